@@ -1,0 +1,45 @@
+# Every target makes its own environment: a machine with Python 3.11 or newer, make and a package registry is enough.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test ci lint types slim format docs bench clean
+
+demo: $(READY)  ## the whole journey on generated phantoms
+	$(BIN)/ctonnx demo
+
+test: $(READY)  ## all tests
+	$(BIN)/python -m pytest
+
+ci: lint types test slim  ## what every change must pass
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(READY)
+	$(BIN)/mypy
+	$(BIN)/mypy tests
+
+slim: $(READY)  ## the wheel with [cpu] alone: its size, and that it runs without torch
+	$(BIN)/python tests/slim_install.py
+
+format: $(READY)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: $(READY)  ## docs/commands.md from the commands' own help
+	$(BIN)/python docs/write_commands.py
+
+bench: $(READY)  ## start-up times and the predictor's overhead, on this machine
+	$(BIN)/python -m ctonnx_bench.startup
+	$(BIN)/python -m ctonnx_bench.overhead
+
+clean:
+	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[cpu,train,export]" --group dev
+	touch $@
