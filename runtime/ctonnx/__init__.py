@@ -1,0 +1,64 @@
+"""ctonnx: predictions from an exported CT classifier, with onnxruntime, NumPy and Pillow alone.
+
+    from ctonnx import Predictor
+
+    with Predictor("runs/lungs/export/model.fp32.onnx") as predictor:
+        for answer in predictor.predict_many(["a.png", "b.png"]):
+            print(answer.as_dict())
+
+Each name is imported when it is first used, so that `import ctonnx` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ctonnx.errors import CheckFailed, CtonnxError, DataError, ImageError, ModelError, ProviderError
+    from ctonnx.images import Preprocessing
+    from ctonnx.outputs import Outputs
+    from ctonnx.parity import Parity, compare
+    from ctonnx.predictor import Failure, Prediction, Predictor
+    from ctonnx.spec import ModelSpec
+
+__all__ = [
+    "CheckFailed",
+    "CtonnxError",
+    "DataError",
+    "Failure",
+    "ImageError",
+    "ModelError",
+    "ModelSpec",
+    "Outputs",
+    "Parity",
+    "Prediction",
+    "Predictor",
+    "Preprocessing",
+    "ProviderError",
+    "__version__",
+    "compare",
+]
+
+_HOMES = {
+    "CheckFailed": "errors",
+    "CtonnxError": "errors",
+    "DataError": "errors",
+    "Failure": "predictor",
+    "ImageError": "errors",
+    "ModelError": "errors",
+    "ModelSpec": "spec",
+    "Outputs": "outputs",
+    "Parity": "parity",
+    "Prediction": "predictor",
+    "Predictor": "predictor",
+    "Preprocessing": "images",
+    "ProviderError": "errors",
+    "compare": "parity",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("ctonnx")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ctonnx' has no attribute {name!r}")
+    return getattr(import_module(f"ctonnx.{_HOMES[name]}"), name)

@@ -1,0 +1,103 @@
+"""The `ctonnx` command: a lazy group that imports a command's module when the command is called."""
+
+import errno
+import importlib
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Where a command lives (`module:attribute`), its line in the group's help, and the extras that it needs."""
+
+    target: str
+    help: str
+    extras: str = "cpu"
+
+
+_COMMANDS = {
+    "demo": _Entry(
+        "ctonnx.commands.demo:demo", "The whole journey on generated phantoms: a first look.", "cpu,train,export"
+    ),
+    "data": _Entry("ctonnx_train.commands.data:data", "Make data sets.", "train"),
+    "train": _Entry("ctonnx_train.commands.train:train", "Train a classifier on a folder of CT images.", "train"),
+    "export": _Entry(
+        "ctonnx_export.command:export", "Export a trained run to ONNX, if it agrees with PyTorch.", "cpu,export"
+    ),
+    "inspect": _Entry("ctonnx.commands.inspect:inspect", "Show what an exported model says about itself."),
+    "predict": _Entry("ctonnx.commands.predict:predict", "Classify images with an exported model."),
+}
+
+
+class _Failure(click.ClickException):
+    """One sentence on stderr and an exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # click declares it on the class and reads it from the instance
+
+
+class _LazyGroup(click.Group):
+    """A group that knows its commands by name and turns what a command raises into one sentence and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name].target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in _COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from ctonnx.errors import CtonnxError
+
+        try:
+            return super().invoke(ctx)
+        except CtonnxError as error:
+            raise _Failure(str(error), error.exit_code) from error
+        except ModuleNotFoundError as error:
+            raise _Failure(_missing(ctx.invoked_subcommand or "", error), 2) from error
+        except KeyboardInterrupt:
+            click.echo("\nctonnx: stopped", err=True)
+            ctx.exit(130)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # click ends quietly when the reader of a pipe has gone
+                raise
+            raise _Failure(
+                f"{error.strerror or error}: '{error.filename}'" if error.filename else str(error), 2
+            ) from error
+
+
+def _missing(command: str, error: ModuleNotFoundError) -> str:
+    package = (error.name or "").partition(".")[0]
+    if package.startswith("ctonnx") or command not in _COMMANDS:
+        raise error
+    extras = _COMMANDS[command].extras
+    return f"'ctonnx {command}' needs the package '{package}', which is not installed; pip install \"ctonnx[{extras}]\""
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="ctonnx")
+def main() -> None:
+    """From a folder of CT images to an edge model that is proven to say what its PyTorch original said.
+
+    \b
+    ctonnx train DATA        train on DATA/train/CLASS/*.png
+    ctonnx export            export the newest run to ONNX
+    ctonnx predict DIR       classify the images of a folder
+
+    A research tool, not a medical device.
+    """
+    if hasattr(sys.stdout, "reconfigure"):  # a file name may hold bytes that are no text: print them escaped
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -1,0 +1,75 @@
+"""`ctonnx demo`: the whole journey on generated phantoms, by the commands that a user would type."""
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from ctonnx.errors import CheckFailed, CtonnxError
+
+__all__ = ["demo"]
+
+_PHANTOMS = "phantoms"
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("ctonnx-demo"))
+@click.option("--per-class", type=click.IntRange(3), default=60, show_default=True, help="Phantoms of each class.")
+@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True, help="Of training.")
+@click.option("--image-size", type=click.IntRange(32, 4096), default=128, show_default=True, help="In pixels.")
+def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
+    """Make phantoms, train on them, export the model and predict with it, in FOLDER (default: ctonnx-demo).
+
+    Each step is shown as the command that you would type. The phantoms are synthetic: the model is good for nothing but
+    looking around.
+
+    \b
+    Example:
+      ctonnx demo --epochs 5
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    steps = [
+        (
+            "Train a ResNet50 from scratch.",
+            f"train {_PHANTOMS} --weights none --image-size {image_size} --epochs {epochs}",
+        ),
+        ("Export it to ONNX, checked against PyTorch.", "export"),
+        ("Look at what the model says about itself.", "inspect"),
+        ("Predict the test images with onnxruntime alone.", f"predict {_PHANTOMS}/test --top-k 2"),
+    ]
+    if not _has_phantoms(folder / _PHANTOMS, per_class):
+        steps.insert(0, ("Draw synthetic chest-CT phantoms.", f"data phantom {_PHANTOMS} --per-class {per_class}"))
+    for number, (purpose, command) in enumerate(steps, 1):
+        click.secho(f"\n[{number}/{len(steps)}] {purpose}", bold=True)
+        click.echo(f"      in {folder}/$ ctonnx {command}\n")
+        start = time.perf_counter()
+        code = subprocess.run(
+            [sys.executable, "-m", "ctonnx", *shlex.split(command)], cwd=folder, check=False
+        ).returncode
+        if code != 0:
+            raise CheckFailed(f"'ctonnx {command}' ended with exit code {code}; its message stands above")
+        click.echo(f"\n      done in {time.perf_counter() - start:.1f} s")
+    click.echo(f"\nAll files are in {folder}/: {_PHANTOMS}/ the images, runs/ the checkpoint and its export.")
+    click.echo("Next, your own scans: ctonnx train DATA, ctonnx export, ctonnx predict DIR")
+
+
+def _has_phantoms(folder: Path, per_class: int) -> bool:
+    """Says whether an earlier demo drew the phantoms already."""
+    if not folder.exists():
+        return False
+    try:
+        found = json.loads((folder / "phantom.json").read_text(encoding="utf-8"))["per_class"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CtonnxError(
+            f"expected phantoms, or nothing, in '{folder}', found other files; choose another folder"
+        ) from error
+    if found != per_class:
+        raise CtonnxError(
+            f"expected {per_class} phantoms a class in '{folder}', found {found} from an earlier demo; "
+            "remove that folder or choose another one"
+        )
+    return True

@@ -1,0 +1,57 @@
+"""`ctonnx inspect`: what an exported model says about itself."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["inspect"]
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+def inspect(model: Path | None, as_json: bool) -> None:
+    """Show what an exported model says about itself.
+
+    MODEL is an .onnx file or a run; without it, the newest run's model is shown.
+
+    \b
+    Example:
+      ctonnx inspect runs/lungs/export/model.fp32.onnx
+    """
+    from ctonnx.runs import find_model
+    from ctonnx.session import open_session, read_spec
+
+    path = find_model(model)
+    session = open_session(path, optimize=False)
+    spec = read_spec(session, str(path))
+    facts: dict[str, Any] = {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "inputs": {item.name: f"{item.type} {item.shape}" for item in session.get_inputs()},
+        "outputs": {item.name: f"{item.type} {item.shape}" for item in session.get_outputs()},
+        **json.loads(spec.to_json()),
+    }
+    if as_json:
+        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    rows = list(_rows(facts))
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"{name:{width}}  {value}")
+
+
+def _rows(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yields a row for each fact; what lies deeper than two levels stays on one line."""
+    for name, value in facts.items():
+        if isinstance(value, Mapping) and not prefix:
+            yield from _rows(value, f"{name}.")
+        elif isinstance(value, list):
+            yield prefix + name, ", ".join(map(str, value))
+        elif isinstance(value, Mapping):
+            yield prefix + name, json.dumps(value, ensure_ascii=False)
+        else:
+            yield prefix + name, "none" if value is None else str(value)

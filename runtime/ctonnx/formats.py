@@ -1,0 +1,71 @@
+"""How `ctonnx predict` writes its records: a table for people, CSV and JSON lines for programs."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from ctonnx.predictor import Failure, Record
+
+__all__ = ["FORMATS", "Format"]
+
+
+class Format(NamedTuple):
+    """A heading line, empty where the format has none, and what turns a record into its line."""
+
+    head: str
+    line: Callable[[Record], str]
+
+
+def _table(files: Sequence[str], classes: Sequence[str], top_k: int) -> Format:
+    file_width = max(len("file"), *(len(_one_line(file)) for file in files))
+    class_width = max(len("class"), *(len(name) for name in classes))
+
+    def line(record: Record) -> str:
+        if isinstance(record, Failure):
+            answers = f"error: {record.error}"
+        else:
+            answers = "  ".join(f"{name:{class_width}}  {value:11.4f}" for name, value in record.top(top_k))
+        return f"{_one_line(record.source):{file_width}}  {answers}"
+
+    return Format(f"{'file':{file_width}}  " + "  ".join([f"{'class':{class_width}}  probability"] * top_k), line)
+
+
+def _csv(files: Sequence[str], classes: Sequence[str], top_k: int) -> Format:
+    def line(record: Record) -> str:
+        if isinstance(record, Failure):
+            return _csv_line([record.source, *[""] * (2 * top_k), record.error])
+        answers = [field for name, value in record.top(top_k) for field in (name, f"{value:.6f}")]
+        return _csv_line([record.source, *answers, ""])
+
+    ranks = [""] if top_k == 1 else [f"_{rank}" for rank in range(1, top_k + 1)]
+    return Format(
+        _csv_line(["file", *(f"{name}{rank}" for rank in ranks for name in ("label", "probability")), "error"]), line
+    )
+
+
+def _jsonl(files: Sequence[str], classes: Sequence[str], top_k: int) -> Format:
+    def line(record: Record) -> str:
+        top = {} if isinstance(record, Failure) else dict(record.top(top_k))
+        return json.dumps({**record.as_dict(), "probabilities": top}, ensure_ascii=False)
+
+    return Format("", line)
+
+
+FORMATS: dict[str, Callable[[Sequence[str], Sequence[str], int], Format]] = {
+    "table": _table,
+    "jsonl": _jsonl,
+    "csv": _csv,
+}
+"""For each name, what makes the format from the files to come, the class names and how many classes to show."""
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", "\\n").replace("\r", "\\r")
+
+
+def _csv_line(fields: Sequence[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(fields)
+    return line.getvalue()

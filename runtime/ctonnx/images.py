@@ -1,0 +1,215 @@
+"""The one way from an image file to the pixels that a model is given.
+
+Training's evaluation, the parity gate, prediction and every later part call this module, so that no second
+pre-processing can drift from it. `load` turns a source into an 8-bit grey or RGB image by the rules below, and
+`to_pixels` resizes it to the model's square.
+
+| Pillow mode | rule |
+| --- | --- |
+| `1` | black and white become 0 and 255 |
+| `L`, `RGB` | as they are |
+| `LA`, `La`, `RGBA`, `RGBa`, `PA` and transparent colours | laid over black |
+| `P` | its palette's colours |
+| `RGBX` | the padding channel is dropped |
+| `CMYK`, `YCbCr`, `HSV` | Pillow's conversion to RGB |
+| `LAB` | converted to sRGB through its colour profile |
+| `I;16`, `I;16L`, `I;16B`, `I;16N` | the full range 0..65535 becomes 0..255, rounded |
+| `I`, `F` | no range is defined for them: the image's own finite minimum..maximum becomes 0..255; NaN becomes 0 |
+
+The EXIF orientation is applied, and of a multi-frame file the first frame is taken. Formats whose decoding starts
+another program (EPS) or that hold no pictures are not opened.
+"""
+
+import io
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from ctonnx.errors import ImageError
+
+__all__ = ["SUFFIXES", "Color", "ImageSource", "Preprocessing", "Resize", "load", "looks_like_image", "to_pixels"]
+
+Color: TypeAlias = Literal["grey", "rgb"]
+Resize: TypeAlias = Literal["stretch", "pad"]
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]"
+
+# The common formats stand first: Pillow has them registered without importing all of its plugins.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "MPO", "AVIF", "TGA", "PCX", "DIB", "ICO")
+SUFFIXES = frozenset(
+    f".{ending}"
+    for endings in (
+        "png apng jpg jpeg jpe jfif mpo bmp dib gif tif tiff webp avif avifs",
+        "pbm pgm ppm pnm pfm jp2 j2k jpc jpf jpx j2c tga icb vda vst pcx ico",
+    )
+    for ending in endings.split()
+)
+"""Lower-case file name endings of the formats that `load` opens."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """What a model's input looks like: part of every checkpoint and of every exported model's spec.
+
+    Attributes:
+        size: height and width of the model's input, in pixels.
+        color: `grey` resizes one channel and repeats it three times; `rgb` keeps colour.
+        resize: `stretch` fills the square; `pad` keeps the aspect ratio and centres the image on black.
+    """
+
+    size: int = 224
+    color: Color = "grey"
+    resize: Resize = "stretch"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.size, int) or not 32 <= self.size <= 4096:
+            raise ValueError(f"size must be a whole number from 32 to 4096 pixels, found {self.size!r}")
+        if self.color not in get_args(Color):
+            raise ValueError(f"color must be one of {get_args(Color)}, found {self.color!r}")
+        if self.resize not in get_args(Resize):
+            raise ValueError(f"resize must be one of {get_args(Resize)}, found {self.resize!r}")
+
+
+def looks_like_image(path: str | os.PathLike[str]) -> bool:
+    """Says whether `path`'s name has an image's ending; the file is not opened.
+
+    >>> looks_like_image("scan.PNG"), looks_like_image("notes.txt")
+    (True, False)
+    """
+    return os.path.splitext(path)[1].lower() in SUFFIXES
+
+
+def load(source: ImageSource) -> Image.Image:
+    """Decodes `source` to an image of mode `L` (grey sources) or `RGB` (colour sources).
+
+    Args:
+        source: a path; an encoded file's bytes; a Pillow image; or a uint8 array of shape [height, width],
+            [height, width, 1], [height, width, 3] (RGB) or [height, width, 4] (RGBA).
+
+    Raises:
+        ImageError: the source is missing, empty, damaged, too large, not a regular file or not an image.
+    """
+    if isinstance(source, np.ndarray):
+        return _to_8_bit(_from_array(source))
+    if isinstance(source, Image.Image):
+        return _normalized(source, name=getattr(source, "filename", "") or "image in memory")
+    if isinstance(source, bytes):
+        return _decode(io.BytesIO(source), size=len(source), name="bytes in memory")
+    path = Path(source)
+    name = os.fsdecode(source)
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError("a folder, not an image file", name)
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError("not a regular file, so it is not opened", name)
+        with path.open("rb") as file:
+            return _decode(file, size=status.st_size, name=name)
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
+        raise ImageError(f"cannot be read: {reason}", name) from error
+
+
+def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Resizes an image from `load` to the model's square with Pillow's antialiased bilinear filter.
+
+    Args:
+        image: mode `L` or `RGB`.
+        preprocessing: the size, colour and resize rule of the model.
+
+    Returns:
+        uint8 array of shape [size, size, 3] in RGB order; with `color="grey"` its three channels are equal.
+    """
+    square = (preprocessing.size, preprocessing.size)
+    image = image.convert("L" if preprocessing.color == "grey" else "RGB")
+    if preprocessing.resize == "pad":
+        image = ImageOps.pad(image, square, Image.Resampling.BILINEAR)
+    else:
+        image = image.resize(square, Image.Resampling.BILINEAR)
+    pixels: NDArray[np.uint8] = np.asarray(image)
+    return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
+
+
+def _decode(file: Any, *, size: int, name: str) -> Image.Image:
+    if size == 0:
+        raise ImageError("the file is empty (0 bytes)", name)
+    Image.preinit()
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
+            return _normalized(image, name=name)
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError("not an image in a format that can be read", name) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"too large to decode safely: {error}", name) from error
+    # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error and more for damaged bytes:
+    # at this edge every one of them means the same, and none may end a folder's run.
+    except Exception as error:
+        raise ImageError(f"damaged image: {error or type(error).__name__}", name) from error
+
+
+def _normalized(image: Image.Image, *, name: str) -> Image.Image:
+    image.load()
+    if 0 in image.size:
+        raise ImageError(f"the image has no pixels: {image.size[0]} x {image.size[1]}", name)
+    return _to_8_bit(ImageOps.exif_transpose(image))
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Applies the module's table to an image of any Pillow mode."""
+    mode = image.mode
+    if mode.startswith("I;16"):
+        full_range = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((full_range + 128) // 257).astype(np.uint8))
+    if mode in ("I", "F"):
+        return Image.fromarray(_stretch(np.asarray(image, np.float64)))
+    if mode in ("La", "RGBa"):  # premultiplied colours are what lies over black already
+        channels = image.split()
+        return channels[0] if mode == "La" else Image.merge("RGB", channels[:3])
+    if mode == "LAB":
+        to_srgb = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
+        converted = ImageCms.applyTransform(image, to_srgb)
+        return converted if converted is not None else image
+    if image.has_transparency_data:
+        return _over_black(image.convert("LA" if mode in ("1", "L", "LA") else "RGBA"))
+    if mode in ("1", "L"):
+        return image.convert("L")
+    return image.convert("RGB")
+
+
+def _over_black(image: Image.Image) -> Image.Image:
+    alpha = image.getchannel("A")
+    opaque = image.convert("L" if image.mode == "LA" else "RGB")
+    black = Image.new(opaque.mode, opaque.size)
+    black.paste(opaque, mask=alpha)
+    return black
+
+
+def _stretch(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    span = high - low
+    if span == 0:
+        return np.zeros(values.shape, np.uint8)
+    scaled = (np.clip(np.nan_to_num(values, nan=low, posinf=high, neginf=low), low, high) - low) * (255 / span)
+    return np.rint(scaled).astype(np.uint8)
+
+
+def _from_array(array: NDArray[Any]) -> Image.Image:
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape:
+        raise ImageError(
+            "expected a uint8 array of shape [height, width] or [height, width, 1, 3 or 4], "
+            f"found {array.dtype} {list(array.shape)}",
+            "array",
+        )
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim == 3 and array.shape[2] not in (3, 4):
+        raise ImageError(f"expected 1, 3 or 4 channels last, found shape {list(array.shape)}", "array")
+    return Image.fromarray(np.ascontiguousarray(array))

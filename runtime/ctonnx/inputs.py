@@ -1,0 +1,63 @@
+"""From the paths, folders and globs on a command line to the files to predict, in a stable order."""
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ctonnx.errors import CtonnxError, ImageError
+from ctonnx.images import load, looks_like_image
+
+__all__ = ["find_images"]
+
+_LITTER = frozenset({"thumbs.db", "desktop.ini"})  # what Windows leaves in folders; macOS's begin with a dot
+
+
+def find_images(paths: Iterable[str]) -> list[str]:
+    """Expands files, folders (recursively, sorted by name) and glob patterns (`**` too) to files.
+
+    A file that is named stays, whatever it is: a missing or damaged one gets its record later. Of a folder every file
+    is taken that is not hidden, so that a scan under a wrong name is not passed over in silence.
+
+    Raises:
+        CtonnxError: a folder holds no image, or a pattern matches nothing.
+    """
+    found: list[str] = []
+    for path in paths:
+        if os.path.isdir(path):
+            found.extend(_images_below(path))
+        elif os.path.lexists(path) or not glob.has_magic(path):
+            found.append(path)
+        else:
+            matches = sorted(glob.glob(path, recursive=True))
+            files = [file for match in matches for file in (_files_below(match) if os.path.isdir(match) else [match])]
+            if not files:
+                raise CtonnxError(
+                    f"expected files that match '{path}', found none (in '{Path.cwd()}'); check the pattern"
+                )
+            found.extend(files)
+    return found
+
+
+def _images_below(folder: str) -> list[str]:
+    files = list(_files_below(folder))
+    if not any(looks_like_image(file) for file in files) and not any(_opens(file) for file in files):
+        found = f"{len(files)} other file{'s'[: len(files) != 1]}" if files else "an empty folder"
+        raise CtonnxError(f"expected images in '{folder}', found {found}; name a folder with PNG, JPEG or TIFF files")
+    return files
+
+
+def _files_below(folder: str) -> Iterator[str]:
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and name.lower() not in _LITTER:
+                yield os.path.join(root, name)
+
+
+def _opens(file: str) -> bool:
+    try:
+        load(file)
+    except ImageError:
+        return False
+    return True

@@ -1,0 +1,43 @@
+"""The three arrays that a model answers for a batch of images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["OUTPUT_NAMES", "Outputs"]
+
+OUTPUT_NAMES = ("probabilities", "logits", "heatmap")
+"""Names of the graph's outputs, in the order of the fields of `Outputs`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What the graph answers.
+
+    Attributes:
+        probabilities: float32 [batch, classes], softmax of the temperature-scaled logits.
+        logits: float32 [batch, classes], before the temperature.
+        heatmap: float32 [batch, classes, height / 32, width / 32], Grad-CAM of each class on the last convolutional
+            stage (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391), not negative, not scaled.
+    """
+
+    probabilities: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    heatmap: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    def __getitem__(self, rows: slice | NDArray[np.intp]) -> "Outputs":
+        """Returns the rows (images) that `rows` selects."""
+        return Outputs(self.probabilities[rows], self.logits[rows], self.heatmap[rows])
+
+    @staticmethod
+    def concatenate(batches: "list[Outputs]") -> "Outputs":
+        """Joins the batches, in their order, to one."""
+        return Outputs(
+            np.concatenate([batch.probabilities for batch in batches]),
+            np.concatenate([batch.logits for batch in batches]),
+            np.concatenate([batch.heatmap for batch in batches]),
+        )

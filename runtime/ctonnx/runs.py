@@ -1,0 +1,127 @@
+"""Where a training run keeps its files, and which run and model a command means when it is not told.
+
+runs/NAME/model.safetensors     the checkpoint
+runs/NAME/run.json              settings, classes, data fingerprint, metrics
+runs/NAME/export/               the exported models, golden inputs and report
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctonnx.errors import ModelError
+
+__all__ = ["RUNS", "Run", "find_model", "find_run", "newest_run"]
+
+RUNS = Path("runs")
+"""The folder that holds the runs, below the working folder."""
+
+_PREFERRED = {"cpu": ("int8", "fp32"), "cuda": ("fp16", "fp32")}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run's folder.
+
+    >>> Run(Path("runs/lungs")).model_file("fp32").as_posix()
+    'runs/lungs/export/model.fp32.onnx'
+    """
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name: its folder's."""
+        return self.folder.resolve().name
+
+    @property
+    def weights_file(self) -> Path:
+        """The checkpoint's weights."""
+        return self.folder / "model.safetensors"
+
+    @property
+    def record_file(self) -> Path:
+        """The run's settings, classes, data fingerprint and metrics."""
+        return self.folder / "run.json"
+
+    @property
+    def splits_file(self) -> Path:
+        """Which image stood in which split."""
+        return self.folder / "splits.json"
+
+    @property
+    def export_folder(self) -> Path:
+        """The exported models."""
+        return self.folder / "export"
+
+    def model_file(self, precision: str) -> Path:
+        """The exported model of one precision, whether it exists or not."""
+        return self.export_folder / f"model.{precision}.onnx"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether training finished and left a checkpoint."""
+        return self.weights_file.is_file() and self.record_file.is_file()
+
+    @property
+    def created(self) -> str:
+        """When the run was trained (ISO 8601, UTC), or an empty text where its record cannot be read."""
+        try:
+            return str(json.loads(self.record_file.read_text(encoding="utf-8"))["created"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
+
+def newest_run(root: Path = RUNS) -> Run:
+    """Returns the run below `root` that was trained last and has a checkpoint.
+
+    Raises:
+        ModelError: there is none.
+    """
+    candidates = [
+        Run(folder) for folder in (root.iterdir() if root.is_dir() else ()) if not folder.name.startswith(".")
+    ]
+    trained = [run for run in candidates if run.has_checkpoint]
+    if not trained:
+        raise ModelError(
+            f"expected a trained run below '{root}/' (in '{Path.cwd()}'), found none; "
+            "train one with: ctonnx train DATA, or name a run or a model"
+        )
+    return max(trained, key=lambda run: (run.created, run.name))
+
+
+def find_run(run: Path | None, root: Path = RUNS) -> Run:
+    """Returns the run that is meant by a folder, by a name below `root`, or by None: the newest.
+
+    Raises:
+        ModelError: there is no such run, or it has no checkpoint.
+    """
+    if run is None:
+        return newest_run(root)
+    for found in (Run(run), Run(root / run)):
+        if found.has_checkpoint:
+            return found
+    raise ModelError(
+        f"expected a run's folder (with model.safetensors and run.json) at '{run}' or '{root / run}', found none; "
+        "train one with: ctonnx train DATA"
+    )
+
+
+def find_model(model: Path | None, *, provider: str = "cpu", root: Path = RUNS) -> Path:
+    """Returns the `.onnx` file that is meant by a file, by a run's folder or name, or by None: the newest run.
+
+    Of a run's models, the one that suits the provider best is taken: INT8, else FP32, on the CPU; FP16, else FP32,
+    on CUDA. Every file in a run's export has passed its gate.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    if model is not None and (model.is_file() or model.suffix == ".onnx"):
+        return model
+    run = find_run(model, root)
+    for precision in _PREFERRED[provider]:
+        if (file := run.model_file(precision)).is_file():
+            return file
+    raise ModelError(
+        f"expected an exported model in '{run.export_folder}', found none; make one with: ctonnx export {run.folder}"
+    )

@@ -1,0 +1,128 @@
+"""What an exported model says about itself: one JSON text in the `.onnx` file's metadata.
+
+A program needs nothing but the file: the spec names the classes in order, says how pixels are made, and carries the
+figures that the model was shipped on. `docs/model-file.md` describes each field for readers in other languages.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from ctonnx.errors import ModelError
+from ctonnx.images import Preprocessing
+
+__all__ = ["METADATA_KEY", "SCHEMA_VERSION", "DicomWindow", "ModelSpec", "OperatingPoint"]
+
+METADATA_KEY = "ctonnx.spec"
+"""The key of the spec in the ONNX model's `metadata_props`."""
+
+SCHEMA_VERSION = 1
+"""Raised when a reader of the old version could misuse a new file; added fields alone do not raise it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DicomWindow:
+    """The range of Hounsfield units that becomes black to white when the model is given DICOM files.
+
+    Attributes:
+        center: middle of the range, in HU.
+        width: extent of the range, in HU.
+    """
+
+    center: float = -600.0
+    width: float = 1500.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatingPoint:
+    """Where the model calls an image suspicious.
+
+    Attributes:
+        positive: names of the classes that count as suspicious.
+        threshold: smallest sum of their probabilities that is called suspicious.
+        sensitivity: sensitivity measured at the threshold, 0 to 1.
+        specificity: specificity measured at the threshold, 0 to 1.
+    """
+
+    positive: tuple[str, ...]
+    threshold: float
+    sensitivity: float
+    specificity: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """All that a runtime must know of a model besides its graph.
+
+    Attributes:
+        name: the training run's name.
+        classes: class names, in the order of the outputs' class axis.
+        preprocessing: how a file becomes the input's pixels.
+        precision: `fp32`, `fp16` or `int8`.
+        created: when the run was trained, ISO 8601 in UTC.
+        checkpoint_sha256: SHA-256 of the PyTorch weights that the model was exported from.
+        data: what it was trained on: the folder's name, its fingerprint, and how many images each split held.
+        synthetic: whether the training images were generated phantoms.
+        metrics: PyTorch's figures on the validation and test images.
+        parity: how far this file's answers lie from PyTorch's, from `Parity.as_dict`.
+        versions: of ctonnx and of the libraries that made the file.
+        temperature: what the logits are divided by before the softmax (Guo et al. 2017,
+            https://arxiv.org/abs/1706.04599); the graph does it.
+        dicom_window: the window for DICOM files.
+        quantization: the quantization scheme, or None for a model in floating point.
+        operating_point: None where the run fitted none.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    precision: str
+    created: str
+    checkpoint_sha256: str
+    data: Mapping[str, Any]
+    synthetic: bool
+    metrics: Mapping[str, Any]
+    parity: Mapping[str, Any]
+    versions: Mapping[str, str]
+    temperature: float = 1.0
+    dicom_window: DicomWindow = field(default_factory=DicomWindow)
+    quantization: Mapping[str, Any] | None = None
+    operating_point: OperatingPoint | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"expected two or more different classes, found {list(self.classes)}")
+        if not self.temperature > 0:
+            raise ValueError(f"expected a temperature above 0, found {self.temperature!r}")
+
+    def to_json(self) -> str:
+        """Returns the JSON text that `from_json` reads; the same spec always gives the same text."""
+        return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelSpec":
+        """Reads what `to_json` wrote; fields of a later release that this one does not know are passed over.
+
+        Raises:
+            ModelError: the text is not a spec, or its schema is newer than this release can read.
+        """
+        try:
+            values = json.loads(text)
+            version = values.pop("schema_version")
+            if version > SCHEMA_VERSION:
+                raise ModelError(
+                    f"expected a spec of schema {SCHEMA_VERSION} or older, found schema {version}: "
+                    "the model was made by a newer ctonnx; upgrade this one"
+                )
+            known = {item.name for item in fields(cls)}
+            values = {name: value for name, value in values.items() if name in known}
+            values["classes"] = tuple(values["classes"])
+            values["preprocessing"] = Preprocessing(**values["preprocessing"])
+            values["dicom_window"] = DicomWindow(**values.get("dicom_window", {}))
+            if values.get("operating_point"):
+                point = values["operating_point"]
+                values["operating_point"] = OperatingPoint(**{**point, "positive": tuple(point["positive"])})
+            return cls(**values)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"the model's spec cannot be read ({error}); export the model again") from error
