@@ -1,0 +1,95 @@
+"""The classifier: a ResNet50 with a small multi-layer head, from 8-bit pixels to logits."""
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet50
+
+__all__ = ["STAGES", "CTClassifier", "Head"]
+
+STAGES = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
+"""The network's parts from the input to the output, as they are frozen and unfrozen."""
+
+# Of torchvision's pretrained ResNet50, in units of pixels (0 to 255).
+_MEAN = (123.675, 116.28, 103.53)
+_STD = (58.395, 57.12, 57.375)
+
+
+class Head(nn.Module):
+    """Dense 512, ReLU, dropout 0.4, dense 128, ReLU, dropout 0.3, dense `classes`."""
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.dense1 = nn.Linear(features, 512)
+        self.dropout1 = nn.Dropout(0.4)
+        self.dense2 = nn.Linear(512, 128)
+        self.dropout2 = nn.Dropout(0.3)
+        self.dense3 = nn.Linear(128, classes)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Returns logits [batch, classes] for pooled features [batch, features]."""
+        hidden = self.dropout1(self.dense1(pooled).relu())
+        hidden = self.dropout2(self.dense2(hidden).relu())
+        logits: Tensor = self.dense3(hidden)
+        return logits
+
+
+class CTClassifier(nn.Module):
+    """ResNet50 (He et al. 2015, https://arxiv.org/abs/1512.03385), global average pooling and a `Head`.
+
+    Args:
+        classes: how many classes the head tells apart, two or more.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.backbone = resnet50(weights=None)
+        self.head = Head(self.backbone.fc.in_features, classes)
+        del self.backbone.fc
+        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+        self._trainable: tuple[str, ...] = STAGES
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """Returns layer4's feature maps, float [batch, 2048, height / 32, width / 32].
+
+        Args:
+            pixels: uint8, or float from 0 to 255; [batch, 3, height, width] in RGB order, or [batch, 1, height,
+                width] for grey images.
+        """
+        maps = (pixels.float() - self.mean) / self.std
+        net = self.backbone
+        maps = net.maxpool(net.relu(net.bn1(net.conv1(maps))))
+        layers: Tensor = net.layer4(net.layer3(net.layer2(net.layer1(maps))))
+        return layers
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Returns logits [batch, classes]; `pixels` as for `features`."""
+        logits: Tensor = self.head(self.features(pixels).mean((2, 3)))
+        return logits
+
+    def set_trainable(self, stages: tuple[str, ...]) -> None:
+        """Lets only `stages` learn; in the others the weights and the batch normalization's statistics stay frozen."""
+        self._trainable = stages
+        for stage in STAGES:
+            for part in self._parts(stage):
+                part.requires_grad_(stage in stages)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "CTClassifier":
+        """Sets training mode, in which frozen stages stay in evaluation mode."""
+        super().train(mode)
+        for stage in STAGES:
+            if stage not in self._trainable:
+                for part in self._parts(stage):
+                    part.eval()
+        return self
+
+    def _parts(self, stage: str) -> tuple[nn.Module, ...]:
+        if stage == "head":
+            return (self.head,)
+        if stage == "stem":
+            return (self.backbone.conv1, self.backbone.bn1)
+        return (getattr(self.backbone, stage),)
