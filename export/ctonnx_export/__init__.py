@@ -1,0 +1,1 @@
+"""ctonnx_export: from a checkpoint to ONNX files that have passed the parity gate."""

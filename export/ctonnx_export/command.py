@@ -1,0 +1,45 @@
+"""`ctonnx export`: from a run to an ONNX model that agrees with it."""
+
+from pathlib import Path
+
+import click
+
+__all__ = ["export"]
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder with the run's validation images; default: where they were at training.",
+)
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder to write; default: RUN/export.")
+def export(run: Path | None, data: Path | None, output: Path | None) -> None:
+    """Export a trained RUN (default: the newest) to an FP32 ONNX model.
+
+    The model is compared with its PyTorch original on every validation image. If a probability differs by more than
+    1e-4, nothing is written and the exit code is 1.
+
+    \b
+    Examples:
+      ctonnx export
+      ctonnx export runs/lungs --output lungs-model
+    """
+    from ctonnx.runs import find_run
+    from ctonnx_export.exporting import export_run
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    found = find_run(run)
+    if run is None:
+        say(f"newest run: {found.folder}")
+    result = export_run(found, data=data, output=output, say=say)
+    parity = result.parity
+    click.echo(
+        f"parity passed: max |dp| {parity.max_dp:.2g}, agreement {parity.agreement:.2%} "
+        f"on {parity.images} validation images"
+    )
+    click.echo(f"{result.model} ({result.model.stat().st_size / 1e6:.1f} MB); golden inputs and report are beside it")
+    click.echo("next: ctonnx predict DIR")

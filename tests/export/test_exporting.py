@@ -1,0 +1,199 @@
+"""From a run to its export folder: whole, proven, the same bytes twice, or not there at all."""
+
+import copy
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
+
+from ctonnx.cli import main
+from ctonnx.errors import CheckFailed, DataError
+from ctonnx.golden import load_golden
+from ctonnx.images import load, to_pixels
+from ctonnx.parity import GATES, Gate, compare
+from ctonnx.predictor import Predictor
+from ctonnx.runs import Run
+from ctonnx.spec import METADATA_KEY, ModelSpec
+from ctonnx_export import exporting
+from ctonnx_export.conversion import Simplified, convert
+from ctonnx_export.exporting import export_run
+from ctonnx_export.graph import DeployGraph, run_pytorch
+from ctonnx_train.checkpoint import load_checkpoint
+
+FILES = ["golden.npz", "model.fp32.onnx", "report.json", "report.md"]
+
+
+@pytest.fixture
+def run(workspace: Path) -> Run:
+    """A copy of the trained run that was never exported, in an otherwise empty working folder."""
+    shutil.rmtree(workspace / "runs/tiny/export")
+    return Run(workspace / "runs/tiny")
+
+
+@pytest.fixture(scope="module")
+def converted(exported_run: Run) -> onnx.ModelProto:
+    """The run's model before simplification, for tests that are about what comes after it."""
+    return convert(DeployGraph(load_checkpoint(exported_run).network), 64)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_export_folder_holds_the_model_its_golden_inputs_and_its_report(exported_run: Run) -> None:
+    assert sorted(file.name for file in exported_run.export_folder.iterdir()) == FILES
+
+
+def test_two_exports_of_one_run_are_equal_byte_for_byte(exported_run: Run, tmp_path: Path) -> None:
+    again = export_run(exported_run, output=tmp_path / "again")
+    assert contents(again.folder) == contents(exported_run.export_folder)
+
+
+def test_exported_model_says_what_the_checkpoint_says(exported_run: Run, phantoms: Path) -> None:
+    checkpoint = load_checkpoint(exported_run)
+    files = sorted((phantoms / "test").rglob("*.png"))
+    with Predictor(exported_run.model_file("fp32")) as predictor:
+        for file in files[:3]:
+            answer = predictor.predict(file)
+            with torch.inference_mode():
+                pixels = to_pixels(load(file), checkpoint.record.preprocessing)
+                logits = checkpoint.network(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0].numpy()
+            np.testing.assert_allclose(answer.logits, logits, atol=1e-4)
+
+
+def test_spec_in_the_model_tells_what_a_runtime_needs(exported_run: Run) -> None:
+    record = json.loads(exported_run.record_file.read_text())
+    model = onnx.load(exported_run.model_file("fp32"))
+    spec = ModelSpec.from_json({item.key: item.value for item in model.metadata_props}[METADATA_KEY])
+    assert spec.classes == ("cavitating", "large central", "normal", "small peripheral")
+    assert spec.preprocessing.size == 64
+    assert (spec.name, spec.precision, spec.synthetic, spec.temperature) == ("tiny", "fp32", True, 1.0)
+    assert spec.created == record["created"]
+    assert spec.data["fingerprint"] == record["data"]["fingerprint"]
+    assert spec.metrics == record["metrics"]
+    assert spec.parity["images"] == record["metrics"]["valid"]["images"]
+    assert spec.parity["max_dp"] <= 1e-4
+    assert "folder" not in spec.data
+
+
+def test_golden_inputs_hold_pytorchs_answers_and_cover_every_class(exported_run: Run) -> None:
+    checkpoint = load_checkpoint(exported_run)
+    golden = load_golden(exported_run.export_folder / "golden.npz")
+    assert golden.checkpoint_sha256 == checkpoint.sha256
+    assert golden.pixels.shape == (8, 64, 64, 3)
+    assert compare(run_pytorch(DeployGraph(checkpoint.network), golden.pixels), golden.outputs).max_dp <= 1e-6
+    labels = [sample.label for sample in checkpoint.samples("valid")]
+    chosen = exporting._golden_rows(labels)
+    assert {labels[row] for row in chosen} == {0, 1, 2, 3}
+
+
+def test_golden_images_are_taken_from_each_class_in_turn() -> None:
+    labels = [0] * 20 + [1] * 2 + [2] * 20
+    assert [labels[row] for row in exporting._golden_rows(labels)] == [0, 0, 0, 1, 1, 2, 2, 2]
+
+
+def test_model_that_disagrees_leaves_nothing_behind(
+    run: Run, converted: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shifted(graph: DeployGraph, size: int) -> onnx.ModelProto:
+        model = copy.deepcopy(converted)
+        bias = next(weights for weights in model.graph.initializer if weights.name.endswith("dense3.bias"))
+        values = onnx.numpy_helper.to_array(bias) + np.array([0.01, 0, 0, 0], np.float32)
+        bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
+        return model
+
+    monkeypatch.setattr(exporting, "convert", shifted)
+    before = sorted(run.folder.iterdir())
+    with pytest.raises(
+        CheckFailed, match=r"^the FP32 model of '.*tiny' does not agree with its PyTorch original on 8 "
+    ):
+        export_run(run)
+    assert sorted(run.folder.iterdir()) == before
+
+
+def test_failed_gate_ends_the_command_with_exit_code_1_and_keeps_an_earlier_export(
+    workspace: Path, converted: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "convert", lambda graph, size: copy.deepcopy(converted))
+    monkeypatch.setattr(exporting, "simplify", lambda model, pixels: Simplified(model, "simplified"))
+    monkeypatch.setitem(GATES, "fp32", Gate(max_dp=-1.0, min_agreement=0.0))
+    export = workspace / "runs/tiny/export"
+    before = contents(export)
+    result = CliRunner().invoke(main, ["export"])
+    assert result.exit_code == 1
+    assert "Nothing was written" in result.stderr
+    assert result.stdout == ""
+    assert contents(export) == before
+    assert sorted(path.name for path in (workspace / "runs/tiny").iterdir() if path.name.startswith(".")) == []
+
+
+def test_nan_in_the_checkpoint_does_not_pass_the_gate(run: Run) -> None:
+    weights = load_file(run.weights_file)
+    weights["head.dense3.bias"][0] = float("nan")
+    save_file(weights, run.weights_file)
+    with pytest.raises(CheckFailed, match=r"max \|dp\| is nan, at most 0.0001 is allowed"):
+        export_run(run)
+    assert not run.export_folder.exists()
+
+
+def test_interrupted_export_leaves_nothing_behind(
+    run: Run, converted: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "convert", lambda graph, size: copy.deepcopy(converted))
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exporting, "save_golden", interrupt)
+    before = sorted(run.folder.iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        export_run(run)
+    assert sorted(run.folder.iterdir()) == before
+
+
+def test_data_that_moved_is_found_with_the_data_option(
+    run: Run, converted: onnx.ModelProto, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "convert", lambda graph, size: copy.deepcopy(converted))
+    record = json.loads(run.record_file.read_text())
+    record["data"]["folder"] = str(tmp_path / "gone")
+    run.record_file.write_text(json.dumps(record))
+    first = sorted(json.loads(run.splits_file.read_text())["valid"])[0][0]
+    with pytest.raises(DataError) as caught:
+        export_run(run)
+    assert str(caught.value) == (
+        f"expected the run's 8 validation images in '{tmp_path / 'gone'}', found 8 missing ('{first}' first); "
+        "name the folder that holds them with --data"
+    )
+    result = CliRunner().invoke(main, ["export", "runs/tiny", "--data", str(phantoms), "--output", "out"])
+    assert result.exit_code == 0, result.output
+    assert sorted(file.name for file in Path("out").iterdir()) == FILES
+
+
+def test_report_tells_parity_metrics_and_files(exported_run: Run) -> None:
+    folder = exported_run.export_folder
+    facts = json.loads((folder / "report.json").read_text())
+    assert facts["gate"] == {"passed": True, "max_dp": 1e-4, "min_agreement": 0.0}
+    assert facts["files"]["model.fp32.onnx"]["bytes"] == (folder / "model.fp32.onnx").stat().st_size
+    assert facts["notes"] == {"onnxsim": "simplified"}
+    text = (folder / "report.md").read_text()
+    assert "synthetic phantoms" in text
+    assert "not a medical device" in text
+    assert f"| images compared | {facts['model']['parity']['images']} |" in text
+    assert facts["files"]["golden.npz"]["sha256"] in text
+
+
+def test_export_without_a_run_says_how_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["export"])
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"Error: expected a trained run below 'runs/' (in '{tmp_path}'), found none; "
+        "train one with: ctonnx train DATA, or name a run or a model\n"
+    )
