@@ -1,0 +1,1 @@
+"""ctonnx_bench: measurements of ctonnx, each of them a command that anyone can run."""

@@ -1,0 +1,71 @@
+"""What `Predictor` adds to a bare `session.run` when the pixels are ready.
+
+    python -m ctonnx_bench.overhead [MODEL] [--batch-size 8] [--rounds 200]
+
+Both run on the same session, turn by turn, so that neither clock speed nor a second session's threads favours one.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+
+from ctonnx.outputs import OUTPUT_NAMES
+from ctonnx.predictor import Predictor
+
+__all__ = ["main", "overhead"]
+
+
+def overhead(predictor: Predictor, *, batch_size: int, rounds: int) -> tuple[list[float], list[float]]:
+    """Times rounds of a bare `session.run` and of `Predictor.predict_pixels` in turn.
+
+    Args:
+        predictor: whose session runs both.
+        batch_size: images at a time.
+        rounds: how many times each is run, after five rounds that do not count.
+
+    Returns:
+        Seconds of each round: of the bare session, and of the predictor.
+    """
+    size = predictor.spec.preprocessing.size
+    pixels = np.random.default_rng(0).integers(0, 256, (batch_size, size, size, 3), np.uint8)
+    bare: list[float] = []
+    predicted: list[float] = []
+    for number in range(rounds + 5):
+        turns = [
+            (bare, lambda: predictor.session.run(OUTPUT_NAMES, {"pixels": pixels})),
+            (predicted, lambda: predictor.predict_pixels(pixels)),
+        ]
+        for samples, run in turns if number % 2 else reversed(turns):
+            seconds = _seconds(run)
+            if number >= 5:
+                samples.append(seconds)
+    return bare, predicted
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Images at a time.")
+@click.option("--rounds", type=click.IntRange(1), default=200, show_default=True, help="Of each of the two.")
+def main(model: Path | None, batch_size: int, rounds: int) -> None:
+    """Compare Predictor.predict_pixels with a bare session.run on MODEL (default: the newest run's)."""
+    predictor = Predictor(model)
+    bare, predicted = overhead(predictor, batch_size=batch_size, rounds=rounds)
+    ratio = statistics.median(after / before for before, after in zip(bare, predicted, strict=True))
+    click.echo(f"{predictor.path}, batch {batch_size}, {rounds} rounds in turn, medians")
+    click.echo(f"bare session.run          {statistics.median(bare) * 1e3:8.3f} ms")
+    click.echo(f"Predictor.predict_pixels  {statistics.median(predicted) * 1e3:8.3f} ms")
+    click.echo(f"overhead, median of pairs {ratio - 1:8.2%}")
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
