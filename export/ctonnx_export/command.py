@@ -16,10 +16,10 @@ __all__ = ["export"]
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder to write; default: RUN/export.")
 def export(run: Path | None, data: Path | None, output: Path | None) -> None:
-    """Export a trained RUN (default: the newest) to an FP32 ONNX model.
+    """Export a trained run to ONNX, if it agrees with PyTorch.
 
-    The model is compared with its PyTorch original on every validation image. If a probability differs by more than
-    1e-4, nothing is written and the exit code is 1.
+    RUN is a run's folder or name (default: the newest). The FP32 model is compared with its PyTorch original on every
+    validation image. If a probability differs by more than 1e-4, nothing is written and the exit code is 1.
 
     \b
     Examples:

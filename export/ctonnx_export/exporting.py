@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from ctonnx import golden
-from ctonnx.errors import CheckFailed, DataError
+from ctonnx.errors import CheckFailed, CtonnxError, DataError
 from ctonnx.golden import Golden, save_golden
 from ctonnx.images import Preprocessing
 from ctonnx.parity import GATES, Gate, Parity, compare
@@ -23,11 +23,12 @@ from ctonnx_export.graph import DeployGraph, run_pytorch
 from ctonnx_export.report import as_json, as_markdown, report
 from ctonnx_train.checkpoint import Checkpoint, load_checkpoint
 from ctonnx_train.dataset import decode
-from ctonnx_train.folders import Sample
+from ctonnx_train.splits import Sample
 
 __all__ = ["ExportResult", "export_run"]
 
 _GOLDEN_IMAGES = 8
+_REPORT = "report.json"
 _LIBRARIES = ("ctonnx", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime")
 
 
@@ -71,9 +72,12 @@ def export_run(
         ModelError: the run's checkpoint is damaged.
         DataError: the validation images are not where they were, or cannot be read.
         CheckFailed: the model does not pass its gate; nothing was written.
+        CtonnxError: the output folder holds other things than an earlier export.
         OSError: the output folder cannot be written.
     """
     gate = gate or GATES["fp32"]
+    output = output or run.export_folder
+    _refuse_foreign_folder(output)
     checkpoint = load_checkpoint(run)
     preprocessing = checkpoint.record.preprocessing
     samples = checkpoint.samples("valid")
@@ -95,16 +99,24 @@ def export_run(
         )
     spec = _spec(checkpoint, preprocessing, parity)
     _embed(simplified.model, spec)
-    output = output or run.export_folder
     with whole_folder(output) as folder:
         model = folder / run.model_file("fp32").name
         onnx.save(simplified.model, model)
         save_golden(folder / golden.FILE_NAME, Golden(pixels[chosen], reference[chosen], checkpoint.sha256))
         files = {file.name: _facts(file) for file in sorted(folder.iterdir())}
         facts = report(spec, gate, files, {"onnxsim": simplified.note})
-        write_text(folder / "report.json", as_json(facts))
+        write_text(folder / _REPORT, as_json(facts))
         write_text(folder / "report.md", as_markdown(facts))
     return ExportResult(folder=output, model=output / model.name, spec=spec, parity=parity)
+
+
+def _refuse_foreign_folder(output: Path) -> None:
+    """Lets only an earlier export be replaced."""
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())) or (output / _REPORT).is_file():
+        return
+    raise CtonnxError(
+        f"expected a new folder or an earlier export at '{output}', found other files; choose another --output"
+    )
 
 
 def _validation_pixels(checkpoint: Checkpoint, samples: tuple[Sample, ...], data: Path | None) -> NDArray[np.uint8]:

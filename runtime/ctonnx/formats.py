@@ -24,7 +24,7 @@ def _table(files: Sequence[str], classes: Sequence[str], top_k: int) -> Format:
 
     def line(record: Record) -> str:
         if isinstance(record, Failure):
-            answers = f"error: {record.error}"
+            answers = f"error: {_one_line(record.error)}"
         else:
             answers = "  ".join(f"{name:{class_width}}  {value:11.4f}" for name, value in record.top(top_k))
         return f"{_one_line(record.source):{file_width}}  {answers}"
@@ -67,5 +67,5 @@ def _one_line(text: str) -> str:
 
 def _csv_line(fields: Sequence[str]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(fields)
-    return line.getvalue()
+    csv.writer(line, lineterminator="\r\n").writerow(fields)  # whose characters are those that get quoted
+    return line.getvalue().removesuffix("\r\n")

@@ -1,8 +1,10 @@
 """Golden inputs: a few images' pixels with PyTorch's answers, by which an exported model can prove itself again."""
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,11 +50,18 @@ def load_golden(file: Path) -> Golden:
         ModelError: the file is missing, damaged or holds something else.
     """
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return Golden(
+        with file.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
+            golden = Golden(
                 arrays["pixels"],
                 Outputs(*(arrays[name] for name in OUTPUT_NAMES)),
-                str(arrays["checkpoint_sha256"]),
+                arrays["checkpoint_sha256"].astype(np.str_, casting="safe").item(),
             )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, TokenError) as error:
         raise ModelError(f"expected golden inputs in '{file}', found {error!r}; export the model again") from error
+    arrays = (golden.outputs.probabilities, golden.outputs.logits, golden.outputs.heatmap)
+    kinds = [(golden.pixels.dtype, golden.pixels.ndim), *((array.dtype, array.ndim) for array in arrays)]
+    if kinds != [(np.uint8, 4), (np.float32, 2), (np.float32, 2), (np.float32, 4)]:
+        raise ModelError(f"expected golden inputs in '{file}', found arrays of other kinds; export the model again")
+    if {len(array) for array in arrays} != {len(golden.pixels)}:
+        raise ModelError(f"expected golden inputs in '{file}', found other numbers of answers; export the model again")
+    return golden

@@ -23,9 +23,11 @@ another program (EPS) or that hold no pictures are not opened.
 import io
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, BinaryIO, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +42,7 @@ Resize: TypeAlias = Literal["stretch", "pad"]
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]"
 
 # The common formats stand first: Pillow has them registered without importing all of its plugins.
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "MPO", "AVIF", "TGA", "PCX", "DIB", "ICO")
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF", "TGA", "PCX", "DIB", "ICO")
 SUFFIXES = frozenset(
     f".{ending}"
     for endings in (
@@ -97,22 +99,26 @@ def load(source: ImageSource) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _to_8_bit(_from_array(source))
     if isinstance(source, Image.Image):
-        return _normalized(source, name=getattr(source, "filename", "") or "image in memory")
+        name = getattr(source, "filename", "") or "image in memory"
+        with _damage_is_an_image_error(name):
+            return _normalized(source, name)
     if isinstance(source, bytes):
-        return _decode(io.BytesIO(source), size=len(source), name="bytes in memory")
-    path = Path(source)
+        return _decode(io.BytesIO(source), len(source), "bytes in memory")
     name = os.fsdecode(source)
     try:
+        path = Path(name)
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
             raise ImageError("a folder, not an image file", name)
         if not stat.S_ISREG(status.st_mode):
             raise ImageError("not a regular file, so it is not opened", name)
         with path.open("rb") as file:
-            return _decode(file, size=status.st_size, name=name)
+            return _decode(file, status.st_size, name)
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
         raise ImageError(f"cannot be read: {reason}", name) from error
+    except ValueError as error:  # a name with a NUL character
+        raise ImageError(f"cannot be read: {error}", name) from error
 
 
 def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -135,13 +141,18 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.ui
     return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
-def _decode(file: Any, *, size: int, name: str) -> Image.Image:
+def _decode(file: BinaryIO, size: int, name: str) -> Image.Image:
     if size == 0:
         raise ImageError("the file is empty (0 bytes)", name)
     Image.preinit()
+    with _damage_is_an_image_error(name), Image.open(file, formats=_FORMATS) as image:
+        return _normalized(image, name)
+
+
+@contextmanager
+def _damage_is_an_image_error(name: str) -> Iterator[None]:
     try:
-        with Image.open(file, formats=_FORMATS) as image:
-            return _normalized(image, name=name)
+        yield
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -151,10 +162,10 @@ def _decode(file: Any, *, size: int, name: str) -> Image.Image:
     # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error and more for damaged bytes:
     # at this edge every one of them means the same, and none may end a folder's run.
     except Exception as error:
-        raise ImageError(f"damaged image: {error or type(error).__name__}", name) from error
+        raise ImageError(f"damaged image: {str(error) or type(error).__name__}", name) from error
 
 
-def _normalized(image: Image.Image, *, name: str) -> Image.Image:
+def _normalized(image: Image.Image, name: str) -> Image.Image:
     image.load()
     if 0 in image.size:
         raise ImageError(f"the image has no pixels: {image.size[0]} x {image.size[1]}", name)
@@ -166,6 +177,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     mode = image.mode
     if mode.startswith("I;16"):
         full_range = np.asarray(image).astype(np.uint32)
+        full_range[full_range == image.info.get("transparency", -1)] = 0
         return Image.fromarray(((full_range + 128) // 257).astype(np.uint8))
     if mode in ("I", "F"):
         return Image.fromarray(_stretch(np.asarray(image, np.float64)))

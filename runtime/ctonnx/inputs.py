@@ -31,6 +31,7 @@ def find_images(paths: Iterable[str]) -> list[str]:
         else:
             matches = sorted(glob.glob(path, recursive=True))
             files = [file for match in matches for file in (_files_below(match) if os.path.isdir(match) else [match])]
+            files = list(dict.fromkeys(map(os.path.normpath, files)))  # `**` matches a folder and the files in it
             if not files:
                 raise CtonnxError(
                     f"expected files that match '{path}', found none (in '{Path.cwd()}'); check the pattern"

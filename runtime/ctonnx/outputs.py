@@ -18,8 +18,8 @@ class Outputs:
     Attributes:
         probabilities: float32 [batch, classes], softmax of the temperature-scaled logits.
         logits: float32 [batch, classes], before the temperature.
-        heatmap: float32 [batch, classes, height / 32, width / 32], Grad-CAM of each class on the last convolutional
-            stage (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391), not negative, not scaled.
+        heatmap: float32 [batch, classes, height / 32, width / 32], rounded up: Grad-CAM of each class on the last
+            convolutional stage (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391), not negative, not scaled.
     """
 
     probabilities: NDArray[np.float32]

@@ -56,6 +56,8 @@ class Gate:
             failures.append(f"max |dp| is {parity.max_dp:.3g}, at most {self.max_dp:g} is allowed")
         if not parity.agreement >= self.min_agreement:
             failures.append(f"agreement is {parity.agreement:.2%}, at least {self.min_agreement:.2%} is required")
+        if not np.isfinite(parity.max_dheatmap):
+            failures.append("the heatmaps hold values that are not finite")
         return tuple(failures)
 
 

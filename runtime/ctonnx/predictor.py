@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession
 from PIL import Image
 
 from ctonnx.errors import ImageError
@@ -108,7 +109,6 @@ class Predictor:
         path: the file that is used.
         provider: the provider that runs it.
         spec: what the model says about itself.
-        session: onnxruntime's session, for what this class does not offer.
 
     Raises:
         ModelError: no model was found, or it is damaged or carries no spec.
@@ -120,7 +120,7 @@ class Predictor:
     ) -> None:
         self.path = find_model(None if model is None else Path(model), provider=provider)
         self.provider = provider
-        self.session = open_session(self.path, provider=provider, threads=threads)
+        self._session: InferenceSession | None = open_session(self.path, provider=provider, threads=threads)
         self.spec = read_spec(self.session, str(self.path))
 
     def __repr__(self) -> str:
@@ -134,9 +134,16 @@ class Predictor:
     ) -> None:
         self.close()
 
+    @property
+    def session(self) -> InferenceSession:
+        """The onnxruntime session, for what this class does not offer."""
+        if self._session is None:
+            raise ValueError("this Predictor is closed; make a new one")
+        return self._session
+
     def close(self) -> None:
         """Frees the session's memory; the predictor cannot be used afterwards."""
-        del self.session
+        self._session = None
 
     def predict(self, image: ImageSource) -> Prediction:
         """Answers for one image.

@@ -119,7 +119,7 @@ def find_model(model: Path | None, *, provider: str = "cpu", root: Path = RUNS) 
     if model is not None and (model.is_file() or model.suffix == ".onnx"):
         return model
     run = find_run(model, root)
-    for precision in _PREFERRED[provider]:
+    for precision in _PREFERRED.get(provider, ("fp32",)):
         if (file := run.model_file(precision)).is_file():
             return file
     raise ModelError(

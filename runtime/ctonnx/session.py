@@ -1,7 +1,6 @@
 """Opens an ONNX file as an onnxruntime session on the provider that was asked for, and on no other."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -57,7 +56,15 @@ def open_session(
     options.log_severity_level = _ONLY_FATAL
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = _start(model, options, [wanted])
+    try:
+        session = _start(model, options, wanted)
+    except ModelError as error:
+        if provider == "cpu":
+            raise
+        _start(model, onnxruntime.SessionOptions(), _PROVIDERS["cpu"])  # raises where the file itself is at fault
+        raise ProviderError(
+            f"the provider {provider!r} did not start: {error.__cause__}; {_MENDS[provider]}"
+        ) from error
     if wanted not in session.get_providers():
         raise ProviderError(
             f"the provider {provider!r} was asked for and did not start; onnxruntime would run on "
@@ -86,6 +93,13 @@ def read_spec(session: onnxruntime.InferenceSession, name: str) -> ModelSpec:
             f"'{name}' carries a ctonnx spec, but maps {inputs} to {outputs}, where ['pixels'] to "
             f"{list(OUTPUT_NAMES)} was expected; export the model again"
         )
+    size, classes = spec.preprocessing.size, len(spec.classes)
+    shapes = [item.shape[1:] for item in (session.get_inputs()[0], session.get_outputs()[0])]
+    if shapes != [[size, size, 3], [classes]]:
+        raise ModelError(
+            f"'{name}' carries the spec of {classes} classes at {size} pixels, but its graph's shapes are {shapes}; "
+            "export the model again"
+        )
     return spec
 
 
@@ -96,9 +110,7 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _start(
-    model: Path | bytes, options: onnxruntime.SessionOptions, providers: Sequence[str]
-) -> onnxruntime.InferenceSession:
+def _start(model: Path | bytes, options: onnxruntime.SessionOptions, provider: str) -> onnxruntime.InferenceSession:
     if isinstance(model, Path):
         if not model.is_file():
             raise ModelError(
@@ -107,7 +119,9 @@ def _start(
         if model.stat().st_size == 0:
             raise ModelError(f"expected an .onnx file, found an empty file at '{model}'; export the model again")
     try:
-        return onnxruntime.InferenceSession(os.fspath(model) if isinstance(model, Path) else model, options, providers)
+        file = os.fspath(model) if isinstance(model, Path) else model
+        # Without this onnxruntime answers a provider's failure by going on with the CPU.
+        return onnxruntime.InferenceSession(file, options, [provider], enable_fallback=0)
     # onnxruntime's exceptions (InvalidProtobuf, InvalidGraph, Fail, ...) share no base class but Exception.
     except Exception as error:
         name = f"'{model}'" if isinstance(model, Path) else "the model"

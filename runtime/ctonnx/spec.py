@@ -115,14 +115,21 @@ class ModelSpec:
                     f"expected a spec of schema {SCHEMA_VERSION} or older, found schema {version}: "
                     "the model was made by a newer ctonnx; upgrade this one"
                 )
-            known = {item.name for item in fields(cls)}
-            values = {name: value for name, value in values.items() if name in known}
+            values = _known(cls, values)
+            if not isinstance(values["classes"], list):
+                raise TypeError("classes are not a list")
             values["classes"] = tuple(values["classes"])
-            values["preprocessing"] = Preprocessing(**values["preprocessing"])
-            values["dicom_window"] = DicomWindow(**values.get("dicom_window", {}))
+            values["preprocessing"] = Preprocessing(**_known(Preprocessing, values["preprocessing"]))
+            values["dicom_window"] = DicomWindow(**_known(DicomWindow, values.get("dicom_window", {})))
             if values.get("operating_point"):
-                point = values["operating_point"]
+                point = _known(OperatingPoint, values["operating_point"])
                 values["operating_point"] = OperatingPoint(**{**point, "positive": tuple(point["positive"])})
             return cls(**values)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ModelError(f"the model's spec cannot be read ({error}); export the model again") from error
+
+
+def _known(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values that this release has fields for."""
+    names = {item.name for item in fields(kind)}
+    return {name: value for name, value in values.items() if name in names}

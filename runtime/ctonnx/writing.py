@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all: written under a temporary name, synced, renamed."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -38,8 +39,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
     An error or Ctrl-C inside the block removes the temporary folder and leaves what stood at `path` as it was.
 
     Raises:
-        OSError: the parent folder cannot be made or written to.
+        OSError: the parent folder cannot be made or written to, or `path` is a file or a link.
     """
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise FileExistsError(errno.EEXIST, "expected a folder or nothing, found a file or a link", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     old = temporary.with_suffix(".old")

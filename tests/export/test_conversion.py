@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from ctonnx.parity import compare
-from ctonnx_export import conversion
 from ctonnx_export.conversion import OPSET, convert, run_onnx, simplify
 from ctonnx_export.graph import DeployGraph, run_pytorch
 from ctonnx_train.network import CTClassifier
@@ -88,7 +87,7 @@ def test_onnxsim_that_crashes_leaves_the_unsimplified_model(
     def crash(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess([], -11, "", "warming up\nSegmentation fault\n")
 
-    monkeypatch.setattr(conversion.subprocess, "run", crash)
+    monkeypatch.setattr("ctonnx_export.conversion.subprocess.run", crash)
     simplified = simplify(converted, pixels)
     assert simplified.model is converted
     assert simplified.note == "not simplified: onnxsim ended with exit code -11 (Segmentation fault)"
@@ -100,7 +99,7 @@ def test_onnxsim_that_hangs_leaves_the_unsimplified_model(
     def hang(*arguments: Any, timeout: float, **options: Any) -> None:
         raise subprocess.TimeoutExpired("onnxsim", timeout)
 
-    monkeypatch.setattr(conversion.subprocess, "run", hang)
+    monkeypatch.setattr("ctonnx_export.conversion.subprocess.run", hang)
     simplified = simplify(converted, pixels)
     assert simplified.model is converted
     assert simplified.note == "not simplified: onnxsim took more than 300 s"
@@ -136,7 +135,7 @@ def test_onnxsim_that_spoils_the_model_is_found_out(
         onnx.save(model, command[4])
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(conversion.subprocess, "run", spoiling)
+    monkeypatch.setattr("ctonnx_export.conversion.subprocess.run", spoiling)
     simplified = simplify(converted, pixels)
     assert simplified.model is converted
     assert simplified.note.startswith(note)

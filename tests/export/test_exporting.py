@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from ctonnx.cli import main
-from ctonnx.errors import CheckFailed, DataError
+from ctonnx.errors import CheckFailed, CtonnxError, DataError
 from ctonnx.golden import load_golden
 from ctonnx.images import load, to_pixels
 from ctonnx.parity import GATES, Gate, compare
@@ -176,17 +176,14 @@ def test_data_that_moved_is_found_with_the_data_option(
     assert sorted(file.name for file in Path("out").iterdir()) == FILES
 
 
-def test_report_tells_parity_metrics_and_files(exported_run: Run) -> None:
-    folder = exported_run.export_folder
-    facts = json.loads((folder / "report.json").read_text())
-    assert facts["gate"] == {"passed": True, "max_dp": 1e-4, "min_agreement": 0.0}
-    assert facts["files"]["model.fp32.onnx"]["bytes"] == (folder / "model.fp32.onnx").stat().st_size
-    assert facts["notes"] == {"onnxsim": "simplified"}
-    text = (folder / "report.md").read_text()
-    assert "synthetic phantoms" in text
-    assert "not a medical device" in text
-    assert f"| images compared | {facts['model']['parity']['images']} |" in text
-    assert facts["files"]["golden.npz"]["sha256"] in text
+def test_folder_with_other_files_is_not_replaced(exported_run: Run, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(CtonnxError) as caught:
+        export_run(exported_run, output=tmp_path)
+    assert str(caught.value) == (
+        f"expected a new folder or an earlier export at '{tmp_path}', found other files; choose another --output"
+    )
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
 def test_export_without_a_run_says_how_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,8 @@ from ctonnx.errors import ModelError
 from ctonnx.images import Preprocessing
 from ctonnx.runs import Run
 from ctonnx.writing import whole_file, write_text
-from ctonnx_train.folders import Sample, Split
 from ctonnx_train.network import CTClassifier
+from ctonnx_train.splits import Sample, Split
 
 __all__ = ["Checkpoint", "RunRecord", "load_checkpoint", "save_checkpoint"]
 
@@ -52,7 +52,7 @@ class RunRecord:
 
     def to_json(self) -> str:
         """Returns the text of run.json."""
-        return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
+        return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "RunRecord":
@@ -61,7 +61,7 @@ class RunRecord:
         Raises:
             ValueError, KeyError, TypeError: the text is not a run's record.
         """
-        values = json.loads(text)
+        values = dict(json.loads(text))
         if values.pop("schema_version") > SCHEMA_VERSION:
             raise ValueError("the run was trained by a newer ctonnx")
         values["classes"] = tuple(values["classes"])
@@ -109,10 +109,13 @@ def save_checkpoint(
         OSError: the folder cannot be written to.
     """
     rows = {split: [[sample.path, sample.label] for sample in samples] for split, samples in splits.items()}
-    write_text(run.splits_file, json.dumps(rows, ensure_ascii=False, indent=0) + "\n")
+    write_text(run.splits_file, json.dumps(rows, indent=0) + "\n")
     with whole_file(run.weights_file) as temporary:
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        save_file(state, temporary, metadata={"format": "pt"})
+        try:
+            save_file(state, temporary, metadata={"format": "pt"})
+        except SafetensorError as error:  # so it reports a full disk
+            raise OSError(str(error)) from error
     write_text(run.record_file, record.to_json())
 
 
@@ -132,7 +135,7 @@ def load_checkpoint(run: Run) -> Checkpoint:
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ModelError(
             f"expected the weights of a {len(record.classes)}-class ctonnx network in '{run.weights_file}', found a "
-            f"damaged or another file ({str(error).splitlines()[0]}); train again"
+            f"damaged or another file ({' '.join(str(error).split())[:200]}); train again"
         ) from error
     return Checkpoint(run=run, record=record, network=network.eval(), sha256=_sha256(run.weights_file))
 

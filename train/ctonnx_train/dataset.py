@@ -13,7 +13,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from ctonnx.errors import DataError, ImageError
 from ctonnx.images import Preprocessing, load, to_pixels
-from ctonnx_train.folders import Sample
+from ctonnx_train.splits import Sample
 
 __all__ = ["Augmentation", "PixelDataset", "decode"]
 

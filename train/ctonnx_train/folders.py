@@ -5,18 +5,15 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from ctonnx.errors import DataError
 from ctonnx.images import looks_like_image
 from ctonnx_train.classes import class_name
 from ctonnx_train.phantom import MARKER
+from ctonnx_train.splits import SPLITS, Sample, Split, take_splits
 
-__all__ = ["SPLITS", "DataFolder", "Sample", "Split", "read_data_folder"]
+__all__ = ["DataFolder", "read_data_folder"]
 
-Split: TypeAlias = Literal["train", "valid", "test"]
-
-SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 _SPLIT_NAMES: Mapping[str, Split] = {
     "train": "train",
     "training": "train",
@@ -26,21 +23,6 @@ _SPLIT_NAMES: Mapping[str, Split] = {
     "test": "test",
     "testing": "test",
 }
-_VALID_SHARE = 0.15
-_TEST_SHARE = 0.15
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One labelled image.
-
-    Attributes:
-        path: relative to the data folder's root, with forward slashes.
-        label: index of its class.
-    """
-
-    path: str
-    label: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +68,7 @@ class DataFolder:
                 lines.append(f"{split}/{self.classes[sample.label]}/{content}\n")
                 if progress:
                     progress(1)
-        return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+        return hashlib.sha256("".join(sorted(lines)).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def read_data_folder(root: Path, *, class_names: Mapping[str, str] | None = None, seed: int = 0) -> DataFolder:
@@ -107,69 +89,85 @@ def read_data_folder(root: Path, *, class_names: Mapping[str, str] | None = None
         raise DataError(
             f"expected a data folder at '{root}', found {'a file' if root.exists() else 'nothing'}; check the path"
         )
-    outer = root
-    if not _split_folders(root) and (inner := next((d for d in _folders(root) if d.name.lower() == "data"), None)):
+    synthetic = _is_synthetic(root)
+    if not _split_folders(root) and (inner := _inner_data(root)):
         root = inner
-    split_folders = _split_folders(root)
-    if split_folders and "train" not in split_folders:
-        raise DataError(f"expected a 'train' folder in '{root}' beside {_quoted(split_folders.values())}, found none")
-    found = {split: _class_folders(folder) for split, folder in (split_folders or {"train": root}).items()}
-    names = {
-        folder.name: _canonical(folder.name, class_names or {}) for folders in found.values() for folder in folders
+    with_splits, found = _class_folders(root)
+    names = _names(root, found, class_names or {})
+    classes = _classes(root, {names[folder.name] for folder in found["train"]}, set(names.values()))
+    files = {
+        split: [(folder, file) for folder in folders for file in _files(folder)] for split, folders in found.items()
     }
-    if unused := set(class_names or {}) - set(names):
-        raise DataError(
-            f"expected a class folder named '{min(unused)}' in '{root}', found {_quoted(names)}; check --class-name"
+    splits = {
+        split: tuple(
+            sorted(
+                Sample(file.relative_to(root).as_posix(), classes.index(names[folder.name]))
+                for folder, file in files[split]
+                if looks_like_image(file)
+            )
         )
-    classes = tuple(sorted({names[folder.name] for folder in found["train"]}))
-    if len(classes) < 2:
-        raise DataError(
-            f"expected two or more class folders with images in '{root}', found {_quoted(classes) or 'none'}; "
-            "lay the images out as DATA/train/CLASS/*.png or DATA/CLASS/*.png"
-        )
-    if unknown := sorted(set(names.values()) - set(classes)):
-        raise DataError(
-            f"expected only the training folder's classes ({_quoted(classes)}) in every split of '{root}', found "
-            f"{_quoted(unknown)} too; rename the folder or use --class-name OLD=NEW"
-        )
-    splits: dict[Split, tuple[Sample, ...]] = dict.fromkeys(SPLITS, ())
-    for split, folders in found.items():
-        samples = [
-            Sample(file.relative_to(root).as_posix(), classes.index(names[folder.name]))
-            for folder in folders
-            for file in _files(folder)
-            if looks_like_image(file)
-        ]
-        splits[split] = tuple(sorted(samples, key=lambda sample: sample.path))
-    made: tuple[Split, ...] = tuple(
-        split for split in SPLITS if not splits[split] and (split == "valid" or (split == "test" and not split_folders))
-    )
-    if "test" in made:
-        splits["train"], splits["test"] = _take(splits["train"], _TEST_SHARE, seed, classes)
-    if "valid" in made:
-        share = _VALID_SHARE / (1 - _TEST_SHARE) if "test" in made else _VALID_SHARE
-        splits["train"], splits["valid"] = _take(splits["train"], share, seed, classes)
+        for split in SPLITS
+    }
+    wanted = [split for split in SPLITS if split == "valid" or (split == "test" and not with_splits)]
+    made = tuple(split for split in wanted if not splits[split])
     return DataFolder(
         root=root,
         classes=classes,
         folder_classes=names,
-        splits=splits,
+        splits=take_splits(splits, made, classes, seed),
         made_splits=made,
-        passed_over=sum(
-            not looks_like_image(file) for folders in found.values() for folder in folders for file in _files(folder)
-        ),
-        synthetic=_is_synthetic(outer) or _is_synthetic(root),
+        passed_over=sum(not looks_like_image(file) for pairs in files.values() for _, file in pairs),
+        synthetic=synthetic or _is_synthetic(root),
     )
 
 
-def _split_folders(root: Path) -> dict[Split, Path]:
-    return {
-        _SPLIT_NAMES[folder.name.lower()]: folder for folder in _folders(root) if folder.name.lower() in _SPLIT_NAMES
-    }
+def _class_folders(root: Path) -> tuple[bool, dict[Split, list[Path]]]:
+    """Returns whether there are folders for splits, and the class folders of each split."""
+    split_folders = _split_folders(root)
+    found: dict[Split, list[Path]] = {split: [] for split in SPLITS}
+    for folder in split_folders or [root]:
+        split = _SPLIT_NAMES[folder.name.lower()] if split_folders else "train"
+        found[split] += [inner for inner in _folders(folder) if any(looks_like_image(file) for file in _files(inner))]
+    if split_folders and not any(_SPLIT_NAMES[folder.name.lower()] == "train" for folder in split_folders):
+        raise DataError(f"expected a 'train' folder in '{root}' beside {_quoted(split_folders)}, found none")
+    return bool(split_folders), found
 
 
-def _class_folders(folder: Path) -> list[Path]:
-    return [inner for inner in _folders(folder) if any(looks_like_image(file) for file in _files(inner))]
+def _names(root: Path, found: Mapping[Split, list[Path]], class_names: Mapping[str, str]) -> dict[str, str]:
+    """Returns the canonical name for each class folder's name."""
+    folders = {folder.name for folders in found.values() for folder in folders}
+    if unused := set(class_names) - folders:
+        raise DataError(
+            f"expected a class folder named '{min(unused)}' in '{root}', found {_quoted(sorted(folders))}; "
+            "check --class-name"
+        )
+    return {folder: class_names.get(folder) or class_name(folder) for folder in sorted(folders)}
+
+
+def _classes(root: Path, trained: set[str], everywhere: set[str]) -> tuple[str, ...]:
+    """Returns the training folder's classes, in order, which must be all that there are."""
+    if len(trained) < 2:
+        raise DataError(
+            f"expected two or more class folders with images in '{root}', found {_quoted(trained) or 'none'}; "
+            "lay the images out as DATA/train/CLASS/*.png or DATA/CLASS/*.png"
+        )
+    if unknown := sorted(everywhere - trained):
+        raise DataError(
+            f"expected only the training folder's classes ({_quoted(sorted(trained))}) in every split of '{root}', "
+            f"found {_quoted(unknown)} too; rename the folder or use --class-name OLD=NEW"
+        )
+    return tuple(sorted(trained))
+
+
+def _inner_data(root: Path) -> Path | None:
+    """Returns the `Data` folder in which some downloads wrap the data set."""
+    folders = _folders(root)
+    inner = next((folder for folder in folders if folder.name.lower() == "data"), None)
+    return inner if inner and (len(folders) == 1 or _split_folders(inner)) else None
+
+
+def _split_folders(root: Path) -> list[Path]:
+    return [folder for folder in _folders(root) if folder.name.lower() in _SPLIT_NAMES]
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -177,34 +175,12 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
-
-
-def _canonical(folder: str, class_names: Mapping[str, str]) -> str:
-    return class_names[folder] if folder in class_names else class_name(folder)
-
-
-def _take(
-    samples: tuple[Sample, ...], share: float, seed: int, classes: tuple[str, ...]
-) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """Splits off a share of the samples, stratified by class."""
-    from sklearn.model_selection import train_test_split
-
-    labels = [sample.label for sample in samples]
-    for label, name in enumerate(classes):
-        if labels.count(label) < 2:
-            raise DataError(
-                f"expected at least 2 images of each class to take a validation split from, found "
-                f"{labels.count(label)} of '{name}'; add images, or make 'train' and 'valid' folders"
-            )
-    count = max(round(share * len(samples)), len(classes))
-    if len(samples) - count < len(classes):
-        raise DataError(
-            f"expected at least {2 * len(classes)} training images to split, found {len(samples)}; "
-            "add images, or make 'train' and 'valid' folders"
-        )
-    kept, taken = train_test_split(list(samples), test_size=count, random_state=seed, stratify=labels)
-    return tuple(sorted(kept, key=lambda s: s.path)), tuple(sorted(taken, key=lambda s: s.path))
+    """Returns the files below a folder, without hidden ones and those in hidden folders."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
 
 
 def _is_synthetic(root: Path) -> bool:

@@ -51,6 +51,7 @@ class CTClassifier(nn.Module):
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
         self._trainable: tuple[str, ...] = STAGES
+        self._dropout = True
 
     def features(self, pixels: Tensor) -> Tensor:
         """Returns layer4's feature maps, float [batch, 2048, height / 32, width / 32].
@@ -70,17 +71,26 @@ class CTClassifier(nn.Module):
         logits: Tensor = self.head(self.features(pixels).mean((2, 3)))
         return logits
 
-    def set_trainable(self, stages: tuple[str, ...]) -> None:
-        """Lets only `stages` learn; in the others the weights and the batch normalization's statistics stay frozen."""
+    def set_trainable(self, stages: tuple[str, ...], *, dropout: bool = True) -> None:
+        """Says what training changes.
+
+        Args:
+            stages: the stages that learn; in the others the weights and the batch normalization's statistics stay.
+            dropout: whether the head's dropout is at work.
+        """
         self._trainable = stages
+        self._dropout = dropout
         for stage in STAGES:
             for part in self._parts(stage):
                 part.requires_grad_(stage in stages)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "CTClassifier":
-        """Sets training mode, in which frozen stages stay in evaluation mode."""
+        """Sets training mode, in which frozen stages, and dropout that is off, stay in evaluation mode."""
         super().train(mode)
+        if not self._dropout:
+            self.head.dropout1.eval()
+            self.head.dropout2.eval()
         for stage in STAGES:
             if stage not in self._trainable:
                 for part in self._parts(stage):

@@ -47,6 +47,7 @@ class Phase:
         learning_rate: constant, or the peak of the one-cycle schedule.
         schedule: `constant`, or `one-cycle` (Smith and Topin 2018, https://arxiv.org/abs/1708.07120).
         weight_decay: decoupled (AdamW); 0 makes it plain Adam.
+        dropout: whether the head's dropout is at work.
         patience: epochs without a better validation loss after which the phase ends; None runs all epochs.
     """
 
@@ -56,6 +57,7 @@ class Phase:
     learning_rate: float
     schedule: Schedule
     weight_decay: float
+    dropout: bool
     patience: int | None
 
 
@@ -64,7 +66,8 @@ def plan(settings: TrainSettings) -> tuple[Phase, ...]:
 
     From pretrained weights: a third of the epochs for the head on a frozen backbone (Adam, 1e-4), the rest for the
     stages from `unfreeze_from` on (Adam, 1e-5), each ended early when the validation loss stops falling. From none: the
-    whole network at once with a one-cycle rate, which must run to its end to anneal.
+    whole network at once with a one-cycle rate, which must run to its end to anneal, and without dropout, which keeps a
+    head on untrained features from learning.
 
     >>> [(phase.name, phase.epochs) for phase in plan(TrainSettings(epochs=30))]
     [('head', 10), ('fine-tune', 20)]
@@ -80,6 +83,7 @@ def plan(settings: TrainSettings) -> tuple[Phase, ...]:
                 learning_rate=1e-3,
                 schedule="one-cycle",
                 weight_decay=0.02,
+                dropout=False,
                 patience=None,
             ),
         )
@@ -92,6 +96,7 @@ def plan(settings: TrainSettings) -> tuple[Phase, ...]:
             learning_rate=1e-4,
             schedule="constant",
             weight_decay=0.0,
+            dropout=True,
             patience=settings.patience,
         ),
         Phase(
@@ -101,6 +106,7 @@ def plan(settings: TrainSettings) -> tuple[Phase, ...]:
             learning_rate=1e-5,
             schedule="constant",
             weight_decay=0.0,
+            dropout=True,
             patience=settings.patience,
         ),
     )

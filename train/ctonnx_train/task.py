@@ -24,7 +24,7 @@ class ClassificationTask(pl.LightningModule):
         super().__init__()
         self.network = network
         self.phase = phase
-        network.set_trainable(phase.stages)
+        network.set_trainable(phase.stages, dropout=phase.dropout)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Returns logits [batch, classes]."""
@@ -51,6 +51,7 @@ class ClassificationTask(pl.LightningModule):
         optimizer = torch.optim.AdamW(parameters, lr=self.phase.learning_rate, weight_decay=self.phase.weight_decay)
         if self.phase.schedule == "constant":
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
+        # OneCycleLR divides by the length of its warm-up, a quarter of the steps, which must not come to nothing.
+        steps = max(int(self.trainer.estimated_stepping_batches), 8)
         one_cycle = OneCycleLR(optimizer, max_lr=self.phase.learning_rate, total_steps=steps, pct_start=0.25)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": one_cycle, "interval": "step"}}

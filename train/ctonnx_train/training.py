@@ -27,10 +27,11 @@ from ctonnx.runs import RUNS, Run
 from ctonnx_train.callbacks import BestWeights, EpochLog, History
 from ctonnx_train.checkpoint import RunRecord, save_checkpoint
 from ctonnx_train.dataset import Augmentation, PixelDataset, decode
-from ctonnx_train.folders import SPLITS, DataFolder, Split, read_data_folder
+from ctonnx_train.folders import DataFolder, read_data_folder
 from ctonnx_train.metrics import evaluate
 from ctonnx_train.network import CTClassifier
 from ctonnx_train.recipe import Phase, Precision, TrainSettings, plan
+from ctonnx_train.splits import SPLITS, Split
 from ctonnx_train.task import ClassificationTask
 from ctonnx_train.weights import load_backbone
 
@@ -79,9 +80,9 @@ def train(
     pl.seed_everything(settings.seed, verbose=False)
     network = CTClassifier(len(folder.classes))
     load_backbone(network, settings.weights)
-    run = _make_run(name or f"{folder.root.resolve().name}-{datetime.now():%Y%m%d-%H%M%S}", root)
+    run = _make_run(name or f"{data.resolve().name}-{datetime.now():%Y%m%d-%H%M%S}", root)
     try:
-        return _train(folder, network, run, settings, preprocessing, say)
+        return _train(data.resolve().name, folder, network, run, settings, preprocessing, say)
     except BaseException:
         shutil.rmtree(run.folder, ignore_errors=True)
         raise
@@ -119,6 +120,7 @@ def predict_probabilities(
 
 
 def _train(
+    name: str,
     folder: DataFolder,
     network: CTClassifier,
     run: Run,
@@ -132,7 +134,6 @@ def _train(
         pixels = {split: decode(folder.root, folder.splits[split], preprocessing, bar.update) for split in SPLITS}
     labels = {split: [sample.label for sample in folder.splits[split]] for split in SPLITS}
     device, precision, history, best = _fit(network, pixels, labels, settings, run, say)
-    best.restore(network)
     say(f"best epoch: {best.epoch} (valid loss {best.valid_loss:.4f})")
     metrics = {
         split: evaluate(predict_probabilities(network, pixels[split], device=device), labels[split], folder.classes)
@@ -146,7 +147,7 @@ def _train(
         preprocessing=preprocessing,
         data={
             "folder": str(folder.root.resolve()),
-            "name": folder.root.resolve().name,
+            "name": name,
             "fingerprint": folder.fingerprint(),
             "images": folder.counts(),
         },
@@ -186,17 +187,21 @@ def _fit(
     phases = plan(settings)
     history = History(run.folder / "metrics.csv", planned=sum(phase.epochs for phase in phases))
     best = BestWeights(history)
-    for number, phase in enumerate(phases):
-        if number:
-            best.restore(network)
+    for phase in phases:
         with _quiet_lightning():
             trainer, precision = _trainer(phase, settings, [EpochLog(history, say), best])
             device = trainer.strategy.root_device
-            if not number:
+            if phase is phases[0]:
                 say(f"training on {device.type} in {precision}, {size} images a step, at most {history.planned} epochs")
             network.to(memory_format=torch.channels_last)
             with _interruptible():
                 trainer.fit(ClassificationTask(network, phase), train_batches, valid_batches)
+        if not best.epoch:
+            raise DataError(
+                f"expected a validation loss, found one that is not finite in each of {len(history.rows)} epochs; the "
+                "weights that training started from may be damaged: try others, or --weights none"
+            )
+        best.restore(network)
     return device, precision, history, best
 
 
@@ -243,7 +248,7 @@ def _describe(folder: DataFolder, say: Callable[[str], None]) -> None:
     if folder.made_splits:
         say(f"no folder for {' and '.join(folder.made_splits)}: taken from the training images, stratified by class")
     if folder.passed_over:
-        say(f"{folder.passed_over} files without an image's name were passed over")
+        say(f"passed over, without an image's name: {folder.passed_over}")
     for split, counts in folder.counts().items():
         shown = ", ".join(f"{name} {count}" for name, count in counts.items())
         say(f"{split}: {sum(counts.values())} images ({shown})" if any(counts.values()) else f"{split}: no images")
@@ -258,6 +263,8 @@ def _quiet_lightning() -> Iterator[None]:
     with warnings.catch_warnings():
         # The images are in memory already: worker processes would only copy them.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # Frozen stages and unused dropout are in evaluation mode on purpose.
+        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
         # Lightning's own imports from a torch newer than itself.
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         try:

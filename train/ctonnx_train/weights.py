@@ -1,7 +1,8 @@
 """The weights that training starts from: ImageNet's, none, or a file's."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 from safetensors.torch import load_file
@@ -35,6 +36,9 @@ def load_backbone(network: CTClassifier, weights: str) -> None:
     # A ctonnx checkpoint names the backbone's tensors backbone.*; torchvision's file has them bare, and a fc.* beside.
     bare = {name.removeprefix("backbone."): tensor for name, tensor in state.items()}
     wanted = network.backbone.state_dict()
+    for name, tensor in wanted.items():
+        if name.endswith("num_batches_tracked"):  # files from before PyTorch counted them do without
+            bare.setdefault(name, tensor)
     missing = [name for name, tensor in wanted.items() if name not in bare or bare[name].shape != tensor.shape]
     if missing:
         raise DataError(
@@ -46,11 +50,18 @@ def load_backbone(network: CTClassifier, weights: str) -> None:
 
 
 def _download() -> dict[str, Tensor]:
+    file = _PRETRAINED.url.rpartition("/")[2]
+    cache = Path(torch.hub.get_dir()) / "checkpoints" / file
     try:
-        return dict(_PRETRAINED.get_state_dict(progress=True, check_hash=True))
-    except (URLError, OSError, RuntimeError) as error:
-        file = _PRETRAINED.url.rpartition("/")[2]
-        cache = Path(torch.hub.get_dir()) / "checkpoints" / file
+        with redirect_stdout(sys.stderr):  # where torch.hub says what it downloads
+            return dict(_PRETRAINED.get_state_dict(progress=True, check_hash=True, weights_only=True))
+    # urllib raises URLError and more, torch.hub RuntimeError for a wrong hash, torch.load whatever damage brings about.
+    except Exception as error:
+        if cache.exists():
+            raise DataError(
+                f"expected the ImageNet weights in '{cache}', found something else or damage; remove that file, so "
+                "that it is downloaded again"
+            ) from error
         raise DataError(
             f"the ImageNet weights could not be downloaded ({getattr(error, 'reason', error)}); three ways out: "
             f"download {_PRETRAINED.url} on another machine and pass --weights {file}, or put that file at '{cache}', "
@@ -70,5 +81,7 @@ def _read(file: Path) -> dict[str, Tensor]:
         raise DataError(
             f"expected weights (.safetensors, or .pth) in '{file}', found something else or damage"
         ) from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    pairs = state.items() if isinstance(state, dict) else ()
+    return {name: tensor for name, tensor in pairs if isinstance(name, str) and isinstance(tensor, Tensor)}

@@ -18,13 +18,14 @@ _PHANTOMS = "phantoms"
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("ctonnx-demo"))
-@click.option("--per-class", type=click.IntRange(3), default=60, show_default=True, help="Phantoms of each class.")
-@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True, help="Of training.")
-@click.option("--image-size", type=click.IntRange(32, 4096), default=128, show_default=True, help="In pixels.")
+@click.option("--per-class", type=click.IntRange(3), default=80, show_default=True, help="Phantoms of each class.")
+@click.option("--epochs", type=click.IntRange(1), default=24, show_default=True, help="Of training.")
+@click.option("--image-size", type=click.IntRange(32, 4096), default=112, show_default=True, help="In pixels.")
 def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
-    """Make phantoms, train on them, export the model and predict with it, in FOLDER (default: ctonnx-demo).
+    """The whole journey on generated phantoms: a first look.
 
-    Each step is shown as the command that you would type. The phantoms are synthetic: the model is good for nothing but
+    Makes phantoms, trains on them, exports the model and predicts with it, in FOLDER (default: ctonnx-demo). Each step
+    is shown as the command that you would type. The phantoms are synthetic: the model is good for nothing but
     looking around.
 
     \b
@@ -35,7 +36,7 @@ def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
     steps = [
         (
             "Train a ResNet50 from scratch.",
-            f"train {_PHANTOMS} --weights none --image-size {image_size} --epochs {epochs}",
+            f"train {_PHANTOMS} --weights none --image-size {image_size} --batch-size 16 --epochs {epochs}",
         ),
         ("Export it to ONNX, checked against PyTorch.", "export"),
         ("Look at what the model says about itself.", "inspect"),

@@ -26,6 +26,8 @@ def inspect(model: Path | None, as_json: bool) -> None:
     from ctonnx.session import open_session, read_spec
 
     path = find_model(model)
+    if model is None:
+        click.echo(f"model: {path} (the newest run's)", err=True)
     session = open_session(path, optimize=False)
     spec = read_spec(session, str(path))
     facts: dict[str, Any] = {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-__all__ = ["data"]
+__all__ = ["data", "phantom"]
 
 
 @click.group()

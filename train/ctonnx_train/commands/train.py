@@ -85,11 +85,11 @@ def train(
     class_names: dict[str, str],
     name: str | None,
 ) -> None:
-    """Train a classifier on the CT images in DATA and write runs/NAME/.
+    """Train a classifier on a folder of CT images.
 
-    DATA holds train, valid (optional) and test (optional) folders with a folder for each class, or class folders alone,
-    which are then split. From pretrained weights, first the head learns, then the last stages with it; with
-    --weights none the whole network learns at once.
+    The run is written to runs/NAME/. DATA holds train, valid (optional) and test (optional) folders with a folder for
+    each class, or class folders alone, which are then split. From pretrained weights, first the head learns, then
+    the last stages with it; with --weights none the whole network learns at once.
 
     \b
     Examples:

@@ -1,0 +1,197 @@
+"""The group: lazy, and whatever a command raises becomes one sentence and the right exit code."""
+
+import errno
+import importlib
+import os
+import subprocess
+import sys
+from importlib.metadata import metadata, version
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from ctonnx import cli
+from ctonnx.cli import main
+from ctonnx.errors import CheckFailed, CtonnxError, DataError, ImageError, ModelError, ProviderError
+
+COMMANDS = ("demo", "data", "train", "export", "inspect", "predict")
+
+
+BLOCKER = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if any(name == blocked or name.startswith(blocked + ".") for blocked in {without!r}):
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Blocker())
+sys.argv = ["ctonnx", *{words!r}]
+from ctonnx.cli import main
+main()
+"""
+
+
+def ctonnx(*words: str, without: tuple[str, ...] = (), cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """Runs the command in a process of its own, where some modules cannot be imported."""
+    return subprocess.run(
+        [sys.executable, "-c", BLOCKER.format(without=without, words=words)],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+    )
+
+
+# --- lazy ------------------------------------------------------------------------------------------------------------
+
+
+def test_help_lists_every_command_with_its_line() -> None:
+    result = CliRunner().invoke(main, ["--help"])
+    assert result.exit_code == 0
+    lines = result.stdout.partition("Commands:\n")[2].splitlines()
+    assert [line.split() for line in lines] == [[name, *entry.help.split()] for name, entry in cli._COMMANDS.items()]
+    assert tuple(cli._COMMANDS) == COMMANDS
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_imports_no_command_and_no_library(word: str) -> None:
+    blocked = ("numpy", "PIL", "onnxruntime", "torch", "ctonnx.commands", "ctonnx_train", "ctonnx_export")
+    done = ctonnx(word, without=blocked)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(f"  {name}  " in done.stdout for name in COMMANDS)
+
+
+def test_version_is_the_distributions() -> None:
+    done = subprocess.run([sys.executable, "-m", "ctonnx", "--version"], check=True, capture_output=True, text=True)
+    assert done.stdout.rstrip().endswith(f"version {version('ctonnx')}")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_line_in_the_groups_help_is_the_commands_own(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    assert cli._COMMANDS[name].help == command.get_short_help_str(limit=200)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_command_is_called_by_its_name_and_has_an_example(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    assert command.name == name
+    leaves = list(command.commands.values()) if isinstance(command, click.Group) else [command]
+    assert [leaf.name for leaf in leaves if "Example" not in (leaf.help or "")] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_extras_of_a_command_are_extras_of_the_distribution(name: str) -> None:
+    provided = metadata("ctonnx").get_all("Provides-Extra") or []
+    assert set(cli._COMMANDS[name].extras.split(",")) <= set(provided)
+
+
+def test_unknown_command_is_refused() -> None:
+    result = CliRunner().invoke(main, ["diagnose"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1] == "Error: No such command 'diagnose'."
+
+
+def test_no_command_shows_the_help() -> None:
+    result = CliRunner().invoke(main, [])
+    assert result.exit_code == 2
+    assert "Commands:" in result.output
+
+
+# --- a missing extra -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "package", "extras"),
+    [
+        (("predict", "scan.png"), "onnxruntime", "cpu"),
+        (("inspect", "model.onnx"), "onnxruntime", "cpu"),
+        (("train", "scans"), "torch", "train"),
+        (("train", "scans"), "lightning", "train"),
+        (("train", "scans"), "sklearn", "train"),
+        (("data", "phantom", "out"), "tqdm", "train"),
+        (("export",), "torch", "cpu,export"),
+        (("export",), "onnx", "cpu,export"),
+    ],
+)
+def test_missing_extra_ends_in_one_sentence_with_its_pip_line(
+    words: tuple[str, ...], package: str, extras: str, tmp_path: Path
+) -> None:
+    done = ctonnx(*words, without=(package,), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"Error: 'ctonnx {words[0]}' needs the package '{package}', which is not installed; "
+        f'pip install "ctonnx[{extras}]"\n'
+    )
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("words", [("train", "--help"), ("export", "--help"), ("data", "phantom", "--help")])
+def test_help_of_a_command_needs_no_extra(words: tuple[str, ...]) -> None:
+    blocked = ("torch", "torchvision", "lightning", "sklearn", "onnx", "onnxsim", "onnxruntime", "tqdm", "safetensors")
+    done = ctonnx(*words, without=blocked)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Usage: ctonnx {' '.join(words[:-1])} ")
+
+
+@pytest.mark.parametrize("module", ["ctonnx.inputs", "ctonnx.commands.predict"])
+def test_missing_module_of_our_own_is_not_hidden_as_a_missing_extra(
+    module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    result = CliRunner().invoke(main, ["predict", "scan.png"])
+    assert isinstance(result.exception, ModuleNotFoundError)
+    assert result.exception.name == module
+
+
+# --- what a command raises -------------------------------------------------------------------------------------------
+
+
+def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs `ctonnx predict` when its first step raises an error."""
+
+    def fail(paths: object) -> None:
+        raise error
+
+    monkeypatch.setattr(importlib.import_module("ctonnx.inputs"), "find_images", fail)
+    return CliRunner().invoke(main, ["predict", "scan.png"])
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "said"),
+    [
+        (CtonnxError("a sentence"), 2, "Error: a sentence\n"),
+        (ImageError("damaged", "a.png"), 2, "Error: a.png: damaged\n"),
+        (ModelError("a sentence"), 2, "Error: a sentence\n"),
+        (ProviderError("a sentence"), 2, "Error: a sentence\n"),
+        (DataError("a sentence"), 2, "Error: a sentence\n"),
+        (CheckFailed("a sentence"), 1, "Error: a sentence\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "out.onnx"),
+            2,
+            "Error: No space left on device: 'out.onnx'\n",
+        ),
+        (OSError(errno.EROFS, "Read-only file system"), 2, "Error: [Errno 30] Read-only file system\n"),
+        (PermissionError(errno.EACCES, "Permission denied", "runs"), 2, "Error: Permission denied: 'runs'\n"),
+        (OSError("a sentence"), 2, "Error: a sentence\n"),
+        (KeyboardInterrupt(), 130, "\nctonnx: stopped\n"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, ""),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_what_a_command_raises_becomes_a_sentence_and_an_exit_code(
+    error: BaseException, exit_code: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = raising(error, monkeypatch)
+    assert (result.stdout, result.stderr, result.exit_code) == ("", said, exit_code)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), ValueError("a bug"), AttributeError("a bug")], ids=repr)
+def test_bug_is_not_hidden(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert raising(error, monkeypatch).exception is error

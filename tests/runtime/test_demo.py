@@ -1,0 +1,79 @@
+"""`ctonnx demo` runs the commands that a user would type, in order, and stops at the first that fails."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from ctonnx.cli import main
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """Notes the commands of the steps instead of running them, and draws the phantoms' marker."""
+    monkeypatch.chdir(tmp_path)
+    noted: list[str] = []
+
+    def note(command: list[str], cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        words = command[3:]
+        noted.append(" ".join(words))
+        if words[0] == "data":
+            (cwd / words[2]).mkdir()
+            (cwd / words[2] / "phantom.json").write_text(json.dumps({"per_class": int(words[4])}))
+        return subprocess.CompletedProcess(command, 3 if "--epochs 13" in noted[-1] else 0)
+
+    monkeypatch.setattr("ctonnx.commands.demo.subprocess.run", note)
+    return noted
+
+
+STEPS = [
+    "data phantom phantoms --per-class 80",
+    "train phantoms --weights none --image-size 112 --batch-size 16 --epochs 24",
+    "export",
+    "inspect",
+    "predict phantoms/test --top-k 2",
+]
+
+
+def test_steps_are_the_commands_of_the_journey(commands: list[str]) -> None:
+    result = CliRunner().invoke(main, ["demo"])
+    assert result.exit_code == 0, result.output
+    assert commands == STEPS
+    assert [line for line in result.stdout.splitlines() if "$" in line] == [
+        f"      in ctonnx-demo/$ ctonnx {step}" for step in STEPS
+    ]
+    assert "All files are in ctonnx-demo/" in result.stdout
+
+
+def test_second_demo_uses_the_phantoms_again(commands: list[str]) -> None:
+    CliRunner().invoke(main, ["demo", "here"])
+    assert CliRunner().invoke(main, ["demo", "here"]).exit_code == 0
+    assert commands == [*STEPS, *STEPS[1:]]
+
+
+def test_step_that_fails_is_the_last(commands: list[str]) -> None:
+    result = CliRunner().invoke(main, ["demo", "--epochs", "13"])
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: 'ctonnx train phantoms --weights none --image-size 112 --batch-size 16 --epochs 13' ended with exit "
+        "code 3; its message stands above\n"
+    )
+    assert len(commands) == 2
+
+
+def test_other_files_in_the_phantoms_place_are_left_alone(commands: list[str], tmp_path: Path) -> None:
+    (tmp_path / "ctonnx-demo/phantoms").mkdir(parents=True)
+    result = CliRunner().invoke(main, ["demo"])
+    assert result.exit_code == 2
+    assert "expected phantoms, or nothing, in 'ctonnx-demo/phantoms', found other files" in result.stderr
+    assert commands == []
+
+
+def test_other_number_of_phantoms_is_said(commands: list[str]) -> None:
+    CliRunner().invoke(main, ["demo", "--per-class", "5"])
+    result = CliRunner().invoke(main, ["demo", "--per-class", "6"])
+    assert result.exit_code == 2
+    assert "expected 6 phantoms a class in 'ctonnx-demo/phantoms', found 5 from an earlier demo" in result.stderr

@@ -1,0 +1,146 @@
+"""The three formats: golden lines, and that a program reads back what was written."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from ctonnx.formats import FORMATS
+from ctonnx.predictor import Failure, Prediction, Record
+
+CLASSES = ["normal", "tumor", "large cell"]
+
+
+def prediction(source: str = "a.png") -> Prediction:
+    return Prediction(
+        source,
+        {"tumor": 0.75, "normal": 0.1875, "large cell": 0.0625},
+        np.zeros(3, np.float32),
+        np.zeros((3, 2, 2), np.float32),
+    )
+
+
+def failure(source: str = "empty.png", error: str = "the file is empty (0 bytes)") -> Failure:
+    return Failure(source, error)
+
+
+def text(name: str, records: Sequence[Record], top_k: int = 1) -> str:
+    """Returns what a format writes for some records."""
+    head, line = FORMATS[name]([record.source for record in records], CLASSES, top_k)
+    return "".join(f"{row}\n" for row in ([head] if head else []) + [line(record) for record in records])
+
+
+NAMES = [
+    "a b.png",
+    "a,b.png",
+    'a"b.png',
+    "a\nb.png",
+    "a\r\nb.png",
+    "a\rb.png",
+    "a[1].png",
+    "a'b.png",
+    "größe.png",
+    "\udcff",
+]
+
+
+def test_formats_are_those_that_the_command_offers() -> None:
+    from ctonnx.commands.predict import predict
+
+    choices = {option.name: getattr(option.type, "choices", None) for option in predict.params}
+    assert list(choices["output_format"] or ()) == list(FORMATS)
+
+
+# --- table -----------------------------------------------------------------------------------------------------------
+
+
+def test_table_is_pinned() -> None:
+    assert text("table", [prediction(), failure()]) == (
+        "file       class       probability\n"
+        "a.png      tumor            0.7500\n"
+        "empty.png  error: the file is empty (0 bytes)\n"
+    )
+
+
+def test_table_of_two_classes_is_pinned() -> None:
+    assert text("table", [prediction("a")], top_k=2) == (
+        "file  class       probability  class       probability\n"
+        "a     tumor            0.7500  normal           0.1875\n"
+    )
+
+
+def test_columns_of_a_table_are_as_wide_as_the_longest_name() -> None:
+    lines = text("table", [prediction("a.png"), prediction("a\nlonger name.png")]).splitlines()
+    assert [line.index("tumor") for line in lines[1:]] == [lines[0].index("class")] * 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_record_is_one_line_of_a_table(name: str) -> None:
+    assert text("table", [prediction(name), failure(name)]).count("\n") == 3
+    assert "\r" not in text("table", [prediction(name), failure(name)])
+
+
+def test_error_of_two_lines_is_one_line_of_a_table() -> None:
+    assert text("table", [failure(error="damaged image: one\ntwo")]).count("\n") == 2
+
+
+def test_line_break_in_a_name_is_shown() -> None:
+    assert text("table", [prediction("a\nb.png")]).splitlines()[1].startswith("a\\nb.png  tumor")
+
+
+# --- csv -------------------------------------------------------------------------------------------------------------
+
+
+def test_csv_is_pinned() -> None:
+    assert text("csv", [prediction(), failure()]) == (
+        "file,label,probability,error\na.png,tumor,0.750000,\nempty.png,,,the file is empty (0 bytes)\n"
+    )
+
+
+def test_csv_of_two_classes_is_pinned() -> None:
+    assert text("csv", [prediction(), failure()], top_k=2) == (
+        "file,label_1,probability_1,label_2,probability_2,error\n"
+        "a.png,tumor,0.750000,normal,0.187500,\n"
+        "empty.png,,,,,the file is empty (0 bytes)\n"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("top_k", [1, 3])
+def test_csv_is_read_back(top_k: int, name: str) -> None:
+    written = text("csv", [prediction(name), failure(name, 'one, "two"\nthree')], top_k)
+    head, predicted, failed = csv.reader(io.StringIO(written, newline=""))
+    assert len(head) == len(predicted) == len(failed) == 2 + 2 * top_k
+    assert (predicted[0], predicted[1], float(predicted[2]), predicted[-1]) == (name, "tumor", 0.75, "")
+    assert failed == [name, *[""] * (2 * top_k), 'one, "two"\nthree']
+
+
+# --- jsonl -----------------------------------------------------------------------------------------------------------
+
+
+def test_jsonl_is_pinned() -> None:
+    assert text("jsonl", [prediction(), failure()]) == (
+        '{"file": "a.png", "label": "tumor", "probability": 0.75, "probabilities": {"tumor": 0.75}, "error": null}\n'
+        '{"file": "empty.png", "label": null, "probability": null, "probabilities": {}, '
+        '"error": "the file is empty (0 bytes)"}\n'
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("top_k", [1, 3])
+def test_jsonl_is_read_back(top_k: int, name: str) -> None:
+    lines = text("jsonl", [prediction(name), failure(name, "one\ntwo")], top_k).split("\n")
+    predicted, failed = (json.loads(line) for line in lines[:-1])
+    assert predicted == {
+        "file": name,
+        "label": "tumor",
+        "probability": 0.75,
+        "probabilities": dict(prediction().top(top_k)),
+        "error": None,
+    }
+    assert list(predicted["probabilities"]) == ["tumor", "normal", "large cell"][:top_k]
+    assert failed == {"file": name, "label": None, "probability": None, "probabilities": {}, "error": "one\ntwo"}
+    assert lines[-1] == ""

@@ -1,0 +1,188 @@
+"""From the words on a command line to files: in order, each once, and nothing passed over in silence."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ctonnx.errors import CtonnxError
+from ctonnx.inputs import find_images
+
+
+@pytest.fixture(autouse=True)
+def scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Works in a folder with scans/, whose images come in an order that a file system may not keep."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("c.png", "a.png", "deep/b.png", "deep/er/a.png", "B.png"):
+        touch(f"scans/{name}")
+    return tmp_path / "scans"
+
+
+def touch(*names: str) -> None:
+    """Makes files of 0 bytes, and the folders that they stand in."""
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+
+def refusal(*paths: str) -> str:
+    with pytest.raises(CtonnxError) as caught:
+        find_images(paths)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+ALL = ["scans/B.png", "scans/a.png", "scans/c.png", "scans/deep/b.png", "scans/deep/er/a.png"]
+
+
+# --- files and folders -----------------------------------------------------------------------------------------------
+
+
+def test_folder_is_read_recursively_and_sorted() -> None:
+    assert find_images(["scans"]) == ALL
+
+
+@pytest.mark.parametrize("given", ["scans", "./scans", "scans/"])
+def test_files_are_named_as_their_folder_was_typed(given: str) -> None:
+    assert find_images([given]) == [os.path.join(given, name.removeprefix("scans/")) for name in ALL]
+
+
+def test_order_of_the_command_line_is_kept() -> None:
+    assert find_images(["scans/c.png", "scans/deep/er", "scans/a.png"]) == [
+        "scans/c.png",
+        "scans/deep/er/a.png",
+        "scans/a.png",
+    ]
+
+
+def test_file_that_is_named_twice_is_predicted_twice() -> None:
+    assert find_images(["scans/a.png", "scans/a.png"]) == ["scans/a.png", "scans/a.png"]
+
+
+@pytest.mark.parametrize("name", ["none.png", "none", "no folder/none.png", ""])
+def test_file_that_is_missing_stays(name: str) -> None:
+    assert find_images(["scans/a.png", name]) == ["scans/a.png", name]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", ".hidden.png", "Thumbs.db", "noending"])
+def test_file_that_is_named_stays_whatever_it_is(name: str) -> None:
+    touch(name)
+    assert find_images([name]) == [name]
+
+
+def test_link_that_leads_nowhere_stays() -> None:
+    Path("scans/link.png").symlink_to("nowhere")
+    assert "scans/link.png" in find_images(["scans"])
+    assert find_images(["scans/link.png"]) == ["scans/link.png"]
+
+
+@pytest.mark.parametrize("name", ["Thumbs.db", "thumbs.db", "desktop.ini", "Desktop.ini", ".DS_Store", "._a.png"])
+def test_what_systems_leave_in_folders_is_passed_over(name: str) -> None:
+    touch(f"scans/{name}", f"scans/deep/{name}")
+    assert find_images(["scans"]) == ALL
+
+
+def test_hidden_folder_is_passed_over_unless_it_is_named() -> None:
+    touch("scans/.cache/a.png")
+    assert find_images(["scans"]) == ALL
+    assert find_images(["scans/.cache"]) == ["scans/.cache/a.png"]
+
+
+def test_file_under_another_ending_is_not_passed_over() -> None:
+    touch("scans/scan.dcm", "scans/deep/noending")
+    assert {"scans/scan.dcm", "scans/deep/noending"} < set(find_images(["scans"]))
+
+
+def test_folder_whose_only_scan_has_a_wrong_ending_is_taken() -> None:
+    touch("odd/a.txt", "odd/z.dcm")
+    Image.new("L", (4, 4)).save("odd/scan.doc", "PNG")
+    assert find_images(["odd"]) == ["odd/a.txt", "odd/scan.doc", "odd/z.dcm"]
+
+
+def test_folder_with_a_damaged_image_is_taken() -> None:
+    touch("odd/empty.png")
+    assert find_images(["odd"]) == ["odd/empty.png"]
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ((), "an empty folder"),
+        (("Thumbs.db", ".hidden.png"), "an empty folder"),
+        (("deep/Thumbs.db",), "an empty folder"),
+        (("a.txt",), "1 other file"),
+        (("a.txt", "deep/b.csv"), "2 other files"),
+    ],
+)
+def test_folder_without_images_is_an_error(files: tuple[str, ...], found: str) -> None:
+    Path("none").mkdir()
+    touch(*(f"none/{name}" for name in files))
+    assert refusal("scans", "none") == (
+        f"expected images in 'none', found {found}; name a folder with PNG, JPEG or TIFF files"
+    )
+
+
+# --- patterns --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("scans/*.png", ALL[:3]),
+        ("scans/[ab].png", ["scans/a.png"]),
+        ("scans/?.png", ALL[:3]),
+        ("scans/**/*.png", ALL),
+        ("scans/**/a.png", ["scans/a.png", "scans/deep/er/a.png"]),
+        ("**/a.png", ["scans/a.png", "scans/deep/er/a.png"]),
+        ("sc*s/deep", ["scans/deep/b.png", "scans/deep/er/a.png"]),
+        ("scans/*", ALL),
+        ("scans/**", ALL),
+        ("scans/**/*", ALL),
+        ("**", ALL),
+    ],
+)
+def test_pattern_finds_each_file_once_and_in_order(pattern: str, expected: list[str]) -> None:
+    assert find_images([pattern]) == expected
+
+
+def test_absolute_pattern_finds_absolute_names(scans: Path) -> None:
+    assert find_images([f"{scans}/**/b.png"]) == [f"{scans}/deep/b.png"]
+
+
+@pytest.mark.parametrize("name", ["scan[1].png", "what?.png", "star*.png", "[a-z].png"])
+def test_file_whose_name_holds_a_patterns_signs_is_meant_itself(name: str) -> None:
+    touch(name)
+    assert find_images([name]) == [name]
+
+
+def test_folder_whose_name_holds_brackets_is_meant_itself() -> None:
+    touch("study[2]/a[1].png", "study[2]/b.png")
+    assert find_images(["study[2]"]) == ["study[2]/a[1].png", "study[2]/b.png"]
+    assert find_images(["study*/*.png"]) == ["study[2]/a[1].png", "study[2]/b.png"]
+
+
+def test_pattern_passes_over_hidden_files() -> None:
+    touch("scans/.hidden.png", "scans/.cache/a.png")
+    assert find_images(["scans/**/*.png"]) == ALL
+
+
+def test_order_of_patterns_is_kept() -> None:
+    assert find_images(["scans/deep/*.png", "scans/[a]*.png"]) == ["scans/deep/b.png", "scans/a.png"]
+
+
+@pytest.mark.parametrize("pattern", ["*.tif", "none/*.png", "scan[1].png", "scans/**/*.jpg"])
+def test_pattern_that_matches_nothing_is_an_error(pattern: str, tmp_path: Path) -> None:
+    assert refusal("scans/a.png", pattern) == (
+        f"expected files that match '{pattern}', found none (in '{tmp_path}'); check the pattern"
+    )
+
+
+def test_pattern_that_matches_an_empty_folder_alone_is_an_error() -> None:
+    Path("empty").mkdir()
+    assert re.match(r"expected files that match 'empt\*', found none", refusal("empt*"))
+
+
+def test_no_path_gives_no_file() -> None:
+    assert find_images([]) == []

@@ -1,0 +1,122 @@
+"""The comparison's figures, computed by hand, and the gate that they must pass."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ctonnx.outputs import Outputs
+from ctonnx.parity import GATES, Gate, Parity, compare
+
+GATE = Gate(max_dp=1e-4, min_agreement=0.99)
+
+
+def outputs(probabilities: Any, logits: Any = None, heatmap: Any = None) -> Outputs:
+    """Returns outputs whose logits and heatmap are zeros where none are given."""
+    given = np.array(probabilities, np.float32)
+    return Outputs(
+        given,
+        np.zeros(given.shape, np.float32) if logits is None else np.array(logits, np.float32),
+        np.zeros((*given.shape, 2, 2), np.float32) if heatmap is None else np.array(heatmap, np.float32),
+    )
+
+
+def parity(**changes: Any) -> Parity:
+    """Returns the parity of two models that agree, with changes."""
+    same: dict[str, Any] = {
+        "images": 4, "agreement": 1.0, "max_dp": 0.0, "mean_dp": 0.0, "max_dlogit": 0.0, "max_dheatmap": 0.0
+    }  # fmt: skip
+    return Parity(**{**same, **changes})
+
+
+def test_figures_are_those_computed_by_hand() -> None:
+    reference = outputs([[0.75, 0.25], [0.5, 0.25], [0, 1]], [[1, 2], [3, 4], [5, 6]], np.full((3, 2, 1, 1), 4))
+    candidate = outputs([[0.5, 0.5], [0.25, 0.5], [0, 1]], [[1, 2], [3, 2], [5, 6.5]], np.full((3, 2, 1, 1), 3))
+    assert compare(reference, candidate) == Parity(
+        images=3,
+        agreement=2 / 3,  # the second image changes its class; of the first image's tie the first class is taken
+        max_dp=0.25,
+        mean_dp=1 / 6,  # four differences of 0.25 over six probabilities
+        max_dlogit=2.0,
+        max_dheatmap=0.25,  # 1 of the reference's largest, 4
+    )
+
+
+def test_model_agrees_with_itself() -> None:
+    same = outputs([[0.9, 0.1]], [[3, 1]], [[[[1, 2]], [[0, 5]]]])
+    assert compare(same, same) == parity(images=1)
+
+
+def test_difference_is_taken_in_double_precision() -> None:
+    reference, candidate = outputs([[1.0, 0.0]]), outputs([[1.0 - 2**-24, 2**-24]])
+    assert compare(reference, candidate).max_dp == 2**-24
+
+
+def test_heatmap_that_should_be_zero_and_is_not_stands_out() -> None:
+    assert compare(outputs([[1, 0]]), outputs([[1, 0]], heatmap=np.ones((1, 2, 2, 2)))).max_dheatmap > 1e9
+
+
+def test_figures_are_written_with_three_digits() -> None:
+    written = parity(images=1234, agreement=0.98765, max_dp=1.23456e-7).as_dict()
+    assert written == {
+        "images": 1234,
+        "agreement": 0.988,
+        "max_dp": 1.23e-07,
+        "mean_dp": 0.0,
+        "max_dlogit": 0.0,
+        "max_dheatmap": 0.0,
+    }
+    assert isinstance(written["images"], int)
+
+
+@pytest.mark.parametrize(
+    ("found", "failures"),
+    [
+        (parity(), ()),
+        (parity(max_dp=1e-4, agreement=0.99), ()),
+        (parity(max_dp=0.01234), ("max |dp| is 0.0123, at most 0.0001 is allowed",)),
+        (parity(agreement=0.98765), ("agreement is 98.77%, at least 99.00% is required",)),
+        (
+            parity(max_dp=1.0, agreement=0.0),
+            ("max |dp| is 1, at most 0.0001 is allowed", "agreement is 0.00%, at least 99.00% is required"),
+        ),
+        (parity(max_dp=math.nan), ("max |dp| is nan, at most 0.0001 is allowed",)),
+        (parity(agreement=math.nan), ("agreement is nan%, at least 99.00% is required",)),
+    ],
+)
+def test_gate_names_each_bound_that_is_broken(found: Parity, failures: tuple[str, ...]) -> None:
+    assert GATE.failures(found) == failures
+
+
+@pytest.mark.parametrize("place", ["reference", "candidate", "both"])
+def test_nan_among_the_probabilities_fails_the_gate(place: str) -> None:
+    whole, broken = outputs([[1, 0], [1, 0]]), outputs([[1, 0], [math.nan, 0]])
+    found = compare(whole if place == "candidate" else broken, whole if place == "reference" else broken)
+    assert GATES["fp32"].failures(found) == ("max |dp| is nan, at most 0.0001 is allowed",)
+
+
+def test_fp32_gate_is_pinned() -> None:
+    assert GATES["fp32"] == Gate(max_dp=1e-4, min_agreement=0.0)
+
+
+def test_nothing_to_compare_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"^parity needs at least one image, found none$"):
+        compare(outputs(np.zeros((0, 2))), outputs(np.zeros((0, 2))))
+
+
+@pytest.mark.parametrize(
+    ("candidate", "message"),
+    [
+        (outputs([[1, 0]] * 3), r"^expected probabilities of shape \[2, 2\], found \[3, 2\]$"),
+        (outputs([[1, 0, 0]] * 2), r"^expected probabilities of shape \[2, 2\], found \[2, 3\]$"),
+        (outputs([[1, 0]] * 2, logits=[[1]] * 2), r"^expected logits of shape \[2, 2\], found \[2, 1\]$"),
+        (
+            outputs([[1, 0]] * 2, heatmap=np.zeros((2, 2, 7, 7))),
+            r"^expected heatmap of shape \[2, 2, 2, 2\], found \[2, 2, 7, 7\]$",
+        ),
+    ],
+)
+def test_other_shape_is_an_error(candidate: Outputs, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        compare(outputs([[1, 0]] * 2), candidate)

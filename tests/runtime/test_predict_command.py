@@ -1,0 +1,360 @@
+"""`ctonnx predict`: rows and nothing else on stdout, each file in its place, one sentence for wrong use."""
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from click.testing import CliRunner, Result
+from onnx import TensorProto, helper
+from PIL import Image
+
+from ctonnx.cli import main
+from ctonnx.predictor import Prediction, Predictor
+
+CLASSES = {"cavitating", "large central", "normal", "small peripheral"}
+NOTE = "note: this model was trained on synthetic phantoms; its answers mean nothing for patients"
+SUMMARY = r"%d files: %d predicted, %d failed; \d+\.\d images/s"
+
+
+@pytest.fixture
+def scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Works in a folder with scans/: two good images, and between them an empty, a damaged and a text file."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (2, 80, 100)).astype(np.uint8)
+    Image.fromarray(noise[0]).save(folder / "a.png")
+    (folder / "b.png").write_bytes(b"")
+    (folder / "c.png").write_bytes((folder / "a.png").read_bytes()[:1500])
+    (folder / "d.txt").write_text("patient,age\n", encoding="utf-8")
+    Image.fromarray(noise[1]).save(folder / "e.png")
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+GOOD = ["scans/a.png", "scans/e.png"]
+ERRORS = {
+    "scans/b.png": "the file is empty (0 bytes)",
+    "scans/c.png": "damaged image: image file is truncated",
+    "scans/d.txt": "not an image in a format that can be read",
+}
+FILES = sorted([*GOOD, *ERRORS])
+
+
+def predict(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, ["predict", *map(str, words)])
+
+
+def expected(model: Path) -> dict[str, Prediction]:
+    """Returns the predictor's own answers for the good files."""
+    with Predictor(model) as predictor:
+        return {file: predictor.predict(file) for file in GOOD}
+
+
+def assert_refused(result: Result, sentence: str) -> None:
+    """Checks that a command ended with exit code 2, with one sentence on stderr and nothing on stdout."""
+    assert (result.stdout, result.stderr, result.exit_code) == ("", f"Error: {sentence}\n", 2)
+
+
+# --- formats ---------------------------------------------------------------------------------------------------------
+
+
+def test_table_has_a_row_for_each_file_in_its_place(model: Path, scans: Path) -> None:
+    result = predict("scans", "-m", model)
+    assert result.exit_code == 1
+    head, *rows = result.stdout.splitlines()
+    assert re.split(r"  +", head) == ["file", "class", "probability"]
+    answers = expected(model)
+    for file, row in zip(FILES, rows, strict=True):
+        if file in ERRORS:
+            assert re.split(r"  +", row, maxsplit=1) == [file, f"error: {ERRORS[file]}"]
+        else:
+            name, label, probability = re.split(r"  +", row)
+            assert (name, label) == (file, answers[file].label)
+            assert probability == f"{answers[file].probability:.4f}"
+
+
+@pytest.mark.parametrize("top_k", [1, 3, 99])
+def test_csv_has_a_row_for_each_file_in_its_place(model: Path, scans: Path, top_k: int) -> None:
+    result = predict("scans", "-m", model, "--format", "csv", "--top-k", str(top_k))
+    assert result.exit_code == 1
+    shown = min(top_k, len(CLASSES))
+    rows = list(csv.DictReader(io.StringIO(result.stdout, newline="")))
+    assert [row["file"] for row in rows] == FILES
+    answers = expected(model)
+    for row in rows:
+        ranks = [""] if shown == 1 else [f"_{rank}" for rank in range(1, shown + 1)]
+        found = [(row[f"label{rank}"], row[f"probability{rank}"]) for rank in ranks]
+        assert row["error"] == ERRORS.get(row["file"], "")
+        assert len(row) == 2 * shown + 2
+        if row["file"] in ERRORS:
+            assert found == [("", "")] * shown
+        else:
+            assert found == [(name, f"{value:.6f}") for name, value in answers[row["file"]].top(shown)]
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 99])
+def test_jsonl_has_a_document_for_each_file_in_its_place(model: Path, scans: Path, top_k: int) -> None:
+    result = predict("scans", "-m", model, "--format", "jsonl", "--top-k", str(top_k))
+    assert result.exit_code == 1
+    documents = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [document["file"] for document in documents] == FILES
+    answers = expected(model)
+    for document in documents:
+        assert list(document) == ["file", "label", "probability", "probabilities", "error"]
+        assert document["error"] == ERRORS.get(document["file"])
+        if document["file"] in ERRORS:
+            assert (document["label"], document["probability"], document["probabilities"]) == (None, None, {})
+        else:
+            answer = answers[document["file"]]
+            assert (document["label"], document["probability"]) == (
+                answer.label,
+                pytest.approx(answer.probability, abs=1e-6),
+            )
+            assert document["probabilities"] == pytest.approx(dict(answer.top(top_k)), abs=1e-6)
+
+
+def test_good_files_alone_end_with_exit_code_0(model: Path, scans: Path) -> None:
+    result = predict(*GOOD, "-m", model, "--format", "csv")
+    assert result.exit_code == 0
+    assert [row["file"] for row in csv.DictReader(io.StringIO(result.stdout))] == GOOD
+
+
+def test_missing_file_gets_its_record(model: Path, scans: Path) -> None:
+    result = predict("scans/none.png", GOOD[0], "-m", model, "--format", "jsonl")
+    assert result.exit_code == 1
+    assert [json.loads(line)["error"] for line in result.stdout.splitlines()] == ["cannot be read: no such file", None]
+
+
+@pytest.mark.parametrize("options", [("--batch-size", "1"), ("--batch-size", "2"), ("--threads", "1")])
+def test_batch_size_and_threads_change_no_row(model: Path, scans: Path, options: tuple[str, ...]) -> None:
+    assert predict("scans", "-m", model, *options).stdout == predict("scans", "-m", model).stdout
+
+
+def test_pattern_is_expanded(model: Path, scans: Path) -> None:
+    result = predict("scans/**/[ae].png", "-m", model, "--format", "csv")
+    assert result.exit_code == 0
+    assert [row["file"] for row in csv.DictReader(io.StringIO(result.stdout))] == GOOD
+
+
+# --- stderr ----------------------------------------------------------------------------------------------------------
+
+
+def test_model_the_note_and_the_count_stand_on_stderr(model: Path, scans: Path) -> None:
+    lines = predict("scans", "-m", model).stderr.splitlines()
+    assert lines[:2] == [f"model: {model} (fp32 on cpu)", NOTE]
+    assert re.fullmatch(SUMMARY % (5, 2, 3), lines[2])
+    assert len(lines) == 3
+
+
+def test_model_trained_on_scans_has_no_note(
+    model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = onnx.load(model)
+    (metadata,) = loaded.metadata_props
+    metadata.value = json.dumps({**json.loads(metadata.value), "synthetic": False})
+    onnx.save(loaded, tmp_path / "real.onnx")
+    result = predict(*GOOD, "-m", "real.onnx")
+    assert result.exit_code == 0
+    assert len(result.stderr.splitlines()) == 2
+    assert "synthetic" not in result.stderr
+
+
+def test_newest_run_is_found_and_named(workspace: Path, scans: Path) -> None:
+    result = predict("scans/a.png")
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[0] == "model: runs/tiny/export/model.fp32.onnx (fp32 on cpu, the newest run's)"
+    for given in ("tiny", "runs/tiny", "runs/tiny/export/model.fp32.onnx"):
+        named = predict("scans/a.png", "--model", given)
+        assert named.stdout == result.stdout
+        assert named.stderr.splitlines()[0] == "model: runs/tiny/export/model.fp32.onnx (fp32 on cpu)"
+
+
+# --- wrong use -------------------------------------------------------------------------------------------------------
+
+
+def test_folder_without_images_is_refused(model: Path, scans: Path) -> None:
+    Path("none").mkdir()
+    assert_refused(
+        predict("none", "-m", model),
+        "expected images in 'none', found an empty folder; name a folder with PNG, JPEG or TIFF files",
+    )
+
+
+def test_pattern_that_matches_nothing_is_refused(model: Path, scans: Path) -> None:
+    assert_refused(
+        predict("scans/*.tif", "-m", model),
+        f"expected files that match 'scans/*.tif', found none (in '{scans.parent}'); check the pattern",
+    )
+
+
+def test_no_run_is_refused(scans: Path) -> None:
+    assert_refused(
+        predict("scans"),
+        f"expected a trained run below 'runs/' (in '{scans.parent}'), found none; "
+        "train one with: ctonnx train DATA, or name a run or a model",
+    )
+
+
+def test_run_that_does_not_exist_is_refused(scans: Path) -> None:
+    assert_refused(
+        predict("scans", "-m", "lungs"),
+        "expected a run's folder (with model.safetensors and run.json) at 'lungs' or 'runs/lungs', found none; "
+        "train one with: ctonnx train DATA",
+    )
+
+
+def test_missing_model_is_refused(scans: Path) -> None:
+    assert_refused(
+        predict("scans", "-m", "none.onnx"),
+        "expected an .onnx file, found no file at 'none.onnx'; see which there are: ls runs/*/export",
+    )
+
+
+def test_model_without_a_spec_is_refused(scans: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), "foreign.onnx")
+    assert_refused(
+        predict("scans", "-m", "foreign.onnx"),
+        "'foreign.onnx' is an ONNX model without a ctonnx spec, so its classes and its preprocessing are unknown; "
+        "make one with: ctonnx export RUN",
+    )
+
+
+@pytest.mark.parametrize("kind", ["truncated", "text"])
+def test_damaged_model_is_refused(kind: str, model: Path, scans: Path) -> None:
+    with model.open("rb") as whole:
+        Path("bad.onnx").write_bytes(whole.read(1_000_000) if kind == "truncated" else b"a letter\n")
+    result = predict("scans", "-m", "bad.onnx")
+    assert (result.stdout, result.exit_code) == ("", 2)
+    assert re.fullmatch(
+        r"Error: 'bad\.onnx' is not a whole ONNX model \(onnxruntime says: [^\n]+\); "
+        r"if it was copied or downloaded, do that again, else export it again\n",
+        result.stderr,
+    )
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this onnxruntime has CUDA"
+)
+def test_cuda_is_refused_where_there_is_none(model: Path, scans: Path) -> None:
+    result = predict("scans", "-m", model, "--provider", "cuda")
+    assert (result.stdout, result.exit_code) == ("", 2)
+    assert re.fullmatch(
+        r"Error: the provider 'cuda' needs CUDAExecutionProvider, which [^\n]+\n",
+        result.stderr,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "Missing argument 'PATH...'."),
+        (("scans", "--top-k", "0"), "Invalid value for '--top-k': 0 is not in the range x>=1."),
+        (("scans", "--batch-size", "0"), "Invalid value for '--batch-size': 0 is not in the range x>=1."),
+        (("scans", "--threads", "0"), "Invalid value for '--threads': 0 is not in the range x>=1."),
+        (("scans", "--format", "xml"), "Invalid value for '--format': 'xml' is not one of 'table', 'jsonl', 'csv'."),
+        (("scans", "--provider", "tpu"), "Invalid value for '--provider': 'tpu' is not one of 'cpu', 'cuda'."),
+    ],
+)
+def test_option_out_of_range_is_refused(words: tuple[str, ...], message: str, scans: Path) -> None:
+    result = predict(*words)
+    assert (result.stdout, result.exit_code) == ("", 2)
+    assert result.stderr.splitlines()[-1] == f"Error: {message}"
+
+
+# --- a process of its own --------------------------------------------------------------------------------------------
+
+NAMES = [b"a b.png", b"a[1].png", b"a*?.png", b"a\nb.png", b"a\rb.png", b"gr\xc3\xb6\xc3\x9fe.png", b"sc\xff\xfean.png"]
+
+
+@pytest.fixture
+def odd_names(scans: Path) -> list[bytes]:
+    """The same image and the same empty file under names that are hard to print."""
+    image = (scans / "a.png").read_bytes()
+    folder = os.fsencode(scans.parent / "odd")
+    for kind, content in ((b"good", image), (b"empty", b"")):
+        os.makedirs(os.path.join(folder, kind))  # noqa: PTH103 - a Path holds no bytes
+        for name in NAMES:
+            with open(os.path.join(folder, kind, name), "wb") as file:  # noqa: PTH123 - a Path holds no bytes
+                file.write(content)
+    return [os.path.join(b"odd", kind, name) for kind in (b"empty", b"good") for name in sorted(NAMES)]
+
+
+def in_a_process(*words: str | bytes | Path, **environment: str) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        [sys.executable, "-m", "ctonnx", "predict", *words],
+        check=False,
+        capture_output=True,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+@pytest.mark.parametrize("output_format", ["table", "csv", "jsonl"])
+def test_no_name_of_a_file_ends_the_run(model: Path, odd_names: list[bytes], output_format: str, encoding: str) -> None:
+    done = in_a_process("odd", "-m", model, "--format", output_format, PYTHONIOENCODING=encoding)
+    assert (done.returncode, b"Traceback" in done.stderr) == (1, False), done.stderr
+    assert re.search(SUMMARY % (14, 7, 7), done.stderr.decode())
+    text = done.stdout.decode(encoding)
+    if output_format == "table":
+        assert len(text.splitlines()) == 1 + 14
+        assert sum("error: the file is empty (0 bytes)" in line for line in text.splitlines()) == 7
+    elif output_format == "csv":
+        assert [len(row) for row in csv.reader(io.StringIO(text, newline=""))] == [4] * 15
+    else:
+        found: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
+        assert [os.fsencode(document["file"]) for document in found] == odd_names
+        assert [document["error"] is None for document in found] == [False] * 7 + [True] * 7
+
+
+def test_terminal_of_plain_ascii_does_not_end_the_run(model: Path, odd_names: list[bytes]) -> None:
+    done = in_a_process("odd", "-m", model, "--format", "jsonl", PYTHONIOENCODING="ascii")
+    assert done.returncode == 1, done.stderr
+    errors = [json.loads(line)["error"] for line in done.stdout.splitlines()]
+    assert [error is None for error in errors] == [False] * 7 + [True] * 7
+
+
+def test_odd_names_on_the_command_line_are_files(model: Path, odd_names: list[bytes]) -> None:
+    done = in_a_process(*odd_names, "-m", model, "--format", "jsonl")
+    assert done.returncode == 1, done.stderr
+    assert [os.fsencode(json.loads(line)["file"]) for line in done.stdout.splitlines()] == odd_names
+
+
+def test_odd_name_of_a_missing_model_is_told(scans: Path) -> None:
+    done = in_a_process("scans", "-m", b"m\xffodel.onnx")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == (
+        b"Error: expected an .onnx file, found no file at 'm\\udcffodel.onnx'; see which there are: ls runs/*/export\n"
+    )
+
+
+def test_reader_that_goes_away_ends_the_run_quietly(model: Path, scans: Path) -> None:
+    many = [str(scans / "b.png")] * 20_000  # more than a pipe holds
+    (scans.parent / "run.py").write_text(
+        f"import sys; sys.argv = ['ctonnx', 'predict', '-m', {str(model)!r}, *{many!r}]; import ctonnx.__main__",
+        encoding="utf-8",
+    )
+    with subprocess.Popen([sys.executable, "run.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith(b"file")
+        process.stdout.close()
+        said = process.stderr.read()
+    assert b"Traceback" not in said
+    assert b"Exception ignored" not in said
+    assert process.returncode == 1

@@ -1,0 +1,186 @@
+"""Which run and which model a command means when it is told by name, by folder, or not at all."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ctonnx.errors import ModelError
+from ctonnx.runs import RUNS, Run, find_model, find_run, newest_run
+
+
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Works in a folder that is empty."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make_run(name: str, created: str = "2026-01-01T00:00:00+00:00", exported: tuple[str, ...] = ()) -> Run:
+    """Makes a run below ./runs whose files are empty where their content does not matter."""
+    run = Run(RUNS / name)
+    run.export_folder.mkdir(parents=True)
+    run.weights_file.touch()
+    run.record_file.write_text(json.dumps({"created": created}), encoding="utf-8")
+    for precision in exported:
+        run.model_file(precision).touch()
+    return run
+
+
+def refusal(model: Path | None, provider: str = "cpu") -> str:
+    with pytest.raises(ModelError) as caught:
+        find_model(model, provider=provider)
+    return str(caught.value)
+
+
+def test_files_of_a_run_have_their_names() -> None:
+    run = Run(Path("runs/lungs"))
+    assert [path.as_posix() for path in (run.weights_file, run.record_file, run.splits_file, run.export_folder)] == [
+        "runs/lungs/model.safetensors",
+        "runs/lungs/run.json",
+        "runs/lungs/splits.json",
+        "runs/lungs/export",
+    ]
+    assert run.model_file("int8").as_posix() == "runs/lungs/export/model.int8.onnx"
+
+
+def test_run_is_named_by_its_folder_however_it_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run("lungs")
+    monkeypatch.chdir(RUNS / "lungs")
+    assert Run(Path()).name == "lungs"
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "run.json"])
+def test_run_without_one_of_its_files_has_no_checkpoint(missing: str) -> None:
+    run = make_run("lungs")
+    assert run.has_checkpoint
+    (run.folder / missing).unlink()
+    assert not run.has_checkpoint
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", "null", '"created"'])
+def test_time_of_a_run_with_a_damaged_record_is_unknown(text: str) -> None:
+    run = make_run("lungs")
+    run.record_file.write_text(text, encoding="utf-8")
+    assert run.created == ""
+
+
+# --- the newest ------------------------------------------------------------------------------------------------------
+
+
+def test_newest_run_is_the_one_trained_last_whatever_its_name_and_its_files_times() -> None:
+    make_run("b", "2026-03-01T10:00:00+00:00")
+    newest = make_run("a", "2026-03-01T10:00:00.5+00:00")
+    make_run("c", "2025-12-31T23:59:59+00:00")
+    assert newest_run() == newest
+    assert find_run(None) == newest
+
+
+def test_of_runs_trained_at_the_same_time_the_last_by_name_is_taken() -> None:
+    make_run("b")
+    make_run("a")
+    assert newest_run() == Run(RUNS / "b")
+
+
+def test_run_with_a_damaged_record_is_older_than_any_other() -> None:
+    make_run("whole")
+    make_run("z").record_file.write_text("{", encoding="utf-8")
+    assert newest_run() == Run(RUNS / "whole")
+
+
+def test_hidden_and_unfinished_folders_and_files_are_passed_over() -> None:
+    make_run("old", "2020-01-01T00:00:00+00:00")
+    make_run(".new.part")
+    make_run("unfinished").weights_file.unlink()
+    (RUNS / "notes.txt").write_text("a file", encoding="utf-8")
+    assert newest_run() == Run(RUNS / "old")
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_no_run_is_an_error_that_says_how_one_is_made(empty: bool, working_folder: Path) -> None:
+    if empty:
+        RUNS.mkdir()
+    assert refusal(None) == (
+        f"expected a trained run below 'runs/' (in '{working_folder}'), found none; "
+        "train one with: ctonnx train DATA, or name a run or a model"
+    )
+
+
+# --- by name or folder -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["lungs", "runs/lungs", "runs/lungs/", "./runs/lungs"])
+def test_run_is_found_by_its_name_and_by_its_folder(path: str) -> None:
+    make_run("newer", "2027-01-01T00:00:00+00:00")
+    make_run("lungs")
+    assert find_run(Path(path)).folder.resolve() == Path("runs/lungs").resolve()
+
+
+def test_folder_is_taken_before_a_run_of_the_same_name() -> None:
+    make_run("lungs")
+    make_run("other").folder.rename("lungs")
+    assert find_run(Path("lungs")) == Run(Path("lungs"))
+
+
+def test_run_below_another_root_is_found() -> None:
+    make_run("lungs").folder.parent.rename("elsewhere")
+    assert find_run(Path("lungs"), Path("elsewhere")) == Run(Path("elsewhere/lungs"))
+    assert find_run(None, Path("elsewhere")) == Run(Path("elsewhere/lungs"))
+
+
+@pytest.mark.parametrize("unfinished", [True, False])
+def test_run_that_is_not_there_is_an_error_that_says_where_it_was_looked_for(unfinished: bool) -> None:
+    if unfinished:
+        make_run("lungs").weights_file.unlink()
+    assert refusal(Path("lungs")) == (
+        "expected a run's folder (with model.safetensors and run.json) at 'lungs' or 'runs/lungs', found none; "
+        "train one with: ctonnx train DATA"
+    )
+
+
+# --- its model -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("provider", "exported", "expected"),
+    [
+        ("cpu", ("fp32",), "fp32"),
+        ("cpu", ("fp32", "fp16"), "fp32"),
+        ("cpu", ("fp32", "fp16", "int8"), "int8"),
+        ("cpu", ("int8",), "int8"),
+        ("cuda", ("fp32",), "fp32"),
+        ("cuda", ("fp32", "int8"), "fp32"),
+        ("cuda", ("fp32", "fp16", "int8"), "fp16"),
+        ("cuda", ("fp16",), "fp16"),
+    ],
+)
+@pytest.mark.parametrize("run", [None, Path("lungs"), Path("runs/lungs")])
+def test_model_that_suits_the_provider_is_taken(
+    run: Path | None, provider: str, exported: tuple[str, ...], expected: str
+) -> None:
+    made = make_run("lungs", exported=exported)
+    assert find_model(run, provider=provider) == made.model_file(expected)
+
+
+@pytest.mark.parametrize(("provider", "exported"), [("cpu", ()), ("cpu", ("fp16",)), ("cuda", ("int8",))])
+def test_run_without_a_model_for_the_provider_is_an_error(provider: str, exported: tuple[str, ...]) -> None:
+    make_run("lungs", exported=exported)
+    assert refusal(None, provider) == (
+        "expected an exported model in 'runs/lungs/export', found none; make one with: ctonnx export runs/lungs"
+    )
+
+
+def test_newest_run_is_meant_though_only_an_older_one_is_exported() -> None:
+    make_run("old", "2020-01-01T00:00:00+00:00", exported=("fp32",))
+    make_run("new")
+    assert refusal(None).startswith("expected an exported model in 'runs/new/export', found none")
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.bin"])
+def test_file_is_taken_whatever_its_ending(name: str) -> None:
+    Path(name).touch()
+    assert find_model(Path(name)) == Path(name)
+
+
+def test_onnx_file_that_is_missing_is_left_for_the_session_to_refuse() -> None:
+    assert find_model(Path("none.onnx")) == Path("none.onnx")

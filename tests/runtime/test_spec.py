@@ -1,0 +1,193 @@
+"""The spec's text: read back whole, always the same, and refused with a sentence where it cannot be trusted."""
+
+import json
+import math
+import re
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from ctonnx.errors import ModelError
+from ctonnx.images import Preprocessing
+from ctonnx.spec import SCHEMA_VERSION, DicomWindow, ModelSpec, OperatingPoint
+
+SMALL = ModelSpec(
+    name="lungs",
+    classes=("normal", "tumor"),
+    preprocessing=Preprocessing(size=64),
+    precision="fp32",
+    created="2026-01-02T03:04:05+00:00",
+    checkpoint_sha256="ab" * 32,
+    data={},
+    synthetic=False,
+    metrics={},
+    parity={},
+    versions={},
+)
+
+FULL = ModelSpec(
+    name="plíce",
+    classes=("zdravé", "large cell", "普通"),
+    preprocessing=Preprocessing(size=128, color="rgb", resize="pad"),
+    precision="int8",
+    created="2026-01-02T03:04:05+00:00",
+    checkpoint_sha256="0f" * 32,
+    data={"name": "scans", "fingerprint": "cd", "images": {"train": {"zdravé": 3}}},
+    synthetic=True,
+    metrics={"valid": {"accuracy": 0.9, "confusion_matrix": [[1, 2], [3, 4]], "auroc": None}},
+    parity={"images": 8, "max_dp": 1.5e-7},
+    versions={"torch": "2.15.0", "onnx": "1.23.2"},
+    temperature=1.37,
+    dicom_window=DicomWindow(center=40.0, width=400.0),
+    quantization={"scheme": "QDQ", "per_channel": True},
+    operating_point=OperatingPoint(positive=("large cell",), threshold=0.31, sensitivity=0.97, specificity=0.8),
+)
+
+
+def values(spec: ModelSpec = SMALL, **changes: Any) -> dict[str, Any]:
+    """Returns what a spec's text holds, with changes."""
+    read: dict[str, Any] = json.loads(spec.to_json())
+    return {**read, **changes}
+
+
+def refusal(text: str) -> str:
+    """Returns the sentence that a text is refused with."""
+    with pytest.raises(ModelError) as caught:
+        ModelSpec.from_json(text)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("spec", [SMALL, FULL], ids=["small", "full"])
+def test_spec_is_read_back_as_it_was(spec: ModelSpec) -> None:
+    assert ModelSpec.from_json(spec.to_json()) == spec
+
+
+def test_the_full_example_leaves_no_field_at_its_default() -> None:
+    assert [item.name for item in fields(ModelSpec) if getattr(FULL, item.name) == getattr(SMALL, item.name)] == [
+        "created"
+    ]
+
+
+def test_text_of_a_spec_is_pinned() -> None:
+    assert SMALL.to_json() == (
+        '{"checkpoint_sha256": "' + "ab" * 32 + '", "classes": ["normal", "tumor"], '
+        '"created": "2026-01-02T03:04:05+00:00", "data": {}, "dicom_window": {"center": -600.0, "width": 1500.0}, '
+        '"metrics": {}, "name": "lungs", "operating_point": null, "parity": {}, "precision": "fp32", '
+        '"preprocessing": {"color": "grey", "resize": "stretch", "size": 64}, "quantization": null, '
+        '"schema_version": 1, "synthetic": false, "temperature": 1.0, "versions": {}}'
+    )
+
+
+def test_same_spec_gives_the_same_text_whatever_the_order_of_its_mappings() -> None:
+    turned = replace(FULL, versions=dict(list(FULL.versions.items())[::-1]), data=dict(list(FULL.data.items())[::-1]))
+    assert turned.to_json() == FULL.to_json()
+    assert ModelSpec.from_json(FULL.to_json()).to_json() == FULL.to_json()
+
+
+def test_class_names_stand_in_the_text_as_they_are_written() -> None:
+    assert '"classes": ["zdravé", "large cell", "普通"]' in FULL.to_json()
+
+
+def test_fields_that_may_be_left_out_get_their_defaults() -> None:
+    text = values()
+    for name in ("temperature", "dicom_window", "quantization", "operating_point"):
+        del text[name]
+    assert ModelSpec.from_json(json.dumps(text)) == SMALL
+
+
+def test_field_of_a_later_release_is_passed_over() -> None:
+    assert ModelSpec.from_json(json.dumps(values(FULL, explanation={"method": "?"}))) == FULL
+
+
+@pytest.mark.parametrize("part", ["preprocessing", "dicom_window", "operating_point"])
+def test_field_of_a_later_release_is_passed_over_in_a_part_too(part: str) -> None:
+    text = values(FULL)
+    text[part]["later"] = 1
+    assert ModelSpec.from_json(json.dumps(text)) == FULL
+
+
+def test_older_schema_is_read() -> None:
+    assert ModelSpec.from_json(json.dumps(values(schema_version=SCHEMA_VERSION - 1))) == SMALL
+
+
+def test_newer_schema_is_refused() -> None:
+    assert refusal(json.dumps(values(schema_version=2))) == (
+        "expected a spec of schema 1 or older, found schema 2: the model was made by a newer ctonnx; upgrade this one"
+    )
+
+
+def without(name: str) -> dict[str, Any]:
+    return {key: value for key, value in values().items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("", "Expecting value: line 1 column 1 (char 0)"),
+        ("{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        (SMALL.to_json()[:100], "Expecting value: line 1 column 101 (char 100)"),
+        ("{}", "'schema_version'"),
+        (json.dumps(without("classes")), "'classes'"),
+        (json.dumps(without("preprocessing")), "'preprocessing'"),
+        (json.dumps(values(classes=["one"])), "expected two or more different classes, found ['one']"),
+        (json.dumps(values(classes=[])), "expected two or more different classes, found []"),
+        (json.dumps(values(classes=["a", "a"])), "expected two or more different classes, found ['a', 'a']"),
+        (json.dumps(values(temperature=0)), "expected a temperature above 0, found 0"),
+        (json.dumps(values(temperature=-1.5)), "expected a temperature above 0, found -1.5"),
+        (json.dumps(values(temperature=math.nan)), "expected a temperature above 0, found nan"),
+        (
+            json.dumps(values(preprocessing={"size": 16})),
+            "size must be a whole number from 32 to 4096 pixels, found 16",
+        ),
+        (
+            json.dumps(values(preprocessing={"color": "blue"})),
+            "color must be one of ('grey', 'rgb'), found 'blue'",
+        ),
+    ],
+)
+def test_text_that_is_no_spec_is_refused_with_what_is_wrong(text: str, detail: str) -> None:
+    assert refusal(text) == f"the model's spec cannot be read ({detail}); export the model again"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "null",
+        "5",
+        '"spec"',
+        "[]",
+        "[" * 100_000,
+        json.dumps(without("name")),
+        json.dumps(values(schema_version="1")),
+        json.dumps(values(schema_version=None)),
+        json.dumps(values(classes=None)),
+        json.dumps(values(classes="normal")),
+        json.dumps(values(classes=[["a"], ["b"]])),
+        json.dumps(values(temperature="1")),
+        json.dumps(values(preprocessing=None)),
+        json.dumps(values(preprocessing=[64])),
+        json.dumps(values(dicom_window=None)),
+        json.dumps(values(operating_point={"positive": ["tumor"]})),
+        json.dumps(values(operating_point={"threshold": 0.5})),
+    ],
+    ids=lambda text: text[-40:],
+)
+def test_text_of_another_shape_is_refused(text: str) -> None:
+    assert re.fullmatch(
+        r"the model's spec cannot be read \(.+\); export the model again", refusal(text), flags=re.DOTALL
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": ("one",)}, "expected two or more different classes, found ['one']"),
+        ({"classes": ("a", "b", "a")}, "expected two or more different classes, found ['a', 'b', 'a']"),
+        ({"temperature": 0.0}, "expected a temperature above 0, found 0.0"),
+        ({"temperature": math.nan}, "expected a temperature above 0, found nan"),
+    ],
+)
+def test_spec_with_a_bad_value_is_not_made(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        replace(SMALL, **changes)

@@ -1,0 +1,239 @@
+"""Files and folders appear whole or not at all, whatever happens while they are written."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ctonnx.writing import whole_file, whole_folder, write_text
+
+INTERRUPTIONS = [RuntimeError, OSError, KeyboardInterrupt, SystemExit]
+
+UMASKS = [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700), (0o027, 0o640, 0o750), (0o000, 0o666, 0o777)]
+"""A umask, and what files and folders get under it."""
+
+
+@pytest.fixture
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    mask: int = request.param
+    before = os.umask(mask)
+    yield mask
+    os.umask(before)
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The order in which files reach the disk and get their names."""
+    seen: list[str] = []
+
+    def recorded(event: str, function: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: object) -> None:
+            seen.append(event)
+            function(*arguments)
+
+        return call
+
+    for name, event in (("fsync", "sync"), ("replace", "rename"), ("rename", "rename")):
+        monkeypatch.setattr(os, name, recorded(event, getattr(os, name)))
+    return seen
+
+
+def names(folder: Path) -> list[str]:
+    """Returns all that stands in a folder, hidden names too."""
+    return sorted(os.listdir(folder))
+
+
+def write_half_a_file(file: Path, interruption: type[BaseException]) -> None:
+    with whole_file(file) as temporary:
+        temporary.write_bytes(b"half")
+        raise interruption("in the middle")
+
+
+def write_half_a_folder(folder: Path, interruption: type[BaseException]) -> None:
+    with whole_folder(folder) as temporary:
+        (temporary / "new").write_bytes(b"half")
+        raise interruption("in the middle")
+
+
+def permissions(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_file_appears_when_the_block_ends(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    with whole_file(file) as temporary:
+        temporary.write_bytes(b"new")
+        assert not file.exists()
+        assert temporary.parent == tmp_path
+        assert temporary.name.startswith(".report.json.")
+        assert temporary.suffix == ".part"
+    assert file.read_bytes() == b"new"
+    assert names(tmp_path) == ["report.json"]
+
+
+def test_file_takes_the_place_of_an_old_one_at_the_end_only(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    file.write_bytes(b"old")
+    with whole_file(file) as temporary:
+        temporary.write_bytes(b"new")
+        assert file.read_bytes() == b"old"
+    assert file.read_bytes() == b"new"
+    assert names(tmp_path) == ["report.json"]
+
+
+@pytest.mark.parametrize("interruption", INTERRUPTIONS)
+def test_error_in_the_block_leaves_the_old_file_and_nothing_else(
+    interruption: type[BaseException], tmp_path: Path
+) -> None:
+    file = tmp_path / "report.json"
+    file.write_bytes(b"old")
+    with pytest.raises(interruption, match=r"^in the middle$"):
+        write_half_a_file(file, interruption)
+    assert file.read_bytes() == b"old"
+    assert names(tmp_path) == ["report.json"]
+
+
+@pytest.mark.parametrize("interruption", INTERRUPTIONS)
+def test_error_in_the_block_leaves_no_file_where_none_was(interruption: type[BaseException], tmp_path: Path) -> None:
+    with pytest.raises(interruption, match=r"^in the middle$"):
+        write_half_a_file(tmp_path / "report.json", interruption)
+    assert names(tmp_path) == []
+
+
+def test_block_that_removes_its_file_fails_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "report.json") as temporary:
+        temporary.unlink()
+    assert names(tmp_path) == []
+
+
+def test_file_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, events: list[str]) -> None:
+    write_text(tmp_path / "a.txt", "text")
+    assert events[:2] == ["sync", "rename"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(mask, file) for mask, file, _ in UMASKS], indirect=["umask"])
+def test_file_has_the_permissions_that_the_umask_leaves(umask: int, mode: int, tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "text")
+    assert permissions(tmp_path / "a.txt") == mode
+    assert os.umask(umask) == umask
+
+
+def test_file_in_a_folder_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "none" / "a.txt"):
+        pytest.fail("the block was entered")
+    assert names(tmp_path) == []
+
+
+def test_folder_in_the_place_of_the_file_is_an_error_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "report" / "inner").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        write_text(tmp_path / "report", "text")
+    assert names(tmp_path) == ["report"]
+    assert names(tmp_path / "report") == ["inner"]
+
+
+def test_text_is_utf_8(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "größer → 5 µm")
+    assert (tmp_path / "a.txt").read_bytes().decode("utf-8") == "größer → 5 µm"
+
+
+# --- folders ---------------------------------------------------------------------------------------------------------
+
+
+def test_folder_and_its_parents_appear_when_the_block_ends(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "a" / "export"
+    with whole_folder(folder) as temporary:
+        (temporary / "deep").mkdir()
+        (temporary / "deep" / "model").write_bytes(b"new")
+        assert not folder.exists()
+        assert temporary.parent == folder.parent
+    assert (folder / "deep" / "model").read_bytes() == b"new"
+    assert names(folder.parent) == ["export"]
+
+
+def test_folder_takes_the_place_of_an_old_one_with_all_that_was_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "export"
+    folder.mkdir()
+    (folder / "old").write_bytes(b"old")
+    with whole_folder(folder) as temporary:
+        (temporary / "new").write_bytes(b"new")
+        assert names(folder) == ["old"]
+    assert names(folder) == ["new"]
+    assert names(tmp_path) == ["export"]
+
+
+@pytest.mark.parametrize("interruption", INTERRUPTIONS)
+def test_error_in_the_block_leaves_the_old_folder_and_nothing_else(
+    interruption: type[BaseException], tmp_path: Path
+) -> None:
+    folder = tmp_path / "export"
+    folder.mkdir()
+    (folder / "old").write_bytes(b"old")
+    with pytest.raises(interruption, match=r"^in the middle$"):
+        write_half_a_folder(folder, interruption)
+    assert (folder / "old").read_bytes() == b"old"
+    assert names(folder) == ["old"]
+    assert names(tmp_path) == ["export"]
+
+
+@pytest.mark.parametrize("interruption", INTERRUPTIONS)
+def test_error_in_the_block_leaves_no_folder_where_none_was(interruption: type[BaseException], tmp_path: Path) -> None:
+    with pytest.raises(interruption, match=r"^in the middle$"):
+        write_half_a_folder(tmp_path / "export", interruption)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("interruption", [OSError, KeyboardInterrupt])
+def test_error_while_the_new_folder_gets_its_name_brings_the_old_one_back(
+    interruption: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "export"
+    folder.mkdir()
+    (folder / "old").write_bytes(b"old")
+    rename = os.rename
+
+    def fail_for_the_new_one(source: Path, target: Path) -> None:
+        if source.suffix == ".part":
+            raise interruption
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail_for_the_new_one)
+    with pytest.raises(interruption), whole_folder(folder) as temporary:
+        (temporary / "new").write_bytes(b"new")
+    assert names(folder) == ["old"]
+    assert names(tmp_path) == ["export"]
+
+
+def test_every_file_of_a_folder_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, events: list[str]) -> None:
+    with whole_folder(tmp_path / "export") as temporary:
+        (temporary / "deep").mkdir()
+        for name in ("a", "b", "deep/c"):
+            (temporary / name).write_bytes(b"new")
+    assert events[: events.index("rename")].count("sync") >= 3
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(mask, folder) for mask, _, folder in UMASKS], indirect=["umask"])
+def test_folder_has_the_permissions_that_the_umask_leaves(umask: int, mode: int, tmp_path: Path) -> None:
+    with whole_folder(tmp_path / "export"):
+        pass
+    assert permissions(tmp_path / "export") == mode
+    assert os.umask(umask) == umask
+
+
+@pytest.mark.parametrize("kind", ["file", "link to a folder"])
+def test_no_temporary_name_is_left_where_something_else_stood_in_the_folders_place(kind: str, tmp_path: Path) -> None:
+    place, beside = tmp_path / "place", tmp_path / "beside"
+    place.mkdir()
+    beside.mkdir()
+    if kind == "file":
+        (place / "export").write_bytes(b"a file")
+    else:
+        (place / "export").symlink_to(beside)
+    with contextlib.suppress(OSError), whole_folder(place / "export") as temporary:  # to refuse it is right as well
+        (temporary / "new").write_bytes(b"new")
+    assert names(place) == ["export"]

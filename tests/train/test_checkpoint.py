@@ -1,0 +1,235 @@
+"""A run on the disk: what is written is read again, damage is told, and a run counts only when it is whole."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ctonnx.errors import ModelError
+from ctonnx.images import Preprocessing
+from ctonnx.runs import Run
+from ctonnx_train.checkpoint import Checkpoint, RunRecord, load_checkpoint, save_checkpoint
+from ctonnx_train.network import CTClassifier
+from ctonnx_train.splits import Sample, Split
+
+RECORD = RunRecord(
+    created="2026-01-02T03:04:05.000006+00:00",
+    classes=("adenocarcinoma", "Lungenödem"),
+    folder_classes={"Ödem cases": "Lungenödem", "adenocarcinoma": "adenocarcinoma"},
+    preprocessing=Preprocessing(size=64, color="rgb", resize="pad"),
+    data={"folder": "/data/scans", "name": "scans", "fingerprint": "0a" * 32, "images": {"train": {"a": 1}}},
+    synthetic=True,
+    settings={"weights": "none", "epochs": 2},
+    training={"epochs": 2, "best_epoch": 1, "best_valid_loss": 0.5},
+    metrics={"valid": {"accuracy": 0.5, "macro": {"precision": None}}},
+    versions={"torch": "2.15.0"},
+)
+SPLITS: dict[Split, tuple[Sample, ...]] = {
+    "train": (Sample("train/a/scan (1).png", 0), Sample("train/Ödem cases/1.png", 1)),
+    "valid": (Sample("valid/a/2.png", 0),),
+    "test": (),
+}
+
+
+@pytest.fixture(scope="module")
+def network() -> CTClassifier:
+    torch.manual_seed(0)
+    network = CTClassifier(2)
+    with torch.no_grad():
+        network(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))  # moves the batch normalization's statistics
+    return network
+
+
+@pytest.fixture(scope="module")
+def saved(network: CTClassifier, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A run of two classes. Tests that change it work on a copy."""
+    run = Run(tmp_path_factory.mktemp("runs") / "saved")
+    run.folder.mkdir()
+    save_checkpoint(run, network, RECORD, SPLITS)
+    yield run
+    run.weights_file.unlink()
+
+
+@pytest.fixture
+def copied(saved: Run, tmp_path: Path) -> Run:
+    """A copy of the saved run, whose weights are a link."""
+    run = Run(tmp_path / "copy")
+    run.folder.mkdir()
+    run.weights_file.symlink_to(saved.weights_file)
+    for file in (saved.record_file, saved.splits_file):
+        (run.folder / file.name).write_bytes(file.read_bytes())
+    return run
+
+
+def refused(run: Run, message: str) -> None:
+    with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
+        load_checkpoint(run)
+
+
+def test_a_checkpoint_is_read_as_it_was_written(saved: Run, network: CTClassifier) -> None:
+    checkpoint = load_checkpoint(saved)
+    assert checkpoint.record == RECORD
+    assert checkpoint.run == saved
+    assert checkpoint.sha256 == hashlib.sha256(saved.weights_file.read_bytes()).hexdigest()
+    assert {split: checkpoint.samples(split) for split in SPLITS} == SPLITS
+    pixels = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    network.eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(checkpoint.network(pixels), network(pixels), rtol=0, atol=0)
+    assert not checkpoint.network.training
+
+
+def test_the_same_network_is_written_as_the_same_bytes_whatever_its_memory_format(
+    saved: Run, network: CTClassifier, tmp_path: Path
+) -> None:
+    run = Run(tmp_path)
+    network.to(memory_format=torch.channels_last)
+    save_checkpoint(run, network, RECORD, SPLITS)
+    assert run.weights_file.read_bytes() == saved.weights_file.read_bytes()
+    run.weights_file.unlink()
+
+
+def test_a_run_holds_weights_a_record_and_splits(saved: Run) -> None:
+    assert sorted(file.name for file in saved.folder.iterdir()) == ["model.safetensors", "run.json", "splits.json"]
+    assert saved.has_checkpoint
+    assert saved.created == RECORD.created
+    assert {tensor.dtype for tensor in load_file(saved.weights_file).values()} == {torch.float32, torch.int64}
+    assert json.loads(saved.record_file.read_text(encoding="utf-8"))["classes"] == ["adenocarcinoma", "Lungenödem"]
+
+
+def test_a_record_is_text_with_a_schema_version_first() -> None:
+    text = RECORD.to_json()
+    assert text.startswith('{\n  "schema_version": 1,\n  "created": "2026-01-02T03:04:05.000006+00:00",\n')
+    assert text.endswith("}\n")
+    assert RunRecord.from_json(text) == RECORD
+
+
+def test_file_names_that_are_no_text_are_kept(
+    network: CTClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = os.fsdecode(b"train/a/R\xf6ntgen.png")  # Latin-1, as old archives have it
+    monkeypatch.setattr("ctonnx_train.checkpoint.save_file", lambda state, file, metadata: None)
+    run = Run(tmp_path)
+    save_checkpoint(run, network, RECORD, {"train": (Sample(name, 0),)})
+    assert Checkpoint(run=run, record=RECORD, network=network, sha256="").samples("train") == (Sample(name, 0),)
+
+
+def test_no_file_is_a_run_without_its_record(copied: Run) -> None:
+    copied.record_file.unlink()
+    refused(
+        copied,
+        f"expected a run's record in '{copied.record_file}', found FileNotFoundError(2, 'No such file or directory'); "
+        "train again",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", "JSONDecodeError('Expecting value: line 1 column 1 (char 0)')"),
+        ("{}", "KeyError('schema_version')"),
+        ('{"schema_version": 1}', "KeyError('classes')"),
+        ('{"schema_version": 2}', "ValueError('the run was trained by a newer ctonnx')"),
+        (
+            RECORD.to_json().replace('"size": 64', '"size": 7'),
+            "ValueError('size must be a whole number from 32 to 4096 pixels, found 7')",
+        ),
+        (
+            RECORD.to_json().replace('"synthetic"', '"other"'),
+            "TypeError(\"RunRecord.__init__() got an unexpected keyword argument 'other'\")",
+        ),
+    ],
+)
+def test_a_damaged_record_is_refused(text: str, found: str, copied: Run) -> None:
+    copied.record_file.write_text(text, encoding="utf-8")
+    refused(copied, f"expected a run's record in '{copied.record_file}', found {found}; train again")
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "3", '"text"', '{"schema_version": null}', '{"schema_version": "1"}'])
+def test_a_record_of_another_kind_is_refused(text: str, copied: Run) -> None:
+    copied.record_file.write_text(text, encoding="utf-8")
+    with pytest.raises(ModelError, match=f"^expected a run's record in '{re.escape(str(copied.record_file))}', found "):
+        load_checkpoint(copied)
+
+
+def test_truncated_weights_are_refused(saved: Run, copied: Run) -> None:
+    copied.weights_file.unlink()
+    with saved.weights_file.open("rb") as whole:
+        copied.weights_file.write_bytes(whole.read(100_000))
+    with pytest.raises(
+        ModelError,
+        match="^"
+        + re.escape(
+            f"expected the weights of a 2-class ctonnx network in '{copied.weights_file}', found a damaged or another "
+            "file (Error while deserializing header: "
+        )
+        + r"[a-z ,]+\); train again$",
+    ):
+        load_checkpoint(copied)
+
+
+def test_missing_weights_are_refused(copied: Run) -> None:
+    copied.weights_file.unlink()
+    refused(
+        copied,
+        f"expected the weights of a 2-class ctonnx network in '{copied.weights_file}', found a damaged or another file "
+        f"(No such file or directory: {copied.weights_file}); train again",
+    )
+
+
+def test_weights_of_another_number_of_classes_are_refused_with_what_differs(copied: Run) -> None:
+    three = replace(RECORD, classes=(*RECORD.classes, "normal"))
+    copied.record_file.write_text(three.to_json(), encoding="utf-8")
+    expected = (
+        f"expected the weights of a 3-class ctonnx network in '{copied.weights_file}', found a damaged or another"
+    )
+    with pytest.raises(ModelError, match=f"^{re.escape(expected)}.*; train again$") as refusal:
+        load_checkpoint(copied)
+    assert "head.dense3.weight" in str(refusal.value)
+    assert "[2, 128]" in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", "[]", '{"train": [["a.png"]]}', '{"train": 1}'])
+def test_missing_and_damaged_splits_are_told_when_they_are_asked_for(
+    text: str | None, copied: Run, network: CTClassifier
+) -> None:
+    if text is None:
+        copied.splits_file.unlink()
+    else:
+        copied.splits_file.write_text(text, encoding="utf-8")
+    expected = f"^expected the run's splits in '{re.escape(str(copied.splits_file))}', found .+; train again$"
+    with pytest.raises(ModelError, match=expected):
+        Checkpoint(run=copied, record=RECORD, network=network, sha256="").samples("train")
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """Lets the system refuse to write beyond `size` bytes of a file, as a full disk does."""
+    resource = pytest.importorskip("resource", reason="this system cannot limit the size of files")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_no_run_that_counts(network: CTClassifier, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    with pytest.raises(Exception, match="File too large"), files_no_larger_than(100_000):
+        save_checkpoint(run, network, RECORD, SPLITS)
+    assert [file.name for file in tmp_path.iterdir()] == ["splits.json"]
+    assert not run.has_checkpoint
+
+
+def test_a_full_disk_is_an_error_of_the_system(network: CTClassifier, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="File too large"), files_no_larger_than(100_000):
+        save_checkpoint(Run(tmp_path), network, RECORD, SPLITS)

@@ -1,0 +1,67 @@
+"""Class names: one name for all spellings that the public data sets use, and no harm to any other name."""
+
+import pytest
+
+from ctonnx_train.classes import class_name
+
+
+@pytest.mark.parametrize(
+    ("long", "short", "canonical"),
+    [
+        ("adenocarcinoma_left.lower.lobe_T2_N0_M0_Ib", "adenocarcinoma", "adenocarcinoma"),
+        ("large.cell.carcinoma_left.hilum_T2_N2_M0_IIIa", "large.cell.carcinoma", "large cell carcinoma"),
+        ("squamous.cell.carcinoma_left.hilum_T1_N2_M0_IIIa", "squamous.cell.carcinoma", "squamous cell carcinoma"),
+        ("normal", "normal", "normal"),
+    ],
+)
+def test_the_two_spellings_of_the_kaggle_set_are_one_class(long: str, short: str, canonical: str) -> None:
+    assert class_name(long) == class_name(short) == canonical
+
+
+@pytest.mark.parametrize(
+    ("folder", "canonical"),
+    [("Bengin cases", "benign"), ("Malignant cases", "malignant"), ("Normal cases", "normal")],
+)
+def test_the_folders_of_iq_oth_nccd_lose_their_cases_and_the_misspelling(folder: str, canonical: str) -> None:
+    assert class_name(folder) == canonical
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "large cell carcinoma",
+        "Large_Cell_Carcinoma",
+        "LARGE.CELL.CARCINOMA",
+        "large-cell-carcinoma",
+        "  large  cell - carcinoma ",
+        "Large.Cell.Carcinoma_RIGHT.HILUM_t2_n2_m0_IIIA",
+        "large.cell.carcinoma case",
+    ],
+)
+def test_case_and_separators_do_not_make_another_class(folder: str) -> None:
+    assert class_name(folder) == "large cell carcinoma"
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("bengin", "benign"),
+        ("bengin nodule", "bengin nodule"),
+        ("cases", "cases"),
+        ("showcases", "showcases"),
+        ("cases of interest", "cases of interest"),
+        ("normal_left.lung", "normal left lung"),
+        ("nodule_T2", "nodule t2"),
+        ("adenocarcinoma_T2_N0_M0_Ib", "adenocarcinoma t2 n0 m0 ib"),
+        ("T2_N0_M0_Ib", "t2 n0 m0 ib"),
+        ("covid-19", "covid 19"),
+        ("肺癌", "肺癌"),
+    ],
+)
+def test_only_a_place_with_a_stage_and_a_last_word_cases_are_dropped(folder: str, name: str) -> None:
+    assert class_name(folder) == name
+
+
+def test_a_canonical_name_is_its_own_canonical_name() -> None:
+    for folder in ("Bengin cases", "large.cell.carcinoma_left.hilum_T2_N2_M0_IIIa", "Normal"):
+        assert class_name(class_name(folder)) == class_name(folder)
