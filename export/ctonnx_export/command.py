@@ -41,5 +41,6 @@ def export(run: Path | None, data: Path | None, output: Path | None) -> None:
         f"parity passed: max |dp| {parity.max_dp:.2g}, agreement {parity.agreement:.2%} "
         f"on {parity.images} validation images"
     )
-    click.echo(f"{result.model} ({result.model.stat().st_size / 1e6:.1f} MB); golden inputs and report are beside it")
+    click.echo(f"{result.model} ({result.model.stat().st_size / 1e6:.1f} MB); report and golden inputs are beside it")
+    click.echo("golden.npz holds pixels of validation images: treat it as you treat the images")
     click.echo("next: ctonnx predict DIR")

@@ -89,7 +89,7 @@ def simplify(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> Simplified:
         )
         try:
             done = subprocess.run(
-                [sys.executable, "-c", program, str(before), str(after)],
+                [sys.executable, "-P", "-c", program, str(before), str(after)],
                 capture_output=True,
                 text=True,
                 timeout=_SIMPLIFY_SECONDS,

@@ -1,6 +1,7 @@
 """`export_run`: from a run to its export folder, which appears only when every gate in it is passed."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -28,7 +29,6 @@ from ctonnx_train.splits import Sample
 __all__ = ["ExportResult", "export_run"]
 
 _GOLDEN_IMAGES = 8
-_REPORT = "report.json"
 _LIBRARIES = ("ctonnx", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime")
 
 
@@ -59,7 +59,7 @@ def export_run(
 ) -> ExportResult:
     """Exports a run to FP32 ONNX and writes its export folder, whole or not at all.
 
-    The same run, data and libraries give the same bytes in every file.
+    On one machine, the same run, data, libraries and number of threads give the same bytes in every file.
 
     Args:
         run: with a checkpoint.
@@ -78,6 +78,15 @@ def export_run(
     gate = gate or GATES["fp32"]
     output = output or run.export_folder
     _refuse_foreign_folder(output)
+    with whole_folder(output) as folder:
+        spec, parity = _export(run, data, gate, folder, say)
+    return ExportResult(folder=output, model=output / run.model_file("fp32").name, spec=spec, parity=parity)
+
+
+def _export(
+    run: Run, data: Path | None, gate: Gate, folder: Path, say: Callable[[str], None]
+) -> tuple[ModelSpec, Parity]:
+    """Writes the export's files into a folder that is renamed only when all has gone well."""
     checkpoint = load_checkpoint(run)
     preprocessing = checkpoint.record.preprocessing
     samples = checkpoint.samples("valid")
@@ -99,24 +108,29 @@ def export_run(
         )
     spec = _spec(checkpoint, preprocessing, parity)
     _embed(simplified.model, spec)
-    with whole_folder(output) as folder:
-        model = folder / run.model_file("fp32").name
-        onnx.save(simplified.model, model)
-        save_golden(folder / golden.FILE_NAME, Golden(pixels[chosen], reference[chosen], checkpoint.sha256))
-        files = {file.name: _facts(file) for file in sorted(folder.iterdir())}
-        facts = report(spec, gate, files, {"onnxsim": simplified.note})
-        write_text(folder / _REPORT, as_json(facts))
-        write_text(folder / "report.md", as_markdown(facts))
-    return ExportResult(folder=output, model=output / model.name, spec=spec, parity=parity)
+    onnx.save(simplified.model, folder / run.model_file("fp32").name)
+    save_golden(folder / golden.FILE_NAME, Golden(pixels[chosen], reference[chosen], checkpoint.sha256))
+    files = {file.name: _facts(file) for file in sorted(folder.iterdir())}
+    facts = report(spec, gate, files, {"onnxsim": simplified.note})
+    write_text(folder / "report.json", as_json(facts))
+    write_text(folder / "report.md", as_markdown(facts))
+    return spec, parity
 
 
 def _refuse_foreign_folder(output: Path) -> None:
-    """Lets only an earlier export be replaced."""
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())) or (output / _REPORT).is_file():
+    """Lets only a new or empty folder, or an earlier export with nothing else in it, be replaced."""
+    if not output.is_dir():
         return
-    raise CtonnxError(
-        f"expected a new folder or an earlier export at '{output}', found other files; choose another --output"
-    )
+    found = {file.name for file in output.iterdir()}
+    try:
+        known = {"report.md", "report.json", *json.loads((output / "report.json").read_text(encoding="utf-8"))["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        known = set()
+    if found - known:
+        raise CtonnxError(
+            f"expected a new folder or an earlier export at '{output}', found other files "
+            f"('{min(found - known)}' first); choose another --output"
+        )
 
 
 def _validation_pixels(checkpoint: Checkpoint, samples: tuple[Sample, ...], data: Path | None) -> NDArray[np.uint8]:

@@ -4,7 +4,7 @@ CtonnxError             wrong use or wrong input: exit code 2
   ImageError            a file that cannot be turned into pixels (in a batch: a record, not an exception)
   ModelError            a file that is not a whole ctonnx model, or none where one was looked for
   ProviderError         an execution provider that this machine or this onnxruntime does not have
-  DataError             a data set folder that cannot be trained on or checked against
+  DataError             a data set, starting weights or a run's name that training cannot use
   CheckFailed           everything ran, and a check said no (a parity gate): exit code 1
 
 A message says what was expected, what was found (quoted), and what to do next.
@@ -45,7 +45,7 @@ class ProviderError(CtonnxError):
 
 
 class DataError(CtonnxError):
-    """A data set cannot be used as it stands."""
+    """A data set, or what else training was given, cannot be used as it stands."""
 
 
 class CheckFailed(CtonnxError):

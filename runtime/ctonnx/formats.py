@@ -62,7 +62,8 @@ FORMATS: dict[str, Callable[[Sequence[str], Sequence[str], int], Format]] = {
 
 
 def _one_line(text: str) -> str:
-    return text.replace("\n", "\\n").replace("\r", "\\r")
+    """Escapes what would break the row or steer the terminal."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
 def _csv_line(fields: Sequence[str]) -> str:

@@ -13,8 +13,8 @@ pre-processing can drift from it. `load` turns a source into an 8-bit grey or RG
 | `RGBX` | the padding channel is dropped |
 | `CMYK`, `YCbCr`, `HSV` | Pillow's conversion to RGB |
 | `LAB` | converted to sRGB through its colour profile |
-| `I;16`, `I;16L`, `I;16B`, `I;16N` | the full range 0..65535 becomes 0..255, rounded |
-| `I`, `F` | no range is defined for them: the image's own finite minimum..maximum becomes 0..255; NaN becomes 0 |
+| `I;16`, `I;16L`, `I;16B`, `I;16N`, and `I` of a 16-bit PGM | the full range 0..65535 becomes 0..255, rounded |
+| other `I`, `F` | no range is defined for them: the image's own finite minimum..maximum becomes 0..255; NaN becomes 0 |
 
 The EXIF orientation is applied, and of a multi-frame file the first frame is taken. Formats whose decoding starts
 another program (EPS) or that hold no pictures are not opened.
@@ -169,7 +169,10 @@ def _normalized(image: Image.Image, name: str) -> Image.Image:
     image.load()
     if 0 in image.size:
         raise ImageError(f"the image has no pixels: {image.size[0]} x {image.size[1]}", name)
-    return _to_8_bit(ImageOps.exif_transpose(image))
+    upright = ImageOps.exif_transpose(image)
+    if image.format == "PPM" and image.mode == "I":  # a 16-bit PGM, which Pillow has scaled to 0..65535
+        upright = Image.fromarray(np.asarray(upright).astype(np.uint16))
+    return _to_8_bit(upright)
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:

@@ -49,11 +49,22 @@ def _images_below(folder: str) -> list[str]:
 
 
 def _files_below(folder: str) -> Iterator[str]:
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    """Yields the files below a folder, links followed, each real folder once, so that a circle of links ends."""
+    seen = {os.path.realpath(folder)}
+    for root, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
+        inner = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in inner if os.path.realpath(os.path.join(root, name)) not in seen]
+        seen.update(os.path.realpath(os.path.join(root, name)) for name in folders)
         for name in sorted(files):
             if not name.startswith(".") and name.lower() not in _LITTER:
                 yield os.path.join(root, name)
+
+
+def _refuse(error: OSError) -> None:
+    raise CtonnxError(
+        f"expected to read every folder, could not open '{error.filename}' ({(error.strerror or '').lower()}); "
+        "mend its permissions or name the folders beside it"
+    ) from error
 
 
 def _opens(file: str) -> bool:

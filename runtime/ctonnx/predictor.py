@@ -171,8 +171,11 @@ class Predictor:
             A `Prediction`, or a `Failure` where an image cannot be read.
 
         Raises:
+            TypeError: one path or one file's bytes was given.
             ValueError: `batch_size` is below 1.
         """
+        if isinstance(images, str | bytes | os.PathLike):
+            raise TypeError(f"expected several images, found one: {images!r}; put it in a list, or call predict")
         if batch_size < 1:
             raise ValueError(f"expected a batch size of at least 1, found {batch_size}")
         return self._stream(iter(images), batch_size)

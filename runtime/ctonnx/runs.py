@@ -107,8 +107,16 @@ def find_run(run: Path | None, root: Path = RUNS) -> Run:
     )
 
 
+def _preferred(export_folder: Path, provider: str) -> Path | None:
+    """Returns the model in an export folder that suits the provider best."""
+    files = (export_folder / f"model.{precision}.onnx" for precision in _PREFERRED.get(provider, ("fp32",)))
+    return next((file for file in files if file.is_file()), None)
+
+
 def find_model(model: Path | None, *, provider: str = "cpu", root: Path = RUNS) -> Path:
-    """Returns the `.onnx` file that is meant by a file, by a run's folder or name, or by None: the newest run.
+    """Returns the `.onnx` file that is meant by a file, a folder, a run's name, or None: the newest run's.
+
+    A folder is a run's, or one that holds exported models.
 
     Of a run's models, the one that suits the provider best is taken: INT8, else FP32, on the CPU; FP16, else FP32,
     on CUDA. Every file in a run's export has passed its gate.
@@ -118,10 +126,11 @@ def find_model(model: Path | None, *, provider: str = "cpu", root: Path = RUNS) 
     """
     if model is not None and (model.is_file() or model.suffix == ".onnx"):
         return model
+    if model is not None and model.is_dir() and (file := _preferred(model, provider)):
+        return file
     run = find_run(model, root)
-    for precision in _PREFERRED.get(provider, ("fp32",)):
-        if (file := run.model_file(precision)).is_file():
-            return file
+    if file := _preferred(run.export_folder, provider):
+        return file
     raise ModelError(
         f"expected an exported model in '{run.export_folder}', found none; make one with: ctonnx export {run.folder}"
     )

@@ -1,6 +1,8 @@
 """Opens an ONNX file as an onnxruntime session on the provider that was asked for, and on no other."""
 
 import os
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -50,7 +52,8 @@ def open_session(
             f"(it has {', '.join(available)}); {_MENDS[provider]}"
         )
     if provider == "cuda":
-        onnxruntime.preload_dlls()
+        with redirect_stdout(sys.stderr):  # where it prints what it misses
+            onnxruntime.preload_dlls()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or available_cores()
     options.log_severity_level = _ONLY_FATAL

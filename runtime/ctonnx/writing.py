@@ -2,8 +2,8 @@
 
 import errno
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,13 +20,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder does not exist or cannot be written to.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _beside(path)
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
         _sync(temporary)
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -39,19 +37,23 @@ def whole_folder(path: Path) -> Iterator[Path]:
     An error or Ctrl-C inside the block removes the temporary folder and leaves what stood at `path` as it was.
 
     Raises:
-        OSError: the parent folder cannot be made or written to, or `path` is a file or a link.
+        OSError: the parent folder cannot be made or written to, or `path` is a file, a link or the working folder.
     """
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise FileExistsError(errno.EEXIST, "expected a folder or nothing, found a file or a link", str(path))
+    if path.resolve() == Path.cwd():
+        raise OSError(
+            errno.EBUSY, "expected another folder than the working folder, whose place would be taken", str(path)
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    temporary = _beside(path)
     old = temporary.with_suffix(".old")
+    temporary.mkdir()
     try:
         yield temporary
         for file in sorted(temporary.rglob("*")):
             if file.is_file():
                 _sync(file)
-        temporary.chmod(0o777 & ~_umask())
         if path.exists():
             path.rename(old)
         temporary.rename(path)
@@ -75,8 +77,6 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _umask() -> int:
-    """Returns the process's umask, which mkstemp's private 0600 ignores."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _beside(path: Path) -> Path:
+    """Returns a hidden name in the same folder, and so on the same disk, that nothing has."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -130,9 +131,9 @@ def test_onnxsim_that_spoils_the_model_is_found_out(
     converted: onnx.ModelProto, pixels: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, spoil: Any, note: str
 ) -> None:
     def spoiling(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        model = onnx.load(command[3])
+        model = onnx.load(command[4])
         spoil(model)
-        onnx.save(model, command[4])
+        onnx.save(model, command[5])
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr("ctonnx_export.conversion.subprocess.run", spoiling)
@@ -146,3 +147,12 @@ def _no_output(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
     """The exporter's account of its own steps stays off the terminal."""
     yield
     assert capsys.readouterr().out == ""
+
+
+def test_files_of_the_working_folder_are_not_imported(
+    converted: onnx.ModelProto, pixels: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "onnxsim.py").write_text("open('executed', 'w')")
+    monkeypatch.chdir(tmp_path)
+    assert simplify(converted, pixels).note == "simplified"
+    assert not (tmp_path / "executed").exists()

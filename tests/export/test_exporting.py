@@ -2,7 +2,10 @@
 
 import copy
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +54,17 @@ def test_export_folder_holds_the_model_its_golden_inputs_and_its_report(exported
 
 
 def test_two_exports_of_one_run_are_equal_byte_for_byte(exported_run: Run, tmp_path: Path) -> None:
-    again = export_run(exported_run, output=tmp_path / "again")
-    assert contents(again.folder) == contents(exported_run.export_folder)
+    """In two processes with other hash seeds, and with more than one thread."""
+    for seed in ("1", "2"):
+        subprocess.run(
+            [sys.executable, "-m", "ctonnx", "export", exported_run.folder, "--output", tmp_path / seed],
+            check=True,
+            capture_output=True,
+            env={**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "2"},
+        )
+    first, second = contents(tmp_path / "1"), contents(tmp_path / "2")
+    assert sorted(first) == FILES
+    assert first == second
 
 
 def test_exported_model_says_what_the_checkpoint_says(exported_run: Run, phantoms: Path) -> None:
@@ -181,9 +193,24 @@ def test_folder_with_other_files_is_not_replaced(exported_run: Run, tmp_path: Pa
     with pytest.raises(CtonnxError) as caught:
         export_run(exported_run, output=tmp_path)
     assert str(caught.value) == (
-        f"expected a new folder or an earlier export at '{tmp_path}', found other files; choose another --output"
+        f"expected a new folder or an earlier export at '{tmp_path}', found other files ('thesis.txt' first); "
+        "choose another --output"
     )
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_earlier_export_with_a_users_file_in_it_is_not_replaced(workspace: Path) -> None:
+    (workspace / "runs/tiny/export/notes.md").write_text("mine")
+    result = CliRunner().invoke(main, ["export"])
+    assert result.exit_code == 2
+    assert "found other files ('notes.md' first)" in result.stderr
+    assert (workspace / "runs/tiny/export/notes.md").read_text() == "mine"
+
+
+def test_foreign_report_does_not_make_a_folder_an_export(exported_run: Run, tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text('{"tests": 12}')
+    with pytest.raises(CtonnxError, match=r"found other files \('report.json' first\)"):
+        export_run(exported_run, output=tmp_path)
 
 
 def test_export_without_a_run_says_how_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

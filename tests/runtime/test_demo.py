@@ -18,7 +18,7 @@ def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     noted: list[str] = []
 
     def note(command: list[str], cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-        words = command[3:]
+        words = command[4:]
         noted.append(" ".join(words))
         if words[0] == "data":
             (cwd / words[2]).mkdir()
@@ -56,7 +56,7 @@ def test_second_demo_uses_the_phantoms_again(commands: list[str]) -> None:
 
 def test_step_that_fails_is_the_last(commands: list[str]) -> None:
     result = CliRunner().invoke(main, ["demo", "--epochs", "13"])
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert result.stderr == (
         "Error: 'ctonnx train phantoms --weights none --image-size 112 --batch-size 16 --epochs 13' ended with exit "
         "code 3; its message stands above\n"
@@ -77,3 +77,15 @@ def test_other_number_of_phantoms_is_said(commands: list[str]) -> None:
     result = CliRunner().invoke(main, ["demo", "--per-class", "6"])
     assert result.exit_code == 2
     assert "expected 6 phantoms a class in 'ctonnx-demo/phantoms', found 5 from an earlier demo" in result.stderr
+
+
+def test_missing_library_is_said_before_anything_is_done(commands: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctonnx.commands.demo.find_spec", lambda name: None if name == "onnxsim" else object())
+    result = CliRunner().invoke(main, ["demo"])
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "Error: 'ctonnx demo' needs the package 'onnxsim', which is not installed; "
+        'pip install "ctonnx[cpu,train,export]"\n'
+    )
+    assert commands == []
+    assert not Path("ctonnx-demo").exists()

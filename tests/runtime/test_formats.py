@@ -144,3 +144,8 @@ def test_jsonl_is_read_back(top_k: int, name: str) -> None:
     assert list(predicted["probabilities"]) == ["tumor", "normal", "large cell"][:top_k]
     assert failed == {"file": name, "label": None, "probability": None, "probabilities": {}, "error": "one\ntwo"}
     assert lines[-1] == ""
+
+
+def test_name_that_would_steer_the_terminal_is_escaped_in_the_table() -> None:
+    line = FORMATS["table"](["\x1b[2Ja.png"], ("a", "b"), 1).line(Failure("\x1b[2Ja.png", "no\nsuch file"))
+    assert line == "\\x1b[2Ja.png  error: no\\nsuch file"

@@ -595,3 +595,12 @@ def test_smallest_and_largest_size_are_taken(size: int) -> None:
 def test_rule_that_does_not_exist_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Preprocessing(**values)
+
+
+def test_sixteen_bit_scan_gives_the_same_pixels_in_every_container(tmp_path: Path) -> None:
+    values = np.linspace(20000, 36000, 64, dtype=np.uint16).reshape(8, 8)
+    for name in ("scan.png", "scan.tiff", "scan.pgm"):
+        Image.fromarray(values).save(tmp_path / name)
+    expected = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    for name in ("scan.png", "scan.tiff", "scan.pgm"):
+        np.testing.assert_array_equal(np.asarray(images.load(tmp_path / name)), expected)

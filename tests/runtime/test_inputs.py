@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -186,3 +187,29 @@ def test_pattern_that_matches_an_empty_folder_alone_is_an_error() -> None:
 
 def test_no_path_gives_no_file() -> None:
     assert find_images([]) == []
+
+
+def test_links_to_folders_are_followed_once_and_a_circle_ends() -> None:
+    touch("linked/a/1.png", "elsewhere/2.png")
+    Path("linked/b").symlink_to(Path("elsewhere").resolve())
+    Path("linked/a/again").symlink_to(Path("linked").resolve())
+    assert find_images(["linked"]) == ["linked/a/1.png", "linked/b/2.png"]
+
+
+def test_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "1.png").write_bytes(b"")
+    scandir = os.scandir
+
+    def closed(folder: str) -> Any:
+        if folder.endswith("closed"):
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr("os.scandir", closed)
+    with pytest.raises(CtonnxError) as caught:
+        find_images([str(tmp_path)])
+    assert str(caught.value) == (
+        f"expected to read every folder, could not open '{tmp_path / 'closed'}' (permission denied); "
+        "mend its permissions or name the folders beside it"
+    )

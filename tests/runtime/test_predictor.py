@@ -330,3 +330,9 @@ def test_provider_that_does_not_exist_is_refused_however_the_model_is_named(give
 def test_fewer_threads_than_one_are_refused(model: Path) -> None:
     with pytest.raises(ValueError, match=r"^expected at least 1 thread, found 0$"):
         Predictor(model, threads=0)
+
+
+@pytest.mark.parametrize("one", ["scan.png", b"\x89PNG", Path("scan.png")])
+def test_one_image_is_not_taken_for_many(one: Any, model: Path) -> None:
+    with pytest.raises(TypeError, match=r"^expected several images, found one: .*; put it in a list, or call predict$"):
+        Predictor(model, threads=1).predict_many(one)

@@ -184,3 +184,10 @@ def test_file_is_taken_whatever_its_ending(name: str) -> None:
 
 def test_onnx_file_that_is_missing_is_left_for_the_session_to_refuse() -> None:
     assert find_model(Path("none.onnx")) == Path("none.onnx")
+
+
+def test_folder_that_holds_exported_models_is_a_model_too(tmp_path: Path) -> None:
+    for precision in ("fp32", "int8"):
+        (tmp_path / f"model.{precision}.onnx").touch()
+    assert find_model(tmp_path) == tmp_path / "model.int8.onnx"
+    assert find_model(tmp_path, provider="cuda") == tmp_path / "model.fp32.onnx"

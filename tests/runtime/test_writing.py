@@ -237,3 +237,10 @@ def test_no_temporary_name_is_left_where_something_else_stood_in_the_folders_pla
     with contextlib.suppress(OSError), whole_folder(place / "export") as temporary:  # to refuse it is right as well
         (temporary / "new").write_bytes(b"new")
     assert names(place) == ["export"]
+
+
+def test_working_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match="expected another folder than the working folder"), whole_folder(Path()):
+        pass
+    assert list(tmp_path.iterdir()) == []

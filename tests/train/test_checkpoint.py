@@ -144,7 +144,7 @@ def test_no_file_is_a_run_without_its_record(copied: Run) -> None:
         ),
         (
             RECORD.to_json().replace('"synthetic"', '"other"'),
-            "TypeError(\"RunRecord.__init__() got an unexpected keyword argument 'other'\")",
+            "TypeError(\"RunRecord.__init__() missing 1 required keyword-only argument: 'synthetic'\")",
         ),
     ],
 )

@@ -339,3 +339,14 @@ def test_the_public_chest_ct_set_is_read_with_its_known_counts() -> None:
         [0, 0, 0, 0],
     ]
     assert not folder.synthetic
+
+
+def test_a_class_folder_without_images_is_named_and_not_dropped(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path, {"train/a": 2, "train/b": 2})
+    (root / "train/c").mkdir()
+    (root / "train/c/1.dcm").write_bytes(b"DICM")
+    refused(
+        root,
+        f"expected images in the class folder '{root / 'train/c'}', found 1 other files ('1.dcm' first); "
+        "convert them to PNG, or move the folder out of the data set",
+    )

@@ -1,5 +1,8 @@
 """The plan of a training: its phases, and how the epochs are shared among them."""
 
+import re
+from typing import Any
+
 import pytest
 
 from ctonnx_train.recipe import Phase, TrainSettings, plan
@@ -92,3 +95,22 @@ def test_the_second_phase_trains_all_stages_from_the_chosen_one_on(first: str, s
     head, fine_tune = plan(TrainSettings(unfreeze_from=first))
     assert head.stages == ("head",)
     assert fine_tune.stages == stages
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"epochs": 0}, "expected epochs of 1 or more, found 0"),
+        ({"batch_size": 1}, "expected batch_size of 2 or more, found 1"),
+        ({"seed": -1}, "expected seed of 0 or more, found -1"),
+        ({"patience": 0}, "expected patience of 1 or more, found 0"),
+        ({"precision": "fp8"}, "expected precision to be one of ('auto', 'bf16', 'fp32'), found 'fp8'"),
+        (
+            {"unfreeze_from": "head"},
+            "expected unfreeze_from to be one of ('stem', 'layer1', 'layer2', 'layer3', 'layer4'), found 'head'",
+        ),
+    ],
+)
+def test_settings_are_checked_when_they_are_made(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        TrainSettings(**setting)

@@ -500,3 +500,17 @@ def test_probabilities_do_not_depend_on_the_batch_size() -> None:
     with torch.inference_mode():
         logits = network.eval()(torch.from_numpy(pixels).permute(0, 3, 1, 2))
     np.testing.assert_allclose(whole, logits.softmax(1).numpy(), rtol=1e-5)
+
+
+@pytest.mark.usefixtures("small_backbone")
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_too_little_memory_says_which_options_to_lower(
+    error: BaseException, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ClassificationTask, "training_step", exhausted)
+    with pytest.raises(CtonnxError, match=r"found too little; lower --batch-size or --image-size$"):
+        train(data, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class RunRecord:
 
     @classmethod
     def from_json(cls, text: str) -> "RunRecord":
-        """Reads the text of run.json.
+        """Reads the text of run.json; fields of a later release are passed over.
 
         Raises:
             ValueError, KeyError, TypeError: the text is not a run's record.
@@ -64,6 +64,8 @@ class RunRecord:
         values = dict(json.loads(text))
         if values.pop("schema_version") > SCHEMA_VERSION:
             raise ValueError("the run was trained by a newer ctonnx")
+        known = {item.name for item in fields(cls)}
+        values = {name: value for name, value in values.items() if name in known}
         values["classes"] = tuple(values["classes"])
         values["preprocessing"] = Preprocessing(**values["preprocessing"])
         return cls(**values)

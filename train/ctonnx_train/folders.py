@@ -127,7 +127,14 @@ def _class_folders(root: Path) -> tuple[bool, dict[Split, list[Path]]]:
     found: dict[Split, list[Path]] = {split: [] for split in SPLITS}
     for folder in split_folders or [root]:
         split = _SPLIT_NAMES[folder.name.lower()] if split_folders else "train"
-        found[split] += [inner for inner in _folders(folder) if any(looks_like_image(file) for file in _files(inner))]
+        for inner in _folders(folder):
+            files = _files(inner)
+            if files and not any(looks_like_image(file) for file in files):
+                raise DataError(
+                    f"expected images in the class folder '{inner}', found {len(files)} other files ('{files[0].name}' "
+                    "first); convert them to PNG, or move the folder out of the data set"
+                )
+            found[split] += [inner] if files else []
     if split_folders and not any(_SPLIT_NAMES[folder.name.lower()] == "train" for folder in split_folders):
         raise DataError(f"expected a 'train' folder in '{root}' beside {_quoted(split_folders)}, found none")
     return bool(split_folders), found

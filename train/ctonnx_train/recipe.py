@@ -1,7 +1,7 @@
 """The training recipe: which part of the network learns, for how long, at which rate."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from ctonnx_train.network import STAGES
 from ctonnx_train.weights import NONE
@@ -34,6 +34,15 @@ class TrainSettings:
     precision: Precision = "auto"
     unfreeze_from: str = "layer4"
     patience: int = 6
+
+    def __post_init__(self) -> None:
+        if self.unfreeze_from not in STAGES[:-1]:
+            raise ValueError(f"expected unfreeze_from to be one of {STAGES[:-1]}, found {self.unfreeze_from!r}")
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"expected precision to be one of {get_args(Precision)}, found {self.precision!r}")
+        for name, least in (("epochs", 1), ("batch_size", 2), ("seed", 0), ("patience", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"expected {name} of {least} or more, found {getattr(self, name)!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ctonnx.errors import DataError
+from ctonnx.errors import CtonnxError, DataError
 from ctonnx.images import Preprocessing
 from ctonnx.runs import RUNS, Run
 from ctonnx_train.callbacks import BestWeights, EpochLog, History
@@ -83,8 +83,13 @@ def train(
     run = _make_run(name or f"{data.resolve().name}-{datetime.now():%Y%m%d-%H%M%S}", root)
     try:
         return _train(data.resolve().name, folder, network, run, settings, preprocessing, say)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(run.folder, ignore_errors=True)
+        if isinstance(error, torch.OutOfMemoryError | MemoryError):
+            raise CtonnxError(
+                f"expected enough memory for batches of {settings.batch_size} images of {preprocessing.size} pixels, "
+                "found too little; lower --batch-size or --image-size"
+            ) from error
         raise
 
 
@@ -132,6 +137,7 @@ def _train(
     images = sum(len(samples) for samples in folder.splits.values())
     with tqdm(total=images, desc="reading images", unit="image", leave=False, disable=None) as bar:
         pixels = {split: decode(folder.root, folder.splits[split], preprocessing, bar.update) for split in SPLITS}
+        fingerprint = folder.fingerprint()
     labels = {split: [sample.label for sample in folder.splits[split]] for split in SPLITS}
     device, precision, history, best = _fit(network, pixels, labels, settings, run, say)
     say(f"best epoch: {best.epoch} (valid loss {best.valid_loss:.4f})")
@@ -148,7 +154,7 @@ def _train(
         data={
             "folder": str(folder.root.resolve()),
             "name": name,
-            "fingerprint": folder.fingerprint(),
+            "fingerprint": fingerprint,
             "images": folder.counts(),
         },
         synthetic=folder.synthetic,

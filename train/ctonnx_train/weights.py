@@ -1,5 +1,6 @@
 """The weights that training starts from: ImageNet's, none, or a file's."""
 
+import socket
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -17,6 +18,7 @@ __all__ = ["IMAGENET", "NONE", "load_backbone"]
 IMAGENET = "imagenet"
 NONE = "none"
 _PRETRAINED = ResNet50_Weights.IMAGENET1K_V2
+_CONNECT_SECONDS = 30.0
 
 
 def load_backbone(network: CTClassifier, weights: str) -> None:
@@ -52,6 +54,8 @@ def load_backbone(network: CTClassifier, weights: str) -> None:
 def _download() -> dict[str, Tensor]:
     file = _PRETRAINED.url.rpartition("/")[2]
     cache = Path(torch.hub.get_dir()) / "checkpoints" / file
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_CONNECT_SECONDS)  # torch.hub sets none, and a firewall may swallow what it asks
     try:
         with redirect_stdout(sys.stderr):  # where torch.hub says what it downloads
             return dict(_PRETRAINED.get_state_dict(progress=True, check_hash=True, weights_only=True))
@@ -67,6 +71,8 @@ def _download() -> dict[str, Tensor]:
             f"download {_PRETRAINED.url} on another machine and pass --weights {file}, or put that file at '{cache}', "
             "or train from scratch with --weights none"
         ) from error
+    finally:
+        socket.setdefaulttimeout(timeout)
 
 
 def _read(file: Path) -> dict[str, Tensor]:
@@ -78,9 +84,12 @@ def _read(file: Path) -> dict[str, Tensor]:
         state = torch.load(file, map_location="cpu", weights_only=True)
     # What is no weights file raises SafetensorError, UnpicklingError, RuntimeError, EOFError, KeyError and more.
     except Exception as error:
-        raise DataError(
-            f"expected weights (.safetensors, or .pth) in '{file}', found something else or damage"
-        ) from error
+        found = (
+            f"a file that cannot be read ({error.strerror})"
+            if isinstance(error, PermissionError)
+            else "something else or damage"
+        )
+        raise DataError(f"expected weights (.safetensors, or .pth) in '{file}', found {found}") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     pairs = state.items() if isinstance(state, dict) else ()

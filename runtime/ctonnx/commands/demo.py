@@ -5,15 +5,17 @@ import shlex
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
-from ctonnx.errors import CheckFailed, CtonnxError
+from ctonnx.errors import CtonnxError
 
 __all__ = ["demo"]
 
 _PHANTOMS = "phantoms"
+_NEEDED = ("tqdm", "torch", "torchvision", "lightning", "onnx", "onnxsim", "onnxruntime")
 
 
 @click.command()
@@ -32,6 +34,9 @@ def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
     Example:
       ctonnx demo --epochs 5
     """
+    for library in _NEEDED:
+        if find_spec(library) is None:
+            raise ModuleNotFoundError(f"No module named {library!r}", name=library)
     folder.mkdir(parents=True, exist_ok=True)
     steps = [
         (
@@ -49,10 +54,12 @@ def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
         click.echo(f"      in {folder}/$ ctonnx {command}\n")
         start = time.perf_counter()
         code = subprocess.run(
-            [sys.executable, "-m", "ctonnx", *shlex.split(command)], cwd=folder, check=False
+            [sys.executable, "-P", "-m", "ctonnx", *shlex.split(command)], cwd=folder, check=False
         ).returncode
         if code != 0:
-            raise CheckFailed(f"'ctonnx {command}' ended with exit code {code}; its message stands above")
+            failure = CtonnxError(f"'ctonnx {command}' ended with exit code {code}; its message stands above")
+            failure.exit_code = code
+            raise failure
         click.echo(f"\n      done in {time.perf_counter() - start:.1f} s")
     click.echo(f"\nAll files are in {folder}/: {_PHANTOMS}/ the images, runs/ the checkpoint and its export.")
     click.echo("Next, your own scans: ctonnx train DATA, ctonnx export, ctonnx predict DIR")

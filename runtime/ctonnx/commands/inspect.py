@@ -16,7 +16,8 @@ __all__ = ["inspect"]
 def inspect(model: Path | None, as_json: bool) -> None:
     """Show what an exported model says about itself.
 
-    MODEL is an .onnx file or a run; without it, the newest run's model is shown.
+    MODEL is an .onnx file or a run; without it, the newest run's model is shown. The figures of each class and the
+    confusion matrices are shown with --json.
 
     \b
     Example:
@@ -46,14 +47,17 @@ def inspect(model: Path | None, as_json: bool) -> None:
         click.echo(f"{name:{width}}  {value}")
 
 
-def _rows(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yields a row for each fact; what lies deeper than two levels stays on one line."""
+def _rows(facts: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+    """Yields a row for each fact to the third level; tables of figures are left to --json."""
     for name, value in facts.items():
-        if isinstance(value, Mapping) and not prefix:
-            yield from _rows(value, f"{name}.")
+        inner = list(value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ())
+        if isinstance(value, Mapping) and depth < 2:
+            yield from _rows(value, f"{prefix}{name}.", depth + 1)
+        elif any(isinstance(item, Mapping | list) for item in inner):
+            continue
+        elif isinstance(value, Mapping):
+            yield prefix + name, ", ".join(f"{key} {item}" for key, item in value.items())
         elif isinstance(value, list):
             yield prefix + name, ", ".join(map(str, value))
-        elif isinstance(value, Mapping):
-            yield prefix + name, json.dumps(value, ensure_ascii=False)
         else:
             yield prefix + name, "none" if value is None else str(value)

@@ -42,7 +42,11 @@ def _renames(ctx: click.Context, parameter: click.Parameter, values: tuple[str, 
     help="How an image becomes square: stretched, or centred on black.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, order, augmentation, splits."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of weights, order, augmentation, splits.",
 )
 @click.option(
     "--precision",
@@ -56,10 +60,14 @@ def _renames(ctx: click.Context, parameter: click.Parameter, values: tuple[str, 
     type=click.Choice(["stem", "layer1", "layer2", "layer3", "layer4"]),
     default="layer4",
     show_default=True,
-    help="First stage of the backbone that phase 2 trains.",
+    help="First stage of the backbone that phase 2 trains; from pretrained weights only.",
 )
 @click.option(
-    "--patience", type=click.IntRange(1), default=6, show_default=True, help="Epochs without progress that end a phase."
+    "--patience",
+    type=click.IntRange(1),
+    default=6,
+    show_default=True,
+    help="Epochs without progress that end a phase; from pretrained weights only.",
 )
 @click.option(
     "--class-name",
@@ -67,7 +75,7 @@ def _renames(ctx: click.Context, parameter: click.Parameter, values: tuple[str, 
     metavar="OLD=NEW",
     multiple=True,
     callback=_renames,
-    help="Name a class folder's class.",
+    help="The class (NEW) of a class folder (OLD); may be repeated.",
 )
 @click.option("--name", help="The run's name; default: the data folder's name and the time.")
 def train(
