@@ -1,5 +1,6 @@
 """From the deploy graph to ONNX, and what may go wrong in simplifying it."""
 
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +105,24 @@ def test_onnxsim_that_hangs_leaves_the_unsimplified_model(
     simplified = simplify(converted, pixels)
     assert simplified.model is converted
     assert simplified.note == "not simplified: onnxsim took more than 300 s"
+
+
+@pytest.mark.parametrize("swallow", [True, False])
+def test_interrupt_that_the_tracing_swallows_still_interrupts(
+    graph: DeployGraph, monkeypatch: pytest.MonkeyPatch, swallow: bool
+) -> None:
+    def trace(*arguments: Any, **options: Any) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            if not swallow:
+                raise TypeError("fake tensor raised TypeError") from error
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("torch.onnx.export", trace)
+    with pytest.raises(KeyboardInterrupt):
+        convert(graph, SIZE)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def _wrong_bias(model: onnx.ModelProto) -> None:

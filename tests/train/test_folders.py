@@ -350,3 +350,12 @@ def test_a_class_folder_without_images_is_named_and_not_dropped(images_in: Image
         f"expected images in the class folder '{root / 'train/c'}', found 1 other files ('1.dcm' first); "
         "convert them to PNG, or move the folder out of the data set",
     )
+
+
+def test_a_folder_around_a_data_set_is_answered_with_the_data_set(images_in: ImagesIn, tmp_path: Path) -> None:
+    images_in(tmp_path, {"chest/train/a": 1, "chest/train/b": 1, "chest/valid/a": 1})
+    refused(
+        tmp_path,
+        f"expected two or more class folders with images in '{tmp_path}', found 'chest'; "
+        f"did you mean '{tmp_path / 'chest'}'?",
+    )

@@ -154,9 +154,14 @@ def _names(root: Path, found: Mapping[Split, list[Path]], class_names: Mapping[s
 def _classes(root: Path, trained: set[str], everywhere: set[str]) -> tuple[str, ...]:
     """Returns the training folder's classes, in order, which must be all that there are."""
     if len(trained) < 2:
+        inside = next((folder for folder in _folders(root) if _split_folders(folder)), None)
+        hint = (
+            f"did you mean '{inside}'?"
+            if inside
+            else "lay the images out as DATA/train/CLASS/*.png or DATA/CLASS/*.png"
+        )
         raise DataError(
-            f"expected two or more class folders with images in '{root}', found {_quoted(trained) or 'none'}; "
-            "lay the images out as DATA/train/CLASS/*.png or DATA/CLASS/*.png"
+            f"expected two or more class folders with images in '{root}', found {_quoted(trained) or 'none'}; {hint}"
         )
     if unknown := sorted(everywhere - trained):
         raise DataError(

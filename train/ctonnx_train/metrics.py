@@ -19,7 +19,8 @@ def evaluate(probabilities: NDArray[np.floating[Any]], labels: Sequence[int], cl
     """Returns the figures as a JSON-ready dictionary.
 
     A figure that is not defined is None: precision where a class was never predicted, sensitivity and AUROC where no
-    image of a class is there. The macro figures are means over the classes where they are defined.
+    image of a class is there. The macro figures are means over the classes where they are defined, but the precision
+    of a class that has images and was never predicted counts as 0 there, as its sensitivity and F1 do.
 
     Args:
         probabilities: [images, classes].
@@ -54,7 +55,7 @@ def evaluate(probabilities: NDArray[np.floating[Any]], labels: Sequence[int], cl
     return {
         "images": len(truth),
         "accuracy": _figure(accuracy_score(truth, predicted)),
-        "macro": {name: _mean([figures[name] for figures in per_class.values()]) for name in names},
+        "macro": {name: _macro(name, list(per_class.values())) for name in names},
         "per_class": per_class,
         "confusion_matrix": matrix.tolist(),
     }
@@ -79,6 +80,7 @@ def _figure(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 6)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
+def _macro(name: str, per_class: Sequence[dict[str, Any]]) -> float | None:
+    missed = [0.0 for figures in per_class if name == "precision" and figures[name] is None and figures["images"]]
+    defined = [figures[name] for figures in per_class if figures[name] is not None] + missed
     return round(sum(defined) / len(defined), 6) if defined else None
