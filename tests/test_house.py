@@ -25,7 +25,19 @@ MAY_IMPORT = {
     "ctonnx_bench": {"ctonnx", "ctonnx_train", "ctonnx_export"},
 }
 RUNTIME_LIBRARIES = {"click", "numpy", "PIL", "onnxruntime"}
-HEAVY = ("torch", "torchvision", "lightning", "onnx", "onnxsim", "sklearn", "matplotlib")
+HEAVY = (
+    "imagehash",
+    "lightning",
+    "matplotlib",
+    "onnx",
+    "onnxsim",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "torch",
+    "torchvision",
+    "tqdm",
+)
 MODULES = [
     ".".join((package, *file.relative_to(folder).with_suffix("").parts)).removesuffix(".__init__")
     for package, folder in PACKAGES.items()
@@ -54,15 +66,14 @@ def test_runtime_imports_nothing_but_its_four_libraries() -> None:
     assert found - set(sys.stdlib_module_names) - {"ctonnx"} == RUNTIME_LIBRARIES
 
 
-def test_export_uses_the_training_packages_data_network_and_checkpoint_only() -> None:
+def test_export_uses_the_training_packages_images_network_and_checkpoint_only() -> None:
     used = {
         node.module
         for file in PACKAGES["ctonnx_export"].rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("ctonnx_train")
     }
-    allowed = {"ctonnx_train.checkpoint", "ctonnx_train.dataset", "ctonnx_train.network", "ctonnx_train.splits"}
-    assert used <= allowed
+    assert used == {f"ctonnx_train.{name}" for name in ("checkpoint", "network", "pixels", "sources", "splits")}
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -117,7 +128,10 @@ def command(*words: str) -> str:
         ("inspect", "--json"),
         ("demo", "--help"),
         ("train", "--help"),
+        ("evaluate", "--help"),
         ("export", "--help"),
+        ("data", "--help"),
+        ("data", "audit", "--help"),
         ("data", "phantom", "--help"),
     ],
     ids=" ".join,

@@ -12,7 +12,7 @@ __all__ = ["export"]
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Folder with the run's validation images; default: where they were at training.",
+    help="Folder or .npz file with the run's validation images; default: where they were at training.",
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder to write; default: RUN/export.")
 def export(run: Path | None, data: Path | None, output: Path | None) -> None:

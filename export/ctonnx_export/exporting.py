@@ -23,7 +23,8 @@ from ctonnx_export.conversion import convert, run_onnx, simplify
 from ctonnx_export.graph import DeployGraph, run_pytorch
 from ctonnx_export.report import as_json, as_markdown, report
 from ctonnx_train.checkpoint import Checkpoint, load_checkpoint
-from ctonnx_train.dataset import decode
+from ctonnx_train.pixels import PixelStore
+from ctonnx_train.sources import open_source
 from ctonnx_train.splits import Sample
 
 __all__ = ["ExportResult", "export_run"]
@@ -63,7 +64,8 @@ def export_run(
 
     Args:
         run: with a checkpoint.
-        data: the folder with the run's validation images; None takes the one it was trained on.
+        data: the folder, or the MedMNIST `.npz` file, with the run's validation images; None takes the one it was
+            trained on.
         output: the folder to write; None takes the run's own.
         gate: that the model must pass against PyTorch on the validation images; None takes FP32's.
         say: called with lines that tell what happens.
@@ -92,7 +94,7 @@ def _export(
     samples = checkpoint.samples("valid")
     say(f"run {run.folder}: {len(checkpoint.record.classes)} classes, {preprocessing.size} pixels")
     pixels = _validation_pixels(checkpoint, samples, data)
-    graph = DeployGraph(checkpoint.network)
+    graph = DeployGraph(checkpoint.network, checkpoint.record.temperature)
     reference = run_pytorch(graph, pixels)
     chosen = _golden_rows([sample.label for sample in samples])
 
@@ -136,14 +138,15 @@ def _refuse_foreign_folder(output: Path) -> None:
 def _validation_pixels(checkpoint: Checkpoint, samples: tuple[Sample, ...], data: Path | None) -> NDArray[np.uint8]:
     """Decodes the validation images as the predictor would: uint8 [images, size, size, 3]."""
     root = data or Path(checkpoint.record.data["folder"])
-    missing = [sample.path for sample in samples if not (root / sample.path).is_file()]
+    source = open_source(root)
+    missing = [sample.path for sample in samples if not source.has(sample.path)]
     if missing:
         raise DataError(
             f"expected the run's {len(samples)} validation images in '{root}', found {len(missing)} missing "
-            f"('{missing[0]}' first); name the folder that holds them with --data"
+            f"('{missing[0]}' first); name the folder or file that holds them with --data"
         )
-    pixels = decode(root, samples, checkpoint.record.preprocessing)
-    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:3], 3)))
+    pixels = PixelStore(source, samples, checkpoint.record.preprocessing).take(range(len(samples)))
+    return pixels if pixels.shape[3] == 3 else np.repeat(pixels, 3, axis=3)
 
 
 def _golden_rows(labels: list[int]) -> NDArray[np.intp]:
@@ -166,6 +169,8 @@ def _spec(checkpoint: Checkpoint, preprocessing: Preprocessing, parity: Parity) 
         metrics=record.metrics,
         parity=parity.as_dict(),
         versions={library: version(library) for library in _LIBRARIES},
+        temperature=record.temperature,
+        operating_point=record.operating_point,
     )
 
 

@@ -72,6 +72,8 @@ def as_markdown(facts: Mapping[str, Any]) -> str:
             for split, metrics in model["metrics"].items()
         ),
         "",
+        *_flaws(model["data"].get("leaks")),
+        *_operating_point(model["operating_point"]),
         "## Model",
         "",
         "| what | value |",
@@ -79,6 +81,7 @@ def as_markdown(facts: Mapping[str, Any]) -> str:
         f"| classes | {', '.join(model['classes'])} |",
         f"| input | `pixels`, uint8 [batch, {model['preprocessing']['size']}, {model['preprocessing']['size']}, 3] |",
         f"| colour, resize | {model['preprocessing']['color']}, {model['preprocessing']['resize']} |",
+        f"| temperature | {model['temperature']:.4g} |",
         f"| trained | {model['created']} on `{model['data']['name']}` |",
         f"| data fingerprint | `{model['data']['fingerprint']}` |",
         f"| checkpoint SHA-256 | `{model['checkpoint_sha256']}` |",
@@ -94,6 +97,43 @@ def as_markdown(facts: Mapping[str, Any]) -> str:
         "`golden.npz` holds pixels of validation images: treat it as you treat the images themselves.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _flaws(leaks: Mapping[str, Any] | None) -> list[str]:
+    """Returns what these figures have to be read with: how many images stood in the data set more than once."""
+    if leaks is None:
+        return []
+    rows = [
+        ("groups of files with identical pixels", f"{leaks['groups']} ({leaks['files']} files)"),
+        ("of these, across splits", f"{leaks['groups_across_splits']} ({leaks['files_across_splits']} files)"),
+        ("of these, with different labels", f"{leaks['groups_with_several_labels']}"),
+        ("files that leaked from an earlier split", _counts(leaks["leaked"])),
+        ("files kept out by `--drop-leaks`", _counts(leaks["dropped"])),
+    ]
+    return ["| copies in the data set | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows), ""]
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{split} {count}" for split, count in counts.items()) or "none"
+
+
+def _operating_point(point: Mapping[str, Any] | None) -> list[str]:
+    if point is None:
+        return []
+    return [
+        "## Operating point",
+        "",
+        f"An image is suspicious where the probabilities of {', '.join(point['positive'])} sum to "
+        f"{point['threshold']:.4g} or more. On the validation images, on which this was fitted: sensitivity "
+        f"{_with_interval(point, 'sensitivity')}, specificity {_with_interval(point, 'specificity')}"
+        f"{' (95 % intervals)' if point.get('sensitivity_interval') else ''}.",
+        "",
+    ]
+
+
+def _with_interval(point: Mapping[str, Any], name: str) -> str:
+    interval = point.get(f"{name}_interval")
+    return _share(point[name]) + (f" [{_share(interval[0])}, {_share(interval[1])}]" if interval else "")
 
 
 def _figure(name: str, value: float) -> str:

@@ -24,8 +24,13 @@ _COMMANDS = {
     "demo": _Entry(
         "ctonnx.commands.demo:demo", "The whole journey on generated phantoms: a first look.", "cpu,train,export"
     ),
-    "data": _Entry("ctonnx_train.commands.data:data", "Make data sets.", "train"),
+    "data": _Entry("ctonnx_train.commands.data:data", "Make data sets, and look into them.", "train"),
     "train": _Entry("ctonnx_train.commands.train:train", "Train a classifier on a folder of CT images.", "train"),
+    "evaluate": _Entry(
+        "ctonnx_train.commands.evaluate:evaluate",
+        "Measure a run's checkpoint or an exported model on labelled images.",
+        "cpu,train",
+    ),
     "export": _Entry(
         "ctonnx_export.command:export", "Export a trained run to ONNX, if it agrees with PyTorch.", "cpu,export"
     ),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ctonnx.predictor import Failure, Record
+from ctonnx.spec import ModelSpec
 
 __all__ = ["FORMATS", "Format"]
 
@@ -18,34 +19,42 @@ class Format(NamedTuple):
     line: Callable[[Record], str]
 
 
-def _table(files: Sequence[str], classes: Sequence[str], top_k: int) -> Format:
+def _table(files: Sequence[str], spec: ModelSpec, top_k: int) -> Format:
     file_width = max(len("file"), *(len(_one_line(file)) for file in files))
-    class_width = max(len("class"), *(len(name) for name in classes))
+    suspicion = "suspicious" if spec.operating_point else ""  # no column where the model cannot fill it
+    class_width = max(len("class"), *(len(name) for name in spec.classes))
 
     def line(record: Record) -> str:
         if isinstance(record, Failure):
             answers = f"error: {_one_line(record.error)}"
         else:
             answers = "  ".join(f"{name:{class_width}}  {value:11.4f}" for name, value in record.top(top_k))
+            if suspicion:
+                answers = f"{'yes' if record.suspicious else 'no':{len(suspicion)}}  {answers}"
         return f"{_one_line(record.source):{file_width}}  {answers}"
 
-    return Format(f"{'file':{file_width}}  " + "  ".join([f"{'class':{class_width}}  probability"] * top_k), line)
+    columns = [suspicion] * bool(suspicion) + [f"{'class':{class_width}}  probability"] * top_k
+    return Format(f"{'file':{file_width}}  " + "  ".join(columns), line)
 
 
-def _csv(files: Sequence[str], classes: Sequence[str], top_k: int) -> Format:
+def _csv(files: Sequence[str], spec: ModelSpec, top_k: int) -> Format:
     def line(record: Record) -> str:
         if isinstance(record, Failure):
-            return _csv_line([record.source, *[""] * (2 * top_k), record.error])
+            return _csv_line([record.source, *[""] * (2 * top_k + 1), record.error])
         answers = [field for name, value in record.top(top_k) for field in (name, f"{value:.6f}")]
-        return _csv_line([record.source, *answers, ""])
+        suspicious = "" if record.suspicious is None else str(record.suspicious).lower()
+        return _csv_line([record.source, *answers, suspicious, ""])
 
     ranks = [""] if top_k == 1 else [f"_{rank}" for rank in range(1, top_k + 1)]
     return Format(
-        _csv_line(["file", *(f"{name}{rank}" for rank in ranks for name in ("label", "probability")), "error"]), line
+        _csv_line(
+            ["file", *(f"{name}{rank}" for rank in ranks for name in ("label", "probability")), "suspicious", "error"]
+        ),
+        line,
     )
 
 
-def _jsonl(files: Sequence[str], classes: Sequence[str], top_k: int) -> Format:
+def _jsonl(files: Sequence[str], spec: ModelSpec, top_k: int) -> Format:
     def line(record: Record) -> str:
         top = {} if isinstance(record, Failure) else dict(record.top(top_k))
         return json.dumps({**record.as_dict(), "probabilities": top}, ensure_ascii=False)
@@ -53,12 +62,12 @@ def _jsonl(files: Sequence[str], classes: Sequence[str], top_k: int) -> Format:
     return Format("", line)
 
 
-FORMATS: dict[str, Callable[[Sequence[str], Sequence[str], int], Format]] = {
+FORMATS: dict[str, Callable[[Sequence[str], ModelSpec, int], Format]] = {
     "table": _table,
     "jsonl": _jsonl,
     "csv": _csv,
 }
-"""For each name, what makes the format from the files to come, the class names and how many classes to show."""
+"""For each name, what makes the format from the files to come, the model's spec and how many classes to show."""
 
 
 def _one_line(text: str) -> str:

@@ -33,12 +33,14 @@ class Prediction:
         probabilities: of each class, from the most probable to the least.
         logits: float32 [classes], in the order of the spec's classes.
         heatmap: float32 [classes, size / 32, size / 32], in the order of the spec's classes.
+        suspicious: whether the spec's operating point calls the image so; None where the model has none.
     """
 
     source: str
     probabilities: Mapping[str, float]
     logits: NDArray[np.float32]
     heatmap: NDArray[np.float32]
+    suspicious: bool | None = None
 
     @property
     def label(self) -> str:
@@ -60,6 +62,7 @@ class Prediction:
             "file": self.source,
             "label": self.label,
             "probability": self.probability,
+            "suspicious": self.suspicious,
             "probabilities": dict(self.probabilities),
             "error": None,
         }
@@ -83,6 +86,7 @@ class Failure:
             "file": self.source,
             "label": None,
             "probability": None,
+            "suspicious": None,
             "probabilities": {},
             "error": self.error,
         }
@@ -226,12 +230,10 @@ class Predictor:
     def _prediction(self, source: str, outputs: Outputs, row: int) -> Prediction:
         probabilities = outputs.probabilities[row].tolist()
         order = sorted(range(len(probabilities)), key=lambda index: -probabilities[index])
-        return Prediction(
-            source,
-            {self.spec.classes[index]: probabilities[index] for index in order},
-            outputs.logits[row],
-            outputs.heatmap[row],
-        )
+        named = {self.spec.classes[index]: probabilities[index] for index in order}
+        point = self.spec.operating_point
+        suspicious = None if point is None else point.suspicion(named) >= point.threshold
+        return Prediction(source, named, outputs.logits[row], outputs.heatmap[row], suspicious)
 
 
 def _name(image: ImageSource) -> str:

@@ -2,6 +2,9 @@
 
 runs/NAME/model.safetensors     the checkpoint
 runs/NAME/run.json              settings, classes, data fingerprint, metrics
+runs/NAME/metrics.csv           a row for each epoch
+runs/NAME/evaluation/           figures and plots on the validation and test images
+runs/NAME/last.ckpt             while the training is not finished: what it goes on from
 runs/NAME/export/               the exported models, golden inputs and report
 """
 
@@ -48,6 +51,26 @@ class Run:
     def splits_file(self) -> Path:
         """Which image stood in which split."""
         return self.folder / "splits.json"
+
+    @property
+    def plan_file(self) -> Path:
+        """What the training was told, while it is not finished."""
+        return self.folder / "plan.json"
+
+    @property
+    def last_file(self) -> Path:
+        """The state that an unfinished training goes on from."""
+        return self.folder / "last.ckpt"
+
+    @property
+    def metrics_file(self) -> Path:
+        """A row for each epoch."""
+        return self.folder / "metrics.csv"
+
+    @property
+    def evaluation_folder(self) -> Path:
+        """Figures and plots on the validation and test images."""
+        return self.folder / "evaluation"
 
     @property
     def export_folder(self) -> Path:

@@ -5,6 +5,7 @@ figures that the model was shipped on. `docs/model-file.md` describes each field
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -41,14 +42,39 @@ class OperatingPoint:
     Attributes:
         positive: names of the classes that count as suspicious.
         threshold: smallest sum of their probabilities that is called suspicious.
-        sensitivity: sensitivity measured at the threshold, 0 to 1.
-        specificity: specificity measured at the threshold, 0 to 1.
+        sensitivity: measured at the threshold on the validation images that it was fitted on, 0 to 1.
+        specificity: measured there too, 0 to 1.
+        target_sensitivity: that was asked for.
+        sensitivity_interval: 95 %, from low to high.
+        specificity_interval: 95 %, from low to high.
     """
 
     positive: tuple[str, ...]
     threshold: float
     sensitivity: float
     specificity: float
+    target_sensitivity: float | None = None
+    sensitivity_interval: tuple[float, float] | None = None
+    specificity_interval: tuple[float, float] | None = None
+
+    def suspicion(self, probabilities: Mapping[str, float]) -> float:
+        """Returns the sum of the positive classes' probabilities, 0 to 1.
+
+        Args:
+            probabilities: by class.
+        """
+        return sum(probabilities[name] for name in self.positive)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "OperatingPoint":
+        """Reads what a JSON document holds; fields of a later release are passed over.
+
+        Raises:
+            AttributeError, KeyError, TypeError: it does not hold an operating point.
+        """
+        known = _known(cls, values)
+        pairs = {name: tuple(pair) for name, pair in known.items() if name.endswith("_interval") and pair is not None}
+        return cls(**{**known, **pairs, "positive": tuple(known["positive"])})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +121,11 @@ class ModelSpec:
             raise ValueError(f"expected two or more different classes, found {list(self.classes)}")
         if not self.temperature > 0:
             raise ValueError(f"expected a temperature above 0, found {self.temperature!r}")
+        if point := self.operating_point:
+            if not point.positive or not set(point.positive) <= set(self.classes):
+                raise ValueError(f"expected positive classes of {list(self.classes)}, found {list(point.positive)}")
+            if not math.isfinite(point.threshold):
+                raise ValueError(f"expected a threshold that is a number, found {point.threshold!r}")
 
     def to_json(self) -> str:
         """Returns the JSON text that `from_json` reads; the same spec always gives the same text."""
@@ -121,9 +152,8 @@ class ModelSpec:
             values["classes"] = tuple(values["classes"])
             values["preprocessing"] = Preprocessing(**_known(Preprocessing, values["preprocessing"]))
             values["dicom_window"] = DicomWindow(**_known(DicomWindow, values.get("dicom_window", {})))
-            if values.get("operating_point"):
-                point = _known(OperatingPoint, values["operating_point"])
-                values["operating_point"] = OperatingPoint(**{**point, "positive": tuple(point["positive"])})
+            if values.get("operating_point") is not None:
+                values["operating_point"] = OperatingPoint.from_dict(values["operating_point"])
             return cls(**values)
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ModelError(f"the model's spec cannot be read ({error}); export the model again") from error

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,10 @@ from ctonnx.cli import main
 from ctonnx.errors import CheckFailed, CtonnxError, DataError
 from ctonnx.golden import load_golden
 from ctonnx.images import load, to_pixels
-from ctonnx.parity import GATES, Gate, compare
-from ctonnx.predictor import Predictor
+from ctonnx.parity import GATES, Gate, Parity, compare
+from ctonnx.predictor import Prediction, Predictor
 from ctonnx.runs import Run
-from ctonnx.spec import METADATA_KEY, ModelSpec
+from ctonnx.spec import METADATA_KEY, ModelSpec, OperatingPoint
 from ctonnx_export import exporting
 from ctonnx_export.conversion import Simplified, convert
 from ctonnx_export.exporting import export_run
@@ -42,7 +43,8 @@ def run(workspace: Path) -> Run:
 @pytest.fixture(scope="module")
 def converted(exported_run: Run) -> onnx.ModelProto:
     """The run's model before simplification, for tests that are about what comes after it."""
-    return convert(DeployGraph(load_checkpoint(exported_run).network), 64)
+    checkpoint = load_checkpoint(exported_run)
+    return convert(DeployGraph(checkpoint.network, checkpoint.record.temperature), 64)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -85,13 +87,51 @@ def test_spec_in_the_model_tells_what_a_runtime_needs(exported_run: Run) -> None
     spec = ModelSpec.from_json({item.key: item.value for item in model.metadata_props}[METADATA_KEY])
     assert spec.classes == ("cavitating", "large central", "normal", "small peripheral")
     assert spec.preprocessing.size == 64
-    assert (spec.name, spec.precision, spec.synthetic, spec.temperature) == ("tiny", "fp32", True, 1.0)
+    assert (spec.name, spec.precision, spec.synthetic) == ("tiny", "fp32", True)
     assert spec.created == record["created"]
     assert spec.data["fingerprint"] == record["data"]["fingerprint"]
+    assert spec.data == {name: value for name, value in record["data"].items() if name != "folder"}
+    assert spec.data["leaks"]["leaked"] == {"valid": 0, "test": 0}
     assert spec.metrics == record["metrics"]
     assert spec.parity["images"] == record["metrics"]["valid"]["images"]
     assert spec.parity["max_dp"] <= 1e-4
-    assert "folder" not in spec.data
+    assert spec.temperature == record["temperature"]
+    assert spec.operating_point == OperatingPoint.from_dict(record["operating_point"])
+
+
+def test_temperature_of_the_run_stands_in_the_graph(exported_run: Run) -> None:
+    temperature = load_checkpoint(exported_run).record.temperature
+    assert abs(temperature - 1) > 0.01
+    pixels = load_golden(exported_run.export_folder / "golden.npz").pixels
+    with Predictor(exported_run.model_file("fp32")) as predictor:
+        outputs = predictor.predict_pixels(pixels)
+    logits = torch.from_numpy(outputs.logits)
+    np.testing.assert_allclose(outputs.probabilities, (logits / temperature).softmax(1).numpy(), rtol=0, atol=1e-6)
+    assert np.abs(outputs.probabilities - logits.softmax(1).numpy()).max() > 1e-4
+
+
+def test_predictor_finds_the_figures_of_the_operating_point_on_the_validation_images(
+    exported_run: Run, phantoms: Path
+) -> None:
+    samples = load_checkpoint(exported_run).samples("valid")
+    with Predictor(exported_run.model_file("fp32")) as predictor:
+        answers = list(predictor.predict_many(phantoms / sample.path for sample in samples))
+        point, classes = predictor.spec.operating_point, predictor.spec.classes
+    assert point is not None
+    called = np.array([isinstance(answer, Prediction) and bool(answer.suspicious) for answer in answers])
+    positive = np.array([classes[sample.label] in point.positive for sample in samples])
+    assert called[positive].mean() == pytest.approx(point.sensitivity, abs=1e-6)
+    assert (~called[~positive]).mean() == pytest.approx(point.specificity, abs=1e-6)
+
+
+def test_run_of_an_earlier_release_is_exported_without_what_it_lacks(exported_run: Run) -> None:
+    checkpoint = load_checkpoint(exported_run)
+    data = {name: value for name, value in checkpoint.record.data.items() if name != "leaks"}
+    record = replace(checkpoint.record, temperature=1.0, operating_point=None, data=data)
+    parity = Parity(images=8, max_dp=0.0, mean_dp=0.0, max_dlogit=0.0, max_dheatmap=0.0, agreement=1.0)
+    spec = exporting._spec(replace(checkpoint, record=record), record.preprocessing, parity)
+    assert (spec.temperature, spec.operating_point, "leaks" in spec.data) == (1.0, None, False)
+    assert ModelSpec.from_json(spec.to_json()) == spec
 
 
 def test_golden_inputs_hold_pytorchs_answers_and_cover_every_class(exported_run: Run) -> None:
@@ -99,10 +139,19 @@ def test_golden_inputs_hold_pytorchs_answers_and_cover_every_class(exported_run:
     golden = load_golden(exported_run.export_folder / "golden.npz")
     assert golden.checkpoint_sha256 == checkpoint.sha256
     assert golden.pixels.shape == (8, 64, 64, 3)
-    assert compare(run_pytorch(DeployGraph(checkpoint.network), golden.pixels), golden.outputs).max_dp <= 1e-6
+    graph = DeployGraph(checkpoint.network, checkpoint.record.temperature)
+    assert compare(run_pytorch(graph, golden.pixels), golden.outputs).max_dp <= 1e-6
     labels = [sample.label for sample in checkpoint.samples("valid")]
     chosen = exporting._golden_rows(labels)
     assert {labels[row] for row in chosen} == {0, 1, 2, 3}
+
+
+def test_golden_pixels_are_those_that_prediction_would_see(exported_run: Run, phantoms: Path) -> None:
+    checkpoint = load_checkpoint(exported_run)
+    samples = checkpoint.samples("valid")
+    chosen = [samples[row] for row in exporting._golden_rows([sample.label for sample in samples])]
+    expected = [to_pixels(load(phantoms / sample.path), checkpoint.record.preprocessing) for sample in chosen]
+    np.testing.assert_array_equal(load_golden(exported_run.export_folder / "golden.npz").pixels, np.stack(expected))
 
 
 def test_golden_images_are_taken_from_each_class_in_turn() -> None:
@@ -181,11 +230,24 @@ def test_data_that_moved_is_found_with_the_data_option(
         export_run(run)
     assert str(caught.value) == (
         f"expected the run's 8 validation images in '{tmp_path / 'gone'}', found 8 missing ('{first}' first); "
-        "name the folder that holds them with --data"
+        "name the folder or file that holds them with --data"
     )
     result = CliRunner().invoke(main, ["export", "runs/tiny", "--data", str(phantoms), "--output", "out"])
     assert result.exit_code == 0, result.output
     assert sorted(file.name for file in Path("out").iterdir()) == FILES
+
+
+def test_validation_image_that_was_damaged_since_is_named(run: Run, phantoms: Path, tmp_path: Path) -> None:
+    shutil.copytree(phantoms, tmp_path / "damaged")
+    first = load_checkpoint(run).samples("valid")[0].path
+    (tmp_path / "damaged" / first).write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        export_run(run, data=tmp_path / "damaged")
+    assert str(caught.value) == (
+        f"expected 8 readable images, found 1 that are not: {tmp_path / 'damaged' / first}: the file is empty "
+        "(0 bytes); mend these files or move them out of the data folder"
+    )
+    assert not run.export_folder.exists()
 
 
 def test_folder_with_other_files_is_not_replaced(exported_run: Run, tmp_path: Path) -> None:

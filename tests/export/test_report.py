@@ -1,8 +1,63 @@
 """What the report beside a model tells."""
 
 import json
+from dataclasses import replace
+from typing import Any
 
+import pytest
+
+from ctonnx.images import Preprocessing
+from ctonnx.parity import Gate
 from ctonnx.runs import Run
+from ctonnx.spec import ModelSpec, OperatingPoint
+from ctonnx_export.report import as_json, as_markdown, report
+
+FIGURES = {"images": 72, "accuracy": 0.71875, "macro": {"f1": 0.7, "auroc": None}}
+LEAKS = {
+    "groups": 59,
+    "files": 166,
+    "groups_across_splits": 8,
+    "files_across_splits": 44,
+    "groups_with_several_labels": 1,
+    "files_with_several_labels": 2,
+    "leaked": {"valid": 10, "test": 3},
+    "dropped": {},
+}
+POINT = OperatingPoint(
+    positive=("large cell", "tumor"),
+    threshold=0.123456,
+    sensitivity=0.9667,
+    specificity=0.5,
+    target_sensitivity=0.95,
+    sensitivity_interval=(0.8864, 0.9908),
+    specificity_interval=(0.254, 0.746),
+)
+SPEC = ModelSpec(
+    name="lungs",
+    classes=("normal", "tumor", "large cell"),
+    preprocessing=Preprocessing(size=64),
+    precision="fp32",
+    created="2026-01-02T03:04:05+00:00",
+    checkpoint_sha256="ab" * 32,
+    data={"name": "chest-ct", "fingerprint": "cd", "leaks": LEAKS},
+    synthetic=False,
+    metrics={"valid": FIGURES},
+    parity={"images": 72, "agreement": 1.0, "max_dp": 1e-7, "mean_dp": 1e-8, "max_dlogit": 1e-6, "max_dheatmap": 0.0},
+    versions={"torch": "2.15.0"},
+    temperature=1.37,
+    operating_point=POINT,
+)
+
+
+def facts(**changes: Any) -> dict[str, Any]:
+    """Returns a report's facts on a spec with changes."""
+    files = {"model.fp32.onnx": {"bytes": 17, "sha256": "ef" * 32}}
+    return report(replace(SPEC, **changes), Gate(max_dp=1e-4, min_agreement=0.0), files, {"onnxsim": "simplified"})
+
+
+def section(text: str, heading: str) -> str:
+    """Returns what stands under a heading."""
+    return text.partition(f"## {heading}\n\n")[2].partition("\n## ")[0].rstrip("\n")
 
 
 def test_report_tells_parity_metrics_and_files(exported_run: Run) -> None:
@@ -16,3 +71,86 @@ def test_report_tells_parity_metrics_and_files(exported_run: Run) -> None:
     assert "not a medical device" in text
     assert f"| images compared | {facts['model']['parity']['images']} |" in text
     assert facts["files"]["golden.npz"]["sha256"] in text
+
+
+def test_report_tells_copies_and_the_operating_point_of_the_run(exported_run: Run) -> None:
+    record = json.loads(exported_run.record_file.read_text())
+    folder = exported_run.export_folder
+    model = json.loads((folder / "report.json").read_text())["model"]
+    assert model["data"]["leaks"] == record["data"]["leaks"]
+    assert model["operating_point"] == record["operating_point"]
+    text = (folder / "report.md").read_text()
+    assert "| groups of files with identical pixels | 0 (0 files) |" in text
+    assert f"sum to {record['operating_point']['threshold']:.4g} or more." in text
+
+
+# --- copies ----------------------------------------------------------------------------------------------------------
+
+
+def test_copies_in_the_data_stand_beside_the_figures_they_flatter() -> None:
+    assert section(as_markdown(facts()), "Metrics of the checkpoint") == (
+        "| images | number | accuracy | macro F1 | macro AUROC |\n"
+        "| --- | --- | --- | --- | --- |\n"
+        "| valid | 72 | 0.719 | 0.700 | - |\n"
+        "\n"
+        "| copies in the data set | |\n"
+        "| --- | --- |\n"
+        "| groups of files with identical pixels | 59 (166 files) |\n"
+        "| of these, across splits | 8 (44 files) |\n"
+        "| of these, with different labels | 1 |\n"
+        "| files that leaked from an earlier split | test 3, valid 10 |\n"
+        "| files kept out by `--drop-leaks` | none |"
+    )
+
+
+def test_files_that_were_kept_out_are_counted() -> None:
+    leaks = {**LEAKS, "dropped": {"train": 2, "valid": 10, "test": 3}}
+    text = as_markdown(facts(data={**SPEC.data, "leaks": leaks}))
+    assert "\n| files kept out by `--drop-leaks` | test 3, train 2, valid 10 |\n" in text
+
+
+def test_report_of_a_run_that_did_not_look_for_copies_says_nothing_of_them() -> None:
+    text = as_markdown(facts(data={"name": "chest-ct", "fingerprint": "cd"}))
+    assert "copies" not in text
+    assert section(text, "Metrics of the checkpoint").endswith("| valid | 72 | 0.719 | 0.700 | - |")
+
+
+# --- operating point -------------------------------------------------------------------------------------------------
+
+
+def test_operating_point_is_told_with_its_figures_and_where_they_were_measured() -> None:
+    assert section(as_markdown(facts()), "Operating point") == (
+        "An image is suspicious where the probabilities of large cell, tumor sum to 0.1235 or more. On the validation "
+        "images, on which this was fitted: sensitivity 0.967 [0.886, 0.991], specificity 0.500 [0.254, 0.746] "
+        "(95 % intervals)."
+    )
+
+
+@pytest.mark.parametrize("point", [None, replace(POINT, sensitivity_interval=None, specificity_interval=None)])
+def test_what_the_operating_point_lacks_is_left_out(point: OperatingPoint | None) -> None:
+    told = section(as_markdown(facts(operating_point=point)), "Operating point")
+    expected = (
+        "An image is suspicious where the probabilities of large cell, tumor sum to 0.1235 or more. On the validation "
+        "images, on which this was fitted: sensitivity 0.967, specificity 0.500."
+    )
+    assert told == (expected if point else "")
+    assert ("## Operating point" in as_markdown(facts(operating_point=point))) == (point is not None)
+
+
+def test_temperature_stands_among_the_models_facts() -> None:
+    assert "\n| temperature | 1.37 |\n" in as_markdown(facts())
+
+
+def test_document_holds_the_operating_point_and_the_copies() -> None:
+    document = json.loads(as_json(facts()))
+    assert document["model"]["data"]["leaks"] == LEAKS
+    assert document["model"]["temperature"] == 1.37
+    assert document["model"]["operating_point"] == {
+        "positive": ["large cell", "tumor"],
+        "threshold": 0.123456,
+        "sensitivity": 0.9667,
+        "specificity": 0.5,
+        "target_sensitivity": 0.95,
+        "sensitivity_interval": [0.8864, 0.9908],
+        "specificity_interval": [0.254, 0.746],
+    }

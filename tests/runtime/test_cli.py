@@ -2,7 +2,6 @@
 
 import errno
 import importlib
-import os
 import subprocess
 import sys
 from importlib.metadata import metadata, version
@@ -17,8 +16,7 @@ from ctonnx import cli
 from ctonnx.cli import main
 from ctonnx.errors import CheckFailed, CtonnxError, DataError, ImageError, ModelError, ProviderError
 
-COMMANDS = ("demo", "data", "train", "export", "inspect", "predict")
-
+COMMANDS = ("demo", "data", "train", "evaluate", "export", "inspect", "predict")
 
 BLOCKER = """
 import sys
@@ -115,7 +113,14 @@ def test_no_command_shows_the_help() -> None:
         (("train", "scans"), "torch", "train"),
         (("train", "scans"), "lightning", "train"),
         (("train", "scans"), "sklearn", "train"),
+        (("train", "scans", "--preview", "seen.png"), "torch", "train"),
         (("data", "phantom", "out"), "tqdm", "train"),
+        (("data", "audit", "scans"), "imagehash", "train"),
+        (("data", "audit", "scans"), "scipy", "train"),
+        (("evaluate", "model.onnx", "scans"), "onnxruntime", "cpu,train"),
+        (("evaluate", "model.onnx", "scans"), "sklearn", "cpu,train"),
+        (("evaluate", "model.onnx", "scans"), "matplotlib", "cpu,train"),
+        (("evaluate", "runs/lungs", "scans"), "torch", "cpu,train"),
         (("export",), "torch", "cpu,export"),
         (("export",), "onnx", "cpu,export"),
     ],
@@ -123,18 +128,53 @@ def test_no_command_shows_the_help() -> None:
 def test_missing_extra_ends_in_one_sentence_with_its_pip_line(
     words: tuple[str, ...], package: str, extras: str, tmp_path: Path
 ) -> None:
+    images = [f"scans/{name}/{number}.png" for name in ("normal", "tumor") for number in range(2)]
+    for file in ("runs/lungs/model.safetensors", "runs/lungs/run.json", *images):  # are looked at before a library is
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    before = sorted(tmp_path.rglob("*"))
     done = ctonnx(*words, without=(package,), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         f"Error: 'ctonnx {words[0]}' needs the package '{package}', which is not installed; "
         f'pip install "ctonnx[{extras}]"\n'
     )
-    assert os.listdir(tmp_path) == []
+    assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("words", [("train", "--help"), ("export", "--help"), ("data", "phantom", "--help")])
+def test_data_that_cannot_be_trained_on_is_refused_before_pytorch_is_looked_for(tmp_path: Path) -> None:
+    done = ctonnx("train", "scans", without=("torch", "lightning", "sklearn", "scipy"), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "Error: expected a data folder or a MedMNIST .npz file at 'scans', found nothing; check the path\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "--help"),
+        ("evaluate", "--help"),
+        ("export", "--help"),
+        ("data", "phantom", "--help"),
+        ("data", "audit", "--help"),
+    ],
+)
 def test_help_of_a_command_needs_no_extra(words: tuple[str, ...]) -> None:
-    blocked = ("torch", "torchvision", "lightning", "sklearn", "onnx", "onnxsim", "onnxruntime", "tqdm", "safetensors")
+    blocked = (
+        "imagehash",
+        "lightning",
+        "matplotlib",
+        "onnx",
+        "onnxruntime",
+        "onnxsim",
+        "safetensors",
+        "scipy",
+        "sklearn",
+        "torch",
+        "torchvision",
+        "tqdm",
+    )
     done = ctonnx(*words, without=blocked)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"Usage: ctonnx {' '.join(words[:-1])} ")

@@ -79,12 +79,15 @@ def test_other_number_of_phantoms_is_said(commands: list[str]) -> None:
     assert "expected 6 phantoms a class in 'ctonnx-demo/phantoms', found 5 from an earlier demo" in result.stderr
 
 
-def test_missing_library_is_said_before_anything_is_done(commands: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ctonnx.commands.demo.find_spec", lambda name: None if name == "onnxsim" else object())
+@pytest.mark.parametrize("missing", ["torch", "sklearn", "matplotlib", "onnxsim", "onnxruntime"])
+def test_missing_library_is_said_before_anything_is_done(
+    missing: str, commands: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctonnx.commands.demo.find_spec", lambda name: None if name == missing else object())
     result = CliRunner().invoke(main, ["demo"])
     assert result.exit_code == 2
     assert result.stderr == (
-        "Error: 'ctonnx demo' needs the package 'onnxsim', which is not installed; "
+        f"Error: 'ctonnx demo' needs the package '{missing}', which is not installed; "
         'pip install "ctonnx[cpu,train,export]"\n'
     )
     assert commands == []

@@ -4,22 +4,42 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ctonnx.formats import FORMATS
+from ctonnx.images import Preprocessing
 from ctonnx.predictor import Failure, Prediction, Record
+from ctonnx.spec import ModelSpec, OperatingPoint
 
-CLASSES = ["normal", "tumor", "large cell"]
+PLAIN = ModelSpec(
+    name="lungs",
+    classes=("normal", "tumor", "large cell"),
+    preprocessing=Preprocessing(size=64),
+    precision="fp32",
+    created="2026-01-02T03:04:05+00:00",
+    checkpoint_sha256="ab" * 32,
+    data={},
+    synthetic=False,
+    metrics={},
+    parity={},
+    versions={},
+)
+POINTED = replace(
+    PLAIN,
+    operating_point=OperatingPoint(positive=("tumor", "large cell"), threshold=0.8, sensitivity=0.96, specificity=0.7),
+)
 
 
-def prediction(source: str = "a.png") -> Prediction:
+def prediction(source: str = "a.png", suspicious: bool | None = None) -> Prediction:
     return Prediction(
         source,
         {"tumor": 0.75, "normal": 0.1875, "large cell": 0.0625},
         np.zeros(3, np.float32),
         np.zeros((3, 2, 2), np.float32),
+        suspicious,
     )
 
 
@@ -27,9 +47,9 @@ def failure(source: str = "empty.png", error: str = "the file is empty (0 bytes)
     return Failure(source, error)
 
 
-def text(name: str, records: Sequence[Record], top_k: int = 1) -> str:
+def text(name: str, records: Sequence[Record], top_k: int = 1, spec: ModelSpec = PLAIN) -> str:
     """Returns what a format writes for some records."""
-    head, line = FORMATS[name]([record.source for record in records], CLASSES, top_k)
+    head, line = FORMATS[name]([record.source for record in records], spec, top_k)
     return "".join(f"{row}\n" for row in ([head] if head else []) + [line(record) for record in records])
 
 
@@ -72,6 +92,23 @@ def test_table_of_two_classes_is_pinned() -> None:
     )
 
 
+def test_table_of_a_model_with_an_operating_point_is_pinned() -> None:
+    records: list[Record] = [prediction(suspicious=True), failure(), prediction("b.png", suspicious=False)]
+    assert text("table", records, spec=POINTED) == (
+        "file       suspicious  class       probability\n"
+        "a.png      yes         tumor            0.7500\n"
+        "empty.png  error: the file is empty (0 bytes)\n"
+        "b.png      no          tumor            0.7500\n"
+    )
+
+
+def test_table_of_two_classes_of_a_model_with_an_operating_point_is_pinned() -> None:
+    assert text("table", [prediction("a", suspicious=True)], top_k=2, spec=POINTED) == (
+        "file  suspicious  class       probability  class       probability\n"
+        "a     yes         tumor            0.7500  normal           0.1875\n"
+    )
+
+
 def test_columns_of_a_table_are_as_wide_as_the_longest_name() -> None:
     lines = text("table", [prediction("a.png"), prediction("a\nlonger name.png")]).splitlines()
     assert [line.index("tumor") for line in lines[1:]] == [lines[0].index("class")] * 2
@@ -96,15 +133,29 @@ def test_line_break_in_a_name_is_shown() -> None:
 
 def test_csv_is_pinned() -> None:
     assert text("csv", [prediction(), failure()]) == (
-        "file,label,probability,error\na.png,tumor,0.750000,\nempty.png,,,the file is empty (0 bytes)\n"
+        "file,label,probability,suspicious,error\na.png,tumor,0.750000,,\nempty.png,,,,the file is empty (0 bytes)\n"
     )
+
+
+def test_csv_of_a_model_with_an_operating_point_is_pinned() -> None:
+    records: list[Record] = [prediction(suspicious=True), prediction("b.png", suspicious=False), failure()]
+    assert text("csv", records, spec=POINTED) == (
+        "file,label,probability,suspicious,error\n"
+        "a.png,tumor,0.750000,true,\n"
+        "b.png,tumor,0.750000,false,\n"
+        "empty.png,,,,the file is empty (0 bytes)\n"
+    )
+
+
+def test_columns_of_csv_are_the_same_whatever_the_model() -> None:
+    assert text("csv", [], spec=POINTED) == text("csv", [], spec=PLAIN) == "file,label,probability,suspicious,error\n"
 
 
 def test_csv_of_two_classes_is_pinned() -> None:
     assert text("csv", [prediction(), failure()], top_k=2) == (
-        "file,label_1,probability_1,label_2,probability_2,error\n"
-        "a.png,tumor,0.750000,normal,0.187500,\n"
-        "empty.png,,,,,the file is empty (0 bytes)\n"
+        "file,label_1,probability_1,label_2,probability_2,suspicious,error\n"
+        "a.png,tumor,0.750000,normal,0.187500,,\n"
+        "empty.png,,,,,,the file is empty (0 bytes)\n"
     )
 
 
@@ -113,9 +164,9 @@ def test_csv_of_two_classes_is_pinned() -> None:
 def test_csv_is_read_back(top_k: int, name: str) -> None:
     written = text("csv", [prediction(name), failure(name, 'one, "two"\nthree')], top_k)
     head, predicted, failed = csv.reader(io.StringIO(written, newline=""))
-    assert len(head) == len(predicted) == len(failed) == 2 + 2 * top_k
+    assert len(head) == len(predicted) == len(failed) == 3 + 2 * top_k
     assert (predicted[0], predicted[1], float(predicted[2]), predicted[-1]) == (name, "tumor", 0.75, "")
-    assert failed == [name, *[""] * (2 * top_k), 'one, "two"\nthree']
+    assert failed == [name, *[""] * (2 * top_k + 1), 'one, "two"\nthree']
 
 
 # --- jsonl -----------------------------------------------------------------------------------------------------------
@@ -123,10 +174,17 @@ def test_csv_is_read_back(top_k: int, name: str) -> None:
 
 def test_jsonl_is_pinned() -> None:
     assert text("jsonl", [prediction(), failure()]) == (
-        '{"file": "a.png", "label": "tumor", "probability": 0.75, "probabilities": {"tumor": 0.75}, "error": null}\n'
-        '{"file": "empty.png", "label": null, "probability": null, "probabilities": {}, '
+        '{"file": "a.png", "label": "tumor", "probability": 0.75, "suspicious": null, '
+        '"probabilities": {"tumor": 0.75}, "error": null}\n'
+        '{"file": "empty.png", "label": null, "probability": null, "suspicious": null, "probabilities": {}, '
         '"error": "the file is empty (0 bytes)"}\n'
     )
+
+
+@pytest.mark.parametrize("suspicious", [True, False, None])
+def test_jsonl_tells_whether_an_image_is_suspicious(suspicious: bool | None) -> None:
+    document = json.loads(text("jsonl", [prediction(suspicious=suspicious)], spec=POINTED))
+    assert document["suspicious"] is suspicious
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -138,14 +196,22 @@ def test_jsonl_is_read_back(top_k: int, name: str) -> None:
         "file": name,
         "label": "tumor",
         "probability": 0.75,
+        "suspicious": None,
         "probabilities": dict(prediction().top(top_k)),
         "error": None,
     }
     assert list(predicted["probabilities"]) == ["tumor", "normal", "large cell"][:top_k]
-    assert failed == {"file": name, "label": None, "probability": None, "probabilities": {}, "error": "one\ntwo"}
+    assert failed == {
+        "file": name,
+        "label": None,
+        "probability": None,
+        "suspicious": None,
+        "probabilities": {},
+        "error": "one\ntwo",
+    }
     assert lines[-1] == ""
 
 
 def test_name_that_would_steer_the_terminal_is_escaped_in_the_table() -> None:
-    line = FORMATS["table"](["\x1b[2Ja.png"], ("a", "b"), 1).line(Failure("\x1b[2Ja.png", "no\nsuch file"))
+    line = FORMATS["table"](["\x1b[2Ja.png"], PLAIN, 1).line(Failure("\x1b[2Ja.png", "no\nsuch file"))
     assert line == "\\x1b[2Ja.png  error: no\\nsuch file"

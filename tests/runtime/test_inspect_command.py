@@ -45,7 +45,13 @@ def test_table_has_a_row_for_each_fact(model: Path) -> None:
     assert rows["outputs.heatmap"] == "tensor(float) ['batch', 4, 2, 2]"
     assert (rows["preprocessing.color"], rows["preprocessing.resize"]) == ("grey", "stretch")
     assert (rows["preprocessing.size"], rows["precision"], rows["synthetic"]) == ("64", "fp32", "True")
-    assert (rows["operating_point"], rows["quantization"]) == ("none", "none")
+    assert rows["operating_point.positive"] == "cavitating, large central, small peripheral"
+    assert 0 < float(rows["operating_point.threshold"]) < 1
+    assert rows["operating_point.target_sensitivity"] == "0.95"
+    assert re.fullmatch(r"[01]\.\d+, [01]\.\d+", rows["operating_point.sensitivity_interval"])
+    assert (rows["data.leaks.leaked"], rows["data.leaks.dropped"]) == ("test 0, valid 0", "none")
+    assert rows["quantization"] == "none"
+    assert float(rows["temperature"]) > 0
     assert float(rows["parity.max_dp"]) <= 1e-4
     assert rows["metrics.valid.images"] == "8"
     assert rows["data.images.train"] == "cavitating 4, large central 4, normal 4, small peripheral 4"
@@ -53,13 +59,23 @@ def test_table_has_a_row_for_each_fact(model: Path) -> None:
 
 def test_table_leaves_the_tables_of_figures_to_json(model: Path) -> None:
     figures = json.loads(inspect(model, "--json").stdout)["metrics"]["valid"]
-    assert set(figures) == {"accuracy", "confusion_matrix", "images", "macro", "per_class"}
+    tables = {"confusion_matrix", "intervals", "per_class"}
+    assert tables < set(figures)
     rows = {line.split("  ")[0] for line in inspect(model).stdout.splitlines()}
     assert {row for row in rows if row.startswith("metrics.valid.")} == {
-        "metrics.valid.accuracy",
-        "metrics.valid.images",
-        "metrics.valid.macro",
+        f"metrics.valid.{name}" for name in set(figures) - tables
     }
+
+
+def test_model_without_an_operating_point_has_one_row_that_says_so(model: Path, tmp_path: Path) -> None:
+    loaded = onnx.load(model)
+    (metadata,) = loaded.metadata_props
+    metadata.value = json.dumps({**json.loads(metadata.value), "operating_point": None})
+    onnx.save(loaded, tmp_path / "plain.onnx")
+    lines = inspect(tmp_path / "plain.onnx").stdout.splitlines()
+    assert [re.split(r"  +", line) for line in lines if line.startswith("operating_point")] == [
+        ["operating_point", "none"]
+    ]
 
 
 def test_newest_run_is_taken_and_a_run_is_found_by_name(workspace: Path) -> None:
@@ -74,6 +90,7 @@ def test_class_names_are_printed_as_they_are_written(model: Path, tmp_path: Path
     loaded = onnx.load(model)
     (metadata,) = loaded.metadata_props
     changed = {**json.loads(metadata.value), "classes": ["zdravé", "普通", "a", "b"], "quantization": {"scheme": "QDQ"}}
+    changed["operating_point"]["positive"] = ["普通"]
     metadata.value = json.dumps(changed)
     onnx.save(loaded, tmp_path / "named.onnx")
     result = inspect(tmp_path / "named.onnx")

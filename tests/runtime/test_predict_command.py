@@ -23,7 +23,7 @@ from ctonnx.predictor import Prediction, Predictor
 
 CLASSES = {"cavitating", "large central", "normal", "small peripheral"}
 NOTE = "note: this model was trained on synthetic phantoms; its answers mean nothing for patients"
-SUMMARY = r"%d files: %d predicted, %d failed; \d+\.\d images/s"
+SUMMARY = r"%d files: %d predicted \(%d suspicious\), %d failed; \d+\.\d images/s"
 
 
 @pytest.fixture
@@ -72,14 +72,15 @@ def test_table_has_a_row_for_each_file_in_its_place(model: Path, scans: Path) ->
     result = predict("scans", "-m", model)
     assert result.exit_code == 1
     head, *rows = result.stdout.splitlines()
-    assert re.split(r"  +", head) == ["file", "class", "probability"]
+    assert re.split(r"  +", head) == ["file", "suspicious", "class", "probability"]
     answers = expected(model)
     for file, row in zip(FILES, rows, strict=True):
         if file in ERRORS:
             assert re.split(r"  +", row, maxsplit=1) == [file, f"error: {ERRORS[file]}"]
         else:
-            name, label, probability = re.split(r"  +", row)
+            name, suspicious, label, probability = re.split(r"  +", row)
             assert (name, label) == (file, answers[file].label)
+            assert suspicious == ("yes" if answers[file].suspicious else "no")
             assert probability == f"{answers[file].probability:.4f}"
 
 
@@ -95,10 +96,11 @@ def test_csv_has_a_row_for_each_file_in_its_place(model: Path, scans: Path, top_
         ranks = [""] if shown == 1 else [f"_{rank}" for rank in range(1, shown + 1)]
         found = [(row[f"label{rank}"], row[f"probability{rank}"]) for rank in ranks]
         assert row["error"] == ERRORS.get(row["file"], "")
-        assert len(row) == 2 * shown + 2
+        assert len(row) == 2 * shown + 3
         if row["file"] in ERRORS:
-            assert found == [("", "")] * shown
+            assert (found, row["suspicious"]) == ([("", "")] * shown, "")
         else:
+            assert row["suspicious"] == str(answers[row["file"]].suspicious).lower()
             assert found == [(name, f"{value:.6f}") for name, value in answers[row["file"]].top(shown)]
 
 
@@ -110,12 +112,14 @@ def test_jsonl_has_a_document_for_each_file_in_its_place(model: Path, scans: Pat
     assert [document["file"] for document in documents] == FILES
     answers = expected(model)
     for document in documents:
-        assert list(document) == ["file", "label", "probability", "probabilities", "error"]
+        assert list(document) == ["file", "label", "probability", "suspicious", "probabilities", "error"]
         assert document["error"] == ERRORS.get(document["file"])
         if document["file"] in ERRORS:
             assert (document["label"], document["probability"], document["probabilities"]) == (None, None, {})
+            assert document["suspicious"] is None
         else:
             answer = answers[document["file"]]
+            assert document["suspicious"] is answer.suspicious
             assert (document["label"], document["probability"]) == (
                 answer.label,
                 pytest.approx(answer.probability, abs=1e-6),
@@ -149,23 +153,60 @@ def test_pattern_is_expanded(model: Path, scans: Path) -> None:
 # --- stderr ----------------------------------------------------------------------------------------------------------
 
 
-def test_model_the_note_and_the_count_stand_on_stderr(model: Path, scans: Path) -> None:
-    lines = predict("scans", "-m", model).stderr.splitlines()
-    assert lines[:2] == [f"model: {model} (fp32 on cpu)", NOTE]
-    assert re.fullmatch(SUMMARY % (5, 2, 3), lines[2])
-    assert len(lines) == 3
-
-
-def test_model_trained_on_scans_has_no_note(
-    model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def changed_spec(model: Path, **changes: Any) -> Path:
+    """Writes a copy of a model whose spec has changes, and returns its path."""
     loaded = onnx.load(model)
     (metadata,) = loaded.metadata_props
-    metadata.value = json.dumps({**json.loads(metadata.value), "synthetic": False})
-    onnx.save(loaded, tmp_path / "real.onnx")
-    result = predict(*GOOD, "-m", "real.onnx")
+    metadata.value = json.dumps({**json.loads(metadata.value), **changes})
+    onnx.save(loaded, "changed.onnx")
+    return Path("changed.onnx")
+
+
+def test_model_the_note_the_counts_and_the_operating_point_stand_on_stderr(model: Path, scans: Path) -> None:
+    with Predictor(model) as predictor:
+        point = predictor.spec.operating_point
+    assert point is not None
+    suspicious = sum(bool(answer.suspicious) for answer in expected(model).values())
+    lines = predict("scans", "-m", model).stderr.splitlines()
+    assert lines[:2] == [f"model: {model} (fp32 on cpu)", NOTE]
+    assert re.fullmatch(SUMMARY % (5, 2, suspicious, 3), lines[2])
+    assert lines[3] == (
+        f"suspicious: cavitating + large central + small peripheral at {point.threshold:.3g} or more (sensitivity "
+        f"{point.sensitivity:.3f}, specificity {point.specificity:.3f} on its validation images)"
+    )
+    assert len(lines) == 4
+
+
+@pytest.mark.parametrize(("place", "suspicious"), [(0, 2), (1, 1), (2, 0)])
+def test_suspicious_images_are_counted(model: Path, scans: Path, place: int, suspicious: int) -> None:
+    """The threshold stands below, between and above the two good images' probabilities."""
+    low, high = sorted(answer.probabilities["normal"] for answer in expected(model).values())
+    threshold = (low / 2, (low + high) / 2, (high + 1) / 2)[place]
+    point = {"positive": ["normal"], "threshold": threshold, "sensitivity": 0.9512, "specificity": 0.25}
+    result = predict("scans", "-m", changed_spec(model, operating_point=point))
+    rows = [re.split(r"  +", row)[1] for row in result.stdout.splitlines()[1:]]
+    assert (rows.count("yes"), rows.count("no"), len(rows)) == (suspicious, 2 - suspicious, 5)
+    *_, summary, last = result.stderr.splitlines()
+    assert re.fullmatch(SUMMARY % (5, 2, suspicious, 3), summary)
+    assert last == (
+        f"suspicious: normal at {threshold:.3g} or more (sensitivity 0.951, specificity 0.250 on its validation images)"
+    )
+
+
+def test_model_without_an_operating_point_says_nothing_of_suspicious_images(model: Path, scans: Path) -> None:
+    changed = changed_spec(model, operating_point=None)
+    result = predict("scans", "-m", changed)
+    assert re.split(r"  +", result.stdout.splitlines()[0]) == ["file", "class", "probability"]
+    assert "suspicious" not in result.stderr
+    assert re.fullmatch(r"5 files: 2 predicted, 3 failed; \d+\.\d images/s", result.stderr.splitlines()[-1])
+    rows = csv.DictReader(io.StringIO(predict("scans", "-m", changed, "--format", "csv").stdout))
+    assert [row["suspicious"] for row in rows] == [""] * 5
+
+
+def test_model_trained_on_scans_has_no_note(model: Path, scans: Path) -> None:
+    result = predict(*GOOD, "-m", changed_spec(model, synthetic=False))
     assert result.exit_code == 0
-    assert len(result.stderr.splitlines()) == 2
+    assert len(result.stderr.splitlines()) == 3
     assert "synthetic" not in result.stderr
 
 
@@ -309,13 +350,13 @@ def in_a_process(*words: str | bytes | Path, **environment: str) -> "subprocess.
 def test_no_name_of_a_file_ends_the_run(model: Path, odd_names: list[bytes], output_format: str, encoding: str) -> None:
     done = in_a_process("odd", "-m", model, "--format", output_format, PYTHONIOENCODING=encoding)
     assert (done.returncode, b"Traceback" in done.stderr) == (1, False), done.stderr
-    assert re.search(SUMMARY % (14, 7, 7), done.stderr.decode())
+    assert re.search(r"^14 files: 7 predicted \([07] suspicious\), 7 failed; ", done.stderr.decode(), re.MULTILINE)
     text = done.stdout.decode(encoding)
     if output_format == "table":
         assert len(text.splitlines()) == 1 + 14
         assert sum("error: the file is empty (0 bytes)" in line for line in text.splitlines()) == 7
     elif output_format == "csv":
-        assert [len(row) for row in csv.reader(io.StringIO(text, newline=""))] == [4] * 15
+        assert [len(row) for row in csv.reader(io.StringIO(text, newline=""))] == [5] * 15
     else:
         found: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
         assert [os.fsencode(document["file"]) for document in found] == odd_names

@@ -6,6 +6,7 @@ import itertools
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import Image
 from ctonnx.errors import ImageError, ProviderError
 from ctonnx.images import ImageSource, load, to_pixels
 from ctonnx.predictor import Failure, Prediction, Predictor, Record
+from ctonnx.spec import ModelSpec, OperatingPoint
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +72,13 @@ def test_prediction_holds_every_class_from_the_most_probable(predictor: Predicto
     assert answer.heatmap.min() >= 0
 
 
-def test_probabilities_are_the_softmax_of_the_logits_in_the_order_of_the_spec(
+def test_probabilities_are_the_softmax_of_the_scaled_logits_in_the_order_of_the_spec(
     predictor: Predictor, scans: list[str]
 ) -> None:
     answer = predictor.predict(scans[0])
-    softmax = np.exp(answer.logits) / np.exp(answer.logits).sum()
+    assert predictor.spec.temperature != 1
+    scaled = np.exp(answer.logits / predictor.spec.temperature)
+    softmax = scaled / scaled.sum()
     found = [answer.probabilities[name] for name in predictor.spec.classes]
     np.testing.assert_allclose(found, softmax, rtol=0, atol=1e-6)
 
@@ -91,6 +95,7 @@ def test_record_becomes_a_json_document(predictor: Predictor, scans: list[str]) 
         "file": scans[0],
         "label": answer.label,
         "probability": answer.probability,
+        "suspicious": answer.suspicious,
         "probabilities": dict(answer.probabilities),
         "error": None,
     }
@@ -98,6 +103,7 @@ def test_record_becomes_a_json_document(predictor: Predictor, scans: list[str]) 
         "file": "a.png",
         "label": None,
         "probability": None,
+        "suspicious": None,
         "probabilities": {},
         "error": "damaged",
     }
@@ -107,6 +113,57 @@ def test_image_that_cannot_be_read_is_an_error(predictor: Predictor, no_image: P
     with pytest.raises(ImageError) as caught:
         predictor.predict(no_image)
     assert str(caught.value) == f"{no_image}: the file is empty (0 bytes)"
+
+
+# --- suspicious ------------------------------------------------------------------------------------------------------
+
+
+def with_point(predictor: Predictor, threshold: float, *positive: str) -> ModelSpec:
+    """Returns the predictor's spec with an operating point at a threshold."""
+    point = OperatingPoint(positive=positive, threshold=threshold, sensitivity=1.0, specificity=1.0)
+    return replace(predictor.spec, operating_point=point)
+
+
+def test_exported_model_calls_an_image_suspicious_by_its_operating_point(
+    predictor: Predictor, scans: list[str]
+) -> None:
+    point = predictor.spec.operating_point
+    assert point is not None
+    assert point.positive == ("cavitating", "large central", "small peripheral")
+    for scan in scans:
+        answer = predictor.predict(scan)
+        assert answer.suspicious == (1 - answer.probabilities["normal"] >= point.threshold)
+
+
+@pytest.mark.parametrize("positive", [("cavitating",), ("normal",), ("small peripheral", "cavitating")])
+def test_image_is_suspicious_from_the_threshold_on(
+    predictor: Predictor, scans: list[str], positive: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probabilities = predictor.predict(scans[0]).probabilities
+    exact = sum(probabilities[name] for name in positive)
+    for threshold, suspicious in [(0.0, True), (exact, True), (float(np.nextafter(exact, 1)), False), (1.0, False)]:
+        monkeypatch.setattr(predictor, "spec", with_point(predictor, threshold, *positive))
+        assert predictor.predict(scans[0]).suspicious is suspicious
+
+
+def test_stream_calls_each_image_what_it_is_called_alone(
+    predictor: Predictor, scans: list[str], no_image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = sorted(predictor.predict(scan).probabilities["cavitating"] for scan in scans)
+    monkeypatch.setattr(predictor, "spec", with_point(predictor, (scores[3] + scores[4]) / 2, "cavitating"))
+    alone = [predictor.predict(scan).suspicious for scan in scans]
+    assert sum(map(bool, alone)) == 4
+    failed, *found = predictor.predict_many([str(no_image), *scans], batch_size=3)
+    assert isinstance(failed, Failure)
+    assert [record.suspicious for record in found if isinstance(record, Prediction)] == alone
+
+
+def test_model_without_an_operating_point_calls_nothing_suspicious_or_not(
+    predictor: Predictor, scans: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "spec", replace(predictor.spec, operating_point=None))
+    assert predictor.predict(scans[0]).suspicious is None
+    assert predictor.predict(scans[0]).as_dict()["suspicious"] is None
 
 
 # --- by whatever road ------------------------------------------------------------------------------------------------

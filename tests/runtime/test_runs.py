@@ -42,6 +42,12 @@ def test_files_of_a_run_have_their_names() -> None:
         "runs/lungs/export",
     ]
     assert run.model_file("int8").as_posix() == "runs/lungs/export/model.int8.onnx"
+    assert [path.as_posix() for path in (run.metrics_file, run.evaluation_folder, run.plan_file, run.last_file)] == [
+        "runs/lungs/metrics.csv",
+        "runs/lungs/evaluation",
+        "runs/lungs/plan.json",
+        "runs/lungs/last.ckpt",
+    ]
 
 
 def test_run_is_named_by_its_folder_however_it_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,6 +62,26 @@ def test_run_without_one_of_its_files_has_no_checkpoint(missing: str) -> None:
     assert run.has_checkpoint
     (run.folder / missing).unlink()
     assert not run.has_checkpoint
+
+
+def test_run_whose_training_was_stopped_but_left_a_whole_checkpoint_has_one() -> None:
+    run = make_run("stopped")
+    run.plan_file.touch()
+    run.last_file.touch()
+    assert run.has_checkpoint
+    assert newest_run() == run
+
+
+def test_run_that_was_killed_in_its_training_has_no_checkpoint() -> None:
+    run = make_run("killed", "2027-01-01T00:00:00+00:00")
+    for file in (run.weights_file, run.record_file):
+        file.unlink()
+    for file in (run.plan_file, run.last_file, run.metrics_file):
+        file.touch()
+    whole = make_run("whole")
+    assert not run.has_checkpoint
+    assert newest_run() == whole
+    assert refusal(Path("killed")).startswith("expected a run's folder (with model.safetensors and run.json) at")
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", "[]", "null", '"created"'])

@@ -210,7 +210,9 @@ def test_spec_of_an_export_is_read(model: Path) -> None:
     assert spec.name == "tiny"
     assert spec.classes == ("cavitating", "large central", "normal", "small peripheral")
     assert spec.preprocessing == Preprocessing(size=64)
-    assert (spec.precision, spec.synthetic, spec.temperature) == ("fp32", True, 1.0)
+    assert (spec.precision, spec.synthetic) == ("fp32", True)
+    assert spec.operating_point is not None
+    assert spec.operating_point.positive == ("cavitating", "large central", "small peripheral")
 
 
 def test_export_maps_pixels_to_the_three_outputs_in_their_order(model: Path) -> None:

@@ -1,9 +1,10 @@
 """The spec's text: read back whole, always the same, and refused with a sentence where it cannot be trusted."""
 
+import copy
 import json
 import math
 import re
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import pytest
@@ -26,6 +27,16 @@ SMALL = ModelSpec(
     versions={},
 )
 
+POINT = OperatingPoint(
+    positive=("large cell", "普通"),
+    threshold=0.31,
+    sensitivity=0.97,
+    specificity=0.8,
+    target_sensitivity=0.95,
+    sensitivity_interval=(0.91, 0.99),
+    specificity_interval=(0.7, 0.87),
+)
+
 FULL = ModelSpec(
     name="plíce",
     classes=("zdravé", "large cell", "普通"),
@@ -41,7 +52,7 @@ FULL = ModelSpec(
     temperature=1.37,
     dicom_window=DicomWindow(center=40.0, width=400.0),
     quantization={"scheme": "QDQ", "per_channel": True},
-    operating_point=OperatingPoint(positive=("large cell",), threshold=0.31, sensitivity=0.97, specificity=0.8),
+    operating_point=POINT,
 )
 
 
@@ -69,6 +80,10 @@ def test_the_full_example_leaves_no_field_at_its_default() -> None:
     ]
 
 
+def test_the_full_operating_point_leaves_no_field_at_its_default() -> None:
+    assert [item.name for item in fields(OperatingPoint) if getattr(POINT, item.name) == item.default] == []
+
+
 def test_text_of_a_spec_is_pinned() -> None:
     assert SMALL.to_json() == (
         '{"checkpoint_sha256": "' + "ab" * 32 + '", "classes": ["normal", "tumor"], '
@@ -76,6 +91,13 @@ def test_text_of_a_spec_is_pinned() -> None:
         '"metrics": {}, "name": "lungs", "operating_point": null, "parity": {}, "precision": "fp32", '
         '"preprocessing": {"color": "grey", "resize": "stretch", "size": 64}, "quantization": null, '
         '"schema_version": 1, "synthetic": false, "temperature": 1.0, "versions": {}}'
+    )
+
+
+def test_text_of_an_operating_point_is_pinned() -> None:
+    assert json.dumps(values(FULL)["operating_point"], ensure_ascii=False) == (
+        '{"positive": ["large cell", "普通"], "sensitivity": 0.97, "sensitivity_interval": [0.91, 0.99], '
+        '"specificity": 0.8, "specificity_interval": [0.7, 0.87], "target_sensitivity": 0.95, "threshold": 0.31}'
     )
 
 
@@ -107,6 +129,64 @@ def test_field_of_a_later_release_is_passed_over_in_a_part_too(part: str) -> Non
     assert ModelSpec.from_json(json.dumps(text)) == FULL
 
 
+# --- the operating point ---------------------------------------------------------------------------------------------
+
+
+def test_operating_point_of_an_earlier_file_has_neither_target_nor_intervals() -> None:
+    text = values(FULL)
+    for name in ("target_sensitivity", "sensitivity_interval", "specificity_interval"):
+        del text["operating_point"][name]
+    assert ModelSpec.from_json(json.dumps(text)).operating_point == OperatingPoint(
+        positive=("large cell", "普通"), threshold=0.31, sensitivity=0.97, specificity=0.8
+    )
+
+
+def test_operating_point_is_read_back_from_what_json_makes_of_it() -> None:
+    assert OperatingPoint.from_dict(json.loads(json.dumps(asdict(POINT)))) == POINT
+    plain = replace(POINT, sensitivity_interval=None, target_sensitivity=None)
+    assert OperatingPoint.from_dict(json.loads(json.dumps(asdict(plain)))) == plain
+
+
+def test_what_an_operating_point_is_read_from_is_not_changed() -> None:
+    given = {**values(FULL)["operating_point"], "later": 1}
+    before = copy.deepcopy(given)
+    OperatingPoint.from_dict(given)
+    assert given == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [({"positive": None}, TypeError), ({"positive": 3}, TypeError), ({"sensitivity_interval": 0.9}, TypeError)],
+)
+def test_operating_point_of_another_shape_is_refused(changes: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        OperatingPoint.from_dict({**asdict(POINT), **changes})
+
+
+@pytest.mark.parametrize("name", ["positive", "threshold", "sensitivity", "specificity"])
+def test_operating_point_without_what_it_is_made_of_is_refused(name: str) -> None:
+    text = values(FULL)
+    del text["operating_point"][name]
+    assert name in refusal(json.dumps(text))
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "expected"),
+    [
+        ({"zdravé": 0.25, "large cell": 0.5, "普通": 0.25}, 0.75),
+        ({"普通": 0.125, "zdravé": 0.875, "large cell": 0.0}, 0.125),
+        ({"zdravé": 1.0, "large cell": 0.0, "普通": 0.0}, 0.0),
+    ],
+)
+def test_suspicion_is_the_sum_of_the_positive_classes_probabilities(
+    probabilities: dict[str, float], expected: float
+) -> None:
+    assert POINT.suspicion(probabilities) == expected
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
 def test_older_schema_is_read() -> None:
     assert ModelSpec.from_json(json.dumps(values(schema_version=SCHEMA_VERSION - 1))) == SMALL
 
@@ -115,6 +195,11 @@ def test_newer_schema_is_refused() -> None:
     assert refusal(json.dumps(values(schema_version=2))) == (
         "expected a spec of schema 1 or older, found schema 2: the model was made by a newer ctonnx; upgrade this one"
     )
+
+
+def point(**changes: Any) -> dict[str, Any]:
+    """Returns what a text holds of an operating point for the small spec, with changes."""
+    return {"positive": ["tumor"], "threshold": 0.5, "sensitivity": 1.0, "specificity": 1.0, **changes}
 
 
 def without(name: str) -> dict[str, Any]:
@@ -144,6 +229,26 @@ def without(name: str) -> dict[str, Any]:
             json.dumps(values(preprocessing={"color": "blue"})),
             "color must be one of ('grey', 'rgb'), found 'blue'",
         ),
+        (
+            json.dumps(values(operating_point=point(positive=["cancer"]))),
+            "expected positive classes of ['normal', 'tumor'], found ['cancer']",
+        ),
+        (
+            json.dumps(values(operating_point=point(positive=["tumor", "cancer"]))),
+            "expected positive classes of ['normal', 'tumor'], found ['tumor', 'cancer']",
+        ),
+        (
+            json.dumps(values(operating_point=point(positive=[]))),
+            "expected positive classes of ['normal', 'tumor'], found []",
+        ),
+        (
+            json.dumps(values(operating_point=point(threshold=math.nan))),
+            "expected a threshold that is a number, found nan",
+        ),
+        (
+            json.dumps(values(operating_point=point(threshold=math.inf))),
+            "expected a threshold that is a number, found inf",
+        ),
     ],
 )
 def test_text_that_is_no_spec_is_refused_with_what_is_wrong(text: str, detail: str) -> None:
@@ -170,6 +275,10 @@ def test_text_that_is_no_spec_is_refused_with_what_is_wrong(text: str, detail: s
         json.dumps(values(dicom_window=None)),
         json.dumps(values(operating_point={"positive": ["tumor"]})),
         json.dumps(values(operating_point={"threshold": 0.5})),
+        json.dumps(values(operating_point=[0.5])),
+        json.dumps(values(operating_point=point(positive="tumor"))),
+        json.dumps(values(operating_point=point(threshold="0.5"))),
+        json.dumps(values(operating_point=point(sensitivity_interval=0.9))),
     ],
     ids=lambda text: text[-40:],
 )
@@ -186,6 +295,7 @@ def test_text_of_another_shape_is_refused(text: str) -> None:
         ({"classes": ("a", "b", "a")}, "expected two or more different classes, found ['a', 'b', 'a']"),
         ({"temperature": 0.0}, "expected a temperature above 0, found 0.0"),
         ({"temperature": math.nan}, "expected a temperature above 0, found nan"),
+        ({"operating_point": POINT}, "expected positive classes of ['normal', 'tumor'], found ['large cell', '普通']"),
     ],
 )
 def test_spec_with_a_bad_value_is_not_made(changes: dict[str, Any], message: str) -> None:

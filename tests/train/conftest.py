@@ -1,14 +1,30 @@
 """Fixtures of the train package's tests: folders of small images, and a small backbone where ResNet50 is not needed."""
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
+from ctonnx.images import Preprocessing
+
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
+
+_SMALL_CTONNX = """\
+import os
+from torchvision.models.resnet import BasicBlock, ResNet
+import ctonnx_train.network
+ctonnx_train.network.resnet50 = lambda weights, **settings: ResNet(BasicBlock, [1, 1, 1, 1], **settings)
+{before}
+from ctonnx.cli import main
+main(prog_name="ctonnx")
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -20,6 +36,13 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains on the CPU, where the same seed gives the same weights, whatever this machine has."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +69,58 @@ def small_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
         return ResNet(BasicBlock, [1, 1, 1, 1], **settings)
 
     monkeypatch.setattr("ctonnx_train.network.resnet50", resnet)
+
+
+@pytest.fixture
+def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a training end without the plots of its figures, where they are not the point."""
+    monkeypatch.setattr("ctonnx_train.training.write_reports", lambda *arguments, **options: None)
+
+
+@pytest.fixture(scope="session")
+def dataset_of() -> Callable[..., Any]:
+    """A function that puts pixels [images, size, size, 1 or 3], and labels, into a `PixelDataset`."""
+    from ctonnx_train.dataset import PixelDataset
+    from ctonnx_train.pixels import PixelStore
+    from ctonnx_train.splits import Sample
+
+    class Arrays:
+        root = Path("memory")
+
+        def __init__(self, pixels: NDArray[np.uint8]) -> None:
+            self._pixels = pixels
+
+        def image(self, path: str) -> NDArray[np.uint8]:
+            image: NDArray[np.uint8] = self._pixels[int(path)]
+            return image
+
+        def has(self, path: str) -> bool:
+            return int(path) < len(self._pixels)
+
+    def make(pixels: NDArray[np.uint8], labels: list[int], *, limit: int | None = None) -> PixelDataset:
+        samples = [Sample(str(row), label) for row, label in enumerate(labels)]
+        preprocessing = Preprocessing(size=pixels.shape[1], color="grey" if pixels.shape[3] == 1 else "rgb")
+        store = PixelStore(Arrays(pixels), samples, preprocessing, limit=limit)
+        return PixelDataset(store, range(len(labels)), labels)
+
+    return make
+
+
+@pytest.fixture
+def start_ctonnx(tmp_path: Path) -> Callable[..., "Popen[str]"]:
+    """A function that starts the `ctonnx` command as a process with the small backbone, on the CPU.
+
+    `before` is Python that runs there before the command.
+    """
+
+    def start(*arguments: str, before: str = "") -> "Popen[str]":
+        script = tmp_path / "ctonnx_small.py"
+        script.write_text(_SMALL_CTONNX.format(before=before), encoding="utf-8")
+        environment = {
+            name: value for name, value in os.environ.items() if name not in {"LOCAL_RANK", "RANK", "NODE_RANK"}
+        }
+        environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, str(script), *arguments]
+        return Popen(command, cwd=tmp_path, env=environment, stdout=PIPE, stderr=PIPE, text=True)
+
+    return start

@@ -56,6 +56,8 @@ def test_case_and_separators_do_not_make_another_class(folder: str) -> None:
         ("T2_N0_M0_Ib", "t2 n0 m0 ib"),
         ("covid-19", "covid 19"),
         ("肺癌", "肺癌"),
+        ("10", "10"),
+        ("_-_", "_-_"),
     ],
 )
 def test_only_a_place_with_a_stage_and_a_last_word_cases_are_dropped(folder: str, name: str) -> None:

@@ -1,148 +1,152 @@
-"""Images as tensors: decoding as prediction does it, unreadable files, and augmentation."""
+"""Batches of a store's images, and the order in which an epoch takes them."""
 
-import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch import Tensor
+from numpy.typing import NDArray
 
-from ctonnx.errors import DataError
-from ctonnx.images import Color, Preprocessing, Resize, load, to_pixels
-from ctonnx_train.dataset import Augmentation, PixelDataset, decode
+from ctonnx.images import Preprocessing
+from ctonnx_train.dataset import EpochSampler, PixelDataset, batches
+from ctonnx_train.pixels import PixelStore
+from ctonnx_train.sources import FolderSource
 from ctonnx_train.splits import Sample
 
-ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
+DatasetOf = Callable[..., PixelDataset]
 
 
-@pytest.fixture
-def scans(tmp_path: Path) -> tuple[Path, list[Sample]]:
-    """Six images of many kinds and sizes, and their samples in no order."""
-    rng = np.random.default_rng(3)
-    for number, (mode, channels) in enumerate((("L", 1), ("RGB", 3), ("RGBA", 4), ("L", 1), ("RGB", 3), ("L", 1))):
-        shape = (30 + 9 * number, 70 - 5 * number, channels)[: 2 if channels == 1 else 3]
-        image = Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8))
-        assert image.mode == mode
-        image.save(tmp_path / f"{number}.png")
-    return tmp_path, [Sample(f"{number}.png", number % 2) for number in (4, 0, 5, 2, 1, 3)]
+def pixels(images: int, channels: int = 1) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (images, 32, 32, channels), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("resize", ["stretch", "pad"])
-@pytest.mark.parametrize(("color", "channels"), [("grey", 1), ("rgb", 3)])
-def test_decoded_pixels_are_those_of_prediction_in_the_samples_order(
-    color: Color, channels: int, resize: Resize, scans: tuple[Path, list[Sample]]
-) -> None:
-    root, samples = scans
-    preprocessing = Preprocessing(size=32, color=color, resize=resize)
-    pixels = decode(root, samples, preprocessing)
-    assert pixels.shape == (6, 32, 32, channels)
-    assert pixels.dtype == np.uint8
-    for row, sample in zip(pixels, samples, strict=True):
-        expected = to_pixels(load(root / sample.path), preprocessing)
-        np.testing.assert_array_equal(np.broadcast_to(row, expected.shape), expected)
-
-
-def test_progress_is_told_once_an_image_whether_it_can_be_read_or_not(scans: tuple[Path, list[Sample]]) -> None:
-    root, samples = scans
-    (root / "2.png").write_bytes(b"")
-    steps: list[int] = []
-    with pytest.raises(DataError):
-        decode(root, samples, Preprocessing(size=32), steps.append)
-    assert steps == [1] * 6
-
-
-def test_no_images_are_an_empty_array(tmp_path: Path) -> None:
-    assert decode(tmp_path, [], Preprocessing(size=32)).shape == (0, 32, 32, 1)
-
-
-def test_one_unreadable_file_is_named(scans: tuple[Path, list[Sample]]) -> None:
-    root, samples = scans
-    (root / "2.png").write_bytes(b"")
-    message = (
-        f"expected 6 readable images, found 1 that are not: {root / '2.png'}: the file is empty (0 bytes); "
-        "mend these files or move them out of the data folder"
-    )
-    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        decode(root, samples, Preprocessing(size=32))
-
-
-def test_of_many_unreadable_files_the_first_three_are_named(scans: tuple[Path, list[Sample]]) -> None:
-    root, samples = scans
-    for name in ("0.png", "1.png"):
-        (root / name).write_text("not an image", encoding="utf-8")
-    (root / "2.png").write_bytes(b"")
-    (root / "5.png").unlink()
-    message = (
-        f"expected 6 readable images, found 4 that are not: {root / '0.png'}: not an image in a format that can be "
-        f"read; {root / '5.png'}: cannot be read: no such file; {root / '2.png'}: the file is empty (0 bytes); ...; "
-        "mend these files or move them out of the data folder"
-    )
-    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        decode(root, samples, Preprocessing(size=32))
-
-
-def test_a_data_set_gives_images_channels_first_with_their_labels() -> None:
-    pixels = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
-    images = PixelDataset(pixels, [1, 0])
-    assert len(images) == 2
-    image, label = images[1]
-    assert (image.dtype, label) == (torch.uint8, 0)
-    np.testing.assert_array_equal(image.numpy(), pixels[1].transpose(2, 0, 1))
-
-
-def test_a_data_set_augments_each_time_anew_and_keeps_its_images() -> None:
-    pixels = np.full((1, 4, 4, 1), 7, np.uint8)
-    counted = iter(range(10))
-
-    def augmentation(image: Tensor) -> Tensor:
-        return image + next(counted)
-
-    images = PixelDataset(pixels, [0], augmentation)
-    assert [int(images[0][0].max()) for _ in range(3)] == [7, 8, 9]
-    assert (pixels == 7).all()
+def order(sampler: EpochSampler, epoch: int = 0) -> list[int]:
+    sampler.set_epoch(epoch)
+    return list(sampler)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_augmentation_keeps_shape_and_type_and_leaves_its_input_alone(channels: int) -> None:
-    image = torch.randint(0, 256, (channels, 40, 40), dtype=torch.uint8)
-    before = image.clone()
-    changed = Augmentation()(image)
-    assert (changed.shape, changed.dtype) == (image.shape, torch.uint8)
-    assert torch.equal(image, before)
-    changed.zero_()
-    assert torch.equal(image, before)
+def test_a_batch_has_images_channels_first_with_their_labels(channels: int, dataset_of: DatasetOf) -> None:
+    stored = pixels(4, channels)
+    images = dataset_of(stored, [1, 0, 2, 1])
+    assert len(images) == 4
+    taken, labels = images.__getitems__([2, 0, 2])
+    assert (taken.dtype, labels.dtype, labels.tolist()) == (torch.uint8, torch.int64, [2, 1, 2])
+    np.testing.assert_array_equal(taken.numpy(), stored[[2, 0, 2]].transpose(0, 3, 1, 2))
+    assert taken.is_contiguous()
 
 
-def test_augmentation_varies_and_the_same_seed_repeats_it() -> None:
-    image = torch.randint(0, 256, (1, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    augmentation = Augmentation()
-
-    def eight(seed: int) -> list[Tensor]:
-        torch.manual_seed(seed)
-        return [augmentation(image) for _ in range(8)]
-
-    first, again, other = eight(1), eight(1), eight(2)
-    assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
-    assert not any(torch.equal(one, two) for one, two in zip(first, other, strict=True))
-    assert len({bytes(one.numpy()) for one in first}) == 8
+def test_one_image_is_a_batch_of_one(dataset_of: DatasetOf) -> None:
+    stored = pixels(2)
+    image, label = dataset_of(stored, [1, 0])[1]
+    assert label.tolist() == [0]
+    np.testing.assert_array_equal(image.numpy(), stored[[1]].transpose(0, 3, 1, 2))
 
 
-def test_augmentation_of_nothing_is_at_most_a_mirror() -> None:
-    image = torch.randint(0, 256, (1, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    nothing = Augmentation(degrees=0, zoom=0, shift=0, brightness=0)
-    torch.manual_seed(0)
-    seen = {bytes(nothing(image).numpy()) for _ in range(20)}
-    assert seen == {bytes(image.numpy()), bytes(image.flip(2).contiguous().numpy())}
+def test_a_data_set_takes_its_own_rows_of_the_store(images_in: Callable[..., Path], tmp_path: Path) -> None:
+    root = images_in(tmp_path, {"a": 3})
+    samples = [Sample(f"a/scan {number}.png", 0) for number in range(3)]
+    store = PixelStore(FolderSource(root), samples, Preprocessing(size=32))
+    images = PixelDataset(store, [2, 0], [5, 6])
+    taken, labels = images.__getitems__([0, 1])
+    assert labels.tolist() == [5, 6]
+    np.testing.assert_array_equal(taken.numpy(), store.take([2, 0]).transpose(0, 3, 1, 2))
 
 
-def test_augmentation_changes_brightness_by_a_fifth_at_most() -> None:
-    image = torch.full((1, 40, 40), 100, dtype=torch.uint8)
-    brightness = Augmentation(degrees=0, zoom=0, shift=0)
-    torch.manual_seed(0)
-    levels = [int(brightness(image).max()) for _ in range(50)]
-    assert 79 <= min(levels) < 85
-    assert 115 < max(levels) <= 120
+def test_what_a_batch_is_changed_to_does_not_change_the_store(dataset_of: DatasetOf) -> None:
+    images = dataset_of(np.full((2, 32, 32, 1), 7, np.uint8), [0, 1])
+    images[0][0].zero_()
+    images.__getitems__([0, 1])[0].zero_()
+    assert set(images[0][0].flatten().tolist()) == {7}
+
+
+@pytest.mark.parametrize(("kept", "rows", "in_memory"), [(3, 3, True), (2, 2, True), (2, 3, False), (0, 1, False)])
+def test_a_data_set_knows_whether_its_images_are_in_memory(
+    kept: int, rows: int, in_memory: bool, images_in: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = images_in(tmp_path, {"a": 3})
+    samples = [Sample(f"a/scan {number}.png", 0) for number in range(3)]
+    store = PixelStore(FolderSource(root), samples, Preprocessing(size=32), limit=kept * 32 * 32)
+    assert PixelDataset(store, range(rows), [0] * rows).in_memory is in_memory
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 32])
+def test_an_epoch_takes_each_image_once(count: int) -> None:
+    sampler = EpochSampler(count, seed=0)
+    assert len(sampler) == count
+    assert sorted(order(sampler)) == list(range(count))
+
+
+def test_the_order_depends_on_the_seed_and_the_epoch_alone() -> None:
+    first = order(EpochSampler(50, seed=3), epoch=4)
+    torch.manual_seed(99)
+    again = EpochSampler(50, seed=3)
+    order(again, epoch=1)
+    assert order(again, epoch=4) == first
+    assert order(again, epoch=4) == first
+    assert len({tuple(order(EpochSampler(50, seed=seed), epoch)) for seed in range(3) for epoch in range(3)}) == 9
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]])
+@pytest.mark.parametrize("world", [2, 3, 4])
+def test_processes_are_dealt_one_order_in_turn_and_get_as_many_images_each(
+    world: int, weights: list[float] | None
+) -> None:
+    alone = order(EpochSampler(7, seed=1, weights=weights), epoch=2)
+    shares = [order(EpochSampler(7, seed=1, weights=weights, rank=rank, world=world), 2) for rank in range(world)]
+    length = -(-7 // world)
+    assert [len(share) for share in shares] == [length] * world
+    assert len(EpochSampler(7, seed=1, rank=0, world=world)) == length
+    dealt = [share[turn] for turn in range(length) for share in shares]
+    assert dealt == (alone + alone)[: length * world]
+
+
+def test_more_processes_than_images_get_one_each() -> None:
+    shares = [order(EpochSampler(2, seed=0, rank=rank, world=4)) for rank in range(4)]
+    assert sorted(shares) == [[0], [0], [1], [1]]
+
+
+def test_weights_draw_an_image_as_often_as_they_say() -> None:
+    # Class weights of 90 and 10 images: with them both classes are drawn alike.
+    weights = [100 / (2 * 90)] * 90 + [100 / (2 * 10)] * 10
+    sampler = EpochSampler(100, seed=0, weights=weights)
+    assert len(sampler) == 100
+    drawn = Counter(image >= 90 for epoch in range(40) for image in order(sampler, epoch))
+    assert drawn.total() == 4000
+    assert 0.46 < drawn[True] / 4000 < 0.54
+
+
+def test_an_image_without_weight_is_never_drawn() -> None:
+    sampler = EpochSampler(4, seed=0, weights=[1.0, 0.0, 1.0, 1.0])
+    assert {image for epoch in range(20) for image in order(sampler, epoch)} == {0, 2, 3}
+
+
+def test_images_in_memory_are_batched_in_the_samplers_order_without_workers(dataset_of: DatasetOf) -> None:
+    stored = pixels(5)
+    loader = batches(dataset_of(stored, [0, 1, 2, 3, 4]), 2, [4, 2, 0, 1, 3], on_gpu=False, drop_last=False)
+    assert (loader.num_workers, loader.pin_memory, loader.persistent_workers) == (0, False, False)
+    assert [labels.tolist() for _, labels in loader] == [[4, 2], [0, 1], [3]]
+    np.testing.assert_array_equal(next(iter(loader))[0].numpy(), stored[[4, 2]].transpose(0, 3, 1, 2))
+
+
+def test_a_smaller_last_batch_can_be_left_out(dataset_of: DatasetOf) -> None:
+    loader = batches(dataset_of(pixels(5), [0] * 5), 2, range(5), on_gpu=False, drop_last=True)
+    assert [len(labels) for _, labels in loader] == [2, 2]
+
+
+def test_batches_for_a_gpu_lie_in_pinned_memory(dataset_of: DatasetOf) -> None:
+    assert batches(dataset_of(pixels(2), [0, 1]), 2, range(2), on_gpu=True, drop_last=False).pin_memory
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 2), (64, 4)])
+def test_images_that_are_decoded_anew_are_read_ahead_by_workers_on_the_cores_there_are(
+    cores: int, workers: int, dataset_of: DatasetOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    stored = pixels(3)
+    images = dataset_of(stored, [0, 1, 2], limit=32 * 32)
+    loader = batches(images, 2, range(3), on_gpu=False, drop_last=False)
+    assert (loader.num_workers, loader.persistent_workers) == (workers, True)
+    np.testing.assert_array_equal(images.__getitems__([2, 0, 1])[0].numpy(), stored[[2, 0, 1]].transpose(0, 3, 1, 2))

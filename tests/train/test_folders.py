@@ -1,4 +1,4 @@
-"""Reading a data folder: layouts, classes, made splits, what is passed over, and the fingerprint."""
+"""Reading a data folder: layouts, classes, which splits it lacks, and what is passed over."""
 
 import json
 import os
@@ -6,13 +6,14 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 
 from ctonnx.errors import DataError
-from ctonnx_train.folders import DataFolder, read_data_folder
-from ctonnx_train.splits import Sample
+from ctonnx_train.data_set import DataSet
+from ctonnx_train.folders import read_data
+from ctonnx_train.splits import Sample, Split
 
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
 
@@ -21,19 +22,19 @@ CHEST_CT = Path(
 )
 
 
-def paths(folder: DataFolder) -> list[str]:
-    return [sample.path for samples in folder.splits.values() for sample in samples]
+def paths(folder: DataSet) -> list[str]:
+    return [sample.path for sample in folder.samples]
 
 
-def refused(root: Path, message: str, class_names: Mapping[str, str] | None = None) -> None:
+def refused(root: Path, message: str, **options: Any) -> None:
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        read_data_folder(root, class_names=class_names)
+        read_data(root, **options)
 
 
 def test_split_folders_are_read_as_they_stand(images_in: ImagesIn, tmp_path: Path) -> None:
     counts = {"train/b": 2, "train/a": 1, "valid/a": 1, "valid/b": 1, "test/b": 1}
-    folder = read_data_folder(images_in(tmp_path / "data", counts))
-    assert folder == DataFolder(
+    folder = read_data(images_in(tmp_path / "data", counts))
+    assert folder == DataSet(
         root=tmp_path / "data",
         classes=("a", "b"),
         folder_classes={"a": "a", "b": "b"},
@@ -46,7 +47,7 @@ def test_split_folders_are_read_as_they_stand(images_in: ImagesIn, tmp_path: Pat
             "valid": (Sample("valid/a/scan 0.png", 0), Sample("valid/b/scan 0.png", 1)),
             "test": (Sample("test/b/scan 0.png", 1),),
         },
-        made_splits=(),
+        to_make=(),
         passed_over=0,
         synthetic=False,
     )
@@ -59,89 +60,64 @@ def test_split_folders_are_read_as_they_stand(images_in: ImagesIn, tmp_path: Pat
 )
 def test_split_folders_have_synonyms(train: str, valid: str, test: str, images_in: ImagesIn, tmp_path: Path) -> None:
     counts = {f"{split}/{name}": count for split, count in ((train, 3), (valid, 2), (test, 1)) for name in "ab"}
-    folder = read_data_folder(images_in(tmp_path, counts))
+    folder = read_data(images_in(tmp_path, counts))
     assert folder.counts() == {"train": {"a": 3, "b": 3}, "valid": {"a": 2, "b": 2}, "test": {"a": 1, "b": 1}}
-    assert folder.made_splits == ()
+    assert folder.to_make == ()
 
 
 def test_two_folders_for_one_split_are_read_both(images_in: ImagesIn, tmp_path: Path) -> None:
     root = images_in(tmp_path, {"train/a": 2, "train/b": 2, "val/a": 1, "val/b": 1, "validation/a": 1})
-    assert read_data_folder(root).counts()["valid"] == {"a": 2, "b": 1}
+    assert read_data(root).counts()["valid"] == {"a": 2, "b": 1}
 
 
 @pytest.mark.parametrize("inner", ["Data", "data", "DATA"])
 def test_a_data_folder_inside_is_entered(inner: str, images_in: ImagesIn, tmp_path: Path) -> None:
     images_in(tmp_path / inner, {"train/a": 1, "train/b": 1, "valid/a": 1})
-    folder = read_data_folder(tmp_path)
+    folder = read_data(tmp_path)
     assert folder.root == tmp_path / inner
     assert paths(folder) == ["train/a/scan 0.png", "train/b/scan 0.png", "valid/a/scan 0.png"]
 
 
 def test_a_data_folder_of_class_folders_alone_is_entered_too(images_in: ImagesIn, tmp_path: Path) -> None:
     images_in(tmp_path / "Data", {"a": 3, "b": 3})
-    folder = read_data_folder(tmp_path)
+    folder = read_data(tmp_path)
     assert folder.root == tmp_path / "Data"
     assert folder.classes == ("a", "b")
 
 
 def test_a_data_folder_beside_split_folders_is_left_alone(images_in: ImagesIn, tmp_path: Path) -> None:
     images_in(tmp_path, {"train/a": 1, "train/b": 1, "valid/a": 1, "Data/train/c": 1})
-    assert read_data_folder(tmp_path).root == tmp_path
+    assert read_data(tmp_path).root == tmp_path
 
 
-def test_class_folders_alone_are_split_and_stratified(images_in: ImagesIn, tmp_path: Path) -> None:
-    root = images_in(tmp_path, {"a": 20, "b": 40})
-    folder = read_data_folder(root)
-    assert folder.made_splits == ("valid", "test")
-    assert folder.counts() == {"train": {"a": 14, "b": 28}, "valid": {"a": 3, "b": 6}, "test": {"a": 3, "b": 6}}
-    assert sorted(paths(folder)) == sorted(file.relative_to(root).as_posix() for file in root.rglob("*.png"))
-    for samples in folder.splits.values():
-        assert [sample.path for sample in samples] == sorted(sample.path for sample in samples)
-        assert {(sample.path[0], sample.label) for sample in samples} == {("a", 0), ("b", 1)}
-
-
-def test_the_same_seed_makes_the_same_splits_and_another_seed_others(images_in: ImagesIn, tmp_path: Path) -> None:
-    root = images_in(tmp_path, {"a": 12, "b": 12})
-    first, again, other = (read_data_folder(root, seed=seed) for seed in (5, 5, 6))
-    assert first.splits == again.splits
-    assert first.counts() == other.counts()
-    assert all(first.splits[split] != other.splits[split] for split in ("train", "valid", "test"))
+def test_class_folders_alone_are_train_to_take_valid_and_test_from(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path, {"b": 2, "a": 1})
+    folder = read_data(root)
+    assert folder.to_make == ("valid", "test")
+    assert folder.splits == {
+        "train": (Sample("a/scan 0.png", 0), Sample("b/scan 0.png", 1), Sample("b/scan 1.png", 1)),
+        "valid": (),
+        "test": (),
+    }
 
 
 @pytest.mark.parametrize(
-    "counts",
-    [{"a": 3, "b": 3}, {"a": 20, "b": 4}, {"a": 4, "b": 5, "c": 6}, {"a": 60, "b": 3}, {"a": 60, "b": 4, "c": 4}],
+    ("also", "to_make"),
+    [({"test/a": 1}, ("valid",)), ({}, ("valid",)), ({"valid/a": 1}, ()), ({"valid/a": 0}, ("valid",))],
+    ids=["test", "train alone", "valid", "valid without images"],
 )
-def test_made_splits_have_every_class(counts: dict[str, int], images_in: ImagesIn, tmp_path: Path) -> None:
-    folder = read_data_folder(images_in(tmp_path, counts))
-    assert [
-        (split, name) for split, found in folder.counts().items() for name, count in found.items() if not count
-    ] == []
-
-
-def test_without_a_valid_folder_validation_is_taken_from_train_and_test_is_left_alone(
-    images_in: ImagesIn, tmp_path: Path
+def test_beside_split_folders_valid_is_to_be_taken_from_train_and_test_is_left_alone(
+    also: dict[str, int], to_make: tuple[Split, ...], images_in: ImagesIn, tmp_path: Path
 ) -> None:
-    folder = read_data_folder(images_in(tmp_path, {"train/a": 20, "train/b": 20, "test/a": 2, "test/b": 1}))
-    assert folder.made_splits == ("valid",)
-    assert {split: sum(found.values()) for split, found in folder.counts().items()} == {
-        "train": 34,
-        "valid": 6,
-        "test": 3,
-    }
-    assert all(sample.path.startswith("train/") for sample in folder.splits["valid"])
-    assert not {sample.path for sample in folder.splits["valid"]} & {sample.path for sample in folder.splits["train"]}
-
-
-def test_without_a_test_folder_beside_split_folders_there_is_no_test(images_in: ImagesIn, tmp_path: Path) -> None:
-    folder = read_data_folder(images_in(tmp_path, {"train/a": 2, "train/b": 2, "valid/a": 1}))
-    assert folder.splits["test"] == ()
-    assert folder.made_splits == ()
+    folder = read_data(images_in(tmp_path, {"train/a": 2, "train/b": 2} | also))
+    assert folder.to_make == to_make
+    assert folder.counts()["train"] == {"a": 2, "b": 2}
+    assert all(not folder.splits[split] for split in to_make)
 
 
 def test_a_class_that_a_split_lacks_keeps_its_index(images_in: ImagesIn, tmp_path: Path) -> None:
     counts = {"train/a": 1, "train/b": 1, "train/c": 1, "valid/c": 1, "test/b": 1, "test/c": 1}
-    folder = read_data_folder(images_in(tmp_path, counts))
+    folder = read_data(images_in(tmp_path, counts))
     assert folder.splits["valid"] == (Sample("valid/c/scan 0.png", 2),)
     assert folder.splits["test"] == (Sample("test/b/scan 0.png", 1), Sample("test/c/scan 0.png", 2))
 
@@ -157,7 +133,7 @@ def test_a_class_that_train_lacks_is_refused_by_name(images_in: ImagesIn, tmp_pa
 
 def test_a_class_name_renames_a_folder_in_every_split(images_in: ImagesIn, tmp_path: Path) -> None:
     root = images_in(tmp_path, {"train/a": 1, "train/b": 1, "valid/a": 1, "valid/C.c": 1})
-    folder = read_data_folder(root, class_names={"C.c": "b", "a": "Air Space"})
+    folder = read_data(root, class_names={"C.c": "b", "a": "Air Space"})
     assert folder.classes == ("Air Space", "b")
     assert folder.folder_classes == {"a": "Air Space", "b": "b", "C.c": "b"}
     assert folder.counts()["valid"] == {"Air Space": 1, "b": 1}
@@ -175,14 +151,14 @@ def test_a_class_name_for_a_folder_that_is_not_there_is_refused(images_in: Image
 def test_two_folders_may_be_one_class(images_in: ImagesIn, tmp_path: Path) -> None:
     long = "adenocarcinoma_left.lower.lobe_T2_N0_M0_Ib"
     counts = {f"train/{long}": 2, "train/adenocarcinoma": 1, "train/normal": 1, "valid/Adenocarcinoma": 1}
-    folder = read_data_folder(images_in(tmp_path, counts))
+    folder = read_data(images_in(tmp_path, counts))
     assert folder.classes == ("adenocarcinoma", "normal")
     assert folder.counts()["train"] == {"adenocarcinoma": 3, "normal": 1}
     assert folder.counts()["valid"] == {"adenocarcinoma": 1, "normal": 0}
 
 
 def test_images_deeper_in_a_class_folder_are_found(images_in: ImagesIn, tmp_path: Path) -> None:
-    folder = read_data_folder(images_in(tmp_path, {"train/a/patient 1": 2, "train/b": 1, "valid/a": 1}))
+    folder = read_data(images_in(tmp_path, {"train/a/patient 1": 2, "train/b": 1, "valid/a": 1}))
     assert folder.counts()["train"] == {"a": 2, "b": 1}
 
 
@@ -191,7 +167,7 @@ def test_files_without_an_images_name_are_passed_over_and_counted(images_in: Ima
     for name in ("train/a/notes.txt", "train/b/scan.dcm", "valid/a/inner/Thumbs.db", "labels.csv"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).touch()
-    folder = read_data_folder(root)
+    folder = read_data(root)
     assert folder.passed_over == 3
     assert len(paths(folder)) == 3
 
@@ -201,22 +177,25 @@ def test_files_without_an_images_name_are_passed_over_and_counted(images_in: Ima
 )
 def test_hidden_files_and_folders_do_not_exist(hidden: str, images_in: ImagesIn, tmp_path: Path) -> None:
     root = images_in(tmp_path, {"train/a": 1, "train/b": 1, "valid/a": 1})
-    without = read_data_folder(root)
+    without = read_data(root)
     (root / hidden).parent.mkdir(exist_ok=True)
     shutil.copy(root / "train" / "a" / "scan 0.png", root / hidden)
-    assert read_data_folder(root) == without
+    assert read_data(root) == without
 
 
 def test_a_folder_without_images_is_no_class(images_in: ImagesIn, tmp_path: Path) -> None:
     root = images_in(tmp_path, {"train/a": 1, "train/b": 1, "valid/a": 1, "valid/empty": 0})
-    assert read_data_folder(root).classes == ("a", "b")
+    assert read_data(root).classes == ("a", "b")
 
 
-@pytest.mark.parametrize(("made", "found"), [(None, "nothing"), ("file", "a file")])
-def test_what_is_no_folder_is_refused(made: str | None, found: str, tmp_path: Path) -> None:
-    if made:
-        (tmp_path / "data").touch()
-    refused(tmp_path / "data", f"expected a data folder at '{tmp_path / 'data'}', found {found}; check the path")
+@pytest.mark.parametrize(
+    ("name", "found"), [("", "nothing"), ("set.npz", "nothing"), ("set.csv", "another file"), ("set", "another file")]
+)
+def test_what_is_neither_a_folder_nor_a_medmnist_file_is_refused(name: str, found: str, tmp_path: Path) -> None:
+    data = tmp_path / (name or "data")
+    if found != "nothing":
+        data.touch()
+    refused(data, f"expected a data folder or a MedMNIST .npz file at '{data}', found {found}; check the path")
 
 
 @pytest.mark.parametrize(
@@ -238,100 +217,49 @@ def test_split_folders_without_train_are_refused(images_in: ImagesIn, tmp_path: 
     refused(root, f"expected a 'train' folder in '{root}' beside '{root / 'test'}', '{root / 'val'}', found none")
 
 
-@pytest.mark.parametrize(
-    ("counts", "least", "splits"),
-    [({"a": 1, "b": 1}, 3, "valid and test"), ({"train/a": 1, "train/b": 4, "test/b": 1}, 2, "valid")],
-)
-def test_a_single_image_of_a_class_cannot_be_split(
-    counts: dict[str, int], least: int, splits: str, images_in: ImagesIn, tmp_path: Path
+def test_classes_of_a_model_give_the_labels_and_neither_train_nor_all_of_them_are_needed(
+    images_in: ImagesIn, tmp_path: Path
 ) -> None:
+    root = images_in(tmp_path, {"test/normal": 1, "test/Mass": 1})
+    folder = read_data(root, class_names={"Mass": "tumour"}, classes=("tumour", "nodule", "normal"))
+    assert folder.classes == ("tumour", "nodule", "normal")
+    assert folder.splits["test"] == (Sample("test/Mass/scan 0.png", 0), Sample("test/normal/scan 0.png", 2))
+
+
+def test_class_folders_alone_may_be_one_class_where_a_model_knows_it(images_in: ImagesIn, tmp_path: Path) -> None:
+    folder = read_data(images_in(tmp_path, {"normal": 2}), classes=("mass", "normal"))
+    assert folder.counts()["train"] == {"mass": 0, "normal": 2}
+
+
+def test_a_class_that_the_model_does_not_know_is_refused_by_name(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path, {"test/a": 1, "test/Other.one": 1})
     refused(
-        images_in(tmp_path, counts),
-        f"expected at least {least} images of each class to take {splits} from, found 1 of 'a'; "
-        "add images, or make 'train' and 'valid' folders",
+        root,
+        f"expected only the model's classes ('a', 'b') in every split of '{root}', found 'other one' too; "
+        "rename the folder or use --class-name OLD=NEW",
+        classes=("a", "b"),
     )
-
-
-def test_a_refusal_counts_the_images_that_the_user_has(images_in: ImagesIn, tmp_path: Path) -> None:
-    root = images_in(tmp_path, {"a": 2, "b": 2})
-    with pytest.raises(DataError, match="found 2 of 'a'"):
-        read_data_folder(root)
 
 
 @pytest.mark.parametrize("place", [".", "Data"])
 def test_a_marker_says_that_the_set_is_synthetic(place: str, images_in: ImagesIn, tmp_path: Path) -> None:
     images_in(tmp_path / place, {"train/a": 1, "train/b": 1, "valid/a": 1})
     (tmp_path / "phantom.json").write_text(json.dumps({"synthetic": True}), encoding="utf-8")
-    assert read_data_folder(tmp_path).synthetic
+    assert read_data(tmp_path).synthetic
     shutil.move(tmp_path / "phantom.json", tmp_path / place / "phantom.json")
-    assert read_data_folder(tmp_path).synthetic
+    assert read_data(tmp_path).synthetic
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "not JSON", '{"synthetic": false}'])
 def test_a_marker_that_does_not_say_so_is_none(text: str, images_in: ImagesIn, tmp_path: Path) -> None:
     root = images_in(tmp_path, {"train/a": 1, "train/b": 1, "valid/a": 1})
     (root / "phantom.json").write_text(text, encoding="utf-8")
-    assert not read_data_folder(root).synthetic
-
-
-def changed_name(root: Path) -> None:
-    (root / "train" / "a" / "scan 0.png").rename(root / "train" / "a" / "z.png")
-
-
-def changed_folder(root: Path) -> None:
-    (root / "train" / "b").rename(root / "train" / "B cases")
-
-
-def changed_content(root: Path) -> None:
-    with (root / "train" / "a" / "scan 0.png").open("ab") as file:
-        file.write(b"\0")
-
-
-def changed_class(root: Path) -> None:
-    (root / "train" / "a" / "scan 0.png").rename(root / "train" / "b" / "z.png")
-
-
-def changed_split(root: Path) -> None:
-    (root / "train" / "a" / "scan 0.png").rename(root / "valid" / "a" / "z.png")
-
-
-def one_more(root: Path) -> None:
-    shutil.copy(root / "train" / "a" / "scan 0.png", root / "train" / "a" / "copy.png")
-
-
-@pytest.mark.parametrize(
-    ("change", "same"),
-    [
-        (changed_name, True),
-        (changed_folder, True),
-        (changed_content, False),
-        (changed_class, False),
-        (changed_split, False),
-        (one_more, False),
-    ],
-)
-def test_the_fingerprint_depends_on_content_class_and_split_alone(
-    change: Callable[[Path], None], same: bool, images_in: ImagesIn, tmp_path: Path
-) -> None:
-    root = images_in(tmp_path, {"train/a": 2, "train/b": 1, "valid/a": 1})
-    before = read_data_folder(root).fingerprint()
-    change(root)
-    assert (read_data_folder(root).fingerprint() == before) is same
-
-
-def test_the_fingerprint_is_a_known_value_and_tells_its_progress(tmp_path: Path) -> None:
-    for number, name in enumerate(("train/a/1.png", "train/b/2.png", "valid/a/3.png")):
-        (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).write_bytes(bytes([number]))
-    steps: list[int] = []
-    fingerprint = read_data_folder(tmp_path).fingerprint(steps.append)
-    assert fingerprint == "05ed43dfaacf3cc4163803a7a2232c9dd400aa40f4a9231325f97ee8255d3696"
-    assert steps == [1, 1, 1]
+    assert not read_data(root).synthetic
 
 
 @pytest.mark.skipif(not CHEST_CT.is_dir(), reason=f"the public chest CT set is not at {CHEST_CT}")
 def test_the_public_chest_ct_set_is_read_with_its_known_counts() -> None:
-    folder = read_data_folder(CHEST_CT)
+    folder = read_data(CHEST_CT)
     assert folder.classes == ("adenocarcinoma", "large cell carcinoma", "normal", "squamous cell carcinoma")
     assert [list(found.values()) for found in folder.counts().values()] == [
         [195, 115, 148, 155],

@@ -1,11 +1,11 @@
-"""The plan of a training: its phases, and how the epochs are shared among them."""
+"""The plan of a training: its phases, how the epochs are shared among them, and the sizes of the images."""
 
 import re
 from typing import Any
 
 import pytest
 
-from ctonnx_train.recipe import Phase, TrainSettings, plan
+from ctonnx_train.recipe import MONITORS, Phase, TrainSettings, plan, small_size
 
 ALL = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
 
@@ -19,12 +19,28 @@ def test_a_user_who_chooses_nothing_gets_thirty_epochs_from_imagenet() -> None:
         precision="auto",
         unfreeze_from="layer4",
         patience=6,
+        monitor="loss",
+        imbalance="loss",
+        drop_leaks=False,
+        group_regex=None,
+        cache_gb=8.0,
+        compile=False,
+        devices=1,
+        nodes=1,
+        tensorboard=False,
+        positive=(),
+        sensitivity=0.95,
     )
+
+
+def test_the_best_epoch_can_be_chosen_by_the_loss_or_four_figures() -> None:
+    assert MONITORS == ("loss", "accuracy", "balanced_accuracy", "macro_auroc", "macro_f1")
 
 
 def test_from_none_the_whole_network_learns_at_once_to_the_end_and_without_dropout() -> None:
     assert plan(TrainSettings(weights="none", epochs=7, patience=2)) == (
         Phase(
+            number=1,
             name="scratch",
             stages=ALL,
             epochs=7,
@@ -33,14 +49,27 @@ def test_from_none_the_whole_network_learns_at_once_to_the_end_and_without_dropo
             weight_decay=0.02,
             dropout=False,
             patience=None,
+            small_epochs=4,
         ),
     )
+
+
+@pytest.mark.parametrize(("epochs", "small"), [(1, 1), (2, 1), (3, 2), (5, 3), (10, 6), (30, 18)])
+def test_from_none_the_first_60_percent_of_the_epochs_see_smaller_images(epochs: int, small: int) -> None:
+    (phase,) = plan(TrainSettings(weights="none", epochs=epochs))
+    assert (phase.epochs, phase.small_epochs) == (epochs, small)
+
+
+@pytest.mark.parametrize(("size", "small"), [(32, 32), (33, 32), (64, 48), (96, 64), (128, 96), (224, 160), (512, 384)])
+def test_smaller_images_have_three_quarters_of_the_size_in_steps_of_16_from_32_on(size: int, small: int) -> None:
+    assert small_size(size) == small
 
 
 @pytest.mark.parametrize("weights", ["imagenet", "backbone.pth"])
 def test_from_pretrained_weights_the_head_learns_first_and_layer4_with_it_after(weights: str) -> None:
     assert plan(TrainSettings(weights=weights, epochs=30, patience=4)) == (
         Phase(
+            number=1,
             name="head",
             stages=("head",),
             epochs=10,
@@ -49,8 +78,10 @@ def test_from_pretrained_weights_the_head_learns_first_and_layer4_with_it_after(
             weight_decay=0.0,
             dropout=True,
             patience=4,
+            small_epochs=0,
         ),
         Phase(
+            number=2,
             name="fine-tune",
             stages=("layer4", "head"),
             epochs=20,
@@ -59,6 +90,7 @@ def test_from_pretrained_weights_the_head_learns_first_and_layer4_with_it_after(
             weight_decay=0.0,
             dropout=True,
             patience=4,
+            small_epochs=0,
         ),
     )
 
@@ -75,10 +107,6 @@ def test_from_pretrained_weights_the_head_learns_first_and_layer4_with_it_after(
 )
 def test_the_epochs_are_shared_a_third_to_two_thirds(epochs: int, phases: list[tuple[str, int]]) -> None:
     assert [(phase.name, phase.epochs) for phase in plan(TrainSettings(epochs=epochs))] == phases
-
-
-def test_one_epoch_from_none_is_one_phase_of_one_epoch() -> None:
-    assert [(phase.name, phase.epochs) for phase in plan(TrainSettings(weights="none", epochs=1))] == [("scratch", 1)]
 
 
 @pytest.mark.parametrize(
@@ -104,11 +132,22 @@ def test_the_second_phase_trains_all_stages_from_the_chosen_one_on(first: str, s
         ({"batch_size": 1}, "expected batch_size of 2 or more, found 1"),
         ({"seed": -1}, "expected seed of 0 or more, found -1"),
         ({"patience": 0}, "expected patience of 1 or more, found 0"),
+        ({"cache_gb": -0.5}, "expected cache_gb of 0 or more, found -0.5"),
+        ({"devices": 0}, "expected devices of 1 or more, found 0"),
+        ({"nodes": 0}, "expected nodes of 1 or more, found 0"),
         ({"precision": "fp8"}, "expected precision to be one of ('auto', 'bf16', 'fp32'), found 'fp8'"),
+        ({"imbalance": "focal"}, "expected imbalance to be one of ('loss', 'sampler', 'none'), found 'focal'"),
+        (
+            {"monitor": "f2"},
+            "expected monitor to be one of ('loss', 'accuracy', 'balanced_accuracy', 'macro_auroc', 'macro_f1'), "
+            "found 'f2'",
+        ),
         (
             {"unfreeze_from": "head"},
             "expected unfreeze_from to be one of ('stem', 'layer1', 'layer2', 'layer3', 'layer4'), found 'head'",
         ),
+        ({"sensitivity": 0.0}, "expected a sensitivity above 0 and up to 1, found 0.0"),
+        ({"sensitivity": 1.01}, "expected a sensitivity above 0 and up to 1, found 1.01"),
     ],
 )
 def test_settings_are_checked_when_they_are_made(setting: dict[str, Any], message: str) -> None:

@@ -3,31 +3,35 @@
 import csv
 import json
 import re
-import signal
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from subprocess import Popen
 from typing import Any, TypeAlias
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from scipy.special import softmax
 from torch import Tensor
 
-from ctonnx.errors import CtonnxError, DataError
+from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx.runs import Run
 from ctonnx_train.callbacks import BestWeights
 from ctonnx_train.checkpoint import load_checkpoint
-from ctonnx_train.dataset import decode
-from ctonnx_train.folders import read_data_folder
+from ctonnx_train.folders import read_data
+from ctonnx_train.inference import predict_logits
 from ctonnx_train.metrics import evaluate
 from ctonnx_train.network import CTClassifier
-from ctonnx_train.recipe import Precision, TrainSettings
-from ctonnx_train.task import ClassificationTask
-from ctonnx_train.training import TrainResult, predict_probabilities, resolve_precision, train
+from ctonnx_train.pixels import PixelStore
+from ctonnx_train.recipe import TrainSettings
+from ctonnx_train.sources import FolderSource
+from ctonnx_train.training import TrainResult, train
 
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
 
@@ -67,24 +71,36 @@ def said() -> list[str]:
 def result(data: Path, said: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainResult]:
     """A ResNet50 trained from scratch for two epochs."""
     root = tmp_path_factory.mktemp("work") / "runs"
-    made = train(data, settings=settings(epochs=2), preprocessing=SMALL, name="first", root=root, say=said.append)
+    chosen = settings(epochs=2, positive=("b",), sensitivity=0.5)
+    made = train(data, settings=chosen, preprocessing=SMALL, name="first", root=root, say=said.append)
     yield made
     made.run.weights_file.unlink()
 
 
 def rows(run: Run) -> list[dict[str, str]]:
-    with (run.folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
+    with run.metrics_file.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
-def test_a_runs_folder_holds_weights_record_splits_and_metrics(result: TrainResult) -> None:
-    assert sorted(file.name for file in result.run.folder.iterdir()) == [
+def files(folder: Path) -> list[str]:
+    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+
+
+def test_a_runs_folder_holds_weights_record_splits_metrics_curves_and_an_evaluation_of_each_split(
+    result: TrainResult,
+) -> None:
+    reports = ("confusion.png", "evaluation.json", "reliability.png", "report.md", "roc.png")
+    assert files(result.run.folder) == [
+        "curves.png",
+        *(f"evaluation/test/{name}" for name in reports),
+        *(f"evaluation/valid/{name}" for name in reports),
         "metrics.csv",
         "model.safetensors",
         "run.json",
         "splits.json",
     ]
     assert result.run.name == "first"
+    assert not result.interrupted
 
 
 def test_the_record_says_how_the_run_came_to_be(result: TrainResult, data: Path) -> None:
@@ -94,11 +110,22 @@ def test_the_record_says_how_the_run_came_to_be(result: TrainResult, data: Path)
     assert record.classes == ("a", "b")
     assert record.folder_classes == {"a": "a", "b": "b", "B cases": "b"}
     assert record.preprocessing == SMALL
-    assert record.data == {
+    assert re.fullmatch("[0-9a-f]{64}", record.data["fingerprint"])
+    assert {**record.data, "fingerprint": ""} == {
         "folder": str(data),
         "name": "scans",
-        "fingerprint": read_data_folder(data).fingerprint(),
+        "fingerprint": "",
         "images": {"train": {"a": 5, "b": 5}, "valid": {"a": 2, "b": 2}, "test": {"a": 2, "b": 0}},
+        "leaks": {
+            "groups": 0,
+            "files": 0,
+            "groups_across_splits": 0,
+            "files_across_splits": 0,
+            "groups_with_several_labels": 0,
+            "files_with_several_labels": 0,
+            "leaked": {"valid": 0, "test": 0},
+            "dropped": {},
+        },
     }
     assert not record.synthetic
     assert record.settings == {
@@ -109,76 +136,103 @@ def test_the_record_says_how_the_run_came_to_be(result: TrainResult, data: Path)
         "precision": "fp32",
         "unfreeze_from": "layer4",
         "patience": 6,
+        "monitor": "loss",
+        "imbalance": "loss",
+        "drop_leaks": False,
+        "group_regex": None,
+        "cache_gb": 8.0,
+        "compile": False,
+        "devices": 1,
+        "nodes": 1,
+        "tensorboard": False,
+        "positive": ["b"],
+        "sensitivity": 0.5,
     }
     best = min(rows(result.run), key=lambda row: float(row["valid_loss"]))
-    assert {name: value for name, value in record.training.items() if name != "seconds"} == {
+    training = dict(record.training)
+    for name in ("seconds", "seconds_per_epoch", "data_share"):
+        assert training.pop(name) > 0
+    assert training == {
         "epochs": 2,
+        "interrupted": False,
         "best_epoch": int(best["epoch"]),
-        "best_valid_loss": pytest.approx(float(best["valid_loss"]), abs=1e-5),
+        "best_by": "loss",
+        "best_value": pytest.approx(float(best["valid_loss"]), abs=1e-5),
         "precision": "fp32",
         "device": "cpu",
+        "images_in_memory": 16,
     }
-    assert record.training["seconds"] > 0
     assert list(record.versions) == ["ctonnx", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "pillow"]
+    assert record.operating_point is not None
+    assert (record.operating_point.positive, record.operating_point.target_sensitivity) == (("b",), 0.5)
 
 
 def test_the_record_is_json_that_every_reader_takes(result: TrainResult) -> None:
     def refuse(constant: str) -> None:
         raise ValueError(constant)
 
-    text = result.run.record_file.read_text(encoding="utf-8")
-    assert json.loads(text, parse_constant=refuse)["metrics"]["test"]["per_class"]["b"]["sensitivity"] is None
+    for file in (result.run.record_file, result.run.evaluation_folder / "test" / "evaluation.json"):
+        document = json.loads(file.read_text(encoding="utf-8"), parse_constant=refuse)
+        test_metrics = document["metrics"].get("test", document["metrics"])
+        assert test_metrics["per_class"]["b"]["sensitivity"] is None
 
 
 def test_a_row_is_written_for_each_epoch(result: TrainResult) -> None:
     assert [(row["epoch"], row["phase"]) for row in rows(result.run)] == [("1", "scratch"), ("2", "scratch")]
-    assert list(rows(result.run)[0]) == [
-        "epoch",
-        "phase",
-        "learning_rate",
-        "train_loss",
-        "valid_loss",
-        "valid_accuracy",
-        "seconds",
-    ]
 
 
 def test_what_happens_is_said_in_lines(result: TrainResult, said: list[str]) -> None:
     training = result.record.training
     epochs = [line for line in said if line.startswith("epoch ")]
     assert [line[:20] for line in epochs] == ["epoch   1/2  scratch", "epoch   2/2  scratch"]
-    assert [line for line in said if line not in epochs] == [
+    others = [line for line in said if line not in epochs]
+    assert others[:-1] == [
         "class folder 'B cases' is read as 'b'",
         "passed over, without an image's name: 1",
         "train: 10 images (a 5, b 5)",
         "valid: 4 images (a 2, b 2)",
         "test: 2 images (a 2, b 0)",
+        "imbalance: weights in the loss: a 1, b 1",
         "training on cpu in fp32, 4 images a step, at most 2 epochs",
-        f"best epoch: {training['best_epoch']} (valid loss {training['best_valid_loss']:.4f})",
+        f"best epoch: {training['best_epoch']} (valid loss {training['best_value']:.4f})",
     ]
+    assert re.fullmatch(
+        rf"temperature {result.record.temperature:.3f}: negative log-likelihood on the validation images "
+        r"\d+\.\d{4} -> \d+\.\d{4}",
+        others[-1],
+    )
 
 
 @pytest.mark.parametrize("split", ["valid", "test"])
-def test_the_metrics_are_those_of_the_saved_checkpoint(split: Any, result: TrainResult, data: Path) -> None:
+def test_the_metrics_are_those_of_the_saved_checkpoint_at_its_temperature(
+    split: Any, result: TrainResult, data: Path
+) -> None:
     checkpoint = load_checkpoint(result.run)
     samples = checkpoint.samples(split)
-    assert samples == read_data_folder(data).splits[split]
-    pixels = decode(data, samples, checkpoint.record.preprocessing)
-    probabilities = predict_probabilities(checkpoint.network, pixels, device=torch.device("cpu"))
+    assert samples == read_data(data).splits[split]
+    store = PixelStore(FolderSource(data), samples, checkpoint.record.preprocessing)
+    logits = predict_logits(checkpoint.network, store, range(len(samples)), device=torch.device("cpu"))
+    probabilities = softmax(logits.astype(np.float64) / checkpoint.record.temperature, axis=1)
     metrics = evaluate(probabilities, [sample.label for sample in samples], checkpoint.record.classes)
-    assert metrics == result.record.metrics[split]
+    recorded = result.record.metrics[split]
+    for name in ("images", "accuracy", "balanced_accuracy", "confusion_matrix"):
+        assert metrics[name] == recorded[name]
+    assert metrics["ece"] == pytest.approx(recorded["ece"], abs=1e-5)  # the weights lie in another order in memory
+    written = json.loads((result.run.evaluation_folder / split / "evaluation.json").read_text(encoding="utf-8"))
+    assert written["metrics"]["accuracy"] == metrics["accuracy"]
 
 
+@pytest.mark.usefixtures("no_reports")
 def test_the_same_seed_gives_the_same_bytes(result: TrainResult, data: Path, tmp_path: Path) -> None:
     again = train(data, settings=settings(epochs=2), preprocessing=SMALL, name="again", root=tmp_path)
     assert again.run.weights_file.read_bytes() == result.run.weights_file.read_bytes()
     assert again.run.splits_file.read_bytes() == result.run.splits_file.read_bytes()
-    timeless = [[{**row, "seconds": ""} for row in rows(one.run)] for one in (result, again)]
+    timeless = [[{**row, "seconds": "", "data_seconds": ""} for row in rows(one.run)] for one in (result, again)]
     assert timeless[0] == timeless[1]
     again.run.weights_file.unlink()
 
 
-@pytest.mark.usefixtures("small_backbone")
+@pytest.mark.usefixtures("small_backbone", "no_reports")
 def test_another_seed_gives_other_weights(data: Path, tmp_path: Path) -> None:
     runs = [
         train(data, settings=settings(seed=seed), preprocessing=SMALL, name=str(seed), root=tmp_path).run
@@ -188,25 +242,21 @@ def test_another_seed_gives_other_weights(data: Path, tmp_path: Path) -> None:
     assert not torch.equal(first, second)
 
 
+@pytest.mark.usefixtures("no_reports")
 def test_from_a_file_the_head_learns_on_a_backbone_that_is_left_alone_and_then_layer4(
     result: TrainResult, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learned: list[dict[str, Tensor]] = []
-    restore = BestWeights.restore
+    end = BestWeights.on_validation_end
 
-    def spy(best: BestWeights, network: Any) -> None:  # the best weights come back after each phase
-        learned.append({name: tensor.detach().clone() for name, tensor in network.state_dict().items()})
-        restore(best, network)
+    def spy(best: BestWeights, trainer: pl.Trainer, task: Any) -> None:
+        learned.append({name: tensor.detach().clone() for name, tensor in task.network.state_dict().items()})
+        end(best, trainer, task)
 
-    monkeypatch.setattr(BestWeights, "restore", spy)
+    monkeypatch.setattr(BestWeights, "on_validation_end", spy)
     start = load_file(result.run.weights_file)
-    made = train(
-        data,
-        settings=settings(weights=str(result.run.weights_file), epochs=2),
-        preprocessing=SMALL,
-        name="tuned",
-        root=tmp_path,
-    )
+    chosen = settings(weights=str(result.run.weights_file), epochs=2)
+    made = train(data, settings=chosen, preprocessing=SMALL, name="tuned", root=tmp_path)
 
     def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
         names = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
@@ -236,281 +286,119 @@ def test_a_training_in_two_phases_warns_of_nothing_and_prints_nothing(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.usefixtures("pretrained")
-def test_each_phase_ends_when_the_validation_loss_stops_falling(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    losses = iter(range(1, 100))
-
-    def rising(task: ClassificationTask, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
-        task.log("valid_loss", torch.tensor(float(next(losses))), batch_size=4)
-        task.log("valid_accuracy", torch.tensor(0.5), batch_size=4)
-
-    monkeypatch.setattr(ClassificationTask, "validation_step", rising)
-    chosen = settings(weights="imagenet", epochs=12, patience=2)
-    made = train(data, settings=chosen, preprocessing=SMALL, name="run", root=tmp_path)
-    assert [row["phase"] for row in rows(made.run)] == ["head"] * 3 + ["fine-tune"] * 3
-    assert [row["valid_loss"] for row in rows(made.run)] == ["1.0", "2.0", "3.0", "4.0", "5.0", "6.0"]
-    assert (made.record.training["epochs"], made.record.training["best_epoch"]) == (6, 1)
-
-
-@pytest.mark.usefixtures("small_backbone")
-def test_bf16_trains_weights_that_stay_float32(data: Path, tmp_path: Path) -> None:
-    made = train(data, settings=settings(precision="bf16"), preprocessing=SMALL, name="run", root=tmp_path)
-    assert made.record.training["precision"] == "bf16"
-    assert {tensor.dtype for tensor in load_file(made.run.weights_file).values()} == {torch.float32, torch.int64}
-
-
-@pytest.mark.usefixtures("small_backbone")
-@pytest.mark.parametrize(
-    ("counts", "batches"), [({"train/a": 3, "train/b": 2}, [2, 2]), ({"train/a": 2, "train/b": 2}, [2, 2])]
-)
-def test_a_last_lonely_image_sits_an_epoch_out(
-    counts: dict[str, int],
-    batches: list[int],
-    images_in: ImagesIn,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    sizes: list[int] = []
-    step = ClassificationTask.training_step
-
-    def spy(task: ClassificationTask, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        sizes.append(len(batch[1]))
-        return step(task, batch, batch_index)
-
-    monkeypatch.setattr(ClassificationTask, "training_step", spy)
-    root = images_in(tmp_path / "scans", counts | {"valid/a": 1})
-    train(root, settings=settings(batch_size=2), preprocessing=SMALL, name="run", root=tmp_path / "runs")
-    assert sizes == batches
-
-
-@pytest.mark.usefixtures("small_backbone")
+@pytest.mark.usefixtures("small_backbone", "no_reports")
 def test_training_sees_changed_images_and_validation_the_images_themselves(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: dict[str, set[bytes]] = {"training_step": set(), "validation_step": set()}
+    seen: dict[str, set[bytes]] = {"training": set(), "validation": set()}
+    forward = CTClassifier.forward
 
-    def spy_on(name: str) -> None:
-        step = getattr(ClassificationTask, name)
+    def spy(network: CTClassifier, pixels: Tensor) -> Tensor:
+        name = "training" if network.training else "validation"
+        seen[name].update(image.round().byte().numpy().tobytes() for image in pixels)
+        return forward(network, pixels)
 
-        def spy(task: ClassificationTask, batch: tuple[Tensor, Tensor], batch_index: int) -> Any:
-            seen[name].update(image.numpy().tobytes() for image in batch[0])
-            return step(task, batch, batch_index)
-
-        monkeypatch.setattr(ClassificationTask, name, spy)
-
-    for name in seen:
-        spy_on(name)
+    monkeypatch.setattr(CTClassifier, "forward", spy)
     train(data, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path)
-    splits = read_data_folder(data).splits
-    train_images, valid_images = (
-        {image.tobytes() for image in decode(data, splits[split], SMALL)} for split in ("train", "valid")
+    found = read_data(data)
+    store = PixelStore(FolderSource(data), found.samples, SMALL)
+    images = [image.tobytes() for image in store.take(range(len(store)))]
+    assert len(seen["training"]) == 10
+    assert not seen["training"] & set(images)
+    assert seen["validation"] == set(images[10:])  # and the test images, once at the end
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_a_medmnist_file_is_trained_on_from_end_to_end(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays: dict[str, Any] = {}
+    for name, images in (("train", 12), ("val", 4), ("test", 4)):
+        labels = np.arange(images) % 2
+        pixels = rng.integers(0, 60, (images, 28, 28), dtype=np.uint8)
+        pixels[labels == 1] += 190
+        arrays |= {f"{name}_images": pixels, f"{name}_labels": labels[:, None]}
+    np.savez(tmp_path / "organmnist.npz", **arrays)
+    said: list[str] = []
+    made = train(
+        tmp_path / "organmnist.npz",
+        settings=settings(epochs=4),
+        preprocessing=SMALL,
+        class_names={"0": "normal"},
+        root=tmp_path / "runs",
+        say=said.append,
     )
-    assert len(seen["training_step"]) == 10
-    assert not seen["training_step"] & train_images
-    assert seen["validation_step"] == valid_images
-
-
-def interrupt() -> None:
-    raise KeyboardInterrupt
-
-
-def fail() -> None:
-    raise RuntimeError("out of memory")
-
-
-@pytest.fixture
-def own_handler() -> Iterator[Callable[[int, object], None]]:
-    """A handler of SIGINT that only this test has."""
-
-    def handler(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, handler)
-    yield handler
-    signal.signal(signal.SIGINT, before)
+    assert re.fullmatch(r"organmnist-\d{8}-\d{6}", made.run.name)
+    assert said[:4] == [
+        "class folder '0' is read as 'normal'",
+        "train: 12 images (normal 6, 1 6)",
+        "valid: 4 images (normal 2, 1 2)",
+        "test: 4 images (normal 2, 1 2)",
+    ]
+    checkpoint = load_checkpoint(made.run)
+    assert checkpoint.record.classes == ("normal", "1")
+    assert checkpoint.record.data["name"] == "organmnist"
+    assert [sample.path for sample in checkpoint.samples("valid")] == [f"val_images/{row}" for row in range(4)]
+    assert checkpoint.record.operating_point is not None
+    assert checkpoint.record.operating_point.positive == ("1",)
 
 
 @pytest.mark.usefixtures("small_backbone")
-@pytest.mark.parametrize(
-    ("happens", "error"),
-    [
-        (interrupt, KeyboardInterrupt),
-        (lambda: signal.raise_signal(signal.SIGINT), KeyboardInterrupt),
-        (fail, RuntimeError),
-    ],
-    ids=["KeyboardInterrupt", "Ctrl-C", "error"],
-)
-def test_an_interrupt_and_an_error_leave_no_run_and_the_signals_as_they_were(
-    happens: Callable[[], None],
-    error: type[BaseException],
-    data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    own_handler: Callable[[int, object], None],
+def test_leaks_stand_in_the_record_and_in_every_report(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path / "scans", {"train/a": 3, "train/b": 3, "valid/a": 2, "valid/b": 1, "test/a": 1})
+    shutil.copy(root / "train/a/scan 0.png", root / "valid/a/copy.png")
+    kept = train(root, settings=settings(), preprocessing=SMALL, name="kept", root=tmp_path / "runs")
+    dropped = train(root, settings=settings(drop_leaks=True), preprocessing=SMALL, name="cut", root=tmp_path / "runs")
+    for made, images, out in ((kept, 4, {}), (dropped, 3, {"train": 0, "valid": 1, "test": 0})):
+        leaks = made.record.data["leaks"]
+        assert (leaks["files_across_splits"], leaks["leaked"], leaks["dropped"]) == (2, {"valid": 1, "test": 0}, out)
+        assert made.record.metrics["valid"]["images"] == images
+        for split in ("valid", "test"):
+            text = (made.run.evaluation_folder / split / "evaluation.json").read_text(encoding="utf-8")
+            assert json.loads(text)["data"]["trained_on_with_copies"] == leaks
+
+
+@pytest.mark.usefixtures("small_backbone", "no_reports")
+def test_without_suspicious_classes_it_is_said_that_there_is_no_operating_point(
+    images_in: ImagesIn, tmp_path: Path
 ) -> None:
-    seen: list[list[str]] = []
-    step = ClassificationTask.training_step
-
-    def second_fails(task: ClassificationTask, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        seen.append([file.name for file in tmp_path.rglob("*")])
-        if batch_index:
-            happens()
-        return step(task, batch, batch_index)
-
-    monkeypatch.setattr(ClassificationTask, "training_step", second_fails)
-    with pytest.raises(error):
-        train(data, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path)
-    assert signal.getsignal(signal.SIGINT) is own_handler
-    assert seen == [["run"], ["run"]]
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.usefixtures("small_backbone")
-def test_an_interrupt_before_the_first_step_leaves_no_run_and_the_signals_as_they_were(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_handler: Callable[[int, object], None]
-) -> None:
-    monkeypatch.setattr(ClassificationTask, "configure_optimizers", lambda task: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
-        train(data, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path)
-    assert signal.getsignal(signal.SIGINT) is own_handler
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.usefixtures("small_backbone")
-def test_a_disk_that_fills_up_at_the_end_leaves_no_run(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*arguments: Any, **options: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("ctonnx_train.checkpoint.save_file", full)
-    with pytest.raises(OSError, match="No space left on device"):
-        train(data, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.usefixtures("small_backbone")
-@pytest.mark.parametrize("weights", ["none", "broken.pth"])
-def test_a_training_whose_loss_is_never_a_number_ends_in_a_sentence(
-    weights: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(network: CTClassifier, weights: str) -> None:
-        network.backbone.conv1.weight.data.fill_(float("nan"))
-
-    monkeypatch.setattr("ctonnx_train.training.load_backbone", broken)
-    with pytest.raises(CtonnxError, match="loss"):
-        train(data, settings=settings(weights=weights), preprocessing=SMALL, name="run", root=tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.usefixtures("small_backbone")
-def test_an_unreadable_image_is_named_and_leaves_no_run(images_in: ImagesIn, tmp_path: Path) -> None:
-    root = images_in(tmp_path / "scans", {"train/a": 1, "train/b": 1, "valid/a": 1})
-    (root / "train" / "b" / "scan 0.png").write_bytes(b"")
-    message = (
-        f"expected 2 readable images, found 1 that are not: {root / 'train' / 'b' / 'scan 0.png'}: the file is empty "
-        "(0 bytes); mend these files or move them out of the data folder"
+    root = images_in(tmp_path / "scans", {"train/Normal": 2, "train/Benign": 2, "valid/Normal": 1})
+    said: list[str] = []
+    made = train(root, settings=settings(), preprocessing=SMALL, root=tmp_path / "runs", say=said.append)
+    assert made.record.operating_point is None
+    assert said[-1] == (
+        "no operating point for 'suspicious': it needs images of suspicious classes and of others (--positive)"
     )
-    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        train(root, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path / "runs")
-    assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_data_of_one_class_is_refused_before_anything_is_made(images_in: ImagesIn, tmp_path: Path) -> None:
-    root = images_in(tmp_path / "scans", {"train/a": 3, "valid/a": 1})
-    with pytest.raises(DataError, match=r"^expected two or more class folders with images in '.*', found 'a'; lay "):
-        train(root, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path / "runs")
+@pytest.mark.usefixtures("small_backbone")
+def test_a_suspicious_class_that_there_is_not_is_refused_before_anything_is_made(data: Path, tmp_path: Path) -> None:
+    message = "expected --positive to name one of the classes a, b, found 'c'"
+    with pytest.raises(DataError, match=f"^{message}$"):
+        train(data, settings=settings(positive=("c",)), preprocessing=SMALL, root=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.usefixtures("small_backbone")
-def test_a_run_is_never_written_over(data: Path, tmp_path: Path) -> None:
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "run.json").write_text("kept", encoding="utf-8")
-    message = f"expected a new name for the run, found that '{tmp_path / 'old'}' exists; choose another --name"
-    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        train(data, settings=settings(), preprocessing=SMALL, name="old", root=tmp_path)
-    assert [file.read_text(encoding="utf-8") for file in (tmp_path / "old").iterdir()] == ["kept"]
-
-
-@pytest.mark.usefixtures("small_backbone")
-@pytest.mark.parametrize("name", ["..", ".", ".hidden", "a/b", "a/", "/tmp/a"])  # noqa: S108 - it is refused
-def test_a_runs_name_is_a_plain_folder_name(name: str, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"^expected a plain folder name for the run, found '{re.escape(name)}'$"):
-        train(data, settings=settings(), preprocessing=SMALL, name=name, root=tmp_path / "runs")
-    assert not (tmp_path / "runs").exists()
-
-
-@pytest.mark.usefixtures("small_backbone")
-@pytest.mark.parametrize("inner", [".", "Data"])
-def test_a_run_without_a_name_has_the_data_folders_and_the_time(
-    inner: str, images_in: ImagesIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_two_processes_train_one_network_in_two_phases_and_speak_once(
+    images_in: ImagesIn, tmp_path: Path, start_ctonnx: Callable[..., "Popen[str]"]
 ) -> None:
-    names: list[str] = []
-
-    def stop(*arguments: Any) -> None:
-        names.extend(folder.name for folder in (tmp_path / "runs").iterdir())
-        raise DataError("seen enough")
-
-    monkeypatch.setattr("ctonnx_train.training.decode", stop)
-    images_in(tmp_path / "scans" / inner, {"train/a": 1, "train/b": 1, "valid/a": 1})
-    with pytest.raises(DataError, match="seen enough"):
-        train(tmp_path / "scans", settings=settings(), preprocessing=SMALL, root=tmp_path / "runs")
-    assert len(names) == 1
-    assert re.fullmatch(r"scans-\d{8}-\d{6}", names[0])
-
-
-@pytest.mark.parametrize(
-    ("asked", "device", "native", "precision"),
-    [
-        ("fp32", "cuda", True, "fp32"),
-        ("bf16", "cuda", False, "bf16"),
-        ("auto", "cuda", True, "bf16"),
-        ("auto", "cuda", False, "fp32"),
-        ("fp32", "cpu", True, "fp32"),
-        ("bf16", "cpu", False, "bf16"),
-        ("auto", "cpu", True, "bf16"),
-        ("auto", "cpu", False, "fp32"),
-        ("auto", "mps", True, "fp32"),
-    ],
-)
-def test_auto_is_bf16_only_where_the_device_computes_in_it(
-    asked: Precision, device: str, native: bool, precision: Precision, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: native or including_emulation)
-    capabilities = {"architecture": "x86_64", "avx2": True, "avx512_bf16": native, "amx_fp16": True}
-    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: capabilities)
-    assert resolve_precision(asked, torch.device(device)) == precision
-
-
-@pytest.mark.usefixtures("small_backbone")
-def test_probabilities_do_not_depend_on_the_batch_size() -> None:
+    counts = {"train/a": 5, "train/b": 4, "valid/a": 3, "valid/b": 2, "test/b": 1}
+    images_in(tmp_path / "scans", counts)
     torch.manual_seed(0)
-    network = CTClassifier(3).train()
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 1), dtype=np.uint8)
-    whole, pairs = (
-        predict_probabilities(network, pixels, device=torch.device("cpu"), batch_size=size) for size in (32, 2)
-    )
-    assert whole.shape == (5, 3)
-    assert whole.dtype == np.float32
-    np.testing.assert_allclose(whole.sum(1), 1, rtol=1e-6)
-    np.testing.assert_allclose(whole, pairs, rtol=1e-4)
-    with torch.inference_mode():
-        logits = network.eval()(torch.from_numpy(pixels).permute(0, 3, 1, 2))
-    np.testing.assert_allclose(whole, logits.softmax(1).numpy(), rtol=1e-5)
-
-
-@pytest.mark.usefixtures("small_backbone")
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
-def test_too_little_memory_says_which_options_to_lower(
-    error: BaseException, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def exhausted(*arguments: object) -> None:
-        raise error
-
-    monkeypatch.setattr(ClassificationTask, "training_step", exhausted)
-    with pytest.raises(CtonnxError, match=r"found too little; lower --batch-size or --image-size$"):
-        train(data, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    save_file(CTClassifier(2).backbone.state_dict(), tmp_path / "w.safetensors")
+    options = "--weights w.safetensors --epochs 2 --batch-size 2 --image-size 32 --precision fp32 --devices 2"
+    process = start_ctonnx("train", "scans", *options.split())
+    out, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    (folder,) = (tmp_path / "runs").iterdir()
+    run = Run(folder)
+    assert [row["phase"] for row in rows(run)] == ["head", "fine-tune"]
+    assert error.splitlines()[4] == "training on 2 x cpu in fp32, 2 images a step each, at most 2 epochs"
+    assert [line[:12] for line in error.splitlines() if line.startswith("epoch")] == ["epoch   1/2 ", "epoch   2/2 "]
+    assert out.count("validation: accuracy") == 1
+    # Each validation image counted once, in whichever process, with the weights and statistics of both.
+    made = load_checkpoint(run).record
+    best = rows(run)[made.training["best_epoch"] - 1]
+    assert made.metrics["valid"]["images"] == 5
+    assert float(best["valid_accuracy"]) == pytest.approx(made.metrics["valid"]["accuracy"], abs=1e-4)
+    assert not list(folder.glob(".*")) + list(folder.glob("last.ckpt"))

@@ -1,21 +1,30 @@
-"""What happens around an epoch: its line on the terminal and in metrics.csv, and the best weights kept."""
+"""What happens around an epoch: its line and its row in metrics.csv, the best weights, the file to resume from."""
 
 import csv
+import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 from tqdm import tqdm
 
+from ctonnx.errors import DataError
+from ctonnx.writing import whole_file
+from ctonnx_train.distributed import gather, is_main_process
+from ctonnx_train.recipe import MONITORS, Monitor
 from ctonnx_train.task import ClassificationTask
 
-__all__ = ["BestWeights", "EpochLog", "History"]
+__all__ = ["BestWeights", "EpochLog", "History", "LastCheckpoint"]
 
-_COLUMNS = ("epoch", "phase", "learning_rate", "train_loss", "valid_loss", "valid_accuracy", "seconds")
+_VALID = tuple(f"valid_{name}" for name in MONITORS)
+_COLUMNS = ("epoch", "phase", "image_size", "learning_rate", "train_loss", *_VALID, "seconds", "data_seconds")
+_WRITING_SHARE = 0.05
 
 
 @dataclass
@@ -35,6 +44,8 @@ class History:
     def append(self, row: dict[str, Any]) -> None:
         """Adds an epoch, here and in the file, so that a long training can be followed from outside."""
         self.rows.append(row)
+        if not is_main_process():
+            return
         with self.file.open("w", newline="", encoding="utf-8") as handle:
             writer = csv.DictWriter(handle, _COLUMNS, lineterminator="\n")
             writer.writeheader()
@@ -53,17 +64,28 @@ class EpochLog(pl.Callback):
         self._history = history
         self._say = say
         self._start = 0.0
+        self._batch_end = 0.0
+        self._waited = 0.0
+        self._rate = 0.0
         self._bar: tqdm[Any] | None = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the epoch's clock and bar."""
-        self._start = time.perf_counter()
+        self._start = self._batch_end = time.perf_counter()
+        self._waited = -_task(pl_module).augmentation_seconds
         description = f"epoch {len(self._history.rows) + 1}/{self._history.planned}"
+        disable = None if is_main_process() else True
         total = int(trainer.num_training_batches)
-        self._bar = tqdm(total=total, desc=description, unit="batch", leave=False, disable=None)
+        self._bar = tqdm(total=total, desc=description, unit="batch", leave=False, disable=disable)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *arguments: Any) -> None:
+        """Notes how long the batch was waited for."""
+        self._waited += time.perf_counter() - self._batch_end
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *arguments: Any) -> None:
         """Moves the bar."""
+        self._batch_end = time.perf_counter()
         if self._bar is not None:
             self._bar.update()
 
@@ -71,22 +93,24 @@ class EpochLog(pl.Callback):
         """Notes the epoch; Lightning has run its validation by now."""
         if self._bar is not None:
             self._bar.close()
-        if not isinstance(pl_module, ClassificationTask):
-            raise TypeError(f"expected a ClassificationTask, found {type(pl_module).__name__}")
+        task = _task(pl_module)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         row: dict[str, Any] = {
             "epoch": len(self._history.rows) + 1,
-            "phase": pl_module.phase.name,
-            "learning_rate": float(f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}"),
+            "phase": task.phase.name,
+            "image_size": task.image_size,
+            "learning_rate": float(f"{self._rate:.3g}"),
             "train_loss": round(metrics["train_loss"], 5),
-            "valid_loss": round(metrics["valid_loss"], 5),
-            "valid_accuracy": round(metrics["valid_accuracy"], 5),
+            **{name: round(metrics[name], 5) if name in metrics else None for name in _VALID},
             "seconds": round(time.perf_counter() - self._start, 2),
+            "data_seconds": round(self._waited + task.augmentation_seconds, 3),
         }
         self._history.append(row)
+        accuracy = row["valid_accuracy"]
         self._say(
             f"epoch {row['epoch']:3}/{self._history.planned}  {row['phase']:9}  train loss {row['train_loss']:.4f}  "
-            f"valid loss {row['valid_loss']:.4f}  valid accuracy {row['valid_accuracy']:.3f}  {row['seconds']:.1f} s"
+            f"valid loss {metrics.get('valid_loss', float('nan')):.4f}  "
+            f"valid accuracy {'-' if accuracy is None else format(accuracy, '.3f')}  {row['seconds']:.1f} s"
         )
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -96,26 +120,93 @@ class EpochLog(pl.Callback):
 
 
 class BestWeights(pl.Callback):
-    """Keeps a copy of the weights of the epoch with the lowest validation loss, across phases.
+    """Keeps a copy of the weights of the epoch with the best validation figure, across phases.
+
+    Args:
+        history: tells which epoch it is.
+        monitor: the figure.
 
     Attributes:
-        valid_loss: the lowest so far.
+        monitor: the figure.
+        value: the best so far, or None before any.
         epoch: in which it was reached, from 1, or 0 before any.
     """
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, monitor: Monitor = "loss") -> None:
         self._history = history
         self._state: dict[str, Tensor] = {}
-        self.valid_loss = float("inf")
+        self.monitor = monitor
+        self.value: float | None = None
         self.epoch = 0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Copies the weights where the loss fell."""
-        loss = float(trainer.callback_metrics["valid_loss"])
-        if loss < self.valid_loss and isinstance(pl_module, ClassificationTask):
-            self.valid_loss, self.epoch = loss, len(self._history.rows) + 1
-            self._state = {name: value.detach().cpu().clone() for name, value in pl_module.network.state_dict().items()}
+        """Copies the weights where the figure got better."""
+        name = f"valid_{self.monitor}"
+        if name not in trainer.callback_metrics:
+            if self.monitor == "loss" or "valid_accuracy" not in trainer.callback_metrics:
+                return  # not finite: another epoch may do better
+            raise DataError(
+                f"expected a validation {self.monitor}, found that it is not defined on these validation images: they "
+                "lack all but one class; choose another --monitor"
+            )
+        value = float(trainer.callback_metrics[name])
+        sign = -1 if self.monitor == "loss" else 1
+        if math.isfinite(value) and (self.value is None or sign * value > sign * self.value):
+            self.value, self.epoch = value, len(self._history.rows) + 1
+            state = _task(pl_module).network.state_dict()
+            self._state = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what a resumed training needs."""
+        return {"weights": self._state, "value": self.value, "epoch": self.epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes what `state_dict` returned."""
+        self._state = {name: tensor.cpu() for name, tensor in state_dict["weights"].items()}
+        self.value, self.epoch = state_dict["value"], state_dict["epoch"]
 
     def restore(self, network: Any) -> None:
         """Gives `network` the best weights."""
         network.load_state_dict(self._state)
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes the file to resume from after an epoch: all that the next epoch depends on, and the history.
+
+    Writing takes time, so it waits until all writing takes less than a twentieth of the training's time; the first
+    epoch is always written.
+
+    Args:
+        file: last.ckpt.
+        history: kept in it.
+        phase: which runs, from 1.
+    """
+
+    def __init__(self, file: Path, history: History, phase: int) -> None:
+        self._file = file
+        self._history = history
+        self._phase = phase
+        self._ended = False
+        self._next = 0.0
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes the file, if it is time."""
+        start = time.perf_counter()
+        due = bool(gather(start >= self._next)[0])  # the first process's clock decides for all
+        if not due:
+            return
+        self._ended = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        with whole_file(self._file) if is_main_process() else nullcontext(self._file) as temporary:
+            trainer.save_checkpoint(temporary)
+        end = time.perf_counter()
+        self._next = end + (end - start) / _WRITING_SHARE
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns where the training stands."""
+        return {"phase": self._phase, "phase_ended": self._ended, "history": self._history.rows}
+
+
+def _task(module: pl.LightningModule) -> ClassificationTask:
+    if not isinstance(module, ClassificationTask):
+        raise TypeError(f"expected a ClassificationTask, found {type(module).__name__}")
+    return module

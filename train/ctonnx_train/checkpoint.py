@@ -1,74 +1,21 @@
 """A trained run on the disk: weights in safetensors, its record and its splits in JSON; nothing is pickled."""
 
 import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from ctonnx.errors import ModelError
-from ctonnx.images import Preprocessing
 from ctonnx.runs import Run
 from ctonnx.writing import whole_file, write_text
 from ctonnx_train.network import CTClassifier
+from ctonnx_train.records import RunRecord, read_digests, read_record, read_samples, write_splits
 from ctonnx_train.splits import Sample, Split
 
-__all__ = ["Checkpoint", "RunRecord", "load_checkpoint", "save_checkpoint"]
-
-SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """What run.json holds.
-
-    Attributes:
-        created: when the training ended, ISO 8601 in UTC.
-        classes: class names, in the order of the logits.
-        folder_classes: for each class folder's name, the canonical name that it was given.
-        preprocessing: how a file becomes the network's pixels.
-        data: `folder` (absolute), `name`, `fingerprint`, and `images` for each split and class.
-        synthetic: whether the images are generated phantoms.
-        settings: what was chosen for the training.
-        training: what came of it: epochs run, the best one, its validation loss, precision, device, seconds.
-        metrics: figures on `valid` and, where there is one, on `test`.
-        versions: of ctonnx and the libraries.
-    """
-
-    created: str
-    classes: tuple[str, ...]
-    folder_classes: Mapping[str, str]
-    preprocessing: Preprocessing
-    data: Mapping[str, Any]
-    synthetic: bool
-    settings: Mapping[str, Any]
-    training: Mapping[str, Any]
-    metrics: Mapping[str, Any]
-    versions: Mapping[str, str]
-
-    def to_json(self) -> str:
-        """Returns the text of run.json."""
-        return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, indent=2) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> "RunRecord":
-        """Reads the text of run.json; fields of a later release are passed over.
-
-        Raises:
-            ValueError, KeyError, TypeError: the text is not a run's record.
-        """
-        values = dict(json.loads(text))
-        if values.pop("schema_version") > SCHEMA_VERSION:
-            raise ValueError("the run was trained by a newer ctonnx")
-        known = {item.name for item in fields(cls)}
-        values = {name: value for name, value in values.items() if name in known}
-        values["classes"] = tuple(values["classes"])
-        values["preprocessing"] = Preprocessing(**values["preprocessing"])
-        return cls(**values)
+__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,31 +40,40 @@ class Checkpoint:
         Raises:
             ModelError: splits.json is missing or damaged.
         """
-        try:
-            rows = json.loads(self.run.splits_file.read_text(encoding="utf-8"))[split]
-            return tuple(Sample(path, label) for path, label in rows)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(
-                f"expected the run's splits in '{self.run.splits_file}', found {error!r}; train again"
-            ) from error
+        return read_samples(self.run, split)
+
+    def digests(self, split: Split) -> frozenset[str]:
+        """Returns the digests of a split's images, by which they are known again under any name.
+
+        Raises:
+            ModelError: splits.json is missing or damaged.
+        """
+        return read_digests(self.run, split)
 
 
 def save_checkpoint(
-    run: Run, network: CTClassifier, record: RunRecord, splits: Mapping[Split, tuple[Sample, ...]]
+    run: Run,
+    network: CTClassifier,
+    record: RunRecord,
+    splits: Mapping[Split, tuple[Sample, ...]],
+    digests: Mapping[str, str],
 ) -> None:
     """Writes a run's checkpoint; run.json, which makes the run count, comes last.
+
+    Args:
+        run: its folder.
+        network: its weights.
+        record: its run.json.
+        splits: which image stood in which split.
+        digests: `ctonnx_train.pixels.pixel_digest` of each image, by path.
 
     Raises:
         OSError: the folder cannot be written to.
     """
-    rows = {split: [[sample.path, sample.label] for sample in samples] for split, samples in splits.items()}
-    write_text(run.splits_file, json.dumps(rows, indent=0) + "\n")
+    write_splits(run, splits, digests)
     with whole_file(run.weights_file) as temporary:
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        try:
-            save_file(state, temporary, metadata={"format": "pt"})
-        except SafetensorError as error:  # so it reports a full disk
-            raise OSError(str(error)) from error
+        temporary.write_bytes(save(state, metadata={"format": "pt"}))  # save_file's files are for their owner alone
     write_text(run.record_file, record.to_json())
 
 
@@ -127,10 +83,7 @@ def load_checkpoint(run: Run) -> Checkpoint:
     Raises:
         ModelError: a file of it is missing, damaged, or does not fit the others.
     """
-    try:
-        record = RunRecord.from_json(run.record_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"expected a run's record in '{run.record_file}', found {error!r}; train again") from error
+    record = read_record(run)
     network = CTClassifier(len(record.classes))
     try:
         network.load_state_dict(load_file(run.weights_file))

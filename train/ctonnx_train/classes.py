@@ -22,4 +22,4 @@ def class_name(folder: str) -> str:
     """
     name = _PLACE_AND_STAGE.sub("", folder.strip().lower())
     name = _CASES.sub("", _SEPARATORS.sub(" ", name).strip())
-    return _SPELLINGS.get(name, name)
+    return _SPELLINGS.get(name, name) or folder

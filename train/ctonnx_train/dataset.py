@@ -1,125 +1,129 @@
-"""Images as tensors: decoded and resized once, kept as bytes, augmented on the way to the network."""
+"""Batches of images for training and validation, in an order that the seed and the epoch alone decide."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
-from torchvision.transforms import InterpolationMode, v2
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ctonnx.errors import DataError, ImageError
-from ctonnx.images import Preprocessing, load, to_pixels
-from ctonnx_train.splits import Sample
+from ctonnx_train.pixels import PixelStore
 
-__all__ = ["Augmentation", "PixelDataset", "decode"]
+__all__ = ["Batch", "EpochSampler", "PixelDataset", "batches"]
 
-_SHOWN = 3
+Batch = tuple[Tensor, Tensor]
+"""uint8 images [batch, channels, size, size] and int64 labels [batch]."""
 
-
-class Augmentation:
-    """What training does to an image: rotation, zoom, shift, brightness and horizontal flip.
-
-    Args:
-        degrees: largest rotation to either side.
-        zoom: largest relative change of size.
-        shift: largest shift, as a share of width and height.
-        brightness: largest relative change of brightness.
-    """
-
-    def __init__(
-        self, *, degrees: float = 15.0, zoom: float = 0.15, shift: float = 0.08, brightness: float = 0.2
-    ) -> None:
-        self._transform = v2.Compose(
-            [
-                v2.RandomHorizontalFlip(),
-                v2.RandomAffine(
-                    degrees,
-                    translate=(shift, shift),
-                    scale=(1 - zoom, 1 + zoom),
-                    interpolation=InterpolationMode.BILINEAR,
-                ),
-                v2.ColorJitter(brightness=brightness),
-            ]
-        )
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """Returns a changed copy of a uint8 image [channels, height, width]; torch's generator draws the changes."""
-        changed: Tensor = self._transform(image)
-        return changed
+_WORKERS = 4  # at most: more than there are cores would wait for each other, and torch warns of them
 
 
-class PixelDataset(Dataset[tuple[Tensor, int]]):
-    """Labelled images in memory.
+class PixelDataset(Dataset[Batch]):
+    """Labelled images of a store, taken a batch at a time.
 
     Args:
-        pixels: uint8 [images, size, size, channels].
-        labels: class index of each image.
-        augmentation: applied each time that an image is taken.
+        store: the images.
+        rows: which of them.
+        labels: class index of each row.
     """
 
-    def __init__(
-        self, pixels: NDArray[np.uint8], labels: Sequence[int], augmentation: Callable[[Tensor], Tensor] | None = None
-    ) -> None:
-        self._images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-        self._labels = list(labels)
-        self._augmentation = augmentation
+    def __init__(self, store: PixelStore, rows: Sequence[int], labels: Sequence[int]) -> None:
+        self._store = store
+        self._rows = list(rows)
+        self._labels = torch.tensor(labels, dtype=torch.int64)
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self._rows)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Returns a uint8 image [channels, size, size] and its label."""
-        image = self._images[index]
-        return (self._augmentation(image) if self._augmentation else image), self._labels[index]
+    def __getitem__(self, index: int) -> Batch:
+        """Returns a batch of one image."""
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """Returns a batch."""
+        pixels = self._store.take([self._rows[index] for index in indices])
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), self._labels[indices]
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether no image has to be decoded again."""
+        return max(self._rows, default=0) < self._store.kept
 
 
-def decode(
-    root: Path, samples: Sequence[Sample], preprocessing: Preprocessing, progress: Callable[[int], object] | None = None
-) -> NDArray[np.uint8]:
-    """Decodes and resizes images, through the same code that prediction uses.
+class EpochSampler(Sampler[int]):
+    """The order of an epoch's images, the same for the same seed and epoch, dealt to the processes in turn.
 
     Args:
-        root: what the samples' paths start from.
-        samples: the images, in order.
-        preprocessing: size, colour and resize rule.
-        progress: called with 1 after each image.
-
-    Returns:
-        uint8 [images, size, size, 3], or [images, size, size, 1] for grey preprocessing: one channel stands for three.
-
-    Raises:
-        DataError: images cannot be read; it names the first of them.
+        count: how many images there are.
+        seed: of the order.
+        weights: of the images, which are then drawn with replacement; None takes each once.
+        rank: this process.
+        world: how many processes there are. Each gets the same number of images, so that none waits for another's
+            gradients: the first images of the order may come twice.
     """
-    channels = 1 if preprocessing.color == "grey" else 3
-    pixels = np.empty((len(samples), preprocessing.size, preprocessing.size, channels), np.uint8)
-    errors: list[ImageError] = []
 
-    def decoded() -> Iterator[NDArray[np.uint8] | ImageError]:
-        with ThreadPoolExecutor(thread_name_prefix="ctonnx-decode") as pool:
-            yield from pool.map(lambda sample: _decode_one(root / sample.path, preprocessing), samples)
+    def __init__(
+        self, count: int, *, seed: int, weights: Sequence[float] | None = None, rank: int = 0, world: int = 1
+    ) -> None:
+        self._count = count
+        self._seed = seed
+        self._weights = None if weights is None else torch.tensor(weights, dtype=torch.float64)
+        self._rank = rank
+        self._world = world
+        self._epoch = 0
 
-    for row, result in enumerate(decoded()):
-        if isinstance(result, ImageError):
-            errors.append(result)
+    def __len__(self) -> int:
+        return -(-self._count // self._world)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch; Lightning calls it before each."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        """Yields this process's images."""
+        generator = torch.Generator().manual_seed((self._seed << 20) + self._epoch)
+        if self._weights is None:
+            order = torch.randperm(self._count, generator=generator)
         else:
-            pixels[row] = result[:, :, :channels]
-        if progress:
-            progress(1)
-    if errors:
-        shown = "; ".join(str(error) for error in errors[:_SHOWN]) + ("; ..." if len(errors) > _SHOWN else "")
-        raise DataError(
-            f"expected {len(samples)} readable images, found {len(errors)} that are not: {shown}; "
-            "mend these files or move them out of the data folder"
-        )
-    return pixels
+            order = torch.multinomial(self._weights, self._count, replacement=True, generator=generator)
+        order = torch.cat([order, order])[: len(self) * self._world]
+        yield from order[self._rank :: self._world].tolist()
 
 
-def _decode_one(file: Path, preprocessing: Preprocessing) -> NDArray[np.uint8] | ImageError:
-    try:
-        return to_pixels(load(file), preprocessing)
-    except ImageError as error:
-        return error
+def batches(
+    dataset: PixelDataset, batch_size: int, sampler: Sampler[int] | Sequence[int], *, on_gpu: bool, drop_last: bool
+) -> DataLoader[Batch]:
+    """Returns the loader of a data set's batches.
+
+    A batch of images in memory is one copy of bytes: no worker process could make it faster than it is handed over.
+    Where images must be decoded anew, worker processes do it ahead.
+
+    Args:
+        dataset: the images.
+        batch_size: images a batch.
+        sampler: their order.
+        on_gpu: whether the batches go to a GPU: then they lie in pinned memory, which is copied while it computes.
+        drop_last: whether a smaller last batch is left out.
+    """
+    workers = 0 if dataset.in_memory else min(_WORKERS, _cores())
+    return DataLoader(
+        dataset,
+        batch_size,
+        sampler=sampler,
+        drop_last=drop_last,
+        collate_fn=_as_it_is,
+        pin_memory=on_gpu,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        generator=torch.Generator(),  # else it draws from the default one, in a resumed epoch at another place
+    )
+
+
+def _cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _as_it_is(batch: Any) -> Any:
+    """Stands in for the collation: the data set gives whole batches."""
+    return batch

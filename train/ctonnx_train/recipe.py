@@ -3,13 +3,21 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+from ctonnx_train.imbalance import Imbalance
 from ctonnx_train.network import STAGES
 from ctonnx_train.weights import NONE
 
-__all__ = ["Phase", "Precision", "Schedule", "TrainSettings", "plan"]
+__all__ = ["MONITORS", "Monitor", "Phase", "Precision", "Schedule", "TrainSettings", "plan", "small_size"]
 
 Schedule: TypeAlias = Literal["constant", "one-cycle"]
 Precision: TypeAlias = Literal["auto", "bf16", "fp32"]
+Monitor: TypeAlias = Literal["loss", "accuracy", "balanced_accuracy", "macro_auroc", "macro_f1"]
+
+MONITORS: tuple[Monitor, ...] = get_args(Monitor)
+"""What of the validation images can choose the best epoch: the loss at its lowest, the others at their highest."""
+
+_SMALL = 3 / 4
+_SMALL_SHARE = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +27,26 @@ class TrainSettings:
     Attributes:
         weights: what the backbone starts from: `imagenet`, `none` or a file.
         epochs: at most, over both phases.
-        batch_size: images a step.
+        batch_size: images a step on each device.
         seed: of weights, order, augmentation and made splits.
         precision: of the network's arithmetic in training: `bf16` (mixed), `fp32`, or `auto`: bf16 where the device
             computes in it.
         unfreeze_from: the first stage that phase 2 trains.
-        patience: epochs without a better validation loss after which a phase ends.
+        patience: epochs without a better `monitor` after which a phase ends.
+        monitor: what of the validation images chooses the best epoch.
+        imbalance: how rare classes are made to count: by weights in the `loss`, by a `sampler` that draws them more
+            often, or not (`none`).
+        drop_leaks: whether copies of earlier splits' images are kept out of `valid` and `test`, and copies with
+            different labels out of `train`.
+        group_regex: what names the group, such as the patient, in an image's path; see
+            `ctonnx_train.duplicates.group_names`.
+        cache_gb: how many GB (10^9 bytes) of images are kept in memory.
+        compile: whether `torch.compile` makes the network's code.
+        devices: how many devices of a machine train.
+        nodes: how many machines train.
+        tensorboard: whether TensorBoard's files are written too.
+        positive: the classes that are suspicious; none names all but `normal` and `benign`.
+        sensitivity: that the operating point is to reach on the validation images.
     """
 
     weights: str = "imagenet"
@@ -34,15 +56,34 @@ class TrainSettings:
     precision: Precision = "auto"
     unfreeze_from: str = "layer4"
     patience: int = 6
+    monitor: Monitor = "loss"
+    imbalance: Imbalance = "loss"
+    drop_leaks: bool = False
+    group_regex: str | None = None
+    cache_gb: float = 8.0
+    compile: bool = False
+    devices: int = 1
+    nodes: int = 1
+    tensorboard: bool = False
+    positive: tuple[str, ...] = ()
+    sensitivity: float = 0.95
 
     def __post_init__(self) -> None:
-        if self.unfreeze_from not in STAGES[:-1]:
-            raise ValueError(f"expected unfreeze_from to be one of {STAGES[:-1]}, found {self.unfreeze_from!r}")
-        if self.precision not in get_args(Precision):
-            raise ValueError(f"expected precision to be one of {get_args(Precision)}, found {self.precision!r}")
-        for name, least in (("epochs", 1), ("batch_size", 2), ("seed", 0), ("patience", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"expected {name} of {least} or more, found {getattr(self, name)!r}")
+        choices = {
+            "unfreeze_from": STAGES[:-1],
+            "precision": get_args(Precision),
+            "monitor": MONITORS,
+            "imbalance": get_args(Imbalance),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"expected {name} to be one of {allowed}, found {getattr(self, name)!r}")
+        least = {"epochs": 1, "batch_size": 2, "seed": 0, "patience": 1, "cache_gb": 0, "devices": 1, "nodes": 1}
+        for name, number in least.items():
+            if getattr(self, name) < number:
+                raise ValueError(f"expected {name} of {number} or more, found {getattr(self, name)!r}")
+        if not 0 < self.sensitivity <= 1:
+            raise ValueError(f"expected a sensitivity above 0 and up to 1, found {self.sensitivity!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +91,7 @@ class Phase:
     """One part of the training, with an optimizer of its own.
 
     Attributes:
+        number: from 1.
         name: as it is shown and written to metrics.csv.
         stages: the stages of the network that learn.
         epochs: at most.
@@ -57,9 +99,11 @@ class Phase:
         schedule: `constant`, or `one-cycle` (Smith and Topin 2018, https://arxiv.org/abs/1708.07120).
         weight_decay: decoupled (AdamW); 0 makes it plain Adam.
         dropout: whether the head's dropout is at work.
-        patience: epochs without a better validation loss after which the phase ends; None runs all epochs.
+        patience: epochs without a better figure after which the phase ends; None runs all epochs.
+        small_epochs: how many of the first epochs train on images of `small_size`.
     """
 
+    number: int
     name: str
     stages: tuple[str, ...]
     epochs: int
@@ -68,15 +112,26 @@ class Phase:
     weight_decay: float
     dropout: bool
     patience: int | None
+    small_epochs: int = 0
+
+
+def small_size(size: int) -> int:
+    """Returns the height and width that the first epochs from scratch train on, for images of `size` pixels.
+
+    >>> small_size(128), small_size(224)
+    (96, 160)
+    """
+    return max(32, round(size * _SMALL / 16) * 16)
 
 
 def plan(settings: TrainSettings) -> tuple[Phase, ...]:
     """Returns the phases of a training.
 
     From pretrained weights: a third of the epochs for the head on a frozen backbone (Adam, 1e-4), the rest for the
-    stages from `unfreeze_from` on (Adam, 1e-5), each ended early when the validation loss stops falling. From none: the
-    whole network at once with a one-cycle rate, which must run to its end to anneal, and without dropout, which keeps a
-    head on untrained features from learning.
+    stages from `unfreeze_from` on (Adam, 1e-5), each ended early when the validation figure gets no better. From none:
+    the whole network at once with a one-cycle rate, which must run to its end to anneal, and without dropout, which
+    keeps a head on untrained features from learning. There the first 60 % of the epochs see the images at 3/4 of their
+    size: progressive resizing (Tan and Le 2021, https://arxiv.org/abs/2104.00298).
 
     >>> [(phase.name, phase.epochs) for phase in plan(TrainSettings(epochs=30))]
     [('head', 10), ('fine-tune', 20)]
@@ -86,6 +141,7 @@ def plan(settings: TrainSettings) -> tuple[Phase, ...]:
     if settings.weights == NONE:
         return (
             Phase(
+                number=1,
                 name="scratch",
                 stages=STAGES,
                 epochs=settings.epochs,
@@ -94,11 +150,13 @@ def plan(settings: TrainSettings) -> tuple[Phase, ...]:
                 weight_decay=0.02,
                 dropout=False,
                 patience=None,
+                small_epochs=round(_SMALL_SHARE * settings.epochs),
             ),
         )
     head_epochs = max(1, settings.epochs // 3)
     phases = (
         Phase(
+            number=1,
             name="head",
             stages=("head",),
             epochs=head_epochs,
@@ -109,6 +167,7 @@ def plan(settings: TrainSettings) -> tuple[Phase, ...]:
             patience=settings.patience,
         ),
         Phase(
+            number=2,
             name="fine-tune",
             stages=STAGES[STAGES.index(settings.unfreeze_from) :],
             epochs=settings.epochs - head_epochs,

@@ -1,5 +1,6 @@
 """Labelled images, and the splits that are taken from the training images where a data set has none."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -21,7 +22,7 @@ class Sample(NamedTuple):
     """One labelled image.
 
     Attributes:
-        path: relative to the data folder's root, with forward slashes.
+        path: relative to the data folder's root, with forward slashes; in an `.npz` file, an array's name and a row.
         label: index of its class.
     """
 
@@ -30,36 +31,83 @@ class Sample(NamedTuple):
 
 
 def take_splits(
-    splits: Mapping[Split, tuple[Sample, ...]], made: Sequence[Split], classes: Sequence[str], seed: int
+    splits: Mapping[Split, tuple[Sample, ...]],
+    made: Sequence[Split],
+    classes: Sequence[str],
+    seed: int,
+    groups: Mapping[str, int] | None = None,
 ) -> dict[Split, tuple[Sample, ...]]:
     """Fills the splits in `made` with 15 % of the training images each, class by class, at least one of each class.
+
+    A group of images, such as the copies of one scan or the scans of one patient, goes into one split as a whole, so
+    that with large groups a class's share can differ from 15 %. Where groups hold several classes and a class has few
+    of them, a split that is made can lack the class; `train` never does. (scikit-learn's `StratifiedGroupKFold` gives
+    folds of one size, which a class with few images would have to make large, and may leave a class out of a fold.)
 
     Args:
         splits: what the data set has.
         made: the splits to fill, `valid` or `test` or both.
         classes: class names, by label.
         seed: the same one takes the same images.
+        groups: the number of each image's group, by path; None takes each image by itself.
 
     Raises:
-        DataError: a class has too few images.
+        DataError: a class has too few images, or too few groups of them.
     """
-    filled = dict(splits)
-    kept: list[Sample] = []
-    taken: dict[Split, list[Sample]] = {split: [] for split in made}
-    order = np.random.default_rng(seed)
+    if not made:
+        return dict(splits)
+    members: dict[int, list[Sample]] = {}
+    for position, sample in enumerate(splits["train"]):
+        members.setdefault(position if groups is None else groups[sample.path], []).append(sample)
+    counts = Counter(sample.label for sample in splits["train"])
+    group_counts = Counter(label for group in members.values() for label in {sample.label for sample in group})
     for label, name in enumerate(classes):
-        samples = [sample for sample in splits["train"] if sample.label == label]
-        if made and len(samples) <= len(made):
+        if group_counts[label] <= len(made):
+            what = "images" if counts[label] == group_counts[label] else "images that are not copies or of one group"
             raise DataError(
-                f"expected at least {len(made) + 1} images of each class to take {' and '.join(made)} from, found "
-                f"{len(samples)} of '{name}'; add images, or make 'train' and 'valid' folders"
+                f"expected at least {len(made) + 1} {what} of each class to take {' and '.join(made)} from, found "
+                f"{group_counts[label]} of '{name}'; add images, or make 'train' and 'valid' folders"
             )
-        shuffled = [samples[row] for row in order.permutation(len(samples))]
-        count = max(1, round(_SHARE * len(samples)))
-        for split in made:
-            taken[split] += shuffled[:count]
-            shuffled = shuffled[count:]
-        kept += shuffled
-    filled["train"] = tuple(sorted(kept))
-    filled.update({split: tuple(sorted(found)) for split, found in taken.items()})
+    order = np.random.default_rng(seed).permutation(len(members))
+    left = [list(members.values())[position] for position in order]
+    filled = dict(splits)
+    for position, split in enumerate(made):
+        taken, left = _take(left, counts, keep=len(made) - position)
+        filled[split] = tuple(sorted(taken))
+    filled["train"] = tuple(sorted(sample for group in left for sample in group))
     return filled
+
+
+def _take(
+    groups: list[list[Sample]], counts: Mapping[int, int], *, keep: int
+) -> tuple[list[Sample], list[list[Sample]]]:
+    """Takes 15 % of each class, at least one image of each, in whole groups; returns them and the groups left.
+
+    Args:
+        groups: to take from, the first ones first.
+        counts: how many images each class has in all.
+        keep: how many groups of each class must be left.
+    """
+    taken: Counter[int] = Counter()
+    sizes = [Counter(sample.label for sample in group) for group in groups]
+    available = Counter(label for size in sizes for label in size)
+    chosen: set[int] = set()
+
+    def choose(position: int) -> None:
+        chosen.add(position)
+        taken.update(sizes[position])
+        available.subtract(sizes[position].keys())
+
+    def spared(position: int) -> bool:
+        return all(available[label] > keep for label in sizes[position])
+
+    for position, size in enumerate(sizes):
+        if spared(position) and all(taken[label] + size[label] <= round(_SHARE * counts[label]) for label in size):
+            choose(position)
+    for label in counts:
+        if not taken[label]:  # a class of few images, or of large groups
+            candidates = [position for position, size in enumerate(sizes) if label in size and spared(position)]
+            if candidates:
+                choose(min(candidates, key=lambda position: (len(groups[position]), position)))
+    left = [group for position, group in enumerate(groups) if position not in chosen]
+    return [sample for position in sorted(chosen) for sample in groups[position]], left

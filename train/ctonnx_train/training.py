@@ -1,51 +1,68 @@
-"""`train`: from a data folder to a run's folder with a checkpoint, its record and its metrics."""
+"""`train` and `resume`: from a data set to a run's folder with a checkpoint, its record and its figures."""
 
-import logging
 import shutil
-import signal
-import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
-import torch
-from lightning.pytorch.callbacks import EarlyStopping
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
-from tqdm import tqdm
+from scipy.special import softmax
 
 from ctonnx.errors import CtonnxError, DataError
 from ctonnx.images import Preprocessing
 from ctonnx.runs import RUNS, Run
-from ctonnx_train.callbacks import BestWeights, EpochLog, History
-from ctonnx_train.checkpoint import RunRecord, save_checkpoint
-from ctonnx_train.dataset import Augmentation, PixelDataset, decode
-from ctonnx_train.folders import DataFolder, read_data_folder
+from ctonnx_train.calibration import (
+    fit_operating_point,
+    fit_temperature,
+    negative_log_likelihood,
+    positive_classes,
+)
+from ctonnx_train.checkpoint import save_checkpoint
+from ctonnx_train.data_set import DataSet
+from ctonnx_train.dataset import PixelDataset
+from ctonnx_train.distributed import is_main_process
+from ctonnx_train.duplicates import Leaks
+from ctonnx_train.fitting import Fitted, fit, out_of_memory
+from ctonnx_train.folders import read_data
+from ctonnx_train.inference import predict_logits
 from ctonnx_train.metrics import evaluate
 from ctonnx_train.network import CTClassifier
-from ctonnx_train.recipe import Phase, Precision, TrainSettings, plan
-from ctonnx_train.splits import SPLITS, Split
-from ctonnx_train.task import ClassificationTask
+from ctonnx_train.preparing import Prepared, describe, prepare
+from ctonnx_train.recipe import TrainSettings
+from ctonnx_train.records import RunRecord
+from ctonnx_train.resuming import RunPlan, find_unfinished, forget_plan, load_plan, load_state, save_plan
+from ctonnx_train.splits import Split
+from ctonnx_train.training_report import write_reports
 from ctonnx_train.weights import load_backbone
 
-__all__ = ["TrainResult", "predict_probabilities", "resolve_precision", "train"]
+__all__ = ["TrainResult", "resume", "train"]
 
 _LIBRARIES = ("ctonnx", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "pillow")
+_EVALUATED: tuple[Split, ...] = ("valid", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """What a training left behind: the run's folder, and what its run.json holds."""
+    """What a training left behind.
+
+    Attributes:
+        run: its folder.
+        record: what its run.json holds.
+        leaks: the copies in the data set.
+        interrupted: whether Ctrl-C ended the training.
+    """
 
     run: Run
     record: RunRecord
+    leaks: Leaks
+    interrupted: bool = False
 
 
 def train(
@@ -58,10 +75,13 @@ def train(
     root: Path = RUNS,
     say: Callable[[str], None] = lambda line: None,
 ) -> TrainResult:
-    """Trains a classifier and writes `root/name/`; an error or Ctrl-C leaves no folder behind.
+    """Trains a classifier and writes `root/name/`.
+
+    An error before the first epoch has ended leaves no folder behind; after that, the run can be resumed. Ctrl-C after
+    an epoch keeps the best weights as a whole run, which can be resumed too.
 
     Args:
-        data: see `ctonnx_train.folders.read_data_folder`.
+        data: see `ctonnx_train.folders.read_data`.
         settings: the recipe's settings.
         preprocessing: the network's input.
         class_names: canonical names for class folders, by the folder's name.
@@ -71,171 +91,229 @@ def train(
 
     Raises:
         DataError: the data, the weights or the run's name cannot be used.
+        CtonnxError: the memory or the disk is too small.
         OSError: the run's folder cannot be written.
     """
-    settings = settings or TrainSettings()
-    preprocessing = preprocessing or Preprocessing()
-    folder = read_data_folder(data, class_names=class_names, seed=settings.seed)
-    _describe(folder, say)
-    pl.seed_everything(settings.seed, verbose=False)
-    network = CTClassifier(len(folder.classes))
-    load_backbone(network, settings.weights)
-    run = _make_run(name or f"{data.resolve().name}-{datetime.now():%Y%m%d-%H%M%S}", root)
+    plan = RunPlan(
+        data=data.resolve(),
+        settings=settings or TrainSettings(),
+        preprocessing=preprocessing or Preprocessing(),
+        class_names=class_names or {},
+    )
+    say = _of_one_process(say)
+    found = read_data(data, class_names=plan.class_names)
+    positive_classes(found.classes, plan.settings.positive)
+    describe(found, say)
+    pl.seed_everything(plan.settings.seed, verbose=False)
+    network = CTClassifier(len(found.classes))
+    load_backbone(network, plan.settings.weights)
+    run = _make_run(name or f"{plan.data_name}-{datetime.now():%Y%m%d-%H%M%S}", root, network)
+    with _keeping_what_is_whole(run, plan, say, is_new=True):
+        if is_main_process():
+            save_plan(run, plan)
+        prepared = _prepare(found, run, plan, say)
+        return _train(prepared, network, run, plan, None, say)
+
+
+def resume(run: Path, *, root: Path = RUNS, say: Callable[[str], None] = lambda line: None) -> TrainResult:
+    """Goes on with a training that was killed or stopped, from the last epoch that was written.
+
+    On a CPU, with the same versions and number of threads, the weights are bit for bit those of a training that was
+    not stopped.
+
+    Args:
+        run: the run's folder, or its name below `root`.
+        root: the folder of the runs.
+        say: called with lines that tell what happens.
+
+    Raises:
+        DataError: there is no such unfinished run, or its data has changed.
+        ModelError: its files are damaged.
+    """
+    say = _of_one_process(say)
+    unfinished = find_unfinished(run, root)
+    plan = load_plan(unfinished)
+    if is_main_process():
+        for left in unfinished.folder.glob(".*.part"):  # of a file that was being written when the process was killed
+            left.unlink()
+    found = read_data(plan.data, class_names=plan.class_names)
+    describe(found, say)
+    pl.seed_everything(plan.settings.seed, verbose=False)
+    state = load_state(unfinished)
+    network = CTClassifier(len(found.classes))
+    if state is None:
+        load_backbone(network, plan.settings.weights)
+    with _keeping_what_is_whole(unfinished, plan, say, is_new=False):
+        prepared = _prepare(found, unfinished, plan, say)
+        return _train(prepared, network, unfinished, plan, state, say)
+
+
+def _prepare(found: DataSet, run: Run, plan: RunPlan, say: Callable[[str], None]) -> Prepared:
+    """Prepares a data set, and notes which images they are, or compares them with those that were noted."""
+    prepared = prepare(found, plan.settings, plan.preprocessing, say)
+    if plan.fingerprint and prepared.fingerprint != plan.fingerprint:
+        raise DataError(
+            f"expected the images that '{run.folder}' was trained on in '{plan.data}', found that they have changed "
+            "since; put them back, or train anew"
+        )
+    if is_main_process():
+        save_plan(run, replace(plan, fingerprint=prepared.fingerprint))
+    return prepared
+
+
+def _train(
+    prepared: Prepared,
+    network: CTClassifier,
+    run: Run,
+    plan: RunPlan,
+    state: Mapping[str, Any] | None,
+    say: Callable[[str], None],
+) -> TrainResult:
+    start = time.perf_counter()
+    data, settings = prepared.data, plan.settings
+    images = {
+        split: PixelDataset(prepared.store, prepared.rows[split], prepared.labels(split)) for split in data.splits
+    }
+    labels = {split: np.array(prepared.labels(split)) for split in _EVALUATED}
+    fitted = fit(
+        network,
+        images["train"],
+        images["valid"],
+        prepared.labels("train"),
+        data.classes,
+        settings,
+        run,
+        state=state,
+        say=say,
+    )
+    if fitted.interrupted:
+        say(f"stopped: keeping the best of {len(fitted.history.rows)} epochs")
+    value = "-" if fitted.best.value is None else f"{fitted.best.value:.4f}"
+    say(f"best epoch: {fitted.best.epoch} (valid {settings.monitor} {value})")
+    logits = {
+        split: predict_logits(network, prepared.store, prepared.rows[split], device=fitted.device)
+        for split in _EVALUATED
+        if len(images[split])
+    }
+    temperature = fit_temperature(logits["valid"], labels["valid"])
+    probabilities = {
+        split: softmax(values.astype(np.float64) / temperature, axis=1) for split, values in logits.items()
+    }
+    positive = positive_classes(data.classes, settings.positive)
+    point = fit_operating_point(
+        probabilities["valid"], labels["valid"], data.classes, positive, sensitivity=settings.sensitivity
+    )
+    _say_calibration(logits["valid"], labels["valid"], temperature, say)
+    if point is None:
+        say("no operating point for 'suspicious': it needs images of suspicious classes and of others (--positive)")
+    metrics: dict[str, Any] = {
+        split: evaluate(values, labels[split].tolist(), data.classes, seed=settings.seed)
+        for split, values in probabilities.items()
+    }
+    record = RunRecord(
+        created=datetime.now(UTC).isoformat(timespec="microseconds"),
+        classes=data.classes,
+        folder_classes=data.folder_classes,
+        preprocessing=plan.preprocessing,
+        data={
+            "folder": str(data.root.resolve()),
+            "name": plan.data_name,
+            "fingerprint": prepared.fingerprint,
+            "images": data.counts(),
+            "leaks": prepared.leaks.as_dict(),
+        },
+        synthetic=data.synthetic,
+        settings={**asdict(settings), "positive": list(settings.positive)},  # as it will be read from the file
+        training=_training(fitted, prepared, settings, time.perf_counter() - start),
+        metrics=metrics,
+        versions={library: version(library) for library in _LIBRARIES},
+        temperature=temperature,
+        operating_point=point,
+    )
+    if is_main_process():
+        save_checkpoint(run, network.cpu(), record, data.splits, prepared.store.digests)
+        write_reports(
+            run,
+            record,
+            splits=data.splits,
+            digests=prepared.store.digests,
+            probabilities=probabilities,
+            history=fitted.history.rows,
+        )
+        if not fitted.interrupted:
+            forget_plan(run)
+    return TrainResult(
+        run=run,
+        record=record,
+        leaks=prepared.leaks,
+        interrupted=fitted.interrupted,
+    )
+
+
+def _training(fitted: Fitted, prepared: Prepared, settings: TrainSettings, seconds: float) -> dict[str, Any]:
+    """Returns what run.json says of the training itself."""
+    rows = fitted.history.rows
+    epochs = sum(row["seconds"] for row in rows)
+    return {
+        "epochs": len(rows),
+        "interrupted": fitted.interrupted,
+        "best_epoch": fitted.best.epoch,
+        "best_by": settings.monitor,
+        "best_value": None if fitted.best.value is None else round(fitted.best.value, 6),
+        "precision": fitted.precision,
+        "device": fitted.device.type,
+        "seconds": round(seconds, 1),
+        "seconds_per_epoch": round(float(np.median([row["seconds"] for row in rows])), 2),
+        "data_share": round(sum(row["data_seconds"] for row in rows) / epochs, 4) if epochs else 0.0,
+        "images_in_memory": prepared.store.kept,
+    }
+
+
+def _say_calibration(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], temperature: float, say: Callable[[str], None]
+) -> None:
+    before, after = (negative_log_likelihood(logits, labels, value) for value in (1.0, temperature))
+    say(f"temperature {temperature:.3f}: negative log-likelihood on the validation images {before:.4f} -> {after:.4f}")
+
+
+@contextmanager
+def _keeping_what_is_whole(run: Run, plan: RunPlan, say: Callable[[str], None], *, is_new: bool) -> Iterator[None]:
+    """Removes a new run that an error or Ctrl-C left without a finished epoch, and says how to go on with another."""
     try:
-        return _train(data.resolve().name, folder, network, run, settings, preprocessing, say)
+        yield
     except BaseException as error:
-        shutil.rmtree(run.folder, ignore_errors=True)
-        if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        if is_main_process():
+            if run.last_file.exists():
+                say(f"the epochs that were finished are kept; go on with: ctonnx train --resume {run.folder}")
+            elif is_new:
+                shutil.rmtree(run.folder, ignore_errors=True)
+        if out_of_memory(error):
             raise CtonnxError(
-                f"expected enough memory for batches of {settings.batch_size} images of {preprocessing.size} pixels, "
-                "found too little; lower --batch-size or --image-size"
+                f"expected enough memory for batches of {plan.settings.batch_size} images of "
+                f"{plan.preprocessing.size} pixels, found too little; lower --batch-size or --image-size, train fewer "
+                "stages (--unfreeze-from layer4), or keep fewer images in memory (--cache-gb)"
             ) from error
         raise
 
 
-def resolve_precision(precision: Precision, device: torch.device) -> Precision:
-    """Returns what `auto` means on a device: bf16 where it computes in bfloat16 natively, else fp32."""
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    if device.type == "cpu" and any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name):
-        return "bf16"
-    return "fp32"
+def _of_one_process(say: Callable[[str], None]) -> Callable[[str], None]:
+    return say if is_main_process() else lambda line: None
 
 
-def predict_probabilities(
-    network: CTClassifier, pixels: NDArray[np.uint8], *, device: torch.device, batch_size: int = 32
-) -> NDArray[np.float32]:
-    """Returns probabilities, float32 [images, classes], computed in full precision.
-
-    Args:
-        network: moved to `device` and set to evaluation mode.
-        pixels: uint8 [images, size, size, channels].
-        device: where to compute.
-        batch_size: images at a time.
-    """
-    network = network.to(device).eval()
-    batches = []
-    with torch.inference_mode():
-        for start in range(0, len(pixels), batch_size):
-            batch = torch.from_numpy(pixels[start : start + batch_size]).permute(0, 3, 1, 2).to(device)
-            batches.append(network(batch).softmax(1).cpu().numpy())
-    return np.concatenate(batches)
-
-
-def _train(
-    name: str,
-    folder: DataFolder,
-    network: CTClassifier,
-    run: Run,
-    settings: TrainSettings,
-    preprocessing: Preprocessing,
-    say: Callable[[str], None],
-) -> TrainResult:
-    start = time.perf_counter()
-    images = sum(len(samples) for samples in folder.splits.values())
-    with tqdm(total=images, desc="reading images", unit="image", leave=False, disable=None) as bar:
-        pixels = {split: decode(folder.root, folder.splits[split], preprocessing, bar.update) for split in SPLITS}
-        fingerprint = folder.fingerprint()
-    labels = {split: [sample.label for sample in folder.splits[split]] for split in SPLITS}
-    device, precision, history, best = _fit(network, pixels, labels, settings, run, say)
-    say(f"best epoch: {best.epoch} (valid loss {best.valid_loss:.4f})")
-    metrics = {
-        split: evaluate(predict_probabilities(network, pixels[split], device=device), labels[split], folder.classes)
-        for split in ("valid", "test")
-        if len(pixels[split])
-    }
-    record = RunRecord(
-        created=datetime.now(UTC).isoformat(timespec="microseconds"),
-        classes=folder.classes,
-        folder_classes=folder.folder_classes,
-        preprocessing=preprocessing,
-        data={
-            "folder": str(folder.root.resolve()),
-            "name": name,
-            "fingerprint": fingerprint,
-            "images": folder.counts(),
-        },
-        synthetic=folder.synthetic,
-        settings=asdict(settings),
-        training={
-            "epochs": len(history.rows),
-            "best_epoch": best.epoch,
-            "best_valid_loss": round(best.valid_loss, 6),
-            "precision": precision,
-            "device": device.type,
-            "seconds": round(time.perf_counter() - start, 1),
-        },
-        metrics=metrics,
-        versions={library: version(library) for library in _LIBRARIES},
-    )
-    save_checkpoint(run, network.cpu(), record, folder.splits)
-    return TrainResult(run=run, record=record)
-
-
-def _fit(
-    network: CTClassifier,
-    pixels: Mapping[Split, NDArray[np.uint8]],
-    labels: Mapping[Split, list[int]],
-    settings: TrainSettings,
-    run: Run,
-    say: Callable[[str], None],
-) -> tuple[torch.device, Precision, History, BestWeights]:
-    """Runs the phases, each with a trainer and an optimizer of its own."""
-    size = settings.batch_size
-    train_images = PixelDataset(pixels["train"], labels["train"], Augmentation())
-    # A last batch of one image would give the batch normalization nothing to normalize by.
-    lonely = len(train_images) % size == 1 and len(train_images) > 1
-    order = torch.Generator().manual_seed(settings.seed)
-    train_batches = DataLoader(train_images, size, shuffle=True, drop_last=lonely, generator=order)
-    valid_batches = DataLoader(PixelDataset(pixels["valid"], labels["valid"]), size)
-    phases = plan(settings)
-    history = History(run.folder / "metrics.csv", planned=sum(phase.epochs for phase in phases))
-    best = BestWeights(history)
-    for phase in phases:
-        with _quiet_lightning():
-            trainer, precision = _trainer(phase, settings, [EpochLog(history, say), best])
-            device = trainer.strategy.root_device
-            if phase is phases[0]:
-                say(f"training on {device.type} in {precision}, {size} images a step, at most {history.planned} epochs")
-            network.to(memory_format=torch.channels_last)
-            with _interruptible():
-                trainer.fit(ClassificationTask(network, phase), train_batches, valid_batches)
-        if not best.epoch:
-            raise DataError(
-                f"expected a validation loss, found one that is not finite in each of {len(history.rows)} epochs; the "
-                "weights that training started from may be damaged: try others, or --weights none"
-            )
-        best.restore(network)
-    return device, precision, history, best
-
-
-def _trainer(phase: Phase, settings: TrainSettings, callbacks: list[pl.Callback]) -> tuple[pl.Trainer, Precision]:
-    accelerator = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    precision = resolve_precision(settings.precision, torch.device(accelerator))
-    if phase.patience is not None:
-        callbacks = [*callbacks, EarlyStopping("valid_loss", patience=phase.patience)]
-    trainer = pl.Trainer(
-        accelerator=accelerator,
-        devices=1,
-        precision="bf16-mixed" if precision == "bf16" else "32-true",
-        max_epochs=phase.epochs,
-        callbacks=callbacks,
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    return trainer, precision
-
-
-def _make_run(name: str, root: Path) -> Run:
+def _make_run(name: str, root: Path, network: CTClassifier) -> Run:
     if not name or name.startswith(".") or Path(name).name != name:
         raise DataError(f"expected a plain folder name for the run, found '{name}'")
     run = Run(root / name)
+    if not is_main_process():
+        return run
     root.mkdir(parents=True, exist_ok=True)
+    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
+    needed = 9 * weights  # last.ckpt holds them four times and is written beside the old one; the checkpoint once
+    if (free := shutil.disk_usage(root).free) < needed:
+        raise CtonnxError(
+            f"expected {needed / 1e6:.0f} MB of free disk space in '{root}' for the run, found {free / 1e6:.0f} MB; "
+            "make room, or work in a folder on another disk"
+        )
     try:
         run.folder.mkdir()
     except FileExistsError as error:
@@ -243,51 +321,3 @@ def _make_run(name: str, root: Path) -> Run:
             f"expected a new name for the run, found that '{run.folder}' exists; choose another --name"
         ) from error
     return run
-
-
-def _describe(folder: DataFolder, say: Callable[[str], None]) -> None:
-    if folder.synthetic:
-        say("note: these images are synthetic phantoms; nothing learned from them means anything for patients")
-    for name, canonical in sorted(folder.folder_classes.items()):
-        if name != canonical:
-            say(f"class folder '{name}' is read as '{canonical}'")
-    if folder.made_splits:
-        say(f"no folder for {' and '.join(folder.made_splits)}: taken from the training images, stratified by class")
-    if folder.passed_over:
-        say(f"passed over, without an image's name: {folder.passed_over}")
-    for split, counts in folder.counts().items():
-        shown = ", ".join(f"{name} {count}" for name, count in counts.items())
-        say(f"{split}: {sum(counts.values())} images ({shown})" if any(counts.values()) else f"{split}: no images")
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Keeps Lightning's hints on devices and workers off the terminal; its errors still come through."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        # The images are in memory already: worker processes would only copy them.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        # Frozen stages and unused dropout are in evaluation mode on purpose.
-        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
-        # Lightning's own imports from a torch newer than itself.
-        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Lets Ctrl-C be Ctrl-C: Lightning answers it with sys.exit(1) and leaves the signal ignored."""
-    main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if main else None
-    try:
-        yield
-    except SystemExit as stop:
-        raise KeyboardInterrupt from stop
-    finally:
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)

@@ -15,7 +15,20 @@ from ctonnx.errors import CtonnxError
 __all__ = ["demo"]
 
 _PHANTOMS = "phantoms"
-_NEEDED = ("tqdm", "torch", "torchvision", "lightning", "onnx", "onnxsim", "onnxruntime")
+_NEEDED = (
+    "tqdm",
+    "torch",
+    "torchvision",
+    "lightning",
+    "matplotlib",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "onnx",
+    "onnxscript",
+    "onnxsim",
+    "onnxruntime",
+)
 
 
 @click.command()

@@ -56,7 +56,7 @@ def _rows(facts: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterato
         elif any(isinstance(item, Mapping | list) for item in inner):
             continue
         elif isinstance(value, Mapping):
-            yield prefix + name, ", ".join(f"{key} {item}" for key, item in value.items())
+            yield prefix + name, ", ".join(f"{key} {item}" for key, item in value.items()) or "none"
         elif isinstance(value, list):
             yield prefix + name, ", ".join(map(str, value))
         else:

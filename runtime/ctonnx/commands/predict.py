@@ -63,14 +63,22 @@ def predict(
         click.echo(
             "note: this model was trained on synthetic phantoms; its answers mean nothing for patients", err=True
         )
-    head, line = FORMATS[output_format](files, spec.classes, min(top_k, len(spec.classes)))
+    head, line = FORMATS[output_format](files, spec, min(top_k, len(spec.classes)))
     if head:
         click.echo(head)
-    failed, start = 0, time.perf_counter()
+    failed, suspicious, start = 0, 0, time.perf_counter()
     for record in predictor.predict_many(files, batch_size=batch_size):
         failed += isinstance(record, Failure)
+        suspicious += not isinstance(record, Failure) and bool(record.suspicious)
         click.echo(line(record))
     rate = len(files) / (time.perf_counter() - start)
-    click.echo(f"{len(files)} files: {len(files) - failed} predicted, {failed} failed; {rate:.1f} images/s", err=True)
+    predicted = f"{len(files) - failed} predicted" + (f" ({suspicious} suspicious)" if spec.operating_point else "")
+    click.echo(f"{len(files)} files: {predicted}, {failed} failed; {rate:.1f} images/s", err=True)
+    if point := spec.operating_point:
+        click.echo(
+            f"suspicious: {' + '.join(point.positive)} at {point.threshold:.3g} or more (sensitivity "
+            f"{point.sensitivity:.3f}, specificity {point.specificity:.3f} on its validation images)",
+            err=True,
+        )
     if failed:
         click.get_current_context().exit(1)

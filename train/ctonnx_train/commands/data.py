@@ -1,15 +1,70 @@
-"""`ctonnx data`: make data sets."""
+"""`ctonnx data`: make data sets, and look into them."""
 
+import json
 from pathlib import Path
 
 import click
 
-__all__ = ["data", "phantom"]
+from ctonnx_train.commands.train import class_name_option
+
+__all__ = ["audit", "data", "phantom"]
 
 
 @click.group()
 def data() -> None:
-    """Make data sets."""
+    """Make data sets, and look into them."""
+
+
+@data.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--near-distance",
+    type=click.IntRange(0, 64),
+    default=16,
+    show_default=True,
+    help="Bits of 256 in which the perceptual hashes of near duplicates differ, at most.",
+)
+@click.option(
+    "--group-regex",
+    metavar="REGEX",
+    help="What names an image's group in its path, such as the patient: groups across splits leak too.",
+)
+@class_name_option
+@click.option("--all", "show_all", is_flag=True, help="List every group of copies.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+def audit(
+    folder: Path,
+    near_distance: int,
+    group_regex: str | None,
+    class_names: dict[str, str],
+    show_all: bool,
+    as_json: bool,
+) -> None:
+    """Find unreadable images, copies, and copies across splits or labels.
+
+    DIR is laid out as for train, or is a MedMNIST .npz file. Exact duplicates have identical pixels after decoding,
+    whatever the file format; near duplicates have similar perceptual hashes: the same scan scaled, compressed anew or
+    drawn upon. The exit code is 1 where either stands in two splits.
+
+    \b
+    Example:
+      ctonnx data audit chest-ct
+    """
+    from tqdm import tqdm
+
+    from ctonnx_train.audit import audit_data
+    from ctonnx_train.audit_table import format_audit
+    from ctonnx_train.folders import read_data
+
+    found = read_data(folder, class_names=class_names)
+    with tqdm(total=len(found.samples), desc="reading images", unit="image", leave=False, disable=None) as bar:
+        result = audit_data(found, near_distance=near_distance, group_regex=group_regex, progress=bar.update)
+    if as_json:
+        click.echo(json.dumps(result.as_dict(), indent=2, ensure_ascii=False))
+    else:
+        click.echo(format_audit(result, show_all=show_all))
+    if result.splits_leak:
+        click.get_current_context().exit(1)
 
 
 @data.command()

@@ -7,9 +7,11 @@ import click
 
 if TYPE_CHECKING:
     from ctonnx.images import Color, Resize
-    from ctonnx_train.recipe import Precision
+    from ctonnx_train.imbalance import Imbalance
+    from ctonnx_train.recipe import Monitor, Precision
+    from ctonnx_train.training import TrainResult
 
-__all__ = ["train"]
+__all__ = ["class_name_option", "train"]
 
 
 def _renames(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -19,8 +21,19 @@ def _renames(ctx: click.Context, parameter: click.Parameter, values: tuple[str, 
     return dict(value.split("=", 1) for value in values)
 
 
+class_name_option = click.option(
+    "--class-name",
+    "class_names",
+    metavar="OLD=NEW",
+    multiple=True,
+    callback=_renames,
+    help="The class (NEW) of a class folder (OLD); may be repeated.",
+)
+"""Shared by the commands that read a data set."""
+
+
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--weights",
     default="imagenet",
@@ -70,16 +83,67 @@ def _renames(ctx: click.Context, parameter: click.Parameter, values: tuple[str, 
     help="Epochs without progress that end a phase; from pretrained weights only.",
 )
 @click.option(
-    "--class-name",
-    "class_names",
-    metavar="OLD=NEW",
-    multiple=True,
-    callback=_renames,
-    help="The class (NEW) of a class folder (OLD); may be repeated.",
+    "--monitor",
+    type=click.Choice(["loss", "accuracy", "balanced_accuracy", "macro_auroc", "macro_f1"]),
+    default="loss",
+    show_default=True,
+    help="What of the validation images chooses the best epoch.",
 )
+@click.option(
+    "--imbalance",
+    type=click.Choice(["loss", "sampler", "none"]),
+    default="loss",
+    show_default=True,
+    help="Rare classes weigh more in the loss, are drawn more often, or neither.",
+)
+@click.option(
+    "--drop-leaks",
+    is_flag=True,
+    help="Keep copies of earlier splits' images out of valid and test, and copies with different labels out of train.",
+)
+@click.option(
+    "--group-regex",
+    metavar="REGEX",
+    help="What names an image's group in its path, such as the patient: a group is kept in one split.",
+)
+@click.option("--positive", metavar="CLASS", multiple=True, help="A suspicious class; default: all but normal, benign.")
+@click.option(
+    "--sensitivity",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.95,
+    show_default=True,
+    help="That the threshold for suspicious reaches on the validation images.",
+)
+@class_name_option
 @click.option("--name", help="The run's name; default: the data folder's name and the time.")
+@click.option(
+    "--cache-gb",
+    type=click.FloatRange(0),
+    default=8.0,
+    show_default=True,
+    help="GB of resized images to keep in memory; what is more is decoded each time.",
+)
+@click.option("--devices", type=click.IntRange(1), default=1, show_default=True, help="GPUs, or CPU processes.")
+@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines, started by a launcher.")
+@click.option("--compile", "compile_network", is_flag=True, help="Use torch.compile: pays off on GPUs and long runs.")
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard's files to the run's folder too.")
+@click.option(
+    "--preview",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="PNG",
+    help="Write a contact sheet of what the network would see, and stop.",
+)
+@click.option(
+    "--resume",
+    "resumed",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Go on with a run that was killed or stopped; takes nothing else.",
+)
+@click.pass_context
 def train(
-    data: Path,
+    ctx: click.Context,
+    data: Path | None,
     weights: str,
     epochs: int,
     batch_size: int,
@@ -90,22 +154,59 @@ def train(
     precision: "Precision",
     unfreeze_from: str,
     patience: int,
+    monitor: "Monitor",
+    imbalance: "Imbalance",
+    drop_leaks: bool,
+    group_regex: str | None,
+    positive: tuple[str, ...],
+    sensitivity: float,
     class_names: dict[str, str],
     name: str | None,
+    cache_gb: float,
+    devices: int,
+    nodes: int,
+    compile_network: bool,
+    tensorboard: bool,
+    preview: Path | None,
+    resumed: Path | None,
 ) -> None:
     """Train a classifier on a folder of CT images.
 
     The run is written to runs/NAME/. DATA holds train, valid (optional) and test (optional) folders with a folder for
-    each class, or class folders alone, which are then split. From pretrained weights, first the head learns, then
-    the last stages with it; with --weights none the whole network learns at once.
+    each class, or class folders alone, which are then split; or is a MedMNIST .npz file. From pretrained weights, first
+    the head learns, then the last stages with it; with --weights none the whole network learns at once.
+
+    Ctrl-C after an epoch keeps the best weights so far as a whole run. A run that was stopped or killed goes on with
+    --resume.
 
     \b
     Examples:
       ctonnx train chest-ct
-      ctonnx train chest-ct --weights none --image-size 128 --epochs 30
+      ctonnx train chest-ct --weights none --image-size 128 --epochs 30 --drop-leaks
+      ctonnx train chest-ct --preview augmented.png
+      ctonnx train --resume runs/chest-ct-20260101-120000
     """
     from ctonnx.images import Preprocessing
-    from ctonnx_train.metrics import format_metrics
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    if resumed is not None:
+        _refuse_other_options(ctx)
+        from ctonnx_train.training import resume
+
+        _show(ctx, resume(resumed, say=say))
+        return
+    if data is None:
+        raise click.UsageError("expected DATA or --resume RUN, found neither", ctx)
+    _refuse_unreadable(data, class_names)  # before the seconds that PyTorch takes to load
+    preprocessing = Preprocessing(size=image_size, color=color, resize=resize)
+    if preview is not None:
+        from ctonnx_train.preview import write_preview
+
+        images = write_preview(preview, data, preprocessing=preprocessing, class_names=class_names, seed=seed)
+        click.echo(f"{preview}: {images} training images, each as it is and as augmentation shows it to the network")
+        return
     from ctonnx_train.recipe import TrainSettings
     from ctonnx_train.training import train as run_training
 
@@ -119,13 +220,65 @@ def train(
             precision=precision,
             unfreeze_from=unfreeze_from,
             patience=patience,
+            monitor=monitor,
+            imbalance=imbalance,
+            drop_leaks=drop_leaks,
+            group_regex=group_regex,
+            positive=positive,
+            sensitivity=sensitivity,
+            cache_gb=cache_gb,
+            devices=devices,
+            nodes=nodes,
+            compile=compile_network,
+            tensorboard=tensorboard,
         ),
-        preprocessing=Preprocessing(size=image_size, color=color, resize=resize),
+        preprocessing=preprocessing,
         class_names=class_names,
         name=name,
-        say=lambda line: click.echo(line, err=True),
+        say=say,
     )
+    _show(ctx, result)
+
+
+def _refuse_other_options(ctx: click.Context) -> None:
+    """Ends the command where something besides --resume was given: the run keeps what it was told."""
+    default = click.core.ParameterSource.DEFAULT
+    given = [
+        "DATA" if isinstance(parameter, click.Argument) else parameter.get_error_hint(ctx)
+        for parameter in ctx.command.params
+        if parameter.name != "resumed" and ctx.get_parameter_source(parameter.name or "") is not default
+    ]
+    if given:
+        raise click.UsageError(
+            f"expected --resume RUN alone, found {given[0]} too; the run keeps what it was told", ctx
+        )
+
+
+def _refuse_unreadable(data: Path, class_names: dict[str, str]) -> None:
+    from ctonnx_train.folders import read_data
+
+    read_data(data, class_names=class_names)
+
+
+def _show(ctx: click.Context, result: "TrainResult") -> None:
+    """Prints the figures; the process that the user started does, in a training of several."""
+    from ctonnx_train.distributed import is_main_process
+    from ctonnx_train.metrics import format_metrics
+
+    if not is_main_process():
+        return
     titles = {"valid": "validation", "test": "test"}
     for split, metrics in result.record.metrics.items():
         click.echo(format_metrics(titles[split], metrics) + "\n")
-    click.echo(f"{result.run.folder}: checkpoint, run.json and metrics.csv are there; next, ctonnx export")
+    if point := result.record.operating_point:
+        click.echo(
+            f"suspicious ({', '.join(point.positive)}) from {point.threshold:.3g}: "
+            f"sensitivity {point.sensitivity:.3f}, specificity {point.specificity:.3f} on the validation images\n"
+        )
+    click.echo(f"data: {result.leaks.sentence()}")
+    training = result.record.training
+    click.echo(f"{training['seconds_per_epoch']:.1f} s an epoch, of it {training['data_share']:.1%} for data")
+    if result.interrupted:
+        click.echo(f"{result.run.folder}: stopped early; go on with: ctonnx train --resume {result.run.folder}")
+        ctx.exit(130)
+    click.echo(f"{result.run.folder}: checkpoint, run.json, metrics.csv and evaluation are there; next, ctonnx export")

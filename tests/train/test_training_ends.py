@@ -1,0 +1,360 @@
+"""What ends a training early, or before it begins: Ctrl-C, a full disk, too little memory, data that is no good."""
+
+import csv
+import errno
+import re
+import signal
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+import torch
+from torch import Tensor
+
+from ctonnx.errors import CtonnxError, DataError
+from ctonnx.images import Preprocessing
+from ctonnx.runs import Run
+from ctonnx_train.checkpoint import load_checkpoint
+from ctonnx_train.network import CTClassifier
+from ctonnx_train.recipe import TrainSettings
+from ctonnx_train.task import ClassificationTask
+from ctonnx_train.training import resume, train
+
+ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
+
+SMALL = Preprocessing(size=32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _on_the_cpu() -> Iterator[None]:
+    """Trains on the CPU, where the same seed gives the same weights, whatever this machine has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.cuda.is_available", lambda: False)
+        patch.setattr("torch.backends.mps.is_available", lambda: False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(images_in: ImagesIn, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten images to train on, four to validate with and two, of one class, to test with."""
+    counts = {"train/a": 5, "train/B cases": 5, "valid/a": 2, "valid/b": 2, "test/a": 2}
+    root = images_in(tmp_path_factory.mktemp("data") / "scans", counts)
+    (root / "train" / "a" / "notes.txt").touch()
+    return root
+
+
+def settings(**changes: Any) -> TrainSettings:
+    """Returns settings for one quick epoch from scratch, but for the changes."""
+    return replace(TrainSettings(weights="none", epochs=1, batch_size=4, precision="fp32"), **changes)
+
+
+def rows(run: Run) -> list[dict[str, str]]:
+    with run.metrics_file.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def fail() -> None:
+    raise RuntimeError("something else")
+
+
+@pytest.fixture
+def own_handler() -> Iterator[Callable[[int, object], None]]:
+    """A handler of SIGINT that only this test has."""
+
+    def handler(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, handler)
+    yield handler
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("small_backbone", "no_reports")
+@pytest.mark.parametrize(
+    ("happens", "error"),
+    [
+        (interrupt, KeyboardInterrupt),
+        (lambda: signal.raise_signal(signal.SIGINT), KeyboardInterrupt),
+        (fail, RuntimeError),
+    ],
+    ids=["KeyboardInterrupt", "Ctrl-C", "error"],
+)
+def test_an_interrupt_and_an_error_leave_no_run_and_the_signals_as_they_were(
+    happens: Callable[[], None],
+    error: type[BaseException],
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    own_handler: Callable[[int, object], None],
+) -> None:
+    seen: list[list[str]] = []
+    step = ClassificationTask.training_step
+
+    def second_fails(task: ClassificationTask, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        seen.append(sorted(file.name for file in tmp_path.rglob("*")))
+        if batch_index:
+            happens()
+        return step(task, batch, batch_index)
+
+    monkeypatch.setattr(ClassificationTask, "training_step", second_fails)
+    with pytest.raises(error):
+        train(data, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path)
+    assert signal.getsignal(signal.SIGINT) is own_handler
+    assert seen == [["plan.json", "run"], ["plan.json", "run"]]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("small_backbone", "no_reports")
+def test_an_interrupt_before_the_first_step_leaves_no_run_and_the_signals_as_they_were(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_handler: Callable[[int, object], None]
+) -> None:
+    monkeypatch.setattr(ClassificationTask, "configure_optimizers", lambda task: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        train(data, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path)
+    assert signal.getsignal(signal.SIGINT) is own_handler
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("small_backbone", "no_reports")
+def test_ctrl_c_after_an_epoch_leaves_a_whole_run_that_is_exported_and_can_be_resumed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_handler: Callable[[int, object], None]
+) -> None:
+    whole = train(data, settings=settings(epochs=3), preprocessing=SMALL, name="whole", root=tmp_path)
+    monkeypatch.setattr("ctonnx_train.callbacks._WRITING_SHARE", float("inf"))
+    step = ClassificationTask.training_step
+
+    def stopping(task: ClassificationTask, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        if task.current_epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+        return step(task, batch, batch_index)
+
+    said: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassificationTask, "training_step", stopping)
+        made = train(data, settings=settings(epochs=3), preprocessing=SMALL, name="run", root=tmp_path, say=said.append)
+    assert signal.getsignal(signal.SIGINT) is own_handler
+    assert made.interrupted
+    assert "stopped: keeping the best of 2 epochs" in said
+    training = load_checkpoint(made.run).record.training
+    assert (training["epochs"], training["interrupted"]) == (2, True)
+    assert len(rows(made.run)) == 2
+    pytest.importorskip("onnx")
+    from ctonnx_export.exporting import export_run
+
+    export_run(made.run)
+    assert made.run.model_file("fp32").is_file()
+    again = resume(made.run.folder)
+    assert not again.interrupted
+    assert again.run.weights_file.read_bytes() == whole.run.weights_file.read_bytes()
+    assert not made.run.plan_file.exists()
+    assert not made.run.last_file.exists()
+
+
+def full(*arguments: Any, **options: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.usefixtures("small_backbone", "no_reports")
+def test_a_disk_that_fills_up_at_the_end_leaves_what_can_be_resumed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(data, settings=settings(epochs=2), preprocessing=SMALL, name="whole", root=tmp_path)
+    said: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr("ctonnx_train.checkpoint.save", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            train(data, settings=settings(epochs=2), preprocessing=SMALL, name="run", root=tmp_path, say=said.append)
+    run = Run(tmp_path / "run")
+    assert files(run.folder) == ["last.ckpt", "metrics.csv", "plan.json", "splits.json"]
+    assert said[-1] == f"the epochs that were finished are kept; go on with: ctonnx train --resume {run.folder}"
+    assert resume(run.folder).run.weights_file.read_bytes() == whole.run.weights_file.read_bytes()
+
+
+@pytest.mark.usefixtures("small_backbone", "no_reports")
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_disk_that_fills_up_after_an_epoch_keeps_the_epochs_before(
+    epoch: int, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctonnx_train.callbacks._WRITING_SHARE", float("inf"))
+    save, written = torch.save, list[int]()
+
+    def filling_up(*arguments: Any, **options: Any) -> None:
+        written.append(1)
+        if len(written) == epoch:
+            full()
+        save(*arguments, **options)
+
+    monkeypatch.setattr("torch.save", filling_up)
+    with pytest.raises(OSError, match="No space left on device"):
+        train(data, settings=settings(epochs=2), preprocessing=SMALL, name="run", root=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"] * (epoch - 1)
+    if epoch == 2:
+        assert files(tmp_path / "run") == ["last.ckpt", "metrics.csv", "plan.json"]
+        assert resume(tmp_path / "run").record.training["epochs"] == 2
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_a_disk_without_the_room_for_a_run_is_told_before_the_images_are_read(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = 9 * sum(tensor.nbytes for tensor in CTClassifier(2).state_dict().values())
+    free = {"free": needed - 1}
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(10**12, 0, free["free"]))
+    monkeypatch.setattr("ctonnx_train.training.prepare", full)
+    message = (
+        f"expected {needed / 1e6:.0f} MB of free disk space in '{tmp_path / 'runs'}' for the run, found "
+        f"{(needed - 1) / 1e6:.0f} MB; make room, or work in a folder on another disk"
+    )
+    with pytest.raises(CtonnxError, match=f"^{re.escape(message)}$"):
+        train(data, settings=settings(), preprocessing=SMALL, root=tmp_path / "runs")
+    assert list((tmp_path / "runs").iterdir()) == []
+    free["free"] = needed
+    with pytest.raises(OSError, match="No space left on device"):  # now it comes as far as the images
+        train(data, settings=settings(), preprocessing=SMALL, root=tmp_path / "runs")
+
+
+@pytest.mark.usefixtures("small_backbone")
+@pytest.mark.parametrize("weights", ["none", "broken.pth"])
+def test_a_training_whose_loss_is_never_a_number_ends_in_a_sentence(
+    weights: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(network: CTClassifier, weights: str) -> None:
+        network.backbone.conv1.weight.data.fill_(float("nan"))
+
+    monkeypatch.setattr("ctonnx_train.training.load_backbone", broken)
+    with pytest.raises(DataError, match=r"^expected a validation loss, found one that is not finite in each of 1 epo"):
+        train(data, settings=settings(weights=weights), preprocessing=SMALL, name="run", root=tmp_path)
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_an_unreadable_image_is_named_and_leaves_no_run(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path / "scans", {"train/a": 1, "train/b": 1, "valid/a": 1})
+    (root / "train" / "b" / "scan 0.png").write_bytes(b"")
+    message = (
+        f"expected 3 readable images, found 1 that are not: {root / 'train' / 'b' / 'scan 0.png'}: the file is empty "
+        "(0 bytes); mend these files or move them out of the data folder"
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        train(root, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path / "runs")
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_data_of_one_class_is_refused_before_anything_is_made(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path / "scans", {"train/a": 3, "valid/a": 1})
+    with pytest.raises(DataError, match=r"^expected two or more class folders with images in '.*', found 'a'; lay "):
+        train(root, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_a_run_is_never_written_over(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "run.json").write_text("kept", encoding="utf-8")
+    message = f"expected a new name for the run, found that '{tmp_path / 'old'}' exists; choose another --name"
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        train(data, settings=settings(), preprocessing=SMALL, name="old", root=tmp_path)
+    assert [file.read_text(encoding="utf-8") for file in (tmp_path / "old").iterdir()] == ["kept"]
+
+
+@pytest.mark.usefixtures("small_backbone")
+@pytest.mark.parametrize("name", ["..", ".", ".hidden", "a/b", "a/", "/tmp/a"])  # noqa: S108 - it is refused
+def test_a_runs_name_is_a_plain_folder_name(name: str, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"^expected a plain folder name for the run, found '{re.escape(name)}'$"):
+        train(data, settings=settings(), preprocessing=SMALL, name=name, root=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.usefixtures("small_backbone")
+@pytest.mark.parametrize("inner", [".", "Data"])
+def test_a_run_without_a_name_has_the_data_folders_and_the_time(
+    inner: str, images_in: ImagesIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+
+    def stop(*arguments: Any, **options: Any) -> None:
+        names.extend(folder.name for folder in (tmp_path / "runs").iterdir())
+        raise DataError("seen enough")
+
+    monkeypatch.setattr("ctonnx_train.training.prepare", stop)
+    images_in(tmp_path / "scans" / inner, {"train/a": 1, "train/b": 1, "valid/a": 1})
+    with pytest.raises(DataError, match="seen enough"):
+        train(tmp_path / "scans", settings=settings(), preprocessing=SMALL, root=tmp_path / "runs")
+    assert len(names) == 1
+    assert re.fullmatch(r"scans-\d{8}-\d{6}", names[0])
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_a_truncated_image_is_named_and_leaves_no_run(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path / "scans", {"train/a": 1, "train/b": 2, "valid/a": 1})
+    file = root / "train" / "b" / "scan 1.png"
+    file.write_bytes(file.read_bytes()[:900])
+    with pytest.raises(
+        DataError, match=rf"^expected 4 readable images, found 1 that are not: {re.escape(str(file))}: .*; mend these"
+    ):
+        train(root, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path / "runs")
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_folder_of_text_files_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / "notes" / name).mkdir(parents=True)
+        (tmp_path / "notes" / name / "one.txt").write_text("text", encoding="utf-8")
+    message = (
+        f"expected images in the class folder '{tmp_path / 'notes' / 'a'}', found 1 other files ('one.txt' first); "
+        "convert them to PNG, or move the folder out of the data set"
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        train(tmp_path / "notes", settings=settings(), preprocessing=SMALL, root=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_one_image_of_each_class_is_too_few_to_make_splits_of(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path / "scans", {"a": 1, "b": 1})
+    message = (
+        "expected at least 3 images of each class to take valid and test from, found 1 of 'a'; add images, or make "
+        "'train' and 'valid' folders"
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        train(root, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path / "runs")
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+@pytest.mark.usefixtures("small_backbone", "no_reports")
+def test_one_image_of_each_class_in_each_split_can_be_trained_on(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path / "scans", {f"{split}/{name}": 1 for split in ("train", "valid") for name in "ab"})
+    made = train(root, settings=settings(batch_size=2), preprocessing=SMALL, name="run", root=tmp_path / "runs")
+    assert made.record.metrics["valid"]["images"] == 2
+
+
+@pytest.mark.usefixtures("small_backbone")
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+@pytest.mark.parametrize(
+    "place", ["ctonnx_train.task.ClassificationTask.training_step", "ctonnx_train.training.prepare"]
+)
+def test_too_little_memory_says_which_options_to_lower(
+    place: str, error: BaseException, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(place, exhausted)
+    message = (
+        "expected enough memory for batches of 4 images of 32 pixels, found too little; lower --batch-size or "
+        "--image-size, train fewer stages (--unfreeze-from layer4), or keep fewer images in memory (--cache-gb)"
+    )
+    with pytest.raises(CtonnxError, match=f"^{re.escape(message)}$"):
+        train(data, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,85 @@
+"""An audit as text for a terminal."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ctonnx_train.audit import HASH_BITS, Audit, Copy
+
+__all__ = ["format_audit"]
+
+_SHOWN = 10
+
+
+def format_audit(audit: Audit, *, show_all: bool = False) -> str:
+    """Returns the audit as text: counts, sizes, unreadable files, copies.
+
+    Args:
+        audit: of a data set.
+        show_all: whether all groups of copies are listed, or only the first of those that cross splits or labels.
+    """
+    return "\n".join(_lines(audit, None if show_all else _SHOWN))
+
+
+def _lines(audit: Audit, shown: int | None) -> Iterator[str]:
+    yield f"{audit.root}: {audit.images} images"
+    yield ""
+    yield from _counts(audit.counts)
+    yield ""
+    for folder, name in sorted(audit.folder_classes.items()):
+        if folder != name:
+            yield f"'{folder}' is read as '{name}'"
+    yield f"width {_range(audit.widths)}, height {_range(audit.heights)} pixels (smallest, median, largest)"
+    yield f"modes: {_list(audit.modes)}; formats: {_list(audit.formats)}"
+    if audit.passed_over:
+        yield f"files without an image's name, passed over: {audit.passed_over}"
+    yield f"unreadable: {len(audit.unreadable)}"
+    yield from _some([f"  {path}: {reason}" for path, reason in audit.unreadable.items()], shown)
+    yield ""
+    leaks = audit.leaks
+    yield f"exact duplicates (identical pixels): {leaks.groups} groups, {leaks.files} files"
+    yield f"  across splits: {leaks.groups_across_splits} groups, {leaks.files_across_splits} files"
+    yield f"  with different labels: {leaks.groups_with_several_labels} groups, {leaks.files_with_several_labels} files"
+    yield f"  files that leak from an earlier split: {_list(leaks.leaked)}"
+    yield from _some(_groups(audit.exact, shown), shown)
+    files = sum(map(len, audit.near))
+    yield (
+        f"near duplicates (perceptual hashes that differ in at most {audit.near_distance} of {HASH_BITS} bits): "
+        f"{len(audit.near)} groups, {files} files"
+    )
+    yield f"  across splits: {audit.near_across_splits} groups"
+    yield f"  with different labels: {audit.near_with_several_labels} groups"
+    yield from _some(_groups(audit.near, shown), shown)
+    yield ""
+    yield "THE SPLITS LEAK: figures on them flatter" if audit.splits_leak else "no leak between splits was found"
+
+
+def _counts(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    splits = {split: numbers for split, numbers in counts.items() if any(numbers.values())}
+    names = list(next(iter(counts.values())))
+    width = max(len("class"), *(len(name) for name in names))
+    yield f"{'class':{width}}  " + "  ".join(f"{split:>6}" for split in splits)
+    for name in names:
+        yield f"{name:{width}}  " + "  ".join(f"{numbers[name]:6}" for numbers in splits.values())
+
+
+def _groups(groups: Sequence[Sequence[Copy]], shown: int | None) -> list[str]:
+    """Returns a block of lines for each group; those that cross splits or labels alone, unless all are shown."""
+    blocks = []
+    for group in groups:
+        crosses = len({copy.split for copy in group}) > 1 or len({copy.label for copy in group}) > 1
+        if shown is None or crosses:
+            blocks.append("\n".join(f"  {'-' if row == 0 else ' '} {copy.path}" for row, copy in enumerate(group)))
+    return blocks
+
+
+def _some(blocks: Sequence[str], shown: int | None) -> Iterator[str]:
+    yield from blocks[:shown]
+    if shown is not None and len(blocks) > shown:
+        yield f"  ... and {len(blocks) - shown} more: --all or --json lists them"
+
+
+def _range(values: tuple[int, int, int]) -> str:
+    return "/".join(map(str, values))
+
+
+def _list(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"

@@ -1,0 +1,115 @@
+"""What an unfinished run keeps, so that its training can go on: what it was told, and where it stands."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ctonnx.errors import DataError, ModelError
+from ctonnx.images import Preprocessing
+from ctonnx.runs import RUNS, Run
+from ctonnx.writing import write_text
+from ctonnx_train.recipe import TrainSettings
+
+__all__ = ["RunPlan", "find_unfinished", "forget_plan", "load_plan", "load_state", "save_plan"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """What a training was told.
+
+    Attributes:
+        data: the data set's folder or file, absolute.
+        settings: of the recipe.
+        preprocessing: the network's input.
+        class_names: canonical names for class folders, by the folder's name.
+        fingerprint: of the data, or an empty text before it was read.
+    """
+
+    data: Path
+    settings: TrainSettings
+    preprocessing: Preprocessing
+    class_names: Mapping[str, str]
+    fingerprint: str = ""
+
+    @property
+    def data_name(self) -> str:
+        """The data set's name: its folder's, or its file's without the ending."""
+        return self.data.stem if self.data.is_file() else self.data.name
+
+
+def save_plan(run: Run, plan: RunPlan) -> None:
+    """Writes a run's plan.json."""
+    write_text(run.plan_file, json.dumps({**asdict(plan), "data": str(plan.data)}, indent=2) + "\n")
+
+
+def load_plan(run: Run) -> RunPlan:
+    """Reads a run's plan.json.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    try:
+        values = json.loads(run.plan_file.read_text(encoding="utf-8"))
+        settings = {**values["settings"], "positive": tuple(values["settings"]["positive"])}
+        return RunPlan(
+            data=Path(values["data"]),
+            settings=TrainSettings(**settings),
+            preprocessing=Preprocessing(**values["preprocessing"]),
+            class_names=values["class_names"],
+            fingerprint=values["fingerprint"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"expected what the training was told in '{run.plan_file}', found {error!r}; train again"
+        ) from error
+
+
+def forget_plan(run: Run) -> None:
+    """Removes what a finished run no longer needs."""
+    run.plan_file.unlink(missing_ok=True)
+    run.last_file.unlink(missing_ok=True)
+
+
+def find_unfinished(run: Path, root: Path = RUNS) -> Run:
+    """Returns the unfinished run that a folder, or a name below `root`, means.
+
+    Raises:
+        DataError: there is no such run, or it is finished.
+    """
+    for found in (Run(run), Run(root / run)):
+        if found.plan_file.is_file():
+            return found
+        if found.has_checkpoint:
+            raise DataError(
+                f"expected an unfinished run to resume, found that '{found.folder}' is finished; "
+                "for more epochs, train anew from its weights: "
+                f"ctonnx train DATA --weights {found.weights_file}"
+            )
+    raise DataError(
+        f"expected an unfinished run's folder (with plan.json) at '{run}' or '{root / run}', found none; "
+        "see which there are: ls runs"
+    )
+
+
+def load_state(run: Run) -> dict[str, Any] | None:
+    """Returns what last.ckpt holds, or None where no epoch had ended; nothing in it is unpickled but plain data.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    if not run.last_file.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(run.last_file, map_location="cpu", weights_only=True)
+        _ = state["callbacks"]["LastCheckpoint"]["phase"], state["callbacks"]["BestWeights"]["epoch"]
+    # A damaged archive raises anything from RuntimeError to KeyError, depending on the place.
+    except Exception as error:
+        raise ModelError(
+            f"expected the state of an unfinished training in '{run.last_file}', found a damaged file "
+            f"({' '.join(str(error).split())[:200]}); remove it to start this run again from its first epoch"
+        ) from error
+    return state
