@@ -38,7 +38,7 @@ def measure_ctonnx(data: Path, image_size: int, batch_size: int) -> dict[str, fl
     from ctonnx_train.preparing import prepare
     from ctonnx_train.recipe import TrainSettings, plan
 
-    settings = TrainSettings(weights="none", epochs=2, batch_size=batch_size)
+    settings = TrainSettings(weights="none", epochs=2, batch_size=batch_size, precision="bf16")
     phases = [replace(phase, small_epochs=0) for phase in plan(settings)]  # timm's images are large from the start
     ready = prepare(read_data(data), settings, Preprocessing(size=image_size), lambda line: None)
     labels = ready.labels("train")
@@ -49,7 +49,10 @@ def measure_ctonnx(data: Path, image_size: int, batch_size: int) -> dict[str, fl
         run = Run(Path(folder))
         fitted = fitting.fit(network, images, few, labels, ready.data.classes, settings, run, phases=phases)
     epoch = fitted.history.rows[-1]
-    return {"images_per_second": len(images) / epoch["seconds"], "data_share": epoch["data_seconds"] / epoch["seconds"]}
+    return {
+        "images_per_second": len(images) / epoch["train_seconds"],
+        "data_share": epoch["data_seconds"] / epoch["train_seconds"],
+    }
 
 
 def measure_without_memory_reuse(data: Path, image_size: int, batch_size: int) -> dict[str, float]:

@@ -1,12 +1,15 @@
 """The training benchmark measures in processes of their own and reports what it measured, timm only where it is."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from ctonnx_bench import training
-from ctonnx_bench.training import PEERS, main, measure
+from ctonnx_bench.training import PEERS, main, measure, measure_ctonnx
 
 
 def test_own_training_is_measured_in_a_process_of_its_own(phantoms: Path) -> None:
@@ -14,6 +17,19 @@ def test_own_training_is_measured_in_a_process_of_its_own(phantoms: Path) -> Non
     assert set(found) == {"images_per_second", "data_share"}
     assert found["images_per_second"] > 0
     assert 0 <= found["data_share"] < 1
+
+
+def test_an_epochs_steps_are_measured_and_not_its_validation(phantoms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def fitted(network: Any, images: Sequence[Any], *arguments: Any, **options: Any) -> SimpleNamespace:
+        asked.append(arguments[3].precision)
+        row = {"seconds": 8.0, "train_seconds": len(images) / 4, "data_seconds": len(images) / 16}
+        return SimpleNamespace(history=SimpleNamespace(rows=[{}, row]))
+
+    monkeypatch.setattr("ctonnx_train.fitting.fit", fitted)
+    assert measure_ctonnx(phantoms, 32, 8) == {"images_per_second": 4.0, "data_share": 0.25}
+    assert asked == ["bf16"]
 
 
 @pytest.fixture

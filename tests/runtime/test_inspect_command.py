@@ -59,7 +59,7 @@ def test_table_has_a_row_for_each_fact(model: Path) -> None:
 
 def test_table_leaves_the_tables_of_figures_to_json(model: Path) -> None:
     figures = json.loads(inspect(model, "--json").stdout)["metrics"]["valid"]
-    tables = {"confusion_matrix", "intervals", "per_class"}
+    tables = {"confusion_matrix", "intervals", "per_class", "suspicious"}
     assert tables < set(figures)
     rows = {line.split("  ")[0] for line in inspect(model).stdout.splitlines()}
     assert {row for row in rows if row.startswith("metrics.valid.")} == {

@@ -1,5 +1,6 @@
 """The temperature and the operating point: by hand, at their edges, and what they promise."""
 
+import json
 import math
 from typing import Any
 
@@ -67,10 +68,17 @@ def test_no_other_temperature_makes_the_labels_more_likely() -> None:
     assert temperature == round(temperature, 4)
 
 
-def test_the_temperature_stays_within_its_bounds_where_all_are_right_and_where_all_are_wrong() -> None:
+@pytest.mark.parametrize("labels", [[0, 1], [1, 0]], ids=["right", "wrong"])
+def test_the_temperature_stays_one_where_all_are_right_and_where_all_are_wrong(labels: list[int]) -> None:
     logits = np.array([[2.0, 0.0], [0.0, 2.0]], np.float32)
-    assert 0.05 <= fit_temperature(logits, np.array([0, 1])) < 0.1
-    assert 19.9 < fit_temperature(logits, np.array([1, 0])) <= 20
+    assert fit_temperature(logits, np.array(labels)) == 1.0
+
+
+@pytest.mark.parametrize("temperature", [0.06, 18.0])
+def test_a_temperature_near_a_bound_is_found(temperature: float) -> None:
+    """Three of four images of one answer are right: the logits must differ by log 3 once they are divided."""
+    logits = np.tile([temperature * np.log(3), 0.0], (4, 1))
+    assert fit_temperature(logits, np.array([0, 0, 0, 1])) == pytest.approx(temperature, rel=1e-3)
 
 
 def test_a_temperature_changes_no_answer() -> None:
@@ -215,10 +223,8 @@ def test_suspicious_figures_name_the_models_point_and_how_it_does_on_these_image
         positive=("positive",), threshold=0.5, sensitivity=0.1, specificity=0.2, target_sensitivity=0.95
     )
     found = suspicious_figures(point, sums(0.9, 0.4, 0.2), np.array([1, 1, 0]), ("negative", "positive"))
-    assert found == {
-        "positive": ["positive"],
-        "threshold": 0.5,
-        "target_sensitivity": 0.95,
-        **figures_at(0.5, [0.9, 0.4, 0.2], [1, 1, 0]),
-    }
+    figures = figures_at(0.5, [0.9, 0.4, 0.2], [1, 1, 0])
+    expected = {"positive": ["positive"], "threshold": 0.5, "target_sensitivity": 0.95, **figures}
+    assert found is not None
+    assert found == json.loads(json.dumps(expected))
     assert found["sensitivity"] == 0.5

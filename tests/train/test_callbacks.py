@@ -1,5 +1,6 @@
 """What happens around an epoch: metrics.csv, the line on the terminal, the best weights, the file to resume from."""
 
+import csv
 import os
 import re
 import sys
@@ -19,7 +20,7 @@ from ctonnx_train.augmentation import Augmentation
 from ctonnx_train.callbacks import BestWeights, EpochLog, History, LastCheckpoint
 from ctonnx_train.dataset import Batch, batches
 from ctonnx_train.network import CTClassifier
-from ctonnx_train.recipe import Monitor, TrainSettings, plan
+from ctonnx_train.recipe import MONITORS, Monitor, TrainSettings, plan
 from ctonnx_train.task import ClassificationTask
 
 pytestmark = [
@@ -32,9 +33,10 @@ pytestmark = [
 
 HEADER = (
     "epoch,phase,image_size,learning_rate,train_loss,valid_loss,valid_accuracy,valid_balanced_accuracy,"
-    "valid_macro_auroc,valid_macro_f1,seconds,data_seconds"
+    "valid_macro_auroc,valid_macro_f1,seconds,train_seconds,data_seconds"
 )
 HEAD, FINE_TUNE = plan(TrainSettings(epochs=2))
+NAN = float("nan")
 
 
 def row(epoch: int) -> dict[str, Any]:
@@ -50,6 +52,7 @@ def row(epoch: int) -> dict[str, Any]:
         "valid_macro_auroc": None,
         "valid_macro_f1": 0.4,
         "seconds": 1.25,
+        "train_seconds": 1.125,
         "data_seconds": 0.015,
     }
 
@@ -57,7 +60,7 @@ def row(epoch: int) -> dict[str, Any]:
 def test_the_file_is_whole_after_each_epoch(tmp_path: Path) -> None:
     history = History(tmp_path / "metrics.csv", planned=2)
     history.append(row(1))
-    first = "1,head,64,0.0001,0.7,0.69315,0.5,0.25,,0.4,1.25,0.015"
+    first = "1,head,64,0.0001,0.7,0.69315,0.5,0.25,,0.4,1.25,1.125,0.015"
     assert history.file.read_text(encoding="utf-8").splitlines() == [HEADER, first]
     history.append(row(2))
     assert history.file.read_text(encoding="utf-8").splitlines() == [HEADER, first, first.replace("1,", "2,", 1)]
@@ -115,7 +118,7 @@ def test_a_training_writes_a_row_and_says_a_line_for_each_epoch(four_images: Dat
             f"valid loss {one['valid_loss']:.4f}  valid accuracy {one['valid_accuracy']:.3f}  {one['seconds']:.1f} s"
         )
         assert None not in one.values()
-        assert 0 < one["data_seconds"] <= one["seconds"] + 0.01
+        assert 0 < one["data_seconds"] <= one["train_seconds"] <= one["seconds"] + 0.01
     assert seen == [3, 4]
     values = {one["epoch"]: one["valid_loss"] for one in history.rows[1:]}
     assert best.value is not None
@@ -125,7 +128,8 @@ def test_a_training_writes_a_row_and_says_a_line_for_each_epoch(four_images: Dat
 def test_an_epoch_without_a_finite_loss_is_said_and_its_fields_are_empty(tmp_path: Path) -> None:
     history, lines = History(tmp_path / "metrics.csv", planned=1), list[str]()
     log = EpochLog(history, lines.append)
-    trainer = SimpleNamespace(callback_metrics={"train_loss": torch.tensor(float("nan"))}, num_training_batches=1)
+    figures = dict.fromkeys(["train_loss", *(f"valid_{name}" for name in MONITORS)], torch.tensor(float("nan")))
+    trainer = SimpleNamespace(callback_metrics=figures, num_training_batches=1)
     task = ClassificationTask(CTClassifier(2), HEAD)
     log.on_train_epoch_start(cast("pl.Trainer", trainer), task)
     log.on_train_epoch_end(cast("pl.Trainer", trainer), task)
@@ -157,15 +161,15 @@ def test_another_module_than_a_task_is_refused(tmp_path: Path) -> None:
 
 
 def validate(
-    task: ClassificationTask, best: BestWeights, history: History, values: list[float | None], name: str = "loss"
+    task: ClassificationTask, best: BestWeights, history: History, values: list[float], accuracy: float = 0.5
 ) -> None:
     """Validates an epoch with each value, and marks the weights and the statistics of each with its number."""
     for value in values:
         number = len(history.rows) + 1.0
         task.network.head.dense3.bias.data.fill_(number)
         task.network.backbone.bn1.running_mean.fill_(number)
-        metrics = {} if value is None else {f"valid_{name}": torch.tensor(value)}
-        trainer = SimpleNamespace(callback_metrics={"valid_accuracy": torch.tensor(0.5)} | metrics)
+        metrics = {"valid_accuracy": torch.tensor(accuracy), f"valid_{best.monitor}": torch.tensor(value)}
+        trainer = SimpleNamespace(callback_metrics=metrics)
         best.on_validation_end(cast("pl.Trainer", trainer), task)
         history.rows.append({})
 
@@ -176,7 +180,7 @@ def validate(
         ("loss", [0.5], 1),
         ("loss", [0.5, 0.25, 0.75], 2),
         ("loss", [0.5, 0.5], 1),
-        ("loss", [None, 0.5, None], 2),
+        ("loss", [NAN, 0.5, NAN], 2),
         ("loss", [float("inf"), 0.5], 2),
         ("accuracy", [0.5, 0.25, 0.75], 3),
         ("balanced_accuracy", [0.75, 0.75], 1),
@@ -185,12 +189,12 @@ def validate(
     ],
 )
 def test_the_best_epochs_weights_and_statistics_come_back(
-    monitor: Monitor, values: list[float | None], epoch: int, tmp_path: Path
+    monitor: Monitor, values: list[float], epoch: int, tmp_path: Path
 ) -> None:
     history = History(tmp_path / "metrics.csv", planned=len(values))
     best = BestWeights(history, monitor)
     task = ClassificationTask(CTClassifier(2), HEAD)
-    validate(task, best, history, values, monitor)
+    validate(task, best, history, values)
     assert (best.epoch, best.value) == (epoch, values[epoch - 1])
     best.restore(task.network)
     assert task.network.head.dense3.bias.tolist() == [epoch, epoch]
@@ -226,16 +230,56 @@ def test_a_figure_that_the_validation_images_do_not_define_is_refused(tmp_path: 
         "but one class; choose another --monitor"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        validate(
-            ClassificationTask(CTClassifier(2), HEAD), BestWeights(history, "macro_auroc"), history, [None], "loss"
-        )
+        validate(ClassificationTask(CTClassifier(2), HEAD), BestWeights(history, "macro_auroc"), history, [NAN])
 
 
 def test_answers_that_are_not_finite_are_no_reason_to_refuse_a_figure(tmp_path: Path) -> None:
-    best = BestWeights(History(tmp_path / "metrics.csv", planned=1), "macro_auroc")
-    trainer = cast("pl.Trainer", SimpleNamespace(callback_metrics={}))
-    best.on_validation_end(trainer, ClassificationTask(CTClassifier(2), HEAD))
+    history = History(tmp_path / "metrics.csv", planned=1)
+    best = BestWeights(history, "macro_auroc")
+    validate(ClassificationTask(CTClassifier(2), HEAD), best, history, [NAN], accuracy=NAN)
     assert (best.epoch, best.value) == (0, None)
+
+
+def test_an_interrupt_while_the_weights_are_copied_leaves_those_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(network: CTClassifier) -> None:
+        raise KeyboardInterrupt
+
+    history = History(tmp_path / "metrics.csv", planned=2)
+    best, task = BestWeights(history), ClassificationTask(CTClassifier(2), HEAD)
+    validate(task, best, history, [0.5])
+    with monkeypatch.context() as patch:
+        patch.setattr(CTClassifier, "state_dict", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            validate(task, best, history, [0.25])
+    assert (best.epoch, best.value) == (1, 0.5)
+    best.restore(task.network)
+    assert task.network.head.dense3.bias.tolist() == [1, 1]
+
+
+def test_an_epoch_that_is_not_finite_after_one_that_was_has_empty_fields(
+    four_images: DataLoader[Batch], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, history = CTClassifier.forward, History(tmp_path / "metrics.csv", planned=2)
+
+    class Break(pl.Callback):
+        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            if trainer.current_epoch:
+                monkeypatch.setattr(CTClassifier, "forward", lambda self, pixels: forward(self, pixels) * NAN)
+
+    best = BestWeights(history)
+    last = LastCheckpoint(tmp_path / "last.ckpt", history, 1)
+    trainer = trainer_of(2, EpochLog(history, lambda line: None), best, last, Break())
+    trainer.fit(ClassificationTask(CTClassifier(2), HEAD), four_images, four_images)
+    names = [f"valid_{name}" for name in MONITORS]
+    first, second = ([one[name] for name in names] for one in history.rows)
+    assert None not in first
+    assert second == [None] * len(MONITORS)
+    with history.file.open(encoding="utf-8", newline="") as file:
+        written = list(csv.DictReader(file))[1]
+    assert [written[name] for name in names] == [""] * len(MONITORS)
+    assert best.epoch == 1
 
 
 class Clock:

@@ -76,11 +76,19 @@ def test_train_prints_the_metrics_and_where_the_run_is(scans: str, folder: Path)
     assert result.exit_code == 0, result.output
     record = json.loads((folder / "runs" / "tiny" / "run.json").read_text(encoding="utf-8"))
     point, training = record["operating_point"], record["training"]
+
+    def of(split: str, name: str) -> str:
+        figures = record["metrics"][split]["suspicious"]
+        low, high = figures[f"{name}_interval"]
+        return f"{figures[name]:.3f} [{low:.3f}, {high:.3f}]"
+
     assert result.stdout == (
         f"{format_metrics('validation', record['metrics']['valid'])}\n\n"
         f"{format_metrics('test', record['metrics']['test'])}\n\n"
-        f"suspicious (b) from {point['threshold']:.3g}: sensitivity {point['sensitivity']:.3f}, "
-        f"specificity {point['specificity']:.3f} on the validation images\n\n"
+        f"suspicious: b of {point['threshold']:.3g} or more\n"
+        f"  sensitivity {of('valid', 'sensitivity')}, specificity {of('valid', 'specificity')} "
+        "on the validation images, on which it was fitted\n"
+        f"  sensitivity -, specificity {of('test', 'specificity')} on the test images\n\n"
         "data: no image stands in the data set twice\n"
         f"{training['seconds_per_epoch']:.1f} s an epoch, of it {training['data_share']:.1%} for data\n"
         "runs/tiny: checkpoint, run.json, metrics.csv and evaluation are there; next, ctonnx export\n"
@@ -161,6 +169,42 @@ def test_without_options_the_recipes_defaults_are_taken(asked: dict[str, Any]) -
     }
 
 
+@pytest.mark.parametrize(
+    ("options", "images"),
+    [
+        ((), 32),
+        (("--weights", "none"), 16),
+        (("--weights", "w.pth"), 32),
+        (("--weights", "none", "--batch-size", "32"), 32),
+        (("--batch-size", "16"), 16),
+    ],
+)
+def test_a_batch_has_thirty_two_images_and_sixteen_from_scratch_unless_a_number_is_given(
+    options: tuple[str, ...], images: int, scans: str, asked: dict[str, Any]
+) -> None:
+    ctonnx("train", scans, "--class-name", "C=b", *options)
+    assert asked["settings"].batch_size == images
+
+
+def test_fp16_reaches_the_training_and_is_refused_on_the_cpu(scans: str, folder: Path) -> None:
+    result = ctonnx("train", scans, *QUICK, "--precision", "fp16", "--class-name", "C=b")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1] == (
+        "Error: expected --precision bf16 or fp32 on a CPU, found fp16, which needs a GPU"
+    )
+    assert list((folder / "runs").iterdir()) == []
+
+
+def test_more_processes_than_images_end_in_a_sentence(scans: str, folder: Path) -> None:
+    result = ctonnx("train", scans, *QUICK, "--devices", "3", "--class-name", "C=b")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1] == (
+        "Error: expected at least an image for each of 3 processes, found 6 to train on and 2 to validate; lower "
+        "--devices or --nodes"
+    )
+    assert list((folder / "runs").iterdir()) == []
+
+
 def test_every_setting_of_the_recipe_has_an_option() -> None:
     options = {parameter.name for parameter in train_command.params}
     assert {field.name for field in fields(TrainSettings)} - options == {"compile"}
@@ -177,11 +221,13 @@ def test_leaks_are_warned_of_and_told_with_the_figures(scans: str, folder: Path)
     result = ctonnx("train", scans, *QUICK, "--class-name", "C=b")
     sentence = (
         "2 files in 1 groups of identical pixels: 1 groups (2 files) across splits, 0 with different labels; files "
-        "that leak from an earlier split: 1 of valid"
+        "that leaked from an earlier split: 1 of valid"
     )
     assert result.exit_code == 0, result.output
     assert f"warning: {sentence}\n" in result.stderr
     assert f"data: {sentence}\n" in result.stdout
+    cut = ctonnx("train", scans, *QUICK, "--class-name", "C=b", "--drop-leaks", "--name", "cut")
+    assert f"data: {sentence}; left out: 1 of valid\n" in cut.stdout
 
 
 @pytest.mark.usefixtures("small_backbone", "no_reports")
@@ -264,7 +310,7 @@ def test_without_tensorboard_its_extra_is_named(scans: str, folder: Path, monkey
     assert result.stderr.splitlines()[-1] == (
         'Error: expected the package tensorboard, found none; pip install "ctonnx[tensorboard]"'
     )
-    assert list((folder / "runs").iterdir()) == []
+    assert not (folder / "runs").exists()
 
 
 @pytest.mark.usefixtures("small_backbone")
@@ -344,7 +390,7 @@ def test_a_weights_file_that_is_not_there_ends_in_a_sentence(scans: str) -> None
     result = ctonnx("train", scans, "--class-name", "C=b", "--weights", "w.pth")
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1] == (
-        "Error: expected --weights imagenet, none or a file, found no file at 'w.pth'"
+        f"Error: expected --weights imagenet, none or a file, found no file at '{Path('w.pth').resolve()}'"
     )
 
 

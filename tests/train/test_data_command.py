@@ -110,11 +110,11 @@ def test_class_name_reaches_the_audit(images_in: ImagesIn) -> None:
     assert "\n'C' is read as 'b'\n" in result.stdout
 
 
-def test_unreadable_files_are_listed_and_are_no_leak(images_in: ImagesIn) -> None:
+def test_unreadable_files_are_listed_and_are_exit_code_1(images_in: ImagesIn) -> None:
     images_in(Path("scans"), CLEAN)
     Path("scans/valid/a/scan 0.png").write_bytes(b"")
     result = ctonnx("data", "audit", "scans")
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert "\nunreadable: 1\n  valid/a/scan 0.png: the file is empty (0 bytes)\n" in result.stdout
 
 

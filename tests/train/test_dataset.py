@@ -149,4 +149,15 @@ def test_images_that_are_decoded_anew_are_read_ahead_by_workers_on_the_cores_the
     images = dataset_of(stored, [0, 1, 2], limit=32 * 32)
     loader = batches(images, 2, range(3), on_gpu=False, drop_last=False)
     assert (loader.num_workers, loader.persistent_workers) == (workers, True)
+    assert loader.multiprocessing_context.get_start_method() == "fork"  # which copies none of the images in memory
     np.testing.assert_array_equal(images.__getitems__([2, 0, 1])[0].numpy(), stored[[2, 0, 1]].transpose(0, 3, 1, 2))
+
+
+def test_without_fork_no_workers_would_copy_the_images_in_memory(
+    dataset_of: DatasetOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
+    images = dataset_of(pixels(3), [0, 1, 2], limit=32 * 32)
+    loader = batches(images, 2, range(3), on_gpu=False, drop_last=False)
+    assert (loader.num_workers, loader.persistent_workers) == (0, False)
+    assert [labels.tolist() for _, labels in loader] == [[0, 1], [2]]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -65,7 +66,7 @@ def test_leaks_are_said_in_a_sentence_and_kept_as_a_record() -> None:
     leaks = find_leaks(SPLIT_SET, DIGESTS)
     assert leaks.sentence() == (
         "12 files in 4 groups of identical pixels: 3 groups (10 files) across splits, 2 with different labels; "
-        "files that leak from an earlier split: 2 of valid, 2 of test"
+        "files that leaked from an earlier split: 2 of valid, 2 of test"
     )
     assert Leaks(**leaks.as_dict()) == leaks
     assert leaks.as_dict()["leaked"] == {"valid": 2, "test": 2}
@@ -75,10 +76,19 @@ def test_sentence_without_leaks_and_without_copies() -> None:
     copies = SPLIT_SET | {"valid": (), "test": ()}
     assert find_leaks(copies, DIGESTS).sentence() == (
         "4 files in 2 groups of identical pixels: 0 groups (0 files) across splits, 1 with different labels; "
-        "files that leak from an earlier split: none"
+        "files that leaked from an earlier split: none"
     )
     alone: dict[Split, tuple[Sample, ...]] = {"train": SPLIT_SET["train"][1:3], "valid": (), "test": ()}
     assert find_leaks(alone, DIGESTS).sentence() == "no image stands in the data set twice"
+
+
+def test_what_was_left_out_is_said_in_the_sentence() -> None:
+    leaks = replace(find_leaks(SPLIT_SET, DIGESTS), dropped={"train": 3, "valid": 0, "test": 2})
+    assert leaks.sentence().endswith(
+        "files that leaked from an earlier split: 2 of valid, 2 of test; left out: 3 of train, 2 of test"
+    )
+    groups = replace(leaks, groups=0, leaked={"valid": 1, "test": 0}, dropped={"train": 0, "valid": 1, "test": 0})
+    assert groups.sentence() == "files whose group stands in an earlier split: 1 of valid; left out: 1 of valid"
 
 
 def test_dropping_keeps_leaked_files_out_of_valid_and_test_and_conflicting_copies_out_of_train() -> None:

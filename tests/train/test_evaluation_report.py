@@ -117,13 +117,23 @@ def test_intervals_stand_beside_the_figures_and_are_explained(evaluation: Evalua
     low, high = metrics["intervals"]["macro"]["f1"]
     assert f"| macro F1 | 0.733 | [{low:.3f}, {high:.3f}] |" in text
     assert text.endswith(
-        "\nIntervals: percentiles of 30 bootstrap resamples of the images (seed 5); of sensitivity and specificity at "
-        "the operating point: Wilson score.\n"
+        "\nIntervals: percentiles of 30 bootstrap resamples of 4 images (seed 5); of sensitivity and specificity at "
+        "the operating point: Wilson score. The ECE of few images is too high, and that of their resamples still "
+        "higher.\n"
+    )
+
+
+def test_intervals_over_groups_say_what_takes_images_as_independent(evaluation: Evaluation) -> None:
+    metrics = evaluate(PROBABILITIES, LABELS.tolist(), CLASSES, groups=[0, 0, 1, 1], replicates=30)
+    text = as_markdown(evaluation.document | {"metrics": metrics})
+    assert "\nIntervals: percentiles of 30 bootstrap resamples of 2 groups (seed 0); " in text
+    assert text.endswith(
+        "\nWilson's intervals and McNemar's test take images as independent, which those of a group are not.\n"
     )
 
 
 def test_a_figure_that_is_not_defined_is_a_dash(evaluation: Evaluation) -> None:
-    metrics = evaluate(PROBABILITIES[:1], [0], CLASSES, replicates=10)
+    metrics = evaluate(PROBABILITIES[[0, 0]], [0, 0], CLASSES, replicates=10)
     text = as_markdown(evaluation.document | {"metrics": metrics})
     assert "| macro AUROC | - |  |" in text
     assert "| malignant | 0 | - | - | 1.000 [1.000, 1.000] | - | - |" in text
@@ -172,7 +182,7 @@ LEAKS: dict[str, Any] = {
         ({"leaked": {"valid": 0, "test": 0}}, "none."),
         (
             {"dropped": {"train": 2, "valid": 0, "test": 2}},
-            "1 of valid, 2 of test; kept out of the training: 2 of train, 2 of test.",
+            "1 of valid, 2 of test; left out: 2 of train, 2 of test.",
         ),
     ],
 )
@@ -207,10 +217,12 @@ def test_the_operating_point_is_told_with_its_intervals(evaluation: Evaluation) 
     ) in as_markdown(evaluation.document | {"suspicious": suspicious})
 
 
-def test_a_comparison_has_its_own_section(evaluation: Evaluation) -> None:
+@pytest.mark.parametrize(("trained_on", "told"), [(0, "0"), (3, "3"), (None, "not known")])
+def test_a_comparison_has_its_own_section(trained_on: int | None, told: str, evaluation: Evaluation) -> None:
     other = np.array([[0.75, 0.25], [0.25, 0.75], [0.25, 0.75], [0.25, 0.75]])
     comparison = {
         "other": evaluation.document["model"] | {"kind": "ONNX fp32", "path": "model.onnx"},
+        "seen_in_training": {"trained_on": trained_on, "chosen_by": None},
         **compare_answers(PROBABILITIES, other, LABELS),
         "accuracy": 0.75,
         "other_accuracy": 0.75,
@@ -226,6 +238,7 @@ def test_a_comparison_has_its_own_section(evaluation: Evaluation) -> None:
         "| max and mean \\|dp\\| | 0.5, 0.188 |\n"
         "| only this one right, only the other right | 1, 1 |\n"
         "| McNemar's exact test, two-sided | p = 1 |\n"
+        f"| images that the other was trained on | {told} |\n"
         "\n"
     )
 

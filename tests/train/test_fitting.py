@@ -17,10 +17,11 @@ from torch import Tensor
 
 from ctonnx.errors import DataError
 from ctonnx.runs import Run
+from ctonnx_train.callbacks import EpochLog
 from ctonnx_train.dataset import Batch, PixelDataset
 from ctonnx_train.fitting import Fitted, fit, out_of_memory, resolve_precision
 from ctonnx_train.network import CTClassifier
-from ctonnx_train.recipe import Precision, TrainSettings
+from ctonnx_train.recipe import MONITORS, Precision, TrainSettings
 from ctonnx_train.task import ClassificationTask
 
 DatasetOf = Callable[..., PixelDataset]
@@ -70,11 +71,12 @@ def trained_on(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 
 
 def validation_is(metrics: list[dict[str, float]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets the validation of each epoch find other figures."""
+    """Lets the validation of each epoch find other figures; those that are not given are 0.5."""
     left = iter(metrics)
 
     def told(task: ClassificationTask) -> None:
-        task.log_dict({f"valid_{name}": value for name, value in next(left).items()})
+        found = dict.fromkeys(MONITORS, 0.5) | next(left)
+        task.log_dict({f"valid_{name}": value for name, value in found.items()})
 
     monkeypatch.setattr(ClassificationTask, "on_validation_epoch_end", told)
 
@@ -244,9 +246,9 @@ def test_a_compiled_network_learns_as_the_other_does(fitted: Fit, monkeypatch: p
     compiled: list[object] = []
     compile_it = torch.compile
 
-    def spy(network: Any) -> Any:
+    def spy(network: Any, **options: Any) -> Any:
         compiled.append(network)
-        return compile_it(network, backend="aot_eager")  # the C++ of a convolutional network takes minutes
+        return compile_it(network, backend="aot_eager", **options)  # the C++ of a convolutional network takes minutes
 
     monkeypatch.setattr("torch.compile", spy)
     plain, _, _ = fitted()
@@ -335,7 +337,9 @@ def test_ctrl_c_ends_with_the_best_of_the_epochs_that_were_finished_if_there_are
         ("fp32", "cuda", True, "fp32"),
         ("bf16", "cuda", False, "bf16"),
         ("auto", "cuda", True, "bf16"),
-        ("auto", "cuda", False, "fp32"),
+        ("auto", "cuda", False, "fp16"),
+        ("fp16", "cuda", True, "fp16"),
+        ("fp16", "mps", True, "fp16"),
         ("fp32", "cpu", True, "fp32"),
         ("bf16", "cpu", False, "bf16"),
         ("auto", "cpu", True, "bf16"),
@@ -343,13 +347,81 @@ def test_ctrl_c_ends_with_the_best_of_the_epochs_that_were_finished_if_there_are
         ("auto", "mps", True, "fp32"),
     ],
 )
-def test_auto_is_bf16_only_where_the_device_computes_in_it(
+def test_auto_is_bf16_where_the_device_computes_in_it_and_fp16_on_other_cuda_gpus(
     asked: Precision, device: str, native: bool, precision: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: native or including_emulation)
     capabilities = {"architecture": "x86_64", "avx2": True, "avx512_bf16": native, "amx_fp16": True}
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: capabilities)
     assert resolve_precision(asked, torch.device(device)) == precision
+
+
+def test_fp16_on_a_cpu_is_refused(fitted: Fit) -> None:
+    with pytest.raises(DataError, match=r"^expected --precision bf16 or fp32 on a CPU, found fp16, which needs a GPU$"):
+        fitted(precision="fp16")
+
+
+@pytest.mark.parametrize(("precision", "asked"), [("bf16", "bf16-mixed"), ("fp16", "16-mixed"), ("fp32", "32-true")])
+def test_a_precision_is_what_the_trainer_is_asked_for(
+    precision: Precision, asked: str, fitted: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+
+    def note(**options: Any) -> None:
+        given.append(options["precision"])
+        raise DataError("seen enough")
+
+    monkeypatch.setattr("ctonnx_train.fitting._choose_device", lambda settings: (torch.device("cpu"), precision))
+    monkeypatch.setattr("lightning.pytorch.Trainer", note)
+    with pytest.raises(DataError, match=r"^seen enough$"):
+        fitted()
+    assert given == [asked]
+
+
+@pytest.mark.parametrize(("devices", "nodes", "valid"), [(2, 1, 1), (2, 2, 3), (10, 1, 10)])
+def test_fewer_images_than_processes_are_told(devices: int, nodes: int, valid: int, fitted: Fit) -> None:
+    message = (
+        f"expected at least an image for each of {devices * nodes} processes, found 9 to train on and {valid} to "
+        "validate; lower --devices or --nodes"
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        fitted(valid=(0,) * valid, devices=devices, nodes=nodes)
+
+
+@pytest.mark.parametrize("monitor", ["loss", "macro_f1"])
+def test_an_epoch_that_is_not_finite_is_one_without_progress(
+    monitor: str, fitted: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken: dict[str, float] = {name: float("nan") for name in MONITORS}
+    better = {"loss": 0.1, "macro_f1": 0.9}
+    validation_is([{}, broken, better, broken, broken, broken], monkeypatch)
+    result, _, _ = fitted(epochs=6, patience=2, monitor=monitor, weights="w.pth")
+    assert result.best.epoch == 3
+    assert [row["valid_loss"] for row in result.history.rows[:3]] == [0.5, None, 0.1]
+    assert result.history.rows[1]["valid_accuracy"] is None
+
+
+def test_ctrl_c_between_an_epochs_validation_and_its_row_is_ctrl_c_before_an_epoch_ended(
+    fitted: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(log: EpochLog, trainer: Any, pl_module: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(EpochLog, "on_train_epoch_end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(epochs=3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_compiled_network_sees_batches_of_one_size(
+    fitted: Fit, trained_on: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.compile", lambda network, **options: network)
+    fitted(labels=[0, 1] * 5, compile=True)
+    assert [len(batch) for batch in trained_on] == [4, 4]
+    trained_on.clear()
+    fitted(labels=[0, 1, 0], compile=True)  # the only batch is not left out
+    assert [len(batch) for batch in trained_on] == [3]
 
 
 @pytest.mark.parametrize(

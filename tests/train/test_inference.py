@@ -61,5 +61,16 @@ def test_dropout_is_off_and_statistics_stay_though_the_network_was_training(
         assert torch.equal(tensor, before[name]), name
 
 
+def test_convolutions_are_computed_in_full_precision_and_the_choice_is_put_back(
+    network: CTClassifier, store: PixelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    network.register_forward_pre_hook(lambda module, arguments: seen.append(torch.backends.cudnn.allow_tf32))
+    monkeypatch.setattr("torch.backends.cudnn.allow_tf32", True)
+    predict_logits(network, store, range(7), device=CPU, batch_size=4)
+    assert seen == [False, False]
+    assert torch.backends.cudnn.allow_tf32
+
+
 def test_no_rows_have_no_answers(network: CTClassifier, store: PixelStore) -> None:
     assert predict_logits(network, store, [], device=CPU).shape == (0, 3)

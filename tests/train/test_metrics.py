@@ -181,7 +181,7 @@ def test_intervals_are_the_percentiles_over_resampled_images() -> None:
     assert found["intervals"]["per_class"]["b"]["sensitivity"] == pytest.approx(
         np.quantile(np.array(values["sensitivity"])[:, 1], tails), abs=1e-6
     )
-    assert found["bootstrap"] == {"level": LEVEL, "replicates": 400, "seed": 3, "unit": "image"}
+    assert found["bootstrap"] == {"level": LEVEL, "replicates": 400, "seed": 3, "unit": "image", "units": 50}
 
 
 def test_each_figure_has_an_interval_with_the_figure_inside() -> None:
@@ -222,9 +222,19 @@ def test_images_of_a_group_come_and_go_together() -> None:
     grouped = evaluate(copies, labels, "ab", groups=np.arange(20).repeat(10).tolist(), replicates=300)
     alone = evaluate(copies, labels, "ab", replicates=300)
     assert grouped["intervals"] == twenty["intervals"]
-    assert grouped["bootstrap"]["unit"] == "group"
+    assert (grouped["bootstrap"]["unit"], grouped["bootstrap"]["units"]) == ("group", 20)
+    assert (alone["bootstrap"]["unit"], alone["bootstrap"]["units"]) == ("image", 200)
     (low, high), (lower, higher) = alone["intervals"]["accuracy"], grouped["intervals"]["accuracy"]
     assert high - low < (higher - lower) / 2
+
+
+@pytest.mark.parametrize(("images", "groups"), [(6, [3] * 6), (1, None)], ids=["group", "image"])
+def test_one_group_or_image_has_no_intervals(images: int, groups: list[int] | None) -> None:
+    probabilities, truth = answers(images, 2, 6)
+    found = evaluate(probabilities, truth.tolist(), "ab", groups=groups, replicates=50)
+    assert found == evaluate(probabilities, truth.tolist(), "ab", replicates=0)
+    assert "intervals" not in found
+    assert "bootstrap" not in found
 
 
 def test_the_numbers_of_groups_are_names_alone() -> None:

@@ -70,7 +70,7 @@ def test_leaks_are_warned_of_with_their_numbers_and_are_trained_on_all_the_same(
     made, lines = prepared(with_leaks(data))
     assert lines == [
         "warning: 8 files in 4 groups of identical pixels: 3 groups (6 files) across splits, 1 with different labels; "
-        "files that leak from an earlier split: 1 of valid, 2 of test",
+        "files that leaked from an earlier split: 1 of valid, 2 of test",
         "warning: figures on these splits flatter; --drop-leaks keeps the leaked files out",
         "train: 9 images (a 4, b 5)",
         "valid: 5 images (a 3, b 2)",
@@ -85,7 +85,7 @@ def test_copies_within_a_split_are_told_and_do_not_leak(data: Path) -> None:
     _, lines = prepared(data)
     assert lines[0] == (
         "warning: 2 files in 1 groups of identical pixels: 0 groups (0 files) across splits, 0 with different labels; "
-        "files that leak from an earlier split: none"
+        "files that leaked from an earlier split: none"
     )
     assert lines[1] == "train: 9 images (a 5, b 4)"
 
@@ -218,6 +218,25 @@ def test_what_the_bound_leaves_out_of_memory_is_told(data: Path) -> None:
     made, lines = prepared(data, cache_gb=5.5 * 32 * 32 / 1e9)
     assert made.store.kept == 5
     assert lines[0] == "kept in memory: 5 of 16 images (--cache-gb); the others are decoded each time"
+
+
+def test_the_bound_is_shared_among_the_processes_of_a_machine(data: Path) -> None:
+    made, _ = prepared(data, cache_gb=10.5 * 32 * 32 / 1e9, devices=2, nodes=3)
+    assert made.store.kept == 5
+
+
+def test_each_image_knows_its_group_where_groups_were_asked_for(data: Path) -> None:
+    copy(data, "test/a/scan 1.png", "test/b/copy")  # which is of the group of its original
+    made, _ = prepared(data, group_regex=r"a/scan (1)")
+    numbers = made.group_numbers("test")
+    assert numbers is not None
+    assert [sample.path for sample in made.data.splits["test"]][1:3] == ["test/a/scan 1.png", "test/b/copy.bmp"]
+    assert numbers[1] == numbers[2]
+    assert len(set(numbers)) == len(numbers) - 1 == 4
+    train = made.group_numbers("train")
+    assert train is not None
+    assert set(train) & set(numbers) == {numbers[1]}  # 'a/scan 1' of train
+    assert prepared(data)[0].group_numbers("test") is None
 
 
 def fingerprint(root: Path, **settings: Any) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ctonnx_train.recipe import MONITORS, Phase, TrainSettings, plan, small_size
+from ctonnx_train.recipe import MONITORS, Phase, TrainSettings, default_batch_size, plan, small_size
 
 ALL = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
 
@@ -31,6 +31,11 @@ def test_a_user_who_chooses_nothing_gets_thirty_epochs_from_imagenet() -> None:
         positive=(),
         sensitivity=0.95,
     )
+
+
+@pytest.mark.parametrize(("weights", "images"), [("imagenet", 32), ("w.pth", 32), ("none", 16)])
+def test_from_scratch_a_step_has_fewer_images(weights: str, images: int) -> None:
+    assert default_batch_size(weights) == images
 
 
 def test_the_best_epoch_can_be_chosen_by_the_loss_or_four_figures() -> None:
@@ -135,7 +140,7 @@ def test_the_second_phase_trains_all_stages_from_the_chosen_one_on(first: str, s
         ({"cache_gb": -0.5}, "expected cache_gb of 0 or more, found -0.5"),
         ({"devices": 0}, "expected devices of 1 or more, found 0"),
         ({"nodes": 0}, "expected nodes of 1 or more, found 0"),
-        ({"precision": "fp8"}, "expected precision to be one of ('auto', 'bf16', 'fp32'), found 'fp8'"),
+        ({"precision": "fp8"}, "expected precision to be one of ('auto', 'bf16', 'fp16', 'fp32'), found 'fp8'"),
         ({"imbalance": "focal"}, "expected imbalance to be one of ('loss', 'sampler', 'none'), found 'focal'"),
         (
             {"monitor": "f2"},

@@ -59,7 +59,7 @@ def start(name: str, **changes: Any) -> Run:
 def rows(run: Run) -> list[dict[str, str]]:
     """Returns the rows of metrics.csv without what a clock measured."""
     with run.metrics_file.open(encoding="utf-8", newline="") as file:
-        return [{**row, "seconds": "", "data_seconds": ""} for row in csv.DictReader(file)]
+        return [{**row, "seconds": "", "train_seconds": "", "data_seconds": ""} for row in csv.DictReader(file)]
 
 
 def stop_in(epoch: int) -> pytest.MonkeyPatch:
@@ -195,6 +195,35 @@ def test_a_process_killed_in_the_middle_of_an_epoch_is_resumed_to_the_same_bytes
     # As if it had been killed again, while it wrote the file.
     (run.folder / ".last.ckpt.0123456789ab.part").write_bytes(run.last_file.read_bytes()[:1000])
     same(resume(run.folder).run, start("whole", **SCRATCH))
+
+
+def test_a_folder_that_an_export_left_behind_is_passed_over() -> None:
+    run = stopped("stopped", 2, **SCRATCH)
+    left = run.folder / ".export.0123456789ab.part"
+    left.mkdir()
+    (left / "model.onnx").touch()
+    (run.folder / ".last.ckpt.0123456789ab.part").touch()
+    assert resume(run.folder).record.training["epochs"] == 4
+    assert [path.name for path in run.folder.glob(".*")] == [left.name]
+    assert (left / "model.onnx").exists()
+
+
+def test_a_file_of_weights_is_found_again_from_another_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = stopped("stopped", 2, **TWO_PHASES)
+    plan = json.loads(run.plan_file.read_text(encoding="utf-8"))
+    assert plan["settings"]["weights"] == str(folder / "w.safetensors")
+    run.last_file.unlink()  # it starts again from the weights
+    run.metrics_file.unlink()
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    assert resume(folder / "runs" / "stopped").record.settings["weights"] == str(folder / "w.safetensors")
+
+
+@pytest.mark.parametrize("weights", ["none", "imagenet"])
+def test_weights_that_are_no_file_keep_their_name(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctonnx_train.training.load_backbone", lambda network, weights: None)
+    run = stopped("stopped", 2, weights=weights, epochs=4)
+    assert load_plan(run).settings.weights == weights
 
 
 def test_a_run_that_was_killed_before_an_epoch_ended_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,7 @@ def test_a_checkpoint_says_what_its_record_says(checkpoint: Subject, exported_ru
     assert checkpoint.data == record.data
     assert checkpoint.class_names == record.folder_classes
     assert checkpoint.run == exported_run
+    assert checkpoint.data_root == Path(record.data["folder"])
 
 
 def test_an_exported_model_says_what_its_spec_says(exported: Subject, model: Path, exported_run: Run) -> None:
@@ -87,6 +88,8 @@ def test_both_know_the_images_of_the_training(checkpoint: Subject, exported: Sub
     for subject in (checkpoint, exported):
         assert subject.trained_on == digests_in(phantoms, "train", subject)
         assert subject.chosen_by == digests_in(phantoms, "valid", subject)
+        assert subject.digests["test"] == digests_in(phantoms, "test", subject)
+        assert subject.data_root == phantoms.resolve()
         assert subject.class_names["large.central_right.hilum_T3_N2_M0_IIIa"] == "large central"
 
 

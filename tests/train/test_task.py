@@ -1,5 +1,6 @@
 """One phase of the training: what learns, how fast, on what images, and what is logged."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from ctonnx_train.augmentation import Augmentation
 from ctonnx_train.dataset import Batch, PixelDataset
 from ctonnx_train.dataset import batches as batches_of
 from ctonnx_train.network import STAGES, CTClassifier
-from ctonnx_train.recipe import Phase, TrainSettings, plan
+from ctonnx_train.recipe import MONITORS, Phase, TrainSettings, plan
 from ctonnx_train.task import ClassificationTask
 
 DatasetOf = Callable[..., PixelDataset]
@@ -222,22 +223,38 @@ def test_the_validation_figures_are_scikit_learns_over_all_images_at_once(
     }
 
 
-@pytest.mark.parametrize(
-    ("broken", "logged"), [(float("nan"), []), (float("inf"), []), (float("-inf"), ["valid_loss"])]
-)
+@pytest.mark.parametrize(("broken", "loss"), [("nan", "nan"), ("inf", "nan"), ("-inf", "inf")])
 def test_answers_that_are_not_finite_have_no_figures_but_an_infinite_loss(
-    broken: float, logged: list[str], fit: Fit, monkeypatch: pytest.MonkeyPatch
+    broken: str, loss: str, fit: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CTClassifier, "forward", always([broken, 0.0]))
+    monkeypatch.setattr(CTClassifier, "forward", always([float(broken), 0.0]))
     trainer, _ = fit(HEAD, steps=1)
-    assert [name for name in trainer.callback_metrics if name.startswith("valid_")] == logged
+    logged = {name: str(float(value)) for name, value in trainer.callback_metrics.items() if name.startswith("valid_")}
+    assert logged == {f"valid_{name}": loss if name == "loss" else "nan" for name in MONITORS}
 
 
-def test_a_figure_that_is_not_defined_is_not_logged(batches: Callable[..., DataLoader[Batch]]) -> None:
+def test_a_figure_that_is_not_defined_is_logged_as_not_a_number(batches: Callable[..., DataLoader[Batch]]) -> None:
     trainer = trainer_of()
     (logged,) = trainer.validate(ClassificationTask(CTClassifier(2), HEAD), batches(1), verbose=False)
-    assert "valid_macro_auroc" not in logged
-    assert {"valid_loss", "valid_accuracy", "valid_macro_f1"} <= set(logged)
+    assert list(logged) == [f"valid_{name}" for name in MONITORS]
+    assert [name for name, value in logged.items() if math.isnan(value)] == ["valid_macro_auroc"]
+
+
+def test_figures_that_are_no_longer_finite_do_not_stay_those_of_the_epoch_before(
+    batches: Callable[..., DataLoader[Batch]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[dict[str, float]] = []
+
+    class Noting(pl.Callback):
+        def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            logged.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+            monkeypatch.setattr(CTClassifier, "forward", always([float("nan"), 0.0]))
+
+    monkeypatch.setattr(CTClassifier, "forward", always([1.0, 0.0]))
+    trainer_of(2, Noting()).fit(ClassificationTask(CTClassifier(2), HEAD), batches(4), batches(4))
+    first, second = ([epoch[f"valid_{name}"] for name in MONITORS] for epoch in logged)
+    assert all(map(math.isfinite, first))
+    assert all(map(math.isnan, second))
 
 
 class Seen(Augmentation):
@@ -314,7 +331,8 @@ def test_a_task_answers_with_its_networks_logits() -> None:
 def test_a_compiled_network_trains_the_networks_own_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[nn.Module] = []
 
-    def compile_it(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    def compile_it(module: nn.Module, *, dynamic: bool) -> Callable[[Tensor], Tensor]:
+        assert not dynamic
         compiled.append(module)
         return lambda pixels: module(pixels) + 1
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx.runs import Run
+from ctonnx_train.calibration import suspicious_figures
 from ctonnx_train.callbacks import BestWeights
 from ctonnx_train.checkpoint import load_checkpoint
 from ctonnx_train.folders import read_data
@@ -152,6 +153,11 @@ def test_the_record_says_how_the_run_came_to_be(result: TrainResult, data: Path)
     training = dict(record.training)
     for name in ("seconds", "seconds_per_epoch", "data_share"):
         assert training.pop(name) > 0
+    seconds = [[float(row[name]) for name in ("seconds", "train_seconds", "data_seconds")] for row in rows(result.run)]
+    whole, steps, on_data = map(sum, zip(*seconds, strict=True))
+    assert steps < whole
+    assert record.training["data_share"] == pytest.approx(on_data / steps, abs=1e-3)
+    assert record.training["seconds_per_epoch"] == pytest.approx(whole / 2, abs=0.01)
     assert training == {
         "epochs": 2,
         "interrupted": False,
@@ -217,6 +223,10 @@ def test_the_metrics_are_those_of_the_saved_checkpoint_at_its_temperature(
     recorded = result.record.metrics[split]
     for name in ("images", "accuracy", "balanced_accuracy", "confusion_matrix"):
         assert metrics[name] == recorded[name]
+    assert recorded["bootstrap"]["unit"] == "image"
+    labels = np.array([sample.label for sample in samples])
+    point = checkpoint.record.operating_point
+    assert recorded["suspicious"] == suspicious_figures(point, probabilities, labels, checkpoint.record.classes)
     assert metrics["ece"] == pytest.approx(recorded["ece"], abs=1e-5)  # the weights lie in another order in memory
     written = json.loads((result.run.evaluation_folder / split / "evaluation.json").read_text(encoding="utf-8"))
     assert written["metrics"]["accuracy"] == metrics["accuracy"]
@@ -227,7 +237,10 @@ def test_the_same_seed_gives_the_same_bytes(result: TrainResult, data: Path, tmp
     again = train(data, settings=settings(epochs=2), preprocessing=SMALL, name="again", root=tmp_path)
     assert again.run.weights_file.read_bytes() == result.run.weights_file.read_bytes()
     assert again.run.splits_file.read_bytes() == result.run.splits_file.read_bytes()
-    timeless = [[{**row, "seconds": "", "data_seconds": ""} for row in rows(one.run)] for one in (result, again)]
+    timeless = [
+        [{**row, "seconds": "", "train_seconds": "", "data_seconds": ""} for row in rows(one.run)]
+        for one in (result, again)
+    ]
     assert timeless[0] == timeless[1]
     again.run.weights_file.unlink()
 
@@ -358,6 +371,21 @@ def test_leaks_stand_in_the_record_and_in_every_report(images_in: ImagesIn, tmp_
 
 
 @pytest.mark.usefixtures("small_backbone", "no_reports")
+def test_groups_are_resampled_as_a_whole_in_the_figures(images_in: ImagesIn, tmp_path: Path) -> None:
+    counts = {f"{split}/{name}/p{split}{name}{p}": 2 for split in ("train", "valid") for name in "ab" for p in "12"}
+    root = images_in(tmp_path / "scans", counts | {"test/a/ptest": 3, "test/b/ptest": 1})
+    options = settings(group_regex=r"/(p[^/]+)/")
+    made = train(root, settings=options, preprocessing=SMALL, name="run", root=tmp_path / "runs")
+    how = made.record.metrics["valid"]["bootstrap"]
+    assert (how["unit"], how["units"], made.record.metrics["valid"]["images"]) == ("group", 4, 8)
+    assert "intervals" in made.record.metrics["valid"]
+    one_group = made.record.metrics["test"]
+    assert one_group["images"] == 4
+    assert "intervals" not in one_group
+    assert "bootstrap" not in one_group
+
+
+@pytest.mark.usefixtures("small_backbone", "no_reports")
 def test_without_suspicious_classes_it_is_said_that_there_is_no_operating_point(
     images_in: ImagesIn, tmp_path: Path
 ) -> None:
@@ -365,6 +393,7 @@ def test_without_suspicious_classes_it_is_said_that_there_is_no_operating_point(
     said: list[str] = []
     made = train(root, settings=settings(), preprocessing=SMALL, root=tmp_path / "runs", say=said.append)
     assert made.record.operating_point is None
+    assert made.record.metrics["valid"]["suspicious"] is None
     assert said[-1] == (
         "no operating point for 'suspicious': it needs images of suspicious classes and of others (--positive)"
     )

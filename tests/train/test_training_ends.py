@@ -17,6 +17,7 @@ from torch import Tensor
 from ctonnx.errors import CtonnxError, DataError
 from ctonnx.images import Preprocessing
 from ctonnx.runs import Run
+from ctonnx_train.callbacks import EpochLog
 from ctonnx_train.checkpoint import load_checkpoint
 from ctonnx_train.network import CTClassifier
 from ctonnx_train.recipe import TrainSettings
@@ -351,10 +352,55 @@ def test_too_little_memory_says_which_options_to_lower(
         raise error
 
     monkeypatch.setattr(place, exhausted)
-    message = (
-        "expected enough memory for batches of 4 images of 32 pixels, found too little; lower --batch-size or "
-        "--image-size, train fewer stages (--unfreeze-from layer4), or keep fewer images in memory (--cache-gb)"
-    )
-    with pytest.raises(CtonnxError, match=f"^{re.escape(message)}$"):
-        train(data, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path)
+    monkeypatch.setattr("ctonnx_train.training.load_backbone", lambda network, weights: None)
+    for weights, stages in (("none", ""), ("imagenet", ", train fewer stages (--unfreeze-from layer4)")):
+        message = (
+            "expected enough memory for batches of 4 images of 32 pixels, found too little; lower --batch-size or "
+            f"--image-size{stages}, or keep fewer images in memory (--cache-gb)"
+        )
+        with pytest.raises(CtonnxError, match=f"^{re.escape(message)}$"):
+            train(data, settings=settings(weights=weights), preprocessing=SMALL, name="run", root=tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_too_little_memory_in_a_resumed_training_says_to_train_anew(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = ClassificationTask.training_step
+
+    def exhausted(task: ClassificationTask, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        if task.current_epoch:
+            raise MemoryError
+        return step(task, batch, batch_index)
+
+    monkeypatch.setattr(ClassificationTask, "training_step", exhausted)
+    with pytest.raises(CtonnxError, match=r", found too little; lower --batch-size or --image-size, or keep fewer"):
+        train(data, settings=settings(epochs=2), preprocessing=SMALL, name="run", root=tmp_path)
+    with pytest.raises(CtonnxError, match=r", found too little; train anew: lower --batch-size or --image-size, or "):
+        resume(tmp_path / "run")
+
+
+@pytest.mark.usefixtures("small_backbone", "no_reports")
+def test_ctrl_c_after_the_first_validation_and_before_its_row_leaves_no_run(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(log: EpochLog, trainer: Any, pl_module: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(EpochLog, "on_train_epoch_end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, settings=settings(epochs=2), preprocessing=SMALL, name="run", root=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_tensorboard_is_told_before_anything_is_made_or_read(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctonnx_train.fitting.find_spec", lambda name: None)
+    monkeypatch.setattr("ctonnx_train.training.prepare", fail)
+    monkeypatch.setattr("ctonnx_train.training.load_backbone", fail)
+    message = 'expected the package tensorboard, found none; pip install "ctonnx[tensorboard]"'
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        train(data, settings=settings(tensorboard=True), preprocessing=SMALL, root=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()

@@ -51,7 +51,8 @@ def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.intege
         labels: class index of each image.
 
     Returns:
-        between 0.05 and 20, to four decimals.
+        between 0.05 and 20, to four decimals; 1 where the likelihood grows towards one of these bounds, which it does
+        where every image is right: they are then too few to tell.
     """
     found = minimize_scalar(
         lambda exponent: negative_log_likelihood(logits, labels, float(np.exp(exponent))),
@@ -59,7 +60,8 @@ def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.intege
         method="bounded",
         options={"xatol": 1e-5},
     )
-    return round(float(np.exp(found.x)), 4)
+    least_at_bounds = min(negative_log_likelihood(logits, labels, bound) for bound in _TEMPERATURES)
+    return round(float(np.exp(found.x)), 4) if found.fun < least_at_bounds else 1.0
 
 
 def positive_classes(classes: Sequence[str], chosen: Sequence[str] = ()) -> tuple[str, ...]:
@@ -169,11 +171,12 @@ def suspicious_figures(
     """
     if point is None:
         return None
+    figures = operating_figures(probabilities, labels, classes, point.positive, point.threshold)
     return {
         "positive": list(point.positive),
         "threshold": point.threshold,
         "target_sensitivity": point.target_sensitivity,
-        **operating_figures(probabilities, labels, classes, point.positive, point.threshold),
+        **{name: list(value) if isinstance(value, tuple) else value for name, value in figures.items()},
     }
 
 

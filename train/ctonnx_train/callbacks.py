@@ -23,7 +23,17 @@ from ctonnx_train.task import ClassificationTask
 __all__ = ["BestWeights", "EpochLog", "History", "LastCheckpoint"]
 
 _VALID = tuple(f"valid_{name}" for name in MONITORS)
-_COLUMNS = ("epoch", "phase", "image_size", "learning_rate", "train_loss", *_VALID, "seconds", "data_seconds")
+_COLUMNS = (
+    "epoch",
+    "phase",
+    "image_size",
+    "learning_rate",
+    "train_loss",
+    *_VALID,
+    "seconds",
+    "train_seconds",
+    "data_seconds",
+)
 _WRITING_SHARE = 0.05
 
 
@@ -101,15 +111,16 @@ class EpochLog(pl.Callback):
             "image_size": task.image_size,
             "learning_rate": float(f"{self._rate:.3g}"),
             "train_loss": round(metrics["train_loss"], 5),
-            **{name: round(metrics[name], 5) if name in metrics else None for name in _VALID},
+            **{name: round(metrics[name], 5) if math.isfinite(metrics[name]) else None for name in _VALID},
             "seconds": round(time.perf_counter() - self._start, 2),
+            "train_seconds": round(self._batch_end - self._start, 3),
             "data_seconds": round(self._waited + task.augmentation_seconds, 3),
         }
         self._history.append(row)
         accuracy = row["valid_accuracy"]
         self._say(
             f"epoch {row['epoch']:3}/{self._history.planned}  {row['phase']:9}  train loss {row['train_loss']:.4f}  "
-            f"valid loss {metrics.get('valid_loss', float('nan')):.4f}  "
+            f"valid loss {metrics['valid_loss']:.4f}  "
             f"valid accuracy {'-' if accuracy is None else format(accuracy, '.3f')}  {row['seconds']:.1f} s"
         )
 
@@ -141,20 +152,19 @@ class BestWeights(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Copies the weights where the figure got better."""
-        name = f"valid_{self.monitor}"
-        if name not in trainer.callback_metrics:
-            if self.monitor == "loss" or "valid_accuracy" not in trainer.callback_metrics:
-                return  # not finite: another epoch may do better
+        value, accuracy = (float(trainer.callback_metrics[f"valid_{name}"]) for name in (self.monitor, "accuracy"))
+        if not math.isfinite(value):
+            if self.monitor == "loss" or not math.isfinite(accuracy):
+                return  # the loss overflowed, or the network's answers are not numbers: another epoch may do better
             raise DataError(
                 f"expected a validation {self.monitor}, found that it is not defined on these validation images: they "
                 "lack all but one class; choose another --monitor"
             )
-        value = float(trainer.callback_metrics[name])
         sign = -1 if self.monitor == "loss" else 1
-        if math.isfinite(value) and (self.value is None or sign * value > sign * self.value):
-            self.value, self.epoch = value, len(self._history.rows) + 1
-            state = _task(pl_module).network.state_dict()
-            self._state = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+        if self.value is None or sign * value > sign * self.value:
+            weights = _task(pl_module).network.state_dict()
+            state = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+            self._state, self.value, self.epoch = state, value, len(self._history.rows) + 1
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what a resumed training needs."""

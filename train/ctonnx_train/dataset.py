@@ -1,5 +1,6 @@
 """Batches of images for training and validation, in an order that the seed and the epoch alone decide."""
 
+import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -105,7 +106,8 @@ def batches(
         on_gpu: whether the batches go to a GPU: then they lie in pinned memory, which is copied while it computes.
         drop_last: whether a smaller last batch is left out.
     """
-    workers = 0 if dataset.in_memory else min(_WORKERS, _cores())
+    can_fork = "fork" in multiprocessing.get_all_start_methods()
+    workers = min(_WORKERS, _cores()) if can_fork and not dataset.in_memory else 0
     return DataLoader(
         dataset,
         batch_size,
@@ -115,6 +117,7 @@ def batches(
         pin_memory=on_gpu,
         num_workers=workers,
         persistent_workers=workers > 0,
+        multiprocessing_context="fork" if workers else None,  # shares the images that are kept, and copies none
         generator=torch.Generator(),  # else it draws from the default one, in a resumed epoch at another place
     )
 

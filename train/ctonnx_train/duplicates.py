@@ -50,12 +50,16 @@ class Leaks:
             return "no image stands in the data set twice"
         leaked = ", ".join(f"{count} of {split}" for split, count in self.leaked.items() if count) or "none"
         if not self.groups:
-            return f"files whose group stands in an earlier split: {leaked}"
+            return f"files whose group stands in an earlier split: {leaked}{self._left_out()}"
         return (
             f"{self.files} files in {self.groups} groups of identical pixels: {self.groups_across_splits} groups "
             f"({self.files_across_splits} files) across splits, {self.groups_with_several_labels} with different "
-            f"labels; files that leak from an earlier split: {leaked}"
+            f"labels; files that leaked from an earlier split: {leaked}{self._left_out()}"
         )
+
+    def _left_out(self) -> str:
+        left_out = ", ".join(f"{count} of {split}" for split, count in self.dropped.items() if count)
+        return f"; left out: {left_out}" if left_out else ""
 
 
 def duplicate_groups(samples: Sequence[Sample], digests: Mapping[str, str]) -> list[list[Sample]]:

@@ -1,7 +1,7 @@
 """`evaluate_model`: a model's figures on labelled images, with what must be known to believe them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -14,10 +14,11 @@ from ctonnx_train.calibration import suspicious_figures
 from ctonnx_train.classes import class_name
 from ctonnx_train.comparison import compare_answers
 from ctonnx_train.data_set import DataSet, quoted
-from ctonnx_train.duplicates import group_names
+from ctonnx_train.duplicates import group_names, group_numbers
 from ctonnx_train.folders import read_data
 from ctonnx_train.metrics import REPLICATES, evaluate
 from ctonnx_train.pixels import PixelStore
+from ctonnx_train.preparing import describe
 from ctonnx_train.sources import open_source, read_arrays
 from ctonnx_train.splits import SPLITS, Sample
 from ctonnx_train.subjects import Subject
@@ -26,6 +27,8 @@ __all__ = ["SCHEMA_VERSION", "EvaluatedSplit", "Evaluation", "evaluate_model", "
 
 SCHEMA_VERSION = 1
 """Of the evaluation's JSON document."""
+
+_KEPT_BYTES = 8_000_000_000
 
 EvaluatedSplit: TypeAlias = Literal["train", "valid", "test", "all"]
 
@@ -78,44 +81,44 @@ def evaluate_model(
         DataError: the data set lacks the split, or has classes that the model does not know; no image is left, or
             what the model was trained on is not known where it is to be left out; `other` has other classes.
     """
+    models = [subject] if other is None else [subject, other]
     if other is not None:
         _refuse_other_classes(subject, other)
-    if drop_leaks and subject.trained_on is None:
-        raise DataError(
-            f"expected to know which images '{subject.path}' was trained on, for --drop-leaks, found no run with their "
-            "digests beside it; evaluate its run, or leave out --drop-leaks"
-        )
+    for model in models:
+        if drop_leaks and model.trained_on is None:
+            raise DataError(
+                f"expected to know which images '{model.path}' was trained on, for --drop-leaks, found no run with "
+                "their digests beside it; evaluate its run, or leave out --drop-leaks"
+            )
     found = _read(subject, data, class_names)
-    split, samples = _choose(found, split)
-    say(f"{subject.kind} '{subject.name}' on {len(samples)} images ({split}) of {data}")
+    describe(replace(found, to_make=()), say)  # nothing is made here
+    split, samples = _choose(found, split, subject)
     source = open_source(found.root)
     with tqdm(total=len(samples), desc="reading images", unit="image", leave=False, disable=None) as bar:
-        store = PixelStore(source, samples, subject.preprocessing, progress=bar.update)
-    trained_on = _rows_in(samples, store, subject.trained_on)
-    rows = [row for row in range(len(samples)) if not (drop_leaks and row in trained_on)]
+        store = PixelStore(source, samples, subject.preprocessing, limit=_KEPT_BYTES, progress=bar.update)
+    rows = list(range(len(samples)))
+    if split in found.to_make:  # the run made it: its images are known by their pixels
+        rows = [row for row in rows if store.digests[samples[row].path] in subject.digests[split]]
+    chosen = len(rows)
+    trained_on = {row for model in models for row in _rows_in(rows, samples, store, model.trained_on)}
+    if drop_leaks:
+        rows = [row for row in rows if row not in trained_on]
     if not rows:
         raise DataError(f"expected images in '{data}' that the model was not trained on, found none")
-    seen = {
-        "trained_on": None if subject.trained_on is None else len(trained_on),
-        "chosen_by": None if subject.chosen_by is None else len(_rows_in(samples, store, subject.chosen_by)),
-        "dropped": len(samples) - len(rows),
-    }
-    if trained_on:
-        what = "left out" if drop_leaks else "the figures flatter; --drop-leaks leaves them out"
-        say(
-            f"warning: {len(trained_on)} of the {len(samples)} images are among those that the model was trained on: "
-            f"{what}"
-        )
-
+    say(f"{subject.kind} '{subject.name}' on {len(rows)} images ({split}) of {data}")
+    for model in models:
+        if count := len(_rows_in(rows, samples, store, model.trained_on)):
+            say(
+                f"warning: {count} of the {len(rows)} images are among those that '{model.path}' was trained on: the "
+                "figures flatter; --drop-leaks leaves them out"
+            )
+    seen = _seen(rows, samples, store, subject) | {"dropped": chosen - len(rows)}
     labels = np.array([samples[row].label for row in rows])
     probabilities = subject.probabilities(store, rows)
     groups = None
-    if group_regex is not None:
-        names = group_names(samples, group_regex)
-        numbers = {
-            name: number for number, name in enumerate(dict.fromkeys(names.get(s.path, s.path) for s in samples))
-        }
-        groups = [numbers[names.get(samples[row].path, samples[row].path)] for row in rows]
+    if group_regex is not None:  # copies of an image are of one group too
+        numbers = group_numbers(samples, store.digests, group_names(samples, group_regex))
+        groups = [numbers[samples[row].path] for row in rows]
     document = summarize(
         model=_model(subject),
         data={
@@ -131,7 +134,16 @@ def evaluate_model(
         suspicious=suspicious_figures(subject.operating_point, probabilities, labels, subject.classes),
     )
     if other is not None:
-        document["comparison"] = _compare(subject, other, probabilities, labels, samples, rows, found)
+        if other.preprocessing != subject.preprocessing:
+            store = PixelStore(source, samples, other.preprocessing, limit=_KEPT_BYTES)
+        answers = other.probabilities(store, rows)[:, [other.classes.index(name) for name in subject.classes]]
+        document["comparison"] = {
+            "other": _model(other),
+            "seen_in_training": _seen(rows, samples, store, other),
+            **compare_answers(probabilities, answers, labels),
+            "accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
+            "other_accuracy": float((answers.argmax(axis=1) == labels).mean()),
+        }
     return Evaluation(document=document, probabilities=probabilities, labels=labels)
 
 
@@ -170,12 +182,14 @@ def _names_in(data: Path) -> set[str]:
     return {class_name(str(label)) for array in labels for label in np.unique(array)}
 
 
-def _choose(data: DataSet, split: EvaluatedSplit | None) -> tuple[EvaluatedSplit, tuple[Sample, ...]]:
-    """Returns the split to evaluate, and its samples."""
-    filled = [name for name in SPLITS if data.splits[name]]
+def _choose(data: DataSet, split: EvaluatedSplit | None, subject: Subject) -> tuple[EvaluatedSplit, tuple[Sample, ...]]:
+    """Returns the split to evaluate, and its samples; of a split that the run made, all samples of the data set."""
+    is_its_own = subject.data_root == data.root.resolve()
+    made = [name for name in data.to_make if is_its_own and subject.digests.get(name)]
+    filled = [name for name in SPLITS if data.splits[name] or name in made]
     if split is None:
         split = "test" if "test" in filled else "valid" if "valid" in filled else "all"
-    samples = data.samples if split == "all" else data.splits[split]
+    samples = data.samples if split == "all" or split in made else data.splits[split]
     if not samples:
         raise DataError(
             f"expected images of the split '{split}' in '{data.root}', found "
@@ -184,9 +198,19 @@ def _choose(data: DataSet, split: EvaluatedSplit | None) -> tuple[EvaluatedSplit
     return split, samples
 
 
-def _rows_in(samples: Sequence[Sample], store: PixelStore, digests: frozenset[str] | None) -> set[int]:
+def _rows_in(
+    rows: Sequence[int], samples: Sequence[Sample], store: PixelStore, digests: frozenset[str] | None
+) -> set[int]:
     known = digests or frozenset()
-    return {row for row, sample in enumerate(samples) if store.digests[sample.path] in known}
+    return {row for row in rows if store.digests[samples[row].path] in known}
+
+
+def _seen(rows: Sequence[int], samples: Sequence[Sample], store: PixelStore, model: Subject) -> dict[str, int | None]:
+    """Returns how many of the rows a model was trained on, and by how many it was chosen; None where not known."""
+    return {
+        "trained_on": None if model.trained_on is None else len(_rows_in(rows, samples, store, model.trained_on)),
+        "chosen_by": None if model.chosen_by is None else len(_rows_in(rows, samples, store, model.chosen_by)),
+    }
 
 
 def _model(subject: Subject) -> dict[str, Any]:
@@ -205,23 +229,3 @@ def _refuse_other_classes(subject: Subject, other: Subject) -> None:
             f"expected a model with the classes {quoted(subject.classes)} to compare with, found one with "
             f"{quoted(other.classes)}"
         )
-
-
-def _compare(
-    subject: Subject,
-    other: Subject,
-    probabilities: NDArray[np.floating[Any]],
-    labels: NDArray[np.int64],
-    samples: Sequence[Sample],
-    rows: Sequence[int],
-    found: DataSet,
-) -> dict[str, Any]:
-    store = PixelStore(open_source(found.root), samples, other.preprocessing)
-    order = [other.classes.index(name) for name in subject.classes]
-    answers = other.probabilities(store, rows)[:, order]
-    return {
-        "other": _model(other),
-        **compare_answers(probabilities, answers, labels),
-        "accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
-        "other_accuracy": float((answers.argmax(axis=1) == labels).mean()),
-    }

@@ -105,9 +105,12 @@ def _lines(document: Mapping[str, Any], plots: bool) -> Iterator[str]:
     if "bootstrap" in metrics:
         how = metrics["bootstrap"]
         yield (
-            f"Intervals: percentiles of {how['replicates']} bootstrap resamples of the {how['unit']}s (seed "
-            f"{how['seed']}); of sensitivity and specificity at the operating point: Wilson score."
+            f"Intervals: percentiles of {how['replicates']} bootstrap resamples of {how['units']} {how['unit']}s (seed "
+            f"{how['seed']}); of sensitivity and specificity at the operating point: Wilson score. The ECE of few "
+            "images is too high, and that of their resamples still higher."
         )
+        if how["unit"] == "group":
+            yield "Wilson's intervals and McNemar's test take images as independent, which those of a group are not."
     if plots:
         yield ""
         for file in ("confusion.png", "roc.png", "reliability.png"):
@@ -142,7 +145,7 @@ def _flaws(data: Mapping[str, Any]) -> Iterator[str]:
             f"- Its data set holds {leaks['groups']} groups of files with identical pixels ({leaks['files']} files), "
             f"{leaks['groups_across_splits']} of them across splits, {leaks['groups_with_several_labels']} with "
             f"different labels. Files that leaked from an earlier split: {leaked}"
-            + (f"; kept out of the training: {dropped}." if dropped else ".")
+            + (f"; left out: {dropped}." if dropped else ".")
         )
     yield ""
 
@@ -170,7 +173,7 @@ def _suspicious(found: Mapping[str, Any] | None) -> Iterator[str]:
 def _comparison(found: Mapping[str, Any] | None) -> Iterator[str]:
     if found is None:
         return
-    test = found["mcnemar"]
+    test, seen = found["mcnemar"], found["seen_in_training"]
     yield f"## Compared with {found['other']['kind']} `{found['other']['path']}`"
     yield ""
     yield "| figure | value |"
@@ -180,6 +183,8 @@ def _comparison(found: Mapping[str, Any] | None) -> Iterator[str]:
     yield f"| max and mean \\|dp\\| | {found['max_dp']:.3g}, {found['mean_dp']:.3g} |"
     yield f"| only this one right, only the other right | {test['only_first_right']}, {test['only_second_right']} |"
     yield f"| McNemar's exact test, two-sided | p = {test['p_value']:.3g} |"
+    trained_on = "not known" if seen["trained_on"] is None else seen["trained_on"]
+    yield f"| images that the other was trained on | {trained_on} |"
     yield ""
 
 

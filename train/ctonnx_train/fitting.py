@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import lightning.pytorch as pl
 import torch
@@ -28,7 +28,14 @@ from ctonnx_train.network import CTClassifier
 from ctonnx_train.recipe import Phase, Precision, TrainSettings, plan
 from ctonnx_train.task import ClassificationTask
 
-__all__ = ["Fitted", "fit", "out_of_memory", "resolve_precision"]
+__all__ = ["Fitted", "fit", "out_of_memory", "require_tensorboard", "resolve_precision"]
+
+
+_LIGHTNING_PRECISION: Mapping[Precision, Literal["bf16-mixed", "16-mixed", "32-true"]] = {
+    "bf16": "bf16-mixed",
+    "fp16": "16-mixed",
+    "fp32": "32-true",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +44,7 @@ class Fitted:
 
     Attributes:
         device: that trained.
-        precision: `bf16` or `fp32`.
+        precision: `bf16`, `fp16` or `fp32`.
         history: of the epochs.
         best: the best epoch.
         interrupted: whether Ctrl-C ended it.
@@ -98,9 +105,15 @@ def fit(
         how = "weights in the loss" if settings.imbalance == "loss" else "an image is drawn with weights"
         say(f"imbalance: {how}: {shown}")
     device, precision = _choose_device(settings)
-    many = settings.devices * settings.nodes > 1
+    processes = settings.devices * settings.nodes
+    many = processes > 1
+    if processes > min(len(train_images), len(valid_images)):
+        raise DataError(
+            f"expected at least an image for each of {processes} processes, found {len(train_images)} to train on and "
+            f"{len(valid_images)} to validate; lower --devices or --nodes"
+        )
     say(
-        f"training on {f'{settings.devices * settings.nodes} x ' if many else ''}{device.type} in {precision}, "
+        f"training on {f'{processes} x ' if many else ''}{device.type} in {precision}, "
         f"{settings.batch_size} images a step{' each' if many else ''}, at most {history.planned} epochs"
     )
     network.to(memory_format=torch.channels_last)
@@ -130,7 +143,7 @@ def fit(
                     resume_from = run.last_file if resumes else None
                     trainer.fit(task, train_batches, valid_batches, ckpt_path=resume_from, weights_only=True)
             except KeyboardInterrupt:
-                if not best.epoch:
+                if not best.epoch or not history.rows:
                     run.last_file.unlink(missing_ok=True)  # epochs without a finite figure: nothing to go on from
                     raise
                 interrupted = True
@@ -147,11 +160,11 @@ def fit(
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
-    """Returns what `auto` means on a device: bf16 where it computes in bfloat16 natively, else fp32."""
+    """Returns what `auto` means: bf16 where the device computes in it natively, fp16 on other CUDA GPUs, else fp32."""
     if precision != "auto":
         return precision
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if device.type == "cpu" and any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name):
         return "bf16"
     return "fp32"
@@ -178,7 +191,10 @@ def _choose_device(settings: TrainSettings) -> tuple[torch.device, Precision]:
             f"expected at least {settings.devices} GPUs for --devices, found {torch.cuda.device_count()}; lower it"
         )
     device = torch.device(name)
-    return device, resolve_precision(settings.precision, device)
+    precision = resolve_precision(settings.precision, device)
+    if precision == "fp16" and name == "cpu":
+        raise DataError("expected --precision bf16 or fp32 on a CPU, found fp16, which needs a GPU")
+    return device, precision
 
 
 def _trainer(
@@ -191,8 +207,8 @@ def _trainer(
 ) -> pl.Trainer:
     if phase.patience is not None:
         mode = "min" if settings.monitor == "loss" else "max"
-        # Not strict: an epoch whose figure is not a number has none to stop by.
-        stopping = EarlyStopping(f"valid_{settings.monitor}", patience=phase.patience, mode=mode, strict=False)
+        # An epoch whose figure is not a number is one without progress.
+        stopping = EarlyStopping(f"valid_{settings.monitor}", patience=phase.patience, mode=mode, check_finite=False)
         callbacks = [*callbacks, stopping]
     return pl.Trainer(
         accelerator=device.type,
@@ -200,7 +216,7 @@ def _trainer(
         num_nodes=settings.nodes,
         strategy="ddp" if settings.devices * settings.nodes > 1 else "auto",
         use_distributed_sampler=False,  # the loaders deal the images out themselves
-        precision="bf16-mixed" if precision == "bf16" else "32-true",
+        precision=_LIGHTNING_PRECISION[precision],
         max_epochs=phase.epochs,
         callbacks=callbacks,
         num_sanity_val_steps=0,
@@ -212,9 +228,14 @@ def _trainer(
     )
 
 
-def _tensorboard(run: Run, phase: Phase) -> TensorBoardLogger:
+def require_tensorboard() -> None:
+    """Raises DataError where TensorBoard is not installed."""
     if find_spec("tensorboard") is None:
         raise DataError('expected the package tensorboard, found none; pip install "ctonnx[tensorboard]"')
+
+
+def _tensorboard(run: Run, phase: Phase) -> TensorBoardLogger:
+    require_tensorboard()
     return TensorBoardLogger(run.folder, name="tensorboard", version=phase.name)
 
 
@@ -237,9 +258,10 @@ def _loaders(
     )
     # A last batch of one image would give the batch normalization nothing to normalize by.
     lonely = len(sampler) % size == 1 and len(sampler) > 1
+    other_shape = settings.compile and len(sampler) > size  # for which the network would be compiled once more
     valid_rows = range(rank, len(valid_images), world)
     return (
-        batches(train_images, size, sampler, on_gpu=on_gpu, drop_last=lonely),
+        batches(train_images, size, sampler, on_gpu=on_gpu, drop_last=lonely or other_shape),
         batches(valid_images, size, valid_rows, on_gpu=on_gpu, drop_last=False),
     )
 

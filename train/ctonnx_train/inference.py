@@ -26,7 +26,8 @@ def predict_logits(
     """
     network = network.to(device).eval()
     answers = [np.empty((0, network.head.dense3.out_features), np.float32)]
-    with torch.inference_mode():
+    # On recent GPUs convolutions are computed in TF32 unless told otherwise.
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for start in range(0, len(rows), batch_size):
             pixels = torch.from_numpy(store.take(rows[start : start + batch_size])).permute(0, 3, 1, 2)
             answers.append(network(pixels.to(device)).cpu().numpy())

@@ -117,6 +117,7 @@ def evaluate(
     counts = np.random.default_rng(seed)
     number = int(units.max()) + 1
     drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
+    replicates = replicates if number > 1 else 0  # one group cannot tell how groups differ
     left = replicates
     while left > 0:
         size = min(left, max(1, _CELLS // len(truth)))
@@ -141,7 +142,7 @@ def evaluate(
         low, high = (_tree({name: bounds[side] for name, bounds in low_high.items()}, classes) for side in (0, 1))
         metrics["intervals"] = _pairs(low, high)
         unit = "image" if groups is None else "group"
-        metrics["bootstrap"] = {"level": LEVEL, "replicates": replicates, "seed": seed, "unit": unit}
+        metrics["bootstrap"] = {"level": LEVEL, "replicates": replicates, "seed": seed, "unit": unit, "units": number}
     return metrics
 
 

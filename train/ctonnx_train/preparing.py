@@ -28,6 +28,7 @@ class Prepared:
         store: the images.
         rows: the store's rows of each split's samples.
         leaks: what stood in the data set more than once.
+        groups: the number of each image's group, by path, where groups were asked for: copies are of one group too.
         fingerprint: SHA-256 over each image's split, class and pixels; names, order and formats of files do not matter.
     """
 
@@ -36,6 +37,11 @@ class Prepared:
     rows: Mapping[Split, Sequence[int]]
     leaks: Leaks
     fingerprint: str
+    groups: Mapping[str, int] | None = None
+
+    def group_numbers(self, split: Split) -> list[int] | None:
+        """Returns the number of the group of each of a split's samples, or None where no groups were asked for."""
+        return None if self.groups is None else [self.groups[sample.path] for sample in self.data.splits[split]]
 
     def labels(self, split: Split) -> list[int]:
         """Returns the class index of each of a split's samples."""
@@ -60,15 +66,15 @@ def prepare(
     names = group_names(samples, settings.group_regex)
     disable = None if is_main_process() else True
     with tqdm(total=len(samples), desc="reading images", unit="image", leave=False, disable=disable) as bar:
-        limit = int(settings.cache_gb * 1e9)
+        limit = int(settings.cache_gb * 1e9 / settings.devices)  # each process keeps its own
         store = PixelStore(open_source(found.root), samples, preprocessing, limit=limit, progress=bar.update)
     if store.kept < len(store):
         say(f"kept in memory: {store.kept} of {len(store)} images (--cache-gb); the others are decoded each time")
     if settings.group_regex is not None:
         say(f"groups by --group-regex: {len(set(names.values()))}, of {len(names)} of {len(samples)} images")
     splits: Mapping[Split, tuple[Sample, ...]] = found.splits
+    groups = group_numbers(samples, store.digests, names)
     if found.to_make:
-        groups = group_numbers(samples, store.digests, names)
         splits = take_splits(splits, found.to_make, found.classes, settings.seed, groups)
     leaks = find_leaks(splits, store.digests, names)
     if leaks.groups or any(leaks.leaked.values()):
@@ -94,6 +100,7 @@ def prepare(
         rows={split: [row[sample.path] for sample in splits[split]] for split in SPLITS},
         leaks=leaks,
         fingerprint=_fingerprint(data, store.digests),
+        groups=groups if settings.group_regex else None,
     )
 
 

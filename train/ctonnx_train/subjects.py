@@ -13,6 +13,7 @@ from ctonnx.images import Preprocessing
 from ctonnx.runs import RUNS, Run, find_run
 from ctonnx.spec import OperatingPoint
 from ctonnx_train.pixels import PixelStore
+from ctonnx_train.splits import SPLITS, Split
 
 __all__ = ["Subject", "open_subject"]
 
@@ -40,8 +41,8 @@ class Subject:
         probabilities: returns the answers for a store's rows, [rows, classes].
         run: that it comes from, where that is known.
         class_names: canonical names of class folders that the training knew.
-        trained_on: digests of the images that it was trained on, where they are known.
-        chosen_by: digests of the validation images, by which it was chosen and calibrated, where they are known.
+        data_root: the data set that it was trained on, where that is known.
+        digests: of the images of each split of its training, where they are known.
     """
 
     path: Path
@@ -55,8 +56,18 @@ class Subject:
     probabilities: _Answers
     run: Run | None = None
     class_names: Mapping[str, str] = field(default_factory=dict)
-    trained_on: frozenset[str] | None = None
-    chosen_by: frozenset[str] | None = None
+    data_root: Path | None = None
+    digests: Mapping[Split, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def trained_on(self) -> frozenset[str] | None:
+        """Digests of the images that it was trained on, or None where they are not known."""
+        return self.digests.get("train") or None  # an earlier release wrote none
+
+    @property
+    def chosen_by(self) -> frozenset[str] | None:
+        """Digests of the validation images, by which it was chosen and calibrated, or None where they are not known."""
+        return self.digests.get("valid") or None
 
 
 def open_subject(path: Path, root: Path = RUNS) -> Subject:
@@ -98,8 +109,8 @@ def _checkpoint(run: Run) -> Subject:
         probabilities=probabilities,
         run=run,
         class_names=record.folder_classes,
-        trained_on=checkpoint.digests("train") or None,  # an earlier release wrote none
-        chosen_by=checkpoint.digests("valid") or None,
+        data_root=Path(record.data["folder"]),
+        digests={split: checkpoint.digests(split) for split in SPLITS},
     )
 
 
@@ -121,7 +132,7 @@ def _onnx(file: Path) -> Subject:
     run = Run(file.resolve().parent.parent)  # where it lies in its run's export folder
     try:
         same = run.has_checkpoint and read_record(run).data["fingerprint"] == spec.data["fingerprint"]
-        digests = {split: read_digests(run, split) for split in ("train", "valid")} if same else {}
+        digests = {split: read_digests(run, split) for split in SPLITS} if same else {}
         class_names = read_record(run).folder_classes if same else {}
     except (ModelError, KeyError):
         same, digests, class_names = False, {}, {}
@@ -137,6 +148,6 @@ def _onnx(file: Path) -> Subject:
         probabilities=probabilities,
         run=run if same else None,
         class_names=class_names,
-        trained_on=digests.get("train") or None,
-        chosen_by=digests.get("valid") or None,
+        data_root=Path(read_record(run).data["folder"]) if same else None,
+        digests=digests,
     )

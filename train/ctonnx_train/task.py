@@ -56,7 +56,7 @@ class ClassificationTask(pl.LightningModule):
         self._seed = seed
         self._augmentation = augmentation
         # Not a submodule: the compiled network shares the network's weights, which must not be saved twice.
-        self._forward: Any = [torch.compile(network) if compile_network else network]
+        self._forward: Any = [torch.compile(network, dynamic=False) if compile_network else network]
         weights = None if class_weights is None else torch.tensor(class_weights)
         self._class_weights: Tensor | None
         self.register_buffer("_class_weights", weights, persistent=False)
@@ -106,7 +106,7 @@ class ClassificationTask(pl.LightningModule):
         if np.isfinite(logits).all():
             measured = figures(torch.from_numpy(logits).softmax(1).numpy(), labels)
             values |= {name: measured[name].item() for name in MONITORS if name != "loss"}
-        found = {f"valid_{name}": value for name, value in values.items() if not math.isnan(value)}
+        found = {f"valid_{name}": values.get(name, math.nan) for name in MONITORS}  # or the epoch before's would stand
         self.log_dict(found, sync_dist=self._distributed)  # which changes nothing: all processes have the same values
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -23,13 +23,14 @@ from ctonnx_train.calibration import (
     fit_temperature,
     negative_log_likelihood,
     positive_classes,
+    suspicious_figures,
 )
 from ctonnx_train.checkpoint import save_checkpoint
 from ctonnx_train.data_set import DataSet
 from ctonnx_train.dataset import PixelDataset
 from ctonnx_train.distributed import is_main_process
 from ctonnx_train.duplicates import Leaks
-from ctonnx_train.fitting import Fitted, fit, out_of_memory
+from ctonnx_train.fitting import Fitted, fit, out_of_memory, require_tensorboard
 from ctonnx_train.folders import read_data
 from ctonnx_train.inference import predict_logits
 from ctonnx_train.metrics import evaluate
@@ -40,7 +41,7 @@ from ctonnx_train.records import RunRecord
 from ctonnx_train.resuming import RunPlan, find_unfinished, forget_plan, load_plan, load_state, save_plan
 from ctonnx_train.splits import Split
 from ctonnx_train.training_report import write_reports
-from ctonnx_train.weights import load_backbone
+from ctonnx_train.weights import IMAGENET, NONE, load_backbone
 
 __all__ = ["TrainResult", "resume", "train"]
 
@@ -78,7 +79,8 @@ def train(
     """Trains a classifier and writes `root/name/`.
 
     An error before the first epoch has ended leaves no folder behind; after that, the run can be resumed. Ctrl-C after
-    an epoch keeps the best weights as a whole run, which can be resumed too.
+    an epoch keeps the best weights as a whole run, which can be resumed too. On Linux the process keeps freed memory
+    for itself from then on, which makes a step on the CPU faster.
 
     Args:
         data: see `ctonnx_train.folders.read_data`.
@@ -94,15 +96,20 @@ def train(
         CtonnxError: the memory or the disk is too small.
         OSError: the run's folder cannot be written.
     """
+    settings = settings or TrainSettings()
+    if settings.weights not in (IMAGENET, NONE):
+        settings = replace(settings, weights=str(Path(settings.weights).resolve()))  # for a resume from another folder
     plan = RunPlan(
         data=data.resolve(),
-        settings=settings or TrainSettings(),
+        settings=settings,
         preprocessing=preprocessing or Preprocessing(),
         class_names=class_names or {},
     )
     say = _of_one_process(say)
     found = read_data(data, class_names=plan.class_names)
     positive_classes(found.classes, plan.settings.positive)
+    if plan.settings.tensorboard:
+        require_tensorboard()
     describe(found, say)
     pl.seed_everything(plan.settings.seed, verbose=False)
     network = CTClassifier(len(found.classes))
@@ -135,7 +142,8 @@ def resume(run: Path, *, root: Path = RUNS, say: Callable[[str], None] = lambda 
     plan = load_plan(unfinished)
     if is_main_process():
         for left in unfinished.folder.glob(".*.part"):  # of a file that was being written when the process was killed
-            left.unlink()
+            if left.is_file():
+                left.unlink()
     found = read_data(plan.data, class_names=plan.class_names)
     describe(found, say)
     pl.seed_everything(plan.settings.seed, verbose=False)
@@ -207,7 +215,16 @@ def _train(
     if point is None:
         say("no operating point for 'suspicious': it needs images of suspicious classes and of others (--positive)")
     metrics: dict[str, Any] = {
-        split: evaluate(values, labels[split].tolist(), data.classes, seed=settings.seed)
+        split: {
+            **evaluate(
+                values,
+                labels[split].tolist(),
+                data.classes,
+                groups=prepared.group_numbers(split),
+                seed=settings.seed,
+            ),
+            "suspicious": suspicious_figures(point, values, labels[split], data.classes),
+        }
         for split, values in probabilities.items()
     }
     record = RunRecord(
@@ -253,7 +270,7 @@ def _train(
 def _training(fitted: Fitted, prepared: Prepared, settings: TrainSettings, seconds: float) -> dict[str, Any]:
     """Returns what run.json says of the training itself."""
     rows = fitted.history.rows
-    epochs = sum(row["seconds"] for row in rows)
+    epochs, steps = (sum(row[name] for row in rows) for name in ("seconds", "train_seconds"))
     return {
         "epochs": len(rows),
         "interrupted": fitted.interrupted,
@@ -263,8 +280,8 @@ def _training(fitted: Fitted, prepared: Prepared, settings: TrainSettings, secon
         "precision": fitted.precision,
         "device": fitted.device.type,
         "seconds": round(seconds, 1),
-        "seconds_per_epoch": round(float(np.median([row["seconds"] for row in rows])), 2),
-        "data_share": round(sum(row["data_seconds"] for row in rows) / epochs, 4) if epochs else 0.0,
+        "seconds_per_epoch": round(epochs / len(rows), 2),
+        "data_share": round(sum(row["data_seconds"] for row in rows) / steps, 4) if steps else 0.0,
         "images_in_memory": prepared.store.kept,
     }
 
@@ -288,10 +305,11 @@ def _keeping_what_is_whole(run: Run, plan: RunPlan, say: Callable[[str], None], 
             elif is_new:
                 shutil.rmtree(run.folder, ignore_errors=True)
         if out_of_memory(error):
+            stages = "" if plan.settings.weights == NONE else ", train fewer stages (--unfreeze-from layer4)"
             raise CtonnxError(
                 f"expected enough memory for batches of {plan.settings.batch_size} images of "
-                f"{plan.preprocessing.size} pixels, found too little; lower --batch-size or --image-size, train fewer "
-                "stages (--unfreeze-from layer4), or keep fewer images in memory (--cache-gb)"
+                f"{plan.preprocessing.size} pixels, found too little; {'' if is_new else 'train anew: '}lower "
+                f"--batch-size or --image-size{stages}, or keep fewer images in memory (--cache-gb)"
             ) from error
         raise
 

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.runs import Run
-from ctonnx_train.calibration import suspicious_figures
 from ctonnx_train.evaluation import Evaluation, summarize
 from ctonnx_train.evaluation_report import write_curves, write_evaluation
 from ctonnx_train.records import RunRecord
@@ -58,8 +57,8 @@ def write_reports(
                     "dropped": 0,
                 },
             },
-            metrics=record.metrics[split],
-            suspicious=suspicious_figures(record.operating_point, answers, labels, record.classes),
+            metrics={name: value for name, value in record.metrics[split].items() if name != "suspicious"},
+            suspicious=record.metrics[split]["suspicious"],
         )
         write_evaluation(
             Evaluation(document=document, probabilities=answers, labels=labels), run.evaluation_folder / split

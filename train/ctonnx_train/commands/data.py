@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ctonnx_train.commands.train import class_name_option
+from ctonnx_train.commands.options import class_name_option
 
 __all__ = ["audit", "data", "phantom"]
 
@@ -44,7 +44,7 @@ def audit(
 
     DIR is laid out as for train, or is a MedMNIST .npz file. Exact duplicates have identical pixels after decoding,
     whatever the file format; near duplicates have similar perceptual hashes: the same scan scaled, compressed anew or
-    drawn upon. The exit code is 1 where either stands in two splits.
+    drawn upon. The exit code is 1 where either stands in two splits, or a file cannot be read.
 
     \b
     Example:
@@ -63,7 +63,7 @@ def audit(
         click.echo(json.dumps(result.as_dict(), indent=2, ensure_ascii=False))
     else:
         click.echo(format_audit(result, show_all=show_all))
-    if result.splits_leak:
+    if result.splits_leak or result.unreadable:
         click.get_current_context().exit(1)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ctonnx_train.commands.train import class_name_option
+from ctonnx_train.commands.options import class_name_option
 
 if TYPE_CHECKING:
     from ctonnx_train.evaluation import EvaluatedSplit

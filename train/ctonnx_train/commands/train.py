@@ -1,9 +1,11 @@
 """`ctonnx train`: from a data folder to a run with a checkpoint."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from ctonnx_train.commands.options import class_name_option
 
 if TYPE_CHECKING:
     from ctonnx.images import Color, Resize
@@ -11,25 +13,7 @@ if TYPE_CHECKING:
     from ctonnx_train.recipe import Monitor, Precision
     from ctonnx_train.training import TrainResult
 
-__all__ = ["class_name_option", "train"]
-
-
-def _renames(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    for value in values:
-        if not all(value.partition("=")[::2]):
-            raise click.BadParameter(f"expected OLD=NEW, found '{value}'")
-    return dict(value.split("=", 1) for value in values)
-
-
-class_name_option = click.option(
-    "--class-name",
-    "class_names",
-    metavar="OLD=NEW",
-    multiple=True,
-    callback=_renames,
-    help="The class (NEW) of a class folder (OLD); may be repeated.",
-)
-"""Shared by the commands that read a data set."""
+__all__ = ["train"]
 
 
 @click.command()
@@ -42,7 +26,12 @@ class_name_option = click.option(
     help="What the backbone starts from; FILE is a ResNet50's .safetensors or .pth.",
 )
 @click.option("--epochs", type=click.IntRange(1), default=30, show_default=True, help="At most, over both phases.")
-@click.option("--batch-size", type=click.IntRange(2), default=32, show_default=True, help="Images a step.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(2),
+    show_default="32; 16 with --weights none",
+    help="Images a step on each device.",
+)
 @click.option("--image-size", type=click.IntRange(32, 4096), default=224, show_default=True, help="In pixels.")
 @click.option(
     "--color", type=click.Choice(["grey", "rgb"]), default="grey", show_default=True, help="What the network sees."
@@ -63,10 +52,10 @@ class_name_option = click.option(
 )
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "bf16", "fp32"]),
+    type=click.Choice(["auto", "bf16", "fp16", "fp32"]),
     default="auto",
     show_default=True,
-    help="auto takes bf16 where the device computes in it.",
+    help="auto takes bf16 where the device computes in it, fp16 on other CUDA GPUs.",
 )
 @click.option(
     "--unfreeze-from",
@@ -121,7 +110,7 @@ class_name_option = click.option(
     type=click.FloatRange(0),
     default=8.0,
     show_default=True,
-    help="GB of resized images to keep in memory; what is more is decoded each time.",
+    help="GB of resized images to keep in memory on a machine; what is more is decoded each time.",
 )
 @click.option("--devices", type=click.IntRange(1), default=1, show_default=True, help="GPUs, or CPU processes.")
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines, started by a launcher.")
@@ -146,7 +135,7 @@ def train(
     data: Path | None,
     weights: str,
     epochs: int,
-    batch_size: int,
+    batch_size: int | None,
     image_size: int,
     color: "Color",
     resize: "Resize",
@@ -207,7 +196,7 @@ def train(
         images = write_preview(preview, data, preprocessing=preprocessing, class_names=class_names, seed=seed)
         click.echo(f"{preview}: {images} training images, each as it is and as augmentation shows it to the network")
         return
-    from ctonnx_train.recipe import TrainSettings
+    from ctonnx_train.recipe import TrainSettings, default_batch_size
     from ctonnx_train.training import train as run_training
 
     result = run_training(
@@ -215,7 +204,7 @@ def train(
         settings=TrainSettings(
             weights=weights,
             epochs=epochs,
-            batch_size=batch_size,
+            batch_size=batch_size or default_batch_size(weights),
             seed=seed,
             precision=precision,
             unfreeze_from=unfreeze_from,
@@ -271,10 +260,14 @@ def _show(ctx: click.Context, result: "TrainResult") -> None:
     for split, metrics in result.record.metrics.items():
         click.echo(format_metrics(titles[split], metrics) + "\n")
     if point := result.record.operating_point:
-        click.echo(
-            f"suspicious ({', '.join(point.positive)}) from {point.threshold:.3g}: "
-            f"sensitivity {point.sensitivity:.3f}, specificity {point.specificity:.3f} on the validation images\n"
-        )
+        click.echo(f"suspicious: {' + '.join(point.positive)} of {point.threshold:.3g} or more")
+        for split, metrics in result.record.metrics.items():
+            figures = [
+                f"{name} {_with_interval(metrics['suspicious'], name)}" for name in ("sensitivity", "specificity")
+            ]
+            fitted = ", on which it was fitted" if split == "valid" else ""
+            click.echo(f"  {', '.join(figures)} on the {titles[split]} images{fitted}")
+        click.echo()
     click.echo(f"data: {result.leaks.sentence()}")
     training = result.record.training
     click.echo(f"{training['seconds_per_epoch']:.1f} s an epoch, of it {training['data_share']:.1%} for data")
@@ -282,3 +275,8 @@ def _show(ctx: click.Context, result: "TrainResult") -> None:
         click.echo(f"{result.run.folder}: stopped early; go on with: ctonnx train --resume {result.run.folder}")
         ctx.exit(130)
     click.echo(f"{result.run.folder}: checkpoint, run.json, metrics.csv and evaluation are there; next, ctonnx export")
+
+
+def _with_interval(figures: dict[str, Any], name: str) -> str:
+    value, interval = figures[name], figures[f"{name}_interval"]
+    return "-" if value is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
