@@ -169,23 +169,6 @@ def test_without_options_the_recipes_defaults_are_taken(asked: dict[str, Any]) -
     }
 
 
-@pytest.mark.parametrize(
-    ("options", "images"),
-    [
-        ((), 32),
-        (("--weights", "none"), 16),
-        (("--weights", "w.pth"), 32),
-        (("--weights", "none", "--batch-size", "32"), 32),
-        (("--batch-size", "16"), 16),
-    ],
-)
-def test_a_batch_has_thirty_two_images_and_sixteen_from_scratch_unless_a_number_is_given(
-    options: tuple[str, ...], images: int, scans: str, asked: dict[str, Any]
-) -> None:
-    ctonnx("train", scans, "--class-name", "C=b", *options)
-    assert asked["settings"].batch_size == images
-
-
 def test_fp16_reaches_the_training_and_is_refused_on_the_cpu(scans: str, folder: Path) -> None:
     result = ctonnx("train", scans, *QUICK, "--precision", "fp16", "--class-name", "C=b")
     assert (result.exit_code, result.stdout) == (2, "")

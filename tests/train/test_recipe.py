@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ctonnx_train.recipe import MONITORS, Phase, TrainSettings, default_batch_size, plan, small_size
+from ctonnx_train.recipe import MONITORS, Phase, TrainSettings, plan, small_size
 
 ALL = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
 
@@ -31,11 +31,6 @@ def test_a_user_who_chooses_nothing_gets_thirty_epochs_from_imagenet() -> None:
         positive=(),
         sensitivity=0.95,
     )
-
-
-@pytest.mark.parametrize(("weights", "images"), [("imagenet", 32), ("w.pth", 32), ("none", 16)])
-def test_from_scratch_a_step_has_fewer_images(weights: str, images: int) -> None:
-    assert default_batch_size(weights) == images
 
 
 def test_the_best_epoch_can_be_chosen_by_the_loss_or_four_figures() -> None:

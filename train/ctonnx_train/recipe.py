@@ -14,7 +14,6 @@ __all__ = [
     "Precision",
     "Schedule",
     "TrainSettings",
-    "default_batch_size",
     "plan",
     "small_size",
 ]
@@ -123,21 +122,6 @@ class Phase:
     dropout: bool
     patience: int | None
     small_epochs: int = 0
-
-
-def default_batch_size(weights: str) -> int:
-    """Returns the images of a step where the user chose none.
-
-    From scratch the small sets of this field need the steps more than each step needs the images: on the public
-    chest-CT set, 16 a step learned more in the same epochs than 32.
-
-    >>> default_batch_size("imagenet"), default_batch_size("none")
-    (32, 16)
-
-    Args:
-        weights: as in `TrainSettings`.
-    """
-    return 16 if weights == NONE else 32
 
 
 def small_size(size: int) -> int:
