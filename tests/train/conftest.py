@@ -1,6 +1,8 @@
 """Fixtures of the train package's tests: folders of small images, and a small backbone where ResNet50 is not needed."""
 
+import csv
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ctonnx.images import Preprocessing
+from ctonnx.runs import Run
 
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
 
@@ -38,11 +41,25 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture
-def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def on_the_cpu() -> Iterator[None]:
     """Trains on the CPU, where the same seed gives the same weights, whatever this machine has."""
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.cuda.is_available", lambda: False)
+        patch.setattr("torch.backends.mps.is_available", lambda: False)
+        yield
+
+
+@pytest.fixture
+def own_handler() -> Iterator[Callable[[int, object], None]]:
+    """A handler of SIGINT that only this test has."""
+
+    def handler(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, handler)
+    yield handler
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +75,36 @@ def images_in() -> ImagesIn:
         return root
 
     return write
+
+
+@pytest.fixture(scope="module")
+def data(images_in: ImagesIn, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten images to train on, four to validate with and two, of one class, to test with."""
+    counts = {"train/a": 5, "train/B cases": 5, "valid/a": 2, "valid/b": 2, "test/a": 2}
+    root = images_in(tmp_path_factory.mktemp("data") / "scans", counts)
+    (root / "train" / "a" / "notes.txt").touch()
+    return root
+
+
+@pytest.fixture(scope="session")
+def rows_of() -> Callable[[Run], list[dict[str, str]]]:
+    """A function that reads the rows of a run's metrics.csv."""
+
+    def read(run: Run) -> list[dict[str, str]]:
+        with run.metrics_file.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def files_in() -> Callable[[Path], list[str]]:
+    """A function that lists the files below a folder by their paths from there."""
+
+    def listed(folder: Path) -> list[str]:
+        return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+
+    return listed
 
 
 @pytest.fixture

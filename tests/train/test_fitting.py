@@ -5,7 +5,7 @@ import re
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -285,18 +285,6 @@ def test_more_gpus_than_there_are_end_in_a_sentence(fitted: Fit, monkeypatch: py
     message = "expected at least 3 GPUs for --devices, found 2; lower it"
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         fitted(devices=3)
-
-
-@pytest.fixture
-def own_handler() -> Iterator[Callable[[int, object], None]]:
-    """A handler of SIGINT that only this test has."""
-
-    def handler(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, handler)
-    yield handler
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Training from end to end on a few small images: the run's folder, its repetition, and what ends it early."""
 
-import csv
 import json
 import re
 import shutil
@@ -35,31 +34,13 @@ from ctonnx_train.sources import FolderSource
 from ctonnx_train.training import TrainResult, train
 
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
+RowsOf: TypeAlias = Callable[[Run], list[dict[str, str]]]
+FilesIn: TypeAlias = Callable[[Path], list[str]]
 
 SMALL = Preprocessing(size=32)
+QUICK = TrainSettings(weights="none", epochs=1, batch_size=4, precision="fp32")
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _on_the_cpu() -> Iterator[None]:
-    """Trains on the CPU, where the same seed gives the same weights, whatever this machine has."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torch.cuda.is_available", lambda: False)
-        patch.setattr("torch.backends.mps.is_available", lambda: False)
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(images_in: ImagesIn, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten images to train on, four to validate with and two, of one class, to test with."""
-    counts = {"train/a": 5, "train/B cases": 5, "valid/a": 2, "valid/b": 2, "test/a": 2}
-    root = images_in(tmp_path_factory.mktemp("data") / "scans", counts)
-    (root / "train" / "a" / "notes.txt").touch()
-    return root
-
-
-def settings(**changes: Any) -> TrainSettings:
-    """Returns settings for one quick epoch from scratch, but for the changes."""
-    return replace(TrainSettings(weights="none", epochs=1, batch_size=4, precision="fp32"), **changes)
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 
 @pytest.fixture(scope="module")
@@ -69,29 +50,23 @@ def said() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def result(data: Path, said: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainResult]:
+def result(
+    data: Path, said: list[str], tmp_path_factory: pytest.TempPathFactory, on_the_cpu: None
+) -> Iterator[TrainResult]:
     """A ResNet50 trained from scratch for two epochs."""
     root = tmp_path_factory.mktemp("work") / "runs"
-    chosen = settings(epochs=2, positive=("b",), sensitivity=0.5)
+    chosen = replace(QUICK, epochs=2, positive=("b",), sensitivity=0.5)
     made = train(data, settings=chosen, preprocessing=SMALL, name="first", root=root, say=said.append)
     yield made
     made.run.weights_file.unlink()
 
 
-def rows(run: Run) -> list[dict[str, str]]:
-    with run.metrics_file.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def files(folder: Path) -> list[str]:
-    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
-
-
 def test_a_runs_folder_holds_weights_record_splits_metrics_curves_and_an_evaluation_of_each_split(
     result: TrainResult,
+    files_in: FilesIn,
 ) -> None:
     reports = ("confusion.png", "evaluation.json", "reliability.png", "report.md", "roc.png")
-    assert files(result.run.folder) == [
+    assert files_in(result.run.folder) == [
         "curves.png",
         *(f"evaluation/test/{name}" for name in reports),
         *(f"evaluation/valid/{name}" for name in reports),
@@ -104,7 +79,7 @@ def test_a_runs_folder_holds_weights_record_splits_metrics_curves_and_an_evaluat
     assert not result.interrupted
 
 
-def test_the_record_says_how_the_run_came_to_be(result: TrainResult, data: Path) -> None:
+def test_the_record_says_how_the_run_came_to_be(result: TrainResult, data: Path, rows_of: RowsOf) -> None:
     record = result.record
     assert load_checkpoint(result.run).record == record
     assert datetime.fromisoformat(record.created) <= datetime.now(UTC)
@@ -149,11 +124,13 @@ def test_the_record_says_how_the_run_came_to_be(result: TrainResult, data: Path)
         "positive": ["b"],
         "sensitivity": 0.5,
     }
-    best = min(rows(result.run), key=lambda row: float(row["valid_loss"]))
+    best = min(rows_of(result.run), key=lambda row: float(row["valid_loss"]))
     training = dict(record.training)
     for name in ("seconds", "seconds_per_epoch", "data_share"):
         assert training.pop(name) > 0
-    seconds = [[float(row[name]) for name in ("seconds", "train_seconds", "data_seconds")] for row in rows(result.run)]
+    seconds = [
+        [float(row[name]) for name in ("seconds", "train_seconds", "data_seconds")] for row in rows_of(result.run)
+    ]
     whole, steps, on_data = map(sum, zip(*seconds, strict=True))
     assert steps < whole
     assert record.training["data_share"] == pytest.approx(on_data / steps, abs=1e-3)
@@ -183,8 +160,8 @@ def test_the_record_is_json_that_every_reader_takes(result: TrainResult) -> None
         assert test_metrics["per_class"]["b"]["sensitivity"] is None
 
 
-def test_a_row_is_written_for_each_epoch(result: TrainResult) -> None:
-    assert [(row["epoch"], row["phase"]) for row in rows(result.run)] == [("1", "scratch"), ("2", "scratch")]
+def test_a_row_is_written_for_each_epoch(result: TrainResult, rows_of: RowsOf) -> None:
+    assert [(row["epoch"], row["phase"]) for row in rows_of(result.run)] == [("1", "scratch"), ("2", "scratch")]
 
 
 def test_what_happens_is_said_in_lines(result: TrainResult, said: list[str]) -> None:
@@ -233,12 +210,12 @@ def test_the_metrics_are_those_of_the_saved_checkpoint_at_its_temperature(
 
 
 @pytest.mark.usefixtures("no_reports")
-def test_the_same_seed_gives_the_same_bytes(result: TrainResult, data: Path, tmp_path: Path) -> None:
-    again = train(data, settings=settings(epochs=2), preprocessing=SMALL, name="again", root=tmp_path)
+def test_the_same_seed_gives_the_same_bytes(result: TrainResult, data: Path, tmp_path: Path, rows_of: RowsOf) -> None:
+    again = train(data, settings=replace(QUICK, epochs=2), preprocessing=SMALL, name="again", root=tmp_path)
     assert again.run.weights_file.read_bytes() == result.run.weights_file.read_bytes()
     assert again.run.splits_file.read_bytes() == result.run.splits_file.read_bytes()
     timeless = [
-        [{**row, "seconds": "", "train_seconds": "", "data_seconds": ""} for row in rows(one.run)]
+        [{**row, "seconds": "", "train_seconds": "", "data_seconds": ""} for row in rows_of(one.run)]
         for one in (result, again)
     ]
     assert timeless[0] == timeless[1]
@@ -248,7 +225,7 @@ def test_the_same_seed_gives_the_same_bytes(result: TrainResult, data: Path, tmp
 @pytest.mark.usefixtures("small_backbone", "no_reports")
 def test_another_seed_gives_other_weights(data: Path, tmp_path: Path) -> None:
     runs = [
-        train(data, settings=settings(seed=seed), preprocessing=SMALL, name=str(seed), root=tmp_path).run
+        train(data, settings=replace(QUICK, seed=seed), preprocessing=SMALL, name=str(seed), root=tmp_path).run
         for seed in (0, 1)
     ]
     first, second = (load_file(run.weights_file)["head.dense3.bias"] for run in runs)
@@ -257,7 +234,7 @@ def test_another_seed_gives_other_weights(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_reports")
 def test_from_a_file_the_head_learns_on_a_backbone_that_is_left_alone_and_then_layer4(
-    result: TrainResult, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    result: TrainResult, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_of: RowsOf
 ) -> None:
     learned: list[dict[str, Tensor]] = []
     end = BestWeights.on_validation_end
@@ -268,14 +245,14 @@ def test_from_a_file_the_head_learns_on_a_backbone_that_is_left_alone_and_then_l
 
     monkeypatch.setattr(BestWeights, "on_validation_end", spy)
     start = load_file(result.run.weights_file)
-    chosen = settings(weights=str(result.run.weights_file), epochs=2)
+    chosen = replace(QUICK, weights=str(result.run.weights_file), epochs=2)
     made = train(data, settings=chosen, preprocessing=SMALL, name="tuned", root=tmp_path)
 
     def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
         names = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
         return {".".join(name.split(".")[: 2 if name.startswith("backbone") else 1]) for name in names}
 
-    assert [(row["epoch"], row["phase"], row["learning_rate"]) for row in rows(made.run)] == [
+    assert [(row["epoch"], row["phase"], row["learning_rate"]) for row in rows_of(made.run)] == [
         ("1", "head", "0.0001"),
         ("2", "fine-tune", "1e-05"),
     ]
@@ -295,7 +272,7 @@ def pretrained(monkeypatch: pytest.MonkeyPatch, small_backbone: None) -> None:
 def test_a_training_in_two_phases_warns_of_nothing_and_prints_nothing(
     data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    train(data, settings=settings(weights="imagenet", epochs=2), preprocessing=SMALL, name="run", root=tmp_path)
+    train(data, settings=replace(QUICK, weights="imagenet", epochs=2), preprocessing=SMALL, name="run", root=tmp_path)
     assert capfd.readouterr() == ("", "")
 
 
@@ -312,7 +289,7 @@ def test_training_sees_changed_images_and_validation_the_images_themselves(
         return forward(network, pixels)
 
     monkeypatch.setattr(CTClassifier, "forward", spy)
-    train(data, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path)
+    train(data, settings=QUICK, preprocessing=SMALL, name="run", root=tmp_path)
     found = read_data(data)
     store = PixelStore(FolderSource(data), found.samples, SMALL)
     images = [image.tobytes() for image in store.take(range(len(store)))]
@@ -334,7 +311,7 @@ def test_a_medmnist_file_is_trained_on_from_end_to_end(tmp_path: Path) -> None:
     said: list[str] = []
     made = train(
         tmp_path / "organmnist.npz",
-        settings=settings(epochs=4),
+        settings=replace(QUICK, epochs=4),
         preprocessing=SMALL,
         class_names={"0": "normal"},
         root=tmp_path / "runs",
@@ -359,8 +336,10 @@ def test_a_medmnist_file_is_trained_on_from_end_to_end(tmp_path: Path) -> None:
 def test_leaks_stand_in_the_record_and_in_every_report(images_in: ImagesIn, tmp_path: Path) -> None:
     root = images_in(tmp_path / "scans", {"train/a": 3, "train/b": 3, "valid/a": 2, "valid/b": 1, "test/a": 1})
     shutil.copy(root / "train/a/scan 0.png", root / "valid/a/copy.png")
-    kept = train(root, settings=settings(), preprocessing=SMALL, name="kept", root=tmp_path / "runs")
-    dropped = train(root, settings=settings(drop_leaks=True), preprocessing=SMALL, name="cut", root=tmp_path / "runs")
+    kept = train(root, settings=QUICK, preprocessing=SMALL, name="kept", root=tmp_path / "runs")
+    dropped = train(
+        root, settings=replace(QUICK, drop_leaks=True), preprocessing=SMALL, name="cut", root=tmp_path / "runs"
+    )
     for made, images, out in ((kept, 4, {}), (dropped, 3, {"train": 0, "valid": 1, "test": 0})):
         leaks = made.record.data["leaks"]
         assert (leaks["files_across_splits"], leaks["leaked"], leaks["dropped"]) == (2, {"valid": 1, "test": 0}, out)
@@ -374,7 +353,7 @@ def test_leaks_stand_in_the_record_and_in_every_report(images_in: ImagesIn, tmp_
 def test_groups_are_resampled_as_a_whole_in_the_figures(images_in: ImagesIn, tmp_path: Path) -> None:
     counts = {f"{split}/{name}/p{split}{name}{p}": 2 for split in ("train", "valid") for name in "ab" for p in "12"}
     root = images_in(tmp_path / "scans", counts | {"test/a/ptest": 3, "test/b/ptest": 1})
-    options = settings(group_regex=r"/(p[^/]+)/")
+    options = replace(QUICK, group_regex=r"/(p[^/]+)/")
     made = train(root, settings=options, preprocessing=SMALL, name="run", root=tmp_path / "runs")
     how = made.record.metrics["valid"]["bootstrap"]
     assert (how["unit"], how["units"], made.record.metrics["valid"]["images"]) == ("group", 4, 8)
@@ -391,7 +370,7 @@ def test_without_suspicious_classes_it_is_said_that_there_is_no_operating_point(
 ) -> None:
     root = images_in(tmp_path / "scans", {"train/Normal": 2, "train/Benign": 2, "valid/Normal": 1})
     said: list[str] = []
-    made = train(root, settings=settings(), preprocessing=SMALL, root=tmp_path / "runs", say=said.append)
+    made = train(root, settings=QUICK, preprocessing=SMALL, root=tmp_path / "runs", say=said.append)
     assert made.record.operating_point is None
     assert made.record.metrics["valid"]["suspicious"] is None
     assert said[-1] == (
@@ -403,13 +382,13 @@ def test_without_suspicious_classes_it_is_said_that_there_is_no_operating_point(
 def test_a_suspicious_class_that_there_is_not_is_refused_before_anything_is_made(data: Path, tmp_path: Path) -> None:
     message = "expected --positive to name one of the classes a, b, found 'c'"
     with pytest.raises(DataError, match=f"^{message}$"):
-        train(data, settings=settings(positive=("c",)), preprocessing=SMALL, root=tmp_path / "runs")
+        train(data, settings=replace(QUICK, positive=("c",)), preprocessing=SMALL, root=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.usefixtures("small_backbone")
 def test_two_processes_train_one_network_in_two_phases_and_speak_once(
-    images_in: ImagesIn, tmp_path: Path, start_ctonnx: Callable[..., "Popen[str]"]
+    images_in: ImagesIn, tmp_path: Path, start_ctonnx: Callable[..., "Popen[str]"], rows_of: RowsOf
 ) -> None:
     counts = {"train/a": 5, "train/b": 4, "valid/a": 3, "valid/b": 2, "test/b": 1}
     images_in(tmp_path / "scans", counts)
@@ -421,13 +400,13 @@ def test_two_processes_train_one_network_in_two_phases_and_speak_once(
     assert process.returncode == 0, error
     (folder,) = (tmp_path / "runs").iterdir()
     run = Run(folder)
-    assert [row["phase"] for row in rows(run)] == ["head", "fine-tune"]
+    assert [row["phase"] for row in rows_of(run)] == ["head", "fine-tune"]
     assert error.splitlines()[4] == "training on 2 x cpu in fp32, 2 images a step each, at most 2 epochs"
     assert [line[:12] for line in error.splitlines() if line.startswith("epoch")] == ["epoch   1/2 ", "epoch   2/2 "]
     assert out.count("validation: accuracy") == 1
     # Each validation image counted once, in whichever process, with the weights and statistics of both.
     made = load_checkpoint(run).record
-    best = rows(run)[made.training["best_epoch"] - 1]
+    best = rows_of(run)[made.training["best_epoch"] - 1]
     assert made.metrics["valid"]["images"] == 5
     assert float(best["valid_accuracy"]) == pytest.approx(made.metrics["valid"]["accuracy"], abs=1e-4)
     assert not list(folder.glob(".*")) + list(folder.glob("last.ckpt"))

@@ -1,11 +1,10 @@
 """What ends a training early, or before it begins: Ctrl-C, a full disk, too little memory, data that is no good."""
 
-import csv
 import errno
 import re
 import signal
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,40 +24,13 @@ from ctonnx_train.task import ClassificationTask
 from ctonnx_train.training import resume, train
 
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
+RowsOf: TypeAlias = Callable[[Run], list[dict[str, str]]]
+FilesIn: TypeAlias = Callable[[Path], list[str]]
 
 SMALL = Preprocessing(size=32)
+QUICK = TrainSettings(weights="none", epochs=1, batch_size=4, precision="fp32")
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _on_the_cpu() -> Iterator[None]:
-    """Trains on the CPU, where the same seed gives the same weights, whatever this machine has."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torch.cuda.is_available", lambda: False)
-        patch.setattr("torch.backends.mps.is_available", lambda: False)
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(images_in: ImagesIn, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten images to train on, four to validate with and two, of one class, to test with."""
-    counts = {"train/a": 5, "train/B cases": 5, "valid/a": 2, "valid/b": 2, "test/a": 2}
-    root = images_in(tmp_path_factory.mktemp("data") / "scans", counts)
-    (root / "train" / "a" / "notes.txt").touch()
-    return root
-
-
-def settings(**changes: Any) -> TrainSettings:
-    """Returns settings for one quick epoch from scratch, but for the changes."""
-    return replace(TrainSettings(weights="none", epochs=1, batch_size=4, precision="fp32"), **changes)
-
-
-def rows(run: Run) -> list[dict[str, str]]:
-    with run.metrics_file.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def files(folder: Path) -> list[str]:
-    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 
 def interrupt() -> None:
@@ -67,18 +39,6 @@ def interrupt() -> None:
 
 def fail() -> None:
     raise RuntimeError("something else")
-
-
-@pytest.fixture
-def own_handler() -> Iterator[Callable[[int, object], None]]:
-    """A handler of SIGINT that only this test has."""
-
-    def handler(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, handler)
-    yield handler
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("small_backbone", "no_reports")
@@ -110,7 +70,7 @@ def test_an_interrupt_and_an_error_leave_no_run_and_the_signals_as_they_were(
 
     monkeypatch.setattr(ClassificationTask, "training_step", second_fails)
     with pytest.raises(error):
-        train(data, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path)
+        train(data, settings=QUICK, preprocessing=SMALL, name="run", root=tmp_path)
     assert signal.getsignal(signal.SIGINT) is own_handler
     assert seen == [["plan.json", "run"], ["plan.json", "run"]]
     assert list(tmp_path.iterdir()) == []
@@ -122,16 +82,20 @@ def test_an_interrupt_before_the_first_step_leaves_no_run_and_the_signals_as_the
 ) -> None:
     monkeypatch.setattr(ClassificationTask, "configure_optimizers", lambda task: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        train(data, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path)
+        train(data, settings=QUICK, preprocessing=SMALL, name="run", root=tmp_path)
     assert signal.getsignal(signal.SIGINT) is own_handler
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("small_backbone", "no_reports")
 def test_ctrl_c_after_an_epoch_leaves_a_whole_run_that_is_exported_and_can_be_resumed(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_handler: Callable[[int, object], None]
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    own_handler: Callable[[int, object], None],
+    rows_of: RowsOf,
 ) -> None:
-    whole = train(data, settings=settings(epochs=3), preprocessing=SMALL, name="whole", root=tmp_path)
+    whole = train(data, settings=replace(QUICK, epochs=3), preprocessing=SMALL, name="whole", root=tmp_path)
     monkeypatch.setattr("ctonnx_train.callbacks._WRITING_SHARE", float("inf"))
     step = ClassificationTask.training_step
 
@@ -143,13 +107,15 @@ def test_ctrl_c_after_an_epoch_leaves_a_whole_run_that_is_exported_and_can_be_re
     said: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr(ClassificationTask, "training_step", stopping)
-        made = train(data, settings=settings(epochs=3), preprocessing=SMALL, name="run", root=tmp_path, say=said.append)
+        made = train(
+            data, settings=replace(QUICK, epochs=3), preprocessing=SMALL, name="run", root=tmp_path, say=said.append
+        )
     assert signal.getsignal(signal.SIGINT) is own_handler
     assert made.interrupted
     assert "stopped: keeping the best of 2 epochs" in said
     training = load_checkpoint(made.run).record.training
     assert (training["epochs"], training["interrupted"]) == (2, True)
-    assert len(rows(made.run)) == 2
+    assert len(rows_of(made.run)) == 2
     pytest.importorskip("onnx")
     from ctonnx_export.exporting import export_run
 
@@ -168,16 +134,18 @@ def full(*arguments: Any, **options: Any) -> None:
 
 @pytest.mark.usefixtures("small_backbone", "no_reports")
 def test_a_disk_that_fills_up_at_the_end_leaves_what_can_be_resumed(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files_in: FilesIn
 ) -> None:
-    whole = train(data, settings=settings(epochs=2), preprocessing=SMALL, name="whole", root=tmp_path)
+    whole = train(data, settings=replace(QUICK, epochs=2), preprocessing=SMALL, name="whole", root=tmp_path)
     said: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr("ctonnx_train.checkpoint.save", full)
         with pytest.raises(OSError, match="No space left on device"):
-            train(data, settings=settings(epochs=2), preprocessing=SMALL, name="run", root=tmp_path, say=said.append)
+            train(
+                data, settings=replace(QUICK, epochs=2), preprocessing=SMALL, name="run", root=tmp_path, say=said.append
+            )
     run = Run(tmp_path / "run")
-    assert files(run.folder) == ["last.ckpt", "metrics.csv", "plan.json", "splits.json"]
+    assert files_in(run.folder) == ["last.ckpt", "metrics.csv", "plan.json", "splits.json"]
     assert said[-1] == f"the epochs that were finished are kept; go on with: ctonnx train --resume {run.folder}"
     assert resume(run.folder).run.weights_file.read_bytes() == whole.run.weights_file.read_bytes()
 
@@ -185,7 +153,7 @@ def test_a_disk_that_fills_up_at_the_end_leaves_what_can_be_resumed(
 @pytest.mark.usefixtures("small_backbone", "no_reports")
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_a_disk_that_fills_up_after_an_epoch_keeps_the_epochs_before(
-    epoch: int, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    epoch: int, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files_in: FilesIn
 ) -> None:
     monkeypatch.setattr("ctonnx_train.callbacks._WRITING_SHARE", float("inf"))
     save, written = torch.save, list[int]()
@@ -198,10 +166,10 @@ def test_a_disk_that_fills_up_after_an_epoch_keeps_the_epochs_before(
 
     monkeypatch.setattr("torch.save", filling_up)
     with pytest.raises(OSError, match="No space left on device"):
-        train(data, settings=settings(epochs=2), preprocessing=SMALL, name="run", root=tmp_path)
+        train(data, settings=replace(QUICK, epochs=2), preprocessing=SMALL, name="run", root=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["run"] * (epoch - 1)
     if epoch == 2:
-        assert files(tmp_path / "run") == ["last.ckpt", "metrics.csv", "plan.json"]
+        assert files_in(tmp_path / "run") == ["last.ckpt", "metrics.csv", "plan.json"]
         assert resume(tmp_path / "run").record.training["epochs"] == 2
 
 
@@ -219,11 +187,11 @@ def test_a_disk_without_the_room_for_a_run_is_told_before_the_images_are_read(
         f"{(needed - 1) / 1e6:.0f} MB; make room, or work in a folder on another disk"
     )
     with pytest.raises(CtonnxError, match=f"^{re.escape(message)}$"):
-        train(data, settings=settings(), preprocessing=SMALL, root=tmp_path / "runs")
+        train(data, settings=QUICK, preprocessing=SMALL, root=tmp_path / "runs")
     assert list((tmp_path / "runs").iterdir()) == []
     free["free"] = needed
     with pytest.raises(OSError, match="No space left on device"):  # now it comes as far as the images
-        train(data, settings=settings(), preprocessing=SMALL, root=tmp_path / "runs")
+        train(data, settings=QUICK, preprocessing=SMALL, root=tmp_path / "runs")
 
 
 @pytest.mark.usefixtures("small_backbone")
@@ -236,7 +204,7 @@ def test_a_training_whose_loss_is_never_a_number_ends_in_a_sentence(
 
     monkeypatch.setattr("ctonnx_train.training.load_backbone", broken)
     with pytest.raises(DataError, match=r"^expected a validation loss, found one that is not finite in each of 1 epo"):
-        train(data, settings=settings(weights=weights), preprocessing=SMALL, name="run", root=tmp_path)
+        train(data, settings=replace(QUICK, weights=weights), preprocessing=SMALL, name="run", root=tmp_path)
 
 
 @pytest.mark.usefixtures("small_backbone")
@@ -248,14 +216,14 @@ def test_an_unreadable_image_is_named_and_leaves_no_run(images_in: ImagesIn, tmp
         "(0 bytes); mend these files or move them out of the data folder"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        train(root, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path / "runs")
+        train(root, settings=QUICK, preprocessing=SMALL, name="run", root=tmp_path / "runs")
     assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_data_of_one_class_is_refused_before_anything_is_made(images_in: ImagesIn, tmp_path: Path) -> None:
     root = images_in(tmp_path / "scans", {"train/a": 3, "valid/a": 1})
     with pytest.raises(DataError, match=r"^expected two or more class folders with images in '.*', found 'a'; lay "):
-        train(root, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path / "runs")
+        train(root, settings=QUICK, preprocessing=SMALL, name="run", root=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
@@ -265,7 +233,7 @@ def test_a_run_is_never_written_over(data: Path, tmp_path: Path) -> None:
     (tmp_path / "old" / "run.json").write_text("kept", encoding="utf-8")
     message = f"expected a new name for the run, found that '{tmp_path / 'old'}' exists; choose another --name"
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        train(data, settings=settings(), preprocessing=SMALL, name="old", root=tmp_path)
+        train(data, settings=QUICK, preprocessing=SMALL, name="old", root=tmp_path)
     assert [file.read_text(encoding="utf-8") for file in (tmp_path / "old").iterdir()] == ["kept"]
 
 
@@ -273,7 +241,7 @@ def test_a_run_is_never_written_over(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["..", ".", ".hidden", "a/b", "a/", "/tmp/a"])  # noqa: S108 - it is refused
 def test_a_runs_name_is_a_plain_folder_name(name: str, data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"^expected a plain folder name for the run, found '{re.escape(name)}'$"):
-        train(data, settings=settings(), preprocessing=SMALL, name=name, root=tmp_path / "runs")
+        train(data, settings=QUICK, preprocessing=SMALL, name=name, root=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
@@ -291,7 +259,7 @@ def test_a_run_without_a_name_has_the_data_folders_and_the_time(
     monkeypatch.setattr("ctonnx_train.training.prepare", stop)
     images_in(tmp_path / "scans" / inner, {"train/a": 1, "train/b": 1, "valid/a": 1})
     with pytest.raises(DataError, match="seen enough"):
-        train(tmp_path / "scans", settings=settings(), preprocessing=SMALL, root=tmp_path / "runs")
+        train(tmp_path / "scans", settings=QUICK, preprocessing=SMALL, root=tmp_path / "runs")
     assert len(names) == 1
     assert re.fullmatch(r"scans-\d{8}-\d{6}", names[0])
 
@@ -304,7 +272,7 @@ def test_a_truncated_image_is_named_and_leaves_no_run(images_in: ImagesIn, tmp_p
     with pytest.raises(
         DataError, match=rf"^expected 4 readable images, found 1 that are not: {re.escape(str(file))}: .*; mend these"
     ):
-        train(root, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path / "runs")
+        train(root, settings=QUICK, preprocessing=SMALL, name="run", root=tmp_path / "runs")
     assert list((tmp_path / "runs").iterdir()) == []
 
 
@@ -317,7 +285,7 @@ def test_a_folder_of_text_files_is_refused_before_anything_is_made(tmp_path: Pat
         "convert them to PNG, or move the folder out of the data set"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        train(tmp_path / "notes", settings=settings(), preprocessing=SMALL, root=tmp_path / "runs")
+        train(tmp_path / "notes", settings=QUICK, preprocessing=SMALL, root=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
@@ -329,14 +297,14 @@ def test_one_image_of_each_class_is_too_few_to_make_splits_of(images_in: ImagesI
         "'train' and 'valid' folders"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        train(root, settings=settings(), preprocessing=SMALL, name="run", root=tmp_path / "runs")
+        train(root, settings=QUICK, preprocessing=SMALL, name="run", root=tmp_path / "runs")
     assert list((tmp_path / "runs").iterdir()) == []
 
 
 @pytest.mark.usefixtures("small_backbone", "no_reports")
 def test_one_image_of_each_class_in_each_split_can_be_trained_on(images_in: ImagesIn, tmp_path: Path) -> None:
     root = images_in(tmp_path / "scans", {f"{split}/{name}": 1 for split in ("train", "valid") for name in "ab"})
-    made = train(root, settings=settings(batch_size=2), preprocessing=SMALL, name="run", root=tmp_path / "runs")
+    made = train(root, settings=replace(QUICK, batch_size=2), preprocessing=SMALL, name="run", root=tmp_path / "runs")
     assert made.record.metrics["valid"]["images"] == 2
 
 
@@ -359,7 +327,7 @@ def test_too_little_memory_says_which_options_to_lower(
             f"--image-size{stages}, or keep fewer images in memory (--cache-gb)"
         )
         with pytest.raises(CtonnxError, match=f"^{re.escape(message)}$"):
-            train(data, settings=settings(weights=weights), preprocessing=SMALL, name="run", root=tmp_path)
+            train(data, settings=replace(QUICK, weights=weights), preprocessing=SMALL, name="run", root=tmp_path)
         assert list(tmp_path.iterdir()) == []
 
 
@@ -376,7 +344,7 @@ def test_too_little_memory_in_a_resumed_training_says_to_train_anew(
 
     monkeypatch.setattr(ClassificationTask, "training_step", exhausted)
     with pytest.raises(CtonnxError, match=r", found too little; lower --batch-size or --image-size, or keep fewer"):
-        train(data, settings=settings(epochs=2), preprocessing=SMALL, name="run", root=tmp_path)
+        train(data, settings=replace(QUICK, epochs=2), preprocessing=SMALL, name="run", root=tmp_path)
     with pytest.raises(CtonnxError, match=r", found too little; train anew: lower --batch-size or --image-size, or "):
         resume(tmp_path / "run")
 
@@ -390,7 +358,7 @@ def test_ctrl_c_after_the_first_validation_and_before_its_row_leaves_no_run(
 
     monkeypatch.setattr(EpochLog, "on_train_epoch_end", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train(data, settings=settings(epochs=2), preprocessing=SMALL, name="run", root=tmp_path)
+        train(data, settings=replace(QUICK, epochs=2), preprocessing=SMALL, name="run", root=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -402,5 +370,5 @@ def test_a_missing_tensorboard_is_told_before_anything_is_made_or_read(
     monkeypatch.setattr("ctonnx_train.training.load_backbone", fail)
     message = 'expected the package tensorboard, found none; pip install "ctonnx[tensorboard]"'
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        train(data, settings=settings(tensorboard=True), preprocessing=SMALL, root=tmp_path / "runs")
+        train(data, settings=replace(QUICK, tensorboard=True), preprocessing=SMALL, root=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
