@@ -1,10 +1,11 @@
-"""Fixtures of the train package's tests: folders of small images, and a small backbone where ResNet50 is not needed."""
+"""Fixtures of the train package's tests: folders of small images, small networks, models and trainings on them."""
 
 import csv
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any, TypeAlias
@@ -75,6 +76,28 @@ def images_in() -> ImagesIn:
         return root
 
     return write
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def scans(folder: Path, images_in: ImagesIn) -> str:
+    """A data folder, as it is typed."""
+    images_in(folder / "scans", {"train/a": 3, "train/b": 3, "valid/a": 1, "valid/C": 1, "test/a": 1})
+    return "scans"
+
+
+@pytest.fixture
+def labelled(tmp_path: Path, images_in: ImagesIn) -> Path:
+    """A data folder of the three classes of `subject`."""
+    counts = {"train/a": 3, "train/b": 3, "train/c": 2, "valid/a": 2, "valid/b": 1, "test/a": 2, "test/b": 3}
+    return images_in(tmp_path / "scans", counts)
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +174,59 @@ def dataset_of() -> Callable[..., Any]:
         return PixelDataset(store, range(len(labels)), labels)
 
     return make
+
+
+@pytest.fixture
+def fitted(dataset_of: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """A function that fits a network to nine noise images; returns what came of it, the network, what was said."""
+    import torch
+
+    from ctonnx_train.fitting import fit
+    from ctonnx_train.network import CTClassifier
+    from ctonnx_train.recipe import TrainSettings
+
+    def run(
+        labels: Sequence[int] = (0, 0, 0, 0, 0, 0, 1, 1, 1),
+        valid: tuple[int, ...] = (0, 1, 0),
+        limit: int | None = None,
+        **changes: Any,
+    ) -> Any:
+        made = replace(TrainSettings(weights="none", epochs=1, batch_size=4, precision="fp32"), **changes)
+        rng = np.random.default_rng(0)
+        train_images, valid_images = (
+            dataset_of(rng.integers(0, 256, (len(of), 32, 32, 1), dtype=np.uint8), of, limit=limit)
+            for of in (list(labels), list(valid))
+        )
+        torch.manual_seed(0)
+        network, lines = CTClassifier(2), list[str]()
+        result = fit(network, train_images, valid_images, labels, ("a", "b"), made, Run(tmp_path), say=lines.append)
+        return result, network, lines
+
+    return run
+
+
+@pytest.fixture
+def subject() -> Any:
+    """A model of three classes, of which nothing more is known; its answers depend on an image's pixels alone."""
+    from ctonnx_train.pixels import PixelStore
+    from ctonnx_train.subjects import Subject
+
+    def answers(store: PixelStore, rows: Sequence[int]) -> NDArray[np.float64]:
+        means = store.take(rows).reshape(len(rows), -1)[:, :3].astype(np.float64) + 1
+        shares: NDArray[np.float64] = means / means.sum(axis=1, keepdims=True)
+        return shares
+
+    return Subject(
+        path=Path("runs/tiny"),
+        name="tiny",
+        kind="PyTorch checkpoint",
+        classes=("a", "b", "c"),
+        preprocessing=Preprocessing(size=32),
+        operating_point=None,
+        synthetic=False,
+        data={},
+        probabilities=answers,
+    )
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`ctonnx data audit` as it is typed: what is printed, and the exit code that says whether the splits leak."""
+"""`ctonnx data` as it is typed: what is printed, and the exit code, which says whether the splits leak."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -39,6 +39,21 @@ def leaking(images_in: ImagesIn) -> Path:
 
 def ctonnx(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments, prog_name="ctonnx")
+
+
+def said(error: str) -> tuple[int, str, str]:
+    """What a wrong use ends with: its exit code, stdout and stderr."""
+    return 2, "", f"Error: {error}\n"
+
+
+def misused(usage: str, error: str, result: Result) -> bool:
+    """Says whether click ended a command with its usage and an error; between them it points to the help."""
+    lines = result.stderr.splitlines()
+    return (result.exit_code, result.stdout, lines[0], lines[-1]) == (2, "", f"Usage: {usage}", f"Error: {error}")
+
+
+def outcome(result: Result) -> tuple[int, str, str]:
+    return result.exit_code, result.stdout, result.stderr
 
 
 def test_clean_data_set_is_a_table_and_exit_code_0(images_in: ImagesIn) -> None:
@@ -159,3 +174,35 @@ def test_what_is_no_data_set_ends_in_one_sentence_and_exit_code_2(
     Path("text/a/1.txt").touch()
     result = ctonnx("data", "audit", *arguments)
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"Error: {error}\n")
+
+
+def test_data_phantom_draws_a_set_and_says_what_is_next(folder: Path) -> None:
+    result = ctonnx("data", "phantom", "phantoms", "--per-class", "3", "--size", "64", "--seed", "2")
+    expected = "12 synthetic phantoms in phantoms: next, ctonnx train phantoms --weights none\n"
+    assert outcome(result) == (0, expected, "")
+    assert len(list((folder / "phantoms").rglob("*.png"))) == 12
+    marker = json.loads((folder / "phantoms" / "phantom.json").read_text(encoding="utf-8"))
+    assert {name: marker[name] for name in ("per_class", "seed", "size")} == {"per_class": 3, "seed": 2, "size": 64}
+
+
+def test_data_phantom_leaves_a_folder_with_something_in_it_alone(scans: str, folder: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    result = ctonnx("data", "phantom", scans, "--per-class", "3", "--size", "64")
+    assert outcome(result) == said(
+        'expected "scans" to be new or an empty folder, found "test" in it; choose another folder'
+    )
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--per-class", "2", "2 is not in the range x>=3."),
+        ("--size", "63", "63 is not in the range 64<=x<=4096."),
+        ("--seed", "-1", "-1 is not in the range x>=0."),
+    ],
+)
+def test_data_phantom_refuses_a_number_out_of_range(option: str, value: str, message: str, folder: Path) -> None:
+    result = ctonnx("data", "phantom", "phantoms", option, value)
+    assert misused("ctonnx data phantom [OPTIONS] OUT", f"Invalid value for '{option}': {message}", result)
+    assert list(folder.iterdir()) == []

@@ -6,7 +6,6 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,44 +15,16 @@ import torch
 from torch import Tensor
 
 from ctonnx.errors import DataError
-from ctonnx.runs import Run
 from ctonnx_train.callbacks import EpochLog
-from ctonnx_train.dataset import Batch, PixelDataset
-from ctonnx_train.fitting import Fitted, fit, out_of_memory, resolve_precision
+from ctonnx_train.dataset import Batch
+from ctonnx_train.fitting import Fitted
 from ctonnx_train.network import CTClassifier
-from ctonnx_train.recipe import MONITORS, Precision, TrainSettings
+from ctonnx_train.recipe import MONITORS
 from ctonnx_train.task import ClassificationTask
 
-DatasetOf = Callable[..., PixelDataset]
+Fit = Callable[..., tuple[Fitted, CTClassifier, list[str]]]
 
 pytestmark = pytest.mark.usefixtures("small_backbone", "on_the_cpu")
-
-LABELS = [0, 0, 0, 0, 0, 0, 1, 1, 1]
-CLASSES = ("a", "b")
-
-
-@pytest.fixture
-def fitted(dataset_of: DatasetOf, tmp_path: Path) -> Callable[..., tuple[Fitted, CTClassifier, list[str]]]:
-    """A function that fits a network to nine noise images; returns what came of it, the network, what was said."""
-
-    def run(
-        labels: list[int] = LABELS, valid: tuple[int, ...] = (0, 1, 0), limit: int | None = None, **changes: Any
-    ) -> tuple[Fitted, CTClassifier, list[str]]:
-        made = replace(TrainSettings(weights="none", epochs=1, batch_size=4, precision="fp32"), **changes)
-        rng = np.random.default_rng(0)
-        train_images, valid_images = (
-            dataset_of(rng.integers(0, 256, (len(of), 32, 32, 1), dtype=np.uint8), of, limit=limit)
-            for of in (labels, list(valid))
-        )
-        torch.manual_seed(0)
-        network, lines = CTClassifier(2), list[str]()
-        result = fit(network, train_images, valid_images, labels, CLASSES, made, Run(tmp_path), say=lines.append)
-        return result, network, lines
-
-    return run
-
-
-Fit = Callable[..., tuple[Fitted, CTClassifier, list[str]]]
 
 
 @pytest.fixture
@@ -227,13 +198,6 @@ def test_images_that_are_decoded_anew_are_trained_on_to_the_same_weights(fitted:
         assert torch.equal(first, second)
 
 
-def test_bf16_trains_weights_that_stay_float32(fitted: Fit) -> None:
-    result, network, lines = fitted(precision="bf16")
-    assert result.precision == "bf16"
-    assert lines[1] == "training on cpu in bf16, 4 images a step, at most 1 epochs"
-    assert {tensor.dtype for tensor in network.state_dict().values()} == {torch.float32, torch.int64}
-
-
 def test_the_weights_lie_channels_last(fitted: Fit) -> None:
     _, network, _ = fitted()
     assert network.backbone.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
@@ -279,14 +243,6 @@ def test_without_tensorboard_the_extra_is_named(fitted: Fit, monkeypatch: pytest
         fitted(tensorboard=True)
 
 
-def test_more_gpus_than_there_are_end_in_a_sentence(fitted: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    message = "expected at least 3 GPUs for --devices, found 2; lower it"
-    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        fitted(devices=3)
-
-
 @pytest.mark.parametrize(
     ("weights", "epoch", "kept"), [("none", 1, 0), ("none", 2, 1), ("w.pth", 2, 1), ("w.pth", 3, 2)]
 )
@@ -317,63 +273,6 @@ def test_ctrl_c_ends_with_the_best_of_the_epochs_that_were_finished_if_there_are
         with pytest.raises(KeyboardInterrupt):
             fitted(weights=weights, epochs=5)
     assert signal.getsignal(signal.SIGINT) is own_handler
-
-
-@pytest.mark.parametrize(
-    ("asked", "device", "native", "precision"),
-    [
-        ("fp32", "cuda", True, "fp32"),
-        ("bf16", "cuda", False, "bf16"),
-        ("auto", "cuda", True, "bf16"),
-        ("auto", "cuda", False, "fp16"),
-        ("fp16", "cuda", True, "fp16"),
-        ("fp16", "mps", True, "fp16"),
-        ("fp32", "cpu", True, "fp32"),
-        ("bf16", "cpu", False, "bf16"),
-        ("auto", "cpu", True, "bf16"),
-        ("auto", "cpu", False, "fp32"),
-        ("auto", "mps", True, "fp32"),
-    ],
-)
-def test_auto_is_bf16_where_the_device_computes_in_it_and_fp16_on_other_cuda_gpus(
-    asked: Precision, device: str, native: bool, precision: Precision, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: native or including_emulation)
-    capabilities = {"architecture": "x86_64", "avx2": True, "avx512_bf16": native, "amx_fp16": True}
-    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: capabilities)
-    assert resolve_precision(asked, torch.device(device)) == precision
-
-
-def test_fp16_on_a_cpu_is_refused(fitted: Fit) -> None:
-    with pytest.raises(DataError, match=r"^expected --precision bf16 or fp32 on a CPU, found fp16, which needs a GPU$"):
-        fitted(precision="fp16")
-
-
-@pytest.mark.parametrize(("precision", "asked"), [("bf16", "bf16-mixed"), ("fp16", "16-mixed"), ("fp32", "32-true")])
-def test_a_precision_is_what_the_trainer_is_asked_for(
-    precision: Precision, asked: str, fitted: Fit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given: list[str] = []
-
-    def note(**options: Any) -> None:
-        given.append(options["precision"])
-        raise DataError("seen enough")
-
-    monkeypatch.setattr("ctonnx_train.fitting._choose_device", lambda settings: (torch.device("cpu"), precision))
-    monkeypatch.setattr("lightning.pytorch.Trainer", note)
-    with pytest.raises(DataError, match=r"^seen enough$"):
-        fitted()
-    assert given == [asked]
-
-
-@pytest.mark.parametrize(("devices", "nodes", "valid"), [(2, 1, 1), (2, 2, 3), (10, 1, 10)])
-def test_fewer_images_than_processes_are_told(devices: int, nodes: int, valid: int, fitted: Fit) -> None:
-    message = (
-        f"expected at least an image for each of {devices * nodes} processes, found 9 to train on and {valid} to "
-        "validate; lower --devices or --nodes"
-    )
-    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        fitted(valid=(0,) * valid, devices=devices, nodes=nodes)
 
 
 @pytest.mark.parametrize("monitor", ["loss", "macro_f1"])
@@ -410,23 +309,6 @@ def test_a_compiled_network_sees_batches_of_one_size(
     trained_on.clear()
     fitted(labels=[0, 1, 0], compile=True)  # the only batch is not left out
     assert [len(batch) for batch in trained_on] == [3]
-
-
-@pytest.mark.parametrize(
-    ("error", "is_memory"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
-        (MemoryError(), True),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:116] DefaultCPUAllocator: can't allocate memory: 9 bytes"), True),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
-        (RuntimeError("MPS backend out of memory"), True),
-        (RuntimeError("shapes do not fit"), False),
-        (OSError("out of memory"), False),
-        (KeyboardInterrupt(), False),
-    ],
-)
-def test_too_little_memory_is_known_by_its_signs(error: BaseException, is_memory: bool) -> None:
-    assert out_of_memory(error) is is_memory
 
 
 def test_a_training_prints_nothing_and_warns_of_nothing(fitted: Fit, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,206 @@
+"""`ctonnx train` as it is typed: what is printed, what reaches the training, and the exit code."""
+
+import json
+import shutil
+import signal
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ctonnx.cli import main
+from ctonnx.errors import DataError
+from ctonnx.images import Preprocessing
+from ctonnx_train.commands.train import train as train_command
+from ctonnx_train.metrics import format_metrics
+from ctonnx_train.recipe import TrainSettings
+from ctonnx_train.task import ClassificationTask
+
+QUICK = ("--weights", "none", "--epochs", "1", "--batch-size", "4", "--image-size", "32", "--precision", "fp32")
+
+pytestmark = pytest.mark.usefixtures("folder", "on_the_cpu")
+
+
+def ctonnx(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments, prog_name="ctonnx")
+
+
+def said(error: str) -> tuple[int, str, str]:
+    """What a wrong use ends with: its exit code, stdout and stderr."""
+    return 2, "", f"Error: {error}\n"
+
+
+def outcome(result: Result) -> tuple[int, str, str]:
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_train_prints_the_metrics_and_where_the_run_is(scans: str, folder: Path) -> None:
+    result = ctonnx("train", scans, *QUICK, "--class-name", "C=b", "--positive", "b", "--name", "tiny")
+    assert result.exit_code == 0, result.output
+    record = json.loads((folder / "runs" / "tiny" / "run.json").read_text(encoding="utf-8"))
+    point, training = record["operating_point"], record["training"]
+
+    def of(split: str, name: str) -> str:
+        figures = record["metrics"][split]["suspicious"]
+        low, high = figures[f"{name}_interval"]
+        return f"{figures[name]:.3f} [{low:.3f}, {high:.3f}]"
+
+    assert result.stdout == (
+        f"{format_metrics('validation', record['metrics']['valid'])}\n\n"
+        f"{format_metrics('test', record['metrics']['test'])}\n\n"
+        f"suspicious: b of {point['threshold']:.3g} or more\n"
+        f"  sensitivity {of('valid', 'sensitivity')}, specificity {of('valid', 'specificity')} "
+        "on the validation images, on which it was fitted\n"
+        f"  sensitivity -, specificity {of('test', 'specificity')} on the test images\n\n"
+        "data: no image stands in the data set twice\n"
+        f"{training['seconds_per_epoch']:.1f} s an epoch, of it {training['data_share']:.1%} for data\n"
+        "runs/tiny: checkpoint, run.json, metrics.csv and evaluation are there; next, ctonnx export\n"
+    )
+    lines = result.stderr.splitlines()
+    assert lines[:6] == [
+        "class folder 'C' is read as 'b'",
+        "train: 6 images (a 3, b 3)",
+        "valid: 2 images (a 1, b 1)",
+        "test: 1 images (a 1, b 0)",
+        "imbalance: weights in the loss: a 1, b 1",
+        "training on cpu in fp32, 4 images a step, at most 1 epochs",
+    ]
+    assert lines[6].startswith("epoch   1/1  scratch    train loss ")
+    assert lines[7].startswith("best epoch: 1 (valid loss ")
+    assert lines[8].startswith("temperature ")
+    assert len(lines) == 9
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, scans: str) -> dict[str, Any]:
+    """What the command asks of the training, which then ends."""
+    options: dict[str, Any] = {}
+
+    def training(data: Path, **given: Any) -> None:
+        del given["say"]
+        options.update(given, data=data)
+        raise DataError("seen enough")
+
+    monkeypatch.setattr("ctonnx_train.training.train", training)
+    return options
+
+
+def test_every_option_reaches_the_training(asked: dict[str, Any]) -> None:
+    options = (
+        "--weights=w.pth --epochs=9 --batch-size=3 --image-size=96 --color=rgb --resize=pad --seed=5 --precision=bf16 "
+        "--unfreeze-from=layer2 --patience=4 --monitor=macro_f1 --imbalance=sampler --drop-leaks --group-regex=p(.) "
+        "--positive=b=c --positive=e --sensitivity=0.9 --class-name C=b=c --class-name b=e --name=run --cache-gb=0.5 "
+        "--devices=2 --nodes=3 --compile --tensorboard"
+    )
+    assert outcome(ctonnx("train", "scans", *options.split(), "--class-name", "a=b=c")) == said("seen enough")
+    assert asked == {
+        "data": Path("scans"),
+        "settings": TrainSettings(
+            weights="w.pth",
+            epochs=9,
+            batch_size=3,
+            seed=5,
+            precision="bf16",
+            unfreeze_from="layer2",
+            patience=4,
+            monitor="macro_f1",
+            imbalance="sampler",
+            drop_leaks=True,
+            group_regex="p(.)",
+            cache_gb=0.5,
+            compile=True,
+            devices=2,
+            nodes=3,
+            tensorboard=True,
+            positive=("b=c", "e"),
+            sensitivity=0.9,
+        ),
+        "preprocessing": Preprocessing(size=96, color="rgb", resize="pad"),
+        "class_names": {"C": "b=c", "b": "e", "a": "b=c"},
+        "name": "run",
+    }
+
+
+def test_without_options_the_recipes_defaults_are_taken(asked: dict[str, Any]) -> None:
+    assert outcome(ctonnx("train", "scans", "--class-name", "C=b")) == said("seen enough")
+    assert asked == {
+        "data": Path("scans"),
+        "settings": TrainSettings(),
+        "preprocessing": Preprocessing(),
+        "class_names": {"C": "b"},
+        "name": None,
+    }
+
+
+def test_every_setting_of_the_recipe_has_an_option() -> None:
+    options = {parameter.name for parameter in train_command.params}
+    assert {field.name for field in fields(TrainSettings)} - options == {"compile"}
+    assert "compile_network" in options
+
+
+@pytest.mark.usefixtures("small_backbone", "no_reports")
+def test_leaks_are_warned_of_and_told_with_the_figures(scans: str, folder: Path) -> None:
+    shutil.copy(folder / "scans/train/a/scan 0.png", folder / "scans/valid/a/copy.png")
+    result = ctonnx("train", scans, *QUICK, "--class-name", "C=b")
+    sentence = (
+        "2 files in 1 groups of identical pixels: 1 groups (2 files) across splits, 0 with different labels; files "
+        "that leaked from an earlier split: 1 of valid"
+    )
+    assert result.exit_code == 0, result.output
+    assert f"warning: {sentence}\n" in result.stderr
+    assert f"data: {sentence}\n" in result.stdout
+    cut = ctonnx("train", scans, *QUICK, "--class-name", "C=b", "--drop-leaks", "--name", "cut")
+    assert f"data: {sentence}; left out: 1 of valid\n" in cut.stdout
+
+
+@pytest.mark.usefixtures("small_backbone", "no_reports")
+def test_ctrl_c_after_an_epoch_shows_the_figures_how_to_go_on_and_130(
+    scans: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = ClassificationTask.training_step
+
+    def stopping(task: ClassificationTask, batch: Any, batch_index: int) -> Any:
+        if task.current_epoch == 1:
+            signal.raise_signal(signal.SIGINT)
+        return step(task, batch, batch_index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassificationTask, "training_step", stopping)
+        result = ctonnx("train", scans, *QUICK, "--epochs", "2", "--class-name", "C=b", "--name", "one")
+    assert result.exit_code == 130
+    assert result.stdout.startswith("validation: accuracy")
+    assert result.stdout.endswith("runs/one: stopped early; go on with: ctonnx train --resume runs/one\n")
+    again = ctonnx("train", "--resume", "runs/one")
+    assert again.exit_code == 0, again.output
+    assert "going on after epoch 1 of 2\n" in again.stderr
+    assert again.stdout.endswith("evaluation are there; next, ctonnx export\n")
+    finished = outcome(ctonnx("train", "--resume", "one"))
+    assert finished == said(
+        "expected an unfinished run to resume, found that 'runs/one' is finished; for more epochs, train anew from its "
+        "weights: ctonnx train DATA --weights runs/one/model.safetensors"
+    )
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_ctrl_c_before_an_epoch_ended_leaves_nothing_and_130(
+    scans: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ClassificationTask, "training_step", lambda *arguments: signal.raise_signal(signal.SIGINT))
+    result = ctonnx("train", scans, *QUICK, "--class-name", "C=b")
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr.endswith("\nctonnx: stopped\n")
+    assert list((folder / "runs").iterdir()) == []
+
+
+def test_a_preview_is_written_and_nothing_is_trained(scans: str, folder: Path) -> None:
+    options = ("--class-name", "C=b", "--image-size", "32", "--preview", "sheet.png")
+    assert outcome(ctonnx("train", scans, *options)) == (
+        0,
+        "sheet.png: 4 training images, each as it is and as augmentation shows it to the network\n",
+        "",
+    )
+    assert (folder / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert not (folder / "runs").exists()
