@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
@@ -196,6 +197,23 @@ def test_images_of_a_made_split_are_known_by_their_pixels(
     moved = root / made.data.splits["test"][0].path
     moved.rename(moved.with_name("zzz.png"))
     assert evaluate_model(known, root, replicates=0).document["data"]["images"] == len(made.data.splits["test"])
+
+
+@pytest.mark.parametrize("drop_leaks", [False, True])
+def test_a_made_split_none_of_whose_images_is_as_it_was_is_told(
+    drop_leaks: bool, subject: Subject, tmp_path: Path, images_in: ImagesIn
+) -> None:
+    root = images_in(tmp_path / "flat", {"a": 14, "b": 14})
+    known, made = with_made_splits(subject, root)
+    for number, sample in enumerate(made.data.splits["test"]):
+        Image.new("L", (40, 40), number).save(root / sample.path)
+    refused(
+        f"expected the images of the split 'test' that 'runs/tiny' took from '{root}', found that all of them have "
+        "changed or gone since; put them back, or choose another --split, or all",
+        known,
+        root,
+        drop_leaks=drop_leaks,
+    )
 
 
 def test_another_folder_without_splits_is_evaluated_whole(

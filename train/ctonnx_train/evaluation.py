@@ -78,8 +78,9 @@ def evaluate_model(
         say: called with lines that tell what happens.
 
     Raises:
-        DataError: the data set lacks the split, or has classes that the model does not know; no image is left, or
-            what the model was trained on is not known where it is to be left out; `other` has other classes.
+        DataError: the data set lacks the split, or has classes that the model does not know; no image is left, all of
+            a made split have changed, or what the model was trained on is not known where it is to be left out;
+            `other` has other classes.
     """
     models = [subject] if other is None else [subject, other]
     if other is not None:
@@ -99,6 +100,11 @@ def evaluate_model(
     rows = list(range(len(samples)))
     if split in found.to_make:  # the run made it: its images are known by their pixels
         rows = [row for row in rows if store.digests[samples[row].path] in subject.digests[split]]
+        if not rows:
+            raise DataError(
+                f"expected the images of the split '{split}' that '{subject.path}' took from '{data}', found that all "
+                "of them have changed or gone since; put them back, or choose another --split, or all"
+            )
     chosen = len(rows)
     trained_on = {row for model in models for row in _rows_in(rows, samples, store, model.trained_on)}
     if drop_leaks:
