@@ -1,5 +1,6 @@
 """`ctonnx evaluate` as it is typed: a run, an exported model, two of them; what is printed, and the exit code."""
 
+import errno
 import json
 import re
 import shutil
@@ -303,3 +304,31 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
         "replicates": 2000,
         "seed": 0,
     }
+
+
+def full(*arguments: Any, **options: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", "report")
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_figures_that_cannot_be_written_are_printed_all_the_same(
+    options: tuple[str, ...], run: str, phantoms: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ctonnx(run, phantoms, *QUICK, *options)
+    monkeypatch.setattr("ctonnx_train.evaluation_report.write_text", full)
+    result = ctonnx(run, phantoms, *QUICK, *options, "--output", "report")
+    assert (result.exit_code, result.stdout) == (2, whole.stdout)
+    assert result.stderr == whole.stderr + "Error: No space left on device: 'report'\n"
+    assert list(folder.iterdir()) == []
+
+
+def test_figures_whose_reader_has_gone_are_written_all_the_same(
+    run: str, phantoms: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(message: str, err: bool = False) -> None:
+        if not err:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("click.echo", gone)
+    assert ctonnx(run, phantoms, *QUICK, "--output", "report").exit_code == 1
+    assert (folder / "report" / "report.md").is_file()

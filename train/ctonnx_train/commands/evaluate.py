@@ -91,7 +91,9 @@ def evaluate(
         seed=seed,
         say=lambda line: click.echo(line, err=True),
     )
-    if output:
-        write_evaluation(found, output)
-        click.echo(f"{output}: evaluation.json, report.md and the plots are there", err=True)
-    click.echo(json.dumps(found.document, indent=2, ensure_ascii=False) if as_json else as_markdown(found.document))
+    try:
+        click.echo(json.dumps(found.document, indent=2, ensure_ascii=False) if as_json else as_markdown(found.document))
+    finally:  # a full disk does not cost the printed figures, and a reader that has gone not the written ones
+        if output:
+            write_evaluation(found, output)
+            click.echo(f"{output}: evaluation.json, report.md and the plots are there", err=True)
