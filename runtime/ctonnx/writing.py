@@ -18,16 +18,17 @@ def whole_file(path: Path) -> Iterator[Path]:
     An error or Ctrl-C inside the block removes the temporary file and leaves what stood at `path` as it was.
 
     Raises:
-        OSError: the folder does not exist or cannot be written to.
+        OSError: the folder does not exist or cannot be written to; the error names `path`.
     """
     temporary = _beside(path)
-    temporary.touch(exist_ok=False)
-    try:
-        yield temporary
-        _sync(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _naming(path, temporary):
+        temporary.touch(exist_ok=False)
+        try:
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -37,7 +38,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
     An error or Ctrl-C inside the block removes the temporary folder and leaves what stood at `path` as it was.
 
     Raises:
-        OSError: the parent folder cannot be made or written to, or `path` is a file, a link or the working folder.
+        OSError: the parent folder cannot be made or written to, or `path` is a file, a link or the working folder;
+            an error of what is written names `path`.
     """
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise FileExistsError(errno.EEXIST, "expected a folder or nothing, found a file or a link", str(path))
@@ -48,28 +50,45 @@ def whole_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     old = temporary.with_suffix(".old")
-    temporary.mkdir()
-    try:
-        yield temporary
-        for file in sorted(temporary.rglob("*")):
-            if file.is_file():
-                _sync(file)
-        if path.exists():
-            path.rename(old)
-        temporary.rename(path)
-    except BaseException:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    with _naming(path, temporary):
+        temporary.mkdir()
+        try:
+            yield temporary
+            for file in sorted(temporary.rglob("*")):
+                if file.is_file():
+                    _sync(file)
+            if path.exists():
+                path.rename(old)
+            temporary.rename(path)
+        except BaseException:
+            if old.exists() and not path.exists():
+                old.rename(path)
+            raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes `text` as UTF-8, whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _naming(path: Path, temporary: Path) -> Iterator[None]:
+    """Lets an error of the system name `path` where it names a temporary path, or none, as those of write() do."""
+    try:
+        yield
+    except OSError as error:
+        named = error.filename
+        if isinstance(named, str | bytes):
+            is_temporary = Path(os.fsdecode(named)).absolute().is_relative_to(temporary.absolute())
+        else:
+            is_temporary = named is None and error.errno is not None
+        if is_temporary:
+            error.filename = str(path)
+        raise
 
 
 def _sync(path: Path) -> None:
