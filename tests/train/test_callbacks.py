@@ -1,6 +1,7 @@
 """What happens around an epoch: metrics.csv, the line on the terminal, the best weights, the file to resume from."""
 
 import csv
+import errno
 import os
 import re
 import sys
@@ -65,6 +66,21 @@ def test_the_file_is_whole_after_each_epoch(tmp_path: Path) -> None:
     history.append(row(2))
     assert history.file.read_text(encoding="utf-8").splitlines() == [HEADER, first, first.replace("1,", "2,", 1)]
     assert history.rows == [row(1), row(2)]
+
+
+def test_rows_that_cannot_be_written_leave_those_before_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(writer: object, rows: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    history = History(tmp_path / "metrics.csv", planned=2)
+    history.append(row(1))
+    before = history.file.read_bytes()
+    monkeypatch.setattr("csv.DictWriter.writerows", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        history.append(row(2))
+    assert caught.value.filename == str(history.file)
+    assert history.file.read_bytes() == before
+    assert os.listdir(tmp_path) == ["metrics.csv"]
 
 
 def test_only_the_main_process_writes_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -300,6 +300,14 @@ def test_ctrl_c_between_an_epochs_validation_and_its_row_is_ctrl_c_before_an_epo
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_file_to_resume_from_needs_no_room_on_another_disk(
+    fitted: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    fitted()
+    assert (tmp_path / "last.ckpt").is_file()
+
+
 def test_a_compiled_network_sees_batches_of_one_size(
     fitted: Fit, trained_on: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

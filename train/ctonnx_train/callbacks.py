@@ -1,6 +1,7 @@
 """What happens around an epoch: its line and its row in metrics.csv, the best weights, the file to resume from."""
 
 import csv
+import io
 import math
 import time
 from collections.abc import Callable
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import Tensor
 from tqdm import tqdm
 
@@ -20,7 +23,7 @@ from ctonnx_train.distributed import gather, is_main_process
 from ctonnx_train.recipe import MONITORS, Monitor
 from ctonnx_train.task import ClassificationTask
 
-__all__ = ["BestWeights", "EpochLog", "History", "LastCheckpoint"]
+__all__ = ["BestWeights", "DirectWriting", "EpochLog", "History", "LastCheckpoint"]
 
 _VALID = tuple(f"valid_{name}" for name in MONITORS)
 _COLUMNS = (
@@ -56,7 +59,7 @@ class History:
         self.rows.append(row)
         if not is_main_process():
             return
-        with self.file.open("w", newline="", encoding="utf-8") as handle:
+        with whole_file(self.file) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
             writer = csv.DictWriter(handle, _COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.rows)
@@ -214,6 +217,20 @@ class LastCheckpoint(Checkpoint):
     def state_dict(self) -> dict[str, Any]:
         """Returns where the training stands."""
         return {"phase": self._phase, "phase_ended": self._ended, "history": self._history.rows}
+
+
+class DirectWriting(TorchCheckpointIO):
+    """Writes a checkpoint to the path that it is given.
+
+    Lightning writes to the system's folder for temporary files first, which may be too small a disk, and moves the
+    file from there; `LastCheckpoint` gives it a temporary path on the run's disk already.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Writes by way of memory: to a full disk, torch.save itself raises a RuntimeError about positions."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        Path(path).write_bytes(buffer.getbuffer())
 
 
 def _task(module: pl.LightningModule) -> ClassificationTask:

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from ctonnx.errors import DataError
 from ctonnx.runs import Run
 from ctonnx_train.augmentation import Augmentation
-from ctonnx_train.callbacks import BestWeights, EpochLog, History, LastCheckpoint
+from ctonnx_train.callbacks import BestWeights, DirectWriting, EpochLog, History, LastCheckpoint
 from ctonnx_train.dataset import Batch, EpochSampler, PixelDataset, batches
 from ctonnx_train.imbalance import class_weights
 from ctonnx_train.network import CTClassifier
@@ -219,6 +219,7 @@ def _trainer(
         precision=_LIGHTNING_PRECISION[precision],
         max_epochs=phase.epochs,
         callbacks=callbacks,
+        plugins=[DirectWriting()],
         num_sanity_val_steps=0,
         logger=_tensorboard(run, phase) if settings.tensorboard else False,
         log_every_n_steps=1,  # nothing is logged for a step; a larger number is warned of in a short epoch
