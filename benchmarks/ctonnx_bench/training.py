@@ -39,7 +39,7 @@ def measure_ctonnx(data: Path, image_size: int, batch_size: int) -> dict[str, fl
     from ctonnx_train.recipe import TrainSettings, plan
 
     settings = TrainSettings(weights="none", epochs=2, batch_size=batch_size, precision="bf16")
-    phases = [replace(phase, small_epochs=0) for phase in plan(settings)]  # timm's images are large from the start
+    phases = [replace(phase, growing=False) for phase in plan(settings)]  # timm's images are large from the start
     ready = prepare(read_data(data), settings, Preprocessing(size=image_size), lambda line: None)
     labels = ready.labels("train")
     images = PixelDataset(ready.store, ready.rows["train"], labels)

@@ -134,3 +134,13 @@ def test_the_ranges_are_those_of_the_design_unless_told_otherwise() -> None:
     augmentation = Augmentation()
     ranges = (augmentation.degrees, augmentation.zoom, augmentation.shift, augmentation.brightness)
     assert ranges == (15.0, 0.15, 0.08, 0.2)
+
+
+def test_strength_scales_every_change_but_the_flip() -> None:
+    whole, half, none = (Augmentation.of_strength(strength) for strength in (1.0, 0.5, 0.0))
+    assert vars(whole) == vars(Augmentation())
+    assert vars(half) == {name: value / 2 for name, value in vars(whole).items()}
+    image = noise()
+    changed = none(image.repeat(16, 1, 1, 1))
+    either = torch.stack([image[0].float(), image[0].flip(-1).float()])
+    assert all(min(float((one - other).abs().max()) for other in either) < 1e-2 for one in changed)

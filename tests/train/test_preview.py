@@ -89,3 +89,14 @@ def test_an_unreadable_image_is_named_and_no_sheet_is_left(data: Path, tmp_path:
 def test_a_folder_that_is_not_there_is_an_os_error(data: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_preview(tmp_path / "nowhere" / "sheet.png", data, preprocessing=Preprocessing(size=SIZE))
+
+
+def test_augmentation_from_scratch_is_weaker_and_the_sheet_shows_it(data: Path, tmp_path: Path) -> None:
+    sheets = []
+    for weights in ("imagenet", "none"):
+        file = tmp_path / f"{weights}.png"
+        write_preview(file, data, preprocessing=Preprocessing(size=SIZE), weights=weights)
+        sheets.append(np.asarray(Image.open(file)).astype(int))
+    full, weak = sheets
+    np.testing.assert_array_equal(cell(full, 0, 0, 1), cell(weak, 0, 0, 1))
+    assert not np.array_equal(cell(full, 0, 1, 1), cell(weak, 0, 1, 1))

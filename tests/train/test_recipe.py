@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ctonnx_train.recipe import MONITORS, Phase, TrainSettings, plan, small_size
+from ctonnx_train.recipe import MONITORS, Phase, TrainSettings, default_batch_size, image_size, plan
 
 ALL = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
 
@@ -33,6 +33,11 @@ def test_a_user_who_chooses_nothing_gets_thirty_epochs_from_imagenet() -> None:
     )
 
 
+@pytest.mark.parametrize(("weights", "images"), [("imagenet", 32), ("w.pth", 32), ("none", 16)])
+def test_from_scratch_a_step_has_fewer_images(weights: str, images: int) -> None:
+    assert default_batch_size(weights) == images
+
+
 def test_the_best_epoch_can_be_chosen_by_the_loss_or_four_figures() -> None:
     assert MONITORS == ("loss", "accuracy", "balanced_accuracy", "macro_auroc", "macro_f1")
 
@@ -44,25 +49,42 @@ def test_from_none_the_whole_network_learns_at_once_to_the_end_and_without_dropo
             name="scratch",
             stages=ALL,
             epochs=7,
-            learning_rate=1e-3,
+            learning_rate=5e-4,
             schedule="one-cycle",
             weight_decay=0.02,
             dropout=False,
             patience=None,
-            small_epochs=4,
+            augmentation=0.5,
+            growing=True,
         ),
     )
 
 
-@pytest.mark.parametrize(("epochs", "small"), [(1, 1), (2, 1), (3, 2), (5, 3), (10, 6), (30, 18)])
-def test_from_none_the_first_60_percent_of_the_epochs_see_smaller_images(epochs: int, small: int) -> None:
+@pytest.mark.parametrize(
+    ("epochs", "sizes"),
+    [
+        (1, [128]),
+        (2, [80, 128]),
+        (3, [80, 96, 128]),
+        (10, [80] * 5 + [96] * 2 + [112] + [128] * 2),
+        (30, [80] * 15 + [96] * 6 + [112] * 4 + [128] * 5),
+    ],
+)
+def test_from_none_the_images_grow_over_the_epochs_and_end_in_full(epochs: int, sizes: list[int]) -> None:
     (phase,) = plan(TrainSettings(weights="none", epochs=epochs))
-    assert (phase.epochs, phase.small_epochs) == (epochs, small)
+    assert [image_size(128, phase, epoch) for epoch in range(epochs)] == sizes
 
 
-@pytest.mark.parametrize(("size", "small"), [(32, 32), (33, 32), (64, 48), (96, 64), (128, 96), (224, 160), (512, 384)])
-def test_smaller_images_have_three_quarters_of_the_size_in_steps_of_16_from_32_on(size: int, small: int) -> None:
-    assert small_size(size) == small
+@pytest.mark.parametrize(("size", "first"), [(32, 32), (33, 32), (40, 32), (64, 32), (96, 64), (128, 80), (512, 320)])
+def test_images_of_the_first_epochs_have_five_eighths_of_the_size_in_steps_of_16_from_32_on(
+    size: int, first: int
+) -> None:
+    (phase,) = plan(TrainSettings(weights="none", epochs=30))
+    assert image_size(size, phase, 0) == first
+
+
+def test_from_pretrained_weights_the_images_keep_their_size() -> None:
+    assert {image_size(224, phase, 0) for phase in plan(TrainSettings())} == {224}
 
 
 @pytest.mark.parametrize("weights", ["imagenet", "backbone.pth"])
@@ -78,7 +100,8 @@ def test_from_pretrained_weights_the_head_learns_first_and_layer4_with_it_after(
             weight_decay=0.0,
             dropout=True,
             patience=4,
-            small_epochs=0,
+            augmentation=1.0,
+            growing=False,
         ),
         Phase(
             number=2,
@@ -90,7 +113,8 @@ def test_from_pretrained_weights_the_head_learns_first_and_layer4_with_it_after(
             weight_decay=0.0,
             dropout=True,
             patience=4,
-            small_epochs=0,
+            augmentation=1.0,
+            growing=False,
         ),
     )
 

@@ -135,6 +135,23 @@ def test_without_options_the_recipes_defaults_are_taken(asked: dict[str, Any]) -
     }
 
 
+@pytest.mark.parametrize(
+    ("options", "images"),
+    [
+        ((), 32),
+        (("--weights", "none"), 16),
+        (("--weights", "w.pth"), 32),
+        (("--weights", "none", "--batch-size", "32"), 32),
+        (("--batch-size", "16"), 16),
+    ],
+)
+def test_a_batch_has_thirty_two_images_and_sixteen_from_scratch_unless_a_number_is_given(
+    options: tuple[str, ...], images: int, scans: str, asked: dict[str, Any]
+) -> None:
+    ctonnx("train", scans, "--class-name", "C=b", *options)
+    assert asked["settings"].batch_size == images
+
+
 def test_every_setting_of_the_recipe_has_an_option() -> None:
     options = {parameter.name for parameter in train_command.params}
     assert {field.name for field in fields(TrainSettings)} - options == {"compile"}

@@ -30,6 +30,21 @@ class Augmentation:
         self.shift = shift
         self.brightness = brightness
 
+    @classmethod
+    def of_strength(cls, strength: float) -> "Augmentation":
+        """Returns the augmentation with each change `strength` times as large, but for the flip.
+
+        >>> Augmentation.of_strength(0.5).degrees
+        7.5
+        """
+        whole = cls()
+        return cls(
+            degrees=strength * whole.degrees,
+            zoom=strength * whole.zoom,
+            shift=strength * whole.shift,
+            brightness=strength * whole.brightness,
+        )
+
     def __call__(self, images: Tensor, size: int | None = None) -> Tensor:
         """Returns changed copies; the images' device's default generator draws the changes.
 

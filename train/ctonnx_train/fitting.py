@@ -128,7 +128,7 @@ def fit(
             phase,
             seed=settings.seed,
             class_weights=weights if settings.imbalance == "loss" else None,
-            augmentation=Augmentation(),
+            augmentation=Augmentation.of_strength(phase.augmentation),
             compile_network=settings.compile,
         )
         with _quiet_lightning():

@@ -13,7 +13,9 @@ from ctonnx.writing import whole_file
 from ctonnx_train.augmentation import Augmentation
 from ctonnx_train.folders import read_data
 from ctonnx_train.pixels import PixelStore
+from ctonnx_train.recipe import TrainSettings, plan
 from ctonnx_train.sources import open_source
+from ctonnx_train.weights import IMAGENET
 
 __all__ = ["write_preview"]
 
@@ -31,6 +33,7 @@ def write_preview(
     preprocessing: Preprocessing,
     class_names: Mapping[str, str] | None = None,
     seed: int = 0,
+    weights: str = IMAGENET,
 ) -> int:
     """Writes the sheet as PNG: for two images of each class, the image and seven augmented ones in a row.
 
@@ -40,6 +43,7 @@ def write_preview(
         preprocessing: the network's input.
         class_names: canonical names for class folders, by the folder's name.
         seed: chooses the images and the changes.
+        weights: that the training would start from, on which its augmentation depends.
 
     Returns:
         how many images are shown.
@@ -57,7 +61,8 @@ def write_preview(
     pixels = PixelStore(open_source(found.root), chosen, preprocessing).take(range(len(chosen)))
     torch.manual_seed(seed)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    changed = [Augmentation()(images).round().byte().permute(0, 2, 3, 1).numpy() for _ in range(_CHANGED)]
+    augmentation = Augmentation.of_strength(plan(TrainSettings(weights=weights))[0].augmentation)
+    changed = [augmentation(images).round().byte().permute(0, 2, 3, 1).numpy() for _ in range(_CHANGED)]
     rows = [[version[position] for version in (pixels, *changed)] for position in range(len(chosen))]
     sheet = _sheet(rows, [found.classes[sample.label] for sample in chosen], preprocessing.size)
     with whole_file(file) as temporary:

@@ -17,9 +17,11 @@ from ctonnx_train.dataset import Batch
 from ctonnx_train.distributed import gather, share_buffers
 from ctonnx_train.metrics import figures
 from ctonnx_train.network import CTClassifier
-from ctonnx_train.recipe import MONITORS, Phase, small_size
+from ctonnx_train.recipe import MONITORS, Phase, image_size
 
 __all__ = ["ClassificationTask"]
+
+_WARM_UP = 0.15  # of the one-cycle schedule's steps
 
 
 class ClassificationTask(pl.LightningModule):
@@ -79,7 +81,7 @@ class ClassificationTask(pl.LightningModule):
         if self._augmentation is None:
             self.image_size = pixels.shape[-1]
         else:
-            self.image_size = self._size(pixels.shape[-1])
+            self.image_size = image_size(pixels.shape[-1], self.phase, self.current_epoch)
             pixels = self._augmentation(pixels, self.image_size)
         self.augmentation_seconds += time.perf_counter() - start
         loss = nn.functional.cross_entropy(self(pixels).float(), labels, weight=self._class_weights)
@@ -117,13 +119,10 @@ class ClassificationTask(pl.LightningModule):
         )
         if self.phase.schedule == "constant":
             return optimizer
-        # OneCycleLR divides by the length of its warm-up, a quarter of the steps, which must not come to nothing.
-        steps = max(int(self.trainer.estimated_stepping_batches), 8)
-        one_cycle = OneCycleLR(optimizer, max_lr=self.phase.learning_rate, total_steps=steps, pct_start=0.25)
+        # OneCycleLR divides by the length of its warm-up less one step, which must not come to nothing.
+        steps = max(int(self.trainer.estimated_stepping_batches), round(2 / _WARM_UP))
+        one_cycle = OneCycleLR(optimizer, max_lr=self.phase.learning_rate, total_steps=steps, pct_start=_WARM_UP)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": one_cycle, "interval": "step"}}
-
-    def _size(self, size: int) -> int:
-        return small_size(size) if self.current_epoch < self.phase.small_epochs else size
 
     @property
     def _distributed(self) -> bool:

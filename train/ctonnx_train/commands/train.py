@@ -27,7 +27,10 @@ __all__ = ["train"]
 )
 @click.option("--epochs", type=click.IntRange(1), default=30, show_default=True, help="At most, over both phases.")
 @click.option(
-    "--batch-size", type=click.IntRange(2), default=32, show_default=True, help="Images a step on each device."
+    "--batch-size",
+    type=click.IntRange(2),
+    show_default="32; 16 with --weights none",
+    help="Images a step on each device.",
 )
 @click.option("--image-size", type=click.IntRange(32, 4096), default=224, show_default=True, help="In pixels.")
 @click.option(
@@ -132,7 +135,7 @@ def train(
     data: Path | None,
     weights: str,
     epochs: int,
-    batch_size: int,
+    batch_size: int | None,
     image_size: int,
     color: "Color",
     resize: "Resize",
@@ -190,10 +193,12 @@ def train(
     if preview is not None:
         from ctonnx_train.preview import write_preview
 
-        images = write_preview(preview, data, preprocessing=preprocessing, class_names=class_names, seed=seed)
+        images = write_preview(
+            preview, data, preprocessing=preprocessing, class_names=class_names, seed=seed, weights=weights
+        )
         click.echo(f"{preview}: {images} training images, each as it is and as augmentation shows it to the network")
         return
-    from ctonnx_train.recipe import TrainSettings
+    from ctonnx_train.recipe import TrainSettings, default_batch_size
     from ctonnx_train.training import train as run_training
 
     result = run_training(
@@ -201,7 +206,7 @@ def train(
         settings=TrainSettings(
             weights=weights,
             epochs=epochs,
-            batch_size=batch_size,
+            batch_size=batch_size or default_batch_size(weights),
             seed=seed,
             precision=precision,
             unfreeze_from=unfreeze_from,
