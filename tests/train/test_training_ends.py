@@ -230,6 +230,22 @@ def test_too_little_memory_says_which_options_to_lower(
 
 
 @pytest.mark.usefixtures("small_backbone")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own compiler
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_too_little_memory_to_compile_says_to_leave_that_out(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(module: Any, inputs: Any) -> Any:
+        raise MemoryError
+
+    compile_it = torch.compile
+    monkeypatch.setattr("torch.compile", lambda network, **options: compile_it(network, backend=exhausted))
+    with pytest.raises(CtonnxError, match=r", found too little; lower .* --image-size, leave out --compile, or keep "):
+        train(data, settings=replace(QUICK, compile=True), preprocessing=SMALL, name="run", root=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("small_backbone")
 def test_too_little_memory_in_a_resumed_training_says_to_train_anew(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """`fit`: runs the phases of a training, from the start or from where it stood, until the end or Ctrl-C."""
 
 import ctypes
+import errno
 import logging
 import platform
 import signal
@@ -18,7 +19,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from ctonnx.errors import DataError
+from ctonnx.errors import CtonnxError, DataError
 from ctonnx.runs import Run
 from ctonnx_train.augmentation import Augmentation
 from ctonnx_train.callbacks import BestWeights, DirectWriting, EpochLog, History, LastCheckpoint
@@ -36,6 +37,13 @@ _LIGHTNING_PRECISION: Mapping[Precision, Literal["bf16-mixed", "16-mixed", "32-t
     "fp16": "16-mixed",
     "fp32": "32-true",
 }
+_MEMORY_SIGNS = (
+    "can't allocate memory",
+    "out of memory",
+    "ALLOC_FAILED",
+    "MemoryError",  # from a process of torch's compiler, as text
+    "Killed signal terminated",  # what a C++ compiler says that the system killed for its memory
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,11 +179,28 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Says whether an error means that a device's or the machine's memory was too small."""
+    """Says whether an error means that a device's or the machine's memory was too small, or came of one that does.
+
+    For what its compilers raise, torch.compile raises another error, `from None`: the first one stays its context.
+    """
+    seen, waiting = set[int](), [error]
+    while waiting:
+        error = waiting.pop()
+        if _is_memory_error(error):
+            return True
+        seen.add(id(error))
+        if isinstance(error, Exception) and not isinstance(error, CtonnxError | OSError):  # these speak for themselves
+            behind = (error.__cause__, error.__context__, getattr(error, "inner_exception", None))
+            waiting += [other for other in behind if isinstance(other, BaseException) and id(other) not in seen]
+    return False
+
+
+def _is_memory_error(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     text = str(error)
-    signs = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and any(sign in text for sign in signs)
+        isinstance(error, RuntimeError) and any(sign in text for sign in _MEMORY_SIGNS)
     )
 
 

@@ -306,10 +306,11 @@ def _keeping_what_is_whole(run: Run, plan: RunPlan, say: Callable[[str], None], 
                 shutil.rmtree(run.folder, ignore_errors=True)
         if out_of_memory(error):
             stages = "" if plan.settings.weights == NONE else ", train fewer stages (--unfreeze-from layer4)"
+            compiler = ", leave out --compile" if plan.settings.compile else ""
             raise CtonnxError(
                 f"expected enough memory for batches of {plan.settings.batch_size} images of "
                 f"{plan.preprocessing.size} pixels, found too little; {'' if is_new else 'train anew: '}lower "
-                f"--batch-size or --image-size{stages}, or keep fewer images in memory (--cache-gb)"
+                f"--batch-size or --image-size{stages}{compiler}, or keep fewer images in memory (--cache-gb)"
             ) from error
         raise
 
