@@ -87,7 +87,7 @@ def test_copies_within_a_split_are_exit_code_0_and_listed_with_all(leaking: Path
     (leaking / "valid/b/copy.bmp").rename(leaking / "train/a/copy.bmp")
     short, long = ctonnx("data", "audit", "scans"), ctonnx("data", "audit", "scans", "--all")
     assert (short.exit_code, long.exit_code) == (0, 0)
-    assert "exact duplicates (identical pixels): 1 groups, 2 files\n" in short.stdout
+    assert "exact duplicates (identical pixels): 1 group, 2 files\n" in short.stdout
     assert "copy.bmp" not in short.stdout
     assert "  - train/a/copy.bmp\n    train/a/scan 0.png\n" in long.stdout
 
@@ -108,7 +108,7 @@ def test_near_distance_reaches_the_audit(images_in: ImagesIn) -> None:
     Image.fromarray(pixels).save("scans/valid/a/marked.png")
     strict, wide = (ctonnx("data", "audit", "scans", "--near-distance", bits) for bits in ("0", "64"))
     assert (strict.exit_code, wide.exit_code) == (0, 1)
-    assert "at most 64 of 256 bits): 1 groups, 2 files\n  across splits: 1 groups\n" in wide.stdout
+    assert "at most 64 of 256 bits): 1 group, 2 files\n  across splits: 1 group\n" in wide.stdout
 
 
 def test_default_near_distance_is_the_librarys() -> None:
@@ -155,7 +155,7 @@ def test_medmnist_file_is_audited() -> None:
         ),
         (
             ("text",),
-            f"expected images in the class folder '{Path('text/a')}', found 1 other files ('1.txt' first); "
+            f"expected images in the class folder '{Path('text/a')}', found 1 other file ('1.txt' first); "
             "convert them to PNG, or move the folder out of the data set",
         ),
         (

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ctonnx.errors import DataError
-from ctonnx_train.data_set import DataSet, quoted, refuse_unknown_names
+from ctonnx_train.data_set import DataSet, counted, quoted, refuse_unknown_names
 from ctonnx_train.splits import Sample
 
 DATA = DataSet(
@@ -59,3 +59,8 @@ def test_name_of_a_folder_that_is_not_there_is_refused_with_those_that_are() -> 
 def test_quoted_names_stand_in_a_message_one_after_the_other() -> None:
     assert quoted(["a", Path("b c")]) == "'a', 'b c'"
     assert quoted([]) == ""
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 files"), (1, "1 file"), (2, "2 files")])
+def test_a_number_of_things_is_singular_for_one(count: int, text: str) -> None:
+    assert counted(count, "file") == text

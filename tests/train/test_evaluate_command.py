@@ -241,7 +241,7 @@ def test_a_damaged_image_ends_in_a_sentence_that_names_it(run: str, copied: Path
     result = ctonnx(run, copied)
     assert (result.exit_code, result.stdout) == (2, "")
     error = result.stderr.splitlines()[-1]
-    assert error.startswith("Error: expected 8 readable images, found 1 that are not: ")
+    assert error.startswith("Error: expected 8 readable images, found 1 that is not: ")
     assert damaged.name in error
 
 

@@ -150,6 +150,11 @@ def test_a_figure_that_is_not_defined_is_a_dash(evaluation: Evaluation) -> None:
             {"trained_on": 3},
             "- **3 of these images are among those that the model was trained on: the figures flatter.**",
         ),
+        (
+            {"trained_on": 1},
+            "- **1 of these images is among those that the model was trained on: the figures flatter.**",
+        ),
+        ({"trained_on": 1, "dropped": 1}, "- 1 image that the model was trained on was left out."),
         ({"trained_on": 3, "dropped": 3}, "- 3 images that the model was trained on were left out."),
     ],
 )

@@ -55,8 +55,8 @@ def test_images_that_the_model_was_trained_on_are_known_by_their_pixels(
     assert data["images"] == 7
     assert data["seen_in_training"] == {"trained_on": 1, "chosen_by": 1, "dropped": 0}
     assert lines[1:] == [
-        "warning: 1 of the 7 images are among those that 'runs/tiny' was trained on: the figures flatter; --drop-leaks "
-        "leaves them out"
+        "warning: 1 of the 7 images is among those that 'runs/tiny' was trained on: the figures flatter; --drop-leaks "
+        "leaves it out"
     ]
 
 

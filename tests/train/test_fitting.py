@@ -133,7 +133,7 @@ def test_a_loss_that_is_never_finite_ends_in_a_sentence(
 ) -> None:
     monkeypatch.setattr(CTClassifier, "features", lambda self, pixels: pixels.float().repeat(1, 512, 1, 1) * np.nan)
     message = (
-        "expected a validation loss, found one that is not finite in each of 2 epochs; the weights that training "
+        "expected a validation loss, found none that is finite in 2 epochs; the weights that training "
         "started from may be damaged: try others, or --weights none"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):

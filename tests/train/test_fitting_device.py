@@ -50,7 +50,7 @@ def test_fp16_on_a_cpu_is_refused(fitted: Fit) -> None:
 def test_bf16_trains_weights_that_stay_float32(fitted: Fit) -> None:
     result, network, lines = fitted(precision="bf16")
     assert result.precision == "bf16"
-    assert lines[1] == "training on cpu in bf16, 4 images a step, at most 1 epochs"
+    assert lines[1] == "training on cpu in bf16, 4 images a step, at most 1 epoch"
     assert {tensor.dtype for tensor in network.state_dict().values()} == {torch.float32, torch.int64}
 
 

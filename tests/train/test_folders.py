@@ -275,7 +275,7 @@ def test_a_class_folder_without_images_is_named_and_not_dropped(images_in: Image
     (root / "train/c/1.dcm").write_bytes(b"DICM")
     refused(
         root,
-        f"expected images in the class folder '{root / 'train/c'}', found 1 other files ('1.dcm' first); "
+        f"expected images in the class folder '{root / 'train/c'}', found 1 other file ('1.dcm' first); "
         "convert them to PNG, or move the folder out of the data set",
     )
 

@@ -153,7 +153,7 @@ def test_image_that_is_not_kept_and_has_gone_is_an_error_of_the_data(scans: Path
         (scans / f"{number}.png").unlink()
     assert images.take([3]).shape == (1, 32, 32, 1)
     message = (
-        f"expected 5 readable images, found 1 that are not: {scans / '4.png'}: cannot be read: no such file; "
+        f"expected 5 readable images, found 1 that is not: {scans / '4.png'}: cannot be read: no such file; "
         "mend these files or move them out of the data folder"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):

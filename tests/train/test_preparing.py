@@ -84,7 +84,7 @@ def test_copies_within_a_split_are_told_and_do_not_leak(data: Path) -> None:
     copy(data, "train/a/scan 0.png", "train/a/again")
     _, lines = prepared(data)
     assert lines[0] == (
-        "warning: 2 files in 1 groups of identical pixels: 0 groups (0 files) across splits, 0 with different labels; "
+        "warning: 2 files in 1 group of identical pixels: 0 groups (0 files) across splits, 0 with different labels; "
         "files that leaked from an earlier split: none"
     )
     assert lines[1] == "train: 9 images (a 5, b 4)"

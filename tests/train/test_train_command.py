@@ -64,9 +64,9 @@ def test_train_prints_the_metrics_and_where_the_run_is(scans: str, folder: Path)
         "class folder 'C' is read as 'b'",
         "train: 6 images (a 3, b 3)",
         "valid: 2 images (a 1, b 1)",
-        "test: 1 images (a 1, b 0)",
+        "test: 1 image (a 1, b 0)",
         "imbalance: weights in the loss: a 1, b 1",
-        "training on cpu in fp32, 4 images a step, at most 1 epochs",
+        "training on cpu in fp32, 4 images a step, at most 1 epoch",
     ]
     assert lines[6].startswith("epoch   1/1  scratch    train loss ")
     assert lines[7].startswith("best epoch: 1 (valid loss ")
@@ -163,7 +163,7 @@ def test_leaks_are_warned_of_and_told_with_the_figures(scans: str, folder: Path)
     shutil.copy(folder / "scans/train/a/scan 0.png", folder / "scans/valid/a/copy.png")
     result = ctonnx("train", scans, *QUICK, "--class-name", "C=b")
     sentence = (
-        "2 files in 1 groups of identical pixels: 1 groups (2 files) across splits, 0 with different labels; files "
+        "2 files in 1 group of identical pixels: 1 group (2 files) across splits, 0 with different labels; files "
         "that leaked from an earlier split: 1 of valid"
     )
     assert result.exit_code == 0, result.output

@@ -136,7 +136,7 @@ def test_the_reports_tell_how_many_images_leaked_into_each_split(run: Run) -> No
     assert data["test"]["seen_in_training"] == {"trained_on": 1, "chosen_by": 2, "dropped": 0}
     text = (run.evaluation_folder / "test" / "report.md").read_text(encoding="utf-8")
     assert "# tiny: test images\n" in text
-    assert "- **1 of these images are among those that the model was trained on: the figures flatter.**\n" in text
+    assert "- **1 of these images is among those that the model was trained on: the figures flatter.**\n" in text
     assert "2 of them across splits" in text
 
 

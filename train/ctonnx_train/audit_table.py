@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from ctonnx_train.audit import HASH_BITS, Audit, Copy
+from ctonnx_train.data_set import counted
 
 __all__ = ["format_audit"]
 
@@ -20,7 +21,7 @@ def format_audit(audit: Audit, *, show_all: bool = False) -> str:
 
 
 def _lines(audit: Audit, shown: int | None) -> Iterator[str]:
-    yield f"{audit.root}: {audit.images} images"
+    yield f"{audit.root}: {counted(audit.images, 'image')}"
     yield ""
     yield from _counts(audit.counts)
     yield ""
@@ -35,21 +36,26 @@ def _lines(audit: Audit, shown: int | None) -> Iterator[str]:
     yield from _some([f"  {path}: {reason}" for path, reason in audit.unreadable.items()], shown)
     yield ""
     leaks = audit.leaks
-    yield f"exact duplicates (identical pixels): {leaks.groups} groups, {leaks.files} files"
-    yield f"  across splits: {leaks.groups_across_splits} groups, {leaks.files_across_splits} files"
-    yield f"  with different labels: {leaks.groups_with_several_labels} groups, {leaks.files_with_several_labels} files"
+    yield f"exact duplicates (identical pixels): {_groups_and_files(leaks.groups, leaks.files)}"
+    yield f"  across splits: {_groups_and_files(leaks.groups_across_splits, leaks.files_across_splits)}"
+    several = _groups_and_files(leaks.groups_with_several_labels, leaks.files_with_several_labels)
+    yield f"  with different labels: {several}"
     yield f"  files that leak from an earlier split: {_list(leaks.leaked)}"
     yield from _some(_groups(audit.exact, shown), shown)
     files = sum(map(len, audit.near))
     yield (
         f"near duplicates (perceptual hashes that differ in at most {audit.near_distance} of {HASH_BITS} bits): "
-        f"{len(audit.near)} groups, {files} files"
+        f"{_groups_and_files(len(audit.near), files)}"
     )
-    yield f"  across splits: {audit.near_across_splits} groups"
-    yield f"  with different labels: {audit.near_with_several_labels} groups"
+    yield f"  across splits: {counted(audit.near_across_splits, 'group')}"
+    yield f"  with different labels: {counted(audit.near_with_several_labels, 'group')}"
     yield from _some(_groups(audit.near, shown), shown)
     yield ""
     yield "THE SPLITS LEAK: figures on them flatter" if audit.splits_leak else "no leak between splits was found"
+
+
+def _groups_and_files(groups: int, files: int) -> str:
+    return f"{counted(groups, 'group')}, {counted(files, 'file')}"
 
 
 def _counts(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ctonnx.errors import DataError
 from ctonnx_train.splits import Sample, Split
 
-__all__ = ["DataSet", "quoted", "refuse_unknown_names"]
+__all__ = ["DataSet", "counted", "quoted", "refuse_unknown_names"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,3 +57,8 @@ def refuse_unknown_names(class_names: Mapping[str, str], found: Iterable[str], r
 def quoted(names: Iterable[object]) -> str:
     """Returns names for a message: `'a', 'b'`."""
     return ", ".join(f"'{name}'" for name in names)
+
+
+def counted(count: int, noun: str) -> str:
+    """Returns a number of things for a message: `1 file`, `2 files`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -10,6 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ctonnx.errors import DataError
+from ctonnx_train.data_set import counted
 from ctonnx_train.splits import SPLITS, Sample, Split
 
 __all__ = ["Leaks", "drop_leaks", "duplicate_groups", "find_leaks", "group_names", "group_numbers"]
@@ -51,10 +52,11 @@ class Leaks:
         leaked = ", ".join(f"{count} of {split}" for split, count in self.leaked.items() if count) or "none"
         if not self.groups:
             return f"files whose group stands in an earlier split: {leaked}{self._left_out()}"
+        across = f"{counted(self.groups_across_splits, 'group')} ({counted(self.files_across_splits, 'file')})"
         return (
-            f"{self.files} files in {self.groups} groups of identical pixels: {self.groups_across_splits} groups "
-            f"({self.files_across_splits} files) across splits, {self.groups_with_several_labels} with different "
-            f"labels; files that leaked from an earlier split: {leaked}{self._left_out()}"
+            f"{counted(self.files, 'file')} in {counted(self.groups, 'group')} of identical pixels: {across} across "
+            f"splits, {self.groups_with_several_labels} with different labels; files that leaked from an earlier "
+            f"split: {leaked}{self._left_out()}"
         )
 
     def _left_out(self) -> str:

@@ -13,7 +13,7 @@ from ctonnx.errors import DataError
 from ctonnx_train.calibration import suspicious_figures
 from ctonnx_train.classes import class_name
 from ctonnx_train.comparison import compare_answers
-from ctonnx_train.data_set import DataSet, quoted
+from ctonnx_train.data_set import DataSet, counted, quoted
 from ctonnx_train.duplicates import group_names, group_numbers
 from ctonnx_train.folders import read_data
 from ctonnx_train.metrics import REPLICATES, evaluate
@@ -111,12 +111,13 @@ def evaluate_model(
         rows = [row for row in rows if row not in trained_on]
     if not rows:
         raise DataError(f"expected images in '{data}' that the model was not trained on, found none")
-    say(f"{subject.kind} '{subject.name}' on {len(rows)} images ({split}) of {data}")
+    say(f"{subject.kind} '{subject.name}' on {counted(len(rows), 'image')} ({split}) of {data}")
     for model in models:
         if count := len(_rows_in(rows, samples, store, model.trained_on)):
+            verb, left_out = ("is", "it") if count == 1 else ("are", "them")
             say(
-                f"warning: {count} of the {len(rows)} images are among those that '{model.path}' was trained on: the "
-                "figures flatter; --drop-leaks leaves them out"
+                f"warning: {count} of the {counted(len(rows), 'image')} {verb} among those that '{model.path}' was "
+                f"trained on: the figures flatter; --drop-leaks leaves {left_out} out"
             )
     seen = _seen(rows, samples, store, subject) | {"dropped": chosen - len(rows)}
     labels = np.array([samples[row].label for row in rows])

@@ -7,6 +7,7 @@ from typing import Any
 
 from ctonnx.errors import CtonnxError
 from ctonnx.writing import whole_file, whole_folder, write_text
+from ctonnx_train.data_set import counted
 from ctonnx_train.evaluation import Evaluation
 from ctonnx_train.plots import plot_confusion, plot_curves, plot_reliability, plot_roc, save_plot
 
@@ -78,7 +79,8 @@ def _lines(document: Mapping[str, Any], plots: bool) -> Iterator[str]:
     if model["synthetic"]:
         yield "**Trained on synthetic phantoms: these figures mean nothing for patients.**"
         yield ""
-    yield f"{model['kind']} `{model['path']}` on {data['images']} images ({data['split']}) of `{data['path']}`."
+    images = f"{counted(data['images'], 'image')} ({data['split']})"
+    yield f"{model['kind']} `{model['path']}` on {images} of `{data['path']}`."
     yield "A research tool, not a medical device."
     yield ""
     yield from _flaws(data)
@@ -104,10 +106,11 @@ def _lines(document: Mapping[str, Any], plots: bool) -> Iterator[str]:
     yield from _comparison(document.get("comparison"))
     if "bootstrap" in metrics:
         how = metrics["bootstrap"]
+        resamples = f"{counted(how['replicates'], 'bootstrap resample')} of {counted(how['units'], how['unit'])}"
         yield (
-            f"Intervals: percentiles of {how['replicates']} bootstrap resamples of {how['units']} {how['unit']}s (seed "
-            f"{how['seed']}); of sensitivity and specificity at the operating point: Wilson score. The ECE of few "
-            "images is too high, and that of their resamples still higher."
+            f"Intervals: percentiles of {resamples} (seed {how['seed']}); of sensitivity and specificity at the "
+            "operating point: Wilson score. The ECE of few images is too high, and that of their resamples still "
+            "higher."
         )
         if how["unit"] == "group":
             yield "Wilson's intervals and McNemar's test take images as independent, which those of a group are not."
@@ -123,10 +126,12 @@ def _flaws(data: Mapping[str, Any]) -> Iterator[str]:
     if seen["trained_on"] is None:
         yield "- Whether the model was trained on some of these images is not known: its run is not beside it."
     elif seen["dropped"]:
-        yield f"- {seen['dropped']} images that the model was trained on were left out."
+        verb = "was" if seen["dropped"] == 1 else "were"
+        yield f"- {counted(seen['dropped'], 'image')} that the model was trained on {verb} left out."
     elif seen["trained_on"]:
+        verb = "is" if seen["trained_on"] == 1 else "are"
         yield (
-            f"- **{seen['trained_on']} of these images are among those that the model was trained on: the figures "
+            f"- **{seen['trained_on']} of these images {verb} among those that the model was trained on: the figures "
             "flatter.**"
         )
     else:
@@ -142,7 +147,8 @@ def _flaws(data: Mapping[str, Any]) -> Iterator[str]:
         leaked = ", ".join(f"{count} of {split}" for split, count in leaks["leaked"].items() if count) or "none"
         dropped = ", ".join(f"{count} of {split}" for split, count in leaks["dropped"].items() if count)
         yield (
-            f"- Its data set holds {leaks['groups']} groups of files with identical pixels ({leaks['files']} files), "
+            f"- Its data set holds {counted(leaks['groups'], 'group')} of files with identical pixels "
+            f"({counted(leaks['files'], 'file')}), "
             f"{leaks['groups_across_splits']} of them across splits, {leaks['groups_with_several_labels']} with "
             f"different labels. Files that leaked from an earlier split: {leaked}"
             + (f"; left out: {dropped}." if dropped else ".")
@@ -164,7 +170,7 @@ def _suspicious(found: Mapping[str, Any] | None) -> Iterator[str]:
     yield (
         f"**Suspicious** ({' + '.join(found['positive'])} of {found['threshold']:.4g} or more, fitted on the "
         f"validation images): sensitivity {_value(found['sensitivity'])} {_interval(found['sensitivity_interval'])} on "
-        f"{found['sensitivity_images']} images, specificity {_value(found['specificity'])} "
+        f"{counted(found['sensitivity_images'], 'image')}, specificity {_value(found['specificity'])} "
         f"{_interval(found['specificity_interval'])} on {found['specificity_images']}."
     )
     yield ""

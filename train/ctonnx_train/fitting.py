@@ -23,6 +23,7 @@ from ctonnx.errors import CtonnxError, DataError
 from ctonnx.runs import Run
 from ctonnx_train.augmentation import Augmentation
 from ctonnx_train.callbacks import BestWeights, DirectWriting, EpochLog, History, LastCheckpoint
+from ctonnx_train.data_set import counted
 from ctonnx_train.dataset import Batch, EpochSampler, PixelDataset, batches
 from ctonnx_train.imbalance import class_weights
 from ctonnx_train.network import CTClassifier
@@ -122,7 +123,7 @@ def fit(
         )
     say(
         f"training on {f'{processes} x ' if many else ''}{device.type} in {precision}, "
-        f"{settings.batch_size} images a step{' each' if many else ''}, at most {history.planned} epochs"
+        f"{settings.batch_size} images a step{' each' if many else ''}, at most {counted(history.planned, 'epoch')}"
     )
     network.to(memory_format=torch.channels_last)
     interrupted = False
@@ -160,7 +161,7 @@ def fit(
     if not best.epoch:
         run.last_file.unlink(missing_ok=True)
         raise DataError(
-            f"expected a validation loss, found one that is not finite in each of {len(history.rows)} epochs; the "
+            f"expected a validation loss, found none that is finite in {counted(len(history.rows), 'epoch')}; the "
             "weights that training started from may be damaged: try others, or --weights none"
         )
     best.restore(network)

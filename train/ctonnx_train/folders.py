@@ -7,7 +7,7 @@ from pathlib import Path
 from ctonnx.errors import DataError
 from ctonnx.images import looks_like_image
 from ctonnx_train.classes import class_name
-from ctonnx_train.data_set import DataSet, quoted, refuse_unknown_names
+from ctonnx_train.data_set import DataSet, counted, quoted, refuse_unknown_names
 from ctonnx_train.medmnist import read_medmnist
 from ctonnx_train.phantom import MARKER
 from ctonnx_train.splits import SPLITS, Sample, Split
@@ -94,8 +94,8 @@ def _class_folders(root: Path, *, needs_train: bool) -> tuple[bool, dict[Split, 
             files = _files(inner)
             if files and not any(looks_like_image(file) for file in files):
                 raise DataError(
-                    f"expected images in the class folder '{inner}', found {len(files)} other files ('{files[0].name}' "
-                    "first); convert them to PNG, or move the folder out of the data set"
+                    f"expected images in the class folder '{inner}', found {counted(len(files), 'other file')} "
+                    f"('{files[0].name}' first); convert them to PNG, or move the folder out of the data set"
                 )
             found[split] += [inner] if files else []
     has_train = any(_SPLIT_NAMES[folder.name.lower()] == "train" for folder in split_folders)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ctonnx_train.data_set import counted
+
 __all__ = ["ECE_BINS", "LEVEL", "REPLICATES", "confusion_matrix", "evaluate", "figures", "format_metrics"]
 
 ECE_BINS = 15
@@ -161,7 +163,7 @@ def format_metrics(title: str, metrics: dict[str, Any]) -> str:
         for name, label in (("accuracy", "accuracy"), ("balanced_accuracy", "balanced"), ("ece", "ECE"))
     )
     lines = [
-        f"{title}: {whole} on {metrics['images']} images",
+        f"{title}: {whole} on {counted(metrics['images'], 'image')}",
         f"{'class':{width}}  images  " + "  ".join(f"{name:>11}" for name in _CLASS_FIGURES),
     ]
     rows = [*metrics["per_class"].items(), ("macro mean", {**metrics["macro"], "images": metrics["images"]})]

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ctonnx.errors import DataError, ImageError
 from ctonnx.images import Preprocessing, load, to_pixels
+from ctonnx_train.data_set import counted
 from ctonnx_train.sources import Source
 from ctonnx_train.splits import Sample
 
@@ -32,8 +33,9 @@ def pixel_digest(image: Image.Image) -> str:
 def unreadable(errors: Sequence[ImageError], images: int) -> DataError:
     """Returns the error that names the first of the images that cannot be read."""
     shown = "; ".join(str(error) for error in errors[:_SHOWN]) + ("; ..." if len(errors) > _SHOWN else "")
+    verb = "is" if len(errors) == 1 else "are"
     return DataError(
-        f"expected {images} readable images, found {len(errors)} that are not: {shown}; "
+        f"expected {counted(images, 'readable image')}, found {len(errors)} that {verb} not: {shown}; "
         "mend these files or move them out of the data folder"
     )
 

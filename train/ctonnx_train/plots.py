@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
+from ctonnx_train.data_set import counted
 from ctonnx_train.metrics import ECE_BINS
 
 __all__ = ["plot_confusion", "plot_curves", "plot_reliability", "plot_roc", "save_plot"]
@@ -162,7 +163,7 @@ def plot_reliability(
         bottom.bar(centers, counts, width=0.9 / ECE_BINS, color=_GREY)
         bottom.set(xlabel="confidence: probability of the predicted class", ylabel="images", xlim=(0, 1))
         bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-        _set_title(figure, f"{title}\nECE {ece:.3f}, {len(labels)} images")
+        _set_title(figure, f"{title}\nECE {ece:.3f}, {counted(len(labels), 'image')}")
     return figure
 
 

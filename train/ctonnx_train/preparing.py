@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
-from ctonnx_train.data_set import DataSet
+from ctonnx_train.data_set import DataSet, counted
 from ctonnx_train.distributed import is_main_process
 from ctonnx_train.duplicates import Leaks, drop_leaks, find_leaks, group_names, group_numbers
 from ctonnx_train.pixels import PixelStore
@@ -90,7 +90,8 @@ def prepare(
     _check(data)
     for split, counts in data.counts().items():
         shown = ", ".join(f"{name} {count}" for name, count in counts.items())
-        say(f"{split}: {sum(counts.values())} images ({shown})" if any(counts.values()) else f"{split}: no images")
+        images = sum(counts.values())
+        say(f"{split}: {counted(images, 'image')} ({shown})" if images else f"{split}: no images")
         for name in (name for name, count in counts.items() if split in found.to_make and not count):
             say(f"warning: the made split '{split}' has no image of '{name}': its images are in few and large groups")
     row = {sample.path: position for position, sample in enumerate(samples)}

@@ -26,7 +26,7 @@ from ctonnx_train.calibration import (
     suspicious_figures,
 )
 from ctonnx_train.checkpoint import save_checkpoint
-from ctonnx_train.data_set import DataSet
+from ctonnx_train.data_set import DataSet, counted
 from ctonnx_train.dataset import PixelDataset
 from ctonnx_train.distributed import is_main_process
 from ctonnx_train.duplicates import Leaks
@@ -195,7 +195,7 @@ def _train(
         say=say,
     )
     if fitted.interrupted:
-        say(f"stopped: keeping the best of {len(fitted.history.rows)} epochs")
+        say(f"stopped: keeping the best of {counted(len(fitted.history.rows), 'epoch')}")
     value = "-" if fitted.best.value is None else f"{fitted.best.value:.4f}"
     say(f"best epoch: {fitted.best.epoch} (valid {settings.monitor} {value})")
     logits = {
