@@ -66,14 +66,16 @@ def test_runtime_imports_nothing_but_its_four_libraries() -> None:
     assert found - set(sys.stdlib_module_names) - {"ctonnx"} == RUNTIME_LIBRARIES
 
 
-def test_export_uses_the_training_packages_images_network_and_checkpoint_only() -> None:
+def test_export_uses_the_training_packages_data_network_and_checkpoint_only() -> None:
     used = {
         node.module
         for file in PACKAGES["ctonnx_export"].rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("ctonnx_train")
     }
-    assert used == {f"ctonnx_train.{name}" for name in ("checkpoint", "network", "pixels", "sources", "splits")}
+    assert used == {
+        f"ctonnx_train.{name}" for name in ("checkpoint", "folders", "network", "pixels", "sources", "splits")
+    }
 
 
 @pytest.mark.parametrize("module", MODULES)

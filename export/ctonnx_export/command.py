@@ -1,33 +1,116 @@
-"""`ctonnx export`: from a run to an ONNX model that agrees with it."""
+"""`ctonnx export`: from a run to ONNX models that agree with it."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from ctonnx_export.making import Precision
+    from ctonnx_export.quantization import Target
+
 __all__ = ["export"]
+
+_PRECISIONS: "tuple[Precision, ...]" = ("fp32", "fp16", "int8")
+
+
+def _precisions(ctx: click.Context, parameter: click.Parameter, value: str) -> "tuple[Precision, ...]":
+    names = _PRECISIONS if value == "all" else tuple(name.strip() for name in value.split(","))
+    if unknown := [name for name in names if name not in _PRECISIONS]:
+        raise click.BadParameter(f"expected {', '.join(_PRECISIONS)}, joined by commas, or all; found '{unknown[0]}'")
+    return tuple(name for name in _PRECISIONS if name in names)
+
+
+def _share_of_points(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    return None if value is None else value / 100
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.option(
+    "--precision",
+    "precisions",
+    default="fp32",
+    show_default=True,
+    metavar="fp32|fp16|int8|all",
+    callback=_precisions,
+    help="Joined by commas; FP32 is always made, as the others are made from it and compared with it.",
+)
+@click.option(
+    "--target",
+    type=click.Choice(["x86", "arm", "tensorrt"]),
+    default="x86",
+    show_default=True,
+    help="Where INT8 is to run.",
+)
+@click.option(
+    "--calibrate",
+    type=click.Path(path_type=Path, exists=True),
+    help="Images that INT8 is calibrated on: a data set or any folder; default: the run's training images.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(1),
+    default=300,
+    show_default=True,
+    help="Images to calibrate on, of each class alike.",
+)
+@click.option(
+    "--min-agreement",
+    type=click.FloatRange(0, 100),
+    callback=_share_of_points,
+    metavar="PERCENT",
+    help="Same most probable class as FP32, that FP16 and INT8 must reach; default: 99.",
+)
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0, 100),
+    callback=_share_of_points,
+    metavar="POINTS",
+    help="Percentage points of accuracy that FP16 and INT8 may lose; default: 0.5.",
+)
+@click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Folder or .npz file with the run's validation images; default: where they were at training.",
+    help="Folder or .npz file with the run's images; default: where they were at training.",
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder to write; default: RUN/export.")
-def export(run: Path | None, data: Path | None, output: Path | None) -> None:
-    """Export a trained run to ONNX, if it agrees with PyTorch.
+@click.option(
+    "--triton",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write a model repository for Triton Inference Server there too.",
+)
+def export(
+    run: Path | None,
+    precisions: "tuple[Precision, ...]",
+    target: "Target",
+    calibrate: Path | None,
+    samples: int,
+    min_agreement: float | None,
+    max_drop: float | None,
+    data: Path | None,
+    output: Path | None,
+    triton: Path | None,
+) -> None:
+    """Export a trained run to ONNX, each precision only if it agrees.
 
     RUN is a run's folder or name (default: the newest). The FP32 model is compared with its PyTorch original on every
-    validation image. If a probability differs by more than 1e-4, nothing is written and the exit code is 1.
+    validation image; if a probability differs by more than 1e-4, nothing is written and the exit code is 1. FP16 and
+    INT8 are compared with FP32 on these and on training images that calibration did not use; one that does not pass its
+    gate is not written, report.md says why, and the exit code is 1.
 
     \b
     Examples:
       ctonnx export
-      ctonnx export runs/lungs --output lungs-model
+      ctonnx export --precision all
+      ctonnx export runs/lungs --precision int8 --target arm --output lungs-model
     """
+    from ctonnx.errors import CheckFailed
     from ctonnx.runs import find_run
     from ctonnx_export.exporting import export_run
+    from ctonnx_export.making import Quantization
+    from ctonnx_export.triton import refuse_filled, write_repository
 
     def say(line: str) -> None:
         click.echo(line, err=True)
@@ -35,12 +118,32 @@ def export(run: Path | None, data: Path | None, output: Path | None) -> None:
     found = find_run(run)
     if run is None:
         say(f"newest run: {found.folder}")
-    result = export_run(found, data=data, output=output, say=say)
-    parity = result.parity
-    click.echo(
-        f"parity passed: max |dp| {parity.max_dp:.2g}, agreement {parity.agreement:.2%} "
-        f"on {parity.images} validation images"
+    if triton is not None:
+        refuse_filled(triton)
+    result = export_run(
+        found,
+        precisions=precisions,
+        data=data,
+        output=output,
+        quantization=Quantization(target=target, calibrate=calibrate, samples=samples),
+        max_drop=max_drop,
+        min_agreement=min_agreement,
+        say=say,
     )
-    click.echo(f"{result.model} ({result.model.stat().st_size / 1e6:.1f} MB); report and golden inputs are beside it")
+    for made in result.written:
+        parity, file = made.spec.parity, result.file(made)
+        click.echo(
+            f"{made.precision}: parity passed: max |dp| {parity['max_dp']:.2g}, agreement {parity['agreement']:.2%} on "
+            f"{parity['images']} images; {file} ({file.stat().st_size / 1e6:.1f} MB)"
+        )
+    if triton is not None:
+        write_repository(triton, [(made, result.file(made)) for made in result.written])
+        click.echo(f"{triton}: a Triton model repository of {len(result.written)} models")
+    click.echo(f"{result.folder}: golden inputs, report.md and a model card (README.md) are beside them")
     click.echo("golden.npz holds pixels of validation images: treat it as you treat the images")
-    click.echo("next: ctonnx predict DIR")
+    if refused := result.refused:
+        raise CheckFailed(
+            "; ".join(f"{made.precision} was refused: {', '.join(made.failures)}" for made in refused)
+            + f". It was not written; what to try stands in {result.folder / 'report.md'}"
+        )
+    click.echo("next: ctonnx verify, ctonnx predict DIR")

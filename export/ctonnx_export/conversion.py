@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from ctonnx.parity import compare
 from ctonnx.session import open_session
 from ctonnx_export.graph import DeployGraph
 
-__all__ = ["OPSET", "Simplified", "convert", "run_onnx", "simplify"]
+__all__ = ["OPSET", "Simplified", "convert", "run_onnx", "simplify", "strip"]
 
 OPSET = 20
 """The ONNX operator set of every exported model."""
@@ -68,7 +68,7 @@ def convert(graph: DeployGraph, size: int) -> onnx.ModelProto:
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
     model: onnx.ModelProto = program.model_proto
-    _strip(model)
+    strip(model)
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -103,20 +103,16 @@ def simplify(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> Simplified:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             return Simplified(model, f"not simplified: onnxsim ended with exit code {done.returncode} ({last})")
         simplified = onnx.load(after)
-    _strip(simplified)
+    strip(simplified)
     if problem := _problem(model, simplified, pixels):
         return Simplified(model, f"not simplified: {problem}")
     return Simplified(simplified, "simplified")
 
 
-def run_onnx(model: onnx.ModelProto, pixels: NDArray[np.uint8], *, batch_size: int = 16) -> Outputs:
-    """Returns onnxruntime's answers on the CPU for uint8 pixels [images, size, size, 3]."""
+def run_onnx(model: onnx.ModelProto, batches: Iterable[NDArray[np.uint8]]) -> Outputs:
+    """Returns onnxruntime's answers on the CPU for batches of pixels, uint8 [images, size, size, 3] each."""
     session = open_session(model.SerializeToString())
-    batches = [
-        Outputs(*session.run(OUTPUT_NAMES, {"pixels": pixels[start : start + batch_size]}))
-        for start in range(0, len(pixels), batch_size)
-    ]
-    return Outputs.concatenate(batches)
+    return Outputs.concatenate([Outputs(*session.run(OUTPUT_NAMES, {"pixels": pixels})) for pixels in batches])
 
 
 def _problem(before: onnx.ModelProto, after: onnx.ModelProto, pixels: NDArray[np.uint8]) -> str | None:
@@ -125,7 +121,7 @@ def _problem(before: onnx.ModelProto, after: onnx.ModelProto, pixels: NDArray[np
         return "onnxsim changed the inputs or outputs"
     try:
         onnx.checker.check_model(after, full_check=True)
-        parity = compare(run_onnx(before, pixels), run_onnx(after, pixels))
+        parity = compare(run_onnx(before, [pixels]), run_onnx(after, [pixels]))
     # The checker and onnxruntime have no common error class; whatever they object to, the unsimplified model stands.
     except Exception as error:
         return f"onnxsim's result does not run ({error})"
@@ -134,7 +130,7 @@ def _problem(before: onnx.ModelProto, after: onnx.ModelProto, pixels: NDArray[np
     return None
 
 
-def _strip(model: onnx.ModelProto) -> None:
+def strip(model: onnx.ModelProto) -> None:
     """Removes stack traces, file paths and value descriptions: no part of the model, and other on each machine."""
     del model.metadata_props[:]
     graph = model.graph

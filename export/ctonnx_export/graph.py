@@ -1,5 +1,7 @@
 """The network as it is deployed: from bytes to probabilities, logits and heatmaps in one forward pass."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -50,11 +52,13 @@ class DeployGraph(nn.Module):
         return probabilities, logits, heatmap.reshape(batch, -1, height, width)
 
 
-def run_pytorch(graph: DeployGraph, pixels: NDArray[np.uint8], *, batch_size: int = 16) -> Outputs:
-    """Returns PyTorch's own answers for uint8 pixels [images, size, size, 3]: the reference of the parity gate."""
-    batches = []
+def run_pytorch(graph: DeployGraph, batches: Iterable[NDArray[np.uint8]]) -> Outputs:
+    """Returns PyTorch's own answers: the reference of the parity gate.
+
+    Args:
+        graph: in evaluation mode.
+        batches: of pixels, uint8 [images, size, size, 3] each.
+    """
     with torch.inference_mode():
-        for start in range(0, len(pixels), batch_size):
-            outputs = graph(torch.from_numpy(pixels[start : start + batch_size]))
-            batches.append(Outputs(*(output.numpy() for output in outputs)))
-    return Outputs.concatenate(batches)
+        answers = [graph(torch.from_numpy(pixels)) for pixels in batches]
+    return Outputs.concatenate([Outputs(*(output.numpy() for output in outputs)) for outputs in answers])

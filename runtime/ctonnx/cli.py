@@ -34,6 +34,7 @@ _COMMANDS = {
     "export": _Entry(
         "ctonnx_export.command:export", "Export a trained run to ONNX, if it agrees with PyTorch.", "cpu,export"
     ),
+    "verify": _Entry("ctonnx.commands.verify:verify", "Replay a model's golden inputs on this device."),
     "inspect": _Entry("ctonnx.commands.inspect:inspect", "Show what an exported model says about itself."),
     "predict": _Entry("ctonnx.commands.predict:predict", "Classify images with an exported model."),
 }

@@ -1,10 +1,16 @@
-"""Golden inputs: a few images' pixels with PyTorch's answers, by which an exported model can prove itself again."""
+"""Golden inputs: a few images' pixels with PyTorch's answers, by which an exported model can prove itself again.
+
+Beside PyTorch's answers stand those of each exported model where it was made, and its file's SHA-256: PyTorch's tell
+whether a device's answers are good enough, the model's own whether the device computes what the other one computed.
+"""
 
 import zipfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from tokenize import TokenError
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +24,8 @@ __all__ = ["FILE_NAME", "Golden", "load_golden", "save_golden"]
 FILE_NAME = "golden.npz"
 """The golden inputs' file, beside the models that they belong to."""
 
+_DIGEST = ".sha256"
+
 
 @dataclass(frozen=True, eq=False)
 class Golden:
@@ -27,20 +35,32 @@ class Golden:
         pixels: uint8 [images, size, size, 3].
         outputs: what PyTorch answered for them.
         checkpoint_sha256: of the weights that answered.
+        answers: what each exported model answered where it was made, by its precision.
+        model_sha256: of each exported model's file, by its precision.
     """
 
     pixels: NDArray[np.uint8]
     outputs: Outputs
     checkpoint_sha256: str
+    answers: Mapping[str, Outputs] = field(default_factory=dict)
+    model_sha256: Mapping[str, str] = field(default_factory=dict)
 
 
 def save_golden(file: Path, golden: Golden) -> None:
     """Writes golden inputs; the same ones always give the same bytes."""
-    arrays = {name: getattr(golden.outputs, name) for name in OUTPUT_NAMES}
+    arrays = {
+        "pixels": golden.pixels,
+        "checkpoint_sha256": np.array(golden.checkpoint_sha256),
+        **{name: getattr(golden.outputs, name) for name in OUTPUT_NAMES},
+        **{
+            f"{precision}.{name}": getattr(outputs, name)
+            for precision, outputs in golden.answers.items()
+            for name in OUTPUT_NAMES
+        },
+        **{precision + _DIGEST: np.array(digest) for precision, digest in golden.model_sha256.items()},
+    }
     with whole_file(file) as temporary, temporary.open("wb") as handle:
-        np.savez_compressed(
-            handle, pixels=golden.pixels, checkpoint_sha256=np.array(golden.checkpoint_sha256), **arrays
-        )
+        np.savez_compressed(handle, allow_pickle=False, **arrays)
 
 
 def load_golden(file: Path) -> Golden:
@@ -51,17 +71,31 @@ def load_golden(file: Path) -> Golden:
     """
     try:
         with file.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
+            precisions = [name.removesuffix(_DIGEST) for name in arrays.files if name.endswith(_DIGEST)]
             golden = Golden(
                 arrays["pixels"],
-                Outputs(*(arrays[name] for name in OUTPUT_NAMES)),
-                arrays["checkpoint_sha256"].astype(np.str_, casting="safe").item(),
+                _outputs(arrays),
+                _text(arrays["checkpoint_sha256"]),
+                {precision: _outputs(arrays, f"{precision}.") for precision in precisions},
+                {precision: _text(arrays[precision + _DIGEST]) for precision in precisions},
             )
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, TokenError) as error:
         raise ModelError(f"expected golden inputs in '{file}', found {error!r}; export the model again") from error
-    arrays = (golden.outputs.probabilities, golden.outputs.logits, golden.outputs.heatmap)
-    kinds = [(golden.pixels.dtype, golden.pixels.ndim), *((array.dtype, array.ndim) for array in arrays)]
-    if kinds != [(np.uint8, 4), (np.float32, 2), (np.float32, 2), (np.float32, 4)]:
-        raise ModelError(f"expected golden inputs in '{file}', found arrays of other kinds; export the model again")
-    if {len(array) for array in arrays} != {len(golden.pixels)}:
-        raise ModelError(f"expected golden inputs in '{file}', found other numbers of answers; export the model again")
+    for outputs in (golden.outputs, *golden.answers.values()):
+        answers = (outputs.probabilities, outputs.logits, outputs.heatmap)
+        kinds = [(array.dtype.name, array.ndim) for array in (golden.pixels, *answers)]
+        if kinds != [("uint8", 4), ("float32", 2), ("float32", 2), ("float32", 4)]:
+            raise ModelError(f"expected golden inputs in '{file}', found arrays of other kinds; export the model again")
+        if {len(array) for array in answers} != {len(golden.pixels)}:
+            raise ModelError(
+                f"expected golden inputs in '{file}', found other numbers of answers; export the model again"
+            )
     return golden
+
+
+def _outputs(arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> Outputs:
+    return Outputs(*(arrays[prefix + name] for name in OUTPUT_NAMES))
+
+
+def _text(array: NDArray[Any]) -> str:
+    return str(array.astype(np.str_, casting="safe").item())

@@ -4,10 +4,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctonnx.outputs import Outputs
 
-__all__ = ["GATES", "Gate", "Parity", "compare"]
+__all__ = ["DEVICE_GATES", "GATES", "AccuracyChange", "Gate", "Parity", "accuracy_change", "compare"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,8 @@ class Parity:
         mean_dp: mean absolute difference of the probabilities.
         max_dlogit: largest absolute difference of a logit.
         max_dheatmap: largest absolute difference of a heatmap value, relative to the reference's largest value.
+        heatmap_correlation: median over the images of Pearson's correlation of the two heatmaps of the reference's most
+            probable class; images whose reference heatmap is the same everywhere do not count.
     """
 
     images: int
@@ -29,12 +32,40 @@ class Parity:
     mean_dp: float
     max_dlogit: float
     max_dheatmap: float
+    heatmap_correlation: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the figures with three significant digits: beyond that they are rounding noise."""
+        """Returns the differences with three significant digits, beyond which they are noise, and shares with six."""
+        shares = ("agreement", "heatmap_correlation")
         return {
-            name: value if isinstance(value, int) else float(f"{value:.3g}") for name, value in asdict(self).items()
+            name: value if isinstance(value, int) else round(value, 6) if name in shares else float(f"{value:.3g}")
+            for name, value in asdict(self).items()
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyChange:
+    """How much more or less accurate a candidate is than its reference on the same labelled images.
+
+    Attributes:
+        images: how many.
+        reference: the reference's accuracy, 0 to 1.
+        candidate: the candidate's.
+        difference: candidate minus reference.
+        low: lower end of the difference's 95 % interval.
+        high: upper end.
+    """
+
+    images: int
+    reference: float
+    candidate: float
+    difference: float
+    low: float
+    high: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the figures, rounded to a thousandth of a point."""
+        return {name: value if isinstance(value, int) else round(value, 5) for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +75,22 @@ class Gate:
     Attributes:
         max_dp: largest absolute difference of a probability that is allowed.
         min_agreement: smallest share of images with the same most probable class that is allowed.
+        max_drop: largest loss of accuracy that is allowed, 0 to 1; None allows any.
+        min_heatmap_correlation: smallest median correlation of heatmaps that is allowed.
     """
 
     max_dp: float
     min_agreement: float
+    max_drop: float | None = None
+    min_heatmap_correlation: float = -1.0
 
-    def failures(self, parity: Parity) -> tuple[str, ...]:
-        """Returns a phrase for each bound that `parity` breaks; none where the gate is passed."""
+    def failures(self, parity: Parity, change: AccuracyChange | None = None) -> tuple[str, ...]:
+        """Returns a phrase for each bound that is broken; none where the gate is passed.
+
+        Args:
+            parity: of the candidate.
+            change: of its accuracy; None where no image has a label.
+        """
         failures = []
         if not parity.max_dp <= self.max_dp:
             failures.append(f"max |dp| is {parity.max_dp:.3g}, at most {self.max_dp:g} is allowed")
@@ -58,11 +98,36 @@ class Gate:
             failures.append(f"agreement is {parity.agreement:.2%}, at least {self.min_agreement:.2%} is required")
         if not np.isfinite(parity.max_dheatmap):
             failures.append("the heatmaps hold values that are not finite")
+        elif not parity.heatmap_correlation >= self.min_heatmap_correlation:
+            failures.append(
+                f"the heatmaps' median correlation is {parity.heatmap_correlation:.4f}, at least "
+                f"{self.min_heatmap_correlation:g} is required"
+            )
+        if self.max_drop is not None and change is not None and not change.difference >= -self.max_drop - _ROUNDING:
+            failures.append(
+                f"accuracy falls by {-change.difference * 100:.2f} points, at most {self.max_drop * 100:g} are allowed"
+            )
         return tuple(failures)
 
 
-GATES = {"fp32": Gate(max_dp=1e-4, min_agreement=0.0)}
-"""The gate of each precision. FP32 needs no bound on agreement: within 1e-4 only exact ties can change places."""
+GATES = {
+    "fp32": Gate(max_dp=1e-4, min_agreement=0.0),
+    "fp16": Gate(max_dp=5e-3, min_agreement=0.99, max_drop=0.005, min_heatmap_correlation=0.999),
+    "int8": Gate(max_dp=1.0, min_agreement=0.99, max_drop=0.005, min_heatmap_correlation=0.98),
+}
+"""The gate of each precision: of FP32 against PyTorch, of the others against FP32. FP32 needs no bound on agreement:
+within 1e-4 only exact ties can change places."""
+
+DEVICE_GATES = {
+    "fp32": Gate(max_dp=1e-4, min_agreement=0.0),
+    "fp16": Gate(max_dp=5e-3, min_agreement=0.0, min_heatmap_correlation=0.999),
+    "int8": Gate(max_dp=0.05, min_agreement=0.0, min_heatmap_correlation=0.98),
+}
+"""How far a device's answers may lie from those of the same file where it was exported. INT8 rounds at every layer, and
+a sum that falls near the middle between two integers may be rounded otherwise elsewhere."""
+
+_ROUNDING = 1e-9
+_NORMAL = 1.959964  # of a 95 % interval
 
 
 def compare(reference: Outputs, candidate: Outputs) -> Parity:
@@ -92,7 +157,57 @@ def compare(reference: Outputs, candidate: Outputs) -> Parity:
         mean_dp=float(dp.mean()),
         max_dlogit=float(_difference(reference.logits, candidate.logits).max()),
         max_dheatmap=float(dheatmap.max() / max(float(np.abs(reference.heatmap).max()), 1e-12)),
+        heatmap_correlation=_heatmap_correlation(reference, candidate),
     )
+
+
+def accuracy_change(reference: Outputs, candidate: Outputs, labels: NDArray[np.integer[Any]]) -> AccuracyChange | None:
+    """Compares the accuracy of two models on the same images.
+
+    Most images count for both or for neither, so that the difference is known much better than either accuracy: the
+    interval is that for paired proportions of Agresti and Min 2005 (https://doi.org/10.1002/sim.1781), which adds half
+    an image to each of the four cells, so that it has a width where the models never differ.
+
+    Args:
+        reference: its answers.
+        candidate: its answers for the same images, in the same order.
+        labels: class index of each image; -1 where it is not known: such images do not count.
+
+    Returns:
+        None where no label is known.
+    """
+    known = labels >= 0
+    if not known.any():
+        return None
+    right = [outputs.probabilities.argmax(axis=1)[known] == labels[known] for outputs in (reference, candidate)]
+    images = int(known.sum())
+    gained, lost = int((right[1] & ~right[0]).sum()), int((right[0] & ~right[1]).sum())
+    total = images + 2
+    middle = (gained - lost) / total
+    spread = _NORMAL * np.sqrt(((gained + lost + 1) / total - middle**2) / total)
+    return AccuracyChange(
+        images=images,
+        reference=float(right[0].mean()),
+        candidate=float(right[1].mean()),
+        difference=(gained - lost) / images,
+        low=float(middle - spread),
+        high=float(middle + spread),
+    )
+
+
+def _heatmap_correlation(reference: Outputs, candidate: Outputs) -> float:
+    """Returns the median of the correlations; 1 where no reference heatmap varies."""
+    rows = np.arange(len(reference))
+    top = reference.probabilities.argmax(axis=1)
+    maps = [outputs.heatmap[rows, top].reshape(len(rows), -1).astype(np.float64) for outputs in (reference, candidate)]
+    first, second = (values - values.mean(axis=1, keepdims=True) for values in maps)
+    varies = np.ptp(maps[0], axis=1) > 0
+    if not varies.any():
+        return 1.0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = (first * second).sum(axis=1) / np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
+    flat = np.ptp(maps[1], axis=1) == 0
+    return float(np.median(np.where(flat, 0.0, found)[varies]))
 
 
 def _difference(reference: Any, candidate: Any) -> Any:

@@ -69,7 +69,7 @@ def test_model_carries_no_trace_of_the_machine(converted: onnx.ModelProto) -> No
 def test_onnxruntime_answers_as_pytorch_at_every_batch(
     graph: DeployGraph, converted: onnx.ModelProto, pixels: NDArray[np.uint8], batch: int
 ) -> None:
-    parity = compare(run_pytorch(graph, pixels[:batch]), run_onnx(converted, pixels[:batch]))
+    parity = compare(run_pytorch(graph, [pixels[:batch]]), run_onnx(converted, [pixels[:batch]]))
     assert parity.max_dp <= 1e-5
     assert parity.max_dheatmap <= 1e-4
 
@@ -79,7 +79,7 @@ def test_simplified_model_gives_the_same_answers(converted: onnx.ModelProto, pix
     simplified = simplify(converted, pixels)
     assert simplified.note == "simplified"
     assert len(simplified.model.graph.node) <= len(converted.graph.node)
-    assert compare(run_onnx(converted, pixels), run_onnx(simplified.model, pixels)).max_dp <= 1e-6
+    assert compare(run_onnx(converted, [pixels]), run_onnx(simplified.model, [pixels])).max_dp <= 1e-6
     assert converted.SerializeToString() == before
 
 

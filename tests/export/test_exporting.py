@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +19,18 @@ from ctonnx.cli import main
 from ctonnx.errors import CheckFailed, CtonnxError, DataError
 from ctonnx.golden import load_golden
 from ctonnx.images import load, to_pixels
-from ctonnx.parity import GATES, Gate, Parity, compare
+from ctonnx.parity import GATES, Gate, compare
 from ctonnx.predictor import Prediction, Predictor
 from ctonnx.runs import Run
 from ctonnx.spec import METADATA_KEY, ModelSpec, OperatingPoint
-from ctonnx_export import exporting
+from ctonnx_export import exporting, making
 from ctonnx_export.conversion import Simplified, convert
 from ctonnx_export.exporting import export_run
 from ctonnx_export.graph import DeployGraph, run_pytorch
+from ctonnx_export.making import golden_rows
 from ctonnx_train.checkpoint import load_checkpoint
 
-FILES = ["golden.npz", "model.fp32.onnx", "report.json", "report.md"]
+FILES = ["README.md", "golden.npz", "model.fp32.onnx", "report.json", "report.md"]
 
 
 @pytest.fixture
@@ -124,39 +124,24 @@ def test_predictor_finds_the_figures_of_the_operating_point_on_the_validation_im
     assert (~called[~positive]).mean() == pytest.approx(point.specificity, abs=1e-6)
 
 
-def test_run_of_an_earlier_release_is_exported_without_what_it_lacks(exported_run: Run) -> None:
-    checkpoint = load_checkpoint(exported_run)
-    data = {name: value for name, value in checkpoint.record.data.items() if name != "leaks"}
-    record = replace(checkpoint.record, temperature=1.0, operating_point=None, data=data)
-    parity = Parity(images=8, max_dp=0.0, mean_dp=0.0, max_dlogit=0.0, max_dheatmap=0.0, agreement=1.0)
-    spec = exporting._spec(replace(checkpoint, record=record), record.preprocessing, parity)
-    assert (spec.temperature, spec.operating_point, "leaks" in spec.data) == (1.0, None, False)
-    assert ModelSpec.from_json(spec.to_json()) == spec
-
-
 def test_golden_inputs_hold_pytorchs_answers_and_cover_every_class(exported_run: Run) -> None:
     checkpoint = load_checkpoint(exported_run)
     golden = load_golden(exported_run.export_folder / "golden.npz")
     assert golden.checkpoint_sha256 == checkpoint.sha256
     assert golden.pixels.shape == (8, 64, 64, 3)
     graph = DeployGraph(checkpoint.network, checkpoint.record.temperature)
-    assert compare(run_pytorch(graph, golden.pixels), golden.outputs).max_dp <= 1e-6
+    assert compare(run_pytorch(graph, [golden.pixels]), golden.outputs).max_dp <= 1e-6
     labels = [sample.label for sample in checkpoint.samples("valid")]
-    chosen = exporting._golden_rows(labels)
+    chosen = golden_rows(labels)
     assert {labels[row] for row in chosen} == {0, 1, 2, 3}
 
 
 def test_golden_pixels_are_those_that_prediction_would_see(exported_run: Run, phantoms: Path) -> None:
     checkpoint = load_checkpoint(exported_run)
     samples = checkpoint.samples("valid")
-    chosen = [samples[row] for row in exporting._golden_rows([sample.label for sample in samples])]
+    chosen = [samples[row] for row in golden_rows([sample.label for sample in samples])]
     expected = [to_pixels(load(phantoms / sample.path), checkpoint.record.preprocessing) for sample in chosen]
     np.testing.assert_array_equal(load_golden(exported_run.export_folder / "golden.npz").pixels, np.stack(expected))
-
-
-def test_golden_images_are_taken_from_each_class_in_turn() -> None:
-    labels = [0] * 20 + [1] * 2 + [2] * 20
-    assert [labels[row] for row in exporting._golden_rows(labels)] == [0, 0, 0, 1, 1, 2, 2, 2]
 
 
 def test_model_that_disagrees_leaves_nothing_behind(
@@ -169,7 +154,7 @@ def test_model_that_disagrees_leaves_nothing_behind(
         bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
         return model
 
-    monkeypatch.setattr(exporting, "convert", shifted)
+    monkeypatch.setattr(making, "convert", shifted)
     before = sorted(run.folder.iterdir())
     with pytest.raises(
         CheckFailed, match=r"^the FP32 model of '.*tiny' does not agree with its PyTorch original on 8 "
@@ -181,8 +166,8 @@ def test_model_that_disagrees_leaves_nothing_behind(
 def test_failed_gate_ends_the_command_with_exit_code_1_and_keeps_an_earlier_export(
     workspace: Path, converted: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "convert", lambda graph, size: copy.deepcopy(converted))
-    monkeypatch.setattr(exporting, "simplify", lambda model, pixels: Simplified(model, "simplified"))
+    monkeypatch.setattr(making, "convert", lambda graph, size: copy.deepcopy(converted))
+    monkeypatch.setattr(making, "simplify", lambda model, pixels: Simplified(model, "simplified"))
     monkeypatch.setitem(GATES, "fp32", Gate(max_dp=-1.0, min_agreement=0.0))
     export = workspace / "runs/tiny/export"
     before = contents(export)
@@ -206,7 +191,7 @@ def test_nan_in_the_checkpoint_does_not_pass_the_gate(run: Run) -> None:
 def test_interrupted_export_leaves_nothing_behind(
     run: Run, converted: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "convert", lambda graph, size: copy.deepcopy(converted))
+    monkeypatch.setattr(making, "convert", lambda graph, size: copy.deepcopy(converted))
 
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
@@ -221,7 +206,7 @@ def test_interrupted_export_leaves_nothing_behind(
 def test_data_that_moved_is_found_with_the_data_option(
     run: Run, converted: onnx.ModelProto, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "convert", lambda graph, size: copy.deepcopy(converted))
+    monkeypatch.setattr(making, "convert", lambda graph, size: copy.deepcopy(converted))
     record = json.loads(run.record_file.read_text())
     record["data"]["folder"] = str(tmp_path / "gone")
     run.record_file.write_text(json.dumps(record))

@@ -29,7 +29,7 @@ def small_network() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ctonnx_train.network.resnet50", resnet)
-        patch.setattr("ctonnx_export.exporting.simplify", lambda model, pixels: Simplified(model, "left out"))
+        patch.setattr("ctonnx_export.making.simplify", lambda model, pixels: Simplified(model, "left out"))
         yield
 
 
@@ -68,11 +68,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def assert_answers_for(run: Run, output: Path, images: Any, color: Any) -> None:
     """Exports a run, and checks that its golden pixels, and the model's answers, are those of the images."""
     result = export_run(run, output=output)
-    assert result.parity.images == len(images)
+    (fp32,) = result.models
+    assert fp32.spec.parity["images"] == len(images)
     golden = load_golden(output / "golden.npz")
     preprocessing = Preprocessing(size=32, color=color)
     np.testing.assert_array_equal(golden.pixels, np.stack([to_pixels(load(image), preprocessing) for image in images]))
-    with Predictor(result.model) as predictor:
+    with Predictor(result.file(fp32)) as predictor:
         answers = list(predictor.predict_many(images))
     for answer, expected in zip(answers, golden.outputs.logits, strict=True):
         assert isinstance(answer, Prediction)
@@ -91,11 +92,12 @@ def test_colour_images_are_found_in_the_file_that_the_run_was_trained_on(tmp_pat
 def test_file_that_moved_is_found_with_data_and_its_copies_are_told(run: Run, tmp_path: Path) -> None:
     np.savez(tmp_path / "moved.npz", **arrays(28, 28))
     result = export_run(run, data=tmp_path / "moved.npz", output=tmp_path / "export")
-    assert result.spec.classes == ("normal", "nodule")
-    assert result.spec.data["name"] == "nodules"
-    assert result.spec.data["leaks"]["leaked"] == {"valid": 1, "test": 0}
-    assert result.spec.operating_point is not None
-    assert result.spec.operating_point.positive == ("nodule",)
+    spec = result.models[0].spec
+    assert spec.classes == ("normal", "nodule")
+    assert spec.data["name"] == "nodules"
+    assert spec.data["leaks"]["leaked"] == {"valid": 1, "test": 0}
+    assert spec.operating_point is not None
+    assert spec.operating_point.positive == ("nodule",)
     text = (result.folder / "report.md").read_text()
     assert "on `nodules` |\n" in text
     assert "| of these, across splits | 1 (2 files) |" in text

@@ -33,7 +33,7 @@ def pixels() -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("label", range(CLASSES))
 def test_heatmap_is_the_grad_cam_packages(network: CTClassifier, pixels: NDArray[np.uint8], label: int) -> None:
-    heatmap = run_pytorch(DeployGraph(network), pixels).heatmap[:, label]
+    heatmap = run_pytorch(DeployGraph(network), [pixels]).heatmap[:, label]
 
     network.requires_grad_(True)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
@@ -55,7 +55,7 @@ def test_heatmap_is_the_grad_cam_packages(network: CTClassifier, pixels: NDArray
 
 def test_heatmap_as_grad_cam_shows_it(network: CTClassifier, pixels: NDArray[np.uint8]) -> None:
     """After the package's own scaling to 0..1, at the heatmap's own resolution, the difference is at most 1e-5."""
-    heatmap = run_pytorch(DeployGraph(network), pixels).heatmap[:, 0]
+    heatmap = run_pytorch(DeployGraph(network), [pixels]).heatmap[:, 0]
     scaled = scale_cam_image(scale_cam_image(heatmap))  # once for the layer and once for the mean over its layers
 
     network.requires_grad_(True)
@@ -69,13 +69,13 @@ def test_heatmap_as_grad_cam_shows_it(network: CTClassifier, pixels: NDArray[np.
 def test_logits_are_the_networks_own(network: CTClassifier, pixels: NDArray[np.uint8]) -> None:
     with torch.inference_mode():
         expected = network(torch.from_numpy(pixels).permute(0, 3, 1, 2)).numpy()
-    np.testing.assert_array_equal(run_pytorch(DeployGraph(network), pixels).logits, expected)
+    np.testing.assert_array_equal(run_pytorch(DeployGraph(network), [pixels]).logits, expected)
 
 
 def test_temperature_changes_the_probabilities_and_leaves_the_logits(
     network: CTClassifier, pixels: NDArray[np.uint8]
 ) -> None:
-    plain, warm = run_pytorch(DeployGraph(network), pixels), run_pytorch(DeployGraph(network, 2.5), pixels)
+    plain, warm = (run_pytorch(DeployGraph(network, temperature), [pixels]) for temperature in (1.0, 2.5))
     np.testing.assert_array_equal(plain.logits, warm.logits)
     expected = torch.from_numpy(plain.logits).div(2.5).softmax(1).numpy()
     np.testing.assert_allclose(warm.probabilities, expected, atol=1e-6)
@@ -83,6 +83,6 @@ def test_temperature_changes_the_probabilities_and_leaves_the_logits(
 
 def test_batches_do_not_change_the_answers(network: CTClassifier) -> None:
     pixels = np.random.default_rng(5).integers(0, 256, (5, 64, 64, 3), np.uint8)
-    whole, parts = run_pytorch(DeployGraph(network), pixels), run_pytorch(DeployGraph(network), pixels, batch_size=2)
+    whole, parts = (run_pytorch(DeployGraph(network), batches) for batches in ([pixels], [pixels[:2], pixels[2:]]))
     np.testing.assert_allclose(whole.probabilities, parts.probabilities, atol=1e-6)
     assert whole.heatmap.shape == parts.heatmap.shape == (5, CLASSES, 2, 2)

@@ -4,12 +4,14 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import onnx
 import pytest
 
 from ctonnx.images import Preprocessing
-from ctonnx.parity import Gate
+from ctonnx.parity import GATES
 from ctonnx.runs import Run
 from ctonnx.spec import ModelSpec, OperatingPoint
+from ctonnx_export.making import Made
 from ctonnx_export.report import as_json, as_markdown, report
 
 FIGURES = {"images": 72, "accuracy": 0.71875, "macro": {"f1": 0.7, "auroc": None}}
@@ -42,7 +44,15 @@ SPEC = ModelSpec(
     data={"name": "chest-ct", "fingerprint": "cd", "leaks": LEAKS},
     synthetic=False,
     metrics={"valid": FIGURES},
-    parity={"images": 72, "agreement": 1.0, "max_dp": 1e-7, "mean_dp": 1e-8, "max_dlogit": 1e-6, "max_dheatmap": 0.0},
+    parity={
+        "images": 72,
+        "agreement": 1.0,
+        "max_dp": 1e-7,
+        "mean_dp": 1e-8,
+        "max_dlogit": 1e-6,
+        "max_dheatmap": 0.0,
+        "heatmap_correlation": 1.0,
+    },
     versions={"torch": "2.15.0"},
     temperature=1.37,
     operating_point=POINT,
@@ -52,7 +62,10 @@ SPEC = ModelSpec(
 def facts(**changes: Any) -> dict[str, Any]:
     """Returns a report's facts on a spec with changes."""
     files = {"model.fp32.onnx": {"bytes": 17, "sha256": "ef" * 32}}
-    return report(replace(SPEC, **changes), Gate(max_dp=1e-4, min_agreement=0.0), files, {"onnxsim": "simplified"})
+    spec = replace(SPEC, **changes)
+    model = onnx.ModelProto()
+    made = Made(precision="fp32", model=model, spec=spec, gate=GATES["fp32"], facts={"onnxsim": "simplified"})
+    return report([made], files)
 
 
 def section(text: str, heading: str) -> str:
@@ -63,9 +76,10 @@ def section(text: str, heading: str) -> str:
 def test_report_tells_parity_metrics_and_files(exported_run: Run) -> None:
     folder = exported_run.export_folder
     facts = json.loads((folder / "report.json").read_text())
-    assert facts["gate"] == {"passed": True, "max_dp": 1e-4, "min_agreement": 0.0}
+    fp32 = facts["precisions"]["fp32"]
+    assert (fp32["passed"], fp32["failures"], fp32["gate"]["max_dp"]) == (True, [], 1e-4)
     assert facts["files"]["model.fp32.onnx"]["bytes"] == (folder / "model.fp32.onnx").stat().st_size
-    assert facts["notes"] == {"onnxsim": "simplified"}
+    assert fp32["onnxsim"] == "simplified"
     text = (folder / "report.md").read_text()
     assert "synthetic phantoms" in text
     assert "not a medical device" in text
@@ -93,7 +107,7 @@ def test_copies_in_the_data_stand_beside_the_figures_they_flatter() -> None:
         "| --- | --- | --- | --- | --- |\n"
         "| valid | 72 | 0.719 | 0.700 | - |\n"
         "\n"
-        "| copies in the data set | |\n"
+        "| copies in the data set |  |\n"
         "| --- | --- |\n"
         "| groups of files with identical pixels | 59 (166 files) |\n"
         "| of these, across splits | 8 (44 files) |\n"

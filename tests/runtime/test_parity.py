@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ctonnx.outputs import Outputs
-from ctonnx.parity import GATES, Gate, Parity, compare
+from ctonnx.parity import GATES, AccuracyChange, Gate, Parity, accuracy_change, compare
 
 GATE = Gate(max_dp=1e-4, min_agreement=0.99)
 
@@ -25,7 +25,8 @@ def outputs(probabilities: Any, logits: Any = None, heatmap: Any = None) -> Outp
 def parity(**changes: Any) -> Parity:
     """Returns the parity of two models that agree, with changes."""
     same: dict[str, Any] = {
-        "images": 4, "agreement": 1.0, "max_dp": 0.0, "mean_dp": 0.0, "max_dlogit": 0.0, "max_dheatmap": 0.0
+        "images": 4, "agreement": 1.0, "max_dp": 0.0, "mean_dp": 0.0, "max_dlogit": 0.0, "max_dheatmap": 0.0,
+        "heatmap_correlation": 1.0,
     }  # fmt: skip
     return Parity(**{**same, **changes})
 
@@ -40,6 +41,7 @@ def test_figures_are_those_computed_by_hand() -> None:
         mean_dp=1 / 6,  # four differences of 0.25 over six probabilities
         max_dlogit=2.0,
         max_dheatmap=0.25,  # 1 of the reference's largest, 4
+        heatmap_correlation=1.0,  # the reference's maps are the same everywhere
     )
 
 
@@ -57,15 +59,16 @@ def test_heatmap_that_should_be_zero_and_is_not_stands_out() -> None:
     assert compare(outputs([[1, 0]]), outputs([[1, 0]], heatmap=np.ones((1, 2, 2, 2)))).max_dheatmap > 1e9
 
 
-def test_figures_are_written_with_three_digits() -> None:
+def test_figures_are_written_with_three_digits_and_shares_with_six() -> None:
     written = parity(images=1234, agreement=0.98765, max_dp=1.23456e-7).as_dict()
     assert written == {
         "images": 1234,
-        "agreement": 0.988,
+        "agreement": 0.98765,
         "max_dp": 1.23e-07,
         "mean_dp": 0.0,
         "max_dlogit": 0.0,
         "max_dheatmap": 0.0,
+        "heatmap_correlation": 1.0,
     }
     assert isinstance(written["images"], int)
 
@@ -120,3 +123,96 @@ def test_nothing_to_compare_is_an_error() -> None:
 def test_other_shape_is_an_error(candidate: Outputs, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         compare(outputs([[1, 0]] * 2), candidate)
+
+
+# --- heatmaps --------------------------------------------------------------------------------------------------------
+
+
+def maps(*values: Any) -> Any:
+    """Returns heatmaps of two classes, the first class's as given, for each image."""
+    first = np.array(values, np.float32)
+    return np.stack([first, np.zeros_like(first)], axis=1)
+
+
+def test_heatmaps_are_compared_for_the_references_most_probable_class() -> None:
+    reference = outputs([[0.9, 0.1]], heatmap=maps([[1, 2], [3, 4]]))
+    candidate = outputs([[0.1, 0.9]], heatmap=maps([[10, 20], [30, 45]]))
+    expected = np.corrcoef([1, 2, 3, 4], [10, 20, 30, 45])[0, 1]
+    assert compare(reference, candidate).heatmap_correlation == pytest.approx(expected)
+
+
+def test_correlation_is_the_median_of_the_images() -> None:
+    reference = outputs([[1, 0]] * 3, heatmap=maps(*[[[1, 2], [3, 4]]] * 3))
+    candidate = outputs([[1, 0]] * 3, heatmap=maps([[1, 2], [3, 4]], [[1, 2], [4, 3]], [[4, 3], [2, 1]]))
+    assert compare(reference, candidate).heatmap_correlation == pytest.approx(0.8)
+
+
+def test_flat_reference_heatmaps_do_not_count_and_flat_candidates_count_as_zero() -> None:
+    reference = outputs([[1, 0]] * 2, heatmap=maps([[5, 5], [5, 5]], [[1, 2], [3, 4]]))
+    candidate = outputs([[1, 0]] * 2, heatmap=maps([[1, 9], [2, 3]], [[7, 7], [7, 7]]))
+    assert compare(reference, candidate).heatmap_correlation == 0
+    assert compare(candidate, reference).heatmap_correlation == 0
+    assert compare(reference[:1], candidate[:1]).heatmap_correlation == 1
+
+
+def test_heatmaps_that_do_not_correlate_do_not_pass() -> None:
+    gate = Gate(max_dp=1.0, min_agreement=0.0, min_heatmap_correlation=0.98)
+    assert gate.failures(parity(heatmap_correlation=0.98)) == ()
+    assert gate.failures(parity(heatmap_correlation=0.97)) == (
+        "the heatmaps' median correlation is 0.9700, at least 0.98 is required",
+    )
+    assert len(gate.failures(parity(heatmap_correlation=math.nan))) == 1
+
+
+# --- accuracy --------------------------------------------------------------------------------------------------------
+
+
+def answers(*classes: int) -> Outputs:
+    """Returns outputs whose most probable classes are those given, of three."""
+    return outputs(np.eye(3)[list(classes)])
+
+
+def test_accuracy_change_is_paired() -> None:
+    """Of ten images the candidate loses two that the reference had and gains one: Agresti and Min's interval."""
+    labels = np.zeros(10, int)
+    change = accuracy_change(answers(*[0] * 8, 1, 1), answers(*[0] * 6, 1, 1, 0, 1), labels)
+    middle = (1.5 - 2.5) / 12
+    spread = 1.959964 * math.sqrt((4 / 12 - middle**2) / 12)
+    assert change is not None
+    assert (change.images, change.reference, change.candidate, change.difference) == (10, 0.8, 0.7, -0.1)
+    assert (change.low, change.high) == pytest.approx((middle - spread, middle + spread))
+
+
+def test_models_that_never_differ_still_have_an_interval() -> None:
+    change = accuracy_change(answers(0, 1, 2, 0), answers(0, 1, 2, 0), np.array([0, 1, 2, 1]))
+    assert change is not None
+    assert (change.reference, change.difference) == (0.75, 0)
+    assert change.low < 0 < change.high
+
+
+def test_images_without_a_label_do_not_count() -> None:
+    change = accuracy_change(answers(0, 1), answers(0, 2), np.array([0, -1]))
+    assert change is not None
+    assert (change.images, change.difference) == (1, 0)
+    assert accuracy_change(answers(0), answers(0), np.array([-1])) is None
+
+
+def test_loss_of_accuracy_is_bounded_and_a_gain_is_not() -> None:
+    gate = Gate(max_dp=1.0, min_agreement=0.0, max_drop=0.005)
+
+    def change(difference: float) -> AccuracyChange:
+        return AccuracyChange(
+            images=200, reference=0.9, candidate=0.9 + difference, difference=difference, low=-1, high=1
+        )
+
+    assert gate.failures(parity(), change(-0.005)) == ()
+    assert gate.failures(parity(), change(0.2)) == ()
+    assert gate.failures(parity(), None) == ()
+    assert gate.failures(parity(), change(-0.01)) == ("accuracy falls by 1.00 points, at most 0.5 are allowed",)
+    assert Gate(max_dp=1.0, min_agreement=0.0).failures(parity(), change(-0.5)) == ()
+
+
+def test_gates_are_the_designs() -> None:
+    assert (GATES["fp32"].max_dp, GATES["fp16"].max_dp) == (1e-4, 5e-3)
+    assert (GATES["int8"].min_agreement, GATES["int8"].max_drop) == (0.99, 0.005)
+    assert (GATES["fp16"].min_heatmap_correlation, GATES["int8"].min_heatmap_correlation) == (0.999, 0.98)

@@ -106,15 +106,15 @@ def test_splits_are_read_as_they_were_written(run: Run) -> None:
 
 
 def test_the_digests_of_a_split_are_those_of_its_images(run: Run) -> None:
-    assert read_digests(run, "train") == {"aa", "bb"}
-    assert read_digests(run, "valid") == {"aa"}
-    assert read_digests(run, "test") == frozenset()
+    assert read_digests(run, "train") == {"train/a/scan (1).png": "aa", "train/Ödem cases/1.png": "bb"}
+    assert read_digests(run, "valid") == {"valid/a/2.png": "aa"}
+    assert read_digests(run, "test") == {}
 
 
 def test_splits_of_the_first_release_have_samples_and_no_digests(run: Run) -> None:
     run.splits_file.write_text('{"train": [["a.png", 0]], "valid": [], "test": []}', encoding="utf-8")
     assert read_samples(run, "train") == (Sample("a.png", 0),)
-    assert read_digests(run, "train") == frozenset()
+    assert read_digests(run, "train") == {}
 
 
 def test_file_names_that_are_no_text_are_kept(tmp_path: Path) -> None:

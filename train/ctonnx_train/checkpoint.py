@@ -48,6 +48,14 @@ class Checkpoint:
         Raises:
             ModelError: splits.json is missing or damaged.
         """
+        return frozenset(self.digests_by_path(split).values())
+
+    def digests_by_path(self, split: Split) -> Mapping[str, str]:
+        """Returns the digest of each of a split's images, by its path.
+
+        Raises:
+            ModelError: splits.json is missing or damaged.
+        """
         return read_digests(self.run, split)
 
 

@@ -106,13 +106,13 @@ def read_samples(run: Run, split: Split) -> tuple[Sample, ...]:
     return tuple(Sample(path, label) for path, label, *_ in _rows(run, split))
 
 
-def read_digests(run: Run, split: Split) -> frozenset[str]:
-    """Returns the digests of a split's images, by which they are known again under any name.
+def read_digests(run: Run, split: Split) -> dict[str, str]:
+    """Returns the digest of each of a split's images, by its path: the images are known by it under any name.
 
     Raises:
         ModelError: splits.json is missing or damaged.
     """
-    return frozenset(row[2] for row in _rows(run, split) if len(row) > 2)
+    return {row[0]: row[2] for row in _rows(run, split) if len(row) > 2}
 
 
 def _rows(run: Run, split: Split) -> list[list[Any]]:

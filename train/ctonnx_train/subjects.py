@@ -132,7 +132,7 @@ def _onnx(file: Path) -> Subject:
     run = Run(file.resolve().parent.parent)  # where it lies in its run's export folder
     try:
         same = run.has_checkpoint and read_record(run).data["fingerprint"] == spec.data["fingerprint"]
-        digests = {split: read_digests(run, split) for split in SPLITS} if same else {}
+        digests = {split: frozenset(read_digests(run, split).values()) for split in SPLITS} if same else {}
         class_names = read_record(run).folder_classes if same else {}
     except (ModelError, KeyError):
         same, digests, class_names = False, {}, {}

@@ -1,0 +1,142 @@
+"""The model card: what a person should know before using an exported model (Mitchell et al. 2019)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ctonnx_export.report import table
+
+__all__ = ["model_card"]
+
+
+def model_card(facts: Mapping[str, Any]) -> str:
+    """Returns the export folder's README.md, after Mitchell et al. 2019 (https://doi.org/10.1145/3287560.3287596).
+
+    Args:
+        facts: of `ctonnx_export.report.report`.
+    """
+    model = facts["model"]
+    size = model["preprocessing"]["size"]
+    lines = [
+        f"# {model['name']}",
+        "",
+        "**A research tool, not a medical device.** Its answers are no diagnosis, and no decision about a patient may "
+        "rest on them.",
+        "",
+        *(
+            ["**It was trained on synthetic phantoms: its answers mean nothing for patients.**", ""]
+            if model["synthetic"]
+            else []
+        ),
+        f"A ResNet50 that tells {len(model['classes'])} classes of CT images apart: {', '.join(model['classes'])}. It "
+        f"takes 8-bit pixels of {size} x {size} and gives probabilities and a Grad-CAM heatmap for each class.",
+        "",
+        "## Files",
+        "",
+        *table(
+            ["file", "MB", "what"],
+            [[f"`{name}`", f"{file['bytes'] / 1e6:.1f}", _purpose(name)] for name, file in facts["files"].items()],
+        ),
+        "",
+        "```console",
+        "$ ctonnx verify .              # does this device say what the original said?",
+        "$ ctonnx predict --model . scans/",
+        "```",
+        "",
+        "## Data",
+        "",
+        f"Trained on `{model['data']['name']}`, {_images(model['data']['images'])}. Fingerprint of the images: "
+        f"`{model['data']['fingerprint'][:16]}`.",
+        *_leaks(model["data"].get("leaks")),
+        "",
+        "## How well it does",
+        "",
+        "The PyTorch original's figures, with 95 % intervals; those of the files differ from them by what "
+        "[report.md](report.md) tells.",
+        "",
+        *table(
+            ["images", "number", "accuracy", "balanced accuracy", "macro sensitivity", "macro AUROC"],
+            [
+                [
+                    split,
+                    str(of["images"]),
+                    *(_figure(of, *path) for path in (["accuracy"], ["balanced_accuracy"])),
+                    *(_figure(of, "macro", name) for name in ("sensitivity", "auroc")),
+                ]
+                for split, of in model["metrics"].items()
+            ],
+        ),
+        "",
+        *_classes(model["metrics"]),
+        "The validation images chose the best epoch, the temperature and the operating point: figures on them flatter. "
+        + ("" if "test" in model["metrics"] else "There were no test images. ")
+        + "`ctonnx evaluate` measures it on others.",
+        "",
+        "## Limits",
+        "",
+        "- It knows only its classes: any image, a photograph of a cat too, gets one of them.",
+        "- It was tried on images of the same source as those it was trained on. Another scanner, protocol, window or "
+        "population may lower the figures; measure before you use it there.",
+        "- It sees single slices, scaled to its input, no volumes; findings smaller than a few of its pixels are lost.",
+        "- A heatmap shows where the network looked, and is no segmentation.",
+        "- `golden.npz` holds pixels of validation images: treat it as you treat the images themselves.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _purpose(name: str) -> str:
+    purposes = {
+        "model.fp32.onnx": "the reference, equal to PyTorch within 1e-4",
+        "model.fp16.onnx": "half the size, for GPUs",
+        "model.int8.onnx": "a quarter of the size, for CPUs",
+        "golden.npz": "inputs and answers for `ctonnx verify`",
+    }
+    return purposes[name]
+
+
+def _images(counts: Mapping[str, Mapping[str, int]]) -> str:
+    return "; ".join(
+        f"{split} {sum(of.values())} images ({', '.join(f'{name} {count}' for name, count in of.items())})"
+        for split, of in counts.items()
+        if sum(of.values())
+    )
+
+
+def _leaks(leaks: Mapping[str, Any] | None) -> list[str]:
+    if not leaks or not any(leaks["leaked"].values()):
+        return []
+    left = "they were left out" if any(leaks["dropped"].values()) else "**so the figures below flatter**"
+    counts = ", ".join(f"{count} of {split}" for split, count in leaks["leaked"].items() if count)
+    return ["", f"Copies of training images stood in other splits: {counts}; {left}."]
+
+
+def _figure(metrics: Mapping[str, Any], *path: str) -> str:
+    value, interval = metrics, metrics.get("intervals")
+    for name in path:
+        value = value[name]
+        interval = interval and interval[name]
+    if value is None:
+        return "-"
+    return f"{value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+
+
+def _classes(metrics: Mapping[str, Any]) -> list[str]:
+    split = "test" if "test" in metrics else "valid"
+    return [
+        f"On the {split} images, class by class:",
+        "",
+        *table(
+            ["class", "images", "sensitivity", "specificity", "AUROC"],
+            [
+                [
+                    name,
+                    str(of["images"]),
+                    *(
+                        _figure(metrics[split], "per_class", name, figure)
+                        for figure in ("sensitivity", "specificity", "auroc")
+                    ),
+                ]
+                for name, of in metrics[split]["per_class"].items()
+            ],
+        ),
+        "",
+    ]

@@ -1,0 +1,173 @@
+"""Which images calibrate a quantized model, and which it is then compared on: never the same, by their pixels."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctonnx.errors import DataError
+from ctonnx.images import Preprocessing, looks_like_image
+from ctonnx_train.checkpoint import Checkpoint
+from ctonnx_train.folders import read_data
+from ctonnx_train.pixels import PixelStore
+from ctonnx_train.sources import Source, open_source
+from ctonnx_train.splits import Sample
+
+__all__ = ["BATCH", "Images", "balanced", "calibration_images", "held_out_images", "validation_images"]
+
+BATCH = 16
+"""Images that a model is given at a time."""
+
+_IN_MEMORY = 256_000_000  # bytes of pixels; what is more is decoded again each time
+_UNKNOWN = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """Labelled images, decoded as the predictor would, a few at a time.
+
+    Attributes:
+        store: where they are.
+        samples: their paths and labels; the label is -1 where none is known.
+        missing: how many fewer they are than were asked for.
+    """
+
+    store: PixelStore
+    samples: tuple[Sample, ...]
+    missing: int = 0
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class index of each image, or -1."""
+        return np.array([sample.label for sample in self.samples], np.int64)
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """By which the images are known again under any name."""
+        return frozenset(self.store.digests.values())
+
+    def pixels(self, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.uint8]:
+        """Returns some images: uint8 [rows, size, size, 3]."""
+        pixels = self.store.take([int(row) for row in rows])
+        return pixels if pixels.shape[3] == 3 else np.repeat(pixels, 3, axis=3)
+
+    def batches(self, count: int = BATCH) -> Iterator[NDArray[np.uint8]]:
+        """Yields all images in their order, `count` at a time: uint8 [count, size, size, 3]."""
+        for start in range(0, len(self), count):
+            yield self.pixels(range(start, min(start + count, len(self))))
+
+
+def validation_images(checkpoint: Checkpoint, root: Path) -> Images:
+    """Returns the run's validation images.
+
+    Args:
+        checkpoint: of the run.
+        root: the folder or `.npz` file that holds them.
+
+    Raises:
+        DataError: some are missing, or cannot be read.
+    """
+    samples = checkpoint.samples("valid")
+    source = open_source(root)
+    if missing := [sample.path for sample in samples if not source.has(sample.path)]:
+        raise DataError(
+            f"expected the run's {len(samples)} validation images in '{root}', found {len(missing)} missing "
+            f"('{missing[0]}' first); name the folder or file that holds them with --data"
+        )
+    return _decode(source, samples, checkpoint.record.preprocessing)
+
+
+def calibration_images(
+    checkpoint: Checkpoint, root: Path, *, calibrate: Path | None, count: int, avoid: frozenset[str]
+) -> Images:
+    """Returns images to calibrate on, as many of each class as of the others where there are enough.
+
+    Args:
+        checkpoint: of the run; its seed chooses.
+        root: the folder or `.npz` file with the run's training images.
+        calibrate: other images to take: a data set, of which the training images are taken, or any folder of images;
+            None takes the run's training images.
+        count: how many to take.
+        avoid: digests of images that must not be among them: those that the model is judged by.
+
+    Raises:
+        DataError: there are none, or some cannot be read.
+    """
+    if calibrate is None:
+        source, known = open_source(root), checkpoint.digests_by_path("train")
+        samples = [sample for sample in checkpoint.samples("train") if known.get(sample.path) not in avoid]
+        there = [sample for sample in samples if source.has(sample.path)]
+        if not there:
+            raise DataError(
+                f"expected the run's {len(samples)} training images in '{root}' to calibrate on, found none of them; "
+                "name the folder that holds them with --data, or other images of this kind with --calibrate"
+            )
+    else:
+        source, there = _other_images(calibrate)
+    chosen = balanced(there, count, checkpoint.record.settings["seed"])
+    images = _decode(source, chosen, checkpoint.record.preprocessing)
+    if calibrate is None or not avoid.intersection(images.digests):
+        return replace(images, missing=count - len(chosen))
+    kept = [sample for sample in chosen if images.store.digests[sample.path] not in avoid]
+    if not kept:
+        raise DataError(
+            f"expected images in '{calibrate}' that are not the run's validation images, found only those; calibrate "
+            "on others, so that the model is judged by images that it was not made with"
+        )
+    return replace(_decode(source, kept, checkpoint.record.preprocessing), missing=count - len(kept))
+
+
+def held_out_images(checkpoint: Checkpoint, root: Path, *, count: int, avoid: frozenset[str]) -> Images | None:
+    """Returns training images that were not calibrated on, as far as they are there; None where none is.
+
+    Args:
+        checkpoint: of the run; its seed chooses.
+        root: the folder or `.npz` file with the run's training images.
+        count: how many at most.
+        avoid: digests of images that were calibrated on, or are compared anyway.
+    """
+    source, known = open_source(root), checkpoint.digests_by_path("train")
+    first = {known[sample.path]: sample for sample in reversed(checkpoint.samples("train")) if sample.path in known}
+    there = [sample for digest, sample in first.items() if digest not in avoid and source.has(sample.path)]
+    chosen = balanced(sorted(there), count, checkpoint.record.settings["seed"])
+    return _decode(source, chosen, checkpoint.record.preprocessing) if chosen else None
+
+
+def balanced(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sample, ...]:
+    """Chooses samples at random, turn by turn from each class, so that rare classes are in full; in their own order.
+
+    >>> [sample.label for sample in balanced([Sample(str(row), int(row > 5)) for row in range(8)], 4, seed=0)]
+    [0, 0, 1, 1]
+    """
+    order = np.random.default_rng(seed).permutation(len(samples))
+    turn: Counter[int] = Counter()
+    ranked = []
+    for position in order:
+        label = samples[position].label
+        ranked.append((turn[label], label, int(position)))
+        turn[label] += 1
+    return tuple(samples[position] for position in sorted(position for _, _, position in sorted(ranked)[:count]))
+
+
+def _other_images(root: Path) -> tuple[Source, list[Sample]]:
+    """Returns the images of a data set, or of any folder: those whose class is not known are of none."""
+    try:
+        found = read_data(root)
+        return open_source(found.root), list(found.splits["train"])
+    except DataError:
+        files = sorted(file for file in root.rglob("*") if looks_like_image(file) and file.is_file())
+        if not files:
+            raise DataError(
+                f"expected images to calibrate on in '{root}', found none; name a data set or a folder of images"
+            ) from None
+        return open_source(root), [Sample(file.relative_to(root).as_posix(), _UNKNOWN) for file in files]
+
+
+def _decode(source: Source, samples: Sequence[Sample], preprocessing: Preprocessing) -> Images:
+    return Images(store=PixelStore(source, samples, preprocessing, limit=_IN_MEMORY), samples=tuple(samples))

@@ -1,0 +1,197 @@
+"""The search for an INT8 model that agrees with its FP32 original: calibrators, residual adds, layers left in float."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from ctonnx.outputs import OUTPUT_NAMES, Outputs
+from ctonnx.parity import AccuracyChange, Gate, Parity, accuracy_change, compare
+from ctonnx.session import open_session
+from ctonnx_export.noise import noisiest
+from ctonnx_export.quantization import Scheme, Target, quantize
+from ctonnx_export.ranges import CALIBRATORS, Ranges
+from ctonnx_export.samples import BATCH, Images
+
+__all__ = ["Attempt", "Compared", "Search", "Trial", "search", "try_model"]
+
+_TIMED = 15
+_NOISE_IMAGES = 2  # whose activations are all in memory twice
+_MOST_EXCLUDED = 16  # of 53 convolutions: a model with more of them in float is hardly an INT8 model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What a candidate is compared with.
+
+    Attributes:
+        parts: the images, in parts: the validation images first.
+        reference: the FP32 model's answers for all of them.
+    """
+
+    parts: tuple[Images, ...]
+    reference: Outputs
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class index of each image."""
+        return np.concatenate([part.labels for part in self.parts])
+
+    def batches(self, count: int = BATCH) -> Iterator[NDArray[np.uint8]]:
+        """Yields the images, at most `count` at a time: uint8 [images, size, size, 3]."""
+        for part in self.parts:
+            yield from part.batches(count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """How a candidate did.
+
+    Attributes:
+        parity: with the FP32 model's answers on all images.
+        change: of the accuracy on all images.
+        validation: of the accuracy on the validation images alone.
+        milliseconds: for one image, on this machine; a median of a few runs, good for a comparison within one table.
+        bytes: of the file.
+        failures: a phrase for each bound of the gate that it breaks.
+    """
+
+    parity: Parity
+    change: AccuracyChange | None
+    validation: AccuracyChange | None
+    milliseconds: float
+    bytes: int
+    failures: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns what the report keeps of it."""
+        return {
+            "parity": self.parity.as_dict(),
+            "accuracy": self.change and self.change.as_dict(),
+            "accuracy_on_validation": self.validation and self.validation.as_dict(),
+            "milliseconds": round(self.milliseconds, 2),
+            "bytes": self.bytes,
+            "failures": list(self.failures),
+        }
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A quantized candidate.
+
+    Attributes:
+        scheme: how it was quantized.
+        trial: how it did.
+    """
+
+    scheme: Scheme
+    trial: Trial
+
+    @property
+    def score(self) -> tuple[bool, bool, float, float]:
+        """What makes it better than another: the gate, then speed, then agreement, then mean |dp|."""
+        passes, parity = not self.trial.failures, self.trial.parity
+        return passes, passes and self.scheme.integer_adds, parity.agreement, -parity.mean_dp
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns what the report keeps of it."""
+        return {**self.scheme.as_dict(), **self.trial.as_dict()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What came of a search.
+
+    Attributes:
+        model: the one chosen, whether it passes the gate or not.
+        scheme: how it was quantized.
+        attempts: all, in their order.
+    """
+
+    model: onnx.ModelProto
+    scheme: Scheme
+    attempts: tuple[Attempt, ...]
+
+
+def search(
+    model: onnx.ModelProto,
+    ranges: Ranges,
+    compared: Compared,
+    gate: Gate,
+    *,
+    target: Target = "x86",
+    say: Callable[[str], None] = lambda line: None,
+) -> Search:
+    """Looks for the INT8 model that agrees best.
+
+    Every calibrator is tried, with residual adds in integers and in float. Of those that pass the gate the one with
+    integer adds is taken, as it is faster, then that with the best agreement, then that with the least mean |dp|. Where
+    none passes, the layers of the best one go back to float one by one, the noisiest first, until it does.
+
+    Args:
+        model: in FP32, with shapes inferred; not changed.
+        ranges: of its activations.
+        compared: what the candidates are compared with.
+        gate: that is to be passed.
+        target: where the model is to run.
+        say: called with a line for each trial.
+    """
+    attempts: list[Attempt] = []
+
+    def attempt(scheme: Scheme) -> Attempt:
+        made = Attempt(scheme, try_model(quantize(model, ranges, scheme), compared, gate))
+        attempts.append(made)
+        parity, failures = made.trial.parity, made.trial.failures
+        say(
+            f"int8: {scheme.label}: agreement {parity.agreement:.2%}, mean |dp| {parity.mean_dp:.4f}, "
+            f"{'; '.join(failures) or 'passes'}"
+        )
+        return made
+
+    for integer_adds in (True, False):
+        for calibrator in CALIBRATORS:
+            attempt(Scheme(target=target, calibrator=calibrator, integer_adds=integer_adds))
+    best = max(attempts, key=lambda made: made.score)
+    if best.trial.failures:
+        few = compared.parts[0].pixels(range(min(_NOISE_IMAGES, len(compared.parts[0]))))
+        order = noisiest(model, quantize(model, ranges, best.scheme), few)
+        for count in range(1, min(_MOST_EXCLUDED, len(order)) + 1):
+            if not attempt(replace(best.scheme, excluded=order[:count])).trial.failures:
+                break
+        best = max(attempts, key=lambda made: made.score)
+    return Search(model=quantize(model, ranges, best.scheme), scheme=best.scheme, attempts=tuple(attempts))
+
+
+def try_model(model: onnx.ModelProto, compared: Compared, gate: Gate) -> Trial:
+    """Returns how a model does against its reference.
+
+    Args:
+        model: to be tried on the CPU.
+        compared: the images and the reference's answers.
+        gate: whose bounds are looked at.
+    """
+    data = model.SerializeToString()
+    session = open_session(data)
+    outputs = Outputs.concatenate([Outputs(*session.run(OUTPUT_NAMES, {"pixels": p})) for p in compared.batches()])
+    parity = compare(compared.reference, outputs)
+    change = accuracy_change(compared.reference, outputs, compared.labels)
+    first = len(compared.parts[0])
+    one = {"pixels": compared.parts[0].pixels([0])}
+    seconds = []
+    for _ in range(_TIMED):
+        start = time.perf_counter()
+        session.run(OUTPUT_NAMES, one)
+        seconds.append(time.perf_counter() - start)
+    return Trial(
+        parity=parity,
+        change=change,
+        validation=accuracy_change(compared.reference[:first], outputs[:first], compared.labels[:first]),
+        milliseconds=statistics.median(seconds) * 1000,
+        bytes=len(data),
+        failures=gate.failures(parity, change),
+    )

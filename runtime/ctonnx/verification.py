@@ -1,0 +1,100 @@
+"""`verify`: replays the golden inputs of an exported model on this device."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctonnx.errors import ModelError
+from ctonnx.golden import FILE_NAME, load_golden
+from ctonnx.parity import DEVICE_GATES, GATES, Parity, compare
+from ctonnx.predictor import Predictor
+from ctonnx.session import Provider
+
+__all__ = ["Verification", "verify"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What came of a replay.
+
+    Attributes:
+        model: the file.
+        provider: that ran it.
+        precision: of the model.
+        with_pytorch: how far its answers here lie from its PyTorch original's.
+        with_export: how far they lie from its own where it was exported.
+        failures: what is wrong; none where the model says here what its original said.
+    """
+
+    model: Path
+    provider: Provider
+    precision: str
+    with_pytorch: Parity
+    with_export: Parity
+    failures: tuple[str, ...]
+
+
+def verify(
+    model: Path, *, golden: Path | None = None, provider: Provider = "cpu", threads: int | None = None
+) -> Verification:
+    """Replays the golden inputs of a model on this device and compares the answers; needs no PyTorch.
+
+    The answers must keep the precision's gate against PyTorch's, and stay near those that the same file gave where it
+    was exported. The file must be the one that was exported, byte for byte.
+
+    Args:
+        model: the `.onnx` file.
+        golden: its golden inputs; None takes those beside it.
+        provider: `cpu` or `cuda`.
+        threads: for the session; None takes every core that this process may use.
+
+    Raises:
+        ModelError: a file is missing or damaged, or the golden inputs belong to another model.
+        ProviderError: the provider cannot run here.
+    """
+    file = golden or model.parent / FILE_NAME
+    if not file.is_file():
+        raise ModelError(
+            f"expected the model's golden inputs at '{file}', found none; copy {FILE_NAME} from the export folder with "
+            "the model, or name it with --golden"
+        )
+    with Predictor(model, provider=provider, threads=threads) as predictor:
+        spec = predictor.spec
+        kept = load_golden(file)
+        if kept.checkpoint_sha256 != spec.checkpoint_sha256:
+            raise ModelError(
+                f"expected golden inputs of checkpoint {spec.checkpoint_sha256[:12]}, found those of "
+                f"{kept.checkpoint_sha256[:12]} in '{file}': they belong to another model; copy the model and its "
+                f"{FILE_NAME} from one export folder"
+            )
+        if spec.precision not in kept.answers:
+            found = ", ".join(kept.answers) or "no model"
+            raise ModelError(
+                f"expected answers of the {spec.precision} model in '{file}', found those of {found}: they belong to "
+                "another export of the run; copy both from one export folder, or export again"
+            )
+        size = spec.preprocessing.size
+        if kept.pixels.shape[1:] != (size, size, 3):
+            raise ModelError(
+                f"expected golden pixels of {size} x {size}, found {list(kept.pixels.shape)} in '{file}'; export again"
+            )
+        outputs = predictor.predict_pixels(kept.pixels)
+    with_pytorch = compare(kept.outputs, outputs)
+    with_export = compare(kept.answers[spec.precision], outputs)
+    failures = [f"against PyTorch, {failure}" for failure in GATES[spec.precision].failures(with_pytorch)]
+    failures += [
+        f"against its own answers where it was exported, {failure}"
+        for failure in DEVICE_GATES[spec.precision].failures(with_export)
+    ]
+    with model.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    if digest != kept.model_sha256[spec.precision]:
+        failures.insert(0, "the file is not the one that was exported (its SHA-256 is another): it was altered since")
+    return Verification(
+        model=model,
+        provider=provider,
+        precision=spec.precision,
+        with_pytorch=with_pytorch,
+        with_export=with_export,
+        failures=tuple(failures),
+    )

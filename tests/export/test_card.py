@@ -1,0 +1,77 @@
+"""The model card: what a person should know before using a model."""
+
+from pathlib import Path
+from typing import Any
+
+from ctonnx.runs import Run
+from ctonnx_export.card import model_card
+
+from .test_report import LEAKS, SPEC, facts
+
+FIGURE = {"precision": 0.5, "sensitivity": 0.75, "specificity": 0.9, "f1": 0.6, "auroc": 0.8}
+PAIR = {name: [0.1, 0.95] for name in FIGURE}
+METRICS: dict[str, Any] = {
+    "images": 72,
+    "accuracy": 0.71875,
+    "balanced_accuracy": 0.7,
+    "macro": {**FIGURE, "auroc": None},
+    "per_class": {name: {**FIGURE, "images": 24} for name in SPEC.classes},
+    "intervals": {
+        "accuracy": [0.6, 0.8],
+        "balanced_accuracy": [0.59, 0.81],
+        "macro": PAIR,
+        "per_class": dict.fromkeys(SPEC.classes, PAIR),
+    },
+}
+DATA = {**SPEC.data, "images": {"train": {"normal": 10, "tumor": 20}, "valid": {"normal": 3, "tumor": 4}, "test": {}}}
+
+
+def card(**changes: Any) -> str:
+    return model_card(facts(**{"metrics": {"valid": METRICS}, "data": DATA, **changes}))
+
+
+def test_card_says_first_that_it_is_no_medical_device() -> None:
+    assert card().splitlines()[:3] == [
+        "# lungs",
+        "",
+        "**A research tool, not a medical device.** Its answers are no diagnosis, and no decision about a patient may "
+        "rest on them.",
+    ]
+
+
+def test_figures_stand_with_their_intervals() -> None:
+    text = card()
+    assert "| valid | 72 | 0.719 [0.600, 0.800] | 0.700 [0.590, 0.810] | 0.750 [0.100, 0.950] | - |" in text
+    assert "| tumor | 24 | 0.750 [0.100, 0.950] | 0.900 [0.100, 0.950] | 0.800 [0.100, 0.950] |" in text
+
+
+def test_data_and_its_leaks_are_told() -> None:
+    text = card()
+    assert "Trained on `chest-ct`, train 30 images (normal 10, tumor 20); valid 7 images (normal 3, tumor 4)." in text
+    assert "stood in other splits: 10 of valid, 3 of test; **so the figures below flatter**." in text
+    dropped = card(data={**DATA, "leaks": {**LEAKS, "dropped": {"valid": 10}}})
+    assert "10 of valid, 3 of test; they were left out." in dropped
+    clean = card(data={**DATA, "leaks": {**LEAKS, "leaked": {"valid": 0}}})
+    assert "stood in other splits" not in clean
+
+
+def test_test_images_are_preferred_where_there_are_some() -> None:
+    assert "There were no test images." in card()
+    text = card(metrics={"valid": METRICS, "test": METRICS})
+    assert "There were no test images." not in text
+    assert "On the test images, class by class:" in text
+
+
+def test_synthetic_data_is_told() -> None:
+    assert "trained on synthetic phantoms" not in card()
+    assert "**It was trained on synthetic phantoms: its answers mean nothing for patients.**" in card(synthetic=True)
+
+
+def test_card_stands_in_the_export_folder_and_names_its_files(exported_run: Run) -> None:
+    text = (exported_run.export_folder / "README.md").read_text(encoding="utf-8")
+    assert "| `model.fp32.onnx` | " in text
+    assert "| `golden.npz` | " in text
+    assert (
+        Path(exported_run.export_folder / "README.md").stat().st_mode
+        == (exported_run.export_folder / "report.md").stat().st_mode
+    )

@@ -1,0 +1,233 @@
+"""FP16 and INT8 in the export folder: there when they agree, told of when they do not."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+
+from ctonnx.cli import main
+from ctonnx.errors import DataError
+from ctonnx.golden import load_golden
+from ctonnx.images import Preprocessing
+from ctonnx.parity import GATES, Gate
+from ctonnx.predictor import Predictor
+from ctonnx.runs import Run, find_model
+from ctonnx.verification import verify
+from ctonnx_export import making
+from ctonnx_export.conversion import Simplified
+from ctonnx_export.exporting import ExportResult, export_run
+from ctonnx_export.half import to_half
+from ctonnx_export.making import Precision, Quantization
+from ctonnx_train.recipe import TrainSettings
+from ctonnx_train.training import train
+
+ALL: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+LOOSE = Gate(max_dp=1.0, min_agreement=0.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_network() -> Iterator[None]:
+    """Gives the network four blocks instead of ResNet50's stages, and leaves the simplifier out."""
+    from torchvision.models.resnet import BasicBlock, ResNet
+
+    def resnet(weights: None, **settings: Any) -> Any:
+        return ResNet(BasicBlock, [1, 1, 1, 1], **settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ctonnx_train.network.resnet50", resnet)
+        patch.setattr("ctonnx_export.making.simplify", lambda model, pixels: Simplified(model, "left out"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    settings = TrainSettings(weights="none", epochs=2, batch_size=4, precision="fp32")
+    root = tmp_path_factory.mktemp("small") / "runs"
+    return train(phantoms, settings=settings, preprocessing=Preprocessing(size=64), name="small", root=root).run
+
+
+@pytest.fixture(scope="module")
+def exported(run: Run, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
+    """All precisions, made with gates that a network of two epochs passes."""
+    with pytest.MonkeyPatch.context() as patch:
+        for precision in ("fp16", "int8"):
+            patch.setitem(GATES, precision, LOOSE)
+        return export_run(
+            run,
+            precisions=ALL,
+            quantization=Quantization(samples=8),
+            output=tmp_path_factory.mktemp("exported") / "export",
+        )
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_folder_holds_a_model_of_each_precision(exported: ExportResult) -> None:
+    models = [f"model.{precision}.onnx" for precision in sorted(ALL)]
+    assert names(exported.folder) == ["README.md", "golden.npz", *models, "report.json", "report.md"]
+    sizes = {made.precision: exported.file(made).stat().st_size for made in exported.models}
+    assert sizes["int8"] < 0.45 * sizes["fp32"]
+    assert sizes["fp16"] < 0.65 * sizes["fp32"]
+
+
+def test_each_model_says_what_it_is(exported: ExportResult) -> None:
+    for made in exported.models:
+        with Predictor(exported.file(made)) as predictor:
+            assert predictor.spec == made.spec
+            assert predictor.spec.precision == made.precision
+    quantization = exported.models[2].spec.quantization
+    assert quantization is not None
+    assert quantization["calibration"] == {"images": 8, "asked_for": 8, "of": "the run's training images"}
+    assert (quantization["target"], quantization["activations"], quantization["residual_adds"]) == (
+        "x86",
+        "uint8",
+        "integer",
+    )
+
+
+def test_judged_on_validation_images_and_on_training_images_that_calibration_did_not_use(
+    exported: ExportResult,
+) -> None:
+    for made in exported.models[1:]:
+        assert made.trial is not None
+        assert made.trial.parity.images == 8 + (16 - 8)
+        assert made.trial.validation is not None
+        assert made.trial.validation.images == 8
+
+
+def test_report_tells_what_was_tried(exported: ExportResult) -> None:
+    facts = json.loads((exported.folder / "report.json").read_text())["precisions"]["int8"]
+    assert len(facts["attempts"]) == 12
+    assert {"calibrator", "residual_adds", "parity", "accuracy", "milliseconds", "bytes"} <= set(facts["attempts"][0])
+    text = (exported.folder / "report.md").read_text()
+    assert "| | FP32 | FP16 | INT8 |" in text.replace("|  |", "| |")
+    assert "| calibrator | adds | float layers | agreement | mean \\|dp\\| |" in text
+    assert (
+        sum(line.startswith(("| minmax", "| moving", "| percentile", "| entropy")) for line in text.splitlines()) == 12
+    )
+
+
+def test_all_models_verify_and_the_cpu_takes_int8(exported: ExportResult) -> None:
+    assert find_model(exported.folder).name == "model.int8.onnx"
+    assert find_model(exported.folder, provider="cuda").name == "model.fp16.onnx"
+    for made in exported.models:
+        result = verify(exported.file(made))
+        assert [failure for failure in result.failures if "its own answers" in failure or "SHA" in failure] == []
+        assert result.with_export.max_dp < 1e-3
+    golden = load_golden(exported.folder / "golden.npz")
+    assert list(golden.answers) == list(ALL)
+
+
+def test_second_export_gives_the_same_models_byte_for_byte(
+    run: Run, exported: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for precision in ("fp16", "int8"):
+        monkeypatch.setitem(GATES, precision, LOOSE)
+    again = export_run(run, precisions=ALL, quantization=Quantization(samples=8), output=tmp_path / "again")
+    for name in ("model.fp32.onnx", "model.fp16.onnx", "model.int8.onnx", "golden.npz", "README.md"):
+        assert (again.folder / name).read_bytes() == (exported.folder / name).read_bytes(), name
+
+
+def test_int8_that_does_not_pass_is_not_written_and_the_report_says_why(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GATES, "fp16", LOOSE)
+    monkeypatch.setitem(GATES, "int8", Gate(max_dp=-1.0, min_agreement=0.0))
+    monkeypatch.setattr("ctonnx_export.search._MOST_EXCLUDED", 1)
+    monkeypatch.chdir(tmp_path)
+    output = tmp_path / "export"
+    command = ["export", str(run.folder), "--precision", "all", "--samples", "8", "--output", str(output)]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("Error: int8 was refused: max |dp| is ")
+    assert result.stderr.endswith(f"It was not written; what to try stands in {output / 'report.md'}\n")
+    assert "model.int8.onnx" not in names(output)
+    assert "model.fp16.onnx" in names(output)
+    text = (output / "report.md").read_text()
+    assert "**INT8 was refused and not written**: max |dp| is " in text
+    assert "`--samples`" in text
+    assert json.loads((output / "report.json").read_text())["precisions"]["int8"]["passed"] is False
+    assert list(load_golden(output / "golden.npz").answers) == ["fp32", "fp16"]
+    assert find_model(output).name == "model.fp32.onnx"
+
+
+def test_agreement_and_drop_can_be_demanded(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(GATES, "fp16", LOOSE)
+    result = export_run(run, precisions=["fp16"], output=tmp_path / "export", min_agreement=0.75, max_drop=0.25)
+    gate = result.models[1].gate
+    assert (gate.min_agreement, gate.max_drop) == (0.75, 0.25)
+    assert GATES["fp16"].min_agreement == 0.0
+
+
+def test_nan_in_fp16_is_refused(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+
+    def broken(model: onnx.ModelProto, overflowing: Any = ()) -> onnx.ModelProto:
+        half = to_half(model, overflowing)
+        weight = next(weight for weight in half.graph.initializer if weight.data_type == onnx.TensorProto.FLOAT16)
+        values = onnx.numpy_helper.to_array(weight).copy()
+        values.flat[0] = np.nan
+        weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+        return half
+
+    monkeypatch.setattr(making, "to_half", broken)
+    result = export_run(run, precisions=["fp16"], output=tmp_path / "export")
+    (refused,) = result.refused
+    assert refused.precision == "fp16"
+    assert refused.failures[0] == "max |dp| is nan, at most 0.005 is allowed"
+    assert "model.fp16.onnx" not in names(result.folder)
+
+
+def test_run_without_its_training_folder_says_what_to_name(run: Run, phantoms: Path, tmp_path: Path) -> None:
+    shutil.copytree(phantoms / "valid", tmp_path / "data/valid")
+    with pytest.raises(DataError, match=r"^expected the run's 16 training images in '.*' to calibrate on, found none"):
+        export_run(run, precisions=["int8"], data=tmp_path / "data", output=tmp_path / "export")
+    assert not (tmp_path / "export").exists()
+
+
+def test_other_images_calibrate_and_fewer_than_asked_for_are_told(
+    run: Run, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GATES, "int8", LOOSE)
+    shutil.copytree(phantoms / "valid", tmp_path / "data/valid")
+    said: list[str] = []
+    result = export_run(
+        run,
+        precisions=["int8"],
+        data=tmp_path / "data",
+        output=tmp_path / "export",
+        quantization=Quantization(calibrate=phantoms / "test", samples=20),
+        say=said.append,
+    )
+    assert "calibrating on 8 images, 12 fewer than asked for: all there are" in said
+    assert "comparing on 8 images: 8 for validation, 0 for training that calibration does not use" in said
+    quantization = result.models[1].spec.quantization
+    assert quantization is not None
+    assert quantization["calibration"] == {"images": 8, "asked_for": 20, "of": "test"}
+
+
+def test_triton_repository_is_written_beside_the_export(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GATES, "fp16", LOOSE)
+    command = ["export", str(run.folder), "--precision", "fp16", "--output", str(tmp_path / "export")]
+    result = CliRunner().invoke(main, [*command, "--triton", str(tmp_path / "models")])
+    assert result.exit_code == 0, result.output
+    assert names(tmp_path / "models") == ["small_fp16", "small_fp32"]
+    again = CliRunner().invoke(main, [*command, "--triton", str(tmp_path / "models")])
+    assert again.exit_code == 2
+    assert "found files in it; choose another --triton" in again.stderr
+
+
+@pytest.mark.parametrize("value", ["int4", "fp16;int8", "", "all,fp16"])
+def test_unknown_precision_is_wrong_use(value: str) -> None:
+    result = CliRunner().invoke(main, ["export", "--precision", value])
+    assert result.exit_code == 2
+    assert "expected fp32, fp16, int8, joined by commas, or all; found " in result.stderr

@@ -1,0 +1,148 @@
+"""Which images calibrate, and which are compared: balanced, chosen by the seed, never the same by their pixels."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ctonnx.errors import DataError
+from ctonnx.images import load, to_pixels
+from ctonnx.runs import Run
+from ctonnx_export.samples import balanced, calibration_images, held_out_images, validation_images
+from ctonnx_train.checkpoint import Checkpoint, load_checkpoint
+from ctonnx_train.splits import Sample
+
+SAMPLES = [Sample(f"{row:02}.png", int(row >= 15)) for row in range(20)]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(trained_run: Run) -> Checkpoint:
+    return load_checkpoint(trained_run)
+
+
+def test_each_class_has_as_many_images_as_the_others_where_there_are_enough() -> None:
+    chosen = balanced(SAMPLES, 8, seed=0)
+    assert [sample.label for sample in chosen] == [0] * 4 + [1] * 4
+    assert list(chosen) == sorted(chosen)
+
+
+def test_a_rare_class_comes_in_full_and_the_others_fill_up() -> None:
+    assert [sample.label for sample in balanced(SAMPLES, 14, seed=0)] == [0] * 9 + [1] * 5
+
+
+def test_seed_chooses() -> None:
+    assert balanced(SAMPLES, 8, seed=3) == balanced(SAMPLES, 8, seed=3)
+    assert len({balanced(SAMPLES, 8, seed=seed) for seed in range(5)}) > 1
+
+
+def test_all_are_taken_where_more_are_asked_for() -> None:
+    assert balanced(SAMPLES, 99, seed=0) == tuple(SAMPLES)
+
+
+def test_calibration_takes_training_images_in_the_predictors_pixels(checkpoint: Checkpoint, phantoms: Path) -> None:
+    images = calibration_images(checkpoint, phantoms, calibrate=None, count=6, avoid=frozenset())
+    assert (len(images), images.missing) == (6, 0)
+    assert set(images.samples) <= set(checkpoint.samples("train"))
+    (pixels,) = images.batches()
+    expected = [to_pixels(load(phantoms / sample.path), checkpoint.record.preprocessing) for sample in images.samples]
+    np.testing.assert_array_equal(pixels, np.stack(expected))
+
+
+def test_images_come_a_few_at_a_time(checkpoint: Checkpoint, phantoms: Path) -> None:
+    images = calibration_images(checkpoint, phantoms, calibrate=None, count=10, avoid=frozenset())
+    assert [len(pixels) for pixels in images.batches(4)] == [4, 4, 2]
+    np.testing.assert_array_equal(np.concatenate(list(images.batches(4))), images.pixels(range(10)))
+    assert images.labels.tolist() == [sample.label for sample in images.samples]
+
+
+def test_images_beyond_the_bound_are_decoded_again_and_the_same(
+    checkpoint: Checkpoint, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = calibration_images(checkpoint, phantoms, calibrate=None, count=6, avoid=frozenset())
+    monkeypatch.setattr("ctonnx_export.samples._IN_MEMORY", 2 * 64 * 64)
+    bounded = calibration_images(checkpoint, phantoms, calibrate=None, count=6, avoid=frozenset())
+    assert (whole.store.kept, bounded.store.kept) == (6, 2)
+    np.testing.assert_array_equal(bounded.pixels(range(6)), whole.pixels(range(6)))
+
+
+def test_fewer_images_than_asked_for_are_told(checkpoint: Checkpoint, phantoms: Path) -> None:
+    there = len(checkpoint.samples("train"))
+    images = calibration_images(checkpoint, phantoms, calibrate=None, count=there + 5, avoid=frozenset())
+    assert (len(images), images.missing) == (there, 5)
+
+
+def test_copies_of_images_that_the_model_is_judged_by_are_not_calibrated_on(
+    checkpoint: Checkpoint, phantoms: Path
+) -> None:
+    known = checkpoint.digests_by_path("train")
+    avoid = frozenset(list(known.values())[:3])
+    images = calibration_images(checkpoint, phantoms, calibrate=None, count=99, avoid=avoid)
+    assert len(images) == len(known) - 3
+    assert not avoid & images.digests
+
+
+def test_held_out_images_are_training_images_that_calibration_does_not_use(
+    checkpoint: Checkpoint, phantoms: Path
+) -> None:
+    validation = validation_images(checkpoint, phantoms)
+    calibration = calibration_images(checkpoint, phantoms, calibrate=None, count=6, avoid=validation.digests)
+    avoid = validation.digests | calibration.digests
+    others = held_out_images(checkpoint, phantoms, count=99, avoid=avoid)
+    assert others is not None
+    assert len(others) == len(checkpoint.samples("train")) - 6
+    assert not others.digests & avoid
+    few = held_out_images(checkpoint, phantoms, count=5, avoid=avoid)
+    assert few is not None
+    assert len(few) == 5
+
+
+def test_no_image_is_held_out_where_calibration_uses_all(checkpoint: Checkpoint, phantoms: Path) -> None:
+    assert held_out_images(checkpoint, phantoms, count=9, avoid=checkpoint.digests("train")) is None
+
+
+def test_training_images_that_are_gone_are_asked_for(checkpoint: Checkpoint, phantoms: Path, tmp_path: Path) -> None:
+    shutil.copytree(phantoms / "valid", tmp_path / "valid")
+    with pytest.raises(DataError) as caught:
+        calibration_images(checkpoint, tmp_path, calibrate=None, count=4, avoid=frozenset())
+    assert str(caught.value) == (
+        f"expected the run's 16 training images in '{tmp_path}' to calibrate on, found none of them; name the folder "
+        "that holds them with --data, or other images of this kind with --calibrate"
+    )
+    assert held_out_images(checkpoint, tmp_path, count=9, avoid=frozenset()) is None
+
+
+def test_other_data_set_gives_its_training_images(checkpoint: Checkpoint, phantoms: Path, tmp_path: Path) -> None:
+    images = calibration_images(checkpoint, tmp_path / "gone", calibrate=phantoms, count=8, avoid=frozenset())
+    assert len(images) == 8
+    assert {sample.path.partition("/")[0] for sample in images.samples} == {"train"}
+    assert sorted(images.labels.tolist()) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_any_folder_of_images_will_do(checkpoint: Checkpoint, phantoms: Path, tmp_path: Path) -> None:
+    for file in sorted((phantoms / "test").rglob("*.png")):
+        shutil.copy(file, tmp_path / file.name)
+    (tmp_path / "notes.txt").write_text("no image")
+    images = calibration_images(checkpoint, tmp_path, calibrate=tmp_path, count=5, avoid=frozenset())
+    assert len(images) == 5
+    assert set(images.labels.tolist()) == {-1}
+
+
+def test_validation_images_among_others_are_left_out(checkpoint: Checkpoint, phantoms: Path, tmp_path: Path) -> None:
+    for split in ("valid", "test"):
+        for file in sorted((phantoms / split).rglob("*.png")):
+            shutil.copy(file, tmp_path / f"{split} {file.name}")
+    avoid = validation_images(checkpoint, phantoms).digests
+    images = calibration_images(checkpoint, tmp_path, calibrate=tmp_path, count=99, avoid=avoid)
+    assert {sample.path.partition(" ")[0] for sample in images.samples} == {"test"}
+    assert images.missing == 99 - len(images)
+    with pytest.raises(DataError, match=r"found only those; calibrate on others"):
+        calibration_images(checkpoint, phantoms, calibrate=phantoms / "valid", count=99, avoid=avoid)
+
+
+def test_folder_without_images_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        calibration_images(checkpoint, tmp_path, calibrate=tmp_path, count=5, avoid=frozenset())
+    assert str(caught.value) == (
+        f"expected images to calibrate on in '{tmp_path}', found none; name a data set or a folder of images"
+    )

@@ -1,0 +1,164 @@
+"""The search: all is tried, integer adds are preferred, and noisy layers go back to float until the gate holds."""
+
+from typing import Any, cast
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from ctonnx.outputs import Outputs
+from ctonnx.parity import Gate, compare
+from ctonnx_export import search as module
+from ctonnx_export.conversion import run_onnx
+from ctonnx_export.quantization import Scheme, quantized_tensors
+from ctonnx_export.ranges import CALIBRATORS, Ranges, collect_ranges
+from ctonnx_export.samples import Images
+from ctonnx_export.search import Attempt, Compared, Trial, search, try_model
+from ctonnx_train.pixels import PixelStore
+from ctonnx_train.splits import Sample
+
+LOOSE = Gate(max_dp=1.0, min_agreement=0.5)
+
+
+class Store:
+    """Stands in for a `PixelStore`."""
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        self.pixels = pixels
+
+    def take(self, rows: list[int]) -> NDArray[np.uint8]:
+        return self.pixels[rows]
+
+
+def images(pixels: NDArray[np.uint8], labels: NDArray[np.integer[Any]]) -> Images:
+    samples = tuple(Sample(f"{row}.png", int(label)) for row, label in enumerate(labels))
+    return Images(store=cast(PixelStore, Store(pixels)), samples=samples)
+
+
+@pytest.fixture(scope="module")
+def ranges(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> Ranges:
+    return collect_ranges(small_model, quantized_tensors(small_model), [scans[:8]])
+
+
+@pytest.fixture(scope="module")
+def compared(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> Compared:
+    reference = run_onnx(small_model, [scans])
+    labels = reference.probabilities.argmax(axis=1)
+    labels[0] = (labels[0] + 1) % 3  # the reference is wrong on one image
+    return Compared(parts=(images(scans[:6], labels[:6]), images(scans[6:], labels[6:])), reference=reference)
+
+
+def test_every_calibrator_is_tried_with_integer_and_with_float_adds(
+    small_model: onnx.ModelProto, ranges: Ranges, compared: Compared
+) -> None:
+    said: list[str] = []
+    found = search(small_model, ranges, compared, LOOSE, say=said.append)
+    tried = [(attempt.scheme.integer_adds, attempt.scheme.calibrator) for attempt in found.attempts]
+    assert tried == [(adds, calibrator) for adds in (True, False) for calibrator in CALIBRATORS]
+    assert len(said) == 12
+    assert said[0].startswith("int8: minmax, integer adds: agreement 100.00%, mean |dp| 0.000")
+    assert said[0].endswith(", passes")
+
+
+def test_the_best_of_those_that_pass_with_integer_adds_is_taken(
+    small_model: onnx.ModelProto, ranges: Ranges, compared: Compared
+) -> None:
+    found = search(small_model, ranges, compared, LOOSE)
+    integer = [attempt for attempt in found.attempts if attempt.scheme.integer_adds]
+    best = min(integer, key=lambda attempt: attempt.trial.parity.mean_dp)
+    assert found.scheme == best.scheme
+    parity = compare(compared.reference, run_onnx(found.model, compared.batches()))
+    assert parity == best.trial.parity
+
+
+def test_target_reaches_the_scheme(small_model: onnx.ModelProto, ranges: Ranges, compared: Compared) -> None:
+    assert search(small_model, ranges, compared, LOOSE, target="arm").scheme.target == "arm"
+
+
+def test_layers_go_back_to_float_one_by_one_until_the_gate_holds(
+    small_model: onnx.ModelProto, ranges: Ranges, compared: Compared
+) -> None:
+    plain = search(small_model, ranges, compared, LOOSE)
+    least = min(attempt.trial.parity.max_dp for attempt in plain.attempts)
+    found = search(small_model, ranges, compared, Gate(max_dp=least * 0.8, min_agreement=0.5))
+    excluded = [len(attempt.scheme.excluded) for attempt in found.attempts]
+    assert excluded[:12] == [0] * 12
+    assert excluded[12:] == list(range(1, len(excluded) - 11))
+    assert len(excluded) > 12
+    last = found.attempts[-1]
+    assert not last.trial.failures
+    assert found.scheme == last.scheme
+    assert all(attempt.trial.failures for attempt in found.attempts[:-1])
+
+
+def test_gate_that_cannot_be_passed_leaves_the_best_one_with_its_failures(
+    small_model: onnx.ModelProto, ranges: Ranges, compared: Compared
+) -> None:
+    found = search(small_model, ranges, compared, Gate(max_dp=-1.0, min_agreement=0.5))
+    assert len(found.attempts) == 12 + 6  # each of the six convolutions
+    chosen = next(attempt for attempt in found.attempts if attempt.scheme == found.scheme)
+    assert chosen.score == max(attempt.score for attempt in found.attempts)
+    assert chosen.trial.failures[0].startswith("max |dp| is ")
+
+
+def test_number_of_layers_that_go_back_to_float_is_bounded(
+    small_model: onnx.ModelProto, ranges: Ranges, compared: Compared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert module._MOST_EXCLUDED == 16
+    monkeypatch.setattr(module, "_MOST_EXCLUDED", 2)
+    found = search(small_model, ranges, compared, Gate(max_dp=-1.0, min_agreement=0.5))
+    assert [len(attempt.scheme.excluded) for attempt in found.attempts[12:]] == [1, 2]
+
+
+def test_trial_tells_accuracy_on_all_images_and_on_the_validation_images(
+    small_model: onnx.ModelProto, compared: Compared
+) -> None:
+    trial = try_model(small_model, compared, LOOSE)
+    assert trial.failures == ()
+    assert trial.parity.images == 24
+    assert trial.change is not None
+    assert (trial.change.images, trial.change.reference, trial.change.difference) == (24, 23 / 24, 0)
+    assert trial.validation is not None
+    assert (trial.validation.images, trial.validation.reference) == (6, 5 / 6)
+    assert trial.milliseconds > 0
+    assert trial.bytes == len(small_model.SerializeToString())
+
+
+def test_images_without_labels_have_no_accuracy(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> None:
+    unlabelled = Compared(parts=(images(scans, np.full(24, -1)),), reference=run_onnx(small_model, [scans]))
+    trial = try_model(small_model, unlabelled, Gate(max_dp=1.0, min_agreement=0.5, max_drop=0.0))
+    assert (trial.change, trial.validation, trial.failures) == (None, None, ())
+
+
+def test_nan_does_not_pass(small_model: onnx.ModelProto, compared: Compared) -> None:
+    broken = onnx.ModelProto()
+    broken.CopyFrom(small_model)
+    bias = next(weight for weight in broken.graph.initializer if weight.name == "head.bias")
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(3, np.nan, np.float32), bias.name))
+    failures = try_model(broken, compared, LOOSE).failures
+    assert failures[0] == "max |dp| is nan, at most 1 is allowed"
+
+
+def test_attempts_that_pass_come_before_those_that_agree_better_and_do_not(compared: Compared) -> None:
+    def attempt(*, agreement: float, mean_dp: float, failures: tuple[str, ...] = (), adds: bool = True) -> Attempt:
+        parity = compare(compared.reference, compared.reference)
+        changed = parity.__class__(**{**parity.__dict__, "agreement": agreement, "mean_dp": mean_dp})
+        trial = Trial(parity=changed, change=None, validation=None, milliseconds=1.0, bytes=1, failures=failures)
+        return Attempt(Scheme(integer_adds=adds), trial)
+
+    order = [
+        attempt(agreement=0.995, mean_dp=0.002),
+        attempt(agreement=0.99, mean_dp=0.001),
+        attempt(agreement=0.99, mean_dp=0.003),
+        attempt(agreement=1.0, mean_dp=0.001, adds=False),
+        attempt(agreement=1.0, mean_dp=0.001, failures=("the heatmaps",)),
+        attempt(agreement=0.9, mean_dp=0.001, failures=("agreement",)),
+    ]
+    assert sorted(order, key=lambda one: one.score, reverse=True) == order
+
+
+def test_outputs_of_the_parts_stand_in_their_order(compared: Compared) -> None:
+    assert len(list(compared.batches())) == 3  # 6, 16 and 2 images
+    assert isinstance(compared.reference, Outputs)
+    assert [len(pixels) for pixels in compared.batches()] == [6, 16, 2]

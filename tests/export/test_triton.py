@@ -1,0 +1,66 @@
+"""The model repository for Triton Inference Server."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from ctonnx.errors import CtonnxError
+from ctonnx.parity import GATES
+from ctonnx.session import open_session, read_spec
+from ctonnx_export.making import Made, Precision
+from ctonnx_export.triton import write_repository
+
+
+def made(file: Path, precision: Precision) -> tuple[Made, Path]:
+    spec = read_spec(open_session(file, optimize=False), "model")
+    return Made(precision=precision, model=onnx.ModelProto(), spec=spec, gate=GATES["fp32"]), file
+
+
+def config(folder: Path) -> model_config_pb2.ModelConfig:
+    text = (folder / "config.pbtxt").read_text(encoding="utf-8")
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
+
+
+def test_each_model_has_its_config_its_labels_and_its_file(model: Path, tmp_path: Path) -> None:
+    write_repository(tmp_path / "models", [made(model, "fp32"), made(model, "int8")])
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    names = ("1/model.onnx", "config.pbtxt", "labels.txt")
+    assert found == [f"models/tiny_{precision}/{name}" for precision in ("fp32", "int8") for name in names]
+    assert (tmp_path / "models/tiny_int8/1/model.onnx").read_bytes() == model.read_bytes()
+    labels = (tmp_path / "models/tiny_fp32/labels.txt").read_text(encoding="utf-8")
+    assert labels.splitlines() == ["cavitating", "large central", "normal", "small peripheral"]
+
+
+def test_config_is_tritons_and_fits_the_model(model: Path, tmp_path: Path) -> None:
+    write_repository(tmp_path / "models", [made(model, "fp32")])
+    found = config(tmp_path / "models/tiny_fp32")
+    assert (found.name, found.backend, found.max_batch_size) == ("tiny_fp32", "onnxruntime", 32)
+    session = open_session(model)
+    types = {"tensor(uint8)": model_config_pb2.TYPE_UINT8, "tensor(float)": model_config_pb2.TYPE_FP32}
+    for ours, theirs in ((found.input, session.get_inputs()), (found.output, session.get_outputs())):
+        assert [(item.name, item.data_type, list(item.dims)) for item in ours] == [
+            (item.name, types[item.type], list(item.shape[1:])) for item in theirs
+        ]
+    assert found.output[0].label_filename == "labels.txt"
+
+
+def test_requests_are_batched_and_instances_are_told(model: Path, tmp_path: Path) -> None:
+    write_repository(tmp_path / "models", [made(model, "fp32")])
+    found = config(tmp_path / "models/tiny_fp32")
+    assert list(found.dynamic_batching.preferred_batch_size) == [8, 16, 32]
+    assert found.dynamic_batching.max_queue_delay_microseconds == 2000
+    assert [group.count for group in found.instance_group] == [1]
+
+
+def test_folder_with_files_is_not_written_over(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(CtonnxError) as caught:
+        write_repository(tmp_path, [made(model, "fp32")])
+    assert str(caught.value) == (
+        f"expected a new or an empty folder for the model repository at '{tmp_path}', found files in it; choose "
+        "another --triton"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -1,0 +1,155 @@
+"""`verify`: an export proves itself again, and what was altered, lost or mixed up is found and said."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+
+from ctonnx.cli import main
+from ctonnx.errors import ModelError
+from ctonnx.golden import FILE_NAME, Golden, load_golden, save_golden
+from ctonnx.verification import verify
+
+
+@pytest.fixture
+def export(workspace: Path) -> Path:
+    """The export folder of a copy of the run, with the run's folder as the newest of the working folder."""
+    return workspace / "runs/tiny/export"
+
+
+def change_golden(export: Path, change: Callable[[Golden], Golden]) -> None:
+    save_golden(export / FILE_NAME, change(load_golden(export / FILE_NAME)))
+
+
+def alter_weight(model: Path, amount: float) -> None:
+    loaded = onnx.load(model)
+    weight = next(weight for weight in loaded.graph.initializer if weight.name.endswith("dense3.bias"))
+    values = onnx.numpy_helper.to_array(weight).copy()
+    values[0] += amount
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    onnx.save(loaded, model)
+
+
+def test_export_that_was_not_touched_verifies(export: Path) -> None:
+    result = verify(export / "model.fp32.onnx")
+    assert result.failures == ()
+    assert (result.precision, result.provider, result.with_pytorch.images) == ("fp32", "cpu", 8)
+    assert result.with_pytorch.max_dp <= 1e-4
+    assert result.with_export.max_dp <= 1e-6
+
+
+def test_command_verifies_the_newest_run_and_prints_the_figures(export: Path) -> None:
+    result = CliRunner().invoke(main, ["verify"])
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0] == "fp32 on cpu, 8 golden inputs"
+    assert lines[1].split() == ["PyTorch", "its", "export"]
+    assert lines[2].split() == ["same", "most", "probable", "class", "100.00%", "100.00%"]
+    assert lines[-1] == "verified"
+
+
+def test_document_holds_the_figures(export: Path) -> None:
+    result = CliRunner().invoke(main, ["verify", str(export / "model.fp32.onnx"), "--json"])
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert (facts["precision"], facts["images"], facts["failures"]) == ("fp32", 8, [])
+    assert facts["with_pytorch"]["agreement"] == 1.0
+
+
+def test_altered_weight_is_found_by_the_files_digest_and_by_its_answers(export: Path) -> None:
+    alter_weight(export / "model.fp32.onnx", 0.5)
+    result = CliRunner().invoke(main, ["verify"])
+    assert result.exit_code == 1
+    last = result.stdout.splitlines()[-1]
+    assert last.startswith(
+        "NOT VERIFIED: the file is not the one that was exported (its SHA-256 is another): it was altered since; "
+        "against PyTorch, max |dp| is 0."
+    )
+    assert "against its own answers where it was exported, max |dp| is 0." in last
+
+
+def test_alteration_that_the_answers_do_not_show_is_found_by_the_digest(export: Path) -> None:
+    alter_weight(export / "model.fp32.onnx", 1e-7)
+    failures = verify(export / "model.fp32.onnx").failures
+    assert failures == ("the file is not the one that was exported (its SHA-256 is another): it was altered since",)
+
+
+def test_device_that_computes_something_else_is_found_by_the_answers(export: Path) -> None:
+    """The golden inputs say that PyTorch, or the model where it was exported, answered something else."""
+
+    def shift(golden: Golden) -> Golden:
+        outputs = golden.answers["fp32"]
+        moved = replace(outputs, probabilities=np.roll(outputs.probabilities, 1, axis=1))
+        return replace(golden, answers={"fp32": moved})
+
+    change_golden(export, shift)
+    failures = verify(export / "model.fp32.onnx").failures
+    assert len(failures) == 1
+    assert failures[0].startswith("against its own answers where it was exported, max |dp| is ")
+
+
+def test_missing_golden_file_is_asked_for(export: Path) -> None:
+    (export / FILE_NAME).unlink()
+    result = CliRunner().invoke(main, ["verify", "runs/tiny"])
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "Error: expected the model's golden inputs at 'runs/tiny/export/golden.npz', found none; copy golden.npz from "
+        "the export folder with the model, or name it with --golden\n"
+    )
+
+
+def test_golden_file_elsewhere_is_named(export: Path, tmp_path: Path) -> None:
+    (export / FILE_NAME).rename(tmp_path / "answers.npz")
+    result = CliRunner().invoke(main, ["verify", "--golden", str(tmp_path / "answers.npz")])
+    assert result.exit_code == 0, result.output
+
+
+def test_golden_file_of_another_model_is_told(export: Path) -> None:
+    change_golden(export, lambda golden: replace(golden, checkpoint_sha256="ab" * 32))
+    with pytest.raises(ModelError, match=r"found those of abababababab in .*: they belong to another model; copy "):
+        verify(export / "model.fp32.onnx")
+
+
+def test_golden_file_of_an_export_without_this_precision_is_told(export: Path) -> None:
+    change_golden(
+        export,
+        lambda golden: replace(golden, answers={"int8": golden.outputs}, model_sha256={"int8": "cd" * 32}),
+    )
+    with pytest.raises(ModelError, match=r"^expected answers of the fp32 model in .*, found those of int8: they "):
+        verify(export / "model.fp32.onnx")
+
+
+def test_golden_file_of_an_earlier_release_asks_for_another_export(export: Path) -> None:
+    change_golden(export, lambda golden: replace(golden, answers={}, model_sha256={}))
+    with pytest.raises(ModelError, match=r"found those of no model: they belong to another export of the run"):
+        verify(export / "model.fp32.onnx")
+
+
+def test_golden_pixels_of_another_size_are_told(export: Path) -> None:
+    change_golden(export, lambda golden: replace(golden, pixels=golden.pixels[:, :32, :32]))
+    with pytest.raises(ModelError, match=r"^expected golden pixels of 64 x 64, found \[8, 32, 32, 3\] in "):
+        verify(export / "model.fp32.onnx")
+
+
+def test_damaged_golden_file_is_told(export: Path) -> None:
+    (export / FILE_NAME).write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(ModelError, match=r"^expected golden inputs in .*; export the model again$"):
+        verify(export / "model.fp32.onnx")
+
+
+def test_model_is_found_in_a_folder_that_was_copied_to_a_device(export: Path, tmp_path: Path) -> None:
+    shutil.copytree(export, tmp_path / "device")
+    result = CliRunner().invoke(main, ["verify", str(tmp_path / "device")])
+    assert result.exit_code == 0, result.output
+
+
+def test_provider_that_is_not_there_is_refused(export: Path) -> None:
+    result = CliRunner().invoke(main, ["verify", "--provider", "cuda"])
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith("Error: the provider 'cuda' needs CUDAExecutionProvider")
