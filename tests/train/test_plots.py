@@ -157,7 +157,7 @@ def test_the_reliability_diagram_shows_each_bins_accuracy_confidence_and_images(
     assert title_of(figure) == "run: test images\nECE 0.123, 4 images"
     assert (top.get_ylabel(), bottom.get_ylabel()) == ("accuracy", "images")
     assert bottom.get_xlabel() == "confidence: probability of the predicted class"
-    assert in_legend(top) == ["mean confidence of the bin", "accuracy"]
+    assert in_legend(figure) == ["mean confidence of the bin", "accuracy"]
 
 
 def test_the_curves_show_the_losses_and_the_validation_figures() -> None:

@@ -159,7 +159,7 @@ def plot_reliability(
         dots = {"color": _COLORS[0], "markersize": 3.5, "clip_on": False, "zorder": 3}
         top.plot(mean, accuracy, "o", label="mean confidence of the bin", **dots)
         top.set(ylabel="accuracy", ylim=(0, 1.02))
-        top.legend(loc="upper left")
+        figure.legend(loc="outside lower center", ncols=2)
         bottom.bar(centers, counts, width=0.9 / ECE_BINS, color=_GREY)
         bottom.set(xlabel="confidence: probability of the predicted class", ylabel="images", xlim=(0, 1))
         bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True))
