@@ -1,4 +1,4 @@
-"""Checks the slim install: the wheel with `[cpu]` alone is small and runs --help, inspect and predict without torch.
+"""Checks the slim install: the wheel with `[cpu]` alone is small and runs --help, verify, inspect and predict without torch.
 
 Run it with `make slim`. It trains and exports a tiny model with the full environment, builds the wheel, installs it in
 a fresh environment and works with the model there.
@@ -45,6 +45,8 @@ def main() -> None:
         run(UV, "pip", "install", "--quiet", "--python", slim / "python", "-c", constraints, f"{wheel}[cpu]", cwd=work)
 
         run(slim / "ctonnx", "--help", cwd=work)
+        if not run(slim / "ctonnx", "verify", cwd=work).endswith("verified\n"):
+            sys.exit("slim install: verify does not verify")
         if "normal" not in run(slim / "ctonnx", "inspect", cwd=work):
             sys.exit("slim install: inspect does not show the classes")
         rows = run(slim / "ctonnx", "predict", "phantoms/test", "--format", "csv", cwd=work).splitlines()

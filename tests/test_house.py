@@ -126,6 +126,7 @@ def command(*words: str) -> str:
         ("--version",),
         ("predict", "--help"),
         ("predict", "scan.png"),
+        ("verify",),
         ("inspect",),
         ("inspect", "--json"),
         ("demo", "--help"),

@@ -105,7 +105,7 @@ def _leaks(leaks: Mapping[str, Any] | None) -> list[str]:
     if not leaks or not any(leaks["leaked"].values()):
         return []
     left = "they were left out" if any(leaks["dropped"].values()) else "**so the figures below flatter**"
-    counts = ", ".join(f"{count} of {split}" for split, count in leaks["leaked"].items() if count)
+    counts = ", ".join(f"{count} of {split}" for split, count in sorted(leaks["leaked"].items(), reverse=True) if count)
     return ["", f"Copies of training images stood in other splits: {counts}; {left}."]
 
 

@@ -32,7 +32,7 @@ _COMMANDS = {
         "cpu,train",
     ),
     "export": _Entry(
-        "ctonnx_export.command:export", "Export a trained run to ONNX, if it agrees with PyTorch.", "cpu,export"
+        "ctonnx_export.command:export", "Export a trained run to ONNX, each precision only if it agrees.", "cpu,export"
     ),
     "verify": _Entry("ctonnx.commands.verify:verify", "Replay a model's golden inputs on this device."),
     "inspect": _Entry("ctonnx.commands.inspect:inspect", "Show what an exported model says about itself."),

@@ -16,7 +16,7 @@ from ctonnx import cli
 from ctonnx.cli import main
 from ctonnx.errors import CheckFailed, CtonnxError, DataError, ImageError, ModelError, ProviderError
 
-COMMANDS = ("demo", "data", "train", "evaluate", "export", "inspect", "predict")
+COMMANDS = ("demo", "data", "train", "evaluate", "export", "verify", "inspect", "predict")
 
 BLOCKER = """
 import sys
@@ -109,6 +109,7 @@ def test_no_command_shows_the_help() -> None:
     ("words", "package", "extras"),
     [
         (("predict", "scan.png"), "onnxruntime", "cpu"),
+        (("verify", "model.onnx"), "onnxruntime", "cpu"),
         (("inspect", "model.onnx"), "onnxruntime", "cpu"),
         (("train", "scans"), "torch", "train"),
         (("train", "scans"), "lightning", "train"),
