@@ -1,4 +1,4 @@
-"""Checks the slim install: the wheel with `[cpu]` alone is small and runs --help, verify, inspect and predict without torch.
+"""Checks the slim install: the wheel with `[cpu]` alone is small and runs without torch.
 
 Run it with `make slim`. It trains and exports a tiny model with the full environment, builds the wheel, installs it in
 a fresh environment and works with the model there.

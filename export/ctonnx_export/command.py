@@ -115,6 +115,7 @@ def export(
     def say(line: str) -> None:
         click.echo(line, err=True)
 
+    _refuse_idle_options(precisions)
     found = find_run(run)
     if run is None:
         say(f"newest run: {found.folder}")
@@ -147,3 +148,23 @@ def export(
             + f". It was not written; what to try stands in {result.folder / 'report.md'}"
         )
     click.echo("next: ctonnx verify, ctonnx predict DIR")
+
+
+def _refuse_idle_options(precisions: "tuple[Precision, ...]") -> None:
+    """Ends the command where an option was given that has nothing to act on."""
+    ctx = click.get_current_context()
+    needs = {
+        "target": {"int8"},
+        "calibrate": {"int8"},
+        "samples": {"int8"},
+        "min_agreement": {"fp16", "int8"},
+        "max_drop": {"fp16", "int8"},
+    }
+    for name, any_of in needs.items():
+        given = ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+        if given and not any_of.intersection(precisions):
+            raise click.UsageError(
+                f"expected --precision {' or '.join(sorted(any_of))} with --{name.replace('_', '-')}, found "
+                f"--precision {','.join(precisions)}",
+                ctx,
+            )

@@ -14,10 +14,11 @@ from ctonnx.golden import save_golden
 from ctonnx.outputs import Outputs
 from ctonnx.parity import GATES
 from ctonnx.runs import Run
-from ctonnx.writing import whole_folder, write_text
+from ctonnx.writing import json_text, whole_folder, write_text
 from ctonnx_export.card import model_card
 from ctonnx_export.conversion import run_onnx
 from ctonnx_export.making import (
+    PRECISIONS,
     Made,
     Precision,
     Quantization,
@@ -26,7 +27,7 @@ from ctonnx_export.making import (
     make_fp32,
     make_int8,
 )
-from ctonnx_export.report import as_json, as_markdown, report
+from ctonnx_export.report import as_markdown, report
 from ctonnx_export.samples import calibration_images, validation_images
 from ctonnx_train.checkpoint import Checkpoint, load_checkpoint
 
@@ -111,11 +112,17 @@ def export_run(
     _refuse_foreign_folder(output)
     chosen = {"max_drop": max_drop, "min_agreement": min_agreement}
     bounds = {name: value for name, value in chosen.items() if value is not None}
+    for precision in PRECISIONS[1:]:
+        if precision not in precisions and (output / model_name(precision)).exists():
+            say(
+                f"note: this export takes the place of an earlier one and has no {precision}: {model_name(precision)} "
+                f"goes; keep it with --precision {','.join([*precisions, precision])}, or choose another --output"
+            )
     checkpoint = load_checkpoint(run)
     with whole_folder(output) as folder:
         models = _make(checkpoint, precisions, data, quantization or Quantization(), bounds, folder, say)
         facts = report(models, {file.name: _facts(file) for file in sorted(folder.iterdir())})
-        write_text(folder / "report.json", as_json(facts))
+        write_text(folder / "report.json", json_text(facts))
         write_text(folder / "report.md", as_markdown(facts))
         write_text(folder / "README.md", model_card(facts))
     return ExportResult(folder=output, models=models)

@@ -136,9 +136,9 @@ def images_to_compare(
 ) -> Compared:
     """Returns the images that FP16 and INT8 are judged by, with FP32's answers.
 
-    Agreement needs no images that the network has not seen, only such that calibration has not: so training images
-    stand beside the validation images, up to 1,000 in all. One borderline scan in a small validation folder decides
-    nothing then.
+    Agreement needs no images that the network has not seen, only such that calibration has not. So training images
+    stand beside the validation images, up to 1,000 in all or as many as there are for validation. One borderline scan
+    in a small validation folder decides nothing then.
 
     Args:
         checkpoint: of the run.
@@ -148,9 +148,12 @@ def images_to_compare(
         calibration: what INT8 is calibrated on; None where it is not made.
         say: called with lines that tell what happens.
     """
-    avoid = validation.digests | (calibration.digests if calibration else frozenset())
     count = _COMPARED_IMAGES - len(validation)
-    others = held_out_images(checkpoint, root, count=count, avoid=avoid) if count > 0 else None
+    others = (
+        held_out_images(checkpoint, root, count=count, avoid=validation.digests, calibration=calibration)
+        if count > 0
+        else None
+    )
     parts = (validation, others) if others else (validation,)
     say(
         f"comparing on {sum(map(len, parts))} images: {len(validation)} for validation, "
@@ -202,7 +205,7 @@ def make_int8(
     calibrated = {
         "images": len(calibration),
         "asked_for": quantization.samples,
-        "of": "the run's training images" if quantization.calibrate is None else quantization.calibrate.name,
+        "of": "the run's training images" if quantization.calibrate is None else quantization.calibrate.resolve().name,
     }
     facts = {"calibration": calibrated, "attempts": [attempt.as_dict() for attempt in found.attempts]}
     described = {**found.scheme.as_dict(), "calibration": calibrated}

@@ -41,6 +41,9 @@ def noisiest(model: onnx.ModelProto, quantized: onnx.ModelProto, pixels: NDArray
         activations = collect_activations(str(augmented), _Reader(pixels))
         # Without the float model's activations the ratio is that of a tensor before and after it is quantized.
         matched = {name: {**pair, "float": []} for name, pair in create_activation_matching(activations).items()}
+        for name in {node.output[0] for node in model.graph.node if node.op_type == "Relu"} & matched.keys():
+            # The quantizer leaves a ReLU to the zero point: what it cuts off is no noise.
+            matched[name]["pre_qdq"] = [np.maximum(values, 0) for values in matched[name]["pre_qdq"]]
         inputs = {name: errors["qdq_err"] for name, errors in compute_activation_error(matched).items()}
         weights = compute_weight_error(create_weight_matching(str(before), str(after)))
     noise = {

@@ -62,7 +62,26 @@ class Ranges:
         self._lowest[name] += rows.min(axis=1).tolist()
         self._highest[name] += rows.max(axis=1).tolist()
         stride = -(-rows.shape[1] // _SAMPLED) | 1  # odd: an even one could meet the same columns of each map
-        self._histograms.collect_value({name: np.ascontiguousarray(rows[:, ::stride])})
+        sample = np.ascontiguousarray(rows[:, ::stride])
+        self._widen(name, float(np.abs(sample).max()))
+        self._histograms.collect_value({name: sample})
+
+    def _widen(self, name: str, largest: float) -> None:
+        """Doubles the width of a histogram's bins until it reaches as far as new values do.
+
+        Left to itself the collector would add bins of the first width, without a bound.
+        """
+        held = self._histograms.get_histogram_dict()
+        if name not in held:
+            return
+        counts, edges, low, high, reach = held[name]
+        if reach == 0 and largest > 0:  # all zeros so far, which stand in one bin in the middle
+            counts, reach = np.zeros_like(counts), np.float32(largest)
+            counts[_BINS // 2] = held[name][0].sum()
+        while reach < largest:
+            counts, reach = np.pad(counts.reshape(-1, 2).sum(axis=1), _BINS // 4), np.float32(2 * reach)
+        edges = np.linspace(-reach, reach, _BINS + 1, dtype=np.float32)
+        held[name] = (counts, edges, low, high, np.array(reach, np.float32))
 
     def of(self, calibrator: Calibrator) -> dict[str, tuple[float, float]]:
         """Returns each tensor's least and greatest value that is to be represented.
@@ -88,12 +107,9 @@ class Ranges:
     def _find_least_lossy(self, name: str) -> tuple[float, float]:
         """Returns the range with the least divergence (Kullback-Leibler) of what it represents from what was seen."""
         counts, edges, *rest = self._histograms.get_histogram_dict()[name]
-        width = -(-len(counts) // _ENTROPY_BINS)
-        left = (-len(counts) % (2 * width)) // 2  # bins to add on either side, so that zero stays in the middle
-        counts = np.pad(counts, left).reshape(-1, width).sum(axis=1)
-        step = edges[1] - edges[0]
-        coarse = (np.arange(len(counts) + 1) - len(counts) / 2) * width * step
-        low, high = self._histograms.get_entropy_threshold((counts, coarse.astype(np.float32), *rest), _ENTROPY_LEVELS)
+        coarse = counts.reshape(_ENTROPY_BINS, -1).sum(axis=1)
+        histogram = (coarse, edges[:: _BINS // _ENTROPY_BINS], *rest)
+        low, high = self._histograms.get_entropy_threshold(histogram, _ENTROPY_LEVELS)
         return float(low), float(high)
 
 

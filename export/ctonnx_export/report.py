@@ -6,7 +6,7 @@ from typing import Any
 
 from ctonnx_export.making import Made
 
-__all__ = ["as_json", "as_markdown", "report", "table"]
+__all__ = ["as_markdown", "report", "table"]
 
 _ADVICE = {
     "fp16": "Look at which layers came near fp16's range, train with weight decay, or ship FP32.",
@@ -29,11 +29,6 @@ def report(models: Sequence[Made], files: Mapping[str, Mapping[str, Any]]) -> di
         "precisions": {made.precision: _precision(made) for made in models},
         "files": {name: dict(facts) for name, facts in files.items()},
     }
-
-
-def as_json(facts: Mapping[str, Any]) -> str:
-    """Returns the report's JSON text."""
-    return json.dumps(facts, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def as_markdown(facts: Mapping[str, Any]) -> str:
@@ -123,7 +118,7 @@ def _change(facts: Mapping[str, Any], name: str) -> str:
     if change is None:
         return "-"
     points = [f"{change[end] * 100:+.2f}" for end in ("difference", "low", "high")]
-    return f"{points[0]} points [{points[1]}, {points[2]}] of {change['images']}"
+    return f"{change['candidate']:.2%}: {points[0]} points [{points[1]}, {points[2]}] of {change['images']}"
 
 
 _ROWS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {

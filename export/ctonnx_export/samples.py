@@ -100,8 +100,7 @@ def calibration_images(
         DataError: there are none, or some cannot be read.
     """
     if calibrate is None:
-        source, known = open_source(root), checkpoint.digests_by_path("train")
-        samples = [sample for sample in checkpoint.samples("train") if known.get(sample.path) not in avoid]
+        source, samples = open_source(root), checkpoint.samples("train")
         there = [sample for sample in samples if source.has(sample.path)]
         if not there:
             raise DataError(
@@ -110,33 +109,52 @@ def calibration_images(
             )
     else:
         source, there = _other_images(calibrate)
-    chosen = balanced(there, count, checkpoint.record.settings["seed"])
-    images = _decode(source, chosen, checkpoint.record.preprocessing)
-    if calibrate is None or not avoid.intersection(images.digests):
-        return replace(images, missing=count - len(chosen))
-    kept = [sample for sample in chosen if images.store.digests[sample.path] not in avoid]
-    if not kept:
+    images = _choose(checkpoint, source, there, count, avoid)
+    if images is None:
         raise DataError(
-            f"expected images in '{calibrate}' that are not the run's validation images, found only those; calibrate "
-            "on others, so that the model is judged by images that it was not made with"
+            f"expected images in '{calibrate or root}' that are not the run's validation images, found only those; "
+            "calibrate on others, so that the model is judged by images that it was not made with"
         )
-    return replace(_decode(source, kept, checkpoint.record.preprocessing), missing=count - len(kept))
+    return images
 
 
-def held_out_images(checkpoint: Checkpoint, root: Path, *, count: int, avoid: frozenset[str]) -> Images | None:
+def held_out_images(
+    checkpoint: Checkpoint, root: Path, *, count: int, avoid: frozenset[str], calibration: Images | None = None
+) -> Images | None:
     """Returns training images that were not calibrated on, as far as they are there; None where none is.
 
     Args:
         checkpoint: of the run; its seed chooses.
         root: the folder or `.npz` file with the run's training images.
         count: how many at most.
-        avoid: digests of images that were calibrated on, or are compared anyway.
+        avoid: digests of images that are compared anyway.
+        calibration: what was calibrated on; None where nothing was.
     """
-    source, known = open_source(root), checkpoint.digests_by_path("train")
-    first = {known[sample.path]: sample for sample in reversed(checkpoint.samples("train")) if sample.path in known}
-    there = [sample for digest, sample in first.items() if digest not in avoid and source.has(sample.path)]
-    chosen = balanced(sorted(there), count, checkpoint.record.settings["seed"])
-    return _decode(source, chosen, checkpoint.record.preprocessing) if chosen else None
+    source = open_source(root)
+    used = set(calibration.samples) if calibration and calibration.store.source.root == source.root else set()
+    there = [sample for sample in checkpoint.samples("train") if sample not in used and source.has(sample.path)]
+    return _choose(checkpoint, source, there, count, avoid | (calibration.digests if calibration else frozenset()))
+
+
+def _choose(
+    checkpoint: Checkpoint, source: Source, samples: Sequence[Sample], count: int, avoid: frozenset[str]
+) -> Images | None:
+    """Chooses and decodes images, without those whose pixels are to be avoided, each image once.
+
+    What is known from the training spares decoding; what is decoded decides, as the files may have changed since.
+    """
+    known = checkpoint.digests_by_path("train")
+    left = list({known.get(sample.path, sample.path): sample for sample in reversed(samples)}.values())
+    left = sorted(sample for sample in left if known.get(sample.path) not in avoid)
+    while left:
+        images = _decode(
+            source, balanced(left, count, checkpoint.record.settings["seed"]), checkpoint.record.preprocessing
+        )
+        unwanted = {path for path, digest in images.store.digests.items() if digest in avoid}
+        if not unwanted:
+            return replace(images, missing=count - len(images))
+        left = [sample for sample in left if sample.path not in unwanted]
+    return None
 
 
 def balanced(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sample, ...]:
@@ -161,6 +179,8 @@ def _other_images(root: Path) -> tuple[Source, list[Sample]]:
         found = read_data(root)
         return open_source(found.root), list(found.splits["train"])
     except DataError:
+        if not root.is_dir() or (root / "train").is_dir():
+            raise  # a data set that has a fault, of which the other splits are not taken
         files = sorted(file for file in root.rglob("*") if looks_like_image(file) and file.is_file())
         if not files:
             raise DataError(

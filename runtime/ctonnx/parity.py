@@ -84,12 +84,16 @@ class Gate:
     max_drop: float | None = None
     min_heatmap_correlation: float = -1.0
 
-    def failures(self, parity: Parity, change: AccuracyChange | None = None) -> tuple[str, ...]:
+    def failures(
+        self, parity: Parity, change: AccuracyChange | None = None, validation: AccuracyChange | None = None
+    ) -> tuple[str, ...]:
         """Returns a phrase for each bound that is broken; none where the gate is passed.
 
         Args:
             parity: of the candidate.
             change: of its accuracy; None where no image has a label.
+            validation: of its accuracy on the validation images alone, where the network is not right by having learned
+                them: a loss counts where its 95 % interval leaves no doubt, so that one scan does not decide.
         """
         failures = []
         if not parity.max_dp <= self.max_dp:
@@ -106,6 +110,11 @@ class Gate:
         if self.max_drop is not None and change is not None and not change.difference >= -self.max_drop - _ROUNDING:
             failures.append(
                 f"accuracy falls by {-change.difference * 100:.2f} points, at most {self.max_drop * 100:g} are allowed"
+            )
+        if self.max_drop is not None and validation is not None and not validation.high >= -self.max_drop:
+            failures.append(
+                f"accuracy falls by {-validation.difference * 100:.2f} points on the validation images, by at least "
+                f"{-validation.high * 100:.2f} (95 % interval), at most {self.max_drop * 100:g} are allowed"
             )
         return tuple(failures)
 

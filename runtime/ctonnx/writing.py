@@ -1,14 +1,17 @@
 """Files and folders that appear whole or not at all: written under a temporary name, synced, renamed."""
 
 import errno
+import json
+import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-__all__ = ["whole_file", "whole_folder", "write_text"]
+__all__ = ["json_text", "whole_file", "whole_folder", "write_text"]
 
 
 @contextmanager
@@ -89,6 +92,28 @@ def _naming(path: Path, temporary: Path) -> Iterator[None]:
         if is_temporary:
             error.filename = str(path)
         raise
+
+
+def json_text(document: Any) -> str:
+    """Returns a document as JSON text; numbers that are not finite, which JSON does not have, become null.
+
+    >>> print(json_text({"b": [float("nan")], "a": 1.5}), end="")
+    {
+      "a": 1.5,
+      "b": [
+        null
+      ]
+    }
+    """
+    return json.dumps(_finite(document), indent=2, ensure_ascii=False, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _sync(path: Path) -> None:

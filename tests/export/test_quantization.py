@@ -58,7 +58,7 @@ def test_every_scheme_answers_as_the_float_model_does(
     onnx.checker.check_model(quantized, full_check=True)
     parity = compare(run_onnx(small_model, [scans]), run_onnx(quantized, [scans]))
     assert parity.agreement == 1
-    assert 0 < parity.max_dp < 0.03
+    assert 0 < parity.max_dp < 0.05
     assert parity.heatmap_correlation > 0.97
 
 

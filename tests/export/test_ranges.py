@@ -89,3 +89,28 @@ def test_what_is_kept_does_not_grow_with_the_images_but_for_two_numbers_of_each(
 
     assert bins(few) == bins(many)
     assert [len(many._lowest[name]) for name in tensors] == [5 * 24] * len(tensors)
+
+
+def test_histograms_grow_wider_and_not_longer() -> None:
+    """A nearly dead channel, an ordinary image, an outlier: the collector alone would want 200 million bins."""
+    random = np.random.default_rng(0)
+    ranges = Ranges(["x"])
+    for scale in (0.0, 1e-4, 1.0, 10.0, 1e-3):
+        ranges.add("x", (scale * random.uniform(-1, 1, (2, 1000))).astype(np.float32))
+    counts, edges, *_ = ranges._histograms.get_histogram_dict()["x"]
+    assert (len(counts), counts.sum()) == (2048, 5 * 2 * 1000)
+    assert 10 <= edges[-1] < 20
+    low, high = ranges.of("percentile-99.9")["x"]
+    assert -10 <= low < -9 < 9 < high <= 10
+    assert ranges.of("entropy")["x"][1] <= 10
+
+
+def test_tensor_that_is_always_zero_has_a_range() -> None:
+    ranges = Ranges(["x"])
+    for _ in range(2):
+        ranges.add("x", np.zeros((1, 100), np.float32))
+    assert {calibrator: ranges.of(calibrator)["x"] for calibrator in ("minmax", "moving-average")} == {
+        "minmax": (0.0, 0.0),
+        "moving-average": (0.0, 0.0),
+    }
+    assert all(abs(bound) <= 0.5 for calibrator in CALIBRATORS for bound in ranges.of(calibrator)["x"])

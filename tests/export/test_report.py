@@ -11,8 +11,9 @@ from ctonnx.images import Preprocessing
 from ctonnx.parity import GATES
 from ctonnx.runs import Run
 from ctonnx.spec import ModelSpec, OperatingPoint
+from ctonnx.writing import json_text
 from ctonnx_export.making import Made
-from ctonnx_export.report import as_json, as_markdown, report
+from ctonnx_export.report import as_markdown, report
 
 FIGURES = {"images": 72, "accuracy": 0.71875, "macro": {"f1": 0.7, "auroc": None}}
 LEAKS = {
@@ -156,7 +157,7 @@ def test_temperature_stands_among_the_models_facts() -> None:
 
 
 def test_document_holds_the_operating_point_and_the_copies() -> None:
-    document = json.loads(as_json(facts()))
+    document = json.loads(json_text(facts()))
     assert document["model"]["data"]["leaks"] == LEAKS
     assert document["model"]["temperature"] == 1.37
     assert document["model"]["operating_point"] == {

@@ -1,10 +1,13 @@
 """Which images calibrate, and which are compared: balanced, chosen by the seed, never the same by their pixels."""
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ctonnx.errors import DataError
 from ctonnx.images import load, to_pixels
@@ -87,12 +90,11 @@ def test_held_out_images_are_training_images_that_calibration_does_not_use(
 ) -> None:
     validation = validation_images(checkpoint, phantoms)
     calibration = calibration_images(checkpoint, phantoms, calibrate=None, count=6, avoid=validation.digests)
-    avoid = validation.digests | calibration.digests
-    others = held_out_images(checkpoint, phantoms, count=99, avoid=avoid)
+    others = held_out_images(checkpoint, phantoms, count=99, avoid=validation.digests, calibration=calibration)
     assert others is not None
     assert len(others) == len(checkpoint.samples("train")) - 6
-    assert not others.digests & avoid
-    few = held_out_images(checkpoint, phantoms, count=5, avoid=avoid)
+    assert not others.digests & (validation.digests | calibration.digests)
+    few = held_out_images(checkpoint, phantoms, count=5, avoid=validation.digests, calibration=calibration)
     assert few is not None
     assert len(few) == 5
 
@@ -146,3 +148,62 @@ def test_folder_without_images_is_refused(checkpoint: Checkpoint, tmp_path: Path
     assert str(caught.value) == (
         f"expected images to calibrate on in '{tmp_path}', found none; name a data set or a folder of images"
     )
+
+
+def test_images_that_were_changed_since_the_training_are_not_calibrated_on_and_held_out_too(
+    checkpoint: Checkpoint, phantoms: Path, tmp_path: Path
+) -> None:
+    for file in phantoms.rglob("*.png"):
+        changed = np.asarray(load(file)).copy()
+        changed.flat[0] ^= 1
+        copy = tmp_path / file.relative_to(phantoms)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(changed).save(copy)
+    calibration = calibration_images(checkpoint, tmp_path, calibrate=None, count=8, avoid=frozenset())
+    others = held_out_images(checkpoint, tmp_path, count=99, avoid=frozenset(), calibration=calibration)
+    assert others is not None
+    assert len(others) == len(checkpoint.samples("train")) - 8
+    assert not others.digests & calibration.digests
+
+
+def test_images_of_a_run_without_digests_are_known_by_their_pixels(
+    checkpoint: Checkpoint, phantoms: Path, tmp_path: Path
+) -> None:
+    """Such is a run of the first release."""
+    shutil.copytree(checkpoint.run.folder, tmp_path / "old")
+    old = replace(checkpoint, run=Run(tmp_path / "old"))
+    rows = json.loads(old.run.splits_file.read_text())
+    old.run.splits_file.write_text(json.dumps({split: [row[:2] for row in of] for split, of in rows.items()}))
+    assert old.digests("train") == frozenset()
+    avoid = frozenset(list(checkpoint.digests_by_path("train").values())[:3])
+    calibration = calibration_images(old, phantoms, calibrate=None, count=8, avoid=avoid)
+    assert (len(calibration), calibration.missing) == (8, 0)
+    others = held_out_images(old, phantoms, count=99, avoid=avoid, calibration=calibration)
+    assert others is not None
+    assert len(others) == len(checkpoint.samples("train")) - 8 - 3
+    assert not (calibration.digests | others.digests) & avoid
+    assert not calibration.digests & others.digests
+
+
+def test_images_that_must_be_avoided_are_made_up_for_by_others(
+    checkpoint: Checkpoint, phantoms: Path, tmp_path: Path
+) -> None:
+    for split in ("valid", "test"):
+        for file in sorted((phantoms / split).rglob("*.png")):
+            shutil.copy(file, tmp_path / f"{split} {file.name}")
+    avoid = validation_images(checkpoint, phantoms).digests
+    images = calibration_images(checkpoint, tmp_path, calibrate=tmp_path, count=6, avoid=avoid)
+    assert (len(images), images.missing) == (6, 0)
+    assert {sample.path.partition(" ")[0] for sample in images.samples} == {"test"}
+
+
+def test_data_set_with_a_fault_does_not_give_its_other_splits(
+    checkpoint: Checkpoint, phantoms: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(phantoms, tmp_path / "scans")
+    shutil.copytree(tmp_path / "scans/valid/normal", tmp_path / "scans/valid/unknown")
+    with pytest.raises(DataError, match=r"found 'unknown' too"):
+        calibration_images(checkpoint, phantoms, calibrate=tmp_path / "scans", count=8, avoid=frozenset())
+    (tmp_path / "broken.npz").write_bytes(b"no archive")
+    with pytest.raises(DataError, match=r"a MedMNIST .npz file at '.*broken.npz', found a file that cannot be read"):
+        calibration_images(checkpoint, phantoms, calibrate=tmp_path / "broken.npz", count=8, avoid=frozenset())

@@ -212,6 +212,20 @@ def test_loss_of_accuracy_is_bounded_and_a_gain_is_not() -> None:
     assert Gate(max_dp=1.0, min_agreement=0.0).failures(parity(), change(-0.5)) == ()
 
 
+def test_loss_on_the_validation_images_counts_where_its_interval_leaves_no_doubt() -> None:
+    gate = Gate(max_dp=1.0, min_agreement=0.0, max_drop=0.005)
+
+    def change(difference: float, high: float) -> AccuracyChange:
+        return AccuracyChange(images=72, reference=0.9, candidate=0.9, difference=difference, low=-1, high=high)
+
+    fine = change(0.0, 0.01)
+    assert gate.failures(parity(), fine, change(-0.0139, 0.012)) == ()  # one scan of 72
+    assert gate.failures(parity(), fine, change(-0.0694, -0.0123)) == (
+        "accuracy falls by 6.94 points on the validation images, by at least 1.23 (95 % interval), at most 0.5 are "
+        "allowed",
+    )
+
+
 def test_gates_are_the_designs() -> None:
     assert (GATES["fp32"].max_dp, GATES["fp16"].max_dp) == (1e-4, 5e-3)
     assert (GATES["int8"].min_agreement, GATES["int8"].max_drop) == (0.99, 0.005)

@@ -67,17 +67,16 @@ def test_altered_weight_is_found_by_the_files_digest_and_by_its_answers(export: 
     result = CliRunner().invoke(main, ["verify"])
     assert result.exit_code == 1
     last = result.stdout.splitlines()[-1]
-    assert last.startswith(
-        "NOT VERIFIED: the file is not the one that was exported (its SHA-256 is another): it was altered since; "
-        "against PyTorch, max |dp| is 0."
-    )
+    assert last.startswith("NOT VERIFIED: the file's SHA-256 is ")
+    assert ": it was altered since, or its golden.npz is of another export; copy both from one export folder; " in last
+    assert "; against PyTorch, max |dp| is 0." in last
     assert "against its own answers where it was exported, max |dp| is 0." in last
 
 
 def test_alteration_that_the_answers_do_not_show_is_found_by_the_digest(export: Path) -> None:
     alter_weight(export / "model.fp32.onnx", 1e-7)
-    failures = verify(export / "model.fp32.onnx").failures
-    assert failures == ("the file is not the one that was exported (its SHA-256 is another): it was altered since",)
+    (failure,) = verify(export / "model.fp32.onnx").failures
+    assert failure.startswith("the file's SHA-256 is ")
 
 
 def test_device_that_computes_something_else_is_found_by_the_answers(export: Path) -> None:
@@ -153,3 +152,30 @@ def test_provider_that_is_not_there_is_refused(export: Path) -> None:
     result = CliRunner().invoke(main, ["verify", "--provider", "cuda"])
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].startswith("Error: the provider 'cuda' needs CUDAExecutionProvider")
+
+
+def test_device_is_not_blamed_for_what_the_exporting_machine_showed_too(export: Path) -> None:
+    """One borderline scan among eight golden inputs breaks a bound on agreement of 99 %; it did so at the export."""
+
+    def disagree(golden: Golden) -> Golden:
+        flipped = golden.outputs.probabilities.copy()
+        flipped[0] = np.roll(flipped[0], 1)
+        return replace(golden, outputs=replace(golden.outputs, probabilities=flipped))
+
+    change_golden(export, disagree)
+    result = verify(export / "model.fp32.onnx")
+    assert result.with_pytorch.max_dp > 1e-4
+    assert result.failures == ()
+
+
+def test_document_of_answers_that_are_not_numbers_is_json(export: Path) -> None:
+    alter_weight(export / "model.fp32.onnx", float("nan"))
+    result = CliRunner().invoke(main, ["verify", "--json"])
+    assert result.exit_code == 1
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    facts = json.loads(result.stdout, parse_constant=refuse)
+    assert facts["with_pytorch"]["max_dp"] is None
+    assert any("max |dp| is nan" in failure for failure in facts["failures"])

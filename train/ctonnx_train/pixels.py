@@ -54,6 +54,7 @@ class PixelStore:
         progress: called with 1 after each image.
 
     Attributes:
+        source: that gives the images.
         digests: `pixel_digest` of each sample's image before the resize, by path.
         kept: how many images, the first ones, are kept in memory.
 
@@ -70,7 +71,7 @@ class PixelStore:
         limit: int | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> None:
-        self._source = source
+        self.source = source
         self._paths = [sample.path for sample in samples]
         self._preprocessing = preprocessing
         self._channels = 1 if preprocessing.color == "grey" else 3
@@ -117,7 +118,7 @@ class PixelStore:
     ) -> Iterator[tuple[NDArray[np.uint8], str] | ImageError]:
         def one(row: int) -> tuple[NDArray[np.uint8], str] | ImageError:
             try:
-                image = load(self._source.image(self._paths[row]))
+                image = load(self.source.image(self._paths[row]))
             except ImageError as error:
                 return error
             pixels = to_pixels(image, self._preprocessing)[:, :, : self._channels]

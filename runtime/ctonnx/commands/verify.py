@@ -1,6 +1,5 @@
 """`ctonnx verify`: replay a model's golden inputs on this device."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +42,7 @@ def verify(model: Path | None, golden: Path | None, provider: "Provider", thread
     """
     from ctonnx.runs import find_model
     from ctonnx.verification import verify as run_verification
+    from ctonnx.writing import json_text
 
     path = find_model(model, provider=provider)
     if model is None:
@@ -58,7 +58,7 @@ def verify(model: Path | None, golden: Path | None, provider: "Provider", thread
             "with_export": asdict(result.with_export),
             "failures": list(result.failures),
         }
-        click.echo(json.dumps(facts, indent=2))
+        click.echo(json_text(facts), nl=False)
     else:
         click.echo(f"{result.precision} on {provider}, {result.with_pytorch.images} golden inputs")
         click.echo(f"{'':24}  {'PyTorch':>12}  {'its export':>12}")
