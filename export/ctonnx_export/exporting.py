@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -119,6 +120,7 @@ def export_run(
                 f"goes; keep it with --precision {','.join([*precisions, precision])}, or choose another --output"
             )
     checkpoint = load_checkpoint(run)
+    _refuse_too_little_space(output, run.weights_file.stat().st_size, 1 + len(set(precisions) - {"fp32"}))
     with whole_folder(output) as folder:
         models = _make(checkpoint, precisions, data, quantization or Quantization(), bounds, folder, say)
         facts = report(models, {file.name: _facts(file) for file in sorted(folder.iterdir())})
@@ -148,7 +150,8 @@ def _make(
             checkpoint, root, calibrate=quantization.calibrate, count=quantization.samples, avoid=validation.digests
         )
         if calibration.missing:
-            say(f"calibrating on {len(calibration)} images, {calibration.missing} fewer than asked for: all there are")
+            why = "all there are" if quantization.calibrate else "a third of the training images is kept to compare on"
+            say(f"calibrating on {len(calibration)} images, {calibration.missing} fewer than asked for: {why}")
     fp32, kept = make_fp32(checkpoint, validation, say)
     models = [fp32]
     if {"fp16", "int8"}.intersection(precisions):
@@ -182,6 +185,17 @@ def _refuse_foreign_folder(output: Path) -> None:
         raise CtonnxError(
             f"expected a new folder or an earlier export at '{output}', found other files "
             f"('{min(found - known)}' first); choose another --output"
+        )
+
+
+def _refuse_too_little_space(output: Path, weights: int, models: int) -> None:
+    """Raises CtonnxError before the work where the disk could not hold what comes of it."""
+    disk = next(folder for folder in (output, *output.absolute().parents) if folder.is_dir())
+    needed = weights * models  # FP16 and INT8 are smaller, and golden inputs and reports are small
+    if (free := shutil.disk_usage(disk).free) < needed:
+        raise CtonnxError(
+            f"expected {needed / 1e6:.0f} MB of free disk space in '{disk}' for the export, found {free / 1e6:.0f} MB; "
+            "make room, or choose another --output"
         )
 
 

@@ -11,8 +11,13 @@ __all__ = ["as_markdown", "report", "table"]
 _ADVICE = {
     "fp16": "Look at which layers came near fp16's range, train with weight decay, or ship FP32.",
     "int8": (
-        "More calibration images (`--samples`) or such as the model will see (`--calibrate`) help most; FP16 and FP32 "
+        "More calibration images (`--samples`) or such as the model will see (`--calibrate`) may help; FP16 and FP32 "
         "stay available; `--min-agreement` and `--max-drop` set the gate, if you know what a disagreement costs."
+    ),
+    "int8, few images": (
+        "There were fewer images than asked for: others of this kind (`--calibrate`) may help, and where few are "
+        "compared, one scan decides. FP16 and FP32 stay available; `--min-agreement` and `--max-drop` set the gate, if "
+        "you know what a disagreement costs."
     ),
 }
 
@@ -139,7 +144,9 @@ interval of paired proportions."""
 
 def _refusal(name: str, facts: Mapping[str, Any]) -> Iterator[str]:
     if facts["failures"]:
-        yield f"**{name.upper()} was refused and not written**: {'; '.join(facts['failures'])}. {_ADVICE[name]}"
+        calibration = facts.get("calibration", {"images": 0, "asked_for": 0})
+        advice = _ADVICE[name] if calibration["images"] >= calibration["asked_for"] else _ADVICE["int8, few images"]
+        yield f"**{name.upper()} was refused and not written**: {'; '.join(facts['failures'])}. {advice}"
         yield ""
 
 
@@ -179,7 +186,8 @@ def _attempts(facts: Mapping[str, Any] | None) -> list[str]:
         "## INT8: what was tried",
         "",
         f"For {scheme['target']}, calibrated on {calibration['images']} images ({calibration['of']}; "
-        f"{calibration['asked_for']} were asked for). Taken: {scheme['calibrator']}, {scheme['residual_adds']} adds, "
+        f"{calibration['asked_for']} were asked for). {'Taken' if facts['passed'] else 'The best, and refused too'}: "
+        f"{scheme['calibrator']}, {scheme['residual_adds']} adds, "
         f"{len(scheme['layers_in_float'])} layers in float. Milliseconds are for one image on the machine that "
         "exported, good for a comparison within this table.",
         "",

@@ -23,6 +23,7 @@ BATCH = 16
 
 _IN_MEMORY = 256_000_000  # bytes of pixels; what is more is decoded again each time
 _UNKNOWN = -1
+_MOST = (2, 3)  # of the run's training images that are there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,7 @@ def calibration_images(
         root: the folder or `.npz` file with the run's training images.
         calibrate: other images to take: a data set, of which the training images are taken, or any folder of images;
             None takes the run's training images.
-        count: how many to take.
+        count: how many to take; of the run's own images at most two thirds, so that some are left to compare on.
         avoid: digests of images that must not be among them: those that the model is judged by.
 
     Raises:
@@ -107,15 +108,17 @@ def calibration_images(
                 f"expected the run's {len(samples)} training images in '{root}' to calibrate on, found none of them; "
                 "name the folder that holds them with --data, or other images of this kind with --calibrate"
             )
+        most = min(count, -(-_MOST[0] * len(there) // _MOST[1]))
     else:
         source, there = _other_images(calibrate)
-    images = _choose(checkpoint, source, there, count, avoid)
+        most = count
+    images = _choose(checkpoint, source, there, most, avoid)
     if images is None:
         raise DataError(
             f"expected images in '{calibrate or root}' that are not the run's validation images, found only those; "
             "calibrate on others, so that the model is judged by images that it was not made with"
         )
-    return images
+    return replace(images, missing=count - len(images))
 
 
 def held_out_images(

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -252,6 +253,18 @@ def test_earlier_export_with_a_users_file_in_it_is_not_replaced(workspace: Path)
     assert result.exit_code == 2
     assert "found other files ('notes.md' first)" in result.stderr
     assert (workspace / "runs/tiny/export/notes.md").read_text() == "mine"
+
+
+def test_too_small_a_disk_is_told_before_the_work(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctonnx_export.exporting.shutil.disk_usage", lambda folder: SimpleNamespace(free=50_000_000))
+    with pytest.raises(CtonnxError) as caught:
+        export_run(run, precisions=["fp32", "int8"])
+    needed = 2 * run.weights_file.stat().st_size
+    assert str(caught.value) == (
+        f"expected {needed / 1e6:.0f} MB of free disk space in '{run.folder}' for the export, found 50 MB; make room, "
+        "or choose another --output"
+    )
+    assert not run.export_folder.exists()
 
 
 def test_foreign_report_does_not_make_a_folder_an_export(exported_run: Run, tmp_path: Path) -> None:

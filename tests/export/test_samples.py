@@ -69,10 +69,17 @@ def test_images_beyond_the_bound_are_decoded_again_and_the_same(
     np.testing.assert_array_equal(bounded.pixels(range(6)), whole.pixels(range(6)))
 
 
-def test_fewer_images_than_asked_for_are_told(checkpoint: Checkpoint, phantoms: Path) -> None:
-    there = len(checkpoint.samples("train"))
-    images = calibration_images(checkpoint, phantoms, calibrate=None, count=there + 5, avoid=frozenset())
-    assert (len(images), images.missing) == (there, 5)
+def test_a_third_of_the_runs_images_is_kept_to_compare_on_and_the_lack_is_told(
+    checkpoint: Checkpoint, phantoms: Path
+) -> None:
+    assert len(checkpoint.samples("train")) == 16
+    images = calibration_images(checkpoint, phantoms, calibrate=None, count=300, avoid=frozenset())
+    assert (len(images), images.missing) == (11, 289)
+
+
+def test_other_images_are_all_used_where_fewer_are_there_than_asked_for(checkpoint: Checkpoint, phantoms: Path) -> None:
+    images = calibration_images(checkpoint, phantoms, calibrate=phantoms / "test", count=20, avoid=frozenset())
+    assert (len(images), images.missing) == (8, 12)
 
 
 def test_copies_of_images_that_the_model_is_judged_by_are_not_calibrated_on(
@@ -80,9 +87,11 @@ def test_copies_of_images_that_the_model_is_judged_by_are_not_calibrated_on(
 ) -> None:
     known = checkpoint.digests_by_path("train")
     avoid = frozenset(list(known.values())[:3])
-    images = calibration_images(checkpoint, phantoms, calibrate=None, count=99, avoid=avoid)
-    assert len(images) == len(known) - 3
-    assert not avoid & images.digests
+    others = calibration_images(checkpoint, phantoms, calibrate=phantoms, count=99, avoid=avoid)
+    assert len(others) == len(known) - 3
+    own = calibration_images(checkpoint, phantoms, calibrate=None, count=11, avoid=avoid)
+    assert len(own) == 11
+    assert not avoid & (others.digests | own.digests)
 
 
 def test_held_out_images_are_training_images_that_calibration_does_not_use(
