@@ -1,10 +1,15 @@
-"""A small model of the exported kind, made in milliseconds: two residual blocks and a head, 32 pixels, 3 classes."""
+"""What the export's tests share: a small ONNX model made in milliseconds, pictures for it, and a small network."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from ctonnx_export.conversion import Simplified
 
 SIZE = 32
 CLASSES = 3
@@ -103,3 +108,17 @@ def scans() -> NDArray[np.uint8]:
     random = np.random.default_rng(1)
     coarse = random.integers(0, 256, (24, 8, 8, 1), np.uint8)
     return np.repeat(np.repeat(np.repeat(coarse, 4, axis=1), 4, axis=2), 3, axis=3)
+
+
+@pytest.fixture(scope="module")
+def small_network() -> Iterator[None]:
+    """Gives the network four blocks instead of ResNet50's stages, and leaves the simplifier out."""
+    from torchvision.models.resnet import BasicBlock, ResNet
+
+    def resnet(weights: None, **settings: Any) -> Any:
+        return ResNet(BasicBlock, [1, 1, 1, 1], **settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ctonnx_train.network.resnet50", resnet)
+        patch.setattr("ctonnx_export.making.simplify", lambda model, pixels: Simplified(model, "left out"))
+        yield

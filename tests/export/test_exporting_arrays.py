@@ -1,7 +1,6 @@
 """The export of a run that was trained on a MedMNIST `.npz` file: its images are rows of arrays."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +12,11 @@ from ctonnx.golden import load_golden
 from ctonnx.images import Preprocessing, load, to_pixels
 from ctonnx.predictor import Prediction, Predictor
 from ctonnx.runs import Run
-from ctonnx_export.conversion import Simplified
 from ctonnx_export.exporting import export_run
 from ctonnx_train.recipe import TrainSettings
 from ctonnx_train.training import train
 
-
-@pytest.fixture(scope="module", autouse=True)
-def small_network() -> Iterator[None]:
-    """Gives the network four blocks instead of ResNet50's stages, and leaves the simplifier out."""
-    from torchvision.models.resnet import BasicBlock, ResNet
-
-    def resnet(weights: None, **settings: Any) -> Any:
-        return ResNet(BasicBlock, [1, 1, 1, 1], **settings)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ctonnx_train.network.resnet50", resnet)
-        patch.setattr("ctonnx_export.making.simplify", lambda model, pixels: Simplified(model, "left out"))
-        yield
+pytestmark = pytest.mark.usefixtures("small_network")
 
 
 def arrays(*shape: int) -> dict[str, Any]:
@@ -60,7 +46,7 @@ def trained(folder: Path, *shape: int, color: Any) -> Run:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(small_network: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that was trained on grey images."""
     return trained(tmp_path_factory.mktemp("grey"), 28, 28, color="grey")
 

@@ -2,9 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -20,33 +18,20 @@ from ctonnx.predictor import Predictor
 from ctonnx.runs import Run, find_model
 from ctonnx.verification import verify
 from ctonnx_export import making
-from ctonnx_export.conversion import Simplified
 from ctonnx_export.exporting import ExportResult, export_run
 from ctonnx_export.half import to_half
 from ctonnx_export.making import Precision, Quantization
 from ctonnx_train.recipe import TrainSettings
 from ctonnx_train.training import train
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 ALL: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 LOOSE = Gate(max_dp=1.0, min_agreement=0.0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small_network() -> Iterator[None]:
-    """Gives the network four blocks instead of ResNet50's stages, and leaves the simplifier out."""
-    from torchvision.models.resnet import BasicBlock, ResNet
-
-    def resnet(weights: None, **settings: Any) -> Any:
-        return ResNet(BasicBlock, [1, 1, 1, 1], **settings)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ctonnx_train.network.resnet50", resnet)
-        patch.setattr("ctonnx_export.making.simplify", lambda model, pixels: Simplified(model, "left out"))
-        yield
-
-
 @pytest.fixture(scope="module")
-def run(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(small_network: None, phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     settings = TrainSettings(weights="none", epochs=2, batch_size=4, precision="fp32")
     root = tmp_path_factory.mktemp("small") / "runs"
     return train(phantoms, settings=settings, preprocessing=Preprocessing(size=64), name="small", root=root).run
