@@ -58,8 +58,9 @@ def test_every_scheme_answers_as_the_float_model_does(
     onnx.checker.check_model(quantized, full_check=True)
     parity = compare(run_onnx(small_model, [scans]), run_onnx(quantized, [scans]))
     assert parity.agreement == 1
-    assert 0 < parity.max_dp < 0.05
-    assert parity.heatmap_correlation > 0.97
+    cut_off = calibrator == "entropy"  # which gives up the ends of these evenly spread activations
+    assert 0 < parity.max_dp < (0.05 if cut_off else 0.03)
+    assert parity.heatmap_correlation > (0.97 if cut_off else 0.98)
 
 
 def test_the_convolutional_part_ends_with_the_last_convolution(small_model: onnx.ModelProto) -> None:
