@@ -31,7 +31,7 @@ def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
 
 STEPS = [
     "data phantom phantoms --per-class 80",
-    "train phantoms --weights none --image-size 112 --batch-size 16 --epochs 24",
+    "train phantoms --weights none --image-size 112 --full-size --batch-size 16 --epochs 24",
     "export",
     "inspect",
     "predict phantoms/test --top-k 2",
@@ -58,8 +58,8 @@ def test_step_that_fails_is_the_last(commands: list[str]) -> None:
     result = CliRunner().invoke(main, ["demo", "--epochs", "13"])
     assert result.exit_code == 3
     assert result.stderr == (
-        "Error: 'ctonnx train phantoms --weights none --image-size 112 --batch-size 16 --epochs 13' ended with exit "
-        "code 3; its message stands above\n"
+        "Error: 'ctonnx train phantoms --weights none --image-size 112 --full-size --batch-size 16 --epochs 13' ended "
+        "with exit code 3; its message stands above\n"
     )
     assert len(commands) == 2
 

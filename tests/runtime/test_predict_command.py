@@ -199,6 +199,8 @@ def test_model_without_an_operating_point_says_nothing_of_suspicious_images(mode
     assert re.split(r"  +", result.stdout.splitlines()[0]) == ["file", "class", "probability"]
     assert "suspicious" not in result.stderr
     assert re.fullmatch(r"5 files: 2 predicted, 3 failed; \d+\.\d images/s", result.stderr.splitlines()[-1])
+    alone = predict("scans/a.png", "-m", changed)
+    assert re.fullmatch(r"1 file: 1 predicted, 0 failed; \d+\.\d images/s", alone.stderr.splitlines()[-1])
     rows = csv.DictReader(io.StringIO(predict("scans", "-m", changed, "--format", "csv").stdout))
     assert [row["suspicious"] for row in rows] == [""] * 5
 

@@ -120,6 +120,7 @@ def test_leaking_data_set_as_a_table() -> None:
         "    train/b/3.png",
         "",
         "THE SPLITS LEAK: figures on them flatter",
+        "1 file could not be read: mend or remove what is listed above",
     ]
 
 
@@ -128,6 +129,14 @@ def test_leaking_data_set_as_a_table() -> None:
 )
 def test_last_line_warns_of_every_kind_of_leak(changes: dict[str, Any]) -> None:
     assert format_audit(changed(**changes)).splitlines()[-1] == "THE SPLITS LEAK: figures on them flatter"
+
+
+def test_last_line_tells_of_files_that_cannot_be_read_where_nothing_leaks() -> None:
+    lines = format_audit(changed(unreadable={"train/a/1.png": "empty", "train/a/2.png": "empty"})).splitlines()
+    assert lines[-2:] == [
+        "no leak between splits was found",
+        "2 files could not be read: mend or remove what is listed above",
+    ]
 
 
 def test_groups_within_a_split_and_a_class_are_listed_where_all_are_asked_for() -> None:

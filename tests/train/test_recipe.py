@@ -24,6 +24,7 @@ def test_a_user_who_chooses_nothing_gets_thirty_epochs_from_imagenet() -> None:
         drop_leaks=False,
         group_regex=None,
         cache_gb=8.0,
+        full_size=False,
         compile=False,
         devices=1,
         nodes=1,
@@ -33,7 +34,7 @@ def test_a_user_who_chooses_nothing_gets_thirty_epochs_from_imagenet() -> None:
     )
 
 
-@pytest.mark.parametrize(("weights", "images"), [("imagenet", 32), ("w.pth", 32), ("none", 16)])
+@pytest.mark.parametrize(("weights", "images"), [("imagenet", 32), ("w.pth", 32), ("none", 24)])
 def test_from_scratch_a_step_has_fewer_images(weights: str, images: int) -> None:
     assert default_batch_size(weights) == images
 
@@ -64,10 +65,10 @@ def test_from_none_the_whole_network_learns_at_once_to_the_end_and_without_dropo
     ("epochs", "sizes"),
     [
         (1, [128]),
-        (2, [80, 128]),
-        (3, [80, 96, 128]),
-        (10, [80] * 5 + [96] * 2 + [112] + [128] * 2),
-        (30, [80] * 15 + [96] * 6 + [112] * 4 + [128] * 5),
+        (2, [64, 128]),
+        (3, [64, 64, 128]),
+        (10, [64] * 7 + [96] + [128] * 2),
+        (30, [64] * 20 + [96] * 5 + [128] * 5),
     ],
 )
 def test_from_none_the_images_grow_over_the_epochs_and_end_in_full(epochs: int, sizes: list[int]) -> None:
@@ -75,16 +76,15 @@ def test_from_none_the_images_grow_over_the_epochs_and_end_in_full(epochs: int, 
     assert [image_size(128, phase, epoch) for epoch in range(epochs)] == sizes
 
 
-@pytest.mark.parametrize(("size", "first"), [(32, 32), (33, 32), (40, 32), (64, 32), (96, 64), (128, 80), (512, 320)])
-def test_images_of_the_first_epochs_have_five_eighths_of_the_size_in_steps_of_16_from_32_on(
-    size: int, first: int
-) -> None:
+@pytest.mark.parametrize(("size", "first"), [(32, 32), (33, 32), (64, 32), (96, 48), (128, 64), (512, 256)])
+def test_images_of_the_first_epochs_have_half_the_size_in_steps_of_16_from_32_on(size: int, first: int) -> None:
     (phase,) = plan(TrainSettings(weights="none", epochs=30))
     assert image_size(size, phase, 0) == first
 
 
-def test_from_pretrained_weights_the_images_keep_their_size() -> None:
-    assert {image_size(224, phase, 0) for phase in plan(TrainSettings())} == {224}
+@pytest.mark.parametrize("settings", [TrainSettings(), TrainSettings(weights="none", full_size=True)])
+def test_from_pretrained_weights_or_where_it_is_asked_for_the_images_keep_their_size(settings: TrainSettings) -> None:
+    assert {image_size(224, phase, 0) for phase in plan(settings)} == {224}
 
 
 @pytest.mark.parametrize("weights", ["imagenet", "backbone.pth"])

@@ -52,6 +52,8 @@ def _lines(audit: Audit, shown: int | None) -> Iterator[str]:
     yield from _some(_groups(audit.near, shown), shown)
     yield ""
     yield "THE SPLITS LEAK: figures on them flatter" if audit.splits_leak else "no leak between splits was found"
+    if audit.unreadable:
+        yield f"{counted(len(audit.unreadable), 'file')} could not be read: mend or remove what is listed above"
 
 
 def _groups_and_files(groups: int, files: int) -> str:

@@ -37,7 +37,7 @@ _COLUMNS = (
     "train_seconds",
     "data_seconds",
 )
-_WRITING_SHARE = 0.05
+_WRITING_SHARE = 1 / 50
 
 
 @dataclass
@@ -186,7 +186,7 @@ class BestWeights(pl.Callback):
 class LastCheckpoint(Checkpoint):
     """Writes the file to resume from after an epoch: all that the next epoch depends on, and the history.
 
-    Writing takes time, so it waits until all writing takes less than a twentieth of the training's time; the first
+    Writing takes time, so it waits until all writing takes less than a fiftieth of the training's time; the first
     epoch is always written.
 
     Args:

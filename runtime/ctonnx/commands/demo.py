@@ -54,7 +54,7 @@ def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
     steps = [
         (
             "Train a ResNet50 from scratch.",
-            f"train {_PHANTOMS} --weights none --image-size {image_size} --batch-size 16 --epochs {epochs}",
+            f"train {_PHANTOMS} --weights none --image-size {image_size} --full-size --batch-size 16 --epochs {epochs}",
         ),
         ("Export it to ONNX, checked against PyTorch.", "export"),
         ("Look at what the model says about itself.", "inspect"),

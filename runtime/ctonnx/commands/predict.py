@@ -73,7 +73,8 @@ def predict(
         click.echo(line(record))
     rate = len(files) / (time.perf_counter() - start)
     predicted = f"{len(files) - failed} predicted" + (f" ({suspicious} suspicious)" if spec.operating_point else "")
-    click.echo(f"{len(files)} files: {predicted}, {failed} failed; {rate:.1f} images/s", err=True)
+    named = "1 file" if len(files) == 1 else f"{len(files)} files"
+    click.echo(f"{named}: {predicted}, {failed} failed; {rate:.1f} images/s", err=True)
     if point := spec.operating_point:
         click.echo(
             f"suspicious: {' + '.join(point.positive)} at {point.threshold:.3g} or more (sensitivity "

@@ -29,10 +29,15 @@ __all__ = ["train"]
 @click.option(
     "--batch-size",
     type=click.IntRange(2),
-    show_default="32; 16 with --weights none",
+    show_default="32; 24 with --weights none",
     help="Images a step on each device.",
 )
 @click.option("--image-size", type=click.IntRange(32, 4096), default=224, show_default=True, help="In pixels.")
+@click.option(
+    "--full-size",
+    is_flag=True,
+    help="Whole-size images in every epoch, where --weights none begins with small ones: slower, for small findings.",
+)
 @click.option(
     "--color", type=click.Choice(["grey", "rgb"]), default="grey", show_default=True, help="What the network sees."
 )
@@ -137,6 +142,7 @@ def train(
     epochs: int,
     batch_size: int | None,
     image_size: int,
+    full_size: bool,
     color: "Color",
     resize: "Resize",
     seed: int,
@@ -220,6 +226,7 @@ def train(
             cache_gb=cache_gb,
             devices=devices,
             nodes=nodes,
+            full_size=full_size,
             compile=compile_network,
             tensorboard=tensorboard,
         ),
