@@ -7,6 +7,13 @@ from ctonnx_export.report import table
 
 __all__ = ["model_card"]
 
+_PURPOSES = {
+    "model.fp32.onnx": "the reference, equal to PyTorch within 1e-4",
+    "model.fp16.onnx": "half the size, for GPUs",
+    "golden.npz": "inputs and answers for `ctonnx verify`",
+}
+_PLACES = {"x86": "x86 CPUs", "arm": "ARM CPUs", "tensorrt": "NVIDIA GPUs through TensorRT"}
+
 
 def model_card(facts: Mapping[str, Any]) -> str:
     """Returns the export folder's README.md, after Mitchell et al. 2019 (https://doi.org/10.1145/3287560.3287596).
@@ -34,7 +41,10 @@ def model_card(facts: Mapping[str, Any]) -> str:
         "",
         *table(
             ["file", "MB", "what"],
-            [[f"`{name}`", f"{file['bytes'] / 1e6:.1f}", _purpose(name)] for name, file in facts["files"].items()],
+            [
+                [f"`{name}`", f"{file['bytes'] / 1e6:.1f}", _purpose(name, facts["precisions"])]
+                for name, file in facts["files"].items()
+            ],
         ),
         "",
         "```console",
@@ -83,14 +93,10 @@ def model_card(facts: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _purpose(name: str) -> str:
-    purposes = {
-        "model.fp32.onnx": "the reference, equal to PyTorch within 1e-4",
-        "model.fp16.onnx": "half the size, for GPUs",
-        "model.int8.onnx": "a quarter of the size, for CPUs",
-        "golden.npz": "inputs and answers for `ctonnx verify`",
-    }
-    return purposes[name]
+def _purpose(name: str, precisions: Mapping[str, Mapping[str, Any]]) -> str:
+    if name == "model.int8.onnx":
+        return f"a quarter of the size, for {_PLACES[precisions['int8']['quantization']['target']]}"
+    return _PURPOSES[name]
 
 
 def _images(counts: Mapping[str, Mapping[str, int]]) -> str:

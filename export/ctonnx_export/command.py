@@ -110,7 +110,7 @@ def export(
     from ctonnx.runs import find_run
     from ctonnx_export.exporting import export_run
     from ctonnx_export.making import Quantization
-    from ctonnx_export.triton import refuse_filled, write_repository
+    from ctonnx_export.triton import refuse_entangled, refuse_filled, write_repository
 
     def say(line: str) -> None:
         click.echo(line, err=True)
@@ -120,6 +120,7 @@ def export(
     if run is None:
         say(f"newest run: {found.folder}")
     if triton is not None:
+        refuse_entangled(triton, output or found.export_folder)
         refuse_filled(triton)
     result = export_run(
         found,

@@ -103,12 +103,15 @@ def export_run(
         What was made; an FP16 or INT8 model that did not pass its gate is told there, and is not in the folder.
 
     Raises:
+        ValueError: a precision is not one of `PRECISIONS`.
         ModelError: the run's checkpoint is damaged.
         DataError: images are not where they were, or cannot be read.
         CheckFailed: the FP32 model does not pass its gate; nothing was written.
         CtonnxError: the output folder holds other things than an earlier export.
         OSError: the output folder cannot be written.
     """
+    if unknown := set(precisions) - set(PRECISIONS):
+        raise ValueError(f"expected precisions to be of {PRECISIONS}, found {sorted(unknown)}")
     output = output or run.export_folder
     _refuse_foreign_folder(output)
     chosen = {"max_drop": max_drop, "min_agreement": min_agreement}

@@ -16,9 +16,10 @@ from ctonnx.golden import Golden
 from ctonnx.parity import GATES, Gate, Parity, compare
 from ctonnx.spec import METADATA_KEY, ModelSpec
 from ctonnx_export.conversion import convert, run_onnx, simplify, strip
+from ctonnx_export.correction import BiasCorrection
 from ctonnx_export.graph import DeployGraph, run_pytorch
 from ctonnx_export.half import find_overflowing, to_half
-from ctonnx_export.quantization import Target, quantized_tensors
+from ctonnx_export.quantization import TARGETS, Target, fold_division, quantized_tensors
 from ctonnx_export.ranges import collect_ranges
 from ctonnx_export.samples import Images, held_out_images
 from ctonnx_export.search import Compared, Trial, search, try_model
@@ -60,6 +61,12 @@ class Quantization:
     target: Target = "x86"
     calibrate: Path | None = None
     samples: int = 300
+
+    def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise ValueError(f"expected target to be one of {TARGETS}, found {self.target!r}")
+        if self.samples < 1:
+            raise ValueError(f"expected samples of 1 or more, found {self.samples!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +167,7 @@ def images_to_compare(
         f"{len(others) if others else 0} for training that calibration does not use"
     )
     reference = run_onnx(fp32.model, (pixels for part in parts for pixels in part.batches()))
-    return Compared(parts=parts, reference=reference)
+    return Compared(parts=parts, reference=reference, spec=fp32.spec)
 
 
 def make_fp16(fp32: Made, compared: Compared, gate: Gate, say: Callable[[str], None]) -> Made:
@@ -198,17 +205,20 @@ def make_int8(
         say: called with lines that tell what happens.
     """
     plain = _with_shapes(fp32.model)
+    fold_division(plain)
     with tqdm(total=len(calibration), desc="calibrating", unit="image", leave=False, disable=None) as bar:
         batches = calibration.batches(_FEW)
         ranges = collect_ranges(plain, quantized_tensors(plain), batches, progress=bar.update)
-    found = search(plain, ranges, compared, gate, target=quantization.target, say=say)
+    correction = BiasCorrection(plain, calibration)
+    found = search(plain, ranges, correction, compared, gate, target=quantization.target, say=say)
     calibrated = {
         "images": len(calibration),
         "asked_for": quantization.samples,
         "of": "the run's training images" if quantization.calibrate is None else quantization.calibrate.resolve().name,
     }
     facts = {"calibration": calibrated, "attempts": [attempt.as_dict() for attempt in found.attempts]}
-    described = {**found.scheme.as_dict(), "calibration": calibrated}
+    corrected = f"mean error of the logits on {len(correction.rows)} calibration images"
+    described = {**found.scheme.as_dict(), "bias_correction": corrected, "calibration": calibrated}
     return _finish("int8", found.model, fp32, compared, gate, facts, say, quantization=described)
 
 

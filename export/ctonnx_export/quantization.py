@@ -5,13 +5,13 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorData, TensorsData
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from ctonnx_export.ranges import Calibrator, Ranges
 
-__all__ = ["TARGETS", "Scheme", "Target", "backbone", "quantize", "quantized_tensors"]
+__all__ = ["TARGETS", "Scheme", "Target", "backbone", "fold_division", "quantize", "quantized_tensors"]
 
 Target: TypeAlias = Literal["x86", "arm", "tensorrt"]
 
@@ -90,6 +90,25 @@ def quantized_tensors(model: onnx.ModelProto) -> tuple[str, ...]:
     before_relu = {node.input[0] for node in nodes if node.op_type == "Relu"}  # what it cuts off needs no range
     tensors = (name for node in nodes for name in (*node.input, *node.output))
     return tuple(dict.fromkeys(name for name in tensors if name not in weights and name not in before_relu))
+
+
+def fold_division(model: onnx.ModelProto) -> None:
+    """Lets the first convolution's weights do the normalization's division, in place: one pass over the pixels less.
+
+    FP16 would lose by it, as the weights become small for its range; INT8 has a scale for each output channel.
+
+    Args:
+        model: whose first convolution reads the result of a Div by constants, one for each channel.
+    """
+    constants = {weight.name: weight for weight in model.graph.initializer}
+    convolution = next(node for node in model.graph.node if node.op_type == "Conv")
+    division = next(node for node in model.graph.node if node.output[0] == convolution.input[0])
+    std, weight = constants[division.input[1]], constants[convolution.input[1]]
+    scaled = (numpy_helper.to_array(weight) / numpy_helper.to_array(std).astype(np.float64)).astype(np.float32)
+    weight.CopyFrom(numpy_helper.from_array(scaled, weight.name))
+    convolution.input[0] = division.input[0]
+    model.graph.node.remove(division)
+    model.graph.initializer.remove(std)
 
 
 def quantize(model: onnx.ModelProto, ranges: Ranges, scheme: Scheme) -> onnx.ModelProto:

@@ -136,6 +136,7 @@ _ROWS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "heatmaps' median correlation": lambda facts: f"{facts['parity']['heatmap_correlation']:.4f}",
     "accuracy, all compared images": lambda facts: _change(facts, "accuracy"),
     "accuracy, validation images": lambda facts: _change(facts, "accuracy_on_validation"),
+    'same answer to "suspicious"': lambda facts: _percent(facts.get("same_suspicion")),
     "gate": lambda facts: "passed" if facts["passed"] else "**refused**",
 }
 """The rows of the parity table: a title, and what is shown of a precision. Differences of accuracy stand with the 95 %
@@ -186,10 +187,10 @@ def _attempts(facts: Mapping[str, Any] | None) -> list[str]:
         "## INT8: what was tried",
         "",
         f"For {scheme['target']}, calibrated on {calibration['images']} images ({calibration['of']}; "
-        f"{calibration['asked_for']} were asked for). {'Taken' if facts['passed'] else 'The best, and refused too'}: "
-        f"{scheme['calibrator']}, {scheme['residual_adds']} adds, "
-        f"{len(scheme['layers_in_float'])} layers in float. Milliseconds are for one image on the machine that "
-        "exported, good for a comparison within this table.",
+        f"{calibration['asked_for']} were asked for), bias corrected by the {scheme['bias_correction']}. "
+        f"{'Taken' if facts['passed'] else 'The best, and refused too'}: {scheme['calibrator']}, "
+        f"{scheme['residual_adds']} adds, {len(scheme['layers_in_float'])} layers in float. Milliseconds are for one "
+        "image on the machine that exported, good for a comparison within this table.",
         "",
         *table(heads, rows),
         "",
@@ -231,6 +232,10 @@ def _operating_point(point: Mapping[str, Any] | None) -> list[str]:
 def _with_interval(point: Mapping[str, Any], name: str) -> str:
     interval = point.get(f"{name}_interval")
     return _share(point[name]) + (f" [{_share(interval[0])}, {_share(interval[1])}]" if interval else "")
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.2%}"
 
 
 def _share(value: float | None) -> str:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from ctonnx.outputs import OUTPUT_NAMES, Outputs
 from ctonnx.parity import AccuracyChange, Gate, Parity, accuracy_change, compare
 from ctonnx.session import open_session
+from ctonnx.spec import ModelSpec
+from ctonnx_export.correction import BiasCorrection
 from ctonnx_export.noise import noisiest
 from ctonnx_export.quantization import Scheme, Target, quantize
 from ctonnx_export.ranges import CALIBRATORS, Ranges
@@ -32,15 +34,28 @@ class Compared:
     Attributes:
         parts: the images, in parts: the validation images first.
         reference: the FP32 model's answers for all of them.
+        spec: the FP32 model's, whose operating point is looked at; None looks at none.
     """
 
     parts: tuple[Images, ...]
     reference: Outputs
+    spec: ModelSpec | None = None
 
     @property
     def labels(self) -> NDArray[np.int64]:
         """Class index of each image."""
         return np.concatenate([part.labels for part in self.parts])
+
+    def same_suspicion(self, outputs: Outputs) -> float | None:
+        """Returns for which share of the images "suspicious" is answered alike; None without an operating point."""
+        if self.spec is None or self.spec.operating_point is None:
+            return None
+        point = self.spec.operating_point
+        columns = [self.spec.classes.index(name) for name in point.positive]
+        ours, theirs = (
+            answers.probabilities[:, columns].sum(axis=1) >= point.threshold for answers in (self.reference, outputs)
+        )
+        return float((ours == theirs).mean())
 
     def batches(self, count: int = BATCH) -> Iterator[NDArray[np.uint8]]:
         """Yields the images, at most `count` at a time: uint8 [images, size, size, 3]."""
@@ -56,6 +71,7 @@ class Trial:
         parity: with the FP32 model's answers on all images.
         change: of the accuracy on all images.
         validation: of the accuracy on the validation images alone.
+        suspicion: share of images for which "suspicious" is answered as by FP32; None without an operating point.
         milliseconds: for one image, on this machine; a median of a few runs, good for a comparison within one table.
         bytes: of the file.
         failures: a phrase for each bound of the gate that it breaks.
@@ -64,6 +80,7 @@ class Trial:
     parity: Parity
     change: AccuracyChange | None
     validation: AccuracyChange | None
+    suspicion: float | None
     milliseconds: float
     bytes: int
     failures: tuple[str, ...]
@@ -74,6 +91,7 @@ class Trial:
             "parity": self.parity.as_dict(),
             "accuracy": self.change and self.change.as_dict(),
             "accuracy_on_validation": self.validation and self.validation.as_dict(),
+            "same_suspicion": self.suspicion,
             "milliseconds": round(self.milliseconds, 2),
             "bytes": self.bytes,
             "failures": list(self.failures),
@@ -121,6 +139,7 @@ class Search:
 def search(
     model: onnx.ModelProto,
     ranges: Ranges,
+    correction: BiasCorrection,
     compared: Compared,
     gate: Gate,
     *,
@@ -129,13 +148,15 @@ def search(
 ) -> Search:
     """Looks for the INT8 model that agrees best.
 
-    Every calibrator is tried, with residual adds in integers and in float. Of those that pass the gate the one with
-    integer adds is taken, as it is faster, then that with the best agreement, then that with the least mean |dp|. Where
-    none passes, the layers of the best one go back to float one by one, the noisiest first, until it does.
+    Every calibrator is tried with residual adds in integers, and where none passes the gate, with residual adds in
+    float, which are slower; each with its bias corrected. Of those that pass, the one with the best agreement is taken,
+    then that with the least mean |dp|. Where none passes, the layers of the best one go back to float one by one, the
+    noisiest first, until it does.
 
     Args:
         model: in FP32, with shapes inferred; not changed.
         ranges: of its activations.
+        correction: that each candidate gets.
         compared: what the candidates are compared with.
         gate: that is to be passed.
         target: where the model is to run.
@@ -143,8 +164,13 @@ def search(
     """
     attempts: list[Attempt] = []
 
+    def candidate(scheme: Scheme) -> onnx.ModelProto:
+        quantized = quantize(model, ranges, scheme)
+        correction.apply(quantized)
+        return quantized
+
     def attempt(scheme: Scheme) -> Attempt:
-        made = Attempt(scheme, try_model(quantize(model, ranges, scheme), compared, gate))
+        made = Attempt(scheme, try_model(candidate(scheme), compared, gate))
         attempts.append(made)
         parity, failures = made.trial.parity, made.trial.failures
         say(
@@ -154,8 +180,9 @@ def search(
         return made
 
     for integer_adds in (True, False):
-        for calibrator in CALIBRATORS:
-            attempt(Scheme(target=target, calibrator=calibrator, integer_adds=integer_adds))
+        if all(made.trial.failures for made in attempts):
+            for calibrator in CALIBRATORS:
+                attempt(Scheme(target=target, calibrator=calibrator, integer_adds=integer_adds))
     best = max(attempts, key=lambda made: made.score)
     if best.trial.failures:
         few = compared.parts[0].pixels(range(min(_NOISE_IMAGES, len(compared.parts[0]))))
@@ -164,7 +191,7 @@ def search(
             if not attempt(replace(best.scheme, excluded=order[:count])).trial.failures:
                 break
         best = max(attempts, key=lambda made: made.score)
-    return Search(model=quantize(model, ranges, best.scheme), scheme=best.scheme, attempts=tuple(attempts))
+    return Search(model=candidate(best.scheme), scheme=best.scheme, attempts=tuple(attempts))
 
 
 def try_model(model: onnx.ModelProto, compared: Compared, gate: Gate) -> Trial:
@@ -192,6 +219,7 @@ def try_model(model: onnx.ModelProto, compared: Compared, gate: Gate) -> Trial:
         parity=parity,
         change=change,
         validation=validation,
+        suspicion=compared.same_suspicion(outputs),
         milliseconds=statistics.median(seconds) * 1000,
         bytes=len(data),
         failures=gate.failures(parity, change, validation),

@@ -10,17 +10,42 @@ from ctonnx.spec import ModelSpec
 from ctonnx.writing import whole_folder
 from ctonnx_export.making import Made
 
-__all__ = ["refuse_filled", "write_repository"]
+__all__ = ["refuse_entangled", "refuse_filled", "write_repository"]
 
 _MAX_BATCH = 32
 _PREFERRED = (8, 16, 32)
 _DELAY = 2000  # microseconds that a request waits for others
+_ANYWHERE = """\
+# Without a kind, an instance runs on each GPU, or on the CPU where there is none.
+instance_group [
+  { count: 1 }
+]"""
+_ON_CPU = """\
+# Quantized for CPUs: onnxruntime's CUDA kernels would compute most of it in float.
+instance_group [
+  { count: 1 kind: KIND_CPU }
+]"""
+_IN_TENSORRT = """\
+# Quantized for TensorRT, which onnxruntime hands it to; the scales stand in the model.
+instance_group [
+  { count: 1 kind: KIND_GPU }
+]
+optimization {
+  execution_accelerators {
+    gpu_execution_accelerator [
+      { name: "tensorrt" parameters { key: "precision_mode" value: "INT8" } }
+    ]
+  }
+}"""
+_PLACES = {"x86": _ON_CPU, "arm": _ON_CPU, "tensorrt": _IN_TENSORRT}  # by the target of an INT8 model
 
 
 def write_repository(folder: Path, models: Sequence[tuple[Made, Path]]) -> None:
     """Writes a model repository: for each model a folder with its config.pbtxt, its labels and the file as version 1.
 
-    Source: https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_repository.html
+    An INT8 model is served on what it was quantized for: the CPU, or a GPU through TensorRT.
+    Sources: https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_repository.html
+    and, for the accelerator, .../user-guide/docs/onnxruntime_backend/README.html
 
     Args:
         folder: new, or empty.
@@ -49,6 +74,16 @@ def refuse_filled(folder: Path) -> None:
         )
 
 
+def refuse_entangled(folder: Path, export_folder: Path) -> None:
+    """Raises CtonnxError where one of the two folders lies in the other: each is written as a whole."""
+    one, other = folder.resolve(), export_folder.resolve()
+    if one.is_relative_to(other) or other.is_relative_to(one):
+        raise CtonnxError(
+            f"expected the model repository and the export in folders beside each other, found --triton '{folder}' and "
+            f"the export in '{export_folder}'; choose another --triton"
+        )
+
+
 def _config(name: str, spec: ModelSpec) -> str:
     size, classes = spec.preprocessing.size, len(spec.classes)
     cells = -(-size // 32)
@@ -69,10 +104,7 @@ input [
 output [
 {outputs}
 ]
-# Without a kind, an instance runs on each GPU, or on the CPU where there is none.
-instance_group [
-  {{ count: 1 }}
-]
+{_PLACES[spec.quantization["target"]] if spec.quantization else _ANYWHERE}
 dynamic_batching {{
   preferred_batch_size: {list(_PREFERRED)}
   max_queue_delay_microseconds: {_DELAY}

@@ -67,6 +67,13 @@ def test_synthetic_data_is_told() -> None:
     assert "**It was trained on synthetic phantoms: its answers mean nothing for patients.**" in card(synthetic=True)
 
 
+def test_int8_file_says_what_it_was_quantized_for() -> None:
+    told = facts(metrics={"valid": METRICS}, data=DATA)
+    told["files"]["model.int8.onnx"] = {"bytes": 28_500_000, "sha256": "12"}
+    told["precisions"]["int8"] = {"quantization": {"target": "arm"}}
+    assert "| `model.int8.onnx` | 28.5 | a quarter of the size, for ARM CPUs |" in model_card(told)
+
+
 def test_card_stands_in_the_export_folder_and_names_its_files(exported_run: Run) -> None:
     text = (exported_run.export_folder / "README.md").read_text(encoding="utf-8")
     assert "| `model.fp32.onnx` | " in text

@@ -1,8 +1,10 @@
 """FP16 and INT8 in the export folder: there when they agree, told of when they do not."""
 
 import json
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -90,14 +92,15 @@ def test_judged_on_validation_images_and_on_training_images_that_calibration_did
 
 def test_report_tells_what_was_tried(exported: ExportResult) -> None:
     facts = json.loads((exported.folder / "report.json").read_text())["precisions"]["int8"]
-    assert len(facts["attempts"]) == 12
+    assert len(facts["attempts"]) == 6
     assert {"calibrator", "residual_adds", "parity", "accuracy", "milliseconds", "bytes"} <= set(facts["attempts"][0])
     text = (exported.folder / "report.md").read_text()
     assert "| | FP32 | FP16 | INT8 |" in text.replace("|  |", "| |")
     assert "| calibrator | adds | float layers | agreement | mean \\|dp\\| |" in text
-    assert (
-        sum(line.startswith(("| minmax", "| moving", "| percentile", "| entropy")) for line in text.splitlines()) == 12
-    )
+    tried = ("| minmax", "| moving", "| percentile", "| entropy")
+    assert sum(line.startswith(tried) for line in text.splitlines()) == 6
+    assert "bias corrected by the mean error of the logits on " in text
+    assert f'| same answer to "suspicious" | - | 100.00% | {facts["same_suspicion"]:.2%} |' in text
 
 
 def test_all_models_verify_and_the_cpu_takes_int8(exported: ExportResult) -> None:
@@ -198,6 +201,14 @@ def test_other_images_calibrate_and_fewer_than_asked_for_are_told(
     assert quantization["calibration"] == {"images": 8, "asked_for": 20, "of": "test"}
 
 
+def test_int8_has_one_pass_over_the_pixels_less(exported: ExportResult) -> None:
+    divisions = {
+        made.precision: sum(node.op_type == "Div" for node in onnx.load(exported.file(made)).graph.node)
+        for made in exported.models
+    }
+    assert divisions == {"fp32": 3, "fp16": 3, "int8": 2}  # temperature and heatmap are left
+
+
 def test_triton_repository_is_written_beside_the_export(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +220,38 @@ def test_triton_repository_is_written_beside_the_export(
     again = CliRunner().invoke(main, [*command, "--triton", str(tmp_path / "models")])
     assert again.exit_code == 2
     assert "found files in it; choose another --triton" in again.stderr
+
+
+@pytest.mark.parametrize(("output", "triton"), [("out", "out"), ("out", "out/models"), ("models/out", "models")])
+def test_triton_repository_within_the_export_is_refused_before_the_work(
+    output: str, triton: str, run: Run, tmp_path: Path
+) -> None:
+    command = ["export", str(run.folder), "--output", str(tmp_path / output), "--triton", str(tmp_path / triton)]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "Error: expected the model repository and the export in folders beside each other, found --triton "
+        f"'{tmp_path / triton}' and the export in '{tmp_path / output}'; choose another --triton\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("precisions", ["int8", ["int4"]])
+def test_unknown_precision_is_refused_by_the_library_too(precisions: list[Any], run: Run, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected precisions to be of"):
+        export_run(run, precisions=precisions, output=tmp_path / "export")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"target": "riscv"}, "expected target to be one of ('x86', 'arm', 'tensorrt'), found 'riscv'"),
+        ({"samples": 0}, "expected samples of 1 or more, found 0"),
+    ],
+)
+def test_quantization_is_checked_when_it_is_made(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Quantization(**setting)
 
 
 @pytest.mark.parametrize("value", ["int4", "fp16;int8", "", "all,fp16"])

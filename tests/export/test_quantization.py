@@ -12,7 +12,7 @@ from onnx import TensorProto, numpy_helper
 
 from ctonnx.parity import compare
 from ctonnx_export.conversion import run_onnx
-from ctonnx_export.quantization import TARGETS, Scheme, Target, backbone, quantize, quantized_tensors
+from ctonnx_export.quantization import TARGETS, Scheme, Target, backbone, fold_division, quantize, quantized_tensors
 from ctonnx_export.ranges import CALIBRATORS, Calibrator, Ranges, collect_ranges
 
 
@@ -61,6 +61,20 @@ def test_every_scheme_answers_as_the_float_model_does(
     cut_off = calibrator == "entropy"  # which gives up the ends of these evenly spread activations
     assert 0 < parity.max_dp < (0.05 if cut_off else 0.03)
     assert parity.heatmap_correlation > (0.97 if cut_off else 0.98)
+
+
+def test_division_of_the_normalization_is_folded_into_the_first_convolution(
+    small_model: onnx.ModelProto, scans: NDArray[np.uint8]
+) -> None:
+    folded = onnx.ModelProto()
+    folded.CopyFrom(small_model)
+    fold_division(folded)
+    onnx.checker.check_model(folded, full_check=True)
+    assert [node.op_type for node in folded.graph.node[:4]] == ["Transpose", "Cast", "Sub", "Conv"]
+    assert "std" not in {weight.name for weight in folded.graph.initializer}
+    np.testing.assert_allclose(
+        run_onnx(folded, [scans]).logits, run_onnx(small_model, [scans]).logits, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_the_convolutional_part_ends_with_the_last_convolution(small_model: onnx.ModelProto) -> None:

@@ -1,5 +1,6 @@
 """The search: all is tried, integer adds are preferred, and noisy layers go back to float until the gate holds."""
 
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -9,14 +10,18 @@ from numpy.typing import NDArray
 
 from ctonnx.outputs import Outputs
 from ctonnx.parity import Gate, compare
+from ctonnx.spec import OperatingPoint
 from ctonnx_export import search as module
 from ctonnx_export.conversion import run_onnx
+from ctonnx_export.correction import BiasCorrection
 from ctonnx_export.quantization import Scheme, quantized_tensors
 from ctonnx_export.ranges import CALIBRATORS, Ranges, collect_ranges
 from ctonnx_export.samples import Images
 from ctonnx_export.search import Attempt, Compared, Trial, search, try_model
 from ctonnx_train.pixels import PixelStore
 from ctonnx_train.splits import Sample
+
+from .test_report import SPEC
 
 LOOSE = Gate(max_dp=1.0, min_agreement=0.5)
 
@@ -42,6 +47,11 @@ def ranges(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> Ranges:
 
 
 @pytest.fixture(scope="module")
+def correction(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> BiasCorrection:
+    return BiasCorrection(small_model, images(scans[:8], np.zeros(8, np.int64)))
+
+
+@pytest.fixture(scope="module")
 def compared(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> Compared:
     reference = run_onnx(small_model, [scans])
     labels = reference.probabilities.argmax(axis=1)
@@ -49,39 +59,61 @@ def compared(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> Compared
     return Compared(parts=(images(scans[:6], labels[:6]), images(scans[6:], labels[6:])), reference=reference)
 
 
-def test_every_calibrator_is_tried_with_integer_and_with_float_adds(
-    small_model: onnx.ModelProto, ranges: Ranges, compared: Compared
+def test_every_calibrator_is_tried_with_integer_adds_alone_where_one_passes(
+    small_model: onnx.ModelProto, ranges: Ranges, correction: BiasCorrection, compared: Compared
 ) -> None:
     said: list[str] = []
-    found = search(small_model, ranges, compared, LOOSE, say=said.append)
+    found = search(small_model, ranges, correction, compared, LOOSE, say=said.append)
     tried = [(attempt.scheme.integer_adds, attempt.scheme.calibrator) for attempt in found.attempts]
-    assert tried == [(adds, calibrator) for adds in (True, False) for calibrator in CALIBRATORS]
-    assert len(said) == 12
+    assert tried == [(True, calibrator) for calibrator in CALIBRATORS]
+    assert len(said) == 6
     assert said[0].startswith("int8: minmax, integer adds: agreement 100.00%, mean |dp| 0.000")
     assert said[0].endswith(", passes")
 
 
-def test_the_best_of_those_that_pass_with_integer_adds_is_taken(
-    small_model: onnx.ModelProto, ranges: Ranges, compared: Compared
+def test_every_calibrator_is_tried_with_float_adds_too_where_none_passes(
+    small_model: onnx.ModelProto, ranges: Ranges, correction: BiasCorrection, compared: Compared
 ) -> None:
-    found = search(small_model, ranges, compared, LOOSE)
-    integer = [attempt for attempt in found.attempts if attempt.scheme.integer_adds]
-    best = min(integer, key=lambda attempt: attempt.trial.parity.mean_dp)
+    found = search(small_model, ranges, correction, compared, Gate(max_dp=-1.0, min_agreement=0.5))
+    tried = [(attempt.scheme.integer_adds, attempt.scheme.calibrator) for attempt in found.attempts[:12]]
+    assert tried == [(adds, calibrator) for adds in (True, False) for calibrator in CALIBRATORS]
+
+
+def test_the_best_of_those_that_pass_is_taken(
+    small_model: onnx.ModelProto, ranges: Ranges, correction: BiasCorrection, compared: Compared
+) -> None:
+    found = search(small_model, ranges, correction, compared, LOOSE)
+    best = min(found.attempts, key=lambda attempt: attempt.trial.parity.mean_dp)
     assert found.scheme == best.scheme
     parity = compare(compared.reference, run_onnx(found.model, compared.batches()))
     assert parity == best.trial.parity
 
 
-def test_target_reaches_the_scheme(small_model: onnx.ModelProto, ranges: Ranges, compared: Compared) -> None:
-    assert search(small_model, ranges, compared, LOOSE, target="arm").scheme.target == "arm"
+def test_candidates_have_no_mean_error_of_the_logits_on_the_calibration_images(
+    small_model: onnx.ModelProto,
+    scans: NDArray[np.uint8],
+    ranges: Ranges,
+    correction: BiasCorrection,
+    compared: Compared,
+) -> None:
+    found = search(small_model, ranges, correction, compared, LOOSE)
+    error = run_onnx(found.model, [scans[:8]]).logits - compared.reference.logits[:8]
+    assert np.abs(error.mean(axis=0)).max() < 1e-5
+    assert np.abs(error).max() > 1e-3
+
+
+def test_target_reaches_the_scheme(
+    small_model: onnx.ModelProto, ranges: Ranges, correction: BiasCorrection, compared: Compared
+) -> None:
+    assert search(small_model, ranges, correction, compared, LOOSE, target="arm").scheme.target == "arm"
 
 
 def test_layers_go_back_to_float_one_by_one_until_the_gate_holds(
-    small_model: onnx.ModelProto, ranges: Ranges, compared: Compared
+    small_model: onnx.ModelProto, ranges: Ranges, correction: BiasCorrection, compared: Compared
 ) -> None:
-    plain = search(small_model, ranges, compared, LOOSE)
+    plain = search(small_model, ranges, correction, compared, LOOSE)
     least = min(attempt.trial.parity.max_dp for attempt in plain.attempts)
-    found = search(small_model, ranges, compared, Gate(max_dp=least * 0.8, min_agreement=0.5))
+    found = search(small_model, ranges, correction, compared, Gate(max_dp=least * 0.8, min_agreement=0.5))
     excluded = [len(attempt.scheme.excluded) for attempt in found.attempts]
     assert excluded[:12] == [0] * 12
     assert excluded[12:] == list(range(1, len(excluded) - 11))
@@ -93,9 +125,9 @@ def test_layers_go_back_to_float_one_by_one_until_the_gate_holds(
 
 
 def test_gate_that_cannot_be_passed_leaves_the_best_one_with_its_failures(
-    small_model: onnx.ModelProto, ranges: Ranges, compared: Compared
+    small_model: onnx.ModelProto, ranges: Ranges, correction: BiasCorrection, compared: Compared
 ) -> None:
-    found = search(small_model, ranges, compared, Gate(max_dp=-1.0, min_agreement=0.5))
+    found = search(small_model, ranges, correction, compared, Gate(max_dp=-1.0, min_agreement=0.5))
     assert len(found.attempts) == 12 + 6  # each of the six convolutions
     chosen = next(attempt for attempt in found.attempts if attempt.scheme == found.scheme)
     assert chosen.score == max(attempt.score for attempt in found.attempts)
@@ -103,11 +135,15 @@ def test_gate_that_cannot_be_passed_leaves_the_best_one_with_its_failures(
 
 
 def test_number_of_layers_that_go_back_to_float_is_bounded(
-    small_model: onnx.ModelProto, ranges: Ranges, compared: Compared, monkeypatch: pytest.MonkeyPatch
+    small_model: onnx.ModelProto,
+    ranges: Ranges,
+    correction: BiasCorrection,
+    compared: Compared,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert module._MOST_EXCLUDED == 16
     monkeypatch.setattr(module, "_MOST_EXCLUDED", 2)
-    found = search(small_model, ranges, compared, Gate(max_dp=-1.0, min_agreement=0.5))
+    found = search(small_model, ranges, correction, compared, Gate(max_dp=-1.0, min_agreement=0.5))
     assert [len(attempt.scheme.excluded) for attempt in found.attempts[12:]] == [1, 2]
 
 
@@ -123,6 +159,19 @@ def test_trial_tells_accuracy_on_all_images_and_on_the_validation_images(
     assert (trial.validation.images, trial.validation.reference) == (6, 5 / 6)
     assert trial.milliseconds > 0
     assert trial.bytes == len(small_model.SerializeToString())
+
+
+def test_trial_tells_how_often_suspicious_is_answered_as_by_the_reference(
+    small_model: onnx.ModelProto, scans: NDArray[np.uint8], compared: Compared
+) -> None:
+    assert try_model(small_model, compared, LOOSE).suspicion is None
+    sums = compared.reference.probabilities[:, [0, 2]].sum(axis=1)
+    point = OperatingPoint(positive=("a", "c"), threshold=float(np.median(sums)), sensitivity=1.0, specificity=1.0)
+    spec = replace(SPEC, classes=("a", "b", "c"), operating_point=point)
+    judged = replace(compared, spec=spec)
+    assert try_model(small_model, judged, LOOSE).suspicion == 1
+    none = replace(compared.reference, probabilities=np.float32([[0, 1, 0]] * 24))
+    assert judged.same_suspicion(none) == (sums < point.threshold).mean() == 0.5
 
 
 def test_images_without_labels_have_no_accuracy(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> None:
@@ -144,7 +193,9 @@ def test_attempts_that_pass_come_before_those_that_agree_better_and_do_not(compa
     def attempt(*, agreement: float, mean_dp: float, failures: tuple[str, ...] = (), adds: bool = True) -> Attempt:
         parity = compare(compared.reference, compared.reference)
         changed = parity.__class__(**{**parity.__dict__, "agreement": agreement, "mean_dp": mean_dp})
-        trial = Trial(parity=changed, change=None, validation=None, milliseconds=1.0, bytes=1, failures=failures)
+        trial = Trial(
+            parity=changed, change=None, validation=None, suspicion=None, milliseconds=1.0, bytes=1, failures=failures
+        )
         return Attempt(Scheme(integer_adds=adds), trial)
 
     order = [

@@ -1,5 +1,6 @@
 """The model repository for Triton Inference Server."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -11,11 +12,13 @@ from ctonnx.errors import CtonnxError
 from ctonnx.parity import GATES
 from ctonnx.session import open_session, read_spec
 from ctonnx_export.making import Made, Precision
+from ctonnx_export.quantization import Scheme, Target
 from ctonnx_export.triton import write_repository
 
 
-def made(file: Path, precision: Precision) -> tuple[Made, Path]:
+def made(file: Path, precision: Precision, target: Target | None = None) -> tuple[Made, Path]:
     spec = read_spec(open_session(file, optimize=False), "model")
+    spec = replace(spec, quantization=target and Scheme(target=target).as_dict())
     return Made(precision=precision, model=onnx.ModelProto(), spec=spec, gate=GATES["fp32"]), file
 
 
@@ -53,6 +56,29 @@ def test_requests_are_batched_and_instances_are_told(model: Path, tmp_path: Path
     assert list(found.dynamic_batching.preferred_batch_size) == [8, 16, 32]
     assert found.dynamic_batching.max_queue_delay_microseconds == 2000
     assert [group.count for group in found.instance_group] == [1]
+
+
+@pytest.mark.parametrize("target", ["x86", "arm"])
+def test_int8_for_a_cpu_is_served_on_the_cpu(target: Target, model: Path, tmp_path: Path) -> None:
+    write_repository(tmp_path / "models", [made(model, "int8", target)])
+    found = config(tmp_path / "models/tiny_int8")
+    assert [group.kind for group in found.instance_group] == [model_config_pb2.ModelInstanceGroup.KIND_CPU]
+    assert not found.HasField("optimization")
+
+
+def test_int8_for_tensorrt_is_served_by_tensorrt(model: Path, tmp_path: Path) -> None:
+    write_repository(tmp_path / "models", [made(model, "int8", "tensorrt")])
+    found = config(tmp_path / "models/tiny_int8")
+    assert [group.kind for group in found.instance_group] == [model_config_pb2.ModelInstanceGroup.KIND_GPU]
+    (accelerator,) = found.optimization.execution_accelerators.gpu_execution_accelerator
+    assert (accelerator.name, dict(accelerator.parameters)) == ("tensorrt", {"precision_mode": "INT8"})
+
+
+def test_other_models_are_served_where_triton_chooses(model: Path, tmp_path: Path) -> None:
+    write_repository(tmp_path / "models", [made(model, "fp16")])
+    found = config(tmp_path / "models/tiny_fp16")
+    assert [group.kind for group in found.instance_group] == [model_config_pb2.ModelInstanceGroup.KIND_AUTO]
+    assert not found.HasField("optimization")
 
 
 def test_folder_with_files_is_not_written_over(model: Path, tmp_path: Path) -> None:
