@@ -24,7 +24,9 @@ def test_planted_shift_of_the_logits_is_found_and_taken_away(
     shifted = onnx.ModelProto()
     shifted.CopyFrom(small_model)
     bias = next(weight for weight in shifted.graph.initializer if weight.name == "head.bias")
-    bias.CopyFrom(numpy_helper.from_array(weights(small_model)["head.bias"] + np.float32([0.5, 0, -2]), bias.name))
+    bias.CopyFrom(
+        numpy_helper.from_array(weights(small_model)["head.bias"] + np.array([0.5, 0, -2], np.float32), bias.name)
+    )
     BiasCorrection(small_model, images(scans, np.zeros(len(scans), np.int64))).apply(shifted)
     for name, values in weights(small_model).items():
         np.testing.assert_allclose(weights(shifted)[name], values, atol=1e-5)

@@ -170,7 +170,7 @@ def test_trial_tells_how_often_suspicious_is_answered_as_by_the_reference(
     spec = replace(SPEC, classes=("a", "b", "c"), operating_point=point)
     judged = replace(compared, spec=spec)
     assert try_model(small_model, judged, LOOSE).suspicion == 1
-    none = replace(compared.reference, probabilities=np.float32([[0, 1, 0]] * 24))
+    none = replace(compared.reference, probabilities=np.array([[0, 1, 0]] * 24, np.float32))
     assert judged.same_suspicion(none) == (sums < point.threshold).mean() == 0.5
 
 
