@@ -272,7 +272,7 @@ class Seen(Augmentation):
 @pytest.mark.parametrize(
     ("phase", "sizes"),
     [
-        (replace(SCRATCH, epochs=3), [32, 32, 48, 48, 64, 64]),
+        (replace(SCRATCH, epochs=3), [32, 32, 32, 32, 64, 64]),
         (HEAD, [64, 64, 64, 64, 64, 64]),
     ],
 )

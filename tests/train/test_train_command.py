@@ -139,13 +139,13 @@ def test_without_options_the_recipes_defaults_are_taken(asked: dict[str, Any]) -
     ("options", "images"),
     [
         ((), 32),
-        (("--weights", "none"), 16),
+        (("--weights", "none"), 24),
         (("--weights", "w.pth"), 32),
         (("--weights", "none", "--batch-size", "32"), 32),
         (("--batch-size", "16"), 16),
     ],
 )
-def test_a_batch_has_thirty_two_images_and_sixteen_from_scratch_unless_a_number_is_given(
+def test_a_batch_has_thirty_two_images_and_twenty_four_from_scratch_unless_a_number_is_given(
     options: tuple[str, ...], images: int, scans: str, asked: dict[str, Any]
 ) -> None:
     ctonnx("train", scans, "--class-name", "C=b", *options)
