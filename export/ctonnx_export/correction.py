@@ -12,7 +12,7 @@ from ctonnx_export.samples import BATCH, Images
 
 __all__ = ["BiasCorrection"]
 
-_IMAGES = 128  # the mean error is known well enough by then
+_FEWEST, _MOST = 8, 128  # images: the mean of fewer is one image's error, and more do not tell it better
 
 
 class BiasCorrection:
@@ -24,20 +24,23 @@ class BiasCorrection:
 
     Args:
         model: in FP32.
-        images: that the model is calibrated on; up to 128 of them, evenly spaced, are taken.
+        images: that the model is calibrated on; up to 128 of them, evenly spaced, are taken. Fewer than 8 say
+            too little of the mean: none are taken, and nothing is corrected.
 
     Attributes:
         rows: of the images that are taken.
     """
 
     def __init__(self, model: onnx.ModelProto, images: Images) -> None:
-        count = min(len(images), _IMAGES)
-        self.rows: NDArray[np.intp] = np.arange(count) * len(images) // count
+        count = min(len(images), _MOST) if len(images) >= _FEWEST else 0
+        self.rows: NDArray[np.intp] = np.arange(count) * len(images) // max(count, 1)
         self._images = images
-        self._logits = run_onnx(model, self._batches()).logits
+        self._logits = run_onnx(model, self._batches()).logits if count else None
 
     def apply(self, quantized: onnx.ModelProto) -> None:
         """Corrects a quantized model in place."""
+        if self._logits is None:
+            return
         error = (run_onnx(quantized, self._batches()).logits - self._logits).mean(axis=0, dtype=np.float64)
         dense = next(node for node in quantized.graph.node if "logits" in node.output)
         bias = next(weight for weight in quantized.graph.initializer if weight.name == dense.input[2])

@@ -217,7 +217,7 @@ def make_int8(
         "of": "the run's training images" if quantization.calibrate is None else quantization.calibrate.resolve().name,
     }
     facts = {"calibration": calibrated, "attempts": [attempt.as_dict() for attempt in found.attempts]}
-    corrected = f"mean error of the logits on {len(correction.rows)} calibration images"
+    corrected = {"images": len(correction.rows)}
     described = {**found.scheme.as_dict(), "bias_correction": corrected, "calibration": calibrated}
     return _finish("int8", found.model, fp32, compared, gate, facts, say, quantization=described)
 

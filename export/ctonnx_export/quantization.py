@@ -98,11 +98,13 @@ def fold_division(model: onnx.ModelProto) -> None:
     FP16 would lose by it, as the weights become small for its range; INT8 has a scale for each output channel.
 
     Args:
-        model: whose first convolution reads the result of a Div by constants, one for each channel.
+        model: is left as it is where its first convolution does not read the result of a Div by constants.
     """
     constants = {weight.name: weight for weight in model.graph.initializer}
     convolution = next(node for node in model.graph.node if node.op_type == "Conv")
-    division = next(node for node in model.graph.node if node.output[0] == convolution.input[0])
+    division = next((node for node in model.graph.node if node.output[0] == convolution.input[0]), None)
+    if division is None or division.op_type != "Div" or division.input[1] not in constants:
+        return
     std, weight = constants[division.input[1]], constants[convolution.input[1]]
     scaled = (numpy_helper.to_array(weight) / numpy_helper.to_array(std).astype(np.float64)).astype(np.float32)
     weight.CopyFrom(numpy_helper.from_array(scaled, weight.name))

@@ -187,7 +187,7 @@ def _attempts(facts: Mapping[str, Any] | None) -> list[str]:
         "## INT8: what was tried",
         "",
         f"For {scheme['target']}, calibrated on {calibration['images']} images ({calibration['of']}; "
-        f"{calibration['asked_for']} were asked for), bias corrected by the {scheme['bias_correction']}. "
+        f"{calibration['asked_for']} were asked for), bias corrected on {scheme['bias_correction']['images']} of them. "
         f"{'Taken' if facts['passed'] else 'The best, and refused too'}: {scheme['calibrator']}, "
         f"{scheme['residual_adds']} adds, {len(scheme['layers_in_float'])} layers in float. Milliseconds are for one "
         "image on the machine that exported, good for a comparison within this table.",

@@ -21,7 +21,7 @@ instance_group [
   { count: 1 }
 ]"""
 _ON_CPU = """\
-# Quantized for CPUs: onnxruntime's CUDA kernels would compute most of it in float.
+# Quantized for CPUs.
 instance_group [
   { count: 1 kind: KIND_CPU }
 ]"""

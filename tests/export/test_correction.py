@@ -45,7 +45,19 @@ def test_quantized_logits_have_no_mean_error_on_its_images_and_heatmaps_stay(
     np.testing.assert_array_equal(after.heatmap, before.heatmap)
 
 
-@pytest.mark.parametrize(("count", "rows"), [(3, [0, 1, 2]), (128, list(range(128))), (256, list(range(0, 256, 2)))])
+def test_fewer_than_eight_images_correct_nothing(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> None:
+    ranges = collect_ranges(small_model, quantized_tensors(small_model), [scans])
+    quantized = quantize(small_model, ranges, Scheme(calibrator="percentile-99.9"))
+    before = quantized.SerializeToString()
+    correction = BiasCorrection(small_model, images(scans[:7], np.zeros(7, np.int64)))
+    correction.apply(quantized)
+    assert len(correction.rows) == 0
+    assert quantized.SerializeToString() == before
+
+
+@pytest.mark.parametrize(
+    ("count", "rows"), [(8, list(range(8))), (128, list(range(128))), (256, list(range(0, 256, 2)))]
+)
 def test_evenly_spaced_images_are_taken_up_to_128(
     count: int, rows: list[int], small_model: onnx.ModelProto, scans: NDArray[np.uint8]
 ) -> None:

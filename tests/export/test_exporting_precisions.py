@@ -99,7 +99,7 @@ def test_report_tells_what_was_tried(exported: ExportResult) -> None:
     assert "| calibrator | adds | float layers | agreement | mean \\|dp\\| |" in text
     tried = ("| minmax", "| moving", "| percentile", "| entropy")
     assert sum(line.startswith(tried) for line in text.splitlines()) == 6
-    assert "bias corrected by the mean error of the logits on " in text
+    assert f"bias corrected on {facts['calibration']['images']} of them" in text
     assert f'| same answer to "suspicious" | - | 100.00% | {facts["same_suspicion"]:.2%} |' in text
 
 

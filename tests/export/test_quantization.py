@@ -15,6 +15,16 @@ from ctonnx_export.conversion import run_onnx
 from ctonnx_export.quantization import TARGETS, Scheme, Target, backbone, fold_division, quantize, quantized_tensors
 from ctonnx_export.ranges import CALIBRATORS, Calibrator, Ranges, collect_ranges
 
+from .conftest import make_small_model
+
+
+@pytest.fixture(scope="module")
+def small_model() -> onnx.ModelProto:
+    """The model as INT8 is made from it."""
+    model = make_small_model()
+    fold_division(model)
+    return model
+
 
 @pytest.fixture(scope="module")
 def ranges(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> Ranges:
@@ -63,18 +73,27 @@ def test_every_scheme_answers_as_the_float_model_does(
     assert parity.heatmap_correlation > (0.97 if cut_off else 0.98)
 
 
-def test_division_of_the_normalization_is_folded_into_the_first_convolution(
-    small_model: onnx.ModelProto, scans: NDArray[np.uint8]
-) -> None:
+def test_division_of_the_normalization_is_folded_into_the_first_convolution() -> None:
+    plain = make_small_model()
+    std = next(weight for weight in plain.graph.initializer if weight.name == "std")
+    std.CopyFrom(numpy_helper.from_array(np.array([50, 60, 75], np.float32).reshape(1, 3, 1, 1), "std"))
     folded = onnx.ModelProto()
-    folded.CopyFrom(small_model)
+    folded.CopyFrom(plain)
     fold_division(folded)
     onnx.checker.check_model(folded, full_check=True)
     assert [node.op_type for node in folded.graph.node[:4]] == ["Transpose", "Cast", "Sub", "Conv"]
     assert "std" not in {weight.name for weight in folded.graph.initializer}
+    colored = np.random.default_rng(3).integers(0, 256, (4, 32, 32, 3), np.uint8)
     np.testing.assert_allclose(
-        run_onnx(folded, [scans]).logits, run_onnx(small_model, [scans]).logits, rtol=1e-5, atol=1e-5
+        run_onnx(folded, [colored]).logits, run_onnx(plain, [colored]).logits, rtol=1e-5, atol=1e-5
     )
+
+
+def test_model_without_a_division_before_its_first_convolution_is_left_as_it_is(small_model: onnx.ModelProto) -> None:
+    again = onnx.ModelProto()
+    again.CopyFrom(small_model)
+    fold_division(again)
+    assert again == small_model
 
 
 def test_the_convolutional_part_ends_with_the_last_convolution(small_model: onnx.ModelProto) -> None:

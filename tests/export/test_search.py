@@ -1,5 +1,6 @@
-"""The search: all is tried, integer adds are preferred, and noisy layers go back to float until the gate holds."""
+"""The search: integer adds first, float adds where none passes, then noisy layers in float until the gate holds."""
 
+import itertools
 from dataclasses import replace
 from typing import Any, cast
 
@@ -71,12 +72,24 @@ def test_every_calibrator_is_tried_with_integer_adds_alone_where_one_passes(
     assert said[0].endswith(", passes")
 
 
-def test_every_calibrator_is_tried_with_float_adds_too_where_none_passes(
-    small_model: onnx.ModelProto, ranges: Ranges, correction: BiasCorrection, compared: Compared
+def test_float_adds_are_tried_where_no_integer_adds_pass_and_the_one_that_passes_is_taken(
+    small_model: onnx.ModelProto,
+    ranges: Ranges,
+    correction: BiasCorrection,
+    compared: Compared,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = search(small_model, ranges, correction, compared, Gate(max_dp=-1.0, min_agreement=0.5))
-    tried = [(attempt.scheme.integer_adds, attempt.scheme.calibrator) for attempt in found.attempts[:12]]
+    tries = itertools.count(1)
+
+    def refuse_the_first_six(model: onnx.ModelProto, compared: Compared, gate: Gate) -> Trial:
+        trial = try_model(model, compared, gate)
+        return replace(trial, failures=("refused",)) if next(tries) <= len(CALIBRATORS) else trial
+
+    monkeypatch.setattr(module, "try_model", refuse_the_first_six)
+    found = search(small_model, ranges, correction, compared, LOOSE)
+    tried = [(attempt.scheme.integer_adds, attempt.scheme.calibrator) for attempt in found.attempts]
     assert tried == [(adds, calibrator) for adds in (True, False) for calibrator in CALIBRATORS]
+    assert (found.scheme.integer_adds, found.scheme.excluded) == (False, ())
 
 
 def test_the_best_of_those_that_pass_is_taken(
@@ -190,19 +203,18 @@ def test_nan_does_not_pass(small_model: onnx.ModelProto, compared: Compared) -> 
 
 
 def test_attempts_that_pass_come_before_those_that_agree_better_and_do_not(compared: Compared) -> None:
-    def attempt(*, agreement: float, mean_dp: float, failures: tuple[str, ...] = (), adds: bool = True) -> Attempt:
+    def attempt(*, agreement: float, mean_dp: float, failures: tuple[str, ...] = ()) -> Attempt:
         parity = compare(compared.reference, compared.reference)
         changed = parity.__class__(**{**parity.__dict__, "agreement": agreement, "mean_dp": mean_dp})
         trial = Trial(
             parity=changed, change=None, validation=None, suspicion=None, milliseconds=1.0, bytes=1, failures=failures
         )
-        return Attempt(Scheme(integer_adds=adds), trial)
+        return Attempt(Scheme(), trial)
 
     order = [
         attempt(agreement=0.995, mean_dp=0.002),
         attempt(agreement=0.99, mean_dp=0.001),
         attempt(agreement=0.99, mean_dp=0.003),
-        attempt(agreement=1.0, mean_dp=0.001, adds=False),
         attempt(agreement=1.0, mean_dp=0.001, failures=("the heatmaps",)),
         attempt(agreement=0.9, mean_dp=0.001, failures=("agreement",)),
     ]

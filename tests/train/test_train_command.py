@@ -152,6 +152,13 @@ def test_a_batch_has_thirty_two_images_and_twenty_four_from_scratch_unless_a_num
     assert asked["settings"].batch_size == images
 
 
+def test_whole_size_images_are_asked_for_by_an_option_alone(scans: str, asked: dict[str, Any]) -> None:
+    ctonnx("train", scans, "--class-name", "C=b")
+    assert not asked["settings"].full_size
+    ctonnx("train", scans, "--class-name", "C=b", "--full-size")
+    assert asked["settings"].full_size
+
+
 def test_every_setting_of_the_recipe_has_an_option() -> None:
     options = {parameter.name for parameter in train_command.params}
     assert {field.name for field in fields(TrainSettings)} - options == {"compile"}

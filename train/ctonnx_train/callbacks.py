@@ -187,7 +187,7 @@ class LastCheckpoint(Checkpoint):
     """Writes the file to resume from after an epoch: all that the next epoch depends on, and the history.
 
     Writing takes time, so it waits until all writing takes less than a fiftieth of the training's time; the first
-    epoch is always written.
+    epoch of a phase is always written.
 
     Args:
         file: last.ckpt.

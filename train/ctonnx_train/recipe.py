@@ -147,8 +147,7 @@ def image_size(size: int, phase: Phase, epoch: int) -> int:
     """Returns the height and width, in pixels, that an epoch trains on: progressive resizing.
 
     Small images are fast, and what is learned on them is a good start for larger ones, where it can be seen on them:
-    findings of a few pixels cannot. The size grows step by step, as a network loses much of what it knows where it
-    jumps. Source: Tan and Le 2021, https://arxiv.org/abs/2104.00298.
+    findings of a few pixels cannot. Source: Tan and Le 2021, https://arxiv.org/abs/2104.00298.
 
     >>> scratch = plan(TrainSettings(weights="none", epochs=10))[0]
     >>> [image_size(128, scratch, epoch) for epoch in range(10)]
