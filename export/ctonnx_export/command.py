@@ -79,7 +79,8 @@ def _share_of_points(ctx: click.Context, parameter: click.Parameter, value: floa
     "--triton",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Write a model repository for Triton Inference Server there too.",
+    help="Write a model repository for Triton Inference Server there too: a new or empty folder, not in the export's. "
+    "INT8 is served on the CPU, or with --target tensorrt on a GPU.",
 )
 def export(
     run: Path | None,

@@ -50,10 +50,8 @@ class Compared:
         """Returns for which share of the images "suspicious" is answered alike; None without an operating point."""
         if self.spec is None or self.spec.operating_point is None:
             return None
-        point = self.spec.operating_point
-        columns = [self.spec.classes.index(name) for name in point.positive]
         ours, theirs = (
-            answers.probabilities[:, columns].sum(axis=1, dtype=np.float64) >= point.threshold
+            self.spec.operating_point.calls(answers.probabilities, self.spec.classes)
             for answers in (self.reference, outputs)
         )
         return float((ours == theirs).mean())

@@ -232,7 +232,7 @@ class Predictor:
         order = sorted(range(len(probabilities)), key=lambda index: -probabilities[index])
         named = {self.spec.classes[index]: probabilities[index] for index in order}
         point = self.spec.operating_point
-        suspicious = None if point is None else point.suspicion(named) >= point.threshold
+        suspicious = None if point is None else bool(point.calls(outputs.probabilities[[row]], self.spec.classes)[0])
         return Prediction(source, named, outputs.logits[row], outputs.heatmap[row], suspicious)
 
 

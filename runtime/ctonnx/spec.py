@@ -6,14 +6,17 @@ figures that the model was shipped on. `docs/model-file.md` describes each field
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ctonnx.errors import ModelError
 from ctonnx.images import Preprocessing
 
-__all__ = ["METADATA_KEY", "SCHEMA_VERSION", "DicomWindow", "ModelSpec", "OperatingPoint"]
+__all__ = ["METADATA_KEY", "SCHEMA_VERSION", "DicomWindow", "ModelSpec", "OperatingPoint", "suspicion"]
 
 METADATA_KEY = "ctonnx.spec"
 """The key of the spec in the ONNX model's `metadata_props`."""
@@ -33,6 +36,21 @@ class DicomWindow:
 
     center: float = -600.0
     width: float = 1500.0
+
+
+def suspicion(
+    probabilities: NDArray[np.floating[Any]], classes: Sequence[str], positive: Sequence[str]
+) -> NDArray[np.float64]:
+    """Returns the sum of the positive classes' probabilities for each image: float64 [images], 0 to 1.
+
+    Args:
+        probabilities: [images, classes]; taken as float32, which exported models give.
+        classes: names of its columns.
+        positive: those that count as suspicious.
+    """
+    columns = [classes.index(name) for name in positive]
+    sums: NDArray[np.float64] = probabilities[:, columns].astype(np.float32).sum(axis=1, dtype=np.float64)
+    return sums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +75,14 @@ class OperatingPoint:
     sensitivity_interval: tuple[float, float] | None = None
     specificity_interval: tuple[float, float] | None = None
 
-    def suspicion(self, probabilities: Mapping[str, float]) -> float:
-        """Returns the sum of the positive classes' probabilities, 0 to 1.
+    def calls(self, probabilities: NDArray[np.floating[Any]], classes: Sequence[str]) -> NDArray[np.bool_]:
+        """Returns for each image whether it is called suspicious: bool [images].
 
         Args:
-            probabilities: by class.
+            probabilities: [images, classes].
+            classes: names of its columns.
         """
-        return sum(probabilities[name] for name in self.positive)
+        return suspicion(probabilities, classes, self.positive) >= self.threshold
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "OperatingPoint":

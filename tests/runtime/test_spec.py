@@ -7,11 +7,12 @@ import re
 from dataclasses import asdict, fields, replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ctonnx.errors import ModelError
 from ctonnx.images import Preprocessing
-from ctonnx.spec import SCHEMA_VERSION, DicomWindow, ModelSpec, OperatingPoint
+from ctonnx.spec import SCHEMA_VERSION, DicomWindow, ModelSpec, OperatingPoint, suspicion
 
 SMALL = ModelSpec(
     name="lungs",
@@ -181,7 +182,12 @@ def test_operating_point_without_what_it_is_made_of_is_refused(name: str) -> Non
 def test_suspicion_is_the_sum_of_the_positive_classes_probabilities(
     probabilities: dict[str, float], expected: float
 ) -> None:
-    assert POINT.suspicion(probabilities) == expected
+    rows = np.array([list(probabilities.values())], np.float32)
+    assert suspicion(rows, list(probabilities), POINT.positive).tolist() == [expected]
+    at_threshold = replace(POINT, threshold=expected)
+    just_above = replace(POINT, threshold=float(np.nextafter(expected, 2)))
+    assert at_threshold.calls(rows, list(probabilities)).tolist() == [True]
+    assert just_above.calls(rows, list(probabilities)).tolist() == [False]
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 from scipy.stats import binomtest
 
 from ctonnx.errors import DataError
-from ctonnx.spec import OperatingPoint
+from ctonnx.spec import OperatingPoint, suspicion
 from ctonnx_train.metrics import LEVEL
 
 __all__ = [
@@ -104,11 +104,10 @@ def fit_operating_point(
     Returns:
         None where there is no positive class, or the images lack positive or negative ones.
     """
-    columns = [index for index, name in enumerate(classes) if name in positive]
-    is_positive = np.isin(labels, columns)
+    is_positive = _is_positive(labels, classes, positive)
     if not is_positive.any() or is_positive.all():
         return None
-    scores = _suspicion(probabilities, columns)
+    scores = suspicion(probabilities, classes, positive)
     found = np.sort(scores[is_positive])
     missed = int(np.floor((1 - sensitivity) * len(found) + 1e-9))
     lowest = found[missed]
@@ -145,9 +144,8 @@ def operating_figures(
         positive: those that are suspicious.
         threshold: smallest sum of their probabilities that is called suspicious.
     """
-    columns = [index for index, name in enumerate(classes) if name in positive]
-    is_positive = np.isin(labels, columns)
-    called = _suspicion(probabilities, columns) >= threshold
+    is_positive = _is_positive(labels, classes, positive)
+    called = suspicion(probabilities, classes, positive) >= threshold
     figures: dict[str, Any] = {}
     for name, right in (("sensitivity", called[is_positive]), ("specificity", ~called[~is_positive])):
         value = round(float(right.mean()), 6) if len(right) else None
@@ -180,10 +178,10 @@ def suspicious_figures(
     }
 
 
-def _suspicion(probabilities: NDArray[np.floating[Any]], columns: Sequence[int]) -> NDArray[np.float64]:
-    """Returns the sums of the positive classes' probabilities, which the deployed graph gives in float32."""
-    sums: NDArray[np.float64] = probabilities[:, columns].astype(np.float32).astype(np.float64).sum(axis=1)
-    return sums
+def _is_positive(
+    labels: NDArray[np.integer[Any]], classes: Sequence[str], positive: Sequence[str]
+) -> NDArray[np.bool_]:
+    return np.isin(labels, [classes.index(name) for name in positive])
 
 
 def _interval(right: NDArray[np.bool_]) -> tuple[float, float] | None:
