@@ -17,7 +17,7 @@ pre-processing can drift from it. `load` turns a source into an 8-bit grey or RG
 | other `I`, `F` | no range is defined for them: the image's own finite minimum..maximum becomes 0..255; NaN becomes 0 |
 
 The EXIF orientation is applied, and of a multi-frame file the first frame is taken. Formats whose decoding starts
-another program (EPS) or that hold no pictures are not opened.
+another program (EPS) or that hold no pictures are not opened. DICOM has rules of its own (`ctonnx.dicom`).
 """
 
 import io
@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,21 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ctonnx.errors import ImageError
 
-__all__ = ["SUFFIXES", "Color", "ImageSource", "Preprocessing", "Resize", "load", "looks_like_image", "to_pixels"]
+if TYPE_CHECKING:
+    from ctonnx.dicom import DicomFile
+    from ctonnx.spec import DicomWindow
+
+__all__ = [
+    "SUFFIXES",
+    "Color",
+    "ImageSource",
+    "Preprocessing",
+    "Resize",
+    "load",
+    "load_frames",
+    "looks_like_image",
+    "to_pixels",
+]
 
 Color: TypeAlias = Literal["grey", "rgb"]
 Resize: TypeAlias = Literal["stretch", "pad"]
@@ -43,9 +57,11 @@ ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray
 
 # The common formats stand first: Pillow has them registered without importing all of its plugins.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF", "TGA", "PCX", "DIB", "ICO")
+_DICOM = (".dcm", ".dicom", ".ima")
 SUFFIXES = frozenset(
     f".{ending}"
     for endings in (
+        "dcm dicom ima",
         "png apng jpg jpeg jpe jfif mpo bmp dib gif tif tiff webp avif avifs",
         "pbm pgm ppm pnm pfm jp2 j2k jpc jpf jpx j2c tga icb vda vst pcx ico",
     )
@@ -86,12 +102,14 @@ def looks_like_image(path: str | os.PathLike[str]) -> bool:
     return os.path.splitext(path)[1].lower() in SUFFIXES
 
 
-def load(source: ImageSource) -> Image.Image:
+def load(source: ImageSource, *, window: "DicomWindow | None" = None, frame: int = 0) -> Image.Image:
     """Decodes `source` to an image of mode `L` (grey sources) or `RGB` (colour sources).
 
     Args:
         source: a path; an encoded file's bytes; a Pillow image; or a uint8 array of shape [height, width],
             [height, width, 1], [height, width, 3] (RGB) or [height, width, 4] (RGBA).
+        window: that DICOM CT is seen through; None takes the lung's.
+        frame: which one of a DICOM file with several, counted from 0; of other files the first is taken.
 
     Raises:
         ImageError: the source is missing, empty, damaged, too large, not a regular file or not an image.
@@ -102,23 +120,44 @@ def load(source: ImageSource) -> Image.Image:
         name = getattr(source, "filename", "") or "image in memory"
         with _damage_is_an_image_error(name):
             return _normalized(source, name)
-    if isinstance(source, bytes):
-        return _decode(io.BytesIO(source), len(source), "bytes in memory")
-    name = os.fsdecode(source)
-    try:
-        path = Path(name)
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise ImageError("a folder, not an image file", name)
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError("not a regular file, so it is not opened", name)
-        with path.open("rb") as file:
-            return _decode(file, status.st_size, name)
-    except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
-        raise ImageError(f"cannot be read: {reason}", name) from error
-    except ValueError as error:  # a name with a NUL character
-        raise ImageError(f"cannot be read: {error}", name) from error
+    with _opened(source) as (file, size, name):
+        if (scans := _dicom(file, size, name, window)) is not None:
+            return scans.image(frame)
+        return _decode(file, name)
+
+
+def load_frames(
+    source: ImageSource, *, window: "DicomWindow | None" = None
+) -> "Iterator[tuple[int | None, Image.Image | ImageError]]":
+    """Decodes every frame of a DICOM file with several, one after the other, and of any other source its one image.
+
+    Args:
+        source: as for `load`.
+        window: as for `load`.
+
+    Yields:
+        The frame's number, counted from 0, or None where there is but one image; and the image, or what is wrong with
+        this frame.
+
+    Raises:
+        ImageError: as `load`, where the source as a whole is at fault.
+    """
+    if isinstance(source, np.ndarray | Image.Image):
+        yield None, load(source)
+        return
+    with _opened(source) as (file, size, name):
+        scans = _dicom(file, size, name, window)
+        if scans is None:
+            yield None, _decode(file, name)
+            return
+        for frame in range(scans.frames):
+            try:
+                found: Image.Image | ImageError = scans.image(frame)
+            except ImageError as error:
+                if scans.frames == 1:
+                    raise
+                found = error
+            yield (frame if scans.frames > 1 else None), found
 
 
 def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -138,12 +177,66 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.ui
     else:
         image = image.resize(square, Image.Resampling.BILINEAR)
     pixels: NDArray[np.uint8] = np.asarray(image)
-    return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
+    if pixels.ndim == 2:
+        pixels, grey = np.empty((*pixels.shape, 3), np.uint8), pixels
+        pixels[:] = grey[:, :, None]
+    return pixels
 
 
-def _decode(file: BinaryIO, size: int, name: str) -> Image.Image:
+@contextmanager
+def _opened(source: str | os.PathLike[str] | bytes) -> Iterator[tuple[BinaryIO, int, str]]:
+    """Opens a regular file, or a file's bytes: yields it with its size and its name."""
+    if isinstance(source, bytes):
+        name, size, file = "bytes in memory", len(source), io.BytesIO(source)
+        _refuse_empty(size, name)
+        yield file, size, name
+        return
+    name = os.fsdecode(source)
+    try:
+        _refuse_special(Path(name).stat(), name)
+        # Not blocking, as a pipe may have come in the file's place meanwhile: it would wait for a writer.
+        number = os.open(name, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(number, "rb") as opened:
+            status = os.fstat(number)
+            _refuse_special(status, name)
+            _refuse_empty(status.st_size, name)
+            yield opened, status.st_size, name
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
+        raise ImageError(f"cannot be read: {reason}", name) from error
+    except ValueError as error:  # a name with a NUL character
+        raise ImageError(f"cannot be read: {error}", name) from error
+
+
+def _refuse_special(status: os.stat_result, name: str) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageError("a folder, not an image file", name)
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError("not a regular file, so it is not opened", name)
+
+
+def _refuse_empty(size: int, name: str) -> None:
     if size == 0:
         raise ImageError("the file is empty (0 bytes)", name)
+
+
+def _dicom(file: BinaryIO, size: int, name: str, window: "DicomWindow | None") -> "DicomFile | None":
+    """Returns the file as DICOM, or None where it is none."""
+    head = file.read(132)
+    file.seek(0)
+    if head[128:] != b"DICM" and not name.lower().endswith(_DICOM):
+        return None
+    try:
+        from ctonnx.dicom import DicomFile
+        from ctonnx.spec import DicomWindow
+    except ModuleNotFoundError as error:
+        if error.name != "pydicom":
+            raise
+        raise ImageError('a DICOM file, which needs pydicom; pip install "ctonnx[dicom]"', name) from error
+    return DicomFile(file, size, name, window or DicomWindow())
+
+
+def _decode(file: BinaryIO, name: str) -> Image.Image:
     Image.preinit()
     with _damage_is_an_image_error(name), Image.open(file, formats=_FORMATS) as image:
         return _normalized(image, name)

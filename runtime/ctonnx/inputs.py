@@ -10,7 +10,8 @@ from ctonnx.images import load, looks_like_image
 
 __all__ = ["find_images"]
 
-_LITTER = frozenset({"thumbs.db", "desktop.ini"})  # what Windows leaves in folders; macOS's begin with a dot
+# What Windows leaves in folders (macOS's begins with a dot), and the index of a DICOM medium.
+_LITTER = frozenset({"thumbs.db", "desktop.ini", "dicomdir"})
 
 
 def find_images(paths: Iterable[str]) -> list[str]:

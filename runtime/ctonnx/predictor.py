@@ -2,13 +2,14 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from threading import Semaphore
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,12 @@ from onnxruntime import InferenceSession
 from PIL import Image
 
 from ctonnx.errors import ImageError
-from ctonnx.images import ImageSource, load, to_pixels
+from ctonnx.images import ImageSource, load, load_frames, to_pixels
 from ctonnx.outputs import OUTPUT_NAMES, Outputs
 from ctonnx.runs import find_model
 from ctonnx.session import Provider, available_cores, open_session, read_spec
 
-__all__ = ["Failure", "Prediction", "Predictor", "Record"]
+__all__ = ["Failure", "Prediction", "Predictor", "Record", "workers_for"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,7 @@ class Prediction:
         logits: float32 [classes], in the order of the spec's classes.
         heatmap: float32 [classes, size / 32, size / 32], in the order of the spec's classes.
         suspicious: whether the spec's operating point calls the image so; None where the model has none.
+        frame: of a DICOM file with several, counted from 0; None of any other image. `source` ends in `#1` for frame 0.
     """
 
     source: str
@@ -41,6 +43,7 @@ class Prediction:
     logits: NDArray[np.float32]
     heatmap: NDArray[np.float32]
     suspicious: bool | None = None
+    frame: int | None = None
 
     @property
     def label(self) -> str:
@@ -75,10 +78,12 @@ class Failure:
     Attributes:
         source: the path as it was given, or what kind of object was given.
         error: what is wrong with it.
+        frame: of a DICOM file with several, counted from 0.
     """
 
     source: str
     error: str
+    frame: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Returns a dictionary with the keys of `Prediction.as_dict`."""
@@ -95,11 +100,37 @@ class Failure:
 Record: TypeAlias = Prediction | Failure
 """What `Predictor.predict_many` yields for each image."""
 
-_Decoded: TypeAlias = "tuple[str, NDArray[np.uint8]] | Failure"
+_CPU_BATCH = 4  # more costs memory and gains nothing there (python -m ctonnx_bench.streaming)
+_BATCH = 32
+_DECODERS = 4
+_AHEAD = 3  # batches a thread: what waits for its turn, or is finished and waits for one before it
+_MOST_WORKERS = 8  # each holds a batch's activations
+
+
+class _Decoded(NamedTuple):
+    source: str
+    pixels: NDArray[np.uint8]
+    frame: int | None
+
+
+def workers_for(count: int, *, threads: int | None = None) -> int:
+    """Returns how many workers answer for `count` images fastest on a CPU.
+
+    Many images go through as many sessions' runs as there are threads, each on one core, which wait for nothing; a few
+    are answered sooner where all cores compute each of them.
+
+    Args:
+        count: of the images.
+        threads: in all; None takes every core that this process may use.
+    """
+    workers = min(threads or available_cores(), _MOST_WORKERS)
+    return workers if count >= 2 * _CPU_BATCH * workers else 1
 
 
 class Predictor:
     """Runs one exported model.
+
+    It may be used from several threads at a time, and pickled: the copy opens the same file.
 
     >>> Predictor("runs/lungs/export/model.fp32.onnx")  # doctest: +SKIP
     Predictor('runs/lungs/export/model.fp32.onnx', provider='cpu')
@@ -107,11 +138,15 @@ class Predictor:
     Args:
         model: an `.onnx` file, or a run's folder; None takes the newest run below `./runs`.
         provider: `cpu` or `cuda`; the one asked for is the one that runs.
-        threads: for the session; None takes every core that this process may use.
+        threads: in all, for the model; None takes every core that this process may use.
+        workers: batches that the model computes at a time, each with its share of the threads. One answers soonest for
+            one image; as many as there are threads go through many images fastest on a CPU (`workers_for`).
 
     Attributes:
         path: the file that is used.
         provider: the provider that runs it.
+        threads: in all.
+        workers: as given.
         spec: what the model says about itself.
 
     Raises:
@@ -120,12 +155,28 @@ class Predictor:
     """
 
     def __init__(
-        self, model: str | os.PathLike[str] | None = None, *, provider: Provider = "cpu", threads: int | None = None
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        provider: Provider = "cpu",
+        threads: int | None = None,
+        workers: int = 1,
     ) -> None:
+        if workers < 1:
+            raise ValueError(f"expected at least 1 worker, found {workers}")
+        if threads is not None and threads < 1:
+            raise ValueError(f"expected at least 1 thread, found {threads}")
         self.path = find_model(None if model is None else Path(model), provider=provider)
         self.provider = provider
-        self._session: InferenceSession | None = open_session(self.path, provider=provider, threads=threads)
+        self.threads = threads or available_cores()
+        self.workers = workers
+        self._session: InferenceSession | None = open_session(
+            self.path, provider=provider, threads=max(1, self.threads // workers)
+        )
         self.spec = read_spec(self.session, str(self.path))
+
+    def __reduce__(self) -> tuple[Callable[..., "Predictor"], tuple[Any, ...]]:
+        return _reopen, (self.path.absolute(), self.provider, self.threads, self.workers)
 
     def __repr__(self) -> str:
         return f"Predictor({str(self.path)!r}, provider={self.provider!r})"
@@ -150,7 +201,7 @@ class Predictor:
         self._session = None
 
     def predict(self, image: ImageSource) -> Prediction:
-        """Answers for one image.
+        """Answers for one image: of a DICOM file with several frames, for the first.
 
         Args:
             image: anything that `ctonnx.images.load` takes.
@@ -158,18 +209,20 @@ class Predictor:
         Raises:
             ImageError: it cannot be turned into pixels.
         """
-        pixels = to_pixels(load(image), self.spec.preprocessing)
+        pixels = to_pixels(load(image, window=self.spec.dicom_window), self.spec.preprocessing)
         return self._prediction(_name(image), self.predict_pixels(pixels[None]), 0)
 
-    def predict_many(self, images: Iterable[ImageSource], *, batch_size: int = 8) -> Iterator[Record]:
+    def predict_many(self, images: Iterable[ImageSource], *, batch_size: int | None = None) -> Iterator[Record]:
         """Answers for many images, in their order, while a few threads decode ahead.
 
-        Memory stays bounded whatever the number of images: at most four batches are held. The iterator may be
-        abandoned at any time; its threads end with it.
+        Memory stays bounded whatever the number of images: each thread holds one batch, and as many stand finished. The
+        iterator may be abandoned at any time; its threads end with it. Every frame of a multi-frame DICOM file has its
+        own record, named `FILE#1`, `FILE#2` and so on.
 
         Args:
             images: anything that `ctonnx.images.load` takes, mixed as you like.
-            batch_size: how many images the model is given at a time.
+            batch_size: how many images the model is given at a time; None takes what is fastest as a rule: 4 on a CPU,
+                32 elsewhere.
 
         Yields:
             A `Prediction`, or a `Failure` where an image cannot be read.
@@ -180,9 +233,9 @@ class Predictor:
         """
         if isinstance(images, str | bytes | os.PathLike):
             raise TypeError(f"expected several images, found one: {images!r}; put it in a list, or call predict")
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise ValueError(f"expected a batch size of at least 1, found {batch_size}")
-        return self._stream(iter(images), batch_size)
+        return self._stream(iter(images), batch_size or (_CPU_BATCH if self.provider == "cpu" else _BATCH))
 
     def predict_pixels(self, pixels: NDArray[np.uint8]) -> Outputs:
         """Answers for pixels that are ready, with nothing between them and the session.
@@ -201,39 +254,62 @@ class Predictor:
         return Outputs(*self.session.run(OUTPUT_NAMES, {"pixels": pixels}))
 
     def _stream(self, images: Iterator[ImageSource], batch_size: int) -> Iterator[Record]:
-        pool = ThreadPoolExecutor(min(4, available_cores()), thread_name_prefix="ctonnx-decode")
+        # A thread decodes its batch and then gives it to the model: with one worker, others decode meanwhile.
+        threads = self.workers if self.workers > 1 else 1 + min(_DECODERS, available_cores())
+        running = Semaphore(self.workers)
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="ctonnx-worker")
         try:
-            ahead: deque[Future[_Decoded]] = deque()
+            ahead: deque[Future[list[Record]]] = deque()
             while True:
-                for image in islice(images, 3 * batch_size - len(ahead)):
-                    ahead.append(pool.submit(self._decode, image))
+                while len(ahead) < _AHEAD * threads and (batch := list(islice(images, batch_size))):
+                    ahead.append(pool.submit(self._answer, batch, batch_size, running))
                 if not ahead:
                     return
-                yield from self._answer([ahead.popleft().result() for _ in range(min(batch_size, len(ahead)))])
+                yield from ahead.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _decode(self, image: ImageSource) -> _Decoded:
+    def _answer(self, images: Sequence[ImageSource], batch_size: int, running: Semaphore) -> list[Record]:
+        records: list[Record] = []
+        decoded = (item for image in images for item in self._decode(image))
+        while batch := list(islice(decoded, batch_size)):
+            outputs: Outputs | None = None
+            if pixels := [item.pixels for item in batch if not isinstance(item, Failure)]:
+                with running:
+                    outputs = self.predict_pixels(np.stack(pixels))
+            rows = iter(range(len(pixels)))
+            for item in batch:
+                if isinstance(item, Failure):
+                    records.append(item)
+                elif outputs is not None:
+                    records.append(self._prediction(item.source, outputs, next(rows), item.frame))
+        return records
+
+    def _decode(self, image: ImageSource) -> Iterator["_Decoded | Failure"]:
+        """Yields the pixels of an image, or of each frame of one with several."""
+        name, source, frame = _name(image), _name(image), None
         try:
-            return _name(image), to_pixels(load(image), self.spec.preprocessing)
+            for frame, found in load_frames(image, window=self.spec.dicom_window):
+                source = name if frame is None else f"{name}#{frame + 1}"
+                if isinstance(found, ImageError):
+                    yield Failure(source, found.reason, frame)
+                else:
+                    yield _Decoded(source, to_pixels(found, self.spec.preprocessing), frame)
         except ImageError as error:
-            return Failure(_name(image), error.reason)
+            yield Failure(name, error.reason)
 
-    def _answer(self, batch: list[_Decoded]) -> Iterator[Record]:
-        decoded = [item for item in batch if not isinstance(item, Failure)]
-        if decoded:
-            outputs = self.predict_pixels(np.stack([pixels for _, pixels in decoded]))
-            predictions = iter([self._prediction(name, outputs, row) for row, (name, _) in enumerate(decoded)])
-        for item in batch:
-            yield item if isinstance(item, Failure) else next(predictions)
-
-    def _prediction(self, source: str, outputs: Outputs, row: int) -> Prediction:
+    def _prediction(self, source: str, outputs: Outputs, row: int, frame: int | None = None) -> Prediction:
         probabilities = outputs.probabilities[row].tolist()
         order = sorted(range(len(probabilities)), key=lambda index: -probabilities[index])
         named = {self.spec.classes[index]: probabilities[index] for index in order}
         point = self.spec.operating_point
         suspicious = None if point is None else bool(point.calls(outputs.probabilities[[row]], self.spec.classes)[0])
-        return Prediction(source, named, outputs.logits[row], outputs.heatmap[row], suspicious)
+        # Copies: a view would keep the whole batch's arrays alive with one record.
+        return Prediction(source, named, outputs.logits[row].copy(), outputs.heatmap[row].copy(), suspicious, frame)
+
+
+def _reopen(path: Path, provider: Provider, threads: int, workers: int) -> Predictor:
+    return Predictor(path, provider=provider, threads=threads, workers=workers)
 
 
 def _name(image: ImageSource) -> str:

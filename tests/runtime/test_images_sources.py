@@ -265,7 +265,7 @@ def test_error_of_the_system_is_told_in_its_words(tmp_path: Path, monkeypatch: p
     def fail(*arguments: object, **options: object) -> None:
         raise PermissionError(13, "Permission denied", str(file))
 
-    monkeypatch.setattr(Path, "open", fail)
+    monkeypatch.setattr(os, "open", fail)
     assert error_of(file) == f"{file}: cannot be read: permission denied"
 
 

@@ -1,15 +1,30 @@
 """`ctonnx predict`: classify images with an exported model."""
 
+import os
+import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from ctonnx.predictor import Prediction, Predictor
     from ctonnx.session import Provider
+    from ctonnx.spec import ModelSpec
 
 __all__ = ["predict"]
+
+_FORMAT_OF = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+
+
+def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> int | None:
+    if value == "auto":
+        return None
+    number: int = click.IntRange(1)(value, parameter, ctx)
+    return number
 
 
 @click.command()
@@ -19,67 +34,202 @@ __all__ = ["predict"]
     "--format",
     "output_format",
     type=click.Choice(["table", "jsonl", "csv"]),
-    default="table",
-    show_default=True,
-    help="A table for people; JSON lines or CSV for programs.",
+    help="A table for people; JSON lines or CSV for programs.  [default: table, or by --output's ending]",
 )
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A .csv or .jsonl file for the rows, which is written whole or not at all; default: stdout.",
+)
+@click.option(
+    "--heatmaps",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="For each image a PNG there: the scan, beside it the scan with the map of what spoke for its class.",
+)
+@click.option("--suspicious-only", is_flag=True, help="Rows and heatmaps of suspicious images and of failures alone.")
 @click.option("--top-k", type=click.IntRange(1), default=1, show_default=True, help="How many classes to show.")
 @click.option(
     "--provider", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="What the model runs on."
 )
 @click.option(
-    "--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Images for the model at a time."
+    "--batch-size",
+    metavar="auto|INTEGER",
+    default="auto",
+    show_default=True,
+    callback=_batch_size,
+    help="Images for the model at a time.",
 )
 @click.option("--threads", type=click.IntRange(1), help="For the model; default: every core this process may use.")
+@click.option(
+    "--null", "-0", is_flag=True, help="Names on stdin end with a NUL character, as find -print0 writes them."
+)
 def predict(
     paths: tuple[str, ...],
     model: Path | None,
-    output_format: str,
+    output_format: str | None,
+    output: Path | None,
+    heatmaps: Path | None,
+    suspicious_only: bool,
     top_k: int,
     provider: "Provider",
-    batch_size: int,
+    batch_size: int | None,
     threads: int | None,
+    null: bool,
 ) -> None:
     """Classify images with an exported model.
 
-    PATH is an image, a folder (read recursively) or a quoted glob. One row for each file goes to stdout; what cannot be
-    read gets a row with its error, and the exit code is 1 at the end.
+    PATH is an image, a folder (read recursively), a quoted glob, or - for file names on stdin, one a line. One row for
+    each file goes to stdout; what cannot be read gets a row with its error, and the exit code is 1 at the end.
 
     \b
     Examples:
       ctonnx predict scans/
-      ctonnx predict --top-k 3 --format csv "scans/**/*.png" > answers.csv
+      ctonnx predict --top-k 3 --output answers.csv "scans/**/*.png"
+      ctonnx predict --suspicious-only --heatmaps maps scans/
+      find /share -name "*.dcm" -print0 | ctonnx predict -0 - --output answers.jsonl
     """
     from ctonnx.formats import FORMATS
     from ctonnx.inputs import find_images
-    from ctonnx.predictor import Failure, Predictor
+    from ctonnx.predictor import Failure, Predictor, workers_for
 
-    files = find_images(paths)
-    predictor = Predictor(model, provider=provider, threads=threads)
+    chosen = _format(output_format, output)
+    _refuse_within(heatmaps, paths)
+    files = _names_on_stdin(paths, null=null) if "-" in paths or null else find_images(paths)
+    workers = workers_for(len(files), threads=threads) if provider == "cpu" else 1
+    predictor = Predictor(model, provider=provider, threads=threads, workers=workers)
     spec = predictor.spec
-    choice = "" if model else ", the newest run's"
-    click.echo(f"model: {predictor.path} ({spec.precision} on {predictor.provider}{choice})", err=True)
-    if spec.synthetic:
+    _introduce(predictor, newest=model is None)
+    if suspicious_only and spec.operating_point is None:
+        raise click.UsageError(
+            f"expected a model with an operating point for --suspicious-only, found none in '{predictor.path}'; "
+            "train it on images of suspicious classes and of others"
+        )
+    head, line = FORMATS[chosen](files, spec, min(top_k, len(spec.classes)))
+    failed, predicted, suspicious, start = 0, 0, 0, time.perf_counter()
+    with (
+        _writing(output) as write,
+        _drawing(heatmaps, files, spec) as draw,
+        _progress(len(files), shown=output is not None or not sys.stdout.isatty()) as step,
+    ):
+        if head:
+            write(head)
+        for record in predictor.predict_many(files, batch_size=batch_size):
+            if isinstance(record, Failure):
+                failed += 1
+                write(line(record))
+            else:
+                predicted += 1
+                suspicious += bool(record.suspicious)
+                if record.suspicious or not suspicious_only:
+                    write(line(record))
+                    draw(record)
+            step(not record.frame)
+    _conclude(len(files), failed, predicted, suspicious, time.perf_counter() - start, spec)
+    if output is not None:
+        click.echo(f"written: {output}", err=True)
+    if failed:
+        click.get_current_context().exit(1)
+
+
+def _format(chosen: str | None, output: Path | None) -> str:
+    """Returns the format that was chosen, or that the output's ending names."""
+    if output is None:
+        return chosen or "table"
+    named = _FORMAT_OF.get(output.suffix.lower())
+    if chosen == "table" or (named is None and chosen is None) or (chosen and named and chosen != named):
+        raise click.UsageError(
+            f"expected --output to end in .csv or .jsonl, as its --format, found '{output}'"
+            + (f" with --format {chosen}" if chosen else "")
+        )
+    return chosen or named or "csv"
+
+
+def _refuse_within(heatmaps: Path | None, paths: Sequence[str]) -> None:
+    """Ends the command where the heatmaps would lie among the scans, and be taken for scans the next time."""
+    for path in paths if heatmaps is not None else ():
+        if heatmaps is not None and Path(path).is_dir() and heatmaps.resolve().is_relative_to(Path(path).resolve()):
+            raise click.UsageError(
+                f"expected a folder for --heatmaps that is not in '{path}', whose files are read, found '{heatmaps}'"
+            )
+
+
+def _names_on_stdin(paths: Sequence[str], *, null: bool) -> list[str]:
+    """Returns the file names on stdin as they are: none of them is a pattern, and bytes that are no text stay."""
+    if list(paths) != ["-"]:
+        raise click.UsageError("expected - alone in the place of PATH, for names on stdin, found other paths beside it")
+    data = sys.stdin.buffer.read()
+    names = data.split(b"\0") if null else data.splitlines()
+    if not (files := [os.fsdecode(name) for name in names if name]):
+        raise click.UsageError("expected file names on stdin, found none")
+    return files
+
+
+def _introduce(predictor: "Predictor", *, newest: bool) -> None:
+    choice = ", the newest run's" if newest else ""
+    click.echo(f"model: {predictor.path} ({predictor.spec.precision} on {predictor.provider}{choice})", err=True)
+    if predictor.spec.synthetic:
         click.echo(
             "note: this model was trained on synthetic phantoms; its answers mean nothing for patients", err=True
         )
-    head, line = FORMATS[output_format](files, spec, min(top_k, len(spec.classes)))
-    if head:
-        click.echo(head)
-    failed, suspicious, start = 0, 0, time.perf_counter()
-    for record in predictor.predict_many(files, batch_size=batch_size):
-        failed += isinstance(record, Failure)
-        suspicious += not isinstance(record, Failure) and bool(record.suspicious)
-        click.echo(line(record))
-    rate = len(files) / (time.perf_counter() - start)
-    predicted = f"{len(files) - failed} predicted" + (f" ({suspicious} suspicious)" if spec.operating_point else "")
-    named = "1 file" if len(files) == 1 else f"{len(files)} files"
-    click.echo(f"{named}: {predicted}, {failed} failed; {rate:.1f} images/s", err=True)
+
+
+def _conclude(files: int, failed: int, predicted: int, suspicious: int, seconds: float, spec: "ModelSpec") -> None:
+    counted = f"{predicted} predicted" + (f" ({suspicious} suspicious)" if spec.operating_point else "")
+    named = "1 file" if files == 1 else f"{files} files"
+    click.echo(f"{named}: {counted}, {failed} failed; {(predicted + failed) / seconds:.1f} images/s", err=True)
     if point := spec.operating_point:
         click.echo(
             f"suspicious: {' + '.join(point.positive)} at {point.threshold:.3g} or more (sensitivity "
             f"{point.sensitivity:.3f}, specificity {point.specificity:.3f} on its validation images)",
             err=True,
         )
-    if failed:
-        click.get_current_context().exit(1)
+
+
+@contextmanager
+def _writing(output: Path | None) -> Iterator[Callable[[str], None]]:
+    """Yields what writes a row: to stdout, or to a file that appears when the block ends without an error."""
+    if output is None:
+        yield click.echo
+        return
+    from ctonnx.writing import whole_file
+
+    # A file name may hold bytes that are no text: they are written escaped, as on stdout.
+    with whole_file(output) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        yield lambda row: print(row, file=file)
+
+
+@contextmanager
+def _drawing(folder: Path | None, files: Sequence[str], spec: "ModelSpec") -> Iterator[Callable[["Prediction"], None]]:
+    """Yields what draws a record's heatmap."""
+    if folder is None:
+        yield lambda record: None
+        return
+    from ctonnx.heatmaps import HeatmapFolder
+
+    with HeatmapFolder(folder, files, spec) as heatmaps:
+        yield heatmaps.add
+
+
+@contextmanager
+def _progress(count: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Yields what moves a bar by a number of files, on a terminal that no rows go to."""
+    if not (shown and sys.stderr.isatty()):
+        yield lambda steps: None
+        return
+    start, done = time.perf_counter(), 0
+
+    def rate(_: object) -> str:
+        return f"{done / (time.perf_counter() - start):.1f} images/s"
+
+    with click.progressbar(
+        length=count, label="predicting", show_pos=True, item_show_func=rate, file=sys.stderr
+    ) as bar:
+
+        def step(files: int) -> None:
+            nonlocal done
+            done += files
+            bar.update(files)
+
+        yield step

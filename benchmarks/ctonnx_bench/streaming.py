@@ -1,0 +1,79 @@
+"""Which number of workers and which batch size go through a folder fastest on this machine.
+
+    python -m ctonnx_bench.streaming MODEL DIR [--rounds 5] [--batch-size 1 --batch-size 4]
+
+Each case runs in a process of its own, in turn. `Predictor`'s defaults were chosen by it.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from ctonnx.inputs import find_images
+from ctonnx.predictor import Predictor, workers_for
+from ctonnx.session import available_cores
+
+__all__ = ["main", "measure"]
+
+
+def measure(model: Path, folder: Path, workers: int, batch_size: int) -> float:
+    """Returns the images of a folder that are answered in a second, once the model is loaded.
+
+    Args:
+        model: the `.onnx` file.
+        folder: with images.
+        workers: batches that the model computes at a time.
+        batch_size: images in each.
+    """
+    files = find_images([os.fspath(folder)])
+    with Predictor(model, workers=workers) as predictor:
+        predictor.predict(files[0])
+        start = time.perf_counter()
+        for _ in predictor.predict_many(files, batch_size=batch_size):
+            pass
+        return len(files) / (time.perf_counter() - start)
+
+
+def _child(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Measures one case, prints the figure, and ends."""
+    if value is not None:
+        model, folder, workers, batch_size = json.loads(value)
+        click.echo(measure(Path(model), Path(folder), workers, batch_size))
+        ctx.exit()
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--batch-size", "batch_sizes", type=click.IntRange(1), multiple=True, default=(1, 2, 4, 8), show_default=True
+)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Processes of each, in turn.")
+@click.option("--child", hidden=True, is_eager=True, expose_value=False, callback=_child)
+def main(model: Path, folder: Path, batch_sizes: tuple[int, ...], rounds: int) -> None:
+    """Stream DIR through MODEL with one worker on all cores, and with a worker for each core."""
+    cores = available_cores()
+    cases = [(workers, size) for workers in sorted({1, workers_for(10**6)}) for size in batch_sizes]
+    found: dict[tuple[int, int], list[float]] = {case: [] for case in cases}
+    for number in range(rounds):
+        for case in cases if number % 2 == 0 else reversed(cases):
+            settings = json.dumps([str(model), str(folder), *case])
+            command = [sys.executable, "-P", "-m", "ctonnx_bench.streaming", "--child", settings]
+            found[case].append(float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
+    click.echo(f"{model.name} on {cores} cores: images a second, medians of {rounds} processes each, in turn")
+    for (workers, size), rates in found.items():
+        threads = max(1, cores // workers)
+        click.echo(
+            f"{workers:2} workers of {threads:2} threads, batch {size:2}  {statistics.median(rates):7.1f} "
+            f"({min(rates):.1f} to {max(rates):.1f})"
+        )
+
+
+if __name__ == "__main__":
+    main()

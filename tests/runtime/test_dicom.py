@@ -1,0 +1,449 @@
+"""DICOM files become pixels by stated rules, or an error that tells nothing of the patient."""
+
+import io
+import logging
+import os
+import subprocess
+import sys
+import traceback
+import warnings
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from ctonnx.errors import ImageError
+from ctonnx.images import load, load_frames, looks_like_image
+from ctonnx.inputs import find_images
+from ctonnx.predictor import Failure, Prediction, Predictor
+from ctonnx.spec import DicomWindow
+
+pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
+uid = pydicom.uid
+
+from ctonnx.dicom import linear_window  # noqa: E402 - it needs pydicom
+
+PATIENT = "GEHEIM^PETER"
+HU = np.linspace(-2000, 2000, 40 * 30).reshape(30, 40).round().astype(np.int16)
+
+
+def make(pixels: NDArray[Any] = HU, *, syntax: str = uid.ExplicitVRLittleEndian, **elements: Any) -> Any:
+    """Returns a CT data set of signed 16-bit Hounsfield units; elements change it, None takes one away."""
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.SOPClassUID, dataset.SOPInstanceUID = uid.CTImageStorage, "1.2.3"
+    dataset.PatientName, dataset.PatientID, dataset.Modality = PATIENT, PATIENT, "CT"
+    frames = pixels.ndim > 2 and pixels.shape[-1] != 3
+    dataset.Rows, dataset.Columns = pixels.shape[1:3] if frames else pixels.shape[:2]
+    dataset.SamplesPerPixel = 3 if pixels.shape[-1] == 3 else 1
+    dataset.PhotometricInterpretation = "RGB" if dataset.SamplesPerPixel == 3 else "MONOCHROME2"
+    bits = 8 * pixels.dtype.itemsize
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = bits, bits, bits - 1
+    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+    if dataset.SamplesPerPixel == 3:
+        dataset.PlanarConfiguration = 0
+    else:
+        dataset.RescaleSlope, dataset.RescaleIntercept = 1, 0
+    if frames:
+        dataset.NumberOfFrames = len(pixels)
+    dataset.PixelData = pixels.tobytes() + b"\0" * (pixels.nbytes % 2)
+    for name, value in elements.items():
+        if value is None:
+            delattr(dataset, name)
+        else:
+            setattr(dataset, name, value)
+    dataset["PixelData"].VR = "OB" if bits == 8 else "OW"
+    return dataset
+
+
+def encoded(dataset: Any) -> bytes:
+    data = io.BytesIO()
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.save_as(data, enforce_file_format=True)
+    return data.getvalue()
+
+
+def grey(dataset: Any, **options: Any) -> NDArray[np.uint8]:
+    image = load(encoded(dataset), **options)
+    assert image.mode == "L"
+    return np.asarray(image)
+
+
+def refusal(data: bytes, **options: Any) -> str:
+    with pytest.raises(ImageError) as caught:
+        load(data, **options)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    return caught.value.reason
+
+
+def window_of(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """The lung's."""
+    return linear_window(np.asarray(values, np.float64), -600, 1500)
+
+
+LUNG = window_of(HU)
+
+# --- grey ------------------------------------------------------------------------------------------------------------
+
+
+def test_window_is_linear_as_the_standard_defines_it() -> None:
+    values = np.array([-1351.0, -1350, -1349, -600.5, 149, 150, 3000])
+    assert linear_window(values, -600, 1500).tolist() == [0, 0, 0, 128, 255, 255, 255]
+    assert linear_window(np.array([9.0, 10, 11]), 10, 1).tolist() == [0, 255, 255]
+
+
+def test_ct_is_seen_through_the_lungs_window_or_the_models() -> None:
+    np.testing.assert_array_equal(grey(make()), LUNG)
+    bone = linear_window(HU.astype(float), 400, 1800)
+    np.testing.assert_array_equal(grey(make(), window=DicomWindow(center=400, width=1800)), bone)
+    own = make(WindowCenter=[40, 400], WindowWidth=[400, 1800])  # a file's own window is not what the model learned
+    np.testing.assert_array_equal(grey(own), LUNG)
+
+
+def test_rescale_makes_hounsfield_units() -> None:
+    stored = (HU.astype(np.int32) + 3000).astype(np.uint16)
+    np.testing.assert_array_equal(grey(make(stored, RescaleIntercept=-3000)), LUNG)
+    halves = make((HU // 2).astype(np.int16), RescaleSlope=2)
+    np.testing.assert_array_equal(grey(halves), linear_window((HU // 2 * 2).astype(float), -600, 1500))
+
+
+def test_modality_lut_makes_hounsfield_units() -> None:
+    item = pydicom.Dataset()
+    item.LUTDescriptor, item.ModalityLUTType = [4, 0, 16], "HU"
+    item.add_new("LUTData", "US", [0, 40, 80, 120])
+    stored = np.arange(4, dtype=np.uint16).reshape(2, 2)
+    changed = make(stored, ModalityLUTSequence=[item], RescaleSlope=None, RescaleIntercept=None)
+    np.testing.assert_array_equal(grey(changed), linear_window(np.array([[0.0, 40], [80, 120]]), -600, 1500))
+
+
+def test_low_values_are_white_in_monochrome1() -> None:
+    np.testing.assert_array_equal(grey(make(PhotometricInterpretation="MONOCHROME1")), 255 - LUNG)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_padding_is_black(photometric: str) -> None:
+    stored = HU.copy()
+    stored[:5] = 3000
+    image = make(stored, PixelPaddingValue=3000, PhotometricInterpretation=photometric)
+    found = grey(image)
+    assert not found[:5].any()
+    assert (found[5:] == (LUNG if photometric == "MONOCHROME2" else 255 - LUNG)[5:]).all()
+
+
+def other(pixels: NDArray[Any], **elements: Any) -> Any:
+    """A radiograph: no Hounsfield units."""
+    settings = {"Modality": "CR", "SOPClassUID": uid.ComputedRadiographyImageStorage}
+    return make(pixels, **{**settings, "RescaleSlope": None, "RescaleIntercept": None, **elements})
+
+
+def test_other_images_are_seen_through_their_own_window() -> None:
+    stored = np.arange(1200, dtype=np.uint16).reshape(30, 40)
+    found = grey(other(stored, WindowCenter=[600, 1], WindowWidth=[200, 2]))
+    np.testing.assert_array_equal(found, linear_window(stored.astype(float), 600, 200))
+
+
+def test_other_images_are_seen_through_their_own_lut() -> None:
+    item = pydicom.Dataset()
+    item.LUTDescriptor = [4, 0, 8]
+    item.add_new("LUTData", "US", [0, 255, 20, 100])
+    stored = np.arange(4, dtype=np.uint16).reshape(2, 2)
+    assert grey(other(stored, VOILUTSequence=[item])).tolist() == [[0, 255], [20, 100]]
+
+
+def test_other_images_of_eight_bits_are_as_they_are_and_of_more_are_stretched() -> None:
+    eight = np.arange(100, 160, dtype=np.uint8).reshape(6, 10)
+    np.testing.assert_array_equal(grey(other(eight)), eight)
+    sixteen = np.array([[1000, 2000], [1500, 4000]], np.uint16)
+    assert grey(other(sixteen)).tolist() == [[0, 85], [42, 255]]
+    assert grey(other(sixteen, PixelPaddingValue=4000)).tolist() == [[0, 255], [128, 0]]
+
+
+def test_screenshot_of_a_ct_is_no_ct() -> None:
+    eight = np.arange(100, 160, dtype=np.uint8).reshape(6, 10)
+    shot = make(eight, SOPClassUID=uid.SecondaryCaptureImageStorage, RescaleSlope=None, RescaleIntercept=None)
+    np.testing.assert_array_equal(grey(shot), eight)
+
+
+# --- colour ----------------------------------------------------------------------------------------------------------
+
+
+def test_colour_is_rgb() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 12, 3)).astype(np.uint8)
+    shot = make(pixels, SOPClassUID=uid.SecondaryCaptureImageStorage)
+    image = load(encoded(shot))
+    assert image.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(image), pixels)
+    deep = make(pixels.astype(np.uint16) * 257, SOPClassUID=uid.SecondaryCaptureImageStorage)
+    np.testing.assert_array_equal(np.asarray(load(encoded(deep))), pixels)
+
+
+def test_palette_is_applied() -> None:
+    stored = np.array([[0, 1], [2, 3]], np.uint8)
+    image = make(stored, PhotometricInterpretation="PALETTE COLOR", RescaleSlope=None, RescaleIntercept=None)
+    for color, values in (("Red", [0, 50, 100, 150]), ("Green", [1, 2, 3, 4]), ("Blue", [9, 9, 9, 255])):
+        setattr(image, f"{color}PaletteColorLookupTableDescriptor", [4, 0, 8])
+        setattr(image, f"{color}PaletteColorLookupTableData", bytes(values))
+    found = np.asarray(load(encoded(image)))
+    assert found.reshape(4, 3).tolist() == [[0, 1, 9], [50, 2, 9], [100, 3, 9], [150, 4, 255]]
+
+
+# --- encodings and frames --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("syntax", [uid.ImplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian])
+def test_encoding_changes_no_pixel(syntax: str) -> None:
+    np.testing.assert_array_equal(grey(make(syntax=syntax)), LUNG)
+
+
+def test_run_lengths_are_decoded() -> None:
+    image = make()
+    image.compress(uid.RLELossless, generate_instance_uid=False)
+    np.testing.assert_array_equal(grey(image), LUNG)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("693_J2KI.dcm", "L"),  # JPEG 2000
+        ("MR_small_jp2klossless.dcm", "L"),
+        ("MR_small_jpeg_ls_lossless.dcm", "L"),
+        ("JPEGLSNearLossless_16.dcm", "L"),
+        ("MR_small_bigendian.dcm", "L"),
+        ("SC_rgb_jpeg_gdcm.dcm", "RGB"),  # JPEG lossless
+        ("SC_rgb_jpeg_dcmtk.dcm", "RGB"),  # JPEG baseline
+        ("SC_ybr_full_422_uncompressed.dcm", "RGB"),
+        ("image_dfl.dcm", "L"),
+    ],
+)
+def test_compression_is_decoded(name: str, mode: str) -> None:
+    pytest.importorskip("gdcm", reason="python-gdcm is not installed")
+    file = Path(pydicom.__file__).parent / "data" / "test_files" / name
+    if not file.exists():
+        pytest.skip("this pydicom comes without its test files")
+    image = load(file)
+    assert image.mode == mode
+    low, high = np.asarray(image).min(), np.asarray(image).max()
+    assert low < high
+
+
+def test_lossless_compression_changes_no_pixel() -> None:
+    pytest.importorskip("gdcm", reason="python-gdcm is not installed")
+    folder = Path(pydicom.__file__).parent / "data" / "test_files"
+    names = ["MR_small.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm"]
+    if not all((folder / name).exists() for name in names):
+        pytest.skip("this pydicom comes without its test files")
+    first, *others = [load(folder / name).tobytes() for name in names]
+    assert all(pixels == first for pixels in others)
+
+
+def series(count: int = 4) -> NDArray[np.int16]:
+    return np.stack([HU + 50 * number for number in range(count)]).astype(np.int16)
+
+
+def test_frame_is_chosen_by_its_number() -> None:
+    data = encoded(make(series()))
+    for frame in range(4):
+        expected = window_of(HU + 50.0 * frame)
+        np.testing.assert_array_equal(np.asarray(load(data, frame=frame)), expected)
+    assert refusal(data, frame=4) == "expected a frame from 0 to 3, found 4"
+    assert refusal(encoded(make()), frame=1) == "expected a frame from 0 to 0, found 1"
+
+
+def test_every_frame_is_given_in_its_turn() -> None:
+    found = list(load_frames(encoded(make(series()))))
+    assert [number for number, _ in found] == [0, 1, 2, 3]
+    images = [image for _, image in found if isinstance(image, Image.Image)]
+    np.testing.assert_array_equal(np.asarray(images[2]), window_of(HU + 100.0))
+    ((number, image),) = load_frames(encoded(make()))
+    assert number is None
+    assert isinstance(image, Image.Image)
+
+
+def test_frame_has_its_own_rescale() -> None:
+    frames = []
+    for intercept in (0, -100):
+        transform, group = pydicom.Dataset(), pydicom.Dataset()
+        transform.RescaleSlope, transform.RescaleIntercept, transform.RescaleType = 1, intercept, "HU"
+        group.PixelValueTransformationSequence = [transform]
+        frames.append(group)
+    enhanced = make(
+        np.stack([HU, HU]), SOPClassUID=uid.EnhancedCTImageStorage, RescaleSlope=None, RescaleIntercept=None
+    )
+    enhanced.PerFrameFunctionalGroupsSequence = frames
+    np.testing.assert_array_equal(grey(enhanced, frame=0), LUNG)
+    np.testing.assert_array_equal(grey(enhanced, frame=1), window_of(HU - 100.0))
+
+
+def test_each_frame_has_its_record(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "stack.dcm").write_bytes(encoded(make(series(5))))
+    (tmp_path / "slice").write_bytes(encoded(make()))
+    (tmp_path / "broken.dcm").write_bytes(encoded(make(series(5)))[:6000])
+    files = find_images([str(tmp_path)])
+    with Predictor(model) as predictor:
+        records = list(predictor.predict_many(files, batch_size=2))
+        alone = predictor.predict(str(tmp_path / "slice"))
+    stack = str(tmp_path / "stack.dcm")
+    names = [str(tmp_path / "broken.dcm"), str(tmp_path / "slice"), *(f"{stack}#{number}" for number in range(1, 6))]
+    assert [record.source for record in records] == names
+    assert isinstance(records[0], Failure)
+    assert [record.frame for record in records] == [None, None, 0, 1, 2, 3, 4]
+    for record in records[1:3]:  # the same pixels
+        assert isinstance(record, Prediction)
+        np.testing.assert_allclose(record.logits, alone.logits, atol=1e-5)
+    last = records[-1]
+    assert isinstance(last, Prediction)
+    assert np.abs(last.logits - alone.logits).max() > 1e-4
+
+
+# --- files and folders -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.dcm", "a.DICOM", "a.ima"])
+def test_file_is_known_by_its_ending(name: str) -> None:
+    assert looks_like_image(name)
+
+
+def test_file_without_preamble_is_read_where_its_name_says_dicom(tmp_path: Path) -> None:
+    bare = encoded(make())[132:]
+    (tmp_path / "bare.dcm").write_bytes(bare)
+    (tmp_path / "bare.bin").write_bytes(bare)
+    np.testing.assert_array_equal(np.asarray(load(tmp_path / "bare.dcm")), LUNG)
+    with pytest.raises(ImageError, match=r": not an image in a format that can be read$"):
+        load(tmp_path / "bare.bin")
+
+
+def test_series_without_endings_is_a_folder_of_images_and_its_index_is_none(tmp_path: Path) -> None:
+    for name in ("IM0001", "IM0002", "DICOMDIR"):
+        (tmp_path / name).write_bytes(encoded(make()))
+    assert find_images([str(tmp_path)]) == [str(tmp_path / "IM0001"), str(tmp_path / "IM0002")]
+    assert find_images([str(tmp_path / "DICOMDIR")]) == [str(tmp_path / "DICOMDIR")]
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+def without_pixels() -> bytes:
+    return encoded(
+        make(SOPClassUID=uid.BasicTextSRStorage, Modality="SR", Rows=None, Columns=None, PixelData=HU.tobytes())
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (without_pixels, "a DICOM Basic Text SR Storage without pixels"),
+        (
+            lambda: encoded(make(Modality="SEG", SOPClassUID=uid.SegmentationStorage)),
+            "a DICOM Segmentation Storage, whose pixels are no picture",
+        ),
+        (lambda: encoded(make())[:-100], "damaged DICOM file"),
+        (lambda: encoded(make())[:200], "not a DICOM file"),
+        (lambda: b"\0" * 128 + b"DICM", "not a DICOM file"),
+        (lambda: b"\0" * 128 + b"DICM" + b"GEHEIM^PETER" * 50, "not a DICOM file"),
+        (lambda: encoded(make(Rows=0)), "the image has no pixels: 40 x 0"),
+        (lambda: encoded(make(Rows=65535, Columns=65535)), "too large to decode safely: 65535 x 65535 pixels"),
+        (lambda: encoded(make(NumberOfFrames=10**8)), "damaged DICOM file: its bytes cannot hold 100000000 frames"),
+    ],
+)
+def test_what_is_no_picture_is_refused(data: Callable[[], bytes], reason: str) -> None:
+    assert refusal(data()) == reason
+
+
+def test_compression_that_nothing_decodes_is_named() -> None:
+    image = make()
+    image.file_meta.TransferSyntaxUID = uid.MPEG2MPML
+    image.PixelData = pydicom.encaps.encapsulate([b"film"])
+    image["PixelData"].is_undefined_length = True
+    expected = "a DICOM file compressed as MPEG2 Main Profile / Main Level, which no installed decoder reads"
+    assert refusal(encoded(image)) == expected
+
+
+def test_deflated_bomb_is_refused_before_it_is_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ctonnx import dicom as module
+
+    data = encoded(make(syntax=uid.DeflatedExplicitVRLittleEndian))
+    begin = 144 + int.from_bytes(data[140:144], "little")
+    bomb = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = bomb.compress(bytes(30_000_000)) + bomb.flush()
+    monkeypatch.setattr(module, "_MOST_INFLATED", 10_000_000)
+    reason = refusal(data[:begin] + packed)
+    assert reason == "too large to decode safely: it inflates to more than 10000000 bytes"
+
+
+def broken_values() -> list[bytes]:
+    """Files whose elements do not keep to the standard, with the patient's name in the values."""
+    good = encoded(make(PatientName=PATIENT, RescaleIntercept="-1024"))
+    return [
+        good.replace(b"-1024", b"PETER"),
+        good.replace(b"PN", b"XX"),
+        good.replace(b"PN", b"DS").replace(b"LO", b"IS"),
+        good.replace(b"1.2.840.10008.5.1.4.1.1.2", b"GEHEIM^PETER^AND^HIS^NAME"),
+        good.replace(b"MONOCHROME2", b"GEHEIMPETER"),
+        good.replace(b"CS\x0c\0MONO", b"UI\x0c\0MONO"),
+    ]
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_nothing_of_the_patient_is_said(
+    number: int, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    told = ""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            load(broken_values()[number])
+        except ImageError as error:
+            told = "".join(traceback.format_exception(error))
+    out, err = capfd.readouterr()
+    said = " ".join([told, out, err, caplog.text, *(str(warning.message) for warning in warned)])
+    assert "GEHEIM" not in said
+    assert "PETER" not in said
+    assert not logging.getLogger("pydicom").disabled
+
+
+def test_many_threads_read_and_leave_the_warnings_as_they_were() -> None:
+    data = [encoded(make()), *broken_values()]
+    before = list(warnings.filters)
+
+    def read(number: int) -> bytes | str:
+        try:
+            return load(data[number % len(data)]).tobytes()
+        except ImageError as error:
+            return error.reason
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(read, range(20 * len(data))))
+    assert found[:: len(data)] == [LUNG.tobytes()] * 20
+    assert found[: len(data)] * 20 == found
+    assert list(warnings.filters) == before
+
+
+def test_without_pydicom_the_error_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "scan").write_bytes(encoded(make()))
+    script = (
+        "import sys; sys.modules['pydicom'] = None\n"
+        "from ctonnx.images import load\n"
+        "try: load(sys.argv[1])\n"
+        "except Exception as error: print(type(error).__name__, error.reason)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "scan")], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == 'ImageError a DICOM file, which needs pydicom; pip install "ctonnx[dicom]"\n'
+
+
+def test_other_images_do_not_load_pydicom(tmp_path: Path) -> None:
+    Image.fromarray(LUNG).save(tmp_path / "scan.png")
+    script = "import sys; from ctonnx.images import load; load(sys.argv[1]); print('pydicom' in sys.modules)"
+    command = [sys.executable, "-c", script, os.fspath(tmp_path / "scan.png")]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "False\n"

@@ -1,0 +1,240 @@
+"""`ctonnx predict`'s ways in and out: files of rows, heatmaps, suspicious images alone, names on stdin, progress."""
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from ctonnx.cli import main
+from ctonnx.predictor import Predictor
+from ctonnx.spec import OperatingPoint
+
+
+@pytest.fixture
+def scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Works in a folder with scans/: three good images and an empty file."""
+    folder = tmp_path / "scans"
+    (folder / "inner").mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 256, (3, 80, 100)).astype(np.uint8)
+    for name, pixels in zip(("a.png", "c.png", "inner/d.png"), noise, strict=True):
+        Image.fromarray(pixels).save(folder / name)
+    (folder / "b.png").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+GOOD = ["scans/a.png", "scans/c.png", "scans/inner/d.png"]
+FILES = sorted([*GOOD, "scans/b.png"])
+ALONE = "expected - alone in the place of PATH, for names on stdin, found other paths beside it"
+
+
+def predict(*words: str | Path, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(main, ["predict", *map(str, words)], input=stdin)
+
+
+def assert_refused(result: Result, sentence: str) -> None:
+    assert (result.stdout, result.exit_code) == ("", 2)
+    assert result.stderr.splitlines()[-1] == f"Error: {sentence}"
+
+
+@pytest.fixture
+def point_at(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Lets predictors call images suspicious from a chosen probability of `normal` on."""
+    original = Predictor.__init__
+
+    def set_to(threshold: float | None) -> None:
+        def opened(self: Predictor, *arguments: Any, **options: Any) -> None:
+            original(self, *arguments, **options)
+            point = None
+            if threshold is not None:
+                point = OperatingPoint(positive=("normal",), threshold=threshold, sensitivity=1.0, specificity=1.0)
+            self.spec = replace(self.spec, operating_point=point)
+
+        monkeypatch.setattr(Predictor, "__init__", opened)
+
+    return set_to
+
+
+# --- a file of rows --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("rows.csv", ("--format", "csv")), ("rows.JSONL", ("--format", "jsonl")), ("rows.csv", ())]
+)
+def test_file_holds_the_rows_that_stdout_would_have(
+    name: str, options: tuple[str, ...], model: Path, scans: Path
+) -> None:
+    shown = predict("scans", "-m", model, "--format", name.rpartition(".")[2].lower())
+    result = predict("scans", "-m", model, "--output", name, *options)
+    assert (result.stdout, result.exit_code) == ("", 1)
+    assert Path(name).read_text(encoding="utf-8") == shown.stdout
+    assert result.stderr.splitlines()[-1] == f"written: {name}"
+    assert sorted(os.listdir()) == sorted([name, "scans"])
+
+
+def test_file_of_another_ending_is_written_in_the_format_that_is_named(model: Path, scans: Path) -> None:
+    predict("scans", "-m", model, "--output", "rows.txt", "--format", "csv")
+    assert len(Path("rows.txt").read_text(encoding="utf-8").splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("--output", "rows.txt"), "'rows.txt'"),
+        (("--output", "rows.csv", "--format", "jsonl"), "'rows.csv' with --format jsonl"),
+        (("--output", "rows.csv", "--format", "table"), "'rows.csv' with --format table"),
+    ],
+)
+def test_file_whose_format_is_not_clear_is_refused(
+    words: tuple[str, ...], found: str, model: Path, scans: Path
+) -> None:
+    result = predict("scans", "-m", model, *words)
+    assert_refused(result, f"expected --output to end in .csv or .jsonl, as its --format, found {found}")
+    assert os.listdir() == ["scans"]
+
+
+def test_run_that_breaks_leaves_the_file_as_it_was(model: Path, scans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaking(self: Predictor, *arguments: Any, **options: Any) -> Iterator[Any]:
+        yield self.predict(GOOD[0])
+        raise KeyboardInterrupt
+
+    Path("rows.csv").write_text("yesterday's\n", encoding="utf-8")
+    monkeypatch.setattr(Predictor, "predict_many", breaking)
+    result = predict("scans", "-m", model, "--output", "rows.csv", "--heatmaps", "maps")
+    assert result.exit_code == 130
+    assert Path("rows.csv").read_text(encoding="utf-8") == "yesterday's\n"
+    assert sorted(set(os.listdir()) - {"maps"}) == ["rows.csv", "scans"]
+    assert not list(Path().rglob("*.part"))
+
+
+def test_file_in_a_folder_that_is_missing_is_refused(model: Path, scans: Path) -> None:
+    result = predict("scans", "-m", model, "--output", "none/rows.csv")
+    assert_refused(result, "No such file or directory: 'none/rows.csv'")
+
+
+# --- heatmaps --------------------------------------------------------------------------------------------------------
+
+
+def test_each_prediction_has_a_heatmap(model: Path, scans: Path) -> None:
+    result = predict("scans", "-m", model, "--heatmaps", "maps")
+    assert result.exit_code == 1
+    drawn = sorted(str(file) for file in Path("maps").rglob("*") if file.is_file())
+    assert drawn == ["maps/a.png.heatmap.png", "maps/c.png.heatmap.png", "maps/inner/d.png.heatmap.png"]
+    for file in drawn:
+        with Image.open(file) as picture:
+            assert (picture.format, picture.mode) == ("PNG", "RGB")
+            picture.load()
+
+
+@pytest.mark.parametrize("folder", ["scans", "scans/maps", "./scans/inner/../maps"])
+def test_heatmaps_among_the_scans_are_refused(folder: str, model: Path, scans: Path) -> None:
+    result = predict("scans", "-m", model, "--heatmaps", folder)
+    sentence = f"expected a folder for --heatmaps that is not in 'scans', whose files are read, found '{Path(folder)}'"
+    assert_refused(result, sentence)
+
+
+# --- suspicious images -----------------------------------------------------------------------------------------------
+
+
+def test_suspicious_images_and_failures_alone_are_shown(model: Path, scans: Path, point_at: Any) -> None:
+    with Predictor(model) as predictor:
+        values = {file: predictor.predict(file).probabilities["normal"] for file in GOOD}
+    low, middle, _ = sorted(values.values())
+    point_at((low + middle) / 2)
+    expected = sorted(["scans/b.png", *(file for file, value in values.items() if value > low)])
+    result = predict("scans", "-m", model, "--format", "csv", "--suspicious-only", "--heatmaps", "maps")
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [row["file"] for row in rows] == expected
+    assert [row["suspicious"] for row in rows if not row["error"]] == ["true", "true"]
+    assert len(list(Path("maps").rglob("*.png"))) == 2
+    assert re.search(r"^4 files: 3 predicted \(2 suspicious\), 1 failed; ", result.stderr, re.MULTILINE)
+
+
+def test_model_that_calls_nothing_suspicious_is_refused(model: Path, scans: Path, point_at: Any) -> None:
+    point_at(None)
+    result = predict("scans", "-m", model, "--suspicious-only")
+    assert_refused(
+        result,
+        f"expected a model with an operating point for --suspicious-only, found none in '{model}'; train it on images "
+        "of suspicious classes and of others",
+    )
+
+
+# --- names on stdin --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin"),
+    [
+        (("-",), "\n".join(FILES).encode()),
+        (("-",), ("\r\n".join(FILES) + "\r\n\n").encode()),
+        (("-", "-0"), "\0".join(FILES).encode()),
+        (("-", "--null"), ("\0".join(FILES) + "\0").encode()),
+    ],
+)
+def test_names_on_stdin_are_predicted(words: tuple[str, ...], stdin: bytes, model: Path, scans: Path) -> None:
+    result = predict(*words, "-m", model, "--format", "csv", stdin=stdin)
+    assert [row["file"] for row in csv.DictReader(io.StringIO(result.stdout))] == FILES
+    assert result.stdout == predict("scans", "-m", model, "--format", "csv").stdout
+
+
+def test_names_on_stdin_are_no_patterns_and_may_be_any_bytes(model: Path, scans: Path) -> None:
+    odd = [b"scans/*.png", b"line\nbreak.png", b"latin-1 \xe9.png"]
+    for name in odd:
+        Path(os.fsdecode(name)).write_bytes(Path(GOOD[0]).read_bytes())
+    result = predict("-", "-0", "-m", model, "--format", "jsonl", stdin=b"\0".join([*odd, b"scans/[a].png"]))
+    documents = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [document["error"] for document in documents] == [None, None, None, "cannot be read: no such file"]
+    assert len({document["probability"] for document in documents[:3]}) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "sentence"),
+    [
+        (("-",), b"\n\n", "expected file names on stdin, found none"),
+        (("-", "scans"), b"a.png", ALONE),
+        (("scans", "-0"), b"a.png", ALONE),
+    ],
+)
+def test_stdin_that_says_nothing_or_stands_beside_other_paths_is_refused(
+    words: tuple[str, ...], stdin: bytes, sentence: str, model: Path, scans: Path
+) -> None:
+    assert_refused(predict(*words, "-m", model, stdin=stdin), sentence)
+
+
+# --- batches and progress --------------------------------------------------------------------------------------------
+
+
+def test_batch_size_is_a_number_or_chosen(model: Path, scans: Path) -> None:
+    rows = {predict("scans", "-m", model, "--batch-size", size).stdout for size in ("auto", "1", "7")}
+    assert len(rows) == 1
+    assert "'many' is not a valid integer range" in predict("scans", "-m", model, "--batch-size", "many").stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a terminal is made with pty")
+def test_terminal_sees_progress_where_rows_go_elsewhere_and_a_pipe_does_not(model: Path, scans: Path) -> None:
+    import pty
+
+    command = [sys.executable, "-m", "ctonnx", "predict", "scans", "-m", str(model), "--output", "rows.csv"]
+    terminal, end = pty.openpty()
+    subprocess.run(command, check=False, stdout=end, stderr=end)
+    os.close(end)
+    seen = os.read(terminal, 100_000).decode()
+    os.close(terminal)
+    assert "predicting" in seen
+    assert "4/4" in seen
+    assert "images/s" in seen.partition("4/4")[2].partition("\n")[0]
+    piped = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert "predicting" not in piped.stderr + piped.stdout
