@@ -16,8 +16,8 @@ from pathlib import Path
 import click
 
 from ctonnx.inputs import find_images
+from ctonnx.machine import available_cores
 from ctonnx.predictor import Predictor, workers_for
-from ctonnx.session import available_cores
 
 __all__ = ["main", "measure"]
 

@@ -18,9 +18,10 @@ from PIL import Image
 
 from ctonnx.errors import ImageError
 from ctonnx.images import ImageSource, load, load_frames, to_pixels
+from ctonnx.machine import available_cores
 from ctonnx.outputs import OUTPUT_NAMES, Outputs
 from ctonnx.runs import find_model
-from ctonnx.session import Provider, available_cores, open_session, read_spec
+from ctonnx.session import Provider, open_session, read_spec
 
 __all__ = ["Failure", "Prediction", "Predictor", "Record", "workers_for"]
 

@@ -9,6 +9,7 @@ runs/NAME/export/               the exported models, golden inputs and report
 """
 
 import json
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ RUNS = Path("runs")
 """The folder that holds the runs, below the working folder."""
 
 _PREFERRED = {"cpu": ("int8", "fp32"), "cuda": ("fp16", "fp32")}
+_TARGETS = {"x86_64": "x86", "amd64": "x86", "aarch64": "arm", "arm64": "arm"}  # of `ctonnx export --target`
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,24 @@ def find_run(run: Path | None, root: Path = RUNS) -> Run:
 
 def _preferred(export_folder: Path, provider: str) -> Path | None:
     """Returns the model in an export folder that suits the provider best."""
-    files = (export_folder / f"model.{precision}.onnx" for precision in _PREFERRED.get(provider, ("fp32",)))
-    return next((file for file in files if file.is_file()), None)
+    for precision in _PREFERRED.get(provider, ("fp32",)):
+        file = export_folder / f"model.{precision}.onnx"
+        if file.is_file() and (precision != "int8" or _suits_this_machine(export_folder)):
+            return file
+    return None
+
+
+def _suits_this_machine(export_folder: Path) -> bool:
+    """Says whether INT8 was quantized for this kind of processor, as far as its report and the system tell.
+
+    On another it answers the same and can be many times slower than FP32: what TensorRT fuses, a CPU does not.
+    """
+    try:
+        report = json.loads((export_folder / "report.json").read_text(encoding="utf-8"))
+        target = report["precisions"]["int8"]["quantization"]["target"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+    return bool(target == _TARGETS.get(platform.machine().lower(), target))
 
 
 def find_model(model: Path | None, *, provider: str = "cpu", root: Path = RUNS) -> Path:
@@ -141,8 +159,8 @@ def find_model(model: Path | None, *, provider: str = "cpu", root: Path = RUNS) 
 
     A folder is a run's, or one that holds exported models.
 
-    Of a run's models, the one that suits the provider best is taken: INT8, else FP32, on the CPU; FP16, else FP32,
-    on CUDA. Every file in a run's export has passed its gate.
+    Of a run's models, the one that suits the provider best is taken: INT8, if it was quantized for this kind of
+    processor, else FP32, on the CPU; FP16, else FP32, on CUDA. Every file in a run's export has passed its gate.
 
     Raises:
         ModelError: there is no such model.

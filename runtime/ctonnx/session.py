@@ -9,10 +9,11 @@ from typing import Literal, TypeAlias, get_args
 import onnxruntime
 
 from ctonnx.errors import ModelError, ProviderError
+from ctonnx.machine import available_cores
 from ctonnx.outputs import OUTPUT_NAMES
 from ctonnx.spec import METADATA_KEY, ModelSpec
 
-__all__ = ["Provider", "available_cores", "open_session", "read_spec"]
+__all__ = ["Provider", "open_session", "read_spec"]
 
 Provider: TypeAlias = Literal["cpu", "cuda"]
 
@@ -104,13 +105,6 @@ def read_spec(session: onnxruntime.InferenceSession, name: str) -> ModelSpec:
             "export the model again"
         )
     return spec
-
-
-def available_cores() -> int:
-    """Returns how many cores this process may run on, which can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _start(model: Path | bytes, options: onnxruntime.SessionOptions, provider: str) -> onnxruntime.InferenceSession:

@@ -1,6 +1,7 @@
 """Which run and which model a command means when it is told by name, by folder, or not at all."""
 
 import json
+import platform
 from pathlib import Path
 
 import pytest
@@ -217,3 +218,33 @@ def test_folder_that_holds_exported_models_is_a_model_too(tmp_path: Path) -> Non
         (tmp_path / f"model.{precision}.onnx").touch()
     assert find_model(tmp_path) == tmp_path / "model.int8.onnx"
     assert find_model(tmp_path, provider="cuda") == tmp_path / "model.fp32.onnx"
+
+
+@pytest.mark.parametrize(
+    ("machine", "target", "expected"),
+    [
+        ("x86_64", "x86", "int8"),
+        ("AMD64", "x86", "int8"),
+        ("x86_64", "arm", "fp32"),
+        ("x86_64", "tensorrt", "fp32"),
+        ("aarch64", "arm", "int8"),
+        ("arm64", "x86", "fp32"),
+        ("riscv64", "x86", "int8"),
+    ],
+)
+def test_int8_that_was_quantized_for_another_processor_is_passed_over(
+    machine: str, target: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run("lungs", exported=("fp32", "int8"))
+    report = {"precisions": {"int8": {"quantization": {"target": target}}}}
+    (run.export_folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert find_model(None) == run.model_file(expected)
+    assert find_model(run.model_file("int8")) == run.model_file("int8")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"precisions": {"int8": null}}'])
+def test_int8_is_taken_where_no_report_tells_its_target(text: str) -> None:
+    run = make_run("lungs", exported=("fp32", "int8"))
+    (run.export_folder / "report.json").write_text(text, encoding="utf-8")
+    assert find_model(None) == run.model_file("int8")

@@ -1,6 +1,5 @@
 """A session runs where it was asked to run or not at all, and what is no ctonnx model is refused with a sentence."""
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from onnx import TensorProto, helper
 from ctonnx import session as session_module
 from ctonnx.errors import ModelError, ProviderError
 from ctonnx.images import Preprocessing
+from ctonnx.machine import available_cores
 from ctonnx.outputs import OUTPUT_NAMES
-from ctonnx.session import available_cores, open_session, read_spec
+from ctonnx.session import open_session, read_spec
 from ctonnx.spec import METADATA_KEY, ModelSpec
 
 SPEC = ModelSpec(
@@ -132,17 +132,6 @@ def test_fewer_threads_than_one_are_refused(small: Path, threads: int) -> None:
 @pytest.mark.parametrize(("threads", "expected"), [(1, 1), (3, 3), (None, available_cores())])
 def test_session_gets_its_threads(small: Path, threads: int | None, expected: int) -> None:
     assert open_session(small, threads=threads).get_session_options().intra_op_num_threads == expected
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not tell which cores are allowed")
-def test_cores_are_those_that_this_process_may_use() -> None:
-    allowed = os.sched_getaffinity(0)
-    assert available_cores() == len(allowed)
-    os.sched_setaffinity(0, {min(allowed)})
-    try:
-        assert available_cores() == 1
-    finally:
-        os.sched_setaffinity(0, allowed)
 
 
 # --- files that are no model -----------------------------------------------------------------------------------------
