@@ -65,7 +65,7 @@ def test_runtime_imports_nothing_but_its_four_libraries() -> None:
     dicom = PACKAGES["ctonnx"] / "dicom.py"  # which is imported where a DICOM file is met
     found = {name for file in PACKAGES["ctonnx"].rglob("*.py") if file != dicom for name in imports(file)}
     assert found - set(sys.stdlib_module_names) - {"ctonnx"} == RUNTIME_LIBRARIES
-    assert set(imports(dicom)) - set(sys.stdlib_module_names) - {"ctonnx"} == {"PIL", "numpy", "pydicom"}
+    assert set(imports(dicom)) - set(sys.stdlib_module_names) - {"ctonnx"} == {"PIL", "imagecodecs", "numpy", "pydicom"}
 
 
 def test_export_uses_the_training_packages_data_network_and_checkpoint_only() -> None:

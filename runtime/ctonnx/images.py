@@ -45,6 +45,8 @@ __all__ = [
     "ImageSource",
     "Preprocessing",
     "Resize",
+    "frame_count",
+    "is_image",
     "load",
     "load_frames",
     "looks_like_image",
@@ -100,6 +102,34 @@ def looks_like_image(path: str | os.PathLike[str]) -> bool:
     (True, False)
     """
     return os.path.splitext(path)[1].lower() in SUFFIXES
+
+
+def is_image(path: str | os.PathLike[str]) -> bool:
+    """Says whether a file begins as an image or a DICOM file does; nothing is decoded."""
+    try:
+        with _opened(path) as (file, _, name):
+            if _is_dicom(file, name):
+                return True
+            Image.preinit()
+            with _damage_is_an_image_error(name), Image.open(file, formats=_FORMATS):
+                return True
+    except ImageError:
+        return False
+
+
+def frame_count(source: ImageSource) -> int:
+    """Returns how many pictures `load` can take of a DICOM file, from its header alone; 1 of anything else.
+
+    A file that cannot be read counts as 1, so that `load` says what is wrong with it.
+    """
+    if isinstance(source, np.ndarray | Image.Image):
+        return 1
+    try:
+        with _opened(source) as (file, size, name):
+            scans = _dicom(file, size, name, None)
+            return scans.frames if scans else 1
+    except ImageError:
+        return 1
 
 
 def load(source: ImageSource, *, window: "DicomWindow | None" = None, frame: int = 0) -> Image.Image:
@@ -220,11 +250,17 @@ def _refuse_empty(size: int, name: str) -> None:
         raise ImageError("the file is empty (0 bytes)", name)
 
 
-def _dicom(file: BinaryIO, size: int, name: str, window: "DicomWindow | None") -> "DicomFile | None":
-    """Returns the file as DICOM, or None where it is none."""
+def _is_dicom(file: BinaryIO, name: str) -> bool:
     head = file.read(132)
     file.seek(0)
-    if head[128:] != b"DICM" and not name.lower().endswith(_DICOM):
+    # Without the mark a data set begins with a small group number, of either byte order: no picture file does.
+    starts = 0 < int.from_bytes(head[:2], "little") <= 0x28 or head[:2] == b"\0\x08"
+    return head[128:] == b"DICM" or (starts and name.lower().endswith(_DICOM))
+
+
+def _dicom(file: BinaryIO, size: int, name: str, window: "DicomWindow | None") -> "DicomFile | None":
+    """Returns the file as DICOM, or None where it is none."""
+    if not _is_dicom(file, name):
         return None
     try:
         from ctonnx.dicom import DicomFile

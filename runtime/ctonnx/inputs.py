@@ -5,8 +5,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ctonnx.errors import CtonnxError, ImageError
-from ctonnx.images import load, looks_like_image
+from ctonnx.errors import CtonnxError
+from ctonnx.images import is_image, looks_like_image
 
 __all__ = ["find_images"]
 
@@ -43,7 +43,7 @@ def find_images(paths: Iterable[str]) -> list[str]:
 
 def _images_below(folder: str) -> list[str]:
     files = list(_files_below(folder))
-    if not any(looks_like_image(file) for file in files) and not any(_opens(file) for file in files):
+    if not any(looks_like_image(file) for file in files) and not any(is_image(file) for file in files):
         found = f"{len(files)} other file{'s'[: len(files) != 1]}" if files else "an empty folder"
         raise CtonnxError(f"expected images in '{folder}', found {found}; name a folder with PNG, JPEG or TIFF files")
     return files
@@ -66,11 +66,3 @@ def _refuse(error: OSError) -> None:
         f"expected to read every folder, could not open '{error.filename}' ({(error.strerror or '').lower()}); "
         "mend its permissions or name the folders beside it"
     ) from error
-
-
-def _opens(file: str) -> bool:
-    try:
-        load(file)
-    except ImageError:
-        return False
-    return True

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from ctonnx.errors import ImageError
-from ctonnx.images import ImageSource
+from ctonnx.images import ImageSource, frame_count, is_image
 from ctonnx.images import load as load_image
 
 GREY = Image.new("L", (40, 30), 100)
@@ -246,8 +246,88 @@ def test_named_pipe_is_refused_and_never_opened(tmp_path: Path, monkeypatch: pyt
     def fail(*arguments: object, **options: object) -> None:
         pytest.fail("the pipe was opened, which waits for ever")
 
-    monkeypatch.setattr(Path, "open", fail)
+    monkeypatch.setattr(os, "open", fail)
     assert error_of(pipe) == f"{pipe}: not a regular file, so it is not opened"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipe_that_takes_a_files_place_before_it_is_opened_does_not_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, pipe = tmp_path / "file.png", tmp_path / "scan.png"
+    file.write_bytes(encoded(GREY))
+    os.mkfifo(pipe)
+    seen = file.stat()
+    monkeypatch.setattr(Path, "stat", lambda path, **options: seen)
+    assert error_of(pipe) == f"{pipe}: not a regular file, so it is not opened"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the names and kinds of files of another system")
+def test_devices_and_sockets_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    monkeypatch.chdir(tmp_path)  # a socket's name is short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("scan.png")
+        assert error_of("scan.png") == "scan.png: not a regular file, so it is not opened"
+    assert error_of("/dev/null") == "/dev/null: not a regular file, so it is not opened"
+
+
+def test_link_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
+    link = tmp_path / "scan.png"
+    link.symlink_to("nowhere")
+    assert error_of(link) == f"{link}: cannot be read: no such file"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system has no such names")
+@pytest.mark.parametrize("name", [b"a\nb.png", b" a  b .png", b"\xff\xfe.png", "é.png".encode()])
+def test_strange_names_are_read(name: bytes, tmp_path: Path) -> None:
+    file = os.path.join(tmp_path, os.fsdecode(name))
+    try:
+        Path(file).write_bytes(encoded(GREY))
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    assert load_image(file).size == (40, 30)
+    Path(file).write_bytes(b"")
+    assert error_of(file) == f"{file}: the file is empty (0 bytes)"
+
+
+# --- what is asked before anything is decoded ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (encoded(GREY), True),
+        (noise("PNG")[:562], True),
+        (encoded(GREY, "JPEG"), True),
+        (b"\0" * 128 + b"DICM", True),
+        (b"", False),
+        (b"patient,age\nA,61\n" * 40, False),
+    ],
+    ids=["PNG", "damaged PNG", "JPEG", "DICOM", "empty", "table"],
+)
+def test_image_is_known_by_its_beginning(data: bytes, expected: bool, tmp_path: Path) -> None:
+    file = tmp_path / "scan"
+    file.write_bytes(data)
+    assert is_image(file) is expected
+    assert not is_image(tmp_path)
+    assert not is_image(tmp_path / "none")
+
+
+def test_other_images_than_dicom_count_as_one_frame(tmp_path: Path) -> None:
+    animated = encoded(GREY, "GIF", save_all=True, append_images=[Image.new("L", (40, 30), 9)])
+    sources: list[ImageSource] = [animated, b"", b"text", GREY, np.asarray(GREY), tmp_path, tmp_path / "none"]
+    assert [frame_count(source) for source in sources] == [1] * len(sources)
+
+
+@pytest.mark.parametrize("name", ["scan.dcm", "scan.ima"])
+def test_picture_under_a_dicom_name_is_read_as_what_it_is(name: str, tmp_path: Path) -> None:
+    for file_format in ("PNG", "JPEG", "BMP", "GIF", "TIFF", "PPM", "WEBP"):
+        (tmp_path / name).write_bytes(encoded(GREY, file_format))
+        assert load_image(tmp_path / name).size == (40, 30)
+    (tmp_path / name).write_bytes(b"only a text")
+    assert error_of(tmp_path / name) == f"{tmp_path / name}: {NO_FORMAT}"
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="no file is closed to this user (root)")

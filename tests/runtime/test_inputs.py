@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,29 @@ def test_folder_whose_only_scan_has_a_wrong_ending_is_taken() -> None:
     touch("odd/a.txt", "odd/z.dcm")
     Image.new("L", (4, 4)).save("odd/scan.doc", "PNG")
     assert find_images(["odd"]) == ["odd/a.txt", "odd/scan.doc", "odd/z.dcm"]
+
+
+def test_series_without_endings_is_known_by_the_files_beginnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    touch("series/1", "series/2", "series/DICOMDIR", "series/dicomdir")
+    Path("series/2").write_bytes(b"\0" * 128 + b"DICM")
+    monkeypatch.setitem(sys.modules, "pydicom", None)  # a record of each then says what to install
+    monkeypatch.setitem(sys.modules, "ctonnx.dicom", None)
+    assert find_images(["series"]) == ["series/1", "series/2"]
+    assert find_images(["series/DICOMDIR"]) == ["series/DICOMDIR"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system has no such names or files")
+def test_strange_names_survive_and_special_files_are_not_opened() -> None:
+    names = sorted(["a\nb.png", " a  b .png", os.fsdecode(b"\xff\xfe.png")])
+    try:
+        touch(*(f"odd/{name}" for name in names))
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    os.mkfifo("odd/pipe")
+    assert find_images(["odd"]) == [f"odd/{name}" for name in sorted([*names, "pipe"])]
+    Path("pipes").mkdir()
+    os.mkfifo("pipes/pipe")
+    assert refusal("pipes").startswith("expected images in 'pipes', found 1 other file;")
 
 
 def test_folder_with_a_damaged_image_is_taken() -> None:
