@@ -164,7 +164,7 @@ def test_images_deeper_in_a_class_folder_are_found(images_in: ImagesIn, tmp_path
 
 def test_files_without_an_images_name_are_passed_over_and_counted(images_in: ImagesIn, tmp_path: Path) -> None:
     root = images_in(tmp_path, {"train/a": 1, "train/b": 1, "valid/a": 1})
-    for name in ("train/a/notes.txt", "train/b/scan.dcm", "valid/a/inner/Thumbs.db", "labels.csv"):
+    for name in ("train/a/notes.txt", "train/b/scan.nii", "valid/a/inner/Thumbs.db", "labels.csv"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).touch()
     folder = read_data(root)
@@ -272,10 +272,10 @@ def test_the_public_chest_ct_set_is_read_with_its_known_counts() -> None:
 def test_a_class_folder_without_images_is_named_and_not_dropped(images_in: ImagesIn, tmp_path: Path) -> None:
     root = images_in(tmp_path, {"train/a": 2, "train/b": 2})
     (root / "train/c").mkdir()
-    (root / "train/c/1.dcm").write_bytes(b"DICM")
+    (root / "train/c/1.nii").write_bytes(b"volume")
     refused(
         root,
-        f"expected images in the class folder '{root / 'train/c'}', found 1 other file ('1.dcm' first); "
+        f"expected images in the class folder '{root / 'train/c'}', found 1 other file ('1.nii' first); "
         "convert them to PNG, or move the folder out of the data set",
     )
 
