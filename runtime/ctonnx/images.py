@@ -45,7 +45,6 @@ __all__ = [
     "ImageSource",
     "Preprocessing",
     "Resize",
-    "frame_count",
     "is_image",
     "load",
     "load_frames",
@@ -115,21 +114,6 @@ def is_image(path: str | os.PathLike[str]) -> bool:
                 return True
     except ImageError:
         return False
-
-
-def frame_count(source: ImageSource) -> int:
-    """Returns how many pictures `load` can take of a DICOM file, from its header alone; 1 of anything else.
-
-    A file that cannot be read counts as 1, so that `load` says what is wrong with it.
-    """
-    if isinstance(source, np.ndarray | Image.Image):
-        return 1
-    try:
-        with _opened(source) as (file, size, name):
-            scans = _dicom(file, size, name, None)
-            return scans.frames if scans else 1
-    except ImageError:
-        return 1
 
 
 def load(source: ImageSource, *, window: "DicomWindow | None" = None, frame: int = 0) -> Image.Image:

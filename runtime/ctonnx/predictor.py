@@ -216,9 +216,9 @@ class Predictor:
     def predict_many(self, images: Iterable[ImageSource], *, batch_size: int | None = None) -> Iterator[Record]:
         """Answers for many images, in their order, while a few threads decode ahead.
 
-        Memory stays bounded whatever the number of images: each thread holds one batch, and as many stand finished. The
-        iterator may be abandoned at any time; its threads end with it. Every frame of a multi-frame DICOM file has its
-        own record, named `FILE#1`, `FILE#2` and so on.
+        Memory stays bounded whatever the number of images: at most three batches a thread are under way, of which each
+        thread decodes one. The iterator may be abandoned at any time; its threads end with it. Every frame of a
+        multi-frame DICOM file has its own record, named `FILE#1`, `FILE#2` and so on.
 
         Args:
             images: anything that `ctonnx.images.load` takes, mixed as you like.
@@ -288,7 +288,7 @@ class Predictor:
 
     def _decode(self, image: ImageSource) -> Iterator["_Decoded | Failure"]:
         """Yields the pixels of an image, or of each frame of one with several."""
-        name, source, frame = _name(image), _name(image), None
+        name = _name(image)
         try:
             for frame, found in load_frames(image, window=self.spec.dicom_window):
                 source = name if frame is None else f"{name}#{frame + 1}"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from ctonnx.errors import ImageError
-from ctonnx.images import ImageSource, frame_count, is_image
+from ctonnx.images import ImageSource, is_image, load_frames
 from ctonnx.images import load as load_image
 
 GREY = Image.new("L", (40, 30), 100)
@@ -317,8 +317,9 @@ def test_image_is_known_by_its_beginning(data: bytes, expected: bool, tmp_path: 
 
 def test_other_images_than_dicom_count_as_one_frame(tmp_path: Path) -> None:
     animated = encoded(GREY, "GIF", save_all=True, append_images=[Image.new("L", (40, 30), 9)])
-    sources: list[ImageSource] = [animated, b"", b"text", GREY, np.asarray(GREY), tmp_path, tmp_path / "none"]
-    assert [frame_count(source) for source in sources] == [1] * len(sources)
+    (tmp_path / "scan.gif").write_bytes(animated)
+    sources: list[ImageSource] = [animated, GREY, np.asarray(GREY), tmp_path / "scan.gif"]
+    assert [[number for number, _ in load_frames(source)] for source in sources] == [[None]] * len(sources)
 
 
 @pytest.mark.parametrize("name", ["scan.dcm", "scan.ima"])

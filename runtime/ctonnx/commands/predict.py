@@ -148,8 +148,10 @@ def _format(chosen: str | None, output: Path | None) -> str:
 
 def _refuse_within(heatmaps: Path | None, paths: Sequence[str]) -> None:
     """Ends the command where the heatmaps would lie among the scans, and be taken for scans the next time."""
-    for path in paths if heatmaps is not None else ():
-        if heatmaps is not None and Path(path).is_dir() and heatmaps.resolve().is_relative_to(Path(path).resolve()):
+    if heatmaps is None:
+        return
+    for path in paths:
+        if Path(path).is_dir() and heatmaps.resolve().is_relative_to(Path(path).resolve()):
             raise click.UsageError(
                 f"expected a folder for --heatmaps that is not in '{path}', whose files are read, found '{heatmaps}'"
             )
