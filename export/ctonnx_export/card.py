@@ -9,7 +9,6 @@ __all__ = ["model_card"]
 
 _PURPOSES = {
     "model.fp32.onnx": "the reference, equal to PyTorch within 1e-4",
-    "model.fp16.onnx": "half the size, for GPUs",
     "golden.npz": "inputs and answers for `ctonnx verify`",
 }
 _PLACES = {"x86": "x86 CPUs", "arm": "ARM CPUs", "tensorrt": "NVIDIA GPUs through TensorRT"}
@@ -42,7 +41,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         *table(
             ["file", "MB", "what"],
             [
-                [f"`{name}`", f"{file['bytes'] / 1e6:.1f}", _purpose(name, facts["precisions"])]
+                [f"`{name}`", f"{file['bytes'] / 1e6:.3g}", _purpose(name, facts)]
                 for name, file in facts["files"].items()
             ],
         ),
@@ -54,8 +53,8 @@ def model_card(facts: Mapping[str, Any]) -> str:
         "",
         "## Data",
         "",
-        f"Trained on `{model['data']['name']}`, {_images(model['data']['images'])}. Fingerprint of the images: "
-        f"`{model['data']['fingerprint'][:16]}`.",
+        f"`{model['data']['name']}`, fingerprint of the images `{model['data']['fingerprint'][:16]}`: "
+        f"{_images(model['data']['images'])}.",
         *_leaks(model["data"].get("leaks")),
         "",
         "## How well it does",
@@ -88,20 +87,24 @@ def model_card(facts: Mapping[str, Any]) -> str:
         "population may lower the figures; measure before you use it there.",
         "- It sees single slices, scaled to its input, no volumes; findings smaller than a few of its pixels are lost.",
         "- A heatmap shows where the network looked, and is no segmentation.",
+        *(f"- {note[0].upper()}{note[1:]}." for note in facts["notes"]),
         "- `golden.npz` holds pixels of validation images: treat it as you treat the images themselves.",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _purpose(name: str, precisions: Mapping[str, Mapping[str, Any]]) -> str:
-    if name == "model.int8.onnx":
-        return f"a quarter of the size, for {_PLACES[precisions['int8']['quantization']['target']]}"
-    return _PURPOSES[name]
+def _purpose(name: str, facts: Mapping[str, Any]) -> str:
+    if name in _PURPOSES:
+        return _PURPOSES[name]
+    share = facts["files"][name]["bytes"] / facts["files"]["model.fp32.onnx"]["bytes"]
+    quantization = facts["precisions"][name.removeprefix("model.").removesuffix(".onnx")]["quantization"]
+    return f"{share:.0%} of the size, for {_PLACES[quantization['target']] if quantization else 'GPUs'}"
 
 
 def _images(counts: Mapping[str, Mapping[str, int]]) -> str:
+    uses = {"train": "to train on", "valid": "to validate on", "test": "to test on"}
     return "; ".join(
-        f"{split} {sum(of.values())} images ({', '.join(f'{name} {count}' for name, count in of.items())})"
+        f"{sum(of.values())} images {uses[split]} ({', '.join(f'{name} {count}' for name, count in of.items())})"
         for split, of in counts.items()
         if sum(of.values())
     )

@@ -99,7 +99,7 @@ def export(
     RUN is a run's folder or name (default: the newest). The FP32 model is compared with its PyTorch original on every
     validation image; if a probability differs by more than 1e-4, nothing is written and the exit code is 1. FP16 and
     INT8 are compared with FP32 on these and on training images that calibration did not use; one that does not pass its
-    gate is not written, report.md says why, and the exit code is 1.
+    gate is not written, report.md says why, and the exit code is 1. An earlier export that has such a model stays then.
 
     \b
     Examples:
@@ -109,8 +109,6 @@ def export(
     """
     from ctonnx.errors import CheckFailed
     from ctonnx.runs import find_run
-    from ctonnx_export.exporting import export_run
-    from ctonnx_export.making import Quantization
     from ctonnx_export.triton import refuse_entangled, refuse_filled, write_repository
 
     def say(line: str) -> None:
@@ -118,11 +116,15 @@ def export(
 
     _refuse_idle_options(precisions)
     found = find_run(run)
-    if run is None:
-        say(f"newest run: {found.folder}")
     if triton is not None:
         refuse_entangled(triton, output or found.export_folder)
         refuse_filled(triton)
+
+    from ctonnx_export.exporting import export_run  # PyTorch comes with it: seconds, after what needs none
+    from ctonnx_export.making import Quantization
+
+    if run is None:
+        say(f"newest run: {found.folder}")
     result = export_run(
         found,
         precisions=precisions,
@@ -139,15 +141,21 @@ def export(
             f"{made.precision}: parity passed: max |dp| {parity['max_dp']:.2g}, agreement {parity['agreement']:.2%} on "
             f"{parity['images']} images; {file} ({file.stat().st_size / 1e6:.1f} MB)"
         )
-    if triton is not None:
-        write_repository(triton, [(made, result.file(made)) for made in result.written])
-        click.echo(f"{triton}: a Triton model repository of {len(result.written)} models")
-    click.echo(f"{result.folder}: golden inputs, report.md and a model card (README.md) are beside them")
-    click.echo("golden.npz holds pixels of validation images: treat it as you treat the images")
+    if not result.kept:
+        if triton is not None:
+            write_repository(triton, [(made.spec, result.file(made)) for made in result.written])
+            click.echo(f"{triton}: a Triton model repository of {len(result.written)} models")
+        click.echo(f"{result.folder}: golden inputs, report.md and a model card (README.md) are beside them")
+        click.echo("golden.npz holds pixels of validation images: treat it as you treat the images")
     if refused := result.refused:
         raise CheckFailed(
             "; ".join(f"{made.precision} was refused: {', '.join(made.failures)}" for made in refused)
-            + f". It was not written; what to try stands in {result.folder / 'report.md'}"
+            + (
+                f". Nothing was written: the earlier export in '{result.folder}', which has such a model, stays as it "
+                f"was; for the models that passed choose another --output; what to try stands in {result.report}"
+                if result.kept
+                else f". It was not written; what to try stands in {result.report}"
+            )
         )
     click.echo("next: ctonnx verify, ctonnx predict DIR")
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -95,6 +96,7 @@ def simplify(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> Simplified:
                 capture_output=True,
                 text=True,
                 timeout=_SIMPLIFY_SECONDS,
+                env={**os.environ, "TMPDIR": folder},  # what it leaves where it is interrupted goes with the folder
                 check=False,
             )
         except subprocess.TimeoutExpired:

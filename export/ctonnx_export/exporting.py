@@ -3,20 +3,21 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 
-from ctonnx import golden
 from ctonnx.errors import CtonnxError
-from ctonnx.golden import save_golden
+from ctonnx.golden import FILE_NAME, Golden, save_golden
 from ctonnx.outputs import Outputs
 from ctonnx.parity import GATES
 from ctonnx.runs import Run
 from ctonnx.writing import json_text, whole_folder, write_text
 from ctonnx_export.card import model_card
+from ctonnx_export.cautions import cautions
 from ctonnx_export.conversion import run_onnx
 from ctonnx_export.making import (
     PRECISIONS,
@@ -34,7 +35,7 @@ from ctonnx_train.checkpoint import Checkpoint, load_checkpoint
 
 __all__ = ["ExportResult", "export_run", "model_name"]
 
-_REPORTS = frozenset({"README.md", "report.json", "report.md"})
+_REPORTS = frozenset({"README.md", "report.json", "report.md", "refused.json", "refused.md"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,20 +45,28 @@ class ExportResult:
     Attributes:
         folder: the export folder.
         models: in the order of `PRECISIONS`, those that were refused too.
+        kept: whether the folder holds an earlier export still, as this one would have taken a model out of it whose
+            like it was refused.
     """
 
     folder: Path
     models: tuple[Made, ...]
+    kept: bool
 
     @property
     def written(self) -> tuple[Made, ...]:
-        """The models that passed their gates."""
-        return tuple(made for made in self.models if not made.failures)
+        """The models that are in the folder: those that passed their gates, or none where an earlier export stays."""
+        return () if self.kept else tuple(made for made in self.models if not made.failures)
 
     @property
     def refused(self) -> tuple[Made, ...]:
-        """The models that did not, and are not in the folder."""
+        """The models that did not pass."""
         return tuple(made for made in self.models if made.failures)
+
+    @property
+    def report(self) -> Path:
+        """The Markdown file that tells how the models did."""
+        return self.folder / ("refused.md" if self.kept else "report.md")
 
     def file(self, made: Made) -> Path:
         """Returns the file of a model that was written."""
@@ -100,7 +109,8 @@ def export_run(
         say: called with lines that tell what happens.
 
     Returns:
-        What was made; an FP16 or INT8 model that did not pass its gate is told there, and is not in the folder.
+        What was made; an FP16 or INT8 model that did not pass its gate is told there, and is not in the folder. Where
+        an earlier export there holds one of that precision, that export stays whole, with refused.md and refused.json.
 
     Raises:
         ValueError: a precision is not one of `PRECISIONS`.
@@ -119,18 +129,26 @@ def export_run(
     for precision in PRECISIONS[1:]:
         if precision not in precisions and (output / model_name(precision)).exists():
             say(
-                f"note: this export takes the place of an earlier one and has no {precision}: {model_name(precision)} "
-                f"goes; keep it with --precision {','.join([*precisions, precision])}, or choose another --output"
+                f"note: '{output}' holds an earlier export, whose place this one will take; {model_name(precision)} is "
+                f"not asked for and goes then; keep it with --precision {','.join([*precisions, precision])}, or "
+                "choose another --output"
             )
     checkpoint = load_checkpoint(run)
     _refuse_too_little_space(output, run.weights_file.stat().st_size, 1 + len(set(precisions) - {"fp32"}))
     with whole_folder(output) as folder:
-        models = _make(checkpoint, precisions, data, quantization or Quantization(), bounds, folder, say)
-        facts = report(models, {file.name: _facts(file) for file in sorted(folder.iterdir())})
-        write_text(folder / "report.json", json_text(facts))
-        write_text(folder / "report.md", as_markdown(facts))
-        write_text(folder / "README.md", model_card(facts))
-    return ExportResult(folder=output, models=models)
+        models, golden = _make(checkpoint, precisions, data, quantization or Quantization(), bounds, say)
+        notes = cautions(models)
+        for note in notes:
+            say(f"note: {note}")
+        if kept := any(made.failures and (output / model_name(made.precision)).exists() for made in models):
+            shutil.copytree(output, folder, dirs_exist_ok=True)
+            _write_reports(folder, "refused", report(models, {}, notes))
+        else:
+            _write_models(folder, models, golden)
+            facts = report(models, {file.name: _facts(file) for file in sorted(folder.iterdir())}, notes)
+            _write_reports(folder, "report", facts)
+            write_text(folder / "README.md", model_card(facts))
+    return ExportResult(folder=output, models=models, kept=kept)
 
 
 def _make(
@@ -139,10 +157,9 @@ def _make(
     data: Path | None,
     quantization: Quantization,
     bounds: dict[str, float],
-    folder: Path,
     say: Callable[[str], None],
-) -> tuple[Made, ...]:
-    """Makes the models and writes those that pass their gates, with their golden inputs."""
+) -> tuple[tuple[Made, ...], Golden]:
+    """Makes the models, and golden inputs with PyTorch's answers."""
     record = checkpoint.record
     root = data or Path(record.data["folder"])
     say(f"run {checkpoint.run.folder}: {len(record.classes)} classes, {record.preprocessing.size} pixels")
@@ -153,9 +170,9 @@ def _make(
             checkpoint, root, calibrate=quantization.calibrate, count=quantization.samples, avoid=validation.digests
         )
         if calibration.missing:
-            why = "all there are" if quantization.calibrate else "a third of the training images is kept to compare on"
+            why = "all there are" if quantization.calibrate else "a third of each class is kept to compare on"
             say(f"calibrating on {len(calibration)} images, {calibration.missing} fewer than asked for: {why}")
-    fp32, kept = make_fp32(checkpoint, validation, say)
+    fp32, golden = make_fp32(checkpoint, validation, say)
     models = [fp32]
     if {"fp16", "int8"}.intersection(precisions):
         compared = images_to_compare(checkpoint, root, fp32, validation, calibration, say)
@@ -164,15 +181,24 @@ def _make(
         if calibration is not None:
             gate = replace(GATES["int8"], **bounds)
             models.append(make_int8(fp32, compared, calibration, quantization, gate, say))
+    return tuple(models), golden
+
+
+def _write_models(folder: Path, models: Sequence[Made], golden: Golden) -> None:
+    """Writes the models that passed their gates, and the golden inputs with their answers."""
     written = [made for made in models if not made.failures]
     for made in written:
         onnx.save(made.model, folder / model_name(made.precision))
     digests: dict[str, str] = {
         made.precision: str(_facts(folder / model_name(made.precision))["sha256"]) for made in written
     }
-    answers: dict[str, Outputs] = {made.precision: run_onnx(made.model, [kept.pixels]) for made in written}
-    save_golden(folder / golden.FILE_NAME, replace(kept, answers=answers, model_sha256=digests))
-    return tuple(models)
+    answers: dict[str, Outputs] = {made.precision: run_onnx(made.model, [golden.pixels]) for made in written}
+    save_golden(folder / FILE_NAME, replace(golden, answers=answers, model_sha256=digests))
+
+
+def _write_reports(folder: Path, name: str, facts: dict[str, Any]) -> None:
+    write_text(folder / f"{name}.json", json_text(facts))
+    write_text(folder / f"{name}.md", as_markdown(facts))
 
 
 def _refuse_foreign_folder(output: Path) -> None:

@@ -1,7 +1,7 @@
 """The models of one run, one function for each precision: made, compared, and described in their spec."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ctonnx.errors import CheckFailed
 from ctonnx.golden import Golden
+from ctonnx.outputs import Outputs
 from ctonnx.parity import GATES, Gate, Parity, compare
 from ctonnx.spec import METADATA_KEY, ModelSpec
 from ctonnx_export.conversion import convert, run_onnx, simplify, strip
@@ -128,7 +129,7 @@ def make_fp32(checkpoint: Checkpoint, validation: Images, say: Callable[[str], N
         model=_embed(simplified.model, spec),
         spec=spec,
         gate=gate,
-        facts={"onnxsim": simplified.note},
+        facts={"onnxsim": simplified.note, "answered": _answered(reference, checkpoint.record.classes)},
     )
     return made, Golden(pixels, reference[chosen], checkpoint.sha256)
 
@@ -214,9 +215,10 @@ def make_int8(
     calibrated = {
         "images": len(calibration),
         "asked_for": quantization.samples,
+        "blank": calibration.blank(),
         "of": "the run's training images" if quantization.calibrate is None else quantization.calibrate.resolve().name,
     }
-    facts = {"calibration": calibrated, "attempts": [attempt.as_dict() for attempt in found.attempts]}
+    facts: dict[str, Any] = {"calibration": calibrated, "attempts": [attempt.as_dict() for attempt in found.attempts]}
     corrected = {"images": len(correction.rows)}
     described = {**found.scheme.as_dict(), "bias_correction": corrected, "calibration": calibrated}
     return _finish("int8", found.model, fp32, compared, gate, facts, say, quantization=described)
@@ -247,9 +249,18 @@ def _finish(
     strip(model)
     onnx.checker.check_model(model, full_check=True)
     trial = try_model(model, compared, gate)
-    spec = replace(fp32.spec, precision=precision, parity=trial.parity.as_dict(), quantization=quantization)
-    say(f"{precision}: {'refused: ' + '; '.join(trial.failures) if trial.failures else 'passes its gate'}")
+    spec = replace(
+        fp32.spec, precision=precision, parity=trial.parity.as_dict(), gate=asdict(gate), quantization=quantization
+    )
+    say(f"{precision}: {trial.summary}")
+    facts = {**facts, "compared": compared.counts}
     return Made(precision=precision, model=_embed(model, spec), spec=spec, gate=gate, trial=trial, facts=facts)
+
+
+def _answered(outputs: Outputs, classes: Sequence[str]) -> dict[str, int]:
+    """Returns how often each class is the most probable one."""
+    counts = np.bincount(outputs.probabilities.argmax(axis=1), minlength=len(classes))
+    return {name: int(count) for name, count in zip(classes, counts, strict=True)}
 
 
 def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -269,6 +280,7 @@ def _spec(checkpoint: Checkpoint, parity: Parity) -> ModelSpec:
         synthetic=record.synthetic,
         metrics=record.metrics,
         parity=parity.as_dict(),
+        gate=asdict(GATES["fp32"]),
         versions={library: version(library) for library in _LIBRARIES},
         temperature=record.temperature,
         operating_point=record.operating_point,

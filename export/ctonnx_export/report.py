@@ -2,36 +2,28 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from ctonnx.parity import Gate
+from ctonnx.spec import OperatingPoint
 from ctonnx_export.making import Made
 
 __all__ = ["as_markdown", "report", "table"]
 
-_ADVICE = {
-    "fp16": "Look at which layers came near fp16's range, train with weight decay, or ship FP32.",
-    "int8": (
-        "More calibration images (`--samples`) or such as the model will see (`--calibrate`) may help; FP16 and FP32 "
-        "stay available; `--min-agreement` and `--max-drop` set the gate, if you know what a disagreement costs."
-    ),
-    "int8, few images": (
-        "There were fewer images than asked for: others of this kind (`--calibrate`) may help, and where few are "
-        "compared, one scan decides. FP16 and FP32 stay available; `--min-agreement` and `--max-drop` set the gate, if "
-        "you know what a disagreement costs."
-    ),
-}
 
-
-def report(models: Sequence[Made], files: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def report(models: Sequence[Made], files: Mapping[str, Mapping[str, Any]], notes: Sequence[str] = ()) -> dict[str, Any]:
     """Returns the report: what the models share, each with its gate and how it did, and each file's size and SHA-256.
 
     Args:
         models: FP32 first; those that were refused too.
-        files: `bytes` and `sha256` by file name.
+        files: `bytes` and `sha256` by file name; none where nothing was written.
+        notes: of `ctonnx_export.cautions.cautions`.
     """
     return {
         "model": json.loads(models[0].spec.to_json()),
-        "precisions": {made.precision: _precision(made) for made in models},
+        "precisions": {made.precision: _precision(made, models) for made in models},
+        "notes": list(notes),
         "files": {name: dict(facts) for name, facts in files.items()},
     }
 
@@ -57,6 +49,7 @@ def as_markdown(facts: Mapping[str, Any]) -> str:
         ),
         "",
         *(line for name, facts in precisions.items() for line in _refusal(name, facts)),
+        *([*(f"- Note: {note}." for note in facts["notes"]), ""] if facts["notes"] else []),
         *_attempts(precisions.get("int8")),
         "## Metrics of the checkpoint",
         "",
@@ -87,16 +80,24 @@ def as_markdown(facts: Mapping[str, Any]) -> str:
             ],
         ),
         "",
+        *_files(facts["files"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _files(files: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    if not files:
+        return ["Nothing of this export was written: the earlier one in this folder stays."]
+    return [
         "## Files",
         "",
         *table(
             ["file", "bytes", "SHA-256"],
-            [[f"`{name}`", str(file["bytes"]), f"`{file['sha256']}`"] for name, file in facts["files"].items()],
+            [[f"`{name}`", str(file["bytes"]), f"`{file['sha256']}`"] for name, file in files.items()],
         ),
         "",
         "`golden.npz` holds pixels of validation images: treat it as you treat the images themselves.",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -104,17 +105,17 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
 
 
-def _precision(made: Made) -> dict[str, Any]:
+def _precision(made: Made, models: Sequence[Made]) -> dict[str, Any]:
     """Returns what the report tells of one model."""
-    bounds = {"max_dp": made.gate.max_dp, "min_agreement": made.gate.min_agreement, "max_drop": made.gate.max_drop}
     trial = made.trial.as_dict() if made.trial else {"parity": dict(made.spec.parity)}
     return {
         **trial,
         **made.facts,
         "quantization": made.spec.quantization,
-        "gate": {**bounds, "min_heatmap_correlation": made.gate.min_heatmap_correlation},
+        "gate": asdict(made.gate),
         "passed": not made.failures,
         "failures": list(made.failures),
+        "advice": _advice(made, models) if made.failures else None,
     }
 
 
@@ -127,7 +128,7 @@ def _change(facts: Mapping[str, Any], name: str) -> str:
 
 
 _ROWS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "images compared": lambda facts: str(facts["parity"]["images"]),
+    "images compared": lambda facts: str(facts["parity"]["images"]) + _splits(facts.get("compared")),
     "same most probable class": lambda facts: f"{facts['parity']['agreement']:.2%}",
     "max \\|dp\\|": lambda facts: f"{facts['parity']['max_dp']:.3g}",
     "mean \\|dp\\|": lambda facts: f"{facts['parity']['mean_dp']:.3g}",
@@ -137,18 +138,47 @@ _ROWS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "accuracy, all compared images": lambda facts: _change(facts, "accuracy"),
     "accuracy, validation images": lambda facts: _change(facts, "accuracy_on_validation"),
     'same answer to "suspicious"': lambda facts: _percent(facts.get("same_suspicion")),
+    "gate asks for": lambda facts: Gate(**facts["gate"]).summary.replace("|", "\\|"),
     "gate": lambda facts: "passed" if facts["passed"] else "**refused**",
 }
 """The rows of the parity table: a title, and what is shown of a precision. Differences of accuracy stand with the 95 %
 interval of paired proportions."""
 
 
+def _splits(counts: Mapping[str, int] | None) -> str:
+    return f" ({_counts(counts)})" if counts else ""
+
+
 def _refusal(name: str, facts: Mapping[str, Any]) -> Iterator[str]:
     if facts["failures"]:
-        calibration = facts.get("calibration", {"images": 0, "asked_for": 0})
-        advice = _ADVICE[name] if calibration["images"] >= calibration["asked_for"] else _ADVICE["int8, few images"]
-        yield f"**{name.upper()} was refused and not written**: {'; '.join(facts['failures'])}. {advice}"
+        yield f"**{name.upper()} was refused and not written**: {'; '.join(facts['failures'])}. {facts['advice']}"
         yield ""
+
+
+def _advice(made: Made, models: Sequence[Made]) -> str:
+    """Returns what may help a model that was refused."""
+    parts = []
+    broken = {bound.bound for bound in made.trial.broken} if made.trial else set()
+    if made.precision == "fp16":
+        parts.append("Train with weight decay, so that fewer layers come near fp16's range.")
+    else:
+        calibration = made.facts["calibration"]
+        if calibration["images"] < calibration["asked_for"]:
+            parts.append("No more images were there to calibrate on: others of this kind (`--calibrate`) may help.")
+        else:
+            parts.append(
+                "More calibration images (`--samples`) or such as the model will see (`--calibrate`) may help."
+            )
+    options = {"min_agreement": "`--min-agreement`", "max_drop": "`--max-drop`"}
+    if movable := [option for bound, option in options.items() if bound in broken]:
+        parts.append(f"{' and '.join(movable)} can move the gate, if you know what a disagreement costs.")
+    if "min_heatmap_correlation" in broken:
+        parts.append("The heatmaps' bound cannot be moved: such a model shows people other reasons than its original.")
+    passed = [other.precision.upper() for other in models if not other.failures]
+    parts.append(f"{' and '.join(passed)} passed {'its gate' if len(passed) == 1 else 'their gates'}.")
+    if all(other.precision != "fp16" for other in models):
+        parts.append("FP16 was not asked for: it agrees better, at half the size (`--precision fp16`).")
+    return " ".join(parts)
 
 
 def _attempts(facts: Mapping[str, Any] | None) -> list[str]:
@@ -187,14 +217,18 @@ def _attempts(facts: Mapping[str, Any] | None) -> list[str]:
         "## INT8: what was tried",
         "",
         f"For {scheme['target']}, calibrated on {calibration['images']} images ({calibration['of']}; "
-        f"{calibration['asked_for']} were asked for), bias corrected on {scheme['bias_correction']['images']} of them. "
-        f"{'Taken' if facts['passed'] else 'The best, and refused too'}: {scheme['calibrator']}, "
+        f"{calibration['asked_for']} were asked for), {_corrected(scheme['bias_correction']['images'])}. "
+        f"{'Taken' if facts['passed'] else 'Nearest to the gate, and refused too'}: {scheme['calibrator']}, "
         f"{scheme['residual_adds']} adds, {len(scheme['layers_in_float'])} layers in float. Milliseconds are for one "
-        "image on the machine that exported, good for a comparison within this table.",
+        "image on the machine that exported, the medians of a few runs: differences of a few percent are chance.",
         "",
         *table(heads, rows),
         "",
     ]
+
+
+def _corrected(images: int) -> str:
+    return f"bias corrected on {images} of them" if images else "too few to correct the bias on"
 
 
 def _flaws(leaks: Mapping[str, Any] | None) -> list[str]:
@@ -215,23 +249,18 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{split} {count}" for split, count in counts.items()) or "none"
 
 
-def _operating_point(point: Mapping[str, Any] | None) -> list[str]:
-    if point is None:
+def _operating_point(values: Mapping[str, Any] | None) -> list[str]:
+    if values is None:
         return []
+    point = OperatingPoint.from_dict(values)
     return [
         "## Operating point",
         "",
-        f"An image is suspicious where the probabilities of {', '.join(point['positive'])} sum to "
-        f"{point['threshold']:.4g} or more. On the validation images, on which this was fitted: sensitivity "
-        f"{_with_interval(point, 'sensitivity')}, specificity {_with_interval(point, 'specificity')}"
-        f"{' (95 % intervals)' if point.get('sensitivity_interval') else ''}.",
+        f"An image is suspicious where the probabilities of {', '.join(point.positive)} sum to {point.threshold:.6f} "
+        f"or more. On the validation images, on which this was fitted: {point.figures}"
+        f"{' (95 % intervals)' if point.sensitivity_interval else ''}.",
         "",
     ]
-
-
-def _with_interval(point: Mapping[str, Any], name: str) -> str:
-    interval = point.get(f"{name}_interval")
-    return _share(point[name]) + (f" [{_share(interval[0])}, {_share(interval[1])}]" if interval else "")
 
 
 def _percent(share: float | None) -> str:

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ BATCH = 16
 
 _IN_MEMORY = 256_000_000  # bytes of pixels; what is more is decoded again each time
 _UNKNOWN = -1
-_MOST = (2, 3)  # of the run's training images that are there
+_SHARE = Fraction(2, 3)  # of each class of the run's training images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,10 @@ class Images:
     def digests(self) -> frozenset[str]:
         """By which the images are known again under any name."""
         return frozenset(self.store.digests.values())
+
+    def blank(self) -> int:
+        """Returns how many of the images have one colour: they calibrate nothing."""
+        return sum(int((np.ptp(pixels, axis=(1, 2)) == 0).all(axis=1).sum()) for pixels in self.batches())
 
     def pixels(self, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.uint8]:
         """Returns some images: uint8 [rows, size, size, 3]."""
@@ -94,11 +100,12 @@ def calibration_images(
         root: the folder or `.npz` file with the run's training images.
         calibrate: other images to take: a data set, of which the training images are taken, or any folder of images;
             None takes the run's training images.
-        count: how many to take; of the run's own images at most two thirds, so that some are left to compare on.
+        count: how many to take; of the run's own images at most two thirds of each class, so that some of each are
+            left to compare on.
         avoid: digests of images that must not be among them: those that the model is judged by.
 
     Raises:
-        DataError: there are none, or some cannot be read.
+        DataError: there are none, some cannot be read, or all are blank.
     """
     if calibrate is None:
         source, samples = open_source(root), checkpoint.samples("train")
@@ -108,15 +115,20 @@ def calibration_images(
                 f"expected the run's {len(samples)} training images in '{root}' to calibrate on, found none of them; "
                 "name the folder that holds them with --data, or other images of this kind with --calibrate"
             )
-        most = min(count, -(-_MOST[0] * len(there) // _MOST[1]))
+        share = _SHARE
     else:
         source, there = _other_images(calibrate)
-        most = count
-    images = _choose(checkpoint, source, there, most, avoid)
+        share = Fraction(1)
+    images = _choose(checkpoint, source, there, count, avoid, share)
     if images is None:
         raise DataError(
             f"expected images in '{calibrate or root}' that are not the run's validation images, found only those; "
             "calibrate on others, so that the model is judged by images that it was not made with"
+        )
+    if images.blank() == len(images):
+        raise DataError(
+            f"expected images in '{calibrate or root}' to calibrate on, found {len(images)} that have one colour each; "
+            "calibrate on such as the model will see"
         )
     return replace(images, missing=count - len(images))
 
@@ -140,7 +152,12 @@ def held_out_images(
 
 
 def _choose(
-    checkpoint: Checkpoint, source: Source, samples: Sequence[Sample], count: int, avoid: frozenset[str]
+    checkpoint: Checkpoint,
+    source: Source,
+    samples: Sequence[Sample],
+    count: int,
+    avoid: frozenset[str],
+    share: Fraction = Fraction(1),
 ) -> Images | None:
     """Chooses and decodes images, without those whose pixels are to be avoided, each image once.
 
@@ -150,9 +167,8 @@ def _choose(
     left = list({known.get(sample.path, sample.path): sample for sample in reversed(samples)}.values())
     left = sorted(sample for sample in left if known.get(sample.path) not in avoid)
     while left:
-        images = _decode(
-            source, balanced(left, count, checkpoint.record.settings["seed"]), checkpoint.record.preprocessing
-        )
+        chosen = balanced(left, count, checkpoint.record.settings["seed"], share)
+        images = _decode(source, chosen, checkpoint.record.preprocessing)
         unwanted = {path for path, digest in images.store.digests.items() if digest in avoid}
         if not unwanted:
             return replace(images, missing=count - len(images))
@@ -160,19 +176,21 @@ def _choose(
     return None
 
 
-def balanced(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sample, ...]:
-    """Chooses samples at random, turn by turn from each class, so that rare classes are in full; in their own order.
+def balanced(samples: Sequence[Sample], count: int, seed: int, share: Fraction = Fraction(1)) -> tuple[Sample, ...]:
+    """Chooses samples at random, turn by turn from each class, and at most a share of each class; in their own order.
 
     >>> [sample.label for sample in balanced([Sample(str(row), int(row > 5)) for row in range(8)], 4, seed=0)]
     [0, 0, 1, 1]
     """
+    most = {label: ceil(share * number) for label, number in Counter(sample.label for sample in samples).items()}
     order = np.random.default_rng(seed).permutation(len(samples))
     turn: Counter[int] = Counter()
     ranked = []
     for position in order:
         label = samples[position].label
-        ranked.append((turn[label], label, int(position)))
-        turn[label] += 1
+        if turn[label] < most[label]:
+            ranked.append((turn[label], label, int(position)))
+            turn[label] += 1
     return tuple(samples[position] for position in sorted(position for _, _, position in sorted(ranked)[:count]))
 
 

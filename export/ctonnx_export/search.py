@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from ctonnx.outputs import OUTPUT_NAMES, Outputs
-from ctonnx.parity import AccuracyChange, Gate, Parity, accuracy_change, compare
+from ctonnx.parity import AccuracyChange, BrokenBound, Gate, Parity, accuracy_change, compare
 from ctonnx.session import open_session
 from ctonnx.spec import ModelSpec
 from ctonnx_export.correction import BiasCorrection
@@ -46,6 +46,11 @@ class Compared:
         """Class index of each image."""
         return np.concatenate([part.labels for part in self.parts])
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many images there are of each split."""
+        return {split: len(part) for split, part in zip(("valid", "train"), self.parts, strict=False)}
+
     def same_suspicion(self, outputs: Outputs) -> float | None:
         """Returns for which share of the images "suspicious" is answered alike; None without an operating point."""
         if self.spec is None or self.spec.operating_point is None:
@@ -73,7 +78,7 @@ class Trial:
         suspicion: share of images for which "suspicious" is answered as by FP32; None without an operating point.
         milliseconds: for one image, on this machine; a median of a few runs, good for a comparison within one table.
         bytes: of the file.
-        failures: a phrase for each bound of the gate that it breaks.
+        broken: the bounds of the gate that it does not keep.
     """
 
     parity: Parity
@@ -82,7 +87,22 @@ class Trial:
     suspicion: float | None
     milliseconds: float
     bytes: int
-    failures: tuple[str, ...]
+    broken: tuple[BrokenBound, ...]
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """A phrase for each bound that is broken."""
+        return tuple(bound.phrase for bound in self.broken)
+
+    @property
+    def summary(self) -> str:
+        """Its figures in one line, and what of the gate they do not show."""
+        shown = {"min_agreement", "min_heatmap_correlation"}
+        others = "".join(f", {bound.phrase}" for bound in self.broken if bound.bound not in shown)
+        return (
+            f"agreement {self.parity.agreement:.2%}, mean |dp| {self.parity.mean_dp:.4f}, "
+            f"heatmaps {self.parity.heatmap_correlation:.4f}{others}: {'refused' if self.broken else 'passes'}"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Returns what the report keeps of it."""
@@ -110,9 +130,10 @@ class Attempt:
     trial: Trial
 
     @property
-    def score(self) -> tuple[bool, float, float]:
-        """What makes it better than another: the gate, then agreement, then mean |dp|."""
-        return not self.trial.failures, self.trial.parity.agreement, -self.trial.parity.mean_dp
+    def score(self) -> tuple[float, float, float]:
+        """What makes it better than another: nearer to the gate, or within it; then agreement, then mean |dp|."""
+        excess = sum(bound.excess for bound in self.trial.broken)
+        return -excess, self.trial.parity.agreement, -self.trial.parity.mean_dp
 
     def as_dict(self) -> dict[str, Any]:
         """Returns what the report keeps of it."""
@@ -148,8 +169,8 @@ def search(
 
     Every calibrator is tried with residual adds in integers, and where none passes the gate, with residual adds in
     float, which are slower; each with its bias corrected. Of those that pass, the one with the best agreement is taken,
-    then that with the least mean |dp|. Where none passes, the layers of the best one go back to float one by one, the
-    noisiest first, until it does.
+    then that with the least mean |dp|. Where none passes, the layers of the one nearest to the gate go back to float
+    one by one, the noisiest first, until it does.
 
     Args:
         model: in FP32, with shapes inferred; not changed.
@@ -167,26 +188,27 @@ def search(
         correction.apply(quantized)
         return quantized
 
-    def attempt(scheme: Scheme) -> Attempt:
+    def attempt(scheme: Scheme, number: int, of: str) -> Attempt:
         made = Attempt(scheme, try_model(candidate(scheme), compared, gate))
         attempts.append(made)
-        parity, failures = made.trial.parity, made.trial.failures
-        say(
-            f"int8: {scheme.label}: agreement {parity.agreement:.2%}, mean |dp| {parity.mean_dp:.4f}, "
-            f"{'; '.join(failures) or 'passes'}"
-        )
+        say(f"int8, {number} of {of}: {scheme.label}: {made.trial.summary}")
         return made
 
+    say(f"int8: looking for a model with {gate.summary}")
     for integer_adds in (True, False):
-        if all(made.trial.failures for made in attempts):
-            for calibrator in CALIBRATORS:
-                attempt(Scheme(target=target, calibrator=calibrator, integer_adds=integer_adds))
+        if all(made.trial.broken for made in attempts):
+            for number, calibrator in enumerate(CALIBRATORS, 1):
+                scheme = Scheme(target=target, calibrator=calibrator, integer_adds=integer_adds)
+                attempt(scheme, number, str(len(CALIBRATORS)))
     best = max(attempts, key=lambda made: made.score)
-    if best.trial.failures:
+    if best.trial.broken:
         few = compared.parts[0].pixels(range(min(_NOISE_IMAGES, len(compared.parts[0]))))
         order = noisiest(model, quantize(model, ranges, best.scheme), few)
-        for count in range(1, min(_MOST_EXCLUDED, len(order)) + 1):
-            if not attempt(replace(best.scheme, excluded=order[:count])).trial.failures:
+        most = min(_MOST_EXCLUDED, len(order))
+        say(f"int8: none passes; up to {most} layers of the nearest go back to float")
+        for count in range(1, most + 1):
+            scheme = replace(best.scheme, excluded=order[:count])
+            if not attempt(scheme, count, f"at most {most}").trial.broken:
                 break
         best = max(attempts, key=lambda made: made.score)
     return Search(model=candidate(best.scheme), scheme=best.scheme, attempts=tuple(attempts))
@@ -220,5 +242,5 @@ def try_model(model: onnx.ModelProto, compared: Compared, gate: Gate) -> Trial:
         suspicion=compared.same_suspicion(outputs),
         milliseconds=statistics.median(seconds) * 1000,
         bytes=len(data),
-        failures=gate.failures(parity, change, validation),
+        broken=gate.broken(parity, change, validation),
     )

@@ -8,7 +8,6 @@ from ctonnx.errors import CtonnxError
 from ctonnx.outputs import OUTPUT_NAMES
 from ctonnx.spec import ModelSpec
 from ctonnx.writing import whole_folder
-from ctonnx_export.making import Made
 
 __all__ = ["refuse_entangled", "refuse_filled", "write_repository"]
 
@@ -40,7 +39,7 @@ optimization {
 _PLACES = {"x86": _ON_CPU, "arm": _ON_CPU, "tensorrt": _IN_TENSORRT}  # by the target of an INT8 model
 
 
-def write_repository(folder: Path, models: Sequence[tuple[Made, Path]]) -> None:
+def write_repository(folder: Path, models: Sequence[tuple[ModelSpec, Path]]) -> None:
     """Writes a model repository: for each model a folder with its config.pbtxt, its labels and the file as version 1.
 
     An INT8 model is served on what it was quantized for: the CPU, or a GPU through TensorRT.
@@ -49,7 +48,7 @@ def write_repository(folder: Path, models: Sequence[tuple[Made, Path]]) -> None:
 
     Args:
         folder: new, or empty.
-        models: with their files.
+        models: what each says about itself, and its file.
 
     Raises:
         CtonnxError: the folder holds something.
@@ -57,12 +56,12 @@ def write_repository(folder: Path, models: Sequence[tuple[Made, Path]]) -> None:
     """
     refuse_filled(folder)
     with whole_folder(folder) as temporary:
-        for made, file in models:
-            inner = temporary / f"{made.spec.name}_{made.precision}"
+        for spec, file in models:
+            inner = temporary / f"{spec.name}_{spec.precision}"
             (inner / "1").mkdir(parents=True)
             shutil.copyfile(file, inner / "1" / "model.onnx")
-            (inner / "config.pbtxt").write_text(_config(inner.name, made.spec), encoding="utf-8")
-            (inner / "labels.txt").write_text("".join(f"{name}\n" for name in made.spec.classes), encoding="utf-8")
+            (inner / "config.pbtxt").write_text(_config(inner.name, spec), encoding="utf-8")
+            (inner / "labels.txt").write_text("".join(f"{name}\n" for name in spec.classes), encoding="utf-8")
 
 
 def refuse_filled(folder: Path) -> None:
@@ -94,7 +93,8 @@ def _config(name: str, spec: ModelSpec) -> str:
         + " }"
         for output in OUTPUT_NAMES
     )
-    return f"""# A research tool, not a medical device. Pixels are made as ctonnx.images makes them: RGB, 8 bits.
+    return f"""# A research tool, not a medical device.
+# Pixels are RGB, 8 bits; docs/images.md of ctonnx tells how files become pixels.
 name: "{name}"
 backend: "onnxruntime"
 max_batch_size: {_MAX_BATCH}

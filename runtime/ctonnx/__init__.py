@@ -9,6 +9,7 @@
 Each name is imported when it is first used, so that `import ctonnx` costs next to nothing.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,11 @@ _HOMES = {
     "ProviderError": "errors",
     "compare": "parity",
 }
+
+
+# onnxruntime has telemetry on by default, for which it keeps a device ID in the home folder (seen with 1.31 on Linux),
+# unless this is set when it is imported. Whoever wants it sets 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,14 +1,17 @@
 """The one comparison between what two models answer for the same pixels, and the gates that it must pass."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.outputs import Outputs
 
-__all__ = ["DEVICE_GATES", "GATES", "AccuracyChange", "Gate", "Parity", "accuracy_change", "compare"]
+__all__ = ["DEVICE_GATES", "GATES", "AccuracyChange", "BrokenBound", "Gate", "Parity", "accuracy_change", "compare"]
+
+Bound: TypeAlias = Literal["max_dp", "min_agreement", "max_drop", "min_heatmap_correlation"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,20 @@ class AccuracyChange:
         return {name: value if isinstance(value, int) else round(value, 5) for name, value in asdict(self).items()}
 
 
+class BrokenBound(NamedTuple):
+    """A bound of a gate that a candidate does not keep.
+
+    Attributes:
+        bound: which one, by its name in `Gate`.
+        excess: how far beyond it the candidate lies, in units that make the bounds comparable; infinite for a NaN.
+        phrase: what was found and what is allowed.
+    """
+
+    bound: Bound
+    excess: float
+    phrase: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gate:
     """The bounds that a precision must keep to be shipped; a NaN keeps none.
@@ -84,10 +101,23 @@ class Gate:
     max_drop: float | None = None
     min_heatmap_correlation: float = -1.0
 
-    def failures(
+    @property
+    def summary(self) -> str:
+        """What it asks for, in one line."""
+        bounds = [
+            f"max |dp| {self.max_dp:g} or less" if self.max_dp < 1 else "",
+            f"agreement {self.min_agreement * 100:g} % or more" if self.min_agreement > 0 else "",
+            f"a loss of accuracy of {self.max_drop * 100:g} points or less" if self.max_drop is not None else "",
+            f"heatmaps' median correlation {self.min_heatmap_correlation:g} or more"
+            if self.min_heatmap_correlation > -1
+            else "",
+        ]
+        return ", ".join(filter(None, bounds)) or "any answers that are numbers"
+
+    def broken(
         self, parity: Parity, change: AccuracyChange | None = None, validation: AccuracyChange | None = None
-    ) -> tuple[str, ...]:
-        """Returns a phrase for each bound that is broken; none where the gate is passed.
+    ) -> tuple[BrokenBound, ...]:
+        """Returns each bound that is broken; none where the gate is passed.
 
         Args:
             parity: of the candidate.
@@ -95,28 +125,51 @@ class Gate:
             validation: of its accuracy on the validation images alone, where the network is not right by having learned
                 them: a loss counts where its 95 % interval leaves no doubt, so that one scan does not decide.
         """
-        failures = []
+        found = []
+
+        def refuse(bound: Bound, excess: float, phrase: str) -> None:
+            found.append(BrokenBound(bound, excess if np.isfinite(excess) else np.inf, phrase))
+
         if not parity.max_dp <= self.max_dp:
-            failures.append(f"max |dp| is {parity.max_dp:.3g}, at most {self.max_dp:g} is allowed")
+            excess = (parity.max_dp - self.max_dp) / _UNITS["max_dp"]
+            refuse("max_dp", excess, f"max |dp| is {parity.max_dp:.3g}, at most {self.max_dp:g} is allowed")
         if not parity.agreement >= self.min_agreement:
-            failures.append(f"agreement is {parity.agreement:.2%}, at least {self.min_agreement:.2%} is required")
+            refuse(
+                "min_agreement",
+                (self.min_agreement - parity.agreement) / _UNITS["min_agreement"],
+                f"agreement is {parity.agreement:.2%}, at least {self.min_agreement:.2%} is required",
+            )
         if not np.isfinite(parity.max_dheatmap):
-            failures.append("the heatmaps hold values that are not finite")
+            refuse("min_heatmap_correlation", np.inf, "the heatmaps hold values that are not finite")
         elif not parity.heatmap_correlation >= self.min_heatmap_correlation:
-            failures.append(
+            refuse(
+                "min_heatmap_correlation",
+                (self.min_heatmap_correlation - parity.heatmap_correlation) / _UNITS["min_heatmap_correlation"],
                 f"the heatmaps' median correlation is {parity.heatmap_correlation:.4f}, at least "
-                f"{self.min_heatmap_correlation:g} is required"
+                f"{self.min_heatmap_correlation:g} is required",
             )
-        if self.max_drop is not None and change is not None and not change.difference >= -self.max_drop - _ROUNDING:
-            failures.append(
-                f"accuracy falls by {-change.difference * 100:.2f} points, at most {self.max_drop * 100:g} are allowed"
+        if self.max_drop is None:
+            return tuple(found)
+        if change is not None and not change.difference >= -self.max_drop - _ROUNDING:
+            refuse(
+                "max_drop",
+                (-change.difference - self.max_drop) / _UNITS["max_drop"],
+                f"accuracy falls by {-change.difference * 100:.2f} points, at most {self.max_drop * 100:g} are allowed",
             )
-        if self.max_drop is not None and validation is not None and not validation.high >= -self.max_drop:
-            failures.append(
+        if validation is not None and not validation.high >= -self.max_drop:
+            refuse(
+                "max_drop",
+                (-validation.high - self.max_drop) / _UNITS["max_drop"],
                 f"accuracy falls by {-validation.difference * 100:.2f} points on the validation images, by at least "
-                f"{-validation.high * 100:.2f} (95 % interval), at most {self.max_drop * 100:g} are allowed"
+                f"{-validation.high * 100:.2f} (95 % interval), at most {self.max_drop * 100:g} are allowed",
             )
-        return tuple(failures)
+        return tuple(found)
+
+    def failures(
+        self, parity: Parity, change: AccuracyChange | None = None, validation: AccuracyChange | None = None
+    ) -> tuple[str, ...]:
+        """Returns the phrase of each bound that `broken` finds."""
+        return tuple(bound.phrase for bound in self.broken(parity, change, validation))
 
 
 GATES = {
@@ -136,6 +189,15 @@ DEVICE_GATES = {
 a sum that falls near the middle between two integers may be rounded otherwise elsewhere."""
 
 _ROUNDING = 1e-9
+_UNITS: Mapping[Bound, float] = {
+    "max_dp": 0.05,
+    "min_agreement": 0.01,
+    "max_drop": 0.01,
+    "min_heatmap_correlation": 0.02,
+}
+"""What counts alike in the excess over a bound: a point of agreement or accuracy is as much as 0.02 of the heatmaps'
+correlation, which is what INT8's gate leaves each."""
+
 _NORMAL = 1.959964  # of a 95 % interval
 
 

@@ -12,10 +12,11 @@ import json
 import platform
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 from ctonnx.errors import ModelError
 
-__all__ = ["RUNS", "Run", "find_model", "find_run", "newest_run"]
+__all__ = ["RUNS", "Run", "find_model", "find_models", "find_run", "newest_run"]
 
 RUNS = Path("runs")
 """The folder that holds the runs, below the working folder."""
@@ -159,19 +160,59 @@ def find_model(model: Path | None, *, provider: str = "cpu", root: Path = RUNS) 
 
     A folder is a run's, or one that holds exported models.
 
-    Of a run's models, the one that suits the provider best is taken: INT8, if it was quantized for this kind of
+    Of several models, the one that suits the provider best is taken: INT8, if it was quantized for this kind of
     processor, else FP32, on the CPU; FP16, else FP32, on CUDA. Every file in a run's export has passed its gate.
 
     Raises:
         ModelError: there is no such model.
     """
-    if model is not None and (model.is_file() or model.suffix == ".onnx"):
+    if _is_file(model):
         return model
-    if model is not None and model.is_dir() and (file := _preferred(model, provider)):
+    folder = _export_folder(model, root)
+    if file := _preferred(folder, provider):
         return file
-    run = find_run(model, root)
-    if file := _preferred(run.export_folder, provider):
-        return file
-    raise ModelError(
-        f"expected an exported model in '{run.export_folder}', found none; make one with: ctonnx export {run.folder}"
+    raise _no_model(folder)
+
+
+def find_models(model: Path | None, *, root: Path = RUNS) -> list[Path]:
+    """Returns every `.onnx` file that is meant by a file, a folder, a run's name, or None: the newest run's.
+
+    A folder is a run's, or one that holds exported models. FP32 comes first, then FP16, then INT8.
+
+    Raises:
+        ModelError: there is none.
+    """
+    if _is_file(model):
+        return [model]
+    folder = _export_folder(model, root)
+    if files := _exported(folder):
+        return files
+    raise _no_model(folder)
+
+
+def _no_model(folder: Path) -> ModelError:
+    if files := _exported(folder):
+        names = ", ".join(file.name for file in files)
+        return ModelError(
+            f"expected an exported model for this device in '{folder}', found {names} alone; name one of them, or "
+            "export the run again"
+        )
+    return ModelError(
+        f"expected an exported model in '{folder}', found none; make one with: ctonnx export {folder.parent}"
     )
+
+
+def _is_file(model: Path | None) -> TypeGuard[Path]:
+    return model is not None and (model.is_file() or model.suffix == ".onnx")
+
+
+def _export_folder(model: Path | None, root: Path) -> Path:
+    """Returns the folder itself where it holds exported models, or that of the run which is meant."""
+    if model is not None and _exported(model):
+        return model
+    return find_run(model, root).export_folder
+
+
+def _exported(folder: Path) -> list[Path]:
+    files = (folder / f"model.{precision}.onnx" for precision in ("fp32", "fp16", "int8"))
+    return [file for file in files if file.is_file()]

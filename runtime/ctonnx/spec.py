@@ -75,6 +75,17 @@ class OperatingPoint:
     sensitivity_interval: tuple[float, float] | None = None
     specificity_interval: tuple[float, float] | None = None
 
+    @property
+    def figures(self) -> str:
+        """Sensitivity and specificity with their 95 % intervals, as far as these are known, for people."""
+        shown = []
+        for name in ("sensitivity", "specificity"):
+            interval = getattr(self, f"{name}_interval")
+            shown.append(
+                f"{name} {getattr(self, name):.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+            )
+        return ", ".join(shown)
+
     def calls(self, probabilities: NDArray[np.floating[Any]], classes: Sequence[str]) -> NDArray[np.bool_]:
         """Returns for each image whether it is called suspicious: bool [images].
 
@@ -111,6 +122,7 @@ class ModelSpec:
         synthetic: whether the training images were generated phantoms.
         metrics: PyTorch's figures on the validation and test images.
         parity: how far this file's answers lie from PyTorch's, from `Parity.as_dict`.
+        gate: the bounds that they had to keep, from `ctonnx.parity.Gate`; None in files made before this was kept.
         versions: of ctonnx and of the libraries that made the file.
         temperature: what the logits are divided by before the softmax (Guo et al. 2017,
             https://arxiv.org/abs/1706.04599); the graph does it.
@@ -130,6 +142,7 @@ class ModelSpec:
     metrics: Mapping[str, Any]
     parity: Mapping[str, Any]
     versions: Mapping[str, str]
+    gate: Mapping[str, Any] | None = None
     temperature: float = 1.0
     dicom_window: DicomWindow = field(default_factory=DicomWindow)
     quantization: Mapping[str, Any] | None = None

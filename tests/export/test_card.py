@@ -47,7 +47,10 @@ def test_figures_stand_with_their_intervals() -> None:
 
 def test_data_and_its_leaks_are_told() -> None:
     text = card()
-    assert "Trained on `chest-ct`, train 30 images (normal 10, tumor 20); valid 7 images (normal 3, tumor 4)." in text
+    assert (
+        "`chest-ct`, fingerprint of the images `cd`: 30 images to train on (normal 10, tumor 20); 7 images to validate "
+        "on (normal 3, tumor 4)."
+    ) in text
     assert "stood in other splits: 10 of valid, 3 of test; **so the figures below flatter**." in text
     dropped = card(data={**DATA, "leaks": {**LEAKS, "dropped": {"valid": 10}}})
     assert "10 of valid, 3 of test; they were left out." in dropped
@@ -69,9 +72,23 @@ def test_synthetic_data_is_told() -> None:
 
 def test_int8_file_says_what_it_was_quantized_for() -> None:
     told = facts(metrics={"valid": METRICS}, data=DATA)
-    told["files"]["model.int8.onnx"] = {"bytes": 28_500_000, "sha256": "12"}
+    told["files"] = {
+        "golden.npz": {"bytes": 12_345, "sha256": "cd"},
+        "model.fp32.onnx": {"bytes": 100_000_000, "sha256": "ab"},
+        "model.fp16.onnx": {"bytes": 52_000_000, "sha256": "ef"},
+        "model.int8.onnx": {"bytes": 28_500_000, "sha256": "12"},
+    }
+    told["precisions"]["fp16"] = {"quantization": None}
     told["precisions"]["int8"] = {"quantization": {"target": "arm"}}
-    assert "| `model.int8.onnx` | 28.5 | a quarter of the size, for ARM CPUs |" in model_card(told)
+    text = model_card(told)
+    assert "| `model.fp16.onnx` | 52 | 52% of the size, for GPUs |" in text
+    assert "| `model.int8.onnx` | 28.5 | 28% of the size, for ARM CPUs |" in text
+    assert "| `golden.npz` | 0.0123 | inputs and answers for `ctonnx verify` |" in text
+
+
+def test_cautions_stand_among_the_limits() -> None:
+    told = {**facts(metrics={"valid": METRICS}, data=DATA), "notes": ["the network answers 'a' to all images"]}
+    assert "\n- The network answers 'a' to all images.\n" in model_card(told)
 
 
 def test_card_stands_in_the_export_folder_and_names_its_files(exported_run: Run) -> None:

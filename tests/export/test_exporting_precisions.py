@@ -72,7 +72,13 @@ def test_each_model_says_what_it_is(exported: ExportResult) -> None:
             assert predictor.spec.precision == made.precision
     quantization = exported.models[2].spec.quantization
     assert quantization is not None
-    assert quantization["calibration"] == {"images": 8, "asked_for": 8, "of": "the run's training images"}
+    assert quantization["calibration"] == {
+        "images": 8,
+        "asked_for": 8,
+        "blank": 0,
+        "of": "the run's training images",
+    }
+    assert [made.spec.gate and made.spec.gate["max_dp"] for made in exported.models] == [1e-4, 1.0, 1.0]
     assert (quantization["target"], quantization["activations"], quantization["residual_adds"]) == (
         "x86",
         "uint8",
@@ -198,7 +204,7 @@ def test_other_images_calibrate_and_fewer_than_asked_for_are_told(
     assert "comparing on 8 images: 8 for validation, 0 for training that calibration does not use" in said
     quantization = result.models[1].spec.quantization
     assert quantization is not None
-    assert quantization["calibration"] == {"images": 8, "asked_for": 20, "of": "test"}
+    assert quantization["calibration"] == {"images": 8, "asked_for": 20, "blank": 0, "of": "test"}
 
 
 def test_int8_has_one_pass_over_the_pixels_less(exported: ExportResult) -> None:
@@ -280,8 +286,42 @@ def test_earlier_int8_that_an_export_would_remove_is_told(run: Run, exported: Ex
     shutil.copytree(exported.folder, tmp_path / "export")
     said: list[str] = []
     export_run(run, output=tmp_path / "export", say=said.append)
-    assert said[1].startswith("note: this export takes the place of an earlier one and has no int8: model.int8.onnx ")
+    assert said[0] == (
+        f"note: '{tmp_path / 'export'}' holds an earlier export, whose place this one will take; model.fp16.onnx is "
+        "not asked for and goes then; keep it with --precision fp16, or choose another --output"
+    )
+    assert said[1] == said[0].replace("fp16", "int8")
     assert names(tmp_path / "export") == ["README.md", "golden.npz", "model.fp32.onnx", "report.json", "report.md"]
+
+
+def test_refused_model_leaves_an_earlier_export_that_has_one_as_it_was(
+    run: Run, exported: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, triton = tmp_path / "export", tmp_path / "models"
+    shutil.copytree(exported.folder, output)
+    monkeypatch.setitem(GATES, "int8", Gate(max_dp=-1.0, min_agreement=0.0))
+    monkeypatch.setattr("ctonnx_export.search._MOST_EXCLUDED", 1)
+    monkeypatch.chdir(tmp_path)
+    command = ["export", str(run.folder), "--precision", "int8", "--samples", "8", "--output", str(output)]
+    result = CliRunner().invoke(main, [*command, "--triton", str(triton)])
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].endswith(
+        f". Nothing was written: the earlier export in '{output}', which has such a model, stays as it was; for the "
+        f"models that passed choose another --output; what to try stands in {output / 'refused.md'}"
+    )
+    assert result.stdout == ""
+    assert not triton.exists()
+    assert names(output) == sorted([*names(exported.folder), "refused.json", "refused.md"])
+    for file in exported.folder.iterdir():
+        assert (output / file.name).read_bytes() == file.read_bytes()
+    text = (output / "refused.md").read_text()
+    assert "**INT8 was refused and not written**: max |dp| is " in text
+    assert "Nothing of this export was written: the earlier one in this folder stays." in text
+    assert json.loads((output / "refused.json").read_text())["files"] == {}
+    assert verify(output / "model.int8.onnx").failures == ()
+    monkeypatch.setitem(GATES, "int8", LOOSE)
+    assert CliRunner().invoke(main, command).exit_code == 0
+    assert "refused.md" not in names(output)
 
 
 def test_report_of_a_nan_is_json(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,18 +2,20 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import onnx
 import pytest
 
 from ctonnx.images import Preprocessing
-from ctonnx.parity import GATES
+from ctonnx.parity import GATES, Gate, Parity
 from ctonnx.runs import Run
 from ctonnx.spec import ModelSpec, OperatingPoint
 from ctonnx.writing import json_text
 from ctonnx_export.making import Made
 from ctonnx_export.report import as_markdown, report
+from ctonnx_export.search import Trial
 
 FIGURES = {"images": 72, "accuracy": 0.71875, "macro": {"f1": 0.7, "auroc": None}}
 LEAKS = {
@@ -96,7 +98,7 @@ def test_report_tells_copies_and_the_operating_point_of_the_run(exported_run: Ru
     assert model["operating_point"] == record["operating_point"]
     text = (folder / "report.md").read_text()
     assert "| groups of files with identical pixels | 0 (0 files) |" in text
-    assert f"sum to {record['operating_point']['threshold']:.4g} or more." in text
+    assert f"sum to {record['operating_point']['threshold']:.6f} or more." in text
 
 
 # --- copies ----------------------------------------------------------------------------------------------------------
@@ -135,9 +137,9 @@ def test_report_of_a_run_that_did_not_look_for_copies_says_nothing_of_them() -> 
 
 def test_operating_point_is_told_with_its_figures_and_where_they_were_measured() -> None:
     assert section(as_markdown(facts()), "Operating point") == (
-        "An image is suspicious where the probabilities of large cell, tumor sum to 0.1235 or more. On the validation "
-        "images, on which this was fitted: sensitivity 0.967 [0.886, 0.991], specificity 0.500 [0.254, 0.746] "
-        "(95 % intervals)."
+        "An image is suspicious where the probabilities of large cell, tumor sum to 0.123456 or more. On the "
+        "validation images, on which this was fitted: sensitivity 0.967 [0.886, 0.991], specificity 0.500 "
+        "[0.254, 0.746] (95 % intervals)."
     )
 
 
@@ -145,8 +147,8 @@ def test_operating_point_is_told_with_its_figures_and_where_they_were_measured()
 def test_what_the_operating_point_lacks_is_left_out(point: OperatingPoint | None) -> None:
     told = section(as_markdown(facts(operating_point=point)), "Operating point")
     expected = (
-        "An image is suspicious where the probabilities of large cell, tumor sum to 0.1235 or more. On the validation "
-        "images, on which this was fitted: sensitivity 0.967, specificity 0.500."
+        "An image is suspicious where the probabilities of large cell, tumor sum to 0.123456 or more. On the "
+        "validation images, on which this was fitted: sensitivity 0.967, specificity 0.500."
     )
     assert told == (expected if point else "")
     assert ("## Operating point" in as_markdown(facts(operating_point=point))) == (point is not None)
@@ -169,3 +171,71 @@ def test_document_holds_the_operating_point_and_the_copies() -> None:
         "sensitivity_interval": [0.8864, 0.9908],
         "specificity_interval": [0.254, 0.746],
     }
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+def refused(gate: Gate, *, asked_for: int = 300, fp16: bool = False, **figures: Any) -> str:
+    """Returns what the report advises where INT8 is refused."""
+    parity = replace(
+        Parity(
+            images=280,
+            agreement=1.0,
+            max_dp=0.01,
+            mean_dp=0.01,
+            max_dlogit=0.1,
+            max_dheatmap=0.1,
+            heatmap_correlation=0.999,
+        ),
+        **figures,
+    )
+    trial = Trial(
+        parity=parity,
+        change=None,
+        validation=None,
+        suspicion=None,
+        milliseconds=1.0,
+        bytes=1,
+        broken=gate.broken(parity),
+    )
+    calibration = {"images": 300, "asked_for": asked_for, "of": "other", "blank": 0}
+    made = partial(Made, model=onnx.ModelProto(), spec=SPEC)
+    models = [
+        made(precision="fp32", gate=GATES["fp32"], facts={"onnxsim": "simplified"}),
+        *([made(precision="fp16", gate=GATES["fp16"])] if fp16 else []),
+        made(precision="int8", gate=gate, trial=trial, facts={"calibration": calibration, "attempts": []}),
+    ]
+    advice: str = report(models, {})["precisions"]["int8"]["advice"]
+    return advice
+
+
+def test_advice_names_the_option_of_the_bound_that_is_broken() -> None:
+    assert refused(GATES["int8"], agreement=0.97) == (
+        "More calibration images (`--samples`) or such as the model will see (`--calibrate`) may help. "
+        "`--min-agreement` can move the gate, if you know what a disagreement costs. FP32 passed its gate. FP16 was "
+        "not asked for: it agrees better, at half the size (`--precision fp16`)."
+    )
+
+
+def test_advice_on_heatmaps_names_no_option_that_cannot_help() -> None:
+    advice = refused(GATES["int8"], heatmap_correlation=0.9, fp16=True)
+    assert "--m" not in advice
+    assert "The heatmaps' bound cannot be moved" in advice
+    assert advice.endswith("FP32 and FP16 passed their gates.")
+
+
+def test_advice_does_not_ask_for_more_images_where_all_were_used() -> None:
+    advice = refused(GATES["int8"], agreement=0.9, asked_for=100_000)
+    assert "--samples" not in advice
+    assert "No more images were there to calibrate on: others of this kind (`--calibrate`) may help." in advice
+
+
+def test_notes_stand_in_the_report() -> None:
+    told = {**facts(), "notes": ["INT8 was compared on 13 images only"]}
+    assert "\n- Note: INT8 was compared on 13 images only.\n" in as_markdown(told)
+    assert "- Note" not in as_markdown(facts())
+
+
+def test_gate_stands_in_the_report_with_its_bounds() -> None:
+    assert "\n| gate asks for | max \\|dp\\| 0.0001 or less |\n" in as_markdown(facts())

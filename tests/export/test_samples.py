@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -69,12 +70,31 @@ def test_images_beyond_the_bound_are_decoded_again_and_the_same(
     np.testing.assert_array_equal(bounded.pixels(range(6)), whole.pixels(range(6)))
 
 
-def test_a_third_of_the_runs_images_is_kept_to_compare_on_and_the_lack_is_told(
+def test_a_third_of_each_class_is_kept_to_compare_on_and_the_lack_is_told(
     checkpoint: Checkpoint, phantoms: Path
 ) -> None:
     assert len(checkpoint.samples("train")) == 16
     images = calibration_images(checkpoint, phantoms, calibrate=None, count=300, avoid=frozenset())
-    assert (len(images), images.missing) == (11, 289)
+    assert images.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3  # of 4 each
+    assert images.missing == 288
+    others = held_out_images(checkpoint, phantoms, count=99, avoid=frozenset(), calibration=images)
+    assert others is not None
+    assert others.labels.tolist() == [0, 1, 2, 3]
+
+
+def test_share_is_of_each_class_and_its_single_image_is_taken() -> None:
+    samples = [Sample(f"{row}.png", int(row > 8)) for row in range(10)]
+    assert [sample.label for sample in balanced(samples, 99, 0, Fraction(2, 3))] == [0] * 6 + [1]
+
+
+def test_images_of_one_colour_are_counted_and_alone_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    for row in range(3):
+        Image.new("L", (64, 64), row * 60).save(tmp_path / f"{row}.png")
+    with pytest.raises(DataError, match=r"found 3 that have one colour each; calibrate on such as the model will see$"):
+        calibration_images(checkpoint, tmp_path, calibrate=tmp_path, count=9, avoid=frozenset())
+    Image.effect_noise((64, 64), 40).save(tmp_path / "scan.png")
+    images = calibration_images(checkpoint, tmp_path, calibrate=tmp_path, count=9, avoid=frozenset())
+    assert (len(images), images.blank()) == (4, 3)
 
 
 def test_other_images_are_all_used_where_fewer_are_there_than_asked_for(checkpoint: Checkpoint, phantoms: Path) -> None:
@@ -89,8 +109,8 @@ def test_copies_of_images_that_the_model_is_judged_by_are_not_calibrated_on(
     avoid = frozenset(list(known.values())[:3])
     others = calibration_images(checkpoint, phantoms, calibrate=phantoms, count=99, avoid=avoid)
     assert len(others) == len(known) - 3
-    own = calibration_images(checkpoint, phantoms, calibrate=None, count=11, avoid=avoid)
-    assert len(own) == 11
+    own = calibration_images(checkpoint, phantoms, calibrate=None, count=8, avoid=avoid)
+    assert len(own) == 8
     assert not avoid & (others.digests | own.digests)
 
 

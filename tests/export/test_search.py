@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ctonnx.outputs import Outputs
-from ctonnx.parity import Gate, compare
+from ctonnx.parity import BrokenBound, Gate, compare
 from ctonnx.spec import OperatingPoint
 from ctonnx_export import search as module
 from ctonnx_export.conversion import run_onnx
@@ -25,6 +25,7 @@ from ctonnx_train.splits import Sample
 from .test_report import SPEC
 
 LOOSE = Gate(max_dp=1.0, min_agreement=0.5)
+BROKEN = BrokenBound("min_agreement", 1.0, "agreement is 98.00%, at least 99.00% is required")
 
 
 class Store:
@@ -67,9 +68,10 @@ def test_every_calibrator_is_tried_with_integer_adds_alone_where_one_passes(
     found = search(small_model, ranges, correction, compared, LOOSE, say=said.append)
     tried = [(attempt.scheme.integer_adds, attempt.scheme.calibrator) for attempt in found.attempts]
     assert tried == [(True, calibrator) for calibrator in CALIBRATORS]
-    assert len(said) == 6
-    assert said[0].startswith("int8: minmax, integer adds: agreement 100.00%, mean |dp| 0.000")
-    assert said[0].endswith(", passes")
+    assert said[0] == "int8: looking for a model with agreement 50 % or more"
+    assert len(said) == 7
+    assert said[1].startswith("int8, 1 of 6: minmax, integer adds: agreement 100.00%, mean |dp| 0.000")
+    assert said[1].endswith(": passes")
 
 
 def test_float_adds_are_tried_where_no_integer_adds_pass_and_the_one_that_passes_is_taken(
@@ -83,7 +85,7 @@ def test_float_adds_are_tried_where_no_integer_adds_pass_and_the_one_that_passes
 
     def refuse_the_first_six(model: onnx.ModelProto, compared: Compared, gate: Gate) -> Trial:
         trial = try_model(model, compared, gate)
-        return replace(trial, failures=("refused",)) if next(tries) <= len(CALIBRATORS) else trial
+        return replace(trial, broken=(BROKEN,)) if next(tries) <= len(CALIBRATORS) else trial
 
     monkeypatch.setattr(module, "try_model", refuse_the_first_six)
     found = search(small_model, ranges, correction, compared, LOOSE)
@@ -202,12 +204,22 @@ def test_nan_does_not_pass(small_model: onnx.ModelProto, compared: Compared) -> 
     assert failures[0] == "max |dp| is nan, at most 1 is allowed"
 
 
-def test_attempts_that_pass_come_before_those_that_agree_better_and_do_not(compared: Compared) -> None:
-    def attempt(*, agreement: float, mean_dp: float, failures: tuple[str, ...] = ()) -> Attempt:
+def test_attempts_that_pass_come_first_and_then_those_that_are_nearest_to_the_gate(compared: Compared) -> None:
+    gate = Gate(max_dp=1.0, min_agreement=0.99, min_heatmap_correlation=0.98)
+
+    def attempt(*, agreement: float, mean_dp: float, heatmaps: float = 1.0) -> Attempt:
         parity = compare(compared.reference, compared.reference)
-        changed = parity.__class__(**{**parity.__dict__, "agreement": agreement, "mean_dp": mean_dp})
+        changed = parity.__class__(
+            **{**parity.__dict__, "agreement": agreement, "mean_dp": mean_dp, "heatmap_correlation": heatmaps}
+        )
         trial = Trial(
-            parity=changed, change=None, validation=None, suspicion=None, milliseconds=1.0, bytes=1, failures=failures
+            parity=changed,
+            change=None,
+            validation=None,
+            suspicion=None,
+            milliseconds=1.0,
+            bytes=1,
+            broken=gate.broken(changed),
         )
         return Attempt(Scheme(), trial)
 
@@ -215,8 +227,12 @@ def test_attempts_that_pass_come_before_those_that_agree_better_and_do_not(compa
         attempt(agreement=0.995, mean_dp=0.002),
         attempt(agreement=0.99, mean_dp=0.001),
         attempt(agreement=0.99, mean_dp=0.003),
-        attempt(agreement=1.0, mean_dp=0.001, failures=("the heatmaps",)),
-        attempt(agreement=0.9, mean_dp=0.001, failures=("agreement",)),
+        attempt(agreement=0.99, mean_dp=0.009, heatmaps=0.9776),
+        attempt(agreement=0.985, mean_dp=0.001),
+        attempt(agreement=1.0, mean_dp=0.001, heatmaps=0.966),
+        attempt(agreement=0.985, mean_dp=0.001, heatmaps=0.966),
+        attempt(agreement=0.9, mean_dp=0.001),
+        attempt(agreement=1.0, mean_dp=0.0, heatmaps=float("nan")),
     ]
     assert sorted(order, key=lambda one: one.score, reverse=True) == order
 

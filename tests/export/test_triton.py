@@ -3,23 +3,21 @@
 from dataclasses import replace
 from pathlib import Path
 
-import onnx
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from ctonnx.errors import CtonnxError
-from ctonnx.parity import GATES
 from ctonnx.session import open_session, read_spec
-from ctonnx_export.making import Made, Precision
+from ctonnx.spec import ModelSpec
+from ctonnx_export.making import Precision
 from ctonnx_export.quantization import Scheme, Target
 from ctonnx_export.triton import write_repository
 
 
-def made(file: Path, precision: Precision, target: Target | None = None) -> tuple[Made, Path]:
+def made(file: Path, precision: Precision, target: Target | None = None) -> tuple[ModelSpec, Path]:
     spec = read_spec(open_session(file, optimize=False), "model")
-    spec = replace(spec, quantization=target and Scheme(target=target).as_dict())
-    return Made(precision=precision, model=onnx.ModelProto(), spec=spec, gate=GATES["fp32"]), file
+    return replace(spec, precision=precision, quantization=target and Scheme(target=target).as_dict()), file
 
 
 def config(folder: Path) -> model_config_pb2.ModelConfig:

@@ -37,6 +37,9 @@ def file(tmp_path: Path) -> Path:
     return saved
 
 
+DAMAGED = "a file that is damaged or of another kind ({})"
+
+
 def refusal(file: Path) -> str:
     """Returns what was found in a file that is refused."""
     with pytest.raises(ModelError) as caught:
@@ -88,13 +91,13 @@ def test_file_with_objects_is_refused_and_they_are_not_unpickled(tmp_path: Path)
 
     file = tmp_path / "objects.npz"
     np.savez(file, **{**ARRAYS, "logits": np.array([Trap()], dtype=object)})
-    assert refusal(file) == "ValueError('Object arrays cannot be loaded when allow_pickle=False')"
+    assert refusal(file) == DAMAGED.format("ValueError")
 
 
 def test_pickle_is_refused_and_not_unpickled(tmp_path: Path) -> None:
     file = tmp_path / "pickle.npz"
     file.write_bytes(b"cpytest\nfail\n(S'it was unpickled'\ntR.")
-    assert refusal(file).startswith("ValueError(")
+    assert refusal(file) == DAMAGED.format("ValueError")
 
 
 @pytest.mark.parametrize("name", ARRAYS)
@@ -106,7 +109,7 @@ def test_file_without_one_of_its_arrays_is_refused(name: str, tmp_path: Path) ->
 
 def test_file_of_a_single_array_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "single.npy", GOLDEN.pixels)
-    assert refusal(tmp_path / "single.npy").startswith("TypeError(")
+    assert refusal(tmp_path / "single.npy") == DAMAGED.format("TypeError")
 
 
 def damage_the_compressed_bytes(file: Path) -> None:

@@ -230,3 +230,37 @@ def test_gates_are_the_designs() -> None:
     assert (GATES["fp32"].max_dp, GATES["fp16"].max_dp) == (1e-4, 5e-3)
     assert (GATES["int8"].min_agreement, GATES["int8"].max_drop) == (0.99, 0.005)
     assert (GATES["fp16"].min_heatmap_correlation, GATES["int8"].min_heatmap_correlation) == (0.999, 0.98)
+
+
+def test_bounds_are_broken_by_an_excess_that_makes_them_comparable() -> None:
+    gate = Gate(max_dp=0.05, min_agreement=0.99, max_drop=0.005, min_heatmap_correlation=0.98)
+    found = parity(max_dp=0.1, agreement=0.97, heatmap_correlation=0.97)
+    change = AccuracyChange(images=200, reference=0.9, candidate=0.88, difference=-0.02, low=-0.04, high=-0.01)
+    broken = gate.broken(found, change, change)
+    assert [bound.bound for bound in broken] == [
+        "max_dp",
+        "min_agreement",
+        "min_heatmap_correlation",
+        "max_drop",
+        "max_drop",
+    ]
+    assert [round(bound.excess, 6) for bound in broken] == [1, 2, 0.5, 1.5, 0.5]
+    assert tuple(bound.phrase for bound in broken) == gate.failures(found, change, change)
+    (nan,) = gate.broken(parity(max_dp=math.nan))
+    assert nan.excess == math.inf
+
+
+@pytest.mark.parametrize(
+    ("gate", "summary"),
+    [
+        (GATES["fp32"], "max |dp| 0.0001 or less"),
+        (
+            GATES["int8"],
+            "agreement 99 % or more, a loss of accuracy of 0.5 points or less, heatmaps' median correlation 0.98 or "
+            "more",
+        ),
+        (Gate(max_dp=1.0, min_agreement=0.0), "any answers that are numbers"),
+    ],
+)
+def test_gate_sums_up_what_it_asks_for(gate: Gate, summary: str) -> None:
+    assert gate.summary == summary

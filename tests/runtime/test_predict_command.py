@@ -171,8 +171,8 @@ def test_model_the_note_the_counts_and_the_operating_point_stand_on_stderr(model
     assert lines[:2] == [f"model: {model} (fp32 on cpu)", NOTE]
     assert re.fullmatch(SUMMARY % (5, 2, suspicious, 3), lines[2])
     assert lines[3] == (
-        f"suspicious: cavitating + large central + small peripheral at {point.threshold:.3g} or more (sensitivity "
-        f"{point.sensitivity:.3f}, specificity {point.specificity:.3f} on its validation images)"
+        f"suspicious: cavitating + large central + small peripheral at {point.threshold:.6f} or more "
+        f"({point.figures} on its validation images)"
     )
     assert len(lines) == 4
 
@@ -189,7 +189,7 @@ def test_suspicious_images_are_counted(model: Path, scans: Path, place: int, sus
     *_, summary, last = result.stderr.splitlines()
     assert re.fullmatch(SUMMARY % (5, 2, suspicious, 3), summary)
     assert last == (
-        f"suspicious: normal at {threshold:.3g} or more (sensitivity 0.951, specificity 0.250 on its validation images)"
+        f"suspicious: normal at {threshold:.6f} or more (sensitivity 0.951, specificity 0.250 on its validation images)"
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ctonnx.errors import ModelError
-from ctonnx.runs import RUNS, Run, find_model, find_run, newest_run
+from ctonnx.runs import RUNS, Run, find_model, find_models, find_run, newest_run
 
 
 @pytest.fixture(autouse=True)
@@ -193,8 +193,20 @@ def test_model_that_suits_the_provider_is_taken(
 def test_run_without_a_model_for_the_provider_is_an_error(provider: str, exported: tuple[str, ...]) -> None:
     make_run("lungs", exported=exported)
     assert refusal(None, provider) == (
-        "expected an exported model in 'runs/lungs/export', found none; make one with: ctonnx export runs/lungs"
+        f"expected an exported model for this device in 'runs/lungs/export', found model.{exported[0]}.onnx "
+        "alone; name one of them, or export the run again"
+        if exported
+        else "expected an exported model in 'runs/lungs/export', found none; make one with: ctonnx export runs/lungs"
     )
+
+
+def test_all_models_of_a_run_or_of_an_exports_folder_are_found_fp32_first() -> None:
+    run = make_run("lungs", exported=("int8", "fp32"))
+    files = [run.model_file("fp32"), run.model_file("int8")]
+    assert find_models(None) == find_models(Path("lungs")) == find_models(run.export_folder) == files
+    assert find_models(files[1]) == files[1:]
+    with pytest.raises(ModelError, match=r"^expected an exported model in 'runs/empty/export', found none"):
+        find_models(make_run("empty").folder)
 
 
 def test_newest_run_is_meant_though_only_an_older_one_is_exported() -> None:

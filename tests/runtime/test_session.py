@@ -1,6 +1,9 @@
 """A session runs where it was asked to run or not at all, and what is no ctonnx model is refused with a sentence."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -250,3 +253,14 @@ def test_model_with_a_spec_but_other_inputs_or_outputs_is_refused(
 def test_model_with_a_damaged_spec_is_refused(tmp_path: Path) -> None:
     file = means(tmp_path / "odd.onnx", "{}")
     assert spec_refusal(file) == "the model's spec cannot be read ('schema_version'); export the model again"
+
+
+def test_onnxruntime_keeps_no_device_id_and_sends_nothing(model: Path, tmp_path: Path) -> None:
+    """Its telemetry is on by default and leaves files in the home folder; ctonnx turns it off for its processes."""
+    program = f"from ctonnx import Predictor; Predictor({str(model)!r}).close()"
+    kept = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT")
+    env = {name: os.environ[name] for name in kept if name in os.environ}
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, env={**env, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    )
+    assert list(tmp_path.iterdir()) == []

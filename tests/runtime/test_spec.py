@@ -49,12 +49,19 @@ FULL = ModelSpec(
     synthetic=True,
     metrics={"valid": {"accuracy": 0.9, "confusion_matrix": [[1, 2], [3, 4]], "auroc": None}},
     parity={"images": 8, "max_dp": 1.5e-7},
+    gate={"max_dp": 0.005, "min_agreement": 0.99},
     versions={"torch": "2.15.0", "onnx": "1.23.2"},
     temperature=1.37,
     dicom_window=DicomWindow(center=40.0, width=400.0),
     quantization={"scheme": "QDQ", "per_channel": True},
     operating_point=POINT,
 )
+
+
+def test_figures_stand_with_their_intervals_where_these_are_known() -> None:
+    assert POINT.figures == "sensitivity 0.970 [0.910, 0.990], specificity 0.800 [0.700, 0.870]"
+    bare = replace(POINT, sensitivity_interval=None, specificity_interval=None)
+    assert bare.figures == "sensitivity 0.970, specificity 0.800"
 
 
 def values(spec: ModelSpec = SMALL, **changes: Any) -> dict[str, Any]:
@@ -88,7 +95,7 @@ def test_the_full_operating_point_leaves_no_field_at_its_default() -> None:
 def test_text_of_a_spec_is_pinned() -> None:
     assert SMALL.to_json() == (
         '{"checkpoint_sha256": "' + "ab" * 32 + '", "classes": ["normal", "tumor"], '
-        '"created": "2026-01-02T03:04:05+00:00", "data": {}, "dicom_window": {"center": -600.0, "width": 1500.0}, '
+        '"created": "2026-01-02T03:04:05+00:00", "data": {}, "dicom_window": {"center": -600.0, "width": 1500.0}, "gate": null, '
         '"metrics": {}, "name": "lungs", "operating_point": null, "parity": {}, "precision": "fp32", '
         '"preprocessing": {"color": "grey", "resize": "stretch", "size": 64}, "quantization": null, '
         '"schema_version": 1, "synthetic": false, "temperature": 1.0, "versions": {}}'

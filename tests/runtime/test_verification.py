@@ -1,5 +1,6 @@
 """`verify`: an export proves itself again, and what was altered, lost or mixed up is found and said."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -48,17 +49,50 @@ def test_command_verifies_the_newest_run_and_prints_the_figures(export: Path) ->
     result = CliRunner().invoke(main, ["verify"])
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[0] == "fp32 on cpu, 8 golden inputs"
-    assert lines[1].split() == ["PyTorch", "its", "export"]
-    assert lines[2].split() == ["same", "most", "probable", "class", "100.00%", "100.00%"]
-    assert lines[-1] == "verified"
+    assert lines[0] == "runs/tiny/export/model.fp32.onnx: fp32 on cpu, 8 golden inputs"
+    assert lines[1].split() == ["against", "PyTorch", "limit", "its", "export", "limit"]
+    assert lines[2].split() == ["same", "most", "probable", "class", "100.00%", "-", "100.00%", "-"]
+    assert lines[3].startswith("  max |dp| ")
+    assert lines[3].count("<= 0.0001") == 2
+    assert lines[-1] == "  verified"
+
+
+def test_every_model_of_an_export_is_verified_and_each_is_named(export: Path) -> None:
+    """The second file passes for an FP16 model whose answers are those of FP32."""
+    loaded = onnx.load(export / "model.fp32.onnx")
+    spec = json.loads(loaded.metadata_props[0].value)
+    loaded.metadata_props[0].value = json.dumps({**spec, "precision": "fp16"})
+    onnx.save(loaded, export / "model.fp16.onnx")
+    digest = hashlib.sha256((export / "model.fp16.onnx").read_bytes()).hexdigest()
+
+    def add(golden: Golden) -> Golden:
+        answers = {**golden.answers, "fp16": golden.answers["fp32"]}
+        return replace(golden, answers=answers, model_sha256={**golden.model_sha256, "fp16": digest})
+
+    change_golden(export, add)
+    result = CliRunner().invoke(main, ["verify", "runs/tiny"])
+    assert result.exit_code == 0, result.output
+    named = [line for line in result.stdout.splitlines() if line.startswith("runs/")]
+    assert named == [
+        f"runs/tiny/export/model.{precision}.onnx: {precision} on cpu, 8 golden inputs"
+        for precision in ("fp32", "fp16")
+    ]
+    assert ">= 99.00%" in result.stdout
+    alter_weight(export / "model.fp16.onnx", 0.5)
+    result = CliRunner().invoke(main, ["verify", "runs/tiny", "--json"])
+    assert result.exit_code == 1
+    facts = json.loads(result.stdout)
+    assert (facts["verified"], [bool(model["failures"]) for model in facts["models"]]) == (False, [False, True])
 
 
 def test_document_holds_the_figures(export: Path) -> None:
     result = CliRunner().invoke(main, ["verify", str(export / "model.fp32.onnx"), "--json"])
     assert result.exit_code == 0, result.output
-    facts = json.loads(result.stdout)
+    document = json.loads(result.stdout)
+    (facts,) = document["models"]
+    assert document["verified"] is True
     assert (facts["precision"], facts["images"], facts["failures"]) == ("fp32", 8, [])
+    assert (facts["pytorch_gate"]["max_dp"], facts["export_gate"]["max_dp"]) == (1e-4, 1e-4)
     assert facts["with_pytorch"]["agreement"] == 1.0
 
 
@@ -67,7 +101,7 @@ def test_altered_weight_is_found_by_the_files_digest_and_by_its_answers(export: 
     result = CliRunner().invoke(main, ["verify"])
     assert result.exit_code == 1
     last = result.stdout.splitlines()[-1]
-    assert last.startswith("NOT VERIFIED: the file's SHA-256 is ")
+    assert last.startswith("  NOT VERIFIED: the file's SHA-256 is ")
     assert ": it was altered since, or its golden.npz is of another export; copy both from one export folder; " in last
     assert "; against PyTorch, max |dp| is 0." in last
     assert "against its own answers where it was exported, max |dp| is 0." in last
@@ -137,9 +171,12 @@ def test_golden_pixels_of_another_size_are_told(export: Path) -> None:
 
 
 def test_damaged_golden_file_is_told(export: Path) -> None:
-    (export / FILE_NAME).write_bytes(b"PK\x03\x04 cut off")
-    with pytest.raises(ModelError, match=r"^expected golden inputs in .*; export the model again$"):
-        verify(export / "model.fp32.onnx")
+    for data in (b"PK\x03\x04 cut off", b"no archive at all", b""):
+        (export / FILE_NAME).write_bytes(data)
+        with pytest.raises(ModelError, match=r"^expected golden inputs in .*; export the model again$") as caught:
+            verify(export / "model.fp32.onnx")
+        assert "pickle" not in str(caught.value)
+        assert "unsafe" not in str(caught.value)
 
 
 def test_model_is_found_in_a_folder_that_was_copied_to_a_device(export: Path, tmp_path: Path) -> None:
@@ -166,6 +203,7 @@ def test_device_is_not_blamed_for_what_the_exporting_machine_showed_too(export: 
     result = verify(export / "model.fp32.onnx")
     assert result.with_pytorch.max_dp > 1e-4
     assert result.failures == ()
+    assert result.pytorch_gate is None
 
 
 def test_document_of_answers_that_are_not_numbers_is_json(export: Path) -> None:
@@ -176,6 +214,6 @@ def test_document_of_answers_that_are_not_numbers_is_json(export: Path) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")
 
-    facts = json.loads(result.stdout, parse_constant=refuse)
+    (facts,) = json.loads(result.stdout, parse_constant=refuse)["models"]
     assert facts["with_pytorch"]["max_dp"] is None
     assert any("max |dp| is nan" in failure for failure in facts["failures"])

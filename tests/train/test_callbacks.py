@@ -130,7 +130,7 @@ def test_a_training_writes_a_row_and_says_a_line_for_each_epoch(four_images: Dat
     ]
     for line, one in zip(lines, history.rows[1:], strict=True):
         assert line == (
-            f"epoch   {one['epoch']}/5  head       train loss {one['train_loss']:.4f}  "
+            f"epoch   {one['epoch']}/5  head        {one['image_size']} pixels  train loss {one['train_loss']:.4f}  "
             f"valid loss {one['valid_loss']:.4f}  valid accuracy {one['valid_accuracy']:.3f}  {one['seconds']:.1f} s"
         )
         assert None not in one.values()
@@ -149,7 +149,7 @@ def test_an_epoch_without_a_finite_loss_is_said_and_its_fields_are_empty(tmp_pat
     task = ClassificationTask(CTClassifier(2), HEAD)
     log.on_train_epoch_start(cast("pl.Trainer", trainer), task)
     log.on_train_epoch_end(cast("pl.Trainer", trainer), task)
-    assert lines == ["epoch   1/1  head       train loss nan  valid loss nan  valid accuracy -  0.0 s"]
+    assert lines == ["epoch   1/1  head         0 pixels  train loss nan  valid loss nan  valid accuracy -  0.0 s"]
     assert history.file.read_text(encoding="utf-8").splitlines()[1].startswith("1,head,0,0.0,nan,,,,,,")
 
 

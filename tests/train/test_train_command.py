@@ -68,7 +68,7 @@ def test_train_prints_the_metrics_and_where_the_run_is(scans: str, folder: Path)
         "imbalance: weights in the loss: a 1, b 1",
         "training on cpu in fp32, 4 images a step, at most 1 epoch",
     ]
-    assert lines[6].startswith("epoch   1/1  scratch    train loss ")
+    assert lines[6].startswith("epoch   1/1  scratch     32 pixels  train loss ")
     assert lines[7].startswith("best epoch: 1 (valid loss ")
     assert lines[8].startswith("temperature ")
     assert len(lines) == 9

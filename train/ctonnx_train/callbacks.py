@@ -122,7 +122,8 @@ class EpochLog(pl.Callback):
         self._history.append(row)
         accuracy = row["valid_accuracy"]
         self._say(
-            f"epoch {row['epoch']:3}/{self._history.planned}  {row['phase']:9}  train loss {row['train_loss']:.4f}  "
+            f"epoch {row['epoch']:3}/{self._history.planned}  {row['phase']:9} "
+            f"{row['image_size']:4} pixels  train loss {row['train_loss']:.4f}  "
             f"valid loss {metrics['valid_loss']:.4f}  "
             f"valid accuracy {'-' if accuracy is None else format(accuracy, '.3f')}  {row['seconds']:.1f} s"
         )

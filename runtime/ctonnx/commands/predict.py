@@ -180,11 +180,12 @@ def _introduce(predictor: "Predictor", *, newest: bool) -> None:
 def _conclude(files: int, failed: int, predicted: int, suspicious: int, seconds: float, spec: "ModelSpec") -> None:
     counted = f"{predicted} predicted" + (f" ({suspicious} suspicious)" if spec.operating_point else "")
     named = "1 file" if files == 1 else f"{files} files"
-    click.echo(f"{named}: {counted}, {failed} failed; {(predicted + failed) / seconds:.1f} images/s", err=True)
+    rate = f"; {predicted / seconds:.1f} images/s" if predicted else ""
+    click.echo(f"{named}: {counted}, {failed} failed{rate}", err=True)
     if point := spec.operating_point:
         click.echo(
-            f"suspicious: {' + '.join(point.positive)} at {point.threshold:.3g} or more (sensitivity "
-            f"{point.sensitivity:.3f}, specificity {point.specificity:.3f} on its validation images)",
+            f"suspicious: {' + '.join(point.positive)} at {point.threshold:.6f} or more ({point.figures} on its "
+            "validation images)",
             err=True,
         )
 

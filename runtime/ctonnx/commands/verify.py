@@ -1,13 +1,16 @@
-"""`ctonnx verify`: replay a model's golden inputs on this device."""
+"""`ctonnx verify`: replay the golden inputs of exported models on this device."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from ctonnx.parity import Gate
     from ctonnx.session import Provider
+    from ctonnx.verification import Verification
 
 __all__ = ["verify"]
 
@@ -31,44 +34,62 @@ _FIGURES = {
 def verify(model: Path | None, golden: Path | None, provider: "Provider", threads: int | None, as_json: bool) -> None:
     """Replay a model's golden inputs on this device.
 
-    MODEL is an .onnx file or a run; without it, the newest run's model is taken. Its answers for the images in
-    golden.npz are compared with PyTorch's, and with its own where it was exported. Where they disagree, or the file is
-    not the one that was exported, the exit code is 1.
+    MODEL is an .onnx file, an export's folder or a run, of which every model is verified; without it, the newest run is
+    taken. The answers for the images in golden.npz are compared with PyTorch's, and with the model's own where it was
+    exported. Where they disagree, or a file is not the one that was exported, the exit code is 1; where there is
+    nothing to replay, or it cannot be read, it is 2.
 
     \b
     Examples:
       ctonnx verify
       ctonnx verify model.int8.onnx --provider cpu --threads 2
     """
-    from ctonnx.runs import find_model
+    from ctonnx.runs import find_models
     from ctonnx.verification import verify as run_verification
     from ctonnx.writing import json_text
 
-    path = find_model(model, provider=provider)
-    if model is None:
-        click.echo(f"model: {path} (the newest run's)", err=True)
-    result = run_verification(path, golden=golden, provider=provider, threads=threads)
+    results = []
+    for path in find_models(model):
+        result = run_verification(path, golden=golden, provider=provider, threads=threads)
+        results.append(result)
+        if not as_json:
+            click.echo("\n".join(_table(result)))
+    verified = not any(result.failures for result in results)
     if as_json:
-        facts = {
-            "model": str(path),
-            "provider": provider,
-            "precision": result.precision,
-            "images": result.with_pytorch.images,
-            "with_pytorch": asdict(result.with_pytorch),
-            "with_export": asdict(result.with_export),
-            "failures": list(result.failures),
-        }
-        click.echo(json_text(facts), nl=False)
-    else:
-        click.echo(f"{result.precision} on {provider}, {result.with_pytorch.images} golden inputs")
-        click.echo(f"{'':24}  {'PyTorch':>12}  {'its export':>12}")
-        for name, title in _FIGURES.items():
-            values = (getattr(result.with_pytorch, name), getattr(result.with_export, name))
-            click.echo(f"{title:24}  " + "  ".join(f"{_shown(name, value):>12}" for value in values))
-        click.echo("verified" if not result.failures else "NOT VERIFIED: " + "; ".join(result.failures))
-    if result.failures:
+        document = {"verified": verified, "models": [_facts(result) for result in results]}
+        click.echo(json_text(document), nl=False)
+    if not verified:
         click.get_current_context().exit(1)
+
+
+def _table(result: "Verification") -> Iterator[str]:
+    yield f"{result.model}: {result.precision} on {result.provider}, {result.with_pytorch.images} golden inputs"
+    yield f"  {'against':24}" + "".join(f"{title:>14}" for title in ("PyTorch", "limit", "its export", "limit"))
+    for name, title in _FIGURES.items():
+        cells = (
+            _shown(name, getattr(result.with_pytorch, name)),
+            _limit(name, result.pytorch_gate),
+            _shown(name, getattr(result.with_export, name)),
+            _limit(name, result.export_gate),
+        )
+        yield f"  {title:24}" + "".join(f"{cell:>14}" for cell in cells)
+    yield "  verified" if not result.failures else "  NOT VERIFIED: " + "; ".join(result.failures)
+
+
+def _facts(result: "Verification") -> dict[str, Any]:
+    return {**asdict(result), "model": str(result.model), "images": result.with_pytorch.images}
 
 
 def _shown(name: str, value: float) -> str:
     return f"{value:.2%}" if name == "agreement" else f"{value:.3g}"
+
+
+def _limit(name: str, gate: "Gate | None") -> str:
+    """Returns what a gate asks of a figure, or a dash where it asks nothing."""
+    if gate is None:
+        return "-"
+    if name == "max_dp" and gate.max_dp < 1:
+        return f"<= {gate.max_dp:g}"
+    least = {"agreement": (gate.min_agreement, 0), "heatmap_correlation": (gate.min_heatmap_correlation, -1)}
+    bound, loosest = least.get(name, (0, 0))
+    return f">= {_shown(name, bound)}" if bound > loosest else "-"
