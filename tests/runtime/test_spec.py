@@ -95,8 +95,8 @@ def test_the_full_operating_point_leaves_no_field_at_its_default() -> None:
 def test_text_of_a_spec_is_pinned() -> None:
     assert SMALL.to_json() == (
         '{"checkpoint_sha256": "' + "ab" * 32 + '", "classes": ["normal", "tumor"], '
-        '"created": "2026-01-02T03:04:05+00:00", "data": {}, "dicom_window": {"center": -600.0, "width": 1500.0}, "gate": null, '
-        '"metrics": {}, "name": "lungs", "operating_point": null, "parity": {}, "precision": "fp32", '
+        '"created": "2026-01-02T03:04:05+00:00", "data": {}, "dicom_window": {"center": -600.0, "width": 1500.0}, '
+        '"gate": null, "metrics": {}, "name": "lungs", "operating_point": null, "parity": {}, "precision": "fp32", '
         '"preprocessing": {"color": "grey", "resize": "stretch", "size": 64}, "quantization": null, '
         '"schema_version": 1, "synthetic": false, "temperature": 1.0, "versions": {}}'
     )
