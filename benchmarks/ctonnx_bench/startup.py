@@ -3,6 +3,7 @@
 python -m ctonnx_bench.startup [--rounds 20]
 """
 
+import os
 import statistics
 import subprocess
 import sys
@@ -24,10 +25,12 @@ CASES = {
 def startup(rounds: int) -> dict[str, list[float]]:
     """Returns the wall seconds of each case's processes, run in turn after one round that does not count."""
     samples: dict[str, list[float]] = {name: [] for name in CASES}
+    # As after an installation that compiles: without bytecode every process would compile its sources again.
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     for number in range(rounds + 1):
         for name, arguments in CASES.items():
             start = time.perf_counter()
-            subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, env=environ)
             if number:
                 samples[name].append(time.perf_counter() - start)
     return samples
