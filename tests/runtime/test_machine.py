@@ -1,11 +1,26 @@
-"""The cores that a process may use are those of its affinity and of its container, not the host's."""
+"""What a process may use is what its affinity and its container give it, and what is not told is unknown."""
 
 import os
+import platform
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ctonnx.machine import available_cores
+from ctonnx import machine
+from ctonnx.machine import (
+    Driver,
+    Gpu,
+    Processor,
+    architecture,
+    available_cores,
+    has_nvidia_device,
+    has_vnni,
+    memory_limit,
+    nvidia_driver,
+    processor,
+)
 
 
 def write(file: Path, text: str) -> None:
@@ -87,3 +102,201 @@ def test_cores_are_those_that_this_process_may_use() -> None:
         assert available_cores() == 1
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_memory_is_the_machines_where_nothing_limits_it(tmp_path: Path) -> None:
+    assert memory_limit(tmp_path) is None
+    write(tmp_path / "proc/meminfo", "MemTotal:       16000 kB\nMemFree:         10 kB\n")
+    assert memory_limit(tmp_path) == 16000 * 1024
+
+
+@pytest.mark.parametrize(
+    ("group", "file", "limit", "expected"),
+    [
+        ("0::/pod", "pod/memory.max", "4096000", 4096000),
+        ("0::/pod", "pod/memory.max", "max", 16384000),
+        ("4:memory:/pod", "memory/pod/memory.limit_in_bytes", "4096000", 4096000),
+        ("4:memory:/pod", "memory/pod/memory.limit_in_bytes", "9223372036854771712", 16384000),
+    ],
+)
+def test_group_limits_the_memory(group: str, file: str, limit: str, expected: int, tmp_path: Path) -> None:
+    write(tmp_path / "proc/meminfo", "MemTotal:       16000 kB\n")
+    write(tmp_path / "proc/self/cgroup", f"{group}\n")
+    write(tmp_path / "sys/fs/cgroup" / file, f"{limit}\n")
+    assert memory_limit(tmp_path) == expected
+
+
+# --- the processor ---------------------------------------------------------------------------------------------------
+
+XEON = "processor\t: 0\nmodel name\t: Xeon\nflags\t\t: fpu avx2 avx512f avx512_vnni amx_int8\n\nprocessor\t: 1\n"
+OLD = "processor\t: 0\nmodel name\t: Core\nflags\t\t: fpu sse4_1 avx2 avx512f\n\n"
+ARM = "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd asimddp i8mm\n\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("x86_64", "x86"),
+        ("AMD64", "x86"),
+        ("aarch64", "arm"),
+        ("arm64", "arm"),
+        ("riscv64", "riscv64"),
+        ("", "unknown"),
+    ],
+)
+def test_architecture_is_a_target_of_export(name: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: name)
+    assert architecture() == expected
+
+
+@pytest.mark.parametrize(
+    ("system", "text", "name", "features", "vnni"),
+    [
+        ("x86_64", XEON, "Xeon", {"avx2", "avx512f", "avx512_vnni", "amx_int8"}, True),
+        ("x86_64", OLD, "Core", {"avx2", "avx512f"}, False),
+        ("x86_64", OLD.replace("sse4_1", "avx_vnni"), "Core", {"avx2", "avx512f", "avx_vnni"}, True),
+        ("x86_64", "processor\t: 0\n", None, None, None),
+        ("aarch64", ARM, "Raspberry Pi 5", {"asimddp", "i8mm"}, False),
+    ],
+)
+def test_processor_is_read_from_linux(
+    system: str,
+    text: str,
+    name: str | None,
+    features: set[str] | None,
+    vnni: bool | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: system)
+    monkeypatch.setattr(sys, "platform", "linux")
+    write(tmp_path / "proc/cpuinfo", text)
+    if system == "aarch64":
+        write(tmp_path / "proc/device-tree/model", "Raspberry Pi 5\0")
+    assert processor(tmp_path) == Processor(name, None if features is None else frozenset(features))
+    assert has_vnni(tmp_path) is vnni
+
+
+def test_processor_of_windows_has_a_name_and_unknown_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "AMD64")
+    monkeypatch.setattr(platform, "processor", lambda: "Intel64 Family 6")
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert processor(tmp_path) == Processor("Intel64 Family 6", None)
+    assert has_vnni(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (
+            "machdep.cpu.brand_string: Apple M4\nhw.optional.arm.FEAT_DotProd: 1\nhw.optional.arm.FEAT_I8MM: 1\n",
+            Processor("Apple M4", frozenset({"asimddp", "i8mm"})),
+        ),
+        (
+            "machdep.cpu.brand_string: Intel\nhw.optional.avx2_0: 1\nhw.optional.avx512f: 0\n",
+            Processor("Intel", frozenset({"avx2"})),
+        ),
+        ("", Processor(None, None)),
+    ],
+)
+def test_processor_of_macos_is_what_sysctl_says(
+    said: str, expected: Processor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(machine, "_sysctl", lambda *names: said)
+    assert processor() == expected
+
+
+# --- NVIDIA ----------------------------------------------------------------------------------------------------------
+
+
+class Library:
+    """NVIDIA's library, with what it answers."""
+
+    def __init__(self, version: int, status: int, *gpus: tuple[bytes, int, int]) -> None:
+        self.version, self.status, self.gpus = version, status, gpus
+
+    def cuDriverGetVersion(self, pointer: Any) -> int:  # noqa: N802
+        pointer._obj.value = self.version
+        return 0
+
+    def cuInit(self, flags: int) -> int:  # noqa: N802
+        return self.status
+
+    def cuDeviceGetCount(self, pointer: Any) -> int:  # noqa: N802
+        pointer._obj.value = len(self.gpus)
+        return 0
+
+    def cuDeviceGetName(self, name: Any, length: int, device: int) -> int:  # noqa: N802
+        name.value = self.gpus[device][0]
+        return 0
+
+    def cuDeviceGetAttribute(self, pointer: Any, attribute: int, device: int) -> int:  # noqa: N802
+        pointer._obj.value = self.gpus[device][attribute - 74]  # 75 is the capability's major number, 76 its minor
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("library", "expected"),
+    [
+        (
+            Library(13000, 0, (b"NVIDIA H100", 9, 0), (b"Tesla T4", 7, 5)),
+            Driver((13, 0), (Gpu("NVIDIA H100", "9.0"), Gpu("Tesla T4", "7.5"))),
+        ),
+        (Library(12080, 0), Driver((12, 8), ())),
+        (Library(13000, 100, (b"NVIDIA H100", 9, 0)), Driver((13, 0), ())),
+    ],
+)
+def test_driver_is_asked_itself(library: Library, expected: Driver) -> None:
+    assert nvidia_driver(lambda name: library) == expected
+
+
+def test_driver_that_is_not_there_is_none() -> None:
+    def load(name: str) -> object:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    assert nvidia_driver(load) is None
+
+
+def test_driver_has_its_name_on_each_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+
+    def load(name: str) -> object:
+        names.append(name)
+        raise OSError
+
+    for system in ("linux", "win32"):
+        monkeypatch.setattr(sys, "platform", system)
+        nvidia_driver(load)
+    assert names == ["libcuda.so.1", "nvcuda.dll"]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "kind", "expected"),
+    [("0x10de", "0x030200", True), ("0x10de", "0x0403", False), ("0x1002", "0x030000", False), (None, None, None)],
+)
+def test_gpu_on_the_bus_is_found_without_a_driver(
+    vendor: str | None, kind: str, expected: bool | None, tmp_path: Path
+) -> None:
+    if vendor:
+        write(tmp_path / "sys/bus/pci/devices/0000:01:00.0/vendor", f"{vendor}\n")
+        write(tmp_path / "sys/bus/pci/devices/0000:01:00.0/class", f"{kind}\n")
+    assert has_nvidia_device(tmp_path) is expected
+
+
+def test_gpu_of_a_jetson_is_not_on_the_bus(tmp_path: Path) -> None:
+    write(tmp_path / "proc/device-tree/compatible", "nvidia,p3768\0nvidia,tegra234\0")
+    assert has_nvidia_device(tmp_path) is True
+
+
+def test_gpu_of_wsl_is_not_on_the_bus(tmp_path: Path) -> None:
+    (tmp_path / "sys/bus/pci/devices").mkdir(parents=True)
+    write(tmp_path / "dev/dxg", "")
+    assert has_nvidia_device(tmp_path) is None
+
+
+def test_other_system_than_macos_has_no_sysctl_of_its_kind() -> None:
+    assert sys.platform == "darwin" or machine._sysctl("machdep.cpu.brand_string") == ""
