@@ -9,20 +9,28 @@ runs/NAME/export/               the exported models, golden inputs and report
 """
 
 import json
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
 
 from ctonnx.errors import ModelError
+from ctonnx.machine import architecture
+from ctonnx.metadata import read_spec_facts
 
 __all__ = ["RUNS", "Run", "find_model", "find_models", "find_run", "newest_run"]
 
 RUNS = Path("runs")
 """The folder that holds the runs, below the working folder."""
 
-_PREFERRED = {"cpu": ("int8", "fp32"), "cuda": ("fp16", "fp32")}
-_TARGETS = {"x86_64": "x86", "amd64": "x86", "aarch64": "arm", "arm64": "arm"}  # of `ctonnx export --target`
+_PREFERRED = {
+    "cpu": ("int8", "fp32"),
+    "cuda": ("fp16", "fp32"),
+    "tensorrt": ("int8", "fp16", "fp32"),
+    "openvino": ("int8", "fp32"),
+    "coreml": ("fp16", "fp32"),
+    "directml": ("fp16", "fp32"),
+}
+_INT8_TARGETS = {"tensorrt": "tensorrt", "openvino": "x86"}  # of `ctonnx export --target`; the CPU's is its own
 
 
 @dataclass(frozen=True)
@@ -137,22 +145,20 @@ def _preferred(export_folder: Path, provider: str) -> Path | None:
     """Returns the model in an export folder that suits the provider best."""
     for precision in _PREFERRED.get(provider, ("fp32",)):
         file = export_folder / f"model.{precision}.onnx"
-        if file.is_file() and (precision != "int8" or _suits_this_machine(export_folder)):
+        if file.is_file() and (precision != "int8" or _suits(file, provider)):
             return file
     return None
 
 
-def _suits_this_machine(export_folder: Path) -> bool:
-    """Says whether INT8 was quantized for this kind of processor, as far as its report and the system tell.
+def _suits(file: Path, provider: str) -> bool:
+    """Says whether an INT8 model was quantized for what it would run on.
 
-    On another it answers the same and can be many times slower than FP32: what TensorRT fuses, a CPU does not.
+    Elsewhere it answers much the same and can be many times slower than FP32: what TensorRT fuses, a CPU does not. The
+    file itself is asked, as the report is often left behind.
     """
-    try:
-        report = json.loads((export_folder / "report.json").read_text(encoding="utf-8"))
-        target = report["precisions"]["int8"]["quantization"]["target"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return True
-    return bool(target == _TARGETS.get(platform.machine().lower(), target))
+    quantization = read_spec_facts(file).get("quantization")
+    target = quantization.get("target") if isinstance(quantization, dict) else None
+    return target is not None and target == _INT8_TARGETS.get(provider, architecture())
 
 
 def find_model(model: Path | None, *, provider: str = "cpu", root: Path = RUNS) -> Path:
@@ -160,8 +166,10 @@ def find_model(model: Path | None, *, provider: str = "cpu", root: Path = RUNS) 
 
     A folder is a run's, or one that holds exported models.
 
-    Of several models, the one that suits the provider best is taken: INT8, if it was quantized for this kind of
-    processor, else FP32, on the CPU; FP16, else FP32, on CUDA. Every file in a run's export has passed its gate.
+    Of several models, the one that suits the provider best is taken: on `cpu` INT8, if it was quantized for this kind
+    of processor, else FP32; on `cuda`, `coreml` and `directml` FP16, else FP32; on `tensorrt` INT8, if it was quantized
+    for it, else FP16, else FP32; on `openvino` INT8, if it was quantized for x86, else FP32. Every file in a run's
+    export has passed its gate. A file that is named is taken, whatever it is.
 
     Raises:
         ModelError: there is no such model.
@@ -171,6 +179,12 @@ def find_model(model: Path | None, *, provider: str = "cpu", root: Path = RUNS) 
     folder = _export_folder(model, root)
     if file := _preferred(folder, provider):
         return file
+    if others := _exported(folder):
+        names = ", ".join(file.name for file in others)
+        raise ModelError(
+            f"expected a model for {provider} in '{folder}', found {names} alone; name a file to take it all the same, "
+            "or export the run again with --precision all"
+        )
     raise _no_model(folder)
 
 
@@ -191,12 +205,6 @@ def find_models(model: Path | None, *, root: Path = RUNS) -> list[Path]:
 
 
 def _no_model(folder: Path) -> ModelError:
-    if files := _exported(folder):
-        names = ", ".join(file.name for file in files)
-        return ModelError(
-            f"expected an exported model for this device in '{folder}', found {names} alone; name one of them, or "
-            "export the run again"
-        )
     return ModelError(
         f"expected an exported model in '{folder}', found none; make one with: ctonnx export {folder.parent}"
     )

@@ -1,30 +1,43 @@
 """Which run and which model a command means when it is told by name, by folder, or not at all."""
 
 import json
-import platform
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import helper
 
+from ctonnx import runs
 from ctonnx.errors import ModelError
 from ctonnx.runs import RUNS, Run, find_model, find_models, find_run, newest_run
 
 
 @pytest.fixture(autouse=True)
 def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Works in a folder that is empty."""
+    """Works in a folder that is empty, on an x86."""
+    monkeypatch.setattr(runs, "architecture", lambda: "x86")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def make_run(name: str, created: str = "2026-01-01T00:00:00+00:00", exported: tuple[str, ...] = ()) -> Run:
+def write_model(file: Path, target: str | None) -> None:
+    """Writes a model that says what its INT8 was quantized for."""
+    made = helper.make_model(helper.make_graph([], "graph", [], []))
+    spec = {"quantization": None if target is None else {"target": target}}
+    helper.set_model_props(made, {"ctonnx.spec": json.dumps(spec)})
+    onnx.save(made, file)
+
+
+def make_run(
+    name: str, created: str = "2026-01-01T00:00:00+00:00", exported: tuple[str, ...] = (), target: str = "x86"
+) -> Run:
     """Makes a run below ./runs whose files are empty where their content does not matter."""
     run = Run(RUNS / name)
     run.export_folder.mkdir(parents=True)
     run.weights_file.touch()
     run.record_file.write_text(json.dumps({"created": created}), encoding="utf-8")
     for precision in exported:
-        run.model_file(precision).touch()
+        write_model(run.model_file(precision), target if precision == "int8" else None)
     return run
 
 
@@ -179,6 +192,14 @@ def test_run_that_is_not_there_is_an_error_that_says_where_it_was_looked_for(unf
         ("cuda", ("fp32", "int8"), "fp32"),
         ("cuda", ("fp32", "fp16", "int8"), "fp16"),
         ("cuda", ("fp16",), "fp16"),
+        ("tensorrt", ("fp32", "fp16", "int8"), "fp16"),
+        ("tensorrt", ("fp32", "int8"), "fp32"),
+        ("openvino", ("fp32", "fp16", "int8"), "int8"),
+        ("openvino", ("fp32", "fp16"), "fp32"),
+        ("coreml", ("fp32", "fp16", "int8"), "fp16"),
+        ("coreml", ("fp32", "int8"), "fp32"),
+        ("directml", ("fp32", "fp16", "int8"), "fp16"),
+        ("directml", ("fp32", "int8"), "fp32"),
     ],
 )
 @pytest.mark.parametrize("run", [None, Path("lungs"), Path("runs/lungs")])
@@ -189,14 +210,64 @@ def test_model_that_suits_the_provider_is_taken(
     assert find_model(run, provider=provider) == made.model_file(expected)
 
 
-@pytest.mark.parametrize(("provider", "exported"), [("cpu", ()), ("cpu", ("fp16",)), ("cuda", ("int8",))])
-def test_run_without_a_model_for_the_provider_is_an_error(provider: str, exported: tuple[str, ...]) -> None:
-    make_run("lungs", exported=exported)
+@pytest.mark.parametrize(
+    ("machine", "provider", "target", "expected"),
+    [
+        ("x86", "cpu", "x86", "int8"),
+        ("x86", "cpu", "arm", "fp32"),
+        ("x86", "cpu", "tensorrt", "fp32"),
+        ("arm", "cpu", "arm", "int8"),
+        ("arm", "cpu", "x86", "fp32"),
+        ("riscv64", "cpu", "x86", "fp32"),
+        ("x86", "tensorrt", "tensorrt", "int8"),
+        ("arm", "tensorrt", "tensorrt", "int8"),
+        ("arm", "tensorrt", "arm", "fp16"),
+        ("x86", "openvino", "x86", "int8"),
+        ("x86", "openvino", "arm", "fp32"),
+        ("x86", "openvino", "tensorrt", "fp32"),
+        ("x86", "cuda", "tensorrt", "fp16"),
+    ],
+)
+def test_int8_is_taken_only_where_it_was_quantized_for(
+    machine: str, provider: str, target: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "architecture", lambda: machine)
+    made = make_run("lungs", exported=("fp32", "fp16", "int8"), target=target)
+    assert find_model(None, provider=provider) == made.model_file(expected)
+    named = made.model_file("int8")
+    assert find_model(named, provider=provider) == named, "a file that is named is taken, whatever it is"
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x72\x00"])
+def test_int8_that_does_not_say_what_it_is_for_is_passed_over(content: bytes) -> None:
+    made = make_run("lungs", exported=("fp32", "int8"))
+    made.model_file("int8").write_bytes(content)
+    assert find_model(None) == made.model_file("fp32")
+
+
+@pytest.mark.parametrize("provider", ["cpu", "cuda"])
+def test_run_without_a_model_is_an_error(provider: str) -> None:
+    make_run("lungs")
     assert refusal(None, provider) == (
-        f"expected an exported model for this device in 'runs/lungs/export', found model.{exported[0]}.onnx "
-        "alone; name one of them, or export the run again"
-        if exported
-        else "expected an exported model in 'runs/lungs/export', found none; make one with: ctonnx export runs/lungs"
+        "expected an exported model in 'runs/lungs/export', found none; make one with: ctonnx export runs/lungs"
+    )
+
+
+@pytest.mark.parametrize(
+    ("provider", "exported", "target", "found"),
+    [
+        ("cpu", ("fp16",), "x86", "model.fp16.onnx"),
+        ("cpu", ("fp16", "int8"), "arm", "model.fp16.onnx, model.int8.onnx"),
+        ("cuda", ("int8",), "x86", "model.int8.onnx"),
+    ],
+)
+def test_run_without_a_model_for_the_provider_is_an_error_that_says_which_there_are(
+    provider: str, exported: tuple[str, ...], target: str, found: str
+) -> None:
+    make_run("lungs", exported=exported, target=target)
+    assert refusal(None, provider) == (
+        f"expected a model for {provider} in 'runs/lungs/export', found {found} alone; name a file to take it all the "
+        "same, or export the run again with --precision all"
     )
 
 
@@ -226,37 +297,14 @@ def test_onnx_file_that_is_missing_is_left_for_the_session_to_refuse() -> None:
 
 
 def test_folder_that_holds_exported_models_is_a_model_too(tmp_path: Path) -> None:
-    for precision in ("fp32", "int8"):
-        (tmp_path / f"model.{precision}.onnx").touch()
+    (tmp_path / "model.fp32.onnx").touch()
+    write_model(tmp_path / "model.int8.onnx", "x86")
     assert find_model(tmp_path) == tmp_path / "model.int8.onnx"
     assert find_model(tmp_path, provider="cuda") == tmp_path / "model.fp32.onnx"
 
 
-@pytest.mark.parametrize(
-    ("machine", "target", "expected"),
-    [
-        ("x86_64", "x86", "int8"),
-        ("AMD64", "x86", "int8"),
-        ("x86_64", "arm", "fp32"),
-        ("x86_64", "tensorrt", "fp32"),
-        ("aarch64", "arm", "int8"),
-        ("arm64", "x86", "fp32"),
-        ("riscv64", "x86", "int8"),
-    ],
-)
-def test_int8_that_was_quantized_for_another_processor_is_passed_over(
-    machine: str, target: str, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_is_asked_what_it_is_for_and_not_the_report_beside_it() -> None:
     run = make_run("lungs", exported=("fp32", "int8"))
-    report = {"precisions": {"int8": {"quantization": {"target": target}}}}
+    report = {"precisions": {"int8": {"quantization": {"target": "arm"}}}}
     (run.export_folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
-    monkeypatch.setattr(platform, "machine", lambda: machine)
-    assert find_model(None) == run.model_file(expected)
-    assert find_model(run.model_file("int8")) == run.model_file("int8")
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"precisions": {"int8": null}}'])
-def test_int8_is_taken_where_no_report_tells_its_target(text: str) -> None:
-    run = make_run("lungs", exported=("fp32", "int8"))
-    (run.export_folder / "report.json").write_text(text, encoding="utf-8")
     assert find_model(None) == run.model_file("int8")
