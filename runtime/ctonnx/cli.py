@@ -37,6 +37,7 @@ _COMMANDS = {
     "verify": _Entry("ctonnx.commands.verify:verify", "Replay a model's golden inputs on this device."),
     "inspect": _Entry("ctonnx.commands.inspect:inspect", "Show what an exported model says about itself."),
     "predict": _Entry("ctonnx.commands.predict:predict", "Classify images with an exported model."),
+    "doctor": _Entry("ctonnx.commands.doctor:doctor", "Show what works on this machine, and what mends the rest."),
 }
 
 
@@ -72,7 +73,7 @@ class _LazyGroup(click.Group):
             return super().invoke(ctx)
         except CtonnxError as error:
             raise _Failure(str(error), error.exit_code) from error
-        except ModuleNotFoundError as error:
+        except ImportError as error:
             raise _Failure(_missing(ctx.invoked_subcommand or "", error), 2) from error
         except KeyboardInterrupt:
             click.echo("\nctonnx: stopped", err=True)
@@ -85,9 +86,13 @@ class _LazyGroup(click.Group):
             ) from error
 
 
-def _missing(command: str, error: ModuleNotFoundError) -> str:
+def _missing(command: str, error: ImportError) -> str:
     package = (error.name or "").partition(".")[0]
-    if package.startswith("ctonnx") or command not in _COMMANDS:
+    if package == "onnxruntime" and not isinstance(error, ModuleNotFoundError):
+        from ctonnx.diagnosis import why_it_does_not_load
+
+        return why_it_does_not_load(error)
+    if package.startswith("ctonnx") or command not in _COMMANDS or not isinstance(error, ModuleNotFoundError):
         raise error
     extras = _COMMANDS[command].extras
     return f"'ctonnx {command}' needs the package '{package}', which is not installed; pip install \"ctonnx[{extras}]\""

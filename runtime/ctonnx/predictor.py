@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 from PIL import Image
 
-from ctonnx.errors import ImageError
+from ctonnx.errors import ImageError, ProviderError
 from ctonnx.images import ImageSource, load, load_frames, to_pixels
 from ctonnx.machine import available_cores
-from ctonnx.outputs import OUTPUT_NAMES, Outputs
+from ctonnx.outputs import Outputs
+from ctonnx.providers import PROVIDERS
+from ctonnx.running import Runner
 from ctonnx.runs import find_model
 from ctonnx.session import Provider, open_session, read_spec
 
@@ -101,6 +103,7 @@ class Failure:
 Record: TypeAlias = Prediction | Failure
 """What `Predictor.predict_many` yields for each image."""
 
+_ON_CPU = ("cpu", "openvino")
 _CPU_BATCH = 4  # more costs memory and gains nothing there (python -m ctonnx_bench.streaming)
 _BATCH = 32
 _DECODERS = 4
@@ -138,21 +141,24 @@ class Predictor:
 
     Args:
         model: an `.onnx` file, or a run's folder; None takes the newest run below `./runs`.
-        provider: `cpu` or `cuda`; the one asked for is the one that runs.
+        provider: `cpu`, `cuda`, `tensorrt`, `openvino`, `coreml` or `directml`; the one asked for is the one that runs.
+        fallback: True takes the CPU, and the model that suits it, where the provider does not run.
         threads: in all, for the model; None takes every core that this process may use.
-        workers: batches that the model computes at a time, each with its share of the threads. One answers soonest for
-            one image; as many as there are threads go through many images fastest on a CPU (`workers_for`).
+        workers: batches that a CPU computes at a time, each with its share of the threads. One answers soonest for one
+            image; as many as there are threads go through many images fastest (`workers_for`). Every other provider
+            has one.
 
     Attributes:
         path: the file that is used.
         provider: the provider that runs it.
+        refusal: why the provider that was asked for does not run, where the CPU was taken in its place; else None.
         threads: in all.
-        workers: as given.
+        workers: batches at a time.
         spec: what the model says about itself.
 
     Raises:
         ModelError: no model was found, or it is damaged or carries no spec.
-        ProviderError: the provider cannot run here.
+        ProviderError: the provider cannot run here, and the CPU may not take its place.
     """
 
     def __init__(
@@ -160,6 +166,7 @@ class Predictor:
         model: str | os.PathLike[str] | None = None,
         *,
         provider: Provider = "cpu",
+        fallback: bool = False,
         threads: int | None = None,
         workers: int = 1,
     ) -> None:
@@ -167,14 +174,27 @@ class Predictor:
             raise ValueError(f"expected at least 1 worker, found {workers}")
         if threads is not None and threads < 1:
             raise ValueError(f"expected at least 1 thread, found {threads}")
-        self.path = find_model(None if model is None else Path(model), provider=provider)
-        self.provider = provider
         self.threads = threads or available_cores()
-        self.workers = workers
-        self._session: InferenceSession | None = open_session(
-            self.path, provider=provider, threads=max(1, self.threads // workers)
-        )
-        self.spec = read_spec(self.session, str(self.path))
+        self.refusal: str | None = None
+        named = None if model is None else Path(model)
+        try:
+            self._open(named, provider, workers)
+        except ProviderError as error:
+            if not fallback or provider == "cpu" or provider not in PROVIDERS:
+                raise
+            self.refusal = str(error)
+            self._open(named, "cpu", workers)
+
+    def _open(self, model: Path | None, provider: Provider, workers: int) -> None:
+        self.path, self.provider = find_model(model, provider=provider), provider
+        self.workers = workers if provider == "cpu" else 1
+        session = open_session(self.path, provider=provider, threads=max(1, self.threads // self.workers))
+        self.spec = read_spec(session, str(self.path))
+        self._runner: Runner | None = Runner(session, provider)
+        if provider != "cpu":
+            # Some libraries are missed no sooner than when they are used.
+            size = self.spec.preprocessing.size
+            self._runner(np.zeros((1, size, size, 3), np.uint8))
 
     def __reduce__(self) -> tuple[Callable[..., "Predictor"], tuple[Any, ...]]:
         return _reopen, (self.path.absolute(), self.provider, self.threads, self.workers)
@@ -193,13 +213,17 @@ class Predictor:
     @property
     def session(self) -> InferenceSession:
         """The onnxruntime session, for what this class does not offer."""
-        if self._session is None:
+        return self._opened.session
+
+    @property
+    def _opened(self) -> Runner:
+        if self._runner is None:
             raise ValueError("this Predictor is closed; make a new one")
-        return self._session
+        return self._runner
 
     def close(self) -> None:
         """Frees the session's memory; the predictor cannot be used afterwards."""
-        self._session = None
+        self._runner = None
 
     def predict(self, image: ImageSource) -> Prediction:
         """Answers for one image: of a DICOM file with several frames, for the first.
@@ -236,7 +260,7 @@ class Predictor:
             raise TypeError(f"expected several images, found one: {images!r}; put it in a list, or call predict")
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"expected a batch size of at least 1, found {batch_size}")
-        return self._stream(iter(images), batch_size or (_CPU_BATCH if self.provider == "cpu" else _BATCH))
+        return self._stream(iter(images), batch_size or (_CPU_BATCH if self.provider in _ON_CPU else _BATCH))
 
     def predict_pixels(self, pixels: NDArray[np.uint8]) -> Outputs:
         """Answers for pixels that are ready, with nothing between them and the session.
@@ -252,7 +276,7 @@ class Predictor:
             raise ValueError(
                 f"expected uint8 pixels of shape [batch, {size}, {size}, 3], found {pixels.dtype} {list(pixels.shape)}"
             )
-        return Outputs(*self.session.run(OUTPUT_NAMES, {"pixels": pixels}))
+        return self._opened(pixels)
 
     def _stream(self, images: Iterator[ImageSource], batch_size: int) -> Iterator[Record]:
         # A thread decodes its batch and then gives it to the model: with one worker, others decode meanwhile.
@@ -277,7 +301,7 @@ class Predictor:
             outputs: Outputs | None = None
             if pixels := [item.pixels for item in batch if not isinstance(item, Failure)]:
                 with running:
-                    outputs = self.predict_pixels(np.stack(pixels))
+                    outputs = self._opened(pixels)
             rows = iter(range(len(pixels)))
             for item in batch:
                 if isinstance(item, Failure):

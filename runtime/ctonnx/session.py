@@ -1,38 +1,39 @@
 """Opens an ONNX file as an onnxruntime session on the provider that was asked for, and on no other."""
 
 import os
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any
 
 import onnxruntime
+from onnxruntime import InferenceSession, SessionOptions
 
 from ctonnx.errors import ModelError, ProviderError
-from ctonnx.machine import available_cores
+from ctonnx.machine import architecture, available_cores, has_vnni
 from ctonnx.outputs import OUTPUT_NAMES
+from ctonnx.providers import PROVIDERS, Provider, execution_providers, preload
 from ctonnx.spec import METADATA_KEY, ModelSpec
 
-__all__ = ["Provider", "open_session", "read_spec"]
+__all__ = ["Provider", "available_cores", "open_session", "read_spec"]
 
-Provider: TypeAlias = Literal["cpu", "cuda"]
-
-_PROVIDERS: dict[str, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_MENDS = {
-    "cpu": 'pip install "ctonnx[cpu]"',
-    "cuda": 'on a machine with an NVIDIA GPU: pip uninstall onnxruntime, then pip install "ctonnx[gpu]"',
-}
 _ONLY_FATAL = 4  # onnxruntime's log level; what goes wrong comes back as an exception with a sentence of ours
+_WARNINGS = 2  # the level that onnxruntime starts with
 
 
 def open_session(
-    model: Path | bytes, *, provider: Provider = "cpu", threads: int | None = None, optimize: bool = True
-) -> onnxruntime.InferenceSession:
+    model: Path | bytes,
+    *,
+    provider: Provider = "cpu",
+    threads: int | None = None,
+    optimize: bool = True,
+) -> InferenceSession:
     """Makes a session and checks that the provider it got is the one that was asked for.
+
+    Small nodes that a provider does not take (a reshape, a comparison) stay on the CPU; a convolution there is an
+    error, as then the CPU does the provider's work.
 
     Args:
         model: path of an `.onnx` file, or its bytes.
-        provider: `cpu` or `cuda`.
+        provider: `cpu`, `cuda`, `tensorrt`, `openvino`, `coreml` or `directml`.
         threads: threads within one operator; None takes every core that this process may use.
         optimize: False skips the graph optimizations, for a session that only reads metadata.
 
@@ -41,43 +42,44 @@ def open_session(
         ProviderError: the provider is not in this onnxruntime, or did not start.
         ValueError: `threads` is below 1.
     """
-    if provider not in get_args(Provider):
-        raise ProviderError(f"expected a provider of {', '.join(get_args(Provider))}, found {provider!r}")
+    if provider not in PROVIDERS:
+        raise ProviderError(f"expected a provider of {', '.join(PROVIDERS)}, found {provider!r}")
     if threads is not None and threads < 1:
         raise ValueError(f"expected at least 1 thread, found {threads}")
-    wanted = _PROVIDERS[provider]
+    if isinstance(model, Path):
+        _refuse_no_file(model)
+    wanted = PROVIDERS[provider].execution_provider
     available = onnxruntime.get_available_providers()
     if wanted not in available:
-        raise ProviderError(
-            f"the provider {provider!r} needs {wanted}, which the installed onnxruntime does not have "
-            f"(it has {', '.join(available)}); {_MENDS[provider]}"
-        )
-    if provider == "cuda":
-        with redirect_stdout(sys.stderr):  # where it prints what it misses
-            onnxruntime.preload_dlls()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or available_cores()
-    options.log_severity_level = _ONLY_FATAL
-    if not optimize:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        from ctonnx.diagnosis import why_it_is_not_there
+
+        raise ProviderError(why_it_is_not_there(provider, available))
+    threads = threads or available_cores()
+    options = _options(provider, threads, optimize)
+    if provider == "cpu":
+        return _start(model, options, [(wanted, {})])
+    preload(provider, onnxruntime)
+    providers = execution_providers(provider, model, threads=threads, version=onnxruntime.__version__)
+    said = ""
+    # A provider's library that does not load is told to the default logger, as no session has one yet.
+    onnxruntime.set_default_logger_severity(_ONLY_FATAL)
     try:
-        session = _start(model, options, wanted)
+        session = _start(model, options, providers)
     except ModelError as error:
-        if provider == "cpu":
-            raise
-        _start(model, onnxruntime.SessionOptions(), _PROVIDERS["cpu"])  # raises where the file itself is at fault
-        raise ProviderError(
-            f"the provider {provider!r} did not start: {error.__cause__}; {_MENDS[provider]}"
-        ) from error
-    if wanted not in session.get_providers():
-        raise ProviderError(
-            f"the provider {provider!r} was asked for and did not start; onnxruntime would run on "
-            f"{', '.join(session.get_providers())} instead; {_MENDS[provider]}"
-        )
+        _start(model, _options("cpu", threads, optimize=False), [(PROVIDERS["cpu"].execution_provider, {})])
+        said = str(error.__cause__)  # the CPU takes the file, so the provider is at fault
+        session = None
+    finally:
+        onnxruntime.set_default_logger_severity(_WARNINGS)
+    if session is None or session.get_providers()[0] != wanted:
+        from ctonnx.diagnosis import why_it_does_not_run
+
+        raise ProviderError(why_it_does_not_run(provider, onnxruntime, said))
+    _refuse_convolutions_on_the_cpu(session, provider)
     return session
 
 
-def read_spec(session: onnxruntime.InferenceSession, name: str) -> ModelSpec:
+def read_spec(session: InferenceSession, name: str) -> ModelSpec:
     """Returns the spec that the session's model carries.
 
     Raises:
@@ -107,18 +109,59 @@ def read_spec(session: onnxruntime.InferenceSession, name: str) -> ModelSpec:
     return spec
 
 
-def _start(model: Path | bytes, options: onnxruntime.SessionOptions, provider: str) -> onnxruntime.InferenceSession:
-    if isinstance(model, Path):
-        if not model.is_file():
-            raise ModelError(
-                f"expected an .onnx file, found no file at '{model}'; see which there are: ls runs/*/export"
-            )
-        if model.stat().st_size == 0:
-            raise ModelError(f"expected an .onnx file, found an empty file at '{model}'; export the model again")
+def _options(provider: Provider, threads: int, optimize: bool) -> SessionOptions:
+    options = SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _ONLY_FATAL
+    if not optimize:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if architecture() == "x86" and has_vnni() is not True:
+        # Without VNNI, onnxruntime adds pairs of 8-bit products in 16 bits, which saturate, and an INT8 model's answers
+        # are wrong. This entry takes kernels that do not (they are slower, and floating point does not use them):
+        # https://github.com/microsoft/onnxruntime/pull/12088. Where the system hides the features, right goes before
+        # fast.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    if provider != "cpu":
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if provider == "directml":
+        # https://onnxruntime.ai/docs/execution-providers/DirectML-ExecutionProvider.html#configuration-options
+        options.enable_mem_pattern = False
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    return options
+
+
+def _refuse_convolutions_on_the_cpu(session: Any, provider: Provider) -> None:
+    """Raises ProviderError where the provider is on the session's list, and the CPU does its work."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return  # older than onnxruntime 1.24
+    convolutions = [
+        part.ep_name
+        for part in session.get_provider_graph_assignment_info()
+        for node in part.get_nodes()
+        if "Conv" in node.op_type
+    ]
+    on_cpu = convolutions.count(PROVIDERS["cpu"].execution_provider)
+    if on_cpu:
+        raise ProviderError(
+            f"the provider {provider!r} started, and left {on_cpu} of the model's {len(convolutions)} convolutions to "
+            "the CPU; take a model of another precision, or run on --provider cpu"
+        )
+
+
+def _refuse_no_file(model: Path) -> None:
+    if not model.is_file():
+        raise ModelError(f"expected an .onnx file, found no file at '{model}'; see which there are: ls runs/*/export")
+    if model.stat().st_size == 0:
+        raise ModelError(f"expected an .onnx file, found an empty file at '{model}'; export the model again")
+
+
+def _start(
+    model: Path | bytes, options: SessionOptions, providers: list[tuple[str, dict[str, str]]]
+) -> InferenceSession:
     try:
         file = os.fspath(model) if isinstance(model, Path) else model
         # Without this onnxruntime answers a provider's failure by going on with the CPU.
-        return onnxruntime.InferenceSession(file, options, [provider], enable_fallback=0)
+        return onnxruntime.InferenceSession(file, options, providers, enable_fallback=0)
     # onnxruntime's exceptions (InvalidProtobuf, InvalidGraph, Fail, ...) share no base class but Exception.
     except Exception as error:
         name = f"'{model}'" if isinstance(model, Path) else "the model"

@@ -50,7 +50,7 @@ def verify(
     Args:
         model: the `.onnx` file.
         golden: its golden inputs; None takes those beside it.
-        provider: `cpu` or `cuda`.
+        provider: that is to run it, one of `ctonnx.providers.PROVIDERS`.
         threads: for the session; None takes every core that this process may use.
 
     Raises:

@@ -16,7 +16,7 @@ from ctonnx import cli
 from ctonnx.cli import main
 from ctonnx.errors import CheckFailed, CtonnxError, DataError, ImageError, ModelError, ProviderError
 
-COMMANDS = ("demo", "data", "train", "evaluate", "export", "verify", "inspect", "predict")
+COMMANDS = ("demo", "data", "train", "evaluate", "export", "verify", "inspect", "predict", "doctor")
 
 BLOCKER = """
 import sys
@@ -111,6 +111,7 @@ def test_no_command_shows_the_help() -> None:
         (("predict", "scan.png"), "onnxruntime", "cpu"),
         (("verify", "model.onnx"), "onnxruntime", "cpu"),
         (("inspect", "model.onnx"), "onnxruntime", "cpu"),
+        (("doctor",), "onnxruntime", "cpu"),
         (("train", "scans"), "torch", "train"),
         (("train", "scans"), "lightning", "train"),
         (("train", "scans"), "sklearn", "train"),
@@ -141,6 +142,20 @@ def test_missing_extra_ends_in_one_sentence_with_its_pip_line(
         f'pip install "ctonnx[{extras}]"\n'
     )
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "words", [("predict", "scan.png"), ("verify", "model.onnx"), ("inspect", "model.onnx"), ("doctor",)]
+)
+def test_onnxruntime_of_which_a_part_is_left_ends_in_one_sentence(words: tuple[str, ...], tmp_path: Path) -> None:
+    """As pip leaves it, where two builds lay over each other and one was uninstalled: nothing that is looked for."""
+    (tmp_path / "onnxruntime").mkdir()
+    (tmp_path / "onnxruntime" / "__init__.py").touch()
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n" + BLOCKER.format(without=(), words=words)
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: onnxruntime does not load (cannot import name '")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_data_that_cannot_be_trained_on_is_refused_before_pytorch_is_looked_for(tmp_path: Path) -> None:

@@ -311,7 +311,11 @@ def test_cuda_is_refused_where_there_is_none(model: Path, scans: Path) -> None:
         (("scans", "--batch-size", "0"), "Invalid value for '--batch-size': 0 is not in the range x>=1."),
         (("scans", "--threads", "0"), "Invalid value for '--threads': 0 is not in the range x>=1."),
         (("scans", "--format", "xml"), "Invalid value for '--format': 'xml' is not one of 'table', 'jsonl', 'csv'."),
-        (("scans", "--provider", "tpu"), "Invalid value for '--provider': 'tpu' is not one of 'cpu', 'cuda'."),
+        (
+            ("scans", "--provider", "tpu"),
+            "Invalid value for '--provider': 'tpu' is not one of 'cpu', 'cuda', 'tensorrt', 'openvino', 'coreml', "
+            "'directml'.",
+        ),
     ],
 )
 def test_option_out_of_range_is_refused(words: tuple[str, ...], message: str, scans: Path) -> None:

@@ -381,8 +381,8 @@ def test_predictor_may_be_closed_twice(model: Path) -> None:
 @pytest.mark.parametrize("given", [None, "tiny", "runs/tiny/export/model.fp32.onnx"])
 def test_provider_that_does_not_exist_is_refused_however_the_model_is_named(given: str | None, workspace: Path) -> None:
     provider: Any = "tpu"
-    with pytest.raises(ProviderError, match=r"^expected a provider of cpu, cuda, found 'tpu'$"):
-        Predictor(given, provider=provider)
+    with pytest.raises(ProviderError, match=r"^expected a provider of cpu, cuda, tensorrt, .*, found 'tpu'$"):
+        Predictor(given, provider=provider, fallback=True)
 
 
 def test_fewer_threads_than_one_are_refused(model: Path) -> None:

@@ -7,15 +7,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
+from ctonnx import diagnosis
+from ctonnx import providers as providers_module
 from ctonnx import session as session_module
 from ctonnx.errors import ModelError, ProviderError
 from ctonnx.images import Preprocessing
-from ctonnx.machine import available_cores
+from ctonnx.machine import architecture, available_cores
 from ctonnx.outputs import OUTPUT_NAMES
 from ctonnx.session import open_session, read_spec
 from ctonnx.spec import METADATA_KEY, ModelSpec
@@ -73,46 +76,226 @@ def test_session_is_opened_from_bytes_too(small: Path) -> None:
     assert read_spec(open_session(small.read_bytes()), "bytes") == SPEC
 
 
+class Node:
+    """A node as onnxruntime tells where it went."""
+
+    def __init__(self, op_type: str) -> None:
+        self.op_type = op_type
+
+
+class Part:
+    """Nodes that one provider has."""
+
+    def __init__(self, ep_name: str, *operators: str) -> None:
+        self.ep_name, self.operators = ep_name, operators
+
+    def get_nodes(self) -> list[Node]:
+        return [Node(operator) for operator in self.operators]
+
+
+class Session:
+    """A session on providers that this machine does not have."""
+
+    def __init__(self, *providers: str, parts: tuple[Part, ...] = ()) -> None:
+        self.providers, self.parts = list(providers), parts
+
+    def get_providers(self) -> list[str]:
+        return self.providers
+
+    def get_provider_graph_assignment_info(self) -> tuple[Part, ...]:
+        return self.parts
+
+
+class Build:
+    """A build of onnxruntime with other providers: what it was given, in its order, and the sessions that it makes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *sessions: Session | Exception) -> None:
+        self.events: list[Any] = []
+        self.sessions = list(sessions)
+        self.real = onnxruntime.InferenceSession
+        names = [package.execution_provider for package in providers_module.PROVIDERS.values()]
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+        monkeypatch.setattr(onnxruntime, "preload_dlls", self.preload)
+        monkeypatch.setattr(onnxruntime, "InferenceSession", self.start)
+        monkeypatch.setattr(onnxruntime, "set_default_logger_severity", lambda level: self.events.append(level))
+        # The machine is asked why in test_diagnosis.py.
+        monkeypatch.setattr(diagnosis, "why_it_does_not_run", lambda name, module, said: f"{name}: {said}")
+
+    def preload(self) -> None:
+        print("Failed to load libcublas")  # as onnxruntime does
+        self.events.append("preload")
+
+    def start(self, file: Any, options: Any, providers: list[tuple[str, dict[str, str]]], **others: Any) -> Any:
+        if [name for name, _ in providers] == ["CPUExecutionProvider"]:
+            self.events.append("cpu")
+            return self.real(file, options, providers, **others)
+        self.events.append((options, providers))
+        made = self.sessions.pop(0)
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+    @property
+    def given(self) -> tuple[Any, list[tuple[str, dict[str, str]]]]:
+        return next(event for event in self.events if isinstance(event, tuple))
+
+
 @pytest.mark.skipif(has_cuda, reason="this onnxruntime has CUDA")
-def test_cuda_is_refused_where_onnxruntime_has_none(small: Path) -> None:
+def test_cuda_is_refused_where_onnxruntime_has_none(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis, "installed_builds", lambda: {"onnxruntime": "1.31.1"})
     with pytest.raises(ProviderError) as caught:
         open_session(small, provider="cuda")
     assert str(caught.value) == (
         "the provider 'cuda' needs CUDAExecutionProvider, which the installed onnxruntime does not have "
-        f"(it has {', '.join(onnxruntime.get_available_providers())}); on a machine with an NVIDIA GPU: "
-        'pip uninstall onnxruntime, then pip install "ctonnx[gpu]"'
+        f"(it has {', '.join(onnxruntime.get_available_providers())}); the package onnxruntime-gpu has it: "
+        'pip uninstall --yes onnxruntime, then pip install "ctonnx[gpu]"'
     )
+    assert caught.value.exit_code == 2
 
 
-def test_provider_that_did_not_start_is_refused(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    on_the_cpu = open_session(small)
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
-    monkeypatch.setattr(session_module, "_start", lambda *arguments: on_the_cpu)
-    with pytest.raises(ProviderError) as caught:
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt", "openvino", "coreml", "directml"])
+def test_provider_that_did_not_start_is_refused_though_onnxruntime_went_on(
+    provider: Any, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    build = Build(monkeypatch, Session("CPUExecutionProvider"))
+    with pytest.raises(ProviderError, match=f"^{provider}: $"):
+        open_session(small, provider=provider)
+    assert build.events[-1] == 2
+    assert build.events[-3] == 4
+    assert capfd.readouterr() == ("", "")
+
+
+def test_provider_that_raises_is_refused_with_its_words(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = Build(monkeypatch, RuntimeError("CUDA failure 35"))
+    with pytest.raises(ProviderError, match=r"^cuda: CUDA failure 35$"):
         open_session(small, provider="cuda")
-    assert str(caught.value) == (
-        "the provider 'cuda' was asked for and did not start; onnxruntime would run on CPUExecutionProvider instead; "
-        'on a machine with an NVIDIA GPU: pip uninstall onnxruntime, then pip install "ctonnx[gpu]"'
+    assert build.events[-1] == 2, "the log level was not set back"
+
+
+def test_damaged_file_is_not_the_providers_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"text")
+    Build(monkeypatch, RuntimeError("whatever the provider says"))
+    with pytest.raises(ModelError, match="is not a whole ONNX model"):
+        open_session(file, provider="cuda")
+
+
+def test_tensorrt_that_leaves_all_to_cuda_is_refused(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    Build(monkeypatch, Session("CUDAExecutionProvider", "CPUExecutionProvider"))
+    with pytest.raises(ProviderError, match=r"^tensorrt: $"):
+        open_session(small, provider="tensorrt")
+
+
+def test_convolutions_that_a_provider_leaves_to_the_cpu_are_refused(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = (
+        Part("CoreMLExecutionProvider", "Conv", "Relu"),
+        Part("CPUExecutionProvider", "Conv", "QLinearConv", "Add"),
     )
+    Build(monkeypatch, Session("CoreMLExecutionProvider", "CPUExecutionProvider", parts=parts))
+    with pytest.raises(ProviderError) as caught:
+        open_session(small, provider="coreml")
+    assert str(caught.value) == (
+        "the provider 'coreml' started, and left 2 of the model's 3 convolutions to the CPU; take a model of another "
+        "precision, or run on --provider cpu"
+    )
+
+
+def test_small_nodes_may_stay_on_the_cpu_and_convolutions_go_from_tensorrt_to_cuda(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    parts = (
+        Part("TensorrtExecutionProvider", "Conv"),
+        Part("CUDAExecutionProvider", "Conv"),
+        Part("CPUExecutionProvider", "Reshape"),
+    )
+    made = Session("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider", parts=parts)
+    build = Build(monkeypatch, made)
+    assert open_session(small, provider="tensorrt") is made
+    assert [name for name, _ in build.given[1]] == ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
+
+
+def test_onnxruntime_tells_where_a_convolution_went() -> None:
+    """The names that the check above looks for are those of the real onnxruntime."""
+    options = session_module._options("openvino", 1, True)
+    made = onnxruntime.InferenceSession(quantized().SerializeToString(), options, ["CPUExecutionProvider"])
+    with pytest.raises(ProviderError, match="left 1 of the model's 1 convolutions to the CPU"):
+        session_module._refuse_convolutions_on_the_cpu(made, "openvino")
 
 
 def test_libraries_of_cuda_are_loaded_before_the_session(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    events: list[str] = []
-
-    class Started:
-        def get_providers(self) -> list[str]:
-            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
-
-    def start(*arguments: object) -> Started:
-        events.append("start")
-        return Started()
-
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: events.append("preload"))
-    monkeypatch.setattr(session_module, "_start", start)
+    build = Build(monkeypatch, Session("CUDAExecutionProvider", "CPUExecutionProvider"))
     open_session(small, provider="cuda")
-    assert events == ["preload", "start"]
+    assert [event if not isinstance(event, tuple) else "start" for event in build.events] == ["preload", 4, "start", 2]
+
+
+def test_directml_gets_the_two_settings_that_it_needs(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = Build(monkeypatch, Session("DmlExecutionProvider"))
+    open_session(small, provider="directml")
+    options = build.given[0]
+    assert options.enable_mem_pattern is False
+    assert options.execution_mode == onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+
+
+@pytest.mark.parametrize(
+    ("processor", "vnni", "entry"),
+    [("x86", True, None), ("x86", False, "1"), ("x86", None, "1"), ("arm", False, None)],
+)
+def test_x86_that_is_not_known_to_have_vnni_gets_kernels_that_do_not_saturate(
+    processor: str, vnni: bool | None, entry: str | None, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "architecture", lambda: processor)
+    monkeypatch.setattr(session_module, "has_vnni", lambda: vnni)
+    options = open_session(small).get_session_options()
+    if entry is None:
+        with pytest.raises(RuntimeError, match="x64quantprecision"):
+            options.get_session_config_entry("session.x64quantprecision")
+    else:
+        assert options.get_session_config_entry("session.x64quantprecision") == entry
+
+
+@pytest.mark.skipif(architecture() != "x86", reason="the entry is for x86")
+@pytest.mark.parametrize(("vnni", "weights"), [(True, TensorProto.INT8), (False, TensorProto.UINT8)])
+def test_kernels_that_saturate_are_taken_where_the_processor_has_vnni_alone(
+    vnni: bool, weights: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The entry is onnxruntime's own, and moves the weights from int8 to uint8, whose kernels do not saturate."""
+    monkeypatch.setattr(session_module, "has_vnni", lambda: vnni)
+    options = session_module._options("cpu", 1, True)
+    options.optimized_model_filepath = os.fspath(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(quantized().SerializeToString(), options, ["CPUExecutionProvider"])
+    optimized = onnx.load(tmp_path / "optimized.onnx")
+    assert "QLinearConv" in [node.op_type for node in optimized.graph.node]
+    assert [weight.data_type for weight in optimized.graph.initializer if len(weight.dims) == 4] == [weights]
+
+
+def quantized() -> onnx.ModelProto:
+    """Returns a convolution between quantized pixels and 8-bit weights, as `ctonnx export --target x86` writes it."""
+    weights = np.random.default_rng(0).integers(-127, 128, (8, 64, 3, 3)).astype(np.int8)
+    graph = helper.make_graph(
+        [
+            helper.make_node("DequantizeLinear", ["pixels", "one", "zero"], ["floats"]),
+            helper.make_node("DequantizeLinear", ["weights", "one", "weights_zero"], ["kernel"]),
+            helper.make_node("Conv", ["floats", "kernel"], ["sums"]),
+            helper.make_node("QuantizeLinear", ["sums", "one", "zero"], ["answers"]),
+        ],
+        "graph",
+        [helper.make_tensor_value_info("pixels", TensorProto.UINT8, [1, 64, 8, 8])],
+        [helper.make_tensor_value_info("answers", TensorProto.UINT8, [1, 8, 6, 6])],
+        [
+            helper.make_tensor("one", TensorProto.FLOAT, [], [1]),
+            helper.make_tensor("zero", TensorProto.UINT8, [], [0]),
+            numpy_helper.from_array(weights, "weights"),
+            helper.make_tensor("weights_zero", TensorProto.INT8, [], [0]),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def test_session_does_not_go_on_with_another_provider_when_its_own_fails(small: Path) -> None:
@@ -122,7 +305,10 @@ def test_session_does_not_go_on_with_another_provider_when_its_own_fails(small: 
 
 @pytest.mark.parametrize("provider", ["tpu", "CUDA", "", None])
 def test_provider_that_does_not_exist_is_refused(small: Path, provider: Any) -> None:
-    with pytest.raises(ProviderError, match=f"^expected a provider of cpu, cuda, found {provider!r}$"):
+    with pytest.raises(
+        ProviderError,
+        match=f"^expected a provider of cpu, cuda, tensorrt, openvino, coreml, directml, found {provider!r}$",
+    ):
         open_session(small, provider=provider)
 
 

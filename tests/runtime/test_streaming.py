@@ -80,7 +80,7 @@ def test_model_computes_as_many_batches_at_a_time_as_there_are_workers(
         return empty_outputs(len(pixels))
 
     with Predictor(model, workers=workers, threads=3) as predictor:
-        monkeypatch.setattr(predictor, "predict_pixels", compute)
+        monkeypatch.setattr(predictor, "_runner", compute)
         list(predictor.predict_many(grey_images(12), batch_size=1))
     assert most == workers
 
@@ -129,7 +129,7 @@ def test_ten_thousand_images_stream_in_flat_memory(
     resident: list[int] = []
     with Predictor(model, workers=2) as predictor:
         # The network's own memory is onnxruntime's; what is looked at here is the way to it and from it.
-        monkeypatch.setattr(predictor, "predict_pixels", lambda pixels: empty_outputs(len(pixels)))
+        monkeypatch.setattr(predictor, "_runner", lambda images: empty_outputs(len(images)))
         for number, record in enumerate(predictor.predict_many(str(tmp_path / "scan.png") for _ in range(10_000))):
             assert isinstance(record, Prediction)
             if number % 500 == 499:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ctonnx.commands.options import provider_option
+
 if TYPE_CHECKING:
     from ctonnx.predictor import Prediction, Predictor
     from ctonnx.session import Provider
@@ -50,9 +52,8 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
 )
 @click.option("--suspicious-only", is_flag=True, help="Rows and heatmaps of suspicious images and of failures alone.")
 @click.option("--top-k", type=click.IntRange(1), default=1, show_default=True, help="How many classes to show.")
-@click.option(
-    "--provider", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="What the model runs on."
-)
+@provider_option
+@click.option("--fallback", is_flag=True, help="Take the CPU where the provider does not run, and say so.")
 @click.option(
     "--batch-size",
     metavar="auto|INTEGER",
@@ -74,6 +75,7 @@ def predict(
     suspicious_only: bool,
     top_k: int,
     provider: "Provider",
+    fallback: bool,
     batch_size: int | None,
     threads: int | None,
     null: bool,
@@ -97,8 +99,8 @@ def predict(
     chosen = _format(output_format, output)
     _refuse_within(heatmaps, paths)
     files = _names_on_stdin(paths, null=null) if "-" in paths or null else find_images(paths)
-    workers = workers_for(len(files), threads=threads) if provider == "cpu" else 1
-    predictor = Predictor(model, provider=provider, threads=threads, workers=workers)
+    workers = workers_for(len(files), threads=threads)
+    predictor = Predictor(model, provider=provider, fallback=fallback, threads=threads, workers=workers)
     spec = predictor.spec
     _introduce(predictor, newest=model is None)
     if suspicious_only and spec.operating_point is None:
@@ -169,6 +171,8 @@ def _names_on_stdin(paths: Sequence[str], *, null: bool) -> list[str]:
 
 
 def _introduce(predictor: "Predictor", *, newest: bool) -> None:
+    if predictor.refusal:
+        click.echo(f"note: --fallback takes the CPU: {predictor.refusal}", err=True)
     choice = ", the newest run's" if newest else ""
     click.echo(f"model: {predictor.path} ({predictor.spec.precision} on {predictor.provider}{choice})", err=True)
     if predictor.spec.synthetic:

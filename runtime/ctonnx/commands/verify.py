@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ctonnx.commands.options import provider_option
+
 if TYPE_CHECKING:
     from ctonnx.parity import Gate
     from ctonnx.session import Provider
@@ -26,9 +28,7 @@ _FIGURES = {
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--golden", type=click.Path(path_type=Path), help="Golden inputs; default: golden.npz beside the model.")
-@click.option(
-    "--provider", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="What the model runs on."
-)
+@provider_option
 @click.option("--threads", type=click.IntRange(1), help="For the model; default: every core this process may use.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 def verify(model: Path | None, golden: Path | None, provider: "Provider", threads: int | None, as_json: bool) -> None:

@@ -1,0 +1,102 @@
+"""Runs a session on batches of pixels; on an NVIDIA GPU through pinned memory and bound outputs."""
+
+import ctypes
+import math
+import sys
+import weakref
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from ctonnx.errors import ProviderError
+from ctonnx.outputs import OUTPUT_NAMES, Outputs
+from ctonnx.providers import Provider
+
+__all__ = ["Runner", "pinned_memory"]
+
+
+class Runner:
+    """Answers for batches of pixels, on one session.
+
+    On an NVIDIA GPU a batch is written into memory that the GPU reads without the CPU's help, and the outputs are bound
+    to memory of the CPU, so that each is copied once. One batch at a time runs there; elsewhere, one for each caller.
+
+    Args:
+        session: of `open_session`, with the inputs and outputs of a ctonnx model.
+        provider: that it runs on.
+
+    Attributes:
+        session: as given.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, provider: Provider) -> None:
+        self.session, self._provider = session, provider
+        self._is_bound = provider in ("cuda", "tensorrt")
+        self._lock = Lock()
+        self._memory: NDArray[np.uint8] = np.empty(0, np.uint8)
+
+    def __call__(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Outputs:
+        """Returns the answers.
+
+        Args:
+            images: uint8 [batch, size, size, 3], or a sequence of [size, size, 3].
+
+        Raises:
+            ProviderError: the provider failed; the CPU has nothing of the kind to fail with.
+        """
+        try:
+            if self._is_bound:
+                with self._lock:
+                    return self._run_bound(images)
+            pixels = images if isinstance(images, np.ndarray) else np.stack(images)
+            return Outputs(*self.session.run(OUTPUT_NAMES, {"pixels": pixels}))
+        except Exception as error:  # onnxruntime's exceptions share no base class but this
+            if self._provider == "cpu":
+                raise
+            from ctonnx.diagnosis import why_it_does_not_run
+
+            raise ProviderError(why_it_does_not_run(self._provider, onnxruntime, str(error))) from error
+
+    def _run_bound(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Outputs:
+        shape = images.shape if isinstance(images, np.ndarray) else (len(images), *images[0].shape)
+        if (count := math.prod(shape)) > self._memory.size:
+            self._memory = pinned_memory(count)
+        pixels = self._memory[:count].reshape(shape)
+        if isinstance(images, np.ndarray):
+            pixels[...] = images
+        else:
+            np.stack(images, out=pixels)
+        binding = self.session.io_binding()
+        binding.bind_cpu_input("pixels", pixels)
+        for name in OUTPUT_NAMES:
+            binding.bind_output(name, "cpu")
+        self.session.run_with_iobinding(binding)
+        return Outputs(*binding.copy_outputs_to_cpu())
+
+
+def pinned_memory(count: int, load: Callable[[str], Any] = ctypes.CDLL) -> NDArray[np.uint8]:
+    """Returns page-locked memory, or ordinary memory where CUDA's runtime gives none; its content is undefined.
+
+    Source: https://docs.nvidia.com/cuda/cuda-runtime-api/ (`cudaHostAlloc`, `cudaFreeHost`).
+
+    Args:
+        count: bytes.
+        load: opens a library by its name.
+    """
+    major = str(getattr(onnxruntime, "cuda_version", "") or "").partition(".")[0]
+    pointer = ctypes.c_void_p()
+    try:
+        library = load(f"cudart64_{major}.dll" if sys.platform == "win32" else f"libcudart.so.{major}")
+        status = library.cudaHostAlloc(ctypes.byref(pointer), ctypes.c_size_t(count), 0)
+    except (OSError, AttributeError):
+        return np.empty(count, np.uint8)
+    if status != 0 or not pointer.value:
+        return np.empty(count, np.uint8)
+    block = (ctypes.c_uint8 * count).from_address(pointer.value)
+    # At the interpreter's end the driver may be gone, and takes its memory back by itself.
+    weakref.finalize(block, library.cudaFreeHost, ctypes.c_void_p(pointer.value)).atexit = False
+    return np.frombuffer(memoryview(block), np.uint8)

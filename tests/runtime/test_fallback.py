@@ -1,0 +1,141 @@
+"""A predictor runs on the provider that was asked for, or on the CPU where that is allowed, and says so."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from click.testing import CliRunner, Result
+
+from ctonnx import diagnosis
+from ctonnx import predictor as predictor_module
+from ctonnx.cli import main
+from ctonnx.errors import ProviderError
+from ctonnx.predictor import Prediction, Predictor
+from ctonnx.providers import Provider
+from ctonnx.running import Runner
+from ctonnx.session import open_session
+
+REFUSAL = (
+    "the provider 'cuda' needs CUDAExecutionProvider, which the installed onnxruntime does not have (it has "
+    "CPUExecutionProvider); the package onnxruntime-gpu has it: pip uninstall --yes onnxruntime, then "
+    'pip install "ctonnx[gpu]"'
+)
+
+
+@pytest.fixture(autouse=True)
+def cpu_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Works with a build of onnxruntime for the CPU."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(diagnosis, "installed_builds", lambda: {"onnxruntime": "1.31.1"})
+
+
+@pytest.fixture
+def feigned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opens the session of every provider on the CPU."""
+    monkeypatch.setattr(
+        predictor_module, "open_session", lambda path, provider, threads: open_session(path, threads=threads)
+    )
+
+
+@pytest.fixture
+def scans(phantoms: Path) -> list[str]:
+    return [str(path) for path in sorted((phantoms / "test").rglob("*.png"))]
+
+
+def half(workspace: Path) -> Path:
+    """Puts a model beside FP32's that CUDA prefers, and returns its path."""
+    folder = workspace / "runs/tiny/export"
+    (folder / "model.fp16.onnx").write_bytes((folder / "model.fp32.onnx").read_bytes())
+    return Path("runs/tiny/export/model.fp16.onnx")
+
+
+# --- the provider that was asked for ---------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("feigned")
+def test_provider_that_runs_is_the_one_that_is_told(workspace: Path) -> None:
+    chosen = half(workspace)
+    with Predictor(provider="cuda", fallback=True, workers=2) as predictor:
+        assert (predictor.path, predictor.provider, predictor.refusal) == (chosen, "cuda", None)
+        assert predictor.workers == 1
+
+
+@pytest.mark.usefixtures("feigned")
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt", "openvino", "coreml", "directml"])
+def test_answers_are_the_same_by_every_road_to_the_session(provider: Provider, model: Path, scans: list[str]) -> None:
+    with Predictor(model) as plain, Predictor(model, provider=provider) as other:
+        for one, two in zip(plain.predict_many(scans), other.predict_many(scans, batch_size=3), strict=True):
+            assert isinstance(one, Prediction)
+            assert isinstance(two, Prediction)
+            np.testing.assert_allclose(two.logits, one.logits, atol=1e-5)
+            np.testing.assert_allclose(two.heatmap, one.heatmap, atol=1e-5)
+        assert other.predict(scans[0]).label == plain.predict(scans[0]).label
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt", "openvino"])
+def test_provider_that_is_not_there_is_refused(provider: Provider, model: Path) -> None:
+    with pytest.raises(ProviderError, match=f"^the provider '{provider}' needs "):
+        Predictor(model, provider=provider)
+
+
+# --- the CPU in its place --------------------------------------------------------------------------------------------
+
+
+def test_cpu_takes_its_own_model_and_workers_and_the_refusal_is_told(workspace: Path) -> None:
+    half(workspace)
+    with Predictor(provider="cuda", fallback=True, threads=2, workers=2) as predictor:
+        assert predictor.path == Path("runs/tiny/export/model.fp32.onnx")
+        assert (predictor.provider, predictor.workers, predictor.refusal) == ("cpu", 2, REFUSAL)
+        copy = pickle.loads(pickle.dumps(predictor))  # noqa: S301  # it was pickled here
+        assert (copy.path, copy.provider) == (predictor.path.absolute(), "cpu")
+
+
+def test_cpu_needs_no_fallback(model: Path) -> None:
+    assert Predictor(model, fallback=True).refusal is None
+
+
+class Missing(Runner):
+    """Misses a library no sooner than when it runs."""
+
+    def __call__(self, images: Any) -> Any:
+        if self._provider != "cpu":
+            raise ProviderError("the provider 'cuda' does not run here: the cuDNN library was not found")
+        return super().__call__(images)
+
+
+@pytest.mark.usefixtures("feigned")
+def test_library_that_is_missed_when_the_model_runs_is_missed_at_the_start(
+    model: Path, scans: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor_module, "Runner", Missing)
+    with pytest.raises(ProviderError, match="the cuDNN library was not found"):
+        Predictor(model, provider="cuda")
+    with Predictor(model, provider="cuda", fallback=True) as predictor:
+        assert predictor.refusal == "the provider 'cuda' does not run here: the cuDNN library was not found"
+        assert predictor.predict(scans[0]).label in predictor.spec.classes
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def predict(*words: str) -> Result:
+    return CliRunner().invoke(main, ["predict", "--format", "csv", *words], catch_exceptions=False)
+
+
+def test_command_ends_where_the_provider_does_not_run(workspace: Path, scans: list[str]) -> None:
+    result = predict("--provider", "cuda", scans[0])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"Error: {REFUSAL}\n"
+
+
+def test_command_takes_the_cpu_where_that_is_allowed_and_says_so(workspace: Path, scans: list[str]) -> None:
+    result = predict("--provider", "cuda", "--fallback", scans[0])
+    assert result.exit_code == 0
+    assert result.stdout == predict(scans[0]).stdout
+    assert result.stderr.splitlines()[:2] == [
+        f"note: --fallback takes the CPU: {REFUSAL}",
+        "model: runs/tiny/export/model.fp32.onnx (fp32 on cpu, the newest run's)",
+    ]
