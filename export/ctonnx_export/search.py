@@ -82,9 +82,9 @@ class Trial:
     """
 
     parity: Parity
-    change: AccuracyChange | None
-    validation: AccuracyChange | None
-    suspicion: float | None
+    change: AccuracyChange | None = None
+    validation: AccuracyChange | None = None
+    suspicion: float | None = None
     milliseconds: float
     bytes: int
     broken: tuple[BrokenBound, ...]

@@ -212,15 +212,7 @@ def test_attempts_that_pass_come_first_and_then_those_that_are_nearest_to_the_ga
         changed = parity.__class__(
             **{**parity.__dict__, "agreement": agreement, "mean_dp": mean_dp, "heatmap_correlation": heatmaps}
         )
-        trial = Trial(
-            parity=changed,
-            change=None,
-            validation=None,
-            suspicion=None,
-            milliseconds=1.0,
-            bytes=1,
-            broken=gate.broken(changed),
-        )
+        trial = Trial(parity=changed, milliseconds=1.0, bytes=1, broken=gate.broken(changed))
         return Attempt(Scheme(), trial)
 
     order = [
