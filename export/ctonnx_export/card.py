@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ctonnx_export.report import table
+from ctonnx_export.report import parity_table, table
 
 __all__ = ["model_card"]
 
@@ -59,8 +59,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         "",
         "## How well it does",
         "",
-        "The PyTorch original's figures, with 95 % intervals; those of the files differ from them by what "
-        "[report.md](report.md) tells.",
+        "The PyTorch original's figures, with 95 % intervals:",
         "",
         *table(
             ["images", "number", "accuracy", "balanced accuracy", "macro sensitivity", "macro AUROC"],
@@ -79,6 +78,13 @@ def model_card(facts: Mapping[str, Any]) -> str:
         "The validation images chose the best epoch, the temperature and the operating point: figures on them flatter. "
         + ("" if "test" in model["metrics"] else "There were no test images. ")
         + "`ctonnx evaluate` measures it on others.",
+        "",
+        "## How near the files come to it",
+        "",
+        "FP32 against PyTorch, the others against FP32; [report.md](report.md) tells how. An INT8 model is chosen for "
+        "its figures on these images: on others expect somewhat less.",
+        "",
+        *parity_table(facts["precisions"]),
         "",
         "## Limits",
         "",

@@ -1,15 +1,14 @@
 """What a reader of an export's figures has to know, since the figures do not say it themselves."""
 
-from collections.abc import Iterator, Sequence
-from math import sqrt
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ctonnx.parity import GATES
 from ctonnx_export.making import Made
 
 __all__ = ["cautions"]
 
-_FEW = 100  # images: an agreement of 99 % tells nothing of fewer
-_NORMAL = 1.959964  # of a 95 % interval
+_FEW = 100  # images: an agreement of 99 % tells nothing of fewer, and the ranges of activations are not known of fewer
 
 
 def cautions(models: Sequence[Made]) -> tuple[str, ...]:
@@ -32,33 +31,44 @@ def _of_the_network(made: Made) -> Iterator[str]:
 
 
 def _of_the_comparison(made: Made) -> Iterator[str]:
-    name = made.precision.upper()
-    if made.trial and (images := made.trial.parity.images) < _FEW:
-        low = _lower_end(made.trial.parity.agreement, images)
+    if made.trial is None:
+        return
+    name, parity = made.precision.upper(), made.trial.parity
+    if parity.images < _FEW:
         yield (
-            f"{name} was compared on {images} images only: its agreement may as well be {low:.0%} on others (lower end "
-            "of the 95 % interval); more validation or training images tell it better"
+            f"{name} was compared on {parity.images} images only: its agreement may as well be "
+            f"{parity.agreement_interval[0]:.0%} on others (lower end of the 95 % interval); more validation or "
+            "training images tell it better"
+        )
+    if (changed := made.trial.suspicion) and (changed.lost or changed.gained):
+        yield (
+            f"{name} answers 'suspicious' otherwise than FP32 on {changed.lost + changed.gained} of {parity.images} "
+            f"images ({changed.lost} no longer suspicious, {changed.gained} newly), which its gate does not look at"
         )
     usual = GATES[made.precision]
+    loosened = []
     if made.gate.min_agreement < usual.min_agreement:
-        yield (
-            f"{name} had to agree in {made.gate.min_agreement * 100:g} % of the images only (--min-agreement), not in "
-            f"{usual.min_agreement * 100:g} %"
-        )
+        loosened.append(f"agreement of {made.gate.min_agreement * 100:g} %, not {usual.min_agreement * 100:g} %")
     if made.gate.max_drop is not None and usual.max_drop is not None and made.gate.max_drop > usual.max_drop:
-        yield (
-            f"{name} was allowed to lose {made.gate.max_drop * 100:g} points of accuracy (--max-drop), not "
-            f"{usual.max_drop * 100:g}"
-        )
-    if blank := made.facts.get("calibration", {}).get("blank"):
-        yield (
-            f"{blank} of the {made.facts['calibration']['images']} images that {name} was calibrated on have one "
-            "colour each: they calibrate nothing"
-        )
+        loosened.append(f"a loss of accuracy of {made.gate.max_drop * 100:g} points, not {usual.max_drop * 100:g}")
+    if loosened:
+        yield f"{name}'s gate was loosened: it let pass {' and '.join(loosened)}"
+    yield from _of_the_calibration(name, made.facts.get("calibration"))
 
 
-def _lower_end(share: float, images: int) -> float:
-    """Returns the lower end of Wilson's 95 % interval (1927, https://doi.org/10.1080/01621459.1927.10502953)."""
-    square = _NORMAL**2
-    spread = _NORMAL * sqrt(share * (1 - share) / images + square / (4 * images**2))
-    return (share + square / (2 * images) - spread) / (1 + square / images)
+def _of_the_calibration(name: str, calibration: Mapping[str, Any] | None) -> Iterator[str]:
+    if calibration is None:
+        return
+    images = calibration["images"]
+    if images < _FEW:
+        yield (
+            f"{name} was calibrated on {images} images only: values that these do not have are cut off in others; 100 "
+            "or more are better"
+        )
+    if calibration["foreign"]:
+        yield (
+            f"{name} was calibrated on images of '{calibration['of']}', not on those that the network was trained on: "
+            "they have to be of the kind that it will see"
+        )
+    if blank := calibration["blank"]:
+        yield f"{blank} of the {images} images that {name} was calibrated on have one colour: they calibrate nothing"

@@ -138,7 +138,7 @@ def export(
     for made in result.written:
         parity, file = made.spec.parity, result.file(made)
         click.echo(
-            f"{made.precision}: parity passed: max |dp| {parity['max_dp']:.2g}, agreement {parity['agreement']:.2%} on "
+            f"{made.precision}: gate passed: max |dp| {parity['max_dp']:.2g}, agreement {parity['agreement']:.2%} on "
             f"{parity['images']} images; {file} ({file.stat().st_size / 1e6:.1f} MB)"
         )
     if not result.kept:
@@ -157,7 +157,9 @@ def export(
                 else f". It was not written; what to try stands in {result.report}"
             )
         )
-    click.echo("next: ctonnx verify, ctonnx predict DIR")
+    named = "" if output is None and run is None else f" {output or found.folder}"
+    chosen = f" --model{named}" if named else ""
+    click.echo(f"next: ctonnx verify{named}, ctonnx predict{chosen} DIR")
 
 
 def _refuse_idle_options(precisions: "tuple[Precision, ...]") -> None:

@@ -216,6 +216,7 @@ def make_int8(
         "images": len(calibration),
         "asked_for": quantization.samples,
         "blank": calibration.blank(),
+        "foreign": quantization.calibrate is not None,
         "of": "the run's training images" if quantization.calibrate is None else quantization.calibrate.resolve().name,
     }
     facts: dict[str, Any] = {"calibration": calibrated, "attempts": [attempt.as_dict() for attempt in found.attempts]}

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ctonnx.parity import Gate
+from ctonnx.parity import Gate, Parity
 from ctonnx.spec import OperatingPoint
 from ctonnx_export.making import Made
 
-__all__ = ["as_markdown", "report", "table"]
+__all__ = ["as_markdown", "parity_table", "report", "table"]
 
 
 def report(models: Sequence[Made], files: Mapping[str, Mapping[str, Any]], notes: Sequence[str] = ()) -> dict[str, Any]:
@@ -33,23 +33,22 @@ def as_markdown(facts: Mapping[str, Any]) -> str:
     model, precisions = facts["model"], facts["precisions"]
     size = model["preprocessing"]["size"]
     lines = [f"# {model['name']}: export report", ""]
+    if not facts["files"]:
+        lines += ["**Nothing of this export was written: the earlier one in this folder stays as it was.**", ""]
     if model["synthetic"]:
         lines += ["**Trained on synthetic phantoms: its answers mean nothing for patients.**", ""]
     lines += [
         "A research tool, not a medical device.",
         "",
+        *(line for name, of in precisions.items() for line in _refusal(name, of)),
+        *([*(f"- Note: {note}." for note in facts["notes"]), ""] if facts["notes"] else []),
         "## Parity",
         "",
         "FP32 is compared with PyTorch on the validation images, the others with FP32 on these and on training images "
         "that calibration did not use.",
         "",
-        *table(
-            ["", *(name.upper() for name in precisions)],
-            [[title, *(show(of) for of in precisions.values())] for title, show in _ROWS.items()],
-        ),
+        *parity_table(precisions),
         "",
-        *(line for name, facts in precisions.items() for line in _refusal(name, facts)),
-        *([*(f"- Note: {note}." for note in facts["notes"]), ""] if facts["notes"] else []),
         *_attempts(precisions.get("int8")),
         "## Metrics of the checkpoint",
         "",
@@ -87,7 +86,7 @@ def as_markdown(facts: Mapping[str, Any]) -> str:
 
 def _files(files: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if not files:
-        return ["Nothing of this export was written: the earlier one in this folder stays."]
+        return []
     return [
         "## Files",
         "",
@@ -98,6 +97,12 @@ def _files(files: Mapping[str, Mapping[str, Any]]) -> list[str]:
         "",
         "`golden.npz` holds pixels of validation images: treat it as you treat the images themselves.",
     ]
+
+
+def parity_table(precisions: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Returns the lines of the table that tells how near each precision comes to its reference."""
+    heads = ["", *(name.upper() for name in precisions)]
+    return table(heads, [[title, *(show(of) for of in precisions.values())] for title, show in _ROWS.items()])
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -129,20 +134,21 @@ def _change(facts: Mapping[str, Any], name: str) -> str:
 
 _ROWS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "images compared": lambda facts: str(facts["parity"]["images"]) + _splits(facts.get("compared")),
-    "same most probable class": lambda facts: f"{facts['parity']['agreement']:.2%}",
+    "same most probable class": lambda facts: _agreement(facts["parity"]),
     "max \\|dp\\|": lambda facts: f"{facts['parity']['max_dp']:.3g}",
     "mean \\|dp\\|": lambda facts: f"{facts['parity']['mean_dp']:.3g}",
     "max \\|dlogit\\|": lambda facts: f"{facts['parity']['max_dlogit']:.3g}",
     "max heatmap difference, relative": lambda facts: f"{facts['parity']['max_dheatmap']:.3g}",
     "heatmaps' median correlation": lambda facts: f"{facts['parity']['heatmap_correlation']:.4f}",
+    "heatmaps' lowest correlation": lambda facts: f"{facts['parity']['lowest_heatmap_correlation']:.4f}",
     "accuracy, all compared images": lambda facts: _change(facts, "accuracy"),
     "accuracy, validation images": lambda facts: _change(facts, "accuracy_on_validation"),
-    'same answer to "suspicious"': lambda facts: _percent(facts.get("same_suspicion")),
+    "no longer suspicious, newly suspicious": lambda facts: _suspicion(facts.get("changed_suspicion")),
     "gate asks for": lambda facts: Gate(**facts["gate"]).summary.replace("|", "\\|"),
     "gate": lambda facts: "passed" if facts["passed"] else "**refused**",
 }
-"""The rows of the parity table: a title, and what is shown of a precision. Differences of accuracy stand with the 95 %
-interval of paired proportions."""
+"""The rows of the parity table: a title, and what is shown of a precision. Shares stand with their 95 % interval,
+differences of accuracy with that of paired proportions."""
 
 
 def _splits(counts: Mapping[str, int] | None) -> str:
@@ -163,7 +169,9 @@ def _advice(made: Made, models: Sequence[Made]) -> str:
         parts.append("Train with weight decay, so that fewer layers come near fp16's range.")
     else:
         calibration = made.facts["calibration"]
-        if calibration["images"] < calibration["asked_for"]:
+        if calibration["foreign"]:
+            parts.append("Calibrate on the run's own images (without `--calibrate`), or on others that are like them.")
+        elif calibration["images"] < calibration["asked_for"]:
             parts.append("No more images were there to calibrate on: others of this kind (`--calibrate`) may help.")
         else:
             parts.append(
@@ -174,8 +182,6 @@ def _advice(made: Made, models: Sequence[Made]) -> str:
         parts.append(f"{' and '.join(movable)} can move the gate, if you know what a disagreement costs.")
     if "min_heatmap_correlation" in broken:
         parts.append("The heatmaps' bound cannot be moved: such a model shows people other reasons than its original.")
-    passed = [other.precision.upper() for other in models if not other.failures]
-    parts.append(f"{' and '.join(passed)} passed {'its gate' if len(passed) == 1 else 'their gates'}.")
     if all(other.precision != "fp16" for other in models):
         parts.append("FP16 was not asked for: it agrees better, at half the size (`--precision fp16`).")
     return " ".join(parts)
@@ -219,8 +225,9 @@ def _attempts(facts: Mapping[str, Any] | None) -> list[str]:
         f"For {scheme['target']}, calibrated on {calibration['images']} images ({calibration['of']}; "
         f"{calibration['asked_for']} were asked for), {_corrected(scheme['bias_correction']['images'])}. "
         f"{'Taken' if facts['passed'] else 'Nearest to the gate, and refused too'}: {scheme['calibrator']}, "
-        f"{scheme['residual_adds']} adds, {len(scheme['layers_in_float'])} layers in float. Milliseconds are for one "
-        "image on the machine that exported, the medians of a few runs: differences of a few percent are chance.",
+        f"{scheme['residual_adds']} adds, {len(scheme['layers_in_float'])} layers in float. It was chosen for its "
+        "figures on the images that they are told of: on others expect somewhat less. Milliseconds are for one image "
+        "where it was exported, in a few runs one after the other: where other work goes on, they tell nothing.",
         "",
         *table(heads, rows),
         "",
@@ -263,8 +270,13 @@ def _operating_point(values: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.2%}"
+def _agreement(parity: Mapping[str, Any]) -> str:
+    low, high = Parity(**parity).agreement_interval
+    return f"{parity['agreement']:.2%} [{low:.2%}, {high:.2%}]"
+
+
+def _suspicion(changed: Mapping[str, int] | None) -> str:
+    return "-" if changed is None else f"{changed['lost']}, {changed['gained']}"
 
 
 def _share(value: float | None) -> str:

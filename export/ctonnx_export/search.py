@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,24 @@ from ctonnx_export.quantization import Scheme, Target, quantize
 from ctonnx_export.ranges import CALIBRATORS, Ranges
 from ctonnx_export.samples import BATCH, Images
 
-__all__ = ["Attempt", "Compared", "Search", "Trial", "search", "try_model"]
+__all__ = ["Attempt", "Compared", "Search", "Suspicion", "Trial", "search", "try_model"]
 
 _TIMED = 15
 _NOISE_IMAGES = 2  # whose activations are all in memory twice
 _MOST_EXCLUDED = 16  # of 53 convolutions: a model with more of them in float is hardly an INT8 model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suspicion:
+    """On how many images a candidate answers "suspicious" otherwise than its reference.
+
+    Attributes:
+        lost: suspicious to the reference, and not to the candidate.
+        gained: suspicious to the candidate alone.
+    """
+
+    lost: int
+    gained: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +64,15 @@ class Compared:
         """How many images there are of each split."""
         return {split: len(part) for split, part in zip(("valid", "train"), self.parts, strict=False)}
 
-    def same_suspicion(self, outputs: Outputs) -> float | None:
-        """Returns for which share of the images "suspicious" is answered alike; None without an operating point."""
+    def changed_suspicion(self, outputs: Outputs) -> Suspicion | None:
+        """Returns on how many images "suspicious" is answered otherwise; None without an operating point."""
         if self.spec is None or self.spec.operating_point is None:
             return None
         ours, theirs = (
             self.spec.operating_point.calls(answers.probabilities, self.spec.classes)
             for answers in (self.reference, outputs)
         )
-        return float((ours == theirs).mean())
+        return Suspicion(lost=int((ours & ~theirs).sum()), gained=int((theirs & ~ours).sum()))
 
     def batches(self, count: int = BATCH) -> Iterator[NDArray[np.uint8]]:
         """Yields the images, at most `count` at a time: uint8 [images, size, size, 3]."""
@@ -75,7 +88,7 @@ class Trial:
         parity: with the FP32 model's answers on all images.
         change: of the accuracy on all images.
         validation: of the accuracy on the validation images alone.
-        suspicion: share of images for which "suspicious" is answered as by FP32; None without an operating point.
+        suspicion: on how many images "suspicious" is answered otherwise; None without an operating point.
         milliseconds: for one image, on this machine; a median of a few runs, good for a comparison within one table.
         bytes: of the file.
         broken: the bounds of the gate that it does not keep.
@@ -84,7 +97,7 @@ class Trial:
     parity: Parity
     change: AccuracyChange | None = None
     validation: AccuracyChange | None = None
-    suspicion: float | None = None
+    suspicion: Suspicion | None = None
     milliseconds: float
     bytes: int
     broken: tuple[BrokenBound, ...]
@@ -110,7 +123,7 @@ class Trial:
             "parity": self.parity.as_dict(),
             "accuracy": self.change and self.change.as_dict(),
             "accuracy_on_validation": self.validation and self.validation.as_dict(),
-            "same_suspicion": self.suspicion,
+            "changed_suspicion": self.suspicion and asdict(self.suspicion),
             "milliseconds": round(self.milliseconds, 2),
             "bytes": self.bytes,
             "failures": list(self.failures),
@@ -239,7 +252,7 @@ def try_model(model: onnx.ModelProto, compared: Compared, gate: Gate) -> Trial:
         parity=parity,
         change=change,
         validation=validation,
-        suspicion=compared.same_suspicion(outputs),
+        suspicion=compared.changed_suspicion(outputs),
         milliseconds=statistics.median(seconds) * 1000,
         bytes=len(data),
         broken=gate.broken(parity, change, validation),

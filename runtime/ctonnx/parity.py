@@ -1,5 +1,6 @@
 """The one comparison between what two models answer for the same pixels, and the gates that it must pass."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -27,6 +28,7 @@ class Parity:
         max_dheatmap: largest absolute difference of a heatmap value, relative to the reference's largest value.
         heatmap_correlation: median over the images of Pearson's correlation of the two heatmaps of the reference's most
             probable class; images whose reference heatmap is the same everywhere do not count.
+        lowest_heatmap_correlation: that of the image where it is lowest.
     """
 
     images: int
@@ -36,10 +38,19 @@ class Parity:
     max_dlogit: float
     max_dheatmap: float
     heatmap_correlation: float
+    lowest_heatmap_correlation: float
+
+    @property
+    def agreement_interval(self) -> tuple[float, float]:
+        """The agreement's 95 % interval, 0 to 1 (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953)."""
+        square, count = _NORMAL**2, self.images
+        middle = self.agreement + square / (2 * count)
+        spread = _NORMAL * math.sqrt(self.agreement * (1 - self.agreement) / count + square / (4 * count**2))
+        return (middle - spread) / (1 + square / count), (middle + spread) / (1 + square / count)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the differences with three significant digits, beyond which they are noise, and shares with six."""
-        shares = ("agreement", "heatmap_correlation")
+        shares = ("agreement", "heatmap_correlation", "lowest_heatmap_correlation")
         return {
             name: value if isinstance(value, int) else round(value, 6) if name in shares else float(f"{value:.3g}")
             for name, value in asdict(self).items()
@@ -220,6 +231,7 @@ def compare(reference: Outputs, candidate: Outputs) -> Parity:
             raise ValueError(f"expected {name} of shape {list(expected)}, found {list(found)}")
     dp = _difference(reference.probabilities, candidate.probabilities)
     dheatmap = _difference(reference.heatmap, candidate.heatmap)
+    correlations = _heatmap_correlations(reference, candidate)
     same_class = reference.probabilities.argmax(axis=1) == candidate.probabilities.argmax(axis=1)
     return Parity(
         images=len(reference),
@@ -228,7 +240,8 @@ def compare(reference: Outputs, candidate: Outputs) -> Parity:
         mean_dp=float(dp.mean()),
         max_dlogit=float(_difference(reference.logits, candidate.logits).max()),
         max_dheatmap=float(dheatmap.max() / max(float(np.abs(reference.heatmap).max()), 1e-12)),
-        heatmap_correlation=_heatmap_correlation(reference, candidate),
+        heatmap_correlation=float(np.median(correlations)),
+        lowest_heatmap_correlation=float(correlations.min()),
     )
 
 
@@ -266,19 +279,20 @@ def accuracy_change(reference: Outputs, candidate: Outputs, labels: NDArray[np.i
     )
 
 
-def _heatmap_correlation(reference: Outputs, candidate: Outputs) -> float:
-    """Returns the median of the correlations; 1 where no reference heatmap varies."""
+def _heatmap_correlations(reference: Outputs, candidate: Outputs) -> NDArray[np.float64]:
+    """Returns the correlation of each image whose reference heatmap varies; a single 1 where none does."""
     rows = np.arange(len(reference))
     top = reference.probabilities.argmax(axis=1)
     maps = [outputs.heatmap[rows, top].reshape(len(rows), -1).astype(np.float64) for outputs in (reference, candidate)]
     first, second = (values - values.mean(axis=1, keepdims=True) for values in maps)
     varies = np.ptp(maps[0], axis=1) > 0
     if not varies.any():
-        return 1.0
+        return np.ones(1)
     with np.errstate(invalid="ignore", divide="ignore"):
         found = (first * second).sum(axis=1) / np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
     flat = np.ptp(maps[1], axis=1) == 0
-    return float(np.median(np.where(flat, 0.0, found)[varies]))
+    correlations: NDArray[np.float64] = np.where(flat, 0.0, found)[varies]
+    return correlations
 
 
 def _difference(reference: Any, candidate: Any) -> Any:

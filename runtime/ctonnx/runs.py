@@ -218,6 +218,11 @@ def _export_folder(model: Path | None, root: Path) -> Path:
     """Returns the folder itself where it holds exported models, or that of the run which is meant."""
     if model is not None and _exported(model):
         return model
+    if model is not None and model.is_dir() and not Run(model).has_checkpoint:
+        raise ModelError(
+            f"expected exported models (model.fp32.onnx) or a run (model.safetensors) in '{model}', found neither; "
+            "name an .onnx file, a run or the folder that ctonnx export wrote"
+        )
     return find_run(model, root).export_folder
 
 

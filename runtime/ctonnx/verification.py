@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from ctonnx.errors import ModelError
+from ctonnx.errors import CheckFailed, ModelError
 from ctonnx.golden import FILE_NAME, load_golden
 from ctonnx.parity import DEVICE_GATES, GATES, Gate, Parity, compare
 from ctonnx.predictor import Predictor
@@ -55,6 +55,7 @@ def verify(
 
     Raises:
         ModelError: a file is missing or damaged, or the golden inputs belong to another model.
+        CheckFailed: the file was altered so that it cannot be run.
         ProviderError: the provider cannot run here.
     """
     file = golden or model.parent / FILE_NAME
@@ -63,9 +64,22 @@ def verify(
             f"expected the model's golden inputs at '{file}', found none; copy {FILE_NAME} from the export folder with "
             "the model, or name it with --golden"
         )
-    with Predictor(model, provider=provider, threads=threads) as predictor:
+    kept = load_golden(file)
+    if not model.is_file():
+        raise ModelError(f"expected an .onnx file, found no file at '{model}'")
+    with model.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    try:
+        predictor = Predictor(model, provider=provider, threads=threads)
+    except ModelError as error:
+        if digest in kept.model_sha256.values():
+            raise
+        raise CheckFailed(
+            f"'{model}' was altered since it was exported, or its {FILE_NAME} is of another export (its SHA-256 is "
+            f"{digest[:12]}), and cannot be replayed: {error}"
+        ) from error
+    with predictor:
         spec = predictor.spec
-        kept = load_golden(file)
         if kept.checkpoint_sha256 != spec.checkpoint_sha256:
             raise ModelError(
                 f"expected golden inputs of checkpoint {spec.checkpoint_sha256[:12]}, found those of "
@@ -92,8 +106,6 @@ def verify(
     failures += [
         f"against its own answers where it was exported, {failure}" for failure in export_gate.failures(with_export)
     ]
-    with model.open("rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
     if digest != kept.model_sha256[spec.precision]:
         failures.insert(
             0,

@@ -78,12 +78,19 @@ def test_int8_file_says_what_it_was_quantized_for() -> None:
         "model.fp16.onnx": {"bytes": 52_000_000, "sha256": "ef"},
         "model.int8.onnx": {"bytes": 28_500_000, "sha256": "12"},
     }
-    told["precisions"]["fp16"] = {"quantization": None}
-    told["precisions"]["int8"] = {"quantization": {"target": "arm"}}
+    fp32 = told["precisions"]["fp32"]
+    told["precisions"]["fp16"] = {**fp32, "quantization": None}
+    told["precisions"]["int8"] = {**fp32, "quantization": {"target": "arm"}}
     text = model_card(told)
     assert "| `model.fp16.onnx` | 52 | 52% of the size, for GPUs |" in text
     assert "| `model.int8.onnx` | 28.5 | 28% of the size, for ARM CPUs |" in text
     assert "| `golden.npz` | 0.0123 | inputs and answers for `ctonnx verify` |" in text
+
+
+def test_card_tells_how_near_the_files_come_to_the_original() -> None:
+    text = card()
+    assert "## How near the files come to it" in text
+    assert "| same most probable class | 100.00% [94.93%, 100.00%] |" in text
 
 
 def test_cautions_stand_among_the_limits() -> None:

@@ -9,7 +9,7 @@ import pytest
 from ctonnx.parity import GATES, Gate, Parity
 from ctonnx_export.cautions import cautions
 from ctonnx_export.making import Made
-from ctonnx_export.search import Trial
+from ctonnx_export.search import Suspicion, Trial
 
 from .test_report import SPEC
 
@@ -21,6 +21,7 @@ SAME = Parity(
     max_dlogit=0.0,
     max_dheatmap=0.0,
     heatmap_correlation=1.0,
+    lowest_heatmap_correlation=1.0,
 )
 
 
@@ -28,18 +29,20 @@ def fp32(**answered: int) -> Made:
     return Made(precision="fp32", model=onnx.ModelProto(), spec=SPEC, gate=GATES["fp32"], facts={"answered": answered})
 
 
-def int8(*, gate: Gate = GATES["int8"], images: int = 280, agreement: float = 1.0, **calibration: Any) -> Made:
+def int8(
+    *,
+    gate: Gate = GATES["int8"],
+    images: int = 280,
+    agreement: float = 1.0,
+    suspicion: Suspicion | None = None,
+    images_calibrated: int = 300,
+    blank: int = 0,
+    foreign: bool = False,
+) -> Made:
     parity = replace(SAME, images=images, agreement=agreement)
-    trial = Trial(
-        parity=parity,
-        change=None,
-        validation=None,
-        suspicion=None,
-        milliseconds=1.0,
-        bytes=1,
-        broken=gate.broken(parity),
-    )
-    facts = {"calibration": {"images": 300, "asked_for": 300, "blank": 0, **calibration}}
+    trial = Trial(parity=parity, suspicion=suspicion, milliseconds=1.0, bytes=1, broken=gate.broken(parity))
+    calibration = {"images": images_calibrated, "blank": blank, "foreign": foreign, "of": "ct"}
+    facts: dict[str, Any] = {"calibration": calibration}
     return Made(precision="int8", model=onnx.ModelProto(), spec=SPEC, gate=gate, trial=trial, facts=facts)
 
 
@@ -63,13 +66,28 @@ def test_few_images_are_told_with_what_their_agreement_is_worth(images: int, agr
 def test_loosened_gate_leaves_its_trace_and_a_stricter_one_none() -> None:
     loose = replace(GATES["int8"], min_agreement=0.0, max_drop=1.0)
     assert cautions([fp32(normal=3, tumor=1), int8(gate=loose)]) == (
-        "INT8 had to agree in 0 % of the images only (--min-agreement), not in 99 %",
-        "INT8 was allowed to lose 100 points of accuracy (--max-drop), not 0.5",
+        "INT8's gate was loosened: it let pass agreement of 0 %, not 99 % and a loss of accuracy of 100 points, not "
+        "0.5",
     )
     assert cautions([int8(gate=replace(GATES["int8"], min_agreement=1.0, max_drop=0.0))]) == ()
 
 
 def test_blank_images_among_those_calibrated_on_are_told() -> None:
     assert cautions([int8(blank=12)]) == (
-        "12 of the 300 images that INT8 was calibrated on have one colour each: they calibrate nothing",
+        "12 of the 300 images that INT8 was calibrated on have one colour: they calibrate nothing",
     )
+
+
+def test_few_images_to_calibrate_on_and_such_as_are_not_the_runs_are_told() -> None:
+    (few,) = cautions([int8(images_calibrated=5)])
+    assert few.startswith("INT8 was calibrated on 5 images only: ")
+    (foreign,) = cautions([int8(foreign=True)])
+    assert foreign.startswith("INT8 was calibrated on images of 'ct', not on those that the network was trained on: ")
+
+
+def test_changed_answers_to_suspicious_are_counted_each_way() -> None:
+    assert cautions([int8(suspicion=Suspicion(lost=3, gained=1))]) == (
+        "INT8 answers 'suspicious' otherwise than FP32 on 4 of 280 images (3 no longer suspicious, 1 newly), which its "
+        "gate does not look at",
+    )
+    assert cautions([int8(suspicion=Suspicion(lost=0, gained=0))]) == ()

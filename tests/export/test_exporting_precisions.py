@@ -76,6 +76,7 @@ def test_each_model_says_what_it_is(exported: ExportResult) -> None:
         "images": 8,
         "asked_for": 8,
         "blank": 0,
+        "foreign": False,
         "of": "the run's training images",
     }
     assert [made.spec.gate and made.spec.gate["max_dp"] for made in exported.models] == [1e-4, 1.0, 1.0]
@@ -106,7 +107,8 @@ def test_report_tells_what_was_tried(exported: ExportResult) -> None:
     tried = ("| minmax", "| moving", "| percentile", "| entropy")
     assert sum(line.startswith(tried) for line in text.splitlines()) == 6
     assert f"bias corrected on {facts['calibration']['images']} of them" in text
-    assert f'| same answer to "suspicious" | - | 100.00% | {facts["same_suspicion"]:.2%} |' in text
+    changed = facts["changed_suspicion"]
+    assert f"| no longer suspicious, newly suspicious | - | 0, 0 | {changed['lost']}, {changed['gained']} |" in text
 
 
 def test_all_models_verify_and_the_cpu_takes_int8(exported: ExportResult) -> None:
@@ -204,7 +206,7 @@ def test_other_images_calibrate_and_fewer_than_asked_for_are_told(
     assert "comparing on 8 images: 8 for validation, 0 for training that calibration does not use" in said
     quantization = result.models[1].spec.quantization
     assert quantization is not None
-    assert quantization["calibration"] == {"images": 8, "asked_for": 20, "blank": 0, "of": "test"}
+    assert quantization["calibration"] == {"images": 8, "asked_for": 20, "blank": 0, "foreign": True, "of": "test"}
 
 
 def test_int8_has_one_pass_over_the_pixels_less(exported: ExportResult) -> None:
@@ -316,7 +318,9 @@ def test_refused_model_leaves_an_earlier_export_that_has_one_as_it_was(
         assert (output / file.name).read_bytes() == file.read_bytes()
     text = (output / "refused.md").read_text()
     assert "**INT8 was refused and not written**: max |dp| is " in text
-    assert "Nothing of this export was written: the earlier one in this folder stays." in text
+    assert text.splitlines()[2] == (
+        "**Nothing of this export was written: the earlier one in this folder stays as it was.**"
+    )
     assert json.loads((output / "refused.json").read_text())["files"] == {}
     assert verify(output / "model.int8.onnx").failures == ()
     monkeypatch.setitem(GATES, "int8", LOOSE)

@@ -35,6 +35,7 @@ def test_run_of_an_earlier_release_is_exported_without_what_it_lacks(exported_ru
         max_dheatmap=0.0,
         agreement=1.0,
         heatmap_correlation=1.0,
+        lowest_heatmap_correlation=1.0,
     )
     spec = making._spec(replace(checkpoint, record=record), parity)
     assert (spec.temperature, spec.operating_point, "leaks" in spec.data) == (1.0, None, False)
@@ -72,7 +73,14 @@ def compared_parts(
 
 
 NOTHING = Parity(
-    images=8, max_dp=0.0, mean_dp=0.0, max_dlogit=0.0, max_dheatmap=0.0, agreement=1.0, heatmap_correlation=1.0
+    images=8,
+    max_dp=0.0,
+    mean_dp=0.0,
+    max_dlogit=0.0,
+    max_dheatmap=0.0,
+    agreement=1.0,
+    heatmap_correlation=1.0,
+    lowest_heatmap_correlation=1.0,
 )
 
 

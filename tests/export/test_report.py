@@ -55,6 +55,7 @@ SPEC = ModelSpec(
         "max_dlogit": 1e-6,
         "max_dheatmap": 0.0,
         "heatmap_correlation": 1.0,
+        "lowest_heatmap_correlation": 1.0,
     },
     versions={"torch": "2.15.0"},
     temperature=1.37,
@@ -176,7 +177,7 @@ def test_document_holds_the_operating_point_and_the_copies() -> None:
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 
-def refused(gate: Gate, *, asked_for: int = 300, fp16: bool = False, **figures: Any) -> str:
+def refused(gate: Gate, *, asked_for: int = 300, foreign: bool = False, fp16: bool = False, **figures: Any) -> str:
     """Returns what the report advises where INT8 is refused."""
     parity = replace(
         Parity(
@@ -187,19 +188,12 @@ def refused(gate: Gate, *, asked_for: int = 300, fp16: bool = False, **figures: 
             max_dlogit=0.1,
             max_dheatmap=0.1,
             heatmap_correlation=0.999,
+            lowest_heatmap_correlation=0.999,
         ),
         **figures,
     )
-    trial = Trial(
-        parity=parity,
-        change=None,
-        validation=None,
-        suspicion=None,
-        milliseconds=1.0,
-        bytes=1,
-        broken=gate.broken(parity),
-    )
-    calibration = {"images": 300, "asked_for": asked_for, "of": "other", "blank": 0}
+    trial = Trial(parity=parity, milliseconds=1.0, bytes=1, broken=gate.broken(parity))
+    calibration = {"images": 300, "asked_for": asked_for, "of": "other", "blank": 0, "foreign": foreign}
     made = partial(Made, model=onnx.ModelProto(), spec=SPEC)
     models = [
         made(precision="fp32", gate=GATES["fp32"], facts={"onnxsim": "simplified"}),
@@ -213,7 +207,7 @@ def refused(gate: Gate, *, asked_for: int = 300, fp16: bool = False, **figures: 
 def test_advice_names_the_option_of_the_bound_that_is_broken() -> None:
     assert refused(GATES["int8"], agreement=0.97) == (
         "More calibration images (`--samples`) or such as the model will see (`--calibrate`) may help. "
-        "`--min-agreement` can move the gate, if you know what a disagreement costs. FP32 passed its gate. FP16 was "
+        "`--min-agreement` can move the gate, if you know what a disagreement costs. FP16 was "
         "not asked for: it agrees better, at half the size (`--precision fp16`)."
     )
 
@@ -222,13 +216,18 @@ def test_advice_on_heatmaps_names_no_option_that_cannot_help() -> None:
     advice = refused(GATES["int8"], heatmap_correlation=0.9, fp16=True)
     assert "--m" not in advice
     assert "The heatmaps' bound cannot be moved" in advice
-    assert advice.endswith("FP32 and FP16 passed their gates.")
+    assert advice.endswith("other reasons than its original.")
 
 
 def test_advice_does_not_ask_for_more_images_where_all_were_used() -> None:
     advice = refused(GATES["int8"], agreement=0.9, asked_for=100_000)
     assert "--samples" not in advice
     assert "No more images were there to calibrate on: others of this kind (`--calibrate`) may help." in advice
+
+
+def test_advice_on_images_of_ones_own_choice_is_to_take_the_runs() -> None:
+    advice = refused(GATES["int8"], agreement=0.9, foreign=True, asked_for=500)
+    assert advice.startswith("Calibrate on the run's own images (without `--calibrate`)")
 
 
 def test_notes_stand_in_the_report() -> None:

@@ -18,7 +18,7 @@ from ctonnx_export.correction import BiasCorrection
 from ctonnx_export.quantization import Scheme, quantized_tensors
 from ctonnx_export.ranges import CALIBRATORS, Ranges, collect_ranges
 from ctonnx_export.samples import Images
-from ctonnx_export.search import Attempt, Compared, Trial, search, try_model
+from ctonnx_export.search import Attempt, Compared, Suspicion, Trial, search, try_model
 from ctonnx_train.pixels import PixelStore
 from ctonnx_train.splits import Sample
 
@@ -184,9 +184,9 @@ def test_trial_tells_how_often_suspicious_is_answered_as_by_the_reference(
     point = OperatingPoint(positive=("a", "c"), threshold=float(np.median(sums)), sensitivity=1.0, specificity=1.0)
     spec = replace(SPEC, classes=("a", "b", "c"), operating_point=point)
     judged = replace(compared, spec=spec)
-    assert try_model(small_model, judged, LOOSE).suspicion == 1
+    assert try_model(small_model, judged, LOOSE).suspicion == Suspicion(lost=0, gained=0)
     none = replace(compared.reference, probabilities=np.array([[0, 1, 0]] * 24, np.float32))
-    assert judged.same_suspicion(none) == (sums < point.threshold).mean() == 0.5
+    assert judged.changed_suspicion(none) == Suspicion(lost=int((sums >= point.threshold).sum()), gained=0)
 
 
 def test_images_without_labels_have_no_accuracy(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> None:

@@ -26,7 +26,7 @@ def parity(**changes: Any) -> Parity:
     """Returns the parity of two models that agree, with changes."""
     same: dict[str, Any] = {
         "images": 4, "agreement": 1.0, "max_dp": 0.0, "mean_dp": 0.0, "max_dlogit": 0.0, "max_dheatmap": 0.0,
-        "heatmap_correlation": 1.0,
+        "heatmap_correlation": 1.0, "lowest_heatmap_correlation": 1.0,
     }  # fmt: skip
     return Parity(**{**same, **changes})
 
@@ -41,7 +41,8 @@ def test_figures_are_those_computed_by_hand() -> None:
         mean_dp=1 / 6,  # four differences of 0.25 over six probabilities
         max_dlogit=2.0,
         max_dheatmap=0.25,  # 1 of the reference's largest, 4
-        heatmap_correlation=1.0,  # the reference's maps are the same everywhere
+        heatmap_correlation=1.0,
+        lowest_heatmap_correlation=1.0,  # the reference's maps are the same everywhere
     )
 
 
@@ -69,6 +70,7 @@ def test_figures_are_written_with_three_digits_and_shares_with_six() -> None:
         "max_dlogit": 0.0,
         "max_dheatmap": 0.0,
         "heatmap_correlation": 1.0,
+        "lowest_heatmap_correlation": 1.0,
     }
     assert isinstance(written["images"], int)
 
@@ -264,3 +266,18 @@ def test_bounds_are_broken_by_an_excess_that_makes_them_comparable() -> None:
 )
 def test_gate_sums_up_what_it_asks_for(gate: Gate, summary: str) -> None:
     assert gate.summary == summary
+
+
+def test_agreement_has_wilsons_interval() -> None:
+    low, high = parity(images=280, agreement=279 / 280).agreement_interval
+    assert (round(low, 4), round(high, 4)) == (0.9801, 0.9994)
+    assert [round(end, 3) for end in parity(images=13).agreement_interval] == [0.772, 1.0]
+
+
+def test_lowest_correlation_is_that_of_one_image() -> None:
+    maps = np.random.default_rng(0).random((3, 2, 4, 4)).astype(np.float32)
+    turned = maps.copy()
+    turned[1, 0] = 1 - maps[1, 0]
+    even = [[0.9, 0.1]] * 3
+    found = compare(outputs(even, heatmap=maps), outputs(even, heatmap=turned))
+    assert (round(found.heatmap_correlation, 6), round(found.lowest_heatmap_correlation, 6)) == (1, -1)

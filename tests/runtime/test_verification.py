@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from ctonnx.cli import main
-from ctonnx.errors import ModelError
+from ctonnx.errors import CheckFailed, ModelError
 from ctonnx.golden import FILE_NAME, Golden, load_golden, save_golden
 from ctonnx.verification import verify
 
@@ -83,6 +83,32 @@ def test_every_model_of_an_export_is_verified_and_each_is_named(export: Path) ->
     assert result.exit_code == 1
     facts = json.loads(result.stdout)
     assert (facts["verified"], [bool(model["failures"]) for model in facts["models"]]) == (False, [False, True])
+
+
+def test_model_that_cannot_be_read_leaves_the_others_their_turn(export: Path) -> None:
+    data = (export / "model.fp32.onnx").read_bytes()
+    (export / "model.fp16.onnx").write_bytes(data[:1000])
+    result = CliRunner().invoke(main, ["verify"])
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert "  verified" in lines
+    assert lines[-2] == "runs/tiny/export/model.fp16.onnx:"
+    assert "was altered since it was exported, or its golden.npz is of another export" in lines[-1]
+    document = json.loads(CliRunner().invoke(main, ["verify", "--json"]).stdout)
+    assert (document["verified"], [bool(model["failures"]) for model in document["models"]]) == (False, [False, True])
+
+
+def test_file_that_was_cut_off_was_altered(export: Path) -> None:
+    data = (export / "model.fp32.onnx").read_bytes()
+    (export / "model.fp32.onnx").write_bytes(data[:1000])
+    with pytest.raises(CheckFailed, match=r"was altered since it was exported.*cannot be replayed"):
+        verify(export / "model.fp32.onnx")
+
+
+def test_folder_without_models_says_what_is_looked_for(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["verify", str(tmp_path)])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: expected exported models (model.fp32.onnx) or a run (model.safetensors) in")
 
 
 def test_document_holds_the_figures(export: Path) -> None:

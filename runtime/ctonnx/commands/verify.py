@@ -36,7 +36,7 @@ def verify(model: Path | None, golden: Path | None, provider: "Provider", thread
 
     MODEL is an .onnx file, an export's folder or a run, of which every model is verified; without it, the newest run is
     taken. The answers for the images in golden.npz are compared with PyTorch's, and with the model's own where it was
-    exported. Where they disagree, or a file is not the one that was exported, the exit code is 1; where there is
+    exported. Where they disagree, or a file is not the one that was exported, the exit code is 1; where there is else
     nothing to replay, or it cannot be read, it is 2.
 
     \b
@@ -44,22 +44,33 @@ def verify(model: Path | None, golden: Path | None, provider: "Provider", thread
       ctonnx verify
       ctonnx verify model.int8.onnx --provider cpu --threads 2
     """
+    from ctonnx.errors import CtonnxError
     from ctonnx.runs import find_models
     from ctonnx.verification import verify as run_verification
     from ctonnx.writing import json_text
 
-    results = []
-    for path in find_models(model):
-        result = run_verification(path, golden=golden, provider=provider, threads=threads)
-        results.append(result)
+    found: list[dict[str, Any]] = []
+    codes = set()
+    paths = find_models(model)
+    for path in paths:
+        try:
+            result = run_verification(path, golden=golden, provider=provider, threads=threads)
+        except CtonnxError as error:
+            if len(paths) == 1 and not as_json:
+                raise
+            codes.add(error.exit_code)
+            found.append({"model": str(path), "failures": [str(error)]})
+            lines = [f"{path}:", f"  NOT VERIFIED: {error}"]
+        else:
+            codes.add(1 if result.failures else 0)
+            found.append(_facts(result))
+            lines = list(_table(result))
         if not as_json:
-            click.echo("\n".join(_table(result)))
-    verified = not any(result.failures for result in results)
+            click.echo("\n".join(lines))
     if as_json:
-        document = {"verified": verified, "models": [_facts(result) for result in results]}
-        click.echo(json_text(document), nl=False)
-    if not verified:
-        click.get_current_context().exit(1)
+        click.echo(json_text({"verified": codes == {0}, "models": found}), nl=False)
+    if codes != {0}:
+        click.get_current_context().exit(1 if 1 in codes else 2)
 
 
 def _table(result: "Verification") -> Iterator[str]:
