@@ -129,11 +129,13 @@ def why_it_does_not_run(provider: Provider, onnxruntime: ModuleType, said: str) 
     """
     words = _words(said) or "onnxruntime would run on the CPU instead"
     reason = (
-        (_nvidia_fault(onnxruntime, said) if provider in ("cuda", "tensorrt") else None)
+        (_nvidia_fault(onnxruntime, said) if PROVIDERS[provider].is_nvidia else None)
         or overlaid_builds(provider)
         or _library_fault(provider, onnxruntime, said)
     )
-    if not reason and re.search(r"out of memory|failed to allocate memory", said, re.IGNORECASE):
+    if not reason and re.search(
+        r"out of memory|failed to allocate memory|bad_alloc|bad allocation", said, re.IGNORECASE
+    ):
         reason = f"its memory is full ({words}); take a smaller batch, or end what else uses it"
     return f"the provider {provider!r} does not run here: {reason or f'{words}; see what works with: ctonnx doctor'}"
 

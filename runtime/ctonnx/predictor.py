@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 from PIL import Image
 
-from ctonnx.errors import ImageError, ProviderError
+from ctonnx.errors import ImageError, ModelError, ProviderError
 from ctonnx.images import ImageSource, load, load_frames, to_pixels
 from ctonnx.machine import available_cores
 from ctonnx.outputs import Outputs
@@ -70,6 +70,7 @@ class Prediction:
             "probability": self.probability,
             "suspicious": self.suspicious,
             "probabilities": dict(self.probabilities),
+            "frame": self.frame,
             "error": None,
         }
 
@@ -96,6 +97,7 @@ class Failure:
             "probability": None,
             "suspicious": None,
             "probabilities": {},
+            "frame": self.frame,
             "error": self.error,
         }
 
@@ -103,9 +105,6 @@ class Failure:
 Record: TypeAlias = Prediction | Failure
 """What `Predictor.predict_many` yields for each image."""
 
-_ON_CPU = ("cpu", "openvino")
-_CPU_BATCH = 4  # more costs memory and gains nothing there (python -m ctonnx_bench.streaming)
-_BATCH = 32
 _DECODERS = 4
 _AHEAD = 3  # batches a thread: what waits for its turn, or is finished and waits for one before it
 _MOST_WORKERS = 8  # each holds a batch's activations
@@ -128,7 +127,7 @@ def workers_for(count: int, *, threads: int | None = None) -> int:
         threads: in all; None takes every core that this process may use.
     """
     workers = min(threads or available_cores(), _MOST_WORKERS)
-    return workers if count >= 2 * _CPU_BATCH * workers else 1
+    return workers if count >= 2 * PROVIDERS["cpu"].batch_size * workers else 1
 
 
 class Predictor:
@@ -144,9 +143,9 @@ class Predictor:
         provider: `cpu`, `cuda`, `tensorrt`, `openvino`, `coreml` or `directml`; the one asked for is the one that runs.
         fallback: True takes the CPU, and the model that suits it, where the provider does not run.
         threads: in all, for the model; None takes every core that this process may use.
-        workers: batches that a CPU computes at a time, each with its share of the threads. One answers soonest for one
-            image; as many as there are threads go through many images fastest (`workers_for`). Every other provider
-            has one.
+        workers: batches that a CPU computes at a time, at most one a thread; threads beyond these help whichever needs
+            them. One answers soonest for one image; as many as there are threads go through many images fastest
+            (`workers_for`). Every other provider has one.
 
     Attributes:
         path: the file that is used.
@@ -174,12 +173,13 @@ class Predictor:
             raise ValueError(f"expected at least 1 worker, found {workers}")
         if threads is not None and threads < 1:
             raise ValueError(f"expected at least 1 thread, found {threads}")
+        self._asked_threads, self._fallback = threads, fallback
         self.threads = threads or available_cores()
         self.refusal: str | None = None
         named = None if model is None else Path(model)
         try:
             self._open(named, provider, workers)
-        except ProviderError as error:
+        except (ModelError, ProviderError) as error:  # a run may have no model that suits the provider
             if not fallback or provider == "cpu" or provider not in PROVIDERS:
                 raise
             self.refusal = str(error)
@@ -187,8 +187,9 @@ class Predictor:
 
     def _open(self, model: Path | None, provider: Provider, workers: int) -> None:
         self.path, self.provider = find_model(model, provider=provider), provider
-        self.workers = workers if provider == "cpu" else 1
-        session = open_session(self.path, provider=provider, threads=max(1, self.threads // self.workers))
+        self.workers = min(workers, self.threads) if provider == "cpu" else 1
+        # onnxruntime's pool holds one thread fewer than it is told, as the caller computes too: here each worker.
+        session = open_session(self.path, provider=provider, threads=self.threads - self.workers + 1)
         self.spec = read_spec(session, str(self.path))
         self._runner: Runner | None = Runner(session, provider)
         if provider != "cpu":
@@ -197,7 +198,13 @@ class Predictor:
             self._runner(np.zeros((1, size, size, 3), np.uint8))
 
     def __reduce__(self) -> tuple[Callable[..., "Predictor"], tuple[Any, ...]]:
-        return _reopen, (self.path.absolute(), self.provider, self.threads, self.workers)
+        settings = {
+            "provider": self.provider,
+            "fallback": self._fallback,
+            "threads": self._asked_threads,
+            "workers": self.workers,
+        }
+        return _reopen, (self.path.absolute(), settings, self.refusal)
 
     def __repr__(self) -> str:
         return f"Predictor({str(self.path)!r}, provider={self.provider!r})"
@@ -233,9 +240,13 @@ class Predictor:
 
         Raises:
             ImageError: it cannot be turned into pixels.
+            ProviderError: the answer is not a number.
         """
         pixels = to_pixels(load(image, window=self.spec.dicom_window), self.spec.preprocessing)
-        return self._prediction(_name(image), self.predict_pixels(pixels[None]), 0)
+        record = self._record(_name(image), self.predict_pixels(pixels[None]), 0)
+        if isinstance(record, Failure):
+            raise ProviderError(f"{record.source}: {record.error}")
+        return record
 
     def predict_many(self, images: Iterable[ImageSource], *, batch_size: int | None = None) -> Iterator[Record]:
         """Answers for many images, in their order, while a few threads decode ahead.
@@ -260,7 +271,7 @@ class Predictor:
             raise TypeError(f"expected several images, found one: {images!r}; put it in a list, or call predict")
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"expected a batch size of at least 1, found {batch_size}")
-        return self._stream(iter(images), batch_size or (_CPU_BATCH if self.provider in _ON_CPU else _BATCH))
+        return self._stream(iter(images), batch_size or PROVIDERS[self.provider].batch_size)
 
     def predict_pixels(self, pixels: NDArray[np.uint8]) -> Outputs:
         """Answers for pixels that are ready, with nothing between them and the session.
@@ -285,12 +296,18 @@ class Predictor:
         pool = ThreadPoolExecutor(threads, thread_name_prefix="ctonnx-worker")
         try:
             ahead: deque[Future[list[Record]]] = deque()
+            failure: Exception | None = None
             while True:
-                while len(ahead) < _AHEAD * threads and (batch := list(islice(images, batch_size))):
-                    ahead.append(pool.submit(self._answer, batch, batch_size, running))
+                try:
+                    while not failure and len(ahead) < _AHEAD * threads and (batch := list(islice(images, batch_size))):
+                        ahead.append(pool.submit(self._answer, batch, batch_size, running))
+                except Exception as error:  # of the caller's own iterator: what is under way is answered first
+                    failure = error
                 if not ahead:
-                    return
+                    break
                 yield from ahead.popleft().result()
+            if failure:
+                raise failure
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -307,7 +324,7 @@ class Predictor:
                 if isinstance(item, Failure):
                     records.append(item)
                 elif outputs is not None:
-                    records.append(self._prediction(item.source, outputs, next(rows), item.frame))
+                    records.append(self._record(item.source, outputs, next(rows), item.frame))
         return records
 
     def _decode(self, image: ImageSource) -> Iterator["_Decoded | Failure"]:
@@ -323,7 +340,14 @@ class Predictor:
         except ImageError as error:
             yield Failure(name, error.reason)
 
-    def _prediction(self, source: str, outputs: Outputs, row: int, frame: int | None = None) -> Prediction:
+    def _record(self, source: str, outputs: Outputs, row: int, frame: int | None = None) -> Record:
+        if not np.isfinite(outputs.probabilities[row]).all():
+            return Failure(
+                source,
+                f"the model's answer on {self.provider} is not a number, as where values leave fp16's range; see "
+                f"whether it computes there what it should: ctonnx verify {self.path} --provider {self.provider}",
+                frame,
+            )
         probabilities = outputs.probabilities[row].tolist()
         order = sorted(range(len(probabilities)), key=lambda index: -probabilities[index])
         named = {self.spec.classes[index]: probabilities[index] for index in order}
@@ -333,8 +357,10 @@ class Predictor:
         return Prediction(source, named, outputs.logits[row].copy(), outputs.heatmap[row].copy(), suspicious, frame)
 
 
-def _reopen(path: Path, provider: Provider, threads: int, workers: int) -> Predictor:
-    return Predictor(path, provider=provider, threads=threads, workers=workers)
+def _reopen(path: Path, settings: Mapping[str, Any], refusal: str | None) -> Predictor:
+    predictor = Predictor(path, **settings)
+    predictor.refusal = predictor.refusal or refusal
+    return predictor
 
 
 def _name(image: ImageSource) -> str:

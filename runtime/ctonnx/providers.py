@@ -11,39 +11,97 @@ from typing import Literal, TypeAlias
 from ctonnx.machine import nvidia_driver
 from ctonnx.metadata import read_spec_facts
 
-__all__ = ["PROVIDERS", "Package", "Provider", "cache_folder", "execution_providers", "preload"]
+__all__ = ["PROVIDERS", "Provider", "ProviderFacts", "cache_folder", "execution_providers", "preload"]
 
 Provider: TypeAlias = Literal["cpu", "cuda", "tensorrt", "openvino", "coreml", "directml"]
 """What a model can run on, by the names of `--provider`."""
 
 
-@dataclass(frozen=True)
-class Package:
-    """Where a provider comes from.
+@dataclass(frozen=True, kw_only=True)
+class ProviderFacts:
+    """What a provider is: where it comes from, and how it is to be used.
 
     Attributes:
         execution_provider: onnxruntime's name of it.
         distribution: the build of onnxruntime that holds it.
         extra: of ctonnx, which brings that build.
         systems: where that build exists, by `sys.platform`'s names and by people's.
+        precisions: of a run's models, those that suit it, the best one first.
+        int8_target: of `ctonnx export --target`, that INT8 has to be made for; None where it is this processor's.
+        batch_size: images at a time that are fastest as a rule.
+        is_nvidia: whether it is an NVIDIA GPU, which reads page-locked memory.
+        one_run_at_a_time: whether one batch at a time may be computed.
     """
 
     execution_provider: str
     distribution: str
     extra: str
     systems: Mapping[str, str]
+    precisions: tuple[str, ...]
+    int8_target: str | None = None
+    batch_size: int = 32
+    is_nvidia: bool = False
+    one_run_at_a_time: bool = False
 
 
 _SYSTEMS = {"linux": "Linux", "win32": "Windows", "darwin": "macOS"}
 _NO_MAC = {"linux": "Linux", "win32": "Windows"}
+_CPU_BATCH = 4  # more costs memory and gains nothing there (python -m ctonnx_bench.streaming)
 
-PROVIDERS: Mapping[Provider, Package] = {
-    "cpu": Package("CPUExecutionProvider", "onnxruntime", "cpu", _SYSTEMS),
-    "cuda": Package("CUDAExecutionProvider", "onnxruntime-gpu", "gpu", _NO_MAC),
-    "tensorrt": Package("TensorrtExecutionProvider", "onnxruntime-gpu", "gpu", _NO_MAC),
-    "openvino": Package("OpenVINOExecutionProvider", "onnxruntime-openvino", "openvino", _NO_MAC),
-    "coreml": Package("CoreMLExecutionProvider", "onnxruntime", "cpu", {"darwin": "macOS"}),
-    "directml": Package("DmlExecutionProvider", "onnxruntime-directml", "directml", {"win32": "Windows"}),
+PROVIDERS: Mapping[Provider, ProviderFacts] = {
+    "cpu": ProviderFacts(
+        execution_provider="CPUExecutionProvider",
+        distribution="onnxruntime",
+        extra="cpu",
+        systems=_SYSTEMS,
+        precisions=("int8", "fp32"),
+        batch_size=_CPU_BATCH,
+    ),
+    "cuda": ProviderFacts(
+        execution_provider="CUDAExecutionProvider",
+        distribution="onnxruntime-gpu",
+        extra="gpu",
+        systems=_NO_MAC,
+        precisions=("fp16", "fp32"),
+        is_nvidia=True,
+        one_run_at_a_time=True,  # in one piece of page-locked memory
+    ),
+    "tensorrt": ProviderFacts(
+        execution_provider="TensorrtExecutionProvider",
+        distribution="onnxruntime-gpu",
+        extra="gpu",
+        systems=_NO_MAC,
+        precisions=("int8", "fp16", "fp32"),
+        int8_target="tensorrt",
+        is_nvidia=True,
+        one_run_at_a_time=True,
+    ),
+    "openvino": ProviderFacts(
+        execution_provider="OpenVINOExecutionProvider",
+        distribution="onnxruntime-openvino",
+        extra="openvino",
+        systems=_NO_MAC,
+        precisions=("int8", "fp32"),
+        int8_target="x86",
+        batch_size=_CPU_BATCH,
+    ),
+    "coreml": ProviderFacts(
+        execution_provider="CoreMLExecutionProvider",
+        distribution="onnxruntime",
+        extra="cpu",
+        systems={"darwin": "macOS"},
+        precisions=("fp16", "fp32"),
+    ),
+    "directml": ProviderFacts(
+        execution_provider="DmlExecutionProvider",
+        distribution="onnxruntime-directml",
+        extra="directml",
+        systems={"win32": "Windows"},
+        precisions=("fp16", "fp32"),
+        # https://onnxruntime.ai/docs/execution-providers/DirectML-ExecutionProvider.html: no calls of Run from several
+        # threads on one session.
+        one_run_at_a_time=True,
+    ),
 }
 """Every provider, in the order in which they are listed."""
 
@@ -108,7 +166,7 @@ def preload(provider: Provider, onnxruntime: ModuleType) -> None:
             from onnxruntime.tools.add_openvino_win_libs import add_openvino_libs_to_path
 
             add_openvino_libs_to_path()
-    if provider in ("cuda", "tensorrt"):
+    if PROVIDERS[provider].is_nvidia:
         with redirect_stdout(io.StringIO()):  # where it prints what it misses
             onnxruntime.preload_dlls()
     if provider == "tensorrt":

@@ -5,6 +5,7 @@ import math
 import sys
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from threading import Lock
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from ctonnx.errors import ProviderError
 from ctonnx.outputs import OUTPUT_NAMES, Outputs
-from ctonnx.providers import Provider
+from ctonnx.providers import PROVIDERS, Provider
 
 __all__ = ["Runner", "pinned_memory"]
 
@@ -23,7 +24,8 @@ class Runner:
     """Answers for batches of pixels, on one session.
 
     On an NVIDIA GPU a batch is written into memory that the GPU reads without the CPU's help, and the outputs are bound
-    to memory of the CPU, so that each is copied once. One batch at a time runs there; elsewhere, one for each caller.
+    to memory of the CPU, so that each is copied once. One batch at a time runs there, and on DirectML; elsewhere, one
+    for each caller.
 
     Args:
         session: of `open_session`, with the inputs and outputs of a ctonnx model.
@@ -35,8 +37,8 @@ class Runner:
 
     def __init__(self, session: onnxruntime.InferenceSession, provider: Provider) -> None:
         self.session, self._provider = session, provider
-        self._is_bound = provider in ("cuda", "tensorrt")
-        self._lock = Lock()
+        self._is_bound = PROVIDERS[provider].is_nvidia
+        self._turn = Lock() if PROVIDERS[provider].one_run_at_a_time else nullcontext()
         self._memory: NDArray[np.uint8] = np.empty(0, np.uint8)
 
     def __call__(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Outputs:
@@ -46,17 +48,15 @@ class Runner:
             images: uint8 [batch, size, size, 3], or a sequence of [size, size, 3].
 
         Raises:
-            ProviderError: the provider failed; the CPU has nothing of the kind to fail with.
+            ProviderError: the provider failed, as where its memory is full.
         """
         try:
-            if self._is_bound:
-                with self._lock:
+            with self._turn:
+                if self._is_bound:
                     return self._run_bound(images)
-            pixels = images if isinstance(images, np.ndarray) else np.stack(images)
-            return Outputs(*self.session.run(OUTPUT_NAMES, {"pixels": pixels}))
+                pixels = images if isinstance(images, np.ndarray) else np.stack(images)
+                return Outputs(*self.session.run(OUTPUT_NAMES, {"pixels": pixels}))
         except Exception as error:  # onnxruntime's exceptions share no base class but this
-            if self._provider == "cpu":
-                raise
             from ctonnx.diagnosis import why_it_does_not_run
 
             raise ProviderError(why_it_does_not_run(self._provider, onnxruntime, str(error))) from error

@@ -16,21 +16,12 @@ from typing import TypeGuard
 from ctonnx.errors import ModelError
 from ctonnx.machine import architecture
 from ctonnx.metadata import read_spec_facts
+from ctonnx.providers import PROVIDERS, Provider
 
 __all__ = ["RUNS", "Run", "find_model", "find_models", "find_run", "newest_run"]
 
 RUNS = Path("runs")
 """The folder that holds the runs, below the working folder."""
-
-_PREFERRED = {
-    "cpu": ("int8", "fp32"),
-    "cuda": ("fp16", "fp32"),
-    "tensorrt": ("int8", "fp16", "fp32"),
-    "openvino": ("int8", "fp32"),
-    "coreml": ("fp16", "fp32"),
-    "directml": ("fp16", "fp32"),
-}
-_INT8_TARGETS = {"tensorrt": "tensorrt", "openvino": "x86"}  # of `ctonnx export --target`; the CPU's is its own
 
 
 @dataclass(frozen=True)
@@ -141,16 +132,16 @@ def find_run(run: Path | None, root: Path = RUNS) -> Run:
     )
 
 
-def _preferred(export_folder: Path, provider: str) -> Path | None:
+def _preferred(export_folder: Path, provider: Provider) -> Path | None:
     """Returns the model in an export folder that suits the provider best."""
-    for precision in _PREFERRED.get(provider, ("fp32",)):
+    for precision in PROVIDERS[provider].precisions if provider in PROVIDERS else ("fp32",):
         file = export_folder / f"model.{precision}.onnx"
         if file.is_file() and (precision != "int8" or _suits(file, provider)):
             return file
     return None
 
 
-def _suits(file: Path, provider: str) -> bool:
+def _suits(file: Path, provider: Provider) -> bool:
     """Says whether an INT8 model was quantized for what it would run on.
 
     Elsewhere it answers much the same and can be many times slower than FP32: what TensorRT fuses, a CPU does not. The
@@ -158,10 +149,10 @@ def _suits(file: Path, provider: str) -> bool:
     """
     quantization = read_spec_facts(file).get("quantization")
     target = quantization.get("target") if isinstance(quantization, dict) else None
-    return target is not None and target == _INT8_TARGETS.get(provider, architecture())
+    return target is not None and target == (PROVIDERS[provider].int8_target or architecture())
 
 
-def find_model(model: Path | None, *, provider: str = "cpu", root: Path = RUNS) -> Path:
+def find_model(model: Path | None, *, provider: Provider = "cpu", root: Path = RUNS) -> Path:
     """Returns the `.onnx` file that is meant by a file, a folder, a run's name, or None: the newest run's.
 
     A folder is a run's, or one that holds exported models.

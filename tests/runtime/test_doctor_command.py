@@ -136,7 +136,7 @@ def test_provider_whose_hardware_is_there_and_fails_is_a_failure(
     monkeypatch.setattr(session_module, "open_session", refuse)
     result = invoke()
     assert result.exit_code == 1
-    assert rows(result)["cuda"] == "FAILS  fails: something in ~/lib is missing; mend it"
+    assert rows(result)["cuda"] == "FAILS  fails: something in lib is missing; mend it"
     assert rows(result)["cpu"].startswith("ok ")
 
 

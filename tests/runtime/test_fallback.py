@@ -1,10 +1,12 @@
 """A predictor runs on the provider that was asked for, or on the CPU where that is allowed, and says so."""
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from click.testing import CliRunner, Result
@@ -13,6 +15,7 @@ from ctonnx import diagnosis
 from ctonnx import predictor as predictor_module
 from ctonnx.cli import main
 from ctonnx.errors import ProviderError
+from ctonnx.machine import architecture
 from ctonnx.predictor import Prediction, Predictor
 from ctonnx.providers import Provider
 from ctonnx.running import Runner
@@ -91,6 +94,35 @@ def test_cpu_takes_its_own_model_and_workers_and_the_refusal_is_told(workspace: 
         assert (predictor.provider, predictor.workers, predictor.refusal) == ("cpu", 2, REFUSAL)
         copy = pickle.loads(pickle.dumps(predictor))  # noqa: S301  # it was pickled here
         assert (copy.path, copy.provider) == (predictor.path.absolute(), "cpu")
+        assert copy.refusal == REFUSAL
+
+
+def test_copy_falls_back_where_the_other_process_lacks_the_provider(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = half(workspace)
+    with monkeypatch.context() as there:
+        there.setattr(
+            predictor_module, "open_session", lambda path, provider, threads: open_session(path, threads=threads)
+        )
+        with Predictor(provider="cuda", fallback=True) as predictor:
+            data = pickle.dumps(predictor)
+    with pickle.loads(data) as copy:  # noqa: S301  # it was pickled here
+        assert (copy.path.name, copy.provider, copy.refusal) == (chosen.name, "cpu", REFUSAL)
+
+
+def test_cpus_model_is_taken_where_a_run_has_none_for_the_provider(workspace: Path) -> None:
+    export = workspace / "runs/tiny/export"
+    loaded = onnx.load(export / "model.fp32.onnx")
+    spec = json.loads(loaded.metadata_props[0].value)
+    target = {"quantization": {"target": architecture()}, "precision": "int8"}
+    loaded.metadata_props[0].value = json.dumps({**spec, **target})
+    onnx.save(loaded, export / "model.int8.onnx")
+    (export / "model.fp32.onnx").unlink()
+    with Predictor(provider="cuda", fallback=True) as predictor:
+        assert (predictor.path.name, predictor.provider) == ("model.int8.onnx", "cpu")
+        assert predictor.refusal is not None
+        assert predictor.refusal.startswith("expected a model for cuda in ")
 
 
 def test_cpu_needs_no_fallback(model: Path) -> None:

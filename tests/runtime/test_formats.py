@@ -175,9 +175,9 @@ def test_csv_is_read_back(top_k: int, name: str) -> None:
 def test_jsonl_is_pinned() -> None:
     assert text("jsonl", [prediction(), failure()]) == (
         '{"file": "a.png", "label": "tumor", "probability": 0.75, "suspicious": null, '
-        '"probabilities": {"tumor": 0.75}, "error": null}\n'
+        '"probabilities": {"tumor": 0.75}, "frame": null, "error": null}\n'
         '{"file": "empty.png", "label": null, "probability": null, "suspicious": null, "probabilities": {}, '
-        '"error": "the file is empty (0 bytes)"}\n'
+        '"frame": null, "error": "the file is empty (0 bytes)"}\n'
     )
 
 
@@ -198,6 +198,7 @@ def test_jsonl_is_read_back(top_k: int, name: str) -> None:
         "probability": 0.75,
         "suspicious": None,
         "probabilities": dict(prediction().top(top_k)),
+        "frame": None,
         "error": None,
     }
     assert list(predicted["probabilities"]) == ["tumor", "normal", "large cell"][:top_k]
@@ -207,6 +208,7 @@ def test_jsonl_is_read_back(top_k: int, name: str) -> None:
         "probability": None,
         "suspicious": None,
         "probabilities": {},
+        "frame": None,
         "error": "one\ntwo",
     }
     assert lines[-1] == ""

@@ -112,7 +112,7 @@ def test_jsonl_has_a_document_for_each_file_in_its_place(model: Path, scans: Pat
     assert [document["file"] for document in documents] == FILES
     answers = expected(model)
     for document in documents:
-        assert list(document) == ["file", "label", "probability", "suspicious", "probabilities", "error"]
+        assert list(document) == ["file", "label", "probability", "suspicious", "probabilities", "frame", "error"]
         assert document["error"] == ERRORS.get(document["file"])
         if document["file"] in ERRORS:
             assert (document["label"], document["probability"], document["probabilities"]) == (None, None, {})

@@ -97,6 +97,7 @@ def test_record_becomes_a_json_document(predictor: Predictor, scans: list[str]) 
         "probability": answer.probability,
         "suspicious": answer.suspicious,
         "probabilities": dict(answer.probabilities),
+        "frame": None,
         "error": None,
     }
     assert Failure("a.png", "damaged").as_dict() == {
@@ -105,6 +106,7 @@ def test_record_becomes_a_json_document(predictor: Predictor, scans: list[str]) 
         "probability": None,
         "suspicious": None,
         "probabilities": {},
+        "frame": None,
         "error": "damaged",
     }
 
@@ -394,3 +396,21 @@ def test_fewer_threads_than_one_are_refused(model: Path) -> None:
 def test_one_image_is_not_taken_for_many(one: Any, model: Path) -> None:
     with pytest.raises(TypeError, match=r"^expected several images, found one: .*; put it in a list, or call predict$"):
         Predictor(model, threads=1).predict_many(one)
+
+
+def test_answer_that_is_not_a_number_is_a_failure_and_never_not_suspicious(
+    model: Path, scans: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Predictor(model) as predictor:
+        outputs = predictor.predict_pixels(np.zeros((2, 64, 64, 3), np.uint8))
+        outputs.probabilities[1] = np.nan
+        monkeypatch.setattr(predictor, "_runner", lambda pixels: outputs)
+        good, bad = predictor.predict_many([scans[0], scans[0]])
+        assert isinstance(good, Prediction)
+        assert isinstance(bad, Failure)
+        assert bad.error.startswith(
+            "the model's answer on cpu is not a number, as where values leave fp16's range; see "
+        )
+        monkeypatch.setattr(predictor, "_runner", lambda pixels: outputs[1:])
+        with pytest.raises(ProviderError, match="is not a number"):
+            predictor.predict(scans[0])

@@ -5,6 +5,8 @@ import gc
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -129,9 +131,36 @@ def test_failure_of_a_provider_is_told_with_its_words(provider: Provider, monkey
     assert str(caught.value) == f"{provider}: [ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : cuDNN is unavailable"
 
 
-def test_failure_of_the_cpu_is_nothing_that_a_user_could_mend() -> None:
-    with pytest.raises(RuntimeError, match="cuDNN is unavailable"):
-        Runner(Failing(), "cpu")(images(1))
+def test_memory_of_the_cpu_that_is_full_is_told_with_what_mends_it() -> None:
+    class Full:
+        def run(self, names: object, inputs: object) -> Any:
+            raise RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : std::bad_alloc")
+
+    with pytest.raises(ProviderError, match=r"'cpu' does not run here: its memory is full .*; take a smaller batch"):
+        Runner(Full(), "cpu")(images(1))
+
+
+@pytest.mark.parametrize(("provider", "at_a_time"), [("cpu", 2), ("openvino", 2), ("cuda", 1), ("directml", 1)])
+def test_one_batch_at_a_time_runs_where_the_provider_takes_no_more(provider: Provider, at_a_time: int) -> None:
+    running = most = 0
+    lock = Lock()
+
+    class Slow:
+        def run(self, names: object, inputs: object) -> Any:
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+            sleep(0.05)
+            with lock:
+                running -= 1
+            return [np.zeros(1), np.zeros(1), np.zeros(1)]
+
+    runner = Runner(Slow(), provider)
+    runner._is_bound = False
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(runner, [images(1)] * 4))
+    assert most == at_a_time
 
 
 # --- pinned memory ---------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from onnx import helper
 
 from ctonnx import runs
 from ctonnx.errors import ModelError
+from ctonnx.providers import Provider
 from ctonnx.runs import RUNS, Run, find_model, find_models, find_run, newest_run
 
 
@@ -41,7 +42,7 @@ def make_run(
     return run
 
 
-def refusal(model: Path | None, provider: str = "cpu") -> str:
+def refusal(model: Path | None, provider: Provider = "cpu") -> str:
     with pytest.raises(ModelError) as caught:
         find_model(model, provider=provider)
     return str(caught.value)
@@ -204,7 +205,7 @@ def test_run_that_is_not_there_is_an_error_that_says_where_it_was_looked_for(unf
 )
 @pytest.mark.parametrize("run", [None, Path("lungs"), Path("runs/lungs")])
 def test_model_that_suits_the_provider_is_taken(
-    run: Path | None, provider: str, exported: tuple[str, ...], expected: str
+    run: Path | None, provider: Provider, exported: tuple[str, ...], expected: str
 ) -> None:
     made = make_run("lungs", exported=exported)
     assert find_model(run, provider=provider) == made.model_file(expected)
@@ -229,7 +230,7 @@ def test_model_that_suits_the_provider_is_taken(
     ],
 )
 def test_int8_is_taken_only_where_it_was_quantized_for(
-    machine: str, provider: str, target: str, expected: str, monkeypatch: pytest.MonkeyPatch
+    machine: str, provider: Provider, target: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "architecture", lambda: machine)
     made = make_run("lungs", exported=("fp32", "fp16", "int8"), target=target)
@@ -246,7 +247,7 @@ def test_int8_that_does_not_say_what_it_is_for_is_passed_over(content: bytes) ->
 
 
 @pytest.mark.parametrize("provider", ["cpu", "cuda"])
-def test_run_without_a_model_is_an_error(provider: str) -> None:
+def test_run_without_a_model_is_an_error(provider: Provider) -> None:
     make_run("lungs")
     assert refusal(None, provider) == (
         "expected an exported model in 'runs/lungs/export', found none; make one with: ctonnx export runs/lungs"
@@ -262,7 +263,7 @@ def test_run_without_a_model_is_an_error(provider: str) -> None:
     ],
 )
 def test_run_without_a_model_for_the_provider_is_an_error_that_says_which_there_are(
-    provider: str, exported: tuple[str, ...], target: str, found: str
+    provider: Provider, exported: tuple[str, ...], target: str, found: str
 ) -> None:
     make_run("lungs", exported=exported, target=target)
     assert refusal(None, provider) == (

@@ -85,7 +85,9 @@ def test_model_computes_as_many_batches_at_a_time_as_there_are_workers(
     assert most == workers
 
 
-def test_threads_are_shared_among_the_workers(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_and_onnxruntimes_own_threads_are_as_many_as_there_are_threads(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[Any] = []
     original = session.open_session
 
@@ -96,7 +98,26 @@ def test_threads_are_shared_among_the_workers(model: Path, monkeypatch: pytest.M
     monkeypatch.setattr(module, "open_session", opened)
     for threads, workers in ((4, 1), (4, 2), (4, 4), (2, 4)):
         Predictor(model, threads=threads, workers=workers).close()
-    assert asked == [4, 2, 1, 1]
+    assert asked == [4, 3, 1, 1]  # of these one computes in its caller: a worker
+
+
+def test_workers_are_no_more_than_threads(model: Path) -> None:
+    with Predictor(model, threads=2, workers=5) as predictor:
+        assert predictor.workers == 2
+    with Predictor(model, threads=1, workers=4) as predictor:
+        assert predictor.workers == 1
+
+
+def test_answers_that_are_ready_come_before_the_callers_own_error(model: Path, scans: list[str]) -> None:
+    def given() -> Iterator[str]:
+        yield from scans[:6]
+        raise OSError("the share is gone")
+
+    with Predictor(model, workers=2, threads=2) as predictor:
+        records = predictor.predict_many(given(), batch_size=2)
+        assert [next(records).source for _ in range(6)] == scans[:6]
+        with pytest.raises(OSError, match="the share is gone"):
+            next(records)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +170,7 @@ def test_predictor_is_pickled_by_its_path_and_settings(
     monkeypatch.chdir("/")
     with pickle.loads(data) as copy:  # noqa: S301  # made three lines above
         assert (copy.path, copy.provider, copy.threads, copy.workers) == (model, "cpu", 2, 2)
+        assert copy.refusal is None
         np.testing.assert_array_equal(answers(copy, scans[:2]), alone)
 
 

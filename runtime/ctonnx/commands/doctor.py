@@ -2,9 +2,9 @@
 
 import base64
 import os
+import re
 import zlib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,6 +25,9 @@ _MODEL = (
 )
 _KERNEL = [(index % 7 - 3) / 8 for index in range(54)]  # of the model's convolution
 _TOLERANCE = 5e-3  # of the largest answer; a provider may compute in FP16
+_FOLDERS = re.compile(
+    r"(?<![\w:/.])(?:[A-Za-z]:)?(?:[/\\][\w .@+~-]+)+[/\\](?=[\w.+-])"
+)  # of a path, whose last part stays
 _SIGNS = {"works": "ok", "fails": "FAILS", "no hardware": "-", "not installed": "-"}
 
 
@@ -115,12 +118,12 @@ def _provider(name: "Provider") -> dict[str, Any]:
         there = sys.platform in package.systems
         message = install_command(name) if there else f"for {' and '.join(package.systems.values())}"
         return facts | {"state": "not installed", "message": message}
-    if name in ("cuda", "tensorrt") and nvidia_driver() is None and has_nvidia_device() is False:
+    if package.is_nvidia and nvidia_driver() is None and has_nvidia_device() is False:
         return facts | {"state": "no hardware", "message": "this machine has no NVIDIA GPU"}
     try:
         difference = _difference(name)
     except Exception as error:  # onnxruntime's exceptions share no base class but this
-        return facts | {"message": str(error).replace(str(Path.home()), "~")}
+        return facts | {"message": _FOLDERS.sub("", str(error))}
     if not difference <= _TOLERANCE:
         message = f"its answers differ from NumPy's by {difference:.2g} of the largest, {_TOLERANCE:g} was expected"
         return facts | {"message": message, "difference": difference}
