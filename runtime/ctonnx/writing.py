@@ -6,6 +6,7 @@ import math
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,18 +19,21 @@ __all__ = ["json_text", "whole_file", "whole_folder", "write_text"]
 def whole_file(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, and renames it to `path` when the block ends without an error.
 
-    An error or Ctrl-C inside the block removes the temporary file and leaves what stood at `path` as it was.
+    An error or Ctrl-C inside the block removes the temporary file and leaves what stood at `path` as it was. A link
+    stays: the file that it leads to is replaced.
 
     Raises:
-        OSError: the folder does not exist or cannot be written to; the error names `path`.
+        OSError: the folder does not exist or cannot be written to, or `path` is a folder, a device, a pipe or a socket;
+            the error names `path`.
     """
-    temporary = _beside(path)
+    target = _file_behind(path)
+    temporary = _beside(target)
     with _naming(path, temporary):
         temporary.touch(exist_ok=False)
         try:
             yield temporary
             _sync(temporary)
-            temporary.replace(path)
+            temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -121,6 +125,23 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def _file_behind(path: Path) -> Path:
+    """Returns where the links of `path` end, whose place may be taken by a file."""
+    try:
+        mode = path.stat().st_mode  # before the links are followed: those of /dev/stdout may end in no name at all
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise FileExistsError(
+            errno.EEXIST, "expected a file or nothing to write to, found a device, a pipe or a socket", str(path)
+        )
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
 def _beside(path: Path) -> Path:
     """Returns a hidden name in the same folder, and so on the same disk, that nothing has."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    # A long name with more around it may be longer than a file system takes: 255 bytes, or 143 where it encrypts.
+    named = f"{path.name}." if len(os.fsencode(path.name)) <= 100 else ""
+    return path.with_name(f".{named}{secrets.token_hex(6)}.part")

@@ -124,6 +124,23 @@ def test_file_in_a_folder_that_is_missing_is_refused(model: Path, scans: Path) -
     assert_refused(result, "No such file or directory: 'none/rows.csv'")
 
 
+def test_link_for_rows_stays_and_its_file_has_todays(model: Path, scans: Path) -> None:
+    Path("disk").mkdir()
+    Path("disk/rows.csv").write_text("yesterday's\n", encoding="utf-8")
+    Path("rows.csv").symlink_to("disk/rows.csv")
+    predict("scans", "-m", model, "--output", "rows.csv")
+    assert Path("rows.csv").is_symlink()
+    assert Path("disk/rows.csv").read_text(encoding="utf-8") == predict("scans", "-m", model, "--format", "csv").stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system has no such files")
+def test_pipe_for_rows_is_refused(model: Path, scans: Path) -> None:
+    os.mkfifo("rows.csv")
+    result = predict("scans", "-m", model, "--output", "rows.csv")
+    assert_refused(result, "expected a file or nothing to write to, found a device, a pipe or a socket: 'rows.csv'")
+    assert sorted(os.listdir()) == ["rows.csv", "scans"]
+
+
 # --- heatmaps --------------------------------------------------------------------------------------------------------
 
 

@@ -139,6 +139,44 @@ def test_folder_in_the_place_of_the_file_is_an_error_and_stays(tmp_path: Path) -
     assert names(tmp_path / "report") == ["inner"]
 
 
+@pytest.mark.parametrize("exists", [True, False])
+def test_link_stays_and_the_file_that_it_leads_to_is_written(exists: bool, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    if exists:
+        (tmp_path / "disk" / "rows.csv").write_bytes(b"yesterday's")
+    (tmp_path / "again.csv").symlink_to(Path("disk") / "rows.csv")
+    (tmp_path / "rows.csv").symlink_to("again.csv")
+    write_text(tmp_path / "rows.csv", "today's")
+    assert (tmp_path / "disk" / "rows.csv").read_bytes() == b"today's"
+    assert (tmp_path / "rows.csv").is_symlink()
+    assert (tmp_path / "again.csv").is_symlink()
+    assert (names(tmp_path), names(tmp_path / "disk")) == (["again.csv", "disk", "rows.csv"], ["rows.csv"])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system has no such files")
+def test_what_is_no_file_is_refused_and_stays(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link.csv").symlink_to("pipe")
+    reader, writer = os.pipe()  # as /dev/stdout in a pipeline: its links end in a name that does not exist
+    for path in (tmp_path / "pipe", tmp_path / "link.csv", Path(f"/dev/fd/{writer}")):
+        with pytest.raises(FileExistsError) as caught:
+            write_text(path, "text")
+        assert caught.value.strerror == "expected a file or nothing to write to, found a device, a pipe or a socket"
+        assert caught.value.filename == str(path)
+    os.close(reader)
+    os.close(writer)
+    assert names(tmp_path) == ["link.csv", "pipe"]
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "ö" * 127])
+def test_name_as_long_as_the_file_system_takes_can_be_written(name: str, tmp_path: Path) -> None:
+    write_text(tmp_path / name, "text")
+    with whole_folder(tmp_path / "folder" / name) as temporary:
+        (temporary / "a").write_bytes(b"")
+    assert names(tmp_path) == sorted([name, "folder"])
+    assert names(tmp_path / "folder") == [name]
+
+
 def test_text_is_utf_8(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "größer → 5 µm")
     assert (tmp_path / "a.txt").read_bytes().decode("utf-8") == "größer → 5 µm"
