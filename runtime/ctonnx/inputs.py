@@ -10,15 +10,16 @@ from ctonnx.images import is_image, looks_like_image
 
 __all__ = ["find_images"]
 
-# What Windows leaves in folders (macOS's begins with a dot), and the index of a DICOM medium.
-_LITTER = frozenset({"thumbs.db", "desktop.ini", "dicomdir"})
+# What Windows and macOS leave in folders, and the index of a DICOM medium.
+_LITTER = frozenset({"thumbs.db", "desktop.ini", ".ds_store", "dicomdir"})
 
 
 def find_images(paths: Iterable[str]) -> list[str]:
     """Expands files, folders (recursively, sorted by name) and glob patterns (`**` too) to files.
 
     A file that is named stays, whatever it is: a missing or damaged one gets its record later. Of a folder every file
-    is taken that is not hidden, so that a scan under a wrong name is not passed over in silence.
+    is taken that is not hidden, so that a scan under a wrong name is not passed over in silence. What systems leave in
+    folders (`Thumbs.db`, `.DS_Store`) is passed over in folders and by patterns.
 
     Raises:
         CtonnxError: a folder holds no image, or a pattern matches nothing.
@@ -32,6 +33,7 @@ def find_images(paths: Iterable[str]) -> list[str]:
         else:
             matches = sorted(glob.glob(path, recursive=True))
             files = [file for match in matches for file in (_files_below(match) if os.path.isdir(match) else [match])]
+            files = [file for file in files if not _is_litter(os.path.basename(file))]
             files = list(dict.fromkeys(map(os.path.normpath, files)))  # `**` matches a folder and the files in it
             if not files:
                 raise CtonnxError(
@@ -54,11 +56,19 @@ def _files_below(folder: str) -> Iterator[str]:
     seen = {os.path.realpath(folder)}
     for root, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
         inner = sorted(name for name in folders if not name.startswith("."))
-        folders[:] = [name for name in inner if os.path.realpath(os.path.join(root, name)) not in seen]
-        seen.update(os.path.realpath(os.path.join(root, name)) for name in folders)
+        folders.clear()  # the list tells os.walk where to go on
+        for name in inner:
+            real = os.path.realpath(os.path.join(root, name))
+            if real not in seen:
+                seen.add(real)
+                folders.append(name)
         for name in sorted(files):
-            if not name.startswith(".") and name.lower() not in _LITTER:
+            if not name.startswith(".") and not _is_litter(name):
                 yield os.path.join(root, name)
+
+
+def _is_litter(name: str) -> bool:
+    return name.lower() in _LITTER or name.startswith("._")  # macOS's attributes of a file, beside it
 
 
 def _refuse(error: OSError) -> None:

@@ -193,6 +193,20 @@ def test_pattern_passes_over_hidden_files() -> None:
     assert find_images(["scans/**/*.png"]) == ALL
 
 
+@pytest.mark.parametrize("name", ["Thumbs.db", "desktop.ini", ".DS_Store", "._a.png", "DICOMDIR"])
+@pytest.mark.parametrize("pattern", ["scans/**", "scans/**/*", "scans/deep/*", "scans/**/.*", "scans/**/[!x]*"])
+def test_pattern_passes_over_what_systems_leave_in_folders(pattern: str, name: str) -> None:
+    touch("scans/.a.png", "scans/deep/.b.png")
+    before = find_images([pattern])
+    touch(f"scans/{name}", f"scans/deep/{name}")
+    assert find_images([pattern]) == before
+
+
+def test_pattern_that_matches_nothing_but_what_systems_leave_is_an_error() -> None:
+    touch("left/Thumbs.db")
+    assert refusal("left/*").startswith("expected files that match 'left/*', found none")
+
+
 def test_order_of_patterns_is_kept() -> None:
     assert find_images(["scans/deep/*.png", "scans/[a]*.png"]) == ["scans/deep/b.png", "scans/a.png"]
 
@@ -217,6 +231,14 @@ def test_links_to_folders_are_followed_once_and_a_circle_ends() -> None:
     touch("linked/a/1.png", "elsewhere/2.png")
     Path("linked/b").symlink_to(Path("elsewhere").resolve())
     Path("linked/a/again").symlink_to(Path("linked").resolve())
+    assert find_images(["linked"]) == ["linked/a/1.png", "linked/b/2.png"]
+
+
+def test_links_beside_the_folder_that_they_lead_to_give_its_files_once() -> None:
+    touch("linked/z/1.png", "elsewhere/2.png")
+    Path("linked/a").symlink_to("z")
+    Path("linked/b").symlink_to(Path("elsewhere").resolve())
+    Path("linked/c").symlink_to(Path("elsewhere").resolve())
     assert find_images(["linked"]) == ["linked/a/1.png", "linked/b/2.png"]
 
 
