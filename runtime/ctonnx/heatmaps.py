@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ctonnx.images import Preprocessing, load
+from ctonnx.inputs import HEATMAP_ENDING
 from ctonnx.predictor import Prediction
 from ctonnx.spec import ModelSpec
 from ctonnx.writing import whole_file
 
 __all__ = ["HeatmapFolder", "colors", "draw", "heatmap_names", "spread"]
 
-_ENDING = ".heatmap.png"
 _DRAWERS = 2
 _PANEL = 512  # pixels; the longer side of each scan as drawn
 _MARGIN, _HEADER, _FOOTER, _BAR = 16, 48, 36, 18
@@ -71,7 +71,7 @@ class HeatmapFolder:
         number = "" if prediction.frame is None else f"#{prediction.frame + 1}"
         file = prediction.source.removesuffix(number)
         path = self._paths[file]
-        path = path.with_name(path.name.replace(_ENDING, number + _ENDING)) if number else path
+        path = path.with_name(path.name.replace(HEATMAP_ENDING, number + HEATMAP_ENDING)) if number else path
         scan = load(file, window=self._spec.dicom_window, frame=prediction.frame or 0)
         picture = draw(scan, prediction, self._spec.classes, self._spec.preprocessing)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,8 +90,8 @@ def heatmap_names(files: Sequence[str]) -> list[Path]:
     try:
         root = Path(os.path.commonpath([file.parent for file in normal]))
     except ValueError:  # no files, or files on several Windows drives
-        return [Path(f"{file.relative_to(file.anchor)}{_ENDING}") for file in normal]
-    return [Path(f"{file.relative_to(root)}{_ENDING}") for file in normal]
+        return [Path(f"{file.relative_to(file.anchor)}{HEATMAP_ENDING}") for file in normal]
+    return [Path(f"{file.relative_to(root)}{HEATMAP_ENDING}") for file in normal]
 
 
 def draw(

@@ -2,13 +2,16 @@
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ctonnx.errors import CtonnxError
 from ctonnx.images import is_image, looks_like_image
 
-__all__ = ["find_images"]
+__all__ = ["HEATMAP_ENDING", "find_images", "without_own"]
+
+HEATMAP_ENDING = ".heatmap.png"
+"""How the names of all heatmaps end, which are no scans."""
 
 # What Windows and macOS leave in folders, and the index of a DICOM medium.
 _LITTER = frozenset({"thumbs.db", "desktop.ini", ".ds_store", "dicomdir"})
@@ -33,7 +36,7 @@ def find_images(paths: Iterable[str]) -> list[str]:
         else:
             matches = sorted(glob.glob(path, recursive=True))
             files = [file for match in matches for file in (_files_below(match) if os.path.isdir(match) else [match])]
-            files = [file for file in files if not _is_litter(os.path.basename(file))]
+            files = [file for file in files if not _is_litter(Path(file).name)]
             files = list(dict.fromkeys(map(os.path.normpath, files)))  # `**` matches a folder and the files in it
             if not files:
                 raise CtonnxError(
@@ -41,6 +44,35 @@ def find_images(paths: Iterable[str]) -> list[str]:
                 )
             found.extend(files)
     return found
+
+
+def without_own(files: Sequence[str], *, output: Path | None, heatmaps: Path | None) -> list[str]:
+    """Returns the files without those that an earlier run of the same command wrote.
+
+    Args:
+        files: found or named.
+        output: the file of rows, which may stand in a folder that is read.
+        heatmaps: the folder of heatmaps, which a pattern may reach; files of other endings in it stay.
+
+    Raises:
+        CtonnxError: nothing is left.
+    """
+    rows = None if output is None else os.path.realpath(output)
+    # Only what can be meant has its links followed, which takes a while for a hundred thousand files.
+    endings = {os.path.splitext(name)[1] for name in (output, rows) if name is not None}
+    below = None if heatmaps is None else os.path.join(os.path.realpath(heatmaps), "")
+
+    def is_own(file: str) -> bool:
+        if os.path.splitext(file)[1] in endings and os.path.realpath(file) == rows:
+            return True
+        return below is not None and file.endswith(HEATMAP_ENDING) and os.path.realpath(file).startswith(below)
+
+    left = [file for file in files if not is_own(file)]
+    if files and not left:
+        raise CtonnxError(
+            f"expected images to predict, found none but what this command writes itself, as '{files[0]}'; name others"
+        )
+    return left
 
 
 def _images_below(folder: str) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ctonnx.errors import CtonnxError
-from ctonnx.inputs import find_images
+from ctonnx.inputs import find_images, without_own
 
 
 @pytest.fixture(autouse=True)
@@ -258,4 +258,47 @@ def test_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypat
     assert str(caught.value) == (
         f"expected to read every folder, could not open '{tmp_path / 'closed'}' (permission denied); "
         "mend its permissions or name the folders beside it"
+    )
+
+
+# --- what the command wrote ------------------------------------------------------------------------------------------
+
+
+def kept(*files: str, output: str | None = None, heatmaps: str | None = None) -> list[str]:
+    return without_own(
+        files,
+        output=None if output is None else Path(output),
+        heatmaps=None if heatmaps is None else Path(heatmaps),
+    )
+
+
+def test_file_of_rows_is_no_scan_however_it_is_named(scans: Path) -> None:
+    touch("scans/rows.csv", "scans/other.csv")
+    Path("latest.csv").symlink_to("scans/rows.csv")
+    for output in ("scans/rows.csv", "scans/deep/../rows.csv", str(scans / "rows.csv"), "latest.csv"):
+        for named in ("scans/rows.csv", "./scans/rows.csv", str(scans / "rows.csv")):
+            assert kept("scans/a.png", named, "scans/other.csv", output=output) == ["scans/a.png", "scans/other.csv"]
+
+
+def test_file_of_rows_of_another_ending_is_no_scan() -> None:
+    assert kept("scans/a.png", "scans/rows", "scans/rows.txt", output="scans/rows") == ["scans/a.png", "scans/rows.txt"]
+
+
+def test_heatmaps_in_their_folder_are_no_scans_and_other_files_there_are() -> None:
+    drawn = ["scans/maps/a.png.heatmap.png", "scans/maps/deep/b.png.heatmap.png"]
+    scans = ["scans/a.png", "scans/maps/a.png", "scans/mapsa/a.png.heatmap.png", "scans/a.heatmap.png"]
+    assert kept(*drawn, *scans, heatmaps="scans/maps") == scans
+    assert kept("a.png", "a.png.heatmap.png", heatmaps=".") == ["a.png"]
+
+
+def test_nothing_is_left_out_where_nothing_is_written() -> None:
+    assert kept("a.csv", "a.png.heatmap.png") == ["a.csv", "a.png.heatmap.png"]
+    assert kept(output="a.csv") == []
+
+
+def test_nothing_but_what_the_command_wrote_is_an_error() -> None:
+    with pytest.raises(CtonnxError) as caught:
+        kept("rows.csv", output="rows.csv")
+    assert str(caught.value) == (
+        "expected images to predict, found none but what this command writes itself, as 'rows.csv'; name others"
     )

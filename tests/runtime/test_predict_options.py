@@ -162,6 +162,30 @@ def test_heatmaps_among_the_scans_are_refused(folder: str, model: Path, scans: P
     assert_refused(result, sentence)
 
 
+# --- what the command wrote the last time ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["folder", "pattern", "names", "stdin"])
+def test_rows_among_the_scans_are_no_scan_the_next_time(way: str, model: Path, scans: Path) -> None:
+    (scans / "b.png").unlink()
+    written = []
+    for _ in range(2):
+        names = sorted(map(str, Path("scans").rglob("*.*")))
+        paths = {"folder": ["scans"], "pattern": ["scans/**"], "names": names, "stdin": ["-"]}[way]
+        result = predict(*paths, "-m", model, "-o", "scans/answers.csv", stdin="\n".join(names).encode())
+        assert result.exit_code == 0, result.stderr
+        written.append((scans / "answers.csv").read_text(encoding="utf-8"))
+    assert written[0] == written[1]
+    assert [row["file"] for row in csv.DictReader(io.StringIO(written[0]))] == GOOD
+
+
+def test_heatmaps_that_a_pattern_reaches_are_no_scans_the_next_time(model: Path, scans: Path) -> None:
+    for _ in range(2):
+        result = predict("scans/**/*.png", "-m", model, "--format", "csv", "--heatmaps", "scans/maps")
+        assert [row["file"] for row in csv.DictReader(io.StringIO(result.stdout))] == FILES
+        assert len(list(Path("scans/maps").rglob("*.png"))) == 3
+
+
 # --- suspicious images -----------------------------------------------------------------------------------------------
 
 
@@ -197,6 +221,7 @@ def test_model_that_calls_nothing_suspicious_is_refused(model: Path, scans: Path
     [
         (("-",), "\n".join(FILES).encode()),
         (("-",), ("\r\n".join(FILES) + "\r\n\n").encode()),
+        (("-",), b"\xef\xbb\xbf" + "\r\n".join(FILES).encode()),  # as Notepad saves it
         (("-", "-0"), "\0".join(FILES).encode()),
         (("-", "--null"), ("\0".join(FILES) + "\0").encode()),
     ],
@@ -215,6 +240,19 @@ def test_names_on_stdin_are_no_patterns_and_may_be_any_bytes(model: Path, scans:
     documents = [json.loads(line) for line in result.stdout.splitlines()]
     assert [document["error"] for document in documents] == [None, None, None, "cannot be read: no such file"]
     assert len({document["probability"] for document in documents[:3]}) == 1
+
+
+def test_names_that_are_no_utf_8_are_taken_in_the_systems_code_page(
+    model: Path, scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = os.fsdecode
+    monkeypatch.setattr("locale.getencoding", lambda: "cp1252")
+    monkeypatch.setattr("os.fsdecode", lambda name: name.decode() if isinstance(name, bytes) else strict(name))
+    Path("größe.png").write_bytes(Path(GOOD[0]).read_bytes())
+    result = predict("-", "-m", model, "--format", "jsonl", stdin="größe.png\n".encode("cp1252") + b"none\x81.png")
+    first, second = (json.loads(line) for line in result.stdout.splitlines())
+    assert (first["file"], first["error"]) == ("größe.png", None)
+    assert (second["file"], second["error"]) == ("none\udc81.png", "cannot be read: no such file")
 
 
 @pytest.mark.parametrize(

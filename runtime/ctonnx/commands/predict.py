@@ -1,5 +1,7 @@
 """`ctonnx predict`: classify images with an exported model."""
 
+import codecs
+import locale
 import os
 import sys
 import time
@@ -93,12 +95,13 @@ def predict(
       find /share -name "*.dcm" -print0 | ctonnx predict -0 - --output answers.jsonl
     """
     from ctonnx.formats import FORMATS
-    from ctonnx.inputs import find_images
+    from ctonnx.inputs import find_images, without_own
     from ctonnx.predictor import Failure, Predictor, workers_for
 
     chosen = _format(output_format, output)
     _refuse_within(heatmaps, paths)
-    files = _names_on_stdin(paths, null=null) if "-" in paths or null else find_images(paths)
+    found = _names_on_stdin(paths, null=null) if "-" in paths or null else find_images(paths)
+    files = without_own(found, output=output, heatmaps=heatmaps)
     workers = workers_for(len(files), threads=threads)
     predictor = Predictor(model, provider=provider, fallback=fallback, threads=threads, workers=workers)
     spec = predictor.spec
@@ -163,11 +166,18 @@ def _names_on_stdin(paths: Sequence[str], *, null: bool) -> list[str]:
     """Returns the file names on stdin as they are: none of them is a pattern, and bytes that are no text stay."""
     if list(paths) != ["-"]:
         raise click.UsageError("expected - alone in the place of PATH, for names on stdin, found other paths beside it")
-    data = sys.stdin.buffer.read()
+    data = sys.stdin.buffer.read().removeprefix(codecs.BOM_UTF8)  # with which editors on Windows begin a file
     names = data.split(b"\0") if null else data.splitlines()
-    if not (files := [os.fsdecode(name) for name in names if name]):
+    if not (files := [_name(name) for name in names if name]):
         raise click.UsageError("expected file names on stdin, found none")
     return files
+
+
+def _name(name: bytes) -> str:
+    try:
+        return os.fsdecode(name)
+    except UnicodeDecodeError:  # on Windows, where names that are not UTF-8 come in the system's code page
+        return name.decode(locale.getencoding(), errors="surrogateescape")
 
 
 def _introduce(predictor: "Predictor", *, newest: bool) -> None:
