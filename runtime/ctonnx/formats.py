@@ -6,10 +6,14 @@ import json
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from ctonnx.images import may_have_frames
 from ctonnx.predictor import Failure, Record
 from ctonnx.spec import ModelSpec
 
 __all__ = ["FORMATS", "Format"]
+
+
+_FRAME = len("#9999")  # how many frames a file has is not known before it is read
 
 
 class Format(NamedTuple):
@@ -20,7 +24,8 @@ class Format(NamedTuple):
 
 
 def _table(files: Sequence[str], spec: ModelSpec, top_k: int) -> Format:
-    file_width = max(len("file"), *(len(_one_line(file)) for file in files))
+    widths = (len(_one_line(file)) + _FRAME * may_have_frames(file) for file in files)
+    file_width = max(len("file"), *widths)
     suspicion = "suspicious" if spec.operating_point else ""  # no column where the model cannot fill it
     class_width = max(len("class"), *(len(name) for name in spec.classes))
 

@@ -49,6 +49,7 @@ __all__ = [
     "load",
     "load_frames",
     "looks_like_image",
+    "may_have_frames",
     "to_pixels",
 ]
 
@@ -101,6 +102,15 @@ def looks_like_image(path: str | os.PathLike[str]) -> bool:
     (True, False)
     """
     return os.path.splitext(path)[1].lower() in SUFFIXES
+
+
+def may_have_frames(path: str | os.PathLike[str]) -> bool:
+    """Says whether `path` may be a DICOM file, by its name: those often have none, or an ending of their own.
+
+    >>> may_have_frames("scan.png"), may_have_frames("scan.dcm"), may_have_frames("IM0001")
+    (False, True, True)
+    """
+    return os.path.splitext(path)[1].lower() in _DICOM or not looks_like_image(path)
 
 
 def is_image(path: str | os.PathLike[str]) -> bool:

@@ -86,9 +86,9 @@ def test_table_is_pinned() -> None:
 
 
 def test_table_of_two_classes_is_pinned() -> None:
-    assert text("table", [prediction("a")], top_k=2) == (
-        "file  class       probability  class       probability\n"
-        "a     tumor            0.7500  normal           0.1875\n"
+    assert text("table", [prediction()], top_k=2) == (
+        "file   class       probability  class       probability\n"
+        "a.png  tumor            0.7500  normal           0.1875\n"
     )
 
 
@@ -103,15 +103,22 @@ def test_table_of_a_model_with_an_operating_point_is_pinned() -> None:
 
 
 def test_table_of_two_classes_of_a_model_with_an_operating_point_is_pinned() -> None:
-    assert text("table", [prediction("a", suspicious=True)], top_k=2, spec=POINTED) == (
-        "file  suspicious  class       probability  class       probability\n"
-        "a     yes         tumor            0.7500  normal           0.1875\n"
+    assert text("table", [prediction(suspicious=True)], top_k=2, spec=POINTED) == (
+        "file   suspicious  class       probability  class       probability\n"
+        "a.png  yes         tumor            0.7500  normal           0.1875\n"
     )
 
 
 def test_columns_of_a_table_are_as_wide_as_the_longest_name() -> None:
     lines = text("table", [prediction("a.png"), prediction("a\nlonger name.png")]).splitlines()
     assert [line.index("tumor") for line in lines[1:]] == [lines[0].index("class")] * 2
+
+
+@pytest.mark.parametrize("name", ["scan.dcm", "SCAN.IMA", "IM0001", "1.2.840.10008"])
+def test_columns_have_room_for_the_frames_of_a_file(name: str) -> None:
+    head, line = FORMATS["table"]([name, "a.png"], PLAIN, 1)
+    rows = [line(prediction(source)) for source in (f"{name}#1", f"{name}#12", f"{name}#1234", "a.png")]
+    assert [row.index("tumor") for row in rows] == [head.index("class")] * 4
 
 
 @pytest.mark.parametrize("name", NAMES)
