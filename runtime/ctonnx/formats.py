@@ -10,7 +10,7 @@ from ctonnx.images import may_have_frames
 from ctonnx.predictor import Failure, Record
 from ctonnx.spec import ModelSpec
 
-__all__ = ["FORMATS", "Format"]
+__all__ = ["FORMATS", "Format", "one_line"]
 
 
 _FRAME = len("#9999")  # how many frames a file has is not known before it is read
@@ -24,19 +24,19 @@ class Format(NamedTuple):
 
 
 def _table(files: Sequence[str], spec: ModelSpec, top_k: int) -> Format:
-    widths = (len(_one_line(file)) + _FRAME * may_have_frames(file) for file in files)
+    widths = (len(one_line(file)) + _FRAME * may_have_frames(file) for file in files)
     file_width = max(len("file"), *widths)
     suspicion = "suspicious" if spec.operating_point else ""  # no column where the model cannot fill it
     class_width = max(len("class"), *(len(name) for name in spec.classes))
 
     def line(record: Record) -> str:
         if isinstance(record, Failure):
-            answers = f"error: {_one_line(record.error)}"
+            answers = f"error: {one_line(record.error)}"
         else:
             answers = "  ".join(f"{name:{class_width}}  {value:11.4f}" for name, value in record.top(top_k))
             if suspicion:
                 answers = f"{'yes' if record.suspicious else 'no':{len(suspicion)}}  {answers}"
-        return f"{_one_line(record.source):{file_width}}  {answers}"
+        return f"{one_line(record.source):{file_width}}  {answers}"
 
     columns = [suspicion] * bool(suspicion) + [f"{'class':{class_width}}  probability"] * top_k
     return Format(f"{'file':{file_width}}  " + "  ".join(columns), line)
@@ -75,7 +75,7 @@ FORMATS: dict[str, Callable[[Sequence[str], ModelSpec, int], Format]] = {
 """For each name, what makes the format from the files to come, the model's spec and how many classes to show."""
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Escapes what would break the row or steer the terminal."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 

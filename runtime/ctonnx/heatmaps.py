@@ -1,25 +1,31 @@
 """Pictures of where a model looked: the scan, beside it the scan under its class's heatmap, and what colours mean."""
 
+import errno
 import os
-from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryFile
+from threading import Semaphore
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ctonnx.images import Preprocessing, load
+from ctonnx.images import Preprocessing
 from ctonnx.inputs import HEATMAP_ENDING
 from ctonnx.predictor import Prediction
 from ctonnx.spec import ModelSpec
 from ctonnx.writing import whole_file
 
-__all__ = ["HeatmapFolder", "colors", "draw", "heatmap_names", "spread"]
+__all__ = ["HeatmapFolder", "colors", "common_root", "draw", "heatmap_name", "spread"]
 
 _DRAWERS = 2
+_LONGEST = 255  # bytes of a name, on the file systems in use
+_NO_MORE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})  # after which no other picture can be written either
 _PANEL = 512  # pixels; the longer side of each scan as drawn
 _MARGIN, _HEADER, _FOOTER, _BAR = 16, 48, 36, 18
 _BAR_LABELS = 56
@@ -34,20 +40,29 @@ _NOTE = "Colour: Grad-CAM of this class, relative to its own maximum. A research
 class HeatmapFolder:
     """Draws the heatmaps of predictions into a folder, in threads of its own and laid out as the files are.
 
+    Give `watch` to `Predictor.predict_many`: each picture is drawn from the image that was decoded for the model, of
+    which no more is kept than is drawn.
+
     Args:
         folder: made where it misses.
         files: whose predictions may come.
         spec: the model's.
+        suspicious_only: whether suspicious images alone are drawn.
+
+    Attributes:
+        failures: what could not be drawn, and why; complete when the block has ended.
 
     Raises:
-        OSError: from `add` or at the end: a picture cannot be written; the error names it.
+        OSError: at once, from `watch` or at the end: the folder cannot be made, cannot be written to or is full.
     """
 
-    def __init__(self, folder: Path, files: Sequence[str], spec: ModelSpec) -> None:
-        self._spec = spec
-        self._paths = {file: folder / name for file, name in zip(files, heatmap_names(files), strict=True)}
+    def __init__(self, folder: Path, files: Iterable[str], spec: ModelSpec, *, suspicious_only: bool = False) -> None:
+        self._folder, self._root, self._spec, self._suspicious_only = folder, common_root(files), spec, suspicious_only
+        _refuse_unwritable(folder)
+        self.failures: list[tuple[str, str]] = []
         self._pool = ThreadPoolExecutor(_DRAWERS, thread_name_prefix="ctonnx-heatmap")
-        self._pending: deque[Future[None]] = deque()
+        self._room = Semaphore(2 * _DRAWERS)
+        self._broken: OSError | None = None
 
     def __enter__(self) -> "HeatmapFolder":
         return self
@@ -55,43 +70,94 @@ class HeatmapFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=error is not None)
+        if error is None and self._broken is not None:
+            raise self._broken
+
+    def watch(self, scan: Image.Image) -> Callable[[Prediction], None]:
+        """Returns what draws a scan's heatmap, soon."""
+        return partial(self._add, _fitted(scan))
+
+    def _add(self, scan: Image.Image, prediction: Prediction) -> None:
+        if self._suspicious_only and not prediction.suspicious:
+            return
+        self._room.acquire()  # a cancelled one gives its room back too
+        if self._broken is not None:
+            self._room.release()
+            raise self._broken
+        self._pool.submit(self._draw, scan, prediction).add_done_callback(lambda _: self._room.release())
+
+    def _draw(self, scan: Image.Image, prediction: Prediction) -> None:
+        # One picture that fails is no reason to lose all answers.
         try:
-            while error is None and self._pending:
-                self._pending.popleft().result()
-        finally:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def add(self, prediction: Prediction) -> None:
-        """Draws a prediction's heatmap, soon."""
-        while len(self._pending) >= 2 * _DRAWERS:
-            self._pending.popleft().result()
-        self._pending.append(self._pool.submit(self._write, prediction))
-
-    def _write(self, prediction: Prediction) -> None:
-        number = "" if prediction.frame is None else f"#{prediction.frame + 1}"
-        file = prediction.source.removesuffix(number)
-        path = self._paths[file]
-        path = path.with_name(path.name.replace(HEATMAP_ENDING, number + HEATMAP_ENDING)) if number else path
-        scan = load(file, window=self._spec.dicom_window, frame=prediction.frame or 0)
-        picture = draw(scan, prediction, self._spec.classes, self._spec.preprocessing)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary:
-            picture.save(temporary, "PNG")
+            path = self._folder / heatmap_name(prediction.source, self._root, frame=prediction.frame)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as temporary:
+                draw(scan, prediction, self._spec.classes, self._spec.preprocessing).save(temporary, "PNG")
+        except OSError as error:
+            if error.errno in _NO_MORE:
+                self._broken = error
+            named = f": '{error.filename}'" if error.filename else ""
+            self.failures.append((prediction.source, f"{error.strerror or error}{named}"))
+        except Exception as error:
+            self.failures.append((prediction.source, str(error) or type(error).__name__))
 
 
-def heatmap_names(files: Sequence[str]) -> list[Path]:
-    """Returns for each file a path of its own, laid out as the files are below the folder that holds them all.
-
-    >>> [name.as_posix() for name in heatmap_names(["scans/a/1.png", "scans/b/1.dcm"])]
-    ['a/1.png.heatmap.png', 'b/1.dcm.heatmap.png']
-    """
-    absolute = [Path(file).absolute() for file in files]
-    normal = [Path(os.path.normpath(file)) for file in absolute]
+def _refuse_unwritable(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        root = Path(os.path.commonpath([file.parent for file in normal]))
-    except ValueError:  # no files, or files on several Windows drives
-        return [Path(f"{file.relative_to(file.anchor)}{HEATMAP_ENDING}") for file in normal]
-    return [Path(f"{file.relative_to(root)}{HEATMAP_ENDING}") for file in normal]
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        error.filename = str(folder)
+        raise
+
+
+def common_root(files: Iterable[str]) -> str:
+    """Returns the folder that holds all files, or nothing where there is none: of no files, or on several drives.
+
+    >>> common_root(["/scans/a/1.png", "/scans/b/1.dcm"]).replace(os.sep, "/").removeprefix("C:")
+    '/scans'
+    """
+    folders = {os.path.split(_normal(file))[0] for file in files}
+    try:
+        return os.path.commonpath(folders)
+    except ValueError:
+        return ""
+
+
+def heatmap_name(source: str, root: str, *, frame: int | None = None) -> Path:
+    """Returns a path of its own for a prediction's heatmap, laid out as the files are below their root.
+
+    What would be too long for a file system is cut, and ends in a mark made from the whole name.
+
+    Args:
+        source: the prediction's.
+        root: of all the files (`common_root`).
+        frame: the prediction's.
+
+    >>> heatmap_name("/scans/a/1.png", "/scans").as_posix()
+    'a/1.png.heatmap.png'
+    >>> heatmap_name("/scans/a/1.dcm#2", "/scans", frame=1).as_posix()
+    'a/1.dcm#2.heatmap.png'
+    """
+    ending = HEATMAP_ENDING if frame is None else f"#{frame + 1}{HEATMAP_ENDING}"
+    file = Path(_normal(source.removesuffix(ending.removesuffix(HEATMAP_ENDING))))
+    below = file.relative_to(root) if root else Path(file.drive.strip("\\:").replace("\\", "_"), *file.parts[1:])
+    return below.with_name(_short(below.name, ending))
+
+
+def _normal(file: str) -> str:
+    return os.path.normpath(Path(file).absolute())
+
+
+def _short(name: str, ending: str) -> str:
+    if len(os.fsencode(name + ending)) <= _LONGEST:
+        return name + ending
+    ending = f"~{sha256(os.fsencode(name)).hexdigest()[:16]}{ending}"
+    while len(os.fsencode(name + ending)) > _LONGEST:
+        name = name[:-1]
+    return name + ending
 
 
 def draw(
@@ -108,8 +174,7 @@ def draw(
     Returns:
         An RGB picture, 512 pixels a panel.
     """
-    scale = _PANEL / max(scan.size)
-    size = (max(1, round(scan.width * scale)), max(1, round(scan.height * scale)))
+    size = _panel(scan)
     shown = scan.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     heat = spread(prediction.heatmap[list(classes).index(prediction.label)], size, preprocessing)
     alpha = (_OPACITY * heat)[:, :, None]
@@ -136,6 +201,16 @@ def draw(
         pen.text((bar + _BAR + 6, _HEADER + share * (size[1] - 1)), name, _DIM, small, anchor="lm")
     pen.text((_MARGIN, _HEADER + size[1] + _FOOTER / 2), note, _DIM, small, anchor="lm")
     return picture
+
+
+def _panel(scan: Image.Image) -> tuple[int, int]:
+    scale = _PANEL / max(scan.size)
+    return max(1, round(scan.width * scale)), max(1, round(scan.height * scale))
+
+
+def _fitted(scan: Image.Image) -> Image.Image:
+    """Returns no more of a scan than is drawn: the same picture comes of it."""
+    return scan if max(scan.size) <= _PANEL else scan.resize(_panel(scan), Image.Resampling.LANCZOS)
 
 
 def spread(heatmap: NDArray[np.float32], size: tuple[int, int], preprocessing: Preprocessing) -> NDArray[np.float32]:

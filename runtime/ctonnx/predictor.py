@@ -25,7 +25,7 @@ from ctonnx.running import Runner
 from ctonnx.runs import find_model
 from ctonnx.session import Provider, open_session, read_spec
 
-__all__ = ["Failure", "Prediction", "Predictor", "Record", "workers_for"]
+__all__ = ["Failure", "Prediction", "Predictor", "Record", "Watch", "workers_for"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +105,9 @@ class Failure:
 Record: TypeAlias = Prediction | Failure
 """What `Predictor.predict_many` yields for each image."""
 
+Watch: TypeAlias = Callable[[Image.Image], Callable[[Prediction], None]]
+"""Takes a decoded image, and returns what takes its prediction."""
+
 _DECODERS = 4
 _AHEAD = 3  # batches a thread: what waits for its turn, or is finished and waits for one before it
 _MOST_WORKERS = 8  # each holds a batch's activations
@@ -114,6 +117,7 @@ class _Decoded(NamedTuple):
     source: str
     pixels: NDArray[np.uint8]
     frame: int | None
+    tell: Callable[[Prediction], None] | None
 
 
 def workers_for(count: int, *, threads: int | None = None) -> int:
@@ -248,7 +252,9 @@ class Predictor:
             raise ProviderError(f"{record.source}: {record.error}")
         return record
 
-    def predict_many(self, images: Iterable[ImageSource], *, batch_size: int | None = None) -> Iterator[Record]:
+    def predict_many(
+        self, images: Iterable[ImageSource], *, batch_size: int | None = None, watch: Watch | None = None
+    ) -> Iterator[Record]:
         """Answers for many images, in their order, while a few threads decode ahead.
 
         Memory stays bounded whatever the number of images: at most three batches a thread are under way, of which each
@@ -259,6 +265,10 @@ class Predictor:
             images: anything that `ctonnx.images.load` takes, mixed as you like.
             batch_size: how many images the model is given at a time; None takes what is fastest as a rule: 4 on a CPU,
                 32 elsewhere.
+            watch: for what needs the decoded images too, as a picture of the answer does, and would else read each file
+                a second time. Called with each image, as `ctonnx.images.load` gives it; what it returns is called with
+                that image's prediction, if it gets one, before this is yielded. Both happen in the threads that decode,
+                and what they raise comes out of the iterator. Many images may be under way: keep no large ones.
 
         Yields:
             A `Prediction`, or a `Failure` where an image cannot be read.
@@ -271,7 +281,7 @@ class Predictor:
             raise TypeError(f"expected several images, found one: {images!r}; put it in a list, or call predict")
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"expected a batch size of at least 1, found {batch_size}")
-        return self._stream(iter(images), batch_size or PROVIDERS[self.provider].batch_size)
+        return self._stream(iter(images), batch_size or PROVIDERS[self.provider].batch_size, watch)
 
     def predict_pixels(self, pixels: NDArray[np.uint8]) -> Outputs:
         """Answers for pixels that are ready, with nothing between them and the session.
@@ -289,7 +299,7 @@ class Predictor:
             )
         return self._opened(pixels)
 
-    def _stream(self, images: Iterator[ImageSource], batch_size: int) -> Iterator[Record]:
+    def _stream(self, images: Iterator[ImageSource], batch_size: int, watch: Watch | None) -> Iterator[Record]:
         # A thread decodes its batch and then gives it to the model: with one worker, others decode meanwhile.
         threads = self.workers if self.workers > 1 else 1 + min(_DECODERS, available_cores())
         running = Semaphore(self.workers)
@@ -300,7 +310,7 @@ class Predictor:
             while True:
                 try:
                     while not failure and len(ahead) < _AHEAD * threads and (batch := list(islice(images, batch_size))):
-                        ahead.append(pool.submit(self._answer, batch, batch_size, running))
+                        ahead.append(pool.submit(self._answer, batch, batch_size, running, watch))
                 except Exception as error:  # of the caller's own iterator: what is under way is answered first
                     failure = error
                 if not ahead:
@@ -311,9 +321,11 @@ class Predictor:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _answer(self, images: Sequence[ImageSource], batch_size: int, running: Semaphore) -> list[Record]:
+    def _answer(
+        self, images: Sequence[ImageSource], batch_size: int, running: Semaphore, watch: Watch | None
+    ) -> list[Record]:
         records: list[Record] = []
-        decoded = (item for image in images for item in self._decode(image))
+        decoded = (item for image in images for item in self._decode(image, watch))
         while batch := list(islice(decoded, batch_size)):
             outputs: Outputs | None = None
             if pixels := [item.pixels for item in batch if not isinstance(item, Failure)]:
@@ -324,10 +336,13 @@ class Predictor:
                 if isinstance(item, Failure):
                     records.append(item)
                 elif outputs is not None:
-                    records.append(self._record(item.source, outputs, next(rows), item.frame))
+                    record = self._record(item.source, outputs, next(rows), item.frame)
+                    if item.tell is not None and isinstance(record, Prediction):
+                        item.tell(record)
+                    records.append(record)
         return records
 
-    def _decode(self, image: ImageSource) -> Iterator["_Decoded | Failure"]:
+    def _decode(self, image: ImageSource, watch: Watch | None) -> Iterator["_Decoded | Failure"]:
         """Yields the pixels of an image, or of each frame of one with several."""
         name = _name(image)
         try:
@@ -336,7 +351,8 @@ class Predictor:
                 if isinstance(found, ImageError):
                     yield Failure(source, found.reason, frame)
                 else:
-                    yield _Decoded(source, to_pixels(found, self.spec.preprocessing), frame)
+                    tell = None if watch is None else watch(found)
+                    yield _Decoded(source, to_pixels(found, self.spec.preprocessing), frame, tell)
         except ImageError as error:
             yield Failure(name, error.reason)
 

@@ -1,5 +1,12 @@
 """Pictures of heatmaps: the map lies where it belongs, and the picture says what it shows."""
 
+import contextlib
+import errno
+import os
+import sys
+import tracemalloc
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +15,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ctonnx.heatmaps import HeatmapFolder, colors, draw, heatmap_names, spread
+from ctonnx import images
+from ctonnx.heatmaps import HeatmapFolder, colors, common_root, draw, heatmap_name, spread
 from ctonnx.images import Preprocessing, load
 from ctonnx.predictor import Prediction, Predictor
+from ctonnx.spec import ModelSpec, OperatingPoint
 
 CLASSES = ("normal", "tumor")
 STRETCH = Preprocessing(size=64)
@@ -34,6 +43,28 @@ def prediction(values: NDArray[np.float32], **changes: Any) -> Prediction:
             **changes,
         }
     )
+
+
+def spec_of() -> ModelSpec:
+    return ModelSpec(
+        name="lungs",
+        classes=CLASSES,
+        preprocessing=STRETCH,
+        precision="fp32",
+        created="2026-01-02T03:04:05+00:00",
+        checkpoint_sha256="ab" * 32,
+        data={},
+        synthetic=False,
+        metrics={},
+        parity={},
+        versions={},
+    )
+
+
+def kept_by(draw_soon: Any) -> Image.Image:
+    (scan,) = draw_soon.args
+    assert isinstance(scan, Image.Image)
+    return scan
 
 
 @pytest.mark.parametrize("size", [(400, 400), (400, 100), (100, 400)])
@@ -111,45 +142,202 @@ def test_class_that_is_most_probable_gives_the_map() -> None:
     assert brighter[:50, :50].mean() < 0 < brighter[-50:, -50:].mean()
 
 
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+def names_of(*files: str) -> list[str]:
+    root = common_root(files)
+    return [heatmap_name(file, root).as_posix() for file in files]
+
+
 def test_names_are_laid_out_as_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    found = heatmap_names(["scans/a/1.png", "scans/b/1.png", "./scans/b/../c/1.dcm", str(tmp_path / "scans/d.png")])
-    assert [name.as_posix() for name in found] == [
+    files = ["scans/a/1.png", "scans/b/1.png", "./scans/b/../c/1.dcm", str(tmp_path / "scans/d.png")]
+    assert names_of(*files) == [
         "a/1.png.heatmap.png",
         "b/1.png.heatmap.png",
         "c/1.dcm.heatmap.png",
         "d.png.heatmap.png",
     ]
-    assert heatmap_names(["one.png"]) == [Path("one.png.heatmap.png")]
-    assert heatmap_names([]) == []
+    assert names_of("one.png") == ["one.png.heatmap.png"]
+    assert common_root([]) == ""
 
 
-def test_folder_holds_a_picture_for_each_prediction(model: Path, phantoms: Path, tmp_path: Path) -> None:
-    files = sorted(str(file) for file in (phantoms / "test").rglob("*.png"))
+def test_name_of_files_without_a_common_folder_begins_at_the_root() -> None:
+    assert heatmap_name("/scans/a.png", "").as_posix() == "scans/a.png.heatmap.png"
+
+
+def test_frame_stands_in_the_name_as_in_the_row(tmp_path: Path) -> None:
+    root = common_root([f"{tmp_path}/stack.dcm"])
+    assert heatmap_name(f"{tmp_path}/stack.dcm#12", root, frame=11) == Path("stack.dcm#12.heatmap.png")
+    assert heatmap_name(f"{tmp_path}/odd#12", root) == Path("odd#12.heatmap.png")
+
+
+@pytest.mark.parametrize("letter", ["a", "ö", "\udcff"])
+@pytest.mark.skipif(sys.platform == "win32", reason="names there are no bytes")
+def test_name_that_is_too_long_is_cut_and_stays_one_of_its_own(letter: str) -> None:
+    size = len(os.fsencode(letter))
+    fits, long = (letter * (length // size) + "b" * (length % size) for length in (243, 244))
+    assert names_of(fits) == [f"{fits}.heatmap.png"]
+    found = [
+        heatmap_name(f"{long}{source}", os.getcwd(), frame=frame).name  # noqa: PTH109 - names are text here
+        for source, frame in (("1", None), ("2", None), ("1#1", 0), ("1#2", 1), ("1#1234", 1233))
+    ]
+    assert len(set(found)) == 5
+    assert all(255 - size < len(os.fsencode(name)) <= 255 for name in found)
+    assert all(name.startswith(letter * 50) and name.endswith(".heatmap.png") for name in found)
+    assert found[0] == heatmap_name(f"{long}1", os.getcwd()).name  # noqa: PTH109
+
+
+# --- a folder of pictures --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(phantoms: Path) -> list[str]:
+    return sorted(str(file) for file in (phantoms / "test").rglob("*.png"))
+
+
+def drawn_below(folder: Path) -> list[str]:
+    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+
+
+def test_folder_holds_a_picture_for_each_prediction(model: Path, files: list[str], tmp_path: Path) -> None:
+    maps = tmp_path / "maps"
     with Predictor(model) as predictor:
-        with HeatmapFolder(tmp_path / "maps", files, predictor.spec) as folder:
-            records = list(predictor.predict_many(files))
-            for record in records:
-                assert isinstance(record, Prediction)
-                folder.add(record)
+        with HeatmapFolder(maps, files, predictor.spec) as folder:
+            records = list(predictor.predict_many(files, watch=folder.watch))
         spec = predictor.spec
-    drawn = sorted(
-        file.relative_to(tmp_path / "maps").as_posix() for file in (tmp_path / "maps").rglob("*") if file.is_file()
-    )
-    assert drawn == sorted(name.as_posix() for name in heatmap_names(files))
-    assert isinstance(records[0], Prediction)
-    with Image.open(tmp_path / "maps" / heatmap_names(files)[0]) as picture:
-        expected = draw(load(files[0]), records[0], spec.classes, spec.preprocessing)
-        assert picture.tobytes() == expected.tobytes()
+    assert folder.failures == []
+    assert drawn_below(maps) == sorted(names_of(*files))
+    for record, name in zip(records, names_of(*files), strict=True):
+        assert isinstance(record, Prediction)
+        with Image.open(maps / name) as picture:
+            expected = draw(load(record.source), record, spec.classes, spec.preprocessing)
+            assert picture.tobytes() == expected.tobytes()
 
 
-def test_picture_that_cannot_be_written_is_an_error_that_names_it(model: Path, phantoms: Path, tmp_path: Path) -> None:
-    file = str(next((phantoms / "test").rglob("*.png")))
-    (tmp_path / "maps").write_text("in the way", encoding="utf-8")
+def test_folder_remembers_no_names(tmp_path: Path) -> None:
+    tracemalloc.start()
+    with HeatmapFolder(tmp_path, (f"scans/{number}.png" for number in range(5000)), spec_of()):
+        kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 100_000
+
+
+def test_suspicious_images_alone_are_drawn(model: Path, files: list[str], tmp_path: Path) -> None:
     with Predictor(model) as predictor:
-        answer = predictor.predict(file)
-        with (
-            pytest.raises(OSError, match=r"maps"),
-            HeatmapFolder(tmp_path / "maps", [file], predictor.spec) as folder,
-        ):
-            folder.add(answer)
+        answers = [predictor.predict(file).probabilities["normal"] for file in files]
+        middle = sorted(answers)[len(answers) // 2]
+        point = OperatingPoint(positive=("normal",), threshold=middle, sensitivity=1.0, specificity=1.0)
+        predictor.spec = replace(predictor.spec, operating_point=point)
+        with HeatmapFolder(tmp_path, files, predictor.spec, suspicious_only=True) as folder:
+            records = list(predictor.predict_many(files, watch=folder.watch))
+    suspicious = {record.source for record in records if isinstance(record, Prediction) and record.suspicious}
+    assert 0 < len(suspicious) < len(files)
+    expected = [name for file, name in zip(files, names_of(*files), strict=True) if file in suspicious]
+    assert drawn_below(tmp_path) == sorted(expected)
+
+
+@pytest.mark.parametrize(("width", "height"), [(512, 400), (100, 30), (1030, 777), (3000, 10), (7, 2001)])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_what_is_kept_of_an_image_gives_the_same_picture(width: int, height: int, mode: str, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    scan = Image.fromarray(noise).convert(mode)
+    answer = prediction(heatmap(1, 2), source=str(tmp_path / "a.png"))
+    with HeatmapFolder(tmp_path, [answer.source], spec_of()) as folder:
+        draw_soon = folder.watch(scan)
+        draw_soon(answer)
+    assert max(kept_by(draw_soon).size) <= 512
+    with Image.open(tmp_path / "a.png.heatmap.png") as picture:
+        assert picture.tobytes() == draw(scan, answer, CLASSES, STRETCH).tobytes()
+
+
+def test_each_file_is_read_once(model: Path, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pydicom")
+    from .test_dicom import encoded, make
+
+    (tmp_path / "stack.dcm").write_bytes(encoded(make(np.zeros((9, 40, 50), np.int16))))
+    read: list[str] = []
+    original = images._opened
+
+    def opened(source: str) -> Any:
+        read.append(source)
+        return original(source)
+
+    monkeypatch.setattr(images, "_opened", opened)
+    sources = [*files[:3], str(tmp_path / "stack.dcm")]
+    with Predictor(model) as predictor, HeatmapFolder(tmp_path / "maps", sources, predictor.spec) as folder:
+        list(predictor.predict_many(sources, batch_size=2, watch=folder.watch))
+    assert sorted(read) == sorted(sources)
+    assert len(drawn_below(tmp_path / "maps")) == 3 + 9
+    assert [name for name in drawn_below(tmp_path / "maps") if "stack.dcm#9." in name]
+
+
+def test_picture_that_fails_is_told_and_the_others_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
+    sources = [str(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
+    maps = tmp_path / "maps"
+    (maps / "b.png.heatmap.png").mkdir(parents=True)
+    with HeatmapFolder(maps, sources, spec_of()) as folder:
+        for source in sources:
+            folder.watch(scan)(prediction(heatmap(0, 0), source=source))
+        folder.watch(scan)(prediction(heatmap(0, 0), source=sources[2], probabilities={"other": 1.0}))
+    assert sorted(folder.failures) == [
+        (sources[1], f"Is a directory: '{maps / 'b.png.heatmap.png'}'"),
+        (sources[2], "'other' is not in list"),
+    ]
+    assert drawn_below(maps) == ["a.png.heatmap.png", "c.png.heatmap.png"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_disk_that_takes_no_more_ends_the_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Image.Image, *arguments: Any, **options: Any) -> None:
+        raise OSError(number, "no more")
+
+    scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
+    monkeypatch.setattr(Image.Image, "save", full)
+
+    def fill() -> None:
+        with HeatmapFolder(tmp_path / "maps", ["a.png"], spec_of()) as folder:
+            for _ in range(100):
+                folder.watch(scan)(prediction(heatmap(0, 0)))
+
+    with pytest.raises(OSError, match="no more") as caught:
+        fill()
+    assert caught.value.filename == str(tmp_path / "maps" / "a.png.heatmap.png")
+
+
+def test_error_beside_it_ends_the_folder_and_what_waits_for_its_room(tmp_path: Path) -> None:
+    scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
+
+    def add(folder: HeatmapFolder) -> None:
+        with contextlib.suppress(RuntimeError):  # it is closed meanwhile
+            for _ in range(100):
+                folder.watch(scan)(prediction(heatmap(0, 0)))
+
+    def stop(pool: ThreadPoolExecutor) -> None:
+        with HeatmapFolder(tmp_path / "maps", ["a.png"], spec_of()) as folder:
+            waiting.extend(pool.submit(add, folder) for _ in range(3))
+            raise KeyboardInterrupt
+
+    waiting: list[Future[None]] = []
+    with ThreadPoolExecutor(3) as pool:
+        with pytest.raises(KeyboardInterrupt):
+            stop(pool)
+        for thread in waiting:
+            thread.result(timeout=20)
+
+
+def test_folder_that_cannot_be_written_to_is_an_error_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "maps").write_text("in the way", encoding="utf-8")
+    with pytest.raises(FileExistsError) as caught:
+        HeatmapFolder(tmp_path / "maps", ["a.png"], spec_of())
+    assert caught.value.filename == str(tmp_path / "maps")
+
+    def closed(**options: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(options["dir"] / "tmp1234"))
+
+    monkeypatch.setattr("ctonnx.heatmaps.TemporaryFile", closed)
+    with pytest.raises(PermissionError) as denied:
+        HeatmapFolder(tmp_path / "other", ["a.png"], spec_of())
+    assert denied.value.filename == str(tmp_path / "other")

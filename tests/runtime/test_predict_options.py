@@ -1,6 +1,7 @@
 """`ctonnx predict`'s ways in and out: files of rows, heatmaps, suspicious images alone, names on stdin, progress."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -18,6 +19,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from ctonnx.cli import main
+from ctonnx.images import load_frames
 from ctonnx.predictor import Predictor
 from ctonnx.spec import OperatingPoint
 
@@ -153,6 +155,62 @@ def test_each_prediction_has_a_heatmap(model: Path, scans: Path) -> None:
         with Image.open(file) as picture:
             assert (picture.format, picture.mode) == ("PNG", "RGB")
             picture.load()
+
+
+def test_heatmap_that_cannot_be_drawn_is_a_warning_and_all_else_is_written(model: Path, scans: Path) -> None:
+    (scans / "b.png").unlink()
+    blocked = [Path("maps/a.png.heatmap.png"), Path("maps/inner/d.png.heatmap.png")]
+    warnings = [
+        f"warning: expected to draw the heatmap of '{file}', failed: Is a directory: '{path}'; its row is there"
+        for file, path in zip(("scans/a.png", "scans/inner/d.png"), blocked, strict=True)
+    ]
+    for count, counted in ((1, "1 without its heatmap"), (2, "2 without their heatmaps")):
+        blocked[count - 1].unlink(missing_ok=True)
+        blocked[count - 1].mkdir(parents=True)
+        result = predict("scans", "-m", model, "--heatmaps", "maps", "--output", "rows.csv")
+        assert result.exit_code == 1
+        lines = result.stderr.splitlines()
+        assert sorted(line for line in lines if line.startswith("warning")) == warnings[:count]
+        assert re.search(
+            rf"^3 files: 3 predicted \(\d suspicious\), 0 failed, {counted}; ", result.stderr, re.MULTILINE
+        )
+        assert lines[-1] == "written: rows.csv"
+        rows = csv.DictReader(io.StringIO(Path("rows.csv").read_text(encoding="utf-8")))
+        assert [(row["file"], row["error"]) for row in rows] == [(file, "") for file in GOOD]
+        assert len([file for file in Path("maps").rglob("*.png") if file.is_file()]) == 3 - count
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names there are no bytes")
+def test_names_as_long_as_they_can_be_have_heatmaps(model: Path, scans: Path) -> None:
+    long = [f"scans/{'x' * 250}{number}.png" for number in range(2)]
+    for name in long:
+        Path(name).write_bytes(Path(GOOD[0]).read_bytes())
+    result = predict(*long, "-m", model, "--heatmaps", "maps", "--output", "rows.csv")
+    assert (result.exit_code, len(list(Path("maps").iterdir()))) == (0, 2)
+
+
+def test_image_that_is_gone_when_it_is_drawn_has_its_heatmap(
+    model: Path, scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def once(image: Any, **options: Any) -> Any:
+        yield from load_frames(image, **options)
+        Path(image).unlink()
+
+    monkeypatch.setattr("ctonnx.predictor.load_frames", once)
+    assert predict(*GOOD, "-m", model, "--heatmaps", "maps").exit_code == 0
+    assert len([file for file in Path("maps").rglob("*.png") if file.is_file()]) == 3
+
+
+def test_disk_that_is_full_ends_the_run_in_one_sentence(
+    model: Path, scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Image.Image, *arguments: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    result = predict(GOOD[0], "-m", model, "--heatmaps", "maps", "--output", "rows.csv")
+    assert_refused(result, "No space left on device: 'maps/a.png.heatmap.png'")
+    assert not Path("rows.csv").exists()
 
 
 @pytest.mark.parametrize("folder", ["scans", "scans/maps", "./scans/inner/../maps"])

@@ -3,7 +3,7 @@
 import multiprocessing
 import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -191,6 +191,28 @@ def test_failure_between_images_takes_no_row_of_theirs(model: Path, scans: list[
     for record, logits in zip(records[1::2], alone, strict=True):
         assert isinstance(record, Prediction)
         np.testing.assert_allclose(record.logits, logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_images_can_be_watched_with_their_predictions(model: Path, scans: list[str], workers: int) -> None:
+    seen: dict[str, tuple[tuple[int, int], Prediction]] = {}
+
+    def watch(image: Image.Image) -> Callable[[Prediction], None]:
+        return lambda prediction: seen.update({prediction.source: (image.size, prediction)})
+
+    with Predictor(model, workers=workers, threads=2) as predictor:
+        for record in predictor.predict_many(["none.png", *scans], batch_size=3, watch=watch):
+            if isinstance(record, Prediction):
+                assert seen[record.source] == ((90, 70), record)
+    assert sorted(seen) == scans
+
+
+def test_error_of_what_watches_comes_out(model: Path, scans: list[str]) -> None:
+    def watch(image: Image.Image) -> Callable[[Prediction], None]:
+        raise OSError("the disk is full")
+
+    with Predictor(model) as predictor, pytest.raises(OSError, match=r"^the disk is full$"):
+        list(predictor.predict_many(scans, watch=watch))
 
 
 def grey_images(count: int) -> Iterator[NDArray[np.uint8]]:

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,8 @@ import click
 from ctonnx.commands.options import provider_option
 
 if TYPE_CHECKING:
-    from ctonnx.predictor import Prediction, Predictor
+    from ctonnx.heatmaps import HeatmapFolder
+    from ctonnx.predictor import Predictor
     from ctonnx.session import Provider
     from ctonnx.spec import ModelSpec
 
@@ -85,7 +86,8 @@ def predict(
     """Classify images with an exported model.
 
     PATH is an image, a folder (read recursively), a quoted glob, or - for file names on stdin, one a line. One row for
-    each file goes to stdout; what cannot be read gets a row with its error, and the exit code is 1 at the end.
+    each file goes to stdout; what cannot be read gets a row with its error, and the exit code is 1 at the end, as it is
+    where a heatmap cannot be drawn.
 
     \b
     Examples:
@@ -94,7 +96,7 @@ def predict(
       ctonnx predict --suspicious-only --heatmaps maps scans/
       find /share -name "*.dcm" -print0 | ctonnx predict -0 - --output answers.jsonl
     """
-    from ctonnx.formats import FORMATS
+    from ctonnx.formats import FORMATS, one_line
     from ctonnx.inputs import find_images, without_own
     from ctonnx.predictor import Failure, Predictor, workers_for
 
@@ -115,12 +117,13 @@ def predict(
     failed, predicted, suspicious, start = 0, 0, 0, time.perf_counter()
     with (
         _writing(output) as write,
-        _drawing(heatmaps, files, spec) as draw,
+        _drawing(heatmaps, files, spec, suspicious_only=suspicious_only) as drawing,
         _progress(len(files), shown=output is not None or not sys.stdout.isatty()) as step,
     ):
         if head:
             write(head)
-        for record in predictor.predict_many(files, batch_size=batch_size):
+        watch = None if drawing is None else drawing.watch
+        for record in predictor.predict_many(files, batch_size=batch_size, watch=watch):
             if isinstance(record, Failure):
                 failed += 1
                 write(line(record))
@@ -129,12 +132,15 @@ def predict(
                 suspicious += bool(record.suspicious)
                 if record.suspicious or not suspicious_only:
                     write(line(record))
-                    draw(record)
             step(not record.frame)
-    _conclude(len(files), failed, predicted, suspicious, time.perf_counter() - start, spec)
+    undrawn = [] if drawing is None else drawing.failures
+    for source, reason in undrawn:
+        said = one_line(f"expected to draw the heatmap of '{source}', failed: {reason}; its row is there")
+        click.echo(f"warning: {said}", err=True)
+    _conclude(len(files), failed, predicted, suspicious, len(undrawn), time.perf_counter() - start, spec)
     if output is not None:
         click.echo(f"written: {output}", err=True)
-    if failed:
+    if failed or undrawn:
         click.get_current_context().exit(1)
 
 
@@ -191,11 +197,14 @@ def _introduce(predictor: "Predictor", *, newest: bool) -> None:
         )
 
 
-def _conclude(files: int, failed: int, predicted: int, suspicious: int, seconds: float, spec: "ModelSpec") -> None:
+def _conclude(
+    files: int, failed: int, predicted: int, suspicious: int, undrawn: int, seconds: float, spec: "ModelSpec"
+) -> None:
     counted = f"{predicted} predicted" + (f" ({suspicious} suspicious)" if spec.operating_point else "")
     named = "1 file" if files == 1 else f"{files} files"
+    lacking = f", {undrawn} without {'its heatmap' if undrawn == 1 else 'their heatmaps'}" if undrawn else ""
     rate = f"; {predicted / seconds:.1f} images/s" if predicted else ""
-    click.echo(f"{named}: {counted}, {failed} failed{rate}", err=True)
+    click.echo(f"{named}: {counted}, {failed} failed{lacking}{rate}", err=True)
     if point := spec.operating_point:
         click.echo(
             f"suspicious: {' + '.join(point.positive)} at {point.threshold:.6f} or more ({point.figures} on its "
@@ -217,16 +226,15 @@ def _writing(output: Path | None) -> Iterator[Callable[[str], None]]:
         yield lambda row: print(row, file=file)
 
 
-@contextmanager
-def _drawing(folder: Path | None, files: Sequence[str], spec: "ModelSpec") -> Iterator[Callable[["Prediction"], None]]:
-    """Yields what draws a record's heatmap."""
+def _drawing(
+    folder: Path | None, files: Sequence[str], spec: "ModelSpec", *, suspicious_only: bool
+) -> AbstractContextManager["HeatmapFolder | None"]:
+    """Returns what draws heatmaps while images are decoded."""
     if folder is None:
-        yield lambda record: None
-        return
+        return nullcontext()
     from ctonnx.heatmaps import HeatmapFolder
 
-    with HeatmapFolder(folder, files, spec) as heatmaps:
-        yield heatmaps.add
+    return HeatmapFolder(folder, files, spec, suspicious_only=suspicious_only)
 
 
 @contextmanager
