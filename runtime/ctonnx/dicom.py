@@ -43,7 +43,7 @@ from pydicom.pixels.utils import as_pixel_options
 from ctonnx.errors import ImageError
 from ctonnx.spec import DicomWindow
 
-__all__ = ["DicomFile", "linear_window"]
+__all__ = ["DicomFile", "windowed"]
 
 _Read = TypeVar("_Read")
 
@@ -62,8 +62,8 @@ _JPEG_LS = frozenset({uid.JPEGLSLossless, uid.JPEGLSNearLossless})
 _IMAGECODECS = _JPEG_LS | {uid.JPEGLossless, uid.JPEGLosslessSV1}
 
 _QUIET = r"(pydicom|ctonnx\.dicom)(\.|$)"  # modules that warn of what a file holds
-_here = threading.local()
-_placing = threading.Lock()
+_thread = threading.local()
+_filters_lock = threading.Lock()
 
 
 class DicomFile:
@@ -250,7 +250,7 @@ class DicomFile:
         )
         padding = self._padding(stored)
         if is_ct or transform.get("RescaleType") == "HU":
-            grey = linear_window(values, self._window.center, self._window.width)
+            grey = windowed(values, self._window.center, self._window.width)
         else:
             grey = self._own_range(values, stored, present & ~padding, frame)
         if header.PhotometricInterpretation == "MONOCHROME1":
@@ -271,7 +271,7 @@ class DicomFile:
                 float(np.atleast_1d(np.asarray(voi[name].value, float))[0]) for name in ("WindowCenter", "WindowWidth")
             )
             if np.isfinite(center) and width > 0:
-                return _window(values, center, width, str(voi.get("VOILUTFunction", "LINEAR")))
+                return windowed(values, center, width, str(voi.get("VOILUTFunction", "LINEAR")))
         if voi.get("VOILUTSequence"):
             bits = int(voi.VOILUTSequence[0].LUTDescriptor[2])
             looked_up = np.asarray(apply_voi_lut(np.rint(values).astype(np.int64), voi), np.float64)
@@ -305,19 +305,15 @@ class DicomFile:
         return self._header
 
 
-def linear_window(values: NDArray[np.float64], center: float, width: float) -> NDArray[np.uint8]:
-    """Returns values through a window, 0 to 255, rounded.
+def windowed(values: NDArray[np.float64], center: float, width: float, function: str = "LINEAR") -> NDArray[np.uint8]:
+    """Returns values through a window of one of the standard's three functions, 0 to 255, rounded.
 
-    Source: DICOM PS3.3, C.11.2.1.2.1: https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.11.2.html
+    Source: DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3,
+    https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.11.2.html
 
-    >>> linear_window(np.array([-1350.0, -600.5, 150.0]), -600, 1500)
+    >>> windowed(np.array([-1350.0, -600.5, 150.0]), -600, 1500)
     array([  0, 128, 255], dtype=uint8)
     """
-    return _window(values, center, width, "LINEAR")
-
-
-def _window(values: NDArray[np.float64], center: float, width: float, function: str) -> NDArray[np.uint8]:
-    """Returns values through a window of one of the standard's three functions (C.11.2.1.2 and C.11.2.1.3)."""
     values = np.nan_to_num(values, nan=-np.finfo(float).max)
     if function == "SIGMOID":
         share = 1 / (1 + np.exp(np.clip((values - center) * (-4 / width), -50, 50)))
@@ -333,13 +329,13 @@ def _window(values: NDArray[np.float64], center: float, width: float, function: 
 def _in_our_words(name: str, read: Callable[[], _Read]) -> _Read:
     """Calls `read` and lets out nothing that pydicom says: only an ImageError of ours, with none of its behind."""
     # Nothing is undone afterwards, as other threads are reading: warnings.catch_warnings is for a single one.
-    with _placing:
+    with _filters_lock:
         for logger in ("pydicom", "pydicom.pixels.utils", "pydicom.pixels.decoders.base"):
             logging.getLogger(logger).addFilter(_is_not_ours)
         if not (warnings.filters and str(getattr(warnings.filters[0][3], "pattern", "")) == _QUIET):
             warnings.filterwarnings("ignore", module=_QUIET)
     reason = "damaged DICOM file"
-    _here.reads = True
+    _thread.reads = True
     try:
         return read()
     except ImageError:
@@ -350,12 +346,12 @@ def _in_our_words(name: str, read: Callable[[], _Read]) -> _Read:
     except Exception:  # noqa: S110
         pass
     finally:
-        _here.reads = False
+        _thread.reads = False
     raise ImageError(reason, name)
 
 
 def _is_not_ours(record: logging.LogRecord) -> bool:
-    return not getattr(_here, "reads", False)
+    return not getattr(_thread, "reads", False)
 
 
 def _imagecodecs() -> Any:

@@ -26,7 +26,7 @@ from ctonnx.spec import DicomWindow
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 uid = pydicom.uid
 
-from ctonnx.dicom import linear_window  # noqa: E402 - it needs pydicom
+from ctonnx.dicom import windowed  # noqa: E402 - it needs pydicom
 
 PATIENT = "GEHEIM^PETER"
 HU = np.linspace(-2000, 2000, 40 * 30).reshape(30, 40).round().astype(np.int16)
@@ -92,7 +92,7 @@ def refusal(data: bytes, **options: Any) -> str:
 
 def window_of(values: NDArray[Any]) -> NDArray[np.uint8]:
     """The lung's."""
-    return linear_window(np.asarray(values, np.float64), -600, 1500)
+    return windowed(np.asarray(values, np.float64), -600, 1500)
 
 
 LUNG = window_of(HU)
@@ -102,13 +102,13 @@ LUNG = window_of(HU)
 
 def test_window_is_linear_as_the_standard_defines_it() -> None:
     values = np.array([-1351.0, -1350, -1349, -600.5, 149, 150, 3000])
-    assert linear_window(values, -600, 1500).tolist() == [0, 0, 0, 128, 255, 255, 255]
-    assert linear_window(np.array([9.0, 10, 11]), 10, 1).tolist() == [0, 255, 255]
+    assert windowed(values, -600, 1500).tolist() == [0, 0, 0, 128, 255, 255, 255]
+    assert windowed(np.array([9.0, 10, 11]), 10, 1).tolist() == [0, 255, 255]
 
 
 def test_ct_is_seen_through_the_lungs_window_or_the_models() -> None:
     np.testing.assert_array_equal(grey(make()), LUNG)
-    bone = linear_window(HU.astype(float), 400, 1800)
+    bone = windowed(HU.astype(float), 400, 1800)
     np.testing.assert_array_equal(grey(make(), window=DicomWindow(center=400, width=1800)), bone)
     own = make(WindowCenter=[40, 400], WindowWidth=[400, 1800])  # a file's own window is not what the model learned
     np.testing.assert_array_equal(grey(own), LUNG)
@@ -118,7 +118,7 @@ def test_rescale_makes_hounsfield_units() -> None:
     stored = (HU.astype(np.int32) + 3000).astype(np.uint16)
     np.testing.assert_array_equal(grey(make(stored, RescaleIntercept=-3000)), LUNG)
     halves = make((HU // 2).astype(np.int16), RescaleSlope=2)
-    np.testing.assert_array_equal(grey(halves), linear_window((HU // 2 * 2).astype(float), -600, 1500))
+    np.testing.assert_array_equal(grey(halves), windowed((HU // 2 * 2).astype(float), -600, 1500))
 
 
 def test_modality_lut_makes_hounsfield_units() -> None:
@@ -127,7 +127,7 @@ def test_modality_lut_makes_hounsfield_units() -> None:
     item.add_new("LUTData", "US", [0, 40, 80, 120])
     stored = np.arange(4, dtype=np.uint16).reshape(2, 2)
     changed = make(stored, ModalityLUTSequence=[item], RescaleSlope=None, RescaleIntercept=None)
-    np.testing.assert_array_equal(grey(changed), linear_window(np.array([[0.0, 40], [80, 120]]), -600, 1500))
+    np.testing.assert_array_equal(grey(changed), windowed(np.array([[0.0, 40], [80, 120]]), -600, 1500))
 
 
 def test_low_values_are_white_in_monochrome1() -> None:
@@ -153,7 +153,7 @@ def other(pixels: NDArray[Any], **elements: Any) -> Any:
 def test_other_images_are_seen_through_their_own_window() -> None:
     stored = np.arange(1200, dtype=np.uint16).reshape(30, 40)
     found = grey(other(stored, WindowCenter=[600, 1], WindowWidth=[200, 2]))
-    np.testing.assert_array_equal(found, linear_window(stored.astype(float), 600, 200))
+    np.testing.assert_array_equal(found, windowed(stored.astype(float), 600, 200))
 
 
 def test_other_images_are_seen_through_their_own_lut() -> None:
@@ -181,7 +181,7 @@ def test_screenshot_of_a_ct_is_no_ct() -> None:
 def test_twelve_stored_bits_and_large_images_are_seen_as_small_ones_are() -> None:
     large = np.resize(np.arange(-1024, 2048, dtype=np.int16), (300, 300))
     image = make(large, BitsStored=12, HighBit=11, PixelPaddingValue=-1024)
-    expected = linear_window(large.astype(float), -600, 1500)
+    expected = windowed(large.astype(float), -600, 1500)
     expected[large == -1024] = 0
     np.testing.assert_array_equal(grey(image), expected)
     plain = np.resize(np.arange(100, 4000, dtype=np.uint16), (300, 300))

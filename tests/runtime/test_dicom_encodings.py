@@ -19,7 +19,7 @@ from ctonnx.predictor import Failure, Prediction, Predictor
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 uid = pydicom.uid
 
-from ctonnx.dicom import linear_window  # noqa: E402 - it needs pydicom
+from ctonnx.dicom import windowed  # noqa: E402 - it needs pydicom
 
 from .test_dicom import HU, LUNG, encoded, grey, grey_of, make, refusal, window_of  # noqa: E402
 
@@ -91,7 +91,7 @@ def streams() -> dict[str, tuple[str, bytes]]:
 def test_each_compression_is_decoded(kind: str) -> None:
     syntax, stream = streams()[kind]
     found = grey_of(compressed(syntax, stream, BitsStored=12, HighBit=11))
-    expected = linear_window(CODED.astype(float), -600, 1500)
+    expected = windowed(CODED.astype(float), -600, 1500)
     exact = kind not in ("JPEG extended", "JPEG-LS near lossless")
     np.testing.assert_allclose(found.astype(int), expected, rtol=0, atol=0 if exact else 4)
 
@@ -179,7 +179,7 @@ def test_every_frame_is_given_in_its_turn() -> None:
 def test_frames_of_a_deflated_file_are_found_and_counted() -> None:
     deflated = make(series(), syntax=uid.DeflatedExplicitVRLittleEndian)
     np.testing.assert_array_equal(
-        np.asarray(load(encoded(deflated), frame=3)), linear_window(HU.astype(float) + 150, -600, 1500)
+        np.asarray(load(encoded(deflated), frame=3)), windowed(HU.astype(float) + 150, -600, 1500)
     )
     assert [number for number, _ in load_frames(encoded(deflated))] == [0, 1, 2, 3]
 
