@@ -3,6 +3,7 @@
 | object | rule |
 | --- | --- |
 | CT, or a rescale type of HU | modality LUT or rescale, then the model's window |
+| CT Image Storage with neither LUT nor rescale | an error: its values are in no known unit |
 | other grey images | modality LUT or rescale, then their own first window, else their own VOI LUT |
 | other grey images with neither | 8 bits as they are; of more, and of floats, the minimum..maximum becomes 0..255 |
 | one bit for each pixel | 0 and 255 |
@@ -42,8 +43,9 @@ from pydicom.pixels.utils import as_pixel_options
 
 from ctonnx.errors import ImageError
 from ctonnx.spec import DicomWindow
+from ctonnx.windowing import windowed
 
-__all__ = ["DicomFile", "windowed"]
+__all__ = ["DicomFile"]
 
 _Read = TypeVar("_Read")
 
@@ -245,11 +247,8 @@ class DicomFile:
         header = self._header
         transform = self._functional("PixelValueTransformationSequence", frame)
         values = np.asarray(apply_modality_lut(stored, transform), np.float64)
-        is_ct = header.get("SOPClassUID") in (uid.CTImageStorage, uid.EnhancedCTImageStorage) or (
-            header.get("Modality") == "CT" and "RescaleIntercept" in transform
-        )
         padding = self._padding(stored)
-        if is_ct or transform.get("RescaleType") == "HU":
+        if self._is_in_hounsfield_units(transform):
             grey = windowed(values, self._window.center, self._window.width)
         else:
             grey = self._own_range(values, stored, present & ~padding, frame)
@@ -257,6 +256,20 @@ class DicomFile:
             grey = np.subtract(255, grey, dtype=np.uint8)
         grey[padding] = 0
         return grey
+
+    def _is_in_hounsfield_units(self, transform: pydicom.Dataset) -> bool:
+        header = self._header
+        kind = uid.UID(str(header.get("SOPClassUID", "")))
+        is_ct = kind in (uid.CTImageStorage, uid.EnhancedCTImageStorage)
+        if "ModalityLUTSequence" in transform or ("RescaleSlope" in transform and "RescaleIntercept" in transform):
+            return is_ct or header.get("Modality") == "CT" or transform.get("RescaleType") == "HU"
+        if is_ct:  # which must have both (PS3.3, C.8.2.1): no window suits values of an unknown unit
+            raise ImageError(
+                f"a DICOM {kind.name} without Rescale Slope and Rescale Intercept, so that its values are no "
+                "Hounsfield units; export it again with them",
+                self._name,
+            )
+        return False
 
     def _own_range(
         self, values: NDArray[np.float64], stored: NDArray[Any], present: NDArray[np.bool_], frame: int
@@ -303,27 +316,6 @@ class DicomFile:
                 inner: pydicom.Dataset = found[0]
                 return inner
         return self._header
-
-
-def windowed(values: NDArray[np.float64], center: float, width: float, function: str = "LINEAR") -> NDArray[np.uint8]:
-    """Returns values through a window of one of the standard's three functions, 0 to 255, rounded.
-
-    Source: DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3,
-    https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.11.2.html
-
-    >>> windowed(np.array([-1350.0, -600.5, 150.0]), -600, 1500)
-    array([  0, 128, 255], dtype=uint8)
-    """
-    values = np.nan_to_num(values, nan=-np.finfo(float).max)
-    if function == "SIGMOID":
-        share = 1 / (1 + np.exp(np.clip((values - center) * (-4 / width), -50, 50)))
-    elif function == "LINEAR_EXACT":
-        share = (values - center) / width + 0.5
-    elif width > 1:
-        share = (values - (center - 0.5)) / (width - 1) + 0.5
-    else:
-        share = (values > center - 0.5).astype(float)
-    return np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
 
 
 def _in_our_words(name: str, read: Callable[[], _Read]) -> _Read:

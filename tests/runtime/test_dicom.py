@@ -22,11 +22,10 @@ from ctonnx.errors import ImageError
 from ctonnx.images import load, looks_like_image
 from ctonnx.inputs import find_images
 from ctonnx.spec import DicomWindow
+from ctonnx.windowing import windowed
 
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 uid = pydicom.uid
-
-from ctonnx.dicom import windowed  # noqa: E402 - it needs pydicom
 
 PATIENT = "GEHEIM^PETER"
 HU = np.linspace(-2000, 2000, 40 * 30).reshape(30, 40).round().astype(np.int16)
@@ -100,12 +99,6 @@ LUNG = window_of(HU)
 # --- grey ------------------------------------------------------------------------------------------------------------
 
 
-def test_window_is_linear_as_the_standard_defines_it() -> None:
-    values = np.array([-1351.0, -1350, -1349, -600.5, 149, 150, 3000])
-    assert windowed(values, -600, 1500).tolist() == [0, 0, 0, 128, 255, 255, 255]
-    assert windowed(np.array([9.0, 10, 11]), 10, 1).tolist() == [0, 255, 255]
-
-
 def test_ct_is_seen_through_the_lungs_window_or_the_models() -> None:
     np.testing.assert_array_equal(grey(make()), LUNG)
     bone = windowed(HU.astype(float), 400, 1800)
@@ -176,6 +169,25 @@ def test_screenshot_of_a_ct_is_no_ct() -> None:
     eight = np.arange(100, 160, dtype=np.uint8).reshape(6, 10)
     shot = make(eight, SOPClassUID=uid.SecondaryCaptureImageStorage, RescaleSlope=None, RescaleIntercept=None)
     np.testing.assert_array_equal(grey(shot), eight)
+
+
+@pytest.mark.parametrize("kind", [uid.CTImageStorage, uid.EnhancedCTImageStorage])
+@pytest.mark.parametrize("lacks", ["RescaleIntercept", "RescaleSlope"])
+def test_ct_without_its_rescale_is_refused_as_its_values_are_no_hounsfield_units(kind: str, lacks: str) -> None:
+    raw = np.full((6, 10), 300, np.uint16)
+    image = make(raw, SOPClassUID=kind, WindowCenter=300, WindowWidth=100, RescaleType="HU", **{lacks: None})
+    assert refusal(encoded(image)) == (
+        f"a DICOM {uid.UID(kind).name} without Rescale Slope and Rescale Intercept, so that its values are no "
+        "Hounsfield units; export it again with them"
+    )
+
+
+@pytest.mark.parametrize("lacks", ["RescaleIntercept", "RescaleSlope"])
+def test_image_of_another_kind_is_in_hounsfield_units_only_where_it_has_a_whole_rescale(lacks: str) -> None:
+    sixteen = np.array([[1000, 2000], [1500, 4000]], np.uint16)
+    settings: dict[str, Any] = {"SOPClassUID": uid.SecondaryCaptureImageStorage, "RescaleType": "HU"}
+    assert grey(make(sixteen, **settings)).tolist() == window_of(sixteen).tolist()
+    assert grey(make(sixteen, **settings, **{lacks: None})).tolist() == [[0, 85], [42, 255]]
 
 
 def test_twelve_stored_bits_and_large_images_are_seen_as_small_ones_are() -> None:

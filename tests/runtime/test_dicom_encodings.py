@@ -15,13 +15,12 @@ from ctonnx.errors import ImageError
 from ctonnx.images import load, load_frames
 from ctonnx.inputs import find_images
 from ctonnx.predictor import Failure, Prediction, Predictor
+from ctonnx.windowing import windowed
 
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 uid = pydicom.uid
 
-from ctonnx.dicom import windowed  # noqa: E402 - it needs pydicom
-
-from .test_dicom import HU, LUNG, encoded, grey, grey_of, make, refusal, window_of  # noqa: E402
+from .test_dicom import HU, LUNG, encoded, grey, grey_of, make, refusal, window_of  # noqa: E402 - it needs pydicom
 
 
 @pytest.mark.parametrize("syntax", [uid.ImplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian])
