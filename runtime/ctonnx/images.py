@@ -23,6 +23,7 @@ another program (EPS) or that hold no pictures are not opened. DICOM has rules o
 import io
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -259,10 +260,12 @@ def _dicom(file: BinaryIO, size: int, name: str, window: "DicomWindow | None") -
     try:
         from ctonnx.dicom import DicomFile
         from ctonnx.spec import DicomWindow
-    except ModuleNotFoundError as error:
-        if error.name != "pydicom":
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "pydicom":
             raise
-        raise ImageError('a DICOM file, which needs pydicom; pip install "ctonnx[dicom]"', name) from error
+        version = getattr(sys.modules.get("pydicom"), "__version__", "")
+        needed = f"pydicom 3 or newer, found {version}" if version else "pydicom"
+        raise ImageError(f'a DICOM file, which needs {needed}; pip install "ctonnx[dicom]"', name) from error
     return DicomFile(file, size, name, window or DicomWindow())
 
 

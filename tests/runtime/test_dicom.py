@@ -437,10 +437,26 @@ def test_what_others_do_with_pydicom_is_still_logged(caplog: pytest.LogCaptureFi
     assert "of another" in caplog.text
 
 
-def test_without_pydicom_the_error_says_what_to_install(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("before", "reason"),
+    [
+        ("sys.modules['pydicom'] = None", "a DICOM file, which needs pydicom; pip install "),
+        (
+            "import pydicom.encaps; del pydicom.encaps.get_frame; pydicom.__version__ = '2.4.4'",
+            "a DICOM file, which needs pydicom 3 or newer, found 2.4.4; pip install ",
+        ),
+        (
+            "import pydicom; pydicom.__version__ = '2.4.4'\n"
+            "for name in [*sys.modules]:\n  if name.startswith('pydicom.pixels'): sys.modules[name] = None",
+            "a DICOM file, which needs pydicom 3 or newer, found 2.4.4; pip install ",
+        ),
+    ],
+    ids=["without pydicom", "without a function", "without a module"],
+)
+def test_without_a_pydicom_that_suits_the_error_says_what_to_install(before: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "scan").write_bytes(encoded(make()))
     script = (
-        "import sys; sys.modules['pydicom'] = None\n"
+        f"import sys; {before}\n"
         "from ctonnx.images import load\n"
         "try: load(sys.argv[1])\n"
         "except Exception as error: print(type(error).__name__, error.reason)\n"
@@ -448,7 +464,7 @@ def test_without_pydicom_the_error_says_what_to_install(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "scan")], check=True, capture_output=True, text=True
     )
-    assert done.stdout == 'ImageError a DICOM file, which needs pydicom; pip install "ctonnx[dicom]"\n'
+    assert done.stdout == f'ImageError {reason}"ctonnx[dicom]"\n'
 
 
 def test_other_images_do_not_load_pydicom(tmp_path: Path) -> None:
