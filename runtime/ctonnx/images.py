@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ctonnx.errors import ImageError
 
@@ -314,6 +314,8 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
         channels = image.split()
         return channels[0] if mode == "La" else Image.merge("RGB", channels[:3])
     if mode == "LAB":
+        from PIL import ImageCms  # here, as it takes milliseconds to load and few files need it
+
         to_srgb = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
         converted = ImageCms.applyTransform(image, to_srgb)
         return converted if converted is not None else image

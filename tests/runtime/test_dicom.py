@@ -2,7 +2,6 @@
 
 import io
 import logging
-import os
 import subprocess
 import sys
 import traceback
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from ctonnx.errors import ImageError
 from ctonnx.images import load, looks_like_image
@@ -465,10 +463,3 @@ def test_without_a_pydicom_that_suits_the_error_says_what_to_install(before: str
         [sys.executable, "-c", script, str(tmp_path / "scan")], check=True, capture_output=True, text=True
     )
     assert done.stdout == f'ImageError {reason}"ctonnx[dicom]"\n'
-
-
-def test_other_images_do_not_load_pydicom(tmp_path: Path) -> None:
-    Image.fromarray(LUNG).save(tmp_path / "scan.png")
-    script = "import sys; from ctonnx.images import load; load(sys.argv[1]); print('pydicom' in sys.modules)"
-    command = [sys.executable, "-c", script, os.fspath(tmp_path / "scan.png")]
-    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "False\n"

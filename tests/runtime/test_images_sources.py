@@ -3,6 +3,8 @@
 import contextlib
 import io
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -156,6 +158,16 @@ def test_what_is_returned_can_be_changed_without_changing_the_source(mode: str) 
     found = load_image(image)
     found.putpixel((0, 0), 255 if found.mode == "L" else (255, 255, 255))
     assert image.tobytes() == before
+
+
+def test_grey_image_loads_nothing_that_other_images_need(tmp_path: Path) -> None:
+    (tmp_path / "scan.png").write_bytes(encoded(GREY))
+    script = (
+        "import sys; from ctonnx.images import load; load(sys.argv[1])\n"
+        "print([name for name in ('pydicom', 'PIL.ImageCms') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "scan.png")]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "[]\n"
 
 
 # --- what is no image ------------------------------------------------------------------------------------------------
