@@ -16,8 +16,9 @@ pre-processing can drift from it. `load` turns a source into an 8-bit grey or RG
 | `I;16`, `I;16L`, `I;16B`, `I;16N`, and `I` of a 16-bit PGM | the full range 0..65535 becomes 0..255, rounded |
 | other `I`, `F` | no range is defined for them: the image's own finite minimum..maximum becomes 0..255; NaN becomes 0 |
 
-The EXIF orientation is applied, and of a multi-frame file the first frame is taken. Formats whose decoding starts
-another program (EPS) or that hold no pictures are not opened. DICOM has rules of its own (`ctonnx.dicom`).
+The EXIF orientation is applied, where it can be read. Of a multi-frame file the first frame is taken. Formats whose
+decoding starts another program (EPS) or that hold no pictures are not opened. DICOM has rules of its own
+(`ctonnx.dicom`).
 """
 
 import io
@@ -32,7 +33,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ctonnx.errors import ImageError
 
@@ -71,6 +72,18 @@ SUFFIXES = frozenset(
     for ending in endings.split()
 )
 """Lower-case file name endings of the formats that `load` opens."""
+
+
+# What an EXIF orientation asks for (https://www.cipa.jp/std/documents/e/DC-008-2012_E.pdf, table 4).
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,10 +308,19 @@ def _normalized(image: Image.Image, name: str) -> Image.Image:
     image.load()
     if 0 in image.size:
         raise ImageError(f"the image has no pixels: {image.size[0]} x {image.size[1]}", name)
-    upright = ImageOps.exif_transpose(image)
+    upright = _upright(image)
     if image.format == "PPM" and image.mode == "I":  # a 16-bit PGM, which Pillow has scaled to 0..65535
         upright = Image.fromarray(np.asarray(upright).astype(np.uint16))
     return _to_8_bit(upright)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    # Of a broken EXIF block Pillow raises what it raises of broken pixels. The pixels are whole here, and stay.
+    except Exception:
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:

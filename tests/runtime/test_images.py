@@ -180,6 +180,16 @@ def test_orientation_that_does_not_exist_changes_nothing(orientation: int) -> No
     assert row(load_image(encoded(Image.frombytes("L", (2, 1), bytes([3, 4])), exif=exif))) == [3, 4]
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("block", [b"Exif\0\0no TIFF file", b"no EXIF", b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01"])
+def test_image_whose_exif_cannot_be_read_stays_as_it_is(file_format: str, block: bytes) -> None:
+    image = Image.frombytes("L", (2, 1), bytes([9, 9]))
+    found = load_image(encoded(image, file_format, exif=block))
+    assert found.size == (2, 1)
+    np.testing.assert_allclose(np.asarray(found).astype(int), 9, atol=1)
+
+
 def test_orientation_of_an_image_in_memory_is_applied_and_the_image_stays_as_it_was() -> None:
     image = Image.frombytes("L", (2, 1), bytes([3, 4]))
     image.getexif()[0x0112] = 2

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, PngImagePlugin
 
 from ctonnx.errors import ImageError
 from ctonnx.images import ImageSource, is_image, load_frames
@@ -220,7 +220,7 @@ def test_error_without_a_text_is_told_by_its_kind(monkeypatch: pytest.MonkeyPatc
     def fail(image: Image.Image) -> None:
         raise EOFError
 
-    monkeypatch.setattr(ImageOps, "exif_transpose", fail)
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
     assert error_of(encoded(GREY)) == "bytes in memory: damaged image: EOFError"
 
 
