@@ -38,6 +38,9 @@ _COMMANDS = {
     "inspect": _Entry("ctonnx.commands.inspect:inspect", "Show what an exported model says about itself."),
     "predict": _Entry("ctonnx.commands.predict:predict", "Classify images with an exported model."),
     "doctor": _Entry("ctonnx.commands.doctor:doctor", "Show what works on this machine, and what mends the rest."),
+    "bench": _Entry(
+        "ctonnx_bench.command:bench", "Measure how fast, how large and how right models are here.", "cpu,bench"
+    ),
 }
 
 

@@ -150,6 +150,8 @@ class Predictor:
         workers: batches that a CPU computes at a time, at most one a thread; threads beyond these help whichever needs
             them. One answers soonest for one image; as many as there are threads go through many images fastest
             (`workers_for`). Every other provider has one.
+        spinning: whether threads that wait go on looking for work for a while, which answers sooner and keeps the
+            cores from others.
 
     Attributes:
         path: the file that is used.
@@ -157,6 +159,7 @@ class Predictor:
         refusal: why the provider that was asked for does not run, where the CPU was taken in its place; else None.
         threads: in all.
         workers: batches at a time.
+        spinning: as given.
         spec: what the model says about itself.
 
     Raises:
@@ -172,6 +175,7 @@ class Predictor:
         fallback: bool = False,
         threads: int | None = None,
         workers: int = 1,
+        spinning: bool = True,
     ) -> None:
         if workers < 1:
             raise ValueError(f"expected at least 1 worker, found {workers}")
@@ -179,6 +183,7 @@ class Predictor:
             raise ValueError(f"expected at least 1 thread, found {threads}")
         self._asked_threads, self._fallback = threads, fallback
         self.threads = threads or available_cores()
+        self.spinning = spinning
         self.refusal: str | None = None
         named = None if model is None else Path(model)
         try:
@@ -193,7 +198,8 @@ class Predictor:
         self.path, self.provider = find_model(model, provider=provider), provider
         self.workers = min(workers, self.threads) if provider == "cpu" else 1
         # onnxruntime's pool holds one thread fewer than it is told, as the caller computes too: here each worker.
-        session = open_session(self.path, provider=provider, threads=self.threads - self.workers + 1)
+        threads = self.threads - self.workers + 1
+        session = open_session(self.path, provider=provider, threads=threads, spinning=self.spinning)
         self.spec = read_spec(session, str(self.path))
         self._runner: Runner | None = Runner(session, provider)
         if provider != "cpu":
@@ -207,6 +213,7 @@ class Predictor:
             "fallback": self._fallback,
             "threads": self._asked_threads,
             "workers": self.workers,
+            "spinning": self.spinning,
         }
         return _reopen, (self.path.absolute(), settings, self.refusal)
 

@@ -25,6 +25,7 @@ def open_session(
     provider: Provider = "cpu",
     threads: int | None = None,
     optimize: bool = True,
+    spinning: bool = True,
 ) -> InferenceSession:
     """Makes a session and checks that the provider it got is the one that was asked for.
 
@@ -36,6 +37,8 @@ def open_session(
         provider: `cpu`, `cuda`, `tensorrt`, `openvino`, `coreml` or `directml`.
         threads: threads within one operator; None takes every core that this process may use.
         optimize: False skips the graph optimizations, for a session that only reads metadata.
+        spinning: whether threads that wait go on looking for work for a while, which answers sooner and keeps the
+            cores from others; False lets them sleep.
 
     Raises:
         ModelError: the file is missing, damaged or not an ONNX model.
@@ -55,7 +58,7 @@ def open_session(
 
         raise ProviderError(why_it_is_not_there(provider, available))
     threads = threads or available_cores()
-    options = _options(provider, threads, optimize)
+    options = _options(provider, threads, optimize=optimize, spinning=spinning)
     if provider == "cpu":
         return _start(model, options, [(wanted, {})])
     preload(provider, onnxruntime)
@@ -66,7 +69,7 @@ def open_session(
     try:
         session = _start(model, options, providers)
     except ModelError as error:
-        _start(model, _options("cpu", threads, optimize=False), [(PROVIDERS["cpu"].execution_provider, {})])
+        _start(model, _options("cpu", threads, optimize=False, spinning=spinning), [(PROVIDERS["cpu"].execution_provider, {})])
         said = str(error.__cause__)  # the CPU takes the file, so the provider is at fault
         session = None
     finally:
@@ -109,10 +112,12 @@ def read_spec(session: InferenceSession, name: str) -> ModelSpec:
     return spec
 
 
-def _options(provider: Provider, threads: int, optimize: bool) -> SessionOptions:
+def _options(provider: Provider, threads: int, *, optimize: bool, spinning: bool) -> SessionOptions:
     options = SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ONLY_FATAL
+    if not spinning:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if architecture() == "x86" and has_vnni() is not True:

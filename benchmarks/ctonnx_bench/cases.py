@@ -1,0 +1,94 @@
+"""What is measured of each contender: a case for each batch size and, on a GPU, for each way of its data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ctonnx_bench.contenders import Contender
+from ctonnx_bench.worker import Task
+
+__all__ = ["Case", "plan_cases"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table, measured in processes of its own.
+
+    Attributes:
+        contender: who answers.
+        batch_size: images at a time.
+        provider: `cpu` or `cuda`.
+        threads: within an operator.
+        bound: whether inputs and outputs stay in the GPU's memory.
+        spinning: whether waiting threads go on looking for work.
+    """
+
+    contender: Contender
+    batch_size: int
+    provider: str
+    threads: int
+    bound: bool = False
+    spinning: bool = True
+
+    @property
+    def title(self) -> str:
+        """Of its rows: who, and how."""
+        ways = [way for way, said in ((self._data, self.provider != "cpu"), ("no spinning", not self.spinning)) if said]
+        return ", ".join([self.contender.title, *ways])
+
+    @property
+    def name(self) -> str:
+        """By which it is known again in another report."""
+        return f"{self.title} | batch {self.batch_size} | {self.provider} | {self.threads} threads"
+
+    @property
+    def _data(self) -> str:
+        return "IO binding" if self.bound else "host copies"
+
+    def task(self, *, pixels: Path, answers: Path, seconds: float | None) -> Task:
+        """Returns what its process does."""
+        return Task(
+            adapter=self.contender.adapter,
+            model=str(self.contender.model),
+            provider=self.provider,
+            threads=self.threads,
+            bound=self.bound,
+            spinning=self.spinning,
+            batch_size=self.batch_size,
+            pixels=str(pixels),
+            answers=str(answers),
+            seconds=seconds,
+        )
+
+    def of(self, contender: Contender) -> "Case":
+        """Returns the same case of another contender."""
+        return replace(self, contender=contender)
+
+
+def plan_cases(
+    contenders: Sequence[Contender],
+    batch_sizes: Sequence[int],
+    *,
+    provider: str,
+    threads: Sequence[int],
+    spinning: Sequence[bool] = (True,),
+    files: bool = False,
+) -> list[Case]:
+    """Returns all cases, those of one batch size beside each other, so that what is compared is near in time.
+
+    Args:
+        contenders: who is measured.
+        batch_sizes: images at a time.
+        provider: `cpu` or `cuda`.
+        threads: within an operator.
+        spinning: whether waiting threads go on looking for work.
+        files: whether files are timed, whose pixels are always copied.
+    """
+    return [
+        Case(contender, size, provider, count, bound, spins)
+        for size in batch_sizes
+        for contender in contenders
+        for count in threads
+        for spins in spinning
+        for bound in ((True, False) if provider == "cuda" and contender.own and not files else (False,))
+    ]

@@ -1,0 +1,206 @@
+"""What every answer is held against: images, whose answers count as right, and the gate that must be kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil, sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctonnx.errors import DataError, ImageError, ModelError
+from ctonnx.golden import FILE_NAME, Golden, load_golden
+from ctonnx.images import load, to_pixels
+from ctonnx.outputs import Outputs
+from ctonnx.parity import DEVICE_GATES, GATES, Gate, Parity, accuracy_change, compare
+from ctonnx_bench.contenders import Contender, Model
+
+__all__ = ["Images", "Judgement", "golden_images", "images_in", "judge", "labelled_images", "wilson"]
+
+_NORMAL = 1.959964  # of a 95 % interval
+_NO_LABEL = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """What the networks are asked.
+
+    Attributes:
+        about: where they come from, for people.
+        pixels: uint8 [images, size, size, 3].
+        labels: class index of each image, or -1.
+        files: that the pixels were read from; none where they were not.
+        golden: the golden inputs, where these are the images.
+        calibration: other images, for a peer that quantizes: uint8 [images, size, size, 3]; none where there are none.
+    """
+
+    about: str
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    files: tuple[str, ...] = ()
+    golden: Golden | None = None
+    calibration: NDArray[np.uint8] | None = None
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How a contender's answers stand.
+
+    Attributes:
+        parity: to the reference's.
+        accuracy: `value`, `low`, `high` (95 %, Wilson 1927) on `images`, and `change`: the difference to the
+            reference's with its interval; None without labels.
+        failures: what is wrong with them; none where they are right.
+    """
+
+    parity: Parity
+    accuracy: dict[str, Any] | None
+    failures: tuple[str, ...]
+
+
+def golden_images(model: Model) -> Images:
+    """Returns the golden inputs beside a model, which need neither PyTorch nor data.
+
+    Raises:
+        ModelError: there are none, or they are another checkpoint's.
+    """
+    file = model.path.parent / FILE_NAME
+    if not file.is_file():
+        raise ModelError(
+            f"expected the golden inputs at '{file}', by which answers are checked, found none; copy {FILE_NAME} from "
+            "the export folder with the model, or name labelled images with --data DIR"
+        )
+    golden = load_golden(file)
+    size = model.spec.preprocessing.size
+    if golden.checkpoint_sha256 != model.spec.checkpoint_sha256 or golden.pixels.shape[1:] != (size, size, 3):
+        raise ModelError(
+            f"expected golden inputs of checkpoint {model.spec.checkpoint_sha256[:12]} at {size} pixels, found "
+            f"{golden.checkpoint_sha256[:12]} {list(golden.pixels.shape)} in '{file}'; copy both from one export folder"
+        )
+    labels = np.full(len(golden.pixels), _NO_LABEL)
+    return Images(f"{len(labels)} golden inputs", golden.pixels, labels, golden=golden)
+
+
+def labelled_images(data: Path, model: Model, *, calibrate: int = 0) -> Images:
+    """Returns a data set's test images, or else its validation images, or else all, as the model takes them.
+
+    Args:
+        data: see `ctonnx_train.folders.read_data`.
+        model: whose classes and preprocessing count.
+        calibrate: how many of the training images to return, too, for a peer that quantizes.
+
+    Raises:
+        DataError: it is no data set, or images in it cannot be read.
+    """
+    from ctonnx_train.folders import read_data
+    from ctonnx_train.sources import open_source
+    from ctonnx_train.splits import Sample, Split
+
+    found = read_data(data, classes=model.spec.classes)
+    source = open_source(found.root)
+    order: tuple[Split, ...] = ("test", "valid", "train")
+    split = next((name for name in order if found.splits[name]), None)
+    if split is None:
+        raise DataError(f"expected labelled images in '{data}', found none; lay them out as DIR/test/CLASS/*.png")
+
+    def read(samples: Sequence[Sample]) -> NDArray[np.uint8]:
+        return _pixels([source.image(sample.path) for sample in samples], model)
+
+    chosen = found.splits[split]
+    others = found.splits["train"] if calibrate and split != "train" else ()
+    picked = [others[place] for place in np.random.default_rng(0).permutation(len(others))[:calibrate]]
+    return Images(
+        f"{len(chosen)} labelled images ({split}) of {data}",
+        read(chosen),
+        np.array([sample.label for sample in chosen], np.int64),
+        calibration=read(picked) if picked else None,
+    )
+
+
+def images_in(folder: str, model: Model) -> Images:
+    """Returns the images below a folder, to be timed from the file to the answer.
+
+    Raises:
+        CtonnxError: there is none.
+        DataError: one cannot be read.
+    """
+    from ctonnx.inputs import find_images
+
+    files = find_images([folder])
+    pixels = _pixels(files, model)
+    absolute = tuple(str(Path(file).resolve()) for file in files)
+    return Images(f"{len(files)} files in {folder}", pixels, np.full(len(files), _NO_LABEL), absolute)
+
+
+def judge(contender: Contender, outputs: Outputs, reference: Outputs, images: Images, gate: Gate | None) -> Judgement:
+    """Judges a contender's answers for all images.
+
+    Args:
+        contender: who gave them.
+        outputs: the answers.
+        reference: those that count as right.
+        images: what was asked.
+        gate: that the model was shipped with; None takes its precision's.
+    """
+    parity = compare(reference, outputs)
+    change = accuracy_change(reference, outputs, images.labels)
+    gate = _for_few(gate or GATES[contender.precision], parity.images)
+    # A loss of accuracy counts where its interval leaves no doubt, as on a run's validation images.
+    failures = list(gate.failures(parity, None, change))
+    golden = images.golden
+    if golden is not None and contender.own and contender.precision in golden.answers:
+        kept = golden.answers[contender.precision]
+        if gate.failures(compare(reference, kept)):
+            failures = []  # for these few images it did not keep its gate where it was exported either
+        failures += [
+            f"against its own answers where it was exported, {failure}"
+            for failure in DEVICE_GATES[contender.precision].failures(compare(kept, outputs))
+        ]
+    return Judgement(parity, _accuracy(outputs, images.labels, change), tuple(failures))
+
+
+def wilson(right: int, images: int) -> tuple[float, float]:
+    """Returns the 95 % interval of a share (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953).
+
+    >>> [round(end, 3) for end in wilson(9, 10)]
+    [0.596, 0.982]
+    """
+    share, square = right / images, _NORMAL**2
+    middle = (share + square / (2 * images)) / (1 + square / images)
+    spread = _NORMAL / (1 + square / images) * sqrt(share * (1 - share) / images + square / (4 * images**2))
+    return max(0.0, middle - spread), min(1.0, middle + spread)
+
+
+def _for_few(gate: Gate, images: int) -> Gate:
+    """Returns the gate with as many images allowed to differ as its share makes of so few, rounded up."""
+    allowed = ceil((1 - gate.min_agreement) * images - 1e-9)
+    return replace(gate, min_agreement=min(gate.min_agreement, 1 - allowed / images))
+
+
+def _accuracy(outputs: Outputs, labels: NDArray[np.int64], change: Any) -> dict[str, Any] | None:
+    known = labels >= 0
+    if not known.any():
+        return None
+    right, images = int((outputs.probabilities.argmax(axis=1) == labels)[known].sum()), int(known.sum())
+    low, high = wilson(right, images)
+    return {"images": images, "value": right / images, "low": low, "high": high, "change": change.as_dict()}
+
+
+def _pixels(images: Sequence[Any], model: Model) -> NDArray[np.uint8]:
+    """Returns the pixels of images, as the predictor makes them."""
+    how, found, wrong = model.spec.preprocessing, [], []
+    for image in images:
+        try:
+            found.append(to_pixels(load(image, window=model.spec.dicom_window), how))
+        except ImageError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise DataError(
+            f"expected {len(images)} readable images, found {len(wrong)} that cannot be read: {wrong[0]}; "
+            "mend them or move them out of the folder"
+        )
+    return np.stack(found)

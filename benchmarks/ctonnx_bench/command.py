@@ -1,0 +1,151 @@
+"""`ctonnx bench`: how fast, how large and how right models and peers are on this device."""
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+__all__ = ["bench"]
+
+
+def _numbers(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
+    found = []
+    for word in value.split(","):
+        if not word.strip().isdecimal() or int(word) < 1:
+            raise click.BadParameter(f"expected whole numbers from 1 joined by commas, found '{word.strip()}'")
+        found.append(int(word))
+    return tuple(dict.fromkeys(found))
+
+
+def _peers(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    from ctonnx_bench.peers.adapters import PEERS
+
+    names = PEERS if value == "all" else tuple(name.strip() for name in value.split(",") if name.strip())
+    if unknown := [name for name in names if name not in PEERS]:
+        raise click.BadParameter(f"expected some of {', '.join(PEERS)}, joined by commas, or all; found '{unknown[0]}'")
+    return tuple(dict.fromkeys(names))
+
+
+def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        share = float(value.removesuffix("%")) / 100
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 100:
+        raise click.BadParameter(f"expected a percentage such as 10%, found '{value}'")
+    return share
+
+
+@click.command()
+@click.argument("models", metavar="[MODEL]...", type=click.Path(path_type=Path), nargs=-1)
+@click.option(
+    "--provider", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="What the models run on."
+)
+@click.option(
+    "--batch-size",
+    "batch_sizes",
+    default="1,8",
+    show_default=True,
+    metavar="INTEGER,...",
+    callback=_numbers,
+    help="Images at a time, each measured.",
+)
+@click.option("--threads", type=click.IntRange(1), help="For each network; default: every core this process may use.")
+@click.option(
+    "--duration", type=click.FloatRange(0.0), default=10.0, show_default=True, help="Seconds that each case is timed."
+)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Processes of each case, in turn.")
+@click.option(
+    "--data", type=click.Path(path_type=Path, exists=True), help="Labelled images to check on; default: golden.npz."
+)
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Whose PyTorch checkpoint is right; needs torch.",
+)
+@click.option(
+    "--peers",
+    default="",
+    metavar="NAME,...|all",
+    callback=_peers,
+    help="Whom to measure too: pytorch, torch-compile, onnxruntime, openvino, openvino-int8.",
+)
+@click.option(
+    "--end-to-end",
+    "files",
+    type=click.Path(exists=True),
+    metavar="DIR",
+    help="Time from the file to the answer on the images there, instead of from the pixels.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="For bench.json, bench.md and bench.html; default: bench/ in the models' run, or in the working folder.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON document instead of the table.")
+def bench(
+    models: tuple[Path, ...],
+    provider: str,
+    batch_sizes: tuple[int, ...],
+    threads: int | None,
+    duration: float,
+    rounds: int,
+    data: Path | None,
+    reference: Path | None,
+    peers: tuple[str, ...],
+    files: str | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure how fast, how large and how right models are on this device.
+
+    MODEL is an .onnx file, a folder of them, or a run (default: all precisions of the newest run). Each case runs in
+    processes of its own, in turn with the others, and every answer is checked while it is timed: where ctonnx's are
+    wrong, the exit code is 1. Right are PyTorch's answers for the golden inputs, or for --data those of FP32 or, with
+    --reference, PyTorch's.
+
+    \b
+    Examples:
+      ctonnx bench
+      ctonnx bench runs/lungs --batch-size 1,8,32 --data DATA --peers all
+      ctonnx bench --provider cuda --duration 30
+      ctonnx bench --end-to-end scans/
+    """
+    from ctonnx.errors import CheckFailed
+    from ctonnx.writing import json_text
+    from ctonnx_bench.benchmark import Settings, run_benchmark
+    from ctonnx_bench.files import output_folder, write_reports
+    from ctonnx_bench.report import terminal
+
+    if files is not None and data is not None:
+        raise click.UsageError("expected --data or --end-to-end, found both: each names the images to check on")
+    settings = Settings(
+        models=models,
+        provider=provider,
+        batch_sizes=batch_sizes,
+        threads=(threads,) if threads else (),
+        duration=duration,
+        rounds=rounds,
+        data=data,
+        files=files,
+        reference=reference,
+        peers=peers,
+    )
+    document = run_benchmark(settings, command=_typed(), say=lambda line: click.echo(line, err=True))
+    click.echo(json_text(document) if as_json else terminal(document), nl=not as_json)
+    for file in write_reports(document, output or output_folder(document)):
+        click.echo(f"written: {file}", err=True)
+    if wrong := [case["name"] for case in document["cases"] if case["own"] and case["failures"]]:
+        raise CheckFailed(
+            f"expected right answers, found wrong ones of {', '.join(wrong)}: how fast they are does not matter"
+        )
+
+
+def _typed() -> str:
+    return shlex.join(["ctonnx", *sys.argv[1:]])

@@ -1,0 +1,99 @@
+"""What figures depend on and nobody remembers afterwards: the machine, its limits, its state and its versions."""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ctonnx.machine import available_cores
+from ctonnx_bench.sensors import Gpu
+
+__all__ = ["LIBRARIES", "describe", "differences"]
+
+LIBRARIES = (
+    "ctonnx", "numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "torch", "torchvision", "openvino", "nncf",
+)  # fmt: skip
+"""Packages whose versions are kept."""
+
+_FEATURES = (
+    "avx", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16",
+    "neon", "asimd", "asimddp", "i8mm", "sve", "bf16",
+)  # fmt: skip
+"""Of processors, by which kernels are chosen, as /proc/cpuinfo calls them."""
+
+
+def describe(root: Path = Path("/"), gpu: Gpu | None = None) -> dict[str, Any]:
+    """Returns the environment.
+
+    Args:
+        root: where /proc and /sys are.
+        gpu: to name; None looks for one.
+    """
+    about = _cpuinfo(root)
+    flags = f"{about.get('flags', '')} {about.get('Features', '')}".split()
+    frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    installed = {item.metadata["Name"].lower(): item.version for item in metadata.distributions()}
+    return {
+        "cpu": about.get("model name") or platform.processor() or platform.machine(),
+        "architecture": platform.machine(),
+        "features": [name for name in _FEATURES if name in flags],
+        "cores_of_the_host": os.cpu_count(),
+        "cores_allowed": available_cores(root),
+        "governor": _text(frequency / "scaling_governor"),
+        "boost": _text(root / "sys/devices/system/cpu/cpufreq/boost"),
+        "mhz_now": _mhz(),
+        "memory_bytes": _memory(),
+        "memory_limit": _text(root / "sys/fs/cgroup/memory.max"),
+        "cpu_limit": _text(root / "sys/fs/cgroup/cpu.max"),
+        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "gpu": (gpu or Gpu.here()).name,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "threads_set": {
+            name: os.environ[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name in os.environ
+        },
+        "versions": {name: installed[name] for name in LIBRARIES if name in installed},
+    }
+
+
+def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    """Returns in what two environments differ that changes speed; nothing where they are alike."""
+    names = {"cpu": "processor", "cores_allowed": "cores", "gpu": "GPU", "governor": "governor", "python": "Python"}
+    found = [
+        f"{said} {first.get(name)} and {second.get(name)}"
+        for name, said in names.items()
+        if first.get(name) != second.get(name)
+    ]
+    versions = first.get("versions", {}), second.get("versions", {})
+    shared = [name for name in versions[0] if name in versions[1] and versions[0][name] != versions[1][name]]
+    return found + [f"{name} {versions[0][name]} and {versions[1][name]}" for name in shared]
+
+
+def _cpuinfo(root: Path) -> dict[str, str]:
+    """Returns the first processor's entries."""
+    pairs = (line.partition(":") for line in _text(root / "proc/cpuinfo").partition("\n\n")[0].splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _mhz() -> float | None:
+    import psutil
+
+    try:
+        found = psutil.cpu_freq()
+    except (OSError, NotImplementedError):
+        return None
+    return round(found.current, 0) if found else None
+
+
+def _memory() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().total)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,114 @@
+"""What `ctonnx bench` times: ctonnx, and each peer, behind one small file here.
+
+An adapter has `open_network(opening) -> Network`, in which its heavy imports stand, as they are part of a cold start.
+One that makes a model of its own, such as OpenVINO's INT8, has `prepare(model, pixels, folder) -> Path` too.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctonnx.outputs import Outputs
+
+__all__ = ["ADAPTERS", "OWN", "PEERS", "Adapter", "Network", "Opening", "adapter_module"]
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that is ready to answer.
+
+    Attributes:
+        run: answers for a staged batch: what is timed.
+        stage: makes a batch ready before it is timed, from pixels, uint8 [batch, size, size, 3].
+        fetch: makes `Outputs` of what `run` returned, after it was timed.
+    """
+
+    run: Callable[[Any], Any]
+    stage: Callable[[NDArray[np.uint8]], Any] = _as_it_is
+    fetch: Callable[[Any], Outputs] = _as_it_is
+
+    def answer(self, pixels: NDArray[np.uint8]) -> Outputs:
+        """Answers for pixels, with all that it takes."""
+        return self.fetch(self.run(self.stage(pixels)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """How a network is opened.
+
+    Attributes:
+        model: the `.onnx` file, the run's folder, or what `prepare` made.
+        provider: `cpu` or `cuda`.
+        threads: within an operator.
+        bound: whether inputs and outputs stay in the device's memory (onnxruntime's IO binding).
+        spinning: whether threads that wait go on looking for work, which answers sooner and burns the core.
+    """
+
+    model: Path
+    provider: str
+    threads: int
+    bound: bool = False
+    spinning: bool = True
+
+
+class Adapter(NamedTuple):
+    """What is known of an adapter before it is imported.
+
+    Attributes:
+        title: of its rows.
+        module: its file here.
+        model: what it is given: an exported file, or a run, whose weights PyTorch reads.
+        precision: whose gate its answers must pass; None for that of the file.
+        needs: modules that must be installed.
+        install: what installs them.
+        providers: that it can run on.
+        prepares: whether it makes a model of its own first.
+    """
+
+    title: str
+    module: str
+    model: Literal["file", "run"]
+    precision: str | None
+    needs: tuple[str, ...]
+    install: str
+    providers: tuple[str, ...]
+    prepares: bool = False
+
+
+OWN = "ctonnx"
+"""The adapter of ctonnx itself."""
+
+_TORCH = ("torch", "torchvision", "safetensors", "onnx")
+ADAPTERS = {
+    OWN: Adapter("ctonnx", "predictor", "file", None, ("onnxruntime",), "ctonnx[cpu]", ("cpu", "cuda")),
+    "pytorch": Adapter("PyTorch eager", "torch_eager", "run", "fp32", _TORCH, "ctonnx[train,export]", ("cpu", "cuda")),
+    "torch-compile": Adapter(
+        "torch.compile", "torch_compile", "run", "fp32", _TORCH, "ctonnx[train,export]", ("cpu", "cuda")
+    ),
+    "onnxruntime": Adapter(
+        "onnxruntime, plain", "plain", "file", "fp32", ("onnxruntime",), "ctonnx[cpu]", ("cpu", "cuda")
+    ),
+    "openvino": Adapter("OpenVINO", "openvino", "file", "fp32", ("openvino",), "openvino", ("cpu",)),
+    "openvino-int8": Adapter(
+        "OpenVINO, its INT8", "openvino_int8", "file", "int8", ("openvino", "nncf"), "openvino nncf", ("cpu",), True
+    ),
+}
+"""Every adapter by its name on the command line."""
+
+PEERS = tuple(name for name in ADAPTERS if name != OWN)
+"""What `--peers` takes."""
+
+
+def adapter_module(name: str) -> ModuleType:
+    """Imports an adapter's file."""
+    return import_module(f"{__name__}.{ADAPTERS[name].module}")

@@ -1,0 +1,27 @@
+"""onnxruntime as its own first example uses it: a session with every default but the threads, and `session.run`."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctonnx.outputs import OUTPUT_NAMES, Outputs
+from ctonnx_bench.peers.adapters import Network, Opening
+
+__all__ = ["open_network"]
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def open_network(opening: Opening) -> Network:
+    """Opens an exported model."""
+    import onnxruntime
+
+    options: Any = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = opening.threads
+    session = onnxruntime.InferenceSession(str(opening.model), options, [_PROVIDERS[opening.provider]])
+
+    def run(pixels: NDArray[np.uint8]) -> Outputs:
+        return Outputs(*session.run(OUTPUT_NAMES, {"pixels": pixels}))
+
+    return Network(run)

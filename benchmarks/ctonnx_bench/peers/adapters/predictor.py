@@ -1,0 +1,46 @@
+"""ctonnx itself: `Predictor.predict_pixels`, or its session with inputs and outputs bound to the device's memory."""
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctonnx.outputs import OUTPUT_NAMES, Outputs
+from ctonnx_bench.peers.adapters import Network, Opening
+
+if TYPE_CHECKING:
+    from ctonnx.session import Provider
+
+__all__ = ["open_network"]
+
+
+def open_network(opening: Opening) -> Network:
+    """Opens an exported model as `ctonnx predict` does."""
+    from ctonnx.predictor import Predictor
+
+    predictor = Predictor(
+        opening.model,
+        provider=cast("Provider", opening.provider),
+        threads=opening.threads,
+        spinning=opening.spinning,
+    )
+    if not opening.bound:
+        return Network(predictor.predict_pixels)
+    from onnxruntime import OrtValue
+
+    session = predictor.session
+
+    def stage(pixels: NDArray[np.uint8]) -> Any:
+        """Copies the pixels to the device, and leaves the answers' place there to onnxruntime."""
+        binding = session.io_binding()
+        binding.bind_ortvalue_input("pixels", OrtValue.ortvalue_from_numpy(pixels, opening.provider, 0))
+        for name in OUTPUT_NAMES:
+            binding.bind_output(name, opening.provider)
+        return binding
+
+    def run(binding: Any) -> Any:
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        return binding
+
+    return Network(run, stage, lambda binding: Outputs(*binding.copy_outputs_to_cpu()))

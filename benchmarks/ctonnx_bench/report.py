@@ -1,0 +1,158 @@
+"""The document of a benchmark for people: a table for the terminal, and Markdown."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+__all__ = ["columns", "environment_lines", "markdown", "notes", "terminal"]
+
+_MARKS = {"noisy": "~", "uneven": "~", "busy": "~", "throttled": "!"}
+
+
+def columns(document: Mapping[str, Any]) -> list[list[str]]:
+    """Returns the cells of the one table, its heading first: speed, memory, size and parity, a row for each case."""
+    cases = document["cases"]
+    optional = {
+        "GPU MB": any(case["figures"]["device_bytes"] is not None for case in cases),
+        "mJ/image": any(case["figures"]["joules_per_image"] for case in cases),
+        "accuracy [95 %]": any(case["accuracy"] for case in cases),
+    }
+    rows = [_cells(case) for case in cases]
+    names = [name for name in rows[0] if optional.get(name, True)]
+    return [names, *([row[name] for name in names] for row in rows)]
+
+
+def terminal(document: Mapping[str, Any]) -> str:
+    """Returns the table and its notes for a terminal."""
+    table = columns(document)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
+    return "\n".join([*_heading(document), "", *lines, "", *notes(document)])
+
+
+def markdown(document: Mapping[str, Any]) -> str:
+    """Returns the report as Markdown, with what is needed to make it again."""
+    first, *rest = columns(document)
+    rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rest]
+    head = [
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in first) + " |",
+        "| --- |" + " ---: |" * (len(first) - 1),
+    ]
+    lines = [
+        f"# Benchmark of {document['models'][0]['name']}",
+        "",
+        f"Made on {document['created'][:10]} by:",
+        "",
+        "```console",
+        f"$ {document['command']}",
+        "```",
+        "",
+        *head,
+        *rows,
+        "",
+        *(f"- {note}" for note in notes(document)),
+        "",
+        "## The machine",
+        "",
+        *(f"- {line}" for line in environment_lines(document)),
+        "",
+        "## The files",
+        "",
+        *(
+            f"- `{model['file']}`: {model['precision']}, {model['bytes'] / 1e6:.1f} MB, SHA-256 `{model['sha256']}`"
+            for model in document["models"]
+        ),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def notes(document: Mapping[str, Any]) -> list[str]:
+    """Returns what must be known to read the table: reference, MLPerf's measures, doubts, failures, who is missing."""
+    checked, settings = document["checked_on"], document["settings"]
+    lines = [
+        f"agreement and |dp| on {checked['about']} against {checked['reference']}; every timed answer was checked",
+        f"{settings['rounds']} rounds of processes in turn, {settings['duration']:g} s a case",
+        "milliseconds are of a whole batch; cold: from the process's start to its first answer; RAM: its peak",
+    ]
+    for title, found in document["mlperf"].items():
+        said = []
+        if found["single_stream_ms"] is not None:
+            said.append(f"SingleStream {found['single_stream_ms']:.2f} ms (90th percentile)")
+        said.append(f"Offline {found['offline_images_per_s']:.1f} images/s (batch {found['offline_batch_size']})")
+        lines.append(f"MLPerf's measures, {title}: {', '.join(said)}")
+    for case in document["cases"]:
+        where = f"{case['title']}, batch {case['batch_size']}"
+        lines += [f"{where}: {doubt}" for doubt in case["doubts"]]
+        lines += [f"{'FAILED' if case['own'] else 'WRONG'}: {where}: {failure}" for failure in case["failures"]]
+    lines += [f"{title}: skipped, {reason}" for title, reason in document["skipped"].items()]
+    return lines
+
+
+def environment_lines(document: Mapping[str, Any]) -> list[str]:
+    """Returns the environment, a line for each thing."""
+    about = document["environment"]
+    features = f" ({', '.join(about['features'])})" if about["features"] else ""
+    limits = [f"{name} {about[name]}" for name in ("cpu_limit", "memory_limit") if about[name]]
+    lines = [
+        f"processor: {about['cpu']}{features}, {about['cores_allowed']} of {about['cores_of_the_host']} cores",
+        f"GPU: {about['gpu']}" if about["gpu"] else "",
+        f"governor: {about['governor'] or 'not told'}; load average at the start {about['load_average']}",
+        f"memory: {about['memory_bytes'] / 1e9:.1f} GB",
+        f"container: {', '.join(limits)}" if limits else "",
+        f"system: {about['system']}, Python {about['python']}",
+        "versions: " + ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
+    ]
+    return [line for line in lines if line]
+
+
+def _heading(document: Mapping[str, Any]) -> Iterator[str]:
+    settings = document["settings"]
+    threads = "/".join(str(count) for count in dict.fromkeys(case["threads"] for case in document["cases"]))
+    what = "from the file to the answer" if settings["files"] else "from pixels to the answer"
+    yield (
+        f"{document['models'][0]['name']} on {settings['provider']}, {threads} threads, "
+        f"{document['models'][0]['image_size']} pixels, {what}; {document['environment']['cpu']}"
+    )
+
+
+def _cells(case: Mapping[str, Any]) -> dict[str, str]:
+    figures, parity = case["figures"], case["parity"]
+    latency = figures["latency_ms"]
+    marks = "".join(dict.fromkeys(_MARKS[doubt.partition(":")[0]] for doubt in case["doubts"]))
+    joules = sum(figures["joules_per_image"].values())
+    wrong = ("FAILED" if case["own"] else "WRONG") if case["failures"] else "right"
+    accuracy = case["accuracy"]
+    return {
+        "what": case["title"] + (f" {marks}" if marks else ""),
+        "batch": str(case["batch_size"]),
+        "p50 ms": f"{latency['p50']:.2f}",
+        "p90": f"{latency['p90']:.2f}",
+        "p95": f"{latency['p95']:.2f}",
+        "p99": f"{latency['p99']:.2f}",
+        "mean": f"{latency['mean']:.2f}",
+        "IQR": f"{latency['iqr'] / latency['p50']:.0%}",
+        "images/s": f"{figures['images_per_s']:.1f}",
+        "cold s": f"{figures['cold_start_s']:.2f}",
+        "first ms": f"{figures['first_run_ms']:.0f}",
+        "RAM MB": _mega(figures["peak_bytes"]),
+        "GPU MB": _mega(figures["device_bytes"]),
+        "mJ/image": f"{joules * 1e3:.1f}" if joules else "-",
+        "file MB": f"{case['bytes'] / 1e6:.1f}",
+        "agree": f"{parity['agreement']:.1%}",
+        "max |dp|": f"{parity['max_dp']:.1e}",
+        "mean |dp|": f"{parity['mean_dp']:.1e}",
+        "accuracy [95 %]": f"{accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]"
+        if accuracy
+        else "-",
+        "answers": wrong,
+    }
+
+
+def _mega(count: int | None) -> str:
+    return "-" if count is None else f"{count / 1e6:.0f}"

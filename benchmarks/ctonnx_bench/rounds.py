@@ -1,0 +1,161 @@
+"""Measures cases: each process alone on the machine, in rounds that go forwards and backwards in turn."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from ctonnx.errors import CtonnxError, ModelError, ProviderError
+from ctonnx.outputs import OUTPUT_NAMES, Outputs
+from ctonnx_bench.cases import Case
+from ctonnx_bench.checks import Images
+from ctonnx_bench.folder import launch
+from ctonnx_bench.worker import Task
+
+__all__ = ["Bench", "CaseFailed", "Round"]
+
+_KINDS = {"ModelError": ModelError, "ProviderError": ProviderError}
+
+
+class CaseFailed(Exception):
+    """A peer's process could not do what it was to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """What one process measured.
+
+    Attributes:
+        samples_s: seconds of each run.
+        warm_up_s: of the runs before, which do not count.
+        cold_start_s: from the process's start to its first answer.
+        open_s: of opening the network.
+        first_run_s: of the first run.
+        largest_dp: largest difference of a probability, of all timed answers, to the answers that were judged.
+        peak_bytes: greatest resident memory.
+        device_bytes: of the GPU's memory, that were in use more than before.
+        joules: counted while it was timed, by the sensor's name.
+        slowdowns: what slowed the machine down meanwhile.
+        others_share: of the processor's time, that other programs took meanwhile, 0 to 1; None where it is not known.
+    """
+
+    samples_s: tuple[float, ...]
+    warm_up_s: tuple[float, ...]
+    cold_start_s: float
+    open_s: float
+    first_run_s: float
+    largest_dp: float
+    peak_bytes: int | None
+    device_bytes: int | None
+    joules: Mapping[str, float]
+    slowdowns: tuple[str, ...]
+    others_share: float | None
+
+
+class Bench:
+    """Where the processes run, and what they are asked.
+
+    Args:
+        folder: for what they hand over; of this benchmark alone.
+        images: what they are asked.
+        preprocessing: how files become pixels, where files are timed: `Preprocessing`'s fields.
+        window: for DICOM files: `DicomWindow`'s fields.
+    """
+
+    def __init__(
+        self, folder: Path, images: Images, preprocessing: Mapping[str, Any], window: Mapping[str, Any]
+    ) -> None:
+        self.folder = folder
+        self._images, self._preprocessing, self._window = images, preprocessing, window
+        self._pixels = folder / "pixels.npy"
+        np.save(self._pixels, images.pixels)
+        self._numbers: dict[str, int] = {}
+
+    def answers(self, case: Case) -> Outputs:
+        """Returns the answers for all images, in a process that does not count.
+
+        Raises:
+            CaseFailed: a peer cannot do it.
+            CtonnxError: ctonnx cannot.
+        """
+        self._run(case, seconds=None)
+        with np.load(self._answers(case)) as arrays:
+            return Outputs(*(arrays[name] for name in OUTPUT_NAMES))
+
+    def round(self, case: Case, seconds: float) -> Round:
+        """Times a case in a process of its own, after `answers` has answered for it.
+
+        Raises:
+            CaseFailed: a peer cannot do it.
+            CtonnxError: ctonnx cannot.
+        """
+        report = self._run(case, seconds=seconds)
+        start, answered = report.pop("start"), report.pop("answered_at")
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in report.items()
+        }
+        return Round(cold_start_s=answered - start, **values)
+
+    def prepare(self, case: Case) -> Case:
+        """Lets an adapter make its own model, and returns the case with it.
+
+        Raises:
+            CaseFailed: it cannot.
+        """
+        images = self._images
+        pixels = self.folder / "calibration.npy"
+        np.save(pixels, images.pixels if images.calibration is None else images.calibration)
+        task = case.task(pixels=pixels, answers=Path(), seconds=None)
+        report = self._launch(replace(task, prepare=str(self.folder)), case)
+        model = Path(report["model"])
+        size = sum(file.stat().st_size for file in model.parent.glob(f"{model.stem}.*"))
+        return case.of(replace(case.contender, model=model, size=size))
+
+    def measure(
+        self, cases: Sequence[Case], *, rounds: int, seconds: float, step: Callable[[Case], object]
+    ) -> dict[Case, list[Round]]:
+        """Times every case in every round: A B C, then C B A, so that a drift of the machine hits all alike.
+
+        Args:
+            cases: that have answered before.
+            rounds: processes of each.
+            seconds: that each times.
+            step: called before each process.
+        """
+        found: dict[Case, list[Round]] = {case: [] for case in cases}
+        for number in range(rounds):
+            for case in cases if number % 2 == 0 else reversed(cases):
+                step(case)
+                found[case].append(self.round(case, seconds))
+        return found
+
+    def _run(self, case: Case, *, seconds: float | None) -> dict[str, Any]:
+        task = case.task(pixels=self._pixels, answers=self._answers(case), seconds=seconds)
+        if self._images.files:
+            task = replace(task, files=self._images.files, preprocessing=self._preprocessing, window=self._window)
+        return self._launch(task, case)
+
+    def _launch(self, task: Task, case: Case) -> dict[str, Any]:
+        settings = self.folder / "task.json"
+        settings.write_text(task.to_json(), encoding="utf-8")
+        try:
+            done = launch([sys.executable, "-P", "-m", "ctonnx_bench.worker", str(settings)], self.folder)
+        except click.ClickException as error:
+            last = error.message.strip().splitlines()[-1]
+            if case.contender.own:
+                raise CtonnxError(f"expected {case.name} to run, found that its process failed: {last}") from error
+            raise CaseFailed(last) from error
+        report: dict[str, Any] = json.loads(done.out.splitlines()[-1])
+        if "error" in report:
+            if case.contender.own:
+                raise _KINDS.get(report["kind"], CtonnxError)(report["error"])
+            raise CaseFailed(report["error"])
+        return {**report, "start": done.start}
+
+    def _answers(self, case: Case) -> Path:
+        return self.folder / f"answers-{self._numbers.setdefault(case.name, len(self._numbers))}.npz"

@@ -1,0 +1,194 @@
+"""What a machine tells of itself while something is timed: memory, energy, and whether it was slowed down."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Gpu", "Reading", "joules_between", "others_between", "peak_memory", "read_sensors", "slowdowns_between"]
+
+_ROOT = Path("/")
+_LEAST_S = 0.5  # processor seconds, that the share of others is told for
+_BAD_CLOCKS = {0x8: "hardware slowdown", 0x20: "software thermal", 0x40: "hardware thermal", 0x80: "power brake"}
+"""NVML's reasons for lowered clocks that are faults; an idle GPU and its power limit are none (nvml.h)."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The sensors at one moment.
+
+    Attributes:
+        joules: counted so far, by the sensor's name; RAPL's count the whole processor, NVML's the whole GPU.
+        wraps: of each RAPL sensor, where its count begins again.
+        slowdowns: how often each cause has slowed the machine down so far.
+        busy_s: processor seconds that all programs have had, of all processors together.
+        own_s: of these, what this process had.
+        all_s: that there were to have.
+    """
+
+    joules: Mapping[str, float]
+    wraps: Mapping[str, float]
+    slowdowns: Mapping[str, int]
+    busy_s: float = 0.0
+    own_s: float = 0.0
+    all_s: float = 0.0
+
+
+class Gpu:
+    """The GPU through NVML (the package `nvidia-ml-py`), where there is one and it can be asked.
+
+    Args:
+        nvml: the module `pynvml`; None where it is not installed.
+    """
+
+    def __init__(self, nvml: Any) -> None:
+        self._nvml = nvml
+        self._handle: Any = None
+        if nvml is not None:
+            try:
+                nvml.nvmlInit()
+                self._handle = nvml.nvmlDeviceGetHandleByIndex(0)
+            except nvml.NVMLError:
+                self._handle = None
+
+    @classmethod
+    def here(cls) -> "Gpu":
+        """Returns this machine's."""
+        try:
+            import pynvml
+        except ModuleNotFoundError:
+            return cls(None)
+        return cls(pynvml)
+
+    @property
+    def name(self) -> str | None:
+        """What it is called; None where there is none."""
+        found = self._ask("nvmlDeviceGetName")
+        return found.decode() if isinstance(found, bytes) else found
+
+    @property
+    def used_bytes(self) -> int | None:
+        """Of its memory, by whoever uses it; in a container NVML does not know which process is which."""
+        found = self._ask("nvmlDeviceGetMemoryInfo")
+        return None if found is None else int(found.used)
+
+    @property
+    def joules(self) -> float | None:
+        """Since the driver was loaded."""
+        found = self._ask("nvmlDeviceGetTotalEnergyConsumption")
+        return None if found is None else found / 1e3
+
+    @property
+    def slowdowns(self) -> tuple[str, ...]:
+        """Why its clocks are lowered at this moment, as far as that is a fault."""
+        bits = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons") or 0
+        return tuple(reason for bit, reason in _BAD_CLOCKS.items() if bits & bit)
+
+    def _ask(self, question: str) -> Any:
+        if self._handle is None:
+            return None
+        try:
+            return getattr(self._nvml, question)(self._handle)
+        except self._nvml.NVMLError:  # what an older GPU does not count
+            return None
+
+
+def read_sensors(gpu: Gpu, root: Path = _ROOT) -> Reading:
+    """Returns what can be read at this moment, which may be nothing.
+
+    Sources: https://docs.kernel.org/power/powercap/powercap.html (RAPL; newer kernels let root alone read it),
+    https://docs.kernel.org/admin-guide/cgroup-v2.html (`cpu.stat`).
+
+    Args:
+        gpu: to ask too.
+        root: where /sys is.
+    """
+    joules, wraps = dict[str, float](), dict[str, float]()
+    for zone in sorted((root / "sys/class/powercap").glob("*-rapl:*")):
+        if zone.name.count(":") == 1 and (count := _number(zone / "energy_uj")) is not None:
+            name = f"{zone.name} {_text(zone / 'name')}".strip()
+            joules[name] = count / 1e6
+            wraps[name] = (_number(zone / "max_energy_range_uj") or 0) / 1e6
+    if gpu.joules is not None:
+        joules["gpu"] = gpu.joules
+    return Reading(joules, wraps, dict(_slowdowns(gpu, root)), *_processor_time())
+
+
+def joules_between(before: Reading, after: Reading) -> dict[str, float]:
+    """Returns what each sensor counted from one moment to the other."""
+    found = {}
+    for name, count in after.joules.items():
+        if name in before.joules:
+            spent = count - before.joules[name]
+            found[name] = spent + before.wraps.get(name, 0.0) if spent < 0 else spent
+    return found
+
+
+def others_between(before: Reading, after: Reading) -> float | None:
+    """Returns the share of the processors' time that other programs took from one moment to the other, 0 to 1.
+
+    Returns:
+        None where too little time went by to tell: the system counts in hundredths of a second.
+    """
+    there = after.all_s - before.all_s
+    if there < _LEAST_S:
+        return None
+    others = (after.busy_s - before.busy_s) - (after.own_s - before.own_s)
+    return min(1.0, max(0.0, others / there))
+
+
+def slowdowns_between(before: Reading, after: Reading) -> list[str]:
+    """Returns what slowed the machine down from one moment to the other."""
+    return [name for name, count in after.slowdowns.items() if count > before.slowdowns.get(name, 0)]
+
+
+def peak_memory(root: Path = _ROOT) -> int | None:
+    """Returns this process's greatest resident memory so far, in bytes; None where the system does not tell.
+
+    Linux's `ru_maxrss` is not taken: it begins with that of the program that started this one.
+    """
+    for line in _text(root / "proc/self/status").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _slowdowns(gpu: Gpu, root: Path) -> Iterator[tuple[str, int]]:
+    heat = [_number(file) or 0 for file in root.glob("sys/devices/system/cpu/cpu*/thermal_throttle/*_throttle_count")]
+    if heat:
+        yield "the processor was too hot", sum(heat)
+    stat = dict(line.split() for line in _text(root / "sys/fs/cgroup/cpu.stat").splitlines() if line.count(" ") == 1)
+    if "nr_throttled" in stat:
+        yield "the container's limit of CPU time was reached", int(stat["nr_throttled"])
+    for reason in gpu.slowdowns:
+        yield f"the GPU lowered its clocks ({reason})", 1
+
+
+def _processor_time() -> tuple[float, float, float]:
+    """Returns the processor seconds of all programs, of this process, and that there were."""
+    import psutil
+
+    times = psutil.cpu_times()._asdict()
+    times = {name: value for name, value in times.items() if not name.startswith("guest")}  # it stands in user's too
+    waiting = times.get("idle", 0.0) + times.get("iowait", 0.0)
+    return sum(times.values()) - waiting, time.process_time(), sum(times.values())
+
+
+def _number(file: Path) -> int | None:
+    text = _text(file)
+    return int(text) if text.isdigit() else None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,97 @@
+"""From raw samples to the figures of a case, and the doubts that they leave."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ctonnx_bench.rounds import Round
+
+__all__ = ["NOISY", "doubts", "mlperf", "summarize"]
+
+NOISY = 0.10
+"""The interquartile range, as a share of the median, above which a case is called noisy."""
+
+_DRIFT = 0.10  # of a round's median against the fastest round's
+_BUSY = 0.05  # of the processor's time, that other programs took
+_PERCENTILES = (50, 90, 95, 99)
+
+
+def summarize(rounds: Sequence[Round], batch_size: int) -> dict[str, Any]:
+    """Returns the figures of all rounds together.
+
+    Returns:
+        `latency_ms` of a run (of a whole batch): `p50`, `p90`, `p95`, `p99` (linear between the nearest samples),
+        `mean`, `iqr`, `min`, `max`; `runs`; `images_per_s` over the time of the runs alone; `cold_start_s`, `open_s`
+        and `first_run_ms`, medians of the processes; `peak_bytes` and `device_bytes`, the greatest of them;
+        `joules_per_image` by sensor.
+    """
+    samples = np.concatenate([item.samples_s for item in rounds])
+    percentiles = np.percentile(samples, _PERCENTILES) * 1e3
+    quarters = np.percentile(samples, (25, 75)) * 1e3
+    images = len(samples) * batch_size
+    return {
+        "runs": len(samples),
+        "latency_ms": {
+            **{f"p{name}": float(value) for name, value in zip(_PERCENTILES, percentiles, strict=True)},
+            "mean": float(samples.mean() * 1e3),
+            "iqr": float(quarters[1] - quarters[0]),
+            "min": float(samples.min() * 1e3),
+            "max": float(samples.max() * 1e3),
+        },
+        "images_per_s": float(images / samples.sum()),
+        "cold_start_s": float(np.median([item.cold_start_s for item in rounds])),
+        "open_s": float(np.median([item.open_s for item in rounds])),
+        "first_run_ms": float(np.median([item.first_run_s for item in rounds]) * 1e3),
+        "peak_bytes": _greatest(item.peak_bytes for item in rounds),
+        "device_bytes": _greatest(item.device_bytes for item in rounds),
+        "joules_per_image": {
+            name: sum(item.joules.get(name, 0.0) for item in rounds) / images for name in rounds[0].joules
+        },
+    }
+
+
+def doubts(rounds: Sequence[Round], figures: Mapping[str, Any]) -> list[str]:
+    """Returns why a case's figures may be doubted: noise, a drift from round to round, a slowed machine.
+
+    Args:
+        rounds: of the case.
+        figures: from `summarize`.
+    """
+    latency = figures["latency_ms"]
+    found = []
+    if (spread := latency["iqr"] / latency["p50"]) > NOISY:
+        found.append(f"noisy: the interquartile range is {spread:.0%} of the median")
+    medians = [float(np.median(item.samples_s)) for item in rounds]
+    if (drift := max(medians) / min(medians) - 1) > _DRIFT:
+        found.append(f"uneven: the slowest round's median is {drift:.0%} above the fastest's")
+    others = [item.others_share for item in rounds if item.others_share is not None]
+    if others and max(others) > _BUSY:
+        found.append(f"busy: other programs took up to {max(others):.0%} of the processor's time meanwhile")
+    slowed = dict.fromkeys(cause for item in rounds for cause in item.slowdowns)
+    return found + [f"throttled: {cause}" for cause in slowed]
+
+
+def mlperf(cases: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns MLPerf Inference's two scenarios for each contender, by its title.
+
+    SingleStream is the 90th percentile of the latency of one image after the other; Offline is the images a second
+    where all are there from the start, at the batch size that serves most (Reddi et al. 2020,
+    https://arxiv.org/abs/1911.02549). These are its measures, not a submission: it asks for 10 minutes and more.
+
+    Args:
+        cases: of the report's document.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for case in cases:
+        scenarios = found.setdefault(case["title"], {"single_stream_ms": None, "offline_images_per_s": None})
+        figures = case["figures"]
+        if case["batch_size"] == 1:
+            scenarios["single_stream_ms"] = figures["latency_ms"]["p90"]
+        if figures["images_per_s"] > (scenarios["offline_images_per_s"] or 0.0):
+            scenarios |= {"offline_images_per_s": figures["images_per_s"], "offline_batch_size": case["batch_size"]}
+    return found
+
+
+def _greatest(values: Iterator[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)

@@ -1,0 +1,237 @@
+"""One case in a process of its own: opens the network, answers once, warms up, and times answers that it checks.
+
+    python -m ctonnx_bench.worker SETTINGS
+
+SETTINGS is a JSON file, as `Task.to_json` writes it; the last line on stdout is a JSON report. It is made for
+`ctonnx_bench.rounds`, which starts it.
+"""
+
+import gc
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctonnx.errors import CtonnxError
+from ctonnx.outputs import OUTPUT_NAMES, Outputs
+from ctonnx_bench.peers.adapters import ADAPTERS, OWN, Network, Opening, adapter_module
+
+__all__ = ["Task", "batches_of", "from_files", "main", "timed_loop", "work"]
+
+_DISTINCT = 32  # images that are timed, in turn: enough that no cache holds the answer, few enough to hold in memory
+_WARM_UP = 3  # runs at least
+_WARM_UP_SHARE = 0.25  # of the seconds that are timed, and at most one second
+now = time.perf_counter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a process does.
+
+    Attributes:
+        adapter: a name of `ADAPTERS`.
+        model: what it opens.
+        provider: `cpu` or `cuda`.
+        threads: within an operator.
+        bound: whether inputs and outputs stay in the device's memory.
+        spinning: whether waiting threads go on looking for work.
+        batch_size: images at a time.
+        pixels: a .npy file, uint8 [images, size, size, 3].
+        files: image files with these pixels, to time from the file to the answer; none times pixels that are ready.
+        preprocessing: how files become pixels: the fields of `ctonnx.images.Preprocessing`.
+        window: for DICOM files: the fields of `ctonnx.spec.DicomWindow`.
+        seconds: how long to time; None answers for every image once, and writes the answers.
+        answers: an .npz file of the answers: written, or compared with those that are timed.
+        prepare: a folder; the adapter makes its own model there, from `model` and `pixels`, and nothing is opened.
+    """
+
+    adapter: str
+    model: str
+    provider: str = "cpu"
+    threads: int
+    bound: bool = False
+    spinning: bool = True
+    batch_size: int = 1
+    pixels: str
+    files: tuple[str, ...] = ()
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    window: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
+    answers: str = ""
+    prepare: str | None = None
+
+    def to_json(self) -> str:
+        """Returns the text that `from_json` reads."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Task":
+        """Reads what `to_json` wrote."""
+        values = json.loads(text)
+        return cls(**{**values, "files": tuple(values["files"])})
+
+
+def batches_of(count: int, batch_size: int) -> NDArray[np.intp]:
+    """Returns which images stand in which batch, [batches, batch_size]; the last batch begins again at the first.
+
+    >>> batches_of(3, 2).tolist()
+    [[0, 1], [2, 0]]
+    """
+    batches = -(-count // batch_size)
+    return (np.arange(batches * batch_size) % count).reshape(batches, batch_size)
+
+
+def timed_loop(
+    run: Callable[[Any], Any], staged: Sequence[Any], seconds: float, keep: Callable[[int, Any], None]
+) -> list[float]:
+    """Runs the staged batches in turn, and returns the seconds of each run.
+
+    Only `run` stands between the two readings of the clock. The garbage collector rests meanwhile.
+
+    Args:
+        run: what is timed.
+        staged: its arguments, in turn.
+        seconds: after which it ends; it runs once at least.
+        keep: called with the batch's number and the answer after each run, outside of what is timed.
+    """
+    samples: list[float] = []
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        end = now() + seconds
+        while not samples or now() < end:
+            number = len(samples) % len(staged)
+            start = now()
+            answer = run(staged[number])
+            samples.append(now() - start)
+            keep(number, answer)
+    finally:
+        if collecting:
+            gc.enable()
+    return samples
+
+
+def work(task: Task) -> dict[str, Any]:
+    """Does what the task says, and returns the report."""
+    if task.prepare is not None:
+        images = np.load(task.pixels)
+        return {"model": str(adapter_module(task.adapter).prepare(Path(task.model), images, Path(task.prepare)))}
+    start = now()
+    opening = Opening(
+        model=Path(task.model),
+        provider=task.provider,
+        threads=task.threads,
+        bound=task.bound,
+        spinning=task.spinning,
+    )
+    gpu = _gpu(task.provider)
+    used = None if gpu is None else gpu.used_bytes
+    network: Network = adapter_module(task.adapter).open_network(opening)
+    opened = now()
+    pixels = np.load(task.pixels, mmap_mode="r")
+    if task.files:
+        network = from_files(network, task.preprocessing, task.window)
+    rows = batches_of(len(pixels), task.batch_size)
+
+    def take(row: NDArray[np.intp]) -> Any:
+        return [task.files[place] for place in row] if task.files else pixels[row]
+
+    first = network.stage(take(rows[0]))
+    asked = now()
+    answer = network.run(first)
+    answered = now()
+    report: dict[str, Any] = {"open_s": opened - start, "first_run_s": answered - asked, "answered_at": answered}
+    if task.seconds is None:
+        batches = [network.fetch(answer), *(network.answer(take(row)) for row in rows[1:])]
+        outputs = Outputs.concatenate(batches)[: len(pixels)]
+        np.savez(task.answers, **{name: getattr(outputs, name) for name in OUTPUT_NAMES})
+        return report
+    rows = rows[: max(1, _DISTINCT // task.batch_size)]
+    report |= _time(network, [network.stage(take(row)) for row in rows], rows, task)
+    after = report.pop("used_bytes")
+    return report | {"device_bytes": None if used is None or after is None else max(0, after - used)}
+
+
+def from_files(network: Network, preprocessing: Mapping[str, Any], window: Mapping[str, Any]) -> Network:
+    """Returns a network that is given image files: what is timed begins with reading them.
+
+    Args:
+        network: that is given pixels.
+        preprocessing: of the model: the fields of `ctonnx.images.Preprocessing`.
+        window: for DICOM files: the fields of `ctonnx.spec.DicomWindow`.
+    """
+    from ctonnx.images import Preprocessing, load, to_pixels
+    from ctonnx.spec import DicomWindow
+
+    how, window_of = Preprocessing(**preprocessing), DicomWindow(**window)
+
+    def run(files: Sequence[str]) -> Outputs:
+        pixels = np.stack([to_pixels(load(file, window=window_of), how) for file in files])
+        return network.answer(pixels)
+
+    return Network(run)
+
+
+def _gpu(provider: str) -> Any:
+    if provider == "cpu":
+        return None  # nor is anything imported for it, which would be counted as a cold start
+    from ctonnx_bench.sensors import Gpu
+
+    return Gpu.here()
+
+
+def _time(network: Network, staged: Sequence[Any], rows: NDArray[np.intp], task: Task) -> dict[str, Any]:
+    """Times the staged batches, whose images are `rows`, and checks every answer."""
+    from ctonnx_bench.sensors import Gpu, joules_between, others_between, peak_memory, read_sensors, slowdowns_between
+
+    gpu: Gpu = _gpu(task.provider) or Gpu(None)
+    seconds = task.seconds or 0.0
+    warm_up = timed_loop(network.run, staged, min(1.0, seconds * _WARM_UP_SHARE), lambda number, answer: None)
+    while len(warm_up) < _WARM_UP:
+        warm_up += timed_loop(network.run, staged, 0.0, lambda number, answer: None)
+    given: list[tuple[int, NDArray[np.float32]]] = []
+
+    def keep(number: int, answer: Any) -> None:
+        given.append((number, network.fetch(answer).probabilities))
+
+    before = read_sensors(gpu)
+    samples = timed_loop(network.run, staged, seconds, keep)
+    after = read_sensors(gpu)
+    with np.load(task.answers) as arrays:
+        expected = arrays["probabilities"]
+    # A NaN is as far from the answer as can be.
+    apart = [np.nan_to_num(np.abs(expected[rows[number]] - found), nan=np.inf).max() for number, found in given]
+    return {
+        "warm_up_s": warm_up,
+        "samples_s": samples,
+        "largest_dp": float(max(apart)),
+        "peak_bytes": peak_memory(),
+        "used_bytes": gpu.used_bytes,
+        "joules": joules_between(before, after),
+        "slowdowns": slowdowns_between(before, after),
+        "others_share": others_between(before, after),
+    }
+
+
+def main() -> None:
+    """Does the task on the command line; an error that was foreseen, or any of a peer, is the report."""
+    task = Task.from_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    foreseen = (CtonnxError,) if task.adapter == OWN else (Exception,)
+    try:
+        report = work(task)
+    except foreseen as error:
+        kind = "" if isinstance(error, CtonnxError) else f"{type(error).__name__}: "
+        title = ADAPTERS[task.adapter].title
+        report = {"error": f"{kind}{error}".strip() or title, "kind": type(error).__name__}
+    sys.stdout.write("\n" + json.dumps(report) + "\n")
+
+
+if __name__ == "__main__":
+    main()

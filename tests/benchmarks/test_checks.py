@@ -1,0 +1,124 @@
+"""The checks: whose answers count as right, and which others are wrong."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ctonnx.errors import CtonnxError, DataError, ModelError
+from ctonnx.golden import Golden
+from ctonnx.outputs import Outputs
+from ctonnx.parity import Gate
+from ctonnx_bench.checks import Images, golden_images, images_in, judge, labelled_images, wilson
+from ctonnx_bench.contenders import Contender, read_models
+
+INT8 = Contender("ctonnx INT8", "ctonnx", Path("m.onnx"), "int8", 1)
+
+
+def answers(*right: bool, certainty: float = 0.9) -> Outputs:
+    """Answers of two classes, the first one where it is right."""
+    rows = np.float32([[certainty, 1 - certainty] if found else [1 - certainty, certainty] for found in right])
+    maps = np.tile(np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2), (len(right), 2, 1, 1))
+    return Outputs(rows, np.log(rows), maps)
+
+
+def images(count: int, *, labelled: bool = False, golden: Golden | None = None) -> Images:
+    pixels = np.zeros((count, 8, 8, 3), np.uint8)
+    return Images("some", pixels, np.full(count, 0 if labelled else -1), golden=golden)
+
+
+def test_answers_that_agree_are_right() -> None:
+    judgement = judge(INT8, answers(True, True), answers(True, True), images(2), None)
+    assert judgement.failures == ()
+    assert judgement.accuracy is None
+    assert judgement.parity.agreement == 1
+
+
+def test_one_of_few_images_may_differ_and_two_may_not() -> None:
+    reference = answers(*[True] * 72)
+    one = judge(INT8, answers(False, *[True] * 71), reference, images(72), None)
+    assert one.failures == ()
+    two = judge(INT8, answers(False, False, *[True] * 70), reference, images(72), None)
+    assert two.failures == ("agreement is 97.22%, at least 98.61% is required",)
+    many = answers(*[True] * 1000)
+    eleven = judge(INT8, answers(*[False] * 11, *[True] * 989), many, images(1000), None)
+    assert eleven.failures == ("agreement is 98.90%, at least 99.00% is required",)
+
+
+def test_gate_that_the_model_was_shipped_with_counts() -> None:
+    loose = Gate(max_dp=1.0, min_agreement=0.5)
+    assert judge(INT8, answers(False, True), answers(True, True), images(2), loose).failures == ()
+
+
+def test_accuracy_has_its_interval_and_the_change() -> None:
+    judgement = judge(INT8, answers(*[True] * 9, False), answers(*[True] * 10), images(10, labelled=True), None)
+    assert judgement.accuracy is not None
+    assert judgement.accuracy["value"] == 0.9
+    assert (round(judgement.accuracy["low"], 3), round(judgement.accuracy["high"], 3)) == (0.596, 0.982)
+    assert judgement.accuracy["change"]["difference"] == -0.1
+
+
+def test_loss_of_accuracy_beyond_doubt_is_a_failure() -> None:
+    loose = Gate(max_dp=1.0, min_agreement=0.0, max_drop=0.005)
+    half = answers(*[True] * 50, *[False] * 50)
+    (failure,) = judge(INT8, half, answers(*[True] * 100), images(100, labelled=True), loose).failures
+    assert failure.startswith("accuracy falls by 50.00 points on the validation images")
+
+
+def test_golden_answers_of_the_model_itself_are_kept_to() -> None:
+    golden = Golden(np.zeros((2, 8, 8, 3), np.uint8), answers(True, True), "0" * 64, {"int8": answers(True, True)})
+    given = answers(True, True, certainty=0.8)
+    (failure,) = judge(INT8, given, golden.outputs, images(2, golden=golden), None).failures
+    assert failure == "against its own answers where it was exported, max |dp| is 0.1, at most 0.05 is allowed"
+
+
+def test_few_golden_images_that_never_agreed_are_not_blamed_on_this_device() -> None:
+    off = answers(False, False)
+    golden = Golden(np.zeros((2, 8, 8, 3), np.uint8), answers(True, True), "0" * 64, {"int8": off})
+    assert judge(INT8, off, golden.outputs, images(2, golden=golden), None).failures == ()
+    peer = replace(INT8, adapter="openvino-int8")
+    assert judge(peer, off, golden.outputs, images(2, golden=golden), None).failures
+
+
+def test_golden_inputs_must_be_there_and_of_the_model(workspace: Path) -> None:
+    (model,) = read_models([])
+    found = golden_images(model)
+    assert (len(found), found.labels.tolist()) == (len(found.pixels), [-1] * len(found))
+    with pytest.raises(ModelError, match="expected golden inputs of checkpoint 000000000000 at 64 pixels, found"):
+        golden_images(replace(model, spec=replace(model.spec, checkpoint_sha256="0" * 64)))
+    (model.path.parent / "golden.npz").unlink()
+    with pytest.raises(ModelError, match=r"found none; copy golden.npz .* or name labelled images with --data DIR"):
+        golden_images(model)
+
+
+def test_data_sets_test_images_are_taken_and_training_images_calibrate(phantoms: Path, workspace: Path) -> None:
+    (model,) = read_models([])
+    found = labelled_images(phantoms, model, calibrate=5)
+    assert found.about == f"{len(found)} labelled images (test) of {phantoms}"
+    assert set(found.labels.tolist()) == {0, 1, 2, 3}
+    assert found.pixels.shape == (len(found), 64, 64, 3)
+    assert found.calibration is not None
+    assert found.calibration.shape == (5, 64, 64, 3)
+    assert labelled_images(phantoms, model).calibration is None
+
+
+def test_files_are_found_and_unreadable_ones_named(phantoms: Path, workspace: Path) -> None:
+    (model,) = read_models([])
+    found = images_in(str(phantoms / "test"), model)
+    assert len(found.files) == len(found)
+    assert all(Path(file).is_absolute() for file in found.files)
+    Path("scans").mkdir()
+    Path("scans/a.png").write_bytes(Path(found.files[0]).read_bytes())
+    Path("scans/b.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"expected 2 readable images, found 1 that cannot be read: scans/b.png"):
+        images_in("scans", model)
+    Path("empty").mkdir()
+    with pytest.raises(CtonnxError, match="expected images in 'empty', found an empty folder"):
+        images_in("empty", model)
+
+
+def test_interval_of_a_share_stays_within_0_and_1() -> None:
+    assert wilson(10, 10)[1] == pytest.approx(1)
+    assert wilson(0, 10)[0] == pytest.approx(0)
+    assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)

@@ -1,0 +1,37 @@
+"""The environment that a report keeps."""
+
+from pathlib import Path
+
+from ctonnx_bench.environment import describe, differences
+from ctonnx_bench.sensors import Gpu
+
+
+def test_processor_features_governor_and_limits_are_read(tmp_path: Path) -> None:
+    files = {
+        "proc/cpuinfo": "model name\t: Some CPU\nflags\t: fpu avx2 avx512_vnni\n\nmodel name: B\nflags: sve\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "powersave\n",
+        "sys/fs/cgroup/memory.max": "max\n",
+        "sys/fs/cgroup/cpu.max": "50000 100000\n",
+        "proc/self/cgroup": "0::/\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="ascii")
+    about = describe(tmp_path, Gpu(None))
+    assert (about["cpu"], about["features"]) == ("Some CPU", ["avx2", "avx512_vnni"])
+    assert (about["governor"], about["cpu_limit"], about["memory_limit"]) == ("powersave", "50000 100000", "max")
+    assert (about["cores_allowed"], about["gpu"]) == (1, None)
+
+
+def test_this_machine_can_be_described() -> None:
+    about = describe()
+    assert about["cpu"]
+    assert about["memory_bytes"] > 100_000_000
+    assert {"ctonnx", "numpy", "onnxruntime"} <= set(about["versions"])
+
+
+def test_machines_that_differ_are_told_apart() -> None:
+    first = {"cpu": "A", "cores_allowed": 2, "versions": {"onnxruntime": "1.23", "torch": "2.11"}}
+    second = {"cpu": "B", "cores_allowed": 2, "versions": {"onnxruntime": "1.24"}}
+    assert differences(first, first) == []
+    assert differences(first, second) == ["processor A and B", "onnxruntime 1.23 and 1.24"]

@@ -1,0 +1,123 @@
+"""The rounds: every process alone, forwards and backwards in turn, and what becomes of one that fails."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click import ClickException
+
+from ctonnx.errors import CtonnxError, ProviderError
+from ctonnx.writing import json_text
+from ctonnx_bench import rounds
+from ctonnx_bench.cases import Case, plan_cases
+from ctonnx_bench.checks import Images
+from ctonnx_bench.contenders import Contender
+from ctonnx_bench.folder import Measured, Sample
+from ctonnx_bench.rounds import Bench, CaseFailed
+from ctonnx_bench.worker import Task
+
+REPORT = {
+    "open_s": 0.1,
+    "first_run_s": 0.2,
+    "answered_at": 101.5,
+    "samples_s": [0.01],
+    "warm_up_s": [0.02],
+    "largest_dp": 0.0,
+    "peak_bytes": 1,
+    "device_bytes": None,
+    "joules": {},
+    "slowdowns": [],
+    "others_share": None,
+}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path, Images("some", np.zeros((2, 8, 8, 3), np.uint8), np.array([-1, -1])), {}, {})
+
+
+@pytest.fixture
+def cases() -> list[Case]:
+    mine = Contender("ctonnx FP32", "ctonnx", Path("m.onnx"), "fp32", 1)
+    return plan_cases([mine, replace(mine, title="Peer", adapter="onnxruntime")], [1], provider="cpu", threads=[1])
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Task], Callable[[dict[str, Any]], None]]:
+    """Notes the tasks; nobody runs, and each answers with a report that can be chosen."""
+    tasks: list[Task] = []
+    report: dict[str, Any] = dict(REPORT)
+
+    def note(command: Sequence[str], folder: Path) -> Measured:
+        tasks.append(Task.from_json(Path(command[-1]).read_text(encoding="utf-8")))
+        return Measured(Sample(1.0, 1), 100.0, "noise of a library\n" + json_text(report).replace("\n", ""), "")
+
+    def choose(chosen: dict[str, Any]) -> None:
+        report.clear()
+        report.update(chosen)
+
+    monkeypatch.setattr(rounds, "launch", note)
+    return tasks, choose
+
+
+def test_rounds_go_forwards_and_backwards(bench: Bench, cases: list[Case], launched: Any) -> None:
+    tasks, _ = launched
+    told: list[str] = []
+    found = bench.measure(cases, rounds=3, seconds=2.0, step=lambda case: told.append(case.title))
+    assert [task.adapter for task in tasks] == [
+        "ctonnx", "onnxruntime", "onnxruntime", "ctonnx", "ctonnx", "onnxruntime",
+    ]  # fmt: skip
+    assert [title == "Peer" for title in told] == [task.adapter == "onnxruntime" for task in tasks]
+    assert {task.seconds for task in tasks} == {2.0}
+    assert len({task.answers for task in tasks}) == 2
+    assert [len(done) for done in found.values()] == [3, 3]
+    first = found[cases[0]][0]
+    assert (first.cold_start_s, first.samples_s, first.warm_up_s) == (1.5, (0.01,), (0.02,))
+
+
+def test_foreseen_error_of_ctonnx_is_raised_as_what_it_is(bench: Bench, cases: list[Case], launched: Any) -> None:
+    _, choose = launched
+    choose({"error": "no GPU", "kind": "ProviderError"})
+    with pytest.raises(ProviderError, match="no GPU"):
+        bench.round(cases[0], 1.0)
+    with pytest.raises(CaseFailed, match="no GPU"):
+        bench.round(cases[1], 1.0)
+
+
+def test_process_that_ends_badly_is_told_in_one_line(
+    bench: Bench, cases: list[Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(command: Sequence[str], folder: Path) -> Measured:
+        raise ClickException("it ended with -9:\nTraceback\nMemoryError: too much")
+
+    monkeypatch.setattr(rounds, "launch", fail)
+    with pytest.raises(CtonnxError, match=r"to run, found that its process failed: MemoryError: too much"):
+        bench.answers(cases[0])
+    with pytest.raises(CaseFailed, match=r"^MemoryError: too much$"):
+        bench.answers(cases[1])
+
+
+def test_peer_makes_its_model_of_other_images_than_are_checked(
+    tmp_path: Path, cases: list[Case], launched: Any
+) -> None:
+    tasks, choose = launched
+    made = tmp_path / "its.xml"
+    made.write_bytes(b"12")
+    made.with_suffix(".bin").write_bytes(b"345")
+    choose({"model": str(made)})
+    pixels, others = np.zeros((1, 8, 8, 3), np.uint8), np.ones((4, 8, 8, 3), np.uint8)
+    bench = Bench(tmp_path, Images("some", pixels, np.array([-1]), calibration=others), {}, {})
+    contender = bench.prepare(cases[1]).contender
+    assert (contender.model, contender.size) == (made, 5)
+    assert np.load(tasks[0].pixels).shape == (4, 8, 8, 3)
+    assert tasks[0].prepare == str(tmp_path)
+
+
+def test_files_go_with_the_task(tmp_path: Path, cases: list[Case], launched: Any) -> None:
+    tasks, _ = launched
+    images = Images("some", np.zeros((1, 8, 8, 3), np.uint8), np.array([-1]), ("a.png",))
+    Bench(tmp_path, images, {"size": 8}, {"width": 1.0}).round(cases[0], 1.0)
+    assert (tasks[0].files, tasks[0].preprocessing, tasks[0].window) == (("a.png",), {"size": 8}, {"width": 1.0})

@@ -1,0 +1,84 @@
+"""The figures of a case from its raw samples, and the doubts that they leave."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ctonnx_bench.rounds import Round
+from ctonnx_bench.summary import doubts, mlperf, summarize
+
+QUIET = Round(
+    samples_s=(0.010,) * 8,
+    warm_up_s=(1.0,),
+    cold_start_s=0.5,
+    open_s=0.2,
+    first_run_s=0.03,
+    largest_dp=0.0,
+    peak_bytes=100,
+    device_bytes=None,
+    joules={"cpu": 1.6},
+    slowdowns=(),
+    others_share=0.0,
+)
+
+
+def test_figures_are_those_of_all_rounds_together_without_the_warm_up() -> None:
+    first = replace(QUIET, samples_s=(0.001, 0.002), cold_start_s=0.7, peak_bytes=300, joules={"cpu": 0.4})
+    second = replace(QUIET, samples_s=(0.003, 0.004, 0.005), cold_start_s=0.5, joules={"cpu": 0.6})
+    figures = summarize([first, second], 4)
+    assert figures["runs"] == 5
+    assert figures["latency_ms"] == pytest.approx(
+        {"p50": 3.0, "p90": 4.6, "p95": 4.8, "p99": 4.96, "mean": 3.0, "iqr": 2.0, "min": 1.0, "max": 5.0}
+    )
+    assert figures["images_per_s"] == pytest.approx(20 / 0.015)
+    assert figures["cold_start_s"] == pytest.approx(0.6)
+    assert figures["first_run_ms"] == pytest.approx(30)
+    assert figures["peak_bytes"] == 300
+    assert figures["device_bytes"] is None
+    assert figures["joules_per_image"] == pytest.approx({"cpu": 0.05})
+
+
+@pytest.mark.parametrize(
+    ("rounds", "said"),
+    [
+        ([QUIET, QUIET], []),
+        (
+            [replace(QUIET, samples_s=(0.010, 0.010, 0.012, 0.012))],
+            ["noisy: the interquartile range is 18% of the median"],
+        ),
+        (
+            [QUIET, replace(QUIET, samples_s=(0.0112,) * 8)],
+            [
+                "noisy: the interquartile range is 11% of the median",
+                "uneven: the slowest round's median is 12% above the fastest's",
+            ],
+        ),
+        (
+            [replace(QUIET, others_share=0.3), QUIET],
+            ["busy: other programs took up to 30% of the processor's time meanwhile"],
+        ),
+        ([replace(QUIET, slowdowns=("heat",)), replace(QUIET, slowdowns=("heat",))], ["throttled: heat"]),
+        ([replace(QUIET, others_share=None)], []),
+    ],
+)
+def test_doubts_are_told(rounds: list[Round], said: list[str]) -> None:
+    assert doubts(rounds, summarize(rounds, 1)) == said
+
+
+def case(title: str, batch_size: int, milliseconds: float) -> dict[str, Any]:
+    samples = tuple(np.linspace(milliseconds, 2 * milliseconds, 11) / 1e3)
+    return {
+        "title": title,
+        "batch_size": batch_size,
+        "figures": summarize([replace(QUIET, samples_s=samples)], batch_size),
+    }
+
+
+def test_mlperf_takes_the_90th_percentile_of_one_image_and_the_best_throughput() -> None:
+    found = mlperf([case("a", 1, 10), case("a", 8, 20), case("a", 32, 1000), case("b", 8, 20)])
+    assert found["a"]["single_stream_ms"] == pytest.approx(19)
+    assert found["a"]["offline_images_per_s"] == pytest.approx(8 / 0.030)
+    assert found["a"]["offline_batch_size"] == 8
+    assert found["b"]["single_stream_ms"] is None

@@ -1,0 +1,24 @@
+"""PyTorch eager gives what the export was compared with."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ctonnx.golden import load_golden
+from ctonnx.runs import Run
+from ctonnx_bench.peers.adapters import Opening
+from ctonnx_bench.peers.adapters.torch_eager import open_network
+
+
+def test_answers_are_those_of_the_golden_inputs(exported_run: Run) -> None:
+    golden = load_golden(exported_run.export_folder / "golden.npz")
+    found = open_network(Opening(model=exported_run.folder, provider="cpu", threads=1)).answer(golden.pixels)
+    np.testing.assert_allclose(found.probabilities, golden.outputs.probabilities, atol=1e-5)
+    np.testing.assert_allclose(found.heatmap, golden.outputs.heatmap, atol=1e-4)
+
+
+def test_adapters_are_short() -> None:
+    """A peer is what a good engineer would write, and can be read at a glance."""
+    folder = Path(__file__).parents[2] / "benchmarks/ctonnx_bench/peers/adapters"
+    lines = {file.name: len(file.read_text(encoding="utf-8").splitlines()) for file in folder.glob("*.py")}
+    assert {name: count for name, count in lines.items() if count > 60 and name != "__init__.py"} == {}

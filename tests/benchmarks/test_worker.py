@@ -1,0 +1,146 @@
+"""The worker: only the network stands between the clock's readings, and every timed answer is checked."""
+
+import gc
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ctonnx.golden import load_golden
+from ctonnx.outputs import Outputs
+from ctonnx.predictor import Predictor
+from ctonnx_bench import worker
+from ctonnx_bench.peers.adapters import Network
+from ctonnx_bench.worker import Task, batches_of, main, timed_loop, work
+
+
+@pytest.fixture
+def task(model: Path, tmp_path: Path) -> Task:
+    golden = load_golden(model.parent / "golden.npz")
+    np.save(tmp_path / "pixels.npy", golden.pixels[:3])
+    answers = str(tmp_path / "answers.npz")
+    return Task(adapter="ctonnx", model=str(model), threads=1, pixels=str(tmp_path / "pixels.npy"), answers=answers)
+
+
+def test_batches_hold_every_image_and_are_all_full() -> None:
+    assert batches_of(4, 2).tolist() == [[0, 1], [2, 3]]
+    assert batches_of(2, 5).tolist() == [[0, 1, 0, 1, 0]]
+
+
+def test_loop_runs_the_batches_in_turn_without_the_garbage_collector() -> None:
+    seen: list[tuple[str, bool]] = []
+    kept: list[tuple[int, str]] = []
+
+    def run(batch: str) -> str:
+        seen.append((batch, gc.isenabled()))
+        return batch.upper()
+
+    samples: list[float] = []
+    while len(seen) < 3:
+        samples += timed_loop(run, ["a", "b"], 0.001, lambda number, answer: kept.append((number, answer)))
+    assert len(samples) == len(seen)
+    assert min(samples) > 0
+    assert {batch for batch, _ in seen} == {"a", "b"}
+    assert not any(enabled for _, enabled in seen)
+    assert kept[:2] == [(0, "A"), (1, "B")]
+    assert gc.isenabled()
+
+
+def test_loop_runs_once_where_no_time_is_given() -> None:
+    assert len(timed_loop(lambda batch: batch, [1], 0.0, lambda number, answer: None)) == 1
+
+
+@pytest.mark.parametrize("bound", [False, True], ids=["host", "bound"])
+def test_answers_are_the_predictors_and_then_timed_against_themselves(task: Task, model: Path, bound: bool) -> None:
+    task = replace(task, bound=bound, batch_size=2)
+    first = work(task)
+    assert set(first) == {"open_s", "first_run_s", "answered_at"}
+    with np.load(task.answers) as arrays, Predictor(model) as predictor:
+        expected = predictor.predict_pixels(np.load(task.pixels))
+        assert arrays["probabilities"].shape == expected.probabilities.shape
+        np.testing.assert_allclose(arrays["probabilities"], expected.probabilities, atol=1e-6)
+        np.testing.assert_allclose(arrays["heatmap"], expected.heatmap, atol=1e-5)
+    report = work(replace(task, seconds=0.01))
+    assert report["largest_dp"] <= 1e-6
+    assert len(report["warm_up_s"]) >= 3
+    assert min(report["samples_s"]) > 0
+    assert report["peak_bytes"] > 20_000_000
+    assert report["device_bytes"] is None
+    json.dumps(report)
+
+
+@pytest.mark.parametrize(("value", "largest"), [(0.25, 0.25), (np.nan, np.inf)])
+def test_answer_that_changes_while_it_is_timed_is_found(
+    task: Task, monkeypatch: pytest.MonkeyPatch, value: float, largest: float
+) -> None:
+    answers = [np.float32([[0.5, 0.5]])] * 3 + [np.float32([[0.5, 0.5 + value]])]
+
+    def answer(pixels: Any) -> Outputs:
+        given = answers[min(len(calls), 3)]
+        calls.append(len(pixels))
+        return Outputs(np.repeat(given, len(pixels), axis=0), given, given)
+
+    calls: list[int] = []
+    monkeypatch.setattr(worker, "adapter_module", lambda name: _Adapter(answer))
+    np.savez(task.answers, probabilities=np.full((3, 2), 0.5, np.float32))
+    assert work(replace(task, seconds=0.0))["largest_dp"] == pytest.approx(largest)
+
+
+class _Adapter:
+    def __init__(self, answer: Callable[[Any], Outputs]) -> None:
+        self.answer = answer
+
+    def open_network(self, opening: object) -> Network:
+        return Network(self.answer)
+
+
+def test_files_are_timed_from_reading_to_the_answer(task: Task, model: Path, phantoms: Path) -> None:
+    files = tuple(str(file) for file in sorted((phantoms / "test").rglob("*.png"))[:3])
+    with Predictor(model) as predictor:
+        how, expected = predictor.spec.preprocessing, [predictor.predict(file) for file in files]
+    window = {"center": -600.0, "width": 1500.0}
+    preprocessing = {"size": how.size, "color": how.color, "resize": how.resize}
+    work(replace(task, files=files, preprocessing=preprocessing, window=window))
+    with np.load(task.answers) as arrays:
+        logits = arrays["logits"]
+    np.testing.assert_allclose(logits, np.stack([answer.logits for answer in expected]), atol=1e-4)
+
+
+def test_error_that_was_foreseen_is_the_report(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "task.json"
+    file.write_text(replace(task, provider="cuda").to_json(), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["worker", str(file)])
+    main()
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert report["kind"] == "ProviderError"
+    assert report["error"].startswith("the provider 'cuda' needs CUDAExecutionProvider")
+
+
+def test_any_error_of_a_peer_is_the_report_but_none_of_ctonnx(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(name: str) -> None:
+        raise ZeroDivisionError("no luck")
+
+    monkeypatch.setattr(worker, "adapter_module", fail)
+    file = tmp_path / "task.json"
+    monkeypatch.setattr(sys, "argv", ["worker", str(file)])
+    file.write_text(replace(task, adapter="onnxruntime").to_json(), encoding="utf-8")
+    main()
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert report == {"error": "ZeroDivisionError: no luck", "kind": "ZeroDivisionError"}
+    file.write_text(task.to_json(), encoding="utf-8")
+    with pytest.raises(ZeroDivisionError):
+        main()
+
+
+def test_task_is_what_it_was_after_json(task: Task) -> None:
+    task = replace(task, files=("a.png",), window={"width": 1.0})
+    assert Task.from_json(task.to_json()) == task
