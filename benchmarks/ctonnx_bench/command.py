@@ -2,11 +2,14 @@
 
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 __all__ = ["bench"]
+
+_FAIL_OVER = 0.10
 
 
 def _numbers(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
@@ -88,6 +91,19 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     metavar="DIR",
     help="For bench.json, bench.md and bench.html; default: bench/ in the models' run, or in the working folder.",
 )
+@click.option(
+    "--compare",
+    "baseline",
+    type=click.Path(path_type=Path),
+    metavar="JSON",
+    help="The bench.json of an earlier benchmark, to compare medians and peak memory with.",
+)
+@click.option(
+    "--fail-over",
+    metavar="PERCENT",
+    callback=_share,
+    help="With --compare: by how much a figure may be worse; exit code 1 above it.  [default: 10%]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON document instead of the table.")
 def bench(
     models: tuple[Path, ...],
@@ -101,6 +117,8 @@ def bench(
     peers: tuple[str, ...],
     files: str | None,
     output: Path | None,
+    baseline: Path | None,
+    fail_over: float | None,
     as_json: bool,
 ) -> None:
     """Measure how fast, how large and how right models are on this device.
@@ -116,15 +134,20 @@ def bench(
       ctonnx bench runs/lungs --batch-size 1,8,32 --data DATA --peers all
       ctonnx bench --provider cuda --duration 30
       ctonnx bench --end-to-end scans/
+      ctonnx bench --compare old/bench.json --fail-over 10%
     """
     from ctonnx.errors import CheckFailed
     from ctonnx.writing import json_text
     from ctonnx_bench.benchmark import Settings, run_benchmark
     from ctonnx_bench.files import output_folder, write_reports
+    from ctonnx_bench.regression import cautions, compare_reports, read_report, regressed, table
     from ctonnx_bench.report import terminal
 
+    if fail_over is not None and baseline is None:
+        raise click.UsageError("expected --compare with --fail-over, found none: name the bench.json to compare with")
     if files is not None and data is not None:
         raise click.UsageError("expected --data or --end-to-end, found both: each names the images to check on")
+    earlier = None if baseline is None else read_report(baseline)
     settings = Settings(
         models=models,
         provider=provider,
@@ -138,13 +161,36 @@ def bench(
         peers=peers,
     )
     document = run_benchmark(settings, command=_typed(), say=lambda line: click.echo(line, err=True))
-    click.echo(json_text(document) if as_json else terminal(document), nl=not as_json)
+    changes = None if earlier is None else compare_reports(earlier, document)
+    allowed = _FAIL_OVER if fail_over is None else fail_over
+    if earlier is not None and changes is not None:
+        document["compared_with"] = {
+            "created": earlier["created"],
+            "fail_over": allowed,
+            "changes": [{**asdict(change), "worse": change.worse} for change in changes],
+            "cautions": cautions(earlier, document),
+        }
+    if as_json:
+        click.echo(json_text(document), nl=False)
+    else:
+        click.echo(terminal(document))
+        if earlier is not None and changes is not None:
+            click.echo(f"\nagainst the report of {earlier['created']}\n{table(changes, allowed)}")
+            click.echo("\n".join(cautions(earlier, document)))
     for file in write_reports(document, output or output_folder(document)):
         click.echo(f"written: {file}", err=True)
-    if wrong := [case["name"] for case in document["cases"] if case["own"] and case["failures"]]:
-        raise CheckFailed(
-            f"expected right answers, found wrong ones of {', '.join(wrong)}: how fast they are does not matter"
-        )
+    failures = [
+        f"expected right answers, found wrong ones of {case['name']}, however fast"
+        for case in document["cases"]
+        if case["own"] and case["failures"]
+    ]
+    failures += [
+        f"expected no figure to be more than {allowed:.0%} worse, found {change.figure} of {change.case} "
+        f"{change.worse:.0%} worse ({change.before:.2f}, now {change.now:.2f})"
+        for change in regressed(changes or (), allowed)
+    ]
+    if failures:
+        raise CheckFailed("; ".join(failures))
 
 
 def _typed() -> str:

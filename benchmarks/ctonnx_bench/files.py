@@ -23,8 +23,10 @@ def write_reports(document: Mapping[str, Any], folder: Path) -> list[Path]:
     Raises:
         OSError: the folder cannot be made or written to.
     """
+    from ctonnx_bench.page import html_page  # matplotlib comes with it
+
+    texts = {"bench.json": json_text(document), "bench.md": markdown(document), "bench.html": html_page(document)}
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {"bench.json": json_text(document), "bench.md": markdown(document)}
     for name, text in texts.items():
         write_text(folder / name, text)
     return [folder / name for name in texts]

@@ -88,7 +88,8 @@ def notes(document: Mapping[str, Any]) -> list[str]:
         lines.append(f"MLPerf's measures, {title}: {', '.join(said)}")
     for case in document["cases"]:
         where = f"{case['title']}, batch {case['batch_size']}"
-        lines += [f"{where}: {doubt}" for doubt in case["doubts"]]
+        if case["doubts"]:
+            lines.append(f"{where}: {'; '.join(case['doubts'])}")
         lines += [f"{'FAILED' if case['own'] else 'WRONG'}: {where}: {failure}" for failure in case["failures"]]
     lines += [f"{title}: skipped, {reason}" for title, reason in document["skipped"].items()]
     return lines

@@ -1,0 +1,112 @@
+"""A benchmark's document of three contenders at two batch sizes, made without measuring anything."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ctonnx_bench.rounds import Round
+from ctonnx_bench.summary import doubts, mlperf, summarize
+
+MakeDocument = Callable[..., dict[str, Any]]
+
+
+def _case(title: str, batch_size: int, milliseconds: float, *, precision: str, own: bool, size: int) -> dict[str, Any]:
+    rounds = [
+        Round(
+            samples_s=tuple(np.linspace(0.99, 1.01, 21) * milliseconds / 1e3),
+            warm_up_s=(milliseconds / 1e3,) * 3,
+            cold_start_s=0.5,
+            open_s=0.2,
+            first_run_s=2 * milliseconds / 1e3,
+            largest_dp=0.0,
+            peak_bytes=150_000_000,
+            device_bytes=None,
+            joules={},
+            slowdowns=(),
+            others_share=0.0,
+        )
+    ]
+    figures = summarize(rounds, batch_size)
+    return {
+        "name": f"{title} | batch {batch_size} | cpu | 2 threads",
+        "title": title,
+        "contender": title,
+        "own": own,
+        "precision": precision,
+        "batch_size": batch_size,
+        "provider": "cpu",
+        "threads": 2,
+        "bound": False,
+        "spinning": True,
+        "bytes": size,
+        "figures": figures,
+        "parity": {"images": 8, "agreement": 1.0, "max_dp": 0.02, "mean_dp": 0.004},
+        "accuracy": None,
+        "largest_dp_while_timed": 0.0,
+        "failures": [],
+        "doubts": doubts(rounds, figures),
+        "rounds": [{"samples_s": list(rounds[0].samples_s)}],
+    }
+
+
+@pytest.fixture
+def make_document() -> MakeDocument:
+    """Returns what makes the document, with the factor that all is slower by."""
+
+    def make(slower: float = 1.0) -> dict[str, Any]:
+        cases = [
+            _case(title, batch, ms * slower * batch**0.9, precision=precision, own=own, size=size)
+            for batch in (1, 8)
+            for title, ms, precision, own, size in (
+                ("ctonnx FP32", 36.0, "fp32", True, 98_400_000),
+                ("ctonnx INT8", 13.0, "int8", True, 28_500_000),
+                ("PyTorch <eager>", 60.0, "fp32", False, 98_700_000),
+            )
+        ]
+        return {
+            "schema_version": 1,
+            "tool": "ctonnx bench",
+            "command": "ctonnx bench --peers pytorch",
+            "created": "2026-11-25T10:00:00+00:00",
+            "settings": {"provider": "cpu", "rounds": 1, "duration": 10.0, "files": None},
+            "environment": {
+                "cpu": "Some CPU",
+                "features": ["avx2"],
+                "cores_allowed": 2,
+                "cores_of_the_host": 4,
+                "gpu": None,
+                "governor": "",
+                "load_average": 0.1,
+                "memory_bytes": 8_000_000_000,
+                "cpu_limit": "max 100000",
+                "memory_limit": "",
+                "system": "Linux",
+                "python": "3.11.7",
+                "versions": {"ctonnx": "0.4.0"},
+            },
+            "models": [
+                {
+                    "name": "lungs",
+                    "file": "model.int8.onnx",
+                    "precision": "int8",
+                    "bytes": 28_500_000,
+                    "image_size": 224,
+                    "sha256": "ab" * 32,
+                }
+            ],
+            "checked_on": {"images": 8, "about": "8 golden inputs", "reference": "PyTorch, as kept in golden.npz"},
+            "cases": cases,
+            "mlperf": mlperf(cases),
+            "skipped": {"OpenVINO": "openvino not installed; pip install openvino"},
+            "passed": True,
+        }
+
+    return make
+
+
+@pytest.fixture
+def document(make_document: MakeDocument) -> dict[str, Any]:
+    """The document as it is."""
+    return make_document()

@@ -1,0 +1,103 @@
+"""The gate against an earlier report: a planted regression is found, and what cannot be compared is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctonnx.errors import CtonnxError
+from ctonnx_bench.regression import cautions, compare_reports, read_report, regressed, table
+
+
+def test_planted_regression_is_found_and_noise_below_the_bound_is_not(make_document: Any) -> None:
+    old, new = make_document(), make_document(slower=1.05)
+    assert regressed(compare_reports(old, new), 0.10) == []
+    new = make_document(slower=1.25)
+    found = regressed(compare_reports(old, new), 0.10)
+    assert [change.figure for change in found] == ["p50 ms"] * 6
+    assert found[1].case == "ctonnx INT8 | batch 1 | cpu | 2 threads"
+    assert found[1].worse == pytest.approx(0.25)
+    assert regressed(compare_reports(new, old), 0.0) == []
+
+
+def test_memory_is_compared_too(make_document: Any) -> None:
+    old, new = make_document(), make_document()
+    new["cases"][0]["figures"]["peak_bytes"] = 300_000_000
+    (change,) = regressed(compare_reports(old, new), 0.5)
+    assert (change.figure, change.before, change.now) == ("peak MB", 150.0, 300.0)
+    old["cases"][0]["figures"]["peak_bytes"] = None
+    assert regressed(compare_reports(old, new), 0.5) == []
+
+
+def test_table_names_the_regression_and_the_noise(make_document: Any) -> None:
+    old, new = make_document(), make_document(slower=2.0)
+    old["cases"][0]["doubts"] = ["noisy: the range is 20%"]
+    lines = table(compare_reports(old, new), 0.1).splitlines()
+    assert lines[1].split() == [
+        "ctonnx",
+        "FP32",
+        "|",
+        "batch",
+        "1",
+        "|",
+        "cpu",
+        "|",
+        "2",
+        "threads",
+        "p50",
+        "ms",
+        "36.00",
+        "72.00",
+        "+100.0%",
+        "REGRESSION",
+        "(noisy)",
+    ]
+    assert lines[2].endswith("+0.0%  (noisy)")
+    assert lines[3].endswith("+100.0%  REGRESSION")
+
+
+def test_other_machines_and_missing_cases_are_told(make_document: Any) -> None:
+    old, new = make_document(), make_document()
+    new["environment"] |= {"cpu": "Other CPU", "versions": {"ctonnx": "0.5.0"}}
+    new["cases"] = new["cases"][:-1]
+    assert cautions(old, new) == [
+        "measured with different processor Some CPU and Other CPU",
+        "measured with different ctonnx 0.4.0 and 0.5.0",
+        "not measured now: PyTorch <eager> | batch 8 | cpu | 2 threads",
+    ]
+
+
+def test_nothing_in_common_is_refused(make_document: Any) -> None:
+    old, new = make_document(), make_document()
+    old["cases"] = old["cases"][:1]
+    new["cases"] = new["cases"][1:]
+    with pytest.raises(CtonnxError, match=r"found none: it has ctonnx FP32 \| batch 1 \| cpu \| 2 threads; measure"):
+        compare_reports(old, new)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (None, "found no file"),
+        ("{", "found a file that is no JSON"),
+        ("[]", "found another document"),
+        ('{"tool": "other", "schema_version": 1}', "found another document (the tool 'other')"),
+        ('{"tool": "ctonnx bench", "schema_version": 1}', "found a document without 'cases'"),
+        ('{"tool": "ctonnx bench", "schema_version": 1, "cases": [{}]}', "found a document without 'figures'"),
+        ('{"tool": "ctonnx bench", "schema_version": 2}', "found schema 2 in"),
+    ],
+)
+def test_what_is_no_report_is_refused(tmp_path: Path, text: str | None, found: str) -> None:
+    file = tmp_path / "bench.json"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    with pytest.raises(CtonnxError) as raised:
+        read_report(file)
+    assert found in str(raised.value)
+
+
+def test_report_is_read_as_it_was_written(tmp_path: Path, document: dict[str, Any]) -> None:
+    file = tmp_path / "bench.json"
+    file.write_text(json.dumps(document), encoding="utf-8")
+    assert read_report(file) == json.loads(json.dumps(document))

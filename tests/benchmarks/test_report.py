@@ -1,0 +1,68 @@
+"""The report: one table with speed and parity, and the notes without which it cannot be read."""
+
+from typing import Any
+
+from ctonnx_bench.report import columns, markdown, notes, terminal
+
+
+def test_speed_size_and_parity_stand_in_one_row(document: dict[str, Any]) -> None:
+    head, *rows = columns(document)
+    row = dict(zip(head, rows[1], strict=True))
+    assert row == {
+        "what": "ctonnx INT8", "batch": "1", "p50 ms": "13.00", "p90": "13.10", "p95": "13.12", "p99": "13.13",
+        "mean": "13.00", "IQR": "1%", "images/s": "76.9", "cold s": "0.50", "first ms": "26", "RAM MB": "150",
+        "file MB": "28.5", "agree": "100.0%", "max |dp|": "2.0e-02", "mean |dp|": "4.0e-03", "answers": "right",
+    }  # fmt: skip
+    assert len(rows) == 6
+
+
+def test_columns_that_the_machine_fills_are_there_only_then(document: dict[str, Any]) -> None:
+    case = document["cases"][0]
+    case["figures"] |= {"device_bytes": 512_000_000, "joules_per_image": {"cpu": 0.5, "gpu": 1.0}}
+    case["accuracy"] = {"images": 10, "value": 0.9, "low": 0.6, "high": 0.98}
+    head, *rows = columns(document)
+    row = dict(zip(head, rows[0], strict=True))
+    assert (row["GPU MB"], row["mJ/image"], row["accuracy [95 %]"]) == ("512", "1500.0", "0.900 [0.600, 0.980]")
+    other = dict(zip(head, rows[1], strict=True))
+    assert (other["GPU MB"], other["mJ/image"], other["accuracy [95 %]"]) == ("-", "-", "-")
+
+
+def test_doubts_and_failures_stand_in_the_table_and_below_it(document: dict[str, Any]) -> None:
+    document["cases"][0] |= {"doubts": ["noisy: the range is 20%", "throttled: heat"], "failures": ["max |dp| is 1"]}
+    document["cases"][2] |= {"failures": ["max |dp| is 2"]}
+    rows = columns(document)[1:]
+    assert rows[0][0] == "ctonnx FP32 ~!"
+    assert [row[-1] for row in rows[:3]] == ["FAILED", "right", "WRONG"]
+    said = notes(document)
+    assert "ctonnx FP32, batch 1: noisy: the range is 20%; throttled: heat" in said
+    assert "FAILED: ctonnx FP32, batch 1: max |dp| is 1" in said
+    assert "WRONG: PyTorch <eager>, batch 1: max |dp| is 2" in said
+
+
+def test_notes_name_the_reference_mlperfs_measures_and_who_is_missing(document: dict[str, Any]) -> None:
+    said = notes(document)
+    assert said[0].startswith("agreement and |dp| on 8 golden inputs against PyTorch, as kept in golden.npz")
+    assert (
+        "MLPerf's measures, ctonnx INT8: SingleStream 13.10 ms (90th percentile), Offline 94.7 images/s (batch 8)"
+        in said
+    )
+    assert said[-1] == "OpenVINO: skipped, openvino not installed; pip install openvino"
+
+
+def test_table_for_a_terminal_is_aligned(document: dict[str, Any]) -> None:
+    lines = terminal(document).splitlines()
+    assert lines[0] == "lungs on cpu, 2 threads, 224 pixels, from pixels to the answer; Some CPU"
+    table = lines[2:9]
+    assert len({len(line.rstrip()) for line in table}) == 1
+
+
+def test_markdown_has_the_command_the_table_the_machine_and_the_hashes(document: dict[str, Any]) -> None:
+    text = markdown(document)
+    assert "$ ctonnx bench --peers pytorch\n" in text
+    assert "| what | batch |" in text
+    assert "max \\|dp\\|" in text
+    assert "- processor: Some CPU (avx2), 2 of 4 cores\n" in text
+    assert "- container: cpu_limit max 100000\n" in text
+    assert f"SHA-256 `{'ab' * 32}`" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
