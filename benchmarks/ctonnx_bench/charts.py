@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
@@ -138,14 +139,13 @@ def plot_tradeoff(cases: Sequence[Mapping[str, Any]], reference: str) -> Figure:
                 x,
                 y,
                 s=case["bytes"] / 1e6 * 8,
-                color="none" if wrong else color,
+                facecolors="none" if wrong else to_rgba(color, 0.3),
                 edgecolors=color,
-                alpha=0.75,
                 linewidths=1.4,
                 linestyle="--" if wrong else "-",
                 zorder=3,
             )
-            axes.scatter(x, y, s=10, color="white" if not wrong else color, zorder=4)
+            axes.scatter(x, y, s=10, color=color, zorder=4)
             size = f"{case['bytes'] / 1e6:.0f} MB"
             label = f"{case['title']}: {x:.1f} ms, {y:.1%}, {size}" + (", wrong" if wrong else "")
             handles.append(Line2D([], [], marker="o", linestyle="", color=color, markersize=8, label=label))

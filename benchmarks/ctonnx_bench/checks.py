@@ -154,7 +154,7 @@ def judge(contender: Contender, outputs: Outputs, reference: Outputs, images: Im
     golden = images.golden
     if golden is not None and contender.own and contender.precision in golden.answers:
         kept = golden.answers[contender.precision]
-        if gate.failures(compare(reference, kept)):
+        if gate.failures(compare(golden.outputs, kept)):
             failures = []  # for these few images it did not keep its gate where it was exported either
         failures += [
             f"against its own answers where it was exported, {failure}"

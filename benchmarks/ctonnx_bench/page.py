@@ -13,7 +13,7 @@ __all__ = ["html_page"]
 _CSS = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; color: #1c1c1c; background: #fff;
-  max-width: 70rem; margin: 0 auto; padding: 1.5rem; }
+  max-width: 86rem; margin: 0 auto; padding: 1.5rem; }
 h1 { font-size: 1.6rem; margin: 0 0 .25rem; }
 h2 { font-size: 1.15rem; margin: 2.25rem 0 .75rem; }
 p.what { color: #555; margin: 0 0 1rem; }
@@ -21,15 +21,16 @@ p.what { color: #555; margin: 0 0 1rem; }
 .right { background: #e2f4ec; color: #00573d; }
 .wrong { background: #fde5d8; color: #8a2f00; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem; }
-th, td { padding: .35rem .55rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #e2e2e2; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .78rem; }
+th, td { padding: .35rem .4rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #e2e2e2; }
 th { border-bottom: 2px solid #888; font-weight: 600; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 tr.group td { border-top: 2px solid #bbb; }
-td.wrong { font-weight: 600; }
+td.wrong { font-weight: 600; background: #fde5d8; color: #8a2f00; }
 figure { margin: 0 0 1.5rem; }
 img { width: 100%; max-width: 54rem; height: auto; }
-pre { background: #f5f5f5; padding: .75rem 1rem; overflow-x: auto; border-radius: .3rem; }
+pre { background: #f5f5f5; padding: .75rem 1rem; overflow-x: auto; border-radius: .3rem;
+  white-space: pre-wrap; overflow-wrap: anywhere; }
 li { margin: .15rem 0; overflow-wrap: anywhere; }
 code { font-size: .9em; }
 @media print { body { max-width: none; } .scroll { overflow: visible; } table { font-size: .6rem; } }
@@ -74,13 +75,12 @@ def _table(document: Mapping[str, Any]) -> Iterator[str]:
     for row, case in zip(rows, document["cases"], strict=True):
         group = ' class="group"' if before not in (None, case["batch_size"]) else ""
         before = case["batch_size"]
-        *cells, last = row
-        verdict = "wrong" if case["failures"] else "right"
-        yield (
-            f"<tr{group}>"
-            + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-            + f'<td class="{verdict}">{last}</td></tr>'
+        verdict = ' class="wrong"' if case["failures"] else ""
+        cells = (
+            f"<td{verdict if name == 'answers' else ''}>{escape(cell)}</td>"
+            for name, cell in zip(head, row, strict=True)
         )
+        yield f"<tr{group}>{''.join(cells)}</tr>"
     yield "</tbody>"
 
 

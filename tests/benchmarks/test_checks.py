@@ -18,7 +18,8 @@ INT8 = Contender("ctonnx INT8", "ctonnx", Path("m.onnx"), "int8", 1)
 
 def answers(*right: bool, certainty: float = 0.9) -> Outputs:
     """Answers of two classes, the first one where it is right."""
-    rows = np.float32([[certainty, 1 - certainty] if found else [1 - certainty, certainty] for found in right])
+    pairs = [[certainty, 1 - certainty] if found else [1 - certainty, certainty] for found in right]
+    rows = np.array(pairs, np.float32)
     maps = np.tile(np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2), (len(right), 2, 1, 1))
     return Outputs(rows, np.log(rows), maps)
 

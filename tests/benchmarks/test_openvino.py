@@ -26,7 +26,8 @@ def test_model_is_compiled_for_the_case_and_answers_by_name(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=Core))
     network = open_network(Opening(model=Path("m.onnx"), provider="cpu", threads=3))
     found = network.answer(np.ones((1, 2, 2, 3), np.uint8))
-    assert (found.probabilities, found.logits, found.heatmap) == (12, 2, 3)
+    given: tuple[Any, ...] = (found.probabilities, found.logits, found.heatmap)
+    assert given == (12, 2, 3)
     file, device, options = asked[0]
     assert (file, device) == ("m.onnx", "CPU")
     assert options == {

@@ -78,7 +78,7 @@ def test_answers_are_the_predictors_and_then_timed_against_themselves(task: Task
 def test_answer_that_changes_while_it_is_timed_is_found(
     task: Task, monkeypatch: pytest.MonkeyPatch, value: float, largest: float
 ) -> None:
-    answers = [np.float32([[0.5, 0.5]])] * 3 + [np.float32([[0.5, 0.5 + value]])]
+    answers = [np.array([[0.5, 0.5 + added]], np.float32) for added in (0, 0, 0, value)]
 
     def answer(pixels: Any) -> Outputs:
         given = answers[min(len(calls), 3)]

@@ -1,0 +1,139 @@
+"""`ctonnx bench`: what it prints, writes and ends with."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ctonnx.cli import main
+from ctonnx_bench import benchmark
+from ctonnx_bench.benchmark import Settings
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, document: dict[str, Any], tmp_path: Path) -> Callable[..., Result]:
+    """Runs the command in an empty folder, with the document as what was measured."""
+    monkeypatch.chdir(tmp_path)
+
+    def measure(settings: Settings, *, command: str, say: Callable[[str], object]) -> dict[str, Any]:
+        given.append(settings)
+        say("[1/1] measuring")
+        return document
+
+    monkeypatch.setattr(benchmark, "run_benchmark", measure)
+    given: list[Settings] = []
+
+    def run(*arguments: str) -> Result:
+        result = CliRunner().invoke(main, ["bench", *arguments])
+        result.settings = given[-1] if given else None  # type: ignore[attr-defined]
+        return result
+
+    return run
+
+
+def test_table_is_on_stdout_and_progress_on_stderr(bench: Callable[..., Result]) -> None:
+    result = bench()
+    assert result.exit_code == 0, result.output
+    assert "ctonnx INT8" in result.stdout
+    assert "[1/1] measuring" not in result.stdout
+    assert result.stderr.splitlines() == [
+        "[1/1] measuring",
+        "written: bench/bench.json",
+        "written: bench/bench.md",
+        "written: bench/bench.html",
+    ]
+
+
+def test_json_is_one_document(bench: Callable[..., Result]) -> None:
+    result = bench("--json", "--output", "there")
+    assert json.loads(result.stdout)["tool"] == "ctonnx bench"
+    assert sorted(file.name for file in Path("there").iterdir()) == ["bench.html", "bench.json", "bench.md"]
+
+
+def test_options_reach_the_benchmark(bench: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    options = ["--batch-size", "8,1,8", "--threads", "2", "--duration", "3", "--rounds", "4", "--data", "data"]
+    settings = bench("a.onnx", "b.onnx", *options, "--peers", "pytorch,openvino", "--reference", "lungs").settings  # type: ignore[attr-defined]
+    assert settings == Settings(
+        models=(Path("a.onnx"), Path("b.onnx")),
+        batch_sizes=(8, 1),
+        threads=(2,),
+        duration=3.0,
+        rounds=4,
+        data=Path("data"),
+        reference=Path("lungs"),
+        peers=("pytorch", "openvino"),
+    )
+    assert len(bench("--peers", "all").settings.peers) == 5  # type: ignore[attr-defined]
+    assert bench("--end-to-end", "data").settings.files == "data"  # type: ignore[attr-defined]
+
+
+def test_wrong_answers_end_with_1_after_the_table(bench: Callable[..., Result], document: dict[str, Any]) -> None:
+    document["cases"][1]["failures"] = ["max |dp| is 1"]
+    document["cases"][2]["failures"] = ["max |dp| is 2"]
+    result = bench()
+    assert result.exit_code == 1
+    assert "FAILED: ctonnx INT8, batch 1: max |dp| is 1" in result.stdout
+    assert result.stderr.splitlines()[-1] == (
+        "Error: expected right answers, found wrong ones of ctonnx INT8 | batch 1 | cpu | 2 threads, however fast"
+    )
+    assert Path("bench/bench.json").is_file()
+
+
+def test_planted_regression_ends_with_1(bench: Callable[..., Result], make_document: Any) -> None:
+    Path("old.json").write_text(json.dumps(make_document(slower=0.8)), encoding="utf-8")
+    result = bench("--compare", "old.json")
+    assert result.exit_code == 1
+    assert "REGRESSION" in result.stdout
+    assert (
+        "expected no figure to be more than 10% worse, found p50 ms of ctonnx INT8 | batch 1 | cpu | 2 threads 25% "
+        "worse (10.40, now 13.00)"
+    ) in result.stderr
+    kept = json.loads(Path("bench/bench.json").read_text(encoding="utf-8"))["compared_with"]
+    assert kept["fail_over"] == 0.1
+    assert kept["changes"][0]["worse"] == pytest.approx(0.25)
+    assert bench("--compare", "old.json", "--fail-over", "30%").exit_code == 0
+    assert bench("--compare", "old.json", "--fail-over", "24").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--peers", "pytorch,tvm"], "joined by commas, or all; found 'tvm'"),
+        (["--batch-size", "1,0"], "expected whole numbers from 1 joined by commas, found '0'"),
+        (["--fail-over", "10%"], "expected --compare with --fail-over, found none"),
+        (
+            ["--compare", "none.json"],
+            "expected the bench.json of an earlier ctonnx bench at 'none.json', found no file",
+        ),
+        (["--compare", "none.json", "--fail-over", "much"], "expected a percentage such as 10%, found 'much'"),
+        (["--data", ".", "--end-to-end", "."], "expected --data or --end-to-end, found both"),
+    ],
+)
+def test_wrong_use_is_told_before_anything_is_measured(
+    bench: Callable[..., Result], arguments: list[str], said: str
+) -> None:
+    result = bench(*arguments)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
+    assert result.settings is None  # type: ignore[attr-defined]
+    assert not Path("bench").exists()
+
+
+def test_stopped_benchmark_leaves_nothing(bench: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark, "run_benchmark", stop)
+    assert bench().exit_code == 130
+    assert not Path("bench").exists()
+
+
+def test_bench_without_a_model_says_how_one_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["bench"])
+    assert result.exit_code == 2
+    assert "expected a trained run below 'runs/'" in result.stderr

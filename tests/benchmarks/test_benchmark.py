@@ -1,0 +1,176 @@
+"""A whole benchmark: real processes on a tiny run, the references that may be chosen, and answers that are wrong."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from ctonnx.errors import CtonnxError, ProviderError
+from ctonnx.golden import load_golden
+from ctonnx.outputs import Outputs
+from ctonnx.writing import json_text
+from ctonnx_bench import benchmark
+from ctonnx_bench.benchmark import Settings, run_benchmark
+from ctonnx_bench.cases import Case
+from ctonnx_bench.contenders import Contender
+from ctonnx_bench.rounds import Bench, CaseFailed, Round
+
+QUICK = Settings(batch_sizes=(1,), duration=0.0, rounds=1, threads=(1,))
+ROUND = Round(
+    samples_s=(0.01,),
+    warm_up_s=(0.01,),
+    cold_start_s=0.5,
+    open_s=0.1,
+    first_run_s=0.02,
+    largest_dp=0.0,
+    peak_bytes=1,
+    device_bytes=None,
+    joules={},
+    slowdowns=(),
+    others_share=None,
+)
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    return run_benchmark(settings, command="ctonnx bench", say=lambda line: None)
+
+
+@pytest.fixture
+def faked(monkeypatch: pytest.MonkeyPatch, workspace: Path) -> Callable[..., None]:
+    """Lets no process run: each case answers as the golden inputs' PyTorch did, unless it is told otherwise."""
+    golden = load_golden(Path("runs/tiny/export/golden.npz"))
+    answers: dict[str, Outputs | Exception] = {}
+    rounds: dict[str, Round] = {}
+
+    def answer(self: Bench, case: Case) -> Outputs:
+        given = answers.get(case.contender.title, golden.outputs)
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    def tell(title: str, given: Outputs | Exception | None = None, measured: Round = ROUND) -> None:
+        if given is not None:
+            answers[title] = given
+        rounds[title] = measured
+
+    monkeypatch.setattr(Bench, "answers", answer)
+    monkeypatch.setattr(Bench, "round", lambda self, case, seconds: rounds.get(case.contender.title, ROUND))
+    return tell
+
+
+def other_answers() -> Outputs:
+    outputs = load_golden(Path("runs/tiny/export/golden.npz")).outputs
+    return Outputs(outputs.probabilities[:, ::-1].copy(), outputs.logits[:, ::-1].copy(), outputs.heatmap)
+
+
+def test_fresh_run_is_measured_in_processes_of_its_own(workspace: Path) -> None:
+    told: list[str] = []
+    document = run_benchmark(replace(QUICK, batch_sizes=(1, 2)), command="ctonnx bench", say=told.append)
+    assert document["passed"]
+    assert [case["name"] for case in document["cases"]] == [
+        "ctonnx FP32 | batch 1 | cpu | 1 threads",
+        "ctonnx FP32 | batch 2 | cpu | 1 threads",
+    ]
+    assert document["checked_on"]["reference"] == "PyTorch, as kept in golden.npz"
+    for case in document["cases"]:
+        assert case["parity"]["max_dp"] <= 1e-4
+        assert case["largest_dp_while_timed"] <= 1e-6
+        (only,) = case["rounds"]
+        assert len(only["samples_s"]) >= 1
+        assert only["cold_start_s"] > only["open_s"] > 0
+        assert case["figures"]["peak_bytes"] > 50_000_000
+    assert document["models"][0]["sha256"]
+    assert told[:2] == ["answering: ctonnx FP32, batch 1", "answering: ctonnx FP32, batch 2"]
+    assert told[-1] == "[2/2] ctonnx FP32, batch 2"
+    assert json.loads(json_text(document))["schema_version"] == 1
+
+
+def test_files_are_timed_from_the_file_to_the_answer(workspace: Path, phantoms: Path) -> None:
+    document = run(replace(QUICK, files=str(phantoms / "test")))
+    assert document["passed"]
+    assert document["checked_on"]["about"].endswith(f"files in {phantoms / 'test'}")
+    assert document["checked_on"]["reference"] == "ctonnx FP32"
+
+
+def test_provider_that_is_not_there_is_the_commands_error(workspace: Path) -> None:
+    with pytest.raises(ProviderError, match=r"^the provider 'cuda' needs CUDAExecutionProvider, which"):
+        run(replace(QUICK, provider="cuda"))
+
+
+def test_fast_wrong_model_is_a_failure(faked: Callable[..., None]) -> None:
+    faked("ctonnx FP32", other_answers())
+    document = run(QUICK)
+    assert not document["passed"]
+    assert document["cases"][0]["failures"][0].startswith("max |dp| is ")
+
+
+@pytest.mark.parametrize("largest", [0.5, np.nan, np.inf])
+def test_answer_that_changes_while_it_is_timed_is_a_failure(faked: Callable[..., None], largest: float) -> None:
+    faked("ctonnx FP32", measured=replace(ROUND, largest_dp=largest))
+    document = run(QUICK)
+    assert not document["passed"]
+    assert document["cases"][0]["failures"][0].startswith("while it was timed, a probability differed by")
+
+
+def test_wrong_peer_is_named_and_is_not_ctonnxs_failure(faked: Callable[..., None]) -> None:
+    faked("onnxruntime, plain", other_answers())
+    document = run(replace(QUICK, peers=("onnxruntime",)))
+    assert document["passed"]
+    assert [bool(case["failures"]) for case in document["cases"]] == [False, True]
+
+
+def test_peer_that_fails_is_skipped_with_the_reason(faked: Callable[..., None]) -> None:
+    faked("onnxruntime, plain", CaseFailed("no memory"))
+    document = run(replace(QUICK, peers=("onnxruntime",), batch_sizes=(1, 2)))
+    assert document["skipped"] == {"onnxruntime, plain": "it failed: no memory"}
+    assert {case["title"] for case in document["cases"]} == {"ctonnx FP32"}
+
+
+def test_peer_that_makes_its_model_makes_it_once(faked: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    opened: list[Path] = []
+
+    def prepare(self: Bench, case: Case) -> Case:
+        made.append(case.contender.title)
+        return case.of(replace(case.contender, model=Path("made.xml"), size=77))
+
+    peer = Contender("OpenVINO, its INT8", "openvino-int8", Path("m.onnx"), "int8", 1)
+    monkeypatch.setattr(benchmark, "find_peers", lambda *arguments: ([peer], {}))
+    monkeypatch.setattr(Bench, "prepare", prepare)
+    before = Bench.answers
+
+    def note(self: Bench, case: Case) -> Outputs:
+        opened.append(case.contender.model)
+        return before(self, case)
+
+    monkeypatch.setattr(Bench, "answers", note)
+    document = run(replace(QUICK, peers=("openvino-int8",), batch_sizes=(1, 2)))
+    assert made == ["OpenVINO, its INT8"]
+    assert opened.count(Path("made.xml")) == 2
+    assert [case["bytes"] for case in document["cases"] if not case["own"]] == [77, 77]
+
+
+def test_reference_is_pytorch_where_a_run_is_named(faked: Callable[..., None]) -> None:
+    faked("PyTorch, the reference", other_answers())
+    document = run(replace(QUICK, reference=Path("tiny")))
+    assert document["checked_on"]["reference"] == "PyTorch, computed here"
+    assert not document["passed"]
+    faked("PyTorch, the reference", CaseFailed("No module named 'torch'"))
+    with pytest.raises(CtonnxError, match=r"to answer for --reference, found: No module named 'torch'; it needs: pip"):
+        run(replace(QUICK, reference=Path("tiny")))
+
+
+def test_data_without_fp32_has_no_reference(faked: Callable[..., None], phantoms: Path) -> None:
+    export = Path("runs/tiny/export")
+    model = onnx.load(export / "model.fp32.onnx")
+    for item in model.metadata_props:
+        item.value = item.value.replace('"precision": "fp32"', '"precision": "int8"')
+    onnx.save(model, export / "model.int8.onnx")
+    (export / "model.fp32.onnx").unlink()
+    with pytest.raises(CtonnxError, match=r"expected model.fp32.onnx beside .*, or name the run with --reference RUN"):
+        run(replace(QUICK, data=phantoms))
