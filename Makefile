@@ -31,9 +31,11 @@ format: $(READY)
 docs: $(READY)  ## docs/commands.md from the commands' own help
 	$(BIN)/python docs/write_commands.py
 
-bench: $(READY)  ## start-up times and the predictor's overhead, on this machine
+bench: $(READY)  ## start-up times, overheads and the spinning threads, on this machine
 	$(BIN)/python -m ctonnx_bench.startup
 	$(BIN)/python -m ctonnx_bench.overhead
+	$(BIN)/python -m ctonnx_bench.harness
+	$(BIN)/python -m ctonnx_bench.spinning
 
 clean:
 	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache

@@ -6,6 +6,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from ctonnx.machine import available_cores
 from ctonnx_bench.sensors import Gpu
 
@@ -77,8 +79,6 @@ def _cpuinfo(root: Path) -> dict[str, str]:
 
 
 def _mhz() -> float | None:
-    import psutil
-
     try:
         found = psutil.cpu_freq()
     except (OSError, NotImplementedError):
@@ -87,8 +87,6 @@ def _mhz() -> float | None:
 
 
 def _memory() -> int:
-    import psutil
-
     return int(psutil.virtual_memory().total)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ctonnx.runs import Run
 from ctonnx.writing import json_text, write_text
+from ctonnx_bench.page import html_page
 from ctonnx_bench.report import markdown
 
 __all__ = ["output_folder", "write_reports"]
@@ -23,8 +24,6 @@ def write_reports(document: Mapping[str, Any], folder: Path) -> list[Path]:
     Raises:
         OSError: the folder cannot be made or written to.
     """
-    from ctonnx_bench.page import html_page  # matplotlib comes with it
-
     texts = {"bench.json": json_text(document), "bench.md": markdown(document), "bench.html": html_page(document)}
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():

@@ -1,6 +1,8 @@
 """`ctonnx bench`: what it prints, writes and ends with."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,19 @@ def test_stopped_benchmark_leaves_nothing(bench: Callable[..., Result], monkeypa
     monkeypatch.setattr(benchmark, "run_benchmark", stop)
     assert bench().exit_code == 130
     assert not Path("bench").exists()
+
+
+@pytest.mark.parametrize("package", ["psutil", "matplotlib"])
+def test_missing_extra_is_told_in_one_sentence_before_anything_is_measured(package: str, workspace: Path) -> None:
+    code = (
+        f"import sys; sys.modules['{package}'] = None; sys.argv = ['ctonnx', 'bench']; import ctonnx.cli as c; c.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"Error: 'ctonnx bench' needs the package '{package}', which is not installed; "
+        'pip install "ctonnx[cpu,bench]"\n'
+    )
 
 
 def test_bench_without_a_model_says_how_one_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
