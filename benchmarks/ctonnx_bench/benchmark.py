@@ -19,6 +19,7 @@ from ctonnx_bench.environment import describe
 from ctonnx_bench.peers.adapters import ADAPTERS
 from ctonnx_bench.rounds import Bench, CaseFailed, Round
 from ctonnx_bench.summary import doubts, mlperf, summarize
+from ctonnx_bench.sweep import plan_sweep
 
 __all__ = ["SCHEMA_VERSION", "Settings", "run_benchmark"]
 
@@ -37,8 +38,8 @@ class Settings:
         models: `.onnx` files, folders of them, or runs; none means the newest run.
         provider: `cpu` or `cuda`.
         batch_sizes: images at a time.
-        threads: within an operator; none means every core that this process may use. Several are swept.
-        spinning: whether waiting threads go on looking for work; both are swept.
+        threads: within an operator; None means every core that this process may use.
+        sweep: whether thread counts, workers and spinning are measured instead, of ctonnx alone.
         duration: seconds that each case is timed, over all rounds.
         rounds: processes of each case.
         data: labelled images to check on; None takes the golden inputs.
@@ -50,8 +51,8 @@ class Settings:
     models: tuple[Path, ...] = ()
     provider: str = "cpu"
     batch_sizes: tuple[int, ...] = (1, 8)
-    threads: tuple[int, ...] = ()
-    spinning: tuple[bool, ...] = (True,)
+    threads: int | None = None
+    sweep: bool = False
     duration: float = 10.0
     rounds: int = 5
     data: Path | None = None
@@ -79,14 +80,17 @@ def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], obje
     peers, skipped = find_peers(settings.peers, models, run, settings.provider)
     images = _images(settings, models[0], calibrates=any(ADAPTERS[peer.adapter].prepares for peer in peers))
     environment = describe()
-    cases = plan_cases(
-        [*own(models), *peers],
-        settings.batch_sizes,
-        provider=settings.provider,
-        threads=settings.threads or (available_cores(),),
-        spinning=settings.spinning,
-        files=settings.files is not None,
-    )
+    cores = settings.threads or available_cores()
+    if settings.sweep:
+        cases = plan_sweep(own(models), settings.batch_sizes, provider=settings.provider, cores=cores)
+    else:
+        cases = plan_cases(
+            [*own(models), *peers],
+            settings.batch_sizes,
+            provider=settings.provider,
+            threads=cores,
+            files=settings.files is not None,
+        )
     spec = models[0].spec
     with tempfile.TemporaryDirectory(prefix="ctonnx-bench-") as folder:
         bench = Bench(Path(folder), images, asdict(spec.preprocessing), asdict(spec.dicom_window))
@@ -167,7 +171,7 @@ def _reference(
     if settings.reference is not None and run is not None:
         say("answering: PyTorch, the reference")
         contender = Contender("PyTorch, the reference", "pytorch", run.folder.resolve(), "fp32", 0)
-        case = replace(first, contender=contender, batch_size=_REFERENCE_BATCH, bound=False)
+        case = replace(first, contender=contender, batch_size=_REFERENCE_BATCH, bound=False, workers=1)
         try:
             return "PyTorch, computed here", bench.answers(case)
         except CaseFailed as error:
@@ -188,7 +192,7 @@ def _reference(
         )
     say("answering: FP32, the reference")
     whole = Contender("ctonnx FP32, the reference", first.contender.adapter, beside, "fp32", 0)
-    return "ctonnx FP32", bench.answers(replace(first, contender=whole, bound=False))
+    return "ctonnx FP32", bench.answers(replace(first, contender=whole, bound=False, workers=1))
 
 
 def _gate(model: Model) -> Gate | None:
@@ -225,6 +229,8 @@ def _row(
         "threads": case.threads,
         "bound": case.bound,
         "spinning": case.spinning,
+        "workers": case.workers,
+        "model": str(case.contender.model),
         "bytes": case.contender.size,
         "figures": figures,
         "parity": parity,

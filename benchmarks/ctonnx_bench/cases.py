@@ -21,6 +21,8 @@ class Case:
         threads: within an operator.
         bound: whether inputs and outputs stay in the GPU's memory.
         spinning: whether waiting threads go on looking for work.
+        workers: parts of a batch that are computed at a time, each with its share of the threads.
+        swept: whether it differs from others in threads, workers or spinning, which its title then says.
     """
 
     contender: Contender
@@ -29,11 +31,20 @@ class Case:
     threads: int
     bound: bool = False
     spinning: bool = True
+    workers: int = 1
+    swept: bool = False
 
     @property
     def title(self) -> str:
         """Of its rows: who, and how."""
-        ways = [way for way, said in ((self._data, self.provider != "cpu"), ("no spinning", not self.spinning)) if said]
+        ways = [self._data] if self.provider != "cpu" else []
+        if self.swept:
+            ways += (
+                [f"threads {self.threads}", f"workers {self.workers}"]
+                if self.workers > 1
+                else [f"threads {self.threads}"]
+            )
+            ways += [] if self.spinning else ["no spinning"]
         return ", ".join([self.contender.title, *ways])
 
     @property
@@ -54,6 +65,7 @@ class Case:
             threads=self.threads,
             bound=self.bound,
             spinning=self.spinning,
+            workers=self.workers,
             batch_size=self.batch_size,
             pixels=str(pixels),
             answers=str(answers),
@@ -70,8 +82,7 @@ def plan_cases(
     batch_sizes: Sequence[int],
     *,
     provider: str,
-    threads: Sequence[int],
-    spinning: Sequence[bool] = (True,),
+    threads: int,
     files: bool = False,
 ) -> list[Case]:
     """Returns all cases, those of one batch size beside each other, so that what is compared is near in time.
@@ -81,14 +92,11 @@ def plan_cases(
         batch_sizes: images at a time.
         provider: `cpu` or `cuda`.
         threads: within an operator.
-        spinning: whether waiting threads go on looking for work.
         files: whether files are timed, whose pixels are always copied.
     """
     return [
-        Case(contender, size, provider, count, bound, spins)
+        Case(contender, size, provider, threads, bound)
         for size in batch_sizes
         for contender in contenders
-        for count in threads
-        for spins in spinning
         for bound in ((True, False) if provider == "cuda" and contender.own and not files else (False,))
     ]

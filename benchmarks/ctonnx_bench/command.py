@@ -92,6 +92,11 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     help="For bench.json, bench.md and bench.html; default: bench/ in the models' run, or in the working folder.",
 )
 @click.option(
+    "--sweep",
+    type=click.Choice(["threads"]),
+    help="Try thread counts up to --threads, workers, spinning, each --batch-size; keep the best beside the model.",
+)
+@click.option(
     "--compare",
     "baseline",
     type=click.Path(path_type=Path),
@@ -116,6 +121,7 @@ def bench(
     reference: Path | None,
     peers: tuple[str, ...],
     files: str | None,
+    sweep: str | None,
     output: Path | None,
     baseline: Path | None,
     fail_over: float | None,
@@ -134,6 +140,7 @@ def bench(
       ctonnx bench runs/lungs --batch-size 1,8,32 --data DATA --peers all
       ctonnx bench --provider cuda --duration 30
       ctonnx bench --end-to-end scans/
+      ctonnx bench --sweep threads --batch-size 1,4
       ctonnx bench --compare old/bench.json --fail-over 10%
     """
     from ctonnx.errors import CheckFailed
@@ -142,17 +149,25 @@ def bench(
     from ctonnx_bench.files import output_folder, write_reports
     from ctonnx_bench.regression import cautions, compare_reports, read_report, regressed, table
     from ctonnx_bench.report import terminal
+    from ctonnx_bench.sweep import keep
 
     if fail_over is not None and baseline is None:
         raise click.UsageError("expected --compare with --fail-over, found none: name the bench.json to compare with")
     if files is not None and data is not None:
         raise click.UsageError("expected --data or --end-to-end, found both: each names the images to check on")
+    if sweep and (peers or files is not None):
+        raise click.UsageError(
+            "expected --sweep without --peers and --end-to-end: it measures ctonnx from ready pixels"
+        )
+    if sweep and 1 not in batch_sizes:
+        raise click.UsageError(f"expected 1 among --batch-size with --sweep, found {','.join(map(str, batch_sizes))}")
     earlier = None if baseline is None else read_report(baseline)
     settings = Settings(
         models=models,
         provider=provider,
         batch_sizes=batch_sizes,
-        threads=(threads,) if threads else (),
+        threads=threads,
+        sweep=sweep is not None,
         duration=duration,
         rounds=rounds,
         data=data,
@@ -179,6 +194,9 @@ def bench(
             click.echo("\n".join(cautions(earlier, document)))
     for file in write_reports(document, output or output_folder(document)):
         click.echo(f"written: {file}", err=True)
+    for file, tuning in (keep(document) if sweep else {}).items():
+        for what, found in (("one image", tuning.one), ("many images", tuning.many)):
+            click.echo(f"best for {what}: {found.summary}, {found.images_per_s:.1f} images/s; {file}", err=True)
     failures = [
         f"expected right answers, found wrong ones of {case['name']}, however fast"
         for case in document["cases"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from ctonnx.machine import available_cores
+from ctonnx.machine import available_cores, processor
 from ctonnx_bench.sensors import Gpu
 
 __all__ = ["LIBRARIES", "describe", "differences"]
@@ -37,7 +37,7 @@ def describe(root: Path = Path("/"), gpu: Gpu | None = None) -> dict[str, Any]:
     frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
     installed = {item.metadata["Name"].lower(): item.version for item in metadata.distributions()}
     return {
-        "cpu": about.get("model name") or platform.processor() or platform.machine(),
+        "cpu": processor(root).model or platform.machine(),
         "architecture": platform.machine(),
         "features": [name for name in _FEATURES if name in flags],
         "cores_of_the_host": os.cpu_count(),

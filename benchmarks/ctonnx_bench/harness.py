@@ -1,9 +1,9 @@
 """What `ctonnx bench` adds to what it measures: its loop with its checks against a bare loop, on one session.
 
-    python -m ctonnx_bench.harness [MODEL] [--rounds 9] [--seconds 2]
+    python -m ctonnx_bench.harness [MODEL] [--rounds 60] [--seconds 0.2]
 
-Both loops take turns in one process, on the same session and pixels, so that neither the clock speed nor the threads of
-another session favour one.
+Both loops take turns in one process, on the same session and pixels, many times for a short while each, so that neither
+the clock speed, nor the threads of another session, nor another program favours one.
 """
 
 import statistics
@@ -60,8 +60,8 @@ def compare_loops(predictor: Predictor, *, rounds: int, seconds: float) -> tuple
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path), required=False)
-@click.option("--rounds", type=click.IntRange(1), default=9, show_default=True, help="Of each loop, in turn.")
-@click.option("--seconds", type=click.FloatRange(0), default=2.0, show_default=True, help="Of each round.")
+@click.option("--rounds", type=click.IntRange(1), default=60, show_default=True, help="Of each loop, in turn.")
+@click.option("--seconds", type=click.FloatRange(0), default=0.2, show_default=True, help="Of each round.")
 def main(model: Path | None, rounds: int, seconds: float) -> None:
     """Compare the benchmark's loop with a bare loop on MODEL (default: the newest run's), at batch 1."""
     predictor = Predictor(model)

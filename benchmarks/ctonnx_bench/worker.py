@@ -41,6 +41,7 @@ class Task:
         threads: within an operator.
         bound: whether inputs and outputs stay in the device's memory.
         spinning: whether waiting threads go on looking for work.
+        workers: parts of a batch that are computed at a time.
         batch_size: images at a time.
         pixels: a .npy file, uint8 [images, size, size, 3].
         files: image files with these pixels, to time from the file to the answer; none times pixels that are ready.
@@ -57,6 +58,7 @@ class Task:
     threads: int
     bound: bool = False
     spinning: bool = True
+    workers: int = 1
     batch_size: int = 1
     pixels: str
     files: tuple[str, ...] = ()
@@ -130,6 +132,7 @@ def work(task: Task) -> dict[str, Any]:
         threads=task.threads,
         bound=task.bound,
         spinning=task.spinning,
+        workers=task.workers,
     )
     gpu = _gpu(task.provider)
     used = None if gpu is None else gpu.used_bytes

@@ -62,7 +62,7 @@ def test_options_reach_the_benchmark(bench: Callable[..., Result], tmp_path: Pat
     assert settings == Settings(
         models=(Path("a.onnx"), Path("b.onnx")),
         batch_sizes=(8, 1),
-        threads=(2,),
+        threads=2,
         duration=3.0,
         rounds=4,
         data=Path("data"),
@@ -113,6 +113,8 @@ def test_planted_regression_ends_with_1(bench: Callable[..., Result], make_docum
         ),
         (["--compare", "none.json", "--fail-over", "much"], "expected a percentage such as 10%, found 'much'"),
         (["--data", ".", "--end-to-end", "."], "expected --data or --end-to-end, found both"),
+        (["--sweep", "threads", "--peers", "pytorch"], "expected --sweep without --peers and --end-to-end"),
+        (["--sweep", "threads", "--batch-size", "2,4"], "expected 1 among --batch-size with --sweep, found 2,4"),
     ],
 )
 def test_wrong_use_is_told_before_anything_is_measured(
@@ -132,6 +134,14 @@ def test_stopped_benchmark_leaves_nothing(bench: Callable[..., Result], monkeypa
     monkeypatch.setattr(benchmark, "run_benchmark", stop)
     assert bench().exit_code == 130
     assert not Path("bench").exists()
+
+
+def test_sweep_keeps_the_best_settings_beside_the_model(workspace: Path) -> None:
+    options = ["--threads", "1", "--batch-size", "1", "--duration", "0", "--rounds", "1"]
+    result = CliRunner().invoke(main, ["bench", "--sweep", "threads", *options])
+    assert result.exit_code == 0, result.output
+    assert "best for one image: threads 1, workers 1, batch 1, spinning on, " in result.stderr
+    assert Path("runs/tiny/export/model.fp32.tuned.json").is_file()
 
 
 @pytest.mark.parametrize("package", ["psutil", "matplotlib"])

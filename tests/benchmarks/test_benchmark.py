@@ -20,7 +20,7 @@ from ctonnx_bench.cases import Case
 from ctonnx_bench.contenders import Contender
 from ctonnx_bench.rounds import Bench, CaseFailed, Round
 
-QUICK = Settings(batch_sizes=(1,), duration=0.0, rounds=1, threads=(1,))
+QUICK = Settings(batch_sizes=(1,), duration=0.0, rounds=1, threads=1)
 ROUND = Round(
     samples_s=(0.01,),
     warm_up_s=(0.01,),

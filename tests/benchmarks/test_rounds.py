@@ -42,7 +42,7 @@ def bench(tmp_path: Path) -> Bench:
 @pytest.fixture
 def cases() -> list[Case]:
     mine = Contender("ctonnx FP32", "ctonnx", Path("m.onnx"), "fp32", 1)
-    return plan_cases([mine, replace(mine, title="Peer", adapter="onnxruntime")], [1], provider="cpu", threads=[1])
+    return plan_cases([mine, replace(mine, title="Peer", adapter="onnxruntime")], [1], provider="cpu", threads=1)
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """The experiment with two sessions in one process times the first one only, in every case."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from ctonnx.predictor import Predictor
 from ctonnx_bench import spinning
 from ctonnx_bench.spinning import CASES, main, median_seconds
 
@@ -13,15 +15,14 @@ def test_other_sessions_run_in_between_and_do_not_count(model: Path, monkeypatch
     opened: list[bool] = []
     asked: list[int] = []
 
-    class Noting(spinning.Predictor):
+    class Noting(Predictor):
         def __init__(self, path: Path, *, spinning: bool) -> None:
             super().__init__(path, threads=1, spinning=spinning)
             opened.append(spinning)
             self.number = len(opened)
 
-        def predict_pixels(self, pixels: object) -> object:  # type: ignore[override]
+        def predict_pixels(self, pixels: object) -> Any:
             asked.append(self.number)
-            return None
 
     monkeypatch.setattr(spinning, "Predictor", Noting)
     assert median_seconds(model, 2, False, 1) < 1

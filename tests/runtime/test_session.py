@@ -332,6 +332,17 @@ def refusal(model: Path | bytes) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize(("spinning", "found"), [(True, None), (False, "0")])
+def test_threads_that_wait_spin_or_sleep(small: Path, spinning: bool, found: str | None) -> None:
+    options = open_session(small, spinning=spinning).get_session_options()
+    name = "session.intra_op.allow_spinning"
+    if found is None:
+        with pytest.raises(RuntimeError, match="does not have configuration"):
+            options.get_session_config_entry(name)
+    else:
+        assert options.get_session_config_entry(name) == found
+
+
 @pytest.mark.parametrize("folder", [True, False])
 def test_missing_file_is_refused(folder: bool, tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ctonnx.predictor import Predictor
     from ctonnx.session import Provider
     from ctonnx.spec import ModelSpec
+    from ctonnx.tuning import Setting
 
 __all__ = ["predict"]
 
@@ -67,6 +68,9 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
 )
 @click.option("--threads", type=click.IntRange(1), help="For the model; default: every core this process may use.")
 @click.option(
+    "--tuned", is_flag=True, help="With the settings that ctonnx bench --sweep found to be best on this device."
+)
+@click.option(
     "--null", "-0", is_flag=True, help="Names on stdin end with a NUL character, as find -print0 writes them."
 )
 def predict(
@@ -81,6 +85,7 @@ def predict(
     fallback: bool,
     batch_size: int | None,
     threads: int | None,
+    tuned: bool,
     null: bool,
 ) -> None:
     """Classify images with an exported model.
@@ -104,10 +109,20 @@ def predict(
     _refuse_within(heatmaps, paths)
     found = _names_on_stdin(paths, null=null) if "-" in paths or null else find_images(paths)
     files = without_own(found, output=output, heatmaps=heatmaps)
+    newest = model is None
     workers = workers_for(len(files), threads=threads)
-    predictor = Predictor(model, provider=provider, fallback=fallback, threads=threads, workers=workers)
+    spinning = True
+    if tuned:
+        if threads is not None or batch_size is not None or fallback:
+            raise click.UsageError("expected --tuned without --threads, --batch-size and --fallback: it sets them")
+        model, setting = _tuned(model, provider, len(files))
+        threads, workers, spinning = setting.threads, setting.workers, setting.spinning
+        batch_size = setting.batch_size
+    predictor = Predictor(
+        model, provider=provider, fallback=fallback, threads=threads, workers=workers, spinning=spinning
+    )
     spec = predictor.spec
-    _introduce(predictor, newest=model is None)
+    _introduce(predictor, newest=newest)
     if suspicious_only and spec.operating_point is None:
         raise click.UsageError(
             f"expected a model with an operating point for --suspicious-only, found none in '{predictor.path}'; "
@@ -142,6 +157,17 @@ def predict(
         click.echo(f"written: {output}", err=True)
     if failed or undrawn:
         click.get_current_context().exit(1)
+
+
+def _tuned(model: Path | None, provider: str, images: int) -> tuple[Path, "Setting"]:
+    """Returns the model's file, and the settings that are best for so many images on this device."""
+    from ctonnx.runs import find_model
+    from ctonnx.tuning import read_tuning
+
+    file = find_model(model, provider=provider)
+    setting = read_tuning(file, provider=provider).best_for(images)
+    click.echo(f"tuned: {setting.summary}", err=True)
+    return file, setting
 
 
 def _format(chosen: str | None, output: Path | None) -> str:

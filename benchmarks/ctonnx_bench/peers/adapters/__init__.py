@@ -52,6 +52,7 @@ class Opening:
         threads: within an operator.
         bound: whether inputs and outputs stay in the device's memory (onnxruntime's IO binding).
         spinning: whether threads that wait go on looking for work, which answers sooner and burns the core.
+        workers: parts of a batch that are computed at a time, each with its share of the threads; of ctonnx alone.
     """
 
     model: Path
@@ -59,6 +60,7 @@ class Opening:
     threads: int
     bound: bool = False
     spinning: bool = True
+    workers: int = 1
 
 
 class Adapter(NamedTuple):

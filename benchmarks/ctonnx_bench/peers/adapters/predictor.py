@@ -1,5 +1,6 @@
 """ctonnx itself: `Predictor.predict_pixels`, or its session with inputs and outputs bound to the device's memory."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -23,7 +24,15 @@ def open_network(opening: Opening) -> Network:
         provider=cast("Provider", opening.provider),
         threads=opening.threads,
         spinning=opening.spinning,
+        workers=opening.workers,
     )
+    if opening.workers > 1:  # as `Predictor.predict_many` goes through a folder
+        pool = ThreadPoolExecutor(opening.workers)
+
+        def share(pixels: NDArray[np.uint8]) -> Outputs:
+            return Outputs.concatenate(list(pool.map(predictor.predict_pixels, np.split(pixels, opening.workers))))
+
+        return Network(share)
     if not opening.bound:
         return Network(predictor.predict_pixels)
     from onnxruntime import OrtValue
