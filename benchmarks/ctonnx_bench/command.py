@@ -109,6 +109,14 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     callback=_share,
     help="With --compare: by how much a figure may be worse; exit code 1 above it.  [default: 10%]",
 )
+@click.option(
+    "--publish",
+    "published",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the results into this Markdown file too, in the section of this machine and model.",
+)
+@click.option("--hardware", metavar="NAME", help="With --publish: what this machine is called; default: its processor.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON document instead of the table.")
 def bench(
     models: tuple[Path, ...],
@@ -125,6 +133,8 @@ def bench(
     output: Path | None,
     baseline: Path | None,
     fail_over: float | None,
+    published: Path | None,
+    hardware: str | None,
     as_json: bool,
 ) -> None:
     """Measure how fast, how large and how right models are on this device.
@@ -141,18 +151,24 @@ def bench(
       ctonnx bench --provider cuda --duration 30
       ctonnx bench --end-to-end scans/
       ctonnx bench --sweep threads --batch-size 1,4
+      ctonnx bench --publish docs/results.md --hardware "mini-PC with an N100"
       ctonnx bench --compare old/bench.json --fail-over 10%
     """
     from ctonnx.errors import CheckFailed
     from ctonnx.writing import json_text
     from ctonnx_bench.benchmark import Settings, run_benchmark
     from ctonnx_bench.files import output_folder, write_reports
+    from ctonnx_bench.publishing import publish, refuse_other_file
     from ctonnx_bench.regression import cautions, compare_reports, read_report, regressed, table
     from ctonnx_bench.report import terminal
     from ctonnx_bench.sweep import keep
 
     if fail_over is not None and baseline is None:
         raise click.UsageError("expected --compare with --fail-over, found none: name the bench.json to compare with")
+    if hardware is not None and published is None:
+        raise click.UsageError("expected --publish with --hardware, found none: name the file to publish in")
+    if published is not None:
+        refuse_other_file(published)
     if files is not None and data is not None:
         raise click.UsageError("expected --data or --end-to-end, found both: each names the images to check on")
     if sweep and (peers or files is not None):
@@ -194,6 +210,10 @@ def bench(
             click.echo("\n".join(cautions(earlier, document)))
     for file in write_reports(document, output or output_folder(document)):
         click.echo(f"written: {file}", err=True)
+    if sweep and any(case["doubts"] for case in document["cases"]):
+        click.echo(
+            "note: the machine was too busy for the sweep to be believed; sweep again when it is quiet", err=True
+        )
     for file, tuning in (keep(document) if sweep else {}).items():
         for what, found in (("one image", tuning.one), ("many images", tuning.many)):
             click.echo(f"best for {what}: {found.summary}, {found.images_per_s:.1f} images/s; {file}", err=True)
@@ -207,6 +227,8 @@ def bench(
         f"{change.worse:.0%} worse ({change.before:.2f}, now {change.now:.2f})"
         for change in regressed(changes or (), allowed)
     ]
+    if published is not None and document["passed"]:
+        click.echo(f"published: {published}, section '{publish(document, published, hardware)}'", err=True)
     if failures:
         raise CheckFailed("; ".join(failures))
 

@@ -35,8 +35,15 @@ def terminal(document: Mapping[str, Any]) -> str:
     return "\n".join([*_heading(document), "", *lines, "", *notes(document)])
 
 
-def markdown(document: Mapping[str, Any]) -> str:
-    """Returns the report as Markdown, with what is needed to make it again."""
+def markdown(document: Mapping[str, Any], *, title: str | None = None, level: int = 1) -> str:
+    """Returns the report as Markdown, with what is needed to make it again.
+
+    Args:
+        document: the benchmark's.
+        title: its heading; None names the models.
+        level: of the heading.
+    """
+    marks = "#" * level
     first, *rest = columns(document)
     rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rest]
     head = [
@@ -44,7 +51,7 @@ def markdown(document: Mapping[str, Any]) -> str:
         "| --- |" + " ---: |" * (len(first) - 1),
     ]
     lines = [
-        f"# Benchmark of {document['models'][0]['name']}",
+        f"{marks} {title or 'Benchmark of ' + document['models'][0]['name']}",
         "",
         f"Made on {document['created'][:10]} by:",
         "",
@@ -57,11 +64,11 @@ def markdown(document: Mapping[str, Any]) -> str:
         "",
         *(f"- {note}" for note in notes(document)),
         "",
-        "## The machine",
+        f"{marks}# The machine",
         "",
         *(f"- {line}" for line in environment_lines(document)),
         "",
-        "## The files",
+        f"{marks}# The files",
         "",
         *(
             f"- `{model['file']}`: {model['precision']}, {model['bytes'] / 1e6:.1f} MB, SHA-256 `{model['sha256']}`"

@@ -112,6 +112,8 @@ def test_planted_regression_ends_with_1(bench: Callable[..., Result], make_docum
             "expected the bench.json of an earlier ctonnx bench at 'none.json', found no file",
         ),
         (["--compare", "none.json", "--fail-over", "much"], "expected a percentage such as 10%, found 'much'"),
+        (["--hardware", "mini-PC"], "expected --publish with --hardware, found none"),
+        (["--publish", "mine.md"], "expected a file for --publish that ctonnx bench wrote, or none"),
         (["--data", ".", "--end-to-end", "."], "expected --data or --end-to-end, found both"),
         (["--sweep", "threads", "--peers", "pytorch"], "expected --sweep without --peers and --end-to-end"),
         (["--sweep", "threads", "--batch-size", "2,4"], "expected 1 among --batch-size with --sweep, found 2,4"),
@@ -120,6 +122,7 @@ def test_planted_regression_ends_with_1(bench: Callable[..., Result], make_docum
 def test_wrong_use_is_told_before_anything_is_measured(
     bench: Callable[..., Result], arguments: list[str], said: str
 ) -> None:
+    Path("mine.md").write_text("my own words", encoding="utf-8")
     result = bench(*arguments)
     assert result.exit_code == 2
     assert said in " ".join(result.stderr.split())
@@ -134,6 +137,15 @@ def test_stopped_benchmark_leaves_nothing(bench: Callable[..., Result], monkeypa
     monkeypatch.setattr(benchmark, "run_benchmark", stop)
     assert bench().exit_code == 130
     assert not Path("bench").exists()
+
+
+def test_results_are_published_if_they_are_right(bench: Callable[..., Result], document: dict[str, Any]) -> None:
+    result = bench("--publish", "results.md", "--hardware", "mini-PC")
+    assert "published: results.md, section 'mini-PC: lungs'" in result.stderr
+    assert "## mini-PC: lungs" in Path("results.md").read_text(encoding="utf-8")
+    document["cases"][0]["failures"], document["passed"] = ["max |dp| is 1"], False
+    assert bench("--publish", "wrong.md").exit_code == 1
+    assert not Path("wrong.md").exists()
 
 
 def test_sweep_keeps_the_best_settings_beside_the_model(workspace: Path) -> None:
