@@ -1,5 +1,6 @@
 """`run_benchmark`: measures models and peers, holds their answers against a reference, and returns one document."""
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -75,6 +76,8 @@ def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], obje
     Raises:
         CtonnxError: ctonnx cannot run as it was asked to, or there is nothing to check its answers with.
     """
+    if not hasattr(os, "wait4"):
+        raise CtonnxError("expected a system with wait4 (Linux, macOS), which tells how a process ended, found none")
     models = read_models(settings.models)
     run = run_of(models, settings.reference)
     peers, skipped = find_peers(settings.peers, models, run, settings.provider)
@@ -96,19 +99,15 @@ def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], obje
         bench = Bench(Path(folder), images, asdict(spec.preprocessing), asdict(spec.dicom_window))
         cases, answers = _answer(bench, cases, skipped, say)
         about, reference = _reference(settings, bench, answers, images, models, run, say)
-        total = len(cases) * settings.rounds
-
-        def step(case: Case, count: list[int] = [0]) -> None:  # noqa: B006  one list, that counts
-            count[0] += 1
-            say(f"[{count[0]}/{total}] {case.title}, batch {case.batch_size}")
-
-        found = bench.measure(cases, rounds=settings.rounds, seconds=settings.duration / settings.rounds, step=step)
+        seconds = settings.duration / settings.rounds
+        found, failed = bench.measure(cases, rounds=settings.rounds, seconds=seconds, say=say)
+    skipped |= failed
     gates = {str(model.path.resolve()): _gate(model) for model in models}
     rows = []
-    for case in cases:
+    for case, rounds in found.items():
         gate = gates.get(str(case.contender.model)) if case.contender.own else None
         judgement = judge(case.contender, answers[case], reference, images, gate)
-        rows.append(_row(case, found[case], judgement.parity.as_dict(), judgement.accuracy, judgement.failures))
+        rows.append(_row(case, rounds, judgement.parity.as_dict(), judgement.accuracy, judgement.failures))
     return {
         "schema_version": SCHEMA_VERSION,
         "tool": "ctonnx bench",

@@ -154,7 +154,7 @@ def bench(
       ctonnx bench --publish docs/results.md --hardware "mini-PC with an N100"
       ctonnx bench --compare old/bench.json --fail-over 10%
     """
-    from ctonnx.errors import CheckFailed
+    from ctonnx.errors import CheckFailed, CtonnxError
     from ctonnx.writing import json_text
     from ctonnx_bench.benchmark import Settings, run_benchmark
     from ctonnx_bench.files import output_folder, write_reports
@@ -192,7 +192,12 @@ def bench(
         peers=peers,
     )
     document = run_benchmark(settings, command=_typed(), say=lambda line: click.echo(line, err=True))
-    changes = None if earlier is None else compare_reports(earlier, document)
+    folder = output or output_folder(document)
+    try:
+        changes = None if earlier is None else compare_reports(earlier, document)
+    except CtonnxError:
+        write_reports(document, folder)  # what took long to measure is not lost
+        raise
     allowed = _FAIL_OVER if fail_over is None else fail_over
     if earlier is not None and changes is not None:
         document["compared_with"] = {
@@ -205,10 +210,9 @@ def bench(
         click.echo(json_text(document), nl=False)
     else:
         click.echo(terminal(document))
-        if earlier is not None and changes is not None:
-            click.echo(f"\nagainst the report of {earlier['created']}\n{table(changes, allowed)}")
-            click.echo("\n".join(cautions(earlier, document)))
-    for file in write_reports(document, output or output_folder(document)):
+        if changes is not None:
+            click.echo("\n" + "\n".join([table(changes, allowed), *document["compared_with"]["cautions"]]))
+    for file in write_reports(document, folder):
         click.echo(f"written: {file}", err=True)
     if sweep and any(case["doubts"] for case in document["cases"]):
         click.echo(

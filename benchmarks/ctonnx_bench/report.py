@@ -32,7 +32,7 @@ def terminal(document: Mapping[str, Any]) -> str:
         ).rstrip()
         for row in table
     ]
-    return "\n".join([*_heading(document), "", *lines, "", *notes(document)])
+    return "\n".join([*_heading(document), "", *lines, "", *notes(document, compared=False)])
 
 
 def markdown(document: Mapping[str, Any], *, title: str | None = None, level: int = 1) -> str:
@@ -79,8 +79,13 @@ def markdown(document: Mapping[str, Any], *, title: str | None = None, level: in
     return "\n".join(lines)
 
 
-def notes(document: Mapping[str, Any]) -> list[str]:
-    """Returns what must be known to read the table: reference, MLPerf's measures, doubts, failures, who is missing."""
+def notes(document: Mapping[str, Any], *, compared: bool = True) -> list[str]:
+    """Returns what must be known to read the table: reference, MLPerf's measures, doubts, failures, who is missing.
+
+    Args:
+        document: the benchmark's.
+        compared: whether what it was compared with is among them.
+    """
     checked, settings = document["checked_on"], document["settings"]
     lines = [
         f"agreement and |dp| on {checked['about']} against {checked['reference']}; every timed answer was checked",
@@ -100,6 +105,13 @@ def notes(document: Mapping[str, Any]) -> list[str]:
         if case["doubts"]:
             lines.append(f"{where}: {'; '.join(case['doubts'])}")
         lines += [f"{'FAILED' if case['own'] else 'WRONG'}: {where}: {failure}" for failure in case["failures"]]
+    if earlier := document.get("compared_with") if compared else None:
+        lines += [
+            f"against the report of {earlier['created']}: {change['case']}, {change['figure']}: "
+            f"{change['before']:.2f}, now {change['now']:.2f} ({change['worse']:+.1%})"
+            for change in earlier["changes"]
+        ]
+        lines += earlier["cautions"]
     lines += [f"{title}: skipped, {reason}" for title, reason in document["skipped"].items()]
     return lines
 

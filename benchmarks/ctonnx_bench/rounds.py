@@ -117,22 +117,33 @@ class Bench:
         return case.of(replace(case.contender, model=model, size=size))
 
     def measure(
-        self, cases: Sequence[Case], *, rounds: int, seconds: float, step: Callable[[Case], object]
-    ) -> dict[Case, list[Round]]:
+        self, cases: Sequence[Case], *, rounds: int, seconds: float, say: Callable[[str], object]
+    ) -> tuple[dict[Case, list[Round]], dict[str, str]]:
         """Times every case in every round: A B C, then C B A, so that a drift of the machine hits all alike.
 
         Args:
             cases: that have answered before.
             rounds: processes of each.
             seconds: that each times.
-            step: called before each process.
+            say: is told before each process.
+
+        Returns:
+            For each case its rounds; and for each peer that failed, none of whose cases is among them, why.
         """
         found: dict[Case, list[Round]] = {case: [] for case in cases}
+        failed: dict[str, str] = {}
+        done, total = 0, len(cases) * rounds
         for number in range(rounds):
             for case in cases if number % 2 == 0 else reversed(cases):
-                step(case)
-                found[case].append(self.round(case, seconds))
-        return found
+                done += 1
+                if case.contender.title in failed:
+                    continue
+                say(f"[{done}/{total}] {case.title}, batch {case.batch_size}")
+                try:
+                    found[case].append(self.round(case, seconds))
+                except CaseFailed as error:
+                    failed[case.contender.title] = f"it failed: {error}"
+        return {case: own for case, own in found.items() if case.contender.title not in failed}, failed
 
     def _run(self, case: Case, *, seconds: float | None) -> dict[str, Any]:
         task = case.task(pixels=self._pixels, answers=self._answers(case), seconds=seconds)

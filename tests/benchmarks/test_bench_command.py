@@ -101,6 +101,19 @@ def test_planted_regression_ends_with_1(bench: Callable[..., Result], make_docum
     assert bench("--compare", "old.json", "--fail-over", "24").exit_code == 1
 
 
+def test_report_without_a_case_in_common_is_told_and_the_figures_are_kept(
+    bench: Callable[..., Result], make_document: Any
+) -> None:
+    old = make_document()
+    for case in old["cases"]:
+        case["name"] += ", elsewhere"
+    Path("old.json").write_text(json.dumps(old), encoding="utf-8")
+    result = bench("--compare", "old.json")
+    assert result.exit_code == 2
+    assert "expected cases that the earlier report has too, found none" in result.stderr
+    assert Path("bench/bench.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -49,6 +49,14 @@ def test_notes_name_the_reference_mlperfs_measures_and_who_is_missing(document: 
     assert said[-1] == "OpenVINO: skipped, openvino not installed; pip install openvino"
 
 
+def test_comparison_stands_among_the_notes(document: dict[str, Any]) -> None:
+    change = {"case": "a", "figure": "p50 ms", "before": 10.0, "now": 12.0, "worse": 0.2}
+    document["compared_with"] = {"created": "2026-01-01", "changes": [change], "cautions": ["another machine"]}
+    said = notes(document)
+    assert "against the report of 2026-01-01: a, p50 ms: 10.00, now 12.00 (+20.0%)" in said
+    assert "another machine" in said
+
+
 def test_table_for_a_terminal_is_aligned(document: dict[str, Any]) -> None:
     lines = terminal(document).splitlines()
     assert lines[0] == "lungs on cpu, 2 threads, 224 pixels, from pixels to the answer; Some CPU"

@@ -16,7 +16,7 @@ from ctonnx_bench.cases import Case, plan_cases
 from ctonnx_bench.checks import Images
 from ctonnx_bench.contenders import Contender
 from ctonnx_bench.folder import Measured, Sample
-from ctonnx_bench.rounds import Bench, CaseFailed
+from ctonnx_bench.rounds import Bench, CaseFailed, Round
 from ctonnx_bench.worker import Task
 
 REPORT = {
@@ -66,11 +66,12 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Task], Callable[[dic
 def test_rounds_go_forwards_and_backwards(bench: Bench, cases: list[Case], launched: Any) -> None:
     tasks, _ = launched
     told: list[str] = []
-    found = bench.measure(cases, rounds=3, seconds=2.0, step=lambda case: told.append(case.title))
+    found, failed = bench.measure(cases, rounds=3, seconds=2.0, say=told.append)
+    assert failed == {}
     assert [task.adapter for task in tasks] == [
         "ctonnx", "onnxruntime", "onnxruntime", "ctonnx", "ctonnx", "onnxruntime",
     ]  # fmt: skip
-    assert [title == "Peer" for title in told] == [task.adapter == "onnxruntime" for task in tasks]
+    assert told[:3] == ["[1/6] ctonnx FP32, batch 1", "[2/6] Peer, batch 1", "[3/6] Peer, batch 1"]
     assert {task.seconds for task in tasks} == {2.0}
     assert len({task.answers for task in tasks}) == 2
     assert [len(done) for done in found.values()] == [3, 3]
@@ -85,6 +86,26 @@ def test_foreseen_error_of_ctonnx_is_raised_as_what_it_is(bench: Bench, cases: l
         bench.round(cases[0], 1.0)
     with pytest.raises(CaseFailed, match="no GPU"):
         bench.round(cases[1], 1.0)
+
+
+def test_peer_that_fails_in_a_later_round_is_left_out(
+    bench: Bench, cases: list[Case], monkeypatch: pytest.MonkeyPatch, launched: Any
+) -> None:
+    tasks, choose = launched
+    original = Bench.round
+
+    def fail(self: Bench, case: Case, seconds: float) -> Round:
+        if case.title == "Peer" and len(tasks) > 2:
+            choose({"error": "no memory", "kind": "MemoryError"})
+        else:
+            choose(REPORT)
+        return original(self, case, seconds)
+
+    monkeypatch.setattr(Bench, "round", fail)
+    found, failed = bench.measure(cases, rounds=4, seconds=1.0, say=lambda line: None)
+    assert failed == {"Peer": "it failed: no memory"}
+    assert [(case.title, len(done)) for case, done in found.items()] == [("ctonnx FP32", 4)]
+    assert [task.adapter for task in tasks].count("onnxruntime") == 3
 
 
 def test_process_that_ends_badly_is_told_in_one_line(
