@@ -37,7 +37,7 @@ class Settings:
 
     Attributes:
         models: `.onnx` files, folders of them, or runs; none means the newest run.
-        provider: `cpu` or `cuda`.
+        provider: one of `ctonnx.providers.PROVIDERS`.
         batch_sizes: images at a time.
         threads: within an operator; None means every core that this process may use.
         sweep: whether thread counts, workers and spinning are measured instead, of ctonnx alone.

@@ -17,7 +17,7 @@ class Case:
     Attributes:
         contender: who answers.
         batch_size: images at a time.
-        provider: `cpu` or `cuda`.
+        provider: one of `ctonnx.providers.PROVIDERS`.
         threads: within an operator.
         bound: whether inputs and outputs stay in the GPU's memory.
         spinning: whether waiting threads go on looking for work.
@@ -90,7 +90,7 @@ def plan_cases(
     Args:
         contenders: who is measured.
         batch_sizes: images at a time.
-        provider: `cpu` or `cuda`.
+        provider: one of `ctonnx.providers.PROVIDERS`.
         threads: within an operator.
         files: whether files are timed, whose pixels are always copied.
     """

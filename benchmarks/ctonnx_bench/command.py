@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from ctonnx.commands.options import provider_option
+
 __all__ = ["bench"]
 
 _FAIL_OVER = 0.10
@@ -44,9 +46,7 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 
 @click.command()
 @click.argument("models", metavar="[MODEL]...", type=click.Path(path_type=Path), nargs=-1)
-@click.option(
-    "--provider", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="What the models run on."
-)
+@provider_option
 @click.option(
     "--batch-size",
     "batch_sizes",

@@ -136,7 +136,7 @@ def find_peers(
         names: of `PEERS`.
         models: exported files; a peer that reads one is given FP32.
         run: whose checkpoint PyTorch reads.
-        provider: `cpu` or `cuda`.
+        provider: one of `ctonnx.providers.PROVIDERS`.
     """
     found: list[Contender] = []
     skipped: dict[str, str] = {}

@@ -28,7 +28,7 @@ def plan_sweep(contenders: Sequence[Contender], batch_sizes: Sequence[int], *, p
     Args:
         contenders: ctonnx's models.
         batch_sizes: images for a worker at a time.
-        provider: `cpu` or `cuda`.
+        provider: one of `ctonnx.providers.PROVIDERS`.
         cores: that may be used.
     """
     return [

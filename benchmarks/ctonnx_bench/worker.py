@@ -37,7 +37,7 @@ class Task:
     Attributes:
         adapter: a name of `ADAPTERS`.
         model: what it opens.
-        provider: `cpu` or `cuda`.
+        provider: one of `ctonnx.providers.PROVIDERS`.
         threads: within an operator.
         bound: whether inputs and outputs stay in the device's memory.
         spinning: whether waiting threads go on looking for work.

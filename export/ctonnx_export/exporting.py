@@ -205,7 +205,8 @@ def _refuse_foreign_folder(output: Path) -> None:
     """Lets only a new or empty folder, or an earlier export with nothing else in it, be replaced."""
     if not output.is_dir():
         return
-    found = {file.name for file in output.iterdir()}
+    # What `ctonnx bench --sweep` measured of a model goes with it.
+    found = {file.name for file in output.iterdir() if not file.name.endswith(".tuned.json")}
     try:
         known = _REPORTS.union(json.loads((output / "report.json").read_text(encoding="utf-8"))["files"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -69,7 +69,8 @@ def open_session(
     try:
         session = _start(model, options, providers)
     except ModelError as error:
-        _start(model, _options("cpu", threads, optimize=False, spinning=spinning), [(PROVIDERS["cpu"].execution_provider, {})])
+        plain = _options("cpu", threads, optimize=False, spinning=spinning)
+        _start(model, plain, [(PROVIDERS["cpu"].execution_provider, {})])
         said = str(error.__cause__)  # the CPU takes the file, so the provider is at fault
         session = None
     finally:

@@ -296,6 +296,13 @@ def test_earlier_int8_that_an_export_would_remove_is_told(run: Run, exported: Ex
     assert names(tmp_path / "export") == ["README.md", "golden.npz", "model.fp32.onnx", "report.json", "report.md"]
 
 
+def test_tuning_of_an_earlier_model_goes_with_it(run: Run, exported: ExportResult, tmp_path: Path) -> None:
+    shutil.copytree(exported.folder, tmp_path / "export")
+    (tmp_path / "export/model.fp32.tuned.json").write_text("{}")
+    export_run(run, output=tmp_path / "export")
+    assert names(tmp_path / "export") == ["README.md", "golden.npz", "model.fp32.onnx", "report.json", "report.md"]
+
+
 def test_refused_model_leaves_an_earlier_export_that_has_one_as_it_was(
     run: Run, exported: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

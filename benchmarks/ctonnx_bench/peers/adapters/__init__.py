@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.outputs import Outputs
+from ctonnx.providers import PROVIDERS
 
 __all__ = ["ADAPTERS", "OWN", "PEERS", "Adapter", "Network", "Opening", "adapter_module"]
 
@@ -48,7 +49,7 @@ class Opening:
 
     Attributes:
         model: the `.onnx` file, the run's folder, or what `prepare` made.
-        provider: `cpu` or `cuda`.
+        provider: one of `ctonnx.providers.PROVIDERS`.
         threads: within an operator.
         bound: whether inputs and outputs stay in the device's memory (onnxruntime's IO binding).
         spinning: whether threads that wait go on looking for work, which answers sooner and burns the core.
@@ -92,7 +93,7 @@ OWN = "ctonnx"
 
 _TORCH = ("torch", "torchvision", "safetensors", "onnx")
 ADAPTERS = {
-    OWN: Adapter("ctonnx", "predictor", "file", None, ("onnxruntime",), "ctonnx[cpu]", ("cpu", "cuda")),
+    OWN: Adapter("ctonnx", "predictor", "file", None, ("onnxruntime",), "ctonnx[cpu]", tuple(PROVIDERS)),
     "pytorch": Adapter("PyTorch eager", "torch_eager", "run", "fp32", _TORCH, "ctonnx[train,export]", ("cpu", "cuda")),
     "torch-compile": Adapter(
         "torch.compile", "torch_compile", "run", "fp32", _TORCH, "ctonnx[train,export]", ("cpu", "cuda")
