@@ -3,6 +3,7 @@
 import errno
 import importlib
 import sys
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,5 +114,7 @@ def main() -> None:
 
     A research tool, not a medical device.
     """
+    # What Pillow warns of in a file names no file, and would stand among the rows.
+    warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
     if hasattr(sys.stdout, "reconfigure"):  # a file name may hold bytes that are no text: print them escaped
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -52,6 +52,7 @@ _Read = TypeVar("_Read")
 _NO_PICTURE = frozenset({"SEG", "RTDOSE"})  # modalities whose pixels are labels or doses
 _KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _MOST_INFLATED = 1 << 29  # bytes of a deflated data set
+_LOOKED_UP, _COMPUTED = 8, 64  # bytes that decoding a pixel takes at most: of grey up to 16 bits, and of all else
 _LEAST_FRAME = 8  # bytes of a compressed one: the head of its item
 
 # The plugin of pydicom that decodes, for each syntax; "" needs none.
@@ -79,6 +80,8 @@ class DicomFile:
 
     Attributes:
         frames: how many pictures it holds.
+        size: the width and height of each.
+        bytes_a_pixel: that decoding one takes at most.
 
     Raises:
         ImageError: it is damaged, holds no picture, is too large, or is compressed in a way that is not read here.
@@ -112,6 +115,9 @@ class DicomFile:
         self._refuse_what_is_no_picture(keyword is not None)
         self._syntax = self._encoding(bool(implicit), bool(little), head[4:8] if implicit else head[8:])
         frames = self._count(size - self._begin)
+        self.size = int(header.Columns), int(header.Rows)
+        is_grey = header.get("SamplesPerPixel", 1) == 1 and header.PhotometricInterpretation != "PALETTE COLOR"
+        self.bytes_a_pixel = _LOOKED_UP if is_grey and int(header.BitsAllocated) <= 16 else _COMPUTED
         self._options: dict[str, Any] = as_pixel_options(
             header,
             transfer_syntax_uid=self._syntax,

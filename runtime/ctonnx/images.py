@@ -1,24 +1,12 @@
 """The one way from an image file to the pixels that a model is given.
 
 Training's evaluation, the parity gate, prediction and every later part call this module, so that no second
-pre-processing can drift from it. `load` turns a source into an 8-bit grey or RGB image by the rules below, and
-`to_pixels` resizes it to the model's square.
-
-| Pillow mode | rule |
-| --- | --- |
-| `1` | black and white become 0 and 255 |
-| `L`, `RGB` | as they are |
-| `LA`, `La`, `RGBA`, `RGBa`, `PA` and transparent colours | laid over black |
-| `P` | its palette's colours |
-| `RGBX` | the padding channel is dropped |
-| `CMYK`, `YCbCr`, `HSV` | Pillow's conversion to RGB |
-| `LAB` | converted to sRGB through its colour profile |
-| `I;16`, `I;16L`, `I;16B`, `I;16N`, and `I` of a 16-bit PGM | the full range 0..65535 becomes 0..255, rounded |
-| other `I`, `F` | no range is defined for them: the image's own finite minimum..maximum becomes 0..255; NaN becomes 0 |
+pre-processing can drift from it. `load` turns a source into an 8-bit grey or RGB image by the rules of `ctonnx.modes`,
+and `to_pixels` resizes it to the model's square.
 
 The EXIF orientation is applied, where it can be read. Of a multi-frame file the first frame is taken. Formats whose
 decoding starts another program (EPS) or that hold no pictures are not opened. DICOM has rules of its own
-(`ctonnx.dicom`).
+(`ctonnx.dicom`). An image that would take more than a quarter of the memory is not decoded (`ctonnx.memory`).
 """
 
 import io
@@ -33,9 +21,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ctonnx.errors import ImageError
+from ctonnx.memory import room_for
+from ctonnx.modes import bytes_a_pixel, to_8_bit
 
 if TYPE_CHECKING:
     from ctonnx.dicom import DicomFile
@@ -153,14 +143,15 @@ def load(source: ImageSource, *, window: "DicomWindow | None" = None, frame: int
         ImageError: the source is missing, empty, damaged, too large, not a regular file or not an image.
     """
     if isinstance(source, np.ndarray):
-        return _to_8_bit(_from_array(source))
+        with _damage_is_an_image_error("array"):
+            return _normalized(_from_array(source), "array")
     if isinstance(source, Image.Image):
         name = getattr(source, "filename", "") or "image in memory"
         with _damage_is_an_image_error(name):
             return _normalized(source, name)
     with _opened(source) as (file, size, name):
         if (scans := _dicom(file, size, name, window)) is not None:
-            return scans.image(frame)
+            return _scan(scans, frame, name)
         return _decode(file, name)
 
 
@@ -190,7 +181,7 @@ def load_frames(
             return
         for frame in range(scans.frames):
             try:
-                found: Image.Image | ImageError = scans.image(frame)
+                found: Image.Image | ImageError = _scan(scans, frame, name)
             except ImageError as error:
                 if scans.frames == 1:
                     raise
@@ -211,7 +202,7 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.ui
     square = (preprocessing.size, preprocessing.size)
     image = image.convert("L" if preprocessing.color == "grey" else "RGB")
     if preprocessing.resize == "pad":
-        image = ImageOps.pad(image, square, Image.Resampling.BILINEAR)
+        image = _padded(image, preprocessing.size)
     else:
         image = image.resize(square, Image.Resampling.BILINEAR)
     pixels: NDArray[np.uint8] = np.asarray(image)
@@ -219,6 +210,16 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.ui
         pixels, grey = np.empty((*pixels.shape, 3), np.uint8), pixels
         pixels[:] = grey[:, :, None]
     return pixels
+
+
+def _padded(image: Image.Image, size: int) -> Image.Image:
+    """Returns what `PIL.ImageOps.pad` does, where that does not lose a line of less than half a pixel."""
+    longest = max(image.size)
+    width, height = (max(1, round(side / longest * size)) for side in image.size)
+    whole = Image.new(image.mode, (size, size))
+    place = round((size - width) * 0.5), round((size - height) * 0.5)
+    whole.paste(image.resize((width, height), Image.Resampling.BILINEAR), place)
+    return whole
 
 
 @contextmanager
@@ -282,6 +283,11 @@ def _dicom(file: BinaryIO, size: int, name: str, window: "DicomWindow | None") -
     return DicomFile(file, size, name, window or DicomWindow())
 
 
+def _scan(scans: "DicomFile", frame: int, name: str) -> Image.Image:
+    with _damage_is_an_image_error(name), room_for(scans.size, scans.bytes_a_pixel, name):
+        return scans.image(frame)
+
+
 def _decode(file: BinaryIO, name: str) -> Image.Image:
     Image.preinit()
     with _damage_is_an_image_error(name), Image.open(file, formats=_FORMATS) as image:
@@ -298,6 +304,8 @@ def _damage_is_an_image_error(name: str) -> Iterator[None]:
         raise ImageError("not an image in a format that can be read", name) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"too large to decode safely: {error}", name) from error
+    except MemoryError as error:
+        raise ImageError("too large for the memory of this machine; make it smaller", name) from error
     # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error and more for damaged bytes:
     # at this edge every one of them means the same, and none may end a folder's run.
     except Exception as error:
@@ -305,13 +313,11 @@ def _damage_is_an_image_error(name: str) -> Iterator[None]:
 
 
 def _normalized(image: Image.Image, name: str) -> Image.Image:
-    image.load()
     if 0 in image.size:
         raise ImageError(f"the image has no pixels: {image.size[0]} x {image.size[1]}", name)
-    upright = _upright(image)
-    if image.format == "PPM" and image.mode == "I":  # a 16-bit PGM, which Pillow has scaled to 0..65535
-        upright = Image.fromarray(np.asarray(upright).astype(np.uint16))
-    return _to_8_bit(upright)
+    with room_for(image.size, bytes_a_pixel(image.mode, image.format), name):
+        image.load()
+        return to_8_bit(_upright(image), is_16_bit=image.format == "PPM" and image.mode == "I")
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -321,49 +327,6 @@ def _upright(image: Image.Image) -> Image.Image:
     except Exception:
         return image
     return image if turn is None else image.transpose(turn)
-
-
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Applies the module's table to an image of any Pillow mode."""
-    mode = image.mode
-    if mode.startswith("I;16"):
-        full_range = np.asarray(image).astype(np.uint32)
-        full_range[full_range == image.info.get("transparency", -1)] = 0
-        return Image.fromarray(((full_range + 128) // 257).astype(np.uint8))
-    if mode in ("I", "F"):
-        return Image.fromarray(_stretch(np.asarray(image, np.float64)))
-    if mode in ("La", "RGBa"):  # premultiplied colours are what lies over black already
-        channels = image.split()
-        return channels[0] if mode == "La" else Image.merge("RGB", channels[:3])
-    if mode == "LAB":
-        from PIL import ImageCms  # here, as it takes milliseconds to load and few files need it
-
-        to_srgb = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
-        converted = ImageCms.applyTransform(image, to_srgb)
-        return converted if converted is not None else image
-    if image.has_transparency_data:
-        return _over_black(image.convert("LA" if mode in ("1", "L", "LA") else "RGBA"))
-    if mode in ("1", "L"):
-        return image.convert("L")
-    return image.convert("RGB")
-
-
-def _over_black(image: Image.Image) -> Image.Image:
-    alpha = image.getchannel("A")
-    opaque = image.convert("L" if image.mode == "LA" else "RGB")
-    black = Image.new(opaque.mode, opaque.size)
-    black.paste(opaque, mask=alpha)
-    return black
-
-
-def _stretch(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-    finite = values[np.isfinite(values)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
-    span = high - low
-    if span == 0:
-        return np.zeros(values.shape, np.uint8)
-    scaled = (np.clip(np.nan_to_num(values, nan=low, posinf=high, neginf=low), low, high) - low) * (255 / span)
-    return np.rint(scaled).astype(np.uint8)
 
 
 def _from_array(array: NDArray[Any]) -> Image.Image:

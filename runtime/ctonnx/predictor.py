@@ -362,6 +362,8 @@ class Predictor:
                     yield _Decoded(source, to_pixels(found, self.spec.preprocessing), frame, tell)
         except ImageError as error:
             yield Failure(name, error.reason)
+        except MemoryError:
+            yield Failure(name, "too large for the memory of this machine; make it smaller")
 
     def _record(self, source: str, outputs: Outputs, row: int, frame: int | None = None) -> Record:
         if not np.isfinite(outputs.probabilities[row]).all():

@@ -4,6 +4,7 @@ import errno
 import importlib
 import subprocess
 import sys
+import warnings
 from importlib.metadata import metadata, version
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from ctonnx import cli
 from ctonnx.cli import main
@@ -251,3 +253,14 @@ def test_what_a_command_raises_becomes_a_sentence_and_an_exit_code(
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), ValueError("a bug"), AttributeError("a bug")], ids=repr)
 def test_bug_is_not_hidden(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     assert raising(error, monkeypatch).exception is error
+
+
+def test_what_pillow_warns_of_is_not_shown_among_the_rows(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("L", (80, 80)).save(tmp_path / "scan.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        result = CliRunner().invoke(main, ["predict", str(tmp_path / "scan.png"), "-m", str(model)])
+    assert (result.exit_code, [str(warning.message) for warning in warned]) == (0, [])

@@ -173,7 +173,8 @@ def test_screenshot_of_a_ct_is_no_ct() -> None:
 @pytest.mark.parametrize("lacks", ["RescaleIntercept", "RescaleSlope"])
 def test_ct_without_its_rescale_is_refused_as_its_values_are_no_hounsfield_units(kind: str, lacks: str) -> None:
     raw = np.full((6, 10), 300, np.uint16)
-    image = make(raw, SOPClassUID=kind, WindowCenter=300, WindowWidth=100, RescaleType="HU", **{lacks: None})
+    lack: dict[str, Any] = {lacks: None}
+    image = make(raw, SOPClassUID=kind, WindowCenter=300, WindowWidth=100, RescaleType="HU", **lack)
     assert refusal(encoded(image)) == (
         f"a DICOM {uid.UID(kind).name} without Rescale Slope and Rescale Intercept, so that its values are no "
         "Hounsfield units; export it again with them"
@@ -185,7 +186,8 @@ def test_image_of_another_kind_is_in_hounsfield_units_only_where_it_has_a_whole_
     sixteen = np.array([[1000, 2000], [1500, 4000]], np.uint16)
     settings: dict[str, Any] = {"SOPClassUID": uid.SecondaryCaptureImageStorage, "RescaleType": "HU"}
     assert grey(make(sixteen, **settings)).tolist() == window_of(sixteen).tolist()
-    assert grey(make(sixteen, **settings, **{lacks: None})).tolist() == [[0, 85], [42, 255]]
+    settings[lacks] = None
+    assert grey(make(sixteen, **settings)).tolist() == [[0, 85], [42, 255]]
 
 
 def test_twelve_stored_bits_and_large_images_are_seen_as_small_ones_are() -> None:

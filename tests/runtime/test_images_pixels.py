@@ -1,15 +1,18 @@
 """From an image to pixels: resized as torchvision does, padded, grey or colour."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ctonnx import images
+from ctonnx import predictor as predictor_module
 from ctonnx.images import Color, Preprocessing, to_pixels
+from ctonnx.predictor import Failure, Prediction, Predictor
 
 
 def colours(height: int, width: int) -> Image.Image:
@@ -69,6 +72,45 @@ def test_pad_keeps_the_aspect_and_centres_on_black(
     for channel in range(3):
         assert found[16, :, channel].tolist() == column
         assert found[:, 16, channel].tolist() == line
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 32), (33, 77), (301, 203), (32, 32), (100, 99), (5, 3)])
+@pytest.mark.parametrize("color", ["grey", "rgb"])
+def test_padded_pixels_are_those_of_pillow(width: int, height: int, color: Color) -> None:
+    image = colours(height, width).convert("L" if color == "grey" else "RGB")
+    expected = ImageOps.pad(image, (57, 57), Image.Resampling.BILINEAR).convert("RGB")
+    found = to_pixels(image, Preprocessing(size=57, color=color, resize="pad"))
+    np.testing.assert_array_equal(found, np.asarray(expected))
+
+
+@pytest.mark.parametrize("color", ["grey", "rgb"])
+@pytest.mark.parametrize(("width", "height"), [(1000, 1), (1, 1000), (100_000, 2)])
+def test_line_is_padded_to_a_line(width: int, height: int, color: Color) -> None:
+    found = to_pixels(Image.new("L", (width, height), 200), Preprocessing(size=32, color=color, resize="pad"))
+    line = found if width > height else found.transpose(1, 0, 2)
+    assert (line[16] == 200).all()
+    assert (found == 200).sum() == 3 * 32
+
+
+def test_line_has_its_answer_where_the_model_pads(model: Path) -> None:
+    with Predictor(model) as predictor:
+        padding = replace(predictor.spec.preprocessing, resize="pad")
+        predictor.spec = replace(predictor.spec, preprocessing=padding)
+        wide, tall = np.full((1, 1000), 200, np.uint8), np.full((1000, 1), 200, np.uint8)
+        records = list(predictor.predict_many([wide, tall]))
+        assert [type(record) for record in records] == [Prediction, Prediction]
+        assert predictor.predict(wide).probabilities == pytest.approx(dict(records[0].as_dict()["probabilities"]))
+
+
+@pytest.mark.parametrize("at", ["to_pixels", "load_frames"])
+def test_image_that_no_memory_is_left_for_is_a_failure(at: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    with Predictor(model) as predictor:
+        monkeypatch.setattr(predictor_module, at, fail)
+        (record,) = predictor.predict_many([np.zeros((4, 4), np.uint8)])
+    assert record == Failure("array", "too large for the memory of this machine; make it smaller")
 
 
 @pytest.mark.parametrize("size", [31, 0, -224, 4097, 64.0, "224", None, True])

@@ -1,0 +1,117 @@
+"""From any Pillow mode to 8-bit grey or colour, without more memory than the image and what comes of it.
+
+| Pillow mode | rule |
+| --- | --- |
+| `1` | black and white become 0 and 255 |
+| `L`, `RGB` | as they are |
+| `LA`, `La`, `RGBA`, `RGBa`, `PA` and transparent colours | laid over black |
+| `P` | its palette's colours |
+| `RGBX` | the padding channel is dropped |
+| `CMYK`, `YCbCr`, `HSV` | Pillow's conversion to RGB |
+| `LAB` | converted to sRGB through its colour profile |
+| `I;16`, `I;16L`, `I;16B`, `I;16N`, and `I` of a 16-bit PGM | the full range 0..65535 becomes 0..255, rounded |
+| other `I`, `F` | no range is defined for them: the image's own finite minimum..maximum becomes 0..255; NaN becomes 0 |
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+__all__ = ["bytes_a_pixel", "to_8_bit"]
+
+_TILE = 1 << 18  # pixels that are converted at a time: what lies between an image and its 8 bits stays small
+_16_BITS = 65535.0
+_WHOLE = ("WEBP", "JPEG2000", "AVIF")
+_GREY = ("1", "L", "LA", "La", "I", "F")
+
+
+def bytes_a_pixel(mode: str, file_format: str | None = None) -> int:
+    """Returns how many bytes decoding, turning and `to_8_bit` take at most, for each pixel.
+
+    Four times what Pillow keeps for a pixel, for the image as it was decoded, upright, and in 8 bits; and twice as much
+    where a format's decoder keeps a whole image of its own.
+
+    >>> bytes_a_pixel("L"), bytes_a_pixel("I;16"), bytes_a_pixel("RGB"), bytes_a_pixel("RGB", "JPEG2000")
+    (4, 8, 16, 32)
+    """
+    kept = 2 if mode.startswith("I;16") else 1 if mode in ("1", "L") else 4
+    return 4 * kept * (2 if file_format in _WHOLE else 1)
+
+
+def to_8_bit(image: Image.Image, *, is_16_bit: bool = False) -> Image.Image:
+    """Returns a new image of mode `L` or `RGB`, by the module's table.
+
+    Args:
+        image: of any Pillow mode; it stays as it was.
+        is_16_bit: whether an image of mode `I` holds 16-bit values, as Pillow makes of a PGM file.
+    """
+    ends = (0.0, _16_BITS) if is_16_bit else _ends(image)
+    if ends is None and not image.has_transparency_data and image.mode != "LAB":
+        return image.convert("L" if image.mode in _GREY else "RGB")
+    grey = ends is not None or image.mode in _GREY
+    whole = Image.new("L" if grey else "RGB", image.size)
+    for left, top, tile in _tiles(image):
+        whole.paste(_tile_to_8_bit(tile, ends), (left, top))
+    return whole
+
+
+def _tiles(image: Image.Image) -> Iterator[tuple[int, int, Image.Image]]:
+    """Yields copies of an image's parts, with the column and row where each begins."""
+    width = min(image.width, _TILE)
+    height = max(1, _TILE // max(width, 1))
+    for top in range(0, image.height, height):
+        for left in range(0, image.width, width):
+            right, bottom = min(left + width, image.width), min(top + height, image.height)
+            yield left, top, image.crop((left, top, right, bottom))
+
+
+def _ends(image: Image.Image) -> tuple[float, float] | None:
+    """Returns the values that become black and white, or None where the mode has 8 bits."""
+    if image.mode.startswith("I;16"):
+        return 0.0, _16_BITS
+    if image.mode not in ("I", "F"):
+        return None
+    low, high = np.inf, -np.inf
+    for _, _, tile in _tiles(image):
+        values = np.asarray(tile)
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    return (low, high) if low <= high else (0.0, 0.0)
+
+
+def _tile_to_8_bit(tile: Image.Image, ends: tuple[float, float] | None) -> Image.Image:
+    mode = tile.mode
+    if ends is not None:
+        values = np.asarray(tile, np.float64)
+        if mode.startswith("I;16"):
+            values[values == tile.info.get("transparency", -1)] = 0
+        return Image.fromarray(_stretched(values, *ends))
+    if mode in ("La", "RGBa"):  # premultiplied colours are what lies over black already
+        channels = tile.split()
+        return channels[0] if mode == "La" else Image.merge("RGB", channels[:3])
+    if mode == "LAB":
+        from PIL import ImageCms  # here, as it takes milliseconds to load and few files need it
+
+        to_srgb = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
+        converted = ImageCms.applyTransform(tile, to_srgb)
+        return converted if converted is not None else tile
+    return _over_black(tile.convert("LA" if mode in ("1", "L", "LA") else "RGBA"))
+
+
+def _over_black(image: Image.Image) -> Image.Image:
+    alpha = image.getchannel("A")
+    opaque = image.convert("L" if image.mode == "LA" else "RGB")
+    black = Image.new(opaque.mode, opaque.size)
+    black.paste(opaque, mask=alpha)
+    return black
+
+
+def _stretched(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.uint8]:
+    span = high - low
+    if span == 0:
+        return np.zeros(values.shape, np.uint8)
+    scaled = (np.clip(np.nan_to_num(values, nan=low, posinf=high, neginf=low), low, high) - low) * (255 / span)
+    return np.rint(scaled).astype(np.uint8)
