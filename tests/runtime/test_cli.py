@@ -18,7 +18,7 @@ from ctonnx import cli
 from ctonnx.cli import main
 from ctonnx.errors import CheckFailed, CtonnxError, DataError, ImageError, ModelError, ProviderError
 
-COMMANDS = ("demo", "data", "train", "evaluate", "export", "verify", "inspect", "predict", "doctor")
+COMMANDS = ("demo", "data", "train", "evaluate", "export", "verify", "inspect", "predict", "doctor", "bench")
 
 BLOCKER = """
 import sys

@@ -39,7 +39,7 @@ def cpu_build(monkeypatch: pytest.MonkeyPatch) -> None:
 def feigned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Opens the session of every provider on the CPU."""
     monkeypatch.setattr(
-        predictor_module, "open_session", lambda path, provider, threads: open_session(path, threads=threads)
+        predictor_module, "open_session", lambda path, provider, **options: open_session(path, **options)
     )
 
 
@@ -103,7 +103,7 @@ def test_copy_falls_back_where_the_other_process_lacks_the_provider(
     chosen = half(workspace)
     with monkeypatch.context() as there:
         there.setattr(
-            predictor_module, "open_session", lambda path, provider, threads: open_session(path, threads=threads)
+            predictor_module, "open_session", lambda path, provider, **options: open_session(path, **options)
         )
         with Predictor(provider="cuda", fallback=True) as predictor:
             data = pickle.dumps(predictor)

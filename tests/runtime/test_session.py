@@ -223,7 +223,7 @@ def test_small_nodes_may_stay_on_the_cpu_and_convolutions_go_from_tensorrt_to_cu
 
 def test_onnxruntime_tells_where_a_convolution_went() -> None:
     """The names that the check above looks for are those of the real onnxruntime."""
-    options = session_module._options("openvino", 1, True)
+    options = session_module._options("openvino", 1, optimize=True, spinning=True)
     made = onnxruntime.InferenceSession(quantized().SerializeToString(), options, ["CPUExecutionProvider"])
     with pytest.raises(ProviderError, match="left 1 of the model's 1 convolutions to the CPU"):
         session_module._refuse_convolutions_on_the_cpu(made, "openvino")
@@ -267,7 +267,7 @@ def test_kernels_that_saturate_are_taken_where_the_processor_has_vnni_alone(
 ) -> None:
     """The entry is onnxruntime's own, and moves the weights from int8 to uint8, whose kernels do not saturate."""
     monkeypatch.setattr(session_module, "has_vnni", lambda: vnni)
-    options = session_module._options("cpu", 1, True)
+    options = session_module._options("cpu", 1, optimize=True, spinning=True)
     options.optimized_model_filepath = os.fspath(tmp_path / "optimized.onnx")
     onnxruntime.InferenceSession(quantized().SerializeToString(), options, ["CPUExecutionProvider"])
     optimized = onnx.load(tmp_path / "optimized.onnx")

@@ -159,7 +159,7 @@ def predict(
         click.get_current_context().exit(1)
 
 
-def _tuned(model: Path | None, provider: str, images: int) -> tuple[Path, "Setting"]:
+def _tuned(model: Path | None, provider: "Provider", images: int) -> tuple[Path, "Setting"]:
     """Returns the model's file, and the settings that are best for so many images on this device."""
     from ctonnx.runs import find_model
     from ctonnx.tuning import read_tuning
