@@ -20,7 +20,7 @@ from ctonnx_export.conversion import convert, run_onnx, simplify, strip
 from ctonnx_export.correction import BiasCorrection
 from ctonnx_export.graph import DeployGraph, run_pytorch
 from ctonnx_export.half import find_overflowing, to_half
-from ctonnx_export.quantization import TARGETS, Target, fold_division, quantized_tensors
+from ctonnx_export.quantization import TARGETS, Target, fold_normalization, quantized_tensors
 from ctonnx_export.ranges import collect_ranges
 from ctonnx_export.samples import Images, held_out_images
 from ctonnx_export.search import Compared, Trial, search, try_model
@@ -206,7 +206,7 @@ def make_int8(
         say: called with lines that tell what happens.
     """
     plain = _with_shapes(fp32.model)
-    fold_division(plain)
+    fold_normalization(plain)
     with tqdm(total=len(calibration), desc="calibrating", unit="image", leave=False, disable=None) as bar:
         batches = calibration.batches(_FEW)
         ranges = collect_ranges(plain, quantized_tensors(plain), batches, progress=bar.update)

@@ -40,7 +40,9 @@ _COMMANDS = {
     "predict": _Entry("ctonnx.commands.predict:predict", "Classify images with an exported model."),
     "doctor": _Entry("ctonnx.commands.doctor:doctor", "Show what works on this machine, and what mends the rest."),
     "bench": _Entry(
-        "ctonnx_bench.command:bench", "Measure how fast, how large and how right models are here.", "cpu,bench"
+        "ctonnx_bench.command:bench",
+        "Measure how fast, how large and how right models are on this device.",
+        "cpu,bench",
     ),
 }
 

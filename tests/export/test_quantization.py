@@ -12,7 +12,15 @@ from onnx import TensorProto, numpy_helper
 
 from ctonnx.parity import compare
 from ctonnx_export.conversion import run_onnx
-from ctonnx_export.quantization import TARGETS, Scheme, Target, backbone, fold_division, quantize, quantized_tensors
+from ctonnx_export.quantization import (
+    TARGETS,
+    Scheme,
+    Target,
+    backbone,
+    fold_normalization,
+    quantize,
+    quantized_tensors,
+)
 from ctonnx_export.ranges import CALIBRATORS, Calibrator, Ranges, collect_ranges
 
 from .conftest import make_small_model
@@ -22,7 +30,7 @@ from .conftest import make_small_model
 def small_model() -> onnx.ModelProto:
     """The model as INT8 is made from it."""
     model = make_small_model()
-    fold_division(model)
+    fold_normalization(model)
     return model
 
 
@@ -73,16 +81,16 @@ def test_every_scheme_answers_as_the_float_model_does(
     assert parity.heatmap_correlation > (0.97 if cut_off else 0.98)
 
 
-def test_division_of_the_normalization_is_folded_into_the_first_convolution() -> None:
+def test_normalization_is_folded_into_the_first_convolution_but_for_a_cheap_subtraction() -> None:
     plain = make_small_model()
     std = next(weight for weight in plain.graph.initializer if weight.name == "std")
     std.CopyFrom(numpy_helper.from_array(np.array([50, 60, 75], np.float32).reshape(1, 3, 1, 1), "std"))
     folded = onnx.ModelProto()
     folded.CopyFrom(plain)
-    fold_division(folded)
+    fold_normalization(folded)
     onnx.checker.check_model(folded, full_check=True)
-    assert [node.op_type for node in folded.graph.node[:4]] == ["Transpose", "Cast", "Sub", "Conv"]
-    assert "std" not in {weight.name for weight in folded.graph.initializer}
+    assert [node.op_type for node in folded.graph.node[:4]] == ["Transpose", "Cast", "BatchNormalization", "Conv"]
+    assert not {"std", "mean"} & {weight.name for weight in folded.graph.initializer}
     colored = np.random.default_rng(3).integers(0, 256, (4, 32, 32, 3), np.uint8)
     np.testing.assert_allclose(
         run_onnx(folded, [colored]).logits, run_onnx(plain, [colored]).logits, rtol=1e-5, atol=1e-5
@@ -92,7 +100,7 @@ def test_division_of_the_normalization_is_folded_into_the_first_convolution() ->
 def test_model_without_a_division_before_its_first_convolution_is_left_as_it_is(small_model: onnx.ModelProto) -> None:
     again = onnx.ModelProto()
     again.CopyFrom(small_model)
-    fold_division(again)
+    fold_normalization(again)
     assert again == small_model
 
 

@@ -102,9 +102,7 @@ def test_copy_falls_back_where_the_other_process_lacks_the_provider(
 ) -> None:
     chosen = half(workspace)
     with monkeypatch.context() as there:
-        there.setattr(
-            predictor_module, "open_session", lambda path, provider, **options: open_session(path, **options)
-        )
+        there.setattr(predictor_module, "open_session", lambda path, provider, **options: open_session(path, **options))
         with Predictor(provider="cuda", fallback=True) as predictor:
             data = pickle.dumps(predictor)
     with pickle.loads(data) as copy:  # noqa: S301  # it was pickled here
