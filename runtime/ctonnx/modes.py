@@ -84,11 +84,12 @@ def _ends(image: Image.Image) -> tuple[float, float] | None:
 
 def _tile_to_8_bit(tile: Image.Image, ends: tuple[float, float] | None) -> Image.Image:
     mode = tile.mode
+    if mode.startswith("I;16"):  # as `_stretched`, with whole numbers: 65535 is 257 times 255
+        full_range = np.asarray(tile).astype(np.uint32)
+        full_range[full_range == tile.info.get("transparency", -1)] = 0
+        return Image.fromarray(((full_range + 128) // 257).astype(np.uint8))
     if ends is not None:
-        values = np.asarray(tile, np.float64)
-        if mode.startswith("I;16"):
-            values[values == tile.info.get("transparency", -1)] = 0
-        return Image.fromarray(_stretched(values, *ends))
+        return Image.fromarray(_stretched(np.asarray(tile, np.float64), *ends))
     if mode in ("La", "RGBa"):  # premultiplied colours are what lies over black already
         channels = tile.split()
         return channels[0] if mode == "La" else Image.merge("RGB", channels[:3])
