@@ -200,7 +200,8 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.ui
         uint8 array of shape [size, size, 3] in RGB order; with `color="grey"` its three channels are equal.
     """
     square = (preprocessing.size, preprocessing.size)
-    image = image.convert("L" if preprocessing.color == "grey" else "RGB")
+    if image.mode == "RGB" and preprocessing.color == "grey":  # grey becomes colour below, when it is small
+        image = image.convert("L")
     if preprocessing.resize == "pad":
         image = _padded(image, preprocessing.size)
     else:

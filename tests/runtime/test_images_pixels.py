@@ -102,6 +102,12 @@ def test_line_has_its_answer_where_the_model_pads(model: Path) -> None:
         assert predictor.predict(wide).probabilities == pytest.approx(dict(records[0].as_dict()["probabilities"]))
 
 
+def test_grey_image_becomes_the_same_colours_before_and_after_it_is_resized() -> None:
+    image = colours(301, 203).convert("L")
+    for preprocessing in (Preprocessing(size=57, color="rgb"), Preprocessing(size=57, color="rgb", resize="pad")):
+        np.testing.assert_array_equal(to_pixels(image, preprocessing), to_pixels(image.convert("RGB"), preprocessing))
+
+
 @pytest.mark.parametrize("at", ["to_pixels", "load_frames"])
 def test_image_that_no_memory_is_left_for_is_a_failure(at: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object, **options: object) -> None:
