@@ -108,6 +108,7 @@ Record: TypeAlias = Prediction | Failure
 Watch: TypeAlias = Callable[[Image.Image], Callable[[Prediction], None]]
 """Takes a decoded image, and returns what takes its prediction."""
 
+_NO_MEMORY = "too large for the memory of this machine; make it smaller"
 _DECODERS = 4
 _AHEAD = 3  # batches a thread: what waits for its turn, or is finished and waits for one before it
 _MOST_WORKERS = 8  # each holds a batch's activations
@@ -253,7 +254,10 @@ class Predictor:
             ImageError: it cannot be turned into pixels.
             ProviderError: the answer is not a number.
         """
-        pixels = to_pixels(load(image, window=self.spec.dicom_window), self.spec.preprocessing)
+        try:
+            pixels = to_pixels(load(image, window=self.spec.dicom_window), self.spec.preprocessing)
+        except MemoryError as error:
+            raise ImageError(_NO_MEMORY, _name(image)) from error
         record = self._record(_name(image), self.predict_pixels(pixels[None]), 0)
         if isinstance(record, Failure):
             raise ProviderError(f"{record.source}: {record.error}")
@@ -363,7 +367,7 @@ class Predictor:
         except ImageError as error:
             yield Failure(name, error.reason)
         except MemoryError:
-            yield Failure(name, "too large for the memory of this machine; make it smaller")
+            yield Failure(name, _NO_MEMORY)
 
     def _record(self, source: str, outputs: Outputs, row: int, frame: int | None = None) -> Record:
         if not np.isfinite(outputs.probabilities[row]).all():
@@ -389,10 +393,8 @@ def _reopen(path: Path, settings: Mapping[str, Any], refusal: str | None) -> Pre
 
 
 def _name(image: ImageSource) -> str:
-    if isinstance(image, bytes):
-        return "bytes in memory"
+    if isinstance(image, bytes | np.ndarray):
+        return "bytes in memory" if isinstance(image, bytes) else "array"
     if isinstance(image, Image.Image):
         return getattr(image, "filename", "") or "image in memory"
-    if isinstance(image, np.ndarray):
-        return "array"
     return os.fsdecode(image)

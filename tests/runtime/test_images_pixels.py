@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from ctonnx import images
 from ctonnx import predictor as predictor_module
+from ctonnx.errors import ImageError
 from ctonnx.images import Color, Preprocessing, to_pixels
 from ctonnx.predictor import Failure, Prediction, Predictor
 
@@ -117,6 +118,19 @@ def test_image_that_no_memory_is_left_for_is_a_failure(at: str, model: Path, mon
         monkeypatch.setattr(predictor_module, at, fail)
         (record,) = predictor.predict_many([np.zeros((4, 4), np.uint8)])
     assert record == Failure("array", "too large for the memory of this machine; make it smaller")
+
+
+@pytest.mark.parametrize("at", ["to_pixels", "load"])
+def test_one_image_that_no_memory_is_left_for_is_an_error(
+    at: str, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    with Predictor(model) as predictor:
+        monkeypatch.setattr(predictor_module, at, fail)
+        with pytest.raises(ImageError, match=r"^array: too large for the memory of this machine; make it smaller$"):
+            predictor.predict(np.zeros((4, 4), np.uint8))
 
 
 @pytest.mark.parametrize("size", [31, 0, -224, 4097, 64.0, "224", None, True])
