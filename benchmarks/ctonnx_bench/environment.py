@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from ctonnx.machine import available_cores, processor
+from ctonnx.machine import available_cores, memory_limit, processor
 from ctonnx_bench.sensors import Gpu
 
 __all__ = ["LIBRARIES", "describe", "differences"]
@@ -18,12 +18,6 @@ LIBRARIES = (
 )  # fmt: skip
 """Packages whose versions are kept."""
 
-_FEATURES = (
-    "avx", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16",
-    "neon", "asimd", "asimddp", "i8mm", "sve", "bf16",
-)  # fmt: skip
-"""Of processors, by which kernels are chosen, as /proc/cpuinfo calls them."""
-
 
 def describe(root: Path = Path("/"), gpu: Gpu | None = None) -> dict[str, Any]:
     """Returns the environment.
@@ -32,21 +26,19 @@ def describe(root: Path = Path("/"), gpu: Gpu | None = None) -> dict[str, Any]:
         root: where /proc and /sys are.
         gpu: to name; None looks for one.
     """
-    about = _cpuinfo(root)
-    flags = f"{about.get('flags', '')} {about.get('Features', '')}".split()
+    about = processor(root)
     frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
     installed = {item.metadata["Name"].lower(): item.version for item in metadata.distributions()}
     return {
-        "cpu": processor(root).model or platform.machine(),
+        "cpu": about.model or platform.machine(),
         "architecture": platform.machine(),
-        "features": [name for name in _FEATURES if name in flags],
+        "features": sorted(about.features or ()),
         "cores_of_the_host": os.cpu_count(),
         "cores_allowed": available_cores(root),
         "governor": _text(frequency / "scaling_governor"),
         "boost": _text(root / "sys/devices/system/cpu/cpufreq/boost"),
         "mhz_now": _mhz(),
-        "memory_bytes": _memory(),
-        "memory_limit": _text(root / "sys/fs/cgroup/memory.max"),
+        "memory_bytes": memory_limit(root),
         "cpu_limit": _text(root / "sys/fs/cgroup/cpu.max"),
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "gpu": (gpu or Gpu.here()).name,
@@ -72,22 +64,12 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     return found + [f"{name} {versions[0][name]} and {versions[1][name]}" for name in shared]
 
 
-def _cpuinfo(root: Path) -> dict[str, str]:
-    """Returns the first processor's entries."""
-    pairs = (line.partition(":") for line in _text(root / "proc/cpuinfo").partition("\n\n")[0].splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
 def _mhz() -> float | None:
     try:
         found = psutil.cpu_freq()
     except (OSError, NotImplementedError):
         return None
     return round(found.current, 0) if found else None
-
-
-def _memory() -> int:
-    return int(psutil.virtual_memory().total)
 
 
 def _text(file: Path) -> str:

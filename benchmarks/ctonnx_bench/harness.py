@@ -8,6 +8,7 @@ the clock speed, nor the threads of another session, nor another program favours
 
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ import numpy as np
 
 from ctonnx.outputs import OUTPUT_NAMES
 from ctonnx.predictor import Predictor
+from ctonnx_bench.turns import in_turn, paired_ratio
 from ctonnx_bench.worker import timed_loop
 
 __all__ = ["compare_loops", "main"]
@@ -48,14 +50,10 @@ def compare_loops(predictor: Predictor, *, rounds: int, seconds: float) -> tuple
             predictor.predict_pixels, [pixels], seconds, lambda number, answer: answers.append(answer.probabilities)
         )
 
-    found: tuple[list[float], list[float]] = ([], [])
-    for number in range(-1, rounds):
-        turns = [(found[0], bare), (found[1], harness)]
-        for medians, loop in turns if number % 2 else reversed(turns):
-            median = statistics.median(loop())
-            if number >= 0:
-                medians.append(median)
-    return found
+    found: dict[Callable[[], list[float]], list[float]] = {bare: [], harness: []}
+    for loop in in_turn(found, rounds + 1):
+        found[loop].append(statistics.median(loop()))
+    return found[bare][1:], found[harness][1:]
 
 
 @click.command()
@@ -66,11 +64,10 @@ def main(model: Path | None, rounds: int, seconds: float) -> None:
     """Compare the benchmark's loop with a bare loop on MODEL (default: the newest run's), at batch 1."""
     predictor = Predictor(model)
     bare, harness = compare_loops(predictor, rounds=rounds, seconds=seconds)
-    ratio = statistics.median(after / before for before, after in zip(bare, harness, strict=True))
     click.echo(f"{predictor.path}, batch 1, {rounds} rounds of each loop in turn, medians")
     click.echo(f"bare loop            {statistics.median(bare) * 1e3:8.3f} ms")
     click.echo(f"the benchmark's      {statistics.median(harness) * 1e3:8.3f} ms")
-    click.echo(f"overhead, of pairs   {ratio - 1:8.2%}")
+    click.echo(f"overhead, of pairs   {paired_ratio(harness, bare) - 1:8.2%}")
 
 
 if __name__ == "__main__":

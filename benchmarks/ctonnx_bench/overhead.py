@@ -15,8 +15,11 @@ import numpy as np
 
 from ctonnx.outputs import OUTPUT_NAMES
 from ctonnx.predictor import Predictor
+from ctonnx_bench.turns import in_turn, paired_ratio
 
 __all__ = ["main", "overhead"]
+
+_WARM_UP = 5  # rounds
 
 
 def overhead(predictor: Predictor, *, batch_size: int, rounds: int) -> tuple[list[float], list[float]]:
@@ -32,18 +35,17 @@ def overhead(predictor: Predictor, *, batch_size: int, rounds: int) -> tuple[lis
     """
     size = predictor.spec.preprocessing.size
     pixels = np.random.default_rng(0).integers(0, 256, (batch_size, size, size, 3), np.uint8)
-    bare: list[float] = []
-    predicted: list[float] = []
-    for number in range(rounds + 5):
-        turns = [
-            (bare, lambda: predictor.session.run(OUTPUT_NAMES, {"pixels": pixels})),
-            (predicted, lambda: predictor.predict_pixels(pixels)),
-        ]
-        for samples, run in turns if number % 2 else reversed(turns):
-            seconds = _seconds(run)
-            if number >= 5:
-                samples.append(seconds)
-    return bare, predicted
+
+    def bare() -> object:
+        return predictor.session.run(OUTPUT_NAMES, {"pixels": pixels})
+
+    def predicted() -> object:
+        return predictor.predict_pixels(pixels)
+
+    samples: dict[Callable[[], object], list[float]] = {bare: [], predicted: []}
+    for run in in_turn(samples, _WARM_UP + rounds):
+        samples[run].append(_seconds(run))
+    return samples[bare][_WARM_UP:], samples[predicted][_WARM_UP:]
 
 
 @click.command()
@@ -54,11 +56,10 @@ def main(model: Path | None, batch_size: int, rounds: int) -> None:
     """Compare Predictor.predict_pixels with a bare session.run on MODEL (default: the newest run's)."""
     predictor = Predictor(model)
     bare, predicted = overhead(predictor, batch_size=batch_size, rounds=rounds)
-    ratio = statistics.median(after / before for before, after in zip(bare, predicted, strict=True))
     click.echo(f"{predictor.path}, batch {batch_size}, {rounds} rounds in turn, medians")
     click.echo(f"bare session.run          {statistics.median(bare) * 1e3:8.3f} ms")
     click.echo(f"Predictor.predict_pixels  {statistics.median(predicted) * 1e3:8.3f} ms")
-    click.echo(f"overhead, median of pairs {ratio - 1:8.2%}")
+    click.echo(f"overhead, median of pairs {paired_ratio(predicted, bare) - 1:8.2%}")
 
 
 def _seconds(run: Callable[[], object]) -> float:

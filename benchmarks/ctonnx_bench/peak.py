@@ -23,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ctonnx.machine import available_cores
 from ctonnx.runs import find_run
 from ctonnx_bench.precisions import measure
+from ctonnx_bench.turns import in_turn
 
 __all__ = ["PRECISIONS", "main", "matrix_rate", "operations"]
 
@@ -106,10 +107,9 @@ def main(export: Path | None, batch_size: int, rounds: int, seconds: float) -> N
     if not files:
         raise click.UsageError(f"expected model.fp32.onnx in '{folder}', found none; make one with: ctonnx export")
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in files}
-    for number in range(rounds):
-        for name in files if number % 2 == 0 else reversed(files):
-            rate = _matrix_rate_apart(name, seconds)
-            found[name].append((rate, measure(files[name], batch_size, seconds)))
+    for name in in_turn(files, rounds):
+        rate = _matrix_rate_apart(name, seconds)
+        found[name].append((rate, measure(files[name], batch_size, seconds)))
     click.echo(f"{folder}: medians of {rounds} processes each, in turn, on {available_cores()} cores")
     for name, samples in found.items():
         count = operations(files[name])

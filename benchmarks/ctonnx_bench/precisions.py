@@ -17,6 +17,7 @@ import numpy as np
 
 from ctonnx.predictor import Predictor
 from ctonnx.runs import find_run
+from ctonnx_bench.turns import in_turn, paired_ratio
 
 __all__ = ["main", "measure", "time_model"]
 
@@ -76,11 +77,10 @@ def main(export: Path | None, batch_sizes: tuple[int, ...], rounds: int, seconds
     click.echo(f"{folder}: milliseconds an image, medians of {rounds} processes each, in turn")
     for batch_size in batch_sizes:
         found: dict[str, list[float]] = {name: [] for name in files}
-        for number in range(rounds):
-            for name in files if number % 2 == 0 else reversed(files):
-                found[name].append(measure(files[name], batch_size, seconds))
+        for name in in_turn(files, rounds):
+            found[name].append(measure(files[name], batch_size, seconds))
         for name, samples in found.items():
-            ratio = statistics.median(first / own for first, own in zip(found["fp32"], samples, strict=True))
+            ratio = paired_ratio(found["fp32"], samples)
             click.echo(
                 f"batch {batch_size:3}  {name}  {statistics.median(samples):7.2f} ms ({min(samples):.2f} to "
                 f"{max(samples):.2f})  {ratio:5.2f} times as fast as fp32  {files[name].stat().st_size / 1e6:6.1f} MB"

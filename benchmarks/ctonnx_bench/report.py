@@ -120,13 +120,12 @@ def environment_lines(document: Mapping[str, Any]) -> list[str]:
     """Returns the environment, a line for each thing."""
     about = document["environment"]
     features = f" ({', '.join(about['features'])})" if about["features"] else ""
-    limits = [f"{name} {about[name]}" for name in ("cpu_limit", "memory_limit") if about[name]]
     lines = [
         f"processor: {about['cpu']}{features}, {about['cores_allowed']} of {about['cores_of_the_host']} cores",
         f"GPU: {about['gpu']}" if about["gpu"] else "",
         f"governor: {about['governor'] or 'not told'}; load average at the start {about['load_average']}",
-        f"memory: {about['memory_bytes'] / 1e9:.1f} GB",
-        f"container: {', '.join(limits)}" if limits else "",
+        f"memory that it may use: {about['memory_bytes'] / 1e9:.1f} GB" if about["memory_bytes"] else "",
+        f"container's limit of CPU time: {about['cpu_limit']}" if about["cpu_limit"] else "",
         f"system: {about['system']}, Python {about['python']}",
         "versions: " + ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
     ]

@@ -15,6 +15,7 @@ from ctonnx.outputs import OUTPUT_NAMES, Outputs
 from ctonnx_bench.cases import Case
 from ctonnx_bench.checks import Images
 from ctonnx_bench.folder import launch
+from ctonnx_bench.turns import in_turn
 from ctonnx_bench.worker import Task
 
 __all__ = ["Bench", "CaseFailed", "Round"]
@@ -119,7 +120,7 @@ class Bench:
     def measure(
         self, cases: Sequence[Case], *, rounds: int, seconds: float, say: Callable[[str], object]
     ) -> tuple[dict[Case, list[Round]], dict[str, str]]:
-        """Times every case in every round: A B C, then C B A, so that a drift of the machine hits all alike.
+        """Times every case in every round, in turn.
 
         Args:
             cases: that have answered before.
@@ -132,17 +133,14 @@ class Bench:
         """
         found: dict[Case, list[Round]] = {case: [] for case in cases}
         failed: dict[str, str] = {}
-        done, total = 0, len(cases) * rounds
-        for number in range(rounds):
-            for case in cases if number % 2 == 0 else reversed(cases):
-                done += 1
-                if case.contender.title in failed:
-                    continue
-                say(f"[{done}/{total}] {case.title}, batch {case.batch_size}")
-                try:
-                    found[case].append(self.round(case, seconds))
-                except CaseFailed as error:
-                    failed[case.contender.title] = f"it failed: {error}"
+        for number, case in enumerate(in_turn(cases, rounds), 1):
+            if case.contender.title in failed:
+                continue
+            say(f"[{number}/{len(cases) * rounds}] {case.title}, batch {case.batch_size}")
+            try:
+                found[case].append(self.round(case, seconds))
+            except CaseFailed as error:
+                failed[case.contender.title] = f"it failed: {error}"
         return {case: own for case, own in found.items() if case.contender.title not in failed}, failed
 
     def _run(self, case: Case, *, seconds: float | None) -> dict[str, Any]:

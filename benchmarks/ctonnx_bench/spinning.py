@@ -18,6 +18,7 @@ import click
 import numpy as np
 
 from ctonnx.predictor import Predictor
+from ctonnx_bench.turns import in_turn, paired_ratio
 
 __all__ = ["CASES", "main", "median_seconds"]
 
@@ -72,15 +73,14 @@ def main(model: Path | None, rounds: int, runs: int) -> None:
     with Predictor(model) as predictor:
         path, threads = predictor.path, predictor.threads
     found: dict[str, list[float]] = {name: [] for name in CASES}
-    for number in range(rounds):
-        for name in CASES if number % 2 == 0 else reversed(CASES):
-            settings = json.dumps([str(path), *CASES[name], runs])
-            command = [sys.executable, "-P", "-m", "ctonnx_bench.spinning", "--child", settings]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            found[name].append(float(done.stdout) * 1e3)
+    for name in in_turn(CASES, rounds):
+        settings = json.dumps([str(path), *CASES[name], runs])
+        command = [sys.executable, "-P", "-m", "ctonnx_bench.spinning", "--child", settings]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        found[name].append(float(done.stdout) * 1e3)
     click.echo(f"{path}, batch 1, {threads} threads: milliseconds, medians of {rounds} processes each, in turn")
     for name, samples in found.items():
-        ratio = statistics.median(own / alone for own, alone in zip(samples, found["alone"], strict=True))
+        ratio = paired_ratio(samples, found["alone"])
         click.echo(
             f"{name:40} {statistics.median(samples):8.2f} ({min(samples):.2f} to {max(samples):.2f})  {ratio:.2f} times"
         )

@@ -18,6 +18,7 @@ import click
 from ctonnx.inputs import find_images
 from ctonnx.machine import available_cores
 from ctonnx.predictor import Predictor, workers_for
+from ctonnx_bench.turns import in_turn
 
 __all__ = ["main", "measure"]
 
@@ -61,11 +62,10 @@ def main(model: Path, folder: Path, batch_sizes: tuple[int, ...], rounds: int) -
     cores = available_cores()
     cases = [(workers, size) for workers in sorted({1, workers_for(10**6)}) for size in batch_sizes]
     found: dict[tuple[int, int], list[float]] = {case: [] for case in cases}
-    for number in range(rounds):
-        for case in cases if number % 2 == 0 else reversed(cases):
-            settings = json.dumps([str(model), str(folder), *case])
-            command = [sys.executable, "-P", "-m", "ctonnx_bench.streaming", "--child", settings]
-            found[case].append(float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
+    for case in in_turn(cases, rounds):
+        settings = json.dumps([str(model), str(folder), *case])
+        command = [sys.executable, "-P", "-m", "ctonnx_bench.streaming", "--child", settings]
+        found[case].append(float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
     click.echo(f"{model.name} on {cores} cores: images a second, medians of {rounds} processes each, in turn")
     for (workers, size), rates in found.items():
         threads = max(1, cores // workers)

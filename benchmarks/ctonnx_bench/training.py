@@ -22,6 +22,8 @@ from typing import Any
 
 import click
 
+from ctonnx_bench.turns import in_turn, paired_ratio
+
 __all__ = ["PEERS", "main", "measure", "measure_ctonnx", "measure_timm", "measure_without_memory_reuse"]
 
 
@@ -153,17 +155,14 @@ def main(data: Path, image_size: int, batch_size: int, rounds: int) -> None:
     """Compare ctonnx's training with timm's on the training images of DATA."""
     peers = [name for name in PEERS if name != "timm" or find_spec("timm")]
     samples: dict[str, list[dict[str, float]]] = {name: [] for name in peers}
-    for number in range(rounds):
-        for name in peers if number % 2 == 0 else reversed(peers):
-            samples[name].append(measure(name, data, image_size, batch_size))
+    for name in in_turn(peers, rounds):
+        samples[name].append(measure(name, data, image_size, batch_size))
     click.echo(f"ResNet50, {image_size} pixels, batch {batch_size}, bf16, {rounds} processes each in turn: medians")
-    first = samples[peers[0]]
+    first = [sample["images_per_second"] for sample in samples[peers[0]]]
     for name, found in samples.items():
         rates = [sample["images_per_second"] for sample in found]
         share = statistics.median(sample["data_share"] for sample in found)
-        ratio = statistics.median(
-            own["images_per_second"] / sample["images_per_second"] for own, sample in zip(first, found, strict=True)
-        )
+        ratio = paired_ratio(first, rates)
         click.echo(
             f"{name:26}  {statistics.median(rates):7.1f} images/s ({min(rates):.1f} to {max(rates):.1f})  "
             f"data {share:6.1%}  ctonnx is {ratio:.2f} times as fast"

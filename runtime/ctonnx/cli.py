@@ -23,7 +23,7 @@ class _Entry:
 
 _COMMANDS = {
     "demo": _Entry(
-        "ctonnx.commands.demo:demo", "The whole journey on generated phantoms: a first look.", "cpu,train,export"
+        "ctonnx.commands.demo:demo", "The whole journey on generated phantoms: a first look.", "cpu,train,export,bench"
     ),
     "data": _Entry("ctonnx_train.commands.data:data", "Make data sets, and look into them.", "train"),
     "train": _Entry("ctonnx_train.commands.train:train", "Train a classifier on a folder of CT images.", "train"),

@@ -81,7 +81,6 @@ def make_document() -> MakeDocument:
                 "load_average": 0.1,
                 "memory_bytes": 8_000_000_000,
                 "cpu_limit": "max 100000",
-                "memory_limit": "",
                 "system": "Linux",
                 "python": "3.11.7",
                 "versions": {"ctonnx": "0.4.0"},

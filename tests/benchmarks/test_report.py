@@ -70,7 +70,7 @@ def test_markdown_has_the_command_the_table_the_machine_and_the_hashes(document:
     assert "| what | batch |" in text
     assert "max \\|dp\\|" in text
     assert "- processor: Some CPU (avx2), 2 of 4 cores\n" in text
-    assert "- container: cpu_limit max 100000\n" in text
+    assert "- container's limit of CPU time: max 100000\n" in text
     assert f"SHA-256 `{'ab' * 32}`" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.replace("\\|", "").count("|") for line in rows}) == 1

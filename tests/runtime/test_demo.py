@@ -35,6 +35,7 @@ STEPS = [
     "export",
     "inspect",
     "predict phantoms/test --top-k 2",
+    "bench --peers pytorch --batch-size 1 --duration 3 --rounds 3",
 ]
 
 
@@ -79,7 +80,7 @@ def test_other_number_of_phantoms_is_said(commands: list[str]) -> None:
     assert "expected 6 phantoms a class in 'ctonnx-demo/phantoms', found 5 from an earlier demo" in result.stderr
 
 
-@pytest.mark.parametrize("missing", ["torch", "sklearn", "matplotlib", "onnxsim", "onnxruntime"])
+@pytest.mark.parametrize("missing", ["torch", "sklearn", "matplotlib", "onnxsim", "onnxruntime", "psutil"])
 def test_missing_library_is_said_before_anything_is_done(
     missing: str, commands: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,7 +89,7 @@ def test_missing_library_is_said_before_anything_is_done(
     assert result.exit_code == 2
     assert result.stderr == (
         f"Error: 'ctonnx demo' needs the package '{missing}', which is not installed; "
-        'pip install "ctonnx[cpu,train,export]"\n'
+        'pip install "ctonnx[cpu,train,export,bench]"\n'
     )
     assert commands == []
     assert not Path("ctonnx-demo").exists()

@@ -16,6 +16,7 @@ __all__ = ["demo"]
 
 _PHANTOMS = "phantoms"
 _NEEDED = (
+    "psutil",
     "tqdm",
     "torch",
     "torchvision",
@@ -39,9 +40,9 @@ _NEEDED = (
 def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
     """The whole journey on generated phantoms: a first look.
 
-    Makes phantoms, trains on them, exports the model and predicts with it, in FOLDER (default: ctonnx-demo). Each step
-    is shown as the command that you would type. The phantoms are synthetic: the model is good for nothing but
-    looking around.
+    Makes phantoms, trains on them, exports the model, predicts with it and measures it beside PyTorch, in FOLDER
+    (default: ctonnx-demo). Each step is shown as the command that you would type. The phantoms are synthetic: the
+    model is good for nothing but looking around.
 
     \b
     Example:
@@ -59,6 +60,7 @@ def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
         ("Export it to ONNX, checked against PyTorch.", "export"),
         ("Look at what the model says about itself.", "inspect"),
         ("Predict the test images with onnxruntime alone.", f"predict {_PHANTOMS}/test --top-k 2"),
+        ("Measure it for a moment, beside PyTorch.", "bench --peers pytorch --batch-size 1 --duration 3 --rounds 3"),
     ]
     if not _has_phantoms(folder / _PHANTOMS, per_class):
         steps.insert(0, ("Draw synthetic chest-CT phantoms.", f"data phantom {_PHANTOMS} --per-class {per_class}"))
@@ -74,7 +76,9 @@ def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
             failure.exit_code = code
             raise failure
         click.echo(f"\n      done in {time.perf_counter() - start:.1f} s")
-    click.echo(f"\nAll files are in {folder}/: {_PHANTOMS}/ the images, runs/ the checkpoint and its export.")
+    click.echo(
+        f"\nAll files are in {folder}/: {_PHANTOMS}/ the images, runs/ the checkpoint, its export and its benchmark."
+    )
     click.echo("Next, your own scans: ctonnx train DATA, ctonnx export, ctonnx predict DIR")
 
 
