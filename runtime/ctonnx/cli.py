@@ -2,8 +2,12 @@
 
 import errno
 import importlib
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +59,27 @@ class _Failure(click.ClickException):
         self.exit_code = exit_code  # type: ignore[misc]  # click declares it on the class and reads it from the instance
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came: it ends a command as Ctrl-C does, with what is half-written taken away."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise _Terminated
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Turns SIGTERM into an exception meanwhile, where nobody else handles it."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 class _LazyGroup(click.Group):
     """A group that knows its commands by name and turns what a command raises into one sentence and an exit code."""
 
@@ -76,14 +101,15 @@ class _LazyGroup(click.Group):
         from ctonnx.errors import CtonnxError
 
         try:
-            return super().invoke(ctx)
+            with _terminable():
+                return super().invoke(ctx)
         except CtonnxError as error:
             raise _Failure(str(error), error.exit_code) from error
         except ImportError as error:
             raise _Failure(_missing(ctx.invoked_subcommand or "", error), 2) from error
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             click.echo("\nctonnx: stopped", err=True)
-            ctx.exit(130)
+            ctx.exit(143 if isinstance(stop, _Terminated) else 130)
         except OSError as error:
             if error.errno == errno.EPIPE:  # click ends quietly when the reader of a pipe has gone
                 raise

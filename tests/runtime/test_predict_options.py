@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -107,15 +108,18 @@ def test_file_whose_format_is_not_clear_is_refused(
     assert os.listdir() == ["scans"]
 
 
-def test_run_that_breaks_leaves_the_file_as_it_was(model: Path, scans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_run_that_is_stopped_leaves_the_file_as_it_was(
+    number: signal.Signals, exit_code: int, model: Path, scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def breaking(self: Predictor, *arguments: Any, **options: Any) -> Iterator[Any]:
         yield self.predict(GOOD[0])
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
     Path("rows.csv").write_text("yesterday's\n", encoding="utf-8")
     monkeypatch.setattr(Predictor, "predict_many", breaking)
     result = predict("scans", "-m", model, "--output", "rows.csv", "--heatmaps", "maps")
-    assert result.exit_code == 130
+    assert (result.exit_code, signal.getsignal(signal.SIGTERM)) == (exit_code, signal.SIG_DFL)
     assert Path("rows.csv").read_text(encoding="utf-8") == "yesterday's\n"
     assert sorted(set(os.listdir()) - {"maps"}) == ["rows.csv", "scans"]
     assert not list(Path().rglob("*.part"))
