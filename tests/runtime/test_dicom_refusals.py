@@ -1,0 +1,156 @@
+"""DICOM files that are no picture end in an error, which tells nothing of the patient."""
+
+import logging
+import subprocess
+import sys
+import traceback
+import warnings
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ctonnx.errors import ImageError
+from ctonnx.images import load
+
+pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
+uid = pydicom.uid
+
+from .test_dicom import HU, LUNG, PATIENT, encoded, make, refusal  # noqa: E402 - it needs pydicom
+
+
+def without_pixels() -> bytes:
+    return encoded(
+        make(SOPClassUID=uid.BasicTextSRStorage, Modality="SR", Rows=None, Columns=None, PixelData=HU.tobytes())
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (without_pixels, "a DICOM Basic Text SR Storage without pixels"),
+        (
+            lambda: encoded(make(Modality="SEG", SOPClassUID=uid.SegmentationStorage)),
+            "a DICOM Segmentation Storage, whose pixels are no picture",
+        ),
+        (lambda: encoded(make())[:-100], "damaged DICOM file: its pixels end too early"),
+        (lambda: encoded(make(PixelData=None)), "a DICOM CT Image Storage without pixels"),
+        (lambda: encoded(make())[:200], "a DICOM CT Image Storage without pixels"),
+        (lambda: b"\0" * 128 + b"DICM", "not a DICOM file"),
+        (lambda: b"\0" * 128 + b"DICM" + b"GEHEIM^PETER" * 50, "not a DICOM file"),
+        (lambda: encoded(make(Rows=0)), "the image has no pixels: 40 x 0"),
+        (lambda: encoded(make(Rows=65535, Columns=65535)), "too large to decode safely: 65535 x 65535 pixels"),
+        (lambda: encoded(make(NumberOfFrames=10**8)), "damaged DICOM file: its bytes cannot hold 100000000 frames"),
+    ],
+)
+def test_what_is_no_picture_is_refused(data: Callable[[], bytes], reason: str) -> None:
+    assert refusal(data()) == reason
+
+
+def test_compression_that_nothing_decodes_is_named() -> None:
+    image = make()
+    image.file_meta.TransferSyntaxUID = uid.MPEG2MPML
+    image.PixelData = pydicom.encaps.encapsulate([b"film"])
+    image["PixelData"].is_undefined_length = True
+    expected = "a DICOM file compressed as MPEG2 Main Profile / Main Level, which is not read"
+    assert refusal(encoded(image)) == expected
+
+
+def test_deflated_bomb_is_refused_before_it_is_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ctonnx import dicom as module
+
+    data = encoded(make(syntax=uid.DeflatedExplicitVRLittleEndian))
+    begin = 144 + int.from_bytes(data[140:144], "little")
+    bomb = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = bomb.compress(bytes(30_000_000)) + bomb.flush()
+    monkeypatch.setattr(module, "_MOST_INFLATED", 10_000_000)
+    reason = refusal(data[:begin] + packed)
+    assert reason == "too large to decode safely: it inflates to more than 10000000 bytes"
+
+
+def broken_values() -> list[bytes]:
+    """Files whose elements do not keep to the standard, with the patient's name in the values."""
+    good = encoded(make(PatientName=PATIENT, RescaleIntercept="-1024"))
+    return [
+        good.replace(b"-1024", b"PETER"),
+        good.replace(b"PN", b"XX"),
+        good.replace(b"PN", b"DS").replace(b"LO", b"IS"),
+        good.replace(b"1.2.840.10008.5.1.4.1.1.2", b"GEHEIM^PETER^AND^HIS^NAME"),
+        good.replace(b"MONOCHROME2", b"GEHEIMPETER"),
+        good.replace(b"CS\x0c\0MONO", b"UI\x0c\0MONO"),
+    ]
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_nothing_of_the_patient_is_said(
+    number: int, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    told = ""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            load(broken_values()[number])
+        except ImageError as error:
+            told = "".join(traceback.format_exception(error))
+    out, err = capfd.readouterr()
+    said = " ".join([told, out, err, caplog.text, *(str(warning.message) for warning in warned)])
+    assert "GEHEIM" not in said
+    assert "PETER" not in said
+    assert not logging.getLogger("pydicom").disabled
+
+
+def test_many_threads_read_and_leave_the_warnings_as_they_were() -> None:
+    data = [encoded(make()), *broken_values()]
+    before = list(warnings.filters)
+
+    def read(number: int) -> bytes | str:
+        try:
+            return load(data[number % len(data)]).tobytes()
+        except ImageError as error:
+            return error.reason
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(read, range(20 * len(data))))
+    assert found[:: len(data)] == [LUNG.tobytes()] * 20
+    assert found[: len(data)] * 20 == found
+    kept = [entry for entry in warnings.filters if "pydicom" not in str(entry[3])]
+    assert kept == [entry for entry in before if "pydicom" not in str(entry[3])]
+
+
+def test_what_others_do_with_pydicom_is_still_logged(caplog: pytest.LogCaptureFixture) -> None:
+    load(encoded(make()))
+    logging.getLogger("pydicom").warning("of another")
+    assert "of another" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("before", "reason"),
+    [
+        ("sys.modules['pydicom'] = None", "a DICOM file, which needs pydicom; pip install "),
+        (
+            "import pydicom.encaps; del pydicom.encaps.get_frame; pydicom.__version__ = '2.4.4'",
+            "a DICOM file, which needs pydicom 3 or newer, found 2.4.4; pip install ",
+        ),
+        (
+            "import pydicom; pydicom.__version__ = '2.4.4'\n"
+            "for name in [*sys.modules]:\n  if name.startswith('pydicom.pixels'): sys.modules[name] = None",
+            "a DICOM file, which needs pydicom 3 or newer, found 2.4.4; pip install ",
+        ),
+    ],
+    ids=["without pydicom", "without a function", "without a module"],
+)
+def test_without_a_pydicom_that_suits_the_error_says_what_to_install(before: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "scan").write_bytes(encoded(make()))
+    script = (
+        f"import sys; {before}\n"
+        "from ctonnx.images import load\n"
+        "try: load(sys.argv[1])\n"
+        "except Exception as error: print(type(error).__name__, error.reason)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "scan")], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == f'ImageError {reason}"ctonnx[dicom]"\n'
