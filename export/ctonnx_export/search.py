@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from ctonnx.outputs import OUTPUT_NAMES, Outputs
 from ctonnx.parity import AccuracyChange, BrokenBound, Gate, Parity, accuracy_change, compare
@@ -23,7 +24,7 @@ from ctonnx_export.samples import BATCH, Images
 __all__ = ["Attempt", "Compared", "Search", "Suspicion", "Trial", "search", "try_model"]
 
 _TIMED = 15
-_NOISE_IMAGES = 2  # whose activations are all in memory twice
+_NOISE_IMAGES = 16  # which tell the layers apart; every convolution answers for them once
 _MOST_EXCLUDED = 16  # of 53 convolutions: a model with more of them in float is hardly an INT8 model
 
 
@@ -183,7 +184,7 @@ def search(
     Every calibrator is tried with residual adds in integers, and where none passes the gate, with residual adds in
     float, which are slower; each with its bias corrected. Of those that pass, the one with the best agreement is taken,
     then that with the least mean |dp|. Where none passes, the layers of the one nearest to the gate go back to float
-    one by one, the noisiest first, until it does.
+    one by one, those that change the answers most first, until it does.
 
     Args:
         model: in FP32, with shapes inferred; not changed.
@@ -215,16 +216,24 @@ def search(
                 attempt(scheme, number, str(len(CALIBRATORS)))
     best = max(attempts, key=lambda made: made.score)
     if best.trial.broken:
-        few = compared.parts[0].pixels(range(min(_NOISE_IMAGES, len(compared.parts[0]))))
-        order = noisiest(model, quantize(model, ranges, best.scheme), few)
+        order = _noisiest(model, ranges, best.scheme, compared.parts[0])
         most = min(_MOST_EXCLUDED, len(order))
-        say(f"int8: none passes; up to {most} layers of the nearest go back to float")
+        say(f"int8: none passes; up to {most} layers of the nearest go back to float, which change the answers most")
         for count in range(1, most + 1):
             scheme = replace(best.scheme, excluded=order[:count])
             if not attempt(scheme, count, f"at most {most}").trial.broken:
                 break
         best = max(attempts, key=lambda made: made.score)
     return Search(model=candidate(best.scheme), scheme=best.scheme, attempts=tuple(attempts))
+
+
+def _noisiest(model: onnx.ModelProto, ranges: Ranges, scheme: Scheme, images: Images) -> tuple[str, ...]:
+    """Returns the convolutions, those that change the answers for a few of the images most first."""
+    count = min(_NOISE_IMAGES, len(images))
+    few = images.pixels(np.arange(count) * len(images) // count)
+    total = sum(node.op_type == "Conv" for node in model.graph.node)
+    with tqdm(total=total, desc="which layers matter", unit="layer", leave=False, disable=None) as bar:
+        return noisiest(model, ranges, scheme, few, progress=bar.update)
 
 
 def try_model(model: onnx.ModelProto, compared: Compared, gate: Gate) -> Trial:
