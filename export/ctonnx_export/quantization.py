@@ -107,10 +107,10 @@ def fold_normalization(model: onnx.ModelProto) -> None:
     convolution = next(node for node in model.graph.node if node.op_type == "Conv")
     division = made_by.get(convolution.input[0])
     subtraction = made_by.get(division.input[0]) if division else None
-    for node, kind in ((division, "Div"), (subtraction, "Sub")):
-        if node is None or node.op_type != kind or node.input[1] not in constants:
-            return
-    assert division is not None and subtraction is not None  # noqa: PT018, S101  # for the type checker
+    if division is None or subtraction is None or (subtraction.op_type, division.op_type) != ("Sub", "Div"):
+        return
+    if subtraction.input[1] not in constants or division.input[1] not in constants:
+        return
     std, weight = constants[division.input[1]], constants[convolution.input[1]]
     scaled = (numpy_helper.to_array(weight) / numpy_helper.to_array(std).astype(np.float64)).astype(np.float32)
     weight.CopyFrom(numpy_helper.from_array(scaled, weight.name))
