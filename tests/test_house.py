@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -64,9 +65,15 @@ def test_arrows_between_the_packages_run_one_way(package: str) -> None:
 
 def test_runtime_imports_nothing_but_its_four_libraries() -> None:
     dicom = PACKAGES["ctonnx"] / "dicom.py"  # which is imported where a DICOM file is met
-    found = {name for file in PACKAGES["ctonnx"].rglob("*.py") if file != dicom for name in imports(file)}
-    assert found - set(sys.stdlib_module_names) - {"ctonnx"} == RUNTIME_LIBRARIES
-    assert set(imports(dicom)) - set(sys.stdlib_module_names) - {"ctonnx"} == {"PIL", "imagecodecs", "numpy", "pydicom"}
+    server = set((PACKAGES["ctonnx"] / "server").rglob("*.py"))  # which `ctonnx serve` imports
+    rest = set(PACKAGES["ctonnx"].rglob("*.py")) - server - {dicom}
+
+    def libraries(files: Iterable[Path]) -> set[str]:
+        return {name for file in files for name in imports(file)} - set(sys.stdlib_module_names) - {"ctonnx"}
+
+    assert libraries(rest) == RUNTIME_LIBRARIES
+    assert libraries({dicom}) == {"PIL", "imagecodecs", "numpy", "pydicom"}
+    assert libraries(server) == {"PIL", "h11", "numpy", "prometheus_client", "python_multipart", "starlette", "uvicorn"}
 
 
 def test_export_uses_the_training_packages_data_network_and_checkpoint_only() -> None:
@@ -129,6 +136,7 @@ def command(*words: str) -> str:
         ("--version",),
         ("predict", "--help"),
         ("predict", "scan.png"),
+        ("serve", "--help"),
         ("verify",),
         ("inspect",),
         ("inspect", "--json"),

@@ -42,6 +42,7 @@ _COMMANDS = {
     "verify": _Entry("ctonnx.commands.verify:verify", "Replay a model's golden inputs on this device."),
     "inspect": _Entry("ctonnx.commands.inspect:inspect", "Show what an exported model says about itself."),
     "predict": _Entry("ctonnx.commands.predict:predict", "Classify images with an exported model."),
+    "serve": _Entry("ctonnx.commands.serve:serve", "Serve a page, and a protocol for programs.", "cpu,serve"),
     "doctor": _Entry("ctonnx.commands.doctor:doctor", "Show what works on this machine, and what mends the rest."),
     "bench": _Entry(
         "ctonnx_bench.command:bench",

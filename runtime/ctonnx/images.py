@@ -16,12 +16,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from ctonnx.errors import ImageError
 from ctonnx.memory import room_for
@@ -42,6 +43,7 @@ __all__ = [
     "load_frames",
     "looks_like_image",
     "may_have_frames",
+    "readable_formats",
     "to_pixels",
 ]
 
@@ -130,6 +132,13 @@ def is_image(path: str | os.PathLike[str]) -> bool:
         return False
 
 
+def readable_formats() -> list[str]:
+    """Returns the names of the formats that `load` opens here: some need a library of Pillow's, DICOM needs pydicom."""
+    needed = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}
+    formats = [name for name in _FORMATS if name not in needed or features.check(needed[name])]
+    return formats + ["DICOM"] * (find_spec("pydicom") is not None)
+
+
 def load(source: ImageSource, *, window: "DicomWindow | None" = None, frame: int = 0) -> Image.Image:
     """Decodes `source` to an image of mode `L` (grey sources) or `RGB` (colour sources).
 
@@ -156,13 +165,19 @@ def load(source: ImageSource, *, window: "DicomWindow | None" = None, frame: int
 
 
 def load_frames(
-    source: ImageSource, *, window: "DicomWindow | None" = None
+    source: ImageSource,
+    *,
+    window: "DicomWindow | None" = None,
+    most_pixels: int | None = None,
+    most_frames: int | None = None,
 ) -> "Iterator[tuple[int | None, Image.Image | ImageError]]":
     """Decodes every frame of a DICOM file with several, one after the other, and of any other source its one image.
 
     Args:
         source: as for `load`.
         window: as for `load`.
+        most_pixels: that an image in a file, or in a file's bytes, may have; None is as many as memory has room for.
+        most_frames: that a DICOM file may have; None is any number.
 
     Yields:
         The frame's number, counted from 0, or None where there is but one image; and the image, or what is wrong with
@@ -177,8 +192,11 @@ def load_frames(
     with _opened(source) as (file, size, name):
         scans = _dicom(file, size, name, window)
         if scans is None:
-            yield None, _decode(file, name)
+            yield None, _decode(file, name, most_pixels)
             return
+        _refuse_large(scans.size, most_pixels, name)
+        if most_frames is not None and scans.frames > most_frames:
+            raise ImageError(f"a DICOM file with {scans.frames} frames, of which at most {most_frames} are read", name)
         for frame in range(scans.frames):
             try:
                 found: Image.Image | ImageError = _scan(scans, frame, name)
@@ -260,6 +278,11 @@ def _refuse_empty(size: int, name: str) -> None:
         raise ImageError("the file is empty (0 bytes)", name)
 
 
+def _refuse_large(size: tuple[int, int], most_pixels: int | None, name: str) -> None:
+    if most_pixels is not None and size[0] * size[1] > most_pixels:
+        raise ImageError(f"too large: {size[0]} x {size[1]} pixels, and at most {most_pixels} are read", name)
+
+
 def _is_dicom(file: BinaryIO, name: str) -> bool:
     head = file.read(132)
     file.seek(0)
@@ -289,9 +312,10 @@ def _scan(scans: "DicomFile", frame: int, name: str) -> Image.Image:
         return scans.image(frame)
 
 
-def _decode(file: BinaryIO, name: str) -> Image.Image:
+def _decode(file: BinaryIO, name: str, most_pixels: int | None = None) -> Image.Image:
     Image.preinit()
     with _damage_is_an_image_error(name), Image.open(file, formats=_FORMATS) as image:
+        _refuse_large(image.size, most_pixels, name)
         return _normalized(image, name)
 
 

@@ -4,7 +4,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from threading import Semaphore
@@ -21,89 +20,13 @@ from ctonnx.images import ImageSource, load, load_frames, to_pixels
 from ctonnx.machine import available_cores
 from ctonnx.outputs import Outputs
 from ctonnx.providers import PROVIDERS
+from ctonnx.records import Failure, Prediction, Record, answer
 from ctonnx.running import Runner
 from ctonnx.runs import find_model
 from ctonnx.session import Provider, open_session, read_spec
 
 __all__ = ["Failure", "Prediction", "Predictor", "Record", "Watch", "workers_for"]
 
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """The answer for one image.
-
-    Attributes:
-        source: the path as it was given, or what kind of object was given.
-        probabilities: of each class, from the most probable to the least.
-        logits: float32 [classes], in the order of the spec's classes.
-        heatmap: float32 [classes, size / 32, size / 32], in the order of the spec's classes.
-        suspicious: whether the spec's operating point calls the image so; None where the model has none.
-        frame: of a DICOM file with several, counted from 0; None of any other image. `source` ends in `#1` for frame 0.
-    """
-
-    source: str
-    probabilities: Mapping[str, float]
-    logits: NDArray[np.float32]
-    heatmap: NDArray[np.float32]
-    suspicious: bool | None = None
-    frame: int | None = None
-
-    @property
-    def label(self) -> str:
-        """The most probable class."""
-        return next(iter(self.probabilities))
-
-    @property
-    def probability(self) -> float:
-        """The probability of `label`, 0 to 1."""
-        return next(iter(self.probabilities.values()))
-
-    def top(self, count: int) -> list[tuple[str, float]]:
-        """Returns the `count` most probable classes with their probabilities, the most probable first."""
-        return list(islice(self.probabilities.items(), count))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns what a JSON document holds: all but the arrays."""
-        return {
-            "file": self.source,
-            "label": self.label,
-            "probability": self.probability,
-            "suspicious": self.suspicious,
-            "probabilities": dict(self.probabilities),
-            "frame": self.frame,
-            "error": None,
-        }
-
-
-@dataclass(frozen=True)
-class Failure:
-    """The record of an image that could not be read, in the place where its answer would stand.
-
-    Attributes:
-        source: the path as it was given, or what kind of object was given.
-        error: what is wrong with it.
-        frame: of a DICOM file with several, counted from 0.
-    """
-
-    source: str
-    error: str
-    frame: int | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns a dictionary with the keys of `Prediction.as_dict`."""
-        return {
-            "file": self.source,
-            "label": None,
-            "probability": None,
-            "suspicious": None,
-            "probabilities": {},
-            "frame": self.frame,
-            "error": self.error,
-        }
-
-
-Record: TypeAlias = Prediction | Failure
-"""What `Predictor.predict_many` yields for each image."""
 
 Watch: TypeAlias = Callable[[Image.Image], Callable[[Prediction], None]]
 """Takes a decoded image, and returns what takes its prediction."""
@@ -370,20 +293,13 @@ class Predictor:
             yield Failure(name, _NO_MEMORY)
 
     def _record(self, source: str, outputs: Outputs, row: int, frame: int | None = None) -> Record:
-        if not np.isfinite(outputs.probabilities[row]).all():
-            return Failure(
-                source,
-                f"the model's answer on {self.provider} is not a number, as where values leave fp16's range; see "
-                f"whether it computes there what it should: ctonnx verify {self.path} --provider {self.provider}",
-                frame,
-            )
-        probabilities = outputs.probabilities[row].tolist()
-        order = sorted(range(len(probabilities)), key=lambda index: -probabilities[index])
-        named = {self.spec.classes[index]: probabilities[index] for index in order}
-        point = self.spec.operating_point
-        suspicious = None if point is None else bool(point.calls(outputs.probabilities[[row]], self.spec.classes)[0])
-        # Copies: a view would keep the whole batch's arrays alive with one record.
-        return Prediction(source, named, outputs.logits[row].copy(), outputs.heatmap[row].copy(), suspicious, frame)
+        found = answer(self.spec, outputs, row, source=source, frame=frame)
+        return found or Failure(
+            source,
+            f"the model's answer on {self.provider} is not a number, as where values leave fp16's range; see "
+            f"whether it computes there what it should: ctonnx verify {self.path} --provider {self.provider}",
+            frame,
+        )
 
 
 def _reopen(path: Path, settings: Mapping[str, Any], refusal: str | None) -> Predictor:

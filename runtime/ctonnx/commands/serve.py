@@ -1,0 +1,159 @@
+"""`ctonnx serve`: a page for people and a protocol for programs."""
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ctonnx.commands.options import provider_option
+
+if TYPE_CHECKING:
+    from ctonnx.session import Provider
+
+__all__ = ["serve"]
+
+_MEGABYTE = 1 << 20
+
+
+@click.command()
+@click.option("--model", "-m", type=click.Path(path_type=Path), help="An .onnx file or a run; default: the newest run.")
+@provider_option
+@click.option("--fallback", is_flag=True, help="Take the CPU where the provider does not run, and say so.")
+@click.option("--threads", type=click.IntRange(1), help="For the model; default: every core this process may use.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address or name to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--max-batch", type=click.IntRange(1), help="Images for the model at a time.  [default: 4 on a CPU, else 32]"
+)
+@click.option(
+    "--max-delay-ms",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="That a batch waits to get full, while another is computed.",
+)
+@click.option(
+    "--queue", type=click.IntRange(1), default=128, show_default=True, help="Images under way; more are answered 503."
+)
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(0, min_open=True),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For a request's body, and for its answer after that.",
+)
+@click.option(
+    "--max-body-mb", type=click.FloatRange(0, min_open=True), default=32.0, show_default=True, help="MiB of a request."
+)
+@click.option(
+    "--max-megapixels", type=click.FloatRange(0, min_open=True), default=64.0, show_default=True, help="Of an image."
+)
+@click.option(
+    "--max-files", type=click.IntRange(1), default=64, show_default=True, help="In a request, and frames in a file."
+)
+@click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A file with the key that requests must bring: Authorization: Bearer KEY.",
+)
+@click.option("--tls-cert", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A certificate, in PEM.")
+@click.option("--tls-key", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Its private key.")
+@click.option(
+    "--allow-origin",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Let pages from there ask (CORS); may be repeated.",
+)
+def serve(
+    model: Path | None,
+    provider: "Provider",
+    fallback: bool,
+    threads: int | None,
+    host: str,
+    port: int,
+    max_batch: int | None,
+    max_delay_ms: float,
+    queue: int,
+    time_limit: float,
+    max_body_mb: float,
+    max_megapixels: float,
+    max_files: int,
+    api_key_file: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    origins: tuple[str, ...],
+) -> None:
+    """Serve a page, and a protocol for programs.
+
+    / is a page to drop scans on, /v1/classify answers for files, /v2 is the Open Inference Protocol, /metrics is for
+    Prometheus, /openapi.json describes them. SIGTERM and Ctrl-C finish what is under way.
+
+    \b
+    Examples:
+      ctonnx serve
+      ctonnx serve --model runs/lungs --port 9000
+      ctonnx serve --host 0.0.0.0 --api-key-file key --tls-cert cert.pem --tls-key key.pem
+      curl --data-binary @scan.png -H "Content-Type: image/png" http://127.0.0.1:8000/v1/classify
+    """
+    import ctonnx
+    from ctonnx.predictor import Predictor
+    from ctonnx.providers import PROVIDERS
+    from ctonnx.server.app import make_app
+    from ctonnx.server.running import bind, is_reachable
+    from ctonnx.server.running import serve as run
+    from ctonnx.server.settings import Limits, Settings
+
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("expected --tls-cert and --tls-key together, found one alone")
+    if queue < max_files:
+        raise click.UsageError(f"expected a --queue with room for the {max_files} images of one request, found {queue}")
+    limits = Limits(
+        body_bytes=int(max_body_mb * _MEGABYTE),
+        body_seconds=time_limit,
+        pixels=int(max_megapixels * 1e6),
+        files=max_files,
+        seconds=time_limit,
+    )
+    key = None if api_key_file is None else _key(api_key_file)
+    sockets = bind(host, port)
+    predictor = Predictor(model, provider=provider, fallback=fallback, threads=threads)
+    settings = Settings(
+        limits=limits,
+        queue=queue,
+        max_batch=max_batch or PROVIDERS[predictor.provider].batch_size,
+        max_delay=max_delay_ms / 1e3,
+        key=key,
+        origins=origins,
+    )
+    if predictor.refusal:
+        click.echo(f"note: --fallback takes the CPU: {predictor.refusal}", err=True)
+    click.echo(f"model: {predictor.path} ({predictor.spec.precision} on {predictor.provider})", err=True)
+    if is_reachable(sockets) and key is None:
+        click.echo(
+            "warning: other machines may reach this server, and it asks for no key; see --api-key-file", err=True
+        )
+    scheme = "http" if tls_cert is None else "https"
+    address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
+    app = make_app(predictor, settings, version=ctonnx.__version__)
+    ended_by = run(
+        app,
+        sockets,
+        grace=2 * time_limit,
+        ready=lambda: click.echo(f"serving: {address}", err=True),
+        certificate=tls_cert,
+        private_key=tls_key,
+    )
+    predictor.close()
+    if ended_by == signal.SIGINT:
+        raise KeyboardInterrupt
+
+
+def _key(file: Path) -> str:
+    """Returns the key in a file, without the line's end."""
+    key = file.read_text(encoding="utf-8").strip()
+    if not key or not key.isascii() or not key.isprintable():
+        raise click.UsageError(f"expected one line of printable ASCII characters in '{file}', found something else")
+    return key

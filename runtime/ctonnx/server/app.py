@@ -1,0 +1,239 @@
+"""The routes of the server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any, TypeVar, cast
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ctonnx.predictor import Predictor
+from ctonnx.server.classify import Wanted
+from ctonnx.server.facts import model_facts
+from ctonnx.server.metrics import CONTENT_TYPE_LATEST, Metrics
+from ctonnx.server.openapi import document
+from ctonnx.server.protocol import VERSION, model_metadata, read_request, server_metadata, write_answer
+from ctonnx.server.refusals import Refusal
+from ctonnx.server.security import Door, Front
+from ctonnx.server.service import Service
+from ctonnx.server.settings import Settings
+from ctonnx.server.uploads import file_reader, receive
+
+__all__ = ["make_app"]
+
+_Done = TypeVar("_Done")
+_LENGTH = "Inference-Header-Content-Length"
+_PAGE = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+_SMALL = 1 << 16  # bytes of JSON that are read without a thread
+
+
+def make_app(predictor: Predictor, settings: Settings, *, version: str) -> Front:
+    """Returns the application.
+
+    Args:
+        predictor: that answers; it stays the caller's to close.
+        settings: of the server.
+        version: of ctonnx.
+    """
+    routes = _Routes(predictor, settings, version)
+    middleware = []
+    if settings.origins:
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", _LENGTH],
+            expose_headers=["Retry-After", _LENGTH],
+        )
+        middleware.append(cors)
+    if settings.key is not None:
+        middleware.append(Middleware(Door, key=settings.key))
+    app = Starlette(
+        routes=routes.all(),
+        middleware=middleware,
+        exception_handlers={
+            Refusal: _refused,
+            HTTPException: _http_error,
+            ClientDisconnect: _gone,
+            Exception: _unexpected,
+        },
+        lifespan=routes.lifespan,
+    )
+    front = Front(app, routes.metrics.count_request)
+    routes.front = front
+    return front
+
+
+class _Routes:
+    front: Front
+    service: Service
+
+    def __init__(self, predictor: Predictor, settings: Settings, version: str) -> None:
+        self._predictor, self._settings, self._version = predictor, settings, version
+        self._facts = model_facts(predictor, settings, version=version)
+        self._name = str(self._facts["name"])
+        self._openapi = document(self._name, predictor.spec, settings, version=version)
+        self.metrics = Metrics(
+            model=self._name, precision=predictor.spec.precision, provider=predictor.provider, version=version
+        )
+
+    @asynccontextmanager
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        self.service = Service(self._predictor, self._settings, self.metrics)
+        try:
+            yield
+        finally:
+            self.service.close()
+
+    def all(self) -> list[Route]:
+        return [
+            *[Route(path, _page(*page)) for path, page in _PAGE.items()],
+            Route("/v1/model", self.model),
+            Route("/v1/classify", self.classify, methods=["POST"]),
+            Route("/v2", self.server),
+            Route("/v2/health/live", self.live),
+            Route("/v2/health/ready", self.ready),
+            *[
+                route
+                for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
+                for route in (
+                    Route(path, self.metadata),
+                    Route(f"{path}/ready", self.model_ready),
+                    Route(f"{path}/infer", self.infer, methods=["POST"]),
+                )
+            ],
+            Route("/metrics", self.prometheus),
+            Route("/openapi.json", self.openapi),
+        ]
+
+    async def model(self, request: Request) -> Response:
+        return JSONResponse(self._facts)
+
+    async def openapi(self, request: Request) -> Response:
+        return JSONResponse(self._openapi)
+
+    async def prometheus(self, request: Request) -> Response:
+        return Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    async def live(self, request: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        is_ready = not self.front.stopping
+        return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
+
+    async def server(self, request: Request) -> Response:
+        return JSONResponse(server_metadata(self._version))
+
+    async def metadata(self, request: Request) -> Response:
+        self._refuse_another(request)
+        return JSONResponse(model_metadata(self._name, self._predictor.spec))
+
+    async def model_ready(self, request: Request) -> Response:
+        self._refuse_another(request)
+        return JSONResponse({"name": self._name, "ready": True})
+
+    async def classify(self, request: Request) -> Response:
+        wanted = Wanted(heatmap=_flag(request, "heatmap"), scan=_flag(request, "scan"))
+        limits, service = self._settings.limits, self.service
+        reader = file_reader(request.headers.get("content-type", ""), limits.files)
+        service.refuse_when_full()
+        async with receive(request, reader.take, limits, service.room):
+            reader.finish()
+            with service.admitted(len(reader.contents)):
+                results = await self._in_time(request, service.classify(reader.contents, wanted))
+        return JSONResponse({"results": results})
+
+    async def infer(self, request: Request) -> Response:
+        self._refuse_another(request)
+        limits, service = self._settings.limits, self.service
+        kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        length = request.headers.get(_LENGTH)
+        if kind not in ("application/json", "application/octet-stream"):
+            raise Refusal(415, "expected a Content-Type of application/json or application/octet-stream")
+        service.refuse_when_full()
+        pieces: list[bytes] = []
+        async with receive(request, pieces.append, limits, service.room):
+            body = b"".join(pieces)
+            size = self._predictor.spec.preprocessing.size
+            read = service.in_thread if length is None and len(body) > _SMALL else _at_once
+            asked = await read(lambda: read_request(body, length, size=size, most=limits.files))
+            with service.admitted(len(asked.pixels)):
+                outputs = await self._in_time(request, service.infer(asked.pixels), asked.seconds)
+        content, head = write_answer(self._name, asked, outputs)
+        if head is None:
+            return Response(content, media_type="application/json")
+        return Response(content, media_type="application/octet-stream", headers={_LENGTH: str(head)})
+
+    def _refuse_another(self, request: Request) -> None:
+        if request.path_params["name"] != self._name or request.path_params.get("version", VERSION) != VERSION:
+            raise Refusal(404, f"expected the model '{self._name}', version {VERSION}, found another")
+
+    async def _in_time(self, request: Request, work: Coroutine[Any, Any, _Done], seconds: float | None = None) -> _Done:
+        """Returns what work comes to, which ends when its time is over or its client has gone."""
+        allowed = min(self._settings.limits.seconds, seconds or self._settings.limits.seconds)
+        task, gone = asyncio.ensure_future(work), asyncio.ensure_future(request.receive())
+        try:
+            await asyncio.wait((task, gone), timeout=allowed, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            if gone.done():
+                raise ClientDisconnect
+            raise Refusal(504, f"expected an answer within {allowed:g} s, and there is none yet")
+        finally:
+            task.cancel()
+            gone.cancel()
+
+
+def _page(name: str, kind: str) -> Any:
+    file = files("ctonnx.server") / "page" / name
+    content = file.read_bytes() if file.is_file() else None
+
+    async def page(request: Request) -> Response:
+        if content is None:
+            raise HTTPException(404)
+        return Response(content, media_type=kind)
+
+    return page
+
+
+async def _at_once(function: Any) -> Any:
+    return function()
+
+
+def _flag(request: Request, name: str) -> bool:
+    value = request.query_params.get(name, "false")
+    if value not in ("true", "false"):
+        raise Refusal(400, f"expected {name} to be true or false, found something else")
+    return value == "true"
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    refusal = cast(Refusal, error)
+    return JSONResponse({"error": refusal.sentence}, refusal.status, refusal.headers)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    found = cast(HTTPException, error)
+    sentences = {404: "there is nothing at this address", 405: "expected another method at this address"}
+    return JSONResponse({"error": sentences.get(found.status_code, found.detail)}, found.status_code, found.headers)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # nobody reads it
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "the server failed; its own log tells why"}, 500)

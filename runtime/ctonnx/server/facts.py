@@ -1,0 +1,67 @@
+"""What `/v1/model` says: the model, what it was measured on, and the server's limits."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from ctonnx.images import readable_formats
+from ctonnx.predictor import Predictor
+from ctonnx.server.settings import Settings
+from ctonnx.spec import OperatingPoint
+
+__all__ = ["NOTICE", "model_facts"]
+
+NOTICE = "A research tool, not a medical device: its answers are no diagnosis, and no decision may rest on them."
+"""What stands wherever answers are shown."""
+
+
+def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> dict[str, Any]:
+    """Returns the document.
+
+    Args:
+        predictor: that answers.
+        settings: of the server.
+        version: of ctonnx.
+    """
+    spec, limits = predictor.spec, settings.limits
+    with predictor.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "name": predictor.path.stem,
+        "run": spec.name,
+        "precision": spec.precision,
+        "sha256": digest,
+        "provider": predictor.provider,
+        "classes": list(spec.classes),
+        "image_size": spec.preprocessing.size,
+        "operating_point": spec.operating_point and _suspicious(spec.operating_point, spec.classes),
+        "metrics": dict(spec.metrics),
+        "trained_on": _trained_on(spec.data, synthetic=spec.synthetic),
+        "synthetic": spec.synthetic,
+        "version": version,
+        "formats": readable_formats(),
+        "limits": {"bytes": limits.body_bytes, "pixels": limits.pixels, "files": limits.files},
+        "key_required": settings.key is not None,
+        "notice": NOTICE,
+    }
+
+
+def _suspicious(point: OperatingPoint, classes: tuple[str, ...]) -> dict[str, Any]:
+    together = "" if len(point.positive) == 1 else " together"
+    return {
+        "threshold": point.threshold,
+        "sensitivity": point.sensitivity,
+        "specificity": point.specificity,
+        "positive": list(point.positive),
+        "normal": ", ".join(name for name in classes if name not in point.positive),
+        "text": f"suspicious where {' + '.join(point.positive)}{together} reach {point.threshold:.4f} or more "
+        f"({point.figures} on the validation images)",
+    }
+
+
+def _trained_on(data: Mapping[str, Any], *, synthetic: bool) -> str:
+    """Returns the training folder's name, and how many images it trained on, as far as the spec tells."""
+    counted = data.get("images", {}).get("train", {})
+    images = f", {sum(counted.values())} images" if counted else ""
+    phantoms = " (synthetic phantoms: its answers mean nothing for patients)" if synthetic else ""
+    return f"{data.get('name', 'unknown')}{images}{phantoms}"

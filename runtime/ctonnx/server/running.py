@@ -1,0 +1,130 @@
+"""Sockets, signals, and a stop that finishes what the server has."""
+
+import asyncio
+import errno
+import ipaddress
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from ctonnx.errors import CtonnxError
+from ctonnx.server.security import Front
+from ctonnx.server.wire import Connection
+
+__all__ = ["bind", "is_reachable", "serve"]
+
+_KEEP_ALIVE = 75  # seconds; longer than the 60 that proxies keep an unused connection, so that they close it first
+_BACKLOG = 2048
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Takes a port, on every address that a name stands for; nobody is let in yet.
+
+    Raises:
+        CtonnxError: the name stands for nothing, or the port cannot be had.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise CtonnxError(
+            f"expected a name or an address of this machine for --host, found '{host}' ({error})"
+        ) from error
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, number, _, address in dict.fromkeys(found):
+            taken = socket.socket(family, kind, number)
+            sockets.append(taken)
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if port == 0 and len(sockets) > 1:  # the same free port on every address
+                address = (address[0], sockets[0].getsockname()[1], *address[2:])
+            taken.bind(address)
+    except OSError as error:
+        for taken in sockets:
+            taken.close()
+        why = {
+            errno.EADDRINUSE: "it is in use; take another with --port, or end the program that has it",
+            errno.EACCES: "this user may not; take one from 1024 on with --port",
+            errno.EADDRNOTAVAIL: "this machine has no such address; see --host",
+        }.get(error.errno or 0, error.strerror or str(error))
+        raise CtonnxError(f"expected to listen on port {port} of '{host}': {why}") from error
+    return sockets
+
+
+def is_reachable(sockets: Sequence[socket.socket]) -> bool:
+    """Says whether other machines may reach one of these sockets."""
+    return not all(ipaddress.ip_address(taken.getsockname()[0].partition("%")[0]).is_loopback for taken in sockets)
+
+
+def serve(
+    app: Front,
+    sockets: Sequence[socket.socket],
+    *,
+    grace: float,
+    ready: Callable[[], None] = lambda: None,
+    certificate: Path | None = None,
+    private_key: Path | None = None,
+) -> int:
+    """Serves until a signal says to stop, and what is under way has come to its end.
+
+    Args:
+        app: the application.
+        sockets: of `bind`; they are closed.
+        grace: seconds that requests under way get after the signal.
+        ready: called when clients are let in.
+        certificate: of TLS, with its chain, in PEM.
+        private_key: of the certificate.
+
+    Returns:
+        The signal.
+    """
+    config = uvicorn.Config(
+        app,
+        loop="asyncio",
+        http=Connection,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE,
+        ssl_certfile=certificate,
+        ssl_keyfile=private_key,
+    )
+    server = _Server(config, app, grace, ready)
+    asyncio.run(server.serve(list(sockets)))
+    return server.signal
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, that goes on listening while requests under way come to their end, and turns others away."""
+
+    def __init__(self, config: uvicorn.Config, app: Front, grace: float, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._front, self._grace, self._ready = app, grace, ready
+        self._until = 0.0
+        self.signal = int(signal.SIGTERM)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._front.stopping:  # told twice: at once
+            self.should_exit = self.force_exit = True
+            return
+        self.signal, self._until, self._front.stopping = sig, time.monotonic() + self._grace, True
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._front.stopping and (not self._front.under_way or time.monotonic() > self._until):
+            self.should_exit = True
+        return await super().on_tick(counter)

@@ -1,0 +1,243 @@
+"""Bodies within limits of bytes and time; the files of a multipart body, in memory alone.
+
+Nothing is ever written to a disk, names that clients give their files are not read, and all bodies that are held at a
+time share a quarter of the process's memory.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect, Request
+
+from ctonnx.server.refusals import Refusal
+from ctonnx.server.settings import Limits
+
+__all__ = ["Files", "Room", "file_reader", "receive"]
+
+_RAW = ("application/octet-stream", "application/dicom")
+_MOST_DISCARDED = 64 << 20  # bytes of a body that is too large are still taken, so that its client reads the answer
+_DISCARD_SECONDS = 10.0
+
+
+class Room:
+    """The memory that bodies take, over all requests of an event loop.
+
+    Args:
+        most: bytes.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.taken = 0
+
+    def take(self, count: int) -> None:
+        """Takes room.
+
+        Raises:
+            Refusal: there is no more.
+        """
+        if self.taken + count > self._most:
+            raise Refusal(503, "too many large bodies at a time; try again soon", {"Retry-After": "1"})
+        self.taken += count
+
+    def give_back(self, count: int) -> None:
+        """Gives room back."""
+        self.taken -= count
+
+
+@asynccontextmanager
+async def receive(request: Request, take: Callable[[bytes], None], limits: Limits, room: Room) -> AsyncIterator[None]:
+    """Receives a request's body, and holds room for it until the block ends.
+
+    Args:
+        request: whose body was not touched.
+        take: called with each piece.
+        limits: of the body's bytes and seconds.
+        room: for all bodies.
+
+    Raises:
+        Refusal: it is too large, too slow, cut off, encoded, or there is no room.
+        ClientDisconnect: the client has gone.
+    """
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refusal(415, "expected a body without Content-Encoding, found one with it; send it uncompressed")
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limits.body_bytes:
+        await _discard(request)
+        raise _too_large(limits)
+    held = 0
+    try:
+        try:
+            async with asyncio.timeout(limits.body_seconds):
+                async for piece in request.stream():
+                    room.take(len(piece))
+                    held += len(piece)
+                    if held > limits.body_bytes:
+                        await _discard(request)
+                        raise _too_large(limits)
+                    take(piece)
+        except TimeoutError:
+            raise Refusal(
+                408,
+                f"expected the whole body within {limits.body_seconds:g} s, found it unfinished",
+                {"Connection": "close"},
+            ) from None
+        yield
+    finally:
+        room.give_back(held)
+
+
+def _too_large(limits: Limits) -> Refusal:
+    return Refusal(
+        413, f"expected a body of at most {limits.body_bytes} bytes, found a larger one", {"Connection": "close"}
+    )
+
+
+async def _discard(request: Request) -> None:
+    """Takes what else a client sends, within bounds: most clients read no answer before they have sent all."""
+    if "expect" in request.headers:
+        return  # this one waits for leave to send
+    left = _MOST_DISCARDED
+    try:
+        async with asyncio.timeout(_DISCARD_SECONDS):
+            while left > 0:
+                message = await request.receive()
+                left -= len(message.get("body", b""))
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                if not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return
+
+
+class Files:
+    """The files of a body, as they come in.
+
+    Attributes:
+        contents: of each file, in order; complete when `finish` was called.
+    """
+
+    def __init__(self) -> None:
+        self.contents: list[bytes] = []
+        self._pieces: list[bytes] = []
+
+    def take(self, piece: bytes) -> None:
+        """Takes the next piece of the body."""
+        self._pieces.append(piece)
+
+    def finish(self) -> None:
+        """Ends the body.
+
+        Raises:
+            Refusal: it holds no file, or is cut off.
+        """
+        content, self._pieces = b"".join(self._pieces), []
+        if not content:
+            raise Refusal(400, "expected an image, found an empty body")
+        self.contents.append(content)
+
+
+class _Multipart(Files):
+    """The parts of a multipart body, each of which is a file."""
+
+    def __init__(self, boundary: bytes, most_files: int) -> None:
+        super().__init__()
+        self._most_files = most_files
+        self._field = self._value = b""
+        self._is_file = self._is_whole = False
+        callbacks: Any = {
+            "on_part_begin": self._begin,
+            "on_header_field": self._name,
+            "on_header_value": self._said,
+            "on_header_end": self._header,
+            "on_headers_finished": self._headers,
+            "on_part_data": self._data,
+            "on_part_end": self._end,
+            "on_end": self._whole,
+        }
+        try:
+            self._parser = MultipartParser(boundary, callbacks)
+        except FormParserError as error:
+            raise _malformed() from error
+
+    def take(self, piece: bytes) -> None:
+        try:
+            self._parser.write(piece)
+        except FormParserError as error:
+            raise _malformed() from error
+
+    def finish(self) -> None:
+        if not self._is_whole:
+            raise _malformed()
+        if not self.contents:
+            raise Refusal(400, "expected files in the multipart body, found none")
+
+    def _begin(self) -> None:
+        if len(self.contents) == self._most_files:
+            raise Refusal(
+                413,
+                f"expected at most {self._most_files} files, found more; send them in several requests",
+                {"Connection": "close"},
+            )
+        self._field = self._value = b""
+        self._is_file = False
+
+    def _name(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def _said(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header(self) -> None:
+        if self._field.lower() == b"content-disposition":
+            _, options = parse_options_header(self._value)
+            self._is_file = b"filename" in options
+        self._field = self._value = b""
+
+    def _headers(self) -> None:
+        if not self._is_file:
+            raise Refusal(
+                400, "expected parts that are files, found a form field; options go into the address: ?heatmap=true"
+            )
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        self._pieces.append(data[start:end])
+
+    def _end(self) -> None:
+        self.contents.append(b"".join(self._pieces))
+        self._pieces = []
+
+    def _whole(self) -> None:
+        self._is_whole = True
+
+
+def file_reader(content_type: str, most_files: int) -> Files:
+    """Returns what takes a body of a content type apart.
+
+    Args:
+        content_type: of the request's header.
+        most_files: that a multipart body may hold.
+
+    Raises:
+        Refusal: of another type than images have, or multipart without a boundary.
+    """
+    kind, options = parse_options_header(content_type)
+    name = kind.decode("latin-1").lower()
+    if name == "multipart/form-data":
+        if not (boundary := options.get(b"boundary")):
+            raise Refusal(400, "expected a boundary in the Content-Type of a multipart body, found none")
+        return _Multipart(boundary, most_files)
+    if name.startswith("image/") or name in _RAW:
+        return Files()
+    raise Refusal(
+        415, "expected a Content-Type of multipart/form-data, image/*, application/dicom or application/octet-stream"
+    )
+
+
+def _malformed() -> Refusal:
+    return Refusal(400, "expected a whole multipart body, found one that is malformed or cut off")

@@ -1,0 +1,70 @@
+"""uvicorn's HTTP connection, with a time limit for a request's head and our own answer to what is no HTTP."""
+
+import asyncio
+import json
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ctonnx.server.security import HEADERS
+
+__all__ = ["HEAD_SECONDS", "Connection"]
+
+HEAD_SECONDS = 15.0
+"""That a client has for a request's head; uvicorn itself waits for ever."""
+
+
+class Connection(H11Protocol):
+    """A connection that does not wait for ever."""
+
+    _head: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Begins to wait for a request."""
+        super().connection_made(transport)
+        self._wait_for_a_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends with the client."""
+        self._no_longer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Takes what comes."""
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._no_longer()
+        elif self._head is None and not self.transport.is_closing():
+            self._wait_for_a_head()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers what is no HTTP, with the headers and the form of every answer."""
+        body = json.dumps({"error": "expected HTTP, found something else"}).encode()
+        headers = {
+            **HEADERS,
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+        }
+        events = [
+            h11.Response(status_code=400, headers=list(headers.items()), reason=b"Bad Request"),
+            h11.Data(data=body),
+        ]
+        try:
+            for event in [*events, h11.EndOfMessage()]:
+                self.transport.write(self.conn.send(event) or b"")
+        except h11.LocalProtocolError:  # an answer is under way already
+            pass
+        self.transport.close()
+
+    def _wait_for_a_head(self) -> None:
+        self._head = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def _no_longer(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def _give_up(self) -> None:
+        self._head = None
+        self.transport.close()
