@@ -59,7 +59,17 @@ def test_help_lists_every_command_with_its_line() -> None:
 
 @pytest.mark.parametrize("word", ["--help", "-h"])
 def test_help_imports_no_command_and_no_library(word: str) -> None:
-    blocked = ("numpy", "PIL", "onnxruntime", "torch", "starlette", "uvicorn", "ctonnx.commands", "ctonnx_train", "ctonnx_export")
+    blocked = (
+        "numpy",
+        "PIL",
+        "onnxruntime",
+        "torch",
+        "starlette",
+        "uvicorn",
+        "ctonnx.commands",
+        "ctonnx_train",
+        "ctonnx_export",
+    )
     done = ctonnx(word, without=blocked)
     assert (done.returncode, done.stderr) == (0, "")
     assert all(f"  {name}  " in done.stdout for name in COMMANDS)
@@ -115,7 +125,10 @@ def test_no_command_shows_the_help() -> None:
         (("inspect", "model.onnx"), "onnxruntime", "cpu"),
         (("doctor",), "onnxruntime", "cpu"),
         (("serve",), "onnxruntime", "cpu,serve"),
-        *[(("serve",), name, "cpu,serve") for name in ("starlette", "uvicorn", "python_multipart", "prometheus_client")],
+        *[
+            (("serve",), name, "cpu,serve")
+            for name in ("starlette", "uvicorn", "python_multipart", "prometheus_client")
+        ],
         (("train", "scans"), "torch", "train"),
         (("train", "scans"), "lightning", "train"),
         (("train", "scans"), "sklearn", "train"),

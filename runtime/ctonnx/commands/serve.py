@@ -1,6 +1,7 @@
 """`ctonnx serve`: a page for people and a protocol for programs."""
 
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,8 +103,8 @@ def serve(
     from ctonnx.predictor import Predictor
     from ctonnx.providers import PROVIDERS
     from ctonnx.server.app import make_app
-    from ctonnx.server.running import bind, is_reachable
-    from ctonnx.server.running import serve as run
+    from ctonnx.server.listening import bind, is_reachable
+    from ctonnx.server.listening import serve as run
     from ctonnx.server.settings import Limits, Settings
 
     if (tls_cert is None) != (tls_key is None):
@@ -118,35 +119,40 @@ def serve(
         seconds=time_limit,
     )
     key = None if api_key_file is None else _key(api_key_file)
-    sockets = bind(host, port)
-    predictor = Predictor(model, provider=provider, fallback=fallback, threads=threads)
-    settings = Settings(
-        limits=limits,
-        queue=queue,
-        max_batch=max_batch or PROVIDERS[predictor.provider].batch_size,
-        max_delay=max_delay_ms / 1e3,
-        key=key,
-        origins=origins,
-    )
-    if predictor.refusal:
-        click.echo(f"note: --fallback takes the CPU: {predictor.refusal}", err=True)
-    click.echo(f"model: {predictor.path} ({predictor.spec.precision} on {predictor.provider})", err=True)
-    if is_reachable(sockets) and key is None:
-        click.echo(
-            "warning: other machines may reach this server, and it asks for no key; see --api-key-file", err=True
+    with ExitStack() as ends:
+        sockets = bind(host, port)
+        for taken in sockets:
+            ends.callback(taken.close)
+        # Threads that sleep while they wait leave the cores to what decodes and answers, and an idle server uses none.
+        predictor = ends.enter_context(
+            Predictor(model, provider=provider, fallback=fallback, threads=threads, spinning=False)
         )
-    scheme = "http" if tls_cert is None else "https"
-    address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
-    app = make_app(predictor, settings, version=ctonnx.__version__)
-    ended_by = run(
-        app,
-        sockets,
-        grace=2 * time_limit,
-        ready=lambda: click.echo(f"serving: {address}", err=True),
-        certificate=tls_cert,
-        private_key=tls_key,
-    )
-    predictor.close()
+        settings = Settings(
+            limits=limits,
+            queue=queue,
+            max_batch=max_batch or PROVIDERS[predictor.provider].batch_size,
+            max_delay=max_delay_ms / 1e3,
+            key=key,
+            origins=origins,
+        )
+        if predictor.refusal:
+            click.echo(f"note: --fallback takes the CPU: {predictor.refusal}", err=True)
+        click.echo(f"model: {predictor.path} ({predictor.spec.precision} on {predictor.provider})", err=True)
+        if is_reachable(sockets) and key is None:
+            click.echo(
+                "warning: other machines may reach this server, and it asks for no key; see --api-key-file", err=True
+            )
+        scheme = "http" if tls_cert is None else "https"
+        address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
+        app = make_app(predictor, settings, version=ctonnx.__version__)
+        ended_by = run(
+            app,
+            sockets,
+            grace=2 * time_limit,
+            ready=lambda: click.echo(f"serving: {address}", err=True),
+            certificate=tls_cert,
+            private_key=tls_key,
+        )
     if ended_by == signal.SIGINT:
         raise KeyboardInterrupt
 

@@ -146,7 +146,11 @@ class _Routes:
         return JSONResponse({"name": self._name, "ready": True})
 
     async def classify(self, request: Request) -> Response:
-        wanted = Wanted(heatmap=_flag(request, "heatmap"), scan=_flag(request, "scan"))
+        if unknown := set(request.query_params) - set(Wanted._fields):
+            raise Refusal(
+                400, f"expected {' and '.join(Wanted._fields)} alone after the ?, found {len(unknown)} others"
+            )
+        wanted = Wanted(*(_flag(request, name) for name in Wanted._fields))
         limits, service = self._settings.limits, self.service
         reader = file_reader(request.headers.get("content-type", ""), limits.files)
         service.refuse_when_full()

@@ -55,6 +55,8 @@ class Service:
             told=self._told,
         )
         self._threads = ThreadPoolExecutor(min(cores, _MOST_RUNS) + 1, thread_name_prefix="ctonnx-decode")
+        size = self._spec.preprocessing.size
+        predictor.predict_pixels(np.zeros((1, size, size, 3), np.uint8))  # a session's first run takes longer
         self._under_way = 0
         self._pace = 0.0  # seconds for an image
         self.room = Room(max(largest(), 2 * settings.limits.body_bytes))

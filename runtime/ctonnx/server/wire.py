@@ -11,7 +11,7 @@ from ctonnx.server.security import HEADERS
 __all__ = ["HEAD_SECONDS", "Connection"]
 
 HEAD_SECONDS = 15.0
-"""That a client has for a request's head; uvicorn itself waits for ever."""
+"""That a client has for a request's head, and for the rest of a body that was answered; uvicorn waits for ever."""
 
 
 class Connection(H11Protocol):
@@ -32,7 +32,8 @@ class Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Takes what comes."""
         super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
+        is_answered = self.cycle is not None and self.cycle.response_complete  # before its body had come
+        if not (self.conn.their_state is h11.IDLE or (is_answered and self.conn.their_state is h11.SEND_BODY)):
             self._no_longer()
         elif self._head is None and not self.transport.is_closing():
             self._wait_for_a_head()

@@ -1,0 +1,95 @@
+"""A load on a server, from this process: so many clients, each with a connection of its own that it keeps."""
+
+import asyncio
+import json
+import socket
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+__all__ = ["Load", "ask", "requests_for"]
+
+
+def requests_for(files: Sequence[Path]) -> list[bytes]:
+    """Returns for each file a whole request that uploads it, as it goes over the wire."""
+    head = "POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: "
+    contents = [file.read_bytes() for file in files]
+    return [f"{head}{len(content)}\r\n\r\n".encode() + content for content in contents]
+
+
+def ask(port: int, request: bytes) -> tuple[int, bytes]:
+    """Sends one request on a connection of its own, and returns its answer's status and body.
+
+    Raises:
+        OSError: there is no server.
+    """
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, connection.makefile("rb") as answers:
+        connection.sendall(request)
+        status = int(answers.readline().split()[1])
+        length = 0
+        while (line := answers.readline()) not in (b"\r\n", b""):
+            name, _, value = line.partition(b":")
+            length = int(value) if name.lower() == b"content-length" else length
+        return status, answers.read(length)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What clients saw.
+
+    Attributes:
+        seconds: of each request, in the order of their ends.
+        statuses: how many answers had each.
+        wrong: how many named another label than was expected.
+        elapsed: seconds from the first request to the last answer.
+    """
+
+    seconds: Sequence[float]
+    statuses: Mapping[int, int]
+    wrong: int
+    elapsed: float
+
+    @property
+    def rate(self) -> float:
+        """Answers of status 200 in a second."""
+        return self.statuses.get(200, 0) / self.elapsed
+
+    @classmethod
+    def run(cls, port: int, bodies: Sequence[bytes], labels: Sequence[str], *, clients: int, requests: int) -> "Load":
+        """Lets clients ask one request after the other.
+
+        Args:
+            port: of the server, on this machine.
+            bodies: of `requests_for`; they are taken in turn.
+            labels: that are expected, one for each body.
+            clients: that ask at a time.
+            requests: of all of them.
+        """
+        return asyncio.run(_run(port, bodies, labels, clients, requests))
+
+
+async def _run(port: int, bodies: Sequence[bytes], labels: Sequence[str], clients: int, requests: int) -> Load:
+    numbers, seconds, statuses, wrong = count(), list[float](), Counter[int](), list[int]()
+
+    async def client() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while (number := next(numbers)) < requests:
+            start = time.perf_counter()
+            writer.write(bodies[number % len(bodies)])
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+            answer = await reader.readexactly(length)
+            seconds.append(time.perf_counter() - start)
+            status = int(head.split(b" ", 2)[1])
+            statuses[status] += 1
+            if status == 200 and json.loads(answer)["results"][0]["label"] != labels[number % len(labels)]:
+                wrong.append(number)
+        writer.close()
+        await writer.wait_closed()
+
+    start = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(min(clients, requests))))
+    return Load(seconds, statuses, len(wrong), time.perf_counter() - start)

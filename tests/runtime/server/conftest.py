@@ -1,0 +1,176 @@
+"""Fixtures of the server's tests: a server in a thread, on a port of its own, and a small client."""
+
+import http.client
+import io
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from ctonnx.outputs import Outputs
+from ctonnx.predictor import Predictor
+from ctonnx.server.app import make_app
+from ctonnx.server.listening import bind, serve
+from ctonnx.server.security import Front
+from ctonnx.server.settings import Settings
+
+WAIT = 20.0
+"""Seconds that a test waits for what must come."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer: its status, its headers by their lower-case names, and its body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> str:
+        document = self.json
+        assert list(document) == ["error"]
+        return str(document["error"])
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs."""
+
+    port: int
+    app: Front
+
+    def ask(
+        self, method: str, path: str, body: bytes | Iterator[bytes] | None = None, headers: Mapping[str, str] = {}
+    ) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT)
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str, headers: Mapping[str, str] = {}) -> Answer:
+        return self.ask("GET", path, None, headers)
+
+    def classify(self, body: bytes, kind: str = "image/png", query: str = "") -> Answer:
+        return self.ask("POST", f"/v1/classify{query}", body, {"Content-Type": kind})
+
+    def infer(self, document: object, path: str = "") -> Answer:
+        name = self.get("/v1/model").json["name"]
+        body = json.dumps(document).encode()
+        return self.ask("POST", path or f"/v2/models/{name}/infer", body, {"Content-Type": "application/json"})
+
+    def metric(self, name: str) -> float:
+        """Returns the value of a metric, its labels part of the name."""
+        for line in self.get("/metrics").body.decode().splitlines():
+            if line.rpartition(" ")[0] == name:
+                return float(line.rpartition(" ")[2])
+        return 0.0
+
+    @contextmanager
+    def raw(self) -> Iterator[socket.socket]:
+        """Yields a connection to write what one likes to."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=WAIT) as connection:
+            yield connection
+
+
+Serve: TypeAlias = Callable[..., Server]
+
+
+@contextmanager
+def running(predictor: Predictor, settings: Settings) -> Iterator[Server]:
+    """Serves in a thread until the block ends."""
+    app = make_app(predictor, settings, version="1.2.3")
+    sockets = bind("127.0.0.1", 0)
+    port = sockets[0].getsockname()[1]
+    is_ready = threading.Event()
+    thread = threading.Thread(target=serve, args=(app, sockets), kwargs={"grace": WAIT, "ready": is_ready.set})
+    thread.start()
+    try:
+        assert is_ready.wait(WAIT)
+        yield Server(port, app)
+    finally:
+        app.stopping = True
+        thread.join(WAIT)
+        assert not thread.is_alive()
+
+
+class Held(Predictor):
+    """A predictor that answers when it is let.
+
+    Attributes:
+        go: it answers while this is set.
+        begun: released once for each batch that is begun.
+        batches: how many images each batch had.
+    """
+
+    def __init__(self, model: Path) -> None:
+        super().__init__(model)
+        self.go, self.begun = threading.Event(), threading.Semaphore(0)
+        self.batches: list[int] = []
+        self.fails = False
+
+    def predict_pixels(self, pixels: NDArray[np.uint8]) -> Outputs:
+        self.batches.append(len(pixels))
+        self.begun.release()
+        assert self.go.wait(WAIT)
+        if self.fails:
+            raise RuntimeError("secret: /home/someone")
+        return super().predict_pixels(pixels)
+
+
+@pytest.fixture(scope="session")
+def predictor(model: Path) -> Iterator[Predictor]:
+    with Predictor(model) as predictor:
+        yield predictor
+
+
+@pytest.fixture(scope="module")
+def server(predictor: Predictor) -> Iterator[Server]:
+    """A server with the usual settings, for a module's tests."""
+    with running(predictor, Settings()) as server:
+        yield server
+
+
+@pytest.fixture
+def held(model: Path) -> Iterator[Held]:
+    predictor = Held(model)
+    yield predictor
+    predictor.go.set()
+    predictor.close()
+
+
+@pytest.fixture(scope="session")
+def png() -> bytes:
+    """A scan of noise, 80 x 100 pixels."""
+    return encoded(np.random.default_rng(0).integers(0, 256, (100, 80)).astype(np.uint8))
+
+
+def encoded(array: NDArray[np.uint8], kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, kind)
+    return file.getvalue()
+
+
+def multipart(
+    *files: bytes, boundary: str = "xxBOUNDARYxx", name: str = 'filename="../../etc/passwd"'
+) -> tuple[bytes, str]:
+    """Returns a multipart body with so many files, and its content type."""
+    head = f'Content-Disposition: form-data; name="file"; {name}\r\nContent-Type: image/png\r\n\r\n'
+    parts = [f"--{boundary}\r\n{head}".encode() + file + b"\r\n" for file in files]
+    return b"".join(parts) + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"

@@ -1,0 +1,161 @@
+"""A real process: ports, signals, a stop that finishes what it has, memory."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ctonnx.errors import CtonnxError
+from ctonnx.server.listening import bind, is_reachable
+from ctonnx.server.security import Front
+
+from .conftest import WAIT, Server
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A server of its own."""
+
+    process: "subprocess.Popen[str]"
+    said: list[str]
+    server: Server
+
+    def end(self) -> tuple[int, str]:
+        """Waits for the end, and returns the exit code and what was said after it was ready."""
+        _, rest = self.process.communicate(timeout=WAIT)
+        return self.process.returncode, rest
+
+
+@contextmanager
+def started(model: Path, *options: str) -> Iterator[Process]:
+    command = [sys.executable, "-m", "ctonnx", "serve", "--model", str(model), "--port", "0", *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        alarm = threading.Timer(WAIT, process.kill)
+        alarm.start()
+        try:
+            assert process.stderr is not None
+            said: list[str] = []
+            while line := process.stderr.readline():
+                said.append(line)
+                if line.startswith("serving: "):
+                    break
+            assert said, process.wait()
+            port = int(said[-1].rpartition(":")[2])
+            yield Process(process, said, Server(port, Front(None, lambda *_: None)))  # type: ignore[arg-type]
+        finally:
+            alarm.cancel()
+            process.kill()
+
+
+def test_server_says_what_it_serves_and_ends_with_zero_when_it_is_told(model: Path, png: bytes) -> None:
+    with started(model) as run:
+        assert run.said == [f"model: {model} (fp32 on cpu)\n", f"serving: http://127.0.0.1:{run.server.port}\n"]
+        assert run.server.classify(png).status == 200
+        run.process.send_signal(signal.SIGTERM)
+        assert run.end() == (0, "")
+
+
+def test_interrupt_ends_as_it_ends_every_command(model: Path) -> None:
+    with started(model) as run:
+        run.process.send_signal(signal.SIGINT)
+        assert run.end() == (130, "\nctonnx: stopped\n")
+
+
+def test_request_under_way_is_finished_and_others_are_turned_away(model: Path, png: bytes) -> None:
+    head = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(png)}\r\n\r\n"
+    with started(model) as run, run.server.raw() as begun:
+        begun.sendall(head.encode())
+        run.server.get("/v2/health/live")  # the head has arrived before this
+        run.process.send_signal(signal.SIGTERM)
+        while (ready := run.server.get("/v2/health/ready")).status == 200:
+            pass
+        assert ready.json == {"ready": False}
+        assert run.server.classify(png).status == 503
+        begun.sendall(png)
+        answer = b"".join(iter(lambda: begun.recv(10_000), b""))
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert run.end() == (0, "")
+
+
+def test_second_signal_does_not_wait(model: Path) -> None:
+    with started(model) as run, run.server.raw() as begun:
+        begun.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\n")
+        run.server.get("/v2/health/live")
+        run.process.send_signal(signal.SIGTERM)
+        while run.server.get("/v2/health/ready").status == 200:
+            pass
+        run.process.send_signal(signal.SIGTERM)
+        assert run.end()[0] == 0
+
+
+def test_idle_server_uses_no_processor_and_memory_stays_flat(model: Path, png: bytes) -> None:
+    with started(model) as run:
+        watched = psutil.Process(run.process.pid)
+
+        def ask(count: int) -> float:
+            for _ in range(count):
+                assert run.server.classify(png, query="?heatmap=true&scan=true").status == 200
+            return float(watched.memory_info().rss / 1e6)
+
+        ask(150)
+        before = ask(50)
+        after = ask(400)
+        assert after - before < 10
+        used = sum(watched.cpu_times()[:2])
+        assert watched.num_threads() < 40
+        threading.Event().wait(0.5)
+        assert sum(watched.cpu_times()[:2]) - used < 0.2
+        run.process.send_signal(signal.SIGTERM)
+        assert run.end() == (0, "")
+
+
+def test_port_that_is_in_use_is_told_in_one_sentence(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(CtonnxError) as refused:
+            bind("127.0.0.1", port)
+    assert str(refused.value) == (
+        f"expected to listen on port {port} of '127.0.0.1': it is in use; take another with --port, or end the program "
+        "that has it"
+    )
+
+
+def test_host_that_is_none_of_this_machines_is_told() -> None:
+    with pytest.raises(
+        CtonnxError, match=r"expected to listen on port 0 of '203\.0\.113\.1': this machine has no such"
+    ):
+        bind("203.0.113.1", 0)
+    with pytest.raises(
+        CtonnxError, match="expected a name or an address of this machine for --host, found 'not a host'"
+    ):
+        bind("not a host", 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may take any port")
+def test_port_that_this_user_may_not_have_is_told() -> None:
+    with pytest.raises(CtonnxError, match="this user may not; take one from 1024 on"):
+        bind("127.0.0.1", 80)
+
+
+@pytest.mark.parametrize(("host", "reachable"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)])  # noqa: S104
+def test_what_other_machines_reach_is_known(host: str, reachable: bool) -> None:
+    sockets = bind(host, 0)
+    try:
+        assert is_reachable(sockets) is reachable
+        assert len({taken.getsockname()[1] for taken in sockets}) == 1
+    finally:
+        for taken in sockets:
+            taken.close()

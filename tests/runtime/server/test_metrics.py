@@ -1,0 +1,42 @@
+"""What Prometheus reads, by its own parser."""
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from ctonnx.server.metrics import Metrics
+
+from .conftest import Server
+
+
+def made() -> Metrics:
+    return Metrics(model="m", precision="int8", provider="cpu", version="1")
+
+
+def test_counters_are_the_servers_own() -> None:
+    first, second = made(), made()
+    first.count_request("classify", 200, 0.1)
+    first.count_batch(3, 0.01)
+    assert b'ctonnx_requests_total{route="classify",status="200"} 1.0' in first.text()
+    assert b"ctonnx_batch_images_sum 3.0" in first.text()
+    assert b'route="classify"' not in second.text()
+
+
+def test_requests_and_images_are_counted(server: Server, png: bytes) -> None:
+    before = server.metric('ctonnx_images_total{outcome="answered"}')
+    server.classify(png)
+    server.classify(b"broken")
+    assert server.metric('ctonnx_images_total{outcome="answered"}') == before + 1
+    assert server.metric('ctonnx_images_total{outcome="unreadable"}') >= 1
+    assert server.metric('ctonnx_requests_total{route="classify",status="200"}') >= 2
+
+
+def test_addresses_that_are_not_there_make_no_new_series(server: Server) -> None:
+    for number in range(3):
+        server.get(f"/nothing/{number}")
+    assert server.metric('ctonnx_requests_total{route="none",status="404"}') >= 3
+
+
+def test_text_is_prometheus_own_format_and_has_memory(server: Server) -> None:
+    answer = server.get("/metrics")
+    names = {family.name for family in text_string_to_metric_families(answer.body.decode())}
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert {"ctonnx_info", "ctonnx_model_seconds", "ctonnx_images_under_way", "process_resident_memory_bytes"} <= names
