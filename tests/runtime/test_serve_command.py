@@ -103,7 +103,7 @@ def test_key_file_without_a_key_is_refused(content: str, model: Path, tmp_path: 
         (["--queue", "63"], "expected a --queue with room for the 64 images of one request, found 63"),
         (["--port", "70000"], "70000 is not in the range"),
         (["--time-limit", "0"], "0 is not in the range"),
-        (["--model", "nothing.onnx"], "no such file"),
+        (["--model", "nothing.onnx"], "expected an .onnx file, found no file at 'nothing.onnx'"),
     ],
 )
 def test_wrong_use_is_told(words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
