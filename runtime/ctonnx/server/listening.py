@@ -5,6 +5,7 @@ import errno
 import ipaddress
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -83,6 +84,9 @@ def serve(
 
     Returns:
         The signal.
+
+    Raises:
+        CtonnxError: the certificate or its key cannot be used.
     """
     config = uvicorn.Config(
         app,
@@ -100,6 +104,13 @@ def serve(
         ssl_certfile=certificate,
         ssl_keyfile=private_key,
     )
+    try:
+        config.load()
+    except ssl.SSLError as error:
+        raise CtonnxError(
+            f"expected a certificate in '{certificate}' and its private key, without a password, in '{private_key}', "
+            f"both in PEM, found something else ({error.reason or error})"
+        ) from error
     server = _Server(config, app, grace, ready)
     asyncio.run(server.serve(list(sockets)))
     return server.signal
