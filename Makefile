@@ -31,11 +31,12 @@ format: $(READY)
 docs: $(READY)  ## docs/commands.md from the commands' own help
 	$(BIN)/python docs/write_commands.py
 
-bench: $(READY)  ## start-up times, overheads and the spinning threads, on this machine
+bench: $(READY)  ## start-up times, overheads, the spinning threads and the server, on this machine
 	$(BIN)/python -m ctonnx_bench.startup
 	$(BIN)/python -m ctonnx_bench.overhead
 	$(BIN)/python -m ctonnx_bench.harness
 	$(BIN)/python -m ctonnx_bench.spinning
+	$(BIN)/python -m ctonnx_bench.serving
 
 clean:
 	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache

@@ -1,6 +1,6 @@
 """What `ctonnx serve` adds to the predictor: a lone request, many clients, ready time, and memory.
 
-    python -m ctonnx_bench.serving MODEL [--clients 32] [--requests 1000] [--rounds 5] [--long-run 100000]
+    python -m ctonnx_bench.serving [MODEL] [--clients 32] [--requests 1000] [--rounds 5] [--long-run 100000]
 
 The server is a process of its own, as `ctonnx serve` starts it; the load comes from this one, over loopback, with
 connections that are kept. The predictor is measured in processes too, in turn with the server, which is idle meanwhile:
@@ -160,7 +160,7 @@ def _free_port() -> int:
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--clients", type=click.IntRange(1), default=32, show_default=True, help="That ask at a time.")
 @click.option("--requests", type=click.IntRange(1), default=1000, show_default=True, help="Of all clients, in a round.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Of predictor and server in turn.")
@@ -171,13 +171,18 @@ def _free_port() -> int:
 @click.option("--option", "options", multiple=True, help="Of ctonnx serve, as in --option=--max-batch=8.")
 @click.option("--child", hidden=True, is_eager=True, expose_value=False, callback=_child)
 def main(
-    model: Path, clients: int, requests: int, rounds: int, scans: int, long_run: int, options: tuple[str, ...]
+    model: Path | None, clients: int, requests: int, rounds: int, scans: int, long_run: int, options: tuple[str, ...]
 ) -> None:
-    """Measure ctonnx serve on MODEL against the predictor, with uploads of generated 512x512 PNG scans."""
+    """Measure ctonnx serve on MODEL (default: the newest run's), with generated PNG scans of 512x512 pixels.
+
+    Beside it, in the same rounds, what the predictor takes alone.
+    """
     from ctonnx.machine import available_cores
     from ctonnx.predictor import Predictor
+    from ctonnx.runs import find_model
     from ctonnx_bench.folder import draw_scans
 
+    model = find_model(model)
     with tempfile.TemporaryDirectory(prefix="ctonnx-bench-") as name:
         files = draw_scans(Path(name) / "scans", scans)
         size = statistics.mean(file.stat().st_size for file in files)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ctonnx.commands.introduction import introduce
 from ctonnx.commands.options import provider_option
 
 if TYPE_CHECKING:
     from ctonnx.heatmaps import HeatmapFolder
-    from ctonnx.predictor import Predictor
     from ctonnx.session import Provider
     from ctonnx.spec import ModelSpec
     from ctonnx.tuning import Setting
@@ -122,7 +122,7 @@ def predict(
         model, provider=provider, fallback=fallback, threads=threads, workers=workers, spinning=spinning
     )
     spec = predictor.spec
-    _introduce(predictor, newest=newest)
+    introduce(predictor, newest=newest)
     if suspicious_only and spec.operating_point is None:
         raise click.UsageError(
             f"expected a model with an operating point for --suspicious-only, found none in '{predictor.path}'; "
@@ -210,17 +210,6 @@ def _name(name: bytes) -> str:
         return os.fsdecode(name)
     except UnicodeDecodeError:  # on Windows, where names that are not UTF-8 come in the system's code page
         return name.decode(locale.getencoding(), errors="surrogateescape")
-
-
-def _introduce(predictor: "Predictor", *, newest: bool) -> None:
-    if predictor.refusal:
-        click.echo(f"note: --fallback takes the CPU: {predictor.refusal}", err=True)
-    choice = ", the newest run's" if newest else ""
-    click.echo(f"model: {predictor.path} ({predictor.spec.precision} on {predictor.provider}{choice})", err=True)
-    if predictor.spec.synthetic:
-        click.echo(
-            "note: this model was trained on synthetic phantoms; its answers mean nothing for patients", err=True
-        )
 
 
 def _conclude(

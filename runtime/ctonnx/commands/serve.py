@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ctonnx.commands.introduction import introduce
 from ctonnx.commands.options import provider_option
 
 if TYPE_CHECKING:
@@ -135,9 +136,7 @@ def serve(
             key=key,
             origins=origins,
         )
-        if predictor.refusal:
-            click.echo(f"note: --fallback takes the CPU: {predictor.refusal}", err=True)
-        click.echo(f"model: {predictor.path} ({predictor.spec.precision} on {predictor.provider})", err=True)
+        introduce(predictor, newest=model is None)
         if is_reachable(sockets) and key is None:
             click.echo(
                 "warning: other machines may reach this server, and it asks for no key; see --api-key-file", err=True

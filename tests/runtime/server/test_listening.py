@@ -62,7 +62,11 @@ def started(model: Path, *options: str) -> Iterator[Process]:
 
 def test_server_says_what_it_serves_and_ends_with_zero_when_it_is_told(model: Path, png: bytes) -> None:
     with started(model) as run:
-        assert run.said == [f"model: {model} (fp32 on cpu)\n", f"serving: http://127.0.0.1:{run.server.port}\n"]
+        assert run.said == [
+            f"model: {model} (fp32 on cpu)\n",
+            "note: this model was trained on synthetic phantoms; its answers mean nothing for patients\n",
+            f"serving: http://127.0.0.1:{run.server.port}\n",
+        ]
         assert run.server.classify(png).status == 200
         run.process.send_signal(signal.SIGTERM)
         assert run.end() == (0, "")
