@@ -1,0 +1,417 @@
+// The page of `ctonnx serve`: sends scans to the server, two at a time, and shows what it answers.
+// What comes from files and from the server goes into the page as text, never as HTML.
+
+const AT_A_TIME = 2;
+const AGAIN_AFTER = 3; // seconds, where the server is gone or does not say when
+const ALOUD = 3; // scans added at a time that a screen reader hears one by one; of more it hears the sums
+const LITTER = /^(\..*|thumbs\.db|desktop\.ini|dicomdir)$/i; // what systems leave in folders
+const WORDS = {
+  waiting: "Waiting", sending: "Reading…", busy: "Server busy: trying again soon",
+  suspicious: "Suspicious", clear: "Not suspicious", answered: "Answered", failed: "Not read",
+};
+
+const $ = (id) => document.getElementById(id);
+const copyOf = (template) => $(template).content.firstElementChild.cloneNode(true);
+const viewer = copyOf("viewer-template");
+const part = (id) => viewer.querySelector(`#${id}`);
+
+const scans = []; // in the order of their rows
+const waiting = []; // those of them that are not sent yet
+let model = null; // what /v1/model says
+let shown = null; // the scan that is open
+let lanes = 0; // requests under way
+let key = ""; // in no storage
+let keyAsked = null; // a promise, while the prompt is open
+let counting = false;
+
+// --- The server ---
+
+async function ask(path, options = {}) {
+  const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
+  const response = await fetch(path, { cache: "no-store", ...options, headers });
+  const text = await response.text();
+  const answer = text.startsWith("{") ? JSON.parse(text) : {}; // a proxy on the way may say something else
+  if (response.ok && text.startsWith("{")) return answer;
+  const error = new Error(answer.error ?? `the server answered with status ${response.status}`);
+  return Promise.reject(Object.assign(error, { status: response.status, after: Number(response.headers.get("Retry-After")) || AGAIN_AFTER }));
+}
+
+async function classify(scan) {
+  const { signal } = scan.request;
+  while (!signal.aborted) {
+    const usedKey = key;
+    tell(scan, "sending");
+    try {
+      const started = performance.now();
+      const headers = { "Content-Type": "application/octet-stream" };
+      const answer = await ask("v1/classify?heatmap=true&scan=true", { method: "POST", body: scan.file, headers, signal });
+      return settle(scan, answer.results, performance.now() - started);
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error.status === 503) {
+        tell(scan, "busy");
+        await pause(error.after, signal);
+      } else if (error.status === 401) {
+        tell(scan, "waiting");
+        await keyInsteadOf(usedKey);
+        if (key === usedKey) return fail(scan, error.message, true);
+      } else if (error.status || !(error instanceof TypeError)) {
+        return fail(scan, error.message, !error.status || error.status === 408 || error.status >= 500);
+      } else if (await reachable()) {
+        return fail(scan, "it could not be sent: the file was moved or changed, or the connection was cut", true);
+      } else {
+        tell(scan, "waiting");
+        await serverBack(signal);
+      }
+    }
+  }
+}
+
+async function reachable() {
+  const there = await fetch("v1/model", { cache: "no-store" }).then(() => true, () => false);
+  $("trouble").textContent = there ? "" : "The server does not answer. Scans wait here, and go on as soon as it is back.";
+  return there;
+}
+
+async function serverBack(signal) {
+  do await pause(AGAIN_AFTER, signal); while (!signal?.aborted && !(await reachable()));
+}
+
+function pause(seconds, signal) {
+  return new Promise((resolve) => {
+    setTimeout(resolve, 1000 * seconds);
+    signal?.addEventListener("abort", resolve, { once: true });
+  });
+}
+
+function keyInsteadOf(refused) {
+  if (key !== refused) return null; // another request has asked for it meanwhile
+  $("key-problem").hidden = !refused;
+  keyAsked ??= new Promise((resolve) => {
+    $("key-prompt").showModal();
+    $("key-prompt").addEventListener("close", resolve, { once: true });
+  }).then(() => { keyAsked = null; });
+  return keyAsked;
+}
+
+// --- The list ---
+
+function add(files) {
+  const added = files.map((file) => {
+    const row = copyOf("row-template");
+    const scan = { name: file.name || "pasted image", file, size: file.size, row, aloud: files.length <= ALOUD };
+    row.querySelector(".name").textContent = row.querySelector(".name").title = scan.name;
+    row.querySelector(".remove").setAttribute("aria-label", `Remove ${scan.name}`);
+    row.querySelector(".remove").addEventListener("click", () => remove(scan));
+    row.querySelector(".open").addEventListener("click", () => show(scan === shown ? null : scan));
+    return scan;
+  });
+  scans.push(...added);
+  $("scans").append(...added.map((scan) => scan.row));
+  added.forEach(start);
+  if (!shown && added.length) show(added[0]);
+}
+
+function start(scan) {
+  scan.request = new AbortController();
+  scan.results = null;
+  tell(scan, "waiting");
+  waiting.push(scan);
+  if (lanes < AT_A_TIME) lane();
+}
+
+async function lane() {
+  lanes += 1;
+  await ready;
+  let last = null;
+  while ((last = waiting[0])) {
+    waiting.shift();
+    if (last.size > model.limits.bytes) fail(last, `it has ${bytes(last.size)}, and this server takes ${bytes(model.limits.bytes)} at most`);
+    else await classify(last);
+    if (!waiting.length && !last.aloud) announce($("summary").textContent);
+  }
+  lanes -= 1;
+}
+
+function settle(scan, results, milliseconds) {
+  scan.results = results.map((one) => ({ ...one, scan: blob(one.scan), heatmap: blob(one.heatmap), sum: suspicion(one) }));
+  const read = scan.results.filter((one) => !one.error);
+  if (!read.length) return fail(scan, results[0]?.error ?? "it holds no image");
+  const most = read.reduce((before, one) => (one.sum > before.sum ? one : before)); // the frame to look at first
+  const found = read.filter((one) => one.suspicious).length;
+  const frames = results.length > 1 ? `${found} of ${results.length} frames · ` : "";
+  Object.assign(scan, { file: null, milliseconds, frame: scan.results.indexOf(most) });
+  drawThumbnail(scan.row.querySelector("canvas"), most.scan);
+  return tell(scan, stateOf(most), undefined, `${frames}${most.label} ${percent(most.probability)}`);
+}
+
+function fail(scan, reason, again = false) {
+  Object.assign(scan, { reason, again });
+  tell(scan, "failed", `${WORDS.failed}: ${reason}`);
+}
+
+function tell(scan, state, words = WORDS[state], most = "") {
+  scan.state = scan.row.dataset.state = state;
+  mark(scan.row.querySelector(".said"), state, words);
+  scan.row.querySelector(".most").textContent = most;
+  if (scan.aloud && !isOpen(scan)) announce(`${scan.name}: ${words}. ${most}`);
+  if (scan === shown) fill();
+  count();
+}
+
+function remove(scan) {
+  const place = visibleRows().indexOf(scan.row);
+  scan.request.abort();
+  for (const all of [scans, waiting]) if (all.includes(scan)) all.splice(all.indexOf(scan), 1);
+  if (scan === shown) show(null);
+  scan.row.remove();
+  count();
+  const rows = visibleRows();
+  (rows[Math.min(place, rows.length - 1)]?.querySelector(".open") ?? $("choose")).focus();
+}
+
+function removeAll() {
+  scans.forEach((scan) => scan.request.abort());
+  scans.length = waiting.length = 0;
+  show(null);
+  $("scans").replaceChildren();
+  $("filter").value = "all";
+  count();
+  announce("All scans were removed");
+  $("choose").focus();
+}
+
+function count() { // once, however many rows changed
+  if (counting) return;
+  counting = true;
+  queueMicrotask(() => {
+    counting = false;
+    const of = (state) => scans.filter((scan) => scan.state === state).length;
+    const done = scans.filter((scan) => !isOpen(scan)).length;
+    const facts = [`${scans.length} scan${scans.length === 1 ? "" : "s"}`];
+    if (done < scans.length) facts.push(`${done} answered`);
+    if (model?.operating_point) facts.push(`${of("suspicious")} suspicious`);
+    if (of("failed")) facts.push(`${of("failed")} not read`);
+    $("summary").textContent = facts.join(" · ");
+    Object.assign($("progress"), { max: scans.length || 1, value: done });
+    $("progress").classList.toggle("done", done === scans.length);
+    $("queue").hidden = !scans.length;
+    $("page").classList.toggle("empty", !scans.length);
+    $("scans").dataset.filter = $("filter").value;
+    $("nothing").hidden = visibleRows().length > 0;
+    document.title = done < scans.length ? `${done} of ${scans.length} · ctonnx` : "ctonnx";
+  });
+}
+
+const isOpen = (scan) => ["waiting", "sending", "busy"].includes(scan.state);
+const visibleRows = () => [...$("scans").children].filter((row) => row.checkVisibility());
+const announce = (words) => { $("announcement").textContent = words; };
+
+function mark(element, state, words) {
+  element.querySelector("use").setAttribute("href", `#icon-${state}`);
+  element.querySelector(".words").textContent = words;
+}
+
+async function drawThumbnail(canvas, data) {
+  const picture = data && (await createImageBitmap(data).catch(() => null));
+  if (!picture) return;
+  const side = Math.min(picture.width, picture.height);
+  const [left, top] = [(picture.width - side) / 2, (picture.height - side) / 2];
+  canvas.getContext("2d").drawImage(picture, left, top, side, side, 0, 0, canvas.width, canvas.height);
+  picture.close();
+}
+
+// --- The open scan ---
+
+function show(scan) {
+  shown?.row.querySelector(".open").setAttribute("aria-expanded", "false");
+  shown = scan;
+  if (!scan) {
+    [part("scan"), part("heat")].forEach((image) => put(image, null));
+    return viewer.remove();
+  }
+  scan.row.querySelector(".open").setAttribute("aria-expanded", "true");
+  scan.row.append(viewer);
+  if (waiting.includes(scan)) waiting.unshift(...waiting.splice(waiting.indexOf(scan), 1)); // what is looked at is next
+  return fill();
+}
+
+function fill() {
+  const result = shown.results?.[shown.frame] ?? {};
+  const answer = result.label ? result : null;
+  const state = answer ? stateOf(answer) : result.error ? "failed" : shown.state;
+  const frames = shown.results?.length ?? 1;
+  viewer.dataset.state = state;
+  part("viewer-name").textContent = shown.name;
+  mark(part("verdict"), state, state === "answered" ? answer.label : WORDS[state]);
+  part("problem").textContent = state === "failed" ? sentence(result.error ?? shown.reason) : "";
+  part("again").hidden = !(shown.state === "failed" && shown.again);
+
+  put(part("scan"), answer?.scan);
+  put(part("heat"), answer?.heatmap);
+  part("scan").alt = `The scan ${shown.name}`;
+  part("heat").alt = `Heatmap: where the network found ${answer?.label}`;
+  part("heat-of").textContent = `Heatmap of ${answer?.label}`;
+  part("no-picture").textContent = answer ? "" : state === "failed" ? "No picture" : WORDS[state];
+  part("heat-tools").hidden = !answer?.heatmap;
+  part("frame-tool").hidden = frames === 1;
+  Object.assign(part("frame"), { max: frames, value: shown.frame + 1 });
+  part("frame-said").textContent = `${shown.frame + 1} of ${frames}`;
+
+  part("compared").hidden = part("summed").hidden = !(answer && model.operating_point);
+  if (!part("compared").hidden) {
+    part("summed").textContent = `Summed: ${list(model.operating_point.positive)}.`;
+    [part("sum").textContent, part("threshold").textContent] = apart(answer.sum, model.operating_point.threshold);
+  }
+  part("bars").hidden = part("details").hidden = !answer;
+  part("bars").tBodies[0].replaceChildren(...Object.entries(answer?.probabilities ?? {}).map(bar));
+  part("details").textContent = answer && `Answered in ${answer.milliseconds.toFixed(0)} ms, ${shown.milliseconds.toFixed(0)} ms with the way there and back. File of ${bytes(shown.size)}.`;
+}
+
+function bar([name, value]) {
+  const row = copyOf("bar-template");
+  row.cells[0].textContent = name;
+  row.cells[1].textContent = percent(value);
+  row.cells[2].firstChild.style.width = `${100 * value}%`;
+  return row;
+}
+
+function put(image, data = null) { // and frees what stood there before
+  if (image.data === data) return;
+  URL.revokeObjectURL(image.src);
+  Object.assign(image, { data, hidden: !data });
+  if (data) image.src = URL.createObjectURL(data);
+  else image.removeAttribute("src");
+}
+
+function setHeatmap() {
+  part("heat").style.opacity = part("heat-on").checked ? part("opacity").value / 100 : 0;
+  part("opacity").disabled = !part("heat-on").checked;
+  part("opacity-said").textContent = `${part("opacity").value} %`;
+}
+
+// --- Words and numbers ---
+
+const stateOf = (one) => (one.error ? "failed" : one.suspicious === null ? "answered" : one.suspicious ? "suspicious" : "clear");
+const suspicion = (one) => (model.operating_point?.positive ?? []).reduce((sum, name) => sum + (one.probabilities[name] ?? 0), 0);
+const sentence = (words) => `${words[0].toUpperCase()}${words.slice(1)}${/[.!?]$/.test(words) ? "" : "."}`;
+const list = (names) => new Intl.ListFormat("en-GB").format(names);
+const bytes = (count) => (count < 2 ** 20 ? `${Math.ceil(count / 2 ** 10)} kB` : `${Math.round((10 * count) / 2 ** 20) / 10} MB`);
+
+function percent(value, digits = 1) { // nothing is 0 or 100 % that is not
+  const least = 10 ** -digits;
+  if (value > 0 && 100 * value < least) return `< ${least.toFixed(digits)} %`;
+  if (value < 1 && 100 * value > 100 - least) return `> ${(100 - least).toFixed(digits)} %`;
+  return `${(100 * value).toFixed(digits)} %`;
+}
+
+function apart(...values) { // with as many digits as it takes to see which is larger
+  let digits = 2;
+  while (digits < 6 && new Set(values.map((value) => percent(value, digits))).size === 1) digits += 1;
+  return values.map((value) => percent(value, digits));
+}
+
+function blob(address) { // of what a data: address holds
+  const text = address && atob(address.slice(address.indexOf(",") + 1));
+  return text ? new Blob([Uint8Array.from(text, (char) => char.charCodeAt(0))], { type: "image/png" }) : null;
+}
+
+// --- The model ---
+
+async function load() {
+  while (!model) {
+    const usedKey = key;
+    try {
+      model = await ask("v1/model");
+    } catch (error) {
+      if (error.status === 401) await keyInsteadOf(usedKey);
+      else if (await reachable()) await pause(AGAIN_AFTER);
+      else await serverBack();
+    }
+  }
+  $("model-line").textContent = `${model.run ?? model.name} · ${model.precision} · ${model.provider}`;
+  $("notice").textContent = model.notice;
+  $("terms").textContent = `${list(model.formats)}, up to ${bytes(model.limits.bytes)} each. Scans go to ${location.host} alone, which keeps none.`;
+  const figures = Object.entries(model.metrics).map(([split, measured]) => [`Measured, ${split}`, said(measured)]);
+  const facts = {
+    Model: `${model.run ?? ""} ${model.name}`, Precision: model.precision, "Runs on": model.provider, "Trained on": model.trained_on,
+    Classes: list(model.classes), Input: `${model.image_size} × ${model.image_size} pixels`,
+    "Operating point": sentence(model.operating_point?.text ?? "none: this model calls no scan suspicious"),
+    ...Object.fromEntries(figures), "SHA-256": model.sha256, "ctonnx": model.version,
+  };
+  for (const pair of Object.entries(facts)) {
+    $("facts-list").append(...pair.map((text, place) => Object.assign(document.createElement(place ? "dd" : "dt"), { textContent: text })));
+  }
+  $("about").disabled = false;
+  if (model.key_required && !key) await keyInsteadOf(key);
+}
+
+function said(measured) {
+  const figure = (name, value, interval) => (value === undefined ? [] : [`${name} ${value.toFixed(3)}${interval ? ` [${interval.map((end) => end.toFixed(3)).join(", ")}]` : ""}`]);
+  const { intervals = {}, macro = {} } = measured;
+  return sentence([...figure("accuracy", measured.accuracy, intervals.accuracy), ...figure("macro AUROC", macro.auroc, intervals.macro?.auroc), `${measured.images} images`].join(", "));
+}
+
+// --- What a person does ---
+
+async function filesIn(entry) { // of a dropped folder, however deep
+  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
+  const files = [];
+  for (const reader = entry.createReader(); ;) {
+    const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)); // a hundred at a time
+    if (!entries.length) return files.filter((file) => !LITTER.test(file.name));
+    for (const inner of entries) files.push(...(await filesIn(inner)));
+  }
+}
+
+for (const [button, input] of [["choose", $("files")], ["choose-folder", $("folder")]]) {
+  $(button).addEventListener("click", () => input.click());
+  input.addEventListener("change", () => {
+    add([...input.files].filter((file) => input === $("files") || !LITTER.test(file.name)));
+    input.value = "";
+  });
+}
+document.addEventListener("paste", (event) => add([...event.clipboardData.files]));
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("dragging");
+});
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("dragging");
+});
+document.addEventListener("drop", async (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dragging");
+  const files = [...event.dataTransfer.files]; // both are empty after the first await
+  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
+  add(entries.some((entry) => entry.isDirectory) ? (await Promise.all(entries.map(filesIn))).flat() : files);
+});
+$("scans").addEventListener("keydown", (event) => {
+  if (!event.target.matches(".open")) return;
+  const rows = visibleRows();
+  const place = rows.findIndex((row) => row.contains(event.target));
+  const next = { ArrowDown: place + 1, ArrowUp: place - 1, Home: 0, End: rows.length - 1 }[event.key];
+  if (event.key === "Delete") remove(scans.find((scan) => scan.row === rows[place]));
+  if (next === undefined) return;
+  event.preventDefault();
+  rows[next]?.querySelector(".open").focus();
+});
+$("clear").addEventListener("click", removeAll);
+$("filter").addEventListener("change", count);
+$("about").addEventListener("click", () => $("facts").showModal());
+$("key-prompt").addEventListener("submit", () => {
+  key = $("key").value.trim();
+  $("key").value = "";
+});
+part("again").addEventListener("click", () => {
+  start(shown);
+  shown.row.querySelector(".open").focus();
+});
+part("frame").addEventListener("input", () => {
+  shown.frame = part("frame").value - 1;
+  fill();
+});
+part("heat-on").addEventListener("change", setHeatmap);
+part("opacity").addEventListener("input", setHeatmap);
+setHeatmap();
+const ready = load();
