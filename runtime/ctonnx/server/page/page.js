@@ -142,7 +142,7 @@ function settle(scan, results, milliseconds) {
   const frames = results.length > 1 ? `${found} of ${results.length} frames · ` : "";
   Object.assign(scan, { file: null, milliseconds, frame: scan.results.indexOf(most) });
   drawThumbnail(scan.row.querySelector("canvas"), most.scan);
-  return tell(scan, stateOf(most), undefined, `${frames}${most.label} ${percent(most.probability)}`);
+  return tell(scan, stateOf(most), undefined, `${frames}${percent(most.probability)} ${most.label}`);
 }
 
 function fail(scan, reason, again = false) {
