@@ -54,7 +54,6 @@ async function classify(scan) {
       } else if (error.status === 401) {
         tell(scan, "waiting");
         await keyInsteadOf(usedKey);
-        if (key === usedKey) return fail(scan, error.message, true);
       } else if (error.status || !(error instanceof TypeError)) {
         return fail(scan, error.message, !error.status || error.status === 408 || error.status >= 500);
       } else if (await reachable()) {
@@ -343,7 +342,6 @@ async function load() {
     $("facts-list").append(...pair.map((text, place) => Object.assign(document.createElement(place ? "dd" : "dt"), { textContent: text })));
   }
   $("about").disabled = false;
-  if (model.key_required && !key) await keyInsteadOf(key);
 }
 
 function said(measured) {
@@ -399,6 +397,7 @@ $("scans").addEventListener("keydown", (event) => {
 $("clear").addEventListener("click", removeAll);
 $("filter").addEventListener("change", count);
 $("about").addEventListener("click", () => $("facts").showModal());
+$("key-prompt").addEventListener("cancel", (event) => event.preventDefault()); // nothing works without
 $("key-prompt").addEventListener("submit", () => {
   key = $("key").value.trim();
   $("key").value = "";
