@@ -42,7 +42,7 @@ COUNTING = """
         if (!path.includes("classify")) return ask(path, options);
         seen.asked += 1;
         seen.most = Math.max(seen.most, (seen.now += 1));
-        try { return window.pretend?.() ?? (await ask(path, options)); } finally { seen.now -= 1; }
+        try { return (await window.pretend?.(options)) ?? (await ask(path, options)); } finally { seen.now -= 1; }
     };
     URL.createObjectURL = (data) => { const one = make.call(URL, data); seen.addresses.add(one); return one; };
     URL.revokeObjectURL = (address) => { seen.addresses.delete(address); free.call(URL, address); };
@@ -310,6 +310,26 @@ def test_heatmap_is_switched_and_its_opacity_changed(page: Page, images: list[Pa
     assert page.js(opacity) == "1"  # it stays as it was set
 
 
+def test_picture_is_enlarged_around_its_middle(page: Page, images: list[Path]) -> None:
+    page.give(images[0])
+    page.answered(1)
+    page["#zoom"].send_keys(Keys.END)
+    assert page["#zoom-said"].text == "400 %"
+    layers, stack = page["#layers"].size, page.js("[stack.clientWidth, stack.clientHeight]")
+    assert [layers["width"], layers["height"]] == pytest.approx([4 * side for side in stack], abs=2)
+    left, top = page.js("[stack.scrollLeft, stack.scrollTop]")
+    assert [left, top] == pytest.approx([1.5 * side for side in stack], abs=20)
+    start = page["#stack"].rect
+    ActionChains(page.browser).move_to_element(page["#stack"]).click_and_hold().move_by_offset(
+        30, 20
+    ).release().perform()
+    assert page.js("[stack.scrollLeft, stack.scrollTop]") == pytest.approx([left - 30, top - 20], abs=2)
+    assert page["#stack"].rect == start
+    page.all(".open")[0].click()
+    page.all(".open")[0].click()
+    assert page["#zoom-said"].text == "100 %"
+
+
 def test_corrupt_file_says_so_in_its_row_and_the_others_go_on(page: Page, images: list[Path], corrupt: Path) -> None:
     page.give(images[0], corrupt, images[1], images[2])
     page.answered(4)
@@ -382,7 +402,7 @@ def test_keyboard_is_enough(page: Page, images: list[Path]) -> None:
     page.answered(3)
     assert page.js("document.activeElement.id") == "choose"
     assert [page.press(Keys.TAB) for _ in range(5)] == ["choose-folder", "filter", "clear", "open", "remove"]
-    assert page.press(Keys.TAB) == "heat-on"
+    assert [page.press(Keys.TAB) for _ in range(3)] == ["stack", "zoom", "heat-on"]
     assert page.js("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.press(Keys.SPACE)
     assert page.js("heat.style.opacity") == "0"
@@ -462,7 +482,7 @@ def test_full_queue_is_waited_for(counted: Page, images: list[Path]) -> None:
         "return new Response('{\"error\": \"full\"}', { status: 503, headers: { 'Retry-After': '1' } }); }"
     )
     counted.give(images[0])
-    counted.until(lambda: counted[".said"].text == "Server busy: trying again soon")
+    counted.until(lambda: counted[".said"].text == "Server busy, next try soon")
     counted.answered(1)
     assert counted.states()[0] in ("suspicious", "clear")
     assert counted.js("seen.asked") == 2
@@ -480,12 +500,17 @@ def test_what_failed_on_the_way_is_tried_again(counted: Page, images: list[Path]
 
 
 def test_scan_under_way_is_cancelled(counted: Page, images: list[Path]) -> None:
-    counted.js("window.pretend = () => new Promise(() => {})")
-    counted.give(images[0], images[1], images[2])
-    counted.until(lambda: counted.states() == ["sending", "sending", "waiting"])
-    counted.all(".remove")[2].click()
+    counted.js("window.pretend = ({ signal }) => new Promise((_, no) => signal.addEventListener('abort', no))")
+    counted.give(*images[:4])
+    counted.until(lambda: counted.states() == ["sending", "sending", "waiting", "waiting"])
+    counted.all(".remove")[3].click()
+    counted.all(".remove")[0].click()
+    counted.until(lambda: counted.states() == ["sending", "sending"])  # the third has its turn
     counted["#clear"].click()
+    counted.js("delete window.pretend")
     assert counted.states() == []
+    counted.give(images[0])
+    counted.answered(1)
 
 
 def test_server_that_is_gone_is_said_and_waited_for(page: Page, images: list[Path]) -> None:

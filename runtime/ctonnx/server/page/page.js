@@ -3,10 +3,11 @@
 
 const AT_A_TIME = 2;
 const AGAIN_AFTER = 3; // seconds, where the server is gone or does not say when
+const PATIENCE = 180; // seconds for an answer; the server has limits of its own, which are shorter
 const ALOUD = 3; // scans added at a time that a screen reader hears one by one; of more it hears the sums
 const LITTER = /^(\..*|thumbs\.db|desktop\.ini|dicomdir)$/i; // what systems leave in folders
 const WORDS = {
-  waiting: "Waiting", sending: "Reading…", busy: "Server busy: trying again soon",
+  waiting: "Waiting", sending: "Reading…", busy: "Server busy, next try soon",
   suspicious: "Suspicious", clear: "Not suspicious", answered: "Answered", failed: "Not read",
 };
 
@@ -44,7 +45,8 @@ async function classify(scan) {
     try {
       const started = performance.now();
       const headers = { "Content-Type": "application/octet-stream" };
-      const answer = await ask("v1/classify?heatmap=true&scan=true", { method: "POST", body: scan.file, headers, signal });
+      const until = AbortSignal.any([signal, AbortSignal.timeout(1000 * PATIENCE)]);
+      const answer = await ask("v1/classify?heatmap=true&scan=true", { method: "POST", body: scan.file, headers, signal: until });
       return settle(scan, answer.results, performance.now() - started);
     } catch (error) {
       if (signal.aborted) return;
@@ -54,8 +56,12 @@ async function classify(scan) {
       } else if (error.status === 401) {
         tell(scan, "waiting");
         await keyInsteadOf(usedKey);
-      } else if (error.status || !(error instanceof TypeError)) {
-        return fail(scan, error.message, !error.status || error.status === 408 || error.status >= 500);
+      } else if (error.status) {
+        return fail(scan, error.message, error.status === 408 || error.status >= 500);
+      } else if (error.name === "TimeoutError") {
+        return fail(scan, `the server did not answer within ${PATIENCE} seconds`, true);
+      } else if (!(error instanceof TypeError)) {
+        return fail(scan, "the server's answer is not what this page expects", true);
       } else if (await reachable()) {
         return fail(scan, "it could not be sent: the file was moved or changed, or the connection was cut", true);
       } else {
@@ -137,8 +143,8 @@ function settle(scan, results, milliseconds) {
   const read = scan.results.filter((one) => !one.error);
   if (!read.length) return fail(scan, results[0]?.error ?? "it holds no image");
   const most = read.reduce((before, one) => (one.sum > before.sum ? one : before)); // the frame to look at first
-  const found = read.filter((one) => one.suspicious).length;
-  const frames = results.length > 1 ? `${found} of ${results.length} frames · ` : "";
+  const found = model.operating_point ? `${read.filter((one) => one.suspicious).length} of ` : "";
+  const frames = results.length > 1 ? `${found}${results.length} frames · ` : "";
   Object.assign(scan, { file: null, milliseconds, frame: scan.results.indexOf(most) });
   drawThumbnail(scan.row.querySelector("canvas"), most.scan);
   return tell(scan, stateOf(most), undefined, `${frames}${percent(most.probability)} ${most.label}`);
@@ -231,6 +237,8 @@ function show(scan) {
   }
   scan.row.querySelector(".open").setAttribute("aria-expanded", "true");
   scan.row.append(viewer);
+  part("zoom").value = 100;
+  setZoom();
   if (waiting.includes(scan)) waiting.unshift(...waiting.splice(waiting.indexOf(scan), 1)); // what is looked at is next
   return fill();
 }
@@ -252,6 +260,7 @@ function fill() {
   part("heat").alt = `Heatmap: where the network found ${answer?.label}`;
   part("heat-of").textContent = `Heatmap of ${answer?.label}`;
   part("no-picture").textContent = answer ? "" : state === "failed" ? "No picture" : WORDS[state];
+  part("zoom-tool").hidden = !answer?.scan;
   part("heat-tools").hidden = !answer?.heatmap;
   part("frame-tool").hidden = frames === 1;
   Object.assign(part("frame"), { max: frames, value: shown.frame + 1 });
@@ -259,7 +268,7 @@ function fill() {
 
   part("compared").hidden = part("summed").hidden = !(answer && model.operating_point);
   if (!part("compared").hidden) {
-    part("summed").textContent = `Summed: ${list(model.operating_point.positive)}.`;
+    part("summed").textContent = `The sum is that of ${list(model.operating_point.positive)}.`;
     [part("sum").textContent, part("threshold").textContent] = apart(answer.sum, model.operating_point.threshold);
   }
   part("bars").hidden = part("details").hidden = !answer;
@@ -289,6 +298,14 @@ function setHeatmap() {
   part("opacity-said").textContent = `${part("opacity").value} %`;
 }
 
+function setZoom() { // around the middle of what is seen
+  const stack = part("stack");
+  const [across, down] = [(stack.scrollLeft + stack.clientWidth / 2) / stack.scrollWidth, (stack.scrollTop + stack.clientHeight / 2) / stack.scrollHeight];
+  part("layers").style.width = part("layers").style.height = `${part("zoom").value}%`;
+  stack.scrollTo(across * stack.scrollWidth - stack.clientWidth / 2, down * stack.scrollHeight - stack.clientHeight / 2);
+  part("zoom-said").textContent = `${part("zoom").value} %`;
+}
+
 // --- Words and numbers ---
 
 const stateOf = (one) => (one.error ? "failed" : one.suspicious === null ? "answered" : one.suspicious ? "suspicious" : "clear");
@@ -310,9 +327,12 @@ function apart(...values) { // with as many digits as it takes to see which is l
   return values.map((value) => percent(value, digits));
 }
 
-function blob(address) { // of what a data: address holds
-  const text = address && atob(address.slice(address.indexOf(",") + 1));
-  return text ? new Blob([Uint8Array.from(text, (char) => char.charCodeAt(0))], { type: "image/png" }) : null;
+function blob(address) { // of what a data: address holds; a browser may keep it out of its memory
+  if (!address) return null;
+  const text = atob(address.slice(address.indexOf(",") + 1));
+  const content = new Uint8Array(text.length);
+  for (let place = 0; place < text.length; place += 1) content[place] = text.charCodeAt(place);
+  return new Blob([content], { type: "image/png" });
 }
 
 // --- The model ---
@@ -328,15 +348,16 @@ async function load() {
       else await serverBack();
     }
   }
-  $("model-line").textContent = `${model.run ?? model.name} · ${model.precision} · ${model.provider}`;
+  $("model-line").textContent = `${model.run} · ${model.precision} · ${model.provider}`;
   $("notice").textContent = model.notice;
-  $("terms").textContent = `${list(model.formats)}, up to ${bytes(model.limits.bytes)} each. Scans go to ${location.host} alone, which keeps none.`;
+  const terms = `${list(model.formats)}, up to ${bytes(model.limits.bytes)} each`;
+  $("terms").textContent = `${terms}. Scans go to ${location.host} alone, which keeps none.`;
   const figures = Object.entries(model.metrics).map(([split, measured]) => [`Measured, ${split}`, said(measured)]);
   const facts = {
-    Model: `${model.run ?? ""} ${model.name}`, Precision: model.precision, "Runs on": model.provider, "Trained on": model.trained_on,
+    Model: `${model.run}, ${model.name}`, Precision: model.precision, "Runs on": model.provider, "Trained on": model.trained_on,
     Classes: list(model.classes), Input: `${model.image_size} × ${model.image_size} pixels`,
     "Operating point": sentence(model.operating_point?.text ?? "none: this model calls no scan suspicious"),
-    ...Object.fromEntries(figures), "SHA-256": model.sha256, "ctonnx": model.version,
+    ...Object.fromEntries(figures), Reads: terms, "SHA-256": model.sha256, ctonnx: model.version,
   };
   for (const pair of Object.entries(facts)) {
     $("facts-list").append(...pair.map((text, place) => Object.assign(document.createElement(place ? "dd" : "dt"), { textContent: text })));
@@ -412,5 +433,9 @@ part("frame").addEventListener("input", () => {
 });
 part("heat-on").addEventListener("change", setHeatmap);
 part("opacity").addEventListener("input", setHeatmap);
+part("zoom").addEventListener("input", setZoom);
+part("stack").addEventListener("pointermove", (event) => {
+  if (event.buttons === 1 && event.pointerType === "mouse") part("stack").scrollBy(-event.movementX, -event.movementY);
+});
 setHeatmap();
 const ready = load();
