@@ -55,6 +55,16 @@ TOO_FAR_RIGHT = """
         .map((one) => one.outerHTML)
 """
 
+WITHOUT_POINT = """
+    const before = Response.prototype.json;
+    Response.prototype.json = async function () {
+        const answer = await before.call(this);
+        if ("operating_point" in answer) answer.operating_point = null;
+        for (const one of answer.results ?? []) one.suspicious = null;
+        return answer;
+    };
+"""
+
 
 @contextmanager
 def serving(model: Path, *options: str) -> Iterator[str]:
@@ -130,6 +140,7 @@ class Page:
     def __init__(self, browser: Chrome, address: str) -> None:
         self.browser, self.address = browser, address
         self.expected: tuple[str, ...] = ()
+        self.scripts: list[dict[str, str]] = []
         self.look("light")
         self.resize(1280, 800)
         self.log("browser")
@@ -138,6 +149,12 @@ class Page:
 
     def open(self) -> None:
         self.browser.get(self.address)
+
+    def open_after(self, script: str) -> None:
+        """Opens the page anew, with a script of the test's run before its own."""
+        added = self.browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+        self.scripts.append(added)
+        self.open()
 
     def look(self, scheme: str, motion: str = "no-preference") -> None:
         features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": motion}
@@ -186,6 +203,8 @@ class Page:
         return focus
 
     def close(self) -> None:
+        for script in self.scripts:
+            self.browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
         complaints = [entry["message"] for entry in self.log("browser")]
         assert [text for text in complaints if not any(known in text for known in self.expected)] == []
         events = [json.loads(entry["message"])["message"] for entry in self.log("performance")]
@@ -205,13 +224,10 @@ def page(browser: Chrome, server: str) -> Iterator[Page]:
 
 
 @pytest.fixture
-def counted(page: Page) -> Iterator[Page]:
+def counted(page: Page) -> Page:
     """The page, with its requests and object addresses counted in `seen`."""
-    script = {"source": COUNTING}
-    added = page.browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
-    page.open()
-    yield page
-    page.browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+    page.open_after(COUNTING)
+    return page
 
 
 @pytest.fixture(scope="module")
@@ -286,9 +302,7 @@ def test_scan_is_answered_in_its_place(page: Page, images: list[Path]) -> None:
     assert widths == sorted(widths, reverse=True)
     total, threshold = (float(page[name].text.strip("<> %")) for name in ("#sum", "#threshold"))
     assert (total >= threshold) == (page.states()[0] == "suspicious")
-    assert re.fullmatch(
-        r"Answered in \d+ ms, \d+ ms with the way there and back\. File of \d+ kB\.", page["#details"].text
-    )
+    assert re.fullmatch(r"Answered in \d+ ms, \d+ ms with the way there and back\. \d+ kB\.", page["#details"].text)
     assert page.js("announcement.textContent").startswith(f"{images[0].name}: ")
 
 
@@ -497,6 +511,33 @@ def test_what_failed_on_the_way_is_tried_again(counted: Page, images: list[Path]
     counted.answered(1)
     assert counted.states()[0] in ("suspicious", "clear")
     assert not counted["#again"].is_displayed()
+
+
+def test_frame_that_cannot_be_read_stands_among_the_others(counted: Page, stack: Path) -> None:
+    good: dict[str, Any] = {"label": "normal", "probability": 0.75, "probabilities": {"normal": 0.75, "nodule": 0.25}, "frame": 1}
+    good |= {"suspicious": False, "error": None, "milliseconds": 1.5, "heatmap": None, "scan": None}
+    bad: dict[str, Any] = {"label": None, "error": "no pixels <b>here</b>", "suspicious": None, "probabilities": {}, "frame": 0}
+    counted.js(f"window.pretend = () => Response.json({json.dumps({'results': [bad, good]})})")
+    counted.give(stack)
+    counted.answered(1)
+    assert counted[".most"].text == "0 of 2 frames · 75.0 % normal"
+    assert counted["#frame-said"].text == "2 of 2"
+    counted["#frame"].send_keys(Keys.HOME)
+    assert counted["#verdict"].text == "Not read"
+    assert counted["#problem"].text == "No pixels <b>here</b>."
+    assert not counted["#again"].is_displayed()
+
+
+def test_model_without_an_operating_point_calls_nothing_suspicious(page: Page, images: list[Path]) -> None:
+    page.open_after(WITHOUT_POINT)
+    page.give(images[0])
+    page.answered(1)
+    assert page.states() == ["answered"]
+    assert page["#verdict"].text == page["#bars th"].text
+    assert not page["#compared"].is_displayed()
+    assert page["#summary"].text == "1 scan"
+    page["#about"].click()
+    assert "None: this model calls no scan suspicious." in page["#facts"].text
 
 
 def test_scan_under_way_is_cancelled(counted: Page, images: list[Path]) -> None:

@@ -30,24 +30,28 @@ let counting = false;
 async function ask(path, options = {}) {
   const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
   const response = await fetch(path, { cache: "no-store", ...options, headers });
-  const text = await response.text();
-  const answer = text.startsWith("{") ? JSON.parse(text) : {}; // a proxy on the way may say something else
-  if (response.ok && text.startsWith("{")) return answer;
-  const error = new Error(answer.error ?? `the server answered with status ${response.status}`);
-  return Promise.reject(Object.assign(error, { status: response.status, after: Number(response.headers.get("Retry-After")) || AGAIN_AFTER }));
+  const answer = await response.json().catch((error) => {
+    if (!(error instanceof SyntaxError)) throw error;
+    return null; // a proxy on the way has pages of its own
+  });
+  if (response.ok && answer) return answer;
+  const { status } = response;
+  const words = answer?.error ?? `the server answered with status ${status}${response.ok ? " and no JSON" : ""}`;
+  throw Object.assign(new Error(words), { status, after: Number(response.headers.get("Retry-After")) || AGAIN_AFTER });
 }
 
 async function classify(scan) {
   const { signal } = scan.request;
+  const headers = { "Content-Type": "application/octet-stream" };
+  const request = { method: "POST", headers, body: scan.file };
   while (!signal.aborted) {
     const usedKey = key;
     tell(scan, "sending");
     try {
       const started = performance.now();
-      const headers = { "Content-Type": "application/octet-stream" };
-      const until = AbortSignal.any([signal, AbortSignal.timeout(1000 * PATIENCE)]);
-      const answer = await ask("v1/classify?heatmap=true&scan=true", { method: "POST", body: scan.file, headers, signal: until });
-      return settle(scan, answer.results, performance.now() - started);
+      request.signal = AbortSignal.any([signal, AbortSignal.timeout(1000 * PATIENCE)]);
+      const { results } = await ask("v1/classify?heatmap=true&scan=true", request);
+      return settle(scan, results, performance.now() - started);
     } catch (error) {
       if (signal.aborted) return;
       if (error.status === 503) {
@@ -60,8 +64,6 @@ async function classify(scan) {
         return fail(scan, error.message, error.status === 408 || error.status >= 500);
       } else if (error.name === "TimeoutError") {
         return fail(scan, `the server did not answer within ${PATIENCE} seconds`, true);
-      } else if (!(error instanceof TypeError)) {
-        return fail(scan, "the server's answer is not what this page expects", true);
       } else if (await reachable()) {
         return fail(scan, "it could not be sent: the file was moved or changed, or the connection was cut", true);
       } else {
@@ -74,12 +76,13 @@ async function classify(scan) {
 
 async function reachable() {
   const there = await fetch("v1/model", { cache: "no-store" }).then(() => true, () => false);
-  $("trouble").textContent = there ? "" : "The server does not answer. Scans wait here, and go on as soon as it is back.";
+  const words = "The server does not answer. Scans wait here, and go on as soon as it is back.";
+  $("trouble").textContent = there ? "" : words;
   return there;
 }
 
 async function serverBack(signal) {
-  do await pause(AGAIN_AFTER, signal); while (!signal?.aborted && !(await reachable()));
+  while (!signal?.aborted && !(await reachable())) await pause(AGAIN_AFTER, signal);
 }
 
 function pause(seconds, signal) {
@@ -131,7 +134,8 @@ async function lane() {
   let last = null;
   while ((last = waiting[0])) {
     waiting.shift();
-    if (last.size > model.limits.bytes) fail(last, `it has ${bytes(last.size)}, and this server takes ${bytes(model.limits.bytes)} at most`);
+    const most = model.limits.bytes;
+    if (last.size > most) fail(last, `it has ${bytes(last.size)}, and this server takes ${bytes(most)} at most`);
     else await classify(last);
     if (!waiting.length && !last.aloud) announce($("summary").textContent);
   }
@@ -139,13 +143,13 @@ async function lane() {
 }
 
 function settle(scan, results, milliseconds) {
-  scan.results = results.map((one) => ({ ...one, scan: blob(one.scan), heatmap: blob(one.heatmap), sum: suspicion(one) }));
-  const read = scan.results.filter((one) => !one.error);
+  const all = results.map((one) => ({ ...one, scan: blob(one.scan), heatmap: blob(one.heatmap), sum: sumOf(one) }));
+  const read = all.filter((one) => !one.error);
   if (!read.length) return fail(scan, results[0]?.error ?? "it holds no image");
   const most = read.reduce((before, one) => (one.sum > before.sum ? one : before)); // the frame to look at first
   const found = model.operating_point ? `${read.filter((one) => one.suspicious).length} of ` : "";
   const frames = results.length > 1 ? `${found}${results.length} frames · ` : "";
-  Object.assign(scan, { file: null, milliseconds, frame: scan.results.indexOf(most) });
+  Object.assign(scan, { file: null, results: all, frame: all.indexOf(most), milliseconds });
   drawThumbnail(scan.row.querySelector("canvas"), most.scan);
   return tell(scan, stateOf(most), undefined, `${frames}${percent(most.probability)} ${most.label}`);
 }
@@ -202,8 +206,8 @@ function count() { // once, however many rows changed
     $("progress").classList.toggle("done", done === scans.length);
     $("queue").hidden = !scans.length;
     $("page").classList.toggle("empty", !scans.length);
-    $("scans").dataset.filter = $("filter").value;
-    $("nothing").hidden = visibleRows().length > 0;
+    const filter = ($("scans").dataset.filter = $("filter").value);
+    $("nothing").hidden = filter === "all" || of(filter) > 0;
     document.title = done < scans.length ? `${done} of ${scans.length} · ctonnx` : "ctonnx";
   });
 }
@@ -268,12 +272,13 @@ function fill() {
 
   part("compared").hidden = part("summed").hidden = !(answer && model.operating_point);
   if (!part("compared").hidden) {
-    part("summed").textContent = `The sum is that of ${list(model.operating_point.positive)}.`;
+    part("summed").textContent = `The sum is that of ${list(positive())}.`;
     [part("sum").textContent, part("threshold").textContent] = apart(answer.sum, model.operating_point.threshold);
   }
   part("bars").hidden = part("details").hidden = !answer;
   part("bars").tBodies[0].replaceChildren(...Object.entries(answer?.probabilities ?? {}).map(bar));
-  part("details").textContent = answer && `Answered in ${answer.milliseconds.toFixed(0)} ms, ${shown.milliseconds.toFixed(0)} ms with the way there and back. File of ${bytes(shown.size)}.`;
+  const [inside, outside] = [answer?.milliseconds, shown.milliseconds].map((time) => `${time?.toFixed(0)} ms`);
+  part("details").textContent = `Answered in ${inside}, ${outside} with the way there and back. ${bytes(shown.size)}.`;
 }
 
 function bar([name, value]) {
@@ -293,26 +298,30 @@ function put(image, data = null) { // and frees what stood there before
 }
 
 function setHeatmap() {
-  part("heat").style.opacity = part("heat-on").checked ? part("opacity").value / 100 : 0;
-  part("opacity").disabled = !part("heat-on").checked;
+  const isOn = part("heat-on").checked;
+  part("heat").style.opacity = isOn ? part("opacity").value / 100 : 0;
+  part("opacity").disabled = !isOn;
   part("opacity-said").textContent = `${part("opacity").value} %`;
 }
 
 function setZoom() { // around the middle of what is seen
-  const stack = part("stack");
-  const [across, down] = [(stack.scrollLeft + stack.clientWidth / 2) / stack.scrollWidth, (stack.scrollTop + stack.clientHeight / 2) / stack.scrollHeight];
-  part("layers").style.width = part("layers").style.height = `${part("zoom").value}%`;
-  stack.scrollTo(across * stack.scrollWidth - stack.clientWidth / 2, down * stack.scrollHeight - stack.clientHeight / 2);
+  const [stack, layers] = [part("stack"), part("layers")];
+  const across = (stack.scrollLeft + stack.clientWidth / 2) / stack.scrollWidth;
+  const down = (stack.scrollTop + stack.clientHeight / 2) / stack.scrollHeight;
+  layers.style.width = layers.style.height = `${part("zoom").value}%`;
+  stack.scrollLeft = across * stack.scrollWidth - stack.clientWidth / 2;
+  stack.scrollTop = down * stack.scrollHeight - stack.clientHeight / 2;
   part("zoom-said").textContent = `${part("zoom").value} %`;
 }
 
 // --- Words and numbers ---
 
-const stateOf = (one) => (one.error ? "failed" : one.suspicious === null ? "answered" : one.suspicious ? "suspicious" : "clear");
-const suspicion = (one) => (model.operating_point?.positive ?? []).reduce((sum, name) => sum + (one.probabilities[name] ?? 0), 0);
+const stateOf = (one) => (one.suspicious === null ? "answered" : one.suspicious ? "suspicious" : "clear");
+const positive = () => model.operating_point?.positive ?? [];
+const sumOf = (one) => positive().reduce((sum, name) => sum + (one.probabilities[name] ?? 0), 0);
 const sentence = (words) => `${words[0].toUpperCase()}${words.slice(1)}${/[.!?]$/.test(words) ? "" : "."}`;
 const list = (names) => new Intl.ListFormat("en-GB").format(names);
-const bytes = (count) => (count < 2 ** 20 ? `${Math.ceil(count / 2 ** 10)} kB` : `${Math.round((10 * count) / 2 ** 20) / 10} MB`);
+const bytes = (count) => (count < 2 ** 20 ? `${Math.ceil(count / 2 ** 10)} kB` : `${+(count / 2 ** 20).toFixed(1)} MB`);
 
 function percent(value, digits = 1) { // nothing is 0 or 100 % that is not
   const least = 10 ** -digits;
@@ -344,31 +353,44 @@ async function load() {
       model = await ask("v1/model");
     } catch (error) {
       if (error.status === 401) await keyInsteadOf(usedKey);
-      else if (await reachable()) await pause(AGAIN_AFTER);
-      else await serverBack();
+      else if (!error.status) await serverBack();
+      else {
+        $("trouble").textContent = sentence(error.message);
+        await pause(error.after);
+      }
     }
   }
+  $("trouble").textContent = "";
   $("model-line").textContent = `${model.run} · ${model.precision} · ${model.provider}`;
   $("notice").textContent = model.notice;
   const terms = `${list(model.formats)}, up to ${bytes(model.limits.bytes)} each`;
   $("terms").textContent = `${terms}. Scans go to ${location.host} alone, which keeps none.`;
-  const figures = Object.entries(model.metrics).map(([split, measured]) => [`Measured, ${split}`, said(measured)]);
   const facts = {
-    Model: `${model.run}, ${model.name}`, Precision: model.precision, "Runs on": model.provider, "Trained on": model.trained_on,
-    Classes: list(model.classes), Input: `${model.image_size} × ${model.image_size} pixels`,
+    Model: `${model.run}, ${model.name}`,
+    "Runs on": `${model.provider}, ${model.precision}`,
+    "Trained on": model.trained_on,
+    Classes: list(model.classes),
+    Input: `${model.image_size} × ${model.image_size} pixels`,
     "Operating point": sentence(model.operating_point?.text ?? "none: this model calls no scan suspicious"),
-    ...Object.fromEntries(figures), Reads: terms, "SHA-256": model.sha256, ctonnx: model.version,
   };
-  for (const pair of Object.entries(facts)) {
-    $("facts-list").append(...pair.map((text, place) => Object.assign(document.createElement(place ? "dd" : "dt"), { textContent: text })));
+  for (const [split, measured] of Object.entries(model.metrics)) facts[`Measured, ${split}`] = figures(measured);
+  Object.assign(facts, { Reads: terms, "SHA-256": model.sha256, ctonnx: model.version });
+  for (const [name, value] of Object.entries(facts)) {
+    const [term, fact] = ["dt", "dd"].map((kind) => document.createElement(kind));
+    [term.textContent, fact.textContent] = [name, value];
+    $("facts-list").append(term, fact);
   }
   $("about").disabled = false;
 }
 
-function said(measured) {
-  const figure = (name, value, interval) => (value === undefined ? [] : [`${name} ${value.toFixed(3)}${interval ? ` [${interval.map((end) => end.toFixed(3)).join(", ")}]` : ""}`]);
-  const { intervals = {}, macro = {} } = measured;
-  return sentence([...figure("accuracy", measured.accuracy, intervals.accuracy), ...figure("macro AUROC", macro.auroc, intervals.macro?.auroc), `${measured.images} images`].join(", "));
+function figures({ accuracy, macro, intervals, images }) {
+  const figure = (name, value, interval) => {
+    if (value === undefined) return null;
+    return `${name} ${value.toFixed(3)}${interval ? ` [${interval.map((end) => end.toFixed(3)).join(", ")}]` : ""}`;
+  };
+  const right = figure("accuracy", accuracy, intervals?.accuracy);
+  const auroc = figure("macro AUROC", macro?.auroc, intervals?.macro?.auroc);
+  return sentence([right, auroc, `${images} images`].filter(Boolean).join(", "));
 }
 
 // --- What a person does ---
