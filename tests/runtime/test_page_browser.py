@@ -514,9 +514,9 @@ def test_what_failed_on_the_way_is_tried_again(counted: Page, images: list[Path]
 
 
 def test_frame_that_cannot_be_read_stands_among_the_others(counted: Page, stack: Path) -> None:
-    good: dict[str, Any] = {"label": "normal", "probability": 0.75, "probabilities": {"normal": 0.75, "nodule": 0.25}, "frame": 1}
+    good = {"frame": 1, "label": "normal", "probability": 0.75, "probabilities": {"normal": 0.75, "nodule": 0.25}}
     good |= {"suspicious": False, "error": None, "milliseconds": 1.5, "heatmap": None, "scan": None}
-    bad: dict[str, Any] = {"label": None, "error": "no pixels <b>here</b>", "suspicious": None, "probabilities": {}, "frame": 0}
+    bad = dict.fromkeys(good) | {"frame": 0, "error": "no pixels <b>here</b>", "probabilities": {}}
     counted.js(f"window.pretend = () => Response.json({json.dumps({'results': [bad, good]})})")
     counted.give(stack)
     counted.answered(1)
