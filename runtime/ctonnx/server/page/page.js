@@ -184,7 +184,7 @@ function removeAll() {
   scans.length = waiting.length = 0;
   show(null);
   $("scans").replaceChildren();
-  $("filter").value = "all";
+  $("filter").value = $("scans").dataset.filter = "all";
   count();
   announce("All scans were removed");
   $("choose").focus();
@@ -206,8 +206,7 @@ function count() { // once, however many rows changed
     $("progress").classList.toggle("done", done === scans.length);
     $("queue").hidden = !scans.length;
     $("page").classList.toggle("empty", !scans.length);
-    const filter = ($("scans").dataset.filter = $("filter").value);
-    $("nothing").hidden = filter === "all" || of(filter) > 0;
+    $("nothing").hidden = $("filter").value === "all" || of($("filter").value) > 0;
     document.title = done < scans.length ? `${done} of ${scans.length} · ctonnx` : "ctonnx";
   });
 }
@@ -241,6 +240,7 @@ function show(scan) {
   }
   scan.row.querySelector(".open").setAttribute("aria-expanded", "true");
   scan.row.append(viewer);
+  scan.row.firstElementChild.scrollIntoView({ block: "nearest" }); // a viewer that was above it has gone
   part("zoom").value = 100;
   setZoom();
   if (waiting.includes(scan)) waiting.unshift(...waiting.splice(waiting.indexOf(scan), 1)); // what is looked at is next
@@ -438,7 +438,11 @@ $("scans").addEventListener("keydown", (event) => {
   rows[next]?.querySelector(".open").focus();
 });
 $("clear").addEventListener("click", removeAll);
-$("filter").addEventListener("change", count);
+$("filter").addEventListener("change", () => {
+  $("scans").dataset.filter = $("filter").value;
+  if (shown && !shown.row.checkVisibility()) show(scans.find((scan) => scan.row.checkVisibility()) ?? null);
+  count();
+});
 $("about").addEventListener("click", () => $("facts").showModal());
 $("key-prompt").addEventListener("cancel", (event) => event.preventDefault()); // nothing works without
 $("key-prompt").addEventListener("submit", () => {
