@@ -108,7 +108,9 @@ function add(files) {
   const added = files.map((file) => {
     const row = copyOf("row-template");
     const scan = { name: file.name || "pasted image", file, size: file.size, row, aloud: files.length <= ALOUD };
-    row.querySelector(".name").textContent = row.querySelector(".name").title = scan.name;
+    const [start, end] = row.querySelectorAll(".name > span");
+    const cut = scan.name.length > 24 ? scan.name.length - 12 : scan.name.length; // long names differ at their ends
+    [start.textContent, end.textContent] = [scan.name.slice(0, cut), scan.name.slice(cut)];
     row.querySelector(".remove").setAttribute("aria-label", `Remove ${scan.name}`);
     row.querySelector(".remove").addEventListener("click", () => remove(scan));
     row.querySelector(".open").addEventListener("click", () => show(scan === shown ? null : scan));
@@ -116,11 +118,11 @@ function add(files) {
   });
   scans.push(...added);
   $("scans").append(...added.map((scan) => scan.row));
-  added.forEach(start);
+  added.forEach(enqueue);
   if (!shown && added.length) show(added[0]);
 }
 
-function start(scan) {
+function enqueue(scan) {
   scan.request = new AbortController();
   scan.results = null;
   tell(scan, "waiting");
@@ -353,10 +355,10 @@ async function load() {
       model = await ask("v1/model");
     } catch (error) {
       if (error.status === 401) await keyInsteadOf(usedKey);
-      else if (!error.status) await serverBack();
       else {
-        $("trouble").textContent = sentence(error.message);
-        await pause(error.after);
+        if (error.status) $("trouble").textContent = sentence(error.message);
+        else await serverBack();
+        await pause(error.after ?? 1);
       }
     }
   }
@@ -450,7 +452,7 @@ $("key-prompt").addEventListener("submit", () => {
   $("key").value = "";
 });
 part("again").addEventListener("click", () => {
-  start(shown);
+  enqueue(shown);
   shown.row.querySelector(".open").focus();
 });
 part("frame").addEventListener("input", () => {
