@@ -306,7 +306,8 @@ def test_scan_is_answered_in_its_place(page: Page, images: list[Path]) -> None:
     assert widths == sorted(widths, reverse=True)
     total, threshold = (float(page[name].text.strip("<> %")) for name in ("#sum", "#threshold"))
     assert (total >= threshold) == (page.states()[0] == "suspicious")
-    assert re.fullmatch(r"Answered in \d+ ms, \d+ ms with the way there and back\. \d+ kB\.", page["#details"].text)
+    took = r"Answered in \d+ ms; \d+ ms from sending the file \(\d+ kB\) to its answer\."
+    assert re.fullmatch(took, page["#details"].text)
     assert page.js("announcement.textContent").startswith(f"{images[0].name}: ")
 
 

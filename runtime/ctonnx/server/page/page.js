@@ -280,7 +280,8 @@ function fill() {
   part("bars").hidden = part("details").hidden = !answer;
   part("bars").tBodies[0].replaceChildren(...Object.entries(answer?.probabilities ?? {}).map(bar));
   const [inside, outside] = [answer?.milliseconds, shown.milliseconds].map((time) => `${time?.toFixed(0)} ms`);
-  part("details").textContent = `Answered in ${inside}, ${outside} with the way there and back. ${bytes(shown.size)}.`;
+  const way = `${outside} from sending the file (${bytes(shown.size)}) to its answer`;
+  part("details").textContent = `Answered in ${inside}; ${way}.`;
 }
 
 function bar([name, value]) {
@@ -398,7 +399,7 @@ function figures({ accuracy, macro, intervals, images }) {
 // --- What a person does ---
 
 async function filesIn(entry) { // of a dropped folder, however deep
-  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
+  if (entry.isFile) return [await new Promise((done) => entry.file(done, () => done(new File([], entry.name))))];
   const files = [];
   for (const reader = entry.createReader(); ;) {
     const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)); // a hundred at a time
