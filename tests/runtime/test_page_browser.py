@@ -505,15 +505,14 @@ def test_many_scans_go_two_at_a_time_and_leave_nothing_behind(counted: Page, ima
 
 
 def test_full_queue_is_waited_for(counted: Page, images: list[Path]) -> None:
-    counted.js(
-        "window.pretend = () => { delete window.pretend; "
-        "return new Response('{\"error\": \"full\"}', { status: 503, headers: { 'Retry-After': '1' } }); }"
-    )
+    full = """new Response('{"error": "full"}', { status: 503, headers: { "Retry-After": "1" } })"""
+    counted.js(f"window.pretend = () => {full}")
     counted.give(images[0])
     counted.until(lambda: counted[".said"].text == "Server busy, next try soon")
+    counted.js("delete window.pretend")
     counted.answered(1)
     assert counted.states()[0] in ("suspicious", "clear")
-    assert counted.js("seen.asked") == 2
+    assert counted.js("seen.asked") > 1
 
 
 def test_what_failed_on_the_way_is_tried_again(counted: Page, images: list[Path]) -> None:
@@ -576,7 +575,7 @@ def test_server_that_is_gone_is_said_and_waited_for(page: Page, images: list[Pat
     page.browser.execute_cdp_cmd("Network.emulateNetworkConditions", network)
     page.give(images[0])
     page.until(lambda: page["#trouble"].text.startswith("The server does not answer."))
-    assert page.states() == ["waiting"]
+    page.until(lambda: page.states() == ["waiting"])
     page.browser.execute_cdp_cmd("Network.emulateNetworkConditions", network | {"offline": False})
     page.answered(1)
     assert page.states()[0] in ("suspicious", "clear")
