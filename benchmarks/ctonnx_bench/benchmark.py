@@ -3,22 +3,21 @@
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ctonnx.errors import CtonnxError
 from ctonnx.machine import available_cores
-from ctonnx.outputs import Outputs
-from ctonnx.parity import DEVICE_GATES, Gate
-from ctonnx.runs import Run
+from ctonnx.parity import DEVICE_GATES
+from ctonnx_bench.answering import Settled, answer_all, check_golden, find_reference, reference_is_wrong, settle
 from ctonnx_bench.cases import Case, plan_cases
-from ctonnx_bench.checks import Images, golden_images, images_in, judge, labelled_images
-from ctonnx_bench.contenders import Contender, Model, find_peers, own, read_models, run_of
+from ctonnx_bench.checks import Images, gate_of, golden_images, images_in, judge, labelled_images
+from ctonnx_bench.contenders import Model, find_peers, own, read_models, run_of
 from ctonnx_bench.environment import describe
 from ctonnx_bench.peers.adapters import ADAPTERS
-from ctonnx_bench.rounds import Bench, CaseFailed, Round
+from ctonnx_bench.rounds import Bench, Round
 from ctonnx_bench.summary import doubts, mlperf, summarize
 from ctonnx_bench.sweep import plan_sweep
 
@@ -28,7 +27,6 @@ SCHEMA_VERSION = 1
 """Of the document: raised when a reader of the old version could misuse a new one."""
 
 _CALIBRATION = 300  # images, as `ctonnx export` takes
-_REFERENCE_BATCH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,17 +95,19 @@ def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], obje
     spec = models[0].spec
     with tempfile.TemporaryDirectory(prefix="ctonnx-bench-") as folder:
         bench = Bench(Path(folder), images, asdict(spec.preprocessing), asdict(spec.dicom_window))
-        cases, answers = _answer(bench, cases, skipped, say)
-        about, reference = _reference(settings, bench, answers, images, models, run, say)
+        cases, answers = answer_all(bench, cases, skipped, say)
+        asked = run if settings.reference is not None else None
+        reference = find_reference(bench, answers, images, models, asked, say)
+        golden = check_golden(bench, [*cases, *reference.cases], models, say) if images.golden is None else {}
         seconds = settings.duration / settings.rounds
         found, failed = bench.measure(cases, rounds=settings.rounds, seconds=seconds, say=say)
     skipped |= failed
-    gates = {str(model.path.resolve()): _gate(model) for model in models}
+    gates = {str(model.path.resolve()): gate_of(model) for model in models}
     rows = []
     for case, rounds in found.items():
         gate = gates.get(str(case.contender.model)) if case.contender.own else None
-        judgement = judge(case.contender, answers[case], reference, images, gate)
-        rows.append(_row(case, rounds, judgement.parity.as_dict(), judgement.accuracy, judgement.failures))
+        judgement = judge(case.contender, answers[case], reference.outputs, images, gate)
+        rows.append(_row(case, rounds, settle(case, judgement, reference, golden)))
     return {
         "schema_version": SCHEMA_VERSION,
         "tool": "ctonnx bench",
@@ -116,7 +116,12 @@ def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], obje
         "settings": _plain(settings),
         "environment": environment,
         "models": [model.as_dict() for model in models],
-        "checked_on": {"images": len(images), "about": images.about, "reference": about},
+        "checked_on": {
+            "images": len(images),
+            "about": images.about,
+            "reference": reference.about,
+            "reference_wrong": reference_is_wrong(reference, golden),
+        },
         "cases": rows,
         "mlperf": mlperf(rows),
         "skipped": skipped,
@@ -132,89 +137,12 @@ def _images(settings: Settings, model: Model, *, calibrates: bool) -> Images:
     return golden_images(model)
 
 
-def _answer(
-    bench: Bench, cases: Sequence[Case], skipped: dict[str, str], say: Callable[[str], object]
-) -> tuple[list[Case], dict[Case, Outputs]]:
-    """Lets each case answer for all images once; returns those that could, and their answers."""
-    answers: dict[Case, Outputs] = {}
-    made: dict[str, Contender] = {}
-    for case in cases:
-        title = case.contender.title
-        if title in skipped:
-            continue
-        say(f"answering: {case.title}, batch {case.batch_size}")
-        try:
-            if ADAPTERS[case.contender.adapter].prepares:
-                if title not in made:
-                    say(f"{title}: making its model")
-                    made[title] = bench.prepare(case).contender
-                case = case.of(made[title])
-            answers[case] = bench.answers(case)
-        except CaseFailed as error:
-            skipped[title] = f"it failed: {error}"
-    left = {case: given for case, given in answers.items() if case.contender.title not in skipped}
-    return list(left), left
-
-
-def _reference(
-    settings: Settings,
-    bench: Bench,
-    answers: dict[Case, Outputs],
-    images: Images,
-    models: Sequence[Model],
-    run: Run | None,
-    say: Callable[[str], object],
-) -> tuple[str, Outputs]:
-    """Returns whose answers count as right, and these."""
-    first = next(iter(answers))
-    if settings.reference is not None and run is not None:
-        say("answering: PyTorch, the reference")
-        contender = Contender("PyTorch, the reference", "pytorch", run.folder.resolve(), "fp32", 0)
-        case = replace(first, contender=contender, batch_size=_REFERENCE_BATCH, bound=False, workers=1)
-        try:
-            return "PyTorch, computed here", bench.answers(case)
-        except CaseFailed as error:
-            raise CtonnxError(
-                f"expected PyTorch to answer for --reference, found: {error}; it needs: "
-                'pip install "ctonnx[train,export]"'
-            ) from error
-    if images.golden is not None:
-        return "PyTorch, as kept in golden.npz", images.golden.outputs
-    for case, given in answers.items():
-        if case.contender.own and case.contender.precision == "fp32":
-            return "ctonnx FP32", given
-    beside = models[0].path.resolve().with_name("model.fp32.onnx")
-    if not beside.is_file():
-        raise CtonnxError(
-            f"expected model.fp32.onnx beside '{models[0].path}', whose answers count as right, found none; measure it "
-            "too, or name the run with --reference RUN"
-        )
-    say("answering: FP32, the reference")
-    whole = Contender("ctonnx FP32, the reference", first.contender.adapter, beside, "fp32", 0)
-    return "ctonnx FP32", bench.answers(replace(first, contender=whole, bound=False, workers=1))
-
-
-def _gate(model: Model) -> Gate | None:
-    """Returns the gate that a model was shipped with, as far as it says so."""
-    kept = model.spec.gate
-    if kept is None:
-        return None
-    names = {item.name for item in fields(Gate)}
-    return Gate(**{name: value for name, value in kept.items() if name in names})
-
-
-def _row(
-    case: Case,
-    rounds: Sequence[Round],
-    parity: dict[str, Any],
-    accuracy: dict[str, Any] | None,
-    failures: Sequence[str],
-) -> dict[str, Any]:
+def _row(case: Case, rounds: Sequence[Round], settled: Settled) -> dict[str, Any]:
     """Returns a case's entry in the document."""
     figures = summarize(rounds, case.batch_size)
     limit = DEVICE_GATES[case.contender.precision].max_dp
     largest = max(item.largest_dp for item in rounds)
-    wrong = list(failures)
+    wrong = list(settled.failures)
     if not largest <= limit:
         wrong.append(f"while it was timed, a probability differed by {largest:.3g} from its own answer before")
     return {
@@ -232,11 +160,12 @@ def _row(
         "model": str(case.contender.model),
         "bytes": case.contender.size,
         "figures": figures,
-        "parity": parity,
-        "accuracy": accuracy,
+        "parity": settled.parity.as_dict(),
+        "accuracy": settled.accuracy,
         "largest_dp_while_timed": largest,
         "failures": wrong,
-        "doubts": doubts(rounds, figures),
+        "verdict": "wrong" if wrong else settled.verdict,
+        "doubts": doubts(rounds, figures, threads=case.threads, cores=available_cores()),
         "rounds": [asdict(item) for item in rounds],
     }
 

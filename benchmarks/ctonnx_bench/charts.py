@@ -61,8 +61,9 @@ def plot_distribution(cases: Sequence[Mapping[str, Any]]) -> Figure:
                 row, quarters[1] - quarters[0], left=quarters[0], height=0.62, fill=False, edgecolor=color, zorder=3
             )
             axes.vlines(latency["p50"], row - 0.31, row + 0.31, color=color, linewidth=2.4, zorder=4)
-            axes.vlines(latency["p99"], row - 0.16, row + 0.16, color=_GREY, linewidth=1.2, zorder=4)
-            edge = max(float(some.max()), latency["p99"])
+            if latency["p99"] is not None:
+                axes.vlines(latency["p99"], row - 0.16, row + 0.16, color=_GREY, linewidth=1.2, zorder=4)
+            edge = max(float(some.max()), latency["p99"] or 0.0)
             axes.annotate(
                 f"{latency['p50']:.1f}", (edge, row), (7, 0), textcoords="offset points", va="center", color=color
             )

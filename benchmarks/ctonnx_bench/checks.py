@@ -1,7 +1,7 @@
 """What every answer is held against: images, whose answers count as right, and the gate that must be kept."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ctonnx.outputs import Outputs
 from ctonnx.parity import DEVICE_GATES, GATES, Gate, Parity, accuracy_change, compare
 from ctonnx_bench.contenders import Contender, Model
 
-__all__ = ["Images", "Judgement", "golden_images", "images_in", "judge", "labelled_images", "wilson"]
+__all__ = ["Images", "Judgement", "gate_of", "golden_images", "images_in", "judge", "labelled_images", "wilson"]
 
 _NORMAL = 1.959964  # of a 95 % interval
 _NO_LABEL = -1
@@ -161,6 +161,15 @@ def judge(contender: Contender, outputs: Outputs, reference: Outputs, images: Im
             for failure in DEVICE_GATES[contender.precision].failures(compare(kept, outputs))
         ]
     return Judgement(parity, _accuracy(outputs, images.labels, change), tuple(failures))
+
+
+def gate_of(model: Model) -> Gate | None:
+    """Returns the gate that a model was shipped with, as far as it says so."""
+    kept = model.spec.gate
+    if kept is None:
+        return None
+    names = {item.name for item in fields(Gate)}
+    return Gate(**{name: value for name, value in kept.items() if name in names})
 
 
 def wilson(right: int, images: int) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from typing import Any
 
 __all__ = ["columns", "environment_lines", "markdown", "notes", "terminal"]
 
-_MARKS = {"noisy": "~", "uneven": "~", "busy": "~", "throttled": "!"}
+_MARKS = {"few": "~", "crowded": "~", "noisy": "~", "uneven": "~", "busy": "~", "throttled": "!"}
 
 
 def columns(document: Mapping[str, Any]) -> list[list[str]]:
@@ -92,6 +92,13 @@ def notes(document: Mapping[str, Any], *, compared: bool = True) -> list[str]:
         f"{settings['rounds']} rounds of processes in turn, {settings['duration']:g} s a case",
         "milliseconds are of a whole batch; cold: from the process's start to its first answer; RAM: its peak",
     ]
+    if checked["reference_wrong"]:
+        lines.append("the reference is wrong itself, on the golden inputs: to agree with it says nothing")
+    if any(case["verdict"] == "reference" for case in document["cases"]):
+        lines.append(
+            "reference: held against itself, so nothing says that it is right; golden.npz beside the model would, or "
+            "--reference RUN"
+        )
     if any(case["doubts"] for case in document["cases"]):
         lines.append("~ the figures are to be doubted, ! the machine was slowed down; why stands below")
     for title, found in document["mlperf"].items():
@@ -147,15 +154,13 @@ def _cells(case: Mapping[str, Any]) -> dict[str, str]:
     latency = figures["latency_ms"]
     marks = "".join(dict.fromkeys(_MARKS[doubt.partition(":")[0]] for doubt in case["doubts"]))
     joules = sum(figures["joules_per_image"].values())
-    wrong = ("FAILED" if case["own"] else "WRONG") if case["failures"] else "right"
+    wrong = ("FAILED" if case["own"] else "WRONG") if case["failures"] else case["verdict"]
     accuracy = case["accuracy"]
     return {
         "what": case["title"] + (f" {marks}" if marks else ""),
         "batch": str(case["batch_size"]),
         "p50 ms": f"{latency['p50']:.2f}",
-        "p90": f"{latency['p90']:.2f}",
-        "p95": f"{latency['p95']:.2f}",
-        "p99": f"{latency['p99']:.2f}",
+        **{name: "-" if latency[name] is None else f"{latency[name]:.2f}" for name in ("p90", "p95", "p99")},
         "mean": f"{latency['mean']:.2f}",
         "IQR": f"{latency['iqr'] / latency['p50']:.0%}",
         "images/s": f"{figures['images_per_s']:.1f}",

@@ -1,5 +1,6 @@
 """What a machine tells of itself while something is timed: memory, energy, and whether it was slowed down."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ from typing import Any
 __all__ = ["Gpu", "Reading", "joules_between", "others_between", "peak_memory", "read_sensors", "slowdowns_between"]
 
 _ROOT = Path("/")
-_LEAST_S = 0.5  # processor seconds, that the share of others is told for
+_TICK_S = 0.01  # of the system's count of processor time, on each core: what a share may be wrong by
 _BAD_CLOCKS = {0x8: "hardware slowdown", 0x20: "software thermal", 0x40: "hardware thermal", 0x80: "power brake"}
 """NVML's reasons for lowered clocks that are faults; an idle GPU and its power limit are none (nvml.h)."""
 
@@ -23,9 +24,10 @@ class Reading:
         joules: counted so far, by the sensor's name; RAPL's count the whole processor, NVML's the whole GPU.
         wraps: of each RAPL sensor, where its count begins again.
         slowdowns: how often each cause has slowed the machine down so far.
-        busy_s: processor seconds that all programs have had, of all processors together.
+        busy_s: processor seconds that all programs have had, on the cores that this process may use.
         own_s: of these, what this process had.
-        all_s: that there were to have.
+        wall_s: the clock.
+        cores: that this process may use.
     """
 
     joules: Mapping[str, float]
@@ -33,7 +35,8 @@ class Reading:
     slowdowns: Mapping[str, int]
     busy_s: float = 0.0
     own_s: float = 0.0
-    all_s: float = 0.0
+    wall_s: float = 0.0
+    cores: int = 1
 
 
 class Gpu:
@@ -126,17 +129,14 @@ def joules_between(before: Reading, after: Reading) -> dict[str, float]:
     return found
 
 
-def others_between(before: Reading, after: Reading) -> float | None:
-    """Returns the share of the processors' time that other programs took from one moment to the other, 0 to 1.
+def others_between(before: Reading, after: Reading) -> float:
+    """Returns the share of this process's cores that other programs took from one moment to the other, 0 to 1.
 
-    Returns:
-        None where too little time went by to tell: the system counts in hundredths of a second.
+    It is at least so much: the system counts in hundredths of a second, and one on each core is taken off.
     """
-    there = after.all_s - before.all_s
-    if there < _LEAST_S:
-        return None
-    others = (after.busy_s - before.busy_s) - (after.own_s - before.own_s)
-    return min(1.0, max(0.0, others / there))
+    there = (after.wall_s - before.wall_s) * after.cores
+    others = (after.busy_s - before.busy_s) - (after.own_s - before.own_s) - _TICK_S * after.cores
+    return min(1.0, max(0.0, others) / there) if there > 0 else 0.0
 
 
 def slowdowns_between(before: Reading, after: Reading) -> list[str]:
@@ -172,14 +172,16 @@ def _slowdowns(gpu: Gpu, root: Path) -> Iterator[tuple[str, int]]:
         yield f"the GPU lowered its clocks ({reason})", 1
 
 
-def _processor_time() -> tuple[float, float, float]:
-    """Returns the processor seconds of all programs, of this process, and that there were."""
+def _processor_time() -> tuple[float, float, float, int]:
+    """Returns the processor seconds of all programs and of this process, the clock, and the cores that both share."""
     import psutil
 
-    times = psutil.cpu_times()._asdict()
-    times = {name: value for name, value in times.items() if not name.startswith("guest")}  # it stands in user's too
-    waiting = times.get("idle", 0.0) + times.get("iowait", 0.0)
-    return sum(times.values()) - waiting, time.process_time(), sum(times.values())
+    of_cores = psutil.cpu_times(percpu=True)
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(of_cores))
+    of_cores = [of_cores[number] for number in allowed if number < len(of_cores)]
+    waiting = ("idle", "iowait", "guest", "guest_nice")  # the last two stand in user's and nice's too
+    busy = sum(value for times in of_cores for name, value in times._asdict().items() if name not in waiting)
+    return busy, time.process_time(), time.perf_counter(), max(1, len(of_cores))
 
 
 def _number(file: Path) -> int | None:

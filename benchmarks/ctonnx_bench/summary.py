@@ -7,33 +7,40 @@ import numpy as np
 
 from ctonnx_bench.rounds import Round
 
-__all__ = ["NOISY", "doubts", "mlperf", "summarize"]
+__all__ = ["FEW", "NOISY", "doubts", "mlperf", "summarize"]
 
 NOISY = 0.10
 """The interquartile range, as a share of the median, above which a case is called noisy."""
 
+FEW = 20
+"""Timed runs, below which a spread says little."""
+
 _DRIFT = 0.10  # of a round's median against the fastest round's
 _BUSY = 0.05  # of the processor's time, that other programs took
-_PERCENTILES = (50, 90, 95, 99)
+_PERCENTILES = {50: 1, 90: 10, 95: 20, 99: 100}
+"""Each with the runs that it needs: of fewer, none is above it, and it would be the slowest by another name."""
 
 
 def summarize(rounds: Sequence[Round], batch_size: int) -> dict[str, Any]:
     """Returns the figures of all rounds together.
 
     Returns:
-        `latency_ms` of a run (of a whole batch): `p50`, `p90`, `p95`, `p99` (linear between the nearest samples),
-        `mean`, `iqr`, `min`, `max`; `runs`; `images_per_s` over the time of the runs alone; `cold_start_s`, `open_s`
-        and `first_run_ms`, medians of the processes; `peak_bytes` and `device_bytes`, the greatest of them;
+        `latency_ms` of a run (of a whole batch): `p50`, `p90`, `p95`, `p99` (linear between the nearest samples; None
+        of fewer than 10, 20 and 100 runs), `mean`, `iqr`, `min`, `max`; `runs`; `images_per_s` over the time of the
+        runs alone; `cold_start_s`, `open_s` and `first_run_ms`, medians of the processes; `peak_bytes` and
+        `device_bytes`, the greatest of them;
         `joules_per_image` by sensor.
     """
     samples = np.concatenate([item.samples_s for item in rounds])
-    percentiles = np.percentile(samples, _PERCENTILES) * 1e3
     quarters = np.percentile(samples, (25, 75)) * 1e3
     images = len(samples) * batch_size
     return {
         "runs": len(samples),
         "latency_ms": {
-            **{f"p{name}": float(value) for name, value in zip(_PERCENTILES, percentiles, strict=True)},
+            **{
+                f"p{name}": float(np.percentile(samples, name) * 1e3) if len(samples) >= least else None
+                for name, least in _PERCENTILES.items()
+            },
             "mean": float(samples.mean() * 1e3),
             "iqr": float(quarters[1] - quarters[0]),
             "min": float(samples.min() * 1e3),
@@ -51,23 +58,28 @@ def summarize(rounds: Sequence[Round], batch_size: int) -> dict[str, Any]:
     }
 
 
-def doubts(rounds: Sequence[Round], figures: Mapping[str, Any]) -> list[str]:
-    """Returns why a case's figures may be doubted: noise, a drift from round to round, a slowed machine.
+def doubts(rounds: Sequence[Round], figures: Mapping[str, Any], *, threads: int, cores: int) -> list[str]:
+    """Returns why a case's figures may be doubted: few runs, noise, a drift from round to round, a slowed machine.
 
     Args:
         rounds: of the case.
         figures: from `summarize`.
+        threads: that computed.
+        cores: that they were allowed.
     """
     latency = figures["latency_ms"]
     found = []
+    if figures["runs"] < FEW:
+        found.append(f"few: {figures['runs']} runs, of which a spread says little; take a longer --duration")
+    if threads > cores:
+        found.append(f"crowded: {threads} threads on the {cores} cores that it may use")
     if (spread := latency["iqr"] / latency["p50"]) > NOISY:
         found.append(f"noisy: the interquartile range is {spread:.0%} of the median")
     medians = [float(np.median(item.samples_s)) for item in rounds]
     if (drift := max(medians) / min(medians) - 1) > _DRIFT:
         found.append(f"uneven: the slowest round's median is {drift:.0%} above the fastest's")
-    others = [item.others_share for item in rounds if item.others_share is not None]
-    if others and max(others) > _BUSY:
-        found.append(f"busy: other programs took up to {max(others):.0%} of the processor's time meanwhile")
+    if (others := max(item.others_share for item in rounds)) > _BUSY:
+        found.append(f"busy: other programs took up to {others:.0%} of the cores' time meanwhile")
     slowed = dict.fromkeys(cause for item in rounds for cause in item.slowdowns)
     return found + [f"throttled: {cause}" for cause in slowed]
 

@@ -26,6 +26,7 @@ __all__ = ["Task", "batches_of", "from_files", "main", "timed_loop", "work"]
 
 _DISTINCT = 32  # images that are timed, in turn: enough that no cache holds the answer, few enough to hold in memory
 _WARM_UP = 3  # runs at least
+_LEAST_RUNS = 5  # that are timed, however slow
 _WARM_UP_SHARE = 0.25  # of the seconds that are timed, and at most one second
 now = time.perf_counter
 
@@ -90,7 +91,11 @@ def batches_of(count: int, batch_size: int) -> NDArray[np.intp]:
 
 
 def timed_loop(
-    run: Callable[[Any], Any], staged: Sequence[Any], seconds: float, keep: Callable[[int, Any], None]
+    run: Callable[[Any], Any],
+    staged: Sequence[Any],
+    seconds: float,
+    keep: Callable[[int, Any], None],
+    least: int = 1,
 ) -> list[float]:
     """Runs the staged batches in turn, and returns the seconds of each run.
 
@@ -99,8 +104,9 @@ def timed_loop(
     Args:
         run: what is timed.
         staged: its arguments, in turn.
-        seconds: after which it ends; it runs once at least.
+        seconds: after which it ends.
         keep: called with the batch's number and the answer after each run, outside of what is timed.
+        least: how often it runs at least.
     """
     samples: list[float] = []
     collecting = gc.isenabled()
@@ -108,7 +114,7 @@ def timed_loop(
     gc.disable()
     try:
         end = now() + seconds
-        while not samples or now() < end:
+        while len(samples) < least or now() < end:
             number = len(samples) % len(staged)
             start = now()
             answer = run(staged[number])
@@ -196,16 +202,15 @@ def _time(network: Network, staged: Sequence[Any], rows: NDArray[np.intp], task:
 
     gpu: Gpu = _gpu(task.provider) or Gpu(None)
     seconds = task.seconds or 0.0
-    warm_up = timed_loop(network.run, staged, min(1.0, seconds * _WARM_UP_SHARE), lambda number, answer: None)
-    while len(warm_up) < _WARM_UP:
-        warm_up += timed_loop(network.run, staged, 0.0, lambda number, answer: None)
+    short = min(1.0, seconds * _WARM_UP_SHARE)
+    warm_up = timed_loop(network.run, staged, short, lambda number, answer: None, _WARM_UP)
     given: list[tuple[int, NDArray[np.float32]]] = []
 
     def keep(number: int, answer: Any) -> None:
         given.append((number, network.fetch(answer).probabilities))
 
     before = read_sensors(gpu)
-    samples = timed_loop(network.run, staged, seconds, keep)
+    samples = timed_loop(network.run, staged, seconds, keep, _LEAST_RUNS)
     after = read_sensors(gpu)
     with np.load(task.answers) as arrays:
         expected = arrays["probabilities"]

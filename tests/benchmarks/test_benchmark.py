@@ -17,12 +17,14 @@ from ctonnx.writing import json_text
 from ctonnx_bench import benchmark
 from ctonnx_bench.benchmark import Settings, run_benchmark
 from ctonnx_bench.cases import Case
+from ctonnx_bench.checks import Images
 from ctonnx_bench.contenders import Contender
 from ctonnx_bench.rounds import Bench, CaseFailed, Round
+from ctonnx_train.phantom import CLASSES as PHANTOM_CLASSES
 
 QUICK = Settings(batch_sizes=(1,), duration=0.0, rounds=1, threads=1)
 ROUND = Round(
-    samples_s=(0.01,),
+    samples_s=(0.01,) * 100,
     warm_up_s=(0.01,),
     cold_start_s=0.5,
     open_s=0.1,
@@ -32,7 +34,7 @@ ROUND = Round(
     device_bytes=None,
     joules={},
     slowdowns=(),
-    others_share=None,
+    others_share=0.0,
 )
 
 
@@ -47,7 +49,7 @@ def faked(monkeypatch: pytest.MonkeyPatch, workspace: Path) -> Callable[..., Non
     answers: dict[str, Outputs | Exception] = {}
     rounds: dict[str, Round] = {}
 
-    def answer(self: Bench, case: Case) -> Outputs:
+    def answer(self: Bench, case: Case, others: Images | None = None) -> Outputs:
         given = answers.get(case.contender.title, golden.outputs)
         if isinstance(given, Exception):
             raise given
@@ -81,13 +83,29 @@ def test_fresh_run_is_measured_in_processes_of_its_own(workspace: Path) -> None:
         assert case["parity"]["max_dp"] <= 1e-4
         assert case["largest_dp_while_timed"] <= 1e-6
         (only,) = case["rounds"]
-        assert len(only["samples_s"]) >= 1
+        assert len(only["samples_s"]) >= 5
+        assert any(doubt.startswith("few: ") for doubt in case["doubts"]) == (case["figures"]["runs"] < 20)
         assert only["cold_start_s"] > only["open_s"] > 0
         assert case["figures"]["peak_bytes"] > 50_000_000
     assert document["models"][0]["sha256"]
     assert told[:2] == ["answering: ctonnx FP32, batch 1", "answering: ctonnx FP32, batch 2"]
     assert told[-1] == "[2/2] ctonnx FP32, batch 2"
     assert json.loads(json_text(document))["schema_version"] == 1
+
+
+def test_wrong_fp32_is_found_by_the_golden_inputs_whatever_the_images_are(workspace: Path, phantoms: Path) -> None:
+    file = Path("runs/tiny/export/model.fp32.onnx")
+    model = onnx.load(file)
+    last = next(item for item in model.graph.initializer if list(item.dims) == [len(PHANTOM_CLASSES)])
+    shifted = onnx.numpy_helper.to_array(last) + np.array([9, 0, 0, 0], np.float32)
+    last.CopyFrom(onnx.numpy_helper.from_array(shifted, last.name))
+    onnx.save(model, file)
+    document = run(replace(QUICK, data=phantoms))
+    assert not document["passed"]
+    assert document["checked_on"]["reference_wrong"]
+    (case,) = document["cases"]
+    assert case["parity"]["max_dp"] == 0  # it is the reference
+    assert case["failures"][0].startswith("on the golden inputs, max |dp| is ")
 
 
 def test_files_are_timed_from_the_file_to_the_answer(workspace: Path, phantoms: Path) -> None:
@@ -144,9 +162,9 @@ def test_peer_that_makes_its_model_makes_it_once(faked: Callable[..., None], mon
     monkeypatch.setattr(Bench, "prepare", prepare)
     before = Bench.answers
 
-    def note(self: Bench, case: Case) -> Outputs:
+    def note(self: Bench, case: Case, others: Images | None = None) -> Outputs:
         opened.append(case.contender.model)
-        return before(self, case)
+        return before(self, case, others)
 
     monkeypatch.setattr(Bench, "answers", note)
     document = run(replace(QUICK, peers=("openvino-int8",), batch_sizes=(1, 2)))

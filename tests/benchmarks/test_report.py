@@ -27,6 +27,13 @@ def test_columns_that_the_machine_fills_are_there_only_then(document: dict[str, 
     assert (other["GPU MB"], other["mJ/image"], other["accuracy [95 %]"]) == ("-", "-", "-")
 
 
+def test_percentiles_of_too_few_runs_are_left_out(document: dict[str, Any]) -> None:
+    document["cases"][0]["figures"]["latency_ms"] |= {"p95": None, "p99": None}
+    head, *rows = columns(document)
+    row = dict(zip(head, rows[0], strict=True))
+    assert (row["p90"], row["p95"], row["p99"]) == ("36.29", "-", "-")
+
+
 def test_doubts_and_failures_stand_in_the_table_and_below_it(document: dict[str, Any]) -> None:
     document["cases"][0] |= {"doubts": ["noisy: the range is 20%", "throttled: heat"], "failures": ["max |dp| is 1"]}
     document["cases"][2] |= {"failures": ["max |dp| is 2"]}
@@ -37,6 +44,17 @@ def test_doubts_and_failures_stand_in_the_table_and_below_it(document: dict[str,
     assert "ctonnx FP32, batch 1: noisy: the range is 20%; throttled: heat" in said
     assert "FAILED: ctonnx FP32, batch 1: max |dp| is 1" in said
     assert "WRONG: PyTorch <eager>, batch 1: max |dp| is 2" in said
+
+
+def test_file_that_is_held_against_itself_is_not_called_right(document: dict[str, Any]) -> None:
+    document["cases"][0]["verdict"], document["cases"][2]["verdict"] = "reference", "unjudged"
+    head, *rows = columns(document)
+    assert [row[head.index("answers")] for row in rows[:3]] == ["reference", "right", "unjudged"]
+    assert any(
+        line.startswith("reference: held against itself, so nothing says that it is right") for line in notes(document)
+    )
+    document["checked_on"]["reference_wrong"] = True
+    assert "the reference is wrong itself, on the golden inputs: to agree with it says nothing" in notes(document)
 
 
 def test_notes_name_the_reference_mlperfs_measures_and_who_is_missing(document: dict[str, Any]) -> None:

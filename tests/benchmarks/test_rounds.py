@@ -30,7 +30,7 @@ REPORT = {
     "device_bytes": None,
     "joules": {},
     "slowdowns": [],
-    "others_share": None,
+    "others_share": 0.0,
 }
 
 

@@ -1,5 +1,6 @@
 """The sensors: RAPL's and NVML's energy, memory, and what slows a machine down."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -94,15 +95,28 @@ def test_machine_without_a_gpu_has_none(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_time_that_others_took_is_a_share_of_what_there_was() -> None:
-    before = Reading({}, {}, {}, busy_s=10.0, own_s=1.0, all_s=100.0)
-    after = Reading({}, {}, {}, busy_s=13.0, own_s=3.0, all_s=104.0)
-    assert others_between(before, after) == 0.25
-    assert others_between(before, before) is None
+    before = Reading({}, {}, {}, busy_s=10.0, own_s=1.0, wall_s=100.0, cores=2)
+    after = Reading({}, {}, {}, busy_s=13.02, own_s=3.0, wall_s=102.0, cores=2)
+    assert others_between(before, after) == pytest.approx(0.25)
+    assert others_between(before, before) == 0
+
+
+def test_time_that_others_took_is_judged_in_a_short_while_too_less_what_the_clock_cannot_tell() -> None:
+    before = Reading({}, {}, {}, cores=2)
+    assert others_between(before, Reading({}, {}, {}, busy_s=0.07, own_s=0.03, wall_s=0.05, cores=2)) > 0.15
+    assert others_between(before, Reading({}, {}, {}, busy_s=0.045, own_s=0.03, wall_s=0.05, cores=2)) == 0
 
 
 def test_own_time_is_part_of_the_busy_time() -> None:
     reading = read_sensors(Gpu(None))
-    assert 0 < reading.own_s < reading.busy_s < reading.all_s
+    assert reading.own_s > 0
+    assert reading.busy_s > 0
+    assert 1 <= reading.cores <= (os.cpu_count() or 1)
+
+
+def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0}, raising=False)
+    assert read_sensors(Gpu(None)).cores == 1
 
 
 def test_peak_memory_is_this_process_own(tmp_path: Path) -> None:

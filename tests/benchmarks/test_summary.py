@@ -10,7 +10,7 @@ from ctonnx_bench.rounds import Round
 from ctonnx_bench.summary import doubts, mlperf, summarize
 
 QUIET = Round(
-    samples_s=(0.010,) * 8,
+    samples_s=(0.010,) * 100,
     warm_up_s=(1.0,),
     cold_start_s=0.5,
     open_s=0.2,
@@ -30,7 +30,7 @@ def test_figures_are_those_of_all_rounds_together_without_the_warm_up() -> None:
     figures = summarize([first, second], 4)
     assert figures["runs"] == 5
     assert figures["latency_ms"] == pytest.approx(
-        {"p50": 3.0, "p90": 4.6, "p95": 4.8, "p99": 4.96, "mean": 3.0, "iqr": 2.0, "min": 1.0, "max": 5.0}
+        {"p50": 3.0, "p90": None, "p95": None, "p99": None, "mean": 3.0, "iqr": 2.0, "min": 1.0, "max": 5.0}
     )
     assert figures["images_per_s"] == pytest.approx(20 / 0.015)
     assert figures["cold_start_s"] == pytest.approx(0.6)
@@ -45,11 +45,11 @@ def test_figures_are_those_of_all_rounds_together_without_the_warm_up() -> None:
     [
         ([QUIET, QUIET], []),
         (
-            [replace(QUIET, samples_s=(0.010, 0.010, 0.012, 0.012))],
+            [replace(QUIET, samples_s=(0.010, 0.012) * 50)],
             ["noisy: the interquartile range is 18% of the median"],
         ),
         (
-            [QUIET, replace(QUIET, samples_s=(0.0112,) * 8)],
+            [QUIET, replace(QUIET, samples_s=(0.0112,) * 100)],
             [
                 "noisy: the interquartile range is 11% of the median",
                 "uneven: the slowest round's median is 12% above the fastest's",
@@ -57,14 +57,31 @@ def test_figures_are_those_of_all_rounds_together_without_the_warm_up() -> None:
         ),
         (
             [replace(QUIET, others_share=0.3), QUIET],
-            ["busy: other programs took up to 30% of the processor's time meanwhile"],
+            ["busy: other programs took up to 30% of the cores' time meanwhile"],
         ),
+        (
+            [replace(QUIET, samples_s=(0.010,) * 9), replace(QUIET, samples_s=(0.010,) * 10)],
+            ["few: 19 runs, of which a spread says little; take a longer --duration"],
+        ),
+        ([replace(QUIET, samples_s=(0.010,) * 10)] * 2, []),
         ([replace(QUIET, slowdowns=("heat",)), replace(QUIET, slowdowns=("heat",))], ["throttled: heat"]),
-        ([replace(QUIET, others_share=None)], []),
     ],
 )
 def test_doubts_are_told(rounds: list[Round], said: list[str]) -> None:
-    assert doubts(rounds, summarize(rounds, 1)) == said
+    assert doubts(rounds, summarize(rounds, 1), threads=2, cores=2) == said
+
+
+def test_more_threads_than_cores_are_a_doubt() -> None:
+    figures = summarize([QUIET], 1)
+    assert doubts([QUIET], figures, threads=3, cores=2) == ["crowded: 3 threads on the 2 cores that it may use"]
+
+
+@pytest.mark.parametrize(("runs", "known"), [(9, []), (10, [90]), (20, [90, 95]), (99, [90, 95]), (100, [90, 95, 99])])
+def test_percentiles_need_as_many_runs_as_some_are_above_them(runs: int, known: list[int]) -> None:
+    latency = summarize([replace(QUIET, samples_s=tuple(np.linspace(1, 2, runs)))], 1)["latency_ms"]
+    assert [name for name in (90, 95, 99) if latency[f"p{name}"] is not None] == known
+    if 99 in known:
+        assert latency["p99"] == pytest.approx(1990)
 
 
 def case(title: str, batch_size: int, milliseconds: float) -> dict[str, Any]:

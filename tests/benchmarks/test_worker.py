@@ -51,8 +51,9 @@ def test_loop_runs_the_batches_in_turn_without_the_garbage_collector() -> None:
     assert gc.isenabled()
 
 
-def test_loop_runs_once_where_no_time_is_given() -> None:
-    assert len(timed_loop(lambda batch: batch, [1], 0.0, lambda number, answer: None)) == 1
+@pytest.mark.parametrize("least", [1, 5])
+def test_loop_runs_often_enough_where_no_time_is_given(least: int) -> None:
+    assert len(timed_loop(lambda batch: batch, [1], 0.0, lambda number, answer: None, least)) == least
 
 
 @pytest.mark.parametrize("bound", [False, True], ids=["host", "bound"])
@@ -68,6 +69,7 @@ def test_answers_are_the_predictors_and_then_timed_against_themselves(task: Task
     report = work(replace(task, seconds=0.01))
     assert report["largest_dp"] <= 1e-6
     assert len(report["warm_up_s"]) >= 3
+    assert len(report["samples_s"]) >= 5
     assert min(report["samples_s"]) > 0
     assert report["peak_bytes"] > 20_000_000
     assert report["device_bytes"] is None

@@ -1,0 +1,92 @@
+"""The answers before the clock runs: whose count as right, and who is not blamed for a reference that is wrong."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ctonnx.errors import ModelError
+from ctonnx.golden import Golden, load_golden, save_golden
+from ctonnx.outputs import Outputs
+from ctonnx_bench.answering import Reference, Settled, check_golden, reference_is_wrong, settle
+from ctonnx_bench.cases import Case
+from ctonnx_bench.checks import Images, judge
+from ctonnx_bench.contenders import Contender, read_models
+from ctonnx_bench.rounds import Bench
+
+
+def contender(title: str, adapter: str, precision: str) -> Case:
+    return Case(Contender(title, adapter, Path(f"{precision}.onnx"), precision, 1), 1, "cpu", 1)
+
+
+FP32, INT8 = contender("ctonnx FP32", "ctonnx", "fp32"), contender("ctonnx INT8", "ctonnx", "int8")
+PEER = contender("PyTorch eager", "pytorch", "fp32")
+IMAGES = Images("some", np.zeros((4, 8, 8, 3), np.uint8), np.full(4, -1))
+
+
+def answers(first: float) -> Outputs:
+    rows = np.tile(np.array([first, 1 - first], np.float32), (4, 1))
+    return Outputs(rows, np.log(rows), np.tile(np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2), (4, 2, 1, 1)))
+
+
+def settled(case: Case, outputs: Outputs, golden: dict[Case, tuple[str, ...]]) -> Settled:
+    reference = Reference("ctonnx FP32", answers(0.9), (FP32,))
+    return settle(case, judge(case.contender, outputs, reference.outputs, IMAGES, None), reference, golden)
+
+
+def test_reference_that_the_golden_inputs_prove_is_right_and_without_them_is_the_reference() -> None:
+    assert settled(FP32, answers(0.9), {FP32: ()}).verdict == "right"
+    assert settled(FP32, answers(0.9), {}).verdict == "reference"
+    assert settled(INT8, answers(0.9), {}).verdict == "right"
+    assert settled(INT8, answers(0.2), {}).verdict == "wrong"
+
+
+def test_wrong_reference_blames_nobody_but_itself() -> None:
+    golden: dict[Case, tuple[str, ...]] = {FP32: ("on the golden inputs, max |dp| is 1",), INT8: ()}
+    assert reference_is_wrong(Reference("", answers(0.9), (FP32,)), golden)
+    assert settled(FP32, answers(0.9), golden).failures == ("on the golden inputs, max |dp| is 1",)
+    int8, peer = settled(INT8, answers(0.2), golden), settled(PEER, answers(0.2), golden)
+    assert (int8.verdict, int8.failures, int8.parity.agreement) == ("right", (), 0.0)
+    assert (peer.verdict, peer.failures) == ("unjudged", ())
+
+
+def test_wrong_int8_is_found_on_the_golden_inputs_too() -> None:
+    golden: dict[Case, tuple[str, ...]] = {FP32: (), INT8: ("on the golden inputs, agreement is 0",)}
+    assert settled(INT8, answers(0.9), golden).failures == ("on the golden inputs, agreement is 0",)
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, workspace: Path) -> Bench:
+    """Whose cases answer for the golden inputs as PyTorch did."""
+
+    def answer(self: Bench, case: Case, others: Images | None = None) -> Outputs:
+        assert others is not None
+        assert others.golden is not None
+        return others.golden.outputs
+
+    monkeypatch.setattr(Bench, "answers", answer)
+    return Bench(workspace, IMAGES, {}, {})
+
+
+@pytest.fixture
+def case_of() -> Callable[[Path, str], Case]:
+    return lambda model, adapter: Case(Contender("some", adapter, model.resolve(), "fp32", 1), 1, "cpu", 1)
+
+
+def test_golden_inputs_beside_a_model_are_asked_of_ctonnx_alone(bench: Bench, case_of: Callable[..., Case]) -> None:
+    models, told = read_models([]), list[str]()
+    own, peer = case_of(models[0].path, "ctonnx"), case_of(models[0].path, "onnxruntime")
+    assert check_golden(bench, [own, peer, own], models, told.append) == {own: ()}
+    assert told == ["answering for the golden inputs: some, batch 1"]
+    (models[0].path.parent / "golden.npz").unlink()
+    assert check_golden(bench, [own], models, told.append) == {}
+
+
+def test_golden_inputs_of_another_checkpoint_are_refused(bench: Bench, case_of: Callable[..., Case]) -> None:
+    models = read_models([])
+    file = models[0].path.parent / "golden.npz"
+    golden = load_golden(file)
+    save_golden(file, Golden(golden.pixels, golden.outputs, "0" * 64))
+    with pytest.raises(ModelError, match="expected golden inputs of checkpoint"):
+        check_golden(bench, [case_of(models[0].path, "ctonnx")], models, print)
