@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -93,21 +93,29 @@ def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], obje
             files=settings.files is not None,
         )
     spec = models[0].spec
-    with tempfile.TemporaryDirectory(prefix="ctonnx-bench-") as folder:
+    cases = [replace(case, side=spec.preprocessing.size, files=settings.files is not None) for case in cases]
+    with tempfile.TemporaryDirectory(prefix="ctonnx-bench-", ignore_cleanup_errors=True) as folder:
         bench = Bench(Path(folder), images, asdict(spec.preprocessing), asdict(spec.dicom_window))
         cases, answers = answer_all(bench, cases, skipped, say)
         asked = run if settings.reference is not None else None
         reference = find_reference(bench, answers, images, models, asked, say)
         golden = check_golden(bench, [*cases, *reference.cases], models, say) if images.golden is None else {}
         seconds = settings.duration / settings.rounds
-        found, failed = bench.measure(cases, rounds=settings.rounds, seconds=seconds, say=say)
-    skipped |= failed
+        timed = bench.measure(cases, rounds=settings.rounds, seconds=seconds, say=say)
+    if not timed.found:
+        raise CtonnxError(next(iter(timed.broken.values()), "expected a case to be measured, found none that could be"))
+    skipped |= timed.skipped
     gates = {str(model.path.resolve()): gate_of(model) for model in models}
     rows = []
-    for case, rounds in found.items():
+    for case, rounds in timed.found.items():
         gate = gates.get(str(case.contender.model)) if case.contender.own else None
         judgement = judge(case.contender, answers[case], reference.outputs, images, gate)
-        rows.append(_row(case, rounds, settle(case, judgement, reference, golden)))
+        settled = settle(case, judgement, reference, golden)
+        if case in timed.broken:
+            settled = replace(
+                settled, failures=(*settled.failures, f"it failed in a later round: {timed.broken[case]}")
+            )
+        rows.append(_row(case, rounds, settled))
     return {
         "schema_version": SCHEMA_VERSION,
         "tool": "ctonnx bench",
@@ -125,7 +133,8 @@ def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], obje
         "cases": rows,
         "mlperf": mlperf(rows),
         "skipped": skipped,
-        "passed": not any(row["failures"] for row in rows if row["own"]),
+        "broken": {case.name: reason for case, reason in timed.broken.items()},
+        "passed": not timed.broken and not any(row["failures"] for row in rows if row["own"]),
     }
 
 
@@ -157,6 +166,8 @@ def _row(case: Case, rounds: Sequence[Round], settled: Settled) -> dict[str, Any
         "bound": case.bound,
         "spinning": case.spinning,
         "workers": case.workers,
+        "image_size": case.side,
+        "files": case.files,
         "model": str(case.contender.model),
         "bytes": case.contender.size,
         "figures": figures,

@@ -23,6 +23,8 @@ class Case:
         spinning: whether waiting threads go on looking for work.
         workers: parts of a batch that are computed at a time, each with its share of the threads.
         swept: whether it differs from others in threads, workers or spinning, which its title then says.
+        side: height and width of the network's input, in pixels.
+        files: whether files are timed, or pixels that are ready.
     """
 
     contender: Contender
@@ -33,6 +35,8 @@ class Case:
     spinning: bool = True
     workers: int = 1
     swept: bool = False
+    side: int = 0
+    files: bool = False
 
     @property
     def title(self) -> str:
@@ -50,7 +54,8 @@ class Case:
     @property
     def name(self) -> str:
         """By which it is known again in another report."""
-        return f"{self.title} | batch {self.batch_size} | {self.provider} | {self.threads} threads"
+        way = f"{'files' if self.files else 'ready pixels'} at {self.side}"
+        return f"{self.title} | batch {self.batch_size} | {self.provider} | {self.threads} threads | {way}"
 
     @property
     def _data(self) -> str:

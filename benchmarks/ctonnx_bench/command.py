@@ -1,8 +1,8 @@
 """`ctonnx bench`: how fast, how large and how right models and peers are on this device."""
 
+import math
 import shlex
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -10,8 +10,6 @@ import click
 from ctonnx.commands.options import provider_option
 
 __all__ = ["bench"]
-
-_FAIL_OVER = 0.10
 
 
 def _numbers(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
@@ -23,10 +21,18 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str) -> tupl
     return tuple(dict.fromkeys(found))
 
 
+def _seconds(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
+    if not math.isfinite(value):  # which click's range lets through
+        raise click.BadParameter(f"expected a number of seconds, found '{value}'")
+    return value
+
+
 def _peers(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
     from ctonnx_bench.peers.adapters import PEERS
 
     names = PEERS if value == "all" else tuple(name.strip() for name in value.split(",") if name.strip())
+    if value and not names:
+        raise click.BadParameter(f"expected names joined by commas, or all; found '{value}'")
     if unknown := [name for name in names if name not in PEERS]:
         raise click.BadParameter(f"expected some of {', '.join(PEERS)}, joined by commas, or all; found '{unknown[0]}'")
     return tuple(dict.fromkeys(names))
@@ -58,7 +64,12 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 )
 @click.option("--threads", type=click.IntRange(1), help="For each network; default: every core this process may use.")
 @click.option(
-    "--duration", type=click.FloatRange(0.0), default=10.0, show_default=True, help="Seconds that each case is timed."
+    "--duration",
+    type=click.FloatRange(0.0),
+    default=10.0,
+    show_default=True,
+    callback=_seconds,
+    help="Seconds that each case is timed.",
 )
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Processes of each case, in turn.")
 @click.option(
@@ -101,7 +112,7 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     "baseline",
     type=click.Path(path_type=Path),
     metavar="JSON",
-    help="The bench.json of an earlier benchmark, to compare medians and peak memory with.",
+    help="The bench.json of an earlier benchmark, to compare latency, cold start and peak memory with.",
 )
 @click.option(
     "--fail-over",
@@ -114,7 +125,7 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     "published",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write the results into this Markdown file too, in the section of this machine and model.",
+    help="Write the results into this Markdown file too, if they are right and beyond doubt.",
 )
 @click.option("--hardware", metavar="NAME", help="With --publish: what this machine is called; default: its processor.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON document instead of the table.")
@@ -154,21 +165,17 @@ def bench(
       ctonnx bench --publish docs/results.md --hardware "mini-PC with an N100"
       ctonnx bench --compare old/bench.json --fail-over 10%
     """
-    from ctonnx.errors import CheckFailed, CtonnxError
+    from ctonnx.errors import CheckFailed
     from ctonnx.writing import json_text
-    from ctonnx_bench.benchmark import Settings, run_benchmark
-    from ctonnx_bench.files import output_folder, write_reports
-    from ctonnx_bench.publishing import publish, refuse_other_file
-    from ctonnx_bench.regression import cautions, compare_reports, read_report, regressed, table
+    from ctonnx_bench.benchmark import Settings
+    from ctonnx_bench.regression import table
     from ctonnx_bench.report import terminal
-    from ctonnx_bench.sweep import keep
+    from ctonnx_bench.reporting import FAIL_OVER, Ends, measure_and_report
 
     if fail_over is not None and baseline is None:
         raise click.UsageError("expected --compare with --fail-over, found none: name the bench.json to compare with")
     if hardware is not None and published is None:
         raise click.UsageError("expected --publish with --hardware, found none: name the file to publish in")
-    if published is not None:
-        refuse_other_file(published)
     if files is not None and data is not None:
         raise click.UsageError("expected --data or --end-to-end, found both: each names the images to check on")
     if sweep and (peers or files is not None):
@@ -177,7 +184,6 @@ def bench(
         )
     if sweep and 1 not in batch_sizes:
         raise click.UsageError(f"expected 1 among --batch-size with --sweep, found {','.join(map(str, batch_sizes))}")
-    earlier = None if baseline is None else read_report(baseline)
     settings = Settings(
         models=models,
         provider=provider,
@@ -191,50 +197,20 @@ def bench(
         reference=reference,
         peers=peers,
     )
-    document = run_benchmark(settings, command=_typed(), say=lambda line: click.echo(line, err=True))
-    folder = output or output_folder(document)
-    try:
-        changes = None if earlier is None else compare_reports(earlier, document)
-    except CtonnxError:
-        write_reports(document, folder)  # what took long to measure is not lost
-        raise
-    allowed = _FAIL_OVER if fail_over is None else fail_over
-    if earlier is not None and changes is not None:
-        document["compared_with"] = {
-            "created": earlier["created"],
-            "fail_over": allowed,
-            "changes": [{**asdict(change), "worse": change.worse} for change in changes],
-            "cautions": cautions(earlier, document),
-        }
+    allowed = FAIL_OVER if fail_over is None else fail_over
+    ends = Ends(output=output, baseline=baseline, fail_over=allowed, published=published, hardware=hardware)
+    report = measure_and_report(settings, ends, command=_typed(), say=lambda line: click.echo(line, err=True))
     if as_json:
-        click.echo(json_text(document), nl=False)
+        click.echo(json_text(report.document), nl=False)
     else:
-        click.echo(terminal(document))
-        if changes is not None:
-            click.echo("\n" + "\n".join([table(changes, allowed), *document["compared_with"]["cautions"]]))
-    for file in write_reports(document, folder):
-        click.echo(f"written: {file}", err=True)
-    if sweep and any(case["doubts"] for case in document["cases"]):
-        click.echo(
-            "note: the machine was too busy for the sweep to be believed; sweep again when it is quiet", err=True
-        )
-    for file, tuning in (keep(document) if sweep else {}).items():
-        for what, found in (("one image", tuning.one), ("many images", tuning.many)):
-            click.echo(f"best for {what}: {found.summary}, {found.images_per_s:.1f} images/s; {file}", err=True)
-    failures = [
-        f"expected right answers, found wrong ones of {case['name']}, however fast"
-        for case in document["cases"]
-        if case["own"] and case["failures"]
-    ]
-    failures += [
-        f"expected no figure to be more than {allowed:.0%} worse, found {change.figure} of {change.case} "
-        f"{change.worse:.0%} worse ({change.before:.2f}, now {change.now:.2f})"
-        for change in regressed(changes or (), allowed)
-    ]
-    if published is not None and document["passed"]:
-        click.echo(f"published: {published}, section '{publish(document, published, hardware)}'", err=True)
-    if failures:
-        raise CheckFailed("; ".join(failures))
+        click.echo(terminal(report.document))
+        if report.changes is not None:
+            cautions = report.document["compared_with"]["cautions"]
+            click.echo("\n" + "\n".join([table(report.changes, allowed), *cautions]))
+    for line in report.said:
+        click.echo(line, err=True)
+    if report.failures:
+        raise CheckFailed("; ".join(report.failures))
 
 
 def _typed() -> str:

@@ -15,6 +15,7 @@ __all__ = ["LIBRARIES", "describe", "differences"]
 
 LIBRARIES = (
     "ctonnx", "numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "torch", "torchvision", "openvino", "nncf",
+    "transformers", "ultralytics",
 )  # fmt: skip
 """Packages whose versions are kept."""
 
@@ -53,15 +54,29 @@ def describe(root: Path = Path("/"), gpu: Gpu | None = None) -> dict[str, Any]:
 
 def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     """Returns in what two environments differ that changes speed; nothing where they are alike."""
-    names = {"cpu": "processor", "cores_allowed": "cores", "gpu": "GPU", "governor": "governor", "python": "Python"}
+    names = {
+        "cpu": "processor",
+        "features": "processor features",
+        "cores_allowed": "cores",
+        "cpu_limit": "limit of CPU time",
+        "memory_bytes": "memory",
+        "gpu": "GPU",
+        "governor": "governor",
+        "python": "Python",
+    }
     found = [
-        f"{said} {first.get(name)} and {second.get(name)}"
+        f"{said} {_shown(first.get(name))} and {_shown(second.get(name))}"
         for name, said in names.items()
         if first.get(name) != second.get(name)
     ]
     versions = first.get("versions", {}), second.get("versions", {})
-    shared = [name for name in versions[0] if name in versions[1] and versions[0][name] != versions[1][name]]
-    return found + [f"{name} {versions[0][name]} and {versions[1][name]}" for name in shared]
+    packages = [name for name in LIBRARIES if versions[0].get(name) != versions[1].get(name)]
+    told = [[of.get(name, "not installed") for of in versions] for name in packages]
+    return found + [f"{name} {was} and {now}" for name, (was, now) in zip(packages, told, strict=True)]
+
+
+def _shown(value: Any) -> str:
+    return (", ".join(value) if isinstance(value, list) else "" if value is None else str(value)) or "none"
 
 
 def _mhz() -> float | None:

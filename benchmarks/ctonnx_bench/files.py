@@ -1,31 +1,57 @@
 """Where a benchmark's reports lie, each written whole or not at all."""
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ctonnx.runs import Run
+from ctonnx.errors import ModelError
+from ctonnx.runs import Run, find_models
 from ctonnx.writing import json_text, write_text
 from ctonnx_bench.page import html_page
 from ctonnx_bench.report import markdown
 
-__all__ = ["output_folder", "write_reports"]
+__all__ = ["output_folder", "try_folder", "write_reports"]
 
 
-def output_folder(document: Mapping[str, Any]) -> Path:
-    """Returns `bench/` in the run that the first model lies in, or in the working folder where it lies in none."""
-    run = Run(Path(document["models"][0]["file"]).resolve().parent.parent)
+def output_folder(models: Sequence[Path]) -> Path:
+    """Returns `bench/` in the run that the first model lies in, or in the working folder where it lies in none.
+
+    Args:
+        models: as they were named; none means those of the newest run.
+    """
+    try:
+        first = find_models(models[0] if models else None)[0]
+    except ModelError:  # which `read_models` tells
+        return Path("bench")
+    run = Run(first.resolve().parent.parent)
     return (run.folder if run.has_checkpoint else Path()) / "bench"
 
 
-def write_reports(document: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Writes bench.json, bench.md and bench.html, and returns them.
+def try_folder(folder: Path) -> None:
+    """Ends with an error where a folder cannot be written to, or made; leaves nothing.
+
+    Raises:
+        OSError: it cannot.
+    """
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    with tempfile.TemporaryFile(dir=there):
+        pass
+
+
+def write_reports(document: Mapping[str, Any], folder: Path) -> list[str]:
+    """Writes bench.json, bench.md and bench.html, or a sweep's sweep.json and so on; returns a line for each.
 
     Raises:
         OSError: the folder cannot be made or written to.
     """
-    texts = {"bench.json": json_text(document), "bench.md": markdown(document), "bench.html": html_page(document)}
+    texts = {"json": json_text(document), "md": markdown(document), "html": html_page(document)}
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        write_text(folder / name, text)
-    return [folder / name for name in texts]
+    said = []
+    for kind, text in texts.items():
+        file = folder / f"{'sweep' if document['settings']['sweep'] else 'bench'}.{kind}"
+        said.append(f"written: {file}" + (", in the place of an earlier one" if file.exists() else ""))
+        write_text(file, text)
+    return said

@@ -9,34 +9,29 @@ answers are checked.
 
 import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import click
 
+from ctonnx.machine import available_cores
+from ctonnx_bench.environment import describe
 from ctonnx_bench.peers import PEERS, read_answers
+from ctonnx_bench.processes import ProcessFailed, Sample, launch
 
 __all__ = [
     "CASES",
     "Agreement",
     "Contender",
-    "Measured",
-    "Sample",
     "breakdown",
     "compare",
     "draw_scans",
-    "environment",
-    "launch",
     "main",
     "measure",
     "table",
@@ -50,28 +45,6 @@ _PATH = "PATH"  # in a contender's command: the folder, or the one scan
 _SIDE = 512  # height and width of a scan
 _LARGEST_DP = 0.01  # of a label's probability, between programs that all compute in float32
 _NOISY = 1.25  # slowest over fastest process
-_LIBRARIES = ("ctonnx", "numpy", "pillow", "onnxruntime", "torch", "torchvision", "ultralytics", "transformers")
-
-# A process of its own, because a child's peak memory begins with that of the program that started it. Perf counters of
-# two processes count from the same moment.
-_LAUNCHER = """
-import json, os, sys, time
-out, err, *command = sys.argv[1:]
-how = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-files = [(os.POSIX_SPAWN_OPEN, 1, out, how, 0o600), (os.POSIX_SPAWN_OPEN, 2, err, how, 0o600)]
-start = time.perf_counter()
-child = os.posix_spawn(command[0], command, os.environ, file_actions=files)
-_, status, usage = os.wait4(child, 0)
-print(json.dumps([start, time.perf_counter(), os.waitstatus_to_exitcode(status), usage.ru_maxrss]))
-"""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One process: its wall seconds, and its greatest resident memory in bytes."""
-
-    seconds: float
-    peak_bytes: int
 
 
 @dataclass(frozen=True)
@@ -80,15 +53,6 @@ class Contender:
 
     title: str
     command: tuple[str, ...]
-
-
-class Measured(NamedTuple):
-    """A finished process: its sample, when it was started (by `time.perf_counter`), and what it wrote."""
-
-    sample: Sample
-    start: float
-    out: str
-    err: str
 
 
 @dataclass(frozen=True)
@@ -122,28 +86,6 @@ def draw_scans(folder: Path, count: int) -> list[Path]:
     for number, file in enumerate(files):
         draw(CLASSES[number % len(CLASSES)], np.random.default_rng([0, number]), _SIDE).save(file, compress_level=4)
     return files
-
-
-def launch(command: Sequence[str], folder: Path) -> Measured:
-    """Runs a command in `folder`, where its bytecode is kept, and measures it from outside.
-
-    Raises:
-        click.ClickException: it failed.
-    """
-    out, err = folder / "stdout", folder / "stderr"
-    # As after an installation that compiles: where bytecode is not written, torch's imports alone take twice as long.
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    environ["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
-    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(out), str(err), *command]
-    done = subprocess.run(
-        launcher, cwd=folder, env=environ, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-    )
-    start, end, code, peak = json.loads(done.stdout)
-    said = err.read_text(encoding="utf-8", errors="replace")
-    if code:
-        raise click.ClickException(f"{' '.join(command)} ended with {code}:\n{said.strip()[-2000:]}")
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
-    return Measured(Sample(end - start, peak * unit), start, out.read_text(encoding="utf-8"), said)
 
 
 def compare(
@@ -232,26 +174,6 @@ def breakdown(model: Path, paths: Mapping[str, Path], folder: Path, rounds: int)
     return found
 
 
-def environment() -> dict[str, Any]:
-    """Returns what the figures depend on: the machine, how busy it is, and versions."""
-    about = Path("/proc/cpuinfo")
-    lines = about.read_text(encoding="utf-8").splitlines() if about.is_file() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    installed = {item.metadata["Name"].lower() for item in metadata.distributions()}
-    return {
-        "cpu": named[0] if named else platform.processor() or platform.machine(),
-        "cores": _cores(),
-        "system": platform.platform(),
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "versions": {name: metadata.version(name) for name in _LIBRARIES if name in installed},
-    }
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @contextmanager
 def _confined(cores: int) -> Iterator[None]:
     """Keeps this process and those it starts on so many cores, where the system can."""
@@ -288,10 +210,10 @@ def _contenders(run_folder: Path, peers: Sequence[str], folder: Path) -> tuple[l
             model.mkdir()
             try:
                 launch([*program, "--prepare", str(run_folder), str(model)], folder)
-            except click.ClickException as error:
+            except ProcessFailed as error:
                 skipped[title] = f"could not take the network: {error.message.splitlines()[-1]}"
                 continue
-        found.append(Contender(title, (*program, str(model), _PATH, str(_cores()))))
+        found.append(Contender(title, (*program, str(model), _PATH, str(available_cores()))))
     return found, skipped
 
 
@@ -331,15 +253,16 @@ def main(
         scans = draw_scans(folder / "scans", images)
         size = statistics.mean(file.stat().st_size for file in scans)
         paths = {"folder": folder / "scans", "one scan": scans[0]}
-        about = environment()
+        about = describe()
         contenders, skipped = _contenders(run_folder, peers, folder)
         samples, agreements = measure(contenders, paths, folder, rounds)
         int8 = run_folder / "export" / "model.int8.onnx"
         stages = breakdown(int8, paths, folder, rounds) if apart and _INT8 in samples else {}
     ratio = f", and how many times better than {_BASELINE} in the same round" if _BASELINE in samples else ""
     click.echo(
-        f"{run_folder.name}: {images} grey PNG scans of {_SIDE}x{_SIDE}, {size / 1e3:.0f} kB each, on {about['cores']} "
-        f"cores of {about['cpu']}; {rounds} rounds of processes in turn: median (minimum to maximum){ratio}\n"
+        f"{run_folder.name}: {images} grey PNG scans of {_SIDE}x{_SIDE}, {size / 1e3:.0f} kB each, on "
+        f"{about['cores_allowed']} cores of {about['cpu']}; {rounds} rounds of processes "
+        f"in turn: median (minimum to maximum){ratio}\n"
     )
     click.echo("\n".join(table(samples, images)) + "\n")
     for case, found in stages.items():

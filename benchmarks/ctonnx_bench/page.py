@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from ctonnx_bench.charts import plot_batches, plot_distribution, plot_tradeoff, to_svg
-from ctonnx_bench.report import columns, environment_lines, notes
+from ctonnx_bench.report import columns, environment_lines, notes, way_of
 
 __all__ = ["html_page"]
 
@@ -43,8 +43,7 @@ def html_page(document: Mapping[str, Any]) -> str:
     unproven = any(case["verdict"] == "reference" for case in document["cases"])
     right = "the answers agree with the reference" if unproven else "all answers of ctonnx are right"
     verdict = ("right", right) if document["passed"] else ("wrong", "wrong answers")
-    settings = document["settings"]
-    where = f"{document['environment']['cpu']}, {settings['provider']}, {document['created'][:10]}"
+    where = f"{way_of(document)}; {document['environment']['cpu']}, {document['created'][:10]}"
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',

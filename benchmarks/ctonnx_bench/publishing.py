@@ -7,16 +7,16 @@ from typing import Any
 
 from ctonnx.errors import CtonnxError
 from ctonnx.writing import write_text
-from ctonnx_bench.report import markdown
+from ctonnx_bench.report import markdown, way_of
 
 __all__ = ["hardware_name", "publish", "refuse_other_file"]
 
 _HEAD = """\
 # Results
 
-Written by `ctonnx bench --publish FILE`, a section for each machine and model, with the command that made it; nothing
-here was typed. [benchmarks.md](benchmarks.md) tells what the columns mean. Times on different machines, or of different
-versions, are not comparable with each other; what stands in one table was measured in turn.
+Written by `ctonnx bench --publish FILE`, a section for each machine, model and way of running, with the command that
+made it; nothing here was typed. [benchmarks.md](benchmarks.md) tells what the columns mean. Times on different machines,
+or of different versions, are not comparable with each other; what stands in one table was measured in turn.
 """
 _SECTION = re.compile(r"<!-- ctonnx bench: (?P<name>[^\n]*) -->\n.*?<!-- end -->\n", re.DOTALL)
 
@@ -31,7 +31,7 @@ def hardware_name(document: Mapping[str, Any]) -> str:
 
 
 def publish(document: Mapping[str, Any], file: Path, hardware: str | None) -> str:
-    """Writes a benchmark's section into a document, in the place of the one for the same machine and model.
+    """Writes a benchmark's section into a document, in the place of the one for the same machine, model and way.
 
     Args:
         document: the benchmark's.
@@ -42,10 +42,16 @@ def publish(document: Mapping[str, Any], file: Path, hardware: str | None) -> st
         The section's name.
 
     Raises:
-        CtonnxError: the file is there and was not written by this.
+        CtonnxError: the file is there and was not written by this, or figures of ctonnx are doubted.
     """
     refuse_other_file(file)
-    title = f"{hardware or hardware_name(document)}: {document['models'][0]['name']}"
+    doubted = [case for case in document["cases"] if case["own"] and case["doubts"]]
+    if doubted:
+        raise CtonnxError(
+            f"expected figures without doubt for --publish, found {len(doubted)} of ctonnx's cases with one, such as "
+            f"{doubted[0]['name']}: {doubted[0]['doubts'][0]}; measure again on a quiet machine"
+        )
+    title = f"{hardware or hardware_name(document)}: {way_of(document)}"
     name = " ".join(title.replace("--", "-").split())
     section = f"<!-- ctonnx bench: {name} -->\n{markdown(document, title=name, level=2)}<!-- end -->\n"
     there = file.read_text(encoding="utf-8") if file.is_file() else _HEAD

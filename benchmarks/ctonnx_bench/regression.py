@@ -1,18 +1,30 @@
 """`--compare`: the figures of a benchmark against those of an earlier one, as a gate."""
 
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ctonnx.errors import CtonnxError
+from ctonnx_bench.benchmark import SCHEMA_VERSION, Settings
 from ctonnx_bench.environment import differences
 from ctonnx_bench.summary import NOISY
 
-__all__ = ["Change", "cautions", "compare_reports", "read_report", "regressed", "table"]
+__all__ = [
+    "Change",
+    "cautions",
+    "compare_reports",
+    "missing",
+    "read_report",
+    "refuse_other_measurement",
+    "regressed",
+    "table",
+]
 
-_SCHEMA_VERSION = 1
+_STARTS = 3  # processes, of which a cold start's spread can be told
+_ALWAYS = ("p50 ms", "peak MB")  # gated; the others where nothing doubts them
 
 
 @dataclass(frozen=True)
@@ -24,7 +36,8 @@ class Change:
         figure: which one, with its unit.
         before: in the earlier report.
         now: in this one.
-        noisy: whether either was measured on a noisy machine.
+        noisy: whether either is doubted.
+        gated: whether it may fail the comparison; a peer's figures, and some that are doubted, are shown alone.
     """
 
     case: str
@@ -32,6 +45,7 @@ class Change:
     before: float
     now: float
     noisy: bool = False
+    gated: bool = True
 
     @property
     def worse(self) -> float:
@@ -50,7 +64,7 @@ def read_report(file: Path) -> dict[str, Any]:
         version = document["schema_version"]
         if document["tool"] != "ctonnx bench" or not isinstance(version, int):
             raise ValueError(f"the tool {document['tool']!r}")
-        if version <= _SCHEMA_VERSION:
+        if version <= SCHEMA_VERSION:
             for case in document["cases"]:
                 _figures(case)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -58,9 +72,9 @@ def read_report(file: Path) -> dict[str, Any]:
             f"expected the bench.json of an earlier ctonnx bench at '{file}', found {_reason(error)}; "
             "make one with: ctonnx bench --output DIR"
         ) from error
-    if version > _SCHEMA_VERSION:
+    if version > SCHEMA_VERSION:
         raise CtonnxError(
-            f"expected a report of schema {_SCHEMA_VERSION} or older, found schema {version} in '{file}': it was made "
+            f"expected a report of schema {SCHEMA_VERSION} or older, found schema {version} in '{file}': it was made "
             "by a newer ctonnx; upgrade this one"
         )
     found: dict[str, Any] = document
@@ -68,7 +82,10 @@ def read_report(file: Path) -> dict[str, Any]:
 
 
 def compare_reports(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
-    """Returns the median latency and the peak memory of each case that both reports have.
+    """Returns how the figures of each case changed that both reports have.
+
+    The median latency, MLPerf's SingleStream (the 90th percentile at batch 1), the cold start, and the peak memory.
+    Gated are ctonnx's own: the median and the memory always, the other two where neither report doubts them.
 
     Raises:
         CtonnxError: they have none in common.
@@ -79,9 +96,12 @@ def compare_reports(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Chan
         if (before := earlier.get(case["name"])) is None:
             continue
         noisy = any(_is_noisy(item) for item in (before, case))
+        unsteady = any(_starts_unsteadily(item) for item in (before, case))
         for name, value in _figures(case).items():
             if (was := _figures(before).get(name)) and value is not None:
-                found.append(Change(case["name"], name, was, value, noisy))
+                doubted = (noisy or unsteady) if name == "cold s" else noisy
+                gated = bool(case["own"]) and (name in _ALWAYS or not doubted)
+                found.append(Change(case["name"], name, was, value, doubted, gated))
     if not found:
         raise CtonnxError(
             f"expected cases that the earlier report has too, found none: it has {', '.join(earlier) or 'no case'}; "
@@ -91,13 +111,48 @@ def compare_reports(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Chan
 
 
 def regressed(changes: Sequence[Change], fail_over: float) -> list[Change]:
-    """Returns the figures that are worse by more than the share that is allowed."""
-    return [change for change in changes if change.worse > fail_over]
+    """Returns the gated figures that are worse by more than the share that is allowed."""
+    return [change for change in changes if change.gated and change.worse > fail_over]
+
+
+def missing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Returns ctonnx's cases that the earlier report has and the new one lacks."""
+    measured = {case["name"] for case in new["cases"]} | set(new["broken"])
+    return [case["name"] for case in old["cases"] if case["own"] and case["name"] not in measured]
+
+
+def refuse_other_measurement(old: Mapping[str, Any], settings: Settings) -> None:
+    """Ends with an error where an earlier report is of something that the settings do not measure.
+
+    Raises:
+        CtonnxError: files against pixels, one provider against another, or a sweep against none.
+    """
+    before = old["settings"]
+    pairs = [
+        (_mode(before.get("files")), _mode(settings.files)),
+        (f"--provider {before['provider']}", f"--provider {settings.provider}"),
+        (_sweep(before.get("sweep")), _sweep(settings.sweep)),
+    ]
+    for was, now in pairs:
+        if was != now:
+            raise CtonnxError(
+                f"expected an earlier report of the same measurement, found one {was}, where this is {now}; measure as "
+                "it was measured, or compare with another report"
+            )
 
 
 def cautions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Returns what makes the two reports hard to compare: another machine, other libraries, cases that one lacks."""
+    """Returns what makes the two reports hard to compare: another machine, library, file, or case that one lacks."""
     found = [f"measured with different {said}" for said in differences(old["environment"], new["environment"])]
+    models = [{model["precision"]: model for model in document["models"]} for document in (old, new)]
+    for precision in (name for name in models[0] if name in models[1]):
+        first, second = models[0][precision], models[1][precision]
+        if first.get("checkpoint_sha256") != second.get("checkpoint_sha256"):
+            found.append(f"{precision} is of another checkpoint")
+        elif first["sha256"] != second["sha256"]:
+            found.append(f"{precision} is another file of the same checkpoint")
+    if (first := old["checked_on"]["about"]) != (second := new["checked_on"]["about"]):
+        found.append(f"measured on different images: {first} and {second}")
     names = [{case["name"] for case in document["cases"]} for document in (old, new)]
     return found + [f"not measured now: {name}" for name in sorted(names[0] - names[1])]
 
@@ -106,7 +161,7 @@ def table(changes: Sequence[Change], fail_over: float) -> str:
     """Returns the comparison for a terminal."""
     rows = [["case", "figure", "before", "now", "change", ""]]
     for change in changes:
-        verdict = "REGRESSION" if change.worse > fail_over else ""
+        verdict = ("REGRESSION" if change.gated else "worse") if change.worse > fail_over else ""
         shown = [f"{value:.2f}" for value in (change.before, change.now)]
         note = " ".join(filter(None, [verdict, "(noisy)" if change.noisy else ""]))
         rows.append([change.case, change.figure, *shown, f"{change.worse:+.1%}", note])
@@ -122,13 +177,35 @@ def table(changes: Sequence[Change], fail_over: float) -> str:
 
 def _figures(case: Mapping[str, Any]) -> dict[str, float | None]:
     figures = case["figures"]
-    peak = figures["peak_bytes"]
-    return {"p50 ms": figures["latency_ms"]["p50"], "peak MB": None if peak is None else peak / 1e6}
+    peak, latency = figures["peak_bytes"], figures["latency_ms"]
+    return {
+        "p50 ms": latency["p50"],
+        "SingleStream ms": latency["p90"] if case["batch_size"] == 1 else None,
+        "cold s": figures["cold_start_s"],
+        "peak MB": None if peak is None else peak / 1e6,
+    }
 
 
 def _is_noisy(case: Mapping[str, Any]) -> bool:
     latency = case["figures"]["latency_ms"]
     return bool(latency["iqr"] > NOISY * latency["p50"] or case["doubts"])
+
+
+def _starts_unsteadily(case: Mapping[str, Any]) -> bool:
+    """Says whether the cold starts of the processes lie too far from each other, or are too few to tell."""
+    starts = [item["cold_start_s"] for item in case["rounds"]]
+    if len(starts) < _STARTS:
+        return True
+    quarters = statistics.quantiles(starts, n=4, method="inclusive")
+    return bool(quarters[2] - quarters[0] > NOISY * quarters[1])
+
+
+def _mode(files: object) -> str:
+    return "from files (--end-to-end)" if files else "from ready pixels"
+
+
+def _sweep(swept: object) -> str:
+    return "of a sweep" if swept else "without a sweep"
 
 
 def _reason(error: Exception) -> str:

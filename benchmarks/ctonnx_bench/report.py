@@ -1,9 +1,9 @@
 """The document of a benchmark for people: a table for the terminal, and Markdown."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["columns", "environment_lines", "markdown", "notes", "terminal"]
+__all__ = ["columns", "environment_lines", "markdown", "notes", "terminal", "way_of"]
 
 _MARKS = {"few": "~", "crowded": "~", "noisy": "~", "uneven": "~", "busy": "~", "throttled": "!"}
 
@@ -32,7 +32,9 @@ def terminal(document: Mapping[str, Any]) -> str:
         ).rstrip()
         for row in table
     ]
-    return "\n".join([*_heading(document), "", *lines, "", *notes(document, compared=False)])
+    return "\n".join(
+        [f"{way_of(document)}; {document['environment']['cpu']}", "", *lines, "", *notes(document, compared=False)]
+    )
 
 
 def markdown(document: Mapping[str, Any], *, title: str | None = None, level: int = 1) -> str:
@@ -53,7 +55,7 @@ def markdown(document: Mapping[str, Any], *, title: str | None = None, level: in
     lines = [
         f"{marks} {title or 'Benchmark of ' + document['models'][0]['name']}",
         "",
-        f"Made on {document['created'][:10]} by:",
+        f"{way_of(document)}; {document['environment']['cpu']}. Made on {document['created'][:10]} by:",
         "",
         "```console",
         f"$ {document['command']}",
@@ -119,8 +121,18 @@ def notes(document: Mapping[str, Any], *, compared: bool = True) -> list[str]:
             for change in earlier["changes"]
         ]
         lines += earlier["cautions"]
+    named = {case["name"] for case in document["cases"]}
+    lines += [f"FAILED: {name}: {reason}" for name, reason in document["broken"].items() if name not in named]
     lines += [f"{title}: skipped, {reason}" for title, reason in document["skipped"].items()]
     return lines
+
+
+def way_of(document: Mapping[str, Any]) -> str:
+    """Returns what was measured, and how: the model, the provider, threads, image size, and from what on."""
+    settings, model = document["settings"], document["models"][0]
+    threads = "/".join(str(count) for count in dict.fromkeys(case["threads"] for case in document["cases"]))
+    what = "from the file to the answer" if settings["files"] else "from pixels to the answer"
+    return f"{model['name']} on {settings['provider']}, {threads} threads, {model['image_size']} pixels, {what}"
 
 
 def environment_lines(document: Mapping[str, Any]) -> list[str]:
@@ -137,16 +149,6 @@ def environment_lines(document: Mapping[str, Any]) -> list[str]:
         "versions: " + ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
     ]
     return [line for line in lines if line]
-
-
-def _heading(document: Mapping[str, Any]) -> Iterator[str]:
-    settings = document["settings"]
-    threads = "/".join(str(count) for count in dict.fromkeys(case["threads"] for case in document["cases"]))
-    what = "from the file to the answer" if settings["files"] else "from pixels to the answer"
-    yield (
-        f"{document['models'][0]['name']} on {settings['provider']}, {threads} threads, "
-        f"{document['models'][0]['image_size']} pixels, {what}; {document['environment']['cpu']}"
-    )
 
 
 def _cells(case: Mapping[str, Any]) -> dict[str, str]:

@@ -5,21 +5,22 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import click
 import numpy as np
 
 from ctonnx.errors import CtonnxError, ModelError, ProviderError
 from ctonnx.outputs import OUTPUT_NAMES, Outputs
 from ctonnx_bench.cases import Case
 from ctonnx_bench.checks import Images
-from ctonnx_bench.folder import launch
+from ctonnx_bench.processes import ProcessFailed, launch
 from ctonnx_bench.turns import in_turn
 from ctonnx_bench.worker import Task
 
-__all__ = ["Bench", "CaseFailed", "Round"]
+__all__ = ["Bench", "CaseFailed", "Round", "Timed"]
 
+_LIMIT_S = 900.0  # of a process, beside its images and what it times: compiling and quantizing take minutes
+_IMAGE_S = 5.0
 _KINDS = {"ModelError": ModelError, "ProviderError": ProviderError}
 
 
@@ -56,6 +57,20 @@ class Round:
     joules: Mapping[str, float]
     slowdowns: tuple[str, ...]
     others_share: float
+
+
+class Timed(NamedTuple):
+    """What became of the cases in all rounds.
+
+    Attributes:
+        found: of each case its rounds; none of a peer that failed, and for ctonnx's those before it failed.
+        skipped: the peers that failed, and why.
+        broken: ctonnx's cases that failed, and why.
+    """
+
+    found: dict[Case, list[Round]]
+    skipped: dict[str, str]
+    broken: dict[Case, str]
 
 
 class Bench:
@@ -127,31 +142,32 @@ class Bench:
         size = sum(file.stat().st_size for file in model.parent.glob(f"{model.stem}.*"))
         return case.of(replace(case.contender, model=model, size=size))
 
-    def measure(
-        self, cases: Sequence[Case], *, rounds: int, seconds: float, say: Callable[[str], object]
-    ) -> tuple[dict[Case, list[Round]], dict[str, str]]:
-        """Times every case in every round, in turn.
+    def measure(self, cases: Sequence[Case], *, rounds: int, seconds: float, say: Callable[[str], object]) -> Timed:
+        """Times every case in every round, in turn; where one fails, the others go on.
 
         Args:
             cases: that have answered before.
             rounds: processes of each.
             seconds: that each times.
             say: is told before each process.
-
-        Returns:
-            For each case its rounds; and for each peer that failed, none of whose cases is among them, why.
         """
         found: dict[Case, list[Round]] = {case: [] for case in cases}
         failed: dict[str, str] = {}
+        broken: dict[Case, str] = {}
         for number, case in enumerate(in_turn(cases, rounds), 1):
-            if case.contender.title in failed:
+            if case.contender.title in failed or case in broken:
                 continue
             say(f"[{number}/{len(cases) * rounds}] {case.title}, batch {case.batch_size}")
             try:
                 found[case].append(self.round(case, seconds))
             except CaseFailed as error:
                 failed[case.contender.title] = f"it failed: {error}"
-        return {case: own for case, own in found.items() if case.contender.title not in failed}, failed
+            except CtonnxError as error:
+                broken[case] = str(error)
+                say(f"FAILED: {error}")
+        return Timed(
+            {case: own for case, own in found.items() if own and case.contender.title not in failed}, failed, broken
+        )
 
     def _run(self, case: Case, *, seconds: float | None) -> dict[str, Any]:
         task = case.task(pixels=self._pixels, answers=self._answers(case), seconds=seconds)
@@ -163,8 +179,10 @@ class Bench:
         settings = self.folder / "task.json"
         settings.write_text(task.to_json(), encoding="utf-8")
         try:
-            done = launch([sys.executable, "-P", "-m", "ctonnx_bench.worker", str(settings)], self.folder)
-        except click.ClickException as error:
+            command = [sys.executable, "-P", "-m", "ctonnx_bench.worker", str(settings)]
+            limit = _LIMIT_S + 10 * (task.seconds or 0.0) + _IMAGE_S * len(self._images)
+            done = launch(command, self.folder, limit)
+        except ProcessFailed as error:
             last = error.message.strip().splitlines()[-1]
             if case.contender.own:
                 raise CtonnxError(f"expected {case.name} to run, found that its process failed: {last}") from error

@@ -1,5 +1,6 @@
 """`--sweep threads`: which threads, workers, batch size and spinning are best on this device."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,13 @@ from ctonnx.tuning import Setting, Tuning, save_tuning
 from ctonnx_bench.cases import Case
 from ctonnx_bench.contenders import Contender
 
-__all__ = ["best", "keep", "plan_sweep", "thread_counts"]
+__all__ = ["Doubted", "best", "keep", "plan_sweep", "thread_counts"]
 
 _MOST_WORKERS = 8  # as `ctonnx.predictor.workers_for`
+
+
+class Doubted(Exception):
+    """The figures by which settings would be chosen are to be doubted."""
 
 
 def thread_counts(cores: int) -> list[int]:
@@ -44,31 +49,79 @@ def plan_sweep(contenders: Sequence[Contender], batch_sizes: Sequence[int], *, p
 def best(cases: Sequence[Mapping[str, Any]]) -> Tuning | None:
     """Returns the best settings of one model: the lowest median for one image, and the most images a second.
 
+    Another setting than the default is taken where it was better than it in every round; else the default stays.
+
     Args:
         cases: of the report's document, of one model.
 
     Returns:
         None where no right answer was measured for one image.
+
+    Raises:
+        Doubted: the best, or what it was best against, is to be doubted.
     """
     right = [case for case in cases if not case["failures"]]
     single = [case for case in right if case["batch_size"] == 1]
     if not single:
         return None
-    return Tuning(
-        one=_setting(min(single, key=lambda case: float(case["figures"]["latency_ms"]["p50"]))),
-        many=_setting(max(right, key=lambda case: float(case["figures"]["images_per_s"]))),
+    return Tuning(one=_setting(_winner(single, _default(single, 1))), many=_setting(_winner(right, _default(right, 4))))
+
+
+def keep(document: Mapping[str, Any]) -> list[str]:
+    """Writes each model's best settings beside it where they can be believed; returns what was done, in lines."""
+    said = []
+    for model in document["models"]:
+        path = Path(model["file"])
+        try:
+            tuning = best([case for case in document["cases"] if Path(case["model"]) == path.resolve()])
+        except Doubted as doubt:
+            said.append(
+                f"not kept: the best settings of {path}: {doubt}; sweep again on a quiet machine, or for longer"
+            )
+            continue
+        if tuning is None:
+            said.append(f"not kept: the best settings of {path}: no right answer was measured for one image")
+            continue
+        file = save_tuning(path, tuning, provider=document["settings"]["provider"])
+        said += [
+            f"best for {what}: {found.summary}, {found.images_per_s:.1f} images/s; {file}"
+            for what, found in (("one image", tuning.one), ("many images", tuning.many))
+        ]
+    return said
+
+
+def _default(cases: Sequence[Mapping[str, Any]], batch_size: int) -> Mapping[str, Any]:
+    """Returns the case that is nearest to what `ctonnx predict` does untuned: all cores, for many a worker for each."""
+    most = max(case["threads"] for case in cases)
+    workers = max(case["workers"] for case in cases if case["threads"] == most)
+    return min(
+        (case for case in cases if case["threads"] == most and case["workers"] == workers),
+        key=lambda case: (not case["spinning"], abs(case["batch_size"] // case["workers"] - batch_size)),
     )
 
 
-def keep(document: Mapping[str, Any]) -> dict[Path, Tuning]:
-    """Writes each model's best settings beside it, and returns them by the file that was written."""
-    found = {}
-    for model in document["models"]:
-        path = Path(model["file"])
-        cases = [case for case in document["cases"] if Path(case["model"]) == path.resolve()]
-        if tuning := best(cases):
-            found[save_tuning(path, tuning, provider=document["settings"]["provider"])] = tuning
-    return found
+def _winner(cases: Sequence[Mapping[str, Any]], default: Mapping[str, Any]) -> Mapping[str, Any]:
+    ordered = sorted(cases, key=_image_s)
+    first = ordered[0]
+    rival = default if first is not default else next(iter(ordered[1:]), default)
+    for case in (first, rival):
+        if case["doubts"]:
+            raise Doubted(f"{case['title']}, batch {case['batch_size']}: {case['doubts'][0]}")
+    if first is default:
+        return first
+    pairs = zip(_round_medians(first), _round_medians(default), strict=True)
+    return first if all(mine < theirs for mine, theirs in pairs) else default
+
+
+def _image_s(case: Mapping[str, Any]) -> float:
+    """Returns the seconds of an image: of one alone its median, of many by the throughput."""
+    figures = case["figures"]
+    alone = case["batch_size"] == 1
+    return float(figures["latency_ms"]["p50"] / 1e3 if alone else 1 / figures["images_per_s"])
+
+
+def _round_medians(case: Mapping[str, Any]) -> list[float]:
+    return [statistics.median(item["samples_s"]) / case["batch_size"] for item in case["rounds"]]
 
 
 def _setting(case: Mapping[str, Any]) -> Setting:

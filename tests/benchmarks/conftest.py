@@ -27,10 +27,10 @@ def _case(title: str, batch_size: int, milliseconds: float, *, precision: str, o
             slowdowns=(),
             others_share=0.0,
         )
-    ]
+    ] * 3
     figures = summarize(rounds, batch_size)
     return {
-        "name": f"{title} | batch {batch_size} | cpu | 2 threads",
+        "name": f"{title} | batch {batch_size} | cpu | 2 threads | ready pixels at 224",
         "title": title,
         "contender": title,
         "own": own,
@@ -48,7 +48,7 @@ def _case(title: str, batch_size: int, milliseconds: float, *, precision: str, o
         "failures": [],
         "verdict": "right",
         "doubts": doubts(rounds, figures, threads=2, cores=2),
-        "rounds": [{"samples_s": list(rounds[0].samples_s)}],
+        "rounds": [{"samples_s": list(item.samples_s), "cold_start_s": item.cold_start_s} for item in rounds],
     }
 
 
@@ -71,7 +71,7 @@ def make_document() -> MakeDocument:
             "tool": "ctonnx bench",
             "command": "ctonnx bench --peers pytorch",
             "created": "2026-11-25T10:00:00+00:00",
-            "settings": {"provider": "cpu", "rounds": 1, "duration": 10.0, "files": None},
+            "settings": {"provider": "cpu", "rounds": 3, "duration": 10.0, "files": None, "sweep": False},
             "environment": {
                 "cpu": "Some CPU",
                 "features": ["avx2"],
@@ -94,6 +94,7 @@ def make_document() -> MakeDocument:
                     "bytes": 28_500_000,
                     "image_size": 224,
                     "sha256": "ab" * 32,
+                    "checkpoint_sha256": "cd" * 32,
                 }
             ],
             "checked_on": {
@@ -105,6 +106,7 @@ def make_document() -> MakeDocument:
             "cases": cases,
             "mlperf": mlperf(cases),
             "skipped": {"OpenVINO": "openvino not installed; pip install openvino"},
+            "broken": {},
             "passed": True,
         }
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ctonnx.cli import main
-from ctonnx_bench import benchmark
+from ctonnx_bench import reporting
 from ctonnx_bench.benchmark import Settings
 
 
@@ -25,7 +25,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, document: dict[str, Any], tmp_path: P
         say("[1/1] measuring")
         return document
 
-    monkeypatch.setattr(benchmark, "run_benchmark", measure)
+    monkeypatch.setattr(reporting, "run_benchmark", measure)
     given: list[Settings] = []
 
     def run(*arguments: str) -> Result:
@@ -80,9 +80,22 @@ def test_wrong_answers_end_with_1_after_the_table(bench: Callable[..., Result], 
     assert result.exit_code == 1
     assert "FAILED: ctonnx INT8, batch 1: max |dp| is 1" in result.stdout
     assert result.stderr.splitlines()[-1] == (
-        "Error: expected right answers, found wrong ones of ctonnx INT8 | batch 1 | cpu | 2 threads, however fast"
+        "Error: expected right answers, found wrong ones of ctonnx INT8 | batch 1 | cpu | 2 threads | "
+        "ready pixels at 224, however fast"
     )
     assert Path("bench/bench.json").is_file()
+
+
+def test_case_that_could_not_be_measured_to_the_end_is_exit_code_1(
+    bench: Callable[..., Result], document: dict[str, Any]
+) -> None:
+    document["broken"]["ctonnx FP16 | batch 1"] = "no memory"
+    result = bench()
+    assert result.exit_code == 1
+    assert "FAILED: ctonnx FP16 | batch 1: no memory" in result.stdout
+    assert "expected ctonnx FP16 | batch 1 to be measured in every round, found that it failed: no memory" in (
+        result.stderr
+    )
 
 
 def test_planted_regression_ends_with_1(bench: Callable[..., Result], make_document: Any) -> None:
@@ -91,14 +104,61 @@ def test_planted_regression_ends_with_1(bench: Callable[..., Result], make_docum
     assert result.exit_code == 1
     assert "REGRESSION" in result.stdout
     assert (
-        "expected no figure to be more than 10% worse, found p50 ms of ctonnx INT8 | batch 1 | cpu | 2 threads 25% "
-        "worse (10.40, now 13.00)"
+        "expected no figure to be more than 10% worse, found p50 ms of ctonnx INT8 | batch 1 | cpu | 2 threads | "
+        "ready pixels at 224 25% worse (10.40, now 13.00)"
     ) in result.stderr
     kept = json.loads(Path("bench/bench.json").read_text(encoding="utf-8"))["compared_with"]
     assert kept["fail_over"] == 0.1
     assert kept["changes"][0]["worse"] == pytest.approx(0.25)
     assert bench("--compare", "old.json", "--fail-over", "30%").exit_code == 0
     assert bench("--compare", "old.json", "--fail-over", "24").exit_code == 1
+
+
+def test_case_that_the_earlier_report_has_and_this_one_lacks_is_a_failure(
+    bench: Callable[..., Result], document: dict[str, Any], make_document: Any
+) -> None:
+    Path("old.json").write_text(json.dumps(make_document()), encoding="utf-8")
+    del document["cases"][2]  # a peer
+    assert bench("--compare", "old.json").exit_code == 0
+    name = document["cases"].pop(0)["name"]
+    result = bench("--compare", "old.json")
+    assert result.exit_code == 1
+    assert f"expected {name}, which the earlier report has, found it was not measured now" in result.stderr
+
+
+def test_regression_of_a_doubted_figure_says_that_it_is_doubted(
+    bench: Callable[..., Result], document: dict[str, Any], make_document: Any
+) -> None:
+    Path("old.json").write_text(json.dumps(make_document(slower=0.8)), encoding="utf-8")
+    document["cases"][1]["doubts"] = ["busy: others"]
+    said = bench("--compare", "old.json").stderr
+    assert "13.00); the figure is doubted, measure both again on a quiet machine" in said
+
+
+def test_report_of_another_measurement_is_refused_before_anything_is_measured(
+    bench: Callable[..., Result], make_document: Any
+) -> None:
+    old = make_document()
+    old["settings"]["files"] = "scans"
+    Path("old.json").write_text(json.dumps(old), encoding="utf-8")
+    result = bench("--compare", "old.json")
+    assert result.exit_code == 2
+    assert "found one from files (--end-to-end), where this is from ready pixels" in result.stderr
+    assert result.settings is None  # type: ignore[attr-defined]
+
+
+def test_folder_that_cannot_be_written_to_is_told_before_anything_is_measured(bench: Callable[..., Result]) -> None:
+    Path("file").write_text("", encoding="utf-8")
+    for options in (["--output", "file/bench"], ["--publish", "file/results.md"]):
+        result = bench(*options)
+        assert result.exit_code == 2
+        assert "Not a directory: " in result.stderr
+        assert result.settings is None  # type: ignore[attr-defined]
+
+
+def test_earlier_reports_that_are_replaced_are_named(bench: Callable[..., Result]) -> None:
+    bench()
+    assert "written: bench/bench.json, in the place of an earlier one" in bench().stderr
 
 
 def test_report_without_a_case_in_common_is_told_and_the_figures_are_kept(
@@ -118,6 +178,9 @@ def test_report_without_a_case_in_common_is_told_and_the_figures_are_kept(
     ("arguments", "said"),
     [
         (["--peers", "pytorch,tvm"], "joined by commas, or all; found 'tvm'"),
+        (["--peers", ","], "expected names joined by commas, or all; found ','"),
+        (["--duration", "nan"], "expected a number of seconds, found 'nan'"),
+        (["--duration", "inf"], "expected a number of seconds, found 'inf'"),
         (["--batch-size", "1,0"], "expected whole numbers from 1 joined by commas, found '0'"),
         (["--fail-over", "10%"], "expected --compare with --fail-over, found none"),
         (
@@ -147,26 +210,49 @@ def test_stopped_benchmark_leaves_nothing(bench: Callable[..., Result], monkeypa
     def stop(*arguments: object, **named: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(benchmark, "run_benchmark", stop)
+    monkeypatch.setattr(reporting, "run_benchmark", stop)
     assert bench().exit_code == 130
     assert not Path("bench").exists()
 
 
 def test_results_are_published_if_they_are_right(bench: Callable[..., Result], document: dict[str, Any]) -> None:
     result = bench("--publish", "results.md", "--hardware", "mini-PC")
-    assert "published: results.md, section 'mini-PC: lungs'" in result.stderr
-    assert "## mini-PC: lungs" in Path("results.md").read_text(encoding="utf-8")
+    assert (
+        "published: results.md, section 'mini-PC: lungs on cpu, 2 threads, 224 pixels, from pixels to the answer'"
+        in result.stderr
+    )
+    assert "## mini-PC: lungs on cpu, 2 threads" in Path("results.md").read_text(encoding="utf-8")
     document["cases"][0]["failures"], document["passed"] = ["max |dp| is 1"], False
     assert bench("--publish", "wrong.md").exit_code == 1
     assert not Path("wrong.md").exists()
 
 
-def test_sweep_keeps_the_best_settings_beside_the_model(workspace: Path) -> None:
+def test_figures_that_are_worse_or_doubted_are_not_published(
+    bench: Callable[..., Result], document: dict[str, Any], make_document: Any
+) -> None:
+    Path("old.json").write_text(json.dumps(make_document(slower=0.8)), encoding="utf-8")
+    result = bench("--publish", "results.md", "--compare", "old.json")
+    assert result.exit_code == 1
+    assert "not published: what failed stands below; results.md is as it was" in result.stderr
+    document["cases"][2]["doubts"] = ["busy: a peer's"]
+    assert bench("--publish", "results.md").exit_code == 0
+    Path("results.md").unlink()
+    document["cases"][1]["doubts"] = ["busy: others"]
+    result = bench("--publish", "results.md")
+    assert result.exit_code == 1
+    assert "expected figures without doubt for --publish, found 1 of ctonnx's cases with one" in result.stderr
+    assert "busy: others; measure again on a quiet machine" in result.stderr
+    assert not Path("results.md").exists()
+
+
+def test_sweep_on_a_busy_machine_keeps_nothing_and_says_so(workspace: Path) -> None:
     options = ["--threads", "1", "--batch-size", "1", "--duration", "0", "--rounds", "1"]
     result = CliRunner().invoke(main, ["bench", "--sweep", "threads", *options])
     assert result.exit_code == 0, result.output
-    assert "best for one image: threads 1, workers 1, batch 1, spinning on, " in result.stderr
-    assert Path("runs/tiny/export/model.fp32.tuned.json").is_file()
+    assert "not kept: the best settings of " in result.stderr
+    assert "few: 5 runs" in result.stderr
+    assert not Path("runs/tiny/export/model.fp32.tuned.json").exists()
+    assert sorted(file.name for file in Path("runs/tiny/bench").iterdir()) == ["sweep.html", "sweep.json", "sweep.md"]
 
 
 @pytest.mark.parametrize("package", ["psutil", "matplotlib"])

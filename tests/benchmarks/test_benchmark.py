@@ -75,8 +75,8 @@ def test_fresh_run_is_measured_in_processes_of_its_own(workspace: Path) -> None:
     document = run_benchmark(replace(QUICK, batch_sizes=(1, 2)), command="ctonnx bench", say=told.append)
     assert document["passed"]
     assert [case["name"] for case in document["cases"]] == [
-        "ctonnx FP32 | batch 1 | cpu | 1 threads",
-        "ctonnx FP32 | batch 2 | cpu | 1 threads",
+        "ctonnx FP32 | batch 1 | cpu | 1 threads | ready pixels at 64",
+        "ctonnx FP32 | batch 2 | cpu | 1 threads | ready pixels at 64",
     ]
     assert document["checked_on"]["reference"] == "PyTorch, as kept in golden.npz"
     for case in document["cases"]:
@@ -147,6 +147,31 @@ def test_peer_that_fails_is_skipped_with_the_reason(faked: Callable[..., None]) 
     document = run(replace(QUICK, peers=("onnxruntime",), batch_sizes=(1, 2)))
     assert document["skipped"] == {"onnxruntime, plain": "it failed: no memory"}
     assert {case["title"] for case in document["cases"]} == {"ctonnx FP32"}
+
+
+def test_case_that_fails_in_a_later_round_is_a_failure_and_the_others_are_kept(
+    faked: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[int] = []
+
+    def fail(self: Bench, case: Case, seconds: float) -> Round:
+        if case.batch_size in done or (case.batch_size == 4):
+            raise CtonnxError("no memory")
+        done.extend([2] if case.batch_size == 2 else [])
+        return ROUND
+
+    faked("ctonnx FP32")
+    monkeypatch.setattr(Bench, "round", fail)
+    document = run(replace(QUICK, batch_sizes=(1, 2, 4), rounds=2))
+    assert not document["passed"]
+    assert [(case["batch_size"], case["failures"]) for case in document["cases"]] == [
+        (1, []), (2, ["it failed in a later round: no memory"]),
+    ]  # fmt: skip
+    assert sorted(document["broken"]) == [
+        f"ctonnx FP32 | batch {size} | cpu | 1 threads | ready pixels at 64" for size in (2, 4)
+    ]
+    with pytest.raises(CtonnxError, match="no memory"):
+        run(replace(QUICK, batch_sizes=(4,)))
 
 
 def test_peer_that_makes_its_model_makes_it_once(faked: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:

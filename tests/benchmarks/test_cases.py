@@ -13,11 +13,16 @@ THEIRS = Contender("PyTorch eager", "pytorch", Path("run"), "fp32", 1)
 def test_contenders_of_one_batch_size_stand_beside_each_other() -> None:
     cases = plan_cases([MINE, THEIRS], [1, 8], provider="cpu", threads=2)
     assert [case.name for case in cases] == [
-        "ctonnx INT8 | batch 1 | cpu | 2 threads",
-        "PyTorch eager | batch 1 | cpu | 2 threads",
-        "ctonnx INT8 | batch 8 | cpu | 2 threads",
-        "PyTorch eager | batch 8 | cpu | 2 threads",
+        "ctonnx INT8 | batch 1 | cpu | 2 threads | ready pixels at 0",
+        "PyTorch eager | batch 1 | cpu | 2 threads | ready pixels at 0",
+        "ctonnx INT8 | batch 8 | cpu | 2 threads | ready pixels at 0",
+        "PyTorch eager | batch 8 | cpu | 2 threads | ready pixels at 0",
     ]
+
+
+def test_files_and_other_sizes_are_other_cases() -> None:
+    (case,) = plan_cases([MINE], [1], provider="cpu", threads=2)
+    assert replace(case, side=224, files=True).name == "ctonnx INT8 | batch 1 | cpu | 2 threads | files at 224"
 
 
 def test_gpu_has_a_case_with_binding_and_one_with_copies() -> None:

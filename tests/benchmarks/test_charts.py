@@ -18,7 +18,7 @@ def test_distribution_has_a_row_for_each_case_the_fastest_on_top(document: dict[
     assert [text.get_text() for text in axes.texts] == ["60.0", "36.0", "13.0"]
     assert axes.get_xlim()[0] == 0
     assert axes.get_xscale() == "linear"
-    assert np.shape(axes.collections[0].get_offsets())[0] == 101
+    assert np.shape(axes.collections[0].get_offsets())[0] == 303
 
 
 def test_cases_far_from_each_other_have_a_logarithmic_axis(document: dict[str, Any]) -> None:

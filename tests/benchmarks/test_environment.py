@@ -34,4 +34,8 @@ def test_machines_that_differ_are_told_apart() -> None:
     first = {"cpu": "A", "cores_allowed": 2, "versions": {"onnxruntime": "1.23", "torch": "2.11"}}
     second = {"cpu": "B", "cores_allowed": 2, "versions": {"onnxruntime": "1.24"}}
     assert differences(first, first) == []
-    assert differences(first, second) == ["processor A and B", "onnxruntime 1.23 and 1.24"]
+    assert differences(first, second) == [
+        "processor A and B",
+        "onnxruntime 1.23 and 1.24",
+        "torch 2.11 and not installed",
+    ]

@@ -4,18 +4,41 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ctonnx_bench.files import output_folder, write_reports
+import pytest
+
+from ctonnx_bench.files import output_folder, try_folder, write_reports
 
 
-def test_reports_lie_in_the_models_run_or_in_the_working_folder(workspace: Path, document: dict[str, Any]) -> None:
-    assert output_folder(document) == Path("bench")
-    document["models"][0]["file"] = "runs/tiny/export/model.fp32.onnx"
-    assert output_folder(document) == workspace.resolve() / "runs/tiny/bench"
+def test_reports_lie_in_the_models_run_or_in_the_working_folder(workspace: Path) -> None:
+    there = workspace.resolve() / "runs/tiny/bench"
+    assert output_folder([]) == output_folder([Path("tiny")]) == there
+    assert output_folder([Path("runs/tiny/export/model.fp32.onnx")]) == there
+    Path("model.onnx").write_bytes(Path("runs/tiny/export/model.fp32.onnx").read_bytes())
+    assert output_folder([Path("model.onnx")]) == output_folder([Path("none")]) == Path("bench")
+
+
+def test_folder_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
+    try_folder(tmp_path / "new" / "bench")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(NotADirectoryError):
+        try_folder(tmp_path / "file" / "bench")
 
 
 def test_three_reports_are_written_and_nothing_else(tmp_path: Path, document: dict[str, Any]) -> None:
-    files = write_reports(document, tmp_path / "new" / "bench")
-    assert [file.name for file in files] == ["bench.json", "bench.md", "bench.html"]
+    said = write_reports(document, tmp_path / "new" / "bench")
+    files = [tmp_path / "new/bench" / name for name in ("bench.json", "bench.md", "bench.html")]
+    assert said == [f"written: {file}" for file in files]
     assert sorted(file.name for file in (tmp_path / "new/bench").iterdir()) == ["bench.html", "bench.json", "bench.md"]
     assert json.loads(files[0].read_text(encoding="utf-8"))["cases"][0]["rounds"][0]["samples_s"]
     assert files[1].read_text(encoding="utf-8").startswith("# Benchmark of lungs")
+
+
+def test_sweep_does_not_replace_the_ordinary_report_and_an_earlier_one_is_told(
+    tmp_path: Path, document: dict[str, Any]
+) -> None:
+    write_reports(document, tmp_path)
+    document["settings"]["sweep"] = True
+    write_reports(document, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 6
+    assert write_reports(document, tmp_path)[0] == f"written: {tmp_path / 'sweep.json'}, in the place of an earlier one"

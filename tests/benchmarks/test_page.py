@@ -46,6 +46,7 @@ def test_names_are_text_and_no_tags(document: dict[str, Any]) -> None:
 
 def test_verdict_stands_at_the_top(document: dict[str, Any]) -> None:
     assert "all answers of ctonnx are right" in html_page(document)
+    assert "lungs on cpu, 2 threads, 224 pixels, from pixels to the answer; Some CPU" in html_page(document)
     document["cases"][0]["verdict"] = "reference"
     assert "the answers agree with the reference" in html_page(document)
     document["cases"][0]["failures"] = ["max |dp| is 1"]

@@ -8,22 +8,25 @@ import pytest
 from ctonnx.errors import CtonnxError
 from ctonnx_bench.publishing import hardware_name, publish
 
+WAY = "lungs on cpu, 2 threads, 224 pixels, from pixels to the answer"
+TITLES = [f"## mini-PC: {WAY}", f"## Jetson: {WAY}"]
+
 
 def test_section_has_the_command_and_is_replaced_by_the_next(tmp_path: Path, make_document: Any) -> None:
     file = tmp_path / "results.md"
-    assert publish(make_document(), file, "mini-PC") == "mini-PC: lungs"
-    assert publish(make_document(slower=2.0), file, "Jetson") == "Jetson: lungs"
+    assert publish(make_document(), file, "mini-PC") == f"mini-PC: {WAY}"
+    assert publish(make_document(slower=2.0), file, "Jetson") == f"Jetson: {WAY}"
     first = file.read_text(encoding="utf-8")
     assert first.startswith("# Results\n")
     assert first.count("$ ctonnx bench --peers pytorch") == 2
-    assert [line for line in first.splitlines() if line.startswith("## ")] == ["## mini-PC: lungs", "## Jetson: lungs"]
+    assert [line for line in first.splitlines() if line.startswith("## ")] == TITLES
     assert "| ctonnx INT8 | 1 | 13.00 |" in first
     publish(make_document(slower=3.0), file, "mini-PC")
     second = file.read_text(encoding="utf-8")
     assert "| ctonnx INT8 | 1 | 13.00 |" not in second
     assert "| ctonnx INT8 | 1 | 39.00 |" in second
     assert "| ctonnx INT8 | 1 | 26.00 |" in second
-    assert [line for line in second.splitlines() if line.startswith("## ")] == ["## mini-PC: lungs", "## Jetson: lungs"]
+    assert [line for line in second.splitlines() if line.startswith("## ")] == TITLES
     publish(make_document(slower=3.0), file, "mini-PC")
     assert file.read_text(encoding="utf-8") == second
 
@@ -53,4 +56,17 @@ def test_name_cannot_end_the_comment(tmp_path: Path, document: dict[str, Any]) -
     file = tmp_path / "results.md"
     publish(document, file, "a --> b\nc")
     publish(document, file, "a --> b\nc")
-    assert file.read_text(encoding="utf-8").count("<!-- ctonnx bench: a -> b c: lungs -->") == 1
+    assert file.read_text(encoding="utf-8").count(f"<!-- ctonnx bench: a -> b c: {WAY} -->") == 1
+
+
+def test_other_ways_of_running_have_sections_of_their_own(tmp_path: Path, document: dict[str, Any]) -> None:
+    file = tmp_path / "results.md"
+    names = {publish(document, file, "mini-PC")}
+    document["settings"]["files"] = "scans"
+    names.add(publish(document, file, "mini-PC"))
+    document["settings"]["provider"] = "cuda"
+    names.add(publish(document, file, "mini-PC"))
+    for case in document["cases"]:
+        case["threads"] = 1
+    names.add(publish(document, file, "mini-PC"))
+    assert len(names) == file.read_text(encoding="utf-8").count("\n## ") == 4

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from ctonnx.errors import CtonnxError
-from ctonnx_bench.regression import cautions, compare_reports, read_report, regressed, table
+from ctonnx_bench.benchmark import Settings
+from ctonnx_bench.regression import (
+    cautions,
+    compare_reports,
+    missing,
+    read_report,
+    refuse_other_measurement,
+    regressed,
+    table,
+)
 
 
 def test_planted_regression_is_found_and_noise_below_the_bound_is_not(make_document: Any) -> None:
@@ -15,9 +24,9 @@ def test_planted_regression_is_found_and_noise_below_the_bound_is_not(make_docum
     assert regressed(compare_reports(old, new), 0.10) == []
     new = make_document(slower=1.25)
     found = regressed(compare_reports(old, new), 0.10)
-    assert [change.figure for change in found] == ["p50 ms"] * 6
-    assert found[1].case == "ctonnx INT8 | batch 1 | cpu | 2 threads"
-    assert found[1].worse == pytest.approx(0.25)
+    assert [change.figure for change in found] == ["p50 ms", "SingleStream ms"] * 2 + ["p50 ms"] * 2
+    assert found[2].case == "ctonnx INT8 | batch 1 | cpu | 2 threads | ready pixels at 224"
+    assert found[2].worse == pytest.approx(0.25)
     assert regressed(compare_reports(new, old), 0.0) == []
 
 
@@ -45,6 +54,11 @@ def test_table_names_the_regression_and_the_noise(make_document: Any) -> None:
         "|",
         "2",
         "threads",
+        "|",
+        "ready",
+        "pixels",
+        "at",
+        "224",
         "p50",
         "ms",
         "36.00",
@@ -53,26 +67,79 @@ def test_table_names_the_regression_and_the_noise(make_document: Any) -> None:
         "REGRESSION",
         "(noisy)",
     ]
-    assert lines[2].endswith("+0.0%  (noisy)")
-    assert lines[3].endswith("+100.0%  REGRESSION")
+    assert lines[2].endswith("+100.0%  worse (noisy)")  # SingleStream: of doubted figures the median alone is gated
+    assert lines[3].endswith("+0.0%  (noisy)")
+    assert lines[5].endswith("+100.0%  REGRESSION")
+    assert lines[9].endswith("+100.0%  worse")  # a peer
 
 
 def test_other_machines_and_missing_cases_are_told(make_document: Any) -> None:
     old, new = make_document(), make_document()
-    new["environment"] |= {"cpu": "Other CPU", "versions": {"ctonnx": "0.5.0"}}
+    new["environment"] |= {"cpu": "Other CPU", "features": ["avx2", "avx512f"], "cpu_limit": "200000 100000"}
+    new["environment"]["versions"] = {"ctonnx": "0.5.0", "onnxruntime-gpu": "1.31"}
+    new["models"][0]["sha256"] = "ef" * 32
+    new["checked_on"]["about"] = "4 labelled images"
     new["cases"] = new["cases"][:-1]
     assert cautions(old, new) == [
         "measured with different processor Some CPU and Other CPU",
+        "measured with different processor features avx2 and avx2, avx512f",
+        "measured with different limit of CPU time max 100000 and 200000 100000",
         "measured with different ctonnx 0.4.0 and 0.5.0",
-        "not measured now: PyTorch <eager> | batch 8 | cpu | 2 threads",
+        "measured with different onnxruntime-gpu not installed and 1.31",
+        "int8 is another file of the same checkpoint",
+        "measured on different images: 8 golden inputs and 4 labelled images",
+        "not measured now: PyTorch <eager> | batch 8 | cpu | 2 threads | ready pixels at 224",
     ]
+
+
+def test_another_checkpoint_is_told(make_document: Any) -> None:
+    old, new = make_document(), make_document()
+    new["models"][0]["checkpoint_sha256"] = "ef" * 32
+    assert cautions(old, new) == ["int8 is of another checkpoint"]
+
+
+def test_cold_start_is_gated_where_its_processes_agree(make_document: Any) -> None:
+    old, new = make_document(), make_document()
+    new["cases"][0]["figures"]["cold_start_s"] = 0.6
+    (change,) = regressed(compare_reports(old, new), 0.1)
+    assert (change.figure, change.before, change.now) == ("cold s", 0.5, 0.6)
+    old["cases"][0]["rounds"][0]["cold_start_s"] = 0.9
+    assert regressed(compare_reports(old, new), 0.1) == []
+    old["cases"][0]["rounds"] = old["cases"][0]["rounds"][1:]
+    assert regressed(compare_reports(old, new), 0.1) == []
+
+
+def test_own_case_that_is_missing_is_named_and_one_that_broke_is_not(make_document: Any) -> None:
+    old, new = make_document(), make_document()
+    new["cases"] = new["cases"][1:-1]
+    name = old["cases"][0]["name"]
+    assert missing(old, new) == [name]
+    new["broken"][name] = "no memory"
+    assert missing(old, new) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (Settings(files="scans"), "found one from ready pixels, where this is from files"),
+        (Settings(provider="cuda"), "found one --provider cpu, where this is --provider cuda"),
+        (Settings(sweep=True), "found one without a sweep, where this is of a sweep"),
+    ],
+)
+def test_report_of_another_measurement_is_refused(document: dict[str, Any], settings: Settings, said: str) -> None:
+    refuse_other_measurement(document, Settings(files=None))
+    with pytest.raises(CtonnxError, match=said):
+        refuse_other_measurement(document, settings)
 
 
 def test_nothing_in_common_is_refused(make_document: Any) -> None:
     old, new = make_document(), make_document()
     old["cases"] = old["cases"][:1]
     new["cases"] = new["cases"][1:]
-    with pytest.raises(CtonnxError, match=r"found none: it has ctonnx FP32 \| batch 1 \| cpu \| 2 threads; measure"):
+    with pytest.raises(
+        CtonnxError,
+        match=r"found none: it has ctonnx FP32 \| batch 1 \| cpu \| 2 threads \| ready pixels at 224; measure",
+    ):
         compare_reports(old, new)
 
 

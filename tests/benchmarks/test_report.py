@@ -85,6 +85,7 @@ def test_table_for_a_terminal_is_aligned(document: dict[str, Any]) -> None:
 def test_markdown_has_the_command_the_table_the_machine_and_the_hashes(document: dict[str, Any]) -> None:
     text = markdown(document)
     assert "$ ctonnx bench --peers pytorch\n" in text
+    assert "lungs on cpu, 2 threads, 224 pixels, from pixels to the answer; Some CPU. Made on 2026-11-25 by:" in text
     assert "| what | batch |" in text
     assert "max \\|dp\\|" in text
     assert "- processor: Some CPU (avx2), 2 of 4 cores\n" in text

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click import ClickException
 
 from ctonnx.errors import CtonnxError, ProviderError
 from ctonnx.writing import json_text
@@ -15,7 +14,7 @@ from ctonnx_bench import rounds
 from ctonnx_bench.cases import Case, plan_cases
 from ctonnx_bench.checks import Images
 from ctonnx_bench.contenders import Contender
-from ctonnx_bench.folder import Measured, Sample
+from ctonnx_bench.processes import Measured, ProcessFailed, Sample
 from ctonnx_bench.rounds import Bench, CaseFailed, Round
 from ctonnx_bench.worker import Task
 
@@ -51,7 +50,8 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Task], Callable[[dic
     tasks: list[Task] = []
     report: dict[str, Any] = dict(REPORT)
 
-    def note(command: Sequence[str], folder: Path) -> Measured:
+    def note(command: Sequence[str], folder: Path, limit_s: float | None = None) -> Measured:
+        assert limit_s is not None
         tasks.append(Task.from_json(Path(command[-1]).read_text(encoding="utf-8")))
         return Measured(Sample(1.0, 1), 100.0, "noise of a library\n" + json_text(report).replace("\n", ""), "")
 
@@ -66,8 +66,8 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Task], Callable[[dic
 def test_rounds_go_forwards_and_backwards(bench: Bench, cases: list[Case], launched: Any) -> None:
     tasks, _ = launched
     told: list[str] = []
-    found, failed = bench.measure(cases, rounds=3, seconds=2.0, say=told.append)
-    assert failed == {}
+    found, failed, broken = bench.measure(cases, rounds=3, seconds=2.0, say=told.append)
+    assert (failed, broken) == ({}, {})
     assert [task.adapter for task in tasks] == [
         "ctonnx", "onnxruntime", "onnxruntime", "ctonnx", "ctonnx", "onnxruntime",
     ]  # fmt: skip
@@ -102,17 +102,36 @@ def test_peer_that_fails_in_a_later_round_is_left_out(
         return original(self, case, seconds)
 
     monkeypatch.setattr(Bench, "round", fail)
-    found, failed = bench.measure(cases, rounds=4, seconds=1.0, say=lambda line: None)
+    found, failed, _ = bench.measure(cases, rounds=4, seconds=1.0, say=lambda line: None)
     assert failed == {"Peer": "it failed: no memory"}
     assert [(case.title, len(done)) for case, done in found.items()] == [("ctonnx FP32", 4)]
     assert [task.adapter for task in tasks].count("onnxruntime") == 3
 
 
+def test_case_of_ctonnx_that_fails_in_a_later_round_loses_nothing_of_the_others(
+    bench: Bench, cases: list[Case], monkeypatch: pytest.MonkeyPatch, launched: Any
+) -> None:
+    tasks, choose = launched
+    original = Bench.round
+
+    def fail(self: Bench, case: Case, seconds: float) -> Round:
+        late = case.contender.own and len(tasks) > 2
+        choose({"error": "no memory", "kind": "ModelError"} if late else REPORT)
+        return original(self, case, seconds)
+
+    monkeypatch.setattr(Bench, "round", fail)
+    told: list[str] = []
+    found, failed, broken = bench.measure(cases, rounds=4, seconds=1.0, say=told.append)
+    assert (failed, broken) == ({}, {cases[0]: "no memory"})
+    assert [(case.title, len(done)) for case, done in found.items()] == [("ctonnx FP32", 1), ("Peer", 4)]
+    assert told.count("FAILED: no memory") == 1
+
+
 def test_process_that_ends_badly_is_told_in_one_line(
     bench: Bench, cases: list[Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(command: Sequence[str], folder: Path) -> Measured:
-        raise ClickException("it ended with -9:\nTraceback\nMemoryError: too much")
+    def fail(command: Sequence[str], folder: Path, limit_s: float | None = None) -> Measured:
+        raise ProcessFailed("it ended with -9:\nTraceback\nMemoryError: too much")
 
     monkeypatch.setattr(rounds, "launch", fail)
     with pytest.raises(CtonnxError, match=r"to run, found that its process failed: MemoryError: too much"):

@@ -27,6 +27,8 @@ def open_network(opening: Opening, *, compiled: bool = False) -> Network:
     device = torch.device(opening.provider)
     checkpoint = load_checkpoint(Run(opening.model))
     graph: torch.nn.Module = DeployGraph(checkpoint.network, checkpoint.record.temperature).eval().to(device)
+    # The pixels' channels come last, and so do the activations': weights in the other layout would be turned each time.
+    graph = graph.to(memory_format=torch.channels_last)
     network = torch.compile(graph) if compiled else graph
 
     @torch.inference_mode()

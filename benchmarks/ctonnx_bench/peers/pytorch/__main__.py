@@ -25,7 +25,7 @@ def answers(run: Run, path: Path) -> Iterator[tuple[str, str, float]]:
     record = read_record(run)
     network = CTClassifier(len(record.classes))
     network.load_state_dict(load_file(run.weights_file))
-    network.eval()
+    network.eval().to(memory_format=torch.channels_last)  # as the pixels lie, which is faster
     files = files_below(path)
     with torch.inference_mode():
         for start in range(0, len(files), BATCH):

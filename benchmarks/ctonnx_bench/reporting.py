@@ -1,0 +1,147 @@
+"""A benchmark from its settings to its reports: what is refused first, what is written, and what makes it fail."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ctonnx.errors import CtonnxError
+from ctonnx_bench.benchmark import Settings, run_benchmark
+from ctonnx_bench.files import output_folder, try_folder, write_reports
+from ctonnx_bench.publishing import publish, refuse_other_file
+from ctonnx_bench.regression import (
+    Change,
+    cautions,
+    compare_reports,
+    missing,
+    read_report,
+    refuse_other_measurement,
+    regressed,
+)
+from ctonnx_bench.sweep import keep
+
+__all__ = ["FAIL_OVER", "Ends", "Report", "measure_and_report"]
+
+FAIL_OVER = 0.10
+"""By which share a figure may be worse than in the earlier report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ends:
+    """What becomes of the figures.
+
+    Attributes:
+        output: a folder for the reports; None takes `bench/` in the models' run.
+        baseline: an earlier bench.json to compare with.
+        fail_over: see `FAIL_OVER`.
+        published: a Markdown document to write a section in.
+        hardware: what the machine is called there.
+    """
+
+    output: Path | None = None
+    baseline: Path | None = None
+    fail_over: float = FAIL_OVER
+    published: Path | None = None
+    hardware: str | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """A benchmark that was measured and written.
+
+    Attributes:
+        document: what bench.json holds.
+        changes: against the earlier report; None where there was none to compare with.
+        said: what was done, a line for each thing.
+        failures: what makes it fail; none where all is as it should be.
+    """
+
+    document: dict[str, Any]
+    changes: list[Change] | None
+    said: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+def measure_and_report(settings: Settings, ends: Ends, *, command: str, say: Callable[[str], object]) -> Report:
+    """Measures, compares with an earlier report, writes the reports, and publishes what may be published.
+
+    Args:
+        settings: what is measured, and how.
+        ends: what becomes of it.
+        command: as it was typed, for the report.
+        say: is told each step.
+
+    Raises:
+        CtonnxError: ctonnx cannot run as it was asked to, or the earlier report is of something else.
+        OSError: a report cannot be written; it is tried before anything is measured.
+    """
+    folder = ends.output or output_folder(settings.models)
+    try_folder(folder)
+    if ends.published is not None:
+        refuse_other_file(ends.published)
+        try_folder(ends.published.parent)
+    earlier = None if ends.baseline is None else read_report(ends.baseline)
+    if earlier is not None:
+        refuse_other_measurement(earlier, settings)
+    document = run_benchmark(settings, command=command, say=say)
+    report = Report(document, None)
+    try:
+        report = Report(document, None if earlier is None else _compare(earlier, document, ends.fail_over))
+    finally:  # what took long to measure is not lost where there is nothing to compare
+        report.said.extend(write_reports(document, folder))
+    report.failures.extend(_wrong(document))
+    if earlier is not None:
+        report.failures.extend(_worse(report.changes or [], ends.fail_over))
+        report.failures.extend(
+            f"expected {name}, which the earlier report has, found it was not measured now"
+            for name in missing(earlier, document)
+        )
+    if settings.sweep:
+        report.said.extend(keep(document))
+    if ends.published is not None:
+        _publish(report, ends.published, ends.hardware)
+    return report
+
+
+def _compare(earlier: Mapping[str, Any], document: dict[str, Any], fail_over: float) -> list[Change]:
+    """Returns the changes, which the document keeps too."""
+    changes = compare_reports(earlier, document)
+    document["compared_with"] = {
+        "created": earlier["created"],
+        "fail_over": fail_over,
+        "changes": [{**asdict(change), "worse": change.worse} for change in changes],
+        "cautions": cautions(earlier, document),
+    }
+    return changes
+
+
+def _wrong(document: Mapping[str, Any]) -> list[str]:
+    found = [
+        f"expected right answers, found wrong ones of {case['name']}, however fast"
+        for case in document["cases"]
+        if case["own"] and case["failures"] and case["name"] not in document["broken"]
+    ]
+    return found + [
+        f"expected {name} to be measured in every round, found that it failed: {reason}"
+        for name, reason in document["broken"].items()
+    ]
+
+
+def _worse(changes: list[Change], fail_over: float) -> list[str]:
+    return [
+        f"expected no figure to be more than {fail_over:.0%} worse, found {change.figure} of {change.case} "
+        f"{change.worse:.0%} worse ({change.before:.2f}, now {change.now:.2f})"
+        + ("; the figure is doubted, measure both again on a quiet machine" if change.noisy else "")
+        for change in regressed(changes, fail_over)
+    ]
+
+
+def _publish(report: Report, file: Path, hardware: str | None) -> None:
+    """Publishes what is right, no worse than before, and not doubted; else says why not."""
+    if report.failures:
+        report.said.append(f"not published: what failed stands below; {file} is as it was")
+        return
+    try:
+        report.said.append(f"published: {file}, section '{publish(report.document, file, hardware)}'")
+    except CtonnxError as error:
+        report.failures.append(str(error))

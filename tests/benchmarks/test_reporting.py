@@ -1,0 +1,47 @@
+"""From settings to reports: what was measured is written even where it cannot be compared."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctonnx.errors import CtonnxError
+from ctonnx.writing import json_text
+from ctonnx_bench import reporting
+from ctonnx_bench.benchmark import Settings
+from ctonnx_bench.reporting import Ends, measure_and_report
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch, document: dict[str, Any], tmp_path: Path) -> Callable[[Ends], Any]:
+    """Measures nothing, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(reporting, "run_benchmark", lambda settings, *, command, say: document)
+    return lambda ends: measure_and_report(Settings(), ends, command="ctonnx bench", say=print)
+
+
+def test_figures_are_written_and_said(measured: Callable[[Ends], Any]) -> None:
+    report = measured(Ends(output=Path("out")))
+    assert (report.failures, report.changes) == ([], None)
+    assert report.said == [f"written: out/bench.{kind}" for kind in ("json", "md", "html")]
+
+
+def test_nothing_in_common_is_an_error_after_the_figures_are_kept(
+    measured: Callable[[Ends], Any], make_document: Any
+) -> None:
+    old = make_document()
+    for case in old["cases"]:
+        case["name"] += ", elsewhere"
+    Path("old.json").write_text(json_text(old), encoding="utf-8")
+    with pytest.raises(CtonnxError, match="expected cases that the earlier report has too, found none"):
+        measured(Ends(baseline=Path("old.json")))
+    assert Path("bench/bench.json").is_file()
+
+
+def test_comparison_stands_in_the_document_that_is_written(measured: Callable[[Ends], Any], make_document: Any) -> None:
+    Path("old.json").write_text(json_text(make_document(slower=2.0)), encoding="utf-8")
+    report = measured(Ends(baseline=Path("old.json")))
+    assert report.failures == []
+    assert report.document["compared_with"]["fail_over"] == 0.1
+    assert "compared_with" in Path("bench/bench.json").read_text(encoding="utf-8")
