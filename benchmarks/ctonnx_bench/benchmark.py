@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from ctonnx_bench.checks import Images, gate_of, golden_images, images_in, judge
 from ctonnx_bench.contenders import Model, find_peers, own, read_models, run_of
 from ctonnx_bench.environment import describe
 from ctonnx_bench.peers.adapters import ADAPTERS
+from ctonnx_bench.ratios import times_as_fast
 from ctonnx_bench.rounds import Bench, Round
 from ctonnx_bench.summary import doubts, mlperf, summarize
 from ctonnx_bench.sweep import plan_sweep
@@ -25,6 +26,9 @@ __all__ = ["SCHEMA_VERSION", "Settings", "run_benchmark"]
 
 SCHEMA_VERSION = 1
 """Of the document: raised when a reader of the old version could misuse a new one."""
+
+_CHANGE = {"fp32": 1e-3, "fp16": 2e-2, "int8": 5e-2}
+"""Of a logit or a heatmap from one run to another, as a share of the largest: the same file on the same machine."""
 
 _CALIBRATION = 300  # images, as `ctonnx export` takes
 
@@ -116,6 +120,8 @@ def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], obje
                 settled, failures=(*settled.failures, f"it failed in a later round: {timed.broken[case]}")
             )
         rows.append(_row(case, rounds, settled))
+    faster = {} if settings.sweep else times_as_fast(rows)
+    rows = [{**row, "times_as_fast": faster.get(row["name"])} for row in rows]
     return {
         "schema_version": SCHEMA_VERSION,
         "tool": "ctonnx bench",
@@ -128,6 +134,8 @@ def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], obje
             "images": len(images),
             "about": images.about,
             "reference": reference.about,
+            "calibrated_on_them": images.calibration is None
+            and any(ADAPTERS[case.contender.adapter].prepares for case in timed.found),
             "reference_wrong": reference_is_wrong(reference, golden),
         },
         "cases": rows,
@@ -149,11 +157,8 @@ def _images(settings: Settings, model: Model, *, calibrates: bool) -> Images:
 def _row(case: Case, rounds: Sequence[Round], settled: Settled) -> dict[str, Any]:
     """Returns a case's entry in the document."""
     figures = summarize(rounds, case.batch_size)
-    limit = DEVICE_GATES[case.contender.precision].max_dp
-    largest = max(item.largest_dp for item in rounds)
-    wrong = list(settled.failures)
-    if not largest <= limit:
-        wrong.append(f"while it was timed, a probability differed by {largest:.3g} from its own answer before")
+    largest = {what: max(getattr(item, f"largest_d{what}") for item in rounds) for what in ("p", "logit", "heatmap")}
+    wrong = [*settled.failures, *_changed(case.contender.precision, largest)]
     return {
         "name": case.name,
         "title": case.title,
@@ -171,14 +176,26 @@ def _row(case: Case, rounds: Sequence[Round], settled: Settled) -> dict[str, Any
         "model": str(case.contender.model),
         "bytes": case.contender.size,
         "figures": figures,
-        "parity": settled.parity.as_dict(),
+        "parity": {**settled.parity.as_dict(), "agreement_interval": settled.parity.agreement_interval},
         "accuracy": settled.accuracy,
-        "largest_dp_while_timed": largest,
+        "largest_differences_while_timed": largest,
         "failures": wrong,
         "verdict": "wrong" if wrong else settled.verdict,
         "doubts": doubts(rounds, figures, threads=case.threads, cores=available_cores()),
         "rounds": [asdict(item) for item in rounds],
     }
+
+
+def _changed(precision: str, largest: Mapping[str, float]) -> list[str]:
+    """Returns what changed while a case was timed, by more than its precision allows."""
+    found = []
+    if not largest["p"] <= DEVICE_GATES[precision].max_dp:
+        found.append(f"while it was timed, a probability differed by {largest['p']:.3g} from its own answer before")
+    return found + [
+        f"while it was timed, a {what} differed from its own answer before by {largest[what]:.3g} times the largest"
+        for what in ("logit", "heatmap")
+        if not largest[what] <= _CHANGE[precision]
+    ]
 
 
 def _plain(settings: Settings) -> dict[str, Any]:

@@ -7,10 +7,13 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from ctonnx_bench.summary import marks
 
 __all__ = ["plot_batches", "plot_distribution", "plot_tradeoff", "to_svg"]
 
@@ -33,6 +36,7 @@ _STYLE: dict[Any, Any] = {
 }
 _SHOWN = 400  # points of a case, evenly taken from its samples in their order
 _WIDE = 8.6  # inches
+_LEAST_DP = 1e-8  # that is drawn, as 0 has no place on a logarithmic axis
 _SPREAD = 20.0  # between the slowest and the fastest, above which an axis is logarithmic
 
 
@@ -54,7 +58,7 @@ def plot_distribution(cases: Sequence[Mapping[str, Any]]) -> Figure:
             latency, color = case["figures"]["latency_ms"], colors[case["title"]]
             some = samples[np.linspace(0, len(samples) - 1, min(len(samples), _SHOWN)).astype(int)]
             axes.scatter(
-                some, row + jitter.uniform(-0.3, 0.3, len(some)), s=7, color=color, alpha=0.35, linewidths=0, zorder=2
+                some, row + jitter.uniform(-0.3, 0.3, len(some)), s=10, color=color, alpha=0.6, linewidths=0, zorder=2
             )
             quarters = np.percentile(samples, (25, 75))
             axes.barh(
@@ -68,7 +72,7 @@ def plot_distribution(cases: Sequence[Mapping[str, Any]]) -> Figure:
                 f"{latency['p50']:.1f}", (edge, row), (7, 0), textcoords="offset points", va="center", color=color
             )
             farthest = max(farthest, edge)
-        axes.set_yticks(range(len(ordered)), [case["title"] for case in ordered])
+        axes.set_yticks(range(len(ordered)), [case["title"] + marks(case) for case in ordered])
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
         axes.set_ylim(-0.6, len(ordered) - 0.4)
@@ -104,12 +108,14 @@ def plot_batches(cases: Sequence[Mapping[str, Any]]) -> Figure:
             )
             axes.fill_between(batch, quarters[:, 0], quarters[:, 1], color=colors[title], alpha=0.15, linewidth=0)
             marker = _MARKERS[place % len(_MARKERS)]
-            axes.plot(batch, middle, marker=marker, color=colors[title], label=title, linewidth=1.8)
+            mark = next((found for case in own if (found := marks(case))), "")
+            axes.plot(batch, middle, marker=marker, color=colors[title], label=title + mark, linewidth=1.8)
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.margins(x=0.06)
-        axes.set_ylim(bottom=0)
+        axes.set_yscale("log")
+        _plain_ticks(axes.yaxis)
         axes.set(xlabel="batch size", ylabel="milliseconds an image")
         axes.set_title("Latency of an image against the batch size: median, quartiles as a band")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -117,11 +123,13 @@ def plot_batches(cases: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def plot_tradeoff(cases: Sequence[Mapping[str, Any]], reference: str) -> Figure:
-    """Draws accuracy with its 95 % interval, or else agreement, against latency; the area is the file's size.
+    """Draws accuracy with its 95 % interval, or else the largest |dp|, against latency; the area is the file's size.
+
+    Without labels nearly all agree on every image, and a plot of the agreement would show nothing.
 
     Args:
         cases: of the report's document, of one batch size.
-        reference: whose answers the agreement is with.
+        reference: whose answers the difference is to.
     """
     colors = _colors(cases)
     labelled = all(case["accuracy"] for case in cases)
@@ -131,7 +139,7 @@ def plot_tradeoff(cases: Sequence[Mapping[str, Any]], reference: str) -> Figure:
         handles = []
         for case in cases:
             x, color = case["figures"]["latency_ms"]["p50"], colors[case["title"]]
-            y = case["accuracy"]["value"] if labelled else case["parity"]["agreement"]
+            y = case["accuracy"]["value"] if labelled else max(_LEAST_DP, case["parity"]["max_dp"])
             if labelled:
                 ends = case["accuracy"]["low"], case["accuracy"]["high"]
                 axes.vlines(x, *ends, color=color, linewidth=1.2, alpha=0.8)
@@ -148,22 +156,23 @@ def plot_tradeoff(cases: Sequence[Mapping[str, Any]], reference: str) -> Figure:
             )
             axes.scatter(x, y, s=10, color=color, zorder=4)
             size = f"{case['bytes'] / 1e6:.0f} MB"
-            label = f"{case['title']}: {x:.1f} ms, {y:.1%}, {size}" + (", wrong" if wrong else "")
+            right = f"{y:.1%}" if labelled else f"max |dp| {case['parity']['max_dp']:.1e}"
+            label = f"{case['title']}{marks(case)}: {x:.1f} ms, {right}, {size}" + (", wrong" if wrong else "")
             handles.append(Line2D([], [], marker="o", linestyle="", color=color, markersize=8, label=label))
         _latency_axis(axes, cases, max(case["figures"]["latency_ms"]["p50"] for case in cases) * 1.15)
         if labelled:
             lowest = min(case["accuracy"]["low"] for case in cases)
             axes.set_ylim(max(0.0, lowest - 0.05), 1.0)
             axes.set_ylabel(f"accuracy on {cases[0]['accuracy']['images']} images, 95 % interval")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}" if value <= 1 else ""))
         else:
-            lowest = min(case["parity"]["agreement"] for case in cases)
-            room = max(0.02, (1 - lowest) * 0.4)
-            axes.set_ylim(max(0.0, lowest - room), 1 + room)
-            axes.yaxis.set_major_locator(MaxNLocator(5))
-            axes.set_ylabel(f"agreement with {reference.partition(',')[0]}")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}" if value <= 1 else ""))
+            found = [max(_LEAST_DP, case["parity"]["max_dp"]) for case in cases]
+            axes.set_yscale("log")
+            axes.set_ylim(max(found) * 8, min(found) / 8)  # upwards is nearer to the reference
+            axes.set_ylabel(f"largest |dp| to {reference.partition(',')[0]}")
+        what = "Accuracy" if labelled else "Difference (upwards is nearer)"
         axes.set_xlabel(f"median milliseconds, batch {cases[0]['batch_size']}")
-        axes.set_title(f"{'Accuracy' if labelled else 'Agreement'} against latency; the area is the file's size")
+        axes.set_title(f"{what} against latency; the area is the file's size")
         axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.45, -0.16), ncols=2, fontsize=9)
     return figure
 
@@ -182,9 +191,16 @@ def _latency_axis(axes: Axes, cases: Sequence[Mapping[str, Any]], right: float) 
     if max(medians) > _SPREAD * min(medians):
         axes.set_xscale("log")
         axes.set_xlim(min(medians) * 0.7, right * 1.15)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        _plain_ticks(axes.xaxis)
     else:
         axes.set_xlim(0, right)
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Labels a logarithmic axis with plain numbers, as many as there is room for."""
+    axis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def _colors(cases: Sequence[Mapping[str, Any]]) -> dict[str, str]:

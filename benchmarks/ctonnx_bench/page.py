@@ -19,6 +19,7 @@ h2 { font-size: 1.15rem; margin: 2.25rem 0 .75rem; }
 p.what { color: #555; margin: 0 0 1rem; }
 .verdict { display: inline-block; padding: .2rem .7rem; border-radius: 1rem; font-weight: 600; }
 .right { background: #e2f4ec; color: #00573d; }
+.doubtful { background: #fff1c7; color: #6b4a00; }
 .wrong { background: #fde5d8; color: #8a2f00; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .78rem; }
@@ -27,8 +28,8 @@ th { border-bottom: 2px solid #888; font-weight: 600; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 tr.group td { border-top: 2px solid #bbb; }
 td.wrong { font-weight: 600; background: #fde5d8; color: #8a2f00; }
-figure { margin: 0 0 1.5rem; }
-img { width: 100%; max-width: 54rem; height: auto; }
+figure { margin: 0 0 1.5rem; overflow-x: auto; }
+img { width: 100%; min-width: 38rem; max-width: 54rem; height: auto; }
 pre { background: #f5f5f5; padding: .75rem 1rem; overflow-x: auto; border-radius: .3rem;
   white-space: pre-wrap; overflow-wrap: anywhere; }
 li { margin: .15rem 0; overflow-wrap: anywhere; }
@@ -44,13 +45,15 @@ def html_page(document: Mapping[str, Any]) -> str:
     right = "the answers agree with the reference" if unproven else "all answers of ctonnx are right"
     verdict = ("right", right) if document["passed"] else ("wrong", "wrong answers")
     where = f"{way_of(document)}; {document['environment']['cpu']}, {document['created'][:10]}"
+    doubtful = any(case["doubts"] for case in document["cases"] if case["own"])
+    badge = ' <span class="verdict doubtful">figures are doubtful: see the notes</span>' if doubtful else ""
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>Benchmark of {name}</title><style>{_CSS}</style></head><body>",
         f'<h1>Benchmark of {name}</h1><p class="what">{escape(where)}</p>',
-        f'<p><span class="verdict {verdict[0]}">{verdict[1]}</span></p>',
+        f'<p><span class="verdict {verdict[0]}">{verdict[1]}</span>{badge}</p>',
         f"<pre>$ {escape(document['command'])}</pre>",
         '<h2>Speed, memory, size and parity</h2><div class="scroll"><table>',
         *_table(document),

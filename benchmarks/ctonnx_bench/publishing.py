@@ -15,8 +15,8 @@ _HEAD = """\
 # Results
 
 Written by `ctonnx bench --publish FILE`, a section for each machine, model and way of running, with the command that
-made it; nothing here was typed. [benchmarks.md](benchmarks.md) tells what the columns mean. Times on different machines,
-or of different versions, are not comparable with each other; what stands in one table was measured in turn.
+made it; nothing here was typed. [benchmarks.md](benchmarks.md) tells what the columns mean. Times on different
+machines, or of different versions, are not comparable with each other; what stands in one table was measured in turn.
 """
 _SECTION = re.compile(r"<!-- ctonnx bench: (?P<name>[^\n]*) -->\n.*?<!-- end -->\n", re.DOTALL)
 

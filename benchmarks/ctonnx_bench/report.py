@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ctonnx_bench.summary import marks
+
 __all__ = ["columns", "environment_lines", "markdown", "notes", "terminal", "way_of"]
 
-_MARKS = {"few": "~", "crowded": "~", "noisy": "~", "uneven": "~", "busy": "~", "throttled": "!"}
+_MANY = 1000  # images, above which the interval of their agreement is narrow enough to be left out
 
 
 def columns(document: Mapping[str, Any]) -> list[list[str]]:
@@ -15,10 +17,13 @@ def columns(document: Mapping[str, Any]) -> list[list[str]]:
         "GPU MB": any(case["figures"]["device_bytes"] is not None for case in cases),
         "mJ/image": any(case["figures"]["joules_per_image"] for case in cases),
         "accuracy [95 %]": any(case["accuracy"] for case in cases),
+        "times as fast": any(case["times_as_fast"] for case in cases),
     }
     rows = [_cells(case) for case in cases]
     names = [name for name in rows[0] if optional.get(name, True)]
-    return [names, *([row[name] for name in names] for row in rows)]
+    than = next((case["times_as_fast"]["than"] for case in cases if case["times_as_fast"]), None)
+    heads = [f"x {than}" if name == "times as fast" else name for name in names]
+    return [heads, *([row[name] for name in names] for row in rows)]
 
 
 def terminal(document: Mapping[str, Any]) -> str:
@@ -90,7 +95,8 @@ def notes(document: Mapping[str, Any], *, compared: bool = True) -> list[str]:
     """
     checked, settings = document["checked_on"], document["settings"]
     lines = [
-        f"agreement and |dp| on {checked['about']} against {checked['reference']}; every timed answer was checked",
+        f"agreement and |dp| on {checked['about']} against {checked['reference']}; while timing, every probability and "
+        "logit was checked, and each image's last heatmap",
         f"{settings['rounds']} rounds of processes in turn, {settings['duration']:g} s a case",
         "milliseconds are of a whole batch; cold: from the process's start to its first answer; RAM: its peak",
     ]
@@ -101,8 +107,22 @@ def notes(document: Mapping[str, Any], *, compared: bool = True) -> list[str]:
             "reference: held against itself, so nothing says that it is right; golden.npz beside the model would, or "
             "--reference RUN"
         )
+    if than := next((case["times_as_fast"]["than"] for case in document["cases"] if case["times_as_fast"]), None):
+        lines.append(
+            f"x {than}: how many times as fast at the same batch size, in the same round: median (least to greatest)"
+        )
+    if checked["calibrated_on_them"]:
+        lines.append(
+            "OpenVINO, its INT8: calibrated on the very images that judge it, which flatters it; --data with training "
+            "images would not"
+        )
     if any(case["doubts"] for case in document["cases"]):
         lines.append("~ the figures are to be doubted, ! the machine was slowed down; why stands below")
+    doubted: dict[str, list[str]] = {}
+    for case in document["cases"]:
+        for doubt in case["doubts"]:
+            doubted.setdefault(doubt, []).append(_where(case))
+    lines += [f"{doubt}: {'; '.join(where)}" for doubt, where in doubted.items()]
     for title, found in document["mlperf"].items():
         said = []
         if found["single_stream_ms"] is not None:
@@ -110,9 +130,7 @@ def notes(document: Mapping[str, Any], *, compared: bool = True) -> list[str]:
         said.append(f"Offline {found['offline_images_per_s']:.1f} images/s (batch {found['offline_batch_size']})")
         lines.append(f"MLPerf's measures, {title}: {', '.join(said)}")
     for case in document["cases"]:
-        where = f"{case['title']}, batch {case['batch_size']}"
-        if case["doubts"]:
-            lines.append(f"{where}: {'; '.join(case['doubts'])}")
+        where = _where(case)
         lines += [f"{'FAILED' if case['own'] else 'WRONG'}: {where}: {failure}" for failure in case["failures"]]
     if earlier := document.get("compared_with") if compared else None:
         lines += [
@@ -125,6 +143,10 @@ def notes(document: Mapping[str, Any], *, compared: bool = True) -> list[str]:
     lines += [f"FAILED: {name}: {reason}" for name, reason in document["broken"].items() if name not in named]
     lines += [f"{title}: skipped, {reason}" for title, reason in document["skipped"].items()]
     return lines
+
+
+def _where(case: Mapping[str, Any]) -> str:
+    return f"{case['title']}, batch {case['batch_size']}"
 
 
 def way_of(document: Mapping[str, Any]) -> str:
@@ -154,19 +176,23 @@ def environment_lines(document: Mapping[str, Any]) -> list[str]:
 def _cells(case: Mapping[str, Any]) -> dict[str, str]:
     figures, parity = case["figures"], case["parity"]
     latency = figures["latency_ms"]
-    marks = "".join(dict.fromkeys(_MARKS[doubt.partition(":")[0]] for doubt in case["doubts"]))
+    low, high = parity["agreement_interval"]
+    interval = f" [{low:.0%}, {high:.0%}]" if parity["images"] < _MANY else ""
+    faster = case["times_as_fast"]
+    ratio = f"{faster['value']:.2f} ({faster['low']:.2f} to {faster['high']:.2f})" if faster else "-"
     joules = sum(figures["joules_per_image"].values())
     wrong = ("FAILED" if case["own"] else "WRONG") if case["failures"] else case["verdict"]
     accuracy = case["accuracy"]
     return {
-        "what": case["title"] + (f" {marks}" if marks else ""),
+        "what": case["title"] + marks(case),
         "batch": str(case["batch_size"]),
         "p50 ms": f"{latency['p50']:.2f}",
         **{name: "-" if latency[name] is None else f"{latency[name]:.2f}" for name in ("p90", "p95", "p99")},
         "mean": f"{latency['mean']:.2f}",
         "IQR": f"{latency['iqr'] / latency['p50']:.0%}",
         "images/s": f"{figures['images_per_s']:.1f}",
-        "agree": f"{parity['agreement']:.1%}",
+        "times as fast": ratio,
+        "agree [95 %]": f"{parity['agreement']:.1%}" + interval,
         "max |dp|": f"{parity['max_dp']:.1e}",
         "mean |dp|": f"{parity['mean_dp']:.1e}",
         "accuracy [95 %]": f"{accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]"

@@ -39,6 +39,8 @@ class Round:
         open_s: of opening the network.
         first_run_s: of the first run.
         largest_dp: largest difference of a probability, of all timed answers, to the answers that were judged.
+        largest_dlogit: that of a logit, relative to the largest one.
+        largest_dheatmap: that of each image's last heatmap, relative to the largest value.
         peak_bytes: greatest resident memory.
         device_bytes: of the GPU's memory, that were in use more than before.
         joules: counted while it was timed, by the sensor's name.
@@ -52,6 +54,8 @@ class Round:
     open_s: float
     first_run_s: float
     largest_dp: float
+    largest_dlogit: float
+    largest_dheatmap: float
     peak_bytes: int | None
     device_bytes: int | None
     joules: Mapping[str, float]

@@ -7,7 +7,7 @@ import numpy as np
 
 from ctonnx_bench.rounds import Round
 
-__all__ = ["FEW", "NOISY", "doubts", "mlperf", "summarize"]
+__all__ = ["FEW", "NOISY", "doubts", "marks", "mlperf", "summarize"]
 
 NOISY = 0.10
 """The interquartile range, as a share of the median, above which a case is called noisy."""
@@ -15,6 +15,7 @@ NOISY = 0.10
 FEW = 20
 """Timed runs, below which a spread says little."""
 
+_MARKS = {"few": "~", "crowded": "~", "noisy": "~", "uneven": "~", "busy": "~", "throttled": "!"}
 _DRIFT = 0.10  # of a round's median against the fastest round's
 _BUSY = 0.05  # of the processor's time, that other programs took
 _PERCENTILES = {50: 1, 90: 10, 95: 20, 99: 100}
@@ -84,6 +85,12 @@ def doubts(rounds: Sequence[Round], figures: Mapping[str, Any], *, threads: int,
     return found + [f"throttled: {cause}" for cause in slowed]
 
 
+def marks(case: Mapping[str, Any]) -> str:
+    """Returns what stands beside a case's title: ` ~` where its figures are doubted, ` !` where it was slowed down."""
+    found = dict.fromkeys(_MARKS[doubt.partition(":")[0]] for doubt in case["doubts"])
+    return f" {''.join(found)}" if found else ""
+
+
 def mlperf(cases: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Returns MLPerf Inference's two scenarios for each contender, by its title.
 
@@ -92,10 +99,12 @@ def mlperf(cases: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     https://arxiv.org/abs/1911.02549). These are its measures, not a submission: it asks for 10 minutes and more.
 
     Args:
-        cases: of the report's document.
+        cases: of the report's document; one whose answers are wrong has no result.
     """
     found: dict[str, dict[str, Any]] = {}
     for case in cases:
+        if case["failures"]:
+            continue
         scenarios = found.setdefault(case["title"], {"single_stream_ms": None, "offline_images_per_s": None})
         figures = case["figures"]
         if case["batch_size"] == 1:

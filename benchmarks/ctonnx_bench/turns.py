@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
-__all__ = ["in_turn", "paired_ratio"]
+__all__ = ["in_turn", "paired_ratio", "paired_ratios"]
 
 Item = TypeVar("Item")
 
@@ -21,10 +21,19 @@ def in_turn(items: Iterable[Item], rounds: int) -> Iterator[Item]:
         order.reverse()
 
 
+def paired_ratios(samples: Sequence[float], baseline: Sequence[float]) -> list[float]:
+    """Returns each sample over the one of the same round.
+
+    >>> paired_ratios([2.0, 6.0], [1.0, 2.0])
+    [2.0, 3.0]
+    """
+    return [sample / before for sample, before in zip(samples, baseline, strict=True)]
+
+
 def paired_ratio(samples: Sequence[float], baseline: Sequence[float]) -> float:
-    """Returns the median of each sample over the one of the same round.
+    """Returns the median of `paired_ratios`.
 
     >>> paired_ratio([2.0, 6.0, 4.0], [1.0, 2.0, 4.0])
     2.0
     """
-    return statistics.median(sample / before for sample, before in zip(samples, baseline, strict=True))
+    return statistics.median(paired_ratios(samples, baseline))

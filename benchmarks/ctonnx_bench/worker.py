@@ -204,28 +204,43 @@ def _time(network: Network, staged: Sequence[Any], rows: NDArray[np.intp], task:
     seconds = task.seconds or 0.0
     short = min(1.0, seconds * _WARM_UP_SHARE)
     warm_up = timed_loop(network.run, staged, short, lambda number, answer: None, _WARM_UP)
-    given: list[tuple[int, NDArray[np.float32]]] = []
+    given: list[tuple[int, NDArray[np.float32], NDArray[np.float32]]] = []
+    heatmaps: dict[int, NDArray[np.float32]] = {}  # the last one of each batch: all would fill the memory
 
     def keep(number: int, answer: Any) -> None:
-        given.append((number, network.fetch(answer).probabilities))
+        outputs = network.fetch(answer)
+        given.append((number, outputs.probabilities, outputs.logits))
+        heatmaps[number] = outputs.heatmap
 
     before = read_sensors(gpu)
     samples = timed_loop(network.run, staged, seconds, keep, _LEAST_RUNS)
     after = read_sensors(gpu)
     with np.load(task.answers) as arrays:
-        expected = arrays["probabilities"]
-    # A NaN is as far from the answer as can be.
-    apart = [np.nan_to_num(np.abs(expected[rows[number]] - found), nan=np.inf).max() for number, found in given]
+        expected = {name: arrays[name] for name in OUTPUT_NAMES}
+    probabilities = [_apart(expected["probabilities"][rows[number]], found) for number, found, _ in given]
+    logits = [_apart(expected["logits"][rows[number]], found) for number, _, found in given]
+    maps = [_apart(expected["heatmap"][rows[number]], found) for number, found in heatmaps.items()]
     return {
         "warm_up_s": warm_up,
         "samples_s": samples,
-        "largest_dp": float(max(apart)),
+        "largest_dp": max(probabilities),
+        "largest_dlogit": max(logits) / _greatest(expected["logits"]),
+        "largest_dheatmap": max(maps) / _greatest(expected["heatmap"]),
         "peak_bytes": peak_memory(),
         "used_bytes": gpu.used_bytes,
         "joules": joules_between(before, after),
         "slowdowns": slowdowns_between(before, after),
         "others_share": others_between(before, after),
     }
+
+
+def _apart(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """Returns the largest difference; a NaN is as far from the answer as can be."""
+    return float(np.nan_to_num(np.abs(expected - found), nan=np.inf).max())
+
+
+def _greatest(values: NDArray[np.float32]) -> float:
+    return float(np.abs(values).max()) or 1.0
 
 
 def main() -> None:

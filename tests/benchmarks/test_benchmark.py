@@ -30,6 +30,8 @@ ROUND = Round(
     open_s=0.1,
     first_run_s=0.02,
     largest_dp=0.0,
+    largest_dlogit=0.0,
+    largest_dheatmap=0.0,
     peak_bytes=1,
     device_bytes=None,
     joules={},
@@ -81,7 +83,8 @@ def test_fresh_run_is_measured_in_processes_of_its_own(workspace: Path) -> None:
     assert document["checked_on"]["reference"] == "PyTorch, as kept in golden.npz"
     for case in document["cases"]:
         assert case["parity"]["max_dp"] <= 1e-4
-        assert case["largest_dp_while_timed"] <= 1e-6
+        assert max(case["largest_differences_while_timed"].values()) <= 1e-5
+        assert case["times_as_fast"] == {"than": "FP32", "value": 1.0, "low": 1.0, "high": 1.0}
         (only,) = case["rounds"]
         assert len(only["samples_s"]) >= 5
         assert any(doubt.startswith("few: ") for doubt in case["doubts"]) == (case["figures"]["runs"] < 20)
@@ -133,6 +136,21 @@ def test_answer_that_changes_while_it_is_timed_is_a_failure(faked: Callable[...,
     document = run(QUICK)
     assert not document["passed"]
     assert document["cases"][0]["failures"][0].startswith("while it was timed, a probability differed by")
+
+
+@pytest.mark.parametrize(
+    ("what", "measured"),
+    [("logit", replace(ROUND, largest_dlogit=0.01)), ("heatmap", replace(ROUND, largest_dheatmap=0.01))],
+)
+def test_logit_or_heatmap_that_changes_while_it_is_timed_is_a_failure(
+    faked: Callable[..., None], what: str, measured: Round
+) -> None:
+    faked("ctonnx FP32", measured=measured)
+    document = run(QUICK)
+    assert document["cases"][0]["failures"] == [
+        f"while it was timed, a {what} differed from its own answer before by 0.01 times the largest"
+    ]
+    assert document["mlperf"] == {}
 
 
 def test_wrong_peer_is_named_and_is_not_ctonnxs_failure(faked: Callable[..., None]) -> None:
@@ -193,6 +211,7 @@ def test_peer_that_makes_its_model_makes_it_once(faked: Callable[..., None], mon
 
     monkeypatch.setattr(Bench, "answers", note)
     document = run(replace(QUICK, peers=("openvino-int8",), batch_sizes=(1, 2)))
+    assert document["checked_on"]["calibrated_on_them"]
     assert made == ["OpenVINO, its INT8"]
     assert opened.count(Path("made.xml")) == 2
     assert [case["bytes"] for case in document["cases"] if not case["own"]] == [77, 77]

@@ -4,6 +4,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 
 from ctonnx_bench.charts import plot_batches, plot_distribution, plot_tradeoff, to_svg
 
@@ -33,17 +34,32 @@ def test_batches_are_drawn_for_an_image(document: dict[str, Any]) -> None:
     assert set(lines) == {"ctonnx FP32", "ctonnx INT8", "PyTorch <eager>"}
     np.testing.assert_allclose(lines["ctonnx INT8"], [13.0, 13 * 8**0.9 / 8])
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "8"]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
 
 
-def test_tradeoff_has_agreement_without_labels_and_areas_by_size(document: dict[str, Any]) -> None:
+def test_doubted_cases_are_marked_in_every_plot(document: dict[str, Any]) -> None:
+    document["cases"][1]["doubts"] = ["noisy: the range is 20%"]
+    assert "ctonnx INT8 ~" in [
+        label.get_text() for label in plot_distribution(of_batch(document, 1)).axes[0].get_yticklabels()
+    ]
+    assert "ctonnx INT8 ~" in [line.get_label() for line in plot_batches(document["cases"]).axes[0].lines]
+    legend = plot_tradeoff(of_batch(document, 1), "PyTorch").axes[0].get_legend()
+    assert legend is not None
+    assert legend.get_texts()[1].get_text().startswith("ctonnx INT8 ~: ")
+
+
+def test_tradeoff_has_the_difference_without_labels_and_areas_by_size(document: dict[str, Any]) -> None:
+    document["cases"][0]["parity"]["max_dp"] = 0.0
     figure = plot_tradeoff(of_batch(document, 1), "PyTorch, as kept in golden.npz")
     (axes,) = figure.axes
-    assert axes.get_ylabel() == "agreement with PyTorch"
+    assert axes.get_ylabel() == "largest |dp| to PyTorch"
+    assert axes.get_yscale() == "log"
+    assert axes.get_ylim() == pytest.approx((0.16, 1e-8 / 8))
     areas = [collection.get_sizes()[0] for collection in axes.collections[::2]]  # type: ignore[attr-defined]
     np.testing.assert_allclose(areas[1] / areas[0], 28.5 / 98.4)
     legend = axes.get_legend()
     assert legend is not None
-    assert legend.get_texts()[1].get_text() == "ctonnx INT8: 13.0 ms, 100.0%, 28 MB"
+    assert legend.get_texts()[1].get_text() == "ctonnx INT8: 13.0 ms, max |dp| 2.0e-02, 28 MB"
 
 
 def test_tradeoff_has_accuracy_with_intervals_where_there_are_labels(document: dict[str, Any]) -> None:

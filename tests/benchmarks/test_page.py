@@ -31,7 +31,7 @@ def test_page_is_whole_and_needs_nothing_else(document: dict[str, Any]) -> None:
     reader = Reader()
     reader.feed(text)
     assert reader.open == []
-    assert reader.cells == 6 * 17
+    assert reader.cells == 6 * 18
     assert len(reader.sources) == 4  # accuracy, two distributions, batches
     assert all(source.startswith("data:image/svg+xml;base64,") for source in reader.sources)
     assert "<script" not in text
@@ -53,6 +53,13 @@ def test_verdict_stands_at_the_top(document: dict[str, Any]) -> None:
     text = html_page(document | {"passed": False})
     assert '<span class="verdict wrong">wrong answers</span>' in text
     assert '<td class="wrong">FAILED</td>' in text
+
+
+def test_doubtful_figures_of_ctonnx_have_a_badge(document: dict[str, Any]) -> None:
+    document["cases"][2]["doubts"] = ["busy: a peer"]
+    assert "figures are doubtful" not in html_page(document)
+    document["cases"][0]["doubts"] = ["busy: others"]
+    assert '<span class="verdict doubtful">figures are doubtful: see the notes</span>' in html_page(document)
 
 
 def test_one_batch_size_has_no_plot_against_it(document: dict[str, Any]) -> None:

@@ -10,8 +10,10 @@ def test_speed_size_and_parity_stand_in_one_row(document: dict[str, Any]) -> Non
     row = dict(zip(head, rows[1], strict=True))
     assert row == {
         "what": "ctonnx INT8", "batch": "1", "p50 ms": "13.00", "p90": "13.10", "p95": "13.12", "p99": "13.13",
-        "mean": "13.00", "IQR": "1%", "images/s": "76.9", "cold s": "0.50", "first ms": "26", "RAM MB": "150",
-        "file MB": "28.5", "agree": "100.0%", "max |dp|": "2.0e-02", "mean |dp|": "4.0e-03", "answers": "right",
+        "mean": "13.00", "IQR": "1%", "images/s": "76.9", "x PyTorch": "4.62 (4.62 to 4.62)",
+        "cold s": "0.50", "first ms": "26", "RAM MB": "150",
+        "file MB": "28.5", "agree [95 %]": "100.0% [68%, 100%]",
+        "max |dp|": "2.0e-02", "mean |dp|": "4.0e-03", "answers": "right",
     }  # fmt: skip
     assert len(rows) == 6
 
@@ -37,11 +39,13 @@ def test_percentiles_of_too_few_runs_are_left_out(document: dict[str, Any]) -> N
 def test_doubts_and_failures_stand_in_the_table_and_below_it(document: dict[str, Any]) -> None:
     document["cases"][0] |= {"doubts": ["noisy: the range is 20%", "throttled: heat"], "failures": ["max |dp| is 1"]}
     document["cases"][2] |= {"failures": ["max |dp| is 2"]}
+    document["cases"][3]["doubts"] = ["noisy: the range is 20%"]
     head, *rows = columns(document)
     assert rows[0][0] == "ctonnx FP32 ~!"
     assert [row[head.index("answers")] for row in rows[:3]] == ["FAILED", "right", "WRONG"]
     said = notes(document)
-    assert "ctonnx FP32, batch 1: noisy: the range is 20%; throttled: heat" in said
+    assert "noisy: the range is 20%: ctonnx FP32, batch 1; ctonnx FP32, batch 8" in said
+    assert "throttled: heat: ctonnx FP32, batch 1" in said
     assert "FAILED: ctonnx FP32, batch 1: max |dp| is 1" in said
     assert "WRONG: PyTorch <eager>, batch 1: max |dp| is 2" in said
 
@@ -65,6 +69,24 @@ def test_notes_name_the_reference_mlperfs_measures_and_who_is_missing(document: 
         in said
     )
     assert said[-1] == "OpenVINO: skipped, openvino not installed; pip install openvino"
+
+
+def test_column_names_what_it_is_faster_than(document: dict[str, Any]) -> None:
+    assert any(line.startswith("x PyTorch: how many times as fast at the same batch size") for line in notes(document))
+    for case in document["cases"]:
+        case["times_as_fast"] = None
+    assert not any(name.startswith("x ") for name in columns(document)[0])
+
+
+def test_interval_of_the_agreement_is_left_out_of_many_images(document: dict[str, Any]) -> None:
+    document["cases"][0]["parity"]["images"] = 1000
+    head, row, *_ = columns(document)
+    assert row[head.index("agree [95 %]")] == "100.0%"
+
+
+def test_peer_that_was_calibrated_on_what_judges_it_is_told(document: dict[str, Any]) -> None:
+    document["checked_on"]["calibrated_on_them"] = True
+    assert any("calibrated on the very images that judge it" in line for line in notes(document))
 
 
 def test_comparison_stands_among_the_notes(document: dict[str, Any]) -> None:

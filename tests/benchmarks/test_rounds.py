@@ -25,6 +25,8 @@ REPORT = {
     "samples_s": [0.01],
     "warm_up_s": [0.02],
     "largest_dp": 0.0,
+    "largest_dlogit": 0.0,
+    "largest_dheatmap": 0.0,
     "peak_bytes": 1,
     "device_bytes": None,
     "joules": {},

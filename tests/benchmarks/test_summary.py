@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ctonnx_bench.rounds import Round
-from ctonnx_bench.summary import doubts, mlperf, summarize
+from ctonnx_bench.summary import doubts, marks, mlperf, summarize
 
 QUIET = Round(
     samples_s=(0.010,) * 100,
@@ -16,6 +16,8 @@ QUIET = Round(
     open_s=0.2,
     first_run_s=0.03,
     largest_dp=0.0,
+    largest_dlogit=0.0,
+    largest_dheatmap=0.0,
     peak_bytes=100,
     device_bytes=None,
     joules={"cpu": 1.6},
@@ -87,6 +89,7 @@ def test_percentiles_need_as_many_runs_as_some_are_above_them(runs: int, known: 
 def case(title: str, batch_size: int, milliseconds: float) -> dict[str, Any]:
     samples = tuple(np.linspace(milliseconds, 2 * milliseconds, 11) / 1e3)
     return {
+        "failures": [],
         "title": title,
         "batch_size": batch_size,
         "figures": summarize([replace(QUIET, samples_s=samples)], batch_size),
@@ -99,3 +102,13 @@ def test_mlperf_takes_the_90th_percentile_of_one_image_and_the_best_throughput()
     assert found["a"]["offline_images_per_s"] == pytest.approx(8 / 0.030)
     assert found["a"]["offline_batch_size"] == 8
     assert found["b"]["single_stream_ms"] is None
+
+
+def test_wrong_case_has_no_result_of_mlperfs() -> None:
+    assert mlperf([{**case("a", 1, 10), "failures": ["max |dp| is 1"]}]) == {}
+
+
+def test_marks_say_that_figures_are_doubted_or_were_slowed_down() -> None:
+    assert marks({"doubts": []}) == ""
+    assert marks({"doubts": ["noisy: 20%", "few: 3 runs"]}) == " ~"
+    assert marks({"doubts": ["noisy: 20%", "throttled: heat"]}) == " ~!"

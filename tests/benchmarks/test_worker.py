@@ -68,6 +68,7 @@ def test_answers_are_the_predictors_and_then_timed_against_themselves(task: Task
         np.testing.assert_allclose(arrays["heatmap"], expected.heatmap, atol=1e-5)
     report = work(replace(task, seconds=0.01))
     assert report["largest_dp"] <= 1e-6
+    assert max(report["largest_dlogit"], report["largest_dheatmap"]) <= 1e-5
     assert len(report["warm_up_s"]) >= 3
     assert len(report["samples_s"]) >= 5
     assert min(report["samples_s"]) > 0
@@ -89,8 +90,11 @@ def test_answer_that_changes_while_it_is_timed_is_found(
 
     calls: list[int] = []
     monkeypatch.setattr(worker, "adapter_module", lambda name: _Adapter(answer))
-    np.savez(task.answers, probabilities=np.full((3, 2), 0.5, np.float32))
-    assert work(replace(task, seconds=0.0))["largest_dp"] == pytest.approx(largest)
+    half = np.full((3, 2), 0.5, np.float32)
+    np.savez(task.answers, probabilities=half, logits=half, heatmap=half)
+    report = work(replace(task, seconds=0.0))
+    assert report["largest_dp"] == pytest.approx(largest)
+    assert report["largest_dlogit"] == report["largest_dheatmap"] == pytest.approx(2 * largest)
 
 
 class _Adapter:
