@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from ctonnx.machine import available_cores, memory_limit, processor
+from ctonnx.machine import available_cores, control_groups, memory_limit, processor
 from ctonnx_bench.sensors import Gpu
 
 __all__ = ["LIBRARIES", "describe", "differences"]
@@ -40,7 +40,7 @@ def describe(root: Path = Path("/"), gpu: Gpu | None = None) -> dict[str, Any]:
         "boost": _text(root / "sys/devices/system/cpu/cpufreq/boost"),
         "mhz_now": _mhz(),
         "memory_bytes": memory_limit(root),
-        "cpu_limit": _text(root / "sys/fs/cgroup/cpu.max"),
+        "cpu_limit": _cpu_limit(root),
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "gpu": (gpu or Gpu.here()).name,
         "system": platform.platform(),
@@ -77,6 +77,17 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
 
 def _shown(value: Any) -> str:
     return (", ".join(value) if isinstance(value, list) else "" if value is None else str(value)) or "none"
+
+
+def _cpu_limit(root: Path) -> str:
+    """Returns the limits of CPU time of this process's control groups, the innermost first, that have one."""
+    found = []
+    for folder, version in control_groups(root, "cpu"):
+        names = ("cpu.max",) if version == 2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        limit = " ".join(_text(folder / name) for name in names)
+        if limit.strip() and not limit.startswith(("max", "-1")):
+            found.append(f"{limit} us ({folder.name})")
+    return ", ".join(found)
 
 
 def _mhz() -> float | None:

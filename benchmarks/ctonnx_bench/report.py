@@ -15,7 +15,8 @@ def columns(document: Mapping[str, Any]) -> list[list[str]]:
     cases = document["cases"]
     optional = {
         "GPU MB": any(case["figures"]["device_bytes"] is not None for case in cases),
-        "mJ/image": any(case["figures"]["joules_per_image"] for case in cases),
+        "CPU mJ/image": any(_joules(case)[0] for case in cases),
+        "GPU mJ/image": any(_joules(case)[1] for case in cases),
         "accuracy [95 %]": any(case["accuracy"] for case in cases),
         "times as fast": any(case["times_as_fast"] for case in cases),
     }
@@ -180,7 +181,7 @@ def _cells(case: Mapping[str, Any]) -> dict[str, str]:
     interval = f" [{low:.0%}, {high:.0%}]" if parity["images"] < _MANY else ""
     faster = case["times_as_fast"]
     ratio = f"{faster['value']:.2f} ({faster['low']:.2f} to {faster['high']:.2f})" if faster else "-"
-    joules = sum(figures["joules_per_image"].values())
+    cpu, gpu = _joules(case)
     wrong = ("FAILED" if case["own"] else "WRONG") if case["failures"] else case["verdict"]
     accuracy = case["accuracy"]
     return {
@@ -203,9 +204,16 @@ def _cells(case: Mapping[str, Any]) -> dict[str, str]:
         "first ms": f"{figures['first_run_ms']:.0f}",
         "RAM MB": _mega(figures["peak_bytes"]),
         "GPU MB": _mega(figures["device_bytes"]),
-        "mJ/image": f"{joules * 1e3:.1f}" if joules else "-",
+        "CPU mJ/image": f"{cpu * 1e3:.1f}" if cpu else "-",
+        "GPU mJ/image": f"{gpu * 1e3:.1f}" if gpu else "-",
         "file MB": f"{case['bytes'] / 1e6:.1f}",
     }
+
+
+def _joules(case: Mapping[str, Any]) -> tuple[float, float]:
+    """Returns the joules of an image: of all processors, and of the GPU."""
+    found = case["figures"]["joules_per_image"]
+    return sum(value for name, value in found.items() if name != "gpu"), found.get("gpu", 0.0)
 
 
 def _mega(count: int | None) -> str:

@@ -14,6 +14,7 @@ from ctonnx.outputs import OUTPUT_NAMES, Outputs
 from ctonnx_bench.cases import Case
 from ctonnx_bench.checks import Images
 from ctonnx_bench.processes import ProcessFailed, launch
+from ctonnx_bench.sensors import Gpu
 from ctonnx_bench.turns import in_turn
 from ctonnx_bench.worker import Task
 
@@ -175,6 +176,8 @@ class Bench:
 
     def _run(self, case: Case, *, seconds: float | None) -> dict[str, Any]:
         task = case.task(pixels=self._pixels, answers=self._answers(case), seconds=seconds)
+        if case.provider != "cpu":
+            task = replace(task, used_bytes=Gpu.here().used_bytes)
         if self._images.files:
             task = replace(task, files=self._images.files, preprocessing=self._preprocessing, window=self._window)
         return self._launch(task, case)

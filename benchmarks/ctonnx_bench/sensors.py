@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ctonnx.machine import control_groups
+
 __all__ = ["Gpu", "Reading", "joules_between", "others_between", "peak_memory", "read_sensors", "slowdowns_between"]
 
 _ROOT = Path("/")
@@ -21,9 +23,11 @@ class Reading:
     """The sensors at one moment.
 
     Attributes:
-        joules: counted so far, by the sensor's name; RAPL's count the whole processor, NVML's the whole GPU.
+        joules: counted so far, by the sensor's name; RAPL's `package-0` and so on count a whole processor, NVML's `gpu`
+            the whole GPU.
         wraps: of each RAPL sensor, where its count begins again.
         slowdowns: how often each cause has slowed the machine down so far.
+        slow_now: what slows it down at this moment.
         busy_s: processor seconds that all programs have had, on the cores that this process may use.
         own_s: of these, what this process had.
         wall_s: the clock.
@@ -33,6 +37,7 @@ class Reading:
     joules: Mapping[str, float]
     wraps: Mapping[str, float]
     slowdowns: Mapping[str, int]
+    slow_now: tuple[str, ...] = ()
     busy_s: float = 0.0
     own_s: float = 0.0
     wall_s: float = 0.0
@@ -41,6 +46,9 @@ class Reading:
 
 class Gpu:
     """The GPU through NVML (the package `nvidia-ml-py`), where there is one and it can be asked.
+
+    It is the first of CUDA_VISIBLE_DEVICES. Where GPUs of several models are in one machine, CUDA counts as NVML does
+    only with CUDA_DEVICE_ORDER=PCI_BUS_ID.
 
     Args:
         nvml: the module `pynvml`; None where it is not installed.
@@ -52,7 +60,13 @@ class Gpu:
         if nvml is not None:
             try:
                 nvml.nvmlInit()
-                self._handle = nvml.nvmlDeviceGetHandleByIndex(0)
+                first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+                by_name = first.startswith(("GPU-", "MIG-"))
+                self._handle = (
+                    nvml.nvmlDeviceGetHandleByUUID(first)
+                    if by_name
+                    else nvml.nvmlDeviceGetHandleByIndex(int(first) if first.isdigit() else 0)
+                )
             except nvml.NVMLError:
                 self._handle = None
 
@@ -110,13 +124,14 @@ def read_sensors(gpu: Gpu, root: Path = _ROOT) -> Reading:
     """
     joules, wraps = dict[str, float](), dict[str, float]()
     for zone in sorted((root / "sys/class/powercap").glob("*-rapl:*")):
-        if zone.name.count(":") == 1 and (count := _number(zone / "energy_uj")) is not None:
-            name = f"{zone.name} {_text(zone / 'name')}".strip()
+        name = _text(zone / "name")  # beside packages there is psys, the whole machine, which counts them again
+        if name.startswith("package") and (count := _number(zone / "energy_uj")) is not None:
             joules[name] = count / 1e6
             wraps[name] = (_number(zone / "max_energy_range_uj") or 0) / 1e6
     if gpu.joules is not None:
         joules["gpu"] = gpu.joules
-    return Reading(joules, wraps, dict(_slowdowns(gpu, root)), *_processor_time())
+    slow_now = tuple(f"the GPU lowered its clocks ({reason})" for reason in gpu.slowdowns)
+    return Reading(joules, wraps, dict(_slowdowns(root)), slow_now, *_processor_time())
 
 
 def joules_between(before: Reading, after: Reading) -> dict[str, float]:
@@ -140,8 +155,9 @@ def others_between(before: Reading, after: Reading) -> float:
 
 
 def slowdowns_between(before: Reading, after: Reading) -> list[str]:
-    """Returns what slowed the machine down from one moment to the other."""
-    return [name for name, count in after.slowdowns.items() if count > before.slowdowns.get(name, 0)]
+    """Returns what slowed the machine down from one moment to the other, or throughout."""
+    counted = [name for name, count in after.slowdowns.items() if count > before.slowdowns.get(name, 0)]
+    return list(dict.fromkeys([*counted, *before.slow_now, *after.slow_now]))
 
 
 def peak_memory(root: Path = _ROOT) -> int | None:
@@ -161,15 +177,15 @@ def peak_memory(root: Path = _ROOT) -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _slowdowns(gpu: Gpu, root: Path) -> Iterator[tuple[str, int]]:
+def _slowdowns(root: Path) -> Iterator[tuple[str, int]]:
     heat = [_number(file) or 0 for file in root.glob("sys/devices/system/cpu/cpu*/thermal_throttle/*_throttle_count")]
     if heat:
         yield "the processor was too hot", sum(heat)
-    stat = dict(line.split() for line in _text(root / "sys/fs/cgroup/cpu.stat").splitlines() if line.count(" ") == 1)
-    if "nr_throttled" in stat:
-        yield "the container's limit of CPU time was reached", int(stat["nr_throttled"])
-    for reason in gpu.slowdowns:
-        yield f"the GPU lowered its clocks ({reason})", 1
+    reached = 0
+    for folder, _ in control_groups(root, "cpu"):
+        lines = _text(folder / "cpu.stat").splitlines()
+        reached += sum(int(line.split()[1]) for line in lines if line.startswith("nr_throttled "))
+    yield "the container's limit of CPU time was reached", reached
 
 
 def _processor_time() -> tuple[float, float, float, int]:

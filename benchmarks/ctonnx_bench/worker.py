@@ -50,6 +50,7 @@ class Task:
         window: for DICOM files: the fields of `ctonnx.spec.DicomWindow`.
         seconds: how long to time; None answers for every image once, and writes the answers.
         answers: an .npz file of the answers: written, or compared with those that are timed.
+        used_bytes: of the GPU's memory before it is started; asked outside, as asking takes time of a cold start.
         prepare: a folder; the adapter makes its own model there, from `model` and `pixels`, and nothing is opened.
     """
 
@@ -67,6 +68,7 @@ class Task:
     window: Mapping[str, Any] = field(default_factory=dict)
     seconds: float | None = None
     answers: str = ""
+    used_bytes: int | None = None
     prepare: str | None = None
 
     def to_json(self) -> str:
@@ -140,8 +142,6 @@ def work(task: Task) -> dict[str, Any]:
         spinning=task.spinning,
         workers=task.workers,
     )
-    gpu = _gpu(task.provider)
-    used = None if gpu is None else gpu.used_bytes
     network: Network = adapter_module(task.adapter).open_network(opening)
     opened = now()
     pixels = np.load(task.pixels, mmap_mode="r")
@@ -164,8 +164,8 @@ def work(task: Task) -> dict[str, Any]:
         return report
     rows = rows[: max(1, _DISTINCT // task.batch_size)]
     report |= _time(network, [network.stage(take(row)) for row in rows], rows, task)
-    after = report.pop("used_bytes")
-    return report | {"device_bytes": None if used is None or after is None else max(0, after - used)}
+    before, after = task.used_bytes, report.pop("used_bytes")
+    return report | {"device_bytes": None if before is None or after is None else max(0, after - before)}
 
 
 def from_files(network: Network, preprocessing: Mapping[str, Any], window: Mapping[str, Any]) -> Network:
@@ -188,19 +188,11 @@ def from_files(network: Network, preprocessing: Mapping[str, Any], window: Mappi
     return Network(run)
 
 
-def _gpu(provider: str) -> Any:
-    if provider == "cpu":
-        return None  # nor is anything imported for it, which would be counted as a cold start
-    from ctonnx_bench.sensors import Gpu
-
-    return Gpu.here()
-
-
 def _time(network: Network, staged: Sequence[Any], rows: NDArray[np.intp], task: Task) -> dict[str, Any]:
     """Times the staged batches, whose images are `rows`, and checks every answer."""
     from ctonnx_bench.sensors import Gpu, joules_between, others_between, peak_memory, read_sensors, slowdowns_between
 
-    gpu: Gpu = _gpu(task.provider) or Gpu(None)
+    gpu = Gpu(None) if task.provider == "cpu" else Gpu.here()
     seconds = task.seconds or 0.0
     short = min(1.0, seconds * _WARM_UP_SHARE)
     warm_up = timed_loop(network.run, staged, short, lambda number, answer: None, _WARM_UP)

@@ -15,6 +15,7 @@ __all__ = [
     "Processor",
     "architecture",
     "available_cores",
+    "control_groups",
     "has_nvidia_device",
     "has_vnni",
     "memory_limit",
@@ -61,7 +62,7 @@ def available_cores(root: Path = _ROOT) -> int:
     """
     allowed = float(len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else float(os.cpu_count() or 1)
     limits = [allowed]
-    for folder, version in _groups(root, "cpu"):
+    for folder, version in control_groups(root, "cpu"):
         if version == 2:
             quota, _, period = _first_line(folder / "cpu.max").partition(" ")
         else:
@@ -80,7 +81,7 @@ def memory_limit(root: Path = _ROOT) -> int | None:
         None where the system does not tell.
     """
     limits = [int(line.split()[1]) * 1024 for line in _lines(root / "proc/meminfo")[:1] if line.startswith("MemTotal:")]
-    for folder, version in _groups(root, "memory"):
+    for folder, version in control_groups(root, "memory"):
         limit = _first_line(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
         limits += [int(limit)] if limit.isdigit() else []
     return min(limits, default=None)
@@ -235,8 +236,13 @@ def has_nvidia_device(root: Path = _ROOT) -> bool | None:
 # --- what the system's files say -------------------------------------------------------------------------------------
 
 
-def _groups(root: Path, controller: str) -> Iterator[tuple[Path, int]]:
-    """Yields the folder of each control group of this process and of each one above it, and the groups' version."""
+def control_groups(root: Path, controller: str) -> Iterator[tuple[Path, int]]:
+    """Yields the folder of each control group of this process and of each one above it, and the groups' version.
+
+    Args:
+        root: where /proc and /sys are.
+        controller: of which the folders of version 1 are; version 2 has the same ones for all.
+    """
     mounted = root / "sys/fs/cgroup"
     for line in _lines(root / "proc/self/cgroup"):
         number, controllers, group = line.split(":", 2)

@@ -11,15 +11,16 @@ def test_processor_features_governor_and_limits_are_read(tmp_path: Path) -> None
         "proc/cpuinfo": "model name\t: Some CPU\nflags\t: fpu avx2 avx512_vnni\n\nmodel name: B\nflags: sve\n",
         "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "powersave\n",
         "sys/fs/cgroup/memory.max": "5000000\n",
-        "sys/fs/cgroup/cpu.max": "50000 100000\n",
-        "proc/self/cgroup": "0::/\n",
+        "sys/fs/cgroup/cpu.max": "max 100000\n",
+        "sys/fs/cgroup/pod/cpu.max": "50000 100000\n",
+        "proc/self/cgroup": "0::/pod/inner\n",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="ascii")
     about = describe(tmp_path, Gpu(None))
     assert (about["cpu"], about["features"]) == ("Some CPU", ["avx2", "avx512_vnni"])
-    assert (about["governor"], about["cpu_limit"]) == ("powersave", "50000 100000")
+    assert (about["governor"], about["cpu_limit"]) == ("powersave", "50000 100000 us (pod)")
     assert (about["cores_allowed"], about["memory_bytes"], about["gpu"]) == (1, 5_000_000, None)
 
 

@@ -16,6 +16,7 @@ from ctonnx_bench.checks import Images
 from ctonnx_bench.contenders import Contender
 from ctonnx_bench.processes import Measured, ProcessFailed, Sample
 from ctonnx_bench.rounds import Bench, CaseFailed, Round
+from ctonnx_bench.sensors import Gpu
 from ctonnx_bench.worker import Task
 
 REPORT = {
@@ -156,6 +157,16 @@ def test_peer_makes_its_model_of_other_images_than_are_checked(
     assert (contender.model, contender.size) == (made, 5)
     assert np.load(tasks[0].pixels).shape == (4, 8, 8, 3)
     assert tasks[0].prepare == str(tmp_path)
+
+
+def test_memory_of_the_gpu_is_asked_before_the_process_starts(
+    bench: Bench, cases: list[Case], launched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks, _ = launched
+    monkeypatch.setattr(Gpu, "used_bytes", 123)
+    bench.round(cases[0], 1.0)
+    bench.round(replace(cases[0], provider="cuda"), 1.0)
+    assert [task.used_bytes for task in tasks] == [None, 123]
 
 
 def test_files_go_with_the_task(tmp_path: Path, cases: list[Case], launched: Any) -> None:

@@ -31,6 +31,9 @@ class FakeNvml:
     def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
         return index + 7
 
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
+        return uuid
+
     def nvmlDeviceGetName(self, handle: int) -> bytes:  # noqa: N802
         return f"GPU {handle}".encode()
 
@@ -54,14 +57,17 @@ def test_rapl_counts_whole_processors_and_begins_again_where_it_wraps(tmp_path: 
     zone, inner = "sys/class/powercap/intel-rapl:0", "sys/class/powercap/intel-rapl:0:0"
     write(tmp_path, {f"{zone}/name": "package-0\n", f"{zone}/energy_uj": "9000000\n"})
     write(tmp_path, {f"{zone}/max_energy_range_uj": "10000000\n", f"{inner}/energy_uj": "1\n"})
+    whole = "sys/class/powercap/intel-rapl:1"
+    write(tmp_path, {f"{whole}/name": "psys\n", f"{whole}/energy_uj": "5\n", f"{inner}/name": "core\n"})
     before = read_sensors(Gpu(None), tmp_path)
-    assert before.joules == {"intel-rapl:0 package-0": 9.0}
+    assert before.joules == {"package-0": 9.0}
     write(tmp_path, {f"{zone}/energy_uj": "500000\n"})
-    assert joules_between(before, read_sensors(Gpu(None), tmp_path)) == {"intel-rapl:0 package-0": 1.5}
+    assert joules_between(before, read_sensors(Gpu(None), tmp_path)) == {"package-0": 1.5}
 
 
 def test_throttling_of_the_processor_and_by_the_container_is_told(tmp_path: Path) -> None:
-    heat, stat = "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "sys/fs/cgroup/cpu.stat"
+    heat, stat = "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "sys/fs/cgroup/pod/cpu.stat"
+    write(tmp_path, {"proc/self/cgroup": "0::/pod/inner\n"})
     write(tmp_path, {heat: "3\n", stat: "usage_usec 5\nnr_throttled 2\n"})
     before = read_sensors(Gpu(None), tmp_path)
     assert slowdowns_between(before, read_sensors(Gpu(None), tmp_path)) == []
@@ -76,8 +82,23 @@ def test_gpu_tells_what_it_can(tmp_path: Path) -> None:
     gpu = Gpu(FakeNvml())
     assert (gpu.name, gpu.used_bytes, gpu.joules, gpu.slowdowns) == ("GPU 7", 5_000_000, None, ("hardware thermal",))
     reading = read_sensors(gpu, tmp_path)
-    assert reading.slowdowns == {"the GPU lowered its clocks (hardware thermal)": 1}
+    assert reading.slow_now == ("the GPU lowered its clocks (hardware thermal)",)
     assert reading.joules == {}
+
+
+def test_gpu_that_is_slow_throughout_is_told_and_one_that_was_or_became_so(tmp_path: Path) -> None:
+    hot, cool = read_sensors(Gpu(FakeNvml()), tmp_path), read_sensors(Gpu(None), tmp_path)
+    said = ["the GPU lowered its clocks (hardware thermal)"]
+    assert slowdowns_between(hot, hot) == slowdowns_between(hot, cool) == slowdowns_between(cool, hot) == said
+    assert slowdowns_between(cool, cool) == []
+
+
+@pytest.mark.parametrize(
+    ("visible", "name"), [("", "GPU 7"), ("2,0", "GPU 9"), ("GPU-ab,GPU-cd", "GPU GPU-ab"), ("MIG-1", "GPU MIG-1")]
+)
+def test_gpu_is_the_first_that_cuda_may_use(monkeypatch: pytest.MonkeyPatch, visible: str, name: str) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert Gpu(FakeNvml()).name == name
 
 
 def test_energy_of_a_gpu_is_counted_in_joules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
