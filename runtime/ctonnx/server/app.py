@@ -71,6 +71,7 @@ def make_app(predictor: Predictor, settings: Settings, *, version: str) -> Front
         },
         lifespan=routes.lifespan,
     )
+    app.router.redirect_slashes = False  # an address has one form, and nobody is sent to what a Host header says
     front = Front(app, routes.metrics.count_request)
     routes.front = front
     return front

@@ -1,17 +1,21 @@
-"""uvicorn's HTTP connection, with a time limit for a request's head and our own answer to what is no HTTP."""
+"""uvicorn's HTTP connection, with time limits where uvicorn has none, and our own answer to what is no HTTP."""
 
 import asyncio
 import json
 
 import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from ctonnx.server.security import HEADERS
 
-__all__ = ["HEAD_SECONDS", "Connection"]
+__all__ = ["ANSWER_SECONDS", "HEAD_SECONDS", "Connection"]
 
 HEAD_SECONDS = 15.0
 """That a client has for a request's head, and for the rest of a body that was answered; uvicorn waits for ever."""
+
+
+ANSWER_SECONDS = 60.0
+"""That a client has to take its answer, once all of it was written."""
 
 
 class Connection(H11Protocol):
@@ -37,6 +41,12 @@ class Connection(H11Protocol):
             self._no_longer()
         elif self._head is None and not self.transport.is_closing():
             self._wait_for_a_head()
+
+    def on_response_complete(self) -> None:
+        """Begins to wait until the client has taken its answer, which is kept in memory until then."""
+        super().on_response_complete()
+        if self.transport.get_write_buffer_size():
+            self.loop.call_later(ANSWER_SECONDS, self._drop, self.cycle)
 
     def send_400_response(self, msg: str) -> None:
         """Answers what is no HTTP, with the headers and the form of every answer."""
@@ -69,3 +79,7 @@ class Connection(H11Protocol):
     def _give_up(self) -> None:
         self._head = None
         self.transport.close()
+
+    def _drop(self, cycle: RequestResponseCycle) -> None:
+        if self.cycle is cycle and self.transport.get_write_buffer_size():
+            self.transport.abort()

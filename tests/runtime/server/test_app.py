@@ -214,9 +214,9 @@ def test_page_is_served_from_the_package_and_nothing_beside_it(server: Server) -
             assert answer.headers["content-type"].startswith(kind)
         else:
             assert answer.status == 404
-    assert {server.get(path).status for path in ("/app.py", "/../app.py", "/page.css/../app.py", "/page/page.js")} == {
-        404
-    }
+    assert {
+        server.get(path).status for path in ("/app.py", "/../app.py", "/page.css/../app.py", "/page/page.js", "/v2/")
+    } == {404}
 
 
 def many(server: Server, png: bytes, count: int) -> list[Answer]:

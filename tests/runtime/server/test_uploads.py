@@ -111,6 +111,11 @@ def test_body_that_says_it_is_too_large_is_refused(kind: str, small: Server) -> 
     assert (answer.status, answer.error) == (413, "expected a body of at most 20000 bytes, found a larger one")
 
 
+def test_large_body_that_is_refused_unread_gets_its_answer(server: Server) -> None:
+    assert server.classify(b"x" * 5_000_000, "text/plain").status == 415
+    assert server.classify(b"x" * 5_000_000, query="?x=y").status == 400
+
+
 def test_body_that_does_not_say_how_large_it_is_is_counted(small: Server) -> None:
     pieces = iter([b"x" * 9_000] * 40)
     answer = small.ask("POST", "/v1/classify", pieces, {"Content-Type": "image/png"})

@@ -3,12 +3,13 @@
 import socket
 import time
 
+import numpy as np
 import pytest
 
 from ctonnx.server import wire
 from ctonnx.server.security import HEADERS
 
-from .conftest import Server
+from .conftest import Server, encoded, multipart
 
 
 def answered(connection: socket.socket) -> bytes:
@@ -52,6 +53,25 @@ def test_body_that_was_answered_is_not_taken_for_ever(server: Server) -> None:
         assert answered(connection).startswith(b"HTTP/1.1 415")
         connection.sendall(b"x" * 1000)
         assert connection.recv(100) == b""
+
+
+@pytest.mark.parametrize("ending", ["", "Connection: close\r\n"], ids=["kept", "closed"])
+def test_answer_that_is_not_taken_is_given_up(ending: str, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "ANSWER_SECONDS", 0.1)
+    noise = np.random.default_rng(0).integers(0, 256, (1024, 1024)).astype(np.uint8)
+    body, kind = multipart(*[encoded(noise)] * 8)
+    head = f"POST /v1/classify?scan=true HTTP/1.1\r\nHost: x\r\n{ending}Content-Type: {kind}\r\n"
+    answered = server.metric('ctonnx_requests_total{route="classify",status="200"}')
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 10_000)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        while server.metric('ctonnx_requests_total{route="classify",status="200"}') == answered:
+            pass
+        time.sleep(0.3)
+        answer = b"".join(iter(lambda: connection.recv(1 << 20), b""))
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert not answer.endswith(b"}")  # the rest was thrown away
 
 
 @pytest.mark.usefixtures("short")
