@@ -1,7 +1,7 @@
 """The routes of the server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, TypeVar, cast
@@ -155,11 +155,13 @@ class _Routes:
         limits, service = self._settings.limits, self.service
         reader = file_reader(request.headers.get("content-type", ""), limits.files)
         service.refuse_when_full()
-        async with receive(request, reader.take, limits, service.room):
+        with service.room.held() as take:
+            await receive(request, reader.add, limits, take)
             reader.finish()
             with service.admitted(len(reader.contents)):
-                results = await self._in_time(request, service.classify(reader.contents, wanted))
-        return JSONResponse({"results": results})
+                results = await self._in_time(request, service.classify(reader.contents, wanted, take))
+            write = service.in_thread if any(wanted) else _at_once
+            return await write(lambda: JSONResponse({"results": results}))
 
     async def infer(self, request: Request) -> Response:
         self._refuse_another(request)
@@ -169,9 +171,9 @@ class _Routes:
         if kind not in ("application/json", "application/octet-stream"):
             raise Refusal(415, "expected a Content-Type of application/json or application/octet-stream")
         service.refuse_when_full()
-        pieces: list[bytes] = []
-        async with receive(request, pieces.append, limits, service.room):
-            body = b"".join(pieces)
+        body = bytearray()
+        with service.room.held() as take:
+            await receive(request, body.extend, limits, take)
             size = self._predictor.spec.preprocessing.size
             read = service.in_thread if length is None and len(body) > _SMALL else _at_once
             asked = await read(lambda: read_request(body, length, size=size, most=limits.files))
@@ -214,7 +216,7 @@ def _page(name: str, kind: str) -> Any:
     return page
 
 
-async def _at_once(function: Any) -> Any:
+async def _at_once(function: Callable[[], _Done]) -> _Done:
     return function()
 
 

@@ -58,7 +58,7 @@ def model_metadata(name: str, spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def read_request(body: bytes, header_length: str | None, *, size: int, most: int) -> InferRequest:
+def read_request(body: bytes | bytearray, header_length: str | None, *, size: int, most: int) -> InferRequest:
     """Reads a request for inference.
 
     Args:
@@ -118,7 +118,7 @@ def write_answer(name: str, request: InferRequest, outputs: Outputs) -> tuple[by
     return b"".join([head, *binary]), len(head) if binary else None
 
 
-def _json(text: bytes) -> dict[str, Any]:
+def _json(text: bytes | bytearray) -> dict[str, Any]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):

@@ -20,13 +20,14 @@ from ctonnx.server.classify import Wanted, decode, frames_of, result
 from ctonnx.server.metrics import Metrics
 from ctonnx.server.refusals import Refusal
 from ctonnx.server.settings import Settings
-from ctonnx.server.uploads import Room
+from ctonnx.server.uploads import Room, Take
 
 __all__ = ["Service"]
 
 _Done = TypeVar("_Done")
 _MOST_RUNS = 8  # each holds a batch's activations
 _AT_ONCE = 8  # files of one request that are under way at a time, so that it does not hold up the others
+_COPIES = 3  # of a picture in an answer: as text, in the whole text and as its bytes
 _MEMORY = 0.05  # how much of the newest batch goes into the pace
 
 
@@ -95,20 +96,24 @@ class Service:
         """Calls a function in one of the threads that decode. Cancelled before it began, it is never called."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
-    async def classify(self, contents: Sequence[bytes], wanted: Wanted) -> list[dict[str, Any]]:
+    async def classify(self, contents: Sequence[bytes], wanted: Wanted, take: Take) -> list[dict[str, Any]]:
         """Returns the results for files, in their order, and for each frame of those that have several.
 
         Args:
             contents: of the files.
             wanted: pictures in the results.
+            take: room for them.
+
+        Raises:
+            Refusal: there is no room for the pictures.
         """
         if len(contents) == 1:
-            return await self._file(0, contents[0], wanted)
+            return await self._file(0, contents[0], wanted, take)
         turns = asyncio.Semaphore(_AT_ONCE)
 
         async def in_turn(index: int, content: bytes) -> list[dict[str, Any]]:
             async with turns:
-                return await self._file(index, content, wanted)
+                return await self._file(index, content, wanted, take)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -127,7 +132,7 @@ class Service:
         self._metrics.images.labels("answered").inc(len(rows))
         return Outputs.concatenate(rows)
 
-    async def _file(self, index: int, content: bytes, wanted: Wanted) -> list[dict[str, Any]]:
+    async def _file(self, index: int, content: bytes, wanted: Wanted, take: Take) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = []
         frames = frames_of(content, self._spec, self._settings.limits)
         start = time.perf_counter()
@@ -136,6 +141,7 @@ class Service:
             spent = 1e3 * (time.perf_counter() - start)
             given = index, decoded, outputs, self._spec, wanted, spent
             results.append(await self.in_thread(result, *given) if any(wanted) else result(*given))
+            take(_COPIES * sum(len(results[-1][name] or "") for name in Wanted._fields))
             self._metrics.images.labels("answered" if results[-1]["error"] is None else "unreadable").inc()
             start = time.perf_counter()
             if decoded.frame is None:  # there is no other

@@ -1,13 +1,13 @@
 """Bodies within limits of bytes and time; the files of a multipart body, in memory alone.
 
-Nothing is ever written to a disk, names that clients give their files are not read, and all bodies that are held at a
-time share a quarter of the process's memory.
+Nothing is ever written to a disk, names that clients give their files are not read, and all bodies and answers that are
+held at a time share a quarter of the process's memory.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -16,15 +16,18 @@ from starlette.requests import ClientDisconnect, Request
 from ctonnx.server.refusals import Refusal
 from ctonnx.server.settings import Limits
 
-__all__ = ["Files", "Room", "file_reader", "receive"]
+__all__ = ["Files", "Room", "Take", "file_reader", "receive"]
 
 _RAW = ("application/octet-stream", "application/dicom")
 _MOST_DISCARDED = 64 << 20  # bytes of a body that is too large are still taken, so that its client reads the answer
 _DISCARD_SECONDS = 10.0
 
+Take: TypeAlias = Callable[[int], None]
+"""Takes room for so many bytes more."""
+
 
 class Room:
-    """The memory that bodies take, over all requests of an event loop.
+    """The memory that bodies and answers take, over all requests of an event loop.
 
     Args:
         most: bytes.
@@ -34,30 +37,35 @@ class Room:
         self._most = most
         self.taken = 0
 
-    def take(self, count: int) -> None:
-        """Takes room.
+    @contextmanager
+    def held(self) -> Iterator[Take]:
+        """Yields what takes room for so many bytes more, all of which is given back when the block ends.
 
-        Raises:
-            Refusal: there is no more.
+        What it yields raises a Refusal where there is no more.
         """
-        if self.taken + count > self._most:
-            raise Refusal(503, "too many large bodies at a time; try again soon", {"Retry-After": "1"})
-        self.taken += count
+        own = 0
 
-    def give_back(self, count: int) -> None:
-        """Gives room back."""
-        self.taken -= count
+        def take(count: int) -> None:
+            nonlocal own
+            if self.taken + count > self._most:
+                raise Refusal(503, "too much memory is taken by other requests; try again soon", {"Retry-After": "1"})
+            own += count
+            self.taken += count
+
+        try:
+            yield take
+        finally:
+            self.taken -= own
 
 
-@asynccontextmanager
-async def receive(request: Request, take: Callable[[bytes], None], limits: Limits, room: Room) -> AsyncIterator[None]:
-    """Receives a request's body, and holds room for it until the block ends.
+async def receive(request: Request, add: Callable[[bytes], object], limits: Limits, take: Take) -> None:
+    """Receives a request's body.
 
     Args:
         request: whose body was not touched.
-        take: called with each piece.
+        add: called with each piece.
         limits: of the body's bytes and seconds.
-        room: for all bodies.
+        take: of `Room.held`.
 
     Raises:
         Refusal: it is too large, too slow, cut off, encoded, or there is no room.
@@ -69,26 +77,22 @@ async def receive(request: Request, take: Callable[[bytes], None], limits: Limit
     if declared.isdigit() and int(declared) > limits.body_bytes:
         await _discard(request)
         raise _too_large(limits)
-    held = 0
+    received = 0
     try:
-        try:
-            async with asyncio.timeout(limits.body_seconds):
-                async for piece in request.stream():
-                    room.take(len(piece))
-                    held += len(piece)
-                    if held > limits.body_bytes:
-                        await _discard(request)
-                        raise _too_large(limits)
-                    take(piece)
-        except TimeoutError:
-            raise Refusal(
-                408,
-                f"expected the whole body within {limits.body_seconds:g} s, found it unfinished",
-                {"Connection": "close"},
-            ) from None
-        yield
-    finally:
-        room.give_back(held)
+        async with asyncio.timeout(limits.body_seconds):
+            async for piece in request.stream():
+                take(len(piece))
+                received += len(piece)
+                if received > limits.body_bytes:
+                    await _discard(request)
+                    raise _too_large(limits)
+                add(piece)
+    except TimeoutError:
+        raise Refusal(
+            408,
+            f"expected the whole body within {limits.body_seconds:g} s, found it unfinished",
+            {"Connection": "close"},
+        ) from None
 
 
 def _too_large(limits: Limits) -> Refusal:
@@ -124,11 +128,11 @@ class Files:
 
     def __init__(self) -> None:
         self.contents: list[bytes] = []
-        self._pieces: list[bytes] = []
+        self._content = bytearray()  # no list, which many tiny pieces would make large
 
-    def take(self, piece: bytes) -> None:
+    def add(self, piece: bytes) -> None:
         """Takes the next piece of the body."""
-        self._pieces.append(piece)
+        self._content += piece
 
     def finish(self) -> None:
         """Ends the body.
@@ -136,10 +140,13 @@ class Files:
         Raises:
             Refusal: it holds no file, or is cut off.
         """
-        content, self._pieces = b"".join(self._pieces), []
-        if not content:
+        if not self._content:
             raise Refusal(400, "expected an image, found an empty body")
-        self.contents.append(content)
+        self._keep()
+
+    def _keep(self) -> None:
+        self.contents.append(bytes(self._content))
+        self._content = bytearray()
 
 
 class _Multipart(Files):
@@ -165,7 +172,7 @@ class _Multipart(Files):
         except FormParserError as error:
             raise _malformed() from error
 
-    def take(self, piece: bytes) -> None:
+    def add(self, piece: bytes) -> None:
         try:
             self._parser.write(piece)
         except FormParserError as error:
@@ -179,11 +186,7 @@ class _Multipart(Files):
 
     def _begin(self) -> None:
         if len(self.contents) == self._most_files:
-            raise Refusal(
-                413,
-                f"expected at most {self._most_files} files, found more; send them in several requests",
-                {"Connection": "close"},
-            )
+            raise Refusal(413, f"expected at most {self._most_files} files, found more; send them in several requests")
         self._field = self._value = b""
         self._is_file = False
 
@@ -206,11 +209,10 @@ class _Multipart(Files):
             )
 
     def _data(self, data: bytes, start: int, end: int) -> None:
-        self._pieces.append(data[start:end])
+        self._content += data[start:end]
 
     def _end(self) -> None:
-        self.contents.append(b"".join(self._pieces))
-        self._pieces = []
+        self._keep()
 
     def _whole(self) -> None:
         self._is_whole = True

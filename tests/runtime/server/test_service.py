@@ -17,6 +17,10 @@ from ctonnx.server.settings import Limits, Settings
 PLAIN = Wanted()
 
 
+def take(count: int) -> None:
+    assert count == 0  # as there are no pictures
+
+
 def serving(
     predictor: Predictor, test: Callable[[Service], Coroutine[Any, Any, None]], settings: Settings | None = None
 ) -> None:
@@ -64,7 +68,7 @@ def test_files_of_a_large_request_do_not_hold_up_a_small_one(predictor: Predicto
 
     async def test(service: Service) -> None:
         async def ask(name: str, files: int) -> None:
-            await service.classify([png] * files, PLAIN)
+            await service.classify([png] * files, PLAIN, take)
             ends.append(name)
 
         large = asyncio.create_task(ask("large", 60))
@@ -96,8 +100,24 @@ def test_failure_of_the_model_ends_the_whole_request(
         monkeypatch.setattr(predictor, "predict_pixels", fail)
         for files in ([png], [png, png]):
             with pytest.raises(RuntimeError, match="the model broke"):
-                await service.classify(files, PLAIN)
+                await service.classify(files, PLAIN, take)
         monkeypatch.undo()
-        assert len(await service.classify([png], PLAIN)) == 1
+        assert len(await service.classify([png], PLAIN, take)) == 1
+
+    serving(predictor, test)
+
+
+@pytest.mark.parametrize("files", [1, 3])
+def test_pictures_of_an_answer_take_room(files: int, predictor: Predictor, png: bytes) -> None:
+    taken: list[int] = []
+
+    def refuse(count: int) -> None:
+        raise Refusal(503, "no room")
+
+    async def test(service: Service) -> None:
+        results = await service.classify([png] * files, Wanted(heatmap=True, scan=True), taken.append)
+        assert sum(taken) == 3 * sum(len(result["heatmap"]) + len(result["scan"]) for result in results)
+        with pytest.raises(Refusal, match="no room"):
+            await service.classify([png] * files, Wanted(scan=True), refuse)
 
     serving(predictor, test)

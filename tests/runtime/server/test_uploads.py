@@ -28,7 +28,7 @@ def contents(body: bytes, kind: str, *, most: int = 10, step: int = 7) -> list[b
     """Takes a body apart that comes in small pieces."""
     reader = file_reader(kind, most)
     for start in range(0, len(body), step):
-        reader.take(body[start : start + step])
+        reader.add(body[start : start + step])
     reader.finish()
     return reader.contents
 
@@ -162,13 +162,16 @@ def test_encoded_body_is_refused(encoding: str, server: Server) -> None:
 
 def test_bodies_share_their_room() -> None:
     room = Room(10)
-    room.take(6)
-    with pytest.raises(Refusal, match="too many large bodies at a time") as refused:
-        room.take(5)
-    assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
-    room.give_back(6)
-    room.take(10)
-    assert room.taken == 10
+    with room.held() as take:
+        take(6)
+        with room.held() as other:
+            other(4)
+            with pytest.raises(Refusal, match="too much memory is taken by other requests") as refused:
+                other(1)
+        assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
+        assert room.taken == 6
+        take(4)
+    assert room.taken == 0
 
 
 def test_uploads_are_written_to_no_disk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
