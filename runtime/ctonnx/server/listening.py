@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import ipaddress
+import logging
 import signal
 import socket
 import ssl
@@ -88,6 +89,7 @@ def serve(
     Raises:
         CtonnxError: the certificate or its key cannot be used.
     """
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it warns of each malformed body
     config = uvicorn.Config(
         app,
         loop="asyncio",

@@ -111,4 +111,8 @@ def test_nothing_of_a_request_is_logged(server: Server, png: bytes, caplog: pyte
     with caplog.at_level(logging.DEBUG):
         server.classify(png, query="?heatmap=true")
         server.classify(b"broken")
-    assert [record.name for record in caplog.records if record.name.startswith(("uvicorn", "ctonnx"))] == []
+        assert server.classify(b"--x\r\nbroken", "multipart/form-data; boundary=x").status == 400
+        with server.raw() as connection:
+            connection.sendall(b"no HTTP\r\n\r\n")
+            assert connection.recv(12) == b"HTTP/1.1 400"
+    assert [record.name for record in caplog.records if not record.name.startswith(("PIL", "asyncio"))] == []

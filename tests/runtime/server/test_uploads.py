@@ -91,6 +91,19 @@ def test_malformed_multipart_is_refused(case: str, server: Server) -> None:
     assert (answer.status, answer.error) == (400, MALFORMED)
 
 
+def test_multipart_with_any_byte_changed_is_read_or_refused() -> None:
+    body, kind = multipart(b"scan", b"another scan")
+    outcomes = set[str]()
+    for place in range(len(body)):
+        for byte in (b"", b"\0", b"\r\n", b"-", b'"', b"\xff"):
+            try:
+                found = contents(body[:place] + byte + body[place + 1 :], kind, step=64)
+                outcomes.add("read" if found else "empty")
+            except Refusal as refused:
+                outcomes.add(str(refused.status))
+    assert outcomes == {"read", "400"}
+
+
 def test_multipart_without_files_and_empty_bodies_are_refused(server: Server) -> None:
     body, kind = multipart(b"true", name='x="y"')
     assert server.classify(body, kind).error.startswith("expected parts that are files, found a form field")
