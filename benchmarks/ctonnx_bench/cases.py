@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ctonnx_bench.contenders import Contender
+from ctonnx_bench.peers.adapters import ADAPTERS
 from ctonnx_bench.worker import Task
 
 __all__ = ["Case", "plan_cases"]
@@ -59,7 +60,8 @@ class Case:
 
     @property
     def _data(self) -> str:
-        return "IO binding" if self.bound else "host copies"
+        resident = "IO binding" if self.contender.own else "device-resident"
+        return resident if self.bound else "host copies"
 
     def task(self, *, pixels: Path, answers: Path, seconds: float | None) -> Task:
         """Returns what its process does."""
@@ -103,5 +105,9 @@ def plan_cases(
         Case(contender, size, provider, threads, bound)
         for size in batch_sizes
         for contender in contenders
-        for bound in ((True, False) if provider == "cuda" and contender.own and not files else (False,))
+        for bound in ((True, False) if provider == "cuda" and _stays(contender) and not files else (False,))
     ]
+
+
+def _stays(contender: Contender) -> bool:
+    return ADAPTERS[contender.adapter].resident

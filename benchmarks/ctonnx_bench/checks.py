@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from math import ceil, sqrt
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,11 @@ from ctonnx.errors import DataError, ImageError, ModelError
 from ctonnx.golden import FILE_NAME, Golden, load_golden
 from ctonnx.images import load, to_pixels
 from ctonnx.outputs import Outputs
-from ctonnx.parity import DEVICE_GATES, GATES, Gate, Parity, accuracy_change, compare
+from ctonnx.parity import DEVICE_GATES, GATES, Gate, Parity, accuracy_change, compare, share_interval
 from ctonnx_bench.contenders import Contender, Model
 
-__all__ = ["Images", "Judgement", "gate_of", "golden_images", "images_in", "judge", "labelled_images", "wilson"]
+__all__ = ["Images", "Judgement", "gate_of", "golden_images", "images_in", "judge", "labelled_images"]
 
-_NORMAL = 1.959964  # of a 95 % interval
 _NO_LABEL = -1
 
 
@@ -172,18 +171,6 @@ def gate_of(model: Model) -> Gate | None:
     return Gate(**{name: value for name, value in kept.items() if name in names})
 
 
-def wilson(right: int, images: int) -> tuple[float, float]:
-    """Returns the 95 % interval of a share (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953).
-
-    >>> [round(end, 3) for end in wilson(9, 10)]
-    [0.596, 0.982]
-    """
-    share, square = right / images, _NORMAL**2
-    middle = (share + square / (2 * images)) / (1 + square / images)
-    spread = _NORMAL / (1 + square / images) * sqrt(share * (1 - share) / images + square / (4 * images**2))
-    return max(0.0, middle - spread), min(1.0, middle + spread)
-
-
 def _for_few(gate: Gate, images: int) -> Gate:
     """Returns the gate with as many images allowed to differ as its share makes of so few, rounded up."""
     allowed = ceil((1 - gate.min_agreement) * images - 1e-9)
@@ -195,7 +182,7 @@ def _accuracy(outputs: Outputs, labels: NDArray[np.int64], change: Any) -> dict[
     if not known.any():
         return None
     right, images = int((outputs.probabilities.argmax(axis=1) == labels)[known].sum()), int(known.sum())
-    low, high = wilson(right, images)
+    low, high = share_interval(right / images, images)
     return {"images": images, "value": right / images, "low": low, "high": high, "change": change.as_dict()}
 
 

@@ -86,7 +86,7 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     default="",
     metavar="NAME,...|all",
     callback=_peers,
-    help="Whom to measure too: pytorch, torch-compile, onnxruntime, openvino, openvino-int8.",
+    help="Whom to measure too: pytorch, pytorch-fp16, torch-compile, onnxruntime, openvino, openvino-int8.",
 )
 @click.option(
     "--end-to-end",

@@ -149,6 +149,8 @@ def find_peers(
             skipped[adapter.title] = f"{', '.join(missing)} not installed; pip install {adapter.install}"
         elif provider not in adapter.providers:
             skipped[adapter.title] = f"it does not run on {provider} here, only on {', '.join(adapter.providers)}"
+        elif adapter.precision == "fp16" and all(model.spec.precision != "fp16" for model in models):
+            skipped[adapter.title] = "no FP16 model is measured, beside which it would be"
         elif adapter.model == "run" and run is None:
             skipped[adapter.title] = "no run with the models' checkpoint lies beside them; name it with --reference RUN"
         elif adapter.model == "file" and whole is None:

@@ -6,11 +6,8 @@ A convolution is at best a matrix product. The rate of onnxruntime's own, on a m
 any network can reach with it on this machine; what is left to gain is the distance to it.
 """
 
-import json
 import math
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -22,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ctonnx.machine import available_cores
 from ctonnx.runs import find_run
+from ctonnx_bench.apart import child_option, measured_apart
 from ctonnx_bench.precisions import measure
 from ctonnx_bench.turns import in_turn
 
@@ -80,25 +78,12 @@ def operations(model: Path) -> int:
     return total
 
 
-def _matrix_rate_apart(precision: str, seconds: float) -> float:
-    """Returns what `matrix_rate` measures in a process of its own."""
-    command = [sys.executable, "-P", "-m", "ctonnx_bench.peak", "--child", json.dumps([precision, seconds])]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-
-
-def _child(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    """Measures one matrix product, prints the figure, and ends."""
-    if value is not None:
-        click.echo(matrix_rate(*json.loads(value)))
-        ctx.exit()
-
-
 @click.command()
 @click.argument("export", type=click.Path(path_type=Path, exists=True, file_okay=False), required=False)
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Processes of each, in turn.")
 @click.option("--seconds", type=click.FloatRange(0), default=2.0, show_default=True, help="Of measuring in each.")
-@click.option("--child", hidden=True, is_eager=True, expose_value=False, callback=_child)
+@child_option(matrix_rate)
 def main(export: Path | None, batch_size: int, rounds: int, seconds: float) -> None:
     """Hold the models of an export folder (default: the newest run's) against a matrix product."""
     folder = export or find_run(None).export_folder
@@ -108,7 +93,7 @@ def main(export: Path | None, batch_size: int, rounds: int, seconds: float) -> N
         raise click.UsageError(f"expected model.fp32.onnx in '{folder}', found none; make one with: ctonnx export")
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in files}
     for name in in_turn(files, rounds):
-        rate = _matrix_rate_apart(name, seconds)
+        rate = measured_apart("ctonnx_bench.peak", name, seconds)
         found[name].append((rate, measure(files[name], batch_size, seconds)))
     click.echo(f"{folder}: medians of {rounds} processes each, in turn, on {available_cores()} cores")
     for name, samples in found.items():

@@ -5,10 +5,7 @@
 onnxruntime's threads go on spinning for a while after a run and would slow a second session in the same process.
 """
 
-import json
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import numpy as np
 
 from ctonnx.predictor import Predictor
 from ctonnx.runs import find_run
+from ctonnx_bench.apart import child_option, measured_apart
 from ctonnx_bench.turns import in_turn, paired_ratio
 
 __all__ = ["main", "measure", "time_model"]
@@ -25,7 +23,7 @@ _PRECISIONS = ("fp32", "fp16", "int8")
 _WARM_UP = 10
 
 
-def time_model(model: Path, batch_size: int, seconds: float) -> float:
+def time_model(model: Path | str, batch_size: int, seconds: float) -> float:
     """Returns the median milliseconds of an image, after a warm-up.
 
     Args:
@@ -48,17 +46,7 @@ def time_model(model: Path, batch_size: int, seconds: float) -> float:
 
 def measure(model: Path, batch_size: int, seconds: float) -> float:
     """Returns what `time_model` measures in a process of its own."""
-    settings = json.dumps([str(model), batch_size, seconds])
-    command = [sys.executable, "-P", "-m", "ctonnx_bench.precisions", "--child", settings]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-
-
-def _child(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    """Measures one model, prints the figure, and ends."""
-    if value is not None:
-        model, batch_size, seconds = json.loads(value)
-        click.echo(time_model(Path(model), batch_size, seconds))
-        ctx.exit()
+    return float(measured_apart("ctonnx_bench.precisions", model, batch_size, seconds))
 
 
 @click.command()
@@ -66,7 +54,7 @@ def _child(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 @click.option("--batch-size", "batch_sizes", type=click.IntRange(1), multiple=True, default=(1, 8), show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Processes of each, in turn.")
 @click.option("--seconds", type=click.FloatRange(0), default=3.0, show_default=True, help="Of measuring in each.")
-@click.option("--child", hidden=True, is_eager=True, expose_value=False, callback=_child)
+@child_option(time_model)
 def main(export: Path | None, batch_sizes: tuple[int, ...], rounds: int, seconds: float) -> None:
     """Compare the precisions in an export folder (default: the newest run's)."""
     folder = export or find_run(None).export_folder

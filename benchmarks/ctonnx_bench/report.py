@@ -154,7 +154,9 @@ def way_of(document: Mapping[str, Any]) -> str:
     """Returns what was measured, and how: the model, the provider, threads, image size, and from what on."""
     settings, model = document["settings"], document["models"][0]
     threads = "/".join(str(count) for count in dict.fromkeys(case["threads"] for case in document["cases"]))
-    what = "from the file to the answer" if settings["files"] else "from pixels to the answer"
+    what = (
+        "from the file to the answer, one batch after the other" if settings["files"] else "from pixels to the answer"
+    )
     return f"{model['name']} on {settings['provider']}, {threads} threads, {model['image_size']} pixels, {what}"
 
 

@@ -7,10 +7,7 @@ each one's threads still spin while the other computes. The same session is time
 in between, and so with threads that sleep, each in a process of its own.
 """
 
-import json
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,6 +15,7 @@ import click
 import numpy as np
 
 from ctonnx.predictor import Predictor
+from ctonnx_bench.apart import child_option, measured_apart
 from ctonnx_bench.turns import in_turn, paired_ratio
 
 __all__ = ["CASES", "main", "median_seconds"]
@@ -33,7 +31,7 @@ CASES = {
 _WARM_UP = 5
 
 
-def median_seconds(model: Path, sessions: int, spinning: bool, runs: int) -> float:
+def median_seconds(model: Path | str, sessions: int, spinning: bool, runs: int) -> float:
     """Returns the median seconds of the first session's runs, between which each other one runs once.
 
     Args:
@@ -55,29 +53,18 @@ def median_seconds(model: Path, sessions: int, spinning: bool, runs: int) -> flo
     return statistics.median(samples[_WARM_UP:])
 
 
-def _child(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    """Measures one case, prints the figure, and ends."""
-    if value is not None:
-        model, sessions, spinning, runs = json.loads(value)
-        click.echo(median_seconds(Path(model), sessions, spinning, runs))
-        ctx.exit()
-
-
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Processes of each case, in turn.")
 @click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="In each process.")
-@click.option("--child", hidden=True, is_eager=True, expose_value=False, callback=_child)
+@child_option(median_seconds)
 def main(model: Path | None, rounds: int, runs: int) -> None:
     """Time MODEL (default: the newest run's) alone and beside another session of its process."""
     with Predictor(model) as predictor:
         path, threads = predictor.path, predictor.threads
     found: dict[str, list[float]] = {name: [] for name in CASES}
     for name in in_turn(CASES, rounds):
-        settings = json.dumps([str(path), *CASES[name], runs])
-        command = [sys.executable, "-P", "-m", "ctonnx_bench.spinning", "--child", settings]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        found[name].append(float(done.stdout) * 1e3)
+        found[name].append(measured_apart("ctonnx_bench.spinning", path, *CASES[name], runs) * 1e3)
     click.echo(f"{path}, batch 1, {threads} threads: milliseconds, medians of {rounds} processes each, in turn")
     for name, samples in found.items():
         ratio = paired_ratio(samples, found["alone"])

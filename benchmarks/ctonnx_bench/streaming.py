@@ -5,11 +5,8 @@
 Each case runs in a process of its own, in turn. `Predictor`'s defaults were chosen by it.
 """
 
-import json
 import os
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,12 +15,13 @@ import click
 from ctonnx.inputs import find_images
 from ctonnx.machine import available_cores
 from ctonnx.predictor import Predictor, workers_for
+from ctonnx_bench.apart import child_option, measured_apart
 from ctonnx_bench.turns import in_turn
 
 __all__ = ["main", "measure"]
 
 
-def measure(model: Path, folder: Path, workers: int, batch_size: int) -> float:
+def measure(model: Path | str, folder: Path | str, workers: int, batch_size: int) -> float:
     """Returns the images of a folder that are answered in a second, once the model is loaded.
 
     Args:
@@ -41,14 +39,6 @@ def measure(model: Path, folder: Path, workers: int, batch_size: int) -> float:
         return len(files) / (time.perf_counter() - start)
 
 
-def _child(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    """Measures one case, prints the figure, and ends."""
-    if value is not None:
-        model, folder, workers, batch_size = json.loads(value)
-        click.echo(measure(Path(model), Path(folder), workers, batch_size))
-        ctx.exit()
-
-
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
@@ -56,16 +46,14 @@ def _child(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     "--batch-size", "batch_sizes", type=click.IntRange(1), multiple=True, default=(1, 2, 4, 8), show_default=True
 )
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Processes of each, in turn.")
-@click.option("--child", hidden=True, is_eager=True, expose_value=False, callback=_child)
+@child_option(measure)
 def main(model: Path, folder: Path, batch_sizes: tuple[int, ...], rounds: int) -> None:
     """Stream DIR through MODEL with one worker on all cores, and with a worker for each core."""
     cores = available_cores()
     cases = [(workers, size) for workers in sorted({1, workers_for(10**6)}) for size in batch_sizes]
     found: dict[tuple[int, int], list[float]] = {case: [] for case in cases}
     for case in in_turn(cases, rounds):
-        settings = json.dumps([str(model), str(folder), *case])
-        command = [sys.executable, "-P", "-m", "ctonnx_bench.streaming", "--child", settings]
-        found[case].append(float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
+        found[case].append(measured_apart("ctonnx_bench.streaming", model, folder, *case))
     click.echo(f"{model.name} on {cores} cores: images a second, medians of {rounds} processes each, in turn")
     for (workers, size), rates in found.items():
         threads = max(1, cores // workers)

@@ -9,19 +9,16 @@ is compared. Training alone is timed, after a first epoch.
 """
 
 import importlib
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import click
 
+from ctonnx_bench.apart import child_option, measured_apart
 from ctonnx_bench.turns import in_turn, paired_ratio
 
 __all__ = ["PEERS", "main", "measure", "measure_ctonnx", "measure_timm", "measure_without_memory_reuse"]
@@ -125,24 +122,12 @@ PEERS: dict[str, Callable[[Path, int, int], dict[str, float]]] = {
 
 def measure(peer: str, data: Path, image_size: int, batch_size: int) -> dict[str, float]:
     """Returns what a peer measured in a process of its own."""
-    settings = json.dumps({"peer": peer, "data": str(data), "image_size": image_size, "batch_size": batch_size})
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "ctonnx_bench.training", "--child", settings],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, float] = measured_apart("ctonnx_bench.training", peer, data, image_size, batch_size)
     return found
 
 
-def _child(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    """Measures one peer, prints JSON, and ends."""
-    if value is not None:
-        settings: dict[str, Any] = json.loads(value)
-        found = PEERS[settings["peer"]](Path(settings["data"]), settings["image_size"], settings["batch_size"])
-        click.echo(json.dumps(found))
-        ctx.exit()
+def _measure_here(peer: str, data: str, image_size: int, batch_size: int) -> dict[str, float]:
+    return PEERS[peer](Path(data), image_size, batch_size)
 
 
 @click.command()
@@ -150,7 +135,7 @@ def _child(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 @click.option("--image-size", type=click.IntRange(32), default=128, show_default=True, help="In pixels.")
 @click.option("--batch-size", type=click.IntRange(2), default=32, show_default=True, help="Images a step.")
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Processes of each, in turn.")
-@click.option("--child", hidden=True, is_eager=True, expose_value=False, callback=_child)
+@child_option(_measure_here)
 def main(data: Path, image_size: int, batch_size: int, rounds: int) -> None:
     """Compare ctonnx's training with timm's on the training images of DATA."""
     peers = [name for name in PEERS if name != "timm" or find_spec("timm")]

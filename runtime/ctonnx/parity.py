@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 
 from ctonnx.outputs import Outputs
 
-__all__ = ["DEVICE_GATES", "GATES", "AccuracyChange", "BrokenBound", "Gate", "Parity", "accuracy_change", "compare"]
+__all__ = [
+    "DEVICE_GATES",
+    "GATES",
+    "AccuracyChange",
+    "BrokenBound",
+    "Gate",
+    "Parity",
+    "accuracy_change",
+    "compare",
+    "share_interval",
+]
 
 Bound: TypeAlias = Literal["max_dp", "min_agreement", "max_drop", "min_heatmap_correlation"]
 
@@ -42,11 +52,8 @@ class Parity:
 
     @property
     def agreement_interval(self) -> tuple[float, float]:
-        """The agreement's 95 % interval, 0 to 1 (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953)."""
-        square, count = _NORMAL**2, self.images
-        middle = self.agreement + square / (2 * count)
-        spread = _NORMAL * math.sqrt(self.agreement * (1 - self.agreement) / count + square / (4 * count**2))
-        return (middle - spread) / (1 + square / count), (middle + spread) / (1 + square / count)
+        """The agreement's 95 % interval, 0 to 1: `share_interval`."""
+        return share_interval(self.agreement, self.images)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the differences with three significant digits, beyond which they are noise, and shares with six."""
@@ -210,6 +217,19 @@ _UNITS: Mapping[Bound, float] = {
 correlation, which is what INT8's gate leaves each."""
 
 _NORMAL = 1.959964  # of a 95 % interval
+
+
+def share_interval(share: float, images: int) -> tuple[float, float]:
+    """Returns the 95 % interval of a share (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953).
+
+    >>> [round(end, 3) for end in share_interval(0.9, 10)]
+    [0.596, 0.982]
+    """
+    square = _NORMAL**2
+    middle = share + square / (2 * images)
+    spread = _NORMAL * math.sqrt(share * (1 - share) / images + square / (4 * images**2))
+    low, high = ((middle + side) / (1 + square / images) for side in (-spread, spread))
+    return max(0.0, low), min(1.0, high)
 
 
 def compare(reference: Outputs, candidate: Outputs) -> Parity:

@@ -26,11 +26,14 @@ def test_files_and_other_sizes_are_other_cases() -> None:
 
 
 def test_gpu_has_a_case_with_binding_and_one_with_copies() -> None:
-    cases = plan_cases([MINE, THEIRS], [1], provider="cuda", threads=2)
+    plain = Contender("onnxruntime, plain", "onnxruntime", Path("m.onnx"), "fp32", 1)
+    cases = plan_cases([MINE, THEIRS, plain], [1], provider="cuda", threads=2)
     assert [(case.title, case.bound) for case in cases] == [
         ("ctonnx INT8, IO binding", True),
         ("ctonnx INT8, host copies", False),
+        ("PyTorch eager, device-resident", True),
         ("PyTorch eager, host copies", False),
+        ("onnxruntime, plain, host copies", False),
     ]
     files = plan_cases([MINE], [1], provider="cuda", threads=2, files=True)
     assert [case.bound for case in files] == [False]

@@ -10,7 +10,7 @@ from ctonnx.errors import CtonnxError, DataError, ModelError
 from ctonnx.golden import Golden
 from ctonnx.outputs import Outputs
 from ctonnx.parity import Gate
-from ctonnx_bench.checks import Images, golden_images, images_in, judge, labelled_images, wilson
+from ctonnx_bench.checks import Images, golden_images, images_in, judge, labelled_images
 from ctonnx_bench.contenders import Contender, read_models
 
 INT8 = Contender("ctonnx INT8", "ctonnx", Path("m.onnx"), "int8", 1)
@@ -117,9 +117,3 @@ def test_files_are_found_and_unreadable_ones_named(phantoms: Path, workspace: Pa
     Path("empty").mkdir()
     with pytest.raises(CtonnxError, match="expected images in 'empty', found an empty folder"):
         images_in("empty", model)
-
-
-def test_interval_of_a_share_stays_within_0_and_1() -> None:
-    assert wilson(10, 10)[1] == pytest.approx(1)
-    assert wilson(0, 10)[0] == pytest.approx(0)
-    assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)

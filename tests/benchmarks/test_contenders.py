@@ -66,6 +66,7 @@ def test_peers_that_cannot_run_are_skipped_with_the_reason(workspace: Path, monk
     ]
     assert found[0].size == Path("runs/tiny/model.safetensors").stat().st_size
     assert skipped == {
+        "PyTorch FP16": "it does not run on cpu here, only on cuda",
         "OpenVINO": "openvino not installed; pip install openvino",
         "OpenVINO, its INT8": "openvino, nncf not installed; pip install openvino nncf",
     }
@@ -74,8 +75,9 @@ def test_peers_that_cannot_run_are_skipped_with_the_reason(workspace: Path, monk
 def test_peers_without_what_they_read_are_skipped_too(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contenders, "find_spec", lambda name: object())
     models = read_models([])
-    _, skipped = find_peers(["pytorch", "openvino"], models, None, "cuda")
+    _, skipped = find_peers(["pytorch", "pytorch-fp16", "openvino"], models, None, "cuda")
     assert skipped == {
+        "PyTorch FP16": "no FP16 model is measured, beside which it would be",
         "PyTorch eager": "no run with the models' checkpoint lies beside them; name it with --reference RUN",
         "OpenVINO": "it does not run on cuda here, only on cpu",
     }

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ctonnx.golden import load_golden
 from ctonnx.runs import Run
@@ -15,6 +16,16 @@ def test_answers_are_those_of_the_golden_inputs(exported_run: Run) -> None:
     found = open_network(Opening(model=exported_run.folder, provider="cpu", threads=1)).answer(golden.pixels)
     np.testing.assert_allclose(found.probabilities, golden.outputs.probabilities, atol=1e-5)
     np.testing.assert_allclose(found.heatmap, golden.outputs.heatmap, atol=1e-4)
+
+
+def test_staged_answers_are_the_same(exported_run: Run) -> None:
+    pixels = load_golden(exported_run.export_folder / "golden.npz").pixels[:2]
+    host, staged = (
+        open_network(Opening(model=exported_run.folder, provider="cpu", threads=1, bound=bound))
+        for bound in (False, True)
+    )
+    assert isinstance(staged.stage(pixels), torch.Tensor)
+    np.testing.assert_array_equal(staged.answer(pixels).logits, host.run(pixels).logits)
 
 
 def test_adapters_are_short() -> None:

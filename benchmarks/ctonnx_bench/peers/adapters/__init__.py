@@ -76,6 +76,7 @@ class Adapter(NamedTuple):
         install: what installs them.
         providers: that it can run on.
         prepares: whether it makes a model of its own first.
+        resident: whether inputs and outputs may stay in the GPU's memory.
     """
 
     title: str
@@ -86,17 +87,24 @@ class Adapter(NamedTuple):
     install: str
     providers: tuple[str, ...]
     prepares: bool = False
+    resident: bool = False
 
 
 OWN = "ctonnx"
 """The adapter of ctonnx itself."""
 
 _TORCH = ("torch", "torchvision", "safetensors", "onnx")
+_TORCH_EXTRAS = "ctonnx[train,export]"
 ADAPTERS = {
-    OWN: Adapter("ctonnx", "predictor", "file", None, ("onnxruntime",), "ctonnx[cpu]", tuple(PROVIDERS)),
-    "pytorch": Adapter("PyTorch eager", "torch_eager", "run", "fp32", _TORCH, "ctonnx[train,export]", ("cpu", "cuda")),
+    OWN: Adapter("ctonnx", "predictor", "file", None, ("onnxruntime",), "ctonnx[cpu]", tuple(PROVIDERS), resident=True),
+    "pytorch": Adapter(
+        "PyTorch eager", "torch_eager", "run", "fp32", _TORCH, _TORCH_EXTRAS, ("cpu", "cuda"), resident=True
+    ),
+    "pytorch-fp16": Adapter(
+        "PyTorch FP16", "torch_half", "run", "fp16", _TORCH, _TORCH_EXTRAS, ("cuda",), resident=True
+    ),
     "torch-compile": Adapter(
-        "torch.compile", "torch_compile", "run", "fp32", _TORCH, "ctonnx[train,export]", ("cpu", "cuda")
+        "torch.compile", "torch_compile", "run", "fp32", _TORCH, _TORCH_EXTRAS, ("cpu", "cuda"), resident=True
     ),
     "onnxruntime": Adapter(
         "onnxruntime, plain", "plain", "file", "fp32", ("onnxruntime",), "ctonnx[cpu]", ("cpu", "cuda")

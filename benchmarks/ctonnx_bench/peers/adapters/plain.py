@@ -1,4 +1,7 @@
-"""onnxruntime as its own first example uses it: a session with every default but the threads, and `session.run`."""
+"""onnxruntime as its own first example uses it: a session with every default but the threads, and `session.run`.
+
+On CUDA it computes in full float32 as all the others do: TensorFloat-32, its default there, is off.
+"""
 
 from typing import Any
 
@@ -10,7 +13,7 @@ from ctonnx_bench.peers.adapters import Network, Opening
 
 __all__ = ["open_network"]
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_PROVIDERS = {"cpu": ("CPUExecutionProvider", {}), "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"})}
 
 
 def open_network(opening: Opening) -> Network:
