@@ -37,8 +37,11 @@ def try_folder(folder: Path) -> None:
     there = folder.absolute()
     while not there.exists():
         there = there.parent
-    with tempfile.TemporaryFile(dir=there):
-        pass
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:  # whose file name nobody knows
+        raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def write_reports(document: Mapping[str, Any], folder: Path) -> list[str]:

@@ -67,6 +67,10 @@ def read_report(file: Path) -> dict[str, Any]:
         if version <= SCHEMA_VERSION:
             for case in document["cases"]:
                 _figures(case)
+                _starts_unsteadily(case)
+                _ = case["own"], case["name"], case["doubts"]
+            _ = document["settings"]["provider"], document["checked_on"]["about"], document["created"]
+            _ = document["environment"]["cpu"], [model["sha256"] for model in document["models"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CtonnxError(
             f"expected the bench.json of an earlier ctonnx bench at '{file}', found {_reason(error)}; "

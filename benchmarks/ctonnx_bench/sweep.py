@@ -1,16 +1,18 @@
 """`--sweep threads`: which threads, workers, batch size and spinning are best on this device."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ctonnx.providers import PROVIDERS
 from ctonnx.tuning import Setting, Tuning, save_tuning
 from ctonnx_bench.cases import Case
 from ctonnx_bench.contenders import Contender
 
 __all__ = ["Doubted", "best", "keep", "plan_sweep", "thread_counts"]
 
+_USUAL_BATCH = PROVIDERS["cpu"].batch_size  # of an untuned worker
 _MOST_WORKERS = 8  # as `ctonnx.predictor.workers_for`
 
 
@@ -64,7 +66,9 @@ def best(cases: Sequence[Mapping[str, Any]]) -> Tuning | None:
     single = [case for case in right if case["batch_size"] == 1]
     if not single:
         return None
-    return Tuning(one=_setting(_winner(single, _default(single, 1))), many=_setting(_winner(right, _default(right, 4))))
+    one = _winner(single, _default(single, 1), lambda case: float(case["figures"]["latency_ms"]["p50"]))
+    many = _winner(right, _default(right, _USUAL_BATCH), lambda case: 1 / float(case["figures"]["images_per_s"]))
+    return Tuning(one=_setting(one), many=_setting(many))
 
 
 def keep(document: Mapping[str, Any]) -> list[str]:
@@ -100,8 +104,15 @@ def _default(cases: Sequence[Mapping[str, Any]], batch_size: int) -> Mapping[str
     )
 
 
-def _winner(cases: Sequence[Mapping[str, Any]], default: Mapping[str, Any]) -> Mapping[str, Any]:
-    ordered = sorted(cases, key=_image_s)
+def _winner(
+    cases: Sequence[Mapping[str, Any]], default: Mapping[str, Any], time_of: Callable[[Mapping[str, Any]], float]
+) -> Mapping[str, Any]:
+    """Returns the fastest case where it beat the default in every round, else the default.
+
+    Raises:
+        Doubted: it, or its rival, is doubted: the default, or where that is the fastest, the next one.
+    """
+    ordered = sorted(cases, key=time_of)
     first = ordered[0]
     rival = default if first is not default else next(iter(ordered[1:]), default)
     for case in (first, rival):
@@ -111,13 +122,6 @@ def _winner(cases: Sequence[Mapping[str, Any]], default: Mapping[str, Any]) -> M
         return first
     pairs = zip(_round_medians(first), _round_medians(default), strict=True)
     return first if all(mine < theirs for mine, theirs in pairs) else default
-
-
-def _image_s(case: Mapping[str, Any]) -> float:
-    """Returns the seconds of an image: of one alone its median, of many by the throughput."""
-    figures = case["figures"]
-    alone = case["batch_size"] == 1
-    return float(figures["latency_ms"]["p50"] / 1e3 if alone else 1 / figures["images_per_s"])
 
 
 def _round_medians(case: Mapping[str, Any]) -> list[float]:

@@ -21,7 +21,7 @@ def test_folder_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
     try_folder(tmp_path / "new" / "bench")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(NotADirectoryError, match=r"file/bench'$"):
         try_folder(tmp_path / "file" / "bench")
 
 

@@ -152,6 +152,7 @@ def test_nothing_in_common_is_refused(make_document: Any) -> None:
         ('{"tool": "other", "schema_version": 1}', "found another document (the tool 'other')"),
         ('{"tool": "ctonnx bench", "schema_version": 1}', "found a document without 'cases'"),
         ('{"tool": "ctonnx bench", "schema_version": 1, "cases": [{}]}', "found a document without 'figures'"),
+        ('{"tool": "ctonnx bench", "schema_version": 1, "cases": []}', "found a document without 'settings'"),
         ('{"tool": "ctonnx bench", "schema_version": 2}', "found schema 2 in"),
     ],
 )
