@@ -20,6 +20,7 @@ from ctonnx.predictor import Predictor
 from ctonnx.runs import Run, find_model
 from ctonnx.verification import verify
 from ctonnx_export import making
+from ctonnx_export.conversion import convert
 from ctonnx_export.exporting import ExportResult, export_run
 from ctonnx_export.half import to_half
 from ctonnx_export.making import Precision, Quantization
@@ -51,6 +52,26 @@ def exported(run: Run, tmp_path_factory: pytest.TempPathFactory) -> ExportResult
             quantization=Quantization(samples=8),
             output=tmp_path_factory.mktemp("exported") / "export",
         )
+
+
+@pytest.fixture(scope="module")
+def converted(exported: ExportResult) -> list[onnx.ModelProto]:
+    """What converting the run's network gave first, once it did."""
+    return []
+
+
+@pytest.fixture(autouse=True)
+def converted_once(converted: list[onnx.ModelProto], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Converts the run's network, which all tests here export, once for all of them: it takes most of their time."""
+
+    def once(graph: Any, size: int) -> onnx.ModelProto:
+        if not converted:
+            converted.append(convert(graph, size))
+        model = onnx.ModelProto()
+        model.CopyFrom(converted[0])
+        return model
+
+    monkeypatch.setattr(making, "convert", once)
 
 
 def names(folder: Path) -> list[str]:
@@ -125,6 +146,7 @@ def test_all_models_verify_and_the_cpu_takes_int8(exported: ExportResult) -> Non
 def test_second_export_gives_the_same_models_byte_for_byte(
     run: Run, exported: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(making, "convert", convert)
     for precision in ("fp16", "int8"):
         monkeypatch.setitem(GATES, precision, LOOSE)
     again = export_run(run, precisions=ALL, quantization=Quantization(samples=8), output=tmp_path / "again")
