@@ -14,6 +14,7 @@ __all__ = ["FORMATS", "Format", "one_line"]
 
 
 _FRAME = len("#9999")  # how many frames a file has is not known before it is read
+_SUSPICION = ("suspicious", "   score")  # where the model has an operating point
 
 
 class Format(NamedTuple):
@@ -26,7 +27,7 @@ class Format(NamedTuple):
 def _table(files: Sequence[str], spec: ModelSpec, top_k: int) -> Format:
     widths = (len(one_line(file)) + _FRAME * may_have_frames(file) for file in files)
     file_width = max(len("file"), *widths)
-    suspicion = "suspicious" if spec.operating_point else ""  # no column where the model cannot fill it
+    suspicion = _SUSPICION if spec.operating_point else ()  # no columns where the model cannot fill them
     class_width = max(len("class"), *(len(name) for name in spec.classes))
 
     def line(record: Record) -> str:
@@ -34,29 +35,27 @@ def _table(files: Sequence[str], spec: ModelSpec, top_k: int) -> Format:
             answers = f"error: {one_line(record.error)}"
         else:
             answers = "  ".join(f"{name:{class_width}}  {value:11.4f}" for name, value in record.top(top_k))
-            if suspicion:
-                answers = f"{'yes' if record.suspicious else 'no':{len(suspicion)}}  {answers}"
+            if record.score is not None:  # as many digits as the threshold is shown with
+                answers = f"{'yes' if record.suspicious else 'no':{len(_SUSPICION[0])}}  {record.score:8.6f}  {answers}"
         return f"{one_line(record.source):{file_width}}  {answers}"
 
-    columns = [suspicion] * bool(suspicion) + [f"{'class':{class_width}}  probability"] * top_k
+    columns = [*suspicion] + [f"{'class':{class_width}}  probability"] * top_k
     return Format(f"{'file':{file_width}}  " + "  ".join(columns), line)
 
 
 def _csv(files: Sequence[str], spec: ModelSpec, top_k: int) -> Format:
     def line(record: Record) -> str:
         if isinstance(record, Failure):
-            return _csv_line([record.source, *[""] * (2 * top_k + 1), record.error])
+            return _csv_line([record.source, *[""] * (2 * top_k + 2), record.error])
         answers = [field for name, value in record.top(top_k) for field in (name, f"{value:.6f}")]
         suspicious = "" if record.suspicious is None else str(record.suspicious).lower()
-        return _csv_line([record.source, *answers, suspicious, ""])
+        # All digits: what is suspicious is what reaches the threshold, and near 1 there is much between six of them.
+        score = "" if record.score is None else f"{record.score:.9f}"
+        return _csv_line([record.source, *answers, suspicious, score, ""])
 
     ranks = [""] if top_k == 1 else [f"_{rank}" for rank in range(1, top_k + 1)]
-    return Format(
-        _csv_line(
-            ["file", *(f"{name}{rank}" for rank in ranks for name in ("label", "probability")), "suspicious", "error"]
-        ),
-        line,
-    )
+    answered = (f"{name}{rank}" for rank in ranks for name in ("label", "probability"))
+    return Format(_csv_line(["file", *answered, "suspicious", "score", "error"]), line)
 
 
 def _jsonl(files: Sequence[str], spec: ModelSpec, top_k: int) -> Format:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.outputs import Outputs
-from ctonnx.spec import ModelSpec
+from ctonnx.spec import ModelSpec, suspicion
 
 __all__ = ["Failure", "Prediction", "Record", "answer"]
 
@@ -25,6 +25,8 @@ class Prediction:
         heatmap: float32 [classes, size / 32, size / 32], in the order of the spec's classes.
         suspicious: whether the spec's operating point calls the image so; None where the model has none.
         frame: of a DICOM file with several, counted from 0; None of any other image. `source` ends in `#1` for frame 0.
+        score: the sum of the suspicious classes' probabilities, which the operating point's threshold is compared with;
+            None where the model has none.
     """
 
     source: str
@@ -33,6 +35,7 @@ class Prediction:
     heatmap: NDArray[np.float32]
     suspicious: bool | None = None
     frame: int | None = None
+    score: float | None = None
 
     @property
     def label(self) -> str:
@@ -55,6 +58,7 @@ class Prediction:
             "label": self.label,
             "probability": self.probability,
             "suspicious": self.suspicious,
+            "score": self.score,
             "probabilities": dict(self.probabilities),
             "frame": self.frame,
             "error": None,
@@ -82,6 +86,7 @@ class Failure:
             "label": None,
             "probability": None,
             "suspicious": None,
+            "score": None,
             "probabilities": {},
             "frame": self.frame,
             "error": self.error,
@@ -107,7 +112,11 @@ def answer(spec: ModelSpec, outputs: Outputs, row: int, *, source: str, frame: i
     probabilities = outputs.probabilities[row].tolist()
     order = sorted(range(len(probabilities)), key=lambda index: -probabilities[index])
     named = {spec.classes[index]: probabilities[index] for index in order}
-    point = spec.operating_point
-    suspicious = None if point is None else bool(point.calls(outputs.probabilities[[row]], spec.classes)[0])
+    suspicious, score = None, None
+    if point := spec.operating_point:
+        alone = outputs.probabilities[[row]]
+        suspicious = bool(point.calls(alone, spec.classes)[0])
+        score = float(suspicion(alone, spec.classes, point.positive)[0])
     # Copies: a view would keep the whole batch's arrays alive with one record.
-    return Prediction(source, named, outputs.logits[row].copy(), outputs.heatmap[row].copy(), suspicious, frame)
+    logits, heatmap = outputs.logits[row].copy(), outputs.heatmap[row].copy()
+    return Prediction(source, named, logits, heatmap, suspicious, frame, score)

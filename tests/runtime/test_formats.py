@@ -33,13 +33,14 @@ POINTED = replace(
 )
 
 
-def prediction(source: str = "a.png", suspicious: bool | None = None) -> Prediction:
+def prediction(source: str = "a.png", suspicious: bool | None = None, score: float = 0.8125) -> Prediction:
     return Prediction(
         source,
         {"tumor": 0.75, "normal": 0.1875, "large cell": 0.0625},
         np.zeros(3, np.float32),
         np.zeros((3, 2, 2), np.float32),
         suspicious,
+        score=None if suspicious is None else score,
     )
 
 
@@ -93,19 +94,19 @@ def test_table_of_two_classes_is_pinned() -> None:
 
 
 def test_table_of_a_model_with_an_operating_point_is_pinned() -> None:
-    records: list[Record] = [prediction(suspicious=True), failure(), prediction("b.png", suspicious=False)]
+    records: list[Record] = [prediction(suspicious=True), failure(), prediction("b.png", False, 0.7999996)]
     assert text("table", records, spec=POINTED) == (
-        "file       suspicious  class       probability\n"
-        "a.png      yes         tumor            0.7500\n"
+        "file       suspicious     score  class       probability\n"
+        "a.png      yes         0.812500  tumor            0.7500\n"
         "empty.png  error: the file is empty (0 bytes)\n"
-        "b.png      no          tumor            0.7500\n"
+        "b.png      no          0.800000  tumor            0.7500\n"
     )
 
 
 def test_table_of_two_classes_of_a_model_with_an_operating_point_is_pinned() -> None:
     assert text("table", [prediction(suspicious=True)], top_k=2, spec=POINTED) == (
-        "file   suspicious  class       probability  class       probability\n"
-        "a.png  yes         tumor            0.7500  normal           0.1875\n"
+        "file   suspicious     score  class       probability  class       probability\n"
+        "a.png  yes         0.812500  tumor            0.7500  normal           0.1875\n"
     )
 
 
@@ -140,29 +141,32 @@ def test_line_break_in_a_name_is_shown() -> None:
 
 def test_csv_is_pinned() -> None:
     assert text("csv", [prediction(), failure()]) == (
-        "file,label,probability,suspicious,error\na.png,tumor,0.750000,,\nempty.png,,,,the file is empty (0 bytes)\n"
+        "file,label,probability,suspicious,score,error\n"
+        "a.png,tumor,0.750000,,,\n"
+        "empty.png,,,,,the file is empty (0 bytes)\n"
     )
 
 
 def test_csv_of_a_model_with_an_operating_point_is_pinned() -> None:
-    records: list[Record] = [prediction(suspicious=True), prediction("b.png", suspicious=False), failure()]
+    records: list[Record] = [prediction(suspicious=True), prediction("b.png", False, 0.7999996), failure()]
     assert text("csv", records, spec=POINTED) == (
-        "file,label,probability,suspicious,error\n"
-        "a.png,tumor,0.750000,true,\n"
-        "b.png,tumor,0.750000,false,\n"
-        "empty.png,,,,the file is empty (0 bytes)\n"
+        "file,label,probability,suspicious,score,error\n"
+        "a.png,tumor,0.750000,true,0.812500000,\n"
+        "b.png,tumor,0.750000,false,0.799999600,\n"
+        "empty.png,,,,,the file is empty (0 bytes)\n"
     )
 
 
 def test_columns_of_csv_are_the_same_whatever_the_model() -> None:
-    assert text("csv", [], spec=POINTED) == text("csv", [], spec=PLAIN) == "file,label,probability,suspicious,error\n"
+    head = "file,label,probability,suspicious,score,error\n"
+    assert text("csv", [], spec=POINTED) == text("csv", [], spec=PLAIN) == head
 
 
 def test_csv_of_two_classes_is_pinned() -> None:
     assert text("csv", [prediction(), failure()], top_k=2) == (
-        "file,label_1,probability_1,label_2,probability_2,suspicious,error\n"
-        "a.png,tumor,0.750000,normal,0.187500,,\n"
-        "empty.png,,,,,,the file is empty (0 bytes)\n"
+        "file,label_1,probability_1,label_2,probability_2,suspicious,score,error\n"
+        "a.png,tumor,0.750000,normal,0.187500,,,\n"
+        "empty.png,,,,,,,the file is empty (0 bytes)\n"
     )
 
 
@@ -171,9 +175,9 @@ def test_csv_of_two_classes_is_pinned() -> None:
 def test_csv_is_read_back(top_k: int, name: str) -> None:
     written = text("csv", [prediction(name), failure(name, 'one, "two"\nthree')], top_k)
     head, predicted, failed = csv.reader(io.StringIO(written, newline=""))
-    assert len(head) == len(predicted) == len(failed) == 3 + 2 * top_k
+    assert len(head) == len(predicted) == len(failed) == 4 + 2 * top_k
     assert (predicted[0], predicted[1], float(predicted[2]), predicted[-1]) == (name, "tumor", 0.75, "")
-    assert failed == [name, *[""] * (2 * top_k + 1), 'one, "two"\nthree']
+    assert failed == [name, *[""] * (2 * top_k + 2), 'one, "two"\nthree']
 
 
 # --- jsonl -----------------------------------------------------------------------------------------------------------
@@ -181,10 +185,10 @@ def test_csv_is_read_back(top_k: int, name: str) -> None:
 
 def test_jsonl_is_pinned() -> None:
     assert text("jsonl", [prediction(), failure()]) == (
-        '{"file": "a.png", "label": "tumor", "probability": 0.75, "suspicious": null, '
+        '{"file": "a.png", "label": "tumor", "probability": 0.75, "suspicious": null, "score": null, '
         '"probabilities": {"tumor": 0.75}, "frame": null, "error": null}\n'
-        '{"file": "empty.png", "label": null, "probability": null, "suspicious": null, "probabilities": {}, '
-        '"frame": null, "error": "the file is empty (0 bytes)"}\n'
+        '{"file": "empty.png", "label": null, "probability": null, "suspicious": null, "score": null, '
+        '"probabilities": {}, "frame": null, "error": "the file is empty (0 bytes)"}\n'
     )
 
 
@@ -192,6 +196,7 @@ def test_jsonl_is_pinned() -> None:
 def test_jsonl_tells_whether_an_image_is_suspicious(suspicious: bool | None) -> None:
     document = json.loads(text("jsonl", [prediction(suspicious=suspicious)], spec=POINTED))
     assert document["suspicious"] is suspicious
+    assert document["score"] == (None if suspicious is None else 0.8125)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -204,6 +209,7 @@ def test_jsonl_is_read_back(top_k: int, name: str) -> None:
         "label": "tumor",
         "probability": 0.75,
         "suspicious": None,
+        "score": None,
         "probabilities": dict(prediction().top(top_k)),
         "frame": None,
         "error": None,
@@ -214,6 +220,7 @@ def test_jsonl_is_read_back(top_k: int, name: str) -> None:
         "label": None,
         "probability": None,
         "suspicious": None,
+        "score": None,
         "probabilities": {},
         "frame": None,
         "error": "one\ntwo",

@@ -72,15 +72,16 @@ def test_table_has_a_row_for_each_file_in_its_place(model: Path, scans: Path) ->
     result = predict("scans", "-m", model)
     assert result.exit_code == 1
     head, *rows = result.stdout.splitlines()
-    assert re.split(r"  +", head) == ["file", "suspicious", "class", "probability"]
+    assert re.split(r"  +", head) == ["file", "suspicious", "score", "class", "probability"]
     answers = expected(model)
     for file, row in zip(FILES, rows, strict=True):
         if file in ERRORS:
             assert re.split(r"  +", row, maxsplit=1) == [file, f"error: {ERRORS[file]}"]
         else:
-            name, suspicious, label, probability = re.split(r"  +", row)
+            name, suspicious, score, label, probability = re.split(r"  +", row)
             assert (name, label) == (file, answers[file].label)
             assert suspicious == ("yes" if answers[file].suspicious else "no")
+            assert score == f"{answers[file].score:.6f}"
             assert probability == f"{answers[file].probability:.4f}"
 
 
@@ -96,11 +97,12 @@ def test_csv_has_a_row_for_each_file_in_its_place(model: Path, scans: Path, top_
         ranks = [""] if shown == 1 else [f"_{rank}" for rank in range(1, shown + 1)]
         found = [(row[f"label{rank}"], row[f"probability{rank}"]) for rank in ranks]
         assert row["error"] == ERRORS.get(row["file"], "")
-        assert len(row) == 2 * shown + 3
+        assert len(row) == 2 * shown + 4
         if row["file"] in ERRORS:
-            assert (found, row["suspicious"]) == ([("", "")] * shown, "")
+            assert (found, row["suspicious"], row["score"]) == ([("", "")] * shown, "", "")
         else:
             assert row["suspicious"] == str(answers[row["file"]].suspicious).lower()
+            assert row["score"] == f"{answers[row['file']].score:.9f}"
             assert found == [(name, f"{value:.6f}") for name, value in answers[row["file"]].top(shown)]
 
 
@@ -112,14 +114,16 @@ def test_jsonl_has_a_document_for_each_file_in_its_place(model: Path, scans: Pat
     assert [document["file"] for document in documents] == FILES
     answers = expected(model)
     for document in documents:
-        assert list(document) == ["file", "label", "probability", "suspicious", "probabilities", "frame", "error"]
+        assert list(document) == [
+            *("file", "label", "probability", "suspicious", "score", "probabilities", "frame", "error")
+        ]
         assert document["error"] == ERRORS.get(document["file"])
         if document["file"] in ERRORS:
             assert (document["label"], document["probability"], document["probabilities"]) == (None, None, {})
             assert document["suspicious"] is None
         else:
             answer = answers[document["file"]]
-            assert document["suspicious"] is answer.suspicious
+            assert (document["suspicious"], document["score"]) == (answer.suspicious, pytest.approx(answer.score))
             assert (document["label"], document["probability"]) == (
                 answer.label,
                 pytest.approx(answer.probability, abs=1e-6),
@@ -362,7 +366,7 @@ def test_no_name_of_a_file_ends_the_run(model: Path, odd_names: list[bytes], out
         assert len(text.splitlines()) == 1 + 14
         assert sum("error: the file is empty (0 bytes)" in line for line in text.splitlines()) == 7
     elif output_format == "csv":
-        assert [len(row) for row in csv.reader(io.StringIO(text, newline=""))] == [5] * 15
+        assert [len(row) for row in csv.reader(io.StringIO(text, newline=""))] == [6] * 15
     else:
         found: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
         assert [os.fsencode(document["file"]) for document in found] == odd_names

@@ -1,11 +1,14 @@
 """What outputs say of one image."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ctonnx.outputs import Outputs
 from ctonnx.predictor import Predictor
 from ctonnx.records import answer
+from ctonnx.spec import OperatingPoint
 
 
 def test_answer_is_the_predictors(model: object) -> None:
@@ -18,6 +21,26 @@ def test_answer_is_the_predictors(model: object) -> None:
         assert found.label == predictor.spec.classes[int(outputs.logits[1].argmax())]
         assert list(found.probabilities.values()) == sorted(found.probabilities.values(), reverse=True)
         assert not np.shares_memory(found.heatmap, outputs.heatmap)
+
+
+def test_score_is_the_sum_that_decides_to_its_last_digit(model: object) -> None:
+    """The threshold may be the score itself, and the next number above it."""
+    with Predictor(str(model)) as predictor:
+        outputs = predictor.predict_pixels(np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8))
+        spec = predictor.spec
+    point = OperatingPoint(positive=spec.classes[:2], threshold=0.0, sensitivity=1.0, specificity=1.0)
+    found = answer(replace(spec, operating_point=point), outputs, 0, source="a.png")
+    assert found is not None
+    assert found.score is not None
+    assert found.score == pytest.approx(sum(found.probabilities[name] for name in spec.classes[:2]))
+    for threshold, suspicious in ((found.score, True), (float(np.nextafter(found.score, 1)), False)):
+        at = replace(spec, operating_point=replace(point, threshold=threshold))
+        again = answer(at, outputs, 0, source="a.png")
+        assert again is not None
+        assert (again.suspicious, again.score) == (suspicious, found.score)
+    none = answer(replace(spec, operating_point=None), outputs, 0, source="a.png")
+    assert none is not None
+    assert (none.suspicious, none.score) == (None, None)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

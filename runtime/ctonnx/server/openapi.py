@@ -197,6 +197,7 @@ def _schemas(spec: ModelSpec, settings: Settings) -> _Json:
         "label": {**label, "description": "The most probable class; null where there is an error."},
         "probability": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
         "suspicious": {"type": ["boolean", "null"], "description": "By the operating point; null where there is none."},
+        "score": {"type": ["number", "null"], "minimum": 0, "description": "Decides, by the operating point."},
         "probabilities": {"type": "object", "additionalProperties": share, "description": "The most probable first."},
         "error": {**_NULLABLE_TEXT, "description": "What is wrong with the file."},
         "milliseconds": {"type": "number", "minimum": 0},
