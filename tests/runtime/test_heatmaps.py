@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from ctonnx import images
 from ctonnx.heatmaps import HeatmapFolder, colors, common_root, draw, heatmap_name, spread
 from ctonnx.images import Preprocessing, load
-from ctonnx.predictor import Prediction, Predictor
+from ctonnx.predictor import Failure, Prediction, Predictor
 from ctonnx.spec import ModelSpec, OperatingPoint
 
 CLASSES = ("normal", "tumor")
@@ -45,7 +45,7 @@ def prediction(values: NDArray[np.float32], **changes: Any) -> Prediction:
     )
 
 
-def spec_of() -> ModelSpec:
+def spec_of(point: OperatingPoint | None = None) -> ModelSpec:
     return ModelSpec(
         name="lungs",
         classes=CLASSES,
@@ -58,7 +58,26 @@ def spec_of() -> ModelSpec:
         metrics={},
         parity={},
         versions={},
+        operating_point=point,
     )
+
+
+POINT = OperatingPoint(positive=("tumor",), threshold=0.9985, sensitivity=1.0, specificity=1.0)
+
+
+def words_of(monkeypatch: pytest.MonkeyPatch, scan: Image.Image, answer: Prediction, spec: ModelSpec) -> list[str]:
+    """Draws a picture and returns the words on it, line by line."""
+    written: list[str] = []
+    original = ImageDraw.ImageDraw.text
+
+    def text(self: ImageDraw.ImageDraw, place: Any, words: str, *arguments: Any, **options: Any) -> None:
+        written.append(words)
+        original(self, place, words, *arguments, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    picture = draw(scan, answer, spec)
+    assert max(ImageFont.load_default(13).getlength(line) for line in written[2:]) <= picture.width - 32
+    return written
 
 
 def kept_by(draw_soon: Any) -> Image.Image:
@@ -104,40 +123,96 @@ def test_colours_get_lighter_all_the_way() -> None:
 
 def test_picture_shows_the_scan_and_beside_it_the_scan_under_its_map() -> None:
     scan = Image.fromarray(np.full((512, 512), 100, np.uint8))
-    picture = np.asarray(draw(scan, prediction(heatmap(0, 0)), CLASSES, STRETCH))
-    left, right = picture[48:560, 16:528], picture[48:560, 544:1056]
+    picture = np.asarray(draw(scan, prediction(heatmap(0, 0)), spec_of()))
+    left, right = picture[112:624, 16:528], picture[112:624, 544:1056]
     assert (left == 100).all()
     assert right[:100, :100, 0].mean() > 150  # bright where the map is at its peak
     assert (right[300:, 300:] == 100).all()  # and the scan itself where the map is zero
-    bar = picture[48:560, 1080]
+    bar = picture[112:624, 1080]
     assert bar[0].sum() > bar[256].sum() > bar[-1].sum()
 
 
-def test_picture_differs_by_what_is_said_of_the_scan() -> None:
+def test_picture_names_its_file_and_model_and_says_what_was_called_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
     scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
-    said = [
-        draw(scan, prediction(heatmap(0, 0), suspicious=suspicious), CLASSES, STRETCH).tobytes()
-        for suspicious in (None, True, False)
+    answer = prediction(heatmap(0, 0), source="scans/a.dcm#3", frame=2, suspicious=False, score=0.9978)
+    words = words_of(monkeypatch, scan, answer, spec_of(POINT))
+    assert words[:4] == [
+        "tumor  0.7500",
+        "Not suspicious: score 0.9978, called suspicious from 0.9985",
+        "File: scans/a.dcm, frame 3",
+        "Model: lungs, fp32, trained 2026-01-02, checkpoint abababababab",
     ]
-    assert len(set(said)) == 3
+    assert words[4:7] == ["1.0", "0.5", "0.0"]
+    assert " ".join(words[7:]) == (
+        "Colour: what spoke for tumor (Grad-CAM), relative to its own maximum. The map is coarse: 4 x 4 cells, drawn "
+        "smoothly; nothing smaller than a cell is told apart. Score: the probability of tumor. A research tool, not a "
+        "medical device."
+    )
+
+
+@pytest.mark.parametrize(
+    ("score", "suspicious", "said"),
+    [
+        (0.9985, True, "Suspicious: score 0.9985, called suspicious from 0.9985"),
+        (0.99849, False, "Not suspicious: score 0.99849, called suspicious from 0.99850"),
+        (0.9984999, False, "Not suspicious: score 0.9984999, called suspicious from 0.9985000"),
+    ],
+)
+def test_score_has_the_digits_that_tell_it_from_its_threshold(
+    score: float, suspicious: bool, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
+    answer = prediction(heatmap(0, 0), suspicious=suspicious, score=score)
+    assert words_of(monkeypatch, scan, answer, spec_of(POINT))[1] == said
+
+
+def test_picture_of_a_model_without_an_operating_point_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
+    words = words_of(monkeypatch, scan, prediction(heatmap(0, 0)), spec_of())
+    assert words[1] == "This model calls no scan suspicious"
+    assert "Score" not in " ".join(words)
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("größe.png", "gr\\xf6\\xdfe.png"),
+        ("\u80ba\U0001fac1.png", "\\u80ba\\U0001fac1.png"),  # for which the font has no glyphs
+        ("a\nb\udcff\x1b.png", "a\\nb\\udcff\\x1b.png"),
+    ],
+)
+def test_name_of_a_file_is_drawn_in_ascii(source: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
+    assert words_of(monkeypatch, scan, prediction(heatmap(0, 0), source=source), spec_of())[2] == f"File: {shown}"
+
+
+def test_of_a_long_name_the_end_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
+    answer = prediction(heatmap(0, 0), source=f"{'folder/' * 60}scan 12.png")
+    line = words_of(monkeypatch, scan, answer, spec_of())[2]
+    assert line.startswith("File: ...")
+    assert line.endswith("/folder/scan 12.png")
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (3000, 10), (10, 3000), (168, 122)])
 def test_scan_of_any_shape_is_drawn(width: int, height: int) -> None:
     scan = Image.fromarray(np.full((height, width), 100, np.uint8))
-    picture = draw(scan, prediction(heatmap(0, 0)), CLASSES, STRETCH)
+    picture = draw(scan, prediction(heatmap(0, 0)), spec_of())
     assert picture.width >= 600  # room for the words under it
-    assert picture.height <= 600
+    assert 112 + 256 < picture.height <= 740
+    panel = np.asarray(picture)[112 : 112 + 256, 16 : 16 + 256]
+    assert (panel == 100).any()
+    assert (panel[0, 0] == 32).all() == (
+        max(width, height) / min(width, height) > 2
+    )  # what a strip leaves of its panel is its ground
 
 
 def test_class_that_is_most_probable_gives_the_map() -> None:
     scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
     maps = np.stack([heatmap(0, 0), heatmap(3, 3)])
-    one = draw(scan, prediction(maps[0], heatmap=maps), CLASSES, STRETCH)
-    other = draw(
-        scan, prediction(maps[0], heatmap=maps, probabilities={"normal": 0.75, "tumor": 0.25}), CLASSES, STRETCH
-    )
-    right = (slice(48, 560), slice(544, 1056))
+    one = draw(scan, prediction(maps[0], heatmap=maps), spec_of())
+    other = draw(scan, prediction(maps[0], heatmap=maps, probabilities={"normal": 0.75, "tumor": 0.25}), spec_of())
+    right = (slice(112, 624), slice(544, 1056))
     brighter = np.asarray(one)[right].astype(int).sum(axis=2) - np.asarray(other)[right].astype(int).sum(axis=2)
     assert brighter[:50, :50].mean() < 0 < brighter[-50:, -50:].mean()
 
@@ -212,7 +287,7 @@ def test_folder_holds_a_picture_for_each_prediction(model: Path, files: list[str
     for record, name in zip(records, names_of(*files), strict=True):
         assert isinstance(record, Prediction)
         with Image.open(maps / name) as picture:
-            expected = draw(load(record.source), record, spec.classes, spec.preprocessing)
+            expected = draw(load(record.source), record, spec)
             assert picture.tobytes() == expected.tobytes()
 
 
@@ -238,6 +313,58 @@ def test_suspicious_images_alone_are_drawn(model: Path, files: list[str], tmp_pa
     assert drawn_below(tmp_path) == sorted(expected)
 
 
+def test_what_an_earlier_run_drew_and_this_one_does_not_is_gone(tmp_path: Path) -> None:
+    """Not suspicious now, unreadable now, a file of frames that is unreadable now; and what is not ours stays."""
+    scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
+    sources = [str(tmp_path / "scans" / name) for name in ("a.png", "b.png", "c.dcm", "d.png", "c.dcm#7")]
+    earlier = ["a.png", "b.png", "c.dcm#1", "c.dcm#12", "c.dcm#7", "d.png", "e.png", "c.dcm#x", "c.dcm#0"]
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "c.dcm#7").touch()  # an image of its own
+    (tmp_path / "maps").mkdir()
+    for name in earlier:
+        (tmp_path / "maps" / f"{name}.heatmap.png").touch()
+    (tmp_path / "maps" / "b.png").touch()
+    with HeatmapFolder(tmp_path / "maps", sources, spec_of(POINT), suspicious_only=True) as folder:
+        folder.watch(scan)(prediction(heatmap(0, 0), source=sources[0], suspicious=False, score=0.1))
+        folder.remove(Failure(sources[1], "the file is empty (0 bytes)"))
+        folder.remove(Failure(sources[2], "cannot be read"))
+        folder.watch(scan)(prediction(heatmap(0, 0), source=sources[3], suspicious=True, score=1.0))
+        folder.remove(Failure(str(tmp_path / "scans/none.png"), "cannot be read"))
+    kept = ["c.dcm#7", "c.dcm#0", "c.dcm#x", "d.png", "e.png"]
+    assert drawn_below(tmp_path / "maps") == sorted(["b.png", *(f"{name}.heatmap.png" for name in kept)])
+    assert folder.failures == []
+
+
+def test_frame_that_cannot_be_read_loses_its_own_picture(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / f"c.dcm#{number}.heatmap.png").touch()
+    source = str(tmp_path / "scans/c.dcm")
+    with HeatmapFolder(tmp_path, [source], spec_of()) as folder:
+        folder.remove(Failure(f"{source}#2", "damaged", 1))
+    assert drawn_below(tmp_path) == ["c.dcm#1.heatmap.png"]
+
+
+def test_earlier_picture_goes_where_todays_cannot_be_drawn_and_is_told_where_it_cannot_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
+    picture = tmp_path / "a.png.heatmap.png"
+    picture.touch()
+    source = str(tmp_path / "scans/a.png")
+    with HeatmapFolder(tmp_path, [source], spec_of()) as folder:
+        folder.watch(scan)(prediction(heatmap(0, 0), source=source, probabilities={"other": 1.0}))
+    assert (folder.failures, picture.exists()) == ([(source, "tuple.index(x): x not in tuple")], False)
+
+    def closed(self: Path, **options: bool) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    picture.touch()
+    monkeypatch.setattr(Path, "unlink", closed)
+    with HeatmapFolder(tmp_path, [source], spec_of()) as folder:
+        folder.remove(Failure(source, "the file is empty (0 bytes)"))
+    assert folder.failures == [(source, f"an earlier picture stays (Permission denied: '{picture}')")]
+
+
 @pytest.mark.parametrize(("width", "height"), [(512, 400), (100, 30), (1030, 777), (3000, 10), (7, 2001)])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_what_is_kept_of_an_image_gives_the_same_picture(width: int, height: int, mode: str, tmp_path: Path) -> None:
@@ -249,7 +376,7 @@ def test_what_is_kept_of_an_image_gives_the_same_picture(width: int, height: int
         draw_soon(answer)
     assert max(kept_by(draw_soon).size) <= 512
     with Image.open(tmp_path / "a.png.heatmap.png") as picture:
-        assert picture.tobytes() == draw(scan, answer, CLASSES, STRETCH).tobytes()
+        assert picture.tobytes() == draw(scan, answer, spec_of()).tobytes()
 
 
 def test_each_file_is_read_once(model: Path, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +411,7 @@ def test_picture_that_fails_is_told_and_the_others_are_drawn(tmp_path: Path, mon
         folder.watch(scan)(prediction(heatmap(0, 0), source=sources[2], probabilities={"other": 1.0}))
     assert sorted(folder.failures) == [
         (sources[1], f"Is a directory: '{maps / 'b.png.heatmap.png'}'"),
-        (sources[2], "'other' is not in list"),
+        (sources[2], "tuple.index(x): x not in tuple"),
     ]
     assert drawn_below(maps) == ["a.png.heatmap.png", "c.png.heatmap.png"]
 

@@ -161,6 +161,16 @@ def test_each_prediction_has_a_heatmap(model: Path, scans: Path) -> None:
             picture.load()
 
 
+def test_heatmaps_of_an_earlier_run_are_todays_or_gone(model: Path, scans: Path, point_at: Any) -> None:
+    predict("scans", "-m", model, "--heatmaps", "maps")
+    Path("maps/other.png.heatmap.png").touch()  # of an image that is not looked at
+    (scans / "a.png").write_bytes(b"")
+    point_at(1.5)  # which nothing reaches
+    result = predict("scans", "-m", model, "--heatmaps", "maps", "--suspicious-only")
+    assert re.search(r"^4 files: 2 predicted \(0 suspicious\), 2 failed; ", result.stderr, re.MULTILINE)
+    assert [file.name for file in Path("maps").rglob("*.png")] == ["other.png.heatmap.png"]
+
+
 def test_heatmap_that_cannot_be_drawn_is_a_warning_and_all_else_is_written(model: Path, scans: Path) -> None:
     (scans / "b.png").unlink()
     blocked = [Path("maps/a.png.heatmap.png"), Path("maps/inner/d.png.heatmap.png")]

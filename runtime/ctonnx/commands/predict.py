@@ -142,6 +142,8 @@ def predict(
             if isinstance(record, Failure):
                 failed += 1
                 write(line(record))
+                if drawing is not None:
+                    drawing.remove(record)
             else:
                 predicted += 1
                 suspicious += bool(record.suspicious)
