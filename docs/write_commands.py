@@ -12,8 +12,8 @@ HEAD = """\
 # Commands
 
 Made by `make docs` from what `ctonnx COMMAND --help` prints. Results go to standard output, progress and notes to
-standard error. Exit codes: 0 done; 1 ran, and something failed its check; 2 wrong use; 130 and 143 stopped by
-Ctrl-C or by SIGTERM.
+standard error. Exit codes: 0 done; 1 ran, and something failed its check; 2 wrong use; 130, 143 and 129 stopped
+by Ctrl-C, by SIGTERM or by SIGHUP (a terminal that was closed).
 """
 
 

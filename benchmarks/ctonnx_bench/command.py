@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ctonnx.commands.options import provider_option
+from ctonnx.commands.options import provider_option, threads_option
 
 __all__ = ["bench"]
 
@@ -62,7 +62,7 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     callback=_numbers,
     help="Images at a time, each measured.",
 )
-@click.option("--threads", type=click.IntRange(1), help="For each network; default: every core this process may use.")
+@threads_option
 @click.option(
     "--duration",
     type=click.FloatRange(0.0),

@@ -61,24 +61,33 @@ class _Failure(click.ClickException):
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM came: it ends a command as Ctrl-C does, with what is half-written taken away."""
+    """SIGTERM or SIGHUP came: it ends a command as Ctrl-C does, with what is half-written taken away."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.exit_code = 128 + number
+
+
+# A terminal that is closed, or a connection that is lost, sends the second, which Windows does not have.
+_ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 def _terminate(number: int, frame: object) -> None:
-    raise _Terminated
+    raise _Terminated(number)
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Turns SIGTERM into an exception meanwhile, where nobody else handles it."""
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    if ours:
-        signal.signal(signal.SIGTERM, _terminate)
+    """Turns SIGTERM and SIGHUP into an exception meanwhile, where nobody else handles them, as nohup does."""
+    is_main = threading.current_thread() is threading.main_thread()
+    ours = [number for number in _ENDING if is_main and signal.getsignal(number) == signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, _terminate)
     try:
         yield
     finally:
-        if ours:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class _LazyGroup(click.Group):
@@ -110,7 +119,7 @@ class _LazyGroup(click.Group):
             raise _Failure(_missing(ctx.invoked_subcommand or "", error), 2) from error
         except KeyboardInterrupt as stop:
             click.echo("\nctonnx: stopped", err=True)
-            ctx.exit(143 if isinstance(stop, _Terminated) else 130)
+            ctx.exit(stop.exit_code if isinstance(stop, _Terminated) else 130)
         except OSError as error:
             if error.errno == errno.EPIPE:  # click ends quietly when the reader of a pipe has gone
                 raise

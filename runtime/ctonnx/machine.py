@@ -15,6 +15,7 @@ __all__ = [
     "Processor",
     "architecture",
     "available_cores",
+    "check_threads",
     "control_groups",
     "has_nvidia_device",
     "has_vnni",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 _ROOT = Path("/")
+_MOST_THREADS = 64  # that may be asked for on any machine
 _ARCHITECTURES = {"x86_64": "x86", "amd64": "x86", "aarch64": "arm", "arm64": "arm"}
 _FEATURES = (
     "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16",
@@ -69,6 +71,29 @@ def available_cores(root: Path = _ROOT) -> int:
             quota, period = _first_line(folder / "cpu.cfs_quota_us"), _first_line(folder / "cpu.cfs_period_us")
         limits += _ratio(quota, period)
     return max(1, math.ceil(min(limits)))
+
+
+def check_threads(threads: int | None) -> None:
+    """Refuses a number of threads that no machine gains by, and that may take one's last memory.
+
+    Args:
+        threads: as asked for; None is what `available_cores` gives.
+
+    Raises:
+        ValueError: below 1, or above both 64 and the number of this machine's cores.
+    """
+    if threads is None:
+        return
+    if threads < 1:
+        raise ValueError(f"expected at least 1 thread, found {threads}")
+    most = max(_MOST_THREADS, os.cpu_count() or 1)
+    if threads > most:
+        cores = available_cores()
+        named = "1 core" if cores == 1 else f"{cores} cores"
+        raise ValueError(
+            f"expected at most {most} threads, found {threads}; this process may use {named}, and as many threads are "
+            "the default"
+        )
 
 
 def memory_limit(root: Path = _ROOT) -> int | None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ctonnx.errors import ImageError, ModelError, ProviderError
 from ctonnx.images import ImageSource, load, load_frames, to_pixels
-from ctonnx.machine import available_cores
+from ctonnx.machine import available_cores, check_threads
 from ctonnx.outputs import Outputs
 from ctonnx.providers import PROVIDERS
 from ctonnx.records import Failure, Prediction, Record, answer
@@ -103,8 +103,7 @@ class Predictor:
     ) -> None:
         if workers < 1:
             raise ValueError(f"expected at least 1 worker, found {workers}")
-        if threads is not None and threads < 1:
-            raise ValueError(f"expected at least 1 thread, found {threads}")
+        check_threads(threads)
         self._asked_threads, self._fallback = threads, fallback
         self.threads = threads or available_cores()
         self.spinning = spinning

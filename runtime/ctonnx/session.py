@@ -8,7 +8,7 @@ import onnxruntime
 from onnxruntime import InferenceSession, SessionOptions
 
 from ctonnx.errors import ModelError, ProviderError
-from ctonnx.machine import architecture, available_cores, has_vnni
+from ctonnx.machine import architecture, available_cores, check_threads, has_vnni
 from ctonnx.outputs import OUTPUT_NAMES
 from ctonnx.providers import PROVIDERS, Provider, execution_providers, preload
 from ctonnx.spec import METADATA_KEY, ModelSpec
@@ -43,12 +43,11 @@ def open_session(
     Raises:
         ModelError: the file is missing, damaged or not an ONNX model.
         ProviderError: the provider is not in this onnxruntime, or did not start.
-        ValueError: `threads` is below 1.
+        ValueError: `threads` is below 1, or more than a machine takes (`ctonnx.machine.check_threads`).
     """
     if provider not in PROVIDERS:
         raise ProviderError(f"expected a provider of {', '.join(PROVIDERS)}, found {provider!r}")
-    if threads is not None and threads < 1:
-        raise ValueError(f"expected at least 1 thread, found {threads}")
+    check_threads(threads)
     if isinstance(model, Path):
         _refuse_no_file(model)
     wanted = PROVIDERS[provider].execution_provider

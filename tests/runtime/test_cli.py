@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import signal
 import subprocess
 import sys
 import warnings
@@ -263,6 +264,39 @@ def test_what_a_command_raises_becomes_a_sentence_and_an_exit_code(
 ) -> None:
     result = raising(error, monkeypatch)
     assert (result.stdout, result.stderr, result.exit_code) == ("", said, exit_code)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+def test_closed_terminal_ends_a_command_as_sigterm_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang_up(paths: object) -> None:
+        signal.raise_signal(signal.SIGHUP)
+
+    monkeypatch.setattr(importlib.import_module("ctonnx.inputs"), "find_images", hang_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        result = CliRunner().invoke(main, ["predict", "scan.png"])
+        assert (result.stderr, result.exit_code) == ("\nctonnx: stopped\n", 129)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+        assert CliRunner().invoke(main, ["predict", "scan.png"]).exit_code != 129
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_ctrl_c_before_the_command_has_begun_is_no_traceback() -> None:
+    code = """
+import sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "click":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from ctonnx.__main__ import run
+run()
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "\nctonnx: stopped\n", 130)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), ValueError("a bug"), AttributeError("a bug")], ids=repr)

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from ctonnx import machine
+from ctonnx.cli import main
 from ctonnx.machine import (
     Driver,
     Gpu,
     Processor,
     architecture,
     available_cores,
+    check_threads,
     has_nvidia_device,
     has_vnni,
     memory_limit,
@@ -300,3 +303,27 @@ def test_gpu_of_wsl_is_not_on_the_bus(tmp_path: Path) -> None:
 
 def test_other_system_than_macos_has_no_sysctl_of_its_kind() -> None:
     assert sys.platform == "darwin" or machine._sysctl("machdep.cpu.brand_string") == ""
+
+
+# --- threads ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("cores", "most"), [(None, 64), (2, 64), (64, 64), (96, 96)])
+def test_threads_are_at_most_64_or_the_machines_cores(
+    cores: int | None, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr("ctonnx.machine.available_cores", lambda: 1)
+    for threads in (None, 1, most):
+        check_threads(threads)
+    with pytest.raises(ValueError, match=r"^expected at least 1 thread, found 0$"):
+        check_threads(0)
+    with pytest.raises(ValueError, match=rf"^expected at most {most} threads, found {most + 1}; .* may use 1 core, "):
+        check_threads(most + 1)
+
+
+@pytest.mark.parametrize("command", ["predict", "verify", "serve", "bench"])
+def test_every_command_with_threads_refuses_too_many(command: str) -> None:
+    result = CliRunner().invoke(main, [command, "--threads", "1000000"])
+    assert result.exit_code == 2
+    assert "Invalid value for '--threads': expected at most " in result.stderr

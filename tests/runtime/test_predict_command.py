@@ -314,6 +314,11 @@ def test_cuda_is_refused_where_there_is_none(model: Path, scans: Path) -> None:
         (("scans", "--top-k", "0"), "Invalid value for '--top-k': 0 is not in the range x>=1."),
         (("scans", "--batch-size", "0"), "Invalid value for '--batch-size': 0 is not in the range x>=1."),
         (("scans", "--threads", "0"), "Invalid value for '--threads': 0 is not in the range x>=1."),
+        (
+            ("scans", "--threads", "5000"),
+            "Invalid value for '--threads': expected at most 64 threads, found 5000; this process may use 2 cores, and "
+            "as many threads are the default.",
+        ),
         (("scans", "--format", "xml"), "Invalid value for '--format': 'xml' is not one of 'table', 'jsonl', 'csv'."),
         (
             ("scans", "--provider", "tpu"),
@@ -322,7 +327,11 @@ def test_cuda_is_refused_where_there_is_none(model: Path, scans: Path) -> None:
         ),
     ],
 )
-def test_option_out_of_range_is_refused(words: tuple[str, ...], message: str, scans: Path) -> None:
+def test_option_out_of_range_is_refused(
+    words: tuple[str, ...], message: str, scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    monkeypatch.setattr("ctonnx.machine.available_cores", lambda: 2)
     result = predict(*words)
     assert (result.stdout, result.exit_code) == ("", 2)
     assert result.stderr.splitlines()[-1] == f"Error: {message}"
@@ -397,7 +406,8 @@ def test_odd_name_of_a_missing_model_is_told(scans: Path) -> None:
 def test_reader_that_goes_away_ends_the_run_quietly(model: Path, scans: Path) -> None:
     many = [str(scans / "b.png")] * 20_000  # more than a pipe holds
     (scans.parent / "run.py").write_text(
-        f"import sys; sys.argv = ['ctonnx', 'predict', '-m', {str(model)!r}, *{many!r}]; import ctonnx.__main__",
+        "import sys; from ctonnx.__main__ import run; "
+        f"sys.argv = ['ctonnx', 'predict', '-m', {str(model)!r}, *{many!r}]; run()",
         encoding="utf-8",
     )
     with subprocess.Popen([sys.executable, "run.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

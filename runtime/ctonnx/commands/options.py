@@ -2,9 +2,10 @@
 
 import click
 
+from ctonnx.machine import check_threads
 from ctonnx.providers import PROVIDERS
 
-__all__ = ["provider_option"]
+__all__ = ["provider_option", "threads_option"]
 
 provider_option = click.option(
     "--provider",
@@ -14,3 +15,20 @@ provider_option = click.option(
     help="What the model runs on; where it cannot, the exit code is 2 and the message says what mends it.",
 )
 """`--provider`, which is what runs, or the command ends."""
+
+
+def _threads(ctx: click.Context, parameter: click.Parameter, value: int | None) -> int | None:
+    try:
+        check_threads(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", ctx, parameter) from error
+    return value
+
+
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(1),
+    callback=_threads,
+    help="For the model; default: every core this process may use.",
+)
+"""`--threads`, of which there may be as many as the machine has cores, and 64 on any."""

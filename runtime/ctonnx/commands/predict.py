@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ctonnx.commands.introduction import introduce
-from ctonnx.commands.options import provider_option
+from ctonnx.commands.options import provider_option, threads_option
 
 if TYPE_CHECKING:
     from ctonnx.heatmaps import HeatmapFolder
@@ -66,7 +66,7 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
     callback=_batch_size,
     help="Images for the model at a time.",
 )
-@click.option("--threads", type=click.IntRange(1), help="For the model; default: every core this process may use.")
+@threads_option
 @click.option(
     "--tuned", is_flag=True, help="With the settings that ctonnx bench --sweep found to be best on this device."
 )

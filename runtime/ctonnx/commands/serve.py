@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ctonnx.commands.introduction import introduce
-from ctonnx.commands.options import provider_option
+from ctonnx.commands.options import provider_option, threads_option
 
 if TYPE_CHECKING:
     from ctonnx.session import Provider
@@ -22,7 +22,7 @@ _MEGABYTE = 1 << 20
 @click.option("--model", "-m", type=click.Path(path_type=Path), help="An .onnx file or a run; default: the newest run.")
 @provider_option
 @click.option("--fallback", is_flag=True, help="Take the CPU where the provider does not run, and say so.")
-@click.option("--threads", type=click.IntRange(1), help="For the model; default: every core this process may use.")
+@threads_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address or name to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
 @click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ctonnx.commands.options import provider_option
+from ctonnx.commands.options import provider_option, threads_option
 
 if TYPE_CHECKING:
     from ctonnx.parity import Gate
@@ -29,7 +29,7 @@ _FIGURES = {
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--golden", type=click.Path(path_type=Path), help="Golden inputs; default: golden.npz beside the model.")
 @provider_option
-@click.option("--threads", type=click.IntRange(1), help="For the model; default: every core this process may use.")
+@threads_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 def verify(model: Path | None, golden: Path | None, provider: "Provider", threads: int | None, as_json: bool) -> None:
     """Replay a model's golden inputs on this device.
