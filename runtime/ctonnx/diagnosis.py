@@ -22,6 +22,9 @@ __all__ = [
 
 _LIBRARIES = {"cuda": "CUDA", "tensorrt": "CUDA", "openvino": "OpenVINO"}  # of providers that have one of their own
 
+_OURS = frozenset(package.execution_provider for package in PROVIDERS.values())  # what else a build has is not for here
+_NO_GPU = "this machine has no NVIDIA GPU; run on --provider cpu here"
+
 # All of them write the folder `onnxruntime`: where two are installed, each has some of the files.
 _BUILDS = (
     "onnxruntime",
@@ -104,9 +107,11 @@ def why_it_is_not_there(provider: Provider, available: list[str]) -> str:
         places = " and ".join(package.systems.values())
         here = PROVIDERS["cpu"].systems.get(sys.platform, sys.platform)
         return f"the provider {provider!r} is for {places}, and this is {here}; run on --provider cpu here"
+    if package.is_nvidia and nvidia_driver() is None and has_nvidia_device() is False:  # which no package mends
+        return f"the provider {provider!r} does not run here: {_NO_GPU}"
     lacks = (
         f"the provider {provider!r} needs {package.execution_provider}, which the installed onnxruntime does not have "
-        f"(it has {', '.join(available)})"
+        f"(it has {', '.join(name for name in available if name in _OURS)})"
     )
     if overlaid := overlaid_builds(provider):
         return f"{lacks}: {overlaid}"
@@ -154,7 +159,7 @@ def _nvidia_fault(onnxruntime: ModuleType, said: str) -> str | None:
     driver = nvidia_driver()
     if driver is None:
         if has_nvidia_device() is False:
-            return "this machine has no NVIDIA GPU; run on --provider cpu here"
+            return _NO_GPU
         return (
             "NVIDIA's driver is not there (its library libcuda.so.1, nvcuda.dll on Windows, was not found); install "
             "the driver for your GPU, or in a container give it the GPU: docker run --gpus all"

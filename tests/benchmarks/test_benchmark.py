@@ -119,7 +119,7 @@ def test_files_are_timed_from_the_file_to_the_answer(workspace: Path, phantoms: 
 
 
 def test_provider_that_is_not_there_is_the_commands_error(workspace: Path) -> None:
-    with pytest.raises(ProviderError, match=r"^the provider 'cuda' needs CUDAExecutionProvider, which"):
+    with pytest.raises(ProviderError, match=r"^the provider 'cuda' "):
         run(replace(QUICK, provider="cuda"))
 
 

@@ -126,7 +126,7 @@ def test_error_that_was_foreseen_is_the_report(
     main()
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert report["kind"] == "ProviderError"
-    assert report["error"].startswith("the provider 'cuda' needs CUDAExecutionProvider")
+    assert report["error"].startswith("the provider 'cuda' ")
 
 
 def test_any_error_of_a_peer_is_the_report_but_none_of_ctonnx(

@@ -31,6 +31,7 @@ def linux(monkeypatch: pytest.MonkeyPatch) -> None:
     """Works on a Linux with onnxruntime for the CPU."""
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(diagnosis, "installed_builds", lambda: {"onnxruntime": "1.31.1"})
+    monkeypatch.setattr(diagnosis, "has_nvidia_device", lambda: None)
 
 
 def gpu_build(cuda_version: str = "13.0") -> ModuleType:
@@ -98,8 +99,17 @@ def test_provider_that_is_in_no_build_for_this_system_is_told(monkeypatch: pytes
 def test_build_without_the_provider_is_told_with_the_one_that_has_it() -> None:
     assert why_it_is_not_there("openvino", ["AzureExecutionProvider", "CPUExecutionProvider"]) == (
         "the provider 'openvino' needs OpenVINOExecutionProvider, which the installed onnxruntime does not have (it "
-        "has AzureExecutionProvider, CPUExecutionProvider); the package onnxruntime-openvino has it: "
+        "has CPUExecutionProvider); the package onnxruntime-openvino has it: "
         'pip uninstall --yes onnxruntime, then pip install "ctonnx[openvino]"'
+    )
+
+
+@pytest.mark.parametrize("provider", NVIDIA)
+def test_machine_without_a_gpu_is_sent_for_no_package(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis, "nvidia_driver", lambda: None)
+    monkeypatch.setattr(diagnosis, "has_nvidia_device", lambda: False)
+    assert why_it_is_not_there(provider, ["AzureExecutionProvider", "CPUExecutionProvider"]) == (
+        f"the provider '{provider}' does not run here: this machine has no NVIDIA GPU; run on --provider cpu here"
     )
 
 

@@ -98,7 +98,8 @@ def test_model_in_the_command_is_the_one_that_its_comment_describes() -> None:
 # --- providers -------------------------------------------------------------------------------------------------------
 
 
-def test_cpu_works_here_and_the_others_have_their_pip_command() -> None:
+def test_cpu_works_here_and_the_others_have_their_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "has_nvidia_device", lambda: True)
     result = invoke()
     found = rows(result)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -112,11 +113,15 @@ def test_cpu_works_here_and_the_others_have_their_pip_command() -> None:
     }
 
 
-def test_gpu_build_on_a_machine_without_a_gpu_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [AVAILABLE[0], "CPUExecutionProvider"])
+@pytest.mark.parametrize("build", [AVAILABLE[:1], []])
+def test_machine_without_a_gpu_is_no_failure_and_is_sent_for_no_build(
+    build: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [*build, "CPUExecutionProvider"])
     result = invoke()
     assert result.exit_code == 0
-    assert rows(result)["cuda"] == "-      no hardware: this machine has no NVIDIA GPU"
+    for name in ("cuda", "tensorrt"):
+        assert rows(result)[name] == "-      no hardware: this machine has no NVIDIA GPU"
 
 
 @pytest.mark.parametrize("driver", [Driver((13, 0), (H100,)), None])

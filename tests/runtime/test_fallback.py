@@ -33,6 +33,7 @@ def cpu_build(monkeypatch: pytest.MonkeyPatch) -> None:
     """Works with a build of onnxruntime for the CPU."""
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     monkeypatch.setattr(diagnosis, "installed_builds", lambda: {"onnxruntime": "1.31.1"})
+    monkeypatch.setattr(diagnosis, "has_nvidia_device", lambda: None)  # as on Windows
 
 
 @pytest.fixture

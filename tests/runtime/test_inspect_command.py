@@ -67,6 +67,17 @@ def test_table_leaves_the_tables_of_figures_to_json(model: Path) -> None:
     }
 
 
+def test_empty_list_is_called_none(model: Path, tmp_path: Path) -> None:
+    loaded = onnx.load(model)
+    (metadata,) = loaded.metadata_props
+    metadata.value = json.dumps({**json.loads(metadata.value), "quantization": {"layers_in_float": []}})
+    onnx.save(loaded, tmp_path / "whole.onnx")
+    lines = inspect(tmp_path / "whole.onnx").stdout.splitlines()
+    assert [re.split(r"  +", line) for line in lines if line.startswith("quantization")] == [
+        ["quantization.layers_in_float", "none"]
+    ]
+
+
 def test_model_without_an_operating_point_has_one_row_that_says_so(model: Path, tmp_path: Path) -> None:
     loaded = onnx.load(model)
     (metadata,) = loaded.metadata_props

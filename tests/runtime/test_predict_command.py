@@ -295,16 +295,17 @@ def test_damaged_model_is_refused(kind: str, model: Path, scans: Path) -> None:
     )
 
 
-@pytest.mark.skipif(
-    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this onnxruntime has CUDA"
-)
-def test_cuda_is_refused_where_there_is_none(model: Path, scans: Path) -> None:
-    result = predict("scans", "-m", model, "--provider", "cuda")
-    assert (result.stdout, result.exit_code) == ("", 2)
-    assert re.fullmatch(
-        r"Error: the provider 'cuda' needs CUDAExecutionProvider, which [^\n]+\n",
-        result.stderr,
-    )
+def test_cuda_is_refused_where_there_is_none(model: Path, scans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr("ctonnx.diagnosis.nvidia_driver", lambda: None)
+    for device, said in (
+        (False, "the provider 'cuda' does not run here: this machine has no NVIDIA GPU; run on --provider cpu here"),
+        (True, "the provider 'cuda' needs CUDAExecutionProvider, which the installed onnxruntime does not have"),
+    ):
+        monkeypatch.setattr("ctonnx.diagnosis.has_nvidia_device", lambda device=device: device)
+        result = predict("scans", "-m", model, "--provider", "cuda")
+        assert (result.stdout, result.exit_code, len(result.stderr.splitlines())) == ("", 2, 1)
+        assert result.stderr.startswith(f"Error: {said}")
 
 
 @pytest.mark.parametrize(

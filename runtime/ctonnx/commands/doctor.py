@@ -114,12 +114,12 @@ def _provider(name: "Provider") -> dict[str, Any]:
 
     package = PROVIDERS[name]
     facts: dict[str, Any] = {"name": name, "state": "fails", "message": None, "difference": None}
+    there = sys.platform in package.systems
+    if there and package.is_nvidia and nvidia_driver() is None and has_nvidia_device() is False:
+        return facts | {"state": "no hardware", "message": "this machine has no NVIDIA GPU"}
     if package.execution_provider not in onnxruntime.get_available_providers():
-        there = sys.platform in package.systems
         message = install_command(name) if there else f"for {' and '.join(package.systems.values())}"
         return facts | {"state": "not installed", "message": message}
-    if package.is_nvidia and nvidia_driver() is None and has_nvidia_device() is False:
-        return facts | {"state": "no hardware", "message": "this machine has no NVIDIA GPU"}
     try:
         difference = _difference(name)
     except Exception as error:  # onnxruntime's exceptions share no base class but this

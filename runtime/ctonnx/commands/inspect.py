@@ -58,6 +58,6 @@ def _rows(facts: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterato
         elif isinstance(value, Mapping):
             yield prefix + name, ", ".join(f"{key} {item}" for key, item in value.items()) or "none"
         elif isinstance(value, list):
-            yield prefix + name, ", ".join(map(str, value))
+            yield prefix + name, ", ".join(map(str, value)) or "none"
         else:
             yield prefix + name, "none" if value is None else str(value)
