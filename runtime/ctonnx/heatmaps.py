@@ -69,6 +69,7 @@ class HeatmapFolder:
         self._pool = ThreadPoolExecutor(_DRAWERS, thread_name_prefix="ctonnx-heatmap")
         self._room = Semaphore(2 * _DRAWERS)
         self._broken: OSError | None = None
+        self._earlier: dict[Path, dict[str, list[int]]] = {}
 
     def __enter__(self) -> "HeatmapFolder":
         return self
@@ -100,7 +101,9 @@ class HeatmapFolder:
         if failure.frame is not None:
             return
         whole = self._path(failure.source, None)
-        for frame in _frames_drawn(whole):
+        if whole.parent not in self._earlier:  # once, as there may be thousands of failures
+            self._earlier[whole.parent] = _frames_drawn(whole.parent)
+        for frame in self._earlier[whole.parent].pop(whole.name.removesuffix(HEATMAP_ENDING), ()):
             if not os.path.lexists(f"{failure.source}#{frame + 1}"):  # which is an image of its own
                 self._remove(f"{failure.source}#{frame + 1}", frame)
 
@@ -136,19 +139,18 @@ class HeatmapFolder:
             self._remove(prediction.source, prediction.frame)
 
 
-def _frames_drawn(whole: Path) -> list[int]:
-    """Returns the frames of a file that pictures beside the place of its own are of."""
-    begin = f"{whole.name.removesuffix(HEATMAP_ENDING)}#"
+def _frames_drawn(folder: Path) -> dict[str, list[int]]:
+    """Returns for each file the frames, counted from 0, that there are pictures of."""
     try:
-        names = os.listdir(whole.parent)
+        names = os.listdir(folder)
     except OSError:
-        return []
-    numbers = [
-        name[len(begin) : -len(HEATMAP_ENDING)]
-        for name in names
-        if name.startswith(begin) and name.endswith(HEATMAP_ENDING)
-    ]
-    return [int(number) - 1 for number in numbers if number.isascii() and number.isdecimal() and number[0] != "0"]
+        return {}
+    found: dict[str, list[int]] = {}
+    for name in names:
+        file, _, number = name.removesuffix(HEATMAP_ENDING).rpartition("#")
+        if name.endswith(HEATMAP_ENDING) and file and number.isascii() and number.isdecimal() and number[0] != "0":
+            found.setdefault(file, []).append(int(number) - 1)
+    return found
 
 
 def _refuse_unwritable(folder: Path) -> None:
@@ -281,7 +283,7 @@ def _notes(prediction: Prediction, spec: ModelSpec, *, empty: bool) -> str:
     score = ""
     if point := spec.operating_point:
         named = " + ".join(point.positive)
-        score = f"Score: the probability of {named}. " if len(point.positive) == 1 else f"Score: {named} together. "
+        score = f"Score: the probability of {named}. "
     return (
         f"{nothing}Colour: what spoke for {prediction.label} (Grad-CAM), relative to its own maximum. The map is "
         f"coarse: {rows} x {columns} cells, drawn smoothly; nothing smaller than a cell is told apart. {score}"

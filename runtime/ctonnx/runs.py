@@ -20,6 +20,10 @@ from ctonnx.providers import PROVIDERS, Provider
 
 __all__ = ["RUNS", "Run", "find_model", "find_models", "find_run", "newest_run"]
 
+_NAME_ONE = (
+    "train one with: ctonnx train DATA, or name a run or an .onnx file that you have (predict and serve: --model FILE)"
+)
+
 RUNS = Path("runs")
 """The folder that holds the runs, below the working folder."""
 
@@ -108,10 +112,7 @@ def newest_run(root: Path = RUNS) -> Run:
     ]
     trained = [run for run in candidates if run.has_checkpoint]
     if not trained:
-        raise ModelError(
-            f"expected a trained run below '{root}/' (in '{Path.cwd()}'), found none; "
-            "train one with: ctonnx train DATA, or name a run or a model"
-        )
+        raise ModelError(f"expected a trained run below '{root}/' (in '{Path.cwd()}'), found none; {_NAME_ONE}")
     return max(trained, key=lambda run: (run.created, run.name))
 
 
@@ -128,7 +129,7 @@ def find_run(run: Path | None, root: Path = RUNS) -> Run:
             return found
     raise ModelError(
         f"expected a run's folder (with model.safetensors and run.json) at '{run}' or '{root / run}', found none; "
-        "train one with: ctonnx train DATA"
+        f"{_NAME_ONE}"
     )
 
 

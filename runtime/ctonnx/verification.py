@@ -58,6 +58,8 @@ def verify(
         CheckFailed: the file was altered so that it cannot be run.
         ProviderError: the provider cannot run here.
     """
+    if not model.is_file():
+        raise ModelError(f"expected an .onnx file, found no file at '{model}'; see which there are: ls runs/*/export")
     file = golden or model.parent / FILE_NAME
     if not file.is_file():
         raise ModelError(
@@ -65,8 +67,6 @@ def verify(
             "the model, or name it with --golden"
         )
     kept = load_golden(file)
-    if not model.is_file():
-        raise ModelError(f"expected an .onnx file, found no file at '{model}'")
     with model.open("rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
     try:

@@ -279,5 +279,6 @@ def test_export_without_a_run_says_how_to_make_one(tmp_path: Path, monkeypatch: 
     assert result.exit_code == 2
     assert result.stderr == (
         f"Error: expected a trained run below 'runs/' (in '{tmp_path}'), found none; "
-        "train one with: ctonnx train DATA, or name a run or a model\n"
+        "train one with: ctonnx train DATA, or name a run or an .onnx file that you have (predict and serve: "
+        "--model FILE)\n"
     )

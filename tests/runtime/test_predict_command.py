@@ -248,7 +248,8 @@ def test_no_run_is_refused(scans: Path) -> None:
     assert_refused(
         predict("scans"),
         f"expected a trained run below 'runs/' (in '{scans.parent}'), found none; "
-        "train one with: ctonnx train DATA, or name a run or a model",
+        "train one with: ctonnx train DATA, or name a run or an .onnx file that you have (predict and serve: "
+        "--model FILE)",
     )
 
 
@@ -256,7 +257,8 @@ def test_run_that_does_not_exist_is_refused(scans: Path) -> None:
     assert_refused(
         predict("scans", "-m", "lungs"),
         "expected a run's folder (with model.safetensors and run.json) at 'lungs' or 'runs/lungs', found none; "
-        "train one with: ctonnx train DATA",
+        "train one with: ctonnx train DATA, or name a run or an .onnx file that you have (predict and serve: "
+        "--model FILE)",
     )
 
 
@@ -402,6 +404,31 @@ def test_odd_name_of_a_missing_model_is_told(scans: Path) -> None:
     assert done.stderr == (
         b"Error: expected an .onnx file, found no file at 'm\\udcffodel.onnx'; see which there are: ls runs/*/export\n"
     )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names there hold no such characters")
+def test_name_that_steers_a_terminal_is_data_in_csv_and_escaped_in_the_table(model: Path, scans: Path) -> None:
+    odd = "\x1b[31mred.png"
+    (scans / odd).write_bytes((scans / "a.png").read_bytes())
+    named = {}
+    for output_format in ("csv", "table"):
+        done = in_a_process(f"scans/{odd}", "-m", model, "--format", output_format)
+        named[output_format] = done.stdout.decode().splitlines()[1]
+    assert named["csv"].startswith(f"scans/{odd},")
+    assert named["table"].startswith("scans/\\x1b[31mred.png  ")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is full")
+def test_disk_under_stdout_that_is_full_is_named(model: Path, scans: Path) -> None:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [sys.executable, "-m", "ctonnx", "predict", "scans/a.png", "-m", str(model)],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+        )
+    assert done.stderr.splitlines()[-1] == b"Error: No space left on device: 'standard output'"
+    assert done.returncode == 2
 
 
 def test_reader_that_goes_away_ends_the_run_quietly(model: Path, scans: Path) -> None:

@@ -127,7 +127,8 @@ def test_run_that_is_stopped_leaves_the_file_as_it_was(
 
 def test_file_in_a_folder_that_is_missing_is_refused(model: Path, scans: Path) -> None:
     result = predict("scans", "-m", model, "--output", "none/rows.csv")
-    assert_refused(result, "No such file or directory: 'none/rows.csv'")
+    sentence = "expected a folder for --output, found nothing at 'none'; make it, or write 'rows.csv' elsewhere"
+    assert_refused(result, sentence)
 
 
 def test_link_for_rows_stays_and_its_file_has_todays(model: Path, scans: Path) -> None:
@@ -258,6 +259,20 @@ def test_heatmaps_that_a_pattern_reaches_are_no_scans_the_next_time(model: Path,
         assert len(list(Path("scans/maps").rglob("*.png"))) == 3
 
 
+# --- counts ----------------------------------------------------------------------------------------------------------
+
+
+def test_frames_are_counted_as_images_of_their_file(model: Path, scans: Path) -> None:
+    pytest.importorskip("pydicom")
+    from .test_dicom import encoded, make
+
+    (scans / "stack.dcm").write_bytes(encoded(make(np.zeros((3, 40, 50), np.int16))))
+    result = predict("scans", "-m", model)
+    assert re.search(r"^5 files, 7 images: 6 predicted \(\d suspicious\), 1 failed; ", result.stderr, re.MULTILINE)
+    alone = predict("scans/stack.dcm", "-m", model)
+    assert re.search(r"^1 file, 3 images: 3 predicted ", alone.stderr, re.MULTILINE)
+
+
 # --- suspicious images -----------------------------------------------------------------------------------------------
 
 
@@ -331,6 +346,12 @@ def test_names_that_are_no_utf_8_are_taken_in_the_systems_code_page(
     ("words", "stdin", "sentence"),
     [
         (("-",), b"\n\n", "expected file names on stdin, found none"),
+        (
+            ("-",),
+            b"a.png\0b.png\0",
+            "expected a file name on each line of stdin, found NUL characters; names that end with them are read with "
+            "-0: ctonnx predict -0 -",
+        ),
         (("-", "scans"), b"a.png", ALONE),
         (("scans", "-0"), b"a.png", ALONE),
     ],

@@ -143,7 +143,8 @@ def test_no_run_is_an_error_that_says_how_one_is_made(empty: bool, working_folde
         RUNS.mkdir()
     assert refusal(None) == (
         f"expected a trained run below 'runs/' (in '{working_folder}'), found none; "
-        "train one with: ctonnx train DATA, or name a run or a model"
+        "train one with: ctonnx train DATA, or name a run or an .onnx file that you have (predict and serve: "
+        "--model FILE)"
     )
 
 
@@ -175,7 +176,8 @@ def test_run_that_is_not_there_is_an_error_that_says_where_it_was_looked_for(unf
         make_run("lungs").weights_file.unlink()
     assert refusal(Path("lungs")) == (
         "expected a run's folder (with model.safetensors and run.json) at 'lungs' or 'runs/lungs', found none; "
-        "train one with: ctonnx train DATA"
+        "train one with: ctonnx train DATA, or name a run or an .onnx file that you have (predict and serve: "
+        "--model FILE)"
     )
 
 

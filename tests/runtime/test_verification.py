@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from ctonnx.cli import main
-from ctonnx.errors import CheckFailed, ModelError
+from ctonnx.errors import CheckFailed, ModelError, ProviderError
 from ctonnx.golden import FILE_NAME, Golden, load_golden, save_golden
-from ctonnx.verification import verify
+from ctonnx.verification import Verification, verify
 
 
 @pytest.fixture
@@ -215,6 +215,40 @@ def test_provider_that_is_not_there_is_refused(export: Path) -> None:
     result = CliRunner().invoke(main, ["verify", "--provider", "cuda"])
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].startswith("Error: the provider 'cuda' ")
+
+
+def test_provider_that_no_model_runs_on_is_one_error(export: Path) -> None:
+    (export / "model.fp16.onnx").write_bytes((export / "model.fp32.onnx").read_bytes())
+    result = CliRunner().invoke(main, ["verify", "--provider", "openvino"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("Error: the provider 'openvino' needs OpenVINOExecutionProvider")
+    assert len(result.stderr.splitlines()) == 1
+    document = json.loads(CliRunner().invoke(main, ["verify", "--provider", "openvino", "--json"]).stdout)
+    assert (document["verified"], len(document["models"])) == (False, 2)
+
+
+def test_provider_that_runs_one_model_is_no_error_of_all(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (export / "model.fp16.onnx").write_bytes((export / "model.fp32.onnx").read_bytes())
+
+    def half(path: Path, **options: object) -> Verification:
+        if path.name == "model.fp32.onnx":
+            raise ProviderError("the provider 'cuda' started, and left 1 of the model's 53 convolutions to the CPU")
+        return verify(export / "model.fp32.onnx")
+
+    monkeypatch.setattr("ctonnx.verification.verify", half)
+    result = CliRunner().invoke(main, ["verify"])
+    assert result.exit_code == 2
+    assert "NOT VERIFIED: the provider 'cuda' started" in result.stdout.splitlines()[1]
+    assert result.stdout.splitlines()[-1] == "  verified"
+
+
+def test_missing_model_is_told_before_its_golden_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["verify", "nope.onnx"])
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "Error: expected an .onnx file, found no file at 'nope.onnx'; see which there are: ls runs/*/export\n"
+    )
 
 
 def test_device_is_not_blamed_for_what_the_exporting_machine_showed_too(export: Path) -> None:

@@ -251,7 +251,8 @@ def test_a_damaged_image_ends_in_a_sentence_that_names_it(run: str, copied: Path
         (
             "nothing",
             "expected a run's folder (with model.safetensors and run.json) at 'nothing' or 'runs/nothing', found none; "
-            "train one with: ctonnx train DATA",
+            "train one with: ctonnx train DATA, or name a run or an .onnx file that you have (predict and serve: "
+            "--model FILE)",
         ),
         ("no.onnx", "expected an .onnx file, found no file at 'no.onnx'; see which there are: ls runs/*/export"),
     ],

@@ -1,6 +1,7 @@
 """`ctonnx predict`: classify images with an exported model."""
 
 import codecs
+import errno
 import locale
 import os
 import sys
@@ -107,6 +108,7 @@ def predict(
 
     chosen = _format(output_format, output)
     _refuse_within(heatmaps, paths)
+    _refuse_no_folder(output)
     found = _names_on_stdin(paths, null=null) if "-" in paths or null else find_images(paths)
     files = without_own(found, output=output, heatmaps=heatmaps)
     newest = model is None
@@ -196,11 +198,24 @@ def _refuse_within(heatmaps: Path | None, paths: Sequence[str]) -> None:
             )
 
 
+def _refuse_no_folder(output: Path | None) -> None:
+    if output is not None and not output.parent.exists():
+        raise click.UsageError(
+            f"expected a folder for --output, found nothing at '{output.parent}'; make it, or write '{output.name}' "
+            "elsewhere"
+        )
+
+
 def _names_on_stdin(paths: Sequence[str], *, null: bool) -> list[str]:
     """Returns the file names on stdin as they are: none of them is a pattern, and bytes that are no text stay."""
     if list(paths) != ["-"]:
         raise click.UsageError("expected - alone in the place of PATH, for names on stdin, found other paths beside it")
     data = sys.stdin.buffer.read().removeprefix(codecs.BOM_UTF8)  # with which editors on Windows begin a file
+    if not null and b"\0" in data:
+        raise click.UsageError(
+            "expected a file name on each line of stdin, found NUL characters; names that end with them are read with "
+            "-0: ctonnx predict -0 -"
+        )
     names = data.split(b"\0") if null else data.splitlines()
     if not (files := [_name(name) for name in names if name]):
         raise click.UsageError("expected file names on stdin, found none")
@@ -218,7 +233,9 @@ def _conclude(
     files: int, failed: int, predicted: int, suspicious: int, undrawn: int, seconds: float, spec: "ModelSpec"
 ) -> None:
     counted = f"{predicted} predicted" + (f" ({suspicious} suspicious)" if spec.operating_point else "")
-    named = "1 file" if files == 1 else f"{files} files"
+    named, images = _counted(files, "file"), predicted + failed
+    if images != files:  # each frame of a file is an image
+        named += f", {_counted(images, 'image')}"
     lacking = f", {undrawn} without {'its heatmap' if undrawn == 1 else 'their heatmaps'}" if undrawn else ""
     rate = f"; {predicted / seconds:.1f} images/s" if predicted else ""
     click.echo(f"{named}: {counted}, {failed} failed{lacking}{rate}", err=True)
@@ -230,17 +247,30 @@ def _conclude(
         )
 
 
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"
+
+
 @contextmanager
 def _writing(output: Path | None) -> Iterator[Callable[[str], None]]:
     """Yields what writes a row: to stdout, or to a file that appears when the block ends without an error."""
     if output is None:
-        yield click.echo
+        yield _show
         return
     from ctonnx.writing import whole_file
 
     # A file name may hold bytes that are no text: they are written escaped, as on stdout.
     with whole_file(output) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
         yield lambda row: print(row, file=file)
+
+
+def _show(row: str) -> None:
+    try:
+        click.echo(row, color=True)  # as it is: a name may hold what steers a terminal, and is data to a program
+    except OSError as error:
+        if error.errno != errno.EPIPE and error.filename is None:
+            error.filename = "standard output"
+        raise
 
 
 def _drawing(

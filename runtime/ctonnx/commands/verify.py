@@ -44,12 +44,14 @@ def verify(model: Path | None, golden: Path | None, provider: "Provider", thread
       ctonnx verify
       ctonnx verify model.int8.onnx --provider cpu --threads 2
     """
-    from ctonnx.errors import CtonnxError
+    from ctonnx.errors import CtonnxError, ProviderError
     from ctonnx.runs import find_models
     from ctonnx.verification import verify as run_verification
     from ctonnx.writing import json_text
 
     found: list[dict[str, Any]] = []
+    texts: list[str] = []
+    refused: list[ProviderError] = []
     codes = set()
     paths = find_models(model)
     for path in paths:
@@ -60,13 +62,19 @@ def verify(model: Path | None, golden: Path | None, provider: "Provider", thread
                 raise
             codes.add(error.exit_code)
             found.append({"model": str(path), "failures": [str(error)]})
-            lines = [f"{path}:", f"  NOT VERIFIED: {error}"]
+            texts += [f"{path}:", f"  NOT VERIFIED: {error}"]
+            refused += [error] if isinstance(error, ProviderError) else []
         else:
             codes.add(1 if result.failures else 0)
             found.append(_facts(result))
-            lines = list(_table(result))
-        if not as_json:
-            click.echo("\n".join(lines))
+            texts += _table(result)
+        # What keeps every model from this provider is said once, as an error.
+        if len(found) != len(refused) or len({str(error) for error in refused}) > 1:
+            if not as_json:
+                click.echo("\n".join(texts))
+            texts.clear()
+    if texts and not as_json:
+        raise refused[0]
     if as_json:
         click.echo(json_text({"verified": codes == {0}, "models": found}), nl=False)
     if codes != {0}:
