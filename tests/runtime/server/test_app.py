@@ -43,6 +43,7 @@ def test_raw_body_is_classified_as_the_predictor_does(
     assert list(result["probabilities"]) == list(expected.probabilities)
     assert result["probabilities"] == pytest.approx(dict(expected.probabilities), abs=1e-6)
     assert (result["label"], result["suspicious"]) == (expected.label, expected.suspicious)
+    assert result["score"] == pytest.approx(expected.score, abs=1e-5)
     assert (result["index"], result["frame"], result["error"]) == (0, None, None)
     assert (result["heatmap"], result["scan"]) == (None, None)
     assert result["milliseconds"] > 0
