@@ -13,6 +13,7 @@ import io
 import os
 import stat
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,6 +77,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+_importing = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,8 +299,10 @@ def _dicom(file: BinaryIO, size: int, name: str, window: "DicomWindow | None") -
     if not _is_dicom(file, name):
         return None
     try:
-        from ctonnx.dicom import DicomFile
-        from ctonnx.spec import DicomWindow
+        # While an import fails, Python hands the half-made module to the threads that ask for it meanwhile.
+        with _importing:
+            from ctonnx.dicom import DicomFile
+            from ctonnx.spec import DicomWindow
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "pydicom":
             raise

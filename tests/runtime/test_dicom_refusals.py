@@ -154,3 +154,34 @@ def test_without_a_pydicom_that_suits_the_error_says_what_to_install(before: str
         [sys.executable, "-c", script, str(tmp_path / "scan")], check=True, capture_output=True, text=True
     )
     assert done.stdout == f'ImageError {reason}"ctonnx[dicom]"\n'
+
+
+_TWO_THREADS = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from ctonnx.images import load
+
+nobody = threading.Event()
+
+class Missing:
+    def find_spec(self, name, *others):
+        if name == "pydicom":
+            nobody.wait(0.5)  # the other threads come meanwhile
+            raise ModuleNotFoundError("No module named 'pydicom'", name=name)
+
+sys.meta_path.insert(0, Missing())
+
+def reason(number):
+    try: load(sys.argv[1])
+    except Exception as error: return f"{type(error).__name__} {getattr(error, 'reason', error)}"
+
+with ThreadPoolExecutor(4) as pool:
+    print(*sorted(set(pool.map(reason, range(4)))), sep="\\n")
+"""
+
+
+def test_without_pydicom_every_thread_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "scan").write_bytes(encoded(make()))
+    command = [sys.executable, "-c", _TWO_THREADS, str(tmp_path / "scan")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout == 'ImageError a DICOM file, which needs pydicom; pip install "ctonnx[dicom]"\n'
