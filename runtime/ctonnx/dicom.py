@@ -13,7 +13,8 @@
 | segmentations, dose grids, and whatever has no pixels | not an image: an error |
 
 Nothing that a file holds beyond its pixels, its kind and its compression comes out of this module: pydicom quotes the
-values of elements, patients' names among them, in its warnings and exceptions, so that none of these are passed on.
+values of elements, patients' names among them, in its warnings and exceptions, so that none of these are passed on
+(`ctonnx.confidential`).
 
 Each compression has one decoder, whatever else is installed: the same file gives the same pixels everywhere. GDCM is
 never taken: damaged bytes make it end the whole process.
@@ -23,12 +24,8 @@ https://pydicom.github.io/pydicom/stable/reference/pixels.html
 """
 
 import io
-import logging
-import threading
-import warnings
 import zlib
-from collections.abc import Callable
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import numpy as np
 import pydicom
@@ -41,18 +38,19 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import as_pixel_options
 
+from ctonnx.confidential import Fault, fault_of, in_our_words, number
 from ctonnx.errors import ImageError
 from ctonnx.spec import DicomWindow
 from ctonnx.windowing import windowed
 
 __all__ = ["DicomFile"]
 
-_Read = TypeVar("_Read")
-
 _NO_PICTURE = frozenset({"SEG", "RTDOSE"})  # modalities whose pixels are labels or doses
 _KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _MOST_INFLATED = 1 << 29  # bytes of a deflated data set
 _LOOKED_UP, _COMPUTED = 8, 64  # bytes that decoding a pixel takes at most: of grey up to 16 bits, and of all else
+_NO_LENGTH = 0xFFFFFFFF  # of an element that ends with a delimiter
+_PADDING = 16  # bytes after the pixels that are no line of a small image
 _LEAST_FRAME = 8  # bytes of a compressed one: the head of its item
 
 # The plugin of pydicom that decodes, for each syntax; "" needs none.
@@ -63,10 +61,6 @@ _PLUGINS = {
 }
 _JPEG_LS = frozenset({uid.JPEGLSLossless, uid.JPEGLSNearLossless})
 _IMAGECODECS = _JPEG_LS | {uid.JPEGLossless, uid.JPEGLosslessSV1}
-
-_QUIET = r"(pydicom|ctonnx\.dicom)(\.|$)"  # modules that warn of what a file holds
-_thread = threading.local()
-_filters_lock = threading.Lock()
 
 
 class DicomFile:
@@ -90,7 +84,8 @@ class DicomFile:
     def __init__(self, file: BinaryIO, size: int, name: str, window: DicomWindow) -> None:
         self._name = name
         self._window = window
-        self.frames = _in_our_words(name, lambda: self._open(file, size))
+        self._header: Any = {}
+        self.frames = in_our_words(name, lambda: self._open(file, size), lambda: self._fault("header"))
 
     def image(self, frame: int) -> Image.Image:
         """Returns a frame, counted from 0, as an image of mode `L` or `RGB`.
@@ -100,7 +95,10 @@ class DicomFile:
         """
         if not 0 <= frame < self.frames:
             raise ImageError(f"expected a frame from 0 to {self.frames - 1}, found {frame}", self._name)
-        return _in_our_words(self._name, lambda: self._image(frame))
+        return in_our_words(self._name, lambda: self._image(frame), lambda: self._fault("pixels"))
+
+    def _fault(self, part: str) -> str:
+        return (fault_of(self._header) if self._header else None) or f"its {part} cannot be read"
 
     def _open(self, file: BinaryIO, size: int) -> int:
         """Reads the header, and returns the number of frames."""
@@ -114,7 +112,8 @@ class DicomFile:
         keyword = _KEYWORDS.get(int.from_bytes(head[:2], order) << 16 | int.from_bytes(head[2:4], order))
         self._refuse_what_is_no_picture(keyword is not None)
         self._syntax = self._encoding(bool(implicit), bool(little), head[4:8] if implicit else head[8:])
-        frames = self._count(size - self._begin)
+        length = int.from_bytes(head[4:8] if implicit else head[8:], order)
+        frames = self._count(size - self._begin, length)
         self.size = int(header.Columns), int(header.Rows)
         is_grey = header.get("SamplesPerPixel", 1) == 1 and header.PhotometricInterpretation != "PALETTE COLOR"
         self.bytes_a_pixel = _LOOKED_UP if is_grey and int(header.BitsAllocated) <= 16 else _COMPUTED
@@ -165,17 +164,29 @@ class DicomFile:
             )
         return syntax
 
-    def _count(self, room: int) -> int:
-        """Returns the number of frames, which a damaged header may put in the millions."""
+    def _count(self, room: int, length: int) -> int:
+        """Returns the number of frames, which a damaged header may put in the millions.
+
+        Args:
+            room: bytes of the file from the pixels on.
+            length: bytes of the pixels, as their element says.
+        """
         header = self._header
         frames = max(1, int(header.get("NumberOfFrames") or 1))
-        least = frames * _LEAST_FRAME
+        rows, columns, least, line = int(header.Rows), int(header.Columns), frames * _LEAST_FRAME, 0
         if not self._syntax.is_compressed:
             samples = 2 if header.PhotometricInterpretation == "YBR_FULL_422" else int(header.get("SamplesPerPixel", 1))
-            least = frames * int(header.Rows) * int(header.Columns) * samples * int(header.BitsAllocated) // 8
+            bits = samples * int(header.BitsAllocated)
+            least, line = frames * rows * columns * bits // 8, min(rows, columns) * bits // 8
         if least > room:
             lack = f"its bytes cannot hold {frames} frames" if frames > 1 else "its pixels end too early"
-            raise ImageError(f"damaged DICOM file: {lack}", self._name)
+            raise Fault(lack)
+        # A line more is another geometry, and would be sheared; less is padding: one byte by PS3.5, 8.1.1, often more.
+        if line and length != _NO_LENGTH and length - least >= max(line, _PADDING):
+            raise Fault(
+                f"its PixelData has {length} bytes, where {frames} x {rows} x {columns} pixels (NumberOfFrames, Rows, "
+                f"Columns) take {least}"
+            )
         return frames
 
     def _image(self, frame: int) -> Image.Image:
@@ -252,9 +263,9 @@ class DicomFile:
         """Returns the grey of stored values, of which the present ones are the image's."""
         header = self._header
         transform = self._functional("PixelValueTransformationSequence", frame)
-        values = np.asarray(apply_modality_lut(stored, transform), np.float64)
+        values, is_rescaled = _rescaled(stored, transform)
         padding = self._padding(stored)
-        if self._is_in_hounsfield_units(transform):
+        if self._is_in_hounsfield_units(transform, is_rescaled=is_rescaled):
             grey = windowed(values, self._window.center, self._window.width)
         else:
             grey = self._own_range(values, stored, present & ~padding, frame)
@@ -263,11 +274,11 @@ class DicomFile:
         grey[padding] = 0
         return grey
 
-    def _is_in_hounsfield_units(self, transform: pydicom.Dataset) -> bool:
+    def _is_in_hounsfield_units(self, transform: pydicom.Dataset, *, is_rescaled: bool) -> bool:
         header = self._header
         kind = uid.UID(str(header.get("SOPClassUID", "")))
         is_ct = kind in (uid.CTImageStorage, uid.EnhancedCTImageStorage)
-        if "ModalityLUTSequence" in transform or ("RescaleSlope" in transform and "RescaleIntercept" in transform):
+        if is_rescaled:
             return is_ct or header.get("Modality") == "CT" or transform.get("RescaleType") == "HU"
         if is_ct:  # which must have both (PS3.3, C.8.2.1): no window suits values of an unknown unit
             raise ImageError(
@@ -324,32 +335,16 @@ class DicomFile:
         return self._header
 
 
-def _in_our_words(name: str, read: Callable[[], _Read]) -> _Read:
-    """Calls `read` and lets out nothing that pydicom says: only an ImageError of ours, with none of its behind."""
-    # Nothing is undone afterwards, as other threads are reading: warnings.catch_warnings is for a single one.
-    with _filters_lock:
-        for logger in ("pydicom", "pydicom.pixels.utils", "pydicom.pixels.decoders.base"):
-            logging.getLogger(logger).addFilter(_is_not_ours)
-        if not (warnings.filters and str(getattr(warnings.filters[0][3], "pattern", "")) == _QUIET):
-            warnings.filterwarnings("ignore", module=_QUIET)
-    reason = "damaged DICOM file"
-    _thread.reads = True
-    try:
-        return read()
-    except ImageError:
-        raise
-    except MemoryError:
-        reason = "too large for the memory of this machine"
-    # Damaged files make pydicom and its decoders raise whatever Python has; what they say of it is dropped.
-    except Exception:  # noqa: S110
-        pass
-    finally:
-        _thread.reads = False
-    raise ImageError(reason, name)
-
-
-def _is_not_ours(record: logging.LogRecord) -> bool:
-    return not getattr(_thread, "reads", False)
+def _rescaled(stored: NDArray[Any], transform: pydicom.Dataset) -> tuple[NDArray[np.float64], bool]:
+    """Returns the values that a modality LUT or rescale makes of the stored ones, and whether there is either."""
+    if transform.get("ModalityLUTSequence"):
+        return np.asarray(apply_modality_lut(stored, transform), np.float64), True
+    slope, intercept = number(transform, "RescaleSlope"), number(transform, "RescaleIntercept")
+    if slope == 0:
+        raise Fault("its RescaleSlope is 0, so that all its values would be one")
+    if slope is None or intercept is None:
+        return np.asarray(stored, np.float64), False
+    return stored.astype(np.float64) * slope + intercept, True
 
 
 def _imagecodecs() -> Any:

@@ -309,7 +309,8 @@ def _dicom(file: BinaryIO, size: int, name: str, window: "DicomWindow | None") -
         version = getattr(sys.modules.get("pydicom"), "__version__", "")
         needed = f"pydicom 3 or newer, found {version}" if version else "pydicom"
         raise ImageError(f'a DICOM file, which needs {needed}; pip install "ctonnx[dicom]"', name) from error
-    return DicomFile(file, size, name, window or DicomWindow())
+    with _damage_is_an_image_error(name):
+        return DicomFile(file, size, name, window or DicomWindow())
 
 
 def _scan(scans: "DicomFile", frame: int, name: str) -> Image.Image:

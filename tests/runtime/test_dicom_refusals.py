@@ -70,6 +70,53 @@ def test_deflated_bomb_is_refused_before_it_is_inflated(monkeypatch: pytest.Monk
     assert reason == "too large to decode safely: it inflates to more than 10000000 bytes"
 
 
+@pytest.mark.parametrize("empty", [("RescaleSlope",), ("RescaleIntercept",), ("RescaleSlope", "RescaleIntercept")])
+def test_rescale_that_an_anonymizer_emptied_is_as_none(empty: tuple[str, ...]) -> None:
+    emptied, absent = make(**dict.fromkeys(empty, "")), make(**dict.fromkeys(empty))
+    assert refusal(encoded(emptied)) == refusal(encoded(absent))
+    assert refusal(encoded(emptied)).startswith("a DICOM CT Image Storage without Rescale Slope and Rescale Intercept")
+    kind = {"SOPClassUID": uid.MRImageStorage, "Modality": "MR"}
+    emptied, absent = make(**kind, **dict.fromkeys(empty, "")), make(**kind, **dict.fromkeys(empty))
+    assert load(encoded(emptied)).tobytes() == load(encoded(absent)).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("written", "found", "reason"),
+    [
+        (b"", b"", "its RescaleSlope is 0, so that all its values would be one"),
+        (b"-1024", b"PETER", "its RescaleIntercept is no number"),
+        (b"-1024", b"nan  ", "its RescaleIntercept is no number"),
+        (b"MONOCHROME2", b"GEHEIMPETER", "its PhotometricInterpretation is none that is known"),
+        (b"\x28\0\3\1US\2\0\1", b"\x28\0\3\1US\2\0\2", "its PixelRepresentation is none that is known"),
+        (b"\x28\0\0\1US", b"\x28\0\0\0US", "it has no BitsAllocated"),
+    ],
+)
+def test_element_at_fault_is_named_without_its_value(written: bytes, found: bytes, reason: str) -> None:
+    slope = 1 if written else 0
+    data = encoded(make(RescaleSlope=slope, RescaleIntercept="-1024"))
+    assert written in data
+    assert refusal(data.replace(written, found)) == f"damaged DICOM file: {reason}"
+
+
+@pytest.mark.parametrize(("rows", "columns", "frames"), [(30, 39, 1), (29, 40, 1), (15, 40, 1), (10, 20, 5)])
+def test_more_pixels_than_the_geometry_has_are_refused(rows: int, columns: int, frames: int) -> None:
+    sheared = make(Rows=rows, Columns=columns, NumberOfFrames=frames)
+    assert refusal(encoded(sheared)) == (
+        f"damaged DICOM file: its PixelData has 2400 bytes, where {frames} x {rows} x {columns} pixels "
+        f"(NumberOfFrames, Rows, Columns) take {2 * rows * columns * frames}"
+    )
+
+
+@pytest.mark.parametrize("padding", [2, 4, 16, 58])
+def test_padding_after_the_pixels_is_passed_over(padding: int) -> None:
+    assert load(encoded(make(PixelData=HU.tobytes() + bytes(padding)))).tobytes() == LUNG.tobytes()
+
+
+def test_tiny_image_may_be_padded() -> None:
+    data = encoded(make(HU[:1, :1], PixelData=HU[:1, :1].tobytes() + bytes(14)))
+    assert load(data).size == (1, 1)
+
+
 def broken_values() -> list[bytes]:
     """Files whose elements do not keep to the standard, with the patient's name in the values."""
     good = encoded(make(PatientName=PATIENT, RescaleIntercept="-1024"))

@@ -1,0 +1,133 @@
+"""What may be said of a DICOM file that is at fault: the keyword of the element, and no value that it has.
+
+pydicom quotes the values of elements, patients' names among them, in its warnings and exceptions: `in_our_words` lets
+none of these out, and `fault_of` finds by itself which element is wrong, once something went wrong.
+
+Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.7.6.3.html (what pixels ask for)
+"""
+
+import logging
+import math
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ctonnx.errors import ImageError
+
+__all__ = ["Fault", "fault_of", "in_our_words", "number"]
+
+_Read = TypeVar("_Read")
+
+_QUIET = r"(pydicom|ctonnx\.dicom|ctonnx\.confidential)(\.|$)"  # modules that warn of what a file holds
+_thread = threading.local()
+_filters_lock = threading.Lock()
+
+_COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
+_EXPECTED: dict[str, tuple[object, ...]] = {
+    "SamplesPerPixel": (1, 3),
+    "PhotometricInterpretation": ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", *_COLORS),
+    "BitsAllocated": (1, 8, 16, 32, 64),
+    "PixelRepresentation": (0, 1),
+    "PlanarConfiguration": (0, 1),
+}
+_NEEDED = ("PhotometricInterpretation", "BitsAllocated")
+_WHOLE = ("Rows", "Columns", "BitsStored", "NumberOfFrames")
+_NUMBERS = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth")
+_OTHERS = ("PixelPaddingValue", "PixelPaddingRangeLimit", "ModalityLUTSequence", "VOILUTSequence", "VOILUTFunction")
+
+
+class Fault(Exception):
+    """What is wrong with a DICOM file, in words that tell nothing of the patient."""
+
+
+def in_our_words(name: str, read: Callable[[], _Read], why: Callable[[], str]) -> _Read:
+    """Calls `read` and lets out nothing that pydicom says: only an error of ours, with none of its behind.
+
+    Args:
+        name: what the error calls the file.
+        read: that may raise whatever Python has.
+        why: says what is wrong with the file, once `read` has raised.
+
+    Raises:
+        ImageError: `read` raised.
+        MemoryError: it had not enough memory.
+    """
+    # Nothing is undone afterwards, as other threads are reading: warnings.catch_warnings is for a single one.
+    with _filters_lock:
+        for logger in ("pydicom", "pydicom.pixels.utils", "pydicom.pixels.decoders.base"):
+            logging.getLogger(logger).addFilter(_is_not_ours)
+        if not (warnings.filters and str(getattr(warnings.filters[0][3], "pattern", "")) == _QUIET):
+            warnings.filterwarnings("ignore", module=_QUIET)
+    reason: str | None = None
+    _thread.reads = True
+    try:
+        return read()
+    except ImageError:
+        raise
+    except MemoryError:
+        pass
+    except Fault as fault:
+        reason = str(fault)
+    # Damaged files make pydicom and its decoders raise whatever Python has; what they say of it is dropped.
+    except Exception:
+        reason = why()
+    finally:
+        _thread.reads = False
+    if reason is None:
+        raise MemoryError
+    raise ImageError(f"damaged DICOM file: {reason}", name)
+
+
+def fault_of(header: Any) -> str | None:
+    """Returns which element of a data set keeps pixels from being read, or None where that is none of those known.
+
+    Args:
+        header: a pydicom data set.
+    """
+    for keyword in (*_EXPECTED, *_WHOLE, *_NUMBERS, *_OTHERS):
+        try:
+            value = header.get(keyword)
+        except Exception:
+            return f"its {keyword} cannot be read"
+        if value is None:
+            if keyword in _NEEDED:
+                return f"it has no {keyword}"
+        elif keyword in _EXPECTED and value not in _EXPECTED[keyword]:
+            return f"its {keyword} is none that is known"
+        elif keyword in _WHOLE and not isinstance(value, int):
+            return f"its {keyword} is no whole number"
+        elif keyword in _NUMBERS and not _are_numbers(value):
+            return f"its {keyword} is no number"
+    return None
+
+
+def number(header: Any, keyword: str) -> float | None:
+    """Returns an element's number, or None where the element is absent or empty, as anonymizers leave it.
+
+    Args:
+        header: a pydicom data set.
+        keyword: the element's.
+
+    Raises:
+        Fault: it is no number.
+    """
+    try:
+        value = header.get(keyword)
+        found = None if value is None or value == "" else float(value)
+    except Exception as error:
+        raise Fault(f"its {keyword} is no number") from error
+    if found is not None and not math.isfinite(found):
+        raise Fault(f"its {keyword} is no number")
+    return found
+
+
+def _are_numbers(value: Any) -> bool:
+    try:
+        return all(math.isfinite(float(one)) for one in (value if hasattr(value, "__iter__") else [value]))
+    except (TypeError, ValueError):
+        return False
+
+
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    return not getattr(_thread, "reads", False)
