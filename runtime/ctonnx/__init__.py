@@ -14,7 +14,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ctonnx.errors import CheckFailed, CtonnxError, DataError, ImageError, ModelError, ProviderError
+    from ctonnx.errors import (
+        CheckFailed,
+        CtonnxError,
+        DataError,
+        ImageError,
+        ModelError,
+        NotEnoughMemory,
+        ProviderError,
+    )
     from ctonnx.images import Preprocessing
     from ctonnx.outputs import Outputs
     from ctonnx.parity import Parity, compare
@@ -29,6 +37,7 @@ __all__ = [
     "ImageError",
     "ModelError",
     "ModelSpec",
+    "NotEnoughMemory",
     "Outputs",
     "Parity",
     "Prediction",
@@ -47,6 +56,7 @@ _HOMES = {
     "ImageError": "errors",
     "ModelError": "errors",
     "ModelSpec": "spec",
+    "NotEnoughMemory": "errors",
     "Outputs": "outputs",
     "Parity": "parity",
     "Prediction": "predictor",

@@ -141,7 +141,11 @@ class DicomFile:
         if 0 in (rows, columns):
             raise ImageError(f"the image has no pixels: {columns} x {rows}", self._name)
         if Image.MAX_IMAGE_PIXELS and rows * columns > 2 * Image.MAX_IMAGE_PIXELS:
-            raise ImageError(f"too large to decode safely: {columns} x {rows} pixels", self._name)
+            raise ImageError(
+                f"too large to decode safely: {columns} x {rows} pixels, and an image may have "
+                f"{2 * Image.MAX_IMAGE_PIXELS}",
+                self._name,
+            )
 
     def _encoding(self, implicit: bool, little: bool, length: bytes) -> uid.UID:
         """Returns the transfer syntax, if it can be read."""
@@ -332,7 +336,8 @@ class DicomFile:
             if found := group.get(name):
                 inner: pydicom.Dataset = found[0]
                 return inner
-        return self._header
+        own_header: pydicom.Dataset = self._header
+        return own_header
 
 
 def _rescaled(stored: NDArray[Any], transform: pydicom.Dataset) -> tuple[NDArray[np.float64], bool]:

@@ -4,13 +4,14 @@ CtonnxError             wrong use or wrong input: exit code 2
   ImageError            a file that cannot be turned into pixels (in a batch: a record, not an exception)
   ModelError            a file that is not a whole ctonnx model, or none where one was looked for
   ProviderError         an execution provider that this machine or this onnxruntime does not have
+  NotEnoughMemory       this process has too little memory, or may start too few threads, to go on
   DataError             a data set, starting weights or a run's name that training cannot use
   CheckFailed           everything ran, and a check said no (a parity gate): exit code 1
 
 A message says what was expected, what was found (quoted), and what to do next.
 """
 
-__all__ = ["CheckFailed", "CtonnxError", "DataError", "ImageError", "ModelError", "ProviderError"]
+__all__ = ["CheckFailed", "CtonnxError", "DataError", "ImageError", "ModelError", "NotEnoughMemory", "ProviderError"]
 
 
 class CtonnxError(Exception):
@@ -42,6 +43,10 @@ class ModelError(CtonnxError):
 
 class ProviderError(CtonnxError):
     """The execution provider that was asked for cannot run here."""
+
+
+class NotEnoughMemory(CtonnxError):
+    """This process has too little memory, or may start too few threads, for what it was asked to do."""
 
 
 class DataError(CtonnxError):

@@ -11,6 +11,7 @@ decoding starts another program (EPS) or that hold no pictures are not opened. D
 
 import io
 import os
+import re
 import stat
 import sys
 import threading
@@ -334,13 +335,19 @@ def _damage_is_an_image_error(name: str) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise ImageError("not an image in a format that can be read", name) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"too large to decode safely: {error}", name) from error
+        raise ImageError(f"too large to decode safely: {_size_and_limit(error)}", name) from error
     except MemoryError as error:
         raise ImageError("too large for the memory of this machine; make it smaller", name) from error
     # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error and more for damaged bytes:
     # at this edge every one of them means the same, and none may end a folder's run.
     except Exception as error:
         raise ImageError(f"damaged image: {str(error) or type(error).__name__}", name) from error
+
+
+def _size_and_limit(bomb: Exception) -> str:
+    """Returns how many pixels an image has and may have, which Pillow tells in the sentence of its exception alone."""
+    found = re.findall(r"\d+", str(bomb))
+    return f"{found[0]} pixels, and an image may have {found[1]}" if len(found) == 2 else "it has too many pixels"
 
 
 def _normalized(image: Image.Image, name: str) -> Image.Image:

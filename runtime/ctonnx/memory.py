@@ -1,17 +1,24 @@
-"""The memory that images may take while they are read: shared by all threads, and each waits until there is enough."""
+"""The memory that images may take while they are read, which threads share and wait for; and how its lack is told."""
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from ctonnx.errors import ImageError
+from ctonnx.errors import ImageError, NotEnoughMemory
 from ctonnx.machine import memory_limit
 
-__all__ = ["largest", "room_for"]
+__all__ = ["enough_memory", "largest", "room_for"]
 
 _SHARE = 4  # of the memory, one part; the others are the model's, the batches' and the system's
 _UNKNOWN = 4 << 30  # bytes, where the system does not tell how many it has
+
+# What C++ (onnxruntime), Python and the system say where there is none; a thread takes memory too.
+_LACK = re.compile(
+    r"bad_alloc|bad allocation|failed to allocate memory|cannot allocate memory|can't start new thread|pthread_create",
+    re.IGNORECASE,
+)
 
 _taken: list[int] = []
 _changed = threading.Condition()
@@ -33,7 +40,7 @@ def room_for(size: tuple[int, int], bytes_a_pixel: int, name: str) -> Iterator[N
         name: what an error calls it.
 
     Raises:
-        ImageError: it takes more than there ever is.
+        ImageError: it takes more than there ever is, or there was not enough after all.
     """
     needed = size[0] * size[1] * bytes_a_pixel
     if needed > largest():
@@ -47,10 +54,38 @@ def room_for(size: tuple[int, int], bytes_a_pixel: int, name: str) -> Iterator[N
         _taken.append(needed)
     try:
         yield
+    except MemoryError as error:
+        raise ImageError(
+            f"too large for the memory that is free: {size[0]} x {size[1]} pixels take {_megabytes(needed)} to read, "
+            f"of the {_megabytes(largest())} that images may take; make it smaller, or take fewer threads",
+            name,
+        ) from error
     finally:
         with _changed:
             _taken.remove(needed)
             _changed.notify_all()
+
+
+@contextmanager
+def enough_memory(action: str) -> Iterator[None]:
+    """Turns a lack of memory into an error that says what to do.
+
+    Args:
+        action: what the memory is for, as in "load 'model.onnx'".
+
+    Raises:
+        NotEnoughMemory: Python, a library or the system said that there is not enough memory.
+    """
+    try:
+        yield
+    except Exception as error:  # onnxruntime's exceptions share no base class but this
+        said = str(error).strip().partition("\n")[0][:200]
+        if not isinstance(error, MemoryError) and not _LACK.search(said):
+            raise
+        raise NotEnoughMemory(
+            f"not enough memory to {action} ({said or 'MemoryError'}); take fewer threads (--threads) and smaller "
+            "batches (--batch-size), end other programs, or raise this process's limit (ulimit -v, the container's)"
+        ) from error
 
 
 def _megabytes(count: int) -> str:

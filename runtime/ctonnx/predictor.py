@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 from PIL import Image
 
-from ctonnx.errors import ImageError, ModelError, ProviderError
+from ctonnx.errors import ImageError, ModelError, NotEnoughMemory, ProviderError
 from ctonnx.images import ImageSource, load, load_frames, to_pixels
 from ctonnx.machine import available_cores, check_threads
+from ctonnx.memory import enough_memory
 from ctonnx.outputs import Outputs
 from ctonnx.providers import PROVIDERS
 from ctonnx.records import Failure, Prediction, Record, answer
@@ -209,6 +210,7 @@ class Predictor:
         Raises:
             TypeError: one path or one file's bytes was given.
             ValueError: `batch_size` is below 1.
+            NotEnoughMemory: there is too little for a batch or for the threads.
         """
         if isinstance(images, str | bytes | os.PathLike):
             raise TypeError(f"expected several images, found one: {images!r}; put it in a list, or call predict")
@@ -243,7 +245,10 @@ class Predictor:
             while True:
                 try:
                     while not failure and len(ahead) < _AHEAD * threads and (batch := list(islice(images, batch_size))):
-                        ahead.append(pool.submit(self._answer, batch, batch_size, running, watch))
+                        with enough_memory(f"start {threads} threads that read images"):
+                            ahead.append(pool.submit(self._answer, batch, batch_size, running, watch))
+                except NotEnoughMemory:
+                    raise
                 except Exception as error:  # of the caller's own iterator: what is under way is answered first
                     failure = error
                 if not ahead:

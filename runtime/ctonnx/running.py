@@ -5,7 +5,7 @@ import math
 import sys
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from ctonnx.errors import ProviderError
+from ctonnx.errors import NotEnoughMemory, ProviderError
+from ctonnx.memory import enough_memory
 from ctonnx.outputs import OUTPUT_NAMES, Outputs
 from ctonnx.providers import PROVIDERS, Provider
 
@@ -49,17 +50,26 @@ class Runner:
 
         Raises:
             ProviderError: the provider failed, as where its memory is full.
+            NotEnoughMemory: the CPU's memory does not suffice.
         """
         try:
             with self._turn:
                 if self._is_bound:
                     return self._run_bound(images)
-                pixels = images if isinstance(images, np.ndarray) else np.stack(images)
-                return Outputs(*self.session.run(OUTPUT_NAMES, {"pixels": pixels}))
+                with self._enough_memory(len(images)):
+                    pixels = images if isinstance(images, np.ndarray) else np.stack(images)
+                    return Outputs(*self.session.run(OUTPUT_NAMES, {"pixels": pixels}))
+        except NotEnoughMemory:
+            raise
         except Exception as error:  # onnxruntime's exceptions share no base class but this
             from ctonnx.diagnosis import why_it_does_not_run
 
             raise ProviderError(why_it_does_not_run(self._provider, onnxruntime, str(error))) from error
+
+    def _enough_memory(self, count: int) -> AbstractContextManager[None]:
+        if self._provider != "cpu":  # whose own memory may be what lacks
+            return nullcontext()
+        return enough_memory(f"compute a batch of {count} {'image' if count == 1 else 'images'}")
 
     def _run_bound(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Outputs:
         shape = images.shape if isinstance(images, np.ndarray) else (len(images), *images[0].shape)

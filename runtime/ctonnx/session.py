@@ -1,14 +1,16 @@
 """Opens an ONNX file as an onnxruntime session on the provider that was asked for, and on no other."""
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 from onnxruntime import InferenceSession, SessionOptions
 
-from ctonnx.errors import ModelError, ProviderError
+from ctonnx.errors import ModelError, NotEnoughMemory, ProviderError
 from ctonnx.machine import architecture, available_cores, check_threads, has_vnni
+from ctonnx.memory import enough_memory
 from ctonnx.outputs import OUTPUT_NAMES
 from ctonnx.providers import PROVIDERS, Provider, execution_providers, preload
 from ctonnx.spec import METADATA_KEY, ModelSpec
@@ -43,6 +45,7 @@ def open_session(
     Raises:
         ModelError: the file is missing, damaged or not an ONNX model.
         ProviderError: the provider is not in this onnxruntime, or did not start.
+        NotEnoughMemory: the CPU's memory does not suffice.
         ValueError: `threads` is below 1, or more than a machine takes (`ctonnx.machine.check_threads`).
     """
     if provider not in PROVIDERS:
@@ -163,13 +166,17 @@ def _refuse_no_file(model: Path) -> None:
 def _start(
     model: Path | bytes, options: SessionOptions, providers: list[tuple[str, dict[str, str]]]
 ) -> InferenceSession:
+    name = f"'{model}'" if isinstance(model, Path) else "the model"
+    is_cpu = providers[0][0] == PROVIDERS["cpu"].execution_provider  # of a GPU, its own memory may be what lacks
     try:
         file = os.fspath(model) if isinstance(model, Path) else model
         # Without this onnxruntime answers a provider's failure by going on with the CPU.
-        return onnxruntime.InferenceSession(file, options, providers, enable_fallback=0)
+        with enough_memory(f"load {name}") if is_cpu else nullcontext():
+            return onnxruntime.InferenceSession(file, options, providers, enable_fallback=0)
+    except NotEnoughMemory:
+        raise
     # onnxruntime's exceptions (InvalidProtobuf, InvalidGraph, Fail, ...) share no base class but Exception.
     except Exception as error:
-        name = f"'{model}'" if isinstance(model, Path) else "the model"
         detail = str(error).strip().splitlines()[0][:200]
         raise ModelError(
             f"{name} is not a whole ONNX model (onnxruntime says: {detail}); "

@@ -5,12 +5,20 @@ import pickle
 import pytest
 
 from ctonnx import errors
-from ctonnx.errors import CheckFailed, CtonnxError, DataError, ImageError, ModelError, ProviderError
+from ctonnx.errors import CheckFailed, CtonnxError, DataError, ImageError, ModelError, NotEnoughMemory, ProviderError
 
 
 @pytest.mark.parametrize(
     ("kind", "exit_code"),
-    [(CtonnxError, 2), (ImageError, 2), (ModelError, 2), (ProviderError, 2), (DataError, 2), (CheckFailed, 1)],
+    [
+        (CtonnxError, 2),
+        (ImageError, 2),
+        (ModelError, 2),
+        (ProviderError, 2),
+        (NotEnoughMemory, 2),
+        (DataError, 2),
+        (CheckFailed, 1),
+    ],
 )
 def test_each_kind_has_its_exit_code_and_one_root(kind: type[CtonnxError], exit_code: int) -> None:
     assert kind.exit_code == exit_code
@@ -24,7 +32,7 @@ def test_the_tree_in_the_docstring_names_every_error_with_its_place() -> None:
     }
 
 
-@pytest.mark.parametrize("kind", [CtonnxError, ModelError, ProviderError, DataError, CheckFailed])
+@pytest.mark.parametrize("kind", [CtonnxError, ModelError, ProviderError, NotEnoughMemory, DataError, CheckFailed])
 def test_error_is_pickled_with_its_text(kind: type[CtonnxError]) -> None:
     copy = pickle.loads(pickle.dumps(kind("a sentence")))  # noqa: S301 - the pickle was made on this line
     assert type(copy) is kind

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from ctonnx import memory
-from ctonnx.errors import ImageError
+from ctonnx.errors import ImageError, NotEnoughMemory
 from ctonnx.images import load
-from ctonnx.memory import largest, room_for
+from ctonnx.memory import enough_memory, largest, room_for
 from ctonnx.modes import bytes_a_pixel
 from ctonnx.predictor import Failure, Prediction, Predictor
 
@@ -91,6 +91,57 @@ def test_image_over_the_limit_is_one_record_of_many(model: Path, monkeypatch: py
     with Predictor(model) as predictor:
         records = list(predictor.predict_many([small, large, small]))
     assert [type(record) for record in records] == [Prediction, Failure, Prediction]
+
+
+def test_image_that_no_memory_was_left_for_is_refused_with_its_size_and_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    limit_to(3_000_000, monkeypatch)
+    monkeypatch.setattr("ctonnx.images.to_8_bit", fail)
+    with pytest.raises(ImageError) as caught:
+        load(Image.new("L", (1000, 500)))
+    assert str(caught.value) == (
+        "image in memory: too large for the memory that is free: 1000 x 500 pixels take 2 MB to read, of the 3 MB that "
+        "images may take; make it smaller, or take fewer threads"
+    )
+    assert memory._taken == []
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (MemoryError(), "MemoryError"),
+        (MemoryError("std::bad_alloc"), "std::bad_alloc"),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+        (RuntimeError("bad allocation\nat line 3"), "bad allocation"),
+    ],
+)
+def test_lack_of_memory_is_an_error_that_says_what_to_do(raised: Exception, said: str) -> None:
+    with pytest.raises(NotEnoughMemory) as caught, enough_memory("load 'model.onnx'"):
+        raise raised
+    assert str(caught.value) == (
+        f"not enough memory to load 'model.onnx' ({said}); take fewer threads (--threads) and smaller batches "
+        "(--batch-size), end other programs, or raise this process's limit (ulimit -v, the container's)"
+    )
+
+
+def test_other_errors_are_no_lack_of_memory() -> None:
+    with pytest.raises(RuntimeError, match=r"^of another kind$"), enough_memory("load"):
+        raise RuntimeError("of another kind")
+
+
+def test_threads_that_do_not_start_are_a_lack_of_memory(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with Predictor(model) as predictor:
+        monkeypatch.setattr(threading.Thread, "start", fail)
+        records = predictor.predict_many([np.zeros((4, 4), np.uint8)])
+        with pytest.raises(NotEnoughMemory, match=r"^not enough memory to start \d+ threads that read images \("):
+            next(records)
 
 
 _MEASURE = """

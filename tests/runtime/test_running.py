@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from ctonnx import diagnosis, running
-from ctonnx.errors import ProviderError
+from ctonnx.errors import NotEnoughMemory, ProviderError
 from ctonnx.outputs import OUTPUT_NAMES
 from ctonnx.providers import Provider
 from ctonnx.running import Runner, pinned_memory
@@ -129,15 +129,6 @@ def test_failure_of_a_provider_is_told_with_its_words(provider: Provider, monkey
     with pytest.raises(ProviderError) as caught:
         Runner(Failing(), provider)(images(1))
     assert str(caught.value) == f"{provider}: [ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : cuDNN is unavailable"
-
-
-def test_memory_of_the_cpu_that_is_full_is_told_with_what_mends_it() -> None:
-    class Full:
-        def run(self, names: object, inputs: object) -> Any:
-            raise RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : std::bad_alloc")
-
-    with pytest.raises(ProviderError, match=r"'cpu' does not run here: its memory is full .*; take a smaller batch"):
-        Runner(Full(), "cpu")(images(1))
 
 
 @pytest.mark.parametrize(("provider", "at_a_time"), [("cpu", 2), ("openvino", 2), ("cuda", 1), ("directml", 1)])
@@ -253,3 +244,14 @@ def test_model_runs_on_the_gpu(tmp_path: Path) -> None:
     assert session.get_provider_options()["CUDAExecutionProvider"]["use_tf32"] == "0"
     assert runner._memory.base is not None, "the memory is not CUDA's"
     assert tuple(output.name for output in session.get_outputs()) == OUTPUT_NAMES
+
+
+@pytest.mark.parametrize("raised", [MemoryError("std::bad_alloc"), RuntimeError("Failed to allocate memory: 9")])
+def test_batch_that_the_cpu_has_no_memory_for_is_no_fault_of_the_provider(raised: Exception) -> None:
+    class Full:
+        def run(self, *arguments: object) -> None:
+            raise raised
+
+    full: Any = Full()
+    with pytest.raises(NotEnoughMemory, match=r"^not enough memory to compute a batch of 2 images \("):
+        Runner(full, "cpu")(images(2))

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ctonnx import diagnosis
 from ctonnx import providers as providers_module
 from ctonnx import session as session_module
-from ctonnx.errors import ModelError, ProviderError
+from ctonnx.errors import ModelError, NotEnoughMemory, ProviderError
 from ctonnx.images import Preprocessing
 from ctonnx.machine import architecture, available_cores
 from ctonnx.outputs import OUTPUT_NAMES
@@ -388,3 +388,18 @@ def test_file_of_another_kind_is_refused(content: bytes, tmp_path: Path) -> None
 @pytest.mark.parametrize("content", [b"", b"text"])
 def test_bytes_of_another_kind_are_refused(content: bytes) -> None:
     assert_not_whole(refusal(content), "the model")
+
+
+@pytest.mark.parametrize("raised", [MemoryError("std::bad_alloc"), RuntimeError("Exception: std::bad_alloc")])
+def test_model_that_there_is_no_memory_for_is_not_said_to_be_damaged(
+    raised: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise raised
+
+    (tmp_path / "model.onnx").write_bytes(b"a model")
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fail)
+    with pytest.raises(
+        NotEnoughMemory, match=r"^not enough memory to load '[^']+' \([^)]*std::bad_alloc\); take fewer"
+    ):
+        open_session(tmp_path / "model.onnx")
