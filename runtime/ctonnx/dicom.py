@@ -95,7 +95,9 @@ class DicomFile:
         """
         if not 0 <= frame < self.frames:
             raise ImageError(f"expected a frame from 0 to {self.frames - 1}, found {frame}", self._name)
-        return in_our_words(self._name, lambda: self._image(frame), lambda: self._fault("pixels"))
+        image = in_our_words(self._name, lambda: self._image(frame), lambda: self._fault("pixels"))
+        image.caution = self._caution  # type: ignore[attr-defined]  # for ctonnx.cautions; Pillow has no place for it
+        return image
 
     def _fault(self, part: str) -> str:
         return (fault_of(self._header) if self._header else None) or f"its {part} cannot be read"
@@ -114,6 +116,7 @@ class DicomFile:
         self._syntax = self._encoding(bool(implicit), bool(little), head[4:8] if implicit else head[8:])
         length = int.from_bytes(head[4:8] if implicit else head[8:], order)
         frames = self._count(size - self._begin, length)
+        self._caution = "a localizer (scout), not a slice" if "LOCALIZER" in str(header.get("ImageType")) else None
         self.size = int(header.Columns), int(header.Rows)
         is_grey = header.get("SamplesPerPixel", 1) == 1 and header.PhotometricInterpretation != "PALETTE COLOR"
         self.bytes_a_pixel = _LOOKED_UP if is_grey and int(header.BitsAllocated) <= 16 else _COMPUTED

@@ -45,6 +45,7 @@ __all__ = [
     "load_frames",
     "looks_like_image",
     "may_have_frames",
+    "place",
     "readable_formats",
     "to_pixels",
 ]
@@ -225,7 +226,7 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.ui
     if image.mode == "RGB" and preprocessing.color == "grey":  # grey becomes colour below, when it is small
         image = image.convert("L")
     if preprocessing.resize == "pad":
-        image = _padded(image, preprocessing.size)
+        image = _padded(image, preprocessing)
     else:
         image = image.resize(square, Image.Resampling.BILINEAR)
     pixels: NDArray[np.uint8] = np.asarray(image)
@@ -235,13 +236,24 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.ui
     return pixels
 
 
-def _padded(image: Image.Image, size: int) -> Image.Image:
+def place(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int, int, int]:
+    """Returns where an image of a width and height stands in the model's square: left, top, width and height.
+
+    >>> place((200, 100), Preprocessing(size=64, resize="pad")), place((200, 100), Preprocessing(size=64))
+    ((0, 16, 64, 32), (0, 0, 64, 64))
+    """
+    square = preprocessing.size
+    if preprocessing.resize == "stretch":
+        return 0, 0, square, square
+    width, height = (max(1, round(side / max(size) * square)) for side in size)
+    return round((square - width) * 0.5), round((square - height) * 0.5), width, height
+
+
+def _padded(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     """Returns what `PIL.ImageOps.pad` does, where that does not lose a line of less than half a pixel."""
-    longest = max(image.size)
-    width, height = (max(1, round(side / longest * size)) for side in image.size)
-    whole = Image.new(image.mode, (size, size))
-    place = round((size - width) * 0.5), round((size - height) * 0.5)
-    whole.paste(image.resize((width, height), Image.Resampling.BILINEAR), place)
+    left, top, width, height = place(image.size, preprocessing)
+    whole = Image.new(image.mode, (preprocessing.size, preprocessing.size))
+    whole.paste(image.resize((width, height), Image.Resampling.BILINEAR), (left, top))
     return whole
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 from PIL import Image
 
+from ctonnx.cautions import caution_of
 from ctonnx.errors import ImageError, ModelError, NotEnoughMemory, ProviderError
 from ctonnx.images import ImageSource, load, load_frames, to_pixels
 from ctonnx.machine import available_cores, check_threads
@@ -42,6 +43,7 @@ class _Decoded(NamedTuple):
     source: str
     pixels: NDArray[np.uint8]
     frame: int | None
+    caution: str | None
     tell: Callable[[Prediction], None] | None
 
 
@@ -178,10 +180,12 @@ class Predictor:
             ProviderError: the answer is not a number.
         """
         try:
-            pixels = to_pixels(load(image, window=self.spec.dicom_window), self.spec.preprocessing)
+            loaded = load(image, window=self.spec.dicom_window)
+            pixels = to_pixels(loaded, self.spec.preprocessing)
         except MemoryError as error:
             raise ImageError(_NO_MEMORY, _name(image)) from error
-        record = self._record(_name(image), self.predict_pixels(pixels[None]), 0)
+        caution = caution_of(loaded, pixels, self.spec.preprocessing)
+        record = self._record(_name(image), self.predict_pixels(pixels[None]), 0, caution=caution)
         if isinstance(record, Failure):
             raise ProviderError(f"{record.source}: {record.error}")
         return record
@@ -274,7 +278,7 @@ class Predictor:
                 if isinstance(item, Failure):
                     records.append(item)
                 elif outputs is not None:
-                    record = self._record(item.source, outputs, next(rows), item.frame)
+                    record = self._record(item.source, outputs, next(rows), item.frame, item.caution)
                     if item.tell is not None and isinstance(record, Prediction):
                         item.tell(record)
                     records.append(record)
@@ -290,14 +294,17 @@ class Predictor:
                     yield Failure(source, found.reason, frame)
                 else:
                     tell = None if watch is None else watch(found)
-                    yield _Decoded(source, to_pixels(found, self.spec.preprocessing), frame, tell)
+                    pixels = to_pixels(found, self.spec.preprocessing)
+                    yield _Decoded(source, pixels, frame, caution_of(found, pixels, self.spec.preprocessing), tell)
         except ImageError as error:
             yield Failure(name, error.reason)
         except MemoryError:
             yield Failure(name, _NO_MEMORY)
 
-    def _record(self, source: str, outputs: Outputs, row: int, frame: int | None = None) -> Record:
-        found = answer(self.spec, outputs, row, source=source, frame=frame)
+    def _record(
+        self, source: str, outputs: Outputs, row: int, frame: int | None = None, caution: str | None = None
+    ) -> Record:
+        found = answer(self.spec, outputs, row, source=source, frame=frame, caution=caution)
         return found or Failure(
             source,
             f"the model's answer on {self.provider} is not a number, as where values leave fp16's range; see "

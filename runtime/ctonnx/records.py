@@ -27,6 +27,7 @@ class Prediction:
         frame: of a DICOM file with several, counted from 0; None of any other image. `source` ends in `#1` for frame 0.
         score: the sum of the suspicious classes' probabilities, which the operating point's threshold is compared with;
             None where the model has none.
+        caution: why the answer should be doubted, as of a blank image (`ctonnx.cautions`); None where nothing is known.
     """
 
     source: str
@@ -36,6 +37,7 @@ class Prediction:
     suspicious: bool | None = None
     frame: int | None = None
     score: float | None = None
+    caution: str | None = None
 
     @property
     def label(self) -> str:
@@ -61,6 +63,7 @@ class Prediction:
             "score": self.score,
             "probabilities": dict(self.probabilities),
             "frame": self.frame,
+            "caution": self.caution,
             "error": None,
         }
 
@@ -89,6 +92,7 @@ class Failure:
             "score": None,
             "probabilities": {},
             "frame": self.frame,
+            "caution": None,
             "error": self.error,
         }
 
@@ -97,7 +101,9 @@ Record: TypeAlias = Prediction | Failure
 """What `Predictor.predict_many` yields for each image."""
 
 
-def answer(spec: ModelSpec, outputs: Outputs, row: int, *, source: str, frame: int | None = None) -> Prediction | None:
+def answer(
+    spec: ModelSpec, outputs: Outputs, row: int, *, source: str, frame: int | None = None, caution: str | None = None
+) -> Prediction | None:
     """Returns what a model's outputs say of one image, or None where they are not numbers.
 
     Args:
@@ -106,6 +112,7 @@ def answer(spec: ModelSpec, outputs: Outputs, row: int, *, source: str, frame: i
         row: of the image.
         source: the prediction's.
         frame: the prediction's.
+        caution: the prediction's.
     """
     if not np.isfinite(outputs.probabilities[row]).all():
         return None
@@ -119,4 +126,4 @@ def answer(spec: ModelSpec, outputs: Outputs, row: int, *, source: str, frame: i
         score = float(suspicion(alone, spec.classes, point.positive)[0])
     # Copies: a view would keep the whole batch's arrays alive with one record.
     logits, heatmap = outputs.logits[row].copy(), outputs.heatmap[row].copy()
-    return Prediction(source, named, logits, heatmap, suspicious, frame, score)
+    return Prediction(source, named, logits, heatmap, suspicious, frame, score, caution)

@@ -186,9 +186,9 @@ def test_csv_is_read_back(top_k: int, name: str) -> None:
 def test_jsonl_is_pinned() -> None:
     assert text("jsonl", [prediction(), failure()]) == (
         '{"file": "a.png", "label": "tumor", "probability": 0.75, "suspicious": null, "score": null, '
-        '"probabilities": {"tumor": 0.75}, "frame": null, "error": null}\n'
+        '"probabilities": {"tumor": 0.75}, "frame": null, "caution": null, "error": null}\n'
         '{"file": "empty.png", "label": null, "probability": null, "suspicious": null, "score": null, '
-        '"probabilities": {}, "frame": null, "error": "the file is empty (0 bytes)"}\n'
+        '"probabilities": {}, "frame": null, "caution": null, "error": "the file is empty (0 bytes)"}\n'
     )
 
 
@@ -212,6 +212,7 @@ def test_jsonl_is_read_back(top_k: int, name: str) -> None:
         "score": None,
         "probabilities": dict(prediction().top(top_k)),
         "frame": None,
+        "caution": None,
         "error": None,
     }
     assert list(predicted["probabilities"]) == ["tumor", "normal", "large cell"][:top_k]
@@ -223,6 +224,7 @@ def test_jsonl_is_read_back(top_k: int, name: str) -> None:
         "score": None,
         "probabilities": {},
         "frame": None,
+        "caution": None,
         "error": "one\ntwo",
     }
     assert lines[-1] == ""

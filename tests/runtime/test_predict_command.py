@@ -115,7 +115,7 @@ def test_jsonl_has_a_document_for_each_file_in_its_place(model: Path, scans: Pat
     answers = expected(model)
     for document in documents:
         assert list(document) == [
-            *("file", "label", "probability", "suspicious", "score", "probabilities", "frame", "error")
+            *("file", "label", "probability", "suspicious", "score", "probabilities", "frame", "caution", "error")
         ]
         assert document["error"] == ERRORS.get(document["file"])
         if document["file"] in ERRORS:

@@ -99,6 +99,7 @@ def test_record_becomes_a_json_document(predictor: Predictor, scans: list[str]) 
         "score": answer.score,
         "probabilities": dict(answer.probabilities),
         "frame": None,
+        "caution": None,
         "error": None,
     }
     assert Failure("a.png", "damaged").as_dict() == {
@@ -109,6 +110,7 @@ def test_record_becomes_a_json_document(predictor: Predictor, scans: list[str]) 
         "score": None,
         "probabilities": {},
         "frame": None,
+        "caution": None,
         "error": "damaged",
     }
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ctonnx.cautions import caution_of
 from ctonnx.errors import ImageError
 from ctonnx.images import load_frames, to_pixels
 from ctonnx.outputs import Outputs
@@ -43,6 +44,7 @@ class Decoded(NamedTuple):
         size: width and height of the scan.
         scan: the image, where the answer shows it.
         error: what is wrong.
+        caution: why the answer should be doubted.
     """
 
     frame: int | None
@@ -50,6 +52,7 @@ class Decoded(NamedTuple):
     size: tuple[int, int] = (0, 0)
     scan: Image.Image | None = None
     error: str | None = None
+    caution: str | None = None
 
 
 def frames_of(content: bytes, spec: ModelSpec, limits: Limits) -> Frames:
@@ -76,7 +79,8 @@ def decode(frames: Frames, spec: ModelSpec, wanted: Wanted) -> Decoded | None:
         return Decoded(None, error=error.reason)
     except MemoryError:
         return Decoded(None, error=_NO_MEMORY)
-    return Decoded(frame, pixels, found.size, _at_most(found, _LONGEST_SCAN) if wanted.scan else None)
+    scan = _at_most(found, _LONGEST_SCAN) if wanted.scan else None
+    return Decoded(frame, pixels, found.size, scan, caution=caution_of(found, pixels, spec.preprocessing))
 
 
 def result(
@@ -92,7 +96,8 @@ def result(
         wanted: the pictures.
         milliseconds: that the frame took so far.
     """
-    found = None if outputs is None else answer(spec, outputs, 0, source="", frame=decoded.frame)
+    named: dict[str, Any] = {"source": "", "frame": decoded.frame, "caution": decoded.caution}
+    found = None if outputs is None else answer(spec, outputs, 0, **named)
     record = found or Failure("", decoded.error or _NO_NUMBER, decoded.frame)
     document = {"index": index, **record.as_dict(), "milliseconds": round(milliseconds, 1)}
     del document["file"]

@@ -199,6 +199,7 @@ def _schemas(spec: ModelSpec, settings: Settings) -> _Json:
         "suspicious": {"type": ["boolean", "null"], "description": "By the operating point; null where there is none."},
         "score": {"type": ["number", "null"], "minimum": 0, "description": "Decides, by the operating point."},
         "probabilities": {"type": "object", "additionalProperties": share, "description": "The most probable first."},
+        "caution": {**_NULLABLE_TEXT, "description": "Why the answer should be doubted, as of a blank image."},
         "error": {**_NULLABLE_TEXT, "description": "What is wrong with the file."},
         "milliseconds": {"type": "number", "minimum": 0},
         "heatmap": _NULLABLE_TEXT,

@@ -257,7 +257,8 @@ function fill() {
   viewer.dataset.state = state;
   part("viewer-name").textContent = shown.name;
   mark(part("verdict"), state, state === "answered" ? answer.label : WORDS[state]);
-  part("problem").textContent = state === "failed" ? sentence(result.error ?? shown.reason) : "";
+  const doubt = answer?.caution ? sentence(answer.caution) : "";
+  part("problem").textContent = state === "failed" ? sentence(result.error ?? shown.reason) : doubt;
   part("again").hidden = !(shown.state === "failed" && shown.again);
 
   put(part("scan"), answer?.scan);

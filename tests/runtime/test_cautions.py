@@ -1,0 +1,78 @@
+"""What an answer should be doubted for stands beside it, and is no error."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ctonnx.cautions import caution_of
+from ctonnx.images import Preprocessing, load, to_pixels
+from ctonnx.predictor import Prediction, Predictor
+
+BLANK = "the image is blank: one value everywhere"
+_DOT = np.full((64, 96), 200, np.uint8)
+_DOT[40:48, 8:16] = 0
+
+
+@pytest.mark.parametrize("resize", ["stretch", "pad"])
+@pytest.mark.parametrize("color", ["grey", "rgb"])
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (Image.new("L", (96, 64)), BLANK),
+        (Image.new("L", (96, 64), 200), BLANK),
+        (Image.new("RGB", (64, 96), (200, 0, 90)), BLANK),
+        (Image.new("L", (1, 1), 7), BLANK),
+        (Image.merge("LA", [Image.fromarray(_DOT), Image.new("L", (96, 64))]), BLANK),
+        (Image.new("F", (40, 30), 3.5), BLANK),
+        (Image.fromarray(_DOT), None),
+        (Image.fromarray(_DOT.T.copy()), None),
+        (Image.linear_gradient("L"), None),
+    ],
+    ids=["black", "grey", "colour", "a pixel", "transparent", "float", "a dot", "a dot, upright", "gradient"],
+)
+def test_image_of_one_value_is_blank(image: Image.Image, expected: str | None, color: Any, resize: Any) -> None:
+    preprocessing = Preprocessing(size=64, color=color, resize=resize)
+    loaded = load(image)
+    assert caution_of(loaded, to_pixels(loaded, preprocessing), preprocessing) == expected
+
+
+def test_prediction_of_a_blank_image_has_its_caution(model: Path) -> None:
+    blank, scan = Image.new("L", (64, 64), 90), Image.fromarray(_DOT)
+    with Predictor(model) as predictor:
+        records = list(predictor.predict_many([blank, scan]))
+        assert predictor.predict(blank).caution == BLANK
+    assert all(isinstance(record, Prediction) for record in records)
+    assert [record.as_dict()["caution"] for record in records] == [BLANK, None]
+    assert [record.as_dict()["error"] for record in records] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (["ORIGINAL", "PRIMARY", "LOCALIZER"], "a localizer (scout), not a slice"),
+        (["ORIGINAL", "PRIMARY", "AXIAL"], None),
+        ("", None),
+    ],
+)
+def test_localizer_of_a_ct_has_its_caution(kind: Any, expected: str | None, model: Path) -> None:
+    pytest.importorskip("pydicom", reason="pydicom is not installed")
+    from .test_dicom import encoded, make
+
+    scan = encoded(make(ImageType=kind))
+    with Predictor(model) as predictor:
+        (record,) = predictor.predict_many([scan])
+        assert record.as_dict()["caution"] == expected
+        assert predictor.predict(scan).caution == expected
+
+
+def test_text_in_a_file_is_no_caution(tmp_path: Path) -> None:
+    from PIL import PngImagePlugin
+
+    text = PngImagePlugin.PngInfo()
+    text.add_text("caution", "a word of somebody else")
+    Image.fromarray(_DOT).save(tmp_path / "scan.png", pnginfo=text)
+    image = load(tmp_path / "scan.png")
+    assert caution_of(image, to_pixels(image, Preprocessing()), Preprocessing()) is None
