@@ -265,6 +265,10 @@ def _opened(source: str | os.PathLike[str] | bytes) -> Iterator[tuple[BinaryIO, 
         _refuse_empty(size, name)
         yield file, size, name
         return
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(
+            f"expected a path, a file's bytes, a Pillow image or a uint8 array, found {type(source).__name__}"
+        )
     name = os.fsdecode(source)
     try:
         _refuse_special(Path(name).stat(), name)

@@ -213,7 +213,7 @@ class Predictor:
 
         Raises:
             TypeError: one path or one file's bytes was given.
-            ValueError: `batch_size` is below 1.
+            ValueError: `batch_size` is below 1, or the predictor was closed meanwhile.
             NotEnoughMemory: there is too little for a batch or for the threads.
         """
         if isinstance(images, str | bytes | os.PathLike):
@@ -257,7 +257,9 @@ class Predictor:
                     failure = error
                 if not ahead:
                     break
-                yield from ahead.popleft().result()
+                for record in ahead.popleft().result():
+                    self._opened  # noqa: B018 - where it was closed meanwhile, it raises, and nothing goes on
+                    yield record
             if failure:
                 raise failure
         finally:
@@ -324,4 +326,4 @@ def _name(image: ImageSource) -> str:
         return "bytes in memory" if isinstance(image, bytes) else "array"
     if isinstance(image, Image.Image):
         return getattr(image, "filename", "") or "image in memory"
-    return os.fsdecode(image)
+    return os.fsdecode(image) if isinstance(image, str | os.PathLike) else type(image).__name__  # load refuses others

@@ -39,6 +39,11 @@ class Prediction:
     score: float | None = None
     caution: str | None = None
 
+    def __repr__(self) -> str:
+        suspicion = "" if self.suspicious is None else f", suspicious={self.suspicious}"
+        caution = "" if self.caution is None else f", caution={self.caution!r}"
+        return f"Prediction({self.source!r}, {self.label!r}, {self.probability:.4f}{suspicion}{caution})"
+
     @property
     def label(self) -> str:
         """The most probable class."""

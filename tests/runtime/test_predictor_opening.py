@@ -58,3 +58,22 @@ def test_answer_that_is_not_a_number_is_a_failure_and_never_not_suspicious(
         monkeypatch.setattr(predictor, "_runner", lambda pixels: outputs[1:])
         with pytest.raises(ProviderError, match="is not a number"):
             predictor.predict(scan)
+
+
+def test_generator_that_is_held_ends_where_its_predictor_was_closed(model: Path) -> None:
+    with Predictor(model, threads=1) as opened:
+        records = opened.predict_many([np.zeros((8, 8), np.uint8)] * 3)
+        next(records)
+    with pytest.raises(ValueError, match=r"^this Predictor is closed; make a new one$"):
+        next(records)
+    assert list(records) == []
+
+
+@pytest.mark.parametrize("wrong", [None, 3, ["scan.png"]])
+def test_what_is_no_image_at_all_is_said_with_what_was_expected(wrong: Any, model: Path) -> None:
+    said = rf"^expected a path, a file's bytes, a Pillow image or a uint8 array, found {type(wrong).__name__}$"
+    with Predictor(model, threads=1) as opened:
+        with pytest.raises(TypeError, match=said):
+            opened.predict(wrong)
+        with pytest.raises(TypeError, match=said):
+            list(opened.predict_many([wrong]))

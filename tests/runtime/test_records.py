@@ -1,13 +1,14 @@
 """What outputs say of one image."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ctonnx.outputs import Outputs
 from ctonnx.predictor import Predictor
-from ctonnx.records import answer
+from ctonnx.records import Prediction, answer
 from ctonnx.spec import OperatingPoint
 
 
@@ -49,3 +50,21 @@ def test_outputs_that_are_not_numbers_are_no_answer(value: float, model: object)
         outputs = predictor.predict_pixels(np.zeros((1, 64, 64, 3), np.uint8))
         wrong = Outputs(outputs.probabilities * np.float32(value), outputs.logits, outputs.heatmap)
         assert answer(predictor.spec, wrong, 0, source="a.png") is None
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, "Prediction('a.png', 'tumor', 0.7500)"),
+        ({"suspicious": False}, "Prediction('a.png', 'tumor', 0.7500, suspicious=False)"),
+        (
+            {"suspicious": True, "caution": "doubt"},
+            "Prediction('a.png', 'tumor', 0.7500, suspicious=True, caution='doubt')",
+        ),
+    ],
+)
+def test_prediction_is_printed_without_its_arrays(more: dict[str, Any], expected: str) -> None:
+    named = {"tumor": 0.75, "normal": 0.25}
+    assert (
+        repr(Prediction("a.png", named, np.zeros(2, np.float32), np.zeros((2, 7, 7), np.float32), **more)) == expected
+    )
