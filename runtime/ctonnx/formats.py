@@ -37,6 +37,8 @@ def _table(files: Sequence[str], spec: ModelSpec, top_k: int) -> Format:
             answers = "  ".join(f"{name:{class_width}}  {value:11.4f}" for name, value in record.top(top_k))
             if record.score is not None:  # as many digits as the threshold is shown with
                 answers = f"{'yes' if record.suspicious else 'no':{len(_SUSPICION[0])}}  {record.score:8.6f}  {answers}"
+            if record.caution:
+                answers += f"  caution: {one_line(record.caution)}"
         return f"{one_line(record.source):{file_width}}  {answers}"
 
     columns = [*suspicion] + [f"{'class':{class_width}}  probability"] * top_k
@@ -46,16 +48,16 @@ def _table(files: Sequence[str], spec: ModelSpec, top_k: int) -> Format:
 def _csv(files: Sequence[str], spec: ModelSpec, top_k: int) -> Format:
     def line(record: Record) -> str:
         if isinstance(record, Failure):
-            return _csv_line([record.source, *[""] * (2 * top_k + 2), record.error])
+            return _csv_line([record.source, *[""] * (2 * top_k + 3), record.error])
         answers = [field for name, value in record.top(top_k) for field in (name, f"{value:.6f}")]
         suspicious = "" if record.suspicious is None else str(record.suspicious).lower()
         # All digits: what is suspicious is what reaches the threshold, and near 1 there is much between six of them.
         score = "" if record.score is None else f"{record.score:.9f}"
-        return _csv_line([record.source, *answers, suspicious, score, ""])
+        return _csv_line([record.source, *answers, suspicious, score, record.caution or "", ""])
 
     ranks = [""] if top_k == 1 else [f"_{rank}" for rank in range(1, top_k + 1)]
     answered = (f"{name}{rank}" for rank in ranks for name in ("label", "probability"))
-    return Format(_csv_line(["file", *answered, "suspicious", "score", "error"]), line)
+    return Format(_csv_line(["file", *answered, "suspicious", "score", "caution", "error"]), line)
 
 
 def _jsonl(files: Sequence[str], spec: ModelSpec, top_k: int) -> Format:

@@ -136,37 +136,44 @@ def test_line_break_in_a_name_is_shown() -> None:
     assert text("table", [prediction("a\nb.png")]).splitlines()[1].startswith("a\\nb.png  tumor")
 
 
+def test_caution_stands_behind_the_answer_in_a_table_and_in_its_column_of_csv() -> None:
+    doubtful = replace(prediction(), caution="the image is blank: one\nvalue everywhere")
+    assert text("table", [doubtful]).splitlines()[1].endswith("  caution: the image is blank: one\\nvalue everywhere")
+    (row,) = csv.DictReader(io.StringIO(text("csv", [doubtful]), newline=""))
+    assert row["caution"] == doubtful.caution
+
+
 # --- csv -------------------------------------------------------------------------------------------------------------
 
 
 def test_csv_is_pinned() -> None:
     assert text("csv", [prediction(), failure()]) == (
-        "file,label,probability,suspicious,score,error\n"
-        "a.png,tumor,0.750000,,,\n"
-        "empty.png,,,,,the file is empty (0 bytes)\n"
+        "file,label,probability,suspicious,score,caution,error\n"
+        "a.png,tumor,0.750000,,,,\n"
+        "empty.png,,,,,,the file is empty (0 bytes)\n"
     )
 
 
 def test_csv_of_a_model_with_an_operating_point_is_pinned() -> None:
     records: list[Record] = [prediction(suspicious=True), prediction("b.png", False, 0.7999996), failure()]
     assert text("csv", records, spec=POINTED) == (
-        "file,label,probability,suspicious,score,error\n"
-        "a.png,tumor,0.750000,true,0.812500000,\n"
-        "b.png,tumor,0.750000,false,0.799999600,\n"
-        "empty.png,,,,,the file is empty (0 bytes)\n"
+        "file,label,probability,suspicious,score,caution,error\n"
+        "a.png,tumor,0.750000,true,0.812500000,,\n"
+        "b.png,tumor,0.750000,false,0.799999600,,\n"
+        "empty.png,,,,,,the file is empty (0 bytes)\n"
     )
 
 
 def test_columns_of_csv_are_the_same_whatever_the_model() -> None:
-    head = "file,label,probability,suspicious,score,error\n"
+    head = "file,label,probability,suspicious,score,caution,error\n"
     assert text("csv", [], spec=POINTED) == text("csv", [], spec=PLAIN) == head
 
 
 def test_csv_of_two_classes_is_pinned() -> None:
     assert text("csv", [prediction(), failure()], top_k=2) == (
-        "file,label_1,probability_1,label_2,probability_2,suspicious,score,error\n"
-        "a.png,tumor,0.750000,normal,0.187500,,,\n"
-        "empty.png,,,,,,,the file is empty (0 bytes)\n"
+        "file,label_1,probability_1,label_2,probability_2,suspicious,score,caution,error\n"
+        "a.png,tumor,0.750000,normal,0.187500,,,,\n"
+        "empty.png,,,,,,,,the file is empty (0 bytes)\n"
     )
 
 
@@ -175,9 +182,9 @@ def test_csv_of_two_classes_is_pinned() -> None:
 def test_csv_is_read_back(top_k: int, name: str) -> None:
     written = text("csv", [prediction(name), failure(name, 'one, "two"\nthree')], top_k)
     head, predicted, failed = csv.reader(io.StringIO(written, newline=""))
-    assert len(head) == len(predicted) == len(failed) == 4 + 2 * top_k
+    assert len(head) == len(predicted) == len(failed) == 5 + 2 * top_k
     assert (predicted[0], predicted[1], float(predicted[2]), predicted[-1]) == (name, "tumor", 0.75, "")
-    assert failed == [name, *[""] * (2 * top_k + 2), 'one, "two"\nthree']
+    assert failed == [name, *[""] * (2 * top_k + 3), 'one, "two"\nthree']
 
 
 # --- jsonl -----------------------------------------------------------------------------------------------------------

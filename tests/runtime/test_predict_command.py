@@ -97,7 +97,7 @@ def test_csv_has_a_row_for_each_file_in_its_place(model: Path, scans: Path, top_
         ranks = [""] if shown == 1 else [f"_{rank}" for rank in range(1, shown + 1)]
         found = [(row[f"label{rank}"], row[f"probability{rank}"]) for rank in ranks]
         assert row["error"] == ERRORS.get(row["file"], "")
-        assert len(row) == 2 * shown + 4
+        assert len(row) == 2 * shown + 5
         if row["file"] in ERRORS:
             assert (found, row["suspicious"], row["score"]) == ([("", "")] * shown, "", "")
         else:
@@ -378,7 +378,7 @@ def test_no_name_of_a_file_ends_the_run(model: Path, odd_names: list[bytes], out
         assert len(text.splitlines()) == 1 + 14
         assert sum("error: the file is empty (0 bytes)" in line for line in text.splitlines()) == 7
     elif output_format == "csv":
-        assert [len(row) for row in csv.reader(io.StringIO(text, newline=""))] == [6] * 15
+        assert [len(row) for row in csv.reader(io.StringIO(text, newline=""))] == [7] * 15
     else:
         found: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
         assert [os.fsencode(document["file"]) for document in found] == odd_names
