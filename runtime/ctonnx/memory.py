@@ -16,7 +16,8 @@ _UNKNOWN = 4 << 30  # bytes, where the system does not tell how many it has
 
 # What C++ (onnxruntime), Python and the system say where there is none; a thread takes memory too.
 _LACK = re.compile(
-    r"bad_alloc|bad allocation|failed to allocate memory|cannot allocate memory|can't start new thread|pthread_create",
+    r"std::bad_alloc|bad allocation|failed to allocate memory|cannot allocate memory"
+    r"|can't start new thread|pthread_create",
     re.IGNORECASE,
 )
 
@@ -79,12 +80,13 @@ def enough_memory(action: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # onnxruntime's exceptions share no base class but this
-        said = str(error).strip().partition("\n")[0][:200]
-        if not isinstance(error, MemoryError) and not _LACK.search(said):
+        lack = _LACK.search(str(error))
+        if lack is None and not isinstance(error, MemoryError):
             raise
         raise NotEnoughMemory(
-            f"not enough memory to {action} ({said or 'MemoryError'}); take fewer threads (--threads) and smaller "
-            "batches (--batch-size), end other programs, or raise this process's limit (ulimit -v, the container's)"
+            f"not enough memory to {action} ({lack[0] if lack else 'MemoryError'}); take fewer threads (--threads) and "
+            "smaller batches (--batch-size), end other programs, or raise this process's limit (ulimit -v, the "
+            "container's)"
         ) from error
 
 

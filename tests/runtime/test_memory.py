@@ -117,6 +117,7 @@ def test_image_that_no_memory_was_left_for_is_refused_with_its_size_and_the_limi
         (MemoryError("std::bad_alloc"), "std::bad_alloc"),
         (RuntimeError("can't start new thread"), "can't start new thread"),
         (RuntimeError("bad allocation\nat line 3"), "bad allocation"),
+        (RuntimeError("of a node " * 40 + "Failed to allocate memory for 9"), "Failed to allocate memory"),
     ],
 )
 def test_lack_of_memory_is_an_error_that_says_what_to_do(raised: Exception, said: str) -> None:
