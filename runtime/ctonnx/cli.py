@@ -120,6 +120,10 @@ class _LazyGroup(click.Group):
         except KeyboardInterrupt as stop:
             click.echo("\nctonnx: stopped", err=True)
             ctx.exit(stop.exit_code if isinstance(stop, _Terminated) else 130)
+        except MemoryError as error:
+            raise _Failure(
+                "there is not enough memory for this command; end other programs, or raise the limit", 2
+            ) from error
         except OSError as error:
             if error.errno == errno.EPIPE:  # click ends quietly when the reader of a pipe has gone
                 raise

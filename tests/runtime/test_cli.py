@@ -255,6 +255,11 @@ def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> Any:
         (PermissionError(errno.EACCES, "Permission denied", "runs"), 2, "Error: Permission denied: 'runs'\n"),
         (OSError("a sentence"), 2, "Error: a sentence\n"),
         (KeyboardInterrupt(), 130, "\nctonnx: stopped\n"),
+        (
+            MemoryError(),
+            2,
+            "Error: there is not enough memory for this command; end other programs, or raise the limit\n",
+        ),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, ""),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
