@@ -402,16 +402,16 @@ def test_each_file_is_read_once(model: Path, files: list[str], tmp_path: Path, m
 
 def test_picture_that_fails_is_told_and_the_others_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
-    sources = [str(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
+    sources = [str(tmp_path / name) for name in ("a.png", "b.png", "c.png", "d.png")]
     maps = tmp_path / "maps"
     (maps / "b.png.heatmap.png").mkdir(parents=True)
     with HeatmapFolder(maps, sources, spec_of()) as folder:
-        for source in sources:
+        for source in sources[:3]:
             folder.watch(scan)(prediction(heatmap(0, 0), source=source))
-        folder.watch(scan)(prediction(heatmap(0, 0), source=sources[2], probabilities={"other": 1.0}))
+        folder.watch(scan)(prediction(heatmap(0, 0), source=sources[3], probabilities={"other": 1.0}))
     assert sorted(folder.failures) == [
         (sources[1], f"Is a directory: '{maps / 'b.png.heatmap.png'}'"),
-        (sources[2], "tuple.index(x): x not in tuple"),
+        (sources[3], "tuple.index(x): x not in tuple"),
     ]
     assert drawn_below(maps) == ["a.png.heatmap.png", "c.png.heatmap.png"]
 
