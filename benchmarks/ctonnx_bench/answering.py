@@ -44,7 +44,8 @@ class Settled:
         parity: to the reference's.
         accuracy: see `Judgement`.
         failures: what is wrong with them.
-        verdict: `right`, `wrong`, `reference` (held against itself alone), or `unjudged` (the reference is wrong).
+        verdict: `right`, `wrong`, `reference` (its file is held against itself alone), or `unjudged` (the reference is
+            wrong).
     """
 
     parity: Parity
@@ -190,7 +191,8 @@ def settle(case: Case, judgement: Judgement, reference: Reference, golden: Mappi
         verdict = "right" if case in golden else "unjudged"
     else:
         wrong += judgement.failures
-        if case not in golden and case.contender.model in {other.contender.model for other in reference.cases}:
+        is_proven = any(other in golden for other in reference.cases)
+        if not is_proven and case.contender.model in {other.contender.model for other in reference.cases}:
             verdict = "reference"
     return Settled(judgement.parity, judgement.accuracy, wrong, "wrong" if wrong else verdict)
 

@@ -38,6 +38,8 @@ def settled(case: Case, outputs: Outputs, golden: dict[Case, tuple[str, ...]]) -
 def test_reference_that_the_golden_inputs_prove_is_right_and_without_them_is_the_reference() -> None:
     assert settled(FP32, answers(0.9), {FP32: ()}).verdict == "right"
     assert settled(FP32, answers(0.9), {}).verdict == "reference"
+    assert settled(PEER, answers(0.9), {FP32: ()}).verdict == "right"
+    assert settled(PEER, answers(0.9), {}).verdict == "reference"  # another's answers from the same file
     assert settled(INT8, answers(0.9), {}).verdict == "right"
     assert settled(INT8, answers(0.2), {}).verdict == "wrong"
 
