@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ctonnx.commands.options import provider_option, threads_option
+from ctonnx.commands.options import FiniteRange, provider_option, threads_option
 
 __all__ = ["bench"]
 
@@ -65,7 +65,7 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 @threads_option
 @click.option(
     "--duration",
-    type=click.FloatRange(0.0),
+    type=FiniteRange(0.0),
     default=10.0,
     show_default=True,
     callback=_seconds,

@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from ctonnx.commands.options import FiniteRange
 from ctonnx.outputs import OUTPUT_NAMES
 from ctonnx.predictor import Predictor
 from ctonnx_bench.turns import in_turn, paired_ratio
@@ -59,7 +60,7 @@ def compare_loops(predictor: Predictor, *, rounds: int, seconds: float) -> tuple
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--rounds", type=click.IntRange(1), default=60, show_default=True, help="Of each loop, in turn.")
-@click.option("--seconds", type=click.FloatRange(0), default=0.2, show_default=True, help="Of each round.")
+@click.option("--seconds", type=FiniteRange(0), default=0.2, show_default=True, help="Of each round.")
 def main(model: Path | None, rounds: int, seconds: float) -> None:
     """Compare the benchmark's loop with a bare loop on MODEL (default: the newest run's), at batch 1."""
     predictor = Predictor(model)

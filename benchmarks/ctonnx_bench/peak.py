@@ -17,6 +17,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from ctonnx.commands.options import FiniteRange
 from ctonnx.machine import available_cores
 from ctonnx.runs import find_run
 from ctonnx_bench.apart import child_option, measured_apart
@@ -82,7 +83,7 @@ def operations(model: Path) -> int:
 @click.argument("export", type=click.Path(path_type=Path, exists=True, file_okay=False), required=False)
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Processes of each, in turn.")
-@click.option("--seconds", type=click.FloatRange(0), default=2.0, show_default=True, help="Of measuring in each.")
+@click.option("--seconds", type=FiniteRange(0), default=2.0, show_default=True, help="Of measuring in each.")
 @child_option(matrix_rate)
 def main(export: Path | None, batch_size: int, rounds: int, seconds: float) -> None:
     """Hold the models of an export folder (default: the newest run's) against a matrix product."""

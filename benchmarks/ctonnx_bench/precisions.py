@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from ctonnx.commands.options import FiniteRange
 from ctonnx.predictor import Predictor
 from ctonnx.runs import find_run
 from ctonnx_bench.apart import child_option, measured_apart
@@ -53,7 +54,7 @@ def measure(model: Path, batch_size: int, seconds: float) -> float:
 @click.argument("export", type=click.Path(path_type=Path, exists=True, file_okay=False), required=False)
 @click.option("--batch-size", "batch_sizes", type=click.IntRange(1), multiple=True, default=(1, 8), show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Processes of each, in turn.")
-@click.option("--seconds", type=click.FloatRange(0), default=3.0, show_default=True, help="Of measuring in each.")
+@click.option("--seconds", type=FiniteRange(0), default=3.0, show_default=True, help="Of measuring in each.")
 @child_option(time_model)
 def main(export: Path | None, batch_sizes: tuple[int, ...], rounds: int, seconds: float) -> None:
     """Compare the precisions in an export folder (default: the newest run's)."""

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ctonnx.commands.options import FiniteRange
+
 if TYPE_CHECKING:
     from ctonnx_export.making import Precision
     from ctonnx_export.quantization import Target
@@ -57,14 +59,14 @@ def _share_of_points(ctx: click.Context, parameter: click.Parameter, value: floa
 )
 @click.option(
     "--min-agreement",
-    type=click.FloatRange(0, 100),
+    type=FiniteRange(0, 100),
     callback=_share_of_points,
     metavar="PERCENT",
     help="Same most probable class as FP32, that FP16 and INT8 must reach; default: 99.",
 )
 @click.option(
     "--max-drop",
-    type=click.FloatRange(0, 100),
+    type=FiniteRange(0, 100),
     callback=_share_of_points,
     metavar="POINTS",
     help="Percentage points of accuracy that FP16 and INT8 may lose; default: 0.5.",

@@ -103,6 +103,23 @@ def test_extras_of_a_command_are_extras_of_the_distribution(name: str) -> None:
     assert set(cli._COMMANDS[name].extras.split(",")) <= set(provided)
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_number_that_is_none_passes_no_options_bounds(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    leaves = list(command.commands.values()) if isinstance(command, click.Group) else [command]
+    numbers = [
+        parameter
+        for leaf in leaves
+        if leaf
+        for parameter in leaf.params
+        if isinstance(parameter.type, click.types.FloatParamType)
+    ]
+    for parameter in numbers:
+        for value in ("nan", "inf"):
+            with pytest.raises(click.BadParameter):
+                parameter.type.convert(value, parameter, None)
+
+
 def test_unknown_command_is_refused() -> None:
     result = CliRunner().invoke(main, ["diagnose"])
     assert (result.exit_code, result.stdout) == (2, "")

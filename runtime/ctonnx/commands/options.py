@@ -1,11 +1,26 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the type of those that are numbers."""
+
+import math
+from typing import Any
 
 import click
 
 from ctonnx.machine import check_threads
 from ctonnx.providers import PROVIDERS
 
-__all__ = ["provider_option", "threads_option"]
+__all__ = ["FiniteRange", "provider_option", "threads_option"]
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers that holds neither nan, which every comparison lets through, nor inf."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Returns the number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"expected a finite number, found {number}.", param, ctx)
+        return number
+
 
 provider_option = click.option(
     "--provider",

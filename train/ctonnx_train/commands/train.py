@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ctonnx.commands.options import FiniteRange
 from ctonnx_train.commands.options import class_name_option
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ __all__ = ["train"]
 @click.option("--positive", metavar="CLASS", multiple=True, help="A suspicious class; default: all but normal, benign.")
 @click.option(
     "--sensitivity",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=FiniteRange(0, 1, min_open=True),
     default=0.95,
     show_default=True,
     help="That the threshold for suspicious reaches on the validation images.",
@@ -112,7 +113,7 @@ __all__ = ["train"]
 @click.option("--name", help="The run's name; default: the data folder's name and the time.")
 @click.option(
     "--cache-gb",
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     default=8.0,
     show_default=True,
     help="GB of resized images to keep in memory on a machine; what is more is decoded each time.",
