@@ -337,13 +337,13 @@ def _scan(scans: "DicomFile", frame: int, name: str) -> Image.Image:
 
 def _decode(file: BinaryIO, name: str, most_pixels: int | None = None) -> Image.Image:
     Image.preinit()
-    with _damage_is_an_image_error(name), Image.open(file, formats=_FORMATS) as image:
+    with _damage_is_an_image_error(name, most_pixels), Image.open(file, formats=_FORMATS) as image:
         _refuse_large(image.size, most_pixels, name)
         return _normalized(image, name)
 
 
 @contextmanager
-def _damage_is_an_image_error(name: str) -> Iterator[None]:
+def _damage_is_an_image_error(name: str, most_pixels: int | None = None) -> Iterator[None]:
     try:
         yield
     except ImageError:
@@ -351,7 +351,7 @@ def _damage_is_an_image_error(name: str) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise ImageError("not an image in a format that can be read", name) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"too large to decode safely: {_size_and_limit(error)}", name) from error
+        raise ImageError(f"too large to decode safely: {_size_and_limit(error, most_pixels)}", name) from error
     except MemoryError as error:
         raise ImageError("too large for the memory of this machine; make it smaller", name) from error
     # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error and more for damaged bytes:
@@ -360,10 +360,12 @@ def _damage_is_an_image_error(name: str) -> Iterator[None]:
         raise ImageError(f"damaged image: {str(error) or type(error).__name__}", name) from error
 
 
-def _size_and_limit(bomb: Exception) -> str:
+def _size_and_limit(bomb: Exception, most_pixels: int | None) -> str:
     """Returns how many pixels an image has and may have, which Pillow tells in the sentence of its exception alone."""
-    found = re.findall(r"\d+", str(bomb))
-    return f"{found[0]} pixels, and an image may have {found[1]}" if len(found) == 2 else "it has too many pixels"
+    found = [int(number) for number in re.findall(r"\d+", str(bomb))]
+    if len(found) != 2:
+        return "it has too many pixels"
+    return f"{found[0]} pixels, and an image may have {min(found[1], most_pixels or found[1])}"
 
 
 def _normalized(image: Image.Image, name: str) -> Image.Image:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ctonnx.errors import ImageError
 from ctonnx.images import load as load_image
+from ctonnx.images import load_frames
 
 from .test_images_sources import GREY, encoded, error_of, noise
 
@@ -19,6 +20,12 @@ def test_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert error_of(encoded(GREY)) == (
         "bytes in memory: too large to decode safely: 1200 pixels, and an image may have 1000"
     )
+
+
+def test_bombs_refusal_names_the_limit_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    with pytest.raises(ImageError, match="1200 pixels, and an image may have 700"):
+        next(load_frames(encoded(GREY), most_pixels=700))
 
 
 def test_decompression_warning_is_a_refusal_where_warnings_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:

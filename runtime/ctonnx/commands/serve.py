@@ -1,6 +1,10 @@
 """`ctonnx serve`: a page for people and a protocol for programs."""
 
+import os
+import re
 import signal
+import stat
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ctonnx.commands.introduction import introduce
-from ctonnx.commands.options import provider_option, threads_option
+from ctonnx.commands.options import FiniteRange, provider_option, threads_option
 
 if TYPE_CHECKING:
     from ctonnx.session import Provider
@@ -16,6 +20,16 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 _MEGABYTE = 1 << 20
+_SHORT_KEY = 16  # characters; fewer are warned of
+_MAKE_A_KEY = "make one: openssl rand -hex 32"
+_ORIGIN = re.compile(r"https?://[^/?#@\s]+")
+
+
+def _origins(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in value:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise click.BadParameter(f"expected * or a site as in https://viewer.example, no path, found '{origin}'")
+    return value
 
 
 @click.command()
@@ -30,7 +44,7 @@ _MEGABYTE = 1 << 20
 )
 @click.option(
     "--max-delay-ms",
-    type=click.FloatRange(0),
+    type=FiniteRange(0, 60_000),
     default=0.0,
     show_default=True,
     help="That a batch waits to get full, while another is computed.",
@@ -40,18 +54,14 @@ _MEGABYTE = 1 << 20
 )
 @click.option(
     "--time-limit",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0.001, 86_400),
     default=30.0,
     show_default=True,
     metavar="SECONDS",
     help="For a request's body, and for its answer after that.",
 )
-@click.option(
-    "--max-body-mb", type=click.FloatRange(0, min_open=True), default=32.0, show_default=True, help="MiB of a request."
-)
-@click.option(
-    "--max-megapixels", type=click.FloatRange(0, min_open=True), default=64.0, show_default=True, help="Of an image."
-)
+@click.option("--max-body-mb", type=FiniteRange(0.001), default=32.0, show_default=True, help="MiB of a request.")
+@click.option("--max-megapixels", type=FiniteRange(0.001), default=64.0, show_default=True, help="Of an image.")
 @click.option(
     "--max-files", type=click.IntRange(1), default=64, show_default=True, help="In a request, and frames in a file."
 )
@@ -67,6 +77,7 @@ _MEGABYTE = 1 << 20
     "origins",
     multiple=True,
     metavar="ORIGIN",
+    callback=_origins,
     help="Let pages from there ask (CORS); may be repeated.",
 )
 def serve(
@@ -111,7 +122,10 @@ def serve(
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("expected --tls-cert and --tls-key together, found one alone")
     if queue < max_files:
-        raise click.UsageError(f"expected a --queue with room for the {max_files} images of one request, found {queue}")
+        raise click.UsageError(
+            f"expected a --queue with room for the {max_files} images that one request may have, found {queue}; take "
+            f"--queue {max_files} or more, or add --max-files {queue}"
+        )
     limits = Limits(
         body_bytes=int(max_body_mb * _MEGABYTE),
         body_seconds=time_limit,
@@ -137,10 +151,8 @@ def serve(
             origins=origins,
         )
         introduce(predictor, newest=model is None)
-        if is_reachable(sockets) and key is None:
-            click.echo(
-                "warning: other machines may reach this server, and it asks for no key; see --api-key-file", err=True
-            )
+        for warning in _warnings(api_key_file, key, origins, reachable=is_reachable(sockets)):
+            click.echo(f"warning: {warning}", err=True)
         scheme = "http" if tls_cert is None else "https"
         address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
         app = make_app(predictor, settings, version=ctonnx.__version__)
@@ -152,13 +164,30 @@ def serve(
             certificate=tls_cert,
             private_key=tls_key,
         )
-    if ended_by == signal.SIGINT:
-        raise KeyboardInterrupt
+    if ended_by:
+        signal.raise_signal(ended_by)  # it ends as every command does that is stopped
 
 
 def _key(file: Path) -> str:
     """Returns the key in a file, without the line's end."""
-    key = file.read_text(encoding="utf-8").strip()
-    if not key or not key.isascii() or not key.isprintable():
-        raise click.UsageError(f"expected one line of printable ASCII characters in '{file}', found something else")
-    return key
+    content = file.read_bytes().strip()
+    if not content:
+        raise click.UsageError(f"expected a key in '{file}', found an empty file; {_MAKE_A_KEY} > '{file}'")
+    if not all(0x20 <= character < 0x7F for character in content):
+        raise click.UsageError(
+            f"expected one line of printable ASCII characters in '{file}', found something else; "
+            f"{_MAKE_A_KEY} > '{file}'"
+        )
+    return content.decode("ascii")
+
+
+def _warnings(key_file: Path | None, key: str | None, origins: Sequence[str], *, reachable: bool) -> Iterator[str]:
+    """Yields what makes a server open to more than its owner may think."""
+    if reachable and key is None:
+        yield "other machines may reach this server, and it asks for no key; see --api-key-file"
+    if "*" in origins and key is None:
+        yield "pages of every site may ask this server through its visitors' browsers, and it asks for no key"
+    if key is not None and len(key) < _SHORT_KEY:
+        yield f"the key in '{key_file}' has {len(key)} characters, which can be guessed; {_MAKE_A_KEY} > '{key_file}'"
+    if os.name == "posix" and key_file is not None and key_file.stat().st_mode & stat.S_IROTH:
+        yield f"everybody on this machine may read the key in '{key_file}'; chmod 600 '{key_file}'"

@@ -20,7 +20,7 @@ from ctonnx.server.facts import model_facts
 from ctonnx.server.metrics import CONTENT_TYPE_LATEST, Metrics
 from ctonnx.server.openapi import document
 from ctonnx.server.protocol import VERSION, model_metadata, read_request, server_metadata, write_answer
-from ctonnx.server.refusals import Refusal
+from ctonnx.server.refusals import Refusal, shown
 from ctonnx.server.security import Door, Front
 from ctonnx.server.service import Service
 from ctonnx.server.settings import Settings
@@ -149,7 +149,7 @@ class _Routes:
     async def classify(self, request: Request) -> Response:
         if unknown := set(request.query_params) - set(Wanted._fields):
             raise Refusal(
-                400, f"expected {' and '.join(Wanted._fields)} alone after the ?, found {len(unknown)} others"
+                400, f"expected {' and '.join(Wanted._fields)} alone after the ?, found {shown(sorted(unknown))}"
             )
         wanted = Wanted(*(_flag(request, name) for name in Wanted._fields))
         limits, service = self._settings.limits, self.service
@@ -169,7 +169,9 @@ class _Routes:
         kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         length = request.headers.get(_LENGTH)
         if kind not in ("application/json", "application/octet-stream"):
-            raise Refusal(415, "expected a Content-Type of application/json or application/octet-stream")
+            raise Refusal(
+                415, f"expected a Content-Type of application/json or application/octet-stream, found {shown(kind)}"
+            )
         service.refuse_when_full()
         body = bytearray()
         with service.room.held() as take:
@@ -185,8 +187,10 @@ class _Routes:
         return Response(content, media_type="application/octet-stream", headers={_LENGTH: str(head)})
 
     def _refuse_another(self, request: Request) -> None:
-        if request.path_params["name"] != self._name or request.path_params.get("version", VERSION) != VERSION:
-            raise Refusal(404, f"expected the model '{self._name}', version {VERSION}, found another")
+        name, version = request.path_params["name"], request.path_params.get("version", VERSION)
+        if name != self._name or version != VERSION:
+            found = f"{shown(name)}, version {shown(version)}"
+            raise Refusal(404, f"expected the model '{self._name}', version '{VERSION}', found {found}")
 
     async def _in_time(self, request: Request, work: Coroutine[Any, Any, _Done], seconds: float | None = None) -> _Done:
         """Returns what work comes to, which ends when its time is over or its client has gone."""
@@ -198,7 +202,7 @@ class _Routes:
                 return task.result()
             if gone.done():
                 raise ClientDisconnect
-            raise Refusal(504, f"expected an answer within {allowed:g} s, and there is none yet")
+            raise Refusal(504, f"expected an answer within {1e3 * allowed:g} ms, and there is none yet")
         finally:
             task.cancel()
             gone.cancel()
@@ -223,7 +227,7 @@ async def _at_once(function: Callable[[], _Done]) -> _Done:
 def _flag(request: Request, name: str) -> bool:
     value = request.query_params.get(name, "false")
     if value not in ("true", "false"):
-        raise Refusal(400, f"expected {name} to be true or false, found something else")
+        raise Refusal(400, f"expected {name} to be true or false, found {shown(value)}")
     return value == "true"
 
 
@@ -234,7 +238,10 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     found = cast(HTTPException, error)
-    sentences = {404: "there is nothing at this address", 405: "expected another method at this address"}
+    sentences = {
+        404: "there is nothing at this address; /openapi.json tells what there is",
+        405: f"expected another method at this address, found {request.method}",
+    }
     return JSONResponse({"error": sentences.get(found.status_code, found.detail)}, found.status_code, found.headers)
 
 

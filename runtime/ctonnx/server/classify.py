@@ -17,7 +17,7 @@ from ctonnx.records import Failure, Prediction, answer
 from ctonnx.server.settings import Limits
 from ctonnx.spec import ModelSpec
 
-__all__ = ["Decoded", "Wanted", "decode", "frames_of", "result"]
+__all__ = ["Budget", "Decoded", "Wanted", "decode", "frames_of", "result"]
 
 _LONGEST_SCAN = 1024  # pixels; the longer side of the scan in an answer
 _LONGEST_MAP = 256  # of the heatmap, which holds no detail: a browser spreads it over the scan
@@ -60,18 +60,49 @@ def frames_of(content: bytes, spec: ModelSpec, limits: Limits) -> Frames:
     return load_frames(content, window=spec.dicom_window, most_pixels=limits.pixels, most_frames=limits.files)
 
 
-def decode(frames: Frames, spec: ModelSpec, wanted: Wanted) -> Decoded | None:
+class Budget:
+    """The pixels that the images of one request may have together: one request should not hold the cores for long.
+
+    Args:
+        pixels: so many.
+    """
+
+    def __init__(self, pixels: int) -> None:
+        self._pixels = self._left = pixels
+
+    def spend(self, size: tuple[int, int]) -> None:
+        """Takes down an image that was decoded."""
+        self._left -= size[0] * size[1]
+
+    def refuse_when_spent(self) -> None:
+        """Turns an image away that is not decoded yet.
+
+        Raises:
+            ImageError: those before it had all pixels that there are.
+        """
+        if self._left <= 0:
+            raise ImageError(
+                f"the images before it have {self._pixels} pixels or more, which is all that one request may have; "
+                "send it in another",
+                "file",
+            )
+
+
+def decode(frames: Frames, spec: ModelSpec, wanted: Wanted, budget: Budget) -> Decoded | None:
     """Decodes the next frame, or returns None where there is no more.
 
     Args:
         frames: of `frames_of`.
         spec: the model's.
         wanted: whether the scan is kept.
+        budget: of the request.
     """
     try:
+        budget.refuse_when_spent()
         frame, found = next(frames)
         if isinstance(found, ImageError):
             return Decoded(frame, error=found.reason)
+        budget.spend(found.size)
         pixels = to_pixels(found, spec.preprocessing)
     except StopIteration:
         return None

@@ -7,8 +7,10 @@ import logging
 import signal
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -22,6 +24,8 @@ __all__ = ["bind", "is_reachable", "serve"]
 
 _KEEP_ALIVE = 75  # seconds; longer than the 60 that proxies keep an unused connection, so that they close it first
 _BACKLOG = 2048
+_NO_PASSWORD = "none is given"  # noqa: S105  # else OpenSSL asks for that of a locked key at the terminal
+_HANG_UP: int | None = getattr(signal, "SIGHUP", None)  # of POSIX
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -84,7 +88,7 @@ def serve(
         private_key: of the certificate.
 
     Returns:
-        The signal.
+        0 where SIGTERM came and every request was answered, else the signal's number.
 
     Raises:
         CtonnxError: the certificate or its key cannot be used.
@@ -105,6 +109,7 @@ def serve(
         timeout_keep_alive=_KEEP_ALIVE,
         ssl_certfile=certificate,
         ssl_keyfile=private_key,
+        ssl_keyfile_password=_NO_PASSWORD,
     )
     try:
         config.load()
@@ -115,7 +120,7 @@ def serve(
         ) from error
     server = _Server(config, app, grace, ready)
     asyncio.run(server.serve(list(sockets)))
-    return server.signal
+    return 0 if server.signal == signal.SIGTERM and not server.force_exit else server.signal
 
 
 class _Server(uvicorn.Server):
@@ -131,6 +136,34 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self._ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.force_exit:
+            await self._cut_off()
+        await super().shutdown(sockets)
+        if self.force_exit:  # which may have come meanwhile; uvicorn leaves the application as it is then
+            await self._cut_off()
+            await self.lifespan.shutdown()
+
+    async def _cut_off(self) -> None:
+        """Ends what is under way; `Front` tells its clients."""
+        under_way = list(self.server_state.tasks)
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            is_main = threading.current_thread() is threading.main_thread()
+            if not is_main or _HANG_UP is None or signal.getsignal(_HANG_UP) == signal.SIG_IGN:  # as nohup has it
+                yield
+                return
+            before = signal.signal(_HANG_UP, self.handle_exit)
+            try:
+                yield
+            finally:
+                signal.signal(_HANG_UP, before)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._front.stopping:  # told twice: at once
             self.should_exit = self.force_exit = True
@@ -138,6 +171,8 @@ class _Server(uvicorn.Server):
         self.signal, self._until, self._front.stopping = sig, time.monotonic() + self._grace, True
 
     async def on_tick(self, counter: int) -> bool:
-        if self._front.stopping and (not self._front.under_way or time.monotonic() > self._until):
-            self.should_exit = True
+        if self._front.stopping:
+            is_over = time.monotonic() > self._until
+            self.should_exit = self.should_exit or is_over or not self._front.under_way
+            self.force_exit = self.force_exit or (is_over and bool(self._front.under_way))
         return await super().on_tick(counter)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.outputs import OUTPUT_NAMES, Outputs
-from ctonnx.server.refusals import Refusal
+from ctonnx.server.refusals import Refusal, shown
 from ctonnx.spec import ModelSpec
 
 __all__ = ["VERSION", "InferRequest", "model_metadata", "read_request", "server_metadata", "write_answer"]
@@ -74,17 +74,20 @@ def read_request(body: bytes | bytearray, header_length: str | None, *, size: in
     if header_length is not None:
         if not (header_length.isascii() and header_length.isdigit()) or not 0 < int(header_length[:12]) <= length:
             raise Refusal(
-                400, f"expected an Inference-Header-Content-Length from 1 to the body's {length} bytes, found another"
+                400,
+                f"expected an Inference-Header-Content-Length from 1 to the body's {length} bytes, found "
+                f"{shown(header_length)}",
             )
         length = int(header_length[:12])
     document = _json(body[:length])
     parameters = _object(document, "parameters")
     identity = document.get("id", "")
     if not isinstance(identity, str):
-        raise Refusal(400, "expected an id that is a text, found another type")
+        raise Refusal(400, f"expected an id that is a text, found {shown(identity)}")
     inputs = document.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
-        raise Refusal(400, "expected one input, 'pixels', in a list of inputs, found something else")
+        found = f"{len(inputs)} of them" if isinstance(inputs, list) and len(inputs) != 1 else shown(inputs)
+        raise Refusal(400, f"expected one input, 'pixels', in a list of inputs, found {found}")
     pixels = _pixels(inputs[0], memoryview(body)[length:], size=size, most=most)
     return InferRequest(pixels, _outputs(document, parameters), identity, _seconds(parameters))
 
@@ -121,17 +124,23 @@ def write_answer(name: str, request: InferRequest, outputs: Outputs) -> tuple[by
 def _json(text: bytes | bytearray) -> dict[str, Any]:
     try:
         document = json.loads(text)
-    except (ValueError, RecursionError):
-        document = None
+    except json.JSONDecodeError as error:
+        raise Refusal(400, f"expected a JSON object, found no JSON ({error})") from error
+    except UnicodeDecodeError as error:
+        raise Refusal(
+            400, "expected a JSON object, found bytes that are no text; see the header of binary data"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise Refusal(400, "expected a JSON object, found one too deep, or with too long a number") from error
     if not isinstance(document, dict):
-        raise Refusal(400, "expected a JSON object, found something else")
+        raise Refusal(400, f"expected a JSON object, found {shown(document)}")
     return document
 
 
 def _object(document: Mapping[str, Any], key: str) -> dict[str, Any]:
     found = document.get(key, {})
     if not isinstance(found, dict):
-        raise Refusal(400, f"expected {key} that are a JSON object, found something else")
+        raise Refusal(400, f"expected {key} that are a JSON object, found {shown(found)}")
     return found
 
 
@@ -139,12 +148,16 @@ def _outputs(document: Mapping[str, Any], parameters: Mapping[str, Any]) -> list
     usual = _flag(parameters, "binary_data_output")
     wanted = document.get("outputs") or [{"name": name} for name in OUTPUT_NAMES]
     if not isinstance(wanted, list) or not all(isinstance(item, dict) for item in wanted):
-        raise Refusal(400, "expected outputs that are a list of JSON objects, found something else")
+        raise Refusal(400, f"expected outputs that are a list of JSON objects, found {shown(wanted)}")
     found: dict[str, bool] = {}
     for item in wanted:
         name, asked = item.get("name"), _object(item, "parameters")
         if name not in OUTPUT_NAMES or name in found:
-            raise Refusal(400, f"expected outputs of {', '.join(OUTPUT_NAMES)}, each once, found another or one twice")
+            raise Refusal(
+                400,
+                f"expected outputs of {', '.join(OUTPUT_NAMES)}, each once, found {shown(name)}"
+                f"{' twice' if name in OUTPUT_NAMES else ''}",
+            )
         if asked.get("classification"):
             raise Refusal(400, "expected outputs without classification, which this server does not do")
         found[name] = _flag(asked, "binary_data") if "binary_data" in asked else usual
@@ -154,7 +167,7 @@ def _outputs(document: Mapping[str, Any], parameters: Mapping[str, Any]) -> list
 def _flag(parameters: Mapping[str, Any], name: str) -> bool:
     value = parameters.get(name, False)
     if not isinstance(value, bool):
-        raise Refusal(400, f"expected {name} to be true or false, found something else")
+        raise Refusal(400, f"expected {name} to be true or false, found {shown(value)}")
     return value
 
 
@@ -164,34 +177,40 @@ def _seconds(parameters: Mapping[str, Any]) -> float | None:
     if value is None:
         return None
     if type(value) is not int or not 0 <= value < 2**63:
-        raise Refusal(400, "expected a timeout in whole microseconds, found something else")
+        raise Refusal(400, f"expected a timeout in whole microseconds, found {shown(value)}")
     return value / 1e6 or None
 
 
 def _pixels(tensor: Mapping[str, Any], binary: memoryview, *, size: int, most: int) -> NDArray[np.uint8]:
     shape = tensor.get("shape")
     if tensor.get("name") != "pixels" or tensor.get("datatype") != "UINT8":
-        raise Refusal(400, "expected an input 'pixels' of datatype UINT8, found another")
+        found = f"{shown(tensor.get('name'))} of {shown(tensor.get('datatype'))}"
+        raise Refusal(400, f"expected an input 'pixels' of datatype UINT8, found {found}")
     if not isinstance(shape, list) or not all(type(side) is int for side in shape) or shape[1:] != [size, size, 3]:
-        raise Refusal(400, f"expected a shape of [images, {size}, {size}, 3], found another")
+        raise Refusal(400, f"expected a shape of [images, {size}, {size}, 3], found {shown(shape)}")
     if not 1 <= shape[0] <= most:
-        raise Refusal(400, f"expected 1 to {most} images, found another number; send them in several requests")
+        raise Refusal(400, f"expected 1 to {most} images, found {shape[0]}; send them in several requests")
     count = math.prod(shape)
     stated = _object(tensor, "parameters").get("binary_data_size")
     if (stated is None) != ("data" in tensor):
-        raise Refusal(400, "expected either data or a binary_data_size, found both or neither")
+        raise Refusal(
+            400, f"expected either data or a binary_data_size, found {'neither' if stated is None else 'both'}"
+        )
     if stated is not None:
         if type(stated) is not int or stated != count or len(binary) != count:
-            raise Refusal(400, f"expected {count} bytes of binary data, found another number")
+            found = f"{len(binary)}, and a binary_data_size of {shown(stated)}"
+            raise Refusal(400, f"expected {count} bytes of binary data, found {found}")
         return np.frombuffer(binary, np.uint8).reshape(shape)
     if len(binary):
-        raise Refusal(400, "expected no bytes after the JSON, as the input has its data there")
+        raise Refusal(400, f"expected no bytes after the JSON, as the input has its data there, found {len(binary)}")
+    expected = f"expected {count} whole numbers from 0 to 255 as data, flat or nested as the shape"
     try:
         values = np.asarray(tensor["data"])
-    except (ValueError, OverflowError):  # lists of different lengths
-        values = np.empty(0)
+    except (ValueError, OverflowError) as error:
+        raise Refusal(400, f"{expected}, found lists of different lengths, or a number too large") from error
     if values.dtype.kind not in "iu" or values.shape not in ((count,), tuple(shape)):
-        raise Refusal(400, f"expected {count} whole numbers as data, flat or nested as the shape, found something else")
+        kind = "" if values.dtype.kind in "iu" else ", not all whole numbers"
+        raise Refusal(400, f"{expected}, found a shape of {shown(list(values.shape))}{kind}")
     if values.min() < 0 or values.max() > 255:
-        raise Refusal(400, "expected numbers from 0 to 255, found others")
+        raise Refusal(400, f"{expected}, found some from {values.min()} to {values.max()}")
     return values.astype(np.uint8).reshape(shape)

@@ -1,8 +1,12 @@
 """What a request is answered with when it is not done: a status and one sentence."""
 
 from collections.abc import Mapping
+from reprlib import Repr
 
-__all__ = ["Refusal"]
+__all__ = ["Refusal", "shown"]
+
+_SHORT = Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring = 2, 6, 4, 60
 
 
 class Refusal(Exception):
@@ -19,3 +23,12 @@ class Refusal(Exception):
         self.status = status
         self.sentence = sentence
         self.headers = dict(headers or {})
+
+
+def shown(value: object) -> str:
+    """Returns what a client sent as a sentence can hold it: short, without control characters.
+
+    >>> shown("a\\nb"), shown([1, 224, 224, 3])
+    ("'a\\\\nb'", '[1, 224, 224, 3]')
+    """
+    return _SHORT.repr(value)

@@ -3,10 +3,12 @@
 Header values after https://cheatsheetseries.owasp.org/cheatsheets/HTTP_Headers_Cheat_Sheet.html
 """
 
+import asyncio
 import hashlib
 import hmac
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
@@ -31,6 +33,8 @@ _HEALTH = frozenset({"/v2/health/live", "/v2/health/ready"})
 OPEN = _HEALTH | {"/", "/page.css", "/page.js", "/icon.svg"}
 """Paths that need no key: probes have none, and the page asks for it."""
 
+_FAREWELL = 0.5  # seconds that a client has to take the last word
+
 
 class Front:
     """What every request goes through first.
@@ -54,12 +58,12 @@ class Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start, status = time.perf_counter(), 499  # as nginx counts clients that have gone
+        start, status, is_begun = time.perf_counter(), 499, False  # as nginx counts clients that have gone
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, is_begun = message["status"], True
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
@@ -68,18 +72,23 @@ class Front:
         self.under_way += 1
         try:
             if self.stopping and scope["path"] not in _HEALTH:
-                away = JSONResponse(
-                    {"error": "the server is stopping; ask the one that takes its place"},
-                    503,
-                    {"Retry-After": "5", "Connection": "close"},
-                )
-                await away(scope, receive, send_with_headers)
+                await _away()(scope, receive, send_with_headers)
             else:
                 await self._app(scope, receive, send_with_headers)
+        except asyncio.CancelledError:  # the server was told twice to stop
+            if not is_begun:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_FAREWELL):
+                        await _away()(scope, receive, send_with_headers)
         finally:
             self.under_way -= 1
             endpoint = scope.get("endpoint")
             self._told(getattr(endpoint, "__name__", "none"), status, time.perf_counter() - start)
+
+
+def _away() -> JSONResponse:
+    sentence = "the server is stopping; ask the one that takes its place"
+    return JSONResponse({"error": sentence}, 503, {"Retry-After": "5", "Connection": "close"})
 
 
 class Door:

@@ -16,7 +16,7 @@ from ctonnx.memory import largest
 from ctonnx.outputs import Outputs
 from ctonnx.predictor import Predictor
 from ctonnx.server.batching import Batcher
-from ctonnx.server.classify import Wanted, decode, frames_of, result
+from ctonnx.server.classify import Budget, Wanted, decode, frames_of, result
 from ctonnx.server.metrics import Metrics
 from ctonnx.server.refusals import Refusal
 from ctonnx.server.settings import Settings
@@ -107,13 +107,14 @@ class Service:
         Raises:
             Refusal: there is no room for the pictures.
         """
+        budget = Budget(self._settings.limits.request_pixels)
         if len(contents) == 1:
-            return await self._file(0, contents[0], wanted, take)
+            return await self._file(0, contents[0], wanted, take, budget)
         turns = asyncio.Semaphore(_AT_ONCE)
 
         async def in_turn(index: int, content: bytes) -> list[dict[str, Any]]:
             async with turns:
-                return await self._file(index, content, wanted, take)
+                return await self._file(index, content, wanted, take, budget)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -132,11 +133,13 @@ class Service:
         self._metrics.images.labels("answered").inc(len(rows))
         return Outputs.concatenate(rows)
 
-    async def _file(self, index: int, content: bytes, wanted: Wanted, take: Take) -> list[dict[str, Any]]:
+    async def _file(
+        self, index: int, content: bytes, wanted: Wanted, take: Take, budget: Budget
+    ) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = []
         frames = frames_of(content, self._spec, self._settings.limits)
         start = time.perf_counter()
-        while decoded := await self.in_thread(decode, frames, self._spec, wanted):
+        while decoded := await self.in_thread(decode, frames, self._spec, wanted, budget):
             outputs = None if decoded.pixels is None else await self._batcher.submit(decoded.pixels)
             spent = 1e3 * (time.perf_counter() - start)
             given = index, decoded, outputs, self._spec, wanted, spent

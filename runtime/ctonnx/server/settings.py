@@ -12,7 +12,7 @@ class Limits:
     Attributes:
         body_bytes: of a body.
         body_seconds: from a request's first line to the end of its body.
-        pixels: of an image, width times height.
+        pixels: of an image, width times height; those of a request may have four times as many together.
         files: in a request; frames in a DICOM file; images in a tensor.
         seconds: from the end of the body to the answer.
     """
@@ -22,6 +22,11 @@ class Limits:
     pixels: int = 64_000_000
     files: int = 64
     seconds: float = 30.0
+
+    @property
+    def request_pixels(self) -> int:
+        """How many pixels the images of a request may have together, but for those that are decoded at that time."""
+        return 4 * self.pixels
 
     def __post_init__(self) -> None:
         for name in ("body_bytes", "body_seconds", "pixels", "files", "seconds"):

@@ -13,7 +13,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from ctonnx.server.refusals import Refusal
+from ctonnx.server.refusals import Refusal, shown
 from ctonnx.server.settings import Limits
 
 __all__ = ["Files", "Room", "Take", "file_reader", "receive"]
@@ -141,7 +141,7 @@ class Files:
             Refusal: it holds no file, or is cut off.
         """
         if not self._content:
-            raise Refusal(400, "expected an image, found an empty body")
+            raise Refusal(400, "expected an image, found an empty file (0 bytes)")
         self._keep()
 
     def _keep(self) -> None:
@@ -237,7 +237,9 @@ def file_reader(content_type: str, most_files: int) -> Files:
     if name.startswith("image/") or name in _RAW:
         return Files()
     raise Refusal(
-        415, "expected a Content-Type of multipart/form-data, image/*, application/dicom or application/octet-stream"
+        415,
+        "expected a Content-Type of multipart/form-data, image/*, application/dicom or application/octet-stream, found "
+        f"{shown(name) if name else 'none'}",
     )
 
 

@@ -14,7 +14,7 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from ctonnx.outputs import Outputs
 from ctonnx.predictor import Predictor
-from ctonnx.server.classify import Decoded, Wanted, decode, frames_of, result
+from ctonnx.server.classify import Budget, Decoded, Wanted, decode, frames_of, result
 from ctonnx.server.settings import Limits, Settings
 
 from .conftest import Server, encoded, multipart, running
@@ -55,8 +55,8 @@ def bomb(width: int, height: int) -> bytes:
 
 
 def all_of(content: bytes, predictor: Predictor, wanted: Wanted = PLAIN) -> Iterator[Decoded]:
-    frames = frames_of(content, predictor.spec, LIMITS)
-    while decoded := decode(frames, predictor.spec, wanted):
+    frames, budget = frames_of(content, predictor.spec, LIMITS), Budget(LIMITS.request_pixels)
+    while decoded := decode(frames, predictor.spec, wanted, budget):
         yield decoded
 
 
@@ -138,3 +138,23 @@ def test_every_format_of_the_list_is_read(server: Server) -> None:
         assert (name, found["error"]) == (name, None)
     assert "DICOM" in formats
     assert Image.open(io.BytesIO(encoded(pixels))).format in formats
+
+
+def test_request_with_too_many_pixels_together_is_answered_in_part(predictor: Predictor) -> None:
+    image = encoded(np.zeros((100, 100), np.uint8))
+    body, kind = multipart(*[image] * 40)
+    with running(predictor, Settings(limits=Limits(pixels=10_000))) as server:
+        results = server.classify(body, kind).json["results"]
+    read = [result for result in results if result["error"] is None]
+    assert 4 <= len(read) < 20  # four images, and those that were decoded at that time
+    assert {result["error"] for result in results} - {None} == {
+        "the images before it have 40000 pixels or more, which is all that one request may have; send it in another"
+    }
+
+
+def test_files_frames_share_the_requests_pixels(predictor: Predictor) -> None:
+    frames, budget = frames_of(dicom(3), predictor.spec, LIMITS), Budget(65)  # of 64 pixels each
+    found = [decode(frames, predictor.spec, PLAIN, budget) for _ in range(3)]
+    assert [one and one.error for one in found[:2]] == [None, None]
+    assert found[2] is not None
+    assert "send it in another" in str(found[2].error)

@@ -94,7 +94,14 @@ def test_request_under_way_is_finished_and_others_are_turned_away(model: Path, p
         assert run.end() == (0, "")
 
 
-def test_second_signal_does_not_wait(model: Path) -> None:
+def test_hang_up_finishes_what_is_under_way_too(model: Path, png: bytes) -> None:
+    with started(model) as run:
+        assert run.server.classify(png).status == 200
+        run.process.send_signal(signal.SIGHUP)
+        assert run.end() == (129, "\nctonnx: stopped\n")
+
+
+def test_second_signal_tells_who_waits_and_does_not_wait(model: Path) -> None:
     with started(model) as run, run.server.raw() as begun:
         begun.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\n")
         run.server.get("/v2/health/live")
@@ -102,7 +109,18 @@ def test_second_signal_does_not_wait(model: Path) -> None:
         while run.server.get("/v2/health/ready").status == 200:
             pass
         run.process.send_signal(signal.SIGTERM)
-        assert run.end()[0] == 0
+        answer = b"".join(iter(lambda: begun.recv(10_000), b""))
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b'{"error":"the server is stopping; ask the one that takes its place"}' in answer
+        assert run.end() == (143, "\nctonnx: stopped\n")
+
+
+def test_time_for_the_stop_runs_out(model: Path) -> None:
+    with started(model, "--time-limit", "0.5") as run, run.server.raw() as begun:
+        begun.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\n")
+        run.server.get("/v2/health/live")
+        run.process.send_signal(signal.SIGTERM)
+        assert run.end()[0] == 0  # the request's own time was over first
 
 
 def test_idle_server_uses_no_processor_and_memory_stays_flat(model: Path, png: bytes) -> None:
@@ -135,6 +153,18 @@ def test_certificate_that_is_none_is_told(model: Path, tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1].startswith(
         f"Error: expected a certificate in '{tmp_path / 'cert.pem'}' and its"
     )
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a key with openssl")
+def test_locked_key_is_refused_and_its_password_not_asked_for(model: Path, tmp_path: Path) -> None:
+    make = "openssl req -x509 -newkey rsa:2048 -passout pass:secret -keyout key.pem -out cert.pem -days 2 -subj /CN=a"
+    subprocess.run(make.split(), check=True, capture_output=True, cwd=tmp_path)
+    words = ["--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem")]
+    command = [sys.executable, "-m", "ctonnx", "serve", "--model", str(model), "--port", "0", *words]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=WAIT, stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "its private key, without a password, in" in done.stderr
+    assert "PEM pass phrase" not in done.stderr
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")

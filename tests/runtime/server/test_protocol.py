@@ -17,9 +17,6 @@ AS_JSON: dict[str, Any] = {**TENSOR, "data": PIXELS.ravel().tolist()}
 AS_BYTES: dict[str, Any] = {**TENSOR, "parameters": {"binary_data_size": 12}}
 
 
-WRONG_OUTPUTS: list[object] = [[{"name": "x"}], [{}], [{"name": ["logits"]}], [{"name": "logits"}] * 2]
-
-
 def read(document: object, binary: bytes = b"", header: str | None = None) -> InferRequest:
     head = document if isinstance(document, bytes) else json.dumps(document).encode()
     header = str(len(head)) if binary and header is None else header
@@ -60,88 +57,88 @@ def test_clients_time_limit_is_in_microseconds_and_none_where_it_is_zero() -> No
     assert read({"inputs": [AS_JSON], "parameters": {"timeout": 0}}).seconds is None
 
 
+_JSON = "expected a JSON object, found "
+_INPUTS = "expected one input, 'pixels', in a list of inputs, found "
+_PIXELS = "expected an input 'pixels' of datatype UINT8, found "
+_SHAPE = "expected a shape of [images, 2, 2, 3], found "
+_DATA = "expected 12 whole numbers from 0 to 255 as data, flat or nested as the shape, found "
+_OUTPUTS = "expected outputs of probabilities, logits, heatmap, each once, found "
+
+
 @pytest.mark.parametrize(
     ("document", "sentence"),
     [
-        (b"", "expected a JSON object, found something else"),
-        (b"{", "expected a JSON object, found something else"),
-        (b"\xff\xfe", "expected a JSON object, found something else"),
-        (b"[" * 100_000, "expected a JSON object, found something else"),
-        (b"1" * 10_000, "expected a JSON object, found something else"),
-        ([], "expected a JSON object, found something else"),
-        ({}, "expected one input, 'pixels', in a list of inputs, found something else"),
-        ({"inputs": [AS_JSON, AS_JSON]}, "expected one input, 'pixels', in a list of inputs, found something else"),
-        ({"inputs": {"0": AS_JSON}}, "expected one input, 'pixels', in a list of inputs, found something else"),
-        ({"inputs": ["pixels"]}, "expected one input, 'pixels', in a list of inputs, found something else"),
-        ({"inputs": [{**AS_JSON, "name": "x"}]}, "expected an input 'pixels' of datatype UINT8, found another"),
-        ({"inputs": [{**AS_JSON, "datatype": "FP32"}]}, "expected an input 'pixels' of datatype UINT8, found another"),
-        ({"inputs": [{**AS_JSON, "shape": [SIZE, SIZE, 3]}]}, "expected a shape of [images, 2, 2, 3], found another"),
-        ({"inputs": [{**AS_JSON, "shape": [1, 2, 2, 3.0]}]}, "expected a shape of [images, 2, 2, 3], found another"),
-        ({"inputs": [{**AS_JSON, "shape": [True, 2, 2, 3]}]}, "expected a shape of [images, 2, 2, 3], found another"),
-        ({"inputs": [{**AS_JSON, "shape": None}]}, "expected a shape of [images, 2, 2, 3], found another"),
+        (b"", f"{_JSON}no JSON (Expecting value: line 1 column 1 (char 0))"),
+        (b'{"inputs": \xff', f"{_JSON}bytes that are no text; see the header of binary data"),
+        (b"[" * 100_000, f"{_JSON}one too deep, or with too long a number"),
+        (b"1" * 10_000, f"{_JSON}one too deep, or with too long a number"),
+        ([], f"{_JSON}[]"),
+        ({}, f"{_INPUTS}None"),
+        ({"inputs": [AS_JSON, AS_JSON]}, f"{_INPUTS}2 of them"),
+        ({"inputs": {"0": 1}}, f"{_INPUTS}{{'0': 1}}"),
+        ({"inputs": ["pixels"]}, f"{_INPUTS}['pixels']"),
+        ({"inputs": [{**AS_JSON, "name": "x"}]}, f"{_PIXELS}'x' of 'UINT8'"),
+        ({"inputs": [{**AS_JSON, "datatype": "FP32"}]}, f"{_PIXELS}'pixels' of 'FP32'"),
+        ({"inputs": [{**AS_JSON, "shape": [SIZE, SIZE, 3]}]}, f"{_SHAPE}[2, 2, 3]"),
+        ({"inputs": [{**AS_JSON, "shape": [1, 2, 2, 3.0]}]}, f"{_SHAPE}[1, 2, 2, 3.0]"),
+        ({"inputs": [{**AS_JSON, "shape": [True, 2, 2, 3]}]}, f"{_SHAPE}[True, 2, 2, 3]"),
+        ({"inputs": [{**AS_JSON, "shape": None}]}, f"{_SHAPE}None"),
         (
             {"inputs": [{**AS_JSON, "shape": [0, 2, 2, 3], "data": []}]},
-            "expected 1 to 2 images, found another number; send them in several requests",
+            "expected 1 to 2 images, found 0; send them in several requests",
         ),
         (
             {"inputs": [{**AS_JSON, "shape": [10**30, 2, 2, 3]}]},
-            "expected 1 to 2 images, found another number; send them in several requests",
+            f"expected 1 to 2 images, found {10**30}; send them in several requests",
         ),
-        ({"inputs": [TENSOR]}, "expected either data or a binary_data_size, found both or neither"),
-        ({"inputs": [{**AS_JSON, **AS_BYTES}]}, "expected either data or a binary_data_size, found both or neither"),
-        ({"inputs": [AS_BYTES]}, "expected 12 bytes of binary data, found another number"),
-        (
-            {"inputs": [{**AS_JSON, "parameters": []}]},
-            "expected parameters that are a JSON object, found something else",
-        ),
-        ({"inputs": [{**AS_JSON, "data": [256] * 12}]}, "expected numbers from 0 to 255, found others"),
-        ({"inputs": [{**AS_JSON, "data": [-1] * 12}]}, "expected numbers from 0 to 255, found others"),
-        ({"inputs": [AS_JSON], "id": 7}, "expected an id that is a text, found another type"),
-        ({"inputs": [AS_JSON], "parameters": 7}, "expected parameters that are a JSON object, found something else"),
+        ({"inputs": [TENSOR]}, "expected either data or a binary_data_size, found neither"),
+        ({"inputs": [{**AS_JSON, **AS_BYTES}]}, "expected either data or a binary_data_size, found both"),
+        ({"inputs": [AS_BYTES]}, "expected 12 bytes of binary data, found 0, and a binary_data_size of 12"),
+        ({"inputs": [{**AS_JSON, "parameters": []}]}, "expected parameters that are a JSON object, found []"),
+        ({"inputs": [{**AS_JSON, "data": [256] * 12}]}, f"{_DATA}some from 256 to 256"),
+        ({"inputs": [{**AS_JSON, "data": [-1] * 12}]}, f"{_DATA}some from -1 to -1"),
+        ({"inputs": [AS_JSON], "id": 7}, "expected an id that is a text, found 7"),
+        ({"inputs": [AS_JSON], "parameters": 7}, "expected parameters that are a JSON object, found 7"),
         (
             {"inputs": [AS_JSON], "parameters": {"binary_data_output": 1}},
-            "expected binary_data_output to be true or false, found something else",
+            "expected binary_data_output to be true or false, found 1",
         ),
-        (
-            {"inputs": [AS_JSON], "parameters": {"timeout": "1"}},
-            "expected a timeout in whole microseconds, found something else",
-        ),
+        ({"inputs": [AS_JSON], "parameters": {"timeout": "1"}}, "expected a timeout in whole microseconds, found '1'"),
         (
             {"inputs": [AS_JSON], "outputs": {"name": "logits"}},
-            "expected outputs that are a list of JSON objects, found something else",
+            "expected outputs that are a list of JSON objects, found {'name': 'logits'}",
         ),
         (
             {"inputs": [AS_JSON], "outputs": [{"name": "logits", "parameters": {"classification": 2}}]},
             "expected outputs without classification, which this server does not do",
         ),
+        ({"inputs": [AS_JSON], "outputs": [{"name": "x"}]}, f"{_OUTPUTS}'x'"),
+        ({"inputs": [AS_JSON], "outputs": [{}]}, f"{_OUTPUTS}None"),
+        ({"inputs": [AS_JSON], "outputs": [{"name": ["logits"]}]}, f"{_OUTPUTS}['logits']"),
+        ({"inputs": [AS_JSON], "outputs": [{"name": "logits"}] * 2}, f"{_OUTPUTS}'logits' twice"),
         *[
-            (
-                {"inputs": [AS_JSON], "outputs": outputs},
-                "expected outputs of probabilities, logits, heatmap, each once, found another or one twice",
-            )
-            for outputs in WRONG_OUTPUTS
-        ],
-        *[
-            (
-                {"inputs": [{**AS_JSON, "data": data}]},
-                "expected 12 whole numbers as data, flat or nested as the shape, found something else",
-            )
-            for data in (
-                [],
-                [1] * 11,
-                [1.0] * 12,
-                ["1"] * 12,
-                [True] * 12,
-                [10**30] * 12,
-                [[1] * 6] * 2,
-                [[1], [2, 3]],
-                7,
+            ({"inputs": [{**AS_JSON, "data": data}]}, f"{_DATA}{found}")
+            for data, found in (
+                ([], "a shape of [0], not all whole numbers"),
+                ([1] * 11, "a shape of [11]"),
+                ([1.0] * 12, "a shape of [12], not all whole numbers"),
+                (["1"] * 12, "a shape of [12], not all whole numbers"),
+                ([True] * 12, "a shape of [12], not all whole numbers"),
+                ([10**30] * 12, "a shape of [12], not all whole numbers"),
+                ([[1] * 6] * 2, "a shape of [2, 6]"),
+                ([[1], [2, 3]], "lists of different lengths, or a number too large"),
+                (7, "a shape of []"),
             )
         ],
     ],
 )
-def test_what_is_no_request_is_refused_with_what_was_expected(document: object, sentence: str) -> None:
+def test_what_is_no_request_is_refused_with_what_was_found(document: object, sentence: str) -> None:
     assert refusal(document) == sentence
+
+
+def test_what_a_client_sent_is_told_in_short() -> None:
+    assert len(refusal({"inputs": [{**AS_JSON, "name": "x" * 100_000, "datatype": "\n" * 1000}]})) < 300
+    assert len(refusal({"inputs": [{**AS_JSON, "shape": [[1] * 1000] * 1000}]})) < 300
 
 
 @pytest.mark.parametrize("header", ["", "0", "-1", "x", "1.5", "٣", "99999", "9" * 1000])
@@ -153,7 +150,8 @@ def test_header_length_that_cannot_be_is_refused(header: str) -> None:
 
 @pytest.mark.parametrize("binary", [PIXELS.tobytes()[:-1], PIXELS.tobytes() + b"0"])
 def test_binary_tensor_of_another_length_is_refused(binary: bytes) -> None:
-    assert refusal({"inputs": [AS_BYTES]}, binary) == "expected 12 bytes of binary data, found another number"
+    found = f"found {len(binary)}, and a binary_data_size of 12"
+    assert refusal({"inputs": [AS_BYTES]}, binary) == f"expected 12 bytes of binary data, {found}"
 
 
 def test_bytes_that_no_tensor_claims_are_refused() -> None:

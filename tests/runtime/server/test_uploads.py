@@ -109,7 +109,7 @@ def test_multipart_without_files_and_empty_bodies_are_refused(server: Server) ->
     assert server.classify(body, kind).error.startswith("expected parts that are files, found a form field")
     end = b"--xxBOUNDARYxx--\r\n"
     assert server.classify(end, kind).error in (MALFORMED, "expected files in the multipart body, found none")
-    assert server.classify(b"").error == "expected an image, found an empty body"
+    assert server.classify(b"").error == "expected an image, found an empty file (0 bytes)"
 
 
 def test_too_many_files_are_refused(small: Server) -> None:
