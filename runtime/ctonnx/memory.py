@@ -1,5 +1,7 @@
 """The memory that images may take while they are read, which threads share and wait for; and how its lack is told."""
 
+import ctypes
+import platform
 import re
 import threading
 from collections.abc import Iterator
@@ -9,9 +11,10 @@ from functools import cache
 from ctonnx.errors import ImageError, NotEnoughMemory
 from ctonnx.machine import memory_limit
 
-__all__ = ["enough_memory", "largest", "room_for"]
+__all__ = ["enough_memory", "give_back_at_once", "largest", "room_for"]
 
 _SHARE = 4  # of the memory, one part; the others are the model's, the batches' and the system's
+_MMAP_THRESHOLD = -3  # of mallopt(3)
 _UNKNOWN = 4 << 30  # bytes, where the system does not tell how many it has
 
 # What C++ (onnxruntime), Python and the system say where there is none; a thread takes memory too.
@@ -88,6 +91,16 @@ def enough_memory(action: str) -> Iterator[None]:
             "smaller batches (--batch-size), end other programs, or raise this process's limit (ulimit -v, the "
             "container's)"
         ) from error
+
+
+def give_back_at_once() -> None:
+    """Has glibc return memory of a megabyte and more to the system when it is freed, for a process that lives for long.
+
+    By itself glibc keeps more and more of it once large blocks were freed: a server that was sent a few large images
+    would stay as large. Elsewhere this does nothing. Source: mallopt(3).
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << 20)
 
 
 def _megabytes(count: int) -> str:

@@ -1,5 +1,6 @@
 """Images share a quarter of the memory while they are read: they wait for their turn; what is too large is refused."""
 
+import platform
 import subprocess
 import sys
 import threading
@@ -185,3 +186,30 @@ def test_reading_takes_no_more_memory_than_is_held(mode: str, file_format: str, 
     command = [sys.executable, "-c", _MEASURE, str(tmp_path / "small"), str(tmp_path / "large")]
     taken = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert taken <= bytes_a_pixel(mode, file_format) * 2000 * 2000
+
+
+_BLOCKS = """
+import sys
+from ctonnx.memory import give_back_at_once
+import psutil
+
+if sys.argv[1] == "at once":
+    give_back_at_once()
+large = bytearray(30 << 20)
+del large  # glibc takes this for a size that comes often
+before = psutil.Process().memory_info().rss
+blocks = [bytearray(b"1") * (2 << 20) for _ in range(50)]
+pin = bytearray(b"1") * 100_000  # above them, so that the end of the heap cannot go
+del blocks
+print((psutil.Process().memory_info().rss - before) / 1e6)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how glibc keeps memory")
+def test_memory_of_large_blocks_goes_back_to_the_system() -> None:
+    def kept(how: str) -> float:
+        done = subprocess.run([sys.executable, "-c", _BLOCKS, how], check=True, capture_output=True, text=True)
+        return float(done.stdout)
+
+    assert kept("by itself") > 20
+    assert kept("at once") < 10

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from ctonnx import memory
 from ctonnx.cli import main
 from ctonnx.server import listening
 from ctonnx.server.security import Front
@@ -32,6 +33,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return 0
 
     monkeypatch.setattr(listening, "serve", run)
+    monkeypatch.setattr(memory, "give_back_at_once", lambda: found.update({"memory goes back": True}))
     return found
 
 
@@ -49,6 +51,7 @@ def test_server_ends_with_zero(model: Path, seen: dict[str, Any]) -> None:
     assert "serving: http://127.0.0.1:" in result.stderr
     assert "warning" not in result.stderr
     assert (seen["certificate"], seen["private_key"], seen["grace"]) == (None, None, 60.0)
+    assert seen["memory goes back"]
 
 
 def test_every_option_reaches_the_server(

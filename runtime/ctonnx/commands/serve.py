@@ -112,6 +112,7 @@ def serve(
       curl --data-binary @scan.png -H "Content-Type: image/png" http://127.0.0.1:8000/v1/classify
     """
     import ctonnx
+    from ctonnx.memory import give_back_at_once
     from ctonnx.predictor import Predictor
     from ctonnx.providers import PROVIDERS
     from ctonnx.server.app import make_app
@@ -134,6 +135,7 @@ def serve(
         seconds=time_limit,
     )
     key = None if api_key_file is None else _key(api_key_file)
+    give_back_at_once()
     with ExitStack() as ends:
         sockets = bind(host, port)
         for taken in sockets:
