@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ctonnx.leaks import leaks_in_words
 from ctonnx_export.report import parity_table, table
 
 __all__ = ["model_card"]
@@ -55,7 +56,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         "",
         f"`{model['data']['name']}`, fingerprint of the images `{model['data']['fingerprint'][:16]}`: "
         f"{_images(model['data']['images'])}.",
-        *_leaks(model["data"].get("leaks")),
+        *_leaks(model["data"]),
         "",
         "## How well it does",
         "",
@@ -116,12 +117,9 @@ def _images(counts: Mapping[str, Mapping[str, int]]) -> str:
     )
 
 
-def _leaks(leaks: Mapping[str, Any] | None) -> list[str]:
-    if not leaks or not any(leaks["leaked"].values()):
-        return []
-    left = "they were left out" if any(leaks["dropped"].values()) else "**so the figures below flatter**"
-    counts = ", ".join(f"{count} of {split}" for split, count in sorted(leaks["leaked"].items(), reverse=True) if count)
-    return ["", f"Copies of training images stood in other splits: {counts}; {left}."]
+def _leaks(data: Mapping[str, Any]) -> list[str]:
+    leaks = leaks_in_words(data)
+    return ["", f"**{leaks}.**"] if leaks else []
 
 
 def _figure(metrics: Mapping[str, Any], *path: str) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from ctonnx.leaks import leaks_in_words
 from ctonnx.runs import Run
 from ctonnx_export.card import model_card
 
@@ -23,7 +24,11 @@ METRICS: dict[str, Any] = {
         "per_class": dict.fromkeys(SPEC.classes, PAIR),
     },
 }
-DATA = {**SPEC.data, "images": {"train": {"normal": 10, "tumor": 20}, "valid": {"normal": 3, "tumor": 4}, "test": {}}}
+DATA = {
+    **SPEC.data,
+    "images": {"train": {"normal": 10, "tumor": 20}, "valid": {"normal": 30, "tumor": 42}, "test": {}},
+    "leaks": {**LEAKS, "leaked": {"valid": 10, "test": 0}},
+}
 
 
 def card(**changes: Any) -> str:
@@ -48,14 +53,11 @@ def test_figures_stand_with_their_intervals() -> None:
 def test_data_and_its_leaks_are_told() -> None:
     text = card()
     assert (
-        "`chest-ct`, fingerprint of the images `cd`: 30 images to train on (normal 10, tumor 20); 7 images to validate "
-        "on (normal 3, tumor 4)."
+        "`chest-ct`, fingerprint of the images `cd`: 30 images to train on (normal 10, tumor 20); 72 images to "
+        "validate on (normal 30, tumor 42)."
     ) in text
-    assert "stood in other splits: 10 of valid, 3 of test; **so the figures below flatter**." in text
-    dropped = card(data={**DATA, "leaks": {**LEAKS, "dropped": {"valid": 10}}})
-    assert "10 of valid, 3 of test; they were left out." in dropped
-    clean = card(data={**DATA, "leaks": {**LEAKS, "leaked": {"valid": 0}}})
-    assert "stood in other splits" not in clean
+    assert f"\n\n**{leaks_in_words(DATA)}.**\n\n## How well it does\n" in text
+    assert "an earlier split" not in card(data={**DATA, "leaks": {**LEAKS, "leaked": {"valid": 0}}})
 
 
 def test_test_images_are_preferred_where_there_are_some() -> None:

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from ctonnx.predictor import Predictor
 from ctonnx.server.classify import Wanted
-from ctonnx.server.facts import model_facts
+from ctonnx.server.facts import answering_model, model_facts
 from ctonnx.server.metrics import CONTENT_TYPE_LATEST, Metrics
 from ctonnx.server.openapi import document
 from ctonnx.server.protocol import VERSION, model_metadata, read_request, server_metadata, write_answer
@@ -84,6 +84,7 @@ class _Routes:
     def __init__(self, predictor: Predictor, settings: Settings, version: str) -> None:
         self._predictor, self._settings, self._version = predictor, settings, version
         self._facts = model_facts(predictor, settings, version=version)
+        self._answering = answering_model(self._facts)
         self._name = str(self._facts["name"])
         self._openapi = document(self._name, predictor.spec, settings, version=version)
         self.metrics = Metrics(
@@ -161,7 +162,7 @@ class _Routes:
             with service.admitted(len(reader.contents)):
                 results = await self._in_time(request, service.classify(reader.contents, wanted, take))
             write = service.in_thread if any(wanted) else _at_once
-            return await write(lambda: JSONResponse({"results": results}))
+            return await write(lambda: JSONResponse({"model": self._answering, "results": results}))
 
     async def infer(self, request: Request) -> Response:
         self._refuse_another(request)

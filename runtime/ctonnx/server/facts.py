@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ctonnx.images import readable_formats
+from ctonnx.leaks import leaks_in_words
 from ctonnx.predictor import Predictor
 from ctonnx.server.settings import Settings
 from ctonnx.spec import OperatingPoint
 
-__all__ = ["NOTICE", "model_facts"]
+__all__ = ["NOTICE", "answering_model", "model_facts"]
 
 NOTICE = "A research tool, not a medical device: its answers are no diagnosis, and no decision may rest on them."
 """What stands wherever answers are shown."""
@@ -37,6 +38,7 @@ def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> di
         "operating_point": spec.operating_point and _suspicious(spec.operating_point, spec.classes),
         "metrics": dict(spec.metrics),
         "trained_on": _trained_on(spec.data, synthetic=spec.synthetic),
+        "leaks": leaks_in_words(spec.data),
         "synthetic": spec.synthetic,
         "version": version,
         "formats": readable_formats(),
@@ -44,6 +46,17 @@ def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> di
         "key_required": settings.key is not None,
         "notice": NOTICE,
     }
+
+
+def answering_model(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what stands in each answer of the model that gave it, and by which operating point it judged.
+
+    Args:
+        facts: from `model_facts`.
+    """
+    point = facts["operating_point"] or {"threshold": None, "positive": []}
+    named = {name: facts[name] for name in ("name", "run", "precision", "sha256")}
+    return {**named, "threshold": point["threshold"], "positive": point["positive"]}
 
 
 def _suspicious(point: OperatingPoint, classes: tuple[str, ...]) -> dict[str, Any]:

@@ -205,6 +205,11 @@ def _schemas(spec: ModelSpec, settings: Settings) -> _Json:
         "heatmap": _NULLABLE_TEXT,
         "scan": _NULLABLE_TEXT,
     }
+    answering = {
+        **dict.fromkeys(("name", "run", "precision", "sha256"), text),
+        "threshold": {"type": ["number", "null"], "description": "From which `score` on it calls an image suspicious."},
+        "positive": {**_list(text), "description": "The classes whose probabilities make the `score`."},
+    }
     tensor = {"name": text, "datatype": text, "shape": _list({"type": "integer"})}
     rows = {"type": "integer", "minimum": 1, "maximum": settings.limits.files}
     shape = {
@@ -235,6 +240,10 @@ def _schemas(spec: ModelSpec, settings: Settings) -> _Json:
                 "operating_point": {"type": ["object", "null"]},
                 "metrics": {"type": "object"},
                 "trained_on": text,
+                "leaks": {
+                    **_NULLABLE_TEXT,
+                    "description": "Why the metrics flatter; null where nothing is known.",
+                },
                 "synthetic": {"type": "boolean"},
                 "version": text,
                 "formats": _list(text),
@@ -243,7 +252,7 @@ def _schemas(spec: ModelSpec, settings: Settings) -> _Json:
                 "notice": text,
             }
         ),
-        "Results": _object({"results": _list(_object(result))}),
+        "Results": _object({"model": _object(answering), "results": _list(_object(result))}),
         "Server": _object({"name": text, "version": text, "extensions": _list(text)}),
         "ModelReady": _object({"name": text, "ready": {"type": "boolean"}}),
         "Metadata": _object(

@@ -49,6 +49,18 @@ def test_raw_body_is_classified_as_the_predictor_does(
     assert result["milliseconds"] > 0
 
 
+def test_answer_says_which_model_gave_it_and_by_which_operating_point(
+    server: Server, predictor: Predictor, png: bytes
+) -> None:
+    facts, point = server.get("/v1/model").json, predictor.spec.operating_point
+    assert point is not None
+    assert server.classify(png).json["model"] == {
+        **{name: facts[name] for name in ("name", "run", "precision", "sha256")},
+        "threshold": point.threshold,
+        "positive": list(point.positive),
+    }
+
+
 def test_files_are_answered_in_their_order_and_a_broken_one_in_its_place(server: Server, png: bytes) -> None:
     dark = encoded(np.zeros((70, 60), np.uint8), "BMP")
     body, kind = multipart(png, b"not an image", png[:2000], dark, b"")

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from ctonnx.leaks import leaks_in_words
 from ctonnx.predictor import Predictor
-from ctonnx.server.facts import model_facts
+from ctonnx.server.facts import answering_model, model_facts
 from ctonnx.server.settings import Settings
 from ctonnx.spec import OperatingPoint
 
@@ -34,3 +35,19 @@ def test_operating_point_is_told_for_people(positive: tuple[str, ...], text: str
     assert found["operating_point"]["normal"] == ", ".join(name for name in "abc" if name not in positive)
     assert found["key_required"] is True
     assert without["operating_point"] is None
+    named = {name: without[name] for name in ("name", "run", "precision", "sha256")}
+    assert answering_model(found) == {**named, "threshold": 0.25, "positive": list(positive)}
+    assert answering_model(without) == {**named, "threshold": None, "positive": []}
+
+
+def test_leaks_are_told_in_the_words_that_the_model_card_has(predictor: Predictor) -> None:
+    before = predictor.spec
+    data = {**before.data, "leaks": {**before.data["leaks"], "leaked": {"valid": 3, "test": 0}}}
+    try:
+        predictor.spec = replace(before, data=data)
+        found = model_facts(predictor, Settings(), version="1")
+    finally:
+        predictor.spec = before
+    assert found["leaks"] == leaks_in_words(data)
+    assert found["leaks"].startswith("3 of 8 validation images have a copy")
+    assert model_facts(predictor, Settings(), version="1")["leaks"] is None
