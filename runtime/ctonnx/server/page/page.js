@@ -8,7 +8,7 @@ const ALOUD = 3; // scans added at a time that a screen reader hears one by one;
 const LITTER = /^(\..*|thumbs\.db|desktop\.ini|dicomdir)$/i; // what systems leave in folders
 const WORDS = {
   waiting: "Waiting", sending: "Reading…", busy: "Server busy, next try soon",
-  suspicious: "Suspicious", clear: "Not suspicious", answered: "Answered", failed: "Not read",
+  suspicious: "Suspicious", below: "Not suspicious", clear: "Not suspicious", answered: "Answered", failed: "Not read",
 };
 
 const $ = (id) => document.getElementById(id);
@@ -50,10 +50,12 @@ async function classify(scan) {
     try {
       const started = performance.now();
       request.signal = AbortSignal.any([signal, AbortSignal.timeout(1000 * PATIENCE)]);
-      const { results } = await ask("v1/classify?heatmap=true&scan=true", request);
-      return settle(scan, results, performance.now() - started);
+      const answer = await ask("v1/classify?heatmap=true&scan=true", request);
+      const milliseconds = performance.now() - started;
+      if (answer.model.sha256 !== model.sha256) await load(); // the server was started anew with another one
+      return signal.aborted ? null : settle(scan, answer, milliseconds);
     } catch (error) {
-      if (signal.aborted) return;
+      if (signal.aborted) return null;
       if (error.status === 503) {
         tell(scan, "busy");
         await pause(error.after, signal);
@@ -69,9 +71,11 @@ async function classify(scan) {
       } else {
         tell(scan, "waiting");
         await serverBack(signal);
+        if (!signal.aborted) await load();
       }
     }
   }
+  return null;
 }
 
 async function reachable() {
@@ -123,8 +127,7 @@ function add(files) {
 }
 
 function enqueue(scan) {
-  scan.request = new AbortController();
-  scan.results = null;
+  Object.assign(scan, { request: new AbortController(), results: null, by: null, caution: "" });
   tell(scan, "waiting");
   waiting.push(scan);
   if (lanes < AT_A_TIME) lane();
@@ -144,16 +147,19 @@ async function lane() {
   lanes -= 1;
 }
 
-function settle(scan, results, milliseconds) {
-  const all = results.map((one) => ({ ...one, scan: blob(one.scan), heatmap: blob(one.heatmap), sum: sumOf(one) }));
-  const read = all.filter((one) => !one.error);
+function settle(scan, answer, milliseconds) {
+  const results = answer.results.map((one) => ({ ...one, scan: blob(one.scan), heatmap: blob(one.heatmap) }));
+  const read = results.filter((one) => !one.error);
   if (!read.length) return fail(scan, results[0]?.error ?? "it holds no image");
-  const most = read.reduce((before, one) => (one.sum > before.sum ? one : before)); // the frame to look at first
-  const found = model.operating_point ? `${read.filter((one) => one.suspicious).length} of ` : "";
+  const most = read.reduce((before, one) => (one.score > before.score ? one : before)); // the frame to look at first
+  const found = most.suspicious === null ? "" : `${read.filter((one) => one.suspicious).length} of `;
   const frames = results.length > 1 ? `${found}${results.length} frames · ` : "";
-  Object.assign(scan, { file: null, results: all, frame: all.indexOf(most), milliseconds });
+  const doubted = read.filter((one) => one.caution);
+  const doubt = results.length > 1 ? `${doubted.length} of ${results.length} frames` : most.caution;
+  const caution = doubted.length ? `Caution: ${doubt}` : "";
+  Object.assign(scan, { file: null, results, frame: results.indexOf(most), by: answer.model, caution, milliseconds });
   drawThumbnail(scan.row.querySelector("canvas"), most.scan);
-  return tell(scan, stateOf(most), undefined, `${frames}${percent(most.probability)} ${most.label}`);
+  return tell(scan, stateOf(scan, most), undefined, `${frames}${percent(most.probability)} ${most.label}`);
 }
 
 function fail(scan, reason, again = false) {
@@ -165,9 +171,14 @@ function tell(scan, state, words = WORDS[state], most = "") {
   scan.state = scan.row.dataset.state = state;
   mark(scan.row.querySelector(".said"), state, words);
   scan.row.querySelector(".most").textContent = most;
-  if (scan.aloud && !isOpen(scan)) announce(`${scan.name}: ${words}. ${most}`);
+  annotate(scan);
+  if (scan.aloud && !isOpen(scan)) announce(`${scan.name}: ${[words, most, scan.caution].filter(Boolean).join(". ")}`);
   if (scan === shown) fill();
   count();
+}
+
+function annotate(scan) {
+  putNotes(scan.row.querySelector(".notes"), earlier(scan), scan.caution && ["caution", scan.caution]);
 }
 
 function remove(scan) {
@@ -201,7 +212,9 @@ function count() { // once, however many rows changed
     const done = scans.filter((scan) => !isOpen(scan)).length;
     const facts = [`${scans.length} scan${scans.length === 1 ? "" : "s"}`];
     if (done < scans.length) facts.push(`${done} answered`);
-    if (model?.operating_point) facts.push(`${of("suspicious")} suspicious`);
+    const cautions = scans.filter((scan) => scan.caution).length;
+    if (model?.operating_point || of("suspicious")) facts.push(`${of("suspicious")} suspicious`);
+    if (cautions) facts.push(`${cautions} with a caution`);
     if (of("failed")) facts.push(`${of("failed")} not read`);
     $("summary").textContent = facts.join(" · ");
     Object.assign($("progress"), { max: scans.length || 1, value: done });
@@ -220,6 +233,16 @@ const announce = (words) => { $("announcement").textContent = words; };
 function mark(element, state, words) {
   element.querySelector("use").setAttribute("href", `#icon-${state}`);
   element.querySelector(".words").textContent = words;
+  return element;
+}
+
+function putNotes(place, ...notes) { // each an icon and words, or nothing
+  place.replaceChildren(...notes.filter(Boolean).map((note) => mark(copyOf("note-template"), ...note)));
+}
+
+function earlier(scan) {
+  if (!scan.by || scan.by.sha256 === model.sha256) return null;
+  return ["earlier", `Answered by an earlier model: ${scan.by.run} · ${scan.by.precision}`];
 }
 
 async function drawThumbnail(canvas, data) {
@@ -252,13 +275,19 @@ function show(scan) {
 function fill() {
   const result = shown.results?.[shown.frame] ?? {};
   const answer = result.label ? result : null;
-  const state = answer ? stateOf(answer) : result.error ? "failed" : shown.state;
+  const state = answer ? stateOf(shown, answer) : result.error ? "failed" : shown.state;
   const frames = shown.results?.length ?? 1;
   viewer.dataset.state = state;
   part("viewer-name").textContent = shown.name;
   mark(part("verdict"), state, state === "answered" ? answer.label : WORDS[state]);
-  const doubt = answer?.caution ? sentence(answer.caution) : "";
-  part("problem").textContent = state === "failed" ? sentence(result.error ?? shown.reason) : doubt;
+  const below = "is a suspicious class, but the sum stays below the operating point.";
+  putNotes(
+    part("notes"),
+    state === "below" && ["below", `The most probable, ${answer.label}, ${below}`],
+    earlier(shown),
+    answer?.caution && ["caution", sentence(`Caution: ${answer.caution}`)],
+  );
+  part("problem").textContent = state === "failed" ? sentence(result.error ?? shown.reason) : "";
   part("again").hidden = !(shown.state === "failed" && shown.again);
 
   put(part("scan"), answer?.scan);
@@ -273,10 +302,11 @@ function fill() {
   Object.assign(part("frame"), { max: frames, value: shown.frame + 1 });
   part("frame-said").textContent = `${shown.frame + 1} of ${frames}`;
 
-  part("compared").hidden = part("summed").hidden = !(answer && model.operating_point);
-  if (!part("compared").hidden) {
-    part("summed").textContent = `The sum is that of ${list(positive())}.`;
-    [part("sum").textContent, part("threshold").textContent] = apart(answer.sum, model.operating_point.threshold);
+  const isJudged = state !== "answered" && answer;
+  part("compared").hidden = part("summed").hidden = !isJudged;
+  if (isJudged) {
+    part("summed").textContent = `The sum is that of ${list(shown.by.positive)}.`;
+    [part("sum").textContent, part("threshold").textContent] = apart(answer.score, shown.by.threshold);
   }
   part("bars").hidden = part("details").hidden = !answer;
   part("bars").tBodies[0].replaceChildren(...Object.entries(answer?.probabilities ?? {}).map(bar));
@@ -320,9 +350,11 @@ function setZoom() { // around the middle of what is seen
 
 // --- Words and numbers ---
 
-const stateOf = (one) => (one.suspicious === null ? "answered" : one.suspicious ? "suspicious" : "clear");
-const positive = () => model.operating_point?.positive ?? [];
-const sumOf = (one) => positive().reduce((sum, name) => sum + (one.probabilities[name] ?? 0), 0);
+function stateOf(scan, { suspicious, label }) {
+  if (suspicious === null) return "answered";
+  return suspicious ? "suspicious" : scan.by.positive.includes(label) ? "below" : "clear";
+}
+
 const sentence = (words) => `${words[0].toUpperCase()}${words.slice(1)}${/[.!?]$/.test(words) ? "" : "."}`;
 const list = (names) => new Intl.ListFormat("en-GB").format(names);
 const bytes = (count) => (count < 2 ** 20 ? `${Math.ceil(count / 2 ** 10)} kB` : `${+(count / 2 ** 20).toFixed(1)} MB`);
@@ -350,19 +382,18 @@ function blob(address) { // of what a data: address holds; a browser may keep it
 
 // --- The model ---
 
-async function load() {
-  while (!model) {
-    const usedKey = key;
-    try {
-      model = await ask("v1/model");
-    } catch (error) {
-      if (error.status === 401) await keyInsteadOf(usedKey);
-      else {
-        if (error.status) $("trouble").textContent = sentence(error.message);
-        else await serverBack();
-        await pause(error.after ?? 1);
-      }
+async function load() { // at first, and where the server may have another model than it had
+  const usedKey = key;
+  try {
+    model = await ask("v1/model");
+  } catch (error) {
+    if (error.status === 401) await keyInsteadOf(usedKey);
+    else {
+      if (error.status) $("trouble").textContent = sentence(error.message);
+      else await serverBack();
+      await pause(error.after ?? 1);
     }
+    return load();
   }
   $("trouble").textContent = "";
   $("model-line").textContent = `${model.run} · ${model.precision} · ${model.provider}`;
@@ -373,18 +404,22 @@ async function load() {
     Model: `${model.run}, ${model.name}`,
     "Runs on": `${model.provider}, ${model.precision}`,
     "Trained on": model.trained_on,
+    ...(model.leaks && { Leaks: sentence(model.leaks) }),
     Classes: list(model.classes),
     Input: `${model.image_size} × ${model.image_size} pixels`,
     "Operating point": sentence(model.operating_point?.text ?? "none: this model calls no scan suspicious"),
   };
   for (const [split, measured] of Object.entries(model.metrics)) facts[`Measured, ${split}`] = figures(measured);
   Object.assign(facts, { Reads: terms, "SHA-256": model.sha256, ctonnx: model.version });
-  for (const [name, value] of Object.entries(facts)) {
+  $("facts-list").replaceChildren(...Object.entries(facts).flatMap(([name, value]) => {
     const [term, fact] = ["dt", "dd"].map((kind) => document.createElement(kind));
     [term.textContent, fact.textContent] = [name, value];
-    $("facts-list").append(term, fact);
-  }
+    return [term, fact];
+  }));
   $("about").disabled = false;
+  scans.forEach(annotate);
+  if (shown) fill();
+  return count();
 }
 
 function figures({ accuracy, macro, intervals, images }) {

@@ -1,0 +1,124 @@
+"""The page and the model that answers: what is told of it, what its answers are read with, and another one after it."""
+
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import onnx
+import pytest
+from PIL import Image
+from selenium.webdriver import Chrome
+
+from ctonnx.leaks import leaks_in_words
+from ctonnx.spec import METADATA_KEY, ModelSpec
+
+from .conftest import VERDICTS, Page, serving
+
+NEVER = 0.999999  # a threshold that no sum of the test model reaches
+LEAKED = {"leaked": {"valid": 3, "test": 0}, "dropped": {}}
+
+
+@pytest.fixture(scope="module")
+def other(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model with another name, every class but the last a suspicious one, a threshold out of reach, and leaks."""
+    made = onnx.load(model)
+    (text,) = (item.value for item in made.metadata_props if item.key == METADATA_KEY)
+    spec = ModelSpec.from_json(text)
+    assert spec.operating_point is not None
+    point = replace(spec.operating_point, threshold=NEVER, positive=spec.classes[:-1])
+    spec = replace(spec, name="second", operating_point=point, data={**spec.data, "leaks": LEAKED})
+    onnx.helper.set_model_props(made, {METADATA_KEY: spec.to_json()})
+    file = tmp_path_factory.mktemp("other") / model.name
+    onnx.save(made, file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("blank") / "blank.png"
+    Image.new("L", (80, 80), 90).save(file)
+    return file
+
+
+def test_caution_stands_in_the_row_and_in_the_sum(page: Page, images: list[Path], blank: Path) -> None:
+    page.give(images[0], blank)
+    page.answered(2)
+    assert [row.text for row in page.all(".notes")] == ["", "Caution: the image is blank: one value everywhere"]
+    assert page[".notes use"].get_attribute("href") == "#icon-caution"
+    page.until(lambda: page["#summary"].text.endswith(" · 1 with a caution"))
+    assert "Caution" not in page["#notes"].text
+    page.all(".open")[1].click()
+    assert "Caution: the image is blank: one value everywhere." in page["#notes"].text
+    page.until(lambda: "Caution: the image is blank" in page.js("announcement.textContent"))
+    page.all(".remove")[1].click()
+    page.until(lambda: "caution" not in page["#summary"].text)
+
+
+def test_model_that_answers_now_is_shown_and_earlier_answers_keep_what_they_were_judged_by(
+    browser: Chrome, model: Path, other: Path, images: list[Path]
+) -> None:
+    with serving(model) as address:
+        page = Page(browser, address)
+        page.give(images[0])
+        page.answered(1)
+        before = {name: page[f"#{name}"].text for name in ("verdict", "sum", "threshold", "summed")}
+        assert page["#model-line"].text.startswith("tiny · fp32 · ")
+    with serving(other, port=int(urlsplit(address).port or 0)) as again:
+        assert again == address
+        page.give(images[1])
+        page.answered(2)
+        assert page["#model-line"].text.startswith("second · fp32 · ")
+        told = "Answered by an earlier model: tiny · fp32"
+        assert [row.text for row in page.all(".notes")] == [told, ""]
+        assert page[".notes use"].get_attribute("href") == "#icon-earlier"
+        assert told in page["#notes"].text
+        assert {name: page[f"#{name}"].text for name in before} == before
+        page.all(".open")[1].click()
+        assert page["#threshold"].text == "> 99.99 %"
+        assert told not in page["#notes"].text
+        page["#about"].click()
+        terms = page.js("[...document.querySelectorAll('#facts-list dt')].map((term) => term.textContent)")
+        assert len(terms) == len(set(terms))
+        leaks = leaks_in_words({"images": {"valid": {"all": 8}}, "leaks": LEAKED})
+        assert f"Leaks\n{leaks}." in page["#facts"].text
+        page.close()
+        page.browser.get("about:blank")
+
+
+def test_model_is_asked_for_again_when_the_server_comes_back(
+    browser: Chrome, model: Path, other: Path, images: list[Path], corrupt: Path
+) -> None:
+    with serving(model) as address:
+        page = Page(browser, address)
+        page.expected = ("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE")
+        page.give(images[0])
+        page.answered(1)
+    page.give(corrupt)  # no model answers for it
+    page.until(lambda: page["#trouble"].is_displayed())
+    with serving(other, port=int(urlsplit(address).port or 0)):
+        page.answered(2)
+        assert page["#model-line"].text.startswith("second · fp32 · ")
+        page.close()
+        page.browser.get("about:blank")
+
+
+def test_suspicious_class_below_the_operating_point_is_no_green_answer(
+    browser: Chrome, other: Path, images: list[Path]
+) -> None:
+    with serving(other) as address:
+        page = Page(browser, address)
+        page.give(*images)
+        page.answered(len(images))
+        assert set(page.states()) <= set(VERDICTS)
+        place = page.states().index("below")
+        if place:  # the first one is open
+            page.all(".open")[place].click()
+        label = page["#bars th"].text
+        assert page["#verdict"].text == "Not suspicious"
+        assert page["#notes"].text == (
+            f"The most probable, {label}, is a suspicious class, but the sum stays below the operating point."
+        )
+        assert page.js("getComputedStyle(verdict).color === getComputedStyle(document.body).color")
+        assert page["#verdict use"].get_attribute("href") == "#icon-below"
+        page.close()
+        page.browser.get("about:blank")
