@@ -53,9 +53,10 @@ async function classify(scan) {
       const answer = await ask("v1/classify?heatmap=true&scan=true", request);
       const milliseconds = performance.now() - started;
       if (answer.model.sha256 !== model.sha256) await load(); // the server was started anew with another one
-      return signal.aborted ? null : settle(scan, answer, milliseconds);
+      if (!signal.aborted) settle(scan, answer, milliseconds);
+      return;
     } catch (error) {
-      if (signal.aborted) return null;
+      if (signal.aborted) return;
       if (error.status === 503) {
         tell(scan, "busy");
         await pause(error.after, signal);
@@ -75,7 +76,6 @@ async function classify(scan) {
       }
     }
   }
-  return null;
 }
 
 async function reachable() {
@@ -400,6 +400,7 @@ async function load() { // at first, and where the server may have another model
   $("notice").textContent = model.notice;
   const terms = `${list(model.formats)}, up to ${bytes(model.limits.bytes)} each`;
   $("terms").textContent = `${terms}. Scans go to ${location.host} alone, which keeps none.`;
+  const measured = Object.entries(model.metrics).map(([split, found]) => [`Measured, ${split}`, figures(found)]);
   const facts = {
     Model: `${model.run}, ${model.name}`,
     "Runs on": `${model.provider}, ${model.precision}`,
@@ -408,9 +409,11 @@ async function load() { // at first, and where the server may have another model
     Classes: list(model.classes),
     Input: `${model.image_size} × ${model.image_size} pixels`,
     "Operating point": sentence(model.operating_point?.text ?? "none: this model calls no scan suspicious"),
+    ...Object.fromEntries(measured),
+    Reads: terms,
+    "SHA-256": model.sha256,
+    ctonnx: model.version,
   };
-  for (const [split, measured] of Object.entries(model.metrics)) facts[`Measured, ${split}`] = figures(measured);
-  Object.assign(facts, { Reads: terms, "SHA-256": model.sha256, ctonnx: model.version });
   $("facts-list").replaceChildren(...Object.entries(facts).flatMap(([name, value]) => {
     const [term, fact] = ["dt", "dd"].map((kind) => document.createElement(kind));
     [term.textContent, fact.textContent] = [name, value];
@@ -419,12 +422,12 @@ async function load() { // at first, and where the server may have another model
   $("about").disabled = false;
   scans.forEach(annotate);
   if (shown) fill();
-  return count();
+  count();
 }
 
 function figures({ accuracy, macro, intervals, images }) {
   const figure = (name, value, interval) => {
-    if (value === undefined) return null;
+    if (!Number.isFinite(value)) return null; // images without one of the classes have no AUROC
     return `${name} ${value.toFixed(3)}${interval ? ` [${interval.map((end) => end.toFixed(3)).join(", ")}]` : ""}`;
   };
   const right = figure("accuracy", accuracy, intervals?.accuracy);
@@ -482,7 +485,10 @@ $("filter").addEventListener("change", () => {
   if (shown && !shown.row.checkVisibility()) show(scans.find((scan) => scan.row.checkVisibility()) ?? null);
   count();
 });
-$("about").addEventListener("click", () => $("facts").showModal());
+$("about").addEventListener("click", () => {
+  $("facts").showModal();
+  load();
+});
 $("key-prompt").addEventListener("cancel", (event) => event.preventDefault()); // nothing works without
 $("key-prompt").addEventListener("submit", () => {
   key = $("key").value.trim();

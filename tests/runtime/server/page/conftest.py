@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
@@ -222,6 +223,13 @@ def corrupt(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Pat
     file = tmp_path_factory.mktemp("corrupt") / "half a scan.png"
     content = images[0].read_bytes()
     file.write_bytes(content[: len(content) // 2])
+    return file
+
+
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("blank") / "blank.png"
+    Image.new("L", (80, 80), 90).save(file)
     return file
 
 

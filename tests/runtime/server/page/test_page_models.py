@@ -6,7 +6,6 @@ from urllib.parse import urlsplit
 
 import onnx
 import pytest
-from PIL import Image
 from selenium.webdriver import Chrome
 
 from ctonnx.leaks import leaks_in_words
@@ -26,17 +25,13 @@ def other(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = ModelSpec.from_json(text)
     assert spec.operating_point is not None
     point = replace(spec.operating_point, threshold=NEVER, positive=spec.classes[:-1])
-    spec = replace(spec, name="second", operating_point=point, data={**spec.data, "leaks": LEAKED})
+    valid = spec.metrics["valid"]
+    metrics = {**spec.metrics, "valid": {**valid, "macro": {**valid["macro"], "auroc": None}}}  # as without a class
+    data = {**spec.data, "leaks": LEAKED}
+    spec = replace(spec, name="second", operating_point=point, data=data, metrics=metrics)
     onnx.helper.set_model_props(made, {METADATA_KEY: spec.to_json()})
     file = tmp_path_factory.mktemp("other") / model.name
     onnx.save(made, file)
-    return file
-
-
-@pytest.fixture(scope="module")
-def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("blank") / "blank.png"
-    Image.new("L", (80, 80), 90).save(file)
     return file
 
 
@@ -72,6 +67,7 @@ def test_model_that_answers_now_is_shown_and_earlier_answers_keep_what_they_were
         assert [row.text for row in page.all(".notes")] == [told, ""]
         assert page[".notes use"].get_attribute("href") == "#icon-earlier"
         assert told in page["#notes"].text
+        assert page.complaints() == []
         assert {name: page[f"#{name}"].text for name in before} == before
         page.all(".open")[1].click()
         assert page["#threshold"].text == "> 99.99 %"
@@ -79,6 +75,8 @@ def test_model_that_answers_now_is_shown_and_earlier_answers_keep_what_they_were
         page["#about"].click()
         terms = page.js("[...document.querySelectorAll('#facts-list dt')].map((term) => term.textContent)")
         assert len(terms) == len(set(terms))
+        measured = [row for row in page["#facts"].text.splitlines() if row.startswith("Accuracy")]
+        assert ["macro AUROC" in row for row in measured] == [True, False]
         leaks = leaks_in_words({"images": {"valid": {"all": 8}}, "leaks": LEAKED})
         assert f"Leaks\n{leaks}." in page["#facts"].text
         page.close()
@@ -102,6 +100,19 @@ def test_model_is_asked_for_again_when_the_server_comes_back(
         page.browser.get("about:blank")
 
 
+def test_facts_are_those_of_the_model_that_answers_when_they_are_opened(
+    browser: Chrome, model: Path, other: Path
+) -> None:
+    with serving(model) as address:
+        page = Page(browser, address)
+        page.until(lambda: page["#model-line"].text.startswith("tiny · "))
+    with serving(other, port=int(urlsplit(address).port or 0)):
+        page["#about"].click()
+        page.until(lambda: page["#facts"].text.startswith("About the model\nModel\nsecond, model.fp32"))
+        page.close()
+        page.browser.get("about:blank")
+
+
 def test_suspicious_class_below_the_operating_point_is_no_green_answer(
     browser: Chrome, other: Path, images: list[Path]
 ) -> None:
@@ -120,5 +131,6 @@ def test_suspicious_class_below_the_operating_point_is_no_green_answer(
         )
         assert page.js("getComputedStyle(verdict).color === getComputedStyle(document.body).color")
         assert page["#verdict use"].get_attribute("href") == "#icon-below"
+        assert page.complaints() == []
         page.close()
         page.browser.get("about:blank")

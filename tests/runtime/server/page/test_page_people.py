@@ -80,15 +80,15 @@ def test_keyboard_is_enough(page: Page, images: list[Path]) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_layouts_fit_and_can_be_read_by_everybody(
-    page: Page, images: list[Path], corrupt: Path, scheme: str, tmp_path: Path
+    page: Page, images: list[Path], corrupt: Path, blank: Path, scheme: str, tmp_path: Path
 ) -> None:
     long = tmp_path / f"{'1.2.840.113619.' * 8}77.png"  # as DICOM systems name them
     shutil.copy(images[0], long)
     page.look(scheme)
     page.until(lambda: page["#about"].is_enabled())
     assert page.complaints() == []
-    page.give(long, corrupt, images[1])
-    page.answered(3)
+    page.give(long, corrupt, images[1], blank)
+    page.answered(4)
     red, green, blue = page.js("getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).map(Number)")
     assert (max(red, green, blue) < 64) == (scheme == "dark")
     for width, height in ((1440, 900), (900, 700), (360, 740)):
