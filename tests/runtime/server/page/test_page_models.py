@@ -36,16 +36,19 @@ def other(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_caution_stands_in_the_row_and_in_the_sum(page: Page, images: list[Path], blank: Path) -> None:
-    page.give(images[0], blank)
-    page.answered(2)
-    assert [row.text for row in page.all(".notes")] == ["", "Caution: the image is blank: one value everywhere"]
+    told = "Caution: the image is blank: one value everywhere"
+    page.give(blank)
+    page.answered(1)
+    assert page.js("announcement.textContent").endswith(f". {told}")
     assert page[".notes use"].get_attribute("href") == "#icon-caution"
+    assert f"{told}." in page["#notes"].text
+    page.give(images[0])
+    page.answered(2)
+    assert [row.text for row in page.all(".notes")] == [told, ""]
     page.until(lambda: page["#summary"].text.endswith(" · 1 with a caution"))
-    assert "Caution" not in page["#notes"].text
     page.all(".open")[1].click()
-    assert "Caution: the image is blank: one value everywhere." in page["#notes"].text
-    page.until(lambda: "Caution: the image is blank" in page.js("announcement.textContent"))
-    page.all(".remove")[1].click()
+    assert "Caution" not in page["#notes"].text
+    page.all(".remove")[0].click()
     page.until(lambda: "caution" not in page["#summary"].text)
 
 
