@@ -139,7 +139,7 @@ def result(
 
 def _map(prediction: Prediction, decoded: Decoded, spec: ModelSpec) -> str:
     """Returns the heatmap of the most probable class, in colours, as large as the scan but for its scale."""
-    from ctonnx.heatmaps import colors, spread  # here, as few requests ask for a picture
+    from ctonnx.drawing import colors, spread  # here, as few requests ask for a picture
 
     size = _fitted(decoded.size, _LONGEST_MAP)
     heat = spread(prediction.heatmap[spec.classes.index(prediction.label)], size, spec.preprocessing)
