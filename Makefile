@@ -9,7 +9,7 @@ demo: $(READY)  ## the whole journey on generated phantoms
 	$(BIN)/ctonnx demo
 
 test: $(READY)  ## all tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 ci: lint types test slim  ## what every change must pass
 

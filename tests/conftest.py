@@ -2,9 +2,12 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from ctonnx.images import Preprocessing
 from ctonnx.runs import Run
@@ -16,33 +19,62 @@ SIZE = 64
 """Height and width of the test model's input, in pixels."""
 
 
-@pytest.fixture(scope="session")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A phantom set of 32 images, 96 pixels high and wide, in the Kaggle layout."""
-    from ctonnx_train.phantom import generate
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the files that need the export: a second process begins in the middle and does not wait for it."""
+    needing = {item.path for item in items if "exported_run" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in needing)
 
-    folder = tmp_path_factory.mktemp("data") / "phantoms"
-    generate(folder, per_class=8, size=96)
+
+@contextmanager
+def once(folder: Path, name: str) -> Iterator[bool]:
+    """Tells whether a thing has to be made, which one of the processes of these tests makes while the others wait."""
+    with FileLock(folder / f"{name}.lock"):
+        yield not (folder / f"{name}.made").exists()
+        (folder / f"{name}.made").touch()
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of these tests have."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
     return folder
 
 
 @pytest.fixture(scope="session")
-def trained_run(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def phantoms(shared: Path) -> Path:
+    """A phantom set of 32 images, 96 pixels high and wide, in the Kaggle layout."""
+    from ctonnx_train.phantom import generate
+
+    with once(shared, "phantoms") as missing:
+        if missing:
+            generate(shared / "data/phantoms", per_class=8, size=96)
+    return shared / "data/phantoms"
+
+
+@pytest.fixture(scope="session")
+def trained_run(phantoms: Path, shared: Path) -> Run:
     """A run trained on the phantoms for one epoch. Tests that change it work on a copy."""
     from ctonnx_train.recipe import TrainSettings
     from ctonnx_train.training import train
 
     settings = TrainSettings(weights="none", epochs=1, batch_size=8)
-    root = tmp_path_factory.mktemp("work") / "runs"
-    return train(phantoms, settings=settings, preprocessing=Preprocessing(size=SIZE), name="tiny", root=root).run
+    root = shared / "work/runs"
+    with once(shared, "run") as missing:
+        if missing:
+            train(phantoms, settings=settings, preprocessing=Preprocessing(size=SIZE), name="tiny", root=root)
+    return Run(root / "tiny")
 
 
 @pytest.fixture(scope="session")
-def exported_run(trained_run: Run) -> Run:
+def exported_run(trained_run: Run, shared: Path) -> Run:
     """The trained run with its export. Tests that change it work on a copy."""
     from ctonnx_export.exporting import export_run
 
-    export_run(trained_run)
+    with once(shared, "export") as missing:
+        if missing:
+            export_run(trained_run)
     return trained_run
 
 

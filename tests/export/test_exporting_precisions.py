@@ -3,12 +3,15 @@
 import json
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from click.testing import CliRunner
 
 from ctonnx.cli import main
@@ -24,6 +27,7 @@ from ctonnx_export.conversion import convert
 from ctonnx_export.exporting import ExportResult, export_run
 from ctonnx_export.half import to_half
 from ctonnx_export.making import Precision, Quantization
+from ctonnx_export.ranges import CALIBRATORS
 from ctonnx_train.recipe import TrainSettings
 from ctonnx_train.training import train
 
@@ -31,6 +35,17 @@ pytestmark = pytest.mark.usefixtures("small_network")
 
 ALL: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 LOOSE = Gate(max_dp=1.0, min_agreement=0.0)
+
+
+@contextmanager
+def two_threads() -> Iterator[None]:
+    """Lets PyTorch compute in more than one thread, which must not change a byte from one export to the next."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +58,7 @@ def run(small_network: None, phantoms: Path, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="module")
 def exported(run: Run, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
     """All precisions, made with gates that a network of two epochs passes."""
-    with pytest.MonkeyPatch.context() as patch:
+    with two_threads(), pytest.MonkeyPatch.context() as patch:
         for precision in ("fp16", "int8"):
             patch.setitem(GATES, precision, LOOSE)
         return export_run(
@@ -72,6 +87,12 @@ def converted_once(converted: list[onnx.ModelProto], monkeypatch: pytest.MonkeyP
         return model
 
     monkeypatch.setattr(making, "convert", once)
+
+
+def short_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the search, whose whole way is walked in test_search.py, try one calibrator and leave out one layer."""
+    monkeypatch.setattr("ctonnx_export.search.CALIBRATORS", CALIBRATORS[:1])
+    monkeypatch.setattr("ctonnx_export.search._MOST_EXCLUDED", 1)
 
 
 def names(folder: Path) -> list[str]:
@@ -149,7 +170,8 @@ def test_second_export_gives_the_same_models_byte_for_byte(
     monkeypatch.setattr(making, "convert", convert)
     for precision in ("fp16", "int8"):
         monkeypatch.setitem(GATES, precision, LOOSE)
-    again = export_run(run, precisions=ALL, quantization=Quantization(samples=8), output=tmp_path / "again")
+    with two_threads():
+        again = export_run(run, precisions=ALL, quantization=Quantization(samples=8), output=tmp_path / "again")
     for name in ("model.fp32.onnx", "model.fp16.onnx", "model.int8.onnx", "golden.npz", "README.md"):
         assert (again.folder / name).read_bytes() == (exported.folder / name).read_bytes(), name
 
@@ -159,7 +181,7 @@ def test_int8_that_does_not_pass_is_not_written_and_the_report_says_why(
 ) -> None:
     monkeypatch.setitem(GATES, "fp16", LOOSE)
     monkeypatch.setitem(GATES, "int8", Gate(max_dp=-1.0, min_agreement=0.0))
-    monkeypatch.setattr("ctonnx_export.search._MOST_EXCLUDED", 1)
+    short_search(monkeypatch)
     monkeypatch.chdir(tmp_path)
     output = tmp_path / "export"
     command = ["export", str(run.folder), "--precision", "all", "--samples", "8", "--output", str(output)]
@@ -201,6 +223,21 @@ def test_nan_in_fp16_is_refused(run: Run, tmp_path: Path, monkeypatch: pytest.Mo
     assert refused.precision == "fp16"
     assert refused.failures[0] == "max |dp| is nan, at most 0.005 is allowed"
     assert "model.fp16.onnx" not in names(result.folder)
+
+
+def test_temperature_of_the_run_stands_in_the_graph(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "convert", convert)  # anew, as it is not the graph of the other tests
+    shutil.copytree(run.folder, tmp_path / "warm")
+    warm = Run(tmp_path / "warm")
+    record = json.loads(warm.record_file.read_text(encoding="utf-8")) | {"temperature": 1.5}
+    warm.record_file.write_text(json.dumps(record), encoding="utf-8")
+    export_run(warm)
+    pixels = load_golden(warm.export_folder / "golden.npz").pixels
+    with Predictor(warm.model_file("fp32")) as predictor:
+        outputs = predictor.predict_pixels(pixels)
+    logits = torch.from_numpy(outputs.logits)
+    np.testing.assert_allclose(outputs.probabilities, (logits / 1.5).softmax(1).numpy(), rtol=0, atol=1e-6)
+    assert np.abs(outputs.probabilities - logits.softmax(1).numpy()).max() > 1e-4
 
 
 def test_run_without_its_training_folder_says_what_to_name(run: Run, phantoms: Path, tmp_path: Path) -> None:
@@ -331,7 +368,7 @@ def test_refused_model_leaves_an_earlier_export_that_has_one_as_it_was(
     output, triton = tmp_path / "export", tmp_path / "models"
     shutil.copytree(exported.folder, output)
     monkeypatch.setitem(GATES, "int8", Gate(max_dp=-1.0, min_agreement=0.0))
-    monkeypatch.setattr("ctonnx_export.search._MOST_EXCLUDED", 1)
+    short_search(monkeypatch)
     monkeypatch.chdir(tmp_path)
     command = ["export", str(run.folder), "--precision", "int8", "--samples", "8", "--output", str(output)]
     result = CliRunner().invoke(main, [*command, "--triton", str(triton)])
