@@ -146,16 +146,16 @@ def losses_of(table: Mapping[int, list[float]], monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(ClassificationTask, "on_validation_epoch_end", told)
 
 
-@pytest.mark.parametrize("epoch", [2, 4, 5, 7])
-def test_early_stopping_counts_on_where_it_stood(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_early_stopping_counts_on_where_it_stood(monkeypatch: pytest.MonkeyPatch) -> None:
     losses_of({1: [1.0, 0.9, 0.95, 0.97, 0.1], 2: [0.8, 0.85, 0.86] + [0.1] * 7}, monkeypatch)
     changes = {**TWO_PHASES, "epochs": 15, "patience": 2}
     whole = start("whole", **changes)
     assert [row["phase"] for row in rows(whole)] == ["head"] * 4 + ["fine-tune"] * 3
-    run = stopped("stopped", epoch, **changes)
-    result = resume(run.folder)
-    assert (result.record.training["epochs"], result.record.training["best_epoch"]) == (7, 5)
-    same(result.run, whole)
+    for epoch in (2, 4, 5, 7):
+        run = stopped(f"stopped-{epoch}", epoch, **changes)
+        result = resume(run.folder)
+        assert (result.record.training["epochs"], result.record.training["best_epoch"]) == (7, 5)
+        same(result.run, whole)
 
 
 def test_a_run_whose_last_file_is_some_epochs_old_goes_on_from_there(monkeypatch: pytest.MonkeyPatch) -> None:
