@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,14 @@ SIZE = 64
 """Height and width of the test model's input, in pixels."""
 
 
+def pytest_configure() -> None:
+    """Has signals heard that a shell's job in the background ignores, and with it all that it starts."""
+    for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begins with the files that need the export: a second process begins in the middle and does not wait for it."""
     needing = {item.path for item in items if "exported_run" in getattr(item, "fixturenames", ())}
@@ -34,7 +43,7 @@ def once(folder: Path, name: str) -> Iterator[bool]:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all processes of these tests have."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
@@ -43,36 +52,36 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def phantoms(shared: Path) -> Path:
+def phantoms(shared_folder: Path) -> Path:
     """A phantom set of 32 images, 96 pixels high and wide, in the Kaggle layout."""
     from ctonnx_train.phantom import generate
 
-    with once(shared, "phantoms") as missing:
+    with once(shared_folder, "phantoms") as missing:
         if missing:
-            generate(shared / "data/phantoms", per_class=8, size=96)
-    return shared / "data/phantoms"
+            generate(shared_folder / "data/phantoms", per_class=8, size=96)
+    return shared_folder / "data/phantoms"
 
 
 @pytest.fixture(scope="session")
-def trained_run(phantoms: Path, shared: Path) -> Run:
+def trained_run(phantoms: Path, shared_folder: Path) -> Run:
     """A run trained on the phantoms for one epoch. Tests that change it work on a copy."""
     from ctonnx_train.recipe import TrainSettings
     from ctonnx_train.training import train
 
     settings = TrainSettings(weights="none", epochs=1, batch_size=8)
-    root = shared / "work/runs"
-    with once(shared, "run") as missing:
+    root = shared_folder / "work/runs"
+    with once(shared_folder, "run") as missing:
         if missing:
             train(phantoms, settings=settings, preprocessing=Preprocessing(size=SIZE), name="tiny", root=root)
     return Run(root / "tiny")
 
 
 @pytest.fixture(scope="session")
-def exported_run(trained_run: Run, shared: Path) -> Run:
+def exported_run(trained_run: Run, shared_folder: Path) -> Run:
     """The trained run with its export. Tests that change it work on a copy."""
     from ctonnx_export.exporting import export_run
 
-    with once(shared, "export") as missing:
+    with once(shared_folder, "export") as missing:
         if missing:
             export_run(trained_run)
     return trained_run

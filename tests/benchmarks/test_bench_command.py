@@ -179,8 +179,8 @@ def test_report_without_a_case_in_common_is_told_and_the_figures_are_kept(
     [
         (["--peers", "pytorch,tvm"], "joined by commas, or all; found 'tvm'"),
         (["--peers", ","], "expected names joined by commas, or all; found ','"),
-        (["--duration", "nan"], "expected a number of seconds, found 'nan'"),
-        (["--duration", "inf"], "expected a number of seconds, found 'inf'"),
+        (["--duration", "nan"], "expected a finite number, found nan"),
+        (["--duration", "inf"], "expected a finite number, found inf"),
         (["--batch-size", "1,0"], "expected whole numbers from 1 joined by commas, found '0'"),
         (["--fail-over", "10%"], "expected --compare with --fail-over, found none"),
         (
