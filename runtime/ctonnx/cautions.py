@@ -23,7 +23,7 @@ def caution_of(image: Image.Image, pixels: NDArray[np.uint8], preprocessing: Pre
         preprocessing: that it was made with.
     """
     found = [_BLANK] * _is_blank(image, pixels, preprocessing)
-    if caution := getattr(image, "caution", None):  # of a DICOM file
+    if caution := getattr(image, "caution", None):  # of a DICOM file, or one with pages
         found.append(caution)
     return "; ".join(found) or None
 

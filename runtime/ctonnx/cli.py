@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import os
 import signal
 import sys
 import threading
@@ -68,24 +69,45 @@ class _Terminated(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
+_AGAIN = 0.01  # seconds until a signal is sent again
 # A terminal that is closed, or a connection that is lost, sends the second, which Windows does not have.
 _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
-def _terminate(number: int, frame: object) -> None:
-    raise _Terminated(number)
-
-
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Turns SIGTERM and SIGHUP into an exception meanwhile, where nobody else handles them, as nohup does."""
+    """Turns SIGTERM and SIGHUP into an exception meanwhile, where nobody else handles them, as nohup does.
+
+    It comes at any point of any library. One that makes another error of it, as a module does that is being loaded,
+    ends the command all the same; where Python has nobody to pass it on to, as in a weak reference's callback, it comes
+    again.
+    """
     is_main = threading.current_thread() is threading.main_thread()
     ours = [number for number in _ENDING if is_main and signal.getsignal(number) == signal.SIG_DFL]
+    came: list[int] = []
+    hook = sys.unraisablehook
+
+    def terminate(number: int, frame: object) -> None:
+        came.append(number)
+        raise _Terminated(number)
+
+    def again(lost: "sys.UnraisableHookArgs") -> None:
+        if isinstance(lost.exc_value, _Terminated):
+            threading.Timer(_AGAIN, os.kill, (os.getpid(), came[0])).start()
+        else:
+            hook(lost)
+
     for number in ours:
-        signal.signal(number, _terminate)
+        signal.signal(number, terminate)
+    sys.unraisablehook = again
     try:
         yield
+    except Exception as error:
+        if came:
+            raise _Terminated(came[0]) from error
+        raise
     finally:
+        sys.unraisablehook = hook
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
 

@@ -201,7 +201,7 @@ def load_frames(
             return
         _refuse_large(scans.size, most_pixels, name)
         if most_frames is not None and scans.frames > most_frames:
-            raise ImageError(f"a DICOM file with {scans.frames} frames, of which at most {most_frames} are read", name)
+            raise ImageError(f"a DICOM file with {scans.frames} frames, and at most {most_frames} may be in one", name)
         for frame in range(scans.frames):
             try:
                 found: Image.Image | ImageError = _scan(scans, frame, name)
@@ -339,7 +339,11 @@ def _decode(file: BinaryIO, name: str, most_pixels: int | None = None) -> Image.
     Image.preinit()
     with _damage_is_an_image_error(name, most_pixels), Image.open(file, formats=_FORMATS) as image:
         _refuse_large(image.size, most_pixels, name)
-        return _normalized(image, name)
+        has_more = getattr(image, "is_animated", False)  # pages of a TIFF too
+        found = _normalized(image, name)
+    if has_more:
+        found.caution = "the first of several pages alone was read"  # type: ignore[attr-defined]  # as of a DICOM file
+    return found
 
 
 @contextmanager

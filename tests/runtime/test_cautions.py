@@ -1,5 +1,6 @@
 """What an answer should be doubted for stands beside it, and is no error."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,31 @@ def test_localizer_of_a_ct_has_its_caution(kind: Any, expected: str | None, mode
         (record,) = predictor.predict_many([scan])
         assert record.as_dict()["caution"] == expected
         assert predictor.predict(scan).caution == expected
+
+
+@pytest.mark.parametrize(
+    ("modality", "expected"),
+    [
+        ("CT", None),
+        (None, None),
+        ("MR", "no CT: its modality is MR"),
+        ("JANE DOE", "no CT: its modality is another"),
+    ],
+)
+def test_dicom_of_another_modality_has_its_caution(modality: str | None, expected: str | None) -> None:
+    pytest.importorskip("pydicom", reason="pydicom is not installed")
+    from .test_dicom import encoded, make
+
+    assert getattr(load(encoded(make(Modality=modality))), "caution", None) == expected
+
+
+@pytest.mark.parametrize(("kind", "frames"), [("TIFF", 2), ("GIF", 2), ("PNG", 2), ("TIFF", 1), ("GIF", 1)])
+def test_first_of_several_pages_has_its_caution(kind: str, frames: int) -> None:
+    pages = [Image.fromarray(np.full((20, 30), 50 * number, np.uint8)) for number in range(1, frames + 1)]
+    file = io.BytesIO()
+    pages[0].save(file, kind, save_all=True, append_images=pages[1:])
+    expected = "the first of several pages alone was read" if frames > 1 else None
+    assert getattr(load(file.getvalue()), "caution", None) == expected
 
 
 def test_text_in_a_file_is_no_caution(tmp_path: Path) -> None:

@@ -306,6 +306,37 @@ def test_closed_terminal_ends_a_command_as_sigterm_does(monkeypatch: pytest.Monk
         signal.signal(signal.SIGHUP, before)
 
 
+_SIGTERM_WHILE = """
+import signal, sys, time, ctonnx.inputs
+from ctonnx.cli import main
+
+class Lost:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+def lost(paths):
+    Lost()  # Python passes on nothing from there
+    time.sleep(20)
+
+def altered(paths):
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt:
+        raise ImportError("initialization failed")
+
+ctonnx.inputs.find_images = {name}
+main(["predict", "scan.png"])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("name", ["lost", "altered"])
+def test_sigterm_that_a_library_swallows_ends_the_command_all_the_same(name: str) -> None:
+    code = _SIGTERM_WHILE.replace("{name}", name)
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
+    assert (done.stderr, done.returncode) == ("\nctonnx: stopped\n", 143)
+
+
 def test_ctrl_c_before_the_command_has_begun_is_no_traceback() -> None:
     code = """
 import sys

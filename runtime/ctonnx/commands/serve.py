@@ -60,7 +60,7 @@ def _origins(ctx: click.Context, parameter: click.Parameter, value: tuple[str, .
     metavar="SECONDS",
     help="For a request's body, and for its answer after that.",
 )
-@click.option("--max-body-mb", type=FiniteRange(0.001), default=32.0, show_default=True, help="MiB of a request.")
+@click.option("--max-body-mb", type=FiniteRange(0.001), default=64.0, show_default=True, help="MiB of a request.")
 @click.option("--max-megapixels", type=FiniteRange(0.001), default=64.0, show_default=True, help="Of an image.")
 @click.option(
     "--max-files", type=click.IntRange(1), default=64, show_default=True, help="In a request, and frames in a file."
@@ -153,7 +153,9 @@ def serve(
             origins=origins,
         )
         introduce(predictor, newest=model is None)
-        for warning in _warnings(api_key_file, key, origins, reachable=is_reachable(sockets)):
+        secrets = [file for file in (api_key_file, tls_key) if file]
+        open_to = _warnings(key, secrets, origins, reachable=is_reachable(sockets), encrypted=tls_cert is not None)
+        for warning in open_to:
             click.echo(f"warning: {warning}", err=True)
         scheme = "http" if tls_cert is None else "https"
         address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
@@ -163,6 +165,7 @@ def serve(
             sockets,
             grace=2 * time_limit,
             ready=lambda: click.echo(f"serving: {address}", err=True),
+            stopping=lambda requests: click.echo(_finishing(requests), err=True),
             certificate=tls_cert,
             private_key=tls_key,
         )
@@ -170,26 +173,34 @@ def serve(
         signal.raise_signal(ended_by)  # it ends as every command does that is stopped
 
 
+def _finishing(requests: int) -> str:
+    return f"stopping: {requests} request{'s'[: requests != 1]} to finish; a second signal cuts them off"
+
+
 def _key(file: Path) -> str:
     """Returns the key in a file, without the line's end."""
     content = file.read_bytes().strip()
     if not content:
-        raise click.UsageError(f"expected a key in '{file}', found an empty file; {_MAKE_A_KEY} > '{file}'")
+        raise click.UsageError(f"expected a key in '{file}', found an empty file; {_MAKE_A_KEY} > key")
     if not all(0x20 <= character < 0x7F for character in content):
         raise click.UsageError(
-            f"expected one line of printable ASCII characters in '{file}', found something else; "
-            f"{_MAKE_A_KEY} > '{file}'"
+            f"expected one line of printable ASCII characters in '{file}', found something else; {_MAKE_A_KEY} > key"
         )
     return content.decode("ascii")
 
 
-def _warnings(key_file: Path | None, key: str | None, origins: Sequence[str], *, reachable: bool) -> Iterator[str]:
+def _warnings(
+    key: str | None, secrets: Sequence[Path], origins: Sequence[str], *, reachable: bool, encrypted: bool
+) -> Iterator[str]:
     """Yields what makes a server open to more than its owner may think."""
     if reachable and key is None:
         yield "other machines may reach this server, and it asks for no key; see --api-key-file"
+    if reachable and key is not None and not encrypted:
+        yield "the key and the scans cross the network as they are; see --tls-cert, or stand behind a proxy with TLS"
     if "*" in origins and key is None:
         yield "pages of every site may ask this server through its visitors' browsers, and it asks for no key"
     if key is not None and len(key) < _SHORT_KEY:
-        yield f"the key in '{key_file}' has {len(key)} characters, which can be guessed; {_MAKE_A_KEY} > '{key_file}'"
-    if os.name == "posix" and key_file is not None and key_file.stat().st_mode & stat.S_IROTH:
-        yield f"everybody on this machine may read the key in '{key_file}'; chmod 600 '{key_file}'"
+        yield f"the key has {len(key)} characters, which can be guessed; {_MAKE_A_KEY} > key"
+    for file in secrets:
+        if os.name == "posix" and file.stat().st_mode & stat.S_IROTH:
+            yield f"everybody on this machine may read the key in '{file}'; chmod 600 '{file}'"

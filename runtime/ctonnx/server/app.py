@@ -241,7 +241,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     found = cast(HTTPException, error)
     sentences = {
         404: "there is nothing at this address; /openapi.json tells what there is",
-        405: f"expected another method at this address, found {request.method}",
+        405: f"expected {(found.headers or {}).get('Allow', 'another method')} at this address, found {request.method}",
     }
     return JSONResponse({"error": sentences.get(found.status_code, found.detail)}, found.status_code, found.headers)
 

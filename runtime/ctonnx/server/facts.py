@@ -55,7 +55,7 @@ def answering_model(facts: Mapping[str, Any]) -> dict[str, Any]:
         facts: from `model_facts`.
     """
     point = facts["operating_point"] or {"threshold": None, "positive": []}
-    named = {name: facts[name] for name in ("name", "run", "precision", "sha256")}
+    named = {name: facts[name] for name in ("name", "run", "precision", "sha256", "synthetic")}
     return {**named, "threshold": point["threshold"], "positive": point["positive"]}
 
 

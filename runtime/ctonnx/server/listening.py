@@ -10,9 +10,10 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -23,7 +24,9 @@ from ctonnx.server.wire import Connection
 __all__ = ["bind", "is_reachable", "serve"]
 
 _KEEP_ALIVE = 75  # seconds; longer than the 60 that proxies keep an unused connection, so that they close it first
-_BACKLOG = 2048
+_BACKLOG = 512
+_CONNECTIONS = 1 << 16
+_log = logging.getLogger(__name__)
 _NO_PASSWORD = "none is given"  # noqa: S105  # else OpenSSL asks for that of a locked key at the terminal
 _HANG_UP: int | None = getattr(signal, "SIGHUP", None)  # of POSIX
 
@@ -74,6 +77,7 @@ def serve(
     *,
     grace: float,
     ready: Callable[[], None] = lambda: None,
+    stopping: Callable[[int], None] = lambda requests: None,
     certificate: Path | None = None,
     private_key: Path | None = None,
 ) -> int:
@@ -84,6 +88,7 @@ def serve(
         sockets: of `bind`; they are closed.
         grace: seconds that requests under way get after the signal.
         ready: called when clients are let in.
+        stopping: called at the signal with how many requests are under way, where there are any.
         certificate: of TLS, with its chain, in PEM.
         private_key: of the certificate.
 
@@ -93,6 +98,7 @@ def serve(
     Raises:
         CtonnxError: the certificate or its key cannot be used.
     """
+    _allow_connections()
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it warns of each malformed body
     config = uvicorn.Config(
         app,
@@ -118,23 +124,53 @@ def serve(
             f"expected a certificate in '{certificate}' and its private key, without a password, in '{private_key}', "
             f"both in PEM, found something else ({error.reason or error})"
         ) from error
-    server = _Server(config, app, grace, ready)
+    server = _Server(config, app, grace, ready, stopping)
     asyncio.run(server.serve(list(sockets)))
     return 0 if server.signal == signal.SIGTERM and not server.force_exit else server.signal
+
+
+def _allow_connections() -> None:
+    """Raises the limit of open files as far as this process may, where the system has one: a connection is one."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, _CONNECTIONS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):  # as on macOS, which has another limit besides
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Server(uvicorn.Server):
     """uvicorn's server, that goes on listening while requests under way come to their end, and turns others away."""
 
-    def __init__(self, config: uvicorn.Config, app: Front, grace: float, ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        app: Front,
+        grace: float,
+        ready: Callable[[], None],
+        stopping: Callable[[int], None],
+    ) -> None:
         super().__init__(config)
-        self._front, self._grace, self._ready = app, grace, ready
+        self._front, self._grace, self._ready, self._stopping = app, grace, ready, stopping
         self._until = 0.0
+        self._is_exhausted = self._has_told = False
         self.signal = int(signal.SIGTERM)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(self._without_a_flood)
         await super().startup(sockets)
         self._ready()
+
+    def _without_a_flood(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Tells once that no connection can be accepted: asyncio does so for each of the backlog, again and again."""
+        if "out of system resource" not in context["message"]:
+            loop.default_exception_handler(context)
+        elif not self._is_exhausted:
+            self._is_exhausted = True
+            _log.error("no file descriptor is left for more connections: %s; see ulimit -n", context["exception"])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.force_exit:
@@ -172,6 +208,9 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if self._front.stopping:
+            if self._front.under_way and not self._has_told:  # not in the handler: it comes between any two lines
+                self._stopping(self._front.under_way)
+            self._has_told = True
             is_over = time.monotonic() > self._until
             self.should_exit = self.should_exit or is_over or not self._front.under_way
             self.force_exit = self.force_exit or (is_over and bool(self._front.under_way))

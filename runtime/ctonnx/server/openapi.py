@@ -207,6 +207,7 @@ def _schemas(spec: ModelSpec, settings: Settings) -> _Json:
     }
     answering = {
         **dict.fromkeys(("name", "run", "precision", "sha256"), text),
+        "synthetic": {"type": "boolean"},
         "threshold": {"type": ["number", "null"], "description": "From which `score` on it calls an image suspicious."},
         "positive": {**_list(text), "description": "The classes whose probabilities make the `score`."},
     }

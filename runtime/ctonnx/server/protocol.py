@@ -189,7 +189,8 @@ def _pixels(tensor: Mapping[str, Any], binary: memoryview, *, size: int, most: i
     if not isinstance(shape, list) or not all(type(side) is int for side in shape) or shape[1:] != [size, size, 3]:
         raise Refusal(400, f"expected a shape of [images, {size}, {size}, 3], found {shown(shape)}")
     if not 1 <= shape[0] <= most:
-        raise Refusal(400, f"expected 1 to {most} images, found {shape[0]}; send them in several requests")
+        end = "; send them in several requests" if shape[0] > most else ""
+        raise Refusal(400, f"expected 1 to {most} images, found {shape[0]}{end}")
     count = math.prod(shape)
     stated = _object(tensor, "parameters").get("binary_data_size")
     if (stated is None) != ("data" in tensor):

@@ -17,7 +17,7 @@ class Limits:
         seconds: from the end of the body to the answer.
     """
 
-    body_bytes: int = 32 << 20
+    body_bytes: int = 64 << 20
     body_seconds: float = 30.0
     pixels: int = 64_000_000
     files: int = 64

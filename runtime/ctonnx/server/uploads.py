@@ -97,7 +97,9 @@ async def receive(request: Request, add: Callable[[bytes], object], limits: Limi
 
 def _too_large(limits: Limits) -> Refusal:
     return Refusal(
-        413, f"expected a body of at most {limits.body_bytes} bytes, found a larger one", {"Connection": "close"}
+        413,
+        f"expected a body of at most {limits.body_bytes} bytes, found a larger one; send fewer files at a time",
+        {"Connection": "close"},
     )
 
 

@@ -55,7 +55,7 @@ def test_answer_says_which_model_gave_it_and_by_which_operating_point(
     facts, point = server.get("/v1/model").json, predictor.spec.operating_point
     assert point is not None
     assert server.classify(png).json["model"] == {
-        **{name: facts[name] for name in ("name", "run", "precision", "sha256")},
+        **{name: facts[name] for name in ("name", "run", "precision", "sha256", "synthetic")},
         "threshold": point.threshold,
         "positive": list(point.positive),
     }
@@ -107,7 +107,7 @@ def test_model_says_what_a_page_shows(server: Server, predictor: Predictor) -> N
     facts = server.get("/v1/model").json
     assert (facts["name"], facts["version"], facts["key_required"]) == (NAME, "1.2.3", False)
     assert facts["classes"] == list(predictor.spec.classes)
-    assert facts["limits"] == {"bytes": 32 << 20, "pixels": 64_000_000, "files": 64}
+    assert facts["limits"] == {"bytes": 64 << 20, "pixels": 64_000_000, "files": 64}
     assert "not a medical device" in facts["notice"]
 
 
@@ -215,7 +215,7 @@ def test_unknown_address_and_wrong_method_are_told_as_every_error(server: Server
     )
     wrong = server.get("/v1/classify")
     assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
-    assert wrong.error == "expected another method at this address, found GET"
+    assert wrong.error == "expected POST at this address, found GET"
 
 
 def test_page_is_served_from_the_package_and_nothing_beside_it(server: Server) -> None:

@@ -35,7 +35,7 @@ def test_operating_point_is_told_for_people(positive: tuple[str, ...], text: str
     assert found["operating_point"]["normal"] == ", ".join(name for name in "abc" if name not in positive)
     assert found["key_required"] is True
     assert without["operating_point"] is None
-    named = {name: without[name] for name in ("name", "run", "precision", "sha256")}
+    named = {name: without[name] for name in ("name", "run", "precision", "sha256", "synthetic")}
     assert answering_model(found) == {**named, "threshold": 0.25, "positive": list(positive)}
     assert answering_model(without) == {**named, "threshold": None, "positive": []}
 

@@ -1,6 +1,7 @@
 """A real process: ports, signals, a stop that finishes what it has, memory."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +92,9 @@ def test_request_under_way_is_finished_and_others_are_turned_away(model: Path, p
         begun.sendall(png)
         answer = b"".join(iter(lambda: begun.recv(10_000), b""))
         assert answer.startswith(b"HTTP/1.1 200")
-        assert run.end() == (0, "")
+        code, said = run.end()
+        assert code == 0
+        assert re.fullmatch(r"(stopping: \d requests? to finish; .*\n)?", said)
 
 
 def test_hang_up_finishes_what_is_under_way_too(model: Path, png: bytes) -> None:
@@ -112,7 +115,9 @@ def test_second_signal_tells_who_waits_and_does_not_wait(model: Path) -> None:
         answer = b"".join(iter(lambda: begun.recv(10_000), b""))
         assert answer.startswith(b"HTTP/1.1 503")
         assert b'{"error":"the server is stopping; ask the one that takes its place"}' in answer
-        assert run.end() == (143, "\nctonnx: stopped\n")
+        code, said = run.end()
+        assert code == 143
+        assert re.fullmatch(r"(stopping: \d requests? to finish; .*\n)?\nctonnx: stopped\n", said)
 
 
 def test_time_for_the_stop_runs_out(model: Path) -> None:
@@ -120,7 +125,45 @@ def test_time_for_the_stop_runs_out(model: Path) -> None:
         begun.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\n")
         run.server.get("/v2/health/live")
         run.process.send_signal(signal.SIGTERM)
-        assert run.end()[0] == 0  # the request's own time was over first
+        code, said = run.end()
+        assert (code, said) == (0, "stopping: 1 request to finish; a second signal cuts them off\n")  # 408 by then
+
+
+def test_connections_without_end_are_told_of_once_and_leave_the_server_whole(model: Path, png: bytes) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        with ExitStack() as ends:
+            run = ends.enter_context(started(model))
+            resource.prlimit(run.process.pid, resource.RLIMIT_NOFILE, (64, 64))  # it raised the one that it had
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            with ExitStack() as silent:
+                for _ in range(100):
+                    silent.enter_context(run.server.raw())
+                threading.Event().wait(1.5)
+            assert run.server.classify(png).status == 200
+            run.process.send_signal(signal.SIGTERM)
+            code, said = run.end()
+        assert code == 0
+        assert said.count("no file descriptor is left for more connections") == 1
+        assert len(said.splitlines()) <= 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_as_many_connections_are_allowed_as_may_be(model: Path) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        with started(model) as run:
+            found, _ = resource.prlimit(run.process.pid, resource.RLIMIT_NOFILE)
+            assert found == min(hard, 1 << 16)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_idle_server_uses_no_processor_and_memory_stays_flat(model: Path, png: bytes) -> None:

@@ -85,7 +85,7 @@ _OUTPUTS = "expected outputs of probabilities, logits, heatmap, each once, found
         ({"inputs": [{**AS_JSON, "shape": None}]}, f"{_SHAPE}None"),
         (
             {"inputs": [{**AS_JSON, "shape": [0, 2, 2, 3], "data": []}]},
-            "expected 1 to 2 images, found 0; send them in several requests",
+            "expected 1 to 2 images, found 0",
         ),
         (
             {"inputs": [{**AS_JSON, "shape": [10**30, 2, 2, 3]}]},

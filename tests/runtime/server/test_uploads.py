@@ -17,6 +17,8 @@ from .conftest import Server, multipart, running
 SMALL = Settings(limits=Limits(body_bytes=20_000, body_seconds=0.3, files=3))
 MALFORMED = "expected a whole multipart body, found one that is malformed or cut off"
 
+TOO_LARGE = "expected a body of at most 20000 bytes, found a larger one; send fewer files at a time"
+
 
 @pytest.fixture(scope="module")
 def small(predictor: Predictor) -> Iterator[Server]:
@@ -121,7 +123,10 @@ def test_too_many_files_are_refused(small: Server) -> None:
 @pytest.mark.parametrize("kind", ["image/png", "multipart/form-data; boundary=xxBOUNDARYxx"])
 def test_body_that_says_it_is_too_large_is_refused(kind: str, small: Server) -> None:
     answer = small.classify(multipart(b"x" * 300_000)[0], kind)
-    assert (answer.status, answer.error) == (413, "expected a body of at most 20000 bytes, found a larger one")
+    assert (answer.status, answer.error) == (
+        413,
+        "expected a body of at most 20000 bytes, found a larger one; send fewer files at a time",
+    )
 
 
 def test_large_body_that_is_refused_unread_gets_its_answer(server: Server) -> None:
@@ -132,7 +137,10 @@ def test_large_body_that_is_refused_unread_gets_its_answer(server: Server) -> No
 def test_body_that_does_not_say_how_large_it_is_is_counted(small: Server) -> None:
     pieces = iter([b"x" * 9_000] * 40)
     answer = small.ask("POST", "/v1/classify", pieces, {"Content-Type": "image/png"})
-    assert (answer.status, answer.error) == (413, "expected a body of at most 20000 bytes, found a larger one")
+    assert (answer.status, answer.error) == (
+        413,
+        "expected a body of at most 20000 bytes, found a larger one; send fewer files at a time",
+    )
     assert small.ask("POST", "/v1/classify", iter([b"x" * 9_000] * 2), {"Content-Type": "image/png"}).status == 200
 
 

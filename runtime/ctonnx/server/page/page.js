@@ -178,6 +178,7 @@ function tell(scan, state, words = WORDS[state], most = "") {
 }
 
 function annotate(scan) {
+  scan.row.toggleAttribute("data-doubted", Boolean(scan.caution));
   putNotes(scan.row.querySelector(".notes"), earlier(scan), scan.caution && ["caution", scan.caution]);
 }
 
@@ -398,6 +399,7 @@ async function load() { // at first, and where the server may have another model
   $("trouble").textContent = "";
   $("model-line").textContent = `${model.run} · ${model.precision} · ${model.provider}`;
   $("notice").textContent = model.notice;
+  $("synthetic").hidden = !model.synthetic;
   const terms = `${list(model.formats)}, up to ${bytes(model.limits.bytes)} each`;
   $("terms").textContent = `${terms}. Scans go to ${location.host} alone, which keeps none.`;
   const measured = Object.entries(model.metrics).map(([split, found]) => [`Measured, ${split}`, figures(found)]);

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import onnx
 import pytest
 from selenium.webdriver import Chrome
+from selenium.webdriver.support.ui import Select
 
 from ctonnx.leaks import leaks_in_words
 from ctonnx.spec import METADATA_KEY, ModelSpec
@@ -28,7 +29,7 @@ def other(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     valid = spec.metrics["valid"]
     metrics = {**spec.metrics, "valid": {**valid, "macro": {**valid["macro"], "auroc": None}}}  # as without a class
     data = {**spec.data, "leaks": LEAKED}
-    spec = replace(spec, name="second", operating_point=point, data=data, metrics=metrics)
+    spec = replace(spec, name="second", synthetic=False, operating_point=point, data=data, metrics=metrics)
     onnx.helper.set_model_props(made, {METADATA_KEY: spec.to_json()})
     file = tmp_path_factory.mktemp("other") / model.name
     onnx.save(made, file)
@@ -46,6 +47,10 @@ def test_caution_stands_in_the_row_and_in_the_sum(page: Page, images: list[Path]
     page.answered(2)
     assert [row.text for row in page.all(".notes")] == [told, ""]
     page.until(lambda: page["#summary"].text.endswith(" · 1 with a caution"))
+    shown = [item.is_displayed() for item in page.all("#scans > li")]
+    Select(page["#filter"]).select_by_visible_text("with a caution")
+    page.until(lambda: [item.is_displayed() for item in page.all("#scans > li")] == [True] + [False] * (len(shown) - 1))
+    Select(page["#filter"]).select_by_visible_text("all")
     page.all(".open")[1].click()
     assert "Caution" not in page["#notes"].text
     page.all(".remove")[0].click()
@@ -112,6 +117,18 @@ def test_facts_are_those_of_the_model_that_answers_when_they_are_opened(
     with serving(other, port=int(urlsplit(address).port or 0)):
         page["#about"].click()
         page.until(lambda: page["#facts"].text.startswith("About the model\nModel\nsecond, model.fp32"))
+        page.close()
+        page.browser.get("about:blank")
+
+
+def test_model_of_phantoms_is_told_of_above_everything(browser: Chrome, model: Path, other: Path) -> None:
+    sentence = "This model was trained on synthetic phantoms: its answers mean nothing for patients."
+    with serving(model) as address:
+        page = Page(browser, address)
+        page.until(lambda: page["#synthetic"].text == sentence)
+    with serving(other, port=int(urlsplit(address).port or 0)):  # which was trained on scans
+        page["#about"].click()
+        page.until(lambda: not page["#synthetic"].is_displayed())
         page.close()
         page.browser.get("about:blank")
 
