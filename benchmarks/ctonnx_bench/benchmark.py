@@ -13,7 +13,7 @@ from ctonnx.machine import available_cores
 from ctonnx.parity import DEVICE_GATES
 from ctonnx_bench.answering import Settled, answer_all, check_golden, find_reference, reference_is_wrong, settle
 from ctonnx_bench.cases import Case, plan_cases
-from ctonnx_bench.checks import Images, gate_of, golden_images, images_in, judge, labelled_images
+from ctonnx_bench.checks import Images, altered, gate_of, golden_images, images_in, judge, labelled_images
 from ctonnx_bench.contenders import Model, find_peers, own, read_models, run_of
 from ctonnx_bench.environment import describe
 from ctonnx_bench.peers.adapters import ADAPTERS
@@ -110,16 +110,19 @@ def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], obje
         raise CtonnxError(next(iter(timed.broken.values()), "expected a case to be measured, found none that could be"))
     skipped |= timed.skipped
     gates = {str(model.path.resolve()): gate_of(model) for model in models}
+    changed = {str(model.path.resolve()): found for model in models if (found := altered(model))}
     rows = []
     for case, rounds in timed.found.items():
         gate = gates.get(str(case.contender.model)) if case.contender.own else None
         judgement = judge(case.contender, answers[case], reference.outputs, images, gate)
         settled = settle(case, judgement, reference, golden)
+        if case.contender.own and (found := changed.get(str(case.contender.model))):
+            settled = replace(settled, failures=(*settled.failures, found))
         if case in timed.broken:
             settled = replace(
                 settled, failures=(*settled.failures, f"it failed in a later round: {timed.broken[case]}")
             )
-        rows.append(_row(case, rounds, settled))
+        rows.append(_row(case, rounds, settled, judgement.asked))
     faster = {} if settings.sweep else times_as_fast(rows)
     rows = [{**row, "times_as_fast": faster.get(row["name"])} for row in rows]
     return {
@@ -134,6 +137,7 @@ def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], obje
             "images": len(images),
             "about": images.about,
             "reference": reference.about,
+            "cautions": list(images.cautions),
             "calibrated_on_them": images.calibration is None
             and any(ADAPTERS[case.contender.adapter].prepares for case in timed.found),
             "reference_wrong": reference_is_wrong(reference, golden),
@@ -154,7 +158,7 @@ def _images(settings: Settings, model: Model, *, calibrates: bool) -> Images:
     return golden_images(model)
 
 
-def _row(case: Case, rounds: Sequence[Round], settled: Settled) -> dict[str, Any]:
+def _row(case: Case, rounds: Sequence[Round], settled: Settled, asked: str) -> dict[str, Any]:
     """Returns a case's entry in the document."""
     figures = summarize(rounds, case.batch_size)
     largest = {what: max(getattr(item, f"largest_d{what}") for item in rounds) for what in ("p", "logit", "heatmap")}
@@ -177,6 +181,7 @@ def _row(case: Case, rounds: Sequence[Round], settled: Settled) -> dict[str, Any
         "bytes": case.contender.size,
         "figures": figures,
         "parity": {**settled.parity.as_dict(), "agreement_interval": settled.parity.agreement_interval},
+        "gate": asked,
         "accuracy": settled.accuracy,
         "largest_differences_while_timed": largest,
         "failures": wrong,

@@ -72,7 +72,7 @@ def plot_distribution(cases: Sequence[Mapping[str, Any]]) -> Figure:
                 f"{latency['p50']:.1f}", (edge, row), (7, 0), textcoords="offset points", va="center", color=color
             )
             farthest = max(farthest, edge)
-        axes.set_yticks(range(len(ordered)), [case["title"] + marks(case) for case in ordered])
+        axes.set_yticks(range(len(ordered)), [_titled(case) for case in ordered])
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
         axes.set_ylim(-0.6, len(ordered) - 0.4)
@@ -80,6 +80,10 @@ def plot_distribution(cases: Sequence[Mapping[str, Any]]) -> Figure:
         axes.set_xlabel("milliseconds a batch: thick line median (its number beside), box quartiles, grey tick p99")
         axes.set_title(f"Latency of every run, batch {cases[0]['batch_size']}")
     return figure
+
+
+def _titled(case: Mapping[str, Any]) -> str:
+    return f"{case['title']}{marks(case)}{' (wrong)' if case['failures'] else ''}"
 
 
 def plot_batches(cases: Sequence[Mapping[str, Any]]) -> Figure:

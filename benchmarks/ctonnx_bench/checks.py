@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from ctonnx.errors import DataError, ImageError, ModelError
 from ctonnx.golden import FILE_NAME, Golden, load_golden
 from ctonnx.images import load, to_pixels
+from ctonnx.leaks import leaks_in_words
 from ctonnx.outputs import Outputs
 from ctonnx.parity import DEVICE_GATES, GATES, Gate, Parity, accuracy_change, compare, share_interval
 from ctonnx_bench.contenders import Contender, Model
 
-__all__ = ["Images", "Judgement", "gate_of", "golden_images", "images_in", "judge", "labelled_images"]
+__all__ = ["Images", "Judgement", "altered", "gate_of", "golden_images", "images_in", "judge", "labelled_images"]
 
 _NO_LABEL = -1
 
@@ -31,6 +32,7 @@ class Images:
         labels: class index of each image, or -1.
         files: that the pixels were read from; none where they were not.
         golden: the golden inputs, where these are the images.
+        cautions: why their labels flatter.
         calibration: other images, for a peer that quantizes: uint8 [images, size, size, 3]; none where there are none.
     """
 
@@ -39,6 +41,7 @@ class Images:
     labels: NDArray[np.int64]
     files: tuple[str, ...] = ()
     golden: Golden | None = None
+    cautions: tuple[str, ...] = ()
     calibration: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
@@ -54,11 +57,13 @@ class Judgement:
         accuracy: `value`, `low`, `high` (95 %, Wilson 1927) on `images`, and `change`: the difference to the
             reference's with its interval; None without labels.
         failures: what is wrong with them; none where they are right.
+        asked: the gate that they were held against, in words.
     """
 
     parity: Parity
     accuracy: dict[str, Any] | None
     failures: tuple[str, ...]
+    asked: str
 
 
 def golden_images(model: Model) -> Images:
@@ -116,6 +121,7 @@ def labelled_images(data: Path, model: Model, *, calibrate: int = 0) -> Images:
         f"{len(chosen)} labelled images ({split}) of {data}",
         read(chosen),
         np.array([sample.label for sample in chosen], np.int64),
+        cautions=_cautions(model, split),
         calibration=read(picked) if picked else None,
     )
 
@@ -159,7 +165,25 @@ def judge(contender: Contender, outputs: Outputs, reference: Outputs, images: Im
             f"against its own answers where it was exported, {failure}"
             for failure in DEVICE_GATES[contender.precision].failures(compare(kept, outputs))
         ]
-    return Judgement(parity, _accuracy(outputs, images.labels, change), tuple(failures))
+    return Judgement(parity, _accuracy(outputs, images.labels, change), tuple(failures), gate.summary)
+
+
+def altered(model: Model) -> str | None:
+    """Returns what is wrong with a file that is not the one which its golden inputs were exported with, or None.
+
+    Its answers may be right all the same: names of classes stand in the file, and no answer of the network tells them.
+    Without golden inputs beside it, or with some that do not know its precision, nothing is known.
+    """
+    file = model.path.parent / FILE_NAME
+    if not file.is_file():
+        return None
+    exported = load_golden(file).model_sha256.get(model.spec.precision)
+    if exported in (None, model.sha256):
+        return None
+    return (
+        f"its SHA-256 is {model.sha256[:12]}, that of the exported one {exported[:12]}: it was altered since, or its "
+        f"{FILE_NAME} is of another export"
+    )
 
 
 def gate_of(model: Model) -> Gate | None:
@@ -169,6 +193,16 @@ def gate_of(model: Model) -> Gate | None:
         return None
     names = {item.name for item in fields(Gate)}
     return Gate(**{name: value for name, value in kept.items() if name in names})
+
+
+def _cautions(model: Model, split: str) -> tuple[str, ...]:
+    """Returns why the accuracy on a split flatters, where the model was trained on the data that it is of."""
+    leaks = leaks_in_words(model.spec.data)
+    chosen = "where it is the run's own, the valid split chose the best epoch, the temperature and the threshold"
+    return (
+        *([f"accuracy: {chosen}: expect less elsewhere"] if split == "valid" else []),
+        *([f"accuracy: of the data that the model was trained on, {leaks}"] if leaks else []),
+    )
 
 
 def _for_few(gate: Gate, images: int) -> Gate:

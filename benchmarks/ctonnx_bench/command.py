@@ -58,7 +58,7 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 @threads_option
 @click.option(
     "--duration",
-    type=FiniteRange(0.0),
+    type=FiniteRange(0, 86_400),
     default=10.0,
     show_default=True,
     help="Seconds that each case is timed.",

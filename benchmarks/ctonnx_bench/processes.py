@@ -16,6 +16,7 @@ import click
 
 __all__ = ["Measured", "ProcessFailed", "Sample", "launch"]
 
+_KILLED = "it was killed, as the system does where memory runs out"
 _GONE_S = 2.0  # that a killed process may take to be gone
 
 # A process of its own, because a child's peak memory begins with that of the program that started it. Perf counters of
@@ -103,7 +104,8 @@ def launch(command: Sequence[str], folder: Path, limit_s: float | None = None) -
     start, end, code, peak = json.loads(told)
     said = err.read_text(encoding="utf-8", errors="replace")
     if code:
-        raise ProcessFailed(f"{' '.join(command)} ended with {code}:\n{said.strip()[-2000:]}")
+        why = said.strip()[-2000:] or (_KILLED if code == -signal.SIGKILL else f"it said nothing; is '{folder}' full?")
+        raise ProcessFailed(f"{' '.join(command)} ended with {code}:\n{why}")
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
     return Measured(Sample(end - start, peak * unit), start, out.read_text(encoding="utf-8"), said)
 

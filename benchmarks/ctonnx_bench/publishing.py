@@ -15,7 +15,7 @@ _HEAD = """\
 # Results
 
 Written by `ctonnx bench --publish FILE`, a section for each machine, model and way of running, with the command that
-made it; nothing here was typed. [benchmarks.md](benchmarks.md) tells what the columns mean. Times on different
+made it; nothing here was typed. The columns are explained in ctonnx's docs/benchmarks.md. Times on different
 machines, or of different versions, are not comparable with each other; what stands in one table was measured in turn.
 """
 _SECTION = re.compile(r"<!-- ctonnx bench: (?P<name>[^\n]*) -->\n.*?<!-- end -->\n", re.DOTALL)
@@ -49,7 +49,7 @@ def publish(document: Mapping[str, Any], file: Path, hardware: str | None) -> st
     if doubted:
         raise CtonnxError(
             f"expected figures without doubt for --publish, found {len(doubted)} of ctonnx's cases with one, such as "
-            f"{doubted[0]['name']}: {doubted[0]['doubts'][0]}; measure again on a quiet machine"
+            f"{doubted[0]['name']}: {doubted[0]['doubts'][0]}; measure again without it"
         )
     title = f"{hardware or hardware_name(document)}: {way_of(document)}"
     name = " ".join(title.replace("--", "-").split())

@@ -1,8 +1,9 @@
 """`--compare`: the figures of a benchmark against those of an earlier one, as a gate."""
 
 import json
+import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ __all__ = [
     "refuse_other_measurement",
     "regressed",
     "table",
+    "wrong_before",
 ]
 
 _STARTS = 3  # processes, of which a cold start's spread can be told
@@ -68,7 +70,9 @@ def read_report(file: Path) -> dict[str, Any]:
             for case in document["cases"]:
                 _figures(case)
                 _starts_unsteadily(case)
-                _ = case["own"], case["name"], case["doubts"]
+                if not 0 < (median := case["figures"]["latency_ms"]["p50"]) < math.inf:
+                    raise ValueError(f"a median of {median} ms")
+                _ = case["own"], case["name"], case["doubts"], case["failures"], case["batch_size"]
             _ = document["settings"]["provider"], document["checked_on"]["about"], document["created"]
             _ = document["environment"]["cpu"], [model["sha256"] for model in document["models"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -125,11 +129,17 @@ def missing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [case["name"] for case in old["cases"] if case["own"] and case["name"] not in measured]
 
 
+def wrong_before(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Returns ctonnx's cases whose answers were wrong in the earlier report."""
+    measured = {case["name"] for case in new["cases"]}
+    return [case["name"] for case in old["cases"] if case["own"] and case["failures"] and case["name"] in measured]
+
+
 def refuse_other_measurement(old: Mapping[str, Any], settings: Settings) -> None:
     """Ends with an error where an earlier report is of something that the settings do not measure.
 
     Raises:
-        CtonnxError: files against pixels, one provider against another, or a sweep against none.
+        CtonnxError: files against pixels, one provider against another, a sweep against none, or other batch sizes.
     """
     before = old["settings"]
     pairs = [
@@ -143,6 +153,16 @@ def refuse_other_measurement(old: Mapping[str, Any], settings: Settings) -> None
                 f"expected an earlier report of the same measurement, found one {was}, where this is {now}; measure as "
                 "it was measured, or compare with another report"
             )
+    sizes = {case["batch_size"] for case in old["cases"]}
+    if not sizes & set(settings.batch_sizes):
+        raise CtonnxError(
+            f"expected an earlier report with one of these batch sizes, found one of {_batches(sizes)}, where this is "
+            f"{_batches(settings.batch_sizes)}; measure as it was measured, or compare with another report"
+        )
+
+
+def _batches(sizes: Iterable[int]) -> str:
+    return f"--batch-size {','.join(map(str, sorted(set(sizes))))}"
 
 
 def cautions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -96,11 +96,18 @@ def notes(document: Mapping[str, Any], *, compared: bool = True) -> list[str]:
     """
     checked, settings = document["checked_on"], document["settings"]
     lines = [
+        *_failures(document),
         f"agreement and |dp| on {checked['about']} against {checked['reference']}; while timing, every probability and "
         "logit was checked, and each image's last heatmap",
-        f"{settings['rounds']} rounds of processes in turn, {settings['duration']:g} s a case",
+        f"{settings['rounds']} round{'s'[: settings['rounds'] != 1]} of processes, {settings['duration']:g} s a case",
         "milliseconds are of a whole batch; cold: from the process's start to its first answer; RAM: its peak",
     ]
+    asked: dict[str, list[str]] = {}
+    for case in document["cases"]:
+        if case["own"]:
+            asked.setdefault(case["gate"], []).append(case["precision"].upper())
+    lines += [f"right, {', '.join(dict.fromkeys(names))}: {gate}" for gate, names in asked.items()]
+    lines += checked["cautions"]
     if checked["reference_wrong"]:
         lines.append("the reference is wrong itself, on the golden inputs: to agree with it says nothing")
     if any(case["verdict"] == "reference" for case in document["cases"]):
@@ -127,12 +134,11 @@ def notes(document: Mapping[str, Any], *, compared: bool = True) -> list[str]:
     for title, found in document["mlperf"].items():
         said = []
         if found["single_stream_ms"] is not None:
-            said.append(f"SingleStream {found['single_stream_ms']:.2f} ms (90th percentile)")
-        said.append(f"Offline {found['offline_images_per_s']:.1f} images/s (batch {found['offline_batch_size']})")
+            mark = " ~" if found["doubted"] else ""
+            said.append(f"SingleStream {found['single_stream_ms']:.2f} ms{mark} (90th percentile)")
+        mark = " ~" if found["offline_doubted"] else ""
+        said.append(f"Offline {found['offline_images_per_s']:.1f} images/s{mark} (batch {found['offline_batch_size']})")
         lines.append(f"MLPerf's measures, {title}: {', '.join(said)}")
-    for case in document["cases"]:
-        where = _where(case)
-        lines += [f"{'FAILED' if case['own'] else 'WRONG'}: {where}: {failure}" for failure in case["failures"]]
     if earlier := document.get("compared_with") if compared else None:
         lines += [
             f"against the report of {earlier['created']}: {change['case']}, {change['figure']}: "
@@ -140,10 +146,20 @@ def notes(document: Mapping[str, Any], *, compared: bool = True) -> list[str]:
             for change in earlier["changes"]
         ]
         lines += earlier["cautions"]
-    named = {case["name"] for case in document["cases"]}
-    lines += [f"FAILED: {name}: {reason}" for name, reason in document["broken"].items() if name not in named]
     lines += [f"{title}: skipped, {reason}" for title, reason in document["skipped"].items()]
     return lines
+
+
+def _failures(document: Mapping[str, Any]) -> list[str]:
+    named = {case["name"] for case in document["cases"]}
+    return [
+        *(
+            f"{'FAILED' if case['own'] else 'WRONG'}: {_where(case)}: {failure}"
+            for case in document["cases"]
+            for failure in case["failures"]
+        ),
+        *(f"FAILED: {name}: {reason}" for name, reason in document["broken"].items() if name not in named),
+    ]
 
 
 def _where(case: Mapping[str, Any]) -> str:
@@ -182,13 +198,16 @@ def _cells(case: Mapping[str, Any]) -> dict[str, str]:
     low, high = parity["agreement_interval"]
     interval = f" [{low:.0%}, {high:.0%}]" if parity["images"] < _MANY else ""
     faster = case["times_as_fast"]
-    ratio = f"{faster['value']:.2f} ({faster['low']:.2f} to {faster['high']:.2f})" if faster else "-"
+    ratio = f"{faster['value']:.2f}" if faster else "-"
+    if faster and len(case["rounds"]) > 1:
+        ratio += f" ({faster['low']:.2f} to {faster['high']:.2f})"
     cpu, gpu = _joules(case)
     wrong = ("FAILED" if case["own"] else "WRONG") if case["failures"] else case["verdict"]
     accuracy = case["accuracy"]
     return {
         "what": case["title"] + marks(case),
         "batch": str(case["batch_size"]),
+        "answers": wrong,
         "p50 ms": f"{latency['p50']:.2f}",
         **{name: "-" if latency[name] is None else f"{latency[name]:.2f}" for name in ("p90", "p95", "p99")},
         "mean": f"{latency['mean']:.2f}",
@@ -201,7 +220,6 @@ def _cells(case: Mapping[str, Any]) -> dict[str, str]:
         "accuracy [95 %]": f"{accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]"
         if accuracy
         else "-",
-        "answers": wrong,
         "cold s": f"{figures['cold_start_s']:.2f}",
         "first ms": f"{figures['first_run_ms']:.0f}",
         "RAM MB": _mega(figures["peak_bytes"]),

@@ -17,6 +17,7 @@ from ctonnx_bench.regression import (
     read_report,
     refuse_other_measurement,
     regressed,
+    wrong_before,
 )
 from ctonnx_bench.sweep import keep
 
@@ -80,6 +81,11 @@ def measure_and_report(settings: Settings, ends: Ends, *, command: str, say: Cal
     if ends.published is not None:
         refuse_other_file(ends.published)
         try_folder(ends.published.parent)
+    if ends.baseline is not None and ends.baseline.resolve().parent == folder.resolve():
+        raise CtonnxError(
+            f"expected an earlier report outside '{folder}', where the reports are replaced and the next comparison "
+            f"would be with this one, found '{ends.baseline}'; keep it elsewhere, or name another --output"
+        )
     earlier = None if ends.baseline is None else read_report(ends.baseline)
     if earlier is not None:
         refuse_other_measurement(earlier, settings)
@@ -92,6 +98,11 @@ def measure_and_report(settings: Settings, ends: Ends, *, command: str, say: Cal
     report.failures.extend(_wrong(document))
     if earlier is not None:
         report.failures.extend(_worse(report.changes or [], ends.fail_over))
+        report.failures.extend(
+            f"expected {name} to have been right in the earlier report, found that it had failed: its speed is nothing "
+            "to compare with"
+            for name in wrong_before(earlier, document)
+        )
         report.failures.extend(
             f"expected {name}, which the earlier report has, found it was not measured now"
             for name in missing(earlier, document)

@@ -13,6 +13,7 @@ import pytest
 from ctonnx.errors import CtonnxError, ProviderError
 from ctonnx.golden import load_golden
 from ctonnx.outputs import Outputs
+from ctonnx.spec import METADATA_KEY
 from ctonnx.writing import json_text
 from ctonnx_bench import benchmark
 from ctonnx_bench.benchmark import Settings, run_benchmark
@@ -109,6 +110,20 @@ def test_wrong_fp32_is_found_by_the_golden_inputs_whatever_the_images_are(worksp
     (case,) = document["cases"]
     assert case["parity"]["max_dp"] == 0  # it is the reference
     assert case["failures"][0].startswith("on the golden inputs, max |dp| is ")
+
+
+def test_file_with_other_names_of_its_classes_is_a_failure_though_its_answers_are_right(workspace: Path) -> None:
+    file = Path("runs/tiny/export/model.fp32.onnx")
+    model = onnx.load(file)
+    (kept,) = (item for item in model.metadata_props if item.key == METADATA_KEY)
+    first, second = PHANTOM_CLASSES[:2]
+    kept.value = kept.value.replace(first, "*").replace(second, first).replace("*", second)
+    onnx.save(model, file)
+    document = run(QUICK)
+    assert not document["passed"]
+    (case,) = document["cases"]
+    (failure,) = case["failures"]
+    assert "it was altered since, or its golden.npz is of another export" in failure
 
 
 def test_files_are_timed_from_the_file_to_the_answer(workspace: Path, phantoms: Path) -> None:

@@ -10,7 +10,7 @@ from ctonnx.errors import CtonnxError, DataError, ModelError
 from ctonnx.golden import Golden
 from ctonnx.outputs import Outputs
 from ctonnx.parity import Gate
-from ctonnx_bench.checks import Images, golden_images, images_in, judge, labelled_images
+from ctonnx_bench.checks import Images, altered, golden_images, images_in, judge, labelled_images
 from ctonnx_bench.contenders import Contender, read_models
 
 INT8 = Contender("ctonnx INT8", "ctonnx", Path("m.onnx"), "int8", 1)
@@ -93,6 +93,17 @@ def test_golden_inputs_must_be_there_and_of_the_model(workspace: Path) -> None:
         golden_images(model)
 
 
+def test_file_that_was_altered_is_told_by_its_hash(workspace: Path) -> None:
+    (model,) = read_models([])
+    assert altered(model) is None
+    found = altered(replace(model, sha256="0" * 64))
+    assert found is not None
+    hashes = f"its SHA-256 is 000000000000, that of the exported one {model.sha256[:12]}: "
+    assert found.startswith(f"{hashes}it was altered since")
+    (model.path.parent / "golden.npz").unlink()
+    assert altered(replace(model, sha256="0" * 64)) is None
+
+
 def test_data_sets_test_images_are_taken_and_training_images_calibrate(phantoms: Path, workspace: Path) -> None:
     (model,) = read_models([])
     found = labelled_images(phantoms, model, calibrate=5)
@@ -102,6 +113,10 @@ def test_data_sets_test_images_are_taken_and_training_images_calibrate(phantoms:
     assert found.calibration is not None
     assert found.calibration.shape == (5, 64, 64, 3)
     assert labelled_images(phantoms, model).calibration is None
+    assert found.cautions == ()
+    leaky = replace(model, spec=replace(model.spec, data={**model.spec.data, "leaks": {"leaked": {"test": 1}}}))
+    (caution,) = labelled_images(phantoms, leaky).cautions
+    assert caution.startswith("accuracy: of the data that the model was trained on, 1 of ")
 
 
 def test_files_are_found_and_unreadable_ones_named(phantoms: Path, workspace: Path) -> None:

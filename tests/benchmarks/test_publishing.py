@@ -20,12 +20,12 @@ def test_section_has_the_command_and_is_replaced_by_the_next(tmp_path: Path, mak
     assert first.startswith("# Results\n")
     assert first.count("$ ctonnx bench --peers pytorch") == 2
     assert [line for line in first.splitlines() if line.startswith("## ")] == TITLES
-    assert "| ctonnx INT8 | 1 | 13.00 |" in first
+    assert "| ctonnx INT8 | 1 | right | 13.00 |" in first
     publish(make_document(slower=3.0), file, "mini-PC")
     second = file.read_text(encoding="utf-8")
-    assert "| ctonnx INT8 | 1 | 13.00 |" not in second
-    assert "| ctonnx INT8 | 1 | 39.00 |" in second
-    assert "| ctonnx INT8 | 1 | 26.00 |" in second
+    assert "| ctonnx INT8 | 1 | right | 13.00 |" not in second
+    assert "| ctonnx INT8 | 1 | right | 39.00 |" in second
+    assert "| ctonnx INT8 | 1 | right | 26.00 |" in second
     assert [line for line in second.splitlines() if line.startswith("## ")] == TITLES
     publish(make_document(slower=3.0), file, "mini-PC")
     assert file.read_text(encoding="utf-8") == second

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from ctonnx_bench.ratios import times_as_fast
 
 
@@ -30,7 +28,7 @@ def test_fp32_is_the_baseline_where_pytorch_was_not_measured_or_is_wrong() -> No
     cases = [case("ctonnx INT8", 1.0), case("ctonnx FP32", 3.0)]
     assert times_as_fast(cases)["ctonnx INT8 1 False"]["than"] == "FP32"
     wrong = case("PyTorch eager", 4.0, failures=["max |dp| is 1"])
-    assert times_as_fast([*cases, wrong])["PyTorch eager 1 False"]["value"] == pytest.approx(0.75)
+    assert "PyTorch eager 1 False" not in times_as_fast([*cases, wrong])
     assert times_as_fast([case("ctonnx INT8", 1.0), wrong]) == {}
 
 

@@ -169,3 +169,18 @@ def test_report_is_read_as_it_was_written(tmp_path: Path, document: dict[str, An
     file = tmp_path / "bench.json"
     file.write_text(json.dumps(document), encoding="utf-8")
     assert read_report(file) == json.loads(json.dumps(document))
+
+
+@pytest.mark.parametrize("median", [float("nan"), 0.0, -1.0])
+def test_report_with_a_median_that_cannot_be_is_refused(median: float, make_document: Any, tmp_path: Path) -> None:
+    document = make_document()
+    document["cases"][0]["figures"]["latency_ms"]["p50"] = median
+    (tmp_path / "old.json").write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(CtonnxError, match=r"found another document \(a median of"):
+        read_report(tmp_path / "old.json")
+
+
+def test_report_of_other_batch_sizes_is_refused_before_anything_is_measured(make_document: Any) -> None:
+    with pytest.raises(CtonnxError, match="found one of --batch-size 1,8, where this is --batch-size 2;"):
+        refuse_other_measurement(make_document(), Settings(batch_sizes=(2,)))
+    refuse_other_measurement(make_document(), Settings(batch_sizes=(2, 8)))

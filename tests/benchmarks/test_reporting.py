@@ -39,6 +39,25 @@ def test_nothing_in_common_is_an_error_after_the_figures_are_kept(
     assert Path("bench/bench.json").is_file()
 
 
+def test_report_that_would_be_replaced_is_no_baseline(measured: Callable[[Ends], Any], make_document: Any) -> None:
+    Path("bench").mkdir()
+    old = json_text(make_document())
+    Path("bench/bench.json").write_text(old, encoding="utf-8")
+    with pytest.raises(CtonnxError, match="expected an earlier report outside 'bench', where the reports are replaced"):
+        measured(Ends(baseline=Path("bench/bench.json")))
+    assert Path("bench/bench.json").read_text(encoding="utf-8") == old
+
+
+def test_case_that_was_wrong_before_is_nothing_to_compare_with(
+    measured: Callable[[Ends], Any], make_document: Any
+) -> None:
+    old = make_document()
+    old["cases"][1] |= {"failures": ["max |dp| is 1"]}
+    Path("old.json").write_text(json_text(old), encoding="utf-8")
+    (failure,) = measured(Ends(baseline=Path("old.json"))).failures
+    assert failure.startswith(f"expected {old['cases'][1]['name']} to have been right in the earlier report")
+
+
 def test_comparison_stands_in_the_document_that_is_written(measured: Callable[[Ends], Any], make_document: Any) -> None:
     Path("old.json").write_text(json_text(make_document(slower=2.0)), encoding="utf-8")
     report = measured(Ends(baseline=Path("old.json")))

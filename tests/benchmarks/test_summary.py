@@ -47,13 +47,13 @@ def test_figures_are_those_of_all_rounds_together_without_the_warm_up() -> None:
     [
         ([QUIET, QUIET], []),
         (
-            [replace(QUIET, samples_s=(0.010, 0.012) * 50)],
-            ["noisy: the interquartile range is 18% of the median"],
+            [replace(QUIET, samples_s=(0.010, 0.012) * 50)] * 2,
+            ["noisy: the interquartile range is 18.2% of the median"],
         ),
         (
             [QUIET, replace(QUIET, samples_s=(0.0112,) * 100)],
             [
-                "noisy: the interquartile range is 11% of the median",
+                "noisy: the interquartile range is 11.3% of the median",
                 "uneven: the slowest round's median is 12% above the fastest's",
             ],
         ),
@@ -74,8 +74,15 @@ def test_doubts_are_told(rounds: list[Round], said: list[str]) -> None:
 
 
 def test_more_threads_than_cores_are_a_doubt() -> None:
+    figures = summarize([QUIET] * 2, 1)
+    assert doubts([QUIET] * 2, figures, threads=3, cores=2) == ["crowded: 3 threads on the 2 cores that it may use"]
+
+
+def test_one_round_alone_is_a_doubt() -> None:
     figures = summarize([QUIET], 1)
-    assert doubts([QUIET], figures, threads=3, cores=2) == ["crowded: 3 threads on the 2 cores that it may use"]
+    assert doubts([QUIET], figures, threads=2, cores=2) == [
+        "alone: one round, which no other confirms; take more --rounds"
+    ]
 
 
 @pytest.mark.parametrize(("runs", "known"), [(9, []), (10, [90]), (20, [90, 95]), (99, [90, 95]), (100, [90, 95, 99])])
@@ -89,7 +96,8 @@ def test_percentiles_need_as_many_runs_as_some_are_above_them(runs: int, known: 
 def case(title: str, batch_size: int, milliseconds: float) -> dict[str, Any]:
     samples = tuple(np.linspace(milliseconds, 2 * milliseconds, 11) / 1e3)
     return {
-        "failures": [],
+        "verdict": "right",
+        "doubts": ["noisy: 20%"] if batch_size == 1 else [],
         "title": title,
         "batch_size": batch_size,
         "figures": summarize([replace(QUIET, samples_s=samples)], batch_size),
@@ -101,11 +109,13 @@ def test_mlperf_takes_the_90th_percentile_of_one_image_and_the_best_throughput()
     assert found["a"]["single_stream_ms"] == pytest.approx(19)
     assert found["a"]["offline_images_per_s"] == pytest.approx(8 / 0.030)
     assert found["a"]["offline_batch_size"] == 8
+    assert (found["a"]["doubted"], found["a"]["offline_doubted"]) == (True, False)
     assert found["b"]["single_stream_ms"] is None
 
 
-def test_wrong_case_has_no_result_of_mlperfs() -> None:
-    assert mlperf([{**case("a", 1, 10), "failures": ["max |dp| is 1"]}]) == {}
+@pytest.mark.parametrize("verdict", ["wrong", "reference", "unjudged"])
+def test_case_that_nothing_proves_right_has_no_result_of_mlperfs(verdict: str) -> None:
+    assert mlperf([{**case("a", 1, 10), "verdict": verdict}]) == {}
 
 
 def test_marks_say_that_figures_are_doubted_or_were_slowed_down() -> None:
