@@ -198,7 +198,7 @@ if sys.argv[1] == "at once":
 large = bytearray(30 << 20)
 del large  # glibc takes this for a size that comes often
 before = psutil.Process().memory_info().rss
-blocks = [bytearray(b"1") * (2 << 20) for _ in range(50)]
+blocks = [bytearray(b"1") * (8 << 20) for _ in range(13)]
 pin = bytearray(b"1") * 100_000  # above them, so that the end of the heap cannot go
 del blocks
 print((psutil.Process().memory_info().rss - before) / 1e6)
