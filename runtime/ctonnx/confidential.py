@@ -1,4 +1,4 @@
-"""What may be said of a DICOM file that is at fault: the keyword of the element, and no value that it has.
+"""What may be said of a DICOM file: its kind, the keyword of an element that is at fault, and no other value it has.
 
 pydicom quotes the values of elements, patients' names among them, in its warnings and exceptions: `in_our_words` lets
 none of these out, and `fault_of` finds by itself which element is wrong, once something went wrong.
@@ -10,12 +10,12 @@ import logging
 import math
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from ctonnx.errors import ImageError
 
-__all__ = ["Fault", "fault_of", "in_our_words", "number"]
+__all__ = ["Fault", "cautions_of", "fault_of", "in_our_words", "number"]
 
 _Read = TypeVar("_Read")
 
@@ -34,6 +34,7 @@ _EXPECTED: dict[str, tuple[object, ...]] = {
 _NEEDED = ("PhotometricInterpretation", "BitsAllocated")
 _WHOLE = ("Rows", "Columns", "BitsStored", "NumberOfFrames")
 _NUMBERS = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth")
+_MODALITIES = ("CR", "DX", "MG", "MR", "NM", "OT", "PT", "RF", "US", "XA")
 _OTHERS = ("PixelPaddingValue", "PixelPaddingRangeLimit", "ModalityLUTSequence", "VOILUTSequence", "VOILUTFunction")
 
 
@@ -77,6 +78,19 @@ def in_our_words(name: str, read: Callable[[], _Read], why: Callable[[], str]) -
     if reason is None:
         raise MemoryError
     raise ImageError(f"damaged DICOM file: {reason}", name)
+
+
+def cautions_of(header: Any) -> Iterator[str]:
+    """Yields why an answer about a file should be doubted: it is no slice, or no CT.
+
+    Args:
+        header: its data set.
+    """
+    if "LOCALIZER" in str(header.get("ImageType")):
+        yield "a localizer (scout), not a slice"
+    modality = str(header.get("Modality") or "CT")
+    if modality != "CT":
+        yield f"no CT: its modality is {modality if modality in _MODALITIES else 'another'}"
 
 
 def fault_of(header: Any) -> str | None:

@@ -25,7 +25,6 @@ https://pydicom.github.io/pydicom/stable/reference/pixels.html
 
 import io
 import zlib
-from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -39,14 +38,13 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import as_pixel_options
 
-from ctonnx.confidential import Fault, fault_of, in_our_words, number
+from ctonnx.confidential import Fault, cautions_of, fault_of, in_our_words, number
 from ctonnx.errors import ImageError
 from ctonnx.spec import DicomWindow
 from ctonnx.windowing import windowed
 
 __all__ = ["DicomFile"]
 
-_MODALITIES = ("CR", "DX", "MG", "MR", "NM", "OT", "PT", "RF", "US", "XA")  # what else a file says is not passed on
 _NO_PICTURE = frozenset({"SEG", "RTDOSE"})  # modalities whose pixels are labels or doses
 _KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _MOST_INFLATED = 1 << 29  # bytes of a deflated data set
@@ -63,14 +61,6 @@ _PLUGINS = {
 }
 _JPEG_LS = frozenset({uid.JPEGLSLossless, uid.JPEGLSNearLossless})
 _IMAGECODECS = _JPEG_LS | {uid.JPEGLossless, uid.JPEGLosslessSV1}
-
-
-def _cautions(header: pydicom.Dataset) -> Iterator[str]:
-    if "LOCALIZER" in str(header.get("ImageType")):
-        yield "a localizer (scout), not a slice"
-    modality = str(header.get("Modality") or "CT")
-    if modality != "CT":
-        yield f"no CT: its modality is {modality if modality in _MODALITIES else 'another'}"
 
 
 class DicomFile:
@@ -126,7 +116,7 @@ class DicomFile:
         self._syntax = self._encoding(bool(implicit), bool(little), head[4:8] if implicit else head[8:])
         length = int.from_bytes(head[4:8] if implicit else head[8:], order)
         frames = self._count(size - self._begin, length)
-        self._caution = "; ".join(_cautions(header)) or None
+        self._caution = "; ".join(cautions_of(header)) or None
         self.size = int(header.Columns), int(header.Rows)
         is_grey = header.get("SamplesPerPixel", 1) == 1 and header.PhotometricInterpretation != "PALETTE COLOR"
         self.bytes_a_pixel = _LOOKED_UP if is_grey and int(header.BitsAllocated) <= 16 else _COMPUTED

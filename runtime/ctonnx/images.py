@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from ctonnx.errors import ImageError
 from ctonnx.memory import room_for
-from ctonnx.modes import bytes_a_pixel, to_8_bit
+from ctonnx.modes import bytes_a_pixel, from_array, to_8_bit
 
 if TYPE_CHECKING:
     from ctonnx.dicom import DicomFile
@@ -158,7 +158,7 @@ def load(source: ImageSource, *, window: "DicomWindow | None" = None, frame: int
     """
     if isinstance(source, np.ndarray):
         with _damage_is_an_image_error("array"):
-            return _normalized(_from_array(source), "array")
+            return _normalized(from_array(source), "array")
     if isinstance(source, Image.Image):
         name = getattr(source, "filename", "") or "image in memory"
         with _damage_is_an_image_error(name):
@@ -387,17 +387,3 @@ def _upright(image: Image.Image) -> Image.Image:
     except Exception:
         return image
     return image if turn is None else image.transpose(turn)
-
-
-def _from_array(array: NDArray[Any]) -> Image.Image:
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape:
-        raise ImageError(
-            "expected a uint8 array of shape [height, width] or [height, width, 1, 3 or 4], "
-            f"found {array.dtype} {list(array.shape)}",
-            "array",
-        )
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    if array.ndim == 3 and array.shape[2] not in (3, 4):
-        raise ImageError(f"expected 1, 3 or 4 channels last, found shape {list(array.shape)}", "array")
-    return Image.fromarray(np.ascontiguousarray(array))

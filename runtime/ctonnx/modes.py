@@ -14,12 +14,15 @@
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["bytes_a_pixel", "to_8_bit"]
+from ctonnx.errors import ImageError
+
+__all__ = ["bytes_a_pixel", "from_array", "to_8_bit"]
 
 _TILE = 1 << 18  # pixels that are converted at a time: what lies between an image and its 8 bits stays small
 _16_BITS = 65535.0
@@ -116,3 +119,25 @@ def _stretched(values: NDArray[np.float64], low: float, high: float) -> NDArray[
         return np.zeros(values.shape, np.uint8)
     scaled = (np.clip(np.nan_to_num(values, nan=low, posinf=high, neginf=low), low, high) - low) * (255 / span)
     return np.rint(scaled).astype(np.uint8)
+
+
+def from_array(array: NDArray[Any]) -> Image.Image:
+    """Returns an array as an image of mode `L`, `RGB` or `RGBA`.
+
+    Args:
+        array: uint8 [height, width], or [height, width, 1, 3 or 4].
+
+    Raises:
+        ImageError: of another shape or type.
+    """
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape:
+        raise ImageError(
+            "expected a uint8 array of shape [height, width] or [height, width, 1, 3 or 4], "
+            f"found {array.dtype} {list(array.shape)}",
+            "array",
+        )
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim == 3 and array.shape[2] not in (3, 4):
+        raise ImageError(f"expected 1, 3 or 4 channels last, found shape {list(array.shape)}", "array")
+    return Image.fromarray(np.ascontiguousarray(array))
