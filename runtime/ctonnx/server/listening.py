@@ -4,6 +4,7 @@ import asyncio
 import errno
 import ipaddress
 import logging
+import math
 import signal
 import socket
 import ssl
@@ -155,7 +156,7 @@ class _Server(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._front, self._grace, self._ready, self._stopping = app, grace, ready, stopping
-        self._until = 0.0
+        self._until = math.inf  # no signal came yet
         self._is_exhausted = self._has_told = False
         self.signal = int(signal.SIGTERM)
 
