@@ -128,7 +128,7 @@ def answer(
     if point := spec.operating_point:
         alone = outputs.probabilities[[row]]
         suspicious = bool(point.calls(alone, spec.classes)[0])
-        score = float(suspicion(alone, spec.classes, point.positive)[0])
+        score = min(1.0, float(suspicion(alone, spec.classes, point.positive)[0]))  # float32 adds up to a little more
     # Copies: a view would keep the whole batch's arrays alive with one record.
     logits, heatmap = outputs.logits[row].copy(), outputs.heatmap[row].copy()
     return Prediction(source, named, logits, heatmap, suspicious, frame, score, caution)

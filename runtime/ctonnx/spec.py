@@ -50,7 +50,7 @@ def suspicion(
     """
     columns = [classes.index(name) for name in positive]
     sums: NDArray[np.float64] = probabilities[:, columns].astype(np.float32).sum(axis=1, dtype=np.float64)
-    return np.minimum(sums, 1.0)  # float32 probabilities add up to a little more
+    return sums
 
 
 @dataclass(frozen=True, kw_only=True)

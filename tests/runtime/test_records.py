@@ -44,6 +44,21 @@ def test_score_is_the_sum_that_decides_to_its_last_digit(model: object) -> None:
     assert (none.suspicious, none.score) == (None, None)
 
 
+def test_sum_above_one_is_a_score_of_one_and_decides_as_it_is(model: object) -> None:
+    with Predictor(model) as predictor:  # type: ignore[arg-type]
+        spec = predictor.spec
+    shares = np.full((1, len(spec.classes)), np.float32(1 / 3), np.float32)  # three of them are 1.00000003 as float64
+    above = float(shares[0, :3].astype(np.float64).sum())
+    assert above > 1
+    assert spec.operating_point is not None
+    point = replace(spec.operating_point, positive=spec.classes[:3], threshold=above)
+    found = answer(
+        replace(spec, operating_point=point), Outputs(shares, shares, np.zeros((1, 4, 2, 2), np.float32)), 0, source=""
+    )
+    assert found is not None
+    assert (found.score, found.suspicious) == (1.0, True)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_outputs_that_are_not_numbers_are_no_answer(value: float, model: object) -> None:
     with Predictor(str(model)) as predictor:
