@@ -4,7 +4,7 @@
 
 onnxruntime's threads go on looking for work for a while after a run. Where two sessions in one process answer in turn,
 each one's threads still spin while the other computes. The same session is timed alone, beside another one that answers
-in between, and so with threads that sleep, each in a process of its own.
+in between, and so with threads that soon sleep, each in a process of its own.
 """
 
 import statistics
@@ -23,8 +23,8 @@ __all__ = ["CASES", "main", "median_seconds"]
 CASES = {
     "alone": (1, True),
     "two in one process, in turn": (2, True),
-    "two in one process, threads that sleep": (2, False),
-    "alone, threads that sleep": (1, False),
+    "two in one process, threads that soon sleep": (2, False),
+    "alone, threads that soon sleep": (1, False),
 }
 """How many sessions there are in the process, and whether their threads spin."""
 

@@ -4,8 +4,9 @@ import ctypes
 import math
 import sys
 import weakref
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from contextlib import contextmanager, nullcontext
 from threading import Lock
 from typing import Any
 
@@ -41,6 +42,9 @@ class Runner:
         self._is_bound = PROVIDERS[provider].is_nvidia
         self._turn = Lock() if PROVIDERS[provider].one_run_at_a_time else nullcontext()
         self._memory: NDArray[np.uint8] = np.empty(0, np.uint8)
+        # A session that goes while its own threads compute takes the process with it.
+        self._under_way: set[Future[Outputs]] = set()
+        weakref.finalize(self, _wait_for, self._under_way)
 
     def __call__(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Outputs:
         """Returns the answers.
@@ -52,24 +56,41 @@ class Runner:
             ProviderError: the provider failed, as where its memory is full.
             NotEnoughMemory: the CPU's memory does not suffice.
         """
+        with _failures(self._provider, len(images)), self._turn:
+            if self._is_bound:
+                return self._run_bound(images)
+            pixels = images if isinstance(images, np.ndarray) else np.stack(images)
+            return Outputs(*self.session.run(OUTPUT_NAMES, {"pixels": pixels}))
+
+    def submit(self, images: NDArray[np.uint8]) -> "Future[Outputs]":
+        """Has one of the session's own threads compute the answers, which takes part in nothing else meanwhile.
+
+        Args:
+            images: uint8 [batch, size, size, 3].
+
+        Returns:
+            The answers, in time, or an error of those that a call raises.
+        """
+        provider, answers = self._provider, Future[Outputs]()
+
+        def done(arrays: Sequence[NDArray[np.float32]], _: object, failure: str) -> None:
+            try:
+                with _failures(provider, len(images)):
+                    if failure:
+                        raise RuntimeError(failure)
+                    outputs = Outputs(*arrays)
+            except Exception as error:
+                answers.set_exception(error)
+            else:
+                answers.set_result(outputs)
+
+        self._under_way.add(answers)
+        answers.add_done_callback(self._under_way.discard)
         try:
-            with self._turn:
-                if self._is_bound:
-                    return self._run_bound(images)
-                with self._enough_memory(len(images)):
-                    pixels = images if isinstance(images, np.ndarray) else np.stack(images)
-                    return Outputs(*self.session.run(OUTPUT_NAMES, {"pixels": pixels}))
-        except NotEnoughMemory:
-            raise
-        except Exception as error:  # onnxruntime's exceptions share no base class but this
-            from ctonnx.diagnosis import why_it_does_not_run
-
-            raise ProviderError(why_it_does_not_run(self._provider, onnxruntime, str(error))) from error
-
-    def _enough_memory(self, count: int) -> AbstractContextManager[None]:
-        if self._provider != "cpu":  # whose own memory may be what lacks
-            return nullcontext()
-        return enough_memory(f"compute a batch of {count} {'image' if count == 1 else 'images'}")
+            self.session.run_async(OUTPUT_NAMES, {"pixels": images}, done, None)
+        except Exception as error:
+            done((), None, str(error))
+        return answers
 
     def _run_bound(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Outputs:
         shape = images.shape if isinstance(images, np.ndarray) else (len(images), *images[0].shape)
@@ -86,6 +107,25 @@ class Runner:
             binding.bind_output(name, "cpu")
         self.session.run_with_iobinding(binding)
         return Outputs(*binding.copy_outputs_to_cpu())
+
+
+def _wait_for(under_way: "set[Future[Outputs]]") -> None:
+    wait(list(under_way))
+
+
+@contextmanager
+def _failures(provider: Provider, count: int) -> Iterator[None]:
+    """Turns what onnxruntime raises for a batch of so many images into an error that says what to do."""
+    action = f"compute a batch of {count} {'image' if count == 1 else 'images'}"
+    try:
+        with enough_memory(action) if provider == "cpu" else nullcontext():  # a GPU's own memory may be what lacks
+            yield
+    except NotEnoughMemory:
+        raise
+    except Exception as error:  # onnxruntime's exceptions share no base class but this
+        from ctonnx.diagnosis import why_it_does_not_run
+
+        raise ProviderError(why_it_does_not_run(provider, onnxruntime, str(error))) from error
 
 
 def pinned_memory(count: int, load: Callable[[str], Any] = ctypes.CDLL) -> NDArray[np.uint8]:

@@ -19,6 +19,12 @@ __all__ = ["Provider", "available_cores", "open_session", "read_spec"]
 
 _ONLY_FATAL = 4  # onnxruntime's log level; what goes wrong comes back as an exception with a sentence of ours
 _WARNINGS = 2  # the level that onnxruntime starts with
+_SPINS_BRIEFLY = (
+    1,
+    26,
+)  # the first onnxruntime that knows _SLEEPY: https://github.com/microsoft/onnxruntime/pull/27916
+_SLEEPY = ("session.intra_op.spin_duration_us", "50")
+_SLEEPING = ("session.intra_op.allow_spinning", "0")
 
 
 def open_session(
@@ -39,8 +45,8 @@ def open_session(
         provider: `cpu`, `cuda`, `tensorrt`, `openvino`, `coreml` or `directml`.
         threads: threads within one operator; None takes every core that this process may use.
         optimize: False skips the graph optimizations, for a session that only reads metadata.
-        spinning: whether threads that wait go on looking for work for a while, which answers sooner and keeps the
-            cores from others; False lets them sleep.
+        spinning: whether threads that wait go on looking for work for a while, which keeps the cores from others; False
+            lets them sleep after 50 microseconds, or at once before onnxruntime 1.26, which takes longer to answer.
 
     Raises:
         ModelError: the file is missing, damaged or not an ONNX model.
@@ -120,7 +126,9 @@ def _options(provider: Provider, threads: int, *, optimize: bool, spinning: bool
     options.intra_op_num_threads = threads
     options.log_severity_level = _ONLY_FATAL
     if not spinning:
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # The gaps between a network's layers are shorter than that, and a thread that fell asleep takes long to wake.
+        name, value = _SLEEPY if _version() >= _SPINS_BRIEFLY else _SLEEPING
+        options.add_session_config_entry(name, value)
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if architecture() == "x86" and has_vnni() is not True:
@@ -136,6 +144,11 @@ def _options(provider: Provider, threads: int, *, optimize: bool, spinning: bool
         options.enable_mem_pattern = False
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     return options
+
+
+def _version() -> tuple[int, int]:
+    major, minor, *_ = onnxruntime.__version__.split(".")
+    return int(major), int(minor)
 
 
 def _refuse_convolutions_on_the_cpu(session: Any, provider: Provider) -> None:

@@ -184,6 +184,37 @@ def test_one_image_alone_in_a_stream_and_as_pixels_has_the_same_answer(predictor
     assert [answer.probabilities[name] for name in predictor.spec.classes] == outputs.probabilities[0].tolist()
 
 
+def test_pixels_have_the_same_answer_from_the_sessions_own_threads(
+    predictor: Predictor, model: Path, scans: list[str]
+) -> None:
+    pixels = np.stack([to_pixels(load(scan), predictor.spec.preprocessing) for scan in scans])
+    expected = predictor.predict_pixels(pixels)
+    with Predictor(model, threads=3) as several:
+        batches = [several.submit_pixels(pixels) for _ in range(4)]
+        here = several.predict_pixels(pixels)
+        for found in (here, *[batch.result(30) for batch in batches]):
+            np.testing.assert_array_equal(found.logits, expected.logits)
+            np.testing.assert_array_equal(found.heatmap, expected.heatmap)
+
+
+def test_predictor_is_closed_no_sooner_than_its_threads_have_answered(model: Path) -> None:
+    with Predictor(model, threads=2) as predictor:
+        answers = [predictor.submit_pixels(np.zeros((4, 64, 64, 3), np.uint8)) for _ in range(3)]
+    assert all(answer.done() for answer in answers)
+    with pytest.raises(ValueError, match="this Predictor is closed"):
+        predictor.submit_pixels(np.zeros((1, 64, 64, 3), np.uint8))
+
+
+@pytest.mark.parametrize(("threads", "workers"), [(1, 1), (2, 2)])
+def test_session_without_threads_of_its_own_is_refused_for_them(model: Path, threads: int, workers: int) -> None:
+    with Predictor(model, threads=threads, workers=workers) as predictor, pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole text is compared below
+        predictor.submit_pixels(np.zeros((1, 64, 64, 3), np.uint8))
+    assert str(caught.value) == (
+        f"expected a session on cpu with more threads than workers, found {threads} and {workers} on cpu: it has none "
+        "of its own that could compute a batch"
+    )
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 5, 6, 7, 8, 9, 100])
 def test_batch_size_changes_no_answer(predictor: Predictor, scans: list[str], batch_size: int) -> None:
     alone = [predictor.predict(scan) for scan in scans]

@@ -5,7 +5,7 @@ import gc
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock, Thread
 from time import sleep
 from typing import Any
 
@@ -22,6 +22,8 @@ from ctonnx.outputs import OUTPUT_NAMES
 from ctonnx.providers import Provider
 from ctonnx.running import Runner, pinned_memory
 from ctonnx.session import open_session
+
+WAIT = 30.0
 
 
 def convolution(file: Path) -> Path:
@@ -108,6 +110,69 @@ def test_memory_is_taken_again_for_a_larger_batch_alone(
     for batch in (1, 4, 2, 4, 3):
         runner(images(batch))
     assert taken == [48, 192]
+
+
+# --- the session's own threads ---------------------------------------------------------------------------------------
+
+
+def test_batches_of_the_sessions_own_threads_are_answered(tmp_path: Path) -> None:
+    runner = Runner(open_session(convolution(tmp_path / "model.onnx"), threads=3), "cpu")
+    sizes = [1 + number % 7 for number in range(200)]
+    answers = [runner.submit(images(batch)) for batch in sizes]
+    for batch, answer in zip(sizes, answers, strict=True):
+        np.testing.assert_allclose(answer.result(WAIT).heatmap, heatmaps(images(batch)))
+
+
+def test_failure_of_a_sessions_own_thread_is_the_error_of_a_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagnosis, "why_it_does_not_run", lambda name, module, said: f"{name}: {said}")
+    runner = Runner(open_session(convolution(tmp_path / "model.onnx"), threads=2), "cpu")
+    error = runner.submit(np.zeros((1, 9, 9, 3), np.uint8)).exception(WAIT)
+    assert isinstance(error, ProviderError)
+    assert str(error).startswith("cpu: Got invalid dimensions for input: pixels")
+    no_threads = Runner(open_session(convolution(tmp_path / "model.onnx"), threads=1), "cpu")
+    error = no_threads.submit(images(1)).exception(WAIT)
+    assert isinstance(error, ProviderError)
+    assert "intra op thread pool must have at least one thread" in str(error)
+
+
+class Apart:
+    """A session whose own threads answer when the test lets them."""
+
+    def __init__(self) -> None:
+        self.done: Any = None
+
+    def run_async(self, names: object, inputs: object, done: Any, user_data: object) -> None:
+        self.done = done
+
+
+def test_lack_of_memory_in_a_sessions_own_thread_is_told() -> None:
+    session = Apart()
+    runner = Runner(session, "cpu")
+    answer = runner.submit(images(2))
+    session.done([], None, "std::bad_alloc")
+    with pytest.raises(NotEnoughMemory, match="not enough memory to compute a batch of 2 images"):
+        answer.result(WAIT)
+
+
+def test_session_goes_no_sooner_than_its_own_threads_have_answered() -> None:
+    """It would go while they compute on it, and take the process with it."""
+    session = Apart()
+    runner = Runner(session, "cpu")
+    answer = runner.submit(images(1))
+    gone = Event()
+
+    def let_go(held: list[Runner]) -> None:
+        held.clear()
+        gone.set()
+
+    held, runner = [runner], None  # type: ignore[assignment]
+    Thread(target=let_go, args=(held,), daemon=True).start()
+    assert not gone.wait(0.1)
+    session.done([np.zeros((1, 1), np.float32)] * 3, None, "")
+    assert gone.wait(WAIT)
+    assert len(answer.result()) == 1
 
 
 # --- what fails while it runs ----------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 import os
 import re
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -140,15 +142,37 @@ def test_session_gets_its_threads(small: Path, threads: int | None, expected: in
     assert open_session(small, threads=threads).get_session_options().intra_op_num_threads == expected
 
 
-@pytest.mark.parametrize(("spinning", "found"), [(True, None), (False, "0")])
-def test_threads_that_wait_spin_or_sleep(small: Path, spinning: bool, found: str | None) -> None:
+@pytest.mark.parametrize(
+    ("spinning", "version", "entries"),
+    [
+        (True, "1.31.0", {}),
+        (False, "1.31.0", {"session.intra_op.spin_duration_us": "50"}),
+        (False, "1.26.0", {"session.intra_op.spin_duration_us": "50"}),
+        (False, "1.25.1", {"session.intra_op.allow_spinning": "0"}),
+    ],
+)
+def test_threads_that_wait_spin_or_sleep_soon(
+    small: Path, monkeypatch: pytest.MonkeyPatch, spinning: bool, version: str, entries: dict[str, str]
+) -> None:
+    monkeypatch.setattr(onnxruntime, "__version__", version)
     options = open_session(small, spinning=spinning).get_session_options()
-    name = "session.intra_op.allow_spinning"
-    if found is None:
-        with pytest.raises(RuntimeError, match="does not have configuration"):
-            options.get_session_config_entry(name)
-    else:
-        assert options.get_session_config_entry(name) == found
+    found = {}
+    for name in ("session.intra_op.spin_duration_us", "session.intra_op.allow_spinning"):
+        with suppress(RuntimeError):  # it has none
+            found[name] = options.get_session_config_entry(name)
+    assert found == entries
+
+
+def test_threads_that_sleep_soon_leave_the_cores_to_others(small: Path) -> None:
+    def idle_seconds(*, spinning: bool) -> float:
+        session = open_session(small, threads=4, spinning=spinning)
+        shape = [side if isinstance(side, int) else 1 for side in session.get_inputs()[0].shape]
+        session.run(None, {session.get_inputs()[0].name: np.zeros(shape, np.float32)})
+        start = time.process_time()
+        time.sleep(0.1)
+        return time.process_time() - start
+
+    assert idle_seconds(spinning=False) < 0.5 * idle_seconds(spinning=True)
 
 
 # --- files that are no model -----------------------------------------------------------------------------------------

@@ -140,7 +140,7 @@ def serve(
         sockets = bind(host, port)
         for taken in sockets:
             ends.callback(taken.close)
-        # Threads that sleep while they wait leave the cores to what decodes and answers, and an idle server uses none.
+        # Threads that soon sleep leave the cores to what decodes and answers, and an idle server uses none.
         predictor = ends.enter_context(
             Predictor(model, provider=provider, fallback=fallback, threads=threads, spinning=False)
         )

@@ -8,10 +8,10 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from ctonnx.outputs import Outputs
 
 __all__ = ["Batcher"]
+
+_Images: TypeAlias = Sequence[NDArray[np.uint8]]
+_Way: TypeAlias = "Callable[[_Images], Future[Outputs]]"  # to have a batch computed
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +35,8 @@ class Batcher:
     """Gives images to a model in batches; it belongs to the event loop that makes it.
 
     Args:
-        run: answers for a batch of images, uint8 [size, size, 3] each; called in threads.
-        runs: how many batches are computed at a time.
+        run: answers for a batch of images, uint8 [size, size, 3] each; called in a thread.
+        beside: begin a batch each, and return at once, while another is computed; each has one at a time.
         max_batch: images in a batch.
         max_delay: seconds that a batch which is not full waits for more, while another one is computed.
         told: called with the images of each batch, and the seconds that it took.
@@ -41,19 +44,20 @@ class Batcher:
 
     def __init__(
         self,
-        run: Callable[[Sequence[NDArray[np.uint8]]], Outputs],
+        run: Callable[[_Images], Outputs],
         *,
-        runs: int,
+        beside: Sequence[_Way] = (),
         max_batch: int,
         max_delay: float = 0.0,
         told: Callable[[int, float], None] = lambda images, seconds: None,
     ) -> None:
-        self._run, self._runs, self._max_batch, self._max_delay, self._told = run, runs, max_batch, max_delay, told
+        self._max_batch, self._max_delay, self._told = max_batch, max_delay, told
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Waiting] = deque()
-        self._under_way = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ctonnx-model")
+        self._ways: Sequence[_Way] = [lambda images: self._thread.submit(run, images), *beside]
+        self._under_way: dict[int, Future[Outputs]] = {}  # by the place of its way
         self._alarm: asyncio.TimerHandle | None = None
-        self._threads = ThreadPoolExecutor(runs, thread_name_prefix="ctonnx-model")
 
     def submit(self, pixels: NDArray[np.uint8]) -> "asyncio.Future[Outputs]":
         """Returns the answer for one image, in time: a batch of one row. Cancelled while it waits, it is never run.
@@ -67,20 +71,21 @@ class Batcher:
         return item.answer
 
     def close(self) -> None:
-        """Ends the threads, once what they compute is done. What still waits is cancelled."""
+        """Waits for what is computed, and ends the thread. What still waits is cancelled."""
         if self._alarm is not None:
             self._alarm.cancel()
         for item in self._queue:
             item.answer.cancel()
         self._queue.clear()
-        self._threads.shutdown(wait=True)
+        self._thread.shutdown(wait=True)
+        wait(self._under_way.values())
 
     def _start(self) -> None:
         """Begins as many runs as may be."""
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        while self._under_way < self._runs and self._queue:
+        while len(self._under_way) < len(self._ways) and self._queue:
             while self._queue and self._queue[0].answer.done():  # cancelled: its client is gone, or its time over
                 self._queue.popleft()
             if not self._queue:
@@ -95,16 +100,18 @@ class Batcher:
                 item = self._queue.popleft()
                 if not item.answer.done():
                     batch.append(item)
-            self._under_way += 1
-            run = self._loop.run_in_executor(self._threads, self._compute, [item.pixels for item in batch])
-            run.add_done_callback(partial(self._finish, batch))
+            way = next(place for place in range(len(self._ways)) if place not in self._under_way)
+            try:
+                self._under_way[way] = self._ways[way]([item.pixels for item in batch])
+            except Exception as error:
+                self._under_way[way] = Future()
+                self._under_way[way].set_exception(error)
+            run = asyncio.wrap_future(self._under_way[way], loop=self._loop)
+            run.add_done_callback(partial(self._finish, way, batch, time.perf_counter()))
 
-    def _compute(self, pixels: Sequence[NDArray[np.uint8]]) -> tuple[Outputs, float]:
-        start = time.perf_counter()
-        return self._run(pixels), time.perf_counter() - start
-
-    def _finish(self, batch: Sequence[_Waiting], done: "asyncio.Future[Any]") -> None:
-        self._under_way -= 1
+    def _finish(self, way: int, batch: Sequence[_Waiting], start: float, done: "asyncio.Future[Outputs]") -> None:
+        seconds = time.perf_counter() - start
+        del self._under_way[way]
         self._start()  # before the answers are handed out: the model should not wait for that
         if done.cancelled():
             return
@@ -113,7 +120,7 @@ class Batcher:
                 if not item.answer.done():
                     item.answer.set_exception(error)
             return
-        outputs, seconds = done.result()
+        outputs = done.result()
         self._told(len(batch), seconds)
         for row, item in enumerate(batch):
             if not item.answer.done():

@@ -50,7 +50,7 @@ class Service:
         self._runs = min(predictor.threads, _MOST_RUNS) if predictor.provider == "cpu" else 1
         self._batcher = Batcher(
             lambda images: predictor.predict_pixels(np.stack(images)),
-            runs=self._runs,
+            beside=[lambda images: predictor.submit_pixels(np.stack(images))] * (self._runs - 1),
             max_batch=settings.max_batch,
             max_delay=settings.max_delay,
             told=self._told,

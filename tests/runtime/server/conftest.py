@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,14 @@ class Held(Predictor):
         self.go, self.begun = threading.Event(), threading.Semaphore(0)
         self.batches: list[int] = []
         self.fails = False
+        self._own = ThreadPoolExecutor()
+
+    def close(self) -> None:
+        self._own.shutdown()
+        super().close()
+
+    def submit_pixels(self, pixels: NDArray[np.uint8]) -> "Future[Outputs]":
+        return self._own.submit(self.predict_pixels, pixels)
 
     def predict_pixels(self, pixels: NDArray[np.uint8]) -> Outputs:
         self.batches.append(len(pixels))

@@ -3,7 +3,9 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,12 +54,14 @@ async def until(model: Model, count: int = 1) -> None:
 
 @contextmanager
 def batching(model: Model, *, runs: int = 1, max_delay: float = 0.0) -> Iterator[Batcher]:
-    batcher = Batcher(model, runs=runs, max_batch=3, max_delay=max_delay)
-    try:
-        yield batcher
-    finally:
-        model.go.release(100)
-        batcher.close()
+    with ThreadPoolExecutor(runs) as threads:
+        beside = [lambda images: threads.submit(model, images)] * (runs - 1)
+        batcher = Batcher(model, beside=beside, max_batch=3, max_delay=max_delay)
+        try:
+            yield batcher
+        finally:
+            model.go.release(100)
+            batcher.close()
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -180,7 +184,7 @@ def test_batches_are_told_with_their_seconds() -> None:
     async def test() -> None:
         model, told = Model(), list[tuple[int, float]]()
         model.go.release(100)
-        batcher = Batcher(model, runs=1, max_batch=3, told=lambda images, seconds: told.append((images, seconds)))
+        batcher = Batcher(model, max_batch=3, told=lambda images, seconds: told.append((images, seconds)))
         await asyncio.gather(*[batcher.submit(image(number)) for number in range(4)])
         batcher.close()
         assert [images for images, _ in told] == [1, 3]
@@ -189,10 +193,95 @@ def test_batches_are_told_with_their_seconds() -> None:
     run(test)
 
 
+def test_lone_image_is_run_in_the_thread_whatever_else_could() -> None:
+    async def test() -> None:
+        model = Model()
+        model.go.release(100)
+
+        def refuse(images: object) -> "Future[Outputs]":
+            raise AssertionError
+
+        batcher = Batcher(model, beside=[refuse], max_batch=3)
+        for number in range(5):
+            assert value(await batcher.submit(image(number))) == number
+        batcher.close()
+
+    run(test)
+
+
+def test_each_way_computes_one_batch_at_a_time() -> None:
+    async def test() -> None:
+        model = Model()
+        under_way: dict[int, Future[Outputs]] = {}
+
+        def way(place: int, images: Sequence[NDArray[np.uint8]]) -> "Future[Outputs]":
+            assert place not in under_way
+            under_way[place] = Future()
+            return under_way[place]
+
+        batcher = Batcher(model, beside=[partial(way, 1), partial(way, 2)], max_batch=1)
+        answers = [batcher.submit(image(number)) for number in range(5)]
+        await until(model)
+        assert sorted(under_way) == [1, 2]
+        column = np.ones((1, 1), np.float32)
+        under_way.pop(2).set_result(Outputs(column, column, column))
+        await answers[2]
+        assert sorted(under_way) == [1, 2]  # the free one has the next
+        under_way.pop(1).set_exception(RuntimeError("broken"))
+        with pytest.raises(RuntimeError, match="broken"):
+            await answers[1]
+        assert sorted(under_way) == [1, 2]
+        for place in (1, 2):
+            under_way[place].set_result(Outputs(column, column, column))
+        model.go.release(100)
+        await asyncio.gather(answers[0], *answers[3:])
+        batcher.close()
+
+    run(test)
+
+
+def test_way_that_begins_nothing_is_the_error_of_its_batch_and_takes_the_next() -> None:
+    async def test() -> None:
+        model = Model()
+        asked = 0
+
+        def full(images: object) -> "Future[Outputs]":
+            nonlocal asked
+            asked += 1
+            raise MemoryError
+
+        batcher = Batcher(model, beside=[full], max_batch=1)
+        answers = [batcher.submit(image(number)) for number in range(3)]
+        found = await asyncio.gather(*answers[1:], return_exceptions=True)
+        assert [type(error) for error in found] == [MemoryError, MemoryError]
+        assert asked == 2
+        model.go.release(100)
+        assert value(await answers[0]) == 0
+        batcher.close()
+
+    run(test)
+
+
+def test_close_waits_for_every_batch_that_is_computed() -> None:
+    async def test() -> None:
+        model = Model()
+        model.go.release(100)
+        beside: Future[Outputs] = Future()
+        batcher = Batcher(model, beside=[lambda images: beside], max_batch=1)
+        answers = [batcher.submit(image(number)) for number in range(2)]
+        column = np.ones((1, 1), np.float32)
+        threading.Timer(0.1, beside.set_result, [Outputs(column, column, column)]).start()
+        batcher.close()
+        assert beside.done()
+        await asyncio.gather(*answers)
+
+    run(test)
+
+
 def test_close_cancels_what_waits_and_ends_the_threads() -> None:
     async def test() -> None:
         model = Model()
-        batcher = Batcher(model, runs=1, max_batch=3)
+        batcher = Batcher(model, max_batch=3)
         first, second = batcher.submit(image(0)), batcher.submit(image(1))
         await until(model)
         model.go.release()
