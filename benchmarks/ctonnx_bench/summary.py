@@ -1,5 +1,6 @@
 """From raw samples to the figures of a case, and the doubts that they leave."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from ctonnx_bench.rounds import Round
 
-__all__ = ["FEW", "NOISY", "doubts", "marks", "mlperf", "summarize"]
+__all__ = ["FEW", "NOISY", "doubts", "marks", "median_interval", "mlperf", "summarize"]
 
 NOISY = 0.10
 """The interquartile range, as a share of the median, above which a case is called noisy."""
@@ -16,7 +17,8 @@ FEW = 20
 """Timed runs, below which a spread says little."""
 
 _MARKS = {"alone": "~", "few": "~", "crowded": "~", "noisy": "~", "uneven": "~", "busy": "~", "throttled": "!"}
-_DRIFT = 0.10  # of a round's median against the fastest round's
+_APART = 0.10  # the ends of the interval that holds the median of the rounds' medians
+_CONFIDENCE = 0.95  # of that interval
 _BUSY = 0.05  # of the processor's time, that other programs took
 _PERCENTILES = {50: 1, 90: 10, 95: 20, 99: 100}
 """Each with the runs that it needs: of fewer, none is above it, and it would be the slowest by another name."""
@@ -60,7 +62,7 @@ def summarize(rounds: Sequence[Round], batch_size: int) -> dict[str, Any]:
 
 
 def doubts(rounds: Sequence[Round], figures: Mapping[str, Any], *, threads: int, cores: int) -> list[str]:
-    """Returns why a case's figures may be doubted: few runs, noise, a drift from round to round, a slowed machine.
+    """Returns why a case's figures may be doubted: few runs, noise, rounds that do not agree, a slowed machine.
 
     Args:
         rounds: of the case.
@@ -78,13 +80,31 @@ def doubts(rounds: Sequence[Round], figures: Mapping[str, Any], *, threads: int,
         found.append(f"crowded: {threads} threads on the {cores} cores that it may use")
     if (spread := latency["iqr"] / latency["p50"]) > NOISY:
         found.append(f"noisy: the interquartile range is {spread:.1%} of the median")
-    medians = [float(np.median(item.samples_s)) for item in rounds]
-    if (drift := max(medians) / min(medians) - 1) > _DRIFT:
-        found.append(f"uneven: the slowest round's median is {drift:.0%} above the fastest's")
+    least, greatest = median_interval([float(np.median(item.samples_s)) for item in rounds])
+    if (apart := greatest / least - 1) > _APART:
+        found.append(f"uneven: from round to round the median differs by {apart:.0%}; take more --rounds")
     if (others := max(item.others_share for item in rounds)) > _BUSY:
         found.append(f"busy: other programs took up to {others:.0%} of the cores' time meanwhile")
     slowed = dict.fromkeys(cause for item in rounds for cause in item.slowdowns)
     return found + [f"throttled: {cause}" for cause in slowed]
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Returns between which of the values the median of what they are drawn from lies, with 95 % confidence.
+
+    Each of the values is above it with a probability of one half, so that their order alone tells, whatever their
+    distribution. Of fewer than 6 values even the least and the greatest hold it less often; those are returned.
+    Source: Hoefler and Belli 2015, https://doi.org/10.1145/2807591.2807644, 3.1.3.
+
+    Args:
+        values: one or more.
+    """
+    ranked = sorted(values)
+    count, left_out, rank = len(ranked), 0.0, -1
+    while (left_out := left_out + 2 * math.comb(count, rank + 1) / 2**count) <= 1 - _CONFIDENCE:
+        rank += 1
+    rank = max(rank, 0)
+    return ranked[rank], ranked[-1 - rank]
 
 
 def marks(case: Mapping[str, Any]) -> str:

@@ -240,7 +240,10 @@ def test_figures_that_are_worse_or_doubted_are_not_published(
     document["cases"][1]["doubts"] = ["busy: others"]
     result = bench("--publish", "results.md")
     assert result.exit_code == 1
-    assert "expected figures without doubt for --publish, found 1 of ctonnx's cases with one" in result.stderr
+    assert (
+        "expected figures of ctonnx's that stand for --publish, found them doubted, such as ctonnx INT8"
+        in result.stderr
+    )
     assert "busy: others; measure again without it" in result.stderr
     assert not Path("results.md").exists()
 

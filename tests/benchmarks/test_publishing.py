@@ -31,6 +31,24 @@ def test_section_has_the_command_and_is_replaced_by_the_next(tmp_path: Path, mak
     assert file.read_text(encoding="utf-8") == second
 
 
+def test_folder_of_the_document_is_made(tmp_path: Path, document: dict[str, Any]) -> None:
+    publish(document, tmp_path / "docs" / "figures" / "results.md", "mini-PC")
+    assert (tmp_path / "docs" / "figures" / "results.md").is_file()
+
+
+def test_noise_is_published_with_its_mark_and_other_doubts_are_not(tmp_path: Path, document: dict[str, Any]) -> None:
+    case = next(case for case in document["cases"] if case["own"])
+    case["doubts"] = ["noisy: the interquartile range is 11.0% of the median"]
+    publish(document, tmp_path / "results.md", "mini-PC")
+    text = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert f"| {case['title']} ~ |" in text
+    assert "noisy: the interquartile range is 11.0% of the median" in text
+    case["doubts"].append("busy: others")
+    with pytest.raises(CtonnxError, match=r"found them doubted, such as .*: busy: others; measure again"):
+        publish(document, tmp_path / "other.md", "mini-PC")
+    assert not (tmp_path / "other.md").exists()
+
+
 def test_text_of_others_is_not_replaced(tmp_path: Path, document: dict[str, Any]) -> None:
     file = tmp_path / "results.md"
     publish(document, file, None)

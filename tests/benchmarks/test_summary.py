@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ctonnx_bench.rounds import Round
-from ctonnx_bench.summary import doubts, marks, mlperf, summarize
+from ctonnx_bench.summary import doubts, marks, median_interval, mlperf, summarize
 
 QUIET = Round(
     samples_s=(0.010,) * 100,
@@ -54,9 +54,10 @@ def test_figures_are_those_of_all_rounds_together_without_the_warm_up() -> None:
             [QUIET, replace(QUIET, samples_s=(0.0112,) * 100)],
             [
                 "noisy: the interquartile range is 11.3% of the median",
-                "uneven: the slowest round's median is 12% above the fastest's",
+                "uneven: from round to round the median differs by 12%; take more --rounds",
             ],
         ),
+        ([QUIET] * 8 + [replace(QUIET, samples_s=(0.0112,) * 100)], []),  # one of nine is left out on each side
         (
             [replace(QUIET, others_share=0.3), QUIET],
             ["busy: other programs took up to 30% of the cores' time meanwhile"],
@@ -71,6 +72,21 @@ def test_figures_are_those_of_all_rounds_together_without_the_warm_up() -> None:
 )
 def test_doubts_are_told(rounds: list[Round], said: list[str]) -> None:
     assert doubts(rounds, summarize(rounds, 1), threads=2, cores=2) == said
+
+
+@pytest.mark.parametrize(
+    ("count", "least", "greatest"), [(1, 0, 0), (3, 0, 2), (5, 0, 4), (6, 0, 5), (8, 0, 7), (9, 1, 7), (20, 5, 14)]
+)
+def test_interval_of_the_median_is_that_of_the_tables(count: int, least: int, greatest: int) -> None:
+    """The ranks of nonparametric intervals at 95 % (Conover 1999, Practical Nonparametric Statistics, 3.2)."""
+    values = np.random.default_rng(count).permutation(count).astype(float).tolist()
+    assert median_interval(values) == (least, greatest)
+
+
+def test_interval_holds_the_median_as_often_as_it_says() -> None:
+    draws = np.random.default_rng(0).exponential(size=(2000, 9))
+    held = [low <= np.log(2) <= high for low, high in map(median_interval, draws.tolist())]
+    assert np.mean(held) == pytest.approx(0.961, abs=0.015)
 
 
 def test_more_threads_than_cores_are_a_doubt() -> None:
