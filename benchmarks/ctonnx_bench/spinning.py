@@ -23,8 +23,8 @@ __all__ = ["CASES", "main", "median_seconds"]
 CASES = {
     "alone": (1, True),
     "two in one process, in turn": (2, True),
-    "two in one process, threads that soon sleep": (2, False),
-    "alone, threads that soon sleep": (1, False),
+    "two in one process, brief spinning": (2, False),
+    "alone, brief spinning": (1, False),
 }
 """How many sessions there are in the process, and whether their threads spin."""
 
