@@ -5,13 +5,13 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorData, TensorsData
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from ctonnx_export.ranges import Calibrator, Ranges
 
-__all__ = ["TARGETS", "Scheme", "Target", "backbone", "fold_normalization", "quantize", "quantized_tensors"]
+__all__ = ["TARGETS", "Scheme", "Target", "backbone", "quantize", "quantized_tensors"]
 
 Target: TypeAlias = Literal["x86", "arm", "tensorrt"]
 
@@ -90,46 +90,6 @@ def quantized_tensors(model: onnx.ModelProto) -> tuple[str, ...]:
     before_relu = {node.input[0] for node in nodes if node.op_type == "Relu"}  # what it cuts off needs no range
     tensors = (name for node in nodes for name in (*node.input, *node.output))
     return tuple(dict.fromkeys(name for name in tensors if name not in weights and name not in before_relu))
-
-
-def fold_normalization(model: onnx.ModelProto) -> None:
-    """Lets the pixels' normalization take one pass less and a cheaper one, in place; the answers stay the same.
-
-    The first convolution's weights do the division. FP16 would lose by it, as the weights become small for its range;
-    INT8 has a scale for each output channel. The subtraction, which has to stand before the convolution's padding,
-    becomes a BatchNormalization that only subtracts: onnxruntime computes it faster than a broadcast Sub.
-
-    Args:
-        model: is left as it is where its first convolution does not read the result of a Sub and a Div by constants.
-    """
-    made_by = {node.output[0]: node for node in model.graph.node}
-    constants = {weight.name: weight for weight in model.graph.initializer}
-    convolution = next(node for node in model.graph.node if node.op_type == "Conv")
-    division = made_by.get(convolution.input[0])
-    subtraction = made_by.get(division.input[0]) if division else None
-    if division is None or subtraction is None or (subtraction.op_type, division.op_type) != ("Sub", "Div"):
-        return
-    if subtraction.input[1] not in constants or division.input[1] not in constants:
-        return
-    std, weight = constants[division.input[1]], constants[convolution.input[1]]
-    scaled = (numpy_helper.to_array(weight) / numpy_helper.to_array(std).astype(np.float64)).astype(np.float32)
-    weight.CopyFrom(numpy_helper.from_array(scaled, weight.name))
-    convolution.input[0] = subtraction.output[0]
-    mean = numpy_helper.to_array(constants[subtraction.input[1]]).reshape(-1).astype(np.float32)
-    values = {"scale": np.ones_like(mean), "bias": np.zeros_like(mean), "mean": mean, "var": np.ones_like(mean)}
-    names = [f"normalization.{name}" for name in values]
-    model.graph.initializer.extend(map(numpy_helper.from_array, values.values(), names))
-    centered = helper.make_node(
-        "BatchNormalization",
-        [subtraction.input[0], *names],
-        [subtraction.output[0]],
-        name=subtraction.name,
-        epsilon=0.0,
-    )
-    model.graph.initializer.remove(constants[subtraction.input[1]])
-    model.graph.initializer.remove(std)
-    model.graph.node.remove(division)
-    subtraction.CopyFrom(centered)
 
 
 def quantize(model: onnx.ModelProto, ranges: Ranges, scheme: Scheme) -> onnx.ModelProto:

@@ -1,10 +1,12 @@
 """What the export's tests share: a small ONNX model made in milliseconds, pictures for it, and a small network."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -95,6 +97,17 @@ def make_small_model(*, seed: int = 0, scale: float = 1.0) -> onnx.ModelProto:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
     return onnx.shape_inference.infer_shapes(model)
+
+
+def optimized(model: onnx.ModelProto, folder: Path, **options: str) -> onnx.ModelProto:
+    """Returns the graph that onnxruntime runs."""
+    settings = onnxruntime.SessionOptions()
+    settings.optimized_model_filepath = str(folder / "optimized.onnx")
+    settings.log_severity_level = 4
+    for name, value in options.items():
+        settings.add_session_config_entry(f"session.{name}", value)
+    onnxruntime.InferenceSession(model.SerializeToString(), settings, ["CPUExecutionProvider"])
+    return onnx.load(folder / "optimized.onnx")
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
@@ -17,20 +16,20 @@ from ctonnx_export.quantization import (
     Scheme,
     Target,
     backbone,
-    fold_normalization,
     quantize,
     quantized_tensors,
 )
 from ctonnx_export.ranges import CALIBRATORS, Calibrator, Ranges, collect_ranges
+from ctonnx_export.stem import fold_division
 
-from .conftest import make_small_model
+from .conftest import make_small_model, optimized
 
 
 @pytest.fixture(scope="module")
 def small_model() -> onnx.ModelProto:
     """The model as INT8 is made from it."""
     model = make_small_model()
-    fold_normalization(model)
+    fold_division(model)
     return model
 
 
@@ -41,17 +40,6 @@ def ranges(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> Ranges:
 
 def kinds(model: onnx.ModelProto) -> Counter[str]:
     return Counter(node.op_type for node in model.graph.node)
-
-
-def optimized(model: onnx.ModelProto, folder: Path, **options: str) -> onnx.ModelProto:
-    """Returns the graph that onnxruntime runs."""
-    settings = onnxruntime.SessionOptions()
-    settings.optimized_model_filepath = str(folder / "optimized.onnx")
-    settings.log_severity_level = 4
-    for name, value in options.items():
-        settings.add_session_config_entry(f"session.{name}", value)
-    onnxruntime.InferenceSession(model.SerializeToString(), settings, ["CPUExecutionProvider"])
-    return onnx.load(folder / "optimized.onnx")
 
 
 def activation_types(model: onnx.ModelProto) -> set[int]:
@@ -79,29 +67,6 @@ def test_every_scheme_answers_as_the_float_model_does(
     cut_off = calibrator == "entropy"  # which gives up the ends of these evenly spread activations
     assert 0 < parity.max_dp < (0.05 if cut_off else 0.03)
     assert parity.heatmap_correlation > (0.97 if cut_off else 0.98)
-
-
-def test_normalization_is_folded_into_the_first_convolution_but_for_a_cheap_subtraction() -> None:
-    plain = make_small_model()
-    std = next(weight for weight in plain.graph.initializer if weight.name == "std")
-    std.CopyFrom(numpy_helper.from_array(np.array([50, 60, 75], np.float32).reshape(1, 3, 1, 1), "std"))
-    folded = onnx.ModelProto()
-    folded.CopyFrom(plain)
-    fold_normalization(folded)
-    onnx.checker.check_model(folded, full_check=True)
-    assert [node.op_type for node in folded.graph.node[:4]] == ["Transpose", "Cast", "BatchNormalization", "Conv"]
-    assert not {"std", "mean"} & {weight.name for weight in folded.graph.initializer}
-    colored = np.random.default_rng(3).integers(0, 256, (4, 32, 32, 3), np.uint8)
-    np.testing.assert_allclose(
-        run_onnx(folded, [colored]).logits, run_onnx(plain, [colored]).logits, rtol=1e-5, atol=1e-5
-    )
-
-
-def test_model_without_a_division_before_its_first_convolution_is_left_as_it_is(small_model: onnx.ModelProto) -> None:
-    again = onnx.ModelProto()
-    again.CopyFrom(small_model)
-    fold_normalization(again)
-    assert again == small_model
 
 
 def test_the_convolutional_part_ends_with_the_last_convolution(small_model: onnx.ModelProto) -> None:
