@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ctonnx.errors import CtonnxError
-from ctonnx.machine import available_cores
+from ctonnx.machine import available_cores, memory_limit
 from ctonnx.parity import DEVICE_GATES
 from ctonnx_bench.answering import Settled, answer_all, check_golden, find_reference, reference_is_wrong, settle
 from ctonnx_bench.cases import Case, plan_cases
@@ -31,6 +31,9 @@ _CHANGE = {"fp32": 1e-3, "fp16": 2e-2, "int8": 5e-2}
 """Of a logit or a heatmap from one run to another, as a share of the largest: the same file on the same machine."""
 
 _CALIBRATION = 300  # images, as `ctonnx export` takes
+
+_IMAGE_BYTES = 9e6
+"""Of memory for each image of 224 x 224 in a batch: the peaks of FP32 at batch 1 and 8 in docs/results.md."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +100,7 @@ def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], obje
             files=settings.files is not None,
         )
     spec = models[0].spec
+    _refuse_too_many(max(case.batch_size for case in cases), spec.preprocessing.size)
     cases = [replace(case, side=spec.preprocessing.size, files=settings.files is not None) for case in cases]
     with tempfile.TemporaryDirectory(prefix="ctonnx-bench-", ignore_cleanup_errors=True) as folder:
         bench = Bench(Path(folder), images, asdict(spec.preprocessing), asdict(spec.dicom_window))
@@ -148,6 +152,20 @@ def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], obje
         "broken": {case.name: reason for case, reason in timed.broken.items()},
         "passed": not timed.broken and not any(row["failures"] for row in rows if row["own"]),
     }
+
+
+def _refuse_too_many(batch_size: int, side: int) -> None:
+    """Refuses a batch that cannot fit into memory before anything fills it.
+
+    Raises:
+        CtonnxError: it is that large.
+    """
+    needed, limit = batch_size * _IMAGE_BYTES * (side / 224) ** 2, memory_limit()
+    if limit is not None and needed > limit:
+        raise CtonnxError(
+            f"expected batches that fit into the {limit / 1e9:.1f} GB of memory that this process may use, found one "
+            f"of {batch_size} images, which needs about {needed / 1e9:.0f} GB; choose a smaller --batch-size"
+        )
 
 
 def _images(settings: Settings, model: Model, *, calibrates: bool) -> Images:

@@ -202,7 +202,7 @@ def bench(
     for line in report.said:
         click.echo(line, err=True)
     if report.failures:
-        raise CheckFailed("; ".join(report.failures))
+        raise CheckFailed(";\n".join(report.failures))
 
 
 def _typed() -> str:

@@ -65,14 +65,14 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
         "python": "Python",
     }
     found = [
-        f"{said} {_shown(first.get(name))} and {_shown(second.get(name))}"
+        f"{said}: {_shown(first.get(name))} before; {_shown(second.get(name))} now"
         for name, said in names.items()
         if first.get(name) != second.get(name)
     ]
     versions = first.get("versions", {}), second.get("versions", {})
     packages = [name for name in LIBRARIES if versions[0].get(name) != versions[1].get(name)]
     told = [[of.get(name, "not installed") for of in versions] for name in packages]
-    return found + [f"{name} {was} and {now}" for name, (was, now) in zip(packages, told, strict=True)]
+    return found + [f"{name}: {was} before; {now} now" for name, (was, now) in zip(packages, told, strict=True)]
 
 
 def _shown(value: Any) -> str:

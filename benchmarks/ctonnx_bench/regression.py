@@ -167,7 +167,7 @@ def _batches(sizes: Iterable[int]) -> str:
 
 def cautions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Returns what makes the two reports hard to compare: another machine, library, file, or case that one lacks."""
-    found = [f"measured with different {said}" for said in differences(old["environment"], new["environment"])]
+    found = [f"no longer the same {said}" for said in differences(old["environment"], new["environment"])]
     models = [{model["precision"]: model for model in document["models"]} for document in (old, new)]
     for precision in (name for name in models[0] if name in models[1]):
         first, second = models[0][precision], models[1][precision]

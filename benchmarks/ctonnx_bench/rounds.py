@@ -1,7 +1,9 @@
 """Measures cases: each process alone on the machine, in rounds that go forwards and backwards in turn."""
 
 import json
+import math
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -154,15 +156,18 @@ class Bench:
             cases: that have answered before.
             rounds: processes of each.
             seconds: that each times.
-            say: is told before each process.
+            say: is told before each process, from the second round on with the time that is left.
         """
         found: dict[Case, list[Round]] = {case: [] for case in cases}
         failed: dict[str, str] = {}
         broken: dict[Case, str] = {}
+        total, start = len(cases) * rounds, time.monotonic()
         for number, case in enumerate(in_turn(cases, rounds), 1):
             if case.contender.title in failed or case in broken:
                 continue
-            say(f"[{number}/{len(cases) * rounds}] {case.title}, batch {case.batch_size}")
+            done = number - 1
+            left = _left((time.monotonic() - start) / done * (total - done)) if done >= len(cases) else ""
+            say(f"[{number}/{total}{left}] {case.title}, batch {case.batch_size}")
             try:
                 found[case].append(self.round(case, seconds))
             except CaseFailed as error:
@@ -203,3 +208,7 @@ class Bench:
 
     def _answers(self, case: Case) -> Path:
         return self.folder / f"answers-{self._numbers.setdefault(case.name, len(self._numbers))}.npz"
+
+
+def _left(seconds: float) -> str:
+    return f", about {math.ceil(seconds / 60)} min left" if seconds > 60 else ", a minute left at most"

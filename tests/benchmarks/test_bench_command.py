@@ -123,7 +123,12 @@ def test_case_that_the_earlier_report_has_and_this_one_lacks_is_a_failure(
     name = document["cases"].pop(0)["name"]
     result = bench("--compare", "old.json")
     assert result.exit_code == 1
-    assert f"expected {name}, which the earlier report has, found it was not measured now" in result.stderr
+    lacking = f"expected {name}, which the earlier report has, found it was not measured now"
+    assert lacking in result.stderr
+    document["cases"][0]["failures"] = ["max |dp| is 1"]
+    wrong, second = bench("--compare", "old.json").stderr.splitlines()[-2:]
+    assert wrong.startswith("Error: expected right answers, found wrong ones")
+    assert second == lacking
 
 
 def test_regression_of_a_doubted_figure_says_that_it_is_doubted(

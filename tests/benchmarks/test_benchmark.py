@@ -251,3 +251,16 @@ def test_data_without_fp32_has_no_reference(faked: Callable[..., None], phantoms
     (export / "model.fp32.onnx").unlink()
     with pytest.raises(CtonnxError, match=r"expected model.fp32.onnx beside .*, or name the run with --reference RUN"):
         run(replace(QUICK, data=phantoms))
+
+
+def test_batch_that_cannot_fit_into_memory_is_refused_before_anything_fills_it(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "memory_limit", lambda: 1_000_000_000)
+    monkeypatch.setattr(benchmark, "Bench", None)
+    with pytest.raises(CtonnxError) as told:
+        run(replace(QUICK, batch_sizes=(1, 100_000)))
+    assert str(told.value) == (
+        "expected batches that fit into the 1.0 GB of memory that this process may use, found one of 100000 images, "
+        "which needs about 73 GB; choose a smaller --batch-size"
+    )

@@ -36,7 +36,7 @@ def test_machines_that_differ_are_told_apart() -> None:
     second = {"cpu": "B", "cores_allowed": 2, "versions": {"onnxruntime": "1.24"}}
     assert differences(first, first) == []
     assert differences(first, second) == [
-        "processor A and B",
-        "onnxruntime 1.23 and 1.24",
-        "torch 2.11 and not installed",
+        "processor: A before; B now",
+        "onnxruntime: 1.23 before; 1.24 now",
+        "torch: 2.11 before; not installed now",
     ]

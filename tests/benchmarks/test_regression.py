@@ -81,11 +81,11 @@ def test_other_machines_and_missing_cases_are_told(make_document: Any) -> None:
     new["checked_on"]["about"] = "4 labelled images"
     new["cases"] = new["cases"][:-1]
     assert cautions(old, new) == [
-        "measured with different processor Some CPU and Other CPU",
-        "measured with different processor features avx2 and avx2, avx512f",
-        "measured with different limit of CPU time max 100000 and 200000 100000",
-        "measured with different ctonnx 0.4.0 and 0.5.0",
-        "measured with different onnxruntime-gpu not installed and 1.31",
+        "no longer the same processor: Some CPU before; Other CPU now",
+        "no longer the same processor features: avx2 before; avx2, avx512f now",
+        "no longer the same limit of CPU time: max 100000 before; 200000 100000 now",
+        "no longer the same ctonnx: 0.4.0 before; 0.5.0 now",
+        "no longer the same onnxruntime-gpu: not installed before; 1.31 now",
         "int8 is another file of the same checkpoint",
         "measured on different images: 8 golden inputs and 4 labelled images",
         "not measured now: PyTorch <eager> | batch 8 | cpu | 2 threads | ready pixels at 224",

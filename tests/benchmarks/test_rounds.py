@@ -74,12 +74,28 @@ def test_rounds_go_forwards_and_backwards(bench: Bench, cases: list[Case], launc
     assert [task.adapter for task in tasks] == [
         "ctonnx", "onnxruntime", "onnxruntime", "ctonnx", "ctonnx", "onnxruntime",
     ]  # fmt: skip
-    assert told[:3] == ["[1/6] ctonnx FP32, batch 1", "[2/6] Peer, batch 1", "[3/6] Peer, batch 1"]
+    assert told[:2] == ["[1/6] ctonnx FP32, batch 1", "[2/6] Peer, batch 1"]
+    assert told[-1] == "[6/6, a minute left at most] Peer, batch 1"
     assert {task.seconds for task in tasks} == {2.0}
     assert len({task.answers for task in tasks}) == 2
     assert [len(done) for done in found.values()] == [3, 3]
     first = found[cases[0]][0]
     assert (first.cold_start_s, first.samples_s, first.warm_up_s) == (1.5, (0.01,), (0.02,))
+
+
+def test_time_that_is_left_is_told_from_the_second_round_on(
+    bench: Bench, cases: list[Case], launched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks, _ = launched
+    monkeypatch.setattr("ctonnx_bench.rounds.time.monotonic", lambda: 1000.0 + 50 * len(tasks))
+    told: list[str] = []
+    bench.measure(cases, rounds=2, seconds=2.0, say=told.append)
+    assert told == [
+        "[1/4] ctonnx FP32, batch 1",
+        "[2/4] Peer, batch 1",
+        "[3/4, about 2 min left] Peer, batch 1",
+        "[4/4, a minute left at most] ctonnx FP32, batch 1",
+    ]
 
 
 def test_foreseen_error_of_ctonnx_is_raised_as_what_it_is(bench: Bench, cases: list[Case], launched: Any) -> None:
