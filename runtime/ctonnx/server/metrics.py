@@ -1,6 +1,13 @@
 """What Prometheus reads: requests, images, batches, the model's seconds, memory; no word of any upload."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
@@ -20,6 +27,8 @@ class Metrics:
     """
 
     def __init__(self, *, model: str, precision: str, provider: str, version: str) -> None:
+        # A series more for each, which tells nothing of a server that never resets them.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.requests = Counter(

@@ -18,6 +18,7 @@ from ctonnx.server.settings import Limits
 
 __all__ = ["Files", "Room", "Take", "file_reader", "receive"]
 
+_CURLS_OWN = "application/x-www-form-urlencoded"  # with --data-binary
 _RAW = ("application/octet-stream", "application/dicom")
 _MOST_DISCARDED = 64 << 20  # bytes of a body that is too large are still taken, so that its client reads the answer
 _DISCARD_SECONDS = 10.0
@@ -98,7 +99,8 @@ async def receive(request: Request, add: Callable[[bytes], object], limits: Limi
 def _too_large(limits: Limits) -> Refusal:
     return Refusal(
         413,
-        f"expected a body of at most {limits.body_bytes} bytes, found a larger one; send fewer files at a time",
+        f"expected a body of at most {limits.body_bytes} bytes, found a larger one; send fewer files at a time, or "
+        "raise the server's --max-body-mb",
         {"Connection": "close"},
     )
 
@@ -241,7 +243,8 @@ def file_reader(content_type: str, most_files: int) -> Files:
     raise Refusal(
         415,
         "expected a Content-Type of multipart/form-data, image/*, application/dicom or application/octet-stream, found "
-        f"{shown(name) if name else 'none'}",
+        f"{shown(name) if name else 'none'}"
+        + ('; with curl, add -H "Content-Type: image/png"' if name == _CURLS_OWN else ""),
     )
 
 

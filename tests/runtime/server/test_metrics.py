@@ -39,4 +39,5 @@ def test_text_is_prometheus_own_format_and_has_memory(server: Server) -> None:
     answer = server.get("/metrics")
     names = {family.name for family in text_string_to_metric_families(answer.body.decode())}
     assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert not [name for name in names if name.endswith("_created")]
     assert {"ctonnx_info", "ctonnx_model_seconds", "ctonnx_images_under_way", "process_resident_memory_bytes"} <= names

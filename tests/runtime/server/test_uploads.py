@@ -17,7 +17,10 @@ from .conftest import Server, multipart, running
 SMALL = Settings(limits=Limits(body_bytes=20_000, body_seconds=0.3, files=3))
 MALFORMED = "expected a whole multipart body, found one that is malformed or cut off"
 
-TOO_LARGE = "expected a body of at most 20000 bytes, found a larger one; send fewer files at a time"
+TOO_LARGE = (
+    "expected a body of at most 20000 bytes, found a larger one; send fewer files at a time, or raise the server's "
+    "--max-body-mb"
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +62,8 @@ def test_other_content_types_are_refused(kind: str) -> None:
     with pytest.raises(Refusal, match="expected a Content-Type of multipart/form-data") as refused:
         file_reader(kind, 3)
     assert refused.value.status == 415
+    curls = kind == "application/x-www-form-urlencoded"
+    assert str(refused.value).endswith('with curl, add -H "Content-Type: image/png"') == curls
 
 
 @pytest.mark.parametrize(
@@ -125,7 +130,7 @@ def test_body_that_says_it_is_too_large_is_refused(kind: str, small: Server) -> 
     answer = small.classify(multipart(b"x" * 300_000)[0], kind)
     assert (answer.status, answer.error) == (
         413,
-        "expected a body of at most 20000 bytes, found a larger one; send fewer files at a time",
+        TOO_LARGE,
     )
 
 
@@ -139,7 +144,7 @@ def test_body_that_does_not_say_how_large_it_is_is_counted(small: Server) -> Non
     answer = small.ask("POST", "/v1/classify", pieces, {"Content-Type": "image/png"})
     assert (answer.status, answer.error) == (
         413,
-        "expected a body of at most 20000 bytes, found a larger one; send fewer files at a time",
+        TOO_LARGE,
     )
     assert small.ask("POST", "/v1/classify", iter([b"x" * 9_000] * 2), {"Content-Type": "image/png"}).status == 200
 
