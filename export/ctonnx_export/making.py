@@ -24,7 +24,7 @@ from ctonnx_export.quantization import TARGETS, Target, quantized_tensors
 from ctonnx_export.ranges import collect_ranges
 from ctonnx_export.samples import Images, held_out_images
 from ctonnx_export.search import Compared, Trial, search, try_model
-from ctonnx_export.stem import fold_division, space_to_depth
+from ctonnx_export.stem import for_integers
 from ctonnx_train.checkpoint import Checkpoint
 
 __all__ = [
@@ -206,7 +206,7 @@ def make_int8(
         gate: that it has to pass.
         say: called with lines that tell what happens.
     """
-    plain = _for_integers(fp32.model, quantization.target)
+    plain = _with_shapes(for_integers(fp32.model, quantization.target))
     with tqdm(total=len(calibration), desc="calibrating", unit="image", leave=False, disable=None) as bar:
         batches = calibration.batches(_FEW)
         ranges = collect_ranges(plain, quantized_tensors(plain), batches, progress=bar.update)
@@ -266,16 +266,6 @@ def _answered(outputs: Outputs, classes: Sequence[str]) -> dict[str, int]:
 
 def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(model)
-
-
-def _for_integers(model: onnx.ModelProto, target: Target) -> onnx.ModelProto:
-    """Returns the FP32 model as INT8 is made from it; its answers are the same."""
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
-    fold_division(copied)
-    if target != "tensorrt":  # which has kernels of its own for an image's first convolution
-        space_to_depth(copied)
-    return _with_shapes(copied)
 
 
 def _spec(checkpoint: Checkpoint, parity: Parity) -> ModelSpec:

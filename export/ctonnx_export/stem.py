@@ -6,9 +6,24 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-__all__ = ["fold_division", "space_to_depth"]
+from ctonnx_export.quantization import Target
+
+__all__ = ["fold_division", "for_integers", "space_to_depth"]
 
 _BLOCK = 2  # pixels on a side that come together in one place: the first convolution's stride
+
+
+def for_integers(model: onnx.ModelProto, target: Target) -> onnx.ModelProto:
+    """Returns the FP32 model as INT8 is made from it for a target: with the same answers, but for roundings.
+
+    Its shapes are to be inferred again.
+    """
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    fold_division(copied)
+    if target != "tensorrt":  # which has kernels of its own for an image's first convolution
+        space_to_depth(copied)
+    return copied
 
 
 def fold_division(model: onnx.ModelProto) -> None:

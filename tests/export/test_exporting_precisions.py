@@ -285,17 +285,6 @@ def test_pixels_take_a_shorter_way_into_int8(exported: ExportResult) -> None:
     assert int8 == ["Reshape", "Transpose", "Reshape", "Cast", "Sub", "Transpose", "Conv"]
 
 
-def test_tensorrt_gets_the_first_convolution_as_it_is(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(GATES, "int8", LOOSE)
-    short_search(monkeypatch)
-    made = export_run(
-        run, precisions=["int8"], quantization=Quantization(target="tensorrt", samples=8), output=tmp_path / "export"
-    )
-    assert stem_of(made.models[1].model) == ["Transpose", "Cast", "Sub", "Conv"]
-
-
 def test_triton_repository_is_written_beside_the_export(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from ctonnx_export.conversion import run_onnx
-from ctonnx_export.quantization import Scheme, quantize, quantized_tensors
+from ctonnx_export.quantization import Scheme, Target, quantize, quantized_tensors
 from ctonnx_export.ranges import collect_ranges
-from ctonnx_export.stem import fold_division, space_to_depth
+from ctonnx_export.stem import fold_division, for_integers, space_to_depth
 
 from .conftest import SIZE, make_small_model, optimized
 
@@ -100,12 +100,12 @@ def test_first_convolution_goes_over_places_of_four_pixels_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("target", ["x86", "arm"])
-def test_quantized_model_answers_the_same_to_the_bit(target: str) -> None:
+def test_quantized_model_answers_the_same_to_the_bit(target: Target) -> None:
     folded = make_folded(kernel=7)
     gathered = copy_of(folded)
     space_to_depth(gathered)
     ranges = collect_ranges(folded, quantized_tensors(folded), np.split(COLORED, 4))
-    scheme = Scheme(target=target)  # type: ignore[arg-type]  # of the parameters
+    scheme = Scheme(target=target)
     ours, theirs = (
         run_onnx(quantize(onnx.shape_inference.infer_shapes(model), ranges, scheme), [COLORED])
         for model in (gathered, folded)
@@ -123,6 +123,17 @@ def test_onnxruntime_lays_the_pixels_out_once(scans: NDArray[np.uint8], tmp_path
     run = optimized(quantize(model, ranges, Scheme()), tmp_path)
     expected = ["Reshape", "Transpose", "Reshape", "Cast", "Sub", "QuantizeLinear", "QLinearConv"]
     assert first_kinds(run, "QLinearConv") == expected
+
+
+@pytest.mark.parametrize(("target", "channels"), [("x86", 12), ("arm", 12), ("tensorrt", 3)])
+def test_tensorrt_gets_the_first_convolution_as_it_is(target: Target, channels: int) -> None:
+    plain = make_plain(kernel=7)
+    before = copy_of(plain)
+    model = for_integers(plain, target)
+    (weights,) = (weight for weight in model.graph.initializer if weight.name == "stem.weight")
+    assert weights.dims[1] == channels
+    assert "Div" not in {node.op_type for node in model.graph.node}
+    assert plain == before
 
 
 def with_odd_width(model: onnx.ModelProto) -> None:
