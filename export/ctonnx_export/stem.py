@@ -21,7 +21,7 @@ def for_integers(model: onnx.ModelProto, target: Target) -> onnx.ModelProto:
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     fold_division(copied)
-    if target != "tensorrt":  # which has kernels of its own for an image's first convolution
+    if target != "tensorrt":  # whether that gains anything there was never measured
         space_to_depth(copied)
     return copied
 
