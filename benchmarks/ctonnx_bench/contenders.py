@@ -32,12 +32,18 @@ class Model:
     sha256: str
     size: int
 
+    @property
+    def target(self) -> str | None:
+        """What an INT8 model was quantized for; None for one in floating point."""
+        return (self.spec.quantization or {}).get("target")
+
     def as_dict(self) -> dict[str, Any]:
         """Returns what the report keeps of it."""
         return {
             "file": str(self.path),
             "name": self.spec.name,
             "precision": self.spec.precision,
+            "target": self.target,
             "classes": list(self.spec.classes),
             "image_size": self.spec.preprocessing.size,
             "sha256": self.sha256,
@@ -113,18 +119,21 @@ def run_of(models: Sequence[Model], reference: Path | None) -> Run | None:
 
 
 def own(models: Sequence[Model]) -> list[Contender]:
-    """Returns ctonnx with each model; a title of two files is told apart by the file's name."""
-    titles = [f"ctonnx {model.spec.precision.upper()}" for model in models]
+    """Returns ctonnx with each model; files of one precision are told apart by their targets, else by their names."""
     return [
-        Contender(
-            title if titles.count(title) == 1 else f"{title} ({model.path})",
-            OWN,
-            model.path.resolve(),
-            model.spec.precision,
-            model.size,
-        )
-        for title, model in zip(titles, models, strict=True)
+        Contender(_title(model, models), OWN, model.path.resolve(), model.spec.precision, model.size)
+        for model in models
     ]
+
+
+def _title(model: Model, models: Sequence[Model]) -> str:
+    title = f"ctonnx {model.spec.precision.upper()}"
+    alike = [other for other in models if other.spec.precision == model.spec.precision]
+    if len(alike) == 1:
+        return title
+    if len({other.target for other in alike}) == len(alike):
+        return f"{title} for {model.target}"
+    return f"{title} ({model.path})"
 
 
 def find_peers(

@@ -107,7 +107,7 @@ def notes(document: Mapping[str, Any], *, compared: bool = True) -> list[str]:
         if case["own"]:
             asked.setdefault(case["gate"], []).append(case["precision"].upper())
     lines += [f"right, {', '.join(dict.fromkeys(names))}: {gate}" for gate, names in asked.items()]
-    lines += checked["cautions"]
+    lines += [*_made_for_others(document), *checked["cautions"]]
     if checked["reference_wrong"]:
         lines.append("the reference is wrong itself, on the golden inputs: to agree with it says nothing")
     if any(case["verdict"] == "reference" for case in document["cases"]):
@@ -159,6 +159,21 @@ def _failures(document: Mapping[str, Any]) -> list[str]:
             for failure in case["failures"]
         ),
         *(f"FAILED: {name}: {reason}" for name, reason in document["broken"].items() if name not in named),
+    ]
+
+
+def _made_for_others(document: Mapping[str, Any]) -> list[str]:
+    """Says which INT8 files another --target of the export would make faster here."""
+    features = document["environment"]["features"]
+    if document["settings"]["provider"] != "cpu" or not features:
+        return []
+    better = {"x86": "amx"} if "amx_int8" in features else {"amx": "x86"}
+    has = "has AMX" if "amx_int8" in features else "has no AMX"
+    return [
+        f"{model['file']} is for --target {model['target']}, and this processor {has}: --target "
+        f"{better[model['target']]} gives the same answers, faster"
+        for model in document["models"]
+        if model["target"] in better
     ]
 
 

@@ -12,7 +12,12 @@ _PURPOSES = {
     "model.fp32.onnx": "the reference, equal to PyTorch within 1e-4",
     "golden.npz": "inputs and answers for `ctonnx verify`",
 }
-_PLACES = {"x86": "x86 CPUs", "arm": "ARM CPUs", "tensorrt": "NVIDIA GPUs through TensorRT"}
+_PLACES = {
+    "x86": "x86 CPUs",
+    "amx": "x86 CPUs with AMX",
+    "arm": "ARM CPUs",
+    "tensorrt": "NVIDIA GPUs through TensorRT",
+}
 
 
 def model_card(facts: Mapping[str, Any]) -> str:

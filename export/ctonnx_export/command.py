@@ -40,10 +40,10 @@ def _share_of_points(ctx: click.Context, parameter: click.Parameter, value: floa
 )
 @click.option(
     "--target",
-    type=click.Choice(["x86", "arm", "tensorrt"]),
+    type=click.Choice(["x86", "amx", "arm", "tensorrt"]),
     default="x86",
     show_default=True,
-    help="Where INT8 is to run.",
+    help="Where INT8 is to run; amx: on x86 with AMX, as Intel's Xeons since 2023 have it.",
 )
 @click.option(
     "--calibrate",
@@ -110,6 +110,7 @@ def export(
       ctonnx export runs/lungs --precision int8 --target arm --output lungs-model
     """
     from ctonnx.errors import CheckFailed
+    from ctonnx.machine import has_amx
     from ctonnx.runs import find_run
     from ctonnx_export.triton import refuse_entangled, refuse_filled, write_repository
 
@@ -159,6 +160,8 @@ def export(
                 else f". It was not written; what to try stands in {result.report}"
             )
         )
+    if target == "x86" and has_amx() and any(made.precision == "int8" for made in result.written):
+        click.echo("this processor has AMX: INT8 of --target amx gives the same answers, faster, on such processors")
     named = "" if output is None and run is None else f" {output or found.folder}"
     chosen = f" --model{named}" if named else ""
     click.echo(f"next: ctonnx verify{named}, ctonnx predict{chosen} DIR")

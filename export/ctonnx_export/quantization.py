@@ -9,16 +9,18 @@ from onnx import helper
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorData, TensorsData
 from onnxruntime.transformers.onnx_model import OnnxModel
 
+from ctonnx_export.amx import lower_weights
 from ctonnx_export.ranges import Calibrator, Ranges
 
 __all__ = ["TARGETS", "Scheme", "Target", "backbone", "quantize", "quantized_tensors"]
 
-Target: TypeAlias = Literal["x86", "arm", "tensorrt"]
+Target: TypeAlias = Literal["x86", "amx", "arm", "tensorrt"]
 
 TARGETS: tuple[Target, ...] = get_args(Target)
-"""Where an INT8 model is to run."""
+"""Where an INT8 model is to run. `amx` is x86 processors with AMX."""
 
 _OPERATORS = ("Conv", "Relu", "Add", "MaxPool")
+_ACTIVATIONS = {"x86": "uint8", "amx": "uint8", "arm": "int8", "tensorrt": "int8, symmetric"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,8 @@ class Scheme:
     Weights are int8, symmetric, with a scale for each output channel. Activations have one scale for a tensor: uint8
     on x86, whose instructions multiply unsigned by signed bytes; int8 on ARM; int8 with zero in the middle for
     TensorRT, where the inputs of both branches of a residual add are quantized, and outputs of convolutions are not,
-    so that TensorRT can fuse what follows them.
+    so that TensorRT can fuse what follows them. For AMX the model is x86's, with weights that its kernels are taken
+    for (`lower_weights`).
 
     Attributes:
         target: where it is to run.
@@ -45,7 +48,7 @@ class Scheme:
     @property
     def activations(self) -> str:
         """The activations' type, in words."""
-        return {"x86": "uint8", "arm": "int8", "tensorrt": "int8, symmetric"}[self.target]
+        return _ACTIVATIONS[self.target]
 
     @property
     def label(self) -> str:
@@ -59,7 +62,8 @@ class Scheme:
         return {
             "format": "QDQ",
             "target": self.target,
-            "weights": "int8, symmetric, a scale for each output channel",
+            "weights": "int8, symmetric, a scale for each output channel"
+            + (", lowered by one where AMX multiplies them" if self.target == "amx" else ""),
             "activations": self.activations,
             "calibrator": self.calibrator,
             "residual_adds": "integer" if self.integer_adds else "float",
@@ -102,7 +106,7 @@ def quantize(model: onnx.ModelProto, ranges: Ranges, scheme: Scheme) -> onnx.Mod
     """
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
-    operators = {"x86": _OPERATORS, "arm": _OPERATORS, "tensorrt": ("Conv", "Add", "MaxPool")}[scheme.target]
+    operators = ("Conv", "Add", "MaxPool") if scheme.target == "tensorrt" else _OPERATORS
     chosen = [
         node.name
         for node in backbone(model)
@@ -115,7 +119,7 @@ def quantize(model: onnx.ModelProto, ranges: Ranges, scheme: Scheme) -> onnx.Mod
         per_channel=True,
         reduce_range=False,
         weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QUInt8 if scheme.target == "x86" else QuantType.QInt8,
+        activation_qType=QuantType.QUInt8 if scheme.activations == "uint8" else QuantType.QInt8,
         tensors_range=_tensors_data(model, ranges.of(scheme.calibrator), symmetric=scheme.symmetric),
         nodes_to_quantize=chosen,
         nodes_to_exclude=[],
@@ -130,6 +134,8 @@ def quantize(model: onnx.ModelProto, ranges: Ranges, scheme: Scheme) -> onnx.Mod
     )
     quantized: onnx.ModelProto = quantizer.quantize_model()
     _keep_in_float(quantized, model, scheme)
+    if scheme.target == "amx":
+        lower_weights(quantized)
     return quantized
 
 

@@ -36,7 +36,7 @@ optimization {
     ]
   }
 }"""
-_PLACES = {"x86": _ON_CPU, "arm": _ON_CPU, "tensorrt": _IN_TENSORRT}  # by the target of an INT8 model
+_PLACES = {"x86": _ON_CPU, "amx": _ON_CPU, "arm": _ON_CPU, "tensorrt": _IN_TENSORRT}  # by the target of an INT8 model
 
 
 def write_repository(folder: Path, models: Sequence[tuple[ModelSpec, Path]]) -> None:

@@ -17,6 +17,7 @@ __all__ = [
     "available_cores",
     "check_threads",
     "control_groups",
+    "has_amx",
     "has_nvidia_device",
     "has_vnni",
     "memory_limit",
@@ -44,7 +45,7 @@ _SYSCTLS = {
 def architecture() -> str:
     """Returns what kind of processor this is: `x86`, `arm`, or the system's own name for another.
 
-    The first two are the targets of `ctonnx export --target` that a CPU can be.
+    The first two are targets of `ctonnx export --target`.
     """
     name = platform.machine().lower()
     return _ARCHITECTURES.get(name, name or "unknown")
@@ -148,6 +149,15 @@ def processor(root: Path = _ROOT) -> Processor:
     model = facts.get("model name") or _first_line(root / "proc/device-tree/model").strip("\0") or None
     words = facts.get("flags") or facts.get("Features")
     return Processor(model, None if words is None else frozenset(_FEATURES).intersection(words.split()))
+
+
+def has_amx(root: Path = _ROOT) -> bool:
+    """Says whether this processor is known to multiply matrices of 8-bit integers in one instruction (Intel's AMX).
+
+    Args:
+        root: where /proc is.
+    """
+    return "amx_int8" in (processor(root).features or ())
 
 
 def has_vnni(root: Path = _ROOT) -> bool | None:

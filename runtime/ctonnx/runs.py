@@ -150,7 +150,10 @@ def _suits(file: Path, provider: Provider) -> bool:
     """
     quantization = read_spec_facts(file).get("quantization")
     target = quantization.get("target") if isinstance(quantization, dict) else None
-    return target is not None and target == (PROVIDERS[provider].int8_target or architecture())
+    if fixed := PROVIDERS[provider].int8_target:
+        return target == fixed
+    kind = architecture()
+    return target == kind or (target == "amx" and kind == "x86")  # without AMX too it is faster than FP32
 
 
 def find_model(model: Path | None, *, provider: Provider = "cpu", root: Path = RUNS) -> Path:
@@ -159,9 +162,9 @@ def find_model(model: Path | None, *, provider: Provider = "cpu", root: Path = R
     A folder is a run's, or one that holds exported models.
 
     Of several models, the one that suits the provider best is taken: on `cpu` INT8, if it was quantized for this kind
-    of processor, else FP32; on `cuda`, `coreml` and `directml` FP16, else FP32; on `tensorrt` INT8, if it was quantized
-    for it, else FP16, else FP32; on `openvino` INT8, if it was quantized for x86, else FP32. Every file in a run's
-    export has passed its gate. A file that is named is taken, whatever it is.
+    of processor (AMX's is taken on every x86), else FP32; on `cuda`, `coreml` and `directml` FP16, else FP32; on
+    `tensorrt` INT8, if it was quantized for it, else FP16, else FP32; on `openvino` INT8, if it was quantized for x86,
+    else FP32. Every file in a run's export has passed its gate. A file that is named is taken, whatever it is.
 
     Raises:
         ModelError: there is no such model.

@@ -97,6 +97,7 @@ def make_document() -> MakeDocument:
                     "name": "lungs",
                     "file": "model.int8.onnx",
                     "precision": "int8",
+                    "target": "x86",
                     "bytes": 28_500_000,
                     "image_size": 224,
                     "sha256": "ab" * 32,

@@ -1,6 +1,7 @@
 """Who is measured: every precision of a run, peers that can run, and for the others the reason."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -10,7 +11,7 @@ from ctonnx.errors import ModelError
 from ctonnx.runs import Run
 from ctonnx.spec import METADATA_KEY
 from ctonnx_bench import contenders
-from ctonnx_bench.contenders import find_peers, own, read_models, run_of
+from ctonnx_bench.contenders import Model, find_peers, own, read_models, run_of
 from ctonnx_bench.peers.adapters import PEERS
 
 
@@ -26,6 +27,23 @@ def test_files_of_one_precision_are_told_apart_by_their_path(workspace: Path) ->
     shutil.copy("runs/tiny/export/model.fp32.onnx", "other.onnx")
     titles = [item.title for item in own(read_models([Path("runs/tiny"), Path("other.onnx")]))]
     assert titles == ["ctonnx FP32 (runs/tiny/export/model.fp32.onnx)", "ctonnx FP32 (other.onnx)"]
+
+
+def test_int8_files_are_told_apart_by_their_targets(workspace: Path) -> None:
+    (fp32,) = read_models([])
+
+    def int8(target: str) -> Model:
+        return replace(fp32, spec=replace(fp32.spec, precision="int8", quantization={"target": target}))
+
+    made = {target: int8(target) for target in ("x86", "amx")}
+    assert [item.title for item in own([fp32, *made.values()])] == [
+        "ctonnx FP32",
+        "ctonnx INT8 for x86",
+        "ctonnx INT8 for amx",
+    ]
+    assert [item.title for item in own([fp32, made["amx"]])] == ["ctonnx FP32", "ctonnx INT8"]
+    assert [item.title for item in own([made["amx"]] * 2)] == [f"ctonnx INT8 ({fp32.path})"] * 2
+    assert (fp32.as_dict()["target"], made["amx"].as_dict()["target"]) == (None, "amx")
 
 
 def test_models_of_two_checkpoints_are_refused(workspace: Path) -> None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from ctonnx_bench.report import columns, markdown, notes, terminal
 
 
@@ -65,6 +67,28 @@ def test_file_that_is_held_against_itself_is_not_called_right(document: dict[str
     )
     document["checked_on"]["reference_wrong"] = True
     assert "the reference is wrong itself, on the golden inputs: to agree with it says nothing" in notes(document)
+
+
+@pytest.mark.parametrize(
+    ("target", "features", "expected"),
+    [
+        ("x86", ["amx_int8", "avx2"], "is for --target x86, and this processor has AMX: --target amx gives the same"),
+        ("amx", ["avx2"], "is for --target amx, and this processor has no AMX: --target x86 gives the same"),
+        ("amx", ["amx_int8", "avx2"], None),
+        ("x86", ["avx2"], None),
+        ("amx", [], None),  # nothing is known of the processor
+        ("arm", ["amx_int8"], None),
+        (None, ["amx_int8"], None),  # a model in floating point
+    ],
+)
+def test_int8_file_that_another_target_makes_faster_here_is_named(
+    target: str | None, features: list[str], expected: str | None, document: dict[str, Any]
+) -> None:
+    document["models"][0]["target"], document["environment"]["features"] = target, features
+    said = [line for line in notes(document) if "--target" in line]
+    assert [line.startswith(f"model.int8.onnx {expected} answers, faster") for line in said] == [True] * bool(expected)
+    document["settings"]["provider"] = "cuda"
+    assert not any("--target" in line for line in notes(document))
 
 
 def test_notes_name_the_reference_mlperfs_measures_and_who_is_missing(document: dict[str, Any]) -> None:

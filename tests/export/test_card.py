@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ctonnx.leaks import leaks_in_words
 from ctonnx.runs import Run
 from ctonnx_export.card import model_card
@@ -72,7 +74,16 @@ def test_synthetic_data_is_told() -> None:
     assert "**It was trained on synthetic phantoms: its answers mean nothing for patients.**" in card(synthetic=True)
 
 
-def test_int8_file_says_what_it_was_quantized_for() -> None:
+@pytest.mark.parametrize(
+    ("target", "place"),
+    [
+        ("x86", "x86 CPUs"),
+        ("amx", "x86 CPUs with AMX"),
+        ("arm", "ARM CPUs"),
+        ("tensorrt", "NVIDIA GPUs through TensorRT"),
+    ],
+)
+def test_int8_file_says_what_it_was_quantized_for(target: str, place: str) -> None:
     told = facts(metrics={"valid": METRICS}, data=DATA)
     told["files"] = {
         "golden.npz": {"bytes": 12_345, "sha256": "cd"},
@@ -82,10 +93,10 @@ def test_int8_file_says_what_it_was_quantized_for() -> None:
     }
     fp32 = told["precisions"]["fp32"]
     told["precisions"]["fp16"] = {**fp32, "quantization": None}
-    told["precisions"]["int8"] = {**fp32, "quantization": {"target": "arm"}}
+    told["precisions"]["int8"] = {**fp32, "quantization": {"target": target}}
     text = model_card(told)
     assert "| `model.fp16.onnx` | 52 | 52% of the size, for GPUs |" in text
-    assert "| `model.int8.onnx` | 28.5 | 28% of the size, for ARM CPUs |" in text
+    assert f"| `model.int8.onnx` | 28.5 | 28% of the size, for {place} |" in text
     assert "| `golden.npz` | 0.0123 | inputs and answers for `ctonnx verify` |" in text
 
 

@@ -13,7 +13,7 @@ from ctonnx_export.making import Quantization
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"target": "riscv"}, "expected target to be one of ('x86', 'arm', 'tensorrt'), found 'riscv'"),
+        ({"target": "riscv"}, "expected target to be one of ('x86', 'amx', 'arm', 'tensorrt'), found 'riscv'"),
         ({"samples": 0}, "expected samples of 1 or more, found 0"),
     ],
 )

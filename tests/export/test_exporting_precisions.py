@@ -285,6 +285,30 @@ def test_pixels_take_a_shorter_way_into_int8(exported: ExportResult) -> None:
     assert int8 == ["Reshape", "Transpose", "Reshape", "Cast", "Sub", "Transpose", "Conv"]
 
 
+@pytest.mark.parametrize(
+    ("options", "amx", "told"),
+    [
+        (("--precision", "int8"), True, True),
+        (("--precision", "int8"), False, False),
+        (("--precision", "int8", "--target", "amx"), True, False),
+        ((), True, False),
+    ],
+)
+def test_target_of_a_processor_with_amx_is_named(
+    options: tuple[str, ...], amx: bool, told: bool, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GATES, "int8", LOOSE)
+    monkeypatch.setattr("ctonnx.machine.has_amx", lambda: amx)
+    short_search(monkeypatch)
+    samples = ("--samples", "8") if options else ()
+    result = CliRunner().invoke(
+        main, ["export", str(run.folder), *options, *samples, "--output", str(tmp_path / "out")]
+    )
+    assert result.exit_code == 0, result.output
+    line = "this processor has AMX: INT8 of --target amx gives the same answers, faster, on such processors"
+    assert (line in result.stdout.splitlines()) is told
+
+
 def test_triton_repository_is_written_beside_the_export(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,7 +79,8 @@ def test_the_convolutional_part_ends_with_the_last_convolution(small_model: onnx
 
 def test_types_of_activations_are_the_targets(small_model: onnx.ModelProto, ranges: Ranges) -> None:
     found = {target: activation_types(quantize(small_model, ranges, Scheme(target=target))) for target in TARGETS}
-    assert found == {"x86": {TensorProto.UINT8}, "arm": {TensorProto.INT8}, "tensorrt": {TensorProto.INT8}}
+    unsigned, signed = {TensorProto.UINT8}, {TensorProto.INT8}
+    assert found == {"x86": unsigned, "amx": unsigned, "arm": signed, "tensorrt": signed}
 
 
 def test_tensorrts_zero_points_are_all_zero_and_arms_are_not(small_model: onnx.ModelProto, ranges: Ranges) -> None:

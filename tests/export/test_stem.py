@@ -125,7 +125,7 @@ def test_onnxruntime_lays_the_pixels_out_once(scans: NDArray[np.uint8], tmp_path
     assert first_kinds(run, "QLinearConv") == expected
 
 
-@pytest.mark.parametrize(("target", "channels"), [("x86", 12), ("arm", 12), ("tensorrt", 3)])
+@pytest.mark.parametrize(("target", "channels"), [("x86", 12), ("amx", 12), ("arm", 12), ("tensorrt", 3)])
 def test_tensorrt_gets_the_first_convolution_as_it_is(target: Target, channels: int) -> None:
     plain = make_plain(kernel=7)
     before = copy_of(plain)

@@ -56,7 +56,7 @@ def test_requests_are_batched_and_instances_are_told(model: Path, tmp_path: Path
     assert [group.count for group in found.instance_group] == [1]
 
 
-@pytest.mark.parametrize("target", ["x86", "arm"])
+@pytest.mark.parametrize("target", ["x86", "amx", "arm"])
 def test_int8_for_a_cpu_is_served_on_the_cpu(target: Target, model: Path, tmp_path: Path) -> None:
     write_repository(tmp_path / "models", [made(model, "int8", target)])
     found = config(tmp_path / "models/tiny_int8")

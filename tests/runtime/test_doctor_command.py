@@ -234,6 +234,12 @@ def test_document_tells_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         ("x86", {"avx512_vnni"}, True, "exact and fast (VNNI); models of --target x86"),
         (
             "x86",
+            {"avx512_vnni", "amx_int8"},
+            True,
+            "exact and fast (AMX); models of --target amx, or x86 for other processors too",
+        ),
+        (
+            "x86",
             {"avx2"},
             False,
             "it has no VNNI, so slower kernels are taken, which do not saturate; models of --target x86",

@@ -18,6 +18,7 @@ from ctonnx.machine import (
     architecture,
     available_cores,
     check_threads,
+    has_amx,
     has_nvidia_device,
     has_vnni,
     memory_limit,
@@ -181,6 +182,7 @@ def test_processor_is_read_from_linux(
         write(tmp_path / "proc/device-tree/model", "Raspberry Pi 5\0")
     assert processor(tmp_path) == Processor(name, None if features is None else frozenset(features))
     assert has_vnni(tmp_path) is vnni
+    assert has_amx(tmp_path) is (features is not None and "amx_int8" in features)
 
 
 def test_processor_of_windows_has_a_name_and_unknown_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +191,7 @@ def test_processor_of_windows_has_a_name_and_unknown_features(tmp_path: Path, mo
     monkeypatch.setattr(sys, "platform", "win32")
     assert processor(tmp_path) == Processor("Intel64 Family 6", None)
     assert has_vnni(tmp_path) is None
+    assert has_amx(tmp_path) is False
 
 
 @pytest.mark.parametrize(

@@ -219,6 +219,8 @@ def test_model_that_suits_the_provider_is_taken(
         ("x86", "cpu", "x86", "int8"),
         ("x86", "cpu", "arm", "fp32"),
         ("x86", "cpu", "tensorrt", "fp32"),
+        ("x86", "cpu", "amx", "int8"),
+        ("arm", "cpu", "amx", "fp32"),
         ("arm", "cpu", "arm", "int8"),
         ("arm", "cpu", "x86", "fp32"),
         ("riscv64", "cpu", "x86", "fp32"),
@@ -228,6 +230,8 @@ def test_model_that_suits_the_provider_is_taken(
         ("x86", "openvino", "x86", "int8"),
         ("x86", "openvino", "arm", "fp32"),
         ("x86", "openvino", "tensorrt", "fp32"),
+        ("x86", "openvino", "amx", "fp32"),
+        ("x86", "tensorrt", "amx", "fp16"),
         ("x86", "cuda", "tensorrt", "fp16"),
     ],
 )

@@ -179,6 +179,8 @@ def _about_int8(processor: Mapping[str, Any]) -> str:
         return "models of: ctonnx export --precision int8 --target arm"
     if processor["architecture"] != "x86":
         return "no --target of ctonnx export is for this processor; FP32 is taken"
+    if "amx_int8" in (processor["features"] or ()):
+        return "exact and fast (AMX); models of --target amx, or x86 for other processors too"
     if processor["vnni"]:
         return "exact and fast (VNNI); models of --target x86"
     known = "it has no VNNI" if processor["vnni"] is False else "whether it has VNNI is unknown"
