@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ctonnx.providers import ON_CPU
 from ctonnx_bench.contenders import Contender
 from ctonnx_bench.peers.adapters import ADAPTERS
 from ctonnx_bench.worker import Task
@@ -42,7 +43,7 @@ class Case:
     @property
     def title(self) -> str:
         """Of its rows: who, and how."""
-        ways = [self._data] if self.provider != "cpu" else []
+        ways = [] if self.provider in ON_CPU else [self._data]
         if self.swept:
             ways += (
                 [f"threads {self.threads}", f"workers {self.workers}"]
@@ -97,12 +98,12 @@ def plan_cases(
     Args:
         contenders: who is measured.
         batch_sizes: images at a time.
-        provider: one of `ctonnx.providers.PROVIDERS`.
+        provider: of ctonnx, one of `ctonnx.providers.PROVIDERS`.
         threads: within an operator.
         files: whether files are timed, whose pixels are always copied.
     """
     return [
-        Case(contender, size, provider, threads, bound)
+        Case(contender, size, ADAPTERS[contender.adapter].place(provider) or provider, threads, bound)
         for size in batch_sizes
         for contender in contenders
         for bound in ((True, False) if provider == "cuda" and _stays(contender) and not files else (False,))

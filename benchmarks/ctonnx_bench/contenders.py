@@ -156,7 +156,7 @@ def find_peers(
         adapter = ADAPTERS[name]
         if missing := [module for module in adapter.needs if not find_spec(module)]:
             skipped[adapter.title] = f"{', '.join(missing)} not installed; pip install {adapter.install}"
-        elif provider not in adapter.providers:
+        elif adapter.place(provider) is None:
             skipped[adapter.title] = f"it does not run on {provider} here, only on {', '.join(adapter.providers)}"
         elif adapter.precision == "fp16" and all(model.spec.precision != "fp16" for model in models):
             skipped[adapter.title] = "no FP16 model is measured, beside which it would be"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ctonnx.providers import PROVIDERS
 from ctonnx_bench.summary import marks
 
 __all__ = ["columns", "environment_lines", "markdown", "notes", "terminal", "way_of"]
@@ -164,8 +165,15 @@ def _failures(document: Mapping[str, Any]) -> list[str]:
 
 def _made_for_others(document: Mapping[str, Any]) -> list[str]:
     """Says which INT8 files another --target of the export would make faster here."""
-    features = document["environment"]["features"]
-    if document["settings"]["provider"] != "cpu" or not features:
+    provider, features = document["settings"]["provider"], document["environment"]["features"]
+    if wanted := PROVIDERS[provider].int8_target:
+        return [
+            f"{model['file']} is for --target {model['target']}: on {provider} INT8 has to be of --target {wanted} to "
+            "be fast"
+            for model in document["models"]
+            if model["target"] not in (None, wanted)
+        ]
+    if provider != "cpu" or not features:
         return []
     better = {"x86": "amx"} if "amx_int8" in features else {"amx": "x86"}
     has = "has AMX" if "amx_int8" in features else "has no AMX"

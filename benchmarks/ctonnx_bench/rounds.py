@@ -13,6 +13,7 @@ import numpy as np
 
 from ctonnx.errors import CtonnxError, ModelError, ProviderError
 from ctonnx.outputs import OUTPUT_NAMES, Outputs
+from ctonnx.providers import ON_CPU
 from ctonnx_bench.cases import Case
 from ctonnx_bench.checks import Images
 from ctonnx_bench.processes import ProcessFailed, launch
@@ -181,7 +182,7 @@ class Bench:
 
     def _run(self, case: Case, *, seconds: float | None) -> dict[str, Any]:
         task = case.task(pixels=self._pixels, answers=self._answers(case), seconds=seconds)
-        if case.provider != "cpu":
+        if case.provider not in ON_CPU:
             task = replace(task, used_bytes=Gpu.here().used_bytes)
         if self._images.files:
             task = replace(task, files=self._images.files, preprocessing=self._preprocessing, window=self._window)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ctonnx.errors import CtonnxError
 from ctonnx.outputs import OUTPUT_NAMES, Outputs
+from ctonnx.providers import ON_CPU
 from ctonnx_bench.peers.adapters import ADAPTERS, OWN, Network, Opening, adapter_module
 
 __all__ = ["Task", "batches_of", "from_files", "main", "timed_loop", "work"]
@@ -192,7 +193,7 @@ def _time(network: Network, staged: Sequence[Any], rows: NDArray[np.intp], task:
     """Times the staged batches, whose images are `rows`, and checks every answer."""
     from ctonnx_bench.sensors import Gpu, joules_between, others_between, peak_memory, read_sensors, slowdowns_between
 
-    gpu = Gpu(None) if task.provider == "cpu" else Gpu.here()
+    gpu = Gpu(None) if task.provider in ON_CPU else Gpu.here()
     seconds = task.seconds or 0.0
     short = min(1.0, seconds * _WARM_UP_SHARE)
     warm_up = timed_loop(network.run, staged, short, lambda number, answer: None, _WARM_UP)

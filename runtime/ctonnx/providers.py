@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from ctonnx.machine import nvidia_driver
 from ctonnx.metadata import read_spec_facts
 
-__all__ = ["PROVIDERS", "Provider", "ProviderFacts", "cache_folder", "execution_providers", "preload"]
+__all__ = ["ON_CPU", "PROVIDERS", "Provider", "ProviderFacts", "cache_folder", "execution_providers", "preload"]
 
 Provider: TypeAlias = Literal["cpu", "cuda", "tensorrt", "openvino", "coreml", "directml"]
 """What a model can run on, by the names of `--provider`."""
@@ -104,6 +104,9 @@ PROVIDERS: Mapping[Provider, ProviderFacts] = {
     ),
 }
 """Every provider, in the order in which they are listed."""
+
+ON_CPU = frozenset({"cpu", "openvino"})
+"""Those that compute on the processor."""
 
 # The libraries that onnxruntime links to, in the order in which they need each other; those beside them in the wheel,
 # gigabytes of kernels, are opened by TensorRT itself.

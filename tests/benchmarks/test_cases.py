@@ -39,6 +39,11 @@ def test_gpu_has_a_case_with_binding_and_one_with_copies() -> None:
     assert [case.bound for case in files] == [False]
 
 
+def test_on_openvino_peers_compute_on_the_processor_as_it_does() -> None:
+    cases = plan_cases([MINE, THEIRS], [1], provider="openvino", threads=2)
+    assert [(case.title, case.provider) for case in cases] == [("ctonnx INT8", "openvino"), ("PyTorch eager", "cpu")]
+
+
 def test_task_says_how_the_case_is_opened() -> None:
     case = replace(plan_cases([MINE], [4], provider="cpu", threads=3)[0], spinning=False, workers=2)
     task = case.task(pixels=Path("p.npy"), answers=Path("a.npz"), seconds=2.5)

@@ -90,6 +90,24 @@ def test_peers_that_cannot_run_are_skipped_with_the_reason(workspace: Path, monk
     }
 
 
+@pytest.mark.parametrize(
+    ("provider", "expected"),
+    [
+        ("cpu", ["pytorch", "torch-compile", "onnxruntime", "openvino", "openvino-int8"]),
+        ("openvino", ["pytorch", "torch-compile", "onnxruntime", "openvino", "openvino-int8"]),
+        ("cuda", ["pytorch", "torch-compile", "onnxruntime"]),
+        ("directml", []),
+    ],
+)
+def test_peers_are_those_that_compute_where_the_provider_does(
+    provider: str, expected: list[str], workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contenders, "find_spec", lambda name: object())
+    models = read_models([])
+    found, _ = find_peers(PEERS, models, run_of(models, None), provider)
+    assert [item.adapter for item in found] == expected
+
+
 def test_peers_without_what_they_read_are_skipped_too(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contenders, "find_spec", lambda name: object())
     models = read_models([])

@@ -91,6 +91,17 @@ def test_int8_file_that_another_target_makes_faster_here_is_named(
     assert not any("--target" in line for line in notes(document))
 
 
+@pytest.mark.parametrize(("provider", "wanted"), [("openvino", "x86"), ("tensorrt", "tensorrt")])
+def test_int8_file_that_is_slow_with_its_provider_is_named(
+    provider: str, wanted: str, document: dict[str, Any]
+) -> None:
+    document["settings"]["provider"], document["models"][0]["target"] = provider, "amx"
+    line = f"model.int8.onnx is for --target amx: on {provider} INT8 has to be of --target {wanted} to be fast"
+    assert line in notes(document)
+    document["models"][0]["target"] = wanted
+    assert not any("--target" in line for line in notes(document))
+
+
 def test_notes_name_the_reference_mlperfs_measures_and_who_is_missing(document: dict[str, Any]) -> None:
     said = notes(document)
     assert said[0].startswith("agreement and |dp| on 8 golden inputs against PyTorch, as kept in golden.npz")

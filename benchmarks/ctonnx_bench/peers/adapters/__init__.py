@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.outputs import Outputs
-from ctonnx.providers import PROVIDERS
+from ctonnx.providers import ON_CPU, PROVIDERS
 
 __all__ = ["ADAPTERS", "OWN", "PEERS", "Adapter", "Network", "Opening", "adapter_module"]
 
@@ -88,6 +88,15 @@ class Adapter(NamedTuple):
     providers: tuple[str, ...]
     prepares: bool = False
     resident: bool = False
+
+    def place(self, provider: str) -> str | None:
+        """Returns the provider that it runs on beside ctonnx on that one; None where it can be no peer there.
+
+        Where ctonnx computes on the processor, through whatever provider, those that can do the same are its peers.
+        """
+        if provider in self.providers:
+            return provider
+        return "cpu" if provider in ON_CPU and "cpu" in self.providers else None
 
 
 OWN = "ctonnx"
