@@ -198,7 +198,8 @@ def settle(case: Case, judgement: Judgement, reference: Reference, golden: Mappi
 
 
 def _asked(case: Case, contender: Contender) -> Case:
-    return replace(case, contender=contender, batch_size=_BATCH, bound=False, workers=1)
+    provider = ADAPTERS[contender.adapter].place(case.provider) or "cpu"
+    return replace(case, contender=contender, provider=provider, batch_size=_BATCH, bound=False, workers=1)
 
 
 def _right(images: Images) -> Outputs:

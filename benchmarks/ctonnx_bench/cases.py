@@ -103,11 +103,18 @@ def plan_cases(
         files: whether files are timed, whose pixels are always copied.
     """
     return [
-        Case(contender, size, ADAPTERS[contender.adapter].place(provider) or provider, threads, bound)
+        Case(contender, size, _place(contender, provider), threads, bound)
         for size in batch_sizes
         for contender in contenders
         for bound in ((True, False) if provider == "cuda" and _stays(contender) and not files else (False,))
     ]
+
+
+def _place(contender: Contender, provider: str) -> str:
+    place = ADAPTERS[contender.adapter].place(provider)
+    if place is None:
+        raise ValueError(f"expected who can be measured beside {provider}, found {contender.title}")
+    return place
 
 
 def _stays(contender: Contender) -> bool:

@@ -119,21 +119,23 @@ def run_of(models: Sequence[Model], reference: Path | None) -> Run | None:
 
 
 def own(models: Sequence[Model]) -> list[Contender]:
-    """Returns ctonnx with each model; files of one precision are told apart by their targets, else by their names."""
+    """Returns ctonnx with each model; files of one precision and target are told apart by their names."""
+    titles = [_title(model) for model in models]
     return [
-        Contender(_title(model, models), OWN, model.path.resolve(), model.spec.precision, model.size)
-        for model in models
+        Contender(
+            title if titles.count(title) == 1 else f"{title} ({model.path})",
+            OWN,
+            model.path.resolve(),
+            model.spec.precision,
+            model.size,
+        )
+        for title, model in zip(titles, models, strict=True)
     ]
 
 
-def _title(model: Model, models: Sequence[Model]) -> str:
+def _title(model: Model) -> str:
     title = f"ctonnx {model.spec.precision.upper()}"
-    alike = [other for other in models if other.spec.precision == model.spec.precision]
-    if len(alike) == 1:
-        return title
-    if len({other.target for other in alike}) == len(alike):
-        return f"{title} for {model.target}"
-    return f"{title} ({model.path})"
+    return title if model.target in (None, "x86") else f"{title} for {model.target}"  # as it is in earlier reports
 
 
 def find_peers(

@@ -9,13 +9,14 @@ from typing import Any
 import psutil
 
 from ctonnx.machine import available_cores, control_groups, memory_limit, processor
+from ctonnx.providers import PROVIDERS
 from ctonnx_bench.sensors import Gpu
 
 __all__ = ["LIBRARIES", "describe", "differences"]
 
 LIBRARIES = (
-    "ctonnx", "numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "torch", "torchvision", "openvino", "nncf",
-    "transformers", "ultralytics",
+    "ctonnx", "numpy", "pillow", *dict.fromkeys(facts.distribution for facts in PROVIDERS.values()), "torch",
+    "torchvision", "openvino", "nncf", "transformers", "ultralytics",
 )  # fmt: skip
 """Packages whose versions are kept."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ctonnx.errors import CtonnxError
+from ctonnx.providers import ON_CPU
 from ctonnx.writing import write_text
 from ctonnx_bench.report import markdown, way_of
 
@@ -24,7 +25,7 @@ _SECTION = re.compile(r"<!-- ctonnx bench: (?P<name>[^\n]*) -->\n.*?<!-- end -->
 def hardware_name(document: Mapping[str, Any]) -> str:
     """Returns the machine's name, where it was given none: its GPU, or its processor with the cores that were used."""
     about = document["environment"]
-    if document["settings"]["provider"] != "cpu" and about["gpu"]:
+    if document["settings"]["provider"] not in ON_CPU and about["gpu"]:
         return str(about["gpu"])
     features = f" with {', '.join(about['features'])}" if about["features"] else ""
     return f"{about['cpu']}, {about['cores_allowed']} cores{features}"

@@ -168,17 +168,22 @@ def _batches(sizes: Iterable[int]) -> str:
 def cautions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Returns what makes the two reports hard to compare: another machine, library, file, or case that one lacks."""
     found = [f"no longer the same {said}" for said in differences(old["environment"], new["environment"])]
-    models = [{model["precision"]: model for model in document["models"]} for document in (old, new)]
-    for precision in (name for name in models[0] if name in models[1]):
-        first, second = models[0][precision], models[1][precision]
+    models = [{_model_name(model): model for model in document["models"]} for document in (old, new)]
+    for name in (name for name in models[0] if name in models[1]):
+        first, second = models[0][name], models[1][name]
         if first.get("checkpoint_sha256") != second.get("checkpoint_sha256"):
-            found.append(f"{precision} is of another checkpoint")
+            found.append(f"{name} is of another checkpoint")
         elif first["sha256"] != second["sha256"]:
-            found.append(f"{precision} is another file of the same checkpoint")
+            found.append(f"{name} is another file of the same checkpoint")
     if (first := old["checked_on"]["about"]) != (second := new["checked_on"]["about"]):
         found.append(f"measured on different images: {first} and {second}")
     names = [{case["name"] for case in document["cases"]} for document in (old, new)]
     return found + [f"not measured now: {name}" for name in sorted(names[0] - names[1])]
+
+
+def _model_name(model: Mapping[str, Any]) -> str:
+    target = model.get("target")  # which earlier reports do not tell
+    return str(model["precision"]) if target in (None, "x86") else f"{model['precision']} for {target}"
 
 
 def table(changes: Sequence[Change], fail_over: float) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ctonnx.providers import PROVIDERS
+from ctonnx.machine import architecture
+from ctonnx.providers import PROVIDERS, int8_targets
 from ctonnx_bench.summary import marks
 
 __all__ = ["columns", "environment_lines", "markdown", "notes", "terminal", "way_of"]
@@ -165,24 +166,29 @@ def _failures(document: Mapping[str, Any]) -> list[str]:
 
 def _made_for_others(document: Mapping[str, Any]) -> list[str]:
     """Says which INT8 files another --target of the export would make faster here."""
-    provider, features = document["settings"]["provider"], document["environment"]["features"]
-    if wanted := PROVIDERS[provider].int8_target:
-        return [
-            f"{model['file']} is for --target {model['target']}: on {provider} INT8 has to be of --target {wanted} to "
-            "be fast"
-            for model in document["models"]
-            if model["target"] not in (None, wanted)
-        ]
-    if provider != "cpu" or not features:
+    about, provider = document["environment"], document["settings"]["provider"]
+    if "int8" not in PROVIDERS[provider].precisions:
         return []
-    better = {"x86": "amx"} if "amx_int8" in features else {"amx": "x86"}
-    has = "has AMX" if "amx_int8" in features else "has no AMX"
-    return [
-        f"{model['file']} is for --target {model['target']}, and this processor {has}: --target "
-        f"{better[model['target']]} gives the same answers, faster"
-        for model in document["models"]
-        if model["target"] in better
-    ]
+    processor = architecture(about["architecture"])
+    better: dict[str, str] = {}
+    if provider == "cpu" and processor == "x86" and about["features"]:
+        better = {"x86": "amx"} if "amx_int8" in about["features"] else {"amx": "x86"}
+    measured = {model["target"] for model in document["models"]}
+    lines = []
+    for model in document["models"]:
+        target = model["target"]
+        if target is not None and target not in int8_targets(provider, processor):
+            lines.append(
+                f"{model['file']} is for --target {target}, not for {provider} on this processor, where it can be "
+                "slower than FP32"
+            )
+        elif target in better and better[target] not in measured:
+            has = "has AMX" if target == "x86" else "has no AMX"
+            lines.append(
+                f"{model['file']} is for --target {target}, and this processor {has}: exported from the same images, "
+                f"INT8 of --target {better[target]} gives the same answers, faster"
+            )
+    return lines
 
 
 def _where(case: Mapping[str, Any]) -> str:

@@ -43,7 +43,7 @@ def _share_of_points(ctx: click.Context, parameter: click.Parameter, value: floa
     type=click.Choice(["x86", "amx", "arm", "tensorrt"]),
     default="x86",
     show_default=True,
-    help="Where INT8 is to run; amx: on x86 with AMX, as Intel's Xeons since 2023 have it.",
+    help="Where INT8 is to run; amx: on x86 with AMX, as the 4th and later Xeon Scalable have.",
 )
 @click.option(
     "--calibrate",
@@ -161,7 +161,9 @@ def export(
             )
         )
     if target == "x86" and has_amx() and any(made.precision == "int8" for made in result.written):
-        click.echo("this processor has AMX: INT8 of --target amx gives the same answers, faster, on such processors")
+        click.echo(
+            "this processor has AMX: INT8 of --target amx, made of the same images, gives the same answers, faster"
+        )
     named = "" if output is None and run is None else f" {output or found.folder}"
     chosen = f" --model{named}" if named else ""
     click.echo(f"next: ctonnx verify{named}, ctonnx predict{chosen} DIR")

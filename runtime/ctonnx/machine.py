@@ -42,12 +42,15 @@ _SYSCTLS = {
 }
 
 
-def architecture() -> str:
+def architecture(name: str | None = None) -> str:
     """Returns what kind of processor this is: `x86`, `arm`, or the system's own name for another.
 
     The first two are targets of `ctonnx export --target`.
+
+    Args:
+        name: the system's for the processor; None asks it.
     """
-    name = platform.machine().lower()
+    name = (platform.machine() if name is None else name).lower()
     return _ARCHITECTURES.get(name, name or "unknown")
 
 

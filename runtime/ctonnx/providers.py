@@ -11,7 +11,16 @@ from typing import Literal, TypeAlias
 from ctonnx.machine import nvidia_driver
 from ctonnx.metadata import read_spec_facts
 
-__all__ = ["ON_CPU", "PROVIDERS", "Provider", "ProviderFacts", "cache_folder", "execution_providers", "preload"]
+__all__ = [
+    "ON_CPU",
+    "PROVIDERS",
+    "Provider",
+    "ProviderFacts",
+    "cache_folder",
+    "execution_providers",
+    "int8_targets",
+    "preload",
+]
 
 Provider: TypeAlias = Literal["cpu", "cuda", "tensorrt", "openvino", "coreml", "directml"]
 """What a model can run on, by the names of `--provider`."""
@@ -28,6 +37,7 @@ class ProviderFacts:
         systems: where that build exists, by `sys.platform`'s names and by people's.
         precisions: of a run's models, those that suit it, the best one first.
         int8_target: of `ctonnx export --target`, that INT8 has to be made for; None where it is this processor's.
+        on_cpu: whether it computes on the processor.
         batch_size: images at a time that are fastest as a rule.
         is_nvidia: whether it is an NVIDIA GPU, which reads page-locked memory.
         one_run_at_a_time: whether one batch at a time may be computed.
@@ -39,6 +49,7 @@ class ProviderFacts:
     systems: Mapping[str, str]
     precisions: tuple[str, ...]
     int8_target: str | None = None
+    on_cpu: bool = False
     batch_size: int = 32
     is_nvidia: bool = False
     one_run_at_a_time: bool = False
@@ -55,6 +66,7 @@ PROVIDERS: Mapping[Provider, ProviderFacts] = {
         extra="cpu",
         systems=_SYSTEMS,
         precisions=("int8", "fp32"),
+        on_cpu=True,
         batch_size=_CPU_BATCH,
     ),
     "cuda": ProviderFacts(
@@ -83,6 +95,7 @@ PROVIDERS: Mapping[Provider, ProviderFacts] = {
         systems=_NO_MAC,
         precisions=("int8", "fp32"),
         int8_target="x86",
+        on_cpu=True,
         batch_size=_CPU_BATCH,
     ),
     "coreml": ProviderFacts(
@@ -105,7 +118,7 @@ PROVIDERS: Mapping[Provider, ProviderFacts] = {
 }
 """Every provider, in the order in which they are listed."""
 
-ON_CPU = frozenset({"cpu", "openvino"})
+ON_CPU = frozenset(str(name) for name, facts in PROVIDERS.items() if facts.on_cpu)
 """Those that compute on the processor."""
 
 # The libraries that onnxruntime links to, in the order in which they need each other; those beside them in the wheel,
@@ -123,6 +136,18 @@ _CUDA_OPTIONS = {
     # EXHAUSTIVE, the default, times every algorithm at each new batch size, and may pick another one at the next start.
     "cudnn_conv_algo_search": "HEURISTIC",
 }
+
+
+def int8_targets(provider: Provider, processor: str) -> tuple[str, ...]:
+    """Returns the targets of `ctonnx export` whose INT8 models are meant for a provider.
+
+    Args:
+        provider: that a model runs on.
+        processor: of the machine: `ctonnx.machine.architecture()`.
+    """
+    if fixed := PROVIDERS[provider].int8_target:
+        return (fixed,)
+    return ("x86", "amx") if processor == "x86" else (processor,)  # on an x86 without AMX that one's INT8 is INT8 too
 
 
 def execution_providers(

@@ -16,7 +16,7 @@ from typing import TypeGuard
 from ctonnx.errors import ModelError
 from ctonnx.machine import architecture
 from ctonnx.metadata import read_spec_facts
-from ctonnx.providers import PROVIDERS, Provider
+from ctonnx.providers import PROVIDERS, Provider, int8_targets
 
 __all__ = ["RUNS", "Run", "find_model", "find_models", "find_run", "newest_run"]
 
@@ -150,10 +150,7 @@ def _suits(file: Path, provider: Provider) -> bool:
     """
     quantization = read_spec_facts(file).get("quantization")
     target = quantization.get("target") if isinstance(quantization, dict) else None
-    if fixed := PROVIDERS[provider].int8_target:
-        return target == fixed
-    kind = architecture()
-    return target == kind or (target == "amx" and kind == "x86")  # without AMX too it is faster than FP32
+    return target in int8_targets(provider, architecture())
 
 
 def find_model(model: Path | None, *, provider: Provider = "cpu", root: Path = RUNS) -> Path:

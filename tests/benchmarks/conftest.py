@@ -80,6 +80,7 @@ def make_document() -> MakeDocument:
             "settings": {"provider": "cpu", "rounds": 3, "duration": 10.0, "files": None, "sweep": False},
             "environment": {
                 "cpu": "Some CPU",
+                "architecture": "x86_64",
                 "features": ["avx2"],
                 "cores_allowed": 2,
                 "cores_of_the_host": 4,

@@ -1,6 +1,7 @@
 """The answers before the clock runs: whose count as right, and who is not blamed for a reference that is wrong."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,10 @@ import pytest
 from ctonnx.errors import ModelError
 from ctonnx.golden import Golden, load_golden, save_golden
 from ctonnx.outputs import Outputs
-from ctonnx_bench.answering import Reference, Settled, check_golden, reference_is_wrong, settle
+from ctonnx_bench.answering import Reference, Settled, check_golden, find_reference, reference_is_wrong, settle
 from ctonnx_bench.cases import Case
 from ctonnx_bench.checks import Images, judge
-from ctonnx_bench.contenders import Contender, read_models
+from ctonnx_bench.contenders import Contender, read_models, run_of
 from ctonnx_bench.rounds import Bench
 
 
@@ -83,6 +84,27 @@ def test_golden_inputs_beside_a_model_are_asked_of_ctonnx_alone(bench: Bench, ca
     assert told == ["answering for the golden inputs: some, batch 1"]
     (models[0].path.parent / "golden.npz").unlink()
     assert check_golden(bench, [own], models, told.append) == {}
+
+
+@pytest.mark.parametrize(
+    ("provider", "place"), [("cpu", "cpu"), ("openvino", "cpu"), ("tensorrt", "cpu"), ("cuda", "cuda")]
+)
+def test_pytorch_answers_for_a_reference_where_it_can(
+    provider: str, place: str, workspace: Path, case_of: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Case] = []
+
+    def answer(self: Bench, case: Case, others: Images | None = None) -> Outputs:
+        asked.append(case)
+        return answers(0.9)
+
+    monkeypatch.setattr(Bench, "answers", answer)
+    models = read_models([])
+    first = replace(case_of(models[0].path, "ctonnx"), provider=provider)
+    bench, run = Bench(workspace, IMAGES, {}, {}), run_of(models, None)
+    found = find_reference(bench, {first: answers(0.9)}, IMAGES, models, run, print)
+    assert found.about == "PyTorch, computed here"
+    assert [(case.contender.adapter, case.provider) for case in asked] == [("pytorch", place)]
 
 
 def test_golden_inputs_of_another_checkpoint_are_refused(bench: Bench, case_of: Callable[..., Case]) -> None:

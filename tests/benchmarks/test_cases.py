@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from ctonnx_bench.cases import plan_cases
 from ctonnx_bench.contenders import Contender
 
@@ -42,6 +44,11 @@ def test_gpu_has_a_case_with_binding_and_one_with_copies() -> None:
 def test_on_openvino_peers_compute_on_the_processor_as_it_does() -> None:
     cases = plan_cases([MINE, THEIRS], [1], provider="openvino", threads=2)
     assert [(case.title, case.provider) for case in cases] == [("ctonnx INT8", "openvino"), ("PyTorch eager", "cpu")]
+
+
+def test_who_cannot_be_measured_beside_a_provider_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^expected who can be measured beside coreml, found PyTorch eager$"):
+        plan_cases([THEIRS], [1], provider="coreml", threads=2)
 
 
 def test_task_says_how_the_case_is_opened() -> None:

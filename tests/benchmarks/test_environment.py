@@ -2,8 +2,13 @@
 
 from pathlib import Path
 
-from ctonnx_bench.environment import describe, differences
+from ctonnx.providers import PROVIDERS
+from ctonnx_bench.environment import LIBRARIES, describe, differences
 from ctonnx_bench.sensors import Gpu
+
+
+def test_version_of_every_build_of_onnxruntime_is_kept() -> None:
+    assert {facts.distribution for facts in PROVIDERS.values()} <= set(LIBRARIES)
 
 
 def test_processor_features_governor_and_limits_are_read(tmp_path: Path) -> None:

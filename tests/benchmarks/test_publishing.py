@@ -61,6 +61,8 @@ def test_machine_is_named_by_what_ran(document: dict[str, Any]) -> None:
     assert hardware_name(document) == "Some CPU, 2 cores with avx2"
     document["environment"]["gpu"] = "Some GPU"
     assert hardware_name(document) == "Some CPU, 2 cores with avx2"
+    document["settings"]["provider"] = "openvino"
+    assert hardware_name(document) == "Some CPU, 2 cores with avx2"
     document["settings"]["provider"] = "cuda"
     assert hardware_name(document) == "Some GPU"
 

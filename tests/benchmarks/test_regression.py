@@ -98,6 +98,19 @@ def test_another_checkpoint_is_told(make_document: Any) -> None:
     assert cautions(old, new) == ["int8 is of another checkpoint"]
 
 
+def test_int8_files_of_two_targets_are_two_files(make_document: Any) -> None:
+    old, new = make_document(), make_document()
+    for document in (old, new):
+        document["models"].append({**document["models"][0], "target": "amx", "sha256": "12" * 32})
+    assert cautions(old, new) == []
+    new["models"][0]["sha256"] = "34" * 32
+    assert cautions(old, new) == ["int8 is another file of the same checkpoint"]
+    new["models"][0]["sha256"], new["models"][1]["sha256"] = old["models"][0]["sha256"], "56" * 32
+    assert cautions(old, new) == ["int8 for amx is another file of the same checkpoint"]
+    del old["models"][0]["target"]  # an earlier report
+    assert cautions(old, new) == ["int8 for amx is another file of the same checkpoint"]
+
+
 def test_cold_start_is_gated_where_its_processes_agree(make_document: Any) -> None:
     old, new = make_document(), make_document()
     new["cases"][0]["figures"]["cold_start_s"] = 0.6

@@ -305,7 +305,7 @@ def test_target_of_a_processor_with_amx_is_named(
         main, ["export", str(run.folder), *options, *samples, "--output", str(tmp_path / "out")]
     )
     assert result.exit_code == 0, result.output
-    line = "this processor has AMX: INT8 of --target amx gives the same answers, faster, on such processors"
+    line = "this processor has AMX: INT8 of --target amx, made of the same images, gives the same answers, faster"
     assert (line in result.stdout.splitlines()) is told
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+import click
 import numpy as np
 import onnx
 import pytest
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from ctonnx.parity import compare
+from ctonnx_export import card, quantization, triton
+from ctonnx_export.command import export
 from ctonnx_export.conversion import run_onnx
 from ctonnx_export.quantization import (
     TARGETS,
@@ -81,6 +84,14 @@ def test_types_of_activations_are_the_targets(small_model: onnx.ModelProto, rang
     found = {target: activation_types(quantize(small_model, ranges, Scheme(target=target))) for target in TARGETS}
     unsigned, signed = {TensorProto.UINT8}, {TensorProto.INT8}
     assert found == {"x86": unsigned, "amx": unsigned, "arm": signed, "tensorrt": signed}
+
+
+def test_every_target_is_known_wherever_targets_are_told_apart() -> None:
+    (option,) = (parameter for parameter in export.params if parameter.name == "target")
+    assert isinstance(option.type, click.Choice)
+    assert tuple(option.type.choices) == TARGETS
+    for known in (quantization._ACTIVATIONS, card._PLACES, triton._PLACES):
+        assert tuple(known) == TARGETS
 
 
 def test_tensorrts_zero_points_are_all_zero_and_arms_are_not(small_model: onnx.ModelProto, ranges: Ranges) -> None:

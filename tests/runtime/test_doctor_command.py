@@ -266,6 +266,7 @@ def test_what_the_processor_means_for_int8_is_told(
     monkeypatch.setattr(machine, "processor", lambda: known)
     monkeypatch.setattr(machine, "architecture", lambda: architecture)
     monkeypatch.setattr(machine, "has_vnni", lambda: vnni)
+    monkeypatch.setattr(machine, "has_amx", lambda: "amx_int8" in (features or ()))
     shown = rows(invoke())
     assert shown["INT8"] == expected
     assert shown["features"] == ("unknown" if features is None else ", ".join(sorted(features)))

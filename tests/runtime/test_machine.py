@@ -153,7 +153,7 @@ ARM = "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd asimddp i8mm\n\n
 )
 def test_architecture_is_a_target_of_export(name: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: name)
-    assert architecture() == expected
+    assert architecture() == architecture(name) == expected
 
 
 @pytest.mark.parametrize(

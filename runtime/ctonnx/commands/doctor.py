@@ -77,6 +77,7 @@ def _facts() -> dict[str, Any]:
             "architecture": machine.architecture(),
             "features": None if processor.features is None else sorted(processor.features),
             "vnni": machine.has_vnni(),
+            "amx": machine.has_amx(),
         },
         "cores": {"machine": os.cpu_count(), "allowed": machine.available_cores()},
         "memory_bytes": machine.memory_limit(),
@@ -179,7 +180,7 @@ def _about_int8(processor: Mapping[str, Any]) -> str:
         return "models of: ctonnx export --precision int8 --target arm"
     if processor["architecture"] != "x86":
         return "no --target of ctonnx export is for this processor; FP32 is taken"
-    if "amx_int8" in (processor["features"] or ()):
+    if processor["amx"]:
         return "exact and fast (AMX); models of --target amx, or x86 for other processors too"
     if processor["vnni"]:
         return "exact and fast (VNNI); models of --target x86"
