@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ctonnx.errors import CtonnxError
 from ctonnx.golden import FILE_NAME
 from ctonnx.outputs import Outputs
@@ -16,7 +18,16 @@ from ctonnx_bench.contenders import Contender, Model
 from ctonnx_bench.peers.adapters import ADAPTERS, OWN
 from ctonnx_bench.rounds import Bench, CaseFailed
 
-__all__ = ["Reference", "Settled", "answer_all", "check_golden", "find_reference", "reference_is_wrong", "settle"]
+__all__ = [
+    "Reference",
+    "Settled",
+    "answer_all",
+    "check_golden",
+    "find_reference",
+    "golden_of",
+    "reference_is_wrong",
+    "settle",
+]
 
 _BATCH = 8  # of a reference that is asked for the answers only
 
@@ -169,6 +180,23 @@ def check_golden(
         judgement = judge(contender, outputs, _right(golden), golden, gates.get(contender.model))
         found[case] = tuple(f"on the golden inputs, {failure}" for failure in judgement.failures)
     return found
+
+
+def golden_of(contender: Contender, images: Images, models: Sequence[Model]) -> Images:
+    """Returns golden inputs with what a contender's own export answered for them: two exports may answer differently.
+
+    Args:
+        contender: whose answers are to be judged.
+        images: what was asked; those beside the first model where they are golden inputs, else returned as they are.
+        models: that are measured.
+    """
+    if images.golden is None or contender.model.parent == models[0].path.resolve().parent:
+        return images
+    model = next((model for model in models if model.path.resolve() == contender.model), None)
+    if model is None or not (contender.model.parent / FILE_NAME).is_file():
+        return replace(images, golden=None)  # nothing is known of its own answers
+    beside = golden_images(model)
+    return beside if np.array_equal(beside.pixels, images.pixels) else replace(images, golden=None)
 
 
 def reference_is_wrong(reference: Reference, golden: Mapping[Case, tuple[str, ...]]) -> bool:

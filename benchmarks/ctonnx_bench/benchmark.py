@@ -11,7 +11,15 @@ from typing import Any
 from ctonnx.errors import CtonnxError
 from ctonnx.machine import available_cores, memory_limit
 from ctonnx.parity import DEVICE_GATES
-from ctonnx_bench.answering import Settled, answer_all, check_golden, find_reference, reference_is_wrong, settle
+from ctonnx_bench.answering import (
+    Settled,
+    answer_all,
+    check_golden,
+    find_reference,
+    golden_of,
+    reference_is_wrong,
+    settle,
+)
 from ctonnx_bench.cases import Case, plan_cases
 from ctonnx_bench.checks import Images, altered, gate_of, golden_images, images_in, judge, labelled_images
 from ctonnx_bench.contenders import Model, find_peers, own, read_models, run_of
@@ -118,7 +126,8 @@ def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], obje
     rows = []
     for case, rounds in timed.found.items():
         gate = gates.get(str(case.contender.model)) if case.contender.own else None
-        judgement = judge(case.contender, answers[case], reference.outputs, images, gate)
+        asked_of_it = golden_of(case.contender, images, models)
+        judgement = judge(case.contender, answers[case], reference.outputs, asked_of_it, gate)
         settled = settle(case, judgement, reference, golden)
         if case.contender.own and (found := changed.get(str(case.contender.model))):
             settled = replace(settled, failures=(*settled.failures, found))

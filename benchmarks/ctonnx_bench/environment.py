@@ -11,6 +11,7 @@ import psutil
 from ctonnx.machine import available_cores, control_groups, memory_limit, processor
 from ctonnx.providers import PROVIDERS
 from ctonnx_bench.sensors import Gpu
+from ctonnx_bench.without_amx import REFUSED
 
 __all__ = ["LIBRARIES", "describe", "differences"]
 
@@ -30,11 +31,12 @@ def describe(root: Path = Path("/"), gpu: Gpu | None = None) -> dict[str, Any]:
     """
     about = processor(root)
     frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    is_refused = REFUSED in os.environ
     installed = {item.metadata["Name"].lower(): item.version for item in metadata.distributions()}
     return {
         "cpu": about.model or platform.machine(),
         "architecture": platform.machine(),
-        "features": sorted(about.features or ()),
+        "features": sorted(feature for feature in about.features or () if not (is_refused and "amx" in feature)),
         "cores_of_the_host": os.cpu_count(),
         "cores_allowed": available_cores(root),
         "governor": _text(frequency / "scaling_governor"),

@@ -15,7 +15,10 @@ import sys
 
 import click
 
-__all__ = ["main", "refuse_amx"]
+__all__ = ["REFUSED", "main", "refuse_amx"]
+
+REFUSED = "CTONNX_BENCH_WITHOUT_AMX"
+"""The variable by which the command's reports know of it: the processor's features in them are without AMX."""
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _FILTER = 38, 22, 2
 _LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06  # of the filter's language, BPF
@@ -58,8 +61,14 @@ def refuse_amx() -> None:
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def main(command: tuple[str, ...]) -> None:
-    """Run COMMAND as on a processor without AMX."""
+    """Run COMMAND as on a processor without AMX.
+
+    \b
+    Example:
+      python -m ctonnx_bench.without_amx ctonnx bench runs/lungs runs/lungs/amx
+    """
     refuse_amx()
+    os.environ[REFUSED] = "1"
     try:
         os.execvp(command[0], command)  # noqa: S606  # what the user asked for, as it is
     except OSError as error:

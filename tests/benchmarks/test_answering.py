@@ -1,5 +1,6 @@
 """The answers before the clock runs: whose count as right, and who is not blamed for a reference that is wrong."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,17 @@ import pytest
 from ctonnx.errors import ModelError
 from ctonnx.golden import Golden, load_golden, save_golden
 from ctonnx.outputs import Outputs
-from ctonnx_bench.answering import Reference, Settled, check_golden, find_reference, reference_is_wrong, settle
+from ctonnx_bench.answering import (
+    Reference,
+    Settled,
+    check_golden,
+    find_reference,
+    golden_of,
+    reference_is_wrong,
+    settle,
+)
 from ctonnx_bench.cases import Case
-from ctonnx_bench.checks import Images, judge
+from ctonnx_bench.checks import Images, golden_images, judge
 from ctonnx_bench.contenders import Contender, read_models, run_of
 from ctonnx_bench.rounds import Bench
 
@@ -84,6 +93,25 @@ def test_golden_inputs_beside_a_model_are_asked_of_ctonnx_alone(bench: Bench, ca
     assert told == ["answering for the golden inputs: some, batch 1"]
     (models[0].path.parent / "golden.npz").unlink()
     assert check_golden(bench, [own], models, told.append) == {}
+
+
+def test_each_export_is_held_against_its_own_answers(workspace: Path) -> None:
+    """Two exports of one run, calibrated otherwise, may each answer as it did and not as the other one did."""
+    shutil.copytree("runs/tiny/export", "other")
+    golden = load_golden(Path("other/golden.npz"))
+    moved = replace(golden.outputs, probabilities=golden.outputs.probabilities[::-1])
+    save_golden(Path("other/golden.npz"), replace(golden, answers={"fp32": moved}))
+    models = read_models([Path("runs/tiny"), Path("other")])
+    images = golden_images(models[0])
+    first, second = (Contender("some", "ctonnx", model.path.resolve(), "fp32", 1) for model in models)
+    assert golden_of(first, images, models) is images
+    found = golden_of(second, images, models).golden
+    assert found is not None
+    np.testing.assert_array_equal(found.answers["fp32"].probabilities, moved.probabilities)
+    save_golden(Path("other/golden.npz"), replace(golden, pixels=255 - golden.pixels))
+    assert golden_of(second, images, models).golden is None  # which answered for other images
+    Path("other/golden.npz").unlink()
+    assert golden_of(second, images, models).golden is None
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,20 @@
 
 from pathlib import Path
 
+import pytest
+
 from ctonnx.providers import PROVIDERS
 from ctonnx_bench.environment import LIBRARIES, describe, differences
 from ctonnx_bench.sensors import Gpu
+from ctonnx_bench.without_amx import REFUSED
+
+
+def test_amx_that_the_process_is_refused_is_no_feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text("model name\t: Xeon\nflags\t: avx2 amx_int8 amx_bf16\n")
+    assert describe(tmp_path, Gpu(None))["features"] == ["amx_bf16", "amx_int8", "avx2"]
+    monkeypatch.setenv(REFUSED, "1")
+    assert describe(tmp_path, Gpu(None))["features"] == ["avx2"]
 
 
 def test_version_of_every_build_of_onnxruntime_is_kept() -> None:

@@ -8,7 +8,7 @@ import sys
 import click
 import pytest
 
-from ctonnx_bench.without_amx import refuse_amx
+from ctonnx_bench.without_amx import REFUSED, refuse_amx
 
 ASK = (
     "import ctypes, os, subprocess, sys\n"
@@ -30,6 +30,8 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 def test_command_is_refused_amx_and_no_other_call() -> None:
     asked = run(sys.executable, "-c", ASK, "1023", "18")  # ARCH_REQ_XCOMP_PERM, of the tiles' data
     assert (asked.returncode, asked.stdout) == (0, f"-1 {errno.EPERM}\n")
+    told = run(sys.executable, "-c", f"import os; print(os.environ['{REFUSED}'])")
+    assert told.stdout == "1\n"
     other = run(sys.executable, "-c", ASK, "9999", "0")  # which the kernel does not know
     assert other.stdout == f"-1 {errno.EINVAL}\n"
 

@@ -236,7 +236,7 @@ def test_document_tells_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
             "x86",
             {"avx512_vnni", "amx_int8"},
             True,
-            "exact and fast (AMX); models of --target amx, or x86 for other processors too",
+            "exact and fast (AMX); models of --target amx, or x86 for openvino and for other processors",
         ),
         (
             "x86",

@@ -181,7 +181,7 @@ def _about_int8(processor: Mapping[str, Any]) -> str:
     if processor["architecture"] != "x86":
         return "no --target of ctonnx export is for this processor; FP32 is taken"
     if processor["amx"]:
-        return "exact and fast (AMX); models of --target amx, or x86 for other processors too"
+        return "exact and fast (AMX); models of --target amx, or x86 for openvino and for other processors"
     if processor["vnni"]:
         return "exact and fast (VNNI); models of --target x86"
     known = "it has no VNNI" if processor["vnni"] is False else "whether it has VNNI is unknown"
