@@ -24,9 +24,9 @@ __all__ = [
     "answer_all",
     "check_golden",
     "find_reference",
-    "golden_of",
     "reference_is_wrong",
     "settle",
+    "with_own_answers",
 ]
 
 _BATCH = 8  # of a reference that is asked for the answers only
@@ -182,7 +182,7 @@ def check_golden(
     return found
 
 
-def golden_of(contender: Contender, images: Images, models: Sequence[Model]) -> Images:
+def with_own_answers(contender: Contender, images: Images, models: Sequence[Model]) -> Images:
     """Returns golden inputs with what a contender's own export answered for them: two exports may answer differently.
 
     Args:

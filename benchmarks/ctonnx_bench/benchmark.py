@@ -16,9 +16,9 @@ from ctonnx_bench.answering import (
     answer_all,
     check_golden,
     find_reference,
-    golden_of,
     reference_is_wrong,
     settle,
+    with_own_answers,
 )
 from ctonnx_bench.cases import Case, plan_cases
 from ctonnx_bench.checks import Images, altered, gate_of, golden_images, images_in, judge, labelled_images
@@ -126,7 +126,7 @@ def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], obje
     rows = []
     for case, rounds in timed.found.items():
         gate = gates.get(str(case.contender.model)) if case.contender.own else None
-        asked_of_it = golden_of(case.contender, images, models)
+        asked_of_it = with_own_answers(case.contender, images, models)
         judgement = judge(case.contender, answers[case], reference.outputs, asked_of_it, gate)
         settled = settle(case, judgement, reference, golden)
         if case.contender.own and (found := changed.get(str(case.contender.model))):

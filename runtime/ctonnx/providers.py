@@ -147,7 +147,7 @@ def int8_targets(provider: Provider, processor: str) -> tuple[str, ...]:
     """
     if fixed := PROVIDERS[provider].int8_target:
         return (fixed,)
-    return ("x86", "amx") if processor == "x86" else (processor,)  # on an x86 without AMX that one's INT8 is INT8 too
+    return ("x86", "amx") if processor == "x86" else (processor,)  # a model for AMX runs on any x86
 
 
 def execution_providers(

@@ -16,9 +16,9 @@ from ctonnx_bench.answering import (
     Settled,
     check_golden,
     find_reference,
-    golden_of,
     reference_is_wrong,
     settle,
+    with_own_answers,
 )
 from ctonnx_bench.cases import Case
 from ctonnx_bench.checks import Images, golden_images, judge
@@ -104,14 +104,14 @@ def test_each_export_is_held_against_its_own_answers(workspace: Path) -> None:
     models = read_models([Path("runs/tiny"), Path("other")])
     images = golden_images(models[0])
     first, second = (Contender("some", "ctonnx", model.path.resolve(), "fp32", 1) for model in models)
-    assert golden_of(first, images, models) is images
-    found = golden_of(second, images, models).golden
+    assert with_own_answers(first, images, models) is images
+    found = with_own_answers(second, images, models).golden
     assert found is not None
     np.testing.assert_array_equal(found.answers["fp32"].probabilities, moved.probabilities)
     save_golden(Path("other/golden.npz"), replace(golden, pixels=255 - golden.pixels))
-    assert golden_of(second, images, models).golden is None  # which answered for other images
+    assert with_own_answers(second, images, models).golden is None  # which answered for other images
     Path("other/golden.npz").unlink()
-    assert golden_of(second, images, models).golden is None
+    assert with_own_answers(second, images, models).golden is None
 
 
 @pytest.mark.parametrize(
