@@ -11,7 +11,7 @@ from functools import cache
 from ctonnx.errors import ImageError, NotEnoughMemory
 from ctonnx.machine import memory_limit
 
-__all__ = ["enough_memory", "give_back_at_once", "largest", "room_for"]
+__all__ = ["enough_memory", "give_back_at_once", "lack_of_memory", "largest", "room_for"]
 
 _SHARE = 4  # of the memory, one part; the others are the model's, the batches' and the system's
 _MMAP_THRESHOLD = -3  # of mallopt(3)
@@ -84,14 +84,26 @@ def enough_memory(action: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # onnxruntime's exceptions share no base class but this
-        lack = _LACK.search(str(error))
-        if lack is None and not isinstance(error, MemoryError):
-            raise
-        raise NotEnoughMemory(
-            f"not enough memory to {action} ({lack[0] if lack else 'MemoryError'}); take fewer threads (--threads) and "
-            "smaller batches (--batch-size), end other programs, or raise this process's limit (ulimit -v, the "
-            "container's)"
-        ) from error
+        if lack := lack_of_memory(error, action):
+            raise lack from error
+        raise
+
+
+def lack_of_memory(error: Exception, action: str) -> NotEnoughMemory | None:
+    """Returns the error that says what to do, where Python's, a library's or the system's says that memory lacks.
+
+    Args:
+        error: what was raised.
+        action: what the memory was for, as in "load 'model.onnx'".
+    """
+    lack = _LACK.search(str(error))
+    if lack is None and not isinstance(error, MemoryError):
+        return None
+    return NotEnoughMemory(
+        f"not enough memory to {action} ({lack[0] if lack else 'MemoryError'}); take fewer threads (--threads) and "
+        "smaller batches (--batch-size), end other programs, or raise this process's limit (ulimit -v, the "
+        "container's)"
+    )
 
 
 def give_back_at_once() -> None:

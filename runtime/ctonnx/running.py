@@ -4,9 +4,9 @@ import ctypes
 import math
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from threading import Lock
 from typing import Any
 
@@ -14,8 +14,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from ctonnx.errors import NotEnoughMemory, ProviderError
-from ctonnx.memory import enough_memory
+from ctonnx.errors import CtonnxError, ProviderError
+from ctonnx.memory import lack_of_memory
 from ctonnx.outputs import OUTPUT_NAMES, Outputs
 from ctonnx.providers import PROVIDERS, Provider
 
@@ -56,11 +56,14 @@ class Runner:
             ProviderError: the provider failed, as where its memory is full.
             NotEnoughMemory: the CPU's memory does not suffice.
         """
-        with _failures(self._provider, len(images)), self._turn:
-            if self._is_bound:
-                return self._run_bound(images)
-            pixels = images if isinstance(images, np.ndarray) else np.stack(images)
-            return Outputs(*self.session.run(OUTPUT_NAMES, {"pixels": pixels}))
+        try:
+            with self._turn:
+                if self._is_bound:
+                    return self._run_bound(images)
+                pixels = images if isinstance(images, np.ndarray) else np.stack(images)
+                return Outputs(*self.session.run(OUTPUT_NAMES, {"pixels": pixels}))
+        except Exception as error:  # onnxruntime's exceptions share no base class but this
+            raise _told(error, self._provider, len(images)) from error
 
     def submit(self, images: NDArray[np.uint8]) -> "Future[Outputs]":
         """Has one of the session's own threads compute the answers, which takes part in nothing else meanwhile.
@@ -75,10 +78,9 @@ class Runner:
 
         def done(arrays: Sequence[NDArray[np.float32]], _: object, failure: str) -> None:
             try:
-                with _failures(provider, len(images)):
-                    if failure:
-                        raise RuntimeError(failure)
-                    outputs = Outputs(*arrays)
+                if failure:
+                    raise _told(RuntimeError(failure), provider, len(images))
+                outputs = Outputs(*arrays)
             except Exception as error:
                 answers.set_exception(error)
             else:
@@ -89,7 +91,7 @@ class Runner:
         try:
             self.session.run_async(OUTPUT_NAMES, {"pixels": images}, done, None)
         except Exception as error:
-            done((), None, str(error))
+            answers.set_exception(_told(error, provider, len(images)))
         return answers
 
     def _run_bound(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Outputs:
@@ -113,19 +115,14 @@ def _wait_for(under_way: "set[Future[Outputs]]") -> None:
     wait(list(under_way))
 
 
-@contextmanager
-def _failures(provider: Provider, count: int) -> Iterator[None]:
-    """Turns what onnxruntime raises for a batch of so many images into an error that says what to do."""
+def _told(error: Exception, provider: Provider, count: int) -> CtonnxError:
+    """Returns what onnxruntime raised for a batch of so many images as an error that says what to do."""
     action = f"compute a batch of {count} {'image' if count == 1 else 'images'}"
-    try:
-        with enough_memory(action) if provider == "cpu" else nullcontext():  # a GPU's own memory may be what lacks
-            yield
-    except NotEnoughMemory:
-        raise
-    except Exception as error:  # onnxruntime's exceptions share no base class but this
-        from ctonnx.diagnosis import why_it_does_not_run
+    if provider == "cpu" and (lack := lack_of_memory(error, action)):  # of a GPU, its own memory may be what lacks
+        return lack
+    from ctonnx.diagnosis import why_it_does_not_run
 
-        raise ProviderError(why_it_does_not_run(provider, onnxruntime, str(error))) from error
+    return ProviderError(why_it_does_not_run(provider, onnxruntime, str(error)))
 
 
 def pinned_memory(count: int, load: Callable[[str], Any] = ctypes.CDLL) -> NDArray[np.uint8]:

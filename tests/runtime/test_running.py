@@ -156,6 +156,15 @@ def test_lack_of_memory_in_a_sessions_own_thread_is_told() -> None:
         answer.result(WAIT)
 
 
+def test_lack_of_memory_for_beginning_in_a_sessions_own_thread_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Apart, "run_async", fail)
+    with pytest.raises(NotEnoughMemory, match=r"not enough memory to compute a batch of 2 images \(MemoryError\)"):
+        Runner(Apart(), "cpu").submit(images(2)).result(WAIT)
+
+
 def test_session_goes_no_sooner_than_its_own_threads_have_answered() -> None:
     """It would go while they compute on it, and take the process with it."""
     session = Apart()
