@@ -18,7 +18,7 @@ from ctonnx.commands.options import FiniteRange
 from ctonnx.outputs import OUTPUT_NAMES
 from ctonnx.predictor import Predictor
 from ctonnx_bench.turns import in_turn, paired_ratio
-from ctonnx_bench.worker import timed_loop
+from ctonnx_bench.worker import timed_loop, warm_up, without_collector
 
 __all__ = ["compare_loops", "main"]
 
@@ -47,9 +47,11 @@ def compare_loops(predictor: Predictor, *, rounds: int, seconds: float) -> tuple
 
     def harness() -> list[float]:
         answers.clear()
-        return timed_loop(
-            predictor.predict_pixels, [pixels], seconds, lambda number, answer: answers.append(answer.probabilities)
-        )
+        with without_collector():
+            warm_up(predictor.predict_pixels, [pixels], seconds)
+            return timed_loop(
+                predictor.predict_pixels, [pixels], seconds, lambda number, answer: answers.append(answer.probabilities)
+            )
 
     found: dict[Callable[[], list[float]], list[float]] = {bare: [], harness: []}
     for loop in in_turn(found, rounds + 1):
