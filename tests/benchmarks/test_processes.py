@@ -25,6 +25,18 @@ def test_process_is_measured_from_outside_and_without_the_memory_of_who_started_
     assert 300_000_000 < large.sample.peak_bytes < 400_000_000
 
 
+@pytest.mark.parametrize("is_written", [True, False])
+def test_what_is_compiled_is_kept_where_python_is_told_to_write_no_bytecode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_written: bool
+) -> None:
+    """Else each process would compile its libraries again; and where it is kept anyway, it is not made anew."""
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "" if is_written else "1")
+    code = "import sys; print(sys.dont_write_bytecode, sys.pycache_prefix)"
+    kept = None if is_written else tmp_path / "bytecode"
+    assert launch([sys.executable, "-c", code], tmp_path).out == f"False {kept}\n"
+
+
 def test_process_that_fails_ends_the_benchmark_with_what_it_said(tmp_path: Path) -> None:
     with pytest.raises(ProcessFailed, match=r"ended with 3:\nno model"):
         launch([sys.executable, "-c", "import sys; print('no model', file=sys.stderr); sys.exit(3)"], tmp_path)
