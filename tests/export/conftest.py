@@ -1,6 +1,11 @@
-"""What the export's tests share: a small ONNX model made in milliseconds, pictures for it, and a small network."""
+"""What the export's tests share: a small ONNX model made in milliseconds, pictures for it, and a small network.
 
+Of the small network there is a run, and an export of it in every precision, made once for all processes of these tests.
+"""
+
+import pickle
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +13,26 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ctonnx_export.conversion import Simplified
+from ctonnx.images import Preprocessing
+from ctonnx.parity import GATES, Gate
+from ctonnx.runs import Run
+from ctonnx_export import making
+from ctonnx_export.conversion import Simplified, convert
+from ctonnx_export.exporting import ExportResult, export_run
+from ctonnx_export.making import Precision, Quantization
+from ctonnx_export.ranges import CALIBRATORS
+from ctonnx_train.recipe import TrainSettings
+from ctonnx_train.training import train
+
+from ..conftest import once
+
+ALL: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+LOOSE = Gate(max_dp=1.0, min_agreement=0.0)
+"""A gate that a network of two epochs passes."""
 
 SIZE = 32
 CLASSES = 3
@@ -135,3 +156,71 @@ def small_network() -> Iterator[None]:
         patch.setattr("ctonnx_train.network.resnet50", resnet)
         patch.setattr("ctonnx_export.making.simplify", lambda model, pixels: Simplified(model, "left out"))
         yield
+
+
+@pytest.fixture(scope="module")
+def small_run(small_network: None, phantoms: Path, shared_folder: Path) -> Run:
+    """A run of the small network, of two epochs. Tests that change it work on a copy."""
+    settings = TrainSettings(weights="none", epochs=2, batch_size=4, precision="fp32")
+    root = shared_folder / "small/runs"
+    with once(shared_folder, "small run") as missing:
+        if missing:
+            train(phantoms, settings=settings, preprocessing=Preprocessing(size=64), name="small", root=root)
+    return Run(root / "small")
+
+
+@pytest.fixture(scope="module")
+def small_export(small_run: Run, shared_folder: Path) -> ExportResult:
+    """The small run's export in all precisions, made with loose gates. Tests that change it work on a copy."""
+    file = shared_folder / "small/export.pickle"
+    with once(shared_folder, "small export") as missing:
+        if missing:
+            with two_threads(), pytest.MonkeyPatch.context() as patch:
+                for precision in ("fp16", "int8"):
+                    patch.setitem(GATES, precision, LOOSE)
+                result = export_run(
+                    small_run,
+                    precisions=ALL,
+                    quantization=Quantization(samples=8),
+                    output=shared_folder / "small/export",
+                )
+            file.write_bytes(pickle.dumps(result))
+    result = pickle.loads(file.read_bytes())  # noqa: S301 - these tests made it
+    assert isinstance(result, ExportResult)
+    return result
+
+
+@pytest.fixture
+def converted_once(shared_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Converts the small run's network once for all tests that export it: it takes most of their time."""
+    file = shared_folder / "small/converted.onnx"
+
+    def converted(graph: Any, size: int) -> onnx.ModelProto:
+        with once(shared_folder, "small conversion") as missing:
+            if missing:
+                onnx.save(convert(graph, size), file)
+        return onnx.load(file)
+
+    monkeypatch.setattr(making, "convert", converted)
+
+
+@contextmanager
+def two_threads() -> Iterator[None]:
+    """Lets PyTorch compute in more than one thread, which must not change a byte from one export to the next."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def short_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the search, whose whole way is walked in test_search.py, try one calibrator and leave out one layer."""
+    monkeypatch.setattr("ctonnx_export.search.CALIBRATORS", CALIBRATORS[:1])
+    monkeypatch.setattr("ctonnx_export.search._MOST_EXCLUDED", 1)
+
+
+def names(folder: Path) -> list[str]:
+    """Returns the names of the folder's files, sorted."""
+    return sorted(path.name for path in folder.iterdir())
