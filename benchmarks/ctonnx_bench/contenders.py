@@ -13,7 +13,7 @@ from ctonnx.session import open_session, read_spec
 from ctonnx.spec import ModelSpec
 from ctonnx_bench.peers.adapters import ADAPTERS, OWN
 
-__all__ = ["Contender", "Model", "find_peers", "own", "read_models", "run_of"]
+__all__ = ["Contender", "Model", "find_peers", "for_target", "own", "read_models", "run_of"]
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def run_of(models: Sequence[Model], reference: Path | None) -> Run | None:
 
 def own(models: Sequence[Model]) -> list[Contender]:
     """Returns ctonnx with each model; files of one precision and target are told apart by their names."""
-    titles = [_title(model) for model in models]
+    titles = [for_target(f"ctonnx {model.spec.precision.upper()}", model.target) for model in models]
     return [
         Contender(
             title if titles.count(title) == 1 else f"{title} ({model.path})",
@@ -133,9 +133,15 @@ def own(models: Sequence[Model]) -> list[Contender]:
     ]
 
 
-def _title(model: Model) -> str:
-    title = f"ctonnx {model.spec.precision.upper()}"
-    return title if model.target in (None, "x86") else f"{title} for {model.target}"  # as it is in earlier reports
+def for_target(name: str, target: str | None) -> str:
+    """Returns what a model is called that was made for a processor; x86, which is the default, goes unsaid.
+
+    Reports from before there were targets call it so, too.
+
+    >>> for_target("ctonnx INT8", "amx"), for_target("ctonnx INT8", "x86")
+    ('ctonnx INT8 for amx', 'ctonnx INT8')
+    """
+    return name if target in (None, "x86") else f"{name} for {target}"
 
 
 def find_peers(

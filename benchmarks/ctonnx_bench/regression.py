@@ -10,6 +10,7 @@ from typing import Any
 
 from ctonnx.errors import CtonnxError
 from ctonnx_bench.benchmark import SCHEMA_VERSION, Settings
+from ctonnx_bench.contenders import for_target
 from ctonnx_bench.environment import differences
 from ctonnx_bench.summary import NOISY
 
@@ -182,8 +183,7 @@ def cautions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def _model_name(model: Mapping[str, Any]) -> str:
-    target = model.get("target")  # which earlier reports do not tell
-    return str(model["precision"]) if target in (None, "x86") else f"{model['precision']} for {target}"
+    return for_target(model["precision"], model.get("target"))  # which earlier reports do not tell
 
 
 def table(changes: Sequence[Change], fail_over: float) -> str:
