@@ -60,4 +60,5 @@ def main() -> None:
             sys.exit(1)
 
 
-main()
+if __name__ == "__main__":
+    main()

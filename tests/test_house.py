@@ -191,6 +191,15 @@ def test_changelog_has_an_entry_for_the_version() -> None:
     assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "tests").rglob("*.py")), ids=lambda file: file.name)
+def test_file_of_the_tests_does_nothing_when_it_is_imported(file: Path) -> None:
+    """Pytest imports all of them, for their doctests, in each of its processes."""
+    for statement in ast.parse(file.read_text(encoding="utf-8")).body:
+        match statement:
+            case ast.Expr(value=ast.Call(func=ast.Name(id=name))):
+                pytest.fail(f"{name}() is called; put it below: if __name__ == '__main__':")
+
+
 def test_every_source_file_has_its_tests() -> None:
     tested = {file.stem.removeprefix("test_") for file in (ROOT / "tests").rglob("test_*.py")}
     sources = {
