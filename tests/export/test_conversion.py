@@ -17,6 +17,8 @@ from ctonnx_export.conversion import OPSET, convert, run_onnx, simplify
 from ctonnx_export.graph import DeployGraph, run_pytorch
 from ctonnx_train.network import CTClassifier
 
+from ..conftest import once
+
 SIZE = 64
 
 
@@ -27,8 +29,11 @@ def graph() -> DeployGraph:
 
 
 @pytest.fixture(scope="module")
-def converted(graph: DeployGraph) -> onnx.ModelProto:
-    return convert(graph, SIZE)
+def converted(graph: DeployGraph, shared_folder: Path) -> onnx.ModelProto:
+    with once(shared_folder, "conversion") as missing:
+        if missing:
+            onnx.save(convert(graph, SIZE), shared_folder / "converted.onnx")
+    return onnx.load(shared_folder / "converted.onnx")
 
 
 @pytest.fixture(scope="module")
