@@ -132,8 +132,8 @@ def warm_up(run: Callable[[Any], Any], staged: Sequence[Any], seconds: float) ->
 def without_collector() -> Iterator[None]:
     """Collects garbage, and lets the garbage collector rest until the end.
 
-    What it reads drives all else from the caches: of an INT8 model of 9.5 ms, the five runs after it took 11.0, 10.0,
-    9.7, 9.7 and 9.6 ms. So a loop is warmed up within, not before.
+    What collecting reads drives all else from the caches, and the first runs after it are slower: a loop is warmed up
+    within, not before.
     """
     collecting = gc.isenabled()
     gc.collect()
