@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ctonnx.caveats import model_caveats
 from ctonnx.parity import GATES
 from ctonnx_export.making import Made
 
@@ -21,6 +22,8 @@ def cautions(models: Sequence[Made]) -> tuple[str, ...]:
 
 
 def _of_the_network(made: Made) -> Iterator[str]:
+    if made.precision == "fp32":  # what the network is, the other precisions are too
+        yield from model_caveats(made.spec.metrics, made.spec.operating_point)
     answered = made.facts.get("answered", {})
     given = [name for name, count in answered.items() if count]
     if len(given) == 1:

@@ -265,9 +265,21 @@ def _operating_point(values: Mapping[str, Any] | None) -> list[str]:
         "",
         f"An image is suspicious where the probabilities of {', '.join(point.positive)} sum to {point.threshold:.6f} "
         f"or more. On the validation images, on which this was fitted: {point.figures}"
-        f"{' (95 % intervals)' if point.sensitivity_interval else ''}.",
+        f"{' (95 % intervals)' if point.sensitivity_interval else ''}.{_fit(point)}",
         "",
     ]
+
+
+def _fit(point: OperatingPoint) -> str:
+    """Returns how many images fitted the operating point, and the gap that it lies in; nothing where not known."""
+    if point.gap is None:
+        return ""
+    left_out = point.leaked_images and not point.leaked_images_used
+    leaked = f", without {point.leaked_images} that leaked from the training set" if left_out else ""
+    return (
+        f" It was fitted on {point.positive_images} suspicious images and {point.negative_images} others{leaked}; no "
+        f"score lies between {point.gap[0]:.6f} and {point.gap[1]:.6f}."
+    )
 
 
 def _agreement(parity: Mapping[str, Any]) -> str:

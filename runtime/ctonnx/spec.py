@@ -53,6 +53,9 @@ def suspicion(
     return sums
 
 
+_PAIRS = ("sensitivity_interval", "specificity_interval", "gap")
+
+
 @dataclass(frozen=True, kw_only=True)
 class OperatingPoint:
     """Where the model calls an image suspicious.
@@ -65,6 +68,12 @@ class OperatingPoint:
         target_sensitivity: that was asked for.
         sensitivity_interval: 95 %, from low to high.
         specificity_interval: 95 %, from low to high.
+        sensitivity_bound: One-sided 95 % Clopper-Pearson lower bound of the sensitivity.
+        positive_images: Number of suspicious validation images that it was fitted on.
+        negative_images: Number of other validation images that it was fitted on.
+        leaked_images: Number of validation images with a copy, or an image of their group, in the training set.
+        leaked_images_used: True if it was fitted on these too, as there were too few others.
+        gap: Highest score below the threshold and lowest positive score above it, 0 to 1.
     """
 
     positive: tuple[str, ...]
@@ -74,6 +83,12 @@ class OperatingPoint:
     target_sensitivity: float | None = None
     sensitivity_interval: tuple[float, float] | None = None
     specificity_interval: tuple[float, float] | None = None
+    sensitivity_bound: float | None = None
+    positive_images: int | None = None
+    negative_images: int | None = None
+    leaked_images: int = 0
+    leaked_images_used: bool = False
+    gap: tuple[float, float] | None = None
 
     @property
     def figures(self) -> str:
@@ -103,7 +118,7 @@ class OperatingPoint:
             AttributeError, KeyError, TypeError: it does not hold an operating point.
         """
         known = _known(cls, values)
-        pairs = {name: tuple(pair) for name, pair in known.items() if name.endswith("_interval") and pair is not None}
+        pairs = {name: tuple(known[name]) for name in _PAIRS if known.get(name) is not None}
         return cls(**{**known, **pairs, "positive": tuple(known["positive"])})
 
 

@@ -155,6 +155,19 @@ def test_what_the_operating_point_lacks_is_left_out(point: OperatingPoint | None
     assert ("## Operating point" in as_markdown(facts(operating_point=point))) == (point is not None)
 
 
+def test_operating_point_is_told_with_the_images_that_fitted_it_and_its_gap() -> None:
+    point = replace(
+        POINT, positive_images=59, negative_images=3, leaked_images=10, gap=(0.05, 0.25), sensitivity_bound=0.9505
+    )
+    told = section(as_markdown(facts(operating_point=point)), "Operating point")
+    assert told.endswith(
+        " It was fitted on 59 suspicious images and 3 others, without 10 that leaked from the training set; no score "
+        "lies between 0.050000 and 0.250000."
+    )
+    used = section(as_markdown(facts(operating_point=replace(point, leaked_images_used=True))), "Operating point")
+    assert " It was fitted on 59 suspicious images and 3 others; no score lies between " in used
+
+
 def test_temperature_stands_among_the_models_facts() -> None:
     assert "\n| temperature | 1.37 |\n" in as_markdown(facts())
 
@@ -171,6 +184,12 @@ def test_document_holds_the_operating_point_and_the_copies() -> None:
         "target_sensitivity": 0.95,
         "sensitivity_interval": [0.8864, 0.9908],
         "specificity_interval": [0.254, 0.746],
+        "sensitivity_bound": None,
+        "positive_images": None,
+        "negative_images": None,
+        "leaked_images": 0,
+        "leaked_images_used": False,
+        "gap": None,
     }
 
 

@@ -8,6 +8,7 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 
+from ctonnx.caveats import model_caveats
 from ctonnx.cli import main
 from ctonnx.session import open_session, read_spec
 
@@ -31,7 +32,16 @@ def test_json_is_the_spec_with_the_file_and_its_inputs_and_outputs(model: Path) 
             "heatmap": "tensor(float) ['batch', 4, 2, 2]",
         },
         **json.loads(spec.to_json()),
+        "caveats": model_caveats(spec.metrics, spec.operating_point),
     }
+
+
+def test_caveats_stand_below_the_facts_each_in_a_line(model: Path) -> None:
+    spec = read_spec(open_session(model, optimize=False), str(model))
+    caveats = model_caveats(spec.metrics, spec.operating_point)
+    assert len(caveats) > 1
+    last = inspect(model).stdout.splitlines()[-len(caveats) :]
+    assert [re.split(r"  +", line, maxsplit=1) for line in last] == [["caveat", caveat] for caveat in caveats]
 
 
 def test_table_has_a_row_for_each_fact(model: Path) -> None:

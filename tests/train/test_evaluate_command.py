@@ -61,9 +61,12 @@ def test_a_run_is_reported_as_markdown(run: str, phantoms: Path) -> None:
     result = ctonnx(run, phantoms, *QUICK)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[:5] == [
-        "# tiny: test images",
-        "",
+    caveats = document(ctonnx(run, phantoms, *QUICK, "--json"))["caveats"]
+    assert any(caveat.startswith("the operating point was fitted on ") for caveat in caveats)
+    assert lines[:2] == ["# tiny: test images", ""]
+    start = 2 + 2 * len(caveats)
+    assert lines[2:start:2] == [f"**Warning: {caveat}.**" for caveat in caveats]
+    assert lines[start : start + 3] == [
         "**Trained on synthetic phantoms: these figures mean nothing for patients.**",
         "",
         f"PyTorch checkpoint `{run}` on 8 images (test) of `{phantoms}`.",
@@ -103,7 +106,7 @@ def test_a_run_is_found_by_its_name(exported_run: Run, phantoms: Path, folder: P
     (folder / "runs").mkdir()
     (folder / "runs" / "tiny").symlink_to(exported_run.folder)
     result = ctonnx("tiny", phantoms, *QUICK)
-    assert result.stdout.splitlines()[4] == f"PyTorch checkpoint `runs/tiny` on 8 images (test) of `{phantoms}`."
+    assert f"PyTorch checkpoint `runs/tiny` on 8 images (test) of `{phantoms}`." in result.stdout.splitlines()
 
 
 def test_another_model_is_compared(run: str, model: Path, phantoms: Path) -> None:

@@ -58,6 +58,11 @@ def test_the_document_holds_the_model_the_data_and_the_figures_of_the_split(subj
         },
         "metrics": evaluate(answers, [0, 0, 1, 1, 1], subject.classes, replicates=20, seed=3),
         "suspicious": None,
+        "caveats": [
+            "the balanced accuracy of 0.500 [0.000, 0.500] on the test images is no better than chance (0.500)",
+            "the accuracy of 0.400 [0.000, 0.705] on the test images is no better than always naming the largest "
+            "class, 'b' (0.600)",
+        ],
     }
     json.dumps(found.document, allow_nan=False)
 
@@ -106,7 +111,7 @@ def test_a_split_that_is_not_there_is_told_with_those_that_are(subject: Subject,
 
 def test_a_folder_without_images_is_told(subject: Subject, tmp_path: Path) -> None:
     refused(
-        f"expected images of the split 'all' in '{tmp_path}', found none; choose another --split, or all",
+        f"expected images of the split 'all' in '{tmp_path}', found none; name a folder with images in class folders",
         subject,
         tmp_path,
     )

@@ -197,6 +197,17 @@ def test_a_group_in_two_splits_leaks_and_is_dropped(data: Path) -> None:
     assert "valid/a/scan 1.png" not in paths(made)["valid"]
 
 
+def test_validation_images_with_a_copy_or_an_image_of_their_group_among_the_training_images_are_known(
+    data: Path,
+) -> None:
+    assert prepared(data)[0].leaked_valid == frozenset()
+    copy(data, "train/a/scan 0.png", "valid/b/copy")
+    assert {sample.path for sample in prepared(data)[0].leaked_valid} == {"valid/b/copy.bmp"}
+    grouped = prepared(data, group_regex=r"a/scan (1)")[0].leaked_valid
+    assert {sample.path for sample in grouped} == {"valid/b/copy.bmp", "valid/a/scan 1.png"}
+    assert prepared(data, drop_leaks=True)[0].leaked_valid == frozenset()
+
+
 def test_a_group_regex_is_checked_before_an_image_is_read(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctonnx_train.preparing.PixelStore", lambda *arguments, **options: pytest.fail("too late"))
     with pytest.raises(DataError, match=r"^expected a regular expression for --group-regex, found '\(' \("):

@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from ctonnx.caveats import model_caveats
 from ctonnx.cli import main
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
+from ctonnx.runs import Run
 from ctonnx_train.commands.train import train as train_command
 from ctonnx_train.metrics import format_metrics
 from ctonnx_train.recipe import TrainSettings
+from ctonnx_train.records import read_record
 from ctonnx_train.task import ClassificationTask
 
 QUICK = ("--weights", "none", "--epochs", "1", "--batch-size", "4", "--image-size", "32", "--precision", "fp32")
@@ -48,10 +51,15 @@ def test_train_prints_the_metrics_and_where_the_run_is(scans: str, folder: Path)
         low, high = figures[f"{name}_interval"]
         return f"{figures[name]:.3f} [{low:.3f}, {high:.3f}]"
 
+    caveats = model_caveats(record["metrics"], read_record(Run(folder / "runs" / "tiny")).operating_point)
+    assert caveats[0].startswith("the operating point was fitted on 1 suspicious image, too few to show ")
+    warnings = "".join(f"warning: {caveat}\n" for caveat in caveats)
+    low, high = point["gap"]
     assert result.stdout == (
+        f"{warnings}"
         f"{format_metrics('validation', record['metrics']['valid'])}\n\n"
         f"{format_metrics('test', record['metrics']['test'])}\n\n"
-        f"suspicious: b of {point['threshold']:.3g} or more\n"
+        f"suspicious: b of {point['threshold']:.6g} or more, in the gap from {low:.6g} to {high:.6g}\n"
         f"  sensitivity {of('valid', 'sensitivity')}, specificity {of('valid', 'specificity')} "
         "on the validation images, on which it was fitted\n"
         f"  sensitivity -, specificity {of('test', 'specificity')} on the test images\n\n"

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
-from scipy.stats import binomtest
+from scipy.special import expit, log_softmax
+from scipy.stats import beta, binomtest
 
 from ctonnx.errors import DataError
 from ctonnx.spec import OperatingPoint, suspicion
@@ -88,41 +88,102 @@ def fit_operating_point(
     positive: Sequence[str],
     *,
     sensitivity: float = 0.95,
+    leaked: NDArray[np.bool_] | None = None,
 ) -> OperatingPoint | None:
-    """Returns the highest threshold on the positive classes' summed probability that reaches a sensitivity.
+    """Returns the threshold on the positive classes' summed probability that fits a target sensitivity.
 
-    The threshold stands in the middle between two images' sums, so that rounding on another device moves no image
-    across. Its figures are measured on the images that it was fitted on: on others they will be somewhat lower.
+    Of all thresholds whose sensitivity reaches the target, those with the best specificity; of these, those with the
+    best sensitivity, which gives no finding away for nothing; of these, the middle, in logits, of the gap between the
+    highest score that stays below and the lowest positive score that does not. Where the images suffice, it is the
+    one-sided 95 % Clopper-Pearson bound of the sensitivity that has to reach the target, else the observed value:
+    `OperatingPoint.caveats` says which.
+
+    The metrics of the point are measured on the images that it was fitted on; expect less on others.
 
     Args:
-        probabilities: of the validation images, [images, classes], after the temperature.
-        labels: class index of each image.
-        classes: class names.
-        positive: those that are suspicious.
-        sensitivity: to reach at least.
+        probabilities: Validation images' probabilities, [images, classes], after the temperature.
+        labels: Class index of each image.
+        classes: Class names.
+        positive: Names of the suspicious classes.
+        sensitivity: Target, 0 to 1.
+        leaked: True for images with a copy, or an image of their group, in the training set, [images]: they are left
+            out, unless none of the positive or none of the negative images would be left. None leaves out none.
 
     Returns:
         None where there is no positive class, or the images lack positive or negative ones.
+
+    Source: Clopper and Pearson 1934, https://doi.org/10.1093/biomet/26.4.404
     """
     is_positive = _is_positive(labels, classes, positive)
     if not is_positive.any() or is_positive.all():
         return None
+    used = np.ones(len(labels), bool) if leaked is None else ~leaked
+    has_both = is_positive[used].any() and not is_positive[used].all()
+    if not has_both:
+        used[:] = True
+    probabilities, labels, is_positive = probabilities[used], labels[used], is_positive[used]
     scores = suspicion(probabilities, classes, positive)
-    found = np.sort(scores[is_positive])
-    missed = int(np.floor((1 - sensitivity) * len(found) + 1e-9))
-    lowest = found[missed]
-    below = scores[scores < lowest].max(initial=0.0)
-    threshold = float((lowest + below) / 2)
-    figures = operating_figures(probabilities, labels, classes, positive, threshold)
+    lowest = np.sort(scores[is_positive])[_most_missed(int(is_positive.sum()), sensitivity)]
+    # Between the highest negative score below and `lowest` there may be more positives: all of them are kept.
+    below = scores[~is_positive & (scores < lowest)].max(initial=-np.inf)
+    above = scores[is_positive & (scores > below)].min()
+    threshold = _middle(probabilities, scores, classes, positive, float(below), float(above))
+    measured = operating_figures(probabilities, labels, classes, positive, threshold)
+    found = int((scores[is_positive] >= threshold).sum())
     return OperatingPoint(
         positive=tuple(positive),
         threshold=threshold,
-        sensitivity=figures["sensitivity"],
-        specificity=figures["specificity"],
+        sensitivity=measured["sensitivity"],
+        specificity=measured["specificity"],
         target_sensitivity=sensitivity,
-        sensitivity_interval=figures["sensitivity_interval"],
-        specificity_interval=figures["specificity_interval"],
+        sensitivity_interval=measured["sensitivity_interval"],
+        specificity_interval=measured["specificity_interval"],
+        sensitivity_bound=float(_lower_bounds(np.array([found]), len(scores[is_positive]))[0]),
+        positive_images=int(is_positive.sum()),
+        negative_images=int((~is_positive).sum()),
+        leaked_images=0 if leaked is None else int(leaked.sum()),
+        leaked_images_used=leaked is not None and bool(leaked.any()) and not has_both,
+        gap=(max(float(below), 0.0), float(above)),
     )
+
+
+def _most_missed(images: int, sensitivity: float) -> int:
+    """Returns how many of the positive images a threshold may miss: by the bound where it can be reached."""
+    found = np.arange(images, 0, -1)
+    bounds = _lower_bounds(found, images)
+    reached = bounds >= sensitivity if bounds[0] >= sensitivity else found / images >= sensitivity
+    return int(np.flatnonzero(reached).max(initial=0))
+
+
+def _lower_bounds(found: NDArray[np.int64], images: int) -> NDArray[np.float64]:
+    """Returns the one-sided 95 % Clopper-Pearson bounds of the shares of images that were found, 0 to 1."""
+    bounds: NDArray[np.float64] = np.where(
+        found > 0, beta.ppf(1 - LEVEL, np.maximum(found, 1), images - found + 1), 0.0
+    )
+    return bounds
+
+
+def _middle(
+    probabilities: NDArray[np.floating[Any]],
+    scores: NDArray[np.float64],
+    classes: Sequence[str],
+    positive: Sequence[str],
+    below: float,
+    above: float,
+) -> float:
+    """Returns the middle of two neighbouring scores in logits; half the upper one where no score lies below it.
+
+    The logit is the log-ratio of the positive classes' sum and the others', which keeps its digits near 1, where the
+    sum alone has none left. Where the middle cannot be told from one of the two as a float32 sum, it is theirs in
+    probabilities.
+    """
+    if below < 0:
+        return above / 2
+    columns = [classes.index(name) for name in positive]
+    chances = np.clip(probabilities.astype(np.float64), np.finfo(np.float64).tiny, None)
+    logits = np.log(chances[:, columns].sum(axis=1)) - np.log(np.delete(chances, columns, axis=1).sum(axis=1))
+    middle = float(expit((logits[scores == below].max() + logits[scores == above].min()) / 2))
+    return middle if below < middle <= above else (below + above) / 2
 
 
 def operating_figures(

@@ -13,7 +13,7 @@ from ctonnx.errors import DataError
 from ctonnx_train.data_set import counted
 from ctonnx_train.splits import SPLITS, Sample, Split
 
-__all__ = ["Leaks", "drop_leaks", "duplicate_groups", "find_leaks", "group_names", "group_numbers"]
+__all__ = ["Leaks", "drop_leaks", "duplicate_groups", "find_leaks", "group_names", "group_numbers", "leaked_samples"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ def find_leaks(
     groups = duplicate_groups([sample for split in SPLITS for sample in splits[split]], digests)
     across = [group for group in groups if len({split_of[sample.path] for sample in group}) > 1]
     conflicting = [group for group in groups if len({sample.label for sample in group}) > 1]
-    leaked: dict[str, int] = {split: len(_leaked(splits, split, digests, names)) for split in SPLITS[1:]}
+    leaked: dict[str, int] = {split: len(leaked_samples(splits, split, digests, names)) for split in SPLITS[1:]}
     return Leaks(
         groups=len(groups),
         files=sum(map(len, groups)),
@@ -169,17 +169,24 @@ def drop_leaks(
     """
     groups = duplicate_groups([sample for split in SPLITS for sample in splits[split]], digests)
     conflicting = {sample for group in groups if len({sample.label for sample in group}) > 1 for sample in group}
-    out = {"train": conflicting} | {split: _leaked(splits, split, digests, names) for split in SPLITS[1:]}
+    out = {"train": conflicting} | {split: leaked_samples(splits, split, digests, names) for split in SPLITS[1:]}
     return {split: tuple(sample for sample in splits[split] if sample not in out[split]) for split in SPLITS}
 
 
-def _leaked(
+def leaked_samples(
     splits: Mapping[Split, tuple[Sample, ...]],
     split: Split,
     digests: Mapping[str, str],
-    names: Mapping[str, str] | None,
+    names: Mapping[str, str] | None = None,
 ) -> set[Sample]:
-    """Returns the samples of a split that have a copy, or another sample of their group, in an earlier split."""
+    """Returns the samples of a split that have a copy, or another sample of their group, in an earlier split.
+
+    Args:
+        splits: Samples by split.
+        split: The split to look at.
+        digests: Digest of each sample's pixels, by path.
+        names: Group names from `group_names`.
+    """
     earlier = [sample.path for other in SPLITS[: SPLITS.index(split)] for sample in splits[other]]
     names = names or {}
     seen_pixels = {digests[path] for path in earlier}

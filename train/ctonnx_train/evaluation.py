@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ctonnx.caveats import operating_point_caveats, split_caveats
 from ctonnx.errors import DataError
+from ctonnx.spec import OperatingPoint
 from ctonnx_train.calibration import suspicious_figures
 from ctonnx_train.classes import class_name
 from ctonnx_train.comparison import compare_answers
@@ -139,6 +141,7 @@ def evaluate_model(
             probabilities, labels.tolist(), subject.classes, groups=groups, replicates=replicates, seed=seed
         ),
         suspicious=suspicious_figures(subject.operating_point, probabilities, labels, subject.classes),
+        point=subject.operating_point,
     )
     if other is not None:
         if other.preprocessing != subject.preprocessing:
@@ -155,10 +158,17 @@ def evaluate_model(
 
 
 def summarize(
-    *, model: dict[str, Any], data: dict[str, Any], metrics: dict[str, Any], suspicious: dict[str, Any] | None
+    *,
+    model: dict[str, Any],
+    data: dict[str, Any],
+    metrics: dict[str, Any],
+    suspicious: dict[str, Any] | None,
+    point: OperatingPoint | None = None,
 ) -> dict[str, Any]:
-    """Returns an evaluation's JSON document."""
+    """Returns an evaluation's JSON document, with the caveats of these metrics and of the model's operating point."""
+    caveats = [*split_caveats(metrics, suspicious, data["split"]), *operating_point_caveats(point)]
     return {
+        "caveats": caveats,
         "schema_version": SCHEMA_VERSION,
         "model": model,
         "data": data,
@@ -198,10 +208,13 @@ def _choose(data: DataSet, split: EvaluatedSplit | None, subject: Subject) -> tu
         split = "test" if "test" in filled else "valid" if "valid" in filled else "all"
     samples = data.samples if split == "all" or split in made else data.splits[split]
     if not samples:
-        raise DataError(
-            f"expected images of the split '{split}' in '{data.root}', found "
-            f"{f'those of {quoted(filled)} alone' if filled else 'none'}; choose another --split, or all"
+        found = f"those of {quoted(filled)} alone" if filled else "none"
+        advice = (
+            "name a folder with images in class folders"
+            if split == "all"
+            else f"choose another --split{', or all' if data.samples else ''}"
         )
+        raise DataError(f"expected images of the split '{split}' in '{data.root}', found {found}; {advice}")
     return split, samples
 
 

@@ -76,6 +76,9 @@ def _lines(document: Mapping[str, Any], plots: bool) -> Iterator[str]:
     model, data, metrics = document["model"], document["data"], document["metrics"]
     yield f"# {_title(document)}"
     yield ""
+    for caveat in document.get("caveats", ()):
+        yield f"**Warning: {caveat}.**"
+        yield ""
     if model["synthetic"]:
         yield "**Trained on synthetic phantoms: these figures mean nothing for patients.**"
         yield ""

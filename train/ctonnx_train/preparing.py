@@ -10,7 +10,7 @@ from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx_train.data_set import DataSet, counted
 from ctonnx_train.distributed import is_main_process
-from ctonnx_train.duplicates import Leaks, drop_leaks, find_leaks, group_names, group_numbers
+from ctonnx_train.duplicates import Leaks, drop_leaks, find_leaks, group_names, group_numbers, leaked_samples
 from ctonnx_train.pixels import PixelStore
 from ctonnx_train.recipe import TrainSettings
 from ctonnx_train.sources import open_source
@@ -28,6 +28,7 @@ class Prepared:
         store: the images.
         rows: the store's rows of each split's samples.
         leaks: what stood in the data set more than once.
+        leaked_valid: Validation samples with a copy, or an image of their group, in the training split that is used.
         groups: the number of each image's group, by path, where groups were asked for: copies are of one group too.
         fingerprint: SHA-256 over each image's split, class and pixels; names, order and formats of files do not matter.
     """
@@ -37,6 +38,7 @@ class Prepared:
     rows: Mapping[Split, Sequence[int]]
     leaks: Leaks
     fingerprint: str
+    leaked_valid: frozenset[Sample] = frozenset()
     groups: Mapping[str, int] | None = None
 
     def group_numbers(self, split: Split) -> list[int] | None:
@@ -101,6 +103,7 @@ def prepare(
         rows={split: [row[sample.path] for sample in splits[split]] for split in SPLITS},
         leaks=leaks,
         fingerprint=_fingerprint(data, store.digests),
+        leaked_valid=frozenset(leaked_samples(splits, "valid", store.digests, names)),
         groups=groups if settings.group_regex else None,
     )
 

@@ -209,7 +209,12 @@ def _train(
     }
     positive = positive_classes(data.classes, settings.positive)
     point = fit_operating_point(
-        probabilities["valid"], labels["valid"], data.classes, positive, sensitivity=settings.sensitivity
+        probabilities["valid"],
+        labels["valid"],
+        data.classes,
+        positive,
+        sensitivity=settings.sensitivity,
+        leaked=np.array([sample in prepared.leaked_valid for sample in data.splits["valid"]]),
     )
     _say_calibration(logits["valid"], labels["valid"], temperature, say)
     if point is None:

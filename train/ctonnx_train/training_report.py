@@ -59,6 +59,7 @@ def write_reports(
             },
             metrics={name: value for name, value in record.metrics[split].items() if name != "suspicious"},
             suspicious=record.metrics[split]["suspicious"],
+            point=record.operating_point,
         )
         write_evaluation(
             Evaluation(document=document, probabilities=answers, labels=labels), run.evaluation_folder / split

@@ -23,6 +23,7 @@ def inspect(model: Path | None, as_json: bool) -> None:
     Example:
       ctonnx inspect runs/lungs/export/model.fp32.onnx
     """
+    from ctonnx.caveats import model_caveats
     from ctonnx.runs import find_model
     from ctonnx.session import open_session, read_spec
 
@@ -37,11 +38,13 @@ def inspect(model: Path | None, as_json: bool) -> None:
         "inputs": {item.name: f"{item.type} {item.shape}" for item in session.get_inputs()},
         "outputs": {item.name: f"{item.type} {item.shape}" for item in session.get_outputs()},
         **json.loads(spec.to_json()),
+        "caveats": model_caveats(spec.metrics, spec.operating_point),
     }
     if as_json:
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return
-    rows = list(_rows(facts))
+    caveats = facts.pop("caveats")
+    rows = [*_rows(facts), *(("caveat", caveat) for caveat in caveats)]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:{width}}  {value}")

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from ctonnx.caveats import model_caveats
 from ctonnx.images import readable_formats
 from ctonnx.leaks import leaks_in_words
 from ctonnx.predictor import Predictor
@@ -39,6 +40,7 @@ def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> di
         "metrics": dict(spec.metrics),
         "trained_on": _trained_on(spec.data, synthetic=spec.synthetic),
         "leaks": leaks_in_words(spec.data),
+        "caveats": model_caveats(spec.metrics, spec.operating_point),
         "synthetic": spec.synthetic,
         "version": version,
         "formats": readable_formats(),

@@ -245,6 +245,7 @@ def _schemas(spec: ModelSpec, settings: Settings) -> _Json:
                     **_NULLABLE_TEXT,
                     "description": "Why the metrics flatter; null where nothing is known.",
                 },
+                "caveats": {**_list(text), "description": "What limits the trust in the metrics and the threshold."},
                 "synthetic": {"type": "boolean"},
                 "version": text,
                 "formats": _list(text),

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from ctonnx.caveats import model_caveats
 from ctonnx.leaks import leaks_in_words
 from ctonnx.predictor import Predictor
 from ctonnx.server.facts import answering_model, model_facts
@@ -51,3 +52,9 @@ def test_leaks_are_told_in_the_words_that_the_model_card_has(predictor: Predicto
     assert found["leaks"] == leaks_in_words(data)
     assert found["leaks"].startswith("3 of 8 validation images have a copy")
     assert model_facts(predictor, Settings(), version="1")["leaks"] is None
+
+
+def test_caveats_are_those_of_the_spec(predictor: Predictor) -> None:
+    caveats = model_facts(predictor, Settings(), version="1")["caveats"]
+    assert caveats == model_caveats(predictor.spec.metrics, predictor.spec.operating_point)
+    assert any(caveat.startswith("the operating point was fitted on ") for caveat in caveats)

@@ -10,6 +10,7 @@ from ctonnx_train.commands.options import class_name_option
 
 if TYPE_CHECKING:
     from ctonnx.images import Color, Resize
+    from ctonnx.spec import OperatingPoint
     from ctonnx_train.imbalance import Imbalance
     from ctonnx_train.recipe import Monitor, Precision
     from ctonnx_train.training import TrainResult
@@ -261,21 +262,24 @@ def _refuse_unreadable(data: Path, class_names: dict[str, str]) -> None:
 
 def _show(ctx: click.Context, result: "TrainResult") -> None:
     """Prints the figures; the process that the user started does, in a training of several."""
+    from ctonnx.caveats import model_caveats
     from ctonnx_train.distributed import is_main_process
     from ctonnx_train.metrics import format_metrics
 
     if not is_main_process():
         return
     titles = {"valid": "validation", "test": "test"}
+    for caveat in model_caveats(result.record.metrics, result.record.operating_point):
+        click.echo(f"warning: {caveat}")
     for split, metrics in result.record.metrics.items():
         click.echo(format_metrics(titles[split], metrics) + "\n")
     if point := result.record.operating_point:
-        click.echo(f"suspicious: {' + '.join(point.positive)} of {point.threshold:.3g} or more")
+        click.echo(f"suspicious: {' + '.join(point.positive)} of {point.threshold:.6g} or more{_gap(point)}")
         for split, metrics in result.record.metrics.items():
             figures = [
                 f"{name} {_with_interval(metrics['suspicious'], name)}" for name in ("sensitivity", "specificity")
             ]
-            fitted = ", on which it was fitted" if split == "valid" else ""
+            fitted = _fitted_on(point) if split == "valid" else ""
             click.echo(f"  {', '.join(figures)} on the {titles[split]} images{fitted}")
         click.echo()
     click.echo(f"data: {result.leaks.sentence()}")
@@ -285,6 +289,16 @@ def _show(ctx: click.Context, result: "TrainResult") -> None:
         click.echo(f"{result.run.folder}: stopped early; go on with: ctonnx train --resume {result.run.folder}")
         ctx.exit(130)
     click.echo(f"{result.run.folder}: checkpoint, run.json, metrics.csv and evaluation are there; next, ctonnx export")
+
+
+def _gap(point: "OperatingPoint") -> str:
+    return "" if point.gap is None else f", in the gap from {point.gap[0]:.6g} to {point.gap[1]:.6g}"
+
+
+def _fitted_on(point: "OperatingPoint") -> str:
+    if not point.leaked_images or point.leaked_images_used:
+        return ", on which it was fitted"
+    return f"; it was fitted without the {point.leaked_images} of these that leaked"
 
 
 def _with_interval(figures: dict[str, Any], name: str) -> str:

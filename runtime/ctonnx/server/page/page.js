@@ -412,6 +412,7 @@ async function load() { // at first, and where the server may have another model
     Input: `${model.image_size} × ${model.image_size} pixels`,
     "Operating point": sentence(model.operating_point?.text ?? "none: this model calls no scan suspicious"),
     ...Object.fromEntries(measured),
+    ...(model.caveats.length && { Caveats: model.caveats.map(sentence).join(" ") }),
     Reads: terms,
     "SHA-256": model.sha256,
     ctonnx: model.version,
