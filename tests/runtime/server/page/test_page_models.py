@@ -88,7 +88,8 @@ def test_model_that_answers_now_is_shown_and_earlier_answers_keep_what_they_were
         assert ["macro AUROC" in row for row in measured] == [True, False]
         leaks = leaks_in_words({"images": {"valid": {"all": 8}}, "leaks": LEAKED})
         assert f"Leaks\n{leaks}." in page["#facts"].text
-        assert re.search(r"^Caveats\n.*The operating point was fitted on 6 suspicious images, ", page["#facts"].text, re.M)
+        fitted = r"^Caveats\n.*The operating point was fitted on 6 suspicious images, "
+        assert re.search(fitted, page["#facts"].text, re.MULTILINE)
         page.close()
         page.browser.get("about:blank")
 
