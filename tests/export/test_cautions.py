@@ -55,6 +55,17 @@ def test_network_that_gives_all_images_one_class_is_told() -> None:
     assert caution.startswith("the network answers 'normal' to all 72 validation images: two models that do so agree ")
 
 
+def test_caveats_that_the_training_gave_are_repeated_once() -> None:
+    chance = {"accuracy": 0.3, "balanced_accuracy": 0.3, "per_class": {name: {"images": 8} for name in SPEC.classes}}
+    spec = replace(SPEC, metrics={"valid": chance})
+    models = [replace(fp32(normal=3, tumor=1), spec=spec), replace(int8(), spec=spec)]
+    assert cautions(models) == (
+        "the balanced accuracy of 0.300 on the validation images is no better than chance (0.333)",
+        "the accuracy of 0.300 on the validation images is no better than always naming the largest class, 'normal' "
+        "(0.333)",
+    )
+
+
 @pytest.mark.parametrize(("images", "agreement", "low"), [(13, 1.0, "77%"), (99, 1.0, "96%"), (10, 0.0, "0%")])
 def test_few_images_are_told_with_what_their_agreement_is_worth(images: int, agreement: float, low: str) -> None:
     (caution,) = cautions([fp32(normal=3, tumor=1), int8(images=images, agreement=agreement)])
