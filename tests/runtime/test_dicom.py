@@ -360,7 +360,7 @@ def test_capture_in_colour_has_a_caution() -> None:
 def test_map_of_dual_energy_ct_is_seen_through_its_own_window(kind: str) -> None:
     stored = np.arange(1200, dtype=np.uint16).reshape(30, 40)
     effective = make(stored, SOPClassUID=kind, RescaleSlope=0.01, RescaleType="Z_EFF", WindowCenter=7, WindowWidth=4)
-    np.testing.assert_array_equal(grey(effective), windowed(stored * 0.01, 7, 4))
+    np.testing.assert_array_equal(grey(effective), windowed(stored.astype(float) * 0.01, 7, 4))
     assert caution_of(effective) == "its values are no Hounsfield units: its RescaleType is Z_EFF"
     del effective.WindowCenter, effective.WindowWidth
     np.testing.assert_array_equal(grey(effective), np.rint(stored * (255 / 1199)))
@@ -426,5 +426,5 @@ def test_parametric_map_of_floats_is_seen_through_its_own_window() -> None:
 )
 def test_rescaled_image_of_another_modality_is_seen_through_its_own_window(kind: str, modality: str) -> None:
     image = make(SOPClassUID=kind, Modality=modality, RescaleSlope=2, WindowCenter=0, WindowWidth=500)
-    np.testing.assert_array_equal(grey(image), windowed(HU * 2.0, 0, 500))
+    np.testing.assert_array_equal(grey(image), windowed(HU.astype(float) * 2, 0, 500))
     assert caution_of(image) == f"no CT: its modality is {modality}"

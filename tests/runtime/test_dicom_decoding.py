@@ -15,7 +15,7 @@ uid = pydicom.uid
 from .test_dicom import encoded, grey_of, make, other, refusal, window_of  # noqa: E402 - it needs pydicom
 
 STORED = np.resize(np.arange(4096, dtype=np.uint16), (40, 60))
-CT = {"BitsStored": 12, "RescaleIntercept": -1024}
+CT: dict[str, Any] = {"BitsStored": 12, "RescaleIntercept": -1024}
 OVERLAY = (np.indices(STORED.shape)[0] % 2).astype(np.uint16)
 UNCOMPRESSED = [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian]
 SYNTAXES = [

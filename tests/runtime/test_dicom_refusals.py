@@ -260,7 +260,8 @@ NEEDED = [
 
 @pytest.mark.parametrize("keyword", NEEDED)
 def test_element_that_is_missing_or_empty_is_named(keyword: str) -> None:
-    assert refusal(encoded(make(**{keyword: None}))) == f"damaged DICOM file: it has no {keyword}"
+    missing: dict[str, Any] = {keyword: None}
+    assert refusal(encoded(make(**missing))) == f"damaged DICOM file: it has no {keyword}"
     image = make()
     image[keyword].value = None
     assert refusal(encoded(image)) == f"damaged DICOM file: its {keyword} is empty"
