@@ -2,11 +2,14 @@
 
 import sys
 
+from ctonnx.streams import open_missing_streams
+
 __all__ = ["run"]
 
 
 def run() -> None:
-    """Runs the command; Ctrl-C ends it in one sentence before it has begun, too."""
+    """Runs the command, with or without standard streams; Ctrl-C ends it in one sentence before it has begun, too."""
+    open_missing_streams()  # first of all: the next file that is opened takes the place of a closed stream
     try:
         from ctonnx.cli import main  # here, as it takes long enough to be stopped
 

@@ -10,16 +10,17 @@ import logging
 import math
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from ctonnx.errors import ImageError
+from ctonnx.hounsfield import material_of
 
-__all__ = ["Fault", "cautions_of", "fault_of", "in_our_words", "number"]
+__all__ = ["Fault", "cautions_of", "fault_of", "first_table", "in_our_words", "number", "refuse_faults"]
 
 _Read = TypeVar("_Read")
 
-_QUIET = r"(pydicom|ctonnx\.dicom|ctonnx\.confidential)(\.|$)"  # modules that warn of what a file holds
+_QUIET = r"(pydicom|ctonnx\.dicom\w*|ctonnx\.confidential)(\.|$)"  # modules that warn of what a file holds
 _thread = threading.local()
 _filters_lock = threading.Lock()
 
@@ -31,11 +32,15 @@ _EXPECTED: dict[str, tuple[object, ...]] = {
     "PixelRepresentation": (0, 1),
     "PlanarConfiguration": (0, 1),
 }
-_NEEDED = ("PhotometricInterpretation", "BitsAllocated")
+_NEEDED = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated")
+_NEEDED_BY_WHOLE_NUMBERS = ("BitsStored", "PixelRepresentation")
 _WHOLE = ("Rows", "Columns", "BitsStored", "NumberOfFrames")
 _NUMBERS = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth")
 _MODALITIES = ("CR", "DX", "MG", "MR", "NM", "OT", "PT", "RF", "US", "XA")
 _OTHERS = ("PixelPaddingValue", "PixelPaddingRangeLimit", "ModalityLUTSequence", "VOILUTSequence", "VOILUTFunction")
+_KNOWN = (*_EXPECTED, *_WHOLE, *_NUMBERS, *_OTHERS)
+_ALWAYS = ("PhotometricInterpretation", "BitsAllocated")
+_LUT = ("LUTDescriptor", "LUTData")
 
 
 class Fault(Exception):
@@ -80,33 +85,93 @@ def in_our_words(name: str, read: Callable[[], _Read], why: Callable[[], str]) -
     raise ImageError(f"damaged DICOM file: {reason}", name)
 
 
-def cautions_of(header: Any) -> Iterator[str]:
-    """Yields why an answer about a file should be doubted: it is no slice, or no CT.
+def cautions_of(header: Any, *, image_type: Iterable[object], unit: str | None) -> Iterator[str]:
+    """Yields why an answer about a frame should be doubted: it is no slice, no CT, or in no Hounsfield units.
 
     Args:
         header: its data set.
+        image_type: values of the frame's Image Type.
+        unit: why its values are no Hounsfield units, of `ctonnx.hounsfield.other_unit`; None where they are.
     """
-    if "LOCALIZER" in str(header.get("ImageType")):
+    terms = list(image_type)
+    if any("LOCALIZER" in str(term) for term in terms):
         yield "a localizer (scout), not a slice"
     modality = str(header.get("Modality") or "CT")
     if modality != "CT":
         yield f"no CT: its modality is {modality if modality in _MODALITIES else 'another'}"
+    elif unit is not None:
+        yield f"its values are no Hounsfield units: {unit}"
+    elif material := material_of(terms):
+        yield f"a map of a material, not a slice: its ImageType is {material}"
 
 
-def fault_of(header: Any) -> str | None:
+def refuse_faults(header: Any, pixels: str) -> None:
+    """Checks the elements that say how pixels are stored, so that the one that is missing or wrong is named.
+
+    Args:
+        header: a pydicom data set.
+        pixels: keyword of the element that holds the pixels.
+
+    Raises:
+        Fault: an element is missing, empty, or none that can be.
+    """
+    needed = (*_NEEDED, *(_NEEDED_BY_WHOLE_NUMBERS if pixels == "PixelData" else ()))
+    optional = ("NumberOfFrames", *(["PlanarConfiguration"] if header.get("SamplesPerPixel") == 3 else []))
+    if fault := fault_of(header, (*needed, *optional), needed=needed):
+        raise Fault(fault)
+    if pixels == "PixelData" and not 1 <= header.BitsStored <= header.BitsAllocated:
+        raise Fault("its BitsStored is not from 1 to its BitsAllocated")
+    if (header.get("NumberOfFrames") or 0) < 0:
+        raise Fault("its NumberOfFrames is below 0")
+    if header.PhotometricInterpretation != "PALETTE COLOR":
+        return
+    for color in ("Red", "Green", "Blue"):
+        name = f"{color}PaletteColorLookupTable"
+        _refuse_odd_table(header, f"{name}Descriptor", (f"{name}Data", f"Segmented{name}Data"))
+
+
+def first_table(holder: Any, sequence: str) -> Any:
+    """Returns the first lookup table of a sequence.
+
+    Args:
+        holder: the data set that the sequence is in.
+        sequence: its keyword; it has items.
+
+    Raises:
+        Fault: the table has no descriptor of three numbers, or no data.
+    """
+    table = holder.get(sequence)[0]
+    _refuse_odd_table(table, _LUT[0], _LUT[1:], f"the {_LUT[0]} of its {sequence}")
+    return table
+
+
+def _refuse_odd_table(table: Any, descriptor: str, data: tuple[str, ...], named: str | None = None) -> None:
+    found = table.get(descriptor)
+    inner = f"its {descriptor}" if named is None else named
+    if found is None:
+        raise Fault(f"it has no {descriptor}" if named is None else f"{named} is missing")
+    if not hasattr(found, "__len__") or len(found) != 3 or not _are_numbers(found):
+        raise Fault(f"{inner} is not three numbers")
+    if all(table.get(keyword) is None for keyword in data):
+        raise Fault(f"it has no {data[0]}")
+
+
+def fault_of(header: Any, keywords: Iterable[str] = _KNOWN, *, needed: Iterable[str] = _ALWAYS) -> str | None:
     """Returns which element of a data set keeps pixels from being read, or None where that is none of those known.
 
     Args:
         header: a pydicom data set.
+        keywords: of the elements that are looked at, in order.
+        needed: keywords of those that must be there.
     """
-    for keyword in (*_EXPECTED, *_WHOLE, *_NUMBERS, *_OTHERS):
+    for keyword in keywords:
         try:
             value = header.get(keyword)
         except Exception:
             return f"its {keyword} cannot be read"
-        if value is None:
-            if keyword in _NEEDED:
-                return f"it has no {keyword}"
+        if value is None or value == "":
+            if keyword in needed:
+                return f"its {keyword} is empty" if keyword in header else f"it has no {keyword}"
         elif keyword in _EXPECTED and value not in _EXPECTED[keyword]:
             return f"its {keyword} is none that is known"
         elif keyword in _WHOLE and not isinstance(value, int):

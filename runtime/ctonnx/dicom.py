@@ -2,7 +2,7 @@
 
 | object | rule |
 | --- | --- |
-| CT, or a rescale type of HU | modality LUT or rescale, then the model's window |
+| values in Hounsfield units (`ctonnx.hounsfield`) | modality LUT or rescale, then the model's window |
 | CT Image Storage with neither LUT nor rescale | an error: its values are in no known unit |
 | other grey images | modality LUT or rescale, then their own first window, else their own VOI LUT |
 | other grey images with neither | 8 bits as they are; of more, and of floats, the minimum..maximum becomes 0..255 |
@@ -12,19 +12,16 @@
 | `RGB`, `YBR_*`, `PALETTE COLOR` | RGB; of more than 8 bits the stored range becomes 0..255 |
 | segmentations, dose grids, and whatever has no pixels | not an image: an error |
 
+Of a pixel's bits those from Bits Stored on are none of its value (`ctonnx.stored_bits`).
+
 Nothing that a file holds beyond its pixels, its kind and its compression comes out of this module: pydicom quotes the
 values of elements, patients' names among them, in its warnings and exceptions, so that none of these are passed on
 (`ctonnx.confidential`).
-
-Each compression has one decoder, whatever else is installed: the same file gives the same pixels everywhere. GDCM is
-never taken: damaged bytes make it end the whole process.
 
 Sources: https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.11.html (LUTs and windows),
 https://pydicom.github.io/pydicom/stable/reference/pixels.html
 """
 
-import io
-import zlib
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -32,35 +29,26 @@ import pydicom
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import uid
-from pydicom.encaps import get_frame
-from pydicom.filereader import read_dataset, read_preamble
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
-from pydicom.pixels.utils import as_pixel_options
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut, convert_color_space
 
-from ctonnx.confidential import Fault, cautions_of, fault_of, in_our_words, number
+from ctonnx.confidential import Fault, cautions_of, fault_of, first_table, in_our_words, number, refuse_faults
+from ctonnx.dicom_dataset import read_data_set
+from ctonnx.dicom_decoding import Frames, Stored
 from ctonnx.errors import ImageError
+from ctonnx.hounsfield import is_ct_image, other_unit
 from ctonnx.spec import DicomWindow
 from ctonnx.windowing import windowed
 
 __all__ = ["DicomFile"]
 
 _NO_PICTURE = frozenset({"SEG", "RTDOSE"})  # modalities whose pixels are labels or doses
-_KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
-_MOST_INFLATED = 1 << 29  # bytes of a deflated data set
+_PICTURE = (
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "PhotometricInterpretation",
+)  # an image has one, however damaged
 _LOOKED_UP, _COMPUTED = 8, 64  # bytes that decoding a pixel takes at most: of grey up to 16 bits, and of all else
-_NO_LENGTH = 0xFFFFFFFF  # of an element that ends with a delimiter
-_PADDING = 16  # bytes after the pixels that are no line of a small image
-_LEAST_FRAME = 8  # bytes of a compressed one: the head of its item
-
-# The plugin of pydicom that decodes, for each syntax; "" needs none.
-_PLUGINS = {
-    **dict.fromkeys((uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian), ""),
-    uid.RLELossless: "pydicom",
-    **dict.fromkeys((uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEG2000Lossless, uid.JPEG2000), "pillow"),
-}
-_JPEG_LS = frozenset({uid.JPEGLSLossless, uid.JPEGLSNearLossless})
-_IMAGECODECS = _JPEG_LS | {uid.JPEGLossless, uid.JPEGLosslessSV1}
 
 
 class DicomFile:
@@ -95,54 +83,36 @@ class DicomFile:
         """
         if not 0 <= frame < self.frames:
             raise ImageError(f"expected a frame from 0 to {self.frames - 1}, found {frame}", self._name)
-        image = in_our_words(self._name, lambda: self._image(frame), lambda: self._fault("pixels"))
-        image.caution = self._caution  # type: ignore[attr-defined]  # for ctonnx.cautions; Pillow has no place for it
-        return image
+        return in_our_words(self._name, lambda: self._image(frame), lambda: self._fault("pixels"))
 
     def _fault(self, part: str) -> str:
         return (fault_of(self._header) if self._header else None) or f"its {part} cannot be read"
 
     def _open(self, file: BinaryIO, size: int) -> int:
         """Reads the header, and returns the number of frames."""
-        self._file, size = _inflated(file, size, self._name)
-        self._header = header = pydicom.dcmread(self._file, stop_before_pixels=True, force=True)
-        begin = self._file.tell()
-        implicit, little = header.original_encoding
-        head = self._file.read(12)  # the tag, and the length: with its type before it where that is explicit
-        self._begin = begin + (8 if implicit else 12)
-        order: Any = "little" if little else "big"
-        keyword = _KEYWORDS.get(int.from_bytes(head[:2], order) << 16 | int.from_bytes(head[2:4], order))
-        self._refuse_what_is_no_picture(keyword is not None)
-        self._syntax = self._encoding(bool(implicit), bool(little), head[4:8] if implicit else head[8:])
-        length = int.from_bytes(head[4:8] if implicit else head[8:], order)
-        frames = self._count(size - self._begin, length)
-        self._caution = "; ".join(cautions_of(header)) or None
-        self.size = int(header.Columns), int(header.Rows)
-        is_grey = header.get("SamplesPerPixel", 1) == 1 and header.PhotometricInterpretation != "PALETTE COLOR"
-        self.bytes_a_pixel = _LOOKED_UP if is_grey and int(header.BitsAllocated) <= 16 else _COMPUTED
-        self._options: dict[str, Any] = as_pixel_options(
-            header,
-            transfer_syntax_uid=self._syntax,
-            pixel_keyword=keyword,
-            number_of_frames=frames,
-            **({} if implicit else {"pixel_vr": head[4:6].decode("ascii")}),
-        )
-        if header.get("SamplesPerPixel", 1) != 1:
-            self._options.setdefault("planar_configuration", 0)
-        return frames
-
-    def _refuse_what_is_no_picture(self, has_pixels: bool) -> None:
-        header = self._header
-        kind = uid.UID(str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or ""))
+        data = read_data_set(file, size, self._name)
+        self._header = header = data.header
+        kind = uid.UID(str(header.get("SOPClassUID") or data.meta.get("MediaStorageSOPClassUID") or "").strip(" \0"))
+        self._kind = kind
         title = kind.name if kind.is_valid and kind.name != kind else "object"
-        if not has_pixels or "Rows" not in header or "Columns" not in header:
-            known = title != "object" or "SOPClassUID" in header or "Modality" in header
-            raise ImageError(f"a DICOM {title} without pixels" if known else "not a DICOM file", self._name)
+        if data.pixels is None:
+            if not any(keyword in header for keyword in (*_PICTURE, "SOPClassUID", "Modality")) and title == "object":
+                raise ImageError("not a DICOM file", self._name)
+            lack = " (it has no PixelData)" if any(keyword in header for keyword in _PICTURE) else ""
+            raise ImageError(f"a DICOM {title} without pixels{lack}", self._name)
         if header.get("Modality") in _NO_PICTURE:
             raise ImageError(f"a DICOM {title}, whose pixels are no picture", self._name)
-        rows, columns = int(header.Rows), int(header.Columns)
-        if 0 in (rows, columns):
-            raise ImageError(f"the image has no pixels: {columns} x {rows}", self._name)
+        refuse_faults(header, data.pixels.keyword)
+        self.size = int(header.Columns), int(header.Rows)
+        self._refuse_another_geometry(*self.size)
+        frames = self._frames = Frames(data, data.pixels, self._name)
+        is_grey = header.SamplesPerPixel == 1 and header.PhotometricInterpretation != "PALETTE COLOR"
+        self.bytes_a_pixel = _LOOKED_UP if is_grey and int(header.BitsAllocated) <= 16 else _COMPUTED
+        return frames.count
+
+    def _refuse_another_geometry(self, columns: int, rows: int) -> None:
+        if min(rows, columns) < 1:
+            raise ImageError(f"the image has no pixels: {columns} x {rows} (Columns x Rows)", self._name)
         if Image.MAX_IMAGE_PIXELS and rows * columns > 2 * Image.MAX_IMAGE_PIXELS:
             raise ImageError(
                 f"too large to decode safely: {columns} x {rows} pixels, and an image may have "
@@ -150,150 +120,83 @@ class DicomFile:
                 self._name,
             )
 
-    def _encoding(self, implicit: bool, little: bool, length: bytes) -> uid.UID:
-        """Returns the transfer syntax, if it can be read."""
-        syntax = uid.UID(str(self._header.file_meta.get("TransferSyntaxUID", "")))
-        if not syntax and length != b"\xff" * 4:  # what is compressed has no length
-            plain = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
-            syntax = uid.ImplicitVRLittleEndian if implicit else plain
-        if syntax == uid.DeflatedExplicitVRLittleEndian:  # it is inflated by now
-            syntax = uid.ExplicitVRLittleEndian
-        if not syntax:
-            raise ImageError("a DICOM file that does not say how it is encoded (no transfer syntax)", self._name)
-        how = f"as {syntax.name}" if syntax.is_valid and syntax.name != syntax else "in an unknown way"
-        if syntax not in _PLUGINS and syntax not in _IMAGECODECS:
-            raise ImageError(f"a DICOM file compressed {how}, which is not read", self._name)
-        is_deep = syntax == uid.JPEGExtended12Bit and int(self._header.BitsStored) > 8  # than Pillow reads
-        self._codecs: Any = _imagecodecs() if syntax in _IMAGECODECS or is_deep else None
-        if self._codecs is None and (syntax in _IMAGECODECS or is_deep):
-            raise ImageError(
-                f'a DICOM file compressed {how}, which needs imagecodecs; pip install "ctonnx[dicom]"', self._name
-            )
-        return syntax
-
-    def _count(self, room: int, length: int) -> int:
-        """Returns the number of frames, which a damaged header may put in the millions.
-
-        Args:
-            room: bytes of the file from the pixels on.
-            length: bytes of the pixels, as their element says.
-        """
-        header = self._header
-        frames = max(1, int(header.get("NumberOfFrames") or 1))
-        rows, columns, least, line = int(header.Rows), int(header.Columns), frames * _LEAST_FRAME, 0
-        if not self._syntax.is_compressed:
-            samples = 2 if header.PhotometricInterpretation == "YBR_FULL_422" else int(header.get("SamplesPerPixel", 1))
-            bits = samples * int(header.BitsAllocated)
-            least, line = frames * rows * columns * bits // 8, min(rows, columns) * bits // 8
-        if least > room:
-            lack = f"its bytes cannot hold {frames} frames" if frames > 1 else "its pixels end too early"
-            raise Fault(lack)
-        # A line more is another geometry, and would be sheared; less is padding: one byte by PS3.5, 8.1.1, often more.
-        if line and length != _NO_LENGTH and length - least >= max(line, _PADDING):
-            raise Fault(
-                f"its PixelData has {length} bytes, where {frames} x {rows} x {columns} pixels (NumberOfFrames, Rows, "
-                f"Columns) take {least}"
-            )
-        return frames
-
     def _image(self, frame: int) -> Image.Image:
-        self._file.seek(self._begin)
-        stored: NDArray[Any] | None = None
-        if self._codecs:
-            stored = self._unpacked(frame)
+        stored, unit = self._frames.stored(frame), self._unit(frame)
+        if stored.cells.ndim == 3 or self._header.PhotometricInterpretation == "PALETTE COLOR":
+            image, unit = self._colored(stored), unit or "they are colours"
         else:
-            try:
-                stored, _ = get_decoder(self._syntax).as_array(
-                    self._file, index=frame, decoding_plugin=_PLUGINS[self._syntax], **self._options
-                )
-            except RuntimeError:  # of a decoder; not raised from here, as pydicom's words would hang on it
-                stored = None
-        if stored is None:
-            raise ImageError(f"damaged DICOM file, or a variant of {self._syntax.name} that cannot be read", self._name)
-        if stored.ndim == 3 or self._header.PhotometricInterpretation == "PALETTE COLOR":
-            return self._colored(stored)
-        return Image.fromarray(self._grey(stored, frame))
+            image = self._grey(stored, frame, unit)
+        found = "; ".join(cautions_of(self._header, image_type=self._image_type(frame), unit=unit))
+        image.caution = found or None  # type: ignore[attr-defined]  # for ctonnx.cautions; Pillow has no place for it
+        return image
 
-    def _unpacked(self, frame: int) -> NDArray[Any] | None:
-        """Returns a frame as imagecodecs decodes it, which pydicom has no plugin for."""
-        wanted = self._options
-        places: dict[str, Any] = {name: wanted.get(name) for name in ("number_of_frames", "extended_offsets")}
-        stream = get_frame(self._file, frame, **places).rstrip(b"\0\xff")  # without its padding
-        # The decoders believe the stream's own size, and CharLS waits for ever for the end of one that has none.
-        size = wanted["rows"], wanted["columns"], wanted["samples_per_pixel"]
-        if _stream_size(stream) != size or not stream.endswith(b"\xff\xd9"):
-            return None
-        colors = {} if wanted["samples_per_pixel"] == 1 else {"colorspace": "RGB", "outcolorspace": "RGB"}  # unchanged
-        is_ls = self._syntax in _JPEG_LS
-        samples = self._codecs.jpegls_decode(stream) if is_ls else self._codecs.jpeg8_decode(stream, **colors)
-        bits = 8 * samples.itemsize
-        plain = {
-            **{name: value for name, value in wanted.items() if name != "extended_offsets"},
-            "transfer_syntax_uid": uid.ExplicitVRLittleEndian,
-            "number_of_frames": 1,
-            "bits_allocated": bits,
-            "bits_stored": min(bits, wanted["bits_stored"]),
-            "pixel_vr": "OB" if bits == 8 else "OW",
-            "photometric_interpretation": wanted["photometric_interpretation"].removesuffix("_422"),
-        }
-        if "planar_configuration" in plain:
-            plain["planar_configuration"] = 0
-        data = samples.astype(samples.dtype.newbyteorder("<"), copy=False).tobytes()
-        decoder = get_decoder(uid.ExplicitVRLittleEndian)
-        stored: NDArray[Any] = decoder.as_array(data + b"\0" * (len(data) % 2), index=0, **plain)[0]
-        return stored
+    def _colored(self, stored: Stored) -> Image.Image:
+        colors, bits = stored.values(stored.cells), stored.bits
+        if self._header.PhotometricInterpretation == "PALETTE COLOR":
+            colors = apply_color_lut(colors, self._header)
+            bits = 8 * colors.itemsize
+        if colors.dtype != np.uint8 or bits < 8:
+            colors = np.rint(np.clip(colors * (255 / (2**bits - 1)), 0, 255)).astype(np.uint8)
+        if stored.photometric.startswith("YBR_FULL"):
+            colors = convert_color_space(colors, "YBR_FULL", "RGB")
+        return Image.fromarray(np.ascontiguousarray(colors[:, :, :3]))
 
-    def _colored(self, stored: NDArray[Any]) -> Image.Image:
-        header = self._header
-        bits = int(header.BitsStored)
-        if header.PhotometricInterpretation == "PALETTE COLOR":
-            stored = apply_color_lut(stored, header)
-            bits = 8 * stored.itemsize
-        if stored.dtype != np.uint8:
-            stored = np.rint(np.clip(stored * (255 / (2**bits - 1)), 0, 255)).astype(np.uint8)
-        return Image.fromarray(np.ascontiguousarray(stored[:, :, :3]))
-
-    def _grey(self, stored: NDArray[Any], frame: int) -> NDArray[np.uint8]:
-        stored = np.ascontiguousarray(stored, stored.dtype.newbyteorder("="))
-        bits = 8 * stored.itemsize
-        if stored.dtype.kind not in "iu" or bits > 16 or stored.size < 2**bits:
-            return self._seen(stored, np.ones(stored.shape, bool), frame)
+    def _grey(self, stored: Stored, frame: int, unit: str | None) -> Image.Image:
+        cells = stored.cells
+        bits = 8 * cells.itemsize
+        if cells.dtype.kind not in "iu" or bits > 16 or cells.size < 2**bits:
+            return Image.fromarray(self._seen(stored, cells, np.ones(cells.shape, bool), frame, unit))
         # There are more pixels than values: each value is looked up once.
-        codes = stored.view(f"u{stored.itemsize}")
+        codes = cells.view(f"u{cells.itemsize}")
         present = np.zeros(2**bits, bool)
         present[codes] = True
-        every = np.arange(2**bits, dtype=codes.dtype).view(stored.dtype)
-        grey: NDArray[np.uint8] = self._seen(every, present, frame)[codes]
-        return grey
+        every = np.arange(2**bits, dtype=codes.dtype).view(cells.dtype)
+        return Image.fromarray(self._seen(stored, every, present, frame, unit)[codes])
 
-    def _seen(self, stored: NDArray[Any], present: NDArray[np.bool_], frame: int) -> NDArray[np.uint8]:
-        """Returns the grey of stored values, of which the present ones are the image's."""
-        header = self._header
+    def _seen(
+        self, stored: Stored, cells: NDArray[Any], present: NDArray[np.bool_], frame: int, unit: str | None
+    ) -> NDArray[np.uint8]:
+        """Returns the grey of cells, of which the present ones are the image's."""
+        numbers = stored.values(cells)
         transform = self._functional("PixelValueTransformationSequence", frame)
-        values, is_rescaled = _rescaled(stored, transform)
-        padding = self._padding(stored)
-        if self._is_in_hounsfield_units(transform, is_rescaled=is_rescaled):
+        values, is_rescaled = _rescaled(numbers, transform)
+        padding = self._padding(numbers)
+        if stored.high_bit < stored.bits:  # some writers pad with a value beyond Bits Stored
+            padding |= self._padding(cells) & (cells != numbers)
+        if not is_rescaled and is_ct_image(self._kind):
+            self._refuse_no_unit(transform)
+        if unit is None and is_rescaled:
             grey = windowed(values, self._window.center, self._window.width)
         else:
-            grey = self._own_range(values, stored, present & ~padding, frame)
-        if header.PhotometricInterpretation == "MONOCHROME1":
+            grey = self._own_range(values, numbers, present & ~padding, frame)
+        if self._header.PhotometricInterpretation == "MONOCHROME1":
             grey = np.subtract(255, grey, dtype=np.uint8)
         grey[padding] = 0
         return grey
 
-    def _is_in_hounsfield_units(self, transform: pydicom.Dataset, *, is_rescaled: bool) -> bool:
-        header = self._header
-        kind = uid.UID(str(header.get("SOPClassUID", "")))
-        is_ct = kind in (uid.CTImageStorage, uid.EnhancedCTImageStorage)
-        if is_rescaled:
-            return is_ct or header.get("Modality") == "CT" or transform.get("RescaleType") == "HU"
-        if is_ct:  # which must have both (PS3.3, C.8.2.1): no window suits values of an unknown unit
-            raise ImageError(
-                f"a DICOM {kind.name} without Rescale Slope and Rescale Intercept, so that its values are no "
-                "Hounsfield units; export it again with them",
-                self._name,
-            )
-        return False
+    def _unit(self, frame: int) -> str | None:
+        """Returns why a frame's values are no Hounsfield units, or None where they are."""
+        transform = self._functional("PixelValueTransformationSequence", frame)
+        units = [
+            str(unit.get("CodeValue"))
+            for mapping in self._functional_items("RealWorldValueMappingSequence", frame)
+            for unit in mapping.get("MeasurementUnitsCodeSequence") or []
+        ]
+        return other_unit(self._header, transform, kind=self._kind, image_type=self._image_type(frame), units=units)
+
+    def _image_type(self, frame: int) -> list[object]:
+        own = self._functional("CTImageFrameTypeSequence", frame).get("FrameType")
+        found = own or self._header.get("ImageType") or []
+        return [found] if isinstance(found, str) else list(found)
+
+    def _refuse_no_unit(self, transform: pydicom.Dataset) -> None:
+        """Rejects a CT image without the rescale that it must have (PS3.3, C.8.2.1): no unit of its values is known."""
+        lacks = [name for name in ("RescaleSlope", "RescaleIntercept") if number(transform, name) is None]
+        raise ImageError(
+            f"a DICOM {self._kind.name} without {' and '.join(lacks)}, so that its values are no Hounsfield units; "
+            f"export it again with {'it' if len(lacks) == 1 else 'them'}",
+            self._name,
+        )
 
     def _own_range(
         self, values: NDArray[np.float64], stored: NDArray[Any], present: NDArray[np.bool_], frame: int
@@ -310,7 +213,7 @@ class DicomFile:
             if np.isfinite(center) and width > 0:
                 return windowed(values, center, width, str(voi.get("VOILUTFunction", "LINEAR")))
         if voi.get("VOILUTSequence"):
-            bits = int(voi.VOILUTSequence[0].LUTDescriptor[2])
+            bits = int(first_table(voi, "VOILUTSequence").LUTDescriptor[2])
             looked_up = np.asarray(apply_voi_lut(np.rint(values).astype(np.int64), voi), np.float64)
             scaled: NDArray[np.uint8] = np.rint(np.clip(looked_up * (255 / (2**bits - 1)), 0, 255)).astype(np.uint8)
             return scaled
@@ -333,19 +236,20 @@ class DicomFile:
 
     def _functional(self, name: str, frame: int) -> pydicom.Dataset:
         """Returns where a frame's transform stands: in a group of its own, in the frames' shared group, or above."""
+        items = self._functional_items(name, frame)
+        found: pydicom.Dataset = items[0] if items else self._header
+        return found
+
+    def _functional_items(self, name: str, frame: int) -> list[pydicom.Dataset]:
         shared = self._header.get("SharedFunctionalGroupsSequence") or []
         own = (self._header.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]
-        for group in (*own, *shared):
-            if found := group.get(name):
-                inner: pydicom.Dataset = found[0]
-                return inner
-        own_header: pydicom.Dataset = self._header
-        return own_header
+        return next((list(found) for group in (*own, *shared, self._header) if (found := group.get(name))), [])
 
 
 def _rescaled(stored: NDArray[Any], transform: pydicom.Dataset) -> tuple[NDArray[np.float64], bool]:
     """Returns the values that a modality LUT or rescale makes of the stored ones, and whether there is either."""
     if transform.get("ModalityLUTSequence"):
+        first_table(transform, "ModalityLUTSequence")
         return np.asarray(apply_modality_lut(stored, transform), np.float64), True
     slope, intercept = number(transform, "RescaleSlope"), number(transform, "RescaleIntercept")
     if slope == 0:
@@ -353,44 +257,3 @@ def _rescaled(stored: NDArray[Any], transform: pydicom.Dataset) -> tuple[NDArray
     if slope is None or intercept is None:
         return np.asarray(stored, np.float64), False
     return stored.astype(np.float64) * slope + intercept, True
-
-
-def _imagecodecs() -> Any:
-    try:
-        import imagecodecs
-    except ModuleNotFoundError:
-        return None
-    return imagecodecs
-
-
-def _inflated(file: BinaryIO, size: int, name: str) -> tuple[BinaryIO, int]:
-    """Returns a file, or its data set where that is deflated, and the size: pydicom would inflate any amount."""
-    file.seek(0)
-    read_preamble(file, force=True)
-    meta = read_dataset(
-        file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, vr, length: tag >> 16 != 2
-    )
-    if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
-        file.seek(0)
-        return file, size
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    data = inflater.decompress(file.read(), _MOST_INFLATED + 1)
-    if len(data) > _MOST_INFLATED:
-        raise ImageError(f"too large to decode safely: it inflates to more than {_MOST_INFLATED} bytes", name)
-    return io.BytesIO(data), len(data)
-
-
-def _stream_size(stream: bytes) -> tuple[int, int, int]:
-    """Returns the rows, columns and samples that a JPEG or JPEG-LS stream says it has (ITU-T T.81, B.2.2)."""
-    place = 2
-    while True:
-        marker = stream[place + 1]
-        if stream[place] != 0xFF:
-            raise ValueError("no marker")
-        if marker == 0xFF:  # filling
-            place += 1
-            continue
-        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            rows, columns = (int.from_bytes(stream[place + at : place + at + 2], "big") for at in (5, 7))
-            return rows, columns, stream[place + 9]
-        place += 2 + int.from_bytes(stream[place + 2 : place + 4], "big")

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError, features
 
+from ctonnx.dicom_signature import HEAD, begins_as_dicom
 from ctonnx.errors import ImageError
 from ctonnx.memory import room_for
 from ctonnx.modes import bytes_a_pixel, from_array, to_8_bit
@@ -304,11 +305,9 @@ def _refuse_large(size: tuple[int, int], most_pixels: int | None, name: str) -> 
 
 
 def _is_dicom(file: BinaryIO, name: str) -> bool:
-    head = file.read(132)
+    head = file.read(HEAD)
     file.seek(0)
-    # Without the mark a data set begins with a small group number, of either byte order: no picture file does.
-    starts = 0 < int.from_bytes(head[:2], "little") <= 0x28 or head[:2] == b"\0\x08"
-    return head[128:] == b"DICM" or (starts and name.lower().endswith(_DICOM))
+    return begins_as_dicom(head, is_named_so=name.lower().endswith(_DICOM))
 
 
 def _dicom(file: BinaryIO, size: int, name: str, window: "DicomWindow | None") -> "DicomFile | None":

@@ -19,7 +19,7 @@ GOOD = {"PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": 16, "Rescal
         ({"WindowCenter": [40.0, float("nan")]}, "its WindowCenter is no number"),
         ({"NumberOfFrames": "GEHEIM"}, "its NumberOfFrames is no whole number"),
         ({"SamplesPerPixel": 2}, "its SamplesPerPixel is none that is known"),
-        ({"BitsAllocated": None}, "it has no BitsAllocated"),
+        ({"BitsAllocated": None}, "its BitsAllocated is empty"),
     ],
 )
 def test_first_element_at_fault_is_named(changed: dict[str, Any], expected: str | None) -> None:

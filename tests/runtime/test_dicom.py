@@ -168,8 +168,8 @@ def test_ct_without_its_rescale_is_refused_as_its_values_are_no_hounsfield_units
     lack: dict[str, Any] = {lacks: None}
     image = make(raw, SOPClassUID=kind, WindowCenter=300, WindowWidth=100, RescaleType="HU", **lack)
     assert refusal(encoded(image)) == (
-        f"a DICOM {uid.UID(kind).name} without Rescale Slope and Rescale Intercept, so that its values are no "
-        "Hounsfield units; export it again with them"
+        f"a DICOM {uid.UID(kind).name} without {lacks}, so that its values are no Hounsfield units; export it again "
+        "with it"
     )
 
 
@@ -289,13 +289,11 @@ def test_file_is_known_by_its_ending(name: str) -> None:
     assert looks_like_image(name)
 
 
-def test_file_without_preamble_is_read_where_its_name_says_dicom(tmp_path: Path) -> None:
-    bare = encoded(make())[132:]
-    (tmp_path / "bare.dcm").write_bytes(bare)
-    (tmp_path / "bare.bin").write_bytes(bare)
-    np.testing.assert_array_equal(np.asarray(load(tmp_path / "bare.dcm")), LUNG)
-    with pytest.raises(ImageError, match=r": not an image in a format that can be read$"):
-        load(tmp_path / "bare.bin")
+@pytest.mark.parametrize("name", ["bare.dcm", "bare"])
+@pytest.mark.parametrize("begin", [128, 132])
+def test_file_without_preamble_is_read_whatever_its_name(name: str, begin: int, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(encoded(make())[begin:])
+    np.testing.assert_array_equal(np.asarray(load(tmp_path / name)), LUNG)
 
 
 def test_file_that_does_not_say_how_it_is_encoded_is_read_where_that_shows(tmp_path: Path) -> None:
@@ -311,7 +309,7 @@ def test_file_that_does_not_say_how_it_is_encoded_is_read_where_that_shows(tmp_p
 
 def test_index_of_a_medium_is_no_image() -> None:
     index = make(SOPClassUID=uid.MediaStorageDirectoryStorage, Modality=None, Rows=None, PixelData=None)
-    assert refusal(encoded(index)) == "a DICOM Media Storage Directory Storage without pixels"
+    assert refusal(encoded(index)) == "a DICOM Media Storage Directory Storage without pixels (it has no PixelData)"
 
 
 def test_series_without_endings_is_a_folder_of_images_and_its_index_is_none(tmp_path: Path) -> None:
@@ -319,3 +317,114 @@ def test_series_without_endings_is_a_folder_of_images_and_its_index_is_none(tmp_
         (tmp_path / name).write_bytes(encoded(make()))
     assert find_images([str(tmp_path)]) == [str(tmp_path / "IM0001"), str(tmp_path / "IM0002")]
     assert find_images([str(tmp_path / "DICOMDIR")]) == [str(tmp_path / "DICOMDIR")]
+
+
+# --- other units -----------------------------------------------------------------------------------------------------
+
+EIGHT = np.arange(0, 240, dtype=np.uint8).reshape(12, 20)
+CAPTURES = [
+    uid.SecondaryCaptureImageStorage,
+    uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+]
+
+
+def caution_of(dataset: Any, frame: int = 0) -> str | None:
+    caution: str | None = load(encoded(dataset), frame=frame).caution  # type: ignore[attr-defined]
+    return caution
+
+
+@pytest.mark.parametrize("kind", CAPTURES)
+@pytest.mark.parametrize("stated", [None, "US"])
+def test_capture_of_a_ct_is_seen_as_it_was_on_the_screen(kind: str, stated: str | None) -> None:
+    plain = make(EIGHT, SOPClassUID=kind)
+    if stated:
+        plain.RescaleType = stated
+    np.testing.assert_array_equal(grey(plain), EIGHT)
+    assert caution_of(plain) == "its values are no Hounsfield units: it is a secondary capture"
+    plain.WindowCenter, plain.WindowWidth = 100, 50
+    np.testing.assert_array_equal(grey(plain), windowed(EIGHT.astype(float), 100, 50))
+    plain.PhotometricInterpretation = "MONOCHROME1"
+    np.testing.assert_array_equal(grey(plain), 255 - windowed(EIGHT.astype(float), 100, 50))
+
+
+def test_capture_in_colour_has_a_caution() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 12, 3)).astype(np.uint8)
+    shot = make(pixels, SOPClassUID=uid.MultiFrameTrueColorSecondaryCaptureImageStorage)
+    assert caution_of(shot) == "its values are no Hounsfield units: it is a secondary capture"
+    shot.SOPClassUID = uid.CTImageStorage
+    assert caution_of(shot) == "its values are no Hounsfield units: they are colours"
+
+
+@pytest.mark.parametrize("kind", [uid.CTImageStorage, uid.EnhancedCTImageStorage])
+def test_map_of_dual_energy_ct_is_seen_through_its_own_window(kind: str) -> None:
+    stored = np.arange(1200, dtype=np.uint16).reshape(30, 40)
+    effective = make(stored, SOPClassUID=kind, RescaleSlope=0.01, RescaleType="Z_EFF", WindowCenter=7, WindowWidth=4)
+    np.testing.assert_array_equal(grey(effective), windowed(stored.astype(float) * 0.01, 7, 4))
+    assert caution_of(effective) == "its values are no Hounsfield units: its RescaleType is Z_EFF"
+    del effective.WindowCenter, effective.WindowWidth
+    np.testing.assert_array_equal(grey(effective), np.rint(stored * (255 / 1199)))
+
+
+def test_each_frame_of_an_enhanced_ct_has_its_own_unit() -> None:
+    groups = []
+    for stated, term in (("HU", "VMI"), ("EDW", "ELECTRON_DENSITY"), ("HU", "MAT_SPECIFIC")):
+        transform, kind, group = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+        transform.RescaleSlope, transform.RescaleIntercept, transform.RescaleType = 1, 0, stated
+        kind.FrameType = ["DERIVED", "PRIMARY", "VOLUME", term]
+        group.PixelValueTransformationSequence, group.CTImageFrameTypeSequence = [transform], [kind]
+        groups.append(group)
+    enhanced = make(np.stack([HU, HU, HU]), SOPClassUID=uid.EnhancedCTImageStorage, RescaleSlope=None)
+    enhanced.PerFrameFunctionalGroupsSequence = groups
+    np.testing.assert_array_equal(grey(enhanced, frame=0), LUNG)
+    np.testing.assert_array_equal(grey(enhanced, frame=1), np.rint((HU + 2000) * (255 / 4000)))
+    np.testing.assert_array_equal(grey(enhanced, frame=2), LUNG)
+    assert [caution_of(enhanced, frame) for frame in range(3)] == [
+        None,
+        "its values are no Hounsfield units: its RescaleType is EDW",
+        "a map of a material, not a slice: its ImageType is MAT_SPECIFIC",
+    ]
+
+
+def test_unit_of_all_frames_stands_in_the_shared_group() -> None:
+    transform, group = pydicom.Dataset(), pydicom.Dataset()
+    transform.RescaleSlope, transform.RescaleIntercept, transform.RescaleType = 1, 0, "PCT"
+    group.PixelValueTransformationSequence = [transform]
+    enhanced = make(np.stack([HU, HU]), SOPClassUID=uid.EnhancedCTImageStorage, RescaleSlope=None)
+    enhanced.SharedFunctionalGroupsSequence = [group]
+    assert caution_of(enhanced, 1) == "its values are no Hounsfield units: its RescaleType is PCT"
+
+
+def test_real_world_values_tell_a_unit_that_the_rescale_does_not() -> None:
+    unit, mapping = pydicom.Dataset(), pydicom.Dataset()
+    unit.CodeValue, mapping.MeasurementUnitsCodeSequence = "mg/ml", [unit]
+    iodine = make(RealWorldValueMappingSequence=[mapping])
+    assert caution_of(iodine) == (
+        "its values are no Hounsfield units: its RealWorldValueMappingSequence has another unit"
+    )
+    unit.CodeValue = "[hnsf'U]"
+    assert caution_of(iodine) is None
+    np.testing.assert_array_equal(grey(iodine), LUNG)
+
+
+def test_parametric_map_of_floats_is_seen_through_its_own_window() -> None:
+    flow = make(HU.astype(np.uint16), SOPClassUID=uid.ParametricMapStorage, BitsAllocated=32, RescaleSlope=None)
+    del flow.PixelData, flow.BitsStored, flow.HighBit, flow.PixelRepresentation
+    flow.FloatPixelData = HU.astype(np.float32).tobytes()
+    flow.WindowCenter, flow.WindowWidth = 0, 100
+    np.testing.assert_array_equal(grey(flow), windowed(HU.astype(float), 0, 100))
+    assert caution_of(flow) == "its values are no Hounsfield units: it is a parametric map"
+
+
+@pytest.mark.parametrize(
+    ("kind", "modality"),
+    [
+        (uid.MRImageStorage, "MR"),
+        (uid.PositronEmissionTomographyImageStorage, "PT"),
+        (uid.NuclearMedicineImageStorage, "NM"),
+    ],
+)
+def test_rescaled_image_of_another_modality_is_seen_through_its_own_window(kind: str, modality: str) -> None:
+    image = make(SOPClassUID=kind, Modality=modality, RescaleSlope=2, WindowCenter=0, WindowWidth=500)
+    np.testing.assert_array_equal(grey(image), windowed(HU.astype(float) * 2, 0, 500))
+    assert caution_of(image) == f"no CT: its modality is {modality}"

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ctonnx.errors import ImageError
@@ -23,9 +24,10 @@ from .test_dicom import HU, LUNG, PATIENT, encoded, make, refusal  # noqa: E402 
 
 
 def without_pixels() -> bytes:
-    return encoded(
-        make(SOPClassUID=uid.BasicTextSRStorage, Modality="SR", Rows=None, Columns=None, PixelData=HU.tobytes())
-    )
+    image = pydicom.Dataset()
+    image.file_meta = make().file_meta
+    image.SOPClassUID, image.SOPInstanceUID, image.PatientName = uid.BasicTextSRStorage, "1.2.3", PATIENT
+    return encoded(image)
 
 
 @pytest.mark.parametrize(
@@ -36,17 +38,23 @@ def without_pixels() -> bytes:
             lambda: encoded(make(Modality="SEG", SOPClassUID=uid.SegmentationStorage)),
             "a DICOM Segmentation Storage, whose pixels are no picture",
         ),
-        (lambda: encoded(make())[:-100], "damaged DICOM file: its pixels end too early"),
-        (lambda: encoded(make(PixelData=None)), "a DICOM CT Image Storage without pixels"),
+        (lambda: encoded(make())[:-100], "damaged DICOM file: its PixelData ends too early"),
+        (
+            lambda: encoded(make(PixelData=None)),
+            "a DICOM CT Image Storage without pixels (it has no PixelData)",
+        ),
         (lambda: encoded(make())[:200], "a DICOM CT Image Storage without pixels"),
         (lambda: b"\0" * 128 + b"DICM", "not a DICOM file"),
         (lambda: b"\0" * 128 + b"DICM" + b"GEHEIM^PETER" * 50, "not a DICOM file"),
-        (lambda: encoded(make(Rows=0)), "the image has no pixels: 40 x 0"),
+        (lambda: encoded(make(Rows=0)), "the image has no pixels: 40 x 0 (Columns x Rows)"),
         (
             lambda: encoded(make(Rows=65535, Columns=65535)),
             "too large to decode safely: 65535 x 65535 pixels, and an image may have 178956970",
         ),
-        (lambda: encoded(make(NumberOfFrames=10**8)), "damaged DICOM file: its bytes cannot hold 100000000 frames"),
+        (
+            lambda: encoded(make(NumberOfFrames=10**8)),
+            "damaged DICOM file: its PixelData cannot hold 100000000 frames (NumberOfFrames)",
+        ),
     ],
 )
 def test_what_is_no_picture_is_refused(data: Callable[[], bytes], reason: str) -> None:
@@ -63,7 +71,7 @@ def test_compression_that_nothing_decodes_is_named() -> None:
 
 
 def test_deflated_bomb_is_refused_before_it_is_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ctonnx import dicom as module
+    from ctonnx import dicom_dataset as module
 
     data = encoded(make(syntax=uid.DeflatedExplicitVRLittleEndian))
     begin = 144 + int.from_bytes(data[140:144], "little")
@@ -79,7 +87,7 @@ def test_rescale_that_an_anonymizer_emptied_is_as_none(empty: tuple[str, ...]) -
     nothing: dict[str, Any] = {"": dict.fromkeys(empty, ""), "none": dict.fromkeys(empty)}
     emptied, absent = make(**nothing[""]), make(**nothing["none"])
     assert refusal(encoded(emptied)) == refusal(encoded(absent))
-    assert refusal(encoded(emptied)).startswith("a DICOM CT Image Storage without Rescale Slope and Rescale Intercept")
+    assert refusal(encoded(emptied)).startswith(f"a DICOM CT Image Storage without {' and '.join(empty)}, so that")
     kind: dict[str, Any] = {"SOPClassUID": uid.MRImageStorage, "Modality": "MR"}
     emptied, absent = make(**kind, **nothing[""]), make(**kind, **nothing["none"])
     assert load(encoded(emptied)).tobytes() == load(encoded(absent)).tobytes()
@@ -237,3 +245,94 @@ def test_without_pydicom_every_thread_says_what_to_install(tmp_path: Path) -> No
     command = [sys.executable, "-c", _TWO_THREADS, str(tmp_path / "scan")]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stdout == 'ImageError a DICOM file, which needs pydicom; pip install "ctonnx[dicom]"\n'
+
+
+NEEDED = [
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+]
+
+
+@pytest.mark.parametrize("keyword", NEEDED)
+def test_element_that_is_missing_or_empty_is_named(keyword: str) -> None:
+    missing: dict[str, Any] = {keyword: None}
+    assert refusal(encoded(make(**missing))) == f"damaged DICOM file: it has no {keyword}"
+    image = make()
+    image[keyword].value = None
+    assert refusal(encoded(image)) == f"damaged DICOM file: its {keyword} is empty"
+
+
+@pytest.mark.parametrize("kind", [uid.CTImageStorage, uid.MRImageStorage, uid.SecondaryCaptureImageStorage])
+def test_missing_pixels_are_named(kind: str) -> None:
+    expected = f"a DICOM {uid.UID(kind).name} without pixels (it has no PixelData)"
+    assert refusal(encoded(make(PixelData=None, SOPClassUID=kind))) == expected
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        ({"BitsStored": 0}, "its BitsStored is not from 1 to its BitsAllocated"),
+        ({"BitsStored": 17}, "its BitsStored is not from 1 to its BitsAllocated"),
+        ({"BitsAllocated": 12}, "its BitsAllocated is none that is known"),
+        ({"SamplesPerPixel": 2}, "its SamplesPerPixel is none that is known"),
+        ({"SamplesPerPixel": [1, 3]}, "its SamplesPerPixel is none that is known"),
+        ({"Rows": [30, 40]}, "its Rows is no whole number"),
+        ({"NumberOfFrames": -1}, "its NumberOfFrames is below 0"),
+        ({"NumberOfFrames": [1, 2]}, "its NumberOfFrames is no whole number"),
+    ],
+)
+def test_element_that_cannot_be_is_named(elements: dict[str, Any], reason: str) -> None:
+    assert refusal(encoded(make(**elements))) == f"damaged DICOM file: {reason}"
+
+
+@pytest.mark.parametrize("frames", [0, ""])
+def test_no_number_of_frames_is_one(frames: object) -> None:
+    assert load(encoded(make(NumberOfFrames=frames))).tobytes() == LUNG.tobytes()
+
+
+@pytest.mark.parametrize("elements", [{"WindowWidth": 0}, {"WindowCenter": None, "WindowWidth": 100}])
+def test_odd_window_that_is_not_needed_does_not_keep_a_picture(elements: dict[str, Any]) -> None:
+    image = make()
+    for keyword, value in elements.items():
+        image.add_new(keyword, "DS", value)
+    assert load(encoded(image)).tobytes() == LUNG.tobytes()
+
+
+def palette(**elements: Any) -> Any:
+    image = make(HU.astype(np.uint8), PhotometricInterpretation="PALETTE COLOR")
+    for color in ("Red", "Green", "Blue"):
+        setattr(image, f"{color}PaletteColorLookupTableDescriptor", [256, 0, 8])
+        setattr(image, f"{color}PaletteColorLookupTableData", bytes(range(256)))
+    for keyword, value in elements.items():
+        if value is None:
+            delattr(image, keyword)
+        else:
+            image[keyword].value = value
+    return image
+
+
+@pytest.mark.parametrize("color", ["Red", "Green", "Blue"])
+def test_element_of_a_palette_is_named(color: str) -> None:
+    name = f"{color}PaletteColorLookupTable"
+    assert load(encoded(palette())).mode == "RGB"
+    missing, odd = palette(**{f"{name}Descriptor": None}), palette(**{f"{name}Descriptor": [256, 0]})
+    assert refusal(encoded(missing)) == f"damaged DICOM file: it has no {name}Descriptor"
+    assert refusal(encoded(odd)) == f"damaged DICOM file: its {name}Descriptor is not three numbers"
+    assert refusal(encoded(palette(**{f"{name}Data": None}))) == f"damaged DICOM file: it has no {name}Data"
+
+
+@pytest.mark.parametrize("sequence", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_element_of_a_lookup_table_is_named(sequence: str) -> None:
+    item = pydicom.Dataset()
+    item.add_new("LUTData", "US", [0, 40, 80, 120])
+    image = make(RescaleSlope=None, RescaleIntercept=None, Modality="CR", SOPClassUID=uid.SecondaryCaptureImageStorage)
+    setattr(image, sequence, [item])
+    assert refusal(encoded(image)) == f"damaged DICOM file: the LUTDescriptor of its {sequence} is missing"
+    del item.LUTData
+    item.add_new("LUTDescriptor", "US", [4, 0, 16])
+    assert refusal(encoded(image)) == "damaged DICOM file: it has no LUTData"

@@ -7,9 +7,11 @@ security    what stands before the routes: headers, the key
 app         the routes
 uploads     bodies within limits of bytes and time; multipart in memory
 service     one model: files are decoded, wait for their turn, are answered
+file_names  what clients call their files
 batching    the queue before the model, and its batches
 classify    what is answered for a file
 protocol    the Open Inference Protocol v2: JSON tensors and the binary extension
+triton      what Triton's clients ask besides
 facts       what /v1/model says
 metrics     for Prometheus
 openapi     the document that describes all this

@@ -24,6 +24,7 @@ from ctonnx.server.refusals import Refusal, shown
 from ctonnx.server.security import Door, Front
 from ctonnx.server.service import Service
 from ctonnx.server.settings import Settings
+from ctonnx.server.triton import NOT_DONE, model_config, repository_index
 from ctonnx.server.uploads import file_reader, receive
 
 __all__ = ["make_app"]
@@ -71,7 +72,7 @@ def make_app(predictor: Predictor, settings: Settings, *, version: str) -> Front
         },
         lifespan=routes.lifespan,
     )
-    app.router.redirect_slashes = False  # an address has one form, and nobody is sent to what a Host header says
+    app.router.redirect_slashes = False  # `Front` takes a last slash; nobody is sent to what a Host header says
     front = Front(app, routes.metrics.count_request)
     routes.front = front
     return front
@@ -105,6 +106,8 @@ class _Routes:
             Route("/v1/model", self.model),
             Route("/v1/classify", self.classify, methods=["POST"]),
             Route("/v2", self.server),
+            Route("/v2/repository/index", self.index, methods=["POST"]),
+            *([] if self._name == "stats" else [Route("/v2/models/stats", _nothing)]),  # Triton's, of all its models
             Route("/v2/health/live", self.live),
             Route("/v2/health/ready", self.ready),
             *[
@@ -113,6 +116,7 @@ class _Routes:
                 for route in (
                     Route(path, self.metadata),
                     Route(f"{path}/ready", self.model_ready),
+                    Route(f"{path}/config", self.config),
                     Route(f"{path}/infer", self.infer, methods=["POST"]),
                 )
             ],
@@ -147,6 +151,17 @@ class _Routes:
         self._refuse_another(request)
         return JSONResponse({"name": self._name, "ready": True})
 
+    async def config(self, request: Request) -> Response:
+        self._refuse_another(request)
+        most = self._settings.limits.files
+        return JSONResponse(model_config(self._name, self._predictor.spec, most=most))
+
+    async def index(self, request: Request) -> Response:
+        body = bytearray()
+        with self.service.room.held() as take:
+            await receive(request, body.extend, self._settings.limits, take)
+            return JSONResponse(repository_index(self._name, body))
+
     async def classify(self, request: Request) -> Response:
         if unknown := set(request.query_params) - set(Wanted._fields):
             raise Refusal(
@@ -160,7 +175,7 @@ class _Routes:
             await receive(request, reader.add, limits, take)
             reader.finish()
             with service.admitted(len(reader.contents)):
-                results = await self._in_time(request, service.classify(reader.contents, wanted, take))
+                results = await self._in_time(request, service.classify(reader, wanted, take))
             write = service.in_thread if any(wanted) else _at_once
             return await write(lambda: JSONResponse({"model": self._answering, "results": results}))
 
@@ -209,6 +224,10 @@ class _Routes:
             gone.cancel()
 
 
+async def _nothing(request: Request) -> Response:
+    raise HTTPException(404)
+
+
 def _page(name: str, kind: str) -> Any:
     file = files("ctonnx.server") / "page" / name
     content = file.read_bytes() if file.is_file() else None
@@ -239,8 +258,9 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     found = cast(HTTPException, error)
+    is_tritons = request.url.path.startswith("/v2/")
     sentences = {
-        404: "there is nothing at this address; /openapi.json tells what there is",
+        404: f"there is nothing at this address; {NOT_DONE if is_tritons else '/openapi.json tells what there is'}",
         405: f"expected {(found.headers or {}).get('Allow', 'another method')} at this address, found {request.method}",
     }
     return JSONResponse({"error": sentences.get(found.status_code, found.detail)}, found.status_code, found.headers)

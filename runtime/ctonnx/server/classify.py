@@ -115,12 +115,19 @@ def decode(frames: Frames, spec: ModelSpec, wanted: Wanted, budget: Budget) -> D
 
 
 def result(
-    index: int, decoded: Decoded, outputs: Outputs | None, spec: ModelSpec, wanted: Wanted, milliseconds: float
+    index: int,
+    name: str | None,
+    decoded: Decoded,
+    outputs: Outputs | None,
+    spec: ModelSpec,
+    wanted: Wanted,
+    milliseconds: float,
 ) -> dict[str, Any]:
     """Returns a result as JSON holds it.
 
     Args:
         index: of the file in its request.
+        name: that its client gave it; None where it gave none.
         decoded: the frame.
         outputs: the model's answer for it, one row; None where it could not be decoded.
         spec: the model's.
@@ -130,8 +137,7 @@ def result(
     named: dict[str, Any] = {"source": "", "frame": decoded.frame, "caution": decoded.caution}
     found = None if outputs is None else answer(spec, outputs, 0, **named)
     record = found or Failure("", decoded.error or _NO_NUMBER, decoded.frame)
-    document = {"index": index, **record.as_dict(), "milliseconds": round(milliseconds, 1)}
-    del document["file"]
+    document = {"index": index, **record.as_dict(), "file": name, "milliseconds": round(milliseconds, 1)}
     document["heatmap"] = _map(found, decoded, spec) if found and wanted.heatmap else None
     document["scan"] = _url(decoded.scan) if found and decoded.scan else None
     return document

@@ -46,6 +46,7 @@ def document(name: str, spec: ModelSpec, settings: Settings, *, version: str) ->
         "/v1/model": read("model", "What the model is, what it was measured on, and the server's limits.", "Model"),
         "/v1/classify": {"post": operations.classify(settings)},
         "/v2": read("server", "The server's name, version and extensions.", "Server"),
+        "/v2/repository/index": {"post": operations.index()},
         "/v2/health/live": operations.probe("live", "Whether the server runs.", stops=False),
         "/v2/health/ready": operations.probe("ready", "Whether the server takes requests.", stops=True),
         "/metrics": operations.text("metrics", "Counters in Prometheus' text format."),
@@ -56,6 +57,7 @@ def document(name: str, spec: ModelSpec, settings: Settings, *, version: str) ->
         for ending, summary, schema in (
             ("", "The model's inputs and outputs.", "Metadata"),
             ("/ready", "Whether the model takes requests.", "ModelReady"),
+            ("/config", "The model's configuration in Triton's form.", "Config"),
         ):
             paths[f"/v2/models/{{name}}{part}{ending}"] = {
                 "parameters": parameters,
@@ -99,7 +101,7 @@ class _Operations:
         content = {"application/json": {"schema": _reference("Results")}}
         operation = self._operation("classify", "Classifies one or several files.", content, _BODY)
         operation["description"] = (
-            f"A raw body is one file; a multipart body holds up to {limits.files}, whose names are not read. A body "
+            f"A raw body is one file; a multipart body holds up to {limits.files}, whose names come back. A body "
             f"has at most {limits.body_bytes} bytes, an image at most {limits.pixels} pixels. A file that cannot be "
             "read is a result with its error, in its place. No upload is kept."
         )
@@ -124,6 +126,15 @@ class _Operations:
                 "image/*": raw,
             },
         }
+        return operation
+
+    def index(self) -> _Json:
+        content = {"application/json": {"schema": _reference("Index")}}
+        operation = self._operation(
+            "repository_index", "Which models there are: this one.", content, (400, 408, 413, 415)
+        )
+        schema = {"type": "object", "properties": {"ready": {"type": ["boolean", "null"]}}}
+        operation["requestBody"] = {"content": {"application/json": {"schema": schema}}}
         return operation
 
     def infer(self, kind: str) -> _Json:
@@ -187,12 +198,18 @@ def _list(items: Mapping[str, Any]) -> _Json:
     return {"type": "array", "items": dict(items)}
 
 
+def _nullable(schema: Mapping[str, Any]) -> _Json:
+    return {**schema, "type": [schema["type"], "null"]}
+
+
 def _schemas(spec: ModelSpec, settings: Settings) -> _Json:
     size, text, number = spec.preprocessing.size, {"type": "string"}, {"type": "number"}
     share = {"type": "number", "minimum": 0, "maximum": 1}
+    flag = {"type": ["boolean", "null"]}
     label = {"type": ["string", "null"], "enum": [*spec.classes, None]}
     result = {
         "index": {**_COUNT, "description": "Of the file in the request."},
+        "file": {**_NULLABLE_TEXT, "description": "Its name in a multipart body, control characters escaped."},
         "frame": {"type": ["integer", "null"], "minimum": 0, "description": "Of a DICOM file with several."},
         "label": {**label, "description": "The most probable class; null where there is an error."},
         "probability": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
@@ -212,6 +229,7 @@ def _schemas(spec: ModelSpec, settings: Settings) -> _Json:
         "positive": {**_list(text), "description": "The classes whose probabilities make the `score`."},
     }
     tensor = {"name": text, "datatype": text, "shape": _list({"type": "integer"})}
+    configured = {"name": text, "data_type": text, "dims": _list({"type": "integer"})}
     rows = {"type": "integer", "minimum": 1, "maximum": settings.limits.files}
     shape = {
         "type": "array",
@@ -224,13 +242,13 @@ def _schemas(spec: ModelSpec, settings: Settings) -> _Json:
         "datatype": {"const": "UINT8"},
         "shape": shape,
         "data": {"type": "array", "description": "Whole numbers from 0 to 255, flat or nested as the shape."},
-        "parameters": _object({"binary_data_size": _COUNT}, optional=["binary_data_size"]),
+        "parameters": _nullable(_object({"binary_data_size": _nullable(_COUNT)}, optional=["binary_data_size"])),
     }
     wanted = {
         "name": {"enum": list(OUTPUT_NAMES)},
-        "parameters": _object({"binary_data": {"type": "boolean"}}, optional=["binary_data"]),
+        "parameters": _nullable(_object({"binary_data": flag}, optional=["binary_data"])),
     }
-    parameters = {"binary_data_output": {"type": "boolean"}, "timeout": {**_COUNT, "description": "Microseconds."}}
+    parameters = {"binary_data_output": flag, "timeout": _nullable({**_COUNT, "description": "Microseconds."})}
     return {
         "Error": _object({"error": text}),
         "Model": _object(
@@ -256,6 +274,14 @@ def _schemas(spec: ModelSpec, settings: Settings) -> _Json:
         ),
         "Results": _object({"model": _object(answering), "results": _list(_object(result))}),
         "Server": _object({"name": text, "version": text, "extensions": _list(text)}),
+        "Index": _list(_object(dict.fromkeys(("name", "version", "state", "reason"), text))),
+        "Config": _object(
+            {
+                **dict.fromkeys(("name", "platform", "backend"), text),
+                "max_batch_size": _COUNT,
+                **dict.fromkeys(("input", "output"), _list(_object(configured))),
+            }
+        ),
         "ModelReady": _object({"name": text, "ready": {"type": "boolean"}}),
         "Metadata": _object(
             {
@@ -268,10 +294,10 @@ def _schemas(spec: ModelSpec, settings: Settings) -> _Json:
         ),
         "InferRequest": _object(
             {
-                "id": text,
-                "parameters": _object(parameters, optional=list(parameters)),
+                "id": _NULLABLE_TEXT,
+                "parameters": _nullable(_object(parameters, optional=list(parameters))),
                 "inputs": {**_list(_object(given, optional=["data", "parameters"])), "minItems": 1, "maxItems": 1},
-                "outputs": _list(_object(wanted, optional=["parameters"])),
+                "outputs": _nullable(_list(_object(wanted, optional=["parameters"]))),
             },
             optional=["id", "parameters", "outputs"],
         ),

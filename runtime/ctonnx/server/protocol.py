@@ -42,7 +42,7 @@ class InferRequest:
 
 def server_metadata(version: str) -> dict[str, Any]:
     """Returns the answer of `/v2`."""
-    return {"name": "ctonnx", "version": version, "extensions": ["binary_tensor_data"]}
+    return {"name": "ctonnx", "version": version, "extensions": ["binary_tensor_data", "model_configuration"]}
 
 
 def model_metadata(name: str, spec: ModelSpec) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def read_request(body: bytes | bytearray, header_length: str | None, *, size: in
         length = int(header_length[:12])
     document = _json(body[:length])
     parameters = _object(document, "parameters")
-    identity = document.get("id", "")
+    identity = "" if document.get("id") is None else document["id"]
     if not isinstance(identity, str):
         raise Refusal(400, f"expected an id that is a text, found {shown(identity)}")
     inputs = document.get("inputs")
@@ -138,7 +138,9 @@ def _json(text: bytes | bytearray) -> dict[str, Any]:
 
 
 def _object(document: Mapping[str, Any], key: str) -> dict[str, Any]:
-    found = document.get(key, {})
+    found = document.get(key)
+    if found is None:  # as generated clients send what may be left out
+        return {}
     if not isinstance(found, dict):
         raise Refusal(400, f"expected {key} that are a JSON object, found {shown(found)}")
     return found
@@ -160,12 +162,14 @@ def _outputs(document: Mapping[str, Any], parameters: Mapping[str, Any]) -> list
             )
         if asked.get("classification"):
             raise Refusal(400, "expected outputs without classification, which this server does not do")
-        found[name] = _flag(asked, "binary_data") if "binary_data" in asked else usual
+        found[name] = usual if asked.get("binary_data") is None else _flag(asked, "binary_data")
     return list(found.items())
 
 
 def _flag(parameters: Mapping[str, Any], name: str) -> bool:
-    value = parameters.get(name, False)
+    value = parameters.get(name)
+    if value is None:
+        return False
     if not isinstance(value, bool):
         raise Refusal(400, f"expected {name} to be true or false, found {shown(value)}")
     return value
@@ -193,7 +197,7 @@ def _pixels(tensor: Mapping[str, Any], binary: memoryview, *, size: int, most: i
         raise Refusal(400, f"expected 1 to {most} images, found {shape[0]}{end}")
     count = math.prod(shape)
     stated = _object(tensor, "parameters").get("binary_data_size")
-    if (stated is None) != ("data" in tensor):
+    if (stated is None) != (tensor.get("data") is not None):
         raise Refusal(
             400, f"expected either data or a binary_data_size, found {'neither' if stated is None else 'both'}"
         )

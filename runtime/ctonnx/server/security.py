@@ -58,6 +58,8 @@ class Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["path"].endswith("/"):  # which many clients add to an address
+            scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
         start, status, is_begun = time.perf_counter(), 499, False  # as nginx counts clients that have gone
 
         async def send_with_headers(message: Message) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from ctonnx.server.classify import Budget, Wanted, decode, frames_of, result
 from ctonnx.server.metrics import Metrics
 from ctonnx.server.refusals import Refusal
 from ctonnx.server.settings import Settings
-from ctonnx.server.uploads import Room, Take
+from ctonnx.server.uploads import Files, Room, Take
 
 __all__ = ["Service"]
 
@@ -96,11 +96,11 @@ class Service:
         """Calls a function in one of the threads that decode. Cancelled before it began, it is never called."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
-    async def classify(self, contents: Sequence[bytes], wanted: Wanted, take: Take) -> list[dict[str, Any]]:
+    async def classify(self, files: Files, wanted: Wanted, take: Take) -> list[dict[str, Any]]:
         """Returns the results for files, in their order, and for each frame of those that have several.
 
         Args:
-            contents: of the files.
+            files: whole.
             wanted: pictures in the results.
             take: room for them.
 
@@ -108,17 +108,18 @@ class Service:
             Refusal: there is no room for the pictures.
         """
         budget = Budget(self._settings.limits.request_pixels)
-        if len(contents) == 1:
-            return await self._file(0, contents[0], wanted, take, budget)
+        named = list(zip(files.contents, files.names, strict=True))
+        if len(named) == 1:
+            return await self._file(0, *named[0], wanted, take, budget)
         turns = asyncio.Semaphore(_AT_ONCE)
 
-        async def in_turn(index: int, content: bytes) -> list[dict[str, Any]]:
+        async def in_turn(index: int, file: tuple[bytes, str | None]) -> list[dict[str, Any]]:
             async with turns:
-                return await self._file(index, content, wanted, take, budget)
+                return await self._file(index, *file, wanted, take, budget)
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(in_turn(*numbered)) for numbered in enumerate(contents)]
+                tasks = [group.create_task(in_turn(*numbered)) for numbered in enumerate(named)]
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return [found for task in tasks for found in task.result()]
@@ -134,7 +135,7 @@ class Service:
         return Outputs.concatenate(rows)
 
     async def _file(
-        self, index: int, content: bytes, wanted: Wanted, take: Take, budget: Budget
+        self, index: int, content: bytes, name: str | None, wanted: Wanted, take: Take, budget: Budget
     ) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = []
         frames = frames_of(content, self._spec, self._settings.limits)
@@ -142,7 +143,7 @@ class Service:
         while decoded := await self.in_thread(decode, frames, self._spec, wanted, budget):
             outputs = None if decoded.pixels is None else await self._batcher.submit(decoded.pixels)
             spent = 1e3 * (time.perf_counter() - start)
-            given = index, decoded, outputs, self._spec, wanted, spent
+            given = index, name, decoded, outputs, self._spec, wanted, spent
             results.append(await self.in_thread(result, *given) if any(wanted) else result(*given))
             take(_COPIES * sum(len(results[-1][name] or "") for name in Wanted._fields))
             self._metrics.images.labels("answered" if results[-1]["error"] is None else "unreadable").inc()

@@ -1,7 +1,7 @@
 """Bodies within limits of bytes and time; the files of a multipart body, in memory alone.
 
-Nothing is ever written to a disk, names that clients give their files are not read, and all bodies and answers that are
-held at a time share a quarter of the process's memory.
+Nothing is ever written to a disk, names that clients give their files go back in the answer alone, and all bodies and
+answers that are held at a time share a quarter of the process's memory.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from ctonnx.server.file_names import file_name
 from ctonnx.server.refusals import Refusal, shown
 from ctonnx.server.settings import Limits
 
@@ -128,10 +129,13 @@ class Files:
 
     Attributes:
         contents: of each file, in order; complete when `finish` was called.
+        names: of each file, as `ctonnx.server.file_names` shows it; None where its client gave none.
     """
 
     def __init__(self) -> None:
         self.contents: list[bytes] = []
+        self.names: list[str | None] = []
+        self._file_name: str | None = None
         self._content = bytearray()  # no list, which many tiny pieces would make large
 
     def add(self, piece: bytes) -> None:
@@ -150,6 +154,7 @@ class Files:
 
     def _keep(self) -> None:
         self.contents.append(bytes(self._content))
+        self.names.append(self._file_name or None)
         self._content = bytearray()
 
 
@@ -192,7 +197,7 @@ class _Multipart(Files):
         if len(self.contents) == self._most_files:
             raise Refusal(413, f"expected at most {self._most_files} files, found more; send them in several requests")
         self._field = self._value = b""
-        self._is_file = False
+        self._file_name, self._is_file = None, False
 
     def _name(self, data: bytes, start: int, end: int) -> None:
         self._field += data[start:end]
@@ -201,9 +206,13 @@ class _Multipart(Files):
         self._value += data[start:end]
 
     def _header(self) -> None:
-        if self._field.lower() == b"content-disposition":
-            _, options = parse_options_header(self._value)
-            self._is_file = b"filename" in options
+        field = self._field.lower()
+        if field == b"content-disposition":
+            self._file_name = file_name(self._value)
+            self._is_file = self._is_file or self._file_name is not None
+        elif field == b"content-type":  # which some clients give instead of a name
+            kind, _ = parse_options_header(self._value)
+            self._is_file = self._is_file or _holds_a_file(kind.decode("latin-1"))
         self._field = self._value = b""
 
     def _headers(self) -> None:
@@ -238,7 +247,7 @@ def file_reader(content_type: str, most_files: int) -> Files:
         if not (boundary := options.get(b"boundary")):
             raise Refusal(400, "expected a boundary in the Content-Type of a multipart body, found none")
         return _Multipart(boundary, most_files)
-    if name.startswith("image/") or name in _RAW:
+    if _holds_a_file(name):
         return Files()
     raise Refusal(
         415,
@@ -246,6 +255,10 @@ def file_reader(content_type: str, most_files: int) -> Files:
         f"{shown(name) if name else 'none'}"
         + ('; with curl, add -H "Content-Type: image/png"' if name == _CURLS_OWN else ""),
     )
+
+
+def _holds_a_file(kind: str) -> bool:
+    return kind.startswith("image/") or kind in _RAW
 
 
 def _malformed() -> Refusal:

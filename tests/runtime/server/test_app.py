@@ -125,7 +125,8 @@ def test_triton_client_finds_health_and_metadata(client: triton.InferenceServerC
     assert client.is_server_ready()
     assert client.is_model_ready(NAME)
     assert client.is_model_ready(NAME, "1")
-    assert client.get_server_metadata() == {"name": "ctonnx", "version": "1.2.3", "extensions": ["binary_tensor_data"]}
+    extensions = ["binary_tensor_data", "model_configuration"]
+    assert client.get_server_metadata() == {"name": "ctonnx", "version": "1.2.3", "extensions": extensions}
     metadata = client.get_model_metadata(NAME)
     assert metadata == client.get_model_metadata(NAME, "1")
     assert metadata["inputs"] == [{"name": "pixels", "datatype": "UINT8", "shape": [-1, 64, 64, 3]}]
@@ -229,7 +230,7 @@ def test_page_is_served_from_the_package_and_nothing_beside_it(server: Server) -
         else:
             assert answer.status == 404
     assert {
-        server.get(path).status for path in ("/app.py", "/../app.py", "/page.css/../app.py", "/page/page.js", "/v2/")
+        server.get(path).status for path in ("/app.py", "/../app.py", "/page.css/../app.py", "/page/page.js", "/v1/")
     } == {404}
 
 

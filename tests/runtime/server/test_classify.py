@@ -109,7 +109,7 @@ def test_nothing_of_a_patient_is_answered(server: Server) -> None:
 def test_answer_that_is_not_a_number_is_an_error(predictor: Predictor) -> None:
     outputs = predictor.predict_pixels(np.zeros((1, 64, 64, 3), np.uint8))
     wrong = Outputs(outputs.probabilities * np.float32(np.nan), outputs.logits, outputs.heatmap)
-    found = result(0, Decoded(None, size=(5, 5)), wrong, predictor.spec, Wanted(heatmap=True), 1.0)
+    found = result(0, None, Decoded(None, size=(5, 5)), wrong, predictor.spec, Wanted(heatmap=True), 1.0)
     assert (found["error"], found["label"], found["heatmap"]) == ("the model's answer is not a number", None, None)
 
 

@@ -41,9 +41,10 @@ OPERATIONS = [
     *[
         (f"/v2/models/{{name}}{version}{ending}", method)
         for version in ("", "/versions/{version}")
-        for ending, method in (("", "get"), ("/ready", "get"), ("/infer", "post"))
+        for ending, method in (("", "get"), ("/ready", "get"), ("/config", "get"), ("/infer", "post"))
     ],
     ("/v1/classify", "post"),
+    ("/v2/repository/index", "post"),
 ]
 
 

@@ -197,3 +197,45 @@ def test_answer_that_is_not_a_number_is_an_error_and_no_broken_json() -> None:
     wrong = Outputs(OUTPUTS.probabilities * np.float32(np.nan), OUTPUTS.logits, OUTPUTS.heatmap)
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_answer("m", InferRequest(PIXELS, [("probabilities", False)]), wrong)
+
+
+def test_null_is_as_a_field_that_was_left_out() -> None:
+    plain = read({"inputs": [AS_JSON], "outputs": [{"name": "logits"}]})
+    parameters = {"timeout": None, "binary_data_output": None, "sequence_id": None}
+    for document in (
+        {"id": None, "parameters": None},
+        {"parameters": parameters},
+        {"inputs": [{**AS_JSON, "parameters": None}]},
+        {"inputs": [{**AS_JSON, "parameters": {"binary_data_size": None}}]},
+        {"outputs": [{"name": "logits", "parameters": None}]},
+        {"outputs": [{"name": "logits", "parameters": {"binary_data": None, "classification": None}}]},
+    ):
+        found = read({"inputs": [AS_JSON], "outputs": [{"name": "logits"}], **document})
+        assert (found.outputs, found.id, found.seconds) == (plain.outputs, plain.id, plain.seconds)
+        assert np.array_equal(found.pixels, plain.pixels)
+    assert read({"inputs": [AS_JSON], "outputs": None}).outputs == [(name, False) for name in OUTPUT_NAMES]
+    assert np.array_equal(read({"inputs": [{**AS_BYTES, "data": None}]}, PIXELS.tobytes()).pixels, PIXELS)
+    usual = {"inputs": [AS_JSON], "outputs": [{"name": "logits", "parameters": {"binary_data": None}}]}
+    assert read({**usual, "parameters": {"binary_data_output": True}}).outputs == [("logits", True)]
+
+
+@pytest.mark.parametrize(
+    ("document", "sentence"),
+    [
+        ({"inputs": None}, "expected one input, 'pixels', in a list of inputs, found None"),
+        ({"inputs": [None]}, "expected one input, 'pixels', in a list of inputs, found [None]"),
+        ({"inputs": [{**TENSOR, "data": None}]}, "expected either data or a binary_data_size, found neither"),
+        (
+            {"inputs": [{**AS_JSON, "name": None}]},
+            "expected an input 'pixels' of datatype UINT8, found None of 'UINT8'",
+        ),
+        ({"inputs": [{**AS_JSON, "shape": None}]}, "expected a shape of [images, 2, 2, 3], found None"),
+        ({"inputs": [AS_JSON], "outputs": [None]}, "expected outputs that are a list of JSON objects, found [None]"),
+        (
+            {"inputs": [AS_JSON], "outputs": [{"name": None}]},
+            f"expected outputs of {', '.join(OUTPUT_NAMES)}, each once, found None",
+        ),
+    ],
+)
+def test_null_for_what_must_be_there_is_refused(document: object, sentence: str) -> None:
+    assert refusal(document) == sentence

@@ -13,8 +13,15 @@ from ctonnx.server.metrics import Metrics
 from ctonnx.server.refusals import Refusal
 from ctonnx.server.service import Service
 from ctonnx.server.settings import Limits, Settings
+from ctonnx.server.uploads import Files
 
 PLAIN = Wanted()
+
+
+def uploaded(contents: list[bytes]) -> Files:
+    files = Files()
+    files.contents, files.names = contents, [None] * len(contents)
+    return files
 
 
 def take(count: int) -> None:
@@ -68,7 +75,7 @@ def test_files_of_a_large_request_do_not_hold_up_a_small_one(predictor: Predicto
 
     async def test(service: Service) -> None:
         async def ask(name: str, files: int) -> None:
-            await service.classify([png] * files, PLAIN, take)
+            await service.classify(uploaded([png] * files), PLAIN, take)
             ends.append(name)
 
         large = asyncio.create_task(ask("large", 60))
@@ -100,9 +107,9 @@ def test_failure_of_the_model_ends_the_whole_request(
         monkeypatch.setattr(predictor, "predict_pixels", fail)
         for files in ([png], [png, png]):
             with pytest.raises(RuntimeError, match="the model broke"):
-                await service.classify(files, PLAIN, take)
+                await service.classify(uploaded(files), PLAIN, take)
         monkeypatch.undo()
-        assert len(await service.classify([png], PLAIN, take)) == 1
+        assert len(await service.classify(uploaded([png]), PLAIN, take)) == 1
 
     serving(predictor, test)
 
@@ -115,9 +122,9 @@ def test_pictures_of_an_answer_take_room(files: int, predictor: Predictor, png: 
         raise Refusal(503, "no room")
 
     async def test(service: Service) -> None:
-        results = await service.classify([png] * files, Wanted(heatmap=True, scan=True), taken.append)
+        results = await service.classify(uploaded([png] * files), Wanted(heatmap=True, scan=True), taken.append)
         assert sum(taken) == 3 * sum(len(result["heatmap"]) + len(result["scan"]) for result in results)
         with pytest.raises(Refusal, match="no room"):
-            await service.classify([png] * files, Wanted(scan=True), refuse)
+            await service.classify(uploaded([png] * files), Wanted(scan=True), refuse)
 
     serving(predictor, test)

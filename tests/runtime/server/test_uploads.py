@@ -45,9 +45,35 @@ def test_files_of_a_multipart_body_are_what_was_sent(step: int) -> None:
     assert contents(body, kind, step=step) == files
 
 
-def test_names_that_clients_give_are_not_looked_at() -> None:
-    body, kind = multipart(b"scan", name="filename*=UTF-8''%2e%2e%2fx; filename=\"\x00\"")
-    assert contents(body, kind) == [b"scan"]
+def test_names_that_clients_give_are_kept_with_their_files() -> None:
+    names = ['filename="a.png"', "filename*=UTF-8''%2e%2e%2fn%C3%B3dulo", 'filename=""']
+    body = b"".join(multipart(b"scan", name=name)[0].removesuffix(b"--xxBOUNDARYxx--\r\n") for name in names)
+    reader = file_reader("multipart/form-data; boundary=xxBOUNDARYxx", 3)
+    reader.add(body + b"--xxBOUNDARYxx--\r\n")
+    reader.finish()
+    assert (reader.contents, reader.names) == ([b"scan"] * 3, ["a.png", "../nódulo", None])
+
+
+PART = b"--x\r\nContent-Disposition: form-data; name=file\r\n"
+
+
+@pytest.mark.parametrize(
+    "kind", [b"image/png", b"IMAGE/x-thing; a=b", b"application/dicom", b"application/octet-stream"]
+)
+@pytest.mark.parametrize("before", [False, True])
+def test_part_without_a_name_is_a_file_by_its_type(kind: bytes, *, before: bool) -> None:
+    disposition, of_type = PART.splitlines(keepends=True)[1], b"Content-Type: " + kind + b"\r\n"
+    head = b"--x\r\n" + (of_type + disposition if before else disposition + of_type)
+    reader = file_reader("multipart/form-data; boundary=x", 3)
+    reader.add(head + b"\r\nscan\r\n--x--\r\n")
+    reader.finish()
+    assert (reader.contents, reader.names) == ([b"scan"], [None])
+
+
+@pytest.mark.parametrize("kind", [b"", b"Content-Type: text/plain\r\n", b"Content-Type: application/json\r\n"])
+def test_part_without_a_name_is_a_form_field_by_any_other_type(kind: bytes) -> None:
+    with pytest.raises(Refusal, match=r"^expected parts that are files, found a form field"):
+        contents(PART + kind + b"\r\ntrue\r\n--x--\r\n", "multipart/form-data; boundary=x")
 
 
 @pytest.mark.parametrize("kind", ["image/png", "IMAGE/jpeg", "application/dicom", "application/octet-stream; x=y"])
@@ -112,8 +138,9 @@ def test_multipart_with_any_byte_changed_is_read_or_refused() -> None:
 
 
 def test_multipart_without_files_and_empty_bodies_are_refused(server: Server) -> None:
-    body, kind = multipart(b"true", name='x="y"')
-    assert server.classify(body, kind).error.startswith("expected parts that are files, found a form field")
+    _, kind = multipart(b"")
+    field = b'--xxBOUNDARYxx\r\nContent-Disposition: form-data; name="heatmap"\r\n\r\ntrue\r\n--xxBOUNDARYxx--\r\n'
+    assert server.classify(field, kind).error.startswith("expected parts that are files, found a form field")
     end = b"--xxBOUNDARYxx--\r\n"
     assert server.classify(end, kind).error in (MALFORMED, "expected files in the multipart body, found none")
     assert server.classify(b"").error == "expected an image, found an empty file (0 bytes)"

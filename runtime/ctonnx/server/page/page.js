@@ -6,6 +6,7 @@ const AGAIN_AFTER = 3; // seconds, where the server is gone or does not say when
 const PATIENCE = 180; // seconds for an answer; the server has limits of its own, which are shorter
 const ALOUD = 3; // scans added at a time that a screen reader hears one by one; of more it hears the sums
 const LITTER = /^(\..*|thumbs\.db|desktop\.ini|dicomdir)$/i; // what systems leave in folders
+const NO_DICOM = "Not DICOM: for that, run pip install \"ctonnx[dicom]\" where the server runs, and start it again.";
 const WORDS = {
   waiting: "Waiting", sending: "Reading…", busy: "Server busy, next try soon",
   suspicious: "Suspicious", below: "Not suspicious", clear: "Not suspicious", answered: "Answered", failed: "Not read",
@@ -401,7 +402,8 @@ async function load() { // at first, and where the server may have another model
   $("notice").textContent = model.notice;
   $("synthetic").hidden = !model.synthetic;
   const terms = `${list(model.formats)}, up to ${bytes(model.limits.bytes)} each`;
-  $("terms").textContent = `${terms}. Scans go to ${location.host} alone, which keeps none.`;
+  const lack = model.formats.includes("DICOM") ? "" : ` ${NO_DICOM}`;
+  $("terms").textContent = `${terms}.${lack} Scans go to ${location.host} alone, which keeps none.`;
   const measured = Object.entries(model.metrics).map(([split, found]) => [`Measured, ${split}`, figures(found)]);
   const facts = {
     Model: `${model.run}, ${model.name}`,
@@ -413,7 +415,7 @@ async function load() { // at first, and where the server may have another model
     "Operating point": sentence(model.operating_point?.text ?? "none: this model calls no scan suspicious"),
     ...Object.fromEntries(measured),
     ...(model.caveats.length && { Caveats: model.caveats.map(sentence).join(" ") }),
-    Reads: terms,
+    Reads: `${terms}.${lack}`,
     "SHA-256": model.sha256,
     ctonnx: model.version,
   };

@@ -51,10 +51,11 @@ COUNTING = """
 
 
 @contextmanager
-def serving(model: Path, *options: str, port: int = 0) -> Iterator[str]:
-    """Runs `ctonnx serve` on a port, 0 for a free one, and yields the page's address."""
+def serving(model: Path, *options: str, port: int = 0, before: str = "") -> Iterator[str]:
+    """Runs `ctonnx serve` on a port, 0 for a free one, after a statement, and yields the page's address."""
     words = ["serve", "--model", str(model), "--port", str(port), "--threads", "1", *options]
-    command = [sys.executable, "-m", "ctonnx", *words]
+    start = f"import sys; {before}; from ctonnx.__main__ import run; run()"
+    command = [sys.executable, "-c", start, *words]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None

@@ -157,3 +157,28 @@ def test_suspicious_class_below_the_operating_point_is_no_green_answer(
         assert page.complaints() == []
         page.close()
         page.browser.get("about:blank")
+
+
+def test_page_of_a_server_without_pydicom_says_how_to_get_dicom(browser: Chrome, model: Path, stack: Path) -> None:
+    get = 'pip install "ctonnx[dicom]"'
+    with serving(model, before="sys.modules['pydicom'] = None") as address:
+        page = Page(browser, address)
+        page.until(lambda: get in page["#terms"].text)
+        assert (
+            f"each. Not DICOM: for that, run {get} where the server runs, and start it again. Scans"
+            in page["#terms"].text
+        )
+        page["#about"].click()
+        page.until(lambda: get in page["#facts"].text)
+        page["#facts button"].click()
+        page.give(stack)
+        page.answered(1)
+        assert page["#problem"].text == f"A DICOM file, which needs pydicom; {get}."
+        assert page.complaints() == []
+        page.close()
+        page.browser.get("about:blank")
+
+
+def test_page_of_a_server_with_pydicom_names_dicom_among_the_formats(page: Page) -> None:
+    page.until(lambda: "DICOM, up to" in page["#terms"].text)
+    assert "pip install" not in page["#terms"].text

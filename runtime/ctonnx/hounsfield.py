@@ -1,0 +1,106 @@
+"""Whether a DICOM image's values are Hounsfield units, which alone suit the model's window, and why they are not.
+
+A modality of CT is not enough: screenshots of a CT have it, maps of dual-energy CT are CT images in other units, and
+whatever is derived from a CT keeps its modality.
+
+| object | Hounsfield units |
+| --- | --- |
+| CT Image Storage, also enhanced and converted | unless its Rescale Type, Image Type or unit names another quantity |
+| secondary capture | of more than 8 bits, and with a Rescale Type of HU |
+| parametric map; MR, PET, nuclear medicine, ultrasound | never |
+| other kinds that DICOM defines | with a Rescale Type of HU |
+| private kinds, or none given | with a modality of CT, or a Rescale Type of HU |
+
+Sources: https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.11.html#sect_C.11.1.1.2 (Rescale Type),
+https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.8.2.html (CT images and their Image Type),
+https://dicom.nema.org/medical/dicom/current/output/chtml/part17/sect_jjjj.3.html (kinds of multi-energy images)
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["is_ct_image", "material_of", "other_unit"]
+
+_STANDARD = "1.2.840.10008.5.1.4.1.1."  # with which the SOP classes of images begin that DICOM defines
+_CT = f"{_STANDARD}2"
+_SECONDARY_CAPTURE = f"{_STANDARD}7"
+_PARAMETRIC_MAP = f"{_STANDARD}30"
+
+_HOUNSFIELD = "HU"
+_RESCALE_TYPES = frozenset({"OD", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT", "ECON"})
+_NO_ATTENUATION = frozenset({"MR", "NM", "PT", "US"})  # modalities
+# Value 4 of the Image Type of multi-energy CT: these are in Hounsfield units never, and if that is said.
+_NEVER = ("EFF_ATOMIC_NUM", "ELECTRON_DENSITY", "MAT_FRACTIONAL", "MAT_VALUE_BASED")
+_IF_SAID = ("MAT_SPECIFIC",)
+_MATERIALS = (*_NEVER, *_IF_SAID, "MAT_REMOVED", "MAT_MODIFIED")
+_UCUM = "[hnsf'U]"  # the unit's code in a Real World Value Mapping
+
+
+def is_ct_image(kind: str) -> bool:
+    """Says whether a SOP class is one of CT images."""
+    return _is_a(kind, _CT)
+
+
+def material_of(image_type: Iterable[object]) -> str | None:
+    """Returns the term of an Image Type by which the image shows a material, or a quantity other than attenuation.
+
+    >>> material_of(["DERIVED", "PRIMARY", "AXIAL", "MAT_SPECIFIC"])
+    'MAT_SPECIFIC'
+    >>> material_of(["DERIVED", "PRIMARY", "AXIAL", "VMI"])  # of one energy, in Hounsfield units
+    """
+    terms = [str(term).strip().upper() for term in image_type]
+    return next((term for term in terms if term in _MATERIALS), None)
+
+
+def other_unit(
+    header: Any, transform: Any, *, kind: str, image_type: Iterable[object], units: Iterable[str]
+) -> str | None:
+    """Returns why values are no Hounsfield units, in words that quote nothing but terms of the standard; else None.
+
+    Args:
+        header: of the data set; what is asked of it is `get(keyword)`.
+        transform: the frame's, with its rescale or its modality LUT.
+        kind: SOP class.
+        image_type: values of the frame's Image Type.
+        units: codes of the frame's Real World Value Mappings.
+    """
+    modality, stated = _text(header, "Modality"), _stated(transform)
+    is_said = stated == _HOUNSFIELD
+    if modality in _NO_ATTENUATION:
+        return f"its modality is {modality}"
+    if _is_a(kind, _SECONDARY_CAPTURE) and not (is_said and _bits(header) > 8):
+        return "it is a secondary capture"
+    if _is_a(kind, _PARAMETRIC_MAP):
+        return "it is a parametric map"
+    if stated and not is_said:
+        return f"its RescaleType is {stated if stated in _RESCALE_TYPES else 'none that is known'}"
+    material = material_of(image_type)
+    if material in _NEVER or (material in _IF_SAID and not is_said):
+        return f"its ImageType is {material}"
+    mapped = set(units)
+    if mapped and _UCUM not in mapped and not is_said:
+        return "its RealWorldValueMappingSequence has another unit"
+    if is_ct_image(kind) or is_said:
+        return None
+    if modality != "CT":
+        return "it is no CT"
+    return "it is no CT image, but made of one" if kind.startswith(_STANDARD) else None
+
+
+def _stated(transform: Any) -> str:
+    """Returns the unit that a transform says its values have; empty where it says none."""
+    luts = transform.get("ModalityLUTSequence")
+    stated = _text(luts[0], "ModalityLUTType") if luts else _text(transform, "RescaleType")
+    return _HOUNSFIELD if stated in ("HOUNSFIELD", "HOUNSFIELD UNITS", "HOUNSFIELD UNIT") else stated
+
+
+def _is_a(kind: str, family: str) -> bool:
+    return kind == family or kind.startswith(f"{family}.")
+
+
+def _text(header: Any, keyword: str) -> str:
+    return str(header.get(keyword) or "").strip(" \0").upper()
+
+
+def _bits(header: Any) -> int:
+    return int(header.get("BitsStored") or header.get("BitsAllocated") or 0)

@@ -1,0 +1,68 @@
+"""The name of a file in a multipart body, however its client writes what is not ASCII.
+
+| form | written by |
+| --- | --- |
+| `filename="ä.png"` in UTF-8 or Latin-1, with `%22` for a quote | browsers, curl, urllib3 2 |
+| `filename*=UTF-8''%C3%A4.png`, alone or beside `filename` | urllib3 1, and what follows RFC 6266 |
+| `filename="=?UTF-8?B?w6QucG5n?="` | mail libraries |
+
+A name is shown in the answer and nowhere else: it is no path, and nothing is opened by it.
+
+Sources: https://www.rfc-editor.org/rfc/rfc7578#section-4.2, https://www.rfc-editor.org/rfc/rfc8187,
+https://html.spec.whatwg.org/multipage/form-control-infrastructure.html#multipart-form-data
+"""
+
+from contextlib import suppress
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from email.message import Message
+from email.utils import collapse_rfc2231_value
+
+__all__ = ["file_name"]
+
+_ESCAPES = {"%22": '"', "%0D": "\r", "%0A": "\n"}  # that HTML prescribes, and no others
+_LONGEST = 255  # characters, as of most file systems
+
+
+def file_name(disposition: bytes) -> str | None:
+    """Returns the name of a file, on one line, or None where the header names none and the part is no file.
+
+    Args:
+        disposition: the value of a Content-Disposition header.
+
+    >>> file_name(b'form-data; name="file"; filename="a.png"'), file_name(b'form-data; name="note"')
+    ('a.png', None)
+    >>> file_name(b"form-data; name=file; filename*=UTF-8''n%C3%B3dulo.png")
+    'nódulo.png'
+    """
+    message = Message()
+    message["content-disposition"] = disposition.decode("latin-1").replace("\r", " ").replace("\n", " ")
+    plain = extended = None
+    for name, value in message.get_params([], header="content-disposition"):
+        if name.lower() == "filename":
+            if isinstance(value, tuple):
+                extended = extended or collapse_rfc2231_value(value)
+            else:
+                plain = value if plain is None else plain
+    if extended is None and plain is None:
+        return None
+    return _on_one_line(extended or _decoded(plain or ""))
+
+
+def _decoded(name: str) -> str:
+    with suppress(UnicodeDecodeError):  # it is in Latin-1, as old clients write it
+        name = name.encode("latin-1").decode("utf-8")
+    if name.startswith("=?") and name.endswith("?="):
+        try:
+            return str(make_header(decode_header(name)))
+        except (HeaderParseError, LookupError, ValueError):
+            return name
+    for escape, character in _ESCAPES.items():
+        name = name.replace(escape, character)
+    return name
+
+
+def _on_one_line(name: str) -> str:
+    """Escapes what would break a line, steer a terminal or be no text."""
+    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in name)
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."
