@@ -1,5 +1,6 @@
 """Fixtures: a tiny phantom set, a network trained on it for one epoch, and its export, made once for all tests."""
 
+import io
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from filelock import FileLock
 
@@ -49,6 +51,28 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def dicom_file() -> bytes:
+    """A CT image of 64 x 96 pixels as a DICOM file."""
+    pytest.importorskip("pydicom", reason="pydicom is not installed")
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = CTImageStorage
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = "1.2.3"
+    data.Modality, data.PhotometricInterpretation, data.SamplesPerPixel = "CT", "MONOCHROME2", 1
+    data.Rows, data.Columns, data.PixelRepresentation = 64, 96, 0
+    data.BitsAllocated, data.BitsStored, data.HighBit = 16, 12, 11
+    data.RescaleSlope, data.RescaleIntercept = 1, -1024
+    data.PixelData = np.random.default_rng(0).integers(0, 4000, (64, 96)).astype("<u2").tobytes()
+    content = io.BytesIO()
+    data.save_as(content, enforce_file_format=True)
+    return content.getvalue()
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.errors import DataError
-from ctonnx.images import Preprocessing, looks_like_image
+from ctonnx.images import Preprocessing
+from ctonnx.inputs import is_scan, list_files
 from ctonnx_train.checkpoint import Checkpoint
 from ctonnx_train.folders import read_data
 from ctonnx_train.pixels import PixelStore
@@ -202,7 +203,7 @@ def _other_images(root: Path) -> tuple[Source, list[Sample]]:
     except DataError:
         if not root.is_dir() or (root / "train").is_dir():
             raise  # a data set that has a fault, of which the other splits are not taken
-        files = sorted(file for file in root.rglob("*") if looks_like_image(file) and file.is_file())
+        files = [Path(file) for file in list_files(root).files if is_scan(file)]
         if not files:
             raise DataError(
                 f"expected images to calibrate on in '{root}', found none; name a data set or a folder of images"

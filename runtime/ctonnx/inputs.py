@@ -1,20 +1,46 @@
-"""From the paths, folders and globs on a command line to the files to predict, in a stable order."""
+"""The one lister of files: from paths, folders and globs on a command line, or a data set's folders, to files in order.
+
+Training, the audit, evaluation and prediction all list files with it, so that none of them takes a file for a scan that
+another does not see.
+"""
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ctonnx.errors import CtonnxError
 from ctonnx.images import is_image, looks_like_image
 
-__all__ = ["HEATMAP_ENDING", "find_images", "without_own"]
+__all__ = ["HEATMAP_ENDING", "Listing", "find_images", "is_leaving", "is_scan", "list_files", "without_own"]
 
 HEATMAP_ENDING = ".heatmap.png"
 """How the names of all heatmaps end, which are no scans."""
 
-# What Windows and macOS leave in folders, and the index of a DICOM medium.
-_LITTER = frozenset({"thumbs.db", "desktop.ini", ".ds_store", "dicomdir"})
+# What Windows, macOS, NAS systems and notebooks leave in folders, in lower case, and the index of a DICOM medium.
+_FILES = re.compile(
+    r"thumbs\.db(:encryptable)?|ehthumbs(_vista)?\.db|desktop\.ini|autorun\.inf|icon\r|dicomdir|~\$.*"
+    r"|.*@syno(resource|eastream)"
+)
+_FOLDERS = re.compile(
+    r"@eadir|@tmp|@recycle|@recently-snapshot|@__thumb|@sharebin|[#~]snapshot|#recycle|\$recycle\.bin|recycle[rd]"
+    r"|system volume information|found\.\d{3}|__macosx|network trash folder|temporary items|thevolumesettingsfolder"
+    r"|lost\+found|__pycache__"
+)
+
+
+class Listing(NamedTuple):
+    """The files below a folder, in order.
+
+    Attributes:
+        files: Paths of the files, beginning as the folder was written.
+        leavings: Paths of the hidden files and folders, and of those that systems leave, which are passed over.
+    """
+
+    files: list[str]
+    leavings: list[str]
 
 
 def find_images(paths: Iterable[str]) -> list[str]:
@@ -35,8 +61,10 @@ def find_images(paths: Iterable[str]) -> list[str]:
             found.append(path)
         else:
             matches = sorted(glob.glob(path, recursive=True))
-            files = [file for match in matches for file in (_files_below(match) if os.path.isdir(match) else [match])]
-            files = [file for file in files if not _is_litter(Path(file).name)]
+            matches = [match for match in matches if not _is_in_leavings(match, path)]
+            files = [
+                file for match in matches for file in (list_files(match).files if os.path.isdir(match) else [match])
+            ]
             files = list(dict.fromkeys(map(os.path.normpath, files)))  # `**` matches a folder and the files in it
             if not files:
                 raise CtonnxError(
@@ -75,32 +103,63 @@ def without_own(files: Sequence[str], *, output: Path | None, heatmaps: Path | N
     return left
 
 
+def list_files(folder: str | os.PathLike[str]) -> Listing:
+    """Lists the files below a folder: links are followed, each real folder once, so that a circle of links ends.
+
+    Raises:
+        CtonnxError: A folder below it cannot be opened.
+    """
+    found = Listing([], [])
+    top = os.fspath(folder)
+    seen = {os.path.realpath(top)}
+    for root, folders, files in os.walk(top, followlinks=True, onerror=_refuse):
+        inner = sorted(folders)
+        folders.clear()  # the list tells os.walk where to go on
+        for name in inner:
+            path = os.path.join(root, name)
+            if is_leaving(name, is_folder=True):
+                found.leavings.append(path)
+            elif (real := os.path.realpath(path)) not in seen:
+                seen.add(real)
+                folders.append(name)
+        for name in sorted(files):
+            (found.leavings if is_leaving(name) else found.files).append(os.path.join(root, name))
+    return found
+
+
+def is_leaving(name: str, *, is_folder: bool = False) -> bool:
+    """Returns whether a name is hidden, or that of a file or folder that systems leave.
+
+    >>> is_leaving("Thumbs.db"), is_leaving("@eaDir", is_folder=True), is_leaving("scan.png")
+    (True, True, False)
+    """
+    return name.startswith(".") or bool((_FOLDERS if is_folder else _FILES).fullmatch(name.lower()))
+
+
+def is_scan(file: str | os.PathLike[str]) -> bool:
+    """Returns whether a file has an image's name, or begins as an image or a DICOM file does under whatever name."""
+    return looks_like_image(file) or is_image(file)
+
+
 def _images_below(folder: str) -> list[str]:
-    files = list(_files_below(folder))
+    files = list_files(folder).files
     if not any(looks_like_image(file) for file in files) and not any(is_image(file) for file in files):
         found = f"{len(files)} other file{'s'[: len(files) != 1]}" if files else "an empty folder"
         raise CtonnxError(f"expected images in '{folder}', found {found}; name a folder with PNG, JPEG or TIFF files")
     return files
 
 
-def _files_below(folder: str) -> Iterator[str]:
-    """Yields the files below a folder, links followed, each real folder once, so that a circle of links ends."""
-    seen = {os.path.realpath(folder)}
-    for root, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
-        inner = sorted(name for name in folders if not name.startswith("."))
-        folders.clear()  # the list tells os.walk where to go on
-        for name in inner:
-            real = os.path.realpath(os.path.join(root, name))
-            if real not in seen:
-                seen.add(real)
-                folders.append(name)
-        for name in sorted(files):
-            if not name.startswith(".") and not _is_litter(name):
-                yield os.path.join(root, name)
+def _is_in_leavings(match: str, pattern: str) -> bool:
+    """Returns whether a pattern's match is, or lies in, something that systems leave and the pattern does not name.
 
-
-def _is_litter(name: str) -> bool:
-    return name.lower() in _LITTER or name.startswith("._")  # macOS's attributes of a file, beside it
+    Hidden files are left to the pattern: `*` does not match them, and `.*` means them.
+    """
+    *folders, name = Path(match).parts
+    named = Path(pattern).parts
+    folders += [name] if os.path.isdir(match) else []
+    inside = any(_FOLDERS.fullmatch(part.lower()) and part not in named for part in folders)
+    # macOS keeps the attributes of a file beside it, as ._NAME.
+    return inside or name.lower() == ".ds_store" or name.startswith("._") or bool(_FILES.fullmatch(name.lower()))
 
 
 def _refuse(error: OSError) -> None:

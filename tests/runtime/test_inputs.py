@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ctonnx.errors import CtonnxError
-from ctonnx.inputs import find_images, without_own
+from ctonnx.inputs import Listing, find_images, is_leaving, is_scan, list_files, without_own
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,33 @@ def test_link_that_leads_nowhere_stays() -> None:
     assert find_images(["scans/link.png"]) == ["scans/link.png"]
 
 
-@pytest.mark.parametrize("name", ["Thumbs.db", "thumbs.db", "desktop.ini", "Desktop.ini", ".DS_Store", "._a.png"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Thumbs.db",
+        "thumbs.db",
+        "desktop.ini",
+        "Desktop.ini",
+        ".DS_Store",
+        "._a.png",
+        "ehthumbs.db",
+        "Icon\r",
+        "~$a.doc",
+        "ehthumbs_vista.db",
+        "@eaDir/a.png/SYNOPHOTO_THUMB_XL.jpg",
+        "#recycle/a.png",
+        "$RECYCLE.BIN/desktop.png",
+        "__MACOSX/a.png",
+        "System Volume Information/a.png",
+        "lost+found/a.png",
+        "@Recycle/a.png",
+        "found.000/a.png",
+        ".Trashes/501/a.png",
+        ".ipynb_checkpoints/a.png",
+        "a.png@SynoEAStream",
+        "RECYCLER/a.png",
+    ],
+)
 def test_what_systems_leave_in_folders_is_passed_over(name: str) -> None:
     touch(f"scans/{name}", f"scans/deep/{name}")
     assert find_images(["scans"]) == ALL
@@ -90,6 +116,44 @@ def test_hidden_folder_is_passed_over_unless_it_is_named() -> None:
     touch("scans/.cache/a.png")
     assert find_images(["scans"]) == ALL
     assert find_images(["scans/.cache"]) == ["scans/.cache/a.png"]
+
+
+@pytest.mark.parametrize("pattern", ["left/**/*.png", "left/*", "left/**", "left/@*/*", "left/@ea???"])
+def test_pattern_passes_over_folders_that_systems_leave_unless_it_names_them(pattern: str) -> None:
+    touch("left/a.png", "left/@eaDir/a.png", "left/@eaDir/b")
+    if "@" in pattern:
+        assert refusal(pattern).startswith("expected files that match")
+    else:
+        assert find_images([pattern]) == ["left/a.png"]
+    assert find_images(["left/@eaDir/*.png"]) == ["left/@eaDir/a.png"]
+    assert find_images(["left/@eaDir"]) == ["left/@eaDir/a.png", "left/@eaDir/b"]
+
+
+@pytest.mark.parametrize(
+    "name", ["eaDir/a.png", "recycle/a.png", "found/a.png", "lost/a.png", "icon.png", "thumbs.png"]
+)
+def test_name_that_only_resembles_a_systems_is_a_scans(name: str) -> None:
+    touch(f"scans/{name}")
+    assert f"scans/{name}" in find_images(["scans"])
+
+
+def test_listing_keeps_what_it_passes_over() -> None:
+    touch("scans/Thumbs.db", "scans/deep/@eaDir/a.png", "scans/.git/HEAD")
+    assert list_files("scans") == Listing(ALL, ["scans/.git", "scans/Thumbs.db", "scans/deep/@eaDir"])
+
+
+@pytest.mark.parametrize(("name", "is_folder"), [("@eaDir", False), ("Thumbs.db", True), ("a.png", False), ("a", True)])
+def test_file_of_a_folders_name_and_folder_of_a_files_are_no_leavings(name: str, is_folder: bool) -> None:
+    assert not is_leaving(name, is_folder=is_folder)
+
+
+def test_scan_is_known_by_its_name_or_its_beginning() -> None:
+    touch("empty.png", "notes.txt")
+    Path("IM0001").write_bytes(b"\0" * 128 + b"DICM")
+    Image.new("L", (4, 4)).save("scan.doc", "PNG")
+    assert [is_scan(name) for name in ("empty.png", "IM0001", "scan.doc", "notes.txt", "none")] == [True] * 3 + [
+        False
+    ] * 2
 
 
 def test_file_under_another_ending_is_not_passed_over() -> None:

@@ -95,12 +95,37 @@ def test_sizes_modes_and_formats_are_those_of_the_files(tmp_path: Path) -> None:
     )
     (tmp_path / "train/normal/notes.txt").touch()
     audit = audited(tmp_path)
+    assert audit.notes == ("passed over: 1 other file ('train/normal/notes.txt' first)",)
     assert audit.folder_classes == {"Bengin cases": "benign", "normal": "normal"}
     assert (audit.widths, audit.heights) == ((64, 96, 200), (64, 96, 96))
     assert audit.modes == {"L": 2, "RGBA": 1, "I;16": 1, "RGB": 1}
     assert next(iter(audit.modes)) == "L"  # the most frequent one stands first
     assert audit.formats == {"PNG": 2, "JPEG": 2, "GIF": 1}
     assert (audit.images, audit.passed_over) == (5, 1)
+
+
+def test_dicom_is_audited_beside_other_formats_and_without_an_ending(tmp_path: Path, dicom_file: bytes) -> None:
+    saved(tmp_path, {"train/a/1.png": scan(1), "train/b/2.png": scan(2)})
+    for name in ("train/a/scan.dcm", "train/b/IM0001"):
+        (tmp_path / name).write_bytes(dicom_file)
+    audit = audited(tmp_path)
+    assert (audit.unreadable, audit.formats) == ({}, {"DICOM": 2, "PNG": 2})
+    assert paths(audit.exact) == [["train/a/scan.dcm", "train/b/IM0001"]]
+
+
+def test_every_file_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = read_data(clean(tmp_path))
+    opened: list[str] = []
+    open_file = os.open
+
+    def counting(name: Any, *arguments: Any, **options: Any) -> int:
+        opened.append(os.fspath(name))
+        return open_file(name, *arguments, **options)
+
+    monkeypatch.setattr("os.open", counting)
+    monkeypatch.setattr("PIL.Image.builtins.open", None)  # which Pillow would open a path with
+    assert audit_data(data).unreadable == {}
+    assert sorted(opened) == sorted(str(tmp_path / sample.path) for sample in data.samples)
 
 
 def test_unreadable_files_are_named_with_the_reason_and_the_others_are_audited(tmp_path: Path) -> None:
@@ -216,8 +241,10 @@ def test_patients_in_several_splits_leak_without_a_copy(tmp_path: Path) -> None:
     saved(tmp_path, {name: scan(number) for number, name in enumerate(names)})
     assert not audited(tmp_path).splits_leak
     audit = audited(tmp_path, group_regex=r"p(\d)_")
-    assert (audit.leaks.leaked, audit.exact, audit.near) == ({"valid": 1, "test": 0}, [], [])
+    assert (audit.leaks.leaked, audit.exact, audit.near) == ({"valid": 0, "test": 0}, [], [])
+    assert (audit.grouped, audit.groups_across_splits) == (3, {"1": {"train": 1, "valid": 1}})
     assert audit.splits_leak
+    assert json.loads(json.dumps(audit.as_dict()))["groups_across_splits"] == {"1": {"train": 1, "valid": 1}}
     with pytest.raises(DataError, match=r"^expected --group-regex 'case' to match paths such as 'train/a/p1_1\.png'"):
         audited(tmp_path, group_regex="case")
 

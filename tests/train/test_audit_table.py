@@ -87,6 +87,7 @@ def test_clean_data_set_as_a_table() -> None:
 def test_leaking_data_set_as_a_table() -> None:
     audit = changed(
         passed_over=3,
+        notes=("folder 'val' is read as the split 'valid'", "passed over: 3 other files ('readme.md' first)"),
         unreadable={"train/a/9.png": "the file is empty (0 bytes)"},
         exact=[ACROSS, CONFLICTING, WITHIN],
         near=[ACROSS + CONFLICTING, WITHIN],
@@ -97,7 +98,8 @@ def test_leaking_data_set_as_a_table() -> None:
     )
     lines = format_audit(audit).splitlines()
     assert lines[lines.index("modes: L 8, RGBA 1; formats: PNG 9") + 1 :] == [
-        "files without an image's name, passed over: 3",
+        "folder 'val' is read as the split 'valid'",
+        "passed over: 3 other files ('readme.md' first)",
         "unreadable: 1",
         "  train/a/9.png: the file is empty (0 bytes)",
         "",
@@ -125,10 +127,42 @@ def test_leaking_data_set_as_a_table() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"near_across_splits": 1}, {"leaks": LEAKS}, {"leaks": replace(LEAKS, groups_across_splits=0)}]
+    "changes",
+    [
+        {"near_across_splits": 1},
+        {"leaks": LEAKS},
+        {"leaks": replace(LEAKS, groups_across_splits=0)},
+        {"grouped": 2, "groups_across_splits": {"7": {"train": 1, "test": 1}}},
+    ],
 )
 def test_last_line_warns_of_every_kind_of_leak(changes: dict[str, Any]) -> None:
     assert format_audit(changed(**changes)).splitlines()[-1] == "THE SPLITS LEAK: figures on them flatter"
+
+
+def test_groups_in_several_splits_are_a_table_of_their_own() -> None:
+    audit = changed(
+        grouped=12, groups_across_splits={"patient 7": {"train": 4, "valid": 1}, "9": {"train": 1, "test": 20}}
+    )
+    lines = format_audit(audit).splitlines()
+    assert lines[lines.index("groups by --group-regex: 12, 2 in several splits") - 1 :] == [
+        "",
+        "groups by --group-regex: 12, 2 in several splits",
+        "  group       train   valid    test",
+        "  patient 7       4       1       0",
+        "  9               1       0      20",
+        "",
+        "THE SPLITS LEAK: figures on them flatter",
+    ]
+
+
+def test_groups_that_are_in_one_split_each_are_a_line_without_a_table() -> None:
+    lines = format_audit(changed(grouped=3)).splitlines()
+    assert lines[-4:] == [
+        "",
+        "groups by --group-regex: 3, 0 in several splits",
+        "",
+        "no leak between splits was found",
+    ]
 
 
 def test_last_line_tells_of_files_that_cannot_be_read_where_nothing_leaks() -> None:

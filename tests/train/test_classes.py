@@ -2,7 +2,8 @@
 
 import pytest
 
-from ctonnx_train.classes import class_name
+from ctonnx.errors import DataError
+from ctonnx_train.classes import class_name, refuse_collisions
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,16 @@ def test_case_and_separators_do_not_make_another_class(folder: str) -> None:
         ("肺癌", "肺癌"),
         ("10", "10"),
         ("_-_", "_-_"),
+        ("-", "-"),
+        ("HER2-", "her2-"),
+        ("HER2- cases", "her2-"),
+        ("ER-PR+", "er pr+"),
+        ("-1", "-1"),
+        ("grade_-1", "grade -1"),
+        ("-0.5", "-0.5"),
+        ("0-5", "0 5"),
+        ("01.normal", "01 normal"),
+        ("Cafe\u0301", "caf\xe9"),
     ],
 )
 def test_only_a_place_with_a_stage_and_a_last_word_cases_are_dropped(folder: str, name: str) -> None:
@@ -65,5 +76,38 @@ def test_only_a_place_with_a_stage_and_a_last_word_cases_are_dropped(folder: str
 
 
 def test_a_canonical_name_is_its_own_canonical_name() -> None:
-    for folder in ("Bengin cases", "large.cell.carcinoma_left.hilum_T2_N2_M0_IIIa", "Normal"):
+    for folder in ("Bengin cases", "large.cell.carcinoma_left.hilum_T2_N2_M0_IIIa", "Normal", "HER2-", "-0.5"):
         assert class_name(class_name(folder)) == class_name(folder)
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("ca+", "ca"),
+        ("HER2+", "HER2-"),
+        ("-1", "1"),
+        ("0.5", "0 5", "05"),
+        ("Bengin cases", "benign"),
+        ("adenocarcinoma_left.lower.lobe_T2_N0_M0_Ib", "adenocarcinoma"),
+    ],
+)
+def test_names_that_tell_classes_apart_and_known_additions_do_not_collide(folders: tuple[str, ...]) -> None:
+    refuse_collisions(folders, "data")
+
+
+@pytest.mark.parametrize(
+    ("folders", "found"),
+    [
+        (("x_a.b_T1_N0_M0_Ia", "x_a.c_T2_N0_M0_Ib"), "which are both read as the class 'x'"),
+        (("Grade 1", "grade_1"), "which are both read as the class 'grade 1'"),
+        (("HER2", "HER2-"), "which differ in a minus alone"),
+    ],
+)
+def test_names_that_would_be_one_class_collide(folders: tuple[str, str], found: str) -> None:
+    message = (
+        f"expected class folders in 'data' whose names tell them apart, found '{folders[0]}' and '{folders[1]}', "
+        f"{found}; rename one, or say which class each is: --class-name 'FOLDER=NAME'"
+    )
+    with pytest.raises(DataError) as caught:
+        refuse_collisions(folders, "data")
+    assert str(caught.value) == message

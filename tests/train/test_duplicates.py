@@ -16,6 +16,7 @@ from ctonnx_train.duplicates import (
     find_leaks,
     group_names,
     group_numbers,
+    groups_across_splits,
 )
 from ctonnx_train.splits import SPLITS, Sample, Split
 
@@ -224,3 +225,9 @@ def test_groups_are_those_that_joining_pair_after_pair_gives(images: list[tuple[
             joined = [group for group in groups if any(keys.get(path) == key for path in group)]
             groups = [group for group in groups if group not in joined] + ([set.union(*joined)] if joined else [])
     assert partition(group_numbers(samples, digests, names)) == {frozenset(group) for group in groups}
+
+
+def test_groups_in_several_splits_are_counted_in_each_by_name() -> None:
+    names = {"train/p1": "B", "train/p2": "B", "valid/p3": "B", "test/p4": "A", "valid/q3": "A", "test/s1": "C"}
+    assert groups_across_splits(SPLIT_SET, names) == {"A": {"valid": 1, "test": 1}, "B": {"train": 2, "valid": 1}}
+    assert groups_across_splits(SPLIT_SET, {}) == {}

@@ -5,12 +5,14 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 
-from ctonnx.errors import DataError
+from ctonnx.errors import CtonnxError, DataError
+from ctonnx.inputs import find_images
 from ctonnx_train.data_set import DataSet
 from ctonnx_train.folders import read_data
 from ctonnx_train.splits import Sample, Split
@@ -56,13 +58,26 @@ def test_split_folders_are_read_as_they_stand(images_in: ImagesIn, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("train", "valid", "test"),
-    [("train", "val", "test"), ("training", "validation", "testing"), ("Train", "Valid", "TEST")],
+    [
+        ("train", "val", "test"),
+        ("training", "validation", "testing"),
+        ("Train", "Valid", "TEST"),
+        ("training_set", "validation_set", "test_set"),
+        ("train_data", "val_data", "Test Images"),
+        ("TrainImages", "dev", "holdout"),
+        ("lung_train", "lung_val", "lung_test"),
+    ],
 )
 def test_split_folders_have_synonyms(train: str, valid: str, test: str, images_in: ImagesIn, tmp_path: Path) -> None:
     counts = {f"{split}/{name}": count for split, count in ((train, 3), (valid, 2), (test, 1)) for name in "ab"}
     folder = read_data(images_in(tmp_path, counts))
     assert folder.counts() == {"train": {"a": 3, "b": 3}, "valid": {"a": 2, "b": 2}, "test": {"a": 1, "b": 1}}
     assert folder.to_make == ()
+    assert folder.notes == tuple(
+        f"folder '{name}' is read as the split '{split}'"
+        for name, split in ((train, "train"), (valid, "valid"), (test, "test"))
+        if name.lower() != split
+    )
 
 
 def test_two_folders_for_one_split_are_read_both(images_in: ImagesIn, tmp_path: Path) -> None:
@@ -168,24 +183,46 @@ def test_files_without_an_images_name_are_passed_over_and_counted(images_in: Ima
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).touch()
     folder = read_data(root)
-    assert folder.passed_over == 3
+    assert folder.passed_over == 4
+    assert folder.notes == (
+        "passed over: 3 other files ('labels.csv' first)",
+        "passed over: 1 hidden or system file ('valid/a/inner/Thumbs.db' first)",
+    )
     assert len(paths(folder)) == 3
 
 
 @pytest.mark.parametrize(
-    "hidden", ["train/a/._scan 0.png", "train/a/.ipynb_checkpoints/scan 0.png", "train/.c/scan.png"]
+    "hidden",
+    [
+        "train/a/._scan 0.png",
+        "train/a/.ipynb_checkpoints/scan 0.png",
+        "train/.c/scan.png",
+        "train/a/ehthumbs.db",
+        "train/a/@eaDir/scan 0.png/SYNOPHOTO_THUMB_XL.jpg",
+        "$RECYCLE.BIN/scan.png",
+        "train/__MACOSX/scan.png",
+        "#recycle/a/scan.png",
+        "train/System Volume Information/scan.png",
+        "train/b/lost+found/scan.png",
+    ],
 )
-def test_hidden_files_and_folders_do_not_exist(hidden: str, images_in: ImagesIn, tmp_path: Path) -> None:
+def test_what_is_hidden_or_left_by_a_system_is_no_scan_and_no_class_and_is_counted(
+    hidden: str, images_in: ImagesIn, tmp_path: Path
+) -> None:
     root = images_in(tmp_path, {"train/a": 1, "train/b": 1, "valid/a": 1})
     without = read_data(root)
-    (root / hidden).parent.mkdir(exist_ok=True)
+    (root / hidden).parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(root / "train" / "a" / "scan 0.png", root / hidden)
-    assert read_data(root) == without
+    folder = read_data(root)
+    assert replace(folder, passed_over=0, notes=()) == without
+    assert folder.notes == (f"passed over: 1 hidden or system file ('{hidden}' first)",)
 
 
-def test_a_folder_without_images_is_no_class(images_in: ImagesIn, tmp_path: Path) -> None:
+def test_an_empty_folder_is_no_class_and_is_told(images_in: ImagesIn, tmp_path: Path) -> None:
     root = images_in(tmp_path, {"train/a": 1, "train/b": 1, "valid/a": 1, "valid/empty": 0})
-    assert read_data(root).classes == ("a", "b")
+    folder = read_data(root)
+    assert folder.classes == ("a", "b")
+    assert folder.notes == ("folder 'valid/empty' is empty: it is no class",)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +237,13 @@ def test_what_is_neither_a_folder_nor_a_medmnist_file_is_refused(name: str, foun
 
 @pytest.mark.parametrize(
     ("counts", "found"),
-    [({}, "none"), ({"a": 0, "b": 0}, "none"), ({"a": 5}, "'a'"), ({"train/a": 5, "valid/b": 1}, "'a'")],
+    [
+        ({}, "none"),
+        ({"a": 0, "b": 0}, "none (folder 'a' is empty: it is no class) (folder 'b' is empty: it is no class)"),
+        ({"a": 5}, "'a'"),
+        ({"train/a": 5, "valid/b": 1}, "'a'"),
+        ({"train": 2}, "none (passed over: 2 images in 'train' itself, in no class folder ('train/scan 0.png' first))"),
+    ],
 )
 def test_fewer_than_two_classes_are_refused(
     counts: dict[str, int], found: str, images_in: ImagesIn, tmp_path: Path
@@ -287,3 +330,112 @@ def test_a_folder_around_a_data_set_is_answered_with_the_data_set(images_in: Ima
         f"expected two or more class folders with images in '{tmp_path}', found 'chest'; "
         f"did you mean '{tmp_path / 'chest'}'?",
     )
+
+
+def test_images_in_no_class_folder_are_counted_where_they_lie(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path, {"train/a": 2, "train/b": 2, "valid": 5, "train": 1, ".": 3, "extra/a": 4})
+    folder = read_data(root)
+    assert folder.passed_over == 13
+    assert folder.notes == (
+        f"passed over: 3 images in '{root}' itself, in no class folder ('scan 0.png' first)",
+        "passed over: 4 files in 'extra', which is no part of the data set ('extra/a/scan 0.png' first)",
+        "passed over: 1 image in 'train' itself, in no class folder ('train/scan 0.png' first)",
+        "passed over: 5 images in 'valid' itself, in no class folder ('valid/scan 0.png' first)",
+    )
+    assert folder.counts()["train"] == {"a": 2, "b": 2}
+
+
+def test_images_are_known_by_their_beginning_where_their_name_has_no_ending_or_another(
+    images_in: ImagesIn, tmp_path: Path
+) -> None:
+    root = images_in(tmp_path, {"train/a": 1, "train/b": 1})
+    (root / "train/a/IM0001").write_bytes(b"\0" * 128 + b"DICM")
+    (root / "train/a/1.2.840.113619.7").write_bytes(b"\0" * 128 + b"DICM")
+    shutil.copy(root / "train/b/scan 0.png", root / "train/b/scan.doc")
+    (root / "train/b/SCAN 1.PNG").write_bytes(b"not a PNG, which the training will name")
+    (root / "train/b/notes").write_text("no image", encoding="utf-8")
+    folder = read_data(root)
+    assert paths(folder) == [
+        "train/a/1.2.840.113619.7",
+        "train/a/IM0001",
+        "train/a/scan 0.png",
+        "train/b/SCAN 1.PNG",
+        "train/b/scan 0.png",
+        "train/b/scan.doc",
+    ]
+    assert folder.notes == ("passed over: 1 other file ('train/b/notes' first)",)
+
+
+def test_training_takes_the_files_that_prediction_takes(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path, {"train/a/p1/s1": 2, "train/a/@eaDir": 1, "train/b": 1, "train/b/.hidden": 1})
+    (root / "train/b/again").symlink_to(root / "train/b")  # a circle
+    (root / "train/a/IM1").write_bytes(b"\0" * 128 + b"DICM")
+    folder = read_data(root)
+    assert [str(root / path) for path in paths(folder)] == find_images([str(root)])
+
+
+def test_folder_that_cannot_be_read_is_named(
+    images_in: ImagesIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = images_in(tmp_path, {"a": 1, "b": 1, "c": 1})
+    scandir = os.scandir
+
+    def closed(folder: Any) -> Any:
+        if os.fspath(folder) == str(root / "c"):
+            raise PermissionError(13, "Permission denied", os.fspath(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr("os.scandir", closed)
+    with pytest.raises(CtonnxError, match=f"^expected to read every folder, could not open '{root / 'c'}' "):
+        read_data(root)
+
+
+@pytest.mark.parametrize(
+    ("folders", "found"),
+    [
+        (("ca+", "ca-", "ca"), "'ca' and 'ca-', which differ in a minus alone"),
+        (("A1", "a1", "b"), "'A1' and 'a1', which are both read as the class 'a1'"),
+        (("a b", "a_b", "c"), "'a b' and 'a_b', which are both read as the class 'a b'"),
+        (
+            ("cafe\u0301", "caf\xe9", "b"),
+            "'cafe\\u0301' and 'caf\\xe9', which are one name in two encodings",
+        ),
+    ],
+)
+def test_two_folders_of_a_split_that_would_be_one_class_are_refused_by_name(
+    folders: tuple[str, ...], found: str, images_in: ImagesIn, tmp_path: Path
+) -> None:
+    root = images_in(tmp_path, {f"train/{name}": 1 for name in folders})
+    refused(
+        root,
+        f"expected class folders in '{root}' whose names tell them apart, found {found}; rename one, or say which "
+        "class each is: --class-name 'FOLDER=NAME'",
+    )
+
+
+def test_folders_that_look_alike_are_told_apart_or_joined_by_class_name(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path, {"train/ca": 1, "train/ca-": 2, "train/A1": 1, "train/a1": 1})
+    folder = read_data(root, class_names={"ca-": "ca negative", "A1": "a1"})
+    assert folder.counts()["train"] == {"a1": 2, "ca": 1, "ca negative": 2}
+    assert read_data(root, classes=("a1", "ca", "ca-"), known=("ca-", "A1")).counts()["train"]["ca-"] == 2
+
+
+@pytest.mark.parametrize("folders", [("HER2+", "HER2-"), ("-1", "0", "1"), ("0.5", "0-5", "9"), ("<5", ">5")])
+def test_signs_and_points_that_tell_classes_apart_are_kept(
+    folders: tuple[str, ...], images_in: ImagesIn, tmp_path: Path
+) -> None:
+    root = images_in(tmp_path, {f"{split}/{name}": 1 for split in ("train", "valid") for name in folders})
+    folder = read_data(root)
+    assert len(folder.classes) == len(folders)
+    assert set(folder.counts()["valid"].values()) == {1}
+
+
+def test_spellings_of_one_class_in_different_splits_are_one_class(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path, {"train/Caf\xe9_au": 1, "train/b": 1, "valid/cafe\u0301 AU": 1, "test/B.": 1})
+    folder = read_data(root)
+    assert folder.classes == ("b", "caf\xe9 au")
+    assert folder.counts() == {
+        "train": {"b": 1, "caf\xe9 au": 1},
+        "valid": {"b": 0, "caf\xe9 au": 1},
+        "test": {"b": 1, "caf\xe9 au": 0},
+    }

@@ -293,7 +293,7 @@ def test_how_a_data_set_was_understood_is_said(images_in: ImagesIn, tmp_path: Pa
         "note: these images are synthetic phantoms; nothing learned from them means anything for patients",
         "class folder 'Bengin cases' is read as 'benign'",
         "no folder for valid: taken from the training images, stratified by class, copies and groups kept together",
-        "passed over, without an image's name: 1",
+        "passed over: 1 other file ('train/malignant/notes.txt' first)",
     ]
 
 

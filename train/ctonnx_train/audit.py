@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +15,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ctonnx.errors import ImageError
-from ctonnx.images import ImageSource, load
+from ctonnx.images import ImageSource
+from ctonnx.origin import load_with_origin
 from ctonnx_train.data_set import DataSet
-from ctonnx_train.duplicates import Leaks, duplicate_groups, find_leaks, group_names
+from ctonnx_train.duplicates import Leaks, duplicate_groups, find_leaks, group_names, groups_across_splits
 from ctonnx_train.pixels import pixel_digest
 from ctonnx_train.sources import open_source
 from ctonnx_train.splits import SPLITS, Sample
@@ -57,7 +58,7 @@ class Audit:
         widths, heights: smallest, median and largest, in pixels.
         modes: files of each Pillow mode, as they lie on the disk.
         formats: files of each format.
-        passed_over: files in the class folders without an image's name.
+        passed_over: files that are no image of a class.
         unreadable: the reason for each file that cannot be read, by path.
         exact: groups of files with identical pixels.
         near: groups of files whose perceptual hashes lie within `near_distance` of one another, or of one between
@@ -66,6 +67,10 @@ class Audit:
         near_across_splits: groups in `near` with files in more than one split.
         near_with_several_labels: groups in `near` whose files carry different labels.
         leaks: the exact copies in numbers.
+        notes: How the folder was understood where not by the letter, and what was passed over in it.
+        grouped: Number of groups by `--group-regex`; None where none were asked for.
+        groups_across_splits: For the name of each group, such as a patient, that is in several splits, its number of
+            images in each split.
     """
 
     root: str
@@ -84,11 +89,15 @@ class Audit:
     near_across_splits: int
     near_with_several_labels: int
     leaks: Leaks
+    notes: tuple[str, ...] = ()
+    grouped: int | None = None
+    groups_across_splits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def splits_leak(self) -> bool:
         """Whether an image, a near duplicate of it, or another of its group stands in more than one split."""
-        return bool(self.near_across_splits or self.leaks.groups_across_splits or any(self.leaks.leaked.values()))
+        copies = self.leaks.groups_across_splits or any(self.leaks.leaked.values())
+        return bool(copies or self.near_across_splits or self.groups_across_splits)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns what a JSON document holds."""
@@ -142,6 +151,7 @@ def audit_data(
             for group in groups
         ]
 
+    names = group_names(samples, group_regex)
     near = copies(_near_groups(readable, facts, near_distance))
     return Audit(
         root=str(data.root),
@@ -159,7 +169,10 @@ def audit_data(
         near_distance=near_distance,
         near_across_splits=sum(len({copy.split for copy in group}) > 1 for group in near),
         near_with_several_labels=sum(len({copy.label for copy in group}) > 1 for group in near),
-        leaks=find_leaks(splits, digests, group_names(samples, group_regex)),
+        leaks=find_leaks(splits, digests),
+        notes=data.notes,
+        grouped=None if group_regex is None else len(set(names.values())),
+        groups_across_splits=groups_across_splits(data.splits, names),
     )
 
 
@@ -177,19 +190,10 @@ def _read_all(
 
 def _read(file: ImageSource) -> _Facts | ImageError:
     try:
-        image = load(file)
-        mode, kind = _on_disk(file)
-        return _Facts(image.width, image.height, mode, kind, pixel_digest(image), _hash(image))
+        image, origin = load_with_origin(file)
+        return _Facts(image.width, image.height, origin.mode, origin.format, pixel_digest(image), _hash(image))
     except ImageError as error:
         return error
-
-
-def _on_disk(file: ImageSource) -> tuple[str, str]:
-    """Returns the mode and the format that a file has, before it is made grey or RGB in 8 bits."""
-    if isinstance(file, np.ndarray):
-        return ("L" if file.ndim == 2 else "RGB"), "array"
-    with Image.open(file) as image:  # type: ignore[arg-type]  # a path: the sources give nothing else
-        return image.mode, image.format or "unknown"
 
 
 def _hash(image: Image.Image) -> NDArray[np.bool_]:

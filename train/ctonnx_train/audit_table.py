@@ -30,8 +30,7 @@ def _lines(audit: Audit, shown: int | None) -> Iterator[str]:
             yield f"'{folder}' is read as '{name}'"
     yield f"width {_range(audit.widths)}, height {_range(audit.heights)} pixels (smallest, median, largest)"
     yield f"modes: {_list(audit.modes)}; formats: {_list(audit.formats)}"
-    if audit.passed_over:
-        yield f"files without an image's name, passed over: {audit.passed_over}"
+    yield from audit.notes
     yield f"unreadable: {len(audit.unreadable)}"
     yield from _some([f"  {path}: {reason}" for path, reason in audit.unreadable.items()], shown)
     yield ""
@@ -50,10 +49,29 @@ def _lines(audit: Audit, shown: int | None) -> Iterator[str]:
     yield f"  across splits: {counted(audit.near_across_splits, 'group')}"
     yield f"  with different labels: {counted(audit.near_with_several_labels, 'group')}"
     yield from _some(_groups(audit.near, shown), shown)
+    if audit.grouped is not None:
+        yield ""
+        yield from _patients(audit, shown)
     yield ""
     yield "THE SPLITS LEAK: figures on them flatter" if audit.splits_leak else "no leak between splits was found"
     if audit.unreadable:
         yield f"{counted(len(audit.unreadable), 'file')} could not be read: mend or remove what is listed above"
+
+
+def _patients(audit: Audit, shown: int | None) -> Iterator[str]:
+    """Yields the table of the groups by `--group-regex` that are in several splits."""
+    across = audit.groups_across_splits
+    yield f"groups by --group-regex: {audit.grouped}, {len(across)} in several splits"
+    if across:
+        width = max(len("group"), *map(len, across))
+        yield f"  {'group':{width}}  " + "  ".join(f"{split:>6}" for split in audit.counts)
+        yield from _some(
+            [
+                f"  {name:{width}}  " + "  ".join(f"{counts.get(split, 0):6}" for split in audit.counts)
+                for name, counts in across.items()
+            ],
+            shown,
+        )
 
 
 def _groups_and_files(groups: int, files: int) -> str:

@@ -20,8 +20,9 @@ class DataSet:
         folder_classes: for each class folder's name, or each class's number, the canonical name that it was given.
         splits: the samples of `train`, `valid` and `test`; `test` may be empty, and those in `to_make` are.
         to_make: the splits that are not there and are to be taken from the training images.
-        passed_over: how many files in the class folders do not have an image's name.
+        passed_over: how many files are no image of a class.
         synthetic: whether the folder is a generated phantom set.
+        notes: Sentences on what was not taken by the letter: splits under other names, files that were passed over.
     """
 
     root: Path
@@ -31,6 +32,7 @@ class DataSet:
     to_make: tuple[Split, ...]
     passed_over: int
     synthetic: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def samples(self) -> tuple[Sample, ...]:

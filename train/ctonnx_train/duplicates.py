@@ -1,6 +1,7 @@
 """Copies of one image, and groups of images, that stand in several splits or carry several labels: what leaks."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,7 +14,16 @@ from ctonnx.errors import DataError
 from ctonnx_train.data_set import counted
 from ctonnx_train.splits import SPLITS, Sample, Split
 
-__all__ = ["Leaks", "drop_leaks", "duplicate_groups", "find_leaks", "group_names", "group_numbers", "leaked_samples"]
+__all__ = [
+    "Leaks",
+    "drop_leaks",
+    "duplicate_groups",
+    "find_leaks",
+    "group_names",
+    "group_numbers",
+    "groups_across_splits",
+    "leaked_samples",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +138,23 @@ def group_numbers(
     edges = coo_array((np.ones(len(keys), bool), (rows, columns)), shape=(nodes, nodes))
     _, labels = connected_components(edges, directed=False)
     return {sample.path: int(labels[row]) for row, sample in enumerate(samples)}
+
+
+def groups_across_splits(
+    splits: Mapping[Split, Sequence[Sample]], names: Mapping[str, str]
+) -> dict[str, dict[Split, int]]:
+    """Returns the groups, such as patients, that are in several splits, with their number of images in each.
+
+    Args:
+        splits: Of the data set.
+        names: From `group_names`.
+    """
+    counts: dict[str, Counter[Split]] = {}
+    for split in SPLITS:
+        for sample in splits[split]:
+            if sample.path in names:
+                counts.setdefault(names[sample.path], Counter())[split] += 1
+    return {name: dict(counts[name]) for name in sorted(counts) if len(counts[name]) > 1}
 
 
 def find_leaks(

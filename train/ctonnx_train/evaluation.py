@@ -184,7 +184,7 @@ def _read(subject: Subject, data: Path, class_names: Mapping[str, str] | None) -
     if chosen.keys() == given.keys():
         return read_data(data, class_names=given, classes=subject.classes)
     any_class = tuple({*subject.classes, *given.values(), *_names_in(data)})
-    there = read_data(data, class_names=given, classes=any_class).folder_classes
+    there = read_data(data, class_names=given, classes=any_class, known=chosen).folder_classes
     chosen = {old: new for old, new in chosen.items() if old in there}
     return read_data(data, class_names=chosen, classes=subject.classes)
 

@@ -1,43 +1,46 @@
 """Reads a data set folder: which images there are, of which class, in which split."""
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from ctonnx.errors import DataError
-from ctonnx.images import looks_like_image
-from ctonnx_train.classes import class_name
+from ctonnx.inputs import is_scan, list_files
+from ctonnx_train.classes import class_name, refuse_collisions
 from ctonnx_train.data_set import DataSet, counted, quoted, refuse_unknown_names
+from ctonnx_train.layout import find_layout, folders_in, refuse_parts_of_a_class
 from ctonnx_train.medmnist import read_medmnist
+from ctonnx_train.passed_over import find_passed_over
 from ctonnx_train.phantom import MARKER
+from ctonnx_train.split_names import part_of
 from ctonnx_train.splits import SPLITS, Sample, Split
 
 __all__ = ["read_data"]
 
-_SPLIT_NAMES: Mapping[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "valid": "valid",
-    "val": "valid",
-    "validation": "valid",
-    "test": "test",
-    "testing": "test",
-}
-
 
 def read_data(
-    root: Path, *, class_names: Mapping[str, str] | None = None, classes: Sequence[str] | None = None
+    root: Path,
+    *,
+    class_names: Mapping[str, str] | None = None,
+    classes: Sequence[str] | None = None,
+    known: Collection[str] = (),
 ) -> DataSet:
     """Reads a folder with `train`, `valid` and `test` folders of class folders, or with class folders alone, or a file.
 
+    Every file below the folder is an image of a class, or is counted as passed over and told in the data set's notes.
+
     Args:
-        root: the data set; a `Data` folder inside it is entered. Or a MedMNIST `.npz` file.
-        class_names: canonical names for class folders that the built-in rules do not know, by the folder's name.
-        classes: of the model that is to be evaluated, in its order: the data set need not have all of them, nor
+        root: The data set; a `Data` folder inside it is entered. Or a MedMNIST `.npz` file.
+        class_names: Canonical names for class folders that the built-in rules do not know, by the folder's name. A
+            folder that is named here is a class, also where it is called as a split is.
+        classes: The classes of the model to evaluate, in its order: the data set need not have all of them, nor
             training images. None takes the training images' classes.
+        known: Folders that `class_names` will speak of when the data set is read again, which may look alike.
 
     Raises:
-        DataError: there is no such data set, it has fewer than two classes, or classes that training does not know.
+        DataError: There is no such data set, it is laid out in a way that is not read, it has fewer than two classes,
+            or classes that training does not know.
     """
     if root.is_file() and root.suffix.lower() == ".npz":
         return read_medmnist(root, class_names=class_names, classes=classes)
@@ -46,109 +49,92 @@ def read_data(
             f"expected a data folder or a MedMNIST .npz file at '{root}', found "
             f"{'another file' if root.exists() else 'nothing'}; check the path"
         )
-    synthetic = _is_synthetic(root)
-    if not _split_folders(root) and (inner := _inner_data(root)):
-        root = inner
-    with_splits, found = _class_folders(root, needs_train=classes is None)
-    names = _names(root, found, class_names or {})
+    top, class_names = root, class_names or {}
+    layout = find_layout(top, named=class_names, classes=classes)
+    root = layout.root
+    images = {folder: _images(folder) for folders in layout.classes.values() for folder in folders}
+    passed_over = find_passed_over(top, layout, images)
+    found = {split: [folder for folder in folders if images[folder]] for split, folders in layout.classes.items()}
+    names = _names(root, found, class_names, known)
     known_by = "training folder" if classes is None else "model"
     if classes is None:
-        classes = _classes(root, {names[folder.name] for folder in found["train"]})
+        classes = _classes(root, {names[folder.name] for folder in found["train"]}, passed_over.notes)
+    for folder, inside in images.items():
+        refuse_parts_of_a_class(folder, inside, class_names)
     if unknown := sorted(set(names.values()) - set(classes)):
         raise DataError(
             f"expected only the {known_by}'s classes ({quoted(classes)}) in every split of '{root}', "
             f"found {quoted(unknown)} too; rename the folder or use --class-name OLD=NEW"
         )
-    files = {
-        split: [(folder, file) for folder in folders for file in _files(folder)] for split, folders in found.items()
-    }
     splits = {
         split: tuple(
             sorted(
-                Sample(file.relative_to(root).as_posix(), classes.index(names[folder.name]))
-                for folder, file in files[split]
-                if looks_like_image(file)
+                Sample(_relative(file, root), classes.index(names[folder.name]))
+                for folder in folders
+                for file in images[folder]
             )
         )
-        for split in SPLITS
+        for split, folders in found.items()
     }
-    wanted = [split for split in SPLITS if split == "valid" or (split == "test" and not with_splits)]
+    wanted = [split for split in SPLITS if split == "valid" or (split == "test" and not layout.has_splits)]
     return DataSet(
         root=root,
         classes=tuple(classes),
         folder_classes=names,
         splits=splits,
         to_make=tuple(split for split in wanted if not splits[split]),
-        passed_over=sum(not looks_like_image(file) for pairs in files.values() for _, file in pairs),
-        synthetic=synthetic or _is_synthetic(root),
+        passed_over=passed_over.files,
+        synthetic=_is_synthetic(top) or _is_synthetic(root),
+        notes=(*layout.notes, *passed_over.notes),
     )
 
 
-def _class_folders(root: Path, *, needs_train: bool) -> tuple[bool, dict[Split, list[Path]]]:
-    """Returns whether there are folders for splits, and the class folders of each split."""
-    split_folders = _split_folders(root)
-    found: dict[Split, list[Path]] = {split: [] for split in SPLITS}
-    for folder in split_folders or [root]:
-        split = _SPLIT_NAMES[folder.name.lower()] if split_folders else "train"
-        for inner in _folders(folder):
-            files = _files(inner)
-            if files and not any(looks_like_image(file) for file in files):
-                raise DataError(
-                    f"expected images in the class folder '{inner}', found {counted(len(files), 'other file')} "
-                    f"('{files[0].name}' first); convert them to PNG, or move the folder out of the data set"
-                )
-            found[split] += [inner] if files else []
-    has_train = any(_SPLIT_NAMES[folder.name.lower()] == "train" for folder in split_folders)
-    if needs_train and split_folders and not has_train:
-        raise DataError(f"expected a 'train' folder in '{root}' beside {quoted(split_folders)}, found none")
-    return bool(split_folders), found
+def _images(folder: Path) -> list[str]:
+    """Returns the images in a class folder: files with an image's name, or that begin as an image does."""
+    files = list_files(folder).files
+    images = [file for file in files if is_scan(file)]
+    if files and not images:
+        raise DataError(
+            f"expected images in the class folder '{folder}', found {counted(len(files), 'other file')} "
+            f"('{Path(files[0]).name}' first); convert them to PNG, or move the folder out of the data set"
+        )
+    return images
 
 
-def _names(root: Path, found: Mapping[Split, list[Path]], class_names: Mapping[str, str]) -> dict[str, str]:
+def _relative(file: str, root: Path) -> str:
+    return file[len(os.path.join(root, "")) :].replace(os.sep, "/")
+
+
+def _names(
+    root: Path, found: Mapping[Split, Sequence[Path]], class_names: Mapping[str, str], known: Collection[str]
+) -> dict[str, str]:
     """Returns the canonical name for each class folder's name."""
     folders = {folder.name for folders in found.values() for folder in folders}
     refuse_unknown_names(class_names, folders, root)
+    for of_split in found.values():
+        refuse_collisions({folder.name for folder in of_split} - {*class_names, *known}, root)
     return {folder: class_names.get(folder) or class_name(folder) for folder in sorted(folders)}
 
 
-def _classes(root: Path, trained: set[str]) -> tuple[str, ...]:
+def _classes(root: Path, trained: set[str], notes: Sequence[str]) -> tuple[str, ...]:
     """Returns the training folder's classes, in order."""
     if len(trained) < 2:
-        inside = next((folder for folder in _folders(root) if _split_folders(folder)), None)
+        inside = next((folder for folder in folders_in(root) if any(map(_is_split, folders_in(folder)))), None)
         hint = (
             f"did you mean '{inside}'?"
             if inside
             else "lay the images out as DATA/train/CLASS/*.png or DATA/CLASS/*.png"
         )
         raise DataError(
-            f"expected two or more class folders with images in '{root}', found {quoted(sorted(trained)) or 'none'}; "
-            f"{hint}"
+            f"expected two or more class folders with images in '{root}', found {quoted(sorted(trained)) or 'none'}"
+            f"{''.join(f' ({note})' for note in notes)}; {hint}"
         )
     return tuple(sorted(trained))
 
 
-def _inner_data(root: Path) -> Path | None:
-    """Returns the `Data` folder in which some downloads wrap the data set."""
-    folders = _folders(root)
-    inner = next((folder for folder in folders if folder.name.lower() == "data"), None)
-    return inner if inner and (len(folders) == 1 or _split_folders(inner)) else None
-
-
-def _split_folders(root: Path) -> list[Path]:
-    return [folder for folder in _folders(root) if folder.name.lower() in _SPLIT_NAMES]
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(inner for inner in folder.iterdir() if inner.is_dir() and not inner.name.startswith("."))
-
-
-def _files(folder: Path) -> list[Path]:
-    """Returns the files below a folder, without hidden ones and those in hidden folders."""
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    )
+def _is_split(folder: Path) -> bool:
+    part = part_of(folder.name)
+    return part is not None and not part.rest
 
 
 def _is_synthetic(root: Path) -> bool:

@@ -120,8 +120,8 @@ def describe(data: DataSet, say: Callable[[str], None]) -> None:
             f"no folder for {' and '.join(data.to_make)}: taken from the training images, stratified by class, copies "
             "and groups kept together"
         )
-    if data.passed_over:
-        say(f"passed over, without an image's name: {data.passed_over}")
+    for note in data.notes:
+        say(note)
 
 
 def _check(data: DataSet) -> None:

@@ -27,7 +27,7 @@ def data() -> None:
 @click.option(
     "--group-regex",
     metavar="REGEX",
-    help="What names an image's group in its path, such as the patient: groups across splits leak too.",
+    help="What names an image's group in its path, such as the patient: lists the groups that are in several splits.",
 )
 @class_name_option
 @click.option("--all", "show_all", is_flag=True, help="List every group of copies.")
@@ -44,7 +44,8 @@ def audit(
 
     DIR is laid out as for train, or is a MedMNIST .npz file. Exact duplicates have identical pixels after decoding,
     whatever the file format; near duplicates have similar perceptual hashes: the same scan scaled, compressed anew or
-    drawn upon. The exit code is 1 where either stands in two splits, or a file cannot be read.
+    drawn upon. The exit code is 1 where either, or a group by --group-regex, stands in two splits, or a file cannot be
+    read.
 
     \b
     Example:
