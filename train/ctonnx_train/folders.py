@@ -1,9 +1,10 @@
 """Reads a data set folder: which images there are, of which class, in which split."""
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from ctonnx import schema
 from ctonnx.errors import DataError
 from ctonnx.images import looks_like_image
 from ctonnx_train.classes import class_name
@@ -153,6 +154,11 @@ def _files(folder: Path) -> list[Path]:
 
 def _is_synthetic(root: Path) -> bool:
     try:
-        return bool(json.loads((root / MARKER).read_text(encoding="utf-8"))["synthetic"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return schema.load(_Marker, root / MARKER).synthetic
+    except (OSError, ValueError):
         return False
+
+
+@dataclass(frozen=True)
+class _Marker:
+    synthetic: bool
