@@ -85,6 +85,11 @@ def golden_images(model: Model) -> Images:
             f"expected golden inputs of checkpoint {model.spec.checkpoint_sha256[:12]} at {size} pixels, found "
             f"{golden.checkpoint_sha256[:12]} {list(golden.pixels.shape)} in '{file}'; copy both from one export folder"
         )
+    if (found := golden.outputs.probabilities.shape[1]) != len(model.spec.classes):
+        raise ModelError(
+            f"expected golden answers of {len(model.spec.classes)} classes, found those of {found} in '{file}'; copy "
+            "both from one export folder"
+        )
     labels = np.full(len(golden.pixels), _NO_LABEL)
     return Images(f"{len(labels)} golden inputs", golden.pixels, labels, golden=golden)
 

@@ -1,13 +1,15 @@
 """Where a benchmark's reports lie, each written whole or not at all."""
 
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from ctonnx.errors import ModelError
 from ctonnx.runs import Run, find_models
-from ctonnx.writing import json_text, write_text
+from ctonnx.writing import json_text, whole_file
 from ctonnx_bench.page import html_page
 from ctonnx_bench.report import markdown
 
@@ -47,14 +49,25 @@ def try_folder(folder: Path) -> None:
 def write_reports(document: Mapping[str, Any], folder: Path) -> list[str]:
     """Writes bench.json, bench.md and bench.html, or a sweep's sweep.json and so on; returns a line for each.
 
+    All are written before any takes its place, so that a full disk leaves the earlier ones. The JSON document, of which
+    the others are made, is replaced while these are gone: none is ever beside another benchmark's.
+
     Raises:
         OSError: the folder cannot be made or written to.
     """
     texts = {"json": json_text(document), "md": markdown(document), "html": html_page(document)}
     folder.mkdir(parents=True, exist_ok=True)
-    said = []
-    for kind, text in texts.items():
-        file = folder / f"{'sweep' if document['settings']['sweep'] else 'bench'}.{kind}"
-        said.append(f"written: {file}" + (", in the place of an earlier one" if file.exists() else ""))
-        write_text(file, text)
+    name = "sweep" if document["settings"]["sweep"] else "bench"
+    files = {kind: folder / f"{name}.{kind}" for kind in texts}
+    said = [
+        f"written: {file}" + (", in the place of an earlier one" if file.exists() else "") for file in files.values()
+    ]
+    with ExitStack() as places:
+        for kind in reversed(texts):  # a stack ends with what it began with: the JSON document goes first
+            with places.enter_context(whole_file(files[kind])).open("w", encoding="utf-8") as file:
+                file.write(texts[kind])
+                file.flush()
+                os.fsync(file.fileno())  # some disks say only here that they are full
+        for kind in ("md", "html"):
+            files[kind].resolve().unlink(missing_ok=True)
     return said

@@ -7,6 +7,7 @@ from typing import Any
 
 from ctonnx.errors import CtonnxError
 from ctonnx.providers import ON_CPU
+from ctonnx.reading import read_text
 from ctonnx.writing import write_text
 from ctonnx_bench.report import markdown, way_of
 
@@ -55,7 +56,7 @@ def publish(document: Mapping[str, Any], file: Path, hardware: str | None) -> st
     title = f"{hardware or hardware_name(document)}: {way_of(document)}"
     name = " ".join(title.replace("--", "-").split())
     section = f"<!-- ctonnx bench: {name} -->\n{markdown(document, title=name, level=2)}<!-- end -->\n"
-    there = file.read_text(encoding="utf-8") if file.is_file() else _HEAD
+    there = read_text(file) if file.is_file() else _HEAD
     sections = {found["name"]: found.group() for found in _SECTION.finditer(there)}
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, "\n".join([_HEAD, *({**sections, name: section}.values())]))
@@ -71,7 +72,7 @@ def refuse_other_file(file: Path) -> None:
     if not file.exists():
         return
     try:
-        left = _SECTION.sub("", file.read_text(encoding="utf-8"))
+        left = _SECTION.sub("", read_text(file))
     except UnicodeDecodeError:
         left = "other bytes"
     if left.strip() != _HEAD.strip():

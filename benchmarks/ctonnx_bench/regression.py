@@ -1,15 +1,12 @@
 """`--compare`: the figures of a benchmark against those of an earlier one, as a gate."""
 
-import json
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ctonnx.errors import CtonnxError
-from ctonnx_bench.benchmark import SCHEMA_VERSION, Settings
+from ctonnx_bench.benchmark import Settings
 from ctonnx_bench.contenders import for_target
 from ctonnx_bench.environment import differences
 from ctonnx_bench.summary import NOISY
@@ -19,7 +16,6 @@ __all__ = [
     "cautions",
     "compare_reports",
     "missing",
-    "read_report",
     "refuse_other_measurement",
     "regressed",
     "table",
@@ -54,40 +50,6 @@ class Change:
     def worse(self) -> float:
         """By which share it is worse: 0.1 is 10 % slower or larger; negative is better."""
         return self.now / self.before - 1
-
-
-def read_report(file: Path) -> dict[str, Any]:
-    """Reads a bench.json.
-
-    Raises:
-        CtonnxError: it is missing, damaged, something else, or of a newer ctonnx.
-    """
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-        version = document["schema_version"]
-        if document["tool"] != "ctonnx bench" or not isinstance(version, int):
-            raise ValueError(f"the tool {document['tool']!r}")
-        if version <= SCHEMA_VERSION:
-            for case in document["cases"]:
-                _figures(case)
-                _starts_unsteadily(case)
-                if not 0 < (median := case["figures"]["latency_ms"]["p50"]) < math.inf:
-                    raise ValueError(f"a median of {median} ms")
-                _ = case["own"], case["name"], case["doubts"], case["failures"], case["batch_size"]
-            _ = document["settings"]["provider"], document["checked_on"]["about"], document["created"]
-            _ = document["environment"]["cpu"], [model["sha256"] for model in document["models"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CtonnxError(
-            f"expected the bench.json of an earlier ctonnx bench at '{file}', found {_reason(error)}; "
-            "make one with: ctonnx bench --output DIR"
-        ) from error
-    if version > SCHEMA_VERSION:
-        raise CtonnxError(
-            f"expected a report of schema {SCHEMA_VERSION} or older, found schema {version} in '{file}': it was made "
-            "by a newer ctonnx; upgrade this one"
-        )
-    found: dict[str, Any] = document
-    return found
 
 
 def compare_reports(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
@@ -235,15 +197,3 @@ def _mode(files: object) -> str:
 
 def _sweep(swept: object) -> str:
     return "of a sweep" if swept else "without a sweep"
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no file"
-    if isinstance(error, OSError):
-        return (error.strerror or str(error)).lower()
-    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
-        return "a file that is no JSON"
-    if isinstance(error, KeyError):
-        return f"a document without {error}"
-    return f"another document ({error})"

@@ -7,6 +7,7 @@ from typing import Any
 
 from ctonnx.errors import CtonnxError
 from ctonnx_bench.benchmark import Settings, run_benchmark
+from ctonnx_bench.earlier import read_report
 from ctonnx_bench.files import output_folder, try_folder, write_reports
 from ctonnx_bench.publishing import publish, refuse_other_file
 from ctonnx_bench.regression import (
@@ -14,7 +15,6 @@ from ctonnx_bench.regression import (
     cautions,
     compare_reports,
     missing,
-    read_report,
     refuse_other_measurement,
     regressed,
     wrong_before,

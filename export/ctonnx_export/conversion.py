@@ -19,15 +19,13 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
+from ctonnx.operators import OPSET
 from ctonnx.outputs import OUTPUT_NAMES, Outputs
 from ctonnx.parity import compare
 from ctonnx.session import open_session
 from ctonnx_export.graph import DeployGraph
 
-__all__ = ["OPSET", "Simplified", "convert", "run_onnx", "simplify", "strip"]
-
-OPSET = 20
-"""The ONNX operator set of every exported model."""
+__all__ = ["Simplified", "convert", "run_onnx", "simplify", "strip"]
 
 _SIMPLIFY_SECONDS = 300
 _MAX_SIMPLIFIED_DP = 1e-5

@@ -1,15 +1,15 @@
 """`export_run`: from a run to its export folder, in which every model has passed its gate."""
 
 import hashlib
-import json
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 
+from ctonnx import schema
 from ctonnx.errors import CtonnxError
 from ctonnx.golden import FILE_NAME, Golden, save_golden
 from ctonnx.outputs import Outputs
@@ -208,14 +208,19 @@ def _refuse_foreign_folder(output: Path) -> None:
     # What `ctonnx bench --sweep` measured of a model goes with it.
     found = {file.name for file in output.iterdir() if not file.name.endswith(".tuned.json")}
     try:
-        known = _REPORTS.union(json.loads((output / "report.json").read_text(encoding="utf-8"))["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+        known = _REPORTS.union(schema.load(_Written, output / "report.json").files)
+    except (OSError, ValueError):
         known = frozenset()
     if found - known:
         raise CtonnxError(
             f"expected a new folder or an earlier export at '{output}', found other files "
             f"('{min(found - known)}' first); choose another --output"
         )
+
+
+@dataclass(frozen=True)
+class _Written:
+    files: Mapping[str, Any]
 
 
 def _refuse_too_little_space(output: Path, weights: int, models: int) -> None:

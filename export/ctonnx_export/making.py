@@ -13,6 +13,8 @@ from tqdm import tqdm
 
 from ctonnx.errors import CheckFailed
 from ctonnx.golden import Golden
+from ctonnx.integrity import content_crc32
+from ctonnx.operators import check_graph
 from ctonnx.outputs import Outputs
 from ctonnx.parity import GATES, Gate, Parity, compare
 from ctonnx.spec import METADATA_KEY, ModelSpec
@@ -107,7 +109,9 @@ def make_fp32(checkpoint: Checkpoint, validation: Images, say: Callable[[str], N
 
     Raises:
         CheckFailed: it does not agree.
+        ModelError: the run's record lacks what an export shows.
     """
+    checkpoint.record.require_figures()
     size = checkpoint.record.preprocessing.size
     graph = DeployGraph(checkpoint.network, checkpoint.record.temperature)
     reference = run_pytorch(graph, validation.batches())
@@ -124,7 +128,7 @@ def make_fp32(checkpoint: Checkpoint, validation: Images, say: Callable[[str], N
             f"validation images: {'; '.join(failures)}. Nothing was written. Look for NaN or very large weights in the "
             "checkpoint, or train again"
         )
-    spec = _spec(checkpoint, parity)
+    spec = _sealed(simplified.model, _spec(checkpoint, parity))
     made = Made(
         precision="fp32",
         model=_embed(simplified.model, spec),
@@ -253,6 +257,7 @@ def _finish(
     spec = replace(
         fp32.spec, precision=precision, parity=trial.parity.as_dict(), gate=asdict(gate), quantization=quantization
     )
+    spec = _sealed(model, spec)
     say(f"{precision}: {trial.summary}")
     facts = {**facts, "compared": compared.counts}
     return Made(precision=precision, model=_embed(model, spec), spec=spec, gate=gate, trial=trial, facts=facts)
@@ -286,6 +291,13 @@ def _spec(checkpoint: Checkpoint, parity: Parity) -> ModelSpec:
         temperature=record.temperature,
         operating_point=record.operating_point,
     )
+
+
+def _sealed(model: onnx.ModelProto, spec: ModelSpec) -> ModelSpec:
+    """Returns the spec with the checksum of a model, once it is one that the runtime runs."""
+    content = model.SerializeToString()
+    check_graph(content, name="the model that was made")
+    return replace(spec, content_crc32=content_crc32(content))
 
 
 def _embed(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:

@@ -4,12 +4,9 @@ Beside PyTorch's answers stand those of each exported model where it was made, a
 whether a device's answers are good enough, the model's own whether the device computes what the other one computed.
 """
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -17,6 +14,7 @@ from numpy.typing import NDArray
 
 from ctonnx.errors import ModelError
 from ctonnx.outputs import OUTPUT_NAMES, Outputs
+from ctonnx.reading import read_arrays, reason_of
 from ctonnx.writing import whole_file
 
 __all__ = ["FILE_NAME", "Golden", "load_golden", "save_golden"]
@@ -25,6 +23,7 @@ FILE_NAME = "golden.npz"
 """The golden inputs' file, beside the models that they belong to."""
 
 _DIGEST = ".sha256"
+_MOST = 1 << 30  # bytes of the arrays: eight images of the largest input are 400 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,31 +69,49 @@ def load_golden(file: Path) -> Golden:
         ModelError: the file is missing, damaged or holds something else.
     """
     try:
-        with file.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
-            precisions = [name.removesuffix(_DIGEST) for name in arrays.files if name.endswith(_DIGEST)]
-            golden = Golden(
-                arrays["pixels"],
-                _outputs(arrays),
-                _text(arrays["checkpoint_sha256"]),
-                {precision: _outputs(arrays, f"{precision}.") for precision in precisions},
-                {precision: _text(arrays[precision + _DIGEST]) for precision in precisions},
-            )
-    except (OSError, KeyError) as error:
-        raise ModelError(f"expected golden inputs in '{file}', found {error!r}; export the model again") from error
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, TokenError) as error:
+        arrays = read_arrays(file, most=_MOST)
+        precisions = [name.removesuffix(_DIGEST) for name in arrays if name.endswith(_DIGEST)]
+        golden = Golden(
+            arrays["pixels"],
+            _outputs(arrays),
+            _text(arrays["checkpoint_sha256"]),
+            {precision: _outputs(arrays, f"{precision}.") for precision in precisions},
+            {precision: _text(arrays[precision + _DIGEST]) for precision in precisions},
+        )
+    except OSError as error:
+        raise ModelError(
+            f"expected golden inputs in '{file}', found that it cannot be read: {reason_of(error)}; export the model "
+            "again"
+        ) from error
+    except KeyError as error:
+        raise ModelError(
+            f"expected golden inputs in '{file}', found a file without {error}; export the model again"
+        ) from error
+    except (ValueError, TypeError, MemoryError) as error:
         # NumPy's own words are left out: of a file that is none of its own they advise to unpickle it.
         raise ModelError(
-            f"expected golden inputs in '{file}', found a file that is damaged or of another kind "
-            f"({type(error).__name__}); export the model again"
+            f"expected golden inputs in '{file}', found a file that is damaged or of another kind; export the model "
+            "again"
         ) from error
+    images = len(golden.pixels) if golden.pixels.ndim else 0
+    if golden.pixels.dtype != np.uint8 or golden.pixels.ndim != 4 or images == 0:
+        raise ModelError(
+            f"expected golden inputs in '{file}', found pixels of {golden.pixels.dtype} {list(golden.pixels.shape)}; "
+            "export the model again"
+        )
     for outputs in (golden.outputs, *golden.answers.values()):
         answers = (outputs.probabilities, outputs.logits, outputs.heatmap)
-        kinds = [(array.dtype.name, array.ndim) for array in (golden.pixels, *answers)]
-        if kinds != [("uint8", 4), ("float32", 2), ("float32", 2), ("float32", 4)]:
+        kinds = [(array.dtype.name, array.ndim) for array in answers]
+        if kinds != [("float32", 2), ("float32", 2), ("float32", 4)]:
             raise ModelError(f"expected golden inputs in '{file}', found arrays of other kinds; export the model again")
-        if {len(array) for array in answers} != {len(golden.pixels)}:
+        shapes = [array.shape[:2] for array in answers]
+        if shapes != [golden.outputs.probabilities.shape] * 3 or shapes[0][0] != images:
             raise ModelError(
                 f"expected golden inputs in '{file}', found other numbers of answers; export the model again"
+            )
+        if outputs.heatmap.shape != golden.outputs.heatmap.shape:
+            raise ModelError(
+                f"expected golden inputs in '{file}', found heatmaps of several sizes; export the model again"
             )
     return golden
 

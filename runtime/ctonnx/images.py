@@ -12,14 +12,12 @@ decoding starts another program (EPS) or that hold no pictures are not opened. D
 import io
 import os
 import re
-import stat
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -30,6 +28,7 @@ from ctonnx.dicom_signature import HEAD, begins_as_dicom
 from ctonnx.errors import ImageError
 from ctonnx.memory import room_for
 from ctonnx.modes import bytes_a_pixel, from_array, to_8_bit
+from ctonnx.reading import NotRegular, opened, reason_of
 
 if TYPE_CHECKING:
     from ctonnx.dicom import DicomFile
@@ -272,26 +271,16 @@ def _opened(source: str | os.PathLike[str] | bytes) -> Iterator[tuple[BinaryIO, 
         )
     name = os.fsdecode(source)
     try:
-        _refuse_special(Path(name).stat(), name)
-        # Not blocking, as a pipe may have come in the file's place meanwhile: it would wait for a writer.
-        number = os.open(name, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(number, "rb") as opened:
-            status = os.fstat(number)
-            _refuse_special(status, name)
+        with opened(name) as found:
+            status = os.fstat(found.fileno())
             _refuse_empty(status.st_size, name)
-            yield opened, status.st_size, name
+            yield found, status.st_size, name
+    except IsADirectoryError as error:
+        raise ImageError("a folder, not an image file", name) from error
+    except NotRegular as error:
+        raise ImageError(reason_of(error), name) from error
     except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
-        raise ImageError(f"cannot be read: {reason}", name) from error
-    except ValueError as error:  # a name with a NUL character
-        raise ImageError(f"cannot be read: {error}", name) from error
-
-
-def _refuse_special(status: os.stat_result, name: str) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise ImageError("a folder, not an image file", name)
-    if not stat.S_ISREG(status.st_mode):
-        raise ImageError("not a regular file, so it is not opened", name)
+        raise ImageError(f"cannot be read: {reason_of(error)}", name) from error
 
 
 def _refuse_empty(size: int, name: str) -> None:

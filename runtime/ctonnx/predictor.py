@@ -79,6 +79,7 @@ class Predictor:
             (`workers_for`). Every other provider has one.
         spinning: whether threads that wait go on looking for work for a while, which keeps the cores from others; False
             lets them sleep after 50 microseconds, which a lone session answers as fast with.
+        check: False takes a file that was damaged or altered since it was exported, by its checksum.
 
     Attributes:
         path: the file that is used.
@@ -90,7 +91,7 @@ class Predictor:
         spec: what the model says about itself.
 
     Raises:
-        ModelError: no model was found, or it is damaged or carries no spec.
+        ModelError: no model was found, or it is damaged, carries no spec, or has operators that no export has.
         ProviderError: the provider cannot run here, and the CPU may not take its place.
     """
 
@@ -103,13 +104,14 @@ class Predictor:
         threads: int | None = None,
         workers: int = 1,
         spinning: bool = True,
+        check: bool = True,
     ) -> None:
         if workers < 1:
             raise ValueError(f"expected at least 1 worker, found {workers}")
         check_threads(threads)
         self._asked_threads, self._fallback = threads, fallback
         self.threads = threads or available_cores()
-        self.spinning = spinning
+        self.spinning, self._check = spinning, check
         self.refusal: str | None = None
         named = None if model is None else Path(model)
         try:
@@ -125,7 +127,7 @@ class Predictor:
         self.workers = min(workers, self.threads) if provider == "cpu" else 1
         # onnxruntime's pool holds one thread fewer than it is told, as the caller computes too: here each worker.
         threads = self.threads - self.workers + 1
-        session = open_session(self.path, provider=provider, threads=threads, spinning=self.spinning)
+        session = open_session(self.path, provider=provider, threads=threads, spinning=self.spinning, check=self._check)
         self.spec = read_spec(session, str(self.path))
         self._runner: Runner | None = Runner(session, provider)
         if provider != "cpu":
@@ -140,6 +142,7 @@ class Predictor:
             "threads": self._asked_threads,
             "workers": self.workers,
             "spinning": self.spinning,
+            "check": self._check,
         }
         return _reopen, (self.path.absolute(), settings, self.refusal)
 

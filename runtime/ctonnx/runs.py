@@ -8,11 +8,11 @@ runs/NAME/last.ckpt             while the training is not finished: what it goes
 runs/NAME/export/               the exported models, golden inputs and report
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
 
+from ctonnx import schema
 from ctonnx.errors import ModelError
 from ctonnx.machine import architecture
 from ctonnx.metadata import read_spec_facts
@@ -47,6 +47,11 @@ class Run:
     def weights_file(self) -> Path:
         """The checkpoint's weights."""
         return self.folder / "model.safetensors"
+
+    @property
+    def next_weights_file(self) -> Path:
+        """The weights of a newer checkpoint, from before its record is written until they take the others' place."""
+        return self.folder / "model.next.safetensors"
 
     @property
     def record_file(self) -> Path:
@@ -96,9 +101,14 @@ class Run:
     def created(self) -> str:
         """When the run was trained (ISO 8601, UTC), or an empty text where its record cannot be read."""
         try:
-            return str(json.loads(self.record_file.read_text(encoding="utf-8"))["created"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return schema.load(_Created, self.record_file).created
+        except (OSError, ValueError):
             return ""
+
+
+@dataclass(frozen=True)
+class _Created:
+    created: str
 
 
 def newest_run(root: Path = RUNS) -> Run:

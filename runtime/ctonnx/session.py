@@ -9,14 +9,18 @@ import onnxruntime
 from onnxruntime import InferenceSession, SessionOptions
 
 from ctonnx.errors import ModelError, NotEnoughMemory, ProviderError
+from ctonnx.integrity import check_content
 from ctonnx.machine import architecture, available_cores, check_threads, has_vnni
 from ctonnx.memory import enough_memory
+from ctonnx.operators import check_graph
 from ctonnx.outputs import OUTPUT_NAMES
 from ctonnx.providers import PROVIDERS, Provider, execution_providers, preload
+from ctonnx.reading import check_file, reason_of
 from ctonnx.spec import METADATA_KEY, ModelSpec
 
 __all__ = ["Provider", "available_cores", "open_session", "read_spec"]
 
+_STRIDE = 32  # pixels of the input for one of the heatmap, as of every ResNet
 _ONLY_FATAL = 4  # onnxruntime's log level; what goes wrong comes back as an exception with a sentence of ours
 _WARNINGS = 2  # the level that onnxruntime starts with
 _SPINS_BRIEFLY = (
@@ -34,8 +38,11 @@ def open_session(
     threads: int | None = None,
     optimize: bool = True,
     spinning: bool = True,
+    check: bool = True,
 ) -> InferenceSession:
     """Makes a session and checks that the provider it got is the one that was asked for.
+
+    Of a file, the graph is looked through first: what no ctonnx export has in it is not run (`ctonnx.operators`).
 
     Small nodes that a provider does not take (a reshape, a comparison) stay on the CPU; a convolution there is an
     error, as then the CPU does the provider's work.
@@ -47,9 +54,10 @@ def open_session(
         optimize: False skips the graph optimizations, for a session that only reads metadata.
         spinning: whether threads that wait go on looking for work for a while, which keeps the cores from others; False
             lets them sleep after 50 microseconds, or at once before onnxruntime 1.26, which takes longer to answer.
+        check: False takes a file whose checksum is not that of its spec, as a replay does that says more of it.
 
     Raises:
-        ModelError: the file is missing, damaged or not an ONNX model.
+        ModelError: the file is missing, damaged, not an ONNX model, or has an operator that no ctonnx model has.
         ProviderError: the provider is not in this onnxruntime, or did not start.
         NotEnoughMemory: the CPU's memory does not suffice.
         ValueError: `threads` is below 1, or more than a machine takes (`ctonnx.machine.check_threads`).
@@ -59,6 +67,9 @@ def open_session(
     check_threads(threads)
     if isinstance(model, Path):
         _refuse_no_file(model)
+        check_graph(model)
+        if check:
+            check_content(model)
     wanted = PROVIDERS[provider].execution_provider
     available = onnxruntime.get_available_providers()
     if wanted not in available:
@@ -118,6 +129,21 @@ def read_spec(session: InferenceSession, name: str) -> ModelSpec:
             f"'{name}' carries the spec of {classes} classes at {size} pixels, but its graph's shapes are {shapes}; "
             "export the model again"
         )
+    side = -(-size // _STRIDE)
+    wanted = {
+        "pixels": ("tensor(uint8)", [size, size, 3]),
+        "logits": ("tensor(float)", [classes]),
+        "probabilities": ("tensor(float)", [classes]),
+        "heatmap": ("tensor(float)", [classes, side, side]),
+    }
+    for item in (*session.get_inputs(), *session.get_outputs()):
+        found = item.type, item.shape[1:]
+        if found != wanted[item.name] or isinstance(item.shape[0], int):
+            kind, sides = wanted[item.name]
+            raise ModelError(
+                f"'{name}' carries a ctonnx spec, but its graph's '{item.name}' is {item.type} {item.shape}, where "
+                f"{kind} {['batch', *sides]} was expected; export the model again"
+            )
     return spec
 
 
@@ -170,8 +196,16 @@ def _refuse_convolutions_on_the_cpu(session: Any, provider: Provider) -> None:
 
 
 def _refuse_no_file(model: Path) -> None:
-    if not model.is_file():
-        raise ModelError(f"expected an .onnx file, found no file at '{model}'; see which there are: ls runs/*/export")
+    try:
+        check_file(model)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise ModelError(
+            f"expected an .onnx file, found no file at '{model}'; see which there are: ls runs/*/export"
+        ) from error
+    except OSError as error:
+        raise ModelError(
+            f"expected an .onnx file at '{model}', found that it cannot be read: {reason_of(error)}"
+        ) from error
     if model.stat().st_size == 0:
         raise ModelError(f"expected an .onnx file, found an empty file at '{model}'; export the model again")
 

@@ -7,22 +7,34 @@ figures that the model was shipped on. `docs/model-file.md` describes each field
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ctonnx import schema
 from ctonnx.errors import ModelError
+from ctonnx.figures import Data, GateBounds, Metrics, QuantizationFacts
 from ctonnx.images import Preprocessing
 
-__all__ = ["METADATA_KEY", "SCHEMA_VERSION", "DicomWindow", "ModelSpec", "OperatingPoint", "suspicion"]
+__all__ = [
+    "METADATA_KEY",
+    "SCHEMA_VERSION",
+    "DicomWindow",
+    "ModelSpec",
+    "OperatingPoint",
+    "check_meaning",
+    "suspicion",
+]
 
 METADATA_KEY = "ctonnx.spec"
 """The key of the spec in the ONNX model's `metadata_props`."""
 
 SCHEMA_VERSION = 1
 """Raised when a reader of the old version could misuse a new file; added fields alone do not raise it."""
+
+_ROUNDING = 1e-5  # float32 probabilities may sum to somewhat more than 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +65,6 @@ def suspicion(
     return sums
 
 
-_PAIRS = ("sensitivity_interval", "specificity_interval", "gap")
-
-
 @dataclass(frozen=True, kw_only=True)
 class OperatingPoint:
     """Where the model calls an image suspicious.
@@ -83,10 +92,10 @@ class OperatingPoint:
     target_sensitivity: float | None = None
     sensitivity_interval: tuple[float, float] | None = None
     specificity_interval: tuple[float, float] | None = None
-    sensitivity_bound: float | None = None
-    positive_images: int | None = None
-    negative_images: int | None = None
-    leaked_images: int = 0
+    sensitivity_bound: Annotated[float | None, schema.Between(0, 1)] = None
+    positive_images: Annotated[int | None, schema.Between(0)] = None
+    negative_images: Annotated[int | None, schema.Between(0)] = None
+    leaked_images: Annotated[int, schema.Between(0)] = 0
     leaked_images_used: bool = False
     gap: tuple[float, float] | None = None
 
@@ -115,11 +124,9 @@ class OperatingPoint:
         """Reads what a JSON document holds; fields of a later release are passed over.
 
         Raises:
-            AttributeError, KeyError, TypeError: it does not hold an operating point.
+            ValueError: it does not hold an operating point.
         """
-        known = _known(cls, values)
-        pairs = {name: tuple(known[name]) for name in _PAIRS if known.get(name) is not None}
-        return cls(**{**known, **pairs, "positive": tuple(known["positive"])})
+        return schema.read(cls, values, "operating_point")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,35 +151,32 @@ class ModelSpec:
         dicom_window: the window for DICOM files.
         quantization: the quantization scheme, or None for a model in floating point.
         operating_point: None where the run fitted none.
+        content_crc32: the checksum of the file without its metadata, as `ctonnx.integrity.content_crc32` computes it;
+            None in files made before it was kept.
     """
 
     name: str
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    precision: str
+    precision: Annotated[str, schema.As(Literal["fp32", "fp16", "int8"])]
     created: str
     checkpoint_sha256: str
-    data: Mapping[str, Any]
+    data: Annotated[Mapping[str, Any], schema.As(Data)]
     synthetic: bool
-    metrics: Mapping[str, Any]
+    metrics: Annotated[Mapping[str, Any], schema.As(Mapping[str, Metrics])]
     parity: Mapping[str, Any]
     versions: Mapping[str, str]
-    gate: Mapping[str, Any] | None = None
+    gate: Annotated[Mapping[str, Any] | None, schema.As(GateBounds | None)] = None
     temperature: float = 1.0
     dicom_window: DicomWindow = field(default_factory=DicomWindow)
-    quantization: Mapping[str, Any] | None = None
+    quantization: Annotated[Mapping[str, Any] | None, schema.As(QuantizationFacts | None)] = None
     operating_point: OperatingPoint | None = None
+    content_crc32: int | None = None
 
     def __post_init__(self) -> None:
-        if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"expected two or more different classes, found {list(self.classes)}")
-        if not self.temperature > 0:
-            raise ValueError(f"expected a temperature above 0, found {self.temperature!r}")
-        if point := self.operating_point:
-            if not point.positive or not set(point.positive) <= set(self.classes):
-                raise ValueError(f"expected positive classes of {list(self.classes)}, found {list(point.positive)}")
-            if not math.isfinite(point.threshold):
-                raise ValueError(f"expected a threshold that is a number, found {point.threshold!r}")
+        check_meaning(self.classes, self.temperature, self.operating_point)
+        if not (0 < self.dicom_window.width < math.inf and math.isfinite(self.dicom_window.center)):
+            raise ValueError(f"expected a DICOM window with a width above 0, found {asdict(self.dicom_window)}")
 
     def to_json(self) -> str:
         """Returns the JSON text that `from_json` reads; the same spec always gives the same text."""
@@ -186,27 +190,57 @@ class ModelSpec:
             ModelError: the text is not a spec, or its schema is newer than this release can read.
         """
         try:
-            values = json.loads(text)
-            version = values.pop("schema_version")
-            if version > SCHEMA_VERSION:
-                raise ModelError(
-                    f"expected a spec of schema {SCHEMA_VERSION} or older, found schema {version}: "
-                    "the model was made by a newer ctonnx; upgrade this one"
-                )
-            values = _known(cls, values)
-            if not isinstance(values["classes"], list):
-                raise TypeError("classes are not a list")
-            values["classes"] = tuple(values["classes"])
-            values["preprocessing"] = Preprocessing(**_known(Preprocessing, values["preprocessing"]))
-            values["dicom_window"] = DicomWindow(**_known(DicomWindow, values.get("dicom_window", {})))
-            if values.get("operating_point") is not None:
-                values["operating_point"] = OperatingPoint.from_dict(values["operating_point"])
-            return cls(**values)
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            values = schema.parse(text)
+            version = schema.read(_Versioned, values).schema_version
+            if version <= SCHEMA_VERSION:
+                spec = schema.read(cls, values)
+                spec.to_json().encode()  # half a character, as "\ud800" says, could not be shown anywhere
+                return spec
+        except ValueError as error:
             raise ModelError(f"the model's spec cannot be read ({error}); export the model again") from error
+        raise ModelError(
+            f"expected a spec of schema {SCHEMA_VERSION} or older, found schema {version}: "
+            "the model was made by a newer ctonnx; upgrade this one"
+        )
 
 
-def _known(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the values that this release has fields for."""
-    names = {item.name for item in fields(kind)}
-    return {name: value for name, value in values.items() if name in names}
+@dataclass(frozen=True)
+class _Versioned:
+    schema_version: int
+
+
+def check_meaning(classes: Sequence[str], temperature: float, point: OperatingPoint | None) -> None:
+    """Raises an error where a model's answers could have no meaning.
+
+    Args:
+        classes: its classes.
+        temperature: that its logits are divided by.
+        point: where an image is suspicious.
+
+    Raises:
+        ValueError: a value lies outside of its range, or the operating point names other classes.
+    """
+    if len(classes) < 2 or len(set(classes)) != len(classes) or not all(classes):
+        raise ValueError(f"expected two or more different classes, found {list(classes)}")
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"expected a temperature above 0, found {temperature!r}")
+    if point is None:
+        return
+    if not point.positive or not set(point.positive) <= set(classes):
+        raise ValueError(f"expected positive classes of {list(classes)}, found {list(point.positive)}")
+    if not math.isfinite(point.threshold):
+        raise ValueError(f"expected a threshold that is a number, found {point.threshold!r}")
+    shares = {"threshold": point.threshold, "sensitivity": point.sensitivity, "specificity": point.specificity}
+    if point.target_sensitivity is not None:
+        shares["target_sensitivity"] = point.target_sensitivity
+    for name, value in shares.items():
+        if not 0 <= value <= 1 + _ROUNDING:
+            raise ValueError(f"expected a {name} from 0 to 1, found {value!r}")
+    for name, interval in (
+        ("sensitivity_interval", point.sensitivity_interval),
+        ("specificity_interval", point.specificity_interval),
+    ):
+        if interval is not None and not 0 <= interval[0] <= interval[1] <= 1:
+            raise ValueError(f"expected a {name} from low to high, 0 to 1, found {list(interval)}")
+    if point.gap is not None and not 0 <= point.gap[0] <= point.gap[1] <= 1 + _ROUNDING:
+        raise ValueError(f"expected a gap from low to high, 0 to 1, found {list(point.gap)}")

@@ -4,20 +4,21 @@ model.int8.onnx -> model.int8.tuned.json
 """
 
 import hashlib
-import json
 import platform
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ctonnx import schema
 from ctonnx.errors import ModelError
-from ctonnx.machine import available_cores, processor
+from ctonnx.machine import available_cores, check_threads, processor
+from ctonnx.reading import opened, reason_of
 from ctonnx.writing import json_text, write_text
 
 __all__ = ["Setting", "Tuning", "read_tuning", "save_tuning", "tuning_file"]
 
 _SCHEMA_VERSION = 1
+_MOST_IMAGES = 1 << 16  # of a batch; no sweep has tried as many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +40,12 @@ class Setting:
     images_per_s: float
 
     def __post_init__(self) -> None:
-        numbers = (self.threads, self.workers, self.batch_size)
-        if not all(type(number) is int and number >= 1 for number in numbers) or type(self.spinning) is not bool:
-            raise ValueError(f"expected whole numbers from 1, found {numbers} and spinning {self.spinning!r}")
+        check_threads(self.threads)
+        if self.workers < 1 or not 1 <= self.batch_size <= _MOST_IMAGES:
+            raise ValueError(
+                f"expected 1 worker or more and a batch of 1 to {_MOST_IMAGES} images, found {self.workers} and "
+                f"{self.batch_size}"
+            )
 
     @property
     def summary(self) -> str:
@@ -95,24 +99,36 @@ def read_tuning(model: Path, *, provider: str) -> Tuning:
     if not file.is_file():
         raise ModelError(f"expected the model's tuning at '{file}', found none; {make}")
     try:
-        document: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if document["schema_version"] != _SCHEMA_VERSION:
-            raise ValueError(f"schema {document['schema_version']}")
-        kept = {name: document[name] for name in ("model_sha256", "provider", "processor", "cores")}
-        tuning = Tuning(one=Setting(**document["one"]), many=Setting(**document["many"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"expected the model's tuning in '{file}', found something else ({error}); {make}") from error
+        document = schema.load(_Document, file)
+        if document.schema_version != _SCHEMA_VERSION:
+            raise ValueError(f"schema {document.schema_version}")
+    except (OSError, ValueError) as error:
+        found = reason_of(error) if isinstance(error, OSError) else error
+        raise ModelError(f"expected the model's tuning in '{file}', found something else ({found}); {make}") from error
     for name, here in _device(model, provider).items():
-        if kept[name] != here:
+        if (kept := getattr(document, name)) != here:
             raise ModelError(
-                f"expected a tuning for this device and file in '{file}', found one for {name} {kept[name]}, where "
+                f"expected a tuning for this device and file in '{file}', found one for {name} {kept}, where "
                 f"this is {here}; {make}"
             )
-    return tuning
+    return Tuning(one=document.one, many=document.many)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Document:
+    """What the file holds."""
+
+    schema_version: int
+    model_sha256: str
+    provider: str
+    processor: str
+    cores: int
+    one: Setting
+    many: Setting
 
 
 def _device(model: Path, provider: str) -> dict[str, Any]:
-    with model.open("rb") as handle:
+    with opened(model) as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
     return {
         "provider": provider,

@@ -1,12 +1,16 @@
-"""Where the reports lie."""
+"""Where the reports lie, and that they are of one benchmark at every moment."""
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ctonnx_bench.files import output_folder, try_folder, write_reports
+
+from ..killing import states_at_each_rename
 
 
 def test_reports_lie_in_the_models_run_or_in_the_working_folder(workspace: Path) -> None:
@@ -42,3 +46,36 @@ def test_sweep_does_not_replace_the_ordinary_report_and_an_earlier_one_is_told(
     write_reports(document, tmp_path)
     assert len(list(tmp_path.iterdir())) == 6
     assert write_reports(document, tmp_path)[0] == f"written: {tmp_path / 'sweep.json'}, in the place of an earlier one"
+
+
+def test_reports_of_two_benchmarks_are_never_beside_each_other(tmp_path: Path, make_document: Any) -> None:
+    folder = tmp_path / "bench"
+    write_reports(make_document(), folder)
+    with states_at_each_rename(folder, tmp_path / "states") as states:
+        write_reports({**make_document(slower=2.0), "command": "ctonnx bench --batch-size 4"}, folder)
+    assert len(states) >= 2 * 3
+    for state in [*states, folder]:
+        texts = {file.suffix: file.read_text(encoding="utf-8") for file in state.glob("bench.*")}
+        is_new = {suffix: "--batch-size 4" in text for suffix, text in texts.items()}
+        assert ".json" in texts
+        assert len(set(is_new.values())) == 1, f"{state}: {is_new}"
+    assert sorted(file.name for file in folder.iterdir()) == ["bench.html", "bench.json", "bench.md"]
+
+
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_full_disk_leaves_the_earlier_reports_as_they_were(
+    written: int, tmp_path: Path, make_document: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_reports(make_document(), tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    calls: list[int] = []
+
+    def full(number: int) -> None:
+        calls.append(number)
+        if len(calls) > written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        write_reports(make_document(slower=2.0), tmp_path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

@@ -1,7 +1,5 @@
 """The gate against an earlier report: a planted regression is found, and what cannot be compared is refused."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +10,6 @@ from ctonnx_bench.regression import (
     cautions,
     compare_reports,
     missing,
-    read_report,
     refuse_other_measurement,
     regressed,
     table,
@@ -154,43 +151,6 @@ def test_nothing_in_common_is_refused(make_document: Any) -> None:
         match=r"found none: it has ctonnx FP32 \| batch 1 \| cpu \| 2 threads \| ready pixels at 224; measure",
     ):
         compare_reports(old, new)
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        (None, "found no file"),
-        ("{", "found a file that is no JSON"),
-        ("[]", "found another document"),
-        ('{"tool": "other", "schema_version": 1}', "found another document (the tool 'other')"),
-        ('{"tool": "ctonnx bench", "schema_version": 1}', "found a document without 'cases'"),
-        ('{"tool": "ctonnx bench", "schema_version": 1, "cases": [{}]}', "found a document without 'figures'"),
-        ('{"tool": "ctonnx bench", "schema_version": 1, "cases": []}', "found a document without 'settings'"),
-        ('{"tool": "ctonnx bench", "schema_version": 2}', "found schema 2 in"),
-    ],
-)
-def test_what_is_no_report_is_refused(tmp_path: Path, text: str | None, found: str) -> None:
-    file = tmp_path / "bench.json"
-    if text is not None:
-        file.write_text(text, encoding="utf-8")
-    with pytest.raises(CtonnxError) as raised:
-        read_report(file)
-    assert found in str(raised.value)
-
-
-def test_report_is_read_as_it_was_written(tmp_path: Path, document: dict[str, Any]) -> None:
-    file = tmp_path / "bench.json"
-    file.write_text(json.dumps(document), encoding="utf-8")
-    assert read_report(file) == json.loads(json.dumps(document))
-
-
-@pytest.mark.parametrize("median", [float("nan"), 0.0, -1.0])
-def test_report_with_a_median_that_cannot_be_is_refused(median: float, make_document: Any, tmp_path: Path) -> None:
-    document = make_document()
-    document["cases"][0]["figures"]["latency_ms"]["p50"] = median
-    (tmp_path / "old.json").write_text(json.dumps(document), encoding="utf-8")
-    with pytest.raises(CtonnxError, match=r"found another document \(a median of"):
-        read_report(tmp_path / "old.json")
 
 
 def test_report_of_other_batch_sizes_is_refused_before_anything_is_measured(make_document: Any) -> None:

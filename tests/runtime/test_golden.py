@@ -1,6 +1,7 @@
 """Golden inputs: the same bytes each time, read back exactly, and never unpickled."""
 
 import gc
+import os
 import re
 import struct
 import zipfile
@@ -37,7 +38,7 @@ def file(tmp_path: Path) -> Path:
     return saved
 
 
-DAMAGED = "a file that is damaged or of another kind ({})"
+DAMAGED = "a file that is damaged or of another kind"
 
 
 def refusal(file: Path) -> str:
@@ -70,11 +71,11 @@ def test_same_golden_inputs_give_the_same_bytes(file: Path, tmp_path: Path) -> N
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "none.npz") == "FileNotFoundError(2, 'No such file or directory')"
+    assert refusal(tmp_path / "none.npz") == "that it cannot be read: no such file"
 
 
 def test_folder_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path) == "IsADirectoryError(21, 'Is a directory')"
+    assert refusal(tmp_path) == "that it cannot be read: is a directory"
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 100, 1000, -1])
@@ -91,25 +92,25 @@ def test_file_with_objects_is_refused_and_they_are_not_unpickled(tmp_path: Path)
 
     file = tmp_path / "objects.npz"
     np.savez(file, **{**ARRAYS, "logits": np.array([Trap()], dtype=object)})
-    assert refusal(file) == DAMAGED.format("ValueError")
+    assert refusal(file) == DAMAGED
 
 
 def test_pickle_is_refused_and_not_unpickled(tmp_path: Path) -> None:
     file = tmp_path / "pickle.npz"
     file.write_bytes(b"cpytest\nfail\n(S'it was unpickled'\ntR.")
-    assert refusal(file) == DAMAGED.format("ValueError")
+    assert refusal(file) == DAMAGED
 
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_file_without_one_of_its_arrays_is_refused(name: str, tmp_path: Path) -> None:
     file = tmp_path / "less.npz"
     np.savez(file, **{key: value for key, value in ARRAYS.items() if key != name})
-    assert refusal(file) == repr(KeyError(f"{name} is not a file in the archive"))
+    assert refusal(file) == f"a file without '{name}'"
 
 
 def test_file_of_a_single_array_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "single.npy", GOLDEN.pixels)
-    assert refusal(tmp_path / "single.npy") == DAMAGED.format("TypeError")
+    assert refusal(tmp_path / "single.npy") == DAMAGED
 
 
 def damage_the_compressed_bytes(file: Path) -> None:
@@ -150,10 +151,62 @@ def test_damaged_file_is_refused(damage: Callable[[Path], None], file: Path) -> 
         ("logits", GOLDEN.outputs.logits[:1]),
         ("probabilities", GOLDEN.outputs.probabilities.astype(np.float64)),
         ("checkpoint_sha256", np.zeros(3)),
+        ("logits", GOLDEN.outputs.logits[:, :2]),
+        ("heatmap", GOLDEN.outputs.heatmap[:, :2]),
+        ("heatmap", GOLDEN.outputs.heatmap[:, :, 0, 0]),
+        ("pixels", np.uint8(3)),
+        ("pixels", GOLDEN.pixels[:0]),
     ],
-    ids=["float pixels", "one image", "fewer logits", "double probabilities", "no text"],
+    ids=[
+        "float pixels",
+        "one image",
+        "fewer logits",
+        "double probabilities",
+        "no text",
+        "logits of fewer classes",
+        "heatmaps of fewer classes",
+        "flat heatmaps",
+        "a number",
+        "other number of images",
+    ],
 )
 def test_arrays_of_another_kind_are_refused(name: str, array: Any, tmp_path: Path) -> None:
     file = tmp_path / "other.npz"
     np.savez(file, **{**ARRAYS, name: array})
     assert refusal(file)
+
+
+def test_file_without_images_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "none.npz"
+    np.savez(file, **{name: array[:0] if array.ndim else array for name, array in ARRAYS.items()})
+    assert refusal(file) == "pixels of uint8 [0, 32, 32, 3]"
+
+
+def test_models_answers_of_another_heatmap_size_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "other.npz"
+    answers = {f"int8.{name}": getattr(GOLDEN.outputs, name) for name in OUTPUT_NAMES}
+    answers["int8.heatmap"] = np.zeros((2, 3, 7, 7), np.float32)
+    np.savez(file, **{**ARRAYS, **answers, "int8.sha256": np.array("ab")})
+    assert refusal(file) == "heatmaps of several sizes"
+
+
+def test_file_that_would_fill_the_memory_is_refused_before_it_is_unpacked(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctonnx.golden._MOST", 1000)
+    assert refusal(file) == DAMAGED
+
+
+def test_array_that_claims_more_than_there_is_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "claims.npz"
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000, 32, 32, 3), }"
+    header += b" " * (117 - len(header)) + b"\n"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("pixels.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+    assert refusal(file) == DAMAGED
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.npz")
+    assert refusal(tmp_path / "pipe.npz") == "that it cannot be read: not a regular file, so it is not opened"

@@ -288,7 +288,7 @@ def test_damaged_model_is_refused(kind: str, model: Path, scans: Path) -> None:
     result = predict("scans", "-m", "bad.onnx")
     assert (result.stdout, result.exit_code) == ("", 2)
     assert re.fullmatch(
-        r"Error: 'bad\.onnx' is not a whole ONNX model \(onnxruntime says: [^\n]+\); "
+        r"Error: 'bad\.onnx' is not a whole ONNX model \([^\n]+\); "
         r"if it was copied or downloaded, do that again, else export it again\n",
         result.stderr,
     )

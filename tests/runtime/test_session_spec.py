@@ -4,15 +4,46 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from onnx import TensorProto
 
 from ctonnx.errors import ModelError
 from ctonnx.images import Preprocessing
 from ctonnx.outputs import OUTPUT_NAMES
 from ctonnx.session import open_session, read_spec
+from ctonnx.spec import METADATA_KEY
 
 from .test_session import SPEC, means
+
+TYPES = {TensorProto.FLOAT: "tensor(float)", TensorProto.DOUBLE: "tensor(double)"}
+
+
+class Declared(NamedTuple):
+    """What a session says of an input or output."""
+
+    name: str
+    type: str
+    shape: list[str | int]
+
+
+DECLARED = (
+    Declared("pixels", "tensor(uint8)", ["batch", 32, 32, 3]),
+    Declared("probabilities", "tensor(float)", ["batch", 3]),
+    Declared("logits", "tensor(float)", ["batch", 3]),
+    Declared("heatmap", "tensor(float)", ["batch", 3, 1, 1]),
+)
+
+
+class Declaring:
+    """A session that says what it is told to."""
+
+    def __init__(self, spec: str, inputs: list[Declared], outputs: list[Declared]) -> None:
+        self.custom_metadata_map = {METADATA_KEY: spec}
+        self.get_modelmeta = lambda: self
+        self.get_inputs = lambda: inputs
+        self.get_outputs = lambda: outputs
 
 
 def test_spec_of_an_export_is_read(model: Path) -> None:
@@ -68,9 +99,33 @@ def test_model_with_a_spec_but_other_inputs_or_outputs_is_refused(
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "dtype", "shape", "found"),
+    [
+        ("heatmap", TensorProto.FLOAT, ["batch", 3, 7, 7], "tensor(float) ['batch', 3, 7, 7]"),
+        ("heatmap", TensorProto.FLOAT, ["batch", 3], "tensor(float) ['batch', 3]"),
+        ("logits", TensorProto.FLOAT, ["batch", 4], "tensor(float) ['batch', 4]"),
+        ("logits", TensorProto.DOUBLE, ["batch", 3], "tensor(double) ['batch', 3]"),
+        ("probabilities", TensorProto.FLOAT, [1, 3], "tensor(float) [1, 3]"),
+        ("pixels", TensorProto.FLOAT, ["batch", 32, 32, 3], "tensor(float) ['batch', 32, 32, 3]"),
+    ],
+)
+def test_model_whose_graph_has_other_types_or_shapes_than_its_spec_is_refused(
+    name: str, dtype: int, shape: list[str | int], found: str
+) -> None:
+    declared = {item.name: item for item in DECLARED} | {name: Declared(name, TYPES[dtype], shape)}
+    session = Declaring(SPEC.to_json(), [declared["pixels"]], [declared[name] for name in OUTPUT_NAMES])
+    with pytest.raises(ModelError) as caught:
+        read_spec(session, "odd.onnx")  # type: ignore[arg-type]
+    assert f"its graph's '{name}' is {found}, where " in str(caught.value)
+
+
 def test_model_with_a_damaged_spec_is_refused(tmp_path: Path) -> None:
     file = means(tmp_path / "odd.onnx", "{}")
-    assert spec_refusal(file) == "the model's spec cannot be read ('schema_version'); export the model again"
+    assert spec_refusal(file) == (
+        "the model's spec cannot be read (expected a whole number at 'schema_version', found nothing); "
+        "export the model again"
+    )
 
 
 def test_onnxruntime_keeps_no_device_id_and_sends_nothing(model: Path, tmp_path: Path) -> None:

@@ -12,7 +12,11 @@ import pytest
 
 from ctonnx.errors import ModelError
 from ctonnx.images import Preprocessing
+from ctonnx.leaks import leaks_in_words
+from ctonnx.schema import SchemaError
 from ctonnx.spec import SCHEMA_VERSION, DicomWindow, ModelSpec, OperatingPoint, suspicion
+
+from ..damaging import damaged
 
 SMALL = ModelSpec(
     name="lungs",
@@ -61,6 +65,7 @@ FULL = ModelSpec(
     dicom_window=DicomWindow(center=40.0, width=400.0),
     quantization={"scheme": "QDQ", "per_channel": True},
     operating_point=POINT,
+    content_crc32=0xCAFE,
 )
 
 
@@ -100,7 +105,7 @@ def test_the_full_operating_point_leaves_no_field_at_its_default() -> None:
 
 def test_text_of_a_spec_is_pinned() -> None:
     assert SMALL.to_json() == (
-        '{"checkpoint_sha256": "' + "ab" * 32 + '", "classes": ["normal", "tumor"], '
+        '{"checkpoint_sha256": "' + "ab" * 32 + '", "classes": ["normal", "tumor"], "content_crc32": null, '
         '"created": "2026-01-02T03:04:05+00:00", "data": {}, "dicom_window": {"center": -600.0, "width": 1500.0}, '
         '"gate": null, "metrics": {}, "name": "lungs", "operating_point": null, "parity": {}, "precision": "fp32", '
         '"preprocessing": {"color": "grey", "resize": "stretch", "size": 64}, "quantization": null, '
@@ -172,11 +177,15 @@ def test_what_an_operating_point_is_read_from_is_not_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "error"),
-    [({"positive": None}, TypeError), ({"positive": 3}, TypeError), ({"sensitivity_interval": 0.9}, TypeError)],
+    ("changes", "message"),
+    [
+        ({"positive": None}, "expected a list at 'operating_point.positive', found null"),
+        ({"positive": 3}, "expected a list at 'operating_point.positive', found 3"),
+        ({"sensitivity_interval": 0.9}, "expected a list at 'operating_point.sensitivity_interval', found 0.9"),
+    ],
 )
-def test_operating_point_of_another_shape_is_refused(changes: dict[str, Any], error: type[Exception]) -> None:
-    with pytest.raises(error):
+def test_operating_point_of_another_shape_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SchemaError, match=f"^{re.escape(message)}$"):
         OperatingPoint.from_dict({**asdict(POINT), **changes})
 
 
@@ -234,22 +243,22 @@ def without(name: str) -> dict[str, Any]:
         ("", "Expecting value: line 1 column 1 (char 0)"),
         ("{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
         (SMALL.to_json()[:100], "Expecting value: line 1 column 101 (char 100)"),
-        ("{}", "'schema_version'"),
-        (json.dumps(without("classes")), "'classes'"),
-        (json.dumps(without("preprocessing")), "'preprocessing'"),
+        ("{}", "expected a whole number at 'schema_version', found nothing"),
+        (json.dumps(without("classes")), "expected a list at 'classes', found nothing"),
+        (json.dumps(without("preprocessing")), "expected an object at 'preprocessing', found nothing"),
         (json.dumps(values(classes=["one"])), "expected two or more different classes, found ['one']"),
         (json.dumps(values(classes=[])), "expected two or more different classes, found []"),
         (json.dumps(values(classes=["a", "a"])), "expected two or more different classes, found ['a', 'a']"),
-        (json.dumps(values(temperature=0)), "expected a temperature above 0, found 0"),
+        (json.dumps(values(temperature=0)), "expected a temperature above 0, found 0.0"),
         (json.dumps(values(temperature=-1.5)), "expected a temperature above 0, found -1.5"),
-        (json.dumps(values(temperature=math.nan)), "expected a temperature above 0, found nan"),
+        (json.dumps(values(temperature=math.nan)), "expected a finite number at 'temperature', found nan"),
         (
             json.dumps(values(preprocessing={"size": 16})),
             "size must be a whole number from 32 to 4096 pixels, found 16",
         ),
         (
             json.dumps(values(preprocessing={"color": "blue"})),
-            "color must be one of ('grey', 'rgb'), found 'blue'",
+            "expected one of 'grey', 'rgb' at 'preprocessing.color', found 'blue'",
         ),
         (
             json.dumps(values(operating_point=point(positive=["cancer"]))),
@@ -265,11 +274,11 @@ def without(name: str) -> dict[str, Any]:
         ),
         (
             json.dumps(values(operating_point=point(threshold=math.nan))),
-            "expected a threshold that is a number, found nan",
+            "expected a finite number at 'operating_point.threshold', found nan",
         ),
         (
             json.dumps(values(operating_point=point(threshold=math.inf))),
-            "expected a threshold that is a number, found inf",
+            "expected a finite number at 'operating_point.threshold', found inf",
         ),
     ],
 )
@@ -323,3 +332,86 @@ def test_text_of_another_shape_is_refused(text: str) -> None:
 def test_spec_with_a_bad_value_is_not_made(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         replace(SMALL, **changes)
+
+
+# --- specs of strangers ----------------------------------------------------------------------------------------------
+
+
+def test_spec_of_which_anything_was_damaged_is_refused_or_can_be_read_by_all() -> None:
+    whole = replace(
+        FULL,
+        data={
+            "name": "scans",
+            "images": {"train": {"zdravé": 3}, "valid": {"zdravé": 2}, "test": {}},
+            "leaks": {
+                **dict.fromkeys(("groups", "files", "groups_across_splits", "files_across_splits"), 1),
+                "groups_with_several_labels": 0,
+                "leaked": {"valid": 1},
+                "dropped": {"valid": 0},
+            },
+        },
+    )
+    refused = 0
+    for what, document in damaged(json.loads(whole.to_json())):
+        try:
+            spec = ModelSpec.from_json(json.dumps(document))
+        except ModelError as error:
+            refused += str(error).startswith(
+                ("the model's spec cannot be read (", "expected a spec of schema 1 or older")
+            )
+            continue
+        try:
+            leaks_in_words(spec.data)
+            _ = spec.operating_point and spec.operating_point.figures
+            answers = np.full((1, len(spec.classes)), 1 / len(spec.classes), np.float32)
+            _ = spec.operating_point and spec.operating_point.calls(answers, spec.classes)
+            json.dumps([spec.metrics, spec.data, list(spec.classes)], allow_nan=False, ensure_ascii=False).encode()
+            assert spec.precision in ("fp32", "fp16", "int8")
+            assert ModelSpec.from_json(spec.to_json()) == spec
+        except Exception as error:
+            raise AssertionError(f"{what} was taken, and ends in a traceback") from error
+    assert refused > 500
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"classes": 3}, "expected a list at 'classes', found 3"),
+        ({"classes": None}, "expected a list at 'classes', found null"),
+        ({"precision": ["int8"]}, "expected one of 'fp32', 'fp16', 'int8' at 'precision', found a list"),
+        ({"precision": "int4"}, "expected one of 'fp32', 'fp16', 'int8' at 'precision', found 'int4'"),
+        ({"checkpoint_sha256": None}, "expected a text at 'checkpoint_sha256', found null"),
+        ({"temperature": "1"}, "expected a number at 'temperature', found '1'"),
+        ({"dicom_window": {"width": 0}}, "expected a DICOM window with a width above 0, found {'center': -600.0, "),
+        ({"classes": ["a", ""]}, "expected two or more different classes, found ['a', '']"),
+        ({"classes": ["a", "\ud800"]}, "'utf-8' codec can't encode character '\\ud800' in position "),
+        ({"metrics": {"test": {"accuracy": "high"}}}, "expected a number at 'metrics.test.accuracy', found 'high'"),
+        ({"operating_point": {"sensitivity": "1"}}, "expected a list at 'operating_point.positive', found nothing"),
+    ],
+)
+def test_value_of_another_kind_is_told_in_one_sentence(changes: dict[str, Any], detail: str) -> None:
+    assert refusal(json.dumps(values(**changes))).startswith(f"the model's spec cannot be read ({detail}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"sensitivity": "high"}, "expected a number at 'operating_point.sensitivity', found 'high'"),
+        ({"sensitivity": None}, "expected a number at 'operating_point.sensitivity', found null"),
+        ({"sensitivity": math.nan}, "expected a finite number at 'operating_point.sensitivity', found nan"),
+        ({"specificity": -0.5}, "expected a specificity from 0 to 1, found -0.5"),
+        ({"threshold": 37}, "expected a threshold from 0 to 1, found 37.0"),
+        ({"target_sensitivity": 95}, "expected a target_sensitivity from 0 to 1, found 95.0"),
+        ({"sensitivity_interval": "0.9-1"}, "expected a list at 'operating_point.sensitivity_interval', found '0.9-1'"),
+        ({"sensitivity_interval": [0.9]}, "expected a list of 2 at 'operating_point.sensitivity_interval', found one"),
+        ({"specificity_interval": [1, 0.5]}, "expected a specificity_interval from low to high, 0 to 1, found [1.0,"),
+    ],
+)
+def test_operating_point_out_of_range_is_told_in_one_sentence(changes: dict[str, Any], detail: str) -> None:
+    text = json.dumps(values(operating_point=point(**changes)))
+    assert refusal(text).startswith(f"the model's spec cannot be read ({detail}")
+
+
+def test_threshold_that_rounding_lets_lie_a_little_above_one_is_taken() -> None:
+    spec = ModelSpec.from_json(json.dumps(values(operating_point=point(threshold=1.0000001))))
+    assert spec.operating_point is not None

@@ -49,8 +49,20 @@ def test_missing_tuning_says_how_it_is_made(file: Path) -> None:
         ("cores", 99, "found one for cores 99"),
         ("schema_version", 2, "found something else (schema 2)"),
         ("one", {"threads": 2}, "found something else ("),
-        ("one", {**vars(ONE), "threads": 0}, "expected whole numbers from 1, found (0, 1, 1)"),
-        ("one", {**vars(ONE), "spinning": 1}, "spinning 1"),
+        ("one", {**vars(ONE), "threads": 0}, "expected at least 1 thread, found 0"),
+        ("one", {**vars(ONE), "threads": 10**6}, "expected at most "),
+        (
+            "one",
+            {**vars(ONE), "workers": 0},
+            "expected 1 worker or more and a batch of 1 to 65536 images, found 0",
+        ),
+        ("one", {**vars(ONE), "batch_size": 10**9}, "a batch of 1 to 65536 images, found 1 and 1000000000"),
+        ("many", {**vars(ONE), "threads": "two"}, "expected a whole number at 'many.threads', found 'two'"),
+        ("many", {**vars(ONE), "threads": True}, "expected a whole number at 'many.threads', found true"),
+        ("many", {**vars(ONE), "images_per_s": float("nan")}, "expected a finite number at 'many.images_per_s'"),
+        ("many", None, "expected an object at 'many', found null"),
+        ("cores", 10**100, "expected whole numbers of at most 20 digits, found one of 101"),
+        ("one", {**vars(ONE), "spinning": 1}, "expected true or false at 'one.spinning', found 1"),
     ],
 )
 def test_tuning_of_something_else_is_refused(file: Path, name: str, value: Any, said: str) -> None:

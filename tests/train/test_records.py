@@ -28,7 +28,7 @@ RECORD = RunRecord(
     classes=("adenocarcinoma", "Lungenödem"),
     folder_classes={"Ödem cases": "Lungenödem", "adenocarcinoma": "adenocarcinoma"},
     preprocessing=Preprocessing(size=64, color="rgb", resize="pad"),
-    data={"folder": "/data/scans", "name": "scans", "fingerprint": "0a" * 32, "leaks": {"groups": 0}},
+    data={"folder": "/data/scans", "name": "scans", "fingerprint": "0a" * 32, "images": {"train": {"a": 1}}},
     synthetic=True,
     settings={"weights": "none", "epochs": 2},
     training={"epochs": 2, "best_epoch": 1, "best_value": 0.5},
@@ -36,6 +36,7 @@ RECORD = RunRecord(
     versions={"torch": "2.15.0"},
     temperature=1.25,
     operating_point=POINT,
+    weights_sha256="cd" * 32,
 )
 SPLITS: dict[Split, tuple[Sample, ...]] = {
     "train": (Sample("train/a/scan (1).png", 0), Sample("train/Ödem cases/1.png", 1)),
@@ -65,11 +66,11 @@ def test_a_record_is_text_with_a_schema_version_first() -> None:
     assert json.loads(text)["operating_point"]["sensitivity_interval"] == [0.9, 0.99]
 
 
-def test_a_record_of_the_first_release_has_neither_temperature_nor_operating_point() -> None:
+def test_a_record_of_the_first_release_has_no_temperature_operating_point_or_digest() -> None:
     values = json.loads(RECORD.to_json())
-    del values["temperature"], values["operating_point"]
+    del values["temperature"], values["operating_point"], values["weights_sha256"]
     record = RunRecord.from_json(json.dumps(values))
-    assert (record.temperature, record.operating_point) == (1.0, None)
+    assert (record.temperature, record.operating_point, record.weights_sha256) == (1.0, None, None)
 
 
 def test_fields_of_a_later_release_are_passed_over() -> None:
@@ -83,8 +84,8 @@ def test_a_record_of_a_later_schema_is_refused(run: Run) -> None:
     with pytest.raises(ModelError) as refusal:
         read_record(run)
     assert str(refusal.value) == (
-        f"expected a run's record in '{run.record_file}', found ValueError('the run was trained by a newer ctonnx'); "
-        "train again"
+        f"expected a run's record in '{run.record_file}', found something else (the run was trained by a newer "
+        "ctonnx); train again"
     )
 
 
@@ -123,7 +124,16 @@ def test_file_names_that_are_no_text_are_kept(tmp_path: Path) -> None:
     assert read_samples(Run(tmp_path), "train") == (Sample(name, 0),)
 
 
-@pytest.mark.parametrize("text", [None, "", "{}", "[]", '{"train": [["a.png"]]}', '{"train": 1}', "\udcff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(None, "", "{}", "[]", '{"train": [["a.png"]]}', '{"train": 1}', "\udcff", '{"train": null}'),
+        *('{"train": [null]}', '{"train": ["ab"]}', '{"train": [["a.png", "0"]]}', '{"train": [["a.png", -1]]}'),
+        *('{"train": [["a.png", true]]}', '{"train": [["a.png", 0.5]]}', '{"train": [[1, 0]]}', "[" * 100_000),
+        *('{"train": [["a.png", 0, 1]]}', '{"train": [["a\\u0000.png", 0]]}', '{"train": [], "train": []}'),
+        '{"train": [["a.png", 0, "aa", "bb"]]}',
+    ],
+)
 def test_missing_and_damaged_splits_are_told(text: str | None, run: Run) -> None:
     run.splits_file.unlink()
     if text is not None:

@@ -79,6 +79,7 @@ def reported(run: Run, *splits: Split) -> RunRecord:
     write_reports(
         run,
         record,
+        run.folder,
         splits=SPLITS,
         digests=DIGESTS,
         probabilities={split: ANSWERS[split] for split in splits},

@@ -1,10 +1,11 @@
 """Reads a data set folder: which images there are, of which class, in which split."""
 
-import json
 import os
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from ctonnx import schema
 from ctonnx.errors import DataError
 from ctonnx.inputs import is_scan, list_files
 from ctonnx_train.classes import class_name, refuse_collisions
@@ -139,6 +140,11 @@ def _is_split(folder: Path) -> bool:
 
 def _is_synthetic(root: Path) -> bool:
     try:
-        return bool(json.loads((root / MARKER).read_text(encoding="utf-8"))["synthetic"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return schema.load(_Marker, root / MARKER).synthetic
+    except (OSError, ValueError):
         return False
+
+
+@dataclass(frozen=True)
+class _Marker:
+    synthetic: bool

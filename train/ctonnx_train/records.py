@@ -2,19 +2,107 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, NotRequired, Required, TypeAlias, TypedDict
 
+from ctonnx import schema
 from ctonnx.errors import ModelError
+from ctonnx.figures import Count, Data, Metrics, Share
 from ctonnx.images import Preprocessing
+from ctonnx.reading import read_text, reason_of
 from ctonnx.runs import Run
-from ctonnx.spec import OperatingPoint
+from ctonnx.spec import OperatingPoint, check_meaning
 from ctonnx.writing import write_text
 from ctonnx_train.splits import Sample, Split
 
 __all__ = ["RunRecord", "read_digests", "read_record", "read_samples", "write_splits"]
 
 SCHEMA_VERSION = 1
+
+_Interval: TypeAlias = tuple[Share, Share] | None
+_ClassIntervals: TypeAlias = Mapping[str, _Interval]
+
+
+class _Data(Data, total=False):
+    """`data`, as the export and `ctonnx evaluate` read it."""
+
+    folder: Required[str]
+    name: Required[str]
+    fingerprint: Required[str]
+
+
+class _Intervals(TypedDict, total=False):
+    accuracy: _Interval
+    balanced_accuracy: _Interval
+    macro: _ClassIntervals
+    per_class: Mapping[str, _ClassIntervals]
+
+
+class _Metrics(Metrics, total=False):
+    """The figures of a split, with their intervals."""
+
+    intervals: _Intervals
+
+
+class _Settings(TypedDict, total=False):
+    seed: Count
+
+
+class _Macro(TypedDict):
+    sensitivity: Share | None
+    f1: Share | None
+    auroc: Share | None
+
+
+class _ClassFigures(TypedDict):
+    images: Count
+    sensitivity: Share | None
+    specificity: Share | None
+    auroc: Share | None
+
+
+class _MacroIntervals(TypedDict):
+    sensitivity: _Interval
+    auroc: _Interval
+
+
+class _IntervalsOfClass(_MacroIntervals):
+    specificity: _Interval
+
+
+class _ShownIntervals(TypedDict):
+    accuracy: _Interval
+    balanced_accuracy: _Interval
+    macro: _MacroIntervals
+    per_class: Mapping[str, _IntervalsOfClass]
+
+
+class _ShownMetrics(TypedDict):
+    images: Count
+    accuracy: Share | None
+    balanced_accuracy: Share | None
+    macro: _Macro
+    per_class: Mapping[str, _ClassFigures]
+    intervals: NotRequired[_ShownIntervals]
+
+
+class _ShownSplits(TypedDict):
+    valid: _ShownMetrics
+    test: NotRequired[_ShownMetrics]
+
+
+class _ShownData(TypedDict):
+    images: Mapping[Split, Mapping[str, Count]]
+
+
+class _ShownSettings(TypedDict):
+    seed: Count
+
+
+class _Shown(TypedDict):
+    data: _ShownData
+    metrics: _ShownSplits
+    settings: _ShownSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,20 +123,29 @@ class RunRecord:
         versions: of ctonnx and the libraries.
         temperature: what the logits are divided by before the softmax.
         operating_point: where an image is suspicious; None where none could be fitted.
+        weights_sha256: of the weights file that belongs to it; None in runs from before it was kept.
     """
 
     created: str
     classes: tuple[str, ...]
     folder_classes: Mapping[str, str]
     preprocessing: Preprocessing
-    data: Mapping[str, Any]
+    data: Annotated[Mapping[str, Any], schema.As(_Data)]
     synthetic: bool
-    settings: Mapping[str, Any]
+    settings: Annotated[Mapping[str, Any], schema.As(_Settings)]
     training: Mapping[str, Any]
-    metrics: Mapping[str, Any]
+    metrics: Annotated[Mapping[str, Any], schema.As(Mapping[str, _Metrics])]
     versions: Mapping[str, str]
     temperature: float = 1.0
     operating_point: OperatingPoint | None = None
+    weights_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        check_meaning(self.classes, self.temperature, self.operating_point)
+        if others := set(self.folder_classes.values()) - set(self.classes):
+            raise ValueError(
+                f"expected class folders of the classes {list(self.classes)}, found them for {sorted(others)} too"
+            )
 
     def to_json(self) -> str:
         """Returns the text of run.json."""
@@ -59,18 +156,34 @@ class RunRecord:
         """Reads the text of run.json; fields of a later release are passed over.
 
         Raises:
-            AttributeError, ValueError, KeyError, TypeError: the text is not a run's record.
+            ValueError: the text is not a run's record.
         """
-        values = dict(json.loads(text))
-        if values.pop("schema_version") > SCHEMA_VERSION:
+        values = schema.parse(text)
+        if schema.read(_Versioned, values).schema_version > SCHEMA_VERSION:
             raise ValueError("the run was trained by a newer ctonnx")
-        known = {item.name for item in fields(cls)}
-        values = {name: value for name, value in values.items() if name in known}
-        values["classes"] = tuple(values["classes"])
-        values["preprocessing"] = Preprocessing(**values["preprocessing"])
-        if values.get("operating_point") is not None:
-            values["operating_point"] = OperatingPoint.from_dict(values["operating_point"])
-        return cls(**values)
+        return schema.read(cls, values)
+
+    def require_figures(self) -> None:
+        """Raises an error where a figure is missing that an export's report and model card show.
+
+        A run of the first releases lacks some, and can be evaluated all the same.
+
+        Raises:
+            ModelError: there is one.
+        """
+        try:
+            schema.read(_Shown, json.loads(json.dumps(asdict(self))))
+            for split, of in self.metrics.items():
+                named = [of["per_class"], *([of["intervals"]["per_class"]] if "intervals" in of else [])]
+                if any(set(names) != set(self.classes) for names in named):
+                    raise ValueError(f"expected figures of each class at 'metrics.{split}', found those of others")
+        except ValueError as error:
+            raise ModelError(f"the run's run.json does not have what an export shows ({error}); train again") from error
+
+
+@dataclass(frozen=True)
+class _Versioned:
+    schema_version: int
 
 
 def read_record(run: Run) -> RunRecord:
@@ -80,9 +193,15 @@ def read_record(run: Run) -> RunRecord:
         ModelError: it is missing or damaged.
     """
     try:
-        return RunRecord.from_json(run.record_file.read_text(encoding="utf-8"))
-    except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"expected a run's record in '{run.record_file}', found {error!r}; train again") from error
+        return RunRecord.from_json(read_text(run.record_file))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"expected a run's record in '{run.record_file}', found {_found(error)}; train again"
+        ) from error
+
+
+def _found(error: OSError | ValueError) -> str:
+    return reason_of(error) if isinstance(error, OSError) else f"a file that cannot be one ({error})"
 
 
 def write_splits(run: Run, splits: Mapping[Split, tuple[Sample, ...]], digests: Mapping[str, str]) -> None:
@@ -115,11 +234,26 @@ def read_digests(run: Run, split: Split) -> dict[str, str]:
     return {row[0]: row[2] for row in _rows(run, split) if len(row) > 2}
 
 
-def _rows(run: Run, split: Split) -> list[list[Any]]:
+def _rows(run: Run, split: Split) -> list[Any]:
     try:
-        rows: list[list[Any]] = json.loads(run.splits_file.read_text(encoding="utf-8"))[split]
-        if not all(len(row) >= 2 for row in rows):
-            raise ValueError("a row is too short")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"expected the run's splits in '{run.splits_file}', found {error!r}; train again") from error
+        rows = schema.load(dict[str, list[Any]], run.splits_file).get(split)
+        if rows is None:
+            raise ValueError(f"expected a list at '{split}', found nothing")
+        if wrong := next((row for row in rows if not _is_row(row)), None):
+            raise ValueError(f"expected rows of a path, a class and a digest, found {str(wrong)[:60]}")
+    except KeyError as error:
+        raise ModelError(
+            f"expected the run's splits in '{run.splits_file}', found none for {error}; train again"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"expected the run's splits in '{run.splits_file}', found {_found(error)}; train again"
+        ) from error
     return rows
+
+
+def _is_row(row: Any) -> bool:
+    """Says whether a row has a path, a class and, but for runs of the first release, a digest."""
+    if not isinstance(row, list) or [type(item) for item in row] not in ([str, int], [str, int, str]):
+        return False
+    return row[1] >= 0 and "\0" not in row[0]

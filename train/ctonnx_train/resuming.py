@@ -1,6 +1,7 @@
 """What an unfinished run keeps, so that its training can go on: what it was told, and where it stands."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,13 +9,16 @@ from typing import Any
 
 import torch
 
+from ctonnx import schema
 from ctonnx.errors import DataError, ModelError
 from ctonnx.images import Preprocessing
+from ctonnx.reading import check_file, reason_of
 from ctonnx.runs import RUNS, Run
 from ctonnx.writing import write_text
+from ctonnx_train.checkpoint import STAGED
 from ctonnx_train.recipe import TrainSettings
 
-__all__ = ["RunPlan", "find_unfinished", "forget_plan", "load_plan", "load_state", "save_plan"]
+__all__ = ["RunPlan", "find_unfinished", "forget_plan", "load_plan", "load_state", "save_plan", "tidy"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +57,11 @@ def load_plan(run: Run) -> RunPlan:
         ModelError: it is missing or damaged.
     """
     try:
-        values = json.loads(run.plan_file.read_text(encoding="utf-8"))
-        settings = {**values["settings"], "positive": tuple(values["settings"]["positive"])}
-        return RunPlan(
-            data=Path(values["data"]),
-            settings=TrainSettings(**settings),
-            preprocessing=Preprocessing(**values["preprocessing"]),
-            class_names=values["class_names"],
-            fingerprint=values["fingerprint"],
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return schema.load(RunPlan, run.plan_file)
+    except (OSError, ValueError) as error:
+        found = reason_of(error) if isinstance(error, OSError) else f"something else ({error})"
         raise ModelError(
-            f"expected what the training was told in '{run.plan_file}', found {error!r}; train again"
+            f"expected what the training was told in '{run.plan_file}', found {found}; train again"
         ) from error
 
 
@@ -72,6 +69,14 @@ def forget_plan(run: Run) -> None:
     """Removes what a finished run no longer needs."""
     run.plan_file.unlink(missing_ok=True)
     run.last_file.unlink(missing_ok=True)
+
+
+def tidy(run: Run) -> None:
+    """Removes what a process that was killed had begun to write."""
+    for left in run.folder.glob(".*.part"):
+        if left.is_file():
+            left.unlink()
+    shutil.rmtree(run.folder / STAGED, ignore_errors=True)
 
 
 def find_unfinished(run: Path, root: Path = RUNS) -> Run:
@@ -104,6 +109,7 @@ def load_state(run: Run) -> dict[str, Any] | None:
     if not run.last_file.exists():
         return None
     try:
+        check_file(run.last_file)
         state: dict[str, Any] = torch.load(run.last_file, map_location="cpu", weights_only=True)
         _ = state["callbacks"]["LastCheckpoint"]["phase"], state["callbacks"]["BestWeights"]["epoch"]
     # A damaged archive raises anything from RuntimeError to KeyError, depending on the place.

@@ -1,14 +1,12 @@
 """Where a data set's images come from: files below a folder, or the arrays of a MedMNIST `.npz` file."""
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
+from ctonnx import reading
 from ctonnx.errors import DataError
 from ctonnx.images import ImageSource
 
@@ -79,10 +77,10 @@ def read_arrays(file: Path) -> Mapping[str, NDArray[Any]]:
         DataError: it is not an `.npz` file, or is damaged.
     """
     try:
-        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        return reading.read_arrays(file)
+    except (OSError, ValueError, MemoryError) as error:
+        detail = reading.reason_of(error) if isinstance(error, OSError) else error or "too large for the memory"
         raise DataError(
             f"expected a data folder or a MedMNIST .npz file at '{file}', found a file that cannot be read as one "
-            f"({error}); check the path, or download it again"
+            f"({detail}); check the path, or download it again"
         ) from error

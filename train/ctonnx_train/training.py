@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from ctonnx_train.network import CTClassifier
 from ctonnx_train.preparing import Prepared, describe, prepare
 from ctonnx_train.recipe import TrainSettings
 from ctonnx_train.records import RunRecord
-from ctonnx_train.resuming import RunPlan, find_unfinished, forget_plan, load_plan, load_state, save_plan
+from ctonnx_train.resuming import RunPlan, find_unfinished, forget_plan, load_plan, load_state, save_plan, tidy
 from ctonnx_train.splits import Split
 from ctonnx_train.training_report import write_reports
 from ctonnx_train.weights import IMAGENET, NONE, load_backbone
@@ -141,9 +142,7 @@ def resume(run: Path, *, root: Path = RUNS, say: Callable[[str], None] = lambda 
     unfinished = find_unfinished(run, root)
     plan = load_plan(unfinished)
     if is_main_process():
-        for left in unfinished.folder.glob(".*.part"):  # of a file that was being written when the process was killed
-            if left.is_file():
-                left.unlink()
+        tidy(unfinished)
     found = read_data(plan.data, class_names=plan.class_names)
     describe(found, say)
     pl.seed_everything(plan.settings.seed, verbose=False)
@@ -253,8 +252,8 @@ def _train(
         operating_point=point,
     )
     if is_main_process():
-        save_checkpoint(run, network.cpu(), record, data.splits, prepared.store.digests)
-        write_reports(
+        reports = partial(
+            write_reports,
             run,
             record,
             splits=data.splits,
@@ -262,6 +261,7 @@ def _train(
             probabilities=probabilities,
             history=fitted.history.rows,
         )
+        record = save_checkpoint(run, network.cpu(), record, data.splits, prepared.store.digests, reports)
         if not fitted.interrupted:
             forget_plan(run)
     return TrainResult(

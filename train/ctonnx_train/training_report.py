@@ -1,6 +1,7 @@
 """The reports that a training leaves in its run's folder: an evaluation of each split, and the curves."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ __all__ = ["write_reports"]
 def write_reports(
     run: Run,
     record: RunRecord,
+    folder: Path,
     *,
     splits: Mapping[Split, Sequence[Sample]],
     digests: Mapping[str, str],
@@ -29,6 +31,7 @@ def write_reports(
     Args:
         run: its folder.
         record: its run.json.
+        folder: where they are written; the run's own, or one that is moved there.
         splits: the samples.
         digests: of their pixels, by path.
         probabilities: of the evaluated splits, [images, classes].
@@ -62,6 +65,7 @@ def write_reports(
             point=record.operating_point,
         )
         write_evaluation(
-            Evaluation(document=document, probabilities=answers, labels=labels), run.evaluation_folder / split
+            Evaluation(document=document, probabilities=answers, labels=labels),
+            folder / run.evaluation_folder.name / split,
         )
-    write_curves(history, run.name, record.training["best_epoch"], run.folder / "curves.png")
+    write_curves(history, run.name, record.training["best_epoch"], folder / "curves.png")

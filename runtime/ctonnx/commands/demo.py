@@ -1,10 +1,10 @@
 """`ctonnx demo`: the whole journey on generated phantoms, by the commands that a user would type."""
 
-import json
 import shlex
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -82,13 +82,20 @@ def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
     click.echo("Next, your own scans: ctonnx train DATA, ctonnx export, ctonnx predict DIR")
 
 
+@dataclass(frozen=True)
+class _Phantoms:
+    per_class: int
+
+
 def _has_phantoms(folder: Path, per_class: int) -> bool:
     """Says whether an earlier demo drew the phantoms already."""
+    from ctonnx import schema
+
     if not folder.exists():
         return False
     try:
-        found = json.loads((folder / "phantom.json").read_text(encoding="utf-8"))["per_class"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = schema.load(_Phantoms, folder / "phantom.json").per_class
+    except (OSError, ValueError) as error:
         raise CtonnxError(
             f"expected phantoms, or nothing, in '{folder}', found other files; choose another folder"
         ) from error

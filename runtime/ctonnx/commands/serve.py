@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 _MEGABYTE = 1 << 20
+_KEY_BYTES = 1 << 16  # of the file of a key
 _SHORT_KEY = 16  # characters; fewer are warned of
 _MAKE_A_KEY = "make one: openssl rand -hex 32"
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
@@ -115,6 +116,7 @@ def serve(
     from ctonnx.memory import give_back_at_once
     from ctonnx.predictor import Predictor
     from ctonnx.providers import PROVIDERS
+    from ctonnx.reading import check_file
     from ctonnx.server.app import make_app
     from ctonnx.server.listening import bind, is_reachable
     from ctonnx.server.listening import serve as run
@@ -135,6 +137,9 @@ def serve(
         seconds=time_limit,
     )
     key = None if api_key_file is None else _key(api_key_file)
+    for file in (tls_cert, tls_key):
+        if file is not None:
+            check_file(file, most=_MEGABYTE)
     give_back_at_once()
     with ExitStack() as ends:
         sockets = bind(host, port)
@@ -179,7 +184,9 @@ def _finishing(requests: int) -> str:
 
 def _key(file: Path) -> str:
     """Returns the key in a file, without the line's end."""
-    content = file.read_bytes().strip()
+    from ctonnx.reading import read_bytes
+
+    content = read_bytes(file, most=_KEY_BYTES).strip()
     if not content:
         raise click.UsageError(f"expected a key in '{file}', found an empty file; {_MAKE_A_KEY} > key")
     if not all(0x20 <= character < 0x7F for character in content):

@@ -1,0 +1,147 @@
+"""Opens files that somebody named: regular files alone, which end, and no more of them than such a file can have.
+
+A pipe waits for a writer, a device like `/dev/zero` has no end, and a damaged or hostile file may be of any size.
+"""
+
+import errno
+import io
+import os
+import stat
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["NotRegular", "check_file", "opened", "read_arrays", "read_bytes", "read_text", "reason_of"]
+
+_MOST_TEXT = 256 << 20  # bytes; a benchmark with all of its samples has some 10 MB
+_MOST_ARRAYS = 64 << 30  # bytes, unpacked; the largest MedMNIST file has some 10 GB
+
+
+class NotRegular(OSError):
+    """A pipe, a device or a socket stands where a file was expected."""
+
+
+def check_file(path: str | os.PathLike[str], *, most: int | None = None) -> None:
+    """Raises an error where `opened` would, for files that a library opens by their names.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have.
+
+    Raises:
+        OSError: it cannot be found, is no regular file, or is larger.
+    """
+    with _one_error(path):
+        _check(Path(path).stat(), path, most)
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str], *, most: int | None = None) -> Iterator[BinaryIO]:
+    """Opens a regular file to read its bytes.
+
+    Args:
+        path: of the file; links are followed.
+        most: bytes that it may have; None is any number.
+
+    Raises:
+        OSError: it cannot be opened, is larger, or is a folder; `NotRegular` of a pipe, a device or a socket.
+    """
+    with _one_error(path):
+        _check(Path(path).stat(), path, most)
+        # Not blocking, as a pipe may have come in the file's place meanwhile: it would wait for a writer.
+        number = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(number, "rb") as file:
+        _check(os.fstat(number), path, most)
+        yield file
+
+
+def read_bytes(path: str | os.PathLike[str], *, most: int = _MOST_TEXT) -> bytes:
+    """Returns a file's bytes.
+
+    Raises:
+        OSError: as of `opened`.
+    """
+    with opened(path, most=most) as file:
+        content = file.read(most + 1)  # some files of the system, as in /proc, have no size and no end
+    if len(content) > most:
+        raise _too_large(len(content), most, path)
+    return content
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Returns a file's text, in UTF-8, without the mark that editors on Windows begin a file with.
+
+    Raises:
+        OSError: as of `opened`.
+        UnicodeDecodeError: it is no text.
+    """
+    text = read_bytes(path).decode("utf-8-sig")
+    return io.IncrementalNewlineDecoder(None, translate=True).decode(text, final=True)
+
+
+def read_arrays(path: Path, *, most: int = _MOST_ARRAYS) -> "dict[str, NDArray[Any]]":
+    """Returns the arrays of an `.npz` file by name; nothing in it is unpickled.
+
+    Args:
+        path: of the file.
+        most: bytes that its arrays may take in memory, all together.
+
+    Raises:
+        OSError: as of `opened`.
+        ValueError: it is damaged, another kind of file, or has more in it.
+        MemoryError: this machine has no room for it.
+    """
+    import numpy as np
+
+    with opened(path) as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError("no .npz file")
+        file.seek(0)
+        try:
+            with zipfile.ZipFile(file) as archive:
+                unpacked = sum(member.file_size for member in archive.infolist())
+            if unpacked > most:
+                raise ValueError(f"{unpacked} bytes of arrays, and at most {most} are read")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        except (OSError, MemoryError, ValueError):
+            raise
+        # What is damaged raises BadZipFile, zlib.error, TypeError, TokenError, EOFError, NotImplementedError and more.
+        except Exception as error:
+            raise ValueError(f"damaged: {type(error).__name__}") from error
+
+
+def reason_of(error: OSError) -> str:
+    """Returns why a file could not be opened, in a few words."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return (error.strerror or str(error)).lower()
+
+
+@contextmanager
+def _one_error(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Has a name that no file can have, one with a NUL character, be an error of the system too."""
+    try:
+        yield
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error), os.fspath(path)) from error
+
+
+def _check(status: os.stat_result, path: str | os.PathLike[str], most: int | None) -> None:
+    name = os.fspath(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
+    if not stat.S_ISREG(status.st_mode):
+        raise NotRegular(errno.EINVAL, "not a regular file, so it is not opened", name)
+    if most is not None and status.st_size > most:
+        raise _too_large(status.st_size, most, path)
+
+
+def _too_large(size: int, most: int, path: str | os.PathLike[str]) -> OSError:
+    return OSError(errno.EFBIG, f"a file of {size} bytes or more, and at most {most} are read", os.fspath(path))

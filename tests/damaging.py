@@ -1,0 +1,58 @@
+"""Every way in which these tests damage a JSON document: each of its values, by each of a few others."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["REMOVED", "damaged", "places"]
+
+REMOVED = object()
+"""Stands for no value at all."""
+
+_OTHERS: tuple[tuple[str, Any], ...] = (
+    ("null", None),
+    ("a text", "high"),
+    ("an empty text", ""),
+    ("a number", 7),
+    ("a list", [[1], "x", None]),
+    ("an empty list", []),
+    ("an object", {"a": {"b": 1}}),
+    ("an empty object", {}),
+    ("NaN", float("nan")),
+    ("infinity", float("inf")),
+    ("huge", 1e308),
+    ("a huge whole number", 10**19),
+    ("a negative number", -1),
+    ("true", True),
+    ("half a character", "\ud800"),
+    ("nothing", REMOVED),
+)
+
+
+def places(document: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yields the place of every value in a document, outermost first; of a list, those of its first entry alone."""
+    inner = (
+        document.items()
+        if isinstance(document, dict)
+        else enumerate(document[:1])
+        if isinstance(document, list)
+        else ()
+    )
+    for name, value in inner:
+        yield (*at, name)
+        yield from places(value, (*at, name))
+
+
+def damaged(document: Any) -> Iterator[tuple[str, Any]]:
+    """Yields, for every place and every other value, what was done and a copy of the document with that value there."""
+    for place in places(document):
+        for label, other in _OTHERS:
+            changed = copy.deepcopy(document)
+            holder = changed
+            for name in place[:-1]:
+                holder = holder[name]
+            if other is REMOVED:
+                del holder[place[-1]]
+            else:
+                holder[place[-1]] = other
+            yield f"{'.'.join(map(str, place))}: {label}", changed

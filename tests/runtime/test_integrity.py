@@ -1,0 +1,87 @@
+"""A flipped bit is found wherever it lies outside of the metadata, and a file's metadata may change."""
+
+import json
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+
+from ctonnx import Predictor
+from ctonnx.cli import main
+from ctonnx.errors import ModelError
+from ctonnx.integrity import check_content, content_crc32
+from ctonnx.spec import METADATA_KEY, ModelSpec
+
+from .test_session import SPEC, means
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Path:
+    """A small model whose spec holds its checksum."""
+    file = means(tmp_path / "sealed.onnx", SPEC.to_json())
+    return means(file, replace(SPEC, content_crc32=content_crc32(file)).to_json())
+
+
+def test_checksum_is_that_of_the_file_without_its_metadata(sealed: Path) -> None:
+    model = onnx.load(sealed)
+    spec = ModelSpec.from_json(model.metadata_props[0].value)
+    del model.metadata_props[:]
+    assert content_crc32(sealed) == content_crc32(sealed.read_bytes()) == zlib.crc32(model.SerializeToString())
+    assert spec.content_crc32 == content_crc32(sealed)
+
+
+def test_whole_file_is_taken(sealed: Path) -> None:
+    check_content(sealed)
+    with Predictor(sealed) as predictor:
+        assert predictor.spec.content_crc32 == content_crc32(sealed)
+
+
+def test_other_metadata_do_not_count(sealed: Path) -> None:
+    model = onnx.load(sealed)
+    model.metadata_props.add(key="another", value="v" * 1000)
+    onnx.save(model, sealed)
+    check_content(sealed)
+
+
+def test_every_flipped_bit_outside_of_the_metadata_is_found(sealed: Path) -> None:
+    content = sealed.read_bytes()
+    spec = content.index(METADATA_KEY.encode()) - 8, content.rindex(b"}") + 1
+    places = [place for place in range(len(content)) if not spec[0] <= place < spec[1]]
+    for place in np.random.default_rng(0).choice(places, 50, replace=False):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        sealed.write_bytes(damaged)
+        try:
+            Predictor(sealed).close()
+        except ModelError:
+            continue
+        pytest.fail(f"the flipped bit at {place} was not found")
+
+
+def test_flipped_bit_in_the_weights_of_an_export_ends_predict(model: Path, tmp_path: Path) -> None:
+    """A test of the whole way: the export wrote the checksum."""
+    damaged = bytearray(model.read_bytes())
+    damaged[len(damaged) // 2] ^= 0x40
+    file = tmp_path / "model.fp32.onnx"
+    file.write_bytes(damaged)
+    kept, found = content_crc32(model), content_crc32(file)
+    message = (
+        f"expected '{file}' as it was exported (checksum {kept:08x}), found it damaged or altered (checksum "
+        f"{found:08x}): its answers may be wrong; copy it again, or export it again"
+    )
+    for command in (["predict", "--model", str(file), str(tmp_path)], ["inspect", str(file)]):
+        (tmp_path / "scan.png").touch()
+        result = CliRunner().invoke(main, command)
+        assert (result.exit_code, result.stderr) == (2, f"Error: {message}\n")
+    with Predictor(file, check=False) as predictor:
+        assert predictor.spec.content_crc32 == kept
+
+
+def test_file_from_before_checksums_is_taken_as_it_is(tmp_path: Path) -> None:
+    text = json.loads(SPEC.to_json())
+    del text["content_crc32"]
+    Predictor(means(tmp_path / "old.onnx", json.dumps(text))).close()
