@@ -45,6 +45,8 @@ __all__ = ["As", "Between", "SchemaError", "load", "parse", "read"]
 T = TypeVar("T")
 
 _DIGITS = 20  # of a whole number; none that is meant has more than those of 64 bits
+_DEPTH = 64  # levels of lists and objects; none that is meant has more than ten
+_TOO_DEEP = "expected a JSON text, found one that is too deep"
 _SHOWN = 40  # characters of what was found
 _PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", NoneType: "null"}
 
@@ -90,9 +92,20 @@ def parse(text: str | bytes) -> Any:
     """
     try:
         text = text if isinstance(text, str) else text.decode("utf-8")
-        return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_without_twins, parse_int=_short)
+        document = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_without_twins, parse_int=_short)
     except RecursionError as error:
-        raise SchemaError("expected a JSON text, found one that is too deep") from error
+        raise SchemaError(_TOO_DEEP) from error
+    level = [document]
+    for _ in range(_DEPTH):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return document
+    raise SchemaError(_TOO_DEEP)  # for what goes through it in functions that call themselves
 
 
 def read(kind: type[T], value: object, at: str = "") -> T:

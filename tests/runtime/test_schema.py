@@ -153,6 +153,8 @@ def test_type_that_json_does_not_have_is_a_fault_of_the_program() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("[" * 65 + "]" * 65, "expected a JSON text, found one that is too deep"),
+        ('{"a":' * 200 + "1" + "}" * 200, "expected a JSON text, found one that is too deep"),
         ("[" * 100_000, "expected a JSON text, found one that is too deep"),
         ('{"a":' * 100_000, "expected a JSON text, found one that is too deep"),
         ("9" * 100_000, "expected whole numbers of at most 20 digits, found one of 100000"),
@@ -161,11 +163,25 @@ def test_type_that_json_does_not_have_is_a_fault_of_the_program() -> None:
         ("", "Expecting value: line 1 column 1 (char 0)"),
         ("{'a': 1}", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
     ],
-    ids=["deep list", "deep object", "long number", "long negative", "twice", "nothing", "Python"],
+    ids=[
+        "65 levels",
+        "200 levels",
+        "deep list",
+        "deep object",
+        "long number",
+        "long negative",
+        "twice",
+        "nothing",
+        "Python",
+    ],
 )
 def test_text_that_is_no_json_that_can_be_meant_is_a_value_error(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         parse(text)
+
+
+def test_text_of_64_levels_is_read() -> None:
+    assert repr(parse("[" * 64 + "]" * 64)) == "[" * 64 + "]" * 64
 
 
 def test_bytes_are_utf_8_with_or_without_a_mark() -> None:
