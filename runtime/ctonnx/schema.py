@@ -267,7 +267,12 @@ def _name(kind: Any) -> str:
 
 
 def _below(at: str, name: str) -> str:
-    return f"{at}.{_cut(name)}" if at else _cut(name)
+    return f"{at}.{_key(name)}" if at else _key(name)
+
+
+def _key(name: str) -> str:
+    """Returns a key as it may stand in a sentence, without what ends a line or steers a terminal."""
+    return _cut(name if name.isprintable() else repr(name)[1:-1])
 
 
 def _fail(expected: str, value: Any, at: str, found: str | None = None) -> None:
@@ -290,7 +295,7 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twin = next(name for name in names if names.count(name) > 1)
-        raise SchemaError(f"expected each key once in an object, found '{_cut(twin)}' twice")
+        raise SchemaError(f"expected each key once in an object, found '{_key(twin)}' twice")
     return found
 
 

@@ -121,6 +121,7 @@ NAN = float("nan")
         ({"facts": {}}, "expected a whole number at 'facts.count', found nothing"),
         ({"facts": {"count": 1, "name": 1}}, "expected a text at 'facts.name', found 1"),
         ({"facts": {"count": 1, "more": [{"a": NAN}]}}, "expected a finite number at 'facts.more[0].a', found nan"),
+        ({"shares": {"x\n\x1b[2J": "y"}}, "expected a number at 'shares.x\\n\\x1b[2J', found 'y'"),
         ({"maybe": 0}, "expected an object at 'maybe', found 0"),
     ],
     ids=repr,

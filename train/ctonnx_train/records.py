@@ -8,7 +8,7 @@ from typing import Annotated, Any, NotRequired, Required, TypeAlias, TypedDict
 
 from ctonnx import schema
 from ctonnx.errors import ModelError
-from ctonnx.figures import Count, Data, Metrics, Share
+from ctonnx.figures import Count, Leaked, Metrics, Share
 from ctonnx.images import Preprocessing
 from ctonnx.reading import read_text, reason_of
 from ctonnx.runs import Run
@@ -24,12 +24,14 @@ _Interval: TypeAlias = tuple[Share, Share] | None
 _ClassIntervals: TypeAlias = Mapping[str, _Interval]
 
 
-class _Data(Data, total=False):
+class _Data(TypedDict, total=False):
     """`data`, as the export and `ctonnx evaluate` read it."""
 
     folder: Required[str]
     name: Required[str]
     fingerprint: Required[str]
+    images: Mapping[Split, Mapping[str, Count]]
+    leaks: Leaked
 
 
 class _Intervals(TypedDict, total=False):
