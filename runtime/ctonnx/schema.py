@@ -40,7 +40,7 @@ from typing import (
 
 from ctonnx.reading import read_text
 
-__all__ = ["As", "Between", "SchemaError", "load", "parse", "read"]
+__all__ = ["As", "Between", "Length", "SchemaError", "load", "parse", "read"]
 
 T = TypeVar("T")
 
@@ -61,6 +61,13 @@ class Between:
 
     low: float
     high: float = math.inf
+
+
+@dataclass(frozen=True)
+class Length:
+    """Stands in `Annotated` for how many items a list must have."""
+
+    items: int
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,7 @@ def read(kind: type[T], value: object, at: str = "") -> T:
 
     Args:
         kind: a dataclass, a TypedDict, or what may stand in their annotations: bool, int, float (finite), str, None,
-            Path, Any, Literal, unions, tuples, Sequence, Mapping, and Annotated with `Between` or `As`.
+            Path, Any, Literal, unions, tuples, Sequence, Mapping, and Annotated with `Between`, `Length` or `As`.
         value: is not changed.
         at: where it stands, for the error.
 
@@ -177,6 +184,8 @@ def _annotated(arguments: tuple[Any, ...], value: Any, at: str) -> Any:
         if isinstance(note, Between) and found is not None and not note.low <= found <= note.high:
             span = f"of {note.low:g} or more" if note.high == math.inf else f"from {note.low:g} to {note.high:g}"
             _fail(f"a number {span}", value, at)
+        if isinstance(note, Length) and len(found) != note.items:
+            _fail(f"a list of {note.items}", value, at, f"one of {len(found)}")
     return found
 
 

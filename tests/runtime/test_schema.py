@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import pytest
 
-from ctonnx.schema import As, Between, SchemaError, load, parse, read
+from ctonnx.schema import As, Between, Length, SchemaError, load, parse, read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,7 @@ class Whole:
     facts: Annotated[Mapping[str, Any], As(Known)]
     anything: Any = None
     maybe: Inner | None = None
+    low_high: Annotated[Sequence[float], Length(2)] | None = None
     later: list[int] = field(default_factory=list)
 
 
@@ -122,6 +123,7 @@ NAN = float("nan")
         ({"facts": {"count": 1, "name": 1}}, "expected a text at 'facts.name', found 1"),
         ({"facts": {"count": 1, "more": [{"a": NAN}]}}, "expected a finite number at 'facts.more[0].a', found nan"),
         ({"shares": {"x\n\x1b[2J": "y"}}, "expected a number at 'shares.x\\n\\x1b[2J', found 'y'"),
+        ({"low_high": [1.0]}, "expected a list of 2 at 'low_high', found one of 1"),
         ({"maybe": 0}, "expected an object at 'maybe', found 0"),
     ],
     ids=repr,

@@ -1,7 +1,7 @@
 """A run's record and splits on the disk, in JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, Required, TypeAlias, TypedDict
@@ -20,7 +20,7 @@ __all__ = ["RunRecord", "read_digests", "read_record", "read_samples", "write_sp
 
 SCHEMA_VERSION = 1
 
-_Interval: TypeAlias = tuple[Share, Share] | None
+_Interval: TypeAlias = Annotated[Sequence[Share], schema.Length(2)] | None
 _ClassIntervals: TypeAlias = Mapping[str, _Interval]
 
 
