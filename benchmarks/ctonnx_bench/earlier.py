@@ -15,6 +15,7 @@ __all__ = ["read_report"]
 
 _LEAST = 1e-9  # seconds, milliseconds or bytes of anything that happened
 _Some: TypeAlias = Annotated[float, schema.Between(_LEAST)]
+_Fact: TypeAlias = int | float | str | None
 _Any: TypeAlias = Annotated[float, schema.Between(0)]
 
 
@@ -53,7 +54,12 @@ class _Settings(TypedDict):
 class _Environment(TypedDict):
     cpu: str
     features: NotRequired[Sequence[str]]
-    gpu: NotRequired[str | None]
+    cores_allowed: NotRequired[_Fact]
+    cpu_limit: NotRequired[_Fact]
+    memory_bytes: NotRequired[_Fact]
+    gpu: NotRequired[_Fact]
+    governor: NotRequired[_Fact]
+    python: NotRequired[_Fact]
     versions: NotRequired[Mapping[str, str]]
 
 

@@ -1,5 +1,6 @@
 """A benchmark from its settings to its reports: what is refused first, what is written, and what makes it fail."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -81,7 +82,7 @@ def measure_and_report(settings: Settings, ends: Ends, *, command: str, say: Cal
     if ends.published is not None:
         refuse_other_file(ends.published)
         try_folder(ends.published.parent)
-    if ends.baseline is not None and ends.baseline.resolve().parent == folder.resolve():
+    if ends.baseline is not None and Path(os.path.realpath(ends.baseline)).parent == Path(os.path.realpath(folder)):
         raise CtonnxError(
             f"expected an earlier report outside '{folder}', where the reports are replaced and the next comparison "
             f"would be with this one, found '{ends.baseline}'; keep it elsewhere, or name another --output"

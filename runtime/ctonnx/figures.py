@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Required, TypeAlias, TypedDict
 
 from ctonnx.schema import Between
 
-__all__ = ["ClassFigures", "Count", "Data", "GateBounds", "Leaked", "Metrics", "QuantizationFacts", "Share"]
+__all__ = ["ClassFigures", "Count", "Data", "GateBounds", "Leaked", "Metrics", "QuantizationFacts", "Share", "Split"]
 
 Share: TypeAlias = Annotated[float, Between(0, 1)]
 """A share, 0 to 1."""
@@ -16,7 +16,8 @@ Share: TypeAlias = Annotated[float, Between(0, 1)]
 Count: TypeAlias = Annotated[int, Between(0)]
 """How many there are."""
 
-_Split: TypeAlias = Literal["train", "valid", "test"]
+Split: TypeAlias = Literal["train", "valid", "test"]
+"""A part of a data set."""
 
 
 class Leaked(TypedDict, total=False):
@@ -28,8 +29,8 @@ class Leaked(TypedDict, total=False):
     files_across_splits: Required[Count]
     groups_with_several_labels: Required[Count]
     files_with_several_labels: Count
-    leaked: Required[Mapping[_Split, Count]]
-    dropped: Required[Mapping[_Split, Count]]
+    leaked: Required[Mapping[Split, Count]]
+    dropped: Required[Mapping[Split, Count]]
 
 
 class Data(TypedDict, total=False):
@@ -37,7 +38,7 @@ class Data(TypedDict, total=False):
 
     name: str
     fingerprint: str
-    images: Mapping[_Split, Mapping[str, Count]]
+    images: Mapping[Split, Mapping[str, Count]]
     leaks: Leaked
 
 

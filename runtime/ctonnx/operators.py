@@ -6,6 +6,7 @@ refused before onnxruntime sees it. `docs/model-file.md` has the list.
 """
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,9 +131,9 @@ def _check_node(node: Message, folder: Path | None) -> None:
         else:
             attributes.append(field)
     if domain not in _OWN:
-        raise _Refused(f"expected operators of ONNX's own domain alone, found '{operator[:60]}' of '{domain[:60]}'")
+        raise _Refused(f"expected operators of ONNX's own domain alone, found {operator[:60]!r} of {domain[:60]!r}")
     if operator not in OPERATORS:
-        raise _Refused(f"expected the operators of a ctonnx model alone, found '{operator[:60]}'")
+        raise _Refused(f"expected the operators of a ctonnx model alone, found {operator[:60]!r}")
     for field in attributes:
         _check_attribute(node.inner(field), operator, folder)
 
@@ -186,7 +187,7 @@ def _entries(tensor: Message, external: list[Field]) -> Iterator[tuple[str, str]
 def _check_location(location: str | None, folder: Path | None) -> None:
     """Raises an error unless weights beside the model lie in its own folder."""
     if location and folder is not None and "\0" not in location:
-        there = (folder / location).resolve()
-        if there.is_relative_to(folder.resolve()) and there.is_file():
+        there = Path(os.path.realpath(folder / location))  # no error where links lead in a circle
+        if there.is_relative_to(os.path.realpath(folder)) and there.is_file():
             return
-    raise _Refused(f"expected weights in the file itself or in its folder, found some in '{str(location)[:80]}'")
+    raise _Refused(f"expected weights in the file itself or in its folder, found some in {str(location)[:80]!r}")

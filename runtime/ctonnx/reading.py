@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +41,7 @@ def check_file(path: str | os.PathLike[str], *, most: int | None = None) -> None
 
 
 @contextmanager
-def opened(path: str | os.PathLike[str], *, most: int | None = None) -> Iterator[BinaryIO]:
+def opened(path: str | os.PathLike[str], *, most: int | None = None) -> Iterator[io.BufferedReader]:
     """Opens a regular file to read its bytes.
 
     Args:

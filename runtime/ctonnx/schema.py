@@ -40,11 +40,13 @@ from typing import (
 
 from ctonnx.reading import read_text
 
-__all__ = ["As", "Between", "SchemaError", "load", "parse", "read"]
+__all__ = ["As", "Between", "Length", "SchemaError", "load", "parse", "read"]
 
 T = TypeVar("T")
 
 _DIGITS = 20  # of a whole number; none that is meant has more than those of 64 bits
+_DEPTH = 64  # levels of lists and objects; none that is meant has more than ten
+_TOO_DEEP = "expected a JSON text, found one that is too deep"
 _SHOWN = 40  # characters of what was found
 _PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", NoneType: "null"}
 
@@ -59,6 +61,13 @@ class Between:
 
     low: float
     high: float = math.inf
+
+
+@dataclass(frozen=True)
+class Length:
+    """Stands in `Annotated` for how many items a list must have."""
+
+    items: int
 
 
 @dataclass(frozen=True)
@@ -90,9 +99,20 @@ def parse(text: str | bytes) -> Any:
     """
     try:
         text = text if isinstance(text, str) else text.decode("utf-8")
-        return json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_without_twins, parse_int=_short)
+        document = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_without_twins, parse_int=_short)
     except RecursionError as error:
-        raise SchemaError("expected a JSON text, found one that is too deep") from error
+        raise SchemaError(_TOO_DEEP) from error
+    level = [document]
+    for _ in range(_DEPTH):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return document
+    raise SchemaError(_TOO_DEEP)  # for what goes through it in functions that call themselves
 
 
 def read(kind: type[T], value: object, at: str = "") -> T:
@@ -100,7 +120,7 @@ def read(kind: type[T], value: object, at: str = "") -> T:
 
     Args:
         kind: a dataclass, a TypedDict, or what may stand in their annotations: bool, int, float (finite), str, None,
-            Path, Any, Literal, unions, tuples, Sequence, Mapping, and Annotated with `Between` or `As`.
+            Path, Any, Literal, unions, tuples, Sequence, Mapping, and Annotated with `Between`, `Length` or `As`.
         value: is not changed.
         at: where it stands, for the error.
 
@@ -164,6 +184,8 @@ def _annotated(arguments: tuple[Any, ...], value: Any, at: str) -> Any:
         if isinstance(note, Between) and found is not None and not note.low <= found <= note.high:
             span = f"of {note.low:g} or more" if note.high == math.inf else f"from {note.low:g} to {note.high:g}"
             _fail(f"a number {span}", value, at)
+        if isinstance(note, Length) and len(found) != note.items:
+            _fail(f"a list of {note.items}", value, at, f"one of {len(found)}")
     return found
 
 
@@ -254,7 +276,12 @@ def _name(kind: Any) -> str:
 
 
 def _below(at: str, name: str) -> str:
-    return f"{at}.{_cut(name)}" if at else _cut(name)
+    return f"{at}.{_key(name)}" if at else _key(name)
+
+
+def _key(name: str) -> str:
+    """Returns a key as it may stand in a sentence, without what ends a line or steers a terminal."""
+    return _cut(name if name.isprintable() else repr(name)[1:-1])
 
 
 def _fail(expected: str, value: Any, at: str, found: str | None = None) -> None:
@@ -277,7 +304,7 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twin = next(name for name in names if names.count(name) > 1)
-        raise SchemaError(f"expected each key once in an object, found '{_cut(twin)}' twice")
+        raise SchemaError(f"expected each key once in an object, found '{_key(twin)}' twice")
     return found
 
 

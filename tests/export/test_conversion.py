@@ -12,8 +12,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from ctonnx.operators import OPSET
 from ctonnx.parity import compare
-from ctonnx_export.conversion import OPSET, convert, run_onnx, simplify
+from ctonnx_export.conversion import convert, run_onnx, simplify
 from ctonnx_export.graph import DeployGraph, run_pytorch
 from ctonnx_train.network import CTClassifier
 

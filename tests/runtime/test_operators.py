@@ -102,6 +102,11 @@ def test_operator_of_another_domain_is_refused(domain: str, file: Path) -> None:
     assert refusal(file) == f"expected operators of ONNX's own domain alone, found 'Add' of '{domain}'"
 
 
+def test_name_that_would_end_the_line_or_steer_a_terminal_is_told_escaped(file: Path) -> None:
+    change(file, lambda model: model.graph.node.append(onnx.NodeProto(op_type="Loop\n\x1b[2J")))
+    assert refusal(file) == "expected the operators of a ctonnx model alone, found 'Loop\\n\\x1b[2J'"
+
+
 def test_own_domain_may_be_named(file: Path) -> None:
     change(file, lambda model: setattr(model.graph.node[0], "domain", "ai.onnx"))
     check_graph(file)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import pytest
 
-from ctonnx.schema import As, Between, SchemaError, load, parse, read
+from ctonnx.schema import As, Between, Length, SchemaError, load, parse, read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,7 @@ class Whole:
     facts: Annotated[Mapping[str, Any], As(Known)]
     anything: Any = None
     maybe: Inner | None = None
+    low_high: Annotated[Sequence[float], Length(2)] | None = None
     later: list[int] = field(default_factory=list)
 
 
@@ -121,6 +122,8 @@ NAN = float("nan")
         ({"facts": {}}, "expected a whole number at 'facts.count', found nothing"),
         ({"facts": {"count": 1, "name": 1}}, "expected a text at 'facts.name', found 1"),
         ({"facts": {"count": 1, "more": [{"a": NAN}]}}, "expected a finite number at 'facts.more[0].a', found nan"),
+        ({"shares": {"x\n\x1b[2J": "y"}}, "expected a number at 'shares.x\\n\\x1b[2J', found 'y'"),
+        ({"low_high": [1.0]}, "expected a list of 2 at 'low_high', found one of 1"),
         ({"maybe": 0}, "expected an object at 'maybe', found 0"),
     ],
     ids=repr,
@@ -153,6 +156,8 @@ def test_type_that_json_does_not_have_is_a_fault_of_the_program() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("[" * 65 + "]" * 65, "expected a JSON text, found one that is too deep"),
+        ('{"a":' * 200 + "1" + "}" * 200, "expected a JSON text, found one that is too deep"),
         ("[" * 100_000, "expected a JSON text, found one that is too deep"),
         ('{"a":' * 100_000, "expected a JSON text, found one that is too deep"),
         ("9" * 100_000, "expected whole numbers of at most 20 digits, found one of 100000"),
@@ -161,11 +166,25 @@ def test_type_that_json_does_not_have_is_a_fault_of_the_program() -> None:
         ("", "Expecting value: line 1 column 1 (char 0)"),
         ("{'a': 1}", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
     ],
-    ids=["deep list", "deep object", "long number", "long negative", "twice", "nothing", "Python"],
+    ids=[
+        "65 levels",
+        "200 levels",
+        "deep list",
+        "deep object",
+        "long number",
+        "long negative",
+        "twice",
+        "nothing",
+        "Python",
+    ],
 )
 def test_text_that_is_no_json_that_can_be_meant_is_a_value_error(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         parse(text)
+
+
+def test_text_of_64_levels_is_read() -> None:
+    assert repr(parse("[" * 64 + "]" * 64)) == "[" * 64 + "]" * 64
 
 
 def test_bytes_are_utf_8_with_or_without_a_mark() -> None:

@@ -111,12 +111,12 @@ def test_model_with_a_spec_but_other_inputs_or_outputs_is_refused(
     ],
 )
 def test_model_whose_graph_has_other_types_or_shapes_than_its_spec_is_refused(
-    name: str, dtype: int, shape: list[str | int], found: str
+    name: str, dtype: TensorProto.DataType, shape: list[str | int], found: str
 ) -> None:
     declared = {item.name: item for item in DECLARED} | {name: Declared(name, TYPES[dtype], shape)}
     session = Declaring(SPEC.to_json(), [declared["pixels"]], [declared[name] for name in OUTPUT_NAMES])
     with pytest.raises(ModelError) as caught:
-        read_spec(session, "odd.onnx")  # type: ignore[arg-type]
+        read_spec(session, "odd.onnx")
     assert f"its graph's '{name}' is {found}, where " in str(caught.value)
 
 

@@ -3,7 +3,6 @@
 import json
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +29,16 @@ def test_at_every_rename_of_a_resumed_training_a_whole_run_stands_there(
     own_handler: Callable[[int, object], None],
 ) -> None:
     monkeypatch.setattr("ctonnx_train.callbacks._WRITING_SHARE", float("inf"))
-    step = ClassificationTask.training_step
+    step, validate = ClassificationTask.training_step, ClassificationTask.on_validation_epoch_end
+
+    def improving(task: ClassificationTask) -> None:
+        log_dict = task.log_dict
+        with pytest.MonkeyPatch.context() as patch:
+            loss = 1 / (1 + task.current_epoch)
+            patch.setattr(task, "log_dict", lambda values, **options: log_dict({**values, "valid_loss": loss}))
+            validate(task)
+
+    monkeypatch.setattr(ClassificationTask, "on_validation_epoch_end", improving)
 
     def stopping(task: ClassificationTask, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         if task.current_epoch == 1:
@@ -40,7 +48,7 @@ def test_at_every_rename_of_a_resumed_training_a_whole_run_stands_there(
     with monkeypatch.context() as patch:
         patch.setattr(ClassificationTask, "training_step", stopping)
         run = train(
-            data, settings=replace(SETTINGS), preprocessing=Preprocessing(size=32), name="run", root=tmp_path / "runs"
+            data, settings=SETTINGS, preprocessing=Preprocessing(size=32), name="run", root=tmp_path / "runs"
         ).run
     before = load_checkpoint(run).sha256
     with states_at_each_rename(run.folder, tmp_path / "states") as states:

@@ -1,13 +1,14 @@
 """A run's record and splits on the disk, in JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any, NotRequired, Required, TypeAlias, TypedDict
 
 from ctonnx import schema
 from ctonnx.errors import ModelError
-from ctonnx.figures import Count, Data, Metrics, Share
+from ctonnx.figures import Count, Leaked, Metrics, Share
 from ctonnx.images import Preprocessing
 from ctonnx.reading import read_text, reason_of
 from ctonnx.runs import Run
@@ -19,16 +20,18 @@ __all__ = ["RunRecord", "read_digests", "read_record", "read_samples", "write_sp
 
 SCHEMA_VERSION = 1
 
-_Interval: TypeAlias = tuple[Share, Share] | None
+_Interval: TypeAlias = Annotated[Sequence[Share], schema.Length(2)] | None
 _ClassIntervals: TypeAlias = Mapping[str, _Interval]
 
 
-class _Data(Data, total=False):
+class _Data(TypedDict, total=False):
     """`data`, as the export and `ctonnx evaluate` read it."""
 
     folder: Required[str]
     name: Required[str]
     fingerprint: Required[str]
+    images: Mapping[Split, Mapping[str, Count]]
+    leaks: Leaked
 
 
 class _Intervals(TypedDict, total=False):
@@ -171,8 +174,14 @@ class RunRecord:
         Raises:
             ModelError: there is one.
         """
+        values = asdict(self)
+        shown = {
+            name: values[name] for name in ("created", "classes", "data", "metrics", "settings", "operating_point")
+        }
         try:
-            schema.read(_Shown, json.loads(json.dumps(asdict(self))))
+            schema.read(_Shown, shown)
+            del shown["data"]["folder"]
+            json.dumps(shown, ensure_ascii=False).encode()  # half a character is no part of a model file
             for split, of in self.metrics.items():
                 named = [of["per_class"], *([of["intervals"]["per_class"]] if "intervals" in of else [])]
                 if any(set(names) != set(self.classes) for names in named):
@@ -195,13 +204,12 @@ def read_record(run: Run) -> RunRecord:
     try:
         return RunRecord.from_json(read_text(run.record_file))
     except (OSError, ValueError) as error:
-        raise ModelError(
-            f"expected a run's record in '{run.record_file}', found {_found(error)}; train again"
-        ) from error
+        raise _damaged("a run's record", run.record_file, error) from error
 
 
-def _found(error: OSError | ValueError) -> str:
-    return reason_of(error) if isinstance(error, OSError) else f"a file that cannot be one ({error})"
+def _damaged(what: str, file: Path, error: OSError | ValueError) -> ModelError:
+    found = reason_of(error) if isinstance(error, OSError) else f"something else ({error})"
+    return ModelError(f"expected {what} in '{file}', found {found}; train again")
 
 
 def write_splits(run: Run, splits: Mapping[Split, tuple[Sample, ...]], digests: Mapping[str, str]) -> None:
@@ -239,16 +247,10 @@ def _rows(run: Run, split: Split) -> list[Any]:
         rows = schema.load(dict[str, list[Any]], run.splits_file).get(split)
         if rows is None:
             raise ValueError(f"expected a list at '{split}', found nothing")
-        if wrong := next((row for row in rows if not _is_row(row)), None):
-            raise ValueError(f"expected rows of a path, a class and a digest, found {str(wrong)[:60]}")
-    except KeyError as error:
-        raise ModelError(
-            f"expected the run's splits in '{run.splits_file}', found none for {error}; train again"
-        ) from error
+        if wrong := [row for row in rows if not _is_row(row)]:
+            raise ValueError(f"expected rows of a path, a class and a digest, found {str(wrong[0])[:60]}")
     except (OSError, ValueError) as error:
-        raise ModelError(
-            f"expected the run's splits in '{run.splits_file}', found {_found(error)}; train again"
-        ) from error
+        raise _damaged("the run's splits", run.splits_file, error) from error
     return rows
 
 
