@@ -51,7 +51,7 @@ COUNTING = """
 
 
 @contextmanager
-def serving(model: Path, *options: str, port: int = 0, before: str = "") -> Iterator[str]:
+def serving(model: Path, *options: str, port: int = 0, before: str = "pass") -> Iterator[str]:
     """Runs `ctonnx serve` on a port, 0 for a free one, after a statement, and yields the page's address."""
     words = ["serve", "--model", str(model), "--port", str(port), "--threads", "1", *options]
     start = f"import sys; {before}; from ctonnx.__main__ import run; run()"
