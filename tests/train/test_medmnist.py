@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ctonnx.errors import DataError
+from ctonnx.images import load
 from ctonnx_train.data_set import DataSet
 from ctonnx_train.folders import read_data
 from ctonnx_train.medmnist import read_medmnist
@@ -50,13 +51,27 @@ def test_file_is_read_as_a_data_set(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("shape", [(28, 28), (64, 48), (28, 28, 3)])
+@pytest.mark.parametrize("shape", [(28, 28), (64, 48), (28, 28, 3), (28, 28, 1)])
 def test_every_sample_names_an_image_that_its_source_has(shape: tuple[int, ...], tmp_path: Path) -> None:
     arrays = split("train", [0, 1, 1], shape) | split("val", [1, 0], shape)
     data = read_medmnist(written(tmp_path, arrays))
     source = open_source(data.root)
     assert all(source.has(sample.path) for sample in data.samples)
     np.testing.assert_array_equal(source.image(data.splits["valid"][1].path), arrays["val_images"][1])
+
+
+def test_grey_images_with_a_channel_are_the_same_images_without_it(tmp_path: Path) -> None:
+    arrays = split("train", [0, 1, 1]) | split("val", [0])
+    plain = written(tmp_path, arrays)
+    (tmp_path / "other").mkdir()
+    channel = written(
+        tmp_path / "other",
+        {name: array[..., None] if name.endswith("_images") else array for name, array in arrays.items()},
+    )
+    path = read_medmnist(channel).splits["train"][2].path
+    loaded, expected = (np.asarray(load(open_source(file).image(path))) for file in (channel, plain))
+    assert loaded.shape == (28, 28)
+    np.testing.assert_array_equal(loaded, expected)
 
 
 @pytest.mark.parametrize("suffix", ["npz", "NPZ"])
@@ -161,19 +176,41 @@ def test_missing_array_is_named(
 
 
 @pytest.mark.parametrize(
-    ("images", "found"),
+    ("images", "found", "advice"),
     [
-        (np.zeros((2, 28, 28, 28), np.uint8), "uint8 [2, 28, 28, 28]"),
-        (np.zeros((2, 28, 28), np.float32), "float32 [2, 28, 28]"),
-        (np.zeros((2, 784), np.uint8), "uint8 [2, 784]"),
+        (
+            np.zeros((2, 28, 28, 28), np.uint8),
+            "uint8 [2, 28, 28, 28]",
+            "volumes (the 3D sets) are not read; save their slices as images",
+        ),
+        (
+            np.zeros((2, 1, 28, 28, 28), np.uint8),
+            "uint8 [2, 1, 28, 28, 28]",
+            "volumes (the 3D sets) are not read; save their slices as images",
+        ),
+        (
+            np.zeros((2, 1, 28, 28), np.uint8),
+            "uint8 [2, 1, 28, 28]",
+            "put the channels last: numpy.moveaxis(images, 1, 3)",
+        ),
+        (
+            np.zeros((2, 3, 28, 28), np.uint8),
+            "uint8 [2, 3, 28, 28]",
+            "put the channels last: numpy.moveaxis(images, 1, 3)",
+        ),
+        (np.zeros((2, 28, 28, 4), np.uint8), "uint8 [2, 28, 28, 4]", "save them as grey or RGB images"),
+        (np.zeros((2, 28, 28), np.float32), "float32 [2, 28, 28]", "save them as whole numbers from 0 to 255"),
+        (np.zeros((2, 784), np.uint8), "uint8 [2, 784]", "save them as images of [height, width]"),
     ],
 )
-def test_volumes_and_other_arrays_are_refused(images: NDArray[Any], found: str, tmp_path: Path) -> None:
+def test_volumes_and_other_arrays_are_refused_for_what_they_are(
+    images: NDArray[Any], found: str, advice: str, tmp_path: Path
+) -> None:
     file = written(tmp_path, split("train", [0, 1]) | {"train_images": images})
     refused(
         file,
-        "expected train_images as uint8 [images, height, width] or [images, height, width, 3] in "
-        f"'{file}', found {found}; volumes (the 3D sets) are not read",
+        "expected train_images as uint8 [images, height, width], or with 1 or 3 channels last, in "
+        f"'{file}', found {found}; {advice}",
     )
 
 

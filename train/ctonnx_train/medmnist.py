@@ -27,7 +27,7 @@ def read_medmnist(
     """Reads the samples of a MedMNIST file; its classes are numbers, which `class_names` can give names.
 
     Args:
-        file: with `train_images`, uint8 [images, height, width] or [images, height, width, 3], and `train_labels`,
+        file: with `train_images`, uint8 [images, height, width] or [images, height, width, 1 or 3], and `train_labels`,
             integers [images, 1]; the same for `val` and `test`, where they are there.
         class_names: names by number, as `{"0": "bladder"}`.
         classes: of the model that is to be evaluated; None takes the training images' classes.
@@ -85,11 +85,11 @@ def _labels(file: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> NDArra
             f"{missing[0]} is missing: is this a MedMNIST file?"
         )
     images, labels = (arrays[array] for array in wanted)
-    grey, colour = images.ndim == 3, images.ndim == 4 and images.shape[3] == 3
-    if images.dtype != np.uint8 or not (grey or colour):
+    channels = images.shape[3:] if images.ndim > 2 else None
+    if images.dtype != np.uint8 or channels not in ((), (1,), (3,)):
         raise DataError(
-            f"expected {wanted[0]} as uint8 [images, height, width] or [images, height, width, 3] in '{file}', found "
-            f"{images.dtype} {list(images.shape)}; volumes (the 3D sets) are not read"
+            f"expected {wanted[0]} as uint8 [images, height, width], or with 1 or 3 channels last, in '{file}', found "
+            f"{images.dtype} {list(images.shape)}; {_advice(images)}"
         )
     if labels.size != len(images) or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(
@@ -97,3 +97,16 @@ def _labels(file: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> NDArra
             f"{labels.dtype} {list(labels.shape)}; sets with several labels for an image are not read"
         )
     return labels.reshape(-1).astype(np.int64)
+
+
+def _advice(images: NDArray[Any]) -> str:
+    """Returns what to do with an array of a split's images that is not read."""
+    if images.ndim == 4 and images.shape[1] in (1, 3) and min(images.shape[2:]) > 3:
+        return "put the channels last: numpy.moveaxis(images, 1, 3)"
+    if images.ndim == 5 or (images.ndim == 4 and images.shape[3] > 4):
+        return "volumes (the 3D sets) are not read; save their slices as images"
+    if images.ndim == 4:
+        return "save them as grey or RGB images"
+    if images.ndim == 3:
+        return "save them as whole numbers from 0 to 255"
+    return "save them as images of [height, width]"

@@ -50,7 +50,7 @@ class ArraySource:
         self._arrays = {name: array for name, array in read_arrays(root).items() if name.endswith("_images")}
 
     def image(self, path: str) -> NDArray[Any]:
-        """Returns the row of the array: uint8 [height, width] or [height, width, 3]."""
+        """Returns the row of the array: uint8 [height, width] or [height, width, 1 or 3]."""
         name, _, row = path.rpartition("/")
         image: NDArray[Any] = self._arrays[name][int(row)]
         return image

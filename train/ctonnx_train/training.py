@@ -114,7 +114,8 @@ def train(
     describe(found, say)
     pl.seed_everything(plan.settings.seed, verbose=False)
     network = CTClassifier(len(found.classes))
-    load_backbone(network, plan.settings.weights)
+    if taken := load_backbone(network, plan.settings.weights):
+        say(taken)
     run = _make_run(name or f"{plan.data_name}-{datetime.now():%Y%m%d-%H%M%S}", root, network)
     with _keeping_what_is_whole(run, plan, say, is_new=True):
         if is_main_process():

@@ -6,12 +6,13 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.models import ResNet50_Weights
 
 from ctonnx.errors import DataError
 from ctonnx_train.network import CTClassifier
+from ctonnx_train.state_dicts import NoBackbone, find_backbone
+from ctonnx_train.weight_files import read_weights
 
 __all__ = ["IMAGENET", "NONE", "load_backbone"]
 
@@ -21,34 +22,35 @@ _PRETRAINED = ResNet50_Weights.IMAGENET1K_V2
 _CONNECT_SECONDS = 30.0
 
 
-def load_backbone(network: CTClassifier, weights: str) -> None:
+def load_backbone(network: CTClassifier, weights: str) -> str | None:
     """Gives `network`'s backbone the weights to start from; the head stays as it was made.
 
     Args:
-        network: changed in place.
-        weights: `imagenet` (downloaded once, then cached by torch.hub), `none`, or the path of a ResNet50's
-            `.safetensors`, or `.pth` as torchvision publishes them (read without unpickling objects).
+        network: Changed in place.
+        weights: `imagenet` (downloaded once, then cached by torch.hub), `none`, or the path of a ResNet50's weights
+            (`ctonnx_train.weight_files`) under any of the names in `ctonnx_train.state_dicts`.
+
+    Returns:
+        A sentence on what was taken from a file; None where there is none.
 
     Raises:
-        DataError: the download failed, or the file is missing, damaged or not a ResNet50's.
+        DataError: The download failed, or the file is missing, damaged or not a ResNet50's.
     """
     if weights == NONE:
-        return
-    state = _download() if weights == IMAGENET else _read(Path(weights))
-    # A ctonnx checkpoint names the backbone's tensors backbone.*; torchvision's file has them bare, and a fc.* beside.
-    bare = {name.removeprefix("backbone."): tensor for name, tensor in state.items()}
-    wanted = network.backbone.state_dict()
-    for name, tensor in wanted.items():
-        if name.endswith("num_batches_tracked"):  # files from before PyTorch counted them do without
-            bare.setdefault(name, tensor)
-    missing = [name for name, tensor in wanted.items() if name not in bare or bare[name].shape != tensor.shape]
-    if missing:
+        return None
+    content = _download() if weights == IMAGENET else read_weights(Path(weights))
+    try:
+        found = find_backbone(content, network.backbone.state_dict())
+    except NoBackbone as error:
         raise DataError(
-            f"expected the weights of a ResNet50 in '{weights}', found {len(missing)} of {len(wanted)} tensors missing "
-            f"or of another shape ('{missing[0]}' first); give torchvision's resnet50 file or a ctonnx run's "
-            "model.safetensors"
-        )
-    network.backbone.load_state_dict({name: bare[name] for name in wanted})
+            f"expected the weights of a ResNet50 in '{weights}', found {error}; give torchvision's resnet50 file, "
+            "another ResNet50's, or a ctonnx run's model.safetensors"
+        ) from None
+    network.backbone.load_state_dict(dict(found.tensors))
+    if weights == IMAGENET:
+        return None
+    others = f"; not taken: those {', '.join(found.others)}" if found.others else ""
+    return f"weights: a ResNet50's tensors of '{weights}' {found.place}".rstrip() + others
 
 
 def _download() -> dict[str, Tensor]:
@@ -73,24 +75,3 @@ def _download() -> dict[str, Tensor]:
         ) from error
     finally:
         socket.setdefaulttimeout(timeout)
-
-
-def _read(file: Path) -> dict[str, Tensor]:
-    if not file.is_file():
-        raise DataError(f"expected --weights imagenet, none or a file, found no file at '{file}'")
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    # What is no weights file raises SafetensorError, UnpicklingError, RuntimeError, EOFError, KeyError and more.
-    except Exception as error:
-        found = (
-            f"a file that cannot be read ({error.strerror})"
-            if isinstance(error, PermissionError)
-            else "something else or damage"
-        )
-        raise DataError(f"expected weights (.safetensors, or .pth) in '{file}', found {found}") from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    pairs = state.items() if isinstance(state, dict) else ()
-    return {name: tensor for name, tensor in pairs if isinstance(name, str) and isinstance(tensor, Tensor)}
