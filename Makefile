@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test ci lint types slim format docs bench clean
+.PHONY: demo test ci lint types slim extras extras-all format docs bench clean
 
 demo: $(READY)  ## the whole journey on generated phantoms
 	$(BIN)/ctonnx demo
@@ -14,7 +14,7 @@ demo: $(READY)  ## the whole journey on generated phantoms
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-ci: lint types test slim  ## what every change must pass
+ci: lint types test extras  ## what every change must pass
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -25,7 +25,13 @@ types: $(READY)
 	$(BIN)/mypy tests
 
 slim: $(READY)  ## the wheel with [cpu] alone: its size, and that it runs without torch
-	$(BIN)/python tests/slim_install.py
+	$(BIN)/python -m tests.slim_install
+
+extras: $(READY)  ## each extra, and each set that README and docs name, in an environment of its own; slim is in it
+	$(BIN)/python -m tests.extras
+
+extras-all: $(READY)  ## the large ones too: CUDA's libraries, OpenVINO, TensorBoard, [all]; downloads gigabytes
+	$(BIN)/python -m tests.extras --all
 
 format: $(READY)
 	$(BIN)/ruff check --fix

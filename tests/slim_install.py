@@ -1,7 +1,7 @@
 """Checks the slim install: the wheel with `[cpu]` alone is small and runs without torch.
 
 Run it with `make slim`. It trains and exports a tiny model with the full environment, builds the wheel, installs it in
-a fresh environment and works with the model there.
+a fresh environment and works with the model there. `make extras` does the same with a model of its own.
 """
 
 import subprocess
@@ -9,18 +9,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from .environments import CheckError, Environment, Workshop
+
+__all__ = ["check", "megabytes"]
+
 LIMIT_MB = 150
-UV = Path(sys.executable).with_name("uv")
-REPOSITORY = Path(__file__).parent.parent
-
-
-def run(*command: str | Path, cwd: Path) -> str:
-    """Runs a command, shows it, and returns its standard output; a failure ends the check."""
-    print("$", *command, flush=True)
-    done = subprocess.run([str(word) for word in command], cwd=cwd, check=False, text=True, stdout=subprocess.PIPE)
-    if done.returncode != 0:
-        sys.exit(f"slim install: '{command[0]}' ended with exit code {done.returncode}\n{done.stdout}")
-    return done.stdout
 
 
 def megabytes(folder: Path) -> float:
@@ -28,37 +21,51 @@ def megabytes(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
+def check(slim: Environment) -> str:
+    """Works with the exported run and the phantoms that lie in the environment's folder.
+
+    Args:
+        slim: An environment that was made and not used.
+
+    Returns:
+        A sentence with the figures.
+
+    Raises:
+        CheckError: The install is too large, or a command does not do what it promises.
+    """
+    size = megabytes(slim.folder)  # before anything runs, which compiles what it imports
+    slim.ctonnx("--help")
+    if not slim.ctonnx("verify").stdout.endswith("verified\n"):
+        raise CheckError("slim install: verify does not verify")
+    if "normal" not in slim.ctonnx("inspect").stdout:
+        raise CheckError("slim install: inspect does not show the classes")
+    rows = slim.ctonnx("predict", "phantoms/test", "--format", "csv").stdout.splitlines()
+    images = len(list((slim.work / "phantoms" / "test").rglob("*.png")))
+    if len(rows) != images + 1 or any(row.split(",")[1] == "" for row in rows):
+        raise CheckError(f"slim install: expected {images} predictions, found {rows}")
+    said = f"{size:.1f} MB installed (at most {LIMIT_MB} MB), {images} images predicted"
+    if size > LIMIT_MB:
+        raise CheckError(f"slim install: {said}")
+    return said
+
+
 def main() -> None:
     """Runs the check."""
     full = Path(sys.executable).with_name("ctonnx")
     with tempfile.TemporaryDirectory(prefix="ctonnx-slim-") as name:
-        work = Path(name)
-        run(full, "data", "phantom", "phantoms", "--per-class", "5", "--size", "96", cwd=work)
-        run(full, "train", "phantoms", "--weights", "none", "--epochs", "1", "--image-size", "64", cwd=work)
-        run(full, "export", cwd=work)
-
-        run(UV, "build", "--quiet", "--wheel", "--out-dir", work / "dist", cwd=REPOSITORY)
-        wheel = next((work / "dist").glob("*.whl"))
-        run(UV, "venv", "--quiet", "--python", sys.executable, "slim", cwd=work)
-        slim = work / "slim" / "bin"
-        constraints = REPOSITORY / "constraints.txt"
-        run(UV, "pip", "install", "--quiet", "--python", slim / "python", "-c", constraints, f"{wheel}[cpu]", cwd=work)
-
-        size = megabytes(work / "slim")  # before anything runs, which compiles what it imports
-
-        run(slim / "ctonnx", "--help", cwd=work)
-        if not run(slim / "ctonnx", "verify", cwd=work).endswith("verified\n"):
-            sys.exit("slim install: verify does not verify")
-        if "normal" not in run(slim / "ctonnx", "inspect", cwd=work):
-            sys.exit("slim install: inspect does not show the classes")
-        rows = run(slim / "ctonnx", "predict", "phantoms/test", "--format", "csv", cwd=work).splitlines()
-        images = len(list((work / "phantoms" / "test").rglob("*.png")))
-        if len(rows) != images + 1 or any(row.split(",")[1] == "" for row in rows):
-            sys.exit(f"slim install: expected {images} predictions, found {rows}")
-        print(f"slim install: {size:.1f} MB installed (at most {LIMIT_MB} MB), {images} images predicted")
-        if size > LIMIT_MB:
-            sys.exit(1)
+        slim = Workshop.open(Path(name)).make("slim", "cpu")
+        for words in (
+            ("data", "phantom", "phantoms", "--per-class", "5", "--size", "96"),
+            ("train", "phantoms", "--weights", "none", "--epochs", "1", "--image-size", "64"),
+            ("export",),
+        ):
+            print("$ ctonnx", *words, flush=True)
+            subprocess.run([full, *words], cwd=slim.work, check=True)
+        print(f"slim install: {check(slim)}")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except CheckError as error:
+        sys.exit(str(error))

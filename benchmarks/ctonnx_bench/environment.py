@@ -2,24 +2,21 @@
 
 import os
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from ctonnx.installed import installed_builds, versions_of
 from ctonnx.machine import available_cores, control_groups, memory_limit, processor
-from ctonnx.providers import PROVIDERS
 from ctonnx_bench.sensors import Gpu
 from ctonnx_bench.without_amx import REFUSED
 
-__all__ = ["LIBRARIES", "describe", "differences"]
+__all__ = ["describe", "differences"]
 
-LIBRARIES = (
-    "ctonnx", "numpy", "pillow", *dict.fromkeys(facts.distribution for facts in PROVIDERS.values()), "torch",
-    "torchvision", "openvino", "nncf", "transformers", "ultralytics",
-)  # fmt: skip
-"""Packages whose versions are kept."""
+# Modules whose versions are kept, beside onnxruntime's builds: what runs models, and what the peers are made of.
+_RUNTIME = ("ctonnx", "numpy", "PIL")
+_PEERS = ("torch", "torchvision", "openvino", "nncf", "transformers", "ultralytics")
 
 
 def describe(root: Path = Path("/"), gpu: Gpu | None = None) -> dict[str, Any]:
@@ -32,7 +29,6 @@ def describe(root: Path = Path("/"), gpu: Gpu | None = None) -> dict[str, Any]:
     about = processor(root)
     frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
     is_refused = REFUSED in os.environ
-    installed = {item.metadata["Name"].lower(): item.version for item in metadata.distributions()}
     return {
         "cpu": about.model or platform.machine(),
         "architecture": platform.machine(),
@@ -51,7 +47,7 @@ def describe(root: Path = Path("/"), gpu: Gpu | None = None) -> dict[str, Any]:
         "threads_set": {
             name: os.environ[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name in os.environ
         },
-        "versions": {name: installed[name] for name in LIBRARIES if name in installed},
+        "versions": {**versions_of(_RUNTIME), **installed_builds(), **versions_of(_PEERS)},
     }
 
 
@@ -73,7 +69,7 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
         if first.get(name) != second.get(name)
     ]
     versions = first.get("versions", {}), second.get("versions", {})
-    packages = [name for name in LIBRARIES if versions[0].get(name) != versions[1].get(name)]
+    packages = [name for name in {**versions[0], **versions[1]} if versions[0].get(name) != versions[1].get(name)]
     told = [[of.get(name, "not installed") for of in versions] for name in packages]
     return found + [f"{name}: {was} before; {now} now" for name, (was, now) in zip(packages, told, strict=True)]
 

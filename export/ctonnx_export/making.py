@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -13,6 +12,7 @@ from tqdm import tqdm
 
 from ctonnx.errors import CheckFailed
 from ctonnx.golden import Golden
+from ctonnx.installed import versions_of
 from ctonnx.integrity import content_crc32
 from ctonnx.operators import check_graph
 from ctonnx.outputs import Outputs
@@ -287,7 +287,7 @@ def _spec(checkpoint: Checkpoint, parity: Parity) -> ModelSpec:
         metrics=record.metrics,
         parity=parity.as_dict(),
         gate=asdict(GATES["fp32"]),
-        versions={library: version(library) for library in _LIBRARIES},
+        versions=versions_of(_LIBRARIES),
         temperature=record.temperature,
         operating_point=record.operating_point,
     )

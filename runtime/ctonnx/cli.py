@@ -28,7 +28,7 @@ class _Entry:
 
 _COMMANDS = {
     "demo": _Entry(
-        "ctonnx.commands.demo:demo", "The whole journey on generated phantoms: a first look.", "cpu,train,export,bench"
+        "ctonnx.commands.demo:demo", "The whole journey on generated phantoms: a first look.", "cpu,train,export"
     ),
     "data": _Entry("ctonnx_train.commands.data:data", "Make data sets, and look into them.", "train"),
     "train": _Entry("ctonnx_train.commands.train:train", "Train a classifier on a folder of CT images.", "train"),
@@ -139,6 +139,10 @@ class _LazyGroup(click.Group):
             raise _Failure(str(error), error.exit_code) from error
         except ImportError as error:
             raise _Failure(_missing(ctx.invoked_subcommand or "", error), 2) from error
+        except RuntimeError as error:
+            if not str(error).startswith("operator torchvision::"):
+                raise
+            raise _Failure(_mismatched(), 2) from error
         except KeyboardInterrupt as stop:
             click.echo("\nctonnx: stopped", err=True)
             ctx.exit(stop.exit_code if isinstance(stop, _Terminated) else 130)
@@ -155,15 +159,40 @@ class _LazyGroup(click.Group):
 
 
 def _missing(command: str, error: ImportError) -> str:
+    """Returns the sentence about what is not installed, with the command that brings it.
+
+    It names the extras, as a package that is missing is the first of many.
+    """
+    from ctonnx.installed import extras_to_install, installed_builds, missing_extras
+
     package = (error.name or "").partition(".")[0]
-    if package == "onnxruntime" and not isinstance(error, ModuleNotFoundError):
+    if package == "onnxruntime" and (installed_builds() or not isinstance(error, ModuleNotFoundError)):
         from ctonnx.diagnosis import why_it_does_not_load
 
         return why_it_does_not_load(error)
     if package.startswith("ctonnx") or command not in _COMMANDS or not isinstance(error, ModuleNotFoundError):
         raise error
-    extras = _COMMANDS[command].extras
-    return f"'ctonnx {command}' needs the package '{package}', which is not installed; pip install \"ctonnx[{extras}]\""
+    extras = _COMMANDS[command].extras.split(",")
+    install = f"pip install {extras_to_install(extras)}"
+    match missing_extras(extras):
+        case ():  # a part of an extra was uninstalled, or a library's own requirement
+            return f"'ctonnx {command}' needs the package '{package}', which is not installed; {install}"
+        case (extra,):
+            return f"'ctonnx {command}' needs the extra '{extra}', which is not installed; {install}"
+        case missing:
+            names = " and ".join(f"'{extra}'" for extra in missing)
+            return f"'ctonnx {command}' needs the extras {names}, which are not installed; {install}"
+
+
+def _mismatched() -> str:
+    """Returns the sentence about a torchvision that does not find its operators in the torch beside it."""
+    from ctonnx.installed import version_of
+
+    found = " and ".join(f"{name} {version_of(name) or '(unknown)'}" for name in ("torch", "torchvision"))
+    return (
+        f"expected torch and torchvision of one build, found {found}, of which the second does not load; install both "
+        "from one place, such as PyTorch's CPU wheels"
+    )
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

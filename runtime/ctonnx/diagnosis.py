@@ -4,15 +4,16 @@ import ctypes
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
+from ctonnx.installed import installed_builds
 from ctonnx.machine import has_nvidia_device, nvidia_driver
 from ctonnx.providers import PROVIDERS, Provider
 
 __all__ = [
     "install_command",
-    "installed_builds",
     "library_that_is_missing",
     "overlaid_builds",
     "why_it_does_not_load",
@@ -24,33 +25,6 @@ _LIBRARIES = {"cuda": "CUDA", "tensorrt": "CUDA", "openvino": "OpenVINO"}  # of 
 
 _OURS = frozenset(package.execution_provider for package in PROVIDERS.values())  # what else a build has is not for here
 _NO_GPU = "this machine has no NVIDIA GPU; run on --provider cpu here"
-
-# All of them write the folder `onnxruntime`: where two are installed, each has some of the files.
-_BUILDS = (
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "onnxruntime-openvino",
-    "onnxruntime-directml",
-    "onnxruntime-qnn",
-    "onnxruntime-rocm",
-    "onnxruntime-migraphx",
-    "onnxruntime-training",
-    "ort-nightly",
-    "ort-nightly-gpu",
-)
-
-
-def installed_builds() -> dict[str, str]:
-    """Returns the version of each build of onnxruntime that is installed, by its distribution's name."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for name in _BUILDS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def install_command(provider: Provider) -> str:
@@ -64,11 +38,11 @@ def install_command(provider: Provider) -> str:
     return f"pip uninstall --yes {' '.join(builds)}, then {install}"
 
 
-def overlaid_builds(provider: Provider = "cpu") -> str | None:
+def overlaid_builds(provider: Provider | None = None) -> str | None:
     """Returns the sentence about builds that are installed over each other, or None where there is one at most.
 
     Args:
-        provider: whose build is to stay.
+        provider: The provider whose build is to stay; None keeps the installed one that suits this machine.
     """
     builds = installed_builds()
     if len(builds) < 2:
@@ -76,7 +50,20 @@ def overlaid_builds(provider: Provider = "cpu") -> str | None:
     names = " and ".join(f"{name} {version}" for name, version in builds.items())
     return (
         f"{names} are installed over each other, in one folder, where each has some of the files; "
-        f"{install_command(provider)}"
+        f"{install_command(provider or _suitable(builds))}"
+    )
+
+
+def _suitable(builds: Mapping[str, str]) -> Provider:
+    """Returns a provider of an installed build; the plain one, which comes along by accident, is the last choice."""
+    no_gpu = nvidia_driver() is None and has_nvidia_device() is False
+    return next(
+        (
+            name
+            for name, package in PROVIDERS.items()
+            if package.distribution in builds and package.extra != "cpu" and not (package.is_nvidia and no_gpu)
+        ),
+        "cpu",
     )
 
 
@@ -87,11 +74,13 @@ def why_it_does_not_load(error: ImportError) -> str:
         error: that its import raised.
     """
     builds = installed_builds()
-    extra = next((package.extra for package in PROVIDERS.values() if package.distribution in builds), "cpu")
+    failure = f"onnxruntime does not load ({str(error).strip().splitlines()[0]})"
+    if overlaid := overlaid_builds():
+        return f"{failure}: {overlaid}"
     uninstall = f"pip uninstall --yes {' '.join(builds)}, then " if builds else ""
     return (
-        f"onnxruntime does not load ({str(error).strip().splitlines()[0]}): files of it are missing, as when a build "
-        f'that lay over another is uninstalled, or it is for another system; {uninstall}pip install "ctonnx[{extra}]"'
+        f"{failure}: files of it are missing, as when a build that lay over another is uninstalled, or it is for "
+        f'another system; {uninstall}pip install "ctonnx[{PROVIDERS[_suitable(builds)].extra}]"'
     )
 
 

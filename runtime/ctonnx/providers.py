@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal, TypeAlias
 
+from ctonnx.installed import version_of
 from ctonnx.machine import nvidia_driver
 from ctonnx.metadata import read_spec_facts
 
@@ -249,13 +250,10 @@ def _tensorrt_key(model: Path | bytes, version: str) -> str:
 
 def _tensorrt_version() -> str:
     import ctypes
-    from importlib.metadata import PackageNotFoundError, version
 
-    for name in ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
+    for module in ("tensorrt", "tensorrt_libs"):  # of tensorrt-cu12, tensorrt-cu13 and their libraries' packages
+        if version := version_of(module):
+            return version
     try:  # installed without pip
         return str(
             ctypes.CDLL("nvinfer_10.dll" if sys.platform == "win32" else "libnvinfer.so.10").getInferLibVersion()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ctonnx.providers import PROVIDERS
-from ctonnx_bench.environment import LIBRARIES, describe, differences
+from ctonnx_bench import environment
+from ctonnx_bench.environment import describe, differences
 from ctonnx_bench.sensors import Gpu
 from ctonnx_bench.without_amx import REFUSED
 
@@ -18,8 +18,12 @@ def test_amx_that_the_process_is_refused_is_no_feature(tmp_path: Path, monkeypat
     assert describe(tmp_path, Gpu(None))["features"] == ["avx2"]
 
 
-def test_version_of_every_build_of_onnxruntime_is_kept() -> None:
-    assert {facts.distribution for facts in PROVIDERS.values()} <= set(LIBRARIES)
+def test_version_of_every_build_of_onnxruntime_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    builds = {"onnxruntime-openvino": "1.24.1", "ort-nightly": "1.32.0.dev1"}
+    monkeypatch.setattr(environment, "installed_builds", lambda: builds)
+    kept = describe()["versions"]
+    assert builds.items() <= kept.items()
+    assert "onnxruntime" not in kept
 
 
 def test_processor_features_governor_and_limits_are_read(tmp_path: Path) -> None:

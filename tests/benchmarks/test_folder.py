@@ -111,7 +111,7 @@ def test_peers_that_are_not_there_are_named_with_the_reason(
     assert skipped == {
         "ctonnx INT8": "not exported; ctonnx export --precision all",
         "Ultralytics": "ultralytics not installed; pip install ultralytics",
-        "Optimum": "transformers not installed; pip install optimum-onnx[onnxruntime]",
+        "Optimum": "transformers not installed; pip install optimum-onnx",
     }
     assert found[0].command[1:] == (
         "-m", "ctonnx", "predict", "--model", str(exported_run.model_file("fp32")), "--format", "csv", "PATH",

@@ -138,11 +138,6 @@ def test_no_command_shows_the_help() -> None:
 @pytest.mark.parametrize(
     ("words", "package", "extras"),
     [
-        (("predict", "scan.png"), "onnxruntime", "cpu"),
-        (("verify", "model.onnx"), "onnxruntime", "cpu"),
-        (("inspect", "model.onnx"), "onnxruntime", "cpu"),
-        (("doctor",), "onnxruntime", "cpu"),
-        (("serve",), "onnxruntime", "cpu,serve"),
         *[
             (("serve",), name, "cpu,serve")
             for name in ("starlette", "uvicorn", "python_multipart", "prometheus_client")
@@ -154,7 +149,6 @@ def test_no_command_shows_the_help() -> None:
         (("data", "phantom", "out"), "tqdm", "train"),
         (("data", "audit", "scans"), "imagehash", "train"),
         (("data", "audit", "scans"), "scipy", "train"),
-        (("evaluate", "model.onnx", "scans"), "onnxruntime", "cpu,train"),
         (("evaluate", "model.onnx", "scans"), "sklearn", "cpu,train"),
         (("evaluate", "model.onnx", "scans"), "matplotlib", "cpu,train"),
         (("evaluate", "runs/lungs", "scans"), "torch", "cpu,train"),
@@ -177,6 +171,58 @@ def test_missing_extra_ends_in_one_sentence_with_its_pip_line(
         f'pip install "ctonnx[{extras}]"\n'
     )
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def missing(command: str, names: tuple[str, ...], builds: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Returns the sentence about a module of an extra that is not installed, where builds of onnxruntime are."""
+    monkeypatch.setattr("ctonnx.installed.missing_extras", lambda extras: names)
+    monkeypatch.setattr("ctonnx.installed.installed_builds", lambda: dict.fromkeys(builds, "1.31.1"))
+    return cli._missing(command, ModuleNotFoundError("No module named 'tqdm'", name="tqdm"))
+
+
+def test_missing_extra_is_named_and_not_the_first_of_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert missing("evaluate", ("train",), ("onnxruntime",), monkeypatch) == (
+        "'ctonnx evaluate' needs the extra 'train', which is not installed; pip install \"ctonnx[cpu,train]\""
+    )
+    assert missing("export", ("cpu", "export"), (), monkeypatch) == (
+        "'ctonnx export' needs the extras 'cpu' and 'export', which are not installed; "
+        'pip install "ctonnx[cpu,export]"'
+    )
+
+
+@pytest.mark.parametrize("build", ["onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "ort-nightly"])
+def test_no_second_build_of_onnxruntime_is_named_where_one_is_installed(
+    build: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for command, entry in cli._COMMANDS.items():
+        for names in (("train",), ()):
+            extras = entry.extras.removeprefix("cpu").removeprefix(",")
+            said = missing(command, names, (build,), monkeypatch)
+            assert said.endswith(f'; pip install "ctonnx[{extras}]"' if extras else "; pip install ctonnx")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict", "scan.png"),
+        ("verify", "model.onnx"),
+        ("inspect", "model.onnx"),
+        ("doctor",),
+        ("serve",),
+        ("evaluate", "model.onnx", "scans"),
+    ],
+)
+def test_onnxruntime_that_pip_takes_for_installed_is_uninstalled_first(words: tuple[str, ...], tmp_path: Path) -> None:
+    """Its folder is gone: `pip install` alone would say that it is there, and do nothing."""
+    (tmp_path / "scans/normal").mkdir(parents=True)
+    (tmp_path / "scans/normal/1.png").touch()
+    done = ctonnx(*words, without=("onnxruntime",), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "Error: onnxruntime does not load (No module named 'onnxruntime'): files of it are missing, as when a build "
+        "that lay over another is uninstalled, or it is for another system; pip uninstall --yes onnxruntime, then "
+        'pip install "ctonnx[cpu]"\n'
+    )
 
 
 @pytest.mark.parametrize(
@@ -286,6 +332,17 @@ def test_what_a_command_raises_becomes_a_sentence_and_an_exit_code(
 ) -> None:
     result = raising(error, monkeypatch)
     assert (result.stdout, result.stderr, result.exit_code) == ("", said, exit_code)
+
+
+def test_torch_and_torchvision_of_two_builds_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A torch of PyTorch's CPU wheels beside the usual torchvision, which is for CUDA."""
+    monkeypatch.setattr("ctonnx.installed.version_of", {"torch": "2.13.0+cpu", "torchvision": "0.28.0"}.get)
+    result = raising(RuntimeError("operator torchvision::nms does not exist"), monkeypatch)
+    assert (result.stdout, result.exit_code) == ("", 2)
+    assert result.stderr == (
+        "Error: expected torch and torchvision of one build, found torch 2.13.0+cpu and torchvision 0.28.0, of which "
+        "the second does not load; install both from one place, such as PyTorch's CPU wheels\n"
+    )
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")

@@ -80,7 +80,22 @@ def test_other_number_of_phantoms_is_said(commands: list[str]) -> None:
     assert "expected 6 phantoms a class in 'ctonnx-demo/phantoms', found 5 from an earlier demo" in result.stderr
 
 
-@pytest.mark.parametrize("missing", ["torch", "sklearn", "matplotlib", "onnxsim", "onnxruntime", "psutil"])
+def test_without_the_extra_bench_the_rest_of_the_journey_is_made(
+    commands: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctonnx.commands.demo.find_spec", lambda name: None if name == "psutil" else object())
+    result = CliRunner().invoke(main, ["demo"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert commands == STEPS[:-1]
+    assert "[5/5] Predict the test images" in result.stdout
+    assert result.stdout.splitlines()[-4:-1] == [
+        "Not measured: 'ctonnx bench' needs the extra 'bench'; pip install \"ctonnx[bench]\"",
+        "",
+        "All files are in ctonnx-demo/: phantoms/ the images, runs/ the checkpoint and its export.",
+    ]
+
+
+@pytest.mark.parametrize("missing", ["torch", "sklearn", "matplotlib", "onnxsim"])
 def test_missing_library_is_said_before_anything_is_done(
     missing: str, commands: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +104,7 @@ def test_missing_library_is_said_before_anything_is_done(
     assert result.exit_code == 2
     assert result.stderr == (
         f"Error: 'ctonnx demo' needs the package '{missing}', which is not installed; "
-        'pip install "ctonnx[cpu,train,export,bench]"\n'
+        'pip install "ctonnx[cpu,train,export]"\n'
     )
     assert commands == []
     assert not Path("ctonnx-demo").exists()

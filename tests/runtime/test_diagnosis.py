@@ -1,6 +1,5 @@
 """What keeps a provider from running is told in a sentence that mends it."""
 
-import importlib.metadata
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +11,6 @@ import pytest
 from ctonnx import diagnosis
 from ctonnx.diagnosis import (
     install_command,
-    installed_builds,
     library_that_is_missing,
     overlaid_builds,
     why_it_does_not_load,
@@ -43,16 +41,6 @@ def gpu_build(cuda_version: str = "13.0") -> ModuleType:
 
 
 # --- what is installed -----------------------------------------------------------------------------------------------
-
-
-def test_builds_that_are_installed_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def version(name: str) -> str:
-        if name in ("onnxruntime", "onnxruntime-gpu"):
-            return "1.31.1"
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(importlib.metadata, "version", version)
-    assert installed_builds() == {"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.31.1"}
 
 
 @pytest.mark.parametrize(
@@ -130,6 +118,28 @@ def test_builds_over_each_other_are_the_reason_before_all(monkeypatch: pytest.Mo
         "the provider 'cuda' needs CUDAExecutionProvider, which the installed onnxruntime does not have (it has "
         f"CPUExecutionProvider): {OVERLAID}"
     )
+
+
+@pytest.mark.parametrize(
+    ("builds", "has_device", "kept"),
+    [
+        (("onnxruntime", "onnxruntime-gpu"), True, "gpu"),
+        (("onnxruntime", "onnxruntime-gpu"), None, "gpu"),  # which is unknown
+        (("onnxruntime", "onnxruntime-gpu"), False, "cpu"),
+        (("onnxruntime", "onnxruntime-openvino"), False, "openvino"),
+        (("onnxruntime-gpu", "onnxruntime-openvino"), False, "openvino"),
+        (("onnxruntime", "ort-nightly"), False, "cpu"),
+    ],
+)
+def test_of_builds_over_each_other_the_one_stays_that_was_asked_for_and_suits_the_machine(
+    builds: tuple[str, ...], has_device: bool | None, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagnosis, "installed_builds", lambda: dict.fromkeys(builds, "1.31.1"))
+    monkeypatch.setattr(diagnosis, "nvidia_driver", lambda: None)
+    monkeypatch.setattr(diagnosis, "has_nvidia_device", lambda: has_device)
+    command = f'pip uninstall --yes {" ".join(builds)}, then pip install "ctonnx[{kept}]"'
+    assert str(overlaid_builds()).endswith(f"some of the files; {command}")
+    assert why_it_does_not_load(ImportError("no")) == f"onnxruntime does not load (no): {overlaid_builds()}"
 
 
 @pytest.mark.parametrize(

@@ -136,10 +136,7 @@ def test_cache_stands_where_the_system_wants_it(
 
 
 def test_version_of_tensorrt_is_pips_or_the_librarys_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> str:
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(importlib.metadata, "version", missing)
+    monkeypatch.setattr(providers, "version_of", lambda module: None)
     assert providers._tensorrt_version() == "unknown"
 
     class Library:
@@ -148,7 +145,7 @@ def test_version_of_tensorrt_is_pips_or_the_librarys_or_unknown(monkeypatch: pyt
 
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Library())
     assert providers._tensorrt_version() == "101303"
-    monkeypatch.setattr(importlib.metadata, "version", {"tensorrt": "10.13.3.9"}.__getitem__)
+    monkeypatch.setattr(providers, "version_of", {"tensorrt": None, "tensorrt_libs": "10.13.3.9"}.__getitem__)
     assert providers._tensorrt_version() == "10.13.3.9"
 
 

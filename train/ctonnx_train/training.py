@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from scipy.special import softmax
 
 from ctonnx.errors import CtonnxError, DataError
 from ctonnx.images import Preprocessing
+from ctonnx.installed import versions_of
 from ctonnx.runs import RUNS, Run
 from ctonnx_train.calibration import (
     fit_operating_point,
@@ -46,7 +46,7 @@ from ctonnx_train.weights import IMAGENET, NONE, load_backbone
 
 __all__ = ["TrainResult", "resume", "train"]
 
-_LIBRARIES = ("ctonnx", "torch", "torchvision", "lightning", "scikit-learn", "numpy", "pillow")
+_LIBRARIES = ("ctonnx", "torch", "torchvision", "lightning", "sklearn", "numpy", "PIL")
 _EVALUATED: tuple[Split, ...] = ("valid", "test")
 
 
@@ -248,7 +248,7 @@ def _train(
         settings={**asdict(settings), "positive": list(settings.positive)},  # as it will be read from the file
         training=_training(fitted, prepared, settings, time.perf_counter() - start),
         metrics=metrics,
-        versions={library: version(library) for library in _LIBRARIES},
+        versions=versions_of(_LIBRARIES),
         temperature=temperature,
         operating_point=point,
     )

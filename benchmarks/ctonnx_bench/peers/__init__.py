@@ -30,7 +30,7 @@ _NETWORK = ("torch", "torchvision", "safetensors")
 PEERS = {
     "pytorch": Peer("PyTorch eager", _NETWORK, "ctonnx[train]"),
     "ultralytics": Peer("Ultralytics", (*_NETWORK, "onnx", "onnxscript", "ultralytics"), "ultralytics"),
-    "optimum": Peer("Optimum", (*_NETWORK, "onnxscript", "transformers", "optimum"), "optimum-onnx[onnxruntime]"),
+    "optimum": Peer("Optimum", (*_NETWORK, "onnxscript", "transformers", "optimum"), "optimum-onnx"),
 }
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import click
 
 from ctonnx.errors import CtonnxError
+from ctonnx.installed import extras_to_install
 
 __all__ = ["demo"]
 
 _PHANTOMS = "phantoms"
 _NEEDED = (
-    "psutil",
     "tqdm",
     "torch",
     "torchvision",
@@ -30,6 +30,7 @@ _NEEDED = (
     "onnxsim",
     "onnxruntime",
 )
+_MEASURES = "psutil"  # of the extra bench, which the last step needs, and no other extra has
 
 
 @click.command()
@@ -40,9 +41,9 @@ _NEEDED = (
 def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
     """The whole journey on generated phantoms: a first look.
 
-    Makes phantoms, trains on them, exports the model, predicts with it and measures it beside PyTorch, in FOLDER
-    (default: ctonnx-demo). Each step is shown as the command that you would type. The phantoms are synthetic: the
-    model is good for nothing but looking around.
+    Makes phantoms, trains on them, exports the model, predicts with it and, with the extra bench, measures it beside
+    PyTorch, in FOLDER (default: ctonnx-demo). Each step is shown as the command that you would type. The phantoms are
+    synthetic: the model is good for nothing but looking around.
 
     \b
     Example:
@@ -51,6 +52,7 @@ def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
     for library in _NEEDED:
         if find_spec(library) is None:
             raise ModuleNotFoundError(f"No module named {library!r}", name=library)
+    can_measure = find_spec(_MEASURES) is not None
     folder.mkdir(parents=True, exist_ok=True)
     steps = [
         (
@@ -60,8 +62,11 @@ def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
         ("Export it to ONNX, checked against PyTorch.", "export"),
         ("Look at what the model says about itself.", "inspect"),
         ("Predict the test images with onnxruntime alone.", f"predict {_PHANTOMS}/test --top-k 2"),
-        ("Measure it for a moment, beside PyTorch.", "bench --peers pytorch --batch-size 1 --duration 3 --rounds 3"),
     ]
+    if can_measure:
+        steps.append(
+            ("Measure it for a moment, beside PyTorch.", "bench --peers pytorch --batch-size 1 --duration 3 --rounds 3")
+        )
     if not _has_phantoms(folder / _PHANTOMS, per_class):
         steps.insert(0, ("Draw synthetic chest-CT phantoms.", f"data phantom {_PHANTOMS} --per-class {per_class}"))
     for number, (purpose, command) in enumerate(steps, 1):
@@ -76,9 +81,12 @@ def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
             failure.exit_code = code
             raise failure
         click.echo(f"\n      done in {time.perf_counter() - start:.1f} s")
-    click.echo(
-        f"\nAll files are in {folder}/: {_PHANTOMS}/ the images, runs/ the checkpoint, its export and its benchmark."
-    )
+    if not can_measure:
+        click.echo(
+            f"\nNot measured: 'ctonnx bench' needs the extra 'bench'; pip install {extras_to_install(['bench'])}"
+        )
+    kept = "the checkpoint, its export and its benchmark" if can_measure else "the checkpoint and its export"
+    click.echo(f"\nAll files are in {folder}/: {_PHANTOMS}/ the images, runs/ {kept}.")
     click.echo("Next, your own scans: ctonnx train DATA, ctonnx export, ctonnx predict DIR")
 
 

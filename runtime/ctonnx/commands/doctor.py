@@ -84,23 +84,16 @@ def _facts() -> dict[str, Any]:
         "gpus": [{"name": gpu.name, "compute": gpu.compute} for gpu in (driver.gpus if driver else ())],
         "cuda_of_driver": None if driver is None else "{}.{}".format(*driver.cuda),
         "telemetry": os.environ.get("ORT_DISABLE_TELEMETRY") != "1",
-        "fault": overlaid_builds("cuda" if driver else "cpu"),
+        "fault": overlaid_builds(),
         "providers": [_provider(name) for name in PROVIDERS],
     }
 
 
 def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
+    from ctonnx.installed import installed_builds, versions_of
 
-    from ctonnx.diagnosis import installed_builds
-
-    found = {f"distribution {name}": number for name, number in installed_builds().items()}
-    for name in ("ctonnx", "numpy", "pillow", "pydicom"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    builds = {f"distribution {name}": number for name, number in installed_builds().items()}
+    return builds | versions_of(("ctonnx", "numpy", "PIL", "pydicom"))
 
 
 def _provider(name: "Provider") -> dict[str, Any]:

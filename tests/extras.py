@@ -1,0 +1,172 @@
+"""Checks every extra, and every set of extras that README and docs name, each in an environment of its own.
+
+`make extras` makes the checks that every change must pass, `make extras-all` the large ones too: CUDA's libraries,
+OpenVINO, TensorBoard. Each makes an environment of the wheel with these extras and nothing else, runs there what is
+promised of them on small phantoms, and asks every other command for the sentence that names the extra it needs.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from . import promises, slim_install
+from .environments import CheckError, Environment, Workshop
+
+__all__ = ["CHECKS", "NOT_HERE", "Check"]
+
+NOT_HERE = {"directml": "its build of onnxruntime is for Windows alone"}
+"""Extras that no environment on this system can hold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """What is run in one environment.
+
+    Attributes:
+        extras: The extras that are installed, joined by commas.
+        promise: What is run there, which may return a sentence; None runs the commands that need other extras alone.
+        build: The distribution that holds onnxruntime there; None where no extra brings one.
+        install: The extras to install, where they are not `extras`.
+        others: Further requirements.
+        is_given: Whether it begins with the phantoms, the run and the export of `promises.journey`.
+        is_large: Whether it is left to `make extras-all`.
+        name: The name of the environment where it is not the extras'.
+    """
+
+    extras: str
+    promise: Callable[[Environment], str | None] | None = None
+    build: str | None = None
+    install: str | None = None
+    others: tuple[str, ...] = ()
+    is_given: bool = True
+    is_large: bool = False
+    name: str = ""
+
+
+def _all(*promised: Callable[[Environment], str | None]) -> Callable[[Environment], str]:
+    def run(environment: Environment) -> str:
+        return "; ".join(said for promise in promised if (said := promise(environment)))
+
+    return run
+
+
+_CPU, _GPU, _OPENVINO = "onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"
+
+# The first two need nothing and take longest; the others are given what the first one made. onnxruntime-gpu is
+# installed without CUDA's libraries, which it does not need to run on the CPU: the extra with them is a large check.
+CHECKS = (
+    Check(
+        extras="gpu,train,export,bench",
+        promise=promises.journey,
+        build=_GPU,
+        install="train,export,bench",
+        others=(_GPU,),
+        is_given=False,
+        name=promises.FOLDER,
+    ),
+    Check(extras="cpu,train,export", promise=promises.demo, build=_CPU, is_given=False),
+    Check(extras="train", promise=promises.train),
+    Check(extras="cpu,export", promise=promises.export, build=_CPU),
+    Check(extras="export"),
+    Check(extras="cpu,train", promise=promises.evaluate_file, build=_CPU),
+    Check(extras="cpu", promise=_all(slim_install.check, promises.predict, promises.without_dicom), build=_CPU),
+    Check(extras="gpu", promise=promises.predict, build=_GPU, install="", others=(_GPU,)),
+    Check(
+        extras="gpu",
+        promise=promises.overlaid,
+        build=_GPU,
+        install="cpu",
+        others=(_GPU,),
+        name="two-builds",
+    ),
+    Check(extras=""),
+    Check(extras="dicom"),
+    Check(extras="cpu,dicom", promise=promises.dicom, build=_CPU),
+    Check(extras="serve"),
+    Check(extras="cpu,serve", promise=partial(promises.serve, reads_dicom=False), build=_CPU),
+    Check(extras="cpu,serve,dicom", promise=partial(promises.serve, reads_dicom=True), build=_CPU),
+    Check(extras="bench"),
+    Check(extras="cpu,bench", promise=promises.bench, build=_CPU),
+    Check(extras="tensorboard"),
+    Check(extras="", promise=promises.offline, name="offline"),
+    Check(extras="openvino", promise=_all(promises.predict, promises.openvino), build=_OPENVINO, is_large=True),
+    Check(extras="train,tensorboard", promise=promises.tensorboard, is_large=True),
+    Check(extras="gpu", promise=promises.predict, build=_GPU, is_large=True, name="gpu-with-cuda"),
+    Check(
+        extras="cpu,train,export,bench",
+        promise=partial(promises.bench, options=("--peers", "pytorch")),
+        build=_CPU,
+        is_large=True,
+    ),
+    Check(
+        extras="all",
+        promise=_all(promises.journey, promises.dicom, partial(promises.serve, reads_dicom=True)),
+        build=_GPU,
+        is_given=False,
+        is_large=True,
+    ),
+)
+"""Every environment; `test_extras.py` holds them against pyproject.toml, README and docs."""
+
+
+def run(check: Check, workshop: Workshop) -> None:
+    """Makes the environment of a check and runs it.
+
+    Raises:
+        CheckError: Something does not hold.
+    """
+    name = check.name or check.extras.replace(",", "-") or "bare"
+    start = time.perf_counter()
+    extras = check.extras if check.install is None else check.install
+    environment = workshop.make(name, extras, *check.others)
+    if check.is_given:
+        made = workshop.folder / "work" / promises.FOLDER
+        for folder in ("phantoms", "runs"):
+            shutil.copytree(made / folder, environment.work / folder, copy_function=_link)
+    said = check.promise(environment) if check.promise else None
+    if check.promise is not promises.offline and check.extras != "all":
+        promises.rest_is_refused(environment, tuple(check.extras.split(",")), check.build)
+    print(f"  {name:24} {time.perf_counter() - start:6.1f} s  {said or ''}".rstrip(), flush=True)
+
+
+def _fault(check: Check, workshop: Workshop) -> str | None:
+    try:
+        run(check, workshop)
+    except CheckError as error:
+        return f"extras: [{check.extras}] {check.name}: {error}"
+    return None
+
+
+def _link(source: str, target: str) -> None:
+    os.link(source, target)  # no command changes a file in its place
+
+
+def main() -> None:
+    """Runs the checks, two at a time; `--all` the large ones too, `--only NAME` one of them after the first."""
+    start = time.perf_counter()
+    words = sys.argv[1:]
+    only = words[words.index("--only") + 1] if "--only" in words else None
+    checks = [check for check in CHECKS if only or "--all" in words or not check.is_large]
+    if only:
+        checks = [check for check in checks if only in (check.name, check.extras) or check.name == promises.FOLDER]
+    with tempfile.TemporaryDirectory(prefix="ctonnx-extras-") as folder:
+        workshop = Workshop.open(Path(folder))
+        # One process of each has one thread of PyTorch's, so that two run beside each other.
+        with ThreadPoolExecutor(2) as pool:
+            for is_given in (False, True):
+                stage = [check for check in checks if check.is_given is is_given]
+                faults = [fault for fault in pool.map(partial(_fault, workshop=workshop), stage) if fault]
+                if faults:
+                    sys.exit("\n\n".join(faults))
+    print(f"extras: {len(checks)} environments in {time.perf_counter() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

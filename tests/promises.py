@@ -1,0 +1,258 @@
+"""What README and docs promise of each extra: commands on small phantoms, in an environment that `Workshop` made."""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from urllib.error import URLError
+
+from ctonnx.cli import _COMMANDS
+
+from .environments import REPOSITORY, CheckError, Environment, run
+
+__all__ = [
+    "FOLDER",
+    "bench",
+    "demo",
+    "dicom",
+    "evaluate_file",
+    "export",
+    "journey",
+    "offline",
+    "openvino",
+    "overlaid",
+    "predict",
+    "rest_is_refused",
+    "serve",
+    "tensorboard",
+    "train",
+    "without_dicom",
+]
+
+MODEL = "runs/tiny/export/model.fp32.onnx"
+FOLDER = "journey"
+"""The environment whose run, export and phantoms the others are given."""
+
+_PHANTOMS = ("data", "phantom", "phantoms", "--per-class", "8", "--size", "96")
+_TRAIN = ("train", "phantoms", "--weights", "none", "--epochs", "4", "--image-size", "32", "--batch-size", "8")
+# A network of a minute's training may lose an image of its few to rounding: what is tried here is the way.
+_GATES = ("--min-agreement", "75", "--max-drop", "25")
+_WORDS = {  # of a command that has to get as far as to the libraries that it needs
+    "data": ("data", "audit", "phantoms"),
+    "train": ("train", "phantoms"),
+    "evaluate": ("evaluate", MODEL, "phantoms"),
+    "predict": ("predict", "phantoms/test"),
+}
+
+
+def rest_is_refused(environment: Environment, extras: tuple[str, ...], module_of: str | None) -> None:
+    """Has every command that needs another extra end in the one sentence that names it.
+
+    Args:
+        environment: An environment with these extras.
+        extras: The extras.
+        module_of: The distribution that holds onnxruntime there; None where there is none.
+    """
+    there = {*extras, *(("cpu",) if module_of else ())}
+    for name, entry in _COMMANDS.items():
+        needed = entry.extras.split(",")
+        missing = [f"'{extra}'" for extra in needed if extra not in there]
+        if not missing:
+            continue
+        which = f"extra {missing[0]}, which is" if len(missing) == 1 else f"extras {' and '.join(missing)}, which are"
+        named = ",".join(extra for extra in needed if extra != "cpu" or module_of in (None, "onnxruntime"))
+        environment.refuses(
+            *_WORDS.get(name, (name,)),
+            sentence=f"'ctonnx {name}' needs the {which} not installed; pip install \"ctonnx[{named}]\"",
+        )
+
+
+def journey(environment: Environment) -> None:
+    """Trains, exports every precision, verifies, predicts and measures."""
+    environment.ctonnx(*_PHANTOMS)
+    environment.ctonnx(*_TRAIN, "--name", "tiny")
+    said = environment.ctonnx("export", "--precision", "all", *_GATES).stdout
+    expect([line.partition(":")[0] for line in said.splitlines()][:3], ["fp32", "fp16", "int8"], said)
+    facts = json.loads(environment.ctonnx("inspect", MODEL, "--json").stdout)
+    expect("onnxruntime-gpu" in facts["versions"], True)
+    predict(environment)
+    bench(environment, (MODEL, "--peers", "pytorch"))
+
+
+def predict(environment: Environment) -> None:
+    """Verifies and inspects the model, predicts with it, and asks the doctor."""
+    for precision in ("fp32", "int8"):
+        said = environment.ctonnx("verify", MODEL.replace("fp32", precision)).stdout
+        expect(said.splitlines()[-1].strip(), "verified")
+    environment.ctonnx("inspect")
+    rows = environment.ctonnx("predict", "phantoms/test", "--format", "csv").stdout.splitlines()[1:]
+    expect(len(rows), len(list((environment.work / "phantoms/test").rglob("*.png"))))
+    doctor = json.loads(environment.ctonnx("doctor", "--json").stdout)
+    expect(doctor["fault"], None)
+
+
+def overlaid(environment: Environment) -> None:
+    """Lays onnxruntime over onnxruntime-gpu, which the doctor finds."""
+    done = environment.ctonnx("doctor", "--json", exit_code=1)
+    fault = json.loads(done.stdout)["fault"]
+    found = re.fullmatch(
+        r"onnxruntime [\d.]+ and onnxruntime-gpu [\d.]+ are installed over each other, in one folder, where each has "
+        r"some of the files; pip uninstall --yes onnxruntime onnxruntime-gpu, then pip install \"ctonnx\[(cpu|gpu)\]\"",
+        fault,
+    )
+    expect(bool(found), True, fault)
+
+
+def dicom(environment: Environment) -> None:
+    """Predicts a compressed DICOM file."""
+    rows = environment.ctonnx("predict", str(_scan(environment)), "--format", "jsonl").stdout.splitlines()
+    expect([json.loads(row)["error"] for row in rows], [None])
+
+
+def without_dicom(environment: Environment) -> None:
+    """Has a DICOM file's row say which extra reads it."""
+    rows = environment.ctonnx("predict", str(_scan(environment)), "--format", "jsonl", exit_code=1).stdout.splitlines()
+    expect(
+        [json.loads(row)["error"] for row in rows], ['a DICOM file, which needs pydicom; pip install "ctonnx[dicom]"']
+    )
+
+
+def serve(environment: Environment, *, reads_dicom: bool) -> None:
+    """Starts the server, asks for its health and for an answer, and stops it."""
+    server = environment.start("serve", "--port", "0")
+    try:
+        lines = iter(server.stderr.readline, "") if server.stderr else iter(())
+        address = next((line.split()[1] for line in lines if line.startswith("serving: ")), None)
+        if address is None:
+            raise CheckError(f"ctonnx serve ended with exit code {server.wait()} before it was ready")
+        with urllib.request.urlopen(f"{address}/v2/health/ready", timeout=30) as answer:  # noqa: S310
+            expect(answer.status, 200)
+        scan = _scan(environment) if reads_dicom else next((environment.work / "phantoms/test").rglob("*.png"))
+        request = urllib.request.Request(  # noqa: S310
+            f"{address}/v1/classify", scan.read_bytes(), {"Content-Type": "application/octet-stream"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            expect([result["error"] for result in json.load(answer)["results"]], [None])
+        server.send_signal(signal.SIGTERM)
+        expect(server.wait(timeout=60), 0)
+    except (OSError, URLError, http.client.HTTPException, subprocess.TimeoutExpired) as error:
+        raise CheckError(f"ctonnx serve does not answer: {error}") from error
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def bench(environment: Environment, options: tuple[str, ...] = ()) -> None:
+    """Measures for a moment."""
+    environment.ctonnx(
+        "bench", "--batch-size", "1", "--duration", "0.2", "--rounds", "1", "--output", "bench", *options
+    )
+    document = json.loads((environment.work / "bench/bench.json").read_text(encoding="utf-8"))
+    expect(document["skipped"], {})
+    expect((environment.work / "bench/bench.html").is_file(), True)
+
+
+def train(environment: Environment) -> None:
+    """Draws phantoms, audits them, trains on them, and evaluates the checkpoint."""
+    environment.ctonnx("data", "phantom", "drawn", *_PHANTOMS[3:])
+    environment.ctonnx("data", "audit", "drawn")
+    environment.ctonnx(*_TRAIN, "--name", "alone", "--epochs", "1")
+    environment.ctonnx("evaluate", "runs/alone", "phantoms", "--replicates", "20", "--output", "figures")
+    environment.refuses(
+        *_TRAIN,
+        "--tensorboard",
+        sentence='expected the package tensorboard, found none; pip install "ctonnx[tensorboard]"',
+    )
+
+
+def tensorboard(environment: Environment) -> None:
+    """Trains with TensorBoard's files."""
+    environment.ctonnx(*_TRAIN, "--name", "seen", "--epochs", "1", "--tensorboard")
+    expect(bool(list((environment.work / "runs/seen").rglob("events.out.tfevents.*"))), True)
+
+
+def evaluate_file(environment: Environment) -> None:
+    """Evaluates an exported model."""
+    environment.ctonnx("evaluate", MODEL, "phantoms", "--replicates", "20")
+
+
+def export(environment: Environment) -> None:
+    """Exports a run that another environment trained."""
+    environment.ctonnx("export", "tiny", "--output", "anew")
+    expect((environment.work / "anew/model.fp32.onnx").is_file(), True)
+
+
+def demo(environment: Environment) -> None:
+    """Makes the journey that README begins with; its last step needs one extra more and is left out with a sentence."""
+    said = environment.ctonnx("demo", "--per-class", "8", "--epochs", "1", "--image-size", "32").stdout
+    expect(
+        "\nNot measured: 'ctonnx bench' needs the extra 'bench'; pip install \"ctonnx[bench]\"\n" in said, True, said
+    )
+
+
+def openvino(environment: Environment) -> None:
+    """Verifies and predicts on OpenVINO's provider."""
+    environment.ctonnx("verify", MODEL, "--provider", "openvino")
+    environment.ctonnx("predict", "phantoms/test", "--provider", "openvino")
+
+
+def offline(environment: Environment) -> None:
+    """Runs the commands of docs/offline.md, the second half without an index and without a network."""
+    page = (REPOSITORY / "docs/offline.md").read_text(encoding="utf-8")
+    connected, cut_off = (
+        "\n".join(re.findall(r"^\$ (.*)$", block, re.MULTILINE))
+        for block in re.findall(r"^```console\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    )
+    work, python = environment.work, Path(sys.executable).parent
+    for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, work)
+    for name in ("runtime", "train", "export", "benchmarks"):
+        shutil.copytree(REPOSITORY / name, work / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (work / "runs/tiny").rename(work / "runs/lungs")
+    variables = {**environment.variables, "PATH": f"{python}{os.pathsep}{environment.variables['PATH']}"}
+    run(["bash", "-e", "-c", connected], work, variables)
+    shutil.copytree(work / "phantoms/test", work / "offline/scans")
+    unreachable = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    alone = {name: value for name, value in variables.items() if not name.startswith("PIP_")}
+    alone |= unreachable | {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
+    said = run(["bash", "-e", "-c", cut_off], work, alone).stdout
+    expect("  verified\n" in said, True, said)
+
+
+def expect(found: object, expected: object, said: str = "") -> None:
+    """Compares.
+
+    Raises:
+        CheckError: The two differ.
+    """
+    if found != expected:
+        raise CheckError(f"expected {expected!r}, found {found!r} {said}")
+
+
+def _scan(environment: Environment) -> Path:
+    """Writes a CT slice, compressed without loss, into the environment's folder; this process has pydicom."""
+    import imagecodecs
+    import numpy as np
+    import pydicom
+    from pydicom import uid
+
+    values = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint16)
+    scan = pydicom.Dataset()
+    scan.file_meta = pydicom.dataset.FileMetaDataset()
+    scan.file_meta.TransferSyntaxUID = uid.JPEGLSLossless
+    scan.file_meta.MediaStorageSOPClassUID = scan.SOPClassUID = uid.CTImageStorage
+    scan.file_meta.MediaStorageSOPInstanceUID = scan.SOPInstanceUID = uid.UID("1.2.3")
+    scan.Modality, scan.Rows, scan.Columns, scan.SamplesPerPixel = "CT", 64, 64, 1
+    scan.PhotometricInterpretation, scan.PixelRepresentation = "MONOCHROME2", 0
+    scan.BitsAllocated, scan.BitsStored, scan.HighBit = 16, 16, 15
+    scan.RescaleSlope, scan.RescaleIntercept = 10, -1000
+    scan.PixelData = pydicom.encaps.encapsulate([bytes(imagecodecs.jpegls_encode(values))])
+    file = environment.work / "scan.dcm"
+    scan.save_as(file, enforce_file_format=True)
+    return file
