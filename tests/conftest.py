@@ -3,7 +3,7 @@
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 from filelock import FileLock
 
 from ctonnx.images import Preprocessing
+from ctonnx.leftovers import temporary_name
 from ctonnx.runs import Run
 
 # The networks here are small: on a busy machine their threads would mostly wait for each other.
@@ -91,6 +92,20 @@ def exported_run(trained_run: Run, shared_folder: Path) -> Run:
 def model(exported_run: Run) -> Path:
     """The exported FP32 model."""
     return exported_run.model_file("fp32")
+
+
+@pytest.fixture
+def leave_behind() -> Callable[[Path], Path]:
+    """Makes what a process leaves that is killed while it writes a path; returns the temporary file."""
+
+    def leave(path: Path) -> Path:
+        with temporary_name(path) as temporary:
+            pass
+        for file in (temporary, temporary.with_suffix(".lock")):
+            file.touch()
+        return temporary
+
+    return leave
 
 
 @pytest.fixture

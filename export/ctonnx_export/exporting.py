@@ -12,6 +12,7 @@ import onnx
 
 from ctonnx.errors import CtonnxError
 from ctonnx.golden import FILE_NAME, Golden, save_golden
+from ctonnx.leftovers import remove_leftovers
 from ctonnx.outputs import Outputs
 from ctonnx.parity import GATES
 from ctonnx.runs import Run
@@ -123,6 +124,7 @@ def export_run(
     if unknown := set(precisions) - set(PRECISIONS):
         raise ValueError(f"expected precisions to be of {PRECISIONS}, found {sorted(unknown)}")
     output = output or run.export_folder
+    remove_leftovers([output.parent, output], say)
     _refuse_foreign_folder(output)
     chosen = {"max_drop": max_drop, "min_agreement": min_agreement}
     bounds = {name: value for name, value in chosen.items() if value is not None}

@@ -4,6 +4,7 @@ import errno
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,15 @@ def test_output_holds_the_report_the_document_and_the_plots(run: str, phantoms: 
             image.load()
     again = ctonnx(run, phantoms, "-o", "out/tiny", *QUICK, "--json")
     assert outcome(again) == outcome(result)
+
+
+def test_what_a_killed_evaluation_left_is_removed_and_told(
+    run: str, phantoms: Path, folder: Path, leave_behind: Callable[[Path], Path]
+) -> None:
+    left = leave_behind(folder / "one")
+    result = ctonnx(run, phantoms, "-o", "two", *QUICK)
+    assert result.stderr.startswith(f"removed 1 temporary file or folder of a killed process from '.': '{left.name}'\n")
+    assert not left.exists()
 
 
 def test_an_output_folder_with_other_files_ends_in_a_sentence_before_the_work(

@@ -183,7 +183,7 @@ ctonnx_train.task.ClassificationTask.training_step = killing
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 def test_a_process_killed_in_the_middle_of_an_epoch_is_resumed_to_the_same_bytes(
-    start_ctonnx: Callable[..., "Popen[str]"],
+    start_ctonnx: Callable[..., "Popen[str]"], leave_behind: Callable[[Path], Path]
 ) -> None:
     options = "--weights none --epochs 4 --batch-size 4 --image-size 32 --precision fp32 --name killed"
     process = start_ctonnx("train", "scans", *options.split(), before=KILL)
@@ -191,8 +191,7 @@ def test_a_process_killed_in_the_middle_of_an_epoch_is_resumed_to_the_same_bytes
     assert process.returncode == -signal.SIGKILL, error
     run = Run(Path("runs/killed"))
     assert len(rows(run)) == 2
-    # As if it had been killed again, while it wrote the file.
-    (run.folder / ".last.ckpt.0123456789ab.part").write_bytes(run.last_file.read_bytes()[:1000])
+    leave_behind(run.last_file)  # as if it had been killed again, while it wrote the file
     same(resume(run.folder).run, start("whole", **SCRATCH))
 
 

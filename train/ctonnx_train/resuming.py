@@ -1,7 +1,7 @@
 """What an unfinished run keeps, so that its training can go on: what it was told, and where it stands."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,20 @@ import torch
 
 from ctonnx.errors import DataError, ModelError
 from ctonnx.images import Preprocessing
+from ctonnx.leftovers import remove_leftovers
 from ctonnx.runs import RUNS, Run
 from ctonnx.writing import write_text
 from ctonnx_train.recipe import TrainSettings
 
-__all__ = ["RunPlan", "find_unfinished", "forget_plan", "load_plan", "load_state", "save_plan"]
+__all__ = [
+    "RunPlan",
+    "find_unfinished",
+    "forget_plan",
+    "load_plan",
+    "load_state",
+    "remove_leftovers_of_runs",
+    "save_plan",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,3 +122,14 @@ def load_state(run: Run) -> dict[str, Any] | None:
             f"({' '.join(str(error).split())[:200]}); remove it to start this run again from its first epoch"
         ) from error
     return state
+
+
+def remove_leftovers_of_runs(root: Path, say: Callable[[str], None]) -> None:
+    """Removes what killed processes left of files that they were writing, in every run's folder below `root`.
+
+    Args:
+        root: the folder of the runs, or a run's own.
+        say: called with a line for each folder in which there was something.
+    """
+    runs = [Run(folder) for folder in (root, *sorted(root.glob("*/")))]
+    remove_leftovers((folder for run in runs for folder in (run.folder, run.evaluation_folder)), say)

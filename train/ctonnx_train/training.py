@@ -38,7 +38,15 @@ from ctonnx_train.network import CTClassifier
 from ctonnx_train.preparing import Prepared, describe, prepare
 from ctonnx_train.recipe import TrainSettings
 from ctonnx_train.records import RunRecord
-from ctonnx_train.resuming import RunPlan, find_unfinished, forget_plan, load_plan, load_state, save_plan
+from ctonnx_train.resuming import (
+    RunPlan,
+    find_unfinished,
+    forget_plan,
+    load_plan,
+    load_state,
+    remove_leftovers_of_runs,
+    save_plan,
+)
 from ctonnx_train.splits import Split
 from ctonnx_train.training_report import write_reports
 from ctonnx_train.weights import IMAGENET, NONE, load_backbone
@@ -111,6 +119,8 @@ def train(
     if plan.settings.tensorboard:
         require_tensorboard()
     describe(found, say)
+    if is_main_process():
+        remove_leftovers_of_runs(root, say)
     pl.seed_everything(plan.settings.seed, verbose=False)
     network = CTClassifier(len(found.classes))
     load_backbone(network, plan.settings.weights)
@@ -141,9 +151,7 @@ def resume(run: Path, *, root: Path = RUNS, say: Callable[[str], None] = lambda 
     unfinished = find_unfinished(run, root)
     plan = load_plan(unfinished)
     if is_main_process():
-        for left in unfinished.folder.glob(".*.part"):  # of a file that was being written when the process was killed
-            if left.is_file():
-                left.unlink()
+        remove_leftovers_of_runs(unfinished.folder, say)
     found = read_data(plan.data, class_names=plan.class_names)
     describe(found, say)
     pl.seed_everything(plan.settings.seed, verbose=False)

@@ -73,11 +73,16 @@ def evaluate(
       ctonnx evaluate runs/lungs chest-ct --output lungs-test
       ctonnx evaluate runs/lungs chest-ct --compare runs/lungs/export/model.fp32.onnx
     """
+    from ctonnx.leftovers import remove_leftovers
     from ctonnx_train.evaluation import evaluate_model
     from ctonnx_train.evaluation_report import as_markdown, refuse_foreign_folder, write_evaluation
     from ctonnx_train.subjects import open_subject
 
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
     if output:
+        remove_leftovers([output.parent], say)
         refuse_foreign_folder(output)  # before the work
     found = evaluate_model(
         open_subject(model),
@@ -89,7 +94,7 @@ def evaluate(
         drop_leaks=drop_leaks,
         replicates=replicates,
         seed=seed,
-        say=lambda line: click.echo(line, err=True),
+        say=say,
     )
     try:
         click.echo(json.dumps(found.document, indent=2, ensure_ascii=False) if as_json else as_markdown(found.document))
