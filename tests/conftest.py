@@ -16,6 +16,7 @@ from ctonnx.runs import Run
 
 # The networks here are small: on a busy machine their threads would mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands choose, of which some are called in here
 
 SIZE = 64
 """Height and width of the test model's input, in pixels."""

@@ -68,7 +68,7 @@ def temporary_name(path: Path) -> Iterator[Path]:
                 lock.unlink(missing_ok=True)  # Windows removes no open file
 
 
-def remove_leftovers(folders: Iterable[Path], say: Callable[[str], None] = lambda line: None) -> list[Path]:
+def remove_leftovers(folders: Iterable[Path], say: Callable[[str], object] = lambda line: None) -> list[Path]:
     """Removes the temporary files and folders in `folders` whose process was killed.
 
     What a process that still runs, here or on another machine, is writing stays. A folder that was moved out of the way
@@ -94,7 +94,7 @@ def remove_leftovers(folders: Iterable[Path], say: Callable[[str], None] = lambd
     return removed
 
 
-def _remove_of(lock: Path, name: str | None, say: Callable[[str], None]) -> list[Path]:
+def _remove_of(lock: Path, name: str | None, say: Callable[[str], object]) -> list[Path]:
     """Removes what belongs to a lock file that no process holds, and the lock file."""
     try:
         with lock.open("rb+") as file:
@@ -108,7 +108,7 @@ def _remove_of(lock: Path, name: str | None, say: Callable[[str], None]) -> list
         return []
 
 
-def _remove_parts(lock: Path, name: str | None, say: Callable[[str], None]) -> list[Path]:
+def _remove_parts(lock: Path, name: str | None, say: Callable[[str], object]) -> list[Path]:
     part, old = lock.with_suffix(".part"), lock.with_suffix(".old")
     removed = []
     if old.is_dir() and name is not None:

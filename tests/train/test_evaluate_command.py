@@ -284,17 +284,18 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
         raise DataError("seen enough")
 
     monkeypatch.setattr("ctonnx_train.evaluation.evaluate_model", measured)
-    monkeypatch.setattr("ctonnx_train.subjects.open_subject", str)
+    monkeypatch.setattr("ctonnx_train.subjects.open_subject", lambda path, *, threads: (str(path), threads))
     options = (
-        "--split=valid --compare=other.onnx --drop-leaks --group-regex=p(.) --class-name=A=b --replicates=7 --seed=3"
+        "--split=valid --compare=other.onnx --drop-leaks --group-regex=p(.) --class-name=A=b --replicates=7 --seed=3 "
+        "--threads=2"
     )
     assert outcome(ctonnx("tiny", "scans", *options.split())) == said("seen enough")
     del asked["say"]
     assert asked == {
-        "subject": "tiny",
+        "subject": ("tiny", 2),
         "data": Path("scans"),
         "split": "valid",
-        "other": "other.onnx",
+        "other": ("other.onnx", 2),
         "drop_leaks": True,
         "group_regex": "p(.)",
         "class_names": {"A": "b"},
@@ -305,7 +306,7 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
     ctonnx("tiny", "scans")
     del asked["say"]
     assert asked == {
-        "subject": "tiny",
+        "subject": ("tiny", None),
         "data": Path("scans"),
         "split": None,
         "other": None,

@@ -48,6 +48,7 @@ from ctonnx_train.resuming import (
     save_plan,
 )
 from ctonnx_train.splits import Split
+from ctonnx_train.threads import computing_threads
 from ctonnx_train.training_report import write_reports
 from ctonnx_train.weights import IMAGENET, NONE, load_backbone
 
@@ -125,7 +126,7 @@ def train(
     network = CTClassifier(len(found.classes))
     load_backbone(network, plan.settings.weights)
     run = _make_run(name or f"{plan.data_name}-{datetime.now():%Y%m%d-%H%M%S}", root, network)
-    with _keeping_what_is_whole(run, plan, say, is_new=True):
+    with _keeping_what_is_whole(run, plan, say, is_new=True), computing_threads(plan.settings.threads):
         if is_main_process():
             save_plan(run, plan)
         prepared = _prepare(found, run, plan, say)
@@ -159,7 +160,7 @@ def resume(run: Path, *, root: Path = RUNS, say: Callable[[str], None] = lambda 
     network = CTClassifier(len(found.classes))
     if state is None:
         load_backbone(network, plan.settings.weights)
-    with _keeping_what_is_whole(unfinished, plan, say, is_new=False):
+    with _keeping_what_is_whole(unfinished, plan, say, is_new=False), computing_threads(plan.settings.threads):
         prepared = _prepare(found, unfinished, plan, say)
         return _train(prepared, network, unfinished, plan, state, say)
 
