@@ -47,10 +47,8 @@ def test_each_thread_has_a_core_while_it_computes_and_the_first_one_all_of_them_
     cores, count, threads, before, after, environ = told({})
     assert (cores, count) == (2, 2)
     assert isinstance(threads, list)
-    assert [thread for thread in threads if len(thread) == 1] == [
-        [first],
-        [second],
-    ]  # NumPy's have no core of their own
+    # Those of NumPy's library have no core of their own.
+    assert [thread for thread in threads if len(thread) == 1] == [[first], [second]]
     assert before == after == [first, second]
     assert isinstance(environ, dict)
     assert environ["OMP_WAIT_POLICY"] == "PASSIVE"
