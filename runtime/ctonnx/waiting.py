@@ -76,8 +76,8 @@ def keeping_threads_apart(threads: int | None = None, *, spinning: bool = False)
 
     Args:
         threads: that were asked for; None is one a core.
-        spinning: whether they look for work for some 50 microseconds before they sleep, which is faster for threads
-            that are kept apart (by a fifth, as `python -m ctonnx_bench.busy_core` measured it).
+        spinning: whether they look for work for less than a millisecond before they sleep, which is faster for threads
+            that are kept apart.
     """
     cores = _cores_for(threads)
     if not cores:
