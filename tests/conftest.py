@@ -4,7 +4,7 @@ import io
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,10 +13,12 @@ import pytest
 from filelock import FileLock
 
 from ctonnx.images import Preprocessing
+from ctonnx.leftovers import temporary_name
 from ctonnx.runs import Run
 
 # The networks here are small: on a busy machine their threads would mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands choose, of which some are called in here
 
 SIZE = 64
 """Height and width of the test model's input, in pixels."""
@@ -115,6 +117,20 @@ def exported_run(trained_run: Run, shared_folder: Path) -> Run:
 def model(exported_run: Run) -> Path:
     """The exported FP32 model."""
     return exported_run.model_file("fp32")
+
+
+@pytest.fixture
+def leave_behind() -> Callable[[Path], Path]:
+    """Makes what a process leaves that is killed while it writes a path; returns the temporary file."""
+
+    def leave(path: Path) -> Path:
+        with temporary_name(path) as temporary:
+            pass
+        for file in (temporary, temporary.with_suffix(".lock")):
+            file.touch()
+        return temporary
+
+    return leave
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ctonnx.errors import CtonnxError
+from ctonnx.leftovers import remove_leftovers
 from ctonnx_bench.benchmark import Settings, run_benchmark
 from ctonnx_bench.earlier import read_report
 from ctonnx_bench.files import output_folder, try_folder, write_reports
@@ -79,6 +80,8 @@ def measure_and_report(settings: Settings, ends: Ends, *, command: str, say: Cal
     """
     folder = ends.output or output_folder(settings.models)
     try_folder(folder)
+    places = [folder, *(model if model.is_dir() else model.parent for model in settings.models)]
+    remove_leftovers(places if ends.published is None else [*places, ends.published.parent], say)
     if ends.published is not None:
         refuse_other_file(ends.published)
         try_folder(ends.published.parent)

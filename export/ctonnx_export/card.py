@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ctonnx.leaks import leaks_in_words
-from ctonnx_export.report import parity_table, table
+from ctonnx_export.report import parity_table, pending_lines, table
 
 __all__ = ["model_card"]
 
@@ -42,6 +42,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         f"A ResNet50 that tells {len(model['classes'])} classes of CT images apart: {', '.join(model['classes'])}. It "
         f"takes 8-bit pixels of {size} x {size} and gives probabilities and a Grad-CAM heatmap for each class.",
         "",
+        *pending_lines(facts),
         "## Files",
         "",
         *table(

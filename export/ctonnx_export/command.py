@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ctonnx.commands.options import FiniteRange
+from ctonnx.commands.options import FiniteRange, threads_option
 
 if TYPE_CHECKING:
     from ctonnx_export.making import Precision
@@ -76,6 +76,7 @@ def _share_of_points(ctx: click.Context, parameter: click.Parameter, value: floa
     type=click.Path(path_type=Path),
     help="Folder or .npz file with the run's images; default: where they were at training.",
 )
+@threads_option
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder to write; default: RUN/export.")
 @click.option(
     "--triton",
@@ -93,6 +94,7 @@ def export(
     min_agreement: float | None,
     max_drop: float | None,
     data: Path | None,
+    threads: int | None,
     output: Path | None,
     triton: Path | None,
 ) -> None:
@@ -112,11 +114,13 @@ def export(
     from ctonnx.errors import CheckFailed
     from ctonnx.machine import has_amx
     from ctonnx.runs import find_run
+    from ctonnx.waiting import let_waiting_threads_sleep
     from ctonnx_export.triton import refuse_entangled, refuse_filled, write_repository
 
     def say(line: str) -> None:
         click.echo(line, err=True)
 
+    let_waiting_threads_sleep()  # before PyTorch is loaded
     _refuse_idle_options(precisions)
     found = find_run(run)
     if triton is not None:
@@ -136,6 +140,7 @@ def export(
         quantization=Quantization(target=target, calibrate=calibrate, samples=samples),
         max_drop=max_drop,
         min_agreement=min_agreement,
+        threads=threads,
         say=say,
     )
     for made in result.written:

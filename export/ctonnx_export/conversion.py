@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from ctonnx.operators import OPSET
 from ctonnx.outputs import OUTPUT_NAMES, Outputs
 from ctonnx.parity import compare
-from ctonnx.session import open_session
 from ctonnx_export.graph import DeployGraph
+from ctonnx_export.sessions import open_model
 
 __all__ = ["Simplified", "convert", "run_onnx", "simplify", "strip"]
 
@@ -111,7 +111,7 @@ def simplify(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> Simplified:
 
 def run_onnx(model: onnx.ModelProto, batches: Iterable[NDArray[np.uint8]]) -> Outputs:
     """Returns onnxruntime's answers on the CPU for batches of pixels, uint8 [images, size, size, 3] each."""
-    session = open_session(model.SerializeToString())
+    session = open_model(model)
     return Outputs.concatenate([Outputs(*session.run(OUTPUT_NAMES, {"pixels": pixels})) for pixels in batches])
 
 

@@ -1,8 +1,10 @@
 """`export_run`: from a run to its export folder, in which every model has passed its gate."""
 
 import hashlib
+import os
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import onnx
 from ctonnx import schema
 from ctonnx.errors import CtonnxError
 from ctonnx.golden import FILE_NAME, Golden, save_golden
+from ctonnx.leftovers import remove_leftovers
 from ctonnx.outputs import Outputs
 from ctonnx.parity import GATES
 from ctonnx.runs import Run
@@ -31,6 +34,7 @@ from ctonnx_export.making import (
 )
 from ctonnx_export.report import as_markdown, report
 from ctonnx_export.samples import calibration_images, validation_images
+from ctonnx_export.sessions import computing_threads
 from ctonnx_train.checkpoint import Checkpoint, load_checkpoint
 
 __all__ = ["ExportResult", "export_run", "model_name"]
@@ -91,9 +95,14 @@ def export_run(
     quantization: Quantization | None = None,
     max_drop: float | None = None,
     min_agreement: float | None = None,
+    threads: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> ExportResult:
     """Exports a run to ONNX and writes its export folder, whole or not at all.
+
+    The folder is written anew when each model has been made, so that what passed its gate is there though the export is
+    stopped before its end; its report tells then which models were asked for and are not made yet. No model of an
+    earlier export is taken out of the folder before the end.
 
     On one machine, the same run, data, libraries and number of threads give the same bytes in every file, but for the
     times in the reports of an export that has FP16 or INT8.
@@ -106,6 +115,7 @@ def export_run(
         quantization: how INT8 is to be made.
         max_drop: largest loss of accuracy of FP16 and INT8, 0 to 1; None takes their gates'.
         min_agreement: smallest agreement of FP16 and INT8 with FP32, 0 to 1; None takes their gates'.
+        threads: in which it computes; None takes every core that this process may use.
         say: called with lines that tell what happens.
 
     Returns:
@@ -123,6 +133,7 @@ def export_run(
     if unknown := set(precisions) - set(PRECISIONS):
         raise ValueError(f"expected precisions to be of {PRECISIONS}, found {sorted(unknown)}")
     output = output or run.export_folder
+    remove_leftovers([output.parent, output], say)
     _refuse_foreign_folder(output)
     chosen = {"max_drop": max_drop, "min_agreement": min_agreement}
     bounds = {name: value for name, value in chosen.items() if value is not None}
@@ -135,20 +146,91 @@ def export_run(
             )
     checkpoint = load_checkpoint(run)
     _refuse_too_little_space(output, run.weights_file.stat().st_size, 1 + len(set(precisions) - {"fp32"}))
-    with whole_folder(output) as folder:
-        models, golden = _make(checkpoint, precisions, data, quantization or Quantization(), bounds, say)
+    written = _Folder(output)
+    with computing_threads(threads), written.keeping_what_passed(say):
+        for models, golden, pending in _make(checkpoint, precisions, data, quantization or Quantization(), bounds, say):
+            if pending:
+                written.update(models, golden, pending, say)
         notes = cautions(models)
         for note in notes:
             say(f"note: {note}")
         if kept := any(made.failures and (output / model_name(made.precision)).exists() for made in models):
-            shutil.copytree(output, folder, dirs_exist_ok=True)
-            _write_reports(folder, "refused", report(models, {}, notes))
+            with whole_folder(output) as folder:
+                shutil.copytree(output, folder, dirs_exist_ok=True)
+                _write_reports(folder, "refused", report(models, {}, notes))
         else:
-            _write_models(folder, models, golden)
-            facts = report(models, {file.name: _facts(file) for file in sorted(folder.iterdir())}, notes)
+            written.write(models, golden, (), notes)
+    return ExportResult(folder=output, models=models, kept=kept)
+
+
+class _Folder:
+    """The export folder, which is replaced by a fuller one as the models pass their gates.
+
+    Args:
+        output: its path.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        self._answers: dict[str, Outputs] = {}
+        self._written: tuple[Precision, ...] = ()
+        self._pending: tuple[Precision, ...] = ()
+
+    def update(
+        self, models: Sequence[Made], golden: Golden, pending: tuple[Precision, ...], say: Callable[[str], None]
+    ) -> None:
+        """Writes the folder while models are still to be made, where no model of an earlier export is lost by it."""
+        passed = {made.precision for made in models if not made.failures}
+        if any((self._output / model_name(name)).exists() for name in set(PRECISIONS) - passed):
+            return
+        self.write(models, golden, pending, cautions(models))
+        say(f"written: {_names(self._written)} in '{self._output}'; next: {_names(pending)}")
+
+    def write(
+        self, models: Sequence[Made], golden: Golden, pending: tuple[Precision, ...], notes: Sequence[str]
+    ) -> None:
+        """Writes the folder, whole or not at all: the models that passed their gates, golden inputs and reports."""
+        passed = tuple(made for made in models if not made.failures)
+        with whole_folder(self._output) as folder:
+            digests: dict[str, str] = {}
+            for made in passed:
+                file = folder / model_name(made.precision)
+                if not (made.precision in self._written and _link(self._output / file.name, file)):
+                    onnx.save(made.model, file)
+                digests[made.precision] = str(_facts(file)["sha256"])
+                if made.precision not in self._answers:
+                    self._answers[made.precision] = run_onnx(made.model, [golden.pixels])
+            save_golden(folder / FILE_NAME, replace(golden, answers=self._answers, model_sha256=digests))
+            facts = report(models, {file.name: _facts(file) for file in sorted(folder.iterdir())}, notes, pending)
             _write_reports(folder, "report", facts)
             write_text(folder / "README.md", model_card(facts))
-    return ExportResult(folder=output, models=models, kept=kept)
+        self._written, self._pending = tuple(made.precision for made in passed), pending
+
+    @contextmanager
+    def keeping_what_passed(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Says what is in the folder where an error or Ctrl-C ends the export after some models were written."""
+        try:
+            yield
+        except BaseException:
+            if self._pending:
+                say(
+                    f"stopped before the end: '{self._output}' keeps {_names(self._written)}, which passed; for "
+                    f"{_names(self._pending)} run the export again"
+                )
+            raise
+
+
+def _names(precisions: Sequence[str]) -> str:
+    return " and ".join(name.upper() for name in precisions)
+
+
+def _link(file: Path, name: Path) -> bool:
+    """Gives a file another name, which costs no space; says whether the file system can."""
+    try:
+        os.link(file, name)
+    except OSError:
+        return False
+    return True
 
 
 def _make(
@@ -158,8 +240,8 @@ def _make(
     quantization: Quantization,
     bounds: dict[str, float],
     say: Callable[[str], None],
-) -> tuple[tuple[Made, ...], Golden]:
-    """Makes the models, and golden inputs with PyTorch's answers."""
+) -> Iterator[tuple[tuple[Made, ...], Golden, tuple[Precision, ...]]]:
+    """Makes the models; yields after each those made so far, golden inputs with PyTorch's answers, and what comes."""
     record = checkpoint.record
     root = data or Path(record.data["folder"])
     say(f"run {checkpoint.run.folder}: {len(record.classes)} classes, {record.preprocessing.size} pixels")
@@ -174,26 +256,17 @@ def _make(
             say(f"calibrating on {len(calibration)} images, {calibration.missing} fewer than asked for: {why}")
     fp32, golden = make_fp32(checkpoint, validation, say)
     models = [fp32]
+    pending = tuple(name for name in PRECISIONS[1:] if name in precisions)
+    yield tuple(models), golden, pending
     if {"fp16", "int8"}.intersection(precisions):
         compared = images_to_compare(checkpoint, root, fp32, validation, calibration, say)
         if "fp16" in precisions:
             models.append(make_fp16(fp32, compared, replace(GATES["fp16"], **bounds), say))
+            yield tuple(models), golden, pending[1:]
         if calibration is not None:
             gate = replace(GATES["int8"], **bounds)
             models.append(make_int8(fp32, compared, calibration, quantization, gate, say))
-    return tuple(models), golden
-
-
-def _write_models(folder: Path, models: Sequence[Made], golden: Golden) -> None:
-    """Writes the models that passed their gates, and the golden inputs with their answers."""
-    written = [made for made in models if not made.failures]
-    for made in written:
-        onnx.save(made.model, folder / model_name(made.precision))
-    digests: dict[str, str] = {
-        made.precision: str(_facts(folder / model_name(made.precision))["sha256"]) for made in written
-    }
-    answers: dict[str, Outputs] = {made.precision: run_onnx(made.model, [golden.pixels]) for made in written}
-    save_golden(folder / FILE_NAME, replace(golden, answers=answers, model_sha256=digests))
+            yield tuple(models), golden, ()
 
 
 def _write_reports(folder: Path, name: str, facts: dict[str, Any]) -> None:

@@ -9,8 +9,8 @@ from onnx import helper, numpy_helper
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from ctonnx.session import open_session
 from ctonnx_export.quantization import backbone
+from ctonnx_export.sessions import open_model
 
 __all__ = ["LARGEST", "find_overflowing", "to_half"]
 
@@ -44,7 +44,7 @@ def find_overflowing(model: onnx.ModelProto, batches: Iterable[NDArray[np.uint8]
             name = f"{node.output[0]}.{end}"
             augmented.graph.node.append(helper.make_node(f"Reduce{end}", [node.output[0]], [name], keepdims=0))
             augmented.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, []))
-    session = open_session(augmented.SerializeToString())
+    session = open_model(augmented)
     for pixels in batches:
         ends = np.abs(session.run(None, {"pixels": pixels})).reshape(-1, 2).max(axis=1)
         for node, value in zip(nodes, ends, strict=True):

@@ -25,7 +25,7 @@ from ctonnx_export.half import find_overflowing, to_half
 from ctonnx_export.quantization import TARGETS, Target, quantized_tensors
 from ctonnx_export.ranges import collect_ranges
 from ctonnx_export.samples import Images, held_out_images
-from ctonnx_export.search import Compared, Trial, search, try_model
+from ctonnx_export.search import Compared, Trial, search, shown, try_model
 from ctonnx_export.stem import for_integers
 from ctonnx_train.checkpoint import Checkpoint
 
@@ -114,13 +114,13 @@ def make_fp32(checkpoint: Checkpoint, validation: Images, say: Callable[[str], N
     checkpoint.record.require_figures()
     size = checkpoint.record.preprocessing.size
     graph = DeployGraph(checkpoint.network, checkpoint.record.temperature)
-    reference = run_pytorch(graph, validation.batches())
+    reference = run_pytorch(graph, shown("answers of PyTorch", validation))
     chosen = golden_rows(validation.labels.tolist())
     pixels = validation.pixels(chosen)
     say("converting to ONNX and simplifying")
     simplified = simplify(convert(graph, size), pixels)
     say(f"parity with PyTorch on {len(validation)} validation images")
-    parity = compare(reference, run_onnx(simplified.model, validation.batches()))
+    parity = compare(reference, run_onnx(simplified.model, shown("answers of ONNX", validation)))
     gate = GATES["fp32"]
     if failures := gate.failures(parity):
         raise CheckFailed(
@@ -172,7 +172,7 @@ def images_to_compare(
         f"comparing on {sum(map(len, parts))} images: {len(validation)} for validation, "
         f"{len(others) if others else 0} for training that calibration does not use"
     )
-    reference = run_onnx(fp32.model, (pixels for part in parts for pixels in part.batches()))
+    reference = run_onnx(fp32.model, shown("answers of FP32", *parts))
     return Compared(parts=parts, reference=reference, spec=fp32.spec)
 
 
@@ -186,7 +186,7 @@ def make_fp16(fp32: Made, compared: Compared, gate: Gate, say: Callable[[str], N
         say: called with lines that tell what happens.
     """
     plain = _with_shapes(fp32.model)
-    overflowing = find_overflowing(plain, compared.batches(_FEW))
+    overflowing = find_overflowing(plain, shown("what fp16 can hold", *compared.parts, count=_FEW))
     if overflowing:
         say(f"fp16: {len(overflowing)} nodes stay in fp32, real images come near what fp16 can hold there")
     return _finish("fp16", to_half(plain, overflowing), fp32, compared, gate, {"in_fp32": list(overflowing)}, say)

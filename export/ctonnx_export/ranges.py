@@ -12,11 +12,10 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.quantization.calibrate import HistogramCollector
 
-from ctonnx.session import open_session
+from ctonnx_export.sessions import open_model
 
 __all__ = ["CALIBRATORS", "Calibrator", "Ranges", "collect_ranges"]
 
@@ -132,7 +131,7 @@ def collect_ranges(
     augmented.CopyFrom(model)
     del augmented.graph.output[:]
     augmented.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
-    session: onnxruntime.InferenceSession = open_session(augmented.SerializeToString())
+    session = open_model(augmented)
     ranges = Ranges(tensors)
     for pixels in batches:
         for name, values in zip(tensors, session.run(list(tensors), {"pixels": pixels}), strict=True):

@@ -9,21 +9,28 @@ from ctonnx.parity import Gate, Parity
 from ctonnx.spec import OperatingPoint
 from ctonnx_export.making import Made
 
-__all__ = ["as_markdown", "parity_table", "report", "table"]
+__all__ = ["as_markdown", "parity_table", "pending_lines", "report", "table"]
 
 
-def report(models: Sequence[Made], files: Mapping[str, Mapping[str, Any]], notes: Sequence[str] = ()) -> dict[str, Any]:
+def report(
+    models: Sequence[Made],
+    files: Mapping[str, Mapping[str, Any]],
+    notes: Sequence[str] = (),
+    pending: Sequence[str] = (),
+) -> dict[str, Any]:
     """Returns the report: what the models share, each with its gate and how it did, and each file's size and SHA-256.
 
     Args:
         models: FP32 first; those that were refused too.
         files: `bytes` and `sha256` by file name; none where nothing was written.
         notes: of `ctonnx_export.cautions.cautions`.
+        pending: the precisions that were asked for and are not made yet.
     """
     return {
         "model": json.loads(models[0].spec.to_json()),
         "precisions": {made.precision: _precision(made, models) for made in models},
         "notes": list(notes),
+        "pending": list(pending),
         "files": {name: dict(facts) for name, facts in files.items()},
     }
 
@@ -41,6 +48,7 @@ def as_markdown(facts: Mapping[str, Any]) -> str:
         "A research tool, not a medical device.",
         "",
         *(line for name, of in precisions.items() for line in _refusal(name, of)),
+        *pending_lines(facts),
         *([*(f"- Note: {note}." for note in facts["notes"]), ""] if facts["notes"] else []),
         "## Parity",
         "",
@@ -96,6 +104,19 @@ def _files(files: Mapping[str, Mapping[str, Any]]) -> list[str]:
         ),
         "",
         "`golden.npz` holds pixels of validation images: treat it as you treat the images themselves.",
+    ]
+
+
+def pending_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Returns the lines that tell which models were asked for and are not there yet, or none."""
+    if not (pending := facts["pending"]):
+        return []
+    names = " and ".join(name.upper() for name in pending)
+    verb = "is" if len(pending) == 1 else "are"
+    return [
+        f"**{names} {verb} not here**: asked for, and not made yet when this was written. Where the export was stopped "
+        f"since, make what lacks with `ctonnx export --precision {','.join([*facts['precisions'], *pending])}`.",
+        "",
     ]
 
 

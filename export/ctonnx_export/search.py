@@ -13,15 +13,16 @@ from tqdm import tqdm
 
 from ctonnx.outputs import OUTPUT_NAMES, Outputs
 from ctonnx.parity import AccuracyChange, BrokenBound, Gate, Parity, accuracy_change, compare
-from ctonnx.session import open_session
+from ctonnx.remaining import duration
 from ctonnx.spec import ModelSpec
 from ctonnx_export.correction import BiasCorrection
 from ctonnx_export.noise import noisiest
 from ctonnx_export.quantization import Scheme, Target, quantize
 from ctonnx_export.ranges import CALIBRATORS, Ranges
 from ctonnx_export.samples import BATCH, Images
+from ctonnx_export.sessions import open_model
 
-__all__ = ["Attempt", "Compared", "Search", "Suspicion", "Trial", "search", "try_model"]
+__all__ = ["Attempt", "Compared", "Search", "Suspicion", "Trial", "search", "shown", "try_model"]
 
 _TIMED = 15
 _NOISE_IMAGES = 16  # which tell the layers apart; every convolution answers for them once
@@ -110,12 +111,11 @@ class Trial:
 
     @property
     def summary(self) -> str:
-        """Its figures in one line, and what of the gate they do not show."""
-        shown = {"min_agreement", "min_heatmap_correlation"}
-        others = "".join(f", {bound.phrase}" for bound in self.broken if bound.bound not in shown)
+        """Its figures in one line, and each bound that it does not keep, with what was found and what is allowed."""
+        verdict = f"rejected: {'; '.join(self.failures)}" if self.broken else "passes"
         return (
             f"agreement {self.parity.agreement:.2%}, mean |dp| {self.parity.mean_dp:.4f}, "
-            f"heatmaps {self.parity.heatmap_correlation:.4f}{others}: {'refused' if self.broken else 'passes'}"
+            f"heatmaps {self.parity.heatmap_correlation:.4f}: {verdict}"
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -202,10 +202,13 @@ def search(
         correction.apply(quantized)
         return quantized
 
-    def attempt(scheme: Scheme, number: int, of: str) -> Attempt:
+    start = time.perf_counter()
+
+    def attempt(scheme: Scheme, number: int, most: int, at_most: str = "") -> Attempt:
         made = Attempt(scheme, try_model(candidate(scheme), compared, gate))
         attempts.append(made)
-        say(f"int8, {number} of {of}: {scheme.label}: {made.trial.summary}")
+        left = _time_left((time.perf_counter() - start) / len(attempts) * (most - number), attempts, at_most)
+        say(f"int8, {number} of {at_most}{most}: {scheme.label}: {made.trial.summary}{left}")
         return made
 
     say(f"int8: looking for a model with {gate.summary}")
@@ -213,7 +216,7 @@ def search(
         if all(made.trial.broken for made in attempts):
             for number, calibrator in enumerate(CALIBRATORS, 1):
                 scheme = Scheme(target=target, calibrator=calibrator, integer_adds=integer_adds)
-                attempt(scheme, number, str(len(CALIBRATORS)))
+                attempt(scheme, number, len(CALIBRATORS))
     best = max(attempts, key=lambda made: made.score)
     if best.trial.broken:
         order = _noisiest(model, ranges, best.scheme, compared.parts[0])
@@ -221,10 +224,18 @@ def search(
         say(f"int8: none passes; up to {most} layers of the nearest go back to float, which change the answers most")
         for count in range(1, most + 1):
             scheme = replace(best.scheme, excluded=order[:count])
-            if not attempt(scheme, count, f"at most {most}").trial.broken:
+            if not attempt(scheme, count, most, "at most ").trial.broken:
                 break
         best = max(attempts, key=lambda made: made.score)
     return Search(model=candidate(best.scheme), scheme=best.scheme, attempts=tuple(attempts))
+
+
+def _time_left(seconds: float, attempts: list[Attempt], at_most: str) -> str:
+    """Returns how long the attempts that are planned will take, and whether more may come; nothing after the last."""
+    if not seconds or (at_most and not attempts[-1].trial.broken):
+        return ""
+    more = "" if at_most or not all(made.trial.broken for made in attempts) else ", more if none passes"
+    return f"; {at_most or 'about '}{duration(seconds)} left{more}"
 
 
 def _noisiest(model: onnx.ModelProto, ranges: Ranges, scheme: Scheme, images: Images) -> tuple[str, ...]:
@@ -236,6 +247,22 @@ def _noisiest(model: onnx.ModelProto, ranges: Ranges, scheme: Scheme, images: Im
         return noisiest(model, ranges, scheme, few, progress=bar.update)
 
 
+def shown(what: str, *parts: Images, count: int = BATCH) -> Iterator[NDArray[np.uint8]]:
+    """Yields the pixels of images, uint8 [images, size, size, 3]; on a terminal a bar tells how long it takes still.
+
+    Args:
+        what: is done with them.
+        parts: the images.
+        count: at a time, at most.
+    """
+    total = sum(map(len, parts))
+    with tqdm(total=total, desc=what, unit="image", leave=False, disable=None) as bar:
+        for part in parts:
+            for pixels in part.batches(count):
+                yield pixels
+                bar.update(len(pixels))
+
+
 def try_model(model: onnx.ModelProto, compared: Compared, gate: Gate) -> Trial:
     """Returns how a model does against its reference.
 
@@ -244,9 +271,9 @@ def try_model(model: onnx.ModelProto, compared: Compared, gate: Gate) -> Trial:
         compared: the images and the reference's answers.
         gate: whose bounds are looked at.
     """
-    data = model.SerializeToString()
-    session = open_session(data)
-    outputs = Outputs.concatenate([Outputs(*session.run(OUTPUT_NAMES, {"pixels": p})) for p in compared.batches()])
+    session = open_model(model)
+    batches = shown("comparing", *compared.parts)
+    outputs = Outputs.concatenate([Outputs(*session.run(OUTPUT_NAMES, {"pixels": pixels})) for pixels in batches])
     parity = compare(compared.reference, outputs)
     change = accuracy_change(compared.reference, outputs, compared.labels)
     first = len(compared.parts[0])
@@ -263,6 +290,6 @@ def try_model(model: onnx.ModelProto, compared: Compared, gate: Gate) -> Trial:
         validation=validation,
         suspicion=compared.changed_suspicion(outputs),
         milliseconds=statistics.median(seconds) * 1000,
-        bytes=len(data),
+        bytes=model.ByteSize(),
         broken=gate.broken(parity, change, validation),
     )

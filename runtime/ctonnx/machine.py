@@ -3,6 +3,7 @@
 import math
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ __all__ = [
     "available_cores",
     "check_threads",
     "control_groups",
+    "file_system",
     "has_amx",
     "has_nvidia_device",
     "has_vnni",
@@ -269,6 +271,25 @@ def has_nvidia_device(root: Path = _ROOT) -> bool | None:
         _first_line(device / "vendor") == "0x10de" and _first_line(device / "class").startswith("0x03")
         for device in devices.iterdir()
     )
+
+
+def file_system(path: Path, root: Path = _ROOT) -> str | None:
+    """Returns the kind of file system that a path is on, as `ext4` or `nfs4`, or None where the system does not tell.
+
+    Source: https://docs.kernel.org/filesystems/proc.html (`/proc/<pid>/mountinfo`).
+
+    Args:
+        path: of a file or folder; where it does not exist, of its nearest folder.
+        root: where /proc is.
+    """
+    mounted: dict[Path, str] = {}
+    for line in _lines(root / "proc/self/mountinfo"):
+        place, _, kind = line.partition(" - ")
+        words = place.split()
+        if len(words) > 4 and kind:
+            mounted[Path(re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), words[4]))] = kind.split()[0]
+    resolved = path.resolve()
+    return next((mounted[folder] for folder in (resolved, *resolved.parents) if folder in mounted), None)
 
 
 # --- what the system's files say -------------------------------------------------------------------------------------

@@ -4,13 +4,14 @@ import errno
 import json
 import math
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from ctonnx.leftovers import temporary_name
 
 __all__ = ["json_text", "whole_file", "whole_folder", "write_text"]
 
@@ -27,8 +28,7 @@ def whole_file(path: Path) -> Iterator[Path]:
             the error names `path`.
     """
     target = _file_behind(path)
-    temporary = _beside(target)
-    with _naming(path, temporary):
+    with temporary_name(target) as temporary, _naming(path, temporary):
         temporary.touch(exist_ok=False)
         try:
             yield temporary
@@ -55,18 +55,18 @@ def whole_folder(path: Path) -> Iterator[Path]:
             errno.EBUSY, "expected another folder than the working folder, whose place would be taken", str(path)
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(path)
-    old = temporary.with_suffix(".old")
-    with _naming(path, temporary):
+    with temporary_name(path) as temporary, _naming(path, temporary):
+        old = temporary.with_suffix(".old")
         temporary.mkdir()
         try:
             yield temporary
             for file in sorted(temporary.rglob("*")):
                 if file.is_file():
                     _sync(file)
-            if path.exists():
-                path.rename(old)
-            temporary.rename(path)
+            if not (path.exists() and _exchange(temporary, path)):
+                if path.exists():
+                    path.rename(old)
+                temporary.rename(path)
         except BaseException:
             if old.exists() and not path.exists():
                 old.rename(path)
@@ -140,8 +140,19 @@ def _file_behind(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
-def _beside(path: Path) -> Path:
-    """Returns a hidden name in the same folder, and so on the same disk, that nothing has."""
-    # A long name with more around it may be longer than a file system takes: 255 bytes, or 143 where it encrypts.
-    named = f"{path.name}." if len(os.fsencode(path.name)) <= 100 else ""
-    return path.with_name(f".{named}{secrets.token_hex(6)}.part")
+def _exchange(one: Path, other: Path) -> bool:
+    """Lets two paths change places in one step, so that a kill finds a whole folder under either name at any moment.
+
+    Source: https://man7.org/linux/man-pages/man2/rename.2.html (`renameat2`, `RENAME_EXCHANGE`).
+
+    Returns:
+        False where the system or the file system knows no such step.
+    """
+    import ctypes
+
+    here, exchange = -100, 2  # AT_FDCWD and the flag
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (OSError, TypeError, AttributeError):  # Windows, macOS, an old C library
+        return False
+    return bool(rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)

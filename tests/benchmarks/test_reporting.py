@@ -27,6 +27,18 @@ def test_figures_are_written_and_said(measured: Callable[[Ends], Any]) -> None:
     assert report.said == [f"written: out/bench.{kind}" for kind in ("json", "md", "html")]
 
 
+def test_what_a_killed_benchmark_left_is_removed(
+    measured: Callable[[Ends], Any], leave_behind: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("out").mkdir()
+    left = leave_behind(Path("out/bench.json"))
+    measured(Ends(output=Path("out")))
+    assert capsys.readouterr().out == (
+        f"removed 1 temporary file or folder of a killed process from 'out': '{left.name}'\n"
+    )
+    assert sorted(file.name for file in Path("out").iterdir()) == ["bench.html", "bench.json", "bench.md"]
+
+
 def test_nothing_in_common_is_an_error_after_the_figures_are_kept(
     measured: Callable[[Ends], Any], make_document: Any
 ) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -192,6 +193,19 @@ def test_interrupted_export_leaves_nothing_behind(
     with pytest.raises(KeyboardInterrupt):
         export_run(run)
     assert sorted(run.folder.iterdir()) == before
+
+
+def test_what_killed_exports_left_is_removed_and_told(
+    run: Run, converted: onnx.ModelProto, leave_behind: Callable[[Path], Path]
+) -> None:
+    left, said = [leave_behind(run.export_folder) for _ in range(2)], list[str]()
+    export_run(run, say=said.append)
+    assert said[0] == (
+        f"removed 2 temporary files or folders of a killed process from '{run.folder}': "
+        + ", ".join(f"'{name}'" for name in sorted(path.name for path in left))
+    )
+    assert sorted(path.name for path in run.folder.iterdir() if path.name.startswith(".")) == []
+    assert sorted(file.name for file in run.export_folder.iterdir()) == FILES
 
 
 def test_data_that_moved_is_found_with_the_data_option(

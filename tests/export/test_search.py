@@ -1,6 +1,7 @@
 """The search: integer adds first, float adds where none passes, then noisy layers in float until the gate holds."""
 
 import itertools
+import sys
 from dataclasses import replace
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from ctonnx_export.correction import BiasCorrection
 from ctonnx_export.quantization import Scheme, quantized_tensors
 from ctonnx_export.ranges import CALIBRATORS, Ranges, collect_ranges
 from ctonnx_export.samples import Images
-from ctonnx_export.search import Attempt, Compared, Suspicion, Trial, search, try_model
+from ctonnx_export.search import Attempt, Compared, Suspicion, Trial, search, shown, try_model
 from ctonnx_train.pixels import PixelStore
 from ctonnx_train.splits import Sample
 
@@ -71,7 +72,46 @@ def test_every_calibrator_is_tried_with_integer_adds_alone_where_one_passes(
     assert said[0] == "int8: looking for a model with agreement 50 % or more"
     assert len(said) == 7
     assert said[1].startswith("int8, 1 of 6: minmax, integer adds: agreement 100.00%, mean |dp| 0.000")
-    assert said[1].endswith(": passes")
+    assert [line.partition(": passes")[2] for line in said[1:]] == [*["; about 5 s left"] * 5, ""]
+
+
+class Clock:
+    """A clock on which a trial takes ten seconds."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+def test_each_line_tells_which_bounds_are_broken_and_how_long_the_search_takes_still(
+    small_model: onnx.ModelProto,
+    ranges: Ranges,
+    correction: BiasCorrection,
+    compared: Compared,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, tries = Clock(), itertools.count(1)
+    trial = try_model(small_model, compared, LOOSE)
+    heatmaps = BrokenBound("min_heatmap_correlation", 1.0, "the heatmaps' median correlation is 0.9, at least 0.98 is")
+
+    def refuse_the_first_thirteen(model: onnx.ModelProto, compared: Compared, gate: Gate) -> Trial:
+        clock.now += 10
+        return replace(trial, broken=(BROKEN, heatmaps)) if next(tries) <= 13 else trial
+
+    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(module, "try_model", refuse_the_first_thirteen)
+    said: list[str] = []
+    search(small_model, ranges, correction, compared, LOOSE, say=said.append)
+    rejected = ": rejected: agreement is 98.00%, at least 99.00% is required; " + heatmaps.phrase
+    tried = [line for line in said if " of " in line and ", mean |dp| " in line]
+    assert [rejected in line for line in tried] == [True] * 13 + [False]
+    left = [line.rpartition("; ")[2] for line in tried[:5]]
+    assert left == [f"about {time} left, more if none passes" for time in ("50 s", "40 s", "30 s", "20 s", "10 s")]
+    assert tried[5].endswith(rejected)
+    assert tried[12].endswith(f"{rejected}; at most 50 s left")
+    assert tried[13].endswith(": passes")
 
 
 def test_float_adds_are_tried_where_no_integer_adds_pass_and_the_one_that_passes_is_taken(
@@ -233,3 +273,18 @@ def test_outputs_of_the_parts_stand_in_their_order(compared: Compared) -> None:
     assert len(list(compared.batches())) == 3  # 6, 16 and 2 images
     assert isinstance(compared.reference, Outputs)
     assert [len(pixels) for pixels in compared.batches()] == [6, 16, 2]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_images_are_shown_to_be_gone_through_on_a_terminal_alone(
+    terminal: bool,
+    scans: NDArray[np.uint8],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    parts = [images(scans[:5], np.zeros(5, np.int64)), images(scans[5:9], np.zeros(4, np.int64))]
+    found = list(shown("comparing", *parts, count=2))
+    assert [len(pixels) for pixels in found] == [2, 2, 1, 2, 2]
+    np.testing.assert_array_equal(np.concatenate(found), scans[:9])
+    assert ("comparing:   0%" in capsys.readouterr().err) is terminal

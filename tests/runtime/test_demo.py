@@ -1,6 +1,8 @@
 """`ctonnx demo` runs the commands that a user would type, in order, and stops at the first that fails."""
 
+import importlib
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from ctonnx.cli import main
+
+module = importlib.import_module("ctonnx.commands.demo")
 
 
 @pytest.fixture
@@ -108,3 +112,43 @@ def test_missing_library_is_said_before_anything_is_done(
     )
     assert commands == []
     assert not Path("ctonnx-demo").exists()
+
+
+class Clock:
+    """A clock on which each command takes as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("slow", "options", "left"),
+    [
+        (1.0, (), ["4 min", "4 min", "1 min", "35 s", "35 s", "30 s"]),
+        (0.5, (), ["4 min", "4 min", "1 min", "35 s", "35 s", "30 s"]),
+        (3.0, (), ["4 min", "10 min", "3 min", "2 min", "2 min", "2 min"]),
+        (1.0, ("--epochs", "48"), ["6 min", "6 min", "1 min", "35 s", "35 s", "30 s"]),
+        (1.0, ("--image-size", "224"), ["10 min", "10 min", "1 min", "35 s", "35 s", "30 s"]),
+    ],
+)
+def test_each_step_tells_how_long_the_rest_takes(
+    slow: float, options: tuple[str, ...], left: list[str], commands: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, run = Clock(), subprocess.run
+    values = {"per_class": 80, "epochs": 24, "image_size": 112}
+    for name, value in zip(options[::2], options[1::2], strict=True):
+        values[name.removeprefix("--").replace("-", "_")] = int(value)
+
+    def take_its_time(command: list[str], **settings: Any) -> subprocess.CompletedProcess[str]:
+        clock.now += slow * module._usual_seconds(" ".join(command[4:]), **values)
+        return run(command, **settings)
+
+    monkeypatch.setattr("ctonnx.commands.demo.time", clock)
+    monkeypatch.setattr("ctonnx.commands.demo.subprocess.run", take_its_time)
+    result = CliRunner().invoke(main, ["demo", *options])
+    assert result.exit_code == 0, result.output
+    told = re.findall(r" \(about (.*) left\)\n", result.stdout)
+    assert told == left

@@ -18,6 +18,7 @@ from ctonnx.machine import (
     architecture,
     available_cores,
     check_threads,
+    file_system,
     has_amx,
     has_nvidia_device,
     has_vnni,
@@ -330,3 +331,23 @@ def test_every_command_with_threads_refuses_too_many(command: str) -> None:
     result = CliRunner().invoke(main, [command, "--threads", "1000000"])
     assert result.exit_code == 2
     assert "Invalid value for '--threads': expected at most " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("data/runs", "ext4"), ("data", "ext4"), ("data/my scans/a/b", "nfs4"), ("database", "overlay"), ("", "overlay")],
+)
+def test_file_system_is_that_of_the_nearest_mount(path: str, kind: str, tmp_path: Path) -> None:
+    base = str(tmp_path.resolve()).replace(" ", r"\040")
+    lines = [
+        f"22 1 0:21 / {base} rw,relatime - overlay overlay rw",
+        f"23 22 8:1 / {base}/data rw,relatime shared:1 - ext4 /dev/sda1 rw",
+        rf"24 23 0:50 / {base}/data/my\040scans rw - nfs4 server:/scans rw",
+        "a line of another kind",
+    ]
+    write(tmp_path / "host/proc/self/mountinfo", "\n".join(lines))
+    assert file_system(tmp_path / path, tmp_path / "host") == kind
+
+
+def test_file_system_is_unknown_where_the_system_does_not_tell(tmp_path: Path) -> None:
+    assert file_system(tmp_path, tmp_path) is None

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,18 @@ def test_run_that_is_stopped_leaves_the_file_as_it_was(
     assert Path("rows.csv").read_text(encoding="utf-8") == "yesterday's\n"
     assert sorted(set(os.listdir()) - {"maps"}) == ["rows.csv", "scans"]
     assert not list(Path().rglob("*.part"))
+
+
+def test_what_a_killed_run_left_of_rows_and_pictures_is_removed_and_told(
+    model: Path, scans: Path, leave_behind: Callable[[Path], Path]
+) -> None:
+    Path("maps/a").mkdir(parents=True)
+    rows, picture = leave_behind(Path("rows.csv")), leave_behind(Path("maps/a/one.heatmap.png"))
+    result = predict("scans", "-m", model, "--output", "rows.csv", "--heatmaps", "maps")
+    for file, folder in ((rows, Path.cwd()), (picture, Path("maps/a"))):
+        line = f"removed 1 temporary file or folder of a killed process from '{folder}': '{file.name}'\n"
+        assert line in result.stderr
+        assert not file.exists()
 
 
 def test_file_in_a_folder_that_is_missing_is_refused(model: Path, scans: Path) -> None:

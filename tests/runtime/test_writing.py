@@ -3,12 +3,14 @@
 import contextlib
 import errno
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from ctonnx import writing
 from ctonnx.writing import whole_file, whole_folder, write_text
 
 INTERRUPTIONS = [RuntimeError, OSError, KeyboardInterrupt, SystemExit]
@@ -242,10 +244,36 @@ def test_error_while_the_new_folder_gets_its_name_brings_the_old_one_back(
             raise interruption
         rename(source, target)
 
+    monkeypatch.setattr(writing, "_exchange", lambda one, other: False)  # as on a system that knows no such step
     monkeypatch.setattr(os, "rename", fail_for_the_new_one)
     with pytest.raises(interruption), whole_folder(folder) as temporary:
         (temporary / "new").write_bytes(b"new")
     assert names(folder) == ["old"]
+    assert names(tmp_path) == ["export"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="this system knows no such step")
+def test_folder_takes_the_place_of_an_old_one_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill between two renames would find no folder at all."""
+    folder = tmp_path / "export"
+    folder.mkdir()
+    (folder / "old").write_bytes(b"old")
+    monkeypatch.setattr(os, "rename", lambda *paths: pytest.fail(f"{paths} was renamed"))
+    with whole_folder(folder) as temporary:
+        (temporary / "new").write_bytes(b"new")
+    assert names(folder) == ["new"]
+    assert names(tmp_path) == ["export"]
+
+
+def test_folder_takes_the_place_of_an_old_one_where_there_is_no_such_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "_exchange", lambda one, other: False)
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export/old").write_bytes(b"old")
+    with whole_folder(tmp_path / "export") as temporary:
+        (temporary / "new").write_bytes(b"new")
+    assert names(tmp_path / "export") == ["new"]
     assert names(tmp_path) == ["export"]
 
 

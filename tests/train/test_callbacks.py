@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -139,6 +140,23 @@ def test_a_training_writes_a_row_and_says_a_line_for_each_epoch(four_images: Dat
     values = {one["epoch"]: one["valid_loss"] for one in history.rows[1:]}
     assert best.value is not None
     assert (best.epoch, round(best.value, 5)) == min(values.items(), key=lambda pair: pair[1])
+
+
+def test_a_line_tells_how_long_the_training_takes_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(0)
+    monkeypatch.setattr("ctonnx_train.callbacks.time", clock)
+    history, lines = History(tmp_path / "metrics.csv", planned=3), list[str]()
+    log = EpochLog(history, lines.append, [replace(HEAD, epochs=3, patience=None)], 64)
+    figures = dict.fromkeys(["train_loss", *(f"valid_{name}" for name in MONITORS)], torch.tensor(0.5))
+    trainer = cast("pl.Trainer", SimpleNamespace(callback_metrics=figures, num_training_batches=1))
+    task = ClassificationTask(CTClassifier(2), HEAD)
+    task.image_size = 64
+    for _ in range(3):
+        log.on_train_epoch_start(trainer, task)
+        clock.now += 40
+        log.on_train_epoch_end(trainer, task)
+    told = ["40.0 s, about 2 min left", "40.0 s, about 40 s left", "40.0 s"]
+    assert [line.partition("0.500  ")[2] for line in lines] == told
 
 
 def test_an_epoch_without_a_finite_loss_is_said_and_its_fields_are_empty(tmp_path: Path) -> None:

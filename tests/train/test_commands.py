@@ -19,7 +19,7 @@ def ctonnx(*arguments: str) -> Result:
             ("train",),
             {
                 *("--class-name", "--name", "--help", "--drop-leaks", "--group-regex", "--positive"),
-                *("--compile", "--full-size", "--tensorboard", "--preview", "--resume"),
+                *("--compile", "--full-size", "--tensorboard", "--preview", "--resume", "--threads"),
             },
         ),
         (("data", "phantom"), {"--help"}),

@@ -4,6 +4,7 @@ import errno
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,15 @@ def test_output_holds_the_report_the_document_and_the_plots(run: str, phantoms: 
             image.load()
     again = ctonnx(run, phantoms, "-o", "out/tiny", *QUICK, "--json")
     assert outcome(again) == outcome(result)
+
+
+def test_what_a_killed_evaluation_left_is_removed_and_told(
+    run: str, phantoms: Path, folder: Path, leave_behind: Callable[[Path], Path]
+) -> None:
+    left = leave_behind(folder / "one")
+    result = ctonnx(run, phantoms, "-o", "two", *QUICK)
+    assert result.stderr.startswith(f"removed 1 temporary file or folder of a killed process from '.': '{left.name}'\n")
+    assert not left.exists()
 
 
 def test_an_output_folder_with_other_files_ends_in_a_sentence_before_the_work(
@@ -277,17 +287,18 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
         raise DataError("seen enough")
 
     monkeypatch.setattr("ctonnx_train.evaluation.evaluate_model", measured)
-    monkeypatch.setattr("ctonnx_train.subjects.open_subject", str)
+    monkeypatch.setattr("ctonnx_train.subjects.open_subject", lambda path, *, threads: (str(path), threads))
     options = (
-        "--split=valid --compare=other.onnx --drop-leaks --group-regex=p(.) --class-name=A=b --replicates=7 --seed=3"
+        "--split=valid --compare=other.onnx --drop-leaks --group-regex=p(.) --class-name=A=b --replicates=7 --seed=3 "
+        "--threads=2"
     )
     assert outcome(ctonnx("tiny", "scans", *options.split())) == said("seen enough")
     del asked["say"]
     assert asked == {
-        "subject": "tiny",
+        "subject": ("tiny", 2),
         "data": Path("scans"),
         "split": "valid",
-        "other": "other.onnx",
+        "other": ("other.onnx", 2),
         "drop_leaks": True,
         "group_regex": "p(.)",
         "class_names": {"A": "b"},
@@ -298,7 +309,7 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
     ctonnx("tiny", "scans")
     del asked["say"]
     assert asked == {
-        "subject": "tiny",
+        "subject": ("tiny", None),
         "data": Path("scans"),
         "split": None,
         "other": None,

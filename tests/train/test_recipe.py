@@ -34,6 +34,12 @@ def test_a_user_who_chooses_nothing_gets_thirty_epochs_from_imagenet() -> None:
     )
 
 
+def test_threads_are_as_many_as_pytorch_takes_or_one_or_more() -> None:
+    assert (TrainSettings().threads, TrainSettings(threads=1).threads) == (None, 1)
+    with pytest.raises(ValueError, match=r"^expected threads of 1 or more, found 0$"):
+        TrainSettings(threads=0)
+
+
 @pytest.mark.parametrize(("weights", "images"), [("imagenet", 32), ("w.pth", 32), ("none", 24)])
 def test_from_scratch_a_step_has_fewer_images(weights: str, images: int) -> None:
     assert default_batch_size(weights) == images

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,15 @@ from ctonnx.errors import DataError, ModelError
 from ctonnx.images import Preprocessing
 from ctonnx.runs import Run
 from ctonnx_train.recipe import TrainSettings
-from ctonnx_train.resuming import RunPlan, find_unfinished, forget_plan, load_plan, load_state, save_plan
+from ctonnx_train.resuming import (
+    RunPlan,
+    find_unfinished,
+    forget_plan,
+    load_plan,
+    load_state,
+    remove_leftovers_of_runs,
+    save_plan,
+)
 from ctonnx_train.training import resume
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -110,3 +119,18 @@ def test_a_damaged_state_is_told_and_nothing_in_it_is_run(run: Run, folder: Path
         ):
             load_state(run)
     assert not (folder / "sprung").exists()
+
+
+def test_what_killed_processes_left_in_runs_is_removed_and_told(run: Run, leave_behind: Callable[[Path], Path]) -> None:
+    run.evaluation_folder.mkdir()
+    left = [leave_behind(run.last_file), leave_behind(run.evaluation_folder / "valid")]
+    said = list[str]()
+    remove_leftovers_of_runs(run.folder.parent, said.append)
+    assert said == [
+        f"removed 1 temporary file or folder of a killed process from '{file.parent}': '{file.name}'" for file in left
+    ]
+    again = leave_behind(run.metrics_file)
+    remove_leftovers_of_runs(run.folder, said.append)
+    assert not again.exists()
+    assert os.listdir(run.folder) == ["evaluation"]
+    assert os.listdir(run.evaluation_folder) == []

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 
 from ctonnx import Predictor
 from ctonnx.errors import ModelError
@@ -188,3 +190,28 @@ def test_a_file_that_is_no_model_is_told(tmp_path: Path) -> None:
     (tmp_path / "scan.png").write_bytes(b"no model")
     with pytest.raises(ModelError, match="is not a whole ONNX model"):
         open_subject(tmp_path / "scan.png")
+
+
+def test_threads_are_those_that_were_asked_for(
+    exported_run: Run, model: Path, store: PixelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int | None] = []
+
+    class Noting(Predictor):
+        def __init__(self, path: Path, *, threads: int | None, spinning: bool) -> None:
+            asked.append(threads)
+            super().__init__(path, threads=threads, spinning=spinning)
+
+    def noting(*arguments: object, **options: object) -> NDArray[np.float32]:
+        asked.append(torch.get_num_threads())
+        return np.zeros((1, 4), np.float32)
+
+    monkeypatch.setattr("ctonnx.predictor.Predictor", Noting)
+    monkeypatch.setattr("ctonnx_train.inference.predict_logits", noting)
+    open_subject(model, threads=2)
+    before = torch.get_num_threads()
+    open_subject(exported_run.folder, threads=before + 1).probabilities(store, [0])
+    assert asked == [2, before + 1]
+    assert torch.get_num_threads() == before
+    with pytest.raises(ValueError, match=r"^expected at least 1 thread, found 0$"):
+        open_subject(model, threads=0)

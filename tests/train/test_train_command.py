@@ -101,7 +101,7 @@ def test_every_option_reaches_the_training(asked: dict[str, Any]) -> None:
         "--weights=w.pth --epochs=9 --batch-size=3 --image-size=96 --color=rgb --resize=pad --seed=5 --precision=bf16 "
         "--unfreeze-from=layer2 --patience=4 --monitor=macro_f1 --imbalance=sampler --drop-leaks --group-regex=p(.) "
         "--positive=b=c --positive=e --sensitivity=0.9 --class-name C=b=c --class-name b=e --name=run --cache-gb=0.5 "
-        "--devices=2 --nodes=3 --compile --tensorboard"
+        "--devices=2 --nodes=3 --threads=4 --compile --tensorboard"
     )
     assert outcome(ctonnx("train", "scans", *options.split(), "--class-name", "a=b=c")) == said("seen enough")
     assert asked == {
@@ -122,6 +122,7 @@ def test_every_option_reaches_the_training(asked: dict[str, Any]) -> None:
             compile=True,
             devices=2,
             nodes=3,
+            threads=4,
             tensorboard=True,
             positive=("b=c", "e"),
             sensitivity=0.9,
@@ -236,3 +237,40 @@ def test_a_preview_is_written_and_nothing_is_trained(scans: str, folder: Path) -
     )
     assert (folder / "sheet.png").read_bytes().startswith(b"\x89PNG")
     assert not (folder / "runs").exists()
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """For what PyTorch was loaded."""
+    found: list[dict[str, Any]] = []
+    monkeypatch.setattr("ctonnx_train.loading.load_pytorch", lambda **settings: found.append(settings))
+    return found
+
+
+def test_pytorch_is_loaded_for_the_threads_and_processes_of_the_training(
+    asked: dict[str, Any], loaded: list[dict[str, Any]]
+) -> None:
+    ctonnx("train", "scans", "--class-name", "C=b")
+    ctonnx("train", "scans", "--class-name", "C=b", "--threads=3", "--devices=2", "--nodes=2", "--compile")
+    assert loaded == [
+        {"threads": None, "processes": 1, "compiles": False},
+        {"threads": 3, "processes": 4, "compiles": True},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"threads": 3, "devices": 2, "nodes": 2, "compile": True}, (3, 4, True)),
+        ({"devices": 1, "nodes": 1, "compile": False}, (None, 1, False)),  # of an earlier release
+        ({"devices": "many"}, (None, 0, False)),
+    ],
+)
+def test_pytorch_is_loaded_for_what_a_resumed_run_was_told(
+    settings: dict[str, Any], expected: tuple[Any, ...], loaded: list[dict[str, Any]], folder: Path
+) -> None:
+    (folder / "runs/one").mkdir(parents=True)
+    (folder / "runs/one/plan.json").write_text(json.dumps({"settings": settings}), encoding="utf-8")
+    for named in ("one", "runs/one"):
+        ctonnx("train", "--resume", named)
+    assert loaded == [dict(zip(("threads", "processes", "compiles"), expected, strict=True))] * 2

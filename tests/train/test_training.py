@@ -122,6 +122,7 @@ def test_the_record_says_how_the_run_came_to_be(result: TrainResult, data: Path,
         "tensorboard": False,
         "positive": ["b"],
         "sensitivity": 0.5,
+        "threads": None,
     }
     best = min(rows_of(result.run), key=lambda row: float(row["valid_loss"]))
     training = dict(record.training)

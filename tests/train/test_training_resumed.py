@@ -19,6 +19,7 @@ from torch import Tensor
 from ctonnx.errors import DataError, ModelError
 from ctonnx.images import Preprocessing
 from ctonnx.runs import Run
+from ctonnx.writing import whole_folder
 from ctonnx_train.network import CTClassifier
 from ctonnx_train.recipe import TrainSettings
 from ctonnx_train.resuming import load_plan
@@ -183,7 +184,7 @@ ctonnx_train.task.ClassificationTask.training_step = killing
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 def test_a_process_killed_in_the_middle_of_an_epoch_is_resumed_to_the_same_bytes(
-    start_ctonnx: Callable[..., "Popen[str]"],
+    start_ctonnx: Callable[..., "Popen[str]"], leave_behind: Callable[[Path], Path]
 ) -> None:
     options = "--weights none --epochs 4 --batch-size 4 --image-size 32 --precision fp32 --name killed"
     process = start_ctonnx("train", "scans", *options.split(), before=KILL)
@@ -191,20 +192,18 @@ def test_a_process_killed_in_the_middle_of_an_epoch_is_resumed_to_the_same_bytes
     assert process.returncode == -signal.SIGKILL, error
     run = Run(Path("runs/killed"))
     assert len(rows(run)) == 2
-    # As if it had been killed again, while it wrote the file.
-    (run.folder / ".last.ckpt.0123456789ab.part").write_bytes(run.last_file.read_bytes()[:1000])
+    leave_behind(run.last_file)  # as if it had been killed again, while it wrote the file
     same(resume(run.folder).run, start("whole", **SCRATCH))
 
 
-def test_a_folder_that_an_export_left_behind_is_passed_over() -> None:
+def test_a_folder_that_an_export_is_writing_is_passed_over(leave_behind: Callable[[Path], Path]) -> None:
     run = stopped("stopped", 2, **SCRATCH)
-    left = run.folder / ".export.0123456789ab.part"
-    left.mkdir()
-    (left / "model.onnx").touch()
-    (run.folder / ".last.ckpt.0123456789ab.part").touch()
-    assert resume(run.folder).record.training["epochs"] == 4
-    assert [path.name for path in run.folder.glob(".*")] == [left.name]
-    assert (left / "model.onnx").exists()
+    leave_behind(run.last_file)
+    with whole_folder(run.export_folder) as writing:
+        (writing / "model.onnx").touch()
+        assert resume(run.folder).record.training["epochs"] == 4
+        assert {path.stem for path in run.folder.glob(".*")} == {writing.stem}
+        assert (writing / "model.onnx").exists()
 
 
 def test_a_file_of_weights_is_found_again_from_another_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

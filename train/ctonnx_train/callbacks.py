@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,8 @@ from tqdm import tqdm
 from ctonnx.errors import DataError
 from ctonnx.writing import whole_file
 from ctonnx_train.distributed import gather, is_main_process
-from ctonnx_train.recipe import MONITORS, Monitor
+from ctonnx_train.pace import time_left
+from ctonnx_train.recipe import MONITORS, Monitor, Phase
 from ctonnx_train.task import ClassificationTask
 
 __all__ = ["BestWeights", "DirectWriting", "EpochLog", "History", "LastCheckpoint"]
@@ -71,11 +72,17 @@ class EpochLog(pl.Callback):
     Args:
         history: added to.
         say: called with the line.
+        phases: of the training, by which the line tells how long it will take still; none: it does not.
+        size: height and width of the whole images, in pixels.
     """
 
-    def __init__(self, history: History, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, history: History, say: Callable[[str], None], phases: Sequence[Phase] = (), size: int = 0
+    ) -> None:
         self._history = history
         self._say = say
+        self._phases = phases
+        self._size = size
         self._start = 0.0
         self._batch_end = 0.0
         self._waited = 0.0
@@ -121,11 +128,13 @@ class EpochLog(pl.Callback):
         }
         self._history.append(row)
         accuracy = row["valid_accuracy"]
+        left = time_left(self._history.rows, self._phases, self._size) if self._phases else ""
         self._say(
             f"epoch {row['epoch']:3}/{self._history.planned}  {row['phase']:9} "
             f"{row['image_size']:4} pixels  train loss {row['train_loss']:.4f}  "
             f"valid loss {metrics['valid_loss']:.4f}  "
             f"valid accuracy {'-' if accuracy is None else format(accuracy, '.3f')}  {row['seconds']:.1f} s"
+            f"{left and f', {left}'}"
         )
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:

@@ -1,7 +1,6 @@
 """Batches of images for training and validation, in an order that the seed and the epoch alone decide."""
 
 import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ctonnx.machine import available_cores
+from ctonnx.waiting import on_any_core
 from ctonnx_train.pixels import PixelStore
 
 __all__ = ["Batch", "EpochSampler", "PixelDataset", "batches"]
@@ -107,7 +108,7 @@ def batches(
         drop_last: whether a smaller last batch is left out.
     """
     can_fork = "fork" in multiprocessing.get_all_start_methods()
-    workers = min(_WORKERS, _cores()) if can_fork and not dataset.in_memory else 0
+    workers = min(_WORKERS, available_cores()) if can_fork and not dataset.in_memory else 0
     return DataLoader(
         dataset,
         batch_size,
@@ -117,14 +118,10 @@ def batches(
         pin_memory=on_gpu,
         num_workers=workers,
         persistent_workers=workers > 0,
+        worker_init_fn=on_any_core,
         multiprocessing_context="fork" if workers else None,  # shares the images that are kept, and copies none
         generator=torch.Generator(),  # else it draws from the default one, in a resumed epoch at another place
     )
-
-
-def _cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -8,7 +8,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal, cast
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from ctonnx.errors import CtonnxError, DataError
 from ctonnx.runs import Run
+from ctonnx.waiting import on_the_first_core
 from ctonnx_train.augmentation import Augmentation
 from ctonnx_train.callbacks import BestWeights, DirectWriting, EpochLog, History, LastCheckpoint
 from ctonnx_train.data_set import counted
@@ -127,11 +128,12 @@ def fit(
     )
     network.to(memory_format=torch.channels_last)
     interrupted = False
+    size = train_images[0][0].shape[-1]
     for phase in phases[done:]:
         resumes = state is not None and phase.number == state["callbacks"]["LastCheckpoint"]["phase"]
         if best.epoch and not resumes:
             best.restore(network)
-        callbacks = [EpochLog(history, say), best, LastCheckpoint(run.last_file, history, phase.number)]
+        callbacks = [EpochLog(history, say, phases, size), best, LastCheckpoint(run.last_file, history, phase.number)]
         task = ClassificationTask(
             network,
             phase,
@@ -148,7 +150,7 @@ def fit(
                 epoch = sum(row["phase"] == phase.name for row in history.rows)
                 cast(EpochSampler, train_batches.sampler).set_epoch(epoch)
             try:
-                with _interruptible():
+                with _interruptible(), on_the_first_core() if device.type == "cpu" else nullcontext():
                     resume_from = run.last_file if resumes else None
                     trainer.fit(task, train_batches, valid_batches, ckpt_path=resume_from, weights_only=True)
             except KeyboardInterrupt:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ctonnx.errors import DataError, ImageError
 from ctonnx.images import Preprocessing, load, to_pixels
+from ctonnx.machine import available_cores
 from ctonnx_train.data_set import counted
 from ctonnx_train.sources import Source
 from ctonnx_train.splits import Sample
@@ -17,6 +18,7 @@ from ctonnx_train.splits import Sample
 __all__ = ["PixelStore", "pixel_digest", "unreadable"]
 
 _SHOWN = 3
+_WAITING = 4
 
 
 def pixel_digest(image: Image.Image) -> str:
@@ -124,5 +126,6 @@ class PixelStore:
             pixels = to_pixels(image, self._preprocessing)[:, :, : self._channels]
             return pixels, pixel_digest(image) if keep_digest else ""
 
-        with ThreadPoolExecutor(thread_name_prefix="ctonnx-decode") as pool:
+        # A few more than compute, for those that wait for a file from a network.
+        with ThreadPoolExecutor(available_cores() + _WAITING, "ctonnx-decode") as pool:
             yield from pool.map(one, rows)

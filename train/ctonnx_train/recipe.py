@@ -57,6 +57,7 @@ class TrainSettings:
         tensorboard: whether TensorBoard's files are written too.
         positive: the classes that are suspicious; none names all but `normal` and `benign`.
         sensitivity: that the operating point is to reach on the validation images.
+        threads: in which each process computes; see `ctonnx_train.threads.computing_threads`.
     """
 
     weights: str = "imagenet"
@@ -78,6 +79,7 @@ class TrainSettings:
     tensorboard: bool = False
     positive: tuple[str, ...] = ()
     sensitivity: float = 0.95
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         choices = {
@@ -93,6 +95,8 @@ class TrainSettings:
         for name, number in least.items():
             if getattr(self, name) < number:
                 raise ValueError(f"expected {name} of {number} or more, found {getattr(self, name)!r}")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"expected threads of 1 or more, found {self.threads!r}")
         if not 0 < self.sensitivity <= 1:
             raise ValueError(f"expected a sensitivity above 0 and up to 1, found {self.sensitivity!r}")
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,23 @@ import torch
 from ctonnx import schema
 from ctonnx.errors import DataError, ModelError
 from ctonnx.images import Preprocessing
+from ctonnx.leftovers import remove_leftovers
 from ctonnx.reading import check_file, reason_of
 from ctonnx.runs import RUNS, Run
 from ctonnx.writing import write_text
 from ctonnx_train.checkpoint import STAGED
 from ctonnx_train.recipe import TrainSettings
 
-__all__ = ["RunPlan", "find_unfinished", "forget_plan", "load_plan", "load_state", "save_plan", "tidy"]
+__all__ = [
+    "RunPlan",
+    "find_unfinished",
+    "forget_plan",
+    "load_plan",
+    "load_state",
+    "remove_leftovers_of_runs",
+    "save_plan",
+    "tidy",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +82,7 @@ def forget_plan(run: Run) -> None:
 
 
 def tidy(run: Run) -> None:
-    """Removes what a process that was killed had begun to write."""
-    for left in run.folder.glob(".*.part"):
-        if left.is_file():
-            left.unlink()
+    """Removes the checkpoint that a killed process had staged and not yet put in its place."""
     shutil.rmtree(run.folder / STAGED, ignore_errors=True)
 
 
@@ -119,3 +126,14 @@ def load_state(run: Run) -> dict[str, Any] | None:
             f"({' '.join(str(error).split())[:200]}); remove it to start this run again from its first epoch"
         ) from error
     return state
+
+
+def remove_leftovers_of_runs(root: Path, say: Callable[[str], None]) -> None:
+    """Removes what killed processes left of files that they were writing, in every run's folder below `root`.
+
+    Args:
+        root: the folder of the runs, or a run's own.
+        say: called with a line for each folder in which there was something.
+    """
+    runs = [Run(folder) for folder in (root, *sorted(root.glob("*/")))]
+    remove_leftovers((folder for run in runs for folder in (run.folder, run.evaluation_folder)), say)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ctonnx.errors import ModelError
 from ctonnx.images import Preprocessing
+from ctonnx.machine import check_threads
 from ctonnx.runs import RUNS, Run, find_run
 from ctonnx.spec import OperatingPoint
 from ctonnx_train.pixels import PixelStore
@@ -70,30 +71,39 @@ class Subject:
         return self.digests.get("valid") or None
 
 
-def open_subject(path: Path, root: Path = RUNS) -> Subject:
+def open_subject(path: Path, root: Path = RUNS, *, threads: int | None = None) -> Subject:
     """Opens a run's folder, a run's name below `root`, or an `.onnx` file.
+
+    Args:
+        path: what is to be opened.
+        root: the folder of the runs.
+        threads: in which it computes on a CPU; None takes every core that this process may use.
 
     Raises:
         ModelError: there is no such thing, or it is damaged.
+        ValueError: `ctonnx.machine.check_threads` refuses the number of threads.
     """
+    check_threads(threads)
     if path.suffix == ".onnx" or path.is_file():
-        return _onnx(path)
-    return _checkpoint(find_run(path, root))
+        return _onnx(path, threads)
+    return _checkpoint(find_run(path, root), threads)
 
 
-def _checkpoint(run: Run) -> Subject:
+def _checkpoint(run: Run, threads: int | None) -> Subject:
     import torch
     from scipy.special import softmax
 
     from ctonnx_train.checkpoint import load_checkpoint
     from ctonnx_train.inference import predict_logits
+    from ctonnx_train.threads import computing_threads
 
     checkpoint = load_checkpoint(run)
     record = checkpoint.record
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def probabilities(store: PixelStore, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
-        logits = predict_logits(checkpoint.network, store, rows, device=device, batch_size=_BATCH)
+        with computing_threads(threads):
+            logits = predict_logits(checkpoint.network, store, rows, device=device, batch_size=_BATCH)
         values: NDArray[np.float64] = softmax(logits.astype(np.float64) / record.temperature, axis=1)
         return values
 
@@ -114,11 +124,11 @@ def _checkpoint(run: Run) -> Subject:
     )
 
 
-def _onnx(file: Path) -> Subject:
+def _onnx(file: Path, threads: int | None) -> Subject:
     from ctonnx.predictor import Predictor
     from ctonnx_train.records import read_digests, read_record
 
-    predictor = Predictor(file)
+    predictor = Predictor(file, threads=threads, spinning=False)
     spec = predictor.spec
 
     def probabilities(store: PixelStore, rows: Sequence[int]) -> NDArray[np.floating[Any]]:

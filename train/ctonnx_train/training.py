@@ -39,8 +39,18 @@ from ctonnx_train.network import CTClassifier
 from ctonnx_train.preparing import Prepared, describe, prepare
 from ctonnx_train.recipe import TrainSettings
 from ctonnx_train.records import RunRecord
-from ctonnx_train.resuming import RunPlan, find_unfinished, forget_plan, load_plan, load_state, save_plan, tidy
+from ctonnx_train.resuming import (
+    RunPlan,
+    find_unfinished,
+    forget_plan,
+    load_plan,
+    load_state,
+    remove_leftovers_of_runs,
+    save_plan,
+    tidy,
+)
 from ctonnx_train.splits import Split
+from ctonnx_train.threads import computing_threads
 from ctonnx_train.training_report import write_reports
 from ctonnx_train.weights import IMAGENET, NONE, load_backbone
 
@@ -112,12 +122,14 @@ def train(
     if plan.settings.tensorboard:
         require_tensorboard()
     describe(found, say)
+    if is_main_process():
+        remove_leftovers_of_runs(root, say)
     pl.seed_everything(plan.settings.seed, verbose=False)
     network = CTClassifier(len(found.classes))
     if taken := load_backbone(network, plan.settings.weights):
         say(taken)
     run = _make_run(name or f"{plan.data_name}-{datetime.now():%Y%m%d-%H%M%S}", root, network)
-    with _keeping_what_is_whole(run, plan, say, is_new=True):
+    with _keeping_what_is_whole(run, plan, say, is_new=True), computing_threads(plan.settings.threads):
         if is_main_process():
             save_plan(run, plan)
         prepared = _prepare(found, run, plan, say)
@@ -144,6 +156,7 @@ def resume(run: Path, *, root: Path = RUNS, say: Callable[[str], None] = lambda 
     plan = load_plan(unfinished)
     if is_main_process():
         tidy(unfinished)
+        remove_leftovers_of_runs(unfinished.folder, say)
     found = read_data(plan.data, class_names=plan.class_names)
     describe(found, say)
     pl.seed_everything(plan.settings.seed, verbose=False)
@@ -151,7 +164,7 @@ def resume(run: Path, *, root: Path = RUNS, say: Callable[[str], None] = lambda 
     network = CTClassifier(len(found.classes))
     if state is None:
         load_backbone(network, plan.settings.weights)
-    with _keeping_what_is_whole(unfinished, plan, say, is_new=False):
+    with _keeping_what_is_whole(unfinished, plan, say, is_new=False), computing_threads(plan.settings.threads):
         prepared = _prepare(found, unfinished, plan, say)
         return _train(prepared, network, unfinished, plan, state, say)
 

@@ -4,6 +4,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,10 +13,14 @@ import click
 
 from ctonnx.errors import CtonnxError
 from ctonnx.installed import extras_to_install
+from ctonnx.remaining import duration
 
 __all__ = ["demo"]
 
 _PHANTOMS = "phantoms"
+_PER_CLASS, _EPOCHS, _IMAGE_SIZE = 80, 24, 112
+_USUAL_SECONDS = {"data": 9.0, "train": 125.0, "export": 25.0, "inspect": 1.0, "predict": 3.0, "bench": 30.0}
+_TELLING = 5.0  # seconds of a step that tell how fast a machine is
 _NEEDED = (
     "tqdm",
     "torch",
@@ -35,9 +40,11 @@ _MEASURES = "psutil"  # of the extra bench, which the last step needs, and no ot
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("ctonnx-demo"))
-@click.option("--per-class", type=click.IntRange(3), default=80, show_default=True, help="Phantoms of each class.")
-@click.option("--epochs", type=click.IntRange(1), default=24, show_default=True, help="Of training.")
-@click.option("--image-size", type=click.IntRange(32, 4096), default=112, show_default=True, help="In pixels.")
+@click.option(
+    "--per-class", type=click.IntRange(3), default=_PER_CLASS, show_default=True, help="Phantoms of each class."
+)
+@click.option("--epochs", type=click.IntRange(1), default=_EPOCHS, show_default=True, help="Of training.")
+@click.option("--image-size", type=click.IntRange(32, 4096), default=_IMAGE_SIZE, show_default=True, help="In pixels.")
 def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
     """The whole journey on generated phantoms: a first look.
 
@@ -69,8 +76,12 @@ def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
         )
     if not _has_phantoms(folder / _PHANTOMS, per_class):
         steps.insert(0, ("Draw synthetic chest-CT phantoms.", f"data phantom {_PHANTOMS} --per-class {per_class}"))
+    usual = [_usual_seconds(command, per_class, epochs, image_size) for _, command in steps]
+    begin = time.perf_counter()
     for number, (purpose, command) in enumerate(steps, 1):
-        click.secho(f"\n[{number}/{len(steps)}] {purpose}", bold=True)
+        left = _left(usual, number - 1, time.perf_counter() - begin)
+        click.secho(f"\n[{number}/{len(steps)}] {purpose}", bold=True, nl=False)
+        click.echo(f" (about {duration(left)} left)")
         click.echo(f"      in {folder}/$ ctonnx {command}\n")
         start = time.perf_counter()
         code = subprocess.run(
@@ -93,6 +104,22 @@ def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
 @dataclass(frozen=True)
 class _Phantoms:
     per_class: int
+
+
+def _usual_seconds(command: str, per_class: int, epochs: int, image_size: int) -> float:
+    """Returns what a step takes on two cores that do nothing else."""
+    seconds = _USUAL_SECONDS[command.split()[0]]
+    images = per_class / _PER_CLASS
+    if command.startswith("train"):
+        return seconds * images * epochs / _EPOCHS * (image_size / _IMAGE_SIZE) ** 2
+    return seconds * images if command.startswith("data") else seconds
+
+
+def _left(usual: Sequence[float], done: int, elapsed: float) -> float:
+    """Returns how many seconds the steps from `done` on will take, on a machine as slow as those before it showed."""
+    before = sum(usual[:done])
+    slow = max(elapsed / before, 1.0) if before > _TELLING else 1.0
+    return sum(usual[done:]) * slow
 
 
 def _has_phantoms(folder: Path, per_class: int) -> bool:

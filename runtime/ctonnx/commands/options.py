@@ -46,4 +46,5 @@ threads_option = click.option(
     callback=_threads,
     help="For the model; default: every core this process may use.",
 )
-"""`--threads`, of which there may be as many as the machine has cores, and 64 on any."""
+"""`--threads`, of which there may be as many as the machine has cores, and 64 on any: of commands that run a model, and
+of those that train, evaluate or export one."""

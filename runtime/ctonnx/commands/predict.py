@@ -257,8 +257,10 @@ def _writing(output: Path | None) -> Iterator[Callable[[str], None]]:
     if output is None:
         yield _show
         return
+    from ctonnx.leftovers import remove_leftovers
     from ctonnx.writing import whole_file
 
+    remove_leftovers([Path(os.path.realpath(output)).parent], lambda line: click.echo(line, err=True))
     # A file name may hold bytes that are no text: they are written escaped, as on stdout.
     with whole_file(output) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
         yield lambda row: print(row, file=file)
@@ -280,7 +282,9 @@ def _drawing(
     if folder is None:
         return nullcontext()
     from ctonnx.heatmaps import HeatmapFolder
+    from ctonnx.leftovers import remove_leftovers
 
+    remove_leftovers((Path(inner) for inner, *_ in os.walk(folder)), lambda line: click.echo(line, err=True))
     return HeatmapFolder(folder, files, spec, suspicious_only=suspicious_only)
 
 

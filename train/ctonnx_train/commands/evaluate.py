@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ctonnx.commands.options import threads_option
 from ctonnx_train.commands.options import class_name_option
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ __all__ = ["evaluate"]
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for evaluation.json, report.md and the plots.",
 )
+@threads_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the report.")
 def evaluate(
     model: Path,
@@ -61,6 +63,7 @@ def evaluate(
     replicates: int,
     seed: int,
     output: Path | None,
+    threads: int | None,
     as_json: bool,
 ) -> None:
     """Measure a run's checkpoint or an exported model on labelled images.
@@ -73,23 +76,31 @@ def evaluate(
       ctonnx evaluate runs/lungs chest-ct --output lungs-test
       ctonnx evaluate runs/lungs chest-ct --compare runs/lungs/export/model.fp32.onnx
     """
+    from ctonnx.leftovers import remove_leftovers
+    from ctonnx.waiting import let_waiting_threads_sleep
+
+    let_waiting_threads_sleep()  # before PyTorch is loaded
     from ctonnx_train.evaluation import evaluate_model
     from ctonnx_train.evaluation_report import as_markdown, refuse_foreign_folder, write_evaluation
     from ctonnx_train.subjects import open_subject
 
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
     if output:
+        remove_leftovers([output.parent], say)
         refuse_foreign_folder(output)  # before the work
     found = evaluate_model(
-        open_subject(model),
+        open_subject(model, threads=threads),
         data,
         split=split,
-        other=open_subject(compare) if compare else None,
+        other=open_subject(compare, threads=threads) if compare else None,
         class_names=class_names,
         group_regex=group_regex,
         drop_leaks=drop_leaks,
         replicates=replicates,
         seed=seed,
-        say=lambda line: click.echo(line, err=True),
+        say=say,
     )
     try:
         click.echo(json.dumps(found.document, indent=2, ensure_ascii=False) if as_json else as_markdown(found.document))

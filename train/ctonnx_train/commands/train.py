@@ -1,11 +1,12 @@
 """`ctonnx train`: from a data folder to a run with a checkpoint."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ctonnx.commands.options import FiniteRange
+from ctonnx.commands.options import FiniteRange, threads_option
 from ctonnx_train.commands.options import class_name_option
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ __all__ = ["train"]
 )
 @click.option("--devices", type=click.IntRange(1), default=1, show_default=True, help="GPUs, or CPU processes.")
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines, started by a launcher.")
+@threads_option
 @click.option("--compile", "compile_network", is_flag=True, help="Use torch.compile: pays off on GPUs and long runs.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard's files to the run's folder too.")
 @click.option(
@@ -162,6 +164,7 @@ def train(
     cache_gb: float,
     devices: int,
     nodes: int,
+    threads: int | None,
     compile_network: bool,
     tensorboard: bool,
     preview: Path | None,
@@ -184,12 +187,14 @@ def train(
       ctonnx train --resume runs/chest-ct-20260101-120000
     """
     from ctonnx.images import Preprocessing
+    from ctonnx_train.loading import load_pytorch
 
     def say(line: str) -> None:
         click.echo(line, err=True)
 
     if resumed is not None:
         _refuse_other_options(ctx)
+        load_pytorch(**_told(resumed))
         from ctonnx_train.training import resume
 
         _show(ctx, resume(resumed, say=say))
@@ -206,6 +211,7 @@ def train(
         )
         click.echo(f"{preview}: {images} training images, each as it is and as augmentation shows it to the network")
         return
+    load_pytorch(threads=threads, processes=devices * nodes, compiles=compile_network)
     from ctonnx_train.recipe import TrainSettings, default_batch_size
     from ctonnx_train.training import train as run_training
 
@@ -228,6 +234,7 @@ def train(
             cache_gb=cache_gb,
             devices=devices,
             nodes=nodes,
+            threads=threads,
             full_size=full_size,
             compile=compile_network,
             tensorboard=tensorboard,
@@ -238,6 +245,20 @@ def train(
         say=say,
     )
     _show(ctx, result)
+
+
+def _told(run: Path) -> dict[str, Any]:
+    """Returns what a run that is resumed was told of its threads and processes, as far as it can be read."""
+    from ctonnx.runs import RUNS, Run
+
+    for found in (Run(run), Run(RUNS / run)):
+        try:
+            settings = json.loads(found.plan_file.read_text(encoding="utf-8"))["settings"]
+            processes = int(settings["devices"]) * int(settings["nodes"])
+            return {"threads": settings.get("threads"), "processes": processes, "compiles": settings["compile"]}
+        except (OSError, ValueError, KeyError, TypeError):  # what is wrong is said when the run is read
+            continue
+    return {"threads": None, "processes": 0, "compiles": False}
 
 
 def _refuse_other_options(ctx: click.Context) -> None:
