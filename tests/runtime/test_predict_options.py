@@ -178,7 +178,7 @@ def test_heatmaps_of_an_earlier_run_are_todays_or_gone(model: Path, scans: Path,
     predict("scans", "-m", model, "--heatmaps", "maps")
     Path("maps/other.png.heatmap.png").touch()  # of an image that is not looked at
     (scans / "a.png").write_bytes(b"")
-    point_at(1.5)  # which nothing reaches
+    point_at(1.0)  # which nothing reaches
     result = predict("scans", "-m", model, "--heatmaps", "maps", "--suspicious-only")
     assert re.search(r"^4 files: 2 predicted \(0 suspicious\), 2 failed; ", result.stderr, re.MULTILINE)
     assert [file.name for file in Path("maps").rglob("*.png")] == ["other.png.heatmap.png"]
