@@ -60,13 +60,13 @@ def dicom_file() -> bytes:
     """A CT image of 64 x 96 pixels as a DICOM file."""
     pytest.importorskip("pydicom", reason="pydicom is not installed")
     from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+    from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
     data = Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = CTImageStorage
-    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = "1.2.3"
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = UID("1.2.3")
     data.Modality, data.PhotometricInterpretation, data.SamplesPerPixel = "CT", "MONOCHROME2", 1
     data.Rows, data.Columns, data.PixelRepresentation = 64, 96, 0
     data.BitsAllocated, data.BitsStored, data.HighBit = 16, 12, 11

@@ -253,3 +253,26 @@ def test_plots_leave_the_settings_of_matplotlib_as_they_were() -> None:
     plot_curves(rows(2), "run")
     roc(["a", "b"])
     assert dict(mpl.rcParams) == before
+
+
+def test_names_in_any_script_are_drawn_without_a_warning_and_nothing_is_cut_off(tmp_path: Path) -> None:
+    names = [
+        "\u80ba\u764c",
+        "\u6b63\u5e38\u306a\u80ba",
+        "\ud3d0\uc554",
+        "\U0001fac1 lung",
+        "\xd6dem",
+    ]  # a warning is an error here
+    for figure in (
+        plot_confusion(np.full((5, 5), 3).tolist(), names, "\u6d4b\u8bd5"),
+        roc(names, title="\u6d4b\u8bd5"),
+    ):
+        assert min(margins(figure, tmp_path / "plot.png")) >= 3
+    assert in_legend(roc(names))[4].startswith("\xd6dem: ")
+
+
+def test_letters_that_no_font_has_are_their_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctonnx_train.lettering.families", lambda: ("DejaVu Sans",))
+    monkeypatch.setattr("ctonnx_train.lettering._has_glyph", lambda letter: letter.isascii())
+    axes = plot_confusion([[1, 0], [0, 1]], ["\u80ba\u764c", "lung"], "t").axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [r"\u80ba\u764c", "lung"]

@@ -142,14 +142,14 @@ def group_numbers(
 
 def groups_across_splits(
     splits: Mapping[Split, Sequence[Sample]], names: Mapping[str, str]
-) -> dict[str, dict[Split, int]]:
+) -> dict[str, dict[str, int]]:
     """Returns the groups, such as patients, that are in several splits, with their number of images in each.
 
     Args:
         splits: Of the data set.
         names: From `group_names`.
     """
-    counts: dict[str, Counter[Split]] = {}
+    counts: dict[str, Counter[str]] = {}
     for split in SPLITS:
         for sample in splits[split]:
             if sample.path in names:

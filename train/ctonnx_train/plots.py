@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from ctonnx_train.data_set import counted
+from ctonnx_train.lettering import columns, drawable, families
 from ctonnx_train.metrics import ECE_BINS
 
 __all__ = ["plot_confusion", "plot_curves", "plot_reliability", "plot_roc", "save_plot"]
@@ -37,9 +38,14 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+def _style(**more: Any) -> Any:
+    """Returns the settings of a plot, with the fonts that are installed."""
+    return mpl.rc_context(_STYLE | {"font.family": list(families())} | more)
+
+
 def save_plot(figure: Figure, file: Path) -> None:
     """Writes a plot as PNG at 300 dots an inch."""
-    with mpl.rc_context(_STYLE):
+    with _style():
         figure.savefig(file, format="png", metadata={"Software": None})
 
 
@@ -56,8 +62,8 @@ def plot_confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str], titl
     shares = counts / np.maximum(totals, 1)
     cell = 0.5 if len(classes) <= _NUMBERED else max(_NUMBERED * 0.5 / len(classes), 0.12)
     names = [_plain(name, 24) for name in classes]
-    label = 0.07 * max(len(line) for name in names for line in name.splitlines())
-    with mpl.rc_context(_STYLE | {"axes.spines.left": False, "axes.spines.bottom": False}):
+    label = 0.07 * max(columns(line) for name in names for line in name.splitlines())
+    with _style(**{"axes.spines.left": False, "axes.spines.bottom": False}):
         matrix_side = max(1.3, cell * len(classes))
         figure = Figure(figsize=(matrix_side + label + 1.5, matrix_side + 0.7 * label + 0.9), layout="constrained")
         axes = figure.add_subplot()
@@ -96,7 +102,7 @@ def plot_roc(
         metrics: of `ctonnx_train.metrics.evaluate` for these images.
         title: of the plot.
     """
-    with mpl.rc_context(_STYLE):
+    with _style():
         lines = sum(len(_plain(name, 24).splitlines()) for name in classes)
         figure = Figure(figsize=(3.6, 4.15 + 0.17 * lines), layout="constrained")
         axes = figure.add_subplot()
@@ -151,7 +157,7 @@ def plot_reliability(
     accuracy = np.bincount(bins, right, ECE_BINS)[filled] / counts[filled]
     mean = np.bincount(bins, confidence, ECE_BINS)[filled] / counts[filled]
     centers = (np.arange(ECE_BINS) + 0.5) / ECE_BINS
-    with mpl.rc_context(_STYLE):
+    with _style():
         figure = Figure(figsize=(3.6, 4.4), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         top.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=(0, (1, 2)))
@@ -177,7 +183,7 @@ def plot_curves(rows: Sequence[Mapping[str, Any]], title: str, *, best_epoch: in
     """
     epochs = [row["epoch"] for row in rows]
     names = ("accuracy", "balanced_accuracy", "macro_auroc")
-    with mpl.rc_context(_STYLE):
+    with _style():
         figure = Figure(figsize=(7.0, 3.2), layout="constrained")
         loss, accuracy = figure.subplots(1, 2)
         marker = "o" if len(rows) < 3 else ""
@@ -232,8 +238,8 @@ def _set_title(figure: Figure, title: str) -> None:
 
 
 def _plain(text: str, width: int | None = None) -> str:
-    """Returns a name as it is drawn: dollars are no formula, bytes that are no text are escaped, lines are wrapped."""
-    readable = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Returns a name as it is drawn: dollars are no formula, what cannot be drawn is escaped, lines are wrapped."""
+    readable = drawable(text.encode("utf-8", "backslashreplace").decode("utf-8"))
     return (fill(readable, width) if width else readable).replace("$", r"\$")
 
 

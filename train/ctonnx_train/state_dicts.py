@@ -32,7 +32,7 @@ _TRUNK = re.compile(r"(conv1|bn1|layer\d+)\.")
 _COUNTER = "num_batches_tracked"  # files from before PyTorch counted them do without
 _FIRST = ("ema", "teacher")  # averages of the weights, which are the better ones
 _LAST = ("student", "encoder_k", "target", "momentum")
-_KINDS = {
+_KINDS: Mapping[tuple[bool, tuple[int, ...]], str] = {
     (True, (3, 4, 6, 3)): "ResNet50",
     (True, (3, 4, 23, 3)): "ResNet101",
     (True, (3, 8, 36, 3)): "ResNet152",
