@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from ctonnx import foreign, jpeg2000, tiff
 from ctonnx.errors import ImageError
@@ -42,6 +42,9 @@ While an import fails, Python hands the half-made module to the threads that ask
 # Formats whose first bytes are no mark, or one that other files have too.
 _WEAKLY_MARKED = frozenset({"TGA", "PCX", "ICO", "DIB"})
 
+# By what the grey of a PNG image with 2 and 4 bits is multiplied, and the number of its transparent grey is not.
+_PNG_STEPS = {"L;2": 85, "L;4": 17}
+
 # What an EXIF orientation asks for (https://www.cipa.jp/std/documents/e/DC-008-2012_E.pdf, table 4).
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -52,7 +55,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_MOST_PAGES_CAUTION = "the first of several pages alone was read"
+_NO_FORMAT = "not an image in a format that can be read"
+_PAGES_CAUTION = "the first of several pages alone was read"
 
 
 def decode(file: BinaryIO, name: str, most_pixels: int | None = None) -> Image.Image:
@@ -77,7 +81,7 @@ def decode(file: BinaryIO, name: str, most_pixels: int | None = None) -> Image.I
         return _by_pillow(file, name, most_pixels)
     except ImageError as error:
         if what := foreign.what_it_is(file):
-            raise ImageError(what, name) from error
+            raise ImageError(f"{_NO_FORMAT}, but {what}", name) from error
         if (picture := without_metadata(file)) is None:
             raise
     return _by_pillow(picture, name, most_pixels)
@@ -108,10 +112,31 @@ def _by_pillow(file: BinaryIO, name: str, most_pixels: int | None) -> Image.Imag
     with damage_is_an_image_error(name, most_pixels), Image.open(file, formats=FORMATS) as image:
         refuse_large(image.size, most_pixels, name)
         if image.format in _WEAKLY_MARKED and (what := foreign.what_it_is(file)):
-            raise ImageError(what, name)
+            raise ImageError(f"{_NO_FORMAT}, but {what}", name)
         has_more = getattr(image, "is_animated", False)  # pages of a TIFF too
-        found = normalized(image, name)
+        found = normalized(_as_meant(image, file, name), name)
     return _with_caution(found, has_more=has_more)
+
+
+def _as_meant(image: Image.Image, file: BinaryIO, name: str) -> Image.Image:
+    """Returns an opened image with the transparency that its file says, where Pillow takes it for another."""
+    if image.format == "PNG" and "transparency" in image.info:
+        stored = image.tile[0].args if isinstance(image, ImageFile.ImageFile) and image.tile else None
+        if stored in _PNG_STEPS:
+            image.info["transparency"] *= _PNG_STEPS[stored]
+        elif stored == "RGB;16B":  # of which Pillow keeps 8 bits, and compares them with 16
+            raise ImageError(
+                "a PNG image of 16-bit colours, one of them transparent, which is not read; save it with an alpha "
+                "channel, or with 8 bits",
+                name,
+            )
+    if image.format == "TGA" and image.mode == "RGBA":
+        file.seek(16)
+        bits, descriptor = file.read(2)
+        if bits == 16 or not descriptor & 15:  # there is no alpha, or one bit that writers set as they like
+            with room_for(image.size, bytes_a_pixel(image.mode), name):
+                return image.convert("RGB")
+    return image
 
 
 def _tiff(file: BinaryIO, name: str, most_pixels: int | None) -> Image.Image:
@@ -146,7 +171,7 @@ def _by_extra(
         )
     try:
         with IMPORTING:
-            from ctonnx import raw_samples
+            from ctonnx.raw_samples import jpeg2000_image, tiff_image
     except ImportError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in ("imagecodecs", "tifffile"):
@@ -154,15 +179,15 @@ def _by_extra(
         raise ImageError(f'{header}, which needs {missing}; pip install "ctonnx[tiff]"', name) from error
     if isinstance(header, tiff.TiffHeader):
         with damage_is_an_image_error(name, most_pixels), room_for(size, header.bytes_a_pixel, name):
-            found = raw_samples.tiff_image(file, header)
+            found = tiff_image(file, header)
         return _with_caution(_turned(found, header.orientation), has_more=header.has_more)
     with damage_is_an_image_error(name, most_pixels), room_for(size, header.bytes_a_pixel, name):
-        return raw_samples.jpeg2000_image(file, header)
+        return jpeg2000_image(file, header)
 
 
 def _with_caution(image: Image.Image, *, has_more: bool) -> Image.Image:
     if has_more:
-        image.caution = _MOST_PAGES_CAUTION  # type: ignore[attr-defined]  # as of a DICOM file
+        image.caution = _PAGES_CAUTION  # type: ignore[attr-defined]  # as of a DICOM file
     return image
 
 
@@ -174,7 +199,7 @@ def damage_is_an_image_error(name: str, most_pixels: int | None = None) -> Itera
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError("not an image in a format that can be read", name) from error
+        raise ImageError(_NO_FORMAT, name) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"too large to decode safely: {_size_and_limit(error, most_pixels)}", name) from error
     except MemoryError as error:

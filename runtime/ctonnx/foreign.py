@@ -193,7 +193,7 @@ def _text(head: bytes) -> str | None:
         return f"a JSON document; {_AGAIN}, or name image files"
     if "ndims" in begin and "elementdatafile" in begin.replace(" ", ""):
         return f"the header of a MetaImage volume; {_SLICES}"
-    return "a text; name image files"
+    return "a text file"
 
 
 def _nothing(head: bytes) -> str | None:

@@ -25,12 +25,12 @@ FLOAT: Final = 3
 """Sample formats."""
 
 _NOT_COMPRESSED, _JPEG, _OLD_JPEG = 1, 7, 6
-_RGB, _PALETTE, _CMYK, _YCBCR = 2, 3, 5, 6
+_RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 2, 3, 5, 6, 8
 _MULTIPLIED, _ALPHA = 1, 2
 _FAX = frozenset({2, 3, 4})
 # Those whose streams know no size of their own, which a damaged one could put in the gigabytes.
 _DECODED = _FAX | {1, 5, 8, 32773, 32946, 34925, 50000}
-_PILLOWS_COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32773, 32809, 32946, 34925, 50000, 50001})
+_PILLOWS_COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32773, 32809, 32946, 34925, 50000})
 
 _COMPRESSIONS = {
     1: "not compressed",
@@ -137,16 +137,17 @@ class TiffHeader:
         if self.compression not in _PILLOWS_COMPRESSIONS or (self.is_big_endian and self.is_bigtiff):
             return False
         bits, kind, channels, photometric = self.bits[0], self.kinds[0], self.samples, self.photometric
-        if len(set(self.bits)) != 1 or len(set(self.kinds)) != 1 or self.ink_set != 1:
+        if not self._is_even or self.ink_set != 1:
             return False
         if self.fill_order != 1:  # fax
             return bits == channels == kind == 1 and photometric in (0, 1)
         if kind != UNSIGNED:
             # libtiff gives numbers of a compressed strip in this machine's order, and Pillow turns them once more.
             in_order = self.compression == _NOT_COMPRESSED or not self.is_big_endian
-            is_wide = bits == 32 or (bits == 16 and kind == SIGNED)
+            is_wide = (bits, kind) in ((16, SIGNED), (32, SIGNED), (32, FLOAT))
             return is_wide and in_order and channels == 1 and photometric == 1
-        if photometric == _PALETTE and max(self.palette, default=0) < 256:  # 8-bit colours, which Pillow makes black
+        # A palette of 8-bit colours becomes black in Pillow.
+        if photometric == _PALETTE and (len(self.palette) != 3 * 2**bits or max(self.palette) < 256):
             return False
         if photometric == _YCBCR:
             is_whole = self.compression in (_JPEG, _OLD_JPEG) or self.subsampling == (1, 1)
@@ -154,18 +155,35 @@ class TiffHeader:
         if self.planar != 1 and channels > 1:
             return bits == 8 and channels == 3 and photometric == _RGB and self.compression != _JPEG
         if bits == 16:
-            return photometric in (1, 2, 5) and (channels > 1) == (photometric > 1)
-        return photometric in (0, 1, 2, 3, 5, 8) and (bits == 8 or (bits in (1, 2, 4) and channels == 1))
+            return channels <= {1: 1, _RGB: 4, _CMYK: 4}.get(photometric, 0)
+        return (bits == 8 and self._has_extra_of_pillow) or (bits in (1, 2, 4) and channels == 1 and photometric <= 3)
+
+    @property
+    def _is_even(self) -> bool:
+        """Whether all samples are of one kind, and it is known what each is."""
+        extra = self.samples - COLOURS.get(self.photometric, self.samples + 1)
+        is_known = extra == len(self.extra) or (self.photometric == _RGB and extra == 1 and not self.extra)
+        return is_known and len(set(self.bits)) == len(set(self.kinds)) == 1
+
+    @property
+    def _has_extra_of_pillow(self) -> bool:
+        """Whether Pillow has a mode for what stands beside the colours of 8 bits."""
+        first, further = self.extra[:1], any(self.extra[1:])
+        return {
+            0: not self.extra,
+            1: len(self.extra) <= 1,
+            _RGB: not further,
+            _PALETTE: len(self.extra) <= 1 and first != (_MULTIPLIED,),
+            _CMYK: not any(self.extra),
+            _LAB: not self.extra,
+        }.get(self.photometric, False)
 
     @property
     def is_readable(self) -> bool:
         """Whether the samples, as a decoder gives them, have a rule in `ctonnx.depth`."""
-        if len(set(self.bits)) != 1 or len(set(self.kinds)) != 1 or self.compression not in _DECODED:
+        if not self._is_even or self.compression not in _DECODED:
             return False
         bits, kind, photometric = self.bits[0], self.kinds[0], self.photometric
-        extra = self.samples - COLOURS.get(photometric, self.samples + 1)
-        if extra < 0 or (extra != len(self.extra) and not (photometric == _RGB and extra == 1 and not self.extra)):
-            return False
         # Of whole numbers between 16 and 32 bits writers disagree about the order of the bytes.
         known = {UNSIGNED: {*range(1, 17), 32, 64}, SIGNED: {8, 16, 32, 64}, FLOAT: {16, 24, 32, 64}}
         steps = {1: {*range(1, 65)}, 2: {8, 16, 32, 64}, 3: {16, 32, 64} if kind == FLOAT else set()}

@@ -1,4 +1,4 @@
-"""TIFF files of any kind, written for tests by the specification: nothing here shares code with what reads them.
+"""TIFF files of any kind, written for tests by the specification: it shares no code with what reads them.
 
 Source: TIFF 6.0, https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf
 """
