@@ -33,7 +33,8 @@ def tiff_image(file: BinaryIO, header: TiffHeader) -> Image.Image:
         ValueError: it is damaged; the decoders raise exceptions of their own too.
     """
     file.seek(0)
-    with tifffile.TiffFile(file) as opened:
+    # Named, as a file that was opened by its number has no name for it.
+    with tifffile.TiffFile(file, name="scan.tif") as opened:
         page = opened.pages.first
         if (page.imagewidth, page.imagelength, page.samplesperpixel) != (header.width, header.height, header.samples):
             raise ValueError("its size cannot be told")

@@ -26,7 +26,7 @@ def png(row: bytes, bits: int, colour: int, transparent: bytes) -> bytes:
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_transparent_grey_of_a_shallow_png_is_black_and_no_other(bits: int) -> None:
-    values = RAMP[0] % 2**bits
+    values = RAMP[0].astype(int) % 2**bits
     flags = (values[:, None] >> np.arange(bits - 1, -1, -1)) & 1
     row = np.packbits(flags.reshape(-1).astype(np.uint8)).tobytes()
     grey = values.astype(int) * (255 // (2**bits - 1))

@@ -45,7 +45,8 @@ def test_without_the_extra_the_error_says_what_the_file_is_and_what_to_install(l
 
 def test_common_files_load_neither_library(tmp_path: Path) -> None:
     (tmp_path / "16.tif").write_bytes(tiff(VALUES, bits=16, compression=LZW))
-    code = "import sys; from ctonnx.images import load; load(sys.argv[1]); print({'tifffile', 'imagecodecs'} & {*sys.modules})"
+    seen = "print({'tifffile', 'imagecodecs'} & {*sys.modules})"
+    code = f"import sys; from ctonnx.images import load; load(sys.argv[1]); {seen}"
     command = [sys.executable, "-c", code, str(tmp_path / "16.tif")]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "set()\n"
 
@@ -90,9 +91,11 @@ def test_limit_of_pixels_holds(tmp_path: Path) -> None:
         next(load_frames(tiff(VALUES, bits=12), most_pixels=1000))
 
 
-def test_file_is_known_as_an_image_by_its_beginning(tmp_path: Path) -> None:
-    (tmp_path / "scan").write_bytes(tiff(VALUES, bits=12))
+def test_file_is_known_by_its_beginning_and_read_as_its_bytes_are(tmp_path: Path) -> None:
+    data = tiff(VALUES, bits=12)
+    (tmp_path / "scan").write_bytes(data)
     assert is_image(tmp_path / "scan")
+    np.testing.assert_array_equal(np.asarray(load(tmp_path / "scan")), np.asarray(load(data)))
 
 
 def test_what_tifffile_logs_is_not_shown(tmp_path: Path) -> None:
