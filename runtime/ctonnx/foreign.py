@@ -11,7 +11,10 @@ import io
 import zlib
 from typing import BinaryIO
 
-__all__ = ["what_it_is"]
+__all__ = ["TEXT", "what_it_is"]
+
+TEXT = "a text file"
+"""What is said of a text that is nothing in particular: there is nothing to do with it."""
 
 _HEAD = 1024  # bytes that tell
 
@@ -193,7 +196,7 @@ def _text(head: bytes) -> str | None:
         return f"a JSON document; {_AGAIN}, or name image files"
     if "ndims" in begin and "elementdatafile" in begin.replace(" ", ""):
         return f"the header of a MetaImage volume; {_SLICES}"
-    return "a text file"
+    return TEXT
 
 
 def _nothing(head: bytes) -> str | None:

@@ -34,6 +34,7 @@ from ctonnx.decoding import (
     refuse_large,
 )
 from ctonnx.errors import ImageError
+from ctonnx.foreign import TEXT, what_it_is
 from ctonnx.memory import room_for
 from ctonnx.modes import from_array
 
@@ -47,6 +48,7 @@ __all__ = [
     "ImageSource",
     "Preprocessing",
     "Resize",
+    "foreign_kind",
     "is_image",
     "load",
     "load_frames",
@@ -122,6 +124,16 @@ def is_image(path: str | os.PathLike[str]) -> bool:
             return _is_dicom(file, name) or begins_as_image(file, name)
     except ImageError:
         return False
+
+
+def foreign_kind(path: str | os.PathLike[str]) -> str | None:
+    """Returns what a file is that is no picture, with what to do; None where it is not known, or any text."""
+    try:
+        with _opened(path) as (file, _, _name):
+            kind = what_it_is(file)
+            return None if kind == TEXT else kind
+    except ImageError:
+        return None
 
 
 def readable_formats() -> list[str]:

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ctonnx.errors import ImageError
+from ctonnx.errors import CtonnxError, ImageError
 from ctonnx.foreign import what_it_is
 from ctonnx.images import is_image, load
+from ctonnx.inputs import find_images
 
 SLICES = "; save its slices as PNG, TIFF or DICOM files"
 UNPACK = "; unpack it and name the folder"
@@ -171,3 +172,14 @@ def test_picture_is_nothing_foreign(file_format: str) -> None:
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\0\0", b"noise\xff\xfe\0", bytes(3)])
 def test_what_is_not_known_is_not_guessed(data: bytes) -> None:
     assert what_it_is(io.BytesIO(data)) is None
+
+
+def test_folder_of_foreign_files_alone_is_said_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("notes", encoding="utf-8")
+    (tmp_path / "b.nii").write_bytes(nifti())
+    with pytest.raises(CtonnxError) as caught:
+        find_images([str(tmp_path)])
+    assert str(caught.value) == (
+        f"expected images in '{tmp_path}', found 2 other files ('{tmp_path / 'b.nii'}': a NIfTI volume{SLICES}); "
+        "name a folder with PNG, JPEG or TIFF files"
+    )
