@@ -255,7 +255,7 @@ def read_header(file: BinaryIO, name: str) -> TiffHeader:
         return _header(*_fields(file))
     except (struct.error, ValueError, OverflowError, OSError, IndexError) as error:
         reason = str(error) if isinstance(error, ValueError) else "its first directory cannot be read"
-        raise ImageError(f"damaged TIFF image: {reason}", name) from error
+        raise ImageError(f"damaged image: {reason}", name) from error
 
 
 _Values = tuple[int, ...]

@@ -155,9 +155,9 @@ def test_first_of_several_pages_is_read_with_a_caution() -> None:
 @pytest.mark.parametrize(
     ("tags", "expected"),
     [
-        ({277: (3, [0])}, "damaged TIFF image: 0 samples a pixel"),
-        ({32997: (4, [9])}, "damaged TIFF image: 9 slices in one page"),
-        ({277: (3, [5]), 258: (3, [8, 8])}, "damaged TIFF image: 2 values for 5 samples a pixel"),
+        ({277: (3, [0])}, "damaged image: 0 samples a pixel"),
+        ({32997: (4, [9])}, "damaged image: 9 slices in one page"),
+        ({277: (3, [5]), 258: (3, [8, 8])}, "damaged image: 2 values for 5 samples a pixel"),
     ],
 )
 def test_directory_without_sense_is_damage(tags: dict[int, Any], expected: str) -> None:
@@ -168,12 +168,12 @@ def test_directory_without_sense_is_damage(tags: dict[int, Any], expected: str) 
 def test_directory_that_is_cut_off_is_damage(size: int) -> None:
     at_end = tiff(RAMP, bits=12)
     (directory,) = struct.unpack("<I", at_end[4:8])
-    assert error_of(at_end[: directory + size]) == "damaged TIFF image: its first directory cannot be read"
+    assert error_of(at_end[: directory + size]) == "damaged image: its first directory cannot be read"
 
 
 def test_directory_of_a_million_fields_is_not_read() -> None:
     data = b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 10**6) + bytes(100)
-    assert error_of(data) == "damaged TIFF image: its first directory has 1000000 fields"
+    assert error_of(data) == "damaged image: its first directory has 1000000 fields"
 
 
 def test_image_without_pixels_is_said() -> None:
