@@ -50,7 +50,7 @@ def saved(save: Callable[[io.BytesIO], object]) -> bytes:
 
 
 GREY = np.zeros((8, 8), np.uint16)
-FOREIGN = {
+FOREIGN: dict[str, tuple[bytes, str]] = {
     "NIfTI": (nifti(), f"a NIfTI volume{SLICES}"),
     "NIfTI, big-endian": ((348).to_bytes(4, "big") + nifti()[4:], f"a NIfTI volume{SLICES}"),
     "NIfTI header": (nifti(b"ni1\0"), f"the header of a NIfTI volume{SLICES}"),
@@ -104,12 +104,12 @@ FOREIGN = {
     ),
     "AVI": (b"RIFF\0\0\0\0AVI LIST" + bytes(60), "a video or a sound (RIFF); save its frames as PNG files"),
     "Matroska": (b"\x1a\x45\xdf\xa3" + bytes(60), "a Matroska or WebM video; save its frames as PNG files"),
-    "JPEG XL": (imagecodecs.jpegxl_encode(GREY), f"a JPEG XL image{CONVERT}"),
+    "JPEG XL": (bytes(imagecodecs.jpegxl_encode(GREY)), f"a JPEG XL image{CONVERT}"),
     "JPEG XL in a file": (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(60), f"a JPEG XL image{CONVERT}"),
-    "JPEG-LS": (imagecodecs.jpegls_encode(GREY), f"a JPEG-LS image of 16 bits{CONVERT}"),
-    "12-bit JPEG": (imagecodecs.jpeg8_encode(GREY, bitspersample=12), f"a JPEG image of 12 bits{CONVERT}"),
+    "JPEG-LS": (bytes(imagecodecs.jpegls_encode(GREY)), f"a JPEG-LS image of 16 bits{CONVERT}"),
+    "12-bit JPEG": (bytes(imagecodecs.jpeg8_encode(GREY, bitspersample=12)), f"a JPEG image of 12 bits{CONVERT}"),
     "lossless JPEG": (
-        imagecodecs.jpeg8_encode(GREY, lossless=True, bitspersample=16),
+        bytes(imagecodecs.jpeg8_encode(GREY, lossless=True, bitspersample=16)),
         f"a lossless JPEG image of 16 bits{CONVERT}",
     ),
     "PDF": (b"%PDF-1.7\n%\xe2\xe3", "a PDF document; save its images as PNG files"),
@@ -149,7 +149,8 @@ def test_foreign_file_is_called_by_its_name(kind: str, tmp_path: Path) -> None:
     data, expected = FOREIGN[kind]
     file = tmp_path / "scan.png"
     file.write_bytes(data)
-    for source in (file, data):
+    sources: list[Path | bytes] = [file, data]
+    for source in sources:
         with pytest.raises(ImageError) as caught:
             load(source)
         assert caught.value.reason == f"not an image in a format that can be read, but {expected}"

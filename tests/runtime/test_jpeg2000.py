@@ -23,7 +23,7 @@ def encoded(planes: list[Any], bits: int, *, signed: bool = False, form: str = "
     values = np.rint(np.stack(planes, axis=-1) * steps).astype(np.int64) - signed * 2 ** (bits - 1)
     kind = f"{'i' if signed else 'u'}{1 if bits <= 8 else 2 if bits <= 16 else 4}"
     values = values[:, :, 0] if len(planes) == 1 else values
-    options = {"level": 0, "reversible": True, "codecformat": form, "bitspersample": bits, "mct": False}
+    options: dict[str, Any] = {"level": 0, "reversible": True, "codecformat": form, "bitspersample": bits, "mct": False}
     return bytes(imagecodecs.jpeg2k_encode(values.astype(kind), **options))
 
 

@@ -78,7 +78,9 @@ def test_threads_read_at_the_same_time() -> None:
     data = tiff(VALUES, bits=12, compression=LZW)
     right = np.asarray(load(data))
     found: list[bool] = []
-    threads = [threading.Thread(target=lambda: found.append(np.array_equal(load(data), right))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: found.append(np.array_equal(np.asarray(load(data)), right))) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -136,9 +136,11 @@ def _encoded(
         colour = {MIN_IS_BLACK: "GRAYSCALE", MIN_IS_WHITE: "GRAYSCALE", RGB: "RGB", YCBCR: "RGB", CMYK: "CMYK"}
         stored = "YCBCR" if photometric == YCBCR else colour[photometric]
         single = whole[:, :, 0] if whole.shape[2] == 1 else whole
-        colours = {} if single.ndim == 2 else {"colorspace": colour[photometric], "outcolorspace": stored}
-        encoded: bytes = imagecodecs.jpeg_encode(single, level=100, subsampling="444", bitspersample=bits, **colours)
-        return encoded
+        colours: dict[str, Any] = (
+            {} if single.ndim == 2 else {"colorspace": colour[photometric], "outcolorspace": stored}
+        )
+        encoded = imagecodecs.jpeg_encode(single, level=100, subsampling="444", bitspersample=bits, **colours)
+        return bytes(encoded)
     if compression == JPEG_2000:
         return bytes(imagecodecs.jpeg2k_encode(whole, level=0, reversible=True, bitspersample=bits, codecformat="j2k"))
     if compression == JPEG_XL:
