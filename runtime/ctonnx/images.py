@@ -11,9 +11,7 @@ decoding starts another program (EPS) or that hold no pictures are not opened. D
 
 import io
 import os
-import re
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,12 +20,22 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError, features
+from PIL import Image, features
 
+from ctonnx.decoding import (
+    FORMATS,
+    IMPORTING,
+    begins_as_image,
+    damage_is_an_image_error,
+    decode,
+    normalized,
+    refuse_large,
+)
 from ctonnx.dicom_signature import HEAD, begins_as_dicom
 from ctonnx.errors import ImageError
+from ctonnx.foreign import TEXT, what_it_is
 from ctonnx.memory import room_for
-from ctonnx.modes import bytes_a_pixel, from_array, to_8_bit
+from ctonnx.modes import from_array
 from ctonnx.reading import NotRegular, opened, reason_of
 
 if TYPE_CHECKING:
@@ -40,6 +48,7 @@ __all__ = [
     "ImageSource",
     "Preprocessing",
     "Resize",
+    "foreign_kind",
     "is_image",
     "load",
     "load_frames",
@@ -54,8 +63,6 @@ Color: TypeAlias = Literal["grey", "rgb"]
 Resize: TypeAlias = Literal["stretch", "pad"]
 ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]"
 
-# The common formats stand first: Pillow has them registered without importing all of its plugins.
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF", "TGA", "PCX", "DIB", "ICO")
 _DICOM = (".dcm", ".dicom", ".ima")
 SUFFIXES = frozenset(
     f".{ending}"
@@ -67,20 +74,6 @@ SUFFIXES = frozenset(
     for ending in endings.split()
 )
 """Lower-case file name endings of the formats that `load` opens."""
-
-
-# What an EXIF orientation asks for (https://www.cipa.jp/std/documents/e/DC-008-2012_E.pdf, table 4).
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-_importing = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,19 +121,25 @@ def is_image(path: str | os.PathLike[str]) -> bool:
     """Says whether a file begins as an image or a DICOM file does; nothing is decoded."""
     try:
         with _opened(path) as (file, _, name):
-            if _is_dicom(file, name):
-                return True
-            Image.preinit()
-            with _damage_is_an_image_error(name), Image.open(file, formats=_FORMATS):
-                return True
+            return _is_dicom(file, name) or begins_as_image(file, name)
     except ImageError:
         return False
+
+
+def foreign_kind(path: str | os.PathLike[str]) -> str | None:
+    """Returns what a file is that is no picture, with what to do; None where it is not known, or any text."""
+    try:
+        with _opened(path) as (file, _, _name):
+            kind = what_it_is(file)
+            return None if kind == TEXT else kind
+    except ImageError:
+        return None
 
 
 def readable_formats() -> list[str]:
     """Returns the names of the formats that `load` opens here: some need a library of Pillow's, DICOM needs pydicom."""
     needed = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}
-    formats = [name for name in _FORMATS if name not in needed or features.check(needed[name])]
+    formats = [name for name in FORMATS if name not in needed or features.check(needed[name])]
     return formats + ["DICOM"] * (find_spec("pydicom") is not None)
 
 
@@ -157,16 +156,16 @@ def load(source: ImageSource, *, window: "DicomWindow | None" = None, frame: int
         ImageError: the source is missing, empty, damaged, too large, not a regular file or not an image.
     """
     if isinstance(source, np.ndarray):
-        with _damage_is_an_image_error("array"):
-            return _normalized(from_array(source), "array")
+        with damage_is_an_image_error("array"):
+            return normalized(from_array(source), "array")
     if isinstance(source, Image.Image):
         name = getattr(source, "filename", "") or "image in memory"
-        with _damage_is_an_image_error(name):
-            return _normalized(source, name)
+        with damage_is_an_image_error(name):
+            return normalized(source, name)
     with _opened(source) as (file, size, name):
         if (scans := _dicom(file, size, name, window)) is not None:
             return _scan(scans, frame, name)
-        return _decode(file, name)
+        return decode(file, name)
 
 
 def load_frames(
@@ -197,9 +196,9 @@ def load_frames(
     with _opened(source) as (file, size, name):
         scans = _dicom(file, size, name, window)
         if scans is None:
-            yield None, _decode(file, name, most_pixels)
+            yield None, decode(file, name, most_pixels)
             return
-        _refuse_large(scans.size, most_pixels, name)
+        refuse_large(scans.size, most_pixels, name)
         if most_frames is not None and scans.frames > most_frames:
             raise ImageError(f"a DICOM file with {scans.frames} frames, and at most {most_frames} may be in one", name)
         for frame in range(scans.frames):
@@ -288,11 +287,6 @@ def _refuse_empty(size: int, name: str) -> None:
         raise ImageError("the file is empty (0 bytes)", name)
 
 
-def _refuse_large(size: tuple[int, int], most_pixels: int | None, name: str) -> None:
-    if most_pixels is not None and size[0] * size[1] > most_pixels:
-        raise ImageError(f"too large: {size[0]} x {size[1]} pixels, and at most {most_pixels} are read", name)
-
-
 def _is_dicom(file: BinaryIO, name: str) -> bool:
     head = file.read(HEAD)
     file.seek(0)
@@ -304,8 +298,7 @@ def _dicom(file: BinaryIO, size: int, name: str, window: "DicomWindow | None") -
     if not _is_dicom(file, name):
         return None
     try:
-        # While an import fails, Python hands the half-made module to the threads that ask for it meanwhile.
-        with _importing:
+        with IMPORTING:
             from ctonnx.dicom import DicomFile
             from ctonnx.spec import DicomWindow
     except ImportError as error:
@@ -314,64 +307,10 @@ def _dicom(file: BinaryIO, size: int, name: str, window: "DicomWindow | None") -
         version = getattr(sys.modules.get("pydicom"), "__version__", "")
         needed = f"pydicom 3 or newer, found {version}" if version else "pydicom"
         raise ImageError(f'a DICOM file, which needs {needed}; pip install "ctonnx[dicom]"', name) from error
-    with _damage_is_an_image_error(name):
+    with damage_is_an_image_error(name):
         return DicomFile(file, size, name, window or DicomWindow())
 
 
 def _scan(scans: "DicomFile", frame: int, name: str) -> Image.Image:
-    with _damage_is_an_image_error(name), room_for(scans.size, scans.bytes_a_pixel, name):
+    with damage_is_an_image_error(name), room_for(scans.size, scans.bytes_a_pixel, name):
         return scans.image(frame)
-
-
-def _decode(file: BinaryIO, name: str, most_pixels: int | None = None) -> Image.Image:
-    Image.preinit()
-    with _damage_is_an_image_error(name, most_pixels), Image.open(file, formats=_FORMATS) as image:
-        _refuse_large(image.size, most_pixels, name)
-        has_more = getattr(image, "is_animated", False)  # pages of a TIFF too
-        found = _normalized(image, name)
-    if has_more:
-        found.caution = "the first of several pages alone was read"  # type: ignore[attr-defined]  # as of a DICOM file
-    return found
-
-
-@contextmanager
-def _damage_is_an_image_error(name: str, most_pixels: int | None = None) -> Iterator[None]:
-    try:
-        yield
-    except ImageError:
-        raise
-    except UnidentifiedImageError as error:
-        raise ImageError("not an image in a format that can be read", name) from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"too large to decode safely: {_size_and_limit(error, most_pixels)}", name) from error
-    except MemoryError as error:
-        raise ImageError("too large for the memory of this machine; make it smaller", name) from error
-    # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error and more for damaged bytes:
-    # at this edge every one of them means the same, and none may end a folder's run.
-    except Exception as error:
-        raise ImageError(f"damaged image: {str(error) or type(error).__name__}", name) from error
-
-
-def _size_and_limit(bomb: Exception, most_pixels: int | None) -> str:
-    """Returns how many pixels an image has and may have, which Pillow tells in the sentence of its exception alone."""
-    found = [int(number) for number in re.findall(r"\d+", str(bomb))]
-    if len(found) != 2:
-        return "it has too many pixels"
-    return f"{found[0]} pixels, and an image may have {min(found[1], most_pixels or found[1])}"
-
-
-def _normalized(image: Image.Image, name: str) -> Image.Image:
-    if 0 in image.size:
-        raise ImageError(f"the image has no pixels: {image.size[0]} x {image.size[1]}", name)
-    with room_for(image.size, bytes_a_pixel(image.mode, image.format), name):
-        image.load()
-        return to_8_bit(_upright(image), is_16_bit=image.format == "PPM" and image.mode == "I")
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    # Of a broken EXIF block Pillow raises what it raises of broken pixels. The pixels are whole here, and stay.
-    except Exception:
-        return image
-    return image if turn is None else image.transpose(turn)

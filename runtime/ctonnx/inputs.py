@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ctonnx.errors import CtonnxError
-from ctonnx.images import is_image, looks_like_image
+from ctonnx.images import foreign_kind, is_image, looks_like_image
 
 __all__ = ["HEATMAP_ENDING", "Listing", "find_images", "is_leaving", "is_scan", "list_files", "without_own"]
 
@@ -145,7 +145,11 @@ def _images_below(folder: str) -> list[str]:
     files = list_files(folder).files
     if not any(looks_like_image(file) for file in files) and not any(is_image(file) for file in files):
         found = f"{len(files)} other file{'s'[: len(files) != 1]}" if files else "an empty folder"
-        raise CtonnxError(f"expected images in '{folder}', found {found}; name a folder with PNG, JPEG or TIFF files")
+        kinds = ((file, foreign_kind(file)) for file in files)
+        known = next((f" ('{file}': {kind})" for file, kind in kinds if kind), "")
+        raise CtonnxError(
+            f"expected images in '{folder}', found {found}{known}; name a folder with PNG, JPEG or TIFF files"
+        )
     return files
 
 

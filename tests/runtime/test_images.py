@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from ctonnx import images
+from ctonnx.decoding import FORMATS
 from ctonnx.images import SUFFIXES, looks_like_image
 from ctonnx.images import load as load_image
 
@@ -104,13 +105,13 @@ def test_file_of_each_suffix_is_read(suffix: str, tmp_path: Path) -> None:
 def test_suffixes_are_those_that_pillow_has_for_the_formats() -> None:
     Image.init()
     known = Image.registered_extensions().items()
-    found = {suffix for suffix, file_format in known if file_format in {*images._FORMATS, "MPO"}}
+    found = {suffix for suffix, file_format in known if file_format in {*FORMATS, "MPO"}}
     assert found == SUFFIXES - set(images._DICOM)
 
 
 def test_pillow_can_open_every_format_that_is_asked_for() -> None:
     Image.init()
-    assert [file_format for file_format in images._FORMATS if file_format not in Image.OPEN] == []
+    assert [file_format for file_format in FORMATS if file_format not in Image.OPEN] == []
 
 
 @pytest.mark.parametrize(

@@ -176,18 +176,18 @@ NO_FORMAT = "not an image in a format that can be read"
     ("data", "reason"),
     [
         (b"", "the file is empty (0 bytes)"),
-        (b"one\n", NO_FORMAT),
-        (b"patient,age\nA,61\n" * 40, NO_FORMAT),
-        (bytes(500), NO_FORMAT),
+        (b"one\n", f"{NO_FORMAT}, but a text file"),
+        (b"patient,age\nA,61\n" * 40, f"{NO_FORMAT}, but a text file"),
+        (bytes(500), f"{NO_FORMAT}, but zero bytes, as an interrupted copy leaves them; copy the file again"),
         (b"\x89PNG\r\n\x1a\n", NO_FORMAT),
         (encoded(GREY)[:30], NO_FORMAT),
         (encoded(GREY, "JPEG")[:2], NO_FORMAT),
         (noise("PNG")[:562], "damaged image: image file is truncated"),
         (noise("JPEG")[:458], "damaged image: image file is truncated (16 bytes not processed)"),
         (encoded(GREY, "JPEG")[:300], "damaged image: Truncated File Read"),
-        (encoded(GREY, "EPS"), NO_FORMAT),
-        (encoded(GREY, "PDF"), NO_FORMAT),
-        (encoded(GREY, "ICNS"), NO_FORMAT),
+        (encoded(GREY, "EPS"), f"{NO_FORMAT}, but a PostScript file; convert it to PNG or TIFF"),
+        (encoded(GREY, "PDF"), f"{NO_FORMAT}, but a PDF document; save its images as PNG files"),
+        (encoded(GREY, "ICNS"), f"{NO_FORMAT}, but an ICNS image; convert it to PNG or TIFF"),
     ],
     ids=[
         "empty",
@@ -336,7 +336,7 @@ def test_picture_under_a_dicom_name_is_read_as_what_it_is(name: str, tmp_path: P
         (tmp_path / name).write_bytes(encoded(GREY, file_format))
         assert load_image(tmp_path / name).size == (40, 30)
     (tmp_path / name).write_bytes(b"only a text")
-    assert error_of(tmp_path / name) == f"{tmp_path / name}: {NO_FORMAT}"
+    assert error_of(tmp_path / name) == f"{tmp_path / name}: {NO_FORMAT}, but a text file"
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="no file is closed to this user (root)")

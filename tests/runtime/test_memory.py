@@ -101,7 +101,7 @@ def test_image_that_no_memory_was_left_for_is_refused_with_its_size_and_the_limi
         raise MemoryError
 
     limit_to(3_000_000, monkeypatch)
-    monkeypatch.setattr("ctonnx.images.to_8_bit", fail)
+    monkeypatch.setattr("ctonnx.decoding.to_8_bit", fail)
     with pytest.raises(ImageError) as caught:
         load(Image.new("L", (1000, 500)))
     assert str(caught.value) == (

@@ -42,7 +42,7 @@ GOOD = ["scans/a.png", "scans/e.png"]
 ERRORS = {
     "scans/b.png": "the file is empty (0 bytes)",
     "scans/c.png": "damaged image: image file is truncated",
-    "scans/d.txt": "not an image in a format that can be read",
+    "scans/d.txt": "not an image in a format that can be read, but a text file",
 }
 FILES = sorted([*GOOD, *ERRORS])
 

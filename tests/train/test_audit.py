@@ -138,7 +138,7 @@ def test_unreadable_files_are_named_with_the_reason_and_the_others_are_audited(t
     audit = audited(tmp_path)
     assert list(audit.unreadable) == ["train/a/1.png", "train/b/3.png", "valid/b/cut.png"]
     assert audit.unreadable["train/a/1.png"] == "the file is empty (0 bytes)"
-    assert audit.unreadable["train/b/3.png"] == "not an image in a format that can be read"
+    assert audit.unreadable["train/b/3.png"] == "not an image in a format that can be read, but a text file"
     assert audit.unreadable["valid/b/cut.png"].startswith("damaged image: ")
     assert (audit.images, audit.modes) == (8, {"L": 5})
     assert paths(audit.exact) == [["train/b/copy.png", "valid/b/6.png"]]

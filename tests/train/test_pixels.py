@@ -184,7 +184,7 @@ def test_unreadable_images_are_named_before_anything_is_trained(limit: int | Non
         store(scans, limit=limit, progress=steps.append)
     first, second, advice = str(caught.value).split("; ")
     assert first.startswith(f"expected 5 readable images, found 2 that are not: {scans / '1.png'}: damaged image: ")
-    assert second == f"{scans / '3.png'}: not an image in a format that can be read"
+    assert second == f"{scans / '3.png'}: not an image in a format that can be read, but a text file"
     assert advice == "mend these files or move them out of the data folder"
     assert steps == [1] * 5
 

@@ -70,7 +70,7 @@ def test_files_are_answered_in_their_order_and_a_broken_one_in_its_place(server:
     assert [result["index"] for result in results] == [0, 1, 2, 3, 4]
     assert [result["error"] for result in results] == [
         None,
-        "not an image in a format that can be read",
+        "not an image in a format that can be read, but a text file",
         "damaged image: image file is truncated",
         None,
         "the file is empty (0 bytes)",
