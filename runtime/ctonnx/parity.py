@@ -285,7 +285,8 @@ def share_interval(share: float, images: int) -> tuple[float, float]:
     middle = share + square / (2 * images)
     spread = _NORMAL * math.sqrt(share * (1 - share) / images + square / (4 * images**2))
     low, high = ((middle + side) / (1 + square / images) for side in (-spread, spread))
-    return max(0.0, low), min(1.0, high)
+    # Of none and of all, one end is exact, which the sums above may miss by a last digit.
+    return max(0.0, low) if share > 0 else 0.0, min(1.0, high) if share < 1 else 1.0
 
 
 def compare(reference: Outputs, candidate: Outputs) -> Parity:
