@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ctonnx.commands.introduction import say_what_is_newer
 from ctonnx.commands.options import FiniteRange, provider_option, threads_option
 from ctonnx.rounding import share_of_percent
 
@@ -143,10 +144,10 @@ def bench(
 ) -> None:
     """Measure how fast, how large and how right models are on this device.
 
-    MODEL is an .onnx file, a folder of them, or a run (default: all precisions of the newest run). Each case runs in
-    processes of its own, in turn with the others, and every answer is checked while it is timed: where ctonnx's are
-    wrong, the exit code is 1. "right" means agreement with PyTorch's answers for the golden inputs, or for --data with
-    those of FP32 or, with --reference, PyTorch's; it does not mean a correct diagnosis.
+    MODEL is an .onnx file, a folder of them, or a run (default: all precisions of the newest run with an export). Each
+    case runs in processes of its own, in turn with the others, and every answer is checked while it is timed: where
+    ctonnx's are wrong, the exit code is 1. "right" means agreement with PyTorch's answers for the golden inputs, or for
+    --data with those of FP32 or, with --reference, PyTorch's; it does not mean a correct diagnosis.
 
     \b
     Examples:
@@ -190,6 +191,8 @@ def bench(
         reference=reference,
         peers=peers,
     )
+    if not models:
+        say_what_is_newer()
     allowed = FAIL_OVER if fail_over is None else fail_over
     ends = Ends(output=output, baseline=baseline, fail_over=allowed, published=published, hardware=hardware)
     report = measure_and_report(settings, ends, command=_typed(), say=lambda line: click.echo(line, err=True))

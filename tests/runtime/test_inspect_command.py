@@ -36,7 +36,8 @@ def test_json_is_the_spec_with_the_file_and_its_inputs_and_outputs(model: Path) 
 
 def test_table_has_a_row_for_each_fact(model: Path) -> None:
     result = inspect(model)
-    assert (result.exit_code, result.stderr) == (0, "")
+    defined = "the largest absolute difference of any class's probability over the compared images"
+    assert (result.exit_code, result.stderr) == (0, f"parity.max_dp is max |dp|: {defined}\n")
     rows = dict(re.split(r"  +", line, maxsplit=1) for line in result.stdout.splitlines())
     assert rows["file"] == str(model)
     assert rows["bytes"] == str(model.stat().st_size)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ctonnx.commands.introduction import say_what_is_newer
 from ctonnx.commands.options import provider_option, threads_option
 from ctonnx.rounding import exactly, shown
 
@@ -35,10 +36,10 @@ _FIGURES = {
 def verify(model: Path | None, golden: Path | None, provider: "Provider", threads: int | None, as_json: bool) -> None:
     """Replay a model's golden inputs on this device.
 
-    MODEL is an .onnx file, an export's folder or a run, of which every model is verified; without it, the newest run is
-    taken. The answers for the images in golden.npz are compared with PyTorch's, and with the model's own where it was
-    exported. Where they disagree, or a file is not the one that was exported, the exit code is 1; where there is else
-    nothing to replay, or it cannot be read, it is 2.
+    MODEL is an .onnx file, an export's folder or a run, of which every model is verified; without it, the newest run
+    with an export is taken. The answers for the images in golden.npz are compared with PyTorch's, and with the model's
+    own where it was exported. Where they disagree, or a file is not the one that was exported, the exit code is 1;
+    where there is else nothing to replay, or it cannot be read, it is 2.
 
     \b
     Examples:
@@ -55,6 +56,8 @@ def verify(model: Path | None, golden: Path | None, provider: "Provider", thread
     refused: list[ProviderError] = []
     codes = set()
     paths = find_models(model)
+    if model is None:
+        say_what_is_newer()
     for path in paths:
         try:
             result = run_verification(path, golden=golden, provider=provider, threads=threads)
