@@ -9,6 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ctonnx.rounding import shown
+
 LIMIT_MB = 150
 UV = Path(sys.executable).with_name("uv")
 REPOSITORY = Path(__file__).parent.parent
@@ -55,7 +57,8 @@ def main() -> None:
         images = len(list((work / "phantoms" / "test").rglob("*.png")))
         if len(rows) != images + 1 or any(row.split(",")[1] == "" for row in rows):
             sys.exit(f"slim install: expected {images} predictions, found {rows}")
-        print(f"slim install: {size:.1f} MB installed (at most {LIMIT_MB} MB), {images} images predicted")
+        installed = shown(size, LIMIT_MB, digits=1, form="f")
+        print(f"slim install: {installed} MB installed (at most {LIMIT_MB} MB), {images} images predicted")
         if size > LIMIT_MB:
             sys.exit(1)
 

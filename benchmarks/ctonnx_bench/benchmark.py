@@ -50,7 +50,7 @@ class Settings:
     """What is measured, and how.
 
     Attributes:
-        models: `.onnx` files, folders of them, or runs; none means the newest run.
+        models: `.onnx` files, folders of them, or runs; none means the newest run with an export.
         provider: one of `ctonnx.providers.PROVIDERS`.
         batch_sizes: images at a time.
         threads: within an operator; None means every core that this process may use.

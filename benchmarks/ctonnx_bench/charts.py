@@ -124,9 +124,7 @@ def plot_batches(cases: Sequence[Mapping[str, Any]]) -> Figure:
             mark = next((found for case in own if (found := marks(case))), "")
             state = next((found for found in ("wrong", "not shown") if found in map(_state, own)), "")
             label = f"{title}{mark}{f' ({state})' if state else ''}"
-            axes.plot(
-                batch, middle, _LINES[state], marker=marker, color=colors[title], label=label, linewidth=1.8
-            )
+            axes.plot(batch, middle, _LINES[state], marker=marker, color=colors[title], label=label, linewidth=1.8)
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.xaxis.set_minor_locator(NullLocator())

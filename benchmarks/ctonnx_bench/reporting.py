@@ -142,7 +142,8 @@ def _wrong(document: Mapping[str, Any]) -> list[str]:
 def _worse(changes: list[Change], fail_over: float) -> list[str]:
     return [
         f"expected no figure to be more than {exactly(fail_over, form='%')} worse, found {change.figure} of "
-        f"{change.case} {shown(change.worse, fail_over, digits=0, form='%')} worse ({change.before:.2f}, now {change.now:.2f})"
+        f"{change.case} {shown(change.worse, fail_over, digits=0, form='%')} worse "
+        f"({change.before:.2f}, now {change.now:.2f})"
         + ("; the figure is doubted, measure both again on a quiet machine" if change.noisy else "")
         for change in regressed(changes, fail_over)
     ]

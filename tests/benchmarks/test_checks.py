@@ -108,7 +108,9 @@ def test_loss_of_accuracy_that_may_be_chance_is_not_shown() -> None:
     found = judge(INT8, given, answers(*[True] * 72), images(72, labelled=True), loose)
     assert found.failures == ()
     (doubt,) = found.not_shown
-    assert doubt.startswith("accuracy falls by 1.39 points, at most 0.5 are allowed, which its 95 % interval, a loss of ")
+    assert doubt.startswith(
+        "accuracy falls by 1.39 points, at most 0.5 are allowed, which its 95 % interval, a loss of "
+    )
 
 
 def test_golden_answers_of_the_model_itself_are_kept_to() -> None:

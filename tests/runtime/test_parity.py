@@ -257,9 +257,7 @@ def test_loss_of_accuracy_is_bounded_and_a_gain_is_not() -> None:
     assert gate.failures(parity(), change(0.2)) == ()
     assert gate.failures(parity(), None) == ()
     assert gate.failures(parity(), change(-0.01)) == ("accuracy falls by 1.00 points, at most 0.5 are allowed",)
-    assert gate.failures(parity(), change(-0.0050001)) == (
-        "accuracy falls by 0.50001 points, at most 0.5 are allowed",
-    )
+    assert gate.failures(parity(), change(-0.0050001)) == ("accuracy falls by 0.50001 points, at most 0.5 are allowed",)
     (doubted,) = gate.broken(parity(), replace(change(-0.01), low=-0.03, high=0.01))
     assert doubted.doubt == "a loss of -1.00 to 3.00 points"
     (certain,) = gate.broken(parity(), replace(change(-0.05), low=-0.08, high=-0.02))

@@ -1,8 +1,8 @@
 """A rounded figure never contradicts the verdict beside it."""
 
 import math
-import random
 
+import numpy as np
 import pytest
 
 from ctonnx.rounding import exactly, rounded_down, rounded_up, share_of_percent, shown
@@ -37,10 +37,9 @@ def test_sign_is_shown_where_it_is_asked_for() -> None:
 
 
 def test_no_share_of_any_number_of_images_is_shown_on_the_other_side() -> None:
-    chance = random.Random(0)
-    for _ in range(5000):
-        images = chance.randint(1, 20_000)
-        share, bound = chance.randint(0, images) / images, chance.randint(0, 1000) / 1000
+    chance = np.random.default_rng(0)
+    for images in chance.integers(1, 20_000, 5000).tolist():
+        share, bound = int(chance.integers(0, images + 1)) / images, int(chance.integers(0, 1001)) / 1000
         text = float(shown(share, bound, digits=1, form="%").removesuffix("%"))
         asked = float(exactly(bound, digits=1, form="%").removesuffix("%"))
         assert (text >= asked) == (share >= bound), (share, bound)

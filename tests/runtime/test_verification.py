@@ -303,7 +303,9 @@ def test_golden_inputs_of_which_none_may_differ_say_so_and_why(export: Path) -> 
     file = pass_for_int8(export, lambda outputs: outputs)
     result = verify(file)
     assert (result.disagreements, result.disagreements_allowed, result.failures) == (0, 0, ())
-    line = "  another most probable class than PyTorch's: 0 of 8 images, at most 0 allowed, as 99 % of 8 are all of them"
+    line = (
+        "  another most probable class than PyTorch's: 0 of 8 images, at most 0 allowed, as 99 % of 8 are all of them"
+    )
     assert line in CliRunner().invoke(main, ["verify"]).stdout.splitlines()
     facts = json.loads(CliRunner().invoke(main, ["verify", "--json"]).stdout)["models"][0]
     assert (facts["disagreements"], facts["disagreements_allowed"]) == (0, 0)
@@ -315,7 +317,9 @@ def test_golden_input_that_differed_at_the_export_may_differ_here_and_no_other(e
     result = verify(file)
     assert (result.disagreements, result.disagreements_allowed, result.failures) == (1, 1, ())
     said = CliRunner().invoke(main, ["verify"]).stdout
-    assert "1 of 8 images, at most 1 allowed, as so many differed where it was exported, and its gate of 99 % was" in said
+    assert (
+        "1 of 8 images, at most 1 allowed, as so many differed where it was exported, and its gate of 99 % was" in said
+    )
     assert ">= 87.50%" in said
     change_golden(
         export, lambda golden: replace(golden, answers={"int8": golden.outputs})
