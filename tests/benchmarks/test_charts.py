@@ -87,7 +87,8 @@ def test_case_that_is_not_shown_to_be_right_has_a_dotted_edge_and_says_so(docume
     assert legend is not None
     assert legend.get_texts()[1].get_text().endswith(", not shown")
     areas = axes.collections[::2]
-    assert [area.get_linestyle()[0][1] is None for area in areas] == [True, False, True]
+    dashes: list[Any] = [area.get_linestyle() for area in areas]
+    assert [line[0][1] is None for line in dashes] == [True, False, True]
     assert len(areas[1].get_facecolor()) == 0
     assert "ctonnx INT8 (not shown)" in [
         label.get_text() for label in plot_distribution(cases).axes[0].get_yticklabels()

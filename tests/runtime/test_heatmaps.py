@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ctonnx import heatmaps, images
+from ctonnx import images
 from ctonnx.drawing import draw
 from ctonnx.heatmaps import HeatmapFolder, common_root, heatmap_name
 from ctonnx.images import load
@@ -107,14 +107,14 @@ def test_folder_holds_a_picture_for_each_prediction(model: Path, files: list[str
 def test_picture_is_there_when_its_prediction_is_yielded(model: Path, files: list[str], tmp_path: Path) -> None:
     """It is drawn in the thread that decoded the image, beside the others'."""
     drawers = set()
-    original = heatmaps.draw
+    original = draw
 
     def draw_noted(*arguments: Any) -> Image.Image:
         drawers.add(threading.current_thread().name)
         return original(*arguments)
 
     with pytest.MonkeyPatch.context() as patch, Predictor(model) as predictor:
-        patch.setattr(heatmaps, "draw", draw_noted)
+        patch.setattr("ctonnx.heatmaps.draw", draw_noted)
         with HeatmapFolder(tmp_path / "maps", files, predictor.spec) as folder:
             for record in predictor.predict_many(files, batch_size=1, watch=folder.watch):
                 picture = folder.picture(record)
