@@ -76,7 +76,11 @@ CHECKS = (
     Check(extras="cpu,export", promise=promises.export, build=_CPU),
     Check(extras="export"),
     Check(extras="cpu,train", promise=promises.evaluate_file, build=_CPU),
-    Check(extras="cpu", promise=_all(slim_install.check, promises.predict, promises.without_dicom), build=_CPU),
+    Check(
+        extras="cpu",
+        promise=_all(slim_install.check, promises.predict, promises.without_dicom, promises.without_tiff),
+        build=_CPU,
+    ),
     Check(extras="gpu", promise=promises.predict, build=_GPU, install="", others=(_GPU,)),
     Check(
         extras="gpu",
@@ -89,6 +93,8 @@ CHECKS = (
     Check(extras=""),
     Check(extras="dicom"),
     Check(extras="cpu,dicom", promise=promises.dicom, build=_CPU),
+    Check(extras="tiff"),
+    Check(extras="cpu,tiff", promise=promises.tiff, build=_CPU),
     Check(extras="serve"),
     Check(extras="cpu,serve", promise=partial(promises.serve, reads_dicom=False), build=_CPU),
     Check(extras="cpu,serve,dicom", promise=partial(promises.serve, reads_dicom=True), build=_CPU),

@@ -31,8 +31,10 @@ __all__ = [
     "rest_is_refused",
     "serve",
     "tensorboard",
+    "tiff",
     "train",
     "without_dicom",
+    "without_tiff",
 ]
 
 MODEL = "runs/tiny/export/model.fp32.onnx"
@@ -121,6 +123,19 @@ def without_dicom(environment: Environment) -> None:
     expect(
         [json.loads(row)["error"] for row in rows], ['a DICOM file, which needs pydicom; pip install "ctonnx[dicom]"']
     )
+
+
+def tiff(environment: Environment) -> None:
+    """Predicts a TIFF file that Pillow would take for something else."""
+    rows = environment.ctonnx("predict", str(_picture(environment)), "--format", "jsonl").stdout.splitlines()
+    expect([json.loads(row)["error"] for row in rows], [None])
+
+
+def without_tiff(environment: Environment) -> None:
+    """Has such a file's row say which extra reads it."""
+    found = environment.ctonnx("predict", str(_picture(environment)), "--format", "jsonl", exit_code=1).stdout
+    errors = [json.loads(row)["error"] for row in found.splitlines()]
+    expect([error.endswith('; pip install "ctonnx[tiff]"') for error in errors], [True], str(errors))
 
 
 def serve(environment: Environment, *, reads_dicom: bool) -> None:
@@ -255,4 +270,14 @@ def _scan(environment: Environment) -> Path:
     scan.PixelData = pydicom.encaps.encapsulate([bytes(imagecodecs.jpegls_encode(values))])
     file = environment.work / "scan.dcm"
     scan.save_as(file, enforce_file_format=True)
+    return file
+
+
+def _picture(environment: Environment) -> Path:
+    """Writes a TIFF file of 32-bit whole numbers without a sign, which Pillow wraps; this process has tifffile."""
+    import numpy as np
+    import tifffile
+
+    file = environment.work / "wide.tif"
+    tifffile.imwrite(file, np.add.outer(np.arange(64), np.arange(64)).astype(np.uint32) << 24)
     return file

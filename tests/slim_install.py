@@ -9,6 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ctonnx.rounding import shown
+
 from .environments import CheckError, Environment, Workshop
 
 __all__ = ["check", "megabytes"]
@@ -43,7 +45,9 @@ def check(slim: Environment) -> str:
     images = len(list((slim.work / "phantoms" / "test").rglob("*.png")))
     if len(rows) != images + 1 or any(row.split(",")[1] == "" for row in rows):
         raise CheckError(f"slim install: expected {images} predictions, found {rows}")
-    said = f"{size:.1f} MB installed (at most {LIMIT_MB} MB), {images} images predicted"
+    said = (
+        f"{shown(size, LIMIT_MB, digits=1, form='f')} MB installed (at most {LIMIT_MB} MB), {images} images predicted"
+    )
     if size > LIMIT_MB:
         raise CheckError(f"slim install: {said}")
     return said

@@ -55,14 +55,17 @@ class Settled:
         parity: to the reference's.
         accuracy: see `Judgement`.
         failures: what is wrong with them.
-        verdict: `right`, `wrong`, `reference` (its file is held against itself alone), or `unjudged` (the reference is
-            wrong).
+        verdict: `right` (they agree with the reference as the gate asks), `wrong`, `not shown` (a measured value misses
+            its bound, and the images do not show that the answers do), `reference` (its file is held against itself
+            alone), or `unjudged` (the reference is wrong).
+        not_shown: The bounds that are not shown to be kept.
     """
 
     parity: Parity
     accuracy: dict[str, Any] | None
     failures: tuple[str, ...]
     verdict: str
+    not_shown: tuple[str, ...] = ()
 
 
 def answer_all(
@@ -213,16 +216,17 @@ def settle(case: Case, judgement: Judgement, reference: Reference, golden: Mappi
         reference: that they were held against.
         golden: from `check_golden`.
     """
-    wrong = golden.get(case, ())
+    wrong, not_shown = golden.get(case, ()), tuple[str, ...]()
     verdict = "right"
     if reference_is_wrong(reference, golden):  # which then says nothing about others
         verdict = "right" if case in golden else "unjudged"
     else:
-        wrong += judgement.failures
+        wrong, not_shown = (*wrong, *judgement.failures), judgement.not_shown
+        verdict = "not shown" if not_shown else "right"
         is_proven = any(other in golden for other in reference.cases)
         if not is_proven and case.contender.model in {other.contender.model for other in reference.cases}:
             verdict = "reference"
-    return Settled(judgement.parity, judgement.accuracy, wrong, "wrong" if wrong else verdict)
+    return Settled(judgement.parity, judgement.accuracy, wrong, "wrong" if wrong else verdict, not_shown)
 
 
 def _asked(case: Case, contender: Contender) -> Case:

@@ -11,6 +11,7 @@ from typing import Any
 from ctonnx.errors import CtonnxError
 from ctonnx.machine import available_cores, memory_limit
 from ctonnx.parity import DEVICE_GATES
+from ctonnx.rounding import exactly, shown
 from ctonnx_bench.answering import (
     Settled,
     answer_all,
@@ -21,7 +22,7 @@ from ctonnx_bench.answering import (
     with_own_answers,
 )
 from ctonnx_bench.cases import Case, plan_cases
-from ctonnx_bench.checks import Images, altered, gate_of, golden_images, images_in, judge, labelled_images
+from ctonnx_bench.checks import Images, Judgement, altered, gate_of, golden_images, images_in, judge, labelled_images
 from ctonnx_bench.contenders import Model, find_peers, own, read_models, run_of
 from ctonnx_bench.environment import describe
 from ctonnx_bench.peers.adapters import ADAPTERS
@@ -49,7 +50,7 @@ class Settings:
     """What is measured, and how.
 
     Attributes:
-        models: `.onnx` files, folders of them, or runs; none means the newest run.
+        models: `.onnx` files, folders of them, or runs; none means the newest run with an export.
         provider: one of `ctonnx.providers.PROVIDERS`.
         batch_sizes: images at a time.
         threads: within an operator; None means every core that this process may use.
@@ -79,7 +80,8 @@ def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], obje
     """Measures, and returns the document that bench.json holds; its `passed` says whether ctonnx's answers are right.
 
     A peer that cannot do it is in `skipped` with the reason. A peer whose answers are wrong is named in its case's
-    `failures`, and does not change `passed`: it is not ctonnx that failed.
+    `failures`, and does not change `passed`: it is not ctonnx that failed. Answers that are not shown to be right, nor
+    to be wrong, are named in `not_shown`, and do not change it either.
 
     Args:
         settings: what, and how.
@@ -135,7 +137,7 @@ def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], obje
             settled = replace(
                 settled, failures=(*settled.failures, f"it failed in a later round: {timed.broken[case]}")
             )
-        rows.append(_row(case, rounds, settled, judgement.asked))
+        rows.append(_row(case, rounds, settled, judgement))
     faster = {} if settings.sweep else times_as_fast(rows)
     rows = [{**row, "times_as_fast": faster.get(row["name"])} for row in rows]
     return {
@@ -185,7 +187,7 @@ def _images(settings: Settings, model: Model, *, calibrates: bool) -> Images:
     return golden_images(model)
 
 
-def _row(case: Case, rounds: Sequence[Round], settled: Settled, asked: str) -> dict[str, Any]:
+def _row(case: Case, rounds: Sequence[Round], settled: Settled, judgement: Judgement) -> dict[str, Any]:
     """Returns a case's entry in the document."""
     figures = summarize(rounds, case.batch_size)
     largest = {what: max(getattr(item, f"largest_d{what}") for item in rounds) for what in ("p", "logit", "heatmap")}
@@ -208,10 +210,12 @@ def _row(case: Case, rounds: Sequence[Round], settled: Settled, asked: str) -> d
         "bytes": case.contender.size,
         "figures": figures,
         "parity": {**settled.parity.as_dict(), "agreement_interval": settled.parity.agreement_interval},
-        "gate": asked,
+        "gate": judgement.asked,
+        "bounds": judgement.bounds,
         "accuracy": settled.accuracy,
         "largest_differences_while_timed": largest,
         "failures": wrong,
+        "not_shown": list(settled.not_shown),
         "verdict": "wrong" if wrong else settled.verdict,
         "doubts": doubts(rounds, figures, threads=case.threads, cores=available_cores()),
         "rounds": [asdict(item) for item in rounds],
@@ -220,11 +224,16 @@ def _row(case: Case, rounds: Sequence[Round], settled: Settled, asked: str) -> d
 
 def _changed(precision: str, largest: Mapping[str, float]) -> list[str]:
     """Returns what changed while a case was timed, by more than its precision allows."""
-    found = []
-    if not largest["p"] <= DEVICE_GATES[precision].max_dp:
-        found.append(f"while it was timed, a probability differed by {largest['p']:.3g} from its own answer before")
+    allowed, found = DEVICE_GATES[precision].max_dp, []
+    if not largest["p"] <= allowed:
+        found.append(
+            f"while it was timed, a probability differed by {shown(largest['p'], allowed, digits=3)} from its own "
+            f"answer before, at most {exactly(allowed)} is allowed"
+        )
     return found + [
-        f"while it was timed, a {what} differed from its own answer before by {largest[what]:.3g} times the largest"
+        f"while it was timed, a {what} differed from its own answer before by "
+        f"{shown(largest[what], _CHANGE[precision], digits=3)} times the largest, at most "
+        f"{exactly(_CHANGE[precision])} is allowed"
         for what in ("logit", "heatmap")
         if not largest[what] <= _CHANGE[precision]
     ]

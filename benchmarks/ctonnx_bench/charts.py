@@ -34,6 +34,7 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "svg.hashsalt": "ctonnx",  # so that the same figures give the same bytes
 }
+_LINES = {"": "-", "wrong": "--", "not shown": ":"}
 _SHOWN = 400  # points of a case, evenly taken from its samples in their order
 _WIDE = 8.6  # inches
 _LEAST_DP = 1e-8  # that is drawn, as 0 has no place on a logarithmic axis
@@ -83,7 +84,15 @@ def plot_distribution(cases: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def _titled(case: Mapping[str, Any]) -> str:
-    return f"{case['title']}{marks(case)}{' (wrong)' if case['failures'] else ''}"
+    state = _state(case)
+    return f"{case['title']}{marks(case)}{f' ({state})' if state else ''}"
+
+
+def _state(case: Mapping[str, Any]) -> str:
+    """Returns what is said of answers that are not right: `wrong`, `not shown`, or nothing."""
+    if case["failures"]:
+        return "wrong"
+    return "not shown" if case["verdict"] == "not shown" else ""
 
 
 def plot_batches(cases: Sequence[Mapping[str, Any]]) -> Figure:
@@ -113,7 +122,9 @@ def plot_batches(cases: Sequence[Mapping[str, Any]]) -> Figure:
             axes.fill_between(batch, quarters[:, 0], quarters[:, 1], color=colors[title], alpha=0.15, linewidth=0)
             marker = _MARKERS[place % len(_MARKERS)]
             mark = next((found for case in own if (found := marks(case))), "")
-            axes.plot(batch, middle, marker=marker, color=colors[title], label=title + mark, linewidth=1.8)
+            state = next((found for found in ("wrong", "not shown") if found in map(_state, own)), "")
+            label = f"{title}{mark}{f' ({state})' if state else ''}"
+            axes.plot(batch, middle, _LINES[state], marker=marker, color=colors[title], label=label, linewidth=1.8)
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.xaxis.set_minor_locator(NullLocator())
@@ -147,21 +158,21 @@ def plot_tradeoff(cases: Sequence[Mapping[str, Any]], reference: str) -> Figure:
             if labelled:
                 ends = case["accuracy"]["low"], case["accuracy"]["high"]
                 axes.vlines(x, *ends, color=color, linewidth=1.2, alpha=0.8)
-            wrong = bool(case["failures"])
+            state = _state(case)
             axes.scatter(
                 x,
                 y,
                 s=case["bytes"] / 1e6 * 8,
-                facecolors="none" if wrong else to_rgba(color, 0.3),
+                facecolors="none" if state else to_rgba(color, 0.3),
                 edgecolors=color,
                 linewidths=1.4,
-                linestyle="--" if wrong else "-",
+                linestyle=_LINES[state],
                 zorder=3,
             )
             axes.scatter(x, y, s=10, color=color, zorder=4)
             size = f"{case['bytes'] / 1e6:.0f} MB"
             right = f"{y:.1%}" if labelled else f"max |dp| {case['parity']['max_dp']:.1e}"
-            label = f"{case['title']}{marks(case)}: {x:.1f} ms, {right}, {size}" + (", wrong" if wrong else "")
+            label = f"{case['title']}{marks(case)}: {x:.1f} ms, {right}, {size}" + (f", {state}" if state else "")
             handles.append(Line2D([], [], marker="o", linestyle="", color=color, markersize=8, label=label))
         _latency_axis(axes, cases, max(case["figures"]["latency_ms"]["p50"] for case in cases) * 1.15)
         if labelled:

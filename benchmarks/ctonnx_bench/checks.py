@@ -1,14 +1,14 @@
 """What every answer is held against: images, whose answers count as right, and the gate that must be kept."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from math import ceil
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ctonnx.allowance import allow
 from ctonnx.errors import DataError, ImageError, ModelError
 from ctonnx.golden import FILE_NAME, Golden, load_golden
 from ctonnx.images import load, to_pixels
@@ -56,14 +56,18 @@ class Judgement:
         parity: to the reference's.
         accuracy: `value`, `low`, `high` (95 %, Wilson 1927) on `images`, and `change`: the difference to the
             reference's with its interval; None without labels.
-        failures: what is wrong with them; none where they are right.
+        failures: what is wrong with them; none where they are right or not shown to be.
+        not_shown: The bounds that the measured values miss while these images do not show that the answers miss them.
         asked: the gate that they were held against, in words.
+        bounds: That gate, as a document holds it.
     """
 
     parity: Parity
     accuracy: dict[str, Any] | None
     failures: tuple[str, ...]
     asked: str
+    not_shown: tuple[str, ...] = ()
+    bounds: dict[str, Any] = field(default_factory=dict)
 
 
 def golden_images(model: Model) -> Images:
@@ -147,7 +151,10 @@ def images_in(folder: str, model: Model) -> Images:
 
 
 def judge(contender: Contender, outputs: Outputs, reference: Outputs, images: Images, gate: Gate | None) -> Judgement:
-    """Judges a contender's answers for all images.
+    """Judges a contender's answers for all images, by the measured values as they are.
+
+    Where a share of the images misses its bound and its 95 % interval reaches it, the images show neither: that is no
+    failure, and the answers are not called right.
 
     Args:
         contender: who gave them.
@@ -158,19 +165,39 @@ def judge(contender: Contender, outputs: Outputs, reference: Outputs, images: Im
     """
     parity = compare(reference, outputs)
     change = accuracy_change(reference, outputs, images.labels)
-    gate = _for_few(gate or GATES[contender.precision], parity.images)
-    # A loss of accuracy counts where its interval leaves no doubt, as on a run's validation images.
-    failures = list(gate.failures(parity, None, change))
+    gate = gate or GATES[contender.precision]
+    broken = gate.broken(parity, change)
+    failures = [bound.phrase for bound in broken if not bound.doubt]
+    not_shown = [
+        f"{bound.phrase}, which its 95 % interval, {bound.doubt}, reaches: {parity.images} images do not show which it "
+        "is"
+        for bound in broken
+        if bound.doubt
+    ]
     golden = images.golden
     if golden is not None and contender.own and contender.precision in golden.answers:
         kept = golden.answers[contender.precision]
-        if gate.failures(compare(golden.outputs, kept)):
-            failures = []  # for these few images it did not keep its gate where it was exported either
+        still = {bound.bound for bound in allow(gate, golden.outputs, kept).gate.broken(parity, change)}
+        certain = [bound for bound in broken if not bound.doubt]
+        failures = [bound.phrase for bound in certain if bound.bound in still]
+        not_shown += [
+            f"{bound.phrase}; on these few images it was so where it was exported too, by which its gate was passed on "
+            "more"
+            for bound in certain
+            if bound.bound not in still
+        ]
         failures += [
             f"against its own answers where it was exported, {failure}"
             for failure in DEVICE_GATES[contender.precision].failures(compare(kept, outputs))
         ]
-    return Judgement(parity, _accuracy(outputs, images.labels, change), tuple(failures), gate.summary)
+    return Judgement(
+        parity,
+        _accuracy(outputs, images.labels, change),
+        tuple(failures),
+        gate.summary,
+        tuple(not_shown),
+        asdict(gate),
+    )
 
 
 def altered(model: Model) -> str | None:
@@ -208,12 +235,6 @@ def _cautions(model: Model, split: str) -> tuple[str, ...]:
         *([f"accuracy: {chosen}: expect less elsewhere"] if split == "valid" else []),
         *([f"accuracy: of the data that the model was trained on, {leaks}"] if leaks else []),
     )
-
-
-def _for_few(gate: Gate, images: int) -> Gate:
-    """Returns the gate with as many images allowed to differ as its share makes of so few, rounded up."""
-    allowed = ceil((1 - gate.min_agreement) * images - 1e-9)
-    return replace(gate, min_agreement=min(gate.min_agreement, 1 - allowed / images))
 
 
 def _accuracy(outputs: Outputs, labels: NDArray[np.int64], change: Any) -> dict[str, Any] | None:

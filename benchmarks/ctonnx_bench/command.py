@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from ctonnx.commands.introduction import say_what_is_newer
 from ctonnx.commands.options import FiniteRange, provider_option, threads_option
+from ctonnx.rounding import share_of_percent
 
 __all__ = ["bench"]
 
@@ -35,7 +37,7 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     if value is None:
         return None
     try:
-        share = float(value.removesuffix("%")) / 100
+        share = share_of_percent(float(value.removesuffix("%")))
     except ValueError:
         share = -1.0
     if not 0 <= share < 100:
@@ -117,7 +119,7 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     "published",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write the results into this Markdown file too, if they are right and beyond doubt.",
+    help="Write the results into this Markdown file too, if none is wrong and none is doubted.",
 )
 @click.option("--hardware", metavar="NAME", help="With --publish: what this machine is called; default: its processor.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON document instead of the table.")
@@ -142,10 +144,10 @@ def bench(
 ) -> None:
     """Measure how fast, how large and how right models are on this device.
 
-    MODEL is an .onnx file, a folder of them, or a run (default: all precisions of the newest run). Each case runs in
-    processes of its own, in turn with the others, and every answer is checked while it is timed: where ctonnx's are
-    wrong, the exit code is 1. Right are PyTorch's answers for the golden inputs, or for --data those of FP32 or, with
-    --reference, PyTorch's.
+    MODEL is an .onnx file, a folder of them, or a run (default: all precisions of the newest run with an export). Each
+    case runs in processes of its own, in turn with the others, and every answer is checked while it is timed: where
+    ctonnx's are wrong, the exit code is 1. "right" means agreement with PyTorch's answers for the golden inputs, or for
+    --data with those of FP32 or, with --reference, PyTorch's; it does not mean a correct diagnosis.
 
     \b
     Examples:
@@ -189,6 +191,8 @@ def bench(
         reference=reference,
         peers=peers,
     )
+    if not models:
+        say_what_is_newer()
     allowed = FAIL_OVER if fail_over is None else fail_over
     ends = Ends(output=output, baseline=baseline, fail_over=allowed, published=published, hardware=hardware)
     report = measure_and_report(settings, ends, command=_typed(), say=lambda line: click.echo(line, err=True))

@@ -77,7 +77,7 @@ class Contender:
 
 
 def read_models(names: Sequence[Path]) -> list[Model]:
-    """Returns every exported file that is meant; none named means those of the newest run.
+    """Returns every exported file that is meant; none named means those of the newest run with an export.
 
     Args:
         names: `.onnx` files, folders of them, or runs.

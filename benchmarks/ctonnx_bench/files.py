@@ -20,7 +20,7 @@ def output_folder(models: Sequence[Path]) -> Path:
     """Returns `bench/` in the run that the first model lies in, or in the working folder where it lies in none.
 
     Args:
-        models: as they were named; none means those of the newest run.
+        models: as they were named; none means those of the newest run with an export.
     """
     try:
         first = find_models(models[0] if models else None)[0]

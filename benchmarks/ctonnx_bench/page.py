@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from ctonnx_bench.charts import plot_batches, plot_distribution, plot_tradeoff, to_svg
-from ctonnx_bench.report import columns, environment_lines, notes, way_of
+from ctonnx_bench.report import RIGHT, columns, environment_lines, notes, way_of
 
 __all__ = ["html_page"]
 
@@ -28,6 +28,7 @@ th { border-bottom: 2px solid #888; font-weight: 600; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 tr.group td { border-top: 2px solid #bbb; }
 td.wrong { font-weight: 600; background: #fde5d8; color: #8a2f00; }
+td.doubtful { font-weight: 600; background: #fff1c7; color: #6b4a00; }
 figure { margin: 0 0 1.5rem; overflow-x: auto; }
 img { width: 100%; min-width: 38rem; max-width: 54rem; height: auto; }
 pre { background: #f5f5f5; padding: .75rem 1rem; overflow-x: auto; border-radius: .3rem;
@@ -41,9 +42,7 @@ code { font-size: .9em; }
 def html_page(document: Mapping[str, Any]) -> str:
     """Returns the page for a benchmark's document."""
     name = escape(document["models"][0]["name"])
-    unproven = any(case["verdict"] == "reference" for case in document["cases"])
-    right = "the answers agree with the reference" if unproven else "all answers of ctonnx are right"
-    verdict = ("right", right) if document["passed"] else ("wrong", "wrong answers")
+    verdict = _verdict(document)
     where = f"{way_of(document)}; {document['environment']['cpu']}, {document['created'][:10]}"
     doubtful = any(case["doubts"] for case in document["cases"] if case["own"])
     badge = ' <span class="verdict doubtful">figures are doubtful: see the notes</span>' if doubtful else ""
@@ -54,6 +53,7 @@ def html_page(document: Mapping[str, Any]) -> str:
         f"<title>Benchmark of {name}</title><style>{_CSS}</style></head><body>",
         f'<h1>Benchmark of {name}</h1><p class="what">{escape(where)}</p>',
         f'<p><span class="verdict {verdict[0]}">{verdict[1]}</span>{badge}</p>',
+        f'<p class="what">{escape(RIGHT)}.</p>',
         f"<pre>$ {escape(document['command'])}</pre>",
         '<h2>Speed, memory, size and parity</h2><div class="scroll"><table>',
         *_table(document),
@@ -72,6 +72,17 @@ def html_page(document: Mapping[str, Any]) -> str:
     return "\n".join(parts) + "\n"
 
 
+def _verdict(document: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns the class of the badge, and what it says of ctonnx's answers."""
+    if not document["passed"]:
+        return "wrong", "wrong answers"
+    if any(case["verdict"] == "not shown" for case in document["cases"] if case["own"]):
+        return "doubtful", "not all answers of ctonnx are shown to be right: see the notes"
+    if any(case["verdict"] == "reference" for case in document["cases"]):
+        return "right", "the answers agree with the reference"
+    return "right", "all answers of ctonnx are right"
+
+
 def _table(document: Mapping[str, Any]) -> Iterator[str]:
     head, *rows = columns(document)
     yield "<thead><tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr></thead><tbody>"
@@ -79,7 +90,8 @@ def _table(document: Mapping[str, Any]) -> Iterator[str]:
     for row, case in zip(rows, document["cases"], strict=True):
         group = ' class="group"' if before not in (None, case["batch_size"]) else ""
         before = case["batch_size"]
-        verdict = ' class="wrong"' if case["failures"] else ""
+        states = {"not shown": ' class="doubtful"'}
+        verdict = ' class="wrong"' if case["failures"] else states.get(case["verdict"], "")
         cells = (
             f"<td{verdict if name == 'answers' else ''}>{escape(cell)}</td>"
             for name, cell in zip(head, row, strict=True)

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ctonnx.commands.options import FiniteRange
 from ctonnx.machine import available_cores
-from ctonnx.runs import find_run
+from ctonnx.runs import newest_export
 from ctonnx_bench.apart import child_option, measured_apart
 from ctonnx_bench.precisions import measure
 from ctonnx_bench.turns import in_turn
@@ -87,7 +87,7 @@ def operations(model: Path) -> int:
 @child_option(matrix_rate)
 def main(export: Path | None, batch_size: int, rounds: int, seconds: float) -> None:
     """Hold the models of an export folder (default: the newest run's) against a matrix product."""
-    folder = export or find_run(None).export_folder
+    folder = export or newest_export().run.export_folder
     files = {name: folder / f"model.{name}.onnx" for name in PRECISIONS}
     files = {name: file for name, file in files.items() if file.is_file()}
     if not files:

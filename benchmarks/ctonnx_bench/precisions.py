@@ -14,7 +14,7 @@ import numpy as np
 
 from ctonnx.commands.options import FiniteRange
 from ctonnx.predictor import Predictor
-from ctonnx.runs import find_run
+from ctonnx.runs import newest_export
 from ctonnx_bench.apart import child_option, measured_apart
 from ctonnx_bench.turns import in_turn, paired_ratio
 
@@ -58,7 +58,7 @@ def measure(model: Path, batch_size: int, seconds: float) -> float:
 @child_option(time_model)
 def main(export: Path | None, batch_sizes: tuple[int, ...], rounds: int, seconds: float) -> None:
     """Compare the precisions in an export folder (default: the newest run's)."""
-    folder = export or find_run(None).export_folder
+    folder = export or newest_export().run.export_folder
     files = {name: folder / f"model.{name}.onnx" for name in _PRECISIONS}
     files = {name: file for name, file in files.items() if file.is_file()}
     if "fp32" not in files:

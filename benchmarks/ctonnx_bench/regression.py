@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ctonnx.errors import CtonnxError
+from ctonnx.rounding import shown
 from ctonnx_bench.benchmark import Settings
 from ctonnx_bench.contenders import for_target
 from ctonnx_bench.environment import differences
@@ -153,9 +154,10 @@ def table(changes: Sequence[Change], fail_over: float) -> str:
     rows = [["case", "figure", "before", "now", "change", ""]]
     for change in changes:
         verdict = ("REGRESSION" if change.gated else "worse") if change.worse > fail_over else ""
-        shown = [f"{value:.2f}" for value in (change.before, change.now)]
+        values = [f"{value:.2f}" for value in (change.before, change.now)]
         note = " ".join(filter(None, [verdict, "(noisy)" if change.noisy else ""]))
-        rows.append([change.case, change.figure, *shown, f"{change.worse:+.1%}", note])
+        worse = shown(change.worse, fail_over, digits=1, form="%", sign="+")
+        rows.append([change.case, change.figure, *values, worse, note])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(

@@ -4,10 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ctonnx.machine import architecture
+from ctonnx.parity import MAX_DP
 from ctonnx.providers import PROVIDERS, int8_targets
-from ctonnx_bench.summary import marks
+from ctonnx.rounding import shown
+from ctonnx_bench.summary import NOISY, marks
 
-__all__ = ["columns", "environment_lines", "markdown", "notes", "terminal", "way_of"]
+__all__ = ["RIGHT", "columns", "environment_lines", "markdown", "notes", "terminal", "way_of"]
+
+RIGHT = "right: the answers agree with the reference's as the gate asks; it does not mean a correct diagnosis"
+"""What stands wherever answers are called right."""
 
 _MANY = 1000  # images, above which the interval of their agreement is narrow enough to be left out
 
@@ -101,6 +106,7 @@ def notes(document: Mapping[str, Any], *, compared: bool = True) -> list[str]:
         *_failures(document),
         f"agreement and |dp| on {checked['about']} against {checked['reference']}; while timing, every probability and "
         "logit was checked, and each image's last heatmap",
+        MAX_DP,
         f"{settings['rounds']} round{'s'[: settings['rounds'] != 1]} of processes, {settings['duration']:g} s a case",
         "milliseconds are of a whole batch; cold: from the process's start to its first answer; RAM: its peak",
     ]
@@ -108,8 +114,14 @@ def notes(document: Mapping[str, Any], *, compared: bool = True) -> list[str]:
     for case in document["cases"]:
         if case["own"]:
             asked.setdefault(case["gate"], []).append(case["precision"].upper())
+    lines.append(RIGHT)
     lines += [f"right, {', '.join(dict.fromkeys(names))}: {gate}" for gate, names in asked.items()]
     lines += [*_made_for_others(document), *checked["cautions"]]
+    if any(case["verdict"] == "not shown" for case in document["cases"]):
+        lines.append(
+            "not shown: below a bound, which its 95 % interval or what the export kept reaches, so that these images "
+            "show neither right nor wrong; more images do, with --data"
+        )
     if checked["reference_wrong"]:
         lines.append("the reference is wrong itself, on the golden inputs: to agree with it says nothing")
     if any(case["verdict"] == "reference" for case in document["cases"]):
@@ -144,7 +156,8 @@ def notes(document: Mapping[str, Any], *, compared: bool = True) -> list[str]:
     if earlier := document.get("compared_with") if compared else None:
         lines += [
             f"against the report of {earlier['created']}: {change['case']}, {change['figure']}: "
-            f"{change['before']:.2f}, now {change['now']:.2f} ({change['worse']:+.1%})"
+            f"{change['before']:.2f}, now {change['now']:.2f} "
+            f"({shown(change['worse'], earlier['fail_over'], digits=1, form='%', sign='+')})"
             for change in earlier["changes"]
         ]
         lines += earlier["cautions"]
@@ -159,6 +172,12 @@ def _failures(document: Mapping[str, Any]) -> list[str]:
             f"{'FAILED' if case['own'] else 'WRONG'}: {_where(case)}: {failure}"
             for case in document["cases"]
             for failure in case["failures"]
+        ),
+        *(
+            f"NOT SHOWN: {_where(case)}: {doubt}"
+            for case in document["cases"]
+            if case["verdict"] == "not shown"
+            for doubt in case["not_shown"]
         ),
         *(f"FAILED: {name}: {reason}" for name, reason in document["broken"].items() if name not in named),
     ]
@@ -225,7 +244,9 @@ def _cells(case: Mapping[str, Any]) -> dict[str, str]:
     figures, parity = case["figures"], case["parity"]
     latency = figures["latency_ms"]
     low, high = parity["agreement_interval"]
-    interval = f" [{low:.0%}, {high:.0%}]" if parity["images"] < _MANY else ""
+    least, most = case["bounds"]["min_agreement"], case["bounds"]["max_dp"]
+    ends = (shown(end, least, digits=0, form="%") for end in (low, high))
+    interval = f" [{', '.join(ends)}]" if parity["images"] < _MANY else ""
     faster = case["times_as_fast"]
     ratio = f"{faster['value']:.2f}" if faster else "-"
     if faster and len(case["rounds"]) > 1:
@@ -240,11 +261,11 @@ def _cells(case: Mapping[str, Any]) -> dict[str, str]:
         "p50 ms": f"{latency['p50']:.2f}",
         **{name: "-" if latency[name] is None else f"{latency[name]:.2f}" for name in ("p90", "p95", "p99")},
         "mean": f"{latency['mean']:.2f}",
-        "IQR": f"{latency['iqr'] / latency['p50']:.0%}",
+        "IQR": shown(latency["iqr"] / latency["p50"], NOISY, digits=0, form="%"),
         "images/s": f"{figures['images_per_s']:.1f}",
         "times as fast": ratio,
-        "agree [95 %]": f"{parity['agreement']:.1%}" + interval,
-        "max |dp|": f"{parity['max_dp']:.1e}",
+        "agree [95 %]": shown(parity["agreement"], least, digits=1, form="%") + interval,
+        "max |dp|": shown(parity["max_dp"], most, digits=1, form="e"),
         "mean |dp|": f"{parity['mean_dp']:.1e}",
         "accuracy [95 %]": f"{accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]"
         if accuracy

@@ -8,6 +8,7 @@ from typing import Any
 
 from ctonnx.errors import CtonnxError
 from ctonnx.leftovers import remove_leftovers
+from ctonnx.rounding import exactly, shown
 from ctonnx_bench.benchmark import Settings, run_benchmark
 from ctonnx_bench.earlier import read_report
 from ctonnx_bench.files import output_folder, try_folder, write_reports
@@ -144,8 +145,9 @@ def _wrong(document: Mapping[str, Any]) -> list[str]:
 
 def _worse(changes: list[Change], fail_over: float) -> list[str]:
     return [
-        f"expected no figure to be more than {fail_over:.0%} worse, found {change.figure} of {change.case} "
-        f"{change.worse:.0%} worse ({change.before:.2f}, now {change.now:.2f})"
+        f"expected no figure to be more than {exactly(fail_over, form='%')} worse, found {change.figure} of "
+        f"{change.case} {shown(change.worse, fail_over, digits=0, form='%')} worse "
+        f"({change.before:.2f}, now {change.now:.2f})"
         + ("; the figure is doubted, measure both again on a quiet machine" if change.noisy else "")
         for change in regressed(changes, fail_over)
     ]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ctonnx.rounding import shown
 from ctonnx_bench.rounds import Round
 
 __all__ = ["FEW", "NOISY", "doubts", "marks", "median_interval", "mlperf", "summarize"]
@@ -79,12 +80,14 @@ def doubts(rounds: Sequence[Round], figures: Mapping[str, Any], *, threads: int,
     if threads > cores:
         found.append(f"crowded: {threads} threads on the {cores} cores that it may use")
     if (spread := latency["iqr"] / latency["p50"]) > NOISY:
-        found.append(f"noisy: the interquartile range is {spread:.1%} of the median")
+        found.append(f"noisy: the interquartile range is {shown(spread, NOISY, digits=1, form='%')} of the median")
     least, greatest = median_interval([float(np.median(item.samples_s)) for item in rounds])
     if (apart := greatest / least - 1) > _APART:
-        found.append(f"uneven: from round to round the median differs by {apart:.0%}; take more --rounds")
+        differs = shown(apart, _APART, digits=0, form="%")
+        found.append(f"uneven: from round to round the median differs by {differs}; take more --rounds")
     if (others := max(item.others_share for item in rounds)) > _BUSY:
-        found.append(f"busy: other programs took up to {others:.0%} of the cores' time meanwhile")
+        taken = shown(others, _BUSY, digits=0, form="%")
+        found.append(f"busy: other programs took up to {taken} of the cores' time meanwhile")
     slowed = dict.fromkeys(cause for item in rounds for cause in item.slowdowns)
     return found + [f"throttled: {cause}" for cause in slowed]
 

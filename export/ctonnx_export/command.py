@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ctonnx.commands.options import FiniteRange, threads_option
+from ctonnx.rounding import share_of_percent, shown
 
 if TYPE_CHECKING:
     from ctonnx_export.making import Precision
@@ -24,7 +25,7 @@ def _precisions(ctx: click.Context, parameter: click.Parameter, value: str) -> "
 
 
 def _share_of_points(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
-    return None if value is None else value / 100
+    return None if value is None else share_of_percent(value)
 
 
 @click.command()
@@ -113,6 +114,7 @@ def export(
     """
     from ctonnx.errors import CheckFailed
     from ctonnx.machine import has_amx
+    from ctonnx.parity import MAX_DP
     from ctonnx.runs import find_run
     from ctonnx.waiting import let_waiting_threads_sleep
     from ctonnx_export.triton import refuse_entangled, refuse_filled, write_repository
@@ -145,10 +147,16 @@ def export(
     )
     for made in result.written:
         parity, file = made.spec.parity, result.file(made)
+        max_dp = shown(parity["max_dp"], made.gate.max_dp, digits=2)
+        agreement = shown(parity["agreement"], made.gate.min_agreement, digits=2, form="%")
         click.echo(
-            f"{made.precision}: gate passed: max |dp| {parity['max_dp']:.2g}, agreement {parity['agreement']:.2%} on "
+            f"{made.precision}: gate passed: max |dp| {max_dp}, agreement {agreement} on "
             f"{parity['images']} images; {file} ({file.stat().st_size / 1e6:.1f} MB)"
         )
+        if made.trial and (unshown := made.gate.unshown(made.trial.parity, made.trial.change)):
+            click.echo(f"{made.precision}: the 95 % interval does not show {'; nor '.join(unshown)}")
+    if result.written:
+        click.echo(MAX_DP)
     if not result.kept:
         if triton is not None:
             write_repository(triton, [(made.spec, result.file(made)) for made in result.written])

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ctonnx.parity import Gate, Parity
+from ctonnx.parity import MAX_DP, Gate, Parity
+from ctonnx.rounding import shown
 from ctonnx.spec import OperatingPoint
 from ctonnx_export.making import Made
 
@@ -123,7 +124,8 @@ def pending_lines(facts: Mapping[str, Any]) -> list[str]:
 def parity_table(precisions: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Returns the lines of the table that tells how near each precision comes to its reference."""
     heads = ["", *(name.upper() for name in precisions)]
-    return table(heads, [[title, *(show(of) for of in precisions.values())] for title, show in _ROWS.items()])
+    rows = [[title, *(show(of) for of in precisions.values())] for title, show in _ROWS.items()]
+    return [*table(heads, rows), "", f"{MAX_DP}. {_INTERVALS}"]
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -140,6 +142,7 @@ def _precision(made: Made, models: Sequence[Made]) -> dict[str, Any]:
         "quantization": made.spec.quantization,
         "gate": asdict(made.gate),
         "passed": not made.failures,
+        "unshown": list(made.gate.unshown(made.trial.parity, made.trial.change)) if made.trial else [],
         "failures": list(made.failures),
         "advice": _advice(made, models) if made.failures else None,
     }
@@ -149,27 +152,39 @@ def _change(facts: Mapping[str, Any], name: str) -> str:
     change = facts.get(name)
     if change is None:
         return "-"
-    points = [f"{change[end] * 100:+.2f}" for end in ("difference", "low", "high")]
-    return f"{change['candidate']:.2%}: {points[0]} points [{points[1]}, {points[2]}] of {change['images']}"
+    drop = (facts.get("gate") or {}).get("max_drop")
+    bounds = () if drop is None else (-drop,)
+    points = [
+        shown(change[end], *bounds, digits=2, form="%", sign="+").removesuffix("%")
+        for end in ("difference", "low", "high")
+    ]
+    candidate = shown(change["candidate"], digits=2, form="%")
+    return f"{candidate}: {points[0]} points [{points[1]}, {points[2]}] of {change['images']}"
 
 
 _ROWS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "images compared": lambda facts: str(facts["parity"]["images"]) + _splits(facts.get("compared")),
-    "same most probable class": lambda facts: _agreement(facts["parity"]),
-    "max \\|dp\\|": lambda facts: f"{facts['parity']['max_dp']:.3g}",
+    "same most probable class": lambda facts: _agreement(facts),
+    "max \\|dp\\|": lambda facts: shown(facts["parity"]["max_dp"], facts["gate"]["max_dp"], digits=3),
     "mean \\|dp\\|": lambda facts: f"{facts['parity']['mean_dp']:.3g}",
     "max \\|dlogit\\|": lambda facts: f"{facts['parity']['max_dlogit']:.3g}",
     "max heatmap difference, relative": lambda facts: f"{facts['parity']['max_dheatmap']:.3g}",
-    "heatmaps' median correlation": lambda facts: f"{facts['parity']['heatmap_correlation']:.4f}",
+    "heatmaps' median correlation": lambda facts: _correlation(facts["parity"], facts["gate"]),
     "heatmaps' lowest correlation": lambda facts: f"{facts['parity']['lowest_heatmap_correlation']:.4f}",
     "accuracy, all compared images": lambda facts: _change(facts, "accuracy"),
     "accuracy, validation images": lambda facts: _change(facts, "accuracy_on_validation"),
     "no longer suspicious, newly suspicious": lambda facts: _suspicion(facts.get("changed_suspicion")),
     "gate asks for": lambda facts: Gate(**facts["gate"]).summary.replace("|", "\\|"),
     "gate": lambda facts: "passed" if facts["passed"] else "**refused**",
+    "shown by the 95 % intervals": lambda facts: _by_intervals(facts),
 }
 """The rows of the parity table: a title, and what is shown of a precision. Shares stand with their 95 % interval,
 differences of accuracy with that of paired proportions."""
+
+_INTERVALS = (
+    "A gate asks for the measured values as they are; the last row says whether the intervals lie within its bounds "
+    "too, so that other images of this kind would show the same."
+)
 
 
 def _splits(counts: Mapping[str, int] | None) -> str:
@@ -218,10 +233,10 @@ def _attempts(facts: Mapping[str, Any] | None) -> list[str]:
             attempt["calibrator"],
             attempt["residual_adds"],
             str(len(attempt["layers_in_float"])),
-            f"{attempt['parity']['agreement']:.2%}",
+            shown(attempt["parity"]["agreement"], facts["gate"]["min_agreement"], digits=2, form="%"),
             f"{attempt['parity']['mean_dp']:.4f}",
-            f"{attempt['parity']['heatmap_correlation']:.4f}",
-            _change(attempt, "accuracy"),
+            _correlation(attempt["parity"], facts["gate"]),
+            _change({**attempt, "gate": facts["gate"]}, "accuracy"),
             f"{attempt['milliseconds']:.1f}",
             f"{attempt['bytes'] / 1e6:.1f}",
             "; ".join(attempt["failures"]).replace("|", "\\|") or "passed",
@@ -303,9 +318,22 @@ def _fit(point: OperatingPoint) -> str:
     )
 
 
-def _agreement(parity: Mapping[str, Any]) -> str:
+def _agreement(facts: Mapping[str, Any]) -> str:
+    parity, least = facts["parity"], facts["gate"]["min_agreement"]
     low, high = Parity(**parity).agreement_interval
-    return f"{parity['agreement']:.2%} [{low:.2%}, {high:.2%}]"
+    value, *ends = (shown(share, least, digits=2, form="%") for share in (parity["agreement"], low, high))
+    return f"{value} [{', '.join(ends)}]"
+
+
+def _correlation(parity: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
+    return shown(parity["heatmap_correlation"], gate["min_heatmap_correlation"], digits=4, form="f")
+
+
+def _by_intervals(facts: Mapping[str, Any]) -> str:
+    """Returns whether the intervals show that the bounds are kept which the measured values keep."""
+    if not facts["passed"] or (facts["gate"]["min_agreement"] <= 0 and facts["gate"]["max_drop"] is None):
+        return "-"
+    return f"no: {'; '.join(facts['unshown'])}" if facts["unshown"] else "yes"
 
 
 def _suspicion(changed: Mapping[str, int] | None) -> str:

@@ -3,39 +3,38 @@
 import errno
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryFile
-from threading import Semaphore
 from types import TracebackType
 
 from PIL import Image
 
-from ctonnx.drawing import draw, fitted
+from ctonnx.drawing import draw, fitted, save
 from ctonnx.inputs import HEATMAP_ENDING
-from ctonnx.predictor import Failure, Prediction
+from ctonnx.predictor import Failure, Prediction, Record
 from ctonnx.spec import ModelSpec
-from ctonnx.writing import whole_file
+from ctonnx.writing import made_folders, whole_file
 
 __all__ = ["HeatmapFolder", "common_root", "heatmap_name"]
 
-_DRAWERS = 2
 _LONGEST = 255  # bytes of a name, on the file systems in use
 _NO_MORE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})  # after which no other picture can be written either
 
 
 class HeatmapFolder:
-    """Draws the heatmaps of predictions into a folder, in threads of its own and laid out as the files are.
+    """Draws the heatmaps of predictions into a folder, laid out as the files are.
 
-    Give `watch` to `Predictor.predict_many`: each picture is drawn from the image that was decoded for the model, of
-    which no more is kept than is drawn. What an earlier run drew of an image that this one looks at and does not draw
-    is removed, as it would pass for this run's answer: of those that are not suspicious, and of failures that `remove`
-    is told of.
+    Give `watch` to `Predictor.predict_many`: each picture is drawn from the image that was decoded for the model, in
+    the thread that decoded it, so that as many are drawn at a time as are read, and is there before its prediction is
+    yielded. No more of an image is kept than is drawn. What an earlier run drew of an image that this one looks at and
+    does not draw is removed, as it would pass for this run's answer: of those that are not suspicious, and of failures
+    that `remove` is told of.
 
     Args:
-        folder: made where it misses.
+        folder: made where it misses, and removed where the block ends with an error and nothing was drawn.
         files: whose predictions may come.
         spec: the model's.
         suspicious_only: whether suspicious images alone are drawn.
@@ -49,12 +48,14 @@ class HeatmapFolder:
 
     def __init__(self, folder: Path, files: Iterable[str], spec: ModelSpec, *, suspicious_only: bool = False) -> None:
         self._folder, self._root, self._spec, self._suspicious_only = folder, common_root(files), spec, suspicious_only
-        _refuse_unwritable(folder)
         self.failures: list[tuple[str, str]] = []
-        self._pool = ThreadPoolExecutor(_DRAWERS, thread_name_prefix="ctonnx-heatmap")
-        self._room = Semaphore(2 * _DRAWERS)
+        self._undrawn: set[tuple[str, int | None]] = set()
         self._broken: OSError | None = None
         self._earlier: dict[Path, dict[str, list[int]]] = {}
+        with ExitStack() as stack:
+            stack.enter_context(made_folders(folder))
+            _refuse_unwritable(folder)
+            self._made = stack.pop_all()
 
     def __enter__(self) -> "HeatmapFolder":
         return self
@@ -62,23 +63,29 @@ class HeatmapFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=error is not None)
+        self._made.__exit__(kind, error, traceback)
         if error is None and self._broken is not None:
             raise self._broken
 
     def watch(self, scan: Image.Image) -> Callable[[Prediction], None]:
-        """Returns what draws a scan's heatmap, soon."""
+        """Returns what draws a scan's heatmap."""
         return partial(self._add, fitted(scan))
+
+    def picture(self, record: Record) -> Path | None:
+        """Returns where the picture of a record lies, or None where it has none."""
+        if isinstance(record, Failure) or (record.source, record.frame) in self._undrawn:
+            return None
+        if self._suspicious_only and not record.suspicious:
+            return None
+        return self._path(record.source, record.frame)
 
     def _add(self, scan: Image.Image, prediction: Prediction) -> None:
         if self._suspicious_only and not prediction.suspicious:
             self._remove(prediction.source, prediction.frame)
             return
-        self._room.acquire()  # a cancelled one gives its room back too
-        if self._broken is not None:
-            self._room.release()
+        if self._broken is not None:  # in another thread
             raise self._broken
-        self._pool.submit(self._draw, scan, prediction).add_done_callback(lambda _: self._room.release())
+        self._draw(scan, prediction)
 
     def remove(self, failure: Failure) -> None:
         """Removes what an earlier run drew of an image that has no answer now: of a file, each frame."""
@@ -109,10 +116,11 @@ class HeatmapFolder:
             path = self._path(prediction.source, prediction.frame)
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as temporary:
-                draw(scan, prediction, self._spec).save(temporary, "PNG")
+                save(draw(scan, prediction, self._spec), temporary)
         except OSError as error:
             if error.errno in _NO_MORE:
                 self._broken = error
+                raise
             named = f": '{error.filename}'" if error.filename else ""
             self._fail(prediction, f"{error.strerror or error}{named}")
         except Exception as error:
@@ -120,8 +128,8 @@ class HeatmapFolder:
 
     def _fail(self, prediction: Prediction, reason: str) -> None:
         self.failures.append((prediction.source, reason))
-        if self._broken is None:
-            self._remove(prediction.source, prediction.frame)
+        self._undrawn.add((prediction.source, prediction.frame))
+        self._remove(prediction.source, prediction.frame)
 
 
 def _frames_drawn(folder: Path) -> dict[str, list[int]]:
@@ -139,7 +147,6 @@ def _frames_drawn(folder: Path) -> dict[str, list[int]]:
 
 
 def _refuse_unwritable(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     try:
         with TemporaryFile(dir=folder):
             pass

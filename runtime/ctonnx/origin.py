@@ -5,7 +5,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
-from ctonnx.images import ImageSource, _decode, _dicom, _opened, _scan, load, readable_formats
+from ctonnx.decoding import decode
+from ctonnx.images import ImageSource, _dicom, _opened, _scan, load, readable_formats
 
 __all__ = ["Origin", "load_with_origin"]
 
@@ -38,7 +39,7 @@ def load_with_origin(source: ImageSource) -> tuple[Image.Image, Origin]:
         return load(source), Origin(source.format or "other", source.mode)
     with _opened(source) as (file, size, name):
         scans = _dicom(file, size, name, None)
-        image = _decode(file, name) if scans is None else _scan(scans, 0, name)
+        image = decode(file, name) if scans is None else _scan(scans, 0, name)
         known = Origin("DICOM", image.mode) if scans is not None else _known_to_pillow(file)
         return image, known or Origin("other", image.mode)
 

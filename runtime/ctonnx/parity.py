@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.outputs import Outputs
+from ctonnx.rounding import exactly, rounded_down, rounded_up, shown
 
 __all__ = [
     "DEVICE_GATES",
     "GATES",
+    "MAX_DP",
     "AccuracyChange",
     "BrokenBound",
     "Gate",
@@ -21,6 +23,9 @@ __all__ = [
     "compare",
     "share_interval",
 ]
+
+MAX_DP = "max |dp|: the largest absolute difference of any class's probability over the compared images"
+"""What stands wherever max |dp| is shown."""
 
 Bound: TypeAlias = Literal["max_dp", "min_agreement", "max_drop", "min_heatmap_correlation"]
 
@@ -32,7 +37,7 @@ class Parity:
     Attributes:
         images: how many images were compared.
         agreement: share of images with the same most probable class, 0 to 1.
-        max_dp: largest absolute difference of a probability.
+        max_dp: largest absolute difference of any class's probability over the images.
         mean_dp: mean absolute difference of the probabilities.
         max_dlogit: largest absolute difference of a logit.
         max_dheatmap: largest absolute difference of a heatmap value, relative to the reference's largest value.
@@ -56,10 +61,13 @@ class Parity:
         return share_interval(self.agreement, self.images)
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the differences with three significant digits, beyond which they are noise, and shares with six."""
+        """Returns the differences with three significant digits, beyond which they are noise, and shares with six.
+
+        Differences are rounded up and shares down, so that no rounding makes a figure keep a bound.
+        """
         shares = ("agreement", "heatmap_correlation", "lowest_heatmap_correlation")
         return {
-            name: value if isinstance(value, int) else round(value, 6) if name in shares else float(f"{value:.3g}")
+            name: value if isinstance(value, int) else rounded_down(value) if name in shares else rounded_up(value)
             for name, value in asdict(self).items()
         }
 
@@ -85,8 +93,10 @@ class AccuracyChange:
     high: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the figures, rounded to a thousandth of a point."""
-        return {name: value if isinstance(value, int) else round(value, 5) for name, value in asdict(self).items()}
+        """Returns the figures, rounded down to a thousandth of a point: a loss is never made smaller."""
+        return {
+            name: value if isinstance(value, int) else rounded_down(value, 5) for name, value in asdict(self).items()
+        }
 
 
 class BrokenBound(NamedTuple):
@@ -96,11 +106,14 @@ class BrokenBound(NamedTuple):
         bound: which one, by its name in `Gate`.
         excess: how far beyond it the candidate lies, in units that make the bounds comparable; infinite for a NaN.
         phrase: what was found and what is allowed.
+        doubt: The 95 % interval of the measured value, in words, where it reaches the bound, so that the images do not
+            show on which side the candidate lies; else empty.
     """
 
     bound: Bound
     excess: float
     phrase: str
+    doubt: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,19 +136,25 @@ class Gate:
     def summary(self) -> str:
         """What it asks for, in one line."""
         bounds = [
-            f"max |dp| {self.max_dp:g} or less" if self.max_dp < 1 else "",
-            f"agreement {self.min_agreement * 100:g} % or more" if self.min_agreement > 0 else "",
-            f"a loss of accuracy of {self.max_drop * 100:g} points or less" if self.max_drop is not None else "",
-            f"heatmaps' median correlation {self.min_heatmap_correlation:g} or more"
+            f"max |dp| {exactly(self.max_dp)} or less" if self.max_dp < 1 else "",
+            f"agreement {self._agreement_asked} or more" if self.min_agreement > 0 else "",
+            f"a loss of accuracy of {_points(self.max_drop)} points or less" if self.max_drop is not None else "",
+            f"heatmaps' median correlation {exactly(self.min_heatmap_correlation)} or more"
             if self.min_heatmap_correlation > -1
             else "",
         ]
         return ", ".join(filter(None, bounds)) or "any answers that are numbers"
 
+    @property
+    def _agreement_asked(self) -> str:
+        return exactly(self.min_agreement, form="%").replace("%", " %")
+
     def broken(
         self, parity: Parity, change: AccuracyChange | None = None, validation: AccuracyChange | None = None
     ) -> tuple[BrokenBound, ...]:
         """Returns each bound that is broken; none where the gate is passed.
+
+        The measured value counts as it is: a share of the images must reach its bound, whatever its interval says.
 
         Args:
             parity: of the candidate.
@@ -145,17 +164,25 @@ class Gate:
         """
         found = []
 
-        def refuse(bound: Bound, excess: float, phrase: str) -> None:
-            found.append(BrokenBound(bound, excess if np.isfinite(excess) else np.inf, phrase))
+        def refuse(bound: Bound, excess: float, phrase: str, doubt: str = "") -> None:
+            found.append(BrokenBound(bound, excess if np.isfinite(excess) else np.inf, phrase, doubt))
 
         if not parity.max_dp <= self.max_dp:
-            excess = (parity.max_dp - self.max_dp) / _UNITS["max_dp"]
-            refuse("max_dp", excess, f"max |dp| is {parity.max_dp:.3g}, at most {self.max_dp:g} is allowed")
+            refuse(
+                "max_dp",
+                (parity.max_dp - self.max_dp) / _UNITS["max_dp"],
+                f"max |dp| is {shown(parity.max_dp, self.max_dp, digits=3)}, at most {exactly(self.max_dp)} is allowed",
+            )
         if not parity.agreement >= self.min_agreement:
+            low, high = parity.agreement_interval
             refuse(
                 "min_agreement",
                 (self.min_agreement - parity.agreement) / _UNITS["min_agreement"],
-                f"agreement is {parity.agreement:.2%}, at least {self.min_agreement:.2%} is required",
+                f"agreement is {shown(parity.agreement, self.min_agreement, digits=2, form='%')}, at least "
+                f"{exactly(self.min_agreement, digits=2, form='%')} is required",
+                f"{low:.2%} to {shown(high, self.min_agreement, digits=2, form='%')}"
+                if parity.agreement < self.min_agreement <= high
+                else "",
             )
         if not np.isfinite(parity.max_dheatmap):
             refuse("min_heatmap_correlation", np.inf, "the heatmaps hold values that are not finite")
@@ -163,23 +190,53 @@ class Gate:
             refuse(
                 "min_heatmap_correlation",
                 (self.min_heatmap_correlation - parity.heatmap_correlation) / _UNITS["min_heatmap_correlation"],
-                f"the heatmaps' median correlation is {parity.heatmap_correlation:.4f}, at least "
-                f"{self.min_heatmap_correlation:g} is required",
+                "the heatmaps' median correlation is "
+                f"{shown(parity.heatmap_correlation, self.min_heatmap_correlation, digits=4, form='f')}, at least "
+                f"{exactly(self.min_heatmap_correlation)} is required",
             )
         if self.max_drop is None:
             return tuple(found)
-        if change is not None and not change.difference >= -self.max_drop - _ROUNDING:
+        if change is not None and not change.difference >= -self.max_drop:
             refuse(
                 "max_drop",
                 (-change.difference - self.max_drop) / _UNITS["max_drop"],
-                f"accuracy falls by {-change.difference * 100:.2f} points, at most {self.max_drop * 100:g} are allowed",
+                f"accuracy falls by {self._loss(change.difference)} points, at most {_points(self.max_drop)} are "
+                "allowed",
+                f"a loss of {self._loss(change.high)} to {self._loss(change.low)} points"
+                if change.difference < -self.max_drop <= change.high
+                else "",
             )
         if validation is not None and not validation.high >= -self.max_drop:
             refuse(
                 "max_drop",
                 (-validation.high - self.max_drop) / _UNITS["max_drop"],
-                f"accuracy falls by {-validation.difference * 100:.2f} points on the validation images, by at least "
-                f"{-validation.high * 100:.2f} (95 % interval), at most {self.max_drop * 100:g} are allowed",
+                f"accuracy falls by {self._loss(validation.difference)} points on the validation images, by at least "
+                f"{self._loss(validation.high)} (95 % interval), at most {_points(self.max_drop)} are allowed",
+            )
+        return tuple(found)
+
+    def _loss(self, difference: float) -> str:
+        """Returns a loss of accuracy in points, on its own side of the bound."""
+        allowed = () if self.max_drop is None else (self.max_drop,)
+        return shown(-difference, *allowed, digits=2, form="%").removesuffix("%")
+
+    def unshown(self, parity: Parity, change: AccuracyChange | None = None) -> tuple[str, ...]:
+        """Returns a phrase for each bound that the measured value keeps and that its 95 % interval does not show.
+
+        Args:
+            parity: of the candidate.
+            change: of its accuracy; None where no image has a label.
+        """
+        found = []
+        low, _ = parity.agreement_interval
+        if low < self.min_agreement <= parity.agreement:
+            found.append(
+                f"agreement of {self._agreement_asked}: the interval reaches down to "
+                f"{shown(low, self.min_agreement, digits=2, form='%').replace('%', ' %')}"
+            )
+        if self.max_drop is not None and change is not None and change.low < -self.max_drop <= change.difference:
+            found.append(
+                f"a loss of at most {_points(self.max_drop)} points: the interval reaches {self._loss(change.low)}"
             )
         return tuple(found)
 
@@ -206,7 +263,6 @@ DEVICE_GATES = {
 """How far a device's answers may lie from those of the same file where it was exported. INT8 rounds at every layer, and
 a sum that falls near the middle between two integers may be rounded otherwise elsewhere."""
 
-_ROUNDING = 1e-9
 _UNITS: Mapping[Bound, float] = {
     "max_dp": 0.05,
     "min_agreement": 0.01,
@@ -229,7 +285,8 @@ def share_interval(share: float, images: int) -> tuple[float, float]:
     middle = share + square / (2 * images)
     spread = _NORMAL * math.sqrt(share * (1 - share) / images + square / (4 * images**2))
     low, high = ((middle + side) / (1 + square / images) for side in (-spread, spread))
-    return max(0.0, low), min(1.0, high)
+    # Of none and of all, one end is exact, which the sums above may miss by a last digit.
+    return max(0.0, low) if share > 0 else 0.0, min(1.0, high) if share < 1 else 1.0
 
 
 def compare(reference: Outputs, candidate: Outputs) -> Parity:
@@ -297,6 +354,11 @@ def accuracy_change(reference: Outputs, candidate: Outputs, labels: NDArray[np.i
         low=float(middle - spread),
         high=float(middle + spread),
     )
+
+
+def _points(share: float) -> str:
+    """Returns a share of the images as percentage points, with all of its digits."""
+    return exactly(share, form="%").removesuffix("%")
 
 
 def _heatmap_correlations(reference: Outputs, candidate: Outputs) -> NDArray[np.float64]:

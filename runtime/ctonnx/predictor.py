@@ -70,7 +70,7 @@ class Predictor:
     Predictor('runs/lungs/export/model.fp32.onnx', provider='cpu')
 
     Args:
-        model: an `.onnx` file, or a run's folder; None takes the newest run below `./runs`.
+        model: an `.onnx` file, or a run's folder; None takes the newest run with an export below `./runs`.
         provider: `cpu`, `cuda`, `tensorrt`, `openvino`, `coreml` or `directml`; the one asked for is the one that runs.
         fallback: True takes the CPU, and the model that suits it, where the provider does not run.
         threads: in all, for the model; None takes every core that this process may use.

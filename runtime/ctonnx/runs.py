@@ -18,7 +18,7 @@ from ctonnx.machine import architecture
 from ctonnx.metadata import read_spec_facts
 from ctonnx.providers import PROVIDERS, Provider, int8_targets
 
-__all__ = ["RUNS", "Run", "find_model", "find_models", "find_run", "newest_run"]
+__all__ = ["RUNS", "NewestExport", "Run", "find_model", "find_models", "find_run", "newest_export", "newest_run"]
 
 _NAME_ONE = (
     "train one with: ctonnx train DATA, or name a run or an .onnx file that you have (predict and serve: --model FILE)"
@@ -93,6 +93,11 @@ class Run:
         return self.export_folder / f"model.{precision}.onnx"
 
     @property
+    def has_export(self) -> bool:
+        """Whether a model of it was exported."""
+        return bool(_exported(self.export_folder))
+
+    @property
     def has_checkpoint(self) -> bool:
         """Whether training finished and left a checkpoint."""
         return self.weights_file.is_file() and self.record_file.is_file()
@@ -111,19 +116,70 @@ class _Created:
     created: str
 
 
+@dataclass(frozen=True)
+class NewestExport:
+    """The run whose models a command takes that is given none, and what else it might have taken.
+
+    Attributes:
+        run: The run that was trained last of those that have an export.
+        exported: The number of runs that have one.
+        newer: The run that was trained last of all, where it has no export; else None.
+    """
+
+    run: Run
+    exported: int
+    newer: Run | None = None
+
+    @property
+    def words(self) -> str:
+        """Which run it is, in words that follow the model's name."""
+        if self.newer is None and self.exported == 1:
+            return "the newest run's"
+        which = "the only one" if self.exported == 1 else f"the newest of {self.exported}"
+        return f"of run '{self.run.name}', {which} with an export"
+
+    @property
+    def note(self) -> str:
+        """What is newer and was not taken, and how it would be; empty where nothing is."""
+        if self.newer is None:
+            return ""
+        return (
+            f"run '{self.newer.name}' was trained later and has no export, so that '{self.run.name}' was taken; "
+            f"export it with: ctonnx export {self.newer.folder}"
+        )
+
+
 def newest_run(root: Path = RUNS) -> Run:
     """Returns the run below `root` that was trained last and has a checkpoint.
 
     Raises:
         ModelError: there is none.
     """
+    return _trained(root)[-1]
+
+
+def newest_export(root: Path = RUNS) -> NewestExport:
+    """Returns the run below `root` that was trained last of those that have an export.
+
+    Raises:
+        ModelError: there is no run, or none has an export.
+    """
+    trained = _trained(root)
+    exported = [run for run in trained if run.has_export]
+    if not exported:
+        raise _no_model(trained[-1].export_folder)
+    return NewestExport(exported[-1], len(exported), None if exported[-1] == trained[-1] else trained[-1])
+
+
+def _trained(root: Path) -> list[Run]:
+    """Returns the runs below `root` that have a checkpoint, one at least, those trained last at the end."""
     candidates = [
         Run(folder) for folder in (root.iterdir() if root.is_dir() else ()) if not folder.name.startswith(".")
     ]
     trained = [run for run in candidates if run.has_checkpoint]
     if not trained:
         raise ModelError(f"expected a trained run below '{root}/' (in '{Path.cwd()}'), found none; {_NAME_ONE}")
-    return max(trained, key=lambda run: (run.created, run.name))
+    return sorted(trained, key=lambda run: (run.created, run.name))
 
 
 def find_run(run: Path | None, root: Path = RUNS) -> Run:
@@ -164,7 +220,7 @@ def _suits(file: Path, provider: Provider) -> bool:
 
 
 def find_model(model: Path | None, *, provider: Provider = "cpu", root: Path = RUNS) -> Path:
-    """Returns the `.onnx` file that is meant by a file, a folder, a run's name, or None: the newest run's.
+    """Returns the `.onnx` file that is meant by a file, a folder, a run's name, or None: `newest_export`'s.
 
     A folder is a run's, or one that holds exported models.
 
@@ -191,7 +247,7 @@ def find_model(model: Path | None, *, provider: Provider = "cpu", root: Path = R
 
 
 def find_models(model: Path | None, *, root: Path = RUNS) -> list[Path]:
-    """Returns every `.onnx` file that is meant by a file, a folder, a run's name, or None: the newest run's.
+    """Returns every `.onnx` file that is meant by a file, a folder, a run's name, or None: `newest_export`'s.
 
     A folder is a run's, or one that holds exported models. FP32 comes first, then FP16, then INT8.
 
@@ -218,9 +274,11 @@ def _is_file(model: Path | None) -> TypeGuard[Path]:
 
 def _export_folder(model: Path | None, root: Path) -> Path:
     """Returns the folder itself where it holds exported models, or that of the run which is meant."""
-    if model is not None and _exported(model):
+    if model is None:
+        return newest_export(root).run.export_folder
+    if _exported(model):
         return model
-    if model is not None and model.is_dir() and not Run(model).has_checkpoint:
+    if model.is_dir() and not Run(model).has_checkpoint:
         raise ModelError(
             f"expected exported models (model.fp32.onnx) or a run (model.safetensors) in '{model}', found neither; "
             "name an .onnx file, a run or the folder that ctonnx export wrote"

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from ctonnx.allowance import allow, disagreements
 from ctonnx.errors import CheckFailed, ModelError
 from ctonnx.golden import FILE_NAME, load_golden
 from ctonnx.parity import DEVICE_GATES, GATES, Gate, Parity, compare
@@ -24,9 +25,12 @@ class Verification:
         precision: of the model.
         with_pytorch: how far its answers here lie from its PyTorch original's.
         with_export: how far they lie from its own where it was exported.
-        pytorch_gate: what they have to keep against PyTorch's; None where the exporting machine's did not keep it for
-            these few images either, so that this device is not to blame.
+        pytorch_gate: what they have to keep against PyTorch's: the precision's gate, without what the exporting
+            machine's did not keep for these few images either, so that this device is not to blame.
         export_gate: what they have to keep against their own.
+        disagreements: The number of images whose most probable class is not PyTorch's.
+        disagreements_allowed: The number of images that may have another one; None allows any.
+        allowed_because: Why so many.
         failures: what is wrong; none where the model says here what its original said.
     """
 
@@ -35,8 +39,11 @@ class Verification:
     precision: str
     with_pytorch: Parity
     with_export: Parity
-    pytorch_gate: Gate | None
+    pytorch_gate: Gate
     export_gate: Gate
+    disagreements: int
+    disagreements_allowed: int | None
+    allowed_because: str
     failures: tuple[str, ...]
 
 
@@ -112,9 +119,9 @@ def verify(
             )
     with_pytorch = compare(kept.outputs, outputs)
     with_export = compare(kept.answers[spec.precision], outputs)
-    gate, export_gate = GATES[spec.precision], DEVICE_GATES[spec.precision]
-    blamed = not gate.failures(compare(kept.outputs, kept.answers[spec.precision]))
-    failures = [f"against PyTorch, {failure}" for failure in gate.failures(with_pytorch) if blamed]
+    export_gate = DEVICE_GATES[spec.precision]
+    allowed = allow(GATES[spec.precision], kept.outputs, kept.answers[spec.precision])
+    failures = [f"against PyTorch, {failure}" for failure in allowed.gate.failures(with_pytorch)]
     failures += [
         f"against its own answers where it was exported, {failure}" for failure in export_gate.failures(with_export)
     ]
@@ -130,7 +137,10 @@ def verify(
         precision=spec.precision,
         with_pytorch=with_pytorch,
         with_export=with_export,
-        pytorch_gate=gate if blamed else None,
+        pytorch_gate=allowed.gate,
         export_gate=export_gate,
+        disagreements=disagreements(kept.outputs, outputs),
+        disagreements_allowed=allowed.disagreements,
+        allowed_because=allowed.reason,
         failures=tuple(failures),
     )

@@ -7,13 +7,13 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ctonnx.leftovers import temporary_name
 
-__all__ = ["json_text", "whole_file", "whole_folder", "write_text"]
+__all__ = ["json_text", "made_folders", "whole_file", "whole_folder", "write_text"]
 
 
 @contextmanager
@@ -74,6 +74,26 @@ def whole_folder(path: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def made_folders(folder: Path) -> Iterator[None]:
+    """Makes a folder and those above it that are missing, and takes them away again if the block ends with an error.
+
+    Only what this made is taken away, and only while it is empty.
+
+    Raises:
+        OSError: one cannot be made, or a file is in the way.
+    """
+    missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        with suppress(OSError):  # one that something was written into stays, and those above it
+            for path in missing:
+                path.rmdir()
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -54,6 +54,17 @@ def test_reference_that_the_golden_inputs_prove_is_right_and_without_them_is_the
     assert settled(INT8, answers(0.2), {}).verdict == "wrong"
 
 
+def test_answers_that_their_images_do_not_show_to_be_right_are_not_called_so() -> None:
+    judgement = replace(judge(INT8.contender, answers(0.9), answers(0.9), IMAGES, None), not_shown=("98.84 %",))
+    reference = Reference("ctonnx FP32", answers(0.9), (FP32,))
+    found = settle(INT8, judgement, reference, {INT8: ()})
+    assert (found.verdict, found.failures, found.not_shown) == ("not shown", (), ("98.84 %",))
+    wrong = settle(INT8, judgement, reference, {INT8: ("on the golden inputs, agreement is 0",)})
+    assert wrong.verdict == "wrong"
+    blind = settle(INT8, judgement, reference, {FP32: ("on the golden inputs, max |dp| is 1",), INT8: ()})
+    assert (blind.verdict, blind.not_shown) == ("right", ())  # by the golden inputs alone
+
+
 def test_wrong_reference_blames_nobody_but_itself() -> None:
     golden: dict[Case, tuple[str, ...]] = {FP32: ("on the golden inputs, max |dp| is 1",), INT8: ()}
     assert reference_is_wrong(Reference("", answers(0.9), (FP32,)), golden)

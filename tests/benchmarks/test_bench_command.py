@@ -55,6 +55,18 @@ def test_json_is_one_document(bench: Callable[..., Result]) -> None:
     assert sorted(file.name for file in Path("there").iterdir()) == ["bench.html", "bench.json", "bench.md"]
 
 
+def test_run_that_is_newer_and_has_no_export_is_named_where_no_model_is(bench: Callable[..., Result]) -> None:
+    for name, created in (("old", "2026-01-01"), ("new", "2027-01-01")):
+        run = Path("runs") / name
+        (run / "export").mkdir(parents=True)
+        (run / "model.safetensors").touch()
+        (run / "run.json").write_text(json.dumps({"created": created}))
+    Path("runs/old/export/model.fp32.onnx").touch()
+    note = "note: run 'new' was trained later and has no export, so that 'old' was taken; export it with: ctonnx export"
+    assert bench().stderr.startswith(f"{note} runs/new\n")
+    assert note not in bench("runs/old").stderr
+
+
 def test_options_reach_the_benchmark(bench: Callable[..., Result], tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     options = ["--batch-size", "8,1,8", "--threads", "2", "--duration", "3", "--rounds", "4", "--data", "data"]

@@ -79,6 +79,30 @@ def test_wrong_case_is_hollow_and_said_to_be_wrong(document: dict[str, Any]) -> 
     assert legend.get_texts()[1].get_text().endswith(", wrong")
 
 
+def test_case_that_is_not_shown_to_be_right_has_a_dotted_edge_and_says_so(document: dict[str, Any]) -> None:
+    cases = of_batch(document, 1)
+    cases[1]["verdict"] = "not shown"
+    (axes,) = plot_tradeoff(cases, "PyTorch").axes
+    legend = axes.get_legend()
+    assert legend is not None
+    assert legend.get_texts()[1].get_text().endswith(", not shown")
+    areas = axes.collections[::2]
+    dashes: list[Any] = [area.get_linestyle() for area in areas]
+    assert [line[0][1] is None for line in dashes] == [True, False, True]
+    assert len(areas[1].get_facecolor()) == 0
+    assert "ctonnx INT8 (not shown)" in [
+        label.get_text() for label in plot_distribution(cases).axes[0].get_yticklabels()
+    ]
+
+
+def test_batches_tell_what_is_wrong_and_what_is_not_shown(document: dict[str, Any]) -> None:
+    document["cases"][1]["verdict"] = "not shown"
+    document["cases"][5]["failures"] = ["max |dp| is 1"]
+    (axes,) = plot_batches(document["cases"]).axes
+    lines = {str(line.get_label()): line.get_linestyle() for line in axes.lines}
+    assert lines == {"ctonnx FP32": "-", "ctonnx INT8 (not shown)": ":", "PyTorch <eager> (wrong)": "--"}
+
+
 def test_svg_is_well_formed_and_the_same_each_time(document: dict[str, Any]) -> None:
     first, second = (to_svg(plot_batches(document["cases"])) for _ in range(2))
     assert first == second

@@ -55,6 +55,21 @@ def test_verdict_stands_at_the_top(document: dict[str, Any]) -> None:
     assert '<td class="wrong">FAILED</td>' in text
 
 
+def test_answers_that_are_not_shown_to_be_right_have_a_colour_of_their_own(document: dict[str, Any]) -> None:
+    document["cases"][2]["verdict"] = "not shown"  # a peer's
+    text = html_page(document)
+    assert "all answers of ctonnx are right" in text
+    assert '<td class="doubtful">not shown</td>' in text
+    document["cases"][1]["verdict"] = "not shown"
+    said = "not all answers of ctonnx are shown to be right: see the notes"
+    assert f'<span class="verdict doubtful">{said}</span>' in html_page(document)
+    assert '<span class="verdict wrong">wrong answers</span>' in html_page(document | {"passed": False})
+
+
+def test_page_says_what_right_means(document: dict[str, Any]) -> None:
+    assert "it does not mean a correct diagnosis.</p>" in html_page(document)
+
+
 def test_doubtful_figures_of_ctonnx_have_a_badge(document: dict[str, Any]) -> None:
     document["cases"][2]["doubts"] = ["busy: a peer"]
     assert "figures are doubtful" not in html_page(document)

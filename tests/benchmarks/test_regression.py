@@ -7,6 +7,7 @@ import pytest
 from ctonnx.errors import CtonnxError
 from ctonnx_bench.benchmark import Settings
 from ctonnx_bench.regression import (
+    Change,
     cautions,
     compare_reports,
     missing,
@@ -34,6 +35,13 @@ def test_memory_is_compared_too(make_document: Any) -> None:
     assert (change.figure, change.before, change.now) == ("peak MB", 150.0, 300.0)
     old["cases"][0]["figures"]["peak_bytes"] = None
     assert regressed(compare_reports(old, new), 0.5) == []
+
+
+def test_change_beside_a_verdict_is_not_rounded_to_the_other_side_of_its_bound() -> None:
+    rows = [Change("a", "p50 ms", 10.0, now) for now in (11.004, 10.996)]
+    lines = table(rows, 0.1).splitlines()
+    assert lines[1].endswith("+10.04%  REGRESSION")
+    assert lines[2].endswith("+9.96%")
 
 
 def test_table_names_the_regression_and_the_noise(make_document: Any) -> None:

@@ -58,6 +58,41 @@ def test_doubts_and_failures_stand_in_the_table_and_below_it(document: dict[str,
     ]
 
 
+def test_answers_that_are_not_shown_to_be_right_are_called_so(document: dict[str, Any]) -> None:
+    doubt = "agreement is 98.84%, at least 99.00% is required, which its 95 % interval, 96.65% to 99.61%, reaches"
+    document["cases"][1] |= {"verdict": "not shown", "not_shown": [doubt]}
+    document["cases"][2] |= {"verdict": "unjudged", "not_shown": ["of no interest"]}
+    head, *rows = columns(document)
+    assert [row[head.index("answers")] for row in rows[:3]] == ["right", "not shown", "unjudged"]
+    said = notes(document)
+    assert said[0] == f"NOT SHOWN: ctonnx INT8, batch 1: {doubt}"
+    assert any(line.startswith("not shown: below a bound, which its 95 % interval") for line in said)
+    assert "of no interest" not in "\n".join(said)
+
+
+def test_what_right_and_max_dp_mean_stands_among_the_notes(document: dict[str, Any]) -> None:
+    said = notes(document)
+    assert "max |dp|: the largest absolute difference of any class's probability over the compared images" in said
+    assert (
+        "right: the answers agree with the reference's as the gate asks; it does not mean a correct diagnosis" in said
+    )
+    assert not any(line.startswith("not shown") for line in said)
+
+
+def test_figures_are_rounded_to_their_own_side_of_the_bound(document: dict[str, Any]) -> None:
+    document["cases"][0]["parity"] |= {"agreement": 0.98963, "agreement_interval": (0.9899, 0.99004), "max_dp": 1.04e-4}
+    document["cases"][0]["bounds"] |= {"max_dp": 1e-4}
+    document["cases"][0]["figures"]["latency_ms"] |= {"p50": 100.0, "iqr": 10.2}
+    head, row, *_ = columns(document)
+    cells = dict(zip(head, row, strict=True))
+    assert cells["agree [95 %]"] == "98.96% [98.99%, 99.004%]"
+    assert cells["max |dp|"] == "1.04e-04"
+    assert cells["IQR"] == "10.2%"
+    change = {"case": "a", "figure": "p50 ms", "before": 1.0, "now": 1.1, "worse": 0.1004}
+    document["compared_with"] = {"created": "then", "fail_over": 0.1, "changes": [change], "cautions": []}
+    assert "against the report of then: a, p50 ms: 1.00, now 1.10 (+10.04%)" in notes(document)
+
+
 def test_file_that_is_held_against_itself_is_not_called_right(document: dict[str, Any]) -> None:
     document["cases"][0]["verdict"], document["cases"][2]["verdict"] = "reference", "unjudged"
     head, *rows = columns(document)
@@ -157,7 +192,8 @@ def test_peer_that_was_calibrated_on_what_judges_it_is_told(document: dict[str, 
 
 def test_comparison_stands_among_the_notes(document: dict[str, Any]) -> None:
     change = {"case": "a", "figure": "p50 ms", "before": 10.0, "now": 12.0, "worse": 0.2}
-    document["compared_with"] = {"created": "2026-01-01", "changes": [change], "cautions": ["another machine"]}
+    compared = {"created": "2026-01-01", "fail_over": 0.1, "changes": [change], "cautions": ["another machine"]}
+    document["compared_with"] = compared
     said = notes(document)
     assert "against the report of 2026-01-01: a, p50 ms: 10.00, now 12.00 (+20.0%)" in said
     assert "another machine" in said

@@ -76,3 +76,16 @@ def test_comparison_stands_in_the_document_that_is_written(measured: Callable[[E
     assert report.failures == []
     assert report.document["compared_with"]["fail_over"] == 0.1
     assert "compared_with" in Path("bench/bench.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("slower", "allowed", "said"),
+    [(1.1004, 0.10, ("10%", "10.04%")), (1.03, 0.025, ("2.5%", "3%")), (1.024, 0.02, ("2%", "2.4%"))],
+)
+def test_regression_beyond_a_bound_is_told_with_digits_that_show_it(
+    slower: float, allowed: float, said: tuple[str, str], measured: Callable[[Ends], Any], make_document: Any
+) -> None:
+    Path("old.json").write_text(json_text(make_document(slower=1 / slower)), encoding="utf-8")
+    failures = measured(Ends(baseline=Path("old.json"), fail_over=allowed)).failures
+    assert failures[0].startswith(f"expected no figure to be more than {said[0]} worse, found p50 ms of ctonnx FP32")
+    assert f" {said[1]} worse (" in failures[0]

@@ -62,6 +62,19 @@ def test_figures_are_those_of_all_rounds_together_without_the_warm_up() -> None:
             [replace(QUIET, others_share=0.3), QUIET],
             ["busy: other programs took up to 30% of the cores' time meanwhile"],
         ),
+        # Beyond a bound by less than a digit: the figure shows it.
+        (
+            [replace(QUIET, others_share=0.0504)] * 2,
+            ["busy: other programs took up to 5.04% of the cores' time meanwhile"],
+        ),
+        (
+            [*[QUIET] * 4, replace(QUIET, samples_s=(0.01104,) * 100)],
+            ["uneven: from round to round the median differs by 10.4%; take more --rounds"],
+        ),
+        (
+            [replace(QUIET, samples_s=(0.010, 0.0110571) * 50)] * 2,
+            ["noisy: the interquartile range is 10.04% of the median"],
+        ),
         (
             [replace(QUIET, samples_s=(0.010,) * 9), replace(QUIET, samples_s=(0.010,) * 10)],
             ["few: 19 runs, of which a spread says little; take a longer --duration"],
@@ -129,7 +142,7 @@ def test_mlperf_takes_the_90th_percentile_of_one_image_and_the_best_throughput()
     assert found["b"]["single_stream_ms"] is None
 
 
-@pytest.mark.parametrize("verdict", ["wrong", "reference", "unjudged"])
+@pytest.mark.parametrize("verdict", ["wrong", "not shown", "reference", "unjudged"])
 def test_case_that_nothing_proves_right_has_no_result_of_mlperfs(verdict: str) -> None:
     assert mlperf([{**case("a", 1, 10), "verdict": verdict}]) == {}
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from ctonnx.images import Preprocessing
-from ctonnx.parity import GATES, Gate, Parity
+from ctonnx.parity import GATES, AccuracyChange, Gate, Parity
 from ctonnx.runs import Run
 from ctonnx.spec import ModelSpec, OperatingPoint
 from ctonnx.writing import json_text
@@ -253,6 +253,68 @@ def test_notes_stand_in_the_report() -> None:
     told = {**facts(), "notes": ["INT8 was compared on 13 images only"]}
     assert "\n- Note: INT8 was compared on 13 images only.\n" in as_markdown(told)
     assert "- Note" not in as_markdown(facts())
+
+
+def int8(gate: Gate = GATES["int8"], **figures: Any) -> dict[str, Any]:
+    """Returns a report's facts on an INT8 model with such figures."""
+    same = {**SPEC.parity, "images": 280, **figures}
+    parity = Parity(**same)
+    change = AccuracyChange(images=1000, reference=0.9, candidate=0.9, difference=0.0, low=-0.003, high=0.003)
+    trial = Trial(parity=parity, change=change, milliseconds=1.0, bytes=1, broken=gate.broken(parity, change))
+    calibration = {"images": 300, "asked_for": 300, "of": "other", "blank": 0, "foreign": False}
+    attempt = {"calibrator": "minmax", "residual_adds": "integer", "layers_in_float": [], **trial.as_dict()}
+    scheme = {
+        "target": "x86",
+        "calibrator": "minmax",
+        "residual_adds": "integer",
+        "layers_in_float": [],
+        "bias_correction": {"images": 8},
+    }
+    made = partial(Made, model=onnx.ModelProto())
+    spec = replace(SPEC, precision="int8", quantization=scheme, parity=parity.as_dict())
+    found = {"calibration": calibration, "attempts": [attempt]}
+    models = [
+        made(precision="fp32", spec=SPEC, gate=GATES["fp32"], facts={"onnxsim": "simplified"}),
+        made(precision="int8", spec=spec, gate=gate, trial=trial, facts=found),
+    ]
+    return report(models, {})
+
+
+def row(document: dict[str, Any], title: str) -> list[str]:
+    (line,) = (line for line in as_markdown(document).splitlines() if line.startswith(f"| {title} |"))
+    return [cell.strip() for cell in line.strip("|").split(" | ")][1:]
+
+
+def test_report_says_whether_the_interval_shows_what_the_measured_value_reaches() -> None:
+    told = int8(agreement=279 / 280)
+    assert told["precisions"]["int8"]["passed"] is True
+    assert told["precisions"]["int8"]["unshown"] == ["agreement of 99 %: the interval reaches down to 98.01 %"]
+    assert row(told, "shown by the 95 % intervals") == [
+        "-",
+        "no: agreement of 99 %: the interval reaches down to 98.01 %",
+    ]
+    assert row(int8(images=1000), "shown by the 95 % intervals") == ["-", "yes"]
+    assert row(int8(agreement=0.9), "shown by the 95 % intervals") == ["-", "-"]  # it was refused
+    assert "A gate asks for the measured values as they are; the last row says whether the intervals" in as_markdown(
+        told
+    )
+
+
+def test_figures_of_a_refused_model_are_not_rounded_to_ones_that_pass() -> None:
+    told = int8(images=259, agreement=256 / 259, heatmap_correlation=0.97997)
+    assert row(told, "same most probable class") == ["100.00% [94.93%, 100.00%]", "98.84% [96.65%, 99.61%]"]
+    assert row(told, "heatmaps' median correlation") == ["1.0000", "0.97997"]
+    near = int8(images=100_000, agreement=0.98999)
+    assert row(near, "same most probable class")[1].startswith("98.999% [")
+    assert near["precisions"]["int8"]["failures"] == ["agreement is 98.999%, at least 99.00% is required"]
+    assert "| minmax | integer | 0 | 98.999% |" in as_markdown(near)
+    strict = int8(gate=replace(GATES["int8"], max_dp=0.005), max_dp=0.0050004)
+    assert row(strict, "max \\|dp\\|") == ["1e-07", "0.00501"]
+
+
+def test_max_dp_is_defined_below_the_table() -> None:
+    told = "max |dp|: the largest absolute difference of any class's probability over the compared images."
+    assert f"\n{told} " in as_markdown(facts())
 
 
 def test_gate_stands_in_the_report_with_its_bounds() -> None:

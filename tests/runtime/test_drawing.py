@@ -1,5 +1,6 @@
 """Pictures of heatmaps: the map lies where it belongs, and the picture says what it shows."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ctonnx.drawing import colors, draw, spread
+from ctonnx import drawing
+from ctonnx.drawing import colors, draw, save, spread
 from ctonnx.images import Preprocessing
 from ctonnx.predictor import Prediction
 from ctonnx.spec import ModelSpec, OperatingPoint
@@ -59,6 +61,8 @@ POINT = OperatingPoint(positive=("tumor",), threshold=0.9985, sensitivity=1.0, s
 def words_of(monkeypatch: pytest.MonkeyPatch, scan: Image.Image, answer: Prediction, spec: ModelSpec) -> list[str]:
     """Draws a picture and returns the words on it, line by line."""
     written: list[str] = []
+    for kept in (drawing._small_words, drawing._scale):
+        kept.cache_clear()
     original = ImageDraw.ImageDraw.text
 
     def text(self: ImageDraw.ImageDraw, place: Any, words: str, *arguments: Any, **options: Any) -> None:
@@ -177,6 +181,35 @@ def test_of_a_long_name_the_end_is_drawn(monkeypatch: pytest.MonkeyPatch) -> Non
     line = words_of(monkeypatch, scan, answer, spec_of())[2]
     assert line.startswith("File: ...")
     assert line.endswith("/folder/scan 12.png")
+
+
+@pytest.mark.parametrize("letters", ["i", "W", "folder/"])
+def test_name_is_cut_to_the_longest_end_that_has_room(letters: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
+    source = letters * 400 + "1.png"
+    picture = draw(scan, prediction(heatmap(0, 0), source=source), spec_of())
+    line = words_of(monkeypatch, scan, prediction(heatmap(0, 0), source=source), spec_of())[2]
+    end = line.removeprefix("File: ...")
+    assert source.endswith(end)
+    longer = f"File: ...{source[-len(end) - 1 :]}"
+    assert ImageFont.load_default(13).getlength(longer) > picture.width - 32
+
+
+def test_picture_is_saved_as_it_is(tmp_path: Path) -> None:
+    picture = draw(Image.fromarray(np.full((64, 64), 100, np.uint8)), prediction(heatmap(0, 0)), spec_of())
+    save(picture, tmp_path / "a.picture")
+    with Image.open(tmp_path / "a.picture") as read:
+        assert (read.format, read.tobytes()) == ("PNG", picture.tobytes())
+
+
+def test_colours_of_a_picture_are_within_a_level_of_what_is_computed_in_full() -> None:
+    """The map is blended in bytes: 0.6 of its colour where it is at its maximum, none where it is zero."""
+    scan = Image.fromarray(np.random.default_rng(0).integers(0, 256, (512, 512)).astype(np.uint8))
+    values = np.random.default_rng(1).random((4, 4)).astype(np.float32)
+    picture = np.asarray(draw(scan, prediction(values), spec_of()))[112:624, 544:1056].astype(float)
+    heat = spread(values, (512, 512), STRETCH)[:, :, None]
+    grey = np.asarray(scan, float)[:, :, None]
+    assert np.abs(picture - (grey * (1 - 0.6 * heat) + colors(heat[:, :, 0]) * 0.6 * heat)).max() < 2.5
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (3000, 10), (10, 3000), (168, 122)])

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from ctonnx.formats import FORMATS
 from ctonnx.images import Preprocessing
 from ctonnx.predictor import Failure, Prediction, Record
+from ctonnx.provenance import Provenance
 from ctonnx.spec import ModelSpec, OperatingPoint
 
 PLAIN = ModelSpec(
@@ -48,10 +50,24 @@ def failure(source: str = "empty.png", error: str = "the file is empty (0 bytes)
     return Failure(source, error)
 
 
-def text(name: str, records: Sequence[Record], top_k: int = 1, spec: ModelSpec = PLAIN) -> str:
+ORIGIN = Provenance(model_sha256="cd" * 32, threshold=None, time="2026-11-30T01:02:03+00:00")
+HEAD, TAIL = "heatmap,model_sha256,threshold,time", f",{'cd' * 32},,2026-11-30T01:02:03+00:00"
+"""The columns that stand behind the others, and what they hold here."""
+ALWAYS = {"heatmap": None, **ORIGIN.as_dict()}
+JSON_TAIL = json.dumps(ALWAYS).removeprefix("{")
+
+
+def text(
+    name: str,
+    records: Sequence[Record],
+    top_k: int = 1,
+    spec: ModelSpec = PLAIN,
+    origin: Provenance | None = None,
+    picture: Path | None = None,
+) -> str:
     """Returns what a format writes for some records."""
-    head, line = FORMATS[name]([record.source for record in records], spec, top_k)
-    return "".join(f"{row}\n" for row in ([head] if head else []) + [line(record) for record in records])
+    head, line = FORMATS[name]([record.source for record in records], spec, top_k, lambda: origin or ORIGIN)
+    return "".join(f"{row}\n" for row in ([head] if head else []) + [line(record, picture) for record in records])
 
 
 NAMES = [
@@ -99,7 +115,7 @@ def test_table_of_a_model_with_an_operating_point_is_pinned() -> None:
         "file       suspicious     score  class       probability\n"
         "a.png      yes         0.812500  tumor            0.7500\n"
         "empty.png  error: the file is empty (0 bytes)\n"
-        "b.png      no          0.800000  tumor            0.7500\n"
+        "b.png      no          0.7999996  tumor            0.7500\n"
     )
 
 
@@ -117,8 +133,8 @@ def test_columns_of_a_table_are_as_wide_as_the_longest_name() -> None:
 
 @pytest.mark.parametrize("name", ["scan.dcm", "SCAN.IMA", "IM0001", "1.2.840.10008"])
 def test_columns_have_room_for_the_frames_of_a_file(name: str) -> None:
-    head, line = FORMATS["table"]([name, "a.png"], PLAIN, 1)
-    rows = [line(prediction(source)) for source in (f"{name}#1", f"{name}#12", f"{name}#1234", "a.png")]
+    head, line = FORMATS["table"]([name, "a.png"], PLAIN, 1, lambda: ORIGIN)
+    rows = [line(prediction(source), None) for source in (f"{name}#1", f"{name}#12", f"{name}#1234", "a.png")]
     assert [row.index("tumor") for row in rows] == [head.index("class")] * 4
 
 
@@ -143,37 +159,75 @@ def test_caution_stands_behind_the_answer_in_a_table_and_in_its_column_of_csv() 
     assert row["caution"] == doubtful.caution
 
 
+def test_path_of_a_heatmap_stands_at_the_end_of_a_row() -> None:
+    doubtful = replace(prediction(), caution="blank")
+    row = text("table", [doubtful], picture=Path("maps/a\n.png.heatmap.png")).splitlines()[1]
+    assert row.endswith("  caution: blank  heatmap: maps/a\\n.png.heatmap.png")
+
+
+POINTED_ORIGIN = replace(ORIGIN, threshold=0.8)
+
+
+def test_csv_carries_the_picture_and_where_the_row_comes_from_behind_all_else() -> None:
+    assert text(
+        "csv", [prediction(suspicious=True), failure()], spec=POINTED, origin=POINTED_ORIGIN, picture=Path("m/a")
+    ) == (
+        "file,label,probability,suspicious,score,caution,error,heatmap,model_sha256,threshold,time\n"
+        f"a.png,tumor,0.750000,true,0.812500000,,,m/a,{'cd' * 32},0.8,2026-11-30T01:02:03+00:00\n"
+        f"empty.png,,,,,,the file is empty (0 bytes),,{'cd' * 32},0.8,2026-11-30T01:02:03+00:00\n"
+    )
+    pointless = text("csv", [prediction()]).splitlines()[1]
+    assert pointless == f"a.png,tumor,0.750000,,,,,,{'cd' * 32},,2026-11-30T01:02:03+00:00"
+
+
+def test_json_line_carries_the_picture_and_where_the_row_comes_from() -> None:
+    first, second = text("jsonl", [prediction(suspicious=True), failure()], origin=POINTED_ORIGIN).splitlines()
+    kept = {"heatmap": None, "model_sha256": "cd" * 32, "threshold": 0.8, "time": "2026-11-30T01:02:03+00:00"}
+    assert {name: json.loads(first)[name] for name in kept} == kept
+    assert {name: json.loads(second)[name] for name in kept} == kept
+    assert list(json.loads(first)) == [*prediction().as_dict(), *kept]
+    (drawn,) = text("jsonl", [prediction()], picture=Path("m/a")).splitlines()
+    assert json.loads(drawn)["heatmap"] == "m/a"
+
+
+@pytest.mark.parametrize(("name", "digits"), [("table", "0.79999999"), ("csv", "0.7999999900")])
+def test_score_below_its_threshold_is_not_rounded_to_it(name: str, digits: str) -> None:
+    row = text(name, [prediction(suspicious=False, score=0.79999999)], spec=POINTED).splitlines()[1]
+    assert digits.rstrip("0") in row
+    assert "0.800000" not in row
+
+
 # --- csv -------------------------------------------------------------------------------------------------------------
 
 
 def test_csv_is_pinned() -> None:
     assert text("csv", [prediction(), failure()]) == (
-        "file,label,probability,suspicious,score,caution,error\n"
-        "a.png,tumor,0.750000,,,,\n"
-        "empty.png,,,,,,the file is empty (0 bytes)\n"
+        f"file,label,probability,suspicious,score,caution,error,{HEAD}\n"
+        f"a.png,tumor,0.750000,,,,,{TAIL}\n"
+        f"empty.png,,,,,,the file is empty (0 bytes),{TAIL}\n"
     )
 
 
 def test_csv_of_a_model_with_an_operating_point_is_pinned() -> None:
     records: list[Record] = [prediction(suspicious=True), prediction("b.png", False, 0.7999996), failure()]
     assert text("csv", records, spec=POINTED) == (
-        "file,label,probability,suspicious,score,caution,error\n"
-        "a.png,tumor,0.750000,true,0.812500000,,\n"
-        "b.png,tumor,0.750000,false,0.799999600,,\n"
-        "empty.png,,,,,,the file is empty (0 bytes)\n"
+        f"file,label,probability,suspicious,score,caution,error,{HEAD}\n"
+        f"a.png,tumor,0.750000,true,0.812500000,,,{TAIL}\n"
+        f"b.png,tumor,0.750000,false,0.799999600,,,{TAIL}\n"
+        f"empty.png,,,,,,the file is empty (0 bytes),{TAIL}\n"
     )
 
 
 def test_columns_of_csv_are_the_same_whatever_the_model() -> None:
-    head = "file,label,probability,suspicious,score,caution,error\n"
+    head = f"file,label,probability,suspicious,score,caution,error,{HEAD}\n"
     assert text("csv", [], spec=POINTED) == text("csv", [], spec=PLAIN) == head
 
 
 def test_csv_of_two_classes_is_pinned() -> None:
     assert text("csv", [prediction(), failure()], top_k=2) == (
-        "file,label_1,probability_1,label_2,probability_2,suspicious,score,caution,error\n"
-        "a.png,tumor,0.750000,normal,0.187500,,,,\n"
-        "empty.png,,,,,,,,the file is empty (0 bytes)\n"
+        f"file,label_1,probability_1,label_2,probability_2,suspicious,score,caution,error,{HEAD}\n"
+        f"a.png,tumor,0.750000,normal,0.187500,,,,,{TAIL}\n"
+        f"empty.png,,,,,,,,the file is empty (0 bytes),{TAIL}\n"
     )
 
 
@@ -182,9 +236,10 @@ def test_csv_of_two_classes_is_pinned() -> None:
 def test_csv_is_read_back(top_k: int, name: str) -> None:
     written = text("csv", [prediction(name), failure(name, 'one, "two"\nthree')], top_k)
     head, predicted, failed = csv.reader(io.StringIO(written, newline=""))
-    assert len(head) == len(predicted) == len(failed) == 5 + 2 * top_k
-    assert (predicted[0], predicted[1], float(predicted[2]), predicted[-1]) == (name, "tumor", 0.75, "")
-    assert failed == [name, *[""] * (2 * top_k + 3), 'one, "two"\nthree']
+    assert len(head) == len(predicted) == len(failed) == 5 + 2 * top_k + 4
+    assert (predicted[0], predicted[1], float(predicted[2]), predicted[-5]) == (name, "tumor", 0.75, "")
+    assert failed[:-4] == [name, *[""] * (2 * top_k + 3), 'one, "two"\nthree']
+    assert predicted[-4:] == failed[-4:] == ["", *TAIL.split(",")[1:]]
 
 
 # --- jsonl -----------------------------------------------------------------------------------------------------------
@@ -193,9 +248,11 @@ def test_csv_is_read_back(top_k: int, name: str) -> None:
 def test_jsonl_is_pinned() -> None:
     assert text("jsonl", [prediction(), failure()]) == (
         '{"file": "a.png", "label": "tumor", "probability": 0.75, "suspicious": null, "score": null, '
-        '"probabilities": {"tumor": 0.75}, "frame": null, "caution": null, "error": null}\n'
+        '"probabilities": {"tumor": 0.75}, "frame": null, "caution": null, "error": null, '
+        f"{JSON_TAIL}\n"
         '{"file": "empty.png", "label": null, "probability": null, "suspicious": null, "score": null, '
-        '"probabilities": {}, "frame": null, "caution": null, "error": "the file is empty (0 bytes)"}\n'
+        '"probabilities": {}, "frame": null, "caution": null, "error": "the file is empty (0 bytes)", '
+        f"{JSON_TAIL}\n"
     )
 
 
@@ -221,6 +278,7 @@ def test_jsonl_is_read_back(top_k: int, name: str) -> None:
         "frame": None,
         "caution": None,
         "error": None,
+        **ALWAYS,
     }
     assert list(predicted["probabilities"]) == ["tumor", "normal", "large cell"][:top_k]
     assert failed == {
@@ -233,10 +291,13 @@ def test_jsonl_is_read_back(top_k: int, name: str) -> None:
         "frame": None,
         "caution": None,
         "error": "one\ntwo",
+        **ALWAYS,
     }
     assert lines[-1] == ""
 
 
 def test_name_that_would_steer_the_terminal_is_escaped_in_the_table() -> None:
-    line = FORMATS["table"](["\x1b[2Ja.png"], PLAIN, 1).line(Failure("\x1b[2Ja.png", "no\nsuch file"))
+    line = FORMATS["table"](["\x1b[2Ja.png"], PLAIN, 1, lambda: ORIGIN).line(
+        Failure("\x1b[2Ja.png", "no\nsuch file"), None
+    )
     assert line == "\\x1b[2Ja.png  error: no\\nsuch file"

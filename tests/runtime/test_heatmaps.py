@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import sys
+import threading
 import tracemalloc
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -101,6 +102,56 @@ def test_folder_holds_a_picture_for_each_prediction(model: Path, files: list[str
         with Image.open(maps / name) as picture:
             expected = draw(load(record.source), record, spec)
             assert picture.tobytes() == expected.tobytes()
+
+
+def test_picture_is_there_when_its_prediction_is_yielded(model: Path, files: list[str], tmp_path: Path) -> None:
+    """It is drawn in the thread that decoded the image, beside the others'."""
+    drawers = set()
+    original = draw
+
+    def draw_noted(*arguments: Any) -> Image.Image:
+        drawers.add(threading.current_thread().name)
+        return original(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch, Predictor(model) as predictor:
+        patch.setattr("ctonnx.heatmaps.draw", draw_noted)
+        with HeatmapFolder(tmp_path / "maps", files, predictor.spec) as folder:
+            for record in predictor.predict_many(files, batch_size=1, watch=folder.watch):
+                picture = folder.picture(record)
+                assert picture is not None
+                assert picture.is_file()
+    assert all(name.startswith("ctonnx-worker") for name in drawers)
+
+
+def test_record_without_a_picture_has_no_path(tmp_path: Path) -> None:
+    scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
+    good, bad, calm = (
+        prediction(heatmap(0, 0), source=str(tmp_path / name), suspicious=suspicious, score=0.5, **more)
+        for name, suspicious, more in (("a.png", True, {}), ("b.png", True, {"frame": 1}), ("c.png", False, {}))
+    )
+    maps = tmp_path / "maps"
+    (maps / "b.png#2.heatmap.png").mkdir(parents=True)  # in the way
+    sources = [record.source for record in (good, bad, calm)]
+    with HeatmapFolder(maps, sources, spec_of(POINT), suspicious_only=True) as folder:
+        for record in (good, bad, calm):
+            folder.watch(scan)(record)
+        assert folder.picture(good) == maps / "a.png.heatmap.png"
+        assert [folder.picture(record) for record in (bad, calm, Failure("d.png", "damaged"))] == [None] * 3
+
+
+def test_folder_that_was_made_goes_with_an_error_while_it_is_empty(tmp_path: Path) -> None:
+    scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
+
+    def stop(*, drawn: bool) -> None:
+        with HeatmapFolder(tmp_path / "a/maps", ["a.png"], spec_of()) as folder:
+            if drawn:
+                folder.watch(scan)(prediction(heatmap(0, 0)))
+            raise KeyboardInterrupt
+
+    for drawn in (False, True):
+        with pytest.raises(KeyboardInterrupt):
+            stop(drawn=drawn)
+        assert (tmp_path / "a/maps").exists() is drawn
 
 
 def test_folder_remembers_no_names(tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ def test_caveats_stand_below_the_facts_each_in_a_line(model: Path) -> None:
 
 def test_table_has_a_row_for_each_fact(model: Path) -> None:
     result = inspect(model)
-    assert (result.exit_code, result.stderr) == (0, "")
+    defined = "the largest absolute difference of any class's probability over the compared images"
+    assert (result.exit_code, result.stderr) == (0, f"parity.max_dp is max |dp|: {defined}\n")
     rows = dict(re.split(r"  +", line, maxsplit=1) for line in result.stdout.splitlines())
     assert rows["file"] == str(model)
     assert rows["bytes"] == str(model.stat().st_size)

@@ -1,6 +1,7 @@
 """The comparison's figures, computed by hand, and the gate that they must pass."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,12 +61,12 @@ def test_heatmap_that_should_be_zero_and_is_not_stands_out() -> None:
     assert compare(outputs([[1, 0]]), outputs([[1, 0]], heatmap=np.ones((1, 2, 2, 2)))).max_dheatmap > 1e9
 
 
-def test_figures_are_written_with_three_digits_and_shares_with_six() -> None:
-    written = parity(images=1234, agreement=0.98765, max_dp=1.23456e-7).as_dict()
+def test_figures_are_written_with_three_digits_and_shares_with_six_and_none_in_our_favour() -> None:
+    written = parity(images=1234, agreement=0.9876549, max_dp=1.23456e-7).as_dict()
     assert written == {
         "images": 1234,
-        "agreement": 0.98765,
-        "max_dp": 1.23e-07,
+        "agreement": 0.987654,
+        "max_dp": 1.24e-07,
         "mean_dp": 0.0,
         "max_dlogit": 0.0,
         "max_dheatmap": 0.0,
@@ -92,6 +93,51 @@ def test_figures_are_written_with_three_digits_and_shares_with_six() -> None:
 )
 def test_gate_names_each_bound_that_is_broken(found: Parity, failures: tuple[str, ...]) -> None:
     assert GATE.failures(found) == failures
+
+
+@pytest.mark.parametrize(
+    ("found", "failure"),
+    [
+        (parity(max_dp=1.00004e-4), "max |dp| is 0.000100004, at most 0.0001 is allowed"),
+        (parity(images=10**6, agreement=0.989999), "agreement is 98.9999%, at least 99.00% is required"),
+        (parity(heatmap_correlation=0.97996), "the heatmaps' median correlation is 0.97996, at least 0.98 is required"),
+    ],
+)
+def test_figure_beside_a_broken_bound_is_not_rounded_to_one_that_keeps_it(found: Parity, failure: str) -> None:
+    gate = Gate(max_dp=1e-4, min_agreement=0.99, min_heatmap_correlation=0.98)
+    assert gate.failures(found) == (failure,)
+    (bound,) = gate.broken(Parity(**{**found.as_dict(), "images": found.images}))  # as a document holds it
+    assert bound.phrase.split(" is ")[0] == failure.split(" is ")[0]
+
+
+@pytest.mark.parametrize("images", [72, 99, 100, 101, 259, 280, 1000, 1001])
+def test_share_of_the_images_must_reach_its_bound_and_no_fraction_less(images: int) -> None:
+    for differ in range(12):
+        found = parity(images=images, agreement=(images - differ) / images)
+        assert (GATES["int8"].failures(found) == ()) == (100 * differ <= images), differ
+
+
+def test_broken_bound_says_where_its_interval_reaches_it() -> None:
+    def doubt(images: int, differ: int) -> str:
+        return GATES["int8"].broken(parity(images=images, agreement=1 - differ / images))[0].doubt
+
+    assert doubt(259, 3) == "96.65% to 99.61%"
+    assert doubt(259, 9) == ""  # 93.5 to 98.2 %
+    assert doubt(8, 1) == ""
+    assert GATES["int8"].broken(parity(agreement=math.nan))[0].doubt == ""
+    assert GATES["fp32"].broken(parity(max_dp=1.0))[0].doubt == ""
+
+
+def test_bound_that_is_kept_is_shown_where_the_whole_interval_keeps_it() -> None:
+    gate = GATES["int8"]
+    assert gate.unshown(parity(images=280, agreement=279 / 280)) == (
+        "agreement of 99 %: the interval reaches down to 98.01 %",
+    )
+    assert gate.unshown(parity(images=1000, agreement=1.0)) == ()
+    assert gate.unshown(parity(images=280, agreement=270 / 280)) == ()  # it is broken, not unshown
+    change = AccuracyChange(images=280, reference=0.9, candidate=0.9, difference=0.0, low=-0.0071, high=0.0071)
+    assert gate.unshown(parity(images=1000), change) == ("a loss of at most 0.5 points: the interval reaches 0.71",)
+    assert GATES["fp32"].unshown(parity(), change) == ()
 
 
 @pytest.mark.parametrize("place", ["reference", "candidate", "both"])
@@ -211,6 +257,11 @@ def test_loss_of_accuracy_is_bounded_and_a_gain_is_not() -> None:
     assert gate.failures(parity(), change(0.2)) == ()
     assert gate.failures(parity(), None) == ()
     assert gate.failures(parity(), change(-0.01)) == ("accuracy falls by 1.00 points, at most 0.5 are allowed",)
+    assert gate.failures(parity(), change(-0.0050001)) == ("accuracy falls by 0.50001 points, at most 0.5 are allowed",)
+    (doubted,) = gate.broken(parity(), replace(change(-0.01), low=-0.03, high=0.01))
+    assert doubted.doubt == "a loss of -1.00 to 3.00 points"
+    (certain,) = gate.broken(parity(), replace(change(-0.05), low=-0.08, high=-0.02))
+    assert certain.doubt == ""
     assert Gate(max_dp=1.0, min_agreement=0.0).failures(parity(), change(-0.5)) == ()
 
 
@@ -272,6 +323,11 @@ def test_agreement_has_wilsons_interval() -> None:
     low, high = parity(images=280, agreement=279 / 280).agreement_interval
     assert (round(low, 4), round(high, 4)) == (0.9801, 0.9994)
     assert [round(end, 3) for end in parity(images=13).agreement_interval] == [0.772, 1.0]
+
+
+def test_interval_of_none_and_of_all_ends_there_exactly() -> None:
+    assert all(parity(images=images).agreement_interval[1] == 1.0 for images in range(1, 300))
+    assert all(parity(images=images, agreement=0.0).agreement_interval[0] == 0.0 for images in range(1, 300))
 
 
 def test_lowest_correlation_is_that_of_one_image() -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def test_csv_has_a_row_for_each_file_in_its_place(model: Path, scans: Path, top_
         ranks = [""] if shown == 1 else [f"_{rank}" for rank in range(1, shown + 1)]
         found = [(row[f"label{rank}"], row[f"probability{rank}"]) for rank in ranks]
         assert row["error"] == ERRORS.get(row["file"], "")
-        assert len(row) == 2 * shown + 5
+        assert len(row) == 2 * shown + 9
         if row["file"] in ERRORS:
             assert (found, row["suspicious"], row["score"]) == ([("", "")] * shown, "", "")
         else:
@@ -112,7 +113,8 @@ def test_jsonl_has_a_document_for_each_file_in_its_place(model: Path, scans: Pat
     answers = expected(model)
     for document in documents:
         assert list(document) == [
-            *("file", "label", "probability", "suspicious", "score", "probabilities", "frame", "caution", "error")
+            *("file", "label", "probability", "suspicious", "score", "probabilities", "frame", "caution", "error"),
+            *("heatmap", "model_sha256", "threshold", "time"),
         ]
         assert document["error"] == ERRORS.get(document["file"])
         if document["file"] in ERRORS:
@@ -172,7 +174,7 @@ def test_model_the_note_the_counts_and_the_operating_point_stand_on_stderr(model
     assert lines[:2] == [f"model: {model} (fp32 on cpu)", NOTE]
     assert re.fullmatch(SUMMARY % (5, 2, suspicious, 3), lines[2])
     assert lines[3] == (
-        f"suspicious: cavitating + large central + small peripheral at {point.threshold:.6f} or more "
+        f"suspicious: cavitating + large central + small peripheral at {point.threshold!r} or more "
         f"({point.figures} on its validation images)"
     )
     assert len(lines) == 4
@@ -190,7 +192,7 @@ def test_suspicious_images_are_counted(model: Path, scans: Path, place: int, sus
     *_, summary, last = result.stderr.splitlines()
     assert re.fullmatch(SUMMARY % (5, 2, suspicious, 3), summary)
     assert last == (
-        f"suspicious: normal at {threshold:.6f} or more (sensitivity 0.951, specificity 0.250 on its validation images)"
+        f"suspicious: normal at {threshold!r} or more (sensitivity 0.951, specificity 0.250 on its validation images)"
     )
 
 
@@ -221,6 +223,36 @@ def test_newest_run_is_found_and_named(workspace: Path, scans: Path) -> None:
         named = predict("scans/a.png", "--model", given)
         assert named.stdout == result.stdout
         assert named.stderr.splitlines()[0] == "model: runs/tiny/export/model.fp32.onnx (fp32 on cpu)"
+
+
+def test_newest_run_with_an_export_is_taken_and_a_newer_one_without_is_named(workspace: Path, scans: Path) -> None:
+    """What is taken, and that a later training exists, is said by every command that is given no model."""
+    record = json.loads((workspace / "runs/tiny/run.json").read_text())
+    later = workspace / "runs/later"
+    later.mkdir()
+    (later / "model.safetensors").touch()
+    (later / "run.json").write_text(json.dumps({**record, "created": "2999-01-01T00:00:00+00:00"}))
+    note = (
+        "note: run 'later' was trained later and has no export, so that 'tiny' was taken; export it with: "
+        "ctonnx export runs/later"
+    )
+    words = "of run 'tiny', the only one with an export"
+    found = predict("scans/a.png")
+    assert (found.exit_code, found.stderr.splitlines()[:2]) == (
+        0,
+        [f"model: runs/tiny/export/model.fp32.onnx (fp32 on cpu, {words})", note],
+    )
+    assert note not in predict("scans/a.png", "--model", "tiny").stderr
+    inspected = CliRunner().invoke(main, ["inspect"])
+    assert inspected.stderr.splitlines()[:2] == [f"model: runs/tiny/export/model.fp32.onnx ({words})", note]
+    verified = CliRunner().invoke(main, ["verify"])
+    assert (verified.exit_code, verified.stderr) == (0, f"{note}\n")
+    shutil.copytree("runs/tiny/export", later / "export")
+    taken = predict("scans/a.png").stderr.splitlines()
+    assert taken[0] == (
+        "model: runs/later/export/model.fp32.onnx (fp32 on cpu, of run 'later', the newest of 2 with an export)"
+    )
+    assert not any("was trained later" in line for line in taken)
 
 
 # --- wrong use -------------------------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,19 @@ ALONE = "expected - alone in the place of PATH, for names on stdin, found other 
 
 def predict(*words: str | Path, stdin: bytes | None = None) -> Result:
     return CliRunner().invoke(main, ["predict", *map(str, words)], input=stdin)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Stops the clock that rows are stamped by, so that two runs may be compared."""
+
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> "Stopped":
+            return cls(2026, 11, 30, 1, 2, 3, tzinfo=tz)
+
+    monkeypatch.setattr("ctonnx.provenance.datetime", Stopped)
+    return "2026-11-30T01:02:03+00:00"
 
 
 def assert_refused(result: Result, sentence: str) -> None:
@@ -137,10 +152,45 @@ def test_what_a_killed_run_left_of_rows_and_pictures_is_removed_and_told(
         assert not file.exists()
 
 
-def test_file_in_a_folder_that_is_missing_is_refused(model: Path, scans: Path) -> None:
-    result = predict("scans", "-m", model, "--output", "none/rows.csv")
-    sentence = "expected a folder for --output, found nothing at 'none'; make it, or write 'rows.csv' elsewhere"
-    assert_refused(result, sentence)
+def test_folder_of_the_file_is_made_as_that_of_the_heatmaps_is(model: Path, scans: Path) -> None:
+    words = ("--output", "board/today/x.csv", "--heatmaps", "board/today")
+    result = predict(*GOOD, "-m", model, *words)
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (0, "written: board/today/x.csv")
+    rows = list(csv.DictReader(io.StringIO(Path("board/today/x.csv").read_text(encoding="utf-8"))))
+    assert [row["heatmap"] for row in rows] == [
+        str(Path("board/today") / name)
+        for name in ("a.png.heatmap.png", "c.png.heatmap.png", "inner/d.png.heatmap.png")
+    ]
+    assert all(Path(row["heatmap"]).is_file() for row in rows)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_run_that_fails_leaves_no_folder_that_it_made(
+    there: bool, model: Path, scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaking(self: Predictor, *arguments: Any, **options: Any) -> Iterator[Any]:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(Predictor, "predict_many", breaking)
+    if there:
+        Path("board").mkdir()
+    result = predict("scans", "-m", model, "--output", "board/today/x.csv", "--heatmaps", "board/maps/today")
+    assert result.exit_code == 130
+    assert sorted(os.listdir()) == (["board", "scans"] if there else ["scans"])
+    assert not there or os.listdir("board") == []
+
+
+def test_model_that_is_not_there_is_told_before_a_folder_is_made(scans: Path) -> None:
+    assert predict("scans", "-m", "no.onnx", "--output", "board/x.csv", "--heatmaps", "maps").exit_code == 2
+    assert os.listdir() == ["scans"]
+
+
+def test_file_in_the_place_of_the_folder_is_an_error(model: Path, scans: Path) -> None:
+    Path("board").write_text("mine", encoding="utf-8")
+    result = predict("scans", "-m", model, "--output", "board/x.csv")
+    assert_refused(result, "File exists: 'board'")
+    assert Path("board").read_text(encoding="utf-8") == "mine"
 
 
 def test_link_for_rows_stays_and_its_file_has_todays(model: Path, scans: Path) -> None:
@@ -245,6 +295,94 @@ def test_heatmaps_among_the_scans_are_refused(folder: str, model: Path, scans: P
     result = predict("scans", "-m", model, "--heatmaps", folder)
     sentence = f"expected a folder for --heatmaps that is not in 'scans', whose files are read, found '{Path(folder)}'"
     assert_refused(result, sentence)
+
+
+def test_rows_carry_the_path_of_their_picture_where_it_was_drawn(model: Path, scans: Path, point_at: Any) -> None:
+    (Path("maps") / "a.png.heatmap.png").mkdir(parents=True)  # in the way
+    result = predict("scans", "-m", model, "--heatmaps", "maps", "--format", "jsonl")
+    paths = {row["file"]: row["heatmap"] for row in map(json.loads, result.stdout.splitlines())}
+    assert paths == {
+        "scans/a.png": None,
+        "scans/b.png": None,
+        "scans/c.png": "maps/c.png.heatmap.png",
+        "scans/inner/d.png": "maps/inner/d.png.heatmap.png",
+    }
+    table = predict("scans/c.png", "-m", model, "--heatmaps", "maps").stdout.splitlines()[1]
+    assert table.endswith("  heatmap: maps/c.png.heatmap.png")
+    assert "heatmap" not in predict("scans/c.png", "-m", model).stdout
+    point_at(1.5)
+    none = predict("scans", "-m", model, "--heatmaps", "maps", "--suspicious-only", "--format", "jsonl").stdout
+    assert [json.loads(line)["heatmap"] for line in none.splitlines()] == [None]
+
+
+# --- where rows come from --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_rows_carry_the_models_hash_the_threshold_and_the_time(
+    kind: str, model: Path, scans: Path, clock: str, point_at: Any
+) -> None:
+    for threshold in (0.25, None):
+        point_at(threshold)
+        said = predict("scans", "-m", model, "--format", kind).stdout
+        rows = list(csv.DictReader(io.StringIO(said)) if kind == "csv" else map(json.loads, said.splitlines()))
+        empty = "" if kind == "csv" else None
+        expected = empty if threshold is None else str(threshold) if kind == "csv" else threshold
+        digest = sha256(model.read_bytes()).hexdigest()
+        assert [(row["model_sha256"], row["threshold"], row["time"]) for row in rows] == [(digest, expected, clock)] * 4
+
+
+# --- sorted ----------------------------------------------------------------------------------------------------------
+
+
+def rows_of(*words: str | Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(predict(*words, "--format", "csv").stdout)))
+
+
+def test_rows_are_sorted_by_their_score_and_failures_come_last(model: Path, scans: Path, point_at: Any) -> None:
+    point_at(0.25)
+    plain = rows_of("scans", "-m", model)
+    found = rows_of("scans", "-m", model, "--sort", "score")
+    assert [row["file"] for row in plain] == FILES
+    assert [row["file"] for row in found][-1] == "scans/b.png"
+    scores = [float(row["score"]) for row in found[:-1]]
+    assert scores == sorted(scores, reverse=True)
+    assert sorted(map(str, found)) == sorted(map(str, plain))
+    by_probability = [float(row["probability"]) for row in rows_of("scans", "-m", model, "--sort", "probability")[:-1]]
+    assert by_probability == sorted(by_probability, reverse=True)
+
+
+@pytest.mark.parametrize("kind", ["table", "jsonl", "csv"])
+def test_every_format_and_the_file_are_sorted_alike(kind: str, model: Path, scans: Path, point_at: Any) -> None:
+    point_at(0.25)
+    order = [row["file"] for row in rows_of("scans", "-m", model, "--sort", "score")]
+    said = predict("scans", "-m", model, "--sort", "score", "--format", kind).stdout
+    assert re.findall(r"scans/[a-z/]+\.png", said) == order
+    if kind != "table":
+        predict("scans", "-m", model, "--sort", "score", "-o", f"rows.{kind}")
+        assert Path(f"rows.{kind}").read_text(encoding="utf-8") == said
+
+
+def test_stopped_run_prints_no_row_of_those_that_it_would_sort(
+    model: Path, scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaking(self: Predictor, *arguments: Any, **options: Any) -> Iterator[Any]:
+        yield self.predict(GOOD[0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Predictor, "predict_many", breaking)
+    result = predict("scans", "-m", model, "--sort", "score")
+    assert (result.exit_code, len(result.stdout.splitlines())) == (130, 1)
+
+
+def test_score_of_a_model_that_has_none_cannot_be_sorted_by(model: Path, scans: Path, point_at: Any) -> None:
+    point_at(None)
+    assert_refused(
+        predict("scans", "-m", model, "--sort", "score"),
+        f"expected a model with an operating point for --sort score, found none in '{model}'; train it on images of "
+        "suspicious classes and of others",
+    )
+    assert predict("scans", "-m", model, "--sort", "probability").exit_code == 1
 
 
 # --- what the command wrote the last time ----------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from onnx import helper
 from ctonnx import runs
 from ctonnx.errors import ModelError
 from ctonnx.providers import Provider
-from ctonnx.runs import RUNS, Run, find_model, find_models, find_run, newest_run
+from ctonnx.runs import RUNS, Run, find_model, find_models, find_run, newest_export, newest_run
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +145,45 @@ def test_no_run_is_an_error_that_says_how_one_is_made(empty: bool, working_folde
         f"expected a trained run below 'runs/' (in '{working_folder}'), found none; "
         "train one with: ctonnx train DATA, or name a run or an .onnx file that you have (predict and serve: "
         "--model FILE)"
+    )
+
+
+OLD, NEW = "2026-01-01T00:00:00+00:00", "2027-01-01T00:00:00+00:00"
+
+
+def test_run_that_was_trained_last_and_has_no_export_is_passed_over_and_named() -> None:
+    old = make_run("old", OLD, ("fp32",))
+    new = make_run("new", NEW)
+    found = newest_export()
+    assert (found.run, found.exported, found.newer) == (old, 1, new)
+    assert found.words == "of run 'old', the only one with an export"
+    assert found.note == (
+        "run 'new' was trained later and has no export, so that 'old' was taken; export it with: ctonnx export runs/new"
+    )
+    assert find_model(None) == old.model_file("fp32")
+    assert find_models(None) == [old.model_file("fp32")]
+    assert newest_run() == new  # which `ctonnx export` takes
+
+
+def test_newest_of_several_exports_is_taken_and_said_to_be_one_of_several() -> None:
+    make_run("old", OLD, ("fp32",))
+    new = make_run("new", NEW, ("fp32",))
+    found = newest_export()
+    assert (found.run, found.exported, found.newer, found.note) == (new, 2, None, "")
+    assert found.words == "of run 'new', the newest of 2 with an export"
+
+
+def test_run_alone_is_the_newest_and_older_ones_without_an_export_are_not_spoken_of() -> None:
+    make_run("older", OLD)
+    make_run("only", NEW, ("int8",))
+    assert (newest_export().words, newest_export().note) == ("the newest run's", "")
+
+
+def test_runs_of_which_none_was_exported_ask_for_the_newest_ones_export() -> None:
+    make_run("old", OLD)
+    make_run("new", NEW)
+    assert refusal(None) == (
+        "expected an exported model in 'runs/new/export', found none; make one with: ctonnx export runs/new"
     )
 
 
@@ -285,12 +324,6 @@ def test_all_models_of_a_run_or_of_an_exports_folder_are_found_fp32_first() -> N
     assert find_models(files[1]) == files[1:]
     with pytest.raises(ModelError, match=r"^expected an exported model in 'runs/empty/export', found none"):
         find_models(make_run("empty").folder)
-
-
-def test_newest_run_is_meant_though_only_an_older_one_is_exported() -> None:
-    make_run("old", "2020-01-01T00:00:00+00:00", exported=("fp32",))
-    make_run("new")
-    assert refusal(None).startswith("expected an exported model in 'runs/new/export', found none")
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.bin"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ctonnx import writing
-from ctonnx.writing import whole_file, whole_folder, write_text
+from ctonnx.writing import made_folders, whole_file, whole_folder, write_text
 
 INTERRUPTIONS = [RuntimeError, OSError, KeyboardInterrupt, SystemExit]
 
@@ -365,3 +365,45 @@ def test_error_of_the_first_name_names_what_was_to_be_written(
     with pytest.raises(OSError, match="Read-only file system") as caught, whole(tmp_path / "new"):
         pytest.fail("the block was entered")
     assert caught.value.filename == str(tmp_path / "new")
+
+
+# --- folders that are made on the way --------------------------------------------------------------------------------
+
+
+def test_folders_are_made_and_stay_where_nothing_fails(tmp_path: Path) -> None:
+    with made_folders(tmp_path / "a/b"):
+        assert (tmp_path / "a/b").is_dir()
+    assert (tmp_path / "a/b").is_dir()
+    with made_folders(tmp_path / "a/b"):  # which are there
+        pass
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_folders_that_were_made_go_with_an_error_and_others_stay(error: type[BaseException], tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+
+    def work(folder: str, file: str | None) -> None:
+        with made_folders(tmp_path / folder):
+            if file:
+                (tmp_path / file).touch()
+            raise error
+
+    def fail(folder: str, file: str | None = None) -> None:
+        with pytest.raises(error):
+            work(folder, file)
+
+    fail("a/b/c")
+    assert list((tmp_path / "a").iterdir()) == []
+    fail("a")
+    assert (tmp_path / "a").is_dir()
+    fail("a/b/c", "a/b/kept")  # somebody wrote into one
+    assert sorted(path.name for path in (tmp_path / "a").rglob("*")) == ["b", "kept"]
+
+
+def test_file_in_the_way_of_a_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    with pytest.raises(FileExistsError), made_folders(tmp_path / "a"):
+        pass
+    with pytest.raises(NotADirectoryError), made_folders(tmp_path / "a/b/c"):
+        pass
+    assert (tmp_path / "a").is_file()

@@ -245,6 +245,8 @@ def test_a_comparison_has_its_own_section(trained_on: int | None, told: str, eva
         "| McNemar's exact test, two-sided | p = 1 |\n"
         f"| images that the other was trained on | {told} |\n"
         "\n"
+        "max |dp|: the largest absolute difference of any class's probability over the compared images.\n"
+        "\n"
     )
 
 

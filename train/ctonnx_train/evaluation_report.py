@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ctonnx.errors import CtonnxError
+from ctonnx.parity import MAX_DP
 from ctonnx.writing import whole_file, whole_folder, write_text
 from ctonnx_train.data_set import counted
 from ctonnx_train.evaluation import Evaluation
@@ -194,6 +195,8 @@ def _comparison(found: Mapping[str, Any] | None) -> Iterator[str]:
     yield f"| McNemar's exact test, two-sided | p = {test['p_value']:.3g} |"
     trained_on = "not known" if seen["trained_on"] is None else seen["trained_on"]
     yield f"| images that the other was trained on | {trained_on} |"
+    yield ""
+    yield f"{MAX_DP}."
     yield ""
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from ctonnx.commands.introduction import say_what_is_newer
+
 __all__ = ["inspect"]
 
 
@@ -16,20 +18,22 @@ __all__ = ["inspect"]
 def inspect(model: Path | None, as_json: bool) -> None:
     """Show what an exported model says about itself.
 
-    MODEL is an .onnx file or a run; without it, the newest run's model is shown. The figures of each class and the
-    confusion matrices are shown with --json.
+    MODEL is an .onnx file or a run; without it, the model of the newest run with an export is shown. The metrics of
+    each class and the confusion matrices are shown with --json.
 
     \b
     Example:
       ctonnx inspect runs/lungs/export/model.fp32.onnx
     """
     from ctonnx.caveats import model_caveats
-    from ctonnx.runs import find_model
+    from ctonnx.parity import MAX_DP
+    from ctonnx.runs import find_model, newest_export
     from ctonnx.session import open_session, read_spec
 
     path = find_model(model)
     if model is None:
-        click.echo(f"model: {path} (the newest run's)", err=True)
+        click.echo(f"model: {path} ({newest_export().words})", err=True)
+        say_what_is_newer()
     session = open_session(path, optimize=False)
     spec = read_spec(session, str(path))
     facts: dict[str, Any] = {
@@ -48,6 +52,8 @@ def inspect(model: Path | None, as_json: bool) -> None:
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:{width}}  {value}")
+    if "max_dp" in spec.parity:
+        click.echo(f"parity.max_dp is {MAX_DP}", err=True)
 
 
 def _rows(facts: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:

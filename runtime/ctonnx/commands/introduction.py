@@ -7,7 +7,7 @@ import click
 if TYPE_CHECKING:
     from ctonnx.predictor import Predictor
 
-__all__ = ["introduce"]
+__all__ = ["introduce", "say_what_is_newer"]
 
 
 def introduce(predictor: "Predictor", *, newest: bool) -> None:
@@ -19,9 +19,28 @@ def introduce(predictor: "Predictor", *, newest: bool) -> None:
     """
     if predictor.refusal:
         click.echo(f"note: --fallback takes the CPU: {predictor.refusal}", err=True)
-    choice = ", the newest run's" if newest else ""
+    choice = ""
+    if newest:
+        from ctonnx.runs import newest_export
+
+        choice = f", {newest_export().words}"
     click.echo(f"model: {predictor.path} ({predictor.spec.precision} on {predictor.provider}{choice})", err=True)
+    if newest:
+        say_what_is_newer()
     if predictor.spec.synthetic:
         click.echo(
             "note: this model was trained on synthetic phantoms; its answers mean nothing for patients", err=True
         )
+
+
+def say_what_is_newer() -> None:
+    """Says on stderr that a run was trained later than the one that was taken, where nobody named one."""
+    from ctonnx.errors import ModelError
+    from ctonnx.runs import newest_export
+
+    try:
+        note = newest_export().note
+    except ModelError:  # which is told where the model is opened
+        return
+    if note:
+        click.echo(f"note: {note}", err=True)

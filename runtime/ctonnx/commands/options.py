@@ -1,6 +1,7 @@
 """Options that several commands share, and the type of those that are numbers."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import click
@@ -8,7 +9,7 @@ import click
 from ctonnx.machine import check_threads
 from ctonnx.providers import PROVIDERS
 
-__all__ = ["FiniteRange", "provider_option", "threads_option"]
+__all__ = ["FiniteRange", "model_option", "provider_option", "threads_option"]
 
 
 class FiniteRange(click.FloatRange):
@@ -21,6 +22,14 @@ class FiniteRange(click.FloatRange):
             self.fail(f"expected a finite number, found {number}.", param, ctx)
         return number
 
+
+model_option = click.option(
+    "--model",
+    "-m",
+    type=click.Path(path_type=Path),
+    help="An .onnx file or a run; default: the newest run with an export.",
+)
+"""`--model`; which one is taken without it is said, and whether a newer run has no export."""
 
 provider_option = click.option(
     "--provider",

@@ -8,13 +8,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ctonnx.commands.introduction import introduce
-from ctonnx.commands.options import provider_option, threads_option
+from ctonnx.commands.options import model_option, provider_option, threads_option
+from ctonnx.rounding import exactly
 
 if TYPE_CHECKING:
     from ctonnx.heatmaps import HeatmapFolder
@@ -36,7 +38,7 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
 
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("--model", "-m", type=click.Path(path_type=Path), help="An .onnx file or a run; default: the newest run.")
+@model_option
 @click.option(
     "--format",
     "output_format",
@@ -47,7 +49,8 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
     "--output",
     "-o",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A .csv or .jsonl file for the rows, which is written whole or not at all; default: stdout.",
+    help="A .csv or .jsonl file for the rows, which is written whole or not at all, in a folder that is made where it "
+    "is missing; default: stdout.",
 )
 @click.option(
     "--heatmaps",
@@ -56,6 +59,12 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
     help="For each image a PNG there: the scan, beside it the scan with the map of what spoke for its class.",
 )
 @click.option("--suspicious-only", is_flag=True, help="Rows and heatmaps of suspicious images and of failures alone.")
+@click.option(
+    "--sort",
+    type=click.Choice(["score", "probability"]),
+    help="Print the rows when all are known, the greatest first, failures last; default: as they come, in the files' "
+    "order.",
+)
 @click.option("--top-k", type=click.IntRange(1), default=1, show_default=True, help="How many classes to show.")
 @provider_option
 @click.option("--fallback", is_flag=True, help="Take the CPU where the provider does not run, and say so.")
@@ -81,6 +90,7 @@ def predict(
     output: Path | None,
     heatmaps: Path | None,
     suspicious_only: bool,
+    sort: str | None,
     top_k: int,
     provider: "Provider",
     fallback: bool,
@@ -99,16 +109,17 @@ def predict(
     Examples:
       ctonnx predict scans/
       ctonnx predict --top-k 3 --output answers.csv "scans/**/*.png"
-      ctonnx predict --suspicious-only --heatmaps maps scans/
+      ctonnx predict --suspicious-only --sort score --heatmaps maps scans/
       find /share -name "*.dcm" -print0 | ctonnx predict -0 - --output answers.jsonl
     """
     from ctonnx.formats import FORMATS, one_line
     from ctonnx.inputs import find_images, without_own
+    from ctonnx.ordering import ordered
     from ctonnx.predictor import Failure, Predictor, workers_for
+    from ctonnx.provenance import provenance
 
     chosen = _format(output_format, output)
     _refuse_within(heatmaps, paths)
-    _refuse_no_folder(output)
     found = _names_on_stdin(paths, null=null) if "-" in paths or null else find_images(paths)
     files = without_own(found, output=output, heatmaps=heatmaps)
     newest = model is None
@@ -125,17 +136,20 @@ def predict(
     )
     spec = predictor.spec
     introduce(predictor, newest=newest)
-    if suspicious_only and spec.operating_point is None:
-        raise click.UsageError(
-            f"expected a model with an operating point for --suspicious-only, found none in '{predictor.path}'; "
-            "train it on images of suspicious classes and of others"
-        )
-    head, line = FORMATS[chosen](files, spec, min(top_k, len(spec.classes)))
+    for option, asked in (("--suspicious-only", suspicious_only), ("--sort score", sort == "score")):
+        if asked and spec.operating_point is None:
+            raise click.UsageError(
+                f"expected a model with an operating point for {option}, found none in '{predictor.path}'; train it on "
+                "images of suspicious classes and of others"
+            )
+    origin = partial(provenance, predictor.path, spec)
+    head, line = FORMATS[chosen](files, spec, min(top_k, len(spec.classes)), origin)
     failed, predicted, suspicious, start = 0, 0, 0, time.perf_counter()
     with (
         _writing(output) as write,
         _drawing(heatmaps, files, spec, suspicious_only=suspicious_only) as drawing,
-        _progress(len(files), shown=output is not None or not sys.stdout.isatty()) as step,
+        ordered(write, sort) as put,
+        _progress(len(files), shown=bool(output or sort) or not sys.stdout.isatty()) as step,
     ):
         if head:
             write(head)
@@ -143,14 +157,14 @@ def predict(
         for record in predictor.predict_many(files, batch_size=batch_size, watch=watch):
             if isinstance(record, Failure):
                 failed += 1
-                write(line(record))
+                put(record, line(record, None))
                 if drawing is not None:
                     drawing.remove(record)
             else:
                 predicted += 1
                 suspicious += bool(record.suspicious)
                 if record.suspicious or not suspicious_only:
-                    write(line(record))
+                    put(record, line(record, None if drawing is None else drawing.picture(record)))
             step(not record.frame)
     undrawn = [] if drawing is None else drawing.failures
     for source, reason in undrawn:
@@ -198,14 +212,6 @@ def _refuse_within(heatmaps: Path | None, paths: Sequence[str]) -> None:
             )
 
 
-def _refuse_no_folder(output: Path | None) -> None:
-    if output is not None and not output.parent.exists():
-        raise click.UsageError(
-            f"expected a folder for --output, found nothing at '{output.parent}'; make it, or write '{output.name}' "
-            "elsewhere"
-        )
-
-
 def _names_on_stdin(paths: Sequence[str], *, null: bool) -> list[str]:
     """Returns the file names on stdin as they are: none of them is a pattern, and bytes that are no text stay."""
     if list(paths) != ["-"]:
@@ -240,8 +246,9 @@ def _conclude(
     rate = f"; {predicted / seconds:.1f} images/s" if predicted else ""
     click.echo(f"{named}: {counted}, {failed} failed{lacking}{rate}", err=True)
     if point := spec.operating_point:
+        threshold = exactly(point.threshold, digits=6, form="f")  # with which the scores in the rows are compared
         click.echo(
-            f"suspicious: {' + '.join(point.positive)} at {point.threshold:.6f} or more ({point.figures} on its "
+            f"suspicious: {' + '.join(point.positive)} at {threshold} or more ({point.figures} on its "
             "validation images)",
             err=True,
         )
@@ -258,11 +265,15 @@ def _writing(output: Path | None) -> Iterator[Callable[[str], None]]:
         yield _show
         return
     from ctonnx.leftovers import remove_leftovers
-    from ctonnx.writing import whole_file
+    from ctonnx.writing import made_folders, whole_file
 
     remove_leftovers([Path(os.path.realpath(output)).parent], lambda line: click.echo(line, err=True))
     # A file name may hold bytes that are no text: they are written escaped, as on stdout.
-    with whole_file(output) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+    with (
+        made_folders(output.parent),
+        whole_file(output) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         yield lambda row: print(row, file=file)
 
 
@@ -290,7 +301,7 @@ def _drawing(
 
 @contextmanager
 def _progress(count: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Yields what moves a bar by a number of files, on a terminal that no rows go to."""
+    """Yields what moves a bar by a number of files, on a terminal that no rows go to meanwhile."""
     if not (shown and sys.stderr.isatty()):
         yield lambda steps: None
         return

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ctonnx.commands.introduction import introduce
-from ctonnx.commands.options import FiniteRange, provider_option, threads_option
+from ctonnx.commands.options import FiniteRange, model_option, provider_option, threads_option
 
 if TYPE_CHECKING:
     from ctonnx.session import Provider
@@ -34,7 +34,7 @@ def _origins(ctx: click.Context, parameter: click.Parameter, value: tuple[str, .
 
 
 @click.command()
-@click.option("--model", "-m", type=click.Path(path_type=Path), help="An .onnx file or a run; default: the newest run.")
+@model_option
 @provider_option
 @click.option("--fallback", is_flag=True, help="Take the CPU where the provider does not run, and say so.")
 @threads_option

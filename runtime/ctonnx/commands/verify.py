@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ctonnx.commands.introduction import say_what_is_newer
 from ctonnx.commands.options import provider_option, threads_option
+from ctonnx.rounding import exactly, shown
 
 if TYPE_CHECKING:
     from ctonnx.parity import Gate
@@ -34,10 +36,10 @@ _FIGURES = {
 def verify(model: Path | None, golden: Path | None, provider: "Provider", threads: int | None, as_json: bool) -> None:
     """Replay a model's golden inputs on this device.
 
-    MODEL is an .onnx file, an export's folder or a run, of which every model is verified; without it, the newest run is
-    taken. The answers for the images in golden.npz are compared with PyTorch's, and with the model's own where it was
-    exported. Where they disagree, or a file is not the one that was exported, the exit code is 1; where there is else
-    nothing to replay, or it cannot be read, it is 2.
+    MODEL is an .onnx file, an export's folder or a run, of which every model is verified; without it, the newest run
+    with an export is taken. The answers for the images in golden.npz are compared with PyTorch's, and with the model's
+    own where it was exported. Where they disagree, or a file is not the one that was exported, the exit code is 1;
+    where there is else nothing to replay, or it cannot be read, it is 2.
 
     \b
     Examples:
@@ -54,6 +56,8 @@ def verify(model: Path | None, golden: Path | None, provider: "Provider", thread
     refused: list[ProviderError] = []
     codes = set()
     paths = find_models(model)
+    if model is None:
+        say_what_is_newer()
     for path in paths:
         try:
             result = run_verification(path, golden=golden, provider=provider, threads=threads)
@@ -82,16 +86,19 @@ def verify(model: Path | None, golden: Path | None, provider: "Provider", thread
 
 
 def _table(result: "Verification") -> Iterator[str]:
+    from ctonnx.parity import MAX_DP
+
     yield f"{result.model}: {result.precision} on {result.provider}, {result.with_pytorch.images} golden inputs"
     yield f"  {'against':24}" + "".join(f"{title:>14}" for title in ("PyTorch", "limit", "its export", "limit"))
     for name, title in _FIGURES.items():
-        cells = (
-            _shown(name, getattr(result.with_pytorch, name)),
-            _limit(name, result.pytorch_gate),
-            _shown(name, getattr(result.with_export, name)),
-            _limit(name, result.export_gate),
-        )
+        cells = [
+            cell
+            for parity, gate in ((result.with_pytorch, result.pytorch_gate), (result.with_export, result.export_gate))
+            for cell in (_shown(name, getattr(parity, name), _bound(name, gate)), _limit(name, _bound(name, gate)))
+        ]
         yield f"  {title:24}" + "".join(f"{cell:>14}" for cell in cells)
+    yield f"  {MAX_DP}"
+    yield f"  {_disagreements(result)}"
     yield "  verified" if not result.failures else "  NOT VERIFIED: " + "; ".join(result.failures)
 
 
@@ -99,16 +106,32 @@ def _facts(result: "Verification") -> dict[str, Any]:
     return {**asdict(result), "model": str(result.model), "images": result.with_pytorch.images}
 
 
-def _shown(name: str, value: float) -> str:
-    return f"{value:.2%}" if name == "agreement" else f"{value:.3g}"
+def _disagreements(result: "Verification") -> str:
+    """Returns how many answers have another most probable class than PyTorch's, how many may, and why."""
+    images, allowed = result.with_pytorch.images, result.disagreements_allowed
+    most = "any number" if allowed is None else f"at most {allowed}"
+    return (
+        f"another most probable class than PyTorch's: {result.disagreements} of {images} images, {most} allowed, as "
+        f"{result.allowed_because}"
+    )
 
 
-def _limit(name: str, gate: "Gate | None") -> str:
-    """Returns what a gate asks of a figure, or a dash where it asks nothing."""
-    if gate is None:
+def _shown(name: str, value: float, bound: float | None = None) -> str:
+    bounds = () if bound is None else (bound,)
+    return shown(value, *bounds, digits=2, form="%") if name == "agreement" else shown(value, *bounds, digits=3)
+
+
+def _bound(name: str, gate: "Gate") -> float | None:
+    """Returns what a gate asks of a figure, or None where it asks nothing."""
+    bounds = {
+        "max_dp": gate.max_dp if gate.max_dp < 1 else None,
+        "agreement": gate.min_agreement if gate.min_agreement > 0 else None,
+        "heatmap_correlation": gate.min_heatmap_correlation if gate.min_heatmap_correlation > -1 else None,
+    }
+    return bounds.get(name)
+
+
+def _limit(name: str, bound: float | None) -> str:
+    if bound is None:
         return "-"
-    if name == "max_dp" and gate.max_dp < 1:
-        return f"<= {gate.max_dp:g}"
-    least = {"agreement": (gate.min_agreement, 0), "heatmap_correlation": (gate.min_heatmap_correlation, -1)}
-    bound, loosest = least.get(name, (0, 0))
-    return f">= {_shown(name, bound)}" if bound > loosest else "-"
+    return f"<= {exactly(bound)}" if name == "max_dp" else f">= {_shown(name, bound, bound)}"

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ctonnx.images import load, to_pixels
 from ctonnx.inputs import find_images
 from ctonnx.outputs import Outputs
 from ctonnx.predictor import Prediction, Predictor, workers_for
+from ctonnx.provenance import provenance
 
 BATCH = 4  # what Predictor.predict_many takes on a CPU
 now = time.perf_counter
@@ -47,13 +49,13 @@ def take_apart(model: Path, path: str) -> dict[str, Any]:
     with ThreadPoolExecutor(workers) as pool:
         answered = list(pool.map(work, [files[at : at + BATCH] for at in range(0, len(files), BATCH)]))
     ready = now()
-    head, line = FORMATS["csv"](files, spec, 1)
+    head, line = FORMATS["csv"](files, spec, 1, partial(provenance, model, spec))
     click.echo(head)
     rows = ((outputs, row) for outputs, _ in answered for row in range(len(outputs.probabilities)))
     for file, (outputs, row) in zip(files, rows, strict=True):
         pairs = zip(spec.classes, outputs.probabilities[row].tolist(), strict=True)
         named = dict(sorted(pairs, key=lambda pair: -pair[1]))
-        click.echo(line(Prediction(file, named, outputs.logits[row], outputs.heatmap[row])))
+        click.echo(line(Prediction(file, named, outputs.logits[row], outputs.heatmap[row]), None))
     done = now()
     shares = [sum(seconds) / workers for seconds in zip(*(spent for _, spent in answered), strict=True)]
     names = ("session load", "decode", "resize", "inference", "output")
