@@ -71,7 +71,7 @@ def test_name_is_the_distributions_and_not_the_modules(install: Install, monkeyp
     install("scikit-learn", "1.9.1", "sklearn")
     install("Pillow_SIMD", "9.5", "PIL")
     install("lightning-nightly", "2.7.0.dev1", "lightning")
-    assert versions_of(["sklearn", "PIL", "lightning", "cv2"]) == {
+    assert versions_of(["sklearn", "PIL", "lightning", "is_not_installed"]) == {
         "scikit-learn": "1.9.1",
         "pillow-simd": "9.5",
         "lightning-nightly": "2.7.0.dev1",

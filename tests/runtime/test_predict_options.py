@@ -310,7 +310,7 @@ def test_rows_carry_the_path_of_their_picture_where_it_was_drawn(model: Path, sc
     table = predict("scans/c.png", "-m", model, "--heatmaps", "maps").stdout.splitlines()[1]
     assert table.endswith("  heatmap: maps/c.png.heatmap.png")
     assert "heatmap" not in predict("scans/c.png", "-m", model).stdout
-    point_at(1.5)
+    point_at(1.0)
     none = predict("scans", "-m", model, "--heatmaps", "maps", "--suspicious-only", "--format", "jsonl").stdout
     assert [json.loads(line)["heatmap"] for line in none.splitlines()] == [None]
 

@@ -171,7 +171,7 @@ def test_what_happens_is_said_in_lines(result: TrainResult, said: list[str]) -> 
     others = [line for line in said if line not in epochs]
     assert others[:-1] == [
         "class folder 'B cases' is read as 'b'",
-        "passed over, without an image's name: 1",
+        "passed over: 1 other file ('train/a/notes.txt' first)",
         "train: 10 images (a 5, b 5)",
         "valid: 4 images (a 2, b 2)",
         "test: 2 images (a 2, b 0)",
@@ -313,7 +313,8 @@ def test_two_processes_train_one_network_in_two_phases_and_speak_once(
     (folder,) = (tmp_path / "runs").iterdir()
     run = Run(folder)
     assert [row["phase"] for row in rows_of(run)] == ["head", "fine-tune"]
-    assert error.splitlines()[4] == "training on 2 x cpu in fp32, 2 images a step each, at most 2 epochs"
+    assert [line for line in error.splitlines() if line.startswith("weights: a ResNet50's tensors of ")] != []
+    assert error.splitlines()[5] == "training on 2 x cpu in fp32, 2 images a step each, at most 2 epochs"
     assert [line[:12] for line in error.splitlines() if line.startswith("epoch")] == ["epoch   1/2 ", "epoch   2/2 "]
     assert out.count("validation: accuracy") == 1
     # Each validation image counted once, in whichever process, with the weights and statistics of both.

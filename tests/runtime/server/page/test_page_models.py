@@ -16,7 +16,16 @@ from ctonnx.spec import METADATA_KEY, ModelSpec
 from .conftest import VERDICTS, Page, serving
 
 NEVER = 0.999999  # a threshold that no sum of the test model reaches
-LEAKED = {"leaked": {"valid": 3, "test": 0}, "dropped": {}}
+LEAKED = {
+    "groups": 3,
+    "files": 6,
+    "groups_across_splits": 3,
+    "files_across_splits": 6,
+    "groups_with_several_labels": 0,
+    "files_with_several_labels": 0,
+    "leaked": {"valid": 3, "test": 0},
+    "dropped": {},
+}
 
 
 @pytest.fixture(scope="module")
