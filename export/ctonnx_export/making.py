@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ctonnx.errors import CheckFailed
 from ctonnx.golden import Golden
 from ctonnx.installed import versions_of
-from ctonnx.integrity import content_crc32
+from ctonnx.integrity import content_checksum
 from ctonnx.operators import check_graph
 from ctonnx.outputs import Outputs
 from ctonnx.parity import GATES, Gate, Parity, compare
@@ -297,7 +297,7 @@ def _sealed(model: onnx.ModelProto, spec: ModelSpec) -> ModelSpec:
     """Returns the spec with the checksum of a model, once it is one that the runtime runs."""
     content = model.SerializeToString()
     check_graph(content, name="the model that was made")
-    return replace(spec, content_crc32=content_crc32(content))
+    return replace(spec, content_checksum=content_checksum(content))
 
 
 def _embed(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:

@@ -151,8 +151,8 @@ class ModelSpec:
         dicom_window: the window for DICOM files.
         quantization: the quantization scheme, or None for a model in floating point.
         operating_point: None where the run fitted none.
-        content_crc32: the checksum of the file without its metadata, as `ctonnx.integrity.content_crc32` computes it;
-            None in files made before it was kept.
+        content_checksum: Checksum of the file without its metadata, from `ctonnx.integrity.content_checksum`; None in
+            files made before it was kept.
     """
 
     name: str
@@ -171,7 +171,7 @@ class ModelSpec:
     dicom_window: DicomWindow = field(default_factory=DicomWindow)
     quantization: Annotated[Mapping[str, Any] | None, schema.As(QuantizationFacts | None)] = None
     operating_point: OperatingPoint | None = None
-    content_crc32: int | None = None
+    content_checksum: str | None = None
 
     def __post_init__(self) -> None:
         check_meaning(self.classes, self.temperature, self.operating_point)

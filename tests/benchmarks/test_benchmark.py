@@ -12,7 +12,7 @@ import pytest
 
 from ctonnx.errors import CtonnxError, ProviderError
 from ctonnx.golden import load_golden
-from ctonnx.integrity import content_crc32
+from ctonnx.integrity import content_checksum
 from ctonnx.outputs import Outputs
 from ctonnx.spec import METADATA_KEY
 from ctonnx.writing import json_text
@@ -105,8 +105,8 @@ def test_wrong_fp32_is_found_by_the_golden_inputs_whatever_the_images_are(worksp
     shifted = onnx.numpy_helper.to_array(last) + np.array([9, 0, 0, 0], np.float32)
     last.CopyFrom(onnx.numpy_helper.from_array(shifted, last.name))
     (kept,) = (item for item in model.metadata_props if item.key == METADATA_KEY)
-    checksum = content_crc32(model.SerializeToString())  # as of a file that was exported wrong
-    kept.value = json.dumps({**json.loads(kept.value), "content_crc32": checksum})
+    checksum = content_checksum(model.SerializeToString())  # as of a file that was exported wrong
+    kept.value = json.dumps({**json.loads(kept.value), "content_checksum": checksum})
     onnx.save(model, file)
     document = run(replace(QUICK, data=phantoms))
     assert not document["passed"]

@@ -1,7 +1,6 @@
 """A flipped bit is found wherever it lies outside of the metadata, and a file's metadata may change."""
 
 import json
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from click.testing import CliRunner
 from ctonnx import Predictor
 from ctonnx.cli import main
 from ctonnx.errors import ModelError
-from ctonnx.integrity import check_content, content_crc32
+from ctonnx.integrity import check_content, content_checksum
 from ctonnx.spec import METADATA_KEY, ModelSpec
 
 from .test_session import SPEC, means
@@ -23,21 +22,49 @@ from .test_session import SPEC, means
 def sealed(tmp_path: Path) -> Path:
     """A small model whose spec holds its checksum."""
     file = means(tmp_path / "sealed.onnx", SPEC.to_json())
-    return means(file, replace(SPEC, content_crc32=content_crc32(file)).to_json())
+    return means(file, replace(SPEC, content_checksum=content_checksum(file)).to_json())
+
+
+def by_hand(content: bytes) -> str:
+    """The checksum in whole numbers of any length."""
+    padded = content + bytes(-len(content) % 8)
+    words = [int.from_bytes(padded[place : place + 8], "little") for place in range(0, len(padded), 8)]
+    sums = sum(words) + len(content), sum(place * word for place, word in enumerate(words, 1))
+    return "".join(f"{value % 2**64:016x}" for value in sums)
+
+
+@pytest.mark.parametrize("size", [1, 8, 4091, (1 << 20) - 3, (1 << 20) + 1, 5 * (1 << 19) + 5])
+def test_checksum_of_any_length_is_that_by_hand(size: int, tmp_path: Path) -> None:
+    model = onnx.ModelProto(doc_string="x" * size, domain="y")
+    for number in range(2):  # with metadata between the other fields and behind them
+        model.metadata_props.add(key=f"{number}", value="z" * 9)
+    behind = onnx.ModelProto(ir_version=9).SerializeToString()
+    content = model.SerializeToString() + behind
+    (tmp_path / "m.onnx").write_bytes(content)
+    del model.metadata_props[:]
+    expected = by_hand(model.SerializeToString() + behind)
+    assert content_checksum(content) == content_checksum(tmp_path / "m.onnx") == expected
+
+
+def test_two_words_that_change_places_are_found(tmp_path: Path) -> None:
+    first, second = (
+        onnx.ModelProto(doc_string=text * 100).SerializeToString() for text in ("a" * 8 + "b" * 8, "b" * 8 + "a" * 8)
+    )
+    assert content_checksum(first) != content_checksum(second)
 
 
 def test_checksum_is_that_of_the_file_without_its_metadata(sealed: Path) -> None:
     model = onnx.load(sealed)
     spec = ModelSpec.from_json(model.metadata_props[0].value)
     del model.metadata_props[:]
-    assert content_crc32(sealed) == content_crc32(sealed.read_bytes()) == zlib.crc32(model.SerializeToString())
-    assert spec.content_crc32 == content_crc32(sealed)
+    assert content_checksum(sealed) == content_checksum(sealed.read_bytes()) == by_hand(model.SerializeToString())
+    assert spec.content_checksum == content_checksum(sealed)
 
 
 def test_whole_file_is_taken(sealed: Path) -> None:
     check_content(sealed)
     with Predictor(sealed) as predictor:
-        assert predictor.spec.content_crc32 == content_crc32(sealed)
+        assert predictor.spec.content_checksum == content_checksum(sealed)
 
 
 def test_other_metadata_do_not_count(sealed: Path) -> None:
@@ -68,20 +95,20 @@ def test_flipped_bit_in_the_weights_of_an_export_ends_predict(model: Path, tmp_p
     damaged[len(damaged) // 2] ^= 0x40
     file = tmp_path / "model.fp32.onnx"
     file.write_bytes(damaged)
-    kept, found = content_crc32(model), content_crc32(file)
+    kept, found = content_checksum(model), content_checksum(file)
     message = (
-        f"expected '{file}' as it was exported (checksum {kept:08x}), found it damaged or altered (checksum "
-        f"{found:08x}): its answers may be wrong; copy it again, or export it again"
+        f"expected '{file}' as it was exported (checksum {kept}), found it damaged or altered (checksum "
+        f"{found}): its answers may be wrong; copy it again, or export it again"
     )
     for command in (["predict", "--model", str(file), str(tmp_path)], ["inspect", str(file)]):
         (tmp_path / "scan.png").touch()
         result = CliRunner().invoke(main, command)
         assert (result.exit_code, result.stderr) == (2, f"Error: {message}\n")
     with Predictor(file, check=False) as predictor:
-        assert predictor.spec.content_crc32 == kept
+        assert predictor.spec.content_checksum == kept
 
 
 def test_file_from_before_checksums_is_taken_as_it_is(tmp_path: Path) -> None:
     text = json.loads(SPEC.to_json())
-    del text["content_crc32"]
+    del text["content_checksum"]
     Predictor(means(tmp_path / "old.onnx", json.dumps(text))).close()

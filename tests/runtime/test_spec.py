@@ -65,7 +65,7 @@ FULL = ModelSpec(
     dicom_window=DicomWindow(center=40.0, width=400.0),
     quantization={"scheme": "QDQ", "per_channel": True},
     operating_point=POINT,
-    content_crc32=0xCAFE,
+    content_checksum="0cafe",
 )
 
 
@@ -105,7 +105,7 @@ def test_the_full_operating_point_leaves_no_field_at_its_default() -> None:
 
 def test_text_of_a_spec_is_pinned() -> None:
     assert SMALL.to_json() == (
-        '{"checkpoint_sha256": "' + "ab" * 32 + '", "classes": ["normal", "tumor"], "content_crc32": null, '
+        '{"checkpoint_sha256": "' + "ab" * 32 + '", "classes": ["normal", "tumor"], "content_checksum": null, '
         '"created": "2026-01-02T03:04:05+00:00", "data": {}, "dicom_window": {"center": -600.0, "width": 1500.0}, '
         '"gate": null, "metrics": {}, "name": "lungs", "operating_point": null, "parity": {}, "precision": "fp32", '
         '"preprocessing": {"color": "grey", "resize": "stretch", "size": 64}, "quantization": null, '
