@@ -116,7 +116,8 @@ def pending_lines(facts: Mapping[str, Any]) -> list[str]:
     verb = "is" if len(pending) == 1 else "are"
     return [
         f"**{names} {verb} not here**: asked for, and not made yet when this was written. Where the export was stopped "
-        f"since, make what lacks with `ctonnx export --precision {','.join([*facts['precisions'], *pending])}`.",
+        f"since, make what lacks with `ctonnx export {facts['model']['name']} --precision "
+        f"{','.join([*facts['precisions'], *pending])}`.",
         "",
     ]
 

@@ -73,7 +73,7 @@ def test_report_and_card_tell_what_was_not_made(small_run: Run, tmp_path: Path) 
     assert facts_of(tmp_path / "export")["pending"] == ["int8"]
     line = (
         "**INT8 is not here**: asked for, and not made yet when this was written. Where the export was stopped since, "
-        "make what lacks with `ctonnx export --precision fp32,fp16,int8`.\n"
+        "make what lacks with `ctonnx export small --precision fp32,fp16,int8`.\n"
     )
     for name in ("report.md", "README.md"):
         assert line in (tmp_path / "export" / name).read_text(encoding="utf-8")

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from onnx import TensorProto, helper
 from PIL import Image
 
+from ctonnx.caveats import model_caveats
 from ctonnx.cli import main
 from ctonnx.predictor import Prediction, Predictor
 
@@ -172,8 +173,11 @@ def test_model_the_note_the_counts_and_the_operating_point_stand_on_stderr(model
     suspicious = sum(bool(answer.suspicious) for answer in expected(model).values())
     lines = predict("scans", "-m", model).stderr.splitlines()
     assert lines[:2] == [f"model: {model} (fp32 on cpu)", NOTE]
-    assert re.fullmatch(SUMMARY % (5, 2, suspicious, 3), lines[2])
-    assert lines[3] == (
+    with Predictor(model) as predictor:
+        caveats = model_caveats(predictor.spec.metrics, predictor.spec.operating_point)
+    assert lines[2] == f"caveat: {caveats[0]} ({len(caveats) - 1} more: ctonnx inspect {model})"
+    assert re.fullmatch(SUMMARY % (5, 2, suspicious, 3), lines[3])
+    assert lines[4] == (
         f"suspicious: cavitating + large central + small peripheral at {point.threshold!r} or more "
         f"({point.figures} on its validation images)"
     )

@@ -111,7 +111,7 @@ def test_a_split_that_is_not_there_is_told_with_those_that_are(subject: Subject,
 
 def test_a_folder_without_images_is_told(subject: Subject, tmp_path: Path) -> None:
     refused(
-        f"expected images of the split 'all' in '{tmp_path}', found none; name a folder with images in class folders",
+        f"expected labelled images in '{tmp_path}', found none; name a folder with images in class folders",
         subject,
         tmp_path,
     )

@@ -214,7 +214,8 @@ def _choose(data: DataSet, split: EvaluatedSplit | None, subject: Subject) -> tu
             if split == "all"
             else f"choose another --split{', or all' if data.samples else ''}"
         )
-        raise DataError(f"expected images of the split '{split}' in '{data.root}', found {found}; {advice}")
+        wanted = "labelled images" if split == "all" else f"images of the split '{split}'"
+        raise DataError(f"expected {wanted} in '{data.root}', found {found}; {advice}")
     return split, samples
 
 

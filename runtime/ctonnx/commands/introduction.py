@@ -17,6 +17,8 @@ def introduce(predictor: "Predictor", *, newest: bool) -> None:
         predictor: that answers.
         newest: whether nobody named the model.
     """
+    from ctonnx.caveats import model_caveats
+
     if predictor.refusal:
         click.echo(f"note: --fallback takes the CPU: {predictor.refusal}", err=True)
     choice = ""
@@ -31,6 +33,9 @@ def introduce(predictor: "Predictor", *, newest: bool) -> None:
         click.echo(
             "note: this model was trained on synthetic phantoms; its answers mean nothing for patients", err=True
         )
+    if caveats := model_caveats(predictor.spec.metrics, predictor.spec.operating_point):
+        more = f" ({len(caveats) - 1} more: ctonnx inspect {predictor.path})" if len(caveats) > 1 else ""
+        click.echo(f"caveat: {caveats[0]}{more}", err=True)
 
 
 def say_what_is_newer() -> None:

@@ -63,6 +63,9 @@ def started(model: Path, *options: str) -> Iterator[Process]:
 
 def test_server_says_what_it_serves_and_ends_with_zero_when_it_is_told(model: Path, png: bytes) -> None:
     with started(model) as run:
+        caveat = run.said.pop(2)
+        assert caveat.startswith("caveat: ")
+        assert caveat.endswith(f" more: ctonnx inspect {model})\n")
         assert run.said == [
             f"model: {model} (fp32 on cpu)\n",
             "note: this model was trained on synthetic phantoms; its answers mean nothing for patients\n",
