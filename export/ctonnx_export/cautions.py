@@ -5,6 +5,7 @@ from typing import Any
 
 from ctonnx.caveats import model_caveats
 from ctonnx.parity import GATES
+from ctonnx.rounding import rounded_down
 from ctonnx_export.making import Made
 
 __all__ = ["cautions"]
@@ -40,8 +41,8 @@ def _of_the_comparison(made: Made) -> Iterator[str]:
     if parity.images < _FEW:
         yield (
             f"{name} was compared on {parity.images} images only: its agreement may as well be "
-            f"{parity.agreement_interval[0]:.0%} on others (lower end of the 95 % interval); more validation or "
-            "training images tell it better"
+            f"{rounded_down(parity.agreement_interval[0], 2):.0%} on others (lower end of the 95 % interval); more "
+            "validation or training images tell it better"
         )
     if (changed := made.trial.suspicion) and (changed.lost or changed.gained):
         yield (

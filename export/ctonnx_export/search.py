@@ -14,6 +14,7 @@ from tqdm import tqdm
 from ctonnx.outputs import OUTPUT_NAMES, Outputs
 from ctonnx.parity import AccuracyChange, BrokenBound, Gate, Parity, accuracy_change, compare
 from ctonnx.remaining import duration
+from ctonnx.rounding import rounded_down
 from ctonnx.spec import ModelSpec
 from ctonnx_export.correction import BiasCorrection
 from ctonnx_export.noise import noisiest
@@ -114,8 +115,8 @@ class Trial:
         """Its figures in one line, and each bound that it does not keep, with what was found and what is allowed."""
         verdict = f"rejected: {'; '.join(self.failures)}" if self.broken else "passes"
         return (
-            f"agreement {self.parity.agreement:.2%}, mean |dp| {self.parity.mean_dp:.4f}, "
-            f"heatmaps {self.parity.heatmap_correlation:.4f}: {verdict}"
+            f"agreement {rounded_down(self.parity.agreement, 4):.2%}, mean |dp| {self.parity.mean_dp:.3g}, "
+            f"heatmaps {rounded_down(self.parity.heatmap_correlation, 4):.4f}: {verdict}"
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ctonnx.rounding import exactly, shown
 from ctonnx.spec import OperatingPoint
 
 __all__ = ["images_to_show", "model_caveats", "operating_point_caveats", "split_caveats"]
@@ -71,8 +72,8 @@ def _of_point(point: OperatingPoint) -> Iterator[str]:
         enough = "no number of images shows it" if needed is None else f"{needed} or more can show it"
         yield (
             f"the operating point was fitted on {_counted(point.positive_images, 'suspicious image')}, too few to show "
-            f"a sensitivity of {target:g} ({enough}): the observed sensitivity reached it, the one-sided 95 % lower "
-            f"bound is {_down(bound)}"
+            f"a sensitivity of {exactly(target)} ({enough}): the observed sensitivity reached it, the one-sided 95 % "
+            f"lower bound is {_down(bound)}"
         )
     needed = images_to_show(_SPECIFICITY)
     if point.negative_images is not None and needed is not None and point.negative_images < needed:
@@ -99,8 +100,8 @@ def _below_target(found: Mapping[str, Any] | None, title: str) -> Iterator[str]:
     if value is None or target is None or low_high is None or not low_high[1] < target:
         return
     yield (
-        f"on the {title} images the operating point found {value:.3f} [{low_high[0]:.3f}, {low_high[1]:.3f}] of the "
-        f"suspicious ones: the whole interval lies below the target sensitivity of {target:g}"
+        f"on the {title} images the operating point found {_against(target, value, low_high)} of the suspicious ones: "
+        f"the whole interval lies below the target sensitivity of {exactly(target)}"
     )
 
 
@@ -121,8 +122,13 @@ def _like_chance(metrics: Mapping[str, Any], title: str) -> Iterator[str]:
         if value is None or (value if low_high is None else low_high[0]) > level:
             continue
         verdict = "is no better than" if value <= level else "is not shown to be better than"
-        between = "" if low_high is None else f" [{low_high[0]:.3f}, {low_high[1]:.3f}]"
-        yield f"the {label} of {value:.3f}{between} on the {title} images {verdict} {what}"
+        yield f"the {label} of {_against(level, value, low_high)} on the {title} images {verdict} {what}"
+
+
+def _against(level: float, value: float, low_high: tuple[float, float] | None) -> str:
+    """Returns a share with its interval, with the digits that keep each on its side of what it is compared with."""
+    first, *ends = (shown(number, level, digits=3, form="f") for number in (value, *(low_high or ())))
+    return f"{first} [{', '.join(ends)}]" if ends else first
 
 
 # A spec may come from anybody: what is not there, or is no number, says nothing.

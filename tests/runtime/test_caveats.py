@@ -94,6 +94,18 @@ def test_a_network_that_is_no_better_than_chance_is_told_from_one_that_is_not_sh
     ]
 
 
+def test_no_figure_is_rounded_to_the_other_side_of_what_it_is_compared_with() -> None:
+    found = {"sensitivity": 0.94996, "sensitivity_interval": [0.93, 0.94999], "target_sensitivity": 0.95}
+    (caveat,) = split_caveats(GOOD, found, "test")
+    assert "found 0.94996 [0.930, 0.94999] of the suspicious ones" in caveat
+    unsure = GOOD | {
+        "balanced_accuracy": 0.50004,
+        "intervals": {"balanced_accuracy": [0.49998, 0.6], "accuracy": [0.8, 0.9]},
+    }
+    (caveat,) = split_caveats(unsure, None, "test")
+    assert caveat.startswith("the balanced accuracy of 0.50004 [0.49998, 0.600] on the test images is not shown to be ")
+
+
 def test_without_intervals_the_values_themselves_are_compared() -> None:
     assert split_caveats(GOOD | {"intervals": {}}, None, "all") == []
     (caveat,) = split_caveats(GOOD | {"intervals": {}, "accuracy": 0.59}, None, "all")

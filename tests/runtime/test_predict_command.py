@@ -181,7 +181,7 @@ def test_model_the_note_the_counts_and_the_operating_point_stand_on_stderr(model
         f"suspicious: cavitating + large central + small peripheral at {point.threshold!r} or more "
         f"({point.figures} on its validation images)"
     )
-    assert len(lines) == 4
+    assert len(lines) == 5
 
 
 @pytest.mark.parametrize(("place", "suspicious"), [(0, 2), (1, 1), (2, 0)])
@@ -215,7 +215,7 @@ def test_model_without_an_operating_point_says_nothing_of_suspicious_images(mode
 def test_model_trained_on_scans_has_no_note(model: Path, scans: Path) -> None:
     result = predict(*GOOD, "-m", changed_spec(model, synthetic=False))
     assert result.exit_code == 0
-    assert len(result.stderr.splitlines()) == 3
+    assert len(result.stderr.splitlines()) == 4
     assert "synthetic" not in result.stderr
 
 

@@ -96,7 +96,7 @@ def fit_operating_point(
     best sensitivity, which gives no finding away for nothing; of these, the middle, in logits, of the gap between the
     highest score that stays below and the lowest positive score that does not. Where the images suffice, it is the
     one-sided 95 % Clopper-Pearson bound of the sensitivity that has to reach the target, else the observed value:
-    `OperatingPoint.caveats` says which.
+    `ctonnx.caveats` says which.
 
     The metrics of the point are measured on the images that it was fitted on; expect less on others.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ctonnx.errors import CtonnxError
 from ctonnx.parity import MAX_DP
+from ctonnx.rounding import shown
 from ctonnx.writing import whole_file, whole_folder, write_text
 from ctonnx_train.data_set import counted
 from ctonnx_train.evaluation import Evaluation
@@ -189,7 +190,7 @@ def _comparison(found: Mapping[str, Any] | None) -> Iterator[str]:
     yield "| figure | value |"
     yield "| --- | --- |"
     yield f"| accuracy, this and the other | {_value(found['accuracy'])}, {_value(found['other_accuracy'])} |"
-    yield f"| agreement | {found['agreement']:.2%} |"
+    yield f"| agreement | {shown(found['agreement'], digits=2, form='%')} |"
     yield f"| max and mean \\|dp\\| | {found['max_dp']:.3g}, {found['mean_dp']:.3g} |"
     yield f"| only this one right, only the other right | {test['only_first_right']}, {test['only_second_right']} |"
     yield f"| McNemar's exact test, two-sided | p = {test['p_value']:.3g} |"

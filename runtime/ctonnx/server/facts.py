@@ -8,6 +8,7 @@ from ctonnx.caveats import model_caveats
 from ctonnx.images import readable_formats
 from ctonnx.leaks import leaks_in_words
 from ctonnx.predictor import Predictor
+from ctonnx.rounding import exactly
 from ctonnx.server.settings import Settings
 from ctonnx.spec import OperatingPoint
 
@@ -63,13 +64,14 @@ def answering_model(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def _suspicious(point: OperatingPoint, classes: tuple[str, ...]) -> dict[str, Any]:
     together = "" if len(point.positive) == 1 else " together"
+    threshold = exactly(point.threshold, digits=4, form="f")
     return {
         "threshold": point.threshold,
         "sensitivity": point.sensitivity,
         "specificity": point.specificity,
         "positive": list(point.positive),
         "normal": ", ".join(name for name in classes if name not in point.positive),
-        "text": f"suspicious where {' + '.join(point.positive)}{together} reach {point.threshold:.4f} or more "
+        "text": f"suspicious where {' + '.join(point.positive)}{together} reach {threshold} or more "
         f"({point.figures} on the validation images)",
     }
 
