@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ctonnx.outputs import OUTPUT_NAMES, Outputs
-from ctonnx.parity import AccuracyChange, BrokenBound, Gate, Parity, accuracy_change, compare
+from ctonnx.parity import GATES, AccuracyChange, BrokenBound, Gate, Parity, accuracy_change, compare
 from ctonnx.remaining import duration
-from ctonnx.rounding import rounded_down
+from ctonnx.rounding import shown
 from ctonnx.spec import ModelSpec
 from ctonnx_export.correction import BiasCorrection
 from ctonnx_export.noise import noisiest
@@ -114,10 +114,10 @@ class Trial:
     def summary(self) -> str:
         """Its figures in one line, and each bound that it does not keep, with what was found and what is allowed."""
         verdict = f"rejected: {'; '.join(self.failures)}" if self.broken else "passes"
-        return (
-            f"agreement {rounded_down(self.parity.agreement, 4):.2%}, mean |dp| {self.parity.mean_dp:.3g}, "
-            f"heatmaps {rounded_down(self.parity.heatmap_correlation, 4):.4f}: {verdict}"
-        )
+        usual = GATES["int8"]  # a bound of the user's own stands in the verdict
+        agreement = shown(self.parity.agreement, usual.min_agreement, digits=2, form="%")
+        heatmaps = shown(self.parity.heatmap_correlation, usual.min_heatmap_correlation, digits=4, form="f")
+        return f"agreement {agreement}, mean |dp| {self.parity.mean_dp:.3g}, heatmaps {heatmaps}: {verdict}"
 
     def as_dict(self) -> dict[str, Any]:
         """Returns what the report keeps of it."""
