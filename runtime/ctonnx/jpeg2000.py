@@ -93,9 +93,7 @@ def _end_of(file: BinaryIO) -> int:
     return file.seek(0, 2)
 
 
-def _boxes(
-    file: BinaryIO, at: int, end: int, found: dict[str, int], *, is_top: bool = True
-) -> Jpeg2000Header | None:
+def _boxes(file: BinaryIO, at: int, end: int, found: dict[str, int], *, is_top: bool = True) -> Jpeg2000Header | None:
     """Follows the boxes to the code stream, and the header box on the way, whose boxes fill `found`.
 
     A header box in another one is passed over: there is none in the standard, and a file may nest them without end.
