@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from ctonnx.errors import ImageError
-from ctonnx.hounsfield import material_of
+from ctonnx.hounsfield import material_of, modality_of
 
 __all__ = ["Fault", "cautions_of", "fault_of", "first_table", "in_our_words", "number", "refuse_faults"]
 
@@ -94,9 +94,9 @@ def cautions_of(header: Any, *, image_type: Iterable[object], unit: str | None) 
         unit: why its values are no Hounsfield units, of `ctonnx.hounsfield.other_unit`; None where they are.
     """
     terms = list(image_type)
-    if any("LOCALIZER" in str(term) for term in terms):
+    if any("LOCALIZER" in str(term).upper() for term in terms):
         yield "a localizer (scout), not a slice"
-    modality = str(header.get("Modality") or "CT")
+    modality = modality_of(header) or "CT"
     if modality != "CT":
         yield f"no CT: its modality is {modality if modality in _MODALITIES else 'another'}"
     elif unit is not None:

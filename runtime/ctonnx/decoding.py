@@ -74,8 +74,11 @@ def decode(file: BinaryIO, name: str, most_pixels: int | None = None) -> Image.I
     file.seek(0)
     if head.startswith(tiff.MARKS):
         return _tiff(file, name, most_pixels)
-    if head.startswith(jpeg2000.MARKS) and (header := jpeg2000.read_header(file)) and not header.is_for_pillow:
-        return _by_extra(file, name, most_pixels, header)
+    if head.startswith(jpeg2000.MARKS):
+        with damage_is_an_image_error(name):
+            stream = jpeg2000.read_header(file)
+        if stream and not stream.is_for_pillow:
+            return _by_extra(file, name, most_pixels, stream)
     file.seek(0)
     try:
         return _by_pillow(file, name, most_pixels)
@@ -97,7 +100,8 @@ def begins_as_image(file: BinaryIO, name: str) -> bool:
     Image.preinit()
     try:
         if file.read(4) in tiff.MARKS:
-            tiff.read_header(file, name)
+            with damage_is_an_image_error(name):
+                tiff.read_header(file, name)
             return True
         file.seek(0)
         with damage_is_an_image_error(name), Image.open(file, formats=FORMATS) as image:
@@ -140,7 +144,8 @@ def _as_meant(image: Image.Image, file: BinaryIO, name: str) -> Image.Image:
 
 
 def _tiff(file: BinaryIO, name: str, most_pixels: int | None) -> Image.Image:
-    header = tiff.read_header(file, name)
+    with damage_is_an_image_error(name):
+        header = tiff.read_header(file, name)
     if not header.is_for_pillow:
         return _by_extra(file, name, most_pixels, header)
     file.seek(0)

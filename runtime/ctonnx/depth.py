@@ -22,12 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["ASSOCIATED_ALPHA", "CMYK", "MIN_IS_WHITE", "PALETTE", "YCBCR", "from_samples"]
+__all__ = ["CMYK", "MIN_IS_WHITE", "PALETTE", "YCBCR", "from_samples"]
 
 MIN_IS_WHITE, PALETTE, CMYK, YCBCR = 0, 3, 5, 6
 """Photometric interpretations of TIFF that have a rule of their own."""
-
-ASSOCIATED_ALPHA = 1
 
 _MOST_BITS_OF_A_RANGE = 16
 _BLOCK = 1 << 18  # samples that are converted at a time

@@ -35,7 +35,7 @@ from ctonnx.confidential import Fault, cautions_of, fault_of, first_table, in_ou
 from ctonnx.dicom_dataset import read_data_set
 from ctonnx.dicom_decoding import Frames, Stored
 from ctonnx.errors import ImageError
-from ctonnx.hounsfield import is_ct_image, other_unit
+from ctonnx.hounsfield import CAPTURE, is_ct_image, modality_of, other_unit
 from ctonnx.spec import DicomWindow
 from ctonnx.windowing import windowed
 
@@ -100,7 +100,7 @@ class DicomFile:
                 raise ImageError("not a DICOM file", self._name)
             lack = " (it has no PixelData)" if any(keyword in header for keyword in _PICTURE) else ""
             raise ImageError(f"a DICOM {title} without pixels{lack}", self._name)
-        if header.get("Modality") in _NO_PICTURE:
+        if modality_of(header) in _NO_PICTURE:
             raise ImageError(f"a DICOM {title}, whose pixels are no picture", self._name)
         refuse_faults(header, data.pixels.keyword)
         self.size = int(header.Columns), int(header.Rows)
@@ -163,7 +163,7 @@ class DicomFile:
         padding = self._padding(numbers)
         if stored.high_bit < stored.bits:  # some writers pad with a value beyond Bits Stored
             padding |= self._padding(cells) & (cells != numbers)
-        if not is_rescaled and is_ct_image(self._kind):
+        if not is_rescaled and is_ct_image(self._kind) and unit != CAPTURE:
             self._refuse_no_unit(transform)
         if unit is None and is_rescaled:
             grey = windowed(values, self._window.center, self._window.width)

@@ -8,6 +8,7 @@ https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md, ISO/IEC 14496-12 (`ft
 """
 
 import io
+import re
 import zlib
 from typing import BinaryIO
 
@@ -21,7 +22,7 @@ _HEAD = 1024  # bytes that tell
 _SLICES = "save its slices as PNG, TIFF or DICOM files"
 _UNPACK = "unpack it and name the folder"
 _CONVERT = "convert it to PNG or TIFF"
-_AGAIN = "download the file again"
+_AGAIN = "name image files, or download the image again if this came in its place"
 
 # By the first bytes; the longest stand first where one begins with another.
 _MARKS: tuple[tuple[int, bytes, str], ...] = (
@@ -52,7 +53,6 @@ _MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xfd7zXZ\0", f"a file compressed with xz; {_UNPACK}"),
     (0, b"\x28\xb5\x2f\xfd", f"a file compressed with zstd; {_UNPACK}"),
     (0, b"\x04\x22\x4d\x18", f"a file compressed with lz4; {_UNPACK}"),
-    (0, b"%PDF-", "a PDF document; save its images as PNG files"),
     (0, b"%!PS", f"a PostScript file; {_CONVERT}"),
     (0, b"\xc5\xd0\xd3\xc6", f"an EPS file; {_CONVERT}"),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document or another OLE file; save its images as PNG files"),
@@ -74,6 +74,10 @@ _MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"SQLite format 3\0", "an SQLite database; name image files"),
     (0, b"PAR1", "a Parquet table; name image files"),
 )
+# Readers of PDF look for its mark in the first 1024 bytes: a byte order mark, empty lines, or headers of a mail
+# or a printer may stand before it. In a text it counts where it begins a line.
+_PDF, _PDF_IN_A_TEXT = b"%PDF-", re.compile(rb"(?:\A|[^ -~])[ \t]*%PDF-")
+_PICTURES = (b"\x89PNG", b"GIF8", b"II", b"MM", b"RIFF", b"BM", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51")
 _AVIF = frozenset({b"avif", b"avis"})
 _HEIF = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
 
@@ -119,7 +123,16 @@ def what_it_is(file: BinaryIO) -> str | None:
     # An Analyze header has no mark, but its size and a letter.
     if head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c") and head[38:39] in (b"r", b"\0") and len(head) >= 348:
         return f"the header of an Analyze volume; {_SLICES}"
-    return _text(head) or _nothing(head)
+    text = _text(head)
+    if _is_pdf(head, is_text=text is not None):
+        return "a PDF document; save its images as PNG files"
+    return text or _nothing(head)
+
+
+def _is_pdf(head: bytes, *, is_text: bool) -> bool:
+    if head.startswith(_PICTURES) or head[128:132] == b"DICM":  # which may hold or quote a document
+        return False
+    return bool(_PDF_IN_A_TEXT.search(head)) if is_text else _PDF in head
 
 
 def _gzip(head: bytes) -> str:
@@ -187,13 +200,13 @@ def _text(head: bytes) -> str | None:
         return None
     begin = text.lstrip().lower()
     if begin.startswith(("<!doctype html", "<html", "<head", "<body")):
-        return f"an HTML page, as a failed download leaves it; {_AGAIN}"
+        return f"an HTML page; {_AGAIN}"
     if "<svg" in begin:
         return f"an SVG drawing; {_CONVERT}"
     if begin.startswith("<"):
-        return f"an XML document; {_AGAIN}, or name image files"
+        return f"an XML document; {_AGAIN}"
     if begin.startswith(("{", "[")):
-        return f"a JSON document; {_AGAIN}, or name image files"
+        return f"a JSON document; {_AGAIN}"
     if "ndims" in begin and "elementdatafile" in begin.replace(" ", ""):
         return f"the header of a MetaImage volume; {_SLICES}"
     return TEXT

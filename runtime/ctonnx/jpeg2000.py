@@ -93,8 +93,11 @@ def _end_of(file: BinaryIO) -> int:
     return file.seek(0, 2)
 
 
-def _boxes(file: BinaryIO, at: int, end: int, found: dict[str, int]) -> Jpeg2000Header | None:
-    """Follows the boxes to the code stream, and the header box on the way, whose boxes fill `found`."""
+def _boxes(file: BinaryIO, at: int, end: int, found: dict[str, int], *, is_top: bool = True) -> Jpeg2000Header | None:
+    """Follows the boxes to the code stream, and the header box on the way, whose boxes fill `found`.
+
+    A header box in another one is passed over: there is none in the standard, and a file may nest them without end.
+    """
     for _ in range(_MOST_BOXES):
         if at + 8 > end:
             return None
@@ -110,7 +113,8 @@ def _boxes(file: BinaryIO, at: int, end: int, found: dict[str, int]) -> Jpeg2000
         if kind == b"jp2c":
             return _code_stream(file, at + head, found)
         if kind == b"jp2h":
-            _boxes(file, at + head, min(stop, end), found)
+            if is_top:
+                _boxes(file, at + head, min(stop, end), found, is_top=False)
         elif kind == b"colr" and "colour_space" not in found:
             method, _, _, space = struct.unpack(">BBBI", file.read(7))
             if method == 1:

@@ -15,7 +15,7 @@ import zlib
 from typing import BinaryIO
 
 from ctonnx.memory import largest
-from ctonnx.tiff import MARKS
+from ctonnx.tiff import MARKS, MOST_FIELDS
 
 __all__ = ["without_metadata"]
 
@@ -129,7 +129,9 @@ def _tiff(file: BinaryIO) -> list[bytes]:
     (at,) = struct.unpack_from(order + long, whole, begin)
     (count,) = struct.unpack_from(order + count_letter, whole, at)
     first, step = at + struct.calcsize(order + count_letter), 20 if is_big else 12
-    entries = [whole[place : place + step] for place in range(first, first + count * step, step)][: len(whole) // step]
+    if count > MOST_FIELDS:
+        return []
+    entries = [whole[place : place + step] for place in range(first, first + count * step, step)]
     kept = [entry for entry in entries if struct.unpack_from(order + "H", entry)[0] in _FIELDS]
     if len(kept) == count:
         return []

@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 
 from ctonnx.errors import ImageError
 
-__all__ = ["COLOURS", "FLOAT", "MARKS", "SIGNED", "UNSIGNED", "TiffHeader", "read_header"]
+__all__ = ["COLOURS", "FLOAT", "MARKS", "MOST_FIELDS", "SIGNED", "UNSIGNED", "TiffHeader", "read_header"]
 
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """The first four bytes of a TIFF or BigTIFF file, of either byte order."""
@@ -80,7 +80,9 @@ COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3}
 
 # Bytes of a value, and its letter of `struct`, for each type of a field.
 _TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
-_MOST_FIELDS = 4096
+MOST_FIELDS = 4096
+"""Of a directory that is read: a damaged or hostile file claims any number."""
+
 _MOST_VALUES = 3 * 2**16  # of a field: the colours of a palette of 16 bits
 
 
@@ -277,7 +279,7 @@ def _fields(file: BinaryIO) -> tuple[dict[int, _Values], dict[str, bool]]:
     file.seek(at)
     (count,) = struct.unpack(order + count_letter, file.read(struct.calcsize(order + count_letter)))
     step = 4 + 2 * room
-    if count > _MOST_FIELDS:
+    if count > MOST_FIELDS:
         raise ValueError(f"its first directory has {count} fields")
     listed = file.read(count * step + room)
     found: dict[int, _Values] = {}

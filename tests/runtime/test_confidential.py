@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ctonnx.confidential import Fault, fault_of, in_our_words, number
+from ctonnx.confidential import Fault, cautions_of, fault_of, in_our_words, number
 from ctonnx.errors import ImageError
 
 GOOD = {"PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": 16, "RescaleSlope": 1.0}
@@ -67,3 +67,13 @@ def test_lack_of_memory_is_no_damage() -> None:
     with pytest.raises(MemoryError) as caught:
         in_our_words("scan", read, lambda: "its pixels cannot be read")
     assert (str(caught.value), caught.value.__context__) == ("", None)
+
+
+@pytest.mark.parametrize("modality", ["CT", "ct", " Ct\0", "", None])
+def test_ct_has_no_caution_however_its_modality_is_written(modality: str | None) -> None:
+    assert list(cautions_of({"Modality": modality}, image_type=["ORIGINAL", "PRIMARY", "AXIAL"], unit=None)) == []
+
+
+def test_other_modality_and_localizer_are_known_however_they_are_written() -> None:
+    found = cautions_of({"Modality": "mr "}, image_type=["original", "primary", "localizer"], unit=None)
+    assert list(found) == ["a localizer (scout), not a slice", "no CT: its modality is MR"]

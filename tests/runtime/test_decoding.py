@@ -2,11 +2,14 @@
 
 import struct
 import zlib
+from types import ModuleType
 
+import imagecodecs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ctonnx import jpeg2000, tiff
 from ctonnx.errors import ImageError
 from ctonnx.images import load
 
@@ -62,3 +65,20 @@ def test_bit_beside_the_colours_of_a_16_bit_tga_makes_nothing_black(attribute: i
 def test_fourth_byte_of_a_32_bit_tga_is_alpha_where_the_file_says_so(attribute_bits: int, expected: int) -> None:
     pixels = np.tile(np.array([200, 200, 200, 128], np.uint8), 16)
     assert np.asarray(load(tga(pixels, 32, attribute_bits)))[0, 0].tolist() == [expected] * 3
+
+
+@pytest.mark.parametrize(
+    ("reader", "data"),
+    [(tiff, b"II*\0" + bytes(60)), (jpeg2000, bytes(imagecodecs.jpeg2k_encode(np.zeros((8, 8), np.uint8))))],
+    ids=["TIFF", "JPEG 2000"],
+)
+def test_header_that_breaks_its_reader_is_damage_and_no_end_of_the_run(
+    reader: ModuleType, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RecursionError("maximum recursion depth exceeded")
+
+    monkeypatch.setattr(reader, "read_header", broken)
+    with pytest.raises(ImageError) as caught:
+        load(data)
+    assert caught.value.reason == "damaged image: maximum recursion depth exceeded"

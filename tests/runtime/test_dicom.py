@@ -356,6 +356,29 @@ def test_capture_in_colour_has_a_caution() -> None:
     assert caution_of(shot) == "its values are no Hounsfield units: they are colours"
 
 
+@pytest.mark.parametrize("rescale", [1, None])
+def test_saved_screen_in_a_ct_image_is_seen_as_it_was_on_the_screen(rescale: int | None) -> None:
+    shot = make(EIGHT, ImageType=["DERIVED", "SECONDARY", "SCREEN SAVE"], RescaleSlope=rescale)
+    np.testing.assert_array_equal(grey(shot), EIGHT)
+    assert caution_of(shot) == "its values are no Hounsfield units: it is a secondary capture"
+    shot.WindowCenter, shot.WindowWidth = 100, 50
+    np.testing.assert_array_equal(grey(shot), windowed(EIGHT.astype(float), 100, 50))
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")  # of what this test writes
+def test_map_of_iodine_in_hounsfield_units_has_a_caution() -> None:
+    image = make(ImageType=["DERIVED", "PRIMARY", "AXIAL", "Iodine"], RescaleType="HU")
+    np.testing.assert_array_equal(grey(image), grey(make()))
+    assert caution_of(image) == "a map of a material, not a slice: its ImageType is MAT_SPECIFIC"
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+def test_modality_in_small_letters_is_a_ct() -> None:
+    small = make(Modality="ct")
+    np.testing.assert_array_equal(grey(small), grey(make()))
+    assert caution_of(small) is None
+
+
 @pytest.mark.parametrize("kind", [uid.CTImageStorage, uid.EnhancedCTImageStorage])
 def test_map_of_dual_energy_ct_is_seen_through_its_own_window(kind: str) -> None:
     stored = np.arange(1200, dtype=np.uint16).reshape(30, 40)

@@ -38,6 +38,10 @@ def without_pixels() -> bytes:
             lambda: encoded(make(Modality="SEG", SOPClassUID=uid.SegmentationStorage)),
             "a DICOM Segmentation Storage, whose pixels are no picture",
         ),
+        (
+            lambda: encoded(make(Modality="SEG ", SOPClassUID=uid.SegmentationStorage)).replace(b"SEG ", b"seg "),
+            "a DICOM Segmentation Storage, whose pixels are no picture",
+        ),
         (lambda: encoded(make())[:-100], "damaged DICOM file: its PixelData ends too early"),
         (
             lambda: encoded(make(PixelData=None)),

@@ -21,6 +21,8 @@ from ctonnx.inputs import find_images
 SLICES = "; save its slices as PNG, TIFF or DICOM files"
 UNPACK = "; unpack it and name the folder"
 CONVERT = "; convert it to PNG or TIFF"
+AGAIN = "; name image files, or download the image again if this came in its place"
+PDF = "a PDF document; save its images as PNG files"
 
 
 def nifti(mark: bytes = b"n+1\0") -> bytes:
@@ -112,7 +114,14 @@ FOREIGN: dict[str, tuple[bytes, str]] = {
         bytes(imagecodecs.jpeg8_encode(GREY, lossless=True, bitspersample=16)),
         f"a lossless JPEG image of 16 bits{CONVERT}",
     ),
-    "PDF": (b"%PDF-1.7\n%\xe2\xe3", "a PDF document; save its images as PNG files"),
+    "PDF": (b"%PDF-1.7\n%\xe2\xe3", PDF),
+    "PDF after an empty line": (b"\r\n%PDF-1.7\n%\xe2\xe3", PDF),
+    "PDF after a byte order mark": (b"\xef\xbb\xbf%PDF-1.4\n1 0 obj\n", PDF),
+    "PDF after a byte order mark of UTF-16": (b"\xff\xfe%PDF-1.4\n%\xe2\xe3", PDF),
+    "PDF of text alone, after headers": (b"Content-Type: application/pdf\r\n\r\n%PDF-1.4\n1 0 obj\n", PDF),
+    "PDF after a printer's command": (b"\x1b%-12345X@PJL ENTER LANGUAGE=PDF%PDF-1.4\n%\xe2\xe3", PDF),
+    "PDF at the last place": (bytes(1019) + b"%PDF-1.4\n%\xe2\xe3", PDF),
+    "text that tells of PDF": (b"The mark of a document is %PDF-1.7\n", "a text file"),
     "Photoshop": (b"8BPS\0\1" + bytes(60), f"a Photoshop file{CONVERT}"),
     "PAM": (b"P7\nWIDTH 2\nHEIGHT 1\nDEPTH 1\nMAXVAL 255\nENDHDR\n\0\0", f"a PAM image{CONVERT}"),
     "PFM of colours": (b"PF\n1 1\n-1\n" + bytes(12), f"a PFM image of three colours{CONVERT}"),
@@ -122,20 +131,20 @@ FOREIGN: dict[str, tuple[bytes, str]] = {
     ),
     "HTML": (
         b"\n<!DOCTYPE html><title>404</title>",
-        "an HTML page, as a failed download leaves it; download the file again",
+        f"an HTML page{AGAIN}",
     ),
     "HTML with a byte order mark": (
         b"\xef\xbb\xbf<html>",
-        "an HTML page, as a failed download leaves it; download the file again",
+        f"an HTML page{AGAIN}",
     ),
     "SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", f"an SVG drawing{CONVERT}"),
     "XML": (
         b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>",
-        "an XML document; download the file again, or name image files",
+        f"an XML document{AGAIN}",
     ),
     "JSON": (
         json.dumps({"error": "not found"}).encode(),
-        "a JSON document; download the file again, or name image files",
+        f"a JSON document{AGAIN}",
     ),
     "text": (b"patient,age\n", "a text file"),
     "text whose last letter is cut in two": ("é".encode() * 2000, "a text file"),
@@ -184,3 +193,18 @@ def test_folder_of_foreign_files_alone_is_said_with_what_to_do(tmp_path: Path) -
         f"expected images in '{tmp_path}', found 2 other files ('{tmp_path / 'b.nii'}': a NIfTI volume{SLICES}); "
         "name a folder with PNG, JPEG or TIFF files"
     )
+
+
+def test_pictures_that_quote_a_document_are_none() -> None:
+    for begin in (b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\0", bytes(128) + b"DICM"):
+        assert what_it_is(io.BytesIO(begin + bytes(8) + b"\n%PDF-1.7\n%\xe2\xe3")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "what"), [("a.json", b'{"a": 1}', "a JSON document"), ("a.xml", b"<a/>", "an XML document")]
+)
+def test_advice_suits_a_document_that_lies_in_the_folder(name: str, data: bytes, what: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(CtonnxError) as caught:
+        find_images([str(tmp_path)])
+    assert f"('{tmp_path / name}': {what}{AGAIN})" in str(caught.value)

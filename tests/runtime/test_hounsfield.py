@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ctonnx.hounsfield import is_ct_image, material_of, other_unit
+from ctonnx.hounsfield import is_ct_image, material_of, modality_of, other_unit
 
 IMAGES = "1.2.840.10008.5.1.4.1.1"
 CT, ENHANCED, CONVERTED = f"{IMAGES}.2", f"{IMAGES}.2.1", f"{IMAGES}.2.2"
@@ -92,3 +92,57 @@ def test_kinds_of_ct_are_known() -> None:
 def test_material_is_found_however_it_is_written() -> None:
     assert material_of(["DERIVED", "PRIMARY", "AXIAL", " mat_removed"]) == "MAT_REMOVED"
     assert material_of([]) is None
+
+
+@pytest.mark.parametrize("kind", [CT, ENHANCED, PRIVATE, CAPTURE])
+@pytest.mark.parametrize("term", ["SCREEN SAVE", "screen save", "SCREEN_SAVE", "SCREENSAVE", " Screen Capture "])
+@pytest.mark.parametrize("stated", [None, "HU"])
+def test_saved_screen_is_a_secondary_capture_whatever_its_kind(kind: str, term: str, stated: str | None) -> None:
+    unit = unit_of(kind, image_type=("DERIVED", "SECONDARY", term), RescaleType=stated)
+    assert unit == "it is a secondary capture"
+
+
+def test_derived_image_of_a_ct_is_no_screen() -> None:
+    assert unit_of(image_type=("DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE")) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("RHO", "ELECTRON_DENSITY"),
+        ("DE_RHO", "ELECTRON_DENSITY"),
+        ("Electron Density", "ELECTRON_DENSITY"),
+        ("Z_EFF", "EFF_ATOMIC_NUM"),
+        ("zeff", "EFF_ATOMIC_NUM"),
+        ("Z EFFECTIVE", "EFF_ATOMIC_NUM"),
+        ("GSI MD", "MAT_VALUE_BASED"),
+        ("gsi md water", "MAT_VALUE_BASED"),
+    ],
+)
+@pytest.mark.parametrize("stated", [None, "HU"])
+def test_map_in_a_vendors_words_is_none_even_where_it_says_so(written: str, meant: str, stated: str | None) -> None:
+    image_type = ("DERIVED", "SECONDARY", "AXIAL", written)
+    assert material_of(image_type) == meant
+    assert unit_of(image_type=image_type, RescaleType=stated) == f"its ImageType is {meant}"
+
+
+@pytest.mark.parametrize("written", ["IODINE", "Iodine no water", "DE_IODINE", "IODINE/WATER"])
+def test_map_of_iodine_in_a_vendors_words_is_where_it_says_so(written: str) -> None:
+    image_type = ("DERIVED", "PRIMARY", "AXIAL", written)
+    assert material_of(image_type) == "MAT_SPECIFIC"
+    assert unit_of(image_type=image_type) == "its ImageType is MAT_SPECIFIC"
+    assert unit_of(image_type=image_type, RescaleType="HU") is None
+
+
+@pytest.mark.parametrize(
+    "term", ["GSI MONO", "MONO_70KEV", "MONOE", "RHOMBUS", "THORAX RHODES", "MDCT", "ZEFFIX", "GSI"]
+)
+def test_words_that_only_hold_a_vendors_are_no_map(term: str) -> None:
+    assert material_of(["DERIVED", "PRIMARY", "AXIAL", term]) is None
+    assert unit_of(image_type=("DERIVED", "PRIMARY", "AXIAL", term)) is None
+
+
+def test_modality_is_the_same_however_it_is_written() -> None:
+    assert [modality_of({"Modality": text}) for text in ("CT", "ct", " Ct \0", "", None)] == ["CT"] * 3 + [""] * 2
+    assert unit_of(PRIVATE, Modality=" ct") is None
+    assert unit_of(Modality="mr ") == "its modality is MR"

@@ -88,6 +88,22 @@ def test_subsampled_colours_of_12_bits_are_said() -> None:
         load(bytes(data))
 
 
+def nested(depth: int, inner: bytes = b"") -> bytes:
+    """Returns header boxes in each other."""
+    for _ in range(depth):
+        inner = struct.pack(">I4s", 8 + len(inner), b"jp2h") + inner
+    return inner
+
+
+def test_header_boxes_without_end_are_no_end_of_the_run() -> None:
+    mark = encoded([UNIT], 8)[:12]
+    with pytest.raises(ImageError) as caught:
+        load(mark + nested(3000))
+    assert caught.value.reason == "not an image in a format that can be read"
+    whole = encoded([UNIT], 12)
+    assert read_header(io.BytesIO(boxed(whole, nested(3000)))) == read_header(io.BytesIO(whole))
+
+
 def test_damaged_stream_is_an_error() -> None:
     data = encoded([UNIT] * 3, 12)
     with pytest.raises(ImageError, match="damaged image: "):

@@ -5,13 +5,15 @@ import struct
 import threading
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile, PngImagePlugin
 
-from ctonnx.errors import ImageError
+from ctonnx.errors import CtonnxError, ImageError
 from ctonnx.images import is_image, load
+from ctonnx.inputs import find_images
 from ctonnx.salvage import without_metadata
 
 from .tiff_files import LZW, NONE, tiff
@@ -217,3 +219,14 @@ def test_whole_picture_of_a_tiff_is_read_beside_any_field(tag: int, bits: int) -
 @pytest.mark.parametrize("data", [png(), b"GIF89a", tiff(GREY, bits=8)[:30], b""])
 def test_what_has_no_metadata_or_is_of_another_kind_has_no_other_picture(data: bytes) -> None:
     assert without_metadata(io.BytesIO(data)) is None
+
+
+@pytest.mark.parametrize("count", [2**62, 2**64 - 1])
+def test_directory_that_claims_fields_without_end_is_no_image_at_once(count: int, tmp_path: Path) -> None:
+    file = tmp_path / "IM1"
+    file.write_bytes(b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, count) + bytes(200))
+    assert without_metadata(io.BytesIO(file.read_bytes())) is None
+    assert not is_image(file)
+    with pytest.raises(CtonnxError, match="expected images in "):
+        find_images([str(tmp_path)])
+    assert error_of(file.read_bytes()) == f"damaged image: its first directory has {count} fields"
