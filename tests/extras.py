@@ -63,10 +63,10 @@ _CPU, _GPU, _OPENVINO = "onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"
 # installed without CUDA's libraries, which it does not need to run on the CPU: the extra with them is a large check.
 CHECKS = (
     Check(
-        extras="gpu,train,export,bench",
-        promise=promises.journey,
+        extras="gpu,train,export,bench,serve",
+        promise=_all(promises.journey, partial(promises.serve, reads_dicom=False)),
         build=_GPU,
-        install="train,export,bench",
+        install="train,export,bench,serve",
         others=(_GPU,),
         is_given=False,
         name=promises.FOLDER,

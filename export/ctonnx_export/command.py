@@ -113,6 +113,7 @@ def export(
       ctonnx export runs/lungs --precision int8 --target arm --output lungs-model
     """
     from ctonnx.errors import CheckFailed
+    from ctonnx.leftovers import remove_leftovers
     from ctonnx.machine import has_amx
     from ctonnx.parity import MAX_DP
     from ctonnx.runs import find_run
@@ -126,6 +127,7 @@ def export(
     _refuse_idle_options(precisions)
     found = find_run(run)
     if triton is not None:
+        remove_leftovers([triton.parent], say)
         refuse_entangled(triton, output or found.export_folder)
         refuse_filled(triton)
 

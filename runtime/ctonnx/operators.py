@@ -6,12 +6,10 @@ refused before onnxruntime sees it. `docs/model-file.md` has the list.
 """
 
 import math
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from ctonnx.errors import ModelError
-from ctonnx.protobuf import Field, Message, message
+from ctonnx.protobuf import Message, message
 
 __all__ = ["IR_VERSION", "OPERATORS", "OPSET", "check_graph"]
 
@@ -59,16 +57,14 @@ def check_graph(model: Path | bytes, *, name: str | None = None) -> None:
         name: what the error calls it; None takes the path.
 
     Raises:
-        ModelError: it has another operator, functions, training steps, sparse weights, weights in a file outside of its
-            folder, weights that claim more values than are there, a newer format or operator set; or it is no ONNX
-            file.
+        ModelError: it has another operator, functions, training steps, sparse weights, weights in another file,
+            weights that claim more values than are there, a newer format or operator set; or it is no ONNX file.
         OSError: the file cannot be opened.
     """
     name = name or (f"'{model}'" if isinstance(model, Path) else "the model")
-    folder = model.parent if isinstance(model, Path) else None
     try:
         with message(model) as whole:
-            _check_model(whole, folder)
+            _check_model(whole)
     except _Refused as refused:
         raise ModelError(f"{refused} in {name}: {_MAKE}") from refused
     except ValueError as error:
@@ -78,7 +74,7 @@ def check_graph(model: Path | bytes, *, name: str | None = None) -> None:
         ) from error
 
 
-def _check_model(whole: Message, folder: Path | None) -> None:
+def _check_model(whole: Message) -> None:
     has_graph = False
     for field in whole:
         if field.number == _IR and (field.value or 0) > IR_VERSION:
@@ -91,7 +87,7 @@ def _check_model(whole: Message, folder: Path | None) -> None:
             raise _Refused("expected a graph without training steps, found some")
         elif field.number == _GRAPH:
             has_graph = True
-            _check_nodes_and_weights(whole.inner(field), folder)
+            _check_nodes_and_weights(whole.inner(field))
     if not has_graph:
         raise ValueError("it has no graph")
 
@@ -107,21 +103,21 @@ def _check_opset(entry: Message) -> None:
         raise _Refused(f"expected operator set {OPSET} or an older one, found {version}")
 
 
-def _check_nodes_and_weights(graph: Message, folder: Path | None) -> None:
+def _check_nodes_and_weights(graph: Message) -> None:
     nodes = 0
     for field in graph.only(_NODES, _INITIALIZERS, _SPARSE_INITIALIZERS):
         if field.number == _NODES:
             nodes += 1
-            _check_node(graph.inner(field), folder)
+            _check_node(graph.inner(field))
         elif field.number == _INITIALIZERS:
-            _check_tensor(graph.inner(field), folder)
+            _check_tensor(graph.inner(field))
         elif field.number == _SPARSE_INITIALIZERS:
             raise _Refused("expected a graph without sparse weights, found some")
     if nodes > _MOST_NODES:
         raise _Refused(f"expected a graph of at most {_MOST_NODES} nodes, found {nodes}")
 
 
-def _check_node(node: Message, folder: Path | None) -> None:
+def _check_node(node: Message) -> None:
     operator, domain, attributes = "", "", []
     for field in node.only(_OP_TYPE, _ATTRIBUTES, _DOMAIN):
         if field.number == _OP_TYPE:
@@ -135,17 +131,17 @@ def _check_node(node: Message, folder: Path | None) -> None:
     if operator not in OPERATORS:
         raise _Refused(f"expected the operators of a ctonnx model alone, found {operator[:60]!r}")
     for field in attributes:
-        _check_attribute(node.inner(field), operator, folder)
+        _check_attribute(node.inner(field), operator)
 
 
-def _check_attribute(attribute: Message, operator: str, folder: Path | None) -> None:
+def _check_attribute(attribute: Message, operator: str) -> None:
     for field in attribute.only(*_CHECKED):
         if field.number in (_INNER_GRAPH, _INNER_GRAPHS):
             raise _Refused(f"expected operators without a graph inside, found '{operator}' with one")
         if field.number in (_SPARSE, _SPARSES):
             raise _Refused(f"expected operators without sparse values, found '{operator}' with some")
         if field.number in (_TENSOR, _TENSORS):
-            _check_tensor(attribute.inner(field), folder)
+            _check_tensor(attribute.inner(field))
         elif field.number in (_INTEGER, _INTEGERS):
             for value in attribute.numbers(field):
                 if abs(value) > _LARGEST_ATTRIBUTE and operator != "Constant":
@@ -154,40 +150,17 @@ def _check_attribute(attribute: Message, operator: str, folder: Path | None) -> 
                     )
 
 
-def _check_tensor(tensor: Message, folder: Path | None) -> None:
+def _check_tensor(tensor: Message) -> None:
     sides: list[int] = []
     content = 0
-    external: list[Field] = []
-    is_external = False
     for field in tensor:
         if field.number == _DIMENSIONS:
             sides += tensor.numbers(field)
-        elif field.number == _EXTERNAL:
-            external.append(field)
-        elif field.number == _LOCATION:
-            is_external = field.value == 1
+        elif field.number == _EXTERNAL or (field.number == _LOCATION and field.value):
+            raise _Refused("expected all weights in the model's one file, found some in a file beside it")
         elif field.number in _VALUES:
             content += field.stop - field.begin
-    if external or is_external:
-        _check_location(dict(_entries(tensor, external)).get("location"), folder)
-        return
     values = math.prod(sides)
     # Two 4-bit numbers are one byte, and every other value is one byte or more.
     if min(sides, default=0) < 0 or values > 2 * content:
         raise _Refused(f"expected weights of as many values as are in the file, found some of shape {sides[:8]}")
-
-
-def _entries(tensor: Message, external: list[Field]) -> Iterator[tuple[str, str]]:
-    for field in external:
-        entry = tensor.inner(field)
-        texts = {part.number: entry.text(part) for part in entry if part.number in (1, 2)}
-        yield texts.get(1, ""), texts.get(2, "")
-
-
-def _check_location(location: str | None, folder: Path | None) -> None:
-    """Raises an error unless weights beside the model lie in its own folder."""
-    if location and folder is not None and "\0" not in location:
-        there = Path(os.path.realpath(folder / location))  # no error where links lead in a circle
-        if there.is_relative_to(os.path.realpath(folder)) and there.is_file():
-            return
-    raise _Refused(f"expected weights in the file itself or in its folder, found some in {str(location)[:80]!r}")

@@ -40,7 +40,7 @@ from typing import (
 
 from ctonnx.reading import read_text
 
-__all__ = ["As", "Between", "Length", "SchemaError", "load", "parse", "read"]
+__all__ = ["As", "Between", "Length", "SchemaError", "load", "parse", "read", "shown"]
 
 T = TypeVar("T")
 
@@ -48,6 +48,7 @@ _DIGITS = 20  # of a whole number; none that is meant has more than those of 64 
 _DEPTH = 64  # levels of lists and objects; none that is meant has more than ten
 _TOO_DEEP = "expected a JSON text, found one that is too deep"
 _SHOWN = 40  # characters of what was found
+_NAMES = 8  # of a list
 _PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", NoneType: "null"}
 
 
@@ -287,6 +288,12 @@ def _key(name: str) -> str:
 def _fail(expected: str, value: Any, at: str, found: str | None = None) -> None:
     place = f" at '{at}'" if at else ""
     raise SchemaError(f"expected {expected}{place}, found {found or _shown(value)}")
+
+
+def shown(names: Sequence[str]) -> str:
+    """Returns a list of names as an error may quote it: the first ones, each cut where it is long."""
+    more = ", ..." if len(names) > _NAMES else ""
+    return f"[{', '.join(map(_shown, names[:_NAMES]))}{more}]"
 
 
 def _shown(value: Any) -> str:

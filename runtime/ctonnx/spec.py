@@ -218,16 +218,21 @@ def check_meaning(classes: Sequence[str], temperature: float, point: OperatingPo
         point: where an image is suspicious.
 
     Raises:
-        ValueError: a value lies outside of its range, or the operating point names other classes.
+        ValueError: a value lies outside of its range, or the operating point names other classes, one twice, or all.
     """
     if len(classes) < 2 or len(set(classes)) != len(classes) or not all(classes):
-        raise ValueError(f"expected two or more different classes, found {list(classes)}")
+        raise ValueError(f"expected two or more different classes, found {schema.shown(classes)}")
     if not 0 < temperature < math.inf:
         raise ValueError(f"expected a temperature above 0, found {temperature!r}")
     if point is None:
         return
-    if not point.positive or not set(point.positive) <= set(classes):
-        raise ValueError(f"expected positive classes of {list(classes)}, found {list(point.positive)}")
+    positive = set(point.positive)
+    # A class named twice would count twice in the score, and a score of all classes is always 1.
+    if not positive or len(positive) < len(point.positive) or not positive < set(classes):
+        raise ValueError(
+            f"expected positive classes, each once and not all, of {schema.shown(classes)}, found "
+            f"{schema.shown(point.positive)}"
+        )
     if not math.isfinite(point.threshold):
         raise ValueError(f"expected a threshold that is a number, found {point.threshold!r}")
     shares = {"threshold": point.threshold, "sensitivity": point.sensitivity, "specificity": point.specificity}

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -99,20 +100,25 @@ def test_target_of_a_processor_with_amx_is_named(
 
 
 def test_triton_repository_is_written_beside_the_export(
-    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave_behind: Callable[[Path], Path]
 ) -> None:
     monkeypatch.setitem(GATES, "fp16", Gate(max_dp=1.0, min_agreement=0.9))
+    (tmp_path / "triton").mkdir()
+    left = leave_behind(tmp_path / "triton/models")
     command = ["export", str(small_run.folder), "--precision", "fp16", "--output", str(tmp_path / "export")]
-    result = CliRunner().invoke(main, [*command, "--triton", str(tmp_path / "models")])
+    result = CliRunner().invoke(main, [*command, "--triton", str(tmp_path / "triton/models")])
     assert result.exit_code == 0, result.output
+    removed = f"removed 1 temporary file or folder of a killed process from '{tmp_path / 'triton'}': '{left.name}'"
+    assert removed in result.stderr.splitlines()
+    assert not left.exists()
     fp32, fp16, unshown, definition, *_ = result.stdout.splitlines()
     assert fp32.startswith("fp32: gate passed: max |dp| ")
     assert fp16.startswith("fp16: gate passed: max |dp| ")
     # Of few images that all agree.
     assert unshown.startswith("fp16: the 95 % interval does not show agreement of 90 %: the interval reaches down to ")
     assert definition == "max |dp|: the largest absolute difference of any class's probability over the compared images"
-    assert names(tmp_path / "models") == ["small_fp16", "small_fp32"]
-    again = CliRunner().invoke(main, [*command, "--triton", str(tmp_path / "models")])
+    assert names(tmp_path / "triton/models") == ["small_fp16", "small_fp32"]
+    again = CliRunner().invoke(main, [*command, "--triton", str(tmp_path / "triton/models")])
     assert again.exit_code == 2
     assert "found files in it; choose another --triton" in again.stderr
 

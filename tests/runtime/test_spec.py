@@ -262,15 +262,24 @@ def without(name: str) -> dict[str, Any]:
         ),
         (
             json.dumps(values(operating_point=point(positive=["cancer"]))),
-            "expected positive classes of ['normal', 'tumor'], found ['cancer']",
+            "expected positive classes, each once and not all, of ['normal', 'tumor'], found ['cancer']",
         ),
         (
             json.dumps(values(operating_point=point(positive=["tumor", "cancer"]))),
-            "expected positive classes of ['normal', 'tumor'], found ['tumor', 'cancer']",
+            "expected positive classes, each once and not all, of ['normal', 'tumor'], found ['tumor', 'cancer']",
+        ),
+        (
+            json.dumps(values(operating_point=point(positive=["tumor", "tumor", "tumor"]))),
+            "expected positive classes, each once and not all, of ['normal', 'tumor'], found "
+            "['tumor', 'tumor', 'tumor']",
+        ),
+        (
+            json.dumps(values(operating_point=point(positive=["tumor", "normal"]))),
+            "expected positive classes, each once and not all, of ['normal', 'tumor'], found ['tumor', 'normal']",
         ),
         (
             json.dumps(values(operating_point=point(positive=[]))),
-            "expected positive classes of ['normal', 'tumor'], found []",
+            "expected positive classes, each once and not all, of ['normal', 'tumor'], found []",
         ),
         (
             json.dumps(values(operating_point=point(threshold=math.nan))),
@@ -284,6 +293,29 @@ def without(name: str) -> dict[str, Any]:
 )
 def test_text_that_is_no_spec_is_refused_with_what_is_wrong(text: str, detail: str) -> None:
     assert refusal(text) == f"the model's spec cannot be read ({detail}); export the model again"
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        (
+            {"classes": ["a" * 10**6] * 2},
+            f"expected two or more different classes, found ['{'a' * 39}..., '{'a' * 39}...]",
+        ),
+        (
+            {"classes": ["a"] * 10**5},
+            "expected two or more different classes, found ['a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', ...]",
+        ),
+        (
+            {"classes": ["a" * 10**6, "b"], "operating_point": point(positive=["c" * 10**6])},
+            f"expected positive classes, each once and not all, of ['{'a' * 39}..., 'b'], found ['{'c' * 39}...]",
+        ),
+    ],
+)
+def test_long_names_and_long_lists_are_cut_in_the_sentence(changes: dict[str, Any], detail: str) -> None:
+    assert refusal(json.dumps(values(**changes))) == (
+        f"the model's spec cannot be read ({detail}); export the model again"
+    )
 
 
 @pytest.mark.parametrize(
@@ -326,7 +358,10 @@ def test_text_of_another_shape_is_refused(text: str) -> None:
         ({"classes": ("a", "b", "a")}, "expected two or more different classes, found ['a', 'b', 'a']"),
         ({"temperature": 0.0}, "expected a temperature above 0, found 0.0"),
         ({"temperature": math.nan}, "expected a temperature above 0, found nan"),
-        ({"operating_point": POINT}, "expected positive classes of ['normal', 'tumor'], found ['large cell', '普通']"),
+        (
+            {"operating_point": POINT},
+            "expected positive classes, each once and not all, of ['normal', 'tumor'], found ['large cell', '普通']",
+        ),
     ],
 )
 def test_spec_with_a_bad_value_is_not_made(changes: dict[str, Any], message: str) -> None:

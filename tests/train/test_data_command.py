@@ -210,3 +210,11 @@ def test_data_phantom_refuses_a_number_out_of_range(option: str, value: str, mes
     result = ctonnx("data", "phantom", "phantoms", option, value)
     assert misused("ctonnx data phantom [OPTIONS] OUT", f"Invalid value for '{option}': {message}", result)
     assert list(folder.iterdir()) == []
+
+
+def test_what_a_killed_phantom_set_left_is_removed_and_told(folder: Path, leave_behind: Callable[[Path], Path]) -> None:
+    left = leave_behind(folder / "one")
+    result = ctonnx("data", "phantom", "two", "--per-class", "3", "--size", "64")
+    assert result.exit_code == 0, result.output
+    assert f"removed 1 temporary file or folder of a killed process from '{folder}': '{left.name}'\n" in result.stderr
+    assert not left.exists()

@@ -1,8 +1,10 @@
 """`ctonnx train` as it is typed: what is printed, what reaches the training, and the exit code."""
 
 import json
+import os
 import shutil
 import signal
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -239,6 +241,15 @@ def test_a_preview_is_written_and_nothing_is_trained(scans: str, folder: Path) -
     assert not (folder / "runs").exists()
 
 
+def test_what_a_killed_preview_left_is_removed_and_told(
+    scans: str, folder: Path, leave_behind: Callable[[Path], Path]
+) -> None:
+    left = leave_behind(folder / "sheet.png")
+    result = ctonnx("train", scans, "--class-name", "C=b", "--image-size", "32", "--preview", "other.png")
+    assert result.stderr == f"removed 1 temporary file or folder of a killed process from '.': '{left.name}'\n"
+    assert not left.exists()
+
+
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """For what PyTorch was loaded."""
@@ -274,3 +285,37 @@ def test_pytorch_is_loaded_for_what_a_resumed_run_was_told(
     for named in ("one", "runs/one"):
         ctonnx("train", "--resume", named)
     assert loaded == [dict(zip(("threads", "processes", "compiles"), expected, strict=True))] * 2
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (
+            "[" * 100_000,
+            "expected what the training was told in 'runs/one/plan.json', found something else (expected a JSON text, "
+            "found one that is too deep); train again",
+        ),
+        (
+            '{"settings": {"devices": 1e999, "nodes": 1, "compile": false}}',
+            "expected what the training was told in 'runs/one/plan.json', found something else (expected a text at "
+            "'data', found nothing); train again",
+        ),
+        pytest.param(
+            None,
+            "expected an unfinished run's folder (with plan.json) at 'one' or 'runs/one', found none; see which there "
+            "are: ls runs",
+            marks=pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes"),
+        ),
+    ],
+    ids=["deep", "endless", "pipe"],
+)
+def test_a_plan_that_cannot_be_read_ends_a_resumption_in_a_sentence(
+    content: str | None, error: str, folder: Path
+) -> None:
+    plan = folder / "runs/one/plan.json"
+    plan.parent.mkdir(parents=True)
+    if content is None:
+        os.mkfifo(plan)
+    else:
+        plan.write_text(content, encoding="utf-8")
+    assert outcome(ctonnx("train", "--resume", "one")) == (2, "", f"Error: {error}\n")

@@ -90,8 +90,10 @@ def phantom(out: Path, per_class: int, seed: int, size: int) -> None:
     """
     from tqdm import tqdm
 
+    from ctonnx.leftovers import remove_leftovers
     from ctonnx_train.phantom import generate
 
+    remove_leftovers([out.resolve().parent], lambda line: click.echo(line, err=True))
     with tqdm(desc="drawing phantoms", unit="image", leave=False, disable=None) as bar:
 
         def progress(done: int, total: int) -> None:

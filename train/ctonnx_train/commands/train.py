@@ -1,6 +1,6 @@
 """`ctonnx train`: from a data folder to a run with a checkpoint."""
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -204,8 +204,10 @@ def train(
     _refuse_unreadable(data, class_names)  # before the seconds that PyTorch takes to load
     preprocessing = Preprocessing(size=image_size, color=color, resize=resize)
     if preview is not None:
+        from ctonnx.leftovers import remove_leftovers
         from ctonnx_train.preview import write_preview
 
+        remove_leftovers([preview.parent], say)
         images = write_preview(
             preview, data, preprocessing=preprocessing, class_names=class_names, seed=seed, weights=weights
         )
@@ -247,17 +249,32 @@ def train(
     _show(ctx, result)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _ToldSettings:
+    """What of a run's settings is needed before PyTorch is loaded; an earlier release kept no threads."""
+
+    devices: int
+    nodes: int
+    compile: bool
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class _Told:
+    settings: _ToldSettings
+
+
 def _told(run: Path) -> dict[str, Any]:
     """Returns what a run that is resumed was told of its threads and processes, as far as it can be read."""
+    from ctonnx import schema
     from ctonnx.runs import RUNS, Run
 
     for found in (Run(run), Run(RUNS / run)):
         try:
-            settings = json.loads(found.plan_file.read_text(encoding="utf-8"))["settings"]
-            processes = int(settings["devices"]) * int(settings["nodes"])
-            return {"threads": settings.get("threads"), "processes": processes, "compiles": settings["compile"]}
-        except (OSError, ValueError, KeyError, TypeError):  # what is wrong is said when the run is read
+            told = schema.load(_Told, found.plan_file).settings
+        except (OSError, ValueError):  # what is wrong is said when the run is read
             continue
+        return {"threads": told.threads, "processes": told.devices * told.nodes, "compiles": told.compile}
     return {"threads": None, "processes": 0, "compiles": False}
 
 
