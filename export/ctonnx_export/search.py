@@ -11,10 +11,10 @@ import onnx
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ctonnx import rounding
 from ctonnx.outputs import OUTPUT_NAMES, Outputs
 from ctonnx.parity import GATES, AccuracyChange, BrokenBound, Gate, Parity, accuracy_change, compare
 from ctonnx.remaining import duration
-from ctonnx.rounding import shown
 from ctonnx.spec import ModelSpec
 from ctonnx_export.correction import BiasCorrection
 from ctonnx_export.noise import noisiest
@@ -115,8 +115,8 @@ class Trial:
         """Its figures in one line, and each bound that it does not keep, with what was found and what is allowed."""
         verdict = f"rejected: {'; '.join(self.failures)}" if self.broken else "passes"
         usual = GATES["int8"]  # a bound of the user's own stands in the verdict
-        agreement = shown(self.parity.agreement, usual.min_agreement, digits=2, form="%")
-        heatmaps = shown(self.parity.heatmap_correlation, usual.min_heatmap_correlation, digits=4, form="f")
+        agreement = rounding.shown(self.parity.agreement, usual.min_agreement, digits=2, form="%")
+        heatmaps = rounding.shown(self.parity.heatmap_correlation, usual.min_heatmap_correlation, digits=4, form="f")
         return f"agreement {agreement}, mean |dp| {self.parity.mean_dp:.3g}, heatmaps {heatmaps}: {verdict}"
 
     def as_dict(self) -> dict[str, Any]:
