@@ -112,6 +112,7 @@ def test_leaking_data_set_as_a_table() -> None:
         "    valid/a/1.bmp",
         "  - train/a/3.png",
         "    train/b/3.png",
+        "  1 more group within one split and class: --all or --json lists them",
         "near duplicates (perceptual hashes that differ in at most 12 of 256 bits): 2 groups, 7 files",
         "  across splits: 1 group",
         "  with different labels: 2 groups",
@@ -120,23 +121,34 @@ def test_leaking_data_set_as_a_table() -> None:
         "    valid/a/1.bmp",
         "    train/a/3.png",
         "    train/b/3.png",
+        "  1 more group within one split and class: --all or --json lists them",
         "",
         "THE SPLITS LEAK: figures on them flatter",
+        "train --drop-leaks and evaluate --drop-leaks leave the exact copies out",
         "1 file could not be read: mend or remove what is listed above",
     ]
 
 
+COPIES_ARE_LEFT_OUT = "train --drop-leaks and evaluate --drop-leaks leave the exact copies out"
+GROUPS_ARE_LEFT_OUT = (
+    "train --drop-leaks with this --group-regex leaves out images of a group that is in an earlier split"
+)
+
+
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "advice"),
     [
-        {"near_across_splits": 1},
-        {"leaks": LEAKS},
-        {"leaks": replace(LEAKS, groups_across_splits=0)},
-        {"grouped": 2, "groups_across_splits": {"7": {"train": 1, "test": 1}}},
+        ({"near_across_splits": 1}, []),
+        ({"leaks": LEAKS}, [COPIES_ARE_LEFT_OUT]),
+        ({"leaks": replace(LEAKS, groups_across_splits=0)}, [COPIES_ARE_LEFT_OUT]),
+        ({"grouped": 2, "groups_across_splits": {"7": {"train": 1, "test": 1}}}, [GROUPS_ARE_LEFT_OUT]),
     ],
 )
-def test_last_line_warns_of_every_kind_of_leak(changes: dict[str, Any]) -> None:
-    assert format_audit(changed(**changes)).splitlines()[-1] == "THE SPLITS LEAK: figures on them flatter"
+def test_last_lines_warn_of_every_kind_of_leak_and_say_what_leaves_it_out(
+    changes: dict[str, Any], advice: list[str]
+) -> None:
+    lines = format_audit(changed(**changes)).splitlines()
+    assert lines[lines.index("THE SPLITS LEAK: figures on them flatter") + 1 :] == advice
 
 
 def test_groups_in_several_splits_are_a_table_of_their_own() -> None:
@@ -152,6 +164,7 @@ def test_groups_in_several_splits_are_a_table_of_their_own() -> None:
         "  9               1       0      20",
         "",
         "THE SPLITS LEAK: figures on them flatter",
+        GROUPS_ARE_LEFT_OUT,
     ]
 
 
@@ -176,6 +189,10 @@ def test_last_line_tells_of_files_that_cannot_be_read_where_nothing_leaks() -> N
 def test_groups_within_a_split_and_a_class_are_listed_where_all_are_asked_for() -> None:
     audit = changed(exact=[WITHIN])
     assert "train/b/4.png" not in format_audit(audit)
+    told = "  1 more group within one split and class: --all or --json lists them"
+    assert format_audit(audit).splitlines().count(told) == 1
+    assert told in format_audit(changed(near=[WITHIN, ACROSS])).splitlines()
+    assert "within one split" not in format_audit(audit, show_all=True) + format_audit(changed(exact=[ACROSS]))
     assert "\n  - train/b/4.png\n    train/b/5.png\n" in format_audit(audit, show_all=True)
 
 

@@ -69,6 +69,10 @@ def test_case_and_separators_do_not_make_another_class(folder: str) -> None:
         ("0-5", "0 5"),
         ("01.normal", "01 normal"),
         ("Cafe\u0301", "caf\xe9"),
+        ("\ufb01brosis", "fibrosis"),
+        ("\uff26ibrosis", "fibrosis"),
+        ("Gro\xdfer Herd", "grosser herd"),
+        ("GROSSER HERD", "grosser herd"),
     ],
 )
 def test_only_a_place_with_a_stage_and_a_last_word_cases_are_dropped(folder: str, name: str) -> None:
@@ -98,6 +102,7 @@ def test_names_that_tell_classes_apart_and_known_additions_do_not_collide(folder
 @pytest.mark.parametrize(
     ("folders", "found"),
     [
+        (("Grosse", "gro\xdfe"), "which are both read as the class 'grosse'"),
         (("x_a.b_T1_N0_M0_Ia", "x_a.c_T2_N0_M0_Ib"), "which are both read as the class 'x'"),
         (("Grade 1", "grade_1"), "which are both read as the class 'grade 1'"),
         (("HER2", "HER2-"), "which differ in a minus alone"),
@@ -111,3 +116,8 @@ def test_names_that_would_be_one_class_collide(folders: tuple[str, str], found: 
     with pytest.raises(DataError) as caught:
         refuse_collisions(folders, "data")
     assert str(caught.value) == message
+
+
+def test_names_that_look_alike_in_two_encodings_are_shown_in_ascii() -> None:
+    with pytest.raises(DataError, match=r"found 'fibrosis' and '\\ufb01brosis', which are one name in two encodings"):
+        refuse_collisions(["\ufb01brosis", "fibrosis"], "data")

@@ -168,6 +168,92 @@ def test_what_may_be_splits_is_never_taken_for_classes(
     refused(root, message.replace("{root}", str(root)))
 
 
+@pytest.mark.parametrize(
+    "outer",
+    [
+        ("训练集", "测试集"),
+        ("seen", "unseen"),
+        ("internal", "external"),
+        ("hospital1", "hospital2"),
+        ("A", "B"),
+        ("set_a", "set_b"),
+        ("Split A", "Split B"),
+        ("run_1", "run_2", "run_3"),
+        ("1", "2", "3"),
+        ("train/A", "train/B"),
+        ("A/images", "B/images"),
+    ],
+)
+def test_the_same_classes_in_each_class_are_an_error_that_names_both_levels(
+    outer: tuple[str, ...], laid_out: Callable[..., Path]
+) -> None:
+    root = laid_out(*(f"{folder}/{name}" for folder in outer for name in ("normal", "cancer")))
+    tops = sorted(folder.removeprefix("train/").removesuffix("/images") for folder in outer)
+    place = root / "train" if outer[0].startswith("train/") else root
+    names = ", ".join(f"'{name}'" for name in tops)
+    refused(
+        root,
+        f"expected folders DATA/train/CLASS or DATA/CLASS in '{place}', found the folders 'cancer', 'normal' in each "
+        f"of {names}; name the outer folders as splits, 'train', 'valid' and 'test', or name one of them as the data set; "
+        f"if they are the classes, say so: --class-name '{tops[0]}=NAME'",
+    )
+    named = {name: f"class {name}" for name in tops}
+    assert read_data(root, class_names=named).classes == tuple(named.values())
+    for name in tops:
+        assert len(read_data(root, class_names={name: f"class {name}"}).classes) == len(tops)
+    assert shape(root, classes=[top.lower().replace("_", " ") for top in tops])
+
+
+def test_masks_beside_images_are_an_error_that_says_so(laid_out: Callable[..., Path]) -> None:
+    root = laid_out("COVID/images", "COVID/masks", "Normal/images", "Normal/masks")
+    message = (
+        f"expected folders DATA/train/CLASS or DATA/CLASS in '{root}', found the folders 'images', 'masks' in each of "
+        "'COVID', 'Normal'; move 'masks' out of the data set, as masks would be trained on; if all are images of the "
+        "class, say so: --class-name 'COVID=NAME'"
+    )
+    refused(root, message)
+    refused(root, message, classes=("covid", "normal"))
+    assert read_data(root, class_names={"COVID": "covid"}).classes == ("covid", "normal")
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [("p0", "p1"), ("1", "2"), ("patient 1", "patient 2"), ("series_01", "series_02"), ("images",), ("normal", "p1")],
+)
+def test_patients_and_series_of_the_same_names_in_each_class_are_no_classes(
+    inner: tuple[str, ...], laid_out: Callable[..., Path]
+) -> None:
+    assert read_data(laid_out(*(f"{top}/{name}" for top in "ab" for name in inner))).classes == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("folders", "found"),
+    [
+        (("tr/a", "te/a"), {"train": ["tr/a"], "test": ["te/a"]}),
+        (("TR/a", "VA/a", "TS/a"), {"train": ["TR/a"], "valid": ["VA/a"], "test": ["TS/a"]}),
+        (("train/a", "vl/a"), {"train": ["train/a"], "valid": ["vl/a"]}),
+        (("train/a", "validate/a"), {"train": ["train/a"], "valid": ["validate/a"]}),
+        (("images/tr/a", "images/te/a"), {"train": ["images/tr/a"], "test": ["images/te/a"]}),
+        (("te", "normal"), {"train": ["normal", "te"]}),
+        (("te", "ts"), {"train": ["te", "ts"]}),
+        (("train/te", "train/tr"), {"train": ["train/te", "train/tr"]}),
+    ],
+)
+def test_short_names_are_splits_where_they_are_of_several(
+    folders: tuple[str, ...], found: dict[str, list[str]], laid_out: Callable[..., Path]
+) -> None:
+    assert shape(laid_out(*folders)) == found
+
+
+def test_short_names_in_class_folders_are_splits_too_and_classes_where_the_user_says_so(
+    laid_out: Callable[..., Path],
+) -> None:
+    root = laid_out("normal/tr", "normal/te", "tumour/tr", "tumour/te")
+    with pytest.raises(DataError, match="found the folder 'te', which is named as a split is"):
+        read_data(root)
+    assert shape(laid_out("tr", "te"), named={"tr"})["train"] == ["normal", "te", "tr", "tumour"]
+
+
 def test_folder_of_a_splits_name_is_a_class_where_the_user_says_so(laid_out: Callable[..., Path]) -> None:
     root = laid_out("test", "control")
     assert read_data(root, class_names={"test": "tested"}).classes == ("control", "tested")

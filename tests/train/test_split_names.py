@@ -2,7 +2,7 @@
 
 import pytest
 
-from ctonnx_train.split_names import Part, Role, is_wrapper, part_of
+from ctonnx_train.split_names import Part, Role, is_wrapper, part_of, parts_of
 
 TRAIN = ["train", "Train", "TRAIN", "training", "Training", "training_set", "train_data", "Train Images", "TrainImages"]
 TRAIN += ["trainset", "TRAINset", "01_train", "train2017", "x_train", "imagesTr", "train (80%)", "CT_training_images"]
@@ -101,6 +101,23 @@ def test_other_words_of_the_name_are_kept(name: str, role: Role, rest: str) -> N
 def test_name_of_several_splits_says_so_and_its_digits_are_kept() -> None:
     assert part_of("train_test") == Part("several", "", "")
     assert part_of("test2") == Part("test", "", "2")
+
+
+@pytest.mark.parametrize(
+    ("names", "roles"),
+    [
+        (("tr", "te"), {"tr": "train", "te": "test"}),
+        (("Tr", "vl", "TS", "x"), {"Tr": "train", "vl": "valid", "TS": "test"}),
+        (("train", "validate"), {"train": "train", "validate": "valid"}),
+        (("train", "test", "te"), {"train": "train", "test": "test"}),
+        (("te", "normal"), {}),
+        (("te", "ts"), {}),
+        (("tr 1", "te 1"), {}),
+    ],
+)
+def test_short_name_is_a_split_beside_one_of_another_role_alone(names: tuple[str, ...], roles: dict[str, Role]) -> None:
+    assert {name: part.role for name, part in parts_of(names).items()} == roles
+    assert part_of("te") is part_of("validate") is None
 
 
 @pytest.mark.parametrize("name", ["data", "DATA", "Data_Set", "images", "Images", "dataset 2"])

@@ -205,6 +205,41 @@ def test_values_that_are_no_numbers_are_refused(small: dict[str, Tensor]) -> Non
     assert refusal(broken, trunk(small)) == "values in it that are no numbers (NaN or infinity, 'bn1.weight' first)"
 
 
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda tensor: tensor.to(torch.int8), "torch.int8"),
+        (lambda tensor: tensor.bool(), "torch.bool"),
+        (lambda tensor: tensor.to(torch.complex64), "torch.complex64"),
+        (lambda tensor: tensor.to_sparse(), "torch.sparse_coo"),
+        (lambda tensor: tensor.to("meta"), "on the device 'meta', without values"),
+        (lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8), "torch.qint8"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # PyTorch warns of quantized tensors, which older files hold
+def test_tensors_that_are_not_dense_or_no_floating_point_numbers_are_refused_with_their_type(
+    change: Callable[[Tensor], Tensor], what: str, small: dict[str, Tensor]
+) -> None:
+    broken = small | {"bn1.weight": change(small["bn1.weight"])}
+    expected = f"a residual network of [1, 1, 1, 1] blocks with other than dense floating-point tensors ({what}, "
+    assert refusal(broken, trunk(small)) == expected + "'bn1.weight' first)"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn])
+def test_floating_point_numbers_of_every_width_and_integer_counters_are_taken(
+    dtype: torch.dtype, small: dict[str, Tensor]
+) -> None:
+    state = small | {"bn1.weight": small["bn1.weight"].to(dtype)}
+    found = find_backbone(state, trunk(small)).tensors
+    assert found["bn1.weight"].dtype == dtype
+    assert found["bn1.num_batches_tracked"].dtype == torch.int64
+
+
+def test_counter_without_values_is_refused(small: dict[str, Tensor]) -> None:
+    broken = small | {"bn1.num_batches_tracked": torch.zeros((), dtype=torch.int64, device="meta")}
+    assert "'bn1.num_batches_tracked' first" in refusal(broken, trunk(small))
+
+
 def refusal(content: object, wanted: dict[str, Tensor]) -> str:
     with pytest.raises(NoBackbone) as caught:
         find_backbone(content, trunk(wanted))

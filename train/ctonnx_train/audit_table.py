@@ -41,6 +41,7 @@ def _lines(audit: Audit, shown: int | None) -> Iterator[str]:
     yield f"  with different labels: {several}"
     yield f"  files that leak from an earlier split: {_list(leaks.leaked)}"
     yield from _some(_groups(audit.exact, shown), shown)
+    yield from _within(audit.exact, shown)
     files = sum(map(len, audit.near))
     yield (
         f"near duplicates (perceptual hashes that differ in at most {audit.near_distance} of {HASH_BITS} bits): "
@@ -49,11 +50,16 @@ def _lines(audit: Audit, shown: int | None) -> Iterator[str]:
     yield f"  across splits: {counted(audit.near_across_splits, 'group')}"
     yield f"  with different labels: {counted(audit.near_with_several_labels, 'group')}"
     yield from _some(_groups(audit.near, shown), shown)
+    yield from _within(audit.near, shown)
     if audit.grouped is not None:
         yield ""
         yield from _patients(audit, shown)
     yield ""
     yield "THE SPLITS LEAK: figures on them flatter" if audit.splits_leak else "no leak between splits was found"
+    if leaks.groups_across_splits or any(leaks.leaked.values()):
+        yield "train --drop-leaks and evaluate --drop-leaks leave the exact copies out"
+    if audit.groups_across_splits:
+        yield "train --drop-leaks with this --group-regex leaves out images of a group that is in an earlier split"
     if audit.unreadable:
         yield f"{counted(len(audit.unreadable), 'file')} could not be read: mend or remove what is listed above"
 
@@ -89,12 +95,21 @@ def _counts(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
 
 def _groups(groups: Sequence[Sequence[Copy]], shown: int | None) -> list[str]:
     """Returns a block of lines for each group; those that cross splits or labels alone, unless all are shown."""
-    blocks = []
-    for group in groups:
-        crosses = len({copy.split for copy in group}) > 1 or len({copy.label for copy in group}) > 1
-        if shown is None or crosses:
-            blocks.append("\n".join(f"  {'-' if row == 0 else ' '} {copy.path}" for row, copy in enumerate(group)))
-    return blocks
+    return [
+        "\n".join(f"  {'-' if row == 0 else ' '} {copy.path}" for row, copy in enumerate(group))
+        for group in groups
+        if shown is None or _crosses(group)
+    ]
+
+
+def _crosses(group: Sequence[Copy]) -> bool:
+    return len({copy.split for copy in group}) > 1 or len({copy.label for copy in group}) > 1
+
+
+def _within(groups: Sequence[Sequence[Copy]], shown: int | None) -> Iterator[str]:
+    """Yields how many groups are not listed as they cross neither splits nor labels, unless all are shown."""
+    if shown is not None and (within := sum(not _crosses(group) for group in groups)):
+        yield f"  {counted(within, 'more group')} within one split and class: --all or --json lists them"
 
 
 def _some(blocks: Sequence[str], shown: int | None) -> Iterator[str]:

@@ -48,7 +48,7 @@ def refuse_collisions(folders: Iterable[str], place: object) -> None:
         if other != folder:
             shown, name = f"'{other}' and '{folder}'", class_name(folder)
             how = f"are both read as the class '{name}'" if class_name(other) == name else "differ in a minus alone"
-            if unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", folder):
+            if unicodedata.normalize("NFKC", other) == unicodedata.normalize("NFKC", folder):
                 shown, how = f"{other!a} and {folder!a}", "are one name in two encodings"
             raise DataError(
                 f"expected class folders in '{place}' whose names tell them apart, found {shown}, which {how}; rename "
@@ -57,7 +57,9 @@ def refuse_collisions(folders: Iterable[str], place: object) -> None:
 
 
 def _lower(folder: str) -> str:
-    return unicodedata.normalize("NFC", folder).strip().lower()
+    """Returns a name without case, and with plain letters for ligatures and full-width ones: `ﬁbrosis` is one word."""
+    folded = unicodedata.normalize("NFKC", folder).casefold()
+    return unicodedata.normalize("NFKC", folded).strip()
 
 
 def _plain(name: str) -> str:

@@ -1,5 +1,6 @@
 """How a data folder is laid out: which folders are splits, which are classes, and what is neither."""
 
+import itertools
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -7,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctonnx.errors import DataError
-from ctonnx.inputs import is_leaving, list_files
+from ctonnx.inputs import is_leaving, is_scan, list_files
 from ctonnx_train.classes import class_name
 from ctonnx_train.data_set import quoted
-from ctonnx_train.split_names import Part, is_wrapper, part_of
+from ctonnx_train.split_names import Part, is_wrapper, part_of, parts_of
 from ctonnx_train.splits import SPLITS, Split
 
 __all__ = ["Layout", "find_layout", "folders_in", "refuse_parts_of_a_class"]
+
+_MASKS = re.compile(r"\b(masks?|labels?|segmentations?|segs?|annotations?|ground ?truths?|gt)\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,8 @@ def find_layout(top: Path, *, named: Collection[str], classes: Sequence[str] | N
     entered = _wrapped(top)
     root = entered[-1]
     folders = folders_in(root)
-    parts = {folder: part for folder in folders if folder.name not in named and (part := part_of(folder.name))}
+    said = parts_of([folder.name for folder in folders if folder.name not in named])
+    parts = {folder: said[folder.name] for folder in folders if folder.name in said}
     _refuse_folds(root, parts)
     splits = _splits(root, parts)
     notes = [
@@ -70,6 +74,7 @@ def find_layout(top: Path, *, named: Collection[str], classes: Sequence[str] | N
                     _refuse_part(child, part)
                 notes.append(f"folder '{child.relative_to(top).as_posix()}' is taken for a class, not for a split")
         _refuse_data_set_among_classes(inner)
+        _refuse_data_set_in_each_class(inner, named, classes)
         found[split] += inner
     return Layout(root=root, classes=found, entered=entered, has_splits=bool(splits), notes=notes)
 
@@ -99,10 +104,14 @@ def refuse_parts_of_a_class(folder: Path, files: Iterable[str], named: Collectio
     parents = {Path(parent) for parent in {os.path.split(file)[0] for file in files}}
     paths = {path for parent in parents for path in (parent, *parent.parents) if path.is_relative_to(folder)} - {folder}
     inside: dict[Path, dict[str, Path]] = {}
+    beside: dict[Path, list[str]] = {}
     for path in sorted(paths):
-        part = None if path.name in named else part_of(path.name)
-        if part and not part.rest and part.is_strict:
-            inside.setdefault(path.parent, {}).setdefault(part.role, path)
+        if path.name not in named:
+            beside.setdefault(path.parent, []).append(path.name)
+    for parent, names in beside.items():
+        for name, part in sorted(parts_of(names).items()):
+            if not part.rest and part.is_strict:
+                inside.setdefault(parent, {}).setdefault(part.role, parent / name)
     for parent, roles in inside.items():
         if parent == folder or len(roles) > 1:
             first = next(iter(roles.values()))
@@ -122,11 +131,12 @@ def _wrapped(folder: Path, outer: Part | None = None) -> list[Path]:
     while True:
         folder = entered[-1]
         inner = folders_in(folder)
-        if any(_is_split(child.name) and not _same(part_of(child.name), outer) for child in inner):
+        parts = parts_of([child.name for child in inner])
+        if any(not part.rest and not _same(part, outer) for part in parts.values()):
             return entered
         for child in inner:
             again = child.name.lower() == folder.name.lower() or _same(part_of(child.name), outer)
-            has_splits = any(_is_split(path.name) for path in folders_in(child))
+            has_splits = any(not part.rest for part in parts_of([path.name for path in folders_in(child)]).values())
             wraps = (len(inner) == 1 and (again or is_wrapper(child.name))) or (has_splits and is_wrapper(child.name))
             if wraps and folders_in(child) and child.resolve() not in {path.resolve() for path in entered}:
                 entered.append(child)
@@ -239,6 +249,48 @@ def _refuse_data_set_among_classes(folders: Sequence[Path]) -> None:
                 f"expected images of one class in '{folder}', found folders of several ({_names(inside)}); "
                 "move it out of the data set, or give it a split's name, as 'test', beside a 'train' folder"
             )
+
+
+def _refuse_data_set_in_each_class(
+    folders: Sequence[Path], named: Collection[str], classes: Sequence[str] | None
+) -> None:
+    """Raises DataError where class folders hold the same classes: splits or hospitals under names that say it not."""
+    inside = {folder: _words_in(folder) for folder in folders}
+    for first, second in itertools.combinations(folders, 2):
+        shared = inside[first].keys() & inside[second].keys()
+        # Numbered folders, as `patient 1` and `patient 2`, are of one word.
+        if len({inside[first][name][0] for name in shared}) < 2:
+            continue
+        alike = [folder for folder in folders if shared <= inside[folder].keys()]
+        are_classes = classes is not None and {class_name(folder.name) for folder in alike} <= set(classes)
+        if named and {folder.name for folder in alike} & set(named):
+            continue
+        inner = [inside[first][name][1] for name in sorted(shared)]
+        masks = [folder for folder in inner if _MASKS.search(class_name(folder.name))]
+        if (are_classes and not masks) or sum(_has_images(folder) for folder in inner) < 2:
+            continue
+        say_so = f"say so: --class-name '{first.name}=NAME'"
+        advice = (
+            f"move {_names(masks)} out of the data set, as masks would be trained on; if all are images of the class, "
+            if masks
+            else "name the outer folders as splits, 'train', 'valid' and 'test', or name one of them as the data set; "
+            "if they are the classes, "
+        )
+        raise DataError(
+            f"expected folders DATA/train/CLASS or DATA/CLASS in '{first.parent}', found the folders {_names(inner)} "
+            f"in each of {_names(alike)}; {advice}{say_so}"
+        )
+
+
+def _words_in(folder: Path) -> dict[str, tuple[str, Path]]:
+    """Returns, for the name of each folder in a class folder that may be a class's, its letters and the folder."""
+    inner = {class_name(path.name): path for path in folders_in(_wrapped(folder)[-1]) if not _is_split(path.name)}
+    letters = {name: "".join(re.findall(r"[^\W\d_]", name)) for name in inner}
+    return {name: (letters[name], child) for name, child in inner.items() if len(letters[name]) > 2}
+
+
+def _has_images(folder: Path) -> bool:
+    return any(map(is_scan, list_files(folder).files))
 
 
 def _names(folders: Iterable[Path]) -> str:

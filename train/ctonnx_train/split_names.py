@@ -2,11 +2,12 @@
 
 import re
 import unicodedata
+from collections.abc import Collection
 from typing import Literal, NamedTuple, TypeAlias
 
 from ctonnx_train.splits import Split
 
-__all__ = ["Part", "Role", "is_wrapper", "part_of"]
+__all__ = ["Part", "Role", "is_wrapper", "part_of", "parts_of"]
 
 Role: TypeAlias = Literal["train", "valid", "test", "fold", "several"]
 
@@ -16,6 +17,12 @@ _ROLES: dict[str, Split] = {
     **dict.fromkeys(
         ("test", "tests", "testing", "tst", "holdout", "heldout", "eval", "evaluation", "imagests"), "test"
     ),
+}
+# Whole names that are splits beside another split alone: a class may be called so too.
+_SHORT: dict[str, Split] = {
+    "tr": "train",
+    **dict.fromkeys(("va", "vl", "validate"), "valid"),
+    **dict.fromkeys(("te", "ts"), "test"),
 }
 _GLUED = re.compile(
     r"(?:x|img|imgs|image|images|data)?"
@@ -78,6 +85,24 @@ def part_of(name: str) -> Part | None:
     if roles == {"train", "valid"}:  # the images to develop with, of which the validation images are to be taken
         roles = {"train"}
     return Part(roles.pop() if len(roles) == 1 else "several", " ".join(rest), number)
+
+
+def parts_of(names: Collection[str]) -> dict[str, Part]:
+    """Returns the parts that the names of folders beside each other speak of, as `part_of` does.
+
+    Short names, as `tr` and `te`, are splits where these folders are of two splits or more. A short name of a split
+    that has a full one too stays a class's.
+
+    >>> sorted(parts_of(["tr", "te", "normal"])), sorted(parts_of(["te", "normal"])), sorted(parts_of(["train", "te"]))
+    (['te', 'tr'], [], ['te', 'train'])
+    """
+    parts = {name: part for name in names if (part := part_of(name))}
+    full = {part.role for part in parts.values() if not part.rest}
+    keys = {name: unicodedata.normalize("NFKC", name).strip().lower() for name in names}
+    short = {name: role for name in names if (role := _SHORT.get(keys[name])) and role not in full}
+    if len(full | set(short.values())) > 1:
+        parts |= {name: Part(role, "", "") for name, role in short.items()}
+    return parts
 
 
 def is_wrapper(name: str) -> bool:

@@ -89,7 +89,9 @@ def find_backbone(content: object, wanted: Mapping[str, Tensor]) -> StateDict:
     if not found:
         raise NoBackbone(reasons[0] if reasons else _what(content))
     best, *rest = sorted(found, key=lambda candidate: _rank(f"{candidate.key}.{candidate.prefix}"))
-    if broken := next((name for name, tensor in best.tensors.items() if not torch.isfinite(tensor).all()), None):
+    if broken := next(
+        (name for name, tensor in best.tensors.items() if not torch.isfinite(tensor.float()).all()), None
+    ):
         raise NoBackbone(f"values in it that are no numbers (NaN or infinity, '{broken}' first)")
     others = tuple(other.place or "without a prefix" for other in rest)
     return StateDict(tensors=best.tensors, key=best.key, prefix=best.prefix, others=others)
@@ -145,9 +147,10 @@ def _fault(trunk: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | N
     missing = [name for name in wanted if name not in trunk and not name.endswith(_COUNTER)]
     other = [name for name in wanted if name in trunk and trunk[name].shape != wanted[name].shape]
     extra = [name for name in trunk if name not in wanted]
-    if not (missing or other or extra):
-        return None
     kind = _kind(trunk)
+    if not (missing or other or extra):
+        odd = next((name for name in wanted if name in trunk and not _is_plain(name, trunk[name])), None)
+        return odd and f"{kind} with other than dense floating-point tensors ({_type(trunk[odd])}, '{odd}' first)"
     stem = trunk.get("conv1.weight")
     if stem is None:
         return (
@@ -163,6 +166,18 @@ def _fault(trunk: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | N
     if kind == "a ResNet50":
         return f"{kind} with other shapes ('{other[0]}' {list(trunk[other[0]].shape)} first)"
     return kind
+
+
+def _is_plain(name: str, tensor: Tensor) -> bool:
+    """Returns whether a tensor holds its values as a network computes with them; what was cast would answer wrongly."""
+    is_dense = tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_quantized
+    return is_dense and (tensor.is_floating_point() or (name.endswith(_COUNTER) and not tensor.is_complex()))
+
+
+def _type(tensor: Tensor) -> str:
+    if tensor.is_meta:
+        return "on the device 'meta', without values"
+    return str(tensor.dtype if tensor.layout is torch.strided else tensor.layout)
 
 
 def _kind(trunk: Mapping[str, Tensor]) -> str:

@@ -26,7 +26,7 @@ __all__ = ["train"]
     default="imagenet",
     show_default=True,
     metavar="imagenet|none|FILE",
-    help="What the backbone starts from; FILE is a ResNet50's .safetensors or .pth.",
+    help="What the backbone starts from; FILE is a ResNet50's .safetensors, .pth, .pt, .bin or .ckpt.",
 )
 @click.option("--epochs", type=click.IntRange(1), default=30, show_default=True, help="At most, over both phases.")
 @click.option(
