@@ -194,7 +194,8 @@ def test_the_same_classes_in_each_class_are_an_error_that_names_both_levels(
     refused(
         root,
         f"expected folders DATA/train/CLASS or DATA/CLASS in '{place}', found the folders 'cancer', 'normal' in each "
-        f"of {names}; name the outer folders as splits, 'train', 'valid' and 'test', or name one of them as the data set; "
+        f"of {names}; name the outer folders as splits, 'train', 'valid' and 'test', or name one of them as the data "
+        "set; "
         f"if they are the classes, say so: --class-name '{tops[0]}=NAME'",
     )
     named = {name: f"class {name}" for name in tops}
