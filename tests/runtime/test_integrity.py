@@ -106,6 +106,8 @@ def test_flipped_bit_in_the_weights_of_an_export_ends_predict(model: Path, tmp_p
         assert (result.exit_code, result.stderr) == (2, f"Error: {message}\n")
     with Predictor(file, check=False) as predictor:
         assert predictor.spec.content_checksum == kept
+    unchecked = CliRunner().invoke(main, ["predict", "--no-check", "--model", str(file), str(tmp_path / "scan.png")])
+    assert (unchecked.exit_code, "the file is empty" in unchecked.stdout) == (1, True)  # the scan's row, not the model
 
 
 def test_file_from_before_checksums_is_taken_as_it_is(tmp_path: Path) -> None:

@@ -81,6 +81,12 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
     "--tuned", is_flag=True, help="With the settings that ctonnx bench --sweep found to be best on this device."
 )
 @click.option(
+    "--check/--no-check",
+    default=True,
+    show_default=True,
+    help="Compare the model's checksum first, which finds a damaged file.",
+)
+@click.option(
     "--null", "-0", is_flag=True, help="Names on stdin end with a NUL character, as find -print0 writes them."
 )
 def predict(
@@ -97,6 +103,7 @@ def predict(
     batch_size: int | None,
     threads: int | None,
     tuned: bool,
+    check: bool,
     null: bool,
 ) -> None:
     """Classify images with an exported model.
@@ -132,7 +139,13 @@ def predict(
         threads, workers, spinning = setting.threads, setting.workers, setting.spinning
         batch_size = setting.batch_size
     predictor = Predictor(
-        model, provider=provider, fallback=fallback, threads=threads, workers=workers, spinning=spinning
+        model,
+        provider=provider,
+        fallback=fallback,
+        threads=threads,
+        workers=workers,
+        spinning=spinning,
+        check=check,
     )
     spec = predictor.spec
     introduce(predictor, newest=newest)
