@@ -114,7 +114,7 @@ class Trial:
     def summary(self) -> str:
         """Its figures in one line, and each bound that it does not keep, with what was found and what is allowed."""
         verdict = f"rejected: {'; '.join(self.failures)}" if self.broken else "passes"
-        usual = GATES["int8"]  # a bound of the user's own stands in the verdict
+        usual = GATES["int8"]  # the verdict names a bound that the user chose
         agreement = rounding.shown(self.parity.agreement, usual.min_agreement, digits=2, form="%")
         heatmaps = rounding.shown(self.parity.heatmap_correlation, usual.min_heatmap_correlation, digits=4, form="f")
         return f"agreement {agreement}, mean |dp| {self.parity.mean_dp:.3g}, heatmaps {heatmaps}: {verdict}"

@@ -45,7 +45,7 @@ def say_what_is_newer() -> None:
 
     try:
         note = newest_export().note
-    except ModelError:  # which is told where the model is opened
+    except ModelError:  # opening the model reports it
         return
     if note:
         click.echo(f"note: {note}", err=True)
