@@ -41,11 +41,11 @@ docs: $(READY)  ## docs/commands.md from the commands' own help
 	$(BIN)/python docs/write_commands.py
 
 bench: $(READY)  ## start-up times, overheads, the spinning threads and the server, on this machine
-	$(BIN)/python -m ctonnx_bench.startup
-	$(BIN)/python -m ctonnx_bench.overhead
-	$(BIN)/python -m ctonnx_bench.harness
-	$(BIN)/python -m ctonnx_bench.spinning
-	$(BIN)/python -m ctonnx_bench.serving
+	$(BIN)/python -m ctonnx_bench.experiments.overheads.startup
+	$(BIN)/python -m ctonnx_bench.experiments.overheads.predictor
+	$(BIN)/python -m ctonnx_bench.experiments.overheads.harness
+	$(BIN)/python -m ctonnx_bench.experiments.overheads.thread_spinning
+	$(BIN)/python -m ctonnx_bench.experiments.serving.server
 
 clean:
 	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ctonnx.cli import main
+from ctonnx.cli.main import main
 
 HEAD = """\
 # Commands

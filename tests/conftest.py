@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from ctonnx.artifacts.run import Run
 from ctonnx.images import Preprocessing
-from ctonnx.leftovers import temporary_name
-from ctonnx.runs import Run
+from ctonnx.system.temporary_files import temporary_name
 
 # The networks here are small: on a busy machine their threads would mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -80,7 +80,7 @@ def dicom_file() -> bytes:
 @pytest.fixture(scope="session")
 def phantoms(shared_folder: Path) -> Path:
     """A phantom set of 32 images, 96 pixels high and wide, in the Kaggle layout."""
-    from ctonnx_train.phantom import generate
+    from ctonnx_train.data.phantom import generate
 
     with once(shared_folder, "phantoms") as missing:
         if missing:
@@ -91,8 +91,8 @@ def phantoms(shared_folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def trained_run(phantoms: Path, shared_folder: Path) -> Run:
     """A run trained on the phantoms for one epoch. Tests that change it work on a copy."""
-    from ctonnx_train.recipe import TrainSettings
-    from ctonnx_train.training import train
+    from ctonnx_train.training.recipe import TrainSettings
+    from ctonnx_train.training.train import train
 
     settings = TrainSettings(weights="none", epochs=1, batch_size=8)
     root = shared_folder / "work/runs"
@@ -105,7 +105,7 @@ def trained_run(phantoms: Path, shared_folder: Path) -> Run:
 @pytest.fixture(scope="session")
 def exported_run(trained_run: Run, shared_folder: Path) -> Run:
     """The trained run with its export. Tests that change it work on a copy."""
-    from ctonnx_export.exporting import export_run
+    from ctonnx_export.export import export_run
 
     with once(shared_folder, "export") as missing:
         if missing:

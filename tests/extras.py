@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from tests.environments import CheckError, Environment, Workshop
+
 from . import promises, slim_install
-from .environments import CheckError, Environment, Workshop
 
 __all__ = ["CHECKS", "NOT_HERE", "Check"]
 

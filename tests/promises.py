@@ -12,9 +12,9 @@ import urllib.request
 from pathlib import Path
 from urllib.error import URLError
 
-from ctonnx.cli import _COMMANDS
+from tests.environments import REPOSITORY, CheckError, Environment, run
 
-from .environments import REPOSITORY, CheckError, Environment, run
+from ctonnx.cli.main import _COMMANDS
 
 __all__ = [
     "FOLDER",

@@ -9,9 +9,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ctonnx.rounding import shown
+from tests.environments import CheckError, Environment, Workshop
 
-from .environments import CheckError, Environment, Workshop
+from ctonnx.parity.rounding import shown
 
 __all__ = ["check", "megabytes"]
 

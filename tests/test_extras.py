@@ -5,12 +5,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from tests.environments import REPOSITORY
+from tests.extras import CHECKS, NOT_HERE
 
-from ctonnx.cli import _COMMANDS
-from ctonnx.providers import PROVIDERS
-
-from .environments import REPOSITORY
-from .extras import CHECKS, NOT_HERE
+from ctonnx.cli.main import _COMMANDS
+from ctonnx.inference.providers import PROVIDERS
 
 _BUILDS = {facts.extra for facts in PROVIDERS.values()}
 _PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]

@@ -3,16 +3,26 @@
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ctonnx.errors import CtonnxError
-from ctonnx.machine import available_cores, memory_limit
-from ctonnx.parity import DEVICE_GATES
-from ctonnx.rounding import exactly, shown
-from ctonnx_bench.answering import (
+from ctonnx.parity.gates import DEVICE_GATES
+from ctonnx.parity.rounding import exactly, shown
+from ctonnx.system.cpu import available_cores
+from ctonnx.system.memory import memory_limit
+from ctonnx_bench.analysis.speedup import times_as_fast
+from ctonnx_bench.analysis.statistics import doubts, mlperf, summarize
+from ctonnx_bench.cases.adapters.adapter import ADAPTERS
+from ctonnx_bench.cases.case import Case, plan_cases
+from ctonnx_bench.cases.contenders import Model, find_peers, own, read_models, run_of
+from ctonnx_bench.cases.images import Images, golden_images, images_in, labelled_images
+from ctonnx_bench.cases.settings import SCHEMA_VERSION, Settings
+from ctonnx_bench.cases.sweep import plan_sweep
+from ctonnx_bench.correctness.judgement import Judgement, altered, gate_of, judge
+from ctonnx_bench.correctness.reference import (
     Settled,
     answer_all,
     check_golden,
@@ -21,20 +31,11 @@ from ctonnx_bench.answering import (
     settle,
     with_own_answers,
 )
-from ctonnx_bench.cases import Case, plan_cases
-from ctonnx_bench.checks import Images, Judgement, altered, gate_of, golden_images, images_in, judge, labelled_images
-from ctonnx_bench.contenders import Model, find_peers, own, read_models, run_of
-from ctonnx_bench.environment import describe
-from ctonnx_bench.peers.adapters import ADAPTERS
-from ctonnx_bench.ratios import times_as_fast
-from ctonnx_bench.rounds import Bench, Round
-from ctonnx_bench.summary import doubts, mlperf, summarize
-from ctonnx_bench.sweep import plan_sweep
+from ctonnx_bench.measurement.environment import describe
+from ctonnx_bench.measurement.rounds import Bench, Round
 
-__all__ = ["SCHEMA_VERSION", "Settings", "run_benchmark"]
+__all__ = ["run_benchmark"]
 
-SCHEMA_VERSION = 1
-"""Of the document: raised when a reader of the old version could misuse a new one."""
 
 _CHANGE = {"fp32": 1e-3, "fp16": 2e-2, "int8": 5e-2}
 """Of a logit or a heatmap from one run to another, as a share of the largest: the same file on the same machine."""
@@ -43,37 +44,6 @@ _CALIBRATION = 300  # images, as `ctonnx export` takes
 
 _IMAGE_BYTES = 9e6
 """Of memory for each image of 224 x 224 in a batch: the peaks of FP32 at batch 1 and 8 in docs/results.md."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What is measured, and how.
-
-    Attributes:
-        models: `.onnx` files, folders of them, or runs; none means the newest run with an export.
-        provider: one of `ctonnx.providers.PROVIDERS`.
-        batch_sizes: images at a time.
-        threads: within an operator; None means every core that this process may use.
-        sweep: whether thread counts, workers and spinning are measured instead, of ctonnx alone.
-        duration: seconds that each case is timed, over all rounds.
-        rounds: processes of each case.
-        data: labelled images to check on; None takes the golden inputs.
-        files: a folder of images to time from the file to the answer; None times pixels that are ready.
-        reference: a run, whose PyTorch checkpoint is asked for the right answers.
-        peers: names of `PEERS`.
-    """
-
-    models: tuple[Path, ...] = ()
-    provider: str = "cpu"
-    batch_sizes: tuple[int, ...] = (1, 8)
-    threads: int | None = None
-    sweep: bool = False
-    duration: float = 10.0
-    rounds: int = 5
-    data: Path | None = None
-    files: str | None = None
-    reference: Path | None = None
-    peers: tuple[str, ...] = ()
 
 
 def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], object]) -> dict[str, Any]:

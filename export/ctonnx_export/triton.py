@@ -4,10 +4,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import CtonnxError
-from ctonnx.outputs import OUTPUT_NAMES
-from ctonnx.spec import ModelSpec
-from ctonnx.writing import whole_folder
+from ctonnx.parity.outputs import OUTPUT_NAMES
+from ctonnx.system.files import whole_folder
 
 __all__ = ["refuse_entangled", "refuse_filled", "write_repository"]
 

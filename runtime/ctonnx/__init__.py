@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ctonnx.artifacts.spec import ModelSpec
     from ctonnx.errors import (
         CheckFailed,
         CtonnxError,
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
         ProviderError,
     )
     from ctonnx.images import Preprocessing
-    from ctonnx.outputs import Outputs
-    from ctonnx.parity import Parity, compare
-    from ctonnx.predictor import Failure, Prediction, Predictor
-    from ctonnx.spec import ModelSpec
+    from ctonnx.parity.comparison import Parity, compare
+    from ctonnx.parity.outputs import Outputs
+    from ctonnx.prediction.predictor import Predictor
+    from ctonnx.prediction.results import Failure, Prediction
 
 __all__ = [
     "CheckFailed",
@@ -52,18 +53,18 @@ _HOMES = {
     "CheckFailed": "errors",
     "CtonnxError": "errors",
     "DataError": "errors",
-    "Failure": "predictor",
+    "Failure": "prediction.results",
     "ImageError": "errors",
     "ModelError": "errors",
-    "ModelSpec": "spec",
+    "ModelSpec": "artifacts.spec",
     "NotEnoughMemory": "errors",
-    "Outputs": "outputs",
-    "Parity": "parity",
-    "Prediction": "predictor",
-    "Predictor": "predictor",
-    "Preprocessing": "images",
+    "Outputs": "parity.outputs",
+    "Parity": "parity.comparison",
+    "Prediction": "prediction.results",
+    "Predictor": "prediction.predictor",
+    "Preprocessing": "images.preprocessing",
     "ProviderError": "errors",
-    "compare": "parity",
+    "compare": "parity.comparison",
 }
 
 

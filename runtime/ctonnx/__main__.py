@@ -2,7 +2,7 @@
 
 import sys
 
-from ctonnx.streams import open_missing_streams
+from ctonnx.cli.standard_streams import open_missing_streams
 
 __all__ = ["run"]
 
@@ -11,7 +11,7 @@ def run() -> None:
     """Runs the command, with or without standard streams; Ctrl-C ends it in one sentence before it has begun, too."""
     open_missing_streams()  # first of all: the next file that is opened takes the place of a closed stream
     try:
-        from ctonnx.cli import main  # here, as it takes long enough to be stopped
+        from ctonnx.cli.main import main  # here, as it takes long enough to be stopped
 
         main()
     except KeyboardInterrupt:

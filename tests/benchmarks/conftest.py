@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ctonnx_bench.ratios import times_as_fast
-from ctonnx_bench.rounds import Round
-from ctonnx_bench.summary import doubts, mlperf, summarize
+from ctonnx_bench.analysis.speedup import times_as_fast
+from ctonnx_bench.analysis.statistics import doubts, mlperf, summarize
+from ctonnx_bench.measurement.rounds import Round
 
 MakeDocument = Callable[..., dict[str, Any]]
 

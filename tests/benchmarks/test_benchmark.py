@@ -10,19 +10,20 @@ import numpy as np
 import onnx
 import pytest
 
+from ctonnx.artifacts.golden import load_golden
+from ctonnx.artifacts.onnx_file.integrity import content_checksum
+from ctonnx.artifacts.spec import METADATA_KEY
 from ctonnx.errors import CtonnxError, ProviderError
-from ctonnx.golden import load_golden
-from ctonnx.integrity import content_checksum
-from ctonnx.outputs import Outputs
-from ctonnx.spec import METADATA_KEY
-from ctonnx.writing import json_text
+from ctonnx.parity.outputs import Outputs
+from ctonnx.system.files import json_text
 from ctonnx_bench import benchmark
-from ctonnx_bench.benchmark import Settings, run_benchmark
-from ctonnx_bench.cases import Case
-from ctonnx_bench.checks import Images
-from ctonnx_bench.contenders import Contender
-from ctonnx_bench.rounds import Bench, CaseFailed, Round
-from ctonnx_train.phantom import CLASSES as PHANTOM_CLASSES
+from ctonnx_bench.benchmark import run_benchmark
+from ctonnx_bench.cases.case import Case
+from ctonnx_bench.cases.contenders import Contender
+from ctonnx_bench.cases.images import Images
+from ctonnx_bench.cases.settings import Settings
+from ctonnx_bench.measurement.rounds import Bench, CaseFailed, Round
+from ctonnx_train.data.phantom import CLASSES as PHANTOM_CLASSES
 
 QUICK = Settings(batch_sizes=(1,), duration=0.0, rounds=1, threads=1)
 ROUND = Round(

@@ -16,19 +16,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from tests.conftest import once
 
+from ctonnx.artifacts.run import Run
+from ctonnx.artifacts.spec import Precision
 from ctonnx.images import Preprocessing
-from ctonnx.parity import GATES, Gate
-from ctonnx.runs import Run
-from ctonnx_export import making
-from ctonnx_export.conversion import Simplified, convert
-from ctonnx_export.exporting import ExportResult, export_run
-from ctonnx_export.making import Precision, Quantization
-from ctonnx_export.ranges import CALIBRATORS
-from ctonnx_train.recipe import TrainSettings
-from ctonnx_train.training import train
-
-from ..conftest import once
+from ctonnx.parity.gates import GATES, Gate
+from ctonnx_export import models
+from ctonnx_export.export import ExportResult, export_run
+from ctonnx_export.graph.conversion import convert
+from ctonnx_export.graph.simplification import Simplified
+from ctonnx_export.quantization.calibration import CALIBRATORS
+from ctonnx_export.quantization.settings import Quantization
+from ctonnx_train.training.recipe import TrainSettings
+from ctonnx_train.training.train import train
 
 ALL: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 LOOSE = Gate(max_dp=1.0, min_agreement=0.0)
@@ -153,8 +154,8 @@ def small_network() -> Iterator[None]:
         return ResNet(BasicBlock, [1, 1, 1, 1], **settings)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ctonnx_train.network.resnet50", resnet)
-        patch.setattr("ctonnx_export.making.simplify", lambda model, pixels: Simplified(model, "left out"))
+        patch.setattr("ctonnx_train.network.classifier.resnet50", resnet)
+        patch.setattr("ctonnx_export.models.simplify", lambda model, pixels: Simplified(model, "left out"))
         yield
 
 
@@ -201,7 +202,7 @@ def converted_once(shared_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
                 onnx.save(convert(graph, size), file)
         return onnx.load(file)
 
-    monkeypatch.setattr(making, "convert", converted)
+    monkeypatch.setattr(models, "convert", converted)
 
 
 @contextmanager
@@ -217,8 +218,8 @@ def two_threads() -> Iterator[None]:
 
 def short_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the search, whose whole way is walked in test_search.py, try one calibrator and leave out one layer."""
-    monkeypatch.setattr("ctonnx_export.search.CALIBRATORS", CALIBRATORS[:1])
-    monkeypatch.setattr("ctonnx_export.search._MOST_EXCLUDED", 1)
+    monkeypatch.setattr("ctonnx_export.quantization.search.CALIBRATORS", CALIBRATORS[:1])
+    monkeypatch.setattr("ctonnx_export.quantization.search._MOST_EXCLUDED", 1)
 
 
 def names(folder: Path) -> list[str]:

@@ -7,11 +7,10 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from ctonnx.artifacts.spec import ModelSpec, Precision, Target
 from ctonnx.errors import CtonnxError
-from ctonnx.session import open_session, read_spec
-from ctonnx.spec import ModelSpec
-from ctonnx_export.making import Precision
-from ctonnx_export.quantization import Scheme, Target
+from ctonnx.inference.session import open_session, read_spec
+from ctonnx_export.quantization.qdq import Scheme
 from ctonnx_export.triton import write_repository
 
 

@@ -15,18 +15,18 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from ctonnx.artifacts.run import Run
 from ctonnx.images import Preprocessing
-from ctonnx.runs import Run
 
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
 
 _SMALL_CTONNX = """\
 import os
 from torchvision.models.resnet import BasicBlock, ResNet
-import ctonnx_train.network
-ctonnx_train.network.resnet50 = lambda weights, **settings: ResNet(BasicBlock, [1, 1, 1, 1], **settings)
+import ctonnx_train.network.classifier
+ctonnx_train.network.classifier.resnet50 = lambda weights, **settings: ResNet(BasicBlock, [1, 1, 1, 1], **settings)
 {before}
-from ctonnx.cli import main
+from ctonnx.cli.main import main
 main(prog_name="ctonnx")
 """
 
@@ -138,21 +138,21 @@ def small_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     def resnet(weights: None, **settings: Any) -> Any:
         return ResNet(BasicBlock, [1, 1, 1, 1], **settings)
 
-    monkeypatch.setattr("ctonnx_train.network.resnet50", resnet)
+    monkeypatch.setattr("ctonnx_train.network.classifier.resnet50", resnet)
 
 
 @pytest.fixture
 def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets a training end without the plots of its figures, where they are not the point."""
-    monkeypatch.setattr("ctonnx_train.training.write_reports", lambda *arguments, **options: None)
+    monkeypatch.setattr("ctonnx_train.training.train.write_reports", lambda *arguments, **options: None)
 
 
 @pytest.fixture(scope="session")
 def dataset_of() -> Callable[..., Any]:
     """A function that puts pixels [images, size, size, 1 or 3], and labels, into a `PixelDataset`."""
-    from ctonnx_train.dataset import PixelDataset
-    from ctonnx_train.pixels import PixelStore
-    from ctonnx_train.splits import Sample
+    from ctonnx_train.data.pixel_store import PixelStore
+    from ctonnx_train.data.splits import Sample
+    from ctonnx_train.training.loop.batches import PixelDataset
 
     class Arrays:
         root = Path("memory")
@@ -181,9 +181,9 @@ def fitted(dataset_of: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]
     """A function that fits a network to nine noise images; returns what came of it, the network, what was said."""
     import torch
 
-    from ctonnx_train.fitting import fit
-    from ctonnx_train.network import CTClassifier
-    from ctonnx_train.recipe import TrainSettings
+    from ctonnx_train.network.classifier import CTClassifier
+    from ctonnx_train.training.loop.fit import fit
+    from ctonnx_train.training.recipe import TrainSettings
 
     def run(
         labels: Sequence[int] = (0, 0, 0, 0, 0, 0, 1, 1, 1),
@@ -208,8 +208,8 @@ def fitted(dataset_of: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]
 @pytest.fixture
 def subject() -> Any:
     """A model of three classes, of which nothing more is known; its answers depend on an image's pixels alone."""
-    from ctonnx_train.pixels import PixelStore
-    from ctonnx_train.subjects import Subject
+    from ctonnx_train.data.pixel_store import PixelStore
+    from ctonnx_train.evaluation.evaluated_model import Subject
 
     def answers(store: PixelStore, rows: Sequence[int]) -> NDArray[np.float64]:
         means = store.take(rows).reshape(len(rows), -1)[:, :3].astype(np.float64) + 1

@@ -14,18 +14,19 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ctonnx.predictor import Predictor
-from ctonnx.server.classify import Wanted
-from ctonnx.server.facts import answering_model, model_facts
+from ctonnx.prediction.predictor import Predictor
+from ctonnx.server.api.model_info import answering_model, model_facts
+from ctonnx.server.api.open_inference import VERSION, model_metadata, read_request, server_metadata, write_answer
+from ctonnx.server.api.openapi import document
+from ctonnx.server.api.triton import NOT_DONE, model_config, repository_index
+from ctonnx.server.engine.classification import Wanted
+from ctonnx.server.engine.service import Service
 from ctonnx.server.metrics import CONTENT_TYPE_LATEST, Metrics
-from ctonnx.server.openapi import document
-from ctonnx.server.protocol import VERSION, model_metadata, read_request, server_metadata, write_answer
-from ctonnx.server.refusals import Refusal, shown
-from ctonnx.server.security import Door, Front
-from ctonnx.server.service import Service
 from ctonnx.server.settings import Settings
-from ctonnx.server.triton import NOT_DONE, model_config, repository_index
-from ctonnx.server.uploads import file_reader, receive
+from ctonnx.server.transport.errors import Refusal, shown
+from ctonnx.server.transport.middleware import Door, Front
+from ctonnx.server.transport.multipart import file_reader
+from ctonnx.server.transport.uploads import receive
 
 __all__ = ["make_app"]
 

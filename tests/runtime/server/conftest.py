@@ -17,12 +17,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ctonnx.outputs import Outputs
-from ctonnx.predictor import Predictor
+from ctonnx.parity.outputs import Outputs
+from ctonnx.prediction.predictor import Predictor
 from ctonnx.server.app import make_app
-from ctonnx.server.listening import bind, serve
-from ctonnx.server.security import Front
 from ctonnx.server.settings import Settings
+from ctonnx.server.transport.lifecycle import bind, serve
+from ctonnx.server.transport.middleware import Front
 
 WAIT = 20.0
 """Seconds that a test waits for what must come."""

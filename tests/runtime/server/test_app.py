@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 from PIL import Image
+from tests.runtime.server.conftest import WAIT, Answer, Held, Server, encoded, multipart, running
 from tritonclient.utils import InferenceServerException
 
 from ctonnx.images import load, to_pixels
-from ctonnx.predictor import Predictor
+from ctonnx.prediction.predictor import Predictor
 from ctonnx.server.app import make_app
 from ctonnx.server.settings import Limits, Settings
-
-from .conftest import WAIT, Answer, Held, Server, encoded, multipart, running
 
 NAME = "model.fp32"
 

@@ -1,10 +1,9 @@
 """What Prometheus reads, by its own parser."""
 
 from prometheus_client.parser import text_string_to_metric_families
+from tests.runtime.server.conftest import Server
 
 from ctonnx.server.metrics import Metrics
-
-from .conftest import Server
 
 
 def made() -> Metrics:

@@ -9,11 +9,9 @@ import onnx
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.support.ui import Select
+from tests.runtime.server.page.conftest import VERDICTS, Page, serving
 
-from ctonnx.leaks import leaks_in_words
-from ctonnx.spec import METADATA_KEY, ModelSpec
-
-from .conftest import VERDICTS, Page, serving
+from ctonnx.artifacts.spec import METADATA_KEY, ModelSpec, leaks_in_words
 
 NEVER = 0.999999  # a threshold that no sum of the test model reaches
 LEAKED = {

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 from selenium.webdriver import Keys
-
-from .conftest import Page
+from tests.runtime.server.page.conftest import Page
 
 TOO_FAR_RIGHT = """
     [...document.querySelectorAll("main *")]

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from selenium.webdriver import Chrome, Keys
-
-from .conftest import VERDICTS, Page, serving
+from tests.runtime.server.page.conftest import VERDICTS, Page, serving
 
 KEY = "letmein"
 

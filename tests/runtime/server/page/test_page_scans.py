@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from selenium.webdriver import Keys
 from selenium.webdriver.common.action_chains import ActionChains
-
-from .conftest import VERDICTS, Page
+from tests.runtime.server.page.conftest import VERDICTS, Page
 
 FOLDER = Path(__file__).parents[4] / "runtime/ctonnx/server/page"
 WITHOUT_POINT = """

@@ -1,0 +1,34 @@
+"""OpenVINO on the exported FP32 file, or on a file of its own, tuned for latency, in full float32."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
+from ctonnx_bench.cases.adapters.adapter import Network, Opening
+
+__all__ = ["open_network"]
+
+
+def open_network(opening: Opening) -> Network:
+    """Compiles a model for the CPU."""
+    import openvino
+
+    core: Any = openvino.Core()
+    compiled = core.compile_model(
+        str(opening.model),
+        "CPU",
+        {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": opening.threads,
+            "INFERENCE_PRECISION_HINT": "f32",  # where the processor has bfloat16, OpenVINO would take it
+        },
+    )
+    request = compiled.create_infer_request()
+
+    def run(pixels: NDArray[np.uint8]) -> Outputs:
+        answers = request.infer({"pixels": pixels}, share_inputs=True)
+        return Outputs(*(answers[name] for name in OUTPUT_NAMES))
+
+    return Network(run)

@@ -1,0 +1,30 @@
+"""onnxruntime as its own first example uses it: a session with every default but the threads, and `session.run`.
+
+On CUDA it computes in full float32 as all the others do: TensorFloat-32, its default there, is off.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
+from ctonnx_bench.cases.adapters.adapter import Network, Opening
+
+__all__ = ["open_network"]
+
+_PROVIDERS = {"cpu": ("CPUExecutionProvider", {}), "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"})}
+
+
+def open_network(opening: Opening) -> Network:
+    """Opens an exported model."""
+    import onnxruntime
+
+    options: Any = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = opening.threads
+    session = onnxruntime.InferenceSession(str(opening.model), options, [_PROVIDERS[opening.provider]])
+
+    def run(pixels: NDArray[np.uint8]) -> Outputs:
+        return Outputs(*session.run(OUTPUT_NAMES, {"pixels": pixels}))
+
+    return Network(run)

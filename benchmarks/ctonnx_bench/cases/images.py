@@ -1,0 +1,152 @@
+"""The images that a benchmark checks predictions on: golden inputs, or a labelled folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctonnx.artifacts.golden import FILE_NAME, Golden, load_golden
+from ctonnx.artifacts.spec import leaks_in_words
+from ctonnx.errors import DataError, ImageError, ModelError
+from ctonnx.images import load, to_pixels
+from ctonnx_bench.cases.contenders import Model
+
+__all__ = ["Images", "golden_images", "images_in", "labelled_images"]
+
+
+_NO_LABEL = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """What the networks are asked.
+
+    Attributes:
+        about: where they come from, for people.
+        pixels: uint8 [images, size, size, 3].
+        labels: class index of each image, or -1.
+        files: that the pixels were read from; none where they were not.
+        golden: the golden inputs, where these are the images.
+        cautions: why their labels flatter.
+        calibration: other images, for a peer that quantizes: uint8 [images, size, size, 3]; none where there are none.
+    """
+
+    about: str
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    files: tuple[str, ...] = ()
+    golden: Golden | None = None
+    cautions: tuple[str, ...] = ()
+    calibration: NDArray[np.uint8] | None = None
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+def golden_images(model: Model) -> Images:
+    """Returns the golden inputs beside a model, which need neither PyTorch nor data.
+
+    Raises:
+        ModelError: there are none, or they are another checkpoint's.
+    """
+    file = model.path.parent / FILE_NAME
+    if not file.is_file():
+        raise ModelError(
+            f"expected the golden inputs at '{file}', by which answers are checked, found none; copy {FILE_NAME} from "
+            "the export folder with the model, or name labelled images with --data DIR"
+        )
+    golden = load_golden(file)
+    size = model.spec.preprocessing.size
+    if golden.checkpoint_sha256 != model.spec.checkpoint_sha256 or golden.pixels.shape[1:] != (size, size, 3):
+        raise ModelError(
+            f"expected golden inputs of checkpoint {model.spec.checkpoint_sha256[:12]} at {size} pixels, found "
+            f"{golden.checkpoint_sha256[:12]} {list(golden.pixels.shape)} in '{file}'; copy both from one export folder"
+        )
+    if (found := golden.outputs.probabilities.shape[1]) != len(model.spec.classes):
+        raise ModelError(
+            f"expected golden answers of {len(model.spec.classes)} classes, found those of {found} in '{file}'; copy "
+            "both from one export folder"
+        )
+    labels = np.full(len(golden.pixels), _NO_LABEL)
+    return Images(f"{len(labels)} golden inputs", golden.pixels, labels, golden=golden)
+
+
+def labelled_images(data: Path, model: Model, *, calibrate: int = 0) -> Images:
+    """Returns a data set's test images, or else its validation images, or else all, as the model takes them.
+
+    Args:
+        data: see `ctonnx_train.data.image_folder.read_data`.
+        model: whose classes and preprocessing count.
+        calibrate: how many of the training images to return, too, for a peer that quantizes.
+
+    Raises:
+        DataError: it is no data set, or images in it cannot be read.
+    """
+    from ctonnx_train.data.image_folder import read_data
+    from ctonnx_train.data.sources import open_source
+    from ctonnx_train.data.splits import Sample, Split
+
+    found = read_data(data, classes=model.spec.classes)
+    source = open_source(found.root)
+    order: tuple[Split, ...] = ("test", "valid", "train")
+    split = next((name for name in order if found.splits[name]), None)
+    if split is None:
+        raise DataError(f"expected labelled images in '{data}', found none; lay them out as DIR/test/CLASS/*.png")
+
+    def read(samples: Sequence[Sample]) -> NDArray[np.uint8]:
+        return _pixels([source.image(sample.path) for sample in samples], model)
+
+    chosen = found.splits[split]
+    others = found.splits["train"] if calibrate and split != "train" else ()
+    picked = [others[place] for place in np.random.default_rng(0).permutation(len(others))[:calibrate]]
+    return Images(
+        f"{len(chosen)} labelled images ({split}) of {data}",
+        read(chosen),
+        np.array([sample.label for sample in chosen], np.int64),
+        cautions=_cautions(model, split),
+        calibration=read(picked) if picked else None,
+    )
+
+
+def images_in(folder: str, model: Model) -> Images:
+    """Returns the images below a folder, to be timed from the file to the answer.
+
+    Raises:
+        CtonnxError: there is none.
+        DataError: one cannot be read.
+    """
+    from ctonnx.prediction.inputs import find_images
+
+    files = find_images([folder])
+    pixels = _pixels(files, model)
+    absolute = tuple(str(Path(file).resolve()) for file in files)
+    return Images(f"{len(files)} files in {folder}", pixels, np.full(len(files), _NO_LABEL), absolute)
+
+
+def _cautions(model: Model, split: str) -> tuple[str, ...]:
+    """Returns why the accuracy on a split flatters, where the model was trained on the data that it is of."""
+    leaks = leaks_in_words(model.spec.data)
+    chosen = "where it is the run's own, the valid split chose the best epoch, the temperature and the threshold"
+    return (
+        *([f"accuracy: {chosen}: expect less elsewhere"] if split == "valid" else []),
+        *([f"accuracy: of the data that the model was trained on, {leaks}"] if leaks else []),
+    )
+
+
+def _pixels(images: Sequence[Any], model: Model) -> NDArray[np.uint8]:
+    """Returns the pixels of images, as the predictor makes them."""
+    how, found, wrong = model.spec.preprocessing, [], []
+    for image in images:
+        try:
+            found.append(to_pixels(load(image, window=model.spec.dicom_window), how))
+        except ImageError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise DataError(
+            f"expected {len(images)} readable images, found {len(wrong)} that cannot be read: {wrong[0]}; "
+            "mend them or move them out of the folder"
+        )
+    return np.stack(found)

@@ -1,0 +1,213 @@
+"""`ctonnx bench`: how fast, how large and how right models and peers are on this device."""
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from ctonnx.cli.model_banner import say_what_is_newer
+from ctonnx.cli.options import FiniteRange, provider_option, threads_option
+from ctonnx.parity.rounding import share_of_percent
+
+__all__ = ["bench"]
+
+
+def _numbers(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
+    found = []
+    for word in value.split(","):
+        if not word.strip().isdecimal() or int(word) < 1:
+            raise click.BadParameter(f"expected whole numbers from 1 joined by commas, found '{word.strip()}'")
+        found.append(int(word))
+    return tuple(dict.fromkeys(found))
+
+
+def _peers(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    from ctonnx_bench.cases.adapters.adapter import PEERS
+
+    names = PEERS if value == "all" else tuple(name.strip() for name in value.split(",") if name.strip())
+    if value and not names:
+        raise click.BadParameter(f"expected names joined by commas, or all; found '{value}'")
+    if unknown := [name for name in names if name not in PEERS]:
+        raise click.BadParameter(f"expected some of {', '.join(PEERS)}, joined by commas, or all; found '{unknown[0]}'")
+    return tuple(dict.fromkeys(names))
+
+
+def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        share = share_of_percent(float(value.removesuffix("%")))
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 100:
+        raise click.BadParameter(f"expected a percentage such as 10%, found '{value}'")
+    return share
+
+
+@click.command()
+@click.argument("models", metavar="[MODEL]...", type=click.Path(path_type=Path), nargs=-1)
+@provider_option
+@click.option(
+    "--batch-size",
+    "batch_sizes",
+    default="1,8",
+    show_default=True,
+    metavar="INTEGER,...",
+    callback=_numbers,
+    help="Images at a time, each measured.",
+)
+@threads_option
+@click.option(
+    "--duration",
+    type=FiniteRange(0, 86_400),
+    default=10.0,
+    show_default=True,
+    help="Seconds that each case is timed.",
+)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Processes of each case, in turn.")
+@click.option(
+    "--data", type=click.Path(path_type=Path, exists=True), help="Labelled images to check on; default: golden.npz."
+)
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Whose PyTorch checkpoint is right; needs torch.",
+)
+@click.option(
+    "--peers",
+    default="",
+    metavar="NAME,...|all",
+    callback=_peers,
+    help="Whom to measure too: pytorch, pytorch-fp16, torch-compile, onnxruntime, openvino, openvino-int8.",
+)
+@click.option(
+    "--end-to-end",
+    "files",
+    type=click.Path(exists=True),
+    metavar="DIR",
+    help="Time from the file to the answer on the images there, instead of from the pixels.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="For bench.json, bench.md and bench.html; default: bench/ in the models' run, or in the working folder.",
+)
+@click.option(
+    "--sweep",
+    type=click.Choice(["threads"]),
+    help="Try thread counts up to --threads, workers, spinning, each --batch-size; keep the best beside the model.",
+)
+@click.option(
+    "--compare",
+    "baseline",
+    type=click.Path(path_type=Path),
+    metavar="JSON",
+    help="The bench.json of an earlier benchmark, to compare latency, cold start and peak memory with.",
+)
+@click.option(
+    "--fail-over",
+    metavar="PERCENT",
+    callback=_share,
+    help="With --compare: by how much a figure may be worse; exit code 1 above it.  [default: 10%]",
+)
+@click.option(
+    "--publish",
+    "published",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the results into this Markdown file too, if none is wrong and none is doubted.",
+)
+@click.option("--hardware", metavar="NAME", help="With --publish: what this machine is called; default: its processor.")
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON document instead of the table.")
+def bench(
+    models: tuple[Path, ...],
+    provider: str,
+    batch_sizes: tuple[int, ...],
+    threads: int | None,
+    duration: float,
+    rounds: int,
+    data: Path | None,
+    reference: Path | None,
+    peers: tuple[str, ...],
+    files: str | None,
+    sweep: str | None,
+    output: Path | None,
+    baseline: Path | None,
+    fail_over: float | None,
+    published: Path | None,
+    hardware: str | None,
+    as_json: bool,
+) -> None:
+    """Measure how fast, how large and how right models are on this device.
+
+    MODEL is an .onnx file, a folder of them, or a run (default: all precisions of the newest run with an export). Each
+    case runs in processes of its own, in turn with the others, and every answer is checked while it is timed: where
+    ctonnx's are wrong, the exit code is 1. "right" means agreement with PyTorch's answers for the golden inputs, or for
+    --data with those of FP32 or, with --reference, PyTorch's; it does not mean a correct diagnosis.
+
+    \b
+    Examples:
+      ctonnx bench
+      ctonnx bench runs/lungs --batch-size 1,8,32 --data DATA --peers all
+      ctonnx bench --provider cuda --duration 30
+      ctonnx bench --end-to-end scans/
+      ctonnx bench --sweep threads --batch-size 1,4
+      ctonnx bench --publish docs/results.md --hardware "mini-PC with an N100"
+      ctonnx bench --compare old/bench.json --fail-over 10%
+    """
+    from ctonnx.errors import CheckFailed
+    from ctonnx.system.files import json_text
+    from ctonnx_bench.analysis.regression import table
+    from ctonnx_bench.cases.settings import Settings
+    from ctonnx_bench.report.tables import terminal
+    from ctonnx_bench.workflow import FAIL_OVER, Ends, measure_and_report
+
+    if fail_over is not None and baseline is None:
+        raise click.UsageError("expected --compare with --fail-over, found none: name the bench.json to compare with")
+    if hardware is not None and published is None:
+        raise click.UsageError("expected --publish with --hardware, found none: name the file to publish in")
+    if files is not None and data is not None:
+        raise click.UsageError("expected --data or --end-to-end, found both: each names the images to check on")
+    if sweep and (peers or files is not None):
+        raise click.UsageError(
+            "expected --sweep without --peers and --end-to-end: it measures ctonnx from ready pixels"
+        )
+    if sweep and 1 not in batch_sizes:
+        raise click.UsageError(f"expected 1 among --batch-size with --sweep, found {','.join(map(str, batch_sizes))}")
+    settings = Settings(
+        models=models,
+        provider=provider,
+        batch_sizes=batch_sizes,
+        threads=threads,
+        sweep=sweep is not None,
+        duration=duration,
+        rounds=rounds,
+        data=data,
+        files=files,
+        reference=reference,
+        peers=peers,
+    )
+    if not models:
+        say_what_is_newer()
+    allowed = FAIL_OVER if fail_over is None else fail_over
+    ends = Ends(output=output, baseline=baseline, fail_over=allowed, published=published, hardware=hardware)
+    report = measure_and_report(settings, ends, command=_typed(), say=lambda line: click.echo(line, err=True))
+    if as_json:
+        click.echo(json_text(report.document), nl=False)
+    else:
+        click.echo(terminal(report.document))
+        if report.changes is not None:
+            cautions = report.document["compared_with"]["cautions"]
+            click.echo("\n" + "\n".join([table(report.changes, allowed), *cautions]))
+    for line in report.said:
+        click.echo(line, err=True)
+    if report.failures:
+        raise CheckFailed(";\n".join(report.failures))
+
+
+def _typed() -> str:
+    return shlex.join(["ctonnx", *sys.argv[1:]])

@@ -1,0 +1,8 @@
+"""Experiments beside `ctonnx bench`; each is a command: `python -m ctonnx_bench.experiments...`.
+
+scans        PNG scans for folder experiments
+overheads/   start-up, predictor, harness, thread spinning, model check
+throughput/  streaming, precisions, roofline, training
+serving/     server and its load generator
+end_to_end/  whole processes on a folder, beside peers
+"""

@@ -1,0 +1,8 @@
+"""Programs that classify a folder without ctonnx; each is a package that runs as a module.
+
+peer         arguments and output that the programs share
+ctonnx       `ctonnx predict`, step by step
+pytorch      PyTorch eager
+ultralytics  Ultralytics
+optimum      Optimum
+"""

@@ -1,0 +1,66 @@
+"""What it costs to look through a model file before it is opened: whole processes, in turn, on a warm disk.
+
+python -m ctonnx_bench.experiments.overheads.model_check MODEL [--rounds 20]
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from ctonnx.artifacts.onnx_file.operators import check_graph
+
+__all__ = ["checking", "main"]
+
+_PROGRAM = """
+import sys
+import numpy as np
+from ctonnx import Predictor
+with Predictor(sys.argv[1], check=sys.argv[2] == "True") as predictor:
+    size = predictor.spec.preprocessing.size
+    predictor.predict_pixels(np.zeros((1, size, size, 3), np.uint8))
+"""
+
+
+def checking(model: Path, rounds: int) -> dict[bool, list[float]]:
+    """Returns the wall seconds of processes that open a model and answer once, with its checksum compared or not.
+
+    Args:
+        model: the `.onnx` file.
+        rounds: processes of each kind, in turn, after one round that does not count.
+    """
+    samples: dict[bool, list[float]] = {True: [], False: []}
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    for number in range(rounds + 1):
+        for check in samples:
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", _PROGRAM, str(model), str(check)], check=True, env=environ)
+            if number:
+                samples[check].append(time.perf_counter() - start)
+    return samples
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--rounds", type=click.IntRange(1), default=20, show_default=True, help="Processes of each kind.")
+def main(model: Path, rounds: int) -> None:
+    """Time the cold start of a model with its checksum compared, against one without."""
+    samples = checking(model, rounds)
+    ratio = statistics.median(first / second for first, second in zip(samples[True], samples[False], strict=True))
+    walks = []
+    for _ in range(max(3, rounds)):
+        start = time.perf_counter()
+        check_graph(model)
+        walks.append(time.perf_counter() - start)
+    for check, seconds in samples.items():
+        name = "checksum compared" if check else "not compared"
+        click.echo(f"{name:17}  {statistics.median(seconds):.3f} s ({min(seconds):.3f} to {max(seconds):.3f})")
+    click.echo(f"ratio {ratio:.3f}; looking through the graph, in both: {statistics.median(walks) * 1e3:.1f} ms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The trap of spinning threads: why `ctonnx bench` gives every case a process of its own.
+
+    python -m ctonnx_bench.experiments.overheads.thread_spinning [MODEL] [--rounds 5] [--runs 50]
+
+onnxruntime's threads go on looking for work for a while after a run. Where two sessions in one process answer in turn,
+each one's threads still spin while the other computes. The same session is timed alone, beside another one that answers
+in between, and so with threads that soon sleep, each in a process of its own.
+"""
+
+import statistics
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+
+from ctonnx.prediction.predictor import Predictor
+from ctonnx_bench.measurement.child import child_option, measured_apart
+from ctonnx_bench.measurement.interleaving import in_turn, paired_ratio
+
+__all__ = ["CASES", "main", "median_seconds"]
+
+CASES = {
+    "alone": (1, True),
+    "two in one process, in turn": (2, True),
+    "two in one process, brief spinning": (2, False),
+    "alone, brief spinning": (1, False),
+}
+"""How many sessions there are in the process, and whether their threads spin."""
+
+_WARM_UP = 5
+
+
+def median_seconds(model: Path | str, sessions: int, spinning: bool, runs: int) -> float:
+    """Returns the median seconds of the first session's runs, between which each other one runs once.
+
+    Args:
+        model: the `.onnx` file, which every session opens.
+        sessions: in this process.
+        spinning: whether their threads spin.
+        runs: that count.
+    """
+    predictors = [Predictor(model, spinning=spinning) for _ in range(sessions)]
+    size = predictors[0].spec.preprocessing.size
+    pixels = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
+    samples: list[float] = []
+    for _ in range(runs + _WARM_UP):
+        start = time.perf_counter()
+        predictors[0].predict_pixels(pixels)
+        samples.append(time.perf_counter() - start)
+        for other in predictors[1:]:
+            other.predict_pixels(pixels)
+    return statistics.median(samples[_WARM_UP:])
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Processes of each case, in turn.")
+@click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="In each process.")
+@child_option(median_seconds)
+def main(model: Path | None, rounds: int, runs: int) -> None:
+    """Time MODEL (default: the newest run's) alone and beside another session of its process."""
+    with Predictor(model) as predictor:
+        path, threads = predictor.path, predictor.threads
+    found: dict[str, list[float]] = {name: [] for name in CASES}
+    for name in in_turn(CASES, rounds):
+        found[name].append(
+            measured_apart("ctonnx_bench.experiments.overheads.thread_spinning", path, *CASES[name], runs) * 1e3
+        )
+    click.echo(f"{path}, batch 1, {threads} threads: milliseconds, medians of {rounds} processes each, in turn")
+    for name, samples in found.items():
+        ratio = paired_ratio(samples, found["alone"])
+        click.echo(
+            f"{name:40} {statistics.median(samples):8.2f} ({min(samples):.2f} to {max(samples):.2f})  {ratio:.2f} times"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""The server under load.
+
+load    load generator
+server  latency, throughput, ready time and memory of `ctonnx serve`
+"""

@@ -1,0 +1,167 @@
+"""What a core that another process keeps busy costs a training, and an export.
+
+    python -m ctonnx_bench.experiments.throughput.busy_core DATA [--rounds N] [--epochs N] [--anywhere]
+    [--openmp-default] python -m ctonnx_bench.experiments.throughput.busy_core DATA --export RUN [--precision fp32,fp16]
+
+Each measurement is a process of its own, which begins as `ctonnx train` does; they run in turn, on an idle machine and
+beside a process that does nothing but turn in a circle: on one core, or wherever the system puts it (`--anywhere`). Of
+two cores that process takes its fair half of one, so that no epoch can take less than 4/3 of the time. What is printed
+is the median, and the median of the ratios of each round. The exit code is 1 where the ratio is above `--at-most`.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import click
+
+from ctonnx.cli.options import threads_option
+from ctonnx_bench.measurement.child import child_option, measured_apart
+from ctonnx_bench.measurement.interleaving import in_turn, paired_ratio
+
+__all__ = ["AT_MOST", "busy_core", "main", "measure_export", "measure_training"]
+
+AT_MOST = 2.5
+"""How many times as long an epoch may take where one of two cores is busy."""
+
+_CIRCLE = "while True: pass"
+_STATES = ("idle", "one core busy")
+
+
+@contextmanager
+def busy_core(*, anywhere: bool) -> Iterator[None]:
+    """Keeps a core busy meanwhile, with a process that is gone afterwards.
+
+    Args:
+        anywhere: whether the system may move it; else it stays on the last core that this process may use.
+    """
+    process = subprocess.Popen([sys.executable, "-I", "-S", "-c", _CIRCLE])
+    try:
+        if not anywhere and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(0))})
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def measure_training(
+    data: Path, image_size: int, batch_size: int, epochs: int, threads: int | None, asleep: bool
+) -> float:
+    """Returns the median seconds of an epoch of the recipe from scratch, without the first, which allocates.
+
+    Args:
+        data: the data set.
+        image_size: in pixels; every epoch sees whole images.
+        batch_size: images a step.
+        epochs: two or more.
+        threads: of PyTorch; None takes what `ctonnx train` takes.
+        asleep: whether threads sleep where they wait and are kept apart, as the command has it; else OpenMP's default
+            holds.
+    """
+    if asleep:
+        from ctonnx_train.network.torch_loading import load_pytorch
+
+        load_pytorch(threads=threads)
+    from ctonnx.images import Preprocessing
+    from ctonnx_train.training.recipe import TrainSettings
+    from ctonnx_train.training.train import train
+
+    settings = TrainSettings(
+        weights="none", epochs=epochs, batch_size=batch_size, full_size=True, threads=threads, sensitivity=0.95
+    )
+    with tempfile.TemporaryDirectory(prefix="ctonnx-bench-") as folder:
+        made = train(
+            data, settings=settings, preprocessing=Preprocessing(size=image_size), name="run", root=Path(folder)
+        )
+        lines = made.run.metrics_file.read_text(encoding="utf-8").splitlines()
+    column = lines[0].split(",").index("seconds")
+    return statistics.median(float(line.split(",")[column]) for line in lines[2:])
+
+
+def measure_export(run: Path, precisions: str, threads: int | None, asleep: bool) -> float:
+    """Returns the seconds of an export, without the imports.
+
+    Args:
+        run: its folder.
+        precisions: joined by commas.
+        threads: of PyTorch and onnxruntime; None takes what `ctonnx export` takes.
+        asleep: as in `measure_training`.
+    """
+    if asleep:
+        from ctonnx_train.network.openmp import let_waiting_threads_sleep
+
+        let_waiting_threads_sleep()
+    from ctonnx.artifacts.run import find_run
+    from ctonnx.artifacts.spec import PRECISIONS
+    from ctonnx_export.export import export_run
+
+    chosen = [name for name in PRECISIONS if name in precisions.split(",")]
+    with tempfile.TemporaryDirectory(prefix="ctonnx-bench-") as folder:
+        start = time.perf_counter()
+        export_run(find_run(run), precisions=chosen, output=Path(folder) / "export", threads=threads)
+        return time.perf_counter() - start
+
+
+def _measure(what: str, path: str, *settings: int | str | bool | None) -> float:
+    measures = {"training": measure_training, "export": measure_export}
+    return float(measures[what](Path(path), *settings))  # type: ignore[operator]  # each takes its own settings
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path, exists=True))
+@click.option("--image-size", type=click.IntRange(32), default=112, show_default=True, help="In pixels.")
+@click.option("--batch-size", type=click.IntRange(2), default=16, show_default=True, help="Images a step.")
+@click.option("--epochs", type=click.IntRange(2), default=4, show_default=True, help="Of each training.")
+@click.option("--rounds", type=click.IntRange(1), default=2, show_default=True, help="Processes of each state.")
+@click.option("--export", "run", type=click.Path(path_type=Path), metavar="RUN", help="Time an export of RUN instead.")
+@click.option("--precision", default="fp32", show_default=True, help="Of the export, joined by commas.")
+@click.option("--anywhere", is_flag=True, help="The busy process is not kept on one core.")
+@click.option("--openmp-default", is_flag=True, help="Wait as OpenMP does by default: what the commands change.")
+@click.option("--at-most", type=float, default=AT_MOST, show_default=True, help="The ratio that passes.")
+@threads_option
+@child_option(_measure)
+def main(
+    data: Path,
+    image_size: int,
+    batch_size: int,
+    epochs: int,
+    rounds: int,
+    run: Path | None,
+    precision: str,
+    anywhere: bool,
+    openmp_default: bool,
+    at_most: float,
+    threads: int | None,
+) -> None:
+    """Time epochs of training on DATA on an idle machine and beside a busy core, in turn."""
+    asleep = not openmp_default
+    settings = (
+        ("training", data, image_size, batch_size, epochs, threads, asleep)
+        if run is None
+        else ("export", run, precision, threads, asleep)
+    )
+    found: dict[str, list[float]] = {state: [] for state in _STATES}
+    for state in in_turn(_STATES, rounds):
+        with nullcontext() if state == _STATES[0] else busy_core(anywhere=anywhere):
+            found[state].append(measured_apart("ctonnx_bench.experiments.throughput.busy_core", *settings))
+    epoch, export = f"an epoch at {image_size} pixels, batch {batch_size}", f"an export of {run} ({precision})"
+    waits = "threads as the command has them" if asleep else "threads as OpenMP has them"
+    click.echo(f"seconds of {epoch if run is None else export}; {waits}; medians of {rounds} processes each, in turn")
+    for state, samples in found.items():
+        ratio = paired_ratio(samples, found[_STATES[0]])
+        middle, least, most = statistics.median(samples), min(samples), max(samples)
+        click.echo(f"{state:13} {middle:7.2f} ({least:.2f} to {most:.2f})  {ratio:.2f} times")
+    ratio = paired_ratio(found[_STATES[1]], found[_STATES[0]])
+    if ratio > at_most:
+        raise click.ClickException(f"expected at most {at_most:g} times as long with one core busy, found {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""How near FP32 and INT8 come to what the processor can do: the network beside a bare matrix product.
+
+    python -m ctonnx_bench.experiments.throughput.roofline [EXPORT] [--batch-size 8] [--rounds 5] [--seconds 2]
+
+A convolution is at best a matrix product. The rate of onnxruntime's own, on a matrix that fits the caches, bounds what
+any network can reach with it on this machine; what is left to gain is the distance to it.
+"""
+
+import math
+import statistics
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from ctonnx.cli.options import FiniteRange
+from ctonnx.prediction.model_selection import newest_export
+from ctonnx.system.cpu import available_cores
+from ctonnx_bench.experiments.throughput.precisions import measure
+from ctonnx_bench.measurement.child import child_option, measured_apart
+from ctonnx_bench.measurement.interleaving import in_turn
+
+__all__ = ["PRECISIONS", "main", "matrix_rate", "operations"]
+
+PRECISIONS = ("fp32", "int8")
+
+_SIDE = 1024  # of the matrices
+_WARM_UP = 3
+
+
+def matrix_rate(precision: str, seconds: float) -> float:
+    """Returns the operations a second of a matrix product, an addition and a multiplication counting as two.
+
+    Args:
+        precision: one of `PRECISIONS`; INT8 multiplies uint8 by int8 into int32.
+        seconds: how long to measure.
+    """
+    whole = precision == "int8"
+    random = np.random.default_rng(0)
+    left = random.integers(0, 255, (_SIDE, _SIDE)).astype(np.uint8 if whole else np.float32)
+    right = random.integers(-127, 127, (_SIDE, _SIDE)).astype(np.int8 if whole else np.float32)
+    kinds = (TensorProto.UINT8, TensorProto.INT32) if whole else (TensorProto.FLOAT, TensorProto.FLOAT)
+    given, answer = (
+        helper.make_tensor_value_info(name, kind, [_SIDE, _SIDE])
+        for name, kind in zip(("left", "product"), kinds, strict=True)
+    )
+    node = helper.make_node("MatMulInteger" if whole else "MatMul", ["left", "right"], ["product"])
+    graph = helper.make_graph([node], "product", [given], [answer], [numpy_helper.from_array(right, "right")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = available_cores()
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    samples: list[float] = []
+    end = math.inf
+    while (start := time.perf_counter()) < end:
+        session.run(None, {"left": left})
+        samples.append(time.perf_counter() - start)
+        if len(samples) == _WARM_UP:
+            end = time.perf_counter() + seconds
+    return 2 * _SIDE**3 / statistics.median(samples[_WARM_UP:] or samples)
+
+
+def operations(model: Path) -> int:
+    """Returns the operations that a model's convolutions take for one image; all else is below 1 % of a ResNet50."""
+    graph = onnx.shape_inference.infer_shapes(onnx.load(model)).graph
+    shapes = {weight.name: list(weight.dims) for weight in graph.initializer}
+    for value in graph.value_info:
+        shapes[value.name] = [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+    total = 0
+    for node in graph.node:
+        if node.op_type == "Conv":
+            _, *output = shapes[node.output[0]]
+            _, *kernel = shapes[node.input[1]]
+            total += 2 * math.prod(output) * math.prod(kernel)
+    return total
+
+
+@click.command()
+@click.argument("export", type=click.Path(path_type=Path, exists=True, file_okay=False), required=False)
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Processes of each, in turn.")
+@click.option("--seconds", type=FiniteRange(0), default=2.0, show_default=True, help="Of measuring in each.")
+@child_option(matrix_rate)
+def main(export: Path | None, batch_size: int, rounds: int, seconds: float) -> None:
+    """Hold the models of an export folder (default: the newest run's) against a matrix product."""
+    folder = export or newest_export().run.export_folder
+    files = {name: folder / f"model.{name}.onnx" for name in PRECISIONS}
+    files = {name: file for name, file in files.items() if file.is_file()}
+    if not files:
+        raise click.UsageError(f"expected model.fp32.onnx in '{folder}', found none; make one with: ctonnx export")
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in files}
+    for name in in_turn(files, rounds):
+        rate = measured_apart("ctonnx_bench.experiments.throughput.roofline", name, seconds)
+        found[name].append((rate, measure(files[name], batch_size, seconds)))
+    click.echo(f"{folder}: medians of {rounds} processes each, in turn, on {available_cores()} cores")
+    for name, samples in found.items():
+        count = operations(files[name])
+        rate, milliseconds = (statistics.median(column) for column in zip(*samples, strict=True))
+        share = statistics.median(count / (own / 1e3) / peak for peak, own in samples)
+        click.echo(
+            f"{name}: the matrix product makes {rate / 1e9:.0f} G operations/s; an image of {count / 1e9:.2f} G "
+            f"operations takes {milliseconds:.2f} ms at batch {batch_size}, {share:.0%} of that rate "
+            f"({count / rate * 1e3:.2f} ms would be all of it)"
+        )
+
+
+if __name__ == "__main__":
+    main()

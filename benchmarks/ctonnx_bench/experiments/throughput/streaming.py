@@ -1,0 +1,94 @@
+"""Which number of workers and which batch size go through a folder fastest on this machine.
+
+    python -m ctonnx_bench.experiments.throughput.streaming MODEL DIR [--rounds 5] [--batch-size N]... [--heatmaps]
+
+Each case runs in a process of its own, in turn. `Predictor`'s defaults were chosen by it. With --heatmaps each case
+runs without and with a picture drawn of every answer, and the cost of a picture is the difference in one round.
+"""
+
+import os
+import statistics
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from ctonnx.errors import CtonnxError
+from ctonnx.prediction.inputs import find_images
+from ctonnx.prediction.output.heatmap_folder import HeatmapFolder
+from ctonnx.prediction.predictor import Predictor, workers_for
+from ctonnx.system.cpu import available_cores
+from ctonnx_bench.measurement.child import child_option, measured_apart
+from ctonnx_bench.measurement.interleaving import in_turn
+
+__all__ = ["main", "measure"]
+
+
+def measure(model: Path | str, folder: Path | str, workers: int, batch_size: int, heatmaps: bool = False) -> float:
+    """Returns the images of a folder that are answered in a second, once the model is loaded.
+
+    Args:
+        model: the `.onnx` file.
+        folder: with images.
+        workers: batches that the model computes at a time.
+        batch_size: images in each.
+        heatmaps: whether a picture of each answer is drawn, into a temporary folder.
+    """
+    files = find_images([os.fspath(folder)])
+    with Predictor(model, workers=workers) as predictor, ExitStack() as stack:
+        predictor.predict(files[0])
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ctonnx-streaming-")))
+        start = time.perf_counter()
+        with ExitStack() as drawn:
+            pictures = drawn.enter_context(HeatmapFolder(scratch, files, predictor.spec)) if heatmaps else None
+            for _ in predictor.predict_many(files, batch_size=batch_size, watch=pictures.watch if pictures else None):
+                pass
+        seconds = time.perf_counter() - start
+        if pictures is not None and pictures.failures:
+            raise CtonnxError(f"expected a picture of each answer, failed: {pictures.failures[0][1]}")
+        return len(files) / seconds
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--batch-size", "batch_sizes", type=click.IntRange(1), multiple=True, default=(1, 2, 4, 8), show_default=True
+)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Processes of each, in turn.")
+@click.option("--heatmaps", is_flag=True, help="Measure each case with a picture drawn of every answer, too.")
+@child_option(measure)
+def main(model: Path, folder: Path, batch_sizes: tuple[int, ...], rounds: int, heatmaps: bool) -> None:
+    """Stream DIR through MODEL with one worker on all cores, and with a worker for each core."""
+    cores = available_cores()
+    cases = [
+        (workers, size, drawn)
+        for workers in sorted({1, workers_for(10**6)})
+        for size in batch_sizes
+        for drawn in ([False, True] if heatmaps else [False])
+    ]
+    found: dict[tuple[int, int, bool], list[float]] = {case: [] for case in cases}
+    for case in in_turn(cases, rounds):
+        found[case].append(measured_apart("ctonnx_bench.experiments.throughput.streaming", model, folder, *case))
+    click.echo(f"{model.name} on {cores} cores: images a second, medians of {rounds} processes each, in turn")
+    for (workers, size, drawn), rates in found.items():
+        threads = max(1, cores // workers)
+        line = (
+            f"{workers:2} workers of {threads:2} threads, batch {size:2}  {statistics.median(rates):7.1f} "
+            f"({min(rates):.1f} to {max(rates):.1f})"
+        )
+        if drawn:
+            plain = found[workers, size, False]
+            costs = [1e3 / slow - 1e3 / fast for slow, fast in zip(rates, plain, strict=True)]
+            line += (
+                f", with heatmaps: {1e3 / statistics.median(rates):.0f} against "
+                f"{1e3 / statistics.median(plain):.0f} ms "
+                f"an image, a picture costs {statistics.median(costs):.0f} ms ({min(costs):.0f} to {max(costs):.0f})"
+            )
+        click.echo(line)
+
+
+if __name__ == "__main__":
+    main()

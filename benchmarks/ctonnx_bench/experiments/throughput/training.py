@@ -1,0 +1,169 @@
+"""Training's speed beside timm's, for the same network, image size, batch, precision and optimizer.
+
+    python -m ctonnx_bench.experiments.throughput.training DATA [--image-size 128] [--batch-size 32] [--rounds 3]
+
+Each measurement is a process of its own; the processes run in turn. timm's `train.py` is not part of its package, so
+its epoch is put together here from the parts that it uses: its data set, loader, model and optimizer, autocast and
+channels-last. Images are decoded from files there, by worker processes, and in ctonnx from memory: that is part of what
+is compared. Training alone is timed, after a first epoch.
+"""
+
+import importlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from ctonnx_bench.measurement.child import child_option, measured_apart
+from ctonnx_bench.measurement.interleaving import in_turn, paired_ratio
+
+__all__ = ["PEERS", "main", "measure", "measure_ctonnx", "measure_timm", "measure_without_memory_reuse"]
+
+
+def measure_ctonnx(data: Path, image_size: int, batch_size: int, *, reuse_memory: bool = True) -> dict[str, float]:
+    """Returns images a second of the recipe's second epoch at full size, and the share of time spent on data."""
+    from dataclasses import replace
+
+    from ctonnx.artifacts.run import Run
+    from ctonnx.images import Preprocessing
+    from ctonnx_train.data.image_folder import read_data
+    from ctonnx_train.network.classifier import CTClassifier
+    from ctonnx_train.training.loop.batches import PixelDataset
+    from ctonnx_train.training.loop.fit import fit
+    from ctonnx_train.training.preparation import prepare
+    from ctonnx_train.training.recipe import TrainSettings, plan
+
+    settings = TrainSettings(weights="none", epochs=2, batch_size=batch_size, precision="bf16")
+    phases = [replace(phase, growing=False) for phase in plan(settings)]  # timm's images are large from the start
+    ready = prepare(read_data(data), settings, Preprocessing(size=image_size), lambda line: None)
+    labels = ready.labels("train")
+    images = PixelDataset(ready.store, ready.rows["train"], labels)
+    few = PixelDataset(ready.store, ready.rows["valid"][:1], ready.labels("valid")[:1])  # training alone is timed
+    with tempfile.TemporaryDirectory(prefix="ctonnx-bench-") as folder:
+        network = CTClassifier(len(ready.data.classes))
+        run = Run(Path(folder))
+        fitted = fit(
+            network,
+            images,
+            few,
+            labels,
+            ready.data.classes,
+            settings,
+            run,
+            phases=phases,
+            reuse_memory=reuse_memory,
+        )
+    epoch = fitted.history.rows[-1]
+    return {
+        "images_per_second": len(images) / epoch["train_seconds"],
+        "data_share": epoch["data_seconds"] / epoch["train_seconds"],
+    }
+
+
+def measure_without_memory_reuse(data: Path, image_size: int, batch_size: int) -> dict[str, float]:
+    """Returns what `measure_ctonnx` does where freed memory goes back to the system after each step."""
+    return measure_ctonnx(data, image_size, batch_size, reuse_memory=False)
+
+
+def measure_timm(data: Path, image_size: int, batch_size: int) -> dict[str, float]:
+    """Returns images a second of the second epoch of a loop as in timm's train.py, and the share spent on data."""
+    import torch
+
+    from ctonnx_train.data.image_folder import read_data
+
+    # By name: timm says that it is typed, and does not export what it offers.
+    timm_data, timm_models, timm_optim = (
+        importlib.import_module(f"timm.{part}") for part in ("data", "models", "optim")
+    )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    images = timm_data.create_dataset("", root=str(read_data(data).root / "train"), split="train", is_training=True)
+    loader = timm_data.create_loader(
+        images,
+        input_size=(3, image_size, image_size),
+        batch_size=batch_size,
+        is_training=True,
+        num_workers=4,
+        device=device,
+        use_prefetcher=device.type == "cuda",
+        pin_memory=device.type == "cuda",
+    )
+    classes = len({label for _, label in images.reader.samples})
+    model = (
+        timm_models.create_model("resnet50", num_classes=classes)
+        .to(device)
+        .to(memory_format=torch.channels_last)
+        .train()
+    )
+    optimizer = timm_optim.create_optimizer_v2(model, opt="adamw", lr=1e-4, weight_decay=0.02)
+    loss_of = torch.nn.CrossEntropyLoss()
+    for _ in range(2):
+        count, waited = 0, 0.0
+        start = before = time.perf_counter()
+        for pixels, labels in loader:
+            pixels = pixels.to(device, memory_format=torch.channels_last)
+            labels = labels.to(device)
+            waited += time.perf_counter() - before
+            with torch.autocast(device.type, torch.bfloat16):
+                loss = loss_of(model(pixels), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            count += len(labels)
+            loss.item()
+            before = time.perf_counter()
+        seconds = time.perf_counter() - start
+    return {"images_per_second": count / seconds, "data_share": waited / seconds}
+
+
+PEERS: dict[str, Callable[[Path, int, int], dict[str, float]]] = {
+    "ctonnx": measure_ctonnx,
+    "ctonnx, memory given back": measure_without_memory_reuse,
+    "timm": measure_timm,
+}
+"""What is compared; each rate is set against the first one's."""
+
+
+def measure(peer: str, data: Path, image_size: int, batch_size: int) -> dict[str, float]:
+    """Returns what a peer measured in a process of its own."""
+    found: dict[str, float] = measured_apart(
+        "ctonnx_bench.experiments.throughput.training", peer, data, image_size, batch_size
+    )
+    return found
+
+
+def _measure_here(peer: str, data: str, image_size: int, batch_size: int) -> dict[str, float]:
+    return PEERS[peer](Path(data), image_size, batch_size)
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path, exists=True))
+@click.option("--image-size", type=click.IntRange(32), default=128, show_default=True, help="In pixels.")
+@click.option("--batch-size", type=click.IntRange(2), default=32, show_default=True, help="Images a step.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Processes of each, in turn.")
+@child_option(_measure_here)
+def main(data: Path, image_size: int, batch_size: int, rounds: int) -> None:
+    """Compare ctonnx's training with timm's on the training images of DATA."""
+    peers = [name for name in PEERS if name != "timm" or find_spec("timm")]
+    samples: dict[str, list[dict[str, float]]] = {name: [] for name in peers}
+    for name in in_turn(peers, rounds):
+        samples[name].append(measure(name, data, image_size, batch_size))
+    click.echo(f"ResNet50, {image_size} pixels, batch {batch_size}, bf16, {rounds} processes each in turn: medians")
+    first = [sample["images_per_second"] for sample in samples[peers[0]]]
+    for name, found in samples.items():
+        rates = [sample["images_per_second"] for sample in found]
+        share = statistics.median(sample["data_share"] for sample in found)
+        ratio = paired_ratio(first, rates)
+        click.echo(
+            f"{name:26}  {statistics.median(rates):7.1f} images/s ({min(rates):.1f} to {max(rates):.1f})  "
+            f"data {share:6.1%}  ctonnx is {ratio:.2f} times as fast"
+        )
+    if "timm" not in peers:
+        click.echo("timm: skipped, not installed; pip install timm")
+
+
+if __name__ == "__main__":
+    main()

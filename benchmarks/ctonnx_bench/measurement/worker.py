@@ -1,0 +1,226 @@
+"""One case in a process of its own: opens the network, answers once, warms up, and times answers that it checks.
+
+    python -m ctonnx_bench.measurement.worker SETTINGS
+
+SETTINGS is a JSON file, as `Task.to_json` writes it; the last line on stdout is a JSON report. It is made for
+`ctonnx_bench.measurement.rounds`, which starts it.
+"""
+
+import gc
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctonnx.errors import CtonnxError
+from ctonnx.inference.providers import ON_CPU
+from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
+from ctonnx_bench.cases.adapters.adapter import ADAPTERS, OWN, Network, Opening, adapter_module
+from ctonnx_bench.cases.task import Task
+
+__all__ = ["batches_of", "from_files", "main", "now", "timed_loop", "warm_up", "without_collector", "work"]
+
+
+_DISTINCT = 32  # images that are timed, in turn: enough that no cache holds the answer, few enough to hold in memory
+_WARM_UP = 3  # runs at least
+_LEAST_RUNS = 5  # that are timed, however slow
+_WARM_UP_SHARE = 0.25  # of the seconds that are timed, and at most one second
+now = time.perf_counter
+
+
+def batches_of(count: int, batch_size: int) -> NDArray[np.intp]:
+    """Returns which images stand in which batch, [batches, batch_size]; the last batch begins again at the first.
+
+    >>> batches_of(3, 2).tolist()
+    [[0, 1], [2, 0]]
+    """
+    batches = -(-count // batch_size)
+    return (np.arange(batches * batch_size) % count).reshape(batches, batch_size)
+
+
+def timed_loop(
+    run: Callable[[Any], Any],
+    staged: Sequence[Any],
+    seconds: float,
+    keep: Callable[[int, Any], None],
+    least: int = 1,
+) -> list[float]:
+    """Runs the staged batches in turn, and returns the seconds of each run.
+
+    Only `run` stands between the two readings of the clock.
+
+    Args:
+        run: what is timed.
+        staged: its arguments, in turn.
+        seconds: after which it ends.
+        keep: called with the batch's number and the answer after each run, outside of what is timed.
+        least: how often it runs at least.
+    """
+    samples: list[float] = []
+    end = now() + seconds
+    while len(samples) < least or now() < end:
+        number = len(samples) % len(staged)
+        start = now()
+        answer = run(staged[number])
+        samples.append(now() - start)
+        keep(number, answer)
+    return samples
+
+
+def warm_up(run: Callable[[Any], Any], staged: Sequence[Any], seconds: float) -> list[float]:
+    """Runs the staged batches as long as what is timed for these seconds asks, and returns the seconds of each run."""
+    return timed_loop(run, staged, min(1.0, seconds * _WARM_UP_SHARE), lambda number, answer: None, _WARM_UP)
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Collects garbage, and lets the garbage collector rest until the end.
+
+    What collecting reads drives all else from the caches, and the first runs after it are slower: a loop is warmed up
+    within, not before.
+    """
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def work(task: Task) -> dict[str, Any]:
+    """Does what the task says, and returns the report."""
+    if task.prepare is not None:
+        images = np.load(task.pixels)
+        return {"model": str(adapter_module(task.adapter).prepare(Path(task.model), images, Path(task.prepare)))}
+    start = now()
+    opening = Opening(
+        model=Path(task.model),
+        provider=task.provider,
+        threads=task.threads,
+        bound=task.bound,
+        spinning=task.spinning,
+        workers=task.workers,
+    )
+    network: Network = adapter_module(task.adapter).open_network(opening)
+    opened = now()
+    pixels = np.load(task.pixels, mmap_mode="r")
+    if task.files:
+        network = from_files(network, task.preprocessing, task.window)
+    rows = batches_of(len(pixels), task.batch_size)
+
+    def take(row: NDArray[np.intp]) -> Any:
+        return [task.files[place] for place in row] if task.files else pixels[row]
+
+    first = network.stage(take(rows[0]))
+    asked = now()
+    answer = network.run(first)
+    answered = now()
+    report: dict[str, Any] = {"open_s": opened - start, "first_run_s": answered - asked, "answered_at": answered}
+    if task.seconds is None:
+        batches = [network.fetch(answer), *(network.answer(take(row)) for row in rows[1:])]
+        outputs = Outputs.concatenate(batches)[: len(pixels)]
+        np.savez(task.answers, **{name: getattr(outputs, name) for name in OUTPUT_NAMES})
+        return report
+    rows = rows[: max(1, _DISTINCT // task.batch_size)]
+    report |= _time(network, [network.stage(take(row)) for row in rows], rows, task)
+    before, after = task.used_bytes, report.pop("used_bytes")
+    return report | {"device_bytes": None if before is None or after is None else max(0, after - before)}
+
+
+def from_files(network: Network, preprocessing: Mapping[str, Any], window: Mapping[str, Any]) -> Network:
+    """Returns a network that is given image files: what is timed begins with reading them.
+
+    Args:
+        network: that is given pixels.
+        preprocessing: of the model: the fields of `ctonnx.images.Preprocessing`.
+        window: for DICOM files: the fields of `ctonnx.images.preprocessing.DicomWindow`.
+    """
+    from ctonnx.images import Preprocessing, load, to_pixels
+    from ctonnx.images.preprocessing import DicomWindow
+
+    how, window_of = Preprocessing(**preprocessing), DicomWindow(**window)
+
+    def run(files: Sequence[str]) -> Outputs:
+        pixels = np.stack([to_pixels(load(file, window=window_of), how) for file in files])
+        return network.answer(pixels)
+
+    return Network(run)
+
+
+def _time(network: Network, staged: Sequence[Any], rows: NDArray[np.intp], task: Task) -> dict[str, Any]:
+    """Times the staged batches, whose images are `rows`, and checks every answer."""
+    from ctonnx_bench.measurement.sensors import (
+        Gpu,
+        joules_between,
+        others_between,
+        peak_memory,
+        read_sensors,
+        slowdowns_between,
+    )
+
+    gpu = Gpu(None) if task.provider in ON_CPU else Gpu.here()
+    seconds = task.seconds or 0.0
+    given: list[tuple[int, NDArray[np.float32], NDArray[np.float32]]] = []
+    heatmaps: dict[int, NDArray[np.float32]] = {}  # the last one of each batch: all would fill the memory
+
+    def keep(number: int, answer: Any) -> None:
+        outputs = network.fetch(answer)
+        given.append((number, outputs.probabilities, outputs.logits))
+        heatmaps[number] = outputs.heatmap
+
+    with without_collector():
+        untimed = warm_up(network.run, staged, seconds)
+        before = read_sensors(gpu)
+        samples = timed_loop(network.run, staged, seconds, keep, _LEAST_RUNS)
+        after = read_sensors(gpu)
+    with np.load(task.answers) as arrays:
+        expected = {name: arrays[name] for name in OUTPUT_NAMES}
+    probabilities = [_apart(expected["probabilities"][rows[number]], found) for number, found, _ in given]
+    logits = [_apart(expected["logits"][rows[number]], found) for number, _, found in given]
+    maps = [_apart(expected["heatmap"][rows[number]], found) for number, found in heatmaps.items()]
+    return {
+        "warm_up_s": untimed,
+        "samples_s": samples,
+        "largest_dp": max(probabilities),
+        "largest_dlogit": max(logits) / _greatest(expected["logits"]),
+        "largest_dheatmap": max(maps) / _greatest(expected["heatmap"]),
+        "peak_bytes": peak_memory(),
+        "used_bytes": gpu.used_bytes,
+        "joules": joules_between(before, after),
+        "slowdowns": slowdowns_between(before, after),
+        "others_share": others_between(before, after),
+    }
+
+
+def _apart(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """Returns the largest difference; a NaN is as far from the answer as can be."""
+    return float(np.nan_to_num(np.abs(expected - found), nan=np.inf).max())
+
+
+def _greatest(values: NDArray[np.float32]) -> float:
+    return float(np.abs(values).max()) or 1.0
+
+
+def main() -> None:
+    """Does the task on the command line; an error that was foreseen, or any of a peer, is the report."""
+    task = Task.from_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    foreseen = (CtonnxError,) if task.adapter == OWN else (Exception,)
+    try:
+        report = work(task)
+    except foreseen as error:
+        kind = "" if isinstance(error, CtonnxError) else f"{type(error).__name__}: "
+        title = ADAPTERS[task.adapter].title
+        report = {"error": f"{kind}{error}".strip() or title, "kind": type(error).__name__}
+    sys.stdout.write("\n" + json.dumps(report) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""The document of a benchmark for people: a table for the terminal, and Markdown."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ctonnx.parity.rounding import shown
+from ctonnx_bench.analysis.statistics import NOISY, marks
+from ctonnx_bench.report.notes import notes
+
+__all__ = ["columns", "environment_lines", "markdown", "terminal", "way_of"]
+
+
+_MANY = 1000  # images, above which the interval of their agreement is narrow enough to be left out
+
+
+def columns(document: Mapping[str, Any]) -> list[list[str]]:
+    """Returns the cells of the one table, its heading first: speed, memory, size and parity, a row for each case."""
+    cases = document["cases"]
+    optional = {
+        "GPU MB": any(case["figures"]["device_bytes"] is not None for case in cases),
+        "CPU mJ/image": any(_joules(case)[0] for case in cases),
+        "GPU mJ/image": any(_joules(case)[1] for case in cases),
+        "accuracy [95 %]": any(case["accuracy"] for case in cases),
+        "times as fast": any(case["times_as_fast"] for case in cases),
+    }
+    rows = [_cells(case) for case in cases]
+    names = [name for name in rows[0] if optional.get(name, True)]
+    than = next((case["times_as_fast"]["than"] for case in cases if case["times_as_fast"]), None)
+    heads = [f"x {than}" if name == "times as fast" else name for name in names]
+    return [heads, *([row[name] for name in names] for row in rows)]
+
+
+def terminal(document: Mapping[str, Any]) -> str:
+    """Returns the table and its notes for a terminal."""
+    table = columns(document)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
+    return "\n".join(
+        [f"{way_of(document)}; {document['environment']['cpu']}", "", *lines, "", *notes(document, compared=False)]
+    )
+
+
+def markdown(document: Mapping[str, Any], *, title: str | None = None, level: int = 1) -> str:
+    """Returns the report as Markdown, with what is needed to make it again.
+
+    Args:
+        document: the benchmark's.
+        title: its heading; None names the models.
+        level: of the heading.
+    """
+    marks = "#" * level
+    first, *rest = columns(document)
+    rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rest]
+    head = [
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in first) + " |",
+        "| --- |" + " ---: |" * (len(first) - 1),
+    ]
+    lines = [
+        f"{marks} {title or 'Benchmark of ' + document['models'][0]['name']}",
+        "",
+        f"{way_of(document)}; {document['environment']['cpu']}. Made on {document['created'][:10]} by:",
+        "",
+        "```console",
+        f"$ {document['command']}",
+        "```",
+        "",
+        *head,
+        *rows,
+        "",
+        *(f"- {note}" for note in notes(document)),
+        "",
+        f"{marks}# The machine",
+        "",
+        *(f"- {line}" for line in environment_lines(document)),
+        "",
+        f"{marks}# The files",
+        "",
+        *(
+            f"- `{model['file']}`: {model['precision']}, {model['bytes'] / 1e6:.1f} MB, SHA-256 `{model['sha256']}`"
+            for model in document["models"]
+        ),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def way_of(document: Mapping[str, Any]) -> str:
+    """Returns what was measured, and how: the model, the provider, threads, image size, and from what on."""
+    settings, model = document["settings"], document["models"][0]
+    threads = "/".join(str(count) for count in dict.fromkeys(case["threads"] for case in document["cases"]))
+    what = (
+        "from the file to the answer, one batch after the other" if settings["files"] else "from pixels to the answer"
+    )
+    return f"{model['name']} on {settings['provider']}, {threads} threads, {model['image_size']} pixels, {what}"
+
+
+def environment_lines(document: Mapping[str, Any]) -> list[str]:
+    """Returns the environment, a line for each thing."""
+    about = document["environment"]
+    features = f" ({', '.join(about['features'])})" if about["features"] else ""
+    lines = [
+        f"processor: {about['cpu']}{features}, {about['cores_allowed']} of {about['cores_of_the_host']} cores",
+        f"GPU: {about['gpu']}" if about["gpu"] else "",
+        f"governor: {about['governor'] or 'not told'}; load average at the start {about['load_average']}",
+        f"memory that it may use: {about['memory_bytes'] / 1e9:.1f} GB" if about["memory_bytes"] else "",
+        f"container's limit of CPU time: {about['cpu_limit']}" if about["cpu_limit"] else "",
+        f"system: {about['system']}, Python {about['python']}",
+        "versions: " + ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
+    ]
+    return [line for line in lines if line]
+
+
+def _cells(case: Mapping[str, Any]) -> dict[str, str]:
+    figures, parity = case["figures"], case["parity"]
+    latency = figures["latency_ms"]
+    low, high = parity["agreement_interval"]
+    least, most = case["bounds"]["min_agreement"], case["bounds"]["max_dp"]
+    ends = (shown(end, least, digits=0, form="%") for end in (low, high))
+    interval = f" [{', '.join(ends)}]" if parity["images"] < _MANY else ""
+    faster = case["times_as_fast"]
+    ratio = f"{faster['value']:.2f}" if faster else "-"
+    if faster and len(case["rounds"]) > 1:
+        ratio += f" ({faster['low']:.2f} to {faster['high']:.2f})"
+    cpu, gpu = _joules(case)
+    wrong = ("FAILED" if case["own"] else "WRONG") if case["failures"] else case["verdict"]
+    accuracy = case["accuracy"]
+    return {
+        "what": case["title"] + marks(case),
+        "batch": str(case["batch_size"]),
+        "answers": wrong,
+        "p50 ms": f"{latency['p50']:.2f}",
+        **{name: "-" if latency[name] is None else f"{latency[name]:.2f}" for name in ("p90", "p95", "p99")},
+        "mean": f"{latency['mean']:.2f}",
+        "IQR": shown(latency["iqr"] / latency["p50"], NOISY, digits=0, form="%"),
+        "images/s": f"{figures['images_per_s']:.1f}",
+        "times as fast": ratio,
+        "agree [95 %]": shown(parity["agreement"], least, digits=1, form="%") + interval,
+        "max |dp|": shown(parity["max_dp"], most, digits=1, form="e"),
+        "mean |dp|": f"{parity['mean_dp']:.1e}",
+        "accuracy [95 %]": f"{accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]"
+        if accuracy
+        else "-",
+        "cold s": f"{figures['cold_start_s']:.2f}",
+        "first ms": f"{figures['first_run_ms']:.0f}",
+        "RAM MB": _mega(figures["peak_bytes"]),
+        "GPU MB": _mega(figures["device_bytes"]),
+        "CPU mJ/image": f"{cpu * 1e3:.1f}" if cpu else "-",
+        "GPU mJ/image": f"{gpu * 1e3:.1f}" if gpu else "-",
+        "file MB": f"{case['bytes'] / 1e6:.1f}",
+    }
+
+
+def _joules(case: Mapping[str, Any]) -> tuple[float, float]:
+    """Returns the joules of an image: of all processors, and of the GPU."""
+    found = case["figures"]["joules_per_image"]
+    return sum(value for name, value in found.items() if name != "gpu"), found.get("gpu", 0.0)
+
+
+def _mega(count: int | None) -> str:
+    return "-" if count is None else f"{count / 1e6:.0f}"

@@ -1,0 +1,46 @@
+"""The network as it is deployed: from bytes to probabilities, logits and heatmaps in one forward pass."""
+
+from torch import Tensor, nn
+
+from ctonnx_train.network.classifier import CTClassifier
+
+__all__ = ["DeployGraph"]
+
+
+class DeployGraph(nn.Module):
+    """What is exported: cast, layout and normalization before the network, softmax and Grad-CAM after it.
+
+    Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391) weights layer4's maps by the gradient of a
+    class's logit with respect to them, averaged over the places. Behind global average pooling that gradient is the
+    same in every place, and behind it stands a small network of dense layers and ReLUs, so its gradient is the product
+    of its weight matrices with the rows of inactive units left out: no backward pass is needed.
+
+    Args:
+        network: set to evaluation mode.
+        temperature: what the logits are divided by before the softmax.
+    """
+
+    def __init__(self, network: CTClassifier, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.network = network.eval()
+        self.temperature = temperature
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns probabilities, logits and heatmap, as `ctonnx.parity.outputs.Outputs` describes them.
+
+        Args:
+            pixels: uint8 [batch, height, width, 3].
+        """
+        maps = self.network.features(pixels.permute(0, 3, 1, 2))
+        head = self.network.head
+        hidden1 = head.dense1(maps.mean((2, 3)))
+        hidden2 = head.dense2(hidden1.relu())
+        logits = head.dense3(hidden2.relu())
+        # d logits / d pooled features, [batch, classes, 2048], from the last dense layer back to the first
+        gradient = head.dense3.weight * (hidden2 > 0).unsqueeze(1)
+        gradient = (gradient @ head.dense2.weight) * (hidden1 > 0).unsqueeze(1)
+        gradient = gradient @ head.dense1.weight
+        batch, channels, height, width = maps.shape
+        heatmap = (gradient @ maps.reshape(batch, channels, height * width)).relu() / (height * width)
+        probabilities = (logits / self.temperature).softmax(1)
+        return probabilities, logits, heatmap.reshape(batch, -1, height, width)

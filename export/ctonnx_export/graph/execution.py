@@ -1,0 +1,32 @@
+"""Runs a model on batches of pixels: in PyTorch, or in onnxruntime."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
+from ctonnx_export.graph.deploy_graph import DeployGraph
+from ctonnx_export.graph.sessions import open_model
+
+__all__ = ["run_onnx", "run_pytorch"]
+
+
+def run_onnx(model: onnx.ModelProto, batches: Iterable[NDArray[np.uint8]]) -> Outputs:
+    """Returns onnxruntime's answers on the CPU for batches of pixels, uint8 [images, size, size, 3] each."""
+    session = open_model(model)
+    return Outputs.concatenate([Outputs(*session.run(OUTPUT_NAMES, {"pixels": pixels})) for pixels in batches])
+
+
+def run_pytorch(graph: DeployGraph, batches: Iterable[NDArray[np.uint8]]) -> Outputs:
+    """Returns PyTorch's own answers: the reference of the parity gate.
+
+    Args:
+        graph: in evaluation mode.
+        batches: of pixels, uint8 [images, size, size, 3] each.
+    """
+    with torch.inference_mode():
+        answers = [graph(torch.from_numpy(pixels)) for pixels in batches]
+    return Outputs.concatenate([Outputs(*(output.numpy() for output in outputs)) for outputs in answers])

@@ -1,0 +1,147 @@
+"""The way from the pixels through the first convolution, made cheaper for integers; the answers stay the same."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from ctonnx.artifacts.spec import Target
+
+__all__ = ["fold_division", "for_integers", "space_to_depth"]
+
+_BLOCK = 2  # pixels on a side that come together in one place: the first convolution's stride
+
+
+def for_integers(model: onnx.ModelProto, target: Target) -> onnx.ModelProto:
+    """Returns the FP32 model as INT8 is made from it for a target: with the same answers, but for roundings.
+
+    Its shapes are to be inferred again.
+    """
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    fold_division(copied)
+    if target != "tensorrt":  # whether that gains anything there was never measured
+        space_to_depth(copied)
+    return copied
+
+
+def fold_division(model: onnx.ModelProto) -> None:
+    """Lets the first convolution's weights do the division of the pixels' normalization, in place: one pass less.
+
+    FP16 would lose by it, as the weights become small for its range; INT8 has a scale for each output channel. The
+    subtraction has to stand before the convolution's padding, and stays.
+
+    Args:
+        model: is left as it is where its first convolution does not read the result of a Sub and a Div by constants.
+    """
+    nodes, constants = _stem(model), _constants(model)
+    if [node.op_type for node in nodes[-3:]] != ["Sub", "Div", "Conv"]:
+        return
+    subtraction, division, convolution = nodes[-3:]
+    if subtraction.input[1] not in constants or division.input[1] not in constants:
+        return
+    std, weight = constants[division.input[1]], constants[convolution.input[1]]
+    scaled = numpy_helper.to_array(weight) / numpy_helper.to_array(std).astype(np.float64)
+    weight.CopyFrom(numpy_helper.from_array(scaled.astype(np.float32), weight.name))
+    convolution.input[0] = subtraction.output[0]
+    model.graph.initializer.remove(std)
+    model.graph.node.remove(division)
+
+
+def space_to_depth(model: onnx.ModelProto) -> None:
+    """Gathers 2 x 2 pixels in each place, 12 channels, for the first convolution to go over one by one; in place.
+
+    Before it multiplies, onnxruntime copies the 7 rows under the kernel for every place of the result, some bytes each;
+    with the pixels gathered there are 4 rows to copy. The weights are the same ones with zeros beside them, so that
+    every sum has the same terms: with the same scales, an INT8 model's answers are the same to the bit. Up to the
+    convolution the pixels keep their own order, and the mean is subtracted from a whole row of them.
+
+    Source: `conv0_space_to_depth` of Google's submissions to MLPerf, there for the TPU.
+
+    Args:
+        model: after `fold_division`. Its shapes are to be inferred again afterwards. It is left as it is where a side
+            is odd, or where anything else than a layout, a cast and a subtraction stands before a convolution of stride
+            2 with an odd kernel and half of it as padding.
+    """
+    nodes, constants = _stem(model), _constants(model)
+    height, width = (size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim[1:3])
+    if [node.op_type for node in nodes] != ["Transpose", "Cast", "Sub", "Conv"] or height % _BLOCK or width % _BLOCK:
+        return
+    mean, weight = constants.get(nodes[2].input[1]), constants[nodes[3].input[1]]
+    kernel = weight.dims[-1]
+    attributes = {item.name: helper.get_attribute_value(item) for item in nodes[3].attribute}
+    expected = {"strides": [_BLOCK] * 2, "pads": [kernel // 2] * 4}
+    if mean is None or kernel % 2 == 0 or any(attributes.get(name) != expected[name] for name in expected):
+        return
+    _gather_kernel(nodes[3], weight)
+    _gather_pixels(model, nodes, mean, (height // _BLOCK, width // _BLOCK))
+
+
+def _gather_kernel(convolution: onnx.NodeProto, weight: onnx.TensorProto) -> None:
+    """Lets a convolution go over places of 2 x 2 pixels one by one, in place.
+
+    Its weights [outputs, channels, kernel, kernel] become [outputs, 4 * channels, places, places], and a place's
+    channels stand in the order of its rows, columns and channels.
+    """
+    outputs, channels, kernel, _ = weight.dims
+    before = -(-(kernel // 2) // _BLOCK)  # places of padding
+    ahead = before * _BLOCK - kernel // 2  # pixels by which these begin before the kernel
+    behind = -(ahead + kernel) % _BLOCK
+    padded = np.pad(numpy_helper.to_array(weight), [(0, 0), (0, 0), (ahead, behind), (ahead, behind)])
+    places = padded.shape[-1] // _BLOCK
+    split = padded.reshape(outputs, channels, places, _BLOCK, places, _BLOCK).transpose(0, 3, 5, 1, 2, 4)
+    gathered = np.ascontiguousarray(split.reshape(outputs, -1, places, places))
+    weight.CopyFrom(numpy_helper.from_array(gathered, weight.name))
+    after = places - 1 - before
+    changed = {"kernel_shape": [places] * 2, "strides": [1, 1], "pads": [before, before, after, after]}
+    kept = [item for item in convolution.attribute if item.name not in changed]
+    del convolution.attribute[:]
+    convolution.attribute.extend([*kept, *(helper.make_attribute(*item) for item in changed.items())])
+
+
+def _gather_pixels(
+    model: onnx.ModelProto, nodes: list[onnx.NodeProto], mean: onnx.TensorProto, shape: tuple[int, int]
+) -> None:
+    """Lets a stem of Transpose, Cast, Sub and Conv read places of 2 x 2 pixels, rows and columns of them, in place."""
+    layout, cast, subtraction, convolution = nodes
+    rows, columns = shape
+    means = numpy_helper.to_array(mean).reshape(-1)
+    mean.CopyFrom(numpy_helper.from_array(np.tile(means, (columns, _BLOCK**2)), mean.name))
+    shapes = {"pairs": [0, rows, _BLOCK, columns, _BLOCK * len(means)], "places": [0, *shape, _BLOCK**2 * len(means)]}
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.array(sizes), f"pixels.{name}.shape") for name, sizes in shapes.items()
+    )
+    rest = [node for node in model.graph.node if node not in nodes]
+    cast.input[0], subtraction.output[0] = "pixels.places", "pixels.centered"
+    steps = [
+        _node("Reshape", [layout.input[0], "pixels.pairs.shape"], "pixels.pairs"),
+        _node("Transpose", ["pixels.pairs"], "pixels.gathered", perm=[0, 1, 3, 2, 4]),
+        _node("Reshape", ["pixels.gathered", "pixels.places.shape"], "pixels.places"),
+        cast,
+        subtraction,
+        _node("Transpose", ["pixels.centered"], convolution.input[0], perm=[0, 3, 1, 2]),
+        convolution,
+    ]
+    graph = onnx.GraphProto()
+    graph.CopyFrom(model.graph)
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend([*steps, *rest])
+    model.graph.CopyFrom(graph)
+
+
+def _node(kind: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(kind, inputs, [output], name=f"stem_{output}", **attributes)
+
+
+def _stem(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Returns the nodes from the pixels to the first convolution, in their order."""
+    made_by = {node.output[0]: node for node in model.graph.node}
+    nodes = [next(node for node in model.graph.node if node.op_type == "Conv")]
+    while before := made_by.get(nodes[0].input[0]):
+        nodes.insert(0, before)
+    return nodes
+
+
+def _constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    return {weight.name: weight for weight in model.graph.initializer}

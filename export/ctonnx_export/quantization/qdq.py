@@ -1,0 +1,172 @@
+"""INT8: from an FP32 model and its activation ranges to one with quantize and dequantize nodes (QDQ)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorData, TensorsData
+from onnxruntime.transformers.onnx_model import OnnxModel
+
+from ctonnx.artifacts.spec import Target
+from ctonnx_export.graph.backbone import OPERATORS, backbone
+from ctonnx_export.quantization.amx import lower_weights
+from ctonnx_export.quantization.calibration import Calibrator, Ranges
+
+__all__ = ["Scheme", "quantize", "quantized_tensors"]
+
+_ACTIVATIONS = {"x86": "uint8", "amx": "uint8", "arm": "int8", "tensorrt": "int8, symmetric"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheme:
+    """How a model is quantized.
+
+    Weights are int8, symmetric, with a scale for each output channel. Activations have one scale for a tensor: uint8
+    on x86, whose instructions multiply unsigned by signed bytes; int8 on ARM; int8 with zero in the middle for
+    TensorRT, where the inputs of both branches of a residual add are quantized, and outputs of convolutions are not,
+    so that TensorRT can fuse what follows them. For AMX the model is x86's, with weights that its kernels are taken
+    for (`lower_weights`).
+
+    Attributes:
+        target: where it is to run.
+        calibrator: how the activations' ranges are taken.
+        integer_adds: whether the residual adds are computed in integers.
+        excluded: names of nodes that stay in float.
+    """
+
+    target: Target = "x86"
+    calibrator: Calibrator = "moving-average"
+    integer_adds: bool = True
+    excluded: tuple[str, ...] = ()
+
+    @property
+    def activations(self) -> str:
+        """The activations' type, in words."""
+        return _ACTIVATIONS[self.target]
+
+    @property
+    def label(self) -> str:
+        """The scheme in a few words."""
+        adds = "integer" if self.integer_adds else "float"
+        layers = f", {len(self.excluded)} of the convolutions in float" if self.excluded else ""
+        return f"{self.calibrator}, {adds} adds{layers}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the scheme, JSON-ready."""
+        return {
+            "format": "QDQ",
+            "target": self.target,
+            "weights": "int8, symmetric, a scale for each output channel"
+            + (", lowered by one where AMX multiplies them" if self.target == "amx" else ""),
+            "activations": self.activations,
+            "calibrator": self.calibrator,
+            "residual_adds": "integer" if self.integer_adds else "float",
+            "layers_in_float": list(self.excluded),
+        }
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether zero stands in the middle of each activation's range."""
+        return self.target == "tensorrt"
+
+
+def quantized_tensors(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Returns the names of the activations that some scheme quantizes: those whose ranges are needed."""
+    nodes = backbone(model)
+    weights = {weight.name for weight in model.graph.initializer}
+    before_relu = {node.input[0] for node in nodes if node.op_type == "Relu"}  # what it cuts off needs no range
+    tensors = (name for node in nodes for name in (*node.input, *node.output))
+    return tuple(dict.fromkeys(name for name in tensors if name not in weights and name not in before_relu))
+
+
+def quantize(model: onnx.ModelProto, ranges: Ranges, scheme: Scheme) -> onnx.ModelProto:
+    """Returns the model in INT8, as QDQ.
+
+    Args:
+        model: in FP32, with shapes inferred; not changed.
+        ranges: of its `quantized_tensors`.
+        scheme: how.
+    """
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    operators = ("Conv", "Add", "MaxPool") if scheme.target == "tensorrt" else OPERATORS
+    chosen = [
+        node.name
+        for node in backbone(model)
+        if node.op_type in operators
+        and node.name not in scheme.excluded
+        and (scheme.integer_adds or node.op_type != "Add")
+    ]
+    quantizer = QDQQuantizer(
+        copied,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8 if scheme.activations == "uint8" else QuantType.QInt8,
+        tensors_range=_tensors_data(model, ranges.of(scheme.calibrator), symmetric=scheme.symmetric),
+        nodes_to_quantize=chosen,
+        nodes_to_exclude=[],
+        op_types_to_quantize=list(operators),
+        extra_options={
+            "ActivationSymmetric": scheme.symmetric,
+            "WeightSymmetric": True,
+            "OpTypesToExcludeOutputQuantization": ["Conv", "Add"] if scheme.target == "tensorrt" else [],
+            "DedicatedQDQPair": scheme.target == "tensorrt",
+            "QuantizeBias": scheme.target != "tensorrt",
+        },
+    )
+    quantized: onnx.ModelProto = quantizer.quantize_model()
+    _keep_in_float(quantized, model, scheme)
+    if scheme.target == "amx":
+        lower_weights(quantized)
+    return quantized
+
+
+def _keep_in_float(quantized: onnx.ModelProto, model: onnx.ModelProto, scheme: Scheme) -> None:
+    """Lets what stays in float read its input before that was quantized for the nodes beside it.
+
+    The quantizer gives all readers of a tensor the quantized one. onnxruntime would compute a convolution between such
+    tensors in integers after all, and quantize its weights by itself; and a residual add as well.
+    """
+    made_by = {name: node for node in quantized.graph.node for name in node.output}
+    kinds = {name: node.op_type for node in model.graph.node for name in node.output}
+    relus: dict[str, onnx.NodeProto] = {}
+
+    def before(name: str) -> str | None:
+        """Returns the tensor that a dequantized one was made from."""
+        dequantize = made_by.get(name)
+        quantize = made_by.get(dequantize.input[0]) if dequantize else None
+        return str(quantize.input[0]) if quantize and quantize.op_type == "QuantizeLinear" else None
+
+    for node in quantized.graph.node:
+        is_float_add = node.op_type == "Add" and not scheme.integer_adds
+        for position in range(2 if is_float_add else int(node.name in scheme.excluded)):
+            source = before(node.input[position])
+            if source is None or (is_float_add and kinds[source] == "Conv"):  # which ends in integers
+                continue
+            node.input[position] = source
+            if kinds[source] == "Relu" and made_by[source].op_type != "Relu":  # the quantizer left it to the zero point
+                name = f"{source}.float"
+                relus[name] = helper.make_node("Relu", [source], [name], name=f"node_{name}")
+                node.input[position] = name
+    quantized.graph.node.extend(relus.values())
+    wrapped = OnnxModel(quantized)
+    wrapped.prune_graph()
+    wrapped.topological_sort()
+
+
+def _tensors_data(model: onnx.ModelProto, ranges: dict[str, tuple[float, float]], *, symmetric: bool) -> TensorsData:
+    """Returns ranges as the quantizer takes them; what a ReLU cuts off needs to be represented neither before it."""
+    before_relu = {node.input[0]: ranges[node.output[0]] for node in backbone(model) if node.op_type == "Relu"}
+    pairs = {**ranges, **before_relu}
+    if symmetric:
+        pairs = {name: (-max(-low, high), max(-low, high)) for name, (low, high) in pairs.items()}
+    return TensorsData(
+        CalibrationMethod.MinMax,
+        {
+            name: TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
+            for name, (low, high) in pairs.items()
+        },
+    )

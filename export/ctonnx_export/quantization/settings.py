@@ -1,0 +1,29 @@
+"""Settings of the INT8 quantization."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctonnx.artifacts.spec import TARGETS, Target
+
+__all__ = ["Quantization"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """How an INT8 model is to be made.
+
+    Attributes:
+        target: where it is to run.
+        calibrate: images to calibrate on; None takes the run's training images.
+        samples: how many of them.
+    """
+
+    target: Target = "x86"
+    calibrate: Path | None = None
+    samples: int = 300
+
+    def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise ValueError(f"expected target to be one of {TARGETS}, found {self.target!r}")
+        if self.samples < 1:
+            raise ValueError(f"expected samples of 1 or more, found {self.samples!r}")

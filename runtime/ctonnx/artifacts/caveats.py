@@ -1,0 +1,162 @@
+"""What a reader of a model's metrics has to know before relying on them, in sentences.
+
+Every place that shows a model's metrics shows these too: the end of a training, `evaluate`, the export's report and
+model card, `inspect`, and the server's page.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.parity.rounding import exactly, shown
+
+__all__ = ["images_to_show", "model_caveats", "operating_point_caveats", "split_caveats"]
+
+_CONFIDENCE = 0.95  # of the one-sided bounds
+_SPECIFICITY = 0.9  # a specificity that the negative images should at least be able to show
+_TITLES = {"train": "training", "valid": "validation", "test": "test", "all": "labelled"}
+
+
+def images_to_show(share: float) -> int | None:
+    """Returns how many images, all of them right, show a share with 95 % confidence; None for a share of 1.
+
+    It is the smallest n with 0.05^(1/n) of `share` or more, the one-sided Clopper-Pearson bound of n of n
+    (https://doi.org/10.1093/biomet/26.4.404).
+
+    >>> images_to_show(0.95), images_to_show(0.9), images_to_show(1.0)
+    (59, 29, None)
+    """
+    if share >= 1:
+        return None
+    return max(1, math.ceil(math.log(1 - _CONFIDENCE) / math.log(share))) if share > 0 else 1
+
+
+def operating_point_caveats(point: OperatingPoint | None) -> list[str]:
+    """Returns what limits the trust in an operating point: too few images of either kind, or leaked ones.
+
+    Args:
+        point: The model's operating point. None, or one of an earlier release without its numbers of images, has no
+            caveats.
+    """
+    return [] if point is None else list(_of_point(point))
+
+
+def split_caveats(metrics: Mapping[str, Any], suspicious: Mapping[str, Any] | None, split: str) -> list[str]:
+    """Returns what the metrics of one split say against the model, the gravest first.
+
+    Args:
+        metrics: Metrics with their intervals, as in run.json.
+        suspicious: Results of the operating point on these images, with the target; None without an operating point.
+        split: `train`, `valid`, `test` or `all`.
+    """
+    return [*_below_target(suspicious, _TITLES.get(split, split)), *_like_chance(metrics, _TITLES.get(split, split))]
+
+
+def model_caveats(metrics: Mapping[str, Any], point: OperatingPoint | None) -> list[str]:
+    """Returns all caveats of a model: those of its test images, else of its validation images, and its operating point.
+
+    Args:
+        metrics: Metrics by split, as in run.json and in the spec.
+        point: The model's operating point.
+    """
+    split = "test" if _part(metrics, "test") else "valid"
+    of_split = _part(metrics, split)
+    return [*split_caveats(of_split, _part(of_split, "suspicious"), split), *operating_point_caveats(point)]
+
+
+def _of_point(point: OperatingPoint) -> Iterator[str]:
+    target, bound = point.target_sensitivity, point.sensitivity_bound
+    if target is not None and bound is not None and point.positive_images is not None and bound < target:
+        needed = images_to_show(target)
+        enough = "no number of images shows it" if needed is None else f"{needed} or more can show it"
+        yield (
+            f"the operating point was fitted on {_counted(point.positive_images, 'suspicious image')}, too few to show "
+            f"a sensitivity of {exactly(target)} ({enough}): the observed sensitivity reached it, the one-sided 95 % "
+            f"lower bound is {_down(bound)}"
+        )
+    needed = images_to_show(_SPECIFICITY)
+    if point.negative_images is not None and needed is not None and point.negative_images < needed:
+        yield (
+            f"the operating point was fitted on {_counted(point.negative_images, 'image')} of other classes, too few "
+            f"to show a specificity of {_SPECIFICITY:g} ({needed} or more can show it)"
+        )
+    if point.sensitivity + point.specificity <= 1:
+        yield (
+            f"on the images that it was fitted on, the operating point separates nothing: {point.figures}, which a "
+            "coin reaches too"
+        )
+    if point.leaked_images_used:
+        yield (
+            f"the operating point was fitted on leaked images too, as too few others were there: "
+            f"{_counted(point.leaked_images, 'validation image')} with a copy, or an image of their group, in the "
+            "training set; its metrics are optimistic"
+        )
+
+
+def _below_target(found: Mapping[str, Any] | None, title: str) -> Iterator[str]:
+    value, target = _number(found, "sensitivity"), _number(found, "target_sensitivity")
+    low_high = _interval(found, "sensitivity_interval")
+    if value is None or target is None or low_high is None or not low_high[1] < target:
+        return
+    yield (
+        f"on the {title} images the operating point found {_against(target, value, low_high)} of the suspicious ones: "
+        f"the whole interval lies below the target sensitivity of {exactly(target)}"
+    )
+
+
+def _like_chance(metrics: Mapping[str, Any], title: str) -> Iterator[str]:
+    per_class = _part(metrics, "per_class")
+    images = {name: int(_number(of, "images") or 0) for name, of in per_class.items()}
+    present = [name for name, count in images.items() if count]
+    if len(present) < 2:
+        return
+    largest = max(present, key=images.__getitem__)
+    chance, share = 1 / len(present), images[largest] / sum(images.values())
+    intervals = _part(metrics, "intervals")
+    for name, label, level, what in (
+        ("balanced_accuracy", "balanced accuracy", chance, f"chance ({chance:.3f})"),
+        ("accuracy", "accuracy", share, f"always naming the largest class, '{largest}' ({share:.3f})"),
+    ):
+        value, low_high = _number(metrics, name), _interval(intervals, name)
+        if value is None or (value if low_high is None else low_high[0]) > level:
+            continue
+        verdict = "is no better than" if value <= level else "is not shown to be better than"
+        yield f"the {label} of {_against(level, value, low_high)} on the {title} images {verdict} {what}"
+
+
+def _against(level: float, value: float, low_high: tuple[float, float] | None) -> str:
+    """Returns a share with its interval, with the digits that keep each on its side of what it is compared with."""
+    first, *ends = (shown(number, level, digits=3, form="f") for number in (value, *(low_high or ())))
+    return f"{first} [{', '.join(ends)}]" if ends else first
+
+
+# A spec may come from anybody: what is not there, or is no number, says nothing.
+
+
+def _part(values: Any, name: str) -> Mapping[str, Any]:
+    part = values.get(name) if isinstance(values, Mapping) else None
+    return part if isinstance(part, Mapping) else {}
+
+
+def _number(values: Any, name: str) -> float | None:
+    value = values.get(name) if isinstance(values, Mapping) else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number and value is not None else None
+
+
+def _interval(values: Any, name: str) -> tuple[float, float] | None:
+    pair = values.get(name) if isinstance(values, Mapping) else None
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+        return None
+    low, high = (_number({"end": end}, "end") for end in pair)
+    return None if low is None or high is None else (low, high)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s'[: number != 1]}"
+
+
+def _down(share: float) -> str:
+    """Returns a lower bound to three digits, never rounded up."""
+    return f"{math.floor(share * 1000) / 1000:.3f}"

@@ -1,0 +1,321 @@
+"""Reads JSON that a stranger may have written: into a dataclass by its annotations, or not at all.
+
+What a dataclass says of its fields is all that is needed: `float` takes a finite number and no text, `tuple[str, ...]`
+a list of texts, `Literal` one of its values, another dataclass an object. A field without a default has to be there;
+fields that the class does not have are passed over, as a later release may have written them.
+
+>>> from dataclasses import dataclass
+>>> @dataclass(frozen=True)
+... class Point:
+...     threshold: float
+...     positive: tuple[str, ...] = ()
+>>> read(Point, parse('{"threshold": 1, "positive": ["tumor"], "later": 2}'))
+Point(threshold=1.0, positive=('tumor',))
+>>> read(Point, {"threshold": "high"}, "operating_point")
+Traceback (most recent call last):
+ctonnx.artifacts.json_schema.SchemaError: expected a number at 'operating_point.threshold', found 'high'
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,
+    Required,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+from ctonnx.system.file_reading import read_text
+
+__all__ = ["As", "Between", "Length", "SchemaError", "load", "parse", "read", "shown"]
+
+T = TypeVar("T")
+
+_DIGITS = 20  # of a whole number; none that is meant has more than those of 64 bits
+_DEPTH = 64  # levels of lists and objects; none that is meant has more than ten
+_TOO_DEEP = "expected a JSON text, found one that is too deep"
+_SHOWN = 40  # characters of what was found
+_NAMES = 8  # of a list
+_PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", NoneType: "null"}
+
+
+class SchemaError(ValueError):
+    """A value has another type or lies in another range than it must."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """Stands in `Annotated` for the range that a number must lie in, its ends included."""
+
+    low: float
+    high: float = math.inf
+
+
+@dataclass(frozen=True)
+class Length:
+    """Stands in `Annotated` for how many items a list must have."""
+
+    items: int
+
+
+@dataclass(frozen=True)
+class As:
+    """Stands in `Annotated` for what a value is read as, where the type that programs see says less."""
+
+    kind: Any
+
+
+def load(kind: type[T], file: Path) -> T:
+    """Reads a JSON file.
+
+    Args:
+        kind: a dataclass, or any other type that `read` takes.
+        file: its path.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+        ValueError: it is no JSON, or not of this kind.
+    """
+    return read(kind, parse(read_text(file)))
+
+
+def parse(text: str | bytes) -> Any:
+    """Returns what a JSON text holds.
+
+    Raises:
+        ValueError: it is no JSON, too deep, has a key twice in one object, or a whole number that is too long.
+    """
+    try:
+        text = text if isinstance(text, str) else text.decode("utf-8")
+        document = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_without_twins, parse_int=_short)
+    except RecursionError as error:
+        raise SchemaError(_TOO_DEEP) from error
+    level = [document]
+    for _ in range(_DEPTH):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return document
+    raise SchemaError(_TOO_DEEP)  # for what goes through it in functions that call themselves
+
+
+def read(kind: type[T], value: object, at: str = "") -> T:
+    """Returns a value, of what `parse` returns, as a type.
+
+    Args:
+        kind: a dataclass, a TypedDict, or what may stand in their annotations: bool, int, float (finite), str, None,
+            Path, Any, Literal, unions, tuples, Sequence, Mapping, and Annotated with `Between`, `Length` or `As`.
+        value: is not changed.
+        at: where it stands, for the error.
+
+    Raises:
+        SchemaError: it is of another type, or out of range.
+        ValueError: the dataclass's own constructor does not take it.
+    """
+    return cast(T, _read(kind, value, at))
+
+
+def _read(kind: Any, value: Any, at: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Required, NotRequired):
+        return _read(arguments[0], value, at)
+    if kind is Any:
+        return value
+    if origin is Annotated:
+        return _annotated(arguments, value, at)
+    if origin in (Union, UnionType):
+        return _union(arguments, value, at)
+    if origin is Literal:
+        if type(value) not in map(type, arguments) or value not in arguments:
+            _fail(f"one of {', '.join(map(_shown, arguments))}", value, at)
+        return value
+    if is_dataclass(kind):
+        return _object(kind, value, at)
+    if is_typeddict(kind):
+        return _mapping_of_known(kind, value, at)
+    if origin is tuple:
+        return _tuple(arguments, value, at)
+    if origin in (list, Sequence):
+        return [_read(arguments[0], item, f"{at}[{place}]") for place, item in enumerate(_items(value, at))]
+    if origin in (dict, Mapping):
+        found = _entries(value, at)
+        return {_read(arguments[0], name, at): _read(arguments[1], item, _below(at, name)) for name, item in found}
+    return _plain(kind, value, at)
+
+
+def _plain(kind: Any, value: Any, at: str) -> Any:
+    if kind is Path:
+        return Path(_plain(str, value, at))
+    if kind not in _PLAIN:
+        raise TypeError(f"expected a type that JSON can be read as, found {kind} at '{at}'")
+    if kind is float:
+        if type(value) not in (int, float):
+            _fail(_PLAIN[float], value, at)
+        if not math.isfinite(value):
+            _fail("a finite number", value, at)
+        return float(value)
+    if type(value) is not kind:
+        _fail(_PLAIN[kind], value, at)
+    if kind is str and "\0" in value:
+        _fail("a text without NUL characters", value, at)
+    return value
+
+
+def _annotated(arguments: tuple[Any, ...], value: Any, at: str) -> Any:
+    kind = next((note.kind for note in arguments[1:] if isinstance(note, As)), arguments[0])
+    found = _read(kind, value, at)
+    for note in arguments[1:]:
+        if isinstance(note, Between) and found is not None and not note.low <= found <= note.high:
+            span = f"of {note.low:g} or more" if note.high == math.inf else f"from {note.low:g} to {note.high:g}"
+            _fail(f"a number {span}", value, at)
+        if isinstance(note, Length) and len(found) != note.items:
+            _fail(f"a list of {note.items}", value, at, f"one of {len(found)}")
+    return found
+
+
+def _union(arguments: tuple[Any, ...], value: Any, at: str) -> Any:
+    if value is None and NoneType in arguments:
+        return None
+    kinds = [kind for kind in arguments if kind is not NoneType]
+    for kind in kinds[:-1]:
+        try:
+            return _read(kind, value, at)
+        except ValueError:
+            continue
+    return _read(kinds[-1], value, at)
+
+
+def _tuple(arguments: tuple[Any, ...], value: Any, at: str) -> tuple[Any, ...]:
+    items = _items(value, at)
+    if arguments[-1] is Ellipsis:
+        arguments = (arguments[0],) * len(items)
+    if len(items) != len(arguments):
+        _fail(f"a list of {len(arguments)}", value, at, f"one of {len(items)}")
+    return tuple(
+        _read(kind, item, f"{at}[{place}]") for place, (kind, item) in enumerate(zip(arguments, items, strict=True))
+    )
+
+
+def _object(kind: Any, value: Any, at: str) -> Any:
+    given, hints = dict(_entries(value, at)), _hints(kind)
+    found = {}
+    for item in fields(kind):
+        if item.name in given:
+            found[item.name] = _read(hints[item.name], given[item.name], _below(at, item.name))
+        elif item.default is MISSING and item.default_factory is MISSING:
+            _fail(_name(hints[item.name]), None, _below(at, item.name), "nothing")
+    return kind(**found)
+
+
+def _mapping_of_known(kind: Any, value: Any, at: str) -> dict[str, Any]:
+    """Returns an object with all that is in it: what the TypedDict names is read, and the rest is no NaN."""
+    given, hints = dict(_entries(value, at)), _hints(kind)
+    for name in kind.__required_keys__ - given.keys():
+        _fail(_name(hints[name]), None, _below(at, name), "nothing")
+    return {
+        name: _read(hints[name], item, _below(at, name)) if name in hints else _finite(item, _below(at, name))
+        for name, item in given.items()
+    }
+
+
+def _finite(value: Any, at: str) -> Any:
+    if isinstance(value, float):
+        return _plain(float, value, at)
+    if isinstance(value, dict):
+        return {name: _finite(item, _below(at, name)) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item, f"{at}[{place}]") for place, item in enumerate(value)]
+    return value
+
+
+def _entries(value: Any, at: str) -> Any:
+    if not isinstance(value, dict):
+        _fail("an object", value, at)
+    return value.items()
+
+
+def _items(value: Any, at: str) -> Any:
+    if not isinstance(value, list | tuple):
+        _fail("a list", value, at)
+    return value
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+def _name(kind: Any) -> str:
+    """Returns what a field that is missing should have been."""
+    while get_origin(kind) in (Annotated, Required, NotRequired):
+        note = next((note for note in get_args(kind)[1:] if isinstance(note, As)), None)
+        kind = note.kind if note else get_args(kind)[0]
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(_name(part) for part in get_args(kind))
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(_shown, get_args(kind)))}"
+    if get_origin(kind) in (tuple, list, Sequence):
+        return "a list"
+    return _PLAIN.get(str if kind is Path else kind, "an object")
+
+
+def _below(at: str, name: str) -> str:
+    return f"{at}.{_key(name)}" if at else _key(name)
+
+
+def _key(name: str) -> str:
+    """Returns a key as it may stand in a sentence, without what ends a line or steers a terminal."""
+    return _cut(name if name.isprintable() else repr(name)[1:-1])
+
+
+def _fail(expected: str, value: Any, at: str, found: str | None = None) -> None:
+    place = f" at '{at}'" if at else ""
+    raise SchemaError(f"expected {expected}{place}, found {found or _shown(value)}")
+
+
+def shown(names: Sequence[str]) -> str:
+    """Returns a list of names as an error may quote it: the first ones, each cut where it is long."""
+    more = ", ..." if len(names) > _NAMES else ""
+    return f"[{', '.join(map(_shown, names[:_NAMES]))}{more}]"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | list | tuple):
+        return "an object" if isinstance(value, dict) else "a list"
+    return _cut({None: "null", True: "true", False: "false"}[value] if isinstance(value, bool | None) else repr(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twin = next(name for name in names if names.count(name) > 1)
+        raise SchemaError(f"expected each key once in an object, found '{_key(twin)}' twice")
+    return found
+
+
+def _short(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise SchemaError(f"expected whole numbers of at most {_DIGITS} digits, found one of {len(text)}")
+    return int(text)

@@ -1,0 +1,55 @@
+"""Reads what an `.onnx` file says about itself, without onnxruntime and without reading its weights.
+
+An ONNX file is one protobuf message. The graph, which holds the weights, is stepped over; the metadata stand in fields
+of a few kilobytes.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ctonnx.artifacts.json_schema import parse
+from ctonnx.artifacts.onnx_file.protobuf import message
+
+__all__ = ["METADATA_PROPS", "read_metadata", "read_spec_facts"]
+
+METADATA_PROPS = 14
+"""The number of `ModelProto.metadata_props`, in which 1 is the key and 2 the value (onnx.proto)."""
+
+_SPEC = "ctonnx.spec"  # spec.METADATA_KEY, without the import of NumPy that stands there
+_LONGEST = 1 << 26  # bytes of one entry; more is no metadata
+
+
+def read_metadata(model: Path | bytes) -> dict[str, str]:
+    """Returns the model's metadata.
+
+    Args:
+        model: path of an `.onnx` file, or its bytes.
+
+    Raises:
+        ValueError: it is no ONNX file, or ends too early.
+        OSError: the file cannot be read.
+    """
+    found: dict[str, str] = {}
+    with message(model) as whole:
+        for field in whole.only(METADATA_PROPS):
+            if field.size <= _LONGEST:
+                entry = whole.inner(field)
+                texts = {part.number: entry.text(part) for part in entry if part.number in (1, 2)}
+                found[texts.get(1, "")] = texts.get(2, "")
+    return found
+
+
+def read_spec_facts(model: Path | bytes) -> dict[str, Any]:
+    """Returns the JSON document of the model's spec, unchecked; empty where there is none that can be read.
+
+    It answers what must be known before a session is made: the precision, what INT8 was quantized for, and the
+    checksum.
+
+    Args:
+        model: path of an `.onnx` file, or its bytes.
+    """
+    try:
+        facts = parse(read_metadata(model)[_SPEC])
+    except (OSError, ValueError, KeyError):
+        return {}
+    return facts if isinstance(facts, dict) else {}

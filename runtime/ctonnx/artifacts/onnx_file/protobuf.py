@@ -1,0 +1,161 @@
+"""Walks over a protobuf message in a file, and reads of it what is asked for alone.
+
+A message is a row of fields, each with a number, a kind and, for most, a length
+(https://protobuf.dev/programming-guides/encoding/): what is not wanted, as an ONNX model's weights, is stepped over.
+"""
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from ctonnx.system.file_reading import opened
+
+__all__ = ["Field", "Message", "message"]
+
+_WINDOW = 1 << 14  # bytes that are read at a time
+_FIXED = {1: 8, 5: 4}  # bytes of the kinds that have no length of their own
+
+
+class Field(NamedTuple):
+    """A field of a message.
+
+    Attributes:
+        number: which one, as the message's schema has it.
+        begin: the file's place where it begins, with its number.
+        start: the place where its content begins; of a whole number, where it ends.
+        stop: the place behind it.
+        value: of a whole number; None of any other kind.
+    """
+
+    number: int
+    begin: int
+    start: int
+    stop: int
+    value: int | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the content."""
+        return self.stop - self.start
+
+
+class Message:
+    """The fields of one message, and the bytes of any.
+
+    Args:
+        file: that it stands in.
+        start: the file's place where it begins.
+        stop: the place where it ends.
+        window: the bytes from there on, as far as they are known.
+    """
+
+    def __init__(self, file: BinaryIO, start: int, stop: int, window: bytes = b"") -> None:
+        self._file, self.start, self.stop = file, start, stop
+        self._window, self._at = window, start
+
+    def __iter__(self) -> Iterator[Field]:
+        """Yields all fields.
+
+        Raises:
+            ValueError: these are other bytes, or they end too early.
+        """
+        return self.only()
+
+    def only(self, *wanted: int) -> Iterator[Field]:
+        """Yields the fields of these numbers, or all where none is named.
+
+        Raises:
+            ValueError: these are other bytes, or they end too early.
+        """
+        place, stop = self.start, self.stop
+        while place < stop:
+            begin = place
+            tag, place = self._varint(place)
+            number, kind = tag >> 3, tag & 7
+            if kind == 2:
+                length, place = self._varint(place)
+            elif kind == 0:
+                value, place = self._varint(place)
+                if not wanted or number in wanted:
+                    yield Field(number, begin, place, place, value)
+                continue
+            else:
+                length = _FIXED.get(kind, -1)
+            if not 0 <= length <= stop - place:
+                raise _other()
+            if not wanted or number in wanted:
+                yield Field(number, begin, place, place + length, None)
+            place += length
+
+    def inner(self, field: Field) -> "Message":
+        """Returns the message that a field holds; a small one is read at once."""
+        if field.value is not None:
+            raise _other()
+        window = self.content(field) if field.size <= _WINDOW else b""
+        return Message(self._file, field.start, field.stop, window)
+
+    def content(self, field: Field) -> bytes:
+        """Returns the bytes of a field that is no whole number."""
+        return self._take(field.start, field.size)
+
+    def text(self, field: Field) -> str:
+        """Returns a field's text."""
+        return self.content(field).decode()
+
+    def numbers(self, field: Field) -> list[int]:
+        """Returns the whole numbers, with their signs, of a repeated field: one, or all of them packed."""
+        if field.value is not None:
+            return [_signed(field.value)]
+        place, found = field.start, []
+        while place < field.stop:
+            value, place = self._varint(place)
+            found.append(_signed(value))
+        return found
+
+    def _take(self, place: int, count: int) -> bytes:
+        start = place - self._at
+        if start < 0 or start + count > len(self._window):
+            self._file.seek(place)
+            self._window, self._at = self._file.read(max(count, min(_WINDOW, self.stop - place))), place
+            start = 0
+        found = self._window[start : start + count]
+        if len(found) < count:
+            raise _other()
+        return found
+
+    def _varint(self, place: int) -> tuple[int, int]:
+        """Returns a number and the place behind it."""
+        start, window = place - self._at, self._window
+        if 0 <= start < len(window) and (byte := window[start]) < 0x80:  # as nearly all of them
+            return byte, place + 1
+        value = 0
+        for position, byte in enumerate(self._take(place, min(10, self.stop - place))):
+            value |= (byte & 0x7F) << 7 * position
+            if byte < 0x80:
+                return value, place + position + 1
+        raise _other()
+
+
+@contextmanager
+def message(source: Path | bytes) -> Iterator[Message]:
+    """Opens a message that is a whole file, or its bytes.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    if isinstance(source, bytes):
+        yield Message(io.BytesIO(source), 0, len(source))
+        return
+    with opened(source) as file:
+        yield Message(file, 0, os.fstat(file.fileno()).st_size)
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _other() -> ValueError:
+    return ValueError("expected an ONNX file, found other bytes or an end before the end")

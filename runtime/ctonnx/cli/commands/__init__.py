@@ -1,0 +1,9 @@
+"""Commands that need only the slim runtime; each is imported when it is called.
+
+demo     `ctonnx demo`
+doctor   `ctonnx doctor`
+inspect  `ctonnx inspect`
+predict  `ctonnx predict`
+serve    `ctonnx serve`
+verify   `ctonnx verify`
+"""

@@ -1,0 +1,142 @@
+"""`ctonnx demo`: the whole journey on generated phantoms, by the commands that a user would type."""
+
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from ctonnx.errors import CtonnxError
+from ctonnx.system.packages import extras_to_install
+from ctonnx.system.text import duration
+
+__all__ = ["demo"]
+
+_PHANTOMS = "phantoms"
+_PER_CLASS, _EPOCHS, _IMAGE_SIZE = 80, 24, 112
+_USUAL_SECONDS = {"data": 9.0, "train": 125.0, "export": 25.0, "inspect": 1.0, "predict": 3.0, "bench": 30.0}
+_TELLING = 5.0  # seconds of a step that tell how fast a machine is
+_NEEDED = (
+    "tqdm",
+    "torch",
+    "torchvision",
+    "lightning",
+    "matplotlib",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "onnx",
+    "onnxscript",
+    "onnxsim",
+    "onnxruntime",
+)
+_MEASURES = "psutil"  # of the extra bench, which the last step needs, and no other extra has
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("ctonnx-demo"))
+@click.option(
+    "--per-class", type=click.IntRange(3), default=_PER_CLASS, show_default=True, help="Phantoms of each class."
+)
+@click.option("--epochs", type=click.IntRange(1), default=_EPOCHS, show_default=True, help="Of training.")
+@click.option("--image-size", type=click.IntRange(32, 4096), default=_IMAGE_SIZE, show_default=True, help="In pixels.")
+def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
+    """The whole journey on generated phantoms: a first look.
+
+    Makes phantoms, trains on them, exports the model, predicts with it and, with the extra bench, measures it beside
+    PyTorch, in FOLDER (default: ctonnx-demo). Each step is shown as the command that you would type. The phantoms are
+    synthetic: the model is good for nothing but looking around.
+
+    \b
+    Example:
+      ctonnx demo --epochs 5
+    """
+    for library in _NEEDED:
+        if find_spec(library) is None:
+            raise ModuleNotFoundError(f"No module named {library!r}", name=library)
+    can_measure = find_spec(_MEASURES) is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    steps = [
+        (
+            "Train a ResNet50 from scratch.",
+            f"train {_PHANTOMS} --weights none --image-size {image_size} --full-size --batch-size 16 --epochs {epochs}",
+        ),
+        ("Export it to ONNX, checked against PyTorch.", "export"),
+        ("Look at what the model says about itself.", "inspect"),
+        ("Predict the test images with onnxruntime alone.", f"predict {_PHANTOMS}/test --top-k 2"),
+    ]
+    if can_measure:
+        steps.append(
+            ("Measure it for a moment, beside PyTorch.", "bench --peers pytorch --batch-size 1 --duration 3 --rounds 3")
+        )
+    if not _has_phantoms(folder / _PHANTOMS, per_class):
+        steps.insert(0, ("Draw synthetic chest-CT phantoms.", f"data phantom {_PHANTOMS} --per-class {per_class}"))
+    usual = [_usual_seconds(command, per_class, epochs, image_size) for _, command in steps]
+    begin = time.perf_counter()
+    for number, (purpose, command) in enumerate(steps, 1):
+        left = _left(usual, number - 1, time.perf_counter() - begin)
+        click.secho(f"\n[{number}/{len(steps)}] {purpose}", bold=True, nl=False)
+        click.echo(f" (about {duration(left)} left)")
+        click.echo(f"      in {folder}/$ ctonnx {command}\n")
+        start = time.perf_counter()
+        code = subprocess.run(
+            [sys.executable, "-P", "-m", "ctonnx", *shlex.split(command)], cwd=folder, check=False
+        ).returncode
+        if code != 0:
+            failure = CtonnxError(f"'ctonnx {command}' ended with exit code {code}; its message stands above")
+            failure.exit_code = code
+            raise failure
+        click.echo(f"\n      done in {time.perf_counter() - start:.1f} s")
+    if not can_measure:
+        click.echo(
+            f"\nNot measured: 'ctonnx bench' needs the extra 'bench'; pip install {extras_to_install(['bench'])}"
+        )
+    kept = "the checkpoint, its export and its benchmark" if can_measure else "the checkpoint and its export"
+    click.echo(f"\nAll files are in {folder}/: {_PHANTOMS}/ the images, runs/ {kept}.")
+    click.echo("Next, your own scans: ctonnx train DATA, ctonnx export, ctonnx predict DIR")
+
+
+@dataclass(frozen=True)
+class _Phantoms:
+    per_class: int
+
+
+def _usual_seconds(command: str, per_class: int, epochs: int, image_size: int) -> float:
+    """Returns what a step takes on two cores that do nothing else."""
+    seconds = _USUAL_SECONDS[command.split()[0]]
+    images = per_class / _PER_CLASS
+    if command.startswith("train"):
+        return seconds * images * epochs / _EPOCHS * (image_size / _IMAGE_SIZE) ** 2
+    return seconds * images if command.startswith("data") else seconds
+
+
+def _left(usual: Sequence[float], done: int, elapsed: float) -> float:
+    """Returns how many seconds the steps from `done` on will take, on a machine as slow as those before it showed."""
+    before = sum(usual[:done])
+    slow = max(elapsed / before, 1.0) if before > _TELLING else 1.0
+    return sum(usual[done:]) * slow
+
+
+def _has_phantoms(folder: Path, per_class: int) -> bool:
+    """Says whether an earlier demo drew the phantoms already."""
+    from ctonnx.artifacts import json_schema
+
+    if not folder.exists():
+        return False
+    try:
+        found = json_schema.load(_Phantoms, folder / "phantom.json").per_class
+    except (OSError, ValueError) as error:
+        raise CtonnxError(
+            f"expected phantoms, or nothing, in '{folder}', found other files; choose another folder"
+        ) from error
+    if found != per_class:
+        raise CtonnxError(
+            f"expected {per_class} phantoms a class in '{folder}', found {found} from an earlier demo; "
+            "remove that folder or choose another one"
+        )
+    return True

@@ -1,0 +1,117 @@
+"""`ctonnx doctor`: what works on this machine, what does not, and the command that mends it."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from ctonnx.inference.self_test import check_provider
+
+__all__ = ["doctor"]
+
+_SIGNS = {"works": "ok", "fails": "FAILS", "no hardware": "-", "not installed": "-"}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+def doctor(as_json: bool) -> None:
+    """Show what works on this machine, and what mends the rest.
+
+    A small model runs on every execution provider of the installed onnxruntime, and its answers are compared with
+    NumPy's. The exit code is 1 where the CPU, or a provider whose hardware is there, does not pass, and where builds
+    of onnxruntime lie over each other.
+
+    \b
+    Examples:
+      ctonnx doctor
+      ctonnx doctor --json > machine.json
+    """
+    from ctonnx.system.files import json_text
+
+    facts = _facts()
+    if as_json:
+        click.echo(json_text(facts), nl=False)
+    else:
+        for name, value in _rows(facts):
+            click.echo(f"{name:12}  {value}")
+    states = {provider["name"]: provider["state"] for provider in facts["providers"]}
+    if facts["fault"] or states["cpu"] != "works" or "fails" in states.values():
+        click.get_current_context().exit(1)
+
+
+def _facts() -> dict[str, Any]:
+    """Returns everything that is shown; nothing in it names the user or a folder."""
+    import platform
+
+    from onnxruntime import __version__ as onnxruntime_version
+
+    from ctonnx.inference.diagnosis import overlaid_builds
+    from ctonnx.inference.providers import PROVIDERS
+    from ctonnx.system import cpu, memory, nvidia
+
+    processor, driver = cpu.processor(), nvidia.nvidia_driver()
+    return {
+        "versions": {"python": platform.python_version(), "onnxruntime": onnxruntime_version, **_versions()},
+        "platform": platform.platform(),
+        "processor": {
+            "model": processor.model,
+            "architecture": cpu.architecture(),
+            "features": None if processor.features is None else sorted(processor.features),
+            "vnni": cpu.has_vnni(),
+            "amx": cpu.has_amx(),
+        },
+        "cores": {"machine": os.cpu_count(), "allowed": cpu.available_cores()},
+        "memory_bytes": memory.memory_limit(),
+        "gpus": [{"name": gpu.name, "compute": gpu.compute} for gpu in (driver.gpus if driver else ())],
+        "cuda_of_driver": None if driver is None else "{}.{}".format(*driver.cuda),
+        "telemetry": os.environ.get("ORT_DISABLE_TELEMETRY") != "1",
+        "fault": overlaid_builds(),
+        "providers": [check_provider(name) for name in PROVIDERS],
+    }
+
+
+def _versions() -> dict[str, str]:
+    from ctonnx.system.packages import installed_builds, versions_of
+
+    builds = {f"distribution {name}": number for name, number in installed_builds().items()}
+    return builds | versions_of(("ctonnx", "numpy", "PIL", "pydicom"))
+
+
+def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    processor, cores, memory = facts["processor"], facts["cores"], facts["memory_bytes"]
+    for provider in facts["providers"]:
+        sign, message = _SIGNS[provider["state"]], provider["message"]
+        if provider["state"] == "works":
+            message = f"differs from NumPy by {provider['difference']:.1e}; {provider['threads']} threads on the CPU"
+        yield provider["name"], f"{sign:5}  {provider['state']}: {message}"
+    if facts["fault"]:
+        yield "FAULT", facts["fault"]
+    yield "versions", ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    yield "platform", facts["platform"]
+    yield "processor", f"{processor['model'] or 'unknown'} ({processor['architecture']})"
+    if processor["features"] is None:
+        yield "features", "unknown"
+    else:
+        yield "features", ", ".join(processor["features"]) or "none of those that matter here"
+    yield "INT8", _about_int8(processor)
+    yield "cores", f"{cores['allowed']} of {cores['machine']} may be used, by as many threads"
+    yield "memory", "unknown" if memory is None else f"{memory / 1e9:.1f} GB may be used"
+    for gpu in facts["gpus"]:
+        yield "GPU", f"{gpu['name']}, compute capability {gpu['compute']}"
+    cuda = facts["cuda_of_driver"]
+    yield "driver", f"NVIDIA's, for CUDA {cuda} and older" if cuda else "none of NVIDIA's"
+    yield "telemetry", "on, where onnxruntime has it: ORT_DISABLE_TELEMETRY is not 1" if facts["telemetry"] else "off"
+
+
+def _about_int8(processor: Mapping[str, Any]) -> str:
+    if processor["architecture"] == "arm":
+        return "models of: ctonnx export --precision int8 --target arm"
+    if processor["architecture"] != "x86":
+        return "no --target of ctonnx export is for this processor; FP32 is taken"
+    if processor["amx"]:
+        return "exact and fast (AMX); models of --target amx, or x86 for openvino and for other processors"
+    if processor["vnni"]:
+        return "exact and fast (VNNI); models of --target x86"
+    known = "it has no VNNI" if processor["vnni"] is False else "whether it has VNNI is unknown"
+    return f"{known}, so slower kernels are taken, which do not saturate; models of --target x86"

@@ -1,0 +1,72 @@
+"""`ctonnx inspect`: what an exported model says about itself."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ctonnx.cli.model_banner import say_what_is_newer
+
+__all__ = ["inspect"]
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+def inspect(model: Path | None, as_json: bool) -> None:
+    """Show what an exported model says about itself.
+
+    MODEL is an .onnx file or a run; without it, the model of the newest run with an export is shown. The metrics of
+    each class and the confusion matrices are shown with --json.
+
+    \b
+    Example:
+      ctonnx inspect runs/lungs/export/model.fp32.onnx
+    """
+    from ctonnx.artifacts.caveats import model_caveats
+    from ctonnx.inference.session import open_session, read_spec
+    from ctonnx.parity.comparison import MAX_DP
+    from ctonnx.prediction.model_selection import find_model, newest_export
+
+    path = find_model(model)
+    if model is None:
+        click.echo(f"model: {path} ({newest_export().words})", err=True)
+        say_what_is_newer()
+    session = open_session(path, optimize=False)
+    spec = read_spec(session, str(path))
+    facts: dict[str, Any] = {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "inputs": {item.name: f"{item.type} {item.shape}" for item in session.get_inputs()},
+        "outputs": {item.name: f"{item.type} {item.shape}" for item in session.get_outputs()},
+        **json.loads(spec.to_json()),
+        "caveats": model_caveats(spec.metrics, spec.operating_point),
+    }
+    if as_json:
+        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    caveats = facts.pop("caveats")
+    rows = [*_rows(facts), *(("caveat", caveat) for caveat in caveats)]
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"{name:{width}}  {value}")
+    if "max_dp" in spec.parity:
+        click.echo(f"parity.max_dp is {MAX_DP}", err=True)
+
+
+def _rows(facts: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+    """Yields a row for each fact to the third level; tables of figures are left to --json."""
+    for name, value in facts.items():
+        inner = list(value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ())
+        if isinstance(value, Mapping) and depth < 2:
+            yield from _rows(value, f"{prefix}{name}.", depth + 1)
+        elif any(isinstance(item, Mapping | list) for item in inner):
+            continue
+        elif isinstance(value, Mapping):
+            yield prefix + name, ", ".join(f"{key} {item}" for key, item in value.items()) or "none"
+        elif isinstance(value, list):
+            yield prefix + name, ", ".join(map(str, value)) or "none"
+        else:
+            yield prefix + name, "none" if value is None else str(value)

@@ -1,0 +1,213 @@
+"""`ctonnx serve`: a page for people and a protocol for programs."""
+
+import os
+import re
+import signal
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ctonnx.cli.model_banner import introduce
+from ctonnx.cli.options import FiniteRange, model_option, provider_option, threads_option
+
+if TYPE_CHECKING:
+    from ctonnx.inference.providers import Provider
+
+__all__ = ["serve"]
+
+_MEGABYTE = 1 << 20
+_KEY_BYTES = 1 << 16  # of the file of a key
+_SHORT_KEY = 16  # characters; fewer are warned of
+_MAKE_A_KEY = "make one: openssl rand -hex 32"
+_ORIGIN = re.compile(r"https?://[^/?#@\s]+")
+
+
+def _origins(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in value:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise click.BadParameter(f"expected * or a site as in https://viewer.example, no path, found '{origin}'")
+    return value
+
+
+@click.command()
+@model_option
+@provider_option
+@click.option("--fallback", is_flag=True, help="Take the CPU where the provider does not run, and say so.")
+@threads_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address or name to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--max-batch", type=click.IntRange(1), help="Images for the model at a time.  [default: 4 on a CPU, else 32]"
+)
+@click.option(
+    "--max-delay-ms",
+    type=FiniteRange(0, 60_000),
+    default=0.0,
+    show_default=True,
+    help="That a batch waits to get full, while another is computed.",
+)
+@click.option(
+    "--queue", type=click.IntRange(1), default=128, show_default=True, help="Images under way; more are answered 503."
+)
+@click.option(
+    "--time-limit",
+    type=FiniteRange(0.001, 86_400),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For a request's body, and for its answer after that.",
+)
+@click.option("--max-body-mb", type=FiniteRange(0.001), default=64.0, show_default=True, help="MiB of a request.")
+@click.option("--max-megapixels", type=FiniteRange(0.001), default=64.0, show_default=True, help="Of an image.")
+@click.option(
+    "--max-files", type=click.IntRange(1), default=64, show_default=True, help="In a request, and frames in a file."
+)
+@click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A file with the key that requests must bring: Authorization: Bearer KEY.",
+)
+@click.option("--tls-cert", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A certificate, in PEM.")
+@click.option("--tls-key", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Its private key.")
+@click.option(
+    "--allow-origin",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    callback=_origins,
+    help="Let pages from there ask (CORS); may be repeated.",
+)
+def serve(
+    model: Path | None,
+    provider: "Provider",
+    fallback: bool,
+    threads: int | None,
+    host: str,
+    port: int,
+    max_batch: int | None,
+    max_delay_ms: float,
+    queue: int,
+    time_limit: float,
+    max_body_mb: float,
+    max_megapixels: float,
+    max_files: int,
+    api_key_file: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    origins: tuple[str, ...],
+) -> None:
+    """Serve a page, and a protocol for programs.
+
+    / is a page to drop scans on, /v1/classify answers for files, /v2 is the Open Inference Protocol, /metrics is for
+    Prometheus, /openapi.json describes them. SIGTERM and Ctrl-C finish what is under way.
+
+    \b
+    Examples:
+      ctonnx serve
+      ctonnx serve --model runs/lungs --port 9000
+      ctonnx serve --host 0.0.0.0 --api-key-file key --tls-cert cert.pem --tls-key key.pem
+      curl --data-binary @scan.png -H "Content-Type: image/png" http://127.0.0.1:8000/v1/classify
+    """
+    import ctonnx
+    from ctonnx.inference.providers import PROVIDERS
+    from ctonnx.prediction.predictor import Predictor
+    from ctonnx.server.app import make_app
+    from ctonnx.server.settings import Limits, Settings
+    from ctonnx.server.transport.lifecycle import bind, is_reachable
+    from ctonnx.server.transport.lifecycle import serve as run
+    from ctonnx.system.file_reading import check_file
+    from ctonnx.system.memory import give_back_at_once
+
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("expected --tls-cert and --tls-key together, found one alone")
+    if queue < max_files:
+        raise click.UsageError(
+            f"expected a --queue with room for the {max_files} images that one request may have, found {queue}; take "
+            f"--queue {max_files} or more, or add --max-files {queue}"
+        )
+    limits = Limits(
+        body_bytes=int(max_body_mb * _MEGABYTE),
+        body_seconds=time_limit,
+        pixels=int(max_megapixels * 1e6),
+        files=max_files,
+        seconds=time_limit,
+    )
+    key = None if api_key_file is None else _key(api_key_file)
+    for file in (tls_cert, tls_key):
+        if file is not None:
+            check_file(file, most=_MEGABYTE)
+    give_back_at_once()
+    with ExitStack() as ends:
+        sockets = bind(host, port)
+        for taken in sockets:
+            ends.callback(taken.close)
+        # Threads that soon sleep leave the cores to what decodes and answers, and an idle server uses none.
+        predictor = ends.enter_context(
+            Predictor(model, provider=provider, fallback=fallback, threads=threads, spinning=False)
+        )
+        settings = Settings(
+            limits=limits,
+            queue=queue,
+            max_batch=max_batch or PROVIDERS[predictor.provider].batch_size,
+            max_delay=max_delay_ms / 1e3,
+            key=key,
+            origins=origins,
+        )
+        introduce(predictor, newest=model is None)
+        secrets = [file for file in (api_key_file, tls_key) if file]
+        open_to = _warnings(key, secrets, origins, reachable=is_reachable(sockets), encrypted=tls_cert is not None)
+        for warning in open_to:
+            click.echo(f"warning: {warning}", err=True)
+        scheme = "http" if tls_cert is None else "https"
+        address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
+        app = make_app(predictor, settings, version=ctonnx.__version__)
+        ended_by = run(
+            app,
+            sockets,
+            grace=2 * time_limit,
+            ready=lambda: click.echo(f"serving: {address}", err=True),
+            stopping=lambda requests: click.echo(_finishing(requests), err=True),
+            certificate=tls_cert,
+            private_key=tls_key,
+        )
+    if ended_by:
+        signal.raise_signal(ended_by)  # it ends as every command does that is stopped
+
+
+def _finishing(requests: int) -> str:
+    return f"stopping: {requests} request{'s'[: requests != 1]} to finish; a second signal cuts them off"
+
+
+def _key(file: Path) -> str:
+    """Returns the key in a file, without the line's end."""
+    from ctonnx.system.file_reading import read_bytes
+
+    content = read_bytes(file, most=_KEY_BYTES).strip()
+    if not content:
+        raise click.UsageError(f"expected a key in '{file}', found an empty file; {_MAKE_A_KEY} > key")
+    if not all(0x20 <= character < 0x7F for character in content):
+        raise click.UsageError(
+            f"expected one line of printable ASCII characters in '{file}', found something else; {_MAKE_A_KEY} > key"
+        )
+    return content.decode("ascii")
+
+
+def _warnings(
+    key: str | None, secrets: Sequence[Path], origins: Sequence[str], *, reachable: bool, encrypted: bool
+) -> Iterator[str]:
+    """Yields what makes a server open to more than its owner may think."""
+    if reachable and key is None:
+        yield "other machines may reach this server, and it asks for no key; see --api-key-file"
+    if reachable and key is not None and not encrypted:
+        yield "the key and the scans cross the network as they are; see --tls-cert, or stand behind a proxy with TLS"
+    if "*" in origins and key is None:
+        yield "pages of every site may ask this server through its visitors' browsers, and it asks for no key"
+    if key is not None and len(key) < _SHORT_KEY:
+        yield f"the key has {len(key)} characters, which can be guessed; {_MAKE_A_KEY} > key"
+    for file in secrets:
+        if os.name == "posix" and file.stat().st_mode & stat.S_IROTH:
+            yield f"everybody on this machine may read the key in '{file}'; chmod 600 '{file}'"

@@ -1,0 +1,137 @@
+"""`ctonnx verify`: replay the golden inputs of exported models on this device."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ctonnx.cli.model_banner import say_what_is_newer
+from ctonnx.cli.options import provider_option, threads_option
+from ctonnx.parity.rounding import exactly, shown
+
+if TYPE_CHECKING:
+    from ctonnx.inference.providers import Provider
+    from ctonnx.parity.gates import Gate
+    from ctonnx.prediction.verification import Verification
+
+__all__ = ["verify"]
+
+_FIGURES = {
+    "agreement": "same most probable class",
+    "max_dp": "max |dp|",
+    "mean_dp": "mean |dp|",
+    "max_dlogit": "max |dlogit|",
+    "heatmap_correlation": "heatmap correlation",
+}
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.option("--golden", type=click.Path(path_type=Path), help="Golden inputs; default: golden.npz beside the model.")
+@provider_option
+@threads_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+def verify(model: Path | None, golden: Path | None, provider: "Provider", threads: int | None, as_json: bool) -> None:
+    """Replay a model's golden inputs on this device.
+
+    MODEL is an .onnx file, an export's folder or a run, of which every model is verified; without it, the newest run
+    with an export is taken. The answers for the images in golden.npz are compared with PyTorch's, and with the model's
+    own where it was exported. Where they disagree, or a file is not the one that was exported, the exit code is 1;
+    where there is else nothing to replay, or it cannot be read, it is 2.
+
+    \b
+    Examples:
+      ctonnx verify
+      ctonnx verify model.int8.onnx --provider cpu --threads 2
+    """
+    from ctonnx.errors import CtonnxError, ProviderError
+    from ctonnx.prediction.model_selection import find_models
+    from ctonnx.prediction.verification import verify as run_verification
+    from ctonnx.system.files import json_text
+
+    found: list[dict[str, Any]] = []
+    texts: list[str] = []
+    refused: list[ProviderError] = []
+    codes = set()
+    paths = find_models(model)
+    if model is None:
+        say_what_is_newer()
+    for path in paths:
+        try:
+            result = run_verification(path, golden=golden, provider=provider, threads=threads)
+        except CtonnxError as error:
+            if len(paths) == 1 and not as_json:
+                raise
+            codes.add(error.exit_code)
+            found.append({"model": str(path), "failures": [str(error)]})
+            texts += [f"{path}:", f"  NOT VERIFIED: {error}"]
+            refused += [error] if isinstance(error, ProviderError) else []
+        else:
+            codes.add(1 if result.failures else 0)
+            found.append(_facts(result))
+            texts += _table(result)
+        # What keeps every model from this provider is said once, as an error.
+        if len(found) != len(refused) or len({str(error) for error in refused}) > 1:
+            if not as_json:
+                click.echo("\n".join(texts))
+            texts.clear()
+    if texts and not as_json:
+        raise refused[0]
+    if as_json:
+        click.echo(json_text({"verified": codes == {0}, "models": found}), nl=False)
+    if codes != {0}:
+        click.get_current_context().exit(1 if 1 in codes else 2)
+
+
+def _table(result: "Verification") -> Iterator[str]:
+    from ctonnx.parity.comparison import MAX_DP
+
+    yield f"{result.model}: {result.precision} on {result.provider}, {result.with_pytorch.images} golden inputs"
+    yield f"  {'against':24}" + "".join(f"{title:>14}" for title in ("PyTorch", "limit", "its export", "limit"))
+    for name, title in _FIGURES.items():
+        cells = [
+            cell
+            for parity, gate in ((result.with_pytorch, result.pytorch_gate), (result.with_export, result.export_gate))
+            for cell in (_shown(name, getattr(parity, name), _bound(name, gate)), _limit(name, _bound(name, gate)))
+        ]
+        yield f"  {title:24}" + "".join(f"{cell:>14}" for cell in cells)
+    yield f"  {MAX_DP}"
+    yield f"  {_disagreements(result)}"
+    yield "  verified" if not result.failures else "  NOT VERIFIED: " + "; ".join(result.failures)
+
+
+def _facts(result: "Verification") -> dict[str, Any]:
+    return {**asdict(result), "model": str(result.model), "images": result.with_pytorch.images}
+
+
+def _disagreements(result: "Verification") -> str:
+    """Returns how many answers have another most probable class than PyTorch's, how many may, and why."""
+    images, allowed = result.with_pytorch.images, result.disagreements_allowed
+    most = "any number" if allowed is None else f"at most {allowed}"
+    return (
+        f"another most probable class than PyTorch's: {result.disagreements} of {images} images, {most} allowed, as "
+        f"{result.allowed_because}"
+    )
+
+
+def _shown(name: str, value: float, bound: float | None = None) -> str:
+    bounds = () if bound is None else (bound,)
+    return shown(value, *bounds, digits=2, form="%") if name == "agreement" else shown(value, *bounds, digits=3)
+
+
+def _bound(name: str, gate: "Gate") -> float | None:
+    """Returns what a gate asks of a figure, or None where it asks nothing."""
+    bounds = {
+        "max_dp": gate.max_dp if gate.max_dp < 1 else None,
+        "agreement": gate.min_agreement if gate.min_agreement > 0 else None,
+        "heatmap_correlation": gate.min_heatmap_correlation if gate.min_heatmap_correlation > -1 else None,
+    }
+    return bounds.get(name)
+
+
+def _limit(name: str, bound: float | None) -> str:
+    if bound is None:
+        return "-"
+    return f"<= {exactly(bound)}" if name == "max_dp" else f">= {_shown(name, bound, bound)}"

@@ -1,0 +1,159 @@
+"""The `ctonnx` command: a lazy group that imports a command's module when the command is called."""
+
+import errno
+import importlib
+import sys
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from ctonnx.cli.signals import Terminated, ending_on_signals
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Where a command lives (`module:attribute`), its line in the group's help, and the extras that it needs."""
+
+    target: str
+    help: str
+    extras: str = "cpu"
+
+
+_COMMANDS = {
+    "demo": _Entry(
+        "ctonnx.cli.commands.demo:demo", "The whole journey on generated phantoms: a first look.", "cpu,train,export"
+    ),
+    "data": _Entry("ctonnx_train.cli.data:data", "Make data sets, and look into them.", "train"),
+    "train": _Entry("ctonnx_train.cli.train:train", "Train a classifier on a folder of CT images.", "train"),
+    "evaluate": _Entry(
+        "ctonnx_train.cli.evaluate:evaluate",
+        "Measure a run's checkpoint or an exported model on labelled images.",
+        "cpu,train",
+    ),
+    "export": _Entry(
+        "ctonnx_export.cli:export", "Export a trained run to ONNX, each precision only if it agrees.", "cpu,export"
+    ),
+    "verify": _Entry("ctonnx.cli.commands.verify:verify", "Replay a model's golden inputs on this device."),
+    "inspect": _Entry("ctonnx.cli.commands.inspect:inspect", "Show what an exported model says about itself."),
+    "predict": _Entry("ctonnx.cli.commands.predict:predict", "Classify images with an exported model."),
+    "serve": _Entry("ctonnx.cli.commands.serve:serve", "Serve a page, and a protocol for programs.", "cpu,serve"),
+    "doctor": _Entry("ctonnx.cli.commands.doctor:doctor", "Show what works on this machine, and what mends the rest."),
+    "bench": _Entry(
+        "ctonnx_bench.cli:bench",
+        "Measure how fast, how large and how right models are on this device.",
+        "cpu,bench",
+    ),
+}
+
+
+class _Failure(click.ClickException):
+    """One sentence on stderr and an exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]  # click declares it on the class and reads it from the instance
+
+
+class _LazyGroup(click.Group):
+    """A group that knows its commands by name and turns what a command raises into one sentence and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name].target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in _COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from ctonnx.errors import CtonnxError
+
+        try:
+            with ending_on_signals():
+                return super().invoke(ctx)
+        except CtonnxError as error:
+            raise _Failure(str(error), error.exit_code) from error
+        except ImportError as error:
+            raise _Failure(_missing(ctx.invoked_subcommand or "", error), 2) from error
+        except RuntimeError as error:
+            if not str(error).startswith("operator torchvision::"):
+                raise
+            raise _Failure(_mismatched(), 2) from error
+        except KeyboardInterrupt as stop:
+            click.echo("\nctonnx: stopped", err=True)
+            ctx.exit(stop.exit_code if isinstance(stop, Terminated) else 130)
+        except MemoryError as error:
+            raise _Failure(
+                "there is not enough memory for this command; end other programs, or raise the limit", 2
+            ) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # click ends quietly when the reader of a pipe has gone
+                raise
+            raise _Failure(
+                f"{error.strerror or error}: '{error.filename}'" if error.filename else str(error), 2
+            ) from error
+
+
+def _missing(command: str, error: ImportError) -> str:
+    """Returns the sentence about what is not installed, with the command that brings it.
+
+    It names the extras, as a package that is missing is the first of many.
+    """
+    from ctonnx.system.packages import extras_to_install, installed_builds, missing_extras
+
+    package = (error.name or "").partition(".")[0]
+    if package == "onnxruntime" and (installed_builds() or not isinstance(error, ModuleNotFoundError)):
+        from ctonnx.inference.diagnosis import why_it_does_not_load
+
+        return why_it_does_not_load(error)
+    if package.startswith("ctonnx") or command not in _COMMANDS or not isinstance(error, ModuleNotFoundError):
+        raise error
+    extras = _COMMANDS[command].extras.split(",")
+    install = f"pip install {extras_to_install(extras)}"
+    match missing_extras(extras):
+        case ():  # a part of an extra was uninstalled, or a library's own requirement
+            return f"'ctonnx {command}' needs the package '{package}', which is not installed; {install}"
+        case (extra,):
+            return f"'ctonnx {command}' needs the extra '{extra}', which is not installed; {install}"
+        case missing:
+            names = " and ".join(f"'{extra}'" for extra in missing)
+            return f"'ctonnx {command}' needs the extras {names}, which are not installed; {install}"
+
+
+def _mismatched() -> str:
+    """Returns the sentence about a torchvision that does not find its operators in the torch beside it."""
+    from ctonnx.system.packages import version_of
+
+    found = " and ".join(f"{name} {version_of(name) or '(unknown)'}" for name in ("torch", "torchvision"))
+    return (
+        f"expected torch and torchvision of one build, found {found}, of which the second does not load; install both "
+        "from one place, such as PyTorch's CPU wheels"
+    )
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="ctonnx")
+def main() -> None:
+    """From a folder of CT images to an edge model that is proven to say what its PyTorch original said.
+
+    \b
+    ctonnx train DATA        train on DATA/train/CLASS/*.png
+    ctonnx export            export the newest run to ONNX
+    ctonnx predict DIR       classify the images of a folder
+
+    A research tool, not a medical device.
+    """
+    # What Pillow warns of in a file names no file, and would stand among the rows.
+    warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
+    if hasattr(sys.stdout, "reconfigure"):  # a file name may hold bytes that are no text: print them escaped
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -1,0 +1,148 @@
+"""A DICOM file's data set, read as it is encoded, whatever the file says of that.
+
+Which bytes come first, and whether each element names its type, is taken from the elements themselves: files are common
+whose Transfer Syntax names another encoding than they have, as converters rewrite one and not the other. The group
+length of the File Meta Information is not used, as it is often wrong; preamble, mark, and the whole File Meta
+Information may be absent.
+
+Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part05/chapter_7.html (elements); PS3.10, 7.1 (files)
+"""
+
+import io
+import zlib
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from pydicom import uid
+from pydicom.filereader import read_dataset, read_preamble
+
+from ctonnx.errors import ImageError
+from ctonnx.images.dicom.header import Fault
+
+__all__ = ["NO_LENGTH", "DataSet", "PixelElement", "read_data_set"]
+
+NO_LENGTH = 0xFFFFFFFF
+"""The length of an element that ends with a delimiter."""
+
+_MOST_INFLATED = 1 << 29  # bytes of a deflated data set
+_KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
+_PIXEL_TYPES = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN")  # no even length reads as one of them
+_FIRST_GROUPS = range(2, 0x29, 2)  # with one of which a data set of an image begins
+
+
+@dataclass(frozen=True)
+class PixelElement:
+    """The element that holds the pixels.
+
+    Attributes:
+        keyword: one of three, by the pixels' type.
+        vr: its type as the element names it; None where it does not.
+        begin: place of its value in the file.
+        length: of its value in bytes, or `NO_LENGTH`.
+        in_fragments: whether its value is a sequence of fragments, as that of compressed pixels is.
+    """
+
+    keyword: str
+    vr: str | None
+    begin: int
+    length: int
+    in_fragments: bool
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """A data set up to its pixels.
+
+    Attributes:
+        file: that holds it, inflated.
+        size: of that file, in bytes.
+        header: its elements before the pixels.
+        meta: the elements of the File Meta Information.
+        pixels: the element of the pixels; None where there is none.
+        label: Transfer Syntax that the file names; empty where it names none.
+        plain: Transfer Syntax of its elements, which pixels have that are not compressed.
+    """
+
+    file: BinaryIO
+    size: int
+    header: Any
+    meta: Any
+    pixels: PixelElement | None
+    label: uid.UID
+    plain: uid.UID
+
+
+def read_data_set(file: BinaryIO, size: int, name: str) -> DataSet:
+    """Reads a data set up to its pixels.
+
+    Args:
+        file: a DICOM file; it stays the caller's to close.
+        size: of the file, in bytes.
+        name: what errors call it.
+
+    Raises:
+        ImageError: it inflates to too much.
+        Fault: it is not deflated, as its Transfer Syntax says.
+    """
+    file.seek(0)
+    if file.read(4) != b"DICM":  # where the preamble was cut off
+        file.seek(0)
+        read_preamble(file, force=True)
+    meta: Any = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+    label = uid.UID(str(meta.get("TransferSyntaxUID") or "").strip(" \0"))
+    file, size = _inflated(file, size, name, is_deflated=label == uid.DeflatedExplicitVRLittleEndian)
+    if _peek(file, 2) == b"\0\0":  # a command, as of a message that was written down as it came
+        read_dataset(file, True, True, stop_when=lambda tag, vr, length: tag >> 16 != 0)
+    head = _peek(file, 8)
+    little = int.from_bytes(head[:2], "little") <= int.from_bytes(head[:2], "big")
+    implicit = not (head[4:6].isalpha() and head[4:6].isupper())
+    header: Any = read_dataset(file, implicit, little, stop_when=lambda tag, vr, length: tag in _KEYWORDS)
+    explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+    plain = uid.ImplicitVRLittleEndian if implicit and little else explicit
+    return DataSet(file, size, header, meta, _pixels(file, little=little), label, plain)
+
+
+def _pixels(file: BinaryIO, *, little: bool) -> PixelElement | None:
+    """Returns the element at the file's place, where it is that of pixels."""
+    begin, head = file.tell(), file.read(16)
+    order: Any = "little" if little else "big"
+    tag = int.from_bytes(head[:2], order) << 16 | int.from_bytes(head[2:4], order)
+    if tag not in _KEYWORDS:
+        return None
+    vr = head[4:6].decode("ascii") if head[4:6] in _PIXEL_TYPES else None
+    start = 12 if vr else 8
+    length = int.from_bytes(head[start - 4 : start], order)
+    in_fragments = length == NO_LENGTH or head[start : start + 4] == b"\xfe\xff\x00\xe0"
+    return PixelElement(_KEYWORDS[tag], vr, begin + start, length, in_fragments)
+
+
+def _inflated(file: BinaryIO, size: int, name: str, *, is_deflated: bool) -> tuple[BinaryIO, int]:
+    """Returns a file, or its data set where that is deflated, and the size: pydicom would inflate any amount."""
+    is_plain = _begins(_peek(file, 8))
+    if is_plain and not is_deflated:
+        return file, size
+    begin = file.tell()
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        data = inflater.decompress(file.read(), _MOST_INFLATED + 1)
+    except zlib.error:
+        data = b""
+    if len(data) > _MOST_INFLATED:
+        raise ImageError(f"too large to decode safely: it inflates to more than {_MOST_INFLATED} bytes", name)
+    if _begins(data[:8]):
+        return io.BytesIO(data), len(data)
+    if is_deflated and not is_plain:
+        raise Fault("its TransferSyntaxUID says that it is deflated, and it cannot be inflated")
+    file.seek(begin)
+    return file, size
+
+
+def _begins(head: bytes) -> bool:
+    """Says whether a data set begins so."""
+    return len(head) == 8 and any(int.from_bytes(head[:2], order) in _FIRST_GROUPS for order in ("little", "big"))
+
+
+def _peek(file: BinaryIO, count: int) -> bytes:
+    head = file.read(count)
+    file.seek(-len(head), io.SEEK_CUR)
+    return head

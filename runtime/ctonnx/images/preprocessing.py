@@ -1,0 +1,95 @@
+"""Preprocessing of a decoded image to the model's input: window, size, colour and resize rule."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+__all__ = ["Color", "DicomWindow", "Preprocessing", "Resize", "place", "to_pixels"]
+
+
+Color: TypeAlias = Literal["grey", "rgb"]
+Resize: TypeAlias = Literal["stretch", "pad"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """What a model's input looks like: part of every checkpoint and of every exported model's spec.
+
+    Attributes:
+        size: height and width of the model's input, in pixels.
+        color: `grey` resizes one channel and repeats it three times; `rgb` keeps colour.
+        resize: `stretch` fills the square; `pad` keeps the aspect ratio and centres the image on black.
+    """
+
+    size: int = 224
+    color: Color = "grey"
+    resize: Resize = "stretch"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.size, int) or not 32 <= self.size <= 4096:
+            raise ValueError(f"size must be a whole number from 32 to 4096 pixels, found {self.size!r}")
+        if self.color not in get_args(Color):
+            raise ValueError(f"color must be one of {get_args(Color)}, found {self.color!r}")
+        if self.resize not in get_args(Resize):
+            raise ValueError(f"resize must be one of {get_args(Resize)}, found {self.resize!r}")
+
+
+def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Resizes an image from `load` to the model's square with Pillow's antialiased bilinear filter.
+
+    Args:
+        image: mode `L` or `RGB`.
+        preprocessing: the size, colour and resize rule of the model.
+
+    Returns:
+        uint8 array of shape [size, size, 3] in RGB order; with `color="grey"` its three channels are equal.
+    """
+    square = (preprocessing.size, preprocessing.size)
+    if image.mode == "RGB" and preprocessing.color == "grey":  # grey becomes colour below, when it is small
+        image = image.convert("L")
+    if preprocessing.resize == "pad":
+        image = _padded(image, preprocessing)
+    else:
+        image = image.resize(square, Image.Resampling.BILINEAR)
+    pixels: NDArray[np.uint8] = np.asarray(image)
+    if pixels.ndim == 2:
+        pixels, grey = np.empty((*pixels.shape, 3), np.uint8), pixels
+        pixels[:] = grey[:, :, None]
+    return pixels
+
+
+def place(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int, int, int]:
+    """Returns where an image of a width and height stands in the model's square: left, top, width and height.
+
+    >>> place((200, 100), Preprocessing(size=64, resize="pad")), place((200, 100), Preprocessing(size=64))
+    ((0, 16, 64, 32), (0, 0, 64, 64))
+    """
+    square = preprocessing.size
+    if preprocessing.resize == "stretch":
+        return 0, 0, square, square
+    width, height = (max(1, round(side / max(size) * square)) for side in size)
+    return round((square - width) * 0.5), round((square - height) * 0.5), width, height
+
+
+def _padded(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """Returns what `PIL.ImageOps.pad` does, where that does not lose a line of less than half a pixel."""
+    left, top, width, height = place(image.size, preprocessing)
+    whole = Image.new(image.mode, (preprocessing.size, preprocessing.size))
+    whole.paste(image.resize((width, height), Image.Resampling.BILINEAR), (left, top))
+    return whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class DicomWindow:
+    """The range of Hounsfield units that becomes black to white when the model is given DICOM files.
+
+    Attributes:
+        center: middle of the range, in HU.
+        width: extent of the range, in HU.
+    """
+
+    center: float = -600.0
+    width: float = 1500.0

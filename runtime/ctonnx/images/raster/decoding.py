@@ -1,0 +1,254 @@
+"""From an open file to an 8-bit image: by Pillow where it reads what the file means, else by the extra `[tiff]`.
+
+Pillow is not asked for the TIFF and JPEG 2000 files that it takes for others (`ctonnx.images.raster.tiff`,
+`ctonnx.images.raster.jpeg2000`): these are read by tifffile and imagecodecs, or refused with what they are. Metadata
+that Pillow stumbles over are left out (`ctonnx.images.raster.salvage`), and what is no picture is called by its name
+(`ctonnx.images.unsupported`).
+"""
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+
+from ctonnx.errors import ImageError
+from ctonnx.images import unsupported
+from ctonnx.images.modes import bytes_a_pixel, to_8_bit
+from ctonnx.images.raster import jpeg2000, tiff
+from ctonnx.images.raster.salvage import without_metadata
+from ctonnx.system.memory import room_for
+
+__all__ = [
+    "FORMATS",
+    "IMPORTING",
+    "begins_as_image",
+    "damage_is_an_image_error",
+    "decode",
+    "normalized",
+    "refuse_large",
+]
+
+# The common formats stand first: Pillow has them registered without importing all of its plugins.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF", "TGA", "PCX", "DIB", "ICO")
+"""Pillow's names of the formats that are opened."""
+
+IMPORTING = threading.Lock()
+"""Held while a library is imported in the middle of a run.
+
+While an import fails, Python hands the half-made module to the threads that ask for it meanwhile.
+"""
+
+# Formats whose first bytes are no mark, or one that other files have too.
+_WEAKLY_MARKED = frozenset({"TGA", "PCX", "ICO", "DIB"})
+
+# By what the grey of a PNG image with 2 and 4 bits is multiplied, and the number of its transparent grey is not.
+_PNG_STEPS = {"L;2": 85, "L;4": 17}
+
+# What an EXIF orientation asks for (https://www.cipa.jp/std/documents/e/DC-008-2012_E.pdf, table 4).
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_NO_FORMAT = "not an image in a format that can be read"
+_PAGES_CAUTION = "the first of several pages alone was read"
+
+
+def decode(file: BinaryIO, name: str, most_pixels: int | None = None) -> Image.Image:
+    """Decodes an open file to an image of mode `L` or `RGB`, upright.
+
+    Args:
+        file: at its beginning.
+        name: what errors call it.
+        most_pixels: that it may have; None is as many as memory has room for.
+
+    Raises:
+        ImageError: it is damaged, too large, or not read here.
+    """
+    head = file.read(12)
+    file.seek(0)
+    if head.startswith(tiff.MARKS):
+        return _tiff(file, name, most_pixels)
+    if head.startswith(jpeg2000.MARKS):
+        with damage_is_an_image_error(name):
+            stream = jpeg2000.read_header(file)
+        if stream and not stream.is_for_pillow:
+            return _by_extra(file, name, most_pixels, stream)
+    file.seek(0)
+    try:
+        return _by_pillow(file, name, most_pixels)
+    except ImageError as error:
+        if what := unsupported.what_it_is(file):
+            raise ImageError(f"{_NO_FORMAT}, but {what}", name) from error
+        if (picture := without_metadata(file)) is None:
+            raise
+    return _by_pillow(picture, name, most_pixels)
+
+
+def begins_as_image(file: BinaryIO, name: str) -> bool:
+    """Says whether a file begins as a picture does; nothing is decoded.
+
+    Args:
+        file: at its beginning.
+        name: what errors call it.
+    """
+    Image.preinit()
+    try:
+        if file.read(4) in tiff.MARKS:
+            with damage_is_an_image_error(name):
+                tiff.read_header(file, name)
+            return True
+        file.seek(0)
+        with damage_is_an_image_error(name), Image.open(file, formats=FORMATS) as image:
+            return not (image.format in _WEAKLY_MARKED and unsupported.what_it_is(file))
+    except ImageError:
+        picture = without_metadata(file)
+        return picture is not None and begins_as_image(picture, name)
+
+
+def _by_pillow(file: BinaryIO, name: str, most_pixels: int | None) -> Image.Image:
+    Image.preinit()
+    with damage_is_an_image_error(name, most_pixels), Image.open(file, formats=FORMATS) as image:
+        refuse_large(image.size, most_pixels, name)
+        if image.format in _WEAKLY_MARKED and (what := unsupported.what_it_is(file)):
+            raise ImageError(f"{_NO_FORMAT}, but {what}", name)
+        has_more = getattr(image, "is_animated", False)  # pages of a TIFF too
+        found = normalized(_as_meant(image, file, name), name)
+    return _with_caution(found, has_more=has_more)
+
+
+def _as_meant(image: Image.Image, file: BinaryIO, name: str) -> Image.Image:
+    """Returns an opened image with the transparency that its file says, where Pillow takes it for another."""
+    if image.format == "PNG" and "transparency" in image.info:
+        stored = image.tile[0].args if isinstance(image, ImageFile.ImageFile) and image.tile else None
+        if stored in _PNG_STEPS:
+            image.info["transparency"] *= _PNG_STEPS[stored]
+        elif stored == "RGB;16B":  # of which Pillow keeps 8 bits, and compares them with 16
+            raise ImageError(
+                "a PNG image of 16-bit colours, one of them transparent, which is not read; save it with an alpha "
+                "channel, or with 8 bits",
+                name,
+            )
+    if image.format == "TGA" and image.mode == "RGBA":
+        file.seek(16)
+        bits, descriptor = file.read(2)
+        if bits == 16 or not descriptor & 15:  # there is no alpha, or one bit that writers set as they like
+            with room_for(image.size, bytes_a_pixel(image.mode), name):
+                return image.convert("RGB")
+    return image
+
+
+def _tiff(file: BinaryIO, name: str, most_pixels: int | None) -> Image.Image:
+    with damage_is_an_image_error(name):
+        header = tiff.read_header(file, name)
+    if not header.is_for_pillow:
+        return _by_extra(file, name, most_pixels, header)
+    file.seek(0)
+    try:
+        return _by_pillow(file, name, most_pixels)
+    except ImageError:
+        if (picture := without_metadata(file)) is None:
+            raise
+    return _by_pillow(picture, name, most_pixels)
+
+
+def _by_extra(
+    file: BinaryIO, name: str, most_pixels: int | None, header: "tiff.TiffHeader | jpeg2000.Jpeg2000Header"
+) -> Image.Image:
+    """Decodes what Pillow does not read as it is meant."""
+    size = header.width, header.height
+    if 0 in size:
+        raise ImageError(f"the image has no pixels: {size[0]} x {size[1]}", name)
+    if not header.is_readable:
+        raise ImageError(f"{header}, which is not read; convert it to PNG, or to TIFF of 8 or 16 bits", name)
+    refuse_large(size, most_pixels, name)
+    limit = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else size[0] * size[1]
+    if size[0] * size[1] > limit:
+        raise ImageError(
+            f"too large to decode safely: {size[0] * size[1]} pixels, and an image may have "
+            f"{min(limit, most_pixels or limit)}",
+            name,
+        )
+    try:
+        with IMPORTING:
+            from ctonnx.images.raster.raw_samples import jpeg2000_image, tiff_image
+    except ImportError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("imagecodecs", "tifffile"):
+            raise
+        raise ImageError(f'{header}, which needs {missing}; pip install "ctonnx[tiff]"', name) from error
+    if isinstance(header, tiff.TiffHeader):
+        with damage_is_an_image_error(name, most_pixels), room_for(size, header.bytes_a_pixel, name):
+            found = tiff_image(file, header)
+        return _with_caution(_turned(found, header.orientation), has_more=header.has_more)
+    with damage_is_an_image_error(name, most_pixels), room_for(size, header.bytes_a_pixel, name):
+        return jpeg2000_image(file, header)
+
+
+def _with_caution(image: Image.Image, *, has_more: bool) -> Image.Image:
+    if has_more:
+        image.caution = _PAGES_CAUTION  # type: ignore[attr-defined]  # as of a DICOM file
+    return image
+
+
+@contextmanager
+def damage_is_an_image_error(name: str, most_pixels: int | None = None) -> Iterator[None]:
+    """Turns whatever a decoder raises into an ImageError."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(_NO_FORMAT, name) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"too large to decode safely: {_size_and_limit(error, most_pixels)}", name) from error
+    except MemoryError as error:
+        raise ImageError("too large for the memory of this machine; make it smaller", name) from error
+    # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error and more for damaged bytes:
+    # at this edge every one of them means the same, and none may end a folder's run.
+    except Exception as error:
+        raise ImageError(f"damaged image: {str(error) or type(error).__name__}", name) from error
+
+
+def _size_and_limit(bomb: Exception, most_pixels: int | None) -> str:
+    """Returns how many pixels an image has and may have, which Pillow tells in the sentence of its exception alone."""
+    found = [int(number) for number in re.findall(r"\d+", str(bomb))]
+    if len(found) != 2:
+        return "it has too many pixels"
+    return f"{found[0]} pixels, and an image may have {min(found[1], most_pixels or found[1])}"
+
+
+def refuse_large(size: tuple[int, int], most_pixels: int | None, name: str) -> None:
+    """Raises an ImageError for an image of more pixels than it may have."""
+    if most_pixels is not None and size[0] * size[1] > most_pixels:
+        raise ImageError(f"too large: {size[0]} x {size[1]} pixels, and at most {most_pixels} are read", name)
+
+
+def normalized(image: Image.Image, name: str) -> Image.Image:
+    """Returns a Pillow image upright and in 8 bits."""
+    if 0 in image.size:
+        raise ImageError(f"the image has no pixels: {image.size[0]} x {image.size[1]}", name)
+    with room_for(image.size, bytes_a_pixel(image.mode, image.format), name):
+        image.load()
+        return to_8_bit(_upright(image), is_16_bit=image.format == "PPM" and image.mode == "I")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    # Of a broken EXIF block Pillow raises what it raises of broken pixels. The pixels are whole here, and stay.
+    except Exception:
+        return image
+    return _turned(image, orientation)
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)

@@ -1,0 +1,118 @@
+"""From the samples of a pixel, of any depth, to 8-bit grey or colour.
+
+| samples | rule |
+| --- | --- |
+| unsigned, up to 16 bits | the full range of these bits becomes 0..255, rounded |
+| unsigned of more bits, signed, floats | no range is defined: the finite minimum..maximum of the image becomes 0..255 |
+| not a number | 0 |
+| the smallest value is white | inverted after that |
+| palette | its colours |
+| CMYK, YCbCr | Pillow's conversion to RGB |
+| alpha | laid over black: full is all bits set, of floats 1; colours that are multiplied with it already stay |
+| further samples | left out |
+
+It is the rule of `ctonnx.images.modes`, where Pillow has no mode for the samples. What a TIFF file says of its
+smallest and largest value is not used: TIFF 6.0 keeps MinSampleValue and MaxSampleValue from the display (page 37), and
+SMinSampleValue and SMaxSampleValue are statistics as often.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+__all__ = ["CMYK", "MIN_IS_WHITE", "PALETTE", "YCBCR", "from_samples"]
+
+MIN_IS_WHITE, PALETTE, CMYK, YCBCR = 0, 3, 5, 6
+"""Photometric interpretations of TIFF that have a rule of their own."""
+
+_MOST_BITS_OF_A_RANGE = 16
+_BLOCK = 1 << 18  # samples that are converted at a time
+
+
+def from_samples(
+    samples: NDArray[np.generic],
+    *,
+    bits: int,
+    photometric: int,
+    colours: int,
+    alpha: int | None = None,
+    is_multiplied: bool = False,
+    palette: Sequence[int] = (),
+    is_full_range: bool = False,
+) -> Image.Image:
+    """Returns an image of mode `L` or `RGB`, by the module's table.
+
+    Args:
+        samples: whole numbers or floats of shape [height, width, channels].
+        bits: of a sample; the array's may have more.
+        photometric: TIFF's value.
+        colours: how many of the channels are grey (1), red, green and blue (3) or CMYK (4).
+        alpha: the channel that holds it.
+        is_multiplied: whether the colours are multiplied with their alpha already.
+        palette: 16-bit red, green and blue values of a palette, or 8-bit ones where none is above 255.
+        is_full_range: whether the range of the bits counts for more than 16 bits too.
+    """
+    height, width = samples.shape[:2]
+    is_ranged = samples.dtype.kind == "u" and (is_full_range or bits <= _MOST_BITS_OF_A_RANGE)
+    ends = (0.0, float(2**bits - 1)) if is_ranged else _ends(samples[:, :, :colours])
+    lookup = _colours_of(palette) if photometric == PALETTE else None
+    grey = colours == 1 and lookup is None
+    whole = Image.new("L" if grey else "RGB", (width, height))
+    for top, block in _blocks(samples):
+        if lookup is not None:
+            eight = lookup[block[:, :, 0].astype(np.int64)]
+        else:
+            eight = _stretched(block[:, :, :colours], *ends)
+        if photometric == MIN_IS_WHITE:
+            eight = np.where(_is_number(block[:, :, :colours]), 255 - eight, 0).astype(np.uint8)
+        if photometric in (CMYK, YCBCR):
+            mode = "CMYK" if photometric == CMYK else "YCbCr"
+            converted = Image.frombytes(mode, (width, len(eight)), np.ascontiguousarray(eight).tobytes())
+            eight = np.asarray(converted.convert("RGB"))
+        if alpha is not None and not is_multiplied:
+            full = 1.0 if samples.dtype.kind == "f" else float(2**bits - 1)
+            opacity = _stretched(block[:, :, alpha : alpha + 1], 0.0, full)
+            eight = ((eight.astype(np.uint16) * opacity + 127) // 255).astype(np.uint8)
+        whole.paste(Image.fromarray(np.ascontiguousarray(eight[:, :, 0] if grey else eight)), (0, top))
+    return whole
+
+
+def _blocks(samples: NDArray[np.generic]) -> Iterator[tuple[int, NDArray[np.generic]]]:
+    """Yields some rows at a time, with the first one's number."""
+    rows = max(1, _BLOCK // max(1, samples.shape[1] * samples.shape[2]))
+    for top in range(0, samples.shape[0], rows):
+        yield top, samples[top : top + rows]
+
+
+def _ends(samples: NDArray[np.generic]) -> tuple[float, float]:
+    """Returns the smallest and the largest finite value."""
+    low, high = np.inf, -np.inf
+    for _, block in _blocks(samples):
+        values = block.astype(np.float64)
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    return (low, high) if low <= high else (0.0, 0.0)
+
+
+def _is_number(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+    return ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
+
+
+def _stretched(samples: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
+    values = samples.astype(np.float64)
+    if high == low:
+        return np.zeros(values.shape, np.uint8)
+    # Halved first: the span of all floats is larger than any float.
+    half_span = high / 2 - low / 2
+    inside = np.clip(np.nan_to_num(values, nan=low, posinf=high, neginf=low), low, high)
+    return np.floor((inside / 2 - low / 2) / half_span * 255 + 0.5).astype(np.uint8)
+
+
+def _colours_of(palette: Sequence[int]) -> NDArray[np.uint8]:
+    """Returns the palette's colours, uint8 [colours, 3]."""
+    values = np.asarray(palette, np.uint32).reshape(3, -1).T
+    eight_bit = values if values.max() < 256 else (values + 128) // 257
+    return eight_bit.astype(np.uint8)

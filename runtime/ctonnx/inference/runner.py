@@ -1,0 +1,149 @@
+"""Runs a session on batches of pixels; on an NVIDIA GPU through pinned memory and bound outputs."""
+
+import ctypes
+import math
+import sys
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from contextlib import nullcontext
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from ctonnx.errors import CtonnxError, ProviderError
+from ctonnx.inference.providers import PROVIDERS, Provider
+from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
+from ctonnx.system.memory import lack_of_memory
+
+__all__ = ["Runner", "pinned_memory"]
+
+
+class Runner:
+    """Answers for batches of pixels, on one session.
+
+    On an NVIDIA GPU a batch is written into memory that the GPU reads without the CPU's help, and the outputs are bound
+    to memory of the CPU, so that each is copied once. One batch at a time runs there, and on DirectML; elsewhere, one
+    for each caller.
+
+    Args:
+        session: of `open_session`, with the inputs and outputs of a ctonnx model.
+        provider: that it runs on.
+
+    Attributes:
+        session: as given.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, provider: Provider) -> None:
+        self.session, self._provider = session, provider
+        self._is_bound = PROVIDERS[provider].is_nvidia
+        self._turn = Lock() if PROVIDERS[provider].one_run_at_a_time else nullcontext()
+        self._memory: NDArray[np.uint8] = np.empty(0, np.uint8)
+        # A session that goes while its own threads compute takes the process with it.
+        self._under_way: set[Future[Outputs]] = set()
+        weakref.finalize(self, _wait_for, self._under_way)
+
+    def __call__(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Outputs:
+        """Returns the answers.
+
+        Args:
+            images: uint8 [batch, size, size, 3], or a sequence of [size, size, 3].
+
+        Raises:
+            ProviderError: the provider failed, as where its memory is full.
+            NotEnoughMemory: the CPU's memory does not suffice.
+        """
+        try:
+            with self._turn:
+                if self._is_bound:
+                    return self._run_bound(images)
+                pixels = images if isinstance(images, np.ndarray) else np.stack(images)
+                return Outputs(*self.session.run(OUTPUT_NAMES, {"pixels": pixels}))
+        except Exception as error:  # onnxruntime's exceptions share no base class but this
+            raise _told(error, self._provider, len(images)) from error
+
+    def submit(self, images: NDArray[np.uint8]) -> "Future[Outputs]":
+        """Has one of the session's own threads compute the answers, which takes part in nothing else meanwhile.
+
+        Args:
+            images: uint8 [batch, size, size, 3].
+
+        Returns:
+            The answers, in time, or an error of those that a call raises.
+        """
+        provider, answers = self._provider, Future[Outputs]()
+
+        def done(arrays: Sequence[NDArray[np.float32]], _: object, failure: str) -> None:
+            try:
+                if failure:
+                    raise _told(RuntimeError(failure), provider, len(images))
+                outputs = Outputs(*arrays)
+            except Exception as error:
+                answers.set_exception(error)
+            else:
+                answers.set_result(outputs)
+
+        self._under_way.add(answers)
+        answers.add_done_callback(self._under_way.discard)
+        try:
+            self.session.run_async(OUTPUT_NAMES, {"pixels": images}, done, None)
+        except Exception as error:
+            answers.set_exception(_told(error, provider, len(images)))
+        return answers
+
+    def _run_bound(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Outputs:
+        shape = images.shape if isinstance(images, np.ndarray) else (len(images), *images[0].shape)
+        if (count := math.prod(shape)) > self._memory.size:
+            self._memory = pinned_memory(count)
+        pixels = self._memory[:count].reshape(shape)
+        if isinstance(images, np.ndarray):
+            pixels[...] = images
+        else:
+            np.stack(images, out=pixels)
+        binding = self.session.io_binding()
+        binding.bind_cpu_input("pixels", pixels)
+        for name in OUTPUT_NAMES:
+            binding.bind_output(name, "cpu")
+        self.session.run_with_iobinding(binding)
+        return Outputs(*binding.copy_outputs_to_cpu())
+
+
+def _wait_for(under_way: "set[Future[Outputs]]") -> None:
+    wait(list(under_way))
+
+
+def _told(error: Exception, provider: Provider, count: int) -> CtonnxError:
+    """Returns what onnxruntime raised for a batch of so many images as an error that says what to do."""
+    action = f"compute a batch of {count} {'image' if count == 1 else 'images'}"
+    if provider == "cpu" and (lack := lack_of_memory(error, action)):  # of a GPU, its own memory may be what lacks
+        return lack
+    from ctonnx.inference.diagnosis import why_it_does_not_run
+
+    return ProviderError(why_it_does_not_run(provider, onnxruntime, str(error)))
+
+
+def pinned_memory(count: int, load: Callable[[str], Any] = ctypes.CDLL) -> NDArray[np.uint8]:
+    """Returns page-locked memory, or ordinary memory where CUDA's runtime gives none; its content is undefined.
+
+    Source: https://docs.nvidia.com/cuda/cuda-runtime-api/ (`cudaHostAlloc`, `cudaFreeHost`).
+
+    Args:
+        count: bytes.
+        load: opens a library by its name.
+    """
+    major = str(getattr(onnxruntime, "cuda_version", "") or "").partition(".")[0]
+    pointer = ctypes.c_void_p()
+    try:
+        library = load(f"cudart64_{major}.dll" if sys.platform == "win32" else f"libcudart.so.{major}")
+        status = library.cudaHostAlloc(ctypes.byref(pointer), ctypes.c_size_t(count), 0)
+    except (OSError, AttributeError):
+        return np.empty(count, np.uint8)
+    if status != 0 or not pointer.value:
+        return np.empty(count, np.uint8)
+    block = (ctypes.c_uint8 * count).from_address(pointer.value)
+    # At the interpreter's end the driver may be gone, and takes its memory back by itself.
+    weakref.finalize(block, library.cudaFreeHost, ctypes.c_void_p(pointer.value)).atexit = False
+    return np.frombuffer(memoryview(block), np.uint8)

@@ -1,0 +1,232 @@
+"""Opens an ONNX file as an onnxruntime session on the provider that was asked for, and on no other."""
+
+import os
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+from onnxruntime import InferenceSession, SessionOptions
+
+from ctonnx.artifacts.onnx_file.integrity import check_content
+from ctonnx.artifacts.onnx_file.operators import check_graph
+from ctonnx.artifacts.spec import METADATA_KEY, ModelSpec
+from ctonnx.errors import ModelError, NotEnoughMemory, ProviderError
+from ctonnx.inference.providers import PROVIDERS, Provider, execution_providers, preload
+from ctonnx.parity.outputs import OUTPUT_NAMES
+from ctonnx.system.cpu import architecture, available_cores, check_threads, has_vnni
+from ctonnx.system.file_reading import check_file, reason_of
+from ctonnx.system.memory import enough_memory
+
+__all__ = ["Provider", "available_cores", "open_session", "read_spec"]
+
+_STRIDE = 32  # pixels of the input for one of the heatmap, as of every ResNet
+_ONLY_FATAL = 4  # onnxruntime's log level; what goes wrong comes back as an exception with a sentence of ours
+_WARNINGS = 2  # the level that onnxruntime starts with
+_SPINS_BRIEFLY = (
+    1,
+    26,
+)  # the first onnxruntime that knows _SLEEPY: https://github.com/microsoft/onnxruntime/pull/27916
+_SLEEPY = ("session.intra_op.spin_duration_us", "50")
+_SLEEPING = ("session.intra_op.allow_spinning", "0")
+
+
+def open_session(
+    model: Path | bytes,
+    *,
+    provider: Provider = "cpu",
+    threads: int | None = None,
+    optimize: bool = True,
+    spinning: bool = True,
+    check: bool = True,
+) -> InferenceSession:
+    """Makes a session and checks that the provider it got is the one that was asked for.
+
+    Of a file, the graph is looked through first: what no ctonnx export has in it is not run
+    (`ctonnx.artifacts.onnx_file.operators`).
+
+    Small nodes that a provider does not take (a reshape, a comparison) stay on the CPU; a convolution there is an
+    error, as then the CPU does the provider's work.
+
+    Args:
+        model: path of an `.onnx` file, or its bytes.
+        provider: `cpu`, `cuda`, `tensorrt`, `openvino`, `coreml` or `directml`.
+        threads: threads within one operator; None takes every core that this process may use.
+        optimize: False skips the graph optimizations, for a session that only reads metadata.
+        spinning: whether threads that wait go on looking for work for a while, which keeps the cores from others; False
+            lets them sleep after 50 microseconds, or at once before onnxruntime 1.26, which takes longer to answer.
+        check: False takes a file whose checksum is not that of its spec, as a replay does that says more of it.
+
+    Raises:
+        ModelError: the file is missing, damaged, not an ONNX model, or has an operator that no ctonnx model has.
+        ProviderError: the provider is not in this onnxruntime, or did not start.
+        NotEnoughMemory: the CPU's memory does not suffice.
+        ValueError: `threads` is below 1, or more than a machine takes (`ctonnx.system.cpu.check_threads`).
+    """
+    if provider not in PROVIDERS:
+        raise ProviderError(f"expected a provider of {', '.join(PROVIDERS)}, found {provider!r}")
+    check_threads(threads)
+    if isinstance(model, Path):
+        _refuse_no_file(model)
+        check_graph(model)
+        if check:
+            check_content(model)
+    wanted = PROVIDERS[provider].execution_provider
+    available = onnxruntime.get_available_providers()
+    if wanted not in available:
+        from ctonnx.inference.diagnosis import why_it_is_not_there
+
+        raise ProviderError(why_it_is_not_there(provider, available))
+    threads = threads or available_cores()
+    options = _options(provider, threads, optimize=optimize, spinning=spinning)
+    if provider == "cpu":
+        return _start(model, options, [(wanted, {})])
+    preload(provider, onnxruntime)
+    providers = execution_providers(provider, model, threads=threads, version=onnxruntime.__version__)
+    said = ""
+    # A provider's library that does not load is told to the default logger, as no session has one yet.
+    onnxruntime.set_default_logger_severity(_ONLY_FATAL)
+    try:
+        session = _start(model, options, providers)
+    except ModelError as error:
+        plain = _options("cpu", threads, optimize=False, spinning=spinning)
+        _start(model, plain, [(PROVIDERS["cpu"].execution_provider, {})])
+        said = str(error.__cause__)  # the CPU takes the file, so the provider is at fault
+        session = None
+    finally:
+        onnxruntime.set_default_logger_severity(_WARNINGS)
+    if session is None or session.get_providers()[0] != wanted:
+        from ctonnx.inference.diagnosis import why_it_does_not_run
+
+        raise ProviderError(why_it_does_not_run(provider, onnxruntime, said))
+    _refuse_convolutions_on_the_cpu(session, provider)
+    return session
+
+
+def read_spec(session: InferenceSession, name: str) -> ModelSpec:
+    """Returns the spec that the session's model carries.
+
+    Raises:
+        ModelError: the model carries none, or its inputs and outputs are not those of a ctonnx model.
+    """
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise ModelError(
+            f"'{name}' is an ONNX model without a ctonnx spec, so its classes and its preprocessing are unknown; "
+            "make one with: ctonnx export RUN"
+        )
+    spec = ModelSpec.from_json(text)
+    inputs = [item.name for item in session.get_inputs()]
+    outputs = [item.name for item in session.get_outputs()]
+    if inputs != ["pixels"] or outputs != list(OUTPUT_NAMES):
+        raise ModelError(
+            f"'{name}' carries a ctonnx spec, but maps {inputs} to {outputs}, where ['pixels'] to "
+            f"{list(OUTPUT_NAMES)} was expected; export the model again"
+        )
+    size, classes = spec.preprocessing.size, len(spec.classes)
+    shapes = [item.shape[1:] for item in (session.get_inputs()[0], session.get_outputs()[0])]
+    if shapes != [[size, size, 3], [classes]]:
+        raise ModelError(
+            f"'{name}' carries the spec of {classes} classes at {size} pixels, but its graph's shapes are {shapes}; "
+            "export the model again"
+        )
+    side = -(-size // _STRIDE)
+    wanted = {
+        "pixels": ("tensor(uint8)", [size, size, 3]),
+        "logits": ("tensor(float)", [classes]),
+        "probabilities": ("tensor(float)", [classes]),
+        "heatmap": ("tensor(float)", [classes, side, side]),
+    }
+    for item in (*session.get_inputs(), *session.get_outputs()):
+        found = item.type, item.shape[1:]
+        if found != wanted[item.name] or isinstance(item.shape[0], int):
+            kind, sides = wanted[item.name]
+            raise ModelError(
+                f"'{name}' carries a ctonnx spec, but its graph's '{item.name}' is {item.type} {item.shape}, where "
+                f"{kind} {['batch', *sides]} was expected; export the model again"
+            )
+    return spec
+
+
+def _options(provider: Provider, threads: int, *, optimize: bool, spinning: bool) -> SessionOptions:
+    options = SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _ONLY_FATAL
+    if not spinning:
+        # The gaps between a network's layers are shorter than that, and a thread that fell asleep takes long to wake.
+        name, value = _SLEEPY if _version() >= _SPINS_BRIEFLY else _SLEEPING
+        options.add_session_config_entry(name, value)
+    if not optimize:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if architecture() == "x86" and has_vnni() is not True:
+        # Without VNNI, onnxruntime adds pairs of 8-bit products in 16 bits, which saturate, and an INT8 model's answers
+        # are wrong. This entry takes kernels that do not (they are slower, and floating point does not use them):
+        # https://github.com/microsoft/onnxruntime/pull/12088. Where the system hides the features, right goes before
+        # fast.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    if provider != "cpu":
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if provider == "directml":
+        # https://onnxruntime.ai/docs/execution-providers/DirectML-ExecutionProvider.html#configuration-options
+        options.enable_mem_pattern = False
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    return options
+
+
+def _version() -> tuple[int, int]:
+    major, minor, *_ = onnxruntime.__version__.split(".")
+    return int(major), int(minor)
+
+
+def _refuse_convolutions_on_the_cpu(session: Any, provider: Provider) -> None:
+    """Raises ProviderError where the provider is on the session's list, and the CPU does its work."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return  # older than onnxruntime 1.24
+    convolutions = [
+        part.ep_name
+        for part in session.get_provider_graph_assignment_info()
+        for node in part.get_nodes()
+        if "Conv" in node.op_type
+    ]
+    on_cpu = convolutions.count(PROVIDERS["cpu"].execution_provider)
+    if on_cpu:
+        raise ProviderError(
+            f"the provider {provider!r} started, and left {on_cpu} of the model's {len(convolutions)} convolutions to "
+            "the CPU; take a model of another precision, or run on --provider cpu"
+        )
+
+
+def _refuse_no_file(model: Path) -> None:
+    try:
+        check_file(model)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise ModelError(
+            f"expected an .onnx file, found no file at '{model}'; see which there are: ls runs/*/export"
+        ) from error
+    except OSError as error:
+        raise ModelError(
+            f"expected an .onnx file at '{model}', found that it cannot be read: {reason_of(error)}"
+        ) from error
+    if model.stat().st_size == 0:
+        raise ModelError(f"expected an .onnx file, found an empty file at '{model}'; export the model again")
+
+
+def _start(
+    model: Path | bytes, options: SessionOptions, providers: list[tuple[str, dict[str, str]]]
+) -> InferenceSession:
+    name = f"'{model}'" if isinstance(model, Path) else "the model"
+    is_cpu = providers[0][0] == PROVIDERS["cpu"].execution_provider  # of a GPU, its own memory may be what lacks
+    try:
+        file = os.fspath(model) if isinstance(model, Path) else model
+        # Without this onnxruntime answers a provider's failure by going on with the CPU.
+        with enough_memory(f"load {name}") if is_cpu else nullcontext():
+            return onnxruntime.InferenceSession(file, options, providers, enable_fallback=0)
+    except NotEnoughMemory:
+        raise
+    # onnxruntime's exceptions (InvalidProtobuf, InvalidGraph, Fail, ...) share no base class but Exception.
+    except Exception as error:
+        detail = str(error).strip().splitlines()[0][:200]
+        raise ModelError(
+            f"{name} is not a whole ONNX model (onnxruntime says: {detail}); "
+            "if it was copied or downloaded, do that again, else export it again"
+        ) from error

@@ -1,0 +1,195 @@
+"""The one comparison between what two models answer for the same pixels, and the gates that it must pass."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctonnx.parity.outputs import Outputs
+from ctonnx.parity.rounding import exactly, rounded_down, rounded_up
+
+__all__ = ["MAX_DP", "AccuracyChange", "Parity", "accuracy_change", "compare", "points_text", "share_interval"]
+
+
+MAX_DP = "max |dp|: the largest absolute difference of any class's probability over the compared images"
+"""What stands wherever max |dp| is shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """How far a candidate's answers lie from its reference's.
+
+    Attributes:
+        images: how many images were compared.
+        agreement: share of images with the same most probable class, 0 to 1.
+        max_dp: largest absolute difference of any class's probability over the images.
+        mean_dp: mean absolute difference of the probabilities.
+        max_dlogit: largest absolute difference of a logit.
+        max_dheatmap: largest absolute difference of a heatmap value, relative to the reference's largest value.
+        heatmap_correlation: median over the images of Pearson's correlation of the two heatmaps of the reference's most
+            probable class; images whose reference heatmap is the same everywhere do not count.
+        lowest_heatmap_correlation: that of the image where it is lowest.
+    """
+
+    images: int
+    agreement: float
+    max_dp: float
+    mean_dp: float
+    max_dlogit: float
+    max_dheatmap: float
+    heatmap_correlation: float
+    lowest_heatmap_correlation: float
+
+    @property
+    def agreement_interval(self) -> tuple[float, float]:
+        """The agreement's 95 % interval, 0 to 1: `share_interval`."""
+        return share_interval(self.agreement, self.images)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the differences with three significant digits, beyond which they are noise, and shares with six.
+
+        Differences are rounded up and shares down, so that no rounding makes a figure keep a bound.
+        """
+        shares = ("agreement", "heatmap_correlation", "lowest_heatmap_correlation")
+        return {
+            name: value if isinstance(value, int) else rounded_down(value) if name in shares else rounded_up(value)
+            for name, value in asdict(self).items()
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyChange:
+    """How much more or less accurate a candidate is than its reference on the same labelled images.
+
+    Attributes:
+        images: how many.
+        reference: the reference's accuracy, 0 to 1.
+        candidate: the candidate's.
+        difference: candidate minus reference.
+        low: lower end of the difference's 95 % interval.
+        high: upper end.
+    """
+
+    images: int
+    reference: float
+    candidate: float
+    difference: float
+    low: float
+    high: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the figures, rounded down to a thousandth of a point: a loss is never made smaller."""
+        return {
+            name: value if isinstance(value, int) else rounded_down(value, 5) for name, value in asdict(self).items()
+        }
+
+
+_NORMAL = 1.959964  # of a 95 % interval
+
+
+def share_interval(share: float, images: int) -> tuple[float, float]:
+    """Returns the 95 % interval of a share (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953).
+
+    >>> [round(end, 3) for end in share_interval(0.9, 10)]
+    [0.596, 0.982]
+    """
+    square = _NORMAL**2
+    middle = share + square / (2 * images)
+    spread = _NORMAL * math.sqrt(share * (1 - share) / images + square / (4 * images**2))
+    low, high = ((middle + side) / (1 + square / images) for side in (-spread, spread))
+    # Of none and of all, one end is exact, which the sums above may miss by a last digit.
+    return max(0.0, low) if share > 0 else 0.0, min(1.0, high) if share < 1 else 1.0
+
+
+def compare(reference: Outputs, candidate: Outputs) -> Parity:
+    """Compares two models' answers for the same images, in the same order.
+
+    >>> import numpy as np
+    >>> same = Outputs(np.float32([[0.9, 0.1]]), np.float32([[2.2, 0]]), np.zeros((1, 2, 7, 7), np.float32))
+    >>> compare(same, same).max_dp
+    0.0
+
+    Raises:
+        ValueError: there is nothing to compare, or the shapes differ.
+    """
+    if len(reference) == 0:
+        raise ValueError("parity needs at least one image, found none")
+    for name in ("probabilities", "logits", "heatmap"):
+        expected, found = getattr(reference, name).shape, getattr(candidate, name).shape
+        if expected != found:
+            raise ValueError(f"expected {name} of shape {list(expected)}, found {list(found)}")
+    dp = _difference(reference.probabilities, candidate.probabilities)
+    dheatmap = _difference(reference.heatmap, candidate.heatmap)
+    correlations = _heatmap_correlations(reference, candidate)
+    same_class = reference.probabilities.argmax(axis=1) == candidate.probabilities.argmax(axis=1)
+    return Parity(
+        images=len(reference),
+        agreement=float(same_class.mean()),
+        max_dp=float(dp.max()),
+        mean_dp=float(dp.mean()),
+        max_dlogit=float(_difference(reference.logits, candidate.logits).max()),
+        max_dheatmap=float(dheatmap.max() / max(float(np.abs(reference.heatmap).max()), 1e-12)),
+        heatmap_correlation=float(np.median(correlations)),
+        lowest_heatmap_correlation=float(correlations.min()),
+    )
+
+
+def accuracy_change(reference: Outputs, candidate: Outputs, labels: NDArray[np.integer[Any]]) -> AccuracyChange | None:
+    """Compares the accuracy of two models on the same images.
+
+    Most images count for both or for neither, so that the difference is known much better than either accuracy: the
+    interval is that for paired proportions of Agresti and Min 2005 (https://doi.org/10.1002/sim.1781), which adds half
+    an image to each of the four cells, so that it has a width where the models never differ.
+
+    Args:
+        reference: its answers.
+        candidate: its answers for the same images, in the same order.
+        labels: class index of each image; -1 where it is not known: such images do not count.
+
+    Returns:
+        None where no label is known.
+    """
+    known = labels >= 0
+    if not known.any():
+        return None
+    right = [outputs.probabilities.argmax(axis=1)[known] == labels[known] for outputs in (reference, candidate)]
+    images = int(known.sum())
+    gained, lost = int((right[1] & ~right[0]).sum()), int((right[0] & ~right[1]).sum())
+    total = images + 2
+    middle = (gained - lost) / total
+    spread = _NORMAL * np.sqrt(((gained + lost + 1) / total - middle**2) / total)
+    return AccuracyChange(
+        images=images,
+        reference=float(right[0].mean()),
+        candidate=float(right[1].mean()),
+        difference=(gained - lost) / images,
+        low=float(middle - spread),
+        high=float(middle + spread),
+    )
+
+
+def points_text(share: float) -> str:
+    """Returns a share of the images as percentage points, with all of its digits."""
+    return exactly(share, form="%").removesuffix("%")
+
+
+def _heatmap_correlations(reference: Outputs, candidate: Outputs) -> NDArray[np.float64]:
+    """Returns the correlation of each image whose reference heatmap varies; a single 1 where none does."""
+    rows = np.arange(len(reference))
+    top = reference.probabilities.argmax(axis=1)
+    maps = [outputs.heatmap[rows, top].reshape(len(rows), -1).astype(np.float64) for outputs in (reference, candidate)]
+    first, second = (values - values.mean(axis=1, keepdims=True) for values in maps)
+    varies = np.ptp(maps[0], axis=1) > 0
+    if not varies.any():
+        return np.ones(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = (first * second).sum(axis=1) / np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
+    flat = np.ptp(maps[1], axis=1) == 0
+    correlations: NDArray[np.float64] = np.where(flat, 0.0, found)[varies]
+    return correlations
+
+
+def _difference(reference: Any, candidate: Any) -> Any:
+    return np.abs(reference.astype(np.float64) - candidate.astype(np.float64))

@@ -1,0 +1,201 @@
+"""The folder of heatmaps: a picture for each prediction, laid out as the files are, and none of an earlier run."""
+
+import errno
+import os
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryFile
+from types import TracebackType
+
+from PIL import Image
+
+from ctonnx.artifacts.spec import ModelSpec
+from ctonnx.prediction.inputs import HEATMAP_ENDING
+from ctonnx.prediction.output.heatmap_image import draw, fitted, save
+from ctonnx.prediction.results import Failure, Prediction, Record
+from ctonnx.system.files import made_folders, whole_file
+
+__all__ = ["HeatmapFolder", "common_root", "heatmap_name"]
+
+_LONGEST = 255  # bytes of a name, on the file systems in use
+_NO_MORE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})  # after which no other picture can be written either
+
+
+class HeatmapFolder:
+    """Draws the heatmaps of predictions into a folder, laid out as the files are.
+
+    Give `watch` to `Predictor.predict_many`: each picture is drawn from the image that was decoded for the model, in
+    the thread that decoded it, so that as many are drawn at a time as are read, and is there before its prediction is
+    yielded. No more of an image is kept than is drawn. What an earlier run drew of an image that this one looks at and
+    does not draw is removed, as it would pass for this run's answer: of those that are not suspicious, and of failures
+    that `remove` is told of.
+
+    Args:
+        folder: made where it misses, and removed where the block ends with an error and nothing was drawn.
+        files: whose predictions may come.
+        spec: the model's.
+        suspicious_only: whether suspicious images alone are drawn.
+
+    Attributes:
+        failures: what could not be drawn, and why; complete when the block has ended.
+
+    Raises:
+        OSError: at once, from `watch` or at the end: the folder cannot be made, cannot be written to or is full.
+    """
+
+    def __init__(self, folder: Path, files: Iterable[str], spec: ModelSpec, *, suspicious_only: bool = False) -> None:
+        self._folder, self._root, self._spec, self._suspicious_only = folder, common_root(files), spec, suspicious_only
+        self.failures: list[tuple[str, str]] = []
+        self._undrawn: set[tuple[str, int | None]] = set()
+        self._broken: OSError | None = None
+        self._earlier: dict[Path, dict[str, list[int]]] = {}
+        with ExitStack() as stack:
+            stack.enter_context(made_folders(folder))
+            _refuse_unwritable(folder)
+            self._made = stack.pop_all()
+
+    def __enter__(self) -> "HeatmapFolder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._made.__exit__(kind, error, traceback)
+        if error is None and self._broken is not None:
+            raise self._broken
+
+    def watch(self, scan: Image.Image) -> Callable[[Prediction], None]:
+        """Returns what draws a scan's heatmap."""
+        return partial(self._add, fitted(scan))
+
+    def picture(self, record: Record) -> Path | None:
+        """Returns where the picture of a record lies, or None where it has none."""
+        if isinstance(record, Failure) or (record.source, record.frame) in self._undrawn:
+            return None
+        if self._suspicious_only and not record.suspicious:
+            return None
+        return self._path(record.source, record.frame)
+
+    def _add(self, scan: Image.Image, prediction: Prediction) -> None:
+        if self._suspicious_only and not prediction.suspicious:
+            self._remove(prediction.source, prediction.frame)
+            return
+        if self._broken is not None:  # in another thread
+            raise self._broken
+        self._draw(scan, prediction)
+
+    def remove(self, failure: Failure) -> None:
+        """Removes what an earlier run drew of an image that has no answer now: of a file, each frame."""
+        self._remove(failure.source, failure.frame)
+        if failure.frame is not None:
+            return
+        whole = self._path(failure.source, None)
+        if whole.parent not in self._earlier:  # once, as there may be thousands of failures
+            self._earlier[whole.parent] = _frames_drawn(whole.parent)
+        for frame in self._earlier[whole.parent].pop(whole.name.removesuffix(HEATMAP_ENDING), ()):
+            if not os.path.lexists(f"{failure.source}#{frame + 1}"):  # which is an image of its own
+                self._remove(f"{failure.source}#{frame + 1}", frame)
+
+    def _path(self, source: str, frame: int | None) -> Path:
+        return self._folder / heatmap_name(source, self._root, frame=frame)
+
+    def _remove(self, source: str, frame: int | None) -> None:
+        path = self._path(source, frame)
+        try:
+            if path.is_symlink() or path.is_file():
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            self.failures.append((source, f"an earlier picture stays ({error.strerror or error}: '{path}')"))
+
+    def _draw(self, scan: Image.Image, prediction: Prediction) -> None:
+        # One picture that fails is no reason to lose all answers.
+        try:
+            path = self._path(prediction.source, prediction.frame)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as temporary:
+                save(draw(scan, prediction, self._spec), temporary)
+        except OSError as error:
+            if error.errno in _NO_MORE:
+                self._broken = error
+                raise
+            named = f": '{error.filename}'" if error.filename else ""
+            self._fail(prediction, f"{error.strerror or error}{named}")
+        except Exception as error:
+            self._fail(prediction, str(error) or type(error).__name__)
+
+    def _fail(self, prediction: Prediction, reason: str) -> None:
+        self.failures.append((prediction.source, reason))
+        self._undrawn.add((prediction.source, prediction.frame))
+        self._remove(prediction.source, prediction.frame)
+
+
+def _frames_drawn(folder: Path) -> dict[str, list[int]]:
+    """Returns for each file the frames, counted from 0, that there are pictures of."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return {}
+    found: dict[str, list[int]] = {}
+    for name in names:
+        file, _, number = name.removesuffix(HEATMAP_ENDING).rpartition("#")
+        if name.endswith(HEATMAP_ENDING) and file and number.isascii() and number.isdecimal() and number[0] != "0":
+            found.setdefault(file, []).append(int(number) - 1)
+    return found
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    try:
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        error.filename = str(folder)
+        raise
+
+
+def common_root(files: Iterable[str]) -> str:
+    """Returns the folder that holds all files, or nothing where there is none: of no files, or on several drives.
+
+    >>> Path(common_root(["scans/a/1.png", "scans/b/1.dcm"])) == Path("scans").absolute()
+    True
+    """
+    folders = {os.path.split(_normal(file))[0] for file in files}
+    try:
+        return os.path.commonpath(folders)
+    except ValueError:
+        return ""
+
+
+def heatmap_name(source: str, root: str, *, frame: int | None = None) -> Path:
+    """Returns a path of its own for a prediction's heatmap, laid out as the files are below their root.
+
+    What would be too long for a file system is cut, and ends in a mark made from the whole name.
+
+    Args:
+        source: the prediction's.
+        root: of all the files (`common_root`).
+        frame: the prediction's.
+
+    >>> root = common_root(["scans/a/1.png", "scans/b/1.dcm"])
+    >>> heatmap_name("scans/a/1.png", root).as_posix(), heatmap_name("scans/b/1.dcm#2", root, frame=1).as_posix()
+    ('a/1.png.heatmap.png', 'b/1.dcm#2.heatmap.png')
+    """
+    ending = HEATMAP_ENDING if frame is None else f"#{frame + 1}{HEATMAP_ENDING}"
+    file = Path(_normal(source.removesuffix(ending.removesuffix(HEATMAP_ENDING))))
+    below = file.relative_to(root) if root else Path(file.drive.strip("\\:").replace("\\", "_"), *file.parts[1:])
+    return below.with_name(_short(below.name, ending))
+
+
+def _normal(file: str) -> str:
+    return os.path.normpath(Path(file).absolute())
+
+
+def _short(name: str, ending: str) -> str:
+    if len(os.fsencode(name + ending)) <= _LONGEST:
+        return name + ending
+    ending = f"~{sha256(os.fsencode(name)).hexdigest()[:16]}{ending}"
+    while len(os.fsencode(name + ending)) > _LONGEST:
+        name = name[:-1]
+    return name + ending

@@ -1,0 +1,227 @@
+"""Pictures of where a model looked: the scan, beside it the scan under its class's heatmap, and what colours mean."""
+
+import threading
+from bisect import bisect_left
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from ctonnx.artifacts.spec import ModelSpec
+from ctonnx.images import Preprocessing
+from ctonnx.prediction.results import Prediction
+from ctonnx.system.text import one_line
+
+__all__ = ["colors", "draw", "fitted", "save", "spread"]
+
+_PANEL = 512  # pixels; the longer side of each scan as drawn
+_SMALLEST = 256  # of a panel, whose scan may be a strip: it stands in the middle
+_MARGIN, _HEADER, _BAR = 16, 112, 18
+_BAR_LABELS = 56
+_LINE = 18  # of small words
+_GROUND, _PANEL_GROUND, _TEXT, _DIM = (16, 16, 16), (32, 32, 32), (240, 240, 240), (170, 170, 170)
+_OPACITY = 0.6  # where the map is at its maximum; at zero the scan shows as it is
+# matplotlib's "inferno" (CC0) at nine equal steps: lightness rises evenly, for colour-blind eyes and grey prints too.
+_INFERNO = ((0, 0, 4), (31, 12, 72), (85, 15, 109), (136, 34, 106), (186, 54, 85), (227, 89, 51), (249, 140, 10),
+            (249, 201, 50), (252, 255, 164))  # fmt: skip
+_QUICK = 1  # zlib's level: a third of the time of its default for a seventh more bytes
+_SIZES = (22, 16, 13)  # points of the large, the middle and the small words
+_LOCAL = threading.local()  # a face of FreeType's is for one thread
+_MOST_DIGITS = 9  # between a score and its threshold; float32 tells no more apart
+
+
+def draw(scan: Image.Image, prediction: Prediction, spec: ModelSpec) -> Image.Image:
+    """Draws a scan beside itself under the heatmap of its most probable class, with a colour bar and what it is of.
+
+    Args:
+        scan: as `ctonnx.images.load` gives it.
+        prediction: the answer for it.
+        spec: the model's.
+
+    Returns:
+        An RGB picture, 256 to 512 pixels a panel.
+    """
+    size = _panel(scan)
+    shown = scan.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    heat = spread(prediction.heatmap[spec.classes.index(prediction.label)], size, spec.preprocessing)
+    # In bytes, as the picture is: 256 colours and opacities are more than its 256 levels show.
+    levels = np.rint(heat * 255).astype(np.uint8)
+    opacity = Image.fromarray(np.rint(heat * (_OPACITY * 255)).astype(np.uint8))
+    mapped = Image.composite(Image.fromarray(_palette()[levels]), shown, opacity)
+
+    across, down = (max(_SMALLEST, side) for side in size)
+    right = _MARGIN + across + _MARGIN
+    bar = right + across + _MARGIN
+    large, middle, small = _fonts()
+    heading = _plain(f"{prediction.label}  {prediction.probability:.4f}")
+    width = max(bar + _BAR + _BAR_LABELS, 2 * _MARGIN + round(large.getlength(heading)))
+    room = width - 2 * _MARGIN
+    notes = _wrapped(_plain(_notes(prediction, spec, empty=not heat.any())), room)
+    picture = Image.new("RGB", (width, _HEADER + down + _LINE * (len(notes) + 1)), _GROUND)
+    for panel, left in ((shown, _MARGIN), (mapped, right)):
+        picture.paste(_PANEL_GROUND, (left, _HEADER, left + across, _HEADER + down))
+        picture.paste(panel, (left + (across - size[0]) // 2, _HEADER + (down - size[1]) // 2))
+
+    pen = ImageDraw.Draw(picture)
+    pen.text((_MARGIN, 24), heading, _TEXT, large, anchor="lm")
+    pen.text((_MARGIN, 51), _called(prediction, spec), _TEXT, middle, anchor="lm")
+    pen.text((_MARGIN, 74), _cut(_plain(f"File: {_named(prediction)}"), room), _DIM, small, anchor="lm")
+    picture.paste(_small_words((_cut(_plain(f"Model: {_model(spec)}"), room),), width), (0, 93 - _LINE // 2))
+    picture.paste(_scale(down), (bar, _HEADER - _LINE // 2))
+    picture.paste(_small_words(notes, width), (0, _HEADER + down + _LINE))
+    return picture
+
+
+@lru_cache(maxsize=16)
+def _small_words(lines: tuple[str, ...], width: int) -> Image.Image:
+    """Returns lines of small words, which are the same in most pictures of a folder; the strip is not to be changed."""
+    strip = Image.new("RGB", (width, _LINE * len(lines)), _GROUND)
+    pen = ImageDraw.Draw(strip)
+    for number, line in enumerate(lines):
+        pen.text((_MARGIN, _LINE * number + _LINE // 2), line, _DIM, _fonts()[-1], anchor="lm")
+    return strip
+
+
+@lru_cache(maxsize=16)
+def _scale(height: int) -> Image.Image:
+    """Returns the colour bar with its labels, which reach half a line above and below it; not to be changed."""
+    above = _LINE // 2
+    strip = Image.new("RGB", (_BAR + _BAR_LABELS, height + _LINE), _GROUND)
+    ramp = np.repeat(np.rint(np.linspace(255, 0, height)).astype(np.uint8)[:, None], _BAR, axis=1)
+    strip.paste(Image.fromarray(_palette()[ramp]), (0, above))
+    pen = ImageDraw.Draw(strip)
+    for share, name in ((0.0, "1.0"), (0.5, "0.5"), (1.0, "0.0")):
+        pen.text((_BAR + 6, above + share * (height - 1)), name, _DIM, _fonts()[-1], anchor="lm")
+    return strip
+
+
+def save(picture: Image.Image, file: Path) -> None:
+    """Writes a picture as a PNG, in little time rather than in few bytes: there is one for each image of a folder."""
+    picture.save(file, "PNG", compress_level=_QUICK)
+
+
+def _called(prediction: Prediction, spec: ModelSpec) -> str:
+    """Returns what the model calls the scan, and the two numbers that say why, with digits that tell them apart."""
+    if spec.operating_point is None or prediction.score is None:
+        return "This model calls no scan suspicious"
+    score, threshold = prediction.score, spec.operating_point.threshold
+    digits = 4
+    while digits < _MOST_DIGITS and score != threshold and f"{score:.{digits}f}" == f"{threshold:.{digits}f}":
+        digits += 1
+    called = "Suspicious" if prediction.suspicious else "Not suspicious"
+    return f"{called}: score {score:.{digits}f}, called suspicious from {threshold:.{digits}f}"
+
+
+def _named(prediction: Prediction) -> str:
+    if prediction.frame is None:
+        return prediction.source
+    return f"{prediction.source.removesuffix(f'#{prediction.frame + 1}')}, frame {prediction.frame + 1}"
+
+
+def _model(spec: ModelSpec) -> str:
+    trained = f", trained {spec.created[:10]}" if spec.created else ""
+    return f"{spec.name}, {spec.precision}{trained}, checkpoint {spec.checkpoint_sha256[:12]}"
+
+
+def _notes(prediction: Prediction, spec: ModelSpec, *, empty: bool) -> str:
+    rows, columns = prediction.heatmap.shape[1:]
+    nothing = f"Nothing in the scan speaks for {prediction.label}: the map is empty. " if empty else ""
+    score = ""
+    if point := spec.operating_point:
+        named = " + ".join(point.positive)
+        score = f"Score: the probability of {named}. "
+    return (
+        f"{nothing}Colour: what spoke for {prediction.label} (Grad-CAM), relative to its own maximum. The map is "
+        f"coarse: {rows} x {columns} cells, drawn smoothly; nothing smaller than a cell is told apart. {score}"
+        "A research tool, not a medical device."
+    )
+
+
+def _plain(text: str) -> str:
+    """Escapes what Pillow's own font has no glyphs for: all but ASCII."""
+    return one_line(text).encode("ascii", errors="backslashreplace").decode("ascii")
+
+
+_Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def _fonts() -> tuple[_Font, ...]:
+    """Returns Pillow's own font in each of the sizes; reading it takes longer than writing a line."""
+    fonts: tuple[_Font, ...] | None = getattr(_LOCAL, "fonts", None)
+    if fonts is None:
+        fonts = _LOCAL.fonts = tuple(ImageFont.load_default(points) for points in _SIZES)
+    return fonts
+
+
+@lru_cache(maxsize=64)
+def _wrapped(text: str, room: int) -> tuple[str, ...]:
+    """Returns lines of small words that have room; most pictures of a folder have the same."""
+    lines, font = [""], _fonts()[-1]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > room:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return tuple(lines)
+
+
+def _cut(text: str, room: int) -> str:
+    """Returns a text of small words of which the end, where a file has its name, has room."""
+    font = _fonts()[-1]
+    if font.getlength(text) <= room:
+        return text
+    head, _, tail = text.partition(" ")
+    ends = [f"{head} ...{tail[dropped:]}" for dropped in range(1, len(tail) + 1)]
+    fitting = bisect_left(ends, True, key=lambda end: font.getlength(end) <= room)
+    return ends[min(fitting, len(ends) - 1)]
+
+
+def _panel(scan: Image.Image) -> tuple[int, int]:
+    scale = _PANEL / max(scan.size)
+    return max(1, round(scan.width * scale)), max(1, round(scan.height * scale))
+
+
+def fitted(scan: Image.Image) -> Image.Image:
+    """Returns no more of a scan than is drawn: the same picture comes of it."""
+    return scan if max(scan.size) <= _PANEL else scan.resize(_panel(scan), Image.Resampling.LANCZOS)
+
+
+def spread(heatmap: NDArray[np.float32], size: tuple[int, int], preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Lays a class's heatmap over its scan.
+
+    Args:
+        heatmap: [cells, cells], at least 0.
+        size: width and height of the scan, in pixels.
+        preprocessing: how the scan became the model's square.
+
+    Returns:
+        float32 [height, width], 0 to 1, relative to the heatmap's maximum; all 0 where the heatmap is.
+    """
+    width, height = size
+    peak = float(heatmap.max())
+    relative = np.clip(heatmap / peak, 0, 1).astype(np.float32) if peak > 0 else np.zeros_like(heatmap, np.float32)
+    square = Image.fromarray(relative)
+    if preprocessing.resize == "stretch":
+        laid = square.resize(size, Image.Resampling.BICUBIC)
+    else:  # the scan stands in the middle of a square as wide as its longer side
+        side = max(size)
+        left, top = (side - width) // 2, (side - height) // 2
+        laid = square.resize((side, side), Image.Resampling.BICUBIC).crop((left, top, left + width, top + height))
+    return np.clip(np.asarray(laid, np.float32), 0, 1)
+
+
+@cache
+def _palette() -> NDArray[np.uint8]:
+    """Returns the colours of 256 values, even from 0 to 1: uint8 [256, 3]."""
+    return np.rint(colors(np.linspace(0, 1, 256, dtype=np.float32))).astype(np.uint8)
+
+
+def colors(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns colours for values of 0 to 1: float32 [..., 3], RGB, 0 to 255."""
+    steps = np.linspace(0, 1, len(_INFERNO))
+    channels = [np.interp(values, steps, [color[channel] for color in _INFERNO]) for channel in range(3)]
+    return np.stack(channels, axis=-1).astype(np.float32)

@@ -1,0 +1,7 @@
+"""Protocols of the server.
+
+open_inference  Open Inference Protocol v2
+triton          additional requests of Triton clients
+model_info      `/v1/model`
+openapi         `/openapi.json`
+"""

@@ -1,0 +1,84 @@
+"""What `/v1/model` says: the model, what it was measured on, and the server's limits."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from ctonnx.artifacts.caveats import model_caveats
+from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.spec import leaks_in_words
+from ctonnx.images.formats import readable_formats
+from ctonnx.parity.rounding import exactly
+from ctonnx.prediction.predictor import Predictor
+from ctonnx.server.settings import Settings
+
+__all__ = ["NOTICE", "answering_model", "model_facts"]
+
+NOTICE = "A research tool, not a medical device: its answers are no diagnosis, and no decision may rest on them."
+"""What stands wherever answers are shown."""
+
+
+def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> dict[str, Any]:
+    """Returns the document.
+
+    Args:
+        predictor: that answers.
+        settings: of the server.
+        version: of ctonnx.
+    """
+    spec, limits = predictor.spec, settings.limits
+    with predictor.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "name": predictor.path.stem,
+        "run": spec.name,
+        "precision": spec.precision,
+        "sha256": digest,
+        "provider": predictor.provider,
+        "classes": list(spec.classes),
+        "image_size": spec.preprocessing.size,
+        "operating_point": spec.operating_point and _suspicious(spec.operating_point, spec.classes),
+        "metrics": dict(spec.metrics),
+        "trained_on": _trained_on(spec.data, synthetic=spec.synthetic),
+        "leaks": leaks_in_words(spec.data),
+        "caveats": model_caveats(spec.metrics, spec.operating_point),
+        "synthetic": spec.synthetic,
+        "version": version,
+        "formats": readable_formats(),
+        "limits": {"bytes": limits.body_bytes, "pixels": limits.pixels, "files": limits.files},
+        "key_required": settings.key is not None,
+        "notice": NOTICE,
+    }
+
+
+def answering_model(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what stands in each answer of the model that gave it, and by which operating point it judged.
+
+    Args:
+        facts: from `model_facts`.
+    """
+    point = facts["operating_point"] or {"threshold": None, "positive": []}
+    named = {name: facts[name] for name in ("name", "run", "precision", "sha256", "synthetic")}
+    return {**named, "threshold": point["threshold"], "positive": point["positive"]}
+
+
+def _suspicious(point: OperatingPoint, classes: tuple[str, ...]) -> dict[str, Any]:
+    together = "" if len(point.positive) == 1 else " together"
+    threshold = exactly(point.threshold, digits=4, form="f")
+    return {
+        "threshold": point.threshold,
+        "sensitivity": point.sensitivity,
+        "specificity": point.specificity,
+        "positive": list(point.positive),
+        "normal": ", ".join(name for name in classes if name not in point.positive),
+        "text": f"suspicious where {' + '.join(point.positive)}{together} reach {threshold} or more "
+        f"({point.figures} on the validation images)",
+    }
+
+
+def _trained_on(data: Mapping[str, Any], *, synthetic: bool) -> str:
+    """Returns the training folder's name, and how many images it trained on, as far as the spec tells."""
+    counted = data.get("images", {}).get("train", {})
+    images = f", {sum(counted.values())} images" if counted else ""
+    phantoms = " (synthetic phantoms: its answers mean nothing for patients)" if synthetic else ""
+    return f"{data.get('name', 'unknown')}{images}{phantoms}"

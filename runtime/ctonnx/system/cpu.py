@@ -1,0 +1,175 @@
+"""What this machine has, and how much of it the process may use: cores, memory, processor features, NVIDIA's driver."""
+
+import math
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ctonnx.system.procfs import ROOT, control_groups, first_line, read_lines
+
+__all__ = ["Processor", "architecture", "available_cores", "check_threads", "has_amx", "has_vnni", "processor"]
+
+_MOST_THREADS = 64  # that may be asked for on any machine
+_ARCHITECTURES = {"x86_64": "x86", "amd64": "x86", "aarch64": "arm", "arm64": "arm"}
+_FEATURES = (
+    "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16",
+    "asimddp", "i8mm", "sve", "bf16",
+)  # fmt: skip
+_SYSCTLS = {
+    "hw.optional.avx2_0": "avx2",
+    "hw.optional.avx512f": "avx512f",
+    "hw.optional.avx512vnni": "avx512_vnni",
+    "hw.optional.arm.FEAT_DotProd": "asimddp",
+    "hw.optional.arm.FEAT_I8MM": "i8mm",
+}
+
+
+def architecture(name: str | None = None) -> str:
+    """Returns what kind of processor this is: `x86`, `arm`, or the system's own name for another.
+
+    The first two are targets of `ctonnx export --target`.
+
+    Args:
+        name: the system's for the processor; None asks it.
+    """
+    name = (platform.machine() if name is None else name).lower()
+    return _ARCHITECTURES.get(name, name or "unknown")
+
+
+def available_cores(root: Path = ROOT) -> int:
+    """Returns how many cores this process may use, at least 1: not how many the host has.
+
+    The least of its CPU affinity and of the CPU time that its control groups allow, rounded up. A container that is
+    given half a core on a host with 64 would else start 64 threads, which wait for each other.
+
+    Sources: https://docs.kernel.org/admin-guide/cgroup-v2.html (`cpu.max`),
+    https://docs.kernel.org/scheduler/sched-bwc.html (`cpu.cfs_quota_us`).
+
+    Args:
+        root: where /proc and /sys are.
+    """
+    allowed = float(len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else float(os.cpu_count() or 1)
+    limits = [allowed]
+    for folder, version in control_groups(root, "cpu"):
+        if version == 2:
+            quota, _, period = first_line(folder / "cpu.max").partition(" ")
+        else:
+            quota, period = first_line(folder / "cpu.cfs_quota_us"), first_line(folder / "cpu.cfs_period_us")
+        limits += _ratio(quota, period)
+    return max(1, math.ceil(min(limits)))
+
+
+def check_threads(threads: int | None) -> None:
+    """Refuses a number of threads that no machine gains by, and that may take one's last memory.
+
+    Args:
+        threads: as asked for; None is what `available_cores` gives.
+
+    Raises:
+        ValueError: below 1, or above both 64 and the number of this machine's cores.
+    """
+    if threads is None:
+        return
+    if threads < 1:
+        raise ValueError(f"expected at least 1 thread, found {threads}")
+    most = max(_MOST_THREADS, os.cpu_count() or 1)
+    if threads > most:
+        cores = available_cores()
+        named = "1 core" if cores == 1 else f"{cores} cores"
+        raise ValueError(
+            f"expected at most {most} threads, found {threads}; this process may use {named}, and as many threads are "
+            "the default"
+        )
+
+
+# --- the processor ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Processor:
+    """A processor, as far as the system tells.
+
+    Attributes:
+        model: its name; None where it is unknown.
+        features: of those that matter here, the ones it has, by their names on Linux; None where they are unknown.
+    """
+
+    model: str | None
+    features: frozenset[str] | None
+
+
+def processor(root: Path = ROOT) -> Processor:
+    """Returns the processor's name and features.
+
+    Args:
+        root: where /proc is.
+    """
+    if sys.platform == "darwin":
+        return _mac_processor()
+    if not (root / "proc/cpuinfo").is_file():
+        return Processor(platform.processor() or None, None)  # Windows names its processor and not its features
+    facts: dict[str, str] = {}
+    for line in read_lines(root / "proc/cpuinfo"):
+        if not line.strip() and facts:
+            break  # the first core's facts are the others' too
+        name, _, value = line.partition(":")
+        facts[name.strip()] = value.strip()
+    # A board with an arm processor has its name in the device tree.
+    model = facts.get("model name") or first_line(root / "proc/device-tree/model").strip("\0") or None
+    words = facts.get("flags") or facts.get("Features")
+    return Processor(model, None if words is None else frozenset(_FEATURES).intersection(words.split()))
+
+
+def has_amx(root: Path = ROOT) -> bool:
+    """Says whether this processor is known to multiply matrices of 8-bit integers in one instruction (Intel's AMX).
+
+    Args:
+        root: where /proc is.
+    """
+    return "amx_int8" in (processor(root).features or ())
+
+
+def has_vnni(root: Path = ROOT) -> bool | None:
+    """Says whether this processor multiplies 8-bit integers without a 16-bit sum between them, which saturates.
+
+    Args:
+        root: where /proc is.
+
+    Returns:
+        None where the system does not tell; False on anything that is no x86, which needs no such thing.
+    """
+    if architecture() != "x86":
+        return False
+    features = processor(root).features
+    return None if features is None else bool(features & {"avx512_vnni", "avx_vnni", "amx_int8"})
+
+
+def _mac_processor() -> Processor:
+    values = dict(
+        line.split(": ", 1) for line in _sysctl("machdep.cpu.brand_string", *_SYSCTLS).splitlines() if ": " in line
+    )
+    found = frozenset(feature for name, feature in _SYSCTLS.items() if values.get(name) == "1")
+    return Processor(values.get("machdep.cpu.brand_string"), found if values else None)
+
+
+def _ratio(quota: str, period: str) -> Sequence[float]:
+    """Returns quota / period, or nothing where there is no limit or it cannot be read."""
+    if quota.strip().isdigit() and period.strip().isdigit() and int(quota) > 0 and int(period) > 0:
+        return [int(quota) / int(period)]
+    return []
+
+
+def _sysctl(*names: str) -> str:
+    """Returns what macOS says of its processor, a `name: value` on each line, or nothing."""
+    import subprocess  # here, as no other system asks a program, and a prediction should not wait for it
+
+    try:
+        done = subprocess.run(
+            ["/usr/sbin/sysctl", *names], capture_output=True, text=True, errors="replace", timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout  # it fails where this processor does not know one of the names, and tells of the others

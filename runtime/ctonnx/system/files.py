@@ -1,0 +1,178 @@
+"""Files and folders that appear whole or not at all: written under a temporary name, synced, renamed."""
+
+import errno
+import json
+import math
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ctonnx.system.temporary_files import temporary_name
+
+__all__ = ["json_text", "made_folders", "whole_file", "whole_folder", "write_text"]
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`, and renames it to `path` when the block ends without an error.
+
+    An error or Ctrl-C inside the block removes the temporary file and leaves what stood at `path` as it was. A link
+    stays: the file that it leads to is replaced.
+
+    Raises:
+        OSError: the folder does not exist or cannot be written to, or `path` is a folder, a device, a pipe or a socket;
+            the error names `path`.
+    """
+    target = _file_behind(path)
+    with temporary_name(target) as temporary, _naming(path, temporary):
+        temporary.touch(exist_ok=False)
+        try:
+            yield temporary
+            _sync(temporary)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yields a temporary folder beside `path`, which takes the place of `path` when the block ends without an error.
+
+    An error or Ctrl-C inside the block removes the temporary folder and leaves what stood at `path` as it was.
+
+    Raises:
+        OSError: the parent folder cannot be made or written to, or `path` is a file, a link or the working folder;
+            an error of what is written names `path`.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise FileExistsError(errno.EEXIST, "expected a folder or nothing, found a file or a link", str(path))
+    if path.resolve() == Path.cwd():
+        raise OSError(
+            errno.EBUSY, "expected another folder than the working folder, whose place would be taken", str(path)
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_name(path) as temporary, _naming(path, temporary):
+        old = temporary.with_suffix(".old")
+        temporary.mkdir()
+        try:
+            yield temporary
+            for file in sorted(temporary.rglob("*")):
+                if file.is_file():
+                    _sync(file)
+            if not (path.exists() and _exchange(temporary, path)):
+                if path.exists():
+                    path.rename(old)
+                temporary.rename(path)
+        except BaseException:
+            if old.exists() and not path.exists():
+                old.rename(path)
+            raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def made_folders(folder: Path) -> Iterator[None]:
+    """Makes a folder and those above it that are missing, and takes them away again if the block ends with an error.
+
+    Only what this made is taken away, and only while it is empty.
+
+    Raises:
+        OSError: one cannot be made, or a file is in the way.
+    """
+    missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        with suppress(OSError):  # one that something was written into stays, and those above it
+            for path in missing:
+                path.rmdir()
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` as UTF-8, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _naming(path: Path, temporary: Path) -> Iterator[None]:
+    """Lets an error of the system name `path` where it names a temporary path, or none, as those of write() do."""
+    try:
+        yield
+    except OSError as error:
+        named = error.filename
+        if isinstance(named, str | bytes):
+            is_temporary = Path(os.fsdecode(named)).absolute().is_relative_to(temporary.absolute())
+        else:
+            is_temporary = named is None and error.errno is not None
+        if is_temporary:
+            error.filename = str(path)
+        raise
+
+
+def json_text(document: Any) -> str:
+    """Returns a document as JSON text; numbers that are not finite, which JSON does not have, become null.
+
+    >>> print(json_text({"b": [float("nan")], "a": 1.5}), end="")
+    {
+      "a": 1.5,
+      "b": [
+        null
+      ]
+    }
+    """
+    return json.dumps(_finite(document), indent=2, ensure_ascii=False, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _file_behind(path: Path) -> Path:
+    """Returns where the links of `path` end, whose place may be taken by a file."""
+    try:
+        mode = path.stat().st_mode  # before the links are followed: those of /dev/stdout may end in no name at all
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise FileExistsError(
+            errno.EEXIST, "expected a file or nothing to write to, found a device, a pipe or a socket", str(path)
+        )
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Lets two paths change places in one step, so that a kill finds a whole folder under either name at any moment.
+
+    Source: https://man7.org/linux/man-pages/man2/rename.2.html (`renameat2`, `RENAME_EXCHANGE`).
+
+    Returns:
+        False where the system or the file system knows no such step.
+    """
+    import ctypes
+
+    here, exchange = -100, 2  # AT_FDCWD and the flag
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (OSError, TypeError, AttributeError):  # Windows, macOS, an old C library
+        return False
+    return bool(rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)

@@ -1,0 +1,70 @@
+"""Linux control groups and other one-line files of /proc and /sys."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["control_groups", "file_system", "first_line", "read_lines"]
+
+
+ROOT = Path("/")
+
+
+# --- what the system's files say -------------------------------------------------------------------------------------
+
+
+def control_groups(root: Path, controller: str) -> Iterator[tuple[Path, int]]:
+    """Yields the folder of each control group of this process and of each one above it, and the groups' version.
+
+    Args:
+        root: where /proc and /sys are.
+        controller: of which the folders of version 1 are; version 2 has the same ones for all.
+    """
+    mounted = root / "sys/fs/cgroup"
+    for line in read_lines(root / "proc/self/cgroup"):
+        number, controllers, group = line.split(":", 2)
+        if number == "0" and not controllers:
+            yield from ((folder, 2) for folder in _upwards(mounted, group))
+        elif controller in controllers.split(","):
+            yield from ((folder, 1) for folder in _upwards(mounted / controller, group))
+
+
+def _upwards(mounted: Path, group: str) -> Iterator[Path]:
+    """Yields a group's folder and those above it; in a container the group's own path may not be there."""
+    folder = mounted / group.lstrip("/")
+    while folder != mounted and mounted in folder.parents:
+        yield folder
+        folder = folder.parent
+    yield mounted
+
+
+def first_line(file: Path) -> str:
+    """Returns the first line of a file, or an empty string if it cannot be read."""
+    return next(iter(read_lines(file)), "")
+
+
+def read_lines(file: Path) -> list[str]:
+    """Returns the lines of a file, or an empty list if it cannot be read."""
+    try:
+        return file.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def file_system(path: Path, root: Path = ROOT) -> str | None:
+    """Returns the kind of file system that a path is on, as `ext4` or `nfs4`, or None where the system does not tell.
+
+    Source: https://docs.kernel.org/filesystems/proc.html (`/proc/<pid>/mountinfo`).
+
+    Args:
+        path: of a file or folder; where it does not exist, of its nearest folder.
+        root: where /proc is.
+    """
+    mounted: dict[Path, str] = {}
+    for line in read_lines(root / "proc/self/mountinfo"):
+        place, _, kind = line.partition(" - ")
+        words = place.split()
+        if len(words) > 4 and kind:
+            mounted[Path(re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), words[4]))] = kind.split()[0]
+    resolved = path.resolve()
+    return next((mounted[folder] for folder in (resolved, *resolved.parents) if folder in mounted), None)

@@ -1,0 +1,172 @@
+"""Temporary names that tell whether their process still runs, and the removal of what a killed process left behind.
+
+A temporary file or folder `.NAME.STAMP.part` has a lock file `.NAME.STAMP.lock` beside it. Its process holds a lock on
+that file (`flock`; on Windows an open handle), which the kernel releases when the process ends, however it ends. So no
+process id is compared, which another process may have got since. The lock file is a file of its own: on SMB a lock on
+the temporary file would keep its own writer out.
+
+Not every network file system shares its locks between machines. The stamp begins with the machine and the start of its
+kernel, and a part that another machine, or an earlier start, left on a network file system stays where it is.
+"""
+
+import hashlib
+import os
+import platform
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ctonnx.system.procfs import file_system
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["remove_leftovers", "temporary_name"]
+
+_STAMPED = re.compile(r"\.(?:(?P<name>.+)\.)?(?P<machine>[0-9a-f]{8})-[0-9a-f]{12}\.lock", re.DOTALL)
+_LONGEST = 100  # bytes of a name that is repeated in a temporary one: file systems take 255, or 143 where they encrypt
+_LOCAL = frozenset(
+    {"apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "hfs", "overlay", "tmpfs", "xfs", "zfs"}
+)
+_ROOT = Path("/")
+
+
+@contextmanager
+def temporary_name(path: Path) -> Iterator[Path]:
+    """Yields a hidden name beside `path`, and so on the same disk, which is known as this process's meanwhile.
+
+    Nothing is made under the name. Before the block ends, what is made there has to be renamed or removed.
+
+    Raises:
+        OSError: the folder does not exist or cannot be written to.
+    """
+    repeated = f"{path.name}." if len(os.fsencode(path.name)) <= _LONGEST else ""
+    while True:
+        temporary = path.with_name(f".{repeated}{_machine()}-{secrets.token_hex(6)}.part")
+        lock = temporary.with_suffix(".lock")
+        try:
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOINHERIT", 0), 0o666)
+        except OSError as error:
+            error.filename = str(path)
+            raise
+        # Who looks for leftovers may have come between, and takes the file away.
+        held = _take(handle) is not False and _is_file_of(lock, handle)
+        try:
+            if held:
+                yield temporary
+                return
+        finally:
+            if held and fcntl is not None:
+                lock.unlink(missing_ok=True)
+            os.close(handle)
+            if held and fcntl is None:
+                lock.unlink(missing_ok=True)  # Windows removes no open file
+
+
+def remove_leftovers(folders: Iterable[Path], say: Callable[[str], object] = lambda line: None) -> list[Path]:
+    """Removes the temporary files and folders in `folders` whose process was killed.
+
+    What a process that still runs, here or on another machine, is writing stays. A folder that was moved out of the way
+    and whose successor had not taken its place yet is put back.
+
+    Args:
+        folders: to look in, not below; one that does not exist is passed over.
+        say: called with a line for each folder in which something was removed or put back.
+
+    Returns:
+        What was removed.
+    """
+    removed: list[Path] = []
+    for folder in dict.fromkeys(folders):
+        parts: list[Path] = []
+        for lock, name in _locks(folder):
+            parts += _remove_of(lock, name, say)
+        if parts:
+            named = ", ".join(f"'{part.name}'" for part in parts[:3]) + (", ..." if len(parts) > 3 else "")
+            what = "1 temporary file or folder" if len(parts) == 1 else f"{len(parts)} temporary files or folders"
+            say(f"removed {what} of a killed process from '{folder}': {named}")
+        removed += parts
+    return removed
+
+
+def _remove_of(lock: Path, name: str | None, say: Callable[[str], object]) -> list[Path]:
+    """Removes what belongs to a lock file that no process holds, and the lock file."""
+    try:
+        with lock.open("rb+") as file:
+            if _take(file.fileno()) is not True or not _is_file_of(lock, file.fileno()):
+                return []
+            if fcntl is not None:
+                return _remove_parts(lock, name, say)
+        lock.unlink()  # on Windows it fails while its process has it open
+        return _remove_parts(lock, name, say)
+    except OSError:  # its process has ended since, or it is another user's
+        return []
+
+
+def _remove_parts(lock: Path, name: str | None, say: Callable[[str], object]) -> list[Path]:
+    part, old = lock.with_suffix(".part"), lock.with_suffix(".old")
+    removed = []
+    if old.is_dir() and name is not None:
+        target = old.with_name(name)
+        if not target.exists():
+            old.rename(target)
+            say(f"put '{target}' back, which a killed process had moved out of the way")
+        else:
+            shutil.rmtree(old)
+            removed.append(old)
+    if part.is_dir() and not part.is_symlink():
+        shutil.rmtree(part)
+        removed.append(part)
+    elif part.is_symlink() or part.exists():
+        part.unlink()
+        removed.append(part)
+    lock.unlink(missing_ok=True)
+    return removed
+
+
+def _locks(folder: Path) -> list[tuple[Path, str | None]]:
+    """Returns the lock files by which this machine can tell whether their processes run, and what they wrote."""
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".lock"))
+    except OSError:
+        return []
+    found = [match for name in names if (match := _STAMPED.fullmatch(name))]
+    if not found:
+        return []
+    is_local = file_system(folder) in _LOCAL
+    return [(folder / match[0], match["name"]) for match in found if is_local or match["machine"] == _machine()]
+
+
+def _take(handle: int) -> bool | None:
+    """Locks an open file; False where another process holds the lock, None where the file system has no locks."""
+    if fcntl is None:
+        return True  # the open handle is the lock
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _is_file_of(lock: Path, handle: int) -> bool:
+    """Says whether the lock file is still the one that was opened: another process may have removed it meanwhile."""
+    try:
+        return os.path.samestat(lock.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def _machine(root: Path = _ROOT) -> str:
+    """Returns eight digits of this machine and the start of its kernel, which containers on it share."""
+    try:
+        text = (root / "proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+    except OSError:
+        text = platform.node()
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

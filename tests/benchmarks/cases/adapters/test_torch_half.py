@@ -1,0 +1,20 @@
+"""PyTorch in half precision gives answers as near as FP16's must be."""
+
+import numpy as np
+
+from ctonnx.artifacts.golden import load_golden
+from ctonnx.artifacts.run import Run
+from ctonnx.parity.comparison import compare
+from ctonnx.parity.gates import DEVICE_GATES
+from ctonnx_bench.cases.adapters.adapter import Opening
+from ctonnx_bench.cases.adapters.torch_half import open_network
+
+
+def test_answers_are_those_of_the_golden_inputs_in_half_precision(exported_run: Run) -> None:
+    golden = load_golden(exported_run.export_folder / "golden.npz")
+    pixels, expected = golden.pixels[:4], golden.outputs[:4]
+    found = open_network(Opening(model=exported_run.folder, provider="cpu", threads=1)).answer(pixels)
+    assert found.logits.dtype == np.float32
+    parity = compare(expected, found)
+    assert 0 < parity.max_dp <= DEVICE_GATES["fp16"].max_dp
+    assert parity.heatmap_correlation > 0.98  # over the four places of this hardly trained network's heatmap

@@ -1,0 +1,59 @@
+"""The cases: what is compared stands near in time, and a GPU is measured with and without copies."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ctonnx_bench.cases.case import plan_cases
+from ctonnx_bench.cases.contenders import Contender
+
+MINE = Contender("ctonnx INT8", "ctonnx", Path("m.onnx"), "int8", 1)
+THEIRS = Contender("PyTorch eager", "pytorch", Path("run"), "fp32", 1)
+
+
+def test_contenders_of_one_batch_size_stand_beside_each_other() -> None:
+    cases = plan_cases([MINE, THEIRS], [1, 8], provider="cpu", threads=2)
+    assert [case.name for case in cases] == [
+        "ctonnx INT8 | batch 1 | cpu | 2 threads | ready pixels at 0",
+        "PyTorch eager | batch 1 | cpu | 2 threads | ready pixels at 0",
+        "ctonnx INT8 | batch 8 | cpu | 2 threads | ready pixels at 0",
+        "PyTorch eager | batch 8 | cpu | 2 threads | ready pixels at 0",
+    ]
+
+
+def test_files_and_other_sizes_are_other_cases() -> None:
+    (case,) = plan_cases([MINE], [1], provider="cpu", threads=2)
+    assert replace(case, side=224, files=True).name == "ctonnx INT8 | batch 1 | cpu | 2 threads | files at 224"
+
+
+def test_gpu_has_a_case_with_binding_and_one_with_copies() -> None:
+    plain = Contender("onnxruntime, plain", "onnxruntime", Path("m.onnx"), "fp32", 1)
+    cases = plan_cases([MINE, THEIRS, plain], [1], provider="cuda", threads=2)
+    assert [(case.title, case.bound) for case in cases] == [
+        ("ctonnx INT8, IO binding", True),
+        ("ctonnx INT8, host copies", False),
+        ("PyTorch eager, device-resident", True),
+        ("PyTorch eager, host copies", False),
+        ("onnxruntime, plain, host copies", False),
+    ]
+    files = plan_cases([MINE], [1], provider="cuda", threads=2, files=True)
+    assert [case.bound for case in files] == [False]
+
+
+def test_on_openvino_peers_compute_on_the_processor_as_it_does() -> None:
+    cases = plan_cases([MINE, THEIRS], [1], provider="openvino", threads=2)
+    assert [(case.title, case.provider) for case in cases] == [("ctonnx INT8", "openvino"), ("PyTorch eager", "cpu")]
+
+
+def test_who_cannot_be_measured_beside_a_provider_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^expected who can be measured beside coreml, found PyTorch eager$"):
+        plan_cases([THEIRS], [1], provider="coreml", threads=2)
+
+
+def test_task_says_how_the_case_is_opened() -> None:
+    case = replace(plan_cases([MINE], [4], provider="cpu", threads=3)[0], spinning=False, workers=2)
+    task = case.task(pixels=Path("p.npy"), answers=Path("a.npz"), seconds=2.5)
+    assert (task.adapter, task.model, task.threads) == ("ctonnx", "m.onnx", 3)
+    assert (task.spinning, task.workers) == (False, 2)
+    assert (task.batch_size, task.pixels, task.answers, task.seconds) == (4, "p.npy", "a.npz", 2.5)

@@ -1,0 +1,116 @@
+"""Who is measured: every precision of a run, peers that can run, and for the others the reason."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+
+from ctonnx.artifacts.run import Run
+from ctonnx.artifacts.spec import METADATA_KEY
+from ctonnx.errors import ModelError
+from ctonnx_bench.cases import contenders
+from ctonnx_bench.cases.adapters.adapter import PEERS
+from ctonnx_bench.cases.contenders import Model, find_peers, own, read_models, run_of
+
+
+def test_no_name_means_every_precision_of_the_newest_run(workspace: Path) -> None:
+    shutil.copy("runs/tiny/export/model.fp32.onnx", "runs/tiny/export/model.int8.onnx")
+    models = read_models([])
+    assert [model.path.name for model in models] == ["model.fp32.onnx", "model.int8.onnx"]
+    assert models[0].as_dict()["bytes"] == models[0].path.stat().st_size > 90_000_000
+    assert len(models[0].sha256) == 64
+
+
+def test_files_of_one_precision_are_told_apart_by_their_path(workspace: Path) -> None:
+    shutil.copy("runs/tiny/export/model.fp32.onnx", "other.onnx")
+    titles = [item.title for item in own(read_models([Path("runs/tiny"), Path("other.onnx")]))]
+    assert titles == ["ctonnx FP32 (runs/tiny/export/model.fp32.onnx)", "ctonnx FP32 (other.onnx)"]
+
+
+def test_int8_files_are_told_apart_by_their_targets(workspace: Path) -> None:
+    (fp32,) = read_models([])
+
+    def int8(target: str) -> Model:
+        return replace(fp32, spec=replace(fp32.spec, precision="int8", quantization={"target": target}))
+
+    made = {target: int8(target) for target in ("x86", "amx")}
+    titles = ["ctonnx FP32", "ctonnx INT8", "ctonnx INT8 for amx"]
+    assert [item.title for item in own([fp32, *made.values()])] == titles
+    assert [item.title for item in own([made["amx"]])] == titles[2:]  # the same, whoever stands beside it
+    assert [item.title for item in own([made["amx"]] * 2)] == [f"ctonnx INT8 for amx ({fp32.path})"] * 2
+    assert (fp32.as_dict()["target"], made["amx"].as_dict()["target"]) == (None, "amx")
+
+
+def test_models_of_two_checkpoints_are_refused(workspace: Path) -> None:
+    changed = onnx.load("runs/tiny/export/model.fp32.onnx")
+    for item in changed.metadata_props:
+        if item.key == METADATA_KEY:
+            sha = read_models([])[0].spec.checkpoint_sha256
+            item.value = item.value.replace(sha, "0" * 64)
+    onnx.save(changed, "other.onnx")
+    with pytest.raises(ModelError, match=r"expected models of one checkpoint, .* and 'other.onnx' of 000000000000"):
+        read_models([Path("runs/tiny"), Path("other.onnx")])
+
+
+def test_run_is_the_one_that_the_models_lie_in_or_that_is_named(exported_run: Run, workspace: Path) -> None:
+    models = read_models([])
+    found = run_of(models, None)
+    assert found is not None
+    assert found.name == "tiny"
+    shutil.copy("runs/tiny/export/model.fp32.onnx", "alone.onnx")
+    alone = read_models([Path("alone.onnx")])
+    assert run_of(alone, None) is None
+    named = run_of(alone, exported_run.folder)
+    assert named is not None
+    Path("runs/tiny/model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(ModelError, match=r"expected the run of checkpoint \w{12} for --reference, found 'runs/tiny'"):
+        run_of(alone, Path("tiny"))
+    assert run_of(models, None) is None
+
+
+def test_peers_that_cannot_run_are_skipped_with_the_reason(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contenders, "find_spec", lambda name: None if name in ("openvino", "nncf") else object())
+    models = read_models([])
+    found, skipped = find_peers(PEERS, models, run_of(models, None), "cpu")
+    assert [(item.title, item.model.name, item.own) for item in found] == [
+        ("PyTorch eager", "tiny", False),
+        ("torch.compile", "tiny", False),
+        ("onnxruntime, plain", "model.fp32.onnx", False),
+    ]
+    assert found[0].size == Path("runs/tiny/model.safetensors").stat().st_size
+    assert skipped == {
+        "PyTorch FP16": "it does not run on cpu here, only on cuda",
+        "OpenVINO": "openvino not installed; pip install openvino",
+        "OpenVINO, its INT8": "openvino, nncf not installed; pip install openvino nncf",
+    }
+
+
+@pytest.mark.parametrize(
+    ("provider", "expected"),
+    [
+        ("cpu", ["pytorch", "torch-compile", "onnxruntime", "openvino", "openvino-int8"]),
+        ("openvino", ["pytorch", "torch-compile", "onnxruntime", "openvino", "openvino-int8"]),
+        ("cuda", ["pytorch", "torch-compile", "onnxruntime"]),
+        ("directml", []),
+    ],
+)
+def test_peers_are_those_that_compute_where_the_provider_does(
+    provider: str, expected: list[str], workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contenders, "find_spec", lambda name: object())
+    models = read_models([])
+    found, _ = find_peers(PEERS, models, run_of(models, None), provider)
+    assert [item.adapter for item in found] == expected
+
+
+def test_peers_without_what_they_read_are_skipped_too(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contenders, "find_spec", lambda name: object())
+    models = read_models([])
+    _, skipped = find_peers(["pytorch", "pytorch-fp16", "openvino"], models, None, "cuda")
+    assert skipped == {
+        "PyTorch FP16": "no FP16 model is measured, beside which it would be",
+        "PyTorch eager": "no run with the models' checkpoint lies beside them; name it with --reference RUN",
+        "OpenVINO": "it does not run on cuda here, only on cpu",
+    }

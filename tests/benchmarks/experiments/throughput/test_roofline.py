@@ -1,0 +1,39 @@
+"""The models are held against a matrix product of the same kind, and their operations are counted right."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ctonnx_bench.experiments.throughput import roofline
+from ctonnx_bench.experiments.throughput.roofline import PRECISIONS, main, matrix_rate, operations
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_matrix_product_has_a_rate(precision: str) -> None:
+    assert matrix_rate(precision, 0.0) > 1e6
+
+
+def test_operations_are_those_of_the_convolutions(model: Path) -> None:
+    """ResNet50 takes 4.09 G multiplications and as many additions at 224 pixels; this one reads 64."""
+    assert operations(model) == pytest.approx(2 * 4.09e9 * (64 / 224) ** 2, rel=0.01)
+
+
+def test_share_is_told_round_by_round(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = operations(model)
+    monkeypatch.setattr(roofline, "measured_apart", lambda module, precision, seconds: count * 1000.0)  # 1 ms an image
+    monkeypatch.setattr(roofline, "measure", lambda file, batch_size, seconds: 1.25 if "fp32" in file.name else 2.0)
+    for name in PRECISIONS:
+        shutil.copy(model, tmp_path / f"model.{name}.onnx")
+    result = CliRunner().invoke(main, [str(tmp_path), "--rounds", "2"])
+    assert result.exit_code == 0, result.output
+    fp32, int8 = result.stdout.splitlines()[1:]
+    assert "takes 1.25 ms at batch 8, 80% of that rate (1.00 ms would be all of it)" in fp32
+    assert "takes 2.00 ms at batch 8, 50% of that rate" in int8
+
+
+def test_folder_without_models_is_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, [str(tmp_path)])
+    assert result.exit_code == 2
+    assert "found none; make one with: ctonnx export" in result.stderr

@@ -1,0 +1,19 @@
+"""Comparing in turn and in pairs."""
+
+import pytest
+
+from ctonnx_bench.measurement.interleaving import in_turn, paired_ratio
+
+
+def test_items_go_forwards_and_backwards_in_turn() -> None:
+    assert list(in_turn({"a": 1, "b": 2}, 3)) == ["a", "b", "b", "a", "a", "b"]
+    assert list(in_turn(["a"], 0)) == []
+
+
+def test_ratio_is_of_pairs_not_of_medians() -> None:
+    assert paired_ratio([1.0, 20.0, 300.0], [1.0, 10.0, 100.0]) == 2.0
+
+
+def test_rounds_that_one_lacks_are_no_pairs() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        paired_ratio([1.0, 2.0], [1.0])

@@ -1,0 +1,137 @@
+"""`ctonnx export`: what it says of precisions, targets and Triton, and what it leaves where a model is refused."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from tests.export.conftest import LOOSE, names, short_search
+
+from ctonnx.artifacts.golden import load_golden
+from ctonnx.artifacts.run import Run
+from ctonnx.cli.main import main
+from ctonnx.parity.gates import GATES, Gate
+from ctonnx.prediction.model_selection import find_model
+from ctonnx.prediction.verification import verify
+from ctonnx_export.export import ExportResult
+
+pytestmark = pytest.mark.usefixtures("small_network", "converted_once")
+
+
+def test_int8_that_does_not_pass_is_not_written_and_the_report_says_why(
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GATES, "fp16", LOOSE)
+    monkeypatch.setitem(GATES, "int8", Gate(max_dp=-1.0, min_agreement=0.0))
+    short_search(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    output = tmp_path / "export"
+    command = ["export", str(small_run.folder), "--precision", "all", "--samples", "8", "--output", str(output)]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("Error: int8 was refused: max |dp| is ")
+    assert result.stderr.endswith(f"It was not written; what to try stands in {output / 'report.md'}\n")
+    assert "model.int8.onnx" not in names(output)
+    assert "model.fp16.onnx" in names(output)
+    text = (output / "report.md").read_text()
+    assert "**INT8 was refused and not written**: max |dp| is " in text
+    assert "`--samples`" in text
+    assert json.loads((output / "report.json").read_text())["precisions"]["int8"]["passed"] is False
+    assert list(load_golden(output / "golden.npz").answers) == ["fp32", "fp16"]
+    assert find_model(output).name == "model.fp32.onnx"
+
+
+def test_refused_model_leaves_an_earlier_export_that_has_one_as_it_was(
+    small_run: Run, small_export: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, triton = tmp_path / "export", tmp_path / "models"
+    shutil.copytree(small_export.folder, output)
+    monkeypatch.setitem(GATES, "int8", Gate(max_dp=-1.0, min_agreement=0.0))
+    short_search(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    command = ["export", str(small_run.folder), "--precision", "int8", "--samples", "8", "--output", str(output)]
+    result = CliRunner().invoke(main, [*command, "--triton", str(triton)])
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].endswith(
+        f". Nothing was written: the earlier export in '{output}', which has such a model, stays as it was; for the "
+        f"models that passed choose another --output; what to try stands in {output / 'refused.md'}"
+    )
+    assert result.stdout == ""
+    assert not triton.exists()
+    assert names(output) == sorted([*names(small_export.folder), "refused.json", "refused.md"])
+    for file in small_export.folder.iterdir():
+        assert (output / file.name).read_bytes() == file.read_bytes()
+    text = (output / "refused.md").read_text()
+    assert "**INT8 was refused and not written**: max |dp| is " in text
+    assert text.splitlines()[2] == (
+        "**Nothing of this export was written: the earlier one in this folder stays as it was.**"
+    )
+    assert json.loads((output / "refused.json").read_text())["files"] == {}
+    assert verify(output / "model.int8.onnx").failures == ()
+    monkeypatch.setitem(GATES, "int8", LOOSE)
+    assert CliRunner().invoke(main, command).exit_code == 0
+    assert "refused.md" not in names(output)
+
+
+@pytest.mark.parametrize(
+    ("options", "amx", "told"),
+    [
+        (("--precision", "int8"), True, True),
+        (("--precision", "int8"), False, False),
+        (("--precision", "int8", "--target", "amx"), True, False),
+        ((), True, False),
+    ],
+)
+def test_target_of_a_processor_with_amx_is_named(
+    options: tuple[str, ...], amx: bool, told: bool, small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GATES, "int8", LOOSE)
+    monkeypatch.setattr("ctonnx.system.cpu.has_amx", lambda: amx)
+    short_search(monkeypatch)
+    samples = ("--samples", "8") if options else ()
+    result = CliRunner().invoke(
+        main, ["export", str(small_run.folder), *options, *samples, "--output", str(tmp_path / "out")]
+    )
+    assert result.exit_code == 0, result.output
+    line = "this processor has AMX: INT8 of --target amx, made of the same images, gives the same answers, faster"
+    assert (line in result.stdout.splitlines()) is told
+
+
+def test_triton_repository_is_written_beside_the_export(
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave_behind: Callable[[Path], Path]
+) -> None:
+    monkeypatch.setitem(GATES, "fp16", Gate(max_dp=1.0, min_agreement=0.9))
+    (tmp_path / "triton").mkdir()
+    left = leave_behind(tmp_path / "triton/models")
+    command = ["export", str(small_run.folder), "--precision", "fp16", "--output", str(tmp_path / "export")]
+    result = CliRunner().invoke(main, [*command, "--triton", str(tmp_path / "triton/models")])
+    assert result.exit_code == 0, result.output
+    removed = f"removed 1 temporary file or folder of a killed process from '{tmp_path / 'triton'}': '{left.name}'"
+    assert removed in result.stderr.splitlines()
+    assert not left.exists()
+    fp32, fp16, unshown, definition, *_ = result.stdout.splitlines()
+    assert fp32.startswith("fp32: gate passed: max |dp| ")
+    assert fp16.startswith("fp16: gate passed: max |dp| ")
+    # Of few images that all agree.
+    assert unshown.startswith("fp16: the 95 % interval does not show agreement of 90 %: the interval reaches down to ")
+    assert definition == "max |dp|: the largest absolute difference of any class's probability over the compared images"
+    assert names(tmp_path / "triton/models") == ["small_fp16", "small_fp32"]
+    again = CliRunner().invoke(main, [*command, "--triton", str(tmp_path / "triton/models")])
+    assert again.exit_code == 2
+    assert "found files in it; choose another --triton" in again.stderr
+
+
+@pytest.mark.parametrize(("output", "triton"), [("out", "out"), ("out", "out/models"), ("models/out", "models")])
+def test_triton_repository_within_the_export_is_refused_before_the_work(
+    output: str, triton: str, small_run: Run, tmp_path: Path
+) -> None:
+    command = ["export", str(small_run.folder), "--output", str(tmp_path / output), "--triton", str(tmp_path / triton)]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "Error: expected the model repository and the export in folders beside each other, found --triton "
+        f"'{tmp_path / triton}' and the export in '{tmp_path / output}'; choose another --triton\n"
+    )
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,238 @@
+"""Which images calibrate, and which are compared: balanced, chosen by the seed, never the same by their pixels."""
+
+import json
+import shutil
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ctonnx.artifacts.run import Run
+from ctonnx.errors import DataError
+from ctonnx.images import load, to_pixels
+from ctonnx_export.image_sets import balanced, calibration_images, held_out_images, validation_images
+from ctonnx_train.data.splits import Sample
+from ctonnx_train.runs.checkpoint import Checkpoint, load_checkpoint
+
+SAMPLES = [Sample(f"{row:02}.png", int(row >= 15)) for row in range(20)]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(trained_run: Run) -> Checkpoint:
+    return load_checkpoint(trained_run)
+
+
+def test_each_class_has_as_many_images_as_the_others_where_there_are_enough() -> None:
+    chosen = balanced(SAMPLES, 8, seed=0)
+    assert [sample.label for sample in chosen] == [0] * 4 + [1] * 4
+    assert list(chosen) == sorted(chosen)
+
+
+def test_a_rare_class_comes_in_full_and_the_others_fill_up() -> None:
+    assert [sample.label for sample in balanced(SAMPLES, 14, seed=0)] == [0] * 9 + [1] * 5
+
+
+def test_seed_chooses() -> None:
+    assert balanced(SAMPLES, 8, seed=3) == balanced(SAMPLES, 8, seed=3)
+    assert len({balanced(SAMPLES, 8, seed=seed) for seed in range(5)}) > 1
+
+
+def test_all_are_taken_where_more_are_asked_for() -> None:
+    assert balanced(SAMPLES, 99, seed=0) == tuple(SAMPLES)
+
+
+def test_calibration_takes_training_images_in_the_predictors_pixels(checkpoint: Checkpoint, phantoms: Path) -> None:
+    images = calibration_images(checkpoint, phantoms, calibrate=None, count=6, avoid=frozenset())
+    assert (len(images), images.missing) == (6, 0)
+    assert set(images.samples) <= set(checkpoint.samples("train"))
+    (pixels,) = images.batches()
+    expected = [to_pixels(load(phantoms / sample.path), checkpoint.record.preprocessing) for sample in images.samples]
+    np.testing.assert_array_equal(pixels, np.stack(expected))
+
+
+def test_images_come_a_few_at_a_time(checkpoint: Checkpoint, phantoms: Path) -> None:
+    images = calibration_images(checkpoint, phantoms, calibrate=None, count=10, avoid=frozenset())
+    assert [len(pixels) for pixels in images.batches(4)] == [4, 4, 2]
+    np.testing.assert_array_equal(np.concatenate(list(images.batches(4))), images.pixels(range(10)))
+    assert images.labels.tolist() == [sample.label for sample in images.samples]
+
+
+def test_images_beyond_the_bound_are_decoded_again_and_the_same(
+    checkpoint: Checkpoint, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = calibration_images(checkpoint, phantoms, calibrate=None, count=6, avoid=frozenset())
+    monkeypatch.setattr("ctonnx_export.image_sets._IN_MEMORY", 2 * 64 * 64)
+    bounded = calibration_images(checkpoint, phantoms, calibrate=None, count=6, avoid=frozenset())
+    assert (whole.store.kept, bounded.store.kept) == (6, 2)
+    np.testing.assert_array_equal(bounded.pixels(range(6)), whole.pixels(range(6)))
+
+
+def test_a_third_of_each_class_is_kept_to_compare_on_and_the_lack_is_told(
+    checkpoint: Checkpoint, phantoms: Path
+) -> None:
+    assert len(checkpoint.samples("train")) == 16
+    images = calibration_images(checkpoint, phantoms, calibrate=None, count=300, avoid=frozenset())
+    assert images.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3  # of 4 each
+    assert images.missing == 288
+    others = held_out_images(checkpoint, phantoms, count=99, avoid=frozenset(), calibration=images)
+    assert others is not None
+    assert others.labels.tolist() == [0, 1, 2, 3]
+
+
+def test_share_is_of_each_class_and_its_single_image_is_taken() -> None:
+    samples = [Sample(f"{row}.png", int(row > 8)) for row in range(10)]
+    assert [sample.label for sample in balanced(samples, 99, 0, Fraction(2, 3))] == [0] * 6 + [1]
+
+
+def test_images_of_one_colour_are_counted_and_alone_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    for row in range(3):
+        Image.new("L", (64, 64), row * 60).save(tmp_path / f"{row}.png")
+    with pytest.raises(DataError, match=r"found 3 that have one colour each; calibrate on such as the model will see$"):
+        calibration_images(checkpoint, tmp_path, calibrate=tmp_path, count=9, avoid=frozenset())
+    Image.effect_noise((64, 64), 40).save(tmp_path / "scan.png")
+    images = calibration_images(checkpoint, tmp_path, calibrate=tmp_path, count=9, avoid=frozenset())
+    assert (len(images), images.blank()) == (4, 3)
+
+
+def test_other_images_are_all_used_where_fewer_are_there_than_asked_for(checkpoint: Checkpoint, phantoms: Path) -> None:
+    images = calibration_images(checkpoint, phantoms, calibrate=phantoms / "test", count=20, avoid=frozenset())
+    assert (len(images), images.missing) == (8, 12)
+
+
+def test_copies_of_images_that_the_model_is_judged_by_are_not_calibrated_on(
+    checkpoint: Checkpoint, phantoms: Path
+) -> None:
+    known = checkpoint.digests_by_path("train")
+    avoid = frozenset(list(known.values())[:3])
+    others = calibration_images(checkpoint, phantoms, calibrate=phantoms, count=99, avoid=avoid)
+    assert len(others) == len(known) - 3
+    own = calibration_images(checkpoint, phantoms, calibrate=None, count=8, avoid=avoid)
+    assert len(own) == 8
+    assert not avoid & (others.digests | own.digests)
+
+
+def test_held_out_images_are_training_images_that_calibration_does_not_use(
+    checkpoint: Checkpoint, phantoms: Path
+) -> None:
+    validation = validation_images(checkpoint, phantoms)
+    calibration = calibration_images(checkpoint, phantoms, calibrate=None, count=6, avoid=validation.digests)
+    others = held_out_images(checkpoint, phantoms, count=99, avoid=validation.digests, calibration=calibration)
+    assert others is not None
+    assert len(others) == len(checkpoint.samples("train")) - 6
+    assert not others.digests & (validation.digests | calibration.digests)
+    few = held_out_images(checkpoint, phantoms, count=5, avoid=validation.digests, calibration=calibration)
+    assert few is not None
+    assert len(few) == 5
+
+
+def test_no_image_is_held_out_where_calibration_uses_all(checkpoint: Checkpoint, phantoms: Path) -> None:
+    assert held_out_images(checkpoint, phantoms, count=9, avoid=checkpoint.digests("train")) is None
+
+
+def test_training_images_that_are_gone_are_asked_for(checkpoint: Checkpoint, phantoms: Path, tmp_path: Path) -> None:
+    shutil.copytree(phantoms / "valid", tmp_path / "valid")
+    with pytest.raises(DataError) as caught:
+        calibration_images(checkpoint, tmp_path, calibrate=None, count=4, avoid=frozenset())
+    assert str(caught.value) == (
+        f"expected the run's 16 training images in '{tmp_path}' to calibrate on, found none of them; name the folder "
+        "that holds them with --data, or other images of this kind with --calibrate"
+    )
+    assert held_out_images(checkpoint, tmp_path, count=9, avoid=frozenset()) is None
+
+
+def test_other_data_set_gives_its_training_images(checkpoint: Checkpoint, phantoms: Path, tmp_path: Path) -> None:
+    images = calibration_images(checkpoint, tmp_path / "gone", calibrate=phantoms, count=8, avoid=frozenset())
+    assert len(images) == 8
+    assert {sample.path.partition("/")[0] for sample in images.samples} == {"train"}
+    assert sorted(images.labels.tolist()) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_any_folder_of_images_will_do(checkpoint: Checkpoint, phantoms: Path, tmp_path: Path) -> None:
+    for file in sorted((phantoms / "test").rglob("*.png")):
+        shutil.copy(file, tmp_path / file.name)
+    (tmp_path / "notes.txt").write_text("no image")
+    images = calibration_images(checkpoint, tmp_path, calibrate=tmp_path, count=5, avoid=frozenset())
+    assert len(images) == 5
+    assert set(images.labels.tolist()) == {-1}
+
+
+def test_validation_images_among_others_are_left_out(checkpoint: Checkpoint, phantoms: Path, tmp_path: Path) -> None:
+    for split in ("valid", "test"):
+        for file in sorted((phantoms / split).rglob("*.png")):
+            shutil.copy(file, tmp_path / f"{split} {file.name}")
+    avoid = validation_images(checkpoint, phantoms).digests
+    images = calibration_images(checkpoint, tmp_path, calibrate=tmp_path, count=99, avoid=avoid)
+    assert {sample.path.partition(" ")[0] for sample in images.samples} == {"test"}
+    assert images.missing == 99 - len(images)
+    with pytest.raises(DataError, match=r"found only those; calibrate on others"):
+        calibration_images(checkpoint, phantoms, calibrate=phantoms / "valid", count=99, avoid=avoid)
+
+
+def test_folder_without_images_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        calibration_images(checkpoint, tmp_path, calibrate=tmp_path, count=5, avoid=frozenset())
+    assert str(caught.value) == (
+        f"expected images to calibrate on in '{tmp_path}', found none; name a data set or a folder of images"
+    )
+
+
+def test_images_that_were_changed_since_the_training_are_not_calibrated_on_and_held_out_too(
+    checkpoint: Checkpoint, phantoms: Path, tmp_path: Path
+) -> None:
+    for file in phantoms.rglob("*.png"):
+        changed = np.asarray(load(file)).copy()
+        changed.flat[0] ^= 1
+        copy = tmp_path / file.relative_to(phantoms)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(changed).save(copy)
+    calibration = calibration_images(checkpoint, tmp_path, calibrate=None, count=8, avoid=frozenset())
+    others = held_out_images(checkpoint, tmp_path, count=99, avoid=frozenset(), calibration=calibration)
+    assert others is not None
+    assert len(others) == len(checkpoint.samples("train")) - 8
+    assert not others.digests & calibration.digests
+
+
+def test_images_of_a_run_without_digests_are_known_by_their_pixels(
+    checkpoint: Checkpoint, phantoms: Path, tmp_path: Path
+) -> None:
+    """Such is a run of the first release."""
+    shutil.copytree(checkpoint.run.folder, tmp_path / "old")
+    old = replace(checkpoint, run=Run(tmp_path / "old"))
+    rows = json.loads(old.run.splits_file.read_text())
+    old.run.splits_file.write_text(json.dumps({split: [row[:2] for row in of] for split, of in rows.items()}))
+    assert old.digests("train") == frozenset()
+    avoid = frozenset(list(checkpoint.digests_by_path("train").values())[:3])
+    calibration = calibration_images(old, phantoms, calibrate=None, count=8, avoid=avoid)
+    assert (len(calibration), calibration.missing) == (8, 0)
+    others = held_out_images(old, phantoms, count=99, avoid=avoid, calibration=calibration)
+    assert others is not None
+    assert len(others) == len(checkpoint.samples("train")) - 8 - 3
+    assert not (calibration.digests | others.digests) & avoid
+    assert not calibration.digests & others.digests
+
+
+def test_images_that_must_be_avoided_are_made_up_for_by_others(
+    checkpoint: Checkpoint, phantoms: Path, tmp_path: Path
+) -> None:
+    for split in ("valid", "test"):
+        for file in sorted((phantoms / split).rglob("*.png")):
+            shutil.copy(file, tmp_path / f"{split} {file.name}")
+    avoid = validation_images(checkpoint, phantoms).digests
+    images = calibration_images(checkpoint, tmp_path, calibrate=tmp_path, count=6, avoid=avoid)
+    assert (len(images), images.missing) == (6, 0)
+    assert {sample.path.partition(" ")[0] for sample in images.samples} == {"test"}
+
+
+def test_data_set_with_a_fault_does_not_give_its_other_splits(
+    checkpoint: Checkpoint, phantoms: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(phantoms, tmp_path / "scans")
+    shutil.copytree(tmp_path / "scans/valid/normal", tmp_path / "scans/valid/unknown")
+    with pytest.raises(DataError, match=r"found 'unknown' too"):
+        calibration_images(checkpoint, phantoms, calibrate=tmp_path / "scans", count=8, avoid=frozenset())
+    (tmp_path / "broken.npz").write_bytes(b"no archive")
+    with pytest.raises(DataError, match=r"a MedMNIST .npz file at '.*broken.npz', found a file that cannot be read"):
+        calibration_images(checkpoint, phantoms, calibrate=tmp_path / "broken.npz", count=8, avoid=frozenset())

@@ -1,0 +1,151 @@
+"""What limits the trust in a model's metrics: each sentence, and that none is said without a reason."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ctonnx.artifacts.caveats import images_to_show, model_caveats, operating_point_caveats, split_caveats
+from ctonnx.artifacts.operating_point import OperatingPoint
+
+POINT = OperatingPoint(
+    positive=("tumor",),
+    threshold=0.5,
+    sensitivity=0.99,
+    specificity=0.9,
+    target_sensitivity=0.95,
+    sensitivity_bound=0.953,
+    positive_images=100,
+    negative_images=40,
+)
+GOOD: dict[str, Any] = {
+    "accuracy": 0.9,
+    "balanced_accuracy": 0.85,
+    "per_class": {"normal": {"images": 60}, "tumor": {"images": 40}},
+    "intervals": {"accuracy": [0.84, 0.95], "balanced_accuracy": [0.78, 0.92]},
+}
+FOUND = {"sensitivity": 0.52, "sensitivity_interval": [0.45, 0.59], "target_sensitivity": 0.95}
+
+
+@pytest.mark.parametrize(("share", "images"), [(0.95, 59), (0.9, 29), (0.5, 5), (0.99, 299), (0.0, 1), (1.0, None)])
+def test_the_number_of_images_that_show_a_share_is_the_smallest_whose_bound_reaches_it(
+    share: float, images: int | None
+) -> None:
+    assert images_to_show(share) == images
+    if images and share:
+        assert 0.05 ** (1 / images) >= share > (0.05 ** (1 / (images - 1)) if images > 1 else 0)
+
+
+def test_a_model_with_enough_images_and_good_metrics_has_no_caveats() -> None:
+    assert model_caveats({"valid": GOOD, "test": GOOD | {"suspicious": FOUND | {"sensitivity_interval": [0.9, 0.97]}}},
+                         POINT) == []  # fmt: skip
+
+
+def test_a_point_of_an_earlier_release_says_nothing_of_its_images() -> None:
+    old = OperatingPoint(positive=("tumor",), threshold=0.5, sensitivity=0.9, specificity=0.9, target_sensitivity=0.95)
+    assert operating_point_caveats(old) == []
+    assert operating_point_caveats(None) == []
+
+
+def test_too_few_images_of_either_kind_are_counted_beside_what_would_do() -> None:
+    few = replace(POINT, sensitivity_bound=0.8609, positive_images=20, negative_images=3)
+    assert operating_point_caveats(few) == [
+        "the operating point was fitted on 20 suspicious images, too few to show a sensitivity of 0.95 (59 or more can "
+        "show it): the observed sensitivity reached it, the one-sided 95 % lower bound is 0.860",
+        "the operating point was fitted on 3 images of other classes, too few to show a specificity of 0.9 (29 or more "
+        "can show it)",
+    ]
+
+
+def test_a_point_that_separates_nothing_is_called_so() -> None:
+    assert operating_point_caveats(replace(POINT, sensitivity=1.0, specificity=0.0)) == [
+        "on the images that it was fitted on, the operating point separates nothing: sensitivity 1.000, specificity "
+        "0.000, which a coin reaches too"
+    ]
+
+
+def test_a_sensitivity_whose_whole_interval_lies_below_the_target_comes_first() -> None:
+    chance = GOOD | {"balanced_accuracy": 0.4, "intervals": {"balanced_accuracy": [0.3, 0.6], "accuracy": [0.8, 0.9]}}
+    first, second = split_caveats(chance, FOUND, "test")
+    assert first == (
+        "on the test images the operating point found 0.520 [0.450, 0.590] of the suspicious ones: the whole interval "
+        "lies below the target sensitivity of 0.95"
+    )
+    assert second.startswith("the balanced accuracy of 0.400")
+
+
+@pytest.mark.parametrize("interval", [[0.45, 0.95], [0.9, 0.99], None])
+def test_an_interval_that_reaches_the_target_is_no_caveat(interval: list[float] | None) -> None:
+    assert split_caveats(GOOD, FOUND | {"sensitivity_interval": interval}, "test") == []
+
+
+def test_a_network_that_is_no_better_than_chance_is_told_from_one_that_is_not_shown_to_be() -> None:
+    intervals = {"balanced_accuracy": [0.4, 0.6], "accuracy": [0.52, 0.7]}
+    worse = GOOD | {"balanced_accuracy": 0.5, "accuracy": 0.6, "intervals": intervals}
+    assert split_caveats(worse, None, "valid") == [
+        "the balanced accuracy of 0.500 [0.400, 0.600] on the validation images is no better than chance (0.500)",
+        "the accuracy of 0.600 [0.520, 0.700] on the validation images is no better than always naming the largest "
+        "class, 'normal' (0.600)",
+    ]
+    unsure = worse | {"balanced_accuracy": 0.51, "accuracy": 0.61}
+    assert [caveat.split(" on the validation images ")[1] for caveat in split_caveats(unsure, None, "valid")] == [
+        "is not shown to be better than chance (0.500)",
+        "is not shown to be better than always naming the largest class, 'normal' (0.600)",
+    ]
+
+
+def test_no_figure_is_rounded_to_the_other_side_of_what_it_is_compared_with() -> None:
+    found = {"sensitivity": 0.94996, "sensitivity_interval": [0.93, 0.94999], "target_sensitivity": 0.95}
+    (caveat,) = split_caveats(GOOD, found, "test")
+    assert "found 0.94996 [0.930, 0.94999] of the suspicious ones" in caveat
+    unsure = GOOD | {
+        "balanced_accuracy": 0.50004,
+        "intervals": {"balanced_accuracy": [0.49998, 0.6], "accuracy": [0.8, 0.9]},
+    }
+    (caveat,) = split_caveats(unsure, None, "test")
+    assert caveat.startswith("the balanced accuracy of 0.50004 [0.49998, 0.600] on the test images is not shown to be ")
+
+
+def test_without_intervals_the_values_themselves_are_compared() -> None:
+    assert split_caveats(GOOD | {"intervals": {}}, None, "all") == []
+    (caveat,) = split_caveats(GOOD | {"intervals": {}, "accuracy": 0.59}, None, "all")
+    assert caveat == (
+        "the accuracy of 0.590 on the labelled images is no better than always naming the largest class, 'normal' "
+        "(0.600)"
+    )
+
+
+def test_chance_counts_the_classes_that_have_images() -> None:
+    three = {"normal": {"images": 50}, "tumor": {"images": 50}, "benign": {"images": 0}}
+    metrics = GOOD | {"per_class": three, "balanced_accuracy": 0.45, "intervals": {}}
+    (caveat,) = split_caveats(metrics, None, "test")
+    assert caveat == "the balanced accuracy of 0.450 on the test images is no better than chance (0.500)"
+    assert split_caveats(metrics | {"per_class": {"tumor": {"images": 9}}}, None, "test") == []
+
+
+def test_the_test_images_are_judged_and_the_validation_images_only_without_them() -> None:
+    bad = GOOD | {"balanced_accuracy": 0.2, "intervals": {}}
+    assert model_caveats({"valid": bad, "test": GOOD}, POINT) == []
+    assert "on the test images" in model_caveats({"valid": GOOD, "test": bad}, POINT)[0]
+    assert "on the validation images" in model_caveats({"valid": bad}, POINT)[0]
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {},
+        {"test": None, "valid": 3},
+        {"test": {"accuracy": "0.5", "per_class": {"a": {"images": True}, "b": None}, "intervals": []}},
+        {"test": {"accuracy": 0.5, "per_class": [1], "suspicious": {"sensitivity": None}}},
+        {
+            "test": {
+                "accuracy": 0.9,
+                "per_class": {"a": {"images": 5}, "b": {"images": 4}},
+                "intervals": {"accuracy": 1},
+            }
+        },
+        {"test": {"suspicious": FOUND | {"sensitivity_interval": ["low", float("nan")]}}},
+    ],
+)
+def test_metrics_of_a_stranger_say_nothing(metrics: dict[str, Any]) -> None:
+    assert model_caveats(metrics, None) == []

@@ -1,0 +1,452 @@
+"""The spec's text: read back whole, always the same, and refused with a sentence where it cannot be trusted."""
+
+import copy
+import json
+import math
+import re
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.damaging import damaged
+
+from ctonnx.artifacts.json_schema import SchemaError
+from ctonnx.artifacts.operating_point import OperatingPoint, suspicion
+from ctonnx.artifacts.spec import SCHEMA_VERSION, ModelSpec, leaks_in_words
+from ctonnx.errors import ModelError
+from ctonnx.images import Preprocessing
+from ctonnx.images.preprocessing import DicomWindow
+
+SMALL = ModelSpec(
+    name="lungs",
+    classes=("normal", "tumor"),
+    preprocessing=Preprocessing(size=64),
+    precision="fp32",
+    created="2026-01-02T03:04:05+00:00",
+    checkpoint_sha256="ab" * 32,
+    data={},
+    synthetic=False,
+    metrics={},
+    parity={},
+    versions={},
+)
+
+POINT = OperatingPoint(
+    positive=("large cell", "普通"),
+    threshold=0.31,
+    sensitivity=0.97,
+    specificity=0.8,
+    target_sensitivity=0.95,
+    sensitivity_interval=(0.91, 0.99),
+    specificity_interval=(0.7, 0.87),
+    sensitivity_bound=0.92,
+    positive_images=59,
+    negative_images=13,
+    leaked_images=10,
+    leaked_images_used=True,
+    gap=(0.1, 0.6),
+)
+
+FULL = ModelSpec(
+    name="plíce",
+    classes=("zdravé", "large cell", "普通"),
+    preprocessing=Preprocessing(size=128, color="rgb", resize="pad"),
+    precision="int8",
+    created="2026-01-02T03:04:05+00:00",
+    checkpoint_sha256="0f" * 32,
+    data={"name": "scans", "fingerprint": "cd", "images": {"train": {"zdravé": 3}}},
+    synthetic=True,
+    metrics={"valid": {"accuracy": 0.9, "confusion_matrix": [[1, 2], [3, 4]], "auroc": None}},
+    parity={"images": 8, "max_dp": 1.5e-7},
+    gate={"max_dp": 0.005, "min_agreement": 0.99},
+    versions={"torch": "2.15.0", "onnx": "1.23.2"},
+    temperature=1.37,
+    dicom_window=DicomWindow(center=40.0, width=400.0),
+    quantization={"scheme": "QDQ", "per_channel": True},
+    operating_point=POINT,
+    content_checksum="0cafe",
+)
+
+
+def test_figures_stand_with_their_intervals_where_these_are_known() -> None:
+    assert POINT.figures == "sensitivity 0.970 [0.910, 0.990], specificity 0.800 [0.700, 0.870]"
+    bare = replace(POINT, sensitivity_interval=None, specificity_interval=None)
+    assert bare.figures == "sensitivity 0.970, specificity 0.800"
+
+
+def values(spec: ModelSpec = SMALL, **changes: Any) -> dict[str, Any]:
+    """Returns what a spec's text holds, with changes."""
+    read: dict[str, Any] = json.loads(spec.to_json())
+    return {**read, **changes}
+
+
+def refusal(text: str) -> str:
+    """Returns the sentence that a text is refused with."""
+    with pytest.raises(ModelError) as caught:
+        ModelSpec.from_json(text)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("spec", [SMALL, FULL], ids=["small", "full"])
+def test_spec_is_read_back_as_it_was(spec: ModelSpec) -> None:
+    assert ModelSpec.from_json(spec.to_json()) == spec
+
+
+def test_the_full_example_leaves_no_field_at_its_default() -> None:
+    assert [item.name for item in fields(ModelSpec) if getattr(FULL, item.name) == getattr(SMALL, item.name)] == [
+        "created"
+    ]
+
+
+def test_the_full_operating_point_leaves_no_field_at_its_default() -> None:
+    assert [item.name for item in fields(OperatingPoint) if getattr(POINT, item.name) == item.default] == []
+
+
+def test_text_of_a_spec_is_pinned() -> None:
+    assert SMALL.to_json() == (
+        '{"checkpoint_sha256": "' + "ab" * 32 + '", "classes": ["normal", "tumor"], "content_checksum": null, '
+        '"created": "2026-01-02T03:04:05+00:00", "data": {}, "dicom_window": {"center": -600.0, "width": 1500.0}, '
+        '"gate": null, "metrics": {}, "name": "lungs", "operating_point": null, "parity": {}, "precision": "fp32", '
+        '"preprocessing": {"color": "grey", "resize": "stretch", "size": 64}, "quantization": null, '
+        '"schema_version": 1, "synthetic": false, "temperature": 1.0, "versions": {}}'
+    )
+
+
+def test_text_of_an_operating_point_is_pinned() -> None:
+    assert json.dumps(values(FULL)["operating_point"], ensure_ascii=False) == (
+        '{"gap": [0.1, 0.6], "leaked_images": 10, "leaked_images_used": true, "negative_images": 13, '
+        '"positive": ["large cell", "普通"], "positive_images": 59, "sensitivity": 0.97, "sensitivity_bound": 0.92, '
+        '"sensitivity_interval": [0.91, 0.99], "specificity": 0.8, "specificity_interval": [0.7, 0.87], '
+        '"target_sensitivity": 0.95, "threshold": 0.31}'
+    )
+
+
+def test_same_spec_gives_the_same_text_whatever_the_order_of_its_mappings() -> None:
+    turned = replace(FULL, versions=dict(list(FULL.versions.items())[::-1]), data=dict(list(FULL.data.items())[::-1]))
+    assert turned.to_json() == FULL.to_json()
+    assert ModelSpec.from_json(FULL.to_json()).to_json() == FULL.to_json()
+
+
+def test_class_names_stand_in_the_text_as_they_are_written() -> None:
+    assert '"classes": ["zdravé", "large cell", "普通"]' in FULL.to_json()
+
+
+def test_fields_that_may_be_left_out_get_their_defaults() -> None:
+    text = values()
+    for name in ("temperature", "dicom_window", "quantization", "operating_point"):
+        del text[name]
+    assert ModelSpec.from_json(json.dumps(text)) == SMALL
+
+
+def test_field_of_a_later_release_is_passed_over() -> None:
+    assert ModelSpec.from_json(json.dumps(values(FULL, explanation={"method": "?"}))) == FULL
+
+
+@pytest.mark.parametrize("part", ["preprocessing", "dicom_window", "operating_point"])
+def test_field_of_a_later_release_is_passed_over_in_a_part_too(part: str) -> None:
+    text = values(FULL)
+    text[part]["later"] = 1
+    assert ModelSpec.from_json(json.dumps(text)) == FULL
+
+
+# --- the operating point ---------------------------------------------------------------------------------------------
+
+
+def test_operating_point_of_an_earlier_file_has_neither_target_nor_intervals_nor_numbers_of_images() -> None:
+    text = values(FULL)
+    later = ("sensitivity_bound", "positive_images", "negative_images", "leaked_images", "leaked_images_used", "gap")
+    for name in ("target_sensitivity", "sensitivity_interval", "specificity_interval", *later):
+        del text["operating_point"][name]
+    assert ModelSpec.from_json(json.dumps(text)).operating_point == OperatingPoint(
+        positive=("large cell", "普通"), threshold=0.31, sensitivity=0.97, specificity=0.8
+    )
+
+
+def test_operating_point_is_read_back_from_what_json_makes_of_it() -> None:
+    assert OperatingPoint.from_dict(json.loads(json.dumps(asdict(POINT)))) == POINT
+    plain = replace(POINT, sensitivity_interval=None, target_sensitivity=None)
+    assert OperatingPoint.from_dict(json.loads(json.dumps(asdict(plain)))) == plain
+
+
+def test_what_an_operating_point_is_read_from_is_not_changed() -> None:
+    given = {**values(FULL)["operating_point"], "later": 1}
+    before = copy.deepcopy(given)
+    OperatingPoint.from_dict(given)
+    assert given == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"positive": None}, "expected a list at 'operating_point.positive', found null"),
+        ({"positive": 3}, "expected a list at 'operating_point.positive', found 3"),
+        ({"sensitivity_interval": 0.9}, "expected a list at 'operating_point.sensitivity_interval', found 0.9"),
+    ],
+)
+def test_operating_point_of_another_shape_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SchemaError, match=f"^{re.escape(message)}$"):
+        OperatingPoint.from_dict({**asdict(POINT), **changes})
+
+
+@pytest.mark.parametrize("name", ["positive", "threshold", "sensitivity", "specificity"])
+def test_operating_point_without_what_it_is_made_of_is_refused(name: str) -> None:
+    text = values(FULL)
+    del text["operating_point"][name]
+    assert name in refusal(json.dumps(text))
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "expected"),
+    [
+        ({"zdravé": 0.25, "large cell": 0.5, "普通": 0.25}, 0.75),
+        ({"普通": 0.125, "zdravé": 0.875, "large cell": 0.0}, 0.125),
+        ({"zdravé": 1.0, "large cell": 0.0, "普通": 0.0}, 0.0),
+    ],
+)
+def test_suspicion_is_the_sum_of_the_positive_classes_probabilities(
+    probabilities: dict[str, float], expected: float
+) -> None:
+    rows = np.array([list(probabilities.values())], np.float32)
+    assert suspicion(rows, list(probabilities), POINT.positive).tolist() == [expected]
+    at_threshold = replace(POINT, threshold=expected)
+    just_above = replace(POINT, threshold=float(np.nextafter(expected, 2)))
+    assert at_threshold.calls(rows, list(probabilities)).tolist() == [True]
+    assert just_above.calls(rows, list(probabilities)).tolist() == [False]
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_older_schema_is_read() -> None:
+    assert ModelSpec.from_json(json.dumps(values(schema_version=SCHEMA_VERSION - 1))) == SMALL
+
+
+def test_newer_schema_is_refused() -> None:
+    assert refusal(json.dumps(values(schema_version=2))) == (
+        "expected a spec of schema 1 or older, found schema 2: the model was made by a newer ctonnx; upgrade this one"
+    )
+
+
+def point(**changes: Any) -> dict[str, Any]:
+    """Returns what a text holds of an operating point for the small spec, with changes."""
+    return {"positive": ["tumor"], "threshold": 0.5, "sensitivity": 1.0, "specificity": 1.0, **changes}
+
+
+def without(name: str) -> dict[str, Any]:
+    return {key: value for key, value in values().items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("", "Expecting value: line 1 column 1 (char 0)"),
+        ("{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        (SMALL.to_json()[:100], "Expecting value: line 1 column 101 (char 100)"),
+        ("{}", "expected a whole number at 'schema_version', found nothing"),
+        (json.dumps(without("classes")), "expected a list at 'classes', found nothing"),
+        (json.dumps(without("preprocessing")), "expected an object at 'preprocessing', found nothing"),
+        (json.dumps(values(classes=["one"])), "expected two or more different classes, found ['one']"),
+        (json.dumps(values(classes=[])), "expected two or more different classes, found []"),
+        (json.dumps(values(classes=["a", "a"])), "expected two or more different classes, found ['a', 'a']"),
+        (json.dumps(values(temperature=0)), "expected a temperature above 0, found 0.0"),
+        (json.dumps(values(temperature=-1.5)), "expected a temperature above 0, found -1.5"),
+        (json.dumps(values(temperature=math.nan)), "expected a finite number at 'temperature', found nan"),
+        (
+            json.dumps(values(preprocessing={"size": 16})),
+            "size must be a whole number from 32 to 4096 pixels, found 16",
+        ),
+        (
+            json.dumps(values(preprocessing={"color": "blue"})),
+            "expected one of 'grey', 'rgb' at 'preprocessing.color', found 'blue'",
+        ),
+        (
+            json.dumps(values(operating_point=point(positive=["cancer"]))),
+            "expected positive classes, each once and not all, of ['normal', 'tumor'], found ['cancer']",
+        ),
+        (
+            json.dumps(values(operating_point=point(positive=["tumor", "cancer"]))),
+            "expected positive classes, each once and not all, of ['normal', 'tumor'], found ['tumor', 'cancer']",
+        ),
+        (
+            json.dumps(values(operating_point=point(positive=["tumor", "tumor", "tumor"]))),
+            "expected positive classes, each once and not all, of ['normal', 'tumor'], found "
+            "['tumor', 'tumor', 'tumor']",
+        ),
+        (
+            json.dumps(values(operating_point=point(positive=["tumor", "normal"]))),
+            "expected positive classes, each once and not all, of ['normal', 'tumor'], found ['tumor', 'normal']",
+        ),
+        (
+            json.dumps(values(operating_point=point(positive=[]))),
+            "expected positive classes, each once and not all, of ['normal', 'tumor'], found []",
+        ),
+        (
+            json.dumps(values(operating_point=point(threshold=math.nan))),
+            "expected a finite number at 'operating_point.threshold', found nan",
+        ),
+        (
+            json.dumps(values(operating_point=point(threshold=math.inf))),
+            "expected a finite number at 'operating_point.threshold', found inf",
+        ),
+    ],
+)
+def test_text_that_is_no_spec_is_refused_with_what_is_wrong(text: str, detail: str) -> None:
+    assert refusal(text) == f"the model's spec cannot be read ({detail}); export the model again"
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        (
+            {"classes": ["a" * 10**6] * 2},
+            f"expected two or more different classes, found ['{'a' * 39}..., '{'a' * 39}...]",
+        ),
+        (
+            {"classes": ["a"] * 10**5},
+            "expected two or more different classes, found ['a', 'a', 'a', 'a', 'a', 'a', 'a', 'a', ...]",
+        ),
+        (
+            {"classes": ["a" * 10**6, "b"], "operating_point": point(positive=["c" * 10**6])},
+            f"expected positive classes, each once and not all, of ['{'a' * 39}..., 'b'], found ['{'c' * 39}...]",
+        ),
+    ],
+)
+def test_long_names_and_long_lists_are_cut_in_the_sentence(changes: dict[str, Any], detail: str) -> None:
+    assert refusal(json.dumps(values(**changes))) == (
+        f"the model's spec cannot be read ({detail}); export the model again"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "null",
+        "5",
+        '"spec"',
+        "[]",
+        "[" * 100_000,
+        json.dumps(without("name")),
+        json.dumps(values(schema_version="1")),
+        json.dumps(values(schema_version=None)),
+        json.dumps(values(classes=None)),
+        json.dumps(values(classes="normal")),
+        json.dumps(values(classes=[["a"], ["b"]])),
+        json.dumps(values(temperature="1")),
+        json.dumps(values(preprocessing=None)),
+        json.dumps(values(preprocessing=[64])),
+        json.dumps(values(dicom_window=None)),
+        json.dumps(values(operating_point={"positive": ["tumor"]})),
+        json.dumps(values(operating_point={"threshold": 0.5})),
+        json.dumps(values(operating_point=[0.5])),
+        json.dumps(values(operating_point=point(positive="tumor"))),
+        json.dumps(values(operating_point=point(threshold="0.5"))),
+        json.dumps(values(operating_point=point(sensitivity_interval=0.9))),
+    ],
+    ids=lambda text: text[-40:],
+)
+def test_text_of_another_shape_is_refused(text: str) -> None:
+    assert re.fullmatch(
+        r"the model's spec cannot be read \(.+\); export the model again", refusal(text), flags=re.DOTALL
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": ("one",)}, "expected two or more different classes, found ['one']"),
+        ({"classes": ("a", "b", "a")}, "expected two or more different classes, found ['a', 'b', 'a']"),
+        ({"temperature": 0.0}, "expected a temperature above 0, found 0.0"),
+        ({"temperature": math.nan}, "expected a temperature above 0, found nan"),
+        (
+            {"operating_point": POINT},
+            "expected positive classes, each once and not all, of ['normal', 'tumor'], found ['large cell', '普通']",
+        ),
+    ],
+)
+def test_spec_with_a_bad_value_is_not_made(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        replace(SMALL, **changes)
+
+
+# --- specs of strangers ----------------------------------------------------------------------------------------------
+
+
+def test_spec_of_which_anything_was_damaged_is_refused_or_can_be_read_by_all() -> None:
+    whole = replace(
+        FULL,
+        data={
+            "name": "scans",
+            "images": {"train": {"zdravé": 3}, "valid": {"zdravé": 2}, "test": {}},
+            "leaks": {
+                **dict.fromkeys(("groups", "files", "groups_across_splits", "files_across_splits"), 1),
+                "groups_with_several_labels": 0,
+                "leaked": {"valid": 1},
+                "dropped": {"valid": 0},
+            },
+        },
+    )
+    refused = 0
+    for what, document in damaged(json.loads(whole.to_json())):
+        try:
+            spec = ModelSpec.from_json(json.dumps(document))
+        except ModelError as error:
+            refused += str(error).startswith(
+                ("the model's spec cannot be read (", "expected a spec of schema 1 or older")
+            )
+            continue
+        try:
+            leaks_in_words(spec.data)
+            _ = spec.operating_point and spec.operating_point.figures
+            answers = np.full((1, len(spec.classes)), 1 / len(spec.classes), np.float32)
+            _ = spec.operating_point and spec.operating_point.calls(answers, spec.classes)
+            json.dumps([spec.metrics, spec.data, list(spec.classes)], allow_nan=False, ensure_ascii=False).encode()
+            assert spec.precision in ("fp32", "fp16", "int8")
+            assert ModelSpec.from_json(spec.to_json()) == spec
+        except Exception as error:
+            raise AssertionError(f"{what} was taken, and ends in a traceback") from error
+    assert refused > 500
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"classes": 3}, "expected a list at 'classes', found 3"),
+        ({"classes": None}, "expected a list at 'classes', found null"),
+        ({"precision": ["int8"]}, "expected one of 'fp32', 'fp16', 'int8' at 'precision', found a list"),
+        ({"precision": "int4"}, "expected one of 'fp32', 'fp16', 'int8' at 'precision', found 'int4'"),
+        ({"checkpoint_sha256": None}, "expected a text at 'checkpoint_sha256', found null"),
+        ({"temperature": "1"}, "expected a number at 'temperature', found '1'"),
+        ({"dicom_window": {"width": 0}}, "expected a DICOM window with a width above 0, found {'center': -600.0, "),
+        ({"classes": ["a", ""]}, "expected two or more different classes, found ['a', '']"),
+        ({"classes": ["a", "\ud800"]}, "'utf-8' codec can't encode character '\\ud800' in position "),
+        ({"metrics": {"test": {"accuracy": "high"}}}, "expected a number at 'metrics.test.accuracy', found 'high'"),
+        ({"operating_point": {"sensitivity": "1"}}, "expected a list at 'operating_point.positive', found nothing"),
+    ],
+)
+def test_value_of_another_kind_is_told_in_one_sentence(changes: dict[str, Any], detail: str) -> None:
+    assert refusal(json.dumps(values(**changes))).startswith(f"the model's spec cannot be read ({detail}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"sensitivity": "high"}, "expected a number at 'operating_point.sensitivity', found 'high'"),
+        ({"sensitivity": None}, "expected a number at 'operating_point.sensitivity', found null"),
+        ({"sensitivity": math.nan}, "expected a finite number at 'operating_point.sensitivity', found nan"),
+        ({"specificity": -0.5}, "expected a specificity from 0 to 1, found -0.5"),
+        ({"threshold": 37}, "expected a threshold from 0 to 1, found 37.0"),
+        ({"target_sensitivity": 95}, "expected a target_sensitivity from 0 to 1, found 95.0"),
+        ({"sensitivity_interval": "0.9-1"}, "expected a list at 'operating_point.sensitivity_interval', found '0.9-1'"),
+        ({"sensitivity_interval": [0.9]}, "expected a list of 2 at 'operating_point.sensitivity_interval', found one"),
+        ({"specificity_interval": [1, 0.5]}, "expected a specificity_interval from low to high, 0 to 1, found [1.0,"),
+    ],
+)
+def test_operating_point_out_of_range_is_told_in_one_sentence(changes: dict[str, Any], detail: str) -> None:
+    text = json.dumps(values(operating_point=point(**changes)))
+    assert refusal(text).startswith(f"the model's spec cannot be read ({detail}")
+
+
+def test_threshold_that_rounding_lets_lie_a_little_above_one_is_taken() -> None:
+    spec = ModelSpec.from_json(json.dumps(values(operating_point=point(threshold=1.0000001))))
+    assert spec.operating_point is not None

@@ -1,0 +1,148 @@
+"""`ctonnx inspect`: a table for people, one JSON document for programs, one sentence for what is no model."""
+
+import json
+import re
+from pathlib import Path
+
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+
+from ctonnx.artifacts.caveats import model_caveats
+from ctonnx.cli.main import main
+from ctonnx.inference.session import open_session, read_spec
+
+
+def inspect(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, ["inspect", *map(str, words)])
+
+
+def test_json_is_the_spec_with_the_file_and_its_inputs_and_outputs(model: Path) -> None:
+    result = inspect(model, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    document = json.loads(result.stdout)
+    spec = read_spec(open_session(model, optimize=False), str(model))
+    assert document == {
+        "file": str(model),
+        "bytes": model.stat().st_size,
+        "inputs": {"pixels": "tensor(uint8) ['batch', 64, 64, 3]"},
+        "outputs": {
+            "probabilities": "tensor(float) ['batch', 4]",
+            "logits": "tensor(float) ['batch', 4]",
+            "heatmap": "tensor(float) ['batch', 4, 2, 2]",
+        },
+        **json.loads(spec.to_json()),
+        "caveats": model_caveats(spec.metrics, spec.operating_point),
+    }
+
+
+def test_caveats_stand_below_the_facts_each_in_a_line(model: Path) -> None:
+    spec = read_spec(open_session(model, optimize=False), str(model))
+    caveats = model_caveats(spec.metrics, spec.operating_point)
+    assert len(caveats) > 1
+    last = inspect(model).stdout.splitlines()[-len(caveats) :]
+    assert [re.split(r"  +", line, maxsplit=1) for line in last] == [["caveat", caveat] for caveat in caveats]
+
+
+def test_table_has_a_row_for_each_fact(model: Path) -> None:
+    result = inspect(model)
+    defined = "the largest absolute difference of any class's probability over the compared images"
+    assert (result.exit_code, result.stderr) == (0, f"parity.max_dp is max |dp|: {defined}\n")
+    rows = dict(re.split(r"  +", line, maxsplit=1) for line in result.stdout.splitlines())
+    assert rows["file"] == str(model)
+    assert rows["bytes"] == str(model.stat().st_size)
+    assert rows["classes"] == "cavitating, large central, normal, small peripheral"
+    assert rows["inputs.pixels"] == "tensor(uint8) ['batch', 64, 64, 3]"
+    assert rows["outputs.heatmap"] == "tensor(float) ['batch', 4, 2, 2]"
+    assert (rows["preprocessing.color"], rows["preprocessing.resize"]) == ("grey", "stretch")
+    assert (rows["preprocessing.size"], rows["precision"], rows["synthetic"]) == ("64", "fp32", "True")
+    assert rows["operating_point.positive"] == "cavitating, large central, small peripheral"
+    assert 0 < float(rows["operating_point.threshold"]) < 1
+    assert rows["operating_point.target_sensitivity"] == "0.95"
+    assert re.fullmatch(r"[01]\.\d+, [01]\.\d+", rows["operating_point.sensitivity_interval"])
+    assert (rows["data.leaks.leaked"], rows["data.leaks.dropped"]) == ("test 0, valid 0", "none")
+    assert rows["quantization"] == "none"
+    assert float(rows["temperature"]) > 0
+    assert float(rows["parity.max_dp"]) <= 1e-4
+    assert rows["metrics.valid.images"] == "8"
+    assert rows["data.images.train"] == "cavitating 4, large central 4, normal 4, small peripheral 4"
+
+
+def test_table_leaves_the_tables_of_figures_to_json(model: Path) -> None:
+    figures = json.loads(inspect(model, "--json").stdout)["metrics"]["valid"]
+    tables = {"confusion_matrix", "intervals", "per_class", "suspicious"}
+    assert tables < set(figures)
+    rows = {line.split("  ")[0] for line in inspect(model).stdout.splitlines()}
+    assert {row for row in rows if row.startswith("metrics.valid.")} == {
+        f"metrics.valid.{name}" for name in set(figures) - tables
+    }
+
+
+def test_empty_list_is_called_none(model: Path, tmp_path: Path) -> None:
+    loaded = onnx.load(model)
+    (metadata,) = loaded.metadata_props
+    metadata.value = json.dumps({**json.loads(metadata.value), "quantization": {"layers_in_float": []}})
+    onnx.save(loaded, tmp_path / "whole.onnx")
+    lines = inspect(tmp_path / "whole.onnx").stdout.splitlines()
+    assert [re.split(r"  +", line) for line in lines if line.startswith("quantization")] == [
+        ["quantization.layers_in_float", "none"]
+    ]
+
+
+def test_model_without_an_operating_point_has_one_row_that_says_so(model: Path, tmp_path: Path) -> None:
+    loaded = onnx.load(model)
+    (metadata,) = loaded.metadata_props
+    metadata.value = json.dumps({**json.loads(metadata.value), "operating_point": None})
+    onnx.save(loaded, tmp_path / "plain.onnx")
+    lines = inspect(tmp_path / "plain.onnx").stdout.splitlines()
+    assert [re.split(r"  +", line) for line in lines if line.startswith("operating_point")] == [
+        ["operating_point", "none"]
+    ]
+
+
+def test_newest_run_is_taken_and_a_run_is_found_by_name(workspace: Path) -> None:
+    newest = inspect("--json")
+    assert newest.exit_code == 0
+    assert json.loads(newest.stdout)["file"] == "runs/tiny/export/model.fp32.onnx"
+    for given in ("tiny", "runs/tiny", "runs/tiny/export/model.fp32.onnx"):
+        assert inspect(given, "--json").stdout == newest.stdout
+
+
+def test_class_names_are_printed_as_they_are_written(model: Path, tmp_path: Path) -> None:
+    loaded = onnx.load(model)
+    (metadata,) = loaded.metadata_props
+    changed = {**json.loads(metadata.value), "classes": ["zdravé", "普通", "a", "b"], "quantization": {"scheme": "QDQ"}}
+    changed["operating_point"]["positive"] = ["普通"]
+    metadata.value = json.dumps(changed)
+    onnx.save(loaded, tmp_path / "named.onnx")
+    result = inspect(tmp_path / "named.onnx")
+    assert re.search(r"^classes +zdravé, 普通, a, b$", result.stdout, flags=re.MULTILINE)
+    assert re.search(r"^quantization\.scheme +QDQ$", result.stdout, flags=re.MULTILINE)
+    assert '"普通"' in inspect(tmp_path / "named.onnx", "--json").stdout
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.parametrize(
+    ("given", "content", "sentence"),
+    [
+        ("none.onnx", None, r"expected an \.onnx file, found no file at 'none\.onnx'; see which there are: .+"),
+        ("bad.onnx", b"", r"expected an \.onnx file, found an empty file at 'bad\.onnx'; export the model again"),
+        ("bad.onnx", b"a letter", r"'bad\.onnx' is not a whole ONNX model \(.+\); if it was .+"),
+        ("lungs", None, r"expected a run's folder .+ at 'lungs' or 'runs/lungs', found none; train one with: .+"),
+        (None, None, r"expected a trained run below 'runs/' \(in '.+'\), found none; train one with: .+"),
+    ],
+)
+def test_what_is_no_model_is_refused_with_one_sentence(
+    given: str | None,
+    content: bytes | None,
+    sentence: str,
+    as_json: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if given is not None and content is not None:
+        Path(given).write_bytes(content)
+    result = inspect(*([given] if given else []), *(["--json"] if as_json else []))
+    assert (result.stdout, result.exit_code) == ("", 2)
+    assert re.fullmatch(rf"Error: {sentence}\n", result.stderr), result.stderr

@@ -1,0 +1,149 @@
+"""A data set is read as it is encoded, whatever the file says of that, or the error names what is wrong."""
+
+import io
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ctonnx.images import load
+from ctonnx.images.formats import is_image
+
+pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
+uid = pydicom.uid
+
+from tests.runtime.images.dicom.test_file import HU, LUNG, encoded, grey_of, make, refusal  # noqa: E402 - it needs pydicom
+
+from ctonnx.images.dicom.dataset import read_data_set  # noqa: E402 - it needs pydicom
+
+PLAIN = [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian]
+COMPRESSED = [uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEG2000Lossless, uid.RLELossless]
+
+
+def parts(syntax: str, **elements: Any) -> tuple[bytes, bytes]:
+    """Returns a file's preamble with its File Meta Information, and its data set."""
+    image = make(HU.byteswap() if syntax == uid.ExplicitVRBigEndian else HU, syntax=syntax, **elements)
+    data = encoded(image)
+    end = 144 + int.from_bytes(data[140:144], "little")
+    return data[:end], data[end:]
+
+
+@pytest.mark.parametrize("label", [*PLAIN, uid.DeflatedExplicitVRLittleEndian, *COMPRESSED, "1.2.3.4"])
+@pytest.mark.parametrize("syntax", PLAIN)
+def test_label_of_another_encoding_changes_no_pixel(syntax: str, label: str) -> None:
+    meta = make(syntax=label)
+    meta.file_meta.TransferSyntaxUID = label
+    head = io.BytesIO()
+    pydicom.filewriter.write_file_meta_info(head, complete(meta), enforce_standard=True)
+    data = bytes(128) + b"DICM" + head.getvalue() + parts(syntax)[1]
+    np.testing.assert_array_equal(grey_of(data), LUNG)
+
+
+def complete(dataset: Any) -> Any:
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    return dataset.file_meta
+
+
+@pytest.mark.parametrize("label", PLAIN)
+def test_deflated_data_set_is_read_whatever_its_label(label: str) -> None:
+    head = parts(label)[0]
+    squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
+    body = squeeze.compress(parts(uid.ExplicitVRLittleEndian)[1]) + squeeze.flush()
+    np.testing.assert_array_equal(grey_of(head + body), LUNG)
+
+
+def test_deflated_data_set_that_is_damaged_is_named() -> None:
+    head = parts(uid.DeflatedExplicitVRLittleEndian)[0]
+    expected = "damaged DICOM file: its TransferSyntaxUID says that it is deflated, and it cannot be inflated"
+    assert refusal(head + b"\xff" * 400) == expected
+
+
+@pytest.mark.parametrize("length", [0, 2, 60, 10_000, 0xFFFFFFFF])
+@pytest.mark.parametrize("syntax", PLAIN)
+def test_wrong_group_length_changes_no_pixel(syntax: str, length: int) -> None:
+    head, body = parts(syntax)
+    wrong = head[:140] + length.to_bytes(4, "little") + head[144:]
+    np.testing.assert_array_equal(grey_of(wrong + body), LUNG)
+
+
+@pytest.mark.parametrize("keyword", ["FileMetaInformationGroupLength", "TransferSyntaxUID", "MediaStorageSOPClassUID"])
+@pytest.mark.parametrize("syntax", PLAIN)
+def test_missing_element_of_the_meta_information_changes_no_pixel(syntax: str, keyword: str) -> None:
+    head, body = parts(syntax)
+    meta = pydicom.filereader.read_dataset(io.BytesIO(head[132:]), False, True)
+    delattr(meta, keyword)
+    left = io.BytesIO()
+    writer = pydicom.filebase.DicomFileLike(left)
+    writer.is_implicit_VR, writer.is_little_endian = False, True
+    pydicom.filewriter.write_dataset(writer, meta)
+    np.testing.assert_array_equal(grey_of(head[:132] + left.getvalue() + body), LUNG)
+
+
+@pytest.mark.parametrize("before", [b"", b"DICM", bytes(128) + b"DICM"], ids=["nothing", "mark", "preamble"])
+@pytest.mark.parametrize("syntax", PLAIN)
+def test_data_set_without_meta_information_is_read_from_bytes_and_files(
+    syntax: str, before: bytes, tmp_path: Path
+) -> None:
+    data = before + parts(syntax)[1]
+    np.testing.assert_array_equal(grey_of(data), LUNG)
+    (tmp_path / "IM0001").write_bytes(data)
+    assert is_image(tmp_path / "IM0001")
+
+
+def test_command_before_the_data_set_is_passed_over() -> None:
+    command = b"\0\0\0\0\x04\0\0\0\x0a\0\0\0" + b"\0\0\0\x01\x02\0\0\0\x01\0"
+    np.testing.assert_array_equal(grey_of(bytes(128) + b"DICM" + command + parts(PLAIN[0])[1]), LUNG)
+
+
+@pytest.mark.parametrize("label", COMPRESSED)
+def test_pixels_that_are_not_compressed_as_the_label_says_and_of_another_size_are_an_error(label: str) -> None:
+    head = encoded(fragments(label))[: 144 + int.from_bytes(encoded(fragments(label))[140:144], "little")]
+    body = parts(uid.ExplicitVRLittleEndian, PixelData=HU.tobytes()[:-100])[1]
+    expected = "damaged DICOM file: its TransferSyntaxUID says that its pixels are compressed, and they are not"
+    assert refusal(head + body) == expected
+
+
+def fragments(syntax: str) -> Any:
+    image = make(syntax=syntax, PixelData=pydicom.encaps.encapsulate([b"\xff\xd8\xff\xd9"]))
+    image["PixelData"].VR, image["PixelData"].is_undefined_length = "OB", True
+    return image
+
+
+@pytest.mark.parametrize("label", PLAIN)
+def test_compressed_pixels_under_a_label_that_says_they_are_not_are_an_error(label: str) -> None:
+    data = encoded(fragments(uid.JPEGLSLossless))
+    body = data[144 + int.from_bytes(data[140:144], "little") :]
+    expected = "damaged DICOM file: its TransferSyntaxUID says that its pixels are not compressed, and they are"
+    assert refusal(parts(label)[0] + body) == expected
+
+
+def test_compressed_pixels_without_a_label_are_an_error() -> None:
+    data = encoded(fragments(uid.JPEGLSLossless))
+    body = data[144 + int.from_bytes(data[140:144], "little") :]
+    expected = "damaged DICOM file: it does not say how it is encoded: it has no TransferSyntaxUID"
+    assert refusal(body) == expected
+
+
+def test_data_set_tells_what_it_is_and_what_its_label_says() -> None:
+    data = parts(uid.ExplicitVRLittleEndian)[0] + parts(uid.ImplicitVRLittleEndian)[1]
+    found = read_data_set(io.BytesIO(data), len(data), "scan")
+    assert (found.label, found.plain) == (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian)
+    assert found.pixels is not None
+    assert (found.pixels.keyword, found.pixels.vr, found.pixels.length) == ("PixelData", None, HU.nbytes)
+    assert data[found.pixels.begin :] == HU.tobytes()
+    assert (found.size, found.header.Rows) == (len(data), 30)
+
+
+def test_sequences_of_a_mislabelled_file_are_read() -> None:
+    item = pydicom.Dataset()
+    item.LUTDescriptor, item.ModalityLUTType = [4, 0, 16], "HU"
+    item.add_new("LUTData", "US", [0, 40, 80, 120])
+    stored = np.arange(4, dtype=np.uint16).reshape(2, 2)
+    lut: dict[str, Any] = {"ModalityLUTSequence": [item], "RescaleSlope": None, "RescaleIntercept": None}
+    for syntax, label in (PLAIN[:2], PLAIN[1::-1]):
+        data = encoded(make(stored, syntax=syntax, **lut))
+        body = data[144 + int.from_bytes(data[140:144], "little") :]
+        assert load(parts(label)[0] + body).tobytes() == load(data).tobytes()

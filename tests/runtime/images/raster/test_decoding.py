@@ -1,0 +1,84 @@
+"""Where Pillow takes a file for another, it is read as it is meant, or refused."""
+
+import struct
+import zlib
+from types import ModuleType
+
+import imagecodecs
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ctonnx.errors import ImageError
+from ctonnx.images import load
+from ctonnx.images.raster import jpeg2000, tiff
+
+RAMP = np.arange(16, dtype=np.uint8)[None]
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(row: bytes, bits: int, colour: int, transparent: bytes) -> bytes:
+    """Returns a PNG file of one row of 16 pixels."""
+    head = struct.pack(">IIBBBBB", 16, 1, bits, colour, 0, 0, 0)
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" + row))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"tRNS", transparent) + pixels + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_transparent_grey_of_a_shallow_png_is_black_and_no_other(bits: int) -> None:
+    values = RAMP[0].astype(int) % 2**bits
+    flags = (values[:, None] >> np.arange(bits - 1, -1, -1)) & 1
+    row = np.packbits(flags.reshape(-1).astype(np.uint8)).tobytes()
+    grey = values.astype(int) * (255 // (2**bits - 1))
+    for transparent in {0, 1, 2**bits - 1}:
+        found = np.asarray(load(png(row, bits, 0, struct.pack(">H", transparent))))[0]
+        np.testing.assert_array_equal(found, np.where(values == transparent, 0, grey))
+
+
+def test_transparent_colour_of_a_deep_png_is_refused() -> None:
+    data = png(bytes(16 * 6), 16, 2, bytes(6))
+    with pytest.raises(ImageError) as caught:
+        load(data)
+    assert caught.value.reason == (
+        "a PNG image of 16-bit colours, one of them transparent, which is not read; save it with an alpha channel, or "
+        "with 8 bits"
+    )
+
+
+def tga(pixels: NDArray[np.generic], bits: int, attribute_bits: int) -> bytes:
+    """Returns a TGA file of one row of 16 pixels."""
+    return struct.pack("<BBB5xHHHHBB", 0, 0, 2, 0, 0, 16, 1, bits, 0x20 | attribute_bits) + pixels.tobytes()
+
+
+@pytest.mark.parametrize("attribute", [0, 0x8000])
+@pytest.mark.parametrize("attribute_bits", [0, 1])
+def test_bit_beside_the_colours_of_a_16_bit_tga_makes_nothing_black(attribute: int, attribute_bits: int) -> None:
+    red = (RAMP[0].astype("<u2") * 2) << 10 | attribute
+    found = np.asarray(load(tga(red.astype("<u2"), 16, attribute_bits)))[0]
+    np.testing.assert_allclose(found[:, 0], RAMP[0] * 2 / 31 * 255, rtol=0, atol=1)
+
+
+@pytest.mark.parametrize(("attribute_bits", "expected"), [(0, 200), (8, 100)])
+def test_fourth_byte_of_a_32_bit_tga_is_alpha_where_the_file_says_so(attribute_bits: int, expected: int) -> None:
+    pixels = np.tile(np.array([200, 200, 200, 128], np.uint8), 16)
+    assert np.asarray(load(tga(pixels, 32, attribute_bits)))[0, 0].tolist() == [expected] * 3
+
+
+@pytest.mark.parametrize(
+    ("reader", "data"),
+    [(tiff, b"II*\0" + bytes(60)), (jpeg2000, bytes(imagecodecs.jpeg2k_encode(np.zeros((8, 8), np.uint8))))],
+    ids=["TIFF", "JPEG 2000"],
+)
+def test_header_that_breaks_its_reader_is_damage_and_no_end_of_the_run(
+    reader: ModuleType, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RecursionError("maximum recursion depth exceeded")
+
+    monkeypatch.setattr(reader, "read_header", broken)
+    with pytest.raises(ImageError) as caught:
+        load(data)
+    assert caught.value.reason == "damaged image: maximum recursion depth exceeded"

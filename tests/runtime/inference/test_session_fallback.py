@@ -1,0 +1,175 @@
+"""A predictor runs on the provider that was asked for, or on the CPU where that is allowed, and says so."""
+
+import json
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from click.testing import CliRunner, Result
+
+from ctonnx.cli.main import main
+from ctonnx.errors import ProviderError
+from ctonnx.inference import diagnosis
+from ctonnx.inference.providers import Provider
+from ctonnx.inference.runner import Runner
+from ctonnx.inference.session import open_session
+from ctonnx.prediction import predictor as predictor_module
+from ctonnx.prediction.predictor import Predictor
+from ctonnx.prediction.results import Prediction
+from ctonnx.system.cpu import architecture
+
+REFUSAL = (
+    "the provider 'cuda' needs CUDAExecutionProvider, which the installed onnxruntime does not have (it has "
+    "CPUExecutionProvider); the package onnxruntime-gpu has it: pip uninstall --yes onnxruntime, then "
+    'pip install "ctonnx[gpu]"'
+)
+
+
+@pytest.fixture(autouse=True)
+def cpu_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Works with a build of onnxruntime for the CPU."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(diagnosis, "installed_builds", lambda: {"onnxruntime": "1.31.1"})
+    monkeypatch.setattr(diagnosis, "has_nvidia_device", lambda: None)  # as on Windows
+
+
+@pytest.fixture
+def feigned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opens the session of every provider on the CPU."""
+    monkeypatch.setattr(
+        predictor_module, "open_session", lambda path, provider, **options: open_session(path, **options)
+    )
+
+
+@pytest.fixture
+def scans(phantoms: Path) -> list[str]:
+    return [str(path) for path in sorted((phantoms / "test").rglob("*.png"))]
+
+
+def half(workspace: Path) -> Path:
+    """Puts a model beside FP32's that CUDA prefers, and returns its path."""
+    folder = workspace / "runs/tiny/export"
+    (folder / "model.fp16.onnx").write_bytes((folder / "model.fp32.onnx").read_bytes())
+    return Path("runs/tiny/export/model.fp16.onnx")
+
+
+# --- the provider that was asked for ---------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("feigned")
+def test_provider_that_runs_is_the_one_that_is_told(workspace: Path) -> None:
+    chosen = half(workspace)
+    with Predictor(provider="cuda", fallback=True, workers=2) as predictor:
+        assert (predictor.path, predictor.provider, predictor.refusal) == (chosen, "cuda", None)
+        assert predictor.workers == 1
+
+
+@pytest.mark.usefixtures("feigned")
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt", "openvino", "coreml", "directml"])
+def test_answers_are_the_same_by_every_road_to_the_session(provider: Provider, model: Path, scans: list[str]) -> None:
+    with Predictor(model) as plain, Predictor(model, provider=provider) as other:
+        for one, two in zip(plain.predict_many(scans), other.predict_many(scans, batch_size=3), strict=True):
+            assert isinstance(one, Prediction)
+            assert isinstance(two, Prediction)
+            np.testing.assert_allclose(two.logits, one.logits, atol=1e-5)
+            np.testing.assert_allclose(two.heatmap, one.heatmap, atol=1e-5)
+        assert other.predict(scans[0]).label == plain.predict(scans[0]).label
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt", "openvino"])
+def test_provider_that_is_not_there_is_refused(provider: Provider, model: Path) -> None:
+    with pytest.raises(ProviderError, match=f"^the provider '{provider}' needs "):
+        Predictor(model, provider=provider)
+
+
+# --- the CPU in its place --------------------------------------------------------------------------------------------
+
+
+def test_cpu_takes_its_own_model_and_workers_and_the_refusal_is_told(workspace: Path) -> None:
+    half(workspace)
+    with Predictor(provider="cuda", fallback=True, threads=2, workers=2) as predictor:
+        assert predictor.path == Path("runs/tiny/export/model.fp32.onnx")
+        assert (predictor.provider, predictor.workers, predictor.refusal) == ("cpu", 2, REFUSAL)
+        copy = pickle.loads(pickle.dumps(predictor))  # noqa: S301  # it was pickled here
+        assert (copy.path, copy.provider) == (predictor.path.absolute(), "cpu")
+        assert copy.refusal == REFUSAL
+
+
+def test_copy_falls_back_where_the_other_process_lacks_the_provider(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = half(workspace)
+    with monkeypatch.context() as there:
+        there.setattr(predictor_module, "open_session", lambda path, provider, **options: open_session(path, **options))
+        with Predictor(provider="cuda", fallback=True) as predictor:
+            data = pickle.dumps(predictor)
+    with pickle.loads(data) as copy:  # noqa: S301  # it was pickled here
+        assert (copy.path.name, copy.provider, copy.refusal) == (chosen.name, "cpu", REFUSAL)
+
+
+def test_cpus_model_is_taken_where_a_run_has_none_for_the_provider(workspace: Path) -> None:
+    export = workspace / "runs/tiny/export"
+    loaded = onnx.load(export / "model.fp32.onnx")
+    spec = json.loads(loaded.metadata_props[0].value)
+    target = {"quantization": {"target": architecture()}, "precision": "int8"}
+    loaded.metadata_props[0].value = json.dumps({**spec, **target})
+    onnx.save(loaded, export / "model.int8.onnx")
+    (export / "model.fp32.onnx").unlink()
+    with Predictor(provider="cuda", fallback=True) as predictor:
+        assert (predictor.path.name, predictor.provider) == ("model.int8.onnx", "cpu")
+        assert predictor.refusal is not None
+        assert predictor.refusal.startswith("expected a model for cuda in ")
+
+
+def test_cpu_needs_no_fallback(model: Path) -> None:
+    assert Predictor(model, fallback=True).refusal is None
+
+
+class Missing(Runner):
+    """Misses a library no sooner than when it runs."""
+
+    def __call__(self, images: Any) -> Any:
+        if self._provider != "cpu":
+            raise ProviderError("the provider 'cuda' does not run here: the cuDNN library was not found")
+        return super().__call__(images)
+
+
+@pytest.mark.usefixtures("feigned")
+def test_library_that_is_missed_when_the_model_runs_is_missed_at_the_start(
+    model: Path, scans: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor_module, "Runner", Missing)
+    with pytest.raises(ProviderError, match="the cuDNN library was not found"):
+        Predictor(model, provider="cuda")
+    with Predictor(model, provider="cuda", fallback=True) as predictor:
+        assert predictor.refusal == "the provider 'cuda' does not run here: the cuDNN library was not found"
+        assert predictor.predict(scans[0]).label in predictor.spec.classes
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def predict(*words: str) -> Result:
+    return CliRunner().invoke(main, ["predict", "--format", "csv", *words], catch_exceptions=False)
+
+
+def test_command_ends_where_the_provider_does_not_run(workspace: Path, scans: list[str]) -> None:
+    result = predict("--provider", "cuda", scans[0])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"Error: {REFUSAL}\n"
+
+
+def test_command_takes_the_cpu_where_that_is_allowed_and_says_so(workspace: Path, scans: list[str]) -> None:
+    result = predict("--provider", "cuda", "--fallback", scans[0])
+    assert result.exit_code == 0
+    time = re.compile(r"[\d-]{10}T[\d:]{8}")  # at which each of the two began
+    assert time.sub("", result.stdout) == time.sub("", predict(scans[0]).stdout)
+    assert result.stderr.splitlines()[:2] == [
+        f"note: --fallback takes the CPU: {REFUSAL}",
+        "model: runs/tiny/export/model.fp32.onnx (fp32 on cpu, the newest run's)",
+    ]

@@ -1,0 +1,38 @@
+"""The three arrays of a batch: counted, selected and joined together."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
+
+
+def numbered(first: int, count: int) -> Outputs:
+    """Returns outputs whose rows hold their own number."""
+    rows = np.arange(first, first + count, dtype=np.float32)
+    return Outputs(
+        rows[:, None].repeat(2, axis=1),
+        rows[:, None].repeat(2, axis=1),
+        np.tile(rows[:, None, None, None], (1, 2, 3, 3)),
+    )
+
+
+def test_length_is_the_number_of_images() -> None:
+    assert len(numbered(0, 3)) == 3
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(slice(1, 3), [1, 2]), (np.array([2, 0]), [2, 0])])
+def test_rows_are_selected_in_every_array(rows: slice | NDArray[np.intp], expected: list[float]) -> None:
+    selected = numbered(0, 4)[rows]
+    for name in OUTPUT_NAMES:
+        assert getattr(selected, name).reshape(len(expected), -1)[:, 0].tolist() == expected
+
+
+def test_batches_are_joined_in_their_order() -> None:
+    joined = Outputs.concatenate([numbered(5, 2), numbered(0, 1)])
+    for name in OUTPUT_NAMES:
+        assert getattr(joined, name).reshape(3, -1)[:, 0].tolist() == [5, 6, 0]
+
+
+def test_names_are_the_fields_in_their_order() -> None:
+    assert tuple(vars(numbered(0, 1))) == OUTPUT_NAMES

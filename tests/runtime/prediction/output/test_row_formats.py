@@ -1,0 +1,304 @@
+"""The three formats: golden lines, and that a program reads back what was written."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.spec import ModelSpec
+from ctonnx.images import Preprocessing
+from ctonnx.prediction.output.provenance import Provenance
+from ctonnx.prediction.output.row_formats import FORMATS
+from ctonnx.prediction.results import Failure, Prediction, Record
+
+PLAIN = ModelSpec(
+    name="lungs",
+    classes=("normal", "tumor", "large cell"),
+    preprocessing=Preprocessing(size=64),
+    precision="fp32",
+    created="2026-01-02T03:04:05+00:00",
+    checkpoint_sha256="ab" * 32,
+    data={},
+    synthetic=False,
+    metrics={},
+    parity={},
+    versions={},
+)
+POINTED = replace(
+    PLAIN,
+    operating_point=OperatingPoint(positive=("tumor", "large cell"), threshold=0.8, sensitivity=0.96, specificity=0.7),
+)
+
+
+def prediction(source: str = "a.png", suspicious: bool | None = None, score: float = 0.8125) -> Prediction:
+    return Prediction(
+        source,
+        {"tumor": 0.75, "normal": 0.1875, "large cell": 0.0625},
+        np.zeros(3, np.float32),
+        np.zeros((3, 2, 2), np.float32),
+        suspicious,
+        score=None if suspicious is None else score,
+    )
+
+
+def failure(source: str = "empty.png", error: str = "the file is empty (0 bytes)") -> Failure:
+    return Failure(source, error)
+
+
+ORIGIN = Provenance(model_sha256="cd" * 32, threshold=None, time="2026-11-30T01:02:03+00:00")
+HEAD, TAIL = "heatmap,model_sha256,threshold,time", f",{'cd' * 32},,2026-11-30T01:02:03+00:00"
+"""The columns that stand behind the others, and what they hold here."""
+ALWAYS = {"heatmap": None, **ORIGIN.as_dict()}
+JSON_TAIL = json.dumps(ALWAYS).removeprefix("{")
+
+
+def text(
+    name: str,
+    records: Sequence[Record],
+    top_k: int = 1,
+    spec: ModelSpec = PLAIN,
+    origin: Provenance | None = None,
+    picture: Path | None = None,
+) -> str:
+    """Returns what a format writes for some records."""
+    head, line = FORMATS[name]([record.source for record in records], spec, top_k, lambda: origin or ORIGIN)
+    return "".join(f"{row}\n" for row in ([head] if head else []) + [line(record, picture) for record in records])
+
+
+NAMES = [
+    "a b.png",
+    "a,b.png",
+    'a"b.png',
+    "a\nb.png",
+    "a\r\nb.png",
+    "a\rb.png",
+    "a[1].png",
+    "a'b.png",
+    "größe.png",
+    "\udcff",
+]
+
+
+def test_formats_are_those_that_the_command_offers() -> None:
+    from ctonnx.cli.commands.predict import predict
+
+    choices = {option.name: getattr(option.type, "choices", None) for option in predict.params}
+    assert list(choices["output_format"] or ()) == list(FORMATS)
+
+
+# --- table -----------------------------------------------------------------------------------------------------------
+
+
+def test_table_is_pinned() -> None:
+    assert text("table", [prediction(), failure()]) == (
+        "file       class       probability\n"
+        "a.png      tumor            0.7500\n"
+        "empty.png  error: the file is empty (0 bytes)\n"
+    )
+
+
+def test_table_of_two_classes_is_pinned() -> None:
+    assert text("table", [prediction()], top_k=2) == (
+        "file   class       probability  class       probability\n"
+        "a.png  tumor            0.7500  normal           0.1875\n"
+    )
+
+
+def test_table_of_a_model_with_an_operating_point_is_pinned() -> None:
+    records: list[Record] = [prediction(suspicious=True), failure(), prediction("b.png", False, 0.7999996)]
+    assert text("table", records, spec=POINTED) == (
+        "file       suspicious     score  class       probability\n"
+        "a.png      yes         0.812500  tumor            0.7500\n"
+        "empty.png  error: the file is empty (0 bytes)\n"
+        "b.png      no          0.7999996  tumor            0.7500\n"
+    )
+
+
+def test_table_of_two_classes_of_a_model_with_an_operating_point_is_pinned() -> None:
+    assert text("table", [prediction(suspicious=True)], top_k=2, spec=POINTED) == (
+        "file   suspicious     score  class       probability  class       probability\n"
+        "a.png  yes         0.812500  tumor            0.7500  normal           0.1875\n"
+    )
+
+
+def test_columns_of_a_table_are_as_wide_as_the_longest_name() -> None:
+    lines = text("table", [prediction("a.png"), prediction("a\nlonger name.png")]).splitlines()
+    assert [line.index("tumor") for line in lines[1:]] == [lines[0].index("class")] * 2
+
+
+@pytest.mark.parametrize("name", ["scan.dcm", "SCAN.IMA", "IM0001", "1.2.840.10008"])
+def test_columns_have_room_for_the_frames_of_a_file(name: str) -> None:
+    head, line = FORMATS["table"]([name, "a.png"], PLAIN, 1, lambda: ORIGIN)
+    rows = [line(prediction(source), None) for source in (f"{name}#1", f"{name}#12", f"{name}#1234", "a.png")]
+    assert [row.index("tumor") for row in rows] == [head.index("class")] * 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_record_is_one_line_of_a_table(name: str) -> None:
+    assert text("table", [prediction(name), failure(name)]).count("\n") == 3
+    assert "\r" not in text("table", [prediction(name), failure(name)])
+
+
+def test_error_of_two_lines_is_one_line_of_a_table() -> None:
+    assert text("table", [failure(error="damaged image: one\ntwo")]).count("\n") == 2
+
+
+def test_line_break_in_a_name_is_shown() -> None:
+    assert text("table", [prediction("a\nb.png")]).splitlines()[1].startswith("a\\nb.png  tumor")
+
+
+def test_caution_stands_behind_the_answer_in_a_table_and_in_its_column_of_csv() -> None:
+    doubtful = replace(prediction(), caution="the image is blank: one\nvalue everywhere")
+    assert text("table", [doubtful]).splitlines()[1].endswith("  caution: the image is blank: one\\nvalue everywhere")
+    (row,) = csv.DictReader(io.StringIO(text("csv", [doubtful]), newline=""))
+    assert row["caution"] == doubtful.caution
+
+
+def test_path_of_a_heatmap_stands_at_the_end_of_a_row() -> None:
+    doubtful = replace(prediction(), caution="blank")
+    row = text("table", [doubtful], picture=Path("maps/a\n.png.heatmap.png")).splitlines()[1]
+    assert row.endswith("  caution: blank  heatmap: maps/a\\n.png.heatmap.png")
+
+
+POINTED_ORIGIN = replace(ORIGIN, threshold=0.8)
+
+
+def test_csv_carries_the_picture_and_where_the_row_comes_from_behind_all_else() -> None:
+    assert text(
+        "csv", [prediction(suspicious=True), failure()], spec=POINTED, origin=POINTED_ORIGIN, picture=Path("m/a")
+    ) == (
+        "file,label,probability,suspicious,score,caution,error,heatmap,model_sha256,threshold,time\n"
+        f"a.png,tumor,0.750000,true,0.812500000,,,m/a,{'cd' * 32},0.8,2026-11-30T01:02:03+00:00\n"
+        f"empty.png,,,,,,the file is empty (0 bytes),,{'cd' * 32},0.8,2026-11-30T01:02:03+00:00\n"
+    )
+    pointless = text("csv", [prediction()]).splitlines()[1]
+    assert pointless == f"a.png,tumor,0.750000,,,,,,{'cd' * 32},,2026-11-30T01:02:03+00:00"
+
+
+def test_json_line_carries_the_picture_and_where_the_row_comes_from() -> None:
+    first, second = text("jsonl", [prediction(suspicious=True), failure()], origin=POINTED_ORIGIN).splitlines()
+    kept = {"heatmap": None, "model_sha256": "cd" * 32, "threshold": 0.8, "time": "2026-11-30T01:02:03+00:00"}
+    assert {name: json.loads(first)[name] for name in kept} == kept
+    assert {name: json.loads(second)[name] for name in kept} == kept
+    assert list(json.loads(first)) == [*prediction().as_dict(), *kept]
+    (drawn,) = text("jsonl", [prediction()], picture=Path("m/a")).splitlines()
+    assert json.loads(drawn)["heatmap"] == "m/a"
+
+
+@pytest.mark.parametrize(("name", "digits"), [("table", "0.79999999"), ("csv", "0.7999999900")])
+def test_score_below_its_threshold_is_not_rounded_to_it(name: str, digits: str) -> None:
+    row = text(name, [prediction(suspicious=False, score=0.79999999)], spec=POINTED).splitlines()[1]
+    assert digits.rstrip("0") in row
+    assert "0.800000" not in row
+
+
+# --- csv -------------------------------------------------------------------------------------------------------------
+
+
+def test_csv_is_pinned() -> None:
+    assert text("csv", [prediction(), failure()]) == (
+        f"file,label,probability,suspicious,score,caution,error,{HEAD}\n"
+        f"a.png,tumor,0.750000,,,,,{TAIL}\n"
+        f"empty.png,,,,,,the file is empty (0 bytes),{TAIL}\n"
+    )
+
+
+def test_csv_of_a_model_with_an_operating_point_is_pinned() -> None:
+    records: list[Record] = [prediction(suspicious=True), prediction("b.png", False, 0.7999996), failure()]
+    assert text("csv", records, spec=POINTED) == (
+        f"file,label,probability,suspicious,score,caution,error,{HEAD}\n"
+        f"a.png,tumor,0.750000,true,0.812500000,,,{TAIL}\n"
+        f"b.png,tumor,0.750000,false,0.799999600,,,{TAIL}\n"
+        f"empty.png,,,,,,the file is empty (0 bytes),{TAIL}\n"
+    )
+
+
+def test_columns_of_csv_are_the_same_whatever_the_model() -> None:
+    head = f"file,label,probability,suspicious,score,caution,error,{HEAD}\n"
+    assert text("csv", [], spec=POINTED) == text("csv", [], spec=PLAIN) == head
+
+
+def test_csv_of_two_classes_is_pinned() -> None:
+    assert text("csv", [prediction(), failure()], top_k=2) == (
+        f"file,label_1,probability_1,label_2,probability_2,suspicious,score,caution,error,{HEAD}\n"
+        f"a.png,tumor,0.750000,normal,0.187500,,,,,{TAIL}\n"
+        f"empty.png,,,,,,,,the file is empty (0 bytes),{TAIL}\n"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("top_k", [1, 3])
+def test_csv_is_read_back(top_k: int, name: str) -> None:
+    written = text("csv", [prediction(name), failure(name, 'one, "two"\nthree')], top_k)
+    head, predicted, failed = csv.reader(io.StringIO(written, newline=""))
+    assert len(head) == len(predicted) == len(failed) == 5 + 2 * top_k + 4
+    assert (predicted[0], predicted[1], float(predicted[2]), predicted[-5]) == (name, "tumor", 0.75, "")
+    assert failed[:-4] == [name, *[""] * (2 * top_k + 3), 'one, "two"\nthree']
+    assert predicted[-4:] == failed[-4:] == ["", *TAIL.split(",")[1:]]
+
+
+# --- jsonl -----------------------------------------------------------------------------------------------------------
+
+
+def test_jsonl_is_pinned() -> None:
+    assert text("jsonl", [prediction(), failure()]) == (
+        '{"file": "a.png", "label": "tumor", "probability": 0.75, "suspicious": null, "score": null, '
+        '"probabilities": {"tumor": 0.75}, "frame": null, "caution": null, "error": null, '
+        f"{JSON_TAIL}\n"
+        '{"file": "empty.png", "label": null, "probability": null, "suspicious": null, "score": null, '
+        '"probabilities": {}, "frame": null, "caution": null, "error": "the file is empty (0 bytes)", '
+        f"{JSON_TAIL}\n"
+    )
+
+
+@pytest.mark.parametrize("suspicious", [True, False, None])
+def test_jsonl_tells_whether_an_image_is_suspicious(suspicious: bool | None) -> None:
+    document = json.loads(text("jsonl", [prediction(suspicious=suspicious)], spec=POINTED))
+    assert document["suspicious"] is suspicious
+    assert document["score"] == (None if suspicious is None else 0.8125)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("top_k", [1, 3])
+def test_jsonl_is_read_back(top_k: int, name: str) -> None:
+    lines = text("jsonl", [prediction(name), failure(name, "one\ntwo")], top_k).split("\n")
+    predicted, failed = (json.loads(line) for line in lines[:-1])
+    assert predicted == {
+        "file": name,
+        "label": "tumor",
+        "probability": 0.75,
+        "suspicious": None,
+        "score": None,
+        "probabilities": dict(prediction().top(top_k)),
+        "frame": None,
+        "caution": None,
+        "error": None,
+        **ALWAYS,
+    }
+    assert list(predicted["probabilities"]) == ["tumor", "normal", "large cell"][:top_k]
+    assert failed == {
+        "file": name,
+        "label": None,
+        "probability": None,
+        "suspicious": None,
+        "score": None,
+        "probabilities": {},
+        "frame": None,
+        "caution": None,
+        "error": "one\ntwo",
+        **ALWAYS,
+    }
+    assert lines[-1] == ""
+
+
+def test_name_that_would_steer_the_terminal_is_escaped_in_the_table() -> None:
+    line = FORMATS["table"](["\x1b[2Ja.png"], PLAIN, 1, lambda: ORIGIN).line(
+        Failure("\x1b[2Ja.png", "no\nsuch file"), None
+    )
+    assert line == "\\x1b[2Ja.png  error: no\\nsuch file"

@@ -1,0 +1,105 @@
+"""What an answer should be doubted for stands beside it, and is no error."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ctonnx.images import Preprocessing, load, to_pixels
+from ctonnx.prediction.cautions import caution_of
+from ctonnx.prediction.predictor import Predictor
+from ctonnx.prediction.results import Prediction
+
+BLANK = "the image is blank: one value everywhere"
+_DOT = np.full((64, 96), 200, np.uint8)
+_DOT[40:48, 8:16] = 0
+
+
+@pytest.mark.parametrize("resize", ["stretch", "pad"])
+@pytest.mark.parametrize("color", ["grey", "rgb"])
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (Image.new("L", (96, 64)), BLANK),
+        (Image.new("L", (96, 64), 200), BLANK),
+        (Image.new("RGB", (64, 96), (200, 0, 90)), BLANK),
+        (Image.new("L", (1, 1), 7), BLANK),
+        (Image.merge("LA", [Image.fromarray(_DOT), Image.new("L", (96, 64))]), BLANK),
+        (Image.new("F", (40, 30), 3.5), BLANK),
+        (Image.fromarray(_DOT), None),
+        (Image.fromarray(_DOT.T.copy()), None),
+        (Image.linear_gradient("L"), None),
+    ],
+    ids=["black", "grey", "colour", "a pixel", "transparent", "float", "a dot", "a dot, upright", "gradient"],
+)
+def test_image_of_one_value_is_blank(image: Image.Image, expected: str | None, color: Any, resize: Any) -> None:
+    preprocessing = Preprocessing(size=64, color=color, resize=resize)
+    loaded = load(image)
+    assert caution_of(loaded, to_pixels(loaded, preprocessing), preprocessing) == expected
+
+
+def test_prediction_of_a_blank_image_has_its_caution(model: Path) -> None:
+    blank, scan = Image.new("L", (64, 64), 90), Image.fromarray(_DOT)
+    with Predictor(model) as predictor:
+        records = list(predictor.predict_many([blank, scan]))
+        assert predictor.predict(blank).caution == BLANK
+    assert all(isinstance(record, Prediction) for record in records)
+    assert [record.as_dict()["caution"] for record in records] == [BLANK, None]
+    assert [record.as_dict()["error"] for record in records] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (["ORIGINAL", "PRIMARY", "LOCALIZER"], "a localizer (scout), not a slice"),
+        (["ORIGINAL", "PRIMARY", "AXIAL"], None),
+        ("", None),
+    ],
+)
+def test_localizer_of_a_ct_has_its_caution(kind: Any, expected: str | None, model: Path) -> None:
+    pytest.importorskip("pydicom", reason="pydicom is not installed")
+    from tests.runtime.images.dicom.test_file import encoded, make
+
+    scan = encoded(make(ImageType=kind))
+    with Predictor(model) as predictor:
+        (record,) = predictor.predict_many([scan])
+        assert record.as_dict()["caution"] == expected
+        assert predictor.predict(scan).caution == expected
+
+
+@pytest.mark.parametrize(
+    ("modality", "expected"),
+    [
+        ("CT", None),
+        (None, None),
+        ("MR", "no CT: its modality is MR"),
+        ("JANE DOE", "no CT: its modality is another"),
+    ],
+)
+def test_dicom_of_another_modality_has_its_caution(modality: str | None, expected: str | None) -> None:
+    pytest.importorskip("pydicom", reason="pydicom is not installed")
+    from tests.runtime.images.dicom.test_file import encoded, make
+
+    assert getattr(load(encoded(make(Modality=modality))), "caution", None) == expected
+
+
+@pytest.mark.parametrize(("kind", "frames"), [("TIFF", 2), ("GIF", 2), ("PNG", 2), ("TIFF", 1), ("GIF", 1)])
+def test_first_of_several_pages_has_its_caution(kind: str, frames: int) -> None:
+    pages = [Image.fromarray(np.full((20, 30), 50 * number, np.uint8)) for number in range(1, frames + 1)]
+    file = io.BytesIO()
+    pages[0].save(file, kind, save_all=True, append_images=pages[1:])
+    expected = "the first of several pages alone was read" if frames > 1 else None
+    assert getattr(load(file.getvalue()), "caution", None) == expected
+
+
+def test_text_in_a_file_is_no_caution(tmp_path: Path) -> None:
+    from PIL import PngImagePlugin
+
+    text = PngImagePlugin.PngInfo()
+    text.add_text("caution", "a word of somebody else")
+    Image.fromarray(_DOT).save(tmp_path / "scan.png", pnginfo=text)
+    image = load(tmp_path / "scan.png")
+    assert caution_of(image, to_pixels(image, Preprocessing()), Preprocessing()) is None

@@ -1,0 +1,351 @@
+"""Which run and which model a command means when it is told by name, by folder, or not at all."""
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import helper
+
+from ctonnx.artifacts.run import RUNS, Run, find_run, newest_run
+from ctonnx.errors import ModelError
+from ctonnx.inference.providers import Provider
+from ctonnx.prediction import model_selection
+from ctonnx.prediction.model_selection import find_model, find_models, newest_export
+
+
+@pytest.fixture(autouse=True)
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Works in a folder that is empty, on an x86."""
+    monkeypatch.setattr(model_selection, "architecture", lambda: "x86")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_model(file: Path, target: str | None) -> None:
+    """Writes a model that says what its INT8 was quantized for."""
+    made = helper.make_model(helper.make_graph([], "graph", [], []))
+    spec = {"quantization": None if target is None else {"target": target}}
+    helper.set_model_props(made, {"ctonnx.spec": json.dumps(spec)})
+    onnx.save(made, file)
+
+
+def make_run(
+    name: str, created: str = "2026-01-01T00:00:00+00:00", exported: tuple[str, ...] = (), target: str = "x86"
+) -> Run:
+    """Makes a run below ./runs whose files are empty where their content does not matter."""
+    run = Run(RUNS / name)
+    run.export_folder.mkdir(parents=True)
+    run.weights_file.touch()
+    run.record_file.write_text(json.dumps({"created": created}), encoding="utf-8")
+    for precision in exported:
+        write_model(run.model_file(precision), target if precision == "int8" else None)
+    return run
+
+
+def refusal(model: Path | None, provider: Provider = "cpu") -> str:
+    with pytest.raises(ModelError) as caught:
+        find_model(model, provider=provider)
+    return str(caught.value)
+
+
+def test_files_of_a_run_have_their_names() -> None:
+    run = Run(Path("runs/lungs"))
+    assert [path.as_posix() for path in (run.weights_file, run.record_file, run.splits_file, run.export_folder)] == [
+        "runs/lungs/model.safetensors",
+        "runs/lungs/run.json",
+        "runs/lungs/splits.json",
+        "runs/lungs/export",
+    ]
+    assert run.model_file("int8").as_posix() == "runs/lungs/export/model.int8.onnx"
+    assert [path.as_posix() for path in (run.metrics_file, run.evaluation_folder, run.plan_file, run.last_file)] == [
+        "runs/lungs/metrics.csv",
+        "runs/lungs/evaluation",
+        "runs/lungs/plan.json",
+        "runs/lungs/last.ckpt",
+    ]
+
+
+def test_run_is_named_by_its_folder_however_it_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run("lungs")
+    monkeypatch.chdir(RUNS / "lungs")
+    assert Run(Path()).name == "lungs"
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "run.json"])
+def test_run_without_one_of_its_files_has_no_checkpoint(missing: str) -> None:
+    run = make_run("lungs")
+    assert run.has_checkpoint
+    (run.folder / missing).unlink()
+    assert not run.has_checkpoint
+
+
+def test_run_whose_training_was_stopped_but_left_a_whole_checkpoint_has_one() -> None:
+    run = make_run("stopped")
+    run.plan_file.touch()
+    run.last_file.touch()
+    assert run.has_checkpoint
+    assert newest_run() == run
+
+
+def test_run_that_was_killed_in_its_training_has_no_checkpoint() -> None:
+    run = make_run("killed", "2027-01-01T00:00:00+00:00")
+    for file in (run.weights_file, run.record_file):
+        file.unlink()
+    for file in (run.plan_file, run.last_file, run.metrics_file):
+        file.touch()
+    whole = make_run("whole")
+    assert not run.has_checkpoint
+    assert newest_run() == whole
+    assert refusal(Path("killed")).startswith("expected a run's folder (with model.safetensors and run.json) at")
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", "null", '"created"'])
+def test_time_of_a_run_with_a_damaged_record_is_unknown(text: str) -> None:
+    run = make_run("lungs")
+    run.record_file.write_text(text, encoding="utf-8")
+    assert run.created == ""
+
+
+# --- the newest ------------------------------------------------------------------------------------------------------
+
+
+def test_newest_run_is_the_one_trained_last_whatever_its_name_and_its_files_times() -> None:
+    make_run("b", "2026-03-01T10:00:00+00:00")
+    newest = make_run("a", "2026-03-01T10:00:00.5+00:00")
+    make_run("c", "2025-12-31T23:59:59+00:00")
+    assert newest_run() == newest
+    assert find_run(None) == newest
+
+
+def test_of_runs_trained_at_the_same_time_the_last_by_name_is_taken() -> None:
+    make_run("b")
+    make_run("a")
+    assert newest_run() == Run(RUNS / "b")
+
+
+def test_run_with_a_damaged_record_is_older_than_any_other() -> None:
+    make_run("whole")
+    make_run("z").record_file.write_text("{", encoding="utf-8")
+    assert newest_run() == Run(RUNS / "whole")
+
+
+def test_hidden_and_unfinished_folders_and_files_are_passed_over() -> None:
+    make_run("old", "2020-01-01T00:00:00+00:00")
+    make_run(".new.part")
+    make_run("unfinished").weights_file.unlink()
+    (RUNS / "notes.txt").write_text("a file", encoding="utf-8")
+    assert newest_run() == Run(RUNS / "old")
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_no_run_is_an_error_that_says_how_one_is_made(empty: bool, working_folder: Path) -> None:
+    if empty:
+        RUNS.mkdir()
+    assert refusal(None) == (
+        f"expected a trained run below 'runs/' (in '{working_folder}'), found none; "
+        "train one with: ctonnx train DATA, or name a run or an .onnx file that you have (predict and serve: "
+        "--model FILE)"
+    )
+
+
+OLD, NEW = "2026-01-01T00:00:00+00:00", "2027-01-01T00:00:00+00:00"
+
+
+def test_run_that_was_trained_last_and_has_no_export_is_passed_over_and_named() -> None:
+    old = make_run("old", OLD, ("fp32",))
+    new = make_run("new", NEW)
+    found = newest_export()
+    assert (found.run, found.exported, found.newer) == (old, 1, new)
+    assert found.words == "of run 'old', the only one with an export"
+    assert found.note == (
+        "run 'new' was trained later and has no export, so that 'old' was taken; export it with: ctonnx export runs/new"
+    )
+    assert find_model(None) == old.model_file("fp32")
+    assert find_models(None) == [old.model_file("fp32")]
+    assert newest_run() == new  # which `ctonnx export` takes
+
+
+def test_newest_of_several_exports_is_taken_and_said_to_be_one_of_several() -> None:
+    make_run("old", OLD, ("fp32",))
+    new = make_run("new", NEW, ("fp32",))
+    found = newest_export()
+    assert (found.run, found.exported, found.newer, found.note) == (new, 2, None, "")
+    assert found.words == "of run 'new', the newest of 2 with an export"
+
+
+def test_run_alone_is_the_newest_and_older_ones_without_an_export_are_not_spoken_of() -> None:
+    make_run("older", OLD)
+    make_run("only", NEW, ("int8",))
+    assert (newest_export().words, newest_export().note) == ("the newest run's", "")
+
+
+def test_runs_of_which_none_was_exported_ask_for_the_newest_ones_export() -> None:
+    make_run("old", OLD)
+    make_run("new", NEW)
+    assert refusal(None) == (
+        "expected an exported model in 'runs/new/export', found none; make one with: ctonnx export runs/new"
+    )
+
+
+# --- by name or folder -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["lungs", "runs/lungs", "runs/lungs/", "./runs/lungs"])
+def test_run_is_found_by_its_name_and_by_its_folder(path: str) -> None:
+    make_run("newer", "2027-01-01T00:00:00+00:00")
+    make_run("lungs")
+    assert find_run(Path(path)).folder.resolve() == Path("runs/lungs").resolve()
+
+
+def test_folder_is_taken_before_a_run_of_the_same_name() -> None:
+    make_run("lungs")
+    make_run("other").folder.rename("lungs")
+    assert find_run(Path("lungs")) == Run(Path("lungs"))
+
+
+def test_run_below_another_root_is_found() -> None:
+    make_run("lungs").folder.parent.rename("elsewhere")
+    assert find_run(Path("lungs"), Path("elsewhere")) == Run(Path("elsewhere/lungs"))
+    assert find_run(None, Path("elsewhere")) == Run(Path("elsewhere/lungs"))
+
+
+@pytest.mark.parametrize("unfinished", [True, False])
+def test_run_that_is_not_there_is_an_error_that_says_where_it_was_looked_for(unfinished: bool) -> None:
+    if unfinished:
+        make_run("lungs").weights_file.unlink()
+    assert refusal(Path("lungs")) == (
+        "expected a run's folder (with model.safetensors and run.json) at 'lungs' or 'runs/lungs', found none; "
+        "train one with: ctonnx train DATA, or name a run or an .onnx file that you have (predict and serve: "
+        "--model FILE)"
+    )
+
+
+# --- its model -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("provider", "exported", "expected"),
+    [
+        ("cpu", ("fp32",), "fp32"),
+        ("cpu", ("fp32", "fp16"), "fp32"),
+        ("cpu", ("fp32", "fp16", "int8"), "int8"),
+        ("cpu", ("int8",), "int8"),
+        ("cuda", ("fp32",), "fp32"),
+        ("cuda", ("fp32", "int8"), "fp32"),
+        ("cuda", ("fp32", "fp16", "int8"), "fp16"),
+        ("cuda", ("fp16",), "fp16"),
+        ("tensorrt", ("fp32", "fp16", "int8"), "fp16"),
+        ("tensorrt", ("fp32", "int8"), "fp32"),
+        ("openvino", ("fp32", "fp16", "int8"), "int8"),
+        ("openvino", ("fp32", "fp16"), "fp32"),
+        ("coreml", ("fp32", "fp16", "int8"), "fp16"),
+        ("coreml", ("fp32", "int8"), "fp32"),
+        ("directml", ("fp32", "fp16", "int8"), "fp16"),
+        ("directml", ("fp32", "int8"), "fp32"),
+    ],
+)
+@pytest.mark.parametrize("run", [None, Path("lungs"), Path("runs/lungs")])
+def test_model_that_suits_the_provider_is_taken(
+    run: Path | None, provider: Provider, exported: tuple[str, ...], expected: str
+) -> None:
+    made = make_run("lungs", exported=exported)
+    assert find_model(run, provider=provider) == made.model_file(expected)
+
+
+@pytest.mark.parametrize(
+    ("machine", "provider", "target", "expected"),
+    [
+        ("x86", "cpu", "x86", "int8"),
+        ("x86", "cpu", "arm", "fp32"),
+        ("x86", "cpu", "tensorrt", "fp32"),
+        ("x86", "cpu", "amx", "int8"),
+        ("arm", "cpu", "amx", "fp32"),
+        ("arm", "cpu", "arm", "int8"),
+        ("arm", "cpu", "x86", "fp32"),
+        ("riscv64", "cpu", "x86", "fp32"),
+        ("x86", "tensorrt", "tensorrt", "int8"),
+        ("arm", "tensorrt", "tensorrt", "int8"),
+        ("arm", "tensorrt", "arm", "fp16"),
+        ("x86", "openvino", "x86", "int8"),
+        ("x86", "openvino", "arm", "fp32"),
+        ("x86", "openvino", "tensorrt", "fp32"),
+        ("x86", "openvino", "amx", "fp32"),
+        ("x86", "tensorrt", "amx", "fp16"),
+        ("x86", "cuda", "tensorrt", "fp16"),
+    ],
+)
+def test_int8_is_taken_only_where_it_was_quantized_for(
+    machine: str, provider: Provider, target: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_selection, "architecture", lambda: machine)
+    made = make_run("lungs", exported=("fp32", "fp16", "int8"), target=target)
+    assert find_model(None, provider=provider) == made.model_file(expected)
+    named = made.model_file("int8")
+    assert find_model(named, provider=provider) == named, "a file that is named is taken, whatever it is"
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x72\x00"])
+def test_int8_that_does_not_say_what_it_is_for_is_passed_over(content: bytes) -> None:
+    made = make_run("lungs", exported=("fp32", "int8"))
+    made.model_file("int8").write_bytes(content)
+    assert find_model(None) == made.model_file("fp32")
+
+
+@pytest.mark.parametrize("provider", ["cpu", "cuda"])
+def test_run_without_a_model_is_an_error(provider: Provider) -> None:
+    make_run("lungs")
+    assert refusal(None, provider) == (
+        "expected an exported model in 'runs/lungs/export', found none; make one with: ctonnx export runs/lungs"
+    )
+
+
+@pytest.mark.parametrize(
+    ("provider", "exported", "target", "found"),
+    [
+        ("cpu", ("fp16",), "x86", "model.fp16.onnx"),
+        ("cpu", ("fp16", "int8"), "arm", "model.fp16.onnx, model.int8.onnx"),
+        ("cuda", ("int8",), "x86", "model.int8.onnx"),
+    ],
+)
+def test_run_without_a_model_for_the_provider_is_an_error_that_says_which_there_are(
+    provider: Provider, exported: tuple[str, ...], target: str, found: str
+) -> None:
+    make_run("lungs", exported=exported, target=target)
+    assert refusal(None, provider) == (
+        f"expected a model for {provider} in 'runs/lungs/export', found {found} alone; name a file to take it all the "
+        "same, or export the run again with --precision all"
+    )
+
+
+def test_all_models_of_a_run_or_of_an_exports_folder_are_found_fp32_first() -> None:
+    run = make_run("lungs", exported=("int8", "fp32"))
+    files = [run.model_file("fp32"), run.model_file("int8")]
+    assert find_models(None) == find_models(Path("lungs")) == find_models(run.export_folder) == files
+    assert find_models(files[1]) == files[1:]
+    with pytest.raises(ModelError, match=r"^expected an exported model in 'runs/empty/export', found none"):
+        find_models(make_run("empty").folder)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.bin"])
+def test_file_is_taken_whatever_its_ending(name: str) -> None:
+    Path(name).touch()
+    assert find_model(Path(name)) == Path(name)
+
+
+def test_onnx_file_that_is_missing_is_left_for_the_session_to_refuse() -> None:
+    assert find_model(Path("none.onnx")) == Path("none.onnx")
+
+
+def test_folder_that_holds_exported_models_is_a_model_too(tmp_path: Path) -> None:
+    (tmp_path / "model.fp32.onnx").touch()
+    write_model(tmp_path / "model.int8.onnx", "x86")
+    assert find_model(tmp_path) == tmp_path / "model.int8.onnx"
+    assert find_model(tmp_path, provider="cuda") == tmp_path / "model.fp32.onnx"
+
+
+def test_file_is_asked_what_it_is_for_and_not_the_report_beside_it() -> None:
+    run = make_run("lungs", exported=("fp32", "int8"))
+    report = {"precisions": {"int8": {"quantization": {"target": "arm"}}}}
+    (run.export_folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    assert find_model(None) == run.model_file("int8")

@@ -1,0 +1,401 @@
+"""The predictor: one answer by whatever road, in order over failures, lazily, and with nothing left behind."""
+
+import gc
+import io
+import itertools
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.spec import ModelSpec
+from ctonnx.errors import ImageError
+from ctonnx.images import load, to_pixels
+from ctonnx.images.source import ImageSource
+from ctonnx.prediction.predictor import Predictor
+from ctonnx.prediction.results import Failure, Prediction, Record
+
+
+@pytest.fixture(scope="module")
+def predictor(model: Path) -> Iterator[Predictor]:
+    with Predictor(model) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def scans(phantoms: Path) -> list[str]:
+    """Eight images, two of each class."""
+    found = [str(path) for path in sorted((phantoms / "test").rglob("*.png"))]
+    assert len(found) == 8
+    return found
+
+
+@pytest.fixture
+def no_image(tmp_path: Path) -> Path:
+    file = tmp_path / "notes.png"
+    file.write_bytes(b"")
+    return file
+
+
+def decoding_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("ctonnx-worker")]
+
+
+def assert_same(found: Record, expected: Record, tolerance: float = 0.0) -> None:
+    """Checks that two predictions are for the same source and differ by the tolerance at most."""
+    assert isinstance(found, Prediction)
+    assert isinstance(expected, Prediction)
+    assert found.source == expected.source
+    for name, value in expected.probabilities.items():
+        assert found.probabilities[name] == pytest.approx(value, abs=tolerance, rel=0)
+    np.testing.assert_allclose(found.logits, expected.logits, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(found.heatmap, expected.heatmap, rtol=0, atol=tolerance)
+
+
+# --- one answer ------------------------------------------------------------------------------------------------------
+
+
+def test_prediction_holds_every_class_from_the_most_probable(predictor: Predictor, scans: list[str]) -> None:
+    answer = predictor.predict(scans[0])
+    assert answer.source == scans[0]
+    assert set(answer.probabilities) == set(predictor.spec.classes)
+    assert list(answer.probabilities.values()) == sorted(answer.probabilities.values(), reverse=True)
+    assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-6)
+    assert (answer.label, answer.probability) == next(iter(answer.probabilities.items()))
+    assert (answer.logits.dtype.name, answer.logits.shape) == ("float32", (4,))
+    assert (answer.heatmap.dtype.name, answer.heatmap.shape) == ("float32", (4, 2, 2))
+    assert answer.heatmap.min() >= 0
+
+
+def test_probabilities_are_the_softmax_of_the_scaled_logits_in_the_order_of_the_spec(
+    predictor: Predictor, scans: list[str]
+) -> None:
+    answer = predictor.predict(scans[0])
+    scaled = np.exp(answer.logits / predictor.spec.temperature)
+    softmax = scaled / scaled.sum()
+    found = [answer.probabilities[name] for name in predictor.spec.classes]
+    np.testing.assert_allclose(found, softmax, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 99])
+def test_top_gives_the_most_probable_classes(predictor: Predictor, scans: list[str], count: int) -> None:
+    answer = predictor.predict(scans[0])
+    assert answer.top(count) == list(answer.probabilities.items())[:count]
+
+
+def test_record_becomes_a_json_document(predictor: Predictor, scans: list[str]) -> None:
+    answer = predictor.predict(scans[0])
+    assert json.loads(json.dumps(answer.as_dict())) == {
+        "file": scans[0],
+        "label": answer.label,
+        "probability": answer.probability,
+        "suspicious": answer.suspicious,
+        "score": answer.score,
+        "probabilities": dict(answer.probabilities),
+        "frame": None,
+        "caution": None,
+        "error": None,
+    }
+    assert Failure("a.png", "damaged").as_dict() == {
+        "file": "a.png",
+        "label": None,
+        "probability": None,
+        "suspicious": None,
+        "score": None,
+        "probabilities": {},
+        "frame": None,
+        "caution": None,
+        "error": "damaged",
+    }
+
+
+def test_image_that_cannot_be_read_is_an_error(predictor: Predictor, no_image: Path) -> None:
+    with pytest.raises(ImageError) as caught:
+        predictor.predict(no_image)
+    assert str(caught.value) == f"{no_image}: the file is empty (0 bytes)"
+
+
+# --- suspicious ------------------------------------------------------------------------------------------------------
+
+
+def with_point(predictor: Predictor, threshold: float, *positive: str) -> ModelSpec:
+    """Returns the predictor's spec with an operating point at a threshold."""
+    point = OperatingPoint(positive=positive, threshold=threshold, sensitivity=1.0, specificity=1.0)
+    return replace(predictor.spec, operating_point=point)
+
+
+def test_exported_model_calls_an_image_suspicious_by_its_operating_point(
+    predictor: Predictor, scans: list[str]
+) -> None:
+    point = predictor.spec.operating_point
+    assert point is not None
+    assert point.positive == ("cavitating", "large central", "small peripheral")
+    for scan in scans:
+        answer = predictor.predict(scan)
+        assert answer.suspicious == (1 - answer.probabilities["normal"] >= point.threshold)
+
+
+@pytest.mark.parametrize("positive", [("cavitating",), ("normal",), ("small peripheral", "cavitating")])
+def test_image_is_suspicious_from_the_threshold_on(
+    predictor: Predictor, scans: list[str], positive: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probabilities = predictor.predict(scans[0]).probabilities
+    exact = sum(probabilities[name] for name in positive)
+    for threshold, suspicious in [(0.0, True), (exact, True), (float(np.nextafter(exact, 1)), False), (1.0, False)]:
+        monkeypatch.setattr(predictor, "spec", with_point(predictor, threshold, *positive))
+        assert predictor.predict(scans[0]).suspicious is suspicious
+
+
+def test_stream_calls_each_image_what_it_is_called_alone(
+    predictor: Predictor, scans: list[str], no_image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = sorted(predictor.predict(scan).probabilities["cavitating"] for scan in scans)
+    monkeypatch.setattr(predictor, "spec", with_point(predictor, (scores[3] + scores[4]) / 2, "cavitating"))
+    alone = [predictor.predict(scan).suspicious for scan in scans]
+    assert sum(map(bool, alone)) == 4
+    failed, *found = predictor.predict_many([str(no_image), *scans], batch_size=3)
+    assert isinstance(failed, Failure)
+    assert [record.suspicious for record in found if isinstance(record, Prediction)] == alone
+
+
+def test_model_without_an_operating_point_calls_nothing_suspicious_or_not(
+    predictor: Predictor, scans: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "spec", replace(predictor.spec, operating_point=None))
+    assert predictor.predict(scans[0]).suspicious is None
+    assert predictor.predict(scans[0]).as_dict()["suspicious"] is None
+
+
+# --- by whatever road ------------------------------------------------------------------------------------------------
+
+
+def test_one_image_alone_in_a_stream_and_as_pixels_has_the_same_answer(predictor: Predictor, scans: list[str]) -> None:
+    answer = predictor.predict(scans[0])
+    (streamed,) = predictor.predict_many([scans[0]])
+    assert_same(streamed, answer)
+    outputs = predictor.predict_pixels(to_pixels(load(scans[0]), predictor.spec.preprocessing)[None])
+    np.testing.assert_array_equal(outputs.logits[0], answer.logits)
+    np.testing.assert_array_equal(outputs.heatmap[0], answer.heatmap)
+    assert [answer.probabilities[name] for name in predictor.spec.classes] == outputs.probabilities[0].tolist()
+
+
+def test_pixels_have_the_same_answer_from_the_sessions_own_threads(
+    predictor: Predictor, model: Path, scans: list[str]
+) -> None:
+    pixels = np.stack([to_pixels(load(scan), predictor.spec.preprocessing) for scan in scans])
+    expected = predictor.predict_pixels(pixels)
+    with Predictor(model, threads=3) as several:
+        batches = [several.submit_pixels(pixels) for _ in range(4)]
+        here = several.predict_pixels(pixels)
+        for found in (here, *[batch.result(30) for batch in batches]):
+            np.testing.assert_array_equal(found.logits, expected.logits)
+            np.testing.assert_array_equal(found.heatmap, expected.heatmap)
+
+
+def test_predictor_is_closed_no_sooner_than_its_threads_have_answered(model: Path) -> None:
+    with Predictor(model, threads=2) as predictor:
+        answers = [predictor.submit_pixels(np.zeros((4, 64, 64, 3), np.uint8)) for _ in range(3)]
+    assert all(answer.done() for answer in answers)
+    with pytest.raises(ValueError, match="this Predictor is closed"):
+        predictor.submit_pixels(np.zeros((1, 64, 64, 3), np.uint8))
+
+
+@pytest.mark.parametrize(("threads", "workers"), [(1, 1), (2, 2)])
+def test_session_without_threads_of_its_own_is_refused_for_them(model: Path, threads: int, workers: int) -> None:
+    with Predictor(model, threads=threads, workers=workers) as predictor, pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole text is compared below
+        predictor.submit_pixels(np.zeros((1, 64, 64, 3), np.uint8))
+    assert str(caught.value) == (
+        f"expected a session on cpu with more threads than workers, found {threads} and {workers} on cpu: it has none "
+        "of its own that could compute a batch"
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 5, 6, 7, 8, 9, 100])
+def test_batch_size_changes_no_answer(predictor: Predictor, scans: list[str], batch_size: int) -> None:
+    alone = [predictor.predict(scan) for scan in scans]
+    together = list(predictor.predict_many(scans, batch_size=batch_size))
+    for found, expected in zip(together, alone, strict=True):
+        assert_same(found, expected, tolerance=1e-6)
+
+
+def test_each_kind_of_source_gives_the_same_answer_under_its_own_name(predictor: Predictor, scans: list[str]) -> None:
+    file = Path(scans[0])
+    with Image.open(file) as image:
+        named, unnamed = image.copy(), Image.fromarray(np.asarray(image))
+        sources: list[ImageSource] = [str(file), file, file.read_bytes(), image, unnamed, np.asarray(image)]
+        found = list(predictor.predict_many(sources))
+    assert [record.source for record in found] == [
+        str(file),
+        str(file),
+        "bytes in memory",
+        str(file),
+        "image in memory",
+        "array",
+    ]
+    assert predictor.predict(named).source == "image in memory"
+    logits = np.stack([record.logits for record in found if isinstance(record, Prediction)])
+    assert len(logits) == 6
+    np.testing.assert_allclose(logits, np.broadcast_to(logits[0], logits.shape), rtol=0, atol=1e-6)
+
+
+def test_answers_differ_between_images(predictor: Predictor, scans: list[str]) -> None:
+    logits = {record.logits.tobytes() for record in predictor.predict_many(scans) if isinstance(record, Prediction)}
+    assert len(logits) == len(scans)
+
+
+def test_model_is_found_by_its_run_and_by_nothing_at_all(workspace: Path) -> None:
+    for model in (None, "tiny", Path("runs/tiny")):
+        with Predictor(model) as opened:
+            assert repr(opened) == "Predictor('runs/tiny/export/model.fp32.onnx', provider='cpu')"
+            assert opened.path == Path("runs/tiny/export/model.fp32.onnx")
+
+
+# --- pixels ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_pixels_give_a_row_for_each_image(predictor: Predictor, count: int) -> None:
+    outputs = predictor.predict_pixels(np.zeros((count, 64, 64, 3), np.uint8))
+    assert outputs.probabilities.shape == outputs.logits.shape == (count, 4)
+    assert outputs.heatmap.shape == (count, 4, 2, 2)
+
+
+def test_pixels_that_are_a_view_give_the_answer_of_their_copy(predictor: Predictor) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
+    for view in (pixels[:, ::-1], np.asfortranarray(pixels)):
+        np.testing.assert_array_equal(
+            predictor.predict_pixels(view).logits, predictor.predict_pixels(np.ascontiguousarray(view)).logits
+        )
+
+
+@pytest.mark.parametrize(
+    ("pixels", "found"),
+    [
+        (np.zeros((1, 64, 64, 3), np.float32), "float32 [1, 64, 64, 3]"),
+        (np.zeros((1, 64, 64, 3), np.int8), "int8 [1, 64, 64, 3]"),
+        (np.zeros((64, 64, 3), np.uint8), "uint8 [64, 64, 3]"),
+        (np.zeros((1, 3, 64, 64), np.uint8), "uint8 [1, 3, 64, 64]"),
+        (np.zeros((1, 64, 64, 1), np.uint8), "uint8 [1, 64, 64, 1]"),
+        (np.zeros((1, 224, 224, 3), np.uint8), "uint8 [1, 224, 224, 3]"),
+        (np.zeros((1, 1, 64, 64, 3), np.uint8), "uint8 [1, 1, 64, 64, 3]"),
+    ],
+)
+def test_pixels_of_another_kind_are_refused(predictor: Predictor, pixels: NDArray[Any], found: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole text is compared below
+        predictor.predict_pixels(pixels)
+    assert str(caught.value) == f"expected uint8 pixels of shape [batch, 64, 64, 3], found {found}"
+
+
+# --- a stream --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+@pytest.mark.parametrize("bad", [{0}, {3}, {7}, {2, 3}, {0, 1, 2, 3}, set(range(8))], ids=str)
+def test_order_is_kept_over_failures(
+    predictor: Predictor, scans: list[str], no_image: Path, bad: set[int], batch_size: int
+) -> None:
+    images = [str(no_image) if place in bad else scan for place, scan in enumerate(scans)]
+    found = list(predictor.predict_many(images, batch_size=batch_size))
+    assert [record.source for record in found] == images
+    for place, record in enumerate(found):
+        if place in bad:
+            assert record == Failure(str(no_image), "the file is empty (0 bytes)")
+        else:
+            assert_same(record, predictor.predict(scans[place]), tolerance=1e-6)
+
+
+def test_each_kind_of_bad_source_gets_its_record(predictor: Predictor, tmp_path: Path) -> None:
+    whole = io.BytesIO()
+    Image.effect_noise((64, 64), 90).save(whole, "PNG")
+    lazy = Image.open(io.BytesIO(whole.getvalue()[:1500]))
+    images: list[Any] = [
+        tmp_path,
+        tmp_path / "none.png",
+        b"",
+        np.zeros((2, 2), np.float32),
+        Image.new("L", (0, 3)),
+        lazy,
+        np.zeros((8, 8), np.uint8),
+    ]
+    *found, last = predictor.predict_many(images)
+    assert found == [
+        Failure(str(tmp_path), "a folder, not an image file"),
+        Failure(str(tmp_path / "none.png"), "cannot be read: no such file"),
+        Failure("bytes in memory", "the file is empty (0 bytes)"),
+        Failure(
+            "array",
+            "expected a uint8 array of shape [height, width] or [height, width, 1, 3 or 4], found float32 [2, 2]",
+        ),
+        Failure("image in memory", "the image has no pixels: 0 x 3"),
+        Failure("image in memory", "damaged image: image file is truncated"),
+    ]
+    assert isinstance(last, Prediction)
+
+
+def test_generator_is_taken_as_images_and_no_image_gives_no_record(predictor: Predictor, scans: list[str]) -> None:
+    assert [record.source for record in predictor.predict_many(scan for scan in scans)] == scans
+    assert list(predictor.predict_many([])) == []
+    assert decoding_threads() == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_endless_stream_is_taken_a_bounded_number_of_batches_ahead(model: Path, batch_size: int) -> None:
+    taken = 0
+
+    def endless() -> Iterator[NDArray[np.uint8]]:
+        nonlocal taken
+        for grey in itertools.cycle(range(256)):
+            taken += 1
+            yield np.full((8, 8), grey, np.uint8)
+
+    with Predictor(model, workers=2) as predictor:
+        records = predictor.predict_many(endless(), batch_size=batch_size)
+        assert taken == 0
+        for given in range(1, 8 * batch_size):
+            next(records)
+            assert taken <= given + 7 * batch_size  # three batches for each of two workers, and one handed out
+        records.close()  # type: ignore[attr-defined]  # an Iterator by its promise, a generator in truth
+    assert decoding_threads() == []
+
+
+@pytest.mark.parametrize("seen", [0, 1, 3])
+def test_abandoned_stream_leaves_no_thread(predictor: Predictor, scans: list[str], seen: int) -> None:
+    records = predictor.predict_many(scans, batch_size=1)
+    for _ in range(seen):
+        next(records)
+    assert bool(decoding_threads()) == (seen > 0)
+    del records
+    gc.collect()
+    assert decoding_threads() == []
+
+
+def test_error_of_the_callers_generator_reaches_the_caller_and_leaves_no_thread(
+    predictor: Predictor, scans: list[str]
+) -> None:
+    def breaking() -> Iterator[str]:
+        yield scans[0]
+        raise RuntimeError("the caller's own")
+
+    with pytest.raises(RuntimeError, match=r"^the caller's own$"):
+        list(predictor.predict_many(breaking()))
+    assert decoding_threads() == []
+
+
+def test_two_streams_at_a_time_do_not_mix(predictor: Predictor, scans: list[str]) -> None:
+    turned = scans[::-1]
+    pairs = zip(predictor.predict_many(scans, batch_size=2), predictor.predict_many(turned, batch_size=3), strict=True)
+    assert [(first.source, second.source) for first, second in pairs] == list(zip(scans, turned, strict=True))
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_batch_below_one_is_refused_at_once(predictor: Predictor, batch_size: int) -> None:
+    with pytest.raises(ValueError, match=f"^expected a batch size of at least 1, found {batch_size}$"):
+        predictor.predict_many([], batch_size=batch_size)

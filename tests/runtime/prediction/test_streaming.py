@@ -1,0 +1,228 @@
+"""Many images, many threads, many processes: the same answers, in flat memory."""
+
+import multiprocessing
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from ctonnx.inference import session
+from ctonnx.parity.outputs import Outputs
+from ctonnx.prediction import predictor as module
+from ctonnx.prediction.predictor import Predictor, workers_for
+from ctonnx.prediction.results import Failure, Prediction
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Sixteen images of noise, each another."""
+    folder = tmp_path_factory.mktemp("scans")
+    noise = np.random.default_rng(1).integers(0, 256, (16, 70, 90)).astype(np.uint8)
+    for number, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(folder / f"{number:02}.png")
+    return sorted(map(str, folder.iterdir()))
+
+
+def answers(predictor: Predictor, scans: list[str]) -> list[NDArray[np.float32]]:
+    return [predictor.predict(scan).logits for scan in scans]
+
+
+def test_eight_threads_that_share_a_predictor_get_the_answers_of_one(model: Path, scans: list[str]) -> None:
+    with Predictor(model) as predictor:
+        alone = np.stack(answers(predictor, scans))
+        start = threading.Barrier(8)
+
+        def work(turn: int) -> NDArray[np.float32]:
+            start.wait()
+            turned = scans[turn:] + scans[:turn]
+            return np.roll(np.stack(answers(predictor, turned)), turn, axis=0)
+
+        with ThreadPoolExecutor(8) as pool:
+            for found in pool.map(work, range(8)):
+                np.testing.assert_array_equal(found, alone)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("batch_size", [None, 1, 3])
+def test_workers_and_batches_change_no_answer_and_no_order(
+    model: Path, scans: list[str], workers: int, batch_size: int | None
+) -> None:
+    with Predictor(model, workers=workers, threads=2) as predictor:
+        records = list(predictor.predict_many(scans, batch_size=batch_size))
+        alone = answers(predictor, scans)
+    assert [record.source for record in records] == scans
+    found = [record.logits for record in records if isinstance(record, Prediction)]
+    np.testing.assert_allclose(np.stack(found), np.stack(alone), atol=1e-5)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_model_computes_as_many_batches_at_a_time_as_there_are_workers(
+    workers: int, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, most = 0, 0
+    lock = threading.Lock()
+    together = threading.Barrier(workers)
+
+    def compute(pixels: NDArray[np.uint8]) -> Outputs:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        together.wait(timeout=20)  # none goes on before `workers` of them are here
+        with lock:
+            running -= 1
+        return empty_outputs(len(pixels))
+
+    with Predictor(model, workers=workers, threads=3) as predictor:
+        monkeypatch.setattr(predictor, "_runner", compute)
+        list(predictor.predict_many(grey_images(12), batch_size=1))
+    assert most == workers
+
+
+def test_workers_and_onnxruntimes_own_threads_are_as_many_as_there_are_threads(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    original = session.open_session
+
+    def opened(*arguments: Any, **options: Any) -> Any:
+        asked.append(options["threads"])
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(module, "open_session", opened)
+    for threads, workers in ((4, 1), (4, 2), (4, 4), (2, 4)):
+        Predictor(model, threads=threads, workers=workers).close()
+    assert asked == [4, 3, 1, 1]  # of these one computes in its caller: a worker
+
+
+def test_workers_are_no_more_than_threads(model: Path) -> None:
+    with Predictor(model, threads=2, workers=5) as predictor:
+        assert predictor.workers == 2
+    with Predictor(model, threads=1, workers=4) as predictor:
+        assert predictor.workers == 1
+
+
+def test_answers_that_are_ready_come_before_the_callers_own_error(model: Path, scans: list[str]) -> None:
+    def given() -> Iterator[str]:
+        yield from scans[:6]
+        raise OSError("the share is gone")
+
+    with Predictor(model, workers=2, threads=2) as predictor:
+        records = predictor.predict_many(given(), batch_size=2)
+        assert [next(records).source for _ in range(6)] == scans[:6]
+        with pytest.raises(OSError, match="the share is gone"):
+            next(records)
+
+
+@pytest.mark.parametrize(
+    ("count", "threads", "expected"), [(1, 2, 1), (15, 2, 1), (16, 2, 2), (16, 1, 1), (10_000, 64, 8), (63, 64, 1)]
+)
+def test_many_images_go_through_many_workers(count: int, threads: int, expected: int) -> None:
+    assert workers_for(count, threads=threads) == expected
+
+
+def test_fewer_workers_than_one_are_refused(model: Path) -> None:
+    with pytest.raises(ValueError, match=r"^expected at least 1 worker, found 0$"):
+        Predictor(model, workers=0)
+
+
+def test_record_keeps_no_other_images_arrays_alive(model: Path, scans: list[str]) -> None:
+    with Predictor(model) as predictor:
+        for record in predictor.predict_many(scans, batch_size=8):
+            assert isinstance(record, Prediction)
+            assert record.heatmap.base is None
+            assert record.logits.base is None
+
+
+def test_ten_thousand_images_stream_in_flat_memory(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        pytest.skip("the system does not tell a process's memory in /proc")
+    Image.fromarray(np.zeros((256, 256), np.uint8)).save(tmp_path / "scan.png")
+    resident: list[int] = []
+    with Predictor(model, workers=2) as predictor:
+        # The network's own memory is onnxruntime's; what is looked at here is the way to it and from it.
+        monkeypatch.setattr(predictor, "_runner", lambda images: empty_outputs(len(images)))
+        for number, record in enumerate(predictor.predict_many(str(tmp_path / "scan.png") for _ in range(10_000))):
+            assert isinstance(record, Prediction)
+            if number % 500 == 499:
+                resident.append(int(statm.read_text(encoding="ascii").split()[1]) * 4096)
+    assert len(resident) == 20
+    assert max(resident) - resident[1] < 8e6  # 10,000 inputs of this model are 123 MB
+
+
+def test_predictor_is_pickled_by_its_path_and_settings(
+    model: Path, scans: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model.parent)
+    with Predictor(model.name, threads=2, workers=2) as predictor:
+        data = pickle.dumps(predictor)
+        alone = answers(predictor, scans[:2])
+    assert len(data) < 1000
+    monkeypatch.chdir("/")
+    with pickle.loads(data) as copy:  # noqa: S301  # made three lines above
+        assert (copy.path, copy.provider, copy.threads, copy.workers) == (model, "cpu", 2, 2)
+        assert copy.refusal is None
+        np.testing.assert_array_equal(answers(copy, scans[:2]), alone)
+
+
+def test_predictor_goes_to_another_process(model: Path, scans: list[str]) -> None:
+    context = multiprocessing.get_context("spawn")
+    with Predictor(model, threads=1) as predictor, ProcessPoolExecutor(1, mp_context=context) as pool:
+        found = pool.submit(predictor.predict, scans[0]).result()
+        assert found.as_dict() == predictor.predict(scans[0]).as_dict()
+
+
+def test_failure_between_images_takes_no_row_of_theirs(model: Path, scans: list[str], tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"")
+    mixed = [str(tmp_path / "bad.png"), scans[0], str(tmp_path / "bad.png"), scans[1]]
+    with Predictor(model) as predictor:
+        records = list(predictor.predict_many(mixed, batch_size=4))
+        alone = answers(predictor, scans[:2])
+    assert [type(record) for record in records] == [Failure, Prediction, Failure, Prediction]
+    for record, logits in zip(records[1::2], alone, strict=True):
+        assert isinstance(record, Prediction)
+        np.testing.assert_allclose(record.logits, logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_images_can_be_watched_with_their_predictions(model: Path, scans: list[str], workers: int) -> None:
+    seen: dict[str, tuple[tuple[int, int], Prediction]] = {}
+
+    def watch(image: Image.Image) -> Callable[[Prediction], None]:
+        return lambda prediction: seen.update({prediction.source: (image.size, prediction)})
+
+    with Predictor(model, workers=workers, threads=2) as predictor:
+        for record in predictor.predict_many(["none.png", *scans], batch_size=3, watch=watch):
+            if isinstance(record, Prediction):
+                assert seen[record.source] == ((90, 70), record)
+    assert sorted(seen) == scans
+
+
+def test_error_of_what_watches_comes_out(model: Path, scans: list[str]) -> None:
+    def watch(image: Image.Image) -> Callable[[Prediction], None]:
+        raise OSError("the disk is full")
+
+    with Predictor(model) as predictor, pytest.raises(OSError, match=r"^the disk is full$"):
+        list(predictor.predict_many(scans, watch=watch))
+
+
+def grey_images(count: int) -> Iterator[NDArray[np.uint8]]:
+    return (np.full((8, 8), number % 256, np.uint8) for number in range(count))
+
+
+def empty_outputs(count: int) -> Outputs:
+    return Outputs(
+        probabilities=np.full((count, 4), 0.25, np.float32),
+        logits=np.zeros((count, 4), np.float32),
+        heatmap=np.zeros((count, 4, 2, 2), np.float32),
+    )

@@ -1,0 +1,60 @@
+"""What /v1/model says, from the model's own spec."""
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+
+from ctonnx.artifacts.caveats import model_caveats
+from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.spec import leaks_in_words
+from ctonnx.prediction.predictor import Predictor
+from ctonnx.server.api.model_info import answering_model, model_facts
+from ctonnx.server.settings import Settings
+
+
+def test_facts_are_the_specs(predictor: Predictor) -> None:
+    facts = model_facts(predictor, Settings(), version="1")
+    assert facts["sha256"] == hashlib.sha256(predictor.path.read_bytes()).hexdigest()
+    assert facts["metrics"] == predictor.spec.metrics
+    assert (facts["run"], facts["precision"], facts["image_size"]) == ("tiny", "fp32", 64)
+    assert facts["trained_on"].endswith(" images (synthetic phantoms: its answers mean nothing for patients)")
+
+
+@pytest.mark.parametrize(("positive", "text"), [(("a",), "a reach"), (("a", "b"), "a + b together reach")])
+def test_operating_point_is_told_for_people(positive: tuple[str, ...], text: str, predictor: Predictor) -> None:
+    point = OperatingPoint(positive=positive, threshold=0.25, sensitivity=0.9, specificity=0.8)
+    before = predictor.spec
+    try:
+        predictor.spec = replace(before, classes=("a", "b", "c"), operating_point=point)
+        found = model_facts(predictor, Settings(key="k"), version="1")
+        predictor.spec = replace(before, operating_point=None)
+        without = model_facts(predictor, Settings(), version="1")
+    finally:
+        predictor.spec = before
+    assert found["operating_point"]["text"].startswith(f"suspicious where {text} 0.2500 or more (sensitivity 0.900")
+    assert found["operating_point"]["normal"] == ", ".join(name for name in "abc" if name not in positive)
+    assert found["key_required"] is True
+    assert without["operating_point"] is None
+    named = {name: without[name] for name in ("name", "run", "precision", "sha256", "synthetic")}
+    assert answering_model(found) == {**named, "threshold": 0.25, "positive": list(positive)}
+    assert answering_model(without) == {**named, "threshold": None, "positive": []}
+
+
+def test_leaks_are_told_in_the_words_that_the_model_card_has(predictor: Predictor) -> None:
+    before = predictor.spec
+    data = {**before.data, "leaks": {**before.data["leaks"], "leaked": {"valid": 3, "test": 0}}}
+    try:
+        predictor.spec = replace(before, data=data)
+        found = model_facts(predictor, Settings(), version="1")
+    finally:
+        predictor.spec = before
+    assert found["leaks"] == leaks_in_words(data)
+    assert found["leaks"].startswith("3 of 8 validation images have a copy")
+    assert model_facts(predictor, Settings(), version="1")["leaks"] is None
+
+
+def test_caveats_are_those_of_the_spec(predictor: Predictor) -> None:
+    caveats = model_facts(predictor, Settings(), version="1")["caveats"]
+    assert caveats == model_caveats(predictor.spec.metrics, predictor.spec.operating_point)
+    assert any(caveat.startswith("the operating point was fitted on ") for caveat in caveats)

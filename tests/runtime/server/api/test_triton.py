@@ -1,0 +1,96 @@
+"""Triton's clients find the model, and read its configuration; what else they ask is answered in a sentence."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import tritonclient.http as triton
+from tests.runtime.server.conftest import Server
+from tritonclient.utils import InferenceServerException
+
+from ctonnx.prediction.predictor import Predictor
+from ctonnx.server.api.triton import model_config, repository_index
+from ctonnx.server.transport.errors import Refusal
+
+MODEL = {"name": "m", "version": "1", "state": "READY", "reason": ""}
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b" \n", b"{}", b"null", b'{"ready": true}', b'{"ready": null}', b'{"ready": false}']
+)
+def test_index_names_the_model(body: bytes) -> None:
+    assert repository_index("m", body) == [MODEL]
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (b"[]", 'expected no body, or a JSON object as {"ready": true}, found []'),
+        (b"{", 'expected no body, or a JSON object as {"ready": true}, found no JSON'),
+        (b"\xff", 'expected no body, or a JSON object as {"ready": true}, found no JSON'),
+        (b"[" * 100_000, 'expected no body, or a JSON object as {"ready": true}, found no JSON'),
+        (b'{"ready": 1}', "expected ready to be true or false, found 1"),
+    ],
+)
+def test_index_of_another_body_is_refused(body: bytes, found: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        repository_index("m", body)
+    assert (refused.value.status, refused.value.sentence) == (400, found)
+
+
+def test_configuration_is_that_of_the_metadata_without_the_batch(predictor: Predictor) -> None:
+    size, classes = predictor.spec.preprocessing.size, len(predictor.spec.classes)
+    config = model_config("m", predictor.spec, most=8)
+    assert config["max_batch_size"] == 8
+    assert config["input"] == [{"name": "pixels", "data_type": "TYPE_UINT8", "dims": [size, size, 3]}]
+    assert config["output"][0] == {"name": "probabilities", "data_type": "TYPE_FP32", "dims": [classes]}
+
+
+@pytest.fixture
+def client(server: Server) -> Any:
+    client = triton.InferenceServerClient(f"127.0.0.1:{server.port}")
+    yield client
+    client.close()
+
+
+def test_client_learns_the_models_name_and_its_configuration(client: Any) -> None:
+    (found,) = client.get_model_repository_index()
+    assert client.is_model_ready(found["name"], found["version"])
+    metadata = client.get_model_metadata(found["name"], found["version"])
+    for version in ("", "1"):
+        config = client.get_model_config(found["name"], version)
+        assert [tensor["name"] for tensor in config["input"]] == [tensor["name"] for tensor in metadata["inputs"]]
+    assert "model_configuration" in client.get_server_metadata()["extensions"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.load_model("m"),
+        lambda client: client.unload_model("m"),
+        lambda client: client.get_inference_statistics(),
+        lambda client: client.get_inference_statistics("m", "1"),
+        lambda client: client.get_trace_settings(),
+        lambda client: client.get_log_settings(),
+        lambda client: client.get_system_shared_memory_status(),
+        lambda client: client.get_cuda_shared_memory_status(),
+    ],
+)
+def test_what_is_not_done_is_answered_in_a_sentence(call: Callable[[Any], object], client: Any) -> None:
+    with pytest.raises(InferenceServerException, match="POST /v2/repository/index names; Triton's statistics, loading"):
+        call(client)
+
+
+def test_index_is_asked_with_post(server: Server) -> None:
+    answer = server.get("/v2/repository/index")
+    assert (answer.status, answer.error) == (405, "expected POST at this address, found GET")
+
+
+def test_configuration_of_another_model_is_refused(server: Server) -> None:
+    answer = server.get("/v2/models/another/config")
+    assert (answer.status, answer.error.startswith("expected the model '")) == (404, True)
+
+
+@pytest.mark.parametrize("path", ["/v2", "/v2/health/live", "/v1/model", "/openapi.json"])
+def test_slash_at_the_end_of_an_address_changes_nothing(path: str, server: Server) -> None:
+    assert server.get(f"{path}/").json == server.get(path).json

@@ -1,0 +1,292 @@
+"""The queue before the model: a lone image does not wait, waiting ones go together, in their order."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tests.runtime.server.conftest import WAIT
+
+from ctonnx.parity.outputs import Outputs
+from ctonnx.server.engine.batching import Batcher
+
+
+class Model:
+    """Answers each image with its own first value, when it is let."""
+
+    def __init__(self) -> None:
+        self.go, self.begun = threading.Semaphore(0), threading.Semaphore(0)
+        self.batches: list[list[int]] = []
+        self.error: Exception | None = None
+
+    def __call__(self, images: Sequence[NDArray[np.uint8]]) -> Outputs:
+        values = [int(image[0, 0, 0]) for image in images]
+        self.batches.append(values)
+        self.begun.release()
+        assert self.go.acquire(timeout=WAIT)
+        if self.error:
+            raise self.error
+        column = np.array(values, np.float32)[:, None]
+        return Outputs(column, column, column[:, :, None, None])
+
+
+def image(value: int) -> NDArray[np.uint8]:
+    return np.full((2, 2, 3), value, np.uint8)
+
+
+def value(outputs: Outputs) -> int:
+    assert len(outputs) == 1
+    return int(outputs.logits[0, 0])
+
+
+async def until(model: Model, count: int = 1) -> None:
+    """Waits until the model was given so many batches more."""
+    for _ in range(count):
+        assert await asyncio.to_thread(model.begun.acquire, timeout=WAIT)
+
+
+@contextmanager
+def batching(model: Model, *, runs: int = 1, max_delay: float = 0.0) -> Iterator[Batcher]:
+    with ThreadPoolExecutor(runs) as threads:
+        beside = [lambda images: threads.submit(model, images)] * (runs - 1)
+        batcher = Batcher(model, beside=beside, max_batch=3, max_delay=max_delay)
+        try:
+            yield batcher
+        finally:
+            model.go.release(100)
+            batcher.close()
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(test())
+
+
+def test_lone_image_is_run_at_once() -> None:
+    async def test() -> None:
+        model = Model()
+        with batching(model, max_delay=1000.0) as batcher:
+            answer = batcher.submit(image(7))
+            await until(model)
+            model.go.release()
+            assert value(await answer) == 7
+
+    run(test)
+
+
+def test_images_that_wait_go_together_in_their_order_up_to_the_bound() -> None:
+    async def test() -> None:
+        model = Model()
+        with batching(model) as batcher:
+            answers = [batcher.submit(image(number)) for number in range(8)]
+            model.go.release(100)
+            assert [value(answer) for answer in await asyncio.gather(*answers)] == list(range(8))
+            assert model.batches == [[0], [1, 2, 3], [4, 5, 6], [7]]
+
+    run(test)
+
+
+def test_so_many_batches_are_computed_at_a_time_as_may_be() -> None:
+    async def test() -> None:
+        model = Model()
+        with batching(model, runs=2) as batcher:
+            answers = [batcher.submit(image(number)) for number in range(4)]
+            await until(model, 2)
+            assert sorted(model.batches) == [[0], [1]]
+            model.go.release(100)
+            await asyncio.gather(*answers)
+            assert sorted(model.batches)[2:] == [[2, 3]]
+
+    run(test)
+
+
+def test_batch_that_is_not_full_waits_while_another_is_computed_and_no_longer_than_it_may() -> None:
+    async def test() -> None:
+        model = Model()
+        with batching(model, runs=2, max_delay=0.05) as batcher:
+            answers = [batcher.submit(image(number)) for number in range(3)]
+            await until(model)
+            assert model.batches == [[0]]
+            await until(model)  # after the delay, although the first is computed still
+            assert model.batches == [[0], [1, 2]]
+            model.go.release(100)
+            await asyncio.gather(*answers)
+
+    run(test)
+
+
+def test_full_batch_does_not_wait() -> None:
+    async def test() -> None:
+        model = Model()
+        with batching(model, runs=2, max_delay=1000.0) as batcher:
+            answers = [batcher.submit(image(number)) for number in range(4)]
+            await until(model, 2)
+            model.go.release(100)
+            await asyncio.gather(*answers)
+            assert sorted(model.batches) == [[0], [1, 2, 3]]
+
+    run(test)
+
+
+def test_cancelled_image_is_never_run() -> None:
+    async def test() -> None:
+        model = Model()
+        with batching(model) as batcher:
+            answers = [batcher.submit(image(number)) for number in range(4)]
+            await until(model)
+            answers[1].cancel()
+            answers[3].cancel()
+            model.go.release(100)
+            assert value(await answers[2]) == 2
+            assert model.batches == [[0], [2]]
+
+    run(test)
+
+
+def test_image_cancelled_while_it_is_run_leaves_the_others_of_its_batch_alone() -> None:
+    async def test() -> None:
+        model = Model()
+        with batching(model) as batcher:
+            answers = [batcher.submit(image(number)) for number in range(3)]
+            await until(model)
+            model.go.release()
+            await until(model)
+            answers[1].cancel()
+            model.go.release()
+            assert value(await answers[2]) == 2
+
+    run(test)
+
+
+def test_error_of_a_run_reaches_every_image_of_its_batch_and_no_other() -> None:
+    async def test() -> None:
+        model = Model()
+        with batching(model) as batcher:
+            model.error = RuntimeError("broken")
+            first = batcher.submit(image(0))
+            model.go.release()
+            with pytest.raises(RuntimeError, match="broken"):
+                await first
+            model.error = None
+            model.go.release()
+            assert value(await batcher.submit(image(1))) == 1
+
+    run(test)
+
+
+def test_batches_are_told_with_their_seconds() -> None:
+    async def test() -> None:
+        model, told = Model(), list[tuple[int, float]]()
+        model.go.release(100)
+        batcher = Batcher(model, max_batch=3, told=lambda images, seconds: told.append((images, seconds)))
+        await asyncio.gather(*[batcher.submit(image(number)) for number in range(4)])
+        batcher.close()
+        assert [images for images, _ in told] == [1, 3]
+        assert all(seconds > 0 for _, seconds in told)
+
+    run(test)
+
+
+def test_lone_image_is_run_in_the_thread_whatever_else_could() -> None:
+    async def test() -> None:
+        model = Model()
+        model.go.release(100)
+
+        def refuse(images: object) -> "Future[Outputs]":
+            raise AssertionError
+
+        batcher = Batcher(model, beside=[refuse], max_batch=3)
+        for number in range(5):
+            assert value(await batcher.submit(image(number))) == number
+        batcher.close()
+
+    run(test)
+
+
+def test_each_way_computes_one_batch_at_a_time() -> None:
+    async def test() -> None:
+        model = Model()
+        under_way: dict[int, Future[Outputs]] = {}
+
+        def way(place: int, images: Sequence[NDArray[np.uint8]]) -> "Future[Outputs]":
+            assert place not in under_way
+            under_way[place] = Future()
+            return under_way[place]
+
+        batcher = Batcher(model, beside=[partial(way, 1), partial(way, 2)], max_batch=1)
+        answers = [batcher.submit(image(number)) for number in range(5)]
+        await until(model)
+        assert sorted(under_way) == [1, 2]
+        column = np.ones((1, 1), np.float32)
+        under_way.pop(2).set_result(Outputs(column, column, column))
+        await answers[2]
+        assert sorted(under_way) == [1, 2]  # the free one has the next
+        under_way.pop(1).set_exception(RuntimeError("broken"))
+        with pytest.raises(RuntimeError, match="broken"):
+            await answers[1]
+        assert sorted(under_way) == [1, 2]
+        for place in (1, 2):
+            under_way[place].set_result(Outputs(column, column, column))
+        model.go.release(100)
+        await asyncio.gather(answers[0], *answers[3:])
+        batcher.close()
+
+    run(test)
+
+
+def test_way_that_begins_nothing_is_the_error_of_its_batch_and_takes_the_next() -> None:
+    async def test() -> None:
+        model = Model()
+        asked = 0
+
+        def full(images: object) -> "Future[Outputs]":
+            nonlocal asked
+            asked += 1
+            raise MemoryError
+
+        batcher = Batcher(model, beside=[full], max_batch=1)
+        answers = [batcher.submit(image(number)) for number in range(3)]
+        found = await asyncio.gather(*answers[1:], return_exceptions=True)
+        assert [type(error) for error in found] == [MemoryError, MemoryError]
+        assert asked == 2
+        model.go.release(100)
+        assert value(await answers[0]) == 0
+        batcher.close()
+
+    run(test)
+
+
+def test_close_waits_for_every_batch_that_is_computed() -> None:
+    async def test() -> None:
+        model = Model()
+        model.go.release(100)
+        beside: Future[Outputs] = Future()
+        batcher = Batcher(model, beside=[lambda images: beside], max_batch=1)
+        answers = [batcher.submit(image(number)) for number in range(2)]
+        column = np.ones((1, 1), np.float32)
+        threading.Timer(0.1, beside.set_result, [Outputs(column, column, column)]).start()
+        batcher.close()
+        assert beside.done()
+        await asyncio.gather(*answers)
+
+    run(test)
+
+
+def test_close_cancels_what_waits_and_ends_the_threads() -> None:
+    async def test() -> None:
+        model = Model()
+        batcher = Batcher(model, max_batch=3)
+        first, second = batcher.submit(image(0)), batcher.submit(image(1))
+        await until(model)
+        model.go.release()
+        batcher.close()
+        assert second.cancelled()
+        assert value(await first) == 0
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("ctonnx-model")]
+
+    run(test)

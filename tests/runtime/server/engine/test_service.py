@@ -1,0 +1,130 @@
+"""One model for many: queue, pace, fairness, what is under way."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ctonnx.prediction.predictor import Predictor
+from ctonnx.server.engine.classification import Wanted
+from ctonnx.server.engine.service import Service
+from ctonnx.server.metrics import Metrics
+from ctonnx.server.settings import Limits, Settings
+from ctonnx.server.transport.errors import Refusal
+from ctonnx.server.transport.multipart import Files
+
+PLAIN = Wanted()
+
+
+def uploaded(contents: list[bytes]) -> Files:
+    files = Files()
+    files.contents, files.names = contents, [None] * len(contents)
+    return files
+
+
+def take(count: int) -> None:
+    assert count == 0  # as there are no pictures
+
+
+def serving(
+    predictor: Predictor, test: Callable[[Service], Coroutine[Any, Any, None]], settings: Settings | None = None
+) -> None:
+    async def run() -> None:
+        metrics = Metrics(model="m", precision="fp32", provider="cpu", version="1")
+        service = Service(predictor, settings or Settings(), metrics)
+        try:
+            await test(service)
+        finally:
+            service.close()
+
+    asyncio.run(run())
+
+
+def test_queue_is_of_images_over_all_requests(predictor: Predictor) -> None:
+    async def test(service: Service) -> None:
+        with service.admitted(3):
+            with service.admitted(1):
+                with pytest.raises(Refusal, match="too many images are waiting") as refused:
+                    service.refuse_when_full()
+                assert refused.value.status == 503
+                assert int(refused.value.headers["Retry-After"]) >= 1
+            service.refuse_when_full()
+            with pytest.raises(Refusal), service.admitted(2):
+                pass
+        with service.admitted(4):
+            pass
+
+    serving(predictor, test, Settings(queue=4, limits=Limits(files=4)))
+
+
+def test_retry_after_is_as_long_as_the_queue_takes(predictor: Predictor) -> None:
+    async def test(service: Service) -> None:
+        service._told(1, 6.0 * predictor.threads)  # the first batch says it all
+        with service.admitted(4):
+            with pytest.raises(Refusal) as refused:
+                service.refuse_when_full()
+            assert refused.value.headers["Retry-After"] == "24"
+
+    serving(predictor, test, Settings(queue=4, limits=Limits(files=4)))
+
+
+def test_files_of_a_large_request_do_not_hold_up_a_small_one(predictor: Predictor, png: bytes) -> None:
+    ends: list[str] = []
+
+    async def test(service: Service) -> None:
+        async def ask(name: str, files: int) -> None:
+            await service.classify(uploaded([png] * files), PLAIN, take)
+            ends.append(name)
+
+        large = asyncio.create_task(ask("large", 60))
+        await asyncio.sleep(0)
+        await ask("small", 1)
+        await large
+
+    serving(predictor, test)
+    assert ends == ["small", "large"]
+
+
+def test_tensor_is_answered_row_by_row_in_order(predictor: Predictor) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), np.uint8)
+
+    async def test(service: Service) -> None:
+        outputs = await service.infer(pixels)
+        np.testing.assert_allclose(outputs.logits, predictor.predict_pixels(pixels).logits, atol=1e-5)
+
+    serving(predictor, test)
+
+
+def test_failure_of_the_model_ends_the_whole_request(
+    predictor: Predictor, png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(service: Service) -> None:
+        def fail(pixels: object) -> None:
+            raise RuntimeError("the model broke")
+
+        monkeypatch.setattr(predictor, "predict_pixels", fail)
+        for files in ([png], [png, png]):
+            with pytest.raises(RuntimeError, match="the model broke"):
+                await service.classify(uploaded(files), PLAIN, take)
+        monkeypatch.undo()
+        assert len(await service.classify(uploaded([png]), PLAIN, take)) == 1
+
+    serving(predictor, test)
+
+
+@pytest.mark.parametrize("files", [1, 3])
+def test_pictures_of_an_answer_take_room(files: int, predictor: Predictor, png: bytes) -> None:
+    taken: list[int] = []
+
+    def refuse(count: int) -> None:
+        raise Refusal(503, "no room")
+
+    async def test(service: Service) -> None:
+        results = await service.classify(uploaded([png] * files), Wanted(heatmap=True, scan=True), taken.append)
+        assert sum(taken) == 3 * sum(len(result["heatmap"]) + len(result["scan"]) for result in results)
+        with pytest.raises(Refusal, match="no room"):
+            await service.classify(uploaded([png] * files), Wanted(scan=True), refuse)
+
+    serving(predictor, test)

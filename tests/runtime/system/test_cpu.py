@@ -1,0 +1,342 @@
+"""What a process may use is what its affinity and its container give it, and what is not told is unknown."""
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from ctonnx.cli.main import main
+from ctonnx.system import cpu
+from ctonnx.system.cpu import Processor, architecture, available_cores, check_threads, has_amx, has_vnni, processor
+from ctonnx.system.memory import memory_limit
+from ctonnx.system.nvidia import Driver, Gpu, has_nvidia_device, nvidia_driver
+from ctonnx.system.procfs import file_system
+
+
+def write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="ascii")
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine whose affinity allows 16 cores."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)), raising=False)
+    return tmp_path
+
+
+def test_affinity_alone_counts_where_there_are_no_groups(root: Path) -> None:
+    assert available_cores(root) == 16
+
+
+def test_all_cores_count_where_the_system_knows_no_affinity(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert available_cores(root) == 6
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert available_cores(root) == 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ("max 100000", 16),
+        ("400000 100000", 4),
+        ("150000 100000", 2),
+        ("20000 100000", 1),
+        ("9900000 100000", 16),
+        ("0 100000", 16),
+        ("100000 0", 16),
+        ("what is this", 16),
+        ("", 16),
+    ],
+)
+def test_group_of_version_2_limits_the_cores(limit: str, expected: int, root: Path) -> None:
+    write(root / "proc/self/cgroup", "0::/\n")
+    write(root / "sys/fs/cgroup/cpu.max", f"{limit}\n")
+    assert available_cores(root) == expected
+
+
+def test_group_above_limits_those_in_it(root: Path) -> None:
+    write(root / "proc/self/cgroup", "0::/pod/container/scope\n")
+    write(root / "sys/fs/cgroup/pod/cpu.max", "300000 100000\n")
+    write(root / "sys/fs/cgroup/pod/container/cpu.max", "max 100000\n")
+    write(root / "sys/fs/cgroup/pod/container/scope/cpu.max", "500000 100000\n")
+    assert available_cores(root) == 3
+
+
+def test_container_that_sees_its_group_as_the_root_is_limited(root: Path) -> None:
+    write(root / "proc/self/cgroup", "0::/../../machine/that/is/not/mounted\n")
+    write(root / "sys/fs/cgroup/cpu.max", "200000 100000\n")
+    assert available_cores(root) == 2
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("-1", 16), ("250000", 3)])
+def test_group_of_version_1_limits_the_cores(quota: str, expected: int, root: Path) -> None:
+    write(root / "proc/self/cgroup", "4:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n")
+    write(root / "sys/fs/cgroup/cpu/docker/abc/cpu.cfs_quota_us", f"{quota}\n")
+    write(root / "sys/fs/cgroup/cpu/docker/abc/cpu.cfs_period_us", "100000\n")
+    assert available_cores(root) == expected
+
+
+def test_this_machine_has_a_core() -> None:
+    assert 1 <= available_cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not tell which cores are allowed")
+def test_cores_are_those_that_this_process_may_use() -> None:
+    allowed = os.sched_getaffinity(0)
+    assert available_cores() == len(allowed)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        assert available_cores() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_memory_is_the_machines_where_nothing_limits_it(tmp_path: Path) -> None:
+    assert memory_limit(tmp_path) is None
+    write(tmp_path / "proc/meminfo", "MemTotal:       16000 kB\nMemFree:         10 kB\n")
+    assert memory_limit(tmp_path) == 16000 * 1024
+
+
+@pytest.mark.parametrize(
+    ("group", "file", "limit", "expected"),
+    [
+        ("0::/pod", "pod/memory.max", "4096000", 4096000),
+        ("0::/pod", "pod/memory.max", "max", 16384000),
+        ("4:memory:/pod", "memory/pod/memory.limit_in_bytes", "4096000", 4096000),
+        ("4:memory:/pod", "memory/pod/memory.limit_in_bytes", "9223372036854771712", 16384000),
+    ],
+)
+def test_group_limits_the_memory(group: str, file: str, limit: str, expected: int, tmp_path: Path) -> None:
+    write(tmp_path / "proc/meminfo", "MemTotal:       16000 kB\n")
+    write(tmp_path / "proc/self/cgroup", f"{group}\n")
+    write(tmp_path / "sys/fs/cgroup" / file, f"{limit}\n")
+    assert memory_limit(tmp_path) == expected
+
+
+# --- the processor ---------------------------------------------------------------------------------------------------
+
+XEON = "processor\t: 0\nmodel name\t: Xeon\nflags\t\t: fpu avx2 avx512f avx512_vnni amx_int8\n\nprocessor\t: 1\n"
+OLD = "processor\t: 0\nmodel name\t: Core\nflags\t\t: fpu sse4_1 avx2 avx512f\n\n"
+ARM = "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd asimddp i8mm\n\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("x86_64", "x86"),
+        ("AMD64", "x86"),
+        ("aarch64", "arm"),
+        ("arm64", "arm"),
+        ("riscv64", "riscv64"),
+        ("", "unknown"),
+    ],
+)
+def test_architecture_is_a_target_of_export(name: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: name)
+    assert architecture() == architecture(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("system", "text", "name", "features", "vnni"),
+    [
+        ("x86_64", XEON, "Xeon", {"avx2", "avx512f", "avx512_vnni", "amx_int8"}, True),
+        ("x86_64", OLD, "Core", {"avx2", "avx512f"}, False),
+        ("x86_64", OLD.replace("sse4_1", "avx_vnni"), "Core", {"avx2", "avx512f", "avx_vnni"}, True),
+        ("x86_64", "processor\t: 0\n", None, None, None),
+        ("aarch64", ARM, "Raspberry Pi 5", {"asimddp", "i8mm"}, False),
+    ],
+)
+def test_processor_is_read_from_linux(
+    system: str,
+    text: str,
+    name: str | None,
+    features: set[str] | None,
+    vnni: bool | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: system)
+    monkeypatch.setattr(sys, "platform", "linux")
+    write(tmp_path / "proc/cpuinfo", text)
+    if system == "aarch64":
+        write(tmp_path / "proc/device-tree/model", "Raspberry Pi 5\0")
+    assert processor(tmp_path) == Processor(name, None if features is None else frozenset(features))
+    assert has_vnni(tmp_path) is vnni
+    assert has_amx(tmp_path) is (features is not None and "amx_int8" in features)
+
+
+def test_processor_of_windows_has_a_name_and_unknown_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "AMD64")
+    monkeypatch.setattr(platform, "processor", lambda: "Intel64 Family 6")
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert processor(tmp_path) == Processor("Intel64 Family 6", None)
+    assert has_vnni(tmp_path) is None
+    assert has_amx(tmp_path) is False
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (
+            "machdep.cpu.brand_string: Apple M4\nhw.optional.arm.FEAT_DotProd: 1\nhw.optional.arm.FEAT_I8MM: 1\n",
+            Processor("Apple M4", frozenset({"asimddp", "i8mm"})),
+        ),
+        (
+            "machdep.cpu.brand_string: Intel\nhw.optional.avx2_0: 1\nhw.optional.avx512f: 0\n",
+            Processor("Intel", frozenset({"avx2"})),
+        ),
+        ("", Processor(None, None)),
+    ],
+)
+def test_processor_of_macos_is_what_sysctl_says(
+    said: str, expected: Processor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(cpu, "_sysctl", lambda *names: said)
+    assert processor() == expected
+
+
+# --- NVIDIA ----------------------------------------------------------------------------------------------------------
+
+
+class Library:
+    """NVIDIA's library, with what it answers."""
+
+    def __init__(self, version: int, status: int, *gpus: tuple[bytes, int, int]) -> None:
+        self.version, self.status, self.gpus = version, status, gpus
+
+    def cuDriverGetVersion(self, pointer: Any) -> int:  # noqa: N802
+        pointer._obj.value = self.version
+        return 0
+
+    def cuInit(self, flags: int) -> int:  # noqa: N802
+        return self.status
+
+    def cuDeviceGetCount(self, pointer: Any) -> int:  # noqa: N802
+        pointer._obj.value = len(self.gpus)
+        return 0
+
+    def cuDeviceGetName(self, name: Any, length: int, device: int) -> int:  # noqa: N802
+        name.value = self.gpus[device][0]
+        return 0
+
+    def cuDeviceGetAttribute(self, pointer: Any, attribute: int, device: int) -> int:  # noqa: N802
+        pointer._obj.value = self.gpus[device][attribute - 74]  # 75 is the capability's major number, 76 its minor
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("library", "expected"),
+    [
+        (
+            Library(13000, 0, (b"NVIDIA H100", 9, 0), (b"Tesla T4", 7, 5)),
+            Driver((13, 0), (Gpu("NVIDIA H100", "9.0"), Gpu("Tesla T4", "7.5"))),
+        ),
+        (Library(12080, 0), Driver((12, 8), ())),
+        (Library(13000, 100, (b"NVIDIA H100", 9, 0)), Driver((13, 0), ())),
+    ],
+)
+def test_driver_is_asked_itself(library: Library, expected: Driver) -> None:
+    assert nvidia_driver(lambda name: library) == expected
+
+
+def test_driver_that_is_not_there_is_none() -> None:
+    def load(name: str) -> object:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    assert nvidia_driver(load) is None
+
+
+def test_driver_has_its_name_on_each_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+
+    def load(name: str) -> object:
+        names.append(name)
+        raise OSError
+
+    for system in ("linux", "win32"):
+        monkeypatch.setattr(sys, "platform", system)
+        nvidia_driver(load)
+    assert names == ["libcuda.so.1", "nvcuda.dll"]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "kind", "expected"),
+    [("0x10de", "0x030200", True), ("0x10de", "0x0403", False), ("0x1002", "0x030000", False), (None, None, None)],
+)
+def test_gpu_on_the_bus_is_found_without_a_driver(
+    vendor: str | None, kind: str, expected: bool | None, tmp_path: Path
+) -> None:
+    if vendor:
+        write(tmp_path / "sys/bus/pci/devices/0000:01:00.0/vendor", f"{vendor}\n")
+        write(tmp_path / "sys/bus/pci/devices/0000:01:00.0/class", f"{kind}\n")
+    assert has_nvidia_device(tmp_path) is expected
+
+
+def test_gpu_of_a_jetson_is_not_on_the_bus(tmp_path: Path) -> None:
+    write(tmp_path / "proc/device-tree/compatible", "nvidia,p3768\0nvidia,tegra234\0")
+    assert has_nvidia_device(tmp_path) is True
+
+
+def test_gpu_of_wsl_is_not_on_the_bus(tmp_path: Path) -> None:
+    (tmp_path / "sys/bus/pci/devices").mkdir(parents=True)
+    write(tmp_path / "dev/dxg", "")
+    assert has_nvidia_device(tmp_path) is None
+
+
+def test_other_system_than_macos_has_no_sysctl_of_its_kind() -> None:
+    assert sys.platform == "darwin" or cpu._sysctl("machdep.cpu.brand_string") == ""
+
+
+# --- threads ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("cores", "most"), [(None, 64), (2, 64), (64, 64), (96, 96)])
+def test_threads_are_at_most_64_or_the_machines_cores(
+    cores: int | None, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr("ctonnx.system.cpu.available_cores", lambda: 1)
+    for threads in (None, 1, most):
+        check_threads(threads)
+    with pytest.raises(ValueError, match=r"^expected at least 1 thread, found 0$"):
+        check_threads(0)
+    with pytest.raises(ValueError, match=rf"^expected at most {most} threads, found {most + 1}; .* may use 1 core, "):
+        check_threads(most + 1)
+
+
+@pytest.mark.parametrize("command", ["predict", "verify", "serve", "bench"])
+def test_every_command_with_threads_refuses_too_many(command: str) -> None:
+    result = CliRunner().invoke(main, [command, "--threads", "1000000"])
+    assert result.exit_code == 2
+    assert "Invalid value for '--threads': expected at most " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("data/runs", "ext4"), ("data", "ext4"), ("data/my scans/a/b", "nfs4"), ("database", "overlay"), ("", "overlay")],
+)
+def test_file_system_is_that_of_the_nearest_mount(path: str, kind: str, tmp_path: Path) -> None:
+    base = str(tmp_path.resolve()).replace(" ", r"\040")
+    lines = [
+        f"22 1 0:21 / {base} rw,relatime - overlay overlay rw",
+        f"23 22 8:1 / {base}/data rw,relatime shared:1 - ext4 /dev/sda1 rw",
+        rf"24 23 0:50 / {base}/data/my\040scans rw - nfs4 server:/scans rw",
+        "a line of another kind",
+    ]
+    write(tmp_path / "host/proc/self/mountinfo", "\n".join(lines))
+    assert file_system(tmp_path / path, tmp_path / "host") == kind
+
+
+def test_file_system_is_unknown_where_the_system_does_not_tell(tmp_path: Path) -> None:
+    assert file_system(tmp_path, tmp_path) is None

@@ -1,0 +1,216 @@
+"""Images share a quarter of the memory while they are read: they wait for their turn; what is too large is refused."""
+
+import platform
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ctonnx.errors import ImageError, NotEnoughMemory
+from ctonnx.images import load
+from ctonnx.images.modes import bytes_a_pixel
+from ctonnx.prediction.predictor import Predictor
+from ctonnx.prediction.results import Failure, Prediction
+from ctonnx.system import memory
+from ctonnx.system.memory import enough_memory, largest, room_for
+
+
+def limit_to(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "largest", lambda: count)
+
+
+@pytest.mark.parametrize(("bytes_there", "expected"), [(8_000_000_000, 2_000_000_000), (None, 1 << 30)])
+def test_a_quarter_of_the_memory_is_shared(
+    bytes_there: int | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "memory_limit", lambda: bytes_there)
+    largest.cache_clear()
+    try:
+        assert largest() == expected
+    finally:
+        largest.cache_clear()
+
+
+def test_images_wait_until_there_is_enough_and_all_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_to(1000, monkeypatch)
+    taken: list[int] = []
+    most: list[int] = []
+    lock = threading.Lock()
+
+    def read(needed: int) -> None:
+        with room_for((needed, 1), 1, "scan.png"):
+            with lock:
+                taken.append(needed)
+                most.append(sum(taken))
+            with lock:
+                taken.remove(needed)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(read, [400, 1000, 10, 600, 999, 1] * 50))
+    assert max(most) <= 1000
+    assert memory._taken == []
+
+
+def test_what_fails_gives_its_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_to(1000, monkeypatch)
+    for _ in range(3):
+        with pytest.raises(KeyError), room_for((10, 100), 1, "scan.png"):
+            raise KeyError
+    assert memory._taken == []
+
+
+def test_image_over_the_limit_is_refused_with_its_size_and_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_to(3_000_000, monkeypatch)
+    with pytest.raises(ImageError) as caught:
+        load(Image.new("F", (1000, 500)))
+    assert str(caught.value) == (
+        "image in memory: too large for the memory of this machine: 1000 x 500 pixels take 8 MB to read, "
+        "and an image may take 3 MB; make it smaller"
+    )
+    assert load(Image.new("L", (1000, 500))).size == (1000, 500)
+    with pytest.raises(ImageError, match=r"^array: too large for the memory of this machine: 1000 x 500 pixels"):
+        load(np.zeros((500, 1000, 3), np.uint8))
+
+
+def test_dicom_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pydicom", reason="pydicom is not installed")
+    from tests.runtime.images.dicom.test_file import HU, encoded, make
+
+    limit_to(40 * 30 * 8, monkeypatch)
+    assert load(encoded(make())).size == (40, 30)
+    with pytest.raises(ImageError, match=r": too large for the memory of this machine: 40 x 30 pixels take 0 MB"):
+        load(encoded(make(HU.astype(np.int32))))
+
+
+def test_image_over_the_limit_is_one_record_of_many(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_to(200_000, monkeypatch)
+    small, large = Image.new("L", (100, 100)), Image.new("RGB", (200, 200))
+    with Predictor(model) as predictor:
+        records = list(predictor.predict_many([small, large, small]))
+    assert [type(record) for record in records] == [Prediction, Failure, Prediction]
+
+
+def test_image_that_no_memory_was_left_for_is_refused_with_its_size_and_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    limit_to(3_000_000, monkeypatch)
+    monkeypatch.setattr("ctonnx.images.raster.decoding.to_8_bit", fail)
+    with pytest.raises(ImageError) as caught:
+        load(Image.new("L", (1000, 500)))
+    assert str(caught.value) == (
+        "image in memory: too large for the memory that is free: 1000 x 500 pixels take 2 MB to read, of the 3 MB that "
+        "images may take; make it smaller, or take fewer threads"
+    )
+    assert memory._taken == []
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (MemoryError(), "MemoryError"),
+        (MemoryError("std::bad_alloc"), "std::bad_alloc"),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+        (RuntimeError("bad allocation\nat line 3"), "bad allocation"),
+        (RuntimeError("of a node " * 40 + "Failed to allocate memory for 9"), "Failed to allocate memory"),
+    ],
+)
+def test_lack_of_memory_is_an_error_that_says_what_to_do(raised: Exception, said: str) -> None:
+    with pytest.raises(NotEnoughMemory) as caught, enough_memory("load 'model.onnx'"):
+        raise raised
+    assert str(caught.value) == (
+        f"not enough memory to load 'model.onnx' ({said}); take fewer threads (--threads) and smaller batches "
+        "(--batch-size), end other programs, or raise this process's limit (ulimit -v, the container's)"
+    )
+
+
+def test_other_errors_are_no_lack_of_memory() -> None:
+    with pytest.raises(RuntimeError, match=r"^of another kind$"), enough_memory("load"):
+        raise RuntimeError("of another kind")
+
+
+def test_threads_that_do_not_start_are_a_lack_of_memory(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with Predictor(model) as predictor:
+        monkeypatch.setattr(threading.Thread, "start", fail)
+        records = predictor.predict_many([np.zeros((4, 4), np.uint8)])
+        with pytest.raises(NotEnoughMemory, match=r"^not enough memory to start \d+ threads that read images \("):
+            next(records)
+
+
+_MEASURE = """
+import sys
+from ctonnx.images import load
+
+def told(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
+
+load(sys.argv[1])
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")
+before = told("VmRSS")
+load(sys.argv[2])
+print(told("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system does not tell of a process's peak")
+@pytest.mark.parametrize(
+    ("mode", "file_format", "turned"),
+    [
+        ("L", "PNG", True),
+        ("I;16", "TIFF", False),
+        ("F", "TIFF", False),
+        ("RGB", "JPEG", True),
+        ("RGBA", "PNG", True),
+        ("RGBA", "WEBP", False),
+        ("RGBA", "JPEG2000", False),
+    ],
+)
+def test_reading_takes_no_more_memory_than_is_held(mode: str, file_format: str, turned: bool, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6 if turned else 1
+    for name, side in (("small", 64), ("large", 2000)):
+        image = Image.new(mode, (side, side))
+        image.putpixel((0, 0), 9 if len(image.getbands()) == 1 else (9,) * len(image.getbands()))
+        image.save(tmp_path / name, file_format, exif=exif)
+    command = [sys.executable, "-c", _MEASURE, str(tmp_path / "small"), str(tmp_path / "large")]
+    taken = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert taken <= bytes_a_pixel(mode, file_format) * 2000 * 2000
+
+
+_BLOCKS = """
+import sys
+from ctonnx.system.memory import give_back_at_once
+import psutil
+
+if sys.argv[1] == "at once":
+    give_back_at_once()
+large = bytearray(30 << 20)
+del large  # glibc takes this for a size that comes often
+before = psutil.Process().memory_info().rss
+blocks = [bytearray(b"1") * (8 << 20) for _ in range(13)]
+pin = bytearray(b"1") * 100_000  # above them, so that the end of the heap cannot go
+del blocks
+print((psutil.Process().memory_info().rss - before) / 1e6)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how glibc keeps memory")
+def test_memory_of_large_blocks_goes_back_to_the_system() -> None:
+    def kept(how: str) -> float:
+        done = subprocess.run([sys.executable, "-c", _BLOCKS, how], check=True, capture_output=True, text=True)
+        return float(done.stdout)
+
+    assert kept("by itself") > 20
+    assert kept("at once") < 10

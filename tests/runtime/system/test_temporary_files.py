@@ -1,0 +1,217 @@
+"""What a killed process left behind is removed by the next one; what a process that runs is writing is not."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ctonnx.system import temporary_files
+from ctonnx.system.files import whole_file, whole_folder
+from ctonnx.system.temporary_files import remove_leftovers, temporary_name
+
+WRITER = """
+import sys
+from pathlib import Path
+from ctonnx.system import files as writing
+path = Path(sys.argv[2])
+with getattr(writing, sys.argv[1])(path) as temporary:
+    if temporary.is_dir():
+        (temporary / "half").write_bytes(b"half")
+    print(temporary, flush=True)
+    sys.stdin.read()
+"""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+@contextmanager
+def writing(how: str, path: Path) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
+    """A process that is writing `path` and does not come to its end."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, how, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        yield process, Path(process.stdout.readline().strip())
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def killed(how: str, path: Path) -> Path:
+    """Returns the temporary path of a process that was killed while it wrote `path`."""
+    with writing(how, path) as (process, temporary):
+        process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+        process.wait()
+    assert temporary.exists()
+    return temporary
+
+
+@pytest.mark.parametrize("how", ["whole_file", "whole_folder"])
+def test_what_a_killed_process_was_writing_is_removed_and_told(how: str, tmp_path: Path) -> None:
+    temporary, said = killed(how, tmp_path / "export"), list[str]()
+    assert remove_leftovers([tmp_path], said.append) == [temporary]
+    assert names(tmp_path) == []
+    assert said == [f"removed 1 temporary file or folder of a killed process from '{tmp_path}': '{temporary.name}'"]
+
+
+@pytest.mark.parametrize("how", ["whole_file", "whole_folder"])
+def test_what_a_running_process_is_writing_stays(how: str, tmp_path: Path) -> None:
+    with writing(how, tmp_path / "export") as (_, temporary):
+        before = names(tmp_path)
+        assert remove_leftovers([tmp_path], pytest.fail) == []
+        assert names(tmp_path) == before
+        assert temporary.exists()
+
+
+def test_what_this_process_is_writing_stays(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "a"), whole_folder(tmp_path / "b"):
+        before = names(tmp_path)
+        assert remove_leftovers([tmp_path], pytest.fail) == []
+        assert names(tmp_path) == before
+    assert names(tmp_path) == ["a", "b"]
+
+
+def test_several_leftovers_are_told_in_one_line(tmp_path: Path) -> None:
+    found = sorted(killed("whole_file", tmp_path / name).name for name in "abcd")
+    said = list[str]()
+    assert len(remove_leftovers([tmp_path, tmp_path, tmp_path / "none"], said.append)) == 4
+    shown = ", ".join(f"'{name}'" for name in found[:3])
+    assert said == [f"removed 4 temporary files or folders of a killed process from '{tmp_path}': {shown}, ..."]
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".export.0123456789ab.part",  # of a version without locks
+        ".rows.csv.part",
+        ".poetry.lock",
+        "rows.0123abcd-0123456789ab.lock",
+        ".export.0123abcd-0123456789ab.part",  # its lock file is not there
+    ],
+)
+def test_other_files_stay(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"")
+    assert remove_leftovers([tmp_path], pytest.fail) == []
+    assert names(tmp_path) == [name]
+
+
+def test_folder_in_the_way_is_put_back_where_its_successor_never_came(tmp_path: Path) -> None:
+    """As a kill between the two renames leaves it, where a system knows no exchange."""
+    temporary = killed("whole_folder", tmp_path / "export")
+    old = temporary.with_suffix(".old")
+    old.mkdir()
+    (old / "model").write_bytes(b"old")
+    said = list[str]()
+    assert remove_leftovers([tmp_path], said.append) == [temporary]
+    assert said[0] == f"put '{tmp_path / 'export'}' back, which a killed process had moved out of the way"
+    assert names(tmp_path) == ["export"]
+    assert (tmp_path / "export/model").read_bytes() == b"old"
+
+
+def test_folder_in_the_way_goes_where_its_successor_came(tmp_path: Path) -> None:
+    temporary = killed("whole_folder", tmp_path / "export")
+    old = temporary.with_suffix(".old")
+    temporary.rename(tmp_path / "export")
+    old.mkdir()
+    assert remove_leftovers([tmp_path]) == [old]
+    assert names(tmp_path) == ["export"]
+    assert names(tmp_path / "export") == ["half"]
+
+
+def of_another_machine(temporary: Path) -> Path:
+    """Renames a leftover as if a machine, or an earlier start of this one, had made it."""
+    for suffix in (".part", ".lock"):
+        path = temporary.with_suffix(suffix)
+        path.rename(path.with_name(path.name.replace(temporary_files._machine(), "00000000")))
+    return temporary.with_name(temporary.name.replace(temporary_files._machine(), "00000000"))
+
+
+@pytest.mark.parametrize(("kind", "goes"), [("ext4", True), ("nfs4", False), ("cifs", False), (None, False)])
+def test_leftover_of_another_machine_or_start_goes_from_a_disk_and_stays_on_a_share(
+    kind: str | None, goes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share may not tell this machine of that one's locks."""
+    temporary = of_another_machine(killed("whole_file", tmp_path / "rows.csv"))
+    monkeypatch.setattr(temporary_files, "file_system", lambda path: kind)
+    assert remove_leftovers([tmp_path]) == ([temporary] if goes else [])
+    assert temporary.exists() is not goes
+
+
+def test_own_leftover_on_a_share_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = killed("whole_file", tmp_path / "rows.csv")
+    monkeypatch.setattr(temporary_files, "file_system", lambda path: "nfs4")
+    assert remove_leftovers([tmp_path]) == [temporary]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system has no such locks")
+def test_file_system_without_locks_is_written_to_and_nothing_is_removed_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    killed("whole_file", tmp_path / "rows.csv")
+    before = names(tmp_path)
+    monkeypatch.setattr("fcntl.flock", none)
+    with whole_file(tmp_path / "new"):
+        pass
+    assert remove_leftovers([tmp_path]) == []
+    assert names(tmp_path) == sorted([*before, "new"])
+
+
+def test_name_that_is_taken_for_a_leftover_before_its_lock_is_held_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looks for leftovers comes between the making of the lock file and its lock."""
+    take, came = temporary_files._take, list[str]()
+
+    def first_taken(handle: int) -> bool | None:
+        if not came:
+            came.extend(names(tmp_path))
+            (tmp_path / came[0]).unlink()
+        return take(handle)
+
+    monkeypatch.setattr(temporary_files, "_take", first_taken)
+    with temporary_name(tmp_path / "a") as temporary:
+        assert names(tmp_path) == [temporary.with_suffix(".lock").name]
+        assert names(tmp_path) != came
+    assert names(tmp_path) == []
+
+
+def test_open_handle_is_the_lock_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary, unlink = killed("whole_file", tmp_path / "rows.csv"), Path.unlink
+    running = True
+
+    def in_use(path: Path, missing_ok: bool = False) -> None:
+        if running:
+            raise PermissionError(errno.EACCES, "The process cannot access the file", str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(temporary_files, "fcntl", None)
+    monkeypatch.setattr(Path, "unlink", in_use)
+    assert remove_leftovers([tmp_path]) == []
+    assert temporary.exists()
+    running = False
+    assert remove_leftovers([tmp_path]) == [temporary]
+    assert names(tmp_path) == []
+
+
+def test_containers_on_a_machine_share_its_stamp_and_another_start_has_another(tmp_path: Path) -> None:
+    def start(boot: str) -> str:
+        folder = tmp_path / boot
+        (folder / "proc/sys/kernel/random").mkdir(parents=True)
+        (folder / "proc/sys/kernel/random/boot_id").write_text(f"{boot}\n")
+        return temporary_files._machine(folder)
+
+    assert start("one") != start("two")
+    assert temporary_files._machine(tmp_path / "none") == temporary_files._machine(tmp_path / "neither")

@@ -1,0 +1,228 @@
+"""An audit as text: every number in its place, and no list longer than a screen unless it is asked for."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ctonnx_train.audit.audit import Audit, Copy
+from ctonnx_train.audit.report import format_audit
+from ctonnx_train.data.leakage import Leaks
+
+CLEAN = Audit(
+    root="scans",
+    images=9,
+    folder_classes={"normal": "normal", "Bengin cases": "benign"},
+    counts={
+        "train": {"benign": 4, "normal": 3},
+        "valid": {"benign": 0, "normal": 2},
+        "test": {"benign": 0, "normal": 0},
+    },
+    widths=(64, 96, 200),
+    heights=(80, 96, 1024),
+    modes={"L": 8, "RGBA": 1},
+    formats={"PNG": 9},
+    passed_over=0,
+    unreadable={},
+    exact=[],
+    near=[],
+    near_distance=16,
+    near_across_splits=0,
+    near_with_several_labels=0,
+    leaks=Leaks(
+        groups=0,
+        files=0,
+        groups_across_splits=0,
+        files_across_splits=0,
+        groups_with_several_labels=0,
+        files_with_several_labels=0,
+        leaked={"valid": 0, "test": 0},
+        dropped={},
+    ),
+)
+LEAKS = Leaks(
+    groups=3,
+    files=7,
+    groups_across_splits=1,
+    files_across_splits=3,
+    groups_with_several_labels=1,
+    files_with_several_labels=2,
+    leaked={"valid": 2, "test": 0},
+    dropped={},
+)
+ACROSS = [Copy("train/a/1.png", "train", "a"), Copy("train/a/2.png", "train", "a"), Copy("valid/a/1.bmp", "valid", "a")]
+CONFLICTING = [Copy("train/a/3.png", "train", "a"), Copy("train/b/3.png", "train", "b")]
+WITHIN = [Copy("train/b/4.png", "train", "b"), Copy("train/b/5.png", "train", "b")]
+
+
+def changed(**changes: Any) -> Audit:
+    return replace(CLEAN, **changes)
+
+
+def test_clean_data_set_as_a_table() -> None:
+    assert format_audit(CLEAN) == (
+        "scans: 9 images\n"
+        "\n"
+        "class    train   valid\n"
+        "benign       4       0\n"
+        "normal       3       2\n"
+        "\n"
+        "'Bengin cases' is read as 'benign'\n"
+        "width 64/96/200, height 80/96/1024 pixels (smallest, median, largest)\n"
+        "modes: L 8, RGBA 1; formats: PNG 9\n"
+        "unreadable: 0\n"
+        "\n"
+        "exact duplicates (identical pixels): 0 groups, 0 files\n"
+        "  across splits: 0 groups, 0 files\n"
+        "  with different labels: 0 groups, 0 files\n"
+        "  files that leak from an earlier split: valid 0, test 0\n"
+        "near duplicates (perceptual hashes that differ in at most 16 of 256 bits): 0 groups, 0 files\n"
+        "  across splits: 0 groups\n"
+        "  with different labels: 0 groups\n"
+        "\n"
+        "no leak between splits was found"
+    )
+
+
+def test_leaking_data_set_as_a_table() -> None:
+    audit = changed(
+        passed_over=3,
+        notes=("folder 'val' is read as the split 'valid'", "passed over: 3 other files ('readme.md' first)"),
+        unreadable={"train/a/9.png": "the file is empty (0 bytes)"},
+        exact=[ACROSS, CONFLICTING, WITHIN],
+        near=[ACROSS + CONFLICTING, WITHIN],
+        near_distance=12,
+        near_across_splits=1,
+        near_with_several_labels=2,
+        leaks=LEAKS,
+    )
+    lines = format_audit(audit).splitlines()
+    assert lines[lines.index("modes: L 8, RGBA 1; formats: PNG 9") + 1 :] == [
+        "folder 'val' is read as the split 'valid'",
+        "passed over: 3 other files ('readme.md' first)",
+        "unreadable: 1",
+        "  train/a/9.png: the file is empty (0 bytes)",
+        "",
+        "exact duplicates (identical pixels): 3 groups, 7 files",
+        "  across splits: 1 group, 3 files",
+        "  with different labels: 1 group, 2 files",
+        "  files that leak from an earlier split: valid 2, test 0",
+        "  - train/a/1.png",
+        "    train/a/2.png",
+        "    valid/a/1.bmp",
+        "  - train/a/3.png",
+        "    train/b/3.png",
+        "  1 more group within one split and class: --all or --json lists them",
+        "near duplicates (perceptual hashes that differ in at most 12 of 256 bits): 2 groups, 7 files",
+        "  across splits: 1 group",
+        "  with different labels: 2 groups",
+        "  - train/a/1.png",
+        "    train/a/2.png",
+        "    valid/a/1.bmp",
+        "    train/a/3.png",
+        "    train/b/3.png",
+        "  1 more group within one split and class: --all or --json lists them",
+        "",
+        "THE SPLITS LEAK: figures on them flatter",
+        "train --drop-leaks and evaluate --drop-leaks leave the exact copies out",
+        "1 file could not be read: mend or remove what is listed above",
+    ]
+
+
+COPIES_ARE_LEFT_OUT = "train --drop-leaks and evaluate --drop-leaks leave the exact copies out"
+GROUPS_ARE_LEFT_OUT = (
+    "train --drop-leaks with this --group-regex leaves out images of a group that is in an earlier split"
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"near_across_splits": 1}, []),
+        ({"leaks": LEAKS}, [COPIES_ARE_LEFT_OUT]),
+        ({"leaks": replace(LEAKS, groups_across_splits=0)}, [COPIES_ARE_LEFT_OUT]),
+        ({"grouped": 2, "groups_across_splits": {"7": {"train": 1, "test": 1}}}, [GROUPS_ARE_LEFT_OUT]),
+    ],
+)
+def test_last_lines_warn_of_every_kind_of_leak_and_say_what_leaves_it_out(
+    changes: dict[str, Any], advice: list[str]
+) -> None:
+    lines = format_audit(changed(**changes)).splitlines()
+    assert lines[lines.index("THE SPLITS LEAK: figures on them flatter") + 1 :] == advice
+
+
+def test_groups_in_several_splits_are_a_table_of_their_own() -> None:
+    audit = changed(
+        grouped=12, groups_across_splits={"patient 7": {"train": 4, "valid": 1}, "9": {"train": 1, "test": 20}}
+    )
+    lines = format_audit(audit).splitlines()
+    assert lines[lines.index("groups by --group-regex: 12, 2 in several splits") - 1 :] == [
+        "",
+        "groups by --group-regex: 12, 2 in several splits",
+        "  group       train   valid    test",
+        "  patient 7       4       1       0",
+        "  9               1       0      20",
+        "",
+        "THE SPLITS LEAK: figures on them flatter",
+        GROUPS_ARE_LEFT_OUT,
+    ]
+
+
+def test_groups_that_are_in_one_split_each_are_a_line_without_a_table() -> None:
+    lines = format_audit(changed(grouped=3)).splitlines()
+    assert lines[-4:] == [
+        "",
+        "groups by --group-regex: 3, 0 in several splits",
+        "",
+        "no leak between splits was found",
+    ]
+
+
+def test_last_line_tells_of_files_that_cannot_be_read_where_nothing_leaks() -> None:
+    lines = format_audit(changed(unreadable={"train/a/1.png": "empty", "train/a/2.png": "empty"})).splitlines()
+    assert lines[-2:] == [
+        "no leak between splits was found",
+        "2 files could not be read: mend or remove what is listed above",
+    ]
+
+
+def test_groups_within_a_split_and_a_class_are_listed_where_all_are_asked_for() -> None:
+    audit = changed(exact=[WITHIN])
+    assert "train/b/4.png" not in format_audit(audit)
+    told = "  1 more group within one split and class: --all or --json lists them"
+    assert format_audit(audit).splitlines().count(told) == 1
+    assert told in format_audit(changed(near=[WITHIN, ACROSS])).splitlines()
+    assert "within one split" not in format_audit(audit, show_all=True) + format_audit(changed(exact=[ACROSS]))
+    assert "\n  - train/b/4.png\n    train/b/5.png\n" in format_audit(audit, show_all=True)
+
+
+def test_lists_end_after_ten_unless_all_are_asked_for() -> None:
+    audit = changed(
+        unreadable={f"train/a/{number}.png": "empty" for number in range(12)},
+        exact=[[Copy(f"train/a/{n}", "train", "a"), Copy(f"valid/a/{n}", "valid", "a")] for n in range(11)],
+        near=[WITHIN, *([ACROSS] * 10)],
+    )
+    lines = format_audit(audit).splitlines()
+    assert lines.count("  ... and 2 more: --all or --json lists them") == 1
+    assert lines.count("  ... and 1 more: --all or --json lists them") == 1
+    assert sum("empty" in line for line in lines) == 10
+    assert sum(line.startswith("  - ") for line in lines) == 20
+    whole = format_audit(audit, show_all=True)
+    assert "more:" not in whole
+    assert sum("empty" in line for line in whole.splitlines()) == 12
+    assert sum(line.startswith("  - ") for line in whole.splitlines()) == 22
+
+
+def test_column_is_as_wide_as_the_longest_class_and_a_number_is_named_by_its_new_name() -> None:
+    audit = changed(
+        counts={"train": {"a": 1, "large cell carcinoma": 12345}, "valid": {"a": 0, "large cell carcinoma": 0}},
+        folder_classes={"0": "a", "1": "large cell carcinoma"},
+    )
+    assert format_audit(audit).splitlines()[2:8] == [
+        "class                  train",
+        "a                          1",
+        "large cell carcinoma   12345",
+        "",
+        "'0' is read as 'a'",
+        "'1' is read as 'large cell carcinoma'",
+    ]

@@ -1,0 +1,223 @@
+"""`ctonnx data` as it is typed: what is printed, and the exit code, which says whether the splits leak."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from ctonnx.cli.main import main
+from ctonnx_train.audit.audit import HASH_BITS, NEAR_DISTANCE, audit_data
+from ctonnx_train.audit.report import format_audit
+from ctonnx_train.cli.data import audit
+from ctonnx_train.data.image_folder import read_data
+
+ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
+
+CLEAN = {"train/a": 2, "train/b": 2, "valid/a": 1, "valid/b": 1}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def leaking(images_in: ImagesIn) -> Path:
+    """A data set with a copy of a training image, in another format and class, among its validation images."""
+    root = images_in(Path("scans"), CLEAN)
+    with Image.open(root / "train/a/scan 0.png") as image:
+        image.save(root / "valid/b/copy.bmp")
+    return root
+
+
+def ctonnx(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments, prog_name="ctonnx")
+
+
+def said(error: str) -> tuple[int, str, str]:
+    """What a wrong use ends with: its exit code, stdout and stderr."""
+    return 2, "", f"Error: {error}\n"
+
+
+def misused(usage: str, error: str, result: Result) -> bool:
+    """Says whether click ended a command with its usage and an error; between them it points to the help."""
+    lines = result.stderr.splitlines()
+    return (result.exit_code, result.stdout, lines[0], lines[-1]) == (2, "", f"Usage: {usage}", f"Error: {error}")
+
+
+def outcome(result: Result) -> tuple[int, str, str]:
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_clean_data_set_is_a_table_and_exit_code_0(images_in: ImagesIn) -> None:
+    root = images_in(Path("scans"), CLEAN)
+    result = ctonnx("data", "audit", "scans")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == format_audit(audit_data(read_data(root))) + "\n"
+    assert result.stdout.startswith("scans: 6 images\n")
+    assert result.stdout.endswith("\nno leak between splits was found\n")
+
+
+def test_leaking_splits_are_a_table_and_exit_code_1(leaking: Path) -> None:
+    result = ctonnx("data", "audit", str(leaking))
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert "  - train/a/scan 0.png\n    valid/b/copy.bmp\n" in result.stdout
+    assert result.stdout.endswith(
+        "\nTHE SPLITS LEAK: figures on them flatter\n"
+        "train --drop-leaks and evaluate --drop-leaks leave the exact copies out\n"
+    )
+
+
+@pytest.mark.parametrize(("leaks", "code"), [(False, 0), (True, 1)])
+def test_json_is_one_document_with_the_same_exit_code(leaks: bool, code: int, leaking: Path) -> None:
+    if not leaks:
+        (leaking / "valid/b/copy.bmp").unlink()
+    result = ctonnx("data", "audit", "scans", "--json")
+    assert (result.exit_code, result.stderr) == (code, "")
+    document = json.loads(result.stdout)
+    assert document == json.loads(json.dumps(audit_data(read_data(leaking)).as_dict()))
+    assert document["splits_leak"] is leaks
+
+
+def test_copies_within_a_split_are_exit_code_0_and_listed_with_all(leaking: Path) -> None:
+    (leaking / "valid/b/copy.bmp").rename(leaking / "train/a/copy.bmp")
+    short, long = ctonnx("data", "audit", "scans"), ctonnx("data", "audit", "scans", "--all")
+    assert (short.exit_code, long.exit_code) == (0, 0)
+    assert "exact duplicates (identical pixels): 1 group, 2 files\n" in short.stdout
+    assert "copy.bmp" not in short.stdout
+    assert "  - train/a/copy.bmp\n    train/a/scan 0.png\n" in long.stdout
+
+
+def test_groups_across_splits_are_exit_code_1(images_in: ImagesIn) -> None:
+    images_in(Path("scans"), CLEAN)
+    assert ctonnx("data", "audit", "scans", "--group-regex", r"valid/./scan|train/./scan").exit_code == 0
+    result = ctonnx("data", "audit", "scans", "--group-regex", r"scan (\d)")
+    assert result.exit_code == 1
+    assert "\ngroups by --group-regex: 2, 1 in several splits\n" in result.stdout
+    assert "\n  group   train   valid    test\n  0           2       2       0\n" in result.stdout
+    assert "  files that leak from an earlier split: valid 0, test 0\n" in result.stdout
+    document = json.loads(ctonnx("data", "audit", "scans", "--group-regex", r"scan (\d)", "--json").stdout)
+    assert (document["grouped"], document["groups_across_splits"]) == (2, {"0": {"train": 2, "valid": 2}})
+
+
+def test_near_distance_reaches_the_audit(images_in: ImagesIn) -> None:
+    images_in(Path("scans"), {"train/a": 1, "train/b": 1, "valid/a": 1})
+    with Image.open("scans/train/a/scan 0.png") as image:
+        pixels = np.array(image)
+    pixels[:3] = 255
+    Image.fromarray(pixels).save("scans/valid/a/marked.png")
+    strict, wide = (ctonnx("data", "audit", "scans", "--near-distance", bits) for bits in ("0", "64"))
+    assert (strict.exit_code, wide.exit_code) == (0, 1)
+    assert "at most 64 of 256 bits): 1 group, 2 files\n  across splits: 1 group\n" in wide.stdout
+
+
+def test_default_near_distance_is_the_librarys() -> None:
+    option = next(parameter for parameter in audit.params if parameter.name == "near_distance")
+    assert option.default == NEAR_DISTANCE
+    assert f"Bits of {HASH_BITS} " in str(option.to_info_dict()["help"])
+
+
+def test_class_name_reaches_the_audit(images_in: ImagesIn) -> None:
+    images_in(Path("scans"), CLEAN | {"valid/C": 1})
+    assert ctonnx("data", "audit", "scans").exit_code == 2
+    result = ctonnx("data", "audit", "scans", "--class-name", "C=b")
+    assert result.exit_code == 0
+    assert "\n'C' is read as 'b'\n" in result.stdout
+
+
+def test_unreadable_files_are_listed_and_are_exit_code_1(images_in: ImagesIn) -> None:
+    images_in(Path("scans"), CLEAN)
+    Path("scans/valid/a/scan 0.png").write_bytes(b"")
+    result = ctonnx("data", "audit", "scans")
+    assert result.exit_code == 1
+    assert "\nunreadable: 1\n  valid/a/scan 0.png: the file is empty (0 bytes)\n" in result.stdout
+
+
+def test_medmnist_file_is_audited() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
+    labels = np.array([[0], [1], [0], [1]], np.uint8)
+    np.savez("set.npz", train_images=images, train_labels=labels, val_images=images[3:], val_labels=labels[3:])
+    result = ctonnx("data", "audit", "set.npz", "--class-name", "0=left kidney")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("set.npz: 5 images\n")
+    assert "\n'0' is read as 'left kidney'\n" in result.stdout
+    assert "  - train_images/3\n    val_images/0\n" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("nowhere",), "expected a data folder or a MedMNIST .npz file at 'nowhere', found nothing; check the path"),
+        (
+            ("scans", "--group-regex", "("),
+            "expected a regular expression for --group-regex, found '(' "
+            "(missing ), unterminated subpattern at position 0)",
+        ),
+        (
+            ("text",),
+            f"expected images in the class folder '{Path('text/a')}', found 1 other file ('1.txt' first); "
+            "convert them to PNG, or move the folder out of the data set",
+        ),
+        (
+            ("one",),
+            "expected two or more class folders with images in 'one', found 'a'; "
+            "lay the images out as DATA/train/CLASS/*.png or DATA/CLASS/*.png",
+        ),
+    ],
+)
+def test_what_is_no_data_set_ends_in_one_sentence_and_exit_code_2(
+    arguments: tuple[str, ...], error: str, images_in: ImagesIn
+) -> None:
+    images_in(Path("scans"), CLEAN)
+    images_in(Path("one"), {"a": 2})
+    Path("text/a").mkdir(parents=True)
+    Path("text/a/1.txt").touch()
+    result = ctonnx("data", "audit", *arguments)
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"Error: {error}\n")
+
+
+def test_data_phantom_draws_a_set_and_says_what_is_next(folder: Path) -> None:
+    result = ctonnx("data", "phantom", "phantoms", "--per-class", "3", "--size", "64", "--seed", "2")
+    expected = "12 synthetic phantoms in phantoms: next, ctonnx train phantoms --weights none\n"
+    assert outcome(result) == (0, expected, "")
+    assert len(list((folder / "phantoms").rglob("*.png"))) == 12
+    marker = json.loads((folder / "phantoms" / "phantom.json").read_text(encoding="utf-8"))
+    assert {name: marker[name] for name in ("per_class", "seed", "size")} == {"per_class": 3, "seed": 2, "size": 64}
+
+
+def test_data_phantom_leaves_a_folder_with_something_in_it_alone(scans: str, folder: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    result = ctonnx("data", "phantom", scans, "--per-class", "3", "--size", "64")
+    assert outcome(result) == said(
+        'expected "scans" to be new or an empty folder, found "test" in it; choose another folder'
+    )
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--per-class", "2", "2 is not in the range x>=3."),
+        ("--size", "63", "63 is not in the range 64<=x<=4096."),
+        ("--seed", "-1", "-1 is not in the range x>=0."),
+    ],
+)
+def test_data_phantom_refuses_a_number_out_of_range(option: str, value: str, message: str, folder: Path) -> None:
+    result = ctonnx("data", "phantom", "phantoms", option, value)
+    assert misused("ctonnx data phantom [OPTIONS] OUT", f"Invalid value for '{option}': {message}", result)
+    assert list(folder.iterdir()) == []
+
+
+def test_what_a_killed_phantom_set_left_is_removed_and_told(folder: Path, leave_behind: Callable[[Path], Path]) -> None:
+    left = leave_behind(folder / "one")
+    result = ctonnx("data", "phantom", "two", "--per-class", "3", "--size", "64")
+    assert result.exit_code == 0, result.output
+    assert f"removed 1 temporary file or folder of a killed process from '{folder}': '{left.name}'\n" in result.stderr
+    assert not left.exists()

@@ -1,0 +1,188 @@
+"""The splits that are taken from the training images: their share, their guarantees, and groups that stay together."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ctonnx.errors import DataError
+from ctonnx_train.data.leakage import find_leaks, group_numbers
+from ctonnx_train.data.splits import SPLITS, Sample, Split, take_splits
+
+LETTERS = "abcd"
+
+
+def images(*counts: int) -> dict[Split, tuple[Sample, ...]]:
+    """Returns training images, so many of each class."""
+    samples = (
+        Sample(f"{LETTERS[label]}/{n:03}.png", label) for label, count in enumerate(counts) for n in range(count)
+    )
+    return {"train": tuple(samples), "valid": (), "test": ()}
+
+
+def counted(splits: Mapping[Split, Sequence[Sample]], classes: int) -> dict[str, list[int]]:
+    return {
+        split: [sum(sample.label == label for sample in splits[split]) for label in range(classes)] for split in SPLITS
+    }
+
+
+def refused(
+    splits: Mapping[Split, tuple[Sample, ...]],
+    made: Sequence[Split],
+    message: str,
+    groups: Mapping[str, int] | None = None,
+) -> None:
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        take_splits(splits, made, LETTERS[:2], seed=0, groups=groups)
+
+
+@pytest.mark.parametrize(
+    ("counts", "taken"),
+    [((20, 20), [3, 3]), ((20, 40), [3, 6]), ((100, 7), [15, 1]), ((148, 195), [22, 29]), ((10, 11), [2, 2])],
+)
+def test_each_made_split_takes_fifteen_percent_of_each_class_and_no_image_twice(
+    counts: tuple[int, ...], taken: list[int]
+) -> None:
+    there = images(*counts)
+    splits = take_splits(there, ("valid", "test"), LETTERS[:2], seed=0)
+    left = [count - 2 * part for count, part in zip(counts, taken, strict=True)]
+    assert counted(splits, 2) == {"train": left, "valid": taken, "test": taken}
+    assert sorted(sample for split in SPLITS for sample in splits[split]) == sorted(there["train"])
+    assert all(list(splits[split]) == sorted(splits[split]) for split in SPLITS)
+
+
+def test_one_split_alone_is_made_and_the_other_stays_as_it_is() -> None:
+    test = (Sample("test/a/1.png", 0),)
+    splits = take_splits(images(20, 20) | {"test": test}, ("valid",), LETTERS[:2], seed=0)
+    assert counted(splits, 2) == {"train": [17, 17], "valid": [3, 3], "test": [1, 0]}
+    assert splits["test"] == test
+
+
+def test_splits_that_are_there_stay_as_they_are() -> None:
+    there = images(1, 1)
+    assert take_splits(there, (), LETTERS[:2], seed=0) == there
+
+
+def test_same_seed_takes_the_same_images_and_another_does_not() -> None:
+    groups = {sample.path: number // 2 for number, sample in enumerate(images(40, 40)["train"])}
+    for chosen in (None, groups):
+        first, again, other = (
+            take_splits(images(40, 40), ("valid", "test"), LETTERS[:2], seed, chosen) for seed in (1, 1, 2)
+        )
+        assert first == again
+        assert all(first[split] != other[split] for split in SPLITS)
+
+
+@pytest.mark.parametrize("counts", [(3, 3), (20, 4), (4, 5, 6), (60, 3), (60, 4, 4)])
+def test_class_of_few_images_stands_in_every_split(counts: tuple[int, ...]) -> None:
+    for seed in range(5):
+        splits = take_splits(images(*counts), ("valid", "test"), LETTERS[: len(counts)], seed)
+        assert [split for split, found in counted(splits, len(counts)).items() if 0 in found] == []
+
+
+@pytest.mark.parametrize(
+    ("count", "made", "message"),
+    [
+        (1, ("valid",), "expected at least 2 images of each class to take valid from, found 1 of 'b'"),
+        (2, ("valid", "test"), "expected at least 3 images of each class to take valid and test from, found 2 of 'b'"),
+        (0, ("test",), "expected at least 2 images of each class to take test from, found 0 of 'b'"),
+    ],
+)
+def test_class_with_too_few_images_is_named(count: int, made: tuple[Split, ...], message: str) -> None:
+    refused(images(20, count), made, f"{message}; add images, or make 'train' and 'valid' folders")
+    assert take_splits(images(20, len(made) + 1), made, LETTERS[:2], seed=0)
+
+
+def test_class_that_is_copies_of_too_few_images_is_named() -> None:
+    there = images(20, 9)
+    groups = {sample.path: 99 if sample.label else number for number, sample in enumerate(there["train"])}
+    refused(
+        there,
+        ("valid",),
+        "expected at least 2 images that are not copies or of one group of each class to take valid from, "
+        "found 1 of 'b'; add images, or make 'train' and 'valid' folders",
+        groups,
+    )
+
+
+def test_group_goes_into_one_split_as_a_whole() -> None:
+    there = images(60, 60)
+    groups = {sample.path: number // 3 for number, sample in enumerate(there["train"])}
+    splits = take_splits(there, ("valid", "test"), LETTERS[:2], seed=0, groups=groups)
+    assert counted(splits, 2) == {"train": [42, 42], "valid": [9, 9], "test": [9, 9]}
+    held = [{groups[sample.path] for sample in splits[split]} for split in SPLITS]
+    assert sum(map(len, held)) == len(set.union(*held)) == 40
+
+
+def test_smallest_group_is_taken_where_all_are_larger_than_the_share() -> None:
+    there = images(20, 40)
+    sizes = [9, 6, 5]
+    large = iter([number for number, size in enumerate(sizes) for _ in range(size)])
+    groups = {sample.path: 100 + n if sample.label else next(large) for n, sample in enumerate(there["train"])}
+    for seed in range(4):
+        splits = take_splits(there, ("valid",), LETTERS[:2], seed, groups)
+        assert counted(splits, 2) == {"train": [15, 34], "valid": [5, 6], "test": [0, 0]}
+
+
+def test_small_groups_are_shared_out_where_the_rest_of_a_class_is_one_group() -> None:
+    there = images(60, 60)
+    groups = {sample.path: min(number, 2) if number < 60 else number for number, sample in enumerate(there["train"])}
+    splits = take_splits(there, ("valid", "test"), LETTERS[:2], seed=0, groups=groups)
+    assert counted(splits, 2) == {"train": [58, 42], "valid": [1, 9], "test": [1, 9]}
+
+
+def test_group_of_two_classes_counts_for_both() -> None:
+    there = images(20, 20)
+    pairs = {sample.path: int(sample.path[2:5]) for sample in there["train"]}
+    splits = take_splits(there, ("valid",), LETTERS[:2], seed=0, groups=pairs)
+    assert counted(splits, 2) == {"train": [17, 17], "valid": [3, 3], "test": [0, 0]}
+    assert Counter(pairs[sample.path] for sample in splits["valid"]).most_common()[-1][1] == 2
+
+
+LABELS_AND_GROUPS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), min_size=4, max_size=40)
+MADE: st.SearchStrategy[tuple[Split, ...]] = st.sampled_from([("valid",), ("test",), ("valid", "test")])
+
+
+def taken(
+    drawn: Sequence[tuple[int, int]], made: tuple[Split, ...], seed: int, *, classes_share_groups: bool
+) -> dict[Split, tuple[Sample, ...]] | None:
+    """Takes the splits of images with drawn classes and digests; None where there are too few of a class."""
+    samples = tuple(Sample(f"{number}.png", label) for number, (label, _) in enumerate(drawn))
+    digests = {
+        sample.path: str(digest) if classes_share_groups else f"{digest} of {sample.label}"
+        for sample, (_, digest) in zip(samples, drawn, strict=True)
+    }
+    classes = LETTERS[: max(sample.label for sample in samples) + 1]
+    there: dict[Split, tuple[Sample, ...]] = {"train": samples, "valid": (), "test": ()}
+    try:
+        splits = take_splits(there, made, classes, seed, group_numbers(samples, digests))
+    except DataError:
+        return None
+    leaks = find_leaks(splits, digests)
+    assert (leaks.groups_across_splits, leaks.leaked) == (0, {"valid": 0, "test": 0})
+    assert sorted(sample for split in SPLITS for sample in splits[split]) == sorted(samples)
+    assert [split for split in SPLITS[1:] if splits[split] and split not in made] == []
+    return splits
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(LABELS_AND_GROUPS, MADE, st.integers(0, 3))
+def test_no_copy_crosses_the_splits_and_each_has_every_class(
+    drawn: list[tuple[int, int]], made: tuple[Split, ...], seed: int
+) -> None:
+    if splits := taken(drawn, made, seed, classes_share_groups=False):
+        labels = {label for label, _ in drawn}
+        assert [split for split in ("train", *made) if {sample.label for sample in splits[split]} != labels] == []
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(LABELS_AND_GROUPS, MADE, st.integers(0, 3))
+def test_where_copies_carry_several_labels_none_crosses_the_splits_and_train_has_every_class(
+    drawn: list[tuple[int, int]], made: tuple[Split, ...], seed: int
+) -> None:
+    if splits := taken(drawn, made, seed, classes_share_groups=True):
+        assert {sample.label for sample in splits["train"]} == {label for label, _ in drawn}
+        assert [split for split in made if not splits[split]] == []

@@ -1,0 +1,247 @@
+"""`evaluate_model`: which images are measured, what their document says, and two models side by side."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.errors import DataError
+from ctonnx.images import Preprocessing
+from ctonnx_train.data.image_folder import read_data
+from ctonnx_train.data.pixel_store import PixelStore
+from ctonnx_train.data.sources import open_source
+from ctonnx_train.evaluation.calibration import suspicious_figures
+from ctonnx_train.evaluation.evaluate import SCHEMA_VERSION, evaluate_model
+from ctonnx_train.evaluation.evaluated_model import Subject
+from ctonnx_train.evaluation.mcnemar import compare_answers
+from ctonnx_train.evaluation.metrics import evaluate
+
+ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
+
+PIXELS = Preprocessing(size=32)
+
+
+def refused(message: str, *arguments: Any, **options: Any) -> None:
+    with pytest.raises(DataError) as refusal:
+        evaluate_model(*arguments, **options)
+    assert str(refusal.value) == message
+
+
+def test_the_document_holds_the_model_the_data_and_the_figures_of_the_split(subject: Subject, labelled: Path) -> None:
+    found = evaluate_model(subject, labelled, replicates=20, seed=3)
+    samples = read_data(labelled, classes=subject.classes).splits["test"]
+    answers = subject.probabilities(PixelStore(open_source(labelled), samples, PIXELS), range(5))
+    assert found.labels.tolist() == [0, 0, 1, 1, 1]
+    np.testing.assert_array_equal(found.probabilities, answers)
+    assert found.document == {
+        "schema_version": SCHEMA_VERSION,
+        "model": {
+            "name": "tiny",
+            "kind": "PyTorch checkpoint",
+            "path": "runs/tiny",
+            "classes": ["a", "b", "c"],
+            "synthetic": False,
+        },
+        "data": {
+            "path": str(labelled),
+            "split": "test",
+            "images": 5,
+            "trained_on_with_copies": None,
+            "seen_in_training": {"trained_on": None, "chosen_by": None, "dropped": 0},
+        },
+        "metrics": evaluate(answers, [0, 0, 1, 1, 1], subject.classes, replicates=20, seed=3),
+        "suspicious": None,
+        "caveats": [
+            "the balanced accuracy of 0.500 [0.000, 0.500] on the test images is no better than chance (0.500)",
+            "the accuracy of 0.400 [0.000, 0.705] on the test images is no better than always naming the largest "
+            "class, 'b' (0.600)",
+        ],
+    }
+    json.dumps(found.document, allow_nan=False)
+
+
+def test_a_class_that_the_data_lacks_keeps_its_place(subject: Subject, tmp_path: Path, images_in: ImagesIn) -> None:
+    found = evaluate_model(subject, images_in(tmp_path / "few", {"test/c": 2, "test/a": 1}), replicates=0)
+    assert found.labels.tolist() == [0, 2, 2]
+    assert found.document["metrics"]["per_class"]["b"]["images"] == 0
+
+
+@pytest.mark.parametrize(
+    ("without", "split", "images"), [([], "test", 5), (["test"], "valid", 3), (["test", "valid"], "all", 8)]
+)
+def test_the_test_images_are_taken_else_the_validation_images_else_all(
+    without: list[str], split: str, images: int, subject: Subject, labelled: Path
+) -> None:
+    for name in without:
+        shutil.rmtree(labelled / name)
+    lines: list[str] = []
+    data = evaluate_model(subject, labelled, replicates=0, say=lines.append).document["data"]
+    assert (data["split"], data["images"]) == (split, images)
+    assert lines == [f"PyTorch checkpoint 'tiny' on {images} images ({split}) of {labelled}"]
+
+
+@pytest.mark.parametrize(("split", "images"), [("train", 8), ("valid", 3), ("test", 5), ("all", 16)])
+def test_a_split_can_be_chosen(split: Any, images: int, subject: Subject, labelled: Path) -> None:
+    data = evaluate_model(subject, labelled, split=split, replicates=0).document["data"]
+    assert (data["split"], data["images"]) == (split, images)
+
+
+def test_a_folder_without_splits_is_evaluated_whole(subject: Subject, tmp_path: Path, images_in: ImagesIn) -> None:
+    data = evaluate_model(subject, images_in(tmp_path / "flat", {"a": 2, "b": 1}), replicates=0).document["data"]
+    assert (data["split"], data["images"]) == ("all", 3)
+
+
+def test_a_split_that_is_not_there_is_told_with_those_that_are(subject: Subject, labelled: Path) -> None:
+    shutil.rmtree(labelled / "test")
+    refused(
+        f"expected images of the split 'test' in '{labelled}', found those of 'train', 'valid' alone; choose another "
+        "--split, or all",
+        subject,
+        labelled,
+        split="test",
+    )
+
+
+def test_a_folder_without_images_is_told(subject: Subject, tmp_path: Path) -> None:
+    refused(
+        f"expected labelled images in '{tmp_path}', found none; name a folder with images in class folders",
+        subject,
+        tmp_path,
+    )
+
+
+def test_a_missing_folder_is_told(subject: Subject, tmp_path: Path) -> None:
+    expected = f"expected a data folder or a MedMNIST .npz file at '{tmp_path / 'no'}', found nothing; check the path"
+    refused(expected, subject, tmp_path / "no")
+    refused(expected, replace(subject, class_names={"x": "a"}), tmp_path / "no")
+
+
+def test_a_class_that_the_model_does_not_know_is_told(subject: Subject, tmp_path: Path, images_in: ImagesIn) -> None:
+    root = images_in(tmp_path / "other", {"test/a": 1, "test/d": 1})
+    refused(
+        f"expected only the model's classes ('a', 'b', 'c') in every split of '{root}', found 'd' too; rename the "
+        "folder or use --class-name OLD=NEW",
+        subject,
+        root,
+    )
+
+
+def test_folders_get_the_names_that_the_training_gave_them(
+    subject: Subject, tmp_path: Path, images_in: ImagesIn
+) -> None:
+    """The names that the command gives come first; those of folders that are not there, or are empty, do not matter."""
+    trained = replace(subject, class_names={"x": "a", "y": "b", "z": "c", "empty": "c", "nowhere": "a", "a": "a"})
+    root = images_in(tmp_path / "named", {"test/x": 1, "test/y": 1, "test/z": 1, "test/a": 1})
+    (root / "test" / "empty").mkdir()
+    (root / "test" / "x" / "nowhere").mkdir()
+    found = evaluate_model(trained, root, class_names={"y": "c"}, replicates=0)
+    assert found.labels.tolist() == [0, 0, 2, 2]
+
+
+def test_an_array_file_gets_the_names_that_the_training_gave_its_numbers(subject: Subject, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (4, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "few.npz", test_images=images, test_labels=np.array([[2], [0], [0], [2]]))
+    trained = replace(subject, class_names={"0": "b", "1": "a", "2": "c", "some folder": "a"})
+    assert evaluate_model(trained, tmp_path / "few.npz", replicates=0).labels.tolist() == [2, 1, 1, 2]
+
+
+def test_a_name_for_a_folder_that_is_not_there_is_refused(subject: Subject, labelled: Path) -> None:
+    refused(
+        f"expected a class folder named 'q' in '{labelled}', found 'a', 'b', 'c'; check --class-name",
+        subject,
+        labelled,
+        class_names={"q": "a"},
+    )
+
+
+def test_groups_are_resampled_as_a_whole(subject: Subject, tmp_path: Path, images_in: ImagesIn) -> None:
+    root = images_in(tmp_path / "patients", {"test/a/p1": 2, "test/a/p2": 2, "test/b/p3": 3, "test/b": 2})
+    # The last two's paths name no patient.
+    found = evaluate_model(subject, root, group_regex=r"/(p\d)/", replicates=50)
+    groups = [0, 0, 1, 1, 2, 2, 2, 3, 4]
+    assert found.document["metrics"] == evaluate(
+        found.probabilities, found.labels.tolist(), subject.classes, groups=groups, replicates=50
+    )
+    assert found.document["metrics"]["bootstrap"]["unit"] == "group"
+    assert found.document["metrics"]["bootstrap"]["units"] == 5
+
+
+def test_copies_are_of_one_group_whatever_their_paths_say(
+    subject: Subject, tmp_path: Path, images_in: ImagesIn
+) -> None:
+    root = images_in(tmp_path / "patients", {"test/a/p1": 2, "test/a/p2": 1, "test/b": 1})
+    shutil.copy(root / "test/a/p1/scan 0.png", root / "test/b/copy.png")
+    found = evaluate_model(subject, root, group_regex=r"/(p\d)/", replicates=50)
+    expected = evaluate(
+        found.probabilities, found.labels.tolist(), subject.classes, groups=[0, 0, 1, 0, 2], replicates=50
+    )
+    assert found.document["metrics"] == expected
+
+
+def test_the_models_operating_point_is_measured(subject: Subject, labelled: Path) -> None:
+    point = OperatingPoint(positive=("a", "c"), threshold=0.6, sensitivity=0.9, specificity=0.8)
+    found = evaluate_model(replace(subject, operating_point=point), labelled, replicates=0)
+    assert found.document["suspicious"] == suspicious_figures(point, found.probabilities, found.labels, subject.classes)
+    assert found.document["suspicious"]["sensitivity_images"] == 2
+
+
+def test_another_model_is_compared_whatever_its_order_of_classes_and_its_pixels(
+    subject: Subject, labelled: Path
+) -> None:
+    def turned(store: PixelStore, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
+        return subject.probabilities(store, rows)[:, [2, 0, 1]]  # the order c, a, b
+
+    other = replace(subject, classes=("c", "a", "b"), probabilities=turned, path=Path("m.onnx"), kind="ONNX fp32")
+    same = evaluate_model(subject, labelled, other=other, replicates=0).document["comparison"]
+    assert (same["agreement"], same["max_dp"], same["accuracy"]) == (1.0, 0.0, same["other_accuracy"])
+    assert same["other"] == {
+        "name": "tiny",
+        "kind": "ONNX fp32",
+        "path": "m.onnx",
+        "classes": ["c", "a", "b"],
+        "synthetic": False,
+    }
+    larger = replace(subject, preprocessing=Preprocessing(size=64))
+    found = evaluate_model(subject, labelled, other=larger, replicates=0)
+    samples = read_data(labelled).splits["test"]
+    answers = subject.probabilities(PixelStore(open_source(labelled), samples, Preprocessing(size=64)), range(5))
+    comparison = found.document["comparison"]
+    expected = compare_answers(found.probabilities, answers, found.labels)
+    assert {name: comparison[name] for name in expected} == expected
+    assert comparison["max_dp"] > 0
+    assert comparison["accuracy"] == found.document["metrics"]["accuracy"]
+    assert comparison["other_accuracy"] == (answers.argmax(axis=1) == found.labels).mean()
+
+
+@pytest.mark.parametrize(("size", "times"), [(32, 1), (64, 2)])
+def test_images_are_read_again_only_for_a_model_with_other_pixels(
+    size: int, times: int, subject: Subject, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    def noted(source: Any, samples: Any, preprocessing: Preprocessing, **options: Any) -> PixelStore:
+        read.append(preprocessing.size)
+        return PixelStore(source, samples, preprocessing, **options)
+
+    monkeypatch.setattr("ctonnx_train.evaluation.evaluate.PixelStore", noted)
+    other = replace(subject, preprocessing=Preprocessing(size=size))
+    found = evaluate_model(subject, labelled, other=other, replicates=0)
+    assert read == [32, size][:times]
+    assert (found.document["comparison"]["max_dp"] == 0) is (times == 1)
+
+
+def test_a_model_with_other_classes_cannot_be_compared(subject: Subject, labelled: Path) -> None:
+    refused(
+        "expected a model with the classes 'a', 'b', 'c' to compare with, found one with 'a', 'b'",
+        subject,
+        labelled,
+        other=replace(subject, classes=("a", "b")),
+    )

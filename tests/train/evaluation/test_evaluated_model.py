@@ -1,0 +1,217 @@
+"""What can be evaluated: a run's checkpoint and its exported model, which answer alike and know their training."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from ctonnx import Predictor
+from ctonnx.artifacts.run import Run
+from ctonnx.errors import ModelError
+from ctonnx_train.data.image_folder import read_data
+from ctonnx_train.data.pixel_store import PixelStore
+from ctonnx_train.data.sources import open_source
+from ctonnx_train.data.splits import Split
+from ctonnx_train.evaluation.evaluated_model import Subject, open_subject
+from ctonnx_train.runs.record import read_record
+
+
+@pytest.fixture(autouse=True)
+def _on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(exported_run: Run) -> Subject:
+    return open_subject(exported_run.folder)
+
+
+@pytest.fixture(scope="module")
+def exported(model: Path) -> Subject:
+    return open_subject(model)
+
+
+@pytest.fixture(scope="module")
+def store(checkpoint: Subject, phantoms: Path) -> PixelStore:
+    return PixelStore(open_source(phantoms), read_data(phantoms).splits["test"], checkpoint.preprocessing)
+
+
+@pytest.fixture
+def copied(exported_run: Run, tmp_path: Path) -> Run:
+    """A copy of the run whose weights and model take no room."""
+    run = Run(tmp_path / "runs" / "copy")
+    run.export_folder.mkdir(parents=True)
+    run.weights_file.symlink_to(exported_run.weights_file)
+    for file in (exported_run.record_file, exported_run.splits_file):
+        shutil.copy(file, run.folder)
+    try:
+        run.model_file("fp32").hardlink_to(exported_run.model_file("fp32"))
+    except OSError:
+        shutil.copy(exported_run.model_file("fp32"), run.export_folder)
+    return run
+
+
+def digests_in(folder: Path, split: Split, subject: Subject) -> frozenset[str]:
+    store = PixelStore(open_source(folder), read_data(folder).splits[split], subject.preprocessing)
+    return frozenset(store.digests.values())
+
+
+def test_a_checkpoint_says_what_its_record_says(checkpoint: Subject, exported_run: Run) -> None:
+    record = read_record(exported_run)
+    assert (checkpoint.path, checkpoint.name, checkpoint.kind) == (exported_run.folder, "tiny", "PyTorch checkpoint")
+    assert checkpoint.classes == record.classes
+    assert checkpoint.preprocessing == record.preprocessing
+    assert checkpoint.operating_point == record.operating_point
+    assert checkpoint.synthetic is True
+    assert checkpoint.data == record.data
+    assert checkpoint.class_names == record.folder_classes
+    assert checkpoint.run == exported_run
+    assert checkpoint.data_root == Path(record.data["folder"])
+
+
+def test_an_exported_model_says_what_its_spec_says(exported: Subject, model: Path, exported_run: Run) -> None:
+    spec = Predictor(model).spec
+    assert (exported.path, exported.name, exported.kind) == (model, "tiny", "ONNX fp32")
+    assert exported.classes == spec.classes
+    assert exported.preprocessing == spec.preprocessing
+    assert exported.operating_point == spec.operating_point
+    assert exported.synthetic is True
+    assert exported.data == spec.data
+    assert exported.run is not None
+    assert exported.run.folder.resolve() == exported_run.folder.resolve()
+
+
+def test_both_know_the_images_of_the_training(checkpoint: Subject, exported: Subject, phantoms: Path) -> None:
+    for subject in (checkpoint, exported):
+        assert subject.trained_on == digests_in(phantoms, "train", subject)
+        assert subject.chosen_by == digests_in(phantoms, "valid", subject)
+        assert subject.digests["test"] == digests_in(phantoms, "test", subject)
+        assert subject.data_root == phantoms.resolve()
+        assert subject.class_names["large.central_right.hilum_T3_N2_M0_IIIa"] == "large central"
+
+
+def test_a_checkpoint_and_its_exported_model_answer_alike(
+    checkpoint: Subject, exported: Subject, store: PixelStore
+) -> None:
+    rows = [5, 0, 3]
+    first, second = checkpoint.probabilities(store, rows), exported.probabilities(store, rows)
+    assert first.shape == second.shape == (3, 4)
+    np.testing.assert_allclose(first, second, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(first.sum(axis=1), 1, rtol=0, atol=1e-9)
+
+
+def test_the_answers_are_those_of_predict(exported: Subject, model: Path, store: PixelStore, phantoms: Path) -> None:
+    answers = exported.probabilities(store, range(len(store)))
+    predictor = Predictor(model)
+    for row, sample in enumerate(read_data(phantoms).splits["test"]):
+        prediction = predictor.predict(phantoms / sample.path)
+        assert [prediction.probabilities[name] for name in exported.classes] == pytest.approx(answers[row], abs=1e-6)
+
+
+def test_more_images_than_a_batch_are_answered_in_their_order(
+    checkpoint: Subject, exported: Subject, store: PixelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = [subject.probabilities(store, range(len(store))) for subject in (checkpoint, exported)]
+    monkeypatch.setattr("ctonnx_train.evaluation.evaluated_model._BATCH", 3)
+    for subject, expected in zip((checkpoint, exported), whole, strict=True):
+        np.testing.assert_allclose(subject.probabilities(store, range(len(store))), expected, rtol=0, atol=1e-6)
+
+
+def test_no_rows_have_no_answers(checkpoint: Subject, exported: Subject, store: PixelStore) -> None:
+    assert checkpoint.probabilities(store, []).shape == exported.probabilities(store, []).shape == (0, 4)
+
+
+def test_the_temperature_divides_a_checkpoints_logits(copied: Run, checkpoint: Subject, store: PixelStore) -> None:
+    record = json.loads(copied.record_file.read_text(encoding="utf-8"))
+    record["temperature"] *= 1000
+    copied.record_file.write_text(json.dumps(record), encoding="utf-8")
+    flat = open_subject(copied.folder).probabilities(store, range(4))
+    np.testing.assert_allclose(flat, 0.25, rtol=0, atol=0.01)
+    sharper = checkpoint.probabilities(store, range(4))
+    assert (flat.argmax(axis=1) == sharper.argmax(axis=1)).all()
+    assert np.ptp(sharper, axis=1).min() > 2 * np.ptp(flat, axis=1).max()
+
+
+def test_a_run_is_found_by_its_name(copied: Run) -> None:
+    assert open_subject(Path("copy"), root=copied.folder.parent).run == copied
+
+
+def test_a_model_far_from_its_run_does_not_know_what_it_was_trained_on(model: Path, tmp_path: Path) -> None:
+    shutil.copy(model, tmp_path / "model.onnx")
+    alone = open_subject(tmp_path / "model.onnx")
+    assert (alone.run, alone.trained_on, alone.chosen_by, alone.class_names) == (None, None, None, {})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda run: run.splits_file.unlink(),
+        lambda run: run.record_file.write_text("{}", encoding="utf-8"),
+        lambda run: run.record_file.write_text(
+            run.record_file.read_text(encoding="utf-8").replace('"fingerprint": "', '"fingerprint": "0'),
+            encoding="utf-8",
+        ),
+    ],
+    ids=["no splits", "damaged record", "another data set"],
+)
+def test_a_model_in_a_folder_that_is_not_its_run_does_not_know_either(
+    damage: Callable[[Run], object], copied: Run
+) -> None:
+    assert open_subject(copied.model_file("fp32")).trained_on is not None
+    damage(copied)
+    found = open_subject(copied.model_file("fp32"))
+    assert (found.run, found.trained_on, found.chosen_by, found.class_names) == (None, None, None, {})
+
+
+def test_a_run_of_the_first_release_does_not_know_what_it_was_trained_on(copied: Run) -> None:
+    rows = json.loads(copied.splits_file.read_text(encoding="utf-8"))
+    old = {split: [row[:2] for row in samples] for split, samples in rows.items()}
+    copied.splits_file.write_text(json.dumps(old), encoding="utf-8")
+    for subject in (open_subject(copied.folder), open_subject(copied.model_file("fp32"))):
+        assert (subject.trained_on, subject.chosen_by) == (None, None)
+        assert subject.run is not None
+
+
+def test_no_run_and_no_model_are_told(tmp_path: Path) -> None:
+    with pytest.raises(
+        ModelError, match=r"^expected a run's folder \(with model\.safetensors and run\.json\) at 'no' "
+    ):
+        open_subject(Path("no"), root=tmp_path)
+    with pytest.raises(ModelError, match=r"^expected an \.onnx file, found no file at 'no\.onnx'"):
+        open_subject(Path("no.onnx"), root=tmp_path)
+
+
+def test_a_file_that_is_no_model_is_told(tmp_path: Path) -> None:
+    (tmp_path / "scan.png").write_bytes(b"no model")
+    with pytest.raises(ModelError, match="is not a whole ONNX model"):
+        open_subject(tmp_path / "scan.png")
+
+
+def test_threads_are_those_that_were_asked_for(
+    exported_run: Run, model: Path, store: PixelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int | None] = []
+
+    class Noting(Predictor):
+        def __init__(self, path: Path, *, threads: int | None, spinning: bool) -> None:
+            asked.append(threads)
+            super().__init__(path, threads=threads, spinning=spinning)
+
+    def noting(*arguments: object, **options: object) -> NDArray[np.float32]:
+        asked.append(torch.get_num_threads())
+        return np.zeros((1, 4), np.float32)
+
+    monkeypatch.setattr("ctonnx.prediction.predictor.Predictor", Noting)
+    monkeypatch.setattr("ctonnx_train.network.inference.predict_logits", noting)
+    open_subject(model, threads=2)
+    before = torch.get_num_threads()
+    open_subject(exported_run.folder, threads=before + 1).probabilities(store, [0])
+    assert asked == [2, before + 1]
+    assert torch.get_num_threads() == before
+    with pytest.raises(ValueError, match=r"^expected at least 1 thread, found 0$"):
+        open_subject(model, threads=0)

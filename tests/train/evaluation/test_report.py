@@ -1,0 +1,333 @@
+"""An evaluation as files: the report's text, the JSON, the plots; a folder that is whole, or stays as it was."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ctonnx.errors import CtonnxError
+from ctonnx_train.evaluation.calibration import operating_figures
+from ctonnx_train.evaluation.evaluate import Evaluation, summarize
+from ctonnx_train.evaluation.mcnemar import compare_answers
+from ctonnx_train.evaluation.metrics import evaluate
+from ctonnx_train.evaluation.report import as_markdown, refuse_foreign_folder, write_curves, write_evaluation
+
+CLASSES = ("benign", "malignant")
+PROBABILITIES = np.array([[0.75, 0.25], [0.25, 0.75], [0.75, 0.25], [0.5, 0.5]])
+LABELS = np.array([0, 1, 1, 0])
+FILES = ["confusion.png", "evaluation.json", "reliability.png", "report.md", "roc.png"]
+HISTORY = [
+    {
+        "epoch": 1,
+        "phase": "scratch",
+        "train_loss": 1.0,
+        "valid_loss": None,
+        "valid_accuracy": 0.5,
+        "valid_balanced_accuracy": 0.5,
+        "valid_macro_auroc": None,
+    }
+]
+
+
+@pytest.fixture
+def evaluation() -> Evaluation:
+    """Four images, of which one is called wrongly."""
+    document = summarize(
+        model={
+            "name": "tiny",
+            "kind": "PyTorch checkpoint",
+            "path": "runs/tiny",
+            "classes": list(CLASSES),
+            "synthetic": False,
+        },
+        data={
+            "path": "scans",
+            "split": "test",
+            "images": 4,
+            "trained_on_with_copies": None,
+            "seen_in_training": {"trained_on": 0, "chosen_by": 0, "dropped": 0},
+        },
+        metrics=evaluate(PROBABILITIES, LABELS.tolist(), CLASSES, replicates=0),
+        suspicious=None,
+    )
+    return Evaluation(document=document, probabilities=PROBABILITIES, labels=LABELS)
+
+
+def with_data(evaluation: Evaluation, **data: Any) -> Evaluation:
+    return replace(evaluation, document=evaluation.document | {"data": evaluation.document["data"] | data})
+
+
+def seen(evaluation: Evaluation, **seen: int | None) -> list[str]:
+    """What the report tells of the images that the training saw."""
+    known = {"trained_on": 0, "chosen_by": 0, "dropped": 0} | seen
+    text = as_markdown(with_data(evaluation, seen_in_training=known).document)
+    return [line for line in text.splitlines() if line.startswith("- ")]
+
+
+def test_the_report_says_what_was_measured_and_how_well_it_did(evaluation: Evaluation) -> None:
+    assert as_markdown(evaluation.document) == (
+        "# tiny: test images\n"
+        "\n"
+        "PyTorch checkpoint `runs/tiny` on 4 images (test) of `scans`.\n"
+        "A research tool, not a medical device.\n"
+        "\n"
+        "- None of these images is among those that the model was trained on (identical pixels).\n"
+        "\n"
+        "| figure | value | interval |\n"
+        "| --- | --- | --- |\n"
+        "| accuracy | 0.750 |  |\n"
+        "| balanced accuracy | 0.750 |  |\n"
+        "| ECE | 0.188 |  |\n"
+        "| macro precision | 0.833 |  |\n"
+        "| macro sensitivity (recall) | 0.750 |  |\n"
+        "| macro specificity | 0.750 |  |\n"
+        "| macro F1 | 0.733 |  |\n"
+        "| macro AUROC | 0.625 |  |\n"
+        "\n"
+        "| class | images | precision | sensitivity (recall) | specificity | F1 | AUROC |\n"
+        "| --- | --- | --- | --- | --- | --- | --- |\n"
+        "| benign | 2 | 0.667 | 1.000 | 0.500 | 0.800 | 0.625 |\n"
+        "| malignant | 2 | 1.000 | 0.500 | 1.000 | 0.667 | 0.625 |\n"
+        "\n"
+        "| true \\ predicted | benign | malignant |\n"
+        "| --- | --- | --- |\n"
+        "| benign | 2 | 0 |\n"
+        "| malignant | 1 | 1 |\n"
+        "\n"
+    )
+
+
+def test_intervals_stand_beside_the_figures_and_are_explained(evaluation: Evaluation) -> None:
+    metrics = evaluate(PROBABILITIES, LABELS.tolist(), CLASSES, replicates=30, seed=5)
+    text = as_markdown(evaluation.document | {"metrics": metrics})
+    low, high = metrics["intervals"]["accuracy"]
+    assert "| figure | value | 95% interval |" in text
+    assert f"| accuracy | 0.750 | [{low:.3f}, {high:.3f}] |" in text
+    low, high = metrics["intervals"]["per_class"]["malignant"]["precision"]
+    assert f"| malignant | 2 | 1.000 [{low:.3f}, {high:.3f}] | 0.500 [" in text
+    low, high = metrics["intervals"]["macro"]["f1"]
+    assert f"| macro F1 | 0.733 | [{low:.3f}, {high:.3f}] |" in text
+    assert text.endswith(
+        "\nIntervals: percentiles of 30 bootstrap resamples of 4 images (seed 5); of sensitivity and specificity at "
+        "the operating point: Wilson score. The ECE of few images is too high, and that of their resamples still "
+        "higher.\n"
+    )
+
+
+def test_intervals_over_groups_say_what_takes_images_as_independent(evaluation: Evaluation) -> None:
+    metrics = evaluate(PROBABILITIES, LABELS.tolist(), CLASSES, groups=[0, 0, 1, 1], replicates=30)
+    text = as_markdown(evaluation.document | {"metrics": metrics})
+    assert "\nIntervals: percentiles of 30 bootstrap resamples of 2 groups (seed 0); " in text
+    assert text.endswith(
+        "\nWilson's intervals and McNemar's test take images as independent, which those of a group are not.\n"
+    )
+
+
+def test_a_figure_that_is_not_defined_is_a_dash(evaluation: Evaluation) -> None:
+    metrics = evaluate(PROBABILITIES[[0, 0]], [0, 0], CLASSES, replicates=10)
+    text = as_markdown(evaluation.document | {"metrics": metrics})
+    assert "| macro AUROC | - |  |" in text
+    assert "| malignant | 0 | - | - | 1.000 [1.000, 1.000] | - | - |" in text
+
+
+@pytest.mark.parametrize(
+    ("known", "line"),
+    [
+        (
+            {"trained_on": None},
+            "- Whether the model was trained on some of these images is not known: its run is not beside it.",
+        ),
+        (
+            {"trained_on": 3},
+            "- **3 of these images are among those that the model was trained on: the figures flatter.**",
+        ),
+        (
+            {"trained_on": 1},
+            "- **1 of these images is among those that the model was trained on: the figures flatter.**",
+        ),
+        ({"trained_on": 1, "dropped": 1}, "- 1 image that the model was trained on was left out."),
+        ({"trained_on": 3, "dropped": 3}, "- 3 images that the model was trained on were left out."),
+    ],
+)
+def test_what_the_training_saw_is_told(known: dict[str, int | None], line: str, evaluation: Evaluation) -> None:
+    assert seen(evaluation, **known) == [line]
+
+
+def test_images_that_chose_the_model_are_told(evaluation: Evaluation) -> None:
+    assert seen(evaluation, chosen_by=2)[1:] == [
+        "- 2 of these images chose its best epoch, temperature and threshold: on others it will do somewhat worse."
+    ]
+
+
+LEAKS: dict[str, Any] = {
+    "groups": 5,
+    "files": 11,
+    "groups_across_splits": 3,
+    "files_across_splits": 7,
+    "groups_with_several_labels": 1,
+    "files_with_several_labels": 2,
+    "leaked": {"valid": 1, "test": 2},
+    "dropped": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({}, "1 of valid, 2 of test."),
+        ({"leaked": {"valid": 0, "test": 0}}, "none."),
+        (
+            {"dropped": {"train": 2, "valid": 0, "test": 2}},
+            "1 of valid, 2 of test; left out: 2 of train, 2 of test.",
+        ),
+    ],
+)
+def test_the_copies_in_the_training_data_are_told(changes: dict[str, Any], end: str, evaluation: Evaluation) -> None:
+    text = as_markdown(with_data(evaluation, trained_on_with_copies=LEAKS | changes).document)
+    assert (
+        "- Its data set holds 5 groups of files with identical pixels (11 files), 3 of them across splits, 1 with "
+        f"different labels. Files that leaked from an earlier split: {end}\n"
+    ) in text
+
+
+def test_a_data_set_without_copies_is_told(evaluation: Evaluation) -> None:
+    none = LEAKS | {"groups": 0, "files": 0, "leaked": {"valid": 0, "test": 0}}
+    text = as_markdown(with_data(evaluation, trained_on_with_copies=none).document)
+    assert "- No image stands in its data set twice (identical pixels).\n" in text
+    assert "groups of files" not in text
+
+
+def test_phantoms_are_no_patients(evaluation: Evaluation) -> None:
+    document = evaluation.document | {"model": evaluation.document["model"] | {"synthetic": True}}
+    assert as_markdown(document).splitlines()[2] == (
+        "**Trained on synthetic phantoms: these figures mean nothing for patients.**"
+    )
+
+
+def test_the_operating_point_is_told_with_its_intervals(evaluation: Evaluation) -> None:
+    figures = operating_figures(PROBABILITIES, LABELS, CLASSES, ("malignant",), 0.5)
+    suspicious = {"positive": ["malignant"], "threshold": 0.5, "target_sensitivity": 0.95, **figures}
+    assert (
+        "**Suspicious** (malignant of 0.5 or more, fitted on the validation images): sensitivity 0.500 "
+        "[0.095, 0.905] on 2 images, specificity 0.500 [0.095, 0.905] on 2.\n"
+    ) in as_markdown(evaluation.document | {"suspicious": suspicious})
+
+
+@pytest.mark.parametrize(("trained_on", "told"), [(0, "0"), (3, "3"), (None, "not known")])
+def test_a_comparison_has_its_own_section(trained_on: int | None, told: str, evaluation: Evaluation) -> None:
+    other = np.array([[0.75, 0.25], [0.25, 0.75], [0.25, 0.75], [0.25, 0.75]])
+    comparison = {
+        "other": evaluation.document["model"] | {"kind": "ONNX fp32", "path": "model.onnx"},
+        "seen_in_training": {"trained_on": trained_on, "chosen_by": None},
+        **compare_answers(PROBABILITIES, other, LABELS),
+        "accuracy": 0.75,
+        "other_accuracy": 0.75,
+    }
+    text = as_markdown(evaluation.document | {"comparison": comparison})
+    assert text.endswith(
+        "## Compared with ONNX fp32 `model.onnx`\n"
+        "\n"
+        "| figure | value |\n"
+        "| --- | --- |\n"
+        "| accuracy, this and the other | 0.750, 0.750 |\n"
+        "| agreement | 50.00% |\n"
+        "| max and mean \\|dp\\| | 0.5, 0.188 |\n"
+        "| only this one right, only the other right | 1, 1 |\n"
+        "| McNemar's exact test, two-sided | p = 1 |\n"
+        f"| images that the other was trained on | {told} |\n"
+        "\n"
+        "max |dp|: the largest absolute difference of any class's probability over the compared images.\n"
+        "\n"
+    )
+
+
+def test_a_bar_in_a_classes_name_breaks_no_table(evaluation: Evaluation) -> None:
+    names = ["a|b", "c"]
+    document = evaluation.document | {
+        "model": evaluation.document["model"] | {"classes": names},
+        "metrics": evaluate(PROBABILITIES, LABELS.tolist(), names, replicates=0),
+    }
+    lines = as_markdown(document).splitlines()
+    assert sum(line.startswith("| a\\|b |") for line in lines) == 2
+    assert "| true \\ predicted | a\\|b | c |" in lines
+
+
+def test_the_folder_holds_the_report_the_document_and_the_plots(evaluation: Evaluation, tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "evaluation"
+    write_evaluation(evaluation, folder)
+    assert sorted(file.name for file in folder.iterdir()) == FILES
+    assert json.loads((folder / "evaluation.json").read_text(encoding="utf-8")) == evaluation.document
+    assert (folder / "report.md").read_text(encoding="utf-8") == as_markdown(evaluation.document, plots=True)
+    assert (
+        (folder / "report.md")
+        .read_text(encoding="utf-8")
+        .endswith("\n![confusion](confusion.png)\n![roc](roc.png)\n![reliability](reliability.png)\n")
+    )
+    for file in folder.glob("*.png"):
+        with Image.open(file) as image:
+            image.load()
+            assert min(image.size) > 500
+
+
+def test_an_earlier_evaluation_is_replaced(evaluation: Evaluation, tmp_path: Path) -> None:
+    folder = tmp_path / "evaluation"
+    write_evaluation(with_data(evaluation, path="old"), folder)
+    write_evaluation(evaluation, folder)
+    assert "`scans`" in (folder / "report.md").read_text(encoding="utf-8")
+    assert [file.name for file in tmp_path.iterdir()] == ["evaluation"]
+
+
+def test_the_same_evaluation_is_the_same_bytes(evaluation: Evaluation, tmp_path: Path) -> None:
+    for name in ("first", "again"):
+        write_evaluation(evaluation, tmp_path / name)
+    for file in FILES:
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "again" / file).read_bytes(), file
+
+
+def test_a_folder_with_other_files_is_left_as_it_is(evaluation: Evaluation, tmp_path: Path) -> None:
+    (tmp_path / "report.md").write_text("old", encoding="utf-8")
+    (tmp_path / "thesis.docx").write_text("mine", encoding="utf-8")
+    message = (
+        f"expected a new folder or an earlier evaluation at '{tmp_path}', found other files ('thesis.docx' first); "
+        "choose another --output"
+    )
+    with pytest.raises(CtonnxError) as refusal:
+        write_evaluation(evaluation, tmp_path)
+    assert str(refusal.value) == message
+    with pytest.raises(CtonnxError) as refusal:
+        refuse_foreign_folder(tmp_path)
+    assert str(refusal.value) == message
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["report.md", "thesis.docx"]
+    assert (tmp_path / "report.md").read_text(encoding="utf-8") == "old"
+
+
+def test_an_error_in_a_plot_leaves_no_folder(
+    evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ctonnx_train.evaluation.report.save_plot", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        write_evaluation(evaluation, tmp_path / "evaluation")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_paths_that_are_no_text_are_escaped(evaluation: Evaluation, tmp_path: Path) -> None:
+    odd = with_data(evaluation, path="R\udcf6ntgen")
+    write_evaluation(odd, tmp_path / "evaluation")
+    text = (tmp_path / "evaluation" / "report.md").read_text(encoding="utf-8")
+    assert "on 4 images (test) of `R\\udcf6ntgen`.\n" in text
+    document = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text(encoding="utf-8"))
+    assert document["data"]["path"] == "R\udcf6ntgen"
+
+
+def test_the_curves_are_a_png(tmp_path: Path) -> None:
+    write_curves(HISTORY, "tiny", 1, tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as image:
+        assert (image.format, image.size) == ("PNG", (2100, 960))
+    assert [file.name for file in tmp_path.iterdir()] == ["curves.png"]

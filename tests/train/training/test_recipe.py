@@ -1,0 +1,185 @@
+"""The plan of a training: its phases, how the epochs are shared among them, and the sizes of the images."""
+
+import re
+from typing import Any
+
+import pytest
+
+from ctonnx_train.training.recipe import MONITORS, Phase, TrainSettings, default_batch_size, image_size, plan
+
+ALL = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
+
+
+def test_a_user_who_chooses_nothing_gets_thirty_epochs_from_imagenet() -> None:
+    assert TrainSettings() == TrainSettings(
+        weights="imagenet",
+        epochs=30,
+        batch_size=32,
+        seed=0,
+        precision="auto",
+        unfreeze_from="layer4",
+        patience=6,
+        monitor="loss",
+        imbalance="loss",
+        drop_leaks=False,
+        group_regex=None,
+        cache_gb=8.0,
+        full_size=False,
+        compile=False,
+        devices=1,
+        nodes=1,
+        tensorboard=False,
+        positive=(),
+        sensitivity=0.95,
+    )
+
+
+def test_threads_are_as_many_as_pytorch_takes_or_one_or_more() -> None:
+    assert (TrainSettings().threads, TrainSettings(threads=1).threads) == (None, 1)
+    with pytest.raises(ValueError, match=r"^expected threads of 1 or more, found 0$"):
+        TrainSettings(threads=0)
+
+
+@pytest.mark.parametrize(("weights", "images"), [("imagenet", 32), ("w.pth", 32), ("none", 24)])
+def test_from_scratch_a_step_has_fewer_images(weights: str, images: int) -> None:
+    assert default_batch_size(weights) == images
+
+
+def test_the_best_epoch_can_be_chosen_by_the_loss_or_four_figures() -> None:
+    assert MONITORS == ("loss", "accuracy", "balanced_accuracy", "macro_auroc", "macro_f1")
+
+
+def test_from_none_the_whole_network_learns_at_once_to_the_end_and_without_dropout() -> None:
+    assert plan(TrainSettings(weights="none", epochs=7, patience=2)) == (
+        Phase(
+            number=1,
+            name="scratch",
+            stages=ALL,
+            epochs=7,
+            learning_rate=5e-4,
+            schedule="one-cycle",
+            weight_decay=0.02,
+            dropout=False,
+            patience=None,
+            augmentation=0.5,
+            growing=True,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("epochs", "sizes"),
+    [
+        (1, [128]),
+        (2, [64, 128]),
+        (3, [64, 64, 128]),
+        (10, [64] * 7 + [96] + [128] * 2),
+        (30, [64] * 20 + [96] * 5 + [128] * 5),
+    ],
+)
+def test_from_none_the_images_grow_over_the_epochs_and_end_in_full(epochs: int, sizes: list[int]) -> None:
+    (phase,) = plan(TrainSettings(weights="none", epochs=epochs))
+    assert [image_size(128, phase, epoch) for epoch in range(epochs)] == sizes
+
+
+@pytest.mark.parametrize(("size", "first"), [(32, 32), (33, 32), (64, 32), (96, 48), (128, 64), (512, 256)])
+def test_images_of_the_first_epochs_have_half_the_size_in_steps_of_16_from_32_on(size: int, first: int) -> None:
+    (phase,) = plan(TrainSettings(weights="none", epochs=30))
+    assert image_size(size, phase, 0) == first
+
+
+@pytest.mark.parametrize("settings", [TrainSettings(), TrainSettings(weights="none", full_size=True)])
+def test_from_pretrained_weights_or_where_it_is_asked_for_the_images_keep_their_size(settings: TrainSettings) -> None:
+    assert {image_size(224, phase, 0) for phase in plan(settings)} == {224}
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "backbone.pth"])
+def test_from_pretrained_weights_the_head_learns_first_and_layer4_with_it_after(weights: str) -> None:
+    assert plan(TrainSettings(weights=weights, epochs=30, patience=4)) == (
+        Phase(
+            number=1,
+            name="head",
+            stages=("head",),
+            epochs=10,
+            learning_rate=1e-4,
+            schedule="constant",
+            weight_decay=0.0,
+            dropout=True,
+            patience=4,
+            augmentation=1.0,
+            growing=False,
+        ),
+        Phase(
+            number=2,
+            name="fine-tune",
+            stages=("layer4", "head"),
+            epochs=20,
+            learning_rate=1e-5,
+            schedule="constant",
+            weight_decay=0.0,
+            dropout=True,
+            patience=4,
+            augmentation=1.0,
+            growing=False,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("epochs", "phases"),
+    [
+        (1, [("head", 1)]),
+        (2, [("head", 1), ("fine-tune", 1)]),
+        (3, [("head", 1), ("fine-tune", 2)]),
+        (5, [("head", 1), ("fine-tune", 4)]),
+        (6, [("head", 2), ("fine-tune", 4)]),
+    ],
+)
+def test_the_epochs_are_shared_a_third_to_two_thirds(epochs: int, phases: list[tuple[str, int]]) -> None:
+    assert [(phase.name, phase.epochs) for phase in plan(TrainSettings(epochs=epochs))] == phases
+
+
+@pytest.mark.parametrize(
+    ("first", "stages"),
+    [
+        ("stem", ALL),
+        ("layer1", ("layer1", "layer2", "layer3", "layer4", "head")),
+        ("layer2", ("layer2", "layer3", "layer4", "head")),
+        ("layer3", ("layer3", "layer4", "head")),
+        ("layer4", ("layer4", "head")),
+    ],
+)
+def test_the_second_phase_trains_all_stages_from_the_chosen_one_on(first: str, stages: tuple[str, ...]) -> None:
+    head, fine_tune = plan(TrainSettings(unfreeze_from=first))
+    assert head.stages == ("head",)
+    assert fine_tune.stages == stages
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"epochs": 0}, "expected epochs of 1 or more, found 0"),
+        ({"batch_size": 1}, "expected batch_size of 2 or more, found 1"),
+        ({"seed": -1}, "expected seed of 0 or more, found -1"),
+        ({"patience": 0}, "expected patience of 1 or more, found 0"),
+        ({"cache_gb": -0.5}, "expected cache_gb of 0 or more, found -0.5"),
+        ({"devices": 0}, "expected devices of 1 or more, found 0"),
+        ({"nodes": 0}, "expected nodes of 1 or more, found 0"),
+        ({"precision": "fp8"}, "expected precision to be one of ('auto', 'bf16', 'fp16', 'fp32'), found 'fp8'"),
+        ({"imbalance": "focal"}, "expected imbalance to be one of ('loss', 'sampler', 'none'), found 'focal'"),
+        (
+            {"monitor": "f2"},
+            "expected monitor to be one of ('loss', 'accuracy', 'balanced_accuracy', 'macro_auroc', 'macro_f1'), "
+            "found 'f2'",
+        ),
+        (
+            {"unfreeze_from": "head"},
+            "expected unfreeze_from to be one of ('stem', 'layer1', 'layer2', 'layer3', 'layer4'), found 'head'",
+        ),
+        ({"sensitivity": 0.0}, "expected a sensitivity above 0 and up to 1, found 0.0"),
+        ({"sensitivity": 1.01}, "expected a sensitivity above 0 and up to 1, found 1.01"),
+    ],
+)
+def test_settings_are_checked_when_they_are_made(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        TrainSettings(**setting)

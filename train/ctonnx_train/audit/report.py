@@ -1,0 +1,126 @@
+"""An audit as text for a terminal."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ctonnx.system.text import counted
+from ctonnx_train.audit.audit import HASH_BITS, Audit, Copy
+
+__all__ = ["format_audit"]
+
+_SHOWN = 10
+
+
+def format_audit(audit: Audit, *, show_all: bool = False) -> str:
+    """Returns the audit as text: counts, sizes, unreadable files, copies.
+
+    Args:
+        audit: of a data set.
+        show_all: whether all groups of copies are listed, or only the first of those that cross splits or labels.
+    """
+    return "\n".join(_lines(audit, None if show_all else _SHOWN))
+
+
+def _lines(audit: Audit, shown: int | None) -> Iterator[str]:
+    yield f"{audit.root}: {counted(audit.images, 'image')}"
+    yield ""
+    yield from _counts(audit.counts)
+    yield ""
+    for folder, name in sorted(audit.folder_classes.items()):
+        if folder != name:
+            yield f"'{folder}' is read as '{name}'"
+    yield f"width {_range(audit.widths)}, height {_range(audit.heights)} pixels (smallest, median, largest)"
+    yield f"modes: {_list(audit.modes)}; formats: {_list(audit.formats)}"
+    yield from audit.notes
+    yield f"unreadable: {len(audit.unreadable)}"
+    yield from _some([f"  {path}: {reason}" for path, reason in audit.unreadable.items()], shown)
+    yield ""
+    leaks = audit.leaks
+    yield f"exact duplicates (identical pixels): {_groups_and_files(leaks.groups, leaks.files)}"
+    yield f"  across splits: {_groups_and_files(leaks.groups_across_splits, leaks.files_across_splits)}"
+    several = _groups_and_files(leaks.groups_with_several_labels, leaks.files_with_several_labels)
+    yield f"  with different labels: {several}"
+    yield f"  files that leak from an earlier split: {_list(leaks.leaked)}"
+    yield from _some(_groups(audit.exact, shown), shown)
+    yield from _within(audit.exact, shown)
+    files = sum(map(len, audit.near))
+    yield (
+        f"near duplicates (perceptual hashes that differ in at most {audit.near_distance} of {HASH_BITS} bits): "
+        f"{_groups_and_files(len(audit.near), files)}"
+    )
+    yield f"  across splits: {counted(audit.near_across_splits, 'group')}"
+    yield f"  with different labels: {counted(audit.near_with_several_labels, 'group')}"
+    yield from _some(_groups(audit.near, shown), shown)
+    yield from _within(audit.near, shown)
+    if audit.grouped is not None:
+        yield ""
+        yield from _patients(audit, shown)
+    yield ""
+    yield "THE SPLITS LEAK: figures on them flatter" if audit.splits_leak else "no leak between splits was found"
+    if leaks.groups_across_splits or any(leaks.leaked.values()):
+        yield "train --drop-leaks and evaluate --drop-leaks leave the exact copies out"
+    if audit.groups_across_splits:
+        yield "train --drop-leaks with this --group-regex leaves out images of a group that is in an earlier split"
+    if audit.unreadable:
+        yield f"{counted(len(audit.unreadable), 'file')} could not be read: mend or remove what is listed above"
+
+
+def _patients(audit: Audit, shown: int | None) -> Iterator[str]:
+    """Yields the table of the groups by `--group-regex` that are in several splits."""
+    across = audit.groups_across_splits
+    yield f"groups by --group-regex: {audit.grouped}, {len(across)} in several splits"
+    if across:
+        width = max(len("group"), *map(len, across))
+        yield f"  {'group':{width}}  " + "  ".join(f"{split:>6}" for split in audit.counts)
+        yield from _some(
+            [
+                f"  {name:{width}}  " + "  ".join(f"{counts.get(split, 0):6}" for split in audit.counts)
+                for name, counts in across.items()
+            ],
+            shown,
+        )
+
+
+def _groups_and_files(groups: int, files: int) -> str:
+    return f"{counted(groups, 'group')}, {counted(files, 'file')}"
+
+
+def _counts(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    splits = {split: numbers for split, numbers in counts.items() if any(numbers.values())}
+    names = list(next(iter(counts.values())))
+    width = max(len("class"), *(len(name) for name in names))
+    yield f"{'class':{width}}  " + "  ".join(f"{split:>6}" for split in splits)
+    for name in names:
+        yield f"{name:{width}}  " + "  ".join(f"{numbers[name]:6}" for numbers in splits.values())
+
+
+def _groups(groups: Sequence[Sequence[Copy]], shown: int | None) -> list[str]:
+    """Returns a block of lines for each group; those that cross splits or labels alone, unless all are shown."""
+    return [
+        "\n".join(f"  {'-' if row == 0 else ' '} {copy.path}" for row, copy in enumerate(group))
+        for group in groups
+        if shown is None or _crosses(group)
+    ]
+
+
+def _crosses(group: Sequence[Copy]) -> bool:
+    return len({copy.split for copy in group}) > 1 or len({copy.label for copy in group}) > 1
+
+
+def _within(groups: Sequence[Sequence[Copy]], shown: int | None) -> Iterator[str]:
+    """Yields how many groups are not listed as they cross neither splits nor labels, unless all are shown."""
+    if shown is not None and (within := sum(not _crosses(group) for group in groups)):
+        yield f"  {counted(within, 'more group')} within one split and class: --all or --json lists them"
+
+
+def _some(blocks: Sequence[str], shown: int | None) -> Iterator[str]:
+    yield from blocks[:shown]
+    if shown is not None and len(blocks) > shown:
+        yield f"  ... and {len(blocks) - shown} more: --all or --json lists them"
+
+
+def _range(values: tuple[int, int, int]) -> str:
+    return "/".join(map(str, values))
+
+
+def _list(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"

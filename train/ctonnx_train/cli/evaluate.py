@@ -1,0 +1,110 @@
+"""`ctonnx evaluate`: a model's figures on labelled images."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ctonnx.cli.options import threads_option
+from ctonnx_train.cli.options import class_name_option
+
+if TYPE_CHECKING:
+    from ctonnx_train.evaluation.evaluate import EvaluatedSplit
+
+__all__ = ["evaluate"]
+
+
+@click.command()
+@click.argument("model", metavar="MODEL_OR_RUN", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--split",
+    type=click.Choice(["train", "valid", "test", "all"]),
+    help="Which images of DATA; default: test, else valid, else all.",
+)
+@click.option(
+    "--compare",
+    metavar="OTHER",
+    type=click.Path(path_type=Path),
+    help="Another run or .onnx file: McNemar's test and agreement.",
+)
+@click.option("--drop-leaks", is_flag=True, help="Leave out images that the model was trained on (identical pixels).")
+@click.option(
+    "--group-regex",
+    metavar="REGEX",
+    help="What names an image's group in its path, such as the patient: the bootstrap resamples groups.",
+)
+@class_name_option
+@click.option(
+    "--replicates",
+    type=click.IntRange(0),
+    default=2000,
+    show_default=True,
+    help="Bootstrap resamples; 0: no intervals.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for evaluation.json, report.md and the plots.",
+)
+@threads_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the report.")
+def evaluate(
+    model: Path,
+    data: Path,
+    split: "EvaluatedSplit | None",
+    compare: Path | None,
+    drop_leaks: bool,
+    group_regex: str | None,
+    class_names: dict[str, str],
+    replicates: int,
+    seed: int,
+    output: Path | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Measure a run's checkpoint or an exported model on labelled images.
+
+    MODEL_OR_RUN is a run's folder or name, or an .onnx file. DATA is laid out as for train; classes may lack. Each
+    figure comes with a 95 % bootstrap interval. Images that the model was trained on are found by their pixels.
+
+    \b
+    Examples:
+      ctonnx evaluate runs/lungs chest-ct --output lungs-test
+      ctonnx evaluate runs/lungs chest-ct --compare runs/lungs/export/model.fp32.onnx
+    """
+    from ctonnx.system.temporary_files import remove_leftovers
+    from ctonnx_train.network.openmp import let_waiting_threads_sleep
+
+    let_waiting_threads_sleep()  # before PyTorch is loaded
+    from ctonnx_train.evaluation.evaluate import evaluate_model
+    from ctonnx_train.evaluation.evaluated_model import open_subject
+    from ctonnx_train.evaluation.report import as_markdown, refuse_foreign_folder, write_evaluation
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    if output:
+        remove_leftovers([output.parent], say)
+        refuse_foreign_folder(output)  # before the work
+    found = evaluate_model(
+        open_subject(model, threads=threads),
+        data,
+        split=split,
+        other=open_subject(compare, threads=threads) if compare else None,
+        class_names=class_names,
+        group_regex=group_regex,
+        drop_leaks=drop_leaks,
+        replicates=replicates,
+        seed=seed,
+        say=say,
+    )
+    try:
+        click.echo(json.dumps(found.document, indent=2, ensure_ascii=False) if as_json else as_markdown(found.document))
+    finally:  # a full disk does not cost the printed figures, and a reader that has gone not the written ones
+        if output:
+            write_evaluation(found, output)
+            click.echo(f"{output}: evaluation.json, report.md and the plots are there", err=True)

@@ -1,0 +1,225 @@
+"""Copies of one image, and groups of images, that stand in several splits or carry several labels: what leaks."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ctonnx.errors import DataError
+from ctonnx.system.text import counted
+from ctonnx_train.data.splits import SPLITS, Sample, Split
+
+__all__ = [
+    "Leaks",
+    "drop_leaks",
+    "duplicate_groups",
+    "find_leaks",
+    "group_names",
+    "group_numbers",
+    "groups_across_splits",
+    "leaked_samples",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaks:
+    """How many images stand in a data set more than once. A group is two or more files with identical pixels.
+
+    Attributes:
+        groups: groups of copies.
+        files: files in them.
+        groups_across_splits: groups with files in more than one split.
+        files_across_splits: files in those.
+        groups_with_several_labels: groups whose files carry different labels.
+        files_with_several_labels: files in those.
+        leaked: for `valid` and `test`, how many of its files have a copy, or another image of their group by
+            `--group-regex`, in an earlier split.
+        dropped: how many files `--drop-leaks` kept out, by split.
+    """
+
+    groups: int
+    files: int
+    groups_across_splits: int
+    files_across_splits: int
+    groups_with_several_labels: int
+    files_with_several_labels: int
+    leaked: Mapping[str, int]
+    dropped: Mapping[str, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns what run.json holds."""
+        return asdict(self)
+
+    def sentence(self) -> str:
+        """Returns the numbers as a sentence, for a warning or a report."""
+        if not self.groups and not any(self.leaked.values()):
+            return "no image stands in the data set twice"
+        leaked = ", ".join(f"{count} of {split}" for split, count in self.leaked.items() if count) or "none"
+        if not self.groups:
+            return f"files whose group stands in an earlier split: {leaked}{self._left_out()}"
+        across = f"{counted(self.groups_across_splits, 'group')} ({counted(self.files_across_splits, 'file')})"
+        return (
+            f"{counted(self.files, 'file')} in {counted(self.groups, 'group')} of identical pixels: {across} across "
+            f"splits, {self.groups_with_several_labels} with different labels; files that leaked from an earlier "
+            f"split: {leaked}{self._left_out()}"
+        )
+
+    def _left_out(self) -> str:
+        left_out = ", ".join(f"{count} of {split}" for split, count in self.dropped.items() if count)
+        return f"; left out: {left_out}" if left_out else ""
+
+
+def duplicate_groups(samples: Sequence[Sample], digests: Mapping[str, str]) -> list[list[Sample]]:
+    """Returns the groups of two or more samples with identical pixels, in the order of their first samples.
+
+    Args:
+        samples: of all splits.
+        digests: `ctonnx_train.data.pixel_store.pixel_digest` of each, by path.
+    """
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(digests[sample.path], []).append(sample)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def group_names(samples: Sequence[Sample], regex: str | None) -> dict[str, str]:
+    """Returns the name of each sample's group by path, for the samples whose path the expression matches.
+
+    Args:
+        samples: of all splits.
+        regex: searched in the path; its first group, or all of the match, is the name: `patient_(\\d+)`. None
+            names no groups.
+
+    Raises:
+        DataError: it is not a regular expression, or matches no path.
+    """
+    if regex is None:
+        return {}
+    try:
+        pattern = re.compile(regex)
+    except re.error as error:
+        raise DataError(f"expected a regular expression for --group-regex, found '{regex}' ({error})") from error
+    matches = {sample.path: pattern.search(sample.path) for sample in samples}
+    found = {path: match[1] if pattern.groups else match[0] for path, match in matches.items() if match}
+    names = {path: name for path, name in found.items() if name}
+    if samples and not names:
+        raise DataError(
+            f"expected --group-regex '{regex}' to match paths such as '{samples[0].path}', found that it matches none"
+        )
+    return names
+
+
+def group_numbers(
+    samples: Sequence[Sample], digests: Mapping[str, str], names: Mapping[str, str] | None = None
+) -> dict[str, int]:
+    """Returns the number of each sample's group, by path: samples of one number belong into one split.
+
+    Two samples are of one group where their pixels are identical, where their groups' names are, or where a chain of
+    such samples joins them.
+
+    Args:
+        samples: of all splits.
+        digests: of their pixels, by path.
+        names: from `group_names`.
+    """
+    keys = [("pixels", digests[sample.path]) for sample in samples]
+    keys += [
+        ("name", names[sample.path]) if names and sample.path in names else ("path", sample.path) for sample in samples
+    ]
+    number = {key: len(samples) + position for position, key in enumerate(dict.fromkeys(keys))}
+    rows = np.tile(np.arange(len(samples)), 2)
+    columns = np.array([number[key] for key in keys], int)
+    nodes = len(samples) + len(number)
+    edges = coo_array((np.ones(len(keys), bool), (rows, columns)), shape=(nodes, nodes))
+    _, labels = connected_components(edges, directed=False)
+    return {sample.path: int(labels[row]) for row, sample in enumerate(samples)}
+
+
+def groups_across_splits(
+    splits: Mapping[Split, Sequence[Sample]], names: Mapping[str, str]
+) -> dict[str, dict[str, int]]:
+    """Returns the groups, such as patients, that are in several splits, with their number of images in each.
+
+    Args:
+        splits: Of the data set.
+        names: From `group_names`.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for split in SPLITS:
+        for sample in splits[split]:
+            if sample.path in names:
+                counts.setdefault(names[sample.path], Counter())[split] += 1
+    return {name: dict(counts[name]) for name in sorted(counts) if len(counts[name]) > 1}
+
+
+def find_leaks(
+    splits: Mapping[Split, tuple[Sample, ...]], digests: Mapping[str, str], names: Mapping[str, str] | None = None
+) -> Leaks:
+    """Counts the copies, and the files of `valid` and `test` that leak.
+
+    Args:
+        splits: of the data set.
+        digests: of each sample's pixels, by path.
+        names: from `group_names`.
+    """
+    split_of = {sample.path: split for split in SPLITS for sample in splits[split]}
+    groups = duplicate_groups([sample for split in SPLITS for sample in splits[split]], digests)
+    across = [group for group in groups if len({split_of[sample.path] for sample in group}) > 1]
+    conflicting = [group for group in groups if len({sample.label for sample in group}) > 1]
+    leaked: dict[str, int] = {split: len(leaked_samples(splits, split, digests, names)) for split in SPLITS[1:]}
+    return Leaks(
+        groups=len(groups),
+        files=sum(map(len, groups)),
+        groups_across_splits=len(across),
+        files_across_splits=sum(map(len, across)),
+        groups_with_several_labels=len(conflicting),
+        files_with_several_labels=sum(map(len, conflicting)),
+        leaked=leaked,
+        dropped={},
+    )
+
+
+def drop_leaks(
+    splits: Mapping[Split, tuple[Sample, ...]], digests: Mapping[str, str], names: Mapping[str, str] | None = None
+) -> dict[Split, tuple[Sample, ...]]:
+    """Returns the splits without what leaks into `valid` and `test`, and `train` without copies of several labels.
+
+    Args:
+        splits: of the data set.
+        digests: of each sample's pixels, by path.
+        names: from `group_names`.
+    """
+    groups = duplicate_groups([sample for split in SPLITS for sample in splits[split]], digests)
+    conflicting = {sample for group in groups if len({sample.label for sample in group}) > 1 for sample in group}
+    out = {"train": conflicting} | {split: leaked_samples(splits, split, digests, names) for split in SPLITS[1:]}
+    return {split: tuple(sample for sample in splits[split] if sample not in out[split]) for split in SPLITS}
+
+
+def leaked_samples(
+    splits: Mapping[Split, tuple[Sample, ...]],
+    split: Split,
+    digests: Mapping[str, str],
+    names: Mapping[str, str] | None = None,
+) -> set[Sample]:
+    """Returns the samples of a split that have a copy, or another sample of their group, in an earlier split.
+
+    Args:
+        splits: Samples by split.
+        split: The split to look at.
+        digests: Digest of each sample's pixels, by path.
+        names: Group names from `group_names`.
+    """
+    earlier = [sample.path for other in SPLITS[: SPLITS.index(split)] for sample in splits[other]]
+    names = names or {}
+    seen_pixels = {digests[path] for path in earlier}
+    seen_names = {names[path] for path in earlier if path in names}
+    return {
+        sample
+        for sample in splits[split]
+        if digests[sample.path] in seen_pixels or names.get(sample.path) in seen_names
+    }

@@ -1,0 +1,131 @@
+"""A data set's images decoded once, through the code that prediction uses, and kept as bytes up to a bound."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ctonnx.errors import DataError, ImageError
+from ctonnx.images import Preprocessing, load, to_pixels
+from ctonnx.system.cpu import available_cores
+from ctonnx.system.text import counted
+from ctonnx_train.data.sources import Source
+from ctonnx_train.data.splits import Sample
+
+__all__ = ["PixelStore", "pixel_digest", "unreadable"]
+
+_SHOWN = 3
+_WAITING = 4
+
+
+def pixel_digest(image: Image.Image) -> str:
+    """Returns the SHA-256 of an image's size and RGB pixels: the same for copies in any lossless file format.
+
+    Args:
+        image: as `ctonnx.images.load` returns it.
+    """
+    digest = hashlib.sha256(f"{image.width}x{image.height}:".encode())
+    digest.update(image.convert("RGB").tobytes())
+    return digest.hexdigest()
+
+
+def unreadable(errors: Sequence[ImageError], images: int) -> DataError:
+    """Returns the error that names the first of the images that cannot be read."""
+    shown = "; ".join(str(error) for error in errors[:_SHOWN]) + ("; ..." if len(errors) > _SHOWN else "")
+    verb = "is" if len(errors) == 1 else "are"
+    return DataError(
+        f"expected {counted(images, 'readable image')}, found {len(errors)} that {verb} not: {shown}; "
+        "mend these files or move them out of the data folder"
+    )
+
+
+class PixelStore:
+    """Images ready for the network: decoded and resized once, kept as bytes as far as a bound allows.
+
+    Every image is decoded once when the store is made, which finds unreadable files before a training begins and
+    gives the digests. What the bound leaves out is decoded again each time that it is taken.
+
+    Args:
+        source: gives the images.
+        samples: which of them, in order; a row of the store is a position in this order.
+        preprocessing: size, colour and resize rule.
+        limit: bytes to keep at most; None keeps all.
+        progress: called with 1 after each image.
+
+    Attributes:
+        source: that gives the images.
+        digests: `pixel_digest` of each sample's image before the resize, by path.
+        kept: how many images, the first ones, are kept in memory.
+
+    Raises:
+        DataError: images cannot be read; it names the first of them.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        samples: Sequence[Sample],
+        preprocessing: Preprocessing,
+        *,
+        limit: int | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        self.source = source
+        self._paths = [sample.path for sample in samples]
+        self._preprocessing = preprocessing
+        self._channels = 1 if preprocessing.color == "grey" else 3
+        shape = (preprocessing.size, preprocessing.size, self._channels)
+        self.kept = len(samples) if limit is None else min(len(samples), limit // int(np.prod(shape)))
+        self._pixels = np.empty((self.kept, *shape), np.uint8)
+        self.digests: dict[str, str] = {}
+        errors: list[ImageError] = []
+        for row, result in enumerate(self._decode(range(len(samples)), keep_digest=True)):
+            if isinstance(result, ImageError):
+                errors.append(result)
+            else:
+                self.digests[self._paths[row]] = result[1]
+                if row < self.kept:
+                    self._pixels[row] = result[0]
+            if progress:
+                progress(1)
+        if errors:
+            raise unreadable(errors, len(samples))
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def take(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """Returns images, uint8 [rows, size, size, channels]: one channel for grey preprocessing, else three.
+
+        Raises:
+            DataError: an image that is not kept can no longer be read.
+        """
+        if max(rows, default=0) < self.kept:
+            return self._pixels[list(rows)]
+        pixels = np.empty((len(rows), *self._pixels.shape[1:]), np.uint8)
+        inside = [place for place, row in enumerate(rows) if row < self.kept]
+        outside = [place for place, row in enumerate(rows) if row >= self.kept]
+        pixels[inside] = self._pixels[[rows[place] for place in inside]]
+        for place, result in zip(outside, self._decode([rows[place] for place in outside]), strict=True):
+            if isinstance(result, ImageError):
+                raise unreadable([result], len(self))
+            pixels[place] = result[0]
+        return pixels
+
+    def _decode(
+        self, rows: Sequence[int], *, keep_digest: bool = False
+    ) -> Iterator[tuple[NDArray[np.uint8], str] | ImageError]:
+        def one(row: int) -> tuple[NDArray[np.uint8], str] | ImageError:
+            try:
+                image = load(self.source.image(self._paths[row]))
+            except ImageError as error:
+                return error
+            pixels = to_pixels(image, self._preprocessing)[:, :, : self._channels]
+            return pixels, pixel_digest(image) if keep_digest else ""
+
+        # A few more than compute, for those that wait for a file from a network.
+        with ThreadPoolExecutor(available_cores() + _WAITING, "ctonnx-decode") as pool:
+            yield from pool.map(one, rows)

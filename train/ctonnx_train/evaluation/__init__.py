@@ -1,0 +1,11 @@
+"""Metrics of a model on labelled images.
+
+metrics          metrics and their bootstrap intervals
+calibration      temperature and operating point, fitted on validation images
+mcnemar          McNemar's test for two classifiers
+evaluated_model  a checkpoint or an exported model that is evaluated
+evaluate         `evaluate_model`
+fonts            fonts for class names in any script
+plots            confusion matrix, ROC, reliability diagram, training curves
+report           an evaluation as JSON, Markdown and plots
+"""

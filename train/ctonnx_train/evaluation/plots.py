@@ -1,0 +1,247 @@
+"""The plots of a report, for a paper's column: confusion matrix, ROC, reliability diagram, training curves."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+from sklearn.metrics import roc_curve
+
+from ctonnx.system.text import counted
+from ctonnx_train.evaluation.fonts import columns, drawable, families
+from ctonnx_train.evaluation.metrics import ECE_BINS
+
+__all__ = ["plot_confusion", "plot_curves", "plot_reliability", "plot_roc", "save_plot"]
+
+# Okabe and Ito 2008, https://jfly.uni-koeln.de/color: told apart with any kind of colour vision.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_LINES = ("-", "--", "-.", ":")
+_GREY = "#777777"
+_NUMBERED = 12  # classes up to which a confusion matrix's cells have room for their numbers
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "legend.handlelength": 2.6,
+    "savefig.dpi": 300,
+}
+
+
+def _style(**more: Any) -> Any:
+    """Returns the settings of a plot, with the fonts that are installed."""
+    return mpl.rc_context(_STYLE | {"font.family": list(families())} | more)
+
+
+def save_plot(figure: Figure, file: Path) -> None:
+    """Writes a plot as PNG at 300 dots an inch."""
+    with _style():
+        figure.savefig(file, format="png", metadata={"Software": None})
+
+
+def plot_confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> Figure:
+    """Draws the counts, shaded by their share of the true class.
+
+    Args:
+        matrix: a row for each true class, a column for each predicted one.
+        classes: class names.
+        title: of the plot.
+    """
+    counts = np.asarray(matrix)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(totals, 1)
+    cell = 0.5 if len(classes) <= _NUMBERED else max(_NUMBERED * 0.5 / len(classes), 0.12)
+    names = [_plain(name, 24) for name in classes]
+    label = 0.07 * max(columns(line) for name in names for line in name.splitlines())
+    with _style(**{"axes.spines.left": False, "axes.spines.bottom": False}):
+        matrix_side = max(1.3, cell * len(classes))
+        figure = Figure(figsize=(matrix_side + label + 1.5, matrix_side + 0.7 * label + 0.9), layout="constrained")
+        axes = figure.add_subplot()
+        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        size = min(9.0, 60 * cell)
+        turn = 35 if len(classes) <= _NUMBERED else 90
+        axes.set_xticks(range(len(classes)), names, rotation=turn, ha="right", rotation_mode="anchor", fontsize=size)
+        axes.set_yticks(range(len(classes)), names, fontsize=size)
+        axes.set(xlabel="predicted", ylabel="true")
+        axes.tick_params(length=0)
+        if len(classes) <= _NUMBERED:
+            for row, column in np.ndindex(counts.shape):
+                color = "white" if shares[row, column] > 0.55 else "black"
+                text = f"{counts[row, column]}\n{shares[row, column]:.0%}" if totals[row, 0] else "0"
+                axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
+        bar = figure.colorbar(image, ax=axes, shrink=0.8, format=PercentFormatter(1, decimals=0))
+        bar.set_label("share of the true class")
+        bar.outline.set_visible(False)
+        _set_title(figure, title)
+    return figure
+
+
+def plot_roc(
+    probabilities: NDArray[np.floating[Any]],
+    labels: NDArray[np.integer[Any]],
+    classes: Sequence[str],
+    metrics: Mapping[str, Any],
+    title: str,
+) -> Figure:
+    """Draws each class's ROC curve against the rest, with its AUROC and interval in the legend.
+
+    Args:
+        probabilities: [images, classes].
+        labels: class index of each image.
+        classes: class names.
+        metrics: of `ctonnx_train.evaluation.metrics.evaluate` for these images.
+        title: of the plot.
+    """
+    with _style():
+        lines = sum(len(_plain(name, 24).splitlines()) for name in classes)
+        figure = Figure(figsize=(3.6, 4.15 + 0.17 * lines), layout="constrained")
+        axes = figure.add_subplot()
+        level = f" [{metrics['bootstrap']['level']:.0%}]" if "bootstrap" in metrics else ""
+        axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=(0, (1, 2)))
+        for index, name in enumerate(classes):
+            area = metrics["per_class"][name]["auroc"]
+            shown_name = "\N{ZERO WIDTH SPACE}" + _plain(name, 24)  # a legend leaves out what begins with an underscore
+            if area is None:
+                axes.plot([], [], color="none", label=f"{shown_name}: not defined")
+                continue
+            false_positives, true_positives, _ = roc_curve(
+                labels == index, probabilities[:, index], drop_intermediate=False
+            )
+            interval = metrics.get("intervals", {}).get("per_class", {}).get(name, {}).get("auroc")
+            shown = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+            axes.plot(
+                false_positives,
+                true_positives,
+                color=_COLORS[index % len(_COLORS)],
+                linestyle=_LINES[index % len(_LINES)],
+                linewidth=1.4,
+                label=f"{shown_name}: {area:.3f}{shown}",
+            )
+        axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        axes.set_aspect("equal", anchor="N")
+        figure.legend(
+            loc="outside lower center",
+            title=f"AUROC, one class against the rest{level}",
+            title_fontsize=8,
+        )
+        _set_title(figure, title)
+    return figure
+
+
+def plot_reliability(
+    probabilities: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]], ece: float, title: str
+) -> Figure:
+    """Draws how often the most probable class was right against how probable it was, and how many images there were.
+
+    Args:
+        probabilities: [images, classes].
+        labels: class index of each image.
+        ece: the calibration error, which is shown.
+        title: of the plot.
+    """
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
+    counts = np.bincount(bins, minlength=ECE_BINS)
+    filled = counts > 0
+    accuracy = np.bincount(bins, right, ECE_BINS)[filled] / counts[filled]
+    mean = np.bincount(bins, confidence, ECE_BINS)[filled] / counts[filled]
+    centers = (np.arange(ECE_BINS) + 0.5) / ECE_BINS
+    with _style():
+        figure = Figure(figsize=(3.6, 4.4), layout="constrained")
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        top.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=(0, (1, 2)))
+        top.bar(centers[filled], accuracy, width=0.9 / ECE_BINS, color=_COLORS[5], label="accuracy")
+        dots = {"color": _COLORS[0], "markersize": 3.5, "clip_on": False, "zorder": 3}
+        top.plot(mean, accuracy, "o", label="mean confidence of the bin", **dots)
+        top.set(ylabel="accuracy", ylim=(0, 1.02))
+        figure.legend(loc="outside lower center", ncols=2)
+        bottom.bar(centers, counts, width=0.9 / ECE_BINS, color=_GREY)
+        bottom.set(xlabel="confidence: probability of the predicted class", ylabel="images", xlim=(0, 1))
+        bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+        _set_title(figure, f"{title}\nECE {ece:.3f}, {counted(len(labels), 'image')}")
+    return figure
+
+
+def plot_curves(rows: Sequence[Mapping[str, Any]], title: str, *, best_epoch: int | None = None) -> Figure:
+    """Draws loss and validation accuracy over the epochs, the phases told apart.
+
+    Args:
+        rows: of metrics.csv, as numbers.
+        title: of the plot.
+        best_epoch: is marked.
+    """
+    epochs = [row["epoch"] for row in rows]
+    names = ("accuracy", "balanced_accuracy", "macro_auroc")
+    with _style():
+        figure = Figure(figsize=(7.0, 3.2), layout="constrained")
+        loss, accuracy = figure.subplots(1, 2)
+        marker = "o" if len(rows) < 3 else ""
+        for number, (column, label) in enumerate((("train_loss", "training"), ("valid_loss", "validation"))):
+            values = _column(rows, column)
+            loss.plot(epochs, values, color=_COLORS[number], linestyle=_LINES[number], marker=marker, label=label)
+        losses = [*_column(rows, "train_loss"), *_column(rows, "valid_loss")]
+        highest = max((value for value in losses if math.isfinite(value)), default=0.0)
+        loss.set(xlabel="epoch", ylabel="cross-entropy", ylim=(0, 1.1 * highest or 1))
+        loss.yaxis.set_major_formatter("{x:.2f}")  # of one width, whatever the layout makes of the ticks
+        for number, name in enumerate(names):
+            label = name.replace("_", " ").replace("auroc", "AUROC")
+            accuracy.plot(
+                epochs,
+                _column(rows, f"valid_{name}"),
+                color=_COLORS[1 + number],
+                linestyle=_LINES[number],
+                marker=marker,
+                label=label,
+            )
+        accuracy.set(xlabel="epoch", ylabel="on the validation images", ylim=(0, 1.02))
+        for axes in (loss, accuracy):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
+            _mark_phases(axes, rows)
+            if best_epoch:
+                axes.axvline(best_epoch, color=_GREY, linewidth=0.8, zorder=0, label=f"best epoch: {best_epoch}")
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+        _set_title(figure, title)
+    return figure
+
+
+def _mark_phases(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes each phase's name above its epochs, and draws a line between two; one phase alone is not marked."""
+    phases = [(name, list(part)) for name, part in groupby(rows, key=lambda row: row["phase"])]
+    if len(phases) < 2:
+        return
+    for position, (name, part) in enumerate(phases):
+        first, last = part[0]["epoch"], part[-1]["epoch"]
+        if position:
+            axes.axvline(first - 0.5, color=_GREY, linewidth=0.8, linestyle=":", zorder=0)
+        transform = axes.get_xaxis_transform()
+        axes.text(
+            (first + last) / 2, 1.01, name, transform=transform, ha="center", va="bottom", color=_GREY, fontsize=8
+        )
+
+
+def _set_title(figure: Figure, title: str) -> None:
+    """Sets a title over the whole figure, in lines that are no wider than it."""
+    width = int(12 * figure.get_figwidth())  # letters of 10 points an inch
+    figure.suptitle("\n".join(_plain(line, width) for line in title.splitlines()), fontsize=10)
+
+
+def _plain(text: str, width: int | None = None) -> str:
+    """Returns a name as it is drawn: dollars are no formula, what cannot be drawn is escaped, lines are wrapped."""
+    readable = drawable(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    return (fill(readable, width) if width else readable).replace("$", r"\$")
+
+
+def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    return [math.nan if row[name] is None else float(row[name]) for row in rows]

@@ -1,0 +1,224 @@
+"""An evaluation as files: JSON for programs, Markdown and plots for people."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ctonnx.errors import CtonnxError
+from ctonnx.parity.comparison import MAX_DP
+from ctonnx.parity.rounding import shown
+from ctonnx.system.files import whole_file, whole_folder, write_text
+from ctonnx.system.text import counted
+from ctonnx_train.evaluation.evaluate import Evaluation
+from ctonnx_train.evaluation.plots import plot_confusion, plot_curves, plot_reliability, plot_roc, save_plot
+
+__all__ = ["as_markdown", "refuse_foreign_folder", "write_curves", "write_evaluation"]
+
+_FILES = {"evaluation.json", "report.md", "confusion.png", "roc.png", "reliability.png"}
+_NAMES = {
+    "precision": "precision",
+    "sensitivity": "sensitivity (recall)",
+    "specificity": "specificity",
+    "f1": "F1",
+    "auroc": "AUROC",
+}
+
+
+def refuse_foreign_folder(folder: Path) -> None:
+    """Lets only a new or empty folder, or an earlier evaluation with nothing else in it, be replaced.
+
+    Raises:
+        CtonnxError: the folder holds other things.
+    """
+    if folder.is_dir() and (foreign := {file.name for file in folder.iterdir()} - _FILES):
+        raise CtonnxError(
+            f"expected a new folder or an earlier evaluation at '{folder}', found other files ('{min(foreign)}' "
+            "first); choose another --output"
+        )
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
+    """Writes an evaluation's folder, whole or not at all; an earlier evaluation there is replaced.
+
+    Raises:
+        CtonnxError: the folder holds other things.
+        OSError: the folder cannot be written.
+    """
+    refuse_foreign_folder(folder)
+    document, classes = evaluation.document, evaluation.document["model"]["classes"]
+    title = _title(document)
+    metrics = document["metrics"]
+    with whole_folder(folder) as temporary:
+        write_text(temporary / "evaluation.json", _readable(json.dumps(document, indent=2, ensure_ascii=False) + "\n"))
+        write_text(temporary / "report.md", _readable(as_markdown(document, plots=True)))
+        probabilities, labels = evaluation.probabilities, evaluation.labels
+        save_plot(plot_confusion(metrics["confusion_matrix"], classes, title), temporary / "confusion.png")
+        save_plot(plot_roc(probabilities, labels, classes, metrics, title), temporary / "roc.png")
+        save_plot(plot_reliability(probabilities, labels, metrics["ece"], title), temporary / "reliability.png")
+
+
+def write_curves(history: Sequence[Mapping[str, Any]], title: str, best_epoch: int, file: Path) -> None:
+    """Writes the plot of a training's epochs."""
+    with whole_file(file) as temporary:
+        save_plot(plot_curves(history, title, best_epoch=best_epoch), temporary)
+
+
+def as_markdown(document: Mapping[str, Any], *, plots: bool = False) -> str:
+    """Returns the report's text.
+
+    Args:
+        document: of an `Evaluation`.
+        plots: whether the plots lie beside it and are shown.
+    """
+    return "\n".join(_lines(document, plots)) + "\n"
+
+
+def _lines(document: Mapping[str, Any], plots: bool) -> Iterator[str]:
+    model, data, metrics = document["model"], document["data"], document["metrics"]
+    yield f"# {_title(document)}"
+    yield ""
+    for caveat in document.get("caveats", ()):
+        yield f"**Warning: {caveat}.**"
+        yield ""
+    if model["synthetic"]:
+        yield "**Trained on synthetic phantoms: these figures mean nothing for patients.**"
+        yield ""
+    images = f"{counted(data['images'], 'image')} ({data['split']})"
+    yield f"{model['kind']} `{model['path']}` on {images} of `{data['path']}`."
+    yield "A research tool, not a medical device."
+    yield ""
+    yield from _flaws(data)
+    level = f"{metrics['bootstrap']['level']:.0%} interval" if "bootstrap" in metrics else "interval"
+    intervals = metrics.get("intervals", {})
+    yield f"| figure | value | {level} |"
+    yield "| --- | --- | --- |"
+    for name, label in (("accuracy", "accuracy"), ("balanced_accuracy", "balanced accuracy"), ("ece", "ECE")):
+        yield f"| {label} | {_value(metrics[name])} | {_interval(intervals.get(name))} |"
+    for name, label in _NAMES.items():
+        low_high = intervals.get("macro", {}).get(name)
+        yield f"| macro {label} | {_value(metrics['macro'][name])} | {_interval(low_high)} |"
+    yield ""
+    yield "| class | images | " + " | ".join(_NAMES.values()) + " |"
+    yield "| --- | --- |" + " --- |" * len(_NAMES)
+    for name, figures in metrics["per_class"].items():
+        bounds = intervals.get("per_class", {}).get(name, {})
+        cells = (f"{_value(figures[figure])} {_interval(bounds.get(figure))}".strip() for figure in _NAMES)
+        yield f"| {_cell(name)} | {figures['images']} | " + " | ".join(cells) + " |"
+    yield ""
+    yield from _confusion(metrics["confusion_matrix"], model["classes"])
+    yield from _suspicious(document["suspicious"])
+    yield from _comparison(document.get("comparison"))
+    if "bootstrap" in metrics:
+        how = metrics["bootstrap"]
+        resamples = f"{counted(how['replicates'], 'bootstrap resample')} of {counted(how['units'], how['unit'])}"
+        yield (
+            f"Intervals: percentiles of {resamples} (seed {how['seed']}); of sensitivity and specificity at the "
+            "operating point: Wilson score. The ECE of few images is too high, and that of their resamples still "
+            "higher."
+        )
+        if how["unit"] == "group":
+            yield "Wilson's intervals and McNemar's test take images as independent, which those of a group are not."
+    if plots:
+        yield ""
+        for file in ("confusion.png", "roc.png", "reliability.png"):
+            yield f"![{file.removesuffix('.png')}]({file})"
+
+
+def _flaws(data: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what the figures have to be read with."""
+    seen, leaks = data["seen_in_training"], data["trained_on_with_copies"]
+    if seen["trained_on"] is None:
+        yield "- Whether the model was trained on some of these images is not known: its run is not beside it."
+    elif seen["dropped"]:
+        verb = "was" if seen["dropped"] == 1 else "were"
+        yield f"- {counted(seen['dropped'], 'image')} that the model was trained on {verb} left out."
+    elif seen["trained_on"]:
+        verb = "is" if seen["trained_on"] == 1 else "are"
+        yield (
+            f"- **{seen['trained_on']} of these images {verb} among those that the model was trained on: the figures "
+            "flatter.**"
+        )
+    else:
+        yield "- None of these images is among those that the model was trained on (identical pixels)."
+    if seen["chosen_by"]:
+        yield (
+            f"- {seen['chosen_by']} of these images chose its best epoch, temperature and threshold: on others it will "
+            "do somewhat worse."
+        )
+    if leaks and not leaks["groups"] and not any(leaks["leaked"].values()):
+        yield "- No image stands in its data set twice (identical pixels)."
+    elif leaks:
+        leaked = ", ".join(f"{count} of {split}" for split, count in leaks["leaked"].items() if count) or "none"
+        dropped = ", ".join(f"{count} of {split}" for split, count in leaks["dropped"].items() if count)
+        yield (
+            f"- Its data set holds {counted(leaks['groups'], 'group')} of files with identical pixels "
+            f"({counted(leaks['files'], 'file')}), "
+            f"{leaks['groups_across_splits']} of them across splits, {leaks['groups_with_several_labels']} with "
+            f"different labels. Files that leaked from an earlier split: {leaked}"
+            + (f"; left out: {dropped}." if dropped else ".")
+        )
+    yield ""
+
+
+def _confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Iterator[str]:
+    yield "| true \\ predicted | " + " | ".join(map(_cell, classes)) + " |"
+    yield "| --- |" + " --- |" * len(classes)
+    for name, row in zip(classes, matrix, strict=True):
+        yield f"| {_cell(name)} | " + " | ".join(map(str, row)) + " |"
+    yield ""
+
+
+def _suspicious(found: Mapping[str, Any] | None) -> Iterator[str]:
+    if found is None:
+        return
+    yield (
+        f"**Suspicious** ({' + '.join(found['positive'])} of {found['threshold']:.4g} or more, fitted on the "
+        f"validation images): sensitivity {_value(found['sensitivity'])} {_interval(found['sensitivity_interval'])} on "
+        f"{counted(found['sensitivity_images'], 'image')}, specificity {_value(found['specificity'])} "
+        f"{_interval(found['specificity_interval'])} on {found['specificity_images']}."
+    )
+    yield ""
+
+
+def _comparison(found: Mapping[str, Any] | None) -> Iterator[str]:
+    if found is None:
+        return
+    test, seen = found["mcnemar"], found["seen_in_training"]
+    yield f"## Compared with {found['other']['kind']} `{found['other']['path']}`"
+    yield ""
+    yield "| figure | value |"
+    yield "| --- | --- |"
+    yield f"| accuracy, this and the other | {_value(found['accuracy'])}, {_value(found['other_accuracy'])} |"
+    yield f"| agreement | {shown(found['agreement'], digits=2, form='%')} |"
+    yield f"| max and mean \\|dp\\| | {found['max_dp']:.3g}, {found['mean_dp']:.3g} |"
+    yield f"| only this one right, only the other right | {test['only_first_right']}, {test['only_second_right']} |"
+    yield f"| McNemar's exact test, two-sided | p = {test['p_value']:.3g} |"
+    trained_on = "not known" if seen["trained_on"] is None else seen["trained_on"]
+    yield f"| images that the other was trained on | {trained_on} |"
+    yield ""
+    yield f"{MAX_DP}."
+    yield ""
+
+
+def _title(document: Mapping[str, Any]) -> str:
+    titles = {"valid": "validation", "test": "test", "train": "training", "all": "all"}
+    return f"{document['model']['name']}: {titles[document['data']['split']]} images"
+
+
+def _cell(text: str) -> str:
+    """Returns a name as a table's cell."""
+    return text.replace("|", "\\|")
+
+
+def _readable(text: str) -> str:
+    """Returns text with bytes that are no text, from a file's name, escaped as JSON escapes them."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _value(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _interval(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else f"[{interval[0]:.3f}, {interval[1]:.3f}]"

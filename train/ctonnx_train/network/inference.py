@@ -1,0 +1,34 @@
+"""A network's answers for the images of a store, in full precision."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ctonnx_train.data.pixel_store import PixelStore
+from ctonnx_train.network.classifier import CTClassifier
+
+__all__ = ["predict_logits"]
+
+
+def predict_logits(
+    network: CTClassifier, store: PixelStore, rows: Sequence[int], *, device: torch.device, batch_size: int = 32
+) -> NDArray[np.float32]:
+    """Returns logits, float32 [rows, classes].
+
+    Args:
+        network: moved to `device` and set to evaluation mode.
+        store: the images.
+        rows: which of them.
+        device: where to compute.
+        batch_size: images at a time.
+    """
+    network = network.to(device).eval()
+    answers = [np.empty((0, network.head.dense3.out_features), np.float32)]
+    # On recent GPUs convolutions are computed in TF32 unless told otherwise.
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        for start in range(0, len(rows), batch_size):
+            pixels = torch.from_numpy(store.take(rows[start : start + batch_size])).permute(0, 3, 1, 2)
+            answers.append(network(pixels.to(device)).cpu().numpy())
+    return np.concatenate(answers)

@@ -1,0 +1,64 @@
+"""A run's splits on the disk: which image was in which split, in JSON."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from ctonnx.artifacts import json_schema
+from ctonnx.errors import ModelError
+from ctonnx.artifacts.run import Run
+from ctonnx.system.files import write_text
+from ctonnx_train.data.splits import Sample
+from ctonnx_train.data.splits import Split
+from ctonnx_train.runs.record import _damaged
+
+__all__ = ['read_digests', 'read_samples', 'write_splits']
+
+
+
+def write_splits(run: Run, splits: Mapping[Split, tuple[Sample, ...]], digests: Mapping[str, str]) -> None:
+    """Writes a run's splits.json: for each split the images' paths, labels and digests.
+
+    Args:
+        run: its folder.
+        splits: which image stood in which split.
+        digests: `ctonnx_train.data.pixel_store.pixel_digest` of each image, by path.
+    """
+    rows = {split: [[*sample, digests[sample.path]] for sample in samples] for split, samples in splits.items()}
+    write_text(run.splits_file, json.dumps(rows, indent=0) + "\n")
+
+
+def read_samples(run: Run, split: Split) -> tuple[Sample, ...]:
+    """Returns the images of a split, as splits.json keeps them.
+
+    Raises:
+        ModelError: splits.json is missing or damaged.
+    """
+    return tuple(Sample(path, label) for path, label, *_ in _rows(run, split))
+
+
+def read_digests(run: Run, split: Split) -> dict[str, str]:
+    """Returns the digest of each of a split's images, by its path: the images are known by it under any name.
+
+    Raises:
+        ModelError: splits.json is missing or damaged.
+    """
+    return {row[0]: row[2] for row in _rows(run, split) if len(row) > 2}
+
+
+def _rows(run: Run, split: Split) -> list[Any]:
+    try:
+        rows = json_schema.load(dict[str, list[Any]], run.splits_file).get(split)
+        if rows is None:
+            raise ValueError(f"expected a list at '{split}', found nothing")
+        if wrong := [row for row in rows if not _is_row(row)]:
+            raise ValueError(f"expected rows of a path, a class and a digest, found {str(wrong[0])[:60]}")
+    except (OSError, ValueError) as error:
+        raise _damaged("the run's splits", run.splits_file, error) from error
+    return rows
+
+
+def _is_row(row: Any) -> bool:
+    """Says whether a row has a path, a class and, but for runs of the first release, a digest."""
+    if not isinstance(row, list) or [type(item) for item in row] not in ([str, int], [str, int, str]):
+        return False
+    return row[1] >= 0 and "\0" not in row[0]

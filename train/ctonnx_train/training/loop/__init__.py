@@ -1,0 +1,11 @@
+"""The Lightning training loop.
+
+distributed       processes of a distributed training
+augmentation      augmentation of a batch on the device
+batches           batches of training and validation images
+lightning_module  one phase as a LightningModule
+progress          estimate of the remaining time
+callbacks         epoch log, best weights, resume file
+device            device, numeric precision, out-of-memory errors
+fit               runs the phases
+"""

@@ -1,0 +1,249 @@
+"""What happens around an epoch: its line and its row in metrics.csv, the best weights, the file to resume from."""
+
+import csv
+import io
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins import TorchCheckpointIO
+from torch import Tensor
+from tqdm import tqdm
+
+from ctonnx.errors import DataError
+from ctonnx.system.files import whole_file
+from ctonnx_train.training.loop.distributed import gather, is_main_process
+from ctonnx_train.training.loop.lightning_module import ClassificationTask
+from ctonnx_train.training.loop.progress import time_left
+from ctonnx_train.training.recipe import MONITORS, Monitor, Phase
+
+__all__ = ["BestWeights", "DirectWriting", "EpochLog", "History", "LastCheckpoint"]
+
+_VALID = tuple(f"valid_{name}" for name in MONITORS)
+_COLUMNS = (
+    "epoch",
+    "phase",
+    "image_size",
+    "learning_rate",
+    "train_loss",
+    *_VALID,
+    "seconds",
+    "train_seconds",
+    "data_seconds",
+)
+_WRITING_SHARE = 1 / 50
+
+
+@dataclass
+class History:
+    """The epochs of all phases so far.
+
+    Attributes:
+        file: metrics.csv, which holds the rows.
+        planned: how many epochs there will be at most.
+        rows: one for each epoch that ended.
+    """
+
+    file: Path
+    planned: int
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Adds an epoch, here and in the file, so that a long training can be followed from outside."""
+        self.rows.append(row)
+        if not is_main_process():
+            return
+        with whole_file(self.file) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+            writer = csv.DictWriter(handle, _COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+
+class EpochLog(pl.Callback):
+    """Adds a row to the history after each epoch, and says it in a line; a bar runs below it on a terminal.
+
+    Args:
+        history: added to.
+        say: called with the line.
+        phases: of the training, by which the line tells how long it will take still; none: it does not.
+        size: height and width of the whole images, in pixels.
+    """
+
+    def __init__(
+        self, history: History, say: Callable[[str], None], phases: Sequence[Phase] = (), size: int = 0
+    ) -> None:
+        self._history = history
+        self._say = say
+        self._phases = phases
+        self._size = size
+        self._start = 0.0
+        self._batch_end = 0.0
+        self._waited = 0.0
+        self._rate = 0.0
+        self._bar: tqdm[Any] | None = None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the epoch's clock and bar."""
+        self._start = self._batch_end = time.perf_counter()
+        self._waited = -_task(pl_module).augmentation_seconds
+        description = f"epoch {len(self._history.rows) + 1}/{self._history.planned}"
+        disable = None if is_main_process() else True
+        total = int(trainer.num_training_batches)
+        self._bar = tqdm(total=total, desc=description, unit="batch", leave=False, disable=disable)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *arguments: Any) -> None:
+        """Notes how long the batch was waited for."""
+        self._waited += time.perf_counter() - self._batch_end
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *arguments: Any) -> None:
+        """Moves the bar."""
+        self._batch_end = time.perf_counter()
+        if self._bar is not None:
+            self._bar.update()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Notes the epoch; Lightning has run its validation by now."""
+        if self._bar is not None:
+            self._bar.close()
+        task = _task(pl_module)
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        row: dict[str, Any] = {
+            "epoch": len(self._history.rows) + 1,
+            "phase": task.phase.name,
+            "image_size": task.image_size,
+            "learning_rate": float(f"{self._rate:.3g}"),
+            "train_loss": round(metrics["train_loss"], 5),
+            **{name: round(metrics[name], 5) if math.isfinite(metrics[name]) else None for name in _VALID},
+            "seconds": round(time.perf_counter() - self._start, 2),
+            "train_seconds": round(self._batch_end - self._start, 3),
+            "data_seconds": round(self._waited + task.augmentation_seconds, 3),
+        }
+        self._history.append(row)
+        accuracy = row["valid_accuracy"]
+        left = time_left(self._history.rows, self._phases, self._size) if self._phases else ""
+        self._say(
+            f"epoch {row['epoch']:3}/{self._history.planned}  {row['phase']:9} "
+            f"{row['image_size']:4} pixels  train loss {row['train_loss']:.4f}  "
+            f"valid loss {metrics['valid_loss']:.4f}  "
+            f"valid accuracy {'-' if accuracy is None else format(accuracy, '.3f')}  {row['seconds']:.1f} s"
+            f"{left and f', {left}'}"
+        )
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Takes the bar off the terminal, so that the message stands alone."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+class BestWeights(pl.Callback):
+    """Keeps a copy of the weights of the epoch with the best validation figure, across phases.
+
+    Args:
+        history: tells which epoch it is.
+        monitor: the figure.
+
+    Attributes:
+        monitor: the figure.
+        value: the best so far, or None before any.
+        epoch: in which it was reached, from 1, or 0 before any.
+    """
+
+    def __init__(self, history: History, monitor: Monitor = "loss") -> None:
+        self._history = history
+        self._state: dict[str, Tensor] = {}
+        self.monitor = monitor
+        self.value: float | None = None
+        self.epoch = 0
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Copies the weights where the figure got better."""
+        value, accuracy = (float(trainer.callback_metrics[f"valid_{name}"]) for name in (self.monitor, "accuracy"))
+        if not math.isfinite(value):
+            if self.monitor == "loss" or not math.isfinite(accuracy):
+                return  # the loss overflowed, or the network's answers are not numbers: another epoch may do better
+            raise DataError(
+                f"expected a validation {self.monitor}, found that it is not defined on these validation images: they "
+                "lack all but one class; choose another --monitor"
+            )
+        sign = -1 if self.monitor == "loss" else 1
+        if self.value is None or sign * value > sign * self.value:
+            weights = _task(pl_module).network.state_dict()
+            state = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+            self._state, self.value, self.epoch = state, value, len(self._history.rows) + 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what a resumed training needs."""
+        return {"weights": self._state, "value": self.value, "epoch": self.epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes what `state_dict` returned."""
+        self._state = {name: tensor.cpu() for name, tensor in state_dict["weights"].items()}
+        self.value, self.epoch = state_dict["value"], state_dict["epoch"]
+
+    def restore(self, network: Any) -> None:
+        """Gives `network` the best weights."""
+        network.load_state_dict(self._state)
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes the file to resume from after an epoch: all that the next epoch depends on, and the history.
+
+    Writing takes time, so it waits until all writing takes less than a fiftieth of the training's time; the first
+    epoch of a phase is always written.
+
+    Args:
+        file: last.ckpt.
+        history: kept in it.
+        phase: which runs, from 1.
+    """
+
+    def __init__(self, file: Path, history: History, phase: int) -> None:
+        self._file = file
+        self._history = history
+        self._phase = phase
+        self._ended = False
+        self._next = 0.0
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes the file, if it is time."""
+        start = time.perf_counter()
+        due = bool(gather(start >= self._next)[0])  # the first process's clock decides for all
+        if not due:
+            return
+        self._ended = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        with whole_file(self._file) if is_main_process() else nullcontext(self._file) as temporary:
+            trainer.save_checkpoint(temporary)
+        end = time.perf_counter()
+        self._next = end + (end - start) / _WRITING_SHARE
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns where the training stands."""
+        return {"phase": self._phase, "phase_ended": self._ended, "history": self._history.rows}
+
+
+class DirectWriting(TorchCheckpointIO):
+    """Writes a checkpoint to the path that it is given.
+
+    Lightning writes to the system's folder for temporary files first, which may be too small a disk, and moves the
+    file from there; `LastCheckpoint` gives it a temporary path on the run's disk already.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Writes by way of memory: to a full disk, torch.save itself raises a RuntimeError about positions."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        Path(path).write_bytes(buffer.getbuffer())
+
+
+def _task(module: pl.LightningModule) -> ClassificationTask:
+    if not isinstance(module, ClassificationTask):
+        raise TypeError(f"expected a ClassificationTask, found {type(module).__name__}")
+    return module

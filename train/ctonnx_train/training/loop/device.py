@@ -1,0 +1,97 @@
+"""The device and the numeric precision of a training, and its out-of-memory errors."""
+
+import ctypes
+import errno
+import platform
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+
+from ctonnx.errors import CtonnxError, DataError
+from ctonnx_train.training.recipe import Precision, TrainSettings
+
+__all__ = ["choose_device", "keep_freed_memory", "out_of_memory", "resolve_precision"]
+
+
+LIGHTNING_PRECISION: Mapping[Precision, Literal["bf16-mixed", "16-mixed", "32-true"]] = {
+    "bf16": "bf16-mixed",
+    "fp16": "16-mixed",
+    "fp32": "32-true",
+}
+_MEMORY_SIGNS = (
+    "can't allocate memory",
+    "out of memory",
+    "ALLOC_FAILED",
+    "MemoryError",  # from a process of torch's compiler, as text
+    "Killed signal terminated",  # what a C++ compiler says that the system killed for its memory
+)
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> Precision:
+    """Returns what `auto` means: bf16 where the device computes in it natively, fp16 on other CUDA GPUs, else fp32."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device.type == "cpu" and any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name):
+        return "bf16"
+    return "fp32"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Says whether an error means that a device's or the machine's memory was too small, or came of one that does.
+
+    For what its compilers raise, torch.compile raises another error, `from None`: the first one stays its context.
+    """
+    seen, waiting = set[int](), [error]
+    while waiting:
+        error = waiting.pop()
+        if _is_memory_error(error):
+            return True
+        seen.add(id(error))
+        if isinstance(error, Exception) and not isinstance(error, CtonnxError | OSError):  # these speak for themselves
+            behind = (error.__cause__, error.__context__, getattr(error, "inner_exception", None))
+            waiting += [other for other in behind if isinstance(other, BaseException) and id(other) not in seen]
+    return False
+
+
+def _is_memory_error(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(sign in text for sign in _MEMORY_SIGNS)
+    )
+
+
+def choose_device(settings: TrainSettings) -> tuple[torch.device, Precision]:
+    """Returns the kind of device that trains, and in which precision.
+
+    Raises:
+        DataError: there are fewer GPUs than `devices`.
+    """
+    name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda" and torch.cuda.device_count() < settings.devices:
+        raise DataError(
+            f"expected at least {settings.devices} GPUs for --devices, found {torch.cuda.device_count()}; lower it"
+        )
+    device = torch.device(name)
+    precision = resolve_precision(settings.precision, device)
+    if precision == "fp16" and name == "cpu":
+        raise DataError("expected --precision bf16 or fp32 on a CPU, found fp16, which needs a GPU")
+    return device, precision
+
+
+def keep_freed_memory() -> None:
+    """Lets glibc keep freed memory for the next step, where it would give it back and get it anew, page by page.
+
+    On a CPU a step frees and needs hundreds of megabytes; `python -m ctonnx_bench.experiments.throughput.training`
+    measures the difference.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    mmap_threshold, trim_threshold = -3, -1  # mallopt(3)
+    libc.mallopt(mmap_threshold, 1 << 30)
+    libc.mallopt(trim_threshold, (1 << 31) - 1)

@@ -1,0 +1,139 @@
+"""What an unfinished run keeps, so that its training can go on: what it was told, and where it stands."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ctonnx.artifacts import json_schema
+from ctonnx.artifacts.run import RUNS, Run
+from ctonnx.errors import DataError, ModelError
+from ctonnx.images import Preprocessing
+from ctonnx.system.file_reading import check_file, reason_of
+from ctonnx.system.files import write_text
+from ctonnx.system.temporary_files import remove_leftovers
+from ctonnx_train.runs.checkpoint import STAGED
+from ctonnx_train.training.recipe import TrainSettings
+
+__all__ = [
+    "RunPlan",
+    "find_unfinished",
+    "forget_plan",
+    "load_plan",
+    "load_state",
+    "remove_leftovers_of_runs",
+    "save_plan",
+    "tidy",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """What a training was told.
+
+    Attributes:
+        data: the data set's folder or file, absolute.
+        settings: of the recipe.
+        preprocessing: the network's input.
+        class_names: canonical names for class folders, by the folder's name.
+        fingerprint: of the data, or an empty text before it was read.
+    """
+
+    data: Path
+    settings: TrainSettings
+    preprocessing: Preprocessing
+    class_names: Mapping[str, str]
+    fingerprint: str = ""
+
+    @property
+    def data_name(self) -> str:
+        """The data set's name: its folder's, or its file's without the ending."""
+        return self.data.stem if self.data.is_file() else self.data.name
+
+
+def save_plan(run: Run, plan: RunPlan) -> None:
+    """Writes a run's plan.json."""
+    write_text(run.plan_file, json.dumps({**asdict(plan), "data": str(plan.data)}, indent=2) + "\n")
+
+
+def load_plan(run: Run) -> RunPlan:
+    """Reads a run's plan.json.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    try:
+        return json_schema.load(RunPlan, run.plan_file)
+    except (OSError, ValueError) as error:
+        found = reason_of(error) if isinstance(error, OSError) else f"something else ({error})"
+        raise ModelError(
+            f"expected what the training was told in '{run.plan_file}', found {found}; train again"
+        ) from error
+
+
+def forget_plan(run: Run) -> None:
+    """Removes what a finished run no longer needs."""
+    run.plan_file.unlink(missing_ok=True)
+    run.last_file.unlink(missing_ok=True)
+
+
+def tidy(run: Run) -> None:
+    """Removes the checkpoint that a killed process had staged and not yet put in its place."""
+    shutil.rmtree(run.folder / STAGED, ignore_errors=True)
+
+
+def find_unfinished(run: Path, root: Path = RUNS) -> Run:
+    """Returns the unfinished run that a folder, or a name below `root`, means.
+
+    Raises:
+        DataError: there is no such run, or it is finished.
+    """
+    for found in (Run(run), Run(root / run)):
+        if found.plan_file.is_file():
+            return found
+        if found.has_checkpoint:
+            raise DataError(
+                f"expected an unfinished run to resume, found that '{found.folder}' is finished; "
+                "for more epochs, train anew from its weights: "
+                f"ctonnx train DATA --weights {found.weights_file}"
+            )
+    raise DataError(
+        f"expected an unfinished run's folder (with plan.json) at '{run}' or '{root / run}', found none; "
+        "see which there are: ls runs"
+    )
+
+
+def load_state(run: Run) -> dict[str, Any] | None:
+    """Returns what last.ckpt holds, or None where no epoch had ended; nothing in it is unpickled but plain data.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    if not run.last_file.exists():
+        return None
+    try:
+        check_file(run.last_file)
+        state: dict[str, Any] = torch.load(run.last_file, map_location="cpu", weights_only=True)
+        _ = state["callbacks"]["LastCheckpoint"]["phase"], state["callbacks"]["BestWeights"]["epoch"]
+    # A damaged archive raises anything from RuntimeError to KeyError, depending on the place.
+    except Exception as error:
+        raise ModelError(
+            f"expected the state of an unfinished training in '{run.last_file}', found a damaged file "
+            f"({' '.join(str(error).split())[:200]}); remove it to start this run again from its first epoch"
+        ) from error
+    return state
+
+
+def remove_leftovers_of_runs(root: Path, say: Callable[[str], None]) -> None:
+    """Removes what killed processes left of files that they were writing, in every run's folder below `root`.
+
+    Args:
+        root: the folder of the runs, or a run's own.
+        say: called with a line for each folder in which there was something.
+    """
+    runs = [Run(folder) for folder in (root, *sorted(root.glob("*/")))]
+    remove_leftovers((folder for run in runs for folder in (run.folder, run.evaluation_folder)), say)
