@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +13,13 @@ from ctonnx.parity.gates import DEVICE_GATES
 from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.cpu import available_cores
 from ctonnx.system.memory import memory_limit
+from ctonnx.system.text import Log
 from ctonnx_bench.analysis.speedup import times_as_fast
 from ctonnx_bench.analysis.statistics import doubts, mlperf, summarize
 from ctonnx_bench.cases.adapters.adapter import ADAPTERS
 from ctonnx_bench.cases.case import Case, plan_cases
 from ctonnx_bench.cases.contenders import Model, find_peers, own, read_models, run_of
-from ctonnx_bench.cases.images import Images, golden_images, images_in, labelled_images
+from ctonnx_bench.cases.images import CheckImages, golden_images, images_in, labelled_images
 from ctonnx_bench.cases.settings import SCHEMA_VERSION, Settings
 from ctonnx_bench.cases.sweep import plan_sweep
 from ctonnx_bench.correctness.judgement import Judgement, altered, gate_of, judge
@@ -46,7 +47,7 @@ _IMAGE_BYTES = 9e6
 """Of memory for each image of 224 x 224 in a batch: the peaks of FP32 at batch 1 and 8 in docs/results.md."""
 
 
-def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], object]) -> dict[str, Any]:
+def run_benchmark(settings: Settings, *, command: str, log: Log) -> dict[str, Any]:
     """Measures, and returns the document that bench.json holds; its `passed` says whether ctonnx's answers are right.
 
     A peer that cannot do it is in `skipped` with the reason. A peer whose answers are wrong is named in its case's
@@ -56,7 +57,7 @@ def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], obje
     Args:
         settings: what, and how.
         command: as it was typed, for the report.
-        say: is told each step.
+        log: Called with each progress message.
 
     Raises:
         CtonnxError: ctonnx cannot run as it was asked to, or there is nothing to check its answers with.
@@ -84,12 +85,12 @@ def run_benchmark(settings: Settings, *, command: str, say: Callable[[str], obje
     cases = [replace(case, side=spec.preprocessing.size, files=settings.files is not None) for case in cases]
     with tempfile.TemporaryDirectory(prefix="ctonnx-bench-", ignore_cleanup_errors=True) as folder:
         bench = Bench(Path(folder), images, asdict(spec.preprocessing), asdict(spec.dicom_window))
-        cases, answers = answer_all(bench, cases, skipped, say)
+        cases, answers = answer_all(bench, cases, skipped, log)
         asked = run if settings.reference is not None else None
-        reference = find_reference(bench, answers, images, models, asked, say)
-        golden = check_golden(bench, [*cases, *reference.cases], models, say) if images.golden is None else {}
+        reference = find_reference(bench, answers, images, models, asked, log)
+        golden = check_golden(bench, [*cases, *reference.cases], models, log) if images.golden is None else {}
         seconds = settings.duration / settings.rounds
-        timed = bench.measure(cases, rounds=settings.rounds, seconds=seconds, say=say)
+        timed = bench.measure(cases, rounds=settings.rounds, seconds=seconds, log=log)
     if not timed.found:
         raise CtonnxError(next(iter(timed.broken.values()), "expected a case to be measured, found none that could be"))
     skipped |= timed.skipped
@@ -149,7 +150,7 @@ def _refuse_too_many(batch_size: int, side: int) -> None:
         )
 
 
-def _images(settings: Settings, model: Model, *, calibrates: bool) -> Images:
+def _images(settings: Settings, model: Model, *, calibrates: bool) -> CheckImages:
     if settings.files is not None:
         return images_in(settings.files, model)
     if settings.data is not None:

@@ -55,7 +55,7 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     show_default=True,
     metavar="INTEGER,...",
     callback=_numbers,
-    help="Images at a time, each measured.",
+    help="CheckImages at a time, each measured.",
 )
 @threads_option
 @click.option(
@@ -164,7 +164,7 @@ def bench(
     from ctonnx_bench.analysis.regression import table
     from ctonnx_bench.cases.settings import Settings
     from ctonnx_bench.report.tables import terminal
-    from ctonnx_bench.workflow import FAIL_OVER, Ends, measure_and_report
+    from ctonnx_bench.workflow import FAIL_OVER, ReportOptions, measure_and_report
 
     if fail_over is not None and baseline is None:
         raise click.UsageError("expected --compare with --fail-over, found none: name the bench.json to compare with")
@@ -194,8 +194,8 @@ def bench(
     if not models:
         say_what_is_newer()
     allowed = FAIL_OVER if fail_over is None else fail_over
-    ends = Ends(output=output, baseline=baseline, fail_over=allowed, published=published, hardware=hardware)
-    report = measure_and_report(settings, ends, command=_typed(), say=lambda line: click.echo(line, err=True))
+    ends = ReportOptions(output=output, baseline=baseline, fail_over=allowed, published=published, hardware=hardware)
+    report = measure_and_report(settings, ends, command=_typed(), log=lambda line: click.echo(line, err=True))
     if as_json:
         click.echo(json_text(report.document), nl=False)
     else:

@@ -1,7 +1,7 @@
 """A benchmark from its settings to its reports: what is refused first, what is written, and what makes it fail."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from ctonnx.errors import CtonnxError
 from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.temporary_files import remove_leftovers
+from ctonnx.system.text import Log
 from ctonnx_bench.analysis.best_settings import keep
 from ctonnx_bench.analysis.earlier import read_report
 from ctonnx_bench.analysis.regression import (
@@ -25,14 +26,14 @@ from ctonnx_bench.cases.settings import Settings
 from ctonnx_bench.report.files import output_folder, try_folder, write_reports
 from ctonnx_bench.report.publishing import publish, refuse_other_file
 
-__all__ = ["FAIL_OVER", "Ends", "Report", "measure_and_report"]
+__all__ = ["FAIL_OVER", "Report", "ReportOptions", "measure_and_report"]
 
 FAIL_OVER = 0.10
 """By which share a figure may be worse than in the earlier report."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ends:
+class ReportOptions:
     """What becomes of the figures.
 
     Attributes:
@@ -67,14 +68,14 @@ class Report:
     failures: list[str] = field(default_factory=list)
 
 
-def measure_and_report(settings: Settings, ends: Ends, *, command: str, say: Callable[[str], object]) -> Report:
+def measure_and_report(settings: Settings, ends: ReportOptions, *, command: str, log: Log) -> Report:
     """Measures, compares with an earlier report, writes the reports, and publishes what may be published.
 
     Args:
         settings: what is measured, and how.
         ends: what becomes of it.
         command: as it was typed, for the report.
-        say: is told each step.
+        log: Called with each progress message.
 
     Raises:
         CtonnxError: ctonnx cannot run as it was asked to, or the earlier report is of something else.
@@ -83,7 +84,7 @@ def measure_and_report(settings: Settings, ends: Ends, *, command: str, say: Cal
     folder = ends.output or output_folder(settings.models)
     try_folder(folder)
     places = [folder, *(model if model.is_dir() else model.parent for model in settings.models)]
-    remove_leftovers(places if ends.published is None else [*places, ends.published.parent], say)
+    remove_leftovers(places if ends.published is None else [*places, ends.published.parent], log)
     if ends.published is not None:
         refuse_other_file(ends.published)
         try_folder(ends.published.parent)
@@ -95,7 +96,7 @@ def measure_and_report(settings: Settings, ends: Ends, *, command: str, say: Cal
     earlier = None if ends.baseline is None else read_report(ends.baseline)
     if earlier is not None:
         refuse_other_measurement(earlier, settings)
-    document = run_benchmark(settings, command=command, say=say)
+    document = run_benchmark(settings, command=command, log=log)
     report = Report(document, None)
     try:
         report = Report(document, None if earlier is None else _compare(earlier, document, ends.fail_over))

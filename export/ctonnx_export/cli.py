@@ -55,7 +55,7 @@ def _share_of_points(ctx: click.Context, parameter: click.Parameter, value: floa
     type=click.IntRange(1),
     default=300,
     show_default=True,
-    help="Images to calibrate on, of each class alike.",
+    help="ImageSet to calibrate on, of each class alike.",
 )
 @click.option(
     "--min-agreement",
@@ -119,14 +119,14 @@ def export(
     from ctonnx_export.triton import refuse_entangled, refuse_filled, write_repository
     from ctonnx_train.network.openmp import let_waiting_threads_sleep
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         click.echo(line, err=True)
 
     let_waiting_threads_sleep()  # before PyTorch is loaded
     _refuse_idle_options(precisions)
     found = find_run(run)
     if triton is not None:
-        remove_leftovers([triton.parent], say)
+        remove_leftovers([triton.parent], log)
         refuse_entangled(triton, output or found.export_folder)
         refuse_filled(triton)
 
@@ -134,7 +134,7 @@ def export(
     from ctonnx_export.quantization.settings import Quantization
 
     if run is None:
-        say(f"newest run: {found.folder}")
+        log(f"newest run: {found.folder}")
     result = export_run(
         found,
         precisions=precisions,
@@ -144,7 +144,7 @@ def export(
         max_drop=max_drop,
         min_agreement=min_agreement,
         threads=threads,
-        say=say,
+        log=log,
     )
     for made in result.written:
         parity, file = made.spec.parity, result.file(made)

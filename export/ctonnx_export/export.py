@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +18,13 @@ from ctonnx.artifacts.spec import PRECISIONS, Precision
 from ctonnx.errors import CtonnxError
 from ctonnx.parity.gates import GATES
 from ctonnx.parity.outputs import Outputs
-from ctonnx.system.files import json_text, whole_folder, write_text
+from ctonnx.system.files import atomic_folder, json_text, write_text
 from ctonnx.system.temporary_files import remove_leftovers
+from ctonnx.system.text import Log
 from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.graph.sessions import computing_threads
 from ctonnx_export.image_sets import calibration_images, validation_images
-from ctonnx_export.models import Made, images_to_compare, make_fp16, make_fp32, make_int8
+from ctonnx_export.models import ExportedModel, images_to_compare, make_fp16, make_fp32, make_int8
 from ctonnx_export.quantization.settings import Quantization
 from ctonnx_export.report.caveats import cautions
 from ctonnx_export.report.facts import report
@@ -48,16 +49,16 @@ class ExportResult:
     """
 
     folder: Path
-    models: tuple[Made, ...]
+    models: tuple[ExportedModel, ...]
     kept: bool
 
     @property
-    def written(self) -> tuple[Made, ...]:
+    def written(self) -> tuple[ExportedModel, ...]:
         """The models that are in the folder: those that passed their gates, or none where an earlier export stays."""
         return () if self.kept else tuple(made for made in self.models if not made.failures)
 
     @property
-    def refused(self) -> tuple[Made, ...]:
+    def refused(self) -> tuple[ExportedModel, ...]:
         """The models that did not pass."""
         return tuple(made for made in self.models if made.failures)
 
@@ -66,7 +67,7 @@ class ExportResult:
         """The Markdown file that tells how the models did."""
         return self.folder / ("refused.md" if self.kept else "report.md")
 
-    def file(self, made: Made) -> Path:
+    def file(self, made: ExportedModel) -> Path:
         """Returns the file of a model that was written."""
         return self.folder / model_name(made.precision)
 
@@ -90,7 +91,7 @@ def export_run(
     max_drop: float | None = None,
     min_agreement: float | None = None,
     threads: int | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    log: Log = lambda line: None,
 ) -> ExportResult:
     """Exports a run to ONNX and writes its export folder, whole or not at all.
 
@@ -110,7 +111,7 @@ def export_run(
         max_drop: largest loss of accuracy of FP16 and INT8, 0 to 1; None takes their gates'.
         min_agreement: smallest agreement of FP16 and INT8 with FP32, 0 to 1; None takes their gates'.
         threads: in which it computes; None takes every core that this process may use.
-        say: called with lines that tell what happens.
+        log: Called with each progress message.
 
     Returns:
         What was made; an FP16 or INT8 model that did not pass its gate is told there, and is not in the folder. Where
@@ -127,13 +128,13 @@ def export_run(
     if unknown := set(precisions) - set(PRECISIONS):
         raise ValueError(f"expected precisions to be of {PRECISIONS}, found {sorted(unknown)}")
     output = output or run.export_folder
-    remove_leftovers([output.parent, output], say)
+    remove_leftovers([output.parent, output], log)
     _refuse_foreign_folder(output)
     chosen = {"max_drop": max_drop, "min_agreement": min_agreement}
     bounds = {name: value for name, value in chosen.items() if value is not None}
     for precision in PRECISIONS[1:]:
         if precision not in precisions and (output / model_name(precision)).exists():
-            say(
+            log(
                 f"note: '{output}' holds an earlier export, whose place this one will take; {model_name(precision)} is "
                 f"not asked for and goes then; keep it with --precision {','.join([*precisions, precision])}, or "
                 "choose another --output"
@@ -141,15 +142,15 @@ def export_run(
     checkpoint = load_checkpoint(run)
     _refuse_too_little_space(output, run.weights_file.stat().st_size, 1 + len(set(precisions) - {"fp32"}))
     written = _Folder(output)
-    with computing_threads(threads), written.keeping_what_passed(say):
-        for models, golden, pending in _make(checkpoint, precisions, data, quantization or Quantization(), bounds, say):
+    with computing_threads(threads), written.keeping_what_passed(log):
+        for models, golden, pending in _make(checkpoint, precisions, data, quantization or Quantization(), bounds, log):
             if pending:
-                written.update(models, golden, pending, say)
+                written.update(models, golden, pending, log)
         notes = cautions(models)
         for note in notes:
-            say(f"note: {note}")
+            log(f"note: {note}")
         if kept := any(made.failures and (output / model_name(made.precision)).exists() for made in models):
-            with whole_folder(output) as folder:
+            with atomic_folder(output) as folder:
                 shutil.copytree(output, folder, dirs_exist_ok=True)
                 _write_reports(folder, "refused", report(models, {}, notes))
         else:
@@ -171,21 +172,25 @@ class _Folder:
         self._pending: tuple[Precision, ...] = ()
 
     def update(
-        self, models: Sequence[Made], golden: Golden, pending: tuple[Precision, ...], say: Callable[[str], None]
+        self,
+        models: Sequence[ExportedModel],
+        golden: Golden,
+        pending: tuple[Precision, ...],
+        log: Log,
     ) -> None:
         """Writes the folder while models are still to be made, where no model of an earlier export is lost by it."""
         passed = {made.precision for made in models if not made.failures}
         if any((self._output / model_name(name)).exists() for name in set(PRECISIONS) - passed):
             return
         self.write(models, golden, pending, cautions(models))
-        say(f"written: {_names(self._written)} in '{self._output}'; next: {_names(pending)}")
+        log(f"written: {_names(self._written)} in '{self._output}'; next: {_names(pending)}")
 
     def write(
-        self, models: Sequence[Made], golden: Golden, pending: tuple[Precision, ...], notes: Sequence[str]
+        self, models: Sequence[ExportedModel], golden: Golden, pending: tuple[Precision, ...], notes: Sequence[str]
     ) -> None:
         """Writes the folder, whole or not at all: the models that passed their gates, golden inputs and reports."""
         passed = tuple(made for made in models if not made.failures)
-        with whole_folder(self._output) as folder:
+        with atomic_folder(self._output) as folder:
             digests: dict[str, str] = {}
             for made in passed:
                 file = folder / model_name(made.precision)
@@ -201,13 +206,13 @@ class _Folder:
         self._written, self._pending = tuple(made.precision for made in passed), pending
 
     @contextmanager
-    def keeping_what_passed(self, say: Callable[[str], None]) -> Iterator[None]:
+    def keeping_what_passed(self, log: Log) -> Iterator[None]:
         """Says what is in the folder where an error or Ctrl-C ends the export after some models were written."""
         try:
             yield
         except BaseException:
             if self._pending:
-                say(
+                log(
                     f"stopped before the end: '{self._output}' keeps {_names(self._written)}, which passed; for "
                     f"{_names(self._pending)} run the export again"
                 )
@@ -233,12 +238,12 @@ def _make(
     data: Path | None,
     quantization: Quantization,
     bounds: dict[str, float],
-    say: Callable[[str], None],
-) -> Iterator[tuple[tuple[Made, ...], Golden, tuple[Precision, ...]]]:
+    log: Log,
+) -> Iterator[tuple[tuple[ExportedModel, ...], Golden, tuple[Precision, ...]]]:
     """Makes the models; yields after each those made so far, golden inputs with PyTorch's answers, and what comes."""
     record = checkpoint.record
     root = data or Path(record.data["folder"])
-    say(f"run {checkpoint.run.folder}: {len(record.classes)} classes, {record.preprocessing.size} pixels")
+    log(f"run {checkpoint.run.folder}: {len(record.classes)} classes, {record.preprocessing.size} pixels")
     validation = validation_images(checkpoint, root)
     calibration = None
     if "int8" in precisions:
@@ -247,19 +252,19 @@ def _make(
         )
         if calibration.missing:
             why = "all there are" if quantization.calibrate else "a third of each class is kept to compare on"
-            say(f"calibrating on {len(calibration)} images, {calibration.missing} fewer than asked for: {why}")
-    fp32, golden = make_fp32(checkpoint, validation, say)
+            log(f"calibrating on {len(calibration)} images, {calibration.missing} fewer than asked for: {why}")
+    fp32, golden = make_fp32(checkpoint, validation, log)
     models = [fp32]
     pending = tuple(name for name in PRECISIONS[1:] if name in precisions)
     yield tuple(models), golden, pending
     if {"fp16", "int8"}.intersection(precisions):
-        compared = images_to_compare(checkpoint, root, fp32, validation, calibration, say)
+        compared = images_to_compare(checkpoint, root, fp32, validation, calibration, log)
         if "fp16" in precisions:
-            models.append(make_fp16(fp32, compared, replace(GATES["fp16"], **bounds), say))
+            models.append(make_fp16(fp32, compared, replace(GATES["fp16"], **bounds), log))
             yield tuple(models), golden, pending[1:]
         if calibration is not None:
             gate = replace(GATES["int8"], **bounds)
-            models.append(make_int8(fp32, compared, calibration, quantization, gate, say))
+            models.append(make_int8(fp32, compared, calibration, quantization, gate, log))
             yield tuple(models), golden, ()
 
 

@@ -22,7 +22,7 @@ from ctonnx_train.runs.checkpoint import Checkpoint
 
 __all__ = [
     "BATCH",
-    "Images",
+    "ImageSet",
     "balanced",
     "calibration_images",
     "golden_rows",
@@ -41,7 +41,7 @@ _SHARE = Fraction(2, 3)  # of each class of the run's training images
 
 
 @dataclass(frozen=True, kw_only=True)
-class Images:
+class ImageSet:
     """Labelled images, decoded as the predictor would, a few at a time.
 
     Attributes:
@@ -82,7 +82,7 @@ class Images:
             yield self.pixels(range(start, min(start + count, len(self))))
 
 
-def validation_images(checkpoint: Checkpoint, root: Path) -> Images:
+def validation_images(checkpoint: Checkpoint, root: Path) -> ImageSet:
     """Returns the run's validation images.
 
     Args:
@@ -104,7 +104,7 @@ def validation_images(checkpoint: Checkpoint, root: Path) -> Images:
 
 def calibration_images(
     checkpoint: Checkpoint, root: Path, *, calibrate: Path | None, count: int, avoid: frozenset[str]
-) -> Images:
+) -> ImageSet:
     """Returns images to calibrate on, as many of each class as of the others where there are enough.
 
     Args:
@@ -146,8 +146,8 @@ def calibration_images(
 
 
 def held_out_images(
-    checkpoint: Checkpoint, root: Path, *, count: int, avoid: frozenset[str], calibration: Images | None = None
-) -> Images | None:
+    checkpoint: Checkpoint, root: Path, *, count: int, avoid: frozenset[str], calibration: ImageSet | None = None
+) -> ImageSet | None:
     """Returns training images that were not calibrated on, as far as they are there; None where none is.
 
     Args:
@@ -170,7 +170,7 @@ def _choose(
     count: int,
     avoid: frozenset[str],
     share: Fraction = Fraction(1),
-) -> Images | None:
+) -> ImageSet | None:
     """Chooses and decodes images, without those whose pixels are to be avoided, each image once.
 
     What is known from the training spares decoding; what is decoded decides, as the files may have changed since.
@@ -222,8 +222,8 @@ def _other_images(root: Path) -> tuple[Source, list[Sample]]:
         return open_source(root), [Sample(file.relative_to(root).as_posix(), _UNKNOWN) for file in files]
 
 
-def _decode(source: Source, samples: Sequence[Sample], preprocessing: Preprocessing) -> Images:
-    return Images(store=PixelStore(source, samples, preprocessing, limit=_IN_MEMORY), samples=tuple(samples))
+def _decode(source: Source, samples: Sequence[Sample], preprocessing: Preprocessing) -> ImageSet:
+    return ImageSet(store=PixelStore(source, samples, preprocessing, limit=_IN_MEMORY), samples=tuple(samples))
 
 
 _GOLDEN_IMAGES = 8
@@ -239,7 +239,7 @@ def golden_rows(labels: list[int]) -> NDArray[np.intp]:
     return np.array(sorted(row for _, _, row in turns[:_GOLDEN_IMAGES]), np.intp)
 
 
-def shown(what: str, *parts: Images, count: int = BATCH) -> Iterator[NDArray[np.uint8]]:
+def shown(what: str, *parts: ImageSet, count: int = BATCH) -> Iterator[NDArray[np.uint8]]:
     """Yields the pixels of images, uint8 [images, size, size, 3]; on a terminal a bar tells how long it takes still.
 
     Args:

@@ -1,6 +1,6 @@
 """The models of one run, one function for each precision: made, compared, and described in their spec."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,23 @@ from ctonnx.parity.comparison import Parity, compare
 from ctonnx.parity.gates import GATES, Gate
 from ctonnx.parity.outputs import Outputs
 from ctonnx.system.packages import versions_of
+from ctonnx.system.text import Log
 from ctonnx_export.graph.conversion import convert, strip
 from ctonnx_export.graph.deploy_graph import DeployGraph
 from ctonnx_export.graph.execution import run_onnx, run_pytorch
 from ctonnx_export.graph.fp16 import find_overflowing, to_half
 from ctonnx_export.graph.simplification import simplify
-from ctonnx_export.image_sets import Images, golden_rows, held_out_images, shown
+from ctonnx_export.image_sets import ImageSet, golden_rows, held_out_images, shown
 from ctonnx_export.quantization.bias_correction import BiasCorrection
 from ctonnx_export.quantization.calibration import collect_ranges
 from ctonnx_export.quantization.input_stem import for_integers
 from ctonnx_export.quantization.qdq import quantized_tensors
 from ctonnx_export.quantization.search import search
 from ctonnx_export.quantization.settings import Quantization
-from ctonnx_export.trial import Compared, Trial, try_model
+from ctonnx_export.trial import ComparisonSet, Trial, try_model
 from ctonnx_train.runs.checkpoint import Checkpoint
 
-__all__ = ["Made", "images_to_compare", "make_fp16", "make_fp32", "make_int8"]
+__all__ = ["ExportedModel", "images_to_compare", "make_fp16", "make_fp32", "make_int8"]
 
 _COMPARED_IMAGES = 1000
 _FEW = 4  # images whose activations are all in memory at a time: some 100 MB each at 224 pixels
@@ -41,7 +42,7 @@ _LIBRARIES = ("ctonnx", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class ExportedModel:
     """A model that was made.
 
     Attributes:
@@ -66,13 +67,13 @@ class Made:
         return self.trial.failures if self.trial else ()
 
 
-def make_fp32(checkpoint: Checkpoint, validation: Images, say: Callable[[str], None]) -> tuple[Made, Golden]:
+def make_fp32(checkpoint: Checkpoint, validation: ImageSet, log: Log) -> tuple[ExportedModel, Golden]:
     """Returns the FP32 model, which agrees with PyTorch, and golden inputs with PyTorch's answers.
 
     Args:
         checkpoint: of the run.
         validation: its validation images.
-        say: called with lines that tell what happens.
+        log: Called with each progress message.
 
     Raises:
         CheckFailed: it does not agree.
@@ -84,9 +85,9 @@ def make_fp32(checkpoint: Checkpoint, validation: Images, say: Callable[[str], N
     reference = run_pytorch(graph, shown("answers of PyTorch", validation))
     chosen = golden_rows(validation.labels.tolist())
     pixels = validation.pixels(chosen)
-    say("converting to ONNX and simplifying")
+    log("converting to ONNX and simplifying")
     simplified = simplify(convert(graph, size), pixels)
-    say(f"parity with PyTorch on {len(validation)} validation images")
+    log(f"parity with PyTorch on {len(validation)} validation images")
     parity = compare(reference, run_onnx(simplified.model, shown("answers of ONNX", validation)))
     gate = GATES["fp32"]
     if failures := gate.failures(parity):
@@ -96,7 +97,7 @@ def make_fp32(checkpoint: Checkpoint, validation: Images, say: Callable[[str], N
             "checkpoint, or train again"
         )
     spec = _sealed(simplified.model, _spec(checkpoint, parity))
-    made = Made(
+    made = ExportedModel(
         precision="fp32",
         model=_embed(simplified.model, spec),
         spec=spec,
@@ -109,11 +110,11 @@ def make_fp32(checkpoint: Checkpoint, validation: Images, say: Callable[[str], N
 def images_to_compare(
     checkpoint: Checkpoint,
     root: Path,
-    fp32: Made,
-    validation: Images,
-    calibration: Images | None,
-    say: Callable[[str], None],
-) -> Compared:
+    fp32: ExportedModel,
+    validation: ImageSet,
+    calibration: ImageSet | None,
+    log: Log,
+) -> ComparisonSet:
     """Returns the images that FP16 and INT8 are judged by, with FP32's answers.
 
     Agreement needs no images that the network has not seen, only such that calibration has not. So training images
@@ -126,7 +127,7 @@ def images_to_compare(
         fp32: the reference.
         validation: its validation images.
         calibration: what INT8 is calibrated on; None where it is not made.
-        say: called with lines that tell what happens.
+        log: Called with each progress message.
     """
     count = _COMPARED_IMAGES - len(validation)
     others = (
@@ -135,38 +136,38 @@ def images_to_compare(
         else None
     )
     parts = (validation, others) if others else (validation,)
-    say(
+    log(
         f"comparing on {sum(map(len, parts))} images: {len(validation)} for validation, "
         f"{len(others) if others else 0} for training that calibration does not use"
     )
     reference = run_onnx(fp32.model, shown("answers of FP32", *parts))
-    return Compared(parts=parts, reference=reference, spec=fp32.spec)
+    return ComparisonSet(parts=parts, reference=reference, spec=fp32.spec)
 
 
-def make_fp16(fp32: Made, compared: Compared, gate: Gate, say: Callable[[str], None]) -> Made:
+def make_fp16(fp32: ExportedModel, compared: ComparisonSet, gate: Gate, log: Log) -> ExportedModel:
     """Returns the FP16 model, whether it passes its gate or not.
 
     Args:
         fp32: what it is made from.
         compared: what it is compared on.
         gate: that it has to pass.
-        say: called with lines that tell what happens.
+        log: Called with each progress message.
     """
     plain = _with_shapes(fp32.model)
     overflowing = find_overflowing(plain, shown("what fp16 can hold", *compared.parts, count=_FEW))
     if overflowing:
-        say(f"fp16: {len(overflowing)} nodes stay in fp32, real images come near what fp16 can hold there")
-    return _finish("fp16", to_half(plain, overflowing), fp32, compared, gate, {"in_fp32": list(overflowing)}, say)
+        log(f"fp16: {len(overflowing)} nodes stay in fp32, real images come near what fp16 can hold there")
+    return _finish("fp16", to_half(plain, overflowing), fp32, compared, gate, {"in_fp32": list(overflowing)}, log)
 
 
 def make_int8(
-    fp32: Made,
-    compared: Compared,
-    calibration: Images,
+    fp32: ExportedModel,
+    compared: ComparisonSet,
+    calibration: ImageSet,
     quantization: Quantization,
     gate: Gate,
-    say: Callable[[str], None],
-) -> Made:
+    log: Log,
+) -> ExportedModel:
     """Returns the best INT8 model that was found, whether it passes its gate or not.
 
     Args:
@@ -175,14 +176,14 @@ def make_int8(
         calibration: the images that the activations' ranges are taken from.
         quantization: how it is to be made.
         gate: that it has to pass.
-        say: called with lines that tell what happens.
+        log: Called with each progress message.
     """
     plain = _with_shapes(for_integers(fp32.model, quantization.target))
     with tqdm(total=len(calibration), desc="calibrating", unit="image", leave=False, disable=None) as bar:
         batches = calibration.batches(_FEW)
         ranges = collect_ranges(plain, quantized_tensors(plain), batches, progress=bar.update)
     correction = BiasCorrection(plain, calibration)
-    found = search(plain, ranges, correction, compared, gate, target=quantization.target, say=say)
+    found = search(plain, ranges, correction, compared, gate, target=quantization.target, log=log)
     calibrated = {
         "images": len(calibration),
         "asked_for": quantization.samples,
@@ -193,20 +194,20 @@ def make_int8(
     facts: dict[str, Any] = {"calibration": calibrated, "attempts": [attempt.as_dict() for attempt in found.attempts]}
     corrected = {"images": len(correction.rows)}
     described = {**found.scheme.as_dict(), "bias_correction": corrected, "calibration": calibrated}
-    return _finish("int8", found.model, fp32, compared, gate, facts, say, quantization=described)
+    return _finish("int8", found.model, fp32, compared, gate, facts, log, quantization=described)
 
 
 def _finish(
     precision: Precision,
     model: onnx.ModelProto,
-    fp32: Made,
-    compared: Compared,
+    fp32: ExportedModel,
+    compared: ComparisonSet,
     gate: Gate,
     facts: dict[str, Any],
-    say: Callable[[str], None],
+    log: Log,
     *,
     quantization: dict[str, Any] | None = None,
-) -> Made:
+) -> ExportedModel:
     """Checks a model made from FP32, tries it, and describes it."""
     strip(model)
     onnx.checker.check_model(model, full_check=True)
@@ -215,9 +216,9 @@ def _finish(
         fp32.spec, precision=precision, parity=trial.parity.as_dict(), gate=asdict(gate), quantization=quantization
     )
     spec = _sealed(model, spec)
-    say(f"{precision}: {trial.summary}")
+    log(f"{precision}: {trial.summary}")
     facts = {**facts, "compared": compared.counts}
-    return Made(precision=precision, model=_embed(model, spec), spec=spec, gate=gate, trial=trial, facts=facts)
+    return ExportedModel(precision=precision, model=_embed(model, spec), spec=spec, gate=gate, trial=trial, facts=facts)
 
 
 def _answered(outputs: Outputs, classes: Sequence[str]) -> dict[str, int]:

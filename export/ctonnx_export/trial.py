@@ -16,9 +16,9 @@ from ctonnx.parity.comparison import AccuracyChange, Parity, accuracy_change, co
 from ctonnx.parity.gates import GATES, BrokenBound, Gate
 from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
 from ctonnx_export.graph.sessions import open_model
-from ctonnx_export.image_sets import BATCH, Images, shown
+from ctonnx_export.image_sets import BATCH, ImageSet, shown
 
-__all__ = ["Compared", "Suspicion", "Trial", "try_model"]
+__all__ = ["ComparisonSet", "Suspicion", "Trial", "try_model"]
 
 
 _TIMED = 15
@@ -38,7 +38,7 @@ class Suspicion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class ComparisonSet:
     """What a candidate is compared with.
 
     Attributes:
@@ -47,7 +47,7 @@ class Compared:
         spec: the FP32 model's, whose operating point is looked at; None looks at none.
     """
 
-    parts: tuple[Images, ...]
+    parts: tuple[ImageSet, ...]
     reference: Outputs
     spec: ModelSpec | None = None
 
@@ -126,7 +126,7 @@ class Trial:
         }
 
 
-def try_model(model: onnx.ModelProto, compared: Compared, gate: Gate) -> Trial:
+def try_model(model: onnx.ModelProto, compared: ComparisonSet, gate: Gate) -> Trial:
     """Returns how a model does against its reference.
 
     Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import CtonnxError
 from ctonnx.parity.outputs import OUTPUT_NAMES
-from ctonnx.system.files import whole_folder
+from ctonnx.system.files import atomic_folder
 
 __all__ = ["refuse_entangled", "refuse_filled", "write_repository"]
 
@@ -55,7 +55,7 @@ def write_repository(folder: Path, models: Sequence[tuple[ModelSpec, Path]]) -> 
         OSError: it cannot be written.
     """
     refuse_filled(folder)
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         for spec, file in models:
             inner = temporary / f"{spec.name}_{spec.precision}"
             (inner / "1").mkdir(parents=True)

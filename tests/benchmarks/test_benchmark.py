@@ -20,7 +20,7 @@ from ctonnx_bench import benchmark
 from ctonnx_bench.benchmark import run_benchmark
 from ctonnx_bench.cases.case import Case
 from ctonnx_bench.cases.contenders import Contender
-from ctonnx_bench.cases.images import Images
+from ctonnx_bench.cases.images import CheckImages
 from ctonnx_bench.cases.settings import Settings
 from ctonnx_bench.measurement.rounds import Bench, CaseFailed, Round
 from ctonnx_train.data.phantom import CLASSES as PHANTOM_CLASSES
@@ -44,7 +44,7 @@ ROUND = Round(
 
 
 def run(settings: Settings) -> dict[str, Any]:
-    return run_benchmark(settings, command="ctonnx bench", say=lambda line: None)
+    return run_benchmark(settings, command="ctonnx bench", log=lambda line: None)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def faked(monkeypatch: pytest.MonkeyPatch, workspace: Path) -> Callable[..., Non
     answers: dict[str, Outputs | Exception] = {}
     rounds: dict[str, Round] = {}
 
-    def answer(self: Bench, case: Case, others: Images | None = None) -> Outputs:
+    def answer(self: Bench, case: Case, others: CheckImages | None = None) -> Outputs:
         given = answers.get(case.contender.title, golden.outputs)
         if isinstance(given, Exception):
             raise given
@@ -77,7 +77,7 @@ def other_answers() -> Outputs:
 
 def test_fresh_run_is_measured_in_processes_of_its_own(workspace: Path) -> None:
     told: list[str] = []
-    document = run_benchmark(replace(QUICK, batch_sizes=(1, 2)), command="ctonnx bench", say=told.append)
+    document = run_benchmark(replace(QUICK, batch_sizes=(1, 2)), command="ctonnx bench", log=told.append)
     assert document["passed"]
     assert [case["name"] for case in document["cases"]] == [
         "ctonnx FP32 | batch 1 | cpu | 1 threads | ready pixels at 64",
@@ -226,7 +226,7 @@ def test_peer_that_makes_its_model_makes_it_once(faked: Callable[..., None], mon
     monkeypatch.setattr(Bench, "prepare", prepare)
     before = Bench.answers
 
-    def note(self: Bench, case: Case, others: Images | None = None) -> Outputs:
+    def note(self: Bench, case: Case, others: CheckImages | None = None) -> Outputs:
         opened.append(case.contender.model)
         return before(self, case, others)
 

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ctonnx.cli.main import main
+from ctonnx.system.text import Log
 from ctonnx_bench import workflow
 from ctonnx_bench.cases.settings import Settings
 
@@ -20,9 +21,9 @@ def bench(monkeypatch: pytest.MonkeyPatch, document: dict[str, Any], tmp_path: P
     """Runs the command in an empty folder, with the document as what was measured."""
     monkeypatch.chdir(tmp_path)
 
-    def measure(settings: Settings, *, command: str, say: Callable[[str], object]) -> dict[str, Any]:
+    def measure(settings: Settings, *, command: str, log: Log) -> dict[str, Any]:
         given.append(settings)
-        say("[1/1] measuring")
+        log("[1/1] measuring")
         return document
 
     monkeypatch.setattr(workflow, "run_benchmark", measure)

@@ -10,29 +10,31 @@ from ctonnx.errors import CtonnxError
 from ctonnx.system.files import json_text
 from ctonnx_bench import workflow
 from ctonnx_bench.cases.settings import Settings
-from ctonnx_bench.workflow import Ends, measure_and_report
+from ctonnx_bench.workflow import ReportOptions, measure_and_report
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch, document: dict[str, Any], tmp_path: Path) -> Callable[[Ends], Any]:
+def measured(
+    monkeypatch: pytest.MonkeyPatch, document: dict[str, Any], tmp_path: Path
+) -> Callable[[ReportOptions], Any]:
     """Measures nothing, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(workflow, "run_benchmark", lambda settings, *, command, say: document)
-    return lambda ends: measure_and_report(Settings(), ends, command="ctonnx bench", say=print)
+    monkeypatch.setattr(workflow, "run_benchmark", lambda settings, *, command, log: document)
+    return lambda ends: measure_and_report(Settings(), ends, command="ctonnx bench", log=print)
 
 
-def test_figures_are_written_and_said(measured: Callable[[Ends], Any]) -> None:
-    report = measured(Ends(output=Path("out")))
+def test_figures_are_written_and_said(measured: Callable[[ReportOptions], Any]) -> None:
+    report = measured(ReportOptions(output=Path("out")))
     assert (report.failures, report.changes) == ([], None)
     assert report.said == [f"written: out/bench.{kind}" for kind in ("json", "md", "html")]
 
 
 def test_what_a_killed_benchmark_left_is_removed(
-    measured: Callable[[Ends], Any], leave_behind: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
+    measured: Callable[[ReportOptions], Any], leave_behind: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("out").mkdir()
     left = leave_behind(Path("out/bench.json"))
-    measured(Ends(output=Path("out")))
+    measured(ReportOptions(output=Path("out")))
     assert capsys.readouterr().out == (
         f"removed 1 temporary file or folder of a killed process from 'out': '{left.name}'\n"
     )
@@ -40,39 +42,43 @@ def test_what_a_killed_benchmark_left_is_removed(
 
 
 def test_nothing_in_common_is_an_error_after_the_figures_are_kept(
-    measured: Callable[[Ends], Any], make_document: Any
+    measured: Callable[[ReportOptions], Any], make_document: Any
 ) -> None:
     old = make_document()
     for case in old["cases"]:
         case["name"] += ", elsewhere"
     Path("old.json").write_text(json_text(old), encoding="utf-8")
     with pytest.raises(CtonnxError, match="expected cases that the earlier report has too, found none"):
-        measured(Ends(baseline=Path("old.json")))
+        measured(ReportOptions(baseline=Path("old.json")))
     assert Path("bench/bench.json").is_file()
 
 
-def test_report_that_would_be_replaced_is_no_baseline(measured: Callable[[Ends], Any], make_document: Any) -> None:
+def test_report_that_would_be_replaced_is_no_baseline(
+    measured: Callable[[ReportOptions], Any], make_document: Any
+) -> None:
     Path("bench").mkdir()
     old = json_text(make_document())
     Path("bench/bench.json").write_text(old, encoding="utf-8")
     with pytest.raises(CtonnxError, match="expected an earlier report outside 'bench', where the reports are replaced"):
-        measured(Ends(baseline=Path("bench/bench.json")))
+        measured(ReportOptions(baseline=Path("bench/bench.json")))
     assert Path("bench/bench.json").read_text(encoding="utf-8") == old
 
 
 def test_case_that_was_wrong_before_is_nothing_to_compare_with(
-    measured: Callable[[Ends], Any], make_document: Any
+    measured: Callable[[ReportOptions], Any], make_document: Any
 ) -> None:
     old = make_document()
     old["cases"][1] |= {"failures": ["max |dp| is 1"]}
     Path("old.json").write_text(json_text(old), encoding="utf-8")
-    (failure,) = measured(Ends(baseline=Path("old.json"))).failures
+    (failure,) = measured(ReportOptions(baseline=Path("old.json"))).failures
     assert failure.startswith(f"expected {old['cases'][1]['name']} to have been right in the earlier report")
 
 
-def test_comparison_stands_in_the_document_that_is_written(measured: Callable[[Ends], Any], make_document: Any) -> None:
+def test_comparison_stands_in_the_document_that_is_written(
+    measured: Callable[[ReportOptions], Any], make_document: Any
+) -> None:
     Path("old.json").write_text(json_text(make_document(slower=2.0)), encoding="utf-8")
-    report = measured(Ends(baseline=Path("old.json")))
+    report = measured(ReportOptions(baseline=Path("old.json")))
     assert report.failures == []
     assert report.document["compared_with"]["fail_over"] == 0.1
     assert "compared_with" in Path("bench/bench.json").read_text(encoding="utf-8")
@@ -83,9 +89,9 @@ def test_comparison_stands_in_the_document_that_is_written(measured: Callable[[E
     [(1.1004, 0.10, ("10%", "10.04%")), (1.03, 0.025, ("2.5%", "3%")), (1.024, 0.02, ("2%", "2.4%"))],
 )
 def test_regression_beyond_a_bound_is_told_with_digits_that_show_it(
-    slower: float, allowed: float, said: tuple[str, str], measured: Callable[[Ends], Any], make_document: Any
+    slower: float, allowed: float, said: tuple[str, str], measured: Callable[[ReportOptions], Any], make_document: Any
 ) -> None:
     Path("old.json").write_text(json_text(make_document(slower=1 / slower)), encoding="utf-8")
-    failures = measured(Ends(baseline=Path("old.json"), fail_over=allowed)).failures
+    failures = measured(ReportOptions(baseline=Path("old.json"), fail_over=allowed)).failures
     assert failures[0].startswith(f"expected no figure to be more than {said[0]} worse, found p50 ms of ctonnx FP32")
     assert f" {said[1]} worse (" in failures[0]

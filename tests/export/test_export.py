@@ -206,7 +206,7 @@ def test_what_killed_exports_left_is_removed_and_told(
     run: Run, converted: onnx.ModelProto, leave_behind: Callable[[Path], Path]
 ) -> None:
     left, said = [leave_behind(run.export_folder) for _ in range(2)], list[str]()
-    export_run(run, say=said.append)
+    export_run(run, log=said.append)
     assert said[0] == (
         f"removed 2 temporary files or folders of a killed process from '{run.folder}': "
         + ", ".join(f"'{name}'" for name in sorted(path.name for path in left))

@@ -166,7 +166,7 @@ def test_other_images_calibrate_and_fewer_than_asked_for_are_told(
         data=tmp_path / "data",
         output=tmp_path / "export",
         quantization=Quantization(calibrate=phantoms / "test", samples=20),
-        say=said.append,
+        log=said.append,
     )
     assert "calibrating on 8 images, 12 fewer than asked for: all there are" in said
     assert "comparing on 8 images: 8 for validation, 0 for training that calibration does not use" in said
@@ -204,7 +204,7 @@ def test_earlier_int8_that_an_export_would_remove_is_told(
 ) -> None:
     shutil.copytree(small_export.folder, tmp_path / "export")
     said: list[str] = []
-    export_run(small_run, output=tmp_path / "export", say=said.append)
+    export_run(small_run, output=tmp_path / "export", log=said.append)
     assert said[0] == (
         f"note: '{tmp_path / 'export'}' holds an earlier export, whose place this one will take; model.fp16.onnx is "
         "not asked for and goes then; keep it with --precision fp16, or choose another --output"

@@ -46,7 +46,7 @@ def stop(run: Run, output: Path) -> list[str]:
     """Exports all precisions until Ctrl-C, and returns what was said."""
     said: list[str] = []
     with pytest.raises(KeyboardInterrupt):
-        export_run(run, precisions=ALL, quantization=Quantization(samples=8), output=output, say=said.append)
+        export_run(run, precisions=ALL, quantization=Quantization(samples=8), output=output, log=said.append)
     return said
 
 
@@ -155,7 +155,7 @@ def test_model_that_is_rejected_is_told_while_others_are_made(
             output=tmp_path / "export",
             min_agreement=1.0,
             max_drop=0.0,
-            say=said.append,
+            log=said.append,
         )
     facts = facts_of(tmp_path / "export")
     assert facts["pending"] == ["int8"]

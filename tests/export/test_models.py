@@ -14,8 +14,8 @@ from ctonnx.parity.comparison import Parity
 from ctonnx.parity.gates import GATES
 from ctonnx.parity.outputs import Outputs
 from ctonnx_export import models
-from ctonnx_export.image_sets import Images, calibration_images, golden_rows, validation_images
-from ctonnx_export.models import Made, images_to_compare
+from ctonnx_export.image_sets import ImageSet, calibration_images, golden_rows, validation_images
+from ctonnx_export.models import ExportedModel, images_to_compare
 from ctonnx_train.runs.checkpoint import Checkpoint, load_checkpoint
 
 
@@ -58,7 +58,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def compared_parts(
     exported_run: Run, phantoms: Path, *, calibrated: int | None
-) -> tuple[Checkpoint, tuple[Images, ...], list[str]]:
+) -> tuple[Checkpoint, tuple[ImageSet, ...], list[str]]:
     checkpoint = load_checkpoint(exported_run)
     validation = validation_images(checkpoint, phantoms)
     calibration = (
@@ -68,7 +68,7 @@ def compared_parts(
     )
     said: list[str] = []
     spec = models._spec(checkpoint, NOTHING)
-    fp32 = Made(precision="fp32", model=None, spec=spec, gate=GATES["fp32"])  # type: ignore[arg-type]
+    fp32 = ExportedModel(precision="fp32", model=None, spec=spec, gate=GATES["fp32"])  # type: ignore[arg-type]
     compared = images_to_compare(checkpoint, phantoms, fp32, validation, calibration, said.append)
     return checkpoint, compared.parts, said
 

@@ -199,7 +199,7 @@ def fitted(dataset_of: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]
         )
         torch.manual_seed(0)
         network, lines = CTClassifier(2), list[str]()
-        result = fit(network, train_images, valid_images, labels, ("a", "b"), made, Run(tmp_path), say=lines.append)
+        result = fit(network, train_images, valid_images, labels, ("a", "b"), made, Run(tmp_path), log=lines.append)
         return result, network, lines
 
     return run
@@ -209,14 +209,14 @@ def fitted(dataset_of: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]
 def subject() -> Any:
     """A model of three classes, of which nothing more is known; its answers depend on an image's pixels alone."""
     from ctonnx_train.data.pixel_store import PixelStore
-    from ctonnx_train.evaluation.evaluated_model import Subject
+    from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
 
     def answers(store: PixelStore, rows: Sequence[int]) -> NDArray[np.float64]:
         means = store.take(rows).reshape(len(rows), -1)[:, :3].astype(np.float64) + 1
         shares: NDArray[np.float64] = means / means.sum(axis=1, keepdims=True)
         return shares
 
-    return Subject(
+    return EvaluatedModel(
         path=Path("runs/tiny"),
         name="tiny",
         kind="PyTorch checkpoint",

@@ -9,19 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.artifacts.golden import FILE_NAME, Golden, load_golden
-from ctonnx.artifacts.spec import leaks_in_words
+from ctonnx.artifacts.spec import describe_leakage
 from ctonnx.errors import DataError, ImageError, ModelError
 from ctonnx.images import load, to_pixels
 from ctonnx_bench.cases.contenders import Model
 
-__all__ = ["Images", "golden_images", "images_in", "labelled_images"]
+__all__ = ["CheckImages", "golden_images", "images_in", "labelled_images"]
 
 
 _NO_LABEL = -1
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
+class CheckImages:
     """What the networks are asked.
 
     Attributes:
@@ -46,7 +46,7 @@ class Images:
         return len(self.pixels)
 
 
-def golden_images(model: Model) -> Images:
+def golden_images(model: Model) -> CheckImages:
     """Returns the golden inputs beside a model, which need neither PyTorch nor data.
 
     Raises:
@@ -71,10 +71,10 @@ def golden_images(model: Model) -> Images:
             "both from one export folder"
         )
     labels = np.full(len(golden.pixels), _NO_LABEL)
-    return Images(f"{len(labels)} golden inputs", golden.pixels, labels, golden=golden)
+    return CheckImages(f"{len(labels)} golden inputs", golden.pixels, labels, golden=golden)
 
 
-def labelled_images(data: Path, model: Model, *, calibrate: int = 0) -> Images:
+def labelled_images(data: Path, model: Model, *, calibrate: int = 0) -> CheckImages:
     """Returns a data set's test images, or else its validation images, or else all, as the model takes them.
 
     Args:
@@ -102,7 +102,7 @@ def labelled_images(data: Path, model: Model, *, calibrate: int = 0) -> Images:
     chosen = found.splits[split]
     others = found.splits["train"] if calibrate and split != "train" else ()
     picked = [others[place] for place in np.random.default_rng(0).permutation(len(others))[:calibrate]]
-    return Images(
+    return CheckImages(
         f"{len(chosen)} labelled images ({split}) of {data}",
         read(chosen),
         np.array([sample.label for sample in chosen], np.int64),
@@ -111,7 +111,7 @@ def labelled_images(data: Path, model: Model, *, calibrate: int = 0) -> Images:
     )
 
 
-def images_in(folder: str, model: Model) -> Images:
+def images_in(folder: str, model: Model) -> CheckImages:
     """Returns the images below a folder, to be timed from the file to the answer.
 
     Raises:
@@ -123,12 +123,12 @@ def images_in(folder: str, model: Model) -> Images:
     files = find_images([folder])
     pixels = _pixels(files, model)
     absolute = tuple(str(Path(file).resolve()) for file in files)
-    return Images(f"{len(files)} files in {folder}", pixels, np.full(len(files), _NO_LABEL), absolute)
+    return CheckImages(f"{len(files)} files in {folder}", pixels, np.full(len(files), _NO_LABEL), absolute)
 
 
 def _cautions(model: Model, split: str) -> tuple[str, ...]:
     """Returns why the accuracy on a split flatters, where the model was trained on the data that it is of."""
-    leaks = leaks_in_words(model.spec.data)
+    leaks = describe_leakage(model.spec.data)
     chosen = "where it is the run's own, the valid split chose the best epoch, the temperature and the threshold"
     return (
         *([f"accuracy: {chosen}: expect less elsewhere"] if split == "valid" else []),

@@ -12,7 +12,7 @@ from ctonnx.parity.gates import DEVICE_GATES, GATES, Gate
 from ctonnx.parity.golden_gate import allow
 from ctonnx.parity.outputs import Outputs
 from ctonnx_bench.cases.contenders import Contender, Model
-from ctonnx_bench.cases.images import Images
+from ctonnx_bench.cases.images import CheckImages
 
 __all__ = ["Judgement", "altered", "gate_of", "judge"]
 
@@ -39,7 +39,9 @@ class Judgement:
     bounds: dict[str, Any] = field(default_factory=dict)
 
 
-def judge(contender: Contender, outputs: Outputs, reference: Outputs, images: Images, gate: Gate | None) -> Judgement:
+def judge(
+    contender: Contender, outputs: Outputs, reference: Outputs, images: CheckImages, gate: Gate | None
+) -> Judgement:
     """Judges a contender's answers for all images, by the measured values as they are.
 
     Where a share of the images misses its bound and its 95 % interval reaches it, the images show neither: that is no

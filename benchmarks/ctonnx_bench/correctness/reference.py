@@ -1,6 +1,6 @@
 """The answers before anything is timed: everyone's, those that count as right, and ctonnx's on the golden inputs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ from ctonnx.artifacts.run import Run
 from ctonnx.errors import CtonnxError
 from ctonnx.parity.comparison import Parity
 from ctonnx.parity.outputs import Outputs
+from ctonnx.system.text import Log
 from ctonnx_bench.cases.adapters.adapter import ADAPTERS, OWN
 from ctonnx_bench.cases.case import Case
 from ctonnx_bench.cases.contenders import Contender, Model
-from ctonnx_bench.cases.images import Images, golden_images
+from ctonnx_bench.cases.images import CheckImages, golden_images
 from ctonnx_bench.correctness.judgement import Judgement, gate_of, judge
 from ctonnx_bench.measurement.rounds import Bench, CaseFailed
 
@@ -70,7 +71,7 @@ class Settled:
 
 
 def answer_all(
-    bench: Bench, cases: Sequence[Case], skipped: dict[str, str], say: Callable[[str], object]
+    bench: Bench, cases: Sequence[Case], skipped: dict[str, str], log: Log
 ) -> tuple[list[Case], dict[Case, Outputs]]:
     """Lets each case answer for all images once; returns those that could, and their answers.
 
@@ -78,7 +79,7 @@ def answer_all(
         bench: where they run.
         cases: in the order that they are measured.
         skipped: is told the peers that failed, and why.
-        say: is told each step.
+        log: Called with each progress message.
     """
     answers: dict[Case, Outputs] = {}
     made: dict[str, Contender] = {}
@@ -86,11 +87,11 @@ def answer_all(
         title = case.contender.title
         if title in skipped:
             continue
-        say(f"answering: {case.title}, batch {case.batch_size}")
+        log(f"answering: {case.title}, batch {case.batch_size}")
         try:
             if ADAPTERS[case.contender.adapter].prepares:
                 if title not in made:
-                    say(f"{title}: making its model")
+                    log(f"{title}: making its model")
                     made[title] = bench.prepare(case).contender
                 case = case.of(made[title])
             answers[case] = bench.answers(case)
@@ -103,10 +104,10 @@ def answer_all(
 def find_reference(
     bench: Bench,
     answers: Mapping[Case, Outputs],
-    images: Images,
+    images: CheckImages,
     models: Sequence[Model],
     run: Run | None,
-    say: Callable[[str], object],
+    log: Log,
 ) -> Reference:
     """Returns whose answers count as right.
 
@@ -116,14 +117,14 @@ def find_reference(
         images: what was asked.
         models: that are measured.
         run: whose PyTorch checkpoint is asked; None takes the golden inputs' answers, or else FP32's.
-        say: is told each step.
+        log: Called with each progress message.
 
     Raises:
         CtonnxError: there is none.
     """
     first = next(iter(answers))
     if run is not None:
-        say("answering: PyTorch, the reference")
+        log("answering: PyTorch, the reference")
         contender = Contender("PyTorch, the reference", "pytorch", run.folder.resolve(), "fp32", 0)
         try:
             return Reference("PyTorch, computed here", bench.answers(_asked(first, contender)))
@@ -143,14 +144,12 @@ def find_reference(
             f"expected model.fp32.onnx beside '{models[0].path}', whose answers count as right, found none; measure it "
             "too, or name the run with --reference RUN"
         )
-    say("answering: FP32, the reference")
+    log("answering: FP32, the reference")
     whole = _asked(first, Contender("FP32, the reference", OWN, beside, "fp32", 0))
     return Reference("ctonnx FP32", bench.answers(whole), (whole,))
 
 
-def check_golden(
-    bench: Bench, cases: Sequence[Case], models: Sequence[Model], say: Callable[[str], object]
-) -> dict[Case, tuple[str, ...]]:
+def check_golden(bench: Bench, cases: Sequence[Case], models: Sequence[Model], log: Log) -> dict[Case, tuple[str, ...]]:
     """Holds ctonnx's answers for the golden inputs against PyTorch's, wherever these inputs lie beside a model.
 
     Without it FP32 would be held against itself alone, and a wrong FP32 would make a right INT8 seem wrong.
@@ -159,7 +158,7 @@ def check_golden(
         bench: where they run.
         cases: whose answers are held; peers' are not.
         models: that are measured.
-        say: is told each step.
+        log: Called with each progress message.
 
     Returns:
         For each case that has golden inputs what is wrong with its answers for them.
@@ -168,7 +167,7 @@ def check_golden(
         ModelError: golden inputs are another checkpoint's.
     """
     found: dict[Case, tuple[str, ...]] = {}
-    images: dict[Path, Images] = {}
+    images: dict[Path, CheckImages] = {}
     gates = {model.path.resolve(): gate_of(model) for model in models}
     for model in models:
         folder = model.path.resolve().parent
@@ -179,14 +178,14 @@ def check_golden(
         golden = images.get(contender.model.parent)
         if golden is None or not contender.own:
             continue
-        say(f"answering for the golden inputs: {case.title}, batch {case.batch_size}")
+        log(f"answering for the golden inputs: {case.title}, batch {case.batch_size}")
         outputs = bench.answers(case, golden)
         judgement = judge(contender, outputs, _right(golden), golden, gates.get(contender.model))
         found[case] = tuple(f"on the golden inputs, {failure}" for failure in judgement.failures)
     return found
 
 
-def with_own_answers(contender: Contender, images: Images, models: Sequence[Model]) -> Images:
+def with_own_answers(contender: Contender, images: CheckImages, models: Sequence[Model]) -> CheckImages:
     """Returns golden inputs with what a contender's own export answered for them: two exports may answer differently.
 
     Args:
@@ -235,7 +234,7 @@ def _asked(case: Case, contender: Contender) -> Case:
     return replace(case, contender=contender, provider=provider, batch_size=_BATCH, bound=False, workers=1)
 
 
-def _right(images: Images) -> Outputs:
+def _right(images: CheckImages) -> Outputs:
     if images.golden is None:
         raise ValueError("expected golden inputs")
     return images.golden.outputs

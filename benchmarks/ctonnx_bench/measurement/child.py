@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-__all__ = ["child_option", "measured_apart"]
+__all__ = ["child_option", "measure_in_child"]
 
 
 def child_option(measure: Callable[..., Any]) -> Callable[..., Any]:
     """Returns the hidden option by which a module's command measures one thing, prints it as JSON, and ends.
 
     Args:
-        measure: is given what `measured_apart` was given.
+        measure: is given what `measure_in_child` was given.
     """
 
     def answer(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
@@ -26,7 +26,7 @@ def child_option(measure: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--child", hidden=True, is_eager=True, expose_value=False, callback=answer)
 
 
-def measured_apart(module: str, *settings: Any) -> Any:
+def measure_in_child(module: str, *settings: Any) -> Any:
     """Returns what a module's `child_option` measures in a process of its own.
 
     Args:

@@ -4,15 +4,15 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
-__all__ = ["in_turn", "paired_ratio", "paired_ratios"]
+__all__ = ["interleaved", "paired_ratio", "paired_ratios"]
 
 Item = TypeVar("Item")
 
 
-def in_turn(items: Iterable[Item], rounds: int) -> Iterator[Item]:
+def interleaved(items: Iterable[Item], rounds: int) -> Iterator[Item]:
     """Yields every item in each round, so that a drift of the machine hits all alike: A B C, C B A, A B C.
 
-    >>> "".join(in_turn("ABC", 3))
+    >>> "".join(interleaved("ABC", 3))
     'ABCCBAABC'
     """
     order = list(items)

@@ -4,7 +4,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,10 +14,11 @@ import numpy as np
 from ctonnx.errors import CtonnxError, ModelError, ProviderError
 from ctonnx.inference.providers import ON_CPU
 from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
+from ctonnx.system.text import Log
 from ctonnx_bench.cases.case import Case
-from ctonnx_bench.cases.images import Images
+from ctonnx_bench.cases.images import CheckImages
 from ctonnx_bench.cases.task import Task
-from ctonnx_bench.measurement.interleaving import in_turn
+from ctonnx_bench.measurement.interleaving import interleaved
 from ctonnx_bench.measurement.processes import ProcessFailed, launch
 from ctonnx_bench.measurement.sensors import Gpu
 
@@ -92,7 +93,7 @@ class Bench:
     """
 
     def __init__(
-        self, folder: Path, images: Images, preprocessing: Mapping[str, Any], window: Mapping[str, Any]
+        self, folder: Path, images: CheckImages, preprocessing: Mapping[str, Any], window: Mapping[str, Any]
     ) -> None:
         self.folder = folder
         self._images, self._preprocessing, self._window = images, preprocessing, window
@@ -100,7 +101,7 @@ class Bench:
         np.save(self._pixels, images.pixels)
         self._numbers: dict[str, int] = {}
 
-    def answers(self, case: Case, others: Images | None = None) -> Outputs:
+    def answers(self, case: Case, others: CheckImages | None = None) -> Outputs:
         """Returns the answers for all images, in a process that does not count.
 
         Args:
@@ -150,32 +151,32 @@ class Bench:
         size = sum(file.stat().st_size for file in model.parent.glob(f"{model.stem}.*"))
         return case.of(replace(case.contender, model=model, size=size))
 
-    def measure(self, cases: Sequence[Case], *, rounds: int, seconds: float, say: Callable[[str], object]) -> Timed:
+    def measure(self, cases: Sequence[Case], *, rounds: int, seconds: float, log: Log) -> Timed:
         """Times every case in every round, in turn; where one fails, the others go on.
 
         Args:
             cases: that have answered before.
             rounds: processes of each.
             seconds: that each times.
-            say: is told before each process, from the second round on with the time that is left.
+            log: Is told before each process, from the second round on with the time that is left.
         """
         found: dict[Case, list[Round]] = {case: [] for case in cases}
         failed: dict[str, str] = {}
         broken: dict[Case, str] = {}
         total, start = len(cases) * rounds, time.monotonic()
-        for number, case in enumerate(in_turn(cases, rounds), 1):
+        for number, case in enumerate(interleaved(cases, rounds), 1):
             if case.contender.title in failed or case in broken:
                 continue
             done = number - 1
             left = _left((time.monotonic() - start) / done * (total - done)) if done >= len(cases) else ""
-            say(f"[{number}/{total}{left}] {case.title}, batch {case.batch_size}")
+            log(f"[{number}/{total}{left}] {case.title}, batch {case.batch_size}")
             try:
                 found[case].append(self.round(case, seconds))
             except CaseFailed as error:
                 failed[case.contender.title] = f"it failed: {error}"
             except CtonnxError as error:
                 broken[case] = str(error)
-                say(f"FAILED: {error}")
+                log(f"FAILED: {error}")
         return Timed(
             {case: own for case, own in found.items() if own and case.contender.title not in failed}, failed, broken
         )

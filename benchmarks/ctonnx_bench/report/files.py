@@ -10,7 +10,7 @@ from typing import Any
 from ctonnx.artifacts.run import Run
 from ctonnx.errors import ModelError
 from ctonnx.prediction.model_selection import find_models
-from ctonnx.system.files import json_text, whole_file
+from ctonnx.system.files import atomic_file, json_text
 from ctonnx_bench.report.html import html_page
 from ctonnx_bench.report.tables import markdown
 
@@ -65,7 +65,7 @@ def write_reports(document: Mapping[str, Any], folder: Path) -> list[str]:
     ]
     with ExitStack() as places:
         for kind in reversed(texts):  # a stack ends with what it began with: the JSON document goes first
-            with places.enter_context(whole_file(files[kind])).open("w", encoding="utf-8") as file:
+            with places.enter_context(atomic_file(files[kind])).open("w", encoding="utf-8") as file:
                 file.write(texts[kind])
                 file.flush()
                 os.fsync(file.fileno())  # some disks say only here that they are full

@@ -6,14 +6,14 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-__all__ = ["lower_weights"]
+__all__ = ["shift_weights_for_amx"]
 
 _OUTPUTS = 128
 _PRODUCTS = 512  # in each sum
 _LOWEST = np.iinfo(np.int8).min
 
 
-def lower_weights(model: onnx.ModelProto) -> None:
+def shift_weights_for_amx(model: onnx.ModelProto) -> None:
     """Lowers the weights of wide convolutions by one, in place, and gives them a zero point of -1, which undoes it.
 
     For weights with a zero point of 0 onnxruntime has kernels of their own, which read the pixels where they lie and

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from ctonnx_export.graph.execution import run_onnx
-from ctonnx_export.image_sets import BATCH, Images
+from ctonnx_export.image_sets import BATCH, ImageSet
 
 __all__ = ["BiasCorrection"]
 
@@ -31,7 +31,7 @@ class BiasCorrection:
         rows: of the images that are taken.
     """
 
-    def __init__(self, model: onnx.ModelProto, images: Images) -> None:
+    def __init__(self, model: onnx.ModelProto, images: ImageSet) -> None:
         count = min(len(images), _MOST) if len(images) >= _FEWEST else 0
         self.rows: NDArray[np.intp] = np.arange(count) * len(images) // max(count, 1)
         self._images = images

@@ -11,7 +11,7 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 
 from ctonnx.artifacts.spec import Target
 from ctonnx_export.graph.backbone import OPERATORS, backbone
-from ctonnx_export.quantization.amx import lower_weights
+from ctonnx_export.quantization.amx import shift_weights_for_amx
 from ctonnx_export.quantization.calibration import Calibrator, Ranges
 
 __all__ = ["Scheme", "quantize", "quantized_tensors"]
@@ -27,7 +27,7 @@ class Scheme:
     on x86, whose instructions multiply unsigned by signed bytes; int8 on ARM; int8 with zero in the middle for
     TensorRT, where the inputs of both branches of a residual add are quantized, and outputs of convolutions are not,
     so that TensorRT can fuse what follows them. For AMX the model is x86's, with weights that its kernels are taken
-    for (`lower_weights`).
+    for (`shift_weights_for_amx`).
 
     Attributes:
         target: where it is to run.
@@ -120,7 +120,7 @@ def quantize(model: onnx.ModelProto, ranges: Ranges, scheme: Scheme) -> onnx.Mod
     quantized: onnx.ModelProto = quantizer.quantize_model()
     _keep_in_float(quantized, model, scheme)
     if scheme.target == "amx":
-        lower_weights(quantized)
+        shift_weights_for_amx(quantized)
     return quantized
 
 

@@ -1,7 +1,6 @@
 """The search for an INT8 model that agrees with its FP32 original: calibrators, residual adds, layers left in float."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,13 +10,13 @@ from tqdm import tqdm
 
 from ctonnx.artifacts.spec import Target
 from ctonnx.parity.gates import Gate
-from ctonnx.system.text import duration
-from ctonnx_export.image_sets import Images
+from ctonnx.system.text import Log, duration
+from ctonnx_export.image_sets import ImageSet
 from ctonnx_export.quantization.bias_correction import BiasCorrection
 from ctonnx_export.quantization.calibration import CALIBRATORS, Ranges
 from ctonnx_export.quantization.qdq import Scheme, quantize
-from ctonnx_export.quantization.sensitivity import noisiest
-from ctonnx_export.trial import Compared, Trial, try_model
+from ctonnx_export.quantization.sensitivity import rank_by_sensitivity
+from ctonnx_export.trial import ComparisonSet, Trial, try_model
 
 __all__ = [
     "Attempt",
@@ -71,11 +70,11 @@ def search(
     model: onnx.ModelProto,
     ranges: Ranges,
     correction: BiasCorrection,
-    compared: Compared,
+    compared: ComparisonSet,
     gate: Gate,
     *,
     target: Target = "x86",
-    say: Callable[[str], None] = lambda line: None,
+    log: Log = lambda line: None,
 ) -> Search:
     """Looks for the INT8 model that agrees best.
 
@@ -91,7 +90,7 @@ def search(
         compared: what the candidates are compared with.
         gate: that is to be passed.
         target: where the model is to run.
-        say: called with a line for each trial.
+        log: Called with a line for each trial.
     """
     attempts: list[Attempt] = []
 
@@ -106,10 +105,10 @@ def search(
         made = Attempt(scheme, try_model(candidate(scheme), compared, gate))
         attempts.append(made)
         left = _time_left((time.perf_counter() - start) / len(attempts) * (most - number), attempts, at_most)
-        say(f"int8, {number} of {at_most}{most}: {scheme.label}: {made.trial.summary}{left}")
+        log(f"int8, {number} of {at_most}{most}: {scheme.label}: {made.trial.summary}{left}")
         return made
 
-    say(f"int8: looking for a model with {gate.summary}")
+    log(f"int8: looking for a model with {gate.summary}")
     for integer_adds in (True, False):
         if all(made.trial.broken for made in attempts):
             for number, calibrator in enumerate(CALIBRATORS, 1):
@@ -117,9 +116,9 @@ def search(
                 attempt(scheme, number, len(CALIBRATORS))
     best = max(attempts, key=lambda made: made.score)
     if best.trial.broken:
-        order = _noisiest(model, ranges, best.scheme, compared.parts[0])
+        order = _rank_layers(model, ranges, best.scheme, compared.parts[0])
         most = min(_MOST_EXCLUDED, len(order))
-        say(f"int8: none passes; up to {most} layers of the nearest go back to float, which change the answers most")
+        log(f"int8: none passes; up to {most} layers of the nearest go back to float, which change the answers most")
         for count in range(1, most + 1):
             scheme = replace(best.scheme, excluded=order[:count])
             if not attempt(scheme, count, most, "at most ").trial.broken:
@@ -136,10 +135,10 @@ def _time_left(seconds: float, attempts: list[Attempt], at_most: str) -> str:
     return f"; {at_most or 'about '}{duration(seconds)} left{more}"
 
 
-def _noisiest(model: onnx.ModelProto, ranges: Ranges, scheme: Scheme, images: Images) -> tuple[str, ...]:
+def _rank_layers(model: onnx.ModelProto, ranges: Ranges, scheme: Scheme, images: ImageSet) -> tuple[str, ...]:
     """Returns the convolutions, those that change the answers for a few of the images most first."""
     count = min(_NOISE_IMAGES, len(images))
     few = images.pixels(np.arange(count) * len(images) // count)
     total = sum(node.op_type == "Conv" for node in model.graph.node)
     with tqdm(total=total, desc="which layers matter", unit="layer", leave=False, disable=None) as bar:
-        return noisiest(model, ranges, scheme, few, progress=bar.update)
+        return rank_by_sensitivity(model, ranges, scheme, few, progress=bar.update)

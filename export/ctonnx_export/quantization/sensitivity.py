@@ -12,10 +12,10 @@ from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.quantization.calibration import Ranges
 from ctonnx_export.quantization.qdq import Scheme, quantize
 
-__all__ = ["noisiest"]
+__all__ = ["rank_by_sensitivity"]
 
 
-def noisiest(
+def rank_by_sensitivity(
     model: onnx.ModelProto,
     ranges: Ranges,
     scheme: Scheme,

@@ -6,14 +6,14 @@ from typing import Any
 from ctonnx.artifacts.caveats import model_caveats
 from ctonnx.parity.gates import GATES
 from ctonnx.parity.rounding import rounded_down
-from ctonnx_export.models import Made
+from ctonnx_export.models import ExportedModel
 
 __all__ = ["cautions"]
 
 _FEW = 100  # images: an agreement of 99 % tells nothing of fewer, and the ranges of activations are not known of fewer
 
 
-def cautions(models: Sequence[Made]) -> tuple[str, ...]:
+def cautions(models: Sequence[ExportedModel]) -> tuple[str, ...]:
     """Returns a sentence for each thing that makes the figures say less than they seem to.
 
     Args:
@@ -22,7 +22,7 @@ def cautions(models: Sequence[Made]) -> tuple[str, ...]:
     return tuple(caution for made in models for caution in (*_of_the_network(made), *_of_the_comparison(made)))
 
 
-def _of_the_network(made: Made) -> Iterator[str]:
+def _of_the_network(made: ExportedModel) -> Iterator[str]:
     if made.precision == "fp32":  # what the network is, the other precisions are too
         yield from model_caveats(made.spec.metrics, made.spec.operating_point)
     answered = made.facts.get("answered", {})
@@ -34,7 +34,7 @@ def _of_the_network(made: Made) -> Iterator[str]:
         )
 
 
-def _of_the_comparison(made: Made) -> Iterator[str]:
+def _of_the_comparison(made: ExportedModel) -> Iterator[str]:
     if made.trial is None:
         return
     name, parity = made.precision.upper(), made.trial.parity

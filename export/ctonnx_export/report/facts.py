@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ctonnx_export.models import Made
+from ctonnx_export.models import ExportedModel
 
 __all__ = ["report"]
 
 
 def report(
-    models: Sequence[Made],
+    models: Sequence[ExportedModel],
     files: Mapping[str, Mapping[str, Any]],
     notes: Sequence[str] = (),
     pending: Sequence[str] = (),
@@ -33,7 +33,7 @@ def report(
     }
 
 
-def _precision(made: Made, models: Sequence[Made]) -> dict[str, Any]:
+def _precision(made: ExportedModel, models: Sequence[ExportedModel]) -> dict[str, Any]:
     """Returns what the report tells of one model."""
     trial = made.trial.as_dict() if made.trial else {"parity": dict(made.spec.parity)}
     return {
@@ -48,7 +48,7 @@ def _precision(made: Made, models: Sequence[Made]) -> dict[str, Any]:
     }
 
 
-def _advice(made: Made, models: Sequence[Made]) -> str:
+def _advice(made: ExportedModel, models: Sequence[ExportedModel]) -> str:
     """Returns what may help a model that was refused."""
     parts = []
     broken = {bound.bound for bound in made.trial.broken} if made.trial else set()

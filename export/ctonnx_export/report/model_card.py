@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ctonnx.artifacts.spec import leaks_in_words
+from ctonnx.artifacts.spec import describe_leakage
 from ctonnx.system.text import table
 from ctonnx_export.report.markdown import parity_table, pending_lines
 
@@ -125,7 +125,7 @@ def _images(counts: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def _leaks(data: Mapping[str, Any]) -> list[str]:
-    leaks = leaks_in_words(data)
+    leaks = describe_leakage(data)
     return ["", f"**{leaks}.**"] if leaks else []
 
 

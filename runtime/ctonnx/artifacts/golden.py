@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ctonnx.errors import ModelError
 from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
 from ctonnx.system.file_reading import read_arrays, reason_of
-from ctonnx.system.files import whole_file
+from ctonnx.system.files import atomic_file
 
 __all__ = ["FILE_NAME", "Golden", "load_golden", "save_golden"]
 
@@ -58,7 +58,7 @@ def save_golden(file: Path, golden: Golden) -> None:
         },
         **{precision + _DIGEST: np.array(digest) for precision, digest in golden.model_sha256.items()},
     }
-    with whole_file(file) as temporary, temporary.open("wb") as handle:
+    with atomic_file(file) as temporary, temporary.open("wb") as handle:
         np.savez_compressed(handle, allow_pickle=False, **arrays)
 
 

@@ -26,7 +26,7 @@ __all__ = [
     "Precision",
     "Target",
     "check_meaning",
-    "leaks_in_words",
+    "describe_leakage",
 ]
 
 
@@ -165,13 +165,13 @@ def check_meaning(classes: Sequence[str], temperature: float, point: OperatingPo
 _SPLITS = {"valid": "validation", "test": "test"}
 
 
-def leaks_in_words(data: Mapping[str, Any]) -> str | None:
+def describe_leakage(data: Mapping[str, Any]) -> str | None:
     """Returns how many images leaked from an earlier split, or None where none did or nothing is known.
 
     Args:
         data: of the model's spec.
 
-    >>> leaks_in_words({"images": {"valid": {"normal": 40, "tumor": 32}}, "leaks": {"leaked": {"valid": 10}}})
+    >>> describe_leakage({"images": {"valid": {"normal": 40, "tumor": 32}}, "leaks": {"leaked": {"valid": 10}}})
     '10 of 72 validation images have a copy, or an image of their group, in an earlier split: figures on them flatter'
     """
     leaks = data.get("leaks") or {}

@@ -22,7 +22,7 @@ from ctonnx.images.formats import is_dicom
 from ctonnx.images.modes import from_array
 from ctonnx.images.raster.decoding import IMPORTING, damage_is_an_image_error, decode, normalized, refuse_large
 from ctonnx.images.source import ImageSource, open_source
-from ctonnx.system.memory import room_for
+from ctonnx.system.memory import reserve_memory
 
 if TYPE_CHECKING:
     from ctonnx.images.dicom.file import DicomFile
@@ -119,5 +119,5 @@ def open_dicom(file: BinaryIO, size: int, name: str, window: "DicomWindow | None
 
 def decode_frame(scans: "DicomFile", frame: int, name: str) -> Image.Image:
     """Decodes one frame of a DICOM file to an image of mode `L` or `RGB`."""
-    with damage_is_an_image_error(name), room_for(scans.size, scans.bytes_a_pixel, name):
+    with damage_is_an_image_error(name), reserve_memory(scans.size, scans.bytes_a_pixel, name):
         return scans.image(frame)

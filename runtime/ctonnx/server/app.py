@@ -23,8 +23,8 @@ from ctonnx.server.engine.classification import Wanted
 from ctonnx.server.engine.service import Service
 from ctonnx.server.metrics import CONTENT_TYPE_LATEST, Metrics
 from ctonnx.server.settings import Settings
-from ctonnx.server.transport.errors import Refusal, shown
-from ctonnx.server.transport.middleware import Door, Front
+from ctonnx.server.transport.errors import RequestError, shown
+from ctonnx.server.transport.middleware import ApiKeyMiddleware, RequestMiddleware
 from ctonnx.server.transport.multipart import file_reader
 from ctonnx.server.transport.uploads import receive
 
@@ -41,7 +41,7 @@ _PAGE = {
 _SMALL = 1 << 16  # bytes of JSON that are read without a thread
 
 
-def make_app(predictor: Predictor, settings: Settings, *, version: str) -> Front:
+def make_app(predictor: Predictor, settings: Settings, *, version: str) -> RequestMiddleware:
     """Returns the application.
 
     Args:
@@ -61,26 +61,28 @@ def make_app(predictor: Predictor, settings: Settings, *, version: str) -> Front
         )
         middleware.append(cors)
     if settings.key is not None:
-        middleware.append(Middleware(Door, key=settings.key))
+        middleware.append(Middleware(ApiKeyMiddleware, key=settings.key))
     app = Starlette(
         routes=routes.all(),
         middleware=middleware,
         exception_handlers={
-            Refusal: _refused,
+            RequestError: _refused,
             HTTPException: _http_error,
             ClientDisconnect: _gone,
             Exception: _unexpected,
         },
         lifespan=routes.lifespan,
     )
-    app.router.redirect_slashes = False  # `Front` takes a last slash; nobody is sent to what a Host header says
-    front = Front(app, routes.metrics.count_request)
+    app.router.redirect_slashes = (
+        False  # `RequestMiddleware` takes a last slash; nobody is sent to what a Host header says
+    )
+    front = RequestMiddleware(app, routes.metrics.count_request)
     routes.front = front
     return front
 
 
 class _Routes:
-    front: Front
+    front: RequestMiddleware
     service: Service
 
     def __init__(self, predictor: Predictor, settings: Settings, version: str) -> None:
@@ -165,7 +167,7 @@ class _Routes:
 
     async def classify(self, request: Request) -> Response:
         if unknown := set(request.query_params) - set(Wanted._fields):
-            raise Refusal(
+            raise RequestError(
                 400, f"expected {' and '.join(Wanted._fields)} alone after the ?, found {shown(sorted(unknown))}"
             )
         wanted = Wanted(*(_flag(request, name) for name in Wanted._fields))
@@ -186,7 +188,7 @@ class _Routes:
         kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         length = request.headers.get(_LENGTH)
         if kind not in ("application/json", "application/octet-stream"):
-            raise Refusal(
+            raise RequestError(
                 415, f"expected a Content-Type of application/json or application/octet-stream, found {shown(kind)}"
             )
         service.refuse_when_full()
@@ -207,7 +209,7 @@ class _Routes:
         name, version = request.path_params["name"], request.path_params.get("version", VERSION)
         if name != self._name or version != VERSION:
             found = f"{shown(name)}, version {shown(version)}"
-            raise Refusal(404, f"expected the model '{self._name}', version '{VERSION}', found {found}")
+            raise RequestError(404, f"expected the model '{self._name}', version '{VERSION}', found {found}")
 
     async def _in_time(self, request: Request, work: Coroutine[Any, Any, _Done], seconds: float | None = None) -> _Done:
         """Returns what work comes to, which ends when its time is over or its client has gone."""
@@ -219,7 +221,7 @@ class _Routes:
                 return task.result()
             if gone.done():
                 raise ClientDisconnect
-            raise Refusal(504, f"expected an answer within {1e3 * allowed:g} ms, and there is none yet")
+            raise RequestError(504, f"expected an answer within {1e3 * allowed:g} ms, and there is none yet")
         finally:
             task.cancel()
             gone.cancel()
@@ -248,12 +250,12 @@ async def _at_once(function: Callable[[], _Done]) -> _Done:
 def _flag(request: Request, name: str) -> bool:
     value = request.query_params.get(name, "false")
     if value not in ("true", "false"):
-        raise Refusal(400, f"expected {name} to be true or false, found {shown(value)}")
+        raise RequestError(400, f"expected {name} to be true or false, found {shown(value)}")
     return value == "true"
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    refusal = cast(Refusal, error)
+    refusal = cast(RequestError, error)
     return JSONResponse({"error": refusal.sentence}, refusal.status, refusal.headers)
 
 

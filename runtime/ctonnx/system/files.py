@@ -13,11 +13,11 @@ from typing import Any
 
 from ctonnx.system.temporary_files import temporary_name
 
-__all__ = ["json_text", "made_folders", "whole_file", "whole_folder", "write_text"]
+__all__ = ["atomic_file", "atomic_folder", "json_text", "made_folders", "write_text"]
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, and renames it to `path` when the block ends without an error.
 
     An error or Ctrl-C inside the block removes the temporary file and leaves what stood at `path` as it was. A link
@@ -39,7 +39,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Yields a temporary folder beside `path`, which takes the place of `path` when the block ends without an error.
 
     An error or Ctrl-C inside the block removes the temporary folder and leaves what stood at `path` as it was.
@@ -98,7 +98,7 @@ def made_folders(folder: Path) -> Iterator[None]:
 
 def write_text(path: Path, text: str) -> None:
     """Writes `text` as UTF-8, whole or not at all."""
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from ctonnx.errors import ImageError, NotEnoughMemory
 from ctonnx.system.procfs import ROOT, control_groups, first_line, read_lines
 
-__all__ = ["enough_memory", "give_back_at_once", "lack_of_memory", "largest", "memory_limit", "room_for"]
+__all__ = ["as_memory_error", "enough_memory", "largest", "memory_limit", "reserve_memory", "return_freed_memory"]
 
 
 _SHARE = 4  # of the memory, one part; the others are the model's, the batches' and the system's
@@ -38,7 +38,7 @@ def largest() -> int:
 
 
 @contextmanager
-def room_for(size: tuple[int, int], bytes_a_pixel: int, name: str) -> Iterator[None]:
+def reserve_memory(size: tuple[int, int], bytes_a_pixel: int, name: str) -> Iterator[None]:
     """Holds memory for an image, once there is enough of it beside the images that other threads are reading.
 
     Args:
@@ -86,12 +86,12 @@ def enough_memory(action: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # onnxruntime's exceptions share no base class but this
-        if lack := lack_of_memory(error, action):
+        if lack := as_memory_error(error, action):
             raise lack from error
         raise
 
 
-def lack_of_memory(error: Exception, action: str) -> NotEnoughMemory | None:
+def as_memory_error(error: Exception, action: str) -> NotEnoughMemory | None:
     """Returns the error that says what to do, where Python's, a library's or the system's says that memory lacks.
 
     Args:
@@ -108,7 +108,7 @@ def lack_of_memory(error: Exception, action: str) -> NotEnoughMemory | None:
     )
 
 
-def give_back_at_once() -> None:
+def return_freed_memory() -> None:
     """Has glibc return blocks of 4 MiB and more to the system when they are freed, for a process that lives for long.
 
     By itself glibc keeps more and more of it once large blocks were freed: a server that was sent a few large images

@@ -1,5 +1,6 @@
 """Temporary names that tell whether their process still runs, and the removal of what a killed process left behind.
 
+from ctonnx.system.text import Log
 A temporary file or folder `.NAME.STAMP.part` has a lock file `.NAME.STAMP.lock` beside it. Its process holds a lock on
 that file (`flock`; on Windows an open handle), which the kernel releases when the process ends, however it ends. So no
 process id is compared, which another process may have got since. The lock file is a file of its own: on SMB a lock on
@@ -15,11 +16,12 @@ import platform
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ctonnx.system.procfs import file_system
+from ctonnx.system.text import Log
 
 try:
     import fcntl
@@ -68,7 +70,7 @@ def temporary_name(path: Path) -> Iterator[Path]:
                 lock.unlink(missing_ok=True)  # Windows removes no open file
 
 
-def remove_leftovers(folders: Iterable[Path], say: Callable[[str], object] = lambda line: None) -> list[Path]:
+def remove_leftovers(folders: Iterable[Path], log: Log = lambda line: None) -> list[Path]:
     """Removes the temporary files and folders in `folders` whose process was killed.
 
     What a process that still runs, here or on another machine, is writing stays. A folder that was moved out of the way
@@ -76,7 +78,7 @@ def remove_leftovers(folders: Iterable[Path], say: Callable[[str], object] = lam
 
     Args:
         folders: to look in, not below; one that does not exist is passed over.
-        say: called with a line for each folder in which something was removed or put back.
+        log: Called with a line for each folder in which something was removed or put back.
 
     Returns:
         What was removed.
@@ -85,37 +87,37 @@ def remove_leftovers(folders: Iterable[Path], say: Callable[[str], object] = lam
     for folder in dict.fromkeys(folders):
         parts: list[Path] = []
         for lock, name in _locks(folder):
-            parts += _remove_of(lock, name, say)
+            parts += _remove_of(lock, name, log)
         if parts:
             named = ", ".join(f"'{part.name}'" for part in parts[:3]) + (", ..." if len(parts) > 3 else "")
             what = "1 temporary file or folder" if len(parts) == 1 else f"{len(parts)} temporary files or folders"
-            say(f"removed {what} of a killed process from '{folder}': {named}")
+            log(f"removed {what} of a killed process from '{folder}': {named}")
         removed += parts
     return removed
 
 
-def _remove_of(lock: Path, name: str | None, say: Callable[[str], object]) -> list[Path]:
+def _remove_of(lock: Path, name: str | None, log: Log) -> list[Path]:
     """Removes what belongs to a lock file that no process holds, and the lock file."""
     try:
         with lock.open("rb+") as file:
             if _take(file.fileno()) is not True or not _is_file_of(lock, file.fileno()):
                 return []
             if fcntl is not None:
-                return _remove_parts(lock, name, say)
+                return _remove_parts(lock, name, log)
         lock.unlink()  # on Windows it fails while its process has it open
-        return _remove_parts(lock, name, say)
+        return _remove_parts(lock, name, log)
     except OSError:  # its process has ended since, or it is another user's
         return []
 
 
-def _remove_parts(lock: Path, name: str | None, say: Callable[[str], object]) -> list[Path]:
+def _remove_parts(lock: Path, name: str | None, log: Log) -> list[Path]:
     part, old = lock.with_suffix(".part"), lock.with_suffix(".old")
     removed = []
     if old.is_dir() and name is not None:
         target = old.with_name(name)
         if not target.exists():
             old.rename(target)
-            say(f"put '{target}' back, which a killed process had moved out of the way")
+            log(f"put '{target}' back, which a killed process had moved out of the way")
         else:
             shutil.rmtree(old)
             removed.append(old)

@@ -1,12 +1,16 @@
 """Text for people: plurals, quoted names, escaped control characters, durations and Markdown tables."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
-__all__ = ["counted", "duration", "one_line", "quoted", "table"]
+__all__ = ["Log", "counted", "duration", "escape_control", "quoted", "table"]
+
+Log: TypeAlias = Callable[[str], object]
+"""Called with each progress message, one line without its end."""
 
 
-def one_line(text: str) -> str:
+def escape_control(text: str) -> str:
     """Escapes what would break the row or steer the terminal."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 

@@ -11,7 +11,7 @@ from ctonnx.errors import CtonnxError, DataError, ModelError
 from ctonnx.parity.gates import Gate
 from ctonnx.parity.outputs import Outputs
 from ctonnx_bench.cases.contenders import Contender, read_models
-from ctonnx_bench.cases.images import Images, golden_images, images_in, labelled_images
+from ctonnx_bench.cases.images import CheckImages, golden_images, images_in, labelled_images
 from ctonnx_bench.correctness.judgement import altered, judge
 
 INT8 = Contender("ctonnx INT8", "ctonnx", Path("m.onnx"), "int8", 1)
@@ -25,9 +25,9 @@ def answers(*right: bool, certainty: float = 0.9) -> Outputs:
     return Outputs(rows, np.log(rows), maps)
 
 
-def images(count: int, *, labelled: bool = False, golden: Golden | None = None) -> Images:
+def images(count: int, *, labelled: bool = False, golden: Golden | None = None) -> CheckImages:
     pixels = np.zeros((count, 8, 8, 3), np.uint8)
-    return Images("some", pixels, np.full(count, 0 if labelled else -1), golden=golden)
+    return CheckImages("some", pixels, np.full(count, 0 if labelled else -1), golden=golden)
 
 
 def test_answers_that_agree_are_right() -> None:

@@ -13,7 +13,7 @@ from ctonnx.errors import ModelError
 from ctonnx.parity.outputs import Outputs
 from ctonnx_bench.cases.case import Case
 from ctonnx_bench.cases.contenders import Contender, read_models, run_of
-from ctonnx_bench.cases.images import Images, golden_images
+from ctonnx_bench.cases.images import CheckImages, golden_images
 from ctonnx_bench.correctness.judgement import judge
 from ctonnx_bench.correctness.reference import (
     Reference,
@@ -33,7 +33,7 @@ def contender(title: str, adapter: str, precision: str) -> Case:
 
 FP32, INT8 = contender("ctonnx FP32", "ctonnx", "fp32"), contender("ctonnx INT8", "ctonnx", "int8")
 PEER = contender("PyTorch eager", "pytorch", "fp32")
-IMAGES = Images("some", np.zeros((4, 8, 8, 3), np.uint8), np.full(4, -1))
+IMAGES = CheckImages("some", np.zeros((4, 8, 8, 3), np.uint8), np.full(4, -1))
 
 
 def answers(first: float) -> Outputs:
@@ -84,7 +84,7 @@ def test_wrong_int8_is_found_on_the_golden_inputs_too() -> None:
 def bench(monkeypatch: pytest.MonkeyPatch, workspace: Path) -> Bench:
     """Whose cases answer for the golden inputs as PyTorch did."""
 
-    def answer(self: Bench, case: Case, others: Images | None = None) -> Outputs:
+    def answer(self: Bench, case: Case, others: CheckImages | None = None) -> Outputs:
         assert others is not None
         assert others.golden is not None
         return others.golden.outputs
@@ -134,7 +134,7 @@ def test_pytorch_answers_for_a_reference_where_it_can(
 ) -> None:
     asked: list[Case] = []
 
-    def answer(self: Bench, case: Case, others: Images | None = None) -> Outputs:
+    def answer(self: Bench, case: Case, others: CheckImages | None = None) -> Outputs:
         asked.append(case)
         return answers(0.9)
 

@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from ctonnx_bench.measurement.child import child_option, measured_apart
+from ctonnx_bench.measurement.child import child_option, measure_in_child
 
 
 @click.command()
@@ -31,5 +31,5 @@ def test_module_is_run_and_its_last_line_read(monkeypatch: pytest.MonkeyPatch) -
         return subprocess.CompletedProcess(words, 0, stdout="a library's noise\n2.5\n")
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert measured_apart("ctonnx_bench.experiments.throughput.roofline", Path("a.onnx"), 3) == 2.5
+    assert measure_in_child("ctonnx_bench.experiments.throughput.roofline", Path("a.onnx"), 3) == 2.5
     assert seen == ["-P", "-m", "ctonnx_bench.experiments.throughput.roofline", "--child", '["a.onnx", 3]']

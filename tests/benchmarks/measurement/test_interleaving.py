@@ -2,12 +2,12 @@
 
 import pytest
 
-from ctonnx_bench.measurement.interleaving import in_turn, paired_ratio
+from ctonnx_bench.measurement.interleaving import interleaved, paired_ratio
 
 
 def test_items_go_forwards_and_backwards_in_turn() -> None:
-    assert list(in_turn({"a": 1, "b": 2}, 3)) == ["a", "b", "b", "a", "a", "b"]
-    assert list(in_turn(["a"], 0)) == []
+    assert list(interleaved({"a": 1, "b": 2}, 3)) == ["a", "b", "b", "a", "a", "b"]
+    assert list(interleaved(["a"], 0)) == []
 
 
 def test_ratio_is_of_pairs_not_of_medians() -> None:

@@ -12,7 +12,7 @@ from ctonnx.errors import CtonnxError, ProviderError
 from ctonnx.system.files import json_text
 from ctonnx_bench.cases.case import Case, plan_cases
 from ctonnx_bench.cases.contenders import Contender
-from ctonnx_bench.cases.images import Images
+from ctonnx_bench.cases.images import CheckImages
 from ctonnx_bench.cases.task import Task
 from ctonnx_bench.measurement import rounds
 from ctonnx_bench.measurement.processes import Measured, ProcessFailed, Sample
@@ -38,7 +38,7 @@ REPORT = {
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path, Images("some", np.zeros((2, 8, 8, 3), np.uint8), np.array([-1, -1])), {}, {})
+    return Bench(tmp_path, CheckImages("some", np.zeros((2, 8, 8, 3), np.uint8), np.array([-1, -1])), {}, {})
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Task], Callable[[dic
 def test_rounds_go_forwards_and_backwards(bench: Bench, cases: list[Case], launched: Any) -> None:
     tasks, _ = launched
     told: list[str] = []
-    found, failed, broken = bench.measure(cases, rounds=3, seconds=2.0, say=told.append)
+    found, failed, broken = bench.measure(cases, rounds=3, seconds=2.0, log=told.append)
     assert (failed, broken) == ({}, {})
     assert [task.adapter for task in tasks] == [
         "ctonnx", "onnxruntime", "onnxruntime", "ctonnx", "ctonnx", "onnxruntime",
@@ -89,7 +89,7 @@ def test_time_that_is_left_is_told_from_the_second_round_on(
     tasks, _ = launched
     monkeypatch.setattr("ctonnx_bench.measurement.rounds.time.monotonic", lambda: 1000.0 + 50 * len(tasks))
     told: list[str] = []
-    bench.measure(cases, rounds=2, seconds=2.0, say=told.append)
+    bench.measure(cases, rounds=2, seconds=2.0, log=told.append)
     assert told == [
         "[1/4] ctonnx FP32, batch 1",
         "[2/4] Peer, batch 1",
@@ -121,7 +121,7 @@ def test_peer_that_fails_in_a_later_round_is_left_out(
         return original(self, case, seconds)
 
     monkeypatch.setattr(Bench, "round", fail)
-    found, failed, _ = bench.measure(cases, rounds=4, seconds=1.0, say=lambda line: None)
+    found, failed, _ = bench.measure(cases, rounds=4, seconds=1.0, log=lambda line: None)
     assert failed == {"Peer": "it failed: no memory"}
     assert [(case.title, len(done)) for case, done in found.items()] == [("ctonnx FP32", 4)]
     assert [task.adapter for task in tasks].count("onnxruntime") == 3
@@ -140,7 +140,7 @@ def test_case_of_ctonnx_that_fails_in_a_later_round_loses_nothing_of_the_others(
 
     monkeypatch.setattr(Bench, "round", fail)
     told: list[str] = []
-    found, failed, broken = bench.measure(cases, rounds=4, seconds=1.0, say=told.append)
+    found, failed, broken = bench.measure(cases, rounds=4, seconds=1.0, log=told.append)
     assert (failed, broken) == ({}, {cases[0]: "no memory"})
     assert [(case.title, len(done)) for case, done in found.items()] == [("ctonnx FP32", 1), ("Peer", 4)]
     assert told.count("FAILED: no memory") == 1
@@ -168,7 +168,7 @@ def test_peer_makes_its_model_of_other_images_than_are_checked(
     made.with_suffix(".bin").write_bytes(b"345")
     choose({"model": str(made)})
     pixels, others = np.zeros((1, 8, 8, 3), np.uint8), np.ones((4, 8, 8, 3), np.uint8)
-    bench = Bench(tmp_path, Images("some", pixels, np.array([-1]), calibration=others), {}, {})
+    bench = Bench(tmp_path, CheckImages("some", pixels, np.array([-1]), calibration=others), {}, {})
     contender = bench.prepare(cases[1]).contender
     assert (contender.model, contender.size) == (made, 5)
     assert np.load(tasks[0].pixels).shape == (4, 8, 8, 3)
@@ -188,6 +188,6 @@ def test_memory_of_the_gpu_is_asked_before_the_process_starts(
 
 def test_files_go_with_the_task(tmp_path: Path, cases: list[Case], launched: Any) -> None:
     tasks, _ = launched
-    images = Images("some", np.zeros((1, 8, 8, 3), np.uint8), np.array([-1]), ("a.png",))
+    images = CheckImages("some", np.zeros((1, 8, 8, 3), np.uint8), np.array([-1]), ("a.png",))
     Bench(tmp_path, images, {"size": 8}, {"width": 1.0}).round(cases[0], 1.0)
     assert (tasks[0].files, tasks[0].preprocessing, tasks[0].window) == (("a.png",), {"size": 8}, {"width": 1.0})

@@ -13,7 +13,7 @@ from tests.export.conftest import optimized
 from ctonnx.system.cpu import has_vnni
 from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.quantization import amx
-from ctonnx_export.quantization.amx import lower_weights
+from ctonnx_export.quantization.amx import shift_weights_for_amx
 from ctonnx_export.quantization.calibration import Ranges, collect_ranges
 from ctonnx_export.quantization.qdq import Scheme, quantize, quantized_tensors
 
@@ -134,7 +134,7 @@ def test_many_outputs_of_long_sums_are_multiplied_with_amx(
 ) -> None:
     model = make_convolution(outputs, channels, kernel, lowest=lowest)
     before = numpy_helper.to_array(model.graph.initializer[0])
-    lower_weights(model)
+    shift_weights_for_amx(model)
     after, _, zero = (numpy_helper.to_array(weight) for weight in model.graph.initializer)
     np.testing.assert_array_equal(zero, -int(lowered))
     np.testing.assert_array_equal(after.astype(int) - zero[0], before)

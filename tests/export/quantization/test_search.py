@@ -16,13 +16,13 @@ from ctonnx.parity.comparison import compare
 from ctonnx.parity.gates import BrokenBound, Gate
 from ctonnx.parity.outputs import Outputs
 from ctonnx_export.graph.execution import run_onnx
-from ctonnx_export.image_sets import Images, shown
+from ctonnx_export.image_sets import ImageSet, shown
 from ctonnx_export.quantization import search as module
 from ctonnx_export.quantization.bias_correction import BiasCorrection
 from ctonnx_export.quantization.calibration import CALIBRATORS, Ranges, collect_ranges
 from ctonnx_export.quantization.qdq import Scheme, quantized_tensors
 from ctonnx_export.quantization.search import Attempt, search
-from ctonnx_export.trial import Compared, Suspicion, Trial, try_model
+from ctonnx_export.trial import ComparisonSet, Suspicion, Trial, try_model
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.splits import Sample
 
@@ -40,9 +40,9 @@ class Store:
         return self.pixels[rows]
 
 
-def images(pixels: NDArray[np.uint8], labels: NDArray[np.integer[Any]]) -> Images:
+def images(pixels: NDArray[np.uint8], labels: NDArray[np.integer[Any]]) -> ImageSet:
     samples = tuple(Sample(f"{row}.png", int(label)) for row, label in enumerate(labels))
-    return Images(store=cast(PixelStore, Store(pixels)), samples=samples)
+    return ImageSet(store=cast(PixelStore, Store(pixels)), samples=samples)
 
 
 @pytest.fixture(scope="module")
@@ -56,18 +56,18 @@ def correction(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> BiasCo
 
 
 @pytest.fixture(scope="module")
-def compared(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> Compared:
+def compared(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> ComparisonSet:
     reference = run_onnx(small_model, [scans])
     labels = reference.probabilities.argmax(axis=1)
     labels[0] = (labels[0] + 1) % 3  # the reference is wrong on one image
-    return Compared(parts=(images(scans[:6], labels[:6]), images(scans[6:], labels[6:])), reference=reference)
+    return ComparisonSet(parts=(images(scans[:6], labels[:6]), images(scans[6:], labels[6:])), reference=reference)
 
 
 def test_every_calibrator_is_tried_with_integer_adds_alone_where_one_passes(
-    small_model: onnx.ModelProto, ranges: Ranges, correction: BiasCorrection, compared: Compared
+    small_model: onnx.ModelProto, ranges: Ranges, correction: BiasCorrection, compared: ComparisonSet
 ) -> None:
     said: list[str] = []
-    found = search(small_model, ranges, correction, compared, LOOSE, say=said.append)
+    found = search(small_model, ranges, correction, compared, LOOSE, log=said.append)
     tried = [(attempt.scheme.integer_adds, attempt.scheme.calibrator) for attempt in found.attempts]
     assert tried == [(True, calibrator) for calibrator in CALIBRATORS]
     assert said[0] == "int8: looking for a model with agreement 50 % or more"
@@ -90,21 +90,21 @@ def test_each_line_tells_which_bounds_are_broken_and_how_long_the_search_takes_s
     small_model: onnx.ModelProto,
     ranges: Ranges,
     correction: BiasCorrection,
-    compared: Compared,
+    compared: ComparisonSet,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock, tries = Clock(), itertools.count(1)
     trial = try_model(small_model, compared, LOOSE)
     heatmaps = BrokenBound("min_heatmap_correlation", 1.0, "the heatmaps' median correlation is 0.9, at least 0.98 is")
 
-    def refuse_the_first_thirteen(model: onnx.ModelProto, compared: Compared, gate: Gate) -> Trial:
+    def refuse_the_first_thirteen(model: onnx.ModelProto, compared: ComparisonSet, gate: Gate) -> Trial:
         clock.now += 10
         return replace(trial, broken=(BROKEN, heatmaps)) if next(tries) <= 13 else trial
 
     monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(module, "try_model", refuse_the_first_thirteen)
     said: list[str] = []
-    search(small_model, ranges, correction, compared, LOOSE, say=said.append)
+    search(small_model, ranges, correction, compared, LOOSE, log=said.append)
     rejected = ": rejected: agreement is 98.00%, at least 99.00% is required; " + heatmaps.phrase
     tried = [line for line in said if " of " in line and ", mean |dp| " in line]
     assert [rejected in line for line in tried] == [True] * 13 + [False]
@@ -119,12 +119,12 @@ def test_float_adds_are_tried_where_no_integer_adds_pass_and_the_one_that_passes
     small_model: onnx.ModelProto,
     ranges: Ranges,
     correction: BiasCorrection,
-    compared: Compared,
+    compared: ComparisonSet,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tries = itertools.count(1)
 
-    def refuse_the_first_six(model: onnx.ModelProto, compared: Compared, gate: Gate) -> Trial:
+    def refuse_the_first_six(model: onnx.ModelProto, compared: ComparisonSet, gate: Gate) -> Trial:
         trial = try_model(model, compared, gate)
         return replace(trial, broken=(BROKEN,)) if next(tries) <= len(CALIBRATORS) else trial
 
@@ -136,7 +136,7 @@ def test_float_adds_are_tried_where_no_integer_adds_pass_and_the_one_that_passes
 
 
 def test_the_best_of_those_that_pass_is_taken(
-    small_model: onnx.ModelProto, ranges: Ranges, correction: BiasCorrection, compared: Compared
+    small_model: onnx.ModelProto, ranges: Ranges, correction: BiasCorrection, compared: ComparisonSet
 ) -> None:
     found = search(small_model, ranges, correction, compared, LOOSE)
     best = min(found.attempts, key=lambda attempt: attempt.trial.parity.mean_dp)
@@ -150,7 +150,7 @@ def test_candidates_have_no_mean_error_of_the_logits_on_the_calibration_images(
     scans: NDArray[np.uint8],
     ranges: Ranges,
     correction: BiasCorrection,
-    compared: Compared,
+    compared: ComparisonSet,
 ) -> None:
     found = search(small_model, ranges, correction, compared, LOOSE)
     error = run_onnx(found.model, [scans[:8]]).logits - compared.reference.logits[:8]
@@ -159,13 +159,13 @@ def test_candidates_have_no_mean_error_of_the_logits_on_the_calibration_images(
 
 
 def test_target_reaches_the_scheme(
-    small_model: onnx.ModelProto, ranges: Ranges, correction: BiasCorrection, compared: Compared
+    small_model: onnx.ModelProto, ranges: Ranges, correction: BiasCorrection, compared: ComparisonSet
 ) -> None:
     assert search(small_model, ranges, correction, compared, LOOSE, target="arm").scheme.target == "arm"
 
 
 def test_layers_go_back_to_float_one_by_one_until_the_gate_holds(
-    small_model: onnx.ModelProto, ranges: Ranges, correction: BiasCorrection, compared: Compared
+    small_model: onnx.ModelProto, ranges: Ranges, correction: BiasCorrection, compared: ComparisonSet
 ) -> None:
     plain = search(small_model, ranges, correction, compared, LOOSE)
     least = min(attempt.trial.parity.max_dp for attempt in plain.attempts)
@@ -181,7 +181,7 @@ def test_layers_go_back_to_float_one_by_one_until_the_gate_holds(
 
 
 def test_gate_that_cannot_be_passed_leaves_the_best_one_with_its_failures(
-    small_model: onnx.ModelProto, ranges: Ranges, correction: BiasCorrection, compared: Compared
+    small_model: onnx.ModelProto, ranges: Ranges, correction: BiasCorrection, compared: ComparisonSet
 ) -> None:
     found = search(small_model, ranges, correction, compared, Gate(max_dp=-1.0, min_agreement=0.5))
     assert len(found.attempts) == 12 + 6  # each of the six convolutions
@@ -194,7 +194,7 @@ def test_number_of_layers_that_go_back_to_float_is_bounded(
     small_model: onnx.ModelProto,
     ranges: Ranges,
     correction: BiasCorrection,
-    compared: Compared,
+    compared: ComparisonSet,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert module._MOST_EXCLUDED == 16
@@ -204,7 +204,7 @@ def test_number_of_layers_that_go_back_to_float_is_bounded(
 
 
 def test_trial_tells_accuracy_on_all_images_and_on_the_validation_images(
-    small_model: onnx.ModelProto, compared: Compared
+    small_model: onnx.ModelProto, compared: ComparisonSet
 ) -> None:
     trial = try_model(small_model, compared, LOOSE)
     assert trial.failures == ()
@@ -218,7 +218,7 @@ def test_trial_tells_accuracy_on_all_images_and_on_the_validation_images(
 
 
 def test_trial_tells_how_often_suspicious_is_answered_as_by_the_reference(
-    small_model: onnx.ModelProto, scans: NDArray[np.uint8], compared: Compared
+    small_model: onnx.ModelProto, scans: NDArray[np.uint8], compared: ComparisonSet
 ) -> None:
     assert try_model(small_model, compared, LOOSE).suspicion is None
     sums = compared.reference.probabilities[:, [0, 2]].sum(axis=1)
@@ -231,12 +231,12 @@ def test_trial_tells_how_often_suspicious_is_answered_as_by_the_reference(
 
 
 def test_images_without_labels_have_no_accuracy(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> None:
-    unlabelled = Compared(parts=(images(scans, np.full(24, -1)),), reference=run_onnx(small_model, [scans]))
+    unlabelled = ComparisonSet(parts=(images(scans, np.full(24, -1)),), reference=run_onnx(small_model, [scans]))
     trial = try_model(small_model, unlabelled, Gate(max_dp=1.0, min_agreement=0.5, max_drop=0.0))
     assert (trial.change, trial.validation, trial.failures) == (None, None, ())
 
 
-def test_nan_does_not_pass(small_model: onnx.ModelProto, compared: Compared) -> None:
+def test_nan_does_not_pass(small_model: onnx.ModelProto, compared: ComparisonSet) -> None:
     broken = onnx.ModelProto()
     broken.CopyFrom(small_model)
     bias = next(weight for weight in broken.graph.initializer if weight.name == "head.bias")
@@ -245,7 +245,7 @@ def test_nan_does_not_pass(small_model: onnx.ModelProto, compared: Compared) -> 
     assert failures[0] == "max |dp| is nan, at most 1 is allowed"
 
 
-def test_attempts_that_pass_come_first_and_then_those_that_are_nearest_to_the_gate(compared: Compared) -> None:
+def test_attempts_that_pass_come_first_and_then_those_that_are_nearest_to_the_gate(compared: ComparisonSet) -> None:
     gate = Gate(max_dp=1.0, min_agreement=0.99, min_heatmap_correlation=0.98)
 
     def attempt(*, agreement: float, mean_dp: float, heatmaps: float = 1.0) -> Attempt:
@@ -270,7 +270,7 @@ def test_attempts_that_pass_come_first_and_then_those_that_are_nearest_to_the_ga
     assert sorted(order, key=lambda one: one.score, reverse=True) == order
 
 
-def test_outputs_of_the_parts_stand_in_their_order(compared: Compared) -> None:
+def test_outputs_of_the_parts_stand_in_their_order(compared: ComparisonSet) -> None:
     assert len(list(compared.batches())) == 3  # 6, 16 and 2 images
     assert isinstance(compared.reference, Outputs)
     assert [len(pixels) for pixels in compared.batches()] == [6, 16, 2]

@@ -9,7 +9,7 @@ from onnx import numpy_helper
 from ctonnx.artifacts.spec import TARGETS, Target
 from ctonnx_export.quantization.calibration import Ranges, collect_ranges
 from ctonnx_export.quantization.qdq import Scheme, quantized_tensors
-from ctonnx_export.quantization.sensitivity import noisiest
+from ctonnx_export.quantization.sensitivity import rank_by_sensitivity
 
 CONVOLUTIONS = ["node_a.shortcut", "node_a1", "node_a2", "node_b1", "node_b2", "node_stem"]
 
@@ -29,7 +29,7 @@ def test_layer_whose_input_has_a_wide_and_mostly_empty_range_comes_first(
 ) -> None:
     done: list[int] = []
     scheme = Scheme(target=target, calibrator="minmax", integer_adds=integer_adds)
-    order = noisiest(small_model, ranges, scheme, scans[:2], progress=done.append)
+    order = rank_by_sensitivity(small_model, ranges, scheme, scans[:2], progress=done.append)
     assert (sorted(order), order[0]) == (CONVOLUTIONS, "node_b2")
     assert done == [1] * 6
 
@@ -42,5 +42,5 @@ def test_noise_that_changes_no_answer_counts_for_nothing(
     convolution = next(node for node in deaf.graph.node if node.name == "node_b2")
     weight = next(weight for weight in deaf.graph.initializer if weight.name == convolution.input[1])
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1e-6), weight.name))
-    order = noisiest(deaf, ranges, Scheme(target="tensorrt", calibrator="minmax"), scans[:2])
+    order = rank_by_sensitivity(deaf, ranges, Scheme(target="tensorrt", calibrator="minmax"), scans[:2])
     assert set(order[-2:]) == {"node_b1", "node_b2"}  # what b1 computes goes through b2

@@ -9,7 +9,7 @@ from tests.export.report.test_markdown import SPEC
 
 from ctonnx.parity.comparison import Parity
 from ctonnx.parity.gates import GATES, Gate
-from ctonnx_export.models import Made
+from ctonnx_export.models import ExportedModel
 from ctonnx_export.report.caveats import cautions
 from ctonnx_export.trial import Suspicion, Trial
 
@@ -25,8 +25,10 @@ SAME = Parity(
 )
 
 
-def fp32(**answered: int) -> Made:
-    return Made(precision="fp32", model=onnx.ModelProto(), spec=SPEC, gate=GATES["fp32"], facts={"answered": answered})
+def fp32(**answered: int) -> ExportedModel:
+    return ExportedModel(
+        precision="fp32", model=onnx.ModelProto(), spec=SPEC, gate=GATES["fp32"], facts={"answered": answered}
+    )
 
 
 def int8(
@@ -38,12 +40,12 @@ def int8(
     images_calibrated: int = 300,
     blank: int = 0,
     foreign: bool = False,
-) -> Made:
+) -> ExportedModel:
     parity = replace(SAME, images=images, agreement=agreement)
     trial = Trial(parity=parity, suspicion=suspicion, milliseconds=1.0, bytes=1, broken=gate.broken(parity))
     calibration = {"images": images_calibrated, "blank": blank, "foreign": foreign, "of": "ct"}
     facts: dict[str, Any] = {"calibration": calibration}
-    return Made(precision="int8", model=onnx.ModelProto(), spec=SPEC, gate=gate, trial=trial, facts=facts)
+    return ExportedModel(precision="int8", model=onnx.ModelProto(), spec=SPEC, gate=gate, trial=trial, facts=facts)
 
 
 def test_nothing_is_said_of_an_export_without_a_catch() -> None:

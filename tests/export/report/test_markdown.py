@@ -15,7 +15,7 @@ from ctonnx.images import Preprocessing
 from ctonnx.parity.comparison import AccuracyChange, Parity
 from ctonnx.parity.gates import GATES, Gate
 from ctonnx.system.files import json_text
-from ctonnx_export.models import Made
+from ctonnx_export.models import ExportedModel
 from ctonnx_export.report.facts import report
 from ctonnx_export.report.markdown import as_markdown
 from ctonnx_export.trial import Trial
@@ -71,7 +71,7 @@ def facts(**changes: Any) -> dict[str, Any]:
     files = {"model.fp32.onnx": {"bytes": 17, "sha256": "ef" * 32}}
     spec = replace(SPEC, **changes)
     model = onnx.ModelProto()
-    made = Made(precision="fp32", model=model, spec=spec, gate=GATES["fp32"], facts={"onnxsim": "simplified"})
+    made = ExportedModel(precision="fp32", model=model, spec=spec, gate=GATES["fp32"], facts={"onnxsim": "simplified"})
     return report([made], files)
 
 
@@ -216,7 +216,7 @@ def refused(gate: Gate, *, asked_for: int = 300, foreign: bool = False, fp16: bo
     )
     trial = Trial(parity=parity, milliseconds=1.0, bytes=1, broken=gate.broken(parity))
     calibration = {"images": 300, "asked_for": asked_for, "of": "other", "blank": 0, "foreign": foreign}
-    made = partial(Made, model=onnx.ModelProto(), spec=SPEC)
+    made = partial(ExportedModel, model=onnx.ModelProto(), spec=SPEC)
     models = [
         made(precision="fp32", gate=GATES["fp32"], facts={"onnxsim": "simplified"}),
         *([made(precision="fp16", gate=GATES["fp16"])] if fp16 else []),
@@ -273,7 +273,7 @@ def int8(gate: Gate = GATES["int8"], **figures: Any) -> dict[str, Any]:
         "layers_in_float": [],
         "bias_correction": {"images": 8},
     }
-    made = partial(Made, model=onnx.ModelProto())
+    made = partial(ExportedModel, model=onnx.ModelProto())
     spec = replace(SPEC, precision="int8", quantization=scheme, parity=parity.as_dict())
     found = {"calibration": calibration, "attempts": [attempt]}
     models = [

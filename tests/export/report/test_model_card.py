@@ -7,7 +7,7 @@ import pytest
 from tests.export.report.test_markdown import LEAKS, SPEC, facts
 
 from ctonnx.artifacts.run import Run
-from ctonnx.artifacts.spec import leaks_in_words
+from ctonnx.artifacts.spec import describe_leakage
 from ctonnx_export.report.model_card import model_card
 
 FIGURE = {"precision": 0.5, "sensitivity": 0.75, "specificity": 0.9, "f1": 0.6, "auroc": 0.8}
@@ -57,7 +57,7 @@ def test_data_and_its_leaks_are_told() -> None:
         "`chest-ct`, fingerprint of the images `cd`: 30 images to train on (normal 10, tumor 20); 72 images to "
         "validate on (normal 30, tumor 42)."
     ) in text
-    assert f"\n\n**{leaks_in_words(DATA)}.**\n\n## How well it does\n" in text
+    assert f"\n\n**{describe_leakage(DATA)}.**\n\n## How well it does\n" in text
     assert "an earlier split" not in card(data={**DATA, "leaks": {**LEAKS, "leaked": {"valid": 0}}})
 
 

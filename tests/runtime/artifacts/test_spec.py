@@ -13,7 +13,7 @@ from tests.damaging import damaged
 
 from ctonnx.artifacts.json_schema import SchemaError
 from ctonnx.artifacts.operating_point import OperatingPoint, suspicion
-from ctonnx.artifacts.spec import SCHEMA_VERSION, ModelSpec, leaks_in_words
+from ctonnx.artifacts.spec import SCHEMA_VERSION, ModelSpec, describe_leakage
 from ctonnx.errors import ModelError
 from ctonnx.images import Preprocessing
 from ctonnx.images.preprocessing import DicomWindow
@@ -396,7 +396,7 @@ def test_spec_of_which_anything_was_damaged_is_refused_or_can_be_read_by_all() -
             )
             continue
         try:
-            leaks_in_words(spec.data)
+            describe_leakage(spec.data)
             _ = spec.operating_point and spec.operating_point.figures
             answers = np.full((1, len(spec.classes)), 1 / len(spec.classes), np.float32)
             _ = spec.operating_point and spec.operating_point.calls(answers, spec.classes)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ctonnx.artifacts.spec import leaks_in_words
+from ctonnx.artifacts.spec import describe_leakage
 
 IMAGES = {"train": {"normal": 400}, "valid": {"normal": 40, "tumor": 32}, "test": {"normal": 300, "tumor": 15}}
 
@@ -12,19 +12,19 @@ def data(leaked: dict[str, int], dropped: dict[str, int] | None = None) -> dict[
 
 
 def test_each_split_that_leaks_is_told_with_how_many_images_it_has() -> None:
-    assert leaks_in_words(data({"valid": 10, "test": 3})) == (
+    assert describe_leakage(data({"valid": 10, "test": 3})) == (
         "10 of 72 validation images and 3 of 315 test images have a copy, or an image of their group, in an earlier "
         "split: figures on them flatter"
     )
-    assert str(leaks_in_words(data({"valid": 0, "test": 3}))).startswith("3 of 315 test images have")
+    assert str(describe_leakage(data({"valid": 0, "test": 3}))).startswith("3 of 315 test images have")
 
 
 def test_images_that_were_left_out_flatter_nothing_and_are_counted_with_their_split() -> None:
-    assert leaks_in_words(data({"valid": 10, "test": 0}, {"train": 2, "valid": 10, "test": 0})) == (
+    assert describe_leakage(data({"valid": 10, "test": 0}, {"train": 2, "valid": 10, "test": 0})) == (
         "10 of 82 validation images had a copy, or an image of their group, in an earlier split: they were left out"
     )
 
 
 def test_nothing_is_told_of_clean_data_nor_of_a_file_that_counted_no_leaks() -> None:
-    assert leaks_in_words(data({"valid": 0, "test": 0})) is None
-    assert leaks_in_words({"name": "lungs"}) is None
+    assert describe_leakage(data({"valid": 0, "test": 0})) is None
+    assert describe_leakage({"name": "lungs"}) is None

@@ -22,7 +22,7 @@ from ctonnx.prediction.predictor import Predictor
 from ctonnx.server.app import make_app
 from ctonnx.server.settings import Settings
 from ctonnx.server.transport.lifecycle import bind, serve
-from ctonnx.server.transport.middleware import Front
+from ctonnx.server.transport.middleware import RequestMiddleware
 
 WAIT = 20.0
 """Seconds that a test waits for what must come."""
@@ -52,7 +52,7 @@ class Server:
     """A server that runs."""
 
     port: int
-    app: Front
+    app: RequestMiddleware
 
     def ask(
         self, method: str, path: str, body: bytes | Iterator[bytes] | None = None, headers: Mapping[str, str] = {}

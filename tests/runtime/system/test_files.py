@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ctonnx.system import files
-from ctonnx.system.files import made_folders, whole_file, whole_folder, write_text
+from ctonnx.system.files import atomic_file, atomic_folder, made_folders, write_text
 
 INTERRUPTIONS = [RuntimeError, OSError, KeyboardInterrupt, SystemExit]
 
@@ -50,13 +50,13 @@ def names(folder: Path) -> list[str]:
 
 
 def write_half_a_file(file: Path, interruption: type[BaseException]) -> None:
-    with whole_file(file) as temporary:
+    with atomic_file(file) as temporary:
         temporary.write_bytes(b"half")
         raise interruption("in the middle")
 
 
 def write_half_a_folder(folder: Path, interruption: type[BaseException]) -> None:
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         (temporary / "new").write_bytes(b"half")
         raise interruption("in the middle")
 
@@ -70,7 +70,7 @@ def permissions(path: Path) -> int:
 
 def test_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
-    with whole_file(file) as temporary:
+    with atomic_file(file) as temporary:
         temporary.write_bytes(b"new")
         assert not file.exists()
         assert temporary.parent == tmp_path
@@ -83,7 +83,7 @@ def test_file_appears_when_the_block_ends(tmp_path: Path) -> None:
 def test_file_takes_the_place_of_an_old_one_at_the_end_only(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     file.write_bytes(b"old")
-    with whole_file(file) as temporary:
+    with atomic_file(file) as temporary:
         temporary.write_bytes(b"new")
         assert file.read_bytes() == b"old"
     assert file.read_bytes() == b"new"
@@ -110,7 +110,7 @@ def test_error_in_the_block_leaves_no_file_where_none_was(interruption: type[Bas
 
 
 def test_block_that_removes_its_file_fails_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "report.json") as temporary:
+    with pytest.raises(FileNotFoundError), atomic_file(tmp_path / "report.json") as temporary:
         temporary.unlink()
     assert names(tmp_path) == []
 
@@ -128,7 +128,7 @@ def test_file_has_the_permissions_that_the_umask_leaves(umask: int, mode: int, t
 
 
 def test_file_in_a_folder_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "none" / "a.txt"):
+    with pytest.raises(FileNotFoundError), atomic_file(tmp_path / "none" / "a.txt"):
         pytest.fail("the block was entered")
     assert names(tmp_path) == []
 
@@ -173,7 +173,7 @@ def test_what_is_no_file_is_refused_and_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a" * 255, "ö" * 127])
 def test_name_as_long_as_the_file_system_takes_can_be_written(name: str, tmp_path: Path) -> None:
     write_text(tmp_path / name, "text")
-    with whole_folder(tmp_path / "folder" / name) as temporary:
+    with atomic_folder(tmp_path / "folder" / name) as temporary:
         (temporary / "a").write_bytes(b"")
     assert names(tmp_path) == sorted([name, "folder"])
     assert names(tmp_path / "folder") == [name]
@@ -189,7 +189,7 @@ def test_text_is_utf_8(tmp_path: Path) -> None:
 
 def test_folder_and_its_parents_appear_when_the_block_ends(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "a" / "export"
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         (temporary / "deep").mkdir()
         (temporary / "deep" / "model").write_bytes(b"new")
         assert not folder.exists()
@@ -202,7 +202,7 @@ def test_folder_takes_the_place_of_an_old_one_with_all_that_was_in_it(tmp_path: 
     folder = tmp_path / "export"
     folder.mkdir()
     (folder / "old").write_bytes(b"old")
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         (temporary / "new").write_bytes(b"new")
         assert names(folder) == ["old"]
     assert names(folder) == ["new"]
@@ -246,7 +246,7 @@ def test_error_while_the_new_folder_gets_its_name_brings_the_old_one_back(
 
     monkeypatch.setattr(files, "_exchange", lambda one, other: False)  # as on a system that knows no such step
     monkeypatch.setattr(os, "rename", fail_for_the_new_one)
-    with pytest.raises(interruption), whole_folder(folder) as temporary:
+    with pytest.raises(interruption), atomic_folder(folder) as temporary:
         (temporary / "new").write_bytes(b"new")
     assert names(folder) == ["old"]
     assert names(tmp_path) == ["export"]
@@ -259,7 +259,7 @@ def test_folder_takes_the_place_of_an_old_one_in_one_step(tmp_path: Path, monkey
     folder.mkdir()
     (folder / "old").write_bytes(b"old")
     monkeypatch.setattr(os, "rename", lambda *paths: pytest.fail(f"{paths} was renamed"))
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         (temporary / "new").write_bytes(b"new")
     assert names(folder) == ["new"]
     assert names(tmp_path) == ["export"]
@@ -271,14 +271,14 @@ def test_folder_takes_the_place_of_an_old_one_where_there_is_no_such_step(
     monkeypatch.setattr(files, "_exchange", lambda one, other: False)
     (tmp_path / "export").mkdir()
     (tmp_path / "export/old").write_bytes(b"old")
-    with whole_folder(tmp_path / "export") as temporary:
+    with atomic_folder(tmp_path / "export") as temporary:
         (temporary / "new").write_bytes(b"new")
     assert names(tmp_path / "export") == ["new"]
     assert names(tmp_path) == ["export"]
 
 
 def test_every_file_of_a_folder_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, events: list[str]) -> None:
-    with whole_folder(tmp_path / "export") as temporary:
+    with atomic_folder(tmp_path / "export") as temporary:
         (temporary / "deep").mkdir()
         for name in ("a", "b", "deep/c"):
             (temporary / name).write_bytes(b"new")
@@ -287,7 +287,7 @@ def test_every_file_of_a_folder_is_on_the_disk_before_it_gets_its_name(tmp_path:
 
 @pytest.mark.parametrize(("umask", "mode"), [(mask, folder) for mask, _, folder in UMASKS], indirect=["umask"])
 def test_folder_has_the_permissions_that_the_umask_leaves(umask: int, mode: int, tmp_path: Path) -> None:
-    with whole_folder(tmp_path / "export"):
+    with atomic_folder(tmp_path / "export"):
         pass
     assert permissions(tmp_path / "export") == mode
     assert os.umask(umask) == umask
@@ -302,14 +302,14 @@ def test_no_temporary_name_is_left_where_something_else_stood_in_the_folders_pla
         (place / "export").write_bytes(b"a file")
     else:
         (place / "export").symlink_to(beside)
-    with contextlib.suppress(OSError), whole_folder(place / "export") as temporary:  # to refuse it is right as well
+    with contextlib.suppress(OSError), atomic_folder(place / "export") as temporary:  # to refuse it is right as well
         (temporary / "new").write_bytes(b"new")
     assert names(place) == ["export"]
 
 
 def test_working_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OSError, match="expected another folder than the working folder"), whole_folder(Path()):
+    with pytest.raises(OSError, match="expected another folder than the working folder"), atomic_folder(Path()):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -317,7 +317,7 @@ def test_working_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.Monk
 # --- what the system says --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("whole", [whole_file, whole_folder])
+@pytest.mark.parametrize("whole", [atomic_file, atomic_folder])
 @pytest.mark.parametrize("named", ["nothing", "the temporary path", "a file in it"])
 def test_error_of_the_system_names_what_was_to_be_written(
     named: str, whole: Callable[[Path], AbstractContextManager[Path]], tmp_path: Path
@@ -336,14 +336,14 @@ def test_error_of_the_system_names_what_was_to_be_written(
 def test_error_of_a_file_in_a_folder_names_the_folder(tmp_path: Path) -> None:
     with (
         pytest.raises(OSError, match="No space left on device") as caught,
-        whole_folder(tmp_path / "new") as temporary,
-        whole_file(temporary / "report.md"),
+        atomic_folder(tmp_path / "new") as temporary,
+        atomic_file(temporary / "report.md"),
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.filename == str(tmp_path / "new")
 
 
-@pytest.mark.parametrize("whole", [whole_file, whole_folder])
+@pytest.mark.parametrize("whole", [atomic_file, atomic_folder])
 def test_error_of_another_file_keeps_its_name(
     whole: Callable[[Path], AbstractContextManager[Path]], tmp_path: Path
 ) -> None:
@@ -352,7 +352,7 @@ def test_error_of_another_file_keeps_its_name(
     assert caught.value.filename == str(tmp_path / "scan.png")
 
 
-@pytest.mark.parametrize("whole", [whole_file, whole_folder])
+@pytest.mark.parametrize("whole", [atomic_file, atomic_folder])
 def test_error_of_the_first_name_names_what_was_to_be_written(
     whole: Callable[[Path], AbstractContextManager[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

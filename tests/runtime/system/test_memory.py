@@ -17,7 +17,7 @@ from ctonnx.images.modes import bytes_a_pixel
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Failure, Prediction
 from ctonnx.system import memory
-from ctonnx.system.memory import enough_memory, largest, room_for
+from ctonnx.system.memory import enough_memory, largest, reserve_memory
 
 
 def limit_to(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +43,7 @@ def test_images_wait_until_there_is_enough_and_all_are_read(monkeypatch: pytest.
     lock = threading.Lock()
 
     def read(needed: int) -> None:
-        with room_for((needed, 1), 1, "scan.png"):
+        with reserve_memory((needed, 1), 1, "scan.png"):
             with lock:
                 taken.append(needed)
                 most.append(sum(taken))
@@ -59,7 +59,7 @@ def test_images_wait_until_there_is_enough_and_all_are_read(monkeypatch: pytest.
 def test_what_fails_gives_its_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
     limit_to(1000, monkeypatch)
     for _ in range(3):
-        with pytest.raises(KeyError), room_for((10, 100), 1, "scan.png"):
+        with pytest.raises(KeyError), reserve_memory((10, 100), 1, "scan.png"):
             raise KeyError
     assert memory._taken == []
 
@@ -191,11 +191,11 @@ def test_reading_takes_no_more_memory_than_is_held(mode: str, file_format: str, 
 
 _BLOCKS = """
 import sys
-from ctonnx.system.memory import give_back_at_once
+from ctonnx.system.memory import return_freed_memory
 import psutil
 
 if sys.argv[1] == "at once":
-    give_back_at_once()
+    return_freed_memory()
 large = bytearray(30 << 20)
 del large  # glibc takes this for a size that comes often
 before = psutil.Process().memory_info().rss

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ctonnx.system import temporary_files
-from ctonnx.system.files import whole_file, whole_folder
+from ctonnx.system.files import atomic_file, atomic_folder
 from ctonnx.system.temporary_files import remove_leftovers, temporary_name
 
 WRITER = """
@@ -55,7 +55,7 @@ def killed(how: str, path: Path) -> Path:
     return temporary
 
 
-@pytest.mark.parametrize("how", ["whole_file", "whole_folder"])
+@pytest.mark.parametrize("how", ["atomic_file", "atomic_folder"])
 def test_what_a_killed_process_was_writing_is_removed_and_told(how: str, tmp_path: Path) -> None:
     temporary, said = killed(how, tmp_path / "export"), list[str]()
     assert remove_leftovers([tmp_path], said.append) == [temporary]
@@ -63,7 +63,7 @@ def test_what_a_killed_process_was_writing_is_removed_and_told(how: str, tmp_pat
     assert said == [f"removed 1 temporary file or folder of a killed process from '{tmp_path}': '{temporary.name}'"]
 
 
-@pytest.mark.parametrize("how", ["whole_file", "whole_folder"])
+@pytest.mark.parametrize("how", ["atomic_file", "atomic_folder"])
 def test_what_a_running_process_is_writing_stays(how: str, tmp_path: Path) -> None:
     with writing(how, tmp_path / "export") as (_, temporary):
         before = names(tmp_path)
@@ -73,7 +73,7 @@ def test_what_a_running_process_is_writing_stays(how: str, tmp_path: Path) -> No
 
 
 def test_what_this_process_is_writing_stays(tmp_path: Path) -> None:
-    with whole_file(tmp_path / "a"), whole_folder(tmp_path / "b"):
+    with atomic_file(tmp_path / "a"), atomic_folder(tmp_path / "b"):
         before = names(tmp_path)
         assert remove_leftovers([tmp_path], pytest.fail) == []
         assert names(tmp_path) == before
@@ -81,7 +81,7 @@ def test_what_this_process_is_writing_stays(tmp_path: Path) -> None:
 
 
 def test_several_leftovers_are_told_in_one_line(tmp_path: Path) -> None:
-    found = sorted(killed("whole_file", tmp_path / name).name for name in "abcd")
+    found = sorted(killed("atomic_file", tmp_path / name).name for name in "abcd")
     said = list[str]()
     assert len(remove_leftovers([tmp_path, tmp_path, tmp_path / "none"], said.append)) == 4
     shown = ", ".join(f"'{name}'" for name in found[:3])
@@ -107,7 +107,7 @@ def test_other_files_stay(name: str, tmp_path: Path) -> None:
 
 def test_folder_in_the_way_is_put_back_where_its_successor_never_came(tmp_path: Path) -> None:
     """As a kill between the two renames leaves it, where a system knows no exchange."""
-    temporary = killed("whole_folder", tmp_path / "export")
+    temporary = killed("atomic_folder", tmp_path / "export")
     old = temporary.with_suffix(".old")
     old.mkdir()
     (old / "model").write_bytes(b"old")
@@ -119,7 +119,7 @@ def test_folder_in_the_way_is_put_back_where_its_successor_never_came(tmp_path: 
 
 
 def test_folder_in_the_way_goes_where_its_successor_came(tmp_path: Path) -> None:
-    temporary = killed("whole_folder", tmp_path / "export")
+    temporary = killed("atomic_folder", tmp_path / "export")
     old = temporary.with_suffix(".old")
     temporary.rename(tmp_path / "export")
     old.mkdir()
@@ -141,14 +141,14 @@ def test_leftover_of_another_machine_or_start_goes_from_a_disk_and_stays_on_a_sh
     kind: str | None, goes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A share may not tell this machine of that one's locks."""
-    temporary = of_another_machine(killed("whole_file", tmp_path / "rows.csv"))
+    temporary = of_another_machine(killed("atomic_file", tmp_path / "rows.csv"))
     monkeypatch.setattr(temporary_files, "file_system", lambda path: kind)
     assert remove_leftovers([tmp_path]) == ([temporary] if goes else [])
     assert temporary.exists() is not goes
 
 
 def test_own_leftover_on_a_share_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    temporary = killed("whole_file", tmp_path / "rows.csv")
+    temporary = killed("atomic_file", tmp_path / "rows.csv")
     monkeypatch.setattr(temporary_files, "file_system", lambda path: "nfs4")
     assert remove_leftovers([tmp_path]) == [temporary]
 
@@ -160,10 +160,10 @@ def test_file_system_without_locks_is_written_to_and_nothing_is_removed_there(
     def none(handle: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    killed("whole_file", tmp_path / "rows.csv")
+    killed("atomic_file", tmp_path / "rows.csv")
     before = names(tmp_path)
     monkeypatch.setattr("fcntl.flock", none)
-    with whole_file(tmp_path / "new"):
+    with atomic_file(tmp_path / "new"):
         pass
     assert remove_leftovers([tmp_path]) == []
     assert names(tmp_path) == sorted([*before, "new"])
@@ -189,7 +189,7 @@ def test_name_that_is_taken_for_a_leftover_before_its_lock_is_held_is_not_used(
 
 
 def test_open_handle_is_the_lock_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    temporary, unlink = killed("whole_file", tmp_path / "rows.csv"), Path.unlink
+    temporary, unlink = killed("atomic_file", tmp_path / "rows.csv"), Path.unlink
     running = True
 
     def in_use(path: Path, missing_ok: bool = False) -> None:

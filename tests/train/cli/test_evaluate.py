@@ -288,7 +288,7 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("ctonnx_train.evaluation.evaluate.evaluate_model", measured)
     monkeypatch.setattr(
-        "ctonnx_train.evaluation.evaluated_model.open_subject", lambda path, *, threads: (str(path), threads)
+        "ctonnx_train.evaluation.evaluated_model.open_evaluated_model", lambda path, *, threads: (str(path), threads)
     )
     options = (
         "--split=valid --compare=other.onnx --drop-leaks --group-regex=p(.) --class-name=A=b --replicates=7 --seed=3 "

@@ -19,7 +19,7 @@ from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.evaluation.calibration import suspicious_figures
 from ctonnx_train.evaluation.evaluate import SCHEMA_VERSION, evaluate_model
-from ctonnx_train.evaluation.evaluated_model import Subject
+from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
 from ctonnx_train.evaluation.mcnemar import compare_answers
 from ctonnx_train.evaluation.metrics import evaluate
 
@@ -34,7 +34,9 @@ def refused(message: str, *arguments: Any, **options: Any) -> None:
     assert str(refusal.value) == message
 
 
-def test_the_document_holds_the_model_the_data_and_the_figures_of_the_split(subject: Subject, labelled: Path) -> None:
+def test_the_document_holds_the_model_the_data_and_the_figures_of_the_split(
+    subject: EvaluatedModel, labelled: Path
+) -> None:
     found = evaluate_model(subject, labelled, replicates=20, seed=3)
     samples = read_data(labelled, classes=subject.classes).splits["test"]
     answers = subject.probabilities(PixelStore(open_source(labelled), samples, PIXELS), range(5))
@@ -67,7 +69,9 @@ def test_the_document_holds_the_model_the_data_and_the_figures_of_the_split(subj
     json.dumps(found.document, allow_nan=False)
 
 
-def test_a_class_that_the_data_lacks_keeps_its_place(subject: Subject, tmp_path: Path, images_in: ImagesIn) -> None:
+def test_a_class_that_the_data_lacks_keeps_its_place(
+    subject: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
+) -> None:
     found = evaluate_model(subject, images_in(tmp_path / "few", {"test/c": 2, "test/a": 1}), replicates=0)
     assert found.labels.tolist() == [0, 2, 2]
     assert found.document["metrics"]["per_class"]["b"]["images"] == 0
@@ -77,28 +81,30 @@ def test_a_class_that_the_data_lacks_keeps_its_place(subject: Subject, tmp_path:
     ("without", "split", "images"), [([], "test", 5), (["test"], "valid", 3), (["test", "valid"], "all", 8)]
 )
 def test_the_test_images_are_taken_else_the_validation_images_else_all(
-    without: list[str], split: str, images: int, subject: Subject, labelled: Path
+    without: list[str], split: str, images: int, subject: EvaluatedModel, labelled: Path
 ) -> None:
     for name in without:
         shutil.rmtree(labelled / name)
     lines: list[str] = []
-    data = evaluate_model(subject, labelled, replicates=0, say=lines.append).document["data"]
+    data = evaluate_model(subject, labelled, replicates=0, log=lines.append).document["data"]
     assert (data["split"], data["images"]) == (split, images)
     assert lines == [f"PyTorch checkpoint 'tiny' on {images} images ({split}) of {labelled}"]
 
 
 @pytest.mark.parametrize(("split", "images"), [("train", 8), ("valid", 3), ("test", 5), ("all", 16)])
-def test_a_split_can_be_chosen(split: Any, images: int, subject: Subject, labelled: Path) -> None:
+def test_a_split_can_be_chosen(split: Any, images: int, subject: EvaluatedModel, labelled: Path) -> None:
     data = evaluate_model(subject, labelled, split=split, replicates=0).document["data"]
     assert (data["split"], data["images"]) == (split, images)
 
 
-def test_a_folder_without_splits_is_evaluated_whole(subject: Subject, tmp_path: Path, images_in: ImagesIn) -> None:
+def test_a_folder_without_splits_is_evaluated_whole(
+    subject: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
+) -> None:
     data = evaluate_model(subject, images_in(tmp_path / "flat", {"a": 2, "b": 1}), replicates=0).document["data"]
     assert (data["split"], data["images"]) == ("all", 3)
 
 
-def test_a_split_that_is_not_there_is_told_with_those_that_are(subject: Subject, labelled: Path) -> None:
+def test_a_split_that_is_not_there_is_told_with_those_that_are(subject: EvaluatedModel, labelled: Path) -> None:
     shutil.rmtree(labelled / "test")
     refused(
         f"expected images of the split 'test' in '{labelled}', found those of 'train', 'valid' alone; choose another "
@@ -109,7 +115,7 @@ def test_a_split_that_is_not_there_is_told_with_those_that_are(subject: Subject,
     )
 
 
-def test_a_folder_without_images_is_told(subject: Subject, tmp_path: Path) -> None:
+def test_a_folder_without_images_is_told(subject: EvaluatedModel, tmp_path: Path) -> None:
     refused(
         f"expected labelled images in '{tmp_path}', found none; name a folder with images in class folders",
         subject,
@@ -117,13 +123,15 @@ def test_a_folder_without_images_is_told(subject: Subject, tmp_path: Path) -> No
     )
 
 
-def test_a_missing_folder_is_told(subject: Subject, tmp_path: Path) -> None:
+def test_a_missing_folder_is_told(subject: EvaluatedModel, tmp_path: Path) -> None:
     expected = f"expected a data folder or a MedMNIST .npz file at '{tmp_path / 'no'}', found nothing; check the path"
     refused(expected, subject, tmp_path / "no")
     refused(expected, replace(subject, class_names={"x": "a"}), tmp_path / "no")
 
 
-def test_a_class_that_the_model_does_not_know_is_told(subject: Subject, tmp_path: Path, images_in: ImagesIn) -> None:
+def test_a_class_that_the_model_does_not_know_is_told(
+    subject: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
+) -> None:
     root = images_in(tmp_path / "other", {"test/a": 1, "test/d": 1})
     refused(
         f"expected only the model's classes ('a', 'b', 'c') in every split of '{root}', found 'd' too; rename the "
@@ -134,7 +142,7 @@ def test_a_class_that_the_model_does_not_know_is_told(subject: Subject, tmp_path
 
 
 def test_folders_get_the_names_that_the_training_gave_them(
-    subject: Subject, tmp_path: Path, images_in: ImagesIn
+    subject: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
 ) -> None:
     """The names that the command gives come first; those of folders that are not there, or are empty, do not matter."""
     trained = replace(subject, class_names={"x": "a", "y": "b", "z": "c", "empty": "c", "nowhere": "a", "a": "a"})
@@ -145,7 +153,9 @@ def test_folders_get_the_names_that_the_training_gave_them(
     assert found.labels.tolist() == [0, 0, 2, 2]
 
 
-def test_an_array_file_gets_the_names_that_the_training_gave_its_numbers(subject: Subject, tmp_path: Path) -> None:
+def test_an_array_file_gets_the_names_that_the_training_gave_its_numbers(
+    subject: EvaluatedModel, tmp_path: Path
+) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, 28, 28), dtype=np.uint8)
     np.savez(tmp_path / "few.npz", test_images=images, test_labels=np.array([[2], [0], [0], [2]]))
@@ -153,7 +163,7 @@ def test_an_array_file_gets_the_names_that_the_training_gave_its_numbers(subject
     assert evaluate_model(trained, tmp_path / "few.npz", replicates=0).labels.tolist() == [2, 1, 1, 2]
 
 
-def test_a_name_for_a_folder_that_is_not_there_is_refused(subject: Subject, labelled: Path) -> None:
+def test_a_name_for_a_folder_that_is_not_there_is_refused(subject: EvaluatedModel, labelled: Path) -> None:
     refused(
         f"expected a class folder named 'q' in '{labelled}', found 'a', 'b', 'c'; check --class-name",
         subject,
@@ -162,7 +172,7 @@ def test_a_name_for_a_folder_that_is_not_there_is_refused(subject: Subject, labe
     )
 
 
-def test_groups_are_resampled_as_a_whole(subject: Subject, tmp_path: Path, images_in: ImagesIn) -> None:
+def test_groups_are_resampled_as_a_whole(subject: EvaluatedModel, tmp_path: Path, images_in: ImagesIn) -> None:
     root = images_in(tmp_path / "patients", {"test/a/p1": 2, "test/a/p2": 2, "test/b/p3": 3, "test/b": 2})
     # The last two's paths name no patient.
     found = evaluate_model(subject, root, group_regex=r"/(p\d)/", replicates=50)
@@ -175,7 +185,7 @@ def test_groups_are_resampled_as_a_whole(subject: Subject, tmp_path: Path, image
 
 
 def test_copies_are_of_one_group_whatever_their_paths_say(
-    subject: Subject, tmp_path: Path, images_in: ImagesIn
+    subject: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
 ) -> None:
     root = images_in(tmp_path / "patients", {"test/a/p1": 2, "test/a/p2": 1, "test/b": 1})
     shutil.copy(root / "test/a/p1/scan 0.png", root / "test/b/copy.png")
@@ -186,7 +196,7 @@ def test_copies_are_of_one_group_whatever_their_paths_say(
     assert found.document["metrics"] == expected
 
 
-def test_the_models_operating_point_is_measured(subject: Subject, labelled: Path) -> None:
+def test_the_models_operating_point_is_measured(subject: EvaluatedModel, labelled: Path) -> None:
     point = OperatingPoint(positive=("a", "c"), threshold=0.6, sensitivity=0.9, specificity=0.8)
     found = evaluate_model(replace(subject, operating_point=point), labelled, replicates=0)
     assert found.document["suspicious"] == suspicious_figures(point, found.probabilities, found.labels, subject.classes)
@@ -194,7 +204,7 @@ def test_the_models_operating_point_is_measured(subject: Subject, labelled: Path
 
 
 def test_another_model_is_compared_whatever_its_order_of_classes_and_its_pixels(
-    subject: Subject, labelled: Path
+    subject: EvaluatedModel, labelled: Path
 ) -> None:
     def turned(store: PixelStore, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
         return subject.probabilities(store, rows)[:, [2, 0, 1]]  # the order c, a, b
@@ -223,7 +233,7 @@ def test_another_model_is_compared_whatever_its_order_of_classes_and_its_pixels(
 
 @pytest.mark.parametrize(("size", "times"), [(32, 1), (64, 2)])
 def test_images_are_read_again_only_for_a_model_with_other_pixels(
-    size: int, times: int, subject: Subject, labelled: Path, monkeypatch: pytest.MonkeyPatch
+    size: int, times: int, subject: EvaluatedModel, labelled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
 
@@ -238,7 +248,7 @@ def test_images_are_read_again_only_for_a_model_with_other_pixels(
     assert (found.document["comparison"]["max_dp"] == 0) is (times == 1)
 
 
-def test_a_model_with_other_classes_cannot_be_compared(subject: Subject, labelled: Path) -> None:
+def test_a_model_with_other_classes_cannot_be_compared(subject: EvaluatedModel, labelled: Path) -> None:
     refused(
         "expected a model with the classes 'a', 'b', 'c' to compare with, found one with 'a', 'b'",
         subject,

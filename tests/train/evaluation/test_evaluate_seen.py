@@ -18,7 +18,7 @@ from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import Split
 from ctonnx_train.evaluation.evaluate import evaluate_model
-from ctonnx_train.evaluation.evaluated_model import Subject
+from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
 from ctonnx_train.training.preparation import Prepared, prepare
 from ctonnx_train.training.recipe import TrainSettings
 
@@ -39,19 +39,19 @@ def digests_in(labelled: Path, *splits: Split) -> frozenset[str]:
     return frozenset(PixelStore(open_source(labelled), samples, PIXELS).digests.values())
 
 
-def knowing(subject: Subject, labelled: Path, *splits: Split) -> Subject:
+def knowing(subject: EvaluatedModel, labelled: Path, *splits: Split) -> EvaluatedModel:
     """Returns the model that knows the images of these splits of its training."""
     return replace(subject, digests={split: digests_in(labelled, split) for split in splits})
 
 
 def test_images_that_the_model_was_trained_on_are_known_by_their_pixels(
-    subject: Subject, labelled: Path, tmp_path: Path
+    subject: EvaluatedModel, labelled: Path, tmp_path: Path
 ) -> None:
     known = knowing(subject, labelled, "train", "valid")
     shutil.copy(labelled / "train" / "a" / "scan 0.png", labelled / "test" / "a" / "another name.png")
     shutil.copy(labelled / "valid" / "b" / "scan 0.png", labelled / "test" / "b" / "copy.png")
     lines: list[str] = []
-    data = evaluate_model(known, labelled, replicates=0, say=lines.append).document["data"]
+    data = evaluate_model(known, labelled, replicates=0, log=lines.append).document["data"]
     assert data["images"] == 7
     assert data["seen_in_training"] == {"trained_on": 1, "chosen_by": 1, "dropped": 0}
     assert lines[1:] == [
@@ -60,10 +60,10 @@ def test_images_that_the_model_was_trained_on_are_known_by_their_pixels(
     ]
 
 
-def test_images_that_the_model_was_trained_on_can_be_left_out(subject: Subject, labelled: Path) -> None:
+def test_images_that_the_model_was_trained_on_can_be_left_out(subject: EvaluatedModel, labelled: Path) -> None:
     known = knowing(subject, labelled, "train", "valid")
     lines: list[str] = []
-    found = evaluate_model(known, labelled, split="all", drop_leaks=True, replicates=0, say=lines.append)
+    found = evaluate_model(known, labelled, split="all", drop_leaks=True, replicates=0, log=lines.append)
     data = found.document["data"]
     assert (data["images"], found.labels.tolist()) == (8, [0, 0, 1, 0, 0, 1, 1, 1])
     assert data["seen_in_training"] == {"trained_on": 0, "chosen_by": 3, "dropped": 8}
@@ -73,15 +73,15 @@ def test_images_that_the_model_was_trained_on_can_be_left_out(subject: Subject, 
     np.testing.assert_array_equal(found.probabilities, expected)
 
 
-def test_nothing_is_said_of_images_that_the_training_did_not_see(subject: Subject, labelled: Path) -> None:
+def test_nothing_is_said_of_images_that_the_training_did_not_see(subject: EvaluatedModel, labelled: Path) -> None:
     known = knowing(subject, labelled, "train")
     lines: list[str] = []
-    found = evaluate_model(known, labelled, drop_leaks=True, replicates=0, say=lines.append)
+    found = evaluate_model(known, labelled, drop_leaks=True, replicates=0, log=lines.append)
     assert found.document["data"]["seen_in_training"] == {"trained_on": 0, "chosen_by": None, "dropped": 0}
     assert len(lines) == 1
 
 
-def test_no_image_left_is_told(subject: Subject, labelled: Path) -> None:
+def test_no_image_left_is_told(subject: EvaluatedModel, labelled: Path) -> None:
     known = knowing(subject, labelled, "train")
     refused(
         f"expected images in '{labelled}' that the model was not trained on, found none",
@@ -92,7 +92,7 @@ def test_no_image_left_is_told(subject: Subject, labelled: Path) -> None:
     )
 
 
-def test_what_is_not_known_cannot_be_left_out(subject: Subject, labelled: Path) -> None:
+def test_what_is_not_known_cannot_be_left_out(subject: EvaluatedModel, labelled: Path) -> None:
     refused(
         "expected to know which images 'runs/tiny' was trained on, for --drop-leaks, found no run with their digests "
         "beside it; evaluate its run, or leave out --drop-leaks",
@@ -102,13 +102,13 @@ def test_what_is_not_known_cannot_be_left_out(subject: Subject, labelled: Path) 
     )
 
 
-def test_what_the_training_found_of_copies_goes_into_the_document(subject: Subject, labelled: Path) -> None:
+def test_what_the_training_found_of_copies_goes_into_the_document(subject: EvaluatedModel, labelled: Path) -> None:
     leaks = {"groups": 3}
     found = evaluate_model(replace(subject, data={"leaks": leaks}), labelled, replicates=0)
     assert found.document["data"]["trained_on_with_copies"] == leaks
 
 
-def test_images_that_are_left_out_are_left_out_of_the_comparison(subject: Subject, labelled: Path) -> None:
+def test_images_that_are_left_out_are_left_out_of_the_comparison(subject: EvaluatedModel, labelled: Path) -> None:
     known = knowing(subject, labelled, "train")
     other = knowing(subject, labelled, "valid")
     document = evaluate_model(
@@ -120,9 +120,9 @@ def test_images_that_are_left_out_are_left_out_of_the_comparison(subject: Subjec
     assert document["comparison"]["seen_in_training"] == {"trained_on": 0, "chosen_by": None}
 
 
-def test_what_the_other_model_was_trained_on_is_told(subject: Subject, labelled: Path) -> None:
+def test_what_the_other_model_was_trained_on_is_told(subject: EvaluatedModel, labelled: Path) -> None:
     known, lines = replace(knowing(subject, labelled, "train", "valid"), path=Path("m.onnx")), list[str]()
-    document = evaluate_model(subject, labelled, split="all", other=known, replicates=0, say=lines.append).document
+    document = evaluate_model(subject, labelled, split="all", other=known, replicates=0, log=lines.append).document
     assert document["data"]["seen_in_training"] == {"trained_on": None, "chosen_by": None, "dropped": 0}
     assert document["comparison"]["seen_in_training"] == {"trained_on": 8, "chosen_by": 3}
     assert lines[1:] == [
@@ -133,7 +133,7 @@ def test_what_the_other_model_was_trained_on_is_told(subject: Subject, labelled:
 
 @pytest.mark.parametrize("unknown", ["runs/tiny", "m.onnx"])
 def test_images_are_left_out_of_a_comparison_only_where_both_models_know_theirs(
-    unknown: str, subject: Subject, labelled: Path
+    unknown: str, subject: EvaluatedModel, labelled: Path
 ) -> None:
     models = [replace(knowing(subject, labelled, "train"), path=Path(path)) for path in ("runs/tiny", "m.onnx")]
     first, second = (replace(model, digests={}) if str(model.path) == unknown else model for model in models)
@@ -147,7 +147,7 @@ def test_images_are_left_out_of_a_comparison_only_where_both_models_know_theirs(
     )
 
 
-def with_made_splits(subject: Subject, root: Path) -> tuple[Subject, Prepared]:
+def with_made_splits(subject: EvaluatedModel, root: Path) -> tuple[EvaluatedModel, Prepared]:
     """Returns the model as if it had been trained on a folder, and what that training made of it."""
     made = prepare(read_data(root), TrainSettings(seed=3), PIXELS, lambda line: None)
     digests: dict[Split, frozenset[str]] = {
@@ -166,7 +166,7 @@ def with_made_splits(subject: Subject, root: Path) -> tuple[Subject, Prepared]:
 @pytest.mark.parametrize("folders", [("a", "b"), ("train/a", "train/b")])
 @pytest.mark.parametrize("split", [None, "valid", "test"])
 def test_of_a_data_set_whose_splits_the_run_made_its_own_images_are_taken(
-    split: Any, folders: tuple[str, str], subject: Subject, tmp_path: Path, images_in: ImagesIn
+    split: Any, folders: tuple[str, str], subject: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
 ) -> None:
     root = images_in(tmp_path / "flat", dict.fromkeys(folders, 14))
     known, made = with_made_splits(subject, root)
@@ -190,7 +190,7 @@ def test_of_a_data_set_whose_splits_the_run_made_its_own_images_are_taken(
 
 
 def test_images_of_a_made_split_are_known_by_their_pixels(
-    subject: Subject, tmp_path: Path, images_in: ImagesIn
+    subject: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
 ) -> None:
     root = images_in(tmp_path / "flat", {"a": 14, "b": 14})
     known, made = with_made_splits(subject, root)
@@ -201,7 +201,7 @@ def test_images_of_a_made_split_are_known_by_their_pixels(
 
 @pytest.mark.parametrize("drop_leaks", [False, True])
 def test_a_made_split_none_of_whose_images_is_as_it_was_is_told(
-    drop_leaks: bool, subject: Subject, tmp_path: Path, images_in: ImagesIn
+    drop_leaks: bool, subject: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
 ) -> None:
     root = images_in(tmp_path / "flat", {"a": 14, "b": 14})
     known, made = with_made_splits(subject, root)
@@ -217,13 +217,13 @@ def test_a_made_split_none_of_whose_images_is_as_it_was_is_told(
 
 
 def test_another_folder_without_splits_is_evaluated_whole(
-    subject: Subject, tmp_path: Path, images_in: ImagesIn
+    subject: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
 ) -> None:
     root = images_in(tmp_path / "flat", {"a": 14, "b": 14})
     known, _ = with_made_splits(subject, root)
     copied = Path(shutil.copytree(root, tmp_path / "copied"))
     lines: list[str] = []
-    data = evaluate_model(known, copied, replicates=0, say=lines.append).document["data"]
+    data = evaluate_model(known, copied, replicates=0, log=lines.append).document["data"]
     assert (data["split"], data["images"]) == ("all", 28)
     trained_on = data["seen_in_training"]["trained_on"]
     assert 0 < trained_on < 28

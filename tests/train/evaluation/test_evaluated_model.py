@@ -17,7 +17,7 @@ from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import Split
-from ctonnx_train.evaluation.evaluated_model import Subject, open_subject
+from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, open_evaluated_model
 from ctonnx_train.runs.record import read_record
 
 
@@ -27,17 +27,17 @@ def _on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(exported_run: Run) -> Subject:
-    return open_subject(exported_run.folder)
+def checkpoint(exported_run: Run) -> EvaluatedModel:
+    return open_evaluated_model(exported_run.folder)
 
 
 @pytest.fixture(scope="module")
-def exported(model: Path) -> Subject:
-    return open_subject(model)
+def exported(model: Path) -> EvaluatedModel:
+    return open_evaluated_model(model)
 
 
 @pytest.fixture(scope="module")
-def store(checkpoint: Subject, phantoms: Path) -> PixelStore:
+def store(checkpoint: EvaluatedModel, phantoms: Path) -> PixelStore:
     return PixelStore(open_source(phantoms), read_data(phantoms).splits["test"], checkpoint.preprocessing)
 
 
@@ -56,12 +56,12 @@ def copied(exported_run: Run, tmp_path: Path) -> Run:
     return run
 
 
-def digests_in(folder: Path, split: Split, subject: Subject) -> frozenset[str]:
+def digests_in(folder: Path, split: Split, subject: EvaluatedModel) -> frozenset[str]:
     store = PixelStore(open_source(folder), read_data(folder).splits[split], subject.preprocessing)
     return frozenset(store.digests.values())
 
 
-def test_a_checkpoint_says_what_its_record_says(checkpoint: Subject, exported_run: Run) -> None:
+def test_a_checkpoint_says_what_its_record_says(checkpoint: EvaluatedModel, exported_run: Run) -> None:
     record = read_record(exported_run)
     assert (checkpoint.path, checkpoint.name, checkpoint.kind) == (exported_run.folder, "tiny", "PyTorch checkpoint")
     assert checkpoint.classes == record.classes
@@ -74,7 +74,7 @@ def test_a_checkpoint_says_what_its_record_says(checkpoint: Subject, exported_ru
     assert checkpoint.data_root == Path(record.data["folder"])
 
 
-def test_an_exported_model_says_what_its_spec_says(exported: Subject, model: Path, exported_run: Run) -> None:
+def test_an_exported_model_says_what_its_spec_says(exported: EvaluatedModel, model: Path, exported_run: Run) -> None:
     spec = Predictor(model).spec
     assert (exported.path, exported.name, exported.kind) == (model, "tiny", "ONNX fp32")
     assert exported.classes == spec.classes
@@ -86,7 +86,9 @@ def test_an_exported_model_says_what_its_spec_says(exported: Subject, model: Pat
     assert exported.run.folder.resolve() == exported_run.folder.resolve()
 
 
-def test_both_know_the_images_of_the_training(checkpoint: Subject, exported: Subject, phantoms: Path) -> None:
+def test_both_know_the_images_of_the_training(
+    checkpoint: EvaluatedModel, exported: EvaluatedModel, phantoms: Path
+) -> None:
     for subject in (checkpoint, exported):
         assert subject.trained_on == digests_in(phantoms, "train", subject)
         assert subject.chosen_by == digests_in(phantoms, "valid", subject)
@@ -96,7 +98,7 @@ def test_both_know_the_images_of_the_training(checkpoint: Subject, exported: Sub
 
 
 def test_a_checkpoint_and_its_exported_model_answer_alike(
-    checkpoint: Subject, exported: Subject, store: PixelStore
+    checkpoint: EvaluatedModel, exported: EvaluatedModel, store: PixelStore
 ) -> None:
     rows = [5, 0, 3]
     first, second = checkpoint.probabilities(store, rows), exported.probabilities(store, rows)
@@ -105,7 +107,9 @@ def test_a_checkpoint_and_its_exported_model_answer_alike(
     np.testing.assert_allclose(first.sum(axis=1), 1, rtol=0, atol=1e-9)
 
 
-def test_the_answers_are_those_of_predict(exported: Subject, model: Path, store: PixelStore, phantoms: Path) -> None:
+def test_the_answers_are_those_of_predict(
+    exported: EvaluatedModel, model: Path, store: PixelStore, phantoms: Path
+) -> None:
     answers = exported.probabilities(store, range(len(store)))
     predictor = Predictor(model)
     for row, sample in enumerate(read_data(phantoms).splits["test"]):
@@ -114,7 +118,7 @@ def test_the_answers_are_those_of_predict(exported: Subject, model: Path, store:
 
 
 def test_more_images_than_a_batch_are_answered_in_their_order(
-    checkpoint: Subject, exported: Subject, store: PixelStore, monkeypatch: pytest.MonkeyPatch
+    checkpoint: EvaluatedModel, exported: EvaluatedModel, store: PixelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = [subject.probabilities(store, range(len(store))) for subject in (checkpoint, exported)]
     monkeypatch.setattr("ctonnx_train.evaluation.evaluated_model._BATCH", 3)
@@ -122,15 +126,17 @@ def test_more_images_than_a_batch_are_answered_in_their_order(
         np.testing.assert_allclose(subject.probabilities(store, range(len(store))), expected, rtol=0, atol=1e-6)
 
 
-def test_no_rows_have_no_answers(checkpoint: Subject, exported: Subject, store: PixelStore) -> None:
+def test_no_rows_have_no_answers(checkpoint: EvaluatedModel, exported: EvaluatedModel, store: PixelStore) -> None:
     assert checkpoint.probabilities(store, []).shape == exported.probabilities(store, []).shape == (0, 4)
 
 
-def test_the_temperature_divides_a_checkpoints_logits(copied: Run, checkpoint: Subject, store: PixelStore) -> None:
+def test_the_temperature_divides_a_checkpoints_logits(
+    copied: Run, checkpoint: EvaluatedModel, store: PixelStore
+) -> None:
     record = json.loads(copied.record_file.read_text(encoding="utf-8"))
     record["temperature"] *= 1000
     copied.record_file.write_text(json.dumps(record), encoding="utf-8")
-    flat = open_subject(copied.folder).probabilities(store, range(4))
+    flat = open_evaluated_model(copied.folder).probabilities(store, range(4))
     np.testing.assert_allclose(flat, 0.25, rtol=0, atol=0.01)
     sharper = checkpoint.probabilities(store, range(4))
     assert (flat.argmax(axis=1) == sharper.argmax(axis=1)).all()
@@ -138,12 +144,12 @@ def test_the_temperature_divides_a_checkpoints_logits(copied: Run, checkpoint: S
 
 
 def test_a_run_is_found_by_its_name(copied: Run) -> None:
-    assert open_subject(Path("copy"), root=copied.folder.parent).run == copied
+    assert open_evaluated_model(Path("copy"), root=copied.folder.parent).run == copied
 
 
 def test_a_model_far_from_its_run_does_not_know_what_it_was_trained_on(model: Path, tmp_path: Path) -> None:
     shutil.copy(model, tmp_path / "model.onnx")
-    alone = open_subject(tmp_path / "model.onnx")
+    alone = open_evaluated_model(tmp_path / "model.onnx")
     assert (alone.run, alone.trained_on, alone.chosen_by, alone.class_names) == (None, None, None, {})
 
 
@@ -162,9 +168,9 @@ def test_a_model_far_from_its_run_does_not_know_what_it_was_trained_on(model: Pa
 def test_a_model_in_a_folder_that_is_not_its_run_does_not_know_either(
     damage: Callable[[Run], object], copied: Run
 ) -> None:
-    assert open_subject(copied.model_file("fp32")).trained_on is not None
+    assert open_evaluated_model(copied.model_file("fp32")).trained_on is not None
     damage(copied)
-    found = open_subject(copied.model_file("fp32"))
+    found = open_evaluated_model(copied.model_file("fp32"))
     assert (found.run, found.trained_on, found.chosen_by, found.class_names) == (None, None, None, {})
 
 
@@ -172,7 +178,7 @@ def test_a_run_of_the_first_release_does_not_know_what_it_was_trained_on(copied:
     rows = json.loads(copied.splits_file.read_text(encoding="utf-8"))
     old = {split: [row[:2] for row in samples] for split, samples in rows.items()}
     copied.splits_file.write_text(json.dumps(old), encoding="utf-8")
-    for subject in (open_subject(copied.folder), open_subject(copied.model_file("fp32"))):
+    for subject in (open_evaluated_model(copied.folder), open_evaluated_model(copied.model_file("fp32"))):
         assert (subject.trained_on, subject.chosen_by) == (None, None)
         assert subject.run is not None
 
@@ -181,15 +187,15 @@ def test_no_run_and_no_model_are_told(tmp_path: Path) -> None:
     with pytest.raises(
         ModelError, match=r"^expected a run's folder \(with model\.safetensors and run\.json\) at 'no' "
     ):
-        open_subject(Path("no"), root=tmp_path)
+        open_evaluated_model(Path("no"), root=tmp_path)
     with pytest.raises(ModelError, match=r"^expected an \.onnx file, found no file at 'no\.onnx'"):
-        open_subject(Path("no.onnx"), root=tmp_path)
+        open_evaluated_model(Path("no.onnx"), root=tmp_path)
 
 
 def test_a_file_that_is_no_model_is_told(tmp_path: Path) -> None:
     (tmp_path / "scan.png").write_bytes(b"no model")
     with pytest.raises(ModelError, match="is not a whole ONNX model"):
-        open_subject(tmp_path / "scan.png")
+        open_evaluated_model(tmp_path / "scan.png")
 
 
 def test_threads_are_those_that_were_asked_for(
@@ -208,10 +214,10 @@ def test_threads_are_those_that_were_asked_for(
 
     monkeypatch.setattr("ctonnx.prediction.predictor.Predictor", Noting)
     monkeypatch.setattr("ctonnx_train.network.inference.predict_logits", noting)
-    open_subject(model, threads=2)
+    open_evaluated_model(model, threads=2)
     before = torch.get_num_threads()
-    open_subject(exported_run.folder, threads=before + 1).probabilities(store, [0])
+    open_evaluated_model(exported_run.folder, threads=before + 1).probabilities(store, [0])
     assert asked == [2, before + 1]
     assert torch.get_num_threads() == before
     with pytest.raises(ValueError, match=r"^expected at least 1 thread, found 0$"):
-        open_subject(model, threads=0)
+        open_evaluated_model(model, threads=0)

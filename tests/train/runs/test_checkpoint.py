@@ -11,16 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.killing import states_at_each_rename
 
+from ctonnx.artifacts.run import Run
 from ctonnx.errors import ModelError
 from ctonnx.images import Preprocessing
-from ctonnx.artifacts.run import Run
-from ctonnx_train.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ctonnx_train.network.classifier import CTClassifier
-from ctonnx_train.runs.record import RunRecord
 from ctonnx_train.data.splits import Sample, Split
-
-from tests.killing import states_at_each_rename
+from ctonnx_train.network.classifier import CTClassifier
+from ctonnx_train.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ctonnx_train.runs.record import RunRecord
 
 RECORD = RunRecord(
     created="2026-01-02T03:04:05.000006+00:00",

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.run import Run
 from ctonnx.errors import ModelError
 from ctonnx.images import Preprocessing
-from ctonnx.artifacts.run import Run
-from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx_train.data.splits import Sample, Split
 from ctonnx_train.runs.record import RunRecord, read_record
 from ctonnx_train.runs.splits_file import read_digests, read_samples, write_splits
-from ctonnx_train.data.splits import Sample, Split
 
 POINT = OperatingPoint(
     positive=("adenocarcinoma",),

@@ -15,7 +15,7 @@ from ctonnx.images import Preprocessing
 from ctonnx_train.training.recipe import TrainSettings
 from ctonnx_train.training.resume import (
     RunPlan,
-    find_unfinished,
+    find_resumable_run,
     forget_plan,
     load_plan,
     load_state,
@@ -70,7 +70,7 @@ def test_a_finished_run_forgets_its_plan(run: Run) -> None:
 @pytest.mark.parametrize("typed", ["runs/one", "one"])
 def test_an_unfinished_run_is_found_by_its_folder_and_its_name(typed: str, run: Run) -> None:
     save_plan(run, PLAN)
-    assert find_unfinished(Path(typed)).folder.resolve() == run.folder.resolve()
+    assert find_resumable_run(Path(typed)).folder.resolve() == run.folder.resolve()
 
 
 @pytest.mark.parametrize("typed", ["runs/one", "one"])
@@ -82,7 +82,7 @@ def test_a_finished_run_is_not_resumed(typed: str, run: Run) -> None:
         "weights: ctonnx train DATA --weights runs/one/model.safetensors"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        find_unfinished(Path(typed))
+        find_resumable_run(Path(typed))
 
 
 def test_what_is_no_run_is_not_resumed() -> None:

@@ -54,7 +54,7 @@ def result(
     """A ResNet50 trained from scratch for two epochs."""
     root = tmp_path_factory.mktemp("work") / "runs"
     chosen = replace(QUICK, epochs=2, positive=("b",), sensitivity=0.5)
-    made = train(data, settings=chosen, preprocessing=SMALL, name="first", root=root, say=said.append)
+    made = train(data, settings=chosen, preprocessing=SMALL, name="first", root=root, log=said.append)
     yield made
     made.run.weights_file.unlink()
 

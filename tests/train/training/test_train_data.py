@@ -41,7 +41,7 @@ def test_a_medmnist_file_is_trained_on_from_end_to_end(tmp_path: Path) -> None:
         preprocessing=SMALL,
         class_names={"0": "normal"},
         root=tmp_path / "runs",
-        say=said.append,
+        log=said.append,
     )
     assert re.fullmatch(r"organmnist-\d{8}-\d{6}", made.run.name)
     assert said[:4] == [
@@ -96,7 +96,7 @@ def test_without_suspicious_classes_it_is_said_that_there_is_no_operating_point(
 ) -> None:
     root = images_in(tmp_path / "scans", {"train/Normal": 2, "train/Benign": 2, "valid/Normal": 1})
     said: list[str] = []
-    made = train(root, settings=QUICK, preprocessing=SMALL, root=tmp_path / "runs", say=said.append)
+    made = train(root, settings=QUICK, preprocessing=SMALL, root=tmp_path / "runs", log=said.append)
     assert made.record.operating_point is None
     assert made.record.metrics["valid"]["suspicious"] is None
     assert said[-1] == (

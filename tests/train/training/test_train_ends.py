@@ -107,7 +107,7 @@ def test_ctrl_c_after_an_epoch_leaves_a_whole_run_that_is_exported_and_can_be_re
     with monkeypatch.context() as patch:
         patch.setattr(ClassificationTask, "training_step", stopping)
         made = train(
-            data, settings=replace(QUICK, epochs=3), preprocessing=SMALL, name="run", root=tmp_path, say=said.append
+            data, settings=replace(QUICK, epochs=3), preprocessing=SMALL, name="run", root=tmp_path, log=said.append
         )
     assert signal.getsignal(signal.SIGINT) is own_handler
     assert made.interrupted
@@ -141,7 +141,7 @@ def test_a_disk_that_fills_up_at_the_end_leaves_what_can_be_resumed(
         patch.setattr("ctonnx_train.runs.checkpoint.save", full)
         with pytest.raises(OSError, match="No space left on device"):
             train(
-                data, settings=replace(QUICK, epochs=2), preprocessing=SMALL, name="run", root=tmp_path, say=said.append
+                data, settings=replace(QUICK, epochs=2), preprocessing=SMALL, name="run", root=tmp_path, log=said.append
             )
     run = Run(tmp_path / "run")
     assert files_in(run.folder) == ["last.ckpt", "metrics.csv", "plan.json", "splits.json"]

@@ -19,7 +19,7 @@ from torch import Tensor
 from ctonnx.artifacts.run import Run
 from ctonnx.errors import DataError, ModelError
 from ctonnx.images import Preprocessing
-from ctonnx.system.files import whole_folder
+from ctonnx.system.files import atomic_folder
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.training.loop.lightning_module import ClassificationTask
 from ctonnx_train.training.recipe import TrainSettings
@@ -167,7 +167,7 @@ def test_a_run_whose_last_file_is_some_epochs_old_goes_on_from_there(monkeypatch
     run = stopped("stopped", 6, **TWO_PHASES)
     assert len(rows(run)) == 5
     said: list[str] = []
-    same(resume(run.folder, say=said.append).run, whole)
+    same(resume(run.folder, log=said.append).run, whole)
     assert "going on after epoch 3 of 6" in said
 
 
@@ -201,7 +201,7 @@ def test_a_process_killed_in_the_middle_of_an_epoch_is_resumed_to_the_same_bytes
 def test_a_folder_that_an_export_is_writing_is_passed_over(leave_behind: Callable[[Path], Path]) -> None:
     run = stopped("stopped", 2, **SCRATCH)
     leave_behind(run.last_file)
-    with whole_folder(run.export_folder) as writing:
+    with atomic_folder(run.export_folder) as writing:
         (writing / "model.onnx").touch()
         assert resume(run.folder).record.training["epochs"] == 4
         assert {path.stem for path in run.folder.glob(".*")} == {writing.stem}
@@ -242,13 +242,13 @@ def test_what_ends_a_training_says_how_to_go_on_once_an_epoch_has_ended(
     patch = stop_in(2)
     settings = TrainSettings(weights="none", epochs=3, batch_size=4)
     with pytest.raises(Killed):
-        train(Path("scans"), settings=settings, preprocessing=SMALL, name="run", say=said.append)
+        train(Path("scans"), settings=settings, preprocessing=SMALL, name="run", log=said.append)
     assert said[-1] == "the epochs that were finished are kept; go on with: ctonnx train --resume runs/run"
     patch.undo()
     # An error of the resumed training does not remove what was there.
     monkeypatch.setattr("ctonnx_train.training.train.prepare", lambda *arguments: (_ for _ in ()).throw(error))
     with pytest.raises(error):
-        resume(Path("run"), say=said.append)
+        resume(Path("run"), log=said.append)
     assert Run(Path("runs/run")).last_file.exists()
     assert said[-1] == "the epochs that were finished are kept; go on with: ctonnx train --resume runs/run"
 

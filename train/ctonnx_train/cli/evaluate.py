@@ -81,26 +81,26 @@ def evaluate(
 
     let_waiting_threads_sleep()  # before PyTorch is loaded
     from ctonnx_train.evaluation.evaluate import evaluate_model
-    from ctonnx_train.evaluation.evaluated_model import open_subject
+    from ctonnx_train.evaluation.evaluated_model import open_evaluated_model
     from ctonnx_train.evaluation.report import as_markdown, refuse_foreign_folder, write_evaluation
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         click.echo(line, err=True)
 
     if output:
-        remove_leftovers([output.parent], say)
+        remove_leftovers([output.parent], log)
         refuse_foreign_folder(output)  # before the work
     found = evaluate_model(
-        open_subject(model, threads=threads),
+        open_evaluated_model(model, threads=threads),
         data,
         split=split,
-        other=open_subject(compare, threads=threads) if compare else None,
+        other=open_evaluated_model(compare, threads=threads) if compare else None,
         class_names=class_names,
         group_regex=group_regex,
         drop_leaks=drop_leaks,
         replicates=replicates,
         seed=seed,
-        say=say,
+        log=log,
     )
     try:
         click.echo(json.dumps(found.document, indent=2, ensure_ascii=False) if as_json else as_markdown(found.document))

@@ -188,7 +188,7 @@ def train(
     from ctonnx.images import Preprocessing
     from ctonnx_train.network.torch_loading import load_pytorch
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         click.echo(line, err=True)
 
     if resumed is not None:
@@ -196,7 +196,7 @@ def train(
         load_pytorch(**_told(resumed))
         from ctonnx_train.training.train import resume
 
-        _show(ctx, resume(resumed, say=say))
+        _show(ctx, resume(resumed, log=log))
         return
     if data is None:
         raise click.UsageError("expected DATA or --resume RUN, found neither", ctx)
@@ -206,7 +206,7 @@ def train(
         from ctonnx.system.temporary_files import remove_leftovers
         from ctonnx_train.training.preview import write_preview
 
-        remove_leftovers([preview.parent], say)
+        remove_leftovers([preview.parent], log)
         images = write_preview(
             preview, data, preprocessing=preprocessing, class_names=class_names, seed=seed, weights=weights
         )
@@ -243,7 +243,7 @@ def train(
         preprocessing=preprocessing,
         class_names=class_names,
         name=name,
-        say=say,
+        log=log,
     )
     _show(ctx, result)
 

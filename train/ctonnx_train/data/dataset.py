@@ -1,11 +1,11 @@
 """A data set before its images are read: which there are, of which class, in which split."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ctonnx.errors import DataError
-from ctonnx.system.text import quoted
+from ctonnx.system.text import Log, quoted
 from ctonnx_train.data.splits import Sample, Split
 
 __all__ = ["DataSet", "describe", "refuse_unknown_names"]
@@ -57,17 +57,17 @@ def refuse_unknown_names(class_names: Mapping[str, str], found: Iterable[str], r
         )
 
 
-def describe(data: DataSet, say: Callable[[str], None]) -> None:
+def describe(data: DataSet, log: Log) -> None:
     """Says how a data set was understood."""
     if data.synthetic:
-        say("note: these images are synthetic phantoms; nothing learned from them means anything for patients")
+        log("note: these images are synthetic phantoms; nothing learned from them means anything for patients")
     for name, canonical in sorted(data.folder_classes.items()):
         if name != canonical:
-            say(f"class folder '{name}' is read as '{canonical}'")
+            log(f"class folder '{name}' is read as '{canonical}'")
     if data.to_make:
-        say(
+        log(
             f"no folder for {' and '.join(data.to_make)}: taken from the training images, stratified by class, copies "
             "and groups kept together"
         )
     for note in data.notes:
-        say(note)
+        log(note)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, PngImagePlugin
 
 from ctonnx.errors import DataError
-from ctonnx.system.files import whole_folder, write_text
+from ctonnx.system.files import atomic_folder, write_text
 
 __all__ = ["CLASSES", "DESCRIPTION", "MARKER", "PhantomSet", "draw", "generate"]
 
@@ -81,7 +81,7 @@ def generate(
     total, done = per_class * len(CLASSES), 0
     said = PngImagePlugin.PngInfo()
     said.add_text("Description", DESCRIPTION)
-    with whole_folder(out.resolve()) as root:
+    with atomic_folder(out.resolve()) as root:
         for i, (split, count) in enumerate(counts.items()):
             for j, kind in enumerate(CLASSES):
                 folder = root / split / (kind if split == "test" else kind + _SUFFIXES[j])

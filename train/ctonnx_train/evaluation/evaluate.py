@@ -1,6 +1,6 @@
 """`evaluate_model`: a model's figures on labelled images, with what must be known to believe them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ctonnx.artifacts.caveats import operating_point_caveats, split_caveats
 from ctonnx.artifacts.operating_point import OperatingPoint
 from ctonnx.errors import DataError
-from ctonnx.system.text import counted, quoted
+from ctonnx.system.text import Log, counted, quoted
 from ctonnx_train.data.dataset import DataSet, describe
 from ctonnx_train.data.folder_structure.class_names import class_name
 from ctonnx_train.data.image_folder import read_data
@@ -21,7 +21,7 @@ from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source, read_arrays
 from ctonnx_train.data.splits import SPLITS, Sample
 from ctonnx_train.evaluation.calibration import suspicious_figures
-from ctonnx_train.evaluation.evaluated_model import Subject
+from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
 from ctonnx_train.evaluation.mcnemar import compare_answers
 from ctonnx_train.evaluation.metrics import REPLICATES, evaluate
 
@@ -52,22 +52,22 @@ class Evaluation:
 
 
 def evaluate_model(
-    subject: Subject,
+    subject: EvaluatedModel,
     data: Path,
     *,
     split: EvaluatedSplit | None = None,
-    other: Subject | None = None,
+    other: EvaluatedModel | None = None,
     class_names: Mapping[str, str] | None = None,
     group_regex: str | None = None,
     drop_leaks: bool = False,
     replicates: int = REPLICATES,
     seed: int = 0,
-    say: Callable[[str], None] = lambda line: None,
+    log: Log = lambda line: None,
 ) -> Evaluation:
     """Evaluates a model, and compares it with another one where that is asked for.
 
     Args:
-        subject: from `ctonnx_train.evaluation.evaluated_model.open_subject`.
+        subject: from `ctonnx_train.evaluation.evaluated_model.open_evaluated_model`.
         data: see `ctonnx_train.data.image_folder.read_data`; classes may lack.
         split: which of its splits; None takes `test`, else `valid`, else all images.
         other: with the same classes, in whatever order.
@@ -77,7 +77,7 @@ def evaluate_model(
         drop_leaks: whether images that the model was trained on are left out.
         replicates: of the bootstrap.
         seed: of the bootstrap.
-        say: called with lines that tell what happens.
+        log: Called with each progress message.
 
     Raises:
         DataError: the data set lacks the split, or has classes that the model does not know; no image is left, all of
@@ -94,7 +94,7 @@ def evaluate_model(
                 "their digests beside it; evaluate its run, or leave out --drop-leaks"
             )
     found = _read(subject, data, class_names)
-    describe(replace(found, to_make=()), say)  # nothing is made here
+    describe(replace(found, to_make=()), log)  # nothing is made here
     split, samples = _choose(found, split, subject)
     source = open_source(found.root)
     with tqdm(total=len(samples), desc="reading images", unit="image", leave=False, disable=None) as bar:
@@ -113,11 +113,11 @@ def evaluate_model(
         rows = [row for row in rows if row not in trained_on]
     if not rows:
         raise DataError(f"expected images in '{data}' that the model was not trained on, found none")
-    say(f"{subject.kind} '{subject.name}' on {counted(len(rows), 'image')} ({split}) of {data}")
+    log(f"{subject.kind} '{subject.name}' on {counted(len(rows), 'image')} ({split}) of {data}")
     for model in models:
         if count := len(_rows_in(rows, samples, store, model.trained_on)):
             verb, left_out = ("is", "it") if count == 1 else ("are", "them")
-            say(
+            log(
                 f"warning: {count} of the {counted(len(rows), 'image')} {verb} among those that '{model.path}' was "
                 f"trained on: the figures flatter; --drop-leaks leaves {left_out} out"
             )
@@ -177,7 +177,7 @@ def summarize(
     }
 
 
-def _read(subject: Subject, data: Path, class_names: Mapping[str, str] | None) -> DataSet:
+def _read(subject: EvaluatedModel, data: Path, class_names: Mapping[str, str] | None) -> DataSet:
     """Reads the data set, with the names that the training gave to folders, or numbers, of the same names."""
     given = dict(class_names or {})
     chosen = {old: new for old, new in subject.class_names.items() if class_name(old) != new} | given
@@ -199,7 +199,9 @@ def _names_in(data: Path) -> set[str]:
     return {class_name(str(label)) for array in labels for label in np.unique(array)}
 
 
-def _choose(data: DataSet, split: EvaluatedSplit | None, subject: Subject) -> tuple[EvaluatedSplit, tuple[Sample, ...]]:
+def _choose(
+    data: DataSet, split: EvaluatedSplit | None, subject: EvaluatedModel
+) -> tuple[EvaluatedSplit, tuple[Sample, ...]]:
     """Returns the split to evaluate, and its samples; of a split that the run made, all samples of the data set."""
     is_its_own = subject.data_root == data.root.resolve()
     made = [name for name in data.to_make if is_its_own and subject.digests.get(name)]
@@ -226,7 +228,9 @@ def _rows_in(
     return {row for row in rows if store.digests[samples[row].path] in known}
 
 
-def _seen(rows: Sequence[int], samples: Sequence[Sample], store: PixelStore, model: Subject) -> dict[str, int | None]:
+def _seen(
+    rows: Sequence[int], samples: Sequence[Sample], store: PixelStore, model: EvaluatedModel
+) -> dict[str, int | None]:
     """Returns how many of the rows a model was trained on, and by how many it was chosen; None where not known."""
     return {
         "trained_on": None if model.trained_on is None else len(_rows_in(rows, samples, store, model.trained_on)),
@@ -234,7 +238,7 @@ def _seen(rows: Sequence[int], samples: Sequence[Sample], store: PixelStore, mod
     }
 
 
-def _model(subject: Subject) -> dict[str, Any]:
+def _model(subject: EvaluatedModel) -> dict[str, Any]:
     return {
         "name": subject.name,
         "kind": subject.kind,
@@ -244,7 +248,7 @@ def _model(subject: Subject) -> dict[str, Any]:
     }
 
 
-def _refuse_other_classes(subject: Subject, other: Subject) -> None:
+def _refuse_other_classes(subject: EvaluatedModel, other: EvaluatedModel) -> None:
     if set(other.classes) != set(subject.classes):
         raise DataError(
             f"expected a model with the classes {quoted(subject.classes)} to compare with, found one with "

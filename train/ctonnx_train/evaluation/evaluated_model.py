@@ -16,7 +16,7 @@ from ctonnx.system.cpu import check_threads
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.splits import SPLITS, Split
 
-__all__ = ["Subject", "open_subject"]
+__all__ = ["EvaluatedModel", "open_evaluated_model"]
 
 _BATCH = 32
 
@@ -27,7 +27,7 @@ class _Answers(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class EvaluatedModel:
     """A model that can be asked.
 
     Attributes:
@@ -71,7 +71,7 @@ class Subject:
         return self.digests.get("valid") or None
 
 
-def open_subject(path: Path, root: Path = RUNS, *, threads: int | None = None) -> Subject:
+def open_evaluated_model(path: Path, root: Path = RUNS, *, threads: int | None = None) -> EvaluatedModel:
     """Opens a run's folder, a run's name below `root`, or an `.onnx` file.
 
     Args:
@@ -89,7 +89,7 @@ def open_subject(path: Path, root: Path = RUNS, *, threads: int | None = None) -
     return _checkpoint(find_run(path, root), threads)
 
 
-def _checkpoint(run: Run, threads: int | None) -> Subject:
+def _checkpoint(run: Run, threads: int | None) -> EvaluatedModel:
     import torch
     from scipy.special import softmax
 
@@ -107,7 +107,7 @@ def _checkpoint(run: Run, threads: int | None) -> Subject:
         values: NDArray[np.float64] = softmax(logits.astype(np.float64) / record.temperature, axis=1)
         return values
 
-    return Subject(
+    return EvaluatedModel(
         path=run.folder,
         name=run.name,
         kind="PyTorch checkpoint",
@@ -124,7 +124,7 @@ def _checkpoint(run: Run, threads: int | None) -> Subject:
     )
 
 
-def _onnx(file: Path, threads: int | None) -> Subject:
+def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
     from ctonnx.prediction.predictor import Predictor
     from ctonnx_train.runs.record import read_record
     from ctonnx_train.runs.splits_file import read_digests
@@ -147,7 +147,7 @@ def _onnx(file: Path, threads: int | None) -> Subject:
         class_names = read_record(run).folder_classes if same else {}
     except (ModelError, KeyError):
         same, digests, class_names = False, {}, {}
-    return Subject(
+    return EvaluatedModel(
         path=file,
         name=spec.name,
         kind=f"ONNX {spec.precision}",

@@ -8,7 +8,7 @@ from typing import Any
 from ctonnx.errors import CtonnxError
 from ctonnx.parity.comparison import MAX_DP
 from ctonnx.parity.rounding import shown
-from ctonnx.system.files import whole_file, whole_folder, write_text
+from ctonnx.system.files import atomic_file, atomic_folder, write_text
 from ctonnx.system.text import counted
 from ctonnx_train.evaluation.evaluate import Evaluation
 from ctonnx_train.evaluation.plots import plot_confusion, plot_curves, plot_reliability, plot_roc, save_plot
@@ -49,7 +49,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     document, classes = evaluation.document, evaluation.document["model"]["classes"]
     title = _title(document)
     metrics = document["metrics"]
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         write_text(temporary / "evaluation.json", _readable(json.dumps(document, indent=2, ensure_ascii=False) + "\n"))
         write_text(temporary / "report.md", _readable(as_markdown(document, plots=True)))
         probabilities, labels = evaluation.probabilities, evaluation.labels
@@ -60,7 +60,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
 
 def write_curves(history: Sequence[Mapping[str, Any]], title: str, best_epoch: int, file: Path) -> None:
     """Writes the plot of a training's epochs."""
-    with whole_file(file) as temporary:
+    with atomic_file(file) as temporary:
         save_plot(plot_curves(history, title, best_epoch=best_epoch), temporary)
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from ctonnx.artifacts.run import Run
 from ctonnx.errors import ModelError
 from ctonnx.system.file_reading import opened, reason_of
-from ctonnx.artifacts.run import Run
 from ctonnx.system.files import atomic_file, write_text
+from ctonnx_train.data.splits import Sample, Split
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.runs.record import RunRecord, read_record
 from ctonnx_train.runs.splits_file import read_digests, read_samples, write_splits
-from ctonnx_train.data.splits import Sample, Split
 
 __all__ = ["STAGED", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 

@@ -1,32 +1,22 @@
 """A run's record and splits on the disk, in JSON."""
 
 import json
-from collections.abc import Mapping
-from collections.abc import Sequence
-from dataclasses import asdict
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
-from typing import Any
-from typing import NotRequired
-from typing import Required
-from typing import TypeAlias
-from typing import TypedDict
+from typing import Annotated, Any, NotRequired, Required, TypeAlias, TypedDict
+
 from ctonnx.artifacts import json_schema
-from ctonnx.errors import ModelError
-from ctonnx.artifacts.report_schema import Count
-from ctonnx.artifacts.report_schema import Leaked
-from ctonnx.artifacts.report_schema import Metrics
-from ctonnx.artifacts.report_schema import Share
-from ctonnx.images import Preprocessing
-from ctonnx.system.file_reading import read_text
-from ctonnx.system.file_reading import reason_of
-from ctonnx.artifacts.run import Run
 from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.report_schema import Count, Leaked, Metrics, Share
+from ctonnx.artifacts.run import Run
 from ctonnx.artifacts.spec import check_meaning
+from ctonnx.errors import ModelError
+from ctonnx.images import Preprocessing
+from ctonnx.system.file_reading import read_text, reason_of
 from ctonnx_train.data.splits import Split
 
-__all__ = ['RunRecord', 'SCHEMA_VERSION', 'read_record']
+__all__ = ["SCHEMA_VERSION", "RunRecord", "read_record"]
 
 
 SCHEMA_VERSION = 1

@@ -3,16 +3,14 @@
 import json
 from collections.abc import Mapping
 from typing import Any
+
 from ctonnx.artifacts import json_schema
-from ctonnx.errors import ModelError
 from ctonnx.artifacts.run import Run
 from ctonnx.system.files import write_text
-from ctonnx_train.data.splits import Sample
-from ctonnx_train.data.splits import Split
+from ctonnx_train.data.splits import Sample, Split
 from ctonnx_train.runs.record import _damaged
 
-__all__ = ['read_digests', 'read_samples', 'write_splits']
-
+__all__ = ["read_digests", "read_samples", "write_splits"]
 
 
 def write_splits(run: Run, splits: Mapping[Split, tuple[Sample, ...]], digests: Mapping[str, str]) -> None:

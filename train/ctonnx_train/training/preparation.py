@@ -1,14 +1,14 @@
 """`prepare`: from a data set as it was found to images in memory and splits that can be trusted."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tqdm import tqdm
 
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
-from ctonnx.system.text import counted
+from ctonnx.system.text import Log, counted
 from ctonnx_train.data.dataset import DataSet
 from ctonnx_train.data.leakage import Leaks, drop_leaks, find_leaks, group_names, group_numbers, leaked_samples
 from ctonnx_train.data.pixel_store import PixelStore
@@ -51,16 +51,14 @@ class Prepared:
         return [sample.label for sample in self.data.splits[split]]
 
 
-def prepare(
-    found: DataSet, settings: TrainSettings, preprocessing: Preprocessing, say: Callable[[str], None]
-) -> Prepared:
+def prepare(found: DataSet, settings: TrainSettings, preprocessing: Preprocessing, log: Log) -> Prepared:
     """Decodes a data set's images, makes the splits that it lacks, and finds and drops what leaks.
 
     Args:
         found: as it was read.
         settings: seed, groups, what to drop, how much to keep in memory.
         preprocessing: the network's input.
-        say: called with lines that tell what was found.
+        log: Called with each progress message.
 
     Raises:
         DataError: images cannot be read, or a class has too few.
@@ -72,31 +70,31 @@ def prepare(
         limit = int(settings.cache_gb * 1e9 / settings.devices)  # each process keeps its own
         store = PixelStore(open_source(found.root), samples, preprocessing, limit=limit, progress=bar.update)
     if store.kept < len(store):
-        say(f"kept in memory: {store.kept} of {len(store)} images (--cache-gb); the others are decoded each time")
+        log(f"kept in memory: {store.kept} of {len(store)} images (--cache-gb); the others are decoded each time")
     if settings.group_regex is not None:
-        say(f"groups by --group-regex: {len(set(names.values()))}, of {len(names)} of {len(samples)} images")
+        log(f"groups by --group-regex: {len(set(names.values()))}, of {len(names)} of {len(samples)} images")
     splits: Mapping[Split, tuple[Sample, ...]] = found.splits
     groups = group_numbers(samples, store.digests, names)
     if found.to_make:
         splits = take_splits(splits, found.to_make, found.classes, settings.seed, groups)
     leaks = find_leaks(splits, store.digests, names)
     if leaks.groups or any(leaks.leaked.values()):
-        say(f"warning: {leaks.sentence()}")
+        log(f"warning: {leaks.sentence()}")
     if settings.drop_leaks:
         kept = drop_leaks(splits, store.digests, names)
         leaks = replace(leaks, dropped={split: len(splits[split]) - len(kept[split]) for split in SPLITS})
         splits = kept
-        say("dropped: " + ", ".join(f"{count} of {split}" for split, count in leaks.dropped.items()))
+        log("dropped: " + ", ".join(f"{count} of {split}" for split, count in leaks.dropped.items()))
     elif any(leaks.leaked.values()):
-        say("warning: figures on these splits flatter; --drop-leaks keeps the leaked files out")
+        log("warning: figures on these splits flatter; --drop-leaks keeps the leaked files out")
     data = replace(found, splits=splits)
     _check(data)
     for split, counts in data.counts().items():
         shown = ", ".join(f"{name} {count}" for name, count in counts.items())
         images = sum(counts.values())
-        say(f"{split}: {counted(images, 'image')} ({shown})" if images else f"{split}: no images")
+        log(f"{split}: {counted(images, 'image')} ({shown})" if images else f"{split}: no images")
         for name in (name for name, count in counts.items() if split in found.to_make and not count):
-            say(f"warning: the made split '{split}' has no image of '{name}': its images are in few and large groups")
+            log(f"warning: the made split '{split}' has no image of '{name}': its images are in few and large groups")
     row = {sample.path: position for position, sample in enumerate(samples)}
     return Prepared(
         data=data,

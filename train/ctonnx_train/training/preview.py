@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ctonnx.images import Preprocessing
-from ctonnx.system.files import whole_file
+from ctonnx.system.files import atomic_file
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
@@ -65,7 +65,7 @@ def write_preview(
     changed = [augmentation(images).round().byte().permute(0, 2, 3, 1).numpy() for _ in range(_CHANGED)]
     rows = [[version[position] for version in (pixels, *changed)] for position in range(len(chosen))]
     sheet = _sheet(rows, [found.classes[sample.label] for sample in chosen], preprocessing.size)
-    with whole_file(file) as temporary:
+    with atomic_file(file) as temporary:
         sheet.save(temporary, format="PNG")
     return len(chosen)
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ from ctonnx.images import Preprocessing
 from ctonnx.system.file_reading import check_file, reason_of
 from ctonnx.system.files import write_text
 from ctonnx.system.temporary_files import remove_leftovers
+from ctonnx.system.text import Log
 from ctonnx_train.runs.checkpoint import STAGED
 from ctonnx_train.training.recipe import TrainSettings
 
 __all__ = [
     "RunPlan",
-    "find_unfinished",
+    "find_resumable_run",
     "forget_plan",
     "load_plan",
     "load_state",
@@ -86,7 +87,7 @@ def tidy(run: Run) -> None:
     shutil.rmtree(run.folder / STAGED, ignore_errors=True)
 
 
-def find_unfinished(run: Path, root: Path = RUNS) -> Run:
+def find_resumable_run(run: Path, root: Path = RUNS) -> Run:
     """Returns the unfinished run that a folder, or a name below `root`, means.
 
     Raises:
@@ -128,12 +129,12 @@ def load_state(run: Run) -> dict[str, Any] | None:
     return state
 
 
-def remove_leftovers_of_runs(root: Path, say: Callable[[str], None]) -> None:
+def remove_leftovers_of_runs(root: Path, log: Log) -> None:
     """Removes what killed processes left of files that they were writing, in every run's folder below `root`.
 
     Args:
         root: the folder of the runs, or a run's own.
-        say: called with a line for each folder in which there was something.
+        log: Called with a line for each folder in which there was something.
     """
     runs = [Run(folder) for folder in (root, *sorted(root.glob("*/")))]
-    remove_leftovers((folder for run in runs for folder in (run.folder, run.evaluation_folder)), say)
+    remove_leftovers((folder for run in runs for folder in (run.folder, run.evaluation_folder)), log)

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from ctonnx.artifacts.run import RUNS, Run
 from ctonnx.errors import CtonnxError, DataError
 from ctonnx.images import Preprocessing
 from ctonnx.system.packages import versions_of
-from ctonnx.system.text import counted
+from ctonnx.system.text import Log, counted
 from ctonnx_train.data.dataset import DataSet, describe
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.leakage import Leaks
@@ -47,7 +47,7 @@ from ctonnx_train.training.recipe import TrainSettings
 from ctonnx_train.training.report import write_reports
 from ctonnx_train.training.resume import (
     RunPlan,
-    find_unfinished,
+    find_resumable_run,
     forget_plan,
     load_plan,
     load_state,
@@ -87,7 +87,7 @@ def train(
     class_names: Mapping[str, str] | None = None,
     name: str | None = None,
     root: Path = RUNS,
-    say: Callable[[str], None] = lambda line: None,
+    log: Log = lambda line: None,
 ) -> TrainResult:
     """Trains a classifier and writes `root/name/`.
 
@@ -102,7 +102,7 @@ def train(
         class_names: canonical names for class folders, by the folder's name.
         name: of the run; None makes one from the data folder's name and the time.
         root: the folder of the runs.
-        say: called with lines that tell what happens.
+        log: Called with each progress message.
 
     Raises:
         DataError: the data, the weights or the run's name cannot be used.
@@ -118,27 +118,27 @@ def train(
         preprocessing=preprocessing or Preprocessing(),
         class_names=class_names or {},
     )
-    say = _of_one_process(say)
+    log = _of_one_process(log)
     found = read_data(data, class_names=plan.class_names)
     positive_classes(found.classes, plan.settings.positive)
     if plan.settings.tensorboard:
         require_tensorboard()
-    describe(found, say)
+    describe(found, log)
     if is_main_process():
-        remove_leftovers_of_runs(root, say)
+        remove_leftovers_of_runs(root, log)
     pl.seed_everything(plan.settings.seed, verbose=False)
     network = CTClassifier(len(found.classes))
     if taken := load_backbone(network, plan.settings.weights):
-        say(taken)
+        log(taken)
     run = _make_run(name or f"{plan.data_name}-{datetime.now():%Y%m%d-%H%M%S}", root, network)
-    with _keeping_what_is_whole(run, plan, say, is_new=True), computing_threads(plan.settings.threads):
+    with _keeping_what_is_whole(run, plan, log, is_new=True), computing_threads(plan.settings.threads):
         if is_main_process():
             save_plan(run, plan)
-        prepared = _prepare(found, run, plan, say)
-        return _train(prepared, network, run, plan, None, say)
+        prepared = _prepare(found, run, plan, log)
+        return _train(prepared, network, run, plan, None, log)
 
 
-def resume(run: Path, *, root: Path = RUNS, say: Callable[[str], None] = lambda line: None) -> TrainResult:
+def resume(run: Path, *, root: Path = RUNS, log: Log = lambda line: None) -> TrainResult:
     """Goes on with a training that was killed or stopped, from the last epoch that was written.
 
     On a CPU, with the same versions and number of threads, the weights are bit for bit those of a training that was
@@ -147,33 +147,33 @@ def resume(run: Path, *, root: Path = RUNS, say: Callable[[str], None] = lambda 
     Args:
         run: the run's folder, or its name below `root`.
         root: the folder of the runs.
-        say: called with lines that tell what happens.
+        log: Called with each progress message.
 
     Raises:
         DataError: there is no such unfinished run, or its data has changed.
         ModelError: its files are damaged.
     """
-    say = _of_one_process(say)
-    unfinished = find_unfinished(run, root)
+    log = _of_one_process(log)
+    unfinished = find_resumable_run(run, root)
     plan = load_plan(unfinished)
     if is_main_process():
         tidy(unfinished)
-        remove_leftovers_of_runs(unfinished.folder, say)
+        remove_leftovers_of_runs(unfinished.folder, log)
     found = read_data(plan.data, class_names=plan.class_names)
-    describe(found, say)
+    describe(found, log)
     pl.seed_everything(plan.settings.seed, verbose=False)
     state = load_state(unfinished)
     network = CTClassifier(len(found.classes))
     if state is None:
         load_backbone(network, plan.settings.weights)
-    with _keeping_what_is_whole(unfinished, plan, say, is_new=False), computing_threads(plan.settings.threads):
-        prepared = _prepare(found, unfinished, plan, say)
-        return _train(prepared, network, unfinished, plan, state, say)
+    with _keeping_what_is_whole(unfinished, plan, log, is_new=False), computing_threads(plan.settings.threads):
+        prepared = _prepare(found, unfinished, plan, log)
+        return _train(prepared, network, unfinished, plan, state, log)
 
 
-def _prepare(found: DataSet, run: Run, plan: RunPlan, say: Callable[[str], None]) -> Prepared:
+def _prepare(found: DataSet, run: Run, plan: RunPlan, log: Log) -> Prepared:
     """Prepares a data set, and notes which images they are, or compares them with those that were noted."""
-    prepared = prepare(found, plan.settings, plan.preprocessing, say)
+    prepared = prepare(found, plan.settings, plan.preprocessing, log)
     if plan.fingerprint and prepared.fingerprint != plan.fingerprint:
         raise DataError(
             f"expected the images that '{run.folder}' was trained on in '{plan.data}', found that they have changed "
@@ -190,7 +190,7 @@ def _train(
     run: Run,
     plan: RunPlan,
     state: Mapping[str, Any] | None,
-    say: Callable[[str], None],
+    log: Log,
 ) -> TrainResult:
     start = time.perf_counter()
     data, settings = prepared.data, plan.settings
@@ -207,12 +207,12 @@ def _train(
         settings,
         run,
         state=state,
-        say=say,
+        log=log,
     )
     if fitted.interrupted:
-        say(f"stopped: keeping the best of {counted(len(fitted.history.rows), 'epoch')}")
+        log(f"stopped: keeping the best of {counted(len(fitted.history.rows), 'epoch')}")
     value = "-" if fitted.best.value is None else f"{fitted.best.value:.4f}"
-    say(f"best epoch: {fitted.best.epoch} (valid {settings.monitor} {value})")
+    log(f"best epoch: {fitted.best.epoch} (valid {settings.monitor} {value})")
     logits = {
         split: predict_logits(network, prepared.store, prepared.rows[split], device=fitted.device)
         for split in _EVALUATED
@@ -231,9 +231,9 @@ def _train(
         sensitivity=settings.sensitivity,
         leaked=np.array([sample in prepared.leaked_valid for sample in data.splits["valid"]]),
     )
-    _say_calibration(logits["valid"], labels["valid"], temperature, say)
+    _say_calibration(logits["valid"], labels["valid"], temperature, log)
     if point is None:
-        say("no operating point for 'suspicious': it needs images of suspicious classes and of others (--positive)")
+        log("no operating point for 'suspicious': it needs images of suspicious classes and of others (--positive)")
     metrics: dict[str, Any] = {
         split: {
             **evaluate(
@@ -307,22 +307,20 @@ def _training(fitted: Fitted, prepared: Prepared, settings: TrainSettings, secon
     }
 
 
-def _say_calibration(
-    logits: NDArray[np.float32], labels: NDArray[np.int64], temperature: float, say: Callable[[str], None]
-) -> None:
+def _say_calibration(logits: NDArray[np.float32], labels: NDArray[np.int64], temperature: float, log: Log) -> None:
     before, after = (negative_log_likelihood(logits, labels, value) for value in (1.0, temperature))
-    say(f"temperature {temperature:.3f}: negative log-likelihood on the validation images {before:.4f} -> {after:.4f}")
+    log(f"temperature {temperature:.3f}: negative log-likelihood on the validation images {before:.4f} -> {after:.4f}")
 
 
 @contextmanager
-def _keeping_what_is_whole(run: Run, plan: RunPlan, say: Callable[[str], None], *, is_new: bool) -> Iterator[None]:
+def _keeping_what_is_whole(run: Run, plan: RunPlan, log: Log, *, is_new: bool) -> Iterator[None]:
     """Removes a new run that an error or Ctrl-C left without a finished epoch, and says how to go on with another."""
     try:
         yield
     except BaseException as error:
         if is_main_process():
             if run.last_file.exists():
-                say(f"the epochs that were finished are kept; go on with: ctonnx train --resume {run.folder}")
+                log(f"the epochs that were finished are kept; go on with: ctonnx train --resume {run.folder}")
             elif is_new:
                 shutil.rmtree(run.folder, ignore_errors=True)
         if out_of_memory(error):
@@ -336,8 +334,8 @@ def _keeping_what_is_whole(run: Run, plan: RunPlan, say: Callable[[str], None], 
         raise
 
 
-def _of_one_process(say: Callable[[str], None]) -> Callable[[str], None]:
-    return say if is_main_process() else lambda line: None
+def _of_one_process(log: Log) -> Log:
+    return log if is_main_process() else lambda line: None
 
 
 def _make_run(name: str, root: Path, network: CTClassifier) -> Run:

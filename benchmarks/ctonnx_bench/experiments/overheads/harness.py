@@ -17,7 +17,7 @@ import numpy as np
 from ctonnx.cli.options import FiniteRange
 from ctonnx.parity.outputs import OUTPUT_NAMES
 from ctonnx.prediction.predictor import Predictor
-from ctonnx_bench.measurement.interleaving import in_turn, paired_ratio
+from ctonnx_bench.measurement.interleaving import interleaved, paired_ratio
 from ctonnx_bench.measurement.worker import timed_loop, warm_up, without_collector
 
 __all__ = ["compare_loops", "main"]
@@ -54,7 +54,7 @@ def compare_loops(predictor: Predictor, *, rounds: int, seconds: float) -> tuple
             )
 
     found: dict[Callable[[], list[float]], list[float]] = {bare: [], harness: []}
-    for loop in in_turn(found, rounds + 1):
+    for loop in interleaved(found, rounds + 1):
         found[loop].append(statistics.median(loop()))
     return found[bare][1:], found[harness][1:]
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ctonnx.parity.outputs import OUTPUT_NAMES
 from ctonnx.prediction.predictor import Predictor
-from ctonnx_bench.measurement.interleaving import in_turn, paired_ratio
+from ctonnx_bench.measurement.interleaving import interleaved, paired_ratio
 
 __all__ = ["main", "overhead"]
 
@@ -43,14 +43,14 @@ def overhead(predictor: Predictor, *, batch_size: int, rounds: int) -> tuple[lis
         return predictor.predict_pixels(pixels)
 
     samples: dict[Callable[[], object], list[float]] = {bare: [], predicted: []}
-    for run in in_turn(samples, _WARM_UP + rounds):
+    for run in interleaved(samples, _WARM_UP + rounds):
         samples[run].append(_seconds(run))
     return samples[bare][_WARM_UP:], samples[predicted][_WARM_UP:]
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path), required=False)
-@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Images at a time.")
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="CheckImages at a time.")
 @click.option("--rounds", type=click.IntRange(1), default=200, show_default=True, help="Of each of the two.")
 def main(model: Path | None, batch_size: int, rounds: int) -> None:
     """Compare Predictor.predict_pixels with a bare session.run on MODEL (default: the newest run's)."""

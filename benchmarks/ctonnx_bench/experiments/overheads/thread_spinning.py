@@ -15,8 +15,8 @@ import click
 import numpy as np
 
 from ctonnx.prediction.predictor import Predictor
-from ctonnx_bench.measurement.child import child_option, measured_apart
-from ctonnx_bench.measurement.interleaving import in_turn, paired_ratio
+from ctonnx_bench.measurement.child import child_option, measure_in_child
+from ctonnx_bench.measurement.interleaving import interleaved, paired_ratio
 
 __all__ = ["CASES", "main", "median_seconds"]
 
@@ -63,9 +63,9 @@ def main(model: Path | None, rounds: int, runs: int) -> None:
     with Predictor(model) as predictor:
         path, threads = predictor.path, predictor.threads
     found: dict[str, list[float]] = {name: [] for name in CASES}
-    for name in in_turn(CASES, rounds):
+    for name in interleaved(CASES, rounds):
         found[name].append(
-            measured_apart("ctonnx_bench.experiments.overheads.thread_spinning", path, *CASES[name], runs) * 1e3
+            measure_in_child("ctonnx_bench.experiments.overheads.thread_spinning", path, *CASES[name], runs) * 1e3
         )
     click.echo(f"{path}, batch 1, {threads} threads: milliseconds, medians of {rounds} processes each, in turn")
     for name, samples in found.items():

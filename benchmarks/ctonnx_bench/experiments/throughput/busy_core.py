@@ -22,8 +22,8 @@ from pathlib import Path
 import click
 
 from ctonnx.cli.options import threads_option
-from ctonnx_bench.measurement.child import child_option, measured_apart
-from ctonnx_bench.measurement.interleaving import in_turn, paired_ratio
+from ctonnx_bench.measurement.child import child_option, measure_in_child
+from ctonnx_bench.measurement.interleaving import interleaved, paired_ratio
 
 __all__ = ["AT_MOST", "busy_core", "main", "measure_export", "measure_training"]
 
@@ -117,7 +117,7 @@ def _measure(what: str, path: str, *settings: int | str | bool | None) -> float:
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.option("--image-size", type=click.IntRange(32), default=112, show_default=True, help="In pixels.")
-@click.option("--batch-size", type=click.IntRange(2), default=16, show_default=True, help="Images a step.")
+@click.option("--batch-size", type=click.IntRange(2), default=16, show_default=True, help="CheckImages a step.")
 @click.option("--epochs", type=click.IntRange(2), default=4, show_default=True, help="Of each training.")
 @click.option("--rounds", type=click.IntRange(1), default=2, show_default=True, help="Processes of each state.")
 @click.option("--export", "run", type=click.Path(path_type=Path), metavar="RUN", help="Time an export of RUN instead.")
@@ -148,9 +148,9 @@ def main(
         else ("export", run, precision, threads, asleep)
     )
     found: dict[str, list[float]] = {state: [] for state in _STATES}
-    for state in in_turn(_STATES, rounds):
+    for state in interleaved(_STATES, rounds):
         with nullcontext() if state == _STATES[0] else busy_core(anywhere=anywhere):
-            found[state].append(measured_apart("ctonnx_bench.experiments.throughput.busy_core", *settings))
+            found[state].append(measure_in_child("ctonnx_bench.experiments.throughput.busy_core", *settings))
     epoch, export = f"an epoch at {image_size} pixels, batch {batch_size}", f"an export of {run} ({precision})"
     waits = "threads as the command has them" if asleep else "threads as OpenMP has them"
     click.echo(f"seconds of {epoch if run is None else export}; {waits}; medians of {rounds} processes each, in turn")

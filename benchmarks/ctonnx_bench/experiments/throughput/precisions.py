@@ -15,8 +15,8 @@ import numpy as np
 from ctonnx.cli.options import FiniteRange
 from ctonnx.prediction.model_selection import newest_export
 from ctonnx.prediction.predictor import Predictor
-from ctonnx_bench.measurement.child import child_option, measured_apart
-from ctonnx_bench.measurement.interleaving import in_turn, paired_ratio
+from ctonnx_bench.measurement.child import child_option, measure_in_child
+from ctonnx_bench.measurement.interleaving import interleaved, paired_ratio
 
 __all__ = ["main", "measure", "time_model"]
 
@@ -47,7 +47,7 @@ def time_model(model: Path | str, batch_size: int, seconds: float) -> float:
 
 def measure(model: Path, batch_size: int, seconds: float) -> float:
     """Returns what `time_model` measures in a process of its own."""
-    return float(measured_apart("ctonnx_bench.experiments.throughput.precisions", model, batch_size, seconds))
+    return float(measure_in_child("ctonnx_bench.experiments.throughput.precisions", model, batch_size, seconds))
 
 
 @click.command()
@@ -66,7 +66,7 @@ def main(export: Path | None, batch_sizes: tuple[int, ...], rounds: int, seconds
     click.echo(f"{folder}: milliseconds an image, medians of {rounds} processes each, in turn")
     for batch_size in batch_sizes:
         found: dict[str, list[float]] = {name: [] for name in files}
-        for name in in_turn(files, rounds):
+        for name in interleaved(files, rounds):
             found[name].append(measure(files[name], batch_size, seconds))
         for name, samples in found.items():
             ratio = paired_ratio(found["fp32"], samples)

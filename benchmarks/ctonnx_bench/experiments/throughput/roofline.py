@@ -21,8 +21,8 @@ from ctonnx.cli.options import FiniteRange
 from ctonnx.prediction.model_selection import newest_export
 from ctonnx.system.cpu import available_cores
 from ctonnx_bench.experiments.throughput.precisions import measure
-from ctonnx_bench.measurement.child import child_option, measured_apart
-from ctonnx_bench.measurement.interleaving import in_turn
+from ctonnx_bench.measurement.child import child_option, measure_in_child
+from ctonnx_bench.measurement.interleaving import interleaved
 
 __all__ = ["PRECISIONS", "main", "matrix_rate", "operations"]
 
@@ -93,8 +93,8 @@ def main(export: Path | None, batch_size: int, rounds: int, seconds: float) -> N
     if not files:
         raise click.UsageError(f"expected model.fp32.onnx in '{folder}', found none; make one with: ctonnx export")
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in files}
-    for name in in_turn(files, rounds):
-        rate = measured_apart("ctonnx_bench.experiments.throughput.roofline", name, seconds)
+    for name in interleaved(files, rounds):
+        rate = measure_in_child("ctonnx_bench.experiments.throughput.roofline", name, seconds)
         found[name].append((rate, measure(files[name], batch_size, seconds)))
     click.echo(f"{folder}: medians of {rounds} processes each, in turn, on {available_cores()} cores")
     for name, samples in found.items():

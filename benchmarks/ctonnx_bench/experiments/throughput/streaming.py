@@ -20,8 +20,8 @@ from ctonnx.prediction.inputs import find_images
 from ctonnx.prediction.output.heatmap_folder import HeatmapFolder
 from ctonnx.prediction.predictor import Predictor, workers_for
 from ctonnx.system.cpu import available_cores
-from ctonnx_bench.measurement.child import child_option, measured_apart
-from ctonnx_bench.measurement.interleaving import in_turn
+from ctonnx_bench.measurement.child import child_option, measure_in_child
+from ctonnx_bench.measurement.interleaving import interleaved
 
 __all__ = ["main", "measure"]
 
@@ -70,8 +70,8 @@ def main(model: Path, folder: Path, batch_sizes: tuple[int, ...], rounds: int, h
         for drawn in ([False, True] if heatmaps else [False])
     ]
     found: dict[tuple[int, int, bool], list[float]] = {case: [] for case in cases}
-    for case in in_turn(cases, rounds):
-        found[case].append(measured_apart("ctonnx_bench.experiments.throughput.streaming", model, folder, *case))
+    for case in interleaved(cases, rounds):
+        found[case].append(measure_in_child("ctonnx_bench.experiments.throughput.streaming", model, folder, *case))
     click.echo(f"{model.name} on {cores} cores: images a second, medians of {rounds} processes each, in turn")
     for (workers, size, drawn), rates in found.items():
         threads = max(1, cores // workers)

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import click
 
-from ctonnx_bench.measurement.child import child_option, measured_apart
-from ctonnx_bench.measurement.interleaving import in_turn, paired_ratio
+from ctonnx_bench.measurement.child import child_option, measure_in_child
+from ctonnx_bench.measurement.interleaving import interleaved, paired_ratio
 
 __all__ = ["PEERS", "main", "measure", "measure_ctonnx", "measure_timm", "measure_without_memory_reuse"]
 
@@ -129,7 +129,7 @@ PEERS: dict[str, Callable[[Path, int, int], dict[str, float]]] = {
 
 def measure(peer: str, data: Path, image_size: int, batch_size: int) -> dict[str, float]:
     """Returns what a peer measured in a process of its own."""
-    found: dict[str, float] = measured_apart(
+    found: dict[str, float] = measure_in_child(
         "ctonnx_bench.experiments.throughput.training", peer, data, image_size, batch_size
     )
     return found
@@ -142,14 +142,14 @@ def _measure_here(peer: str, data: str, image_size: int, batch_size: int) -> dic
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.option("--image-size", type=click.IntRange(32), default=128, show_default=True, help="In pixels.")
-@click.option("--batch-size", type=click.IntRange(2), default=32, show_default=True, help="Images a step.")
+@click.option("--batch-size", type=click.IntRange(2), default=32, show_default=True, help="CheckImages a step.")
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Processes of each, in turn.")
 @child_option(_measure_here)
 def main(data: Path, image_size: int, batch_size: int, rounds: int) -> None:
     """Compare ctonnx's training with timm's on the training images of DATA."""
     peers = [name for name in PEERS if name != "timm" or find_spec("timm")]
     samples: dict[str, list[dict[str, float]]] = {name: [] for name in peers}
-    for name in in_turn(peers, rounds):
+    for name in interleaved(peers, rounds):
         samples[name].append(measure(name, data, image_size, batch_size))
     click.echo(f"ResNet50, {image_size} pixels, batch {batch_size}, bf16, {rounds} processes each in turn: medians")
     first = [sample["images_per_second"] for sample in samples[peers[0]]]

@@ -125,7 +125,7 @@ def predict(
     from ctonnx.prediction.output.row_order import ordered
     from ctonnx.prediction.predictor import Predictor, workers_for
     from ctonnx.prediction.results import Failure
-    from ctonnx.system.text import one_line
+    from ctonnx.system.text import escape_control
 
     chosen = _format(output_format, output)
     _refuse_within(heatmaps, paths)
@@ -183,7 +183,7 @@ def predict(
             step(not record.frame)
     undrawn = [] if drawing is None else drawing.failures
     for source, reason in undrawn:
-        said = one_line(f"expected to draw the heatmap of '{source}', failed: {reason}; its row is there")
+        said = escape_control(f"expected to draw the heatmap of '{source}', failed: {reason}; its row is there")
         click.echo(f"warning: {said}", err=True)
     _conclude(len(files), failed, predicted, suspicious, len(undrawn), time.perf_counter() - start, spec)
     if output is not None:
@@ -279,14 +279,14 @@ def _writing(output: Path | None) -> Iterator[Callable[[str], None]]:
     if output is None:
         yield _show
         return
-    from ctonnx.system.files import made_folders, whole_file
+    from ctonnx.system.files import atomic_file, made_folders
     from ctonnx.system.temporary_files import remove_leftovers
 
     remove_leftovers([Path(os.path.realpath(output)).parent], lambda line: click.echo(line, err=True))
     # A file name may hold bytes that are no text: they are written escaped, as on stdout.
     with (
         made_folders(output.parent),
-        whole_file(output) as temporary,
+        atomic_file(output) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace") as file,
     ):
         yield lambda row: print(row, file=file)

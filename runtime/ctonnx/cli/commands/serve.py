@@ -120,7 +120,7 @@ def serve(
     from ctonnx.server.transport.lifecycle import bind, is_reachable
     from ctonnx.server.transport.lifecycle import serve as run
     from ctonnx.system.file_reading import check_file
-    from ctonnx.system.memory import give_back_at_once
+    from ctonnx.system.memory import return_freed_memory
 
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("expected --tls-cert and --tls-key together, found one alone")
@@ -140,7 +140,7 @@ def serve(
     for file in (tls_cert, tls_key):
         if file is not None:
             check_file(file, most=_MEGABYTE)
-    give_back_at_once()
+    return_freed_memory()
     with ExitStack() as ends:
         sockets = bind(host, port)
         for taken in sockets:

@@ -34,9 +34,9 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 from ctonnx.errors import ImageError
 from ctonnx.images.dicom.dataset import read_data_set
 from ctonnx.images.dicom.decoding import Frames, Stored
-from ctonnx.images.dicom.header import Fault, cautions_of, fault_of, first_table, number, refuse_faults
+from ctonnx.images.dicom.header import Fault, cautions_of, find_invalid_element, first_table, number, refuse_faults
 from ctonnx.images.dicom.hounsfield import CAPTURE, is_ct_image, modality_of, other_unit
-from ctonnx.images.dicom.redaction import in_our_words
+from ctonnx.images.dicom.redaction import redacting
 from ctonnx.images.dicom.window import windowed
 from ctonnx.images.preprocessing import DicomWindow
 
@@ -74,7 +74,7 @@ class DicomFile:
         self._name = name
         self._window = window
         self._header: Any = {}
-        self.frames = in_our_words(name, lambda: self._open(file, size), lambda: self._fault("header"))
+        self.frames = redacting(name, lambda: self._open(file, size), lambda: self._fault("header"))
 
     def image(self, frame: int) -> Image.Image:
         """Returns a frame, counted from 0, as an image of mode `L` or `RGB`.
@@ -84,10 +84,10 @@ class DicomFile:
         """
         if not 0 <= frame < self.frames:
             raise ImageError(f"expected a frame from 0 to {self.frames - 1}, found {frame}", self._name)
-        return in_our_words(self._name, lambda: self._image(frame), lambda: self._fault("pixels"))
+        return redacting(self._name, lambda: self._image(frame), lambda: self._fault("pixels"))
 
     def _fault(self, part: str) -> str:
-        return (fault_of(self._header) if self._header else None) or f"its {part} cannot be read"
+        return (find_invalid_element(self._header) if self._header else None) or f"its {part} cannot be read"
 
     def _open(self, file: BinaryIO, size: int) -> int:
         """Reads the header, and returns the number of frames."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from ctonnx.images.dicom.hounsfield import material_of, modality_of
 
-__all__ = ["Fault", "cautions_of", "fault_of", "first_table", "number", "refuse_faults"]
+__all__ = ["Fault", "cautions_of", "find_invalid_element", "first_table", "number", "refuse_faults"]
 
 
 _COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
@@ -65,7 +65,7 @@ def refuse_faults(header: Any, pixels: str) -> None:
     """
     needed = (*_NEEDED, *(_NEEDED_BY_WHOLE_NUMBERS if pixels == "PixelData" else ()))
     optional = ("NumberOfFrames", *(["PlanarConfiguration"] if header.get("SamplesPerPixel") == 3 else []))
-    if fault := fault_of(header, (*needed, *optional), needed=needed):
+    if fault := find_invalid_element(header, (*needed, *optional), needed=needed):
         raise Fault(fault)
     if pixels == "PixelData" and not 1 <= header.BitsStored <= header.BitsAllocated:
         raise Fault("its BitsStored is not from 1 to its BitsAllocated")
@@ -104,7 +104,9 @@ def _refuse_odd_table(table: Any, descriptor: str, data: tuple[str, ...], named:
         raise Fault(f"it has no {data[0]}")
 
 
-def fault_of(header: Any, keywords: Iterable[str] = _KNOWN, *, needed: Iterable[str] = _ALWAYS) -> str | None:
+def find_invalid_element(
+    header: Any, keywords: Iterable[str] = _KNOWN, *, needed: Iterable[str] = _ALWAYS
+) -> str | None:
     """Returns which element of a data set keeps pixels from being read, or None where that is none of those known.
 
     Args:

@@ -1,7 +1,7 @@
 """What may be said of a DICOM file: its kind, the keyword of an element that is at fault, and no other value it has.
 
-pydicom quotes the values of elements, patients' names among them, in its warnings and exceptions: `in_our_words` lets
-none of these out, and `fault_of` finds by itself which element is wrong, once something went wrong.
+pydicom quotes the values of elements, patients' names among them, in its warnings and exceptions: `redacting` lets
+none of these out, and `find_invalid_element` finds by itself which element is wrong, once something went wrong.
 
 Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.7.6.3.html (what pixels ask for)
 """
@@ -15,7 +15,7 @@ from typing import TypeVar
 from ctonnx.errors import ImageError
 from ctonnx.images.dicom.header import Fault
 
-__all__ = ["in_our_words"]
+__all__ = ["redacting"]
 
 
 _Read = TypeVar("_Read")
@@ -25,7 +25,7 @@ _thread = threading.local()
 _filters_lock = threading.Lock()
 
 
-def in_our_words(name: str, read: Callable[[], _Read], why: Callable[[], str]) -> _Read:
+def redacting(name: str, read: Callable[[], _Read], why: Callable[[], str]) -> _Read:
     """Calls `read` and lets out nothing that pydicom says: only an error of ours, with none of its behind.
 
     Args:

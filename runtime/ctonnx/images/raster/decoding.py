@@ -19,7 +19,7 @@ from ctonnx.images import unsupported
 from ctonnx.images.modes import bytes_a_pixel, to_8_bit
 from ctonnx.images.raster import jpeg2000, tiff
 from ctonnx.images.raster.salvage import without_metadata
-from ctonnx.system.memory import room_for
+from ctonnx.system.memory import reserve_memory
 
 __all__ = [
     "FORMATS",
@@ -140,7 +140,7 @@ def _as_meant(image: Image.Image, file: BinaryIO, name: str) -> Image.Image:
         file.seek(16)
         bits, descriptor = file.read(2)
         if bits == 16 or not descriptor & 15:  # there is no alpha, or one bit that writers set as they like
-            with room_for(image.size, bytes_a_pixel(image.mode), name):
+            with reserve_memory(image.size, bytes_a_pixel(image.mode), name):
                 return image.convert("RGB")
     return image
 
@@ -185,10 +185,10 @@ def _by_extra(
             raise
         raise ImageError(f'{header}, which needs {missing}; pip install "ctonnx[tiff]"', name) from error
     if isinstance(header, tiff.TiffHeader):
-        with damage_is_an_image_error(name, most_pixels), room_for(size, header.bytes_a_pixel, name):
+        with damage_is_an_image_error(name, most_pixels), reserve_memory(size, header.bytes_a_pixel, name):
             found = tiff_image(file, header)
         return _with_caution(_turned(found, header.orientation), has_more=header.has_more)
-    with damage_is_an_image_error(name, most_pixels), room_for(size, header.bytes_a_pixel, name):
+    with damage_is_an_image_error(name, most_pixels), reserve_memory(size, header.bytes_a_pixel, name):
         return jpeg2000_image(file, header)
 
 
@@ -235,7 +235,7 @@ def normalized(image: Image.Image, name: str) -> Image.Image:
     """Returns a Pillow image upright and in 8 bits."""
     if 0 in image.size:
         raise ImageError(f"the image has no pixels: {image.size[0]} x {image.size[1]}", name)
-    with room_for(image.size, bytes_a_pixel(image.mode, image.format), name):
+    with reserve_memory(image.size, bytes_a_pixel(image.mode, image.format), name):
         image.load()
         return to_8_bit(_upright(image), is_16_bit=image.format == "PPM" and image.mode == "I")
 

@@ -16,7 +16,7 @@ from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.prediction.inputs import HEATMAP_ENDING
 from ctonnx.prediction.output.heatmap_image import draw, fitted, save
 from ctonnx.prediction.results import Failure, Prediction, Record
-from ctonnx.system.files import made_folders, whole_file
+from ctonnx.system.files import atomic_file, made_folders
 
 __all__ = ["HeatmapFolder", "common_root", "heatmap_name"]
 
@@ -115,7 +115,7 @@ class HeatmapFolder:
         try:
             path = self._path(prediction.source, prediction.frame)
             path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as temporary:
+            with atomic_file(path) as temporary:
                 save(draw(scan, prediction, self._spec), temporary)
         except OSError as error:
             if error.errno in _NO_MORE:

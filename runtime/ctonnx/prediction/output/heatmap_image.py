@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.images import Preprocessing
 from ctonnx.prediction.results import Prediction
-from ctonnx.system.text import one_line
+from ctonnx.system.text import escape_control
 
-__all__ = ["colors", "draw", "fitted", "save", "spread"]
+__all__ = ["colors", "draw", "fitted", "overlay_heatmap", "save"]
 
 _PANEL = 512  # pixels; the longer side of each scan as drawn
 _SMALLEST = 256  # of a panel, whose scan may be a strip: it stands in the middle
@@ -46,7 +46,7 @@ def draw(scan: Image.Image, prediction: Prediction, spec: ModelSpec) -> Image.Im
     """
     size = _panel(scan)
     shown = scan.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    heat = spread(prediction.heatmap[spec.classes.index(prediction.label)], size, spec.preprocessing)
+    heat = overlay_heatmap(prediction.heatmap[spec.classes.index(prediction.label)], size, spec.preprocessing)
     # In bytes, as the picture is: 256 colours and opacities are more than its 256 levels show.
     levels = np.rint(heat * 255).astype(np.uint8)
     opacity = Image.fromarray(np.rint(heat * (_OPACITY * 255)).astype(np.uint8))
@@ -142,7 +142,7 @@ def _notes(prediction: Prediction, spec: ModelSpec, *, empty: bool) -> str:
 
 def _plain(text: str) -> str:
     """Escapes what Pillow's own font has no glyphs for: all but ASCII."""
-    return one_line(text).encode("ascii", errors="backslashreplace").decode("ascii")
+    return escape_control(text).encode("ascii", errors="backslashreplace").decode("ascii")
 
 
 _Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -190,7 +190,9 @@ def fitted(scan: Image.Image) -> Image.Image:
     return scan if max(scan.size) <= _PANEL else scan.resize(_panel(scan), Image.Resampling.LANCZOS)
 
 
-def spread(heatmap: NDArray[np.float32], size: tuple[int, int], preprocessing: Preprocessing) -> NDArray[np.float32]:
+def overlay_heatmap(
+    heatmap: NDArray[np.float32], size: tuple[int, int], preprocessing: Preprocessing
+) -> NDArray[np.float32]:
     """Lays a class's heatmap over its scan.
 
     Args:

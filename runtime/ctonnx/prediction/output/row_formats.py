@@ -12,7 +12,7 @@ from ctonnx.images.formats import may_have_frames
 from ctonnx.parity.rounding import shown
 from ctonnx.prediction.output.provenance import Provenance
 from ctonnx.prediction.results import Failure, Record
-from ctonnx.system.text import one_line
+from ctonnx.system.text import escape_control
 
 __all__ = ["FORMATS", "Format", "Origin"]
 
@@ -32,24 +32,24 @@ class Format(NamedTuple):
 
 
 def _table(files: Sequence[str], spec: ModelSpec, top_k: int, origin: Origin) -> Format:
-    widths = (len(one_line(file)) + _FRAME * may_have_frames(file) for file in files)
+    widths = (len(escape_control(file)) + _FRAME * may_have_frames(file) for file in files)
     file_width = max(len("file"), *widths)
     suspicion = _SUSPICION if spec.operating_point else ()  # no columns where the model cannot fill them
     class_width = max(len("class"), *(len(name) for name in spec.classes))
 
     def line(record: Record, picture: Path | None) -> str:
         if isinstance(record, Failure):
-            answers = f"error: {one_line(record.error)}"
+            answers = f"error: {escape_control(record.error)}"
         else:
             answers = "  ".join(f"{name:{class_width}}  {value:11.4f}" for name, value in record.top(top_k))
             if record.score is not None:
                 suspicious = "yes" if record.suspicious else "no"
                 answers = f"{suspicious:{len(_SUSPICION[0])}}  {_score(record.score, spec, digits=6):>8}  {answers}"
             if record.caution:
-                answers += f"  caution: {one_line(record.caution)}"
+                answers += f"  caution: {escape_control(record.caution)}"
             if picture is not None:
-                answers += f"  heatmap: {one_line(str(picture))}"
-        return f"{one_line(record.source):{file_width}}  {answers}"
+                answers += f"  heatmap: {escape_control(str(picture))}"
+        return f"{escape_control(record.source):{file_width}}  {answers}"
 
     columns = [*suspicion] + [f"{'class':{class_width}}  probability"] * top_k
     return Format(f"{'file':{file_width}}  " + "  ".join(columns), line)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ctonnx.artifacts.caveats import model_caveats
 from ctonnx.artifacts.operating_point import OperatingPoint
-from ctonnx.artifacts.spec import leaks_in_words
+from ctonnx.artifacts.spec import describe_leakage
 from ctonnx.images.formats import readable_formats
 from ctonnx.parity.rounding import exactly
 from ctonnx.prediction.predictor import Predictor
@@ -40,7 +40,7 @@ def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> di
         "operating_point": spec.operating_point and _suspicious(spec.operating_point, spec.classes),
         "metrics": dict(spec.metrics),
         "trained_on": _trained_on(spec.data, synthetic=spec.synthetic),
-        "leaks": leaks_in_words(spec.data),
+        "leaks": describe_leakage(spec.data),
         "caveats": model_caveats(spec.metrics, spec.operating_point),
         "synthetic": spec.synthetic,
         "version": version,

@@ -9,7 +9,7 @@ from typing import Any
 
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.server.api.open_inference import VERSION, model_metadata
-from ctonnx.server.transport.errors import Refusal, shown
+from ctonnx.server.transport.errors import RequestError, shown
 
 __all__ = ["NOT_DONE", "model_config", "repository_index"]
 
@@ -35,12 +35,12 @@ def repository_index(name: str, body: bytes | bytearray) -> list[dict[str, str]]
         try:
             document = json.loads(body)
         except (ValueError, RecursionError) as error:
-            raise Refusal(400, f"{expected}, found no JSON") from error
+            raise RequestError(400, f"{expected}, found no JSON") from error
         if document is not None and not isinstance(document, dict):
-            raise Refusal(400, f"{expected}, found {shown(document)}")
+            raise RequestError(400, f"{expected}, found {shown(document)}")
         ready = (document or {}).get("ready")
         if ready is not None and not isinstance(ready, bool):
-            raise Refusal(400, f"expected ready to be true or false, found {shown(ready)}")
+            raise RequestError(400, f"expected ready to be true or false, found {shown(ready)}")
     return [{"name": name, "version": VERSION, "state": "READY", "reason": ""}]
 
 

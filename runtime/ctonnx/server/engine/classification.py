@@ -16,7 +16,7 @@ from ctonnx.parity.outputs import Outputs
 from ctonnx.prediction.cautions import caution_of
 from ctonnx.prediction.results import Failure, Prediction, answer
 from ctonnx.server.settings import Limits
-from ctonnx.server.transport.budgets import Budget
+from ctonnx.server.transport.budgets import PixelBudget
 
 __all__ = ["Decoded", "Frames", "Wanted", "decode", "frames_of", "result"]
 
@@ -62,7 +62,7 @@ def frames_of(content: bytes, spec: ModelSpec, limits: Limits) -> Frames:
     return load_frames(content, window=spec.dicom_window, most_pixels=limits.pixels, most_frames=limits.files)
 
 
-def decode(frames: Frames, spec: ModelSpec, wanted: Wanted, budget: Budget) -> Decoded | None:
+def decode(frames: Frames, spec: ModelSpec, wanted: Wanted, budget: PixelBudget) -> Decoded | None:
     """Decodes the next frame, or returns None where there is no more.
 
     Args:
@@ -119,10 +119,13 @@ def result(
 
 def _map(prediction: Prediction, decoded: Decoded, spec: ModelSpec) -> str:
     """Returns the heatmap of the most probable class, in colours, as large as the scan but for its scale."""
-    from ctonnx.prediction.output.heatmap_image import colors, spread  # here, as few requests ask for a picture
+    from ctonnx.prediction.output.heatmap_image import (  # here, as few requests ask for a picture
+        colors,
+        overlay_heatmap,
+    )
 
     size = _fitted(decoded.size, _LONGEST_MAP)
-    heat = spread(prediction.heatmap[spec.classes.index(prediction.label)], size, spec.preprocessing)
+    heat = overlay_heatmap(prediction.heatmap[spec.classes.index(prediction.label)], size, spec.preprocessing)
     picture = Image.fromarray(np.rint(heat * 255).astype(np.uint8))
     picture.putpalette(np.rint(colors(np.linspace(0, 1, 256, dtype=np.float32))).astype(np.uint8).tobytes())
     return _url(picture)

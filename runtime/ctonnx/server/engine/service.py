@@ -17,8 +17,8 @@ from ctonnx.server.engine.batching import Batcher
 from ctonnx.server.engine.classification import Wanted, decode, frames_of, result
 from ctonnx.server.metrics import Metrics
 from ctonnx.server.settings import Settings
-from ctonnx.server.transport.budgets import Budget, Room, Take
-from ctonnx.server.transport.errors import Refusal
+from ctonnx.server.transport.budgets import MemoryBudget, PixelBudget, Take
+from ctonnx.server.transport.errors import RequestError
 from ctonnx.server.transport.multipart import Files
 from ctonnx.system.cpu import available_cores
 from ctonnx.system.memory import largest
@@ -61,7 +61,7 @@ class Service:
         predictor.predict_pixels(np.zeros((1, size, size, 3), np.uint8))  # a session's first run takes longer
         self._under_way = 0
         self._pace = 0.0  # seconds for an image
-        self.room = Room(max(largest(), 2 * settings.limits.body_bytes))
+        self.room = MemoryBudget(max(largest(), 2 * settings.limits.body_bytes))
         metrics.under_way.set_function(lambda: self._under_way)
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ class Service:
         """
         if self._under_way + images > self._settings.queue:
             wait = max(1, math.ceil(self._under_way * self._pace))
-            raise Refusal(503, "too many images are waiting; try again soon", {"Retry-After": str(wait)})
+            raise RequestError(503, "too many images are waiting; try again soon", {"Retry-After": str(wait)})
 
     @contextmanager
     def admitted(self, images: int) -> Iterator[None]:
@@ -108,19 +108,19 @@ class Service:
         Raises:
             Refusal: there is no room for the pictures.
         """
-        budget = Budget(self._settings.limits.request_pixels)
+        budget = PixelBudget(self._settings.limits.request_pixels)
         named = list(zip(files.contents, files.names, strict=True))
         if len(named) == 1:
             return await self._file(0, *named[0], wanted, take, budget)
         turns = asyncio.Semaphore(_AT_ONCE)
 
-        async def in_turn(index: int, file: tuple[bytes, str | None]) -> list[dict[str, Any]]:
+        async def interleaved(index: int, file: tuple[bytes, str | None]) -> list[dict[str, Any]]:
             async with turns:
                 return await self._file(index, *file, wanted, take, budget)
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(in_turn(*numbered)) for numbered in enumerate(named)]
+                tasks = [group.create_task(interleaved(*numbered)) for numbered in enumerate(named)]
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return [found for task in tasks for found in task.result()]
@@ -136,7 +136,7 @@ class Service:
         return Outputs.concatenate(rows)
 
     async def _file(
-        self, index: int, content: bytes, name: str | None, wanted: Wanted, take: Take, budget: Budget
+        self, index: int, content: bytes, name: str | None, wanted: Wanted, take: Take, budget: PixelBudget
     ) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = []
         frames = frames_of(content, self._spec, self._settings.limits)

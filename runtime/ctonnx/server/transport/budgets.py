@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from typing import TypeAlias
 
 from ctonnx.errors import ImageError
-from ctonnx.server.transport.errors import Refusal
+from ctonnx.server.transport.errors import RequestError
 
-__all__ = ["Budget", "Room", "Take"]
+__all__ = ["MemoryBudget", "PixelBudget", "Take"]
 
 
-class Budget:
+class PixelBudget:
     """The pixels that the images of one request may have together: one request should not hold the cores for long.
 
     Args:
@@ -42,7 +42,7 @@ Take: TypeAlias = Callable[[int], None]
 """Takes room for so many bytes more."""
 
 
-class Room:
+class MemoryBudget:
     """The memory that bodies and answers take, over all requests of an event loop.
 
     Args:
@@ -64,7 +64,9 @@ class Room:
         def take(count: int) -> None:
             nonlocal own
             if self.taken + count > self._most:
-                raise Refusal(503, "too much memory is taken by other requests; try again soon", {"Retry-After": "1"})
+                raise RequestError(
+                    503, "too much memory is taken by other requests; try again soon", {"Retry-After": "1"}
+                )
             own += count
             self.taken += count
 

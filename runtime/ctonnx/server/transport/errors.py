@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from reprlib import Repr
 
-__all__ = ["Refusal", "shown"]
+__all__ = ["RequestError", "shown"]
 
 _SHORT = Repr()
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring = 2, 6, 4, 60
 
 
-class Refusal(Exception):
+class RequestError(Exception):
     """A request is not done; the client gets `{"error": sentence}`.
 
     Args:

@@ -20,7 +20,7 @@ import uvicorn
 
 from ctonnx.errors import CtonnxError
 from ctonnx.server.transport.connection import Connection
-from ctonnx.server.transport.middleware import Front
+from ctonnx.server.transport.middleware import RequestMiddleware
 
 __all__ = ["bind", "is_reachable", "serve"]
 
@@ -73,7 +73,7 @@ def is_reachable(sockets: Sequence[socket.socket]) -> bool:
 
 
 def serve(
-    app: Front,
+    app: RequestMiddleware,
     sockets: Sequence[socket.socket],
     *,
     grace: float,
@@ -149,7 +149,7 @@ class _Server(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
-        app: Front,
+        app: RequestMiddleware,
         grace: float,
         ready: Callable[[], None],
         stopping: Callable[[int], None],
@@ -182,7 +182,7 @@ class _Server(uvicorn.Server):
             await self.lifespan.shutdown()
 
     async def _cut_off(self) -> None:
-        """Ends what is under way; `Front` tells its clients."""
+        """Ends what is under way; `RequestMiddleware` tells its clients."""
         under_way = list(self.server_state.tasks)
         for task in under_way:
             task.cancel()

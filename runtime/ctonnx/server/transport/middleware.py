@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["HEADERS", "OPEN", "Door", "Front"]
+__all__ = ["HEADERS", "OPEN", "ApiKeyMiddleware", "RequestMiddleware"]
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -36,7 +36,7 @@ OPEN = _HEALTH | {"/", "/page.css", "/page.js", "/icon.svg"}
 _FAREWELL = 0.5  # seconds that a client has to take the last word
 
 
-class Front:
+class RequestMiddleware:
     """What every request goes through first.
 
     Args:
@@ -93,7 +93,7 @@ def _away() -> JSONResponse:
     return JSONResponse({"error": sentence}, 503, {"Retry-After": "5", "Connection": "close"})
 
 
-class Door:
+class ApiKeyMiddleware:
     """Lets in who brings the key.
 
     Args:

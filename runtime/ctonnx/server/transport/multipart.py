@@ -5,7 +5,7 @@ from typing import Any
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from ctonnx.server.transport.errors import Refusal, shown
+from ctonnx.server.transport.errors import RequestError, shown
 from ctonnx.server.transport.file_names import file_name
 
 __all__ = ["Files", "file_reader"]
@@ -40,7 +40,7 @@ class Files:
             Refusal: it holds no file, or is cut off.
         """
         if not self._content:
-            raise Refusal(400, "expected an image, found an empty file (0 bytes)")
+            raise RequestError(400, "expected an image, found an empty file (0 bytes)")
         self._keep()
 
     def _keep(self) -> None:
@@ -82,11 +82,13 @@ class _Multipart(Files):
         if not self._is_whole:
             raise _malformed()
         if not self.contents:
-            raise Refusal(400, "expected files in the multipart body, found none")
+            raise RequestError(400, "expected files in the multipart body, found none")
 
     def _begin(self) -> None:
         if len(self.contents) == self._most_files:
-            raise Refusal(413, f"expected at most {self._most_files} files, found more; send them in several requests")
+            raise RequestError(
+                413, f"expected at most {self._most_files} files, found more; send them in several requests"
+            )
         self._field = self._value = b""
         self._file_name, self._is_file = None, False
 
@@ -108,7 +110,7 @@ class _Multipart(Files):
 
     def _headers(self) -> None:
         if not self._is_file:
-            raise Refusal(
+            raise RequestError(
                 400, "expected parts that are files, found a form field; options go into the address: ?heatmap=true"
             )
 
@@ -136,11 +138,11 @@ def file_reader(content_type: str, most_files: int) -> Files:
     name = kind.decode("latin-1").lower()
     if name == "multipart/form-data":
         if not (boundary := options.get(b"boundary")):
-            raise Refusal(400, "expected a boundary in the Content-Type of a multipart body, found none")
+            raise RequestError(400, "expected a boundary in the Content-Type of a multipart body, found none")
         return _Multipart(boundary, most_files)
     if _holds_a_file(name):
         return Files()
-    raise Refusal(
+    raise RequestError(
         415,
         "expected a Content-Type of multipart/form-data, image/*, application/dicom or application/octet-stream, found "
         f"{shown(name) if name else 'none'}"
@@ -152,5 +154,5 @@ def _holds_a_file(kind: str) -> bool:
     return kind.startswith("image/") or kind in _RAW
 
 
-def _malformed() -> Refusal:
-    return Refusal(400, "expected a whole multipart body, found one that is malformed or cut off")
+def _malformed() -> RequestError:
+    return RequestError(400, "expected a whole multipart body, found one that is malformed or cut off")

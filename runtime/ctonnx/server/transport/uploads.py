@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from ctonnx.server.settings import Limits
 from ctonnx.server.transport.budgets import Take
-from ctonnx.server.transport.errors import Refusal
+from ctonnx.server.transport.errors import RequestError
 
 __all__ = ["receive"]
 
@@ -26,14 +26,14 @@ async def receive(request: Request, add: Callable[[bytes], object], limits: Limi
         request: whose body was not touched.
         add: called with each piece.
         limits: of the body's bytes and seconds.
-        take: of `Room.held`.
+        take: of `MemoryBudget.held`.
 
     Raises:
         Refusal: it is too large, too slow, cut off, encoded, or there is no room.
         ClientDisconnect: the client has gone.
     """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise Refusal(415, "expected a body without Content-Encoding, found one with it; send it uncompressed")
+        raise RequestError(415, "expected a body without Content-Encoding, found one with it; send it uncompressed")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limits.body_bytes:
         await _discard(request)
@@ -49,15 +49,15 @@ async def receive(request: Request, add: Callable[[bytes], object], limits: Limi
                     raise _too_large(limits)
                 add(piece)
     except TimeoutError:
-        raise Refusal(
+        raise RequestError(
             408,
             f"expected the whole body within {limits.body_seconds:g} s, found it unfinished",
             {"Connection": "close"},
         ) from None
 
 
-def _too_large(limits: Limits) -> Refusal:
-    return Refusal(
+def _too_large(limits: Limits) -> RequestError:
+    return RequestError(
         413,
         f"expected a body of at most {limits.body_bytes} bytes, found a larger one; send fewer files at a time, or "
         "raise the server's --max-body-mb",

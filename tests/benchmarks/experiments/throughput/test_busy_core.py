@@ -32,7 +32,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[bool, 
             noted.append((bool(kept), settings))
             return busy if kept else 5.0
 
-        monkeypatch.setattr(module, "measured_apart", measure)
+        monkeypatch.setattr(module, "measure_in_child", measure)
         monkeypatch.setattr(module, "busy_core", busy_one)
         return noted
 

@@ -22,7 +22,9 @@ def test_operations_are_those_of_the_convolutions(model: Path) -> None:
 
 def test_share_is_told_round_by_round(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = operations(model)
-    monkeypatch.setattr(roofline, "measured_apart", lambda module, precision, seconds: count * 1000.0)  # 1 ms an image
+    monkeypatch.setattr(
+        roofline, "measure_in_child", lambda module, precision, seconds: count * 1000.0
+    )  # 1 ms an image
     monkeypatch.setattr(roofline, "measure", lambda file, batch_size, seconds: 1.25 if "fp32" in file.name else 2.0)
     for name in PRECISIONS:
         shutil.copy(model, tmp_path / f"model.{name}.onnx")

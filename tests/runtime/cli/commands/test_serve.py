@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from ctonnx.cli.main import main
 from ctonnx.server.transport import lifecycle
-from ctonnx.server.transport.middleware import Front
+from ctonnx.server.transport.middleware import RequestMiddleware
 from ctonnx.system import memory
 
 KEY = "correct horse battery staple"
@@ -25,7 +25,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the server was started with, in the place of serving; it ends at once."""
     found: dict[str, Any] = {}
 
-    def run(app: Front, sockets: list[Any], **settings: Any) -> int:
+    def run(app: RequestMiddleware, sockets: list[Any], **settings: Any) -> int:
         for taken in sockets:
             taken.close()
         settings["ready"]()
@@ -33,7 +33,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return 0
 
     monkeypatch.setattr(lifecycle, "serve", run)
-    monkeypatch.setattr(memory, "give_back_at_once", lambda: found.update({"memory goes back": True}))
+    monkeypatch.setattr(memory, "return_freed_memory", lambda: found.update({"memory goes back": True}))
     return found
 
 
@@ -165,7 +165,7 @@ def test_wrong_use_is_told(words: list[str], said: str, tmp_path: Path, monkeypa
 def test_signal_is_told_as_by_every_command(
     number: signal.Signals, code: int, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(app: Front, sockets: list[Any], **settings: Any) -> int:
+    def run(app: RequestMiddleware, sockets: list[Any], **settings: Any) -> int:
         for taken in sockets:
             taken.close()
         return int(number)

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from ctonnx.errors import ImageError
-from ctonnx.images.dicom.header import Fault, cautions_of, fault_of, number
-from ctonnx.images.dicom.redaction import in_our_words
+from ctonnx.images.dicom.header import Fault, cautions_of, find_invalid_element, number
+from ctonnx.images.dicom.redaction import redacting
 
 GOOD = {"PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": 16, "RescaleSlope": 1.0}
 
@@ -24,7 +24,7 @@ GOOD = {"PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": 16, "Rescal
     ],
 )
 def test_first_element_at_fault_is_named(changed: dict[str, Any], expected: str | None) -> None:
-    assert fault_of({**GOOD, **changed}) == expected
+    assert find_invalid_element({**GOOD, **changed}) == expected
 
 
 def test_element_that_cannot_be_read_is_named() -> None:
@@ -34,7 +34,7 @@ def test_element_that_cannot_be_read_is_named() -> None:
                 raise ValueError("GEHEIM")
             return super().get(key, default)
 
-    assert fault_of(Header(GOOD)) == "its Rows cannot be read"
+    assert find_invalid_element(Header(GOOD)) == "its Rows cannot be read"
 
 
 @pytest.mark.parametrize(("value", "expected"), [(2, 2.0), ("0.5", 0.5), (None, None), ("", None)])
@@ -56,7 +56,7 @@ def test_error_says_why_and_nothing_else(raised: Exception, reason: str) -> None
         raise raised
 
     with pytest.raises(ImageError) as caught:
-        in_our_words("scan", read, lambda: "its pixels cannot be read")
+        redacting("scan", read, lambda: "its pixels cannot be read")
     assert str(caught.value) == f"scan: damaged DICOM file: {reason}"
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
@@ -66,7 +66,7 @@ def test_lack_of_memory_is_no_damage() -> None:
         raise MemoryError("GEHEIM")
 
     with pytest.raises(MemoryError) as caught:
-        in_our_words("scan", read, lambda: "its pixels cannot be read")
+        redacting("scan", read, lambda: "its pixels cannot be read")
     assert (str(caught.value), caught.value.__context__) == ("", None)
 
 

@@ -12,7 +12,7 @@ from ctonnx.artifacts.operating_point import OperatingPoint
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.images import Preprocessing
 from ctonnx.prediction.output import heatmap_image
-from ctonnx.prediction.output.heatmap_image import colors, draw, save, spread
+from ctonnx.prediction.output.heatmap_image import colors, draw, overlay_heatmap, save
 from ctonnx.prediction.results import Prediction
 
 CLASSES = ("normal", "tumor")
@@ -79,7 +79,7 @@ def words_of(monkeypatch: pytest.MonkeyPatch, scan: Image.Image, answer: Predict
 @pytest.mark.parametrize("size", [(400, 400), (400, 100), (100, 400)])
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (0, 3), (3, 0), (2, 1)])
 def test_stretched_map_covers_the_whole_scan(size: tuple[int, int], row: int, column: int) -> None:
-    laid = spread(heatmap(row, column), size, STRETCH)
+    laid = overlay_heatmap(heatmap(row, column), size, STRETCH)
     assert laid.shape == size[::-1]
     y, x = np.unravel_index(laid.argmax(), laid.shape)
     assert int(y) * 4 // size[1] == row
@@ -89,17 +89,17 @@ def test_stretched_map_covers_the_whole_scan(size: tuple[int, int], row: int, co
 
 
 def test_padded_map_lies_on_the_square_that_the_scan_stands_in() -> None:
-    wide = spread(heatmap(1, 3), (400, 200), PAD)  # the square's rows 0 and 3 are black bars
+    wide = overlay_heatmap(heatmap(1, 3), (400, 200), PAD)  # the square's rows 0 and 3 are black bars
     assert wide.shape == (200, 400)
     y, x = np.unravel_index(wide.argmax(), wide.shape)
     assert (int(y) * 2 // 200, int(x) * 4 // 400) == (0, 3)
-    tall = spread(heatmap(3, 2), (200, 400), PAD)
+    tall = overlay_heatmap(heatmap(3, 2), (200, 400), PAD)
     y, x = np.unravel_index(tall.argmax(), tall.shape)
     assert (int(y) * 4 // 400, int(x) * 2 // 200) == (3, 1)
 
 
 def test_empty_map_stays_empty() -> None:
-    assert not spread(np.zeros((4, 4), np.float32), (50, 40), STRETCH).any()
+    assert not overlay_heatmap(np.zeros((4, 4), np.float32), (50, 40), STRETCH).any()
 
 
 def test_colours_get_lighter_all_the_way() -> None:
@@ -208,7 +208,7 @@ def test_colours_of_a_picture_are_within_a_level_of_what_is_computed_in_full() -
     scan = Image.fromarray(np.random.default_rng(0).integers(0, 256, (512, 512)).astype(np.uint8))
     values = np.random.default_rng(1).random((4, 4)).astype(np.float32)
     picture = np.asarray(draw(scan, prediction(values), spec_of()))[112:624, 544:1056].astype(float)
-    heat = spread(values, (512, 512), STRETCH)[:, :, None]
+    heat = overlay_heatmap(values, (512, 512), STRETCH)[:, :, None]
     grey = np.asarray(scan, float)[:, :, None]
     assert np.abs(picture - (grey * (1 - 0.6 * heat) + colors(heat[:, :, 0]) * 0.6 * heat)).max() < 2.5
 

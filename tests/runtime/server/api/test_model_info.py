@@ -7,7 +7,7 @@ import pytest
 
 from ctonnx.artifacts.caveats import model_caveats
 from ctonnx.artifacts.operating_point import OperatingPoint
-from ctonnx.artifacts.spec import leaks_in_words
+from ctonnx.artifacts.spec import describe_leakage
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.server.api.model_info import answering_model, model_facts
 from ctonnx.server.settings import Settings
@@ -49,7 +49,7 @@ def test_leaks_are_told_in_the_words_that_the_model_card_has(predictor: Predicto
         found = model_facts(predictor, Settings(), version="1")
     finally:
         predictor.spec = before
-    assert found["leaks"] == leaks_in_words(data)
+    assert found["leaks"] == describe_leakage(data)
     assert found["leaks"].startswith("3 of 8 validation images have a copy")
     assert model_facts(predictor, Settings(), version="1")["leaks"] is None
 

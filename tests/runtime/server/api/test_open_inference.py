@@ -8,7 +8,7 @@ import pytest
 
 from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
 from ctonnx.server.api.open_inference import InferRequest, read_request, write_answer
-from ctonnx.server.transport.errors import Refusal
+from ctonnx.server.transport.errors import RequestError
 
 SIZE = 2
 PIXELS = np.arange(12, dtype=np.uint8).reshape(1, SIZE, SIZE, 3)
@@ -24,7 +24,7 @@ def read(document: object, binary: bytes = b"", header: str | None = None) -> In
 
 
 def refusal(document: object, binary: bytes = b"", header: str | None = None) -> str:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(RequestError) as refused:
         read(document, binary, header)
     assert refused.value.status == 400
     return refused.value.sentence

@@ -10,7 +10,7 @@ from tritonclient.utils import InferenceServerException
 
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.server.api.triton import model_config, repository_index
-from ctonnx.server.transport.errors import Refusal
+from ctonnx.server.transport.errors import RequestError
 
 MODEL = {"name": "m", "version": "1", "state": "READY", "reason": ""}
 
@@ -33,7 +33,7 @@ def test_index_names_the_model(body: bytes) -> None:
     ],
 )
 def test_index_of_another_body_is_refused(body: bytes, found: str) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(RequestError) as refused:
         repository_index("m", body)
     assert (refused.value.status, refused.value.sentence) == (400, found)
 

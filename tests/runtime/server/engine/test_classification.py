@@ -17,7 +17,7 @@ from ctonnx.parity.outputs import Outputs
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.server.engine.classification import Decoded, Wanted, decode, frames_of, result
 from ctonnx.server.settings import Limits, Settings
-from ctonnx.server.transport.budgets import Budget
+from ctonnx.server.transport.budgets import PixelBudget
 
 LIMITS = Limits(pixels=10_000, files=3)
 PLAIN = Wanted()
@@ -55,7 +55,7 @@ def bomb(width: int, height: int) -> bytes:
 
 
 def all_of(content: bytes, predictor: Predictor, wanted: Wanted = PLAIN) -> Iterator[Decoded]:
-    frames, budget = frames_of(content, predictor.spec, LIMITS), Budget(LIMITS.request_pixels)
+    frames, budget = frames_of(content, predictor.spec, LIMITS), PixelBudget(LIMITS.request_pixels)
     while decoded := decode(frames, predictor.spec, wanted, budget):
         yield decoded
 
@@ -153,7 +153,7 @@ def test_request_with_too_many_pixels_together_is_answered_in_part(predictor: Pr
 
 
 def test_files_frames_share_the_requests_pixels(predictor: Predictor) -> None:
-    frames, budget = frames_of(dicom(3), predictor.spec, LIMITS), Budget(65)  # of 64 pixels each
+    frames, budget = frames_of(dicom(3), predictor.spec, LIMITS), PixelBudget(65)  # of 64 pixels each
     found = [decode(frames, predictor.spec, PLAIN, budget) for _ in range(3)]
     assert [one and one.error for one in found[:2]] == [None, None]
     assert found[2] is not None

@@ -12,7 +12,7 @@ from ctonnx.server.engine.classification import Wanted
 from ctonnx.server.engine.service import Service
 from ctonnx.server.metrics import Metrics
 from ctonnx.server.settings import Limits, Settings
-from ctonnx.server.transport.errors import Refusal
+from ctonnx.server.transport.errors import RequestError
 from ctonnx.server.transport.multipart import Files
 
 PLAIN = Wanted()
@@ -46,12 +46,12 @@ def test_queue_is_of_images_over_all_requests(predictor: Predictor) -> None:
     async def test(service: Service) -> None:
         with service.admitted(3):
             with service.admitted(1):
-                with pytest.raises(Refusal, match="too many images are waiting") as refused:
+                with pytest.raises(RequestError, match="too many images are waiting") as refused:
                     service.refuse_when_full()
                 assert refused.value.status == 503
                 assert int(refused.value.headers["Retry-After"]) >= 1
             service.refuse_when_full()
-            with pytest.raises(Refusal), service.admitted(2):
+            with pytest.raises(RequestError), service.admitted(2):
                 pass
         with service.admitted(4):
             pass
@@ -63,7 +63,7 @@ def test_retry_after_is_as_long_as_the_queue_takes(predictor: Predictor) -> None
     async def test(service: Service) -> None:
         service._told(1, 6.0 * predictor.threads)  # the first batch says it all
         with service.admitted(4):
-            with pytest.raises(Refusal) as refused:
+            with pytest.raises(RequestError) as refused:
                 service.refuse_when_full()
             assert refused.value.headers["Retry-After"] == "24"
 
@@ -119,12 +119,12 @@ def test_pictures_of_an_answer_take_room(files: int, predictor: Predictor, png: 
     taken: list[int] = []
 
     def refuse(count: int) -> None:
-        raise Refusal(503, "no room")
+        raise RequestError(503, "no room")
 
     async def test(service: Service) -> None:
         results = await service.classify(uploaded([png] * files), Wanted(heatmap=True, scan=True), taken.append)
         assert sum(taken) == 3 * sum(len(result["heatmap"]) + len(result["scan"]) for result in results)
-        with pytest.raises(Refusal, match="no room"):
+        with pytest.raises(RequestError, match="no room"):
             await service.classify(uploaded([png] * files), Wanted(scan=True), refuse)
 
     serving(predictor, test)

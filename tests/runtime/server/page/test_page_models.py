@@ -11,7 +11,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.support.ui import Select
 from tests.runtime.server.page.conftest import VERDICTS, Page, serving
 
-from ctonnx.artifacts.spec import METADATA_KEY, ModelSpec, leaks_in_words
+from ctonnx.artifacts.spec import METADATA_KEY, ModelSpec, describe_leakage
 
 NEVER = 0.999999  # a threshold that no sum of the test model reaches
 LEAKED = {
@@ -93,7 +93,7 @@ def test_model_that_answers_now_is_shown_and_earlier_answers_keep_what_they_were
         assert len(terms) == len(set(terms))
         measured = [row for row in page["#facts"].text.splitlines() if row.startswith("Accuracy")]
         assert ["macro AUROC" in row for row in measured] == [True, False]
-        leaks = leaks_in_words({"images": {"valid": {"all": 8}}, "leaks": LEAKED})
+        leaks = describe_leakage({"images": {"valid": {"all": 8}}, "leaks": LEAKED})
         assert f"Leaks\n{leaks}." in page["#facts"].text
         fitted = r"^Caveats\n.*The operating point was fitted on 6 suspicious images, "
         assert re.search(fitted, page["#facts"].text, re.MULTILINE)

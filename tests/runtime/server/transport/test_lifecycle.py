@@ -20,7 +20,7 @@ from tests.runtime.server.conftest import WAIT, Server
 
 from ctonnx.errors import CtonnxError
 from ctonnx.server.transport.lifecycle import bind, is_reachable
-from ctonnx.server.transport.middleware import Front
+from ctonnx.server.transport.middleware import RequestMiddleware
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -54,7 +54,7 @@ def started(model: Path, *options: str) -> Iterator[Process]:
                     break
             assert said, process.wait()
             port = int(said[-1].rpartition(":")[2])
-            yield Process(process, said, Server(port, Front(None, lambda *_: None)))  # type: ignore[arg-type]
+            yield Process(process, said, Server(port, RequestMiddleware(None, lambda *_: None)))  # type: ignore[arg-type]
         finally:
             alarm.cancel()
             process.kill()

@@ -10,8 +10,8 @@ from tests.runtime.server.conftest import Server, multipart, running
 
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.server.settings import Limits, Settings
-from ctonnx.server.transport.budgets import Room
-from ctonnx.server.transport.errors import Refusal
+from ctonnx.server.transport.budgets import MemoryBudget
+from ctonnx.server.transport.errors import RequestError
 from ctonnx.server.transport.multipart import file_reader
 
 SMALL = Settings(limits=Limits(body_bytes=20_000, body_seconds=0.3, files=3))
@@ -72,7 +72,7 @@ def test_part_without_a_name_is_a_file_by_its_type(kind: bytes, *, before: bool)
 
 @pytest.mark.parametrize("kind", [b"", b"Content-Type: text/plain\r\n", b"Content-Type: application/json\r\n"])
 def test_part_without_a_name_is_a_form_field_by_any_other_type(kind: bytes) -> None:
-    with pytest.raises(Refusal, match=r"^expected parts that are files, found a form field"):
+    with pytest.raises(RequestError, match=r"^expected parts that are files, found a form field"):
         contents(PART + kind + b"\r\ntrue\r\n--x--\r\n", "multipart/form-data; boundary=x")
 
 
@@ -85,7 +85,7 @@ def test_raw_body_is_one_file(kind: str) -> None:
     "kind", ["", "text/plain", "application/json", "application/x-www-form-urlencoded", "multipart/mixed; boundary=x"]
 )
 def test_other_content_types_are_refused(kind: str) -> None:
-    with pytest.raises(Refusal, match="expected a Content-Type of multipart/form-data") as refused:
+    with pytest.raises(RequestError, match="expected a Content-Type of multipart/form-data") as refused:
         file_reader(kind, 3)
     assert refused.value.status == 415
     curls = kind == "application/x-www-form-urlencoded"
@@ -96,7 +96,7 @@ def test_other_content_types_are_refused(kind: str) -> None:
     "kind", ["multipart/form-data", "multipart/form-data; boundary=", f"multipart/form-data; boundary={'x' * 300}"]
 )
 def test_boundary_that_is_missing_or_endless_is_refused(kind: str) -> None:
-    with pytest.raises(Refusal, match=r"boundary in the Content-Type|malformed") as refused:
+    with pytest.raises(RequestError, match=r"boundary in the Content-Type|malformed") as refused:
         file_reader(kind, 3)
     assert refused.value.status == 400
 
@@ -132,7 +132,7 @@ def test_multipart_with_any_byte_changed_is_read_or_refused() -> None:
             try:
                 found = contents(body[:place] + byte + body[place + 1 :], kind, step=64)
                 outcomes.add("read" if found else "empty")
-            except Refusal as refused:
+            except RequestError as refused:
                 outcomes.add(str(refused.status))
     assert outcomes == {"read", "400"}
 
@@ -214,12 +214,12 @@ def test_encoded_body_is_refused(encoding: str, server: Server) -> None:
 
 
 def test_bodies_share_their_room() -> None:
-    room = Room(10)
+    room = MemoryBudget(10)
     with room.held() as take:
         take(6)
         with room.held() as other:
             other(4)
-            with pytest.raises(Refusal, match="too much memory is taken by other requests") as refused:
+            with pytest.raises(RequestError, match="too much memory is taken by other requests") as refused:
                 other(1)
         assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
         assert room.taken == 6

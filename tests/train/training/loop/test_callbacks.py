@@ -114,7 +114,7 @@ def trainer_of(epochs: int, *callbacks: pl.Callback) -> pl.Trainer:
 def test_a_training_writes_a_row_and_says_a_line_for_each_epoch(four_images: DataLoader[Batch], tmp_path: Path) -> None:
     history, lines, seen = History(tmp_path / "metrics.csv", planned=5), list[str](), list[int]()
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         lines.append(line)
         seen.append(len(history.file.read_text(encoding="utf-8").splitlines()))
 
@@ -123,7 +123,7 @@ def test_a_training_writes_a_row_and_says_a_line_for_each_epoch(four_images: Dat
     last = LastCheckpoint(tmp_path / "last.ckpt", history, 1)
     torch.manual_seed(0)
     task = ClassificationTask(CTClassifier(2), HEAD, augmentation=Augmentation())
-    trainer_of(2, EpochLog(history, say), best, last).fit(task, four_images, four_images)
+    trainer_of(2, EpochLog(history, log), best, last).fit(task, four_images, four_images)
     assert [(one["epoch"], one["phase"], one["image_size"], one["learning_rate"]) for one in history.rows] == [
         (1, "head", 64, 0.0001),
         (2, "head", 32, 0.0001),

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ctonnx.errors import DataError
-from ctonnx.system.files import whole_file
+from ctonnx.system.files import atomic_file
+from ctonnx.system.text import Log
 from ctonnx_train.training.loop.distributed import gather, is_main_process
 from ctonnx_train.training.loop.lightning_module import ClassificationTask
 from ctonnx_train.training.loop.progress import time_left
@@ -60,7 +61,7 @@ class History:
         self.rows.append(row)
         if not is_main_process():
             return
-        with whole_file(self.file) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
+        with atomic_file(self.file) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
             writer = csv.DictWriter(handle, _COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.rows)
@@ -71,16 +72,14 @@ class EpochLog(pl.Callback):
 
     Args:
         history: added to.
-        say: called with the line.
+        log: Called with the line.
         phases: of the training, by which the line tells how long it will take still; none: it does not.
         size: height and width of the whole images, in pixels.
     """
 
-    def __init__(
-        self, history: History, say: Callable[[str], None], phases: Sequence[Phase] = (), size: int = 0
-    ) -> None:
+    def __init__(self, history: History, log: Log, phases: Sequence[Phase] = (), size: int = 0) -> None:
         self._history = history
-        self._say = say
+        self._say = log
         self._phases = phases
         self._size = size
         self._start = 0.0
@@ -219,7 +218,7 @@ class LastCheckpoint(Checkpoint):
         if not due:
             return
         self._ended = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        with whole_file(self._file) if is_main_process() else nullcontext(self._file) as temporary:
+        with atomic_file(self._file) if is_main_process() else nullcontext(self._file) as temporary:
             trainer.save_checkpoint(temporary)
         end = time.perf_counter()
         self._next = end + (end - start) / _WRITING_SHARE

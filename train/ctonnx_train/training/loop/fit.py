@@ -4,7 +4,7 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from ctonnx.artifacts.run import Run
 from ctonnx.errors import DataError
-from ctonnx.system.text import counted
+from ctonnx.system.text import Log, counted
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.openmp import on_the_first_core
 from ctonnx_train.training.loop.augmentation import Augmentation
@@ -62,7 +62,7 @@ def fit(
     state: Mapping[str, Any] | None = None,
     phases: Sequence[Phase] | None = None,
     reuse_memory: bool = True,
-    say: Callable[[str], None] = lambda line: None,
+    log: Log = lambda line: None,
 ) -> Fitted:
     """Trains a network in the phases of the recipe, each with a trainer and an optimizer of its own.
 
@@ -77,7 +77,7 @@ def fit(
         state: of last.ckpt, from which the training goes on; None starts it.
         phases: None takes those that the settings plan.
         reuse_memory: Whether memory that a step frees is kept for the next one, on a CPU.
-        say: called with lines that tell what happens.
+        log: Called with each progress message.
 
     Raises:
         DataError: no validation figure was ever finite.
@@ -94,12 +94,12 @@ def fit(
         history.rows[:] = last["history"]
         best.load_state_dict(state["callbacks"]["BestWeights"])
         done = last["phase"] if last["phase_ended"] else last["phase"] - 1
-        say(f"going on after epoch {len(history.rows)} of {history.planned}")
+        log(f"going on after epoch {len(history.rows)} of {history.planned}")
     weights = class_weights(labels, len(classes))
     if settings.imbalance != "none":
         shown = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(classes, weights, strict=True))
         how = "weights in the loss" if settings.imbalance == "loss" else "an image is drawn with weights"
-        say(f"imbalance: {how}: {shown}")
+        log(f"imbalance: {how}: {shown}")
     device, precision = choose_device(settings)
     processes = settings.devices * settings.nodes
     many = processes > 1
@@ -108,7 +108,7 @@ def fit(
             f"expected at least an image for each of {processes} processes, found {len(train_images)} to train on and "
             f"{len(valid_images)} to validate; lower --devices or --nodes"
         )
-    say(
+    log(
         f"training on {f'{processes} x ' if many else ''}{device.type} in {precision}, "
         f"{settings.batch_size} images a step{' each' if many else ''}, at most {counted(history.planned, 'epoch')}"
     )
@@ -119,7 +119,7 @@ def fit(
         resumes = state is not None and phase.number == state["callbacks"]["LastCheckpoint"]["phase"]
         if best.epoch and not resumes:
             best.restore(network)
-        callbacks = [EpochLog(history, say, phases, size), best, LastCheckpoint(run.last_file, history, phase.number)]
+        callbacks = [EpochLog(history, log, phases, size), best, LastCheckpoint(run.last_file, history, phase.number)]
         task = ClassificationTask(
             network,
             phase,
