@@ -19,7 +19,6 @@ ci: lint types test extras  ## what every change must pass
 lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/python -m tests.words
 
 types: $(READY)
 	$(BIN)/mypy
