@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test ci lint types slim extras extras-all format docs bench clean
+.PHONY: demo test ci lint types slim extras extras-all format docs site bench clean
 
 demo: $(READY)  ## the whole journey on generated phantoms
 	$(BIN)/ctonnx demo
@@ -14,7 +14,7 @@ demo: $(READY)  ## the whole journey on generated phantoms
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-ci: lint types test extras  ## what every change must pass
+ci: lint types site test extras  ## what every change must pass
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -37,21 +37,24 @@ format: $(READY)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(READY)  ## docs/commands.md from the commands' own help
+docs: $(READY)  ## docs/reference/commands.md from the commands' own help
 	$(BIN)/python docs/write_commands.py
 
+site: $(READY)  ## the documentation as HTML in site/, with its links checked; it needs no network
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs site
+
 bench: $(READY)  ## start-up times, overheads, the spinning threads and the server, on this machine
-	$(BIN)/python -m ctonnx_bench.startup
-	$(BIN)/python -m ctonnx_bench.overhead
-	$(BIN)/python -m ctonnx_bench.harness
-	$(BIN)/python -m ctonnx_bench.spinning
-	$(BIN)/python -m ctonnx_bench.serving
+	$(BIN)/python -m ctonnx_bench.experiments.overheads.startup
+	$(BIN)/python -m ctonnx_bench.experiments.overheads.predictor
+	$(BIN)/python -m ctonnx_bench.experiments.overheads.harness
+	$(BIN)/python -m ctonnx_bench.experiments.overheads.thread_spinning
+	$(BIN)/python -m ctonnx_bench.experiments.serving.server
 
 clean:
-	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv site dist .mypy_cache .pytest_cache .ruff_cache
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[cpu,train,export,dicom,tiff,bench,serve]" --group dev
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[cpu,train,export,dicom,tiff,bench,serve]" --group dev --group docs
 	touch $@

@@ -13,7 +13,7 @@ from .environments import REPOSITORY
 from .extras import CHECKS, NOT_HERE
 
 _BUILDS = {facts.extra for facts in PROVIDERS.values()}
-_PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+_PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 
 
 def tried() -> set[frozenset[str]]:
