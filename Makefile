@@ -42,6 +42,7 @@ docs: $(READY)  ## docs/reference/commands.md from the commands' own help
 
 site: $(READY)  ## the documentation as HTML in site/, with its links checked; it needs no network
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs site
+	cp site/README.html site/index.html
 
 bench: $(READY)  ## start-up times, overheads, the spinning threads and the server, on this machine
 	$(BIN)/python -m ctonnx_bench.experiments.overheads.startup

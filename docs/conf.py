@@ -3,7 +3,6 @@
 import importlib.metadata
 
 project = "ctonnx"
-author = "the authors of ctonnx"
 release = importlib.metadata.version("ctonnx")
 root_doc = "README"
 
@@ -16,8 +15,10 @@ autodoc_typehints_description_target = "documented_params"
 autodoc_member_order = "bysource"
 napoleon_numpy_docstring = False
 add_module_names = False
+default_role = "code"  # docstrings write `name`
 
 html_theme = "furo"  # its fonts are the system's, and it loads nothing from elsewhere
 html_title = f"ctonnx {release}"
 html_copy_source = False
+html_show_copyright = False
 html_show_sphinx = False

@@ -18,6 +18,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+import ctonnx
 from ctonnx.cli import main
 
 _ROOT = Path(__file__).parents[2]
@@ -126,6 +127,13 @@ def test_links_of_readme_and_contributing_lead_to_files() -> None:
     for page in (_ROOT / "README.md", _ROOT / "CONTRIBUTING.md"):
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (_ROOT / link).is_file(), f"{page.name}: {link}"
+
+
+def test_api_reference_has_every_public_name() -> None:
+    named = set(
+        re.findall(r"^\.\. auto\w+:: ctonnx\.(\w+)$", (_ROOT / "docs/reference/api.md").read_text("utf-8"), re.M)
+    )
+    assert named == set(ctonnx.__all__) - {"__version__"}
 
 
 def test_readme_is_a_page() -> None:
