@@ -1,6 +1,6 @@
 # Every target makes its own environment: a machine with Python 3.11 or newer, make and a package registry is enough.
 # The tests start many processes: where no bytecode may be written, each compiles its libraries again, and
-# `python -c "import lightning.pytorch"` takes 17 s in place of 7.
+# `python -c "import lightning.pytorch"` takes 17 s instead of 7.
 unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -8,7 +8,7 @@ READY := .venv/.ready
 
 .PHONY: demo test ci lint types slim extras extras-all format docs site bench clean
 
-demo: $(READY)  ## the whole journey on generated phantoms
+demo: $(READY)  ## the whole workflow on synthetic phantoms
 	$(BIN)/ctonnx demo
 
 test: $(READY)  ## all tests

@@ -1,6 +1,9 @@
 """Settings of the documentation site; `make site` builds it with every warning as an error, and without a network."""
 
 import importlib.metadata
+import re
+
+from sphinx.application import Sphinx
 
 project = "ctonnx"
 release = importlib.metadata.version("ctonnx")
@@ -22,3 +25,17 @@ html_title = f"ctonnx {release}"
 html_copy_source = False
 html_show_copyright = False
 html_show_sphinx = False
+
+
+def add_navigation(app: Sphinx, page: str, source: list[str]) -> None:
+    """Adds the navigation to the root page: a group for each item of its numbered list, with the pages linked there."""
+    if page == root_doc:
+        for group in re.split(r"(?m)^\d\. ", source[0])[1:]:
+            caption = "" if group.startswith("[") else f":caption: {group.splitlines()[0]}\n"
+            pages = "\n".join(re.findall(r"\]\((\S+)\.md\)", group))
+            source[0] += f"\n```{{toctree}}\n:hidden:\n{caption}\n{pages}\n```\n"
+
+
+def setup(app: Sphinx) -> None:
+    """Registers the navigation, which GitHub would show as code in the page itself."""
+    app.connect("source-read", add_navigation)

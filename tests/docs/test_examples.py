@@ -13,13 +13,14 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
 
 import ctonnx
-from ctonnx.cli import main
+from ctonnx.cli.main import main
 
 _ROOT = Path(__file__).parents[2]
 _PAGES = sorted([_ROOT / "README.md", _ROOT / "CONTRIBUTING.md", *(_ROOT / "docs").rglob("*.md")])
@@ -82,19 +83,20 @@ def _run(page: Path) -> None:
         exec(compile(code, str(page), "exec"), {})  # noqa: S102  # the page's own
 
 
-def test_quickstart_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quickstart_runs_and_readme_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """README assumes a run, a scan and a folder of scans; the network has ResNet50's stages with one block in each."""
+    from torchvision.models.resnet import BasicBlock, ResNet
+
+    def resnet(weights: None, **settings: Any) -> ResNet:
+        return ResNet(BasicBlock, [1, 1, 1, 1], **settings)
+
+    monkeypatch.setattr("ctonnx_train.network.classifier.resnet50", resnet)
     monkeypatch.chdir(tmp_path)
     _run(_ROOT / "docs/quickstart.md")
     assert (tmp_path / "predictions.csv").is_file()
     assert list((tmp_path / "heatmaps").rglob("*.heatmap.png"))
-
-
-def test_readme_runs(workspace: Path, phantoms: Path) -> None:
-    """Beside a run, and with a scan and a folder of scans, which README takes for given."""
-    (workspace / "scans").mkdir()
-    for scan in (phantoms / "test").rglob("*.png"):
-        shutil.copy(scan, workspace / "scans")
-    shutil.copy(scan, workspace / "scan.png")
+    shutil.copytree("phantoms/test", "scans")
+    shutil.copy(next(Path("scans").rglob("*.png")), "scan.png")
     _run(_ROOT / "README.md")
 
 
