@@ -1,20 +1,20 @@
 # Every target makes its own environment: a machine with Python 3.11 or newer, make and a package registry is enough.
 # The tests start many processes: where no bytecode may be written, each compiles its libraries again, and
-# `python -c "import lightning.pytorch"` takes 17 s in place of 7.
+# `python -c "import lightning.pytorch"` takes 17 s instead of 7.
 unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test ci lint types slim extras extras-all format docs bench clean
+.PHONY: demo test ci lint types slim extras extras-all format docs site bench clean
 
-demo: $(READY)  ## the whole journey on generated phantoms
+demo: $(READY)  ## the whole workflow on synthetic phantoms
 	$(BIN)/ctonnx demo
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-ci: lint types test extras  ## what every change must pass
+ci: lint types site test extras  ## what every change must pass
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -37,8 +37,12 @@ format: $(READY)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(READY)  ## docs/commands.md from the commands' own help
+docs: $(READY)  ## docs/reference/commands.md from the commands' own help
 	$(BIN)/python docs/write_commands.py
+
+site: $(READY)  ## the documentation as HTML in site/, with its links checked; it needs no network
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs site
+	cp site/README.html site/index.html
 
 bench: $(READY)  ## start-up times, overheads, the spinning threads and the server, on this machine
 	$(BIN)/python -m ctonnx_bench.experiments.overheads.startup
@@ -48,10 +52,10 @@ bench: $(READY)  ## start-up times, overheads, the spinning threads and the serv
 	$(BIN)/python -m ctonnx_bench.experiments.serving.server
 
 clean:
-	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv site dist .mypy_cache .pytest_cache .ruff_cache
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[cpu,train,export,dicom,tiff,bench,serve]" --group dev
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[cpu,train,export,dicom,tiff,bench,serve]" --group dev --group docs
 	touch $@

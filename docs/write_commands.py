@@ -1,4 +1,4 @@
-"""Writes docs/commands.md, the reference of every command, from the commands' own help."""
+"""Writes docs/reference/commands.md, the reference of every command, from the commands' own help."""
 
 import sys
 from collections.abc import Iterator
@@ -32,4 +32,4 @@ text = "\n".join([HEAD, *sections(main, "ctonnx")])
 if "--print" in sys.argv:
     sys.stdout.write(text)
 else:
-    Path(__file__).with_name("commands.md").write_text(text, encoding="utf-8")
+    (Path(__file__).parent / "reference/commands.md").write_text(text, encoding="utf-8")

@@ -218,8 +218,8 @@ def openvino(environment: Environment) -> None:
 
 
 def offline(environment: Environment) -> None:
-    """Runs the commands of docs/offline.md, the second half without an index and without a network."""
-    page = (REPOSITORY / "docs/offline.md").read_text(encoding="utf-8")
+    """Runs the commands of docs/guide/offline.md, the second half without an index and without a network."""
+    page = (REPOSITORY / "docs/guide/offline.md").read_text(encoding="utf-8")
     connected, cut_off = (
         "\n".join(re.findall(r"^\$ (.*)$", block, re.MULTILINE))
         for block in re.findall(r"^```console\n(.*?)^```", page, re.MULTILINE | re.DOTALL)

@@ -12,7 +12,7 @@ from ctonnx.cli.main import _COMMANDS
 from ctonnx.inference.providers import PROVIDERS
 
 _BUILDS = {facts.extra for facts in PROVIDERS.values()}
-_PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+_PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 
 
 def tried() -> set[frozenset[str]]:

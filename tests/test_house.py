@@ -299,7 +299,7 @@ def test_command_reference_is_what_the_commands_say() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "docs/write_commands.py", "--print"], check=True, capture_output=True, text=True
     )
-    assert (ROOT / "docs/commands.md").read_text(encoding="utf-8") == done.stdout, "run: make docs"
+    assert (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8") == done.stdout, "run: make docs"
 
 
 def test_readme_names_every_command_and_no_other() -> None:

@@ -44,7 +44,7 @@ _CHANGE = {"fp32": 1e-3, "fp16": 2e-2, "int8": 5e-2}
 _CALIBRATION = 300  # images, as `ctonnx export` takes
 
 _IMAGE_BYTES = 9e6
-"""Of memory for each image of 224 x 224 in a batch: the peaks of FP32 at batch 1 and 8 in docs/results.md."""
+"""Of memory for each image of 224 x 224 in a batch: the peaks of FP32 at batch 1 and 8 in docs/reference/results.md."""
 
 
 def run_benchmark(settings: Settings, *, command: str, log: Log) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def bench(
       ctonnx bench --provider cuda --duration 30
       ctonnx bench --end-to-end scans/
       ctonnx bench --sweep threads --batch-size 1,4
-      ctonnx bench --publish docs/results.md --hardware "mini-PC with an N100"
+      ctonnx bench --publish docs/reference/results.md --hardware "mini-PC with an N100"
       ctonnx bench --compare old/bench.json --fail-over 10%
     """
     from ctonnx.errors import CheckFailed

@@ -94,7 +94,7 @@ def _config(name: str, spec: ModelSpec) -> str:
         for output in OUTPUT_NAMES
     )
     return f"""# A research tool, not a medical device.
-# Pixels are RGB, 8 bits; docs/images.md of ctonnx tells how files become pixels.
+# Pixels are RGB, 8 bits; docs/reference/images.md of ctonnx tells how files become pixels.
 name: "{name}"
 backend: "onnxruntime"
 max_batch_size: {_MAX_BATCH}

@@ -17,7 +17,7 @@ _HEAD = """\
 # Results
 
 Written by `ctonnx bench --publish FILE`, a section for each machine, model and way of running, with the command that
-made it; nothing here was typed. The columns are explained in ctonnx's docs/benchmarks.md. Times on different
+made it; nothing here was typed. The columns are explained in ctonnx's docs/guide/benchmarks.md. Times on different
 machines, or of different versions, are not comparable with each other; what stands in one table was measured in turn.
 """
 _SECTION = re.compile(r"<!-- ctonnx bench: (?P<name>[^\n]*) -->\n.*?<!-- end -->\n", re.DOTALL)

@@ -1,7 +1,8 @@
 """What an exported model says about itself: one JSON text in the `.onnx` file's metadata.
 
 A program needs nothing but the file: the spec names the classes in order, says how pixels are made, and carries the
-figures that the model was shipped on. `docs/model-file.md` describes each field for readers in other languages.
+figures that the model was shipped on. `docs/reference/model-file.md` describes each field for readers in other
+languages.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 A model file is a program. One that somebody else wrote may loop for ever, read files beside it, or ask for more memory
 than there is, as soon as a session of it is made. What an exported ResNet50 needs is known, and bounded: all else is
-refused before onnxruntime sees it. `docs/model-file.md` has the list.
+refused before onnxruntime sees it. `docs/reference/model-file.md` has the list.
 """
 
 import math

@@ -209,7 +209,7 @@ def test_what_is_no_model_is_told(content: bytes, file: Path) -> None:
 
 
 def test_operators_are_those_of_the_documentation() -> None:
-    text = Path("docs/model-file.md").read_text(encoding="utf-8")
+    text = Path("docs/reference/model-file.md").read_text(encoding="utf-8")
     named = text[text.index("## The operators") : text.index("## The spec")]
     assert {word.strip("`,.") for word in named.split() if word.startswith("`")} >= OPERATORS
     assert f"IR version {IR_VERSION}" in named

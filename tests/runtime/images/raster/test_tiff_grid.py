@@ -1,6 +1,7 @@
 """Each TIFF file of a grid of bits, types, byte orders, compressions, planes and colours: right greys, or an error.
 
-The right greys come from the values that were written, by the rules of docs/images.md, and not from another reader.
+The right greys come from the values that were written, by the rules of docs/reference/images.md, and not from another
+reader.
 """
 
 import re
