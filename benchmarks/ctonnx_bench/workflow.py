@@ -37,10 +37,10 @@ class ReportOptions:
     """What becomes of the figures.
 
     Attributes:
-        output: a folder for the reports; None takes `bench/` in the models' run.
-        baseline: an earlier bench.json to compare with.
-        fail_over: see `FAIL_OVER`.
-        published: a Markdown document to write a section in.
+        output: A folder for the reports; None takes `bench/` in the models' run.
+        baseline: An earlier bench.json to compare with.
+        fail_over: See `FAIL_OVER`.
+        published: A Markdown document to write a section in.
         hardware: what the machine is called there.
     """
 
@@ -57,7 +57,7 @@ class Report:
 
     Attributes:
         document: what bench.json holds.
-        changes: against the earlier report; None where there was none to compare with.
+        changes: Against the earlier report; None where there was none to compare with.
         said: what was done, a line for each thing.
         failures: what makes it fail; none where all is as it should be.
     """
@@ -79,7 +79,7 @@ def measure_and_report(settings: Settings, ends: ReportOptions, *, command: str,
 
     Raises:
         CtonnxError: ctonnx cannot run as it was asked to, or the earlier report is of something else.
-        OSError: a report cannot be written; it is tried before anything is measured.
+        OSError: A report cannot be written; it is tried before anything is measured.
     """
     folder = ends.output or output_folder(settings.models)
     try_folder(folder)

@@ -42,9 +42,9 @@ class ExportResult:
     """What an export left behind.
 
     Attributes:
-        folder: the export folder.
+        folder: The export folder.
         models: in the order of `PRECISIONS`, those that were refused too.
-        kept: whether the folder holds an earlier export still, as this one would have taken a model out of it whose
+        kept: Whether the folder holds an earlier export still, as this one would have taken a model out of it whose
             like it was refused.
     """
 
@@ -105,11 +105,11 @@ def export_run(
     Args:
         run: with a checkpoint.
         precisions: which models to make besides FP32, which is always made.
-        data: the folder, or the MedMNIST `.npz` file, with the run's images; None takes the one it was trained on.
-        output: the folder to write; None takes the run's own.
+        data: The folder, or the MedMNIST `.npz` file, with the run's images; None takes the one it was trained on.
+        output: The folder to write; None takes the run's own.
         quantization: how INT8 is to be made.
-        max_drop: largest loss of accuracy of FP16 and INT8, 0 to 1; None takes their gates'.
-        min_agreement: smallest agreement of FP16 and INT8 with FP32, 0 to 1; None takes their gates'.
+        max_drop: Largest loss of accuracy of FP16 and INT8, 0 to 1; None takes their gates'.
+        min_agreement: Smallest agreement of FP16 and INT8 with FP32, 0 to 1; None takes their gates'.
         threads: in which it computes; None takes every core that this process may use.
         log: Called with each progress message.
 
@@ -118,12 +118,12 @@ def export_run(
         an earlier export there holds one of that precision, that export stays whole, with refused.md and refused.json.
 
     Raises:
-        ValueError: a precision is not one of `PRECISIONS`.
-        ModelError: the run's checkpoint is damaged.
-        DataError: images are not where they were, or cannot be read.
-        CheckFailed: the FP32 model does not pass its gate; nothing was written.
-        CtonnxError: the output folder holds other things than an earlier export.
-        OSError: the output folder cannot be written.
+        ValueError: A precision is not one of `PRECISIONS`.
+        ModelError: The run's checkpoint is damaged.
+        DataError: Images are not where they were, or cannot be read.
+        CheckFailed: The FP32 model does not pass its gate; nothing was written.
+        CtonnxError: The output folder holds other things than an earlier export.
+        OSError: The output folder cannot be written.
     """
     if unknown := set(precisions) - set(PRECISIONS):
         raise ValueError(f"expected precisions to be of {PRECISIONS}, found {sorted(unknown)}")
@@ -162,7 +162,7 @@ class _Folder:
     """The export folder, which is replaced by a fuller one as the models pass their gates.
 
     Args:
-        output: its path.
+        output: Its path.
     """
 
     def __init__(self, output: Path) -> None:

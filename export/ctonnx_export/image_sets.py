@@ -46,7 +46,7 @@ class ImageSet:
 
     Attributes:
         store: where they are.
-        samples: their paths and labels; the label is -1 where none is known.
+        samples: Their paths and labels; the label is -1 where none is known.
         missing: how many fewer they are than were asked for.
     """
 
@@ -87,10 +87,10 @@ def validation_images(checkpoint: Checkpoint, root: Path) -> ImageSet:
 
     Args:
         checkpoint: of the run.
-        root: the folder or `.npz` file that holds them.
+        root: The folder or `.npz` file that holds them.
 
     Raises:
-        DataError: some are missing, or cannot be read.
+        DataError: Some are missing, or cannot be read.
     """
     samples = checkpoint.samples("valid")
     source = open_source(root)
@@ -109,12 +109,12 @@ def calibration_images(
 
     Args:
         checkpoint: of the run; its seed chooses.
-        root: the folder or `.npz` file with the run's training images.
-        calibrate: other images to take: a data set, of which the training images are taken, or any folder of images;
+        root: The folder or `.npz` file with the run's training images.
+        calibrate: Other images to take: a data set, of which the training images are taken, or any folder of images;
             None takes the run's training images.
         count: how many to take; of the run's own images at most two thirds of each class, so that some of each are
             left to compare on.
-        avoid: digests of images that must not be among them: those that the model is judged by.
+        avoid: Digests of images that must not be among them: those that the model is judged by.
 
     Raises:
         DataError: there are none, some cannot be read, or all are blank.
@@ -152,9 +152,9 @@ def held_out_images(
 
     Args:
         checkpoint: of the run; its seed chooses.
-        root: the folder or `.npz` file with the run's training images.
+        root: The folder or `.npz` file with the run's training images.
         count: how many at most.
-        avoid: digests of images that are compared anyway.
+        avoid: Digests of images that are compared anyway.
         calibration: what was calibrated on; None where nothing was.
     """
     source = open_source(root)
@@ -244,7 +244,7 @@ def shown(what: str, *parts: ImageSet, count: int = BATCH) -> Iterator[NDArray[n
 
     Args:
         what: is done with them.
-        parts: the images.
+        parts: The images.
         count: at a time, at most.
     """
     total = sum(map(len, parts))

@@ -46,7 +46,7 @@ class ExportedModel:
     """A model that was made.
 
     Attributes:
-        precision: its own.
+        precision: Its own.
         model: with its spec in it.
         spec: what it says about itself.
         gate: that it has to pass.
@@ -72,12 +72,12 @@ def make_fp32(checkpoint: Checkpoint, validation: ImageSet, log: Log) -> tuple[E
 
     Args:
         checkpoint: of the run.
-        validation: its validation images.
+        validation: Its validation images.
         log: Called with each progress message.
 
     Raises:
         CheckFailed: it does not agree.
-        ModelError: the run's record lacks what an export shows.
+        ModelError: The run's record lacks what an export shows.
     """
     checkpoint.record.require_figures()
     size = checkpoint.record.preprocessing.size
@@ -123,9 +123,9 @@ def images_to_compare(
 
     Args:
         checkpoint: of the run.
-        root: the folder or `.npz` file with its images.
-        fp32: the reference.
-        validation: its validation images.
+        root: The folder or `.npz` file with its images.
+        fp32: The reference.
+        validation: Its validation images.
         calibration: what INT8 is calibrated on; None where it is not made.
         log: Called with each progress message.
     """
@@ -173,7 +173,7 @@ def make_int8(
     Args:
         fp32: what it is made from.
         compared: what the candidates are compared on.
-        calibration: the images that the activations' ranges are taken from.
+        calibration: The images that the activations' ranges are taken from.
         quantization: how it is to be made.
         gate: that it has to pass.
         log: Called with each progress message.

@@ -29,8 +29,8 @@ class Suspicion:
     """On how many images a candidate answers "suspicious" otherwise than its reference.
 
     Attributes:
-        lost: suspicious to the reference, and not to the candidate.
-        gained: suspicious to the candidate alone.
+        lost: Suspicious to the reference, and not to the candidate.
+        gained: Suspicious to the candidate alone.
     """
 
     lost: int
@@ -42,9 +42,9 @@ class ComparisonSet:
     """What a candidate is compared with.
 
     Attributes:
-        parts: the images, in parts: the validation images first.
-        reference: the FP32 model's answers for all of them.
-        spec: the FP32 model's, whose operating point is looked at; None looks at none.
+        parts: The images, in parts: the validation images first.
+        reference: The FP32 model's answers for all of them.
+        spec: The FP32 model's, whose operating point is looked at; None looks at none.
     """
 
     parts: tuple[ImageSet, ...]
@@ -88,7 +88,7 @@ class Trial:
         suspicion: on how many images "suspicious" is answered otherwise; None without an operating point.
         milliseconds: for one image, on this machine; a median of a few runs, good for a comparison within one table.
         bytes: of the file.
-        broken: the bounds of the gate that it does not keep.
+        broken: The bounds of the gate that it does not keep.
     """
 
     parity: Parity
@@ -131,7 +131,7 @@ def try_model(model: onnx.ModelProto, compared: ComparisonSet, gate: Gate) -> Tr
 
     Args:
         model: to be tried on the CPU.
-        compared: the images and the reference's answers.
+        compared: The images and the reference's answers.
         gate: whose bounds are looked at.
     """
     session = open_model(model)

@@ -47,11 +47,11 @@ def write_repository(folder: Path, models: Sequence[tuple[ModelSpec, Path]]) -> 
     and, for the accelerator, .../user-guide/docs/onnxruntime_backend/README.html
 
     Args:
-        folder: new, or empty.
+        folder: New, or empty.
         models: what each says about itself, and its file.
 
     Raises:
-        CtonnxError: the folder holds something.
+        CtonnxError: The folder holds something.
         OSError: it cannot be written.
     """
     refuse_filled(folder)

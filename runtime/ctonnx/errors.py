@@ -25,7 +25,7 @@ class ImageError(CtonnxError):
 
     Attributes:
         reason: what is wrong, without the source.
-        source: the path, or what kind of object it was.
+        source: The path, or what kind of object it was.
     """
 
     def __init__(self, reason: str, source: str) -> None:

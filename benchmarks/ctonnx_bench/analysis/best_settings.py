@@ -30,7 +30,7 @@ def best(cases: Sequence[Mapping[str, Any]]) -> Tuning | None:
         None where no right answer was measured for one image.
 
     Raises:
-        Doubted: the best, or what it was best against, is to be doubted.
+        Doubted: The best, or what it was best against, is to be doubted.
     """
     right = [case for case in cases if not case["failures"]]
     single = [case for case in right if case["batch_size"] == 1]

@@ -32,12 +32,12 @@ class Change:
     """One figure of one case, before and now.
 
     Attributes:
-        case: its name.
+        case: Its name.
         figure: which one, with its unit.
         before: in the earlier report.
         now: in this one.
-        noisy: whether either is doubted.
-        gated: whether it may fail the comparison; a peer's figures, and some that are doubted, are shown alone.
+        noisy: Whether either is doubted.
+        gated: Whether it may fail the comparison; a peer's figures, and some that are doubted, are shown alone.
     """
 
     case: str
@@ -103,7 +103,7 @@ def refuse_other_measurement(old: Mapping[str, Any], settings: Settings) -> None
     """Ends with an error where an earlier report is of something that the settings do not measure.
 
     Raises:
-        CtonnxError: files against pixels, one provider against another, a sweep against none, or other batch sizes.
+        CtonnxError: Files against pixels, one provider against another, a sweep against none, or other batch sizes.
     """
     before = old["settings"]
     pairs = [

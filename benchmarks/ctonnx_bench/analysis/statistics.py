@@ -100,7 +100,7 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
     Source: Hoefler and Belli 2015, https://doi.org/10.1145/2807591.2807644, 3.1.3.
 
     Args:
-        values: one or more.
+        values: One or more.
     """
     ranked = sorted(values)
     count, left_out, rank = len(ranked), 0.0, -1

@@ -18,15 +18,15 @@ class Case:
 
     Attributes:
         contender: who answers.
-        batch_size: images at a time.
-        provider: one of `ctonnx.inference.providers.PROVIDERS`.
-        threads: within an operator.
-        bound: whether inputs and outputs stay in the GPU's memory.
-        spinning: whether waiting threads go on looking for work.
-        workers: parts of a batch that are computed at a time, each with its share of the threads.
-        swept: whether it differs from others in threads, workers or spinning, which its title then says.
-        side: height and width of the network's input, in pixels.
-        files: whether files are timed, or pixels that are ready.
+        batch_size: Images at a time.
+        provider: One of `ctonnx.inference.providers.PROVIDERS`.
+        threads: Within an operator.
+        bound: Whether inputs and outputs stay in the GPU's memory.
+        spinning: Whether waiting threads go on looking for work.
+        workers: Parts of a batch that are computed at a time, each with its share of the threads.
+        swept: Whether it differs from others in threads, workers or spinning, which its title then says.
+        side: Height and width of the network's input, in pixels.
+        files: Whether files are timed, or pixels that are ready.
     """
 
     contender: Contender
@@ -97,10 +97,10 @@ def plan_cases(
 
     Args:
         contenders: who is measured.
-        batch_sizes: images at a time.
+        batch_sizes: Images at a time.
         provider: of ctonnx, one of `ctonnx.inference.providers.PROVIDERS`.
-        threads: within an operator.
-        files: whether files are timed, whose pixels are always copied.
+        threads: Within an operator.
+        files: Whether files are timed, whose pixels are always copied.
     """
     return [
         Case(contender, size, _place(contender, provider), threads, bound)

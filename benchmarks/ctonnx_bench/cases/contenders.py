@@ -22,7 +22,7 @@ class Model:
     """An exported file.
 
     Attributes:
-        path: the `.onnx` file.
+        path: The `.onnx` file.
         spec: what it says about itself.
         sha256: of the file.
         size: in bytes.
@@ -59,7 +59,7 @@ class Contender:
 
     Attributes:
         title: of its rows.
-        adapter: a name of `ADAPTERS`.
+        adapter: A name of `ADAPTERS`.
         model: what the adapter is given.
         precision: whose gate its answers must pass.
         size: of its files, in bytes.
@@ -84,7 +84,7 @@ def read_models(names: Sequence[Path]) -> list[Model]:
         names: `.onnx` files, folders of them, or runs.
 
     Raises:
-        ModelError: one is missing or damaged, or they are not all of one checkpoint, so that no answers could be
+        ModelError: One is missing or damaged, or they are not all of one checkpoint, so that no answers could be
             compared.
     """
     files = dict.fromkeys(file for name in (names or (None,)) for file in find_models(name))
@@ -104,7 +104,7 @@ def run_of(models: Sequence[Model], reference: Path | None) -> Run | None:
     """Returns the run that the models were exported from: the one that is named, or the one that they lie in.
 
     Raises:
-        ModelError: the named one is no run, or another one.
+        ModelError: The named one is no run, or another one.
     """
     wanted = models[0].spec.checkpoint_sha256
     if reference is not None:
@@ -152,9 +152,9 @@ def find_peers(
 
     Args:
         names: of `PEERS`.
-        models: exported files; a peer that reads one is given FP32.
+        models: Exported files; a peer that reads one is given FP32.
         run: whose checkpoint PyTorch reads.
-        provider: one of `ctonnx.inference.providers.PROVIDERS`.
+        provider: One of `ctonnx.inference.providers.PROVIDERS`.
     """
     found: list[Contender] = []
     skipped: dict[str, str] = {}

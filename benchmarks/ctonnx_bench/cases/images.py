@@ -27,11 +27,11 @@ class CheckImages:
     Attributes:
         about: where they come from, for people.
         pixels: uint8 [images, size, size, 3].
-        labels: class index of each image, or -1.
+        labels: Class index of each image, or -1.
         files: that the pixels were read from; none where they were not.
-        golden: the golden inputs, where these are the images.
+        golden: The golden inputs, where these are the images.
         cautions: why their labels flatter.
-        calibration: other images, for a peer that quantizes: uint8 [images, size, size, 3]; none where there are none.
+        calibration: Other images, for a peer that quantizes: uint8 [images, size, size, 3]; none where there are none.
     """
 
     about: str
@@ -78,7 +78,7 @@ def labelled_images(data: Path, model: Model, *, calibrate: int = 0) -> CheckIma
     """Returns a data set's test images, or else its validation images, or else all, as the model takes them.
 
     Args:
-        data: see `ctonnx_train.data.image_folder.read_data`.
+        data: See `ctonnx_train.data.image_folder.read_data`.
         model: whose classes and preprocessing count.
         calibrate: how many of the training images to return, too, for a peer that quantizes.
 
@@ -116,7 +116,7 @@ def images_in(folder: str, model: Model) -> CheckImages:
 
     Raises:
         CtonnxError: there is none.
-        DataError: one cannot be read.
+        DataError: One cannot be read.
     """
     from ctonnx.prediction.inputs import find_images
 

@@ -16,16 +16,16 @@ class Settings:
 
     Attributes:
         models: `.onnx` files, folders of them, or runs; none means the newest run with an export.
-        provider: one of `ctonnx.inference.providers.PROVIDERS`.
-        batch_sizes: images at a time.
-        threads: within an operator; None means every core that this process may use.
-        sweep: whether thread counts, workers and spinning are measured instead, of ctonnx alone.
-        duration: seconds that each case is timed, over all rounds.
-        rounds: processes of each case.
-        data: labelled images to check on; None takes the golden inputs.
-        files: a folder of images to time from the file to the answer; None times pixels that are ready.
-        reference: a run, whose PyTorch checkpoint is asked for the right answers.
-        peers: names of `PEERS`.
+        provider: One of `ctonnx.inference.providers.PROVIDERS`.
+        batch_sizes: Images at a time.
+        threads: Within an operator; None means every core that this process may use.
+        sweep: Whether thread counts, workers and spinning are measured instead, of ctonnx alone.
+        duration: Seconds that each case is timed, over all rounds.
+        rounds: Processes of each case.
+        data: Labelled images to check on; None takes the golden inputs.
+        files: A folder of images to time from the file to the answer; None times pixels that are ready.
+        reference: A run, whose PyTorch checkpoint is asked for the right answers.
+        peers: Names of `PEERS`.
     """
 
     models: tuple[Path, ...] = ()

@@ -24,8 +24,8 @@ def plan_sweep(contenders: Sequence[Contender], batch_sizes: Sequence[int], *, p
 
     Args:
         contenders: ctonnx's models.
-        batch_sizes: images for a worker at a time.
-        provider: one of `ctonnx.inference.providers.PROVIDERS`.
+        batch_sizes: Images for a worker at a time.
+        provider: One of `ctonnx.inference.providers.PROVIDERS`.
         cores: that may be used.
     """
     return [

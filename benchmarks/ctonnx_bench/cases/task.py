@@ -13,22 +13,22 @@ class Task:
     """What a process does.
 
     Attributes:
-        adapter: a name of `ADAPTERS`.
+        adapter: A name of `ADAPTERS`.
         model: what it opens.
-        provider: one of `ctonnx.inference.providers.PROVIDERS`.
-        threads: within an operator.
-        bound: whether inputs and outputs stay in the device's memory.
-        spinning: whether waiting threads go on looking for work.
-        workers: parts of a batch that are computed at a time.
-        batch_size: images at a time.
-        pixels: a .npy file, uint8 [images, size, size, 3].
-        files: image files with these pixels, to time from the file to the answer; none times pixels that are ready.
+        provider: One of `ctonnx.inference.providers.PROVIDERS`.
+        threads: Within an operator.
+        bound: Whether inputs and outputs stay in the device's memory.
+        spinning: Whether waiting threads go on looking for work.
+        workers: Parts of a batch that are computed at a time.
+        batch_size: Images at a time.
+        pixels: A .npy file, uint8 [images, size, size, 3].
+        files: Image files with these pixels, to time from the file to the answer; none times pixels that are ready.
         preprocessing: how files become pixels: the fields of `ctonnx.images.Preprocessing`.
         window: for DICOM files: the fields of `ctonnx.images.preprocessing.DicomWindow`.
         seconds: how long to time; None answers for every image once, and writes the answers.
-        answers: an .npz file of the answers: written, or compared with those that are timed.
+        answers: An .npz file of the answers: written, or compared with those that are timed.
         used_bytes: of the GPU's memory before it is started; asked outside, as asking takes time of a cold start.
-        prepare: a folder; the adapter makes its own model there, from `model` and `pixels`, and nothing is opened.
+        prepare: A folder; the adapter makes its own model there, from `model` and `pixels`, and nothing is opened.
     """
 
     adapter: str

@@ -27,7 +27,7 @@ class Judgement:
             reference's with its interval; None without labels.
         failures: what is wrong with them; none where they are right or not shown to be.
         not_shown: The bounds that the measured values miss while these images do not show that the answers miss them.
-        asked: the gate that they were held against, in words.
+        asked: The gate that they were held against, in words.
         bounds: That gate, as a document holds it.
     """
 
@@ -49,8 +49,8 @@ def judge(
 
     Args:
         contender: who gave them.
-        outputs: the answers.
-        reference: those that count as right.
+        outputs: The answers.
+        reference: Those that count as right.
         images: what was asked.
         gate: that the model was shipped with; None takes its precision's.
     """

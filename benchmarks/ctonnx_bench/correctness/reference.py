@@ -40,7 +40,7 @@ class Reference:
 
     Attributes:
         about: who it is, for people.
-        outputs: its answers.
+        outputs: Its answers.
         cases: ctonnx's own file that gave them, which they cannot judge; none where it was PyTorch.
     """
 
@@ -55,7 +55,7 @@ class Settled:
 
     Attributes:
         parity: to the reference's.
-        accuracy: see `Judgement`.
+        accuracy: See `Judgement`.
         failures: what is wrong with them.
         verdict: `right` (they agree with the reference as the gate asks), `wrong`, `not shown` (a measured value misses
             its bound, and the images do not show that the answers do), `reference` (its file is held against itself
@@ -164,7 +164,7 @@ def check_golden(bench: Bench, cases: Sequence[Case], models: Sequence[Model], l
         For each case that has golden inputs what is wrong with its answers for them.
 
     Raises:
-        ModelError: golden inputs are another checkpoint's.
+        ModelError: Golden inputs are another checkpoint's.
     """
     found: dict[Case, tuple[str, ...]] = {}
     images: dict[Path, CheckImages] = {}

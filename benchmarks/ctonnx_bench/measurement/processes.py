@@ -75,9 +75,9 @@ def launch(command: Sequence[str], folder: Path, limit_s: float | None = None) -
     It runs in a session of its own: Ctrl-C comes to this process alone, which ends it and all that it started.
 
     Args:
-        command: the program's path, and its arguments.
+        command: The program's path, and its arguments.
         folder: to run in.
-        limit_s: seconds after which it is ended; None waits for ever.
+        limit_s: Seconds after which it is ended; None waits for ever.
 
     Raises:
         ProcessFailed: it failed, or took longer.

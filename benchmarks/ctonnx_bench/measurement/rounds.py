@@ -38,17 +38,17 @@ class Round:
     """What one process measured.
 
     Attributes:
-        samples_s: seconds of each run.
+        samples_s: Seconds of each run.
         warm_up_s: of the runs before, which do not count.
         cold_start_s: from the process's start to its first answer.
         open_s: of opening the network.
         first_run_s: of the first run.
-        largest_dp: largest difference of a probability, of all timed answers, to the answers that were judged.
+        largest_dp: Largest difference of a probability, of all timed answers, to the answers that were judged.
         largest_dlogit: that of a logit, relative to the largest one.
         largest_dheatmap: that of each image's last heatmap, relative to the largest value.
-        peak_bytes: greatest resident memory.
+        peak_bytes: Greatest resident memory.
         device_bytes: of the GPU's memory, that were in use more than before.
-        joules: counted while it was timed, by the sensor's name.
+        joules: Counted while it was timed, by the sensor's name.
         slowdowns: what slowed the machine down meanwhile.
         others_share: of its cores' time, that other programs took meanwhile, 0 to 1.
     """
@@ -73,7 +73,7 @@ class Timed(NamedTuple):
 
     Attributes:
         found: of each case its rounds; none of a peer that failed, and for ctonnx's those before it failed.
-        skipped: the peers that failed, and why.
+        skipped: The peers that failed, and why.
         broken: ctonnx's cases that failed, and why.
     """
 
@@ -106,10 +106,10 @@ class Bench:
 
         Args:
             case: who answers.
-            others: images to ask instead; what is timed later is not held against these answers.
+            others: Images to ask instead; what is timed later is not held against these answers.
 
         Raises:
-            CaseFailed: a peer cannot do it.
+            CaseFailed: A peer cannot do it.
             CtonnxError: ctonnx cannot.
         """
         if others is None:
@@ -126,7 +126,7 @@ class Bench:
         """Times a case in a process of its own, after `answers` has answered for it.
 
         Raises:
-            CaseFailed: a peer cannot do it.
+            CaseFailed: A peer cannot do it.
             CtonnxError: ctonnx cannot.
         """
         report = self._run(case, seconds=seconds)
@@ -156,7 +156,7 @@ class Bench:
 
         Args:
             cases: that have answered before.
-            rounds: processes of each.
+            rounds: Processes of each.
             seconds: that each times.
             log: Is told before each process, from the second round on with the time that is left.
         """

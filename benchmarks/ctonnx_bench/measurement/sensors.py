@@ -23,14 +23,14 @@ class Reading:
     """The sensors at one moment.
 
     Attributes:
-        joules: counted so far, by the sensor's name; RAPL's `package-0` and so on count a whole processor, NVML's `gpu`
+        joules: Counted so far, by the sensor's name; RAPL's `package-0` and so on count a whole processor, NVML's `gpu`
             the whole GPU.
         wraps: of each RAPL sensor, where its count begins again.
         slowdowns: how often each cause has slowed the machine down so far.
         slow_now: what slows it down at this moment.
-        busy_s: processor seconds that all programs have had, on the cores that this process may use.
+        busy_s: Processor seconds that all programs have had, on the cores that this process may use.
         own_s: of these, what this process had.
-        wall_s: the clock.
+        wall_s: The clock.
         cores: that this process may use.
     """
 
@@ -51,7 +51,7 @@ class Gpu:
     only with CUDA_DEVICE_ORDER=PCI_BUS_ID.
 
     Args:
-        nvml: the module `pynvml`; None where it is not installed.
+        nvml: The module `pynvml`; None where it is not installed.
     """
 
     def __init__(self, nvml: Any) -> None:

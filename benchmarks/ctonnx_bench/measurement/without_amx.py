@@ -37,7 +37,7 @@ def refuse_amx() -> None:
     """Keeps this process, and all that it starts, from AMX, for good.
 
     Raises:
-        ClickException: this is no Linux on x86-64, or it allows no filters.
+        ClickException: This is no Linux on x86-64, or it allows no filters.
     """
     if sys.platform != "linux" or os.uname().machine != "x86_64":
         raise click.ClickException(f"expected Linux on x86-64, found {sys.platform} on {os.uname().machine}")

@@ -57,9 +57,9 @@ def timed_loop(
 
     Args:
         run: what is timed.
-        staged: its arguments, in turn.
-        seconds: after which it ends.
-        keep: called with the batch's number and the answer after each run, outside of what is timed.
+        staged: Its arguments, in turn.
+        seconds: After which it ends.
+        keep: Called with the batch's number and the answer after each run, outside of what is timed.
         least: how often it runs at least.
     """
     samples: list[float] = []

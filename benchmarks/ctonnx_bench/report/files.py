@@ -54,7 +54,7 @@ def write_reports(document: Mapping[str, Any], folder: Path) -> list[str]:
     the others are made, is replaced while these are gone: none is ever beside another benchmark's.
 
     Raises:
-        OSError: the folder cannot be made or written to.
+        OSError: The folder cannot be made or written to.
     """
     texts = {"json": json_text(document), "md": markdown(document), "html": html_page(document)}
     folder.mkdir(parents=True, exist_ok=True)

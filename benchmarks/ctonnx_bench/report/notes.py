@@ -18,8 +18,8 @@ def notes(document: Mapping[str, Any], *, compared: bool = True) -> list[str]:
     """Returns what must be known to read the table: reference, MLPerf's measures, doubts, failures, who is missing.
 
     Args:
-        document: the benchmark's.
-        compared: whether what it was compared with is among them.
+        document: The benchmark's.
+        compared: Whether what it was compared with is among them.
     """
     checked, settings = document["checked_on"], document["settings"]
     lines = [

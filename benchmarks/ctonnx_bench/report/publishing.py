@@ -36,7 +36,7 @@ def publish(document: Mapping[str, Any], file: Path, hardware: str | None) -> st
     """Writes a benchmark's section into a document, in the place of the one for the same machine, model and way.
 
     Args:
-        document: the benchmark's.
+        document: The benchmark's.
         file: to write; others' sections in it stay as they are.
         hardware: what the machine is called; None takes `hardware_name`.
 
@@ -44,7 +44,7 @@ def publish(document: Mapping[str, Any], file: Path, hardware: str | None) -> st
         The section's name.
 
     Raises:
-        CtonnxError: the file is there and was not written by this, or figures of ctonnx are doubted.
+        CtonnxError: The file is there and was not written by this, or figures of ctonnx are doubted.
     """
     refuse_other_file(file)
     doubted = [f"{case['name']}: {doubt}" for case in document["cases"] for doubt in case["doubts"] if case["own"]]
@@ -67,7 +67,7 @@ def refuse_other_file(file: Path) -> None:
     """Ends with an error where publishing would replace a text that somebody wrote.
 
     Raises:
-        CtonnxError: the file is there, and holds more than such sections.
+        CtonnxError: The file is there, and holds more than such sections.
     """
     if not file.exists():
         return

@@ -50,8 +50,8 @@ def markdown(document: Mapping[str, Any], *, title: str | None = None, level: in
     """Returns the report as Markdown, with what is needed to make it again.
 
     Args:
-        document: the benchmark's.
-        title: its heading; None names the models.
+        document: The benchmark's.
+        title: Its heading; None names the models.
         level: of the heading.
     """
     marks = "#" * level

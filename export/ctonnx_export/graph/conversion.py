@@ -23,7 +23,7 @@ def convert(graph: DeployGraph, size: int) -> onnx.ModelProto:
 
     Args:
         graph: in evaluation mode.
-        size: height and width of the pixels.
+        size: Height and width of the pixels.
     """
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     batch = torch.export.Dim("batch")

@@ -16,7 +16,7 @@ class DeployGraph(nn.Module):
     of its weight matrices with the rows of inactive units left out: no backward pass is needed.
 
     Args:
-        network: set to evaluation mode.
+        network: Set to evaluation mode.
         temperature: what the logits are divided by before the softmax.
     """
 

@@ -28,7 +28,7 @@ def find_overflowing(model: onnx.ModelProto, batches: Iterable[NDArray[np.uint8]
 
     Args:
         model: in FP32, with shapes inferred; not changed.
-        batches: real images, uint8 [images, size, size, 3] each.
+        batches: Real images, uint8 [images, size, size, 3] each.
     """
     nodes = backbone(model)
     weights = {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer}
@@ -57,7 +57,7 @@ def to_half(model: onnx.ModelProto, overflowing: Collection[str] = ()) -> onnx.M
 
     Args:
         model: in FP32, with shapes inferred; not changed.
-        overflowing: names of nodes that stay in FP32, and with them those that read their outputs.
+        overflowing: Names of nodes that stay in FP32, and with them those that read their outputs.
     """
     too_large = {name for node in model.graph.node if node.name in overflowing for name in node.output}
     in_half = {

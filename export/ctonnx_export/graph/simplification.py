@@ -27,7 +27,7 @@ class Simplified:
     """What became of the attempt to simplify.
 
     Attributes:
-        model: the simplified model, or the one that came in.
+        model: The simplified model, or the one that came in.
         note: `simplified`, or why not.
     """
 
@@ -41,7 +41,7 @@ def simplify(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> Simplified:
     The result is taken only if the checker passes it and it gives the answers that it gave before.
 
     Args:
-        model: not changed.
+        model: Not changed.
         pixels: uint8 [images, size, size, 3] to compare the answers on.
     """
     with tempfile.TemporaryDirectory(prefix="ctonnx-") as folder:

@@ -37,7 +37,7 @@ class Ranges:
     """What was seen of each activation tensor.
 
     Args:
-        tensors: their names.
+        tensors: Their names.
     """
 
     def __init__(self, tensors: Sequence[str]) -> None:
@@ -123,9 +123,9 @@ def collect_ranges(
 
     Args:
         model: in FP32; not changed.
-        tensors: names of float tensors in it.
+        tensors: Names of float tensors in it.
         batches: uint8 [images, size, size, 3] each.
-        progress: called with the number of images after each batch.
+        progress: Called with the number of images after each batch.
     """
     augmented = onnx.ModelProto()
     augmented.CopyFrom(model)

@@ -60,7 +60,7 @@ def space_to_depth(model: onnx.ModelProto) -> None:
     Source: `conv0_space_to_depth` of Google's submissions to MLPerf, there for the TPU.
 
     Args:
-        model: after `fold_division`. Its shapes are to be inferred again afterwards. It is left as it is where a side
+        model: After `fold_division`. Its shapes are to be inferred again afterwards. It is left as it is where a side
             is odd, or where anything else than a layout, a cast and a subtraction stands before a convolution of stride
             2 with an odd kernel and half of it as padding.
     """

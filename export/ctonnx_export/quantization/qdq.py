@@ -32,8 +32,8 @@ class Scheme:
     Attributes:
         target: where it is to run.
         calibrator: how the activations' ranges are taken.
-        integer_adds: whether the residual adds are computed in integers.
-        excluded: names of nodes that stay in float.
+        integer_adds: Whether the residual adds are computed in integers.
+        excluded: Names of nodes that stay in float.
     """
 
     target: Target = "x86"

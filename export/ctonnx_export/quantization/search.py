@@ -56,9 +56,9 @@ class Search:
     """What came of a search.
 
     Attributes:
-        model: the one chosen, whether it passes the gate or not.
+        model: The one chosen, whether it passes the gate or not.
         scheme: how it was quantized.
-        attempts: all, in their order.
+        attempts: All, in their order.
     """
 
     model: onnx.ModelProto

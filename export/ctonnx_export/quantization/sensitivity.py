@@ -33,7 +33,7 @@ def rank_by_sensitivity(
         ranges: of its activations.
         scheme: how the convolutions are quantized.
         pixels: uint8 [images, size, size, 3]; a few are enough for an order.
-        progress: called with 1 for each convolution.
+        progress: Called with 1 for each convolution.
     """
     nodes = backbone(model)
     answers = run_onnx(model, [pixels]).probabilities

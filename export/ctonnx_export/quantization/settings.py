@@ -14,7 +14,7 @@ class Quantization:
 
     Attributes:
         target: where it is to run.
-        calibrate: images to calibrate on; None takes the run's training images.
+        calibrate: Images to calibrate on; None takes the run's training images.
         samples: how many of them.
     """
 

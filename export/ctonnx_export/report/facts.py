@@ -22,7 +22,7 @@ def report(
         models: FP32 first; those that were refused too.
         files: `bytes` and `sha256` by file name; none where nothing was written.
         notes: of `ctonnx_export.report.caveats.cautions`.
-        pending: the precisions that were asked for and are not made yet.
+        pending: The precisions that were asked for and are not made yet.
     """
     return {
         "model": json.loads(models[0].spec.to_json()),

@@ -66,7 +66,7 @@ def load_golden(file: Path) -> Golden:
     """Reads golden inputs; nothing in the file is unpickled.
 
     Raises:
-        ModelError: the file is missing, damaged or holds something else.
+        ModelError: The file is missing, damaged or holds something else.
     """
     try:
         arrays = read_arrays(file, most=_MOST)

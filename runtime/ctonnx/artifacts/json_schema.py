@@ -82,8 +82,8 @@ def load(kind: type[T], file: Path) -> T:
     """Reads a JSON file.
 
     Args:
-        kind: a dataclass, or any other type that `read` takes.
-        file: its path.
+        kind: A dataclass, or any other type that `read` takes.
+        file: Its path.
 
     Raises:
         OSError: it cannot be opened, or is no regular file.
@@ -120,14 +120,14 @@ def read(kind: type[T], value: object, at: str = "") -> T:
     """Returns a value, of what `parse` returns, as a type.
 
     Args:
-        kind: a dataclass, a TypedDict, or what may stand in their annotations: bool, int, float (finite), str, None,
+        kind: A dataclass, a TypedDict, or what may stand in their annotations: bool, int, float (finite), str, None,
             Path, Any, Literal, unions, tuples, Sequence, Mapping, and Annotated with `Between`, `Length` or `As`.
         value: is not changed.
         at: where it stands, for the error.
 
     Raises:
         SchemaError: it is of another type, or out of range.
-        ValueError: the dataclass's own constructor does not take it.
+        ValueError: The dataclass's own constructor does not take it.
     """
     return cast(T, _read(kind, value, at))
 

@@ -19,8 +19,8 @@ def suspicion(
 
     Args:
         probabilities: [images, classes]; taken as float32, which exported models give.
-        classes: names of its columns.
-        positive: those that count as suspicious.
+        classes: Names of its columns.
+        positive: Those that count as suspicious.
     """
     columns = [classes.index(name) for name in positive]
     sums: NDArray[np.float64] = probabilities[:, columns].astype(np.float32).sum(axis=1, dtype=np.float64)
@@ -32,10 +32,10 @@ class OperatingPoint:
     """Where the model calls an image suspicious.
 
     Attributes:
-        positive: names of the classes that count as suspicious.
-        threshold: smallest sum of their probabilities that is called suspicious.
-        sensitivity: measured at the threshold on the validation images that it was fitted on, 0 to 1.
-        specificity: measured there too, 0 to 1.
+        positive: Names of the classes that count as suspicious.
+        threshold: Smallest sum of their probabilities that is called suspicious.
+        sensitivity: Measured at the threshold on the validation images that it was fitted on, 0 to 1.
+        specificity: Measured there too, 0 to 1.
         target_sensitivity: that was asked for.
         sensitivity_interval: 95 %, from low to high.
         specificity_interval: 95 %, from low to high.
@@ -77,7 +77,7 @@ class OperatingPoint:
 
         Args:
             probabilities: [images, classes].
-            classes: names of its columns.
+            classes: Names of its columns.
         """
         return suspicion(probabilities, classes, self.positive) >= self.threshold
 

@@ -45,23 +45,23 @@ class ModelSpec:
     """All that a runtime must know of a model besides its graph.
 
     Attributes:
-        name: the training run's name.
-        classes: class names, in the order of the outputs' class axis.
+        name: The training run's name.
+        classes: Class names, in the order of the outputs' class axis.
         preprocessing: how a file becomes the input's pixels.
         precision: `fp32`, `fp16` or `int8`.
-        created: when the run was trained, ISO 8601 in UTC.
+        created: When the run was trained, ISO 8601 in UTC.
         checkpoint_sha256: SHA-256 of the PyTorch weights that the model was exported from.
         data: what it was trained on: the folder's name, its fingerprint, and how many images each split held.
-        synthetic: whether the training images were generated phantoms.
+        synthetic: Whether the training images were generated phantoms.
         metrics: PyTorch's figures on the validation and test images.
         parity: how far this file's answers lie from PyTorch's, from `Parity.as_dict`.
-        gate: the bounds that they had to keep, from `ctonnx.parity.gates.Gate`; None in files made before this was
+        gate: The bounds that they had to keep, from `ctonnx.parity.gates.Gate`; None in files made before this was
             kept.
         versions: of ctonnx and of the libraries that made the file.
         temperature: what the logits are divided by before the softmax (Guo et al. 2017,
             https://arxiv.org/abs/1706.04599); the graph does it.
-        dicom_window: the window for DICOM files.
-        quantization: the quantization scheme, or None for a model in floating point.
+        dicom_window: The window for DICOM files.
+        quantization: The quantization scheme, or None for a model in floating point.
         operating_point: None where the run fitted none.
         content_checksum: Checksum of the file without its metadata, from
             `ctonnx.artifacts.onnx_file.integrity.content_checksum`; None in files made before it was kept.
@@ -99,7 +99,7 @@ class ModelSpec:
         """Reads what `to_json` wrote; fields of a later release that this one does not know are passed over.
 
         Raises:
-            ModelError: the text is not a spec, or its schema is newer than this release can read.
+            ModelError: The text is not a spec, or its schema is newer than this release can read.
         """
         try:
             values = json_schema.parse(text)
@@ -125,12 +125,12 @@ def check_meaning(classes: Sequence[str], temperature: float, point: OperatingPo
     """Raises an error where a model's answers could have no meaning.
 
     Args:
-        classes: its classes.
+        classes: Its classes.
         temperature: that its logits are divided by.
         point: where an image is suspicious.
 
     Raises:
-        ValueError: a value lies outside of its range, or the operating point names other classes, one twice, or all.
+        ValueError: A value lies outside of its range, or the operating point names other classes, one twice, or all.
     """
     if len(classes) < 2 or len(set(classes)) != len(classes) or not all(classes):
         raise ValueError(f"expected two or more different classes, found {json_schema.shown(classes)}")

@@ -15,7 +15,7 @@ def introduce(predictor: "Predictor", *, newest: bool) -> None:
 
     Args:
         predictor: that answers.
-        newest: whether nobody named the model.
+        newest: Whether nobody named the model.
     """
     from ctonnx.artifacts.caveats import model_caveats
 

@@ -41,8 +41,8 @@ def begins_as_dicom(head: bytes, *, is_named_so: bool) -> bool:
     """Says whether a file is DICOM.
 
     Args:
-        head: its first `HEAD` bytes.
-        is_named_so: whether its name has an ending of DICOM files, with which less is asked of its bytes.
+        head: Its first `HEAD` bytes.
+        is_named_so: Whether its name has an ending of DICOM files, with which less is asked of its bytes.
 
     >>> begins_as_dicom(b"\\x08\\0\\x05\\0CS\\x0a\\0ISO_IR 100", is_named_so=False)
     True

@@ -35,13 +35,13 @@ def load(source: ImageSource, *, window: "DicomWindow | None" = None, frame: int
     """Decodes `source` to an image of mode `L` (grey sources) or `RGB` (colour sources).
 
     Args:
-        source: a path; an encoded file's bytes; a Pillow image; or a uint8 array of shape [height, width],
+        source: A path; an encoded file's bytes; a Pillow image; or a uint8 array of shape [height, width],
             [height, width, 1], [height, width, 3] (RGB) or [height, width, 4] (RGBA).
         window: that DICOM CT is seen through; None takes the lung's.
         frame: which one of a DICOM file with several, counted from 0; of other files the first is taken.
 
     Raises:
-        ImageError: the source is missing, empty, damaged, too large, not a regular file or not an image.
+        ImageError: The source is missing, empty, damaged, too large, not a regular file or not an image.
     """
     if isinstance(source, np.ndarray):
         with damage_is_an_image_error("array"):

@@ -48,7 +48,7 @@ def to_8_bit(image: Image.Image, *, is_16_bit: bool = False) -> Image.Image:
 
     Args:
         image: of any Pillow mode; it stays as it was.
-        is_16_bit: whether an image of mode `I` holds 16-bit values, as Pillow makes of a PGM file.
+        is_16_bit: Whether an image of mode `I` holds 16-bit values, as Pillow makes of a PGM file.
     """
     ends = (0.0, _16_BITS) if is_16_bit else _ends(image)
     if ends is None and not image.has_transparency_data and image.mode != "LAB":

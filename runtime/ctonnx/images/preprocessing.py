@@ -19,7 +19,7 @@ class Preprocessing:
     """What a model's input looks like: part of every checkpoint and of every exported model's spec.
 
     Attributes:
-        size: height and width of the model's input, in pixels.
+        size: Height and width of the model's input, in pixels.
         color: `grey` resizes one channel and repeats it three times; `rgb` keeps colour.
         resize: `stretch` fills the square; `pad` keeps the aspect ratio and centres the image on black.
     """
@@ -41,8 +41,8 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.ui
     """Resizes an image from `load` to the model's square with Pillow's antialiased bilinear filter.
 
     Args:
-        image: mode `L` or `RGB`.
-        preprocessing: the size, colour and resize rule of the model.
+        image: Mode `L` or `RGB`.
+        preprocessing: The size, colour and resize rule of the model.
 
     Returns:
         uint8 array of shape [size, size, 3] in RGB order; with `color="grey"` its three channels are equal.
@@ -87,8 +87,8 @@ class DicomWindow:
     """The range of Hounsfield units that becomes black to white when the model is given DICOM files.
 
     Attributes:
-        center: middle of the range, in HU.
-        width: extent of the range, in HU.
+        center: Middle of the range, in HU.
+        width: Extent of the range, in HU.
     """
 
     center: float = -600.0

@@ -89,7 +89,7 @@ def why_it_is_not_there(provider: Provider, available: list[str]) -> str:
 
     Args:
         provider: that was asked for.
-        available: the names that onnxruntime has.
+        available: The names that onnxruntime has.
     """
     package = PROVIDERS[provider]
     if sys.platform not in package.systems:
@@ -118,7 +118,7 @@ def why_it_does_not_run(provider: Provider, onnxruntime: ModuleType, said: str) 
 
     Args:
         provider: that was asked for.
-        onnxruntime: the module.
+        onnxruntime: The module.
         said: onnxruntime's own words, where it had any.
     """
     words = _words(said) or "onnxruntime would run on the CPU instead"

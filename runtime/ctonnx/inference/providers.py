@@ -33,15 +33,15 @@ class ProviderFacts:
 
     Attributes:
         execution_provider: onnxruntime's name of it.
-        distribution: the build of onnxruntime that holds it.
+        distribution: The build of onnxruntime that holds it.
         extra: of ctonnx, which brings that build.
         systems: where that build exists, by `sys.platform`'s names and by people's.
         precisions: of a run's models, those that suit it, the best one first.
         int8_target: of `ctonnx export --target`, that INT8 has to be made for; None where it is this processor's.
-        on_cpu: whether it computes on the processor.
-        batch_size: images at a time that are fastest as a rule.
-        is_nvidia: whether it is an NVIDIA GPU, which reads page-locked memory.
-        one_run_at_a_time: whether one batch at a time may be computed.
+        on_cpu: Whether it computes on the processor.
+        batch_size: Images at a time that are fastest as a rule.
+        is_nvidia: Whether it is an NVIDIA GPU, which reads page-locked memory.
+        one_run_at_a_time: Whether one batch at a time may be computed.
     """
 
     execution_provider: str
@@ -158,7 +158,7 @@ def execution_providers(
 
     Args:
         provider: that is to run the model.
-        model: path of an `.onnx` file, or its bytes.
+        model: Path of an `.onnx` file, or its bytes.
         threads: for a provider that has its own on the CPU.
         version: onnxruntime's, for the name of TensorRT's cache.
     """
@@ -184,7 +184,7 @@ def preload(provider: Provider, onnxruntime: ModuleType) -> None:
 
     Args:
         provider: that needs them.
-        onnxruntime: the module.
+        onnxruntime: The module.
     """
     import ctypes
     import io

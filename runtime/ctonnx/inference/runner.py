@@ -53,8 +53,8 @@ class Runner:
             images: uint8 [batch, size, size, 3], or a sequence of [size, size, 3].
 
         Raises:
-            ProviderError: the provider failed, as where its memory is full.
-            NotEnoughMemory: the CPU's memory does not suffice.
+            ProviderError: The provider failed, as where its memory is full.
+            NotEnoughMemory: The CPU's memory does not suffice.
         """
         try:
             with self._turn:
@@ -132,7 +132,7 @@ def pinned_memory(count: int, load: Callable[[str], Any] = ctypes.CDLL) -> NDArr
 
     Args:
         count: bytes.
-        load: opens a library by its name.
+        load: Opens a library by its name.
     """
     major = str(getattr(onnxruntime, "cuda_version", "") or "").partition(".")[0]
     pointer = ctypes.c_void_p()

@@ -49,18 +49,18 @@ def open_session(
     error, as then the CPU does the provider's work.
 
     Args:
-        model: path of an `.onnx` file, or its bytes.
+        model: Path of an `.onnx` file, or its bytes.
         provider: `cpu`, `cuda`, `tensorrt`, `openvino`, `coreml` or `directml`.
-        threads: threads within one operator; None takes every core that this process may use.
+        threads: Threads within one operator; None takes every core that this process may use.
         optimize: False skips the graph optimizations, for a session that only reads metadata.
-        spinning: whether threads that wait go on looking for work for a while, which keeps the cores from others; False
+        spinning: Whether threads that wait go on looking for work for a while, which keeps the cores from others; False
             lets them sleep after 50 microseconds, or at once before onnxruntime 1.26, which takes longer to answer.
         check: False takes a file whose checksum is not that of its spec, as a replay does that says more of it.
 
     Raises:
-        ModelError: the file is missing, damaged, not an ONNX model, or has an operator that no ctonnx model has.
-        ProviderError: the provider is not in this onnxruntime, or did not start.
-        NotEnoughMemory: the CPU's memory does not suffice.
+        ModelError: The file is missing, damaged, not an ONNX model, or has an operator that no ctonnx model has.
+        ProviderError: The provider is not in this onnxruntime, or did not start.
+        NotEnoughMemory: The CPU's memory does not suffice.
         ValueError: `threads` is below 1, or more than a machine takes (`ctonnx.system.cpu.check_threads`).
     """
     if provider not in PROVIDERS:
@@ -107,7 +107,7 @@ def read_spec(session: InferenceSession, name: str) -> ModelSpec:
     """Returns the spec that the session's model carries.
 
     Raises:
-        ModelError: the model carries none, or its inputs and outputs are not those of a ctonnx model.
+        ModelError: The model carries none, or its inputs and outputs are not those of a ctonnx model.
     """
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:

@@ -27,9 +27,9 @@ class Setting:
 
     Attributes:
         threads: in all.
-        workers: batches that are computed at a time, each with its share of the threads.
-        batch_size: images that a worker is given at a time.
-        spinning: whether threads that wait go on looking for work.
+        workers: Batches that are computed at a time, each with its share of the threads.
+        batch_size: Images that a worker is given at a time.
+        spinning: Whether threads that wait go on looking for work.
         images_per_s: that were measured so.
     """
 
@@ -80,7 +80,7 @@ def save_tuning(model: Path, tuning: Tuning, *, provider: str) -> Path:
     """Writes a model's tuning for this device beside it, and returns the file.
 
     Raises:
-        OSError: the folder cannot be written to.
+        OSError: The folder cannot be written to.
     """
     file = tuning_file(model)
     document = {"schema_version": _SCHEMA_VERSION, **_device(model, provider), **asdict(tuning)}

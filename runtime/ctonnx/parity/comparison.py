@@ -23,12 +23,12 @@ class Parity:
 
     Attributes:
         images: how many images were compared.
-        agreement: share of images with the same most probable class, 0 to 1.
-        max_dp: largest absolute difference of any class's probability over the images.
-        mean_dp: mean absolute difference of the probabilities.
-        max_dlogit: largest absolute difference of a logit.
-        max_dheatmap: largest absolute difference of a heatmap value, relative to the reference's largest value.
-        heatmap_correlation: median over the images of Pearson's correlation of the two heatmaps of the reference's most
+        agreement: Share of images with the same most probable class, 0 to 1.
+        max_dp: Largest absolute difference of any class's probability over the images.
+        mean_dp: Mean absolute difference of the probabilities.
+        max_dlogit: Largest absolute difference of a logit.
+        max_dheatmap: Largest absolute difference of a heatmap value, relative to the reference's largest value.
+        heatmap_correlation: Median over the images of Pearson's correlation of the two heatmaps of the reference's most
             probable class; images whose reference heatmap is the same everywhere do not count.
         lowest_heatmap_correlation: that of the image where it is lowest.
     """
@@ -65,11 +65,11 @@ class AccuracyChange:
 
     Attributes:
         images: how many.
-        reference: the reference's accuracy, 0 to 1.
-        candidate: the candidate's.
-        difference: candidate minus reference.
-        low: lower end of the difference's 95 % interval.
-        high: upper end.
+        reference: The reference's accuracy, 0 to 1.
+        candidate: The candidate's.
+        difference: Candidate minus reference.
+        low: Lower end of the difference's 95 % interval.
+        high: Upper end.
     """
 
     images: int
@@ -144,9 +144,9 @@ def accuracy_change(reference: Outputs, candidate: Outputs, labels: NDArray[np.i
     an image to each of the four cells, so that it has a width where the models never differ.
 
     Args:
-        reference: its answers.
-        candidate: its answers for the same images, in the same order.
-        labels: class index of each image; -1 where it is not known: such images do not count.
+        reference: Its answers.
+        candidate: Its answers for the same images, in the same order.
+        labels: Class index of each image; -1 where it is not known: such images do not count.
 
     Returns:
         None where no label is known.

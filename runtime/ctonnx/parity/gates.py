@@ -37,10 +37,10 @@ class Gate:
     """The bounds that a precision must keep to be shipped; a NaN keeps none.
 
     Attributes:
-        max_dp: largest absolute difference of a probability that is allowed.
-        min_agreement: smallest share of images with the same most probable class that is allowed.
-        max_drop: largest loss of accuracy that is allowed, 0 to 1; None allows any.
-        min_heatmap_correlation: smallest median correlation of heatmaps that is allowed.
+        max_dp: Largest absolute difference of a probability that is allowed.
+        min_agreement: Smallest share of images with the same most probable class that is allowed.
+        max_drop: Largest loss of accuracy that is allowed, 0 to 1; None allows any.
+        min_heatmap_correlation: Smallest median correlation of heatmaps that is allowed.
     """
 
     max_dp: float

@@ -51,7 +51,7 @@ def find_images(paths: Iterable[str]) -> list[str]:
     folders (`Thumbs.db`, `.DS_Store`) is passed over in folders and by patterns.
 
     Raises:
-        CtonnxError: a folder holds no image, or a pattern matches nothing.
+        CtonnxError: A folder holds no image, or a pattern matches nothing.
     """
     found: list[str] = []
     for path in paths:
@@ -78,12 +78,12 @@ def without_own(files: Sequence[str], *, output: Path | None, heatmaps: Path | N
     """Returns the files without those that an earlier run of the same command wrote.
 
     Args:
-        files: found or named.
-        output: the file of rows, which may stand in a folder that is read.
-        heatmaps: the folder of heatmaps, which a pattern may reach; files of other endings in it stay.
+        files: Found or named.
+        output: The file of rows, which may stand in a folder that is read.
+        heatmaps: The folder of heatmaps, which a pattern may reach; files of other endings in it stay.
 
     Raises:
-        CtonnxError: nothing is left.
+        CtonnxError: Nothing is left.
     """
     rows = None if output is None else os.path.realpath(output)
     # Only what can be meant has its links followed, which takes a while for a hundred thousand files.

@@ -71,29 +71,29 @@ class Predictor:
     Predictor('runs/lungs/export/model.fp32.onnx', provider='cpu')
 
     Args:
-        model: an `.onnx` file, or a run's folder; None takes the newest run with an export below `./runs`.
+        model: An `.onnx` file, or a run's folder; None takes the newest run with an export below `./runs`.
         provider: `cpu`, `cuda`, `tensorrt`, `openvino`, `coreml` or `directml`; the one asked for is the one that runs.
         fallback: True takes the CPU, and the model that suits it, where the provider does not run.
         threads: in all, for the model; None takes every core that this process may use.
-        workers: batches that a CPU computes at a time, at most one a thread; threads beyond these help whichever needs
+        workers: Batches that a CPU computes at a time, at most one a thread; threads beyond these help whichever needs
             them. One answers soonest for one image; as many as there are threads go through many images fastest
             (`workers_for`). Every other provider has one.
-        spinning: whether threads that wait go on looking for work for a while, which keeps the cores from others; False
+        spinning: Whether threads that wait go on looking for work for a while, which keeps the cores from others; False
             lets them sleep after 50 microseconds, which a lone session answers as fast with.
         check: False takes a file that was damaged or altered since it was exported, by its checksum.
 
     Attributes:
-        path: the file that is used.
-        provider: the provider that runs it.
+        path: The file that is used.
+        provider: The provider that runs it.
         refusal: why the provider that was asked for does not run, where the CPU was taken in its place; else None.
         threads: in all.
-        workers: batches at a time.
+        workers: Batches at a time.
         spinning: as given.
         spec: what the model says about itself.
 
     Raises:
-        ModelError: no model was found, or it is damaged, carries no spec, or has operators that no export has.
-        ProviderError: the provider cannot run here, and the CPU may not take its place.
+        ModelError: No model was found, or it is damaged, carries no spec, or has operators that no export has.
+        ProviderError: The provider cannot run here, and the CPU may not take its place.
     """
 
     def __init__(
@@ -177,11 +177,11 @@ class Predictor:
         """Answers for one image: of a DICOM file with several frames, for the first.
 
         Args:
-            image: anything that `ctonnx.images.load` takes.
+            image: Anything that `ctonnx.images.load` takes.
 
         Raises:
             ImageError: it cannot be turned into pixels.
-            ProviderError: the answer is not a number.
+            ProviderError: The answer is not a number.
         """
         try:
             loaded = load(image, window=self.spec.dicom_window)
@@ -204,7 +204,7 @@ class Predictor:
         multi-frame DICOM file has its own record, named `FILE#1`, `FILE#2` and so on.
 
         Args:
-            images: anything that `ctonnx.images.load` takes, mixed as you like.
+            images: Anything that `ctonnx.images.load` takes, mixed as you like.
             batch_size: how many images the model is given at a time; None takes what is fastest as a rule: 4 on a CPU,
                 32 elsewhere.
             watch: for what needs the decoded images too, as a picture of the answer does, and would else read each file
@@ -216,7 +216,7 @@ class Predictor:
             A `Prediction`, or a `Failure` where an image cannot be read.
 
         Raises:
-            TypeError: one path or one file's bytes was given.
+            TypeError: One path or one file's bytes was given.
             ValueError: `batch_size` is below 1, or the predictor was closed meanwhile.
             NotEnoughMemory: there is too little for a batch or for the threads.
         """
@@ -233,7 +233,7 @@ class Predictor:
             pixels: uint8 [batch, size, size, 3], as `ctonnx.images.to_pixels` makes them.
 
         Raises:
-            ValueError: another dtype or shape.
+            ValueError: Another dtype or shape.
         """
         self._refuse_other(pixels)
         return self._opened(pixels)
@@ -251,7 +251,7 @@ class Predictor:
             The outputs, in time, or the error that there was.
 
         Raises:
-            ValueError: another dtype or shape, or the session has no threads of its own: its provider is not `cpu`, or
+            ValueError: Another dtype or shape, or the session has no threads of its own: its provider is not `cpu`, or
                 there are no more threads than workers.
         """
         self._refuse_other(pixels)

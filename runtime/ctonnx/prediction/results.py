@@ -20,13 +20,13 @@ class Prediction:
     """The answer for one image.
 
     Attributes:
-        source: the path as it was given, or what kind of object was given.
+        source: The path as it was given, or what kind of object was given.
         probabilities: of each class, from the most probable to the least.
         logits: float32 [classes], in the order of the spec's classes.
         heatmap: float32 [classes, size / 32, size / 32], in the order of the spec's classes.
-        suspicious: whether the spec's operating point calls the image so; None where the model has none.
+        suspicious: Whether the spec's operating point calls the image so; None where the model has none.
         frame: of a DICOM file with several, counted from 0; None of any other image. `source` ends in `#1` for frame 0.
-        score: the sum of the suspicious classes' probabilities, which the operating point's threshold is compared with;
+        score: The sum of the suspicious classes' probabilities, which the operating point's threshold is compared with;
             None where the model has none.
         caution: why the answer should be doubted, as of a blank image (`ctonnx.prediction.cautions`); None where
             nothing is known.
@@ -80,7 +80,7 @@ class Failure:
     """The record of an image that could not be read, in the place where its answer would stand.
 
     Attributes:
-        source: the path as it was given, or what kind of object was given.
+        source: The path as it was given, or what kind of object was given.
         error: what is wrong with it.
         frame: of a DICOM file with several, counted from 0.
     """
@@ -114,12 +114,12 @@ def answer(
     """Returns what a model's outputs say of one image, or None where they are not numbers.
 
     Args:
-        spec: the model's.
+        spec: The model's.
         outputs: of a batch.
         row: of the image.
-        source: the prediction's.
-        frame: the prediction's.
-        caution: the prediction's.
+        source: The prediction's.
+        frame: The prediction's.
+        caution: The prediction's.
     """
     if not np.isfinite(outputs.probabilities[row]).all():
         return None

@@ -21,7 +21,7 @@ class Verification:
     """What came of a replay.
 
     Attributes:
-        model: the file.
+        model: The file.
         provider: that ran it.
         precision: of the model.
         with_pytorch: how far its answers here lie from its PyTorch original's.
@@ -57,15 +57,15 @@ def verify(
     against PyTorch's where those did. The file must be the one that was exported, byte for byte.
 
     Args:
-        model: the `.onnx` file.
-        golden: its golden inputs; None takes those beside it.
+        model: The `.onnx` file.
+        golden: Its golden inputs; None takes those beside it.
         provider: that is to run it, one of `ctonnx.inference.providers.PROVIDERS`.
         threads: for the session; None takes every core that this process may use.
 
     Raises:
-        ModelError: a file is missing or damaged, or the golden inputs belong to another model.
-        CheckFailed: the file was altered so that it cannot be run.
-        ProviderError: the provider cannot run here.
+        ModelError: A file is missing or damaged, or the golden inputs belong to another model.
+        CheckFailed: The file was altered so that it cannot be run.
+        ProviderError: The provider cannot run here.
     """
     if not model.is_file():
         raise ModelError(f"expected an .onnx file, found no file at '{model}'; see which there are: ls runs/*/export")

@@ -20,7 +20,7 @@ class Metrics:
     """The counters of one server, in a registry of their own.
 
     Args:
-        model: its name.
+        model: Its name.
         precision: of the model.
         provider: that runs it.
         version: of ctonnx.

@@ -40,9 +40,9 @@ class Settings:
 
     Attributes:
         limits: of each request.
-        queue: images that may be under way at a time, over all requests; more are answered with 503.
-        max_batch: images that the model is given at a time.
-        max_delay: seconds that a batch which is not full waits for more images while another one is computed.
+        queue: Images that may be under way at a time, over all requests; more are answered with 503.
+        max_batch: Images that the model is given at a time.
+        max_delay: Seconds that a batch which is not full waits for more images while another one is computed.
         key: that requests must bring; None lets everybody in.
         origins: of pages elsewhere that browsers may let ask (CORS); `*` is any.
     """

@@ -33,7 +33,7 @@ def architecture(name: str | None = None) -> str:
     The first two are targets of `ctonnx export --target`.
 
     Args:
-        name: the system's for the processor; None asks it.
+        name: The system's for the processor; None asks it.
     """
     name = (platform.machine() if name is None else name).lower()
     return _ARCHITECTURES.get(name, name or "unknown")
@@ -69,7 +69,7 @@ def check_threads(threads: int | None) -> None:
         threads: as asked for; None is what `available_cores` gives.
 
     Raises:
-        ValueError: below 1, or above both 64 and the number of this machine's cores.
+        ValueError: Below 1, or above both 64 and the number of this machine's cores.
     """
     if threads is None:
         return
@@ -93,7 +93,7 @@ class Processor:
     """A processor, as far as the system tells.
 
     Attributes:
-        model: its name; None where it is unknown.
+        model: Its name; None where it is unknown.
         features: of those that matter here, the ones it has, by their names on Linux; None where they are unknown.
     """
 

@@ -31,7 +31,7 @@ def check_file(path: str | os.PathLike[str], *, most: int | None = None) -> None
 
     Args:
         path: of the file.
-        most: bytes that it may have.
+        most: Bytes that it may have.
 
     Raises:
         OSError: it cannot be found, is no regular file, or is larger.
@@ -46,7 +46,7 @@ def opened(path: str | os.PathLike[str], *, most: int | None = None) -> Iterator
 
     Args:
         path: of the file; links are followed.
-        most: bytes that it may have; None is any number.
+        most: Bytes that it may have; None is any number.
 
     Raises:
         OSError: it cannot be opened, is larger, or is a folder; `NotRegular` of a pipe, a device or a socket.
@@ -89,12 +89,12 @@ def read_arrays(path: Path, *, most: int = _MOST_ARRAYS) -> "dict[str, NDArray[A
 
     Args:
         path: of the file.
-        most: bytes that its arrays may take in memory, all together.
+        most: Bytes that its arrays may take in memory, all together.
 
     Raises:
         OSError: as of `opened`.
         ValueError: it is damaged, another kind of file, or has more in it.
-        MemoryError: this machine has no room for it.
+        MemoryError: This machine has no room for it.
     """
     import numpy as np
 

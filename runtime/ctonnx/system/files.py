@@ -24,7 +24,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     stays: the file that it leads to is replaced.
 
     Raises:
-        OSError: the folder does not exist or cannot be written to, or `path` is a folder, a device, a pipe or a socket;
+        OSError: The folder does not exist or cannot be written to, or `path` is a folder, a device, a pipe or a socket;
             the error names `path`.
     """
     target = _file_behind(path)
@@ -45,7 +45,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     An error or Ctrl-C inside the block removes the temporary folder and leaves what stood at `path` as it was.
 
     Raises:
-        OSError: the parent folder cannot be made or written to, or `path` is a file, a link or the working folder;
+        OSError: The parent folder cannot be made or written to, or `path` is a file, a link or the working folder;
             an error of what is written names `path`.
     """
     if path.is_symlink() or (path.exists() and not path.is_dir()):
@@ -83,7 +83,7 @@ def made_folders(folder: Path) -> Iterator[None]:
     Only what this made is taken away, and only while it is empty.
 
     Raises:
-        OSError: one cannot be made, or a file is in the way.
+        OSError: One cannot be made, or a file is in the way.
     """
     missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:

@@ -42,7 +42,7 @@ def reserve_memory(size: tuple[int, int], bytes_a_pixel: int, name: str) -> Iter
     """Holds memory for an image, once there is enough of it beside the images that other threads are reading.
 
     Args:
-        size: width and height.
+        size: Width and height.
         bytes_a_pixel: that reading it takes at most.
         name: what an error calls it.
 

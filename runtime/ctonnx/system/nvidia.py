@@ -22,7 +22,7 @@ class Gpu:
 
     Attributes:
         name: of the model.
-        compute: the compute capability, as in `9.0`.
+        compute: The compute capability, as in `9.0`.
     """
 
     name: str
@@ -34,8 +34,8 @@ class Driver:
     """NVIDIA's driver, as its own library answers.
 
     Attributes:
-        cuda: the newest CUDA that it runs, as (major, minor).
-        gpus: those that this process may use, in CUDA's order.
+        cuda: The newest CUDA that it runs, as (major, minor).
+        gpus: Those that this process may use, in CUDA's order.
     """
 
     cuda: tuple[int, int]
@@ -49,7 +49,7 @@ def nvidia_driver(load: Callable[[str], Any] | None = None) -> Driver | None:
     `cuDeviceGetName`, `cuDeviceGetAttribute`).
 
     Args:
-        load: opens a library by its name; None is `ctypes.CDLL`.
+        load: Opens a library by its name; None is `ctypes.CDLL`.
     """
     import ctypes  # here, as `ctonnx predict --help` asks no driver
 

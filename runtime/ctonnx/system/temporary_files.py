@@ -45,7 +45,7 @@ def temporary_name(path: Path) -> Iterator[Path]:
     Nothing is made under the name. Before the block ends, what is made there has to be renamed or removed.
 
     Raises:
-        OSError: the folder does not exist or cannot be written to.
+        OSError: The folder does not exist or cannot be written to.
     """
     repeated = f"{path.name}." if len(os.fsencode(path.name)) <= _LONGEST else ""
     while True:

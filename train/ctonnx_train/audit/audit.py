@@ -51,22 +51,22 @@ class Audit:
     """What was found in a data set.
 
     Attributes:
-        root: the folder or file.
-        images: files with an image's name, or rows of an array.
-        folder_classes: the canonical name of each class folder's name.
-        counts: images of each class in each split.
+        root: The folder or file.
+        images: Files with an image's name, or rows of an array.
+        folder_classes: The canonical name of each class folder's name.
+        counts: Images of each class in each split.
         widths, heights: smallest, median and largest, in pixels.
-        modes: files of each Pillow mode, as they lie on the disk.
-        formats: files of each format.
-        passed_over: files that are no image of a class.
-        unreadable: the reason for each file that cannot be read, by path.
-        exact: groups of files with identical pixels.
-        near: groups of files whose perceptual hashes lie within `near_distance` of one another, or of one between
+        modes: Files of each Pillow mode, as they lie on the disk.
+        formats: Files of each format.
+        passed_over: Files that are no image of a class.
+        unreadable: The reason for each file that cannot be read, by path.
+        exact: Groups of files with identical pixels.
+        near: Groups of files whose perceptual hashes lie within `near_distance` of one another, or of one between
             them; groups whose files are all exact copies are left out.
         near_distance: in bits of `HASH_BITS`.
-        near_across_splits: groups in `near` with files in more than one split.
-        near_with_several_labels: groups in `near` whose files carry different labels.
-        leaks: the exact copies in numbers.
+        near_across_splits: Groups in `near` with files in more than one split.
+        near_with_several_labels: Groups in `near` whose files carry different labels.
+        leaks: The exact copies in numbers.
         notes: How the folder was understood where not by the letter, and what was passed over in it.
         grouped: Number of groups by `--group-regex`; None where none were asked for.
         groups_across_splits: For the name of each group, such as a patient, that is in several splits, its number of
@@ -130,12 +130,12 @@ def audit_data(
 
     Args:
         data: as it was found; splits that it lacks are not made.
-        near_distance: largest difference of two near duplicates' hashes, in bits of `HASH_BITS`.
-        group_regex: see `ctonnx_train.data.leakage.group_names`.
-        progress: called with 1 after each image.
+        near_distance: Largest difference of two near duplicates' hashes, in bits of `HASH_BITS`.
+        group_regex: See `ctonnx_train.data.leakage.group_names`.
+        progress: Called with 1 after each image.
 
     Raises:
-        DataError: the regular expression matches nothing.
+        DataError: The regular expression matches nothing.
     """
     samples = data.samples
     found = dict(_read_all(data.root, samples, progress))

@@ -15,7 +15,7 @@ def format_audit(audit: Audit, *, show_all: bool = False) -> str:
 
     Args:
         audit: of a data set.
-        show_all: whether all groups of copies are listed, or only the first of those that cross splits or labels.
+        show_all: Whether all groups of copies are listed, or only the first of those that cross splits or labels.
     """
     return "\n".join(_lines(audit, None if show_all else _SHOWN))
 

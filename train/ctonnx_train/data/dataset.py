@@ -16,13 +16,13 @@ class DataSet:
     """A data set on the disk.
 
     Attributes:
-        root: the folder that the samples' paths start from, or the `.npz` file.
-        classes: canonical class names; a sample's label is an index into them.
+        root: The folder that the samples' paths start from, or the `.npz` file.
+        classes: Canonical class names; a sample's label is an index into them.
         folder_classes: for each class folder's name, or each class's number, the canonical name that it was given.
-        splits: the samples of `train`, `valid` and `test`; `test` may be empty, and those in `to_make` are.
-        to_make: the splits that are not there and are to be taken from the training images.
+        splits: The samples of `train`, `valid` and `test`; `test` may be empty, and those in `to_make` are.
+        to_make: The splits that are not there and are to be taken from the training images.
         passed_over: how many files are no image of a class.
-        synthetic: whether the folder is a generated phantom set.
+        synthetic: Whether the folder is a generated phantom set.
         notes: Sentences on what was not taken by the letter: splits under other names, files that were passed over.
     """
 

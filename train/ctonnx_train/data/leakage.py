@@ -31,12 +31,12 @@ class Leaks:
     """How many images stand in a data set more than once. A group is two or more files with identical pixels.
 
     Attributes:
-        groups: groups of copies.
-        files: files in them.
-        groups_across_splits: groups with files in more than one split.
-        files_across_splits: files in those.
-        groups_with_several_labels: groups whose files carry different labels.
-        files_with_several_labels: files in those.
+        groups: Groups of copies.
+        files: Files in them.
+        groups_across_splits: Groups with files in more than one split.
+        files_across_splits: Files in those.
+        groups_with_several_labels: Groups whose files carry different labels.
+        files_with_several_labels: Files in those.
         leaked: for `valid` and `test`, how many of its files have a copy, or another image of their group by
             `--group-regex`, in an earlier split.
         dropped: how many files `--drop-leaks` kept out, by split.
@@ -92,7 +92,7 @@ def group_names(samples: Sequence[Sample], regex: str | None) -> dict[str, str]:
 
     Args:
         samples: of all splits.
-        regex: searched in the path; its first group, or all of the match, is the name: `patient_(\\d+)`. None
+        regex: Searched in the path; its first group, or all of the match, is the name: `patient_(\\d+)`. None
             names no groups.
 
     Raises:

@@ -30,11 +30,11 @@ def read_medmnist(
     Args:
         file: with `train_images`, uint8 [images, height, width] or [images, height, width, 1 or 3], and `train_labels`,
             integers [images, 1]; the same for `val` and `test`, where they are there.
-        class_names: names by number, as `{"0": "bladder"}`.
+        class_names: Names by number, as `{"0": "bladder"}`.
         classes: of the model that is to be evaluated; None takes the training images' classes.
 
     Raises:
-        DataError: the file is damaged, or holds something else: volumes, or several labels for an image.
+        DataError: The file is damaged, or holds something else: volumes, or several labels for an image.
     """
     arrays = read_arrays(file)
     labels = {

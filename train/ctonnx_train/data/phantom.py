@@ -62,15 +62,15 @@ def generate(
     """Writes a phantom set, whole or not at all. The same `per_class`, `seed` and `size` give the same bytes.
 
     Args:
-        out: the folder to make; it may exist if it is empty.
-        per_class: images of each class over the splits: about 60 % train, 20 % valid, 20 % test.
+        out: The folder to make; it may exist if it is empty.
+        per_class: Images of each class over the splits: about 60 % train, 20 % valid, 20 % test.
         seed: 0 or more.
-        size: width and height of the images in pixels.
-        progress: called with (images written, images in all) after each image.
+        size: Width and height of the images in pixels.
+        progress: Called with (images written, images in all) after each image.
 
     Raises:
-        DataError: a number is out of range, or `out` is not free.
-        OSError: the folder cannot be written.
+        DataError: A number is out of range, or `out` is not free.
+        OSError: The folder cannot be written.
     """
     for name, value, least in (("per_class", per_class, 3), ("seed", seed, 0), ("size", size, 64)):
         if value < least:

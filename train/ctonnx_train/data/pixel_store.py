@@ -49,11 +49,11 @@ class PixelStore:
     gives the digests. What the bound leaves out is decoded again each time that it is taken.
 
     Args:
-        source: gives the images.
+        source: Gives the images.
         samples: which of them, in order; a row of the store is a position in this order.
-        preprocessing: size, colour and resize rule.
-        limit: bytes to keep at most; None keeps all.
-        progress: called with 1 after each image.
+        preprocessing: Size, colour and resize rule.
+        limit: Bytes to keep at most; None keeps all.
+        progress: Called with 1 after each image.
 
     Attributes:
         source: that gives the images.
@@ -61,7 +61,7 @@ class PixelStore:
         kept: how many images, the first ones, are kept in memory.
 
     Raises:
-        DataError: images cannot be read; it names the first of them.
+        DataError: Images cannot be read; it names the first of them.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class PixelStore:
         """Returns images, uint8 [rows, size, size, channels]: one channel for grey preprocessing, else three.
 
         Raises:
-            DataError: an image that is not kept can no longer be read.
+            DataError: An image that is not kept can no longer be read.
         """
         if max(rows, default=0) < self.kept:
             return self._pixels[list(rows)]

@@ -65,7 +65,7 @@ def open_source(root: Path) -> Source:
     """Returns the source of the images of a data set that was read from `root`.
 
     Raises:
-        DataError: an `.npz` file cannot be read.
+        DataError: An `.npz` file cannot be read.
     """
     return ArraySource(root) if root.is_file() else FolderSource(root)
 

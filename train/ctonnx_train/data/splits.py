@@ -22,8 +22,8 @@ class Sample(NamedTuple):
     """One labelled image.
 
     Attributes:
-        path: relative to the data folder's root, with forward slashes; in an `.npz` file, an array's name and a row.
-        label: index of its class.
+        path: Relative to the data folder's root, with forward slashes; in an `.npz` file, an array's name and a row.
+        label: Index of its class.
     """
 
     path: str
@@ -46,13 +46,13 @@ def take_splits(
 
     Args:
         splits: what the data set has.
-        made: the splits to fill, `valid` or `test` or both.
-        classes: class names, by label.
-        seed: the same one takes the same images.
-        groups: the number of each image's group, by path; None takes each image by itself.
+        made: The splits to fill, `valid` or `test` or both.
+        classes: Class names, by label.
+        seed: The same one takes the same images.
+        groups: The number of each image's group, by path; None takes each image by itself.
 
     Raises:
-        DataError: a class has too few images, or too few groups of them.
+        DataError: A class has too few images, or too few groups of them.
     """
     if not made:
         return dict(splits)

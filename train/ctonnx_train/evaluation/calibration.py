@@ -36,7 +36,7 @@ def negative_log_likelihood(
 
     Args:
         logits: [images, classes].
-        labels: class index of each image.
+        labels: Class index of each image.
         temperature: what the logits are divided by.
     """
     chosen = log_softmax(logits.astype(np.float64) / temperature, axis=1)[np.arange(len(labels)), labels]
@@ -48,10 +48,10 @@ def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.intege
 
     Args:
         logits: of the validation images, [images, classes].
-        labels: class index of each image.
+        labels: Class index of each image.
 
     Returns:
-        between 0.05 and 20, to four decimals; 1 where the likelihood grows towards one of these bounds, which it does
+        Between 0.05 and 20, to four decimals; 1 where the likelihood grows towards one of these bounds, which it does
         where every image is right: they are then too few to tell.
     """
     found = minimize_scalar(
@@ -71,7 +71,7 @@ def positive_classes(classes: Sequence[str], chosen: Sequence[str] = ()) -> tupl
         In the order of `classes`; empty where nothing was chosen and no class, or every class, is a negative one.
 
     Raises:
-        DataError: a chosen class does not exist, or all of them are chosen.
+        DataError: A chosen class does not exist, or all of them are chosen.
     """
     if unknown := set(chosen) - set(classes):
         raise DataError(f"expected --positive to name one of the classes {', '.join(classes)}, found '{min(unknown)}'")
@@ -200,10 +200,10 @@ def operating_figures(
 
     Args:
         probabilities: [images, classes], after the temperature.
-        labels: class index of each image.
-        classes: class names.
-        positive: those that are suspicious.
-        threshold: smallest sum of their probabilities that is called suspicious.
+        labels: Class index of each image.
+        classes: Class names.
+        positive: Those that are suspicious.
+        threshold: Smallest sum of their probabilities that is called suspicious.
     """
     is_positive = _is_positive(labels, classes, positive)
     called = suspicion(probabilities, classes, positive) >= threshold
@@ -225,8 +225,8 @@ def suspicious_figures(
     Args:
         point: of the model.
         probabilities: [images, classes], after the temperature.
-        labels: class index of each image.
-        classes: class names.
+        labels: Class index of each image.
+        classes: Class names.
     """
     if point is None:
         return None

@@ -43,7 +43,7 @@ class Evaluation:
         document: JSON-ready: `schema_version`, `model`, `data`, `metrics`, `suspicious` and, where two models were
             compared, `comparison`.
         probabilities: [images, classes].
-        labels: class index of each image.
+        labels: Class index of each image.
     """
 
     document: dict[str, Any]
@@ -68,19 +68,19 @@ def evaluate_model(
 
     Args:
         subject: from `ctonnx_train.evaluation.evaluated_model.open_evaluated_model`.
-        data: see `ctonnx_train.data.image_folder.read_data`; classes may lack.
+        data: See `ctonnx_train.data.image_folder.read_data`; classes may lack.
         split: which of its splits; None takes `test`, else `valid`, else all images.
         other: with the same classes, in whatever order.
-        class_names: canonical names for class folders, by the folder's name, beside those that the training knew.
-        group_regex: names the groups of images that the bootstrap resamples as a whole; see
+        class_names: Canonical names for class folders, by the folder's name, beside those that the training knew.
+        group_regex: Names the groups of images that the bootstrap resamples as a whole; see
             `ctonnx_train.data.leakage.group_names`.
-        drop_leaks: whether images that the model was trained on are left out.
+        drop_leaks: Whether images that the model was trained on are left out.
         replicates: of the bootstrap.
         seed: of the bootstrap.
         log: Called with each progress message.
 
     Raises:
-        DataError: the data set lacks the split, or has classes that the model does not know; no image is left, all of
+        DataError: The data set lacks the split, or has classes that the model does not know; no image is left, all of
             a made split have changed, or what the model was trained on is not known where it is to be left out;
             `other` has other classes.
     """

@@ -31,18 +31,18 @@ class EvaluatedModel:
     """A model that can be asked.
 
     Attributes:
-        path: the run's folder, or the `.onnx` file.
-        name: the run's.
+        path: The run's folder, or the `.onnx` file.
+        name: The run's.
         kind: as `PyTorch checkpoint` or `ONNX fp32`.
         classes: in the order of the answers.
-        preprocessing: its input.
+        preprocessing: Its input.
         operating_point: where an image is suspicious, or None.
-        synthetic: whether it was trained on generated phantoms.
+        synthetic: Whether it was trained on generated phantoms.
         data: what it was trained on, as run.json or the spec has it.
-        probabilities: returns the answers for a store's rows, [rows, classes].
+        probabilities: Returns the answers for a store's rows, [rows, classes].
         run: that it comes from, where that is known.
-        class_names: canonical names of class folders that the training knew.
-        data_root: the data set that it was trained on, where that is known.
+        class_names: Canonical names of class folders that the training knew.
+        data_root: The data set that it was trained on, where that is known.
         digests: of the images of each split of its training, where they are known.
     """
 
@@ -76,7 +76,7 @@ def open_evaluated_model(path: Path, root: Path = RUNS, *, threads: int | None =
 
     Args:
         path: what is to be opened.
-        root: the folder of the runs.
+        root: The folder of the runs.
         threads: in which it computes on a CPU; None takes every core that this process may use.
 
     Raises:

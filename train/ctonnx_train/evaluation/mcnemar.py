@@ -18,9 +18,9 @@ def compare_answers(
     like coins (McNemar 1947, https://doi.org/10.1007/BF02295996; exact by the binomial distribution, two-sided).
 
     Args:
-        first: probabilities, [images, classes].
+        first: Probabilities, [images, classes].
         second: of the other classifier, with the same classes in the same order.
-        labels: class index of each image.
+        labels: Class index of each image.
 
     Returns:
         `images`; `agreement`, the share of images with the same most probable class; `max_dp` and `mean_dp`, the

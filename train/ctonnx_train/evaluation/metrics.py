@@ -44,7 +44,7 @@ def figures(
 
     Args:
         probabilities: [images, classes].
-        labels: class index of each image, [images].
+        labels: Class index of each image, [images].
         weights: how often each image counts, [resamples, images]; None is one resample in which each counts once.
 
     Returns:
@@ -101,9 +101,9 @@ def evaluate(
 
     Args:
         probabilities: [images, classes].
-        labels: class index of each image.
-        classes: class names, in the order of the second axis.
-        groups: the number of each image's group, such as its patient; None takes each image by itself.
+        labels: Class index of each image.
+        classes: Class names, in the order of the second axis.
+        groups: The number of each image's group, such as its patient; None takes each image by itself.
         replicates: how many resamples.
         seed: of the resamples.
 

@@ -53,8 +53,8 @@ def plot_confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str], titl
     """Draws the counts, shaded by their share of the true class.
 
     Args:
-        matrix: a row for each true class, a column for each predicted one.
-        classes: class names.
+        matrix: A row for each true class, a column for each predicted one.
+        classes: Class names.
         title: of the plot.
     """
     counts = np.asarray(matrix)
@@ -97,8 +97,8 @@ def plot_roc(
 
     Args:
         probabilities: [images, classes].
-        labels: class index of each image.
-        classes: class names.
+        labels: Class index of each image.
+        classes: Class names.
         metrics: of `ctonnx_train.evaluation.metrics.evaluate` for these images.
         title: of the plot.
     """
@@ -145,8 +145,8 @@ def plot_reliability(
 
     Args:
         probabilities: [images, classes].
-        labels: class index of each image.
-        ece: the calibration error, which is shown.
+        labels: Class index of each image.
+        ece: The calibration error, which is shown.
         title: of the plot.
     """
     confidence = probabilities.max(axis=1)

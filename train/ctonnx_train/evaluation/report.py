@@ -29,7 +29,7 @@ def refuse_foreign_folder(folder: Path) -> None:
     """Lets only a new or empty folder, or an earlier evaluation with nothing else in it, be replaced.
 
     Raises:
-        CtonnxError: the folder holds other things.
+        CtonnxError: The folder holds other things.
     """
     if folder.is_dir() and (foreign := {file.name for file in folder.iterdir()} - _FILES):
         raise CtonnxError(
@@ -42,8 +42,8 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     """Writes an evaluation's folder, whole or not at all; an earlier evaluation there is replaced.
 
     Raises:
-        CtonnxError: the folder holds other things.
-        OSError: the folder cannot be written.
+        CtonnxError: The folder holds other things.
+        OSError: The folder cannot be written.
     """
     refuse_foreign_folder(folder)
     document, classes = evaluation.document, evaluation.document["model"]["classes"]
@@ -69,7 +69,7 @@ def as_markdown(document: Mapping[str, Any], *, plots: bool = False) -> str:
 
     Args:
         document: of an `Evaluation`.
-        plots: whether the plots lie beside it and are shown.
+        plots: Whether the plots lie beside it and are shown.
     """
     return "\n".join(_lines(document, plots)) + "\n"
 

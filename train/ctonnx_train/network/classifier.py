@@ -75,8 +75,8 @@ class CTClassifier(nn.Module):
         """Says what training changes.
 
         Args:
-            stages: the stages that learn; in the others the weights and the batch normalization's statistics stay.
-            dropout: whether the head's dropout is at work.
+            stages: The stages that learn; in the others the weights and the batch normalization's statistics stay.
+            dropout: Whether the head's dropout is at work.
         """
         self._trainable = stages
         self._dropout = dropout

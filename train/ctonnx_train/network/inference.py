@@ -18,11 +18,11 @@ def predict_logits(
     """Returns logits, float32 [rows, classes].
 
     Args:
-        network: moved to `device` and set to evaluation mode.
-        store: the images.
+        network: Moved to `device` and set to evaluation mode.
+        store: The images.
         rows: which of them.
         device: where to compute.
-        batch_size: images at a time.
+        batch_size: Images at a time.
     """
     network = network.to(device).eval()
     answers = [np.empty((0, network.head.dense3.out_features), np.float32)]

@@ -76,7 +76,7 @@ def keeping_threads_apart(threads: int | None = None, *, spinning: bool = False)
 
     Args:
         threads: that were asked for; None is one a core.
-        spinning: whether they look for work for less than a millisecond before they sleep, which is faster for threads
+        spinning: Whether they look for work for less than a millisecond before they sleep, which is faster for threads
             that are kept apart.
     """
     cores = _cores_for(threads)

@@ -15,7 +15,7 @@ def load_pytorch(*, threads: int | None = None, processes: int = 1, compiles: bo
     Args:
         threads: that were asked for; None is one a core.
         processes: of the training; several would all be put on the first cores.
-        compiles: whether `torch.compile` is used: what it starts would be kept on the first core.
+        compiles: Whether `torch.compile` is used: what it starts would be kept on the first core.
     """
     is_ours = let_waiting_threads_sleep()
     with keeping_threads_apart(threads, spinning=is_ours) if processes == 1 and not compiles else nullcontext():

@@ -29,8 +29,8 @@ class Checkpoint:
     """A trained run in memory.
 
     Attributes:
-        run: its folder.
-        record: its run.json.
+        run: Its folder.
+        record: Its run.json.
         network: in evaluation mode, on the CPU, in float32.
         sha256: of the weights file.
     """
@@ -87,18 +87,18 @@ def save_checkpoint(
     While they are moved to their place, those of the earlier checkpoint are gone: none is ever beside another record.
 
     Args:
-        run: its folder.
-        network: its weights.
-        record: its run.json.
+        run: Its folder.
+        network: Its weights.
+        record: Its run.json.
         splits: which image stood in which split.
         digests: `ctonnx_train.data.pixel_store.pixel_digest` of each image, by path.
-        reports: writes the run's reports, into the folder that it is given.
+        reports: Writes the run's reports, into the folder that it is given.
 
     Returns:
         The record as it was written, with the SHA-256 of the weights.
 
     Raises:
-        OSError: the folder cannot be written to.
+        OSError: The folder cannot be written to.
     """
     write_splits(run, splits, digests)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
@@ -131,7 +131,7 @@ def load_checkpoint(run: Run) -> Checkpoint:
     """Reads a run's checkpoint.
 
     Raises:
-        ModelError: a file of it is missing, damaged, or does not fit the others.
+        ModelError: A file of it is missing, damaged, or does not fit the others.
     """
     record = read_record(run)
     network = CTClassifier(len(record.classes))

@@ -114,16 +114,16 @@ class RunRecord:
     """What run.json holds.
 
     Attributes:
-        created: when the training ended, ISO 8601 in UTC.
-        classes: class names, in the order of the logits.
+        created: When the training ended, ISO 8601 in UTC.
+        classes: Class names, in the order of the logits.
         folder_classes: for each class folder's name, the canonical name that it was given.
         preprocessing: how a file becomes the network's pixels.
         data: `folder` (absolute; or a file), `name`, `fingerprint`, `images` for each split and class, and `leaks`:
             the copies that were found, as `ctonnx_train.data.leakage.Leaks`.
-        synthetic: whether the images are generated phantoms.
+        synthetic: Whether the images are generated phantoms.
         settings: what was chosen for the training.
         training: what came of it: epochs run, the best one, its validation loss, precision, device, seconds.
-        metrics: figures on `valid` and, where there is one, on `test`.
+        metrics: Figures on `valid` and, where there is one, on `test`.
         versions: of ctonnx and the libraries.
         temperature: what the logits are divided by before the softmax.
         operating_point: where an image is suspicious; None where none could be fitted.
@@ -160,7 +160,7 @@ class RunRecord:
         """Reads the text of run.json; fields of a later release are passed over.
 
         Raises:
-            ValueError: the text is not a run's record.
+            ValueError: The text is not a run's record.
         """
         values = json_schema.parse(text)
         if json_schema.read(_Versioned, values).schema_version > SCHEMA_VERSION:

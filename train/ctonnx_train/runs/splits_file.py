@@ -17,7 +17,7 @@ def write_splits(run: Run, splits: Mapping[Split, tuple[Sample, ...]], digests: 
     """Writes a run's splits.json: for each split the images' paths, labels and digests.
 
     Args:
-        run: its folder.
+        run: Its folder.
         splits: which image stood in which split.
         digests: `ctonnx_train.data.pixel_store.pixel_digest` of each image, by path.
     """

@@ -26,11 +26,11 @@ class Prepared:
 
     Attributes:
         data: with the splits that are used.
-        store: the images.
-        rows: the store's rows of each split's samples.
+        store: The images.
+        rows: The store's rows of each split's samples.
         leaks: what stood in the data set more than once.
         leaked_valid: Validation samples with a copy, or an image of their group, in the training split that is used.
-        groups: the number of each image's group, by path, where groups were asked for: copies are of one group too.
+        groups: The number of each image's group, by path, where groups were asked for: copies are of one group too.
         fingerprint: SHA-256 over each image's split, class and pixels; names, order and formats of files do not matter.
     """
 
@@ -56,12 +56,12 @@ def prepare(found: DataSet, settings: TrainSettings, preprocessing: Preprocessin
 
     Args:
         found: as it was read.
-        settings: seed, groups, what to drop, how much to keep in memory.
-        preprocessing: the network's input.
+        settings: Seed, groups, what to drop, how much to keep in memory.
+        preprocessing: The network's input.
         log: Called with each progress message.
 
     Raises:
-        DataError: images cannot be read, or a class has too few.
+        DataError: Images cannot be read, or a class has too few.
     """
     samples = found.samples
     names = group_names(samples, settings.group_regex)

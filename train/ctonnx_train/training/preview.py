@@ -39,18 +39,18 @@ def write_preview(
 
     Args:
         file: to write.
-        data: see `ctonnx_train.data.image_folder.read_data`.
-        preprocessing: the network's input.
-        class_names: canonical names for class folders, by the folder's name.
-        seed: chooses the images and the changes.
+        data: See `ctonnx_train.data.image_folder.read_data`.
+        preprocessing: The network's input.
+        class_names: Canonical names for class folders, by the folder's name.
+        seed: Chooses the images and the changes.
         weights: that the training would start from, on which its augmentation depends.
 
     Returns:
         how many images are shown.
 
     Raises:
-        DataError: the data cannot be used.
-        OSError: the file cannot be written.
+        DataError: The data cannot be used.
+        OSError: The file cannot be written.
     """
     found = read_data(data, class_names=class_names)
     order = np.random.default_rng(seed)

@@ -40,26 +40,26 @@ class TrainSettings:
     Attributes:
         weights: what the backbone starts from: `imagenet`, `none` or a file.
         epochs: at most, over both phases.
-        batch_size: images a step on each device.
+        batch_size: Images a step on each device.
         seed: of weights, order, augmentation and made splits.
         precision: of the network's arithmetic in training: `bf16` or `fp16` (mixed; fp16 on GPUs alone), `fp32`, or
             `auto`: bf16 where the device computes in it, fp16 on other CUDA GPUs, else fp32.
-        unfreeze_from: the first stage that phase 2 trains.
-        patience: epochs without a better `monitor` after which a phase ends.
+        unfreeze_from: The first stage that phase 2 trains.
+        patience: Epochs without a better `monitor` after which a phase ends.
         monitor: what of the validation images chooses the best epoch.
         imbalance: how rare classes are made to count: by weights in the `loss`, by a `sampler` that draws them more
             often, or not (`none`).
-        drop_leaks: whether copies of earlier splits' images are kept out of `valid` and `test`, and copies with
+        drop_leaks: Whether copies of earlier splits' images are kept out of `valid` and `test`, and copies with
             different labels out of `train`.
         group_regex: what names the group, such as the patient, in an image's path; see
             `ctonnx_train.data.leakage.group_names`.
         cache_gb: how many GB (10^9 bytes) of images are kept in memory, by all processes of a machine together.
-        full_size: whether images have their whole size from the first epoch on, also from scratch; see `image_size`.
-        compile: whether `torch.compile` makes the network's code.
+        full_size: Whether images have their whole size from the first epoch on, also from scratch; see `image_size`.
+        compile: Whether `torch.compile` makes the network's code.
         devices: how many devices of a machine train.
         nodes: how many machines train.
-        tensorboard: whether TensorBoard's files are written too.
-        positive: the classes that are suspicious; none names all but `normal` and `benign`.
+        tensorboard: Whether TensorBoard's files are written too.
+        positive: The classes that are suspicious; none names all but `normal` and `benign`.
         sensitivity: that the operating point is to reach on the validation images.
         threads: in which each process computes; see `ctonnx_train.network.threads.computing_threads`.
     """
@@ -112,15 +112,15 @@ class Phase:
     Attributes:
         number: from 1.
         name: as it is shown and written to metrics.csv.
-        stages: the stages of the network that learn.
+        stages: The stages of the network that learn.
         epochs: at most.
-        learning_rate: constant, or the peak of the one-cycle schedule.
+        learning_rate: Constant, or the peak of the one-cycle schedule.
         schedule: `constant`, or `one-cycle` (Smith and Topin 2018, https://arxiv.org/abs/1708.07120).
-        weight_decay: decoupled (AdamW); 0 makes it plain Adam.
-        dropout: whether the head's dropout is at work.
-        patience: epochs without a better figure after which the phase ends; None runs all epochs.
+        weight_decay: Decoupled (AdamW); 0 makes it plain Adam.
+        dropout: Whether the head's dropout is at work.
+        patience: Epochs without a better figure after which the phase ends; None runs all epochs.
         augmentation: how strong it is: 1 is all of `ctonnx_train.training.loop.augmentation.Augmentation`.
-        growing: whether the images grow over the epochs, as `image_size` tells.
+        growing: Whether the images grow over the epochs, as `image_size` tells.
     """
 
     number: int

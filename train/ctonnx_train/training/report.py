@@ -29,13 +29,13 @@ def write_reports(
     """Writes `evaluation/valid`, `evaluation/test` where there are test images, and `curves.png`.
 
     Args:
-        run: its folder.
-        record: its run.json.
+        run: Its folder.
+        record: Its run.json.
         folder: where they are written; the run's own, or one that is moved there.
-        splits: the samples.
+        splits: The samples.
         digests: of their pixels, by path.
         probabilities: of the evaluated splits, [images, classes].
-        history: the epochs.
+        history: The epochs.
     """
     known: dict[Split, set[str]] = {split: {digests[sample.path] for sample in splits[split]} for split in splits}
     for split, answers in probabilities.items():

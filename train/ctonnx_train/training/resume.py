@@ -37,10 +37,10 @@ class RunPlan:
     """What a training was told.
 
     Attributes:
-        data: the data set's folder or file, absolute.
+        data: The data set's folder or file, absolute.
         settings: of the recipe.
-        preprocessing: the network's input.
-        class_names: canonical names for class folders, by the folder's name.
+        preprocessing: The network's input.
+        class_names: Canonical names for class folders, by the folder's name.
         fingerprint: of the data, or an empty text before it was read.
     """
 
@@ -133,7 +133,7 @@ def remove_leftovers_of_runs(root: Path, log: Log) -> None:
     """Removes what killed processes left of files that they were writing, in every run's folder below `root`.
 
     Args:
-        root: the folder of the runs, or a run's own.
+        root: The folder of the runs, or a run's own.
         log: Called with a line for each folder in which there was something.
     """
     runs = [Run(folder) for folder in (root, *sorted(root.glob("*/")))]

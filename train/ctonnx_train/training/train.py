@@ -67,10 +67,10 @@ class TrainResult:
     """What a training left behind.
 
     Attributes:
-        run: its folder.
+        run: Its folder.
         record: what its run.json holds.
-        leaks: the copies in the data set.
-        interrupted: whether Ctrl-C ended the training.
+        leaks: The copies in the data set.
+        interrupted: Whether Ctrl-C ended the training.
     """
 
     run: Run
@@ -96,18 +96,18 @@ def train(
     for itself from then on, which makes a step on the CPU faster.
 
     Args:
-        data: see `ctonnx_train.data.image_folder.read_data`.
-        settings: the recipe's settings.
-        preprocessing: the network's input.
-        class_names: canonical names for class folders, by the folder's name.
+        data: See `ctonnx_train.data.image_folder.read_data`.
+        settings: The recipe's settings.
+        preprocessing: The network's input.
+        class_names: Canonical names for class folders, by the folder's name.
         name: of the run; None makes one from the data folder's name and the time.
-        root: the folder of the runs.
+        root: The folder of the runs.
         log: Called with each progress message.
 
     Raises:
-        DataError: the data, the weights or the run's name cannot be used.
-        CtonnxError: the memory or the disk is too small.
-        OSError: the run's folder cannot be written.
+        DataError: The data, the weights or the run's name cannot be used.
+        CtonnxError: The memory or the disk is too small.
+        OSError: The run's folder cannot be written.
     """
     settings = settings or TrainSettings()
     if settings.weights not in (IMAGENET, NONE):
@@ -145,13 +145,13 @@ def resume(run: Path, *, root: Path = RUNS, log: Log = lambda line: None) -> Tra
     not stopped.
 
     Args:
-        run: the run's folder, or its name below `root`.
-        root: the folder of the runs.
+        run: The run's folder, or its name below `root`.
+        root: The folder of the runs.
         log: Called with each progress message.
 
     Raises:
         DataError: there is no such unfinished run, or its data has changed.
-        ModelError: its files are damaged.
+        ModelError: Its files are damaged.
     """
     log = _of_one_process(log)
     unfinished = find_resumable_run(run, root)

@@ -29,9 +29,9 @@ class Network:
     """A network that is ready to answer.
 
     Attributes:
-        run: answers for a staged batch: what is timed.
-        stage: makes a batch ready before it is timed, from pixels, uint8 [batch, size, size, 3].
-        fetch: makes `Outputs` of what `run` returned, after it was timed.
+        run: Answers for a staged batch: what is timed.
+        stage: Makes a batch ready before it is timed, from pixels, uint8 [batch, size, size, 3].
+        fetch: Makes `Outputs` of what `run` returned, after it was timed.
     """
 
     run: Callable[[Any], Any]
@@ -48,12 +48,12 @@ class Opening:
     """How a network is opened.
 
     Attributes:
-        model: the `.onnx` file, the run's folder, or what `prepare` made.
-        provider: one of `ctonnx.inference.providers.PROVIDERS`.
-        threads: within an operator.
-        bound: whether inputs and outputs stay in the device's memory (onnxruntime's IO binding).
-        spinning: whether threads that wait go on looking for work, which answers sooner and burns the core.
-        workers: parts of a batch that are computed at a time, each with its share of the threads; of ctonnx alone.
+        model: The `.onnx` file, the run's folder, or what `prepare` made.
+        provider: One of `ctonnx.inference.providers.PROVIDERS`.
+        threads: Within an operator.
+        bound: Whether inputs and outputs stay in the device's memory (onnxruntime's IO binding).
+        spinning: Whether threads that wait go on looking for work, which answers sooner and burns the core.
+        workers: Parts of a batch that are computed at a time, each with its share of the threads; of ctonnx alone.
     """
 
     model: Path
@@ -69,14 +69,14 @@ class Adapter(NamedTuple):
 
     Attributes:
         title: of its rows.
-        module: its file here.
+        module: Its file here.
         model: what it is given: an exported file, or a run, whose weights PyTorch reads.
         precision: whose gate its answers must pass; None for that of the file.
-        needs: modules that must be installed.
+        needs: Modules that must be installed.
         install: what installs them.
         providers: that it can run on.
-        prepares: whether it makes a model of its own first.
-        resident: whether inputs and outputs may stay in the GPU's memory.
+        prepares: Whether it makes a model of its own first.
+        resident: Whether inputs and outputs may stay in the GPU's memory.
     """
 
     title: str

@@ -15,7 +15,7 @@ def prepare(model: Path, pixels: NDArray[np.uint8], folder: Path) -> Path:
     """Quantizes a model, and returns the file that `open_network` takes.
 
     Args:
-        model: the exported FP32 file.
+        model: The exported FP32 file.
         pixels: to calibrate on, uint8 [images, size, size, 3].
         folder: to write to.
     """

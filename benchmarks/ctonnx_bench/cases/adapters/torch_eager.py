@@ -13,9 +13,9 @@ def open_network(opening: Opening, *, compiled: bool = False, half: bool = False
     """Opens a run's checkpoint.
 
     Args:
-        opening: its model is the run's folder.
-        compiled: whether `torch.compile` makes code of it, at the first answer.
-        half: whether the convolutions, from the normalized pixels on, are float16.
+        opening: Its model is the run's folder.
+        compiled: Whether `torch.compile` makes code of it, at the first answer.
+        half: Whether the convolutions, from the normalized pixels on, are float16.
     """
     import torch
 

@@ -52,8 +52,8 @@ class Agreement:
 
     Attributes:
         images: how many there are.
-        differing: files with another label, or none, in one process or more.
-        largest_dp: the largest difference of a probability with the same label.
+        differing: Files with another label, or none, in one process or more.
+        largest_dp: The largest difference of a probability with the same label.
     """
 
     images: int
@@ -82,10 +82,10 @@ def measure(
     """Runs every contender in turn, after one process of each on one scan that does not count.
 
     Args:
-        contenders: one of them is ctonnx FP32, whose answers the others' are compared with.
+        contenders: One of them is ctonnx FP32, whose answers the others' are compared with.
         paths: of each case.
         folder: where they run.
-        rounds: processes of each contender and case.
+        rounds: Processes of each contender and case.
 
     Returns:
         For each contender and case the samples; for each contender but ctonnx FP32 how its answers agree.

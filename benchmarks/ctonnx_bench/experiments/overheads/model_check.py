@@ -30,8 +30,8 @@ def checking(model: Path, rounds: int) -> dict[bool, list[float]]:
     """Returns the wall seconds of processes that open a model and answer once, with its checksum compared or not.
 
     Args:
-        model: the `.onnx` file.
-        rounds: processes of each kind, in turn, after one round that does not count.
+        model: The `.onnx` file.
+        rounds: Processes of each kind, in turn, after one round that does not count.
     """
     samples: dict[bool, list[float]] = {True: [], False: []}
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

@@ -27,7 +27,7 @@ def overhead(predictor: Predictor, *, batch_size: int, rounds: int) -> tuple[lis
 
     Args:
         predictor: whose session runs both.
-        batch_size: images at a time.
+        batch_size: Images at a time.
         rounds: how many times each is run, after five rounds that do not count.
 
     Returns:

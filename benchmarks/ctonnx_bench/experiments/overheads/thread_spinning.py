@@ -35,9 +35,9 @@ def median_seconds(model: Path | str, sessions: int, spinning: bool, runs: int) 
     """Returns the median seconds of the first session's runs, between which each other one runs once.
 
     Args:
-        model: the `.onnx` file, which every session opens.
+        model: The `.onnx` file, which every session opens.
         sessions: in this process.
-        spinning: whether their threads spin.
+        spinning: Whether their threads spin.
         runs: that count.
     """
     predictors = [Predictor(model, spinning=spinning) for _ in range(sessions)]

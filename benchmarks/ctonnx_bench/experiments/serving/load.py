@@ -44,7 +44,7 @@ class Load:
         seconds: of each request, in the order of their ends.
         statuses: how many answers had each.
         wrong: how many named another label than was expected.
-        elapsed: seconds from the first request to the last answer.
+        elapsed: Seconds from the first request to the last answer.
     """
 
     seconds: Sequence[float]

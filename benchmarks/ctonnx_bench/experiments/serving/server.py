@@ -40,7 +40,7 @@ class Server:
 
     Attributes:
         port: that it listens on.
-        process: its number.
+        process: Its number.
         ready_seconds: from its start until it said that it is ready.
     """
 
@@ -69,8 +69,8 @@ def serving(model: Path, *options: str) -> Iterator[Server]:
     """Runs `ctonnx serve` until the block ends.
 
     Args:
-        model: the `.onnx` file.
-        options: further ones.
+        model: The `.onnx` file.
+        options: Further ones.
 
     Raises:
         click.ClickException: it does not get ready.
@@ -100,9 +100,9 @@ def streamed(model: Path, files: Sequence[Path], *, alone: bool) -> list[float]:
     """Measures the predictor in this process.
 
     Args:
-        model: the `.onnx` file.
-        files: the scans.
-        alone: whether one after the other is predicted, each read by then, or all are streamed.
+        model: The `.onnx` file.
+        files: The scans.
+        alone: Whether one after the other is predicted, each read by then, or all are streamed.
 
     Returns:
         Seconds of each, one by one; or of all of them.

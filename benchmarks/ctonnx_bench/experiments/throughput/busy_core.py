@@ -39,7 +39,7 @@ def busy_core(*, anywhere: bool) -> Iterator[None]:
     """Keeps a core busy meanwhile, with a process that is gone afterwards.
 
     Args:
-        anywhere: whether the system may move it; else it stays on the last core that this process may use.
+        anywhere: Whether the system may move it; else it stays on the last core that this process may use.
     """
     process = subprocess.Popen([sys.executable, "-I", "-S", "-c", _CIRCLE])
     try:
@@ -57,12 +57,12 @@ def measure_training(
     """Returns the median seconds of an epoch of the recipe from scratch, without the first, which allocates.
 
     Args:
-        data: the data set.
+        data: The data set.
         image_size: in pixels; every epoch sees whole images.
-        batch_size: images a step.
-        epochs: two or more.
+        batch_size: Images a step.
+        epochs: Two or more.
         threads: of PyTorch; None takes what `ctonnx train` takes.
-        asleep: whether threads sleep where they wait and are kept apart, as the command has it; else OpenMP's default
+        asleep: Whether threads sleep where they wait and are kept apart, as the command has it; else OpenMP's default
             holds.
     """
     if asleep:
@@ -89,8 +89,8 @@ def measure_export(run: Path, precisions: str, threads: int | None, asleep: bool
     """Returns the seconds of an export, without the imports.
 
     Args:
-        run: its folder.
-        precisions: joined by commas.
+        run: Its folder.
+        precisions: Joined by commas.
         threads: of PyTorch and onnxruntime; None takes what `ctonnx export` takes.
         asleep: as in `measure_training`.
     """

@@ -28,8 +28,8 @@ def time_model(model: Path | str, batch_size: int, seconds: float) -> float:
     """Returns the median milliseconds of an image, after a warm-up.
 
     Args:
-        model: the `.onnx` file.
-        batch_size: images at a time.
+        model: The `.onnx` file.
+        batch_size: Images at a time.
         seconds: how long to measure.
     """
     with Predictor(model) as predictor:

@@ -36,7 +36,7 @@ def matrix_rate(precision: str, seconds: float) -> float:
     """Returns the operations a second of a matrix product, an addition and a multiplication counting as two.
 
     Args:
-        precision: one of `PRECISIONS`; INT8 multiplies uint8 by int8 into int32.
+        precision: One of `PRECISIONS`; INT8 multiplies uint8 by int8 into int32.
         seconds: how long to measure.
     """
     whole = precision == "int8"

@@ -30,11 +30,11 @@ def measure(model: Path | str, folder: Path | str, workers: int, batch_size: int
     """Returns the images of a folder that are answered in a second, once the model is loaded.
 
     Args:
-        model: the `.onnx` file.
+        model: The `.onnx` file.
         folder: with images.
-        workers: batches that the model computes at a time.
-        batch_size: images in each.
-        heatmaps: whether a picture of each answer is drawn, into a temporary folder.
+        workers: Batches that the model computes at a time.
+        batch_size: Images in each.
+        heatmaps: Whether a picture of each answer is drawn, into a temporary folder.
     """
     files = find_images([os.fspath(folder)])
     with Predictor(model, workers=workers) as predictor, ExitStack() as stack:

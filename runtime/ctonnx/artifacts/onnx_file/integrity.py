@@ -87,7 +87,7 @@ def check_content(model: Path) -> None:
     Raises:
         ModelError: they differ.
         ValueError: it is no ONNX file.
-        OSError: the file cannot be read.
+        OSError: The file cannot be read.
     """
     kept = read_spec_facts(model).get("content_checksum")
     if not isinstance(kept, str):  # the spec's reader says what is wrong with anything else

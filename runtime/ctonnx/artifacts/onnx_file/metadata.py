@@ -23,11 +23,11 @@ def read_metadata(model: Path | bytes) -> dict[str, str]:
     """Returns the model's metadata.
 
     Args:
-        model: path of an `.onnx` file, or its bytes.
+        model: Path of an `.onnx` file, or its bytes.
 
     Raises:
         ValueError: it is no ONNX file, or ends too early.
-        OSError: the file cannot be read.
+        OSError: The file cannot be read.
     """
     found: dict[str, str] = {}
     with message(model) as whole:
@@ -46,7 +46,7 @@ def read_spec_facts(model: Path | bytes) -> dict[str, Any]:
     checksum.
 
     Args:
-        model: path of an `.onnx` file, or its bytes.
+        model: Path of an `.onnx` file, or its bytes.
     """
     try:
         facts = parse(read_metadata(model)[_SPEC])

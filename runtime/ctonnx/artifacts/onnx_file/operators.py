@@ -53,13 +53,13 @@ def check_graph(model: Path | bytes, *, name: str | None = None) -> None:
     """Raises an error where a model's graph has anything that an exported model has not.
 
     Args:
-        model: path of an `.onnx` file, or its bytes.
+        model: Path of an `.onnx` file, or its bytes.
         name: what the error calls it; None takes the path.
 
     Raises:
         ModelError: it has another operator, functions, training steps, sparse weights, weights in another file,
             weights that claim more values than are there, a newer format or operator set; or it is no ONNX file.
-        OSError: the file cannot be opened.
+        OSError: The file cannot be opened.
     """
     name = name or (f"'{model}'" if isinstance(model, Path) else "the model")
     try:

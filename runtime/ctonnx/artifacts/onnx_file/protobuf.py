@@ -24,9 +24,9 @@ class Field(NamedTuple):
 
     Attributes:
         number: which one, as the message's schema has it.
-        begin: the file's place where it begins, with its number.
-        start: the place where its content begins; of a whole number, where it ends.
-        stop: the place behind it.
+        begin: The file's place where it begins, with its number.
+        start: The place where its content begins; of a whole number, where it ends.
+        stop: The place behind it.
         value: of a whole number; None of any other kind.
     """
 
@@ -47,9 +47,9 @@ class Message:
 
     Args:
         file: that it stands in.
-        start: the file's place where it begins.
-        stop: the place where it ends.
-        window: the bytes from there on, as far as they are known.
+        start: The file's place where it begins.
+        stop: The place where it ends.
+        window: The bytes from there on, as far as they are known.
     """
 
     def __init__(self, file: BinaryIO, start: int, stop: int, window: bytes = b"") -> None:
@@ -60,7 +60,7 @@ class Message:
         """Yields all fields.
 
         Raises:
-            ValueError: these are other bytes, or they end too early.
+            ValueError: These are other bytes, or they end too early.
         """
         return self.only()
 
@@ -68,7 +68,7 @@ class Message:
         """Yields the fields of these numbers, or all where none is named.
 
         Raises:
-            ValueError: these are other bytes, or they end too early.
+            ValueError: These are other bytes, or they end too early.
         """
         place, stop = self.start, self.stop
         while place < stop:
@@ -144,7 +144,7 @@ def message(source: Path | bytes) -> Iterator[Message]:
     """Opens a message that is a whole file, or its bytes.
 
     Raises:
-        OSError: the file cannot be opened.
+        OSError: The file cannot be opened.
     """
     if isinstance(source, bytes):
         yield Message(io.BytesIO(source), 0, len(source))

@@ -35,11 +35,11 @@ class PixelElement:
     """The element that holds the pixels.
 
     Attributes:
-        keyword: one of three, by the pixels' type.
-        vr: its type as the element names it; None where it does not.
-        begin: place of its value in the file.
+        keyword: One of three, by the pixels' type.
+        vr: Its type as the element names it; None where it does not.
+        begin: Place of its value in the file.
         length: of its value in bytes, or `NO_LENGTH`.
-        in_fragments: whether its value is a sequence of fragments, as that of compressed pixels is.
+        in_fragments: Whether its value is a sequence of fragments, as that of compressed pixels is.
     """
 
     keyword: str
@@ -56,9 +56,9 @@ class DataSet:
     Attributes:
         file: that holds it, inflated.
         size: of that file, in bytes.
-        header: its elements before the pixels.
-        meta: the elements of the File Meta Information.
-        pixels: the element of the pixels; None where there is none.
+        header: Its elements before the pixels.
+        meta: The elements of the File Meta Information.
+        pixels: The element of the pixels; None where there is none.
         label: Transfer Syntax that the file names; empty where it names none.
         plain: Transfer Syntax of its elements, which pixels have that are not compressed.
     """
@@ -76,7 +76,7 @@ def read_data_set(file: BinaryIO, size: int, name: str) -> DataSet:
     """Reads a data set up to its pixels.
 
     Args:
-        file: a DICOM file; it stays the caller's to close.
+        file: A DICOM file; it stays the caller's to close.
         size: of the file, in bytes.
         name: what errors call it.
 

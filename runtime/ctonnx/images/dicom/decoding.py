@@ -46,8 +46,8 @@ class Stored(NamedTuple):
         cells: in the machine's byte order, of shape [rows, columns], or [rows, columns, 3] of colour; with whatever
             lies in the bits around the values.
         photometric: what the numbers mean, as Photometric Interpretation names it.
-        bits: number of bits of a value.
-        high_bit: place of a value's highest bit.
+        bits: Number of bits of a value.
+        high_bit: Place of a value's highest bit.
     """
 
     cells: NDArray[Any]
@@ -66,15 +66,15 @@ class Frames:
     """The frames of a data set whose elements were found to be whole (`ctonnx.images.dicom.header.refuse_faults`).
 
     Args:
-        data: the data set.
-        pixels: its element of pixels.
+        data: The data set.
+        pixels: Its element of pixels.
         name: what errors call the file.
 
     Attributes:
-        count: number of frames.
+        count: Number of frames.
 
     Raises:
-        Fault: the pixels are not as the elements say.
+        Fault: The pixels are not as the elements say.
         ImageError: they are compressed in a way that is not read here.
     """
 
@@ -102,11 +102,11 @@ class Frames:
         """Returns a frame as it is stored.
 
         Args:
-            frame: its number, counted from 0.
+            frame: Its number, counted from 0.
 
         Raises:
             ImageError: it cannot be decoded.
-            Fault: its High Bit is wrong.
+            Fault: Its High Bit is wrong.
         """
         self._data.file.seek(self._pixels.begin)
         stored: Stored | None = None

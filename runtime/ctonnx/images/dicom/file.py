@@ -63,7 +63,7 @@ class DicomFile:
 
     Attributes:
         frames: how many pictures it holds.
-        size: the width and height of each.
+        size: The width and height of each.
         bytes_a_pixel: that decoding one takes at most.
 
     Raises:

@@ -36,8 +36,8 @@ def cautions_of(header: Any, *, image_type: Iterable[object], unit: str | None) 
     """Yields why an answer about a frame should be doubted: it is no slice, no CT, or in no Hounsfield units.
 
     Args:
-        header: its data set.
-        image_type: values of the frame's Image Type.
+        header: Its data set.
+        image_type: Values of the frame's Image Type.
         unit: why its values are no Hounsfield units, of `ctonnx.images.dicom.hounsfield.other_unit`; None where they
             are.
     """
@@ -57,11 +57,11 @@ def refuse_faults(header: Any, pixels: str) -> None:
     """Checks the elements that say how pixels are stored, so that the one that is missing or wrong is named.
 
     Args:
-        header: a pydicom data set.
-        pixels: keyword of the element that holds the pixels.
+        header: A pydicom data set.
+        pixels: Keyword of the element that holds the pixels.
 
     Raises:
-        Fault: an element is missing, empty, or none that can be.
+        Fault: An element is missing, empty, or none that can be.
     """
     needed = (*_NEEDED, *(_NEEDED_BY_WHOLE_NUMBERS if pixels == "PixelData" else ()))
     optional = ("NumberOfFrames", *(["PlanarConfiguration"] if header.get("SamplesPerPixel") == 3 else []))
@@ -82,11 +82,11 @@ def first_table(holder: Any, sequence: str) -> Any:
     """Returns the first lookup table of a sequence.
 
     Args:
-        holder: the data set that the sequence is in.
-        sequence: its keyword; it has items.
+        holder: The data set that the sequence is in.
+        sequence: Its keyword; it has items.
 
     Raises:
-        Fault: the table has no descriptor of three numbers, or no data.
+        Fault: The table has no descriptor of three numbers, or no data.
     """
     table = holder.get(sequence)[0]
     _refuse_odd_table(table, _LUT[0], _LUT[1:], f"the {_LUT[0]} of its {sequence}")
@@ -110,9 +110,9 @@ def find_invalid_element(
     """Returns which element of a data set keeps pixels from being read, or None where that is none of those known.
 
     Args:
-        header: a pydicom data set.
+        header: A pydicom data set.
         keywords: of the elements that are looked at, in order.
-        needed: keywords of those that must be there.
+        needed: Keywords of those that must be there.
     """
     for keyword in keywords:
         try:
@@ -135,8 +135,8 @@ def number(header: Any, keyword: str) -> float | None:
     """Returns an element's number, or None where the element is absent or empty, as anonymizers leave it.
 
     Args:
-        header: a pydicom data set.
-        keyword: the element's.
+        header: A pydicom data set.
+        keyword: The element's.
 
     Raises:
         Fault: it is no number.

@@ -63,7 +63,7 @@ def material_of(image_type: Iterable[object]) -> str | None:
     """Returns the standard's term for an image that shows a material, or a quantity other than attenuation.
 
     Args:
-        image_type: values of the Image Type, with the standard's term or a vendor's own words.
+        image_type: Values of the Image Type, with the standard's term or a vendor's own words.
 
     >>> material_of(["DERIVED", "PRIMARY", "AXIAL", "MAT_SPECIFIC"])
     'MAT_SPECIFIC'
@@ -96,10 +96,10 @@ def other_unit(
 
     Args:
         header: of the data set; what is asked of it is `get(keyword)`.
-        transform: the frame's, with its rescale or its modality LUT.
+        transform: The frame's, with its rescale or its modality LUT.
         kind: SOP class.
-        image_type: values of the frame's Image Type.
-        units: codes of the frame's Real World Value Mappings.
+        image_type: Values of the frame's Image Type.
+        units: Codes of the frame's Real World Value Mappings.
     """
     terms = list(image_type)
     modality, stated = modality_of(header), _stated(transform)

@@ -31,7 +31,7 @@ def redacting(name: str, read: Callable[[], _Read], why: Callable[[], str]) -> _
     Args:
         name: what the error calls the file.
         read: that may raise whatever Python has.
-        why: says what is wrong with the file, once `read` has raised.
+        why: Says what is wrong with the file, once `read` has raised.
 
     Raises:
         ImageError: `read` raised.

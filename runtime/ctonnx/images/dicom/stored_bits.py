@@ -16,9 +16,9 @@ def value_bits(cells: NDArray[Any], *, bits_stored: int, high_bit: int) -> NDArr
     """Returns the values in cells: moved to bit 0, without the bits around them, signed values with their sign.
 
     Args:
-        cells: whole numbers of any shape, of the machine's byte order; signed where the values are.
-        bits_stored: number of bits of a value, from 1.
-        high_bit: place of the value's highest bit, counted from 0; from `bits_stored` - 1 to the cell's last.
+        cells: Whole numbers of any shape, of the machine's byte order; signed where the values are.
+        bits_stored: Number of bits of a value, from 1.
+        high_bit: Place of the value's highest bit, counted from 0; from `bits_stored` - 1 to the cell's last.
 
     Returns:
         Values of the same shape and dtype.

@@ -12,7 +12,7 @@ def windowed(values: NDArray[np.float64], center: float, width: float, function:
     Args:
         values: in the window's unit; NaN becomes 0.
         center: of the window.
-        width: above 0.
+        width: Above 0.
         function: `LINEAR`, `LINEAR_EXACT` or `SIGMOID`; any other is taken for `LINEAR`.
 
     Source: DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3,

@@ -45,14 +45,14 @@ def from_samples(
     """Returns an image of mode `L` or `RGB`, by the module's table.
 
     Args:
-        samples: whole numbers or floats of shape [height, width, channels].
+        samples: Whole numbers or floats of shape [height, width, channels].
         bits: of a sample; the array's may have more.
         photometric: TIFF's value.
         colours: how many of the channels are grey (1), red, green and blue (3) or CMYK (4).
-        alpha: the channel that holds it.
-        is_multiplied: whether the colours are multiplied with their alpha already.
+        alpha: The channel that holds it.
+        is_multiplied: Whether the colours are multiplied with their alpha already.
         palette: 16-bit red, green and blue values of a palette, or 8-bit ones where none is above 255.
-        is_full_range: whether the range of the bits counts for more than 16 bits too.
+        is_full_range: Whether the range of the bits counts for more than 16 bits too.
     """
     height, width = samples.shape[:2]
     is_ranged = samples.dtype.kind == "u" and (is_full_range or bits <= _MOST_BITS_OF_A_RANGE)

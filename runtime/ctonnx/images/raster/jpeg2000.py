@@ -27,7 +27,7 @@ class Jpeg2000Header:
         width: in pixels.
         height: in pixels.
         bits: of each sample of a pixel.
-        signed: whether each sample is.
+        signed: Whether each sample is.
         steps: how many pixels across and down each sample stands for.
         palette_bits: of the colours of a palette; 0 where there is none.
         colour_space: as the file names it: 16 sRGB, 17 grey, 18 sYCC, 12 CMYK; 0 where it does not.

@@ -94,10 +94,10 @@ class TiffHeader:
         width: in pixels, as it is stored: before the orientation is applied.
         height: as `width`.
         bits: of each sample of a pixel.
-        kinds: their sample formats: 1 unsigned, 2 signed, 3 float.
+        kinds: Their sample formats: 1 unsigned, 2 signed, 3 float.
         photometric: 0 min is white, 1 min is black, 2 RGB, 3 palette, 5 CMYK, 6 YCbCr.
         extra: what the samples beyond the colours are: 0 unspecified, 1 associated alpha, 2 alpha.
-        compression: the tag's value.
+        compression: The tag's value.
         planar: 1 samples of a pixel side by side, 2 a plane for each.
         predictor: 1 none, 2 differences, 3 of floats.
         fill_order: 2 where the bits of each byte are turned around.
@@ -105,9 +105,9 @@ class TiffHeader:
         palette: 16-bit red, green and blue values, or nothing.
         subsampling: of the chroma of YCbCr, across and down.
         ink_set: 1 is CMYK.
-        is_big_endian: the byte order.
-        is_bigtiff: offsets of 64 bits.
-        has_more: whether further pages follow.
+        is_big_endian: The byte order.
+        is_bigtiff: Offsets of 64 bits.
+        has_more: Whether further pages follow.
     """
 
     width: int

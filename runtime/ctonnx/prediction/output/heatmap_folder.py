@@ -34,10 +34,10 @@ class HeatmapFolder:
     that `remove` is told of.
 
     Args:
-        folder: made where it misses, and removed where the block ends with an error and nothing was drawn.
+        folder: Made where it misses, and removed where the block ends with an error and nothing was drawn.
         files: whose predictions may come.
-        spec: the model's.
-        suspicious_only: whether suspicious images alone are drawn.
+        spec: The model's.
+        suspicious_only: Whether suspicious images alone are drawn.
 
     Attributes:
         failures: what could not be drawn, and why; complete when the block has ended.
@@ -174,9 +174,9 @@ def heatmap_name(source: str, root: str, *, frame: int | None = None) -> Path:
     What would be too long for a file system is cut, and ends in a mark made from the whole name.
 
     Args:
-        source: the prediction's.
+        source: The prediction's.
         root: of all the files (`common_root`).
-        frame: the prediction's.
+        frame: The prediction's.
 
     >>> root = common_root(["scans/a/1.png", "scans/b/1.dcm"])
     >>> heatmap_name("scans/a/1.png", root).as_posix(), heatmap_name("scans/b/1.dcm#2", root, frame=1).as_posix()

@@ -38,8 +38,8 @@ def draw(scan: Image.Image, prediction: Prediction, spec: ModelSpec) -> Image.Im
 
     Args:
         scan: as `ctonnx.images.load` gives it.
-        prediction: the answer for it.
-        spec: the model's.
+        prediction: The answer for it.
+        spec: The model's.
 
     Returns:
         An RGB picture, 256 to 512 pixels a panel.
@@ -197,7 +197,7 @@ def overlay_heatmap(
 
     Args:
         heatmap: [cells, cells], at least 0.
-        size: width and height of the scan, in pixels.
+        size: Width and height of the scan, in pixels.
         preprocessing: how the scan became the model's square.
 
     Returns:

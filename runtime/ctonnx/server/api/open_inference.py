@@ -29,7 +29,7 @@ class InferRequest:
 
     Attributes:
         pixels: uint8 [images, size, size, 3].
-        outputs: names of those that are asked for, in order, each with whether it is wanted as bytes in place of JSON.
+        outputs: Names of those that are asked for, in order, each with whether it is wanted as bytes in place of JSON.
         id: that the client gave it; empty where it gave none.
         seconds: that it may take at most, where the client says so.
     """
@@ -63,9 +63,9 @@ def read_request(body: bytes | bytearray, header_length: str | None, *, size: in
 
     Args:
         body: of the request: JSON, and after it the binary tensors' bytes.
-        header_length: the header `Inference-Header-Content-Length`, which says how many bytes are JSON.
-        size: height and width of the model's input.
-        most: images in a request.
+        header_length: The header `Inference-Header-Content-Length`, which says how many bytes are JSON.
+        size: Height and width of the model's input.
+        most: Images in a request.
 
     Raises:
         Refusal: it is no request that this model can answer.
@@ -101,7 +101,7 @@ def write_answer(name: str, request: InferRequest, outputs: Outputs) -> tuple[by
         outputs: of its images.
 
     Raises:
-        ValueError: an output that goes into JSON is not a number.
+        ValueError: An output that goes into JSON is not a number.
     """
     tensors, binary = [], []
     for output, as_bytes in request.outputs:

@@ -28,7 +28,7 @@ def repository_index(name: str, body: bytes | bytearray) -> list[dict[str, str]]
         body: of the request: empty, or a JSON object with `ready`, which asks for models that are ready alone.
 
     Raises:
-        Refusal: the body is something else.
+        Refusal: The body is something else.
     """
     expected = 'expected no body, or a JSON object as {"ready": true}'
     if body.strip():
@@ -50,7 +50,7 @@ def model_config(name: str, spec: ModelSpec, *, most: int) -> dict[str, Any]:
     Args:
         name: of the model.
         spec: of the model.
-        most: images in a request.
+        most: Images in a request.
     """
     metadata = model_metadata(name, spec)
 

@@ -35,11 +35,11 @@ class Batcher:
     """Gives images to a model in batches; it belongs to the event loop that makes it.
 
     Args:
-        run: answers for a batch of images, uint8 [size, size, 3] each; called in a thread.
-        beside: begin a batch each, and return at once, while another is computed; each has one at a time.
-        max_batch: images in a batch.
-        max_delay: seconds that a batch which is not full waits for more, while another one is computed.
-        told: called with the images of each batch, and the seconds that it took.
+        run: Answers for a batch of images, uint8 [size, size, 3] each; called in a thread.
+        beside: Begin a batch each, and return at once, while another is computed; each has one at a time.
+        max_batch: Images in a batch.
+        max_delay: Seconds that a batch which is not full waits for more, while another one is computed.
+        told: Called with the images of each batch, and the seconds that it took.
     """
 
     def __init__(

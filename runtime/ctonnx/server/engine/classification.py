@@ -41,10 +41,10 @@ class Decoded(NamedTuple):
     """A frame as the model takes it, or what is wrong with it.
 
     Attributes:
-        frame: counted from 0; None of a file with one image.
+        frame: Counted from 0; None of a file with one image.
         pixels: uint8 [size, size, 3]; None where there is an error.
-        size: width and height of the scan.
-        scan: the image, where the answer shows it.
+        size: Width and height of the scan.
+        scan: The image, where the answer shows it.
         error: what is wrong.
         caution: why the answer should be doubted.
     """
@@ -67,8 +67,8 @@ def decode(frames: Frames, spec: ModelSpec, wanted: Wanted, budget: PixelBudget)
 
     Args:
         frames: of `frames_of`.
-        spec: the model's.
-        wanted: whether the scan is kept.
+        spec: The model's.
+        wanted: Whether the scan is kept.
         budget: of the request.
     """
     try:
@@ -102,10 +102,10 @@ def result(
     Args:
         index: of the file in its request.
         name: that its client gave it; None where it gave none.
-        decoded: the frame.
-        outputs: the model's answer for it, one row; None where it could not be decoded.
-        spec: the model's.
-        wanted: the pictures.
+        decoded: The frame.
+        outputs: The model's answer for it, one row; None where it could not be decoded.
+        spec: The model's.
+        wanted: The pictures.
         milliseconds: that the frame took so far.
     """
     named: dict[str, Any] = {"source": "", "frame": decoded.frame, "caution": decoded.caution}

@@ -36,8 +36,8 @@ class Service:
     """Answers for files and for tensors; it belongs to the event loop that makes it.
 
     Args:
-        predictor: its session is shared by all requests.
-        settings: limits, queue and batches.
+        predictor: Its session is shared by all requests.
+        settings: Limits, queue and batches.
         metrics: that count what is done.
 
     Attributes:
@@ -73,7 +73,7 @@ class Service:
         """Turns a request away that there is no room for; asked before its body is received, too.
 
         Raises:
-            Refusal: too many images are under way.
+            Refusal: Too many images are under way.
         """
         if self._under_way + images > self._settings.queue:
             wait = max(1, math.ceil(self._under_way * self._pace))
@@ -84,7 +84,7 @@ class Service:
         """Takes images on until the block ends.
 
         Raises:
-            Refusal: too many are under way.
+            Refusal: Too many are under way.
         """
         self.refuse_when_full(images)
         self._under_way += images
@@ -102,8 +102,8 @@ class Service:
 
         Args:
             files: whole.
-            wanted: pictures in the results.
-            take: room for them.
+            wanted: Pictures in the results.
+            take: Room for them.
 
         Raises:
             Refusal: there is no room for the pictures.

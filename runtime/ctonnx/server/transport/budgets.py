@@ -14,7 +14,7 @@ class PixelBudget:
     """The pixels that the images of one request may have together: one request should not hold the cores for long.
 
     Args:
-        pixels: so many.
+        pixels: So many.
     """
 
     def __init__(self, pixels: int) -> None:
@@ -28,7 +28,7 @@ class PixelBudget:
         """Turns an image away that is not decoded yet.
 
         Raises:
-            ImageError: those before it had all pixels that there are.
+            ImageError: Those before it had all pixels that there are.
         """
         if self._left <= 0:
             raise ImageError(

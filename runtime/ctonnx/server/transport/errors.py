@@ -15,7 +15,7 @@ class RequestError(Exception):
     Args:
         status: of HTTP.
         sentence: for the client; it holds nothing of the server's inside.
-        headers: beside those that every answer has.
+        headers: Beside those that every answer has.
     """
 
     def __init__(self, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> None:

@@ -28,7 +28,7 @@ def file_name(disposition: bytes) -> str | None:
     """Returns the name of a file, on one line, or None where the header names none and the part is no file.
 
     Args:
-        disposition: the value of a Content-Disposition header.
+        disposition: The value of a Content-Disposition header.
 
     >>> file_name(b'form-data; name="file"; filename="a.png"'), file_name(b'form-data; name="note"')
     ('a.png', None)

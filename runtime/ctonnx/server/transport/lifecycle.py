@@ -36,7 +36,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
     """Takes a port, on every address that a name stands for; nobody is let in yet.
 
     Raises:
-        CtonnxError: the name stands for nothing, or the port cannot be had.
+        CtonnxError: The name stands for nothing, or the port cannot be had.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -85,11 +85,11 @@ def serve(
     """Serves until a signal says to stop, and what is under way has come to its end.
 
     Args:
-        app: the application.
+        app: The application.
         sockets: of `bind`; they are closed.
-        grace: seconds that requests under way get after the signal.
-        ready: called when clients are let in.
-        stopping: called at the signal with how many requests are under way, where there are any.
+        grace: Seconds that requests under way get after the signal.
+        ready: Called when clients are let in.
+        stopping: Called at the signal with how many requests are under way, where there are any.
         certificate: of TLS, with its chain, in PEM.
         private_key: of the certificate.
 
@@ -97,7 +97,7 @@ def serve(
         0 where SIGTERM came and every request was answered, else the signal's number.
 
     Raises:
-        CtonnxError: the certificate or its key cannot be used.
+        CtonnxError: The certificate or its key cannot be used.
     """
     _allow_connections()
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it warns of each malformed body

@@ -41,11 +41,11 @@ class RequestMiddleware:
 
     Args:
         app: what stands behind it.
-        told: called for each answered request, with its route's name, its status and its seconds.
+        told: Called for each answered request, with its route's name, its status and its seconds.
 
     Attributes:
-        stopping: new requests are turned away, so that those under way come to their end.
-        under_way: requests that are not answered yet.
+        stopping: New requests are turned away, so that those under way come to their end.
+        under_way: Requests that are not answered yet.
     """
 
     def __init__(self, app: ASGIApp, told: Callable[[str, int, float], None]) -> None:

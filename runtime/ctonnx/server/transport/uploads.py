@@ -24,13 +24,13 @@ async def receive(request: Request, add: Callable[[bytes], object], limits: Limi
 
     Args:
         request: whose body was not touched.
-        add: called with each piece.
+        add: Called with each piece.
         limits: of the body's bytes and seconds.
         take: of `MemoryBudget.held`.
 
     Raises:
         Refusal: it is too large, too slow, cut off, encoded, or there is no room.
-        ClientDisconnect: the client has gone.
+        ClientDisconnect: The client has gone.
     """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise RequestError(415, "expected a body without Content-Encoding, found one with it; send it uncompressed")

@@ -16,10 +16,10 @@ class Augmentation:
     changed in one step where it lies, so that a GPU does not wait for the CPU.
 
     Args:
-        degrees: largest rotation to either side.
-        zoom: largest relative change of size.
-        shift: largest shift, as a share of width and height.
-        brightness: largest relative change of brightness.
+        degrees: Largest rotation to either side.
+        zoom: Largest relative change of size.
+        shift: Largest shift, as a share of width and height.
+        brightness: Largest relative change of brightness.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Augmentation:
 
         Args:
             images: uint8 [batch, channels, height, width].
-            size: height and width of the result; None keeps those of the images.
+            size: Height and width of the result; None keeps those of the images.
 
         Returns:
             float32 from 0 to 255, [batch, channels, size, size]; what comes from outside an image is black.

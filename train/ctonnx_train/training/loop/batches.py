@@ -24,9 +24,9 @@ class PixelDataset(Dataset[Batch]):
     """Labelled images of a store, taken a batch at a time.
 
     Args:
-        store: the images.
+        store: The images.
         rows: which of them.
-        labels: class index of each row.
+        labels: Class index of each row.
     """
 
     def __init__(self, store: PixelStore, rows: Sequence[int], labels: Sequence[int]) -> None:
@@ -59,7 +59,7 @@ class EpochSampler(Sampler[int]):
         count: how many images there are.
         seed: of the order.
         weights: of the images, which are then drawn with replacement; None takes each once.
-        rank: this process.
+        rank: This process.
         world: how many processes there are. Each gets the same number of images, so that none waits for another's
             gradients: the first images of the order may come twice.
     """
@@ -101,11 +101,11 @@ def batches(
     Where images must be decoded anew, worker processes do it ahead.
 
     Args:
-        dataset: the images.
-        batch_size: images a batch.
-        sampler: their order.
-        on_gpu: whether the batches go to a GPU: then they lie in pinned memory, which is copied while it computes.
-        drop_last: whether a smaller last batch is left out.
+        dataset: The images.
+        batch_size: Images a batch.
+        sampler: Their order.
+        on_gpu: Whether the batches go to a GPU: then they lie in pinned memory, which is copied while it computes.
+        drop_last: Whether a smaller last batch is left out.
     """
     can_fork = "fork" in multiprocessing.get_all_start_methods()
     workers = min(_WORKERS, available_cores()) if can_fork and not dataset.in_memory else 0

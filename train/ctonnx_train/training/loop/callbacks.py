@@ -49,7 +49,7 @@ class History:
     Attributes:
         file: metrics.csv, which holds the rows.
         planned: how many epochs there will be at most.
-        rows: one for each epoch that ended.
+        rows: One for each epoch that ended.
     """
 
     file: Path
@@ -71,10 +71,10 @@ class EpochLog(pl.Callback):
     """Adds a row to the history after each epoch, and says it in a line; a bar runs below it on a terminal.
 
     Args:
-        history: added to.
+        history: Added to.
         log: Called with the line.
         phases: of the training, by which the line tells how long it will take still; none: it does not.
-        size: height and width of the whole images, in pixels.
+        size: Height and width of the whole images, in pixels.
     """
 
     def __init__(self, history: History, log: Log, phases: Sequence[Phase] = (), size: int = 0) -> None:
@@ -146,12 +146,12 @@ class BestWeights(pl.Callback):
     """Keeps a copy of the weights of the epoch with the best validation figure, across phases.
 
     Args:
-        history: tells which epoch it is.
-        monitor: the figure.
+        history: Tells which epoch it is.
+        monitor: The figure.
 
     Attributes:
-        monitor: the figure.
-        value: the best so far, or None before any.
+        monitor: The figure.
+        value: The best so far, or None before any.
         epoch: in which it was reached, from 1, or 0 before any.
     """
 
@@ -200,7 +200,7 @@ class LastCheckpoint(Checkpoint):
 
     Args:
         file: last.ckpt.
-        history: kept in it.
+        history: Kept in it.
         phase: which runs, from 1.
     """
 

@@ -39,8 +39,8 @@ class Fitted:
         device: that trained.
         precision: `bf16`, `fp16` or `fp32`.
         history: of the epochs.
-        best: the best epoch.
-        interrupted: whether Ctrl-C ended it.
+        best: The best epoch.
+        interrupted: Whether Ctrl-C ended it.
     """
 
     device: torch.device
@@ -67,11 +67,11 @@ def fit(
     """Trains a network in the phases of the recipe, each with a trainer and an optimizer of its own.
 
     Args:
-        network: trained in place.
+        network: Trained in place.
         train_images: to learn from.
         valid_images: by which the best epoch is chosen.
         labels: of the training images.
-        classes: class names.
+        classes: Class names.
         settings: of the recipe.
         run: where metrics.csv and last.ckpt are written.
         state: of last.ckpt, from which the training goes on; None starts it.
@@ -80,7 +80,7 @@ def fit(
         log: Called with each progress message.
 
     Raises:
-        DataError: no validation figure was ever finite.
+        DataError: No validation figure was ever finite.
         KeyboardInterrupt: Ctrl-C, before any epoch had ended.
     """
     if reuse_memory:

@@ -28,16 +28,16 @@ class ClassificationTask(pl.LightningModule):
     """Trains a network for one phase; logs `train_loss` and, as `valid_...`, what a checkpoint can be chosen by.
 
     Args:
-        network: trained in place.
+        network: Trained in place.
         phase: what learns, and how fast.
         seed: of dropout and augmentation, together with the epoch: a resumed training draws what it would have drawn.
         class_weights: of the cross-entropy in training; None weighs all classes alike. Validation's is not weighted.
-        augmentation: changes the training images; None leaves them as they are.
-        compile_network: whether `torch.compile` makes the network's code.
+        augmentation: Changes the training images; None leaves them as they are.
+        compile_network: Whether `torch.compile` makes the network's code.
 
     Attributes:
         augmentation_seconds: how long the augmentation took in this phase; on a GPU, until it was launched.
-        image_size: height and width of the images of the last step, in pixels.
+        image_size: Height and width of the images of the last step, in pixels.
     """
 
     def __init__(

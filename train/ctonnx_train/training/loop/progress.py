@@ -21,7 +21,7 @@ def seconds_left(rows: Sequence[Mapping[str, Any]], phases: Sequence[Phase], siz
     Args:
         rows: of the epochs that ended, one or more.
         phases: of the training.
-        size: height and width of the whole images, in pixels.
+        size: Height and width of the whole images, in pixels.
     """
     names = [phase.name for phase in phases]
     current = names.index(rows[-1]["phase"])
@@ -42,7 +42,7 @@ def time_left(rows: Sequence[Mapping[str, Any]], phases: Sequence[Phase], size: 
     Args:
         rows: of the epochs that ended, one or more.
         phases: of the training.
-        size: height and width of the whole images, in pixels.
+        size: Height and width of the whole images, in pixels.
     """
     if not (seconds := seconds_left(rows, phases, size)):
         return ""

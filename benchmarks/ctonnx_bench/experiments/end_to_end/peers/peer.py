@@ -57,9 +57,9 @@ def export_unit_range(run_folder: Path, file: Path, *, softmax: bool, names: tup
     """Exports a run's network as others expect one: float pixels from 0 to 1 in, one answer out, the batch free.
 
     Args:
-        run_folder: a run's folder.
-        file: the `.onnx` file to make.
-        softmax: whether the answer is probabilities, or else logits.
+        run_folder: A run's folder.
+        file: The `.onnx` file to make.
+        softmax: Whether the answer is probabilities, or else logits.
         names: of the input and the output.
 
     Returns:
