@@ -75,8 +75,8 @@ def test_localizer_of_a_ct_has_its_caution(kind: Any, expected: str | None, mode
     [
         ("CT", None),
         (None, None),
-        ("MR", "no CT: its modality is MR"),
-        ("JANE DOE", "no CT: its modality is another"),
+        ("MR", "not a CT: its modality is MR"),
+        ("JANE DOE", "not a CT: its modality is another"),
     ],
 )
 def test_dicom_of_another_modality_has_its_caution(modality: str | None, expected: str | None) -> None:
@@ -91,7 +91,7 @@ def test_first_of_several_pages_has_its_caution(kind: str, frames: int) -> None:
     pages = [Image.fromarray(np.full((20, 30), 50 * number, np.uint8)) for number in range(1, frames + 1)]
     file = io.BytesIO()
     pages[0].save(file, kind, save_all=True, append_images=pages[1:])
-    expected = "the first of several pages alone was read" if frames > 1 else None
+    expected = "only the first of several pages was read" if frames > 1 else None
     assert load(file.getvalue()).caution == expected
 
 

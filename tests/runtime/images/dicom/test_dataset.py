@@ -57,7 +57,7 @@ def test_deflated_data_set_is_read_whatever_its_label(label: str) -> None:
 
 def test_deflated_data_set_that_is_damaged_is_named() -> None:
     head = parts(uid.DeflatedExplicitVRLittleEndian)[0]
-    expected = "damaged DICOM file: its TransferSyntaxUID says that it is deflated, and it cannot be inflated"
+    expected = "damaged DICOM file: its TransferSyntaxUID is for deflated data, but it cannot be inflated"
     assert refusal(head + b"\xff" * 400) == expected
 
 
@@ -102,7 +102,7 @@ def test_command_before_the_data_set_is_passed_over() -> None:
 def test_pixels_that_are_not_compressed_as_the_label_says_and_of_another_size_are_an_error(label: str) -> None:
     head = encoded(fragments(label))[: 144 + int.from_bytes(encoded(fragments(label))[140:144], "little")]
     body = parts(uid.ExplicitVRLittleEndian, PixelData=HU.tobytes()[:-100])[1]
-    expected = "damaged DICOM file: its TransferSyntaxUID says that its pixels are compressed, and they are not"
+    expected = "damaged DICOM file: its TransferSyntaxUID is for compressed pixels, but its pixels are uncompressed"
     assert refusal(head + body) == expected
 
 
@@ -116,14 +116,14 @@ def fragments(syntax: str) -> Any:
 def test_compressed_pixels_under_a_label_that_says_they_are_not_are_an_error(label: str) -> None:
     data = encoded(fragments(uid.JPEGLSLossless))
     body = data[144 + int.from_bytes(data[140:144], "little") :]
-    expected = "damaged DICOM file: its TransferSyntaxUID says that its pixels are not compressed, and they are"
+    expected = "damaged DICOM file: its TransferSyntaxUID is for uncompressed pixels, but its pixels are compressed"
     assert refusal(parts(label)[0] + body) == expected
 
 
 def test_compressed_pixels_without_a_label_are_an_error() -> None:
     data = encoded(fragments(uid.JPEGLSLossless))
     body = data[144 + int.from_bytes(data[140:144], "little") :]
-    expected = "damaged DICOM file: it does not say how it is encoded: it has no TransferSyntaxUID"
+    expected = "damaged DICOM file: its encoding is unknown: it has no TransferSyntaxUID"
     assert refusal(body) == expected
 
 

@@ -153,7 +153,7 @@ def test_high_bit_that_is_missing_or_cannot_be_is_the_last_stored_one(high_bit: 
 
 @pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.RLELossless])
 def test_high_bit_that_the_values_contradict_is_an_error(syntax: str) -> None:
-    expected = "damaged DICOM file: its HighBit says that pixels begin at bit 4, and they begin at bit 0"
+    expected = "damaged DICOM file: its HighBit puts the first bit of a pixel at 4, but it is at 0"
     assert refusal(file_of(syntax, STORED, **CT, HighBit=15)) == expected
 
 

@@ -169,7 +169,7 @@ def test_ct_without_its_rescale_is_refused_as_its_values_are_no_hounsfield_units
     lack: dict[str, Any] = {lacks: None}
     image = make(raw, SOPClassUID=kind, WindowCenter=300, WindowWidth=100, RescaleType="HU", **lack)
     assert refusal(encoded(image)) == (
-        f"a DICOM {uid.UID(kind).name} without {lacks}, so that its values are no Hounsfield units; export it again "
+        f"a DICOM {uid.UID(kind).name} without {lacks}, so that its values are not Hounsfield units; export it again "
         "with it"
     )
 
@@ -341,7 +341,7 @@ def test_capture_of_a_ct_is_seen_as_it_was_on_the_screen(kind: str, stated: str 
     if stated:
         plain.RescaleType = stated
     np.testing.assert_array_equal(grey(plain), EIGHT)
-    assert caution_of(plain) == "its values are no Hounsfield units: it is a secondary capture"
+    assert caution_of(plain) == "its values are not Hounsfield units: it is a secondary capture"
     plain.WindowCenter, plain.WindowWidth = 100, 50
     np.testing.assert_array_equal(grey(plain), windowed(EIGHT.astype(float), 100, 50))
     plain.PhotometricInterpretation = "MONOCHROME1"
@@ -351,16 +351,16 @@ def test_capture_of_a_ct_is_seen_as_it_was_on_the_screen(kind: str, stated: str 
 def test_capture_in_colour_has_a_caution() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (10, 12, 3)).astype(np.uint8)
     shot = make(pixels, SOPClassUID=uid.MultiFrameTrueColorSecondaryCaptureImageStorage)
-    assert caution_of(shot) == "its values are no Hounsfield units: it is a secondary capture"
+    assert caution_of(shot) == "its values are not Hounsfield units: it is a secondary capture"
     shot.SOPClassUID = uid.CTImageStorage
-    assert caution_of(shot) == "its values are no Hounsfield units: they are colours"
+    assert caution_of(shot) == "its values are not Hounsfield units: they are colours"
 
 
 @pytest.mark.parametrize("rescale", [1, None])
 def test_saved_screen_in_a_ct_image_is_seen_as_it_was_on_the_screen(rescale: int | None) -> None:
     shot = make(EIGHT, ImageType=["DERIVED", "SECONDARY", "SCREEN SAVE"], RescaleSlope=rescale)
     np.testing.assert_array_equal(grey(shot), EIGHT)
-    assert caution_of(shot) == "its values are no Hounsfield units: it is a secondary capture"
+    assert caution_of(shot) == "its values are not Hounsfield units: it is a secondary capture"
     shot.WindowCenter, shot.WindowWidth = 100, 50
     np.testing.assert_array_equal(grey(shot), windowed(EIGHT.astype(float), 100, 50))
 
@@ -384,7 +384,7 @@ def test_map_of_dual_energy_ct_is_seen_through_its_own_window(kind: str) -> None
     stored = np.arange(1200, dtype=np.uint16).reshape(30, 40)
     effective = make(stored, SOPClassUID=kind, RescaleSlope=0.01, RescaleType="Z_EFF", WindowCenter=7, WindowWidth=4)
     np.testing.assert_array_equal(grey(effective), windowed(stored.astype(float) * 0.01, 7, 4))
-    assert caution_of(effective) == "its values are no Hounsfield units: its RescaleType is Z_EFF"
+    assert caution_of(effective) == "its values are not Hounsfield units: its RescaleType is Z_EFF"
     del effective.WindowCenter, effective.WindowWidth
     np.testing.assert_array_equal(grey(effective), np.rint(stored * (255 / 1199)))
 
@@ -404,7 +404,7 @@ def test_each_frame_of_an_enhanced_ct_has_its_own_unit() -> None:
     np.testing.assert_array_equal(grey(enhanced, frame=2), LUNG)
     assert [caution_of(enhanced, frame) for frame in range(3)] == [
         None,
-        "its values are no Hounsfield units: its RescaleType is EDW",
+        "its values are not Hounsfield units: its RescaleType is EDW",
         "a map of a material, not a slice: its ImageType is MAT_SPECIFIC",
     ]
 
@@ -415,7 +415,7 @@ def test_unit_of_all_frames_stands_in_the_shared_group() -> None:
     group.PixelValueTransformationSequence = [transform]
     enhanced = make(np.stack([HU, HU]), SOPClassUID=uid.EnhancedCTImageStorage, RescaleSlope=None)
     enhanced.SharedFunctionalGroupsSequence = [group]
-    assert caution_of(enhanced, 1) == "its values are no Hounsfield units: its RescaleType is PCT"
+    assert caution_of(enhanced, 1) == "its values are not Hounsfield units: its RescaleType is PCT"
 
 
 def test_real_world_values_tell_a_unit_that_the_rescale_does_not() -> None:
@@ -423,7 +423,7 @@ def test_real_world_values_tell_a_unit_that_the_rescale_does_not() -> None:
     unit.CodeValue, mapping.MeasurementUnitsCodeSequence = "mg/ml", [unit]
     iodine = make(RealWorldValueMappingSequence=[mapping])
     assert caution_of(iodine) == (
-        "its values are no Hounsfield units: its RealWorldValueMappingSequence has another unit"
+        "its values are not Hounsfield units: its RealWorldValueMappingSequence has another unit"
     )
     unit.CodeValue = "[hnsf'U]"
     assert caution_of(iodine) is None
@@ -436,7 +436,7 @@ def test_parametric_map_of_floats_is_seen_through_its_own_window() -> None:
     flow.FloatPixelData = HU.astype(np.float32).tobytes()
     flow.WindowCenter, flow.WindowWidth = 0, 100
     np.testing.assert_array_equal(grey(flow), windowed(HU.astype(float), 0, 100))
-    assert caution_of(flow) == "its values are no Hounsfield units: it is a parametric map"
+    assert caution_of(flow) == "its values are not Hounsfield units: it is a parametric map"
 
 
 @pytest.mark.parametrize(
@@ -450,4 +450,4 @@ def test_parametric_map_of_floats_is_seen_through_its_own_window() -> None:
 def test_rescaled_image_of_another_modality_is_seen_through_its_own_window(kind: str, modality: str) -> None:
     image = make(SOPClassUID=kind, Modality=modality, RescaleSlope=2, WindowCenter=0, WindowWidth=500)
     np.testing.assert_array_equal(grey(image), windowed(HU.astype(float) * 2, 0, 500))
-    assert caution_of(image) == f"no CT: its modality is {modality}"
+    assert caution_of(image) == f"not a CT: its modality is {modality}"

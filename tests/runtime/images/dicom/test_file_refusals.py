@@ -36,11 +36,11 @@ def without_pixels() -> bytes:
         (without_pixels, "a DICOM Basic Text SR Storage without pixels"),
         (
             lambda: encoded(make(Modality="SEG", SOPClassUID=uid.SegmentationStorage)),
-            "a DICOM Segmentation Storage, whose pixels are no picture",
+            "a DICOM Segmentation Storage, whose pixels are not an image",
         ),
         (
             lambda: encoded(make(Modality="SEG ", SOPClassUID=uid.SegmentationStorage)).replace(b"SEG ", b"seg "),
-            "a DICOM Segmentation Storage, whose pixels are no picture",
+            "a DICOM Segmentation Storage, whose pixels are not an image",
         ),
         (lambda: encoded(make())[:-100], "damaged DICOM file: its PixelData ends too early"),
         (
@@ -70,7 +70,7 @@ def test_compression_that_nothing_decodes_is_named() -> None:
     image.file_meta.TransferSyntaxUID = uid.MPEG2MPML
     image.PixelData = pydicom.encaps.encapsulate([b"film"])
     image["PixelData"].is_undefined_length = True
-    expected = "a DICOM file compressed as MPEG2 Main Profile / Main Level, which is not read"
+    expected = "a DICOM file compressed as MPEG2 Main Profile / Main Level, which is not supported"
     assert refusal(encoded(image)) == expected
 
 
@@ -100,11 +100,11 @@ def test_rescale_that_an_anonymizer_emptied_is_as_none(empty: tuple[str, ...]) -
 @pytest.mark.parametrize(
     ("written", "found", "reason"),
     [
-        (b"", b"", "its RescaleSlope is 0, so that all its values would be one"),
-        (b"-1024", b"PETER", "its RescaleIntercept is no number"),
-        (b"-1024", b"nan  ", "its RescaleIntercept is no number"),
-        (b"MONOCHROME2", b"GEHEIMPETER", "its PhotometricInterpretation is none that is known"),
-        (b"\x28\0\3\1US\2\0\1", b"\x28\0\3\1US\2\0\2", "its PixelRepresentation is none that is known"),
+        (b"", b"", "its RescaleSlope is 0, so that all its values would be equal"),
+        (b"-1024", b"PETER", "its RescaleIntercept is not a number"),
+        (b"-1024", b"nan  ", "its RescaleIntercept is not a number"),
+        (b"MONOCHROME2", b"GEHEIMPETER", "its PhotometricInterpretation has an unknown value"),
+        (b"\x28\0\3\1US\2\0\1", b"\x28\0\3\1US\2\0\2", "its PixelRepresentation has an unknown value"),
         (b"\x28\0\0\1US", b"\x28\0\0\0US", "it has no BitsAllocated"),
     ],
 )
@@ -282,12 +282,12 @@ def test_missing_pixels_are_named(kind: str) -> None:
     [
         ({"BitsStored": 0}, "its BitsStored is not from 1 to its BitsAllocated"),
         ({"BitsStored": 17}, "its BitsStored is not from 1 to its BitsAllocated"),
-        ({"BitsAllocated": 12}, "its BitsAllocated is none that is known"),
-        ({"SamplesPerPixel": 2}, "its SamplesPerPixel is none that is known"),
-        ({"SamplesPerPixel": [1, 3]}, "its SamplesPerPixel is none that is known"),
-        ({"Rows": [30, 40]}, "its Rows is no whole number"),
+        ({"BitsAllocated": 12}, "its BitsAllocated has an unknown value"),
+        ({"SamplesPerPixel": 2}, "its SamplesPerPixel has an unknown value"),
+        ({"SamplesPerPixel": [1, 3]}, "its SamplesPerPixel has an unknown value"),
+        ({"Rows": [30, 40]}, "its Rows is not a whole number"),
         ({"NumberOfFrames": -1}, "its NumberOfFrames is below 0"),
-        ({"NumberOfFrames": [1, 2]}, "its NumberOfFrames is no whole number"),
+        ({"NumberOfFrames": [1, 2]}, "its NumberOfFrames is not a whole number"),
     ],
 )
 def test_element_that_cannot_be_is_named(elements: dict[str, Any], reason: str) -> None:

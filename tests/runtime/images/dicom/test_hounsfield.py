@@ -29,7 +29,7 @@ def test_rescale_type_of_another_unit_is_named(kind: str, stated: str) -> None:
 
 
 def test_rescale_type_that_is_none_of_the_standards_is_not_quoted() -> None:
-    assert unit_of(RescaleType="GEHEIM") == "its RescaleType is none that is known"
+    assert unit_of(RescaleType="GEHEIM") == "its RescaleType is unknown"
 
 
 def test_modality_lut_says_its_unit_in_place_of_the_rescale() -> None:
@@ -57,8 +57,8 @@ def test_parametric_map_is_none() -> None:
 def test_other_standard_image_is_where_it_says_so() -> None:
     cone_beam = f"{IMAGES}.13.1.1"
     assert unit_of(cone_beam, Modality="XA", RescaleType="HU") is None
-    assert unit_of(cone_beam) == "it is no CT image, but made of one"
-    assert unit_of("", Modality=None) == "it is no CT"
+    assert unit_of(cone_beam) == "it is not a CT image, but derived from one"
+    assert unit_of("", Modality=None) == "it is not a CT"
 
 
 @pytest.mark.parametrize("term", ["EFF_ATOMIC_NUM", "ELECTRON_DENSITY", "MAT_FRACTIONAL", "MAT_VALUE_BASED"])

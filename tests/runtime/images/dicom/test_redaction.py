@@ -16,10 +16,10 @@ GOOD = {"PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": 16, "Rescal
     [
         ({}, None),
         ({"RescaleSlope": None}, None),
-        ({"RescaleSlope": "GEHEIM"}, "its RescaleSlope is no number"),
-        ({"WindowCenter": [40.0, float("nan")]}, "its WindowCenter is no number"),
-        ({"NumberOfFrames": "GEHEIM"}, "its NumberOfFrames is no whole number"),
-        ({"SamplesPerPixel": 2}, "its SamplesPerPixel is none that is known"),
+        ({"RescaleSlope": "GEHEIM"}, "its RescaleSlope is not a number"),
+        ({"WindowCenter": [40.0, float("nan")]}, "its WindowCenter is not a number"),
+        ({"NumberOfFrames": "GEHEIM"}, "its NumberOfFrames is not a whole number"),
+        ({"SamplesPerPixel": 2}, "its SamplesPerPixel has an unknown value"),
         ({"BitsAllocated": None}, "its BitsAllocated is empty"),
     ],
 )
@@ -44,7 +44,7 @@ def test_number_is_read_and_an_empty_one_is_none(value: object, expected: float 
 
 @pytest.mark.parametrize("value", ["GEHEIM", [1, 2], float("inf")])
 def test_what_is_no_number_is_a_fault(value: object) -> None:
-    with pytest.raises(Fault, match=r"^its RescaleSlope is no number$"):
+    with pytest.raises(Fault, match=r"^its RescaleSlope is not a number$"):
         number({"RescaleSlope": value}, "RescaleSlope")
 
 
@@ -77,4 +77,4 @@ def test_ct_has_no_caution_however_its_modality_is_written(modality: str | None)
 
 def test_other_modality_and_localizer_are_known_however_they_are_written() -> None:
     found = cautions_of({"Modality": "mr "}, image_type=["original", "primary", "localizer"], unit=None)
-    assert list(found) == ["a localizer (scout), not a slice", "no CT: its modality is MR"]
+    assert list(found) == ["a localizer (scout), not a slice", "not a CT: its modality is MR"]

@@ -43,8 +43,8 @@ def test_transparent_colour_of_a_deep_png_is_refused() -> None:
     with pytest.raises(ImageError) as caught:
         load(data)
     assert caught.value.reason == (
-        "a PNG image of 16-bit colours, one of them transparent, which is not read; save it with an alpha channel, or "
-        "with 8 bits"
+        "a PNG image of 16-bit colours, one of them transparent, which is not supported; save it with an alpha "
+        "channel, or with 8 bits"
     )
 
 

@@ -68,8 +68,8 @@ def test_palette_of_more_than_8_bits_is_said() -> None:
     with pytest.raises(ImageError) as caught:
         load(boxed(encoded([UNIT], 8), box))
     assert caught.value.reason == (
-        "a JPEG 2000 image of 8 bits (unsigned, palette of 12 bits), which is not read; convert it to PNG, or to TIFF "
-        "of 8 or 16 bits"
+        "a JPEG 2000 image of 8 bits (unsigned, palette of 12 bits), which is not supported; convert it to PNG, "
+        "or to TIFF of 8 or 16 bits"
     )
 
 

@@ -124,7 +124,7 @@ def test_animation_keeps_its_caution_beside_metadata_that_are_left_out() -> None
     whole = file.getvalue()
     scan = load(whole[:33] + BAD_CHUNKS["a large compressed text"] + whole[33:])
     np.testing.assert_array_equal(np.asarray(scan.image.convert("L")), GREY)
-    assert scan.caution == "the first of several pages alone was read"
+    assert scan.caution == "only the first of several pages was read"
 
 
 @pytest.mark.parametrize(

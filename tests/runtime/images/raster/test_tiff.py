@@ -96,7 +96,7 @@ def test_field_of_one_value_counts_for_all_samples() -> None:
 )
 def test_what_is_not_read_is_said_with_what_to_do(options: dict[str, Any], expected: str) -> None:
     assert error_of(tiff(RAMP, **options)) == (
-        f"{expected}, which is not read; convert it to PNG, or to TIFF of 8 or 16 bits"
+        f"{expected}, which is not supported; convert it to PNG, or to TIFF of 8 or 16 bits"
     )
 
 
@@ -129,7 +129,7 @@ def test_what_is_not_read_is_said_with_what_to_do(options: dict[str, Any], expec
 )
 def test_samples_that_have_no_rule_are_said(samples: int, options: dict[str, Any], expected: str) -> None:
     data = tiff(np.zeros((2, 4, samples), int), **{"bits": 8, **options})
-    assert error_of(data).startswith(f"{expected}, which is not read")
+    assert error_of(data).startswith(f"{expected}, which is not supported")
 
 
 def test_palette_of_8_bit_colours_is_no_black_picture() -> None:
@@ -147,7 +147,7 @@ def test_minimum_and_maximum_that_the_file_names_change_nothing() -> None:
 def test_first_of_several_pages_is_read_with_a_caution() -> None:
     scan = load(tiff(RAMP, bits=12, pages=3))
     assert np.asarray(scan).tolist() == [[0, 62, 255]]
-    assert scan.caution == "the first of several pages alone was read"
+    assert scan.caution == "only the first of several pages was read"
     assert load(tiff(RAMP, bits=12)).caution is None
 
 

@@ -191,7 +191,7 @@ def outcome(data: bytes, right: NDArray[np.float64], tolerance: float) -> str:
 
 SAID = re.compile(
     r"a TIFF image of (\d samples of )?\d+ bits \((unsigned|signed|float), [^,]+, [^,]+(, in planes)?(, predictor \d)?"
-    r"(, subsampled)?\), which is not read; convert it to PNG, or to TIFF of 8 or 16 bits"
+    r"(, subsampled)?\), which is not supported; convert it to PNG, or to TIFF of 8 or 16 bits"
 )
 
 COMPRESSIONS = {
