@@ -1,29 +1,15 @@
 """A rule for each Pillow mode, the same whether an image is converted whole or in parts."""
 
-import io
 import sys
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.runtime.images.image_files import encoded, row
 
 from ctonnx.images import load as load_image
 from ctonnx.images import modes
-from ctonnx.images.scan import Scan
-
-
-def encoded(image: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
-    """Returns the bytes of an image file."""
-    file = io.BytesIO()
-    image.save(file, file_format, **options)
-    return file.getvalue()
-
-
-def row(image: Scan) -> list[Any]:
-    """Returns the first row of an image: numbers for grey, lists of three for colour."""
-    values: list[Any] = np.asarray(image)[0].tolist()
-    return values
 
 
 class Rule(NamedTuple):
@@ -38,9 +24,7 @@ class Rule(NamedTuple):
 
 SIXTEEN_BIT = [0, 128, 129, 257, 32768, 65535]
 """128 / 257 rounds to 0, 129 / 257 to 1."""
-
 EIGHT_BIT = [0, 0, 1, 1, 128, 255]
-
 RULES = {
     "1": Rule(b"\x80", 2, "L", [255, 0]),
     "L": Rule(bytes([0, 7, 200]), 3, "L", [0, 7, 200]),

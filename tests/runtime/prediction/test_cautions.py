@@ -61,7 +61,7 @@ def test_prediction_of_a_blank_image_has_its_caution(model: Path) -> None:
 )
 def test_localizer_of_a_ct_has_its_caution(kind: Any, expected: str | None, model: Path) -> None:
     pytest.importorskip("pydicom", reason="pydicom is not installed")
-    from tests.runtime.images.dicom.test_file import encoded, make
+    from tests.runtime.images.dicom.dicom_files import encoded, make
 
     scan = encoded(make(ImageType=kind))
     with Predictor(model) as predictor:
@@ -81,7 +81,7 @@ def test_localizer_of_a_ct_has_its_caution(kind: Any, expected: str | None, mode
 )
 def test_dicom_of_another_modality_has_its_caution(modality: str | None, expected: str | None) -> None:
     pytest.importorskip("pydicom", reason="pydicom is not installed")
-    from tests.runtime.images.dicom.test_file import encoded, make
+    from tests.runtime.images.dicom.dicom_files import encoded, make
 
     assert load(encoded(make(Modality=modality))).caution == expected
 

@@ -14,7 +14,7 @@ from ctonnx.images.formats import is_image
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 uid = pydicom.uid
 
-from tests.runtime.images.dicom.test_file import HU, LUNG, encoded, grey_of, make, refusal  # noqa: E402 - it needs pydicom
+from tests.runtime.images.dicom.dicom_files import HU, LUNG, encoded, error_of, grey_of, make  # noqa: E402 - it needs pydicom
 
 from ctonnx.images.dicom.dataset import read_data_set  # noqa: E402 - it needs pydicom
 
@@ -58,7 +58,7 @@ def test_deflated_data_set_is_read_whatever_its_label(label: str) -> None:
 def test_deflated_data_set_that_is_damaged_is_named() -> None:
     head = parts(uid.DeflatedExplicitVRLittleEndian)[0]
     expected = "damaged DICOM file: its TransferSyntaxUID is for deflated data, but it cannot be inflated"
-    assert refusal(head + b"\xff" * 400) == expected
+    assert error_of(head + b"\xff" * 400) == expected
 
 
 @pytest.mark.parametrize("length", [0, 2, 60, 10_000, 0xFFFFFFFF])
@@ -103,7 +103,7 @@ def test_pixels_that_are_not_compressed_as_the_label_says_and_of_another_size_ar
     head = encoded(fragments(label))[: 144 + int.from_bytes(encoded(fragments(label))[140:144], "little")]
     body = parts(uid.ExplicitVRLittleEndian, PixelData=HU.tobytes()[:-100])[1]
     expected = "damaged DICOM file: its TransferSyntaxUID is for compressed pixels, but its pixels are uncompressed"
-    assert refusal(head + body) == expected
+    assert error_of(head + body) == expected
 
 
 def fragments(syntax: str) -> Any:
@@ -117,14 +117,14 @@ def test_compressed_pixels_under_a_label_that_says_they_are_not_are_an_error(lab
     data = encoded(fragments(uid.JPEGLSLossless))
     body = data[144 + int.from_bytes(data[140:144], "little") :]
     expected = "damaged DICOM file: its TransferSyntaxUID is for uncompressed pixels, but its pixels are compressed"
-    assert refusal(parts(label)[0] + body) == expected
+    assert error_of(parts(label)[0] + body) == expected
 
 
 def test_compressed_pixels_without_a_label_are_an_error() -> None:
     data = encoded(fragments(uid.JPEGLSLossless))
     body = data[144 + int.from_bytes(data[140:144], "little") :]
     expected = "damaged DICOM file: its encoding is unknown: it has no TransferSyntaxUID"
-    assert refusal(body) == expected
+    assert error_of(body) == expected
 
 
 def test_data_set_tells_what_it_is_and_what_its_label_says() -> None:

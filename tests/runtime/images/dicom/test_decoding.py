@@ -12,7 +12,7 @@ from ctonnx.images.dicom.window import windowed
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 uid = pydicom.uid
 
-from tests.runtime.images.dicom.test_file import encoded, grey_of, make, other, refusal, window_of  # noqa: E402 - it needs pydicom
+from tests.runtime.images.dicom.dicom_files import encoded, error_of, grey_of, make, radiograph, window_of  # noqa: E402 - it needs pydicom
 
 STORED = np.resize(np.arange(4096, dtype=np.uint16), (40, 60))
 CT: dict[str, Any] = {"BitsStored": 12, "RescaleIntercept": -1024}
@@ -119,7 +119,7 @@ def test_overlay_in_cells_of_thirty_two_bits_is_no_part_of_the_value(syntax: str
 
 def test_overlay_on_eight_bits_is_no_part_of_the_value() -> None:
     six = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    found = grey_of(encoded(other(six | 0xC0, BitsStored=6, HighBit=5, WindowCenter=32, WindowWidth=64)))
+    found = grey_of(encoded(radiograph(six | 0xC0, BitsStored=6, HighBit=5, WindowCenter=32, WindowWidth=64)))
     np.testing.assert_array_equal(found, windowed(six.astype(float), 32, 64))
 
 
@@ -154,7 +154,7 @@ def test_high_bit_that_is_missing_or_cannot_be_is_the_last_stored_one(high_bit: 
 @pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.RLELossless])
 def test_high_bit_that_the_values_contradict_is_an_error(syntax: str) -> None:
     expected = "damaged DICOM file: its HighBit puts the first bit of a pixel at 4, but it is at 0"
-    assert refusal(file_of(syntax, STORED, **CT, HighBit=15)) == expected
+    assert error_of(file_of(syntax, STORED, **CT, HighBit=15)) == expected
 
 
 def test_luma_and_chroma_of_more_than_eight_bits_become_rgb() -> None:

@@ -1,17 +1,85 @@
-"""Where Pillow takes a file for another, it is read as it is meant, or refused."""
+"""Orientation, frames and transparency of files that Pillow decodes."""
 
+import io
 import struct
 import zlib
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import imagecodecs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
+from tests.runtime.images.image_files import encoded, row
 
 from ctonnx.errors import ImageError
 from ctonnx.images import load
+from ctonnx.images import load as load_image
 from ctonnx.images.raster import jpeg2000, tiff
+
+ORIENTED = {
+    1: [[0, 40, 80], [120, 160, 200]],
+    2: [[80, 40, 0], [200, 160, 120]],
+    3: [[200, 160, 120], [80, 40, 0]],
+    4: [[120, 160, 200], [0, 40, 80]],
+    5: [[0, 120], [40, 160], [80, 200]],
+    6: [[120, 0], [160, 40], [200, 80]],
+    7: [[200, 80], [160, 40], [120, 0]],
+    8: [[80, 200], [40, 160], [0, 120]],
+}
+"""What the blocks of an image become by each EXIF orientation."""
+
+
+@pytest.mark.parametrize("orientation", ORIENTED)
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "TIFF"])
+def test_exif_orientation_of_a_file_is_applied(file_format: str, orientation: int, tmp_path: Path) -> None:
+    blocks = np.array(ORIENTED[1], np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"quality": 100} if file_format == "JPEG" else {}
+    file = tmp_path / "scan"
+    file.write_bytes(encoded(Image.fromarray(blocks), file_format, exif=exif, **options))
+    found = np.asarray(load_image(file)).astype(int)[4::8, 4::8]
+    np.testing.assert_allclose(found, ORIENTED[orientation], rtol=0, atol=1)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_orientation_that_does_not_exist_changes_nothing(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert row(load_image(encoded(Image.frombytes("L", (2, 1), bytes([3, 4])), exif=exif))) == [3, 4]
+
+
+def test_orientation_of_an_image_in_memory_is_applied_and_the_image_stays_as_it_was() -> None:
+    image = Image.frombytes("L", (2, 1), bytes([3, 4]))
+    image.getexif()[0x0112] = 2
+    assert row(load_image(image)) == [4, 3]
+    assert image.tobytes() == bytes([3, 4])
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("block", [b"Exif\0\0no TIFF file", b"no EXIF", b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01"])
+def test_image_whose_exif_cannot_be_read_stays_as_it_is(file_format: str, block: bytes) -> None:
+    image = Image.frombytes("L", (2, 1), bytes([9, 9]))
+    found = load_image(encoded(image, file_format, exif=block))
+    assert found.size == (2, 1)
+    np.testing.assert_allclose(np.asarray(found).astype(int), 9, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "options"),
+    [("GIF", {}), ("TIFF", {}), ("PNG", {}), ("WEBP", {"lossless": True}), ("MPO", {"quality": 100})],
+)
+def test_first_frame_of_a_file_is_taken(file_format: str, options: dict[str, Any]) -> None:
+    first, second = (Image.new("RGB", (16, 16), (grey, grey, grey)) for grey in (50, 200))
+    file = encoded(first, file_format, save_all=True, append_images=[second], **options)
+    with Image.open(io.BytesIO(file)) as opened:
+        assert getattr(opened, "n_frames", 1) == 2
+    assert load_image(file).image.convert("L").getpixel((8, 8)) == 50
+
 
 RAMP = np.arange(16, dtype=np.uint8)[None]
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from ctonnx.errors import ImageError
-from ctonnx.images import Preprocessing, loading, to_pixels
+from ctonnx.images import Preprocessing, to_pixels
 from ctonnx.images.preprocessing import Color
 from ctonnx.prediction import predictor as predictor_module
 from ctonnx.prediction.predictor import Predictor
@@ -156,12 +156,3 @@ def test_smallest_and_largest_size_are_taken(size: int) -> None:
 def test_rule_that_does_not_exist_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Preprocessing(**values)
-
-
-def test_sixteen_bit_scan_gives_the_same_pixels_in_every_container(tmp_path: Path) -> None:
-    values = np.linspace(20000, 36000, 64, dtype=np.uint16).reshape(8, 8)
-    for name in ("scan.png", "scan.tiff", "scan.pgm"):
-        Image.fromarray(values).save(tmp_path / name)
-    expected = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    for name in ("scan.png", "scan.tiff", "scan.pgm"):
-        np.testing.assert_array_equal(np.asarray(loading.load(tmp_path / name)), expected)

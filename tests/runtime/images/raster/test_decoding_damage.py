@@ -1,4 +1,4 @@
-"""Bombs are refused with their size, and damaged files with a reason."""
+"""Decompression bombs are rejected with their size, damaged files with the reason."""
 
 import contextlib
 import warnings
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tests.runtime.images.test_loading_sources import GREY, encoded, error_of, noise
+from tests.runtime.images.image_files import GREY, encoded, error_of, noise
 
 from ctonnx.errors import ImageError
 from ctonnx.images import load as load_image
