@@ -22,7 +22,7 @@ def encoded(image: Image.Image, file_format: str = "PNG", **options: Any) -> byt
 
 
 def noise(file_format: str) -> bytes:
-    """Returns an image file that is long enough to be cut in the middle of its pixels."""
+    """Returns an image file that is long enough to be truncated in the middle of its pixels."""
     values = np.random.default_rng(0).integers(0, 256, (32, 32)).astype(np.uint8)
     return encoded(Image.fromarray(values), file_format)
 
@@ -34,7 +34,7 @@ def row(image: Scan) -> list[Any]:
 
 
 def error_of(source: Any) -> str:
-    """Returns the text of the error that a source is refused with."""
+    """Returns the text of the error for a source that is rejected."""
     with pytest.raises(ImageError) as caught:
         load(source)
     return str(caught.value)

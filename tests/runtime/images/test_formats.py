@@ -13,7 +13,7 @@ from ctonnx.images.raster.decoding import FORMATS
 
 
 @pytest.mark.parametrize("name", ["a.dcm", "a.DICOM", "a.ima"])
-def test_file_is_known_by_its_ending(name: str) -> None:
+def test_dicom_file_is_detected_by_its_ending(name: str) -> None:
     assert looks_like_image(name)
 
 
@@ -27,14 +27,14 @@ def test_file_of_each_suffix_is_read(suffix: str, tmp_path: Path) -> None:
     assert pixel == pytest.approx(200, abs=2)
 
 
-def test_suffixes_are_those_that_pillow_has_for_the_formats() -> None:
+def test_suffixes_are_those_of_pillow_for_the_formats() -> None:
     Image.init()
     known = Image.registered_extensions().items()
     found = {suffix for suffix, file_format in known if file_format in {*FORMATS, "MPO"}}
     assert found == SUFFIXES - set(formats._DICOM)
 
 
-def test_pillow_can_open_every_format_that_is_asked_for() -> None:
+def test_pillow_can_open_every_supported_format() -> None:
     Image.init()
     assert [file_format for file_format in FORMATS if file_format not in Image.OPEN] == []
 
@@ -51,7 +51,7 @@ def test_pillow_can_open_every_format_that_is_asked_for() -> None:
         ("a.png/b", False),
     ],
 )
-def test_an_image_is_known_by_its_ending(name: str, expected: bool) -> None:
+def test_image_is_detected_by_its_ending(name: str, expected: bool) -> None:
     assert looks_like_image(name) is expected
     assert looks_like_image(Path(name)) is expected
 
@@ -68,7 +68,7 @@ def test_an_image_is_known_by_its_ending(name: str, expected: bool) -> None:
     ],
     ids=["PNG", "damaged PNG", "JPEG", "DICOM", "empty", "table"],
 )
-def test_image_is_known_by_its_beginning(data: bytes, expected: bool, tmp_path: Path) -> None:
+def test_image_is_detected_by_its_first_bytes(data: bytes, expected: bool, tmp_path: Path) -> None:
     file = tmp_path / "scan"
     file.write_bytes(data)
     assert is_image(file) is expected

@@ -47,27 +47,27 @@ def test_array_is_read(array: NDArray[np.uint8], mode: str, expected: list[Any])
         (np.zeros((2, 2, 0), np.uint8), "found uint8 [2, 2, 0]"),
     ],
 )
-def test_array_of_another_kind_is_refused(array: NDArray[Any], reason: str) -> None:
+def test_array_of_another_dtype_or_shape_is_rejected(array: NDArray[Any], reason: str) -> None:
     expected = "array: expected a uint8 array of shape [height, width] or [height, width, 1, 3 or 4], "
     assert error_of(array) == expected + reason
 
 
 @pytest.mark.parametrize("channels", [2, 5])
-def test_array_with_another_number_of_channels_is_refused(channels: int) -> None:
+def test_array_with_another_number_of_channels_is_rejected(channels: int) -> None:
     expected = f"array: expected 1, 3 or 4 channels last, found shape [2, 2, {channels}]"
     assert error_of(np.zeros((2, 2, channels), np.uint8)) == expected
 
 
-def test_pillow_image_without_pixels_is_refused() -> None:
+def test_pillow_image_without_pixels_is_rejected() -> None:
     assert error_of(Image.new("L", (0, 3))) == "image in memory: the image has no pixels: 0 x 3"
 
 
-def test_pillow_image_that_turns_out_damaged_is_refused() -> None:
+def test_damaged_lazy_pillow_image_is_rejected() -> None:
     with Image.open(io.BytesIO(noise("PNG")[:562])) as lazy:
         assert error_of(lazy) == "image in memory: damaged image: image file is truncated"
 
 
-def test_pillow_image_that_was_closed_is_refused() -> None:
+def test_closed_pillow_image_is_rejected() -> None:
     image = Image.open(io.BytesIO(noise("PNG")))
     image.close()
     assert error_of(image) == "image in memory: damaged image: Operation on closed image"
@@ -81,7 +81,7 @@ def test_pillow_image_is_named_by_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16"])
-def test_what_is_returned_can_be_changed_without_changing_the_source(mode: str) -> None:
+def test_result_can_be_changed_without_changing_the_source(mode: str) -> None:
     image = Image.new(mode, (2, 2))
     before = image.tobytes()
     found = load_image(image)
@@ -89,7 +89,7 @@ def test_what_is_returned_can_be_changed_without_changing_the_source(mode: str) 
     assert image.tobytes() == before
 
 
-def test_grey_image_loads_nothing_that_other_images_need(tmp_path: Path) -> None:
+def test_grey_image_imports_nothing_that_other_images_need(tmp_path: Path) -> None:
     (tmp_path / "scan.png").write_bytes(encoded(GREY))
     script = (
         "import sys; from ctonnx.images.loading import load; load(sys.argv[1])\n"
@@ -135,14 +135,14 @@ NO_FORMAT = "not an image in a format that can be read"
         "icons",
     ],
 )
-def test_what_is_no_image_is_refused_with_its_reason(data: bytes, reason: str, tmp_path: Path) -> None:
+def test_file_that_is_not_an_image_is_rejected_with_the_reason(data: bytes, reason: str, tmp_path: Path) -> None:
     assert error_of(data) == f"bytes in memory: {reason}"
     file = tmp_path / "scan.png"
     file.write_bytes(data)
     assert error_of(file) == f"{file}: {reason}"
 
 
-def test_error_without_a_text_is_told_by_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_without_a_text_is_reported_by_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(image: Image.Image) -> None:
         raise EOFError
 
@@ -150,14 +150,14 @@ def test_error_without_a_text_is_told_by_its_kind(monkeypatch: pytest.MonkeyPatc
     assert error_of(encoded(GREY)) == "bytes in memory: damaged image: EOFError"
 
 
-def test_error_holds_the_reason_and_the_source_apart(tmp_path: Path) -> None:
+def test_error_has_the_reason_and_the_source_separately(tmp_path: Path) -> None:
     with pytest.raises(ImageError) as caught:
         load_image(tmp_path / "none.png")
     assert caught.value.reason == "cannot be read: no such file"
     assert caught.value.source == str(tmp_path / "none.png")
 
 
-def test_other_images_than_dicom_count_as_one_frame(tmp_path: Path) -> None:
+def test_other_images_than_dicom_have_a_single_frame(tmp_path: Path) -> None:
     animated = encoded(GREY, "GIF", save_all=True, append_images=[Image.new("L", (40, 30), 9)])
     (tmp_path / "scan.gif").write_bytes(animated)
     sources: list[ImageSource] = [animated, GREY, np.asarray(GREY), tmp_path / "scan.gif"]
@@ -165,7 +165,7 @@ def test_other_images_than_dicom_count_as_one_frame(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["scan.dcm", "scan.ima"])
-def test_picture_under_a_dicom_name_is_read_as_what_it_is(name: str, tmp_path: Path) -> None:
+def test_image_under_a_dicom_name_is_read(name: str, tmp_path: Path) -> None:
     for file_format in ("PNG", "JPEG", "BMP", "GIF", "TIFF", "PPM", "WEBP"):
         (tmp_path / name).write_bytes(encoded(GREY, file_format))
         assert load_image(tmp_path / name).size == (40, 30)

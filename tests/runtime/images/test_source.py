@@ -14,7 +14,7 @@ from ctonnx.images.source import ImageSource
 
 
 class PathLike(os.PathLike[str]):
-    """A path of somebody else's class."""
+    """A path of another class than `Path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,7 +35,7 @@ def test_each_kind_of_source_gives_the_same_image(source_of: Callable[[Path], Im
     assert (found.mode, found.size, found.image.tobytes()) == ("L", (40, 30), bytes([100]) * 1200)
 
 
-def test_file_whose_name_is_no_text_is_read(tmp_path: Path) -> None:
+def test_file_with_undecodable_name_is_read(tmp_path: Path) -> None:
     name = os.fsdecode(os.fsencode(tmp_path) + b"/sc\xffan.png")
     Path(name).write_bytes(encoded(GREY))
     assert load_image(name).size == (40, 30)
@@ -49,33 +49,33 @@ def test_file_is_closed_after_it_was_read(tmp_path: Path) -> None:
     assert scan.image.getpixel((0, 0)) == 100
 
 
-def test_folder_is_refused(tmp_path: Path) -> None:
+def test_folder_is_rejected(tmp_path: Path) -> None:
     assert error_of(tmp_path) == f"{tmp_path}: a folder, not an image file"
 
 
-def test_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
+def test_too_long_name_is_rejected(tmp_path: Path) -> None:
     name = str(tmp_path / ("a" * 300))
     assert error_of(name) == f"{name}: cannot be read: file name too long"
 
 
-def test_name_that_no_file_can_have_is_refused() -> None:
+def test_impossible_name_is_rejected() -> None:
     assert error_of("a\0b.png").startswith("a\0b.png: cannot be read: ")
 
 
-def test_link_that_leads_to_itself_is_refused(tmp_path: Path) -> None:
+def test_link_to_itself_is_rejected(tmp_path: Path) -> None:
     link = tmp_path / "scan.png"
     link.symlink_to(link)
     assert error_of(link) == f"{link}: cannot be read: too many levels of symbolic links"
 
 
-def test_link_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
+def test_dangling_link_is_rejected(tmp_path: Path) -> None:
     link = tmp_path / "scan.png"
     link.symlink_to("nowhere")
     assert error_of(link) == f"{link}: cannot be read: no such file"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_named_pipe_is_refused_and_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_named_pipe_is_rejected_and_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = tmp_path / "scan.png"
     os.mkfifo(pipe)
 
@@ -87,7 +87,7 @@ def test_named_pipe_is_refused_and_never_opened(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_pipe_that_takes_a_files_place_before_it_is_opened_does_not_hang(
+def test_pipe_that_replaces_a_file_before_it_is_opened_does_not_hang(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, pipe = tmp_path / "file.png", tmp_path / "scan.png"
@@ -99,7 +99,7 @@ def test_pipe_that_takes_a_files_place_before_it_is_opened_does_not_hang(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the names and kinds of files of another system")
-def test_devices_and_sockets_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_and_sockets_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import socket
 
     monkeypatch.chdir(tmp_path)  # a socket's name is short
@@ -123,14 +123,14 @@ def test_strange_names_are_read(name: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="no file is closed to this user (root)")
-def test_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
+def test_file_without_permission_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "scan.png"
     file.write_bytes(encoded(GREY))
     file.chmod(0)
     assert error_of(file) == f"{file}: cannot be read: permission denied"
 
 
-def test_error_of_the_system_is_told_in_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_of_the_system_is_reported_in_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "scan.png"
     file.write_bytes(encoded(GREY))
 

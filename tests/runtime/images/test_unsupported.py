@@ -1,4 +1,4 @@
-"""What people hand over in a scan's place is called by its name, with what to do."""
+"""Files that users pass instead of a scan are described, with advice."""
 
 import gzip
 import io
@@ -155,7 +155,7 @@ FOREIGN: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("kind", FOREIGN)
-def test_foreign_file_is_called_by_its_name(kind: str, tmp_path: Path) -> None:
+def test_foreign_file_is_described(kind: str, tmp_path: Path) -> None:
     data, expected = FOREIGN[kind]
     file = tmp_path / "scan.png"
     file.write_bytes(data)
@@ -167,25 +167,25 @@ def test_foreign_file_is_called_by_its_name(kind: str, tmp_path: Path) -> None:
     assert not is_image(file)
 
 
-def test_small_gzip_of_much_is_not_inflated_whole() -> None:
+def test_gzip_bomb_is_not_inflated() -> None:
     assert describe_file(io.BytesIO(gzip.compress(bytes(50_000_000)))) == (
         "a file compressed with gzip; unpack it (gunzip) and name what is in it"
     )
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "TGA", "PCX", "ICO"])
-def test_picture_is_nothing_foreign(file_format: str) -> None:
+def test_image_is_not_described(file_format: str) -> None:
     data = saved(lambda file: Image.new("L", (16, 16), 9).save(file, file_format))
     assert describe_file(io.BytesIO(data)) is None
     assert load(data).size == (16, 16)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\0\0", b"noise\xff\xfe\0", bytes(3)])
-def test_what_is_not_known_is_not_guessed(data: bytes) -> None:
+def test_unknown_file_is_not_described(data: bytes) -> None:
     assert describe_file(io.BytesIO(data)) is None
 
 
-def test_folder_of_foreign_files_alone_is_said_with_what_to_do(tmp_path: Path) -> None:
+def test_folder_of_foreign_files_is_reported_with_advice(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("notes", encoding="utf-8")
     (tmp_path / "b.nii").write_bytes(nifti())
     with pytest.raises(CtonnxError) as caught:
@@ -196,7 +196,7 @@ def test_folder_of_foreign_files_alone_is_said_with_what_to_do(tmp_path: Path) -
     )
 
 
-def test_pictures_that_quote_a_document_are_none() -> None:
+def test_images_that_quote_a_document_are_not_described() -> None:
     for begin in (b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\0", bytes(128) + b"DICM"):
         assert describe_file(io.BytesIO(begin + bytes(8) + b"\n%PDF-1.7\n%\xe2\xe3")) is None
 
@@ -204,7 +204,7 @@ def test_pictures_that_quote_a_document_are_none() -> None:
 @pytest.mark.parametrize(
     ("name", "data", "what"), [("a.json", b'{"a": 1}', "a JSON document"), ("a.xml", b"<a/>", "an XML document")]
 )
-def test_advice_suits_a_document_that_lies_in_the_folder(name: str, data: bytes, what: str, tmp_path: Path) -> None:
+def test_advice_suits_a_document_in_the_folder(name: str, data: bytes, what: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(CtonnxError) as caught:
         find_images([str(tmp_path)])

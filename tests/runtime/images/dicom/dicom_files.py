@@ -18,7 +18,7 @@ HU = np.linspace(-2000, 2000, 40 * 30).reshape(30, 40).round().astype(np.int16)
 
 
 def make(pixels: NDArray[Any] = HU, *, syntax: str = uid.ExplicitVRLittleEndian, **elements: Any) -> Any:
-    """Returns a CT data set of signed 16-bit Hounsfield units; elements change it, None takes one away."""
+    """Returns a CT dataset of signed 16-bit Hounsfield units; `elements` replace its own, None removes one."""
     dataset = pydicom.Dataset()
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = syntax
@@ -49,7 +49,7 @@ def make(pixels: NDArray[Any] = HU, *, syntax: str = uid.ExplicitVRLittleEndian,
 
 
 def radiograph(pixels: NDArray[Any], **elements: Any) -> Any:
-    """A radiograph: no Hounsfield units."""
+    """Returns a radiograph, whose values are not Hounsfield units."""
     settings = {"Modality": "CR", "SOPClassUID": uid.ComputedRadiographyImageStorage}
     return make(pixels, **{**settings, "RescaleSlope": None, "RescaleIntercept": None, **elements})
 
@@ -77,12 +77,12 @@ def grey_of(data: bytes) -> NDArray[np.uint8]:
 def error_of(data: bytes, **options: Any) -> str:
     with pytest.raises(ImageError) as caught:
         load(data, **options)
-    assert (caught.value.__cause__, caught.value.__context__) == (None, None)  # pydicom's words would hang there
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)  # with pydicom's message
     return caught.value.reason
 
 
 def window_of(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """The lung's."""
+    """Returns values through the lung window."""
     return windowed(np.asarray(values, np.float64), -600, 1500)
 
 

@@ -60,7 +60,7 @@ CODED = np.abs(HU).astype(np.uint16)
 
 
 def compressed(syntax: str, stream: bytes, pixels: NDArray[Any] = CODED, **elements: Any) -> bytes:
-    """Returns a file whose one frame is `stream`."""
+    """Returns a file with `stream` as its only frame."""
     image = make(pixels, syntax=syntax, PixelData=pydicom.encaps.encapsulate([stream]), **elements)
     image["PixelData"].VR, image["PixelData"].is_undefined_length = "OB", True
     return encoded(image)
@@ -112,7 +112,7 @@ def test_compressed_colour_is_rgb() -> None:
         np.testing.assert_array_equal(np.asarray(load(data)), pixels)
 
 
-def test_damaged_streams_are_pixels_or_errors_and_never_the_end_of_the_process() -> None:
+def test_damaged_streams_give_pixels_or_errors_and_never_end_the_process() -> None:
     random = np.random.default_rng(0)
     for syntax, stream in streams().values():
         for _ in range(40):
@@ -125,14 +125,14 @@ def test_damaged_streams_are_pixels_or_errors_and_never_the_end_of_the_process()
 
 
 @pytest.mark.parametrize("kind", ["JPEG lossless", "JPEG-LS"])
-def test_stream_that_is_cut_or_of_another_size_is_refused(kind: str) -> None:
+def test_truncated_stream_or_one_of_another_size_is_rejected(kind: str) -> None:
     syntax, stream = streams()[kind]
     expected = f"damaged DICOM file, or a variant of {uid.UID(syntax).name} that cannot be read"
     assert error_of(compressed(syntax, stream[: len(stream) // 2])) == expected
     assert error_of(compressed(syntax, stream, Rows=29)) == expected
 
 
-def test_decoder_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_decoder_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     data = compressed(*streams()["JPEG lossless SV1"])
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     kind = "JPEG Lossless, Non-Hierarchical, First-Order Prediction (Process 14 [Selection Value 1])"

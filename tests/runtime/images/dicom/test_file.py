@@ -24,12 +24,12 @@ from tests.runtime.images.dicom.dicom_files import HU, LUNG, encoded, error_of, 
 
 @pytest.mark.parametrize("name", ["bare.dcm", "bare"])
 @pytest.mark.parametrize("begin", [128, 132])
-def test_file_without_preamble_is_read_whatever_its_name(name: str, begin: int, tmp_path: Path) -> None:
+def test_file_without_preamble_is_read_under_any_name(name: str, begin: int, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(encoded(make())[begin:])
     np.testing.assert_array_equal(np.asarray(load(tmp_path / name)), LUNG)
 
 
-def test_file_that_does_not_say_how_it_is_encoded_is_read_where_that_shows(tmp_path: Path) -> None:
+def test_file_without_transfer_syntax_is_read_if_its_encoding_is_evident(tmp_path: Path) -> None:
     for syntax in (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian):
         data = encoded(make(syntax=syntax))
         begin = 144 + int.from_bytes(data[140:144], "little")
@@ -40,12 +40,12 @@ def test_file_that_does_not_say_how_it_is_encoded_is_read_where_that_shows(tmp_p
         load(tmp_path / "bare.dcm")
 
 
-def test_index_of_a_medium_is_no_image() -> None:
+def test_index_of_a_medium_is_rejected() -> None:
     index = make(SOPClassUID=uid.MediaStorageDirectoryStorage, Modality=None, Rows=None, PixelData=None)
     assert error_of(encoded(index)) == "a DICOM Media Storage Directory Storage without pixels (it has no PixelData)"
 
 
-def test_series_without_endings_is_a_folder_of_images_and_its_index_is_none(tmp_path: Path) -> None:
+def test_series_without_endings_is_found_and_its_index_is_not(tmp_path: Path) -> None:
     for name in ("IM0001", "IM0002", "DICOMDIR"):
         (tmp_path / name).write_bytes(encoded(make()))
     assert find_images([str(tmp_path)]) == [str(tmp_path / "IM0001"), str(tmp_path / "IM0002")]
@@ -65,7 +65,7 @@ def test_frame_is_chosen_by_its_number() -> None:
     assert error_of(encoded(make()), frame=1) == "expected a frame from 0 to 0, found 1"
 
 
-def test_every_frame_is_given_in_its_turn() -> None:
+def test_frames_are_loaded_in_order() -> None:
     found = list(load_frames(encoded(make(series()))))
     assert [number for number, _ in found] == [0, 1, 2, 3]
     images = [image for _, image in found if isinstance(image, Scan)]
@@ -120,7 +120,7 @@ def test_each_frame_has_its_record(model: Path, tmp_path: Path) -> None:
     ],
     ids=["without pydicom", "without a function", "without a module"],
 )
-def test_without_a_pydicom_that_suits_the_error_says_what_to_install(before: str, reason: str, tmp_path: Path) -> None:
+def test_without_a_suitable_pydicom_the_error_names_the_extra(before: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "scan").write_bytes(encoded(make()))
     script = (
         f"import sys; {before}\n"
@@ -139,12 +139,12 @@ import sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from ctonnx.images import load
 
-nobody = threading.Event()
+never = threading.Event()
 
 class Missing:
     def find_spec(self, name, *others):
         if name == "pydicom":
-            nobody.wait(0.5)  # the other threads come meanwhile
+            never.wait(0.5)  # the other threads start in this time
             raise ModuleNotFoundError("No module named 'pydicom'", name=name)
 
 sys.meta_path.insert(0, Missing())
@@ -158,7 +158,7 @@ with ThreadPoolExecutor(4) as pool:
 """
 
 
-def test_without_pydicom_every_thread_says_what_to_install(tmp_path: Path) -> None:
+def test_without_pydicom_the_error_of_every_thread_names_the_extra(tmp_path: Path) -> None:
     (tmp_path / "scan").write_bytes(encoded(make()))
     command = [sys.executable, "-c", _TWO_THREADS, str(tmp_path / "scan")]
     done = subprocess.run(command, check=True, capture_output=True, text=True)

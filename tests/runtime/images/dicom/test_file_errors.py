@@ -52,11 +52,11 @@ def without_pixels() -> bytes:
         ),
     ],
 )
-def test_what_is_no_picture_is_refused(data: Callable[[], bytes], reason: str) -> None:
+def test_file_that_is_not_an_image_is_rejected(data: Callable[[], bytes], reason: str) -> None:
     assert error_of(data()) == reason
 
 
-def test_compression_that_nothing_decodes_is_named() -> None:
+def test_unsupported_compression_is_reported() -> None:
     image = make()
     image.file_meta.TransferSyntaxUID = uid.MPEG2MPML
     image.PixelData = pydicom.encaps.encapsulate([b"film"])
@@ -65,7 +65,7 @@ def test_compression_that_nothing_decodes_is_named() -> None:
     assert error_of(encoded(image)) == expected
 
 
-def test_deflated_bomb_is_refused_before_it_is_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deflated_bomb_is_rejected_before_it_is_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
     from ctonnx.images.dicom import dataset as module
 
     data = encoded(make(syntax=uid.DeflatedExplicitVRLittleEndian))
@@ -78,7 +78,7 @@ def test_deflated_bomb_is_refused_before_it_is_inflated(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("empty", [("RescaleSlope",), ("RescaleIntercept",), ("RescaleSlope", "RescaleIntercept")])
-def test_rescale_that_an_anonymizer_emptied_is_as_none(empty: tuple[str, ...]) -> None:
+def test_empty_rescale_of_an_anonymizer_is_treated_as_absent(empty: tuple[str, ...]) -> None:
     nothing: dict[str, Any] = {"": dict.fromkeys(empty, ""), "none": dict.fromkeys(empty)}
     emptied, absent = make(**nothing[""]), make(**nothing["none"])
     assert error_of(encoded(emptied)) == error_of(encoded(absent))
@@ -99,7 +99,7 @@ def test_rescale_that_an_anonymizer_emptied_is_as_none(empty: tuple[str, ...]) -
         (b"\x28\0\0\1US", b"\x28\0\0\0US", "it has no BitsAllocated"),
     ],
 )
-def test_element_at_fault_is_named_without_its_value(written: bytes, found: bytes, reason: str) -> None:
+def test_invalid_element_is_reported_without_its_value(written: bytes, found: bytes, reason: str) -> None:
     slope = 1 if written else 0
     data = encoded(make(RescaleSlope=slope, RescaleIntercept="-1024"))
     assert written in data
@@ -107,7 +107,7 @@ def test_element_at_fault_is_named_without_its_value(written: bytes, found: byte
 
 
 @pytest.mark.parametrize(("rows", "columns", "frames"), [(30, 39, 1), (29, 40, 1), (15, 40, 1), (10, 20, 5)])
-def test_more_pixels_than_the_geometry_has_are_refused(rows: int, columns: int, frames: int) -> None:
+def test_more_pixels_than_the_geometry_has_are_rejected(rows: int, columns: int, frames: int) -> None:
     sheared = make(Rows=rows, Columns=columns, NumberOfFrames=frames)
     assert error_of(encoded(sheared)) == (
         f"damaged DICOM file: its PixelData has 2400 bytes, where {frames} x {rows} x {columns} pixels "
@@ -116,7 +116,7 @@ def test_more_pixels_than_the_geometry_has_are_refused(rows: int, columns: int, 
 
 
 @pytest.mark.parametrize("padding", [2, 4, 16, 58])
-def test_padding_after_the_pixels_is_passed_over(padding: int) -> None:
+def test_padding_after_the_pixels_is_ignored(padding: int) -> None:
     assert load(encoded(make(PixelData=HU.tobytes() + bytes(padding)))).image.tobytes() == LUNG.tobytes()
 
 

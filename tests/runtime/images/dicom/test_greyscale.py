@@ -15,7 +15,7 @@ uid = pydicom.uid
 from tests.runtime.images.dicom.dicom_files import HU, LUNG, encoded, error_of, grey, make, radiograph, window_of  # noqa: E402 - it needs pydicom
 
 
-def test_ct_is_seen_through_the_lungs_window_or_the_models() -> None:
+def test_ct_is_rendered_with_the_lung_window_or_the_models() -> None:
     np.testing.assert_array_equal(grey(make()), LUNG)
     bone = windowed(HU.astype(float), 400, 1800)
     np.testing.assert_array_equal(grey(make(), window=DicomWindow(center=400, width=1800)), bone)
@@ -53,13 +53,13 @@ def test_padding_is_black(photometric: str) -> None:
     assert (found[5:] == (LUNG if photometric == "MONOCHROME2" else 255 - LUNG)[5:]).all()
 
 
-def test_other_images_are_seen_through_their_own_window() -> None:
+def test_other_images_are_rendered_with_their_own_window() -> None:
     stored = np.arange(1200, dtype=np.uint16).reshape(30, 40)
     found = grey(radiograph(stored, WindowCenter=[600, 1], WindowWidth=[200, 2]))
     np.testing.assert_array_equal(found, windowed(stored.astype(float), 600, 200))
 
 
-def test_other_images_are_seen_through_their_own_lut() -> None:
+def test_other_images_are_rendered_with_their_own_lut() -> None:
     item = pydicom.Dataset()
     item.LUTDescriptor = [4, 0, 8]
     item.add_new("LUTData", "US", [0, 255, 20, 100])
@@ -67,7 +67,7 @@ def test_other_images_are_seen_through_their_own_lut() -> None:
     assert grey(radiograph(stored, VOILUTSequence=[item])).tolist() == [[0, 255], [20, 100]]
 
 
-def test_other_images_of_eight_bits_are_as_they_are_and_of_more_are_stretched() -> None:
+def test_other_images_of_eight_bits_are_unchanged_and_of_more_are_stretched() -> None:
     eight = np.arange(100, 160, dtype=np.uint8).reshape(6, 10)
     np.testing.assert_array_equal(grey(radiograph(eight)), eight)
     sixteen = np.array([[1000, 2000], [1500, 4000]], np.uint16)
@@ -75,7 +75,7 @@ def test_other_images_of_eight_bits_are_as_they_are_and_of_more_are_stretched() 
     assert grey(radiograph(sixteen, PixelPaddingValue=4000)).tolist() == [[0, 255], [128, 0]]
 
 
-def test_screenshot_of_a_ct_is_no_ct() -> None:
+def test_screenshot_of_a_ct_is_not_windowed() -> None:
     eight = np.arange(100, 160, dtype=np.uint8).reshape(6, 10)
     shot = make(eight, SOPClassUID=uid.SecondaryCaptureImageStorage, RescaleSlope=None, RescaleIntercept=None)
     np.testing.assert_array_equal(grey(shot), eight)
@@ -83,7 +83,7 @@ def test_screenshot_of_a_ct_is_no_ct() -> None:
 
 @pytest.mark.parametrize("kind", [uid.CTImageStorage, uid.EnhancedCTImageStorage])
 @pytest.mark.parametrize("lacks", ["RescaleIntercept", "RescaleSlope"])
-def test_ct_without_its_rescale_is_refused_as_its_values_are_no_hounsfield_units(kind: str, lacks: str) -> None:
+def test_ct_without_rescale_is_rejected(kind: str, lacks: str) -> None:
     raw = np.full((6, 10), 300, np.uint16)
     lack: dict[str, Any] = {lacks: None}
     image = make(raw, SOPClassUID=kind, WindowCenter=300, WindowWidth=100, RescaleType="HU", **lack)
@@ -94,7 +94,7 @@ def test_ct_without_its_rescale_is_refused_as_its_values_are_no_hounsfield_units
 
 
 @pytest.mark.parametrize("lacks", ["RescaleIntercept", "RescaleSlope"])
-def test_image_of_another_kind_is_in_hounsfield_units_only_where_it_has_a_whole_rescale(lacks: str) -> None:
+def test_other_image_is_in_hounsfield_units_only_with_a_complete_rescale(lacks: str) -> None:
     sixteen = np.array([[1000, 2000], [1500, 4000]], np.uint16)
     settings: dict[str, Any] = {"SOPClassUID": uid.SecondaryCaptureImageStorage, "RescaleType": "HU"}
     assert grey(make(sixteen, **settings)).tolist() == window_of(sixteen).tolist()
@@ -102,7 +102,7 @@ def test_image_of_another_kind_is_in_hounsfield_units_only_where_it_has_a_whole_
     assert grey(make(sixteen, **settings)).tolist() == [[0, 85], [42, 255]]
 
 
-def test_twelve_stored_bits_and_large_images_are_seen_as_small_ones_are() -> None:
+def test_large_images_and_twelve_stored_bits_are_rendered_like_small_images() -> None:
     large = np.resize(np.arange(-1024, 2048, dtype=np.int16), (300, 300))
     image = make(large, BitsStored=12, HighBit=11, PixelPaddingValue=-1024)
     expected = windowed(large.astype(float), -600, 1500)
@@ -142,18 +142,18 @@ def test_single_bits_are_black_and_white() -> None:
 @pytest.mark.parametrize(
     ("function", "expected"), [("LINEAR_EXACT", [0, 64, 128, 255]), ("SIGMOID", [30, 69, 128, 225])]
 )
-def test_window_of_another_function_is_the_standards(function: str, expected: list[int]) -> None:
+def test_other_window_functions_are_those_of_the_standard(function: str, expected: list[int]) -> None:
     stored = np.array([[0, 25], [50, 100]], np.uint16)
     image = radiograph(stored, WindowCenter=50, WindowWidth=100, VOILUTFunction=function)
     assert grey(image).ravel().tolist() == expected
 
 
-def test_window_without_a_width_is_none() -> None:
+def test_window_without_a_width_is_ignored() -> None:
     sixteen = np.array([[1000, 2000], [1500, 4000]], np.uint16)
     assert grey(radiograph(sixteen, WindowCenter=0, WindowWidth=0)).tolist() == [[0, 85], [42, 255]]
 
 
-def test_lut_is_entered_with_rescaled_values() -> None:
+def test_lut_is_applied_to_rescaled_values() -> None:
     item = pydicom.Dataset()
     item.LUTDescriptor = [4, -2, 8]
     item["LUTDescriptor"].VR = "SS"
@@ -173,7 +173,7 @@ def test_colour_is_rgb() -> None:
     np.testing.assert_array_equal(np.asarray(load(encoded(deep))), pixels)
 
 
-def test_stored_bits_of_deep_colour_are_its_range() -> None:
+def test_range_of_deep_colour_is_that_of_its_stored_bits() -> None:
     pixels = np.array([[[0, 4095, 2048]]], np.uint16).repeat(2, axis=1)
     deep = make(pixels, SOPClassUID=uid.SecondaryCaptureImageStorage, BitsStored=12, HighBit=11)
     assert np.asarray(load(encoded(deep)))[0, 0].tolist() == [0, 255, 128]

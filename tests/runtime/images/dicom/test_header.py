@@ -21,11 +21,11 @@ GOOD = {"PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": 16, "Rescal
         ({"BitsAllocated": None}, "its BitsAllocated is empty"),
     ],
 )
-def test_first_element_at_fault_is_named(changed: dict[str, Any], expected: str | None) -> None:
+def test_first_invalid_element_is_reported(changed: dict[str, Any], expected: str | None) -> None:
     assert find_invalid_element({**GOOD, **changed}) == expected
 
 
-def test_element_that_cannot_be_read_is_named() -> None:
+def test_unreadable_element_is_reported() -> None:
     class Header(dict[str, Any]):
         def get(self, key: str, default: Any = None) -> Any:
             if key == "Rows":
@@ -41,16 +41,16 @@ def test_number_is_read_and_an_empty_one_is_none(value: object, expected: float 
 
 
 @pytest.mark.parametrize("value", ["GEHEIM", [1, 2], float("inf")])
-def test_what_is_no_number_is_a_fault(value: object) -> None:
+def test_value_that_is_not_a_number_is_a_fault(value: object) -> None:
     with pytest.raises(Fault, match=r"^its RescaleSlope is not a number$"):
         number({"RescaleSlope": value}, "RescaleSlope")
 
 
 @pytest.mark.parametrize("modality", ["CT", "ct", " Ct\0", "", None])
-def test_ct_has_no_caution_however_its_modality_is_written(modality: str | None) -> None:
+def test_ct_has_no_warning_in_any_spelling_of_its_modality(modality: str | None) -> None:
     assert list(cautions_of({"Modality": modality}, image_type=["ORIGINAL", "PRIMARY", "AXIAL"], unit=None)) == []
 
 
-def test_other_modality_and_localizer_are_known_however_they_are_written() -> None:
+def test_other_modality_and_localizer_are_detected_in_any_spelling() -> None:
     found = cautions_of({"Modality": "mr "}, image_type=["original", "primary", "localizer"], unit=None)
     assert list(found) == ["a localizer (scout), not a slice", "not a CT: its modality is MR"]

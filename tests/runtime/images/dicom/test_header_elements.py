@@ -24,7 +24,7 @@ NEEDED = [
 
 
 @pytest.mark.parametrize("keyword", NEEDED)
-def test_element_that_is_missing_or_empty_is_named(keyword: str) -> None:
+def test_missing_or_empty_element_is_reported(keyword: str) -> None:
     missing: dict[str, Any] = {keyword: None}
     assert error_of(encoded(make(**missing))) == f"damaged DICOM file: it has no {keyword}"
     image = make()
@@ -33,7 +33,7 @@ def test_element_that_is_missing_or_empty_is_named(keyword: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [uid.CTImageStorage, uid.MRImageStorage, uid.SecondaryCaptureImageStorage])
-def test_missing_pixels_are_named(kind: str) -> None:
+def test_missing_pixels_are_reported(kind: str) -> None:
     expected = f"a DICOM {uid.UID(kind).name} without pixels (it has no PixelData)"
     assert error_of(encoded(make(PixelData=None, SOPClassUID=kind))) == expected
 
@@ -51,17 +51,17 @@ def test_missing_pixels_are_named(kind: str) -> None:
         ({"NumberOfFrames": [1, 2]}, "its NumberOfFrames is not a whole number"),
     ],
 )
-def test_element_that_cannot_be_is_named(elements: dict[str, Any], reason: str) -> None:
+def test_invalid_element_is_reported(elements: dict[str, Any], reason: str) -> None:
     assert error_of(encoded(make(**elements))) == f"damaged DICOM file: {reason}"
 
 
 @pytest.mark.parametrize("frames", [0, ""])
-def test_no_number_of_frames_is_one(frames: object) -> None:
+def test_missing_number_of_frames_is_one(frames: object) -> None:
     assert load(encoded(make(NumberOfFrames=frames))).image.tobytes() == LUNG.tobytes()
 
 
 @pytest.mark.parametrize("elements", [{"WindowWidth": 0}, {"WindowCenter": None, "WindowWidth": 100}])
-def test_odd_window_that_is_not_needed_does_not_keep_a_picture(elements: dict[str, Any]) -> None:
+def test_invalid_window_that_is_not_needed_is_ignored(elements: dict[str, Any]) -> None:
     image = make()
     for keyword, value in elements.items():
         image.add_new(keyword, "DS", value)
@@ -82,7 +82,7 @@ def palette(**elements: Any) -> Any:
 
 
 @pytest.mark.parametrize("color", ["Red", "Green", "Blue"])
-def test_element_of_a_palette_is_named(color: str) -> None:
+def test_invalid_element_of_a_palette_is_reported(color: str) -> None:
     name = f"{color}PaletteColorLookupTable"
     assert load(encoded(palette())).mode == "RGB"
     missing, odd = palette(**{f"{name}Descriptor": None}), palette(**{f"{name}Descriptor": [256, 0]})
@@ -92,7 +92,7 @@ def test_element_of_a_palette_is_named(color: str) -> None:
 
 
 @pytest.mark.parametrize("sequence", ["VOILUTSequence", "ModalityLUTSequence"])
-def test_element_of_a_lookup_table_is_named(sequence: str) -> None:
+def test_invalid_element_of_a_lookup_table_is_reported(sequence: str) -> None:
     item = pydicom.Dataset()
     item.add_new("LUTData", "US", [0, 40, 80, 120])
     image = make(RescaleSlope=None, RescaleIntercept=None, Modality="CR", SOPClassUID=uid.SecondaryCaptureImageStorage)

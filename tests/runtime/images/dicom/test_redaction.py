@@ -10,7 +10,7 @@ from ctonnx.images.dicom.redaction import redacting
 @pytest.mark.parametrize(
     ("raised", "reason"), [(ValueError("GEHEIM"), "its pixels cannot be read"), (Fault("its end"), "its end")]
 )
-def test_error_says_why_and_nothing_else(raised: Exception, reason: str) -> None:
+def test_error_contains_only_the_reason(raised: Exception, reason: str) -> None:
     def read() -> None:
         raise raised
 
@@ -20,7 +20,7 @@ def test_error_says_why_and_nothing_else(raised: Exception, reason: str) -> None
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
 
-def test_lack_of_memory_is_no_damage() -> None:
+def test_memory_error_is_not_reported_as_damage() -> None:
     def read() -> None:
         raise MemoryError("GEHEIM")
 

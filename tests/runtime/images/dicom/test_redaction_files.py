@@ -16,7 +16,7 @@ from tests.runtime.images.dicom.dicom_files import LUNG, PATIENT, encoded, make
 
 
 def broken_values() -> list[bytes]:
-    """Files whose elements do not keep to the standard, with the patient's name in the values."""
+    """Returns files whose elements violate the standard, with the patient's name in their values."""
     good = encoded(make(PatientName=PATIENT, RescaleIntercept="-1024"))
     return [
         good.replace(b"-1024", b"PETER"),
@@ -29,25 +29,25 @@ def broken_values() -> list[bytes]:
 
 
 @pytest.mark.parametrize("number", range(6))
-def test_nothing_of_the_patient_is_said(
+def test_no_patient_data_is_reported(
     number: int, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    told = ""
+    traced = ""
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
             load(broken_values()[number])
         except ImageError as error:
-            told = "".join(traceback.format_exception(error))
+            traced = "".join(traceback.format_exception(error))
     out, err = capfd.readouterr()
-    said = " ".join([told, out, err, caplog.text, *(str(warning.message) for warning in warned)])
-    assert "GEHEIM" not in said
-    assert "PETER" not in said
+    reported = " ".join([traced, out, err, caplog.text, *(str(warning.message) for warning in warned)])
+    assert "GEHEIM" not in reported
+    assert "PETER" not in reported
     assert not logging.getLogger("pydicom").disabled
 
 
-def test_many_threads_read_and_leave_the_warnings_as_they_were() -> None:
+def test_threads_leave_the_warning_filters_unchanged() -> None:
     data = [encoded(make()), *broken_values()]
     before = list(warnings.filters)
 
@@ -65,7 +65,7 @@ def test_many_threads_read_and_leave_the_warnings_as_they_were() -> None:
     assert kept == [entry for entry in before if "pydicom" not in str(entry[3])]
 
 
-def test_what_others_do_with_pydicom_is_still_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_pydicom_still_logs_for_other_callers(caplog: pytest.LogCaptureFixture) -> None:
     load(encoded(make()))
     logging.getLogger("pydicom").warning("of another")
     assert "of another" in caplog.text

@@ -19,7 +19,7 @@ def error_of(data: bytes) -> str:
 
 
 @pytest.mark.parametrize("size", [8, 9, 12, 60, 100])
-def test_directory_that_is_cut_off_is_damage(size: int) -> None:
+def test_truncated_directory_is_reported_as_damage(size: int) -> None:
     at_end = tiff(RAMP, bits=12)
     (directory,) = struct.unpack("<I", at_end[4:8])
     assert error_of(at_end[: directory + size]) == "damaged image: its first directory cannot be read"
