@@ -79,7 +79,7 @@ def test_image_over_the_limit_is_refused_with_its_size_and_the_limit(monkeypatch
 
 def test_dicom_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pydicom", reason="pydicom is not installed")
-    from tests.runtime.images.dicom.test_file import HU, encoded, make
+    from tests.runtime.images.dicom.dicom_files import HU, encoded, make
 
     limit_to(40 * 30 * 8, monkeypatch)
     assert load(encoded(make())).size == (40, 30)

@@ -414,7 +414,7 @@ def test_heatmaps_that_a_pattern_reaches_are_no_scans_the_next_time(model: Path,
 
 def test_frames_are_counted_as_images_of_their_file(model: Path, scans: Path) -> None:
     pytest.importorskip("pydicom")
-    from tests.runtime.images.dicom.test_file import encoded, make
+    from tests.runtime.images.dicom.dicom_files import encoded, make
 
     (scans / "stack.dcm").write_bytes(encoded(make(np.zeros((3, 40, 50), np.int16))))
     result = predict("scans", "-m", model)

@@ -90,7 +90,7 @@ def test_frames_of_a_dicom_file_have_results_of_their_own(server: Server) -> Non
 
 def test_dicom_file_with_too_many_frames_is_refused(predictor: Predictor) -> None:
     (refused,) = all_of(dicom(4), predictor)
-    assert refused.error == "a DICOM file with 4 frames, and at most 3 may be in one"
+    assert refused.error == "a DICOM file with 4 frames, expected at most 3"
 
 
 def test_dicom_file_of_too_many_pixels_is_refused(predictor: Predictor) -> None:
