@@ -19,7 +19,6 @@ from ctonnx.images import Preprocessing
 from ctonnx.images.preprocessing import DicomWindow
 
 __all__ = [
-    "METADATA_KEY",
     "PRECISIONS",
     "SCHEMA_VERSION",
     "TARGETS",
@@ -30,9 +29,6 @@ __all__ = [
     "describe_leakage",
 ]
 
-
-METADATA_KEY = "ctonnx.spec"
-"""The key of the spec in the ONNX model's `metadata_props`."""
 
 SCHEMA_VERSION = 1
 """Raised when a reader of the old version could misuse a new file; added fields alone do not raise it."""
