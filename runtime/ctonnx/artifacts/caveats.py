@@ -84,8 +84,8 @@ def _of_point(point: OperatingPoint) -> Iterator[str]:
         )
     if point.sensitivity + point.specificity <= 1:
         yield (
-            f"on the images that it was fitted on, the operating point separates nothing: {point.figures}, which a "
-            "coin reaches too"
+            "on the images that it was fitted on, the operating point separates nothing: "
+            f"{point.metrics_text}, which a coin reaches too"
         )
     if point.leaked_images_used:
         yield (

@@ -70,9 +70,9 @@ FULL = ModelSpec(
 
 
 def test_figures_stand_with_their_intervals_where_these_are_known() -> None:
-    assert POINT.figures == "sensitivity 0.970 [0.910, 0.990], specificity 0.800 [0.700, 0.870]"
+    assert POINT.metrics_text == "sensitivity 0.970 [0.910, 0.990], specificity 0.800 [0.700, 0.870]"
     bare = replace(POINT, sensitivity_interval=None, specificity_interval=None)
-    assert bare.figures == "sensitivity 0.970, specificity 0.800"
+    assert bare.metrics_text == "sensitivity 0.970, specificity 0.800"
 
 
 def values(spec: ModelSpec = SMALL, **changes: Any) -> dict[str, Any]:
@@ -397,7 +397,7 @@ def test_spec_of_which_anything_was_damaged_is_refused_or_can_be_read_by_all() -
             continue
         try:
             describe_leakage(spec.data)
-            _ = spec.operating_point and spec.operating_point.figures
+            _ = spec.operating_point and spec.operating_point.metrics_text
             answers = np.full((1, len(spec.classes)), 1 / len(spec.classes), np.float32)
             _ = spec.operating_point and spec.operating_point.calls(answers, spec.classes)
             json.dumps([spec.metrics, spec.data, list(spec.classes)], allow_nan=False, ensure_ascii=False).encode()

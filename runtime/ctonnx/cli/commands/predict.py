@@ -264,7 +264,7 @@ def _conclude(
     if point := spec.operating_point:
         threshold = exactly(point.threshold, digits=6, form="f")  # with which the scores in the rows are compared
         click.echo(
-            f"suspicious: {' + '.join(point.positive)} at {threshold} or more ({point.figures} on its "
+            f"suspicious: {' + '.join(point.positive)} at {threshold} or more ({point.metrics_text} on its "
             "validation images)",
             err=True,
         )

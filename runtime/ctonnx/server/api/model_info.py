@@ -70,7 +70,7 @@ def _suspicious(point: OperatingPoint, classes: tuple[str, ...]) -> dict[str, An
         "positive": list(point.positive),
         "normal": ", ".join(name for name in classes if name not in point.positive),
         "text": f"suspicious where {' + '.join(point.positive)}{together} reach {threshold} or more "
-        f"({point.figures} on the validation images)",
+        f"({point.metrics_text} on the validation images)",
     }
 
 
