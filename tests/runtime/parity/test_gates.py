@@ -55,13 +55,13 @@ def test_share_of_the_images_must_reach_its_bound_and_no_fraction_less(images: i
 
 def test_broken_bound_says_where_its_interval_reaches_it() -> None:
     def doubt(images: int, differ: int) -> str:
-        return GATES["int8"].broken(parity(images=images, agreement=1 - differ / images))[0].doubt
+        return GATES["int8"].broken(parity(images=images, agreement=1 - differ / images))[0].interval
 
     assert doubt(259, 3) == "96.65% to 99.61%"
     assert doubt(259, 9) == ""  # 93.5 to 98.2 %
     assert doubt(8, 1) == ""
-    assert GATES["int8"].broken(parity(agreement=math.nan))[0].doubt == ""
-    assert GATES["fp32"].broken(parity(max_dp=1.0))[0].doubt == ""
+    assert GATES["int8"].broken(parity(agreement=math.nan))[0].interval == ""
+    assert GATES["fp32"].broken(parity(max_dp=1.0))[0].interval == ""
 
 
 def test_bound_that_is_kept_is_shown_where_the_whole_interval_keeps_it() -> None:
@@ -110,9 +110,9 @@ def test_loss_of_accuracy_is_bounded_and_a_gain_is_not() -> None:
     assert gate.failures(parity(), change(-0.01)) == ("accuracy falls by 1.00 points, at most 0.5 are allowed",)
     assert gate.failures(parity(), change(-0.0050001)) == ("accuracy falls by 0.50001 points, at most 0.5 are allowed",)
     (doubted,) = gate.broken(parity(), replace(change(-0.01), low=-0.03, high=0.01))
-    assert doubted.doubt == "a loss of -1.00 to 3.00 points"
+    assert doubted.interval == "a loss of -1.00 to 3.00 points"
     (certain,) = gate.broken(parity(), replace(change(-0.05), low=-0.08, high=-0.02))
-    assert certain.doubt == ""
+    assert certain.interval == ""
     assert Gate(max_dp=1.0, min_agreement=0.0).failures(parity(), change(-0.5)) == ()
 
 
@@ -163,7 +163,7 @@ def test_bounds_are_broken_by_an_excess_that_makes_them_comparable() -> None:
             "agreement 99 % or more, a loss of accuracy of 0.5 points or less, heatmaps' median correlation 0.98 or "
             "more",
         ),
-        (Gate(max_dp=1.0, min_agreement=0.0), "any answers that are numbers"),
+        (Gate(max_dp=1.0, min_agreement=0.0), "any outputs that are numbers"),
     ],
 )
 def test_gate_sums_up_what_it_asks_for(gate: Gate, summary: str) -> None:
