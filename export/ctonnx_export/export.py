@@ -198,7 +198,7 @@ class _Folder:
                 digests[made.precision] = str(_facts(file)["sha256"])
                 if made.precision not in self._answers:
                     self._answers[made.precision] = run_onnx(made.model, [golden.pixels])
-            save_golden(folder / FILE_NAME, replace(golden, answers=self._answers, model_sha256=digests))
+            save_golden(folder / FILE_NAME, replace(golden, model_outputs=self._answers, model_sha256=digests))
             facts = report(models, {file.name: _facts(file) for file in sorted(folder.iterdir())}, notes, pending)
             _write_reports(folder, "report", facts)
             write_text(folder / "README.md", model_card(facts))

@@ -66,8 +66,8 @@ def judge(
         if bound.interval
     ]
     golden = images.golden
-    if golden is not None and contender.own and contender.precision in golden.answers:
-        kept = golden.answers[contender.precision]
+    if golden is not None and contender.own and contender.precision in golden.model_outputs:
+        kept = golden.model_outputs[contender.precision]
         still = {bound.bound for bound in allow(gate, golden.outputs, kept).gate.broken(parity, change)}
         certain = [bound for bound in broken if not bound.interval]
         failures = [bound.phrase for bound in certain if bound.bound in still]

@@ -145,17 +145,17 @@ def validate_outputs(classes: Sequence[str], temperature: float, point: Operatin
 
 
 def describe_leakage(data: Mapping[str, Any]) -> str | None:
-    """Returns a sentence with the number of images that leaked from an earlier split, or None.
+    """Returns a sentence with the number of images that leaked from an earlier split.
 
     Args:
         data: `ModelSpec.data`.
 
+    Returns:
+        None if no image leaked, or nothing is known about leakage.
+
     >>> describe_leakage({"images": {"valid": {"normal": 40, "tumor": 32}}, "leaks": {"leaked": {"valid": 10}}})
     '10 of 72 validation images have a copy, or an image of their group, in an earlier split: metrics on them are \
 optimistic'
-
-    Returns:
-        None if no image leaked or nothing is known about leakage.
     """
     leaks = data.get("leaks") or {}
     leaked, dropped = leaks.get("leaked", {}), leaks.get("dropped", {})

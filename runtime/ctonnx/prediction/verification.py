@@ -94,8 +94,8 @@ def verify(
                 f"{kept.checkpoint_sha256[:12]} in '{file}': they belong to another model; copy the model and its "
                 f"{FILE_NAME} from one export folder"
             )
-        if spec.precision not in kept.answers:
-            found = ", ".join(kept.answers) or "no model"
+        if spec.precision not in kept.model_outputs:
+            found = ", ".join(kept.model_outputs) or "no model"
             raise ModelError(
                 f"expected answers of the {spec.precision} model in '{file}', found those of {found}: they belong to "
                 "another export of the run; copy both from one export folder, or export again"
@@ -117,9 +117,9 @@ def verify(
                 f"in '{file}'; export again"
             )
     with_pytorch = compare(kept.outputs, outputs)
-    with_export = compare(kept.answers[spec.precision], outputs)
+    with_export = compare(kept.model_outputs[spec.precision], outputs)
     export_gate = DEVICE_GATES[spec.precision]
-    allowed = allow(GATES[spec.precision], kept.outputs, kept.answers[spec.precision])
+    allowed = allow(GATES[spec.precision], kept.outputs, kept.model_outputs[spec.precision])
     failures = [f"against PyTorch, {failure}" for failure in allowed.gate.failures(with_pytorch)]
     failures += [
         f"against its own answers where it was exported, {failure}" for failure in export_gate.failures(with_export)

@@ -98,7 +98,7 @@ def test_flipped_bit_in_the_weights_of_an_export_ends_predict(model: Path, tmp_p
     kept, found = content_checksum(model), content_checksum(file)
     message = (
         f"expected '{file}' as it was exported (checksum {kept}), found it damaged or altered (checksum "
-        f"{found}): its answers may be wrong; copy it again, or export it again"
+        f"{found}): its predictions may be wrong; copy it again, or export it again"
     )
     for command in (["predict", "--model", str(file), str(tmp_path)], ["inspect", str(file)]):
         (tmp_path / "scan.png").touch()

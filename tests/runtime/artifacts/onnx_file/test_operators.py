@@ -78,7 +78,7 @@ def test_model_that_loops_for_ever_ends_predict_at_once(file: Path) -> None:
     result = CliRunner().invoke(main, ["predict", "--model", str(file), str(file.parent / "scan.png")])
     assert result.exit_code == 2
     assert result.stderr == (
-        f"Error: expected the operators of a ctonnx model alone, found 'Loop' in '{file}': the model was made by "
+        f"Error: expected only the operators of a ctonnx model, found 'Loop' in '{file}': the model was made by "
         "something else, or by a newer ctonnx; export it with: ctonnx export RUN\n"
     )
 
@@ -92,18 +92,18 @@ def test_model_that_loops_for_ever_ends_predict_at_once(file: Path) -> None:
 )
 def test_operator_that_no_export_has_is_refused_by_its_name(operator: str, file: Path) -> None:
     change(file, lambda model: model.graph.node.append(onnx.NodeProto(op_type=operator, input=["x"], output=["y"])))
-    assert refusal(file) == f"expected the operators of a ctonnx model alone, found '{operator}'"
+    assert refusal(file) == f"expected only the operators of a ctonnx model, found '{operator}'"
 
 
 @pytest.mark.parametrize("domain", ["com.microsoft", "ai.onnx.ml", "my.own", "ai.onnx.preview.training", " "])
 def test_operator_of_another_domain_is_refused(domain: str, file: Path) -> None:
     change(file, lambda model: model.graph.node.append(onnx.NodeProto(op_type="Add", domain=domain)))
-    assert refusal(file) == f"expected operators of ONNX's own domain alone, found 'Add' of '{domain}'"
+    assert refusal(file) == f"expected only operators of ONNX's own domain, found 'Add' of '{domain}'"
 
 
 def test_name_that_would_end_the_line_or_steer_a_terminal_is_told_escaped(file: Path) -> None:
     change(file, lambda model: model.graph.node.append(onnx.NodeProto(op_type="Loop\n\x1b[2J")))
-    assert refusal(file) == "expected the operators of a ctonnx model alone, found 'Loop\\n\\x1b[2J'"
+    assert refusal(file) == "expected only the operators of a ctonnx model, found 'Loop\\n\\x1b[2J'"
 
 
 def test_own_domain_may_be_named(file: Path) -> None:
@@ -134,7 +134,7 @@ def many_nodes(model: onnx.ModelProto) -> None:
 
 
 MANY = "expected weights of as many values as are in the file, found some of shape "
-BESIDE = "expected all weights in the model's one file, found some in a file beside it"
+BESIDE = "expected all weights in the model's one file, found some in another file"
 
 
 @pytest.mark.parametrize(
