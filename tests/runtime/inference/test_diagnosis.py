@@ -11,7 +11,7 @@ import pytest
 from ctonnx.inference import diagnosis
 from ctonnx.inference.diagnosis import (
     install_command,
-    library_that_is_missing,
+    missing_library,
     overlaid_builds,
     why_it_does_not_load,
     why_it_does_not_run,
@@ -156,8 +156,8 @@ def test_onnxruntime_of_which_a_part_is_left_is_told_with_what_brings_it_back(
     monkeypatch.setattr(diagnosis, "installed_builds", lambda: dict.fromkeys(builds, "1.31.1"))
     words = "cannot import name 'InferenceSession' from 'onnxruntime' (unknown location)"
     assert why_it_does_not_load(ImportError(words)) == (
-        f"onnxruntime does not load ({words}): files of it are missing, as when a build that lay over another is "
-        f"uninstalled, or it is for another system; {command}"
+        f"onnxruntime does not load ({words}): some of its files are missing, as after uninstalling another "
+        f"build, or it is for another system; {command}"
     )
 
 
@@ -196,8 +196,8 @@ def test_machine_without_a_gpu_is_told(provider: Provider, monkeypatch: pytest.M
 def test_missing_driver_is_told(device: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = "libcuda.so.1: cannot open shared object file: No such file or directory"
     assert reason(monkeypatch, driver=None, device=device, loading=missing) == (
-        "NVIDIA's driver is not there (its library libcuda.so.1, nvcuda.dll on Windows, was not found); install the "
-        "driver for your GPU, or in a container give it the GPU: docker run --gpus all"
+        "NVIDIA's driver was not found (its library is libcuda.so.1, nvcuda.dll on Windows); install the driver for "
+        "your GPU, or in a container give it the GPU: docker run --gpus all"
     )
 
 
@@ -249,7 +249,7 @@ def test_gpu_that_is_too_old_for_the_build_is_told(monkeypatch: pytest.MonkeyPat
     ],
 )
 @pytest.mark.parametrize("from_onnxruntime", [True, False])
-def test_library_that_is_missing_is_told(
+def test_missing_library_is_told(
     from_onnxruntime: bool, library: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The texts are onnxruntime's 1.23 and the loader's of Linux."""
@@ -299,7 +299,7 @@ def test_library_that_does_not_load_for_a_reason_of_its_own_is_told(monkeypatch:
 )
 def test_memory_that_is_full_is_told(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason(monkeypatch, said=said) == (
-        f"its memory is full ({said}); take a smaller batch, or end what else uses it"
+        f"its memory is full ({said}); use a smaller batch, or end other programs that use it"
     )
 
 
@@ -339,7 +339,7 @@ def test_other_reasons_are_onnxruntimes_own_first_line(
     ],
 )
 def test_name_of_the_library_is_read_from_the_error(text: str, expected: str | None) -> None:
-    assert library_that_is_missing(text) == expected
+    assert missing_library(text) == expected
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the words are those of Linux's loader")
@@ -349,4 +349,4 @@ def test_loader_is_asked_about_the_providers_own_library() -> None:
     if (folder / "libonnxruntime_providers_cuda.so").exists():
         pytest.skip("this onnxruntime has CUDA")
     said = diagnosis._loading("cuda", onnxruntime)
-    assert library_that_is_missing(said) == "libonnxruntime_providers_cuda.so"
+    assert missing_library(said) == "libonnxruntime_providers_cuda.so"

@@ -214,7 +214,7 @@ def assert_not_whole(found: str, name: str) -> None:
     """Checks the sentence around the words of onnxruntime, which change with its version, or of the graph's reader."""
     assert re.fullmatch(
         rf"{re.escape(name)} is not a whole ONNX model \("
-        r"(onnxruntime says: [^\n]+|expected an ONNX file, found other bytes or an end before the end|it has no graph)"
+        r"(onnxruntime: [^\n]+|expected an ONNX file, found other bytes or an end before the end|it has no graph)"
         r"\); "
         "if it was copied or downloaded, do that again, else export it again",
         found,

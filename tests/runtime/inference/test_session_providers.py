@@ -173,7 +173,7 @@ def test_onnxruntime_tells_where_a_convolution_went() -> None:
     options = session_module._options("openvino", 1, optimize=True, spinning=True)
     made = onnxruntime.InferenceSession(quantized().SerializeToString(), options, ["CPUExecutionProvider"])
     with pytest.raises(ProviderError, match="left 1 of the model's 1 convolutions to the CPU"):
-        session_module._refuse_convolutions_on_the_cpu(made, "openvino")
+        session_module._check_convolutions(made, "openvino")
 
 
 def test_libraries_of_cuda_are_loaded_before_the_session(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
