@@ -295,7 +295,7 @@ def test_unknown_name_of_the_package_is_an_attribute_error() -> None:
         _ = importlib.import_module("ctonnx").Nothing
 
 
-def test_command_reference_is_what_the_commands_say() -> None:
+def test_command_reference_is_that_of_the_commands() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "docs/write_commands.py", "--print"], check=True, capture_output=True, text=True
     )

@@ -15,7 +15,7 @@ from ctonnx.artifacts.json_schema import SchemaError
 from ctonnx.artifacts.operating_point import OperatingPoint, suspicion
 
 
-def test_figures_stand_with_their_intervals_where_these_are_known() -> None:
+def test_metrics_are_printed_with_their_intervals_if_known() -> None:
     assert POINT.metrics_text == "sensitivity 0.970 [0.910, 0.990], specificity 0.800 [0.700, 0.870]"
     bare = replace(POINT, sensitivity_interval=None, specificity_interval=None)
     assert bare.metrics_text == "sensitivity 0.970, specificity 0.800"
@@ -25,13 +25,13 @@ def test_the_full_operating_point_leaves_no_field_at_its_default() -> None:
     assert [item.name for item in fields(OperatingPoint) if getattr(POINT, item.name) == item.default] == []
 
 
-def test_operating_point_is_read_back_from_what_json_makes_of_it() -> None:
+def test_operating_point_is_read_back_from_json() -> None:
     assert OperatingPoint.from_dict(json.loads(json.dumps(asdict(POINT)))) == POINT
     plain = replace(POINT, sensitivity_interval=None, target_sensitivity=None)
     assert OperatingPoint.from_dict(json.loads(json.dumps(asdict(plain)))) == plain
 
 
-def test_what_an_operating_point_is_read_from_is_not_changed() -> None:
+def test_document_of_an_operating_point_is_not_changed() -> None:
     given = {**asdict(POINT), "later": 1}
     before = copy.deepcopy(given)
     OperatingPoint.from_dict(given)
@@ -46,7 +46,7 @@ def test_what_an_operating_point_is_read_from_is_not_changed() -> None:
         ({"sensitivity_interval": 0.9}, "expected a list at 'operating_point.sensitivity_interval', found 0.9"),
     ],
 )
-def test_operating_point_of_another_shape_is_refused(changes: dict[str, Any], message: str) -> None:
+def test_operating_point_of_another_shape_is_rejected(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(SchemaError, match=f"^{re.escape(message)}$"):
         OperatingPoint.from_dict({**asdict(POINT), **changes})
 

@@ -88,7 +88,7 @@ def test_newest_run_is_the_one_trained_last_whatever_its_name_and_its_files_time
     assert find_run(None) == newest
 
 
-def test_of_runs_trained_at_the_same_time_the_last_by_name_is_taken() -> None:
+def test_last_by_name_is_the_newest_of_runs_trained_at_the_same_time() -> None:
     make_run("b")
     make_run("a")
     assert newest_run() == Run(RUNS / "b")
@@ -100,7 +100,7 @@ def test_run_with_a_damaged_record_is_older_than_any_other() -> None:
     assert newest_run() == Run(RUNS / "whole")
 
 
-def test_hidden_and_unfinished_folders_and_files_are_passed_over() -> None:
+def test_hidden_and_unfinished_folders_and_files_are_ignored() -> None:
     make_run("old", "2020-01-01T00:00:00+00:00")
     make_run(".new.part")
     make_run("unfinished").weights_file.unlink()
@@ -109,7 +109,7 @@ def test_hidden_and_unfinished_folders_and_files_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("empty", [True, False])
-def test_no_run_is_an_error_that_says_how_one_is_made(empty: bool, working_folder: Path) -> None:
+def test_no_run_is_an_error_with_the_command_that_trains_one(empty: bool, working_folder: Path) -> None:
     if empty:
         RUNS.mkdir()
     assert error_of(None) == (
@@ -139,7 +139,7 @@ def test_run_below_another_root_is_found() -> None:
 
 
 @pytest.mark.parametrize("unfinished", [True, False])
-def test_run_that_is_not_there_is_an_error_that_says_where_it_was_looked_for(unfinished: bool) -> None:
+def test_missing_run_is_an_error_with_the_searched_folders(unfinished: bool) -> None:
     if unfinished:
         make_run("lungs").weights_file.unlink()
     assert error_of(Path("lungs")) == (

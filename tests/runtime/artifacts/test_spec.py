@@ -65,23 +65,23 @@ def test_same_spec_gives_the_same_text_whatever_the_order_of_its_mappings() -> N
     assert ModelSpec.from_json(FULL.to_json()).to_json() == FULL.to_json()
 
 
-def test_class_names_stand_in_the_text_as_they_are_written() -> None:
+def test_class_names_are_not_escaped() -> None:
     assert '"classes": ["zdravé", "large cell", "普通"]' in FULL.to_json()
 
 
-def test_fields_that_may_be_left_out_get_their_defaults() -> None:
+def test_optional_fields_have_their_defaults() -> None:
     text = values()
     for name in ("temperature", "dicom_window", "quantization", "operating_point"):
         del text[name]
     assert ModelSpec.from_json(json.dumps(text)) == SMALL
 
 
-def test_field_of_a_later_release_is_passed_over() -> None:
+def test_field_of_a_later_release_is_ignored() -> None:
     assert ModelSpec.from_json(json.dumps(values(FULL, explanation={"method": "?"}))) == FULL
 
 
 @pytest.mark.parametrize("part", ["preprocessing", "dicom_window", "operating_point"])
-def test_field_of_a_later_release_is_passed_over_in_a_part_too(part: str) -> None:
+def test_field_of_a_later_release_is_ignored_in_a_part_too(part: str) -> None:
     text = values(FULL)
     text[part]["later"] = 1
     assert ModelSpec.from_json(json.dumps(text)) == FULL
@@ -101,7 +101,7 @@ def test_operating_point_of_an_earlier_file_has_neither_target_nor_intervals_nor
 
 
 @pytest.mark.parametrize("name", ["positive", "threshold", "sensitivity", "specificity"])
-def test_operating_point_without_what_it_is_made_of_is_refused(name: str) -> None:
+def test_operating_point_without_a_required_field_is_rejected(name: str) -> None:
     text = values(FULL)
     del text["operating_point"][name]
     assert name in refusal(json.dumps(text))
@@ -114,7 +114,7 @@ def test_older_schema_is_read() -> None:
     assert ModelSpec.from_json(json.dumps(values(schema_version=SCHEMA_VERSION - 1))) == SMALL
 
 
-def test_newer_schema_is_refused() -> None:
+def test_newer_schema_is_rejected() -> None:
     assert refusal(json.dumps(values(schema_version=2))) == (
         "expected a spec of schema 1 or older, found schema 2: the model was made by a newer ctonnx; upgrade this one"
     )
@@ -183,7 +183,7 @@ def without(name: str) -> dict[str, Any]:
         ),
     ],
 )
-def test_text_that_is_no_spec_is_refused_with_what_is_wrong(text: str, detail: str) -> None:
+def test_text_that_is_not_a_spec_is_rejected_with_the_reason(text: str, detail: str) -> None:
     assert refusal(text) == f"the model's spec cannot be read ({detail}); export the model again"
 
 
@@ -204,7 +204,7 @@ def test_text_that_is_no_spec_is_refused_with_what_is_wrong(text: str, detail: s
         ),
     ],
 )
-def test_long_names_and_long_lists_are_cut_in_the_sentence(changes: dict[str, Any], detail: str) -> None:
+def test_long_names_and_long_lists_are_cut_in_the_message(changes: dict[str, Any], detail: str) -> None:
     assert refusal(json.dumps(values(**changes))) == (
         f"the model's spec cannot be read ({detail}); export the model again"
     )
@@ -237,7 +237,7 @@ def test_long_names_and_long_lists_are_cut_in_the_sentence(changes: dict[str, An
     ],
     ids=lambda text: text[-40:],
 )
-def test_text_of_another_shape_is_refused(text: str) -> None:
+def test_text_of_another_shape_is_rejected(text: str) -> None:
     assert re.fullmatch(
         r"the model's spec cannot be read \(.+\); export the model again", refusal(text), flags=re.DOTALL
     )
@@ -264,7 +264,7 @@ def test_spec_with_a_bad_value_is_not_made(changes: dict[str, Any], message: str
 # --- specs of strangers ----------------------------------------------------------------------------------------------
 
 
-def test_spec_of_which_anything_was_damaged_is_refused_or_can_be_read_by_all() -> None:
+def test_damaged_spec_is_rejected_or_usable_everywhere() -> None:
     whole = replace(
         FULL,
         data={
@@ -316,7 +316,7 @@ def test_spec_of_which_anything_was_damaged_is_refused_or_can_be_read_by_all() -
         ({"operating_point": {"sensitivity": "1"}}, "expected a list at 'operating_point.positive', found nothing"),
     ],
 )
-def test_value_of_another_kind_is_told_in_one_sentence(changes: dict[str, Any], detail: str) -> None:
+def test_value_of_another_type_is_reported_in_one_sentence(changes: dict[str, Any], detail: str) -> None:
     assert refusal(json.dumps(values(**changes))).startswith(f"the model's spec cannot be read ({detail}")
 
 
@@ -334,11 +334,11 @@ def test_value_of_another_kind_is_told_in_one_sentence(changes: dict[str, Any], 
         ({"specificity_interval": [1, 0.5]}, "expected a specificity_interval from low to high, 0 to 1, found [1.0,"),
     ],
 )
-def test_operating_point_out_of_range_is_told_in_one_sentence(changes: dict[str, Any], detail: str) -> None:
+def test_operating_point_out_of_range_is_reported_in_one_sentence(changes: dict[str, Any], detail: str) -> None:
     text = json.dumps(values(operating_point=point(**changes)))
     assert refusal(text).startswith(f"the model's spec cannot be read ({detail}")
 
 
-def test_threshold_that_rounding_lets_lie_a_little_above_one_is_taken() -> None:
+def test_threshold_slightly_above_one_from_rounding_is_accepted() -> None:
     spec = ModelSpec.from_json(json.dumps(values(operating_point=point(threshold=1.0000001))))
     assert spec.operating_point is not None

@@ -11,7 +11,7 @@ from ctonnx.parity.comparison import Parity, accuracy_change, compare
 from ctonnx.parity.outputs import Outputs
 
 
-def test_figures_are_those_computed_by_hand() -> None:
+def test_differences_are_those_computed_by_hand() -> None:
     reference = outputs([[0.75, 0.25], [0.5, 0.25], [0, 1]], [[1, 2], [3, 4], [5, 6]], np.full((3, 2, 1, 1), 4))
     candidate = outputs([[0.5, 0.5], [0.25, 0.5], [0, 1]], [[1, 2], [3, 2], [5, 6.5]], np.full((3, 2, 1, 1), 3))
     assert compare(reference, candidate) == Parity(
@@ -36,11 +36,11 @@ def test_difference_is_taken_in_double_precision() -> None:
     assert compare(reference, candidate).max_dp == 2**-24
 
 
-def test_heatmap_that_should_be_zero_and_is_not_stands_out() -> None:
+def test_heatmap_that_should_be_zero_has_a_large_difference() -> None:
     assert compare(outputs([[1, 0]]), outputs([[1, 0]], heatmap=np.ones((1, 2, 2, 2)))).max_dheatmap > 1e9
 
 
-def test_figures_are_written_with_three_digits_and_shares_with_six_and_none_in_our_favour() -> None:
+def test_differences_are_rounded_up_to_three_digits_and_shares_down_to_six() -> None:
     written = parity(images=1234, agreement=0.9876549, max_dp=1.23456e-7).as_dict()
     assert written == {
         "images": 1234,
@@ -86,7 +86,7 @@ def maps(*values: Any) -> Any:
     return np.stack([first, np.zeros_like(first)], axis=1)
 
 
-def test_heatmaps_are_compared_for_the_references_most_probable_class() -> None:
+def test_heatmaps_are_compared_for_the_class_that_the_reference_predicts() -> None:
     reference = outputs([[0.9, 0.1]], heatmap=maps([[1, 2], [3, 4]]))
     candidate = outputs([[0.1, 0.9]], heatmap=maps([[10, 20], [30, 45]]))
     expected = np.corrcoef([1, 2, 3, 4], [10, 20, 30, 45])[0, 1]
@@ -146,12 +146,12 @@ def test_agreement_has_wilsons_interval() -> None:
     assert [round(end, 3) for end in parity(images=13).agreement_interval] == [0.772, 1.0]
 
 
-def test_interval_of_none_and_of_all_ends_there_exactly() -> None:
+def test_interval_of_none_and_of_all_has_an_exact_end() -> None:
     assert all(parity(images=images).agreement_interval[1] == 1.0 for images in range(1, 300))
     assert all(parity(images=images, agreement=0.0).agreement_interval[0] == 0.0 for images in range(1, 300))
 
 
-def test_lowest_correlation_is_that_of_one_image() -> None:
+def test_lowest_correlation_is_the_minimum_of_the_images() -> None:
     maps = np.random.default_rng(0).random((3, 2, 4, 4)).astype(np.float32)
     turned = maps.copy()
     turned[1, 0] = 1 - maps[1, 0]

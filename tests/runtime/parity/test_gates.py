@@ -27,7 +27,7 @@ GATE = Gate(max_dp=1e-4, min_agreement=0.99)
         (parity(agreement=math.nan), ("agreement is nan%, at least 99.00% is required",)),
     ],
 )
-def test_gate_names_each_bound_that_is_broken(found: Parity, failures: tuple[str, ...]) -> None:
+def test_gate_names_each_bound_that_is_exceeded(found: Parity, failures: tuple[str, ...]) -> None:
     assert GATE.failures(found) == failures
 
 
@@ -39,7 +39,7 @@ def test_gate_names_each_bound_that_is_broken(found: Parity, failures: tuple[str
         (parity(heatmap_correlation=0.97996), "the heatmaps' median correlation is 0.97996, at least 0.98 is required"),
     ],
 )
-def test_figure_beside_a_broken_bound_is_not_rounded_to_one_that_keeps_it(found: Parity, failure: str) -> None:
+def test_value_beyond_a_bound_is_not_rounded_to_the_bound(found: Parity, failure: str) -> None:
     gate = Gate(max_dp=1e-4, min_agreement=0.99, min_heatmap_correlation=0.98)
     assert gate.failures(found) == (failure,)
     (bound,) = gate.broken(Parity(**{**found.as_dict(), "images": found.images}))  # as a document holds it
@@ -47,13 +47,13 @@ def test_figure_beside_a_broken_bound_is_not_rounded_to_one_that_keeps_it(found:
 
 
 @pytest.mark.parametrize("images", [72, 99, 100, 101, 259, 280, 1000, 1001])
-def test_share_of_the_images_must_reach_its_bound_and_no_fraction_less(images: int) -> None:
+def test_share_of_the_images_must_reach_its_bound_exactly(images: int) -> None:
     for differ in range(12):
         found = parity(images=images, agreement=(images - differ) / images)
         assert (GATES["int8"].failures(found) == ()) == (100 * differ <= images), differ
 
 
-def test_broken_bound_says_where_its_interval_reaches_it() -> None:
+def test_exceeded_bound_has_an_interval_that_contains_it() -> None:
     def doubt(images: int, differ: int) -> str:
         return GATES["int8"].broken(parity(images=images, agreement=1 - differ / images))[0].interval
 
@@ -64,7 +64,7 @@ def test_broken_bound_says_where_its_interval_reaches_it() -> None:
     assert GATES["fp32"].broken(parity(max_dp=1.0))[0].interval == ""
 
 
-def test_bound_that_is_kept_is_shown_where_the_whole_interval_keeps_it() -> None:
+def test_kept_bound_is_unshown_if_part_of_the_interval_exceeds_it() -> None:
     gate = GATES["int8"]
     assert gate.unshown(parity(images=280, agreement=279 / 280)) == (
         "agreement of 99 %: the interval reaches down to 98.01 %",
@@ -87,7 +87,7 @@ def test_fp32_gate_is_pinned() -> None:
     assert GATES["fp32"] == Gate(max_dp=1e-4, min_agreement=0.0)
 
 
-def test_heatmaps_that_do_not_correlate_do_not_pass() -> None:
+def test_heatmaps_without_correlation_fail() -> None:
     gate = Gate(max_dp=1.0, min_agreement=0.0, min_heatmap_correlation=0.98)
     assert gate.failures(parity(heatmap_correlation=0.98)) == ()
     assert gate.failures(parity(heatmap_correlation=0.97)) == (
@@ -116,7 +116,7 @@ def test_loss_of_accuracy_is_bounded_and_a_gain_is_not() -> None:
     assert Gate(max_dp=1.0, min_agreement=0.0).failures(parity(), change(-0.5)) == ()
 
 
-def test_loss_on_the_validation_images_counts_where_its_interval_leaves_no_doubt() -> None:
+def test_loss_on_the_validation_images_counts_if_its_whole_interval_exceeds_the_bound() -> None:
     gate = Gate(max_dp=1.0, min_agreement=0.0, max_drop=0.005)
 
     def change(difference: float, high: float) -> AccuracyChange:
@@ -136,7 +136,7 @@ def test_gates_are_the_designs() -> None:
     assert (GATES["fp16"].min_heatmap_correlation, GATES["int8"].min_heatmap_correlation) == (0.999, 0.98)
 
 
-def test_bounds_are_broken_by_an_excess_that_makes_them_comparable() -> None:
+def test_excess_over_the_bounds_has_comparable_units() -> None:
     gate = Gate(max_dp=0.05, min_agreement=0.99, max_drop=0.005, min_heatmap_correlation=0.98)
     found = parity(max_dp=0.1, agreement=0.97, heatmap_correlation=0.97)
     change = AccuracyChange(images=200, reference=0.9, candidate=0.88, difference=-0.02, low=-0.04, high=-0.01)
@@ -166,5 +166,5 @@ def test_bounds_are_broken_by_an_excess_that_makes_them_comparable() -> None:
         (Gate(max_dp=1.0, min_agreement=0.0), "any outputs that are numbers"),
     ],
 )
-def test_gate_sums_up_what_it_asks_for(gate: Gate, summary: str) -> None:
+def test_gate_has_a_summary(gate: Gate, summary: str) -> None:
     assert gate.summary == summary

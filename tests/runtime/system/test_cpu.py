@@ -21,11 +21,11 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_affinity_alone_counts_where_there_are_no_groups(root: Path) -> None:
+def test_only_the_affinity_counts_without_groups(root: Path) -> None:
     assert available_cores(root) == 16
 
 
-def test_all_cores_count_where_the_system_knows_no_affinity(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_cores_count_on_a_system_without_affinity(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     assert available_cores(root) == 6
@@ -80,7 +80,7 @@ def test_this_machine_has_a_core() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not tell which cores are allowed")
-def test_cores_are_those_that_this_process_may_use() -> None:
+def test_cores_are_those_of_the_affinity_of_this_process() -> None:
     allowed = os.sched_getaffinity(0)
     assert available_cores() == len(allowed)
     os.sched_setaffinity(0, {min(allowed)})
@@ -165,7 +165,7 @@ def test_processor_of_windows_has_a_name_and_unknown_features(tmp_path: Path, mo
         ("", Processor(None, None)),
     ],
 )
-def test_processor_of_macos_is_what_sysctl_says(
+def test_processor_of_macos_is_read_from_sysctl(
     said: str, expected: Processor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
@@ -173,7 +173,7 @@ def test_processor_of_macos_is_what_sysctl_says(
     assert processor() == expected
 
 
-def test_other_system_than_macos_has_no_sysctl_of_its_kind() -> None:
+def test_system_other_than_macos_has_no_such_sysctl() -> None:
     assert sys.platform == "darwin" or cpu._sysctl("machdep.cpu.brand_string") == ""
 
 
@@ -195,7 +195,7 @@ def test_threads_are_at_most_64_or_the_machines_cores(
 
 
 @pytest.mark.parametrize("command", ["predict", "verify", "serve", "bench"])
-def test_every_command_with_threads_refuses_too_many(command: str) -> None:
+def test_every_command_with_threads_rejects_too_many(command: str) -> None:
     result = CliRunner().invoke(main, [command, "--threads", "1000000"])
     assert result.exit_code == 2
     assert "Invalid value for '--threads': expected at most " in result.stderr

@@ -47,11 +47,11 @@ class Library:
         (Library(13000, 100, (b"NVIDIA H100", 9, 0)), Driver((13, 0), ())),
     ],
 )
-def test_driver_is_asked_itself(library: Library, expected: Driver) -> None:
+def test_driver_is_read_from_its_library(library: Library, expected: Driver) -> None:
     assert nvidia_driver(lambda name: library) == expected
 
 
-def test_driver_that_is_not_there_is_none() -> None:
+def test_missing_driver_is_none() -> None:
     def load(name: str) -> object:
         raise OSError(f"{name}: cannot open shared object file")
 

@@ -24,7 +24,7 @@ def test_file_system_is_that_of_the_nearest_mount(path: str, kind: str, tmp_path
     assert file_system(tmp_path / path, tmp_path / "host") == kind
 
 
-def test_file_system_is_unknown_where_the_system_does_not_tell(tmp_path: Path) -> None:
+def test_file_system_is_unknown_without_mounts(tmp_path: Path) -> None:
     assert file_system(tmp_path, tmp_path) is None
 
 

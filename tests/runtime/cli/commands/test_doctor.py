@@ -73,7 +73,7 @@ def test_cpu_works_here_and_the_others_have_their_pip_command(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("build", [AVAILABLE[:1], []])
-def test_machine_without_a_gpu_is_no_failure_and_is_sent_for_no_build(
+def test_machine_without_a_gpu_is_not_a_failure_and_gets_no_install_command(
     build: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [*build, "CPUExecutionProvider"])
@@ -84,9 +84,7 @@ def test_machine_without_a_gpu_is_no_failure_and_is_sent_for_no_build(
 
 
 @pytest.mark.parametrize("driver", [Driver((13, 0), (H100,)), None])
-def test_provider_whose_hardware_is_there_and_fails_is_a_failure(
-    driver: Driver | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failing_provider_with_hardware_is_a_failure(driver: Driver | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [AVAILABLE[0], "CPUExecutionProvider"])
     monkeypatch.setattr(nvidia, "nvidia_driver", lambda: driver)
     monkeypatch.setattr(nvidia, "has_nvidia_device", lambda: True)
@@ -113,7 +111,7 @@ def test_machine_whose_cpu_fails_is_a_failure(monkeypatch: pytest.MonkeyPatch) -
     assert states()["cpu"] == "fails"
 
 
-def test_builds_over_each_other_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_builds_over_each_other_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     builds = {"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.30.0"}
     monkeypatch.setattr(diagnosis, "installed_builds", lambda: builds)
     result = invoke()
@@ -126,7 +124,7 @@ def test_builds_over_each_other_are_told(monkeypatch: pytest.MonkeyPatch) -> Non
 # --- the machine -----------------------------------------------------------------------------------------------------
 
 
-def test_document_tells_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_document_describes_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nvidia, "nvidia_driver", lambda: Driver((13, 0), (H100,)))
     facts = document()
     assert facts["versions"]["python"] == platform.python_version()
@@ -168,7 +166,7 @@ def test_document_tells_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         ("riscv64", None, False, "no --target of ctonnx export is for this processor; FP32 is taken"),
     ],
 )
-def test_what_the_processor_means_for_int8_is_told(
+def test_consequence_of_the_processor_for_int8_is_printed(
     architecture: str,
     features: set[str] | None,
     vnni: bool | None,
@@ -185,7 +183,7 @@ def test_what_the_processor_means_for_int8_is_told(
     assert shown["features"] == ("unknown" if features is None else ", ".join(sorted(features)))
 
 
-def test_telemetry_of_onnxruntime_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_telemetry_of_onnxruntime_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "1")
     assert rows(invoke())["telemetry"] == "off"
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
