@@ -27,7 +27,7 @@ MAY_IMPORT = {
 }
 ROOMS = {
     "ctonnx": "errors system parity images artifacts inference prediction server cli",
-    "ctonnx.system": "text packages procfs cpu nvidia memory temporary_files files file_reading",
+    "ctonnx.system": "text packages procfs cpu nvidia memory temporary_files file_reading files",
     "ctonnx.images": "scan source modes unsupported raster formats preprocessing dicom loading",
     "ctonnx.images.raster": "tiff_directory tiff jpeg2000 depth raw_samples salvage decoding",
     "ctonnx.images.dicom": "hounsfield stored_bits window header redaction dataset decoding greyscale file",
@@ -295,7 +295,7 @@ def test_unknown_name_of_the_package_is_an_attribute_error() -> None:
         _ = importlib.import_module("ctonnx").Nothing
 
 
-def test_command_reference_is_what_the_commands_say() -> None:
+def test_command_reference_is_that_of_the_commands() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "docs/write_commands.py", "--print"], check=True, capture_output=True, text=True
     )

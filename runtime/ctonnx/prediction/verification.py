@@ -1,6 +1,5 @@
 """`verify`: replays the golden inputs of an exported model on this device."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from ctonnx.parity.comparison import Parity, compare
 from ctonnx.parity.gates import DEVICE_GATES, GATES, Gate
 from ctonnx.parity.golden_gate import allow, disagreements
 from ctonnx.prediction.predictor import Predictor
-from ctonnx.system.file_reading import opened
+from ctonnx.system.files import sha256_of
 
 __all__ = ["Verification", "verify"]
 
@@ -76,8 +75,7 @@ def verify(
             "the model, or name it with --golden"
         )
     kept = load_golden(file)
-    with opened(model) as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    digest = sha256_of(model)
     try:
         # What its checksum says, the digest says too; here its answers say how far it is from what it was.
         predictor = Predictor(model, provider=provider, threads=threads, check=False)
@@ -96,8 +94,8 @@ def verify(
                 f"{kept.checkpoint_sha256[:12]} in '{file}': they belong to another model; copy the model and its "
                 f"{FILE_NAME} from one export folder"
             )
-        if spec.precision not in kept.answers:
-            found = ", ".join(kept.answers) or "no model"
+        if spec.precision not in kept.model_outputs:
+            found = ", ".join(kept.model_outputs) or "no model"
             raise ModelError(
                 f"expected answers of the {spec.precision} model in '{file}', found those of {found}: they belong to "
                 "another export of the run; copy both from one export folder, or export again"
@@ -119,9 +117,9 @@ def verify(
                 f"in '{file}'; export again"
             )
     with_pytorch = compare(kept.outputs, outputs)
-    with_export = compare(kept.answers[spec.precision], outputs)
+    with_export = compare(kept.model_outputs[spec.precision], outputs)
     export_gate = DEVICE_GATES[spec.precision]
-    allowed = allow(GATES[spec.precision], kept.outputs, kept.answers[spec.precision])
+    allowed = allow(GATES[spec.precision], kept.outputs, kept.model_outputs[spec.precision])
     failures = [f"against PyTorch, {failure}" for failure in allowed.gate.failures(with_pytorch)]
     failures += [
         f"against its own answers where it was exported, {failure}" for failure in export_gate.failures(with_export)

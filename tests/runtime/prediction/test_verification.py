@@ -72,8 +72,8 @@ def test_every_model_of_an_export_is_verified_and_each_is_named(export: Path) ->
     digest = hashlib.sha256((export / "model.fp16.onnx").read_bytes()).hexdigest()
 
     def add(golden: Golden) -> Golden:
-        answers = {**golden.answers, "fp16": golden.answers["fp32"]}
-        return replace(golden, answers=answers, model_sha256={**golden.model_sha256, "fp16": digest})
+        answers = {**golden.model_outputs, "fp16": golden.model_outputs["fp32"]}
+        return replace(golden, model_outputs=answers, model_sha256={**golden.model_sha256, "fp16": digest})
 
     change_golden(export, add)
     result = CliRunner().invoke(main, ["verify", "runs/tiny"])
@@ -149,9 +149,9 @@ def test_device_that_computes_something_else_is_found_by_the_answers(export: Pat
     """The golden inputs say that PyTorch, or the model where it was exported, answered something else."""
 
     def shift(golden: Golden) -> Golden:
-        outputs = golden.answers["fp32"]
+        outputs = golden.model_outputs["fp32"]
         moved = replace(outputs, probabilities=np.roll(outputs.probabilities, 1, axis=1))
-        return replace(golden, answers={"fp32": moved})
+        return replace(golden, model_outputs={"fp32": moved})
 
     change_golden(export, shift)
     failures = verify(export / "model.fp32.onnx").failures
@@ -184,14 +184,14 @@ def test_golden_file_of_another_model_is_told(export: Path) -> None:
 def test_golden_file_of_an_export_without_this_precision_is_told(export: Path) -> None:
     change_golden(
         export,
-        lambda golden: replace(golden, answers={"int8": golden.outputs}, model_sha256={"int8": "cd" * 32}),
+        lambda golden: replace(golden, model_outputs={"int8": golden.outputs}, model_sha256={"int8": "cd" * 32}),
     )
     with pytest.raises(ModelError, match=r"^expected answers of the fp32 model in .*, found those of int8: they "):
         verify(export / "model.fp32.onnx")
 
 
 def test_golden_file_of_an_earlier_release_asks_for_another_export(export: Path) -> None:
-    change_golden(export, lambda golden: replace(golden, answers={}, model_sha256={}))
+    change_golden(export, lambda golden: replace(golden, model_outputs={}, model_sha256={}))
     with pytest.raises(ModelError, match=r"found those of no model: they belong to another export of the run"):
         verify(export / "model.fp32.onnx")
 
@@ -284,8 +284,8 @@ def pass_for_int8(export: Path, change: Callable[[Outputs], Outputs]) -> Path:
         export,
         lambda golden: replace(
             golden,
-            outputs=change(golden.answers["fp32"]),
-            answers={"int8": golden.answers["fp32"]},
+            outputs=change(golden.model_outputs["fp32"]),
+            model_outputs={"int8": golden.model_outputs["fp32"]},
             model_sha256={"int8": digest},
         ),
     )
@@ -322,7 +322,7 @@ def test_golden_input_that_differed_at_the_export_may_differ_here_and_no_other(e
     )
     assert ">= 87.50%" in said
     change_golden(
-        export, lambda golden: replace(golden, answers={"int8": golden.outputs})
+        export, lambda golden: replace(golden, model_outputs={"int8": golden.outputs})
     )  # there all agreed: the one is this device's
     failures = verify(file).failures
     assert failures[0] == "against PyTorch, agreement is 87.50%, at least 99.00% is required"
