@@ -52,13 +52,12 @@ def test_command_verifies_the_newest_run_and_prints_the_figures(export: Path) ->
     lines = result.stdout.splitlines()
     assert lines[0] == "runs/tiny/export/model.fp32.onnx: fp32 on cpu, 8 golden inputs"
     assert lines[1].split() == ["against", "PyTorch", "limit", "its", "export", "limit"]
-    assert lines[2].split() == ["same", "most", "probable", "class", "100.00%", "-", "100.00%", "-"]
+    assert lines[2].split() == ["top-1", "agreement", "100.00%", "-", "100.00%", "-"]
     assert lines[3].startswith("  max |dp| ")
     assert lines[3].count("<= 0.0001") == 2
     assert lines[7:9] == [
         "  max |dp|: the largest absolute difference of any class's probability over the compared images",
-        "  another most probable class than PyTorch's: 0 of 8 images, any number allowed, as its gate bounds max |dp| "
-        "alone",
+        "  another top-1 class than PyTorch's: 0 of 8 images, any number allowed, as its gate bounds max |dp| alone",
     ]
     assert lines[-1] == "  verified"
 
@@ -303,9 +302,7 @@ def test_golden_inputs_of_which_none_may_differ_say_so_and_why(export: Path) -> 
     file = pass_for_int8(export, lambda outputs: outputs)
     result = verify(file)
     assert (result.disagreements, result.disagreements_allowed, result.failures) == (0, 0, ())
-    line = (
-        "  another most probable class than PyTorch's: 0 of 8 images, at most 0 allowed, as 99 % of 8 are all of them"
-    )
+    line = "  another top-1 class than PyTorch's: 0 of 8 images, at most 0 allowed, as 99 % of 8 are all of them"
     assert line in CliRunner().invoke(main, ["verify"]).stdout.splitlines()
     facts = json.loads(CliRunner().invoke(main, ["verify", "--json"]).stdout)["models"][0]
     assert (facts["disagreements"], facts["disagreements_allowed"]) == (0, 0)
