@@ -150,11 +150,11 @@ class Predictor:
         """
         name = name_of(image)
         try:
-            loaded = load(image, window=self.spec.dicom_window)
-            pixels = to_pixels(loaded, self.spec.preprocessing)
+            scan = load(image, window=self.spec.dicom_window)
+            pixels = to_pixels(scan, self.spec.preprocessing)
         except MemoryError as error:
             raise ImageError(NO_MEMORY, name) from error
-        caution = caution_of(loaded, pixels, self.spec.preprocessing)
+        caution = caution_of(scan, pixels, self.spec.preprocessing)
         found = prediction_of(self.spec, self.predict_pixels(pixels[None]), 0, source=name, caution=caution)
         if found is None:
             raise ProviderError(f"{name}: {self._not_finite()}")
@@ -172,10 +172,10 @@ class Predictor:
         Args:
             images: Sources that `ctonnx.images.load` accepts, of any kinds.
             batch_size: Number of images per batch; None uses the provider's default: 4 on a CPU, else 32.
-            watch: Called with each decoded image, as `ctonnx.images.load` returns it, for a caller that would otherwise
-                read each file again, such as one that draws the prediction. Returns a function, which is called with
-                the image's prediction, if there is one, before that is yielded. Both are called in the decoding
-                threads, and the iterator raises their errors. Many images may be in progress: keep no large ones.
+            watch: Called with each decoded image, of mode `L` or `RGB`, for a caller that would otherwise read each
+                file again, such as one that draws the prediction. Returns a function, which is called with the image's
+                prediction, if there is one, before that is yielded. Both are called in the decoding threads, and the
+                iterator raises their errors. Many images may be in progress: keep no large ones.
 
         Yields:
             A `Prediction`, or a `Failure` if the image cannot be read.

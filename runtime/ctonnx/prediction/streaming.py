@@ -16,6 +16,7 @@ from PIL import Image
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import ImageError, NotEnoughMemory
 from ctonnx.images import load_frames, to_pixels
+from ctonnx.images.scan import Scan
 from ctonnx.images.source import ImageSource
 from ctonnx.inference.providers import PROVIDERS
 from ctonnx.parity.outputs import Outputs
@@ -63,6 +64,8 @@ def name_of(image: ImageSource) -> str:
     """Returns the name of an image in its record: its path, or the kind of the object."""
     if isinstance(image, bytes | np.ndarray):
         return "bytes in memory" if isinstance(image, bytes) else "array"
+    if isinstance(image, Scan):
+        image = image.image
     if isinstance(image, Image.Image):
         return getattr(image, "filename", "") or "image in memory"
     return os.fsdecode(image) if isinstance(image, str | os.PathLike) else type(image).__name__  # load rejects others
@@ -155,7 +158,7 @@ class Stream:
                 if isinstance(found, ImageError):
                     yield Failure(source, found.reason, frame)
                 else:
-                    on_prediction = None if self.watch is None else self.watch(found)
+                    on_prediction = None if self.watch is None else self.watch(found.image)
                     pixels = to_pixels(found, self.spec.preprocessing)
                     caution = caution_of(found, pixels, self.spec.preprocessing)
                     yield _Decoded(source, pixels, frame, caution, on_prediction)
