@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from ctonnx.errors import DataError
-from ctonnx.system.text import counted, quoted
 from ctonnx_train.data.dataset import DataSet, refuse_unknown_names
 from ctonnx_train.data.splits import Sample
 
@@ -55,13 +54,3 @@ def test_name_of_a_folder_that_is_not_there_is_refused_with_those_that_are() -> 
     message = "expected a class folder named 'mass' in 'scans', found 'Mass', 'normal'; check --class-name"
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         refuse_unknown_names({"tumour": "b", "mass": "a", "Mass": "c"}, iter(["normal", "Mass"]), Path("scans"))
-
-
-def test_quoted_names_stand_in_a_message_one_after_the_other() -> None:
-    assert quoted(["a", Path("b c")]) == "'a', 'b c'"
-    assert quoted([]) == ""
-
-
-@pytest.mark.parametrize(("count", "text"), [(0, "0 files"), (1, "1 file"), (2, "2 files")])
-def test_a_number_of_things_is_singular_for_one(count: int, text: str) -> None:
-    assert counted(count, "file") == text

@@ -246,7 +246,7 @@ def _summarize(files: int, result: "BatchResult", spec: "ModelSpec") -> None:
     if point := spec.operating_point:
         threshold = exactly(point.threshold, digits=6, form="f")  # as many digits as the scores in the rows
         click.echo(
-            f"suspicious: {' + '.join(point.positive)} at {threshold} or more ({point.figures} on its "
+            f"suspicious: {' + '.join(point.positive)} at {threshold} or more ({point.metrics_text} on its "
             "validation images)",
             err=True,
         )
