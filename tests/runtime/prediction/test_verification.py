@@ -98,7 +98,7 @@ def test_model_that_cannot_be_read_leaves_the_others_their_turn(export: Path) ->
     lines = result.stdout.splitlines()
     assert "  verified" in lines
     assert lines[-2] == "runs/tiny/export/model.fp16.onnx:"
-    assert "was altered since it was exported, or its golden.npz is of another export" in lines[-1]
+    assert "was changed since its export, or its golden.npz is of another export" in lines[-1]
     document = json.loads(CliRunner().invoke(main, ["verify", "--json"]).stdout)
     assert (document["verified"], [bool(model["failures"]) for model in document["models"]]) == (False, [False, True])
 
@@ -106,7 +106,7 @@ def test_model_that_cannot_be_read_leaves_the_others_their_turn(export: Path) ->
 def test_file_that_was_cut_off_was_altered(export: Path) -> None:
     data = (export / "model.fp32.onnx").read_bytes()
     (export / "model.fp32.onnx").write_bytes(data[:1000])
-    with pytest.raises(CheckFailed, match=r"was altered since it was exported.*cannot be replayed"):
+    with pytest.raises(CheckFailed, match=r"was changed since its export.*cannot be replayed"):
         verify(export / "model.fp32.onnx")
 
 
@@ -133,9 +133,12 @@ def test_altered_weight_is_found_by_the_files_digest_and_by_its_answers(export: 
     assert result.exit_code == 1
     last = result.stdout.splitlines()[-1]
     assert last.startswith("  NOT VERIFIED: the file's SHA-256 is ")
-    assert ": it was altered since, or its golden.npz is of another export; copy both from one export folder; " in last
+    assert (
+        ": it was changed since, or its golden.npz is of another export; copy both files from one export folder; "
+        in last
+    )
     assert "; against PyTorch, max |dp| is 0." in last
-    assert "against its own answers where it was exported, max |dp| is 0." in last
+    assert "against its own outputs at export, max |dp| is 0." in last
 
 
 def test_alteration_that_the_answers_do_not_show_is_found_by_the_digest(export: Path) -> None:
@@ -155,7 +158,7 @@ def test_device_that_computes_something_else_is_found_by_the_answers(export: Pat
     change_golden(export, shift)
     failures = verify(export / "model.fp32.onnx").failures
     assert len(failures) == 1
-    assert failures[0].startswith("against its own answers where it was exported, max |dp| is ")
+    assert failures[0].startswith("against its own outputs at export, max |dp| is ")
 
 
 def test_missing_golden_file_is_asked_for(export: Path) -> None:
@@ -185,7 +188,7 @@ def test_golden_file_of_an_export_without_this_precision_is_told(export: Path) -
         export,
         lambda golden: replace(golden, answers={"int8": golden.outputs}, model_sha256={"int8": "cd" * 32}),
     )
-    with pytest.raises(ModelError, match=r"^expected answers of the fp32 model in .*, found those of int8: they "):
+    with pytest.raises(ModelError, match=r"^expected outputs of the fp32 model in .*, found those of int8: they "):
         verify(export / "model.fp32.onnx")
 
 

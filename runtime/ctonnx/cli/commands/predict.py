@@ -119,14 +119,14 @@ def predict(
       find /share -name "*.dcm" -print0 | ctonnx predict -0 - --output predictions.jsonl
     """
     from ctonnx.prediction.batch import predict_files
-    from ctonnx.prediction.inputs import find_images, without_own
+    from ctonnx.prediction.inputs import find_images, without_outputs
     from ctonnx.prediction.predictor import Predictor
     from ctonnx.prediction.streaming import workers_for
 
     row_format = _row_format(output_format, output)
     _check_heatmap_folder(heatmaps, paths)
     found = _names_on_stdin(paths, null=null) if "-" in paths or null else find_images(paths)
-    files = without_own(found, output=output, heatmaps=heatmaps)
+    files = without_outputs(found, output=output, heatmaps=heatmaps)
     newest = model is None
     workers = workers_for(len(files), threads=threads)
     spinning = True
