@@ -51,7 +51,7 @@ def find_passed_over(top: Path, layout: Layout, images: Mapping[Path, Collection
         if folder not in places:
             places[folder] = _stranger(Path(folder), layout, images)
         kinds.setdefault(_kind(file, top, places[folder], layout), []).append(file)
-    if hidden := [file for leaving in listing.leavings for file in _files_of(leaving)]:
+    if hidden := [file for leaving in listing.ignored for file in _files_of(leaving)]:
         kinds[_Kind("hidden or system file")] = hidden
     notes = [
         f"passed over: {counted(len(files), kind.noun)}{kind.place} ('{_shown(files[0], top)}' first)"
