@@ -44,7 +44,7 @@ def other(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_caution_stands_in_the_row_and_in_the_sum(page: Page, images: list[Path], blank: Path) -> None:
+def test_warning_is_in_the_row_and_in_the_summary(page: Page, images: list[Path], blank: Path) -> None:
     told = "Caution: the image is blank: one value everywhere"
     page.give(blank)
     page.answered(1)
@@ -65,7 +65,7 @@ def test_caution_stands_in_the_row_and_in_the_sum(page: Page, images: list[Path]
     page.until(lambda: "caution" not in page["#summary"].text)
 
 
-def test_model_that_answers_now_is_shown_and_earlier_answers_keep_what_they_were_judged_by(
+def test_current_model_is_shown_and_earlier_results_keep_their_operating_point(
     browser: Chrome, model: Path, other: Path, images: list[Path]
 ) -> None:
     with serving(model) as address:
@@ -101,7 +101,7 @@ def test_model_that_answers_now_is_shown_and_earlier_answers_keep_what_they_were
         page.browser.get("about:blank")
 
 
-def test_model_is_asked_for_again_when_the_server_comes_back(
+def test_model_is_loaded_again_after_the_server_was_unavailable(
     browser: Chrome, model: Path, other: Path, images: list[Path], corrupt: Path
 ) -> None:
     with serving(model) as address:
@@ -118,9 +118,7 @@ def test_model_is_asked_for_again_when_the_server_comes_back(
         page.browser.get("about:blank")
 
 
-def test_facts_are_those_of_the_model_that_answers_when_they_are_opened(
-    browser: Chrome, model: Path, other: Path
-) -> None:
+def test_facts_are_those_of_the_current_model(browser: Chrome, model: Path, other: Path) -> None:
     with serving(model) as address:
         page = Page(browser, address)
         page.until(lambda: page["#model-line"].text.startswith("tiny · "))
@@ -131,7 +129,7 @@ def test_facts_are_those_of_the_model_that_answers_when_they_are_opened(
         page.browser.get("about:blank")
 
 
-def test_model_of_phantoms_is_told_of_above_everything(browser: Chrome, model: Path, other: Path) -> None:
+def test_model_of_phantoms_has_a_notice_at_the_top(browser: Chrome, model: Path, other: Path) -> None:
     sentence = "This model was trained on synthetic phantoms: its answers mean nothing for patients."
     with serving(model) as address:
         page = Page(browser, address)
@@ -143,7 +141,7 @@ def test_model_of_phantoms_is_told_of_above_everything(browser: Chrome, model: P
         page.browser.get("about:blank")
 
 
-def test_suspicious_class_below_the_operating_point_is_no_green_answer(
+def test_suspicious_class_below_the_operating_point_is_not_green(
     browser: Chrome, other: Path, images: list[Path]
 ) -> None:
     with serving(other) as address:
@@ -166,7 +164,7 @@ def test_suspicious_class_below_the_operating_point_is_no_green_answer(
         page.browser.get("about:blank")
 
 
-def test_page_of_a_server_without_pydicom_says_how_to_get_dicom(browser: Chrome, model: Path, stack: Path) -> None:
+def test_page_of_a_server_without_pydicom_names_the_extra(browser: Chrome, model: Path, stack: Path) -> None:
     get = 'pip install "ctonnx[dicom]"'
     with serving(model, before="sys.modules['pydicom'] = None") as address:
         page = Page(browser, address)
@@ -186,6 +184,6 @@ def test_page_of_a_server_without_pydicom_says_how_to_get_dicom(browser: Chrome,
         page.browser.get("about:blank")
 
 
-def test_page_of_a_server_with_pydicom_names_dicom_among_the_formats(page: Page) -> None:
+def test_page_of_a_server_with_pydicom_lists_dicom(page: Page) -> None:
     page.until(lambda: "DICOM, up to" in page["#terms"].text)
     assert "pip install" not in page["#terms"].text

@@ -15,7 +15,7 @@ TOO_FAR_RIGHT = """
 """
 
 
-def test_files_folders_and_pictures_are_dropped_and_pasted(page: Page, images: list[Path], tmp_path: Path) -> None:
+def test_files_folders_and_images_are_dropped_and_pasted(page: Page, images: list[Path], tmp_path: Path) -> None:
     (tmp_path / "study/series").mkdir(parents=True)
     shutil.copy(images[1], tmp_path / "study/series/IM1")
     (tmp_path / "study/.DS_Store").write_bytes(b"litter")
@@ -37,7 +37,7 @@ def test_files_folders_and_pictures_are_dropped_and_pasted(page: Page, images: l
     assert "failed" not in page.states()
 
 
-def test_keyboard_is_enough(page: Page, images: list[Path]) -> None:
+def test_page_works_with_the_keyboard_only(page: Page, images: list[Path]) -> None:
     page.until(lambda: page["#about"].is_enabled())
     assert page.press(Keys.TAB) == "about"
     page.press(Keys.ENTER)
@@ -78,7 +78,7 @@ def test_keyboard_is_enough(page: Page, images: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_layouts_fit_and_can_be_read_by_everybody(
+def test_layouts_fit_and_are_accessible(
     page: Page, images: list[Path], corrupt: Path, blank: Path, scheme: str, tmp_path: Path
 ) -> None:
     long = tmp_path / f"{'1.2.840.113619.' * 8}77.png"  # as DICOM systems name them
@@ -106,7 +106,7 @@ def test_layouts_fit_and_can_be_read_by_everybody(
     assert page.complaints() == []
 
 
-def test_reduced_motion_is_kept_to(page: Page) -> None:
+def test_reduced_motion_is_respected(page: Page) -> None:
     moving = "getComputedStyle(document.querySelector('#scans .icon')).animationName"
     page.js("document.querySelector('#scans').append(document.querySelector('#row-template').content.cloneNode(true))")
     page.js("document.querySelector('#scans > li').dataset.state = 'sending'")

@@ -22,7 +22,7 @@ WITHOUT_POINT = """
 """
 
 
-def test_page_needs_nothing_from_elsewhere_and_keeps_to_its_policy() -> None:
+def test_page_loads_nothing_from_other_hosts() -> None:
     html, css, script, icon = (
         (FOLDER / name).read_text("utf-8") for name in ("index.html", "page.css", "page.js", "icon.svg")
     )
@@ -33,7 +33,7 @@ def test_page_needs_nothing_from_elsewhere_and_keeps_to_its_policy() -> None:
     assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|Storage\b|cookie", script)
 
 
-def test_every_part_that_the_script_names_is_in_the_page() -> None:
+def test_every_element_that_the_script_names_is_in_the_page() -> None:
     html, script = (FOLDER / "index.html").read_text("utf-8"), (FOLDER / "page.js").read_text("utf-8")
     named = set(re.findall(r"(?:\$|part|copyOf)\(\"([a-z-]+)\"\)", script))
     found = re.findall(r"\bid=\"([a-z-]+)\"", html)
@@ -42,7 +42,7 @@ def test_every_part_that_the_script_names_is_in_the_page() -> None:
     assert len(found) == len(set(found))
 
 
-def test_scan_is_answered_in_its_place(page: Page, images: list[Path]) -> None:
+def test_scan_is_classified_in_its_row(page: Page, images: list[Path]) -> None:
     assert page["h2"].text == "Drop CT scans here"
     page.give(images[0])
     page.answered(1)
@@ -65,7 +65,7 @@ def test_scan_is_answered_in_its_place(page: Page, images: list[Path]) -> None:
     assert page.js("announcement.textContent").startswith(f"{images[0].name}: ")
 
 
-def test_heatmap_is_switched_and_its_opacity_changed(page: Page, images: list[Path]) -> None:
+def test_heatmap_can_be_switched_and_its_opacity_changed(page: Page, images: list[Path]) -> None:
     page.give(images[0])
     page.answered(1)
     opacity = "getComputedStyle(heat).opacity"
@@ -83,7 +83,7 @@ def test_heatmap_is_switched_and_its_opacity_changed(page: Page, images: list[Pa
     assert page.js(opacity) == "1"  # it stays as it was set
 
 
-def test_picture_is_enlarged_around_its_middle(page: Page, images: list[Path]) -> None:
+def test_picture_is_zoomed_around_its_center(page: Page, images: list[Path]) -> None:
     page.give(images[0])
     page.answered(1)
     page["#zoom"].send_keys(Keys.END)
@@ -103,7 +103,7 @@ def test_picture_is_enlarged_around_its_middle(page: Page, images: list[Path]) -
     assert page["#zoom-said"].text == "100 %"
 
 
-def test_corrupt_file_says_so_in_its_row_and_the_others_go_on(page: Page, images: list[Path], corrupt: Path) -> None:
+def test_corrupt_file_shows_its_error_and_the_others_continue(page: Page, images: list[Path], corrupt: Path) -> None:
     page.give(images[0], corrupt, images[1], images[2])
     page.answered(4)
     states = page.states()
@@ -123,7 +123,7 @@ def test_corrupt_file_says_so_in_its_row_and_the_others_go_on(page: Page, images
     assert page["#viewer-name"].text == "half a scan.png"
 
 
-def test_frames_of_a_dicom_file_are_looked_through(page: Page, stack: Path) -> None:
+def test_frames_of_a_dicom_file_are_browsed(page: Page, stack: Path) -> None:
     page.give(stack)
     page.answered(1)
     assert re.match(r"\d of 3 frames · ", page[".most"].text)
@@ -137,7 +137,7 @@ def test_frames_of_a_dicom_file_are_looked_through(page: Page, stack: Path) -> N
     page.until(lambda: page.js("[scan.naturalWidth, scan.naturalHeight]") == [80, 60])
 
 
-def test_frame_that_cannot_be_read_stands_among_the_others(counted: Page, stack: Path) -> None:
+def test_unreadable_frame_is_shown_among_the_others(counted: Page, stack: Path) -> None:
     good = {"frame": 1, "label": "normal", "probability": 0.75, "probabilities": {"normal": 0.75, "nodule": 0.25}}
     good |= {"suspicious": False, "score": 0.25, "caution": "a localizer", "error": None, "milliseconds": 1.5}
     good |= {"heatmap": None, "scan": None}
@@ -158,7 +158,7 @@ def test_frame_that_cannot_be_read_stands_among_the_others(counted: Page, stack:
     assert not counted["#again"].is_displayed()
 
 
-def test_model_without_an_operating_point_calls_nothing_suspicious(page: Page, images: list[Path]) -> None:
+def test_model_without_an_operating_point_has_no_verdict(page: Page, images: list[Path]) -> None:
     page.open_after(WITHOUT_POINT)
     page.give(images[0])
     page.answered(1)
