@@ -11,7 +11,7 @@ KEY = "letmein"
 def test_many_scans_are_sent_two_at_a_time_and_released(counted: Page, images: list[Path]) -> None:
     many = (images * 10)[:24]
     counted.give(*many)
-    counted.answered(24)
+    counted.finished(24)
     assert counted.js("[seen.most, seen.asked, seen.now]") == [2, 24, 0]
     for row in counted.all(".open")[1:6]:
         row.click()
@@ -26,9 +26,9 @@ def test_page_waits_for_a_full_queue(counted: Page, images: list[Path]) -> None:
     full = """new Response('{"error": "full"}', { status: 503, headers: { "Retry-After": "1" } })"""
     counted.js(f"window.pretend = () => {full}")
     counted.give(images[0])
-    counted.until(lambda: counted[".said"].text == "Server busy, next try soon")
+    counted.until(lambda: counted[".status"].text == "Server busy, retrying soon")
     counted.js("delete window.pretend")
-    counted.answered(1)
+    counted.finished(1)
     assert counted.states()[0] in VERDICTS
     assert counted.js("seen.asked") > 1
 
@@ -36,10 +36,10 @@ def test_page_waits_for_a_full_queue(counted: Page, images: list[Path]) -> None:
 def test_failed_request_can_be_tried_again(counted: Page, images: list[Path]) -> None:
     counted.js("window.pretend = () => { delete window.pretend; return new Response('late', { status: 504 }); }")
     counted.give(images[0])
-    counted.answered(1)
-    assert counted["#problem"].text == "The server answered with status 504."
+    counted.finished(1)
+    assert counted["#problem"].text == "The server responded with status 504."
     counted["#again"].click()
-    counted.answered(1)
+    counted.finished(1)
     assert counted.states()[0] in VERDICTS
     assert not counted["#again"].is_displayed()
 
@@ -55,7 +55,7 @@ def test_scan_in_progress_is_cancelled(counted: Page, images: list[Path]) -> Non
     counted.js("delete window.pretend")
     assert counted.states() == []
     counted.give(images[0])
-    counted.answered(1)
+    counted.finished(1)
 
 
 def test_page_reports_an_unavailable_server_and_waits(page: Page, images: list[Path]) -> None:
@@ -65,10 +65,10 @@ def test_page_reports_an_unavailable_server_and_waits(page: Page, images: list[P
     page.browser.execute_cdp_cmd("Network.enable", {})
     page.browser.execute_cdp_cmd("Network.emulateNetworkConditions", network)
     page.give(images[0])
-    page.until(lambda: page["#trouble"].text.startswith("The server does not answer."))
+    page.until(lambda: page["#trouble"].text.startswith("The server does not respond."))
     page.until(lambda: page.states() == ["waiting"])
     page.browser.execute_cdp_cmd("Network.emulateNetworkConditions", network | {"offline": False})
-    page.answered(1)
+    page.finished(1)
     assert page.states()[0] in VERDICTS
     assert not page["#trouble"].is_displayed()
 
@@ -86,7 +86,7 @@ def test_key_is_prompted_for_and_not_stored(browser: Chrome, model: Path, images
         page.until(lambda: page["#about"].is_enabled())
         assert not page["#key-prompt"].is_displayed()
         page.give(images[0])
-        page.answered(1)
+        page.finished(1)
         assert page.states()[0] in VERDICTS
         assert page.js("[localStorage.length, sessionStorage.length, document.cookie, location.href]") == [
             0,
