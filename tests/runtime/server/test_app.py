@@ -32,9 +32,7 @@ def picture(url: str) -> Image.Image:
 
 
 @pytest.mark.parametrize("kind", ["image/png", "application/octet-stream", "IMAGE/PNG; charset=x"])
-def test_raw_body_is_classified_like_by_the_predictor(
-    kind: str, server: Server, predictor: Predictor, png: bytes
-) -> None:
+def test_raw_body_has_the_result_of_the_predictor(kind: str, server: Server, predictor: Predictor, png: bytes) -> None:
     expected = predictor.predict(png)
     response = server.classify(png, kind)
     (result,) = response.json["results"]

@@ -127,7 +127,9 @@ def _json(text: bytes | bytearray) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise RequestError(400, f"expected a JSON object, found invalid JSON ({error})") from error
     except UnicodeDecodeError as error:
-        raise RequestError(400, "expected a JSON object, found binary data; see its header") from error
+        raise RequestError(
+            400, "expected a JSON object, found binary data; check Inference-Header-Content-Length"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise RequestError(400, "expected a JSON object, found too deep nesting or too long a number") from error
     if not isinstance(document, dict):

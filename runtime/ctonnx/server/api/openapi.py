@@ -48,7 +48,8 @@ def document(name: str, spec: ModelSpec, settings: Settings, *, version: str) ->
         "/metrics": operations.text("metrics", "Metrics in Prometheus' text format."),
         "/openapi.json": read("openapi", "This document.", None),
     }
-    for part, parameters in (("", [_name(name)]), ("/versions/{version}", [_name(name), _path("version", VERSION)])):
+    of_model, of_version = _path("name", name), _path("version", VERSION)
+    for part, parameters in (("", [of_model]), ("/versions/{version}", [of_model, of_version])):
         kind = "version" if part else "model"
         for ending, summary, schema in (
             ("", "The model's inputs and outputs.", "Metadata"),
@@ -175,7 +176,3 @@ def _query(name: str, description: str) -> Json:
 
 def _path(name: str, value: str) -> Json:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "enum": [value]}}
-
-
-def _name(name: str) -> Json:
-    return _path("name", name)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import suppress
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -50,21 +51,14 @@ class Connection(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Responds to invalid HTTP, with the headers and body of every error."""
         body = json.dumps({"error": "expected HTTP, found something else"}).encode()
-        headers = {
-            **HEADERS,
-            "Content-Type": "application/json",
-            "Content-Length": str(len(body)),
-            "Connection": "close",
-        }
+        kind = {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}
         events = [
-            h11.Response(status_code=400, headers=list(headers.items()), reason=b"Bad Request"),
+            h11.Response(status_code=400, headers=list({**HEADERS, **kind}.items()), reason=b"Bad Request"),
             h11.Data(data=body),
         ]
-        try:
+        with suppress(h11.LocalProtocolError):  # a response has begun
             for event in [*events, h11.EndOfMessage()]:
                 self.transport.write(self.conn.send(event) or b"")
-        except h11.LocalProtocolError:  # a response has begun
-            pass
         self.transport.close()
 
     def _start_timer(self) -> None:

@@ -58,12 +58,12 @@ def bind(host: str, port: int) -> list[socket.socket]:
     except OSError as error:
         for taken in sockets:
             taken.close()
-        why = {
+        reason = {
             errno.EADDRINUSE: "it is in use; choose another one with --port, or stop the program that uses it",
             errno.EACCES: "this user is not permitted to; choose a port from 1024 on with --port",
             errno.EADDRNOTAVAIL: "this machine has no such address; see --host",
         }.get(error.errno or 0, error.strerror or str(error))
-        raise CtonnxError(f"expected to listen on port {port} of '{host}': {why}") from error
+        raise CtonnxError(f"expected to listen on port {port} of '{host}': {reason}") from error
     return sockets
 
 

@@ -89,9 +89,8 @@ class RequestMiddleware:
 
 
 def _stopping() -> JSONResponse:
-    return JSONResponse(
-        {"error": "the server is stopping; try again later"}, 503, {"Retry-After": "5", "Connection": "close"}
-    )
+    message = "the server is stopping; try again later"
+    return JSONResponse({"error": message}, 503, {"Retry-After": "5", "Connection": "close"})
 
 
 class ApiKeyMiddleware:

@@ -5,6 +5,7 @@ Nothing is written to a disk. All bodies and responses in memory at a time share
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -69,7 +70,7 @@ async def _discard(request: Request) -> None:
     if "expect" in request.headers:
         return  # the client waits for permission to send
     left = _MOST_DISCARDED
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(_DISCARD_SECONDS):
             while left > 0:
                 message = await request.receive()
@@ -78,5 +79,3 @@ async def _discard(request: Request) -> None:
                     raise ClientDisconnect
                 if not message.get("more_body", False):
                     return
-    except TimeoutError:
-        return

@@ -69,7 +69,7 @@ _OUTPUTS = "expected outputs of probabilities, logits, heatmap, each once, found
     ("document", "sentence"),
     [
         (b"", f"{_JSON}invalid JSON (Expecting value: line 1 column 1 (char 0))"),
-        (b'{"inputs": \xff', f"{_JSON}binary data; see its header"),
+        (b'{"inputs": \xff', f"{_JSON}binary data; check Inference-Header-Content-Length"),
         (b"[" * 100_000, f"{_JSON}too deep nesting or too long a number"),
         (b"1" * 10_000, f"{_JSON}too deep nesting or too long a number"),
         ([], f"{_JSON}[]"),
