@@ -40,7 +40,7 @@ ROOMS = {
     "ctonnx.server": "settings metrics transport engine api app page",
     "ctonnx.server.transport": "errors budgets file_names multipart uploads middleware connection lifecycle",
     "ctonnx.server.engine": "batching classification service",
-    "ctonnx.server.api": "open_inference triton model_info openapi",
+    "ctonnx.server.api": "open_inference triton model_info schemas openapi",
     "ctonnx.cli": "standard_streams signals options model_banner commands main",
     "ctonnx.cli.commands": "demo doctor inspect predict serve verify",
     "ctonnx_train": "data audit network runs evaluation training cli",
