@@ -18,6 +18,9 @@ from PIL import Image
 from ctonnx.artifacts.run import Run
 from ctonnx.images import Preprocessing
 
+CHEST_CT = Path(
+    os.environ.get("CTONNX_CHEST_CT", Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "chest-ct")
+)
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
 
 _SMALL_CTONNX = """\

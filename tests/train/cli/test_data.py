@@ -70,7 +70,7 @@ def test_leaking_splits_are_a_table_and_exit_code_1(leaking: Path) -> None:
     assert (result.exit_code, result.stderr) == (1, "")
     assert "  - train/a/scan 0.png\n    valid/b/copy.bmp\n" in result.stdout
     assert result.stdout.endswith(
-        "\nTHE SPLITS LEAK: figures on them flatter\n"
+        "\nTHE SPLITS LEAK: metrics on them are optimistic\n"
         "train --drop-leaks and evaluate --drop-leaks leave the exact copies out\n"
     )
 
@@ -163,7 +163,7 @@ def test_medmnist_file_is_audited() -> None:
         (
             ("text",),
             f"expected images in the class folder '{Path('text/a')}', found 1 other file ('1.txt' first); "
-            "convert them to PNG, or move the folder out of the data set",
+            "convert them to PNG, or move the folder out of the dataset",
         ),
         (
             ("one",),
