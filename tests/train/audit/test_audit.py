@@ -216,7 +216,7 @@ def test_near_duplicates_within_a_split_do_not_make_it_leak(tmp_path: Path) -> N
 def test_near_distance_is_the_largest_difference_of_the_hashes(tmp_path: Path) -> None:
     clean(tmp_path)
     drawn_upon(scan(0), tmp_path / "valid" / "a" / "changed.png")
-    marked = load(tmp_path / "valid" / "a" / "changed.png")
+    marked = load(tmp_path / "valid" / "a" / "changed.png").image
     apart = imagehash.phash(scan(0), hash_size=16) - imagehash.phash(marked, hash_size=16)
     assert 0 < apart <= NEAR_DISTANCE
     assert [len(audited(tmp_path, near_distance=distance).near) for distance in (apart - 1, apart)] == [0, 1]

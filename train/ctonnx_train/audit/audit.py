@@ -15,7 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ctonnx.errors import ImageError
-from ctonnx.images.origin import load_with_origin
+from ctonnx.images.loading import load_with_origin
 from ctonnx.images.source import ImageSource
 from ctonnx_train.data.dataset import Dataset
 from ctonnx_train.data.leakage import Leaks, duplicate_groups, find_leaks, group_names, groups_across_splits
@@ -189,7 +189,8 @@ def _read_all(
 
 def _read(file: ImageSource) -> _Facts | ImageError:
     try:
-        image, origin = load_with_origin(file)
+        scan, origin = load_with_origin(file)
+        image = scan.image
         return _Facts(image.width, image.height, origin.mode, origin.format, pixel_digest(image), _hash(image))
     except ImageError as error:
         return error

@@ -25,7 +25,7 @@ def pixel_digest(image: Image.Image) -> str:
     """Returns the SHA-256 of an image's size and RGB pixels: the same for copies in any lossless file format.
 
     Args:
-        image: Image from `ctonnx.images.load`.
+        image: Decoded image, of mode `L` or `RGB`.
     """
     digest = hashlib.sha256(f"{image.width}x{image.height}:".encode())
     digest.update(image.convert("RGB").tobytes())
@@ -120,11 +120,11 @@ class PixelStore:
     ) -> Iterator[tuple[NDArray[np.uint8], str] | ImageError]:
         def one(row: int) -> tuple[NDArray[np.uint8], str] | ImageError:
             try:
-                image = load(self.source.image(self._paths[row]))
+                scan = load(self.source.image(self._paths[row]))
             except ImageError as error:
                 return error
-            pixels = to_pixels(image, self._preprocessing)[:, :, : self._channels]
-            return pixels, pixel_digest(image) if keep_digest else ""
+            pixels = to_pixels(scan, self._preprocessing)[:, :, : self._channels]
+            return pixels, pixel_digest(scan.image) if keep_digest else ""
 
         # More threads than cores, as some wait for files from a network.
         with ThreadPoolExecutor(available_cores() + _WAITING, "ctonnx-decode") as pool:
