@@ -18,9 +18,10 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from ctonnx.artifacts.golden import load_golden
+from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
 from ctonnx.artifacts.operating_point import OperatingPoint
 from ctonnx.artifacts.run import Run
-from ctonnx.artifacts.spec import METADATA_KEY, ModelSpec
+from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.cli.main import main
 from ctonnx.errors import CheckFailed, CtonnxError, DataError
 from ctonnx.images import load, to_pixels
