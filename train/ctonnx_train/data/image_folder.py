@@ -10,8 +10,9 @@ from ctonnx.errors import DataError
 from ctonnx.prediction.inputs import is_scan, list_files
 from ctonnx.system.text import counted, quoted
 from ctonnx_train.data.dataset import Dataset, check_class_names
+from ctonnx_train.data.folder_structure.class_folders import reject_datasets_in_classes, reject_splits_in_class
 from ctonnx_train.data.folder_structure.class_names import class_name, reject_collisions
-from ctonnx_train.data.folder_structure.layout import find_layout, folders_in, reject_splits_in_class
+from ctonnx_train.data.folder_structure.layout import find_layout, folders_in
 from ctonnx_train.data.folder_structure.skipped_files import find_skipped_files
 from ctonnx_train.data.folder_structure.split_names import is_split
 from ctonnx_train.data.medmnist import read_medmnist
@@ -53,6 +54,8 @@ def read_data(
         )
     top, class_names = root, class_names or {}
     layout = find_layout(top, named=class_names, classes=classes)
+    for folders in layout.classes.values():
+        reject_datasets_in_classes(folders, class_names, classes)
     root = layout.root
     images = {folder: _images(folder) for folders in layout.classes.values() for folder in folders}
     skipped = find_skipped_files(top, layout, images)

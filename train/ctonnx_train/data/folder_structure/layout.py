@@ -1,22 +1,18 @@
 """Layout of a dataset folder: its split folders, class folders and other folders."""
 
-import itertools
 import os
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ctonnx.errors import DataError
-from ctonnx.prediction.inputs import is_leaving, is_scan, list_files
+from ctonnx.prediction.inputs import is_leaving, list_files
 from ctonnx.system.text import quoted
 from ctonnx_train.data.folder_structure.class_names import class_name
 from ctonnx_train.data.folder_structure.split_names import Part, is_split, is_wrapper, part_of, parts_of
 from ctonnx_train.data.splits import SPLITS, Split
 
-__all__ = ["Layout", "find_layout", "folders_in", "reject_splits_in_class"]
-
-_MASKS = re.compile(r"\b(masks?|labels?|segmentations?|segs?|annotations?|ground ?truths?|gt)\b")
+__all__ = ["Layout", "find_layout", "folders_in", "quoted_names", "wrapping_folders"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +45,7 @@ def find_layout(top: Path, *, named: Collection[str], classes: Sequence[str] | N
     Raises:
         DataError: The layout is not supported or ambiguous.
     """
-    entered = _wrapped(top)
+    entered = wrapping_folders(top)
     root = entered[-1]
     folders = folders_in(root)
     by_name = parts_of([folder.name for folder in folders if folder.name not in named])
@@ -65,7 +61,7 @@ def find_layout(top: Path, *, named: Collection[str], classes: Sequence[str] | N
     if splits:
         _reject_mixture(root, splits, [folder for folder in folders if folder not in splits], classes)
     for folder, split in (splits or {root: "train"}).items():
-        inside = _wrapped(folder, parts[folder]) if splits else []
+        inside = wrapping_folders(folder, parts[folder]) if splits else []
         entered += inside
         inner = folders_in(inside[-1]) if splits else folders
         for child in inner:
@@ -73,8 +69,6 @@ def find_layout(top: Path, *, named: Collection[str], classes: Sequence[str] | N
                 if splits:
                     _reject_split_name(child, part)
                 notes.append(f"folder '{child.relative_to(top).as_posix()}' is read as a class, not as a split")
-        _reject_dataset_among_classes(inner)
-        _reject_dataset_in_each_class(inner, named, classes)
         found[split] += inner
     return Layout(root=root, classes=found, entered=entered, has_splits=bool(splits), notes=notes)
 
@@ -91,41 +85,7 @@ def folders_in(folder: Path) -> list[Path]:
     return sorted(folder / name for name in inner if not is_leaving(name, is_folder=True))
 
 
-def reject_splits_in_class(folder: Path, files: Iterable[str], named: Collection[str]) -> None:
-    """Raises DataError if a class folder contains splits or folds, such as `normal/train` and `normal/test`.
-
-    Deeper folders may be named `test`, as a patient's test and retest are, but not next to another split.
-
-    Args:
-        folder: Class folder.
-        files: All files below it.
-        named: Names of folders that the user declares as classes.
-    """
-    parents = {Path(parent) for parent in {os.path.split(file)[0] for file in files}}
-    paths = {path for parent in parents for path in (parent, *parent.parents) if path.is_relative_to(folder)} - {folder}
-    inside: dict[Path, dict[str, Path]] = {}
-    siblings: dict[Path, list[str]] = {}
-    for path in sorted(paths):
-        if path.name not in named:
-            siblings.setdefault(path.parent, []).append(path.name)
-    for parent, names in siblings.items():
-        for name, part in sorted(parts_of(names).items()):
-            if not part.rest and part.is_strict:
-                inside.setdefault(parent, {}).setdefault(part.role, parent / name)
-    for parent, roles in inside.items():
-        if parent == folder or len(roles) > 1:
-            first = next(iter(roles.values()))
-            if parent == folder and folders_in(first):
-                advice = f"did you mean '{folder}'?"
-            else:
-                advice = f"lay the images out as DATA/train/{folder.name}, or rename the folder if it is not a split"
-            raise DataError(
-                f"expected images of one split in the class folder '{folder}', found the folder "
-                f"'{first.relative_to(folder).as_posix()}', which is named like a split; {advice}"
-            )
-
-
-def _wrapped(folder: Path, outer: Part | None = None) -> list[Path]:
+def wrapping_folders(folder: Path, outer: Part | None = None) -> list[Path]:
     """Returns the folder and the nested folders that only wrap its content: `Data`, or its own name or split again."""
     entered = [folder]
     while True:
@@ -163,13 +123,13 @@ def _splits(root: Path, parts: Mapping[Path, Part]) -> dict[Path, Split]:
         several = [folder for group in groups.values() for folder in group]
         raise DataError(
             f"expected folders DATA/train/CLASS in '{root}', found the splits in the class folders' names "
-            f"({_names(several)}); make a folder for each split, with a folder for each class in it"
+            f"({quoted_names(several)}); make a folder for each split, with a folder for each class in it"
         )
     chosen = groups.get("") or next(iter(groups.values()), {})
     if unclear := [folder for folder, part in chosen.items() if part.role == "several"]:
         raise DataError(
-            f"expected folders of one split each in '{root}', found {_names(unclear)}, whose name contains several; "
-            "rename it"
+            f"expected folders of one split each in '{root}', found {quoted_names(unclear)}, whose name contains "
+            "several; rename it"
         )
     numbers = {role: {part.number for part in chosen.values() if part.role == role} - {""} for role in SPLITS}
     if len(numbers["train"]) > 1 and numbers["train"] & (numbers["valid"] | numbers["test"]):
@@ -197,8 +157,8 @@ def _folds(root: Path, folders: Sequence[Path]) -> DataError:
     inside = next((folder for folder in folders if any(is_split(child.name) for child in folders_in(folder))), None)
     advice = f"pass one of them, such as '{inside}', or " if inside else ""
     return DataError(
-        f"expected one division into train, valid and test in '{root}', found the folds {_names(folders)}; {advice}put "
-        "those to train on into a 'train' folder, and the others into 'valid' or 'test'"
+        f"expected one division into train, valid and test in '{root}', found the folds {quoted_names(folders)}; "
+        f"{advice}put those to train on into a 'train' folder, and the others into 'valid' or 'test'"
     )
 
 
@@ -227,68 +187,14 @@ def _reject_mixture(
         inner = mixed[0] if len(mixed) == 1 and len(folders_in(mixed[0])) > 1 else None
         advice = f"did you mean '{inner}'? Otherwise put" if inner else "put"
         raise DataError(
-            f"expected split folders or class folders in '{root}', found {_names(splits)} next to {_names(mixed)}; "
-            f"{advice} the class folders into a 'train' folder, or move '{name}' out of the dataset; if it is a "
-            f"class, name it: --class-name '{name}=NAME'"
+            f"expected split folders or class folders in '{root}', found {quoted_names(splits)} next to "
+            f"{quoted_names(mixed)}; {advice} the class folders into a 'train' folder, or move '{name}' out of the "
+            f"dataset; if it is a class, name it: --class-name '{name}=NAME'"
         )
     if classes is None:
         raise DataError(f"expected a 'train' folder in '{root}' next to {quoted(sorted(splits))}, found none")
 
 
-def _reject_dataset_among_classes(folders: Sequence[Path]) -> None:
-    """Raises DataError if one of the class folders contains folders of several of the classes."""
-    # Short names and numbers may be patients or scanners, not only classes.
-    known = {name for folder in folders if len(re.findall("[^\\W\\d_]", name := class_name(folder.name))) > 2}
-    for folder in folders:
-        inside = [child for child in folders_in(folder) if class_name(child.name) in known]
-        if len({class_name(child.name) for child in inside}) > 1:
-            raise DataError(
-                f"expected images of one class in '{folder}', found folders of several ({_names(inside)}); "
-                "move it out of the dataset, or give it the name of a split, such as 'test', next to a 'train' folder"
-            )
-
-
-def _reject_dataset_in_each_class(
-    folders: Sequence[Path], named: Collection[str], classes: Sequence[str] | None
-) -> None:
-    """Raises DataError if class folders contain the same classes: they are splits, or hospitals, with other names."""
-    inside = {folder: _words_in(folder) for folder in folders}
-    for first, second in itertools.combinations(folders, 2):
-        shared = inside[first].keys() & inside[second].keys()
-        # Numbered folders, such as `patient 1` and `patient 2`, have one word in common.
-        if len({inside[first][name][0] for name in shared}) < 2:
-            continue
-        alike = [folder for folder in folders if shared <= inside[folder].keys()]
-        are_classes = classes is not None and {class_name(folder.name) for folder in alike} <= set(classes)
-        if named and {folder.name for folder in alike} & set(named):
-            continue
-        inner = [inside[first][name][1] for name in sorted(shared)]
-        masks = [folder for folder in inner if _MASKS.search(class_name(folder.name))]
-        if (are_classes and not masks) or sum(_has_images(folder) for folder in inner) < 2:
-            continue
-        advice = (
-            f"move {_names(masks)} out of the dataset, as masks would be trained on; if all are images of the class, "
-            "name it"
-            if masks
-            else "name the outer folders as splits, 'train', 'valid' and 'test', or pass one of them as the dataset; "
-            "if they are the classes, name them"
-        )
-        raise DataError(
-            f"expected folders DATA/train/CLASS or DATA/CLASS in '{first.parent}', found the folders {_names(inner)} "
-            f"in each of {_names(alike)}; {advice}: --class-name '{first.name}=NAME'"
-        )
-
-
-def _words_in(folder: Path) -> dict[str, tuple[str, Path]]:
-    """Returns the letters and the path of each folder in a class folder that may be a class, by class name."""
-    inner = {class_name(path.name): path for path in folders_in(_wrapped(folder)[-1]) if not is_split(path.name)}
-    letters = {name: "".join(re.findall(r"[^\W\d_]", name)) for name in inner}
-    return {name: (letters[name], child) for name, child in inner.items() if len(letters[name]) > 2}
-
-
-def _has_images(folder: Path) -> bool:
-    return any(map(is_scan, list_files(folder).files))
-
-
-def _names(folders: Iterable[Path]) -> str:
+def quoted_names(folders: Iterable[Path]) -> str:
+    """Returns the quoted names of folders, for a message."""
     return quoted(folder.name for folder in folders)
