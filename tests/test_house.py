@@ -45,6 +45,7 @@ ROOMS = {
     "ctonnx.cli.commands": "demo doctor inspect predict serve verify",
     "ctonnx_train": "data audit network runs evaluation training cli",
     "ctonnx_train.data": "splits dataset sources phantom folder_structure medmnist image_folder pixel_store leakage",
+    "ctonnx_train.data.phantom": "drawing phantom_set",
     "ctonnx_train.data.folder_structure": "split_names class_names layout class_folders skipped_files",
     "ctonnx_train.audit": "audit report",
     "ctonnx_train.network": "classifier state_dicts weight_files pretrained inference openmp threads",

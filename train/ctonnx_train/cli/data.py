@@ -91,7 +91,7 @@ def phantom(out: Path, per_class: int, seed: int, size: int) -> None:
     from tqdm import tqdm
 
     from ctonnx.system.temporary_files import remove_leftovers
-    from ctonnx_train.data.phantom import generate
+    from ctonnx_train.data.phantom.phantom_set import generate
 
     remove_leftovers([out.resolve().parent], lambda line: click.echo(line, err=True))
     with tqdm(desc="drawing phantoms", unit="image", leave=False, disable=None) as bar:

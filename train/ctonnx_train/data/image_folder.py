@@ -16,7 +16,7 @@ from ctonnx_train.data.folder_structure.layout import find_layout, folders_in
 from ctonnx_train.data.folder_structure.skipped_files import find_skipped_files
 from ctonnx_train.data.folder_structure.split_names import is_split
 from ctonnx_train.data.medmnist import read_medmnist
-from ctonnx_train.data.phantom import MARKER
+from ctonnx_train.data.phantom.phantom_set import MARKER
 from ctonnx_train.data.splits import SPLITS, Sample, Split
 
 __all__ = ["read_data"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ctonnx.prediction.inputs import is_scan, list_files
 from ctonnx.system.text import counted
 from ctonnx_train.data.folder_structure.layout import Layout
-from ctonnx_train.data.phantom import MARKER
+from ctonnx_train.data.phantom.phantom_set import MARKER
 
 __all__ = ["SkippedFiles", "find_skipped_files"]
 
