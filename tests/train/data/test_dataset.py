@@ -7,10 +7,10 @@ import pytest
 
 from ctonnx.errors import DataError
 from ctonnx.system.text import counted, quoted
-from ctonnx_train.data.dataset import DataSet, refuse_unknown_names
+from ctonnx_train.data.dataset import Dataset, refuse_unknown_names
 from ctonnx_train.data.splits import Sample
 
-DATA = DataSet(
+DATA = Dataset(
     root=Path("scans"),
     classes=("mass", "normal"),
     folder_classes={"Mass": "mass", "normal": "normal"},

@@ -13,7 +13,7 @@ import pytest
 
 from ctonnx.errors import CtonnxError, DataError
 from ctonnx.prediction.inputs import find_images
-from ctonnx_train.data.dataset import DataSet
+from ctonnx_train.data.dataset import Dataset
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.splits import Sample, Split
 
@@ -24,7 +24,7 @@ CHEST_CT = Path(
 )
 
 
-def paths(folder: DataSet) -> list[str]:
+def paths(folder: Dataset) -> list[str]:
     return [sample.path for sample in folder.samples]
 
 
@@ -36,7 +36,7 @@ def refused(root: Path, message: str, **options: Any) -> None:
 def test_split_folders_are_read_as_they_stand(images_in: ImagesIn, tmp_path: Path) -> None:
     counts = {"train/b": 2, "train/a": 1, "valid/a": 1, "valid/b": 1, "test/b": 1}
     folder = read_data(images_in(tmp_path / "data", counts))
-    assert folder == DataSet(
+    assert folder == Dataset(
         root=tmp_path / "data",
         classes=("a", "b"),
         folder_classes={"a": "a", "b": "b"},

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ctonnx.errors import DataError
 from ctonnx.images import load
-from ctonnx_train.data.dataset import DataSet
+from ctonnx_train.data.dataset import Dataset
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.medmnist import read_medmnist
 from ctonnx_train.data.sources import open_source
@@ -36,7 +36,7 @@ def refused(file: Path, message: str, **options: Any) -> None:
 
 def test_file_is_read_as_a_data_set(tmp_path: Path) -> None:
     file = written(tmp_path, split("train", [1, 0, 1]) | split("val", [0]) | split("test", [1, 1]))
-    assert read_medmnist(file) == DataSet(
+    assert read_medmnist(file) == Dataset(
         root=file,
         classes=("0", "1"),
         folder_classes={"0": "0", "1": "1"},

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from ctonnx.errors import ImageError
 from ctonnx.images.origin import load_with_origin
 from ctonnx.images.source import ImageSource
-from ctonnx_train.data.dataset import DataSet
+from ctonnx_train.data.dataset import Dataset
 from ctonnx_train.data.leakage import Leaks, duplicate_groups, find_leaks, group_names, groups_across_splits
 from ctonnx_train.data.pixel_store import pixel_digest
 from ctonnx_train.data.sources import open_source
@@ -120,7 +120,7 @@ class _Facts(NamedTuple):
 
 
 def audit_data(
-    data: DataSet,
+    data: Dataset,
     *,
     near_distance: int = NEAR_DISTANCE,
     group_regex: str | None = None,

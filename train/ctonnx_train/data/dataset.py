@@ -8,11 +8,11 @@ from ctonnx.errors import DataError
 from ctonnx.system.text import Log, quoted
 from ctonnx_train.data.splits import Sample, Split
 
-__all__ = ["DataSet", "describe", "refuse_unknown_names"]
+__all__ = ["Dataset", "describe", "refuse_unknown_names"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSet:
+class Dataset:
     """A data set on the disk.
 
     Attributes:
@@ -57,7 +57,7 @@ def refuse_unknown_names(class_names: Mapping[str, str], found: Iterable[str], r
         )
 
 
-def describe(data: DataSet, log: Log) -> None:
+def describe(data: Dataset, log: Log) -> None:
     """Says how a data set was understood."""
     if data.synthetic:
         log("note: these images are synthetic phantoms; nothing learned from them means anything for patients")

@@ -9,7 +9,7 @@ from ctonnx.artifacts import json_schema
 from ctonnx.errors import DataError
 from ctonnx.prediction.inputs import is_scan, list_files
 from ctonnx.system.text import counted, quoted
-from ctonnx_train.data.dataset import DataSet, refuse_unknown_names
+from ctonnx_train.data.dataset import Dataset, refuse_unknown_names
 from ctonnx_train.data.folder_structure.class_names import class_name, refuse_collisions
 from ctonnx_train.data.folder_structure.layout import find_layout, folders_in, refuse_parts_of_a_class
 from ctonnx_train.data.folder_structure.skipped_files import find_passed_over
@@ -27,7 +27,7 @@ def read_data(
     class_names: Mapping[str, str] | None = None,
     classes: Sequence[str] | None = None,
     known: Collection[str] = (),
-) -> DataSet:
+) -> Dataset:
     """Reads a folder with `train`, `valid` and `test` folders of class folders, or with class folders alone, or a file.
 
     Every file below the folder is an image of a class, or is counted as passed over and told in the data set's notes.
@@ -79,7 +79,7 @@ def read_data(
         for split, folders in found.items()
     }
     wanted = [split for split in SPLITS if split == "valid" or (split == "test" and not layout.has_splits)]
-    return DataSet(
+    return Dataset(
         root=root,
         classes=tuple(classes),
         folder_classes=names,

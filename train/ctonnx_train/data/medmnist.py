@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ctonnx.errors import DataError
 from ctonnx.system.text import quoted
-from ctonnx_train.data.dataset import DataSet, refuse_unknown_names
+from ctonnx_train.data.dataset import Dataset, refuse_unknown_names
 from ctonnx_train.data.folder_structure.class_names import class_name
 from ctonnx_train.data.sources import read_arrays
 from ctonnx_train.data.splits import SPLITS, Sample, Split
@@ -24,7 +24,7 @@ _ARRAYS: Mapping[Split, str] = {"train": "train", "valid": "val", "test": "test"
 
 def read_medmnist(
     file: Path, *, class_names: Mapping[str, str] | None = None, classes: Sequence[str] | None = None
-) -> DataSet:
+) -> Dataset:
     """Reads the samples of a MedMNIST file; its classes are numbers, which `class_names` can give names.
 
     Args:
@@ -66,7 +66,7 @@ def read_medmnist(
         else ()
         for split in SPLITS
     }
-    return DataSet(
+    return Dataset(
         root=file,
         classes=tuple(classes),
         folder_classes=names,

@@ -13,7 +13,7 @@ from ctonnx.artifacts.caveats import operating_point_caveats, split_caveats
 from ctonnx.artifacts.operating_point import OperatingPoint
 from ctonnx.errors import DataError
 from ctonnx.system.text import Log, counted, quoted
-from ctonnx_train.data.dataset import DataSet, describe
+from ctonnx_train.data.dataset import Dataset, describe
 from ctonnx_train.data.folder_structure.class_names import class_name
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.leakage import group_names, group_numbers
@@ -177,7 +177,7 @@ def summarize(
     }
 
 
-def _read(subject: EvaluatedModel, data: Path, class_names: Mapping[str, str] | None) -> DataSet:
+def _read(subject: EvaluatedModel, data: Path, class_names: Mapping[str, str] | None) -> Dataset:
     """Reads the data set, with the names that the training gave to folders, or numbers, of the same names."""
     given = dict(class_names or {})
     chosen = {old: new for old, new in subject.class_names.items() if class_name(old) != new} | given
@@ -200,7 +200,7 @@ def _names_in(data: Path) -> set[str]:
 
 
 def _choose(
-    data: DataSet, split: EvaluatedSplit | None, subject: EvaluatedModel
+    data: Dataset, split: EvaluatedSplit | None, subject: EvaluatedModel
 ) -> tuple[EvaluatedSplit, tuple[Sample, ...]]:
     """Returns the split to evaluate, and its samples; of a split that the run made, all samples of the data set."""
     is_its_own = subject.data_root == data.root.resolve()

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx.system.text import Log, counted
-from ctonnx_train.data.dataset import DataSet
+from ctonnx_train.data.dataset import Dataset
 from ctonnx_train.data.leakage import Leaks, drop_leaks, find_leaks, group_names, group_numbers, leaked_samples
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
@@ -34,7 +34,7 @@ class Prepared:
         fingerprint: SHA-256 over each image's split, class and pixels; names, order and formats of files do not matter.
     """
 
-    data: DataSet
+    data: Dataset
     store: PixelStore
     rows: Mapping[Split, Sequence[int]]
     leaks: Leaks
@@ -51,7 +51,7 @@ class Prepared:
         return [sample.label for sample in self.data.splits[split]]
 
 
-def prepare(found: DataSet, settings: TrainSettings, preprocessing: Preprocessing, log: Log) -> Prepared:
+def prepare(found: Dataset, settings: TrainSettings, preprocessing: Preprocessing, log: Log) -> Prepared:
     """Decodes a data set's images, makes the splits that it lacks, and finds and drops what leaks.
 
     Args:
@@ -107,7 +107,7 @@ def prepare(found: DataSet, settings: TrainSettings, preprocessing: Preprocessin
     )
 
 
-def _check(data: DataSet) -> None:
+def _check(data: Dataset) -> None:
     """Raises DataError where what is left cannot be trained on."""
     counts = data.counts()
     for name, count in counts["train"].items():
@@ -123,7 +123,7 @@ def _check(data: DataSet) -> None:
         )
 
 
-def _fingerprint(data: DataSet, digests: Mapping[str, str]) -> str:
+def _fingerprint(data: Dataset, digests: Mapping[str, str]) -> str:
     lines = sorted(
         f"{split}/{data.classes[sample.label]}/{digests[sample.path]}\n"
         for split, samples in data.splits.items()

@@ -20,7 +20,7 @@ from ctonnx.errors import CtonnxError, DataError
 from ctonnx.images import Preprocessing
 from ctonnx.system.packages import versions_of
 from ctonnx.system.text import Log, counted
-from ctonnx_train.data.dataset import DataSet, describe
+from ctonnx_train.data.dataset import Dataset, describe
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.leakage import Leaks
 from ctonnx_train.data.splits import Split
@@ -171,7 +171,7 @@ def resume(run: Path, *, root: Path = RUNS, log: Log = lambda line: None) -> Tra
         return _train(prepared, network, unfinished, plan, state, log)
 
 
-def _prepare(found: DataSet, run: Run, plan: RunPlan, log: Log) -> Prepared:
+def _prepare(found: Dataset, run: Run, plan: RunPlan, log: Log) -> Prepared:
     """Prepares a data set, and notes which images they are, or compares them with those that were noted."""
     prepared = prepare(found, plan.settings, plan.preprocessing, log)
     if plan.fingerprint and prepared.fingerprint != plan.fingerprint:
