@@ -47,7 +47,7 @@ ROOMS = {
     "ctonnx_train.data": "splits dataset sources phantom folder_structure medmnist image_folder pixel_store leakage",
     "ctonnx_train.data.folder_structure": "split_names class_names layout skipped_files",
     "ctonnx_train.audit": "audit report",
-    "ctonnx_train.network": "classifier state_dicts weight_files pretrained inference openmp torch_loading threads",
+    "ctonnx_train.network": "classifier state_dicts weight_files pretrained inference openmp threads",
     "ctonnx_train.runs": "record splits_file checkpoint",
     "ctonnx_train.evaluation": "metrics calibration mcnemar evaluated_model evaluate fonts plots report",
     "ctonnx_train.training": "recipe loop preparation preview resume report train",

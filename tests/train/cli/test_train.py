@@ -254,7 +254,7 @@ def test_what_a_killed_preview_left_is_removed_and_told(
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """For what PyTorch was loaded."""
     found: list[dict[str, Any]] = []
-    monkeypatch.setattr("ctonnx_train.network.torch_loading.load_pytorch", lambda **settings: found.append(settings))
+    monkeypatch.setattr("ctonnx_train.network.openmp.load_pytorch", lambda **settings: found.append(settings))
     return found
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from ctonnx.errors import DataError
 from ctonnx.system.text import counted, quoted
-from ctonnx_train.data.dataset import Dataset, refuse_unknown_names
+from ctonnx_train.data.dataset import Dataset, check_class_names
 from ctonnx_train.data.splits import Sample
 
 DATA = Dataset(
@@ -20,7 +20,7 @@ DATA = Dataset(
         "test": (),
     },
     to_make=(),
-    passed_over=0,
+    skipped=0,
     synthetic=False,
 )
 
@@ -47,14 +47,14 @@ def test_counts_name_every_class_in_every_split_in_the_order_of_the_labels() -> 
 
 
 def test_names_of_folders_that_are_there_are_not_refused() -> None:
-    refuse_unknown_names({"Mass": "tumour"}, ["normal", "Mass"], Path("scans"))
-    refuse_unknown_names({}, [], Path("scans"))
+    check_class_names({"Mass": "tumour"}, ["normal", "Mass"], Path("scans"))
+    check_class_names({}, [], Path("scans"))
 
 
 def test_name_of_a_folder_that_is_not_there_is_refused_with_those_that_are() -> None:
     message = "expected a class folder named 'mass' in 'scans', found 'Mass', 'normal'; check --class-name"
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        refuse_unknown_names({"tumour": "b", "mass": "a", "Mass": "c"}, iter(["normal", "Mass"]), Path("scans"))
+        check_class_names({"tumour": "b", "mass": "a", "Mass": "c"}, iter(["normal", "Mass"]), Path("scans"))
 
 
 def test_quoted_names_stand_in_a_message_one_after_the_other() -> None:

@@ -50,7 +50,7 @@ def test_split_folders_are_read_as_they_stand(images_in: ImagesIn, tmp_path: Pat
             "test": (Sample("test/b/scan 0.png", 1),),
         },
         to_make=(),
-        passed_over=0,
+        skipped=0,
         synthetic=False,
     )
     assert folder.counts() == {"train": {"a": 1, "b": 2}, "valid": {"a": 1, "b": 1}, "test": {"a": 0, "b": 1}}
@@ -183,7 +183,7 @@ def test_files_without_an_images_name_are_passed_over_and_counted(images_in: Ima
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).touch()
     folder = read_data(root)
-    assert folder.passed_over == 4
+    assert folder.skipped == 4
     assert folder.notes == (
         "passed over: 3 other files ('labels.csv' first)",
         "passed over: 1 hidden or system file ('valid/a/inner/Thumbs.db' first)",
@@ -214,7 +214,7 @@ def test_what_is_hidden_or_left_by_a_system_is_no_scan_and_no_class_and_is_count
     (root / hidden).parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(root / "train" / "a" / "scan 0.png", root / hidden)
     folder = read_data(root)
-    assert replace(folder, passed_over=0, notes=()) == without
+    assert replace(folder, skipped=0, notes=()) == without
     assert folder.notes == (f"passed over: 1 hidden or system file ('{hidden}' first)",)
 
 
@@ -335,7 +335,7 @@ def test_a_folder_around_a_data_set_is_answered_with_the_data_set(images_in: Ima
 def test_images_in_no_class_folder_are_counted_where_they_lie(images_in: ImagesIn, tmp_path: Path) -> None:
     root = images_in(tmp_path, {"train/a": 2, "train/b": 2, "valid": 5, "train": 1, ".": 3, "extra/a": 4})
     folder = read_data(root)
-    assert folder.passed_over == 13
+    assert folder.skipped == 13
     assert folder.notes == (
         f"passed over: 3 images in '{root}' itself, in no class folder ('scan 0.png' first)",
         "passed over: 4 files in 'extra', which is no part of the data set ('extra/a/scan 0.png' first)",

@@ -46,7 +46,7 @@ def test_file_is_read_as_a_data_set(tmp_path: Path) -> None:
             "test": (Sample("test_images/0", 1), Sample("test_images/1", 1)),
         },
         to_make=(),
-        passed_over=0,
+        skipped=0,
         synthetic=False,
     )
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ctonnx.errors import DataError, ImageError
 from ctonnx.images import Preprocessing, load, to_pixels
-from ctonnx_train.data.pixel_store import PixelStore, pixel_digest, unreadable
+from ctonnx_train.data.pixel_store import PixelStore, pixel_digest, unreadable_error
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import Sample
 
@@ -191,11 +191,11 @@ def test_unreadable_images_are_named_before_anything_is_trained(limit: int | Non
 
 def test_no_more_than_three_unreadable_images_are_listed() -> None:
     errors = [ImageError("empty", f"{number}.png") for number in range(4)]
-    assert str(unreadable(errors[:3], 9)) == (
+    assert str(unreadable_error(errors[:3], 9)) == (
         "expected 9 readable images, found 3 that are not: 0.png: empty; 1.png: empty; 2.png: empty; "
         "mend these files or move them out of the data folder"
     )
-    assert str(unreadable(errors, 9)) == (
+    assert str(unreadable_error(errors, 9)) == (
         "expected 9 readable images, found 4 that are not: 0.png: empty; 1.png: empty; 2.png: empty; ...; "
         "mend these files or move them out of the data folder"
     )

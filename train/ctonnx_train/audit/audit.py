@@ -162,7 +162,7 @@ def audit_data(
         heights=_spread([fact.height for fact in facts.values()]),
         modes=dict(Counter(fact.mode for fact in facts.values()).most_common()),
         formats=dict(Counter(fact.format for fact in facts.values()).most_common()),
-        passed_over=data.passed_over,
+        passed_over=data.skipped,
         unreadable={path: fact.reason for path, fact in found.items() if isinstance(fact, ImageError)},
         exact=copies(duplicate_groups(readable, digests)),
         near=near,

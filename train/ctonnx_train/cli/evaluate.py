@@ -77,9 +77,9 @@ def evaluate(
       ctonnx evaluate runs/lungs chest-ct --compare runs/lungs/export/model.fp32.onnx
     """
     from ctonnx.system.temporary_files import remove_leftovers
-    from ctonnx_train.network.openmp import let_waiting_threads_sleep
+    from ctonnx_train.network.openmp import use_passive_waiting
 
-    let_waiting_threads_sleep()  # before PyTorch is loaded
+    use_passive_waiting()  # before PyTorch is loaded
     from ctonnx_train.evaluation.evaluate import evaluate_model
     from ctonnx_train.evaluation.evaluated_model import open_evaluated_model
     from ctonnx_train.evaluation.report import as_markdown, refuse_foreign_folder, write_evaluation

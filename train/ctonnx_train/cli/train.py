@@ -186,7 +186,7 @@ def train(
       ctonnx train --resume runs/chest-ct-20260101-120000
     """
     from ctonnx.images import Preprocessing
-    from ctonnx_train.network.torch_loading import load_pytorch
+    from ctonnx_train.network.openmp import load_pytorch
 
     def log(line: str) -> None:
         click.echo(line, err=True)

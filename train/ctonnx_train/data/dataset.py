@@ -8,7 +8,7 @@ from ctonnx.errors import DataError
 from ctonnx.system.text import Log, quoted
 from ctonnx_train.data.splits import Sample, Split
 
-__all__ = ["Dataset", "describe", "refuse_unknown_names"]
+__all__ = ["Dataset", "check_class_names", "describe"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Dataset:
         folder_classes: for each class folder's name, or each class's number, the canonical name that it was given.
         splits: The samples of `train`, `valid` and `test`; `test` may be empty, and those in `to_make` are.
         to_make: The splits that are not there and are to be taken from the training images.
-        passed_over: how many files are no image of a class.
+        skipped: how many files are no image of a class.
         synthetic: Whether the folder is a generated phantom set.
         notes: Sentences on what was not taken by the letter: splits under other names, files that were passed over.
     """
@@ -31,7 +31,7 @@ class Dataset:
     folder_classes: Mapping[str, str]
     splits: Mapping[Split, tuple[Sample, ...]]
     to_make: tuple[Split, ...]
-    passed_over: int
+    skipped: int
     synthetic: bool
     notes: tuple[str, ...] = ()
 
@@ -48,7 +48,7 @@ class Dataset:
         }
 
 
-def refuse_unknown_names(class_names: Mapping[str, str], found: Iterable[str], root: Path) -> None:
+def check_class_names(class_names: Mapping[str, str], found: Iterable[str], root: Path) -> None:
     """Raises DataError where `--class-name` speaks of a class folder that the data set does not have."""
     found = sorted(found)
     if unused := set(class_names) - set(found):

@@ -9,10 +9,10 @@ from ctonnx.artifacts import json_schema
 from ctonnx.errors import DataError
 from ctonnx.prediction.inputs import is_scan, list_files
 from ctonnx.system.text import counted, quoted
-from ctonnx_train.data.dataset import Dataset, refuse_unknown_names
-from ctonnx_train.data.folder_structure.class_names import class_name, refuse_collisions
-from ctonnx_train.data.folder_structure.layout import find_layout, folders_in, refuse_parts_of_a_class
-from ctonnx_train.data.folder_structure.skipped_files import find_passed_over
+from ctonnx_train.data.dataset import Dataset, check_class_names
+from ctonnx_train.data.folder_structure.class_names import class_name, reject_collisions
+from ctonnx_train.data.folder_structure.layout import find_layout, folders_in, reject_splits_in_class
+from ctonnx_train.data.folder_structure.skipped_files import find_skipped_files
 from ctonnx_train.data.folder_structure.split_names import part_of
 from ctonnx_train.data.medmnist import read_medmnist
 from ctonnx_train.data.phantom import MARKER
@@ -55,14 +55,14 @@ def read_data(
     layout = find_layout(top, named=class_names, classes=classes)
     root = layout.root
     images = {folder: _images(folder) for folders in layout.classes.values() for folder in folders}
-    passed_over = find_passed_over(top, layout, images)
+    skipped = find_skipped_files(top, layout, images)
     found = {split: [folder for folder in folders if images[folder]] for split, folders in layout.classes.items()}
     names = _names(root, found, class_names, known)
     known_by = "training folder" if classes is None else "model"
     if classes is None:
-        classes = _classes(root, {names[folder.name] for folder in found["train"]}, passed_over.notes)
+        classes = _classes(root, {names[folder.name] for folder in found["train"]}, skipped.notes)
     for folder, inside in images.items():
-        refuse_parts_of_a_class(folder, inside, class_names)
+        reject_splits_in_class(folder, inside, class_names)
     if unknown := sorted(set(names.values()) - set(classes)):
         raise DataError(
             f"expected only the {known_by}'s classes ({quoted(classes)}) in every split of '{root}', "
@@ -85,9 +85,9 @@ def read_data(
         folder_classes=names,
         splits=splits,
         to_make=tuple(split for split in wanted if not splits[split]),
-        passed_over=passed_over.files,
+        skipped=skipped.files,
         synthetic=_is_synthetic(top) or _is_synthetic(root),
-        notes=(*layout.notes, *passed_over.notes),
+        notes=(*layout.notes, *skipped.notes),
     )
 
 
@@ -112,9 +112,9 @@ def _names(
 ) -> dict[str, str]:
     """Returns the canonical name for each class folder's name."""
     folders = {folder.name for folders in found.values() for folder in folders}
-    refuse_unknown_names(class_names, folders, root)
+    check_class_names(class_names, folders, root)
     for of_split in found.values():
-        refuse_collisions({folder.name for folder in of_split} - {*class_names, *known}, root)
+        reject_collisions({folder.name for folder in of_split} - {*class_names, *known}, root)
     return {folder: class_names.get(folder) or class_name(folder) for folder in sorted(folders)}
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ctonnx.errors import DataError
 from ctonnx.system.text import quoted
-from ctonnx_train.data.dataset import Dataset, refuse_unknown_names
+from ctonnx_train.data.dataset import Dataset, check_class_names
 from ctonnx_train.data.folder_structure.class_names import class_name
 from ctonnx_train.data.sources import read_arrays
 from ctonnx_train.data.splits import SPLITS, Sample, Split
@@ -45,7 +45,7 @@ def read_medmnist(
     numbers = [str(number) for number in sorted({label for values in labels.values() for label in values.tolist()})]
     class_names = class_names or {}
     whose = "training images'" if classes is None else "model's"
-    refuse_unknown_names(class_names, numbers, file)
+    check_class_names(class_names, numbers, file)
     names = {number: class_names.get(number) or class_name(number) for number in numbers}
     if classes is None:
         trained = sorted(set(labels["train"].tolist()))
@@ -72,7 +72,7 @@ def read_medmnist(
         folder_classes=names,
         splits=found,
         to_make=() if found["valid"] else ("valid",),
-        passed_over=0,
+        skipped=0,
         synthetic=False,
     )
 

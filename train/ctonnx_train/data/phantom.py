@@ -75,7 +75,7 @@ def generate(
     for name, value, least in (("per_class", per_class, 3), ("seed", seed, 0), ("size", size, 64)):
         if value < least:
             raise DataError(f"expected {name} of {least} or more, found {value}; give a larger {name}")
-    _refuse_unless_free(out)
+    _check_is_free(out)
     held_out = max(1, round(per_class * 0.2))
     counts = {"train": per_class - 2 * held_out, "valid": held_out, "test": held_out}
     total, done = per_class * len(CLASSES), 0
@@ -96,7 +96,7 @@ def generate(
         marker = {"generator": "ctonnx data phantom", "synthetic": True} | settings
         write_text(root / MARKER, json.dumps(marker, indent=2, sort_keys=True) + "\n")
         write_text(root / "README.txt", _README)
-        _refuse_unless_free(out)  # again: what came to stand there since would be replaced
+        _check_is_free(out)  # again: what came to stand there since would be replaced
     return PhantomSet(out, total, {split: count * len(CLASSES) for split, count in counts.items()})
 
 
@@ -130,7 +130,7 @@ def draw(kind: str, rng: np.random.Generator, size: int = 512) -> Image.Image:
     return image
 
 
-def _refuse_unless_free(out: Path) -> None:
+def _check_is_free(out: Path) -> None:
     if out.is_dir():
         first = min(out.iterdir(), default=None)
         found = f'"{first.name}" in it' if first else None

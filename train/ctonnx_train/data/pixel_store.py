@@ -15,7 +15,7 @@ from ctonnx.system.text import counted
 from ctonnx_train.data.sources import Source
 from ctonnx_train.data.splits import Sample
 
-__all__ = ["PixelStore", "pixel_digest", "unreadable"]
+__all__ = ["PixelStore", "pixel_digest", "unreadable_error"]
 
 _SHOWN = 3
 _WAITING = 4
@@ -32,7 +32,7 @@ def pixel_digest(image: Image.Image) -> str:
     return digest.hexdigest()
 
 
-def unreadable(errors: Sequence[ImageError], images: int) -> DataError:
+def unreadable_error(errors: Sequence[ImageError], images: int) -> DataError:
     """Returns the error that names the first of the images that cannot be read."""
     shown = "; ".join(str(error) for error in errors[:_SHOWN]) + ("; ..." if len(errors) > _SHOWN else "")
     verb = "is" if len(errors) == 1 else "are"
@@ -92,7 +92,7 @@ class PixelStore:
             if progress:
                 progress(1)
         if errors:
-            raise unreadable(errors, len(samples))
+            raise unreadable_error(errors, len(samples))
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -111,7 +111,7 @@ class PixelStore:
         pixels[inside] = self._pixels[[rows[place] for place in inside]]
         for place, result in zip(outside, self._decode([rows[place] for place in outside]), strict=True):
             if isinstance(result, ImageError):
-                raise unreadable([result], len(self))
+                raise unreadable_error([result], len(self))
             pixels[place] = result[0]
         return pixels
 

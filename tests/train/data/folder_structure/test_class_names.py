@@ -3,7 +3,7 @@
 import pytest
 
 from ctonnx.errors import DataError
-from ctonnx_train.data.folder_structure.class_names import class_name, refuse_collisions
+from ctonnx_train.data.folder_structure.class_names import class_name, reject_collisions
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_canonical_name_is_its_own_canonical_name() -> None:
     ],
 )
 def test_names_that_tell_classes_apart_and_known_additions_do_not_collide(folders: tuple[str, ...]) -> None:
-    refuse_collisions(folders, "data")
+    reject_collisions(folders, "data")
 
 
 @pytest.mark.parametrize(
@@ -114,10 +114,10 @@ def test_names_that_would_be_one_class_collide(folders: tuple[str, str], found: 
         f"{found}; rename one, or say which class each is: --class-name 'FOLDER=NAME'"
     )
     with pytest.raises(DataError) as caught:
-        refuse_collisions(folders, "data")
+        reject_collisions(folders, "data")
     assert str(caught.value) == message
 
 
 def test_names_that_look_alike_in_two_encodings_are_shown_in_ascii() -> None:
     with pytest.raises(DataError, match=r"found 'fibrosis' and '\\ufb01brosis', which are one name in two encodings"):
-        refuse_collisions(["\ufb01brosis", "fibrosis"], "data")
+        reject_collisions(["\ufb01brosis", "fibrosis"], "data")

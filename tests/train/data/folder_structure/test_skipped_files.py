@@ -9,23 +9,23 @@ import pytest
 
 from ctonnx.prediction.inputs import is_scan, list_files
 from ctonnx_train.data.folder_structure.layout import find_layout
-from ctonnx_train.data.folder_structure.skipped_files import PassedOver, find_passed_over
+from ctonnx_train.data.folder_structure.skipped_files import SkippedFiles, find_skipped_files
 
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
 
 CLASSES = {"train/a": 2, "train/b": 2}
 
 
-def passed_over(top: Path) -> PassedOver:
+def skipped(top: Path) -> SkippedFiles:
     layout = find_layout(top, named=(), classes=None)
     folders = [folder for found in layout.classes.values() for folder in found]
-    return find_passed_over(
+    return find_skipped_files(
         top, layout, {folder: [file for file in list_files(folder).files if is_scan(file)] for folder in folders}
     )
 
 
 def test_nothing_is_passed_over_where_every_file_is_an_image_of_a_class(images_in: ImagesIn, tmp_path: Path) -> None:
-    assert passed_over(images_in(tmp_path, CLASSES)) == PassedOver(files=0, notes=[])
+    assert skipped(images_in(tmp_path, CLASSES)) == SkippedFiles(files=0, notes=[])
 
 
 def test_every_file_is_counted_once_under_what_it_is(images_in: ImagesIn, tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_every_file_is_counted_once_under_what_it_is(images_in: ImagesIn, tmp_pa
     for name in ("readme.md", "data/labels.csv", "data/train/b/notes.txt", "data/train/Thumbs.db", "data/.git/HEAD"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).touch()
-    found = passed_over(root)
+    found = skipped(root)
     assert found.notes == [
         "passed over: 3 other files ('readme.md' first)",
         "passed over: 3 files in 'data/other', which is no part of the data set ('data/other/deep/scan 0.png' first)",
@@ -48,7 +48,7 @@ def test_every_file_is_counted_once_under_what_it_is(images_in: ImagesIn, tmp_pa
 def test_the_marker_of_a_phantom_set_is_part_of_it(images_in: ImagesIn, tmp_path: Path) -> None:
     root = images_in(tmp_path, CLASSES)
     (root / "phantom.json").touch()
-    assert passed_over(root).files == 0
+    assert skipped(root).files == 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need a right there")
@@ -56,4 +56,4 @@ def test_hidden_link_counts_as_one_and_is_not_followed(images_in: ImagesIn, tmp_
     root = images_in(tmp_path / "set", CLASSES)
     images_in(tmp_path / "elsewhere", {"deep": 5})
     (root / ".cache").symlink_to(tmp_path / "elsewhere")
-    assert passed_over(root).notes == ["passed over: 1 hidden or system file ('.cache' first)"]
+    assert skipped(root).notes == ["passed over: 1 hidden or system file ('.cache' first)"]

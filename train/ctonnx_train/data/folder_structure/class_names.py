@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ctonnx.errors import DataError
 
-__all__ = ["class_name", "refuse_collisions"]
+__all__ = ["class_name", "reject_collisions"]
 
 # The public Kaggle set names the same class `adenocarcinoma` and `adenocarcinoma_left.lower.lobe_T2_N0_M0_Ib`.
 _PLACE_AND_STAGE = re.compile(r"_[a-z.]+_t\d[a-z]?_n\d[a-z]?_m\d[a-z]?_[ivx]+[a-c]?$")
@@ -31,7 +31,7 @@ def class_name(folder: str) -> str:
     return _SPELLINGS.get(name, name) or folder
 
 
-def refuse_collisions(folders: Iterable[str], place: object) -> None:
+def reject_collisions(folders: Iterable[str], place: object) -> None:
     """Raises DataError where class folders of one split would become one class, or two that are easily mistaken.
 
     These are folders whose names differ in letters' case, separators, encoding, place and stage, or in a minus at the

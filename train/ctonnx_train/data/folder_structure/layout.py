@@ -14,7 +14,7 @@ from ctonnx_train.data.folder_structure.class_names import class_name
 from ctonnx_train.data.folder_structure.split_names import Part, is_wrapper, part_of, parts_of
 from ctonnx_train.data.splits import SPLITS, Split
 
-__all__ = ["Layout", "find_layout", "folders_in", "refuse_parts_of_a_class"]
+__all__ = ["Layout", "find_layout", "folders_in", "reject_splits_in_class"]
 
 _MASKS = re.compile(r"\b(masks?|labels?|segmentations?|segs?|annotations?|ground ?truths?|gt)\b")
 
@@ -54,7 +54,7 @@ def find_layout(top: Path, *, named: Collection[str], classes: Sequence[str] | N
     folders = folders_in(root)
     said = parts_of([folder.name for folder in folders if folder.name not in named])
     parts = {folder: said[folder.name] for folder in folders if folder.name in said}
-    _refuse_folds(root, parts)
+    _reject_folds(root, parts)
     splits = _splits(root, parts)
     notes = [
         f"folder '{folder.name}' is read as the split '{split}'"
@@ -63,7 +63,7 @@ def find_layout(top: Path, *, named: Collection[str], classes: Sequence[str] | N
     ]
     found: dict[Split, list[Path]] = {split: [] for split in SPLITS}
     if splits:
-        _refuse_mixture(root, splits, [folder for folder in folders if folder not in splits], classes)
+        _reject_mixture(root, splits, [folder for folder in folders if folder not in splits], classes)
     for folder, split in (splits or {root: "train"}).items():
         inside = _wrapped(folder, parts[folder]) if splits else []
         entered += inside
@@ -71,10 +71,10 @@ def find_layout(top: Path, *, named: Collection[str], classes: Sequence[str] | N
         for child in inner:
             if child.name not in named and (part := part_of(child.name)):
                 if splits:
-                    _refuse_part(child, part)
+                    _reject_split_name(child, part)
                 notes.append(f"folder '{child.relative_to(top).as_posix()}' is taken for a class, not for a split")
-        _refuse_data_set_among_classes(inner)
-        _refuse_data_set_in_each_class(inner, named, classes)
+        _reject_dataset_among_classes(inner)
+        _reject_dataset_in_each_class(inner, named, classes)
         found[split] += inner
     return Layout(root=root, classes=found, entered=entered, has_splits=bool(splits), notes=notes)
 
@@ -91,7 +91,7 @@ def folders_in(folder: Path) -> list[Path]:
     return sorted(folder / name for name in inner if not is_leaving(name, is_folder=True))
 
 
-def refuse_parts_of_a_class(folder: Path, files: Iterable[str], named: Collection[str]) -> None:
+def reject_splits_in_class(folder: Path, files: Iterable[str], named: Collection[str]) -> None:
     """Raises DataError where a class folder holds splits or folds, as `normal/train` and `normal/test`.
 
     Deeper folders may be called `test` alone, as a patient's test and retest are; not beside another split.
@@ -185,7 +185,7 @@ def _split(part: Part) -> Split:
     return next(split for split in SPLITS if split == part.role)
 
 
-def _refuse_folds(root: Path, parts: Mapping[Path, Part]) -> None:
+def _reject_folds(root: Path, parts: Mapping[Path, Part]) -> None:
     folds = {folder: part for folder, part in parts.items() if part.role == "fold"}
     plain = [folder for folder, part in folds.items() if not part.rest]
     numbers: dict[str, list[Path]] = {}
@@ -205,7 +205,7 @@ def _folds(root: Path, folders: Sequence[Path]) -> DataError:
     )
 
 
-def _refuse_part(folder: Path, part: Part) -> None:
+def _reject_split_name(folder: Path, part: Part) -> None:
     """Raises DataError where what should be a class folder is called as a split or a fold is."""
     if not part.rest:
         kind = "a fold" if part.role == "fold" else "a split"
@@ -215,7 +215,7 @@ def _refuse_part(folder: Path, part: Part) -> None:
         )
 
 
-def _refuse_mixture(
+def _reject_mixture(
     root: Path, splits: Mapping[Path, Split], others: Sequence[Path], classes: Sequence[str] | None
 ) -> None:
     """Raises DataError where class folders lie beside split folders of which none is `train`, or where that is missing.
@@ -238,7 +238,7 @@ def _refuse_mixture(
         raise DataError(f"expected a 'train' folder in '{root}' beside {quoted(sorted(splits))}, found none")
 
 
-def _refuse_data_set_among_classes(folders: Sequence[Path]) -> None:
+def _reject_dataset_among_classes(folders: Sequence[Path]) -> None:
     """Raises DataError where one of the class folders holds folders of several of the classes."""
     # Patients and scanners have short names and numbers, as classes may have too.
     known = {name for folder in folders if len(re.findall("[^\\W\\d_]", name := class_name(folder.name))) > 2}
@@ -251,7 +251,7 @@ def _refuse_data_set_among_classes(folders: Sequence[Path]) -> None:
             )
 
 
-def _refuse_data_set_in_each_class(
+def _reject_dataset_in_each_class(
     folders: Sequence[Path], named: Collection[str], classes: Sequence[str] | None
 ) -> None:
     """Raises DataError where class folders hold the same classes: splits or hospitals under names that say it not."""

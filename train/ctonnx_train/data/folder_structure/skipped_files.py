@@ -11,11 +11,11 @@ from ctonnx.system.text import counted
 from ctonnx_train.data.folder_structure.layout import Layout
 from ctonnx_train.data.phantom import MARKER
 
-__all__ = ["PassedOver", "find_passed_over"]
+__all__ = ["SkippedFiles", "find_skipped_files"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PassedOver:
+class SkippedFiles:
     """What was passed over.
 
     Attributes:
@@ -32,7 +32,7 @@ class _Kind(NamedTuple):
     place: str = ""
 
 
-def find_passed_over(top: Path, layout: Layout, images: Mapping[Path, Collection[str]]) -> PassedOver:
+def find_skipped_files(top: Path, layout: Layout, images: Mapping[Path, Collection[str]]) -> SkippedFiles:
     """Finds all files below a data folder that are none of its classes' images.
 
     Args:
@@ -59,7 +59,7 @@ def find_passed_over(top: Path, layout: Layout, images: Mapping[Path, Collection
     ]
     empty = [folder for folder in images if not list_files(folder).files]
     notes += [f"folder '{_shown(folder, top)}' is empty: it is no class" for folder in empty]
-    return PassedOver(files=sum(map(len, kinds.values())), notes=notes)
+    return SkippedFiles(files=sum(map(len, kinds.values())), notes=notes)
 
 
 def _stranger(folder: Path, layout: Layout, images: Collection[Path]) -> Path | None:

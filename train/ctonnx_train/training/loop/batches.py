@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ctonnx.system.cpu import available_cores
 from ctonnx_train.data.pixel_store import PixelStore
-from ctonnx_train.network.openmp import on_any_core
+from ctonnx_train.network.openmp import unpin_thread
 
 __all__ = ["Batch", "EpochSampler", "PixelDataset", "batches"]
 
@@ -118,7 +118,7 @@ def batches(
         pin_memory=on_gpu,
         num_workers=workers,
         persistent_workers=workers > 0,
-        worker_init_fn=on_any_core,
+        worker_init_fn=unpin_thread,
         multiprocessing_context="fork" if workers else None,  # shares the images that are kept, and copies none
         generator=torch.Generator(),  # else it draws from the default one, in a resumed epoch at another place
     )
