@@ -27,8 +27,8 @@ MAY_IMPORT = {
 }
 ROOMS = {
     "ctonnx": "errors system parity images artifacts inference prediction server cli",
-    "ctonnx.system": "text packages procfs cpu nvidia memory temporary_files files file_reading",
-    "ctonnx.images": "source modes unsupported raster formats preprocessing dicom loading origin",
+    "ctonnx.system": "text packages procfs cpu nvidia memory temporary_files file_reading files",
+    "ctonnx.images": "scan source modes unsupported raster formats preprocessing dicom loading",
     "ctonnx.images.raster": "tiff jpeg2000 depth raw_samples salvage decoding",
     "ctonnx.images.dicom": "hounsfield stored_bits window header redaction dataset decoding file",
     "ctonnx.parity": "rounding outputs comparison gates golden_gate",

@@ -1,6 +1,5 @@
 """`export_run`: from a run to its export folder, in which every model has passed its gate."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from ctonnx.artifacts.spec import PRECISIONS, Precision
 from ctonnx.errors import CtonnxError
 from ctonnx.parity.gates import GATES
 from ctonnx.parity.outputs import Outputs
-from ctonnx.system.files import atomic_folder, json_text, write_text
+from ctonnx.system.files import atomic_folder, json_text, sha256_of, write_text
 from ctonnx.system.temporary_files import remove_leftovers
 from ctonnx.system.text import Log
 from ctonnx_export.graph.execution import run_onnx
@@ -307,5 +306,4 @@ def _refuse_too_little_space(output: Path, weights: int, models: int) -> None:
 
 
 def _facts(file: Path) -> dict[str, int | str]:
-    with file.open("rb") as handle:
-        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(handle, "sha256").hexdigest()}
+    return {"bytes": file.stat().st_size, "sha256": sha256_of(file)}

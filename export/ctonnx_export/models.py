@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from ctonnx.artifacts.golden import Golden
 from ctonnx.artifacts.onnx_file.integrity import content_checksum
+from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
 from ctonnx.artifacts.onnx_file.operators import check_graph
-from ctonnx.artifacts.spec import METADATA_KEY, ModelSpec, Precision
+from ctonnx.artifacts.spec import ModelSpec, Precision
 from ctonnx.errors import CheckFailed
 from ctonnx.parity.comparison import Parity, compare
 from ctonnx.parity.gates import GATES, Gate

@@ -12,7 +12,7 @@ import pytest
 
 from ctonnx.artifacts.golden import load_golden
 from ctonnx.artifacts.onnx_file.integrity import content_checksum
-from ctonnx.artifacts.spec import METADATA_KEY
+from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
 from ctonnx.errors import CtonnxError, ProviderError
 from ctonnx.parity.outputs import Outputs
 from ctonnx.system.files import json_text

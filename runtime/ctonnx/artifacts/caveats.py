@@ -10,6 +10,7 @@ from typing import Any
 
 from ctonnx.artifacts.operating_point import OperatingPoint
 from ctonnx.parity.rounding import exactly, shown
+from ctonnx.system.text import counted
 
 __all__ = ["images_to_show", "model_caveats", "operating_point_caveats", "split_caveats"]
 
@@ -71,25 +72,25 @@ def _of_point(point: OperatingPoint) -> Iterator[str]:
         needed = images_to_show(target)
         enough = "no number of images shows it" if needed is None else f"{needed} or more can show it"
         yield (
-            f"the operating point was fitted on {_counted(point.positive_images, 'suspicious image')}, too few to show "
+            f"the operating point was fitted on {counted(point.positive_images, 'suspicious image')}, too few to show "
             f"a sensitivity of {exactly(target)} ({enough}): the observed sensitivity reached it, the one-sided 95 % "
             f"lower bound is {_down(bound)}"
         )
     needed = images_to_show(_SPECIFICITY)
     if point.negative_images is not None and needed is not None and point.negative_images < needed:
         yield (
-            f"the operating point was fitted on {_counted(point.negative_images, 'image')} of other classes, too few "
+            f"the operating point was fitted on {counted(point.negative_images, 'image')} of other classes, too few "
             f"to show a specificity of {_SPECIFICITY:g} ({needed} or more can show it)"
         )
     if point.sensitivity + point.specificity <= 1:
         yield (
-            f"on the images that it was fitted on, the operating point separates nothing: {point.figures}, which a "
-            "coin reaches too"
+            "on the images that it was fitted on, the operating point separates nothing: "
+            f"{point.metrics_text}, which a coin reaches too"
         )
     if point.leaked_images_used:
         yield (
             f"the operating point was fitted on leaked images too, as too few others were there: "
-            f"{_counted(point.leaked_images, 'validation image')} with a copy, or an image of their group, in the "
+            f"{counted(point.leaked_images, 'validation image')} with a copy, or an image of their group, in the "
             "training set; its metrics are optimistic"
         )
 
@@ -151,10 +152,6 @@ def _interval(values: Any, name: str) -> tuple[float, float] | None:
         return None
     low, high = (_number({"end": end}, "end") for end in pair)
     return None if low is None or high is None else (low, high)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s'[: number != 1]}"
 
 
 def _down(share: float) -> str:

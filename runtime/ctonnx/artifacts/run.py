@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from ctonnx.artifacts import json_schema
+from ctonnx.artifacts.spec import PRECISIONS
 from ctonnx.errors import ModelError
 
 __all__ = ["RUNS", "Run", "exported_files", "find_run", "names_a_file", "newest_run", "trained_runs"]
@@ -150,5 +151,5 @@ def names_a_file(model: Path | None) -> TypeGuard[Path]:
 
 def exported_files(folder: Path) -> list[Path]:
     """Returns the exported models in a folder: FP32, FP16, INT8."""
-    files = (folder / f"model.{precision}.onnx" for precision in ("fp32", "fp16", "int8"))
+    files = (folder / f"model.{precision}.onnx" for precision in PRECISIONS)
     return [file for file in files if file.is_file()]

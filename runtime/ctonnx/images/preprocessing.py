@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ctonnx.images.scan import Scan
+
 __all__ = ["Color", "DicomWindow", "Preprocessing", "Resize", "place", "to_pixels"]
 
 
@@ -37,16 +39,17 @@ class Preprocessing:
             raise ValueError(f"resize must be one of {get_args(Resize)}, found {self.resize!r}")
 
 
-def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+def to_pixels(image: Scan | Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """Resizes an image from `load` to the model's square with Pillow's antialiased bilinear filter.
 
     Args:
-        image: Mode `L` or `RGB`.
+        image: Decoded image, of mode `L` or `RGB`.
         preprocessing: The size, colour and resize rule of the model.
 
     Returns:
         uint8 array of shape [size, size, 3] in RGB order; with `color="grey"` its three channels are equal.
     """
+    image = image.image if isinstance(image, Scan) else image
     square = (preprocessing.size, preprocessing.size)
     if image.mode == "RGB" and preprocessing.color == "grey":  # grey becomes colour below, when it is small
         image = image.convert("L")

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ctonnx.errors import ImageError
+from ctonnx.images.scan import Scan
 from ctonnx.system.file_reading import NotRegular, opened, reason_of
 
 __all__ = ["ImageSource", "open_source"]
 
-ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]"
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | Scan | NDArray[np.uint8]"
 
 
 @contextmanager

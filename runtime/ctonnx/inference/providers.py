@@ -235,17 +235,12 @@ def _tensorrt_options(model: Path | bytes, version: str) -> dict[str, str]:
 
 
 def _tensorrt_key(model: Path | bytes, version: str) -> str:
-    import hashlib
+    from ctonnx.system.files import sha256_of
 
-    if isinstance(model, bytes):
-        digest = hashlib.sha256(model).hexdigest()
-    else:
-        with model.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
     driver = nvidia_driver()
     gpu = f"{driver.gpus[0].name} {driver.gpus[0].compute}" if driver and driver.gpus else "unknown"
-    facts = "\n".join((digest, gpu, version, _tensorrt_version()))
-    return hashlib.sha256(facts.encode()).hexdigest()[:24]
+    facts = "\n".join((sha256_of(model), gpu, version, _tensorrt_version()))
+    return sha256_of(facts.encode())[:24]
 
 
 def _tensorrt_version() -> str:

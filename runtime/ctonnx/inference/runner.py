@@ -18,6 +18,7 @@ from ctonnx.errors import CtonnxError, ProviderError
 from ctonnx.inference.providers import PROVIDERS, Provider
 from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
 from ctonnx.system.memory import as_memory_error
+from ctonnx.system.text import counted
 
 __all__ = ["Runner", "pinned_memory"]
 
@@ -117,7 +118,7 @@ def _wait_for(under_way: "set[Future[Outputs]]") -> None:
 
 def _told(error: Exception, provider: Provider, count: int) -> CtonnxError:
     """Returns what onnxruntime raised for a batch of so many images as an error that says what to do."""
-    action = f"compute a batch of {count} {'image' if count == 1 else 'images'}"
+    action = f"compute a batch of {counted(count, 'image')}"
     if provider == "cpu" and (lack := as_memory_error(error, action)):  # of a GPU, its own memory may be what lacks
         return lack
     from ctonnx.inference.diagnosis import why_it_does_not_run

@@ -9,8 +9,9 @@ import onnxruntime
 from onnxruntime import InferenceSession, SessionOptions
 
 from ctonnx.artifacts.onnx_file.integrity import check_content
+from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
 from ctonnx.artifacts.onnx_file.operators import check_graph
-from ctonnx.artifacts.spec import METADATA_KEY, ModelSpec
+from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import ModelError, NotEnoughMemory, ProviderError
 from ctonnx.inference.providers import PROVIDERS, Provider, execution_providers, preload
 from ctonnx.parity.outputs import OUTPUT_NAMES

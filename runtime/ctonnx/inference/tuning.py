@@ -3,7 +3,6 @@
 model.int8.onnx -> model.int8.tuned.json
 """
 
-import hashlib
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any
 from ctonnx.artifacts import json_schema
 from ctonnx.errors import ModelError
 from ctonnx.system.cpu import available_cores, check_threads, processor
-from ctonnx.system.file_reading import opened, reason_of
-from ctonnx.system.files import json_text, write_text
+from ctonnx.system.file_reading import reason_of
+from ctonnx.system.files import json_text, sha256_of, write_text
 
 __all__ = ["Setting", "Tuning", "read_tuning", "save_tuning", "tuning_file"]
 
@@ -128,11 +127,9 @@ class _Document:
 
 
 def _device(model: Path, provider: str) -> dict[str, Any]:
-    with opened(model) as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
     return {
         "provider": provider,
         "processor": processor().model or platform.machine(),
         "cores": available_cores(),
-        "model_sha256": digest,
+        "model_sha256": sha256_of(model),
     }

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ctonnx.errors import CtonnxError
 from ctonnx.images.formats import foreign_kind, is_image, looks_like_image
+from ctonnx.system.text import counted
 
 __all__ = ["HEATMAP_ENDING", "Listing", "find_images", "is_leaving", "is_scan", "list_files", "without_own"]
 
@@ -144,7 +145,7 @@ def is_scan(file: str | os.PathLike[str]) -> bool:
 def _images_below(folder: str) -> list[str]:
     files = list_files(folder).files
     if not any(looks_like_image(file) for file in files) and not any(is_image(file) for file in files):
-        found = f"{len(files)} other file{'s'[: len(files) != 1]}" if files else "an empty folder"
+        found = counted(len(files), "other file") if files else "an empty folder"
         kinds = ((file, foreign_kind(file)) for file in files)
         known = next((f" ('{file}': {kind})" for file, kind in kinds if kind), "")
         raise CtonnxError(

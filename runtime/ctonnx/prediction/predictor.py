@@ -17,6 +17,7 @@ from PIL import Image
 
 from ctonnx.errors import ImageError, ModelError, NotEnoughMemory, ProviderError
 from ctonnx.images import load, load_frames, to_pixels
+from ctonnx.images.scan import Scan
 from ctonnx.images.source import ImageSource
 from ctonnx.inference.providers import PROVIDERS, Provider
 from ctonnx.inference.runner import Runner
@@ -208,7 +209,7 @@ class Predictor:
             batch_size: how many images the model is given at a time; None takes what is fastest as a rule: 4 on a CPU,
                 32 elsewhere.
             watch: for what needs the decoded images too, as a picture of the answer does, and would else read each file
-                a second time. Called with each image, as `ctonnx.images.load` gives it; what it returns is called with
+                a second time. Called with each decoded image (mode `L` or `RGB`); what it returns is called with
                 that image's prediction, if it gets one, before this is yielded. Both happen in the threads that decode,
                 and what they raise comes out of the iterator. Many images may be under way: keep no large ones.
 
@@ -326,7 +327,7 @@ class Predictor:
                 if isinstance(found, ImageError):
                     yield Failure(source, found.reason, frame)
                 else:
-                    tell = None if watch is None else watch(found)
+                    tell = None if watch is None else watch(found.image)
                     pixels = to_pixels(found, self.spec.preprocessing)
                     yield _Decoded(source, pixels, frame, caution_of(found, pixels, self.spec.preprocessing), tell)
         except ImageError as error:
@@ -355,6 +356,8 @@ def _reopen(path: Path, settings: Mapping[str, Any], refusal: str | None) -> Pre
 def _name(image: ImageSource) -> str:
     if isinstance(image, bytes | np.ndarray):
         return "bytes in memory" if isinstance(image, bytes) else "array"
+    if isinstance(image, Scan):
+        image = image.image
     if isinstance(image, Image.Image):
         return getattr(image, "filename", "") or "image in memory"
     return os.fsdecode(image) if isinstance(image, str | os.PathLike) else type(image).__name__  # load refuses others

@@ -1,6 +1,5 @@
 """`verify`: replays the golden inputs of an exported model on this device."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from ctonnx.parity.comparison import Parity, compare
 from ctonnx.parity.gates import DEVICE_GATES, GATES, Gate
 from ctonnx.parity.golden_gate import allow, disagreements
 from ctonnx.prediction.predictor import Predictor
-from ctonnx.system.file_reading import opened
+from ctonnx.system.files import sha256_of
 
 __all__ = ["Verification", "verify"]
 
@@ -76,8 +75,7 @@ def verify(
             "the model, or name it with --golden"
         )
     kept = load_golden(file)
-    with opened(model) as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    digest = sha256_of(model)
     try:
         # What its checksum says, the digest says too; here its answers say how far it is from what it was.
         predictor = Predictor(model, provider=provider, threads=threads, check=False)

@@ -7,6 +7,6 @@ cpu              cores that the process may use, instruction sets, architecture
 nvidia           NVIDIA driver and GPUs
 memory           memory limit, and the memory that images may take while they are decoded
 temporary_files  temporary names, and removal of those that a killed process left behind
-files            files and folders that are written whole or not at all
-file_reading     opens regular files, and reads no more of them than such a file can have
+file_reading     opens regular files and limits the number of bytes read
+files            files and folders that are written completely or not at all; SHA-256
 """

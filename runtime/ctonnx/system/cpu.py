@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctonnx.system.procfs import ROOT, control_groups, first_line, read_lines
+from ctonnx.system.text import counted
 
 __all__ = ["Processor", "architecture", "available_cores", "check_threads", "has_amx", "has_vnni", "processor"]
 
@@ -77,11 +78,9 @@ def check_threads(threads: int | None) -> None:
         raise ValueError(f"expected at least 1 thread, found {threads}")
     most = max(_MOST_THREADS, os.cpu_count() or 1)
     if threads > most:
-        cores = available_cores()
-        named = "1 core" if cores == 1 else f"{cores} cores"
         raise ValueError(
-            f"expected at most {most} threads, found {threads}; this process may use {named}, and as many threads are "
-            "the default"
+            f"expected at most {most} threads, found {threads}; this process may use "
+            f"{counted(available_cores(), 'core')}, and as many threads are the default"
         )
 
 

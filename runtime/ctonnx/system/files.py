@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all: written under a temporary name, synced, renamed."""
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -11,9 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ctonnx.system.file_reading import opened
 from ctonnx.system.temporary_files import temporary_name
 
-__all__ = ["atomic_file", "atomic_folder", "json_text", "made_folders", "write_text"]
+__all__ = ["atomic_file", "atomic_folder", "json_text", "made_folders", "sha256_of", "write_text"]
 
 
 @contextmanager
@@ -100,6 +102,18 @@ def write_text(path: Path, text: str) -> None:
     """Writes `text` as UTF-8, whole or not at all."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def sha256_of(source: Path | bytes) -> str:
+    """Returns the SHA-256 of a regular file, which is read in chunks, or of bytes: 64 hexadecimal digits.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
+    with opened(source) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ctonnx.system.procfs import file_system
-from ctonnx.system.text import Log
+from ctonnx.system.text import Log, quoted
 
 try:
     import fcntl
@@ -89,7 +89,7 @@ def remove_leftovers(folders: Iterable[Path], log: Log = lambda line: None) -> l
         for lock, name in _locks(folder):
             parts += _remove_of(lock, name, log)
         if parts:
-            named = ", ".join(f"'{part.name}'" for part in parts[:3]) + (", ..." if len(parts) > 3 else "")
+            named = quoted(part.name for part in parts[:3]) + (", ..." if len(parts) > 3 else "")
             what = "1 temporary file or folder" if len(parts) == 1 else f"{len(parts)} temporary files or folders"
             log(f"removed {what} of a killed process from '{folder}': {named}")
         removed += parts

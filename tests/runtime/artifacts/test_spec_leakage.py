@@ -14,7 +14,7 @@ def data(leaked: dict[str, int], dropped: dict[str, int] | None = None) -> dict[
 def test_each_split_that_leaks_is_told_with_how_many_images_it_has() -> None:
     assert describe_leakage(data({"valid": 10, "test": 3})) == (
         "10 of 72 validation images and 3 of 315 test images have a copy, or an image of their group, in an earlier "
-        "split: figures on them flatter"
+        "split: metrics on them are optimistic"
     )
     assert str(describe_leakage(data({"valid": 0, "test": 3}))).startswith("3 of 315 test images have")
 

@@ -12,6 +12,7 @@ from ctonnx.images import formats
 from ctonnx.images import load as load_image
 from ctonnx.images.formats import SUFFIXES, looks_like_image
 from ctonnx.images.raster.decoding import FORMATS
+from ctonnx.images.scan import Scan
 
 
 def encoded(image: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
@@ -21,7 +22,7 @@ def encoded(image: Image.Image, file_format: str = "PNG", **options: Any) -> byt
     return file.getvalue()
 
 
-def row(image: Image.Image) -> list[Any]:
+def row(image: Scan) -> list[Any]:
     """Returns the first row of an image: numbers for grey, lists of three for colour."""
     values: list[Any] = np.asarray(image)[0].tolist()
     return values
@@ -89,7 +90,7 @@ def test_first_frame_of_a_file_is_taken(file_format: str, options: dict[str, Any
     file = encoded(first, file_format, save_all=True, append_images=[second], **options)
     with Image.open(io.BytesIO(file)) as opened:
         assert getattr(opened, "n_frames", 1) == 2
-    assert load_image(file).convert("L").getpixel((8, 8)) == 50
+    assert load_image(file).image.convert("L").getpixel((8, 8)) == 50
 
 
 @pytest.mark.parametrize("suffix", sorted(SUFFIXES - set(formats._DICOM)))
@@ -98,7 +99,7 @@ def test_file_of_each_suffix_is_read(suffix: str, tmp_path: Path) -> None:
     file_format = Image.registered_extensions()[suffix]
     file = tmp_path / f"scan{suffix}"
     file.write_bytes(encoded(Image.new("RGB", (16, 16), (200, 200, 200)), file_format))
-    pixel = load_image(file).convert("L").getpixel((8, 8))
+    pixel = load_image(file).image.convert("L").getpixel((8, 8))
     assert pixel == pytest.approx(200, abs=2)
 
 

@@ -17,6 +17,7 @@ from ctonnx.errors import ImageError
 from ctonnx.images import load as load_image
 from ctonnx.images import load_frames
 from ctonnx.images.formats import is_image
+from ctonnx.images.scan import Scan
 from ctonnx.images.source import ImageSource
 
 GREY = Image.new("L", (40, 30), 100)
@@ -35,7 +36,7 @@ def noise(file_format: str) -> bytes:
     return encoded(Image.fromarray(values), file_format)
 
 
-def row(image: Image.Image) -> list[Any]:
+def row(image: Scan) -> list[Any]:
     """Returns the first row of an image: numbers for grey, lists of three for colour."""
     values: list[Any] = np.asarray(image)[0].tolist()
     return values
@@ -51,7 +52,7 @@ def error_of(source: Any) -> str:
 # --- sources ---------------------------------------------------------------------------------------------------------
 
 
-class Scan(os.PathLike[str]):
+class PathLike(os.PathLike[str]):
     """A path of somebody else's class."""
 
     def __init__(self, path: Path) -> None:
@@ -63,14 +64,14 @@ class Scan(os.PathLike[str]):
 
 @pytest.mark.parametrize(
     "source_of",
-    [str, Path, Scan, Path.read_bytes, lambda file: Image.open(io.BytesIO(file.read_bytes())), lambda file: GREY],
+    [str, Path, PathLike, Path.read_bytes, lambda file: Image.open(io.BytesIO(file.read_bytes())), lambda file: GREY],
     ids=["text", "path", "path-like", "bytes", "lazy Pillow image", "Pillow image"],
 )
 def test_each_kind_of_source_gives_the_same_image(source_of: Callable[[Path], ImageSource], tmp_path: Path) -> None:
     file = tmp_path / "scan.png"
     file.write_bytes(encoded(GREY))
     found = load_image(source_of(file))
-    assert (found.mode, found.size, found.tobytes()) == ("L", (40, 30), bytes([100]) * 1200)
+    assert (found.mode, found.size, found.image.tobytes()) == ("L", (40, 30), bytes([100]) * 1200)
 
 
 def test_file_whose_name_is_no_text_is_read(tmp_path: Path) -> None:
@@ -82,9 +83,9 @@ def test_file_whose_name_is_no_text_is_read(tmp_path: Path) -> None:
 def test_file_is_closed_after_it_was_read(tmp_path: Path) -> None:
     file = tmp_path / "scan.tif"
     file.write_bytes(encoded(GREY, "TIFF"))
-    image = load_image(file)
+    scan = load_image(file)
     file.unlink()
-    assert image.getpixel((0, 0)) == 100
+    assert scan.image.getpixel((0, 0)) == 100
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def test_what_is_returned_can_be_changed_without_changing_the_source(mode: str) 
     image = Image.new(mode, (2, 2))
     before = image.tobytes()
     found = load_image(image)
-    found.putpixel((0, 0), 255 if found.mode == "L" else (255, 255, 255))
+    found.image.putpixel((0, 0), 255 if found.mode == "L" else (255, 255, 255))
     assert image.tobytes() == before
 
 

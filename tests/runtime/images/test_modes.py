@@ -10,6 +10,7 @@ from PIL import Image
 
 from ctonnx.images import load as load_image
 from ctonnx.images import modes
+from ctonnx.images.scan import Scan
 
 
 def encoded(image: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
@@ -19,7 +20,7 @@ def encoded(image: Image.Image, file_format: str = "PNG", **options: Any) -> byt
     return file.getvalue()
 
 
-def row(image: Image.Image) -> list[Any]:
+def row(image: Scan) -> list[Any]:
     """Returns the first row of an image: numbers for grey, lists of three for colour."""
     values: list[Any] = np.asarray(image)[0].tolist()
     return values
@@ -150,4 +151,4 @@ def test_image_converted_in_parts_is_the_same(mode: str, tile: int, monkeypatch:
     whole = load_image(image)
     monkeypatch.setattr(modes, "_TILE", tile)
     parts = load_image(image)
-    assert (parts.mode, parts.size, parts.tobytes()) == (whole.mode, whole.size, whole.tobytes())
+    assert (parts.mode, parts.size, parts.image.tobytes()) == (whole.mode, whole.size, whole.image.tobytes())

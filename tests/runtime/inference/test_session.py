@@ -12,7 +12,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ctonnx.artifacts.spec import METADATA_KEY, ModelSpec
+from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
+from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import ModelError, NotEnoughMemory
 from ctonnx.images import Preprocessing
 from ctonnx.inference import session as session_module

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto
 from tests.runtime.inference.test_session import SPEC, means
 
-from ctonnx.artifacts.spec import METADATA_KEY
+from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
 from ctonnx.errors import ModelError
 from ctonnx.images import Preprocessing
 from ctonnx.inference.session import open_session, read_spec

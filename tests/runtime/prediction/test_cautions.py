@@ -83,7 +83,7 @@ def test_dicom_of_another_modality_has_its_caution(modality: str | None, expecte
     pytest.importorskip("pydicom", reason="pydicom is not installed")
     from tests.runtime.images.dicom.test_file import encoded, make
 
-    assert getattr(load(encoded(make(Modality=modality))), "caution", None) == expected
+    assert load(encoded(make(Modality=modality))).caution == expected
 
 
 @pytest.mark.parametrize(("kind", "frames"), [("TIFF", 2), ("GIF", 2), ("PNG", 2), ("TIFF", 1), ("GIF", 1)])
@@ -92,7 +92,7 @@ def test_first_of_several_pages_has_its_caution(kind: str, frames: int) -> None:
     file = io.BytesIO()
     pages[0].save(file, kind, save_all=True, append_images=pages[1:])
     expected = "the first of several pages alone was read" if frames > 1 else None
-    assert getattr(load(file.getvalue()), "caution", None) == expected
+    assert load(file.getvalue()).caution == expected
 
 
 def test_text_in_a_file_is_no_caution(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ctonnx.system import files
-from ctonnx.system.files import atomic_file, atomic_folder, made_folders, write_text
+from ctonnx.system.files import atomic_file, atomic_folder, made_folders, sha256_of, write_text
 
 INTERRUPTIONS = [RuntimeError, OSError, KeyboardInterrupt, SystemExit]
 
@@ -407,3 +408,14 @@ def test_file_in_the_way_of_a_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError), made_folders(tmp_path / "a/b/c"):
         pass
     assert (tmp_path / "a").is_file()
+
+
+def test_sha256_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 2000
+    (tmp_path / "model.onnx").write_bytes(content)
+    assert sha256_of(tmp_path / "model.onnx") == sha256_of(content) == hashlib.sha256(content).hexdigest()
+
+
+def test_sha256_of_a_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        sha256_of(tmp_path)

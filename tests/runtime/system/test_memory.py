@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.runtime.system.linux_files import write
 
 from ctonnx.errors import ImageError, NotEnoughMemory
 from ctonnx.images import load
@@ -17,7 +18,7 @@ from ctonnx.images.modes import bytes_a_pixel
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Failure, Prediction
 from ctonnx.system import memory
-from ctonnx.system.memory import enough_memory, largest, reserve_memory
+from ctonnx.system.memory import enough_memory, largest, memory_limit, reserve_memory
 
 
 def limit_to(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,3 +215,25 @@ def test_memory_of_large_blocks_goes_back_to_the_system() -> None:
 
     assert kept("by itself") > 20
     assert kept("at once") < 10
+
+
+def test_memory_is_the_machines_where_nothing_limits_it(tmp_path: Path) -> None:
+    assert memory_limit(tmp_path) is None
+    write(tmp_path / "proc/meminfo", "MemTotal:       16000 kB\nMemFree:         10 kB\n")
+    assert memory_limit(tmp_path) == 16000 * 1024
+
+
+@pytest.mark.parametrize(
+    ("group", "file", "limit", "expected"),
+    [
+        ("0::/pod", "pod/memory.max", "4096000", 4096000),
+        ("0::/pod", "pod/memory.max", "max", 16384000),
+        ("4:memory:/pod", "memory/pod/memory.limit_in_bytes", "4096000", 4096000),
+        ("4:memory:/pod", "memory/pod/memory.limit_in_bytes", "9223372036854771712", 16384000),
+    ],
+)
+def test_group_limits_the_memory(group: str, file: str, limit: str, expected: int, tmp_path: Path) -> None:
+    write(tmp_path / "proc/meminfo", "MemTotal:       16000 kB\n")
+    write(tmp_path / "proc/self/cgroup", f"{group}\n")
+    write(tmp_path / "sys/fs/cgroup" / file, f"{limit}\n")
+    assert memory_limit(tmp_path) == expected

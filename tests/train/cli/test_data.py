@@ -51,7 +51,7 @@ def test_leaking_splits_are_a_table_and_exit_code_1(leaking: Path) -> None:
     assert (result.exit_code, result.stderr) == (1, "")
     assert "  - train/a/scan 0.png\n    valid/b/copy.bmp\n" in result.stdout
     assert result.stdout.endswith(
-        "\nTHE SPLITS LEAK: figures on them flatter\n"
+        "\nTHE SPLITS LEAK: metrics on them are optimistic\n"
         "train --drop-leaks and evaluate --drop-leaks leave the exact copies out\n"
     )
 

@@ -53,7 +53,7 @@ def test_train_prints_the_metrics_and_where_the_run_is(scans: str, folder: Path)
         f"  sensitivity {of('valid', 'sensitivity')}, specificity {of('valid', 'specificity')} "
         "on the validation images, on which it was fitted\n"
         f"  sensitivity -, specificity {of('test', 'specificity')} on the test images\n\n"
-        "data: no image stands in the dataset twice\n"
+        "data: no image is in the dataset twice\n"
         f"{training['seconds_per_epoch']:.1f} s per epoch, {training['data_share']:.1%} of it for data\n"
         "runs/tiny: checkpoint, run.json, metrics.csv and evaluation are there; next, ctonnx export\n"
     )

@@ -1,4 +1,4 @@
-"""The phantom set: its layout, its reproducibility, what it says of itself, and that its classes can be told apart."""
+"""The phantom set: its layout, reproducibility and description, and classes that can be distinguished."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ def files(folder: Path) -> dict[str, str]:
     }
 
 
-def what_the_lesion_changes(kind: str, seed: int, size: int = 128) -> npt.NDArray[np.int16]:
+def lesion_difference(kind: str, seed: int, size: int = 128) -> npt.NDArray[np.int16]:
     lesion, normal = (
         np.asarray(phantom.draw(name, np.random.default_rng(seed), size), dtype=np.int16) for name in (kind, "normal")
     )
@@ -35,7 +35,7 @@ def what_the_lesion_changes(kind: str, seed: int, size: int = 128) -> npt.NDArra
 
 
 def extent(mask: npt.NDArray[np.bool_]) -> int:
-    """Returns the longer side, in pixels, of the box around what is set."""
+    """Returns the longer side, in pixels, of the bounding box of the mask."""
     return max(int(np.ptp(along)) + 1 for along in np.nonzero(mask))
 
 
@@ -73,14 +73,14 @@ def test_file_names_are_numbered_through_the_whole_set(made: phantom.PhantomSet)
     assert names == [f"phantom_{number:06d}.png" for number in range(1, 21)]
 
 
-def test_every_image_is_grey_has_the_size_and_says_that_it_is_synthetic(made: phantom.PhantomSet) -> None:
+def test_every_image_is_grey_has_the_size_and_is_described_as_synthetic(made: phantom.PhantomSet) -> None:
     for path in made.folder.rglob("*.png"):
         with Image.open(path) as image:
             assert (image.mode, image.size) == ("L", (64, 64))
             assert image.info == {"Description": "Synthetic CT phantom made by ctonnx; not a patient"}
 
 
-def test_the_root_says_what_the_set_is_and_how_it_was_made(made: phantom.PhantomSet) -> None:
+def test_root_describes_the_set_and_how_it_was_made(made: phantom.PhantomSet) -> None:
     assert sorted(path.name for path in made.folder.iterdir()) == [
         "README.txt",
         "phantom.json",
@@ -133,7 +133,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_rejected_and_unchanged(tmp_path: Path) -> None:
     (tmp_path / "scan.dcm").write_text("kept", encoding="utf-8")
     message = f'expected "{tmp_path}" to be new or an empty folder, found "scan.dcm" in it; choose another folder'
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
@@ -141,7 +141,7 @@ def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path: Path)
     assert [path.read_text(encoding="utf-8") for path in tmp_path.iterdir()] == ["kept"]
 
 
-def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_a_file_instead_of_the_folder_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "set"
     file.write_text("kept", encoding="utf-8")
     message = f'expected "{file}" to be new or an empty folder, found a file; choose another folder'
@@ -149,7 +149,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
         phantom.generate(file, per_class=5, size=64)
 
 
-def test_what_comes_to_stand_at_the_folder_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+def test_files_written_to_the_folder_in_the_meantime_are_not_replaced(tmp_path: Path) -> None:
     def meanwhile(done: int, total: int) -> None:
         (tmp_path / "set").mkdir(exist_ok=True)
         (tmp_path / "set" / "scan.dcm").write_text("kept", encoding="utf-8")
@@ -167,7 +167,7 @@ def test_what_comes_to_stand_at_the_folder_meanwhile_is_not_replaced(tmp_path: P
         ({"seed": -1}, "expected seed of 0 or more, found -1; give a larger seed"),
     ],
 )
-def test_a_number_out_of_range_is_refused(given: dict[str, int], message: str, tmp_path: Path) -> None:
+def test_a_number_out_of_range_is_rejected(given: dict[str, int], message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         phantom.generate(
             tmp_path / "set", per_class=given.get("per_class", 3), seed=given.get("seed", 0), size=given.get("size", 64)
@@ -175,7 +175,7 @@ def test_a_number_out_of_range_is_refused(given: dict[str, int], message: str, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_kind_that_does_not_exist_is_refused() -> None:
+def test_an_unknown_kind_is_rejected() -> None:
     message = 'expected one of normal, small.peripheral, large.central, cavitating, found "benign"; choose one of them'
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         phantom.draw("benign", np.random.default_rng(0))
@@ -193,7 +193,7 @@ def test_a_slice_has_dark_lungs_on_both_sides_of_a_bright_mediastinum_and_spine(
 @pytest.mark.parametrize("seed", range(4))
 def test_lesions_differ_in_size_from_class_to_class(seed: int) -> None:
     small, cavity, large = (
-        extent(what_the_lesion_changes(kind, seed) > 40) for kind in ("small.peripheral", "cavitating", "large.central")
+        extent(lesion_difference(kind, seed) > 40) for kind in ("small.peripheral", "cavitating", "large.central")
     )
     assert small <= 18 < cavity <= 34
     assert large > 20
@@ -201,15 +201,15 @@ def test_lesions_differ_in_size_from_class_to_class(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_only_a_cavity_is_darker_inside_than_the_lung_that_it_replaces(seed: int) -> None:
-    darker = {kind: what_the_lesion_changes(kind, seed) < -12 for kind in phantom.CLASSES[1:]}
-    ring = what_the_lesion_changes("cavitating", seed) > 40
+    darker = {kind: lesion_difference(kind, seed) < -12 for kind in phantom.CLASSES[1:]}
+    ring = lesion_difference("cavitating", seed) > 40
     assert darker["small.peripheral"].sum() + darker["large.central"].sum() < 10
     assert darker["cavitating"].sum() > 60
     for hole, wall in zip(np.nonzero(darker["cavitating"]), np.nonzero(ring), strict=True):
         assert wall.min() < hole.mean() < wall.max()
 
 
-def test_the_label_stands_at_the_same_place_in_every_class() -> None:
+def test_the_label_is_at_the_same_place_in_every_class() -> None:
     corners = {
         kind: np.asarray(phantom.draw(kind, np.random.default_rng(1), 256))[240:, :90] for kind in phantom.CLASSES
     }

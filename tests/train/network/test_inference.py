@@ -1,12 +1,11 @@
 """Logits of a network for the images of a store: independent of the batch size, in evaluation mode, in row order."""
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import pytest
 import torch
+from tests.train.conftest import ImagesIn
 
 from ctonnx.images import Preprocessing
 from ctonnx_train.data.image_folder import read_data
@@ -15,7 +14,6 @@ from ctonnx_train.data.sources import open_source
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.inference import predict_logits
 
-ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
 CPU = torch.device("cpu")
 
 

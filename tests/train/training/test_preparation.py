@@ -12,7 +12,6 @@ from PIL import Image
 
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing, load, to_pixels
-from ctonnx_train.data.dataset import describe
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.training.preparation import Prepared, prepare
 from ctonnx_train.training.recipe import TrainSettings
@@ -192,7 +191,7 @@ def test_a_group_in_two_splits_leaks_and_is_dropped(data: Path) -> None:
     made, lines = prepared(data, group_regex=r"a/scan (1)", drop_leaks=True)
     assert lines[:3] == [
         "groups by --group-regex: 1, of 3 of 16 images",
-        "warning: files whose group stands in an earlier split: 1 of valid, 1 of test",
+        "warning: files whose group is in an earlier split: 1 of valid, 1 of test",
         "dropped: 0 of train, 1 of valid, 1 of test",
     ]
     assert "valid/a/scan 1.png" not in paths(made)["valid"]
@@ -284,21 +283,3 @@ def test_one_changed_pixel_changes_the_fingerprint(
     changed.putpixel((0, 0), (int(np.asarray(changed)[0, 0]) + 1) % 256)
     changed.save(file)
     assert fingerprint(root) != before
-
-
-def test_how_a_dataset_was_understood_is_logged(images_in: ImagesIn, tmp_path: Path) -> None:
-    root = images_in(tmp_path, {"train/Bengin cases": 3, "train/malignant": 3})
-    (root / "train" / "malignant" / "notes.txt").touch()
-    (root / "phantom.json").write_text('{"synthetic": true}', encoding="utf-8")
-    lines: list[str] = []
-    describe(read_data(root), lines.append)
-    assert lines == [
-        "note: these images are synthetic phantoms; nothing learned from them means anything for patients",
-        "class folder 'Bengin cases' is read as 'benign'",
-        "no folder for valid: taken from the training images, stratified by class, copies and groups kept together",
-        "passed over: 1 other file ('train/malignant/notes.txt' first)",
-    ]
-
-
-def test_nothing_is_logged_of_a_dataset_that_needs_no_words(data: Path) -> None:
-    describe(read_data(data), lambda line: pytest.fail(line))

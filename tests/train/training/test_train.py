@@ -173,7 +173,7 @@ def test_progress_is_logged_in_lines(result: TrainResult, lines: list[str]) -> N
     others = [line for line in lines if line not in epochs]
     assert others[:-1] == [
         "class folder 'B cases' is read as 'b'",
-        "passed over: 1 other file ('train/a/notes.txt' first)",
+        "skipped: 1 other file ('train/a/notes.txt' first)",
         "train: 10 images (a 5, b 5)",
         "valid: 4 images (a 2, b 2)",
         "test: 2 images (a 2, b 0)",

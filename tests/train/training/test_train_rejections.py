@@ -71,7 +71,7 @@ def test_an_unreadable_image_is_named_and_leaves_no_run(images_in: ImagesIn, tmp
     (root / "train" / "b" / "scan 0.png").write_bytes(b"")
     message = (
         f"expected 3 readable images, found 1 that is not: {root / 'train' / 'b' / 'scan 0.png'}: the file is empty "
-        "(0 bytes); mend these files or move them out of the data folder"
+        "(0 bytes); fix these files or move them out of the data folder"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         train(root, settings=QUICK, preprocessing=SMALL, name="run", root=tmp_path / "runs")
@@ -84,7 +84,7 @@ def test_a_truncated_image_is_named_and_leaves_no_run(images_in: ImagesIn, tmp_p
     file = root / "train" / "b" / "scan 1.png"
     file.write_bytes(file.read_bytes()[:900])
     with pytest.raises(
-        DataError, match=rf"^expected 4 readable images, found 1 that is not: {re.escape(str(file))}: .*; mend these"
+        DataError, match=rf"^expected 4 readable images, found 1 that is not: {re.escape(str(file))}: .*; fix these"
     ):
         train(root, settings=QUICK, preprocessing=SMALL, name="run", root=tmp_path / "runs")
     assert list((tmp_path / "runs").iterdir()) == []

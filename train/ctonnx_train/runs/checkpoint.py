@@ -1,6 +1,5 @@
 """A trained run: weights in safetensors, record and splits in JSON; nothing is pickled."""
 
-import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -11,8 +10,8 @@ from safetensors.torch import load_file, save
 
 from ctonnx.artifacts.run import Run
 from ctonnx.errors import ModelError
-from ctonnx.system.file_reading import opened, reason_of
-from ctonnx.system.files import atomic_file, write_text
+from ctonnx.system.file_reading import reason_of
+from ctonnx.system.files import atomic_file, sha256_of, write_text
 from ctonnx_train.data.splits import Sample, Split
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.runs.record import RunRecord, read_record
@@ -103,7 +102,7 @@ def save_checkpoint(
     write_splits(run, splits, digests)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     content = save(state, metadata={"format": "pt"})  # save_file's files can be read only by their owner
-    record = replace(record, weights_sha256=hashlib.sha256(content).hexdigest())
+    record = replace(record, weights_sha256=sha256_of(content))
     with atomic_file(run.next_weights_file) as temporary:
         temporary.write_bytes(content)
     staged = run.folder / STAGED
@@ -149,18 +148,13 @@ def load_checkpoint(run: Run) -> Checkpoint:
 
 def _weights_of(run: Run, record: RunRecord) -> tuple[Path, str]:
     """Returns the weight file of a record, and its SHA-256."""
-    digest = _sha256(run.weights_file)
+    digest = sha256_of(run.weights_file)
     if record.weights_sha256 in (None, digest):
         return run.weights_file, digest
-    if run.next_weights_file.is_file() and _sha256(run.next_weights_file) == record.weights_sha256:
+    if run.next_weights_file.is_file() and sha256_of(run.next_weights_file) == record.weights_sha256:
         return run.next_weights_file, str(record.weights_sha256)
     raise ModelError(
         f"expected the weights that '{run.record_file}' was written with (SHA-256 {record.weights_sha256[:12]}), found "
         f"others in '{run.weights_file}' ({digest[:12]}), from another training or damaged; copy both files again from "
         "one run, or train again"
     )
-
-
-def _sha256(file: Path) -> str:
-    with opened(file) as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

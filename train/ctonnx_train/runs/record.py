@@ -10,7 +10,7 @@ from ctonnx.artifacts import json_schema
 from ctonnx.artifacts.operating_point import OperatingPoint
 from ctonnx.artifacts.report_schema import Count, Leaked, Metrics, Share
 from ctonnx.artifacts.run import Run
-from ctonnx.artifacts.spec import check_meaning
+from ctonnx.artifacts.spec import validate_outputs
 from ctonnx.errors import ModelError
 from ctonnx.images import Preprocessing
 from ctonnx.system.file_reading import read_text, reason_of
@@ -144,7 +144,7 @@ class RunRecord:
     weights_sha256: str | None = None
 
     def __post_init__(self) -> None:
-        check_meaning(self.classes, self.temperature, self.operating_point)
+        validate_outputs(self.classes, self.temperature, self.operating_point)
         if others := set(self.folder_classes.values()) - set(self.classes):
             raise ValueError(
                 f"expected class folders of the classes {list(self.classes)}, found them for {sorted(others)} too"

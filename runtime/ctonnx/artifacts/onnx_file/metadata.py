@@ -10,12 +10,14 @@ from typing import Any
 from ctonnx.artifacts.json_schema import parse
 from ctonnx.artifacts.onnx_file.protobuf import message
 
-__all__ = ["METADATA_PROPS", "read_metadata", "read_spec_facts"]
+__all__ = ["METADATA_KEY", "METADATA_PROPS", "read_metadata", "read_spec_facts"]
+
+METADATA_KEY = "ctonnx.spec"
+"""Key of the spec in the metadata of a model."""
 
 METADATA_PROPS = 14
 """The number of `ModelProto.metadata_props`, in which 1 is the key and 2 the value (onnx.proto)."""
 
-_SPEC = "ctonnx.spec"  # spec.METADATA_KEY, without the import of NumPy that stands there
 _LONGEST = 1 << 26  # bytes of one entry; more is no metadata
 
 
@@ -49,7 +51,7 @@ def read_spec_facts(model: Path | bytes) -> dict[str, Any]:
         model: Path of an `.onnx` file, or its bytes.
     """
     try:
-        facts = parse(read_metadata(model)[_SPEC])
+        facts = parse(read_metadata(model)[METADATA_KEY])
     except (OSError, ValueError, KeyError):
         return {}
     return facts if isinstance(facts, dict) else {}

@@ -6,8 +6,6 @@ from typing import Any
 
 import click
 
-from ctonnx.inference.self_test import check_provider
-
 __all__ = ["doctor"]
 
 _SIGNS = {"works": "ok", "fails": "FAILS", "no hardware": "-", "not installed": "-"}
@@ -48,6 +46,7 @@ def _facts() -> dict[str, Any]:
 
     from ctonnx.inference.diagnosis import overlaid_builds
     from ctonnx.inference.providers import PROVIDERS
+    from ctonnx.inference.self_test import check_provider
     from ctonnx.system import cpu, memory, nvidia
 
     processor, driver = cpu.processor(), nvidia.nvidia_driver()
@@ -67,7 +66,7 @@ def _facts() -> dict[str, Any]:
         "cuda_of_driver": None if driver is None else "{}.{}".format(*driver.cuda),
         "telemetry": os.environ.get("ORT_DISABLE_TELEMETRY") != "1",
         "fault": overlaid_builds(),
-        "providers": [check_provider(name) for name in PROVIDERS],
+        "providers": [check_provider(name).as_dict() for name in PROVIDERS],
     }
 
 

@@ -17,6 +17,7 @@ import click
 from ctonnx.cli.model_banner import introduce
 from ctonnx.cli.options import model_option, provider_option, threads_option
 from ctonnx.parity.rounding import exactly
+from ctonnx.system.text import counted
 
 if TYPE_CHECKING:
     from ctonnx.artifacts.spec import ModelSpec
@@ -253,24 +254,20 @@ def _name(name: bytes) -> str:
 def _conclude(
     files: int, failed: int, predicted: int, suspicious: int, undrawn: int, seconds: float, spec: "ModelSpec"
 ) -> None:
-    counted = f"{predicted} predicted" + (f" ({suspicious} suspicious)" if spec.operating_point else "")
-    named, images = _counted(files, "file"), predicted + failed
+    results = f"{predicted} predicted" + (f" ({suspicious} suspicious)" if spec.operating_point else "")
+    named, images = counted(files, "file"), predicted + failed
     if images != files:  # each frame of a file is an image
-        named += f", {_counted(images, 'image')}"
+        named += f", {counted(images, 'image')}"
     lacking = f", {undrawn} without {'its heatmap' if undrawn == 1 else 'their heatmaps'}" if undrawn else ""
     rate = f"; {predicted / seconds:.1f} images/s" if predicted else ""
-    click.echo(f"{named}: {counted}, {failed} failed{lacking}{rate}", err=True)
+    click.echo(f"{named}: {results}, {failed} failed{lacking}{rate}", err=True)
     if point := spec.operating_point:
         threshold = exactly(point.threshold, digits=6, form="f")  # with which the scores in the rows are compared
         click.echo(
-            f"suspicious: {' + '.join(point.positive)} at {threshold} or more ({point.figures} on its "
+            f"suspicious: {' + '.join(point.positive)} at {threshold} or more ({point.metrics_text} on its "
             "validation images)",
             err=True,
         )
-
-
-def _counted(count: int, name: str) -> str:
-    return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import click
 
 from ctonnx.cli.model_banner import introduce
 from ctonnx.cli.options import FiniteRange, model_option, provider_option, threads_option
+from ctonnx.system.text import counted
 
 if TYPE_CHECKING:
     from ctonnx.inference.providers import Provider
@@ -179,7 +180,7 @@ def serve(
 
 
 def _finishing(requests: int) -> str:
-    return f"stopping: {requests} request{'s'[: requests != 1]} to finish; a second signal cuts them off"
+    return f"stopping: {counted(requests, 'request')} to finish; a second signal cuts them off"
 
 
 def _key(file: Path) -> str:

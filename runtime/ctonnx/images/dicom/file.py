@@ -39,6 +39,7 @@ from ctonnx.images.dicom.hounsfield import CAPTURE, is_ct_image, modality_of, ot
 from ctonnx.images.dicom.redaction import redacting
 from ctonnx.images.dicom.window import windowed
 from ctonnx.images.preprocessing import DicomWindow
+from ctonnx.images.scan import Scan
 
 __all__ = ["DicomFile"]
 
@@ -76,15 +77,15 @@ class DicomFile:
         self._header: Any = {}
         self.frames = redacting(name, lambda: self._open(file, size), lambda: self._fault("header"))
 
-    def image(self, frame: int) -> Image.Image:
-        """Returns a frame, counted from 0, as an image of mode `L` or `RGB`.
+    def scan(self, frame: int) -> Scan:
+        """Decodes a frame, counted from 0.
 
         Raises:
             ImageError: it cannot be decoded, or there is no such frame.
         """
         if not 0 <= frame < self.frames:
             raise ImageError(f"expected a frame from 0 to {self.frames - 1}, found {frame}", self._name)
-        return redacting(self._name, lambda: self._image(frame), lambda: self._fault("pixels"))
+        return redacting(self._name, lambda: self._scan(frame), lambda: self._fault("pixels"))
 
     def _fault(self, part: str) -> str:
         return (find_invalid_element(self._header) if self._header else None) or f"its {part} cannot be read"
@@ -121,15 +122,14 @@ class DicomFile:
                 self._name,
             )
 
-    def _image(self, frame: int) -> Image.Image:
+    def _scan(self, frame: int) -> Scan:
         stored, unit = self._frames.stored(frame), self._unit(frame)
         if stored.cells.ndim == 3 or self._header.PhotometricInterpretation == "PALETTE COLOR":
             image, unit = self._colored(stored), unit or "they are colours"
         else:
             image = self._grey(stored, frame, unit)
         found = "; ".join(cautions_of(self._header, image_type=self._image_type(frame), unit=unit))
-        image.caution = found or None  # type: ignore[attr-defined]  # for ctonnx.prediction.cautions; Pillow has no place for it
-        return image
+        return Scan(image, found or None)
 
     def _colored(self, stored: Stored) -> Image.Image:
         colors, bits = stored.values(stored.cells), stored.bits

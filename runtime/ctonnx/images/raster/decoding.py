@@ -19,6 +19,7 @@ from ctonnx.images import unsupported
 from ctonnx.images.modes import bytes_a_pixel, to_8_bit
 from ctonnx.images.raster import jpeg2000, tiff
 from ctonnx.images.raster.salvage import without_metadata
+from ctonnx.images.scan import Scan
 from ctonnx.system.memory import reserve_memory
 
 __all__ = [
@@ -61,7 +62,7 @@ _NO_FORMAT = "not an image in a format that can be read"
 _PAGES_CAUTION = "the first of several pages alone was read"
 
 
-def decode(file: BinaryIO, name: str, most_pixels: int | None = None) -> Image.Image:
+def decode(file: BinaryIO, name: str, most_pixels: int | None = None) -> Scan:
     """Decodes an open file to an image of mode `L` or `RGB`, upright.
 
     Args:
@@ -113,15 +114,14 @@ def begins_as_image(file: BinaryIO, name: str) -> bool:
         return picture is not None and begins_as_image(picture, name)
 
 
-def _by_pillow(file: BinaryIO, name: str, most_pixels: int | None) -> Image.Image:
+def _by_pillow(file: BinaryIO, name: str, most_pixels: int | None) -> Scan:
     Image.preinit()
     with damage_is_an_image_error(name, most_pixels), Image.open(file, formats=FORMATS) as image:
         refuse_large(image.size, most_pixels, name)
         if image.format in _WEAKLY_MARKED and (what := unsupported.what_it_is(file)):
             raise ImageError(f"{_NO_FORMAT}, but {what}", name)
         has_more = getattr(image, "is_animated", False)  # pages of a TIFF too
-        found = normalized(_as_meant(image, file, name), name)
-    return _with_caution(found, has_more=has_more)
+        return Scan(normalized(_as_meant(image, file, name), name), _PAGES_CAUTION if has_more else None)
 
 
 def _as_meant(image: Image.Image, file: BinaryIO, name: str) -> Image.Image:
@@ -145,7 +145,7 @@ def _as_meant(image: Image.Image, file: BinaryIO, name: str) -> Image.Image:
     return image
 
 
-def _tiff(file: BinaryIO, name: str, most_pixels: int | None) -> Image.Image:
+def _tiff(file: BinaryIO, name: str, most_pixels: int | None) -> Scan:
     with damage_is_an_image_error(name):
         header = tiff.read_header(file, name)
     if not header.is_for_pillow:
@@ -161,7 +161,7 @@ def _tiff(file: BinaryIO, name: str, most_pixels: int | None) -> Image.Image:
 
 def _by_extra(
     file: BinaryIO, name: str, most_pixels: int | None, header: "tiff.TiffHeader | jpeg2000.Jpeg2000Header"
-) -> Image.Image:
+) -> Scan:
     """Decodes what Pillow does not read as it is meant."""
     size = header.width, header.height
     if 0 in size:
@@ -187,15 +187,9 @@ def _by_extra(
     if isinstance(header, tiff.TiffHeader):
         with damage_is_an_image_error(name, most_pixels), reserve_memory(size, header.bytes_a_pixel, name):
             found = tiff_image(file, header)
-        return _with_caution(_turned(found, header.orientation), has_more=header.has_more)
+        return Scan(_turned(found, header.orientation), _PAGES_CAUTION if header.has_more else None)
     with damage_is_an_image_error(name, most_pixels), reserve_memory(size, header.bytes_a_pixel, name):
-        return jpeg2000_image(file, header)
-
-
-def _with_caution(image: Image.Image, *, has_more: bool) -> Image.Image:
-    if has_more:
-        image.caution = _PAGES_CAUTION  # type: ignore[attr-defined]  # as of a DICOM file
-    return image
+        return Scan(jpeg2000_image(file, header))
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def draw(scan: Image.Image, prediction: Prediction, spec: ModelSpec) -> Image.Im
     """Draws a scan beside itself under the heatmap of its most probable class, with a colour bar and what it is of.
 
     Args:
-        scan: as `ctonnx.images.load` gives it.
+        scan: Decoded image, of mode `L` or `RGB`.
         prediction: The answer for it.
         spec: The model's.
 

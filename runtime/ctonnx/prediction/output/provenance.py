@@ -1,12 +1,12 @@
 """Which model gave a row, by which threshold, and when: what each row of `ctonnx predict` carries for programs."""
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ctonnx.artifacts.spec import ModelSpec
+from ctonnx.system.files import sha256_of
 
 __all__ = ["Provenance", "provenance"]
 
@@ -40,11 +40,9 @@ def provenance(model: Path, spec: ModelSpec) -> Provenance:
     Raises:
         OSError: The file cannot be read.
     """
-    with model.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     point = spec.operating_point
     return Provenance(
-        model_sha256=digest,
+        model_sha256=sha256_of(model),
         threshold=None if point is None else point.threshold,
         time=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -1,6 +1,5 @@
 """What `/v1/model` says: the model, what it was measured on, and the server's limits."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from ctonnx.images.formats import readable_formats
 from ctonnx.parity.rounding import exactly
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.server.settings import Settings
+from ctonnx.system.files import sha256_of
 
 __all__ = ["NOTICE", "answering_model", "model_facts"]
 
@@ -27,13 +27,11 @@ def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> di
         version: of ctonnx.
     """
     spec, limits = predictor.spec, settings.limits
-    with predictor.path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "name": predictor.path.stem,
         "run": spec.name,
         "precision": spec.precision,
-        "sha256": digest,
+        "sha256": sha256_of(predictor.path),
         "provider": predictor.provider,
         "classes": list(spec.classes),
         "image_size": spec.preprocessing.size,
@@ -72,7 +70,7 @@ def _suspicious(point: OperatingPoint, classes: tuple[str, ...]) -> dict[str, An
         "positive": list(point.positive),
         "normal": ", ".join(name for name in classes if name not in point.positive),
         "text": f"suspicious where {' + '.join(point.positive)}{together} reach {threshold} or more "
-        f"({point.figures} on the validation images)",
+        f"({point.metrics_text} on the validation images)",
     }
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import ImageError
 from ctonnx.images import load_frames, to_pixels
+from ctonnx.images.scan import Scan
 from ctonnx.parity.outputs import Outputs
 from ctonnx.prediction.cautions import caution_of
 from ctonnx.prediction.results import Failure, Prediction, answer
@@ -27,7 +28,7 @@ _QUICK = 1  # zlib's level: a third of the time of its default for a tenth more 
 _NO_MEMORY = "too large for the memory of this machine; make it smaller"
 _NO_NUMBER = "the model's answer is not a number"
 
-Frames = Iterator[tuple[int | None, "Image.Image | ImageError"]]
+Frames = Iterator[tuple[int | None, Scan | ImageError]]
 
 
 class Wanted(NamedTuple):
@@ -84,7 +85,7 @@ def decode(frames: Frames, spec: ModelSpec, wanted: Wanted, budget: PixelBudget)
         return Decoded(None, error=error.reason)
     except MemoryError:
         return Decoded(None, error=_NO_MEMORY)
-    scan = _at_most(found, _LONGEST_SCAN) if wanted.scan else None
+    scan = _at_most(found.image, _LONGEST_SCAN) if wanted.scan else None
     return Decoded(frame, pixels, found.size, scan, caution=caution_of(found, pixels, spec.preprocessing))
 
 

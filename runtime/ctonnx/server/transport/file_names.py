@@ -18,6 +18,8 @@ from email.header import decode_header, make_header
 from email.message import Message
 from email.utils import collapse_rfc2231_value
 
+from ctonnx.system.text import escape_control
+
 __all__ = ["file_name"]
 
 _ESCAPES = {"%22": '"', "%0D": "\r", "%0A": "\n"}  # that HTML prescribes, and no others
@@ -64,5 +66,5 @@ def _decoded(name: str) -> str:
 
 def _on_one_line(name: str) -> str:
     """Escapes what would break a line, steer a terminal or be no text."""
-    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in name)
+    shown = escape_control(name)
     return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."

@@ -12,7 +12,8 @@ from tests.runtime.inference.test_session import SPEC, means
 
 from ctonnx import Predictor
 from ctonnx.artifacts.onnx_file.integrity import check_content, content_checksum
-from ctonnx.artifacts.spec import METADATA_KEY, ModelSpec
+from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
+from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.cli.main import main
 from ctonnx.errors import ModelError
 

@@ -7,8 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from ctonnx.artifacts.onnx_file.metadata import _SPEC, read_metadata, read_spec_facts
-from ctonnx.artifacts.spec import METADATA_KEY
+from ctonnx.artifacts.onnx_file.metadata import read_metadata, read_spec_facts
 
 
 def make(properties: dict[str, str], weights: int = 10) -> bytes:
@@ -23,10 +22,6 @@ def make(properties: dict[str, str], weights: int = 10) -> bytes:
     helper.set_model_props(model, properties)
     content: bytes = model.SerializeToString()
     return content
-
-
-def test_key_is_the_specs() -> None:
-    assert _SPEC == METADATA_KEY
 
 
 @pytest.mark.parametrize("properties", [{}, {"a": ""}, {"a": "b" * 300, "Größe": "ü", "": "empty"}])

@@ -180,7 +180,7 @@ def test_model_the_note_the_counts_and_the_operating_point_stand_on_stderr(model
     assert re.fullmatch(SUMMARY % (5, 2, suspicious, 3), lines[3])
     assert lines[4] == (
         f"suspicious: cavitating + large central + small peripheral at {point.threshold!r} or more "
-        f"({point.figures} on its validation images)"
+        f"({point.metrics_text} on its validation images)"
     )
     assert len(lines) == 5
 

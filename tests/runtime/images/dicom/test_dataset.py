@@ -146,4 +146,4 @@ def test_sequences_of_a_mislabelled_file_are_read() -> None:
     for syntax, label in (PLAIN[:2], PLAIN[1::-1]):
         data = encoded(make(stored, syntax=syntax, **lut))
         body = data[144 + int.from_bytes(data[140:144], "little") :]
-        assert load(parts(label)[0] + body).tobytes() == load(data).tobytes()
+        assert load(parts(label)[0] + body).image.tobytes() == load(data).image.tobytes()

@@ -331,8 +331,7 @@ CAPTURES = [
 
 
 def caution_of(dataset: Any, frame: int = 0) -> str | None:
-    caution: str | None = load(encoded(dataset), frame=frame).caution  # type: ignore[attr-defined]
-    return caution
+    return load(encoded(dataset), frame=frame).caution
 
 
 @pytest.mark.parametrize("kind", CAPTURES)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from ctonnx.errors import ImageError
 from ctonnx.images import load, load_frames
 from ctonnx.images.dicom.window import windowed
+from ctonnx.images.scan import Scan
 from ctonnx.prediction.inputs import find_images
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Failure, Prediction
@@ -149,7 +149,7 @@ def test_lossless_compression_changes_no_pixel() -> None:
     names = ["MR_small.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm"]
     if not all((folder / name).exists() for name in names):
         pytest.skip("this pydicom comes without its test files")
-    first, *others = [load(folder / name).tobytes() for name in names]
+    first, *others = [load(folder / name).image.tobytes() for name in names]
     assert all(pixels == first for pixels in others)
 
 
@@ -169,11 +169,11 @@ def test_frame_is_chosen_by_its_number() -> None:
 def test_every_frame_is_given_in_its_turn() -> None:
     found = list(load_frames(encoded(make(series()))))
     assert [number for number, _ in found] == [0, 1, 2, 3]
-    images = [image for _, image in found if isinstance(image, Image.Image)]
+    images = [image for _, image in found if isinstance(image, Scan)]
     np.testing.assert_array_equal(np.asarray(images[2]), window_of(HU + 100.0))
     ((number, image),) = load_frames(encoded(make()))
     assert number is None
-    assert isinstance(image, Image.Image)
+    assert isinstance(image, Scan)
 
 
 def test_frames_of_a_deflated_file_are_found_and_counted() -> None:

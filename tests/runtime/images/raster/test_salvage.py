@@ -122,9 +122,9 @@ def test_animation_keeps_its_caution_beside_metadata_that_are_left_out() -> None
     file = io.BytesIO()
     Image.fromarray(GREY).save(file, "PNG", save_all=True, append_images=[Image.fromarray(GREY // 2)])
     whole = file.getvalue()
-    image = load(whole[:33] + BAD_CHUNKS["a large compressed text"] + whole[33:])
-    np.testing.assert_array_equal(np.asarray(image.convert("L")), GREY)
-    assert getattr(image, "caution", None) == "the first of several pages alone was read"
+    scan = load(whole[:33] + BAD_CHUNKS["a large compressed text"] + whole[33:])
+    np.testing.assert_array_equal(np.asarray(scan.image.convert("L")), GREY)
+    assert scan.caution == "the first of several pages alone was read"
 
 
 @pytest.mark.parametrize(

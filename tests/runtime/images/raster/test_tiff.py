@@ -145,10 +145,10 @@ def test_minimum_and_maximum_that_the_file_names_change_nothing() -> None:
 
 
 def test_first_of_several_pages_is_read_with_a_caution() -> None:
-    image = load(tiff(RAMP, bits=12, pages=3))
-    assert np.asarray(image).tolist() == [[0, 62, 255]]
-    assert getattr(image, "caution", None) == "the first of several pages alone was read"
-    assert getattr(load(tiff(RAMP, bits=12)), "caution", None) is None
+    scan = load(tiff(RAMP, bits=12, pages=3))
+    assert np.asarray(scan).tolist() == [[0, 62, 255]]
+    assert scan.caution == "the first of several pages alone was read"
+    assert load(tiff(RAMP, bits=12)).caution is None
 
 
 @pytest.mark.parametrize(

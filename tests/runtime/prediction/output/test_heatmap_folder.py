@@ -99,7 +99,7 @@ def test_folder_holds_a_picture_for_each_prediction(model: Path, files: list[str
     for record, name in zip(records, names_of(*files), strict=True):
         assert isinstance(record, Prediction)
         with Image.open(maps / name) as picture:
-            expected = draw(load(record.source), record, spec)
+            expected = draw(load(record.source).image, record, spec)
             assert picture.tobytes() == expected.tobytes()
 
 

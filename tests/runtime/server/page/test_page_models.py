@@ -11,7 +11,8 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.support.ui import Select
 from tests.runtime.server.page.conftest import VERDICTS, Page, serving
 
-from ctonnx.artifacts.spec import METADATA_KEY, ModelSpec, describe_leakage
+from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
+from ctonnx.artifacts.spec import ModelSpec, describe_leakage
 
 NEVER = 0.999999  # a threshold that no sum of the test model reaches
 LEAKED = {

@@ -39,9 +39,9 @@ def take_apart(model: Path, path: str) -> dict[str, Any]:
 
     def work(batch: Sequence[str]) -> tuple[Outputs, tuple[float, float, float]]:
         start = now()
-        images = [load(file) for file in batch]
+        scans = [load(file) for file in batch]
         decoded = now()
-        pixels = np.stack([to_pixels(image, spec.preprocessing) for image in images])
+        pixels = np.stack([to_pixels(scan, spec.preprocessing) for scan in scans])
         resized = now()
         outputs = predictor.predict_pixels(pixels)
         return outputs, (decoded - start, resized - decoded, now() - resized)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ctonnx.errors import ImageError
 from ctonnx.images import load
-from ctonnx.images.origin import Origin, load_with_origin
+from ctonnx.images.loading import Origin, load_with_origin
 
 
 def encoded(mode: str, file_format: str) -> bytes:
@@ -49,7 +49,7 @@ def test_image_in_memory_has_its_own_format() -> None:
 
 
 def test_format_that_pillow_does_not_know_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ctonnx.images.origin.readable_formats", lambda: ["PNG", "DICOM"])
+    monkeypatch.setattr("ctonnx.images.loading.readable_formats", lambda: ["PNG", "DICOM"])
     assert load_with_origin(encoded("RGB", "BMP"))[1] == Origin("other", "RGB")
 
 
