@@ -51,7 +51,7 @@ ROOMS = {
     "ctonnx_train.network": "classifier state_dicts weight_files pretrained inference openmp threads",
     "ctonnx_train.runs": "record splits_file checkpoint",
     "ctonnx_train.evaluation": "metrics calibration mcnemar evaluated_model evaluate fonts plots report",
-    "ctonnx_train.training": "recipe loop preparation preview resume report train",
+    "ctonnx_train.training": "recipe loop preparation preview resume run_record report train",
     "ctonnx_train.training.loop": "distributed augmentation batches lightning_module progress callbacks device fit",
     "ctonnx_train.cli": "options data train evaluate",
     "ctonnx_export": "graph image_sets trial quantization models report triton export cli",

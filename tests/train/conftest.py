@@ -98,7 +98,7 @@ def scans(folder: Path, images_in: ImagesIn) -> str:
 
 @pytest.fixture
 def labelled(tmp_path: Path, images_in: ImagesIn) -> Path:
-    """A data folder of the three classes of `subject`."""
+    """A data folder of the three classes of `evaluated`."""
     counts = {"train/a": 3, "train/b": 3, "train/c": 2, "valid/a": 2, "valid/b": 1, "test/a": 2, "test/b": 3}
     return images_in(tmp_path / "scans", counts)
 
@@ -209,7 +209,7 @@ def fitted(dataset_of: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]
 
 
 @pytest.fixture
-def subject() -> Any:
+def evaluated() -> Any:
     """A three-class model without metadata; its predictions depend only on an image's pixels."""
     from ctonnx_train.data.pixel_store import PixelStore
     from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
