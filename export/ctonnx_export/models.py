@@ -80,7 +80,7 @@ def make_fp32(checkpoint: Checkpoint, validation: ImageSet, log: Log) -> tuple[E
         CheckFailed: it does not agree.
         ModelError: The run's record lacks what an export shows.
     """
-    checkpoint.record.require_figures()
+    checkpoint.record.require_metrics()
     size = checkpoint.record.preprocessing.size
     graph = DeployGraph(checkpoint.network, checkpoint.record.temperature)
     reference = run_pytorch(graph, shown("answers of PyTorch", validation))

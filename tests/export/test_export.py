@@ -242,7 +242,7 @@ def test_validation_image_that_was_damaged_since_is_named(run: Run, phantoms: Pa
         export_run(run, data=tmp_path / "damaged")
     assert str(caught.value) == (
         f"expected 8 readable images, found 1 that is not: {tmp_path / 'damaged' / first}: the file is empty "
-        "(0 bytes); mend these files or move them out of the data folder"
+        "(0 bytes); fix these files or move them out of the data folder"
     )
     assert not run.export_folder.exists()
 

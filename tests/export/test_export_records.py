@@ -41,7 +41,7 @@ def test_record_of_which_anything_was_damaged_is_refused_or_reported(
     for what, document in damaged(whole):
         try:
             record = RunRecord.from_json(json.dumps(document))
-            record.require_figures()
+            record.require_metrics()
         except (ValueError, ModelError):
             refused += 1
             continue

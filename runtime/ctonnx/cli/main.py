@@ -27,7 +27,7 @@ _COMMANDS = {
     "demo": _Entry(
         "ctonnx.cli.commands.demo:demo", "Run the whole workflow on synthetic phantoms.", "cpu,train,export"
     ),
-    "data": _Entry("ctonnx_train.cli.data:data", "Make data sets, and look into them.", "train"),
+    "data": _Entry("ctonnx_train.cli.data:data", "Generate and audit datasets.", "train"),
     "train": _Entry("ctonnx_train.cli.train:train", "Train a classifier on a folder of CT images.", "train"),
     "evaluate": _Entry(
         "ctonnx_train.cli.evaluate:evaluate",
