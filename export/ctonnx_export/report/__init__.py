@@ -1,7 +1,7 @@
 """Reports of an export.
 
-caveats     what a reader of the report has to know
-facts       report.json
+caveats     caveats that a reader of the report must know
+facts       contents of report.json
 markdown    report.md
-model_card  the model card
+model_card  README.md: the model card
 """
