@@ -138,7 +138,7 @@ def make_fp16(fp32: ExportedModel, compared: ComparisonSet, gate: Gate, log: Log
         gate: Gate that the model must pass.
         log: Called with each progress message.
     """
-    plain = _with_shapes(fp32.model)
+    plain = onnx.shape_inference.infer_shapes(fp32.model)
     overflowing = find_overflowing(plain, batches_with_progress("range of FP16", *compared.parts, count=_FEW))
     if overflowing:
         log(f"fp16: {len(overflowing)} nodes stay in fp32, as their values on real images come near the range of fp16")
@@ -164,7 +164,7 @@ def make_int8(
         gate: Gate that the model must pass.
         log: Called with each progress message.
     """
-    plain = _with_shapes(for_integers(fp32.model, quantization.target))
+    plain = onnx.shape_inference.infer_shapes(for_integers(fp32.model, quantization.target))
     with tqdm(total=len(calibration), desc="calibrating", unit="image", leave=False, disable=None) as bar:
         batches = calibration.batches(_FEW)
         ranges = collect_ranges(plain, quantized_tensors(plain), batches, progress=bar.update)
@@ -211,10 +211,6 @@ def _count_predicted(outputs: Outputs, classes: Sequence[str]) -> dict[str, int]
     """Returns the number of images with each predicted class."""
     counts = np.bincount(outputs.probabilities.argmax(axis=1), minlength=len(classes))
     return {name: int(count) for name, count in zip(classes, counts, strict=True)}
-
-
-def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    return onnx.shape_inference.infer_shapes(model)
 
 
 def _spec(checkpoint: Checkpoint, parity: Parity) -> ModelSpec:

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,10 +16,9 @@ from ctonnx.parity.comparison import AccuracyChange, Parity, accuracy_change, co
 from ctonnx.parity.gates import GATES, BrokenBound, Gate
 from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
 from ctonnx_export.graph.sessions import open_model
-from ctonnx_export.image_sets import BATCH, ImageSet, batches_with_progress
+from ctonnx_export.image_sets import ImageSet, batches_with_progress
 
 __all__ = ["ComparisonSet", "Suspicion", "Trial", "try_model"]
-
 
 _TIMED = 15
 
@@ -69,11 +68,6 @@ class ComparisonSet:
             self.spec.operating_point.calls(of.probabilities, self.spec.classes) for of in (self.reference, outputs)
         )
         return Suspicion(lost=int((reference & ~candidate).sum()), gained=int((candidate & ~reference).sum()))
-
-    def batches(self, count: int = BATCH) -> Iterator[NDArray[np.uint8]]:
-        """Yields the images in batches of at most `count`: uint8 [images, size, size, 3]."""
-        for part in self.parts:
-            yield from part.batches(count)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,6 @@ from tests.export.builders import SAME, SPEC, image_set
 
 from ctonnx.artifacts.operating_point import OperatingPoint
 from ctonnx.parity.gates import Gate
-from ctonnx.parity.outputs import Outputs
 from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.trial import ComparisonSet, Suspicion, Trial, try_model
 
@@ -77,9 +76,3 @@ def test_trials_that_pass_have_the_best_scores_and_then_those_nearest_to_the_gat
         trial(agreement=1.0, mean_dp=0.0, heatmaps=float("nan")),
     ]
     assert sorted(order, key=lambda one: one.score, reverse=True) == order
-
-
-def test_comparison_set_yields_its_parts_in_order(compared: ComparisonSet) -> None:
-    assert len(list(compared.batches())) == 3  # 6, 16 and 2 images
-    assert isinstance(compared.reference, Outputs)
-    assert [len(pixels) for pixels in compared.batches()] == [6, 16, 2]

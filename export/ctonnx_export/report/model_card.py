@@ -5,7 +5,8 @@ from typing import Any
 
 from ctonnx.artifacts.spec import describe_leakage
 from ctonnx.system.text import table
-from ctonnx_export.report.markdown import GOLDEN_PIXELS, parity_table, pending_lines
+from ctonnx_export.report.markdown import GOLDEN_PIXELS, pending_lines
+from ctonnx_export.report.parity_table import parity_table
 
 __all__ = ["model_card"]
 

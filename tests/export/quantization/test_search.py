@@ -13,6 +13,7 @@ from tests.export.builders import image_set
 from ctonnx.parity.comparison import compare
 from ctonnx.parity.gates import BrokenBound, Gate
 from ctonnx_export.graph.execution import run_onnx
+from ctonnx_export.image_sets import batches_with_progress
 from ctonnx_export.quantization import search as module
 from ctonnx_export.quantization.bias_correction import BiasCorrection
 from ctonnx_export.quantization.calibration import CALIBRATORS, Ranges, collect_ranges
@@ -112,7 +113,7 @@ def test_the_best_candidate_that_passes_is_selected(
     found = search(small_model, ranges, correction, compared, LOOSE)
     best = min(found.trials, key=lambda trial: trial.parity.mean_dp)
     assert found.scheme.as_dict() == best.scheme
-    parity = compare(compared.reference, run_onnx(found.model, compared.batches()))
+    parity = compare(compared.reference, run_onnx(found.model, batches_with_progress("", *compared.parts)))
     assert parity == best.parity
 
 
