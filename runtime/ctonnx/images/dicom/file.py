@@ -62,12 +62,8 @@ class DicomFile:
         """
         if not 0 <= frame < self.frames:
             raise ImageError(f"expected a frame from 0 to {self.frames - 1}, found {frame}", self._name)
-        return redacting(self._name, lambda: self._scan(frame), lambda: self._fault("pixels"))
-
-    def _scan(self, frame: int) -> Scan:
-        stored = self._frames.stored(frame)
         rendering = Rendering(header=self._header, frame=frame, kind=self._kind, window=self._window, name=self._name)
-        return rendering.scan(stored)
+        return redacting(self._name, lambda: rendering.scan(self._frames.stored(frame)), lambda: self._fault("pixels"))
 
     def _fault(self, part: str) -> str:
         return (find_invalid_element(self._header) if self._header else None) or f"its {part} cannot be read"

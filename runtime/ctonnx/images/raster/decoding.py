@@ -75,13 +75,14 @@ def decode(file: BinaryIO, name: str, most_pixels: int | None = None) -> Scan:
     """
     head = file.read(12)
     file.seek(0)
-    if head.startswith(tiff_directory.MARKS):
-        return _tiff(file, name, most_pixels)
-    if head.startswith(jpeg2000.MARKS):
-        with damage_is_an_image_error(name):
-            stream = jpeg2000.read_header(file)
-        if stream and not stream.is_for_pillow:
-            return _by_extra(file, name, most_pixels, stream)
+    header: tiff.TiffHeader | jpeg2000.Jpeg2000Header | None = None
+    with damage_is_an_image_error(name):
+        if head.startswith(tiff_directory.MARKS):
+            header = tiff.read_header(file, name)
+        elif head.startswith(jpeg2000.MARKS):
+            header = jpeg2000.read_header(file)
+    if header and not header.is_for_pillow:
+        return _by_extra(file, name, most_pixels, header)
     file.seek(0)
     try:
         return _by_pillow(file, name, most_pixels)
@@ -145,22 +146,8 @@ def _fix_transparency(image: Image.Image, file: BinaryIO, name: str) -> Image.Im
     return image
 
 
-def _tiff(file: BinaryIO, name: str, most_pixels: int | None) -> Scan:
-    with damage_is_an_image_error(name):
-        header = tiff.read_header(file, name)
-    if not header.is_for_pillow:
-        return _by_extra(file, name, most_pixels, header)
-    file.seek(0)
-    try:
-        return _by_pillow(file, name, most_pixels)
-    except ImageError:
-        if (picture := without_metadata(file)) is None:
-            raise
-    return _by_pillow(picture, name, most_pixels)
-
-
 def _by_extra(
-    file: BinaryIO, name: str, most_pixels: int | None, header: "tiff.TiffHeader | jpeg2000.Jpeg2000Header"
+    file: BinaryIO, name: str, most_pixels: int | None, header: tiff.TiffHeader | jpeg2000.Jpeg2000Header
 ) -> Scan:
     """Decodes a file that Pillow misreads, with the extra `[tiff]`."""
     size = header.width, header.height

@@ -84,13 +84,9 @@ def read_header(file: BinaryIO) -> Jpeg2000Header | None:
         file.seek(0)
         if file.read(4) == MARKS[0]:
             return _code_stream(file, 0, {})
-        return _boxes(file, 0, _end_of(file), {})
+        return _boxes(file, 0, file.seek(0, 2), {})
     except (struct.error, OSError, ValueError, OverflowError):
         return None
-
-
-def _end_of(file: BinaryIO) -> int:
-    return file.seek(0, 2)
 
 
 def _boxes(file: BinaryIO, at: int, end: int, found: dict[str, int], *, is_top: bool = True) -> Jpeg2000Header | None:

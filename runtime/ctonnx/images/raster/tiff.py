@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from ctonnx.errors import ImageError
-from ctonnx.images.raster.tiff_directory import TiffDirectory, read_directory
+from ctonnx.images.raster.tiff_directory import read_directory
 
 __all__ = ["COLOURS", "FLOAT", "SIGNED", "UNSIGNED", "TiffHeader", "read_header"]
 
@@ -245,15 +245,13 @@ def read_header(file: BinaryIO, name: str) -> TiffHeader:
         ImageError: If the header is damaged or inconsistent.
     """
     try:
-        return _header(read_directory(file))
+        return _header(*read_directory(file))
     except (struct.error, ValueError, OverflowError, OSError, IndexError) as error:
         reason = str(error) if isinstance(error, ValueError) else "its first directory cannot be read"
         raise ImageError(f"damaged image: {reason}", name) from error
 
 
-def _header(directory: TiffDirectory) -> TiffHeader:
-    fields = directory.fields
-
+def _header(fields: dict[int, tuple[int, ...]], marks: dict[str, bool]) -> TiffHeader:
     def one(tag: int, default: int) -> int:
         return int(fields.get(tag, (default,))[0])
 
@@ -283,9 +281,7 @@ def _header(directory: TiffDirectory) -> TiffHeader:
         palette=tuple(int(value) for value in fields.get(320, ())),
         subsampling=tuple(int(value) for value in fields.get(530, (2, 2) if photometric == _YCBCR else (1, 1))),
         ink_set=one(332, 1),
-        is_big_endian=directory.is_big_endian,
-        is_bigtiff=directory.is_bigtiff,
-        has_more=directory.has_more,
+        **marks,
     )
 
 
