@@ -42,7 +42,7 @@ class DicomFile:
     Attributes:
         frames: Number of frames.
         size: Width and height of each frame.
-        bytes_a_pixel: Maximum memory to decode a pixel, in bytes.
+        bytes_per_pixel: Maximum memory to decode a pixel, in bytes.
 
     Raises:
         ImageError: If the file is damaged, contains no image, is too large, or has an unsupported compression.
@@ -87,7 +87,7 @@ class DicomFile:
         self._check_size(*self.size)
         frames = self._frames = Frames(data, data.pixels, self._name)
         is_grey = header.SamplesPerPixel == 1 and header.PhotometricInterpretation != "PALETTE COLOR"
-        self.bytes_a_pixel = _LOOKED_UP if is_grey and int(header.BitsAllocated) <= 16 else _COMPUTED
+        self.bytes_per_pixel = _LOOKED_UP if is_grey and int(header.BitsAllocated) <= 16 else _COMPUTED
         return frames.count
 
     def _check_size(self, columns: int, rows: int) -> None:

@@ -166,4 +166,4 @@ def test_too_large_image_is_rejected_with_its_size(monkeypatch: pytest.MonkeyPat
 
 
 def test_float_header_takes_memory_for_all_its_samples() -> None:
-    assert header_of(tiff(np.zeros((1, 1, 3)), bits=64, kind=FLOAT, photometric=2)).bytes_a_pixel == 3 * 3 * 8 + 16
+    assert header_of(tiff(np.zeros((1, 1, 3)), bits=64, kind=FLOAT, photometric=2)).bytes_per_pixel == 3 * 3 * 8 + 16
