@@ -14,7 +14,7 @@ from tests.runtime.system.linux_files import write
 
 from ctonnx.errors import ImageError, NotEnoughMemory
 from ctonnx.images import load
-from ctonnx.images.modes import bytes_a_pixel
+from ctonnx.images.modes import bytes_per_pixel
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Failure, Prediction
 from ctonnx.system import memory
@@ -189,7 +189,7 @@ def test_reading_takes_no_more_memory_than_is_reserved(
         image.save(tmp_path / name, file_format, exif=exif)
     command = [sys.executable, "-c", _MEASURE, str(tmp_path / "small"), str(tmp_path / "large")]
     taken = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert taken <= bytes_a_pixel(mode, file_format) * 2000 * 2000
+    assert taken <= bytes_per_pixel(mode, file_format) * 2000 * 2000
 
 
 _BLOCKS = """
