@@ -1,4 +1,4 @@
-"""What a gate asks of a few golden inputs: never a rounded share, and no blame for what the export showed already."""
+"""The gate for a few golden inputs does not round the share and excuses bounds that the export already exceeded."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from ctonnx.parity.outputs import Outputs
 
 
 def answers(images: int, *wrong: int, certainty: float = 0.9) -> Outputs:
-    """Returns answers of two classes, the first but for the wrong images."""
+    """Returns outputs that predict the first of two classes, except for the wrong images."""
     rows = np.tile(np.array([certainty, 1 - certainty], np.float32), (images, 1))
     rows[list(wrong)] = rows[list(wrong), ::-1]
     maps = np.tile(np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2), (images, 2, 1, 1))
