@@ -4,20 +4,14 @@ import csv
 import io
 import json
 import re
-import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
-from click.testing import CliRunner, Result
-from onnx import TensorProto, helper
 from PIL import Image
+from tests.runtime.cli.commands.predicting import changed_spec, predict
 
 from ctonnx.artifacts.caveats import model_caveats
-from ctonnx.cli.main import main
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction
 
@@ -50,19 +44,10 @@ ERRORS = {
 FILES = sorted([*GOOD, *ERRORS])
 
 
-def predict(*words: str | Path) -> Result:
-    return CliRunner().invoke(main, ["predict", *map(str, words)])
-
-
 def expected(model: Path) -> dict[str, Prediction]:
     """Returns the predictor's own answers for the good files."""
     with Predictor(model) as predictor:
         return {file: predictor.predict(file) for file in GOOD}
-
-
-def assert_refused(result: Result, sentence: str) -> None:
-    """Checks that a command ended with exit code 2, with one sentence on stderr and nothing on stdout."""
-    assert (result.stdout, result.stderr, result.exit_code) == ("", f"Error: {sentence}\n", 2)
 
 
 # --- formats ---------------------------------------------------------------------------------------------------------
@@ -158,15 +143,6 @@ def test_pattern_is_expanded(model: Path, scans: Path) -> None:
 # --- stderr ----------------------------------------------------------------------------------------------------------
 
 
-def changed_spec(model: Path, **changes: Any) -> Path:
-    """Writes a copy of a model whose spec has changes, and returns its path."""
-    loaded = onnx.load(model)
-    (metadata,) = loaded.metadata_props
-    metadata.value = json.dumps({**json.loads(metadata.value), **changes})
-    onnx.save(loaded, "changed.onnx")
-    return Path("changed.onnx")
-
-
 def test_model_the_note_the_counts_and_the_operating_point_stand_on_stderr(model: Path, scans: Path) -> None:
     with Predictor(model) as predictor:
         point = predictor.spec.operating_point
@@ -211,164 +187,3 @@ def test_model_without_an_operating_point_says_nothing_of_suspicious_images(mode
     assert re.fullmatch(r"1 file: 1 predicted, 0 failed; \d+\.\d images/s", alone.stderr.splitlines()[-1])
     rows = csv.DictReader(io.StringIO(predict("scans", "-m", changed, "--format", "csv").stdout))
     assert [row["suspicious"] for row in rows] == [""] * 5
-
-
-def test_model_trained_on_scans_has_no_note(model: Path, scans: Path) -> None:
-    result = predict(*GOOD, "-m", changed_spec(model, synthetic=False))
-    assert result.exit_code == 0
-    assert len(result.stderr.splitlines()) == 4
-    assert "synthetic" not in result.stderr
-
-
-def test_newest_run_is_found_and_named(workspace: Path, scans: Path) -> None:
-    result = predict("scans/a.png")
-    assert result.exit_code == 0
-    assert result.stderr.splitlines()[0] == "model: runs/tiny/export/model.fp32.onnx (fp32 on cpu, the newest run's)"
-    for given in ("tiny", "runs/tiny", "runs/tiny/export/model.fp32.onnx"):
-        named = predict("scans/a.png", "--model", given)
-        assert named.stdout == result.stdout
-        assert named.stderr.splitlines()[0] == "model: runs/tiny/export/model.fp32.onnx (fp32 on cpu)"
-
-
-def test_newest_run_with_an_export_is_taken_and_a_newer_one_without_is_named(workspace: Path, scans: Path) -> None:
-    """What is taken, and that a later training exists, is said by every command that is given no model."""
-    record = json.loads((workspace / "runs/tiny/run.json").read_text())
-    later = workspace / "runs/later"
-    later.mkdir()
-    (later / "model.safetensors").touch()
-    (later / "run.json").write_text(json.dumps({**record, "created": "2999-01-01T00:00:00+00:00"}))
-    note = (
-        "note: run 'later' was trained later and has no export, so 'tiny' is used; export it with: "
-        "ctonnx export runs/later"
-    )
-    words = "of run 'tiny', the only one with an export"
-    found = predict("scans/a.png")
-    assert (found.exit_code, found.stderr.splitlines()[:2]) == (
-        0,
-        [f"model: runs/tiny/export/model.fp32.onnx (fp32 on cpu, {words})", note],
-    )
-    assert note not in predict("scans/a.png", "--model", "tiny").stderr
-    inspected = CliRunner().invoke(main, ["inspect"])
-    assert inspected.stderr.splitlines()[:2] == [f"model: runs/tiny/export/model.fp32.onnx ({words})", note]
-    verified = CliRunner().invoke(main, ["verify"])
-    assert (verified.exit_code, verified.stderr) == (0, f"{note}\n")
-    shutil.copytree("runs/tiny/export", later / "export")
-    taken = predict("scans/a.png").stderr.splitlines()
-    assert taken[0] == (
-        "model: runs/later/export/model.fp32.onnx (fp32 on cpu, of run 'later', the newest of 2 with an export)"
-    )
-    assert not any("was trained later" in line for line in taken)
-
-
-# --- wrong use -------------------------------------------------------------------------------------------------------
-
-
-def test_folder_without_images_is_refused(model: Path, scans: Path) -> None:
-    Path("none").mkdir()
-    assert_refused(
-        predict("none", "-m", model),
-        "expected images in 'none', found an empty folder; name a folder with PNG, JPEG or TIFF files",
-    )
-
-
-def test_pattern_that_matches_nothing_is_refused(model: Path, scans: Path) -> None:
-    assert_refused(
-        predict("scans/*.tif", "-m", model),
-        f"expected files that match 'scans/*.tif', found none (in '{scans.parent}'); check the pattern",
-    )
-
-
-def test_no_run_is_refused(scans: Path) -> None:
-    assert_refused(
-        predict("scans"),
-        f"expected a trained run below 'runs/' (in '{scans.parent}'), found none; "
-        "train one with: ctonnx train DATA, or name a run or an .onnx file that you have (predict and serve: "
-        "--model FILE)",
-    )
-
-
-def test_run_that_does_not_exist_is_refused(scans: Path) -> None:
-    assert_refused(
-        predict("scans", "-m", "lungs"),
-        "expected a run's folder (with model.safetensors and run.json) at 'lungs' or 'runs/lungs', found none; "
-        "train one with: ctonnx train DATA, or name a run or an .onnx file that you have (predict and serve: "
-        "--model FILE)",
-    )
-
-
-def test_missing_model_is_refused(scans: Path) -> None:
-    assert_refused(
-        predict("scans", "-m", "none.onnx"),
-        "expected an .onnx file, found no file at 'none.onnx'; see which there are: ls runs/*/export",
-    )
-
-
-def test_model_without_a_spec_is_refused(scans: Path) -> None:
-    graph = helper.make_graph(
-        [helper.make_node("Identity", ["x"], ["y"])],
-        "graph",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), "foreign.onnx")
-    assert_refused(
-        predict("scans", "-m", "foreign.onnx"),
-        "'foreign.onnx' is an ONNX model without a ctonnx spec, so its classes and its preprocessing are unknown; "
-        "make one with: ctonnx export RUN",
-    )
-
-
-@pytest.mark.parametrize("kind", ["truncated", "text"])
-def test_damaged_model_is_refused(kind: str, model: Path, scans: Path) -> None:
-    with model.open("rb") as whole:
-        Path("bad.onnx").write_bytes(whole.read(1_000_000) if kind == "truncated" else b"a letter\n")
-    result = predict("scans", "-m", "bad.onnx")
-    assert (result.stdout, result.exit_code) == ("", 2)
-    assert re.fullmatch(
-        r"Error: 'bad\.onnx' is not a whole ONNX model \([^\n]+\); "
-        r"if it was copied or downloaded, do that again, else export it again\n",
-        result.stderr,
-    )
-
-
-def test_cuda_is_refused_where_there_is_none(model: Path, scans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    monkeypatch.setattr("ctonnx.inference.diagnosis.nvidia_driver", lambda: None)
-    for device, said in (
-        (False, "the provider 'cuda' does not run here: this machine has no NVIDIA GPU; run on --provider cpu here"),
-        (True, "the provider 'cuda' needs CUDAExecutionProvider, which the installed onnxruntime does not have"),
-    ):
-        monkeypatch.setattr("ctonnx.inference.diagnosis.has_nvidia_device", lambda device=device: device)
-        result = predict("scans", "-m", model, "--provider", "cuda")
-        assert (result.stdout, result.exit_code, len(result.stderr.splitlines())) == ("", 2, 1)
-        assert result.stderr.startswith(f"Error: {said}")
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ((), "Missing argument 'PATH...'."),
-        (("scans", "--top-k", "0"), "Invalid value for '--top-k': 0 is not in the range x>=1."),
-        (("scans", "--batch-size", "0"), "Invalid value for '--batch-size': 0 is not in the range x>=1."),
-        (("scans", "--threads", "0"), "Invalid value for '--threads': 0 is not in the range x>=1."),
-        (
-            ("scans", "--threads", "5000"),
-            "Invalid value for '--threads': expected at most 64 threads, found 5000; this process may use 2 cores, and "
-            "as many threads are the default.",
-        ),
-        (("scans", "--format", "xml"), "Invalid value for '--format': 'xml' is not one of 'table', 'jsonl', 'csv'."),
-        (
-            ("scans", "--provider", "tpu"),
-            "Invalid value for '--provider': 'tpu' is not one of 'cpu', 'cuda', 'tensorrt', 'openvino', 'coreml', "
-            "'directml'.",
-        ),
-    ],
-)
-def test_option_out_of_range_is_refused(
-    words: tuple[str, ...], message: str, scans: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 16)
-    monkeypatch.setattr("ctonnx.system.cpu.available_cores", lambda: 2)
-    result = predict(*words)
-    assert (result.stdout, result.exit_code) == ("", 2)
-    assert result.stderr.splitlines()[-1] == f"Error: {message}"
