@@ -3,8 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -50,10 +49,6 @@ class Leaks:
     files_with_several_labels: int
     leaked: Mapping[str, int]
     dropped: Mapping[str, int]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the entry for run.json."""
-        return asdict(self)
 
     def sentence(self) -> str:
         """Returns the counts as a sentence, for a warning or a report."""
