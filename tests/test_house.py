@@ -35,7 +35,7 @@ ROOMS = {
     "ctonnx.artifacts": "json_schema onnx_file report_schema operating_point spec caveats golden run",
     "ctonnx.artifacts.onnx_file": "protobuf metadata operators integrity",
     "ctonnx.inference": "providers diagnosis session runner tuning self_test",
-    "ctonnx.prediction": "inputs model_selection results cautions predictor verification output",
+    "ctonnx.prediction": "inputs model_selection results cautions streaming predictor verification output batch",
     "ctonnx.prediction.output": "provenance row_order row_formats heatmap_image heatmap_folder",
     "ctonnx.server": "settings metrics transport engine api app page",
     "ctonnx.server.transport": "errors budgets file_names multipart uploads middleware connection lifecycle",

@@ -38,9 +38,9 @@ def test_run_that_was_trained_last_and_has_no_export_is_passed_over_and_named() 
     new = make_run("new", NEW)
     found = newest_export()
     assert (found.run, found.exported, found.newer) == (old, 1, new)
-    assert found.words == "of run 'old', the only one with an export"
+    assert found.description == "of run 'old', the only one with an export"
     assert found.note == (
-        "run 'new' was trained later and has no export, so that 'old' was taken; export it with: ctonnx export runs/new"
+        "run 'new' was trained later and has no export, so 'old' is used; export it with: ctonnx export runs/new"
     )
     assert find_model(None) == old.model_file("fp32")
     assert find_models(None) == [old.model_file("fp32")]
@@ -52,13 +52,13 @@ def test_newest_of_several_exports_is_taken_and_said_to_be_one_of_several() -> N
     new = make_run("new", NEW, ("fp32",))
     found = newest_export()
     assert (found.run, found.exported, found.newer, found.note) == (new, 2, None, "")
-    assert found.words == "of run 'new', the newest of 2 with an export"
+    assert found.description == "of run 'new', the newest of 2 with an export"
 
 
 def test_run_alone_is_the_newest_and_older_ones_without_an_export_are_not_spoken_of() -> None:
     make_run("older", OLD)
     make_run("only", NEW, ("int8",))
-    assert (newest_export().words, newest_export().note) == ("the newest run's", "")
+    assert (newest_export().description, newest_export().note) == ("the newest run's", "")
 
 
 def test_runs_of_which_none_was_exported_ask_for_the_newest_ones_export() -> None:
@@ -164,8 +164,8 @@ def test_run_without_a_model_for_the_provider_is_an_error_that_says_which_there_
 ) -> None:
     make_run("lungs", exported=exported, target=target)
     assert refusal(None, provider) == (
-        f"expected a model for {provider} in 'runs/lungs/export', found {found} alone; name a file to take it all the "
-        "same, or export the run again with --precision all"
+        f"expected a model for {provider} in 'runs/lungs/export', found only {found}; name a file to use it anyway, "
+        "or export the run again with --precision all"
     )
 
 

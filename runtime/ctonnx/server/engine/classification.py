@@ -15,7 +15,7 @@ from ctonnx.images import load_frames, to_pixels
 from ctonnx.images.scan import Scan
 from ctonnx.parity.outputs import Outputs
 from ctonnx.prediction.cautions import caution_of
-from ctonnx.prediction.results import Failure, Prediction, answer
+from ctonnx.prediction.results import Failure, Prediction, prediction_of
 from ctonnx.server.settings import Limits
 from ctonnx.server.transport.budgets import PixelBudget
 
@@ -110,7 +110,7 @@ def result(
         milliseconds: that the frame took so far.
     """
     named: dict[str, Any] = {"source": "", "frame": decoded.frame, "caution": decoded.caution}
-    found = None if outputs is None else answer(spec, outputs, 0, **named)
+    found = None if outputs is None else prediction_of(spec, outputs, 0, **named)
     record = found or Failure("", decoded.error or _NO_NUMBER, decoded.frame)
     document = {"index": index, **record.as_dict(), "file": name, "milliseconds": round(milliseconds, 1)}
     document["heatmap"] = _map(found, decoded, spec) if found and wanted.heatmap else None

@@ -67,7 +67,7 @@ def test_server_says_what_it_serves_and_ends_with_zero_when_it_is_told(model: Pa
         assert caveat.endswith(f" more: ctonnx inspect {model})\n")
         assert run.said == [
             f"model: {model} (fp32 on cpu)\n",
-            "note: this model was trained on synthetic phantoms; its answers mean nothing for patients\n",
+            "note: this model was trained on synthetic phantoms; its predictions have no clinical meaning\n",
             f"serving: http://127.0.0.1:{run.server.port}\n",
         ]
         assert run.server.classify(png).status == 200
@@ -128,7 +128,7 @@ def test_time_for_the_stop_runs_out(model: Path) -> None:
         run.server.get("/v2/health/live")
         run.process.send_signal(signal.SIGTERM)
         code, said = run.end()
-        assert (code, said) == (0, "stopping: 1 request to finish; a second signal cuts them off\n")  # 408 by then
+        assert (code, said) == (0, "stopping: 1 request to finish; a second signal aborts them\n")  # 408 by then
 
 
 def test_connections_without_end_are_told_of_once_and_leave_the_server_whole(model: Path, png: bytes) -> None:

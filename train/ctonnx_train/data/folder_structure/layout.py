@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctonnx.errors import DataError
-from ctonnx.prediction.inputs import is_leaving, list_files
+from ctonnx.prediction.inputs import is_ignored, list_files
 from ctonnx.system.text import quoted
 from ctonnx_train.data.folder_structure.class_names import class_name
 from ctonnx_train.data.folder_structure.split_names import Part, is_split, is_wrapper, part_of, parts_of
@@ -82,7 +82,7 @@ def folders_in(folder: Path) -> list[Path]:
             f"expected to read every folder, could not open '{folder}' ({(error.strerror or '').lower()}); "
             "fix its permissions or move it out of the dataset"
         ) from error
-    return sorted(folder / name for name in inner if not is_leaving(name, is_folder=True))
+    return sorted(folder / name for name in inner if not is_ignored(name, is_folder=True))
 
 
 def wrapping_folders(folder: Path, outer: Part | None = None) -> list[Path]:

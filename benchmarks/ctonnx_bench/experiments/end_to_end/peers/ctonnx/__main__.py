@@ -21,8 +21,9 @@ from ctonnx.parity.outputs import Outputs
 from ctonnx.prediction.inputs import find_images
 from ctonnx.prediction.output.provenance import provenance
 from ctonnx.prediction.output.row_formats import FORMATS
-from ctonnx.prediction.predictor import Predictor, workers_for
+from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction
+from ctonnx.prediction.streaming import workers_for
 
 BATCH = 4  # what Predictor.predict_many takes on a CPU
 now = time.perf_counter
