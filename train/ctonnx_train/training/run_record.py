@@ -92,7 +92,7 @@ def make_record(fitted: Fitted, calibrated: Calibrated, prepared: Prepared, plan
             "name": plan.data_name,
             "fingerprint": prepared.fingerprint,
             "images": data.counts(),
-            "leaks": prepared.leaks.as_dict(),
+            "leaks": asdict(prepared.leaks),
         },
         synthetic=data.synthetic,
         settings={**asdict(settings), "positive": list(settings.positive)},  # a list, as it is read from the file
