@@ -27,30 +27,31 @@ MAY_IMPORT = {
 }
 ROOMS = {
     "ctonnx": "errors system parity images artifacts inference prediction server cli",
-    "ctonnx.system": "text packages procfs cpu nvidia memory temporary_files files file_reading",
-    "ctonnx.images": "source modes unsupported raster formats preprocessing dicom loading origin",
-    "ctonnx.images.raster": "tiff jpeg2000 depth raw_samples salvage decoding",
-    "ctonnx.images.dicom": "hounsfield stored_bits window header redaction dataset decoding file",
+    "ctonnx.system": "text packages procfs cpu nvidia memory temporary_files file_reading files",
+    "ctonnx.images": "scan source modes unsupported raster formats preprocessing dicom loading",
+    "ctonnx.images.raster": "tiff_directory tiff jpeg2000 depth raw_samples salvage decoding",
+    "ctonnx.images.dicom": "hounsfield stored_bits window header redaction dataset decoding greyscale file",
     "ctonnx.parity": "rounding outputs comparison gates golden_gate",
     "ctonnx.artifacts": "json_schema onnx_file report_schema operating_point spec caveats golden run",
     "ctonnx.artifacts.onnx_file": "protobuf metadata operators integrity",
     "ctonnx.inference": "providers diagnosis session runner tuning self_test",
-    "ctonnx.prediction": "inputs model_selection results cautions predictor verification output",
+    "ctonnx.prediction": "inputs model_selection results cautions streaming predictor verification output batch",
     "ctonnx.prediction.output": "provenance row_order row_formats heatmap_image heatmap_folder",
     "ctonnx.server": "settings metrics transport engine api app page",
     "ctonnx.server.transport": "errors budgets file_names multipart uploads middleware connection lifecycle",
     "ctonnx.server.engine": "batching classification service",
-    "ctonnx.server.api": "open_inference triton model_info openapi",
+    "ctonnx.server.api": "open_inference triton model_info schemas openapi",
     "ctonnx.cli": "standard_streams signals options model_banner commands main",
     "ctonnx.cli.commands": "demo doctor inspect predict serve verify",
     "ctonnx_train": "data audit network runs evaluation training cli",
     "ctonnx_train.data": "splits dataset sources phantom folder_structure medmnist image_folder pixel_store leakage",
-    "ctonnx_train.data.folder_structure": "split_names class_names layout skipped_files",
+    "ctonnx_train.data.phantom": "drawing phantom_set",
+    "ctonnx_train.data.folder_structure": "split_names class_names layout class_folders skipped_files",
     "ctonnx_train.audit": "audit report",
-    "ctonnx_train.network": "classifier state_dicts weight_files pretrained inference openmp torch_loading threads",
+    "ctonnx_train.network": "classifier state_dicts weight_files pretrained inference openmp threads",
     "ctonnx_train.runs": "record splits_file checkpoint",
     "ctonnx_train.evaluation": "metrics calibration mcnemar evaluated_model evaluate fonts plots report",
-    "ctonnx_train.training": "recipe loop preparation preview resume report train",
+    "ctonnx_train.training": "recipe loop preparation preview resume run_record report train",
     "ctonnx_train.training.loop": "distributed augmentation batches lightning_module progress callbacks device fit",
     "ctonnx_train.cli": "options data train evaluate",
     "ctonnx_export": "graph image_sets trial quantization models report triton export cli",
@@ -295,7 +296,7 @@ def test_unknown_name_of_the_package_is_an_attribute_error() -> None:
         _ = importlib.import_module("ctonnx").Nothing
 
 
-def test_command_reference_is_what_the_commands_say() -> None:
+def test_command_reference_is_that_of_the_commands() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "docs/write_commands.py", "--print"], check=True, capture_output=True, text=True
     )

@@ -95,6 +95,7 @@ RULES = (
         (
             Right(r"connections? (is |was |are |were )?refused", "the system's word for a closed port"),
             Right(r"refused\.(md|json)", "files of an export's folder keep their names"),
+            Right(r"^refusal$", "a public attribute of Predictor", r"predictor"),
         ),
         names=True,
     ),
@@ -179,7 +180,10 @@ RULES = (
         r"\bcaution(s|ed)?\b",
         "warning, caveat",
         "warning is the field's word",
-        (Right(r"\bcaution=", "a field of Prediction in its representation"),),
+        (
+            Right(r"\bcaution[=:]", "a field of Prediction in its representation, and its label in a table"),
+            Right(r"\bcautions +warnings\b", "a module in its package's map", r"__init__"),
+        ),
     ),
     Rule(
         r"\banswer(s|ed|ing)?\b",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ctonnx.cli.model_banner import say_what_is_newer
+from ctonnx.cli.model_banner import show_newer_run
 from ctonnx.cli.options import FiniteRange, provider_option, threads_option
 from ctonnx.parity.rounding import share_of_percent
 
@@ -192,7 +192,7 @@ def bench(
         peers=peers,
     )
     if not models:
-        say_what_is_newer()
+        show_newer_run()
     allowed = FAIL_OVER if fail_over is None else fail_over
     ends = ReportOptions(output=output, baseline=baseline, fail_over=allowed, published=published, hardware=hardware)
     report = measure_and_report(settings, ends, command=_typed(), log=lambda line: click.echo(line, err=True))

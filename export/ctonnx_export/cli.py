@@ -117,12 +117,12 @@ def export(
     from ctonnx.system.cpu import has_amx
     from ctonnx.system.temporary_files import remove_leftovers
     from ctonnx_export.triton import check_empty, check_separate, write_repository
-    from ctonnx_train.network.openmp import let_waiting_threads_sleep
+    from ctonnx_train.network.openmp import use_passive_waiting
 
     def log(line: str) -> None:
         click.echo(line, err=True)
 
-    let_waiting_threads_sleep()  # before PyTorch is loaded
+    use_passive_waiting()  # before PyTorch is loaded
     _check_unused_options(precisions)
     found = find_run(run)
     if triton is not None:

@@ -1,6 +1,5 @@
 """`export_run`: exports a run to a folder in which every model has passed its gate."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from ctonnx.artifacts.spec import PRECISIONS, Precision
 from ctonnx.errors import CtonnxError
 from ctonnx.parity.gates import GATES
 from ctonnx.parity.outputs import Outputs
-from ctonnx.system.files import atomic_folder, json_text, write_text
+from ctonnx.system.files import atomic_folder, json_text, sha256_of, write_text
 from ctonnx.system.temporary_files import remove_leftovers
 from ctonnx.system.text import Log
 from ctonnx_export.graph.execution import run_onnx
@@ -192,7 +191,7 @@ class _Folder:
                 digests[model.precision] = str(_facts(file)["sha256"])
                 if model.precision not in self._outputs:
                     self._outputs[model.precision] = run_onnx(model.model, [golden.pixels])
-            save_golden(folder / FILE_NAME, replace(golden, answers=self._outputs, model_sha256=digests))
+            save_golden(folder / FILE_NAME, replace(golden, model_outputs=self._outputs, model_sha256=digests))
             facts = report(models, {file.name: _facts(file) for file in sorted(folder.iterdir())}, caveats, pending)
             _write_reports(folder, "report", facts)
             write_text(folder / "README.md", model_card(facts))
@@ -294,5 +293,4 @@ def _check_free_space(output: Path, weights: int, models: int) -> None:
 
 
 def _facts(file: Path) -> dict[str, int | str]:
-    with file.open("rb") as handle:
-        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(handle, "sha256").hexdigest()}
+    return {"bytes": file.stat().st_size, "sha256": sha256_of(file)}

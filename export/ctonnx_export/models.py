@@ -10,8 +10,9 @@ from tqdm import tqdm
 
 from ctonnx.artifacts.golden import Golden
 from ctonnx.artifacts.onnx_file.integrity import content_checksum
+from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
 from ctonnx.artifacts.onnx_file.operators import check_graph
-from ctonnx.artifacts.spec import METADATA_KEY, ModelSpec, Precision
+from ctonnx.artifacts.spec import ModelSpec, Precision
 from ctonnx.errors import CheckFailed
 from ctonnx.parity.comparison import Parity, compare
 from ctonnx.parity.gates import GATES, Gate
@@ -88,7 +89,7 @@ def make_fp32(checkpoint: Checkpoint, images: ImageSets, log: Log) -> tuple[Expo
         CheckFailed: If the model does not agree with PyTorch on the validation images.
         ModelError: If the run's record has no metrics.
     """
-    checkpoint.record.require_figures()
+    checkpoint.record.require_metrics()
     graph = DeployGraph(checkpoint.network, checkpoint.record.temperature)
     validation = images.validation
     reference = run_pytorch(graph, batches_with_progress("outputs of PyTorch", validation))

@@ -1,12 +1,12 @@
-"""ctonnx: predictions from an exported CT classifier, with onnxruntime, NumPy and Pillow alone.
+"""ctonnx: predictions from an exported CT classifier, using only onnxruntime, NumPy and Pillow.
 
     from ctonnx import Predictor
 
     with Predictor("runs/lungs/export/model.fp32.onnx") as predictor:
-        for answer in predictor.predict_many(["a.png", "b.png"]):
-            print(answer.as_dict())
+        for record in predictor.predict_many(["a.png", "b.png"]):
+            print(record.as_dict())
 
-Each name is imported when it is first used, so that `import ctonnx` costs next to nothing.
+Each name is imported on first use, so that `import ctonnx` is fast.
 """
 
 import os
@@ -68,8 +68,8 @@ _HOMES = {
 }
 
 
-# onnxruntime has telemetry on by default, for which it keeps a device ID in the home folder (seen with 1.31 on Linux),
-# unless this is set when it is imported. Whoever wants it sets 0.
+# onnxruntime's telemetry is on by default and stores a device ID in the home folder (seen with 1.31 on Linux), unless
+# this is set when onnxruntime is imported. Set it to 0 to allow telemetry.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 

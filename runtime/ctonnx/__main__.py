@@ -1,4 +1,4 @@
-"""Starts the `ctonnx` command, which `python -m ctonnx` stands for too."""
+"""Entry point of the `ctonnx` command and of `python -m ctonnx`."""
 
 import sys
 
@@ -8,10 +8,10 @@ __all__ = ["run"]
 
 
 def run() -> None:
-    """Runs the command, with or without standard streams; Ctrl-C ends it in one sentence before it has begun, too."""
-    open_missing_streams()  # first of all: the next file that is opened takes the place of a closed stream
+    """Runs the command, with or without standard streams. Ctrl-C ends it without a traceback, even during start-up."""
+    open_missing_streams()  # first: the next file that is opened would get a closed stream's number
     try:
-        from ctonnx.cli.main import main  # here, as it takes long enough to be stopped
+        from ctonnx.cli.main import main  # inside, as the import is long enough to be interrupted
 
         main()
     except KeyboardInterrupt:

@@ -1,31 +1,31 @@
-"""Everything that ctonnx raises on purpose, and the exit code that each kind ends a command with.
+"""The errors that ctonnx raises on purpose, each with the exit code of its command.
 
-CtonnxError             wrong use or wrong input: exit code 2
-  ImageError            a file that cannot be turned into pixels (in a batch: a record, not an exception)
-  ModelError            a file that is not a whole ctonnx model, or none where one was looked for
-  ProviderError         an execution provider that this machine or this onnxruntime does not have
-  NotEnoughMemory       this process has too little memory, or may start too few threads, to go on
-  DataError             a data set, starting weights or a run's name that training cannot use
-  CheckFailed           everything ran, and a check said no (a parity gate): exit code 1
+CtonnxError             wrong usage or invalid input: exit code 2
+  ImageError            an image that cannot be converted to pixels (in a batch: a record, not an exception)
+  ModelError            a model that is missing, damaged or not made by ctonnx
+  ProviderError         an execution provider that cannot run on this machine
+  NotEnoughMemory       too little memory, or too few threads allowed, for this process
+  DataError             a dataset, pretrained weights or a run name that training cannot use
+  CheckFailed           everything ran, and a check failed (a parity gate): exit code 1
 
-A message says what was expected, what was found (quoted), and what to do next.
+A message has three parts: what was expected, what was found (quoted), and what to do next.
 """
 
 __all__ = ["CheckFailed", "CtonnxError", "DataError", "ImageError", "ModelError", "NotEnoughMemory", "ProviderError"]
 
 
 class CtonnxError(Exception):
-    """The root of all errors that ctonnx raises on purpose."""
+    """Base class of all errors that ctonnx raises on purpose."""
 
     exit_code = 2
 
 
 class ImageError(CtonnxError):
-    """A file, or an object in memory, cannot be turned into pixels.
+    """A file or an object in memory cannot be converted to pixels.
 
     Attributes:
-        reason: what is wrong, without the source.
-        source: The path, or what kind of object it was.
+        reason: Reason without the source.
+        source: Path, or kind of the object in memory.
     """
 
     def __init__(self, reason: str, source: str) -> None:
@@ -38,22 +38,22 @@ class ImageError(CtonnxError):
 
 
 class ModelError(CtonnxError):
-    """A model is missing, damaged, or does not say how it must be used."""
+    """A model is missing, damaged, or has no valid spec."""
 
 
 class ProviderError(CtonnxError):
-    """The execution provider that was asked for cannot run here."""
+    """The requested execution provider cannot run on this machine."""
 
 
 class NotEnoughMemory(CtonnxError):
-    """This process has too little memory, or may start too few threads, for what it was asked to do."""
+    """This process has too little memory, or may start too few threads, for the task."""
 
 
 class DataError(CtonnxError):
-    """A data set, or what else training was given, cannot be used as it stands."""
+    """A dataset, or another input of training, cannot be used."""
 
 
 class CheckFailed(CtonnxError):
-    """Everything ran, and the result did not pass its check."""
+    """Everything ran, and the result failed its check."""
 
     exit_code = 1

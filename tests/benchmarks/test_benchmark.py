@@ -12,7 +12,7 @@ import pytest
 
 from ctonnx.artifacts.golden import load_golden
 from ctonnx.artifacts.onnx_file.integrity import content_checksum
-from ctonnx.artifacts.spec import METADATA_KEY
+from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
 from ctonnx.errors import CtonnxError, ProviderError
 from ctonnx.parity.outputs import Outputs
 from ctonnx.system.files import json_text
@@ -23,7 +23,7 @@ from ctonnx_bench.cases.contenders import Contender
 from ctonnx_bench.cases.images import CheckImages
 from ctonnx_bench.cases.settings import Settings
 from ctonnx_bench.measurement.rounds import Bench, CaseFailed, Round
-from ctonnx_train.data.phantom import CLASSES as PHANTOM_CLASSES
+from ctonnx_train.data.phantom.drawing import CLASSES as PHANTOM_CLASSES
 
 QUICK = Settings(batch_sizes=(1,), duration=0.0, rounds=1, threads=1)
 ROUND = Round(

@@ -63,7 +63,7 @@ def test_run_that_is_newer_and_has_no_export_is_named_where_no_model_is(bench: C
         (run / "model.safetensors").touch()
         (run / "run.json").write_text(json.dumps({"created": created}))
     Path("runs/old/export/model.fp32.onnx").touch()
-    note = "note: run 'new' was trained later and has no export, so that 'old' was taken; export it with: ctonnx export"
+    note = "note: run 'new' was trained later and has no export, so 'old' is used; export it with: ctonnx export"
     assert bench().stderr.startswith(f"{note} runs/new\n")
     assert note not in bench("runs/old").stderr
 

@@ -39,7 +39,7 @@ def test_int8_that_fails_its_gate_is_not_written_and_the_report_gives_the_reason
     assert "**INT8 failed its gate and was not written**: max |dp| is " in text
     assert "`--samples`" in text
     assert json.loads((output / "report.json").read_text())["precisions"]["int8"]["passed"] is False
-    assert list(load_golden(output / "golden.npz").answers) == ["fp32", "fp16"]
+    assert list(load_golden(output / "golden.npz").model_outputs) == ["fp32", "fp16"]
     assert find_model(output).name == "model.fp32.onnx"
 
 

@@ -18,9 +18,10 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from ctonnx.artifacts.golden import load_golden
+from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
 from ctonnx.artifacts.operating_point import OperatingPoint
 from ctonnx.artifacts.run import Run
-from ctonnx.artifacts.spec import METADATA_KEY, ModelSpec
+from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.cli.main import main
 from ctonnx.errors import CheckFailed, CtonnxError, DataError
 from ctonnx.images import load, to_pixels
@@ -243,7 +244,7 @@ def test_validation_image_that_was_damaged_since_is_named(run: Run, phantoms: Pa
         export_run(run, data=tmp_path / "damaged")
     assert str(caught.value) == (
         f"expected 8 readable images, found 1 that is not: {tmp_path / 'damaged' / first}: the file is empty "
-        "(0 bytes); mend these files or move them out of the data folder"
+        "(0 bytes); fix these files or move them out of the data folder"
     )
     assert not run.export_folder.exists()
 

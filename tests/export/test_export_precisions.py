@@ -89,7 +89,7 @@ def test_all_models_verify_and_the_cpu_takes_int8(small_export: ExportResult) ->
         assert result.failures == ()
         assert result.with_export.max_dp < 1e-3
     golden = load_golden(small_export.folder / "golden.npz")
-    assert list(golden.answers) == list(ALL)
+    assert list(golden.model_outputs) == list(ALL)
 
 
 def test_second_export_gives_the_same_models_byte_for_byte(

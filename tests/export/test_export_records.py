@@ -39,7 +39,7 @@ def test_record_with_any_damage_is_rejected_or_reported(small_run: Run, small_ex
     for what, document in damaged(whole):
         try:
             record = RunRecord.from_json(json.dumps(document))
-            record.require_figures()
+            record.require_metrics()
         except (ValueError, ModelError):
             rejected += 1
             continue

@@ -39,7 +39,7 @@ def test_error_is_pickled_with_its_text(kind: type[CtonnxError]) -> None:
     assert str(copy) == "a sentence"
 
 
-def test_image_error_says_the_source_before_the_reason() -> None:
+def test_image_error_has_the_source_before_the_reason() -> None:
     error = ImageError("the file is empty", "scan.png")
     assert str(error) == "scan.png: the file is empty"
     assert (error.reason, error.source) == ("the file is empty", "scan.png")

@@ -7,6 +7,7 @@ from typing import Any
 
 from ctonnx.errors import CtonnxError
 from ctonnx.parity.rounding import shown
+from ctonnx.system.text import aligned
 from ctonnx_bench.analysis.statistics import NOISY
 from ctonnx_bench.cases.contenders import for_target
 from ctonnx_bench.cases.settings import Settings
@@ -158,14 +159,7 @@ def table(changes: Sequence[Change], fail_over: float) -> str:
         note = " ".join(filter(None, [verdict, "(noisy)" if change.noisy else ""]))
         worse = shown(change.worse, fail_over, digits=1, form="%", sign="+")
         rows.append([change.case, change.figure, *values, worse, note])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if place in (0, 1, 5) else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
+    return "\n".join(aligned(rows, left=(0, 1, 5)))
 
 
 def _figures(case: Mapping[str, Any]) -> dict[str, float | None]:

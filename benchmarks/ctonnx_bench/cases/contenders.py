@@ -1,6 +1,5 @@
 """Who is measured: the exported models that are meant, and the peers that can run their network here."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,6 +11,7 @@ from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import ModelError
 from ctonnx.inference.session import open_session, read_spec
 from ctonnx.prediction.model_selection import find_models
+from ctonnx.system.files import sha256_of
 from ctonnx_bench.cases.adapters.adapter import ADAPTERS, OWN
 
 __all__ = ["Contender", "Model", "find_peers", "for_target", "own", "read_models", "run_of"]
@@ -109,14 +109,14 @@ def run_of(models: Sequence[Model], reference: Path | None) -> Run | None:
     wanted = models[0].spec.checkpoint_sha256
     if reference is not None:
         run = find_run(reference)
-        if (found := _sha256(run.weights_file)) != wanted:
+        if (found := sha256_of(run.weights_file)) != wanted:
             raise ModelError(
                 f"expected the run of checkpoint {wanted[:12]} for --reference, found '{run.folder}' with checkpoint "
                 f"{found[:12]}; name the run that the models were exported from"
             )
         return run
     run = Run(models[0].path.resolve().parent.parent)
-    return run if run.has_checkpoint and _sha256(run.weights_file) == wanted else None
+    return run if run.has_checkpoint and sha256_of(run.weights_file) == wanted else None
 
 
 def own(models: Sequence[Model]) -> list[Contender]:
@@ -184,9 +184,4 @@ def find_peers(
 
 def _read(file: Path) -> Model:
     spec = read_spec(open_session(file, optimize=False), str(file))
-    return Model(file, spec, _sha256(file), file.stat().st_size)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    return Model(file, spec, sha256_of(file), file.stat().st_size)

@@ -7,7 +7,7 @@ from ctonnx_bench.cases.contenders import Contender
 
 __all__ = ["plan_sweep", "thread_counts"]
 
-_MOST_WORKERS = 8  # as `ctonnx.prediction.predictor.workers_for`
+_MOST_WORKERS = 8  # as `ctonnx.prediction.streaming.workers_for`
 
 
 def thread_counts(cores: int) -> list[int]:

@@ -58,18 +58,18 @@ def judge(
     change = accuracy_change(reference, outputs, images.labels)
     gate = gate or GATES[contender.precision]
     broken = gate.broken(parity, change)
-    failures = [bound.phrase for bound in broken if not bound.doubt]
+    failures = [bound.phrase for bound in broken if not bound.interval]
     not_shown = [
-        f"{bound.phrase}, which its 95 % interval, {bound.doubt}, reaches: {parity.images} images do not show which it "
-        "is"
+        f"{bound.phrase}, which its 95 % interval, {bound.interval}, reaches: {parity.images} images do not show which "
+        "it is"
         for bound in broken
-        if bound.doubt
+        if bound.interval
     ]
     golden = images.golden
-    if golden is not None and contender.own and contender.precision in golden.answers:
-        kept = golden.answers[contender.precision]
+    if golden is not None and contender.own and contender.precision in golden.model_outputs:
+        kept = golden.model_outputs[contender.precision]
         still = {bound.bound for bound in allow(gate, golden.outputs, kept).gate.broken(parity, change)}
-        certain = [bound for bound in broken if not bound.doubt]
+        certain = [bound for bound in broken if not bound.interval]
         failures = [bound.phrase for bound in certain if bound.bound in still]
         not_shown += [
             f"{bound.phrase}; on these few images it was so where it was exported too, by which its gate was passed on "

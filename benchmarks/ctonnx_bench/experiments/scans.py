@@ -11,7 +11,7 @@ def draw_scans(folder: Path, count: int) -> list[Path]:
     """Writes `count` phantoms of every kind, the same each time, as grey PNG files."""
     import numpy as np
 
-    from ctonnx_train.data.phantom import CLASSES, draw
+    from ctonnx_train.data.phantom.drawing import CLASSES, draw
 
     folder.mkdir()
     files = [folder / f"scan_{number:05d}.png" for number in range(count)]

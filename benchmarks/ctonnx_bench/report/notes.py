@@ -7,6 +7,7 @@ from ctonnx.inference.providers import PROVIDERS, int8_targets
 from ctonnx.parity.comparison import MAX_DP
 from ctonnx.parity.rounding import shown
 from ctonnx.system.cpu import architecture
+from ctonnx.system.text import counted
 
 __all__ = ["RIGHT", "notes"]
 
@@ -27,7 +28,7 @@ def notes(document: Mapping[str, Any], *, compared: bool = True) -> list[str]:
         f"agreement and |dp| on {checked['about']} against {checked['reference']}; while timing, every probability and "
         "logit was checked, and each image's last heatmap",
         MAX_DP,
-        f"{settings['rounds']} round{'s'[: settings['rounds'] != 1]} of processes, {settings['duration']:g} s a case",
+        f"{counted(settings['rounds'], 'round')} of processes, {settings['duration']:g} s a case",
         "milliseconds are of a whole batch; cold: from the process's start to its first answer; RAM: its peak",
     ]
     asked: dict[str, list[str]] = {}

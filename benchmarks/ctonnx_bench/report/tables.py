@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ctonnx.parity.rounding import shown
+from ctonnx.system.text import aligned, table
 from ctonnx_bench.analysis.statistics import NOISY, marks
 from ctonnx_bench.report.notes import notes
 
@@ -32,15 +33,7 @@ def columns(document: Mapping[str, Any]) -> list[list[str]]:
 
 def terminal(document: Mapping[str, Any]) -> str:
     """Returns the table and its notes for a terminal."""
-    table = columns(document)
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    ]
+    lines = aligned(columns(document))
     return "\n".join(
         [f"{way_of(document)}; {document['environment']['cpu']}", "", *lines, "", *notes(document, compared=False)]
     )
@@ -55,12 +48,7 @@ def markdown(document: Mapping[str, Any], *, title: str | None = None, level: in
         level: of the heading.
     """
     marks = "#" * level
-    first, *rest = columns(document)
-    rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rest]
-    head = [
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in first) + " |",
-        "| --- |" + " ---: |" * (len(first) - 1),
-    ]
+    heads, *rows = ([cell.replace("|", "\\|") for cell in row] for row in columns(document))
     lines = [
         f"{marks} {title or 'Benchmark of ' + document['models'][0]['name']}",
         "",
@@ -70,8 +58,7 @@ def markdown(document: Mapping[str, Any], *, title: str | None = None, level: in
         f"$ {document['command']}",
         "```",
         "",
-        *head,
-        *rows,
+        *table(heads, rows, numbers=True),
         "",
         *(f"- {note}" for note in notes(document)),
         "",

@@ -181,7 +181,7 @@ def _operating_point(values: Mapping[str, Any] | None) -> list[str]:
         "## Operating point",
         "",
         f"An image is suspicious if the probabilities of {', '.join(point.positive)} sum to {point.threshold:.6f} "
-        f"or more. On the validation images, on which it was fitted: {point.figures}"
+        f"or more. On the validation images, on which it was fitted: {point.metrics_text}"
         f"{' (95 % intervals)' if point.sensitivity_interval else ''}.{_fit(point)}",
         "",
     ]

@@ -1,11 +1,11 @@
-"""What lies on the disk: model files, their spec, golden inputs and run folders.
+"""Files on disk: model files with their spec, golden inputs and run folders.
 
 json_schema      reads JSON from unknown sources into dataclasses
-onnx_file/       what an .onnx file contains, read without onnxruntime
-report_schema    the metrics, gates and data facts that a spec and a run's record contain
-operating_point  the threshold at which an image is called suspicious
-spec             the spec in an exported model's metadata
-caveats          what a reader of a model's metrics has to know
-golden           golden inputs with PyTorch's outputs for them
-run              the folder of a training run
+onnx_file/       content of an .onnx file, read without onnxruntime
+report_schema    types of the metrics, gates and data facts in a spec and in a run's record
+operating_point  threshold at which an image is called suspicious
+spec             spec in the metadata of an exported model
+caveats          limits of a model's metrics, in sentences
+golden           golden inputs with the outputs of PyTorch and of the exported models
+run              folder of a training run
 """

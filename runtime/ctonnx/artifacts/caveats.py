@@ -1,7 +1,7 @@
-"""What a reader of a model's metrics has to know before relying on them, in sentences.
+"""Caveats: limits of a model's metrics that a reader must know, in sentences.
 
-Every place that shows a model's metrics shows these too: the end of a training, `evaluate`, the export's report and
-model card, `inspect`, and the server's page.
+They are shown wherever the metrics are: at the end of a training, by `evaluate`, in the export's report and model card,
+by `inspect`, and on the server's page.
 """
 
 import math
@@ -10,18 +10,19 @@ from typing import Any
 
 from ctonnx.artifacts.operating_point import OperatingPoint
 from ctonnx.parity.rounding import exactly, shown
+from ctonnx.system.text import counted
 
 __all__ = ["images_to_show", "model_caveats", "operating_point_caveats", "split_caveats"]
 
 _CONFIDENCE = 0.95  # of the one-sided bounds
-_SPECIFICITY = 0.9  # a specificity that the negative images should at least be able to show
+_SPECIFICITY = 0.9  # specificity that the number of negative images should be able to show
 _TITLES = {"train": "training", "valid": "validation", "test": "test", "all": "labelled"}
 
 
 def images_to_show(share: float) -> int | None:
-    """Returns how many images, all of them right, show a share with 95 % confidence; None for a share of 1.
+    """Returns the number of images, all correct, that show a share with 95 % confidence; None for a share of 1.
 
-    It is the smallest n with 0.05^(1/n) of `share` or more, the one-sided Clopper-Pearson bound of n of n
+    It is the smallest n with 0.05^(1/n) of `share` or more, the one-sided Clopper-Pearson bound for n of n
     (https://doi.org/10.1093/biomet/26.4.404).
 
     >>> images_to_show(0.95), images_to_show(0.9), images_to_show(1.0)
@@ -33,32 +34,32 @@ def images_to_show(share: float) -> int | None:
 
 
 def operating_point_caveats(point: OperatingPoint | None) -> list[str]:
-    """Returns what limits the trust in an operating point: too few images of either kind, or leaked ones.
+    """Returns the caveats of an operating point, such as too few images or leaked images.
 
     Args:
-        point: The model's operating point. None, or one of an earlier release without its numbers of images, has no
+        point: Operating point of the model. None, or one of an earlier release without numbers of images, has no
             caveats.
     """
     return [] if point is None else list(_of_point(point))
 
 
 def split_caveats(metrics: Mapping[str, Any], suspicious: Mapping[str, Any] | None, split: str) -> list[str]:
-    """Returns what the metrics of one split say against the model, the gravest first.
+    """Returns the caveats of the metrics of one split, the most serious first.
 
     Args:
         metrics: Metrics with their intervals, as in run.json.
-        suspicious: Results of the operating point on these images, with the target; None without an operating point.
+        suspicious: Results of the operating point on these images, with its target; None without an operating point.
         split: `train`, `valid`, `test` or `all`.
     """
     return [*_below_target(suspicious, _TITLES.get(split, split)), *_like_chance(metrics, _TITLES.get(split, split))]
 
 
 def model_caveats(metrics: Mapping[str, Any], point: OperatingPoint | None) -> list[str]:
-    """Returns all caveats of a model: those of its test images, else of its validation images, and its operating point.
+    """Returns the caveats of a model's metrics on the test images, else the validation images, and operating point.
 
     Args:
         metrics: Metrics by split, as in run.json and in the spec.
-        point: The model's operating point.
+        point: Operating point of the model, or None.
     """
     split = "test" if _part(metrics, "test") else "valid"
     of_split = _part(metrics, split)
@@ -71,25 +72,25 @@ def _of_point(point: OperatingPoint) -> Iterator[str]:
         needed = images_to_show(target)
         enough = "no number of images shows it" if needed is None else f"{needed} or more can show it"
         yield (
-            f"the operating point was fitted on {_counted(point.positive_images, 'suspicious image')}, too few to show "
+            f"the operating point was fitted on {counted(point.positive_images, 'suspicious image')}, too few to show "
             f"a sensitivity of {exactly(target)} ({enough}): the observed sensitivity reached it, the one-sided 95 % "
             f"lower bound is {_down(bound)}"
         )
     needed = images_to_show(_SPECIFICITY)
     if point.negative_images is not None and needed is not None and point.negative_images < needed:
         yield (
-            f"the operating point was fitted on {_counted(point.negative_images, 'image')} of other classes, too few "
+            f"the operating point was fitted on {counted(point.negative_images, 'image')} of other classes, too few "
             f"to show a specificity of {_SPECIFICITY:g} ({needed} or more can show it)"
         )
     if point.sensitivity + point.specificity <= 1:
         yield (
-            f"on the images that it was fitted on, the operating point separates nothing: {point.figures}, which a "
-            "coin reaches too"
+            "on the images that it was fitted on, the operating point separates nothing: "
+            f"{point.metrics_text}, which a coin reaches too"
         )
     if point.leaked_images_used:
         yield (
             f"the operating point was fitted on leaked images too, as too few others were there: "
-            f"{_counted(point.leaked_images, 'validation image')} with a copy, or an image of their group, in the "
+            f"{counted(point.leaked_images, 'validation image')} with a copy, or an image of their group, in the "
             "training set; its metrics are optimistic"
         )
 
@@ -126,12 +127,12 @@ def _like_chance(metrics: Mapping[str, Any], title: str) -> Iterator[str]:
 
 
 def _against(level: float, value: float, low_high: tuple[float, float] | None) -> str:
-    """Returns a share with its interval, with the digits that keep each on its side of what it is compared with."""
+    """Returns a share with its interval, not rounded across the level that they are compared with."""
     first, *ends = (shown(number, level, digits=3, form="f") for number in (value, *(low_high or ())))
     return f"{first} [{', '.join(ends)}]" if ends else first
 
 
-# A spec may come from anybody: what is not there, or is no number, says nothing.
+# A spec may come from an unknown source: values that are missing or not numbers give no caveat.
 
 
 def _part(values: Any, name: str) -> Mapping[str, Any]:
@@ -153,10 +154,6 @@ def _interval(values: Any, name: str) -> tuple[float, float] | None:
     return None if low is None or high is None else (low, high)
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s'[: number != 1]}"
-
-
 def _down(share: float) -> str:
-    """Returns a lower bound to three digits, never rounded up."""
+    """Returns a lower bound with three decimals, rounded down."""
     return f"{math.floor(share * 1000) / 1000:.3f}"

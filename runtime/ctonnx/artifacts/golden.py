@@ -1,7 +1,8 @@
-"""Golden inputs: a few images' pixels with PyTorch's answers, by which an exported model can prove itself again.
+"""Golden inputs: pixels of a few images with the outputs of PyTorch, to verify an exported model on any device.
 
-Beside PyTorch's answers stand those of each exported model where it was made, and its file's SHA-256: PyTorch's tell
-whether a device's answers are good enough, the model's own whether the device computes what the other one computed.
+The file also has the outputs of each exported model on the exporting machine, and the SHA-256 of its file. The
+comparison with PyTorch shows whether a device's outputs are good enough, the comparison with the model's own outputs
+whether the device computes the same as the exporting machine.
 """
 
 from collections.abc import Mapping
@@ -20,10 +21,10 @@ from ctonnx.system.files import atomic_file
 __all__ = ["FILE_NAME", "Golden", "load_golden", "save_golden"]
 
 FILE_NAME = "golden.npz"
-"""The golden inputs' file, beside the models that they belong to."""
+"""Name of the file with the golden inputs, in the folder of their models."""
 
 _DIGEST = ".sha256"
-_MOST = 1 << 30  # bytes of the arrays: eight images of the largest input are 400 MB
+_MOST = 1 << 30  # bytes of all arrays; eight images of the largest input have 400 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,28 +33,28 @@ class Golden:
 
     Attributes:
         pixels: uint8 [images, size, size, 3].
-        outputs: what PyTorch answered for them.
-        checkpoint_sha256: of the weights that answered.
-        answers: what each exported model answered where it was made, by its precision.
-        model_sha256: of each exported model's file, by its precision.
+        outputs: Outputs of PyTorch.
+        checkpoint_sha256: SHA-256 of the PyTorch weights.
+        model_outputs: Outputs of each exported model on the exporting machine, by precision.
+        model_sha256: SHA-256 of each exported model file, by precision.
     """
 
     pixels: NDArray[np.uint8]
     outputs: Outputs
     checkpoint_sha256: str
-    answers: Mapping[str, Outputs] = field(default_factory=dict)
+    model_outputs: Mapping[str, Outputs] = field(default_factory=dict)
     model_sha256: Mapping[str, str] = field(default_factory=dict)
 
 
 def save_golden(file: Path, golden: Golden) -> None:
-    """Writes golden inputs; the same ones always give the same bytes."""
+    """Writes golden inputs. Equal inputs give equal bytes."""
     arrays = {
         "pixels": golden.pixels,
         "checkpoint_sha256": np.array(golden.checkpoint_sha256),
         **{name: getattr(golden.outputs, name) for name in OUTPUT_NAMES},
         **{
             f"{precision}.{name}": getattr(outputs, name)
-            for precision, outputs in golden.answers.items()
+            for precision, outputs in golden.model_outputs.items()
             for name in OUTPUT_NAMES
         },
         **{precision + _DIGEST: np.array(digest) for precision, digest in golden.model_sha256.items()},
@@ -63,10 +64,10 @@ def save_golden(file: Path, golden: Golden) -> None:
 
 
 def load_golden(file: Path) -> Golden:
-    """Reads golden inputs; nothing in the file is unpickled.
+    """Reads golden inputs. Nothing in the file is unpickled.
 
     Raises:
-        ModelError: The file is missing, damaged or holds something else.
+        ModelError: If the file is missing, damaged, or of another kind.
     """
     try:
         arrays = read_arrays(file, most=_MOST)
@@ -88,7 +89,7 @@ def load_golden(file: Path) -> Golden:
             f"expected golden inputs in '{file}', found a file without {error}; export the model again"
         ) from error
     except (ValueError, TypeError, MemoryError) as error:
-        # NumPy's own words are left out: of a file that is none of its own they advise to unpickle it.
+        # NumPy's message is left out: for a file of another kind it recommends unpickling.
         raise ModelError(
             f"expected golden inputs in '{file}', found a file that is damaged or of another kind; export the model "
             "again"
@@ -99,15 +100,15 @@ def load_golden(file: Path) -> Golden:
             f"expected golden inputs in '{file}', found pixels of {golden.pixels.dtype} {list(golden.pixels.shape)}; "
             "export the model again"
         )
-    for outputs in (golden.outputs, *golden.answers.values()):
-        answers = (outputs.probabilities, outputs.logits, outputs.heatmap)
-        kinds = [(array.dtype.name, array.ndim) for array in answers]
+    for outputs in (golden.outputs, *golden.model_outputs.values()):
+        arrays_of = (outputs.probabilities, outputs.logits, outputs.heatmap)
+        kinds = [(array.dtype.name, array.ndim) for array in arrays_of]
         if kinds != [("float32", 2), ("float32", 2), ("float32", 4)]:
             raise ModelError(f"expected golden inputs in '{file}', found arrays of other kinds; export the model again")
-        shapes = [array.shape[:2] for array in answers]
+        shapes = [array.shape[:2] for array in arrays_of]
         if shapes != [golden.outputs.probabilities.shape] * 3 or shapes[0][0] != images:
             raise ModelError(
-                f"expected golden inputs in '{file}', found other numbers of answers; export the model again"
+                f"expected golden inputs in '{file}', found different numbers of outputs; export the model again"
             )
         if outputs.heatmap.shape != golden.outputs.heatmap.shape:
             raise ModelError(

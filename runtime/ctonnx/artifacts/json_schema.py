@@ -1,8 +1,7 @@
-"""Reads JSON that a stranger may have written: into a dataclass by its annotations, or not at all.
+"""Reads JSON from unknown sources into dataclasses, validated by their annotations.
 
-What a dataclass says of its fields is all that is needed: `float` takes a finite number and no text, `tuple[str, ...]`
-a list of texts, `Literal` one of its values, another dataclass an object. A field without a default has to be there;
-fields that the class does not have are passed over, as a later release may have written them.
+`float` accepts a finite number, `tuple[str, ...]` a list of strings, `Literal` one of its values, another dataclass an
+object. Fields without a default are required; unknown fields, as of a later release, are ignored.
 
 >>> from dataclasses import dataclass
 >>> @dataclass(frozen=True)
@@ -44,21 +43,21 @@ __all__ = ["As", "Between", "Length", "SchemaError", "load", "parse", "read", "s
 
 T = TypeVar("T")
 
-_DIGITS = 20  # of a whole number; none that is meant has more than those of 64 bits
-_DEPTH = 64  # levels of lists and objects; none that is meant has more than ten
+_DIGITS = 20  # maximum of a whole number, as of 64 bits
+_DEPTH = 64  # maximum levels of lists and objects; valid documents have at most ten
 _TOO_DEEP = "expected a JSON text, found one that is too deep"
-_SHOWN = 40  # characters of what was found
-_NAMES = 8  # of a list
+_SHOWN = 40  # characters of a quoted value
+_NAMES = 8  # quoted items of a list
 _PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", NoneType: "null"}
 
 
 class SchemaError(ValueError):
-    """A value has another type or lies in another range than it must."""
+    """A value has the wrong type or is out of range."""
 
 
 @dataclass(frozen=True)
 class Between:
-    """Stands in `Annotated` for the range that a number must lie in, its ends included."""
+    """Annotation: the number must be within a range, including its ends."""
 
     low: float
     high: float = math.inf
@@ -66,14 +65,14 @@ class Between:
 
 @dataclass(frozen=True)
 class Length:
-    """Stands in `Annotated` for how many items a list must have."""
+    """Annotation: the list must have this number of items."""
 
     items: int
 
 
 @dataclass(frozen=True)
 class As:
-    """Stands in `Annotated` for what a value is read as, where the type that programs see says less."""
+    """Annotation: the value is read as this type, which is stricter than the annotated one."""
 
     kind: Any
 
@@ -82,21 +81,21 @@ def load(kind: type[T], file: Path) -> T:
     """Reads a JSON file.
 
     Args:
-        kind: A dataclass, or any other type that `read` takes.
-        file: Its path.
+        kind: Dataclass, or any other type that `read` accepts.
+        file: Path of the file.
 
     Raises:
-        OSError: it cannot be opened, or is no regular file.
-        ValueError: it is no JSON, or not of this kind.
+        OSError: If it cannot be opened, or is not a regular file.
+        ValueError: If it is not JSON, or not of this type.
     """
     return read(kind, parse(read_text(file)))
 
 
 def parse(text: str | bytes) -> Any:
-    """Returns what a JSON text holds.
+    """Parses a JSON text.
 
     Raises:
-        ValueError: it is no JSON, too deep, has a key twice in one object, or a whole number that is too long.
+        ValueError: If it is not JSON, nested too deeply, has duplicate keys, or a whole number that is too long.
     """
     try:
         text = text if isinstance(text, str) else text.decode("utf-8")
@@ -113,21 +112,21 @@ def parse(text: str | bytes) -> Any:
         ]
         if not level:
             return document
-    raise SchemaError(_TOO_DEEP)  # for what goes through it in functions that call themselves
+    raise SchemaError(_TOO_DEEP)  # for recursive functions that read the document
 
 
 def read(kind: type[T], value: object, at: str = "") -> T:
-    """Returns a value, of what `parse` returns, as a type.
+    """Converts a result of `parse` to a type.
 
     Args:
-        kind: A dataclass, a TypedDict, or what may stand in their annotations: bool, int, float (finite), str, None,
-            Path, Any, Literal, unions, tuples, Sequence, Mapping, and Annotated with `Between`, `Length` or `As`.
-        value: is not changed.
-        at: where it stands, for the error.
+        kind: Dataclass, TypedDict, or a type in their annotations: bool, int, float (finite), str, None, Path, Any,
+            Literal, unions, tuples, Sequence, Mapping, and Annotated with `Between`, `Length` or `As`.
+        value: Value to convert; it is not changed.
+        at: Path of the value in the document, for errors.
 
     Raises:
-        SchemaError: it is of another type, or out of range.
-        ValueError: The dataclass's own constructor does not take it.
+        SchemaError: If the value has another type or is out of range.
+        ValueError: If the constructor of a dataclass rejects it.
     """
     return cast(T, _read(kind, value, at))
 
@@ -225,7 +224,7 @@ def _object(kind: Any, value: Any, at: str) -> Any:
 
 
 def _mapping_of_known(kind: Any, value: Any, at: str) -> dict[str, Any]:
-    """Returns an object with all that is in it: what the TypedDict names is read, and the rest is no NaN."""
+    """Returns all items of an object: those of the TypedDict are converted, the others must be finite."""
     given, hints = dict(_entries(value, at)), _hints(kind)
     for name in kind.__required_keys__ - given.keys():
         _fail(_name(hints[name]), None, _below(at, name), "nothing")
@@ -263,7 +262,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _name(kind: Any) -> str:
-    """Returns what a field that is missing should have been."""
+    """Returns the expected type of a missing field."""
     while get_origin(kind) in (Annotated, Required, NotRequired):
         note = next((note for note in get_args(kind)[1:] if isinstance(note, As)), None)
         kind = note.kind if note else get_args(kind)[0]
@@ -281,7 +280,7 @@ def _below(at: str, name: str) -> str:
 
 
 def _key(name: str) -> str:
-    """Returns a key as it may stand in a sentence, without what ends a line or steers a terminal."""
+    """Returns a key for a message, with control characters escaped."""
     return _cut(name if name.isprintable() else repr(name)[1:-1])
 
 
@@ -291,7 +290,7 @@ def _fail(expected: str, value: Any, at: str, found: str | None = None) -> None:
 
 
 def shown(names: Sequence[str]) -> str:
-    """Returns a list of names as an error may quote it: the first ones, each cut where it is long."""
+    """Returns a list of names for an error: the first ones, each cut if it is long."""
     more = ", ..." if len(names) > _NAMES else ""
     return f"[{', '.join(map(_shown, names[:_NAMES]))}{more}]"
 

@@ -1,5 +1,6 @@
 """The operating point: the threshold at which an image is called suspicious."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -11,16 +12,18 @@ from ctonnx.artifacts import json_schema
 
 __all__ = ["OperatingPoint", "suspicion"]
 
+_ROUNDING = 1e-5  # float32 probabilities may sum to slightly more than 1
+
 
 def suspicion(
     probabilities: NDArray[np.floating[Any]], classes: Sequence[str], positive: Sequence[str]
 ) -> NDArray[np.float64]:
-    """Returns the sum of the positive classes' probabilities for each image: float64 [images], 0 to 1.
+    """Returns the score of each image, the sum of its positive classes' probabilities: float64 [images], 0 to 1.
 
     Args:
-        probabilities: [images, classes]; taken as float32, which exported models give.
-        classes: Names of its columns.
-        positive: Those that count as suspicious.
+        probabilities: Probabilities [images, classes]; converted to float32, the type of an exported model's outputs.
+        classes: Names of the columns.
+        positive: Names of the classes that count as suspicious.
     """
     columns = [classes.index(name) for name in positive]
     sums: NDArray[np.float64] = probabilities[:, columns].astype(np.float32).sum(axis=1, dtype=np.float64)
@@ -29,16 +32,16 @@ def suspicion(
 
 @dataclass(frozen=True, kw_only=True)
 class OperatingPoint:
-    """Where the model calls an image suspicious.
+    """Threshold at which an image is called suspicious, with its sensitivity and specificity.
 
     Attributes:
         positive: Names of the classes that count as suspicious.
-        threshold: Smallest sum of their probabilities that is called suspicious.
-        sensitivity: Measured at the threshold on the validation images that it was fitted on, 0 to 1.
-        specificity: Measured there too, 0 to 1.
-        target_sensitivity: that was asked for.
-        sensitivity_interval: 95 %, from low to high.
-        specificity_interval: 95 %, from low to high.
+        threshold: Lowest score that is called suspicious.
+        sensitivity: Sensitivity on the validation images that the threshold was fitted on, 0 to 1.
+        specificity: Specificity on the same images, 0 to 1.
+        target_sensitivity: Sensitivity that the threshold was fitted to reach.
+        sensitivity_interval: 95 % interval, from low to high.
+        specificity_interval: 95 % interval, from low to high.
         sensitivity_bound: One-sided 95 % Clopper-Pearson lower bound of the sensitivity.
         positive_images: Number of suspicious validation images that it was fitted on.
         negative_images: Number of other validation images that it was fitted on.
@@ -62,30 +65,59 @@ class OperatingPoint:
     gap: tuple[float, float] | None = None
 
     @property
-    def figures(self) -> str:
-        """Sensitivity and specificity with their 95 % intervals, as far as these are known, for people."""
-        shown = []
+    def metrics_text(self) -> str:
+        """Sensitivity and specificity, with their 95 % intervals if known, for messages."""
+        parts = []
         for name in ("sensitivity", "specificity"):
             interval = getattr(self, f"{name}_interval")
-            shown.append(
+            parts.append(
                 f"{name} {getattr(self, name):.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
             )
-        return ", ".join(shown)
+        return ", ".join(parts)
 
     def calls(self, probabilities: NDArray[np.floating[Any]], classes: Sequence[str]) -> NDArray[np.bool_]:
         """Returns for each image whether it is called suspicious: bool [images].
 
         Args:
-            probabilities: [images, classes].
-            classes: Names of its columns.
+            probabilities: Probabilities [images, classes].
+            classes: Names of the columns.
         """
         return suspicion(probabilities, classes, self.positive) >= self.threshold
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "OperatingPoint":
-        """Reads what a JSON document holds; fields of a later release are passed over.
+    def validate(self, classes: Sequence[str]) -> None:
+        """Raises an error if a value is out of range or the positive classes do not fit the model's.
+
+        Args:
+            classes: Classes of the model.
 
         Raises:
-            ValueError: it does not hold an operating point.
+            ValueError: If the positive classes are not unique, unknown, or all classes, or a value is out of range.
+        """
+        positive = set(self.positive)
+        # A class named twice would count twice in the score, and a score of all classes is always 1.
+        if not positive or len(positive) < len(self.positive) or not positive < set(classes):
+            raise ValueError(
+                f"expected positive classes, each once and not all, of {json_schema.shown(classes)}, found "
+                f"{json_schema.shown(self.positive)}"
+            )
+        if not math.isfinite(self.threshold):
+            raise ValueError(f"expected a threshold that is a number, found {self.threshold!r}")
+        for name in ("threshold", "sensitivity", "specificity", "target_sensitivity"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1 + _ROUNDING:
+                raise ValueError(f"expected a {name} from 0 to 1, found {value!r}")
+        for name in ("sensitivity_interval", "specificity_interval"):
+            interval = getattr(self, name)
+            if interval is not None and not 0 <= interval[0] <= interval[1] <= 1:
+                raise ValueError(f"expected a {name} from low to high, 0 to 1, found {list(interval)}")
+        if self.gap is not None and not 0 <= self.gap[0] <= self.gap[1] <= 1 + _ROUNDING:
+            raise ValueError(f"expected a gap from low to high, 0 to 1, found {list(self.gap)}")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "OperatingPoint":
+        """Reads an operating point from a JSON document. Unknown fields, as of a later release, are ignored.
+
+        Raises:
+            ValueError: If the document is not an operating point.
         """
         return json_schema.read(cls, values, "operating_point")

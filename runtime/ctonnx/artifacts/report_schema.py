@@ -1,6 +1,6 @@
-"""What a spec, a run's record and a report must have of their figures, so that whoever reads them need not look.
+"""Types of the metrics, data and gates in a spec, a run's record and a report.
 
-The types say what `ctonnx.artifacts.json_schema` checks; what they do not name is kept as it is.
+`ctonnx.artifacts.json_schema` checks the fields named here and keeps all others unchanged.
 """
 
 from collections.abc import Mapping
@@ -8,20 +8,20 @@ from typing import Annotated, Literal, Required, TypeAlias, TypedDict
 
 from ctonnx.artifacts.json_schema import Between
 
-__all__ = ["ClassFigures", "Count", "Data", "GateBounds", "Leaked", "Metrics", "QuantizationFacts", "Share", "Split"]
+__all__ = ["ClassMetrics", "Count", "Data", "GateBounds", "Leaked", "Metrics", "QuantizationFacts", "Share", "Split"]
 
 Share: TypeAlias = Annotated[float, Between(0, 1)]
 """A share, 0 to 1."""
 
 Count: TypeAlias = Annotated[int, Between(0)]
-"""How many there are."""
+"""A number of things, 0 or more."""
 
 Split: TypeAlias = Literal["train", "valid", "test"]
-"""A part of a data set."""
+"""A split of a dataset."""
 
 
 class Leaked(TypedDict, total=False):
-    """`data.leaks`: how many files of a data set have a copy in it."""
+    """`data.leaks`: numbers of files with a copy in the same dataset."""
 
     groups: Required[Count]
     files: Required[Count]
@@ -34,7 +34,7 @@ class Leaked(TypedDict, total=False):
 
 
 class Data(TypedDict, total=False):
-    """`data`: what a model was trained on."""
+    """`data`: training data of a model."""
 
     name: str
     fingerprint: str
@@ -42,8 +42,8 @@ class Data(TypedDict, total=False):
     leaks: Leaked
 
 
-class ClassFigures(TypedDict, total=False):
-    """The figures of one class."""
+class ClassMetrics(TypedDict, total=False):
+    """Metrics of one class."""
 
     images: Count
     precision: Share | None
@@ -54,18 +54,18 @@ class ClassFigures(TypedDict, total=False):
 
 
 class Metrics(TypedDict, total=False):
-    """The figures on the images of one split, as far as they are read again."""
+    """Metrics on the images of one split, as far as they are read again."""
 
     images: Count
     accuracy: Share | None
     balanced_accuracy: Share | None
     ece: Share | None
     macro: Mapping[str, Share | None]
-    per_class: Mapping[str, ClassFigures]
+    per_class: Mapping[str, ClassMetrics]
 
 
 class GateBounds(TypedDict, total=False):
-    """`gate`: the bounds that a model had to keep, as in `ctonnx.parity.gates.Gate`."""
+    """`gate`: bounds of a model, as in `ctonnx.parity.gates.Gate`."""
 
     max_dp: Required[Annotated[float, Between(0)]]
     min_agreement: Required[Share]
@@ -74,6 +74,6 @@ class GateBounds(TypedDict, total=False):
 
 
 class QuantizationFacts(TypedDict, total=False):
-    """`quantization`: how an INT8 model was made, as far as it is read again."""
+    """`quantization`: quantization scheme of an INT8 model, as far as it is read again."""
 
     target: str

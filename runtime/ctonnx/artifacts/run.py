@@ -1,10 +1,11 @@
-"""The folder of a training run: its files, and which run a command means."""
+"""Folders of training runs: their files, and the run that a command uses."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
 
 from ctonnx.artifacts import json_schema
+from ctonnx.artifacts.spec import PRECISIONS
 from ctonnx.errors import ModelError
 
 __all__ = ["RUNS", "Run", "exported_files", "find_run", "names_a_file", "newest_run", "trained_runs"]
@@ -15,7 +16,7 @@ _NAME_ONE = (
 )
 
 RUNS = Path("runs")
-"""The folder that holds the runs, below the working folder."""
+"""Folder of the runs, in the working folder."""
 
 
 @dataclass(frozen=True)
@@ -30,71 +31,71 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The run's name: its folder's."""
+        """Name of the run: that of its folder."""
         return self.folder.resolve().name
 
     @property
     def weights_file(self) -> Path:
-        """The checkpoint's weights."""
+        """Weights of the checkpoint."""
         return self.folder / "model.safetensors"
 
     @property
     def next_weights_file(self) -> Path:
-        """The weights of a newer checkpoint, from before its record is written until they take the others' place."""
+        """Weights of a newer checkpoint, until its record is written and they replace `weights_file`."""
         return self.folder / "model.next.safetensors"
 
     @property
     def record_file(self) -> Path:
-        """The run's settings, classes, data fingerprint and metrics."""
+        """Settings, classes, data fingerprint and metrics of the run."""
         return self.folder / "run.json"
 
     @property
     def splits_file(self) -> Path:
-        """Which image stood in which split."""
+        """Images of each split."""
         return self.folder / "splits.json"
 
     @property
     def plan_file(self) -> Path:
-        """What the training was told, while it is not finished."""
+        """Settings of a training that is not finished."""
         return self.folder / "plan.json"
 
     @property
     def last_file(self) -> Path:
-        """The state that an unfinished training goes on from."""
+        """State from which an unfinished training resumes."""
         return self.folder / "last.ckpt"
 
     @property
     def metrics_file(self) -> Path:
-        """A row for each epoch."""
+        """Metrics of each epoch."""
         return self.folder / "metrics.csv"
 
     @property
     def evaluation_folder(self) -> Path:
-        """Figures and plots on the validation and test images."""
+        """Metrics and plots for the validation and test images."""
         return self.folder / "evaluation"
 
     @property
     def export_folder(self) -> Path:
-        """The exported models."""
+        """Folder of the exported models."""
         return self.folder / "export"
 
     def model_file(self, precision: str) -> Path:
-        """The exported model of one precision, whether it exists or not."""
+        """Returns the path of the exported model of one precision, which may not exist."""
         return self.export_folder / f"model.{precision}.onnx"
 
     @property
     def has_export(self) -> bool:
-        """Whether a model of it was exported."""
+        """Whether the run has an exported model."""
         return bool(exported_files(self.export_folder))
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether training finished and left a checkpoint."""
+        """Whether training finished with a checkpoint."""
         return self.weights_file.is_file() and self.record_file.is_file()
 
     @property
     def created(self) -> str:
-        """When the run was trained (ISO 8601, UTC), or an empty text where its record cannot be read."""
+        """Time of the training (ISO 8601, UTC), or an empty string if the record cannot be read."""
         try:
             return json_schema.load(_Created, self.record_file).created
         except (OSError, ValueError):
@@ -107,16 +108,20 @@ class _Created:
 
 
 def newest_run(root: Path = RUNS) -> Run:
-    """Returns the run below `root` that was trained last and has a checkpoint.
+    """Returns the most recently trained run below `root` that has a checkpoint.
 
     Raises:
-        ModelError: there is none.
+        ModelError: If there is none.
     """
     return trained_runs(root)[-1]
 
 
 def trained_runs(root: Path) -> list[Run]:
-    """Returns the runs below `root` that have a checkpoint, one at least, those trained last at the end."""
+    """Returns the runs below `root` that have a checkpoint, at least one, in the order of their training.
+
+    Raises:
+        ModelError: If there is none.
+    """
     candidates = [
         Run(folder) for folder in (root.iterdir() if root.is_dir() else ()) if not folder.name.startswith(".")
     ]
@@ -127,10 +132,10 @@ def trained_runs(root: Path) -> list[Run]:
 
 
 def find_run(run: Path | None, root: Path = RUNS) -> Run:
-    """Returns the run that is meant by a folder, by a name below `root`, or by None: the newest.
+    """Returns the run in a folder or with a name below `root`; None means the newest run.
 
     Raises:
-        ModelError: there is no such run, or it has no checkpoint.
+        ModelError: If there is no such run, or it has no checkpoint.
     """
     if run is None:
         return newest_run(root)
@@ -144,11 +149,11 @@ def find_run(run: Path | None, root: Path = RUNS) -> Run:
 
 
 def names_a_file(model: Path | None) -> TypeGuard[Path]:
-    """Returns True if a model is named by its file, which may not exist yet."""
+    """Returns whether a model is given as a file, which may not exist."""
     return model is not None and (model.is_file() or model.suffix == ".onnx")
 
 
 def exported_files(folder: Path) -> list[Path]:
-    """Returns the exported models in a folder: FP32, FP16, INT8."""
-    files = (folder / f"model.{precision}.onnx" for precision in ("fp32", "fp16", "int8"))
+    """Returns the exported models in a folder, in the order of `PRECISIONS`."""
+    files = (folder / f"model.{precision}.onnx" for precision in PRECISIONS)
     return [file for file in files if file.is_file()]

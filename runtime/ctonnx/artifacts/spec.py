@@ -1,8 +1,7 @@
-"""What an exported model says about itself: one JSON text in the `.onnx` file's metadata.
+"""The spec of a model: one JSON text in the metadata of the `.onnx` file.
 
-A program needs nothing but the file: the spec names the classes in order, says how pixels are made, and carries the
-figures that the model was shipped on. `docs/reference/model-file.md` describes each field for readers in other
-languages.
+A program needs nothing but the file: the spec has the classes in their order, the preprocessing, and the metrics that
+the model was exported with. `docs/reference/model-file.md` describes each field for readers in other languages.
 """
 
 import json
@@ -19,58 +18,63 @@ from ctonnx.images import Preprocessing
 from ctonnx.images.preprocessing import DicomWindow
 
 __all__ = [
-    "METADATA_KEY",
     "PRECISIONS",
     "SCHEMA_VERSION",
     "TARGETS",
     "ModelSpec",
     "Precision",
     "Target",
-    "check_meaning",
     "describe_leakage",
+    "validate_outputs",
 ]
 
 
-METADATA_KEY = "ctonnx.spec"
-"""The key of the spec in the ONNX model's `metadata_props`."""
-
 SCHEMA_VERSION = 1
-"""Raised when a reader of the old version could misuse a new file; added fields alone do not raise it."""
+"""Increased when a reader of the old version could misuse a new file; added fields alone do not increase it."""
 
-_ROUNDING = 1e-5  # float32 probabilities may sum to somewhat more than 1
+Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
+
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+"""Precisions of exported models. FP32 is always exported: the others are made from it and compared with it."""
+
+Target: TypeAlias = Literal["x86", "amx", "arm", "tensorrt"]
+
+TARGETS: tuple[Target, ...] = get_args(Target)
+"""Processors that an INT8 model can be quantized for. `amx` is x86 processors with AMX."""
+
+_SPLITS = {"valid": "validation", "test": "test"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """All that a runtime must know of a model besides its graph.
+    """Everything that a runtime must know about a model in addition to its graph.
 
     Attributes:
-        name: The training run's name.
+        name: Name of the training run.
         classes: Class names, in the order of the outputs' class axis.
-        preprocessing: how a file becomes the input's pixels.
+        preprocessing: Conversion of an image file to the pixels of the input.
         precision: `fp32`, `fp16` or `int8`.
-        created: When the run was trained, ISO 8601 in UTC.
+        created: Time of the training, ISO 8601 in UTC.
         checkpoint_sha256: SHA-256 of the PyTorch weights that the model was exported from.
-        data: what it was trained on: the folder's name, its fingerprint, and how many images each split held.
+        data: Training data: the folder's name, its fingerprint, and the number of images of each split.
         synthetic: Whether the training images were generated phantoms.
-        metrics: PyTorch's figures on the validation and test images.
-        parity: how far this file's answers lie from PyTorch's, from `Parity.as_dict`.
-        gate: The bounds that they had to keep, from `ctonnx.parity.gates.Gate`; None in files made before this was
-            kept.
-        versions: of ctonnx and of the libraries that made the file.
-        temperature: what the logits are divided by before the softmax (Guo et al. 2017,
-            https://arxiv.org/abs/1706.04599); the graph does it.
-        dicom_window: The window for DICOM files.
-        quantization: The quantization scheme, or None for a model in floating point.
-        operating_point: None where the run fitted none.
+        metrics: PyTorch's metrics on the validation and test images.
+        parity: Comparison of this file's outputs with PyTorch's, from `Parity.as_dict`.
+        gate: Bounds of that comparison, from `ctonnx.parity.gates.Gate`; None in files of earlier releases.
+        versions: Versions of ctonnx and of the libraries that exported the file.
+        temperature: Divisor of the logits before the softmax (Guo et al. 2017, https://arxiv.org/abs/1706.04599); it
+            is part of the graph.
+        dicom_window: Window for DICOM files.
+        quantization: Quantization scheme, or None for a floating-point model.
+        operating_point: Threshold of a suspicious image; None if the run fitted none.
         content_checksum: Checksum of the file without its metadata, from
-            `ctonnx.artifacts.onnx_file.integrity.content_checksum`; None in files made before it was kept.
+            `ctonnx.artifacts.onnx_file.integrity.content_checksum`; None in files of earlier releases.
     """
 
     name: str
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    precision: Annotated[str, json_schema.As(Literal["fp32", "fp16", "int8"])]
+    precision: Precision
     created: str
     checkpoint_sha256: str
     data: Annotated[Mapping[str, Any], json_schema.As(Data)]
@@ -86,7 +90,7 @@ class ModelSpec:
     content_checksum: str | None = None
 
     def __post_init__(self) -> None:
-        check_meaning(self.classes, self.temperature, self.operating_point)
+        validate_outputs(self.classes, self.temperature, self.operating_point)
         if not (0 < self.dicom_window.width < math.inf and math.isfinite(self.dicom_window.center)):
             raise ValueError(f"expected a DICOM window with a width above 0, found {asdict(self.dicom_window)}")
 
@@ -96,17 +100,17 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, text: str) -> "ModelSpec":
-        """Reads what `to_json` wrote; fields of a later release that this one does not know are passed over.
+        """Reads a spec from its JSON text. Unknown fields, as of a later release, are ignored.
 
         Raises:
-            ModelError: The text is not a spec, or its schema is newer than this release can read.
+            ModelError: If the text is not a spec, or its schema is newer than `SCHEMA_VERSION`.
         """
         try:
             values = json_schema.parse(text)
             version = json_schema.read(_Versioned, values).schema_version
             if version <= SCHEMA_VERSION:
                 spec = json_schema.read(cls, values)
-                spec.to_json().encode()  # half a character, as "\ud800" says, could not be shown anywhere
+                spec.to_json().encode()  # a lone surrogate such as "\ud800" could not be printed
                 return spec
         except ValueError as error:
             raise ModelError(f"the model's spec cannot be read ({error}); export the model again") from error
@@ -121,79 +125,46 @@ class _Versioned:
     schema_version: int
 
 
-def check_meaning(classes: Sequence[str], temperature: float, point: OperatingPoint | None) -> None:
-    """Raises an error where a model's answers could have no meaning.
+def validate_outputs(classes: Sequence[str], temperature: float, point: OperatingPoint | None) -> None:
+    """Raises an error if a model's outputs could not be interpreted.
 
     Args:
-        classes: Its classes.
-        temperature: that its logits are divided by.
-        point: where an image is suspicious.
+        classes: Class names.
+        temperature: Divisor of the logits.
+        point: Operating point, or None.
 
     Raises:
-        ValueError: A value lies outside of its range, or the operating point names other classes, one twice, or all.
+        ValueError: If a value is out of range, the classes are not unique, or the operating point does not fit them.
     """
     if len(classes) < 2 or len(set(classes)) != len(classes) or not all(classes):
         raise ValueError(f"expected two or more different classes, found {json_schema.shown(classes)}")
     if not 0 < temperature < math.inf:
         raise ValueError(f"expected a temperature above 0, found {temperature!r}")
-    if point is None:
-        return
-    positive = set(point.positive)
-    # A class named twice would count twice in the score, and a score of all classes is always 1.
-    if not positive or len(positive) < len(point.positive) or not positive < set(classes):
-        raise ValueError(
-            f"expected positive classes, each once and not all, of {json_schema.shown(classes)}, found "
-            f"{json_schema.shown(point.positive)}"
-        )
-    if not math.isfinite(point.threshold):
-        raise ValueError(f"expected a threshold that is a number, found {point.threshold!r}")
-    shares = {"threshold": point.threshold, "sensitivity": point.sensitivity, "specificity": point.specificity}
-    if point.target_sensitivity is not None:
-        shares["target_sensitivity"] = point.target_sensitivity
-    for name, value in shares.items():
-        if not 0 <= value <= 1 + _ROUNDING:
-            raise ValueError(f"expected a {name} from 0 to 1, found {value!r}")
-    for name, interval in (
-        ("sensitivity_interval", point.sensitivity_interval),
-        ("specificity_interval", point.specificity_interval),
-    ):
-        if interval is not None and not 0 <= interval[0] <= interval[1] <= 1:
-            raise ValueError(f"expected a {name} from low to high, 0 to 1, found {list(interval)}")
-    if point.gap is not None and not 0 <= point.gap[0] <= point.gap[1] <= 1 + _ROUNDING:
-        raise ValueError(f"expected a gap from low to high, 0 to 1, found {list(point.gap)}")
-
-
-_SPLITS = {"valid": "validation", "test": "test"}
+    if point is not None:
+        point.validate(classes)
 
 
 def describe_leakage(data: Mapping[str, Any]) -> str | None:
-    """Returns how many images leaked from an earlier split, or None where none did or nothing is known.
+    """Returns a sentence with the number of images that leaked from an earlier split.
 
     Args:
-        data: of the model's spec.
+        data: `ModelSpec.data`.
+
+    Returns:
+        None if no image leaked, or nothing is known about leakage.
 
     >>> describe_leakage({"images": {"valid": {"normal": 40, "tumor": 32}}, "leaks": {"leaked": {"valid": 10}}})
-    '10 of 72 validation images have a copy, or an image of their group, in an earlier split: figures on them flatter'
+    '10 of 72 validation images have a copy, or an image of their group, in an earlier split: metrics on them are \
+optimistic'
     """
     leaks = data.get("leaks") or {}
     leaked, dropped = leaks.get("leaked", {}), leaks.get("dropped", {})
-    counted = []
+    parts = []
     for split, name in _SPLITS.items():
         if count := leaked.get(split):
             images = sum(data.get("images", {}).get(split, {}).values()) + dropped.get(split, 0)
-            counted.append(f"{count} of {images} {name} images")
-    if not counted:
+            parts.append(f"{count} of {images} {name} images")
+    if not parts:
         return None
-    verb, end = ("had", "they were left out") if any(dropped.values()) else ("have", "figures on them flatter")
-    return f"{' and '.join(counted)} {verb} a copy, or an image of their group, in an earlier split: {end}"
-
-
-Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
-
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-"""Of exported models. FP32 is always made: the others are made from it and compared with it."""
-
-Target: TypeAlias = Literal["x86", "amx", "arm", "tensorrt"]
-
-TARGETS: tuple[Target, ...] = get_args(Target)
-"""Where an INT8 model is to run. `amx` is x86 processors with AMX."""
+    verb, end = ("had", "they were left out") if any(dropped.values()) else ("have", "metrics on them are optimistic")
+    return f"{' and '.join(parts)} {verb} a copy, or an image of their group, in an earlier split: {end}"

@@ -1,9 +1,9 @@
 """Runs a model with onnxruntime on the requested execution provider.
 
 providers  execution providers: package, options, precisions
-diagnosis  why a provider does not run on this machine, and the command that fixes it
+diagnosis  reasons why a provider does not run on this machine, with the command that fixes it
 session    opens an ONNX file as a session on one provider
 runner     runs a session on batches of pixels
-tuning     best settings of this device, as found by `ctonnx bench --sweep`
+tuning     best settings on this device, as found by `ctonnx bench --sweep`
 self_test  runs a small model on a provider and checks its outputs
 """

@@ -1,4 +1,4 @@
-"""Why a provider does not run here, and the command that mends it."""
+"""Reasons why a provider does not run on this machine, with the command that fixes it."""
 
 import ctypes
 import os
@@ -14,35 +14,35 @@ from ctonnx.system.packages import installed_builds
 
 __all__ = [
     "install_command",
-    "library_that_is_missing",
+    "missing_library",
     "overlaid_builds",
     "why_it_does_not_load",
     "why_it_does_not_run",
     "why_it_is_not_there",
 ]
 
-_LIBRARIES = {"cuda": "CUDA", "tensorrt": "CUDA", "openvino": "OpenVINO"}  # of providers that have one of their own
+_LIBRARIES = {"cuda": "CUDA", "tensorrt": "CUDA", "openvino": "OpenVINO"}  # providers with separate libraries
 
-_OURS = frozenset(package.execution_provider for package in PROVIDERS.values())  # what else a build has is not for here
+_OURS = frozenset(package.execution_provider for package in PROVIDERS.values())  # a build has more
 _NO_GPU = "this machine has no NVIDIA GPU; run on --provider cpu here"
 
 
 def install_command(provider: Provider) -> str:
-    """Returns what to type so that the provider's build is installed, and no other over it."""
+    """Returns the commands that install the provider's build of onnxruntime and remove all others."""
     package, builds = PROVIDERS[provider], installed_builds()
     install = f'pip install "ctonnx[{package.extra}]"'
     others = [name for name in builds if name != package.distribution]
     if not others:
         return install
-    # Whatever is uninstalled takes files of the others with it: all have to go before one comes.
+    # Uninstalling one build removes files of the others, so that all must be uninstalled first.
     return f"pip uninstall --yes {' '.join(builds)}, then {install}"
 
 
 def overlaid_builds(provider: Provider | None = None) -> str | None:
-    """Returns the sentence about builds that are installed over each other, or None where there is one at most.
+    """Returns a message if several builds of onnxruntime are installed over each other, else None.
 
     Args:
-        provider: The provider whose build is to stay; None keeps the installed one that suits this machine.
+        provider: Provider whose build should stay; None selects the installed one that suits this machine.
     """
     builds = installed_builds()
     if len(builds) < 2:
@@ -55,7 +55,7 @@ def overlaid_builds(provider: Provider | None = None) -> str | None:
 
 
 def _suitable(builds: Mapping[str, str]) -> Provider:
-    """Returns a provider of an installed build; the plain one, which comes along by accident, is the last choice."""
+    """Returns a provider of an installed build; the CPU build, often installed by accident, is the last choice."""
     no_gpu = nvidia_driver() is None and has_nvidia_device() is False
     return next(
         (
@@ -68,10 +68,10 @@ def _suitable(builds: Mapping[str, str]) -> Provider:
 
 
 def why_it_does_not_load(error: ImportError) -> str:
-    """Returns the sentence about an onnxruntime that is installed and cannot be imported.
+    """Returns a message for an installed onnxruntime that cannot be imported.
 
     Args:
-        error: that its import raised.
+        error: Error raised by the import.
     """
     builds = installed_builds()
     failure = f"onnxruntime does not load ({str(error).strip().splitlines()[0]})"
@@ -79,70 +79,70 @@ def why_it_does_not_load(error: ImportError) -> str:
         return f"{failure}: {overlaid}"
     uninstall = f"pip uninstall --yes {' '.join(builds)}, then " if builds else ""
     return (
-        f"{failure}: files of it are missing, as when a build that lay over another is uninstalled, or it is for "
-        f'another system; {uninstall}pip install "ctonnx[{PROVIDERS[_suitable(builds)].extra}]"'
+        f"{failure}: some of its files are missing, as after uninstalling another build, or it is for another system; "
+        f'{uninstall}pip install "ctonnx[{PROVIDERS[_suitable(builds)].extra}]"'
     )
 
 
 def why_it_is_not_there(provider: Provider, available: list[str]) -> str:
-    """Returns the sentence about a provider that the installed onnxruntime does not have.
+    """Returns a message for a provider that the installed onnxruntime does not have.
 
     Args:
-        provider: that was asked for.
-        available: The names that onnxruntime has.
+        provider: Requested provider.
+        available: Names of the providers of the installed onnxruntime.
     """
     package = PROVIDERS[provider]
     if sys.platform not in package.systems:
         places = " and ".join(package.systems.values())
         here = PROVIDERS["cpu"].systems.get(sys.platform, sys.platform)
         return f"the provider {provider!r} is for {places}, and this is {here}; run on --provider cpu here"
-    if package.is_nvidia and nvidia_driver() is None and has_nvidia_device() is False:  # which no package mends
+    if package.is_nvidia and nvidia_driver() is None and has_nvidia_device() is False:  # no package fixes that
         return f"the provider {provider!r} does not run here: {_NO_GPU}"
-    lacks = (
+    missing = (
         f"the provider {provider!r} needs {package.execution_provider}, which the installed onnxruntime does not have "
         f"(it has {', '.join(name for name in available if name in _OURS)})"
     )
     if overlaid := overlaid_builds(provider):
-        return f"{lacks}: {overlaid}"
-    return f"{lacks}; the package {package.distribution} has it: {install_command(provider)}"
+        return f"{missing}: {overlaid}"
+    return f"{missing}; the package {package.distribution} has it: {install_command(provider)}"
 
 
-# --- why a provider that is there does not run -----------------------------------------------------------------------
+# --- providers that are installed and do not run ---------------------------------------------------------------------
 
 
-def why_it_does_not_run(provider: Provider, onnxruntime: ModuleType, said: str) -> str:
-    """Returns the sentence about a provider that is in this onnxruntime and does not run, with what mends it.
+def why_it_does_not_run(provider: Provider, onnxruntime: ModuleType, error: str) -> str:
+    """Returns a message with the reason why an installed provider does not run, and its fix.
 
-    onnxruntime 1.31 says nothing of a CUDA library that it misses but in its log, and goes on with the CPU: so the
-    machine is asked, from the GPU upwards, and then the system's loader.
+    onnxruntime 1.31 only logs a missing CUDA library and continues on the CPU. So the driver, the GPUs and then the
+    system's loader are checked.
 
     Args:
-        provider: that was asked for.
-        onnxruntime: The module.
-        said: onnxruntime's own words, where it had any.
+        provider: Requested provider.
+        onnxruntime: The imported module.
+        error: Error message of onnxruntime; empty if there is none.
     """
-    words = _words(said) or "onnxruntime would run on the CPU instead"
+    words = _shortened(error) or "onnxruntime would run on the CPU instead"
     reason = (
-        (_nvidia_fault(onnxruntime, said) if PROVIDERS[provider].is_nvidia else None)
+        (_nvidia_fault(onnxruntime, error) if PROVIDERS[provider].is_nvidia else None)
         or overlaid_builds(provider)
-        or _library_fault(provider, onnxruntime, said)
+        or _library_fault(provider, onnxruntime, error)
     )
     if not reason and re.search(
-        r"out of memory|failed to allocate memory|bad_alloc|bad allocation", said, re.IGNORECASE
+        r"out of memory|failed to allocate memory|bad_alloc|bad allocation", error, re.IGNORECASE
     ):
-        reason = f"its memory is full ({words}); take a smaller batch, or end what else uses it"
+        reason = f"its memory is full ({words}); use a smaller batch, or end other programs that use it"
     return f"the provider {provider!r} does not run here: {reason or f'{words}; see what works with: ctonnx doctor'}"
 
 
-def _words(said: str) -> str:
-    """Returns what matters of an error of onnxruntime: without the C++ signatures before it, and the host behind it."""
-    if found := re.search(r"\b(CUDA|CUDNN|CUBLAS|CURAND) failure \d+: [^;\n]+", said):
+def _shortened(error: str) -> str:
+    """Returns an error of onnxruntime without C++ signatures and the host name."""
+    if found := re.search(r"\b(CUDA|CUDNN|CUBLAS|CURAND) failure \d+: [^;\n]+", error):
         return found[0].strip()
-    first = said.strip().partition("\n")[0]
+    first = error.strip().partition("\n")[0]
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", first)[:300]
 
 
-def _nvidia_fault(onnxruntime: ModuleType, said: str) -> str | None:
+def _nvidia_fault(onnxruntime: ModuleType, error: str) -> str | None:
     built_for = str(getattr(onnxruntime, "cuda_version", "") or "")
     major = int(built_for.partition(".")[0]) if built_for.partition(".")[0].isdigit() else 0
     driver = nvidia_driver()
@@ -150,10 +150,10 @@ def _nvidia_fault(onnxruntime: ModuleType, said: str) -> str | None:
         if has_nvidia_device() is False:
             return _NO_GPU
         return (
-            "NVIDIA's driver is not there (its library libcuda.so.1, nvcuda.dll on Windows, was not found); install "
-            "the driver for your GPU, or in a container give it the GPU: docker run --gpus all"
+            "NVIDIA's driver was not found (its library is libcuda.so.1, nvcuda.dll on Windows); install the driver "
+            "for your GPU, or in a container give it the GPU: docker run --gpus all"
         )
-    too_old = driver.cuda[0] < major or "driver version is insufficient" in said
+    too_old = driver.cuda[0] < major or "driver version is insufficient" in error
     if too_old and driver.cuda != (0, 0):
         return (
             f"NVIDIA's driver is too old: it runs CUDA {driver.cuda[0]}.{driver.cuda[1]}, and this onnxruntime was "
@@ -164,7 +164,7 @@ def _nvidia_fault(onnxruntime: ModuleType, said: str) -> str | None:
             "NVIDIA's driver finds no GPU that this process may use; see what nvidia-smi shows, and whether "
             "CUDA_VISIBLE_DEVICES hides it"
         )
-    if "no kernel image" in said:
+    if "no kernel image" in error:
         return (
             f"this onnxruntime was built for CUDA {built_for}, which has no code for {driver.gpus[0].name} (compute "
             f"capability {driver.gpus[0].compute}); install a release of onnxruntime-gpu for an older CUDA, or run on "
@@ -173,10 +173,10 @@ def _nvidia_fault(onnxruntime: ModuleType, said: str) -> str | None:
     return None
 
 
-def _library_fault(provider: Provider, onnxruntime: ModuleType, said: str) -> str | None:
+def _library_fault(provider: Provider, onnxruntime: ModuleType, error: str) -> str | None:
     loading = _loading(provider, onnxruntime)
-    missing = library_that_is_missing(said) or library_that_is_missing(loading)
-    if missing is None and "cudnn is unavailable" in said.lower():  # which onnxruntime 1.31 finds out when it runs
+    missing = missing_library(error) or missing_library(loading)
+    if missing is None and "cudnn is unavailable" in error.lower():  # onnxruntime 1.31 loads it in the first run
         missing = "libcudnn.so.9"
     if missing is None and not loading:
         return None
@@ -193,10 +193,10 @@ def _library_fault(provider: Provider, onnxruntime: ModuleType, said: str) -> st
     return f"{reason}; it comes with: {install_command(provider)}"
 
 
-def library_that_is_missing(text: str) -> str | None:
-    """Returns the library that an error of onnxruntime or of the system's loader calls missing.
+def missing_library(text: str) -> str | None:
+    """Returns the library that is missing according to an error of onnxruntime or the system's loader, or None.
 
-    >>> library_that_is_missing("with error: libcudnn.so.9: cannot open shared object file: No such file or directory")
+    >>> missing_library("with error: libcudnn.so.9: cannot open shared object file: No such file or directory")
     'libcudnn.so.9'
     """
     found = re.search(r"([\w.+-]+\.so[\w.]*): cannot open shared object file", text)
@@ -205,9 +205,9 @@ def library_that_is_missing(text: str) -> str | None:
 
 
 def _loading(provider: Provider, onnxruntime: ModuleType) -> str:
-    """Returns what the system's loader says against the provider's library; nothing where it has no objection."""
+    """Returns the error of the system's loader for the provider's library; empty if it loads."""
     if provider not in _LIBRARIES:
-        return ""  # it is part of onnxruntime's own library
+        return ""  # part of onnxruntime's own library
     folder = Path(str(onnxruntime.__file__)).parent / "capi"
     pattern = "onnxruntime_providers_{}.dll" if sys.platform == "win32" else "libonnxruntime_providers_{}.so"
     try:

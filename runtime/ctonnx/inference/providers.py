@@ -1,4 +1,4 @@
-"""The execution providers: which package holds each, and what it is given."""
+"""Execution providers: packages, precisions and options of each."""
 
 import os
 import sys
@@ -24,24 +24,24 @@ __all__ = [
 ]
 
 Provider: TypeAlias = Literal["cpu", "cuda", "tensorrt", "openvino", "coreml", "directml"]
-"""What a model can run on, by the names of `--provider`."""
+"""Execution provider, by its name in `--provider`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProviderFacts:
-    """What a provider is: where it comes from, and how it is to be used.
+    """Package and properties of an execution provider.
 
     Attributes:
-        execution_provider: onnxruntime's name of it.
-        distribution: The build of onnxruntime that holds it.
-        extra: of ctonnx, which brings that build.
-        systems: where that build exists, by `sys.platform`'s names and by people's.
-        precisions: of a run's models, those that suit it, the best one first.
-        int8_target: of `ctonnx export --target`, that INT8 has to be made for; None where it is this processor's.
-        on_cpu: Whether it computes on the processor.
-        batch_size: Images at a time that are fastest as a rule.
-        is_nvidia: Whether it is an NVIDIA GPU, which reads page-locked memory.
-        one_run_at_a_time: Whether one batch at a time may be computed.
+        execution_provider: Name in onnxruntime.
+        distribution: Build of onnxruntime with this provider.
+        extra: Extra of ctonnx that installs the build.
+        systems: Operating systems of the build: names in `sys.platform`, with names for messages.
+        precisions: Supported precisions, the best one first.
+        int8_target: Required target of INT8 models (`ctonnx export --target`); None for that of this processor.
+        on_cpu: Whether it runs on the CPU.
+        batch_size: Number of images in a batch that is usually the fastest.
+        is_nvidia: Whether it runs on an NVIDIA GPU, which reads page-locked memory.
+        one_run_at_a_time: Whether a session can run only one batch at a time.
     """
 
     execution_provider: str
@@ -58,7 +58,7 @@ class ProviderFacts:
 
 _SYSTEMS = {"linux": "Linux", "win32": "Windows", "darwin": "macOS"}
 _NO_MAC = {"linux": "Linux", "win32": "Windows"}
-_CPU_BATCH = 4  # more costs memory and gains nothing there (python -m ctonnx_bench.experiments.throughput.streaming)
+_CPU_BATCH = 4  # larger ones are not faster (python -m ctonnx_bench.experiments.throughput.streaming)
 
 PROVIDERS: Mapping[Provider, ProviderFacts] = {
     "cpu": ProviderFacts(
@@ -77,7 +77,7 @@ PROVIDERS: Mapping[Provider, ProviderFacts] = {
         systems=_NO_MAC,
         precisions=("fp16", "fp32"),
         is_nvidia=True,
-        one_run_at_a_time=True,  # in one piece of page-locked memory
+        one_run_at_a_time=True,  # a session has one block of page-locked memory
     ),
     "tensorrt": ProviderFacts(
         execution_provider="TensorrtExecutionProvider",
@@ -112,18 +112,18 @@ PROVIDERS: Mapping[Provider, ProviderFacts] = {
         extra="directml",
         systems={"win32": "Windows"},
         precisions=("fp16", "fp32"),
-        # https://onnxruntime.ai/docs/execution-providers/DirectML-ExecutionProvider.html: no calls of Run from several
-        # threads on one session.
+        # A session may not run in several threads:
+        # https://onnxruntime.ai/docs/execution-providers/DirectML-ExecutionProvider.html
         one_run_at_a_time=True,
     ),
 }
-"""Every provider, in the order in which they are listed."""
+"""All providers, in the order of their listing."""
 
 ON_CPU = frozenset(str(name) for name, facts in PROVIDERS.items() if facts.on_cpu)
-"""Those that compute on the processor."""
+"""Names of the providers that run on the CPU."""
 
-# The libraries that onnxruntime links to, in the order in which they need each other; those beside them in the wheel,
-# gigabytes of kernels, are opened by TensorRT itself.
+# The libraries that onnxruntime links to, in the order of their dependencies. TensorRT itself opens the other ones of
+# the wheel, gigabytes of kernels.
 _TENSORRT = tuple(
     pattern.format(name)
     for name in ("nvinfer", "nvinfer_plugin", "nvonnxparser")
@@ -132,71 +132,71 @@ _TENSORRT = tuple(
 
 # https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#configuration-options
 _CUDA_OPTIONS = {
-    # Parity: TensorFloat-32 rounds the factors to 10 bits, which the FP32 gate would see.
+    # Parity: TensorFloat-32 rounds the factors to 10 bits, which would fail the FP32 gate.
     "use_tf32": "0",
-    # EXHAUSTIVE, the default, times every algorithm at each new batch size, and may pick another one at the next start.
+    # EXHAUSTIVE, the default, times all algorithms for each new batch size, and may select another one in each process.
     "cudnn_conv_algo_search": "HEURISTIC",
 }
 
 
 def int8_targets(provider: Provider, processor: str) -> tuple[str, ...]:
-    """Returns the targets of `ctonnx export` whose INT8 models are meant for a provider.
+    """Returns the targets of `ctonnx export` whose INT8 models suit a provider.
 
     Args:
-        provider: that a model runs on.
-        processor: of the machine: `ctonnx.system.cpu.architecture()`.
+        provider: Provider that runs the model.
+        processor: Architecture of the machine, from `ctonnx.system.cpu.architecture`.
     """
     if fixed := PROVIDERS[provider].int8_target:
         return (fixed,)
-    return ("x86", "amx") if processor == "x86" else (processor,)  # a model for AMX runs on any x86
+    return ("x86", "amx") if processor == "x86" else (processor,)  # a model for AMX runs on any x86 processor
 
 
 def execution_providers(
     provider: Provider, model: Path | bytes, *, threads: int, version: str
 ) -> list[tuple[str, dict[str, str]]]:
-    """Returns the providers for onnxruntime, the one that is meant first, each with its options.
+    """Returns the providers for onnxruntime with their options, the requested one first.
 
     Args:
-        provider: that is to run the model.
+        provider: Requested provider.
         model: Path of an `.onnx` file, or its bytes.
-        threads: for a provider that has its own on the CPU.
-        version: onnxruntime's, for the name of TensorRT's cache.
+        threads: Number of threads, for a provider with its own CPU threads.
+        version: Version of onnxruntime, for the name of TensorRT's cache.
     """
     options: dict[str, str] = {}
     if provider == "cuda":
         options = dict(_CUDA_OPTIONS)
     elif provider == "tensorrt":
-        # What TensorRT does not take goes to CUDA, on the same GPU.
+        # Nodes that TensorRT does not support run on CUDA, on the same GPU.
         cuda = (PROVIDERS["cuda"].execution_provider, dict(_CUDA_OPTIONS))
         return [(PROVIDERS["tensorrt"].execution_provider, _tensorrt_options(model, version)), cuda]
     elif provider == "openvino":
-        # ACCURACY: else OpenVINO is free to compute FP32 in bfloat16 where the processor has it.
+        # ACCURACY: otherwise OpenVINO may compute FP32 in bfloat16 if the processor supports it.
         options = {"device_type": "CPU", "num_of_threads": str(threads), "precision": "ACCURACY"}
     elif provider == "coreml":
-        options = {"ModelFormat": "MLProgram"}  # the older format has neither FP16 nor all of the operators
+        options = {"ModelFormat": "MLProgram"}  # the older format lacks FP16 and some operators
     return [(PROVIDERS[provider].execution_provider, options)]
 
 
 def preload(provider: Provider, onnxruntime: ModuleType) -> None:
-    """Loads the libraries that pip installed where the system's loader does not look for them.
+    """Loads the libraries that pip installed in folders where the system's loader does not search.
 
-    What is missing is told when the session is made.
+    Missing ones are reported when the session is created.
 
     Args:
-        provider: that needs them.
-        onnxruntime: The module.
+        provider: Provider that needs the libraries.
+        onnxruntime: The imported module.
     """
     import ctypes
     import io
     from contextlib import redirect_stdout, suppress
 
-    if provider == "openvino" and sys.platform == "win32":  # Linux's wheel has OpenVINO in it
+    if provider == "openvino" and sys.platform == "win32":  # the wheel for Linux includes OpenVINO
         with suppress(ImportError, IndexError, SystemExit):
             from onnxruntime.tools.add_openvino_win_libs import add_openvino_libs_to_path
 
             add_openvino_libs_to_path()
     if PROVIDERS[provider].is_nvidia:
-        with redirect_stdout(io.StringIO()):  # where it prints what it misses
+        with redirect_stdout(io.StringIO()):  # it prints missing libraries
             onnxruntime.preload_dlls()
     if provider == "tensorrt":
         from importlib.util import find_spec
@@ -209,7 +209,7 @@ def preload(provider: Provider, onnxruntime: ModuleType) -> None:
 
 
 def cache_folder() -> Path:
-    """Returns the folder for files that cost time to make and nothing to lose, whether it exists or not."""
+    """Returns the folder for cached files, which may not exist."""
     if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
         return Path(local) / "ctonnx" / "Cache"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ctonnx"
@@ -218,43 +218,38 @@ def cache_folder() -> Path:
 def _tensorrt_options(model: Path | bytes, version: str) -> dict[str, str]:
     """Returns the options of https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html.
 
-    An engine takes minutes to build, and runs on the GPU, the TensorRT and the model that it was built for alone; the
-    cache's name says all of these.
+    Building an engine takes minutes. It runs only on the GPU and with the TensorRT version and model that it was built
+    for, which are all part of the cache's name.
     """
     precision = read_spec_facts(model).get("precision")
-    # onnxruntime wants True or False here, and calls anything else an error.
+    # onnxruntime accepts only True and False here.
     options = {"trt_fp16_enable": str(precision == "fp16"), "trt_int8_enable": str(precision == "int8")}
     try:
         folder = cache_folder() / "tensorrt" / _tensorrt_key(model, version)
         folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # a user without a home, or one that is read-only
-        return options  # it costs the time of building, and no more
+    except (OSError, RuntimeError):  # no home folder, or a read-only one
+        return options  # the engine is built each time
     for cache in ("engine", "timing"):
         options |= {f"trt_{cache}_cache_enable": "True", f"trt_{cache}_cache_path": str(folder)}
     return options
 
 
 def _tensorrt_key(model: Path | bytes, version: str) -> str:
-    import hashlib
+    from ctonnx.system.files import sha256_of
 
-    if isinstance(model, bytes):
-        digest = hashlib.sha256(model).hexdigest()
-    else:
-        with model.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
     driver = nvidia_driver()
     gpu = f"{driver.gpus[0].name} {driver.gpus[0].compute}" if driver and driver.gpus else "unknown"
-    facts = "\n".join((digest, gpu, version, _tensorrt_version()))
-    return hashlib.sha256(facts.encode()).hexdigest()[:24]
+    facts = "\n".join((sha256_of(model), gpu, version, _tensorrt_version()))
+    return sha256_of(facts.encode())[:24]
 
 
 def _tensorrt_version() -> str:
     import ctypes
 
-    for module in ("tensorrt", "tensorrt_libs"):  # of tensorrt-cu12, tensorrt-cu13 and their libraries' packages
+    for module in ("tensorrt", "tensorrt_libs"):  # modules of tensorrt-cu12, tensorrt-cu13 and their library packages
         if version := version_of(module):
             return version
-    try:  # installed without pip
+    try:  # TensorRT is installed without pip
         return str(
             ctypes.CDLL("nvinfer_10.dll" if sys.platform == "win32" else "libnvinfer.so.10").getInferLibVersion()
         )

@@ -1,4 +1,4 @@
-"""Runs a session on batches of pixels; on an NVIDIA GPU through pinned memory and bound outputs."""
+"""Runs a session on batches of pixels, on an NVIDIA GPU with pinned memory and bound outputs."""
 
 import ctypes
 import math
@@ -18,23 +18,24 @@ from ctonnx.errors import CtonnxError, ProviderError
 from ctonnx.inference.providers import PROVIDERS, Provider
 from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
 from ctonnx.system.memory import as_memory_error
+from ctonnx.system.text import counted
 
 __all__ = ["Runner", "pinned_memory"]
 
 
 class Runner:
-    """Answers for batches of pixels, on one session.
+    """Runs batches of pixels on one session.
 
-    On an NVIDIA GPU a batch is written into memory that the GPU reads without the CPU's help, and the outputs are bound
-    to memory of the CPU, so that each is copied once. One batch at a time runs there, and on DirectML; elsewhere, one
+    On an NVIDIA GPU a batch is written to page-locked memory, which the GPU reads directly, and the outputs are bound
+    to CPU memory, so that each is copied once. NVIDIA GPUs and DirectML run one batch at a time, other providers one
     for each caller.
 
     Args:
-        session: of `open_session`, with the inputs and outputs of a ctonnx model.
-        provider: that it runs on.
+        session: Session of a ctonnx model, from `open_session`.
+        provider: Provider of the session.
 
     Attributes:
-        session: as given.
+        session: The session.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, provider: Provider) -> None:
@@ -42,19 +43,19 @@ class Runner:
         self._is_bound = PROVIDERS[provider].is_nvidia
         self._turn = Lock() if PROVIDERS[provider].one_run_at_a_time else nullcontext()
         self._memory: NDArray[np.uint8] = np.empty(0, np.uint8)
-        # A session that goes while its own threads compute takes the process with it.
+        # Deleting a session while its threads compute would crash the process.
         self._under_way: set[Future[Outputs]] = set()
         weakref.finalize(self, _wait_for, self._under_way)
 
     def __call__(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Outputs:
-        """Returns the answers.
+        """Returns the outputs for a batch.
 
         Args:
             images: uint8 [batch, size, size, 3], or a sequence of [size, size, 3].
 
         Raises:
-            ProviderError: The provider failed, as where its memory is full.
-            NotEnoughMemory: The CPU's memory does not suffice.
+            ProviderError: If the provider failed, for example because its memory is full.
+            NotEnoughMemory: If the CPU has too little memory.
         """
         try:
             with self._turn:
@@ -63,36 +64,36 @@ class Runner:
                 pixels = images if isinstance(images, np.ndarray) else np.stack(images)
                 return Outputs(*self.session.run(OUTPUT_NAMES, {"pixels": pixels}))
         except Exception as error:  # onnxruntime's exceptions share no base class but this
-            raise _told(error, self._provider, len(images)) from error
+            raise _translate_error(error, self._provider, len(images)) from error
 
     def submit(self, images: NDArray[np.uint8]) -> "Future[Outputs]":
-        """Has one of the session's own threads compute the answers, which takes part in nothing else meanwhile.
+        """Runs a batch in one of the session's own threads, without waiting for it.
 
         Args:
             images: uint8 [batch, size, size, 3].
 
         Returns:
-            The answers, in time, or an error of those that a call raises.
+            Future with the outputs, or with an error as of a call.
         """
-        provider, answers = self._provider, Future[Outputs]()
+        provider, future = self._provider, Future[Outputs]()
 
         def done(arrays: Sequence[NDArray[np.float32]], _: object, failure: str) -> None:
             try:
                 if failure:
-                    raise _told(RuntimeError(failure), provider, len(images))
+                    raise _translate_error(RuntimeError(failure), provider, len(images))
                 outputs = Outputs(*arrays)
             except Exception as error:
-                answers.set_exception(error)
+                future.set_exception(error)
             else:
-                answers.set_result(outputs)
+                future.set_result(outputs)
 
-        self._under_way.add(answers)
-        answers.add_done_callback(self._under_way.discard)
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
         try:
             self.session.run_async(OUTPUT_NAMES, {"pixels": images}, done, None)
         except Exception as error:
-            answers.set_exception(_told(error, provider, len(images)))
-        return answers
+            future.set_exception(_translate_error(error, provider, len(images)))
+        return future
 
     def _run_bound(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Outputs:
         shape = images.shape if isinstance(images, np.ndarray) else (len(images), *images[0].shape)
@@ -115,24 +116,24 @@ def _wait_for(under_way: "set[Future[Outputs]]") -> None:
     wait(list(under_way))
 
 
-def _told(error: Exception, provider: Provider, count: int) -> CtonnxError:
-    """Returns what onnxruntime raised for a batch of so many images as an error that says what to do."""
-    action = f"compute a batch of {count} {'image' if count == 1 else 'images'}"
-    if provider == "cpu" and (lack := as_memory_error(error, action)):  # of a GPU, its own memory may be what lacks
-        return lack
+def _translate_error(error: Exception, provider: Provider, count: int) -> CtonnxError:
+    """Returns the error of ctonnx for an exception of onnxruntime, raised for a batch of `count` images."""
+    action = f"compute a batch of {counted(count, 'image')}"
+    if provider == "cpu" and (memory_error := as_memory_error(error, action)):  # on a GPU, its own may be full
+        return memory_error
     from ctonnx.inference.diagnosis import why_it_does_not_run
 
     return ProviderError(why_it_does_not_run(provider, onnxruntime, str(error)))
 
 
 def pinned_memory(count: int, load: Callable[[str], Any] = ctypes.CDLL) -> NDArray[np.uint8]:
-    """Returns page-locked memory, or ordinary memory where CUDA's runtime gives none; its content is undefined.
+    """Returns uninitialized page-locked memory, or ordinary memory if CUDA's runtime cannot allocate it.
 
     Source: https://docs.nvidia.com/cuda/cuda-runtime-api/ (`cudaHostAlloc`, `cudaFreeHost`).
 
     Args:
-        count: bytes.
-        load: Opens a library by its name.
+        count: Number of bytes.
+        load: Function that opens a library by its name.
     """
     major = str(getattr(onnxruntime, "cuda_version", "") or "").partition(".")[0]
     pointer = ctypes.c_void_p()
@@ -144,6 +145,6 @@ def pinned_memory(count: int, load: Callable[[str], Any] = ctypes.CDLL) -> NDArr
     if status != 0 or not pointer.value:
         return np.empty(count, np.uint8)
     block = (ctypes.c_uint8 * count).from_address(pointer.value)
-    # At the interpreter's end the driver may be gone, and takes its memory back by itself.
+    # Not at exit: the driver may be unloaded by then, and releases the memory itself.
     weakref.finalize(block, library.cudaFreeHost, ctypes.c_void_p(pointer.value)).atexit = False
     return np.frombuffer(memoryview(block), np.uint8)

@@ -2,67 +2,84 @@
 
 import base64
 import re
+import sys
 import zlib
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from ctonnx.inference.providers import Provider
+import numpy as np
+import onnxruntime
 
-__all__ = ["check_provider"]
+from ctonnx.inference.diagnosis import install_command
+from ctonnx.inference.providers import PROVIDERS, Provider
+from ctonnx.inference.runner import Runner
+from ctonnx.inference.session import open_session
+from ctonnx.system import nvidia
+from ctonnx.system.cpu import available_cores
+
+__all__ = ["ProviderCheck", "check_provider"]
 
 
-# A model as `ctonnx export` makes them, but for its size: pixels [batch, 8, 8, 3] -> Cast -> Transpose -> Conv (2
-# channels, 3 x 3, padded) -> Relu -> heatmap -> mean -> logits -> Softmax -> probabilities.
-# tests/runtime/test_doctor_command.py makes the same bytes with the onnx package.
+# Like the models of `ctonnx export` but smaller: pixels [batch, 8, 8, 3] -> Cast -> Transpose -> Conv (2 channels,
+# 3 x 3, padded) -> Relu -> heatmap -> mean -> logits -> Softmax -> probabilities.
+# tests/runtime/inference/test_self_test.py makes the same bytes with the onnx package.
 _MODEL = (
     "c-qxbK~BRk5VV~%aaXEnjgSfm2_oQ-11C;MR8cu|DV(@D$(BZS<0wv1kGz2w^d+dz;1m1-r%GEY@d3OVY3-fa_3m<h_tAn2@QQ4K$_Q_)w5&|vK1frA"
     "ZD5t|(<Nna15HSHg_1d%p#5CR+!Wei*aNq~au$)uiD<-@)Q4MWc;HR3%u$JUqVqSc-Y~V<t-Dsq)L6yZYSjtsSi+y6tY)$Z+!3ld+{5NUcuK!!_Lnf"
     "ibe`ZN$~^3VD;H=Y7CAOkcmRBgSfts^^hw>oIW#KKDM}s7I8#}b**^RyJ+@gF!b^2h=`#GLoN=eNE)BjYA*)Y9-YrOt`V8#dVm0{Bv0<~Am#gjePvMv"
     "|aRk0-#j;8!z&LN<#Fwx?IB^I)PDST8o5g3_G5;C9-Yu~%M)!-cO~IiHq}%%eiaVGd"
 )
-_KERNEL = [(index % 7 - 3) / 8 for index in range(54)]  # of the model's convolution
-_TOLERANCE = 5e-3  # of the largest answer; a provider may compute in FP16
-_FOLDERS = re.compile(
-    r"(?<![\w:/.])(?:[A-Za-z]:)?(?:[/\\][\w .@+~-]+)+[/\\](?=[\w.+-])"
-)  # of a path, whose last part stays
+_KERNEL = [(index % 7 - 3) / 8 for index in range(54)]  # weights of the convolution
+_TOLERANCE = 5e-3  # relative to the largest output; a provider may compute in FP16
+_FOLDERS = re.compile(r"(?<![\w:/.])(?:[A-Za-z]:)?(?:[/\\][\w .@+~-]+)+[/\\](?=[\w.+-])")  # a path but its last part
 
 
-def check_provider(name: "Provider") -> dict[str, Any]:
-    """Runs the small model on a provider and returns its state, what to do about it, and how far NumPy is."""
-    import sys
+@dataclass(frozen=True, kw_only=True)
+class ProviderCheck:
+    """Result of the self-test of one provider.
 
-    import onnxruntime
+    Attributes:
+        name: Name of the provider.
+        state: `works`, `fails`, `no hardware` or `not installed`.
+        message: Reason and fix; None if the provider works. It contains no folder.
+        difference: Largest difference from NumPy's outputs, relative to the largest output; None if it did not run.
+        threads: Number of threads that a session uses on the CPU; None unless the provider works.
+    """
 
-    from ctonnx.inference.diagnosis import install_command
-    from ctonnx.inference.providers import PROVIDERS
-    from ctonnx.system.cpu import available_cores
-    from ctonnx.system.nvidia import has_nvidia_device, nvidia_driver
+    name: Provider
+    state: Literal["works", "fails", "no hardware", "not installed"]
+    message: str | None = None
+    difference: float | None = None
+    threads: int | None = None
 
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the result for a JSON document."""
+        values = asdict(self)
+        return values if self.state == "works" else {name: values[name] for name in values if name != "threads"}
+
+
+def check_provider(name: Provider) -> ProviderCheck:
+    """Runs the small model on a provider and compares its outputs with NumPy's."""
     package = PROVIDERS[name]
-    facts: dict[str, Any] = {"name": name, "state": "fails", "message": None, "difference": None}
-    there = sys.platform in package.systems
-    if there and package.is_nvidia and nvidia_driver() is None and has_nvidia_device() is False:
-        return facts | {"state": "no hardware", "message": "this machine has no NVIDIA GPU"}
+    is_supported = sys.platform in package.systems
+    has_no_gpu = nvidia.nvidia_driver() is None and nvidia.has_nvidia_device() is False
+    if is_supported and package.is_nvidia and has_no_gpu:
+        return ProviderCheck(name=name, state="no hardware", message="this machine has no NVIDIA GPU")
     if package.execution_provider not in onnxruntime.get_available_providers():
-        message = install_command(name) if there else f"for {' and '.join(package.systems.values())}"
-        return facts | {"state": "not installed", "message": message}
+        message = install_command(name) if is_supported else f"for {' and '.join(package.systems.values())}"
+        return ProviderCheck(name=name, state="not installed", message=message)
     try:
         difference = _difference(name)
     except Exception as error:  # onnxruntime's exceptions share no base class but this
-        return facts | {"message": _FOLDERS.sub("", str(error))}
+        return ProviderCheck(name=name, state="fails", message=_FOLDERS.sub("", str(error)))
     if not difference <= _TOLERANCE:
-        message = f"its answers differ from NumPy's by {difference:.2g} of the largest, {_TOLERANCE:g} was expected"
-        return facts | {"message": message, "difference": difference}
-    return facts | {"state": "works", "difference": difference, "threads": available_cores()}
+        message = f"its outputs differ from NumPy's by {difference:.2g} of the largest, {_TOLERANCE:g} was expected"
+        return ProviderCheck(name=name, state="fails", message=message, difference=difference)
+    return ProviderCheck(name=name, state="works", difference=difference, threads=available_cores())
 
 
-def _difference(provider: "Provider") -> float:
-    """Returns the largest difference between the provider's answers and NumPy's, as a share of the largest answer."""
-    import numpy as np
-
-    from ctonnx.inference.runner import Runner
-    from ctonnx.inference.session import open_session
-
+def _difference(provider: Provider) -> float:
+    """Returns the largest difference between the outputs of the provider and NumPy, relative to the largest output."""
     pixels = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), np.uint8)
     padded = np.pad(pixels[0].transpose(2, 0, 1).astype(np.float64), ((0, 0), (1, 1), (1, 1)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))

@@ -1,4 +1,4 @@
-"""Opens an ONNX file as an onnxruntime session on the provider that was asked for, and on no other."""
+"""Opens an ONNX file as an onnxruntime session on the requested provider, and on no other."""
 
 import os
 from contextlib import nullcontext
@@ -9,8 +9,9 @@ import onnxruntime
 from onnxruntime import InferenceSession, SessionOptions
 
 from ctonnx.artifacts.onnx_file.integrity import check_content
+from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
 from ctonnx.artifacts.onnx_file.operators import check_graph
-from ctonnx.artifacts.spec import METADATA_KEY, ModelSpec
+from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import ModelError, NotEnoughMemory, ProviderError
 from ctonnx.inference.providers import PROVIDERS, Provider, execution_providers, preload
 from ctonnx.parity.outputs import OUTPUT_NAMES
@@ -18,15 +19,12 @@ from ctonnx.system.cpu import architecture, available_cores, check_threads, has_
 from ctonnx.system.file_reading import check_file, reason_of
 from ctonnx.system.memory import enough_memory
 
-__all__ = ["Provider", "available_cores", "open_session", "read_spec"]
+__all__ = ["open_session", "read_spec"]
 
-_STRIDE = 32  # pixels of the input for one of the heatmap, as of every ResNet
-_ONLY_FATAL = 4  # onnxruntime's log level; what goes wrong comes back as an exception with a sentence of ours
-_WARNINGS = 2  # the level that onnxruntime starts with
-_SPINS_BRIEFLY = (
-    1,
-    26,
-)  # the first onnxruntime that knows _SLEEPY: https://github.com/microsoft/onnxruntime/pull/27916
+_STRIDE = 32  # pixels of the input for one pixel of the heatmap, as in every ResNet
+_ONLY_FATAL = 4  # log level of onnxruntime; errors are raised as exceptions with a message of ctonnx
+_WARNINGS = 2  # default log level of onnxruntime
+_SPINS_BRIEFLY = (1, 26)  # first onnxruntime with _SLEEPY: https://github.com/microsoft/onnxruntime/pull/27916
 _SLEEPY = ("session.intra_op.spin_duration_us", "50")
 _SLEEPING = ("session.intra_op.allow_spinning", "0")
 
@@ -40,34 +38,34 @@ def open_session(
     spinning: bool = True,
     check: bool = True,
 ) -> InferenceSession:
-    """Makes a session and checks that the provider it got is the one that was asked for.
+    """Creates a session and checks that it uses the requested provider.
 
-    Of a file, the graph is looked through first: what no ctonnx export has in it is not run
+    The graph of a file is checked first, and rejected if it has anything that a ctonnx export does not have
     (`ctonnx.artifacts.onnx_file.operators`).
 
-    Small nodes that a provider does not take (a reshape, a comparison) stay on the CPU; a convolution there is an
-    error, as then the CPU does the provider's work.
+    Small nodes that a provider does not support (a reshape, a comparison) run on the CPU. A convolution on the CPU is
+    an error, as the CPU would then do the provider's work.
 
     Args:
         model: Path of an `.onnx` file, or its bytes.
         provider: `cpu`, `cuda`, `tensorrt`, `openvino`, `coreml` or `directml`.
-        threads: Threads within one operator; None takes every core that this process may use.
+        threads: Number of threads within one operator; None uses all available cores.
         optimize: False skips the graph optimizations, for a session that only reads metadata.
-        spinning: Whether threads that wait go on looking for work for a while, which keeps the cores from others; False
-            lets them sleep after 50 microseconds, or at once before onnxruntime 1.26, which takes longer to answer.
-        check: False takes a file whose checksum is not that of its spec, as a replay does that says more of it.
+        spinning: Whether idle threads spin for a while, which keeps the cores from other programs. False makes them
+            sleep after 50 microseconds, or immediately before onnxruntime 1.26, which increases the latency.
+        check: False accepts a file with a wrong checksum.
 
     Raises:
-        ModelError: The file is missing, damaged, not an ONNX model, or has an operator that no ctonnx model has.
-        ProviderError: The provider is not in this onnxruntime, or did not start.
-        NotEnoughMemory: The CPU's memory does not suffice.
-        ValueError: `threads` is below 1, or more than a machine takes (`ctonnx.system.cpu.check_threads`).
+        ModelError: If the file is missing, damaged, not an ONNX model, or has an operator that no ctonnx model has.
+        ProviderError: If the provider is not in this onnxruntime, or did not start.
+        NotEnoughMemory: If the CPU has too little memory.
+        ValueError: If `threads` is out of range (`ctonnx.system.cpu.check_threads`).
     """
     if provider not in PROVIDERS:
         raise ProviderError(f"expected a provider of {', '.join(PROVIDERS)}, found {provider!r}")
     check_threads(threads)
     if isinstance(model, Path):
-        _refuse_no_file(model)
+        _check_model_file(model)
         check_graph(model)
         if check:
             check_content(model)
@@ -83,31 +81,31 @@ def open_session(
         return _start(model, options, [(wanted, {})])
     preload(provider, onnxruntime)
     providers = execution_providers(provider, model, threads=threads, version=onnxruntime.__version__)
-    said = ""
-    # A provider's library that does not load is told to the default logger, as no session has one yet.
+    failure = ""
+    # A library that does not load is logged to the default logger, as no session exists yet.
     onnxruntime.set_default_logger_severity(_ONLY_FATAL)
     try:
         session = _start(model, options, providers)
     except ModelError as error:
         plain = _options("cpu", threads, optimize=False, spinning=spinning)
         _start(model, plain, [(PROVIDERS["cpu"].execution_provider, {})])
-        said = str(error.__cause__)  # the CPU takes the file, so the provider is at fault
+        failure = str(error.__cause__)  # the CPU opens the file, so the provider is at fault
         session = None
     finally:
         onnxruntime.set_default_logger_severity(_WARNINGS)
     if session is None or session.get_providers()[0] != wanted:
         from ctonnx.inference.diagnosis import why_it_does_not_run
 
-        raise ProviderError(why_it_does_not_run(provider, onnxruntime, said))
-    _refuse_convolutions_on_the_cpu(session, provider)
+        raise ProviderError(why_it_does_not_run(provider, onnxruntime, failure))
+    _check_convolutions(session, provider)
     return session
 
 
 def read_spec(session: InferenceSession, name: str) -> ModelSpec:
-    """Returns the spec that the session's model carries.
+    """Returns the spec of the session's model.
 
     Raises:
-        ModelError: The model carries none, or its inputs and outputs are not those of a ctonnx model.
+        ModelError: If the model has no spec, or its inputs and outputs do not match it.
     """
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
@@ -153,16 +151,15 @@ def _options(provider: Provider, threads: int, *, optimize: bool, spinning: bool
     options.intra_op_num_threads = threads
     options.log_severity_level = _ONLY_FATAL
     if not spinning:
-        # The gaps between a network's layers are shorter than that, and a thread that fell asleep takes long to wake.
+        # The gaps between a network's layers are shorter, and waking a sleeping thread takes long.
         name, value = _SLEEPY if _version() >= _SPINS_BRIEFLY else _SLEEPING
         options.add_session_config_entry(name, value)
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if architecture() == "x86" and has_vnni() is not True:
-        # Without VNNI, onnxruntime adds pairs of 8-bit products in 16 bits, which saturate, and an INT8 model's answers
-        # are wrong. This entry takes kernels that do not (they are slower, and floating point does not use them):
-        # https://github.com/microsoft/onnxruntime/pull/12088. Where the system hides the features, right goes before
-        # fast.
+        # Without VNNI, onnxruntime adds pairs of 8-bit products in 16 bits, which saturate, so that the outputs of an
+        # INT8 model are wrong. This entry selects slower kernels that do not saturate (floating point does not use
+        # them): https://github.com/microsoft/onnxruntime/pull/12088. They are also used if the features are unknown.
         options.add_session_config_entry("session.x64quantprecision", "1")
     if provider != "cpu":
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
@@ -178,8 +175,8 @@ def _version() -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def _refuse_convolutions_on_the_cpu(session: Any, provider: Provider) -> None:
-    """Raises ProviderError where the provider is on the session's list, and the CPU does its work."""
+def _check_convolutions(session: Any, provider: Provider) -> None:
+    """Raises ProviderError if the session has the provider but runs convolutions on the CPU."""
     if not hasattr(session, "get_provider_graph_assignment_info"):
         return  # older than onnxruntime 1.24
     convolutions = [
@@ -192,11 +189,11 @@ def _refuse_convolutions_on_the_cpu(session: Any, provider: Provider) -> None:
     if on_cpu:
         raise ProviderError(
             f"the provider {provider!r} started, and left {on_cpu} of the model's {len(convolutions)} convolutions to "
-            "the CPU; take a model of another precision, or run on --provider cpu"
+            "the CPU; use a model of another precision, or run on --provider cpu"
         )
 
 
-def _refuse_no_file(model: Path) -> None:
+def _check_model_file(model: Path) -> None:
     try:
         check_file(model)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
@@ -215,10 +212,10 @@ def _start(
     model: Path | bytes, options: SessionOptions, providers: list[tuple[str, dict[str, str]]]
 ) -> InferenceSession:
     name = f"'{model}'" if isinstance(model, Path) else "the model"
-    is_cpu = providers[0][0] == PROVIDERS["cpu"].execution_provider  # of a GPU, its own memory may be what lacks
+    is_cpu = providers[0][0] == PROVIDERS["cpu"].execution_provider  # on a GPU, its own memory may be full
     try:
         file = os.fspath(model) if isinstance(model, Path) else model
-        # Without this onnxruntime answers a provider's failure by going on with the CPU.
+        # Without enable_fallback=0 onnxruntime would continue on the CPU if a provider fails.
         with enough_memory(f"load {name}") if is_cpu else nullcontext():
             return onnxruntime.InferenceSession(file, options, providers, enable_fallback=0)
     except NotEnoughMemory:
@@ -227,6 +224,6 @@ def _start(
     except Exception as error:
         detail = str(error).strip().splitlines()[0][:200]
         raise ModelError(
-            f"{name} is not a whole ONNX model (onnxruntime says: {detail}); "
+            f"{name} is not a whole ONNX model (onnxruntime: {detail}); "
             "if it was copied or downloaded, do that again, else export it again"
         ) from error

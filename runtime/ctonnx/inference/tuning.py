@@ -1,9 +1,8 @@
-"""The settings that `ctonnx bench --sweep` found to be best on this device, kept beside the model that they are for.
+"""The best settings on this device, found by `ctonnx bench --sweep` and saved next to the model.
 
 model.int8.onnx -> model.int8.tuned.json
 """
 
-import hashlib
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,25 +11,25 @@ from typing import Any
 from ctonnx.artifacts import json_schema
 from ctonnx.errors import ModelError
 from ctonnx.system.cpu import available_cores, check_threads, processor
-from ctonnx.system.file_reading import opened, reason_of
-from ctonnx.system.files import json_text, write_text
+from ctonnx.system.file_reading import reason_of
+from ctonnx.system.files import json_text, sha256_of, write_text
 
 __all__ = ["Setting", "Tuning", "read_tuning", "save_tuning", "tuning_file"]
 
 _SCHEMA_VERSION = 1
-_MOST_IMAGES = 1 << 16  # of a batch; no sweep has tried as many
+_MOST_IMAGES = 1 << 16  # of a batch; sweeps use smaller ones
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """How a model is run.
+    """Settings for running a model, with the measured speed.
 
     Attributes:
-        threads: in all.
-        workers: Batches that are computed at a time, each with its share of the threads.
-        batch_size: Images that a worker is given at a time.
-        spinning: Whether threads that wait go on looking for work.
-        images_per_s: that were measured so.
+        threads: Total number of threads.
+        workers: Number of batches that run concurrently, each with its share of the threads.
+        batch_size: Number of images in a batch.
+        spinning: Whether idle threads spin.
+        images_per_s: Measured throughput in images per second.
     """
 
     threads: int
@@ -49,38 +48,38 @@ class Setting:
 
     @property
     def summary(self) -> str:
-        """All but the speed, in one line."""
+        """The settings without the speed, in one line."""
         spinning = "on" if self.spinning else "off"
         return f"threads {self.threads}, workers {self.workers}, batch {self.batch_size}, spinning {spinning}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """What was best on one device, for one model.
+    """Best settings of one model on one device.
 
     Attributes:
-        one: for a few images, each answered as soon as can be.
-        many: for as many images a second as can be.
+        one: Setting with the lowest latency, for a few images.
+        many: Setting with the highest throughput.
     """
 
     one: Setting
     many: Setting
 
     def best_for(self, images: int) -> Setting:
-        """Returns the setting for so many images: that for many, where every worker would have two batches of them."""
+        """Returns the setting for a number of images: `many` if every worker gets at least two batches."""
         return self.many if images >= 2 * self.many.workers * self.many.batch_size else self.one
 
 
 def tuning_file(model: Path) -> Path:
-    """Returns where a model's tuning lies, whether there is one or not."""
+    """Returns the path of a model's tuning, which may not exist."""
     return model.with_suffix(".tuned.json")
 
 
 def save_tuning(model: Path, tuning: Tuning, *, provider: str) -> Path:
-    """Writes a model's tuning for this device beside it, and returns the file.
+    """Writes a model's tuning for this device next to the model, and returns the file.
 
     Raises:
-        OSError: The folder cannot be written to.
+        OSError: If the folder is not writable.
     """
     file = tuning_file(model)
     document = {"schema_version": _SCHEMA_VERSION, **_device(model, provider), **asdict(tuning)}
@@ -92,7 +91,7 @@ def read_tuning(model: Path, *, provider: str) -> Tuning:
     """Reads a model's tuning.
 
     Raises:
-        ModelError: there is none, it is damaged, or it is for another file, provider or device.
+        ModelError: If it is missing, damaged, or for another model file, provider or device.
     """
     file = tuning_file(model)
     make = f"make it on this device with: ctonnx bench --sweep threads --provider {provider} {model}"
@@ -116,7 +115,7 @@ def read_tuning(model: Path, *, provider: str) -> Tuning:
 
 @dataclass(frozen=True, kw_only=True)
 class _Document:
-    """What the file holds."""
+    """Content of the file."""
 
     schema_version: int
     model_sha256: str
@@ -128,11 +127,9 @@ class _Document:
 
 
 def _device(model: Path, provider: str) -> dict[str, Any]:
-    with opened(model) as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
     return {
         "provider": provider,
         "processor": processor().model or platform.machine(),
         "cores": available_cores(),
-        "model_sha256": digest,
+        "model_sha256": sha256_of(model),
     }

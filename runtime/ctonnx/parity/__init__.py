@@ -1,8 +1,8 @@
-"""Numerical parity: whether two models give the same outputs for the same pixels.
+"""Numerical parity: comparison of two models' outputs for the same pixels.
 
-rounding     numbers as text, never rounded to the better side of a bound
+rounding     numbers as text, never rounded across a bound
 outputs      the three output arrays of a model
-comparison   compares the outputs of two models
-gates        bounds that a comparison must keep, for each precision and device
-golden_gate  the same bounds for a few golden inputs
+comparison   differences between the outputs of two models
+gates        bounds of these differences, for each precision and device
+golden_gate  the bounds for a few golden inputs
 """

@@ -1,4 +1,4 @@
-"""The one comparison between what two models answer for the same pixels, and the gates that it must pass."""
+"""Comparison of two models: differences of their outputs and of their accuracy for the same images."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -10,27 +10,36 @@ from numpy.typing import NDArray
 from ctonnx.parity.outputs import Outputs
 from ctonnx.parity.rounding import exactly, rounded_down, rounded_up
 
-__all__ = ["MAX_DP", "AccuracyChange", "Parity", "accuracy_change", "compare", "points_text", "share_interval"]
+__all__ = [
+    "MAX_DP",
+    "AccuracyChange",
+    "Parity",
+    "accuracy_change",
+    "compare",
+    "compare_probabilities",
+    "points_text",
+    "share_interval",
+]
 
 
 MAX_DP = "max |dp|: the largest absolute difference of any class's probability over the compared images"
-"""What stands wherever max |dp| is shown."""
+"""Definition of max |dp|, printed next to its values."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """How far a candidate's answers lie from its reference's.
+    """Differences between the outputs of a candidate and its reference.
 
     Attributes:
-        images: how many images were compared.
-        agreement: Share of images with the same most probable class, 0 to 1.
+        images: Number of compared images.
+        agreement: Top-1 agreement, the share of images with the same predicted class, 0 to 1.
         max_dp: Largest absolute difference of any class's probability over the images.
         mean_dp: Mean absolute difference of the probabilities.
         max_dlogit: Largest absolute difference of a logit.
         max_dheatmap: Largest absolute difference of a heatmap value, relative to the reference's largest value.
-        heatmap_correlation: Median over the images of Pearson's correlation of the two heatmaps of the reference's most
-            probable class; images whose reference heatmap is the same everywhere do not count.
-        lowest_heatmap_correlation: that of the image where it is lowest.
+        heatmap_correlation: Median over the images of Pearson's correlation between the heatmaps of the class that the
+            reference predicts; images with a constant reference heatmap do not count.
+        lowest_heatmap_correlation: Minimum over the images.
     """
 
     images: int
@@ -44,13 +53,13 @@ class Parity:
 
     @property
     def agreement_interval(self) -> tuple[float, float]:
-        """The agreement's 95 % interval, 0 to 1: `share_interval`."""
+        """95 % interval of the agreement, from `share_interval`."""
         return share_interval(self.agreement, self.images)
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the differences with three significant digits, beyond which they are noise, and shares with six.
+        """Returns the differences with three significant digits, and shares with six decimals.
 
-        Differences are rounded up and shares down, so that no rounding makes a figure keep a bound.
+        Differences are rounded up and shares down, so that rounding cannot make a value keep a bound.
         """
         shares = ("agreement", "heatmap_correlation", "lowest_heatmap_correlation")
         return {
@@ -61,15 +70,15 @@ class Parity:
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyChange:
-    """How much more or less accurate a candidate is than its reference on the same labelled images.
+    """Difference of accuracy between a candidate and its reference on the same labelled images.
 
     Attributes:
-        images: how many.
-        reference: The reference's accuracy, 0 to 1.
-        candidate: The candidate's.
+        images: Number of labelled images.
+        reference: Accuracy of the reference, 0 to 1.
+        candidate: Accuracy of the candidate, 0 to 1.
         difference: Candidate minus reference.
         low: Lower end of the difference's 95 % interval.
-        high: Upper end.
+        high: Upper end of the interval.
     """
 
     images: int
@@ -80,13 +89,13 @@ class AccuracyChange:
     high: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the figures, rounded down to a thousandth of a point: a loss is never made smaller."""
+        """Returns the values, rounded down to a thousandth of a point, so that a loss is never made smaller."""
         return {
             name: value if isinstance(value, int) else rounded_down(value, 5) for name, value in asdict(self).items()
         }
 
 
-_NORMAL = 1.959964  # of a 95 % interval
+_NORMAL = 1.959964  # 97.5 % quantile of the normal distribution, for 95 % intervals
 
 
 def share_interval(share: float, images: int) -> tuple[float, float]:
@@ -99,12 +108,12 @@ def share_interval(share: float, images: int) -> tuple[float, float]:
     middle = share + square / (2 * images)
     spread = _NORMAL * math.sqrt(share * (1 - share) / images + square / (4 * images**2))
     low, high = ((middle + side) / (1 + square / images) for side in (-spread, spread))
-    # Of none and of all, one end is exact, which the sums above may miss by a last digit.
+    # For shares of 0 and 1 one end is exact; the sums above may miss it by a rounding error.
     return max(0.0, low) if share > 0 else 0.0, min(1.0, high) if share < 1 else 1.0
 
 
 def compare(reference: Outputs, candidate: Outputs) -> Parity:
-    """Compares two models' answers for the same images, in the same order.
+    """Compares the outputs of two models for the same images, in the same order.
 
     >>> import numpy as np
     >>> same = Outputs(np.float32([[0.9, 0.1]]), np.float32([[2.2, 0]]), np.zeros((1, 2, 7, 7), np.float32))
@@ -112,7 +121,7 @@ def compare(reference: Outputs, candidate: Outputs) -> Parity:
     0.0
 
     Raises:
-        ValueError: there is nothing to compare, or the shapes differ.
+        ValueError: If there are no images, or the shapes differ.
     """
     if len(reference) == 0:
         raise ValueError("parity needs at least one image, found none")
@@ -120,15 +129,14 @@ def compare(reference: Outputs, candidate: Outputs) -> Parity:
         expected, found = getattr(reference, name).shape, getattr(candidate, name).shape
         if expected != found:
             raise ValueError(f"expected {name} of shape {list(expected)}, found {list(found)}")
-    dp = _difference(reference.probabilities, candidate.probabilities)
+    agreement, max_dp, mean_dp = compare_probabilities(reference.probabilities, candidate.probabilities)
     dheatmap = _difference(reference.heatmap, candidate.heatmap)
     correlations = _heatmap_correlations(reference, candidate)
-    same_class = reference.probabilities.argmax(axis=1) == candidate.probabilities.argmax(axis=1)
     return Parity(
         images=len(reference),
-        agreement=float(same_class.mean()),
-        max_dp=float(dp.max()),
-        mean_dp=float(dp.mean()),
+        agreement=agreement,
+        max_dp=max_dp,
+        mean_dp=mean_dp,
         max_dlogit=float(_difference(reference.logits, candidate.logits).max()),
         max_dheatmap=float(dheatmap.max() / max(float(np.abs(reference.heatmap).max()), 1e-12)),
         heatmap_correlation=float(np.median(correlations)),
@@ -136,20 +144,29 @@ def compare(reference: Outputs, candidate: Outputs) -> Parity:
     )
 
 
+def compare_probabilities(
+    reference: NDArray[np.floating[Any]], candidate: NDArray[np.floating[Any]]
+) -> tuple[float, float, float]:
+    """Returns `agreement`, `max_dp` and `mean_dp` of `Parity` for probabilities [images, classes]."""
+    dp = _difference(reference, candidate)
+    same_class = reference.argmax(axis=1) == candidate.argmax(axis=1)
+    return float(same_class.mean()), float(dp.max()), float(dp.mean())
+
+
 def accuracy_change(reference: Outputs, candidate: Outputs, labels: NDArray[np.integer[Any]]) -> AccuracyChange | None:
     """Compares the accuracy of two models on the same images.
 
-    Most images count for both or for neither, so that the difference is known much better than either accuracy: the
-    interval is that for paired proportions of Agresti and Min 2005 (https://doi.org/10.1002/sim.1781), which adds half
-    an image to each of the four cells, so that it has a width where the models never differ.
+    The interval for paired proportions (Agresti and Min 2005, https://doi.org/10.1002/sim.1781) is much narrower than
+    that of either accuracy, as most images are right or wrong for both models. It adds half an image to each of the
+    four cells, so that its width is not 0 if the models never differ.
 
     Args:
-        reference: Its answers.
-        candidate: Its answers for the same images, in the same order.
-        labels: Class index of each image; -1 where it is not known: such images do not count.
+        reference: Outputs of the reference.
+        candidate: Outputs of the candidate for the same images, in the same order.
+        labels: Class index of each image; images with -1, an unknown class, do not count.
 
     Returns:
-        None where no label is known.
+        None if no label is known.
     """
     known = labels >= 0
     if not known.any():
@@ -171,12 +188,12 @@ def accuracy_change(reference: Outputs, candidate: Outputs, labels: NDArray[np.i
 
 
 def points_text(share: float) -> str:
-    """Returns a share of the images as percentage points, with all of its digits."""
+    """Returns a share as percentage points, with all its digits."""
     return exactly(share, form="%").removesuffix("%")
 
 
 def _heatmap_correlations(reference: Outputs, candidate: Outputs) -> NDArray[np.float64]:
-    """Returns the correlation of each image whose reference heatmap varies; a single 1 where none does."""
+    """Returns the correlation of each image whose reference heatmap is not constant, or a single 1 if all are."""
     rows = np.arange(len(reference))
     top = reference.probabilities.argmax(axis=1)
     maps = [outputs.heatmap[rows, top].reshape(len(rows), -1).astype(np.float64) for outputs in (reference, candidate)]

@@ -1,4 +1,4 @@
-"""The gates: bounds that a comparison must keep, for each precision and for each device."""
+"""Gates: bounds that a comparison must keep, for each precision and for each device."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,31 +16,31 @@ Bound: TypeAlias = Literal["max_dp", "min_agreement", "max_drop", "min_heatmap_c
 
 
 class BrokenBound(NamedTuple):
-    """A bound of a gate that a candidate does not keep.
+    """A bound of a gate that a candidate exceeds.
 
     Attributes:
-        bound: which one, by its name in `Gate`.
-        excess: how far beyond it the candidate lies, in units that make the bounds comparable; infinite for a NaN.
-        phrase: what was found and what is allowed.
-        doubt: The 95 % interval of the measured value, in words, where it reaches the bound, so that the images do not
-            show on which side the candidate lies; else empty.
+        bound: Name of the bound in `Gate`.
+        excess: Distance beyond the bound, in units that make the bounds comparable; infinite for a NaN.
+        phrase: Measured value and bound, for a message.
+        interval: 95 % interval of the measured value if it contains the bound, so that the images do not show on which
+            side of the bound the candidate is; else empty.
     """
 
     bound: Bound
     excess: float
     phrase: str
-    doubt: str = ""
+    interval: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """The bounds that a precision must keep to be shipped; a NaN keeps none.
+    """Bounds that a precision must keep to be exported. A NaN exceeds all bounds.
 
     Attributes:
-        max_dp: Largest absolute difference of a probability that is allowed.
-        min_agreement: Smallest share of images with the same most probable class that is allowed.
-        max_drop: Largest loss of accuracy that is allowed, 0 to 1; None allows any.
-        min_heatmap_correlation: Smallest median correlation of heatmaps that is allowed.
+        max_dp: Maximum absolute difference of a probability.
+        min_agreement: Minimum top-1 agreement, 0 to 1.
+        max_drop: Maximum loss of accuracy, 0 to 1; None allows any loss.
+        min_heatmap_correlation: Minimum median correlation of heatmaps.
     """
 
     max_dp: float
@@ -50,48 +50,48 @@ class Gate:
 
     @property
     def summary(self) -> str:
-        """What it asks for, in one line."""
+        """The bounds in one line."""
         bounds = [
             f"max |dp| {exactly(self.max_dp)} or less" if self.max_dp < 1 else "",
-            f"agreement {self._agreement_asked} or more" if self.min_agreement > 0 else "",
+            f"agreement {self._agreement_text} or more" if self.min_agreement > 0 else "",
             f"a loss of accuracy of {points_text(self.max_drop)} points or less" if self.max_drop is not None else "",
             f"heatmaps' median correlation {exactly(self.min_heatmap_correlation)} or more"
             if self.min_heatmap_correlation > -1
             else "",
         ]
-        return ", ".join(filter(None, bounds)) or "any answers that are numbers"
+        return ", ".join(filter(None, bounds)) or "any outputs that are numbers"
 
     @property
-    def _agreement_asked(self) -> str:
+    def _agreement_text(self) -> str:
         return exactly(self.min_agreement, form="%").replace("%", " %")
 
     def broken(
         self, parity: Parity, change: AccuracyChange | None = None, validation: AccuracyChange | None = None
     ) -> tuple[BrokenBound, ...]:
-        """Returns each bound that is broken; none where the gate is passed.
+        """Returns the bounds that a candidate exceeds; empty if it passes the gate.
 
-        The measured value counts as it is: a share of the images must reach its bound, whatever its interval says.
+        The measured value decides, whatever its interval is.
 
         Args:
-            parity: of the candidate.
-            change: of its accuracy; None where no image has a label.
-            validation: of its accuracy on the validation images alone, where the network is not right by having learned
-                them: a loss counts where its 95 % interval leaves no doubt, so that one scan does not decide.
+            parity: Comparison of the candidate with its reference.
+            change: Change of its accuracy; None without labels.
+            validation: Change of its accuracy on only the validation images, which the network has not been trained on.
+                A loss counts only if its whole 95 % interval exceeds the bound, so that a single image cannot decide.
         """
         found = []
 
-        def refuse(bound: Bound, excess: float, phrase: str, doubt: str = "") -> None:
-            found.append(BrokenBound(bound, excess if np.isfinite(excess) else np.inf, phrase, doubt))
+        def exceed(bound: Bound, excess: float, phrase: str, interval: str = "") -> None:
+            found.append(BrokenBound(bound, excess if np.isfinite(excess) else np.inf, phrase, interval))
 
         if not parity.max_dp <= self.max_dp:
-            refuse(
+            exceed(
                 "max_dp",
                 (parity.max_dp - self.max_dp) / _UNITS["max_dp"],
                 f"max |dp| is {shown(parity.max_dp, self.max_dp, digits=3)}, at most {exactly(self.max_dp)} is allowed",
             )
         if not parity.agreement >= self.min_agreement:
             low, high = parity.agreement_interval
-            refuse(
+            exceed(
                 "min_agreement",
                 (self.min_agreement - parity.agreement) / _UNITS["min_agreement"],
                 f"agreement is {shown(parity.agreement, self.min_agreement, digits=2, form='%')}, at least "
@@ -101,9 +101,9 @@ class Gate:
                 else "",
             )
         if not np.isfinite(parity.max_dheatmap):
-            refuse("min_heatmap_correlation", np.inf, "the heatmaps hold values that are not finite")
+            exceed("min_heatmap_correlation", np.inf, "the heatmaps have values that are not finite")
         elif not parity.heatmap_correlation >= self.min_heatmap_correlation:
-            refuse(
+            exceed(
                 "min_heatmap_correlation",
                 (self.min_heatmap_correlation - parity.heatmap_correlation) / _UNITS["min_heatmap_correlation"],
                 "the heatmaps' median correlation is "
@@ -113,7 +113,7 @@ class Gate:
         if self.max_drop is None:
             return tuple(found)
         if change is not None and not change.difference >= -self.max_drop:
-            refuse(
+            exceed(
                 "max_drop",
                 (-change.difference - self.max_drop) / _UNITS["max_drop"],
                 f"accuracy falls by {self._loss(change.difference)} points, at most {points_text(self.max_drop)} are "
@@ -123,7 +123,7 @@ class Gate:
                 else "",
             )
         if validation is not None and not validation.high >= -self.max_drop:
-            refuse(
+            exceed(
                 "max_drop",
                 (-validation.high - self.max_drop) / _UNITS["max_drop"],
                 f"accuracy falls by {self._loss(validation.difference)} points on the validation images, by at least "
@@ -132,22 +132,22 @@ class Gate:
         return tuple(found)
 
     def _loss(self, difference: float) -> str:
-        """Returns a loss of accuracy in points, on its own side of the bound."""
+        """Returns a loss of accuracy in points, not rounded across the bound."""
         allowed = () if self.max_drop is None else (self.max_drop,)
         return shown(-difference, *allowed, digits=2, form="%").removesuffix("%")
 
     def unshown(self, parity: Parity, change: AccuracyChange | None = None) -> tuple[str, ...]:
-        """Returns a phrase for each bound that the measured value keeps and that its 95 % interval does not show.
+        """Returns a phrase for each bound that the measured value keeps but part of its 95 % interval exceeds.
 
         Args:
-            parity: of the candidate.
-            change: of its accuracy; None where no image has a label.
+            parity: Comparison of the candidate with its reference.
+            change: Change of its accuracy; None without labels.
         """
         found = []
         low, _ = parity.agreement_interval
         if low < self.min_agreement <= parity.agreement:
             found.append(
-                f"agreement of {self._agreement_asked}: the interval reaches down to "
+                f"agreement of {self._agreement_text}: the interval reaches down to "
                 f"{shown(low, self.min_agreement, digits=2, form='%').replace('%', ' %')}"
             )
         if self.max_drop is not None and change is not None and change.low < -self.max_drop <= change.difference:
@@ -159,7 +159,7 @@ class Gate:
     def failures(
         self, parity: Parity, change: AccuracyChange | None = None, validation: AccuracyChange | None = None
     ) -> tuple[str, ...]:
-        """Returns the phrase of each bound that `broken` finds."""
+        """Returns the phrases of `broken`."""
         return tuple(bound.phrase for bound in self.broken(parity, change, validation))
 
 
@@ -168,16 +168,16 @@ GATES = {
     "fp16": Gate(max_dp=5e-3, min_agreement=0.99, max_drop=0.005, min_heatmap_correlation=0.999),
     "int8": Gate(max_dp=1.0, min_agreement=0.99, max_drop=0.005, min_heatmap_correlation=0.98),
 }
-"""The gate of each precision: of FP32 against PyTorch, of the others against FP32. FP32 needs no bound on agreement:
-within 1e-4 only exact ties can change places."""
+"""Gate of each precision: FP32 is compared with PyTorch, the others with FP32. FP32 needs no bound on agreement: a
+difference of 1e-4 can only change exact ties."""
 
 DEVICE_GATES = {
     "fp32": Gate(max_dp=1e-4, min_agreement=0.0),
     "fp16": Gate(max_dp=5e-3, min_agreement=0.0, min_heatmap_correlation=0.999),
     "int8": Gate(max_dp=0.05, min_agreement=0.0, min_heatmap_correlation=0.98),
 }
-"""How far a device's answers may lie from those of the same file where it was exported. INT8 rounds at every layer, and
-a sum that falls near the middle between two integers may be rounded otherwise elsewhere."""
+"""Gate of each precision between a device and the exporting machine, for the same file. INT8 rounds at every layer, and
+a sum near the middle between two integers may be rounded differently on another device."""
 
 _UNITS: Mapping[Bound, float] = {
     "max_dp": 0.05,
@@ -185,5 +185,5 @@ _UNITS: Mapping[Bound, float] = {
     "max_drop": 0.01,
     "min_heatmap_correlation": 0.02,
 }
-"""What counts alike in the excess over a bound: a point of agreement or accuracy is as much as 0.02 of the heatmaps'
-correlation, which is what INT8's gate leaves each."""
+"""Units of the excess over a bound: a point of agreement or accuracy counts like 0.02 of the heatmaps' correlation, as
+in INT8's gate."""

@@ -1,4 +1,4 @@
-"""What a gate asks of a few golden inputs, where a share of 99 % is no whole number of images, and why."""
+"""Gates for a few golden inputs, whose share of 99 % is not a whole number of images."""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -13,14 +13,14 @@ __all__ = ["Allowance", "allow", "disagreements"]
 
 @dataclass(frozen=True)
 class Allowance:
-    """What a device must keep on a few images, on which the gate was perhaps not kept at the export either.
+    """Bounds for a device on a few images, which may already have been exceeded on the exporting machine.
 
     Attributes:
-        images: The number of images.
-        disagreements: The number of images that may have another most probable class; None allows any.
-        reason: Why so many, in words.
-        gate: The gate, without what the exported model's own answers broke on these images.
-        excused: The bounds that they broke.
+        images: Number of images.
+        disagreements: Maximum number of images with another predicted class; None allows any.
+        reason: Explanation of that number.
+        gate: Gate without the bounds that the exported model exceeded on these images.
+        excused: Bounds that the exported model exceeded.
     """
 
     images: int
@@ -31,16 +31,15 @@ class Allowance:
 
 
 def allow(gate: Gate, reference: Outputs, exported: Outputs) -> Allowance:
-    """Returns what a device must keep on a few images.
+    """Returns the bounds for a device on a few images.
 
-    A share that the images must reach is never rounded: of fewer than 100 images, 99 % are all. Only where the model's
-    own answers differed from the reference's on the exporting machine, on some of these few images of all those that
-    its gate looked at, may the device's differ on as many: it is not to blame.
+    A share is never rounded: 99 % of fewer than 100 images are all images. If the exported model disagreed with the
+    reference on more of these images on the exporting machine, the device may disagree on as many.
 
     Args:
-        gate: The gate that the model passed at its export, on other and more images.
-        reference: The original's answers for the few images.
-        exported: The model's own, where it was exported.
+        gate: Gate that the model passed at its export, on more images.
+        reference: Outputs of the original for the few images.
+        exported: Outputs of the model on the exporting machine.
     """
     images, before = len(reference), disagreements(reference, exported)
     excused = gate.broken(compare(reference, exported))
@@ -53,15 +52,15 @@ def allow(gate: Gate, reference: Outputs, exported: Outputs) -> Allowance:
     if gate.min_agreement <= 0:
         return Allowance(images, None, "its gate bounds max |dp| alone", kept, excused)
     by_gate = int((1 - Fraction(repr(gate.min_agreement))) * images)
-    asked = exactly(gate.min_agreement, form="%").replace("%", " %")
+    share = exactly(gate.min_agreement, form="%").replace("%", " %")
     if before > by_gate:
-        reason = f"so many differed where it was exported, and its gate of {asked} was passed on more images"
+        reason = f"so many differed where it was exported, and its gate of {share} was passed on more images"
         kept = replace(kept, min_agreement=(images - before) / images)
         return Allowance(images, before, reason, kept, excused)
     least = "all of them" if by_gate == 0 else f"at least {images - by_gate}"
-    return Allowance(images, by_gate, f"{asked} of {images} are {least}", kept, excused)
+    return Allowance(images, by_gate, f"{share} of {images} are {least}", kept, excused)
 
 
 def disagreements(reference: Outputs, candidate: Outputs) -> int:
-    """Returns for how many images the most probable class differs."""
+    """Returns the number of images with different predicted classes."""
     return int((reference.probabilities.argmax(axis=1) != candidate.probabilities.argmax(axis=1)).sum())

@@ -1,4 +1,4 @@
-"""The three arrays that a model answers for a batch of images."""
+"""The three output arrays of a model for a batch of images."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,13 @@ OUTPUT_NAMES = ("probabilities", "logits", "heatmap")
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What the graph answers.
+    """Outputs of a model for a batch of images.
 
     Attributes:
-        probabilities: float32 [batch, classes], softmax of the temperature-scaled logits.
-        logits: float32 [batch, classes], before the temperature.
+        probabilities: float32 [batch, classes], softmax of the logits divided by the temperature.
+        logits: float32 [batch, classes], not divided by the temperature.
         heatmap: float32 [batch, classes, height / 32, width / 32], rounded up: Grad-CAM of each class on the last
-            convolutional stage (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391), not negative, not scaled.
+            convolutional stage (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391), 0 or more, not normalized.
     """
 
     probabilities: NDArray[np.float32]
@@ -35,7 +35,7 @@ class Outputs:
 
     @staticmethod
     def concatenate(batches: "list[Outputs]") -> "Outputs":
-        """Joins the batches, in their order, to one."""
+        """Concatenates batches along the first axis."""
         return Outputs(
             np.concatenate([batch.probabilities for batch in batches]),
             np.concatenate([batch.logits for batch in batches]),

@@ -1,4 +1,4 @@
-"""Numbers as text and in documents, which no rounding takes to the better side of their bound."""
+"""Numbers as text and in documents, never rounded to the other side of a bound."""
 
 import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
@@ -8,37 +8,37 @@ __all__ = ["Form", "exactly", "rounded_down", "rounded_up", "share_of_percent", 
 
 Form: TypeAlias = Literal["%", "e", "f", "g"]
 
-_MOST_DIGITS = 17  # which tell any two floats apart
+_MOST_DIGITS = 17  # enough to distinguish any two floats
 
 
 def shown(value: float, *bounds: float, digits: int, form: Form = "g", sign: str = "") -> str:
-    """Returns a number as text, with as many digits more as keep it on its own side of each bound.
+    """Returns a number as text, with as many digits as needed to stay on its side of each bound.
 
-    A share is kept apart from none and all too: 100 % is what all images are, and nothing less.
+    A percentage also stays on its side of 0 and 100 %: only all images are 100 %.
 
     >>> shown(256 / 259, 0.99, digits=1, form="%"), shown(0.98996, 0.99, digits=1, form="%")
     ('98.8%', '98.996%')
 
     Args:
-        value: The number.
-        bounds: What it was compared with.
-        digits: The fewest digits, as the form counts them.
-        form: The presentation type, as in `format`.
-        sign: `+` shows the sign of positive numbers too.
+        value: Number to format.
+        bounds: Numbers that it was compared with.
+        digits: Minimum number of digits, as counted by the form.
+        form: Presentation type, as in `format`.
+        sign: `+` shows the sign of positive numbers, too.
     """
     text = f"{value:{sign}.{digits}{form}}"
     if not math.isfinite(value):
         return text
-    held = (*bounds, 0.0, 1.0) if form == "%" else bounds
-    sides = [_side(_exact(value), bound) for bound in held]
-    while digits < _MOST_DIGITS and [_side(_read(text), bound) for bound in held] != sides:
+    compared = (*bounds, 0.0, 1.0) if form == "%" else bounds
+    sides = [_side(_exact(value), bound) for bound in compared]
+    while digits < _MOST_DIGITS and [_side(_read(text), bound) for bound in compared] != sides:
         digits += 1
         text = f"{value:{sign}.{digits}{form}}"
     return text
 
 
 def exactly(bound: float, *, digits: int = 0, form: Form = "g") -> str:
-    """Returns a bound as text, with all of its digits.
+    """Returns a bound as text, with all its digits.
 
     >>> exactly(0.99, digits=2, form="%"), exactly(0.98765, digits=2, form="%"), exactly(0.005)
     ('99.00%', '98.765%', '0.005')
@@ -47,7 +47,7 @@ def exactly(bound: float, *, digits: int = 0, form: Form = "g") -> str:
 
 
 def rounded_up(value: float, digits: int = 3) -> float:
-    """Returns a difference with that many significant digits, and never a smaller one.
+    """Returns a difference, rounded up to a number of significant digits.
 
     >>> rounded_up(1.0000001e-4)
     0.000101
@@ -58,7 +58,7 @@ def rounded_up(value: float, digits: int = 3) -> float:
 
 
 def rounded_down(value: float, places: int = 6) -> float:
-    """Returns a share with that many decimals, and never a larger one.
+    """Returns a share, rounded down to a number of decimals.
 
     >>> rounded_down(0.98999999), rounded_down(0.99)
     (0.989999, 0.99)
@@ -69,9 +69,9 @@ def rounded_down(value: float, places: int = 6) -> float:
 
 
 def share_of_percent(percent: float) -> float:
-    """Returns the share that a percentage means: the float which is nearest to it.
+    """Returns a percentage as a share: the nearest float.
 
-    A division of floats may miss it: `0.7 / 100` lies below 0.007, which is what 7 of 1000 images are.
+    A division of floats can miss it: `0.7 / 100` is less than 0.007, the share of 7 of 1000 images.
 
     >>> share_of_percent(0.7)
     0.007
@@ -80,7 +80,7 @@ def share_of_percent(percent: float) -> float:
 
 
 def _exact(value: float) -> Decimal:
-    """Returns the decimal number that was meant: the shortest that reads as this float."""
+    """Returns the shortest decimal number that rounds to this float."""
     return Decimal(repr(float(value)))
 
 

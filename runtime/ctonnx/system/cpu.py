@@ -1,4 +1,4 @@
-"""What this machine has, and how much of it the process may use: cores, memory, processor features, NVIDIA's driver."""
+"""The processor: its architecture and instruction sets, and the cores that this process may use."""
 
 import math
 import os
@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctonnx.system.procfs import ROOT, control_groups, first_line, read_lines
+from ctonnx.system.text import counted
 
 __all__ = ["Processor", "architecture", "available_cores", "check_threads", "has_amx", "has_vnni", "processor"]
 
-_MOST_THREADS = 64  # that may be asked for on any machine
+_MOST_THREADS = 64  # accepted on any machine
 _ARCHITECTURES = {"x86_64": "x86", "amd64": "x86", "aarch64": "arm", "arm64": "arm"}
 _FEATURES = (
     "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16",
@@ -28,28 +29,28 @@ _SYSCTLS = {
 
 
 def architecture(name: str | None = None) -> str:
-    """Returns what kind of processor this is: `x86`, `arm`, or the system's own name for another.
+    """Returns the architecture of the processor: `x86`, `arm`, or the system's name for another one.
 
-    The first two are targets of `ctonnx export --target`.
+    `x86` and `arm` are targets of `ctonnx export --target`.
 
     Args:
-        name: The system's for the processor; None asks it.
+        name: The system's name for the architecture; None asks the system.
     """
     name = (platform.machine() if name is None else name).lower()
     return _ARCHITECTURES.get(name, name or "unknown")
 
 
 def available_cores(root: Path = ROOT) -> int:
-    """Returns how many cores this process may use, at least 1: not how many the host has.
+    """Returns the number of cores available to this process, at least 1.
 
-    The least of its CPU affinity and of the CPU time that its control groups allow, rounded up. A container that is
-    given half a core on a host with 64 would else start 64 threads, which wait for each other.
+    It is the minimum of the CPU affinity and of the CPU time that the control groups allow, rounded up. A container
+    limited to half a core of a host with 64 would otherwise start 64 threads that wait for each other.
 
     Sources: https://docs.kernel.org/admin-guide/cgroup-v2.html (`cpu.max`),
     https://docs.kernel.org/scheduler/sched-bwc.html (`cpu.cfs_quota_us`).
 
     Args:
-        root: where /proc and /sys are.
+        root: Folder with /proc and /sys.
     """
     allowed = float(len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else float(os.cpu_count() or 1)
     limits = [allowed]
@@ -63,13 +64,13 @@ def available_cores(root: Path = ROOT) -> int:
 
 
 def check_threads(threads: int | None) -> None:
-    """Refuses a number of threads that no machine gains by, and that may take one's last memory.
+    """Raises an error if a number of threads is useless on any machine and could exhaust its memory.
 
     Args:
-        threads: as asked for; None is what `available_cores` gives.
+        threads: Requested number; None means `available_cores`.
 
     Raises:
-        ValueError: Below 1, or above both 64 and the number of this machine's cores.
+        ValueError: If it is below 1, or above both 64 and the number of the machine's cores.
     """
     if threads is None:
         return
@@ -77,11 +78,9 @@ def check_threads(threads: int | None) -> None:
         raise ValueError(f"expected at least 1 thread, found {threads}")
     most = max(_MOST_THREADS, os.cpu_count() or 1)
     if threads > most:
-        cores = available_cores()
-        named = "1 core" if cores == 1 else f"{cores} cores"
         raise ValueError(
-            f"expected at most {most} threads, found {threads}; this process may use {named}, and as many threads are "
-            "the default"
+            f"expected at most {most} threads, found {threads}; this process may use "
+            f"{counted(available_cores(), 'core')}, and as many threads are the default"
         )
 
 
@@ -90,11 +89,11 @@ def check_threads(threads: int | None) -> None:
 
 @dataclass(frozen=True)
 class Processor:
-    """A processor, as far as the system tells.
+    """A processor, as described by the operating system.
 
     Attributes:
-        model: Its name; None where it is unknown.
-        features: of those that matter here, the ones it has, by their names on Linux; None where they are unknown.
+        model: Name; None if unknown.
+        features: Instruction sets that matter for inference, by their names on Linux; None if unknown.
     """
 
     model: str | None
@@ -105,41 +104,44 @@ def processor(root: Path = ROOT) -> Processor:
     """Returns the processor's name and features.
 
     Args:
-        root: where /proc is.
+        root: Folder with /proc.
     """
     if sys.platform == "darwin":
         return _mac_processor()
     if not (root / "proc/cpuinfo").is_file():
-        return Processor(platform.processor() or None, None)  # Windows names its processor and not its features
+        return Processor(platform.processor() or None, None)  # Windows has the name and not the features
     facts: dict[str, str] = {}
     for line in read_lines(root / "proc/cpuinfo"):
         if not line.strip() and facts:
-            break  # the first core's facts are the others' too
+            break  # all cores are alike
         name, _, value = line.partition(":")
         facts[name.strip()] = value.strip()
-    # A board with an arm processor has its name in the device tree.
+    # An Arm board has its name in the device tree.
     model = facts.get("model name") or first_line(root / "proc/device-tree/model").strip("\0") or None
     words = facts.get("flags") or facts.get("Features")
     return Processor(model, None if words is None else frozenset(_FEATURES).intersection(words.split()))
 
 
 def has_amx(root: Path = ROOT) -> bool:
-    """Says whether this processor is known to multiply matrices of 8-bit integers in one instruction (Intel's AMX).
+    """Returns whether this processor has instructions for products of 8-bit integer matrices (Intel's AMX).
 
     Args:
-        root: where /proc is.
+        root: Folder with /proc.
+
+    Returns:
+        False if unknown.
     """
     return "amx_int8" in (processor(root).features or ())
 
 
 def has_vnni(root: Path = ROOT) -> bool | None:
-    """Says whether this processor multiplies 8-bit integers without a 16-bit sum between them, which saturates.
+    """Returns whether this x86 processor adds products of 8-bit integers without a 16-bit sum, which saturates.
 
     Args:
-        root: where /proc is.
+        root: Folder with /proc.
 
     Returns:
-        None where the system does not tell; False on anything that is no x86, which needs no such thing.
+        None if unknown; False on other architectures, which do not need it.
     """
     if architecture() != "x86":
         return False
@@ -156,15 +158,15 @@ def _mac_processor() -> Processor:
 
 
 def _ratio(quota: str, period: str) -> Sequence[float]:
-    """Returns quota / period, or nothing where there is no limit or it cannot be read."""
+    """Returns quota / period, or nothing if there is no limit or it cannot be read."""
     if quota.strip().isdigit() and period.strip().isdigit() and int(quota) > 0 and int(period) > 0:
         return [int(quota) / int(period)]
     return []
 
 
 def _sysctl(*names: str) -> str:
-    """Returns what macOS says of its processor, a `name: value` on each line, or nothing."""
-    import subprocess  # here, as no other system asks a program, and a prediction should not wait for it
+    """Returns the output of sysctl on macOS, a `name: value` on each line, or nothing."""
+    import subprocess  # inside, as only macOS needs it
 
     try:
         done = subprocess.run(
@@ -172,4 +174,4 @@ def _sysctl(*names: str) -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout  # it fails where this processor does not know one of the names, and tells of the others
+    return done.stdout  # the exit code is not 0 if one name is unknown; the others are printed

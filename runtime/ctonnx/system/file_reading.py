@@ -1,6 +1,6 @@
-"""Opens files that somebody named: regular files alone, which end, and no more of them than such a file can have.
+"""Reads files named by a user: only regular files, and only up to a maximum size.
 
-A pipe waits for a writer, a device like `/dev/zero` has no end, and a damaged or hostile file may be of any size.
+A pipe waits for a writer, a device such as `/dev/zero` has no end, and a damaged or hostile file can have any size.
 """
 
 import errno
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 __all__ = ["NotRegular", "check_file", "opened", "read_arrays", "read_bytes", "read_text", "reason_of"]
 
-_MOST_TEXT = 256 << 20  # bytes; a benchmark with all of its samples has some 10 MB
-_MOST_ARRAYS = 64 << 30  # bytes, unpacked; the largest MedMNIST file has some 10 GB
+_MOST_TEXT = 256 << 20  # bytes; a benchmark with all samples has about 10 MB
+_MOST_ARRAYS = 64 << 30  # bytes, unpacked; the largest MedMNIST file has about 10 GB
 
 
 class NotRegular(OSError):
-    """A pipe, a device or a socket stands where a file was expected."""
+    """A pipe, a device or a socket was found where a file was expected."""
 
 
 def check_file(path: str | os.PathLike[str], *, most: int | None = None) -> None:
-    """Raises an error where `opened` would, for files that a library opens by their names.
+    """Raises the errors of `opened` without opening the file, for libraries that open files by name.
 
     Args:
-        path: of the file.
-        most: Bytes that it may have.
+        path: Path of the file.
+        most: Maximum size in bytes.
 
     Raises:
-        OSError: it cannot be found, is no regular file, or is larger.
+        OSError: If the file does not exist, is not a regular file, or is larger.
     """
     with _one_error(path):
         _check(Path(path).stat(), path, most)
@@ -45,15 +45,16 @@ def opened(path: str | os.PathLike[str], *, most: int | None = None) -> Iterator
     """Opens a regular file to read its bytes.
 
     Args:
-        path: of the file; links are followed.
-        most: Bytes that it may have; None is any number.
+        path: Path of the file; links are followed.
+        most: Maximum size in bytes; None allows any size.
 
     Raises:
-        OSError: it cannot be opened, is larger, or is a folder; `NotRegular` of a pipe, a device or a socket.
+        NotRegular: If it is a pipe, a device or a socket.
+        OSError: If it cannot be opened, is larger, or is a folder.
     """
     with _one_error(path):
         _check(Path(path).stat(), path, most)
-        # Not blocking, as a pipe may have come in the file's place meanwhile: it would wait for a writer.
+        # Not blocking: if a pipe has replaced the file since the check, opening it would wait for a writer.
         number = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(number, "rb") as file:
         _check(os.fstat(number), path, most)
@@ -61,24 +62,24 @@ def opened(path: str | os.PathLike[str], *, most: int | None = None) -> Iterator
 
 
 def read_bytes(path: str | os.PathLike[str], *, most: int = _MOST_TEXT) -> bytes:
-    """Returns a file's bytes.
+    """Returns the bytes of a file.
 
     Raises:
-        OSError: as of `opened`.
+        OSError: See `opened`.
     """
     with opened(path, most=most) as file:
-        content = file.read(most + 1)  # some files of the system, as in /proc, have no size and no end
+        content = file.read(most + 1)  # files in /proc have a size of 0
     if len(content) > most:
         raise _too_large(len(content), most, path)
     return content
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """Returns a file's text, in UTF-8, without the mark that editors on Windows begin a file with.
+    """Returns the text of a UTF-8 file, without the byte order mark that editors on Windows write.
 
     Raises:
-        OSError: as of `opened`.
-        UnicodeDecodeError: it is no text.
+        OSError: See `opened`.
+        UnicodeDecodeError: If the file is not UTF-8.
     """
     text = read_bytes(path).decode("utf-8-sig")
     return io.IncrementalNewlineDecoder(None, translate=True).decode(text, final=True)
@@ -88,13 +89,13 @@ def read_arrays(path: Path, *, most: int = _MOST_ARRAYS) -> "dict[str, NDArray[A
     """Returns the arrays of an `.npz` file by name; nothing in it is unpickled.
 
     Args:
-        path: of the file.
-        most: Bytes that its arrays may take in memory, all together.
+        path: Path of the file.
+        most: Maximum size of all arrays in memory, in bytes.
 
     Raises:
-        OSError: as of `opened`.
-        ValueError: it is damaged, another kind of file, or has more in it.
-        MemoryError: This machine has no room for it.
+        OSError: See `opened`.
+        ValueError: If the file is damaged, of another kind, or its arrays are larger.
+        MemoryError: If the arrays do not fit into memory.
     """
     import numpy as np
 
@@ -112,13 +113,13 @@ def read_arrays(path: Path, *, most: int = _MOST_ARRAYS) -> "dict[str, NDArray[A
                 return {name: arrays[name] for name in arrays.files}
         except (OSError, MemoryError, ValueError):
             raise
-        # What is damaged raises BadZipFile, zlib.error, TypeError, TokenError, EOFError, NotImplementedError and more.
+        # Damaged files raise BadZipFile, zlib.error, TypeError, TokenError, EOFError, NotImplementedError and more.
         except Exception as error:
             raise ValueError(f"damaged: {type(error).__name__}") from error
 
 
 def reason_of(error: OSError) -> str:
-    """Returns why a file could not be opened, in a few words."""
+    """Returns the reason why a file could not be opened, in a few words."""
     if isinstance(error, FileNotFoundError):
         return "no such file"
     return (error.strerror or str(error)).lower()
@@ -126,7 +127,7 @@ def reason_of(error: OSError) -> str:
 
 @contextmanager
 def _one_error(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Has a name that no file can have, one with a NUL character, be an error of the system too."""
+    """Turns the ValueError for a name with a NUL character into an OSError."""
     try:
         yield
     except ValueError as error:

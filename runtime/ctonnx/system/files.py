@@ -1,6 +1,7 @@
-"""Files and folders that appear whole or not at all: written under a temporary name, synced, renamed."""
+"""Files and folders that are written completely or not at all: under a temporary name, synced, renamed."""
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -11,21 +12,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ctonnx.system.file_reading import opened
 from ctonnx.system.temporary_files import temporary_name
 
-__all__ = ["atomic_file", "atomic_folder", "json_text", "made_folders", "write_text"]
+__all__ = ["atomic_file", "atomic_folder", "json_text", "made_folders", "sha256_of", "write_text"]
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, and renames it to `path` when the block ends without an error.
+    """Yields a temporary path next to `path`, and renames it to `path` when the block ends without an error.
 
-    An error or Ctrl-C inside the block removes the temporary file and leaves what stood at `path` as it was. A link
-    stays: the file that it leads to is replaced.
+    An error or Ctrl-C inside the block removes the temporary file and keeps the previous file. If `path` is a link, its
+    target is replaced.
 
     Raises:
-        OSError: The folder does not exist or cannot be written to, or `path` is a folder, a device, a pipe or a socket;
-            the error names `path`.
+        OSError: If the folder does not exist or is not writable, or `path` is a folder, a device, a pipe or a socket.
+            The error names `path`.
     """
     target = _file_behind(path)
     with temporary_name(target) as temporary, _naming(path, temporary):
@@ -40,19 +42,19 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yields a temporary folder beside `path`, which takes the place of `path` when the block ends without an error.
+    """Yields a temporary folder next to `path`, which replaces `path` when the block ends without an error.
 
-    An error or Ctrl-C inside the block removes the temporary folder and leaves what stood at `path` as it was.
+    An error or Ctrl-C inside the block removes the temporary folder and keeps the previous folder.
 
     Raises:
-        OSError: The parent folder cannot be made or written to, or `path` is a file, a link or the working folder;
-            an error of what is written names `path`.
+        OSError: If the parent folder cannot be made or written to, or `path` is a file, a link or the working folder.
+            Errors of files inside the block name `path`.
     """
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise FileExistsError(errno.EEXIST, "expected a folder or nothing, found a file or a link", str(path))
     if path.resolve() == Path.cwd():
         raise OSError(
-            errno.EBUSY, "expected another folder than the working folder, whose place would be taken", str(path)
+            errno.EBUSY, "expected another folder than the working folder, which would be replaced", str(path)
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_name(path) as temporary, _naming(path, temporary):
@@ -78,33 +80,45 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def made_folders(folder: Path) -> Iterator[None]:
-    """Makes a folder and those above it that are missing, and takes them away again if the block ends with an error.
+    """Makes a folder with its parents, and removes them again if the block ends with an error.
 
-    Only what this made is taken away, and only while it is empty.
+    Only folders that were made here and are still empty are removed.
 
     Raises:
-        OSError: One cannot be made, or a file is in the way.
+        OSError: If a folder cannot be made.
     """
     missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
-        with suppress(OSError):  # one that something was written into stays, and those above it
+        with suppress(OSError):  # folders with content stay, with those above them
             for path in missing:
                 path.rmdir()
         raise
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes `text` as UTF-8, whole or not at all."""
+    """Writes `text` as UTF-8, completely or not at all."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
+def sha256_of(source: Path | bytes) -> str:
+    """Returns the SHA-256 of a regular file, which is read in chunks, or of bytes: 64 hexadecimal digits.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
+    with opened(source) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @contextmanager
 def _naming(path: Path, temporary: Path) -> Iterator[None]:
-    """Lets an error of the system name `path` where it names a temporary path, or none, as those of write() do."""
+    """Makes an OSError name `path` if it names a temporary path, or none as errors of write() do."""
     try:
         yield
     except OSError as error:
@@ -119,7 +133,7 @@ def _naming(path: Path, temporary: Path) -> Iterator[None]:
 
 
 def json_text(document: Any) -> str:
-    """Returns a document as JSON text; numbers that are not finite, which JSON does not have, become null.
+    """Returns a document as JSON text. Numbers that are not finite become null, as JSON does not have them.
 
     >>> print(json_text({"b": [float("nan")], "a": 1.5}), end="")
     {
@@ -146,9 +160,9 @@ def _sync(path: Path) -> None:
 
 
 def _file_behind(path: Path) -> Path:
-    """Returns where the links of `path` end, whose place may be taken by a file."""
+    """Returns the target of a link, or `path` itself, after checking that a file can replace it."""
     try:
-        mode = path.stat().st_mode  # before the links are followed: those of /dev/stdout may end in no name at all
+        mode = path.stat().st_mode  # before links are resolved: the target of /dev/stdout may have no name
     except FileNotFoundError:
         mode = stat.S_IFREG
     if stat.S_ISDIR(mode):
@@ -161,12 +175,12 @@ def _file_behind(path: Path) -> Path:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Lets two paths change places in one step, so that a kill finds a whole folder under either name at any moment.
+    """Exchanges two paths atomically, so that both names are complete folders at any time.
 
     Source: https://man7.org/linux/man-pages/man2/rename.2.html (`renameat2`, `RENAME_EXCHANGE`).
 
     Returns:
-        False where the system or the file system knows no such step.
+        False if the system or the file system does not support it.
     """
     import ctypes
 

@@ -1,4 +1,4 @@
-"""The memory that images may take while they are read, which threads share and wait for; and how its lack is told."""
+"""Memory: the limit of this process, reservations for images that are decoded, and errors if memory is exhausted."""
 
 import ctypes
 import platform
@@ -15,13 +15,13 @@ from ctonnx.system.procfs import ROOT, control_groups, first_line, read_lines
 __all__ = ["as_memory_error", "enough_memory", "largest", "memory_limit", "reserve_memory", "return_freed_memory"]
 
 
-_SHARE = 4  # of the memory, one part; the others are the model's, the batches' and the system's
+_SHARE = 4  # images may use one part of the memory; the others are for the model, batches and the system
 _MMAP_THRESHOLD = -3  # of mallopt(3)
-_LARGE = 4 << 20  # bytes; scans of 512 x 512 are smaller, and take 3 % longer where theirs goes back each time
-_UNKNOWN = 4 << 30  # bytes, where the system does not tell how many it has
+_LARGE = 4 << 20  # bytes; scans of 512 x 512 are smaller, and would take 3 % longer if their memory was returned
+_UNKNOWN = 4 << 30  # bytes, if the limit is unknown
 
-# What C++ (onnxruntime), Python and the system say where there is none; a thread takes memory too.
-_LACK = re.compile(
+# Messages of C++ (onnxruntime), Python and the system; a thread needs memory, too.
+_NO_MEMORY = re.compile(
     r"std::bad_alloc|bad allocation|failed to allocate memory|cannot allocate memory"
     r"|can't start new thread|pthread_create",
     re.IGNORECASE,
@@ -33,21 +33,21 @@ _changed = threading.Condition()
 
 @cache
 def largest() -> int:
-    """Returns how many bytes all images that are being read may take together: a quarter of this process's memory."""
+    """Returns the number of bytes for all images that are decoded at a time: a quarter of this process's memory."""
     return (memory_limit() or _UNKNOWN) // _SHARE
 
 
 @contextmanager
 def reserve_memory(size: tuple[int, int], bytes_a_pixel: int, name: str) -> Iterator[None]:
-    """Holds memory for an image, once there is enough of it beside the images that other threads are reading.
+    """Reserves memory for decoding an image; waits until other threads have released enough.
 
     Args:
-        size: Width and height.
-        bytes_a_pixel: that reading it takes at most.
-        name: what an error calls it.
+        size: Width and height in pixels.
+        bytes_a_pixel: Maximum number of bytes that decoding needs for each pixel.
+        name: Name of the image for errors.
 
     Raises:
-        ImageError: it takes more than there ever is, or there was not enough after all.
+        ImageError: If the image needs more than `largest`, or the memory is exhausted while it is decoded.
     """
     needed = size[0] * size[1] * bytes_a_pixel
     if needed > largest():
@@ -75,44 +75,44 @@ def reserve_memory(size: tuple[int, int], bytes_a_pixel: int, name: str) -> Iter
 
 @contextmanager
 def enough_memory(action: str) -> Iterator[None]:
-    """Turns a lack of memory into an error that says what to do.
+    """Converts errors about exhausted memory to `NotEnoughMemory`.
 
     Args:
-        action: what the memory is for, as in "load 'model.onnx'".
+        action: Action that needs the memory, such as "load 'model.onnx'".
 
     Raises:
-        NotEnoughMemory: Python, a library or the system said that there is not enough memory.
+        NotEnoughMemory: If Python, a library or the system reported too little memory.
     """
     try:
         yield
     except Exception as error:  # onnxruntime's exceptions share no base class but this
-        if lack := as_memory_error(error, action):
-            raise lack from error
+        if memory_error := as_memory_error(error, action):
+            raise memory_error from error
         raise
 
 
 def as_memory_error(error: Exception, action: str) -> NotEnoughMemory | None:
-    """Returns the error that says what to do, where Python's, a library's or the system's says that memory lacks.
+    """Returns `NotEnoughMemory` if an error of Python, a library or the system reports too little memory, else None.
 
     Args:
-        error: what was raised.
-        action: what the memory was for, as in "load 'model.onnx'".
+        error: Any exception.
+        action: Action that needed the memory, such as "load 'model.onnx'".
     """
-    lack = _LACK.search(str(error))
-    if lack is None and not isinstance(error, MemoryError):
+    found = _NO_MEMORY.search(str(error))
+    if found is None and not isinstance(error, MemoryError):
         return None
     return NotEnoughMemory(
-        f"not enough memory to {action} ({lack[0] if lack else 'MemoryError'}); take fewer threads (--threads) and "
+        f"not enough memory to {action} ({found[0] if found else 'MemoryError'}); take fewer threads (--threads) and "
         "smaller batches (--batch-size), end other programs, or raise this process's limit (ulimit -v, the "
         "container's)"
     )
 
 
 def return_freed_memory() -> None:
-    """Has glibc return blocks of 4 MiB and more to the system when they are freed, for a process that lives for long.
+    """Makes glibc return blocks of 4 MiB and more to the system when they are freed.
 
-    By itself glibc keeps more and more of it once large blocks were freed: a server that was sent a few large images
-    would stay as large. Elsewhere this does nothing. Source: mallopt(3).
+    By default glibc keeps large blocks after the first ones were freed, so that a server would keep the memory of a few
+    large images. Without glibc this does nothing. Source: mallopt(3).
     """
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE)
@@ -123,13 +123,13 @@ def _megabytes(count: int) -> str:
 
 
 def memory_limit(root: Path = ROOT) -> int | None:
-    """Returns how many bytes of memory this process may use: the machine's, or what its control groups allow.
+    """Returns the memory of the machine or the limit of the control groups, whichever is smaller, in bytes.
 
     Args:
-        root: where /proc and /sys are.
+        root: Folder with /proc and /sys.
 
     Returns:
-        None where the system does not tell.
+        None if unknown.
     """
     limits = [
         int(line.split()[1]) * 1024 for line in read_lines(root / "proc/meminfo")[:1] if line.startswith("MemTotal:")

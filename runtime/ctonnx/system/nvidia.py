@@ -1,4 +1,4 @@
-"""NVIDIA's driver and GPUs, as the driver itself reports them."""
+"""NVIDIA's driver and GPUs, as reported by the driver's library."""
 
 import sys
 from collections.abc import Callable
@@ -13,16 +13,13 @@ __all__ = ["Driver", "Gpu", "has_nvidia_device", "nvidia_driver"]
 _COMPUTE_CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 
 
-# --- NVIDIA ----------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Gpu:
     """An NVIDIA GPU.
 
     Attributes:
-        name: of the model.
-        compute: The compute capability, as in `9.0`.
+        name: Model of the GPU.
+        compute: Compute capability, such as `9.0`.
     """
 
     name: str
@@ -31,11 +28,11 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Driver:
-    """NVIDIA's driver, as its own library answers.
+    """NVIDIA's driver, as reported by its own library.
 
     Attributes:
-        cuda: The newest CUDA that it runs, as (major, minor).
-        gpus: Those that this process may use, in CUDA's order.
+        cuda: Newest supported CUDA version (major, minor).
+        gpus: GPUs available to this process, in CUDA's order.
     """
 
     cuda: tuple[int, int]
@@ -43,15 +40,15 @@ class Driver:
 
 
 def nvidia_driver(load: Callable[[str], Any] | None = None) -> Driver | None:
-    """Returns what the CUDA driver says of itself, or None where its library is not there.
+    """Returns the version and GPUs of the CUDA driver, or None if its library is not installed.
 
     Source: https://docs.nvidia.com/cuda/cuda-driver-api/ (`cuDriverGetVersion`, `cuInit`, `cuDeviceGetCount`,
     `cuDeviceGetName`, `cuDeviceGetAttribute`).
 
     Args:
-        load: Opens a library by its name; None is `ctypes.CDLL`.
+        load: Function that opens a library by its name; None uses `ctypes.CDLL`.
     """
-    import ctypes  # here, as `ctonnx predict --help` asks no driver
+    import ctypes  # inside, as `ctonnx predict --help` does not need it
 
     try:
         library = (load or ctypes.CDLL)("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
@@ -79,19 +76,19 @@ def _gpu(library: Any, number: int) -> Gpu:
 
 
 def has_nvidia_device(root: Path = ROOT) -> bool | None:
-    """Says whether an NVIDIA GPU is in this machine, with a driver or without.
+    """Returns whether this machine has an NVIDIA GPU, with or without a driver.
 
     Args:
-        root: where /proc, /sys and /dev are.
+        root: Folder with /proc, /sys and /dev.
 
     Returns:
-        None where the system does not tell.
+        None if unknown.
     """
     if "nvidia,tegra" in first_line(root / "proc/device-tree/compatible"):
         return True  # a Jetson's GPU is on the chip, not on the bus
     devices = root / "sys/bus/pci/devices"
     if (root / "dev/dxg").exists() or not devices.is_dir():
-        return None  # WSL shows its GPU through another door
+        return None  # WSL's GPU is not on the PCI bus
     return any(
         first_line(device / "vendor") == "0x10de" and first_line(device / "class").startswith("0x03")
         for device in devices.iterdir()

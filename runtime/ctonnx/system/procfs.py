@@ -6,19 +6,15 @@ from pathlib import Path
 
 __all__ = ["control_groups", "file_system", "first_line", "read_lines"]
 
-
 ROOT = Path("/")
 
 
-# --- what the system's files say -------------------------------------------------------------------------------------
-
-
 def control_groups(root: Path, controller: str) -> Iterator[tuple[Path, int]]:
-    """Yields the folder of each control group of this process and of each one above it, and the groups' version.
+    """Yields the folders and versions of this process's control groups and of all groups above them.
 
     Args:
-        root: where /proc and /sys are.
-        controller: of which the folders of version 1 are; version 2 has the same ones for all.
+        root: Folder with /proc and /sys.
+        controller: Controller whose folders are used in version 1; version 2 has one hierarchy for all.
     """
     mounted = root / "sys/fs/cgroup"
     for line in read_lines(root / "proc/self/cgroup"):
@@ -30,7 +26,7 @@ def control_groups(root: Path, controller: str) -> Iterator[tuple[Path, int]]:
 
 
 def _upwards(mounted: Path, group: str) -> Iterator[Path]:
-    """Yields a group's folder and those above it; in a container the group's own path may not be there."""
+    """Yields a group's folder and those above it; in a container the group's own path may not exist."""
     folder = mounted / group.lstrip("/")
     while folder != mounted and mounted in folder.parents:
         yield folder
@@ -52,13 +48,13 @@ def read_lines(file: Path) -> list[str]:
 
 
 def file_system(path: Path, root: Path = ROOT) -> str | None:
-    """Returns the kind of file system that a path is on, as `ext4` or `nfs4`, or None where the system does not tell.
+    """Returns the type of the file system of a path, such as `ext4` or `nfs4`, or None if unknown.
 
     Source: https://docs.kernel.org/filesystems/proc.html (`/proc/<pid>/mountinfo`).
 
     Args:
-        path: of a file or folder; where it does not exist, of its nearest folder.
-        root: where /proc is.
+        path: File or folder; if it does not exist, its nearest existing folder counts.
+        root: Folder with /proc.
     """
     mounted: dict[Path, str] = {}
     for line in read_lines(root / "proc/self/mountinfo"):

@@ -1,13 +1,12 @@
-"""Temporary names that tell whether their process still runs, and the removal of what a killed process left behind.
+"""Temporary names with a lock that shows whether their process still runs, and removal of leftover files.
 
-from ctonnx.system.text import Log
-A temporary file or folder `.NAME.STAMP.part` has a lock file `.NAME.STAMP.lock` beside it. Its process holds a lock on
-that file (`flock`; on Windows an open handle), which the kernel releases when the process ends, however it ends. So no
-process id is compared, which another process may have got since. The lock file is a file of its own: on SMB a lock on
-the temporary file would keep its own writer out.
+A temporary file or folder `.NAME.STAMP.part` has a lock file `.NAME.STAMP.lock` next to it. Its process holds a lock on
+that file (`flock`; on Windows an open handle), which the kernel releases when the process ends for any reason. Process
+ids are not compared, as they are reused. The lock file is a separate file because on SMB a lock on the temporary file
+would block its own writer.
 
-Not every network file system shares its locks between machines. The stamp begins with the machine and the start of its
-kernel, and a part that another machine, or an earlier start, left on a network file system stays where it is.
+Not every network file system shares locks between machines. The stamp begins with a hash of the machine and its boot,
+and files from another machine or boot on a network file system are not removed.
 """
 
 import hashlib
@@ -21,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ctonnx.system.procfs import file_system
-from ctonnx.system.text import Log
+from ctonnx.system.text import Log, quoted
 
 try:
     import fcntl
@@ -31,7 +30,7 @@ except ImportError:  # Windows
 __all__ = ["remove_leftovers", "temporary_name"]
 
 _STAMPED = re.compile(r"\.(?:(?P<name>.+)\.)?(?P<machine>[0-9a-f]{8})-[0-9a-f]{12}\.lock", re.DOTALL)
-_LONGEST = 100  # bytes of a name that is repeated in a temporary one: file systems take 255, or 143 where they encrypt
+_LONGEST = 100  # bytes of a name repeated in a temporary one: file systems allow 255, or 143 if they encrypt
 _LOCAL = frozenset(
     {"apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "hfs", "overlay", "tmpfs", "xfs", "zfs"}
 )
@@ -40,12 +39,12 @@ _ROOT = Path("/")
 
 @contextmanager
 def temporary_name(path: Path) -> Iterator[Path]:
-    """Yields a hidden name beside `path`, and so on the same disk, which is known as this process's meanwhile.
+    """Yields a hidden name in the folder of `path`, locked by this process within the block.
 
-    Nothing is made under the name. Before the block ends, what is made there has to be renamed or removed.
+    Nothing is created under the name. A file or folder created there must be renamed or removed before the block ends.
 
     Raises:
-        OSError: The folder does not exist or cannot be written to.
+        OSError: If the folder does not exist or is not writable.
     """
     repeated = f"{path.name}." if len(os.fsencode(path.name)) <= _LONGEST else ""
     while True:
@@ -56,7 +55,7 @@ def temporary_name(path: Path) -> Iterator[Path]:
         except OSError as error:
             error.filename = str(path)
             raise
-        # Who looks for leftovers may have come between, and takes the file away.
+        # Another process that removes leftovers may have deleted the lock file before it was locked.
         held = _take(handle) is not False and _is_file_of(lock, handle)
         try:
             if held:
@@ -67,21 +66,21 @@ def temporary_name(path: Path) -> Iterator[Path]:
                 lock.unlink(missing_ok=True)
             os.close(handle)
             if held and fcntl is None:
-                lock.unlink(missing_ok=True)  # Windows removes no open file
+                lock.unlink(missing_ok=True)  # Windows cannot remove an open file
 
 
 def remove_leftovers(folders: Iterable[Path], log: Log = lambda line: None) -> list[Path]:
-    """Removes the temporary files and folders in `folders` whose process was killed.
+    """Removes the temporary files and folders of killed processes.
 
-    What a process that still runs, here or on another machine, is writing stays. A folder that was moved out of the way
-    and whose successor had not taken its place yet is put back.
+    Files of running processes, on this or another machine, stay. A folder that was renamed to be replaced is restored
+    if its replacement is missing.
 
     Args:
-        folders: to look in, not below; one that does not exist is passed over.
-        log: Called with a line for each folder in which something was removed or put back.
+        folders: Folders to search, without subfolders; missing ones are skipped.
+        log: Called with a line for each folder in which something was removed or restored.
 
     Returns:
-        What was removed.
+        The removed paths.
     """
     removed: list[Path] = []
     for folder in dict.fromkeys(folders):
@@ -89,7 +88,7 @@ def remove_leftovers(folders: Iterable[Path], log: Log = lambda line: None) -> l
         for lock, name in _locks(folder):
             parts += _remove_of(lock, name, log)
         if parts:
-            named = ", ".join(f"'{part.name}'" for part in parts[:3]) + (", ..." if len(parts) > 3 else "")
+            named = quoted(part.name for part in parts[:3]) + (", ..." if len(parts) > 3 else "")
             what = "1 temporary file or folder" if len(parts) == 1 else f"{len(parts)} temporary files or folders"
             log(f"removed {what} of a killed process from '{folder}': {named}")
         removed += parts
@@ -97,16 +96,16 @@ def remove_leftovers(folders: Iterable[Path], log: Log = lambda line: None) -> l
 
 
 def _remove_of(lock: Path, name: str | None, log: Log) -> list[Path]:
-    """Removes what belongs to a lock file that no process holds, and the lock file."""
+    """Removes a lock file that no process holds, with its temporary file or folder."""
     try:
         with lock.open("rb+") as file:
             if _take(file.fileno()) is not True or not _is_file_of(lock, file.fileno()):
                 return []
             if fcntl is not None:
                 return _remove_parts(lock, name, log)
-        lock.unlink()  # on Windows it fails while its process has it open
+        lock.unlink()  # fails on Windows while its process has it open
         return _remove_parts(lock, name, log)
-    except OSError:  # its process has ended since, or it is another user's
+    except OSError:  # removed by its process, or owned by another user
         return []
 
 
@@ -132,7 +131,7 @@ def _remove_parts(lock: Path, name: str | None, log: Log) -> list[Path]:
 
 
 def _locks(folder: Path) -> list[tuple[Path, str | None]]:
-    """Returns the lock files by which this machine can tell whether their processes run, and what they wrote."""
+    """Returns the lock files whose processes this machine can check, and the names that they wrote."""
     try:
         names = sorted(name for name in os.listdir(folder) if name.endswith(".lock"))
     except OSError:
@@ -145,7 +144,7 @@ def _locks(folder: Path) -> list[tuple[Path, str | None]]:
 
 
 def _take(handle: int) -> bool | None:
-    """Locks an open file; False where another process holds the lock, None where the file system has no locks."""
+    """Locks an open file; False if another process holds the lock, None if the file system has no locks."""
     if fcntl is None:
         return True  # the open handle is the lock
     try:
@@ -158,7 +157,7 @@ def _take(handle: int) -> bool | None:
 
 
 def _is_file_of(lock: Path, handle: int) -> bool:
-    """Says whether the lock file is still the one that was opened: another process may have removed it meanwhile."""
+    """Returns whether the lock file is still the opened one: another process may have removed it."""
     try:
         return os.path.samestat(lock.stat(), os.fstat(handle))
     except FileNotFoundError:
@@ -166,7 +165,7 @@ def _is_file_of(lock: Path, handle: int) -> bool:
 
 
 def _machine(root: Path = _ROOT) -> str:
-    """Returns eight digits of this machine and the start of its kernel, which containers on it share."""
+    """Returns eight hexadecimal digits for this machine and boot, shared by its containers."""
     try:
         text = (root / "proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
     except OSError:

@@ -7,8 +7,8 @@ from pathlib import Path
 import onnx
 import pytest
 
+from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
 from ctonnx.artifacts.run import Run
-from ctonnx.artifacts.spec import METADATA_KEY
 from ctonnx.errors import ModelError
 from ctonnx_bench.cases import contenders
 from ctonnx_bench.cases.adapters.adapter import PEERS

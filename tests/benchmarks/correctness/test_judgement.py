@@ -130,7 +130,7 @@ def test_few_golden_images_that_never_agreed_are_not_blamed_on_this_device() -> 
         "agreement is 0.00%, at least 99.00% is required; on these few images it was so where it was exported too, by "
         "which its gate was passed on more",
     )
-    half = replace(golden, answers={"int8": answers(True, False)})
+    half = replace(golden, model_outputs={"int8": answers(True, False)})
     assert judge(INT8, off, golden.outputs, images(2, golden=half), None).failures[0] == (
         "agreement is 0.00%, at least 99.00% is required"  # one more than there
     )

@@ -112,14 +112,14 @@ def test_each_export_is_held_against_its_own_answers(workspace: Path) -> None:
     shutil.copytree("runs/tiny/export", "other")
     golden = load_golden(Path("other/golden.npz"))
     moved = replace(golden.outputs, probabilities=golden.outputs.probabilities[::-1])
-    save_golden(Path("other/golden.npz"), replace(golden, answers={"fp32": moved}))
+    save_golden(Path("other/golden.npz"), replace(golden, model_outputs={"fp32": moved}))
     models = read_models([Path("runs/tiny"), Path("other")])
     images = golden_images(models[0])
     first, second = (Contender("some", "ctonnx", model.path.resolve(), "fp32", 1) for model in models)
     assert with_own_answers(first, images, models) is images
     found = with_own_answers(second, images, models).golden
     assert found is not None
-    np.testing.assert_array_equal(found.answers["fp32"].probabilities, moved.probabilities)
+    np.testing.assert_array_equal(found.model_outputs["fp32"].probabilities, moved.probabilities)
     save_golden(Path("other/golden.npz"), replace(golden, pixels=255 - golden.pixels))
     assert with_own_answers(second, images, models).golden is None  # which answered for other images
     Path("other/golden.npz").unlink()

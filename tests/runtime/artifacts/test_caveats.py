@@ -41,13 +41,13 @@ def test_a_model_with_enough_images_and_good_metrics_has_no_caveats() -> None:
                          POINT) == []  # fmt: skip
 
 
-def test_a_point_of_an_earlier_release_says_nothing_of_its_images() -> None:
+def test_a_point_of_an_earlier_release_has_no_caveat_about_its_images() -> None:
     old = OperatingPoint(positive=("tumor",), threshold=0.5, sensitivity=0.9, specificity=0.9, target_sensitivity=0.95)
     assert operating_point_caveats(old) == []
     assert operating_point_caveats(None) == []
 
 
-def test_too_few_images_of_either_kind_are_counted_beside_what_would_do() -> None:
+def test_too_few_images_are_reported_with_the_required_number() -> None:
     few = replace(POINT, sensitivity_bound=0.8609, positive_images=20, negative_images=3)
     assert operating_point_caveats(few) == [
         "the operating point was fitted on 20 suspicious images, too few to show a sensitivity of 0.95 (59 or more can "
@@ -57,7 +57,7 @@ def test_too_few_images_of_either_kind_are_counted_beside_what_would_do() -> Non
     ]
 
 
-def test_a_point_that_separates_nothing_is_called_so() -> None:
+def test_a_point_that_separates_nothing_has_a_caveat() -> None:
     assert operating_point_caveats(replace(POINT, sensitivity=1.0, specificity=0.0)) == [
         "on the images that it was fitted on, the operating point separates nothing: sensitivity 1.000, specificity "
         "0.000, which a coin reaches too"
@@ -75,11 +75,11 @@ def test_a_sensitivity_whose_whole_interval_lies_below_the_target_comes_first() 
 
 
 @pytest.mark.parametrize("interval", [[0.45, 0.95], [0.9, 0.99], None])
-def test_an_interval_that_reaches_the_target_is_no_caveat(interval: list[float] | None) -> None:
+def test_an_interval_that_reaches_the_target_has_no_caveat(interval: list[float] | None) -> None:
     assert split_caveats(GOOD, FOUND | {"sensitivity_interval": interval}, "test") == []
 
 
-def test_a_network_that_is_no_better_than_chance_is_told_from_one_that_is_not_shown_to_be() -> None:
+def test_a_network_no_better_than_chance_is_distinguished_from_one_not_shown_to_be() -> None:
     intervals = {"balanced_accuracy": [0.4, 0.6], "accuracy": [0.52, 0.7]}
     worse = GOOD | {"balanced_accuracy": 0.5, "accuracy": 0.6, "intervals": intervals}
     assert split_caveats(worse, None, "valid") == [
@@ -94,7 +94,7 @@ def test_a_network_that_is_no_better_than_chance_is_told_from_one_that_is_not_sh
     ]
 
 
-def test_no_figure_is_rounded_to_the_other_side_of_what_it_is_compared_with() -> None:
+def test_no_value_is_rounded_across_the_level_it_is_compared_with() -> None:
     found = {"sensitivity": 0.94996, "sensitivity_interval": [0.93, 0.94999], "target_sensitivity": 0.95}
     (caveat,) = split_caveats(GOOD, found, "test")
     assert "found 0.94996 [0.930, 0.94999] of the suspicious ones" in caveat
@@ -147,5 +147,5 @@ def test_the_test_images_are_judged_and_the_validation_images_only_without_them(
         {"test": {"suspicious": FOUND | {"sensitivity_interval": ["low", float("nan")]}}},
     ],
 )
-def test_metrics_of_a_stranger_say_nothing(metrics: dict[str, Any]) -> None:
+def test_invalid_metrics_have_no_caveats(metrics: dict[str, Any]) -> None:
     assert model_caveats(metrics, None) == []

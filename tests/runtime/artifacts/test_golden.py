@@ -70,22 +70,22 @@ def test_same_golden_inputs_give_the_same_bytes(file: Path, tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again.npz", "golden.npz"]
 
 
-def test_missing_file_is_refused(tmp_path: Path) -> None:
+def test_missing_file_is_rejected(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.npz") == "that it cannot be read: no such file"
 
 
-def test_folder_is_refused(tmp_path: Path) -> None:
+def test_folder_is_rejected(tmp_path: Path) -> None:
     assert refusal(tmp_path) == "that it cannot be read: is a directory"
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 100, 1000, -1])
-def test_truncated_file_is_refused_and_not_left_open(kept: int, file: Path) -> None:
+def test_truncated_file_is_rejected_and_not_left_open(kept: int, file: Path) -> None:
     file.write_bytes(file.read_bytes()[:kept])
     assert refusal(file)
     gc.collect()  # a file that is still open would warn here, and a warning fails a test
 
 
-def test_file_with_objects_is_refused_and_they_are_not_unpickled(tmp_path: Path) -> None:
+def test_file_with_objects_is_rejected_and_they_are_not_unpickled(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Callable[..., None], tuple[str]]:
             return pytest.fail, ("an object was unpickled",)
@@ -95,20 +95,20 @@ def test_file_with_objects_is_refused_and_they_are_not_unpickled(tmp_path: Path)
     assert refusal(file) == DAMAGED
 
 
-def test_pickle_is_refused_and_not_unpickled(tmp_path: Path) -> None:
+def test_pickle_is_rejected_and_not_unpickled(tmp_path: Path) -> None:
     file = tmp_path / "pickle.npz"
     file.write_bytes(b"cpytest\nfail\n(S'it was unpickled'\ntR.")
     assert refusal(file) == DAMAGED
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-def test_file_without_one_of_its_arrays_is_refused(name: str, tmp_path: Path) -> None:
+def test_file_without_one_of_its_arrays_is_rejected(name: str, tmp_path: Path) -> None:
     file = tmp_path / "less.npz"
     np.savez(file, **{key: value for key, value in ARRAYS.items() if key != name})
     assert refusal(file) == f"a file without '{name}'"
 
 
-def test_file_of_a_single_array_is_refused(tmp_path: Path) -> None:
+def test_file_of_a_single_array_is_rejected(tmp_path: Path) -> None:
     np.save(tmp_path / "single.npy", GOLDEN.pixels)
     assert refusal(tmp_path / "single.npy") == DAMAGED
 
@@ -138,7 +138,7 @@ def damage_an_arrays_header(file: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [damage_the_compressed_bytes, damage_the_checksum, damage_an_arrays_header])
-def test_damaged_file_is_refused(damage: Callable[[Path], None], file: Path) -> None:
+def test_damaged_file_is_rejected(damage: Callable[[Path], None], file: Path) -> None:
     damage(file)
     assert refusal(file)
 
@@ -170,19 +170,19 @@ def test_damaged_file_is_refused(damage: Callable[[Path], None], file: Path) -> 
         "other number of images",
     ],
 )
-def test_arrays_of_another_kind_are_refused(name: str, array: Any, tmp_path: Path) -> None:
+def test_arrays_of_another_kind_are_rejected(name: str, array: Any, tmp_path: Path) -> None:
     file = tmp_path / "other.npz"
     np.savez(file, **{**ARRAYS, name: array})
     assert refusal(file)
 
 
-def test_file_without_images_is_refused(tmp_path: Path) -> None:
+def test_file_without_images_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "none.npz"
     np.savez(file, **{name: array[:0] if array.ndim else array for name, array in ARRAYS.items()})
     assert refusal(file) == "pixels of uint8 [0, 32, 32, 3]"
 
 
-def test_models_answers_of_another_heatmap_size_are_refused(tmp_path: Path) -> None:
+def test_model_outputs_of_another_heatmap_size_are_rejected(tmp_path: Path) -> None:
     file = tmp_path / "other.npz"
     answers = {f"int8.{name}": getattr(GOLDEN.outputs, name) for name in OUTPUT_NAMES}
     answers["int8.heatmap"] = np.zeros((2, 3, 7, 7), np.float32)
@@ -190,14 +190,14 @@ def test_models_answers_of_another_heatmap_size_are_refused(tmp_path: Path) -> N
     assert refusal(file) == "heatmaps of several sizes"
 
 
-def test_file_that_would_fill_the_memory_is_refused_before_it_is_unpacked(
+def test_file_that_would_fill_the_memory_is_rejected_before_it_is_unpacked(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ctonnx.artifacts.golden._MOST", 1000)
     assert refusal(file) == DAMAGED
 
 
-def test_array_that_claims_more_than_there_is_is_refused(tmp_path: Path) -> None:
+def test_array_with_a_shape_larger_than_its_data_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "claims.npz"
     header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000, 32, 32, 3), }"
     header += b" " * (117 - len(header)) + b"\n"
@@ -207,6 +207,6 @@ def test_array_that_claims_more_than_there_is_is_refused(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+def test_pipe_is_rejected_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.npz")
     assert refusal(tmp_path / "pipe.npz") == "that it cannot be read: not a regular file, so it is not opened"

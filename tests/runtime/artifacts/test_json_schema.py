@@ -80,7 +80,7 @@ def test_document_is_read_by_the_annotations() -> None:
     assert [type(value) for value in (found.number, found.whole, found.shares["x"])] == [float, int, float]
 
 
-def test_what_is_read_is_not_changed() -> None:
+def test_document_is_not_changed() -> None:
     before = repr(GOOD)
     read(Whole, GOOD)
     assert repr(GOOD) == before
@@ -128,13 +128,13 @@ NAN = float("nan")
     ],
     ids=repr,
 )
-def test_value_of_another_kind_is_told_with_its_place(change: dict[str, Any], message: str) -> None:
+def test_value_of_another_type_is_reported_with_its_path(change: dict[str, Any], message: str) -> None:
     with pytest.raises(SchemaError, match=f"^{re.escape(message)}$"):
         read(Whole, GOOD | change)
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_field_without_a_default_has_to_be_there(name: str) -> None:
+def test_field_without_a_default_is_required(name: str) -> None:
     kinds = {"text": "a text", "flag": "true or false", "number": "a number", "whole": "a whole number"}
     kinds |= {"file": "a text", "color": "one of 'grey', 'rgb'", "classes": "a list", "rows": "a list"}
     message = f"expected {kinds.get(name, 'an object')} at '{name}', found nothing"
@@ -143,12 +143,12 @@ def test_field_without_a_default_has_to_be_there(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 3, "text", [], [GOOD]])
-def test_document_that_is_no_object_is_refused(value: Any) -> None:
+def test_document_that_is_not_an_object_is_rejected(value: Any) -> None:
     with pytest.raises(SchemaError, match=r"^expected an object, found "):
         read(Whole, value)
 
 
-def test_type_that_json_does_not_have_is_a_fault_of_the_program() -> None:
+def test_type_that_json_does_not_have_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="expected a type that JSON can be read as, found <class 'complex'>"):
         read(complex, 1)
 
@@ -178,7 +178,7 @@ def test_type_that_json_does_not_have_is_a_fault_of_the_program() -> None:
         "Python",
     ],
 )
-def test_text_that_is_no_json_that_can_be_meant_is_a_value_error(text: str, message: str) -> None:
+def test_text_that_is_not_valid_json_is_a_value_error(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         parse(text)
 

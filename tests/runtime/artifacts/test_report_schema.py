@@ -19,7 +19,7 @@ LEAKS: dict[str, Any] = {
 }
 
 
-def test_what_training_writes_is_taken_as_it_is() -> None:
+def test_metrics_of_a_training_are_accepted_unchanged() -> None:
     metrics = {"images": 3, "accuracy": None, "macro": {"f1": 0.5}, "per_class": {"a": {"images": 3, "auroc": None}}}
     data = {"name": "scans", "fingerprint": "ab", "images": {"train": {"a": 3}}, "leaks": LEAKS, "later": 1}
     assert read(Metrics, metrics) == metrics
@@ -49,6 +49,6 @@ def test_what_training_writes_is_taken_as_it_is() -> None:
     ],
     ids=repr,
 )
-def test_what_nobody_could_read_is_refused(kind: Any, value: Any) -> None:
+def test_invalid_metrics_are_rejected(kind: Any, value: Any) -> None:
     with pytest.raises(SchemaError):
         read(kind, value)

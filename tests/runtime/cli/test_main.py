@@ -219,8 +219,8 @@ def test_onnxruntime_that_pip_takes_for_installed_is_uninstalled_first(words: tu
     done = ctonnx(*words, without=("onnxruntime",), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "Error: onnxruntime does not load (No module named 'onnxruntime'): files of it are missing, as when a build "
-        "that lay over another is uninstalled, or it is for another system; pip uninstall --yes onnxruntime, then "
+        "Error: onnxruntime does not load (No module named 'onnxruntime'): some of its files are missing, as after "
+        "uninstalling another build, or it is for another system; pip uninstall --yes onnxruntime, then "
         'pip install "ctonnx[cpu]"\n'
     )
 
@@ -340,8 +340,8 @@ def test_torch_and_torchvision_of_two_builds_are_told(monkeypatch: pytest.Monkey
     result = raising(RuntimeError("operator torchvision::nms does not exist"), monkeypatch)
     assert (result.stdout, result.exit_code) == ("", 2)
     assert result.stderr == (
-        "Error: expected torch and torchvision of one build, found torch 2.13.0+cpu and torchvision 0.28.0, of which "
-        "the second does not load; install both from one place, such as PyTorch's CPU wheels\n"
+        "Error: expected matching builds of torch and torchvision, found torch 2.13.0+cpu and torchvision 0.28.0; "
+        "install both from one place, such as PyTorch's CPU wheels\n"
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from ctonnx.inference import diagnosis
 from ctonnx.inference.diagnosis import (
     install_command,
-    library_that_is_missing,
+    missing_library,
     overlaid_builds,
     why_it_does_not_load,
     why_it_does_not_run,
@@ -67,11 +67,11 @@ def test_command_leaves_one_build(
     assert install_command(provider) == expected
 
 
-def test_one_build_lies_over_nothing() -> None:
+def test_single_build_has_no_conflict() -> None:
     assert overlaid_builds() is None
 
 
-def test_provider_that_is_in_no_build_for_this_system_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_provider_without_a_build_for_this_system_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert why_it_is_not_there("coreml", ["CPUExecutionProvider"]) == (
         "the provider 'coreml' is for macOS, and this is Linux; run on --provider cpu here"
     )
@@ -84,7 +84,7 @@ def test_provider_that_is_in_no_build_for_this_system_is_told(monkeypatch: pytes
     )
 
 
-def test_build_without_the_provider_is_told_with_the_one_that_has_it() -> None:
+def test_build_without_the_provider_is_reported_with_the_one_that_has_it() -> None:
     assert why_it_is_not_there("openvino", ["AzureExecutionProvider", "CPUExecutionProvider"]) == (
         "the provider 'openvino' needs OpenVINOExecutionProvider, which the installed onnxruntime does not have (it "
         "has CPUExecutionProvider); the package onnxruntime-openvino has it: "
@@ -93,7 +93,7 @@ def test_build_without_the_provider_is_told_with_the_one_that_has_it() -> None:
 
 
 @pytest.mark.parametrize("provider", NVIDIA)
-def test_machine_without_a_gpu_is_sent_for_no_package(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_without_a_gpu_gets_no_install_command(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnosis, "nvidia_driver", lambda: None)
     monkeypatch.setattr(diagnosis, "has_nvidia_device", lambda: False)
     assert why_it_is_not_there(provider, ["AzureExecutionProvider", "CPUExecutionProvider"]) == (
@@ -131,7 +131,7 @@ def test_builds_over_each_other_are_the_reason_before_all(monkeypatch: pytest.Mo
         (("onnxruntime", "ort-nightly"), False, "cpu"),
     ],
 )
-def test_of_builds_over_each_other_the_one_stays_that_was_asked_for_and_suits_the_machine(
+def test_requested_build_that_suits_the_machine_stays_of_several(
     builds: tuple[str, ...], has_device: bool | None, kept: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(diagnosis, "installed_builds", lambda: dict.fromkeys(builds, "1.31.1"))
@@ -150,14 +150,14 @@ def test_of_builds_over_each_other_the_one_stays_that_was_asked_for_and_suits_th
         ((), 'pip install "ctonnx[cpu]"'),
     ],
 )
-def test_onnxruntime_of_which_a_part_is_left_is_told_with_what_brings_it_back(
+def test_incomplete_onnxruntime_is_reported_with_the_install_command(
     builds: tuple[str, ...], command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(diagnosis, "installed_builds", lambda: dict.fromkeys(builds, "1.31.1"))
     words = "cannot import name 'InferenceSession' from 'onnxruntime' (unknown location)"
     assert why_it_does_not_load(ImportError(words)) == (
-        f"onnxruntime does not load ({words}): files of it are missing, as when a build that lay over another is "
-        f"uninstalled, or it is for another system; {command}"
+        f"onnxruntime does not load ({words}): some of its files are missing, as after uninstalling another "
+        f"build, or it is for another system; {command}"
     )
 
 
@@ -186,18 +186,18 @@ def reason(
 
 
 @pytest.mark.parametrize("provider", NVIDIA)
-def test_machine_without_a_gpu_is_told(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_without_a_gpu_is_reported(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason(monkeypatch, provider=provider, driver=None, device=False) == (
         "this machine has no NVIDIA GPU; run on --provider cpu here"
     )
 
 
 @pytest.mark.parametrize("device", [True, None])
-def test_missing_driver_is_told(device: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_driver_is_reported(device: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = "libcuda.so.1: cannot open shared object file: No such file or directory"
     assert reason(monkeypatch, driver=None, device=device, loading=missing) == (
-        "NVIDIA's driver is not there (its library libcuda.so.1, nvcuda.dll on Windows, was not found); install the "
-        "driver for your GPU, or in a container give it the GPU: docker run --gpus all"
+        "NVIDIA's driver was not found (its library is libcuda.so.1, nvcuda.dll on Windows); install the driver for "
+        "your GPU, or in a container give it the GPU: docker run --gpus all"
     )
 
 
@@ -213,23 +213,21 @@ def test_missing_driver_is_told(device: bool | None, monkeypatch: pytest.MonkeyP
         ),
     ],
 )
-def test_driver_that_is_too_old_is_told(
-    said: str, built_for: str, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_old_driver_is_reported(said: str, built_for: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason(monkeypatch, driver=Driver((12, 8), (H100,)), said=said, built_for=built_for) == (
         f"NVIDIA's driver is too old: it runs CUDA 12.8, and this onnxruntime was built for CUDA {expected}; install a "
         "newer driver (nvidia-smi shows its version)"
     )
 
 
-def test_driver_that_finds_no_gpu_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_driver_without_a_gpu_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason(monkeypatch, driver=Driver((13, 0), ())) == (
         "NVIDIA's driver finds no GPU that this process may use; see what nvidia-smi shows, and whether "
         "CUDA_VISIBLE_DEVICES hides it"
     )
 
 
-def test_gpu_that_is_too_old_for_the_build_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_too_old_for_the_build_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     said = "CUDA failure 209: no kernel image is available for execution on the device ; GPU=0 ; hostname=me"
     driver = Driver((13, 0), (Gpu("Quadro P2000", "6.1"),))
     assert reason(monkeypatch, driver=driver, said=said) == (
@@ -249,7 +247,7 @@ def test_gpu_that_is_too_old_for_the_build_is_told(monkeypatch: pytest.MonkeyPat
     ],
 )
 @pytest.mark.parametrize("from_onnxruntime", [True, False])
-def test_library_that_is_missing_is_told(
+def test_missing_library_is_reported(
     from_onnxruntime: bool, library: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The texts are onnxruntime's 1.23 and the loader's of Linux."""
@@ -261,23 +259,21 @@ def test_library_that_is_missing_is_told(
     )
 
 
-def test_missing_cudnn_is_told_though_no_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_cudnn_is_reported_although_no_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason(
         monkeypatch, said="NOT_IMPLEMENTED : cuDNN is unavailable or disabled for CUDA Execution Provider: "
     ).startswith("the cuDNN library libcudnn.so.9 was not found")
 
 
 @pytest.mark.parametrize("library", ["libnvinfer.so.10", "libnvonnxparser.so.10"])
-def test_missing_tensorrt_is_told_with_the_version_that_is_needed(
-    library: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_tensorrt_is_reported_with_the_required_version(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text = f"{library}: cannot open shared object file: No such file or directory"
     assert reason(monkeypatch, provider="tensorrt", loading=text, said="Please install TensorRT libraries") == (
         f'the TensorRT library {library} was not found; pip install "tensorrt-cu13==10.*", or run on --provider cuda'
     )
 
 
-def test_builds_over_each_other_are_the_reason_where_the_machine_gives_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_builds_over_each_other_are_the_reason_if_the_machine_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = "libonnxruntime_providers_cuda.so: cannot open shared object file: No such file or directory"
     for loading in ("", missing):
         assert reason(monkeypatch, loading=loading, builds=("onnxruntime", "onnxruntime-gpu")) == OVERLAID.replace(
@@ -285,7 +281,7 @@ def test_builds_over_each_other_are_the_reason_where_the_machine_gives_none(monk
         )
 
 
-def test_library_that_does_not_load_for_a_reason_of_its_own_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_library_that_does_not_load_for_another_reason_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """The words are those of Windows, which does not name what is missing."""
     words = "Could not find module 'onnxruntime_providers_openvino.dll' (or one of its dependencies)."
     assert reason(monkeypatch, provider="openvino", loading=words, builds=("onnxruntime-openvino",)) == (
@@ -297,9 +293,9 @@ def test_library_that_does_not_load_for_a_reason_of_its_own_is_told(monkeypatch:
     "said",
     ["CUDA failure 2: out of memory", "Failed to allocate memory for requested buffer of size 102760448"],
 )
-def test_memory_that_is_full_is_told(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_memory_is_reported(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason(monkeypatch, said=said) == (
-        f"its memory is full ({said}); take a smaller batch, or end what else uses it"
+        f"its memory is full ({said}); use a smaller batch, or end other programs that use it"
     )
 
 
@@ -319,7 +315,7 @@ def test_memory_that_is_full_is_told(said: str, monkeypatch: pytest.MonkeyPatch)
     ],
 )
 @pytest.mark.parametrize("provider", ["cuda", "openvino", "coreml", "directml"])
-def test_other_reasons_are_onnxruntimes_own_first_line(
+def test_other_reason_is_the_first_line_of_onnxruntimes_error(
     provider: Provider, said: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert reason(monkeypatch, provider=provider, said=said) == f"{expected}; see what works with: ctonnx doctor"
@@ -339,14 +335,14 @@ def test_other_reasons_are_onnxruntimes_own_first_line(
     ],
 )
 def test_name_of_the_library_is_read_from_the_error(text: str, expected: str | None) -> None:
-    assert library_that_is_missing(text) == expected
+    assert missing_library(text) == expected
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the words are those of Linux's loader")
-def test_loader_is_asked_about_the_providers_own_library() -> None:
+def test_loader_is_tried_with_the_providers_own_library() -> None:
     """This onnxruntime has the shared part and none of CUDA's, so the loader names the file that it was asked for."""
     folder = Path(onnxruntime.__file__).parent / "capi"
     if (folder / "libonnxruntime_providers_cuda.so").exists():
         pytest.skip("this onnxruntime has CUDA")
     said = diagnosis._loading("cuda", onnxruntime)
-    assert library_that_is_missing(said) == "libonnxruntime_providers_cuda.so"
+    assert missing_library(said) == "libonnxruntime_providers_cuda.so"

@@ -43,7 +43,7 @@ def test_every_provider_has_a_package_and_onnxruntimes_own_name() -> None:
     assert {package.execution_provider for package in PROVIDERS.values()} <= set(onnxruntime.get_all_providers())
 
 
-def test_every_provider_has_an_extra_that_brings_its_build() -> None:
+def test_every_provider_has_an_extra_that_installs_its_build() -> None:
     extras = importlib.metadata.metadata("ctonnx").get_all("Provides-Extra") or []
     needed = importlib.metadata.requires("ctonnx") or []
     for package in PROVIDERS.values():
@@ -94,7 +94,7 @@ def engine_folder(content: bytes | Path, version: str = "1.31.1") -> str:
     return execution_providers("tensorrt", content, threads=1, version=version)[0][1]["trt_engine_cache_path"]
 
 
-def test_engines_of_another_model_gpu_or_release_are_not_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_engines_of_another_model_gpu_or_release_are_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(model())
     monkeypatch.setattr(providers, "_tensorrt_version", lambda: "10.9")
     first = engine_folder(model())
@@ -108,7 +108,7 @@ def test_engines_of_another_model_gpu_or_release_are_not_taken(monkeypatch: pyte
     assert len(set(folders)) == len(folders)
 
 
-def test_cache_that_cannot_be_written_costs_the_cache_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_folder_that_is_not_writable_disables_only_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     options = execution_providers("tensorrt", model("fp16"), threads=1, version="1.31.1")[0][1]
@@ -124,7 +124,7 @@ def test_cache_that_cannot_be_written_costs_the_cache_alone(monkeypatch: pytest.
         ("win32", {"LOCALAPPDATA": "/local"}, "/local/ctonnx/Cache"),
     ],
 )
-def test_cache_stands_where_the_system_wants_it(
+def test_cache_is_in_the_folder_of_the_system(
     system: str, variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", system)
@@ -167,7 +167,7 @@ class Preloading(ModuleType):
 @pytest.mark.parametrize(
     ("provider", "count"), [("cpu", 0), ("cuda", 1), ("tensorrt", 1), ("openvino", 0), ("coreml", 0), ("directml", 0)]
 )
-def test_libraries_of_cuda_are_loaded_quietly_and_where_they_are_needed(
+def test_libraries_of_cuda_are_loaded_silently_and_only_if_needed(
     provider: Provider, count: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     module = Preloading()
@@ -209,7 +209,7 @@ def test_model_of_another_maker_has_no_precision(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", [None, SystemExit("Error: Please set"), IndexError("list index out of range")])
-def test_openvino_of_windows_is_looked_for_where_pip_puts_it(
+def test_openvino_of_windows_is_searched_in_pips_folder(
     fault: BaseException | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Linux's wheel of onnxruntime-openvino has OpenVINO in it, that of Windows has onnxruntime's tool alone."""
@@ -231,7 +231,7 @@ def test_openvino_of_windows_is_looked_for_where_pip_puts_it(
     assert count == 1
 
 
-def test_home_that_is_unknown_costs_the_cache_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_home_disables_only_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown() -> Path:
         raise RuntimeError("Could not determine home directory.")
 

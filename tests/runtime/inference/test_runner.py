@@ -69,7 +69,7 @@ def heatmaps(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 # Memory of the CPU can be bound on a CPU's session, too: this is the path of CUDA but for its copies.
 @pytest.mark.parametrize("provider", ["cpu", "cuda", "tensorrt"])
-def test_batches_of_any_size_and_layout_are_answered(provider: Provider, session: onnxruntime.InferenceSession) -> None:
+def test_batches_of_any_size_and_layout_are_computed(provider: Provider, session: onnxruntime.InferenceSession) -> None:
     runner = Runner(session, provider)
     for batch in (2, 5, 1, 5):
         pixels = images(batch)
@@ -81,7 +81,7 @@ def test_batches_of_any_size_and_layout_are_answered(provider: Provider, session
             np.testing.assert_allclose(outputs.probabilities.sum(1), 1, rtol=1e-6)
 
 
-def test_bound_answers_are_kept_when_the_next_batch_comes(session: onnxruntime.InferenceSession) -> None:
+def test_bound_outputs_are_kept_after_the_next_batch(session: onnxruntime.InferenceSession) -> None:
     runner = Runner(session, "cuda")
     first, second = runner(images(2)), runner(images(3))
     np.testing.assert_allclose(first.heatmap, heatmaps(images(2)))
@@ -96,7 +96,7 @@ def test_bound_batches_of_several_threads_do_not_mix(session: onnxruntime.Infere
             np.testing.assert_allclose(outputs.heatmap, heatmaps(images(batch)))
 
 
-def test_memory_is_taken_again_for_a_larger_batch_alone(
+def test_memory_is_allocated_again_only_for_a_larger_batch(
     session: onnxruntime.InferenceSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[int] = []
@@ -115,7 +115,7 @@ def test_memory_is_taken_again_for_a_larger_batch_alone(
 # --- the session's own threads ---------------------------------------------------------------------------------------
 
 
-def test_batches_of_the_sessions_own_threads_are_answered(tmp_path: Path) -> None:
+def test_batches_of_the_sessions_own_threads_are_computed(tmp_path: Path) -> None:
     runner = Runner(open_session(convolution(tmp_path / "model.onnx"), threads=3), "cpu")
     sizes = [1 + number % 7 for number in range(200)]
     answers = [runner.submit(images(batch)) for batch in sizes]
@@ -147,7 +147,7 @@ class Apart:
         self.done = done
 
 
-def test_lack_of_memory_in_a_sessions_own_thread_is_told() -> None:
+def test_exhausted_memory_in_a_sessions_own_thread_is_reported() -> None:
     session = Apart()
     runner = Runner(session, "cpu")
     answer = runner.submit(images(2))
@@ -156,7 +156,7 @@ def test_lack_of_memory_in_a_sessions_own_thread_is_told() -> None:
         answer.result(WAIT)
 
 
-def test_lack_of_memory_for_beginning_in_a_sessions_own_thread_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exhausted_memory_for_starting_a_sessions_own_thread_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> None:
         raise MemoryError
 
@@ -165,7 +165,7 @@ def test_lack_of_memory_for_beginning_in_a_sessions_own_thread_is_told(monkeypat
         Runner(Apart(), "cpu").submit(images(2)).result(WAIT)
 
 
-def test_session_goes_no_sooner_than_its_own_threads_have_answered() -> None:
+def test_session_is_deleted_only_after_its_own_threads_finished() -> None:
     """It would go while they compute on it, and take the process with it."""
     session = Apart()
     runner = Runner(session, "cpu")
@@ -198,7 +198,9 @@ class Failing:
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt", "openvino", "coreml", "directml"])
-def test_failure_of_a_provider_is_told_with_its_words(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_of_a_provider_is_reported_with_its_message(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(diagnosis, "why_it_does_not_run", lambda name, module, said: f"{name}: {said}")
     with pytest.raises(ProviderError) as caught:
         Runner(Failing(), provider)(images(1))
@@ -206,7 +208,7 @@ def test_failure_of_a_provider_is_told_with_its_words(provider: Provider, monkey
 
 
 @pytest.mark.parametrize(("provider", "at_a_time"), [("cpu", 2), ("openvino", 2), ("cuda", 1), ("directml", 1)])
-def test_one_batch_at_a_time_runs_where_the_provider_takes_no_more(provider: Provider, at_a_time: int) -> None:
+def test_one_batch_at_a_time_runs_if_the_provider_requires_it(provider: Provider, at_a_time: int) -> None:
     running = most = 0
     lock = Lock()
 
@@ -251,7 +253,7 @@ class Cudart:
         return 0
 
 
-def test_pinned_memory_is_cudas_and_goes_back_when_no_view_is_left() -> None:
+def test_pinned_memory_is_allocated_by_cuda_and_freed_with_its_last_view() -> None:
     library = Cudart()
     memory = pinned_memory(48, lambda name: library)
     memory[:] = 7
@@ -268,13 +270,13 @@ def test_pinned_memory_is_cudas_and_goes_back_when_no_view_is_left() -> None:
 
 
 @pytest.mark.parametrize("status", [2, 35, 100])  # out of memory, driver too old, no device
-def test_memory_is_an_ordinary_one_where_cuda_gives_none(status: int) -> None:
+def test_memory_is_ordinary_if_cuda_cannot_allocate_it(status: int) -> None:
     memory = pinned_memory(48, lambda name: Cudart(status))
     memory[:] = 7
     assert memory.tolist() == [7] * 48
 
 
-def test_memory_is_an_ordinary_one_where_there_is_no_cuda() -> None:
+def test_memory_is_ordinary_without_cuda() -> None:
     def load(name: str) -> Any:
         raise OSError(f"{name}: cannot open shared object file")
 
@@ -321,7 +323,7 @@ def test_model_runs_on_the_gpu(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("raised", [MemoryError("std::bad_alloc"), RuntimeError("Failed to allocate memory: 9")])
-def test_batch_that_the_cpu_has_no_memory_for_is_no_fault_of_the_provider(raised: Exception) -> None:
+def test_batch_without_enough_cpu_memory_is_not_a_fault_of_the_provider(raised: Exception) -> None:
     class Full:
         def run(self, *arguments: object) -> None:
             raise raised

@@ -12,7 +12,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ctonnx.artifacts.spec import METADATA_KEY, ModelSpec
+from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
+from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import ModelError, NotEnoughMemory
 from ctonnx.images import Preprocessing
 from ctonnx.inference import session as session_module
@@ -74,7 +75,7 @@ def small(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("optimize", [True, False])
-def test_session_runs_on_the_cpu_and_on_nothing_else(small: Path, optimize: bool) -> None:
+def test_session_runs_only_on_the_cpu(small: Path, optimize: bool) -> None:
     assert open_session(small, optimize=optimize).get_providers() == ["CPUExecutionProvider"]
 
 
@@ -101,7 +102,7 @@ def test_x86_that_is_not_known_to_have_vnni_gets_kernels_that_do_not_saturate(
 
 @pytest.mark.skipif(architecture() != "x86", reason="the entry is for x86")
 @pytest.mark.parametrize(("vnni", "weights"), [(True, TensorProto.INT8), (False, TensorProto.UINT8)])
-def test_kernels_that_saturate_are_taken_where_the_processor_has_vnni_alone(
+def test_kernels_that_saturate_are_used_only_with_vnni(
     vnni: bool, weights: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The entry is onnxruntime's own, and moves the weights from int8 to uint8, whose kernels do not saturate."""
@@ -137,13 +138,13 @@ def quantized() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def test_session_does_not_go_on_with_another_provider_when_its_own_fails(small: Path) -> None:
+def test_session_does_not_continue_on_another_provider_if_its_own_fails(small: Path) -> None:
     """Onnxruntime's `run` would make a new session on the CPU and say so on stdout alone."""
     assert open_session(small)._enable_fallback is False
 
 
 @pytest.mark.parametrize("threads", [0, -1])
-def test_fewer_threads_than_one_are_refused(small: Path, threads: int) -> None:
+def test_fewer_threads_than_one_are_rejected(small: Path, threads: int) -> None:
     with pytest.raises(ValueError, match=f"^expected at least 1 thread, found {threads}$"):
         open_session(small, threads=threads)
 
@@ -162,7 +163,7 @@ def test_session_gets_its_threads(small: Path, threads: int | None, expected: in
         (False, "1.25.1", {"session.intra_op.allow_spinning": "0"}),
     ],
 )
-def test_threads_that_wait_spin_or_sleep_soon(
+def test_idle_threads_spin_or_sleep_soon(
     small: Path, monkeypatch: pytest.MonkeyPatch, spinning: bool, version: str, entries: dict[str, str]
 ) -> None:
     monkeypatch.setattr(onnxruntime, "__version__", version)
@@ -196,14 +197,14 @@ def refusal(model: Path | bytes) -> str:
 
 
 @pytest.mark.parametrize("folder", [True, False])
-def test_missing_file_is_refused(folder: bool, tmp_path: Path) -> None:
+def test_missing_file_is_rejected(folder: bool, tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     if folder:
         file.mkdir()
     assert refusal(file) == f"expected an .onnx file, found no file at '{file}'; see which there are: ls runs/*/export"
 
 
-def test_empty_file_is_refused(tmp_path: Path) -> None:
+def test_empty_file_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     file.touch()
     assert refusal(file) == f"expected an .onnx file, found an empty file at '{file}'; export the model again"
@@ -213,7 +214,7 @@ def assert_not_whole(found: str, name: str) -> None:
     """Checks the sentence around the words of onnxruntime, which change with its version, or of the graph's reader."""
     assert re.fullmatch(
         rf"{re.escape(name)} is not a whole ONNX model \("
-        r"(onnxruntime says: [^\n]+|expected an ONNX file, found other bytes or an end before the end|it has no graph)"
+        r"(onnxruntime: [^\n]+|expected an ONNX file, found other bytes or an end before the end|it has no graph)"
         r"\); "
         "if it was copied or downloaded, do that again, else export it again",
         found,
@@ -221,12 +222,12 @@ def assert_not_whole(found: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("kept", [1, 100, -1])
-def test_truncated_model_is_refused(kept: int, small: Path) -> None:
+def test_truncated_model_is_rejected(kept: int, small: Path) -> None:
     small.write_bytes(small.read_bytes()[:kept])
     assert_not_whole(refusal(small), f"'{small}'")
 
 
-def test_truncated_export_is_refused(model: Path, tmp_path: Path) -> None:
+def test_truncated_export_is_rejected(model: Path, tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     with model.open("rb") as whole:
         file.write_bytes(whole.read(1_000_000))
@@ -234,19 +235,19 @@ def test_truncated_export_is_refused(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\n", b"\x89PNG\r\n\x1a\n", bytes(100)])
-def test_file_of_another_kind_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_file_of_another_kind_is_rejected(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     file.write_bytes(content)
     assert_not_whole(refusal(file), f"'{file}'")
 
 
 @pytest.mark.parametrize("content", [b"", b"text"])
-def test_bytes_of_another_kind_are_refused(content: bytes) -> None:
+def test_bytes_of_another_kind_are_rejected(content: bytes) -> None:
     assert_not_whole(refusal(content), "the model")
 
 
 @pytest.mark.parametrize("raised", [MemoryError("std::bad_alloc"), RuntimeError("Exception: std::bad_alloc")])
-def test_model_that_there_is_no_memory_for_is_not_said_to_be_damaged(
+def test_model_without_enough_memory_is_not_reported_as_damaged(
     raised: Exception, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: object, **options: object) -> None:

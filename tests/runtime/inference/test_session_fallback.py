@@ -62,7 +62,7 @@ def half(workspace: Path) -> Path:
 
 
 @pytest.mark.usefixtures("feigned")
-def test_provider_that_runs_is_the_one_that_is_told(workspace: Path) -> None:
+def test_provider_that_runs_is_the_one_that_is_reported(workspace: Path) -> None:
     chosen = half(workspace)
     with Predictor(provider="cuda", fallback=True, workers=2) as predictor:
         assert (predictor.path, predictor.provider, predictor.refusal) == (chosen, "cuda", None)
@@ -71,7 +71,7 @@ def test_provider_that_runs_is_the_one_that_is_told(workspace: Path) -> None:
 
 @pytest.mark.usefixtures("feigned")
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt", "openvino", "coreml", "directml"])
-def test_answers_are_the_same_by_every_road_to_the_session(provider: Provider, model: Path, scans: list[str]) -> None:
+def test_predictions_are_the_same_with_every_api(provider: Provider, model: Path, scans: list[str]) -> None:
     with Predictor(model) as plain, Predictor(model, provider=provider) as other:
         for one, two in zip(plain.predict_many(scans), other.predict_many(scans, batch_size=3), strict=True):
             assert isinstance(one, Prediction)
@@ -82,7 +82,7 @@ def test_answers_are_the_same_by_every_road_to_the_session(provider: Provider, m
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt", "openvino"])
-def test_provider_that_is_not_there_is_refused(provider: Provider, model: Path) -> None:
+def test_unavailable_provider_is_rejected(provider: Provider, model: Path) -> None:
     with pytest.raises(ProviderError, match=f"^the provider '{provider}' needs "):
         Predictor(model, provider=provider)
 
@@ -90,7 +90,7 @@ def test_provider_that_is_not_there_is_refused(provider: Provider, model: Path) 
 # --- the CPU in its place --------------------------------------------------------------------------------------------
 
 
-def test_cpu_takes_its_own_model_and_workers_and_the_refusal_is_told(workspace: Path) -> None:
+def test_fallback_uses_the_cpus_model_and_workers_and_reports_the_error(workspace: Path) -> None:
     half(workspace)
     with Predictor(provider="cuda", fallback=True, threads=2, workers=2) as predictor:
         assert predictor.path == Path("runs/tiny/export/model.fp32.onnx")
@@ -100,9 +100,7 @@ def test_cpu_takes_its_own_model_and_workers_and_the_refusal_is_told(workspace: 
         assert copy.refusal == REFUSAL
 
 
-def test_copy_falls_back_where_the_other_process_lacks_the_provider(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_copy_falls_back_in_a_process_without_the_provider(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = half(workspace)
     with monkeypatch.context() as there:
         there.setattr(predictor_module, "open_session", lambda path, provider, **options: open_session(path, **options))
@@ -112,7 +110,7 @@ def test_copy_falls_back_where_the_other_process_lacks_the_provider(
         assert (copy.path.name, copy.provider, copy.refusal) == (chosen.name, "cpu", REFUSAL)
 
 
-def test_cpus_model_is_taken_where_a_run_has_none_for_the_provider(workspace: Path) -> None:
+def test_cpus_model_is_used_if_a_run_has_none_for_the_provider(workspace: Path) -> None:
     export = workspace / "runs/tiny/export"
     loaded = onnx.load(export / "model.fp32.onnx")
     spec = json.loads(loaded.metadata_props[0].value)
@@ -140,7 +138,7 @@ class Missing(Runner):
 
 
 @pytest.mark.usefixtures("feigned")
-def test_library_that_is_missed_when_the_model_runs_is_missed_at_the_start(
+def test_library_that_is_missing_in_the_first_run_is_found_at_the_start(
     model: Path, scans: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predictor_module, "Runner", Missing)
@@ -158,13 +156,13 @@ def predict(*words: str) -> Result:
     return CliRunner().invoke(main, ["predict", "--format", "csv", *words], catch_exceptions=False)
 
 
-def test_command_ends_where_the_provider_does_not_run(workspace: Path, scans: list[str]) -> None:
+def test_command_fails_if_the_provider_does_not_run(workspace: Path, scans: list[str]) -> None:
     result = predict("--provider", "cuda", scans[0])
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == f"Error: {REFUSAL}\n"
 
 
-def test_command_takes_the_cpu_where_that_is_allowed_and_says_so(workspace: Path, scans: list[str]) -> None:
+def test_command_uses_the_cpu_if_allowed_and_reports_it(workspace: Path, scans: list[str]) -> None:
     result = predict("--provider", "cuda", "--fallback", scans[0])
     assert result.exit_code == 0
     time = re.compile(r"[\d-]{10}T[\d:]{8}")  # at which each of the two began

@@ -84,7 +84,7 @@ class Build:
         return next(event for event in self.events if isinstance(event, tuple))
 
 
-def test_cuda_is_refused_where_onnxruntime_has_none(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_is_rejected_if_onnxruntime_does_not_have_it(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnosis, "installed_builds", lambda: {"onnxruntime": "1.31.1"})
     monkeypatch.setattr(diagnosis, "has_nvidia_device", lambda: None)
     monkeypatch.setattr(
@@ -101,7 +101,7 @@ def test_cuda_is_refused_where_onnxruntime_has_none(small: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt", "openvino", "coreml", "directml"])
-def test_provider_that_did_not_start_is_refused_though_onnxruntime_went_on(
+def test_provider_that_did_not_start_is_rejected_although_onnxruntime_continued(
     provider: Any, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -113,7 +113,7 @@ def test_provider_that_did_not_start_is_refused_though_onnxruntime_went_on(
     assert capfd.readouterr() == ("", "")
 
 
-def test_provider_that_raises_is_refused_with_its_words(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_provider_that_raises_is_rejected_with_its_message(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build = Build(monkeypatch, RuntimeError("CUDA failure 35"))
     with pytest.raises(ProviderError, match=r"^cuda: CUDA failure 35$"):
         open_session(small, provider="cuda")
@@ -128,7 +128,7 @@ def test_damaged_file_is_not_the_providers_fault(tmp_path: Path, monkeypatch: py
         open_session(file, provider="cuda")
 
 
-def test_tensorrt_that_leaves_all_to_cuda_is_refused(
+def test_tensorrt_that_leaves_all_to_cuda_is_rejected(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -137,7 +137,7 @@ def test_tensorrt_that_leaves_all_to_cuda_is_refused(
         open_session(small, provider="tensorrt")
 
 
-def test_convolutions_that_a_provider_leaves_to_the_cpu_are_refused(
+def test_convolutions_that_a_provider_leaves_to_the_cpu_are_rejected(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = (
@@ -148,7 +148,7 @@ def test_convolutions_that_a_provider_leaves_to_the_cpu_are_refused(
     with pytest.raises(ProviderError) as caught:
         open_session(small, provider="coreml")
     assert str(caught.value) == (
-        "the provider 'coreml' started, and left 2 of the model's 3 convolutions to the CPU; take a model of another "
+        "the provider 'coreml' started, and left 2 of the model's 3 convolutions to the CPU; use a model of another "
         "precision, or run on --provider cpu"
     )
 
@@ -168,12 +168,12 @@ def test_small_nodes_may_stay_on_the_cpu_and_convolutions_go_from_tensorrt_to_cu
     assert [name for name, _ in build.given[1]] == ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
 
 
-def test_onnxruntime_tells_where_a_convolution_went() -> None:
+def test_onnxruntime_reports_the_provider_of_a_convolution() -> None:
     """The names that the check above looks for are those of the real onnxruntime."""
     options = session_module._options("openvino", 1, optimize=True, spinning=True)
     made = onnxruntime.InferenceSession(quantized().SerializeToString(), options, ["CPUExecutionProvider"])
     with pytest.raises(ProviderError, match="left 1 of the model's 1 convolutions to the CPU"):
-        session_module._refuse_convolutions_on_the_cpu(made, "openvino")
+        session_module._check_convolutions(made, "openvino")
 
 
 def test_libraries_of_cuda_are_loaded_before_the_session(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +191,7 @@ def test_directml_gets_the_two_settings_that_it_needs(small: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("provider", ["tpu", "CUDA", "", None])
-def test_provider_that_does_not_exist_is_refused(small: Path, provider: Any) -> None:
+def test_provider_that_does_not_exist_is_rejected(small: Path, provider: Any) -> None:
     with pytest.raises(
         ProviderError,
         match=f"^expected a provider of cpu, cuda, tensorrt, openvino, coreml, directml, found {provider!r}$",

@@ -260,7 +260,7 @@ def records(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return {Path(record.source).name: record for record in found}
 
 
-def test_share_holds_many_kinds() -> None:
+def test_share_has_many_kinds() -> None:
     assert len({os.fsencode(kind.name) for kind in KINDS}) == len(KINDS) >= 100
 
 
@@ -277,7 +277,7 @@ def test_each_file_has_its_record(kind: Kind, records: dict[str, Record]) -> Non
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.like], ids=lambda kind: repr(kind.name)[:40])
-def test_same_pixels_have_the_same_answer_in_whatever_file_they_stand(kind: Kind, records: dict[str, Record]) -> None:
+def test_same_pixels_have_the_same_prediction_in_any_file(kind: Kind, records: dict[str, Record]) -> None:
     one, other = records[os.fsdecode(kind.name)], records[str(kind.like)]
     assert isinstance(one, Prediction)
     assert isinstance(other, Prediction)

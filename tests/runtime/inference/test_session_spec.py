@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto
 from tests.runtime.inference.test_session import SPEC, means
 
-from ctonnx.artifacts.spec import METADATA_KEY
+from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
 from ctonnx.errors import ModelError
 from ctonnx.images import Preprocessing
 from ctonnx.inference.session import open_session, read_spec
@@ -71,7 +71,7 @@ def spec_refusal(file: Path) -> str:
     return str(caught.value)
 
 
-def test_model_without_a_spec_is_refused(tmp_path: Path) -> None:
+def test_model_without_a_spec_is_rejected(tmp_path: Path) -> None:
     file = means(tmp_path / "foreign.onnx")
     assert spec_refusal(file) == (
         f"'{file}' is an ONNX model without a ctonnx spec, so its classes and its preprocessing are unknown; "
@@ -88,7 +88,7 @@ def test_model_without_a_spec_is_refused(tmp_path: Path) -> None:
         (("pixels",), ("logits", "probabilities", "heatmap")),
     ],
 )
-def test_model_with_a_spec_but_other_inputs_or_outputs_is_refused(
+def test_model_with_a_spec_but_other_inputs_or_outputs_is_rejected(
     inputs: tuple[str, ...], outputs: tuple[str, ...], tmp_path: Path
 ) -> None:
     file = means(tmp_path / "odd.onnx", SPEC.to_json(), inputs, outputs)
@@ -109,7 +109,7 @@ def test_model_with_a_spec_but_other_inputs_or_outputs_is_refused(
         ("pixels", TensorProto.FLOAT, ["batch", 32, 32, 3], "tensor(float) ['batch', 32, 32, 3]"),
     ],
 )
-def test_model_whose_graph_has_other_types_or_shapes_than_its_spec_is_refused(
+def test_model_whose_graph_has_other_types_or_shapes_than_its_spec_is_rejected(
     name: str, dtype: TensorProto.DataType, shape: list[str | int], found: str
 ) -> None:
     declared = {item.name: item for item in DECLARED} | {name: Declared(name, TYPES[dtype], shape)}
@@ -119,7 +119,7 @@ def test_model_whose_graph_has_other_types_or_shapes_than_its_spec_is_refused(
     assert f"its graph's '{name}' is {found}, where " in str(caught.value)
 
 
-def test_model_with_a_damaged_spec_is_refused(tmp_path: Path) -> None:
+def test_model_with_a_damaged_spec_is_rejected(tmp_path: Path) -> None:
     file = means(tmp_path / "odd.onnx", "{}")
     assert spec_refusal(file) == (
         "the model's spec cannot be read (expected a whole number at 'schema_version', found nothing); "

@@ -26,14 +26,14 @@ def test_tuning_is_read_as_it_was_written(file: Path) -> None:
     assert read_tuning(file, provider="cpu") == Tuning(one=ONE, many=MANY)
 
 
-def test_many_images_are_those_that_give_each_worker_two_batches() -> None:
+def test_many_images_give_each_worker_two_batches() -> None:
     tuning = Tuning(one=ONE, many=MANY)
     assert tuning.best_for(15) == ONE
     assert tuning.best_for(16) == MANY
     assert MANY.summary == "threads 2, workers 2, batch 4, spinning off"
 
 
-def test_missing_tuning_says_how_it_is_made(file: Path) -> None:
+def test_missing_tuning_is_an_error_with_the_command_that_makes_it(file: Path) -> None:
     with pytest.raises(
         ModelError, match=r"found none; make it on this device with: ctonnx bench --sweep threads --prov"
     ):
@@ -65,7 +65,7 @@ def test_missing_tuning_says_how_it_is_made(file: Path) -> None:
         ("one", {**vars(ONE), "spinning": 1}, "expected true or false at 'one.spinning', found 1"),
     ],
 )
-def test_tuning_of_something_else_is_refused(file: Path, name: str, value: Any, said: str) -> None:
+def test_tuning_of_something_else_is_rejected(file: Path, name: str, value: Any, said: str) -> None:
     save_tuning(file, Tuning(one=ONE, many=MANY), provider="cpu")
     document = json.loads(tuning_file(file).read_text(encoding="utf-8"))
     tuning_file(file).write_text(json.dumps({**document, name: value}), encoding="utf-8")
@@ -74,7 +74,7 @@ def test_tuning_of_something_else_is_refused(file: Path, name: str, value: Any, 
     assert said in str(raised.value)
 
 
-def test_damaged_tuning_is_refused(file: Path) -> None:
+def test_damaged_tuning_is_rejected(file: Path) -> None:
     tuning_file(file).write_text("{", encoding="utf-8")
     with pytest.raises(ModelError, match="found something else"):
         read_tuning(file, provider="cpu")

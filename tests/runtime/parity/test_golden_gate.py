@@ -33,7 +33,7 @@ def test_share_of_a_few_images_is_not_rounded_to_more_that_may_differ(images: in
     assert found.gate == GATES["int8"]
 
 
-def test_as_many_may_differ_as_did_where_the_model_was_exported() -> None:
+def test_as_many_may_differ_as_on_the_exporting_machine() -> None:
     found = allow(GATES["int8"], answers(8), answers(8, 3))
     assert found.disagreements == 1
     assert found.reason == "so many differed where it was exported, and its gate of 99 % was passed on more images"
@@ -42,7 +42,7 @@ def test_as_many_may_differ_as_did_where_the_model_was_exported() -> None:
     assert found.gate.max_drop == GATES["int8"].max_drop
 
 
-def test_other_bounds_that_the_export_broke_on_these_images_are_not_asked_for_and_the_rest_is() -> None:
+def test_bounds_that_the_export_exceeded_on_these_images_are_excused_and_the_others_are_not() -> None:
     gate = Gate(max_dp=0.05, min_agreement=0.99, min_heatmap_correlation=0.98)
     found = allow(gate, answers(8), answers(8, certainty=0.8))
     assert (found.gate.max_dp, found.gate.min_agreement, found.gate.min_heatmap_correlation) == (1.0, 0.99, 0.98)
@@ -55,5 +55,5 @@ def test_gate_without_a_bound_on_agreement_allows_any_number() -> None:
     assert (found.disagreements, found.reason) == (None, "its gate bounds max |dp| alone")
 
 
-def test_disagreements_are_counted_by_the_most_probable_class() -> None:
+def test_disagreements_are_counted_by_the_predicted_class() -> None:
     assert disagreements(answers(8), answers(8, 0, 5, certainty=0.6)) == 2

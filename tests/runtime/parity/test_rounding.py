@@ -31,7 +31,7 @@ def test_number_stays_on_its_side_of_a_bound(
     assert shown(value, *bounds, digits=digits, form=form) == text  # type: ignore[arg-type]
 
 
-def test_sign_is_shown_where_it_is_asked_for() -> None:
+def test_sign_is_shown_on_request() -> None:
     assert shown(0.1004, 0.1, digits=1, form="%", sign="+") == "+10.04%"
     assert shown(-0.05, 0.1, digits=1, form="%", sign="+") == "-5.0%"
 
@@ -45,7 +45,7 @@ def test_no_share_of_any_number_of_images_is_shown_on_the_other_side() -> None:
         assert (text >= asked) == (share >= bound), (share, bound)
 
 
-def test_bound_is_shown_with_all_of_its_digits() -> None:
+def test_bound_is_shown_with_all_its_digits() -> None:
     assert exactly(0.98765432, digits=2, form="%") == "98.765432%"
     assert exactly(0.07, form="%") == "7%"  # 0.07 * 100 is a little more than 7
     assert (exactly(1e-4), exactly(0.005)) == ("0.0001", "0.005")

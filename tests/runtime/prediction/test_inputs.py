@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ctonnx.errors import CtonnxError
-from ctonnx.prediction.inputs import Listing, find_images, is_leaving, is_scan, list_files, without_own
+from ctonnx.prediction.inputs import Listing, find_images, is_ignored, is_scan, list_files, without_outputs
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +144,7 @@ def test_listing_keeps_what_it_passes_over() -> None:
 
 @pytest.mark.parametrize(("name", "is_folder"), [("@eaDir", False), ("Thumbs.db", True), ("a.png", False), ("a", True)])
 def test_file_of_a_folders_name_and_folder_of_a_files_are_no_leavings(name: str, is_folder: bool) -> None:
-    assert not is_leaving(name, is_folder=is_folder)
+    assert not is_ignored(name, is_folder=is_folder)
 
 
 def test_scan_is_known_by_its_name_or_its_beginning() -> None:
@@ -321,7 +321,7 @@ def test_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypat
         find_images([str(tmp_path)])
     assert str(caught.value) == (
         f"expected to read every folder, could not open '{tmp_path / 'closed'}' (permission denied); "
-        "mend its permissions or name the folders beside it"
+        "fix its permissions or name the other folders"
     )
 
 
@@ -329,7 +329,7 @@ def test_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypat
 
 
 def kept(*files: str, output: str | None = None, heatmaps: str | None = None) -> list[str]:
-    return without_own(
+    return without_outputs(
         files,
         output=None if output is None else Path(output),
         heatmaps=None if heatmaps is None else Path(heatmaps),
@@ -364,5 +364,5 @@ def test_nothing_but_what_the_command_wrote_is_an_error() -> None:
     with pytest.raises(CtonnxError) as caught:
         kept("rows.csv", output="rows.csv")
     assert str(caught.value) == (
-        "expected images to predict, found none but what this command writes itself, as 'rows.csv'; name others"
+        "expected images to predict, found only files that this command writes, such as 'rows.csv'; name others"
     )

@@ -3,11 +3,10 @@
 import json
 from pathlib import Path
 
-import onnx
 import pytest
-from onnx import helper
+from tests.runtime.made_runs import make_run, write_model
 
-from ctonnx.artifacts.run import RUNS, Run, find_run, newest_run
+from ctonnx.artifacts.run import newest_run
 from ctonnx.errors import ModelError
 from ctonnx.inference.providers import Provider
 from ctonnx.prediction import model_selection
@@ -22,131 +21,13 @@ def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def write_model(file: Path, target: str | None) -> None:
-    """Writes a model that says what its INT8 was quantized for."""
-    made = helper.make_model(helper.make_graph([], "graph", [], []))
-    spec = {"quantization": None if target is None else {"target": target}}
-    helper.set_model_props(made, {"ctonnx.spec": json.dumps(spec)})
-    onnx.save(made, file)
-
-
-def make_run(
-    name: str, created: str = "2026-01-01T00:00:00+00:00", exported: tuple[str, ...] = (), target: str = "x86"
-) -> Run:
-    """Makes a run below ./runs whose files are empty where their content does not matter."""
-    run = Run(RUNS / name)
-    run.export_folder.mkdir(parents=True)
-    run.weights_file.touch()
-    run.record_file.write_text(json.dumps({"created": created}), encoding="utf-8")
-    for precision in exported:
-        write_model(run.model_file(precision), target if precision == "int8" else None)
-    return run
-
-
 def refusal(model: Path | None, provider: Provider = "cpu") -> str:
     with pytest.raises(ModelError) as caught:
         find_model(model, provider=provider)
     return str(caught.value)
 
 
-def test_files_of_a_run_have_their_names() -> None:
-    run = Run(Path("runs/lungs"))
-    assert [path.as_posix() for path in (run.weights_file, run.record_file, run.splits_file, run.export_folder)] == [
-        "runs/lungs/model.safetensors",
-        "runs/lungs/run.json",
-        "runs/lungs/splits.json",
-        "runs/lungs/export",
-    ]
-    assert run.model_file("int8").as_posix() == "runs/lungs/export/model.int8.onnx"
-    assert [path.as_posix() for path in (run.metrics_file, run.evaluation_folder, run.plan_file, run.last_file)] == [
-        "runs/lungs/metrics.csv",
-        "runs/lungs/evaluation",
-        "runs/lungs/plan.json",
-        "runs/lungs/last.ckpt",
-    ]
-
-
-def test_run_is_named_by_its_folder_however_it_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    make_run("lungs")
-    monkeypatch.chdir(RUNS / "lungs")
-    assert Run(Path()).name == "lungs"
-
-
-@pytest.mark.parametrize("missing", ["model.safetensors", "run.json"])
-def test_run_without_one_of_its_files_has_no_checkpoint(missing: str) -> None:
-    run = make_run("lungs")
-    assert run.has_checkpoint
-    (run.folder / missing).unlink()
-    assert not run.has_checkpoint
-
-
-def test_run_whose_training_was_stopped_but_left_a_whole_checkpoint_has_one() -> None:
-    run = make_run("stopped")
-    run.plan_file.touch()
-    run.last_file.touch()
-    assert run.has_checkpoint
-    assert newest_run() == run
-
-
-def test_run_that_was_killed_in_its_training_has_no_checkpoint() -> None:
-    run = make_run("killed", "2027-01-01T00:00:00+00:00")
-    for file in (run.weights_file, run.record_file):
-        file.unlink()
-    for file in (run.plan_file, run.last_file, run.metrics_file):
-        file.touch()
-    whole = make_run("whole")
-    assert not run.has_checkpoint
-    assert newest_run() == whole
-    assert refusal(Path("killed")).startswith("expected a run's folder (with model.safetensors and run.json) at")
-
-
-@pytest.mark.parametrize("text", ["", "{", "{}", "[]", "null", '"created"'])
-def test_time_of_a_run_with_a_damaged_record_is_unknown(text: str) -> None:
-    run = make_run("lungs")
-    run.record_file.write_text(text, encoding="utf-8")
-    assert run.created == ""
-
-
 # --- the newest ------------------------------------------------------------------------------------------------------
-
-
-def test_newest_run_is_the_one_trained_last_whatever_its_name_and_its_files_times() -> None:
-    make_run("b", "2026-03-01T10:00:00+00:00")
-    newest = make_run("a", "2026-03-01T10:00:00.5+00:00")
-    make_run("c", "2025-12-31T23:59:59+00:00")
-    assert newest_run() == newest
-    assert find_run(None) == newest
-
-
-def test_of_runs_trained_at_the_same_time_the_last_by_name_is_taken() -> None:
-    make_run("b")
-    make_run("a")
-    assert newest_run() == Run(RUNS / "b")
-
-
-def test_run_with_a_damaged_record_is_older_than_any_other() -> None:
-    make_run("whole")
-    make_run("z").record_file.write_text("{", encoding="utf-8")
-    assert newest_run() == Run(RUNS / "whole")
-
-
-def test_hidden_and_unfinished_folders_and_files_are_passed_over() -> None:
-    make_run("old", "2020-01-01T00:00:00+00:00")
-    make_run(".new.part")
-    make_run("unfinished").weights_file.unlink()
-    (RUNS / "notes.txt").write_text("a file", encoding="utf-8")
-    assert newest_run() == Run(RUNS / "old")
-
-
-@pytest.mark.parametrize("empty", [True, False])
-def test_no_run_is_an_error_that_says_how_one_is_made(empty: bool, working_folder: Path) -> None:
-    if empty:
-        RUNS.mkdir()
-    assert refusal(None) == (
-        f"expected a trained run below 'runs/' (in '{working_folder}'), found none; "
-        "train one with: ctonnx train DATA, or name a run or an .onnx file that you have (predict and serve: "
-        "--model FILE)"
-    )
 
 
 OLD, NEW = "2026-01-01T00:00:00+00:00", "2027-01-01T00:00:00+00:00"
@@ -157,9 +38,9 @@ def test_run_that_was_trained_last_and_has_no_export_is_passed_over_and_named() 
     new = make_run("new", NEW)
     found = newest_export()
     assert (found.run, found.exported, found.newer) == (old, 1, new)
-    assert found.words == "of run 'old', the only one with an export"
+    assert found.description == "of run 'old', the only one with an export"
     assert found.note == (
-        "run 'new' was trained later and has no export, so that 'old' was taken; export it with: ctonnx export runs/new"
+        "run 'new' was trained later and has no export, so 'old' is used; export it with: ctonnx export runs/new"
     )
     assert find_model(None) == old.model_file("fp32")
     assert find_models(None) == [old.model_file("fp32")]
@@ -171,13 +52,13 @@ def test_newest_of_several_exports_is_taken_and_said_to_be_one_of_several() -> N
     new = make_run("new", NEW, ("fp32",))
     found = newest_export()
     assert (found.run, found.exported, found.newer, found.note) == (new, 2, None, "")
-    assert found.words == "of run 'new', the newest of 2 with an export"
+    assert found.description == "of run 'new', the newest of 2 with an export"
 
 
 def test_run_alone_is_the_newest_and_older_ones_without_an_export_are_not_spoken_of() -> None:
     make_run("older", OLD)
     make_run("only", NEW, ("int8",))
-    assert (newest_export().words, newest_export().note) == ("the newest run's", "")
+    assert (newest_export().description, newest_export().note) == ("the newest run's", "")
 
 
 def test_runs_of_which_none_was_exported_ask_for_the_newest_ones_export() -> None:
@@ -189,36 +70,6 @@ def test_runs_of_which_none_was_exported_ask_for_the_newest_ones_export() -> Non
 
 
 # --- by name or folder -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", ["lungs", "runs/lungs", "runs/lungs/", "./runs/lungs"])
-def test_run_is_found_by_its_name_and_by_its_folder(path: str) -> None:
-    make_run("newer", "2027-01-01T00:00:00+00:00")
-    make_run("lungs")
-    assert find_run(Path(path)).folder.resolve() == Path("runs/lungs").resolve()
-
-
-def test_folder_is_taken_before_a_run_of_the_same_name() -> None:
-    make_run("lungs")
-    make_run("other").folder.rename("lungs")
-    assert find_run(Path("lungs")) == Run(Path("lungs"))
-
-
-def test_run_below_another_root_is_found() -> None:
-    make_run("lungs").folder.parent.rename("elsewhere")
-    assert find_run(Path("lungs"), Path("elsewhere")) == Run(Path("elsewhere/lungs"))
-    assert find_run(None, Path("elsewhere")) == Run(Path("elsewhere/lungs"))
-
-
-@pytest.mark.parametrize("unfinished", [True, False])
-def test_run_that_is_not_there_is_an_error_that_says_where_it_was_looked_for(unfinished: bool) -> None:
-    if unfinished:
-        make_run("lungs").weights_file.unlink()
-    assert refusal(Path("lungs")) == (
-        "expected a run's folder (with model.safetensors and run.json) at 'lungs' or 'runs/lungs', found none; "
-        "train one with: ctonnx train DATA, or name a run or an .onnx file that you have (predict and serve: "
-        "--model FILE)"
-    )
 
 
 # --- its model -------------------------------------------------------------------------------------------------------
@@ -313,8 +164,8 @@ def test_run_without_a_model_for_the_provider_is_an_error_that_says_which_there_
 ) -> None:
     make_run("lungs", exported=exported, target=target)
     assert refusal(None, provider) == (
-        f"expected a model for {provider} in 'runs/lungs/export', found {found} alone; name a file to take it all the "
-        "same, or export the run again with --precision all"
+        f"expected a model for {provider} in 'runs/lungs/export', found only {found}; name a file to use it anyway, "
+        "or export the run again with --precision all"
     )
 
 

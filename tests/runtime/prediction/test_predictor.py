@@ -213,8 +213,8 @@ def test_session_without_threads_of_its_own_is_refused_for_them(model: Path, thr
     with Predictor(model, threads=threads, workers=workers) as predictor, pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole text is compared below
         predictor.submit_pixels(np.zeros((1, 64, 64, 3), np.uint8))
     assert str(caught.value) == (
-        f"expected a session on cpu with more threads than workers, found {threads} and {workers} on cpu: it has none "
-        "of its own that could compute a batch"
+        f"expected a session on cpu with more threads than workers, found {threads} and {workers} on cpu: it has no "
+        "thread of its own to compute a batch"
     )
 
 

@@ -54,10 +54,10 @@ def test_answer_that_is_not_a_number_is_a_failure_and_never_not_suspicious(
         assert isinstance(good, Prediction)
         assert isinstance(bad, Failure)
         assert bad.error.startswith(
-            "the model's answer on cpu is not a number, as where values leave fp16's range; see "
+            "the model's outputs on cpu are not finite, as if values exceed the range of FP16; to compare "
         )
         monkeypatch.setattr(predictor, "_runner", lambda pixels: outputs[1:])
-        with pytest.raises(ProviderError, match="is not a number"):
+        with pytest.raises(ProviderError, match="are not finite"):
             predictor.predict(scan)
 
 

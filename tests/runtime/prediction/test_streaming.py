@@ -16,8 +16,9 @@ from PIL import Image
 from ctonnx.inference import session
 from ctonnx.parity.outputs import Outputs
 from ctonnx.prediction import predictor as module
-from ctonnx.prediction.predictor import Predictor, workers_for
+from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Failure, Prediction
+from ctonnx.prediction.streaming import workers_for
 
 
 @pytest.fixture(scope="module")

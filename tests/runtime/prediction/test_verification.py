@@ -52,13 +52,12 @@ def test_command_verifies_the_newest_run_and_prints_the_figures(export: Path) ->
     lines = result.stdout.splitlines()
     assert lines[0] == "runs/tiny/export/model.fp32.onnx: fp32 on cpu, 8 golden inputs"
     assert lines[1].split() == ["against", "PyTorch", "limit", "its", "export", "limit"]
-    assert lines[2].split() == ["same", "most", "probable", "class", "100.00%", "-", "100.00%", "-"]
+    assert lines[2].split() == ["top-1", "agreement", "100.00%", "-", "100.00%", "-"]
     assert lines[3].startswith("  max |dp| ")
     assert lines[3].count("<= 0.0001") == 2
     assert lines[7:9] == [
         "  max |dp|: the largest absolute difference of any class's probability over the compared images",
-        "  another most probable class than PyTorch's: 0 of 8 images, any number allowed, as its gate bounds max |dp| "
-        "alone",
+        "  another top-1 class than PyTorch's: 0 of 8 images, any number allowed, as its gate bounds max |dp| alone",
     ]
     assert lines[-1] == "  verified"
 
@@ -72,8 +71,8 @@ def test_every_model_of_an_export_is_verified_and_each_is_named(export: Path) ->
     digest = hashlib.sha256((export / "model.fp16.onnx").read_bytes()).hexdigest()
 
     def add(golden: Golden) -> Golden:
-        answers = {**golden.answers, "fp16": golden.answers["fp32"]}
-        return replace(golden, answers=answers, model_sha256={**golden.model_sha256, "fp16": digest})
+        answers = {**golden.model_outputs, "fp16": golden.model_outputs["fp32"]}
+        return replace(golden, model_outputs=answers, model_sha256={**golden.model_sha256, "fp16": digest})
 
     change_golden(export, add)
     result = CliRunner().invoke(main, ["verify", "runs/tiny"])
@@ -99,7 +98,7 @@ def test_model_that_cannot_be_read_leaves_the_others_their_turn(export: Path) ->
     lines = result.stdout.splitlines()
     assert "  verified" in lines
     assert lines[-2] == "runs/tiny/export/model.fp16.onnx:"
-    assert "was altered since it was exported, or its golden.npz is of another export" in lines[-1]
+    assert "was changed since its export, or its golden.npz is of another export" in lines[-1]
     document = json.loads(CliRunner().invoke(main, ["verify", "--json"]).stdout)
     assert (document["verified"], [bool(model["failures"]) for model in document["models"]]) == (False, [False, True])
 
@@ -107,7 +106,7 @@ def test_model_that_cannot_be_read_leaves_the_others_their_turn(export: Path) ->
 def test_file_that_was_cut_off_was_altered(export: Path) -> None:
     data = (export / "model.fp32.onnx").read_bytes()
     (export / "model.fp32.onnx").write_bytes(data[:1000])
-    with pytest.raises(CheckFailed, match=r"was altered since it was exported.*cannot be replayed"):
+    with pytest.raises(CheckFailed, match=r"was changed since its export.*cannot be replayed"):
         verify(export / "model.fp32.onnx")
 
 
@@ -134,9 +133,12 @@ def test_altered_weight_is_found_by_the_files_digest_and_by_its_answers(export: 
     assert result.exit_code == 1
     last = result.stdout.splitlines()[-1]
     assert last.startswith("  NOT VERIFIED: the file's SHA-256 is ")
-    assert ": it was altered since, or its golden.npz is of another export; copy both from one export folder; " in last
+    assert (
+        ": it was changed since, or its golden.npz is of another export; copy both files from one export folder; "
+        in last
+    )
     assert "; against PyTorch, max |dp| is 0." in last
-    assert "against its own answers where it was exported, max |dp| is 0." in last
+    assert "against its own outputs at export, max |dp| is 0." in last
 
 
 def test_alteration_that_the_answers_do_not_show_is_found_by_the_digest(export: Path) -> None:
@@ -149,14 +151,14 @@ def test_device_that_computes_something_else_is_found_by_the_answers(export: Pat
     """The golden inputs say that PyTorch, or the model where it was exported, answered something else."""
 
     def shift(golden: Golden) -> Golden:
-        outputs = golden.answers["fp32"]
+        outputs = golden.model_outputs["fp32"]
         moved = replace(outputs, probabilities=np.roll(outputs.probabilities, 1, axis=1))
-        return replace(golden, answers={"fp32": moved})
+        return replace(golden, model_outputs={"fp32": moved})
 
     change_golden(export, shift)
     failures = verify(export / "model.fp32.onnx").failures
     assert len(failures) == 1
-    assert failures[0].startswith("against its own answers where it was exported, max |dp| is ")
+    assert failures[0].startswith("against its own outputs at export, max |dp| is ")
 
 
 def test_missing_golden_file_is_asked_for(export: Path) -> None:
@@ -184,14 +186,14 @@ def test_golden_file_of_another_model_is_told(export: Path) -> None:
 def test_golden_file_of_an_export_without_this_precision_is_told(export: Path) -> None:
     change_golden(
         export,
-        lambda golden: replace(golden, answers={"int8": golden.outputs}, model_sha256={"int8": "cd" * 32}),
+        lambda golden: replace(golden, model_outputs={"int8": golden.outputs}, model_sha256={"int8": "cd" * 32}),
     )
-    with pytest.raises(ModelError, match=r"^expected answers of the fp32 model in .*, found those of int8: they "):
+    with pytest.raises(ModelError, match=r"^expected outputs of the fp32 model in .*, found those of int8: they "):
         verify(export / "model.fp32.onnx")
 
 
 def test_golden_file_of_an_earlier_release_asks_for_another_export(export: Path) -> None:
-    change_golden(export, lambda golden: replace(golden, answers={}, model_sha256={}))
+    change_golden(export, lambda golden: replace(golden, model_outputs={}, model_sha256={}))
     with pytest.raises(ModelError, match=r"found those of no model: they belong to another export of the run"):
         verify(export / "model.fp32.onnx")
 
@@ -284,8 +286,8 @@ def pass_for_int8(export: Path, change: Callable[[Outputs], Outputs]) -> Path:
         export,
         lambda golden: replace(
             golden,
-            outputs=change(golden.answers["fp32"]),
-            answers={"int8": golden.answers["fp32"]},
+            outputs=change(golden.model_outputs["fp32"]),
+            model_outputs={"int8": golden.model_outputs["fp32"]},
             model_sha256={"int8": digest},
         ),
     )
@@ -303,9 +305,7 @@ def test_golden_inputs_of_which_none_may_differ_say_so_and_why(export: Path) -> 
     file = pass_for_int8(export, lambda outputs: outputs)
     result = verify(file)
     assert (result.disagreements, result.disagreements_allowed, result.failures) == (0, 0, ())
-    line = (
-        "  another most probable class than PyTorch's: 0 of 8 images, at most 0 allowed, as 99 % of 8 are all of them"
-    )
+    line = "  another top-1 class than PyTorch's: 0 of 8 images, at most 0 allowed, as 99 % of 8 are all of them"
     assert line in CliRunner().invoke(main, ["verify"]).stdout.splitlines()
     facts = json.loads(CliRunner().invoke(main, ["verify", "--json"]).stdout)["models"][0]
     assert (facts["disagreements"], facts["disagreements_allowed"]) == (0, 0)
@@ -322,7 +322,7 @@ def test_golden_input_that_differed_at_the_export_may_differ_here_and_no_other(e
     )
     assert ">= 87.50%" in said
     change_golden(
-        export, lambda golden: replace(golden, answers={"int8": golden.outputs})
+        export, lambda golden: replace(golden, model_outputs={"int8": golden.outputs})
     )  # there all agreed: the one is this device's
     failures = verify(file).failures
     assert failures[0] == "against PyTorch, agreement is 87.50%, at least 99.00% is required"

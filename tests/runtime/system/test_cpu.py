@@ -4,22 +4,14 @@ import os
 import platform
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tests.runtime.system.linux_files import write
 
 from ctonnx.cli.main import main
 from ctonnx.system import cpu
 from ctonnx.system.cpu import Processor, architecture, available_cores, check_threads, has_amx, has_vnni, processor
-from ctonnx.system.memory import memory_limit
-from ctonnx.system.nvidia import Driver, Gpu, has_nvidia_device, nvidia_driver
-from ctonnx.system.procfs import file_system
-
-
-def write(file: Path, text: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="ascii")
 
 
 @pytest.fixture
@@ -29,11 +21,11 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_affinity_alone_counts_where_there_are_no_groups(root: Path) -> None:
+def test_only_the_affinity_counts_without_groups(root: Path) -> None:
     assert available_cores(root) == 16
 
 
-def test_all_cores_count_where_the_system_knows_no_affinity(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_cores_count_on_a_system_without_affinity(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     assert available_cores(root) == 6
@@ -88,7 +80,7 @@ def test_this_machine_has_a_core() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not tell which cores are allowed")
-def test_cores_are_those_that_this_process_may_use() -> None:
+def test_cores_are_those_of_the_affinity_of_this_process() -> None:
     allowed = os.sched_getaffinity(0)
     assert available_cores() == len(allowed)
     os.sched_setaffinity(0, {min(allowed)})
@@ -96,31 +88,6 @@ def test_cores_are_those_that_this_process_may_use() -> None:
         assert available_cores() == 1
     finally:
         os.sched_setaffinity(0, allowed)
-
-
-# --- memory ----------------------------------------------------------------------------------------------------------
-
-
-def test_memory_is_the_machines_where_nothing_limits_it(tmp_path: Path) -> None:
-    assert memory_limit(tmp_path) is None
-    write(tmp_path / "proc/meminfo", "MemTotal:       16000 kB\nMemFree:         10 kB\n")
-    assert memory_limit(tmp_path) == 16000 * 1024
-
-
-@pytest.mark.parametrize(
-    ("group", "file", "limit", "expected"),
-    [
-        ("0::/pod", "pod/memory.max", "4096000", 4096000),
-        ("0::/pod", "pod/memory.max", "max", 16384000),
-        ("4:memory:/pod", "memory/pod/memory.limit_in_bytes", "4096000", 4096000),
-        ("4:memory:/pod", "memory/pod/memory.limit_in_bytes", "9223372036854771712", 16384000),
-    ],
-)
-def test_group_limits_the_memory(group: str, file: str, limit: str, expected: int, tmp_path: Path) -> None:
-    write(tmp_path / "proc/meminfo", "MemTotal:       16000 kB\n")
-    write(tmp_path / "proc/self/cgroup", f"{group}\n")
-    write(tmp_path / "sys/fs/cgroup" / file, f"{limit}\n")
-    assert memory_limit(tmp_path) == expected
 
 
 # --- the processor ---------------------------------------------------------------------------------------------------
@@ -198,7 +165,7 @@ def test_processor_of_windows_has_a_name_and_unknown_features(tmp_path: Path, mo
         ("", Processor(None, None)),
     ],
 )
-def test_processor_of_macos_is_what_sysctl_says(
+def test_processor_of_macos_is_read_from_sysctl(
     said: str, expected: Processor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
@@ -206,95 +173,7 @@ def test_processor_of_macos_is_what_sysctl_says(
     assert processor() == expected
 
 
-# --- NVIDIA ----------------------------------------------------------------------------------------------------------
-
-
-class Library:
-    """NVIDIA's library, with what it answers."""
-
-    def __init__(self, version: int, status: int, *gpus: tuple[bytes, int, int]) -> None:
-        self.version, self.status, self.gpus = version, status, gpus
-
-    def cuDriverGetVersion(self, pointer: Any) -> int:  # noqa: N802
-        pointer._obj.value = self.version
-        return 0
-
-    def cuInit(self, flags: int) -> int:  # noqa: N802
-        return self.status
-
-    def cuDeviceGetCount(self, pointer: Any) -> int:  # noqa: N802
-        pointer._obj.value = len(self.gpus)
-        return 0
-
-    def cuDeviceGetName(self, name: Any, length: int, device: int) -> int:  # noqa: N802
-        name.value = self.gpus[device][0]
-        return 0
-
-    def cuDeviceGetAttribute(self, pointer: Any, attribute: int, device: int) -> int:  # noqa: N802
-        pointer._obj.value = self.gpus[device][attribute - 74]  # 75 is the capability's major number, 76 its minor
-        return 0
-
-
-@pytest.mark.parametrize(
-    ("library", "expected"),
-    [
-        (
-            Library(13000, 0, (b"NVIDIA H100", 9, 0), (b"Tesla T4", 7, 5)),
-            Driver((13, 0), (Gpu("NVIDIA H100", "9.0"), Gpu("Tesla T4", "7.5"))),
-        ),
-        (Library(12080, 0), Driver((12, 8), ())),
-        (Library(13000, 100, (b"NVIDIA H100", 9, 0)), Driver((13, 0), ())),
-    ],
-)
-def test_driver_is_asked_itself(library: Library, expected: Driver) -> None:
-    assert nvidia_driver(lambda name: library) == expected
-
-
-def test_driver_that_is_not_there_is_none() -> None:
-    def load(name: str) -> object:
-        raise OSError(f"{name}: cannot open shared object file")
-
-    assert nvidia_driver(load) is None
-
-
-def test_driver_has_its_name_on_each_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    names: list[str] = []
-
-    def load(name: str) -> object:
-        names.append(name)
-        raise OSError
-
-    for system in ("linux", "win32"):
-        monkeypatch.setattr(sys, "platform", system)
-        nvidia_driver(load)
-    assert names == ["libcuda.so.1", "nvcuda.dll"]
-
-
-@pytest.mark.parametrize(
-    ("vendor", "kind", "expected"),
-    [("0x10de", "0x030200", True), ("0x10de", "0x0403", False), ("0x1002", "0x030000", False), (None, None, None)],
-)
-def test_gpu_on_the_bus_is_found_without_a_driver(
-    vendor: str | None, kind: str, expected: bool | None, tmp_path: Path
-) -> None:
-    if vendor:
-        write(tmp_path / "sys/bus/pci/devices/0000:01:00.0/vendor", f"{vendor}\n")
-        write(tmp_path / "sys/bus/pci/devices/0000:01:00.0/class", f"{kind}\n")
-    assert has_nvidia_device(tmp_path) is expected
-
-
-def test_gpu_of_a_jetson_is_not_on_the_bus(tmp_path: Path) -> None:
-    write(tmp_path / "proc/device-tree/compatible", "nvidia,p3768\0nvidia,tegra234\0")
-    assert has_nvidia_device(tmp_path) is True
-
-
-def test_gpu_of_wsl_is_not_on_the_bus(tmp_path: Path) -> None:
-    (tmp_path / "sys/bus/pci/devices").mkdir(parents=True)
-    write(tmp_path / "dev/dxg", "")
-    assert has_nvidia_device(tmp_path) is None
-
-
-def test_other_system_than_macos_has_no_sysctl_of_its_kind() -> None:
+def test_system_other_than_macos_has_no_such_sysctl() -> None:
     assert sys.platform == "darwin" or cpu._sysctl("machdep.cpu.brand_string") == ""
 
 
@@ -316,27 +195,7 @@ def test_threads_are_at_most_64_or_the_machines_cores(
 
 
 @pytest.mark.parametrize("command", ["predict", "verify", "serve", "bench"])
-def test_every_command_with_threads_refuses_too_many(command: str) -> None:
+def test_every_command_with_threads_rejects_too_many(command: str) -> None:
     result = CliRunner().invoke(main, [command, "--threads", "1000000"])
     assert result.exit_code == 2
     assert "Invalid value for '--threads': expected at most " in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [("data/runs", "ext4"), ("data", "ext4"), ("data/my scans/a/b", "nfs4"), ("database", "overlay"), ("", "overlay")],
-)
-def test_file_system_is_that_of_the_nearest_mount(path: str, kind: str, tmp_path: Path) -> None:
-    base = str(tmp_path.resolve()).replace(" ", r"\040")
-    lines = [
-        f"22 1 0:21 / {base} rw,relatime - overlay overlay rw",
-        f"23 22 8:1 / {base}/data rw,relatime shared:1 - ext4 /dev/sda1 rw",
-        rf"24 23 0:50 / {base}/data/my\040scans rw - nfs4 server:/scans rw",
-        "a line of another kind",
-    ]
-    write(tmp_path / "host/proc/self/mountinfo", "\n".join(lines))
-    assert file_system(tmp_path / path, tmp_path / "host") == kind
-
-
-def test_file_system_is_unknown_where_the_system_does_not_tell(tmp_path: Path) -> None:
-    assert file_system(tmp_path, tmp_path) is None

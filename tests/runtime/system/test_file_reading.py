@@ -41,7 +41,7 @@ READERS: list[Callable[[Path], Any]] = [check_file, read_bytes, read_text, read_
 
 @pytest.mark.parametrize("read", READERS, ids=["check_file", "read_bytes", "read_text", "read_arrays", "opened"])
 @pytest.mark.parametrize("make", [pipe, device, link_to_a_device])
-def test_what_has_no_end_is_not_opened(
+def test_file_without_an_end_is_not_opened(
     make: Callable[[Path], Path], read: Callable[[Path], Any], tmp_path: Path
 ) -> None:
     with pytest.raises(NotRegular, match="not a regular file, so it is not opened") as caught:
@@ -67,7 +67,7 @@ def looped(folder: Path) -> Path:
     ],
     ids=["folder", "none", "in none", "links in a circle", "NUL", "long name"],
 )
-def test_what_is_no_file_is_an_error_of_the_system(make: Callable[[Path], Path], reason: str, tmp_path: Path) -> None:
+def test_path_that_is_not_a_file_is_an_oserror(make: Callable[[Path], Path], reason: str, tmp_path: Path) -> None:
     path = make(tmp_path)
     for read in READERS:
         with pytest.raises(OSError, match=r"\[Errno \d+\]") as caught:
@@ -75,7 +75,7 @@ def test_what_is_no_file_is_an_error_of_the_system(make: Callable[[Path], Path],
         assert reason_of(caught.value) == reason
 
 
-def test_file_is_read_as_it_is(tmp_path: Path) -> None:
+def test_file_is_read_unchanged(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"\xef\xbb\xbfeins\r\nzwei\n")
     assert read_bytes(tmp_path / "file") == b"\xef\xbb\xbfeins\r\nzwei\n"
     assert read_text(tmp_path / "file") == "eins\nzwei\n"
@@ -83,7 +83,7 @@ def test_file_is_read_as_it_is(tmp_path: Path) -> None:
         assert file.read() == b"\xef\xbb\xbfeins\r\nzwei\n"
 
 
-def test_file_that_is_larger_than_such_a_file_is_is_refused(tmp_path: Path) -> None:
+def test_file_above_the_maximum_size_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"12345")
     message = re.escape("a file of 5 bytes or more, and at most 4 are read")
     readers: list[Callable[..., Any]] = [check_file, read_bytes, read_opened]
@@ -94,7 +94,7 @@ def test_file_that_is_larger_than_such_a_file_is_is_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system has no /proc")
-def test_file_of_the_system_that_tells_no_size_is_bounded_too() -> None:
+def test_file_of_the_system_without_a_size_is_limited_too() -> None:
     assert Path("/proc/self/status").stat().st_size == 0
     with pytest.raises(OSError, match="a file of 11 bytes or more, and at most 10 are read"):
         read_bytes("/proc/self/status", most=10)

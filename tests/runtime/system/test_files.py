@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ctonnx.system import files
-from ctonnx.system.files import atomic_file, atomic_folder, made_folders, write_text
+from ctonnx.system.files import atomic_file, atomic_folder, made_folders, sha256_of, write_text
 
 INTERRUPTIONS = [RuntimeError, OSError, KeyboardInterrupt, SystemExit]
 
@@ -80,7 +81,7 @@ def test_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     assert names(tmp_path) == ["report.json"]
 
 
-def test_file_takes_the_place_of_an_old_one_at_the_end_only(tmp_path: Path) -> None:
+def test_old_file_is_replaced_only_at_the_end(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     file.write_bytes(b"old")
     with atomic_file(file) as temporary:
@@ -103,7 +104,7 @@ def test_error_in_the_block_leaves_the_old_file_and_nothing_else(
 
 
 @pytest.mark.parametrize("interruption", INTERRUPTIONS)
-def test_error_in_the_block_leaves_no_file_where_none_was(interruption: type[BaseException], tmp_path: Path) -> None:
+def test_error_in_the_block_leaves_no_new_file(interruption: type[BaseException], tmp_path: Path) -> None:
     with pytest.raises(interruption, match=r"^in the middle$"):
         write_half_a_file(tmp_path / "report.json", interruption)
     assert names(tmp_path) == []
@@ -115,13 +116,13 @@ def test_block_that_removes_its_file_fails_and_leaves_nothing(tmp_path: Path) ->
     assert names(tmp_path) == []
 
 
-def test_file_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, events: list[str]) -> None:
+def test_file_is_synced_before_it_is_renamed(tmp_path: Path, events: list[str]) -> None:
     write_text(tmp_path / "a.txt", "text")
     assert events[:2] == ["sync", "rename"]
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(mask, file) for mask, file, _ in UMASKS], indirect=["umask"])
-def test_file_has_the_permissions_that_the_umask_leaves(umask: int, mode: int, tmp_path: Path) -> None:
+def test_file_has_the_permissions_of_the_umask(umask: int, mode: int, tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "text")
     assert permissions(tmp_path / "a.txt") == mode
     assert os.umask(umask) == umask
@@ -133,7 +134,7 @@ def test_file_in_a_folder_that_does_not_exist_is_an_error(tmp_path: Path) -> Non
     assert names(tmp_path) == []
 
 
-def test_folder_in_the_place_of_the_file_is_an_error_and_stays(tmp_path: Path) -> None:
+def test_folder_with_the_name_of_the_file_is_an_error_and_stays(tmp_path: Path) -> None:
     (tmp_path / "report" / "inner").mkdir(parents=True)
     with pytest.raises(IsADirectoryError):
         write_text(tmp_path / "report", "text")
@@ -142,7 +143,7 @@ def test_folder_in_the_place_of_the_file_is_an_error_and_stays(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_link_stays_and_the_file_that_it_leads_to_is_written(exists: bool, tmp_path: Path) -> None:
+def test_link_stays_and_its_target_is_written(exists: bool, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     if exists:
         (tmp_path / "disk" / "rows.csv").write_bytes(b"yesterday's")
@@ -156,7 +157,7 @@ def test_link_stays_and_the_file_that_it_leads_to_is_written(exists: bool, tmp_p
 
 
 @pytest.mark.skipif(os.name != "posix", reason="this system has no such files")
-def test_what_is_no_file_is_refused_and_stays(tmp_path: Path) -> None:
+def test_special_file_is_rejected_and_stays(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link.csv").symlink_to("pipe")
     reader, writer = os.pipe()  # as /dev/stdout in a pipeline: its links end in a name that does not exist
@@ -171,7 +172,7 @@ def test_what_is_no_file_is_refused_and_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a" * 255, "ö" * 127])
-def test_name_as_long_as_the_file_system_takes_can_be_written(name: str, tmp_path: Path) -> None:
+def test_longest_name_of_the_file_system_can_be_written(name: str, tmp_path: Path) -> None:
     write_text(tmp_path / name, "text")
     with atomic_folder(tmp_path / "folder" / name) as temporary:
         (temporary / "a").write_bytes(b"")
@@ -198,7 +199,7 @@ def test_folder_and_its_parents_appear_when_the_block_ends(tmp_path: Path) -> No
     assert names(folder.parent) == ["export"]
 
 
-def test_folder_takes_the_place_of_an_old_one_with_all_that_was_in_it(tmp_path: Path) -> None:
+def test_old_folder_is_replaced_with_all_its_content(tmp_path: Path) -> None:
     folder = tmp_path / "export"
     folder.mkdir()
     (folder / "old").write_bytes(b"old")
@@ -224,14 +225,14 @@ def test_error_in_the_block_leaves_the_old_folder_and_nothing_else(
 
 
 @pytest.mark.parametrize("interruption", INTERRUPTIONS)
-def test_error_in_the_block_leaves_no_folder_where_none_was(interruption: type[BaseException], tmp_path: Path) -> None:
+def test_error_in_the_block_leaves_no_new_folder(interruption: type[BaseException], tmp_path: Path) -> None:
     with pytest.raises(interruption, match=r"^in the middle$"):
         write_half_a_folder(tmp_path / "export", interruption)
     assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("interruption", [OSError, KeyboardInterrupt])
-def test_error_while_the_new_folder_gets_its_name_brings_the_old_one_back(
+def test_error_while_the_new_folder_is_renamed_restores_the_old_one(
     interruption: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "export"
@@ -253,7 +254,7 @@ def test_error_while_the_new_folder_gets_its_name_brings_the_old_one_back(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="this system knows no such step")
-def test_folder_takes_the_place_of_an_old_one_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_folder_is_replaced_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kill between two renames would find no folder at all."""
     folder = tmp_path / "export"
     folder.mkdir()
@@ -265,7 +266,7 @@ def test_folder_takes_the_place_of_an_old_one_in_one_step(tmp_path: Path, monkey
     assert names(tmp_path) == ["export"]
 
 
-def test_folder_takes_the_place_of_an_old_one_where_there_is_no_such_step(
+def test_old_folder_is_replaced_on_a_system_without_an_atomic_exchange(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "_exchange", lambda one, other: False)
@@ -277,7 +278,7 @@ def test_folder_takes_the_place_of_an_old_one_where_there_is_no_such_step(
     assert names(tmp_path) == ["export"]
 
 
-def test_every_file_of_a_folder_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, events: list[str]) -> None:
+def test_every_file_of_a_folder_is_synced_before_it_is_renamed(tmp_path: Path, events: list[str]) -> None:
     with atomic_folder(tmp_path / "export") as temporary:
         (temporary / "deep").mkdir()
         for name in ("a", "b", "deep/c"):
@@ -286,7 +287,7 @@ def test_every_file_of_a_folder_is_on_the_disk_before_it_gets_its_name(tmp_path:
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(mask, folder) for mask, _, folder in UMASKS], indirect=["umask"])
-def test_folder_has_the_permissions_that_the_umask_leaves(umask: int, mode: int, tmp_path: Path) -> None:
+def test_folder_has_the_permissions_of_the_umask(umask: int, mode: int, tmp_path: Path) -> None:
     with atomic_folder(tmp_path / "export"):
         pass
     assert permissions(tmp_path / "export") == mode
@@ -294,7 +295,7 @@ def test_folder_has_the_permissions_that_the_umask_leaves(umask: int, mode: int,
 
 
 @pytest.mark.parametrize("kind", ["file", "link to a folder"])
-def test_no_temporary_name_is_left_where_something_else_stood_in_the_folders_place(kind: str, tmp_path: Path) -> None:
+def test_no_temporary_name_is_left_if_something_else_has_the_folders_name(kind: str, tmp_path: Path) -> None:
     place, beside = tmp_path / "place", tmp_path / "beside"
     place.mkdir()
     beside.mkdir()
@@ -319,7 +320,7 @@ def test_working_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("whole", [atomic_file, atomic_folder])
 @pytest.mark.parametrize("named", ["nothing", "the temporary path", "a file in it"])
-def test_error_of_the_system_names_what_was_to_be_written(
+def test_error_of_the_system_names_the_target(
     named: str, whole: Callable[[Path], AbstractContextManager[Path]], tmp_path: Path
 ) -> None:
     def write() -> None:
@@ -353,7 +354,7 @@ def test_error_of_another_file_keeps_its_name(
 
 
 @pytest.mark.parametrize("whole", [atomic_file, atomic_folder])
-def test_error_of_the_first_name_names_what_was_to_be_written(
+def test_error_of_the_temporary_name_names_the_target(
     whole: Callable[[Path], AbstractContextManager[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def closed(path: Path, *arguments: object, **options: object) -> None:
@@ -370,7 +371,7 @@ def test_error_of_the_first_name_names_what_was_to_be_written(
 # --- folders that are made on the way --------------------------------------------------------------------------------
 
 
-def test_folders_are_made_and_stay_where_nothing_fails(tmp_path: Path) -> None:
+def test_folders_are_made_and_stay_without_an_error(tmp_path: Path) -> None:
     with made_folders(tmp_path / "a/b"):
         assert (tmp_path / "a/b").is_dir()
     assert (tmp_path / "a/b").is_dir()
@@ -379,7 +380,7 @@ def test_folders_are_made_and_stay_where_nothing_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_folders_that_were_made_go_with_an_error_and_others_stay(error: type[BaseException], tmp_path: Path) -> None:
+def test_made_folders_are_removed_after_an_error_and_others_stay(error: type[BaseException], tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
 
     def work(folder: str, file: str | None) -> None:
@@ -407,3 +408,14 @@ def test_file_in_the_way_of_a_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError), made_folders(tmp_path / "a/b/c"):
         pass
     assert (tmp_path / "a").is_file()
+
+
+def test_sha256_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 2000
+    (tmp_path / "model.onnx").write_bytes(content)
+    assert sha256_of(tmp_path / "model.onnx") == sha256_of(content) == hashlib.sha256(content).hexdigest()
+
+
+def test_sha256_of_a_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        sha256_of(tmp_path)

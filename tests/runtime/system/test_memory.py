@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.runtime.system.linux_files import write
 
 from ctonnx.errors import ImageError, NotEnoughMemory
 from ctonnx.images import load
@@ -17,7 +18,7 @@ from ctonnx.images.modes import bytes_a_pixel
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Failure, Prediction
 from ctonnx.system import memory
-from ctonnx.system.memory import enough_memory, largest, reserve_memory
+from ctonnx.system.memory import enough_memory, largest, memory_limit, reserve_memory
 
 
 def limit_to(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +57,7 @@ def test_images_wait_until_there_is_enough_and_all_are_read(monkeypatch: pytest.
     assert memory._taken == []
 
 
-def test_what_fails_gives_its_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_released_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     limit_to(1000, monkeypatch)
     for _ in range(3):
         with pytest.raises(KeyError), reserve_memory((10, 100), 1, "scan.png"):
@@ -64,7 +65,7 @@ def test_what_fails_gives_its_memory_back(monkeypatch: pytest.MonkeyPatch) -> No
     assert memory._taken == []
 
 
-def test_image_over_the_limit_is_refused_with_its_size_and_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_over_the_limit_is_rejected_with_its_size_and_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     limit_to(3_000_000, monkeypatch)
     with pytest.raises(ImageError) as caught:
         load(Image.new("F", (1000, 500)))
@@ -77,9 +78,9 @@ def test_image_over_the_limit_is_refused_with_its_size_and_the_limit(monkeypatch
         load(np.zeros((500, 1000, 3), np.uint8))
 
 
-def test_dicom_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dicom_over_the_limit_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pydicom", reason="pydicom is not installed")
-    from tests.runtime.images.dicom.test_file import HU, encoded, make
+    from tests.runtime.images.dicom.dicom_files import HU, encoded, make
 
     limit_to(40 * 30 * 8, monkeypatch)
     assert load(encoded(make())).size == (40, 30)
@@ -95,7 +96,7 @@ def test_image_over_the_limit_is_one_record_of_many(model: Path, monkeypatch: py
     assert [type(record) for record in records] == [Prediction, Failure, Prediction]
 
 
-def test_image_that_no_memory_was_left_for_is_refused_with_its_size_and_the_limit(
+def test_image_without_enough_free_memory_is_rejected_with_its_size_and_the_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*arguments: object, **options: object) -> None:
@@ -122,7 +123,7 @@ def test_image_that_no_memory_was_left_for_is_refused_with_its_size_and_the_limi
         (RuntimeError("of a node " * 40 + "Failed to allocate memory for 9"), "Failed to allocate memory"),
     ],
 )
-def test_lack_of_memory_is_an_error_that_says_what_to_do(raised: Exception, said: str) -> None:
+def test_exhausted_memory_is_an_error_with_advice(raised: Exception, said: str) -> None:
     with pytest.raises(NotEnoughMemory) as caught, enough_memory("load 'model.onnx'"):
         raise raised
     assert str(caught.value) == (
@@ -131,12 +132,12 @@ def test_lack_of_memory_is_an_error_that_says_what_to_do(raised: Exception, said
     )
 
 
-def test_other_errors_are_no_lack_of_memory() -> None:
+def test_other_errors_are_not_about_memory() -> None:
     with pytest.raises(RuntimeError, match=r"^of another kind$"), enough_memory("load"):
         raise RuntimeError("of another kind")
 
 
-def test_threads_that_do_not_start_are_a_lack_of_memory(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_do_not_start_are_a_memory_error(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -177,7 +178,9 @@ print(told("VmHWM") - before)
         ("RGBA", "JPEG2000", False),
     ],
 )
-def test_reading_takes_no_more_memory_than_is_held(mode: str, file_format: str, turned: bool, tmp_path: Path) -> None:
+def test_reading_takes_no_more_memory_than_is_reserved(
+    mode: str, file_format: str, turned: bool, tmp_path: Path
+) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6 if turned else 1
     for name, side in (("small", 64), ("large", 2000)):
@@ -207,10 +210,32 @@ print((psutil.Process().memory_info().rss - before) / 1e6)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how glibc keeps memory")
-def test_memory_of_large_blocks_goes_back_to_the_system() -> None:
+def test_memory_of_large_blocks_is_returned_to_the_system() -> None:
     def kept(how: str) -> float:
         done = subprocess.run([sys.executable, "-c", _BLOCKS, how], check=True, capture_output=True, text=True)
         return float(done.stdout)
 
     assert kept("by itself") > 20
     assert kept("at once") < 10
+
+
+def test_memory_is_that_of_the_machine_without_a_limit(tmp_path: Path) -> None:
+    assert memory_limit(tmp_path) is None
+    write(tmp_path / "proc/meminfo", "MemTotal:       16000 kB\nMemFree:         10 kB\n")
+    assert memory_limit(tmp_path) == 16000 * 1024
+
+
+@pytest.mark.parametrize(
+    ("group", "file", "limit", "expected"),
+    [
+        ("0::/pod", "pod/memory.max", "4096000", 4096000),
+        ("0::/pod", "pod/memory.max", "max", 16384000),
+        ("4:memory:/pod", "memory/pod/memory.limit_in_bytes", "4096000", 4096000),
+        ("4:memory:/pod", "memory/pod/memory.limit_in_bytes", "9223372036854771712", 16384000),
+    ],
+)
+def test_group_limits_the_memory(group: str, file: str, limit: str, expected: int, tmp_path: Path) -> None:
+    write(tmp_path / "proc/meminfo", "MemTotal:       16000 kB\n")
+    write(tmp_path / "proc/self/cgroup", f"{group}\n")
+    write(tmp_path / "sys/fs/cgroup" / file, f"{limit}\n")
+    assert memory_limit(tmp_path) == expected

@@ -57,7 +57,7 @@ def test_library_of_any_distribution_has_its_version(
     assert installed_builds() == {distribution: "1.31.1"}
 
 
-def test_version_is_that_of_the_module_which_is_loaded(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_version_is_that_of_the_loaded_module(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     install("torch", "2.15.0", "torch")
     loaded("torch", "2.15.0+cpu", monkeypatch)
     install("onnxsim-prebuilt", "0.8.1", "onnxsim")
@@ -97,13 +97,13 @@ def test_library_that_is_not_installed_has_no_version(install: Install) -> None:
     assert versions_of(["no_such_library"]) == {}
 
 
-def test_plugin_that_stands_beside_any_build_is_no_build(install: Install) -> None:
+def test_plugin_of_any_build_is_not_a_build(install: Install) -> None:
     install("onnxruntime-ep-openvino", "1.8", "onnxruntime_ep_openvino")
     install("onnxruntime-extensions", "0.14", "onnxruntime_extensions")
     assert installed_builds() == {}
 
 
-def test_distribution_of_an_interrupted_install_is_passed_over(install: Install, tmp_path: Path) -> None:
+def test_distribution_of_an_interrupted_install_is_ignored(install: Install, tmp_path: Path) -> None:
     (tmp_path / "~nnxruntime-1.0.dist-info").mkdir()
     (tmp_path / "broken-1.0.dist-info").mkdir()
     (tmp_path / "broken-1.0.dist-info" / "RECORD").write_text("onnxruntime/a.py,,\n", encoding="utf-8")
@@ -126,7 +126,7 @@ REQUIRES = (
 EXTRAS = ("cpu", "openvino", "train", "export", "serve")
 
 
-def test_extra_is_missing_where_any_of_its_requirements_is(install: Install) -> None:
+def test_extra_is_missing_if_any_of_its_requirements_is(install: Install) -> None:
     install("ctonnx", "0.3.0", "ctonnx", requires=REQUIRES)
     assert missing_extras(EXTRAS) == EXTRAS
     install("tqdm", "4.70", "tqdm")
@@ -136,13 +136,13 @@ def test_extra_is_missing_where_any_of_its_requirements_is(install: Install) -> 
     assert missing_extras(EXTRAS) == ("cpu", "openvino")
 
 
-def test_any_build_of_onnxruntime_serves(install: Install) -> None:
+def test_any_build_of_onnxruntime_satisfies_the_requirement(install: Install) -> None:
     install("ctonnx", "0.3.0", "ctonnx", requires=REQUIRES)
     install("ort-nightly", "1.32", "onnxruntime")
     assert missing_extras(["cpu", "openvino"]) == ()
 
 
-def test_extras_are_unknown_where_ctonnx_is_a_folder_of_sources(install: Install) -> None:
+def test_extras_are_unknown_if_ctonnx_is_a_folder_of_sources(install: Install) -> None:
     assert missing_extras(EXTRAS) == ()
 
 
@@ -162,12 +162,12 @@ def test_extras_of_this_distribution_are_read_from_its_metadata() -> None:
         (("ort-nightly",), '"ctonnx[export]"'),
     ],
 )
-def test_build_is_named_where_none_is_installed(builds: tuple[str, ...], expected: str, install: Install) -> None:
+def test_build_is_named_if_none_is_installed(builds: tuple[str, ...], expected: str, install: Install) -> None:
     for build in builds:
         install(build, "1.31.1", "onnxruntime")
     assert extras_to_install(["cpu", "export"]) == expected
 
 
-def test_nothing_but_ctonnx_is_left_of_the_extra_cpu_beside_another_build(install: Install) -> None:
+def test_extra_cpu_is_left_out_if_another_build_is_installed(install: Install) -> None:
     install("onnxruntime-gpu", "1.31.1", "onnxruntime")
     assert extras_to_install(["cpu"]) == "ctonnx"

@@ -56,7 +56,7 @@ def killed(how: str, path: Path) -> Path:
 
 
 @pytest.mark.parametrize("how", ["atomic_file", "atomic_folder"])
-def test_what_a_killed_process_was_writing_is_removed_and_told(how: str, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed_and_logged(how: str, tmp_path: Path) -> None:
     temporary, said = killed(how, tmp_path / "export"), list[str]()
     assert remove_leftovers([tmp_path], said.append) == [temporary]
     assert names(tmp_path) == []
@@ -64,7 +64,7 @@ def test_what_a_killed_process_was_writing_is_removed_and_told(how: str, tmp_pat
 
 
 @pytest.mark.parametrize("how", ["atomic_file", "atomic_folder"])
-def test_what_a_running_process_is_writing_stays(how: str, tmp_path: Path) -> None:
+def test_files_of_a_running_process_stay(how: str, tmp_path: Path) -> None:
     with writing(how, tmp_path / "export") as (_, temporary):
         before = names(tmp_path)
         assert remove_leftovers([tmp_path], pytest.fail) == []
@@ -72,7 +72,7 @@ def test_what_a_running_process_is_writing_stays(how: str, tmp_path: Path) -> No
         assert temporary.exists()
 
 
-def test_what_this_process_is_writing_stays(tmp_path: Path) -> None:
+def test_files_of_this_process_stay(tmp_path: Path) -> None:
     with atomic_file(tmp_path / "a"), atomic_folder(tmp_path / "b"):
         before = names(tmp_path)
         assert remove_leftovers([tmp_path], pytest.fail) == []
@@ -80,7 +80,7 @@ def test_what_this_process_is_writing_stays(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a", "b"]
 
 
-def test_several_leftovers_are_told_in_one_line(tmp_path: Path) -> None:
+def test_several_leftovers_are_logged_in_one_line(tmp_path: Path) -> None:
     found = sorted(killed("atomic_file", tmp_path / name).name for name in "abcd")
     said = list[str]()
     assert len(remove_leftovers([tmp_path, tmp_path, tmp_path / "none"], said.append)) == 4
@@ -105,7 +105,7 @@ def test_other_files_stay(name: str, tmp_path: Path) -> None:
     assert names(tmp_path) == [name]
 
 
-def test_folder_in_the_way_is_put_back_where_its_successor_never_came(tmp_path: Path) -> None:
+def test_renamed_folder_is_restored_if_its_replacement_is_missing(tmp_path: Path) -> None:
     """As a kill between the two renames leaves it, where a system knows no exchange."""
     temporary = killed("atomic_folder", tmp_path / "export")
     old = temporary.with_suffix(".old")
@@ -118,7 +118,7 @@ def test_folder_in_the_way_is_put_back_where_its_successor_never_came(tmp_path: 
     assert (tmp_path / "export/model").read_bytes() == b"old"
 
 
-def test_folder_in_the_way_goes_where_its_successor_came(tmp_path: Path) -> None:
+def test_renamed_folder_is_removed_if_its_replacement_exists(tmp_path: Path) -> None:
     temporary = killed("atomic_folder", tmp_path / "export")
     old = temporary.with_suffix(".old")
     temporary.rename(tmp_path / "export")
@@ -137,7 +137,7 @@ def of_another_machine(temporary: Path) -> Path:
 
 
 @pytest.mark.parametrize(("kind", "goes"), [("ext4", True), ("nfs4", False), ("cifs", False), (None, False)])
-def test_leftover_of_another_machine_or_start_goes_from_a_disk_and_stays_on_a_share(
+def test_leftover_of_another_machine_or_boot_is_removed_from_a_disk_and_stays_on_a_share(
     kind: str | None, goes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A share may not tell this machine of that one's locks."""
@@ -147,16 +147,14 @@ def test_leftover_of_another_machine_or_start_goes_from_a_disk_and_stays_on_a_sh
     assert temporary.exists() is not goes
 
 
-def test_own_leftover_on_a_share_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_leftover_on_a_share_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     temporary = killed("atomic_file", tmp_path / "rows.csv")
     monkeypatch.setattr(temporary_files, "file_system", lambda path: "nfs4")
     assert remove_leftovers([tmp_path]) == [temporary]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="this system has no such locks")
-def test_file_system_without_locks_is_written_to_and_nothing_is_removed_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_removed_from_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(handle: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -169,7 +167,7 @@ def test_file_system_without_locks_is_written_to_and_nothing_is_removed_there(
     assert names(tmp_path) == sorted([*before, "new"])
 
 
-def test_name_that_is_taken_for_a_leftover_before_its_lock_is_held_is_not_used(
+def test_name_whose_lock_file_was_removed_before_locking_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who looks for leftovers comes between the making of the lock file and its lock."""
@@ -206,7 +204,7 @@ def test_open_handle_is_the_lock_on_windows(tmp_path: Path, monkeypatch: pytest.
     assert names(tmp_path) == []
 
 
-def test_containers_on_a_machine_share_its_stamp_and_another_start_has_another(tmp_path: Path) -> None:
+def test_containers_on_a_machine_share_its_stamp_and_another_boot_has_another(tmp_path: Path) -> None:
     def start(boot: str) -> str:
         folder = tmp_path / boot
         (folder / "proc/sys/kernel/random").mkdir(parents=True)

@@ -14,8 +14,8 @@ def format_audit(audit: Audit, *, show_all: bool = False) -> str:
     """Returns the audit as text: counts, sizes, unreadable files, copies.
 
     Args:
-        audit: of a data set.
-        show_all: Whether all groups of copies are listed, or only the first of those that cross splits or labels.
+        audit: Result of an audit.
+        show_all: Whether to list all groups of copies, or only the first ones that cross splits or labels.
     """
     return "\n".join(_lines(audit, None if show_all else _SHOWN))
 
@@ -55,13 +55,13 @@ def _lines(audit: Audit, shown: int | None) -> Iterator[str]:
         yield ""
         yield from _patients(audit, shown)
     yield ""
-    yield "THE SPLITS LEAK: figures on them flatter" if audit.splits_leak else "no leak between splits was found"
+    yield "THE SPLITS LEAK: metrics on them are optimistic" if audit.splits_leak else "no leak between splits was found"
     if leaks.groups_across_splits or any(leaks.leaked.values()):
         yield "train --drop-leaks and evaluate --drop-leaks leave the exact copies out"
     if audit.groups_across_splits:
         yield "train --drop-leaks with this --group-regex leaves out images of a group that is in an earlier split"
     if audit.unreadable:
-        yield f"{counted(len(audit.unreadable), 'file')} could not be read: mend or remove what is listed above"
+        yield f"{counted(len(audit.unreadable), 'file')} could not be read: fix or remove the files listed above"
 
 
 def _patients(audit: Audit, shown: int | None) -> Iterator[str]:
@@ -94,7 +94,7 @@ def _counts(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
 
 
 def _groups(groups: Sequence[Sequence[Copy]], shown: int | None) -> list[str]:
-    """Returns a block of lines for each group; those that cross splits or labels alone, unless all are shown."""
+    """Returns a block of lines for each group; only groups that cross splits or labels, unless all are shown."""
     return [
         "\n".join(f"  {'-' if row == 0 else ' '} {copy.path}" for row, copy in enumerate(group))
         for group in groups
@@ -107,7 +107,7 @@ def _crosses(group: Sequence[Copy]) -> bool:
 
 
 def _within(groups: Sequence[Sequence[Copy]], shown: int | None) -> Iterator[str]:
-    """Yields how many groups are not listed as they cross neither splits nor labels, unless all are shown."""
+    """Yields the number of groups that are not listed because they cross neither splits nor labels."""
     if shown is not None and (within := sum(not _crosses(group) for group in groups)):
         yield f"  {counted(within, 'more group')} within one split and class: --all or --json lists them"
 

@@ -1,4 +1,4 @@
-"""Copies of one image, and groups of images, that stand in several splits or carry several labels: what leaks."""
+"""Leakage between splits: copies of an image, and groups of images, in several splits or with several labels."""
 
 import re
 from collections import Counter
@@ -28,18 +28,18 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Leaks:
-    """How many images stand in a data set more than once. A group is two or more files with identical pixels.
+    """Counts of images that are in a dataset more than once. A group is two or more files with identical pixels.
 
     Attributes:
-        groups: Groups of copies.
-        files: Files in them.
-        groups_across_splits: Groups with files in more than one split.
-        files_across_splits: Files in those.
-        groups_with_several_labels: Groups whose files carry different labels.
-        files_with_several_labels: Files in those.
-        leaked: for `valid` and `test`, how many of its files have a copy, or another image of their group by
-            `--group-regex`, in an earlier split.
-        dropped: how many files `--drop-leaks` kept out, by split.
+        groups: Number of groups of copies.
+        files: Number of files in these groups.
+        groups_across_splits: Number of groups with files in more than one split.
+        files_across_splits: Number of files in these groups.
+        groups_with_several_labels: Number of groups whose files have different labels.
+        files_with_several_labels: Number of files in these groups.
+        leaked: Number of files in `valid` and `test` with a copy, or another image of their group by `--group-regex`,
+            in an earlier split.
+        dropped: Number of files that `--drop-leaks` removed from each split.
     """
 
     groups: int
@@ -52,16 +52,16 @@ class Leaks:
     dropped: Mapping[str, int]
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns what run.json holds."""
+        """Returns the entry for run.json."""
         return asdict(self)
 
     def sentence(self) -> str:
-        """Returns the numbers as a sentence, for a warning or a report."""
+        """Returns the counts as a sentence, for a warning or a report."""
         if not self.groups and not any(self.leaked.values()):
-            return "no image stands in the data set twice"
+            return "no image is in the dataset twice"
         leaked = ", ".join(f"{count} of {split}" for split, count in self.leaked.items() if count) or "none"
         if not self.groups:
-            return f"files whose group stands in an earlier split: {leaked}{self._left_out()}"
+            return f"files whose group is in an earlier split: {leaked}{self._left_out()}"
         across = f"{counted(self.groups_across_splits, 'group')} ({counted(self.files_across_splits, 'file')})"
         return (
             f"{counted(self.files, 'file')} in {counted(self.groups, 'group')} of identical pixels: {across} across "
@@ -78,8 +78,8 @@ def duplicate_groups(samples: Sequence[Sample], digests: Mapping[str, str]) -> l
     """Returns the groups of two or more samples with identical pixels, in the order of their first samples.
 
     Args:
-        samples: of all splits.
-        digests: `ctonnx_train.data.pixel_store.pixel_digest` of each, by path.
+        samples: Samples of all splits.
+        digests: `ctonnx_train.data.pixel_store.pixel_digest` of each sample, by path.
     """
     groups: dict[str, list[Sample]] = {}
     for sample in samples:
@@ -88,15 +88,15 @@ def duplicate_groups(samples: Sequence[Sample], digests: Mapping[str, str]) -> l
 
 
 def group_names(samples: Sequence[Sample], regex: str | None) -> dict[str, str]:
-    """Returns the name of each sample's group by path, for the samples whose path the expression matches.
+    """Returns the name of each sample's group by path, for the samples whose path matches.
 
     Args:
-        samples: of all splits.
-        regex: Searched in the path; its first group, or all of the match, is the name: `patient_(\\d+)`. None
-            names no groups.
+        samples: Samples of all splits.
+        regex: Regular expression to search in the path; the name is its first group, or else the whole match:
+            `patient_(\\d+)`. None returns no groups.
 
     Raises:
-        DataError: it is not a regular expression, or matches no path.
+        DataError: The expression is invalid, or matches no path.
     """
     if regex is None:
         return {}
@@ -117,15 +117,15 @@ def group_names(samples: Sequence[Sample], regex: str | None) -> dict[str, str]:
 def group_numbers(
     samples: Sequence[Sample], digests: Mapping[str, str], names: Mapping[str, str] | None = None
 ) -> dict[str, int]:
-    """Returns the number of each sample's group, by path: samples of one number belong into one split.
+    """Returns the number of each sample's group, by path; samples of a group belong in one split.
 
-    Two samples are of one group where their pixels are identical, where their groups' names are, or where a chain of
-    such samples joins them.
+    Two samples are of one group if their pixels or their group names are identical, or if a chain of such samples
+    connects them.
 
     Args:
-        samples: of all splits.
-        digests: of their pixels, by path.
-        names: from `group_names`.
+        samples: Samples of all splits.
+        digests: Digest of each sample's pixels, by path.
+        names: Group names from `group_names`.
     """
     keys = [("pixels", digests[sample.path]) for sample in samples]
     keys += [
@@ -146,8 +146,8 @@ def groups_across_splits(
     """Returns the groups, such as patients, that are in several splits, with their number of images in each.
 
     Args:
-        splits: Of the data set.
-        names: From `group_names`.
+        splits: Samples by split.
+        names: Group names from `group_names`.
     """
     counts: dict[str, Counter[str]] = {}
     for split in SPLITS:
@@ -163,9 +163,9 @@ def find_leaks(
     """Counts the copies, and the files of `valid` and `test` that leak.
 
     Args:
-        splits: of the data set.
-        digests: of each sample's pixels, by path.
-        names: from `group_names`.
+        splits: Samples by split.
+        digests: Digest of each sample's pixels, by path.
+        names: Group names from `group_names`.
     """
     split_of = {sample.path: split for split in SPLITS for sample in splits[split]}
     groups = duplicate_groups([sample for split in SPLITS for sample in splits[split]], digests)
@@ -187,12 +187,12 @@ def find_leaks(
 def drop_leaks(
     splits: Mapping[Split, tuple[Sample, ...]], digests: Mapping[str, str], names: Mapping[str, str] | None = None
 ) -> dict[Split, tuple[Sample, ...]]:
-    """Returns the splits without what leaks into `valid` and `test`, and `train` without copies of several labels.
+    """Returns the splits without leaked samples in `valid` and `test`, and without copies of several labels in `train`.
 
     Args:
-        splits: of the data set.
-        digests: of each sample's pixels, by path.
-        names: from `group_names`.
+        splits: Samples by split.
+        digests: Digest of each sample's pixels, by path.
+        names: Group names from `group_names`.
     """
     groups = duplicate_groups([sample for split in SPLITS for sample in splits[split]], digests)
     conflicting = {sample for group in groups if len({sample.label for sample in group}) > 1 for sample in group}
@@ -206,11 +206,11 @@ def leaked_samples(
     digests: Mapping[str, str],
     names: Mapping[str, str] | None = None,
 ) -> set[Sample]:
-    """Returns the samples of a split that have a copy, or another sample of their group, in an earlier split.
+    """Returns the samples of a split with a copy, or another sample of their group, in an earlier split.
 
     Args:
         splits: Samples by split.
-        split: The split to look at.
+        split: Split to check.
         digests: Digest of each sample's pixels, by path.
         names: Group names from `group_names`.
     """

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import click
 
+from ctonnx.system import text
 from ctonnx.system.cpu import available_cores
 from ctonnx_bench.experiments.end_to_end.peers.peer import PEERS, read_answers
 from ctonnx_bench.experiments.scans import SIDE, draw_scans
@@ -132,11 +133,7 @@ def table(samples: Mapping[str, Mapping[str, Sequence[Sample]]], images: int) ->
                 ratios = [mine / theirs if more_is_better else theirs / mine for mine, theirs in pairs]
                 cell += f" {statistics.median(ratios):.2f}x"
             cells[-1].append(cell)
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
-    ]
-    return [lines[0], "| " + " | ".join("-" * width for width in widths) + " |", *lines[1:]]
+    return text.table(cells[0], cells[1:], padded=True)
 
 
 def breakdown(model: Path, paths: Mapping[str, Path], folder: Path, rounds: int) -> dict[str, list[dict[str, float]]]:

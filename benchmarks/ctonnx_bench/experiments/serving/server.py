@@ -107,7 +107,8 @@ def streamed(model: Path, files: Sequence[Path], *, alone: bool) -> list[float]:
     Returns:
         Seconds of each, one by one; or of all of them.
     """
-    from ctonnx.prediction.predictor import Predictor, workers_for
+    from ctonnx.prediction.predictor import Predictor
+    from ctonnx.prediction.streaming import workers_for
 
     if alone:
         with Predictor(model) as predictor:

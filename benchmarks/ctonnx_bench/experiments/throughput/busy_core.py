@@ -66,7 +66,7 @@ def measure_training(
             holds.
     """
     if asleep:
-        from ctonnx_train.network.torch_loading import load_pytorch
+        from ctonnx_train.network.openmp import load_pytorch
 
         load_pytorch(threads=threads)
     from ctonnx.images import Preprocessing
@@ -95,9 +95,9 @@ def measure_export(run: Path, precisions: str, threads: int | None, asleep: bool
         asleep: as in `measure_training`.
     """
     if asleep:
-        from ctonnx_train.network.openmp import let_waiting_threads_sleep
+        from ctonnx_train.network.openmp import use_passive_waiting
 
-        let_waiting_threads_sleep()
+        use_passive_waiting()
     from ctonnx.artifacts.run import find_run
     from ctonnx.artifacts.spec import PRECISIONS
     from ctonnx_export.export import export_run

@@ -18,7 +18,8 @@ import click
 from ctonnx.errors import CtonnxError
 from ctonnx.prediction.inputs import find_images
 from ctonnx.prediction.output.heatmap_folder import HeatmapFolder
-from ctonnx.prediction.predictor import Predictor, workers_for
+from ctonnx.prediction.predictor import Predictor
+from ctonnx.prediction.streaming import workers_for
 from ctonnx.system.cpu import available_cores
 from ctonnx_bench.measurement.child import child_option, measure_in_child
 from ctonnx_bench.measurement.interleaving import interleaved

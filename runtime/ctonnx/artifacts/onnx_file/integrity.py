@@ -1,8 +1,8 @@
-"""Tells a model file that was damaged since it was exported: by a bit that flipped on a disk, or a copy that failed.
+"""Finds model files that were damaged since their export, as by a bit error on a disk or an incomplete copy.
 
-The spec keeps a checksum of the file without its metadata, in which the spec itself stands. It is compared whenever a
-model is opened. A checksum finds damage, and proves nothing of who made a file: that is
-what `ctonnx verify` compares the SHA-256 of the whole file for.
+The spec contains a checksum of the file without its metadata, to which the spec belongs. It is compared whenever a
+model is opened. A checksum finds damage and does not authenticate a file: `ctonnx verify` compares the SHA-256 of the
+whole file.
 """
 
 from collections.abc import Iterator
@@ -17,26 +17,26 @@ from ctonnx.system.file_reading import opened
 
 __all__ = ["check_content", "content_checksum"]
 
-_CHUNK = 1 << 18  # bytes at a time, whole words: few enough for a core's cache
+_CHUNK = 1 << 18  # bytes at a time, whole words: fits into a core's cache
 _WORD = 8  # bytes
 _MASK = (1 << 64) - 1
 _PLACES = np.arange(1, _CHUNK // _WORD + 1, dtype=np.uint64)
 
 
 def content_checksum(model: Path | bytes) -> str:
-    """Returns a checksum of a model file's bytes without those of its metadata: 32 hexadecimal digits.
+    """Returns a checksum of a model file without its metadata: 32 hexadecimal digits.
 
-    The bytes are the fields of `ModelProto` in the order of the file, each with its number and length, but for those of
-    number 14, `metadata_props`, filled with zeros to whole words of 8 bytes, little-endian. The first 16 digits are the
-    sum of the words and of the number of bytes, the last 16 the sum of the words each times its place, counted from 1,
-    both modulo 2^64: a Fletcher checksum of words as long as the processor's
-    (https://doi.org/10.1109/TCOM.1982.1095369), which finds every flipped bit.
+    The bytes are the fields of `ModelProto` in the order of the file, each with its number and length, except for field
+    14, `metadata_props`, padded with zeros to words of 8 bytes, little-endian. The first 16 digits are the sum of the
+    words plus the number of bytes, the last 16 the sum of the words multiplied by their places, counted from 1, both
+    modulo 2^64: a Fletcher checksum of 64-bit words (https://doi.org/10.1109/TCOM.1982.1095369), which finds every
+    single-bit error.
 
     Args:
         model: Path of an `.onnx` file, or its bytes.
 
     Raises:
-        ValueError: It is no ONNX file, or ends too early.
+        ValueError: If it is not an ONNX file, or ends too early.
         OSError: The file cannot be read.
     """
     total = weighted = count = 0
@@ -50,7 +50,7 @@ def content_checksum(model: Path | bytes) -> str:
 
 
 def _words_of(parts: Iterator[bytes]) -> Iterator[bytes]:
-    """Yields the same bytes in chunks of whole words, but for the last one."""
+    """Yields the same bytes in chunks of whole words; only the last one may end within a word."""
     left = b""
     for part in parts:
         joined = left + part
@@ -61,7 +61,7 @@ def _words_of(parts: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _content(model: Path | bytes) -> Iterator[bytes]:
-    """Yields the bytes of a model file without its metadata, in parts of at most `_CHUNK`."""
+    """Yields the bytes of a model file without its metadata, in chunks of at most `_CHUNK`."""
     with message(model) as whole:
         left_out = [(field.begin, field.stop) for field in whole.only(METADATA_PROPS)]
         end = whole.stop
@@ -80,20 +80,20 @@ def _content(model: Path | bytes) -> Iterator[bytes]:
 
 
 def check_content(model: Path) -> None:
-    """Raises an error where a model's checksum is not that in its spec.
+    """Raises an error if the checksum of a model differs from the one in its spec.
 
-    A file from before checksums were kept is taken as it is.
+    Files of earlier releases without a checksum are accepted.
 
     Raises:
-        ModelError: they differ.
-        ValueError: it is no ONNX file.
+        ModelError: If they differ.
+        ValueError: If it is not an ONNX file.
         OSError: The file cannot be read.
     """
     kept = read_spec_facts(model).get("content_checksum")
-    if not isinstance(kept, str):  # the spec's reader says what is wrong with anything else
+    if not isinstance(kept, str):  # `ModelSpec.from_json` reports any other value
         return
     if (found := content_checksum(model)) != kept:
         raise ModelError(
             f"expected '{model}' as it was exported (checksum {kept[:40]}), found it damaged or altered (checksum "
-            f"{found}): its answers may be wrong; copy it again, or export it again"
+            f"{found}): its predictions may be wrong; copy it again, or export it again"
         )

@@ -1,7 +1,6 @@
-"""Reads what an `.onnx` file says about itself, without onnxruntime and without reading its weights.
+"""Reads the metadata of an `.onnx` file, without onnxruntime and without reading its weights.
 
-An ONNX file is one protobuf message. The graph, which holds the weights, is stepped over; the metadata stand in fields
-of a few kilobytes.
+An ONNX file is one protobuf message. The graph with the weights is skipped; the metadata have a few kilobytes.
 """
 
 from pathlib import Path
@@ -10,13 +9,15 @@ from typing import Any
 from ctonnx.artifacts.json_schema import parse
 from ctonnx.artifacts.onnx_file.protobuf import message
 
-__all__ = ["METADATA_PROPS", "read_metadata", "read_spec_facts"]
+__all__ = ["METADATA_KEY", "METADATA_PROPS", "read_metadata", "read_spec_facts"]
+
+METADATA_KEY = "ctonnx.spec"
+"""Key of the spec in the metadata of a model."""
 
 METADATA_PROPS = 14
-"""The number of `ModelProto.metadata_props`, in which 1 is the key and 2 the value (onnx.proto)."""
+"""Field number of `ModelProto.metadata_props`, whose fields are 1, the key, and 2, the value (onnx.proto)."""
 
-_SPEC = "ctonnx.spec"  # spec.METADATA_KEY, without the import of NumPy that stands there
-_LONGEST = 1 << 26  # bytes of one entry; more is no metadata
+_LONGEST = 1 << 26  # bytes of one entry; longer ones are ignored
 
 
 def read_metadata(model: Path | bytes) -> dict[str, str]:
@@ -26,7 +27,7 @@ def read_metadata(model: Path | bytes) -> dict[str, str]:
         model: Path of an `.onnx` file, or its bytes.
 
     Raises:
-        ValueError: it is no ONNX file, or ends too early.
+        ValueError: If it is not an ONNX file, or ends too early.
         OSError: The file cannot be read.
     """
     found: dict[str, str] = {}
@@ -40,16 +41,15 @@ def read_metadata(model: Path | bytes) -> dict[str, str]:
 
 
 def read_spec_facts(model: Path | bytes) -> dict[str, Any]:
-    """Returns the JSON document of the model's spec, unchecked; empty where there is none that can be read.
+    """Returns the JSON document of the model's spec, not validated; empty if it cannot be read.
 
-    It answers what must be known before a session is made: the precision, what INT8 was quantized for, and the
-    checksum.
+    It has the facts that are needed before a session is created: precision, target of the quantization and checksum.
 
     Args:
         model: Path of an `.onnx` file, or its bytes.
     """
     try:
-        facts = parse(read_metadata(model)[_SPEC])
+        facts = parse(read_metadata(model)[METADATA_KEY])
     except (OSError, ValueError, KeyError):
         return {}
     return facts if isinstance(facts, dict) else {}

@@ -1,8 +1,8 @@
-"""Which graphs are run: those that consist of what a ctonnx export consists of, as found without onnxruntime.
+"""Checks without onnxruntime that a graph has only the operators and sizes of a ctonnx export.
 
-A model file is a program. One that somebody else wrote may loop for ever, read files beside it, or ask for more memory
-than there is, as soon as a session of it is made. What an exported ResNet50 needs is known, and bounded: all else is
-refused before onnxruntime sees it. `docs/reference/model-file.md` has the list.
+A model file is a program. One from an unknown source can loop forever, read other files, or request more memory than
+there is, as soon as a session is created. The needs of an exported ResNet50 are known and bounded: everything else is
+rejected before onnxruntime reads the file. `docs/reference/model-file.md` has the list.
 """
 
 import math
@@ -14,25 +14,25 @@ from ctonnx.errors import ModelError
 __all__ = ["IR_VERSION", "OPERATORS", "OPSET", "check_graph"]
 
 OPSET = 20
-"""The ONNX operator set of every exported model; older ones are run too."""
+"""ONNX operator set of exported models; older ones are accepted."""
 
 IR_VERSION = 10
-"""The version of the ONNX format of every exported model; older ones are run too."""
+"""Version of the ONNX format of exported models; older ones are accepted."""
 
 OPERATORS = frozenset(
     {
-        # what the exports consist of
+        # operators of the exports
         *("Add", "Cast", "Conv", "DequantizeLinear", "Div", "Gemm", "Greater", "Identity", "MatMul", "MaxPool", "Mul"),
         *("QuantizeLinear", "ReduceMean", "Relu", "Reshape", "Softmax", "Sub", "Transpose", "Unsqueeze"),
-        # what other versions of the exporter and of the simplifier write in their place
+        # operators that other versions of the exporter and the simplifier write instead
         *("AveragePool", "BatchNormalization", "Clip", "Constant", "Flatten", "GlobalAveragePool", "Squeeze"),
     }
 )
-"""The operators that a graph may have, all of ONNX's own domain; none of them has a graph inside."""
+"""Operators that a graph may have, all of ONNX's own domain and without a subgraph."""
 
 _OWN = ("", "ai.onnx")
-_MOST_NODES = 10_000  # the largest export, in INT8, has some 900
-_LARGEST_ATTRIBUTE = 4096  # kernels, strides, padding: the largest image's side
+_MOST_NODES = 10_000  # the largest export, in INT8, has about 900
+_LARGEST_ATTRIBUTE = 4096  # kernels, strides, padding: at most the side of the largest image
 _MAKE = "the model was made by something else, or by a newer ctonnx; export it with: ctonnx export RUN"
 
 # Numbers of fields in onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto)
@@ -45,28 +45,28 @@ _DIMENSIONS, _EXTERNAL, _LOCATION = 1, 13, 14
 _VALUES = (4, 5, 6, 7, 9, 10, 11)
 
 
-class _Refused(Exception):
-    """What was expected and what was found."""
+class _Unsupported(Exception):
+    """Graph that is not like those of ctonnx, with the expected and the found part."""
 
 
 def check_graph(model: Path | bytes, *, name: str | None = None) -> None:
-    """Raises an error where a model's graph has anything that an exported model has not.
+    """Raises an error if a model's graph has anything that exported models do not have.
 
     Args:
         model: Path of an `.onnx` file, or its bytes.
-        name: what the error calls it; None takes the path.
+        name: Name of the model in the error; None uses the path.
 
     Raises:
-        ModelError: it has another operator, functions, training steps, sparse weights, weights in another file,
-            weights that claim more values than are there, a newer format or operator set; or it is no ONNX file.
+        ModelError: If it has another operator, functions, training steps, sparse weights, weights in another file,
+            weights with fewer values than their shape, a newer format or operator set; or if it is not an ONNX file.
         OSError: The file cannot be opened.
     """
     name = name or (f"'{model}'" if isinstance(model, Path) else "the model")
     try:
         with message(model) as whole:
             _check_model(whole)
-    except _Refused as refused:
-        raise ModelError(f"{refused} in {name}: {_MAKE}") from refused
+    except _Unsupported as error:
+        raise ModelError(f"{error} in {name}: {_MAKE}") from error
     except ValueError as error:
         raise ModelError(
             f"{name} is not a whole ONNX model ({error}); if it was copied or downloaded, do that again, else export "
@@ -78,13 +78,13 @@ def _check_model(whole: Message) -> None:
     has_graph = False
     for field in whole:
         if field.number == _IR and (field.value or 0) > IR_VERSION:
-            raise _Refused(f"expected version {IR_VERSION} of the ONNX format or an older one, found {field.value}")
+            raise _Unsupported(f"expected version {IR_VERSION} of the ONNX format or an older one, found {field.value}")
         if field.number == _OPSETS:
             _check_opset(whole.inner(field))
         elif field.number == _FUNCTIONS:
-            raise _Refused("expected a graph without functions, found some")
+            raise _Unsupported("expected a graph without functions, found some")
         elif field.number == _TRAINING:
-            raise _Refused("expected a graph without training steps, found some")
+            raise _Unsupported("expected a graph without training steps, found some")
         elif field.number == _GRAPH:
             has_graph = True
             _check_nodes_and_weights(whole.inner(field))
@@ -100,7 +100,7 @@ def _check_opset(entry: Message) -> None:
         elif field.number == 2:
             version = field.value or 0
     if domain in _OWN and version > OPSET:
-        raise _Refused(f"expected operator set {OPSET} or an older one, found {version}")
+        raise _Unsupported(f"expected operator set {OPSET} or an older one, found {version}")
 
 
 def _check_nodes_and_weights(graph: Message) -> None:
@@ -112,9 +112,9 @@ def _check_nodes_and_weights(graph: Message) -> None:
         elif field.number == _INITIALIZERS:
             _check_tensor(graph.inner(field))
         elif field.number == _SPARSE_INITIALIZERS:
-            raise _Refused("expected a graph without sparse weights, found some")
+            raise _Unsupported("expected a graph without sparse weights, found some")
     if nodes > _MOST_NODES:
-        raise _Refused(f"expected a graph of at most {_MOST_NODES} nodes, found {nodes}")
+        raise _Unsupported(f"expected a graph of at most {_MOST_NODES} nodes, found {nodes}")
 
 
 def _check_node(node: Message) -> None:
@@ -127,9 +127,9 @@ def _check_node(node: Message) -> None:
         else:
             attributes.append(field)
     if domain not in _OWN:
-        raise _Refused(f"expected operators of ONNX's own domain alone, found {operator[:60]!r} of {domain[:60]!r}")
+        raise _Unsupported(f"expected only operators of ONNX's own domain, found {operator[:60]!r} of {domain[:60]!r}")
     if operator not in OPERATORS:
-        raise _Refused(f"expected the operators of a ctonnx model alone, found {operator[:60]!r}")
+        raise _Unsupported(f"expected only the operators of a ctonnx model, found {operator[:60]!r}")
     for field in attributes:
         _check_attribute(node.inner(field), operator)
 
@@ -137,15 +137,15 @@ def _check_node(node: Message) -> None:
 def _check_attribute(attribute: Message, operator: str) -> None:
     for field in attribute.only(*_CHECKED):
         if field.number in (_INNER_GRAPH, _INNER_GRAPHS):
-            raise _Refused(f"expected operators without a graph inside, found '{operator}' with one")
+            raise _Unsupported(f"expected operators without a graph inside, found '{operator}' with one")
         if field.number in (_SPARSE, _SPARSES):
-            raise _Refused(f"expected operators without sparse values, found '{operator}' with some")
+            raise _Unsupported(f"expected operators without sparse values, found '{operator}' with some")
         if field.number in (_TENSOR, _TENSORS):
             _check_tensor(attribute.inner(field))
         elif field.number in (_INTEGER, _INTEGERS):
             for value in attribute.numbers(field):
                 if abs(value) > _LARGEST_ATTRIBUTE and operator != "Constant":
-                    raise _Refused(
+                    raise _Unsupported(
                         f"expected settings of operators up to {_LARGEST_ATTRIBUTE}, found '{operator}' with {value}"
                     )
 
@@ -157,10 +157,10 @@ def _check_tensor(tensor: Message) -> None:
         if field.number == _DIMENSIONS:
             sides += tensor.numbers(field)
         elif field.number == _EXTERNAL or (field.number == _LOCATION and field.value):
-            raise _Refused("expected all weights in the model's one file, found some in a file beside it")
+            raise _Unsupported("expected all weights in the model's one file, found some in another file")
         elif field.number in _VALUES:
             content += field.stop - field.begin
     values = math.prod(sides)
     # Two 4-bit numbers are one byte, and every other value is one byte or more.
     if min(sides, default=0) < 0 or values > 2 * content:
-        raise _Refused(f"expected weights of as many values as are in the file, found some of shape {sides[:8]}")
+        raise _Unsupported(f"expected weights of as many values as are in the file, found some of shape {sides[:8]}")

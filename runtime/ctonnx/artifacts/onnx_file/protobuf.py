@@ -1,7 +1,7 @@
-"""Walks over a protobuf message in a file, and reads of it what is asked for alone.
+"""Iterates over the fields of a protobuf message in a file and reads only the requested ones.
 
-A message is a row of fields, each with a number, a kind and, for most, a length
-(https://protobuf.dev/programming-guides/encoding/): what is not wanted, as an ONNX model's weights, is stepped over.
+A message is a sequence of fields, each with a number, a type and usually a length
+(https://protobuf.dev/programming-guides/encoding/), so that the weights of an ONNX model can be skipped.
 """
 
 import io
@@ -16,18 +16,18 @@ from ctonnx.system.file_reading import opened
 __all__ = ["Field", "Message", "message"]
 
 _WINDOW = 1 << 14  # bytes that are read at a time
-_FIXED = {1: 8, 5: 4}  # bytes of the kinds that have no length of their own
+_FIXED = {1: 8, 5: 4}  # bytes of the types of fixed length
 
 
 class Field(NamedTuple):
     """A field of a message.
 
     Attributes:
-        number: which one, as the message's schema has it.
-        begin: The file's place where it begins, with its number.
-        start: The place where its content begins; of a whole number, where it ends.
-        stop: The place behind it.
-        value: of a whole number; None of any other kind.
+        number: Number of the field in the message's schema.
+        begin: Offset of the field in the file.
+        start: Offset of its content; for an integer, the same as `stop`.
+        stop: Offset of the next field.
+        value: Value of an integer; None for any other type.
     """
 
     number: int
@@ -38,18 +38,18 @@ class Field(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of the content."""
+        """Size of the content in bytes."""
         return self.stop - self.start
 
 
 class Message:
-    """The fields of one message, and the bytes of any.
+    """The fields of one message and their contents.
 
     Args:
-        file: that it stands in.
-        start: The file's place where it begins.
-        stop: The place where it ends.
-        window: The bytes from there on, as far as they are known.
+        file: File with the message.
+        start: Offset of the message in the file.
+        stop: Offset of its end.
+        window: First bytes of the message, if already read.
     """
 
     def __init__(self, file: BinaryIO, start: int, stop: int, window: bytes = b"") -> None:
@@ -60,15 +60,15 @@ class Message:
         """Yields all fields.
 
         Raises:
-            ValueError: These are other bytes, or they end too early.
+            ValueError: If the bytes are not a message, or end too early.
         """
         return self.only()
 
     def only(self, *wanted: int) -> Iterator[Field]:
-        """Yields the fields of these numbers, or all where none is named.
+        """Yields the fields with these numbers, or all fields if none is given.
 
         Raises:
-            ValueError: These are other bytes, or they end too early.
+            ValueError: If the bytes are not a message, or end too early.
         """
         place, stop = self.start, self.stop
         while place < stop:
@@ -91,22 +91,22 @@ class Message:
             place += length
 
     def inner(self, field: Field) -> "Message":
-        """Returns the message that a field holds; a small one is read at once."""
+        """Returns the message in a field; a small one is read at once."""
         if field.value is not None:
             raise _other()
         window = self.content(field) if field.size <= _WINDOW else b""
         return Message(self._file, field.start, field.stop, window)
 
     def content(self, field: Field) -> bytes:
-        """Returns the bytes of a field that is no whole number."""
+        """Returns the bytes of a field that is not an integer."""
         return self._take(field.start, field.size)
 
     def text(self, field: Field) -> str:
-        """Returns a field's text."""
+        """Returns the text of a field."""
         return self.content(field).decode()
 
     def numbers(self, field: Field) -> list[int]:
-        """Returns the whole numbers, with their signs, of a repeated field: one, or all of them packed."""
+        """Returns the signed integers of a repeated field: one, or all if they are packed."""
         if field.value is not None:
             return [_signed(field.value)]
         place, found = field.start, []
@@ -127,9 +127,9 @@ class Message:
         return found
 
     def _varint(self, place: int) -> tuple[int, int]:
-        """Returns a number and the place behind it."""
+        """Returns an integer and the offset of its end."""
         start, window = place - self._at, self._window
-        if 0 <= start < len(window) and (byte := window[start]) < 0x80:  # as nearly all of them
+        if 0 <= start < len(window) and (byte := window[start]) < 0x80:  # nearly always
             return byte, place + 1
         value = 0
         for position, byte in enumerate(self._take(place, min(10, self.stop - place))):
@@ -141,7 +141,7 @@ class Message:
 
 @contextmanager
 def message(source: Path | bytes) -> Iterator[Message]:
-    """Opens a message that is a whole file, or its bytes.
+    """Opens the message in a file, or in bytes.
 
     Raises:
         OSError: The file cannot be opened.

@@ -12,7 +12,8 @@ from tests.runtime.inference.test_session import SPEC, means
 
 from ctonnx import Predictor
 from ctonnx.artifacts.onnx_file.integrity import check_content, content_checksum
-from ctonnx.artifacts.spec import METADATA_KEY, ModelSpec
+from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
+from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.cli.main import main
 from ctonnx.errors import ModelError
 
@@ -60,7 +61,7 @@ def test_checksum_is_that_of_the_file_without_its_metadata(sealed: Path) -> None
     assert spec.content_checksum == content_checksum(sealed)
 
 
-def test_whole_file_is_taken(sealed: Path) -> None:
+def test_undamaged_file_is_accepted(sealed: Path) -> None:
     check_content(sealed)
     with Predictor(sealed) as predictor:
         assert predictor.spec.content_checksum == content_checksum(sealed)
@@ -73,7 +74,7 @@ def test_other_metadata_do_not_count(sealed: Path) -> None:
     check_content(sealed)
 
 
-def test_every_flipped_bit_outside_of_the_metadata_is_found(sealed: Path) -> None:
+def test_every_flipped_bit_outside_the_metadata_is_found(sealed: Path) -> None:
     content = sealed.read_bytes()
     spec = content.index(METADATA_KEY.encode()) - 8, content.rindex(b"}") + 1
     places = [place for place in range(len(content)) if not spec[0] <= place < spec[1]]
@@ -97,7 +98,7 @@ def test_flipped_bit_in_the_weights_of_an_export_ends_predict(model: Path, tmp_p
     kept, found = content_checksum(model), content_checksum(file)
     message = (
         f"expected '{file}' as it was exported (checksum {kept}), found it damaged or altered (checksum "
-        f"{found}): its answers may be wrong; copy it again, or export it again"
+        f"{found}): its predictions may be wrong; copy it again, or export it again"
     )
     for command in (["predict", "--model", str(file), str(tmp_path)], ["inspect", str(file)]):
         (tmp_path / "scan.png").touch()
@@ -109,7 +110,7 @@ def test_flipped_bit_in_the_weights_of_an_export_ends_predict(model: Path, tmp_p
     assert (unchecked.exit_code, "the file is empty" in unchecked.stdout) == (1, True)  # the scan's row, not the model
 
 
-def test_file_from_before_checksums_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_file_without_a_checksum_is_accepted(tmp_path: Path) -> None:
     text = json.loads(SPEC.to_json())
     del text["content_checksum"]
     Predictor(means(tmp_path / "old.onnx", json.dumps(text))).close()

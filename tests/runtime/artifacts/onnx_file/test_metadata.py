@@ -7,8 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from ctonnx.artifacts.onnx_file.metadata import _SPEC, read_metadata, read_spec_facts
-from ctonnx.artifacts.spec import METADATA_KEY
+from ctonnx.artifacts.onnx_file.metadata import read_metadata, read_spec_facts
 
 
 def make(properties: dict[str, str], weights: int = 10) -> bytes:
@@ -25,10 +24,6 @@ def make(properties: dict[str, str], weights: int = 10) -> bytes:
     return content
 
 
-def test_key_is_the_specs() -> None:
-    assert _SPEC == METADATA_KEY
-
-
 @pytest.mark.parametrize("properties", [{}, {"a": ""}, {"a": "b" * 300, "Größe": "ü", "": "empty"}])
 @pytest.mark.parametrize("weights", [10, 100_000])
 def test_metadata_are_those_that_onnx_wrote(properties: dict[str, str], weights: int, tmp_path: Path) -> None:
@@ -43,7 +38,7 @@ def test_spec_of_an_export_is_read(model: Path) -> None:
     assert (facts["precision"], facts["quantization"], facts["name"]) == ("fp32", None, "tiny")
 
 
-def test_weights_are_stepped_over(tmp_path: Path) -> None:
+def test_weights_are_skipped(tmp_path: Path) -> None:
     """Of a file with a terabyte of weights, which lie on no disk, as its bytes are all zero."""
     weights = 1 << 40
     field = bytes([7 << 3 | 2]) + b"".join(
@@ -76,12 +71,12 @@ def test_weights_are_stepped_over(tmp_path: Path) -> None:
         b"\x72\x04\x0a\x02\xff\xfe",
     ],
 )
-def test_file_without_a_spec_tells_nothing(content: bytes, tmp_path: Path) -> None:
+def test_file_without_a_spec_has_no_facts(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(content)
     assert read_spec_facts(tmp_path / "model.onnx") == {}
 
 
-def test_missing_file_tells_nothing(tmp_path: Path) -> None:
+def test_missing_file_has_no_facts(tmp_path: Path) -> None:
     assert read_spec_facts(tmp_path / "none.onnx") == {}
 
 
@@ -91,7 +86,7 @@ def test_other_bytes_are_an_error(content: bytes) -> None:
         read_metadata(content)
 
 
-def test_fields_of_every_kind_are_stepped_over() -> None:
+def test_fields_of_every_type_are_skipped() -> None:
     fields = b"\x08\x96\x01" + b"\x11" + bytes(8) + b"\x1d" + bytes(4) + b"\x22\x02hi"
     assert read_metadata(fields + onnx.ModelProto(metadata_props=[{"key": "k", "value": "v"}]).SerializeToString()) == {
         "k": "v"

@@ -67,7 +67,7 @@ def test_graph_of_an_exports_operators_passes(file: Path) -> None:
     check_graph(file.read_bytes())
 
 
-def test_model_that_loops_for_ever_ends_predict_at_once(file: Path) -> None:
+def test_model_that_loops_forever_ends_predict_immediately(file: Path) -> None:
     def loop(model: onnx.ModelProto) -> None:
         model.graph.initializer.append(numpy_helper.from_array(np.array(1 << 62), "times"))
         model.graph.node.insert(2, endless_loop())
@@ -78,7 +78,7 @@ def test_model_that_loops_for_ever_ends_predict_at_once(file: Path) -> None:
     result = CliRunner().invoke(main, ["predict", "--model", str(file), str(file.parent / "scan.png")])
     assert result.exit_code == 2
     assert result.stderr == (
-        f"Error: expected the operators of a ctonnx model alone, found 'Loop' in '{file}': the model was made by "
+        f"Error: expected only the operators of a ctonnx model, found 'Loop' in '{file}': the model was made by "
         "something else, or by a newer ctonnx; export it with: ctonnx export RUN\n"
     )
 
@@ -90,23 +90,23 @@ def test_model_that_loops_for_ever_ends_predict_at_once(file: Path) -> None:
         *("Resize", "Pad", "Einsum", "RandomNormal", "NonZero", "StringNormalizer", "Optional", "add", "", "Add "),
     ],
 )
-def test_operator_that_no_export_has_is_refused_by_its_name(operator: str, file: Path) -> None:
+def test_operator_that_no_export_has_is_rejected_by_its_name(operator: str, file: Path) -> None:
     change(file, lambda model: model.graph.node.append(onnx.NodeProto(op_type=operator, input=["x"], output=["y"])))
-    assert refusal(file) == f"expected the operators of a ctonnx model alone, found '{operator}'"
+    assert refusal(file) == f"expected only the operators of a ctonnx model, found '{operator}'"
 
 
 @pytest.mark.parametrize("domain", ["com.microsoft", "ai.onnx.ml", "my.own", "ai.onnx.preview.training", " "])
-def test_operator_of_another_domain_is_refused(domain: str, file: Path) -> None:
+def test_operator_of_another_domain_is_rejected(domain: str, file: Path) -> None:
     change(file, lambda model: model.graph.node.append(onnx.NodeProto(op_type="Add", domain=domain)))
-    assert refusal(file) == f"expected operators of ONNX's own domain alone, found 'Add' of '{domain}'"
+    assert refusal(file) == f"expected only operators of ONNX's own domain, found 'Add' of '{domain}'"
 
 
-def test_name_that_would_end_the_line_or_steer_a_terminal_is_told_escaped(file: Path) -> None:
+def test_control_characters_of_a_name_are_escaped_in_the_message(file: Path) -> None:
     change(file, lambda model: model.graph.node.append(onnx.NodeProto(op_type="Loop\n\x1b[2J")))
-    assert refusal(file) == "expected the operators of a ctonnx model alone, found 'Loop\\n\\x1b[2J'"
+    assert refusal(file) == "expected only the operators of a ctonnx model, found 'Loop\\n\\x1b[2J'"
 
 
-def test_own_domain_may_be_named(file: Path) -> None:
+def test_name_of_onnxs_own_domain_is_accepted(file: Path) -> None:
     change(file, lambda model: setattr(model.graph.node[0], "domain", "ai.onnx"))
     check_graph(file)
 
@@ -134,7 +134,7 @@ def many_nodes(model: onnx.ModelProto) -> None:
 
 
 MANY = "expected weights of as many values as are in the file, found some of shape "
-BESIDE = "expected all weights in the model's one file, found some in a file beside it"
+BESIDE = "expected all weights in the model's one file, found some in another file"
 
 
 @pytest.mark.parametrize(
@@ -188,21 +188,21 @@ BESIDE = "expected all weights in the model's one file, found some in a file bes
         ),
     ],
 )
-def test_graph_with_more_than_an_export_has_is_refused(
+def test_graph_with_anything_that_no_export_has_is_rejected(
     how: Callable[[onnx.ModelProto], object], found: str, file: Path
 ) -> None:
     change(file, how)
     assert refusal(file) == found
 
 
-def test_weights_in_a_file_beside_the_model_are_refused_as_its_checksum_does_not_cover_them(file: Path) -> None:
+def test_weights_in_another_file_are_rejected_as_the_checksum_does_not_cover_them(file: Path) -> None:
     change(file, lambda model: model.graph.initializer.append(external("weights.bin")))
     (file.parent / "weights.bin").write_bytes(bytes(4))
     assert refusal(file) == BESIDE
 
 
 @pytest.mark.parametrize("content", [b"", b"text", bytes(100), b"\x08\x0a"])
-def test_what_is_no_model_is_told(content: bytes, file: Path) -> None:
+def test_file_that_is_not_a_model_is_reported(content: bytes, file: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(ModelError, match=r"' is not a whole ONNX model \(.+\); if it was copied or downloaded, do"):
         check_graph(file)

@@ -44,7 +44,7 @@ def test_whole_numbers_have_their_signs_packed_or_not(values: list[int]) -> None
         assert [value for field in whole for value in whole.numbers(field)] == values
 
 
-def test_inner_message_that_is_large_is_read_piece_by_piece(tmp_path: Path) -> None:
+def test_large_inner_message_is_read_in_pieces(tmp_path: Path) -> None:
     graph = onnx.GraphProto(
         name="n", initializer=[onnx.TensorProto(name=f"w{row}", raw_data=bytes(50_000)) for row in range(20)]
     )
@@ -68,14 +68,14 @@ def test_other_bytes_are_an_error(content: bytes) -> None:
         list(whole)
 
 
-def test_number_is_no_message() -> None:
+def test_integer_is_not_a_message() -> None:
     with message(b"\x08\x01") as whole:
         (field,) = whole
         with pytest.raises(ValueError, match=r"^expected an ONNX file"):
             whole.inner(field)
 
 
-def test_file_that_shrinks_meanwhile_is_an_error(tmp_path: Path) -> None:
+def test_file_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(b"\x0a\x02hi")
     with (tmp_path / "model").open("rb") as file, pytest.raises(ValueError, match=r"^expected an ONNX file"):
         list(Message(file, 0, 100))

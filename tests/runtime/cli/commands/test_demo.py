@@ -64,7 +64,7 @@ def test_step_that_fails_is_the_last(commands: list[str]) -> None:
     assert result.exit_code == 3
     assert result.stderr == (
         "Error: 'ctonnx train phantoms --weights none --image-size 112 --full-size --batch-size 16 --epochs 13' ended "
-        "with exit code 3; its message stands above\n"
+        "with exit code 3; see its message above\n"
     )
     assert len(commands) == 2
 

@@ -22,7 +22,7 @@ from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction
 
 CLASSES = {"cavitating", "large central", "normal", "small peripheral"}
-NOTE = "note: this model was trained on synthetic phantoms; its answers mean nothing for patients"
+NOTE = "note: this model was trained on synthetic phantoms; its predictions have no clinical meaning"
 SUMMARY = r"%d files: %d predicted \(%d suspicious\), %d failed; \d+\.\d images/s"
 
 
@@ -180,7 +180,7 @@ def test_model_the_note_the_counts_and_the_operating_point_stand_on_stderr(model
     assert re.fullmatch(SUMMARY % (5, 2, suspicious, 3), lines[3])
     assert lines[4] == (
         f"suspicious: cavitating + large central + small peripheral at {point.threshold!r} or more "
-        f"({point.figures} on its validation images)"
+        f"({point.metrics_text} on its validation images)"
     )
     assert len(lines) == 5
 
@@ -238,7 +238,7 @@ def test_newest_run_with_an_export_is_taken_and_a_newer_one_without_is_named(wor
     (later / "model.safetensors").touch()
     (later / "run.json").write_text(json.dumps({**record, "created": "2999-01-01T00:00:00+00:00"}))
     note = (
-        "note: run 'later' was trained later and has no export, so that 'tiny' was taken; export it with: "
+        "note: run 'later' was trained later and has no export, so 'tiny' is used; export it with: "
         "ctonnx export runs/later"
     )
     words = "of run 'tiny', the only one with an export"

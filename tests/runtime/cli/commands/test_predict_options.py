@@ -42,7 +42,7 @@ def scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 GOOD = ["scans/a.png", "scans/c.png", "scans/inner/d.png"]
 FILES = sorted([*GOOD, "scans/b.png"])
-ALONE = "expected - alone in the place of PATH, for names on stdin, found other paths beside it"
+ALONE = "expected - as the only PATH, for names on stdin, found other paths"
 
 
 def predict(*words: str | Path, stdin: bytes | None = None) -> Result:
@@ -238,7 +238,7 @@ def test_heatmap_that_cannot_be_drawn_is_a_warning_and_all_else_is_written(model
     (scans / "b.png").unlink()
     blocked = [Path("maps/a.png.heatmap.png"), Path("maps/inner/d.png.heatmap.png")]
     warnings = [
-        f"warning: expected to draw the heatmap of '{file}', failed: Is a directory: '{path}'; its row is there"
+        f"warning: expected to draw the heatmap of '{file}', failed: Is a directory: '{path}'; its row is written"
         for file, path in zip(("scans/a.png", "scans/inner/d.png"), blocked, strict=True)
     ]
     for count, counted in ((1, "1 without its heatmap"), (2, "2 without their heatmaps")):
@@ -273,7 +273,7 @@ def test_image_that_is_gone_when_it_is_drawn_has_its_heatmap(
         yield from load_frames(image, **options)
         Path(image).unlink()
 
-    monkeypatch.setattr("ctonnx.prediction.predictor.load_frames", once)
+    monkeypatch.setattr("ctonnx.prediction.streaming.load_frames", once)
     assert predict(*GOOD, "-m", model, "--heatmaps", "maps").exit_code == 0
     assert len([file for file in Path("maps").rglob("*.png") if file.is_file()]) == 3
 
@@ -293,7 +293,7 @@ def test_disk_that_is_full_ends_the_run_in_one_sentence(
 @pytest.mark.parametrize("folder", ["scans", "scans/maps", "./scans/inner/../maps"])
 def test_heatmaps_among_the_scans_are_refused(folder: str, model: Path, scans: Path) -> None:
     result = predict("scans", "-m", model, "--heatmaps", folder)
-    sentence = f"expected a folder for --heatmaps that is not in 'scans', whose files are read, found '{Path(folder)}'"
+    sentence = f"expected a folder for --heatmaps outside of 'scans', as its files are read, found '{Path(folder)}'"
     assert_refused(result, sentence)
 
 
@@ -380,7 +380,7 @@ def test_score_of_a_model_that_has_none_cannot_be_sorted_by(model: Path, scans: 
     assert_refused(
         predict("scans", "-m", model, "--sort", "score"),
         f"expected a model with an operating point for --sort score, found none in '{model}'; train it on images of "
-        "suspicious classes and of others",
+        "suspicious and other classes",
     )
     assert predict("scans", "-m", model, "--sort", "probability").exit_code == 1
 
@@ -414,7 +414,7 @@ def test_heatmaps_that_a_pattern_reaches_are_no_scans_the_next_time(model: Path,
 
 def test_frames_are_counted_as_images_of_their_file(model: Path, scans: Path) -> None:
     pytest.importorskip("pydicom")
-    from tests.runtime.images.dicom.test_file import encoded, make
+    from tests.runtime.images.dicom.dicom_files import encoded, make
 
     (scans / "stack.dcm").write_bytes(encoded(make(np.zeros((3, 40, 50), np.int16))))
     result = predict("scans", "-m", model)
@@ -446,7 +446,7 @@ def test_model_that_calls_nothing_suspicious_is_refused(model: Path, scans: Path
     assert_refused(
         result,
         f"expected a model with an operating point for --suspicious-only, found none in '{model}'; train it on images "
-        "of suspicious classes and of others",
+        "of suspicious and other classes",
     )
 
 
@@ -499,7 +499,7 @@ def test_names_that_are_no_utf_8_are_taken_in_the_systems_code_page(
         (
             ("-",),
             b"a.png\0b.png\0",
-            "expected a file name on each line of stdin, found NUL characters; names that end with them are read with "
+            "expected a file name on each line of stdin, found NUL characters; to read names that end with them, add "
             "-0: ctonnx predict -0 -",
         ),
         (("-", "scans"), b"a.png", ALONE),

@@ -91,12 +91,12 @@ def test_every_option_reaches_the_server(
 
 
 def test_everybody_who_may_ask_without_a_key_is_warned_of(model: Path, seen: dict[str, Any], tmp_path: Path) -> None:
-    warning = "warning: other machines may reach this server, and it asks for no key; see --api-key-file\n"
+    warning = "warning: other machines can reach this server, and it requires no API key; see --api-key-file\n"
     assert warning in serve("-m", model, "--port", 0, "--host", "0.0.0.0").stderr  # noqa: S104
     locked = serve("-m", model, "--port", 0, "--host", "0.0.0.0", "--api-key-file", key_file(tmp_path))  # noqa: S104
     assert locked.exit_code == 0
     assert warning not in locked.stderr
-    assert "warning: the key and the scans cross the network as they are; see --tls-cert" in locked.stderr
+    assert "warning: the key and the scans are sent unencrypted; see --tls-cert" in locked.stderr
 
 
 @pytest.mark.parametrize("content", ["two\nlines", "ключ", b"\xff\xfe\x00\x01"])
@@ -116,14 +116,14 @@ def test_key_file_without_a_key_is_refused(content: str, model: Path, tmp_path: 
 def test_key_that_can_be_guessed_is_warned_of(model: Path, seen: dict[str, Any], tmp_path: Path) -> None:
     result = serve("-m", model, "--port", 0, "--api-key-file", key_file(tmp_path, "hunter2"))
     assert result.exit_code == 0
-    assert "warning: the key has 7 characters, which can be guessed; make one: openssl rand" in result.stderr
+    assert "warning: the key has only 7 characters and can be guessed; make one: openssl rand" in result.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
 def test_key_that_everybody_may_read_is_warned_of(model: Path, seen: dict[str, Any], tmp_path: Path) -> None:
     file = key_file(tmp_path)
     file.chmod(0o644)
-    warning = f"warning: everybody on this machine may read the key in '{file}'; chmod 600 '{file}'\n"
+    warning = f"warning: every user of this machine can read the key in '{file}'; chmod 600 '{file}'\n"
     assert warning in serve("-m", model, "--port", 0, "--api-key-file", file).stderr
     assert warning in serve("-m", model, "--port", 0, "--tls-cert", file, "--tls-key", file).stderr
 
@@ -131,7 +131,7 @@ def test_key_that_everybody_may_read_is_warned_of(model: Path, seen: dict[str, A
 def test_pages_of_every_site_are_warned_of_where_no_key_is_asked_for(
     model: Path, seen: dict[str, Any], tmp_path: Path
 ) -> None:
-    warning = "warning: pages of every site may ask this server"
+    warning = "warning: pages of any site can send requests to this server"
     assert warning in serve("-m", model, "--port", 0, "--allow-origin", "*").stderr
     locked = serve("-m", model, "--port", 0, "--allow-origin", "*", "--api-key-file", key_file(tmp_path))
     assert (locked.exit_code, "warning" in locked.stderr) == (0, False)
@@ -140,8 +140,8 @@ def test_pages_of_every_site_are_warned_of_where_no_key_is_asked_for(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--tls-cert", "pyproject.toml"], "expected --tls-cert and --tls-key together, found one alone"),
-        (["--queue", "8"], "take --queue 64 or more, or add --max-files 8"),
+        (["--tls-cert", "pyproject.toml"], "expected both --tls-cert and --tls-key, found one of them"),
+        (["--queue", "8"], "use --queue 64 or more, or add --max-files 8"),
         (["--allow-origin", "viewer.example"], "expected * or a site as in https://viewer.example"),
         (["--allow-origin", "https://viewer.example/page"], "no path, found 'https://viewer.example/page'"),
         (["--max-delay-ms", "nan"], "expected a finite number, found nan"),

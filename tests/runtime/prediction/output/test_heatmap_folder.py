@@ -99,7 +99,7 @@ def test_folder_holds_a_picture_for_each_prediction(model: Path, files: list[str
     for record, name in zip(records, names_of(*files), strict=True):
         assert isinstance(record, Prediction)
         with Image.open(maps / name) as picture:
-            expected = draw(load(record.source), record, spec)
+            expected = draw(load(record.source).image, record, spec)
             assert picture.tobytes() == expected.tobytes()
 
 
@@ -243,7 +243,7 @@ def test_what_is_kept_of_an_image_gives_the_same_picture(width: int, height: int
 
 def test_each_file_is_read_once(model: Path, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pydicom")
-    from tests.runtime.images.dicom.test_file import encoded, make
+    from tests.runtime.images.dicom.dicom_files import encoded, make
 
     (tmp_path / "stack.dcm").write_bytes(encoded(make(np.zeros((9, 40, 50), np.int16))))
     read: list[str] = []

@@ -128,24 +128,24 @@ def test_picture_names_its_file_and_model_and_says_what_was_called_and_why(monke
     words = words_of(monkeypatch, scan, answer, spec_of(POINT))
     assert words[:4] == [
         "tumor  0.7500",
-        "Not suspicious: score 0.9978, called suspicious from 0.9985",
+        "Not suspicious: score 0.9978, threshold 0.9985",
         "File: scans/a.dcm, frame 3",
         "Model: lungs, fp32, trained 2026-01-02, checkpoint abababababab",
     ]
     assert words[4:7] == ["1.0", "0.5", "0.0"]
     assert " ".join(words[7:]) == (
-        "Colour: what spoke for tumor (Grad-CAM), relative to its own maximum. The map is coarse: 4 x 4 cells, drawn "
-        "smoothly; nothing smaller than a cell is told apart. Score: the probability of tumor. A research tool, not a "
-        "medical device."
+        "Colour: evidence for tumor (Grad-CAM), relative to its maximum. The heatmap is coarse: 4 x 4 cells, drawn "
+        "smoothly; details smaller than a cell are not resolved. Score: the probability of tumor. A research tool, not "
+        "a medical device."
     )
 
 
 @pytest.mark.parametrize(
     ("score", "suspicious", "said"),
     [
-        (0.9985, True, "Suspicious: score 0.9985, called suspicious from 0.9985"),
-        (0.99849, False, "Not suspicious: score 0.99849, called suspicious from 0.99850"),
-        (0.9984999, False, "Not suspicious: score 0.9984999, called suspicious from 0.9985000"),
+        (0.9985, True, "Suspicious: score 0.9985, threshold 0.9985"),
+        (0.99849, False, "Not suspicious: score 0.99849, threshold 0.99850"),
+        (0.9984999, False, "Not suspicious: score 0.9984999, threshold 0.9985000"),
     ],
 )
 def test_score_has_the_digits_that_tell_it_from_its_threshold(
@@ -159,7 +159,7 @@ def test_score_has_the_digits_that_tell_it_from_its_threshold(
 def test_picture_of_a_model_without_an_operating_point_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
     words = words_of(monkeypatch, scan, prediction(heatmap(0, 0)), spec_of())
-    assert words[1] == "This model calls no scan suspicious"
+    assert words[1] == "This model has no operating point"
     assert "Score" not in " ".join(words)
 
 

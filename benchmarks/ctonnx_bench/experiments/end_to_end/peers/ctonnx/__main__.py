@@ -21,8 +21,9 @@ from ctonnx.parity.outputs import Outputs
 from ctonnx.prediction.inputs import find_images
 from ctonnx.prediction.output.provenance import provenance
 from ctonnx.prediction.output.row_formats import FORMATS
-from ctonnx.prediction.predictor import Predictor, workers_for
+from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction
+from ctonnx.prediction.streaming import workers_for
 
 BATCH = 4  # what Predictor.predict_many takes on a CPU
 now = time.perf_counter
@@ -39,9 +40,9 @@ def take_apart(model: Path, path: str) -> dict[str, Any]:
 
     def work(batch: Sequence[str]) -> tuple[Outputs, tuple[float, float, float]]:
         start = now()
-        images = [load(file) for file in batch]
+        scans = [load(file) for file in batch]
         decoded = now()
-        pixels = np.stack([to_pixels(image, spec.preprocessing) for image in images])
+        pixels = np.stack([to_pixels(scan, spec.preprocessing) for scan in scans])
         resized = now()
         outputs = predictor.predict_pixels(pixels)
         return outputs, (decoded - start, resized - decoded, now() - resized)

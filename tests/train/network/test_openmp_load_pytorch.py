@@ -1,4 +1,4 @@
-"""A training's OpenMP threads sleep where they wait, and are kept apart where they have the machine for themselves."""
+"""PyTorch imported by `load_pytorch`: idle threads sleep, and threads are pinned if no others share the cores."""
 
 import json
 import os
@@ -7,11 +7,10 @@ import sys
 
 import pytest
 
-TELL = """
+SCRIPT = """
 import json, os, sys
-from ctonnx_train.network.torch_loading import load_pytorch
+from ctonnx_train.network.openmp import load_pytorch, on_the_first_core, pinned_cores
 load_pytorch(**json.loads(sys.argv[1]))
-from ctonnx_train.network.openmp import cores_apart, on_the_first_core
 from ctonnx_train.network.threads import computing_threads
 import torch
 free = os.sched_getaffinity(0)
@@ -19,7 +18,7 @@ with computing_threads(None), on_the_first_core():
     torch.ones(1_000_000).sum()
     threads = sorted(sorted(os.sched_getaffinity(int(thread))) for thread in os.listdir("/proc/self/task"))
     count = torch.get_num_threads()
-print(json.dumps([cores_apart(), count, threads, sorted(free), sorted(os.sched_getaffinity(0)), dict(os.environ)]))
+print(json.dumps([pinned_cores(), count, threads, sorted(free), sorted(os.sched_getaffinity(0)), dict(os.environ)]))
 """
 
 pytestmark = pytest.mark.skipif(
@@ -27,12 +26,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def told(settings: dict[str, object], **environ: str) -> list[object]:
-    """Returns what a process tells that loads PyTorch with these settings."""
+def affinity(settings: dict[str, object], **environ: str) -> list[object]:
+    """Returns the cores and variables that a process reports after importing PyTorch with these settings."""
     names = ("OMP_", "KMP_", "GOMP_", "MKL_", "RANK", "LOCAL_RANK", "SLURM_")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(names)}
     done = subprocess.run(
-        [sys.executable, "-c", TELL, json.dumps(settings)],
+        [sys.executable, "-c", SCRIPT, json.dumps(settings)],
         env={**clean, **environ},
         capture_output=True,
         text=True,
@@ -42,19 +41,18 @@ def told(settings: dict[str, object], **environ: str) -> list[object]:
     return found
 
 
-def test_each_thread_has_a_core_while_it_computes_and_the_first_one_all_of_them_otherwise() -> None:
+def test_each_thread_has_a_core_while_computing_and_the_main_thread_all_cores_otherwise() -> None:
     first, second = sorted(os.sched_getaffinity(0))
-    cores, count, threads, before, after, environ = told({})
+    cores, count, threads, before, after, environ = affinity({})
     assert (cores, count) == (2, 2)
     assert isinstance(threads, list)
-    # Those of NumPy's library have no core of their own.
+    # The threads of NumPy's library are not pinned.
     assert [thread for thread in threads if len(thread) == 1] == [[first], [second]]
     assert before == after == [first, second]
     assert isinstance(environ, dict)
     assert environ["OMP_WAIT_POLICY"] == "PASSIVE"
-    assert (
-        not {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_SPINCOUNT"} & environ.keys()
-    )  # which processes and libraries that come would follow
+    # Other processes and libraries would use these.
+    assert not {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_SPINCOUNT"} & environ.keys()
 
 
 @pytest.mark.parametrize(
@@ -68,10 +66,10 @@ def test_each_thread_has_a_core_while_it_computes_and_the_first_one_all_of_them_
         ({}, {"LOCAL_RANK": "0"}),
     ],
 )
-def test_threads_are_not_kept_apart_where_others_share_the_cores_or_the_user_chose(
+def test_threads_are_not_pinned_if_others_share_the_cores_or_the_user_has_other_settings(
     settings: dict[str, object], environ: dict[str, str]
 ) -> None:
-    cores, _, threads, before, after, _ = told(settings, **environ)
+    cores, _, threads, before, after, _ = affinity(settings, **environ)
     assert cores is None
     assert before == after
     if "OMP_PLACES" not in environ:

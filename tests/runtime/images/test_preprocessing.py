@@ -1,4 +1,4 @@
-"""From an image to pixels: resized as torchvision does, padded, grey or colour."""
+"""Pixels of an image: resized like torchvision, padded, grey or colour."""
 
 import re
 from dataclasses import replace
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from ctonnx.errors import ImageError
-from ctonnx.images import Preprocessing, loading, to_pixels
+from ctonnx.images import Preprocessing, to_pixels
 from ctonnx.images.preprocessing import Color
 from ctonnx.prediction import predictor as predictor_module
 from ctonnx.prediction.predictor import Predictor
@@ -41,11 +41,11 @@ def test_halved_edge_is_antialiased() -> None:
     edge = np.zeros((64, 64), np.uint8)
     edge[:, 32:] = 255
     found = to_pixels(Image.fromarray(edge), Preprocessing(size=32))
-    # the triangle filter's weights for a halving are 1, 3, 3, 1 eighths: 1/8 and 7/8 of 255 beside the edge
+    # the triangle filter's weights for a halving are 1, 3, 3, 1 eighths: 1/8 and 7/8 of 255 next to the edge
     assert found[16, :, 0].tolist() == [0] * 15 + [32, 223] + [255] * 15
 
 
-def test_grey_takes_the_luma_of_a_colour_image_in_all_channels() -> None:
+def test_grey_is_the_luma_of_a_colour_image_in_all_channels() -> None:
     found = to_pixels(Image.new("RGB", (8, 8), (255, 0, 0)), Preprocessing(size=32))
     assert np.unique(found).tolist() == [76]  # 0.299 * 255
 
@@ -94,7 +94,7 @@ def test_line_is_padded_to_a_line(width: int, height: int, color: Color) -> None
     assert (found == 200).sum() == 3 * 32
 
 
-def test_line_has_its_answer_where_the_model_pads(model: Path) -> None:
+def test_line_has_its_prediction_if_the_model_pads(model: Path) -> None:
     with Predictor(model) as predictor:
         padding = replace(predictor.spec.preprocessing, resize="pad")
         predictor.spec = replace(predictor.spec, preprocessing=padding)
@@ -104,14 +104,14 @@ def test_line_has_its_answer_where_the_model_pads(model: Path) -> None:
         assert predictor.predict(wide).probabilities == pytest.approx(dict(records[0].as_dict()["probabilities"]))
 
 
-def test_grey_image_becomes_the_same_colours_before_and_after_it_is_resized() -> None:
+def test_grey_image_becomes_the_same_colours_before_and_after_the_resize() -> None:
     image = colours(301, 203).convert("L")
     for preprocessing in (Preprocessing(size=57, color="rgb"), Preprocessing(size=57, color="rgb", resize="pad")):
         np.testing.assert_array_equal(to_pixels(image, preprocessing), to_pixels(image.convert("RGB"), preprocessing))
 
 
 @pytest.mark.parametrize("at", ["to_pixels", "load_frames"])
-def test_image_that_no_memory_is_left_for_is_a_failure(at: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_too_large_for_memory_is_a_failure(at: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object, **options: object) -> None:
         raise MemoryError
 
@@ -122,9 +122,7 @@ def test_image_that_no_memory_is_left_for_is_a_failure(at: str, model: Path, mon
 
 
 @pytest.mark.parametrize("at", ["to_pixels", "load"])
-def test_one_image_that_no_memory_is_left_for_is_an_error(
-    at: str, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_single_image_too_large_for_memory_is_an_error(at: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object, **options: object) -> None:
         raise MemoryError
 
@@ -135,14 +133,14 @@ def test_one_image_that_no_memory_is_left_for_is_an_error(
 
 
 @pytest.mark.parametrize("size", [31, 0, -224, 4097, 64.0, "224", None, True])
-def test_size_out_of_range_is_refused(size: Any) -> None:
+def test_size_out_of_range_is_rejected(size: Any) -> None:
     message = f"size must be a whole number from 32 to 4096 pixels, found {size!r}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Preprocessing(size=size)
 
 
 @pytest.mark.parametrize("size", [32, 4096])
-def test_smallest_and_largest_size_are_taken(size: int) -> None:
+def test_minimum_and_maximum_size_are_accepted(size: int) -> None:
     assert Preprocessing(size=size).size == size
 
 
@@ -153,15 +151,6 @@ def test_smallest_and_largest_size_are_taken(size: int) -> None:
         ({"resize": "crop"}, "resize must be one of ('stretch', 'pad'), found 'crop'"),
     ],
 )
-def test_rule_that_does_not_exist_is_refused(values: dict[str, Any], message: str) -> None:
+def test_unknown_rule_is_rejected(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Preprocessing(**values)
-
-
-def test_sixteen_bit_scan_gives_the_same_pixels_in_every_container(tmp_path: Path) -> None:
-    values = np.linspace(20000, 36000, 64, dtype=np.uint16).reshape(8, 8)
-    for name in ("scan.png", "scan.tiff", "scan.pgm"):
-        Image.fromarray(values).save(tmp_path / name)
-    expected = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    for name in ("scan.png", "scan.tiff", "scan.pgm"):
-        np.testing.assert_array_equal(np.asarray(loading.load(tmp_path / name)), expected)

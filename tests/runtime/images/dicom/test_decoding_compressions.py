@@ -1,4 +1,4 @@
-"""DICOM files however their pixels are encoded, and with however many frames."""
+"""Pixels of each transfer syntax and compression, and damaged streams."""
 
 import contextlib
 import sys
@@ -9,19 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from ctonnx.errors import ImageError
-from ctonnx.images import load, load_frames
+from ctonnx.images import load
 from ctonnx.images.dicom.window import windowed
-from ctonnx.prediction.inputs import find_images
-from ctonnx.prediction.predictor import Predictor
-from ctonnx.prediction.results import Failure, Prediction
 
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 uid = pydicom.uid
 
-from tests.runtime.images.dicom.test_file import HU, LUNG, encoded, grey, grey_of, make, refusal, window_of  # noqa: E402 - it needs pydicom
+from tests.runtime.images.dicom.dicom_files import HU, LUNG, encoded, error_of, grey, grey_of, make  # noqa: E402 - it needs pydicom
 
 
 @pytest.mark.parametrize("syntax", [uid.ImplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian])
@@ -64,7 +60,7 @@ CODED = np.abs(HU).astype(np.uint16)
 
 
 def compressed(syntax: str, stream: bytes, pixels: NDArray[Any] = CODED, **elements: Any) -> bytes:
-    """Returns a file whose one frame is `stream`."""
+    """Returns a file with `stream` as its only frame."""
     image = make(pixels, syntax=syntax, PixelData=pydicom.encaps.encapsulate([stream]), **elements)
     image["PixelData"].VR, image["PixelData"].is_undefined_length = "OB", True
     return encoded(image)
@@ -116,7 +112,7 @@ def test_compressed_colour_is_rgb() -> None:
         np.testing.assert_array_equal(np.asarray(load(data)), pixels)
 
 
-def test_damaged_streams_are_pixels_or_errors_and_never_the_end_of_the_process() -> None:
+def test_damaged_streams_give_pixels_or_errors_and_never_end_the_process() -> None:
     random = np.random.default_rng(0)
     for syntax, stream in streams().values():
         for _ in range(40):
@@ -129,18 +125,18 @@ def test_damaged_streams_are_pixels_or_errors_and_never_the_end_of_the_process()
 
 
 @pytest.mark.parametrize("kind", ["JPEG lossless", "JPEG-LS"])
-def test_stream_that_is_cut_or_of_another_size_is_refused(kind: str) -> None:
+def test_truncated_stream_or_one_of_another_size_is_rejected(kind: str) -> None:
     syntax, stream = streams()[kind]
     expected = f"damaged DICOM file, or a variant of {uid.UID(syntax).name} that cannot be read"
-    assert refusal(compressed(syntax, stream[: len(stream) // 2])) == expected
-    assert refusal(compressed(syntax, stream, Rows=29)) == expected
+    assert error_of(compressed(syntax, stream[: len(stream) // 2])) == expected
+    assert error_of(compressed(syntax, stream, Rows=29)) == expected
 
 
-def test_decoder_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_decoder_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     data = compressed(*streams()["JPEG lossless SV1"])
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     kind = "JPEG Lossless, Non-Hierarchical, First-Order Prediction (Process 14 [Selection Value 1])"
-    assert refusal(data) == f'a DICOM file compressed as {kind}, which needs imagecodecs; pip install "ctonnx[dicom]"'
+    assert error_of(data) == f'a DICOM file compressed as {kind}, which needs imagecodecs; pip install "ctonnx[dicom]"'
 
 
 def test_lossless_compression_changes_no_pixel() -> None:
@@ -149,72 +145,5 @@ def test_lossless_compression_changes_no_pixel() -> None:
     names = ["MR_small.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm"]
     if not all((folder / name).exists() for name in names):
         pytest.skip("this pydicom comes without its test files")
-    first, *others = [load(folder / name).tobytes() for name in names]
+    first, *others = [load(folder / name).image.tobytes() for name in names]
     assert all(pixels == first for pixels in others)
-
-
-def series(count: int = 4) -> NDArray[np.int16]:
-    return np.stack([HU + 50 * number for number in range(count)]).astype(np.int16)
-
-
-def test_frame_is_chosen_by_its_number() -> None:
-    data = encoded(make(series()))
-    for frame in range(4):
-        expected = window_of(HU + 50.0 * frame)
-        np.testing.assert_array_equal(np.asarray(load(data, frame=frame)), expected)
-    assert refusal(data, frame=4) == "expected a frame from 0 to 3, found 4"
-    assert refusal(encoded(make()), frame=1) == "expected a frame from 0 to 0, found 1"
-
-
-def test_every_frame_is_given_in_its_turn() -> None:
-    found = list(load_frames(encoded(make(series()))))
-    assert [number for number, _ in found] == [0, 1, 2, 3]
-    images = [image for _, image in found if isinstance(image, Image.Image)]
-    np.testing.assert_array_equal(np.asarray(images[2]), window_of(HU + 100.0))
-    ((number, image),) = load_frames(encoded(make()))
-    assert number is None
-    assert isinstance(image, Image.Image)
-
-
-def test_frames_of_a_deflated_file_are_found_and_counted() -> None:
-    deflated = make(series(), syntax=uid.DeflatedExplicitVRLittleEndian)
-    np.testing.assert_array_equal(
-        np.asarray(load(encoded(deflated), frame=3)), windowed(HU.astype(float) + 150, -600, 1500)
-    )
-    assert [number for number, _ in load_frames(encoded(deflated))] == [0, 1, 2, 3]
-
-
-def test_frame_has_its_own_rescale() -> None:
-    frames = []
-    for intercept in (0, -100):
-        transform, group = pydicom.Dataset(), pydicom.Dataset()
-        transform.RescaleSlope, transform.RescaleIntercept, transform.RescaleType = 1, intercept, "HU"
-        group.PixelValueTransformationSequence = [transform]
-        frames.append(group)
-    enhanced = make(
-        np.stack([HU, HU]), SOPClassUID=uid.EnhancedCTImageStorage, RescaleSlope=None, RescaleIntercept=None
-    )
-    enhanced.PerFrameFunctionalGroupsSequence = frames
-    np.testing.assert_array_equal(grey(enhanced, frame=0), LUNG)
-    np.testing.assert_array_equal(grey(enhanced, frame=1), window_of(HU - 100.0))
-
-
-def test_each_frame_has_its_record(model: Path, tmp_path: Path) -> None:
-    (tmp_path / "stack.dcm").write_bytes(encoded(make(series(5))))
-    (tmp_path / "slice").write_bytes(encoded(make()))
-    (tmp_path / "broken.dcm").write_bytes(encoded(make(series(5)))[:6000])
-    files = find_images([str(tmp_path)])
-    with Predictor(model) as predictor:
-        records = list(predictor.predict_many(files, batch_size=2))
-        alone = predictor.predict(str(tmp_path / "slice"))
-    stack = str(tmp_path / "stack.dcm")
-    names = [str(tmp_path / "broken.dcm"), str(tmp_path / "slice"), *(f"{stack}#{number}" for number in range(1, 6))]
-    assert [record.source for record in records] == names
-    assert isinstance(records[0], Failure)
-    assert [record.frame for record in records] == [None, None, 0, 1, 2, 3, 4]
-    for record in records[1:3]:  # the same pixels
-        assert isinstance(record, Prediction)
-        np.testing.assert_allclose(record.logits, alone.logits, atol=1e-5)
-    last = records[-1]
-    assert isinstance(last, Prediction)
-    assert np.abs(last.logits - alone.logits).max() > 1e-4

@@ -1,109 +1,36 @@
-"""A generated, labelled set of chest-CT phantoms, to try every command on without a patient's scan.
+"""Chest-CT phantoms: drawings of axial slices.
 
 A slice is painted in Hounsfield units, in the patient's axes (x to the patient's left, y to the back, the image 512
-units wide), then blurred, given noise and windowed. Lesions are larger and clearer than real ones, so that a network
-trained from scratch learns the set within minutes.
+units wide), then blurred, noise is added, and a window is applied. Lesions are larger and clearer than real ones, so
+that a network trained from scratch learns the classes within minutes.
 """
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFilter, ImageFont, PngImagePlugin
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from ctonnx.errors import DataError
-from ctonnx.system.files import atomic_folder, write_text
 
-__all__ = ["CLASSES", "DESCRIPTION", "MARKER", "PhantomSet", "draw", "generate"]
+__all__ = ["CLASSES", "draw"]
 
 CLASSES = ("normal", "small.peripheral", "large.central", "cavitating")
-DESCRIPTION = "Synthetic CT phantom made by ctonnx; not a patient"
-MARKER = "phantom.json"
-
-_SUFFIXES = ("", "_left.upper.lobe_T1_N0_M0_Ia", "_right.hilum_T3_N2_M0_IIIa", "_right.lower.lobe_T2_N0_M0_Ib")
-_README = """\
-Synthetic chest-CT phantoms, made by `ctonnx data phantom`. No image here shows a patient: each is a drawing from a
-random number generator, and says so in its corner and in its PNG text. The kinds of image and the sides, lobes and
-stages in the folder names have no clinical meaning, and a model's score on them says nothing about real scans.
-
-The folder names follow the public Kaggle chest-CT set: with place and stage in train/ and valid/, plain in test/.
-phantom.json holds the settings that make the same files again.
-"""
 
 # Hounsfield units
 _NOTHING, _AIR, _LUNG, _FAT, _SKIN, _SOFT, _BLOOD, _MARROW, _CORTEX = -1400, -1000, -860, -100, 0, 45, 145, 220, 560
-_HU_STEP = 8  # of one grey level of a canvas
+_HU_STEP = 8  # per grey level of a canvas
 _RIGHT, _LEFT = -1, 1
-_LESION_RADII = {"small.peripheral": (22, 27), "large.central": (55, 70), "cavitating": (38, 50)}  # least and greatest
+_LESION_RADII = {"small.peripheral": (22, 27), "large.central": (55, 70), "cavitating": (38, 50)}  # minimum and maximum
 
 _Points = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class PhantomSet:
-    """What `generate` has written: the folder, the number of images, and how many of them each split has."""
-
-    folder: Path
-    images: int
-    per_split: dict[str, int]
-
-
-def generate(
-    out: Path,
-    *,
-    per_class: int = 60,
-    seed: int = 0,
-    size: int = 512,
-    progress: Callable[[int, int], None] | None = None,
-) -> PhantomSet:
-    """Writes a phantom set, whole or not at all. The same `per_class`, `seed` and `size` give the same bytes.
-
-    Args:
-        out: The folder to make; it may exist if it is empty.
-        per_class: Images of each class over the splits: about 60 % train, 20 % valid, 20 % test.
-        seed: 0 or more.
-        size: Width and height of the images in pixels.
-        progress: Called with (images written, images in all) after each image.
-
-    Raises:
-        DataError: A number is out of range, or `out` is not free.
-        OSError: The folder cannot be written.
-    """
-    for name, value, least in (("per_class", per_class, 3), ("seed", seed, 0), ("size", size, 64)):
-        if value < least:
-            raise DataError(f"expected {name} of {least} or more, found {value}; give a larger {name}")
-    _refuse_unless_free(out)
-    held_out = max(1, round(per_class * 0.2))
-    counts = {"train": per_class - 2 * held_out, "valid": held_out, "test": held_out}
-    total, done = per_class * len(CLASSES), 0
-    said = PngImagePlugin.PngInfo()
-    said.add_text("Description", DESCRIPTION)
-    with atomic_folder(out.resolve()) as root:
-        for i, (split, count) in enumerate(counts.items()):
-            for j, kind in enumerate(CLASSES):
-                folder = root / split / (kind if split == "test" else kind + _SUFFIXES[j])
-                folder.mkdir(parents=True)
-                for k in range(count):
-                    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(i, j, k)))
-                    done += 1
-                    draw(kind, rng, size).save(folder / f"phantom_{done:06d}.png", pnginfo=said, compress_level=4)
-                    if progress is not None:
-                        progress(done, total)
-        settings = {"per_class": per_class, "seed": seed, "size": size}
-        marker = {"generator": "ctonnx data phantom", "synthetic": True} | settings
-        write_text(root / MARKER, json.dumps(marker, indent=2, sort_keys=True) + "\n")
-        write_text(root / "README.txt", _README)
-        _refuse_unless_free(out)  # again: what came to stand there since would be replaced
-    return PhantomSet(out, total, {split: count * len(CLASSES) for split, count in counts.items()})
 
 
 def draw(kind: str, rng: np.random.Generator, size: int = 512) -> Image.Image:
     """Draws an axial chest slice in a lung window, as an image of mode "L", `size` by `size` pixels.
 
-    Generators in the same state give the same chest and the same noise whatever the kind: only the lesion differs.
+    With generators in the same state, all kinds have the same chest and noise, and differ only in the lesion.
 
     Raises:
         DataError: `kind` is not one of `CLASSES`.
@@ -130,18 +57,8 @@ def draw(kind: str, rng: np.random.Generator, size: int = 512) -> Image.Image:
     return image
 
 
-def _refuse_unless_free(out: Path) -> None:
-    if out.is_dir():
-        first = min(out.iterdir(), default=None)
-        found = f'"{first.name}" in it' if first else None
-    else:
-        found = "a file" if out.exists() else None
-    if found:
-        raise DataError(f'expected "{out}" to be new or an empty folder, found {found}; choose another folder')
-
-
 class _Canvas:
-    """A slice at twice its size or more, where one grey level is 8 HU, painted in the patient's axes."""
+    """A slice at twice its size or more, painted in the patient's axes; one grey level is 8 HU."""
 
     def __init__(self, side: int, axes: _Points, hu: float) -> None:
         self.axes = axes  # [2, 3]: turn and zoom, then shift, from units to pixels
@@ -168,7 +85,7 @@ class _Canvas:
         self.fill(_ellipse(centre, radii), inner)
 
     def paste(self, layer: "_Canvas", contours: Iterable[_Points]) -> None:
-        """Takes over what `layer` shows inside the contours."""
+        """Copies the area inside the contours from `layer`."""
         mask = Image.new("1", self.image.size)
         for contour in contours:
             ImageDraw.Draw(mask).polygon(self._pixels(contour), fill=1)
@@ -185,9 +102,9 @@ class _Canvas:
 
 @dataclass(frozen=True)
 class _Chest:
-    """What the organs of one chest are placed by."""
+    """Measures of one chest, which place its organs."""
 
-    cage: _Points  # [2]: half axes of the rib cage's inside
+    cage: _Points  # [2]: half axes of the inside of the rib cage
     fat: float  # thickness under the skin
     level: float  # height of the slice: 0 at the tracheal bifurcation, 1 at the ventricles
     lungs: dict[int, _Points]  # outline of each side's lung, from its front along the ribs and back at the mediastinum
@@ -220,7 +137,7 @@ def _paint_chest_wall(ct: _Canvas, chest: _Chest, rng: np.random.Generator) -> N
         for arc in ((-75, -28), (12, 62)):
             layer = _ellipse((0, 0), chest.cage + 18, power=2.25, arc=arc) * [side, 1]
             ct.stroke(layer, _FAT, rng.uniform(2, 5))
-    ct.fill(_ellipse((0, 0), chest.cage * [0.5, 0.93]), _FAT + 60)  # what the mediastinum lies in
+    ct.fill(_ellipse((0, 0), chest.cage * [0.5, 0.93]), _FAT + 60)  # fat around the mediastinum
 
 
 def _paint_vessels(lungs: _Canvas, chest: _Chest, side: int, rng: np.random.Generator) -> None:
@@ -241,7 +158,7 @@ def _paint_vessels(lungs: _Canvas, chest: _Chest, side: int, rng: np.random.Gene
         angle = np.column_stack([angle - 0.12 * fork, angle + 0.62 * fork]).ravel()
         width = np.column_stack([0.82 * width, 0.56 * width]).ravel()
         start, angle, width = start[width > 1.2], angle[width > 1.2], width[width > 1.2]
-    for x, y, radius in rng.uniform((0.3, -0.7, 1.2), (0.85, 0.7, 3.2), (24, 3)):  # those that cross the slice
+    for x, y, radius in rng.uniform((0.3, -0.7, 1.2), (0.85, 0.7, 3.2), (24, 3)):  # vessels that cross the slice
         lungs.fill(_ellipse(chest.cage * [side * x, y], (radius, radius), count=12), _LUNG + 140 * radius)
 
 
@@ -306,7 +223,7 @@ def _paint_ribs(ct: _Canvas, chest: _Chest, rng: np.random.Generator) -> None:
 
 
 def _scan(ct: _Canvas, size: int, rng: np.random.Generator) -> Image.Image:
-    """Blurs the slice, adds noise whose neighbours depend on one another as a scanner's do, and applies a window."""
+    """Blurs the slice, adds noise that is correlated between neighbours as in a scanner, and applies a window."""
     blurred = ct.image.resize((size, size), Image.Resampling.BOX)
     blurred = blurred.filter(ImageFilter.GaussianBlur(rng.uniform(0.7, 1.2) * size / 512))
     hu = np.asarray(blurred, dtype=np.float32) * _HU_STEP + _NOTHING
@@ -319,7 +236,7 @@ def _scan(ct: _Canvas, size: int, rng: np.random.Generator) -> Image.Image:
 
 
 def _smooth(knots: _Points, steps: int = 8) -> _Points:
-    """Returns the closed Catmull-Rom curve through the knots, with `steps` points from each to the next."""
+    """Returns the closed Catmull-Rom curve through the knots, with `steps` points per segment."""
     t = np.linspace(0, 1, steps, endpoint=False)[:, None]
     a, b, c, d = (np.roll(knots, shift, axis=0)[:, None] for shift in (1, 0, -1, -2))
     curve = b + ((c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * (b - c) + d - a) * t**3) / 2
@@ -327,7 +244,7 @@ def _smooth(knots: _Points, steps: int = 8) -> _Points:
 
 
 def _wobble(rng: np.random.Generator, amplitude: float) -> npt.NDArray[np.complex128]:
-    """Returns the complex amplitudes of waves, 2, 3, 4 and 5 to a turn, on the radius of an ellipse."""
+    """Returns the complex amplitudes of 2, 3, 4 and 5 waves per turn on the radius of an ellipse."""
     return np.asarray(rng.normal(0, amplitude, 4) * np.exp(2j * np.pi * rng.random(4)) / np.arange(1, 5))
 
 

@@ -1,4 +1,4 @@
-"""What a training refuses before its first epoch: data that is no good, a missing package, a run's name."""
+"""Errors before the first epoch: unusable data, a missing package, an invalid name of a run."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -21,20 +21,20 @@ QUICK = TrainSettings(weights="none", epochs=1, batch_size=4, precision="fp32")
 pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 
-def test_data_of_one_class_is_refused_before_anything_is_made(images_in: ImagesIn, tmp_path: Path) -> None:
+def test_data_of_one_class_is_rejected_before_anything_is_made(images_in: ImagesIn, tmp_path: Path) -> None:
     root = images_in(tmp_path / "scans", {"train/a": 3, "valid/a": 1})
     with pytest.raises(DataError, match=r"^expected two or more class folders with images in '.*', found 'a'; lay "):
         train(root, settings=QUICK, preprocessing=SMALL, name="run", root=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_folder_of_text_files_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+def test_a_folder_of_text_files_is_rejected_before_anything_is_made(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / "notes" / name).mkdir(parents=True)
         (tmp_path / "notes" / name / "one.txt").write_text("text", encoding="utf-8")
     message = (
         f"expected images in the class folder '{tmp_path / 'notes' / 'a'}', found 1 other file ('one.txt' first); "
-        "convert them to PNG, or move the folder out of the data set"
+        "convert them to PNG, or move the folder out of the dataset"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         train(tmp_path / "notes", settings=QUICK, preprocessing=SMALL, root=tmp_path / "runs")
@@ -42,7 +42,7 @@ def test_a_folder_of_text_files_is_refused_before_anything_is_made(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("small_backbone")
-def test_a_suspicious_class_that_there_is_not_is_refused_before_anything_is_made(data: Path, tmp_path: Path) -> None:
+def test_an_unknown_suspicious_class_is_rejected_before_anything_is_made(data: Path, tmp_path: Path) -> None:
     message = "expected --positive to name one of the classes a, b, found 'c'"
     with pytest.raises(DataError, match=f"^{message}$"):
         train(data, settings=replace(QUICK, positive=("c",)), preprocessing=SMALL, root=tmp_path / "runs")
@@ -53,7 +53,7 @@ def fail() -> None:
     raise RuntimeError("something else")
 
 
-def test_a_missing_tensorboard_is_told_before_anything_is_made_or_read(
+def test_a_missing_tensorboard_is_reported_before_anything_is_made_or_read(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ctonnx_train.training.loop.fit.find_spec", lambda name: None)
@@ -71,7 +71,7 @@ def test_an_unreadable_image_is_named_and_leaves_no_run(images_in: ImagesIn, tmp
     (root / "train" / "b" / "scan 0.png").write_bytes(b"")
     message = (
         f"expected 3 readable images, found 1 that is not: {root / 'train' / 'b' / 'scan 0.png'}: the file is empty "
-        "(0 bytes); mend these files or move them out of the data folder"
+        "(0 bytes); fix these files or move them out of the data folder"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         train(root, settings=QUICK, preprocessing=SMALL, name="run", root=tmp_path / "runs")
@@ -84,7 +84,7 @@ def test_a_truncated_image_is_named_and_leaves_no_run(images_in: ImagesIn, tmp_p
     file = root / "train" / "b" / "scan 1.png"
     file.write_bytes(file.read_bytes()[:900])
     with pytest.raises(
-        DataError, match=rf"^expected 4 readable images, found 1 that is not: {re.escape(str(file))}: .*; mend these"
+        DataError, match=rf"^expected 4 readable images, found 1 that is not: {re.escape(str(file))}: .*; fix these"
     ):
         train(root, settings=QUICK, preprocessing=SMALL, name="run", root=tmp_path / "runs")
     assert list((tmp_path / "runs").iterdir()) == []
@@ -120,7 +120,7 @@ def test_a_run_is_never_written_over(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_backbone")
-@pytest.mark.parametrize("name", ["..", ".", ".hidden", "a/b", "a/", "/tmp/a"])  # noqa: S108 - it is refused
+@pytest.mark.parametrize("name", ["..", ".", ".hidden", "a/b", "a/", "/tmp/a"])  # noqa: S108 - it is rejected
 def test_a_runs_name_is_a_plain_folder_name(name: str, data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"^expected a plain folder name for the run, found '{re.escape(name)}'$"):
         train(data, settings=QUICK, preprocessing=SMALL, name=name, root=tmp_path / "runs")

@@ -1,4 +1,4 @@
-"""What an image was on the disk: its format and mode, from one opening of the file, for DICOM too."""
+"""Format and mode of an image's file, which is opened once; for DICOM, too."""
 
 import io
 import os
@@ -11,7 +11,7 @@ from PIL import Image
 
 from ctonnx.errors import ImageError
 from ctonnx.images import load
-from ctonnx.images.origin import Origin, load_with_origin
+from ctonnx.images.loading import Origin, load_with_origin
 
 
 def encoded(mode: str, file_format: str) -> bytes:
@@ -24,21 +24,21 @@ def encoded(mode: str, file_format: str) -> bytes:
     ("mode", "file_format"),
     [("L", "PNG"), ("RGBA", "PNG"), ("I;16", "PNG"), ("RGB", "JPEG"), ("CMYK", "TIFF"), ("P", "GIF"), ("1", "BMP")],
 )
-def test_format_and_mode_are_the_files_and_the_pixels_those_of_load(mode: str, file_format: str) -> None:
+def test_format_and_mode_are_those_of_the_file_and_pixels_those_of_load(mode: str, file_format: str) -> None:
     content = encoded(mode, file_format)
     image, origin = load_with_origin(content)
     assert origin == Origin(file_format, mode)
     np.testing.assert_array_equal(np.asarray(image), np.asarray(load(content)))
 
 
-def test_dicom_file_is_one_without_an_ending_too(dicom_file: bytes, tmp_path: Path) -> None:
+def test_dicom_file_without_an_ending_is_detected(dicom_file: bytes, tmp_path: Path) -> None:
     (tmp_path / "IM0001").write_bytes(dicom_file)
     image, origin = load_with_origin(tmp_path / "IM0001")
     assert (origin, image.size) == (Origin("DICOM", "L"), (96, 64))
 
 
 @pytest.mark.parametrize(("shape", "mode"), [((4, 6), "L"), ((4, 6, 1), "L"), ((4, 6, 3), "RGB")])
-def test_array_is_called_so(shape: tuple[int, ...], mode: str) -> None:
+def test_format_of_an_array_is_array(shape: tuple[int, ...], mode: str) -> None:
     assert load_with_origin(np.zeros(shape, np.uint8))[1] == Origin("array", mode)
 
 
@@ -48,8 +48,8 @@ def test_image_in_memory_has_its_own_format() -> None:
     assert load_with_origin(Image.new("L", (2, 2)))[1] == Origin("other", "L")
 
 
-def test_format_that_pillow_does_not_know_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ctonnx.images.origin.readable_formats", lambda: ["PNG", "DICOM"])
+def test_format_unknown_to_pillow_is_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctonnx.images.loading.readable_formats", lambda: ["PNG", "DICOM"])
     assert load_with_origin(encoded("RGB", "BMP"))[1] == Origin("other", "RGB")
 
 
@@ -67,7 +67,7 @@ def test_file_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert opened == [str(tmp_path / "scan.png")]
 
 
-def test_file_that_is_no_image_is_refused_as_load_does(tmp_path: Path) -> None:
+def test_file_that_is_not_an_image_is_rejected_as_by_load(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="not an image in a format that can be read"):
         load_with_origin(b"no image")
     with pytest.raises(ImageError, match="no such file"):

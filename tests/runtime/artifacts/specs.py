@@ -1,0 +1,58 @@
+"""Two specs: one with only the required fields, and one with all."""
+
+from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.spec import ModelSpec
+from ctonnx.images import Preprocessing
+from ctonnx.images.preprocessing import DicomWindow
+
+SMALL = ModelSpec(
+    name="lungs",
+    classes=("normal", "tumor"),
+    preprocessing=Preprocessing(size=64),
+    precision="fp32",
+    created="2026-01-02T03:04:05+00:00",
+    checkpoint_sha256="ab" * 32,
+    data={},
+    synthetic=False,
+    metrics={},
+    parity={},
+    versions={},
+)
+
+
+POINT = OperatingPoint(
+    positive=("large cell", "普通"),
+    threshold=0.31,
+    sensitivity=0.97,
+    specificity=0.8,
+    target_sensitivity=0.95,
+    sensitivity_interval=(0.91, 0.99),
+    specificity_interval=(0.7, 0.87),
+    sensitivity_bound=0.92,
+    positive_images=59,
+    negative_images=13,
+    leaked_images=10,
+    leaked_images_used=True,
+    gap=(0.1, 0.6),
+)
+
+
+FULL = ModelSpec(
+    name="plíce",
+    classes=("zdravé", "large cell", "普通"),
+    preprocessing=Preprocessing(size=128, color="rgb", resize="pad"),
+    precision="int8",
+    created="2026-01-02T03:04:05+00:00",
+    checkpoint_sha256="0f" * 32,
+    data={"name": "scans", "fingerprint": "cd", "images": {"train": {"zdravé": 3}}},
+    synthetic=True,
+    metrics={"valid": {"accuracy": 0.9, "confusion_matrix": [[1, 2], [3, 4]], "auroc": None}},
+    parity={"images": 8, "max_dp": 1.5e-7},
+    gate={"max_dp": 0.005, "min_agreement": 0.99},
+    versions={"torch": "2.15.0", "onnx": "1.23.2"},
+    temperature=1.37,
+    dicom_window=DicomWindow(center=40.0, width=400.0),
+    quantization={"scheme": "QDQ", "per_channel": True},
+    operating_point=POINT,
+    content_checksum="0cafe",
+)
