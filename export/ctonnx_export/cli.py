@@ -170,7 +170,7 @@ def export(
                 f". Nothing was written: the earlier export in '{result.folder}' contains this precision and was kept; "
                 f"choose another --output for the models that passed; for suggestions see {result.report}"
                 if result.kept
-                else f". It was not written; for suggestions see {result.report}"
+                else f". Not written; for suggestions see {result.report}"
             )
         )
     if target == "x86" and has_amx() and any(model.precision == "int8" for model in result.written):

@@ -142,7 +142,7 @@ def make_fp16(fp32: ExportedModel, compared: ComparisonSet, gate: Gate, log: Log
     plain = onnx.shape_inference.infer_shapes(fp32.model)
     overflowing = find_overflowing(plain, batches_with_progress("range of FP16", *compared.parts, count=_FEW))
     if overflowing:
-        log(f"fp16: {len(overflowing)} nodes stay in fp32, as their values on real images come near the range of fp16")
+        log(f"fp16: {len(overflowing)} nodes stay in fp32, as their values on real images come near its limit")
     model, facts = to_half(plain, overflowing), {"in_fp32": list(overflowing)}
     return _finish(_Candidate(precision="fp16", model=model, gate=gate, facts=facts), fp32, compared, log)
 

@@ -20,7 +20,7 @@ from ctonnx_export.image_sets import ImageSet, batches_with_progress
 
 __all__ = ["ComparisonSet", "Suspicion", "Trial", "try_model"]
 
-_TIMED = 15
+_TIMED = 15  # runs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ def test_int8_that_fails_its_gate_is_not_written_and_the_report_gives_the_reason
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1].startswith("Error: int8 failed its gate: max |dp| is ")
-    assert result.stderr.endswith(f"It was not written; for suggestions see {output / 'report.md'}\n")
+    assert result.stderr.endswith(f"Not written; for suggestions see {output / 'report.md'}\n")
     assert "model.int8.onnx" not in names(output)
     assert "model.fp16.onnx" in names(output)
     text = (output / "report.md").read_text()

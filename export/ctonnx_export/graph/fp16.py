@@ -53,7 +53,7 @@ def find_overflowing(model: onnx.ModelProto, batches: Iterable[NDArray[np.uint8]
 
 
 def to_half(model: onnx.ModelProto, overflowing: Collection[str] = ()) -> onnx.ModelProto:
-    """Returns the model with its backbone in FP16; inputs, outputs and the head are unchanged.
+    """Returns the model with its backbone in FP16; inputs, outputs and all other nodes are unchanged.
 
     Args:
         model: Model in FP32, with shapes inferred; not modified.

@@ -21,7 +21,7 @@ def computing_threads(threads: int | None) -> Iterator[None]:
     """Sets the number of threads of PyTorch, and of the sessions opened, within the block.
 
     Args:
-        threads: Number of threads; None uses all available cores, and at most PyTorch's own number for PyTorch.
+        threads: Number of threads; None uses all available cores (for PyTorch, at most its own default).
 
     Raises:
         ValueError: If `ctonnx.system.cpu.check_threads` rejects the number.

@@ -19,10 +19,10 @@ def export_caveats(models: Sequence[ExportedModel]) -> tuple[str, ...]:
     Args:
         models: FP32 first; includes models that failed their gates.
     """
-    return tuple(caveat for model in models for caveat in (*_of_the_network(model), *_of_the_comparison(model)))
+    return tuple(caveat for model in models for caveat in (*_network_caveats(model), *_comparison_caveats(model)))
 
 
-def _of_the_network(model: ExportedModel) -> Iterator[str]:
+def _network_caveats(model: ExportedModel) -> Iterator[str]:
     if model.precision == "fp32":  # the other precisions have the same caveats
         yield from model_caveats(model.spec.metrics, model.spec.operating_point)
     counts = model.facts.get("answered", {})
@@ -34,7 +34,7 @@ def _of_the_network(model: ExportedModel) -> Iterator[str]:
         )
 
 
-def _of_the_comparison(model: ExportedModel) -> Iterator[str]:
+def _comparison_caveats(model: ExportedModel) -> Iterator[str]:
     if model.trial is None:
         return
     name, gate, parity = model.precision.upper(), model.gate, model.trial.parity
@@ -57,10 +57,10 @@ def _of_the_comparison(model: ExportedModel) -> Iterator[str]:
         loosened.append(f"a loss of accuracy of {gate.max_drop * 100:g} points instead of {usual.max_drop * 100:g}")
     if loosened:
         yield f"the gate of {name} was loosened: it allowed {' and '.join(loosened)}"
-    yield from _of_the_calibration(name, model.facts.get("calibration"))
+    yield from _calibration_caveats(name, model.facts.get("calibration"))
 
 
-def _of_the_calibration(name: str, calibration: Mapping[str, Any] | None) -> Iterator[str]:
+def _calibration_caveats(name: str, calibration: Mapping[str, Any] | None) -> Iterator[str]:
     if calibration is None:
         return
     images = calibration["images"]

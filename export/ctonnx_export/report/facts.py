@@ -53,7 +53,7 @@ def _advice(model: ExportedModel, models: Sequence[ExportedModel]) -> str:
     parts = []
     broken = {bound.bound for bound in model.trial.broken} if model.trial else set()
     if model.precision == "fp16":
-        parts.append("Train with weight decay, so that fewer layers come near the range of FP16.")
+        parts.append("Train with weight decay, so that fewer layers come near the limit of FP16's range.")
     else:
         calibration = model.facts["calibration"]
         if calibration["foreign"]:
