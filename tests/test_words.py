@@ -76,6 +76,7 @@ AT_THEIR_PATHS = [
     ("audit.py", "passed_over = 1"),
     ("server/app.py", "# Its answers are JSON; the answer is sent."),
     ("dicom/header.py", "# A data set up to its pixels."),
+    ("report/publishing.py", "# From pixels to the answer."),
 ]
 
 
