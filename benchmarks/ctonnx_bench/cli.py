@@ -129,7 +129,7 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     "published",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Markdown file to write the results into, if all of ctonnx's are right and reliable.",
+    help="Markdown file to write the results into, if those of ctonnx are right and reliable.",
 )
 @click.option("--hardware", metavar="NAME", help="Name of this machine for --publish; default: its processor or GPU.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON document instead of the table.")

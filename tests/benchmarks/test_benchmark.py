@@ -230,7 +230,7 @@ def test_peer_that_makes_its_model_makes_it_once(faked: Callable[..., None], mon
         opened.append(case.contender.model)
         return before(self, case, others)
 
-    monkeypatch.setattr(Bench, "answers", note)
+    monkeypatch.setattr(Bench, "outputs", note)
     document = run(replace(QUICK, peers=("openvino-int8",), batch_sizes=(1, 2)))
     assert document["checked_on"]["calibrated_on_them"]
     assert prepared == ["OpenVINO, its INT8"]
