@@ -44,7 +44,7 @@ _COMMANDS = {
     "doctor": _Entry("ctonnx.cli.commands.doctor:doctor", "Check this machine and show how to fix what does not work."),
     "bench": _Entry(
         "ctonnx_bench.cli:bench",
-        "Measure how fast, how large and how right models are on this device.",
+        "Measure speed, size and correctness of models on this device.",
         "cpu,bench",
     ),
 }
