@@ -88,7 +88,7 @@ def test_each_image_has_a_row_and_is_counted(
 def test_frames_advance_the_progress_once_per_file(predictor: Predictor, tmp_path: Path) -> None:
     pytest.importorskip("pydicom")
     import numpy as np
-    from tests.runtime.images.dicom.test_file import encoded, make
+    from tests.runtime.images.dicom.dicom_files import encoded, make
 
     (tmp_path / "stack.dcm").write_bytes(encoded(make(np.zeros((3, 40, 50), np.int16))))
     batch = Batch(predictor)
