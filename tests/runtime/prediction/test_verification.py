@@ -57,7 +57,8 @@ def test_command_verifies_the_newest_run_and_prints_the_figures(export: Path) ->
     assert lines[3].count("<= 0.0001") == 2
     assert lines[7:9] == [
         "  max |dp|: the largest absolute difference of any class's probability over the compared images",
-        "  another top-1 class than PyTorch's: 0 of 8 images, any number allowed, as its gate bounds max |dp| alone",
+        "  another top-1 class than PyTorch's: 0 of 8 images, any number allowed, as its gate has only a bound on "
+        "max |dp|",
     ]
     assert lines[-1] == "  verified"
 
@@ -318,7 +319,8 @@ def test_golden_input_that_differed_at_the_export_may_differ_here_and_no_other(e
     assert (result.disagreements, result.disagreements_allowed, result.failures) == (1, 1, ())
     said = CliRunner().invoke(main, ["verify"]).stdout
     assert (
-        "1 of 8 images, at most 1 allowed, as so many differed where it was exported, and its gate of 99 % was" in said
+        "1 of 8 images, at most 1 allowed, as that many differed on the exporting machine, and its gate of 99 % was"
+        in said
     )
     assert ">= 87.50%" in said
     change_golden(
