@@ -1,4 +1,4 @@
-"""`ctonnx doctor` runs a real model on each provider, says what mends the rest, and tells nothing of the user."""
+"""`ctonnx doctor` runs a model on each provider, shows how to fix the others, and does not name the user."""
 
 import json
 import platform
@@ -29,7 +29,7 @@ AVAILABLE = ["CUDAExecutionProvider", "OpenVINOExecutionProvider", "CPUExecution
 
 @pytest.fixture(autouse=True)
 def plain_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Works on a Linux with onnxruntime for the CPU and without a GPU."""
+    """Simulates Linux with onnxruntime for the CPU and without a GPU."""
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(diagnosis, "installed_builds", lambda: {"onnxruntime": "1.31.1"})
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
@@ -73,7 +73,7 @@ def test_cpu_works_here_and_the_others_have_their_pip_command(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("build", [AVAILABLE[:1], []])
-def test_machine_without_a_gpu_is_no_failure_and_is_sent_for_no_build(
+def test_machine_without_a_gpu_is_not_a_failure_and_gets_no_pip_command(
     build: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [*build, "CPUExecutionProvider"])
@@ -92,15 +92,15 @@ def test_provider_whose_hardware_is_there_and_fails_is_a_failure(
     monkeypatch.setattr(nvidia, "has_nvidia_device", lambda: True)
     original = open_session
 
-    def refuse(model: bytes, provider: str) -> Any:
+    def fail(model: bytes, provider: str) -> Any:
         if provider == "cuda":
-            raise ProviderError(f"something in {Path.home()}/lib is missing; mend it")
+            raise ProviderError(f"something in {Path.home()}/lib is missing; fix it")
         return original(model)
 
-    monkeypatch.setattr(self_test, "open_session", refuse)
+    monkeypatch.setattr(self_test, "open_session", fail)
     result = invoke()
     assert result.exit_code == 1
-    assert rows(result)["cuda"] == "FAILS  fails: something in lib is missing; mend it"
+    assert rows(result)["cuda"] == "FAILS  fails: something in lib is missing; fix it"
     assert rows(result)["cpu"].startswith("ok ")
 
 
@@ -113,7 +113,7 @@ def test_machine_whose_cpu_fails_is_a_failure(monkeypatch: pytest.MonkeyPatch) -
     assert states()["cpu"] == "fails"
 
 
-def test_builds_over_each_other_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_builds_over_each_other_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     builds = {"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.30.0"}
     monkeypatch.setattr(diagnosis, "installed_builds", lambda: builds)
     result = invoke()
@@ -126,7 +126,7 @@ def test_builds_over_each_other_are_told(monkeypatch: pytest.MonkeyPatch) -> Non
 # --- the machine -----------------------------------------------------------------------------------------------------
 
 
-def test_document_tells_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_document_describes_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nvidia, "nvidia_driver", lambda: Driver((13, 0), (H100,)))
     facts = document()
     assert facts["versions"]["python"] == platform.python_version()
@@ -167,7 +167,7 @@ def test_document_tells_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         ("riscv64", None, False, "no --target of ctonnx export is for this processor; FP32 is used"),
     ],
 )
-def test_what_the_processor_means_for_int8_is_told(
+def test_advice_about_int8_depends_on_the_processor(
     architecture: str,
     features: set[str] | None,
     vnni: bool | None,
@@ -184,7 +184,7 @@ def test_what_the_processor_means_for_int8_is_told(
     assert shown["features"] == ("unknown" if features is None else ", ".join(sorted(features)))
 
 
-def test_telemetry_of_onnxruntime_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_telemetry_of_onnxruntime_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "1")
     assert rows(invoke())["telemetry"] == "off"
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
@@ -193,11 +193,11 @@ def test_telemetry_of_onnxruntime_is_told(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("words", [(), ("--json",)])
 def test_nothing_names_the_user_or_a_folder(words: tuple[str, ...]) -> None:
-    said = invoke(*words).stdout
-    assert str(Path.home()) not in said
-    assert str(Path(onnxruntime.__file__).parent) not in said
+    printed = invoke(*words).stdout
+    assert str(Path.home()) not in printed
+    assert str(Path(onnxruntime.__file__).parent) not in printed
     if len(name := getuser()) > 3 and name != "root":
-        assert name not in said
+        assert name not in printed
 
 
 def test_json_is_one_document_and_nothing_else() -> None:
