@@ -320,7 +320,7 @@ def test_golden_input_that_differed_at_the_export_may_differ_here_and_no_other(e
     printed = CliRunner().invoke(main, ["verify"]).stdout
     assert (
         "1 of 8 images, at most 1 allowed, as that many differed on the exporting machine, and its gate of 99 % was"
-        in said
+        in printed
     )
     assert ">= 87.50%" in printed
     change_golden(
