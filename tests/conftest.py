@@ -80,7 +80,7 @@ def dicom_file() -> bytes:
 @pytest.fixture(scope="session")
 def phantoms(shared_folder: Path) -> Path:
     """A phantom set of 32 images, 96 pixels high and wide, in the Kaggle layout."""
-    from ctonnx_train.data.phantom import generate
+    from ctonnx_train.data.phantom.phantom_set import generate
 
     with once(shared_folder, "phantoms") as missing:
         if missing:

@@ -1,4 +1,4 @@
-"""Every way in which these tests damage a JSON document: each of its values, by each of a few others."""
+"""Damaged JSON documents for tests: each value of a document, replaced by each of a few others."""
 
 import copy
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 __all__ = ["REMOVED", "damaged", "places"]
 
 REMOVED = object()
-"""Stands for no value at all."""
+"""Marker for a removed value."""
 
 _OTHERS: tuple[tuple[str, Any], ...] = (
     ("null", None),
@@ -30,7 +30,7 @@ _OTHERS: tuple[tuple[str, Any], ...] = (
 
 
 def places(document: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yields the place of every value in a document, outermost first; of a list, those of its first entry alone."""
+    """Yields the place of every value in a document, outermost first; of lists, only those in the first entry."""
     inner = (
         document.items()
         if isinstance(document, dict)
@@ -44,7 +44,7 @@ def places(document: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 
 
 def damaged(document: Any) -> Iterator[tuple[str, Any]]:
-    """Yields, for every place and every other value, what was done and a copy of the document with that value there."""
+    """Yields a description of the damage and a damaged copy of the document, for every place and every other value."""
     for place in places(document):
         for label, other in _OTHERS:
             changed = copy.deepcopy(document)

@@ -1,4 +1,4 @@
-"""Environments that are made anew, used and thrown away: what the checks of the installed wheel share."""
+"""Temporary virtual environments for the checks of the installed wheel."""
 
 import os
 import shlex
@@ -13,21 +13,21 @@ __all__ = ["CONSTRAINTS", "REPOSITORY", "CheckError", "Environment", "Workshop",
 REPOSITORY = Path(__file__).parent.parent
 CONSTRAINTS = REPOSITORY / "constraints.txt"
 _UV = Path(sys.executable).with_name("uv")
-_LEFT_OUT = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "VIRTUAL_ENV")
+_REMOVED = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "VIRTUAL_ENV")
 
 
 class CheckError(Exception):
-    """Something that an installed wheel promises does not hold."""
+    """An installed wheel does not do what the documentation promises."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """An environment, and the folder that its commands work in.
+    """A virtual environment, and the folder that its commands run in.
 
     Attributes:
-        folder: The virtual environment.
-        work: The folder in which commands run.
-        variables: The processes' environment variables.
+        folder: Folder of the virtual environment.
+        work: Folder in which commands run.
+        variables: Environment variables of the processes.
     """
 
     folder: Path
@@ -36,11 +36,11 @@ class Environment:
 
     @property
     def programs(self) -> Path:
-        """The folder of its programs."""
+        """Folder of its programs."""
         return self.folder / ("Scripts" if sys.platform == "win32" else "bin")
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
-        """Starts `ctonnx` with the words given."""
+        """Starts `ctonnx` with the given arguments."""
         command = [str(self.programs / "ctonnx"), *words]
         return subprocess.Popen(
             command, cwd=self.work, env=self.variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -50,28 +50,28 @@ class Environment:
         """Runs `ctonnx` to its end.
 
         Raises:
-            CheckError: It ended with another exit code.
+            CheckError: The exit code is another.
         """
         return run([self.programs / "ctonnx", *words], self.work, self.variables, exit_code)
 
-    def refuses(self, *words: str, sentence: str) -> None:
-        """Has `ctonnx` end with exit code 2 and one sentence, and nothing else.
+    def fails(self, *words: str, message: str) -> None:
+        """Checks that `ctonnx` ends with exit code 2 and prints only one error message.
 
         Raises:
-            CheckError: It does not.
+            CheckError: The exit code or the output is another.
         """
         done = self.ctonnx(*words, exit_code=2)
-        if (done.stdout, done.stderr) != ("", f"Error: {sentence}\n"):
-            raise CheckError(f"expected of '{shlex.join(words)}': {sentence}\nfound: {done.stdout}{done.stderr}")
+        if (done.stdout, done.stderr) != ("", f"Error: {message}\n"):
+            raise CheckError(f"expected of '{shlex.join(words)}': {message}\nfound: {done.stdout}{done.stderr}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workshop:
-    """The place where environments are made, with the wheel that they get.
+    """A folder of environments, and the wheel to install in them.
 
     Attributes:
-        folder: The folder that everything is in.
-        wheel: The wheel of this checkout.
+        folder: Folder of the environments.
+        wheel: Wheel of this checkout.
     """
 
     folder: Path
@@ -79,20 +79,16 @@ class Workshop:
 
     @classmethod
     def open(cls, folder: Path) -> "Workshop":
-        """Builds the wheel.
-
-        Args:
-            folder: An empty folder.
-        """
+        """Builds the wheel in an empty folder."""
         run([_UV, "build", "--quiet", "--wheel", "--out-dir", folder / "dist", REPOSITORY], folder, _variables())
         return cls(folder=folder, wheel=next((folder / "dist").glob("*.whl")))
 
     def make(self, name: str, extras: str, *others: str) -> Environment:
-        """Makes a new environment with the wheel in it.
+        """Creates an environment with the wheel.
 
         Args:
-            name: The environment's name.
-            extras: The extras of ctonnx, joined by commas.
+            name: Name of the environment.
+            extras: Extras of ctonnx, separated by commas.
             *others: Further requirements.
         """
         folder = self.folder / "environments" / name
@@ -105,10 +101,10 @@ class Workshop:
         return environment
 
     def _keep_bytecode(self, environment: Path) -> None:
-        """Has environments share what Python compiles, but onnxruntime's: PyTorch alone takes 20 s.
+        """Shares bytecode between environments, except for onnxruntime; compiling PyTorch takes 20 s.
 
-        constraints.txt has one version of each package, and uv links one copy of it; but several builds have the module
-        `onnxruntime`. Below the prefix Python repeats the whole path of a source, which begins with the environment's.
+        constraints.txt has one version of each package, and uv links one copy of it; but several builds provide the
+        module `onnxruntime`. Below the prefix, Python repeats the full path of a source in the environment.
         """
         (packages,) = environment.glob("[Ll]ib/**/site-packages")
         place = self.folder / "bytecode" / packages.relative_to(packages.anchor)
@@ -120,7 +116,7 @@ class Workshop:
                 (place / package.name).symlink_to(shared, target_is_directory=True)
 
     def install(self, environment: Environment, *requirements: str) -> None:
-        """Installs requirements within constraints.txt; the files are links into uv's cache where that can be."""
+        """Installs requirements within constraints.txt, as links into uv's cache if possible."""
         python = environment.programs / "python"
         command: list[str | Path] = [
             _UV,
@@ -137,8 +133,8 @@ class Workshop:
 
 
 def _variables() -> dict[str, str]:
-    """Returns the environment variables of a user's shell, for small networks on few cores."""
-    kept = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
+    """Returns the environment variables of a user's shell, with one OpenMP thread for small networks."""
+    kept = {name: value for name, value in os.environ.items() if name not in _REMOVED}
     return {**kept, "OMP_NUM_THREADS": "1"}
 
 
@@ -148,13 +144,13 @@ def run(
     """Runs a command to its end.
 
     Args:
-        command: The program and its words.
-        folder: The folder to work in.
-        variables: The process's environment variables.
-        exit_code: The exit code that is right.
+        command: Program and arguments.
+        folder: Folder to run in.
+        variables: Environment variables of the process.
+        exit_code: Expected exit code.
 
     Raises:
-        CheckError: It ended with another one.
+        CheckError: The exit code is another.
     """
     words = [str(word) for word in command]
     done = subprocess.run(words, cwd=folder, env=variables, check=False, text=True, capture_output=True)

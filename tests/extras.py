@@ -1,8 +1,8 @@
 """Checks every extra, and every set of extras that README and docs name, each in an environment of its own.
 
-`make extras` makes the checks that every change must pass, `make extras-all` the large ones too: CUDA's libraries,
-OpenVINO, TensorBoard. Each makes an environment of the wheel with these extras and nothing else, runs there what is
-promised of them on small phantoms, and asks every other command for the sentence that names the extra it needs.
+`make extras` runs the checks that every change must pass, `make extras-all` the large ones too: CUDA's libraries,
+OpenVINO, TensorBoard. Each installs the wheel with only these extras, runs the documented commands on small phantoms,
+and checks that every other command names the extra it needs.
 """
 
 import os
@@ -22,23 +22,23 @@ from . import promises, slim_install
 
 __all__ = ["CHECKS", "NOT_HERE", "Check"]
 
-NOT_HERE = {"directml": "its build of onnxruntime is for Windows alone"}
-"""Extras that no environment on this system can hold."""
+NOT_HERE = {"directml": "its build of onnxruntime is only for Windows"}
+"""Extras that cannot be installed on this system."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What is run in one environment.
+    """A check in one environment.
 
     Attributes:
-        extras: The extras that are installed, joined by commas.
-        promise: What is run there, which may return a sentence; None runs the commands that need other extras alone.
-        build: The distribution that holds onnxruntime there; None where no extra brings one.
-        install: The extras to install, where they are not `extras`.
+        extras: Extras to check, separated by commas.
+        promise: Check to run, which may return a result to print; None runs only the commands that need other extras.
+        build: Distribution that provides onnxruntime; None if no extra does.
+        install: Extras to install if they differ from `extras`.
         others: Further requirements.
-        is_given: Whether it begins with the phantoms, the run and the export of `promises.journey`.
-        is_large: Whether it is left to `make extras-all`.
-        name: The name of the environment where it is not the extras'.
+        is_given: Whether the check starts with the phantoms, run and export of `promises.journey`.
+        is_large: Whether only `make extras-all` runs the check.
+        name: Name of the environment if it differs from the extras.
     """
 
     extras: str
@@ -53,15 +53,15 @@ class Check:
 
 def _all(*promised: Callable[[Environment], str | None]) -> Callable[[Environment], str]:
     def run(environment: Environment) -> str:
-        return "; ".join(said for promise in promised if (said := promise(environment)))
+        return "; ".join(result for promise in promised if (result := promise(environment)))
 
     return run
 
 
 _CPU, _GPU, _OPENVINO = "onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"
 
-# The first two need nothing and take longest; the others are given what the first one made. onnxruntime-gpu is
-# installed without CUDA's libraries, which it does not need to run on the CPU: the extra with them is a large check.
+# The first two start from nothing and take longest; the others start with the files of the first. onnxruntime-gpu is
+# installed without CUDA's libraries, which are not needed on the CPU; the extra with them is a large check.
 CHECKS = (
     Check(
         extras="gpu,train,export,bench,serve",
@@ -120,14 +120,14 @@ CHECKS = (
         is_large=True,
     ),
 )
-"""Every environment; `test_extras.py` holds them against pyproject.toml, README and docs."""
+"""All checks; `test_extras.py` compares them with pyproject.toml, README and docs."""
 
 
 def run(check: Check, workshop: Workshop) -> None:
-    """Makes the environment of a check and runs it.
+    """Creates the environment of a check and runs it.
 
     Raises:
-        CheckError: Something does not hold.
+        CheckError: The check failed.
     """
     name = check.name or check.extras.replace(",", "-") or "bare"
     start = time.perf_counter()
@@ -137,10 +137,10 @@ def run(check: Check, workshop: Workshop) -> None:
         made = workshop.folder / "work" / promises.FOLDER
         for folder in ("phantoms", "runs"):
             shutil.copytree(made / folder, environment.work / folder, copy_function=_link)
-    said = check.promise(environment) if check.promise else None
+    result = check.promise(environment) if check.promise else None
     if check.promise is not promises.offline and check.extras != "all":
-        promises.rest_is_refused(environment, tuple(check.extras.split(",")), check.build)
-    print(f"  {name:24} {time.perf_counter() - start:6.1f} s  {said or ''}".rstrip(), flush=True)
+        promises.other_commands_name_their_extras(environment, tuple(check.extras.split(",")), check.build)
+    print(f"  {name:24} {time.perf_counter() - start:6.1f} s  {result or ''}".rstrip(), flush=True)
 
 
 def _fault(check: Check, workshop: Workshop) -> str | None:
@@ -152,11 +152,11 @@ def _fault(check: Check, workshop: Workshop) -> str | None:
 
 
 def _link(source: str, target: str) -> None:
-    os.link(source, target)  # no command changes a file in its place
+    os.link(source, target)  # no command changes a file in place
 
 
 def main() -> None:
-    """Runs the checks, two at a time; `--all` the large ones too, `--only NAME` one of them after the first."""
+    """Runs the checks, two at a time; `--all` includes the large ones, `--only NAME` runs one after the first."""
     start = time.perf_counter()
     words = sys.argv[1:]
     only = words[words.index("--only") + 1] if "--only" in words else None
@@ -165,7 +165,7 @@ def main() -> None:
         checks = [check for check in checks if only in (check.name, check.extras) or check.name == promises.FOLDER]
     with tempfile.TemporaryDirectory(prefix="ctonnx-extras-") as folder:
         workshop = Workshop.open(Path(folder))
-        # One process of each has one thread of PyTorch's, so that two run beside each other.
+        # Each check uses one PyTorch thread, so that two can run in parallel.
         with ThreadPoolExecutor(2) as pool:
             for is_given in (False, True):
                 stage = [check for check in checks if check.is_given is is_given]

@@ -1,7 +1,7 @@
-"""What a process leaves that is killed when it renames or removes a file: a copy of its folder, made at that moment.
+"""States that a process leaves if it is killed at a rename or removal of a file: copies of its folder at each one.
 
-A killed process does nothing more, so that the folder as it stands is all that it leaves. Files are linked, not copied:
-what is written whole or not at all is never changed in place.
+A killed process does nothing more, so the folder at that moment is all that it leaves. Files are linked, not copied:
+files that are written atomically are never changed in place.
 """
 
 import os
@@ -18,11 +18,11 @@ __all__ = ["states_at_each_rename"]
 
 @contextmanager
 def states_at_each_rename(folder: Path, states: Path) -> Iterator[list[Path]]:
-    """Yields a list that grows by what `folder` holds before and after each rename and removal of a file in it.
+    """Yields a list to which a copy of `folder` is added before and after each rename and removal of a file in it.
 
     Args:
-        folder: that is looked at.
-        states: a new folder, on the same disk, for the copies.
+        folder: Folder to watch.
+        states: New folder, on the same disk, for the copies.
     """
     found: list[Path] = []
     states.mkdir()

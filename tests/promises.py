@@ -1,4 +1,4 @@
-"""What README and docs promise of each extra: commands on small phantoms, in an environment that `Workshop` made."""
+"""Commands that README and docs promise for each extra, on small phantoms in an environment of `Workshop`."""
 
 import http.client
 import json
@@ -26,9 +26,9 @@ __all__ = [
     "journey",
     "offline",
     "openvino",
+    "other_commands_name_their_extras",
     "overlaid",
     "predict",
-    "rest_is_refused",
     "serve",
     "tensorboard",
     "tiff",
@@ -39,13 +39,13 @@ __all__ = [
 
 MODEL = "runs/tiny/export/model.fp32.onnx"
 FOLDER = "journey"
-"""The environment whose run, export and phantoms the others are given."""
+"""Environment whose run, export and phantoms the others use."""
 
 _PHANTOMS = ("data", "phantom", "phantoms", "--per-class", "8", "--size", "96")
 _TRAIN = ("train", "phantoms", "--weights", "none", "--epochs", "4", "--image-size", "32", "--batch-size", "8")
-# A network of a minute's training may lose an image of its few to rounding: what is tried here is the way.
+# Loose gates: a network trained for a minute may lose one of its few images to rounding.
 _GATES = ("--min-agreement", "75", "--max-drop", "25")
-_WORDS = {  # of a command that has to get as far as to the libraries that it needs
+_ARGUMENTS = {  # of commands that must get as far as importing their libraries
     "data": ("data", "audit", "phantoms"),
     "train": ("train", "phantoms"),
     "evaluate": ("evaluate", MODEL, "phantoms"),
@@ -53,13 +53,13 @@ _WORDS = {  # of a command that has to get as far as to the libraries that it ne
 }
 
 
-def rest_is_refused(environment: Environment, extras: tuple[str, ...], module_of: str | None) -> None:
-    """Has every command that needs another extra end in the one sentence that names it.
+def other_commands_name_their_extras(environment: Environment, extras: tuple[str, ...], module_of: str | None) -> None:
+    """Checks that every command that needs another extra names it in its error message.
 
     Args:
-        environment: An environment with these extras.
-        extras: The extras.
-        module_of: The distribution that holds onnxruntime there; None where there is none.
+        environment: Environment with the extras.
+        extras: Installed extras.
+        module_of: Distribution that provides onnxruntime; None if there is none.
     """
     there = {*extras, *(("cpu",) if module_of else ())}
     for name, entry in _COMMANDS.items():
@@ -69,18 +69,18 @@ def rest_is_refused(environment: Environment, extras: tuple[str, ...], module_of
             continue
         which = f"extra {missing[0]}, which is" if len(missing) == 1 else f"extras {' and '.join(missing)}, which are"
         named = ",".join(extra for extra in needed if extra != "cpu" or module_of in (None, "onnxruntime"))
-        environment.refuses(
-            *_WORDS.get(name, (name,)),
-            sentence=f"'ctonnx {name}' needs the {which} not installed; pip install \"ctonnx[{named}]\"",
+        environment.fails(
+            *_ARGUMENTS.get(name, (name,)),
+            message=f"'ctonnx {name}' needs the {which} not installed; pip install \"ctonnx[{named}]\"",
         )
 
 
 def journey(environment: Environment) -> None:
-    """Trains, exports every precision, verifies, predicts and measures."""
+    """Trains, exports every precision, verifies, predicts and benchmarks."""
     environment.ctonnx(*_PHANTOMS)
     environment.ctonnx(*_TRAIN, "--name", "tiny")
-    said = environment.ctonnx("export", "--precision", "all", *_GATES).stdout
-    expect([line.partition(":")[0] for line in said.splitlines()][:3], ["fp32", "fp16", "int8"], said)
+    output = environment.ctonnx("export", "--precision", "all", *_GATES).stdout
+    expect([line.partition(":")[0] for line in output.splitlines()][:3], ["fp32", "fp16", "int8"], output)
     facts = json.loads(environment.ctonnx("inspect", MODEL, "--json").stdout)
     expect("onnxruntime-gpu" in facts["versions"], True)
     predict(environment)
@@ -88,10 +88,10 @@ def journey(environment: Environment) -> None:
 
 
 def predict(environment: Environment) -> None:
-    """Verifies and inspects the model, predicts with it, and asks the doctor."""
+    """Verifies and inspects the model, predicts with it, and runs `ctonnx doctor`."""
     for precision in ("fp32", "int8"):
-        said = environment.ctonnx("verify", MODEL.replace("fp32", precision)).stdout
-        expect(said.splitlines()[-1].strip(), "verified")
+        output = environment.ctonnx("verify", MODEL.replace("fp32", precision)).stdout
+        expect(output.splitlines()[-1].strip(), "verified")
     environment.ctonnx("inspect")
     rows = environment.ctonnx("predict", "phantoms/test", "--format", "csv").stdout.splitlines()[1:]
     expect(len(rows), len(list((environment.work / "phantoms/test").rglob("*.png"))))
@@ -100,7 +100,7 @@ def predict(environment: Environment) -> None:
 
 
 def overlaid(environment: Environment) -> None:
-    """Lays onnxruntime over onnxruntime-gpu, which the doctor finds."""
+    """Checks that `ctonnx doctor` finds onnxruntime installed over onnxruntime-gpu."""
     done = environment.ctonnx("doctor", "--json", exit_code=1)
     fault = json.loads(done.stdout)["fault"]
     found = re.fullmatch(
@@ -118,7 +118,7 @@ def dicom(environment: Environment) -> None:
 
 
 def without_dicom(environment: Environment) -> None:
-    """Has a DICOM file's row say which extra reads it."""
+    """Checks that the row of a DICOM file names the extra that reads it."""
     rows = environment.ctonnx("predict", str(_scan(environment)), "--format", "jsonl", exit_code=1).stdout.splitlines()
     expect(
         [json.loads(row)["error"] for row in rows], ['a DICOM file, which needs pydicom; pip install "ctonnx[dicom]"']
@@ -126,45 +126,45 @@ def without_dicom(environment: Environment) -> None:
 
 
 def tiff(environment: Environment) -> None:
-    """Predicts a TIFF file that Pillow would take for something else."""
+    """Predicts a TIFF file that Pillow would misread."""
     rows = environment.ctonnx("predict", str(_picture(environment)), "--format", "jsonl").stdout.splitlines()
     expect([json.loads(row)["error"] for row in rows], [None])
 
 
 def without_tiff(environment: Environment) -> None:
-    """Has such a file's row say which extra reads it."""
+    """Checks that the row of such a TIFF file names the extra that reads it."""
     found = environment.ctonnx("predict", str(_picture(environment)), "--format", "jsonl", exit_code=1).stdout
     errors = [json.loads(row)["error"] for row in found.splitlines()]
     expect([error.endswith('; pip install "ctonnx[tiff]"') for error in errors], [True], str(errors))
 
 
 def serve(environment: Environment, *, reads_dicom: bool) -> None:
-    """Starts the server, asks for its health and for an answer, and stops it."""
+    """Starts the server, requests its health and a prediction, and stops it."""
     server = environment.start("serve", "--port", "0")
     try:
         lines = iter(server.stderr.readline, "") if server.stderr else iter(())
         address = next((line.split()[1] for line in lines if line.startswith("serving: ")), None)
         if address is None:
             raise CheckError(f"ctonnx serve ended with exit code {server.wait()} before it was ready")
-        with urllib.request.urlopen(f"{address}/v2/health/ready", timeout=30) as answer:  # noqa: S310
-            expect(answer.status, 200)
+        with urllib.request.urlopen(f"{address}/v2/health/ready", timeout=30) as response:  # noqa: S310
+            expect(response.status, 200)
         scan = _scan(environment) if reads_dicom else next((environment.work / "phantoms/test").rglob("*.png"))
         request = urllib.request.Request(  # noqa: S310
             f"{address}/v1/classify", scan.read_bytes(), {"Content-Type": "application/octet-stream"}
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            expect([result["error"] for result in json.load(answer)["results"]], [None])
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+            expect([result["error"] for result in json.load(response)["results"]], [None])
         server.send_signal(signal.SIGTERM)
         expect(server.wait(timeout=60), 0)
     except (OSError, URLError, http.client.HTTPException, subprocess.TimeoutExpired) as error:
-        raise CheckError(f"ctonnx serve does not answer: {error}") from error
+        raise CheckError(f"ctonnx serve does not respond: {error}") from error
     finally:
         server.kill()
         server.communicate()
 
 
 def bench(environment: Environment, options: tuple[str, ...] = ()) -> None:
-    """Measures for a moment."""
+    """Runs a short benchmark."""
     environment.ctonnx(
         "bench", "--batch-size", "1", "--duration", "0.2", "--rounds", "1", "--output", "bench", *options
     )
@@ -174,20 +174,20 @@ def bench(environment: Environment, options: tuple[str, ...] = ()) -> None:
 
 
 def train(environment: Environment) -> None:
-    """Draws phantoms, audits them, trains on them, and evaluates the checkpoint."""
+    """Generates phantoms, audits them, trains on them, and evaluates the checkpoint."""
     environment.ctonnx("data", "phantom", "drawn", *_PHANTOMS[3:])
     environment.ctonnx("data", "audit", "drawn")
     environment.ctonnx(*_TRAIN, "--name", "alone", "--epochs", "1")
-    environment.ctonnx("evaluate", "runs/alone", "phantoms", "--replicates", "20", "--output", "figures")
-    environment.refuses(
+    environment.ctonnx("evaluate", "runs/alone", "phantoms", "--replicates", "20", "--output", "metrics")
+    environment.fails(
         *_TRAIN,
         "--tensorboard",
-        sentence='expected the package tensorboard, found none; pip install "ctonnx[tensorboard]"',
+        message='expected the package tensorboard, found none; pip install "ctonnx[tensorboard]"',
     )
 
 
 def tensorboard(environment: Environment) -> None:
-    """Trains with TensorBoard's files."""
+    """Trains with TensorBoard logging."""
     environment.ctonnx(*_TRAIN, "--name", "seen", "--epochs", "1", "--tensorboard")
     expect(bool(list((environment.work / "runs/seen").rglob("events.out.tfevents.*"))), True)
 
@@ -199,15 +199,17 @@ def evaluate_file(environment: Environment) -> None:
 
 def export(environment: Environment) -> None:
     """Exports a run that another environment trained."""
-    environment.ctonnx("export", "tiny", "--output", "anew")
-    expect((environment.work / "anew/model.fp32.onnx").is_file(), True)
+    environment.ctonnx("export", "tiny", "--output", "exported")
+    expect((environment.work / "exported/model.fp32.onnx").is_file(), True)
 
 
 def demo(environment: Environment) -> None:
-    """Makes the journey that README begins with; its last step needs one extra more and is left out with a sentence."""
-    said = environment.ctonnx("demo", "--per-class", "8", "--epochs", "1", "--image-size", "32").stdout
+    """Runs `ctonnx demo`; its last step needs another extra and is skipped with a message."""
+    output = environment.ctonnx("demo", "--per-class", "8", "--epochs", "1", "--image-size", "32").stdout
     expect(
-        "\nNot measured: 'ctonnx bench' needs the extra 'bench'; pip install \"ctonnx[bench]\"\n" in said, True, said
+        "\nNot measured: 'ctonnx bench' needs the extra 'bench'; pip install \"ctonnx[bench]\"\n" in output,
+        True,
+        output,
     )
 
 
@@ -218,7 +220,7 @@ def openvino(environment: Environment) -> None:
 
 
 def offline(environment: Environment) -> None:
-    """Runs the commands of docs/guide/offline.md, the second half without an index and without a network."""
+    """Runs the commands of docs/guide/offline.md, the second half without a package index or network."""
     page = (REPOSITORY / "docs/guide/offline.md").read_text(encoding="utf-8")
     connected, cut_off = (
         "\n".join(re.findall(r"^\$ (.*)$", block, re.MULTILINE))
@@ -236,22 +238,22 @@ def offline(environment: Environment) -> None:
     unreachable = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     alone = {name: value for name, value in variables.items() if not name.startswith("PIP_")}
     alone |= unreachable | {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
-    said = run(["bash", "-e", "-c", cut_off], work, alone).stdout
-    expect("  verified\n" in said, True, said)
+    output = run(["bash", "-e", "-c", cut_off], work, alone).stdout
+    expect("  verified\n" in output, True, output)
 
 
-def expect(found: object, expected: object, said: str = "") -> None:
-    """Compares.
+def expect(found: object, expected: object, output: str = "") -> None:
+    """Compares a value with the expected one.
 
     Raises:
-        CheckError: The two differ.
+        CheckError: The values differ.
     """
     if found != expected:
-        raise CheckError(f"expected {expected!r}, found {found!r} {said}")
+        raise CheckError(f"expected {expected!r}, found {found!r} {output}")
 
 
 def _scan(environment: Environment) -> Path:
-    """Writes a CT slice, compressed without loss, into the environment's folder; this process has pydicom."""
+    """Writes a losslessly compressed CT slice into the environment's folder; this process has pydicom."""
     import imagecodecs
     import numpy as np
     import pydicom
@@ -274,7 +276,7 @@ def _scan(environment: Environment) -> Path:
 
 
 def _picture(environment: Environment) -> Path:
-    """Writes a TIFF file of 32-bit whole numbers without a sign, which Pillow wraps; this process has tifffile."""
+    """Writes a TIFF file of unsigned 32-bit integers, which Pillow wraps; this process has tifffile."""
     import numpy as np
     import tifffile
 

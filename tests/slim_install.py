@@ -1,7 +1,7 @@
-"""Checks the slim install: the wheel with `[cpu]` alone is small and runs without torch.
+"""Checks the slim install: the wheel with only `[cpu]` is small and runs without torch.
 
 Run it with `make slim`. It trains and exports a tiny model with the full environment, builds the wheel, installs it in
-a fresh environment and works with the model there. `make extras` does the same with a model of its own.
+a new environment and uses the model there. `make extras` does the same with a model of its own.
 """
 
 import subprocess
@@ -19,23 +19,23 @@ LIMIT_MB = 150
 
 
 def megabytes(folder: Path) -> float:
-    """Returns the size of all files below a folder in MB (10^6 bytes)."""
+    """Returns the total size of the files below a folder in MB (10^6 bytes)."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
 def check(slim: Environment) -> str:
-    """Works with the exported run and the phantoms that lie in the environment's folder.
+    """Uses the exported run and the phantoms in the environment's folder.
 
     Args:
-        slim: An environment that was made and not used.
+        slim: New, unused environment.
 
     Returns:
-        A sentence with the figures.
+        Sentence with the measurements.
 
     Raises:
-        CheckError: The install is too large, or a command does not do what it promises.
+        CheckError: The install is too large, or a command does not work as documented.
     """
-    size = megabytes(slim.folder)  # before anything runs, which compiles what it imports
+    size = megabytes(slim.folder)  # before anything runs: imports write bytecode
     slim.ctonnx("--help")
     if not slim.ctonnx("verify").stdout.endswith("verified\n"):
         raise CheckError("slim install: verify does not verify")
@@ -45,12 +45,12 @@ def check(slim: Environment) -> str:
     images = len(list((slim.work / "phantoms" / "test").rglob("*.png")))
     if len(rows) != images + 1 or any(row.split(",")[1] == "" for row in rows):
         raise CheckError(f"slim install: expected {images} predictions, found {rows}")
-    said = (
+    result = (
         f"{shown(size, LIMIT_MB, digits=1, form='f')} MB installed (at most {LIMIT_MB} MB), {images} images predicted"
     )
     if size > LIMIT_MB:
-        raise CheckError(f"slim install: {said}")
-    return said
+        raise CheckError(f"slim install: {result}")
+    return result
 
 
 def main() -> None:

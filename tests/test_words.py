@@ -58,6 +58,7 @@ LEFT = [
     'CSS = "figure { margin: 0 } img { margin: 0 }"',
     "# Four significant figures.",
     'TEXT = f"Prediction(score={score}, caution={caution})"',
+    'ROW = f"  caution: {caution}"',
     "# The server answers, and a client does not answer a request.",
     "# A DICOM data set, or the data set that pydicom reads.",
     "# One pass over the images.",
@@ -74,8 +75,11 @@ AT_THEIR_PATHS = [
     ("plots.py", "# The figure has two axes."),
     ("earlier.py", "figures = 1\ndoubts = 1"),
     ("audit.py", "passed_over = 1"),
+    ("predictor.py", "refusal = 1"),
+    ("prediction/__init__.py", '"""Predicts.\n\ncautions  warnings about images\n"""'),
     ("server/app.py", "# Its answers are JSON; the answer is sent."),
     ("dicom/header.py", "# A data set up to its pixels."),
+    ("report/publishing.py", "# From pixels to the answer."),
 ]
 
 

@@ -95,6 +95,7 @@ RULES = (
         (
             Right(r"connections? (is |was |are |were )?refused", "the system's word for a closed port"),
             Right(r"refused\.(md|json)", "files of an export's folder keep their names"),
+            Right(r"^refusal$", "a public attribute of Predictor", r"predictor"),
         ),
         names=True,
     ),
@@ -179,7 +180,10 @@ RULES = (
         r"\bcaution(s|ed)?\b",
         "warning, caveat",
         "warning is the field's word",
-        (Right(r"\bcaution=", "a field of Prediction in its representation"),),
+        (
+            Right(r"\bcaution[=:]", "a field of Prediction in its representation, and its label in a table"),
+            Right(r"\bcautions +warnings\b", "a module in its package's map", r"__init__"),
+        ),
     ),
     Rule(
         r"\banswer(s|ed|ing)?\b",
@@ -194,6 +198,7 @@ RULES = (
             Right(
                 r"\banswer\w* (with )?(an? |the |each |every |all )?(requests?|clients?|status|HTTP|\d{3})\b", "HTTP"
             ),
+            Right(r"\bto the answer\b", "sections that earlier versions published are found by name", r"/publishing"),
         ),
         path=rf"^(?!.*({_SERVER}))",
     ),
@@ -344,7 +349,7 @@ def _python(content: str, *, messages: bool) -> Iterator[Text]:
         if (line, column) in documented:
             yield from _entries(words, line)
             prose = re.sub(r"(?m)^\s*(>>>|\.\.\.).*", "", words)
-            yield from _paragraphs("doc", re.sub(r"(?m)^( +)[\w*]+: ", r"\1``: ", prose), line)
+            yield from _paragraphs("doc", re.sub(r"(?m)^( +)[\w*]+: ", r"\1`x`: ", prose), line)
         elif kind == "comment" or (messages and re.search(r"\s", words.strip())):
             yield from _paragraphs(kind, words, line)
 

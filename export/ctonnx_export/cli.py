@@ -1,26 +1,25 @@
-"""`ctonnx export`: from a run to ONNX models that agree with it."""
+"""`ctonnx export`: exports a run to ONNX models that agree with it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from ctonnx.artifacts.spec import PRECISIONS, TARGETS, Precision, Target
 from ctonnx.cli.options import FiniteRange, threads_option
+from ctonnx.parity.gates import GATES
 from ctonnx.parity.rounding import share_of_percent, shown
-
-if TYPE_CHECKING:
-    from ctonnx.artifacts.spec import Precision, Target
+from ctonnx_export.quantization.settings import Quantization
 
 __all__ = ["export"]
 
-_PRECISIONS: "tuple[Precision, ...]" = ("fp32", "fp16", "int8")
+_GATE = GATES["int8"]  # FP16's has the same agreement and drop
 
 
-def _precisions(ctx: click.Context, parameter: click.Parameter, value: str) -> "tuple[Precision, ...]":
-    names = _PRECISIONS if value == "all" else tuple(name.strip() for name in value.split(","))
-    if unknown := [name for name in names if name not in _PRECISIONS]:
-        raise click.BadParameter(f"expected {', '.join(_PRECISIONS)}, joined by commas, or all; found '{unknown[0]}'")
-    return tuple(name for name in _PRECISIONS if name in names)
+def _precisions(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[Precision, ...]:
+    names = PRECISIONS if value == "all" else tuple(name.strip() for name in value.split(","))
+    if unknown := [name for name in names if name not in PRECISIONS]:
+        raise click.BadParameter(f"expected {', '.join(PRECISIONS)}, joined by commas, or all; found '{unknown[0]}'")
+    return tuple(name for name in PRECISIONS if name in names)
 
 
 def _share_of_points(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
@@ -36,59 +35,59 @@ def _share_of_points(ctx: click.Context, parameter: click.Parameter, value: floa
     show_default=True,
     metavar="fp32|fp16|int8|all",
     callback=_precisions,
-    help="Joined by commas; FP32 is always made, as the others are made from it and compared with it.",
+    help="Precisions to export, separated by commas. FP32 is always exported, as the reference of the others.",
 )
 @click.option(
     "--target",
-    type=click.Choice(["x86", "amx", "arm", "tensorrt"]),
-    default="x86",
+    type=click.Choice(TARGETS),
+    default=Quantization.target,
     show_default=True,
-    help="Where INT8 is to run; amx: on x86 with AMX, as the 4th and later Xeon Scalable have.",
+    help="Processor that INT8 is quantized for; amx is x86 with AMX (Xeon Scalable from the 4th generation).",
 )
 @click.option(
     "--calibrate",
     type=click.Path(path_type=Path, exists=True),
-    help="Images that INT8 is calibrated on: a data set or any folder; default: the run's training images.",
+    help="Calibration images of INT8: a dataset or any folder of images; default: the run's training images.",
 )
 @click.option(
     "--samples",
     type=click.IntRange(1),
-    default=300,
+    default=Quantization.samples,
     show_default=True,
-    help="ImageSet to calibrate on, of each class alike.",
+    help="Number of calibration images, balanced over the classes.",
 )
 @click.option(
     "--min-agreement",
     type=FiniteRange(0, 100),
     callback=_share_of_points,
     metavar="PERCENT",
-    help="Same most probable class as FP32, that FP16 and INT8 must reach; default: 99.",
+    help=f"Minimum top-1 agreement of FP16 and INT8 with FP32; default: {_GATE.min_agreement * 100:g}.",
 )
 @click.option(
     "--max-drop",
     type=FiniteRange(0, 100),
     callback=_share_of_points,
     metavar="POINTS",
-    help="Percentage points of accuracy that FP16 and INT8 may lose; default: 0.5.",
+    help=f"Maximum loss of accuracy of FP16 and INT8, in percentage points; default: {(_GATE.max_drop or 0) * 100:g}.",
 )
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Folder or .npz file with the run's images; default: where they were at training.",
+    help="Folder or .npz file with the run's images; default: its location at training.",
 )
 @threads_option
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder to write; default: RUN/export.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Export folder; default: RUN/export.")
 @click.option(
     "--triton",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Write a model repository for Triton Inference Server there too: a new or empty folder, not in the export's. "
-    "INT8 is served on the CPU, or with --target tensorrt on a GPU.",
+    help="New or empty folder, outside of the export folder, for a model repository for Triton Inference Server. INT8 "
+    "is served on the CPU, or on a GPU with --target tensorrt.",
 )
 def export(
     run: Path | None,
-    precisions: "tuple[Precision, ...]",
-    target: "Target",
+    precisions: tuple[Precision, ...],
+    target: Target,
     calibrate: Path | None,
     samples: int,
     min_agreement: float | None,
@@ -100,10 +99,11 @@ def export(
 ) -> None:
     """Export a trained run to ONNX, each precision only if it agrees.
 
-    RUN is a run's folder or name (default: the newest). The FP32 model is compared with its PyTorch original on every
-    validation image; if a probability differs by more than 1e-4, nothing is written and the exit code is 1. FP16 and
-    INT8 are compared with FP32 on these and on training images that calibration did not use; one that does not pass its
-    gate is not written, report.md says why, and the exit code is 1. An earlier export that has such a model stays then.
+    RUN is the folder or name of a run (default: the newest). The FP32 model is compared with its PyTorch original on
+    all validation images; if a probability differs by more than 1e-4, nothing is written and the exit code is 1. FP16
+    and INT8 are compared with FP32 on these and on training images that calibration did not use. A model that fails its
+    gate is not written, report.md gives the reason, and the exit code is 1; an earlier export that contains this
+    precision is kept.
 
     \b
     Examples:
@@ -116,22 +116,21 @@ def export(
     from ctonnx.parity.comparison import MAX_DP
     from ctonnx.system.cpu import has_amx
     from ctonnx.system.temporary_files import remove_leftovers
-    from ctonnx_export.triton import refuse_entangled, refuse_filled, write_repository
-    from ctonnx_train.network.openmp import let_waiting_threads_sleep
+    from ctonnx_export.triton import check_empty, check_separate, write_repository
+    from ctonnx_train.network.openmp import use_passive_waiting
 
     def log(line: str) -> None:
         click.echo(line, err=True)
 
-    let_waiting_threads_sleep()  # before PyTorch is loaded
-    _refuse_idle_options(precisions)
+    use_passive_waiting()  # before PyTorch is loaded
+    _check_unused_options(precisions)
     found = find_run(run)
     if triton is not None:
         remove_leftovers([triton.parent], log)
-        refuse_entangled(triton, output or found.export_folder)
-        refuse_filled(triton)
+        check_separate(triton, output or found.export_folder)
+        check_empty(triton)
 
-    from ctonnx_export.export import export_run  # PyTorch comes with it: seconds, after what needs none
-    from ctonnx_export.quantization.settings import Quantization
+    from ctonnx_export.export import export_run  # imports PyTorch: seconds, after the checks that do not need it
 
     if run is None:
         log(f"newest run: {found.folder}")
@@ -146,45 +145,43 @@ def export(
         threads=threads,
         log=log,
     )
-    for made in result.written:
-        parity, file = made.spec.parity, result.file(made)
-        max_dp = shown(parity["max_dp"], made.gate.max_dp, digits=2)
-        agreement = shown(parity["agreement"], made.gate.min_agreement, digits=2, form="%")
+    for model in result.written:
+        parity, file = model.spec.parity, result.file(model)
+        max_dp = shown(parity["max_dp"], model.gate.max_dp, digits=2)
+        agreement = shown(parity["agreement"], model.gate.min_agreement, digits=2, form="%")
         click.echo(
-            f"{made.precision}: gate passed: max |dp| {max_dp}, agreement {agreement} on "
+            f"{model.precision}: gate passed: max |dp| {max_dp}, agreement {agreement} on "
             f"{parity['images']} images; {file} ({file.stat().st_size / 1e6:.1f} MB)"
         )
-        if made.trial and (unshown := made.gate.unshown(made.trial.parity, made.trial.change)):
-            click.echo(f"{made.precision}: the 95 % interval does not show {'; nor '.join(unshown)}")
+        if model.trial and (unshown := model.gate.unshown(model.trial.parity, model.trial.change)):
+            click.echo(f"{model.precision}: the 95 % interval does not confirm {'; nor '.join(unshown)}")
     if result.written:
         click.echo(MAX_DP)
     if not result.kept:
         if triton is not None:
-            write_repository(triton, [(made.spec, result.file(made)) for made in result.written])
-            click.echo(f"{triton}: a Triton model repository of {len(result.written)} models")
-        click.echo(f"{result.folder}: golden inputs, report.md and a model card (README.md) are beside them")
-        click.echo("golden.npz holds pixels of validation images: treat it as you treat the images")
-    if refused := result.refused:
+            write_repository(triton, [(model.spec, result.file(model)) for model in result.written])
+            click.echo(f"{triton}: Triton model repository with {len(result.written)} models")
+        click.echo(f"{result.folder}: also contains golden inputs, report.md and a model card (README.md)")
+        click.echo("golden.npz contains pixels of validation images: treat it like the images themselves")
+    if rejected := result.rejected:
         raise CheckFailed(
-            "; ".join(f"{made.precision} was refused: {', '.join(made.failures)}" for made in refused)
+            "; ".join(f"{model.precision} failed its gate: {', '.join(model.failures)}" for model in rejected)
             + (
-                f". Nothing was written: the earlier export in '{result.folder}', which has such a model, stays as it "
-                f"was; for the models that passed choose another --output; what to try stands in {result.report}"
+                f". Nothing was written: the earlier export in '{result.folder}' contains this precision and was kept; "
+                f"choose another --output for the models that passed; for suggestions see {result.report}"
                 if result.kept
-                else f". It was not written; what to try stands in {result.report}"
+                else f". Not written; for suggestions see {result.report}"
             )
         )
-    if target == "x86" and has_amx() and any(made.precision == "int8" for made in result.written):
-        click.echo(
-            "this processor has AMX: INT8 of --target amx, made of the same images, gives the same answers, faster"
-        )
+    if target == "x86" and has_amx() and any(model.precision == "int8" for model in result.written):
+        click.echo("this processor has AMX: INT8 for --target amx gives the same outputs, faster")
     named = "" if output is None and run is None else f" {output or found.folder}"
     chosen = f" --model{named}" if named else ""
     click.echo(f"next: ctonnx verify{named}, ctonnx predict{chosen} DIR")
 
 
-def _refuse_idle_options(precisions: "tuple[Precision, ...]") -> None:
-    """Ends the command where an option was given that has nothing to act on."""
+def _check_unused_options(precisions: tuple[Precision, ...]) -> None:
+    """Raises a usage error if an option is given that none of the precisions uses."""
     ctx = click.get_current_context()
     needs = {
         "target": {"int8"},

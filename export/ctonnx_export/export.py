@@ -1,4 +1,4 @@
-"""`export_run`: from a run to its export folder, in which every model has passed its gate."""
+"""`export_run`: exports a run to a folder in which every model has passed its gate."""
 
 import os
 import shutil
@@ -22,10 +22,10 @@ from ctonnx.system.temporary_files import remove_leftovers
 from ctonnx.system.text import Log
 from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.graph.sessions import computing_threads
-from ctonnx_export.image_sets import calibration_images, validation_images
-from ctonnx_export.models import ExportedModel, images_to_compare, make_fp16, make_fp32, make_int8
+from ctonnx_export.image_sets import choose_images
+from ctonnx_export.models import ExportedModel, comparison_set, make_fp16, make_fp32, make_int8
 from ctonnx_export.quantization.settings import Quantization
-from ctonnx_export.report.caveats import cautions
+from ctonnx_export.report.caveats import export_caveats
 from ctonnx_export.report.facts import report
 from ctonnx_export.report.markdown import as_markdown
 from ctonnx_export.report.model_card import model_card
@@ -38,13 +38,13 @@ _REPORTS = frozenset({"README.md", "report.json", "report.md", "refused.json", "
 
 @dataclass(frozen=True, kw_only=True)
 class ExportResult:
-    """What an export left behind.
+    """Result of an export.
 
     Attributes:
-        folder: The export folder.
-        models: in the order of `PRECISIONS`, those that were refused too.
-        kept: Whether the folder holds an earlier export still, as this one would have taken a model out of it whose
-            like it was refused.
+        folder: Export folder.
+        models: All models in the order of `PRECISIONS`, those that failed their gates included.
+        kept: True if the previous export was kept because replacing it would have removed a precision that failed its
+            gate this time.
     """
 
     folder: Path
@@ -53,26 +53,26 @@ class ExportResult:
 
     @property
     def written(self) -> tuple[ExportedModel, ...]:
-        """The models that are in the folder: those that passed their gates, or none where an earlier export stays."""
-        return () if self.kept else tuple(made for made in self.models if not made.failures)
+        """Models in the folder: those that passed their gates, or none if the previous export was kept."""
+        return () if self.kept else tuple(model for model in self.models if not model.failures)
 
     @property
-    def refused(self) -> tuple[ExportedModel, ...]:
-        """The models that did not pass."""
-        return tuple(made for made in self.models if made.failures)
+    def rejected(self) -> tuple[ExportedModel, ...]:
+        """Models that failed their gates."""
+        return tuple(model for model in self.models if model.failures)
 
     @property
     def report(self) -> Path:
-        """The Markdown file that tells how the models did."""
+        """Markdown report of this export."""
         return self.folder / ("refused.md" if self.kept else "report.md")
 
-    def file(self, made: ExportedModel) -> Path:
-        """Returns the file of a model that was written."""
-        return self.folder / model_name(made.precision)
+    def file(self, model: ExportedModel) -> Path:
+        """Returns the file of a written model."""
+        return self.folder / model_name(model.precision)
 
 
 def model_name(precision: str) -> str:
-    """Returns the name of a precision's file.
+    """Returns the file name of a precision's model.
 
     >>> model_name("int8")
     'model.int8.onnx'
@@ -92,128 +92,121 @@ def export_run(
     threads: int | None = None,
     log: Log = lambda line: None,
 ) -> ExportResult:
-    """Exports a run to ONNX and writes its export folder, whole or not at all.
+    """Exports a run to ONNX and writes its export folder atomically.
 
-    The folder is written anew when each model has been made, so that what passed its gate is there though the export is
-    stopped before its end; its report tells then which models were asked for and are not made yet. No model of an
-    earlier export is taken out of the folder before the end.
+    The folder is written again after each model that passed its gate, so that an interrupted export keeps these models;
+    its report lists the requested models that are still missing. Models of an earlier export are not removed before
+    the end.
 
-    On one machine, the same run, data, libraries and number of threads give the same bytes in every file, but for the
-    times in the reports of an export that has FP16 or INT8.
+    On one machine, the same run, data, libraries and number of threads give the same bytes in every file, except for
+    the times in the reports of an export with FP16 or INT8.
 
     Args:
-        run: with a checkpoint.
-        precisions: which models to make besides FP32, which is always made.
-        data: The folder, or the MedMNIST `.npz` file, with the run's images; None takes the one it was trained on.
-        output: The folder to write; None takes the run's own.
-        quantization: how INT8 is to be made.
-        max_drop: Largest loss of accuracy of FP16 and INT8, 0 to 1; None takes their gates'.
-        min_agreement: Smallest agreement of FP16 and INT8 with FP32, 0 to 1; None takes their gates'.
-        threads: in which it computes; None takes every core that this process may use.
+        run: Run with a checkpoint.
+        precisions: Precisions to export in addition to FP32.
+        data: Folder or MedMNIST `.npz` file with the run's images; None uses the one the run was trained on.
+        output: Folder to write; None uses the run's own.
+        quantization: Settings of INT8; None uses the defaults.
+        max_drop: Maximum loss of accuracy of FP16 and INT8, 0 to 1; None uses the bounds of their gates.
+        min_agreement: Minimum agreement of FP16 and INT8 with FP32, 0 to 1; None uses the bounds of their gates.
+        threads: Number of threads; None uses all available cores.
         log: Called with each progress message.
 
     Returns:
-        What was made; an FP16 or INT8 model that did not pass its gate is told there, and is not in the folder. Where
-        an earlier export there holds one of that precision, that export stays whole, with refused.md and refused.json.
+        The exported models. An FP16 or INT8 model that failed its gate is included, but not written. If the folder has
+        an earlier export with that precision, the earlier export is kept, and refused.md and refused.json are added.
 
     Raises:
-        ValueError: A precision is not one of `PRECISIONS`.
-        ModelError: The run's checkpoint is damaged.
-        DataError: Images are not where they were, or cannot be read.
-        CheckFailed: The FP32 model does not pass its gate; nothing was written.
-        CtonnxError: The output folder holds other things than an earlier export.
-        OSError: The output folder cannot be written.
+        ValueError: If a precision is not one of `PRECISIONS`.
+        ModelError: If the run's checkpoint is damaged.
+        DataError: If images are missing or cannot be read.
+        CheckFailed: If the FP32 model fails its gate; nothing is written.
+        CtonnxError: If the output folder contains files other than an earlier export.
+        OSError: If the output folder cannot be written.
     """
     if unknown := set(precisions) - set(PRECISIONS):
         raise ValueError(f"expected precisions to be of {PRECISIONS}, found {sorted(unknown)}")
     output = output or run.export_folder
     remove_leftovers([output.parent, output], log)
-    _refuse_foreign_folder(output)
+    _check_output_folder(output)
     chosen = {"max_drop": max_drop, "min_agreement": min_agreement}
     bounds = {name: value for name, value in chosen.items() if value is not None}
     for precision in PRECISIONS[1:]:
         if precision not in precisions and (output / model_name(precision)).exists():
             log(
-                f"note: '{output}' holds an earlier export, whose place this one will take; {model_name(precision)} is "
-                f"not asked for and goes then; keep it with --precision {','.join([*precisions, precision])}, or "
-                "choose another --output"
+                f"note: this export replaces the earlier one in '{output}' and removes its {model_name(precision)}; "
+                f"keep that precision with --precision {','.join([*precisions, precision])}, or choose another --output"
             )
     checkpoint = load_checkpoint(run)
-    _refuse_too_little_space(output, run.weights_file.stat().st_size, 1 + len(set(precisions) - {"fp32"}))
+    _check_free_space(output, run.weights_file.stat().st_size, 1 + len(set(precisions) - {"fp32"}))
     written = _Folder(output)
-    with computing_threads(threads), written.keeping_what_passed(log):
+    with computing_threads(threads), written.reporting_kept_models(log):
         for models, golden, pending in _make(checkpoint, precisions, data, quantization or Quantization(), bounds, log):
             if pending:
                 written.update(models, golden, pending, log)
-        notes = cautions(models)
-        for note in notes:
-            log(f"note: {note}")
-        if kept := any(made.failures and (output / model_name(made.precision)).exists() for made in models):
+        caveats = export_caveats(models)
+        for caveat in caveats:
+            log(f"note: {caveat}")
+        if kept := any(model.failures and (output / model_name(model.precision)).exists() for model in models):
             with atomic_folder(output) as folder:
                 shutil.copytree(output, folder, dirs_exist_ok=True)
-                _write_reports(folder, "refused", report(models, {}, notes))
+                _write_reports(folder, "refused", report(models, {}, caveats))
         else:
-            written.write(models, golden, (), notes)
+            written.write(models, golden, (), caveats)
     return ExportResult(folder=output, models=models, kept=kept)
 
 
 class _Folder:
-    """The export folder, which is replaced by a fuller one as the models pass their gates.
+    """Export folder, which is replaced by a more complete one as models pass their gates.
 
     Args:
-        output: Its path.
+        output: Path of the folder.
     """
 
     def __init__(self, output: Path) -> None:
         self._output = output
-        self._answers: dict[str, Outputs] = {}
+        self._outputs: dict[str, Outputs] = {}
         self._written: tuple[Precision, ...] = ()
         self._pending: tuple[Precision, ...] = ()
 
-    def update(
-        self,
-        models: Sequence[ExportedModel],
-        golden: Golden,
-        pending: tuple[Precision, ...],
-        log: Log,
-    ) -> None:
-        """Writes the folder while models are still to be made, where no model of an earlier export is lost by it."""
-        passed = {made.precision for made in models if not made.failures}
+    def update(self, models: Sequence[ExportedModel], golden: Golden, pending: tuple[Precision, ...], log: Log) -> None:
+        """Writes the folder while models are pending, unless that would remove a model of an earlier export."""
+        passed = {model.precision for model in models if not model.failures}
         if any((self._output / model_name(name)).exists() for name in set(PRECISIONS) - passed):
             return
-        self.write(models, golden, pending, cautions(models))
+        self.write(models, golden, pending, export_caveats(models))
         log(f"written: {_names(self._written)} in '{self._output}'; next: {_names(pending)}")
 
     def write(
-        self, models: Sequence[ExportedModel], golden: Golden, pending: tuple[Precision, ...], notes: Sequence[str]
+        self, models: Sequence[ExportedModel], golden: Golden, pending: tuple[Precision, ...], caveats: Sequence[str]
     ) -> None:
-        """Writes the folder, whole or not at all: the models that passed their gates, golden inputs and reports."""
-        passed = tuple(made for made in models if not made.failures)
+        """Writes the folder atomically: the models that passed their gates, golden inputs and reports."""
+        passed = tuple(model for model in models if not model.failures)
         with atomic_folder(self._output) as folder:
             digests: dict[str, str] = {}
-            for made in passed:
-                file = folder / model_name(made.precision)
-                if not (made.precision in self._written and _link(self._output / file.name, file)):
-                    onnx.save(made.model, file)
-                digests[made.precision] = str(_facts(file)["sha256"])
-                if made.precision not in self._answers:
-                    self._answers[made.precision] = run_onnx(made.model, [golden.pixels])
-            save_golden(folder / FILE_NAME, replace(golden, model_outputs=self._answers, model_sha256=digests))
-            facts = report(models, {file.name: _facts(file) for file in sorted(folder.iterdir())}, notes, pending)
+            for model in passed:
+                file = folder / model_name(model.precision)
+                if not (model.precision in self._written and _link(self._output / file.name, file)):
+                    onnx.save(model.model, file)
+                digests[model.precision] = str(_facts(file)["sha256"])
+                if model.precision not in self._outputs:
+                    self._outputs[model.precision] = run_onnx(model.model, [golden.pixels])
+            save_golden(folder / FILE_NAME, replace(golden, model_outputs=self._outputs, model_sha256=digests))
+            facts = report(models, {file.name: _facts(file) for file in sorted(folder.iterdir())}, caveats, pending)
             _write_reports(folder, "report", facts)
             write_text(folder / "README.md", model_card(facts))
-        self._written, self._pending = tuple(made.precision for made in passed), pending
+        self._written, self._pending = tuple(model.precision for model in passed), pending
 
     @contextmanager
-    def keeping_what_passed(self, log: Log) -> Iterator[None]:
-        """Says what is in the folder where an error or Ctrl-C ends the export after some models were written."""
+    def reporting_kept_models(self, log: Log) -> Iterator[None]:
+        """Logs the contents of the folder if an error or Ctrl-C ends the export after some models were written."""
         try:
             yield
         except BaseException:
             if self._pending:
                 log(
-                    f"stopped before the end: '{self._output}' keeps {_names(self._written)}, which passed; for "
-                    f"{_names(self._pending)} run the export again"
+                    f"stopped before the end: '{self._output}' keeps {_names(self._written)}, which passed; run the "
+                    f"export again for {_names(self._pending)}"
                 )
             raise
 
@@ -223,7 +216,7 @@ def _names(precisions: Sequence[str]) -> str:
 
 
 def _link(file: Path, name: Path) -> bool:
-    """Gives a file another name, which costs no space; says whether the file system can."""
+    """Creates a hard link, which needs no space; returns whether the file system supports it."""
     try:
         os.link(file, name)
     except OSError:
@@ -239,31 +232,25 @@ def _make(
     bounds: dict[str, float],
     log: Log,
 ) -> Iterator[tuple[tuple[ExportedModel, ...], Golden, tuple[Precision, ...]]]:
-    """Makes the models; yields after each those made so far, golden inputs with PyTorch's answers, and what comes."""
+    """Converts the models; yields, after each, the models so far, the golden inputs and the pending precisions."""
     record = checkpoint.record
     root = data or Path(record.data["folder"])
     log(f"run {checkpoint.run.folder}: {len(record.classes)} classes, {record.preprocessing.size} pixels")
-    validation = validation_images(checkpoint, root)
-    calibration = None
-    if "int8" in precisions:
-        calibration = calibration_images(
-            checkpoint, root, calibrate=quantization.calibrate, count=quantization.samples, avoid=validation.digests
-        )
-        if calibration.missing:
-            why = "all there are" if quantization.calibrate else "a third of each class is kept to compare on"
-            log(f"calibrating on {len(calibration)} images, {calibration.missing} fewer than asked for: {why}")
-    fp32, golden = make_fp32(checkpoint, validation, log)
+    images = choose_images(
+        checkpoint, root, precisions, calibrate=quantization.calibrate, samples=quantization.samples, log=log
+    )
+    fp32, golden = make_fp32(checkpoint, images, log)
     models = [fp32]
     pending = tuple(name for name in PRECISIONS[1:] if name in precisions)
     yield tuple(models), golden, pending
-    if {"fp16", "int8"}.intersection(precisions):
-        compared = images_to_compare(checkpoint, root, fp32, validation, calibration, log)
+    if pending:
+        compared = comparison_set(fp32, images, log)
         if "fp16" in precisions:
             models.append(make_fp16(fp32, compared, replace(GATES["fp16"], **bounds), log))
             yield tuple(models), golden, pending[1:]
-        if calibration is not None:
+        if images.calibration is not None:
             gate = replace(GATES["int8"], **bounds)
-            models.append(make_int8(fp32, compared, calibration, quantization, gate, log))
+            models.append(make_int8(fp32, compared, images.calibration, quantization, gate, log))
             yield tuple(models), golden, ()
 
 
@@ -272,11 +259,11 @@ def _write_reports(folder: Path, name: str, facts: dict[str, Any]) -> None:
     write_text(folder / f"{name}.md", as_markdown(facts))
 
 
-def _refuse_foreign_folder(output: Path) -> None:
-    """Lets only a new or empty folder, or an earlier export with nothing else in it, be replaced."""
+def _check_output_folder(output: Path) -> None:
+    """Raises an error unless the folder is new, empty, or contains only an earlier export."""
     if not output.is_dir():
         return
-    # What `ctonnx bench --sweep` measured of a model goes with it.
+    # Measurements of `ctonnx bench --sweep` belong to a model and are removed with it.
     found = {file.name for file in output.iterdir() if not file.name.endswith(".tuned.json")}
     try:
         known = _REPORTS.union(json_schema.load(_Written, output / "report.json").files)
@@ -294,14 +281,14 @@ class _Written:
     files: Mapping[str, Any]
 
 
-def _refuse_too_little_space(output: Path, weights: int, models: int) -> None:
-    """Raises CtonnxError before the work where the disk could not hold what comes of it."""
+def _check_free_space(output: Path, weights: int, models: int) -> None:
+    """Raises CtonnxError if the disk has too little free space for the models."""
     disk = next(folder for folder in (output, *output.absolute().parents) if folder.is_dir())
     needed = weights * models  # FP16 and INT8 are smaller, and golden inputs and reports are small
     if (free := shutil.disk_usage(disk).free) < needed:
         raise CtonnxError(
             f"expected {needed / 1e6:.0f} MB of free disk space in '{disk}' for the export, found {free / 1e6:.0f} MB; "
-            "make room, or choose another --output"
+            "free some space, or choose another --output"
         )
 
 

@@ -1,7 +1,7 @@
-"""Which images calibrate a quantized model, and which it is then compared on: never the same, by their pixels."""
+"""Images of an export: calibration and comparison images, which never have pixels in common, and golden inputs."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ctonnx.artifacts.spec import Precision
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx.prediction.inputs import is_scan, list_files
+from ctonnx.system.text import Log
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import Source, open_source
@@ -23,31 +25,31 @@ from ctonnx_train.runs.checkpoint import Checkpoint
 __all__ = [
     "BATCH",
     "ImageSet",
+    "ImageSets",
     "balanced",
-    "calibration_images",
+    "batches_with_progress",
+    "choose_images",
     "golden_rows",
-    "held_out_images",
-    "shown",
-    "validation_images",
 ]
 
-
 BATCH = 16
-"""Images that a model is given at a time."""
+"""Number of images in a batch."""
 
-_IN_MEMORY = 256_000_000  # bytes of pixels; what is more is decoded again each time
+_COMPARED_IMAGES = 1000
+_GOLDEN_IMAGES = 8
+_IN_MEMORY = 256_000_000  # bytes of pixels; images beyond it are decoded each time
 _UNKNOWN = -1
 _SHARE = Fraction(2, 3)  # of each class of the run's training images
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
-    """Labelled images, decoded as the predictor would, a few at a time.
+    """Labelled images with the pixels that the predictor would see, decoded in batches.
 
     Attributes:
-        store: where they are.
-        samples: Their paths and labels; the label is -1 where none is known.
-        missing: how many fewer they are than were asked for.
+        store: Decoded pixels.
+        samples: Paths and labels; the label of an image of unknown class is -1.
+        missing: Number of images that were requested in addition and do not exist.
     """
 
     store: PixelStore
@@ -64,103 +66,137 @@ class ImageSet:
 
     @property
     def digests(self) -> frozenset[str]:
-        """By which the images are known again under any name."""
+        """Digests of the pixels, which identify an image under any name."""
         return frozenset(self.store.digests.values())
 
-    def blank(self) -> int:
-        """Returns how many of the images have one colour: they calibrate nothing."""
+    def count_blank(self) -> int:
+        """Returns the number of images of a single colour, which do not calibrate anything."""
         return sum(int((np.ptp(pixels, axis=(1, 2)) == 0).all(axis=1).sum()) for pixels in self.batches())
 
     def pixels(self, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.uint8]:
-        """Returns some images: uint8 [rows, size, size, 3]."""
+        """Returns some of the images: uint8 [rows, size, size, 3]."""
         pixels = self.store.take([int(row) for row in rows])
         return pixels if pixels.shape[3] == 3 else np.repeat(pixels, 3, axis=3)
 
     def batches(self, count: int = BATCH) -> Iterator[NDArray[np.uint8]]:
-        """Yields all images in their order, `count` at a time: uint8 [count, size, size, 3]."""
+        """Yields all images in their order, in batches of `count`: uint8 [count, size, size, 3]."""
         for start in range(0, len(self), count):
             yield self.pixels(range(start, min(start + count, len(self))))
 
 
-def validation_images(checkpoint: Checkpoint, root: Path) -> ImageSet:
-    """Returns the run's validation images.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageSets:
+    """All images of one export.
+
+    Attributes:
+        validation: The run's validation images.
+        golden: Rows of the validation images that are the golden inputs.
+        calibration: Calibration images of INT8; None without INT8.
+        held_out: Training images on which FP16 and INT8 are compared in addition to the validation images; None if
+            there are none or neither precision is exported.
+    """
+
+    validation: ImageSet
+    golden: NDArray[np.intp]
+    calibration: ImageSet | None = None
+    held_out: ImageSet | None = None
+
+    @property
+    def compared(self) -> tuple[ImageSet, ...]:
+        """Image sets on which FP16 and INT8 are compared with FP32, the validation images first."""
+        return (self.validation, self.held_out) if self.held_out else (self.validation,)
+
+
+def choose_images(
+    checkpoint: Checkpoint,
+    root: Path,
+    precisions: Collection[Precision],
+    *,
+    calibrate: Path | None = None,
+    samples: int,
+    log: Log,
+) -> ImageSets:
+    """Chooses and decodes all images of an export.
+
+    Agreement does not require images that the network has not seen, only images that calibration has not. FP16 and INT8
+    are therefore compared on up to 1,000 images: the validation images, and training images that calibration does not
+    use. A single borderline scan in a small validation set then does not decide.
 
     Args:
-        checkpoint: of the run.
-        root: The folder or `.npz` file that holds them.
+        checkpoint: Checkpoint of the run; its seed makes the choice.
+        root: Folder or `.npz` file with the run's images.
+        precisions: Precisions to export in addition to FP32.
+        calibrate: Dataset (its training images are used) or any folder of images to calibrate on; None uses the run's
+            training images.
+        samples: Number of calibration images. At most two thirds of each class of the run's own images are used, so
+            that some are left for the comparison.
+        log: Called with each progress message.
 
     Raises:
-        DataError: Some are missing, or cannot be read.
+        DataError: If images are missing or cannot be read, or all calibration images are blank.
     """
+    validation = _validation_images(checkpoint, root)
+    golden, avoid = golden_rows(validation.labels.tolist()), validation.digests
+    calibration = held_out = None
+    if "int8" in precisions:
+        calibration = _calibration_images(checkpoint, root, calibrate=calibrate, count=samples, avoid=avoid)
+        if calibration.missing:
+            reason = "all there are" if calibrate else "a third of each class is kept for the comparison"
+            log(f"calibrating on {len(calibration)} images, {calibration.missing} fewer than requested: {reason}")
+    if {"fp16", "int8"}.intersection(precisions) and (count := _COMPARED_IMAGES - len(validation)) > 0:
+        held_out = _held_out_images(checkpoint, root, count=count, avoid=avoid, calibration=calibration)
+    return ImageSets(validation=validation, golden=golden, calibration=calibration, held_out=held_out)
+
+
+def _validation_images(checkpoint: Checkpoint, root: Path) -> ImageSet:
     samples = checkpoint.samples("valid")
     source = open_source(root)
     if missing := [sample.path for sample in samples if not source.has(sample.path)]:
         raise DataError(
             f"expected the run's {len(samples)} validation images in '{root}', found {len(missing)} missing "
-            f"('{missing[0]}' first); name the folder or file that holds them with --data"
+            f"('{missing[0]}' first); name the folder or file that contains them with --data"
         )
     return _decode(source, samples, checkpoint.record.preprocessing)
 
 
-def calibration_images(
+def _calibration_images(
     checkpoint: Checkpoint, root: Path, *, calibrate: Path | None, count: int, avoid: frozenset[str]
 ) -> ImageSet:
-    """Returns images to calibrate on, as many of each class as of the others where there are enough.
-
-    Args:
-        checkpoint: of the run; its seed chooses.
-        root: The folder or `.npz` file with the run's training images.
-        calibrate: Other images to take: a data set, of which the training images are taken, or any folder of images;
-            None takes the run's training images.
-        count: how many to take; of the run's own images at most two thirds of each class, so that some of each are
-            left to compare on.
-        avoid: Digests of images that must not be among them: those that the model is judged by.
-
-    Raises:
-        DataError: there are none, some cannot be read, or all are blank.
-    """
+    """Returns images whose digests are not in `avoid`, the same number of each class if there are enough."""
     if calibrate is None:
         source, samples = open_source(root), checkpoint.samples("train")
-        there = [sample for sample in samples if source.has(sample.path)]
-        if not there:
+        found = [sample for sample in samples if source.has(sample.path)]
+        if not found:
             raise DataError(
-                f"expected the run's {len(samples)} training images in '{root}' to calibrate on, found none of them; "
-                "name the folder that holds them with --data, or other images of this kind with --calibrate"
+                f"expected the run's {len(samples)} training images in '{root}' for the calibration, found none of "
+                "them; name the folder that contains them with --data, or similar images with --calibrate"
             )
         share = _SHARE
     else:
-        source, there = _other_images(calibrate)
+        source, found = _other_images(calibrate)
         share = Fraction(1)
-    images = _choose(checkpoint, source, there, count, avoid, share)
+    images = _choose(checkpoint, source, found, count, avoid, share)
     if images is None:
         raise DataError(
             f"expected images in '{calibrate or root}' that are not the run's validation images, found only those; "
-            "calibrate on others, so that the model is judged by images that it was not made with"
+            "calibrate on other images, so that the comparison uses images that calibration has not seen"
         )
-    if images.blank() == len(images):
+    if images.count_blank() == len(images):
         raise DataError(
             f"expected images in '{calibrate or root}' to calibrate on, found {len(images)} that have one colour each; "
-            "calibrate on such as the model will see"
+            "calibrate on images similar to those that the model will see"
         )
     return replace(images, missing=count - len(images))
 
 
-def held_out_images(
+def _held_out_images(
     checkpoint: Checkpoint, root: Path, *, count: int, avoid: frozenset[str], calibration: ImageSet | None = None
 ) -> ImageSet | None:
-    """Returns training images that were not calibrated on, as far as they are there; None where none is.
-
-    Args:
-        checkpoint: of the run; its seed chooses.
-        root: The folder or `.npz` file with the run's training images.
-        count: how many at most.
-        avoid: Digests of images that are compared anyway.
-        calibration: what was calibrated on; None where nothing was.
-    """
+    """Returns training images that calibration does not use and whose digests are not in `avoid`, if there are any."""
     source = open_source(root)
     used = set(calibration.samples) if calibration and calibration.store.source.root == source.root else set()
-    there = [sample for sample in checkpoint.samples("train") if sample not in used and source.has(sample.path)]
-    return _choose(checkpoint, source, there, count, avoid | (calibration.digests if calibration else frozenset()))
+    found = [sample for sample in checkpoint.samples("train") if sample not in used and source.has(sample.path)]
+    return _choose(checkpoint, source, found, count, avoid | (calibration.digests if calibration else frozenset()))
 
 
 def _choose(
@@ -171,9 +207,9 @@ def _choose(
     avoid: frozenset[str],
     share: Fraction = Fraction(1),
 ) -> ImageSet | None:
-    """Chooses and decodes images, without those whose pixels are to be avoided, each image once.
+    """Chooses and decodes distinct images whose digests are not in `avoid`.
 
-    What is known from the training spares decoding; what is decoded decides, as the files may have changed since.
+    Digests recorded at training save decoding; those of the decoded images decide, as files may have changed since.
     """
     known = checkpoint.digests_by_path("train")
     left = list({known.get(sample.path, sample.path): sample for sample in reversed(samples)}.values())
@@ -189,7 +225,7 @@ def _choose(
 
 
 def balanced(samples: Sequence[Sample], count: int, seed: int, share: Fraction = Fraction(1)) -> tuple[Sample, ...]:
-    """Chooses samples at random, turn by turn from each class, and at most a share of each class; in their own order.
+    """Chooses samples at random, one class after the other and at most a share of each class; returns them in order.
 
     >>> [sample.label for sample in balanced([Sample(str(row), int(row > 5)) for row in range(8)], 4, seed=0)]
     [0, 0, 1, 1]
@@ -207,17 +243,17 @@ def balanced(samples: Sequence[Sample], count: int, seed: int, share: Fraction =
 
 
 def _other_images(root: Path) -> tuple[Source, list[Sample]]:
-    """Returns the images of a data set, or of any folder: those whose class is not known are of none."""
+    """Returns the training images of a dataset, or all images of any other folder, without labels."""
     try:
         found = read_data(root)
         return open_source(found.root), list(found.splits["train"])
     except DataError:
         if not root.is_dir() or (root / "train").is_dir():
-            raise  # a data set that has a fault, of which the other splits are not taken
+            raise  # an invalid dataset, whose other splits are not used
         files = [Path(file) for file in list_files(root).files if is_scan(file)]
         if not files:
             raise DataError(
-                f"expected images to calibrate on in '{root}', found none; name a data set or a folder of images"
+                f"expected images to calibrate on in '{root}', found none; name a dataset or a folder of images"
             ) from None
         return open_source(root), [Sample(file.relative_to(root).as_posix(), _UNKNOWN) for file in files]
 
@@ -226,11 +262,8 @@ def _decode(source: Source, samples: Sequence[Sample], preprocessing: Preprocess
     return ImageSet(store=PixelStore(source, samples, preprocessing, limit=_IN_MEMORY), samples=tuple(samples))
 
 
-_GOLDEN_IMAGES = 8
-
-
 def golden_rows(labels: list[int]) -> NDArray[np.intp]:
-    """Chooses up to eight images, turn by turn from each class, in the order of the split.
+    """Chooses up to eight images, one class after the other, in the order of the split.
 
     >>> golden_rows([0] * 9 + [1]).tolist()
     [0, 1, 2, 3, 4, 5, 6, 9]
@@ -239,16 +272,16 @@ def golden_rows(labels: list[int]) -> NDArray[np.intp]:
     return np.array(sorted(row for _, _, row in turns[:_GOLDEN_IMAGES]), np.intp)
 
 
-def shown(what: str, *parts: ImageSet, count: int = BATCH) -> Iterator[NDArray[np.uint8]]:
-    """Yields the pixels of images, uint8 [images, size, size, 3]; on a terminal a bar tells how long it takes still.
+def batches_with_progress(task: str, *parts: ImageSet, count: int = BATCH) -> Iterator[NDArray[np.uint8]]:
+    """Yields batches of pixels, uint8 [images, size, size, 3], with a progress bar on a terminal.
 
     Args:
-        what: is done with them.
-        parts: The images.
-        count: at a time, at most.
+        task: Description next to the bar.
+        parts: Image sets.
+        count: Maximum number of images in a batch.
     """
     total = sum(map(len, parts))
-    with tqdm(total=total, desc=what, unit="image", leave=False, disable=None) as bar:
+    with tqdm(total=total, desc=task, unit="image", leave=False, disable=None) as bar:
         for part in parts:
             for pixels in part.batches(count):
                 yield pixels

@@ -1,8 +1,7 @@
-"""The models of one run, one function for each precision: made, compared, and described in their spec."""
+"""Models of one run, a function for each precision: converted, compared, and described in their spec."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from ctonnx_export.graph.deploy_graph import DeployGraph
 from ctonnx_export.graph.execution import run_onnx, run_pytorch
 from ctonnx_export.graph.fp16 import find_overflowing, to_half
 from ctonnx_export.graph.simplification import simplify
-from ctonnx_export.image_sets import ImageSet, golden_rows, held_out_images, shown
+from ctonnx_export.image_sets import ImageSet, ImageSets, batches_with_progress
 from ctonnx_export.quantization.bias_correction import BiasCorrection
 from ctonnx_export.quantization.calibration import collect_ranges
 from ctonnx_export.quantization.input_stem import for_integers
@@ -35,24 +34,23 @@ from ctonnx_export.quantization.settings import Quantization
 from ctonnx_export.trial import ComparisonSet, Trial, try_model
 from ctonnx_train.runs.checkpoint import Checkpoint
 
-__all__ = ["ExportedModel", "images_to_compare", "make_fp16", "make_fp32", "make_int8"]
+__all__ = ["ExportedModel", "comparison_set", "make_fp16", "make_fp32", "make_int8"]
 
-_COMPARED_IMAGES = 1000
-_FEW = 4  # images whose activations are all in memory at a time: some 100 MB each at 224 pixels
+_FEW = 4  # images whose activations are in memory at the same time: some 100 MB each at 224 pixels
 _LIBRARIES = ("ctonnx", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedModel:
-    """A model that was made.
+    """A converted model, whether it passed its gate or not.
 
     Attributes:
-        precision: Its own.
-        model: with its spec in it.
-        spec: what it says about itself.
-        gate: that it has to pass.
-        trial: how it did against FP32; None for FP32 itself.
-        facts: what else the report tells of it.
+        precision: Precision of the weights and activations.
+        model: ONNX model with its spec in the metadata.
+        spec: Description of the model.
+        gate: Gate that the model must pass.
+        trial: Comparison with FP32; None for FP32 itself.
+        facts: Further entries for the report.
     """
 
     precision: Precision
@@ -64,32 +62,42 @@ class ExportedModel:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """A phrase for each bound of the gate that it breaks."""
+        """A phrase for each bound of the gate that the model exceeds; empty if it passed."""
         return self.trial.failures if self.trial else ()
 
 
-def make_fp32(checkpoint: Checkpoint, validation: ImageSet, log: Log) -> tuple[ExportedModel, Golden]:
-    """Returns the FP32 model, which agrees with PyTorch, and golden inputs with PyTorch's answers.
+@dataclass(frozen=True, kw_only=True)
+class _Candidate:
+    """A model converted from FP32, before its trial."""
+
+    precision: Precision
+    model: onnx.ModelProto
+    gate: Gate
+    facts: dict[str, Any]
+    quantization: dict[str, Any] | None = None
+
+
+def make_fp32(checkpoint: Checkpoint, images: ImageSets, log: Log) -> tuple[ExportedModel, Golden]:
+    """Converts a checkpoint to FP32; returns the model and the golden inputs with PyTorch's outputs.
 
     Args:
-        checkpoint: of the run.
-        validation: Its validation images.
+        checkpoint: Checkpoint of the run.
+        images: Images of the export.
         log: Called with each progress message.
 
     Raises:
-        CheckFailed: it does not agree.
-        ModelError: The run's record lacks what an export shows.
+        CheckFailed: If the model does not agree with PyTorch on the validation images.
+        ModelError: If the run's record has no metrics.
     """
-    checkpoint.record.require_figures()
-    size = checkpoint.record.preprocessing.size
+    checkpoint.record.require_metrics()
     graph = DeployGraph(checkpoint.network, checkpoint.record.temperature)
-    reference = run_pytorch(graph, shown("answers of PyTorch", validation))
-    chosen = golden_rows(validation.labels.tolist())
-    pixels = validation.pixels(chosen)
+    validation = images.validation
+    reference = run_pytorch(graph, batches_with_progress("outputs of PyTorch", validation))
+    pixels = validation.pixels(images.golden)
     log("converting to ONNX and simplifying")
-    simplified = simplify(convert(graph, size), pixels)
+    simplified = simplify(convert(graph, checkpoint.record.preprocessing.size), pixels)
     log(f"parity with PyTorch on {len(validation)} validation images")
-    parity = compare(reference, run_onnx(simplified.model, shown("answers of ONNX", validation)))
+    parity = compare(reference, run_onnx(simplified.model, batches_with_progress("outputs of ONNX", validation)))
     gate = GATES["fp32"]
     if failures := gate.failures(parity):
         raise CheckFailed(
@@ -98,67 +106,45 @@ def make_fp32(checkpoint: Checkpoint, validation: ImageSet, log: Log) -> tuple[E
             "checkpoint, or train again"
         )
     spec = _sealed(simplified.model, _spec(checkpoint, parity))
-    made = ExportedModel(
+    fp32 = ExportedModel(
         precision="fp32",
         model=_embed(simplified.model, spec),
         spec=spec,
         gate=gate,
-        facts={"onnxsim": simplified.note, "answered": _answered(reference, checkpoint.record.classes)},
+        facts={"onnxsim": simplified.note, "answered": _count_predicted(reference, checkpoint.record.classes)},
     )
-    return made, Golden(pixels, reference[chosen], checkpoint.sha256)
+    return fp32, Golden(pixels, reference[images.golden], checkpoint.sha256)
 
 
-def images_to_compare(
-    checkpoint: Checkpoint,
-    root: Path,
-    fp32: ExportedModel,
-    validation: ImageSet,
-    calibration: ImageSet | None,
-    log: Log,
-) -> ComparisonSet:
-    """Returns the images that FP16 and INT8 are judged by, with FP32's answers.
-
-    Agreement needs no images that the network has not seen, only such that calibration has not. So training images
-    stand beside the validation images, up to 1,000 in all or as many as there are for validation. One borderline scan
-    in a small validation folder decides nothing then.
+def comparison_set(fp32: ExportedModel, images: ImageSets, log: Log) -> ComparisonSet:
+    """Returns the images on which FP16 and INT8 are compared, with the outputs of FP32.
 
     Args:
-        checkpoint: of the run.
-        root: The folder or `.npz` file with its images.
-        fp32: The reference.
-        validation: Its validation images.
-        calibration: what INT8 is calibrated on; None where it is not made.
+        fp32: Reference model.
+        images: Images of the export.
         log: Called with each progress message.
     """
-    count = _COMPARED_IMAGES - len(validation)
-    others = (
-        held_out_images(checkpoint, root, count=count, avoid=validation.digests, calibration=calibration)
-        if count > 0
-        else None
-    )
-    parts = (validation, others) if others else (validation,)
-    log(
-        f"comparing on {sum(map(len, parts))} images: {len(validation)} for validation, "
-        f"{len(others) if others else 0} for training that calibration does not use"
-    )
-    reference = run_onnx(fp32.model, shown("answers of FP32", *parts))
-    return ComparisonSet(parts=parts, reference=reference, spec=fp32.spec)
+    valid, total = len(images.validation), sum(map(len, images.compared))
+    log(f"comparing on {total} images: {valid} validation, {total - valid} training (not used for calibration)")
+    reference = run_onnx(fp32.model, batches_with_progress("outputs of FP32", *images.compared))
+    return ComparisonSet(parts=images.compared, reference=reference, spec=fp32.spec)
 
 
 def make_fp16(fp32: ExportedModel, compared: ComparisonSet, gate: Gate, log: Log) -> ExportedModel:
-    """Returns the FP16 model, whether it passes its gate or not.
+    """Converts the FP32 model to FP16.
 
     Args:
-        fp32: what it is made from.
-        compared: what it is compared on.
-        gate: that it has to pass.
+        fp32: Model to convert.
+        compared: Images and FP32 outputs to compare with.
+        gate: Gate that the model must pass.
         log: Called with each progress message.
     """
-    plain = _with_shapes(fp32.model)
-    overflowing = find_overflowing(plain, shown("what fp16 can hold", *compared.parts, count=_FEW))
+    plain = onnx.shape_inference.infer_shapes(fp32.model)
+    overflowing = find_overflowing(plain, batches_with_progress("range of FP16", *compared.parts, count=_FEW))
     if overflowing:
-        log(f"fp16: {len(overflowing)} nodes stay in fp32, real images come near what fp16 can hold there")
-    return _finish("fp16", to_half(plain, overflowing), fp32, compared, gate, {"in_fp32": list(overflowing)}, log)
+        log(f"fp16: {len(overflowing)} nodes stay in fp32, as their values on real images come near its limit")
+    model, facts = to_half(plain, overflowing), {"in_fp32": list(overflowing)}
+    return _finish(_Candidate(precision="fp16", model=model, gate=gate, facts=facts), fp32, compared, log)
 
 
 def make_int8(
@@ -169,17 +155,17 @@ def make_int8(
     gate: Gate,
     log: Log,
 ) -> ExportedModel:
-    """Returns the best INT8 model that was found, whether it passes its gate or not.
+    """Quantizes the FP32 model to INT8, with the best scheme that the search finds.
 
     Args:
-        fp32: what it is made from.
-        compared: what the candidates are compared on.
-        calibration: The images that the activations' ranges are taken from.
-        quantization: how it is to be made.
-        gate: that it has to pass.
+        fp32: Model to quantize.
+        compared: Images and FP32 outputs to compare the candidates with.
+        calibration: Images from which the activation ranges are taken.
+        quantization: Settings of the user.
+        gate: Gate that the model must pass.
         log: Called with each progress message.
     """
-    plain = _with_shapes(for_integers(fp32.model, quantization.target))
+    plain = onnx.shape_inference.infer_shapes(for_integers(fp32.model, quantization.target))
     with tqdm(total=len(calibration), desc="calibrating", unit="image", leave=False, disable=None) as bar:
         batches = calibration.batches(_FEW)
         ranges = collect_ranges(plain, quantized_tensors(plain), batches, progress=bar.update)
@@ -188,48 +174,44 @@ def make_int8(
     calibrated = {
         "images": len(calibration),
         "asked_for": quantization.samples,
-        "blank": calibration.blank(),
+        "blank": calibration.count_blank(),
         "foreign": quantization.calibrate is not None,
         "of": "the run's training images" if quantization.calibrate is None else quantization.calibrate.resolve().name,
     }
-    facts: dict[str, Any] = {"calibration": calibrated, "attempts": [attempt.as_dict() for attempt in found.attempts]}
     corrected = {"images": len(correction.rows)}
-    described = {**found.scheme.as_dict(), "bias_correction": corrected, "calibration": calibrated}
-    return _finish("int8", found.model, fp32, compared, gate, facts, log, quantization=described)
+    candidate = _Candidate(
+        precision="int8",
+        model=found.model,
+        gate=gate,
+        facts={"calibration": calibrated, "attempts": [trial.as_dict() for trial in found.trials]},
+        quantization={**found.scheme.as_dict(), "bias_correction": corrected, "calibration": calibrated},
+    )
+    return _finish(candidate, fp32, compared, log)
 
 
-def _finish(
-    precision: Precision,
-    model: onnx.ModelProto,
-    fp32: ExportedModel,
-    compared: ComparisonSet,
-    gate: Gate,
-    facts: dict[str, Any],
-    log: Log,
-    *,
-    quantization: dict[str, Any] | None = None,
-) -> ExportedModel:
-    """Checks a model made from FP32, tries it, and describes it."""
+def _finish(candidate: _Candidate, fp32: ExportedModel, compared: ComparisonSet, log: Log) -> ExportedModel:
+    """Checks a candidate, compares it with FP32, and writes its spec into it."""
+    model, precision, gate = candidate.model, candidate.precision, candidate.gate
     strip(model)
     onnx.checker.check_model(model, full_check=True)
     trial = try_model(model, compared, gate)
     spec = replace(
-        fp32.spec, precision=precision, parity=trial.parity.as_dict(), gate=asdict(gate), quantization=quantization
+        fp32.spec,
+        precision=precision,
+        parity=trial.parity.as_dict(),
+        gate=asdict(gate),
+        quantization=candidate.quantization,
     )
     spec = _sealed(model, spec)
     log(f"{precision}: {trial.summary}")
-    facts = {**facts, "compared": compared.counts}
+    facts = {**candidate.facts, "compared": compared.counts}
     return ExportedModel(precision=precision, model=_embed(model, spec), spec=spec, gate=gate, trial=trial, facts=facts)
 
 
-def _answered(outputs: Outputs, classes: Sequence[str]) -> dict[str, int]:
-    """Returns how often each class is the most probable one."""
+def _count_predicted(outputs: Outputs, classes: Sequence[str]) -> dict[str, int]:
+    """Returns the number of images with each predicted class."""
     counts = np.bincount(outputs.probabilities.argmax(axis=1), minlength=len(classes))
     return {name: int(count) for name, count in zip(classes, counts, strict=True)}
-
-
-def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    return onnx.shape_inference.infer_shapes(model)
 
 
 def _spec(checkpoint: Checkpoint, parity: Parity) -> ModelSpec:
@@ -253,9 +235,9 @@ def _spec(checkpoint: Checkpoint, parity: Parity) -> ModelSpec:
 
 
 def _sealed(model: onnx.ModelProto, spec: ModelSpec) -> ModelSpec:
-    """Returns the spec with the checksum of a model, once it is one that the runtime runs."""
+    """Returns the spec with the checksum of a model, after checking that the runtime supports its operators."""
     content = model.SerializeToString()
-    check_graph(content, name="the model that was made")
+    check_graph(content, name="the converted model")
     return replace(spec, content_checksum=content_checksum(content))
 
 

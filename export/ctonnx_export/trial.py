@@ -1,9 +1,9 @@
-"""A trial: one candidate model, compared with its FP32 original on the comparison images and timed."""
+"""Trial of a candidate: comparison with its FP32 original, and timing."""
 
 import statistics
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,21 +16,20 @@ from ctonnx.parity.comparison import AccuracyChange, Parity, accuracy_change, co
 from ctonnx.parity.gates import GATES, BrokenBound, Gate
 from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
 from ctonnx_export.graph.sessions import open_model
-from ctonnx_export.image_sets import BATCH, ImageSet, shown
+from ctonnx_export.image_sets import ImageSet, batches_with_progress
 
 __all__ = ["ComparisonSet", "Suspicion", "Trial", "try_model"]
 
-
-_TIMED = 15
+_TIMED = 15  # runs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suspicion:
-    """On how many images a candidate answers "suspicious" otherwise than its reference.
+    """Numbers of images that a candidate calls suspicious and its reference does not, and the reverse.
 
     Attributes:
-        lost: Suspicious to the reference, and not to the candidate.
-        gained: Suspicious to the candidate alone.
+        lost: Images suspicious only to the reference.
+        gained: Images suspicious only to the candidate.
     """
 
     lost: int
@@ -39,12 +38,12 @@ class Suspicion:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonSet:
-    """What a candidate is compared with.
+    """Images and reference outputs to compare candidates with.
 
     Attributes:
-        parts: The images, in parts: the validation images first.
-        reference: The FP32 model's answers for all of them.
-        spec: The FP32 model's, whose operating point is looked at; None looks at none.
+        parts: Image sets, the validation images first.
+        reference: Outputs of the FP32 model for all images.
+        spec: Spec of the FP32 model, whose operating point is compared, too; None skips that.
     """
 
     parts: tuple[ImageSet, ...]
@@ -58,37 +57,32 @@ class ComparisonSet:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many images there are of each split."""
+        """Number of images of each split."""
         return {split: len(part) for split, part in zip(("valid", "train"), self.parts, strict=False)}
 
     def changed_suspicion(self, outputs: Outputs) -> Suspicion | None:
-        """Returns on how many images "suspicious" is answered otherwise; None without an operating point."""
+        """Returns the numbers of images with another verdict than the reference's; None without an operating point."""
         if self.spec is None or self.spec.operating_point is None:
             return None
-        ours, theirs = (
-            self.spec.operating_point.calls(answers.probabilities, self.spec.classes)
-            for answers in (self.reference, outputs)
+        reference, candidate = (
+            self.spec.operating_point.calls(of.probabilities, self.spec.classes) for of in (self.reference, outputs)
         )
-        return Suspicion(lost=int((ours & ~theirs).sum()), gained=int((theirs & ~ours).sum()))
-
-    def batches(self, count: int = BATCH) -> Iterator[NDArray[np.uint8]]:
-        """Yields the images, at most `count` at a time: uint8 [images, size, size, 3]."""
-        for part in self.parts:
-            yield from part.batches(count)
+        return Suspicion(lost=int((reference & ~candidate).sum()), gained=int((candidate & ~reference).sum()))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """How a candidate did.
+    """Result of comparing and timing one candidate.
 
     Attributes:
-        parity: with the FP32 model's answers on all images.
-        change: of the accuracy on all images.
-        validation: of the accuracy on the validation images alone.
-        suspicion: on how many images "suspicious" is answered otherwise; None without an operating point.
-        milliseconds: for one image, on this machine; a median of a few runs, good for a comparison within one table.
-        bytes: of the file.
-        broken: The bounds of the gate that it does not keep.
+        parity: Comparison with the FP32 model's outputs on all images.
+        change: Change of accuracy on all images; None without labels.
+        validation: Change of accuracy on the validation images; None without labels.
+        suspicion: Images with another verdict than FP32's; None without an operating point.
+        milliseconds: Time for one image on this machine, as the median of a few runs: comparable within one table only.
+        bytes: Size of the file.
+        broken: Bounds of the gate that the candidate exceeds.
+        scheme: Quantization scheme, JSON-ready; empty if the candidate is not quantized.
     """
 
     parity: Parity
@@ -98,15 +92,22 @@ class Trial:
     milliseconds: float
     bytes: int
     broken: tuple[BrokenBound, ...]
+    scheme: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """A phrase for each bound that is broken."""
+        """A phrase for each broken bound."""
         return tuple(bound.phrase for bound in self.broken)
 
     @property
+    def score(self) -> tuple[float, float, float]:
+        """Sort key: distance from the gate (0 within it), then agreement, then mean |dp|; the largest is the best."""
+        excess = sum(bound.excess for bound in self.broken)
+        return -excess, self.parity.agreement, -self.parity.mean_dp
+
+    @property
     def summary(self) -> str:
-        """Its figures in one line, and each bound that it does not keep, with what was found and what is allowed."""
+        """Measured values and broken bounds in one line."""
         verdict = f"rejected: {'; '.join(self.failures)}" if self.broken else "passes"
         usual = GATES["int8"]  # the verdict names a bound that the user chose
         agreement = rounding.shown(self.parity.agreement, usual.min_agreement, digits=2, form="%")
@@ -114,8 +115,9 @@ class Trial:
         return f"agreement {agreement}, mean |dp| {self.parity.mean_dp:.3g}, heatmaps {heatmaps}: {verdict}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns what the report keeps of it."""
+        """Returns the entries for the report."""
         return {
+            **self.scheme,
             "parity": self.parity.as_dict(),
             "accuracy": self.change and self.change.as_dict(),
             "accuracy_on_validation": self.validation and self.validation.as_dict(),
@@ -126,16 +128,17 @@ class Trial:
         }
 
 
-def try_model(model: onnx.ModelProto, compared: ComparisonSet, gate: Gate) -> Trial:
-    """Returns how a model does against its reference.
+def try_model(model: onnx.ModelProto, compared: ComparisonSet, gate: Gate, scheme: Mapping[str, Any] = {}) -> Trial:
+    """Compares a model with its reference on the CPU, and times it.
 
     Args:
-        model: to be tried on the CPU.
-        compared: The images and the reference's answers.
-        gate: whose bounds are looked at.
+        model: Candidate.
+        compared: Images and the reference's outputs.
+        gate: Gate that the candidate must pass.
+        scheme: Quantization scheme of the candidate, JSON-ready.
     """
     session = open_model(model)
-    batches = shown("comparing", *compared.parts)
+    batches = batches_with_progress("comparing", *compared.parts)
     outputs = Outputs.concatenate([Outputs(*session.run(OUTPUT_NAMES, {"pixels": pixels})) for pixels in batches])
     parity = compare(compared.reference, outputs)
     change = accuracy_change(compared.reference, outputs, compared.labels)
@@ -155,4 +158,5 @@ def try_model(model: onnx.ModelProto, compared: ComparisonSet, gate: Gate) -> Tr
         milliseconds=statistics.median(seconds) * 1000,
         bytes=model.ByteSize(),
         broken=gate.broken(parity, change, validation),
+        scheme=scheme,
     )

@@ -1,4 +1,4 @@
-"""A model repository for NVIDIA Triton Inference Server, the way to serve beyond one machine."""
+"""Model repository for NVIDIA Triton Inference Server, to serve on more than one machine."""
 
 import shutil
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ from ctonnx.errors import CtonnxError
 from ctonnx.parity.outputs import OUTPUT_NAMES
 from ctonnx.system.files import atomic_folder
 
-__all__ = ["refuse_entangled", "refuse_filled", "write_repository"]
+__all__ = ["check_empty", "check_separate", "write_repository"]
 
 _MAX_BATCH = 32
 _PREFERRED = (8, 16, 32)
-_DELAY = 2000  # microseconds that a request waits for others
+_DELAY = 2000  # microseconds that a request waits for others in its batch
 _ANYWHERE = """\
-# Without a kind, an instance runs on each GPU, or on the CPU where there is none.
+# Without a kind, an instance runs on each GPU, or on the CPU if there is none.
 instance_group [
   { count: 1 }
 ]"""
@@ -25,7 +25,7 @@ instance_group [
   { count: 1 kind: KIND_CPU }
 ]"""
 _IN_TENSORRT = """\
-# Quantized for TensorRT, which onnxruntime hands it to; the scales stand in the model.
+# Quantized for TensorRT, used through onnxruntime; the model contains the scales.
 instance_group [
   { count: 1 kind: KIND_GPU }
 ]
@@ -36,25 +36,25 @@ optimization {
     ]
   }
 }"""
-_PLACES = {"x86": _ON_CPU, "amx": _ON_CPU, "arm": _ON_CPU, "tensorrt": _IN_TENSORRT}  # by the target of an INT8 model
+_INSTANCES = {"x86": _ON_CPU, "amx": _ON_CPU, "arm": _ON_CPU, "tensorrt": _IN_TENSORRT}  # by the target of INT8
 
 
 def write_repository(folder: Path, models: Sequence[tuple[ModelSpec, Path]]) -> None:
-    """Writes a model repository: for each model a folder with its config.pbtxt, its labels and the file as version 1.
+    """Writes a model repository: for each model a folder with config.pbtxt, labels and the file as version 1.
 
-    An INT8 model is served on what it was quantized for: the CPU, or a GPU through TensorRT.
+    An INT8 model is served on the device that it was quantized for: the CPU, or a GPU through TensorRT.
     Sources: https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_repository.html
     and, for the accelerator, .../user-guide/docs/onnxruntime_backend/README.html
 
     Args:
-        folder: New, or empty.
-        models: what each says about itself, and its file.
+        folder: New or empty folder.
+        models: Spec and file of each model.
 
     Raises:
-        CtonnxError: The folder holds something.
-        OSError: it cannot be written.
+        CtonnxError: If the folder is not empty.
+        OSError: If the folder cannot be written.
     """
-    refuse_filled(folder)
+    check_empty(folder)
     with atomic_folder(folder) as temporary:
         for spec, file in models:
             inner = temporary / f"{spec.name}_{spec.precision}"
@@ -64,21 +64,21 @@ def write_repository(folder: Path, models: Sequence[tuple[ModelSpec, Path]]) -> 
             (inner / "labels.txt").write_text("".join(f"{name}\n" for name in spec.classes), encoding="utf-8")
 
 
-def refuse_filled(folder: Path) -> None:
-    """Raises CtonnxError where the folder of the repository holds something."""
+def check_empty(folder: Path) -> None:
+    """Raises CtonnxError if the folder of the repository is not empty."""
     if folder.is_dir() and any(folder.iterdir()):
         raise CtonnxError(
-            f"expected a new or an empty folder for the model repository at '{folder}', found files in it; choose "
+            f"expected a new or empty folder for the model repository at '{folder}', found files in it; choose "
             "another --triton"
         )
 
 
-def refuse_entangled(folder: Path, export_folder: Path) -> None:
-    """Raises CtonnxError where one of the two folders lies in the other: each is written as a whole."""
+def check_separate(folder: Path, export_folder: Path) -> None:
+    """Raises CtonnxError if one of the two folders is within the other, as each is replaced as a whole."""
     one, other = folder.resolve(), export_folder.resolve()
     if one.is_relative_to(other) or other.is_relative_to(one):
         raise CtonnxError(
-            f"expected the model repository and the export in folders beside each other, found --triton '{folder}' and "
+            f"expected separate folders for the model repository and the export, found --triton '{folder}' and "
             f"the export in '{export_folder}'; choose another --triton"
         )
 
@@ -94,7 +94,7 @@ def _config(name: str, spec: ModelSpec) -> str:
         for output in OUTPUT_NAMES
     )
     return f"""# A research tool, not a medical device.
-# Pixels are RGB, 8 bits; docs/reference/images.md of ctonnx tells how files become pixels.
+# Pixels are RGB, 8 bits; see docs/reference/images.md of ctonnx for the conversion of files.
 name: "{name}"
 backend: "onnxruntime"
 max_batch_size: {_MAX_BATCH}
@@ -104,7 +104,7 @@ input [
 output [
 {outputs}
 ]
-{_PLACES[spec.quantization["target"]] if spec.quantization else _ANYWHERE}
+{_INSTANCES[spec.quantization["target"]] if spec.quantization else _ANYWHERE}
 dynamic_batching {{
   preferred_batch_size: {list(_PREFERRED)}
   max_queue_delay_microseconds: {_DELAY}

@@ -1,6 +1,6 @@
-"""What the export's tests share: a small ONNX model made in milliseconds, pictures for it, and a small network.
+"""Fixtures of the export's tests: a small ONNX model with pictures, and a small network.
 
-Of the small network there is a run, and an export of it in every precision, made once for all processes of these tests.
+The small network has a run and an export in every precision, made once for all processes of these tests.
 """
 
 import pickle
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from tests.conftest import once
+from tests.export.builders import image_set
 
 from ctonnx.artifacts.run import Run
 from ctonnx.artifacts.spec import Precision
@@ -25,9 +26,11 @@ from ctonnx.parity.gates import GATES, Gate
 from ctonnx_export import models
 from ctonnx_export.export import ExportResult, export_run
 from ctonnx_export.graph.conversion import convert
+from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.graph.simplification import Simplified
 from ctonnx_export.quantization.calibration import CALIBRATORS
 from ctonnx_export.quantization.settings import Quantization
+from ctonnx_export.trial import ComparisonSet
 from ctonnx_train.training.recipe import TrainSettings
 from ctonnx_train.training.train import train
 
@@ -40,11 +43,11 @@ CLASSES = 3
 
 
 def make_small_model(*, seed: int = 0, scale: float = 1.0) -> onnx.ModelProto:
-    """Returns a model whose first block's inner maps are `scale` times as large, and whose answers are not changed.
+    """Returns a model whose outputs do not depend on `scale`.
 
     Args:
-        seed: of the weights.
-        scale: of the maps between the first block's two convolutions.
+        seed: Random seed of the weights.
+        scale: Factor of the maps between the first block's two convolutions.
     """
     random = np.random.default_rng(seed)
     weights: dict[str, NDArray[np.float32]] = {
@@ -146,8 +149,19 @@ def scans() -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="module")
+def compared(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> ComparisonSet:
+    """The pictures with the small model's outputs, in two parts of 6 and 18."""
+    reference = run_onnx(small_model, [scans])
+    labels = reference.probabilities.argmax(axis=1)
+    labels[0] = (labels[0] + 1) % 3  # the reference is wrong on one image
+    return ComparisonSet(
+        parts=(image_set(scans[:6], labels[:6]), image_set(scans[6:], labels[6:])), reference=reference
+    )
+
+
+@pytest.fixture(scope="module")
 def small_network() -> Iterator[None]:
-    """Gives the network four blocks instead of ResNet50's stages, and leaves the simplifier out."""
+    """Replaces ResNet50's stages by four blocks, and skips the simplification."""
     from torchvision.models.resnet import BasicBlock, ResNet
 
     def resnet(weights: None, **settings: Any) -> Any:
@@ -207,7 +221,7 @@ def converted_once(shared_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 @contextmanager
 def two_threads() -> Iterator[None]:
-    """Lets PyTorch compute in more than one thread, which must not change a byte from one export to the next."""
+    """Sets two threads for PyTorch, which must not change a byte from one export to the next."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -217,7 +231,7 @@ def two_threads() -> Iterator[None]:
 
 
 def short_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets the search, whose whole way is walked in test_search.py, try one calibrator and leave out one layer."""
+    """Shortens the search to one calibrator and one layer; test_search.py tests all of it."""
     monkeypatch.setattr("ctonnx_export.quantization.search.CALIBRATORS", CALIBRATORS[:1])
     monkeypatch.setattr("ctonnx_export.quantization.search._MOST_EXCLUDED", 1)
 

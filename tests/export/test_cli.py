@@ -1,4 +1,4 @@
-"""`ctonnx export`: what it says of precisions, targets and Triton, and what it leaves where a model is refused."""
+"""`ctonnx export`: precisions, targets, Triton, and the output if a model fails its gate."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from ctonnx_export.export import ExportResult
 pytestmark = pytest.mark.usefixtures("small_network", "converted_once")
 
 
-def test_int8_that_does_not_pass_is_not_written_and_the_report_says_why(
+def test_int8_that_fails_its_gate_is_not_written_and_the_report_gives_the_reason(
     small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(GATES, "fp16", LOOSE)
@@ -31,19 +31,19 @@ def test_int8_that_does_not_pass_is_not_written_and_the_report_says_why(
     command = ["export", str(small_run.folder), "--precision", "all", "--samples", "8", "--output", str(output)]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1].startswith("Error: int8 was refused: max |dp| is ")
-    assert result.stderr.endswith(f"It was not written; what to try stands in {output / 'report.md'}\n")
+    assert result.stderr.splitlines()[-1].startswith("Error: int8 failed its gate: max |dp| is ")
+    assert result.stderr.endswith(f"Not written; for suggestions see {output / 'report.md'}\n")
     assert "model.int8.onnx" not in names(output)
     assert "model.fp16.onnx" in names(output)
     text = (output / "report.md").read_text()
-    assert "**INT8 was refused and not written**: max |dp| is " in text
+    assert "**INT8 failed its gate and was not written**: max |dp| is " in text
     assert "`--samples`" in text
     assert json.loads((output / "report.json").read_text())["precisions"]["int8"]["passed"] is False
     assert list(load_golden(output / "golden.npz").model_outputs) == ["fp32", "fp16"]
     assert find_model(output).name == "model.fp32.onnx"
 
 
-def test_refused_model_leaves_an_earlier_export_that_has_one_as_it_was(
+def test_earlier_export_with_a_precision_that_fails_now_is_kept(
     small_run: Run, small_export: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output, triton = tmp_path / "export", tmp_path / "models"
@@ -55,8 +55,8 @@ def test_refused_model_leaves_an_earlier_export_that_has_one_as_it_was(
     result = CliRunner().invoke(main, [*command, "--triton", str(triton)])
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1].endswith(
-        f". Nothing was written: the earlier export in '{output}', which has such a model, stays as it was; for the "
-        f"models that passed choose another --output; what to try stands in {output / 'refused.md'}"
+        f". Nothing was written: the earlier export in '{output}' contains this precision and was kept; choose another "
+        f"--output for the models that passed; for suggestions see {output / 'refused.md'}"
     )
     assert result.stdout == ""
     assert not triton.exists()
@@ -64,9 +64,9 @@ def test_refused_model_leaves_an_earlier_export_that_has_one_as_it_was(
     for file in small_export.folder.iterdir():
         assert (output / file.name).read_bytes() == file.read_bytes()
     text = (output / "refused.md").read_text()
-    assert "**INT8 was refused and not written**: max |dp| is " in text
+    assert "**INT8 failed its gate and was not written**: max |dp| is " in text
     assert text.splitlines()[2] == (
-        "**Nothing of this export was written: the earlier one in this folder stays as it was.**"
+        "**Nothing of this export was written: the earlier export in this folder was kept.**"
     )
     assert json.loads((output / "refused.json").read_text())["files"] == {}
     assert verify(output / "model.int8.onnx").failures == ()
@@ -76,7 +76,7 @@ def test_refused_model_leaves_an_earlier_export_that_has_one_as_it_was(
 
 
 @pytest.mark.parametrize(
-    ("options", "amx", "told"),
+    ("options", "amx", "named"),
     [
         (("--precision", "int8"), True, True),
         (("--precision", "int8"), False, False),
@@ -85,7 +85,7 @@ def test_refused_model_leaves_an_earlier_export_that_has_one_as_it_was(
     ],
 )
 def test_target_of_a_processor_with_amx_is_named(
-    options: tuple[str, ...], amx: bool, told: bool, small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: tuple[str, ...], amx: bool, named: bool, small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(GATES, "int8", LOOSE)
     monkeypatch.setattr("ctonnx.system.cpu.has_amx", lambda: amx)
@@ -95,8 +95,8 @@ def test_target_of_a_processor_with_amx_is_named(
         main, ["export", str(small_run.folder), *options, *samples, "--output", str(tmp_path / "out")]
     )
     assert result.exit_code == 0, result.output
-    line = "this processor has AMX: INT8 of --target amx, made of the same images, gives the same answers, faster"
-    assert (line in result.stdout.splitlines()) is told
+    line = "this processor has AMX: INT8 for --target amx gives the same outputs, faster"
+    assert (line in result.stdout.splitlines()) is named
 
 
 def test_triton_repository_is_written_beside_the_export(
@@ -115,7 +115,9 @@ def test_triton_repository_is_written_beside_the_export(
     assert fp32.startswith("fp32: gate passed: max |dp| ")
     assert fp16.startswith("fp16: gate passed: max |dp| ")
     # Of few images that all agree.
-    assert unshown.startswith("fp16: the 95 % interval does not show agreement of 90 %: the interval reaches down to ")
+    assert unshown.startswith(
+        "fp16: the 95 % interval does not confirm agreement of 90 %: the interval reaches down to "
+    )
     assert definition == "max |dp|: the largest absolute difference of any class's probability over the compared images"
     assert names(tmp_path / "triton/models") == ["small_fp16", "small_fp32"]
     again = CliRunner().invoke(main, [*command, "--triton", str(tmp_path / "triton/models")])
@@ -124,14 +126,14 @@ def test_triton_repository_is_written_beside_the_export(
 
 
 @pytest.mark.parametrize(("output", "triton"), [("out", "out"), ("out", "out/models"), ("models/out", "models")])
-def test_triton_repository_within_the_export_is_refused_before_the_work(
+def test_triton_repository_within_the_export_is_rejected_before_the_work(
     output: str, triton: str, small_run: Run, tmp_path: Path
 ) -> None:
     command = ["export", str(small_run.folder), "--output", str(tmp_path / output), "--triton", str(tmp_path / triton)]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 2
     assert result.stderr == (
-        "Error: expected the model repository and the export in folders beside each other, found --triton "
+        "Error: expected separate folders for the model repository and the export, found --triton "
         f"'{tmp_path / triton}' and the export in '{tmp_path / output}'; choose another --triton\n"
     )
     assert list(tmp_path.iterdir()) == []

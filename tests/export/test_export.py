@@ -1,4 +1,4 @@
-"""From a run to its export folder: whole, proven, the same bytes twice, or not there at all."""
+"""Export of a run: complete, checked, reproducible to the byte, or not written at all."""
 
 import hashlib
 import json
@@ -52,7 +52,7 @@ def run(workspace: Path) -> Run:
 
 @pytest.fixture
 def converted(exported_run: Run, monkeypatch: pytest.MonkeyPatch) -> onnx.ModelProto:
-    """The run's exported model, taken for what converting and simplifying give: for tests of what comes after them."""
+    """The run's exported model, used as the result of the conversion, to test the steps after it."""
     model = onnx.load(exported_run.model_file("fp32"))
     del model.metadata_props[:]
     monkeypatch.setattr(models, "convert", lambda graph, size: model)
@@ -61,7 +61,7 @@ def converted(exported_run: Run, monkeypatch: pytest.MonkeyPatch) -> onnx.ModelP
 
 
 def change_bias(model: onnx.ModelProto, change: float) -> None:
-    """Adds a number to what speaks for the first class."""
+    """Adds a number to the bias of the first class."""
     bias = next(weights for weights in model.graph.initializer if weights.name.endswith("dense3.bias"))
     values = onnx.numpy_helper.to_array(bias) + np.array([change, 0, 0, 0], np.float32)
     bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
@@ -71,7 +71,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-def test_export_folder_holds_the_model_its_golden_inputs_and_its_report(exported_run: Run) -> None:
+def test_export_folder_contains_the_model_its_golden_inputs_and_its_report(exported_run: Run) -> None:
     assert sorted(file.name for file in exported_run.export_folder.iterdir()) == FILES
 
 
@@ -88,19 +88,19 @@ def test_two_exports_of_one_run_are_equal_byte_for_byte(exported_run: Run, tmp_p
     assert again == contents(exported_run.export_folder)
 
 
-def test_exported_model_says_what_the_checkpoint_says(exported_run: Run, phantoms: Path) -> None:
+def test_exported_model_agrees_with_the_checkpoint(exported_run: Run, phantoms: Path) -> None:
     checkpoint = load_checkpoint(exported_run)
     files = sorted((phantoms / "test").rglob("*.png"))
     with Predictor(exported_run.model_file("fp32")) as predictor:
         for file in files[:3]:
-            answer = predictor.predict(file)
+            prediction = predictor.predict(file)
             with torch.inference_mode():
                 pixels = to_pixels(load(file), checkpoint.record.preprocessing)
                 logits = checkpoint.network(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0].numpy()
-            np.testing.assert_allclose(answer.logits, logits, atol=1e-4)
+            np.testing.assert_allclose(prediction.logits, logits, atol=1e-4)
 
 
-def test_spec_in_the_model_tells_what_a_runtime_needs(exported_run: Run) -> None:
+def test_spec_in_the_model_contains_what_a_runtime_needs(exported_run: Run) -> None:
     record = json.loads(exported_run.record_file.read_text())
     model = onnx.load(exported_run.model_file("fp32"))
     spec = ModelSpec.from_json({item.key: item.value for item in model.metadata_props}[METADATA_KEY])
@@ -118,21 +118,23 @@ def test_spec_in_the_model_tells_what_a_runtime_needs(exported_run: Run) -> None
     assert spec.operating_point == OperatingPoint.from_dict(record["operating_point"])
 
 
-def test_predictor_finds_the_figures_of_the_operating_point_on_the_validation_images(
+def test_predictor_reproduces_the_metrics_of_the_operating_point_on_the_validation_images(
     exported_run: Run, phantoms: Path
 ) -> None:
     samples = load_checkpoint(exported_run).samples("valid")
     with Predictor(exported_run.model_file("fp32")) as predictor:
-        answers = list(predictor.predict_many(phantoms / sample.path for sample in samples))
+        predictions = list(predictor.predict_many(phantoms / sample.path for sample in samples))
         point, classes = predictor.spec.operating_point, predictor.spec.classes
     assert point is not None
-    called = np.array([isinstance(answer, Prediction) and bool(answer.suspicious) for answer in answers])
+    called = np.array(
+        [isinstance(prediction, Prediction) and bool(prediction.suspicious) for prediction in predictions]
+    )
     positive = np.array([classes[sample.label] in point.positive for sample in samples])
     assert called[positive].mean() == pytest.approx(point.sensitivity, abs=1e-6)
     assert (~called[~positive]).mean() == pytest.approx(point.specificity, abs=1e-6)
 
 
-def test_golden_inputs_hold_pytorchs_answers_and_cover_every_class(exported_run: Run) -> None:
+def test_golden_inputs_have_pytorchs_outputs_and_cover_every_class(exported_run: Run) -> None:
     checkpoint = load_checkpoint(exported_run)
     golden = load_golden(exported_run.export_folder / "golden.npz")
     assert golden.checkpoint_sha256 == checkpoint.sha256
@@ -177,7 +179,7 @@ def test_failed_gate_ends_the_command_with_exit_code_1_and_keeps_an_earlier_expo
 
 
 def test_nan_in_the_checkpoint_does_not_pass_the_gate(run: Run, converted: onnx.ModelProto) -> None:
-    """Though both say the same: NaN."""
+    """Although both models agree: their outputs are NaN."""
     change_bias(converted, float("nan"))
     weights = load_file(run.weights_file)
     weights["head.dense3.bias"][0] = float("nan")
@@ -203,12 +205,12 @@ def test_interrupted_export_leaves_nothing_behind(
     assert sorted(run.folder.iterdir()) == before
 
 
-def test_what_killed_exports_left_is_removed_and_told(
+def test_leftovers_of_killed_exports_are_removed_and_logged(
     run: Run, converted: onnx.ModelProto, leave_behind: Callable[[Path], Path]
 ) -> None:
-    left, said = [leave_behind(run.export_folder) for _ in range(2)], list[str]()
-    export_run(run, log=said.append)
-    assert said[0] == (
+    left, messages = [leave_behind(run.export_folder) for _ in range(2)], list[str]()
+    export_run(run, log=messages.append)
+    assert messages[0] == (
         f"removed 2 temporary files or folders of a killed process from '{run.folder}': "
         + ", ".join(f"'{name}'" for name in sorted(path.name for path in left))
     )
@@ -227,7 +229,7 @@ def test_data_that_moved_is_found_with_the_data_option(
         export_run(run)
     assert str(caught.value) == (
         f"expected the run's 8 validation images in '{tmp_path / 'gone'}', found 8 missing ('{first}' first); "
-        "name the folder or file that holds them with --data"
+        "name the folder or file that contains them with --data"
     )
     result = CliRunner().invoke(main, ["export", "runs/tiny", "--data", str(phantoms), "--output", "out"])
     assert result.exit_code == 0, result.output
@@ -242,7 +244,7 @@ def test_validation_image_that_was_damaged_since_is_named(run: Run, phantoms: Pa
         export_run(run, data=tmp_path / "damaged")
     assert str(caught.value) == (
         f"expected 8 readable images, found 1 that is not: {tmp_path / 'damaged' / first}: the file is empty "
-        "(0 bytes); mend these files or move them out of the data folder"
+        "(0 bytes); fix these files or move them out of the data folder"
     )
     assert not run.export_folder.exists()
 
@@ -266,14 +268,14 @@ def test_earlier_export_with_a_users_file_in_it_is_not_replaced(workspace: Path)
     assert (workspace / "runs/tiny/export/notes.md").read_text() == "mine"
 
 
-def test_too_small_a_disk_is_told_before_the_work(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_small_a_disk_is_reported_before_the_work(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctonnx_export.export.shutil.disk_usage", lambda folder: SimpleNamespace(free=50_000_000))
     with pytest.raises(CtonnxError) as caught:
         export_run(run, precisions=["fp32", "int8"])
     needed = 2 * run.weights_file.stat().st_size
     assert str(caught.value) == (
-        f"expected {needed / 1e6:.0f} MB of free disk space in '{run.folder}' for the export, found 50 MB; make room, "
-        "or choose another --output"
+        f"expected {needed / 1e6:.0f} MB of free disk space in '{run.folder}' for the export, found 50 MB; free "
+        "some space, or choose another --output"
     )
     assert not run.export_folder.exists()
 
@@ -284,7 +286,7 @@ def test_foreign_report_does_not_make_a_folder_an_export(exported_run: Run, tmp_
         export_run(exported_run, output=tmp_path)
 
 
-def test_export_without_a_run_says_how_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_without_a_run_shows_how_to_train_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(main, ["export"])
     assert result.exit_code == 2

@@ -1,4 +1,4 @@
-"""The export of a run that was trained on a MedMNIST `.npz` file: its images are rows of arrays."""
+"""Export of a run that was trained on a MedMNIST `.npz` file."""
 
 import shutil
 from pathlib import Path
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("small_network")
 
 
 def arrays(*shape: int) -> dict[str, Any]:
-    """Returns a set of two classes: eight training images and four of each other split, with a copy among them."""
+    """Returns a dataset of two classes: eight training images and four of each other split, with a copy among them."""
     generator = np.random.default_rng(3)
     images = {"train": 8, "val": 4, "test": 4}
     made: dict[str, Any] = {
@@ -52,8 +52,8 @@ def run(small_network: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return trained(tmp_path_factory.mktemp("grey"), 28, 28, color="grey")
 
 
-def assert_answers_for(run: Run, output: Path, images: Any, color: Any) -> None:
-    """Exports a run, and checks that its golden pixels, and the model's answers, are those of the images."""
+def assert_predictions_for(run: Run, output: Path, images: Any, color: Any) -> None:
+    """Exports a run and checks that the golden pixels, and the model's predictions, are those of the images."""
     result = export_run(run, output=output)
     (fp32,) = result.models
     assert fp32.spec.parity["images"] == len(images)
@@ -61,22 +61,22 @@ def assert_answers_for(run: Run, output: Path, images: Any, color: Any) -> None:
     preprocessing = Preprocessing(size=32, color=color)
     np.testing.assert_array_equal(golden.pixels, np.stack([to_pixels(load(image), preprocessing) for image in images]))
     with Predictor(result.file(fp32)) as predictor:
-        answers = list(predictor.predict_many(images))
-    for answer, expected in zip(answers, golden.outputs.logits, strict=True):
-        assert isinstance(answer, Prediction)
-        np.testing.assert_allclose(answer.logits, expected, rtol=0, atol=1e-4)
+        predictions = list(predictor.predict_many(images))
+    for prediction, expected in zip(predictions, golden.outputs.logits, strict=True):
+        assert isinstance(prediction, Prediction)
+        np.testing.assert_allclose(prediction.logits, expected, rtol=0, atol=1e-4)
 
 
 def test_grey_images_are_found_in_the_file_that_the_run_was_trained_on(run: Run, tmp_path: Path) -> None:
-    assert_answers_for(run, tmp_path / "export", arrays(28, 28)["val_images"], "grey")
+    assert_predictions_for(run, tmp_path / "export", arrays(28, 28)["val_images"], "grey")
 
 
 def test_colour_images_are_found_in_the_file_that_the_run_was_trained_on(tmp_path: Path) -> None:
     colour = trained(tmp_path, 28, 28, 3, color="rgb")
-    assert_answers_for(colour, tmp_path / "export", arrays(28, 28, 3)["val_images"], "rgb")
+    assert_predictions_for(colour, tmp_path / "export", arrays(28, 28, 3)["val_images"], "rgb")
 
 
-def test_file_that_moved_is_found_with_data_and_its_copies_are_told(run: Run, tmp_path: Path) -> None:
+def test_file_that_moved_is_found_with_data_and_its_copies_are_reported(run: Run, tmp_path: Path) -> None:
     np.savez(tmp_path / "moved.npz", **arrays(28, 28))
     result = export_run(run, data=tmp_path / "moved.npz", output=tmp_path / "export")
     spec = result.models[0].spec
@@ -91,7 +91,7 @@ def test_file_that_moved_is_found_with_data_and_its_copies_are_told(run: Run, tm
     assert "| files that leaked from an earlier split | test 0, valid 1 |" in text
 
 
-def test_file_that_is_gone_is_asked_for(run: Run, tmp_path: Path) -> None:
+def test_missing_file_is_reported_with_the_option_to_name_it(run: Run, tmp_path: Path) -> None:
     lost = Run(tmp_path / "lost")
     shutil.copytree(run.folder, lost.folder)
     gone = tmp_path / "gone.npz"
@@ -101,12 +101,12 @@ def test_file_that_is_gone_is_asked_for(run: Run, tmp_path: Path) -> None:
         export_run(lost)
     assert str(caught.value) == (
         f"expected the run's 4 validation images in '{gone}', found 4 missing ('val_images/0' first); "
-        "name the folder or file that holds them with --data"
+        "name the folder or file that contains them with --data"
     )
     assert not lost.export_folder.exists()
 
 
-def test_file_that_is_not_the_one_trained_on_is_refused(run: Run, tmp_path: Path) -> None:
+def test_file_that_is_not_the_one_trained_on_is_rejected(run: Run, tmp_path: Path) -> None:
     other = tmp_path / "other.npz"
     given = arrays(28, 28)
     np.savez(other, **{**given, "val_images": given["val_images"][:3]})
@@ -114,7 +114,7 @@ def test_file_that_is_not_the_one_trained_on_is_refused(run: Run, tmp_path: Path
         export_run(run, data=other, output=tmp_path / "export")
     assert str(caught.value) == (
         f"expected the run's 4 validation images in '{other}', found 1 missing ('val_images/3' first); "
-        "name the folder or file that holds them with --data"
+        "name the folder or file that contains them with --data"
     )
     text = tmp_path / "notes.npz"
     text.write_text("a letter")

@@ -1,4 +1,4 @@
-"""An export that is killed at any rename leaves a whole folder, and none of it is of another export."""
+"""An export that is killed at any rename leaves a complete folder of a single export."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("small_network", "converted_once")
 def test_at_every_rename_of_an_export_the_earlier_folder_or_the_later_one_is_whole(
     small_run: Run, tmp_path: Path
 ) -> None:
-    """For a moment both lie beside each other under hidden names, and none has the folder's."""
+    """For a moment both exist under hidden names, and the folder's name is not used."""
     run = Run(tmp_path / "runs" / "small")
     shutil.copytree(small_run.folder, run.folder)
     export_run(run)
@@ -35,7 +35,7 @@ def test_at_every_rename_of_an_export_the_earlier_folder_or_the_later_one_is_who
 
 
 def _is_whole(folder: Path) -> bool:
-    """Says whether a folder has every file that its report names, of the size that is told there."""
+    """Returns whether a folder contains every file of its report, with the size listed there."""
     try:
         files = json.loads((folder / "report.json").read_text(encoding="utf-8"))["files"]
     except OSError:

@@ -1,4 +1,4 @@
-"""FP16 and INT8 in the export folder: there when they agree, told of when they do not."""
+"""FP16 and INT8 in an export: written if they agree, reported if they do not."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ from ctonnx_export.quantization.settings import Quantization
 pytestmark = pytest.mark.usefixtures("small_network", "converted_once")
 
 
-def test_folder_holds_a_model_of_each_precision(small_export: ExportResult) -> None:
+def test_folder_contains_a_model_of_each_precision(small_export: ExportResult) -> None:
     models = [f"model.{precision}.onnx" for precision in sorted(ALL)]
     assert names(small_export.folder) == ["README.md", "golden.npz", *models, "report.json", "report.md"]
     sizes = {made.precision: small_export.file(made).stat().st_size for made in small_export.models}
@@ -35,7 +35,7 @@ def test_folder_holds_a_model_of_each_precision(small_export: ExportResult) -> N
     assert sizes["fp16"] < 0.65 * sizes["fp32"]
 
 
-def test_each_model_says_what_it_is(small_export: ExportResult) -> None:
+def test_each_model_contains_its_spec(small_export: ExportResult) -> None:
     for made in small_export.models:
         with Predictor(small_export.file(made)) as predictor:
             assert predictor.spec == made.spec
@@ -57,7 +57,7 @@ def test_each_model_says_what_it_is(small_export: ExportResult) -> None:
     )
 
 
-def test_judged_on_validation_images_and_on_training_images_that_calibration_did_not_use(
+def test_models_are_compared_on_validation_images_and_on_unused_training_images(
     small_export: ExportResult,
 ) -> None:
     for made in small_export.models[1:]:
@@ -67,7 +67,7 @@ def test_judged_on_validation_images_and_on_training_images_that_calibration_did
         assert made.trial.validation.images == 8
 
 
-def test_report_tells_what_was_tried(small_export: ExportResult) -> None:
+def test_report_lists_the_candidates(small_export: ExportResult) -> None:
     facts = json.loads((small_export.folder / "report.json").read_text())["precisions"]["int8"]
     assert len(facts["attempts"]) == 6
     assert {"calibrator", "residual_adds", "parity", "accuracy", "milliseconds", "bytes"} <= set(facts["attempts"][0])
@@ -104,7 +104,7 @@ def test_second_export_gives_the_same_models_byte_for_byte(
         assert (again.folder / name).read_bytes() == (small_export.folder / name).read_bytes(), name
 
 
-def test_agreement_and_drop_can_be_demanded(small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_agreement_and_drop_can_be_set(small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(GATES, "fp16", LOOSE)
     result = export_run(small_run, precisions=["fp16"], output=tmp_path / "export", min_agreement=0.75, max_drop=0.25)
     gate = result.models[1].gate
@@ -121,19 +121,19 @@ def with_nan(half: onnx.ModelProto) -> onnx.ModelProto:
     return half
 
 
-def test_nan_in_fp16_is_refused(small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nan_in_fp16_fails_the_gate(small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "to_half", lambda model, overflowing: with_nan(to_half(model)))
     result = export_run(small_run, precisions=["fp16"], output=tmp_path / "export")
-    (refused,) = result.refused
-    assert refused.precision == "fp16"
-    assert refused.failures[0] == "max |dp| is nan, at most 0.005 is allowed"
+    (rejected,) = result.rejected
+    assert rejected.precision == "fp16"
+    assert rejected.failures[0] == "max |dp| is nan, at most 0.005 is allowed"
     assert "model.fp16.onnx" not in names(result.folder)
 
 
-def test_temperature_of_the_run_stands_in_the_graph(
+def test_temperature_of_the_run_is_in_the_graph(
     small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "convert", convert)  # anew, as it is not the graph of the other tests
+    monkeypatch.setattr(models, "convert", convert)  # another graph than that of the other tests
     shutil.copytree(small_run.folder, tmp_path / "warm")
     warm = Run(tmp_path / "warm")
     record = json.loads(warm.record_file.read_text(encoding="utf-8")) | {"temperature": 1.5}
@@ -147,29 +147,33 @@ def test_temperature_of_the_run_stands_in_the_graph(
     assert np.abs(outputs.probabilities - logits.softmax(1).numpy()).max() > 1e-4
 
 
-def test_run_without_its_training_folder_says_what_to_name(small_run: Run, phantoms: Path, tmp_path: Path) -> None:
+def test_run_without_its_training_folder_is_reported_with_the_option_to_name_it(
+    small_run: Run, phantoms: Path, tmp_path: Path
+) -> None:
     shutil.copytree(phantoms / "valid", tmp_path / "data/valid")
-    with pytest.raises(DataError, match=r"^expected the run's 16 training images in '.*' to calibrate on, found none"):
+    with pytest.raises(
+        DataError, match=r"^expected the run's 16 training images in '.*' for the calibration, found none"
+    ):
         export_run(small_run, precisions=["int8"], data=tmp_path / "data", output=tmp_path / "export")
     assert not (tmp_path / "export").exists()
 
 
-def test_other_images_calibrate_and_fewer_than_asked_for_are_told(
+def test_other_images_calibrate_and_fewer_than_requested_are_reported(
     small_run: Run, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(GATES, "int8", LOOSE)
     shutil.copytree(phantoms / "valid", tmp_path / "data/valid")
-    said: list[str] = []
+    messages: list[str] = []
     result = export_run(
         small_run,
         precisions=["int8"],
         data=tmp_path / "data",
         output=tmp_path / "export",
         quantization=Quantization(calibrate=phantoms / "test", samples=20),
-        log=said.append,
+        log=messages.append,
     )
-    assert "calibrating on 8 images, 12 fewer than asked for: all there are" in said
-    assert "comparing on 8 images: 8 for validation, 0 for training that calibration does not use" in said
+    assert "calibrating on 8 images, 12 fewer than requested: all there are" in messages
+    assert "comparing on 8 images: 8 validation, 0 training (not used for calibration)" in messages
     quantization = result.models[1].spec.quantization
     assert quantization is not None
     assert quantization["calibration"] == {"images": 8, "asked_for": 20, "blank": 0, "foreign": True, "of": "test"}
@@ -186,7 +190,7 @@ def stem_of(model: onnx.ModelProto) -> list[str]:
     return [kind for kind in kinds if kind not in ("QuantizeLinear", "DequantizeLinear")]
 
 
-def test_pixels_take_a_shorter_way_into_int8(small_export: ExportResult) -> None:
+def test_int8_has_the_shorter_input_stem(small_export: ExportResult) -> None:
     stems = [stem_of(onnx.load(small_export.file(made))) for made in small_export.models]
     fp32, _, int8 = stems
     assert fp32 == ["Transpose", "Cast", "Sub", "Div", "Conv"]
@@ -194,22 +198,24 @@ def test_pixels_take_a_shorter_way_into_int8(small_export: ExportResult) -> None
 
 
 @pytest.mark.parametrize("precisions", ["int8", ["int4"]])
-def test_unknown_precision_is_refused_by_the_library_too(precisions: list[Any], small_run: Run, tmp_path: Path) -> None:
+def test_unknown_precision_is_rejected_by_the_library_too(
+    precisions: list[Any], small_run: Run, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match="expected precisions to be of"):
         export_run(small_run, precisions=precisions, output=tmp_path / "export")
 
 
-def test_earlier_int8_that_an_export_would_remove_is_told(
+def test_earlier_int8_that_an_export_would_remove_is_reported(
     small_run: Run, small_export: ExportResult, tmp_path: Path
 ) -> None:
     shutil.copytree(small_export.folder, tmp_path / "export")
-    said: list[str] = []
-    export_run(small_run, output=tmp_path / "export", log=said.append)
-    assert said[0] == (
-        f"note: '{tmp_path / 'export'}' holds an earlier export, whose place this one will take; model.fp16.onnx is "
-        "not asked for and goes then; keep it with --precision fp16, or choose another --output"
+    messages: list[str] = []
+    export_run(small_run, output=tmp_path / "export", log=messages.append)
+    assert messages[0] == (
+        f"note: this export replaces the earlier one in '{tmp_path / 'export'}' and removes its model.fp16.onnx; keep "
+        "that precision with --precision fp16, or choose another --output"
     )
-    assert said[1] == said[0].replace("fp16", "int8")
+    assert messages[1] == messages[0].replace("fp16", "int8")
     assert names(tmp_path / "export") == ["README.md", "golden.npz", "model.fp32.onnx", "report.json", "report.md"]
 
 
@@ -224,9 +230,9 @@ def test_report_of_a_nan_is_json(small_run: Run, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(models, "to_half", lambda model, overflowing: with_nan(to_half(model)))
     result = export_run(small_run, precisions=["fp16"], output=tmp_path / "export")
 
-    def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
+    def fail(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
 
-    facts = json.loads((result.folder / "report.json").read_text(), parse_constant=refuse)
+    facts = json.loads((result.folder / "report.json").read_text(), parse_constant=fail)
     assert facts["precisions"]["fp16"]["parity"]["max_dp"] is None
     assert "| max \\|dp\\| | " in (result.folder / "report.md").read_text()

@@ -1,4 +1,4 @@
-"""Each model is in the export folder as soon as it has passed, and none of an earlier export goes before the end."""
+"""Each model is written as soon as it has passed, and earlier models are not removed before the end."""
 
 import json
 import os
@@ -28,7 +28,7 @@ BOTH = ["README.md", "golden.npz", "model.fp16.onnx", "model.fp32.onnx", "report
 
 @pytest.fixture
 def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while INT8 is made; the network of two epochs passes FP16's gate."""
+    """Ctrl-C during INT8; the network of two epochs passes FP16's gate."""
 
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
@@ -43,37 +43,37 @@ def facts_of(folder: Path) -> dict[str, Any]:
 
 
 def stop(run: Run, output: Path) -> list[str]:
-    """Exports all precisions until Ctrl-C, and returns what was said."""
-    said: list[str] = []
+    """Exports all precisions until Ctrl-C, and returns the logged messages."""
+    messages: list[str] = []
     with pytest.raises(KeyboardInterrupt):
-        export_run(run, precisions=ALL, quantization=Quantization(samples=8), output=output, log=said.append)
-    return said
+        export_run(run, precisions=ALL, quantization=Quantization(samples=8), output=output, log=messages.append)
+    return messages
 
 
 @pytest.mark.usefixtures("stopped")
 def test_ctrl_c_during_int8_leaves_a_whole_export_of_what_passed(small_run: Run, tmp_path: Path) -> None:
     output = tmp_path / "export"
-    said = stop(small_run, output)
+    messages = stop(small_run, output)
     assert names(output) == BOTH
     assert os.listdir(tmp_path) == ["export"]
     for precision in ("fp32", "fp16"):
         assert verify(output / f"model.{precision}.onnx").failures == ()
-    assert [line for line in said if line.startswith("written: ")] == [
+    assert [line for line in messages if line.startswith("written: ")] == [
         f"written: FP32 in '{output}'; next: FP16 and INT8",
         f"written: FP32 and FP16 in '{output}'; next: INT8",
     ]
-    assert said[-1] == (
-        f"stopped before the end: '{output}' keeps FP32 and FP16, which passed; for INT8 run the export again"
+    assert messages[-1] == (
+        f"stopped before the end: '{output}' keeps FP32 and FP16, which passed; run the export again for INT8"
     )
 
 
 @pytest.mark.usefixtures("stopped")
-def test_report_and_card_tell_what_was_not_made(small_run: Run, tmp_path: Path) -> None:
+def test_report_and_card_list_missing_precisions(small_run: Run, tmp_path: Path) -> None:
     stop(small_run, tmp_path / "export")
     assert facts_of(tmp_path / "export")["pending"] == ["int8"]
     line = (
-        "**INT8 is not here**: asked for, and not made yet when this was written. Where the export was stopped since, "
-        "make what lacks with `ctonnx export small --precision fp32,fp16,int8`.\n"
+        "**INT8 is missing**: requested, but not exported yet when this was written. If the export was interrupted, "
+        "complete it with `ctonnx export small --precision fp32,fp16,int8`.\n"
     )
     for name in ("report.md", "README.md"):
         assert line in (tmp_path / "export" / name).read_text(encoding="utf-8")
@@ -83,7 +83,7 @@ def test_finished_export_has_nothing_pending_and_the_bytes_of_one_written_once(
     small_run: Run, small_export: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert facts_of(small_export.folder)["pending"] == []
-    assert "not here" not in (small_export.folder / "report.md").read_text(encoding="utf-8")
+    assert " missing**" not in (small_export.folder / "report.md").read_text(encoding="utf-8")
     monkeypatch.setitem(GATES, "fp16", LOOSE)
     staged = export_run(small_run, precisions=["fp16"], output=tmp_path / "staged").folder
     monkeypatch.setattr(export._Folder, "update", lambda *arguments: None)
@@ -95,11 +95,11 @@ def test_finished_export_has_nothing_pending_and_the_bytes_of_one_written_once(
 def test_folder_can_be_written_where_a_file_has_one_name_only(
     small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*arguments: object) -> None:
+    def fail(*arguments: object) -> None:
         raise OSError("no hard links here")
 
     monkeypatch.setitem(GATES, "fp16", LOOSE)
-    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "link", fail)
     export_run(small_run, precisions=["fp16"], output=tmp_path / "export")
     assert names(tmp_path / "export") == BOTH
 
@@ -122,7 +122,7 @@ def test_models_of_an_earlier_export_are_not_lost_to_ctrl_c(
         assert {file.name: file.read_bytes() for file in output.iterdir()} == before
 
 
-def test_earlier_model_that_nobody_asked_for_stays_until_the_end(
+def test_earlier_model_that_was_not_requested_stays_until_the_end(
     small_run: Run, small_export: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(small_export.folder, tmp_path / "export")
@@ -139,14 +139,14 @@ def test_earlier_model_that_nobody_asked_for_stays_until_the_end(
     assert names(tmp_path / "export") == BOTH
 
 
-def test_model_that_is_rejected_is_told_while_others_are_made(
+def test_rejected_model_is_logged_while_others_are_pending(
     small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(export, "make_int8", interrupt)
-    said: list[str] = []
+    messages: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         export_run(
             small_run,
@@ -155,7 +155,7 @@ def test_model_that_is_rejected_is_told_while_others_are_made(
             output=tmp_path / "export",
             min_agreement=1.0,
             max_drop=0.0,
-            log=said.append,
+            log=messages.append,
         )
     facts = facts_of(tmp_path / "export")
     assert facts["pending"] == ["int8"]
@@ -163,7 +163,7 @@ def test_model_that_is_rejected_is_told_while_others_are_made(
         assert names(tmp_path / "export") == BOTH
     else:
         assert names(tmp_path / "export") == FP32
-        assert any(re.search(r"^fp16: .*: rejected: .* is .*, at (least|most) .*$", line) for line in said)
+        assert any(re.search(r"^fp16: .*: rejected: .* is .*, at (least|most) .*$", line) for line in messages)
 
 
 def test_threads_reach_the_export(monkeypatch: pytest.MonkeyPatch, small_run: Run, tmp_path: Path) -> None:

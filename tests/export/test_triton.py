@@ -47,7 +47,7 @@ def test_config_is_tritons_and_fits_the_model(model: Path, tmp_path: Path) -> No
     assert found.output[0].label_filename == "labels.txt"
 
 
-def test_requests_are_batched_and_instances_are_told(model: Path, tmp_path: Path) -> None:
+def test_requests_are_batched_and_instances_are_configured(model: Path, tmp_path: Path) -> None:
     write_repository(tmp_path / "models", [made(model, "fp32")])
     found = config(tmp_path / "models/tiny_fp32")
     assert list(found.dynamic_batching.preferred_batch_size) == [8, 16, 32]
@@ -83,7 +83,7 @@ def test_folder_with_files_is_not_written_over(model: Path, tmp_path: Path) -> N
     with pytest.raises(CtonnxError) as caught:
         write_repository(tmp_path, [made(model, "fp32")])
     assert str(caught.value) == (
-        f"expected a new or an empty folder for the model repository at '{tmp_path}', found files in it; choose "
+        f"expected a new or empty folder for the model repository at '{tmp_path}', found files in it; choose "
         "another --triton"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

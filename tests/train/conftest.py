@@ -1,4 +1,4 @@
-"""Fixtures of the train package's tests: folders of small images, small networks, models and trainings on them."""
+"""Fixtures of the train package's tests: folders of small images, small networks, and models trained on them."""
 
 import csv
 import os
@@ -18,6 +18,9 @@ from PIL import Image
 from ctonnx.artifacts.run import Run
 from ctonnx.images import Preprocessing
 
+CHEST_CT = Path(
+    os.environ.get("CTONNX_CHEST_CT", Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "chest-ct")
+)
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
 
 _SMALL_CTONNX = """\
@@ -33,7 +36,7 @@ main(prog_name="ctonnx")
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Computes in one thread: on a busy machine the small steps of these tests would wait for the others."""
+    """Uses one thread: on a busy machine the small steps of these tests would wait for other threads."""
     import torch
 
     before = torch.get_num_threads()
@@ -44,7 +47,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def on_the_cpu() -> Iterator[None]:
-    """Trains on the CPU, where the same seed gives the same weights, whatever this machine has."""
+    """Trains on the CPU, where the same seed gives the same weights on every machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("torch.cuda.is_available", lambda: False)
         patch.setattr("torch.backends.mps.is_available", lambda: False)
@@ -53,7 +56,7 @@ def on_the_cpu() -> Iterator[None]:
 
 @pytest.fixture
 def own_handler() -> Iterator[Callable[[int, object], None]]:
-    """A handler of SIGINT that only this test has."""
+    """A SIGINT handler of this test only."""
 
     def handler(number: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -65,7 +68,7 @@ def own_handler() -> Iterator[Callable[[int, object], None]]:
 
 @pytest.fixture(scope="session")
 def images_in() -> ImagesIn:
-    """A function that writes grey 40 x 40 PNG images, no two alike, into folders below a root, and returns the root."""
+    """A function that writes different grey 40 x 40 PNG images into folders below a root and returns the root."""
 
     def write(root: Path, counts: Mapping[str, int]) -> Path:
         for position, (folder, count) in enumerate(counts.items()):
@@ -88,14 +91,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def scans(folder: Path, images_in: ImagesIn) -> str:
-    """A data folder, as it is typed."""
+    """A data folder, as a command's argument."""
     images_in(folder / "scans", {"train/a": 3, "train/b": 3, "valid/a": 1, "valid/C": 1, "test/a": 1})
     return "scans"
 
 
 @pytest.fixture
 def labelled(tmp_path: Path, images_in: ImagesIn) -> Path:
-    """A data folder of the three classes of `subject`."""
+    """A data folder of the three classes of `evaluated`."""
     counts = {"train/a": 3, "train/b": 3, "train/c": 2, "valid/a": 2, "valid/b": 1, "test/a": 2, "test/b": 3}
     return images_in(tmp_path / "scans", counts)
 
@@ -132,7 +135,7 @@ def files_in() -> Callable[[Path], list[str]]:
 
 @pytest.fixture
 def small_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gives `CTClassifier` a residual network of four blocks: ResNet50's stages at a tenth of the work."""
+    """Replaces the ResNet50 in `CTClassifier` by a residual network of four blocks, at a tenth of the cost."""
     from torchvision.models.resnet import BasicBlock, ResNet
 
     def resnet(weights: None, **settings: Any) -> Any:
@@ -143,13 +146,13 @@ def small_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets a training end without the plots of its figures, where they are not the point."""
+    """Skips the plots of a training run in tests that do not need them."""
     monkeypatch.setattr("ctonnx_train.training.train.write_reports", lambda *arguments, **options: None)
 
 
 @pytest.fixture(scope="session")
 def dataset_of() -> Callable[..., Any]:
-    """A function that puts pixels [images, size, size, 1 or 3], and labels, into a `PixelDataset`."""
+    """A function that makes a `PixelDataset` of pixels [images, size, size, 1 or 3] and labels."""
     from ctonnx_train.data.pixel_store import PixelStore
     from ctonnx_train.data.splits import Sample
     from ctonnx_train.training.loop.batches import PixelDataset
@@ -178,7 +181,7 @@ def dataset_of() -> Callable[..., Any]:
 
 @pytest.fixture
 def fitted(dataset_of: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
-    """A function that fits a network to nine noise images; returns what came of it, the network, what was said."""
+    """A function that fits a network to nine noise images; returns the result, the network and the messages."""
     import torch
 
     from ctonnx_train.network.classifier import CTClassifier
@@ -206,12 +209,12 @@ def fitted(dataset_of: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]
 
 
 @pytest.fixture
-def subject() -> Any:
-    """A model of three classes, of which nothing more is known; its answers depend on an image's pixels alone."""
+def evaluated() -> Any:
+    """A three-class model without metadata; its predictions depend only on an image's pixels."""
     from ctonnx_train.data.pixel_store import PixelStore
     from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
 
-    def answers(store: PixelStore, rows: Sequence[int]) -> NDArray[np.float64]:
+    def probabilities(store: PixelStore, rows: Sequence[int]) -> NDArray[np.float64]:
         means = store.take(rows).reshape(len(rows), -1)[:, :3].astype(np.float64) + 1
         shares: NDArray[np.float64] = means / means.sum(axis=1, keepdims=True)
         return shares
@@ -225,15 +228,15 @@ def subject() -> Any:
         operating_point=None,
         synthetic=False,
         data={},
-        probabilities=answers,
+        probabilities=probabilities,
     )
 
 
 @pytest.fixture
 def start_ctonnx(tmp_path: Path) -> Callable[..., "Popen[str]"]:
-    """A function that starts the `ctonnx` command as a process with the small backbone, on the CPU.
+    """A function that starts the `ctonnx` command in a process, with the small backbone and on the CPU.
 
-    `before` is Python that runs there before the command.
+    `before` is Python code that runs in the process before the command.
     """
 
     def start(*arguments: str, before: str = "") -> "Popen[str]":

@@ -2,16 +2,16 @@
 
 import onnx
 
-__all__ = ["backbone"]
-
+__all__ = ["OPERATORS", "backbone"]
 
 OPERATORS = ("Conv", "Relu", "Add", "MaxPool")
+"""Operators that FP16 and INT8 convert."""
 
 
 def backbone(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """Returns the nodes of the convolutional part, of the kinds that are quantized, in the graph's order.
+    """Returns the nodes of the backbone whose operators can be converted, in the order of the graph.
 
-    What comes behind the last convolution stays in float: it is small, and logits and heatmaps are read from it.
+    The nodes after the last convolution stay in float: they are few, and logits and heatmaps are computed from them.
     """
     maps = {info.name for info in model.graph.value_info if len(info.type.tensor_type.shape.dim) == 4}
     nodes = [node for node in model.graph.node if node.op_type in OPERATORS and node.output[0] in maps]

@@ -1,4 +1,4 @@
-"""From the deploy graph to an ONNX model: traced, cleaned of this machine's traces, simplified, checked."""
+"""Conversion of the deploy graph to an ONNX model without information about this machine."""
 
 import contextlib
 import io
@@ -19,11 +19,11 @@ __all__ = ["convert", "strip"]
 
 
 def convert(graph: DeployGraph, size: int) -> onnx.ModelProto:
-    """Traces the graph at batch 2, with the batch free, to a checked ONNX model.
+    """Traces the graph with a dynamic batch size; returns a checked ONNX model.
 
     Args:
-        graph: in evaluation mode.
-        size: Height and width of the pixels.
+        graph: Deploy graph, in evaluation mode.
+        size: Height and width of the input, in pixels.
     """
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     batch = torch.export.Dim("batch")
@@ -47,7 +47,7 @@ def convert(graph: DeployGraph, size: int) -> onnx.ModelProto:
 
 
 def strip(model: onnx.ModelProto) -> None:
-    """Removes stack traces, file paths and value descriptions: no part of the model, and other on each machine."""
+    """Removes stack traces, file paths and value descriptions, which differ between machines."""
     del model.metadata_props[:]
     graph = model.graph
     graph.name = "ctonnx"
@@ -59,7 +59,7 @@ def strip(model: onnx.ModelProto) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the exporter's account of its own steps, and of its own exceptions, off the terminal."""
+    """Suppresses the exporter's progress messages, warnings and logged exceptions."""
     logger = logging.getLogger("torch")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -73,7 +73,7 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Lets Ctrl-C end the tracing, which may take a KeyboardInterrupt for a fault of its own and go on without it."""
+    """Makes Ctrl-C end the tracing, which may catch a KeyboardInterrupt as an error of its own and continue."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""The network as it is deployed: from bytes to probabilities, logits and heatmaps in one forward pass."""
+"""The deployed network: from bytes to probabilities, logits and heatmaps in one forward pass."""
 
 from torch import Tensor, nn
 
@@ -8,16 +8,16 @@ __all__ = ["DeployGraph"]
 
 
 class DeployGraph(nn.Module):
-    """What is exported: cast, layout and normalization before the network, softmax and Grad-CAM after it.
+    """Exported graph: cast, layout and normalization before the network, softmax and Grad-CAM after it.
 
     Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391) weights layer4's maps by the gradient of a
-    class's logit with respect to them, averaged over the places. Behind global average pooling that gradient is the
-    same in every place, and behind it stands a small network of dense layers and ReLUs, so its gradient is the product
-    of its weight matrices with the rows of inactive units left out: no backward pass is needed.
+    class's logit with respect to them, averaged over all positions. Because of the global average pooling, that
+    gradient is the same at every position. The head after it consists of dense layers and ReLUs, so its gradient is the
+    product of its weight matrices without the rows of inactive units: no backward pass is needed.
 
     Args:
-        network: Set to evaluation mode.
-        temperature: what the logits are divided by before the softmax.
+        network: Trained network; it is set to evaluation mode.
+        temperature: Divisor of the logits before the softmax.
     """
 
     def __init__(self, network: CTClassifier, temperature: float = 1.0) -> None:
@@ -26,10 +26,10 @@ class DeployGraph(nn.Module):
         self.temperature = temperature
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns probabilities, logits and heatmap, as `ctonnx.parity.outputs.Outputs` describes them.
+        """Returns probabilities, logits and heatmap (see `ctonnx.parity.outputs.Outputs`).
 
         Args:
-            pixels: uint8 [batch, height, width, 3].
+            pixels: Batch of images, uint8 [batch, height, width, 3].
         """
         maps = self.network.features(pixels.permute(0, 3, 1, 2))
         head = self.network.head

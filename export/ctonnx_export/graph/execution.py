@@ -1,4 +1,4 @@
-"""Runs a model on batches of pixels: in PyTorch, or in onnxruntime."""
+"""Outputs of a model for batches of pixels, from PyTorch or onnxruntime."""
 
 from collections.abc import Iterable
 
@@ -15,18 +15,18 @@ __all__ = ["run_onnx", "run_pytorch"]
 
 
 def run_onnx(model: onnx.ModelProto, batches: Iterable[NDArray[np.uint8]]) -> Outputs:
-    """Returns onnxruntime's answers on the CPU for batches of pixels, uint8 [images, size, size, 3] each."""
+    """Returns onnxruntime's outputs on the CPU for batches of pixels, uint8 [images, size, size, 3] each."""
     session = open_model(model)
     return Outputs.concatenate([Outputs(*session.run(OUTPUT_NAMES, {"pixels": pixels})) for pixels in batches])
 
 
 def run_pytorch(graph: DeployGraph, batches: Iterable[NDArray[np.uint8]]) -> Outputs:
-    """Returns PyTorch's own answers: the reference of the parity gate.
+    """Returns PyTorch's outputs: the reference of the parity gate.
 
     Args:
-        graph: in evaluation mode.
-        batches: of pixels, uint8 [images, size, size, 3] each.
+        graph: Deploy graph, in evaluation mode.
+        batches: Batches of pixels, uint8 [images, size, size, 3] each.
     """
     with torch.inference_mode():
-        answers = [graph(torch.from_numpy(pixels)) for pixels in batches]
-    return Outputs.concatenate([Outputs(*(output.numpy() for output in outputs)) for outputs in answers])
+        results = [graph(torch.from_numpy(pixels)) for pixels in batches]
+    return Outputs.concatenate([Outputs(*(output.numpy() for output in outputs)) for outputs in results])

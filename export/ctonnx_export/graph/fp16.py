@@ -1,4 +1,4 @@
-"""FP16: the convolutional part in half precision, as far as real images stay within its range."""
+"""FP16: the backbone in half precision, except for nodes whose values on real images come near its range."""
 
 from collections.abc import Collection, Iterable
 
@@ -15,20 +15,20 @@ from ctonnx_export.graph.sessions import open_model
 __all__ = ["LARGEST", "find_overflowing", "to_half"]
 
 LARGEST = 65504.0
-"""The largest finite number in FP16."""
+"""Largest finite number in FP16."""
 
 _FLOAT, _HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
-_MARGIN = 2.0  # images that were not seen may reach somewhat further
+_MARGIN = 2.0  # other images may have somewhat larger values
 
 
 def find_overflowing(model: onnx.ModelProto, batches: Iterable[NDArray[np.uint8]]) -> tuple[str, ...]:
-    """Returns the names of the nodes whose weights or outputs come near what FP16 cannot hold.
+    """Returns the names of the nodes whose weights or outputs come near the limit of FP16's range.
 
     On a CPU onnxruntime computes FP16 models in FP32, so that an overflow would show only on the device.
 
     Args:
-        model: in FP32, with shapes inferred; not changed.
-        batches: Real images, uint8 [images, size, size, 3] each.
+        model: Model in FP32, with shapes inferred; not modified.
+        batches: Batches of real images, uint8 [images, size, size, 3] each.
     """
     nodes = backbone(model)
     weights = {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer}
@@ -48,16 +48,16 @@ def find_overflowing(model: onnx.ModelProto, batches: Iterable[NDArray[np.uint8]
     for pixels in batches:
         ends = np.abs(session.run(None, {"pixels": pixels})).reshape(-1, 2).max(axis=1)
         for node, value in zip(nodes, ends, strict=True):
-            largest[node.name] = np.maximum(largest[node.name], value)  # which a NaN does not get past
+            largest[node.name] = np.maximum(largest[node.name], value)  # NaN stays NaN
     return tuple(node.name for node in nodes if not largest[node.name] * _MARGIN <= LARGEST)
 
 
 def to_half(model: onnx.ModelProto, overflowing: Collection[str] = ()) -> onnx.ModelProto:
-    """Returns the model with its convolutional part in FP16; inputs, outputs and what comes behind stay as they are.
+    """Returns the model with its backbone in FP16; inputs, outputs and all other nodes are unchanged.
 
     Args:
-        model: in FP32, with shapes inferred; not changed.
-        overflowing: Names of nodes that stay in FP32, and with them those that read their outputs.
+        model: Model in FP32, with shapes inferred; not modified.
+        overflowing: Names of nodes that stay in FP32; nodes that read their outputs do, too.
     """
     too_large = {name for node in model.graph.node if node.name in overflowing for name in node.output}
     in_half = {
@@ -65,7 +65,7 @@ def to_half(model: onnx.ModelProto, overflowing: Collection[str] = ()) -> onnx.M
     }
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
-    weights = {weight.name for weight in model.graph.initializer}  # the converter would call all described ones half
+    weights = {weight.name for weight in model.graph.initializer}  # the converter would declare all of these FP16
     described = [info for info in copied.graph.value_info if info.name not in weights]
     del copied.graph.value_info[:]
     copied.graph.value_info.extend(described)
@@ -84,7 +84,7 @@ def to_half(model: onnx.ModelProto, overflowing: Collection[str] = ()) -> onnx.M
 
 
 def _join_float_nodes(model: onnx.ModelProto) -> None:
-    """Lets a node in FP32 read what another one in FP32 wrote, where the converter rounds it to FP16 between them."""
+    """Connects FP32 nodes directly if the converter rounds to FP16 between them."""
     casts = {node.output[0]: node for node in model.graph.node if node.op_type == "Cast"}
 
     def source(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The sessions in which an export runs its models, and in how many threads they and PyTorch compute."""
+"""onnxruntime sessions of an export, and the number of threads that they and PyTorch use."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,13 +18,13 @@ _THREADS: ContextVar[int | None] = ContextVar("threads", default=None)
 
 @contextmanager
 def computing_threads(threads: int | None) -> Iterator[None]:
-    """Has PyTorch and the sessions that are opened meanwhile compute in so many threads.
+    """Sets the number of threads of PyTorch, and of the sessions opened, within the block.
 
     Args:
-        threads: None takes every core that this process may use; of them, PyTorch as many as it takes by itself.
+        threads: Number of threads; None uses all available cores (for PyTorch, at most its own default).
 
     Raises:
-        ValueError: `ctonnx.system.cpu.check_threads` refuses the number.
+        ValueError: If `ctonnx.system.cpu.check_threads` rejects the number.
     """
     check_threads(threads)
     before = torch.get_num_threads()
@@ -38,5 +38,5 @@ def computing_threads(threads: int | None) -> Iterator[None]:
 
 
 def open_model(model: onnx.ModelProto) -> InferenceSession:
-    """Returns a session on the CPU; its threads soon sleep, so that they leave their cores to those that have work."""
+    """Returns a session on the CPU whose idle threads sleep, so that their cores are free for others."""
     return open_session(model.SerializeToString(), threads=_THREADS.get(), spinning=False)

@@ -1,4 +1,4 @@
-"""Simplifies an ONNX model with onnxsim in a process of its own, and checks the result."""
+"""Simplification with onnxsim in a separate process, with a check of its result."""
 
 import os
 import subprocess
@@ -17,18 +17,17 @@ from ctonnx_export.graph.execution import run_onnx
 
 __all__ = ["Simplified", "simplify"]
 
-
 _SIMPLIFY_SECONDS = 300
 _MAX_SIMPLIFIED_DP = 1e-5
 
 
 @dataclass(frozen=True)
 class Simplified:
-    """What became of the attempt to simplify.
+    """Result of a simplification.
 
     Attributes:
-        model: The simplified model, or the one that came in.
-        note: `simplified`, or why not.
+        model: Simplified model, or the original one.
+        note: `simplified`, or the reason why the model is not simplified.
     """
 
     model: onnx.ModelProto
@@ -36,13 +35,13 @@ class Simplified:
 
 
 def simplify(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> Simplified:
-    """Simplifies a model with onnxsim in a process of its own, whose crash would leave this one whole.
+    """Simplifies a model with onnxsim in a separate process, as a crash must not end this one.
 
-    The result is taken only if the checker passes it and it gives the answers that it gave before.
+    The result is used only if the checker accepts it and its outputs are those of the original.
 
     Args:
-        model: Not changed.
-        pixels: uint8 [images, size, size, 3] to compare the answers on.
+        model: Model to simplify; not modified.
+        pixels: Images to compare the outputs on, uint8 [images, size, size, 3].
     """
     with tempfile.TemporaryDirectory(prefix="ctonnx-") as folder:
         before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
@@ -57,7 +56,10 @@ def simplify(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> Simplified:
                 capture_output=True,
                 text=True,
                 timeout=_SIMPLIFY_SECONDS,
-                env={**os.environ, "TMPDIR": folder},  # what it leaves where it is interrupted goes with the folder
+                env={
+                    **os.environ,
+                    "TMPDIR": folder,
+                },  # removes the files of an interrupted run, too
                 check=False,
             )
         except subprocess.TimeoutExpired:
@@ -73,13 +75,13 @@ def simplify(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> Simplified:
 
 
 def _problem(before: onnx.ModelProto, after: onnx.ModelProto, pixels: NDArray[np.uint8]) -> str | None:
-    """Says what is wrong with the simplified model, or None."""
+    """Returns a description of the error in the simplified model, or None."""
     if list(before.graph.input) != list(after.graph.input) or list(before.graph.output) != list(after.graph.output):
         return "onnxsim changed the inputs or outputs"
     try:
         onnx.checker.check_model(after, full_check=True)
         parity = compare(run_onnx(before, [pixels]), run_onnx(after, [pixels]))
-    # The checker and onnxruntime have no common error class; whatever they object to, the unsimplified model stands.
+    # The checker and onnxruntime have no common error class; after any error, the original model is used.
     except Exception as error:
         return f"onnxsim's result does not run ({error})"
     if not parity.max_dp <= _MAX_SIMPLIFIED_DP:

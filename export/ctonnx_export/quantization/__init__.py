@@ -1,11 +1,11 @@
 """INT8 quantization: calibration, schemes, search.
 
-settings         settings of a user
+settings         settings of the quantization
 calibration      activation ranges from calibration images
-amx              weights for processors with AMX
-qdq              quantize and dequantize nodes by a scheme
-input_stem       pixels to the first convolution, in integers
+amx              weights in the form that AMX kernels accept
+qdq              insertion of quantize and dequantize nodes by a scheme
+input_stem       a cheaper path from the pixels through the first convolution
 bias_correction  correction of the logits' mean error
-sensitivity      which layers' quantization changes the outputs most
-search           search for a scheme that passes its gate
+sensitivity      ranking of the layers by the effect of their quantization
+search           search for a scheme whose model passes its gate
 """

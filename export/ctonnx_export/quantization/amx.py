@@ -1,4 +1,4 @@
-"""INT8 for processors with AMX: weights that onnxruntime multiplies with matrix tiles; the answers stay the same."""
+"""INT8 for processors with AMX: weights for which onnxruntime uses AMX, with bit-identical outputs."""
 
 import math
 
@@ -9,24 +9,23 @@ from onnx import numpy_helper
 __all__ = ["shift_weights_for_amx"]
 
 _OUTPUTS = 128
-_PRODUCTS = 512  # in each sum
+_PRODUCTS = 512  # per sum
 _LOWEST = np.iinfo(np.int8).min
 
 
 def shift_weights_for_amx(model: onnx.ModelProto) -> None:
-    """Lowers the weights of wide convolutions by one, in place, and gives them a zero point of -1, which undoes it.
+    """Lowers the weights of wide convolutions by one and sets their zero point to -1, in place.
 
-    For weights with a zero point of 0 onnxruntime has kernels of their own, which read the pixels where they lie and
-    multiply with VNNI. For others it first copies the pixels under the kernel, as rows of a matrix, and multiplies that
-    one with the processor's AMX, several times as fast. What a convolution does with a copy pays for it where there are
-    many outputs (128) of long sums (512 products); narrow ones would lose. The sums are the same integers, so that the
-    answers are the same to the bit, on any processor.
+    For weights with a zero point of 0, onnxruntime uses kernels that read the pixels without a copy and multiply with
+    VNNI. For others it first copies the pixels under the kernel into the rows of a matrix (im2col) and multiplies that
+    with AMX, several times as fast. The copy pays off for many outputs (128) of long sums (512 products); narrow
+    convolutions would become slower. The sums are the same integers, so the outputs are bit-identical on any processor.
 
     Source: `TryConvSymPrepack` in onnxruntime's core/providers/cpu/quantization/qlinearconv.cc.
 
     Args:
-        model: in INT8, as QDQ, with symmetric weights. A convolution in float, or one whose weights use -128, is left
-            as it is.
+        model: INT8 model in QDQ format, with symmetric weights. Convolutions in float, and those whose weights use
+            -128, are not changed.
     """
     constants = {weight.name: weight for weight in model.graph.initializer}
     made_by = {node.output[0]: node for node in model.graph.node}

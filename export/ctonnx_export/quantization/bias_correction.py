@@ -1,4 +1,4 @@
-"""Bias correction: what quantization adds to the logits of every image alike is taken away again."""
+"""Bias correction: removes the mean error that quantization adds to the logits."""
 
 from collections.abc import Iterator
 
@@ -12,23 +12,23 @@ from ctonnx_export.image_sets import BATCH, ImageSet
 
 __all__ = ["BiasCorrection"]
 
-_FEWEST, _MOST = 8, 128  # images: the mean of fewer is one image's error, and more do not tell it better
+_FEWEST, _MOST = 8, 128  # images: the mean of fewer is not reliable, and more do not improve it
 
 
 class BiasCorrection:
-    """Lets the last dense layer's bias take up the mean error of the logits.
+    """Subtracts the mean error of the logits from the bias of the last dense layer.
 
-    Rounding and clipping move the means of the activations, and with them the logits of all images; what is left after
-    the correction differs from image to image. Heatmaps do not depend on this bias. Source: the empirical bias
-    correction of Nagel et al. 2019 (https://arxiv.org/abs/1906.04721), here at the output alone, which is in float.
+    Rounding and clipping shift the means of the activations and so the logits of all images; the error that remains
+    after the correction differs from image to image. Heatmaps do not depend on this bias. Source: the empirical bias
+    correction of Nagel et al. 2019 (https://arxiv.org/abs/1906.04721), applied only to the output, which is in float.
 
     Args:
-        model: in FP32.
-        images: that the model is calibrated on; up to 128 of them, evenly spaced, are taken. Fewer than 8 say
-            too little of the mean: none are taken, and nothing is corrected.
+        model: Model in FP32.
+        images: Calibration images; up to 128 of them, evenly spaced, are used. With fewer than 8, the mean is not
+            reliable and nothing is corrected.
 
     Attributes:
-        rows: of the images that are taken.
+        rows: Rows of the images that are used.
     """
 
     def __init__(self, model: onnx.ModelProto, images: ImageSet) -> None:

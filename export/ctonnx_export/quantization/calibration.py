@@ -1,8 +1,8 @@
-"""Activation ranges: one pass over the calibration images, from which every calibrator takes its ranges.
+"""Activation ranges of all calibrators, from one pass over the calibration images.
 
-onnxruntime's own calibrators each run the model for themselves and keep every activation of every image until the end.
-Here the model runs once, a few images at a time, and what is kept does not grow with their number: the least and the
-greatest value of each image's activations, and onnxruntime's histograms of a regular sample of them.
+Each of onnxruntime's calibrators runs the model itself and keeps all activations of all images in memory. Here the
+model runs once, on small batches, and only two things are kept: the minimum and maximum of each image's activations,
+and onnxruntime's histograms of a regular sample of them.
 """
 
 import contextlib
@@ -24,20 +24,20 @@ Calibrator: TypeAlias = Literal[
 ]
 
 CALIBRATORS: tuple[Calibrator, ...] = get_args(Calibrator)
-"""How a range is taken from what was seen: all of it, the mean of the images' ranges, all but a share of outliers, or
-the part that loses the least information."""
+"""Methods of choosing a range: minimum and maximum, mean of the images' ranges, percentiles of the values, and smallest
+loss of information (KL divergence)."""
 
 _BINS = 2048
 _ENTROPY_BINS = 512
 _ENTROPY_LEVELS = 128
-_SAMPLED = 16_384  # activations of a tensor and image that enter the histograms
+_SAMPLED = 16_384  # activations of each tensor and image that are added to the histograms
 
 
 class Ranges:
-    """What was seen of each activation tensor.
+    """Minima, maxima and histograms of activation tensors.
 
     Args:
-        tensors: Their names.
+        tensors: Names of the tensors.
     """
 
     def __init__(self, tensors: Sequence[str]) -> None:
@@ -55,26 +55,26 @@ class Ranges:
         )
 
     def add(self, name: str, values: NDArray[np.float32]) -> None:
-        """Adds a tensor's values for some images, float32 [images, ...]."""
+        """Adds the values of a tensor for a batch of images, float32 [images, ...]."""
         self._least_lossy.clear()
         rows = values.reshape(len(values), -1)
         self._lowest[name] += rows.min(axis=1).tolist()
         self._highest[name] += rows.max(axis=1).tolist()
-        stride = -(-rows.shape[1] // _SAMPLED) | 1  # odd: an even one could meet the same columns of each map
+        stride = -(-rows.shape[1] // _SAMPLED) | 1  # odd: an even one could always hit the same columns of each map
         sample = np.ascontiguousarray(rows[:, ::stride])
         self._widen(name, float(np.abs(sample).max()))
         self._histograms.collect_value({name: sample})
 
     def _widen(self, name: str, largest: float) -> None:
-        """Doubles the width of a histogram's bins until it reaches as far as new values do.
+        """Doubles the width of a histogram's bins until they cover the new values.
 
-        Left to itself the collector would add bins of the first width, without a bound.
+        The collector itself would add bins of the initial width, without a limit.
         """
         held = self._histograms.get_histogram_dict()
         if name not in held:
             return
         counts, edges, low, high, reach = held[name]
-        if reach == 0 and largest > 0:  # all zeros so far, which stand in one bin in the middle
+        if reach == 0 and largest > 0:  # only zeros so far, all in the middle bin
             counts, reach = np.zeros_like(counts), np.float32(largest)
             counts[_BINS // 2] = held[name][0].sum()
         while reach < largest:
@@ -83,10 +83,10 @@ class Ranges:
         held[name] = (counts, edges, low, high, np.array(reach, np.float32))
 
     def of(self, calibrator: Calibrator) -> dict[str, tuple[float, float]]:
-        """Returns each tensor's least and greatest value that is to be represented.
+        """Returns the smallest and largest value to represent for each tensor.
 
         Args:
-            calibrator: how they are taken from what was seen.
+            calibrator: Method of choosing the range.
         """
         if calibrator == "minmax":
             return {name: (min(self._lowest[name]), max(self._highest[name])) for name in self.tensors}
@@ -99,7 +99,7 @@ class Ranges:
             with contextlib.redirect_stdout(io.StringIO()):
                 found = self._histograms.compute_percentile()
             return {name: (float(found[name][0]), float(found[name][1])) for name in self.tensors}
-        if not self._least_lossy:  # it takes its time
+        if not self._least_lossy:  # slow to compute
             self._least_lossy.update((name, self._find_least_lossy(name)) for name in self.tensors)
         return dict(self._least_lossy)
 
@@ -119,12 +119,12 @@ def collect_ranges(
     *,
     progress: Callable[[int], object] = lambda images: None,
 ) -> Ranges:
-    """Runs a model on calibration images and notes what is seen of its tensors.
+    """Runs a model on calibration images and collects the ranges of its tensors.
 
     Args:
-        model: in FP32; not changed.
-        tensors: Names of float tensors in it.
-        batches: uint8 [images, size, size, 3] each.
+        model: Model in FP32; not modified.
+        tensors: Names of float tensors of the model.
+        batches: Batches of calibration images, uint8 [images, size, size, 3] each.
         progress: Called with the number of images after each batch.
     """
     augmented = onnx.ModelProto()

@@ -1,4 +1,4 @@
-"""The way from the pixels through the first convolution, made cheaper for integers; the answers stay the same."""
+"""Input stem, from the pixels through the first convolution: equivalent forms that are faster in INT8."""
 
 from typing import Any
 
@@ -10,30 +10,30 @@ from ctonnx.artifacts.spec import Target
 
 __all__ = ["fold_division", "for_integers", "space_to_depth"]
 
-_BLOCK = 2  # pixels on a side that come together in one place: the first convolution's stride
+_BLOCK = 2  # side of a block of pixels: the first convolution's stride
 
 
 def for_integers(model: onnx.ModelProto, target: Target) -> onnx.ModelProto:
-    """Returns the FP32 model as INT8 is made from it for a target: with the same answers, but for roundings.
+    """Returns the FP32 model that is quantized for a target; its outputs are the same except for rounding.
 
-    Its shapes are to be inferred again.
+    Shapes must be inferred again.
     """
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     fold_division(copied)
-    if target != "tensorrt":  # whether that gains anything there was never measured
+    if target != "tensorrt":  # not measured there
         space_to_depth(copied)
     return copied
 
 
 def fold_division(model: onnx.ModelProto) -> None:
-    """Lets the first convolution's weights do the division of the pixels' normalization, in place: one pass less.
+    """Folds the division of the normalization into the weights of the first convolution, in place.
 
-    FP16 would lose by it, as the weights become small for its range; INT8 has a scale for each output channel. The
-    subtraction has to stand before the convolution's padding, and stays.
+    This saves one pass over the pixels. FP16 would lose accuracy, as the weights become small for its range; INT8 has a
+    scale per output channel. The subtraction must precede the padding of the convolution, so it is not folded.
 
     Args:
-        model: is left as it is where its first convolution does not read the result of a Sub and a Div by constants.
+        model: Model in FP32; not changed unless a Sub and a Div by constants precede its first convolution.
     """
     nodes, constants = _stem(model), _constants(model)
     if [node.op_type for node in nodes[-3:]] != ["Sub", "Div", "Conv"]:
@@ -50,19 +50,19 @@ def fold_division(model: onnx.ModelProto) -> None:
 
 
 def space_to_depth(model: onnx.ModelProto) -> None:
-    """Gathers 2 x 2 pixels in each place, 12 channels, for the first convolution to go over one by one; in place.
+    """Rearranges blocks of 2 x 2 pixels into 12 channels, so that the first convolution has stride 1; in place.
 
-    Before it multiplies, onnxruntime copies the 7 rows under the kernel for every place of the result, some bytes each;
-    with the pixels gathered there are 4 rows to copy. The weights are the same ones with zeros beside them, so that
-    every sum has the same terms: with the same scales, an INT8 model's answers are the same to the bit. Up to the
-    convolution the pixels keep their own order, and the mean is subtracted from a whole row of them.
+    Before it multiplies, onnxruntime copies the 7 rows under the kernel for every position of the output, a few bytes
+    each; with the pixels in blocks there are 4 rows to copy. The weights are the same, padded with zeros, so every sum
+    has the same terms: with the same scales, the outputs of an INT8 model are bit-identical. The pixels keep their
+    order up to the convolution, and the mean is subtracted from a whole row of them.
 
     Source: `conv0_space_to_depth` of Google's submissions to MLPerf, there for the TPU.
 
     Args:
-        model: After `fold_division`. Its shapes are to be inferred again afterwards. It is left as it is where a side
-            is odd, or where anything else than a layout, a cast and a subtraction stands before a convolution of stride
-            2 with an odd kernel and half of it as padding.
+        model: Model after `fold_division`; its shapes must be inferred again. It is not changed if its height or width
+            is odd, or unless only a Transpose, a Cast and a Sub precede a convolution of stride 2 with an odd kernel
+            and half of it as padding.
     """
     nodes, constants = _stem(model), _constants(model)
     height, width = (size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim[1:3])
@@ -79,22 +79,22 @@ def space_to_depth(model: onnx.ModelProto) -> None:
 
 
 def _gather_kernel(convolution: onnx.NodeProto, weight: onnx.TensorProto) -> None:
-    """Lets a convolution go over places of 2 x 2 pixels one by one, in place.
+    """Rearranges the weights of a convolution for blocks of 2 x 2 pixels, in place.
 
-    Its weights [outputs, channels, kernel, kernel] become [outputs, 4 * channels, places, places], and a place's
-    channels stand in the order of its rows, columns and channels.
+    The shape [outputs, channels, kernel, kernel] becomes [outputs, 4 * channels, blocks, blocks]; the channels of a
+    block are in the order of its rows, columns and channels.
     """
     outputs, channels, kernel, _ = weight.dims
-    before = -(-(kernel // 2) // _BLOCK)  # places of padding
-    ahead = before * _BLOCK - kernel // 2  # pixels by which these begin before the kernel
-    behind = -(ahead + kernel) % _BLOCK
-    padded = np.pad(numpy_helper.to_array(weight), [(0, 0), (0, 0), (ahead, behind), (ahead, behind)])
-    places = padded.shape[-1] // _BLOCK
-    split = padded.reshape(outputs, channels, places, _BLOCK, places, _BLOCK).transpose(0, 3, 5, 1, 2, 4)
-    gathered = np.ascontiguousarray(split.reshape(outputs, -1, places, places))
+    before = -(-(kernel // 2) // _BLOCK)  # blocks of padding
+    ahead = before * _BLOCK - kernel // 2  # pixels of padding before the kernel
+    after_kernel = -(ahead + kernel) % _BLOCK
+    padded = np.pad(numpy_helper.to_array(weight), [(0, 0), (0, 0), (ahead, after_kernel), (ahead, after_kernel)])
+    blocks = padded.shape[-1] // _BLOCK
+    split = padded.reshape(outputs, channels, blocks, _BLOCK, blocks, _BLOCK).transpose(0, 3, 5, 1, 2, 4)
+    gathered = np.ascontiguousarray(split.reshape(outputs, -1, blocks, blocks))
     weight.CopyFrom(numpy_helper.from_array(gathered, weight.name))
-    after = places - 1 - before
-    changed = {"kernel_shape": [places] * 2, "strides": [1, 1], "pads": [before, before, after, after]}
+    after = blocks - 1 - before
+    changed = {"kernel_shape": [blocks] * 2, "strides": [1, 1], "pads": [before, before, after, after]}
     kept = [item for item in convolution.attribute if item.name not in changed]
     del convolution.attribute[:]
     convolution.attribute.extend([*kept, *(helper.make_attribute(*item) for item in changed.items())])
@@ -103,7 +103,7 @@ def _gather_kernel(convolution: onnx.NodeProto, weight: onnx.TensorProto) -> Non
 def _gather_pixels(
     model: onnx.ModelProto, nodes: list[onnx.NodeProto], mean: onnx.TensorProto, shape: tuple[int, int]
 ) -> None:
-    """Lets a stem of Transpose, Cast, Sub and Conv read places of 2 x 2 pixels, rows and columns of them, in place."""
+    """Rearranges the pixels before Cast, Sub and Conv into blocks of 2 x 2; `shape` is their rows and columns."""
     layout, cast, subtraction, convolution = nodes
     rows, columns = shape
     means = numpy_helper.to_array(mean).reshape(-1)

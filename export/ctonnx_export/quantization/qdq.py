@@ -1,4 +1,4 @@
-"""INT8: from an FP32 model and its activation ranges to one with quantize and dequantize nodes (QDQ)."""
+"""INT8 models in QDQ format: FP32 models with quantize and dequantize nodes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,17 +21,16 @@ _ACTIVATIONS = {"x86": "uint8", "amx": "uint8", "arm": "int8", "tensorrt": "int8
 
 @dataclass(frozen=True, kw_only=True)
 class Scheme:
-    """How a model is quantized.
+    """Quantization scheme of a model.
 
-    Weights are int8, symmetric, with a scale for each output channel. Activations have one scale for a tensor: uint8
-    on x86, whose instructions multiply unsigned by signed bytes; int8 on ARM; int8 with zero in the middle for
-    TensorRT, where the inputs of both branches of a residual add are quantized, and outputs of convolutions are not,
-    so that TensorRT can fuse what follows them. For AMX the model is x86's, with weights that its kernels are taken
-    for (`shift_weights_for_amx`).
+    Weights are int8, symmetric, with a scale per output channel. Activations have one scale per tensor: uint8 on x86,
+    whose instructions multiply unsigned by signed bytes; int8 on ARM; symmetric int8 for TensorRT. For TensorRT, both
+    inputs of a residual add are quantized and outputs of convolutions are not, so that TensorRT can fuse the nodes
+    after them. For AMX, the model is that of x86 with shifted weights (`shift_weights_for_amx`).
 
     Attributes:
-        target: where it is to run.
-        calibrator: how the activations' ranges are taken.
+        target: Processor that the model is quantized for.
+        calibrator: Method of choosing the activation ranges.
         integer_adds: Whether the residual adds are computed in integers.
         excluded: Names of nodes that stay in float.
     """
@@ -43,12 +42,12 @@ class Scheme:
 
     @property
     def activations(self) -> str:
-        """The activations' type, in words."""
+        """Type of the activations, in words."""
         return _ACTIVATIONS[self.target]
 
     @property
     def label(self) -> str:
-        """The scheme in a few words."""
+        """Short description of the scheme."""
         adds = "integer" if self.integer_adds else "float"
         layers = f", {len(self.excluded)} of the convolutions in float" if self.excluded else ""
         return f"{self.calibrator}, {adds} adds{layers}"
@@ -68,26 +67,26 @@ class Scheme:
 
     @property
     def symmetric(self) -> bool:
-        """Whether zero stands in the middle of each activation's range."""
+        """Whether the activation ranges are symmetric around zero."""
         return self.target == "tensorrt"
 
 
 def quantized_tensors(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Returns the names of the activations that some scheme quantizes: those whose ranges are needed."""
+    """Returns the names of the activations that any scheme quantizes, and whose ranges are therefore needed."""
     nodes = backbone(model)
     weights = {weight.name for weight in model.graph.initializer}
-    before_relu = {node.input[0] for node in nodes if node.op_type == "Relu"}  # what it cuts off needs no range
+    before_relu = {node.input[0] for node in nodes if node.op_type == "Relu"}  # clipped by the Relu
     tensors = (name for node in nodes for name in (*node.input, *node.output))
     return tuple(dict.fromkeys(name for name in tensors if name not in weights and name not in before_relu))
 
 
 def quantize(model: onnx.ModelProto, ranges: Ranges, scheme: Scheme) -> onnx.ModelProto:
-    """Returns the model in INT8, as QDQ.
+    """Returns the INT8 model in QDQ format.
 
     Args:
-        model: in FP32, with shapes inferred; not changed.
-        ranges: of its `quantized_tensors`.
-        scheme: how.
+        model: Model in FP32, with shapes inferred; not modified.
+        ranges: Ranges of the model's `quantized_tensors`.
+        scheme: Quantization scheme.
     """
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
@@ -125,17 +124,17 @@ def quantize(model: onnx.ModelProto, ranges: Ranges, scheme: Scheme) -> onnx.Mod
 
 
 def _keep_in_float(quantized: onnx.ModelProto, model: onnx.ModelProto, scheme: Scheme) -> None:
-    """Lets what stays in float read its input before that was quantized for the nodes beside it.
+    """Connects the nodes that stay in float to the original tensors instead of the dequantized ones.
 
-    The quantizer gives all readers of a tensor the quantized one. onnxruntime would compute a convolution between such
-    tensors in integers after all, and quantize its weights by itself; and a residual add as well.
+    The quantizer connects all readers of a tensor to its dequantized copy. onnxruntime would compute a convolution
+    between such tensors in integers in spite of that and quantize its weights; a residual add, too.
     """
     made_by = {name: node for node in quantized.graph.node for name in node.output}
     kinds = {name: node.op_type for node in model.graph.node for name in node.output}
     relus: dict[str, onnx.NodeProto] = {}
 
     def before(name: str) -> str | None:
-        """Returns the tensor that a dequantized one was made from."""
+        """Returns the name of the tensor before quantization, or None."""
         dequantize = made_by.get(name)
         quantize = made_by.get(dequantize.input[0]) if dequantize else None
         return str(quantize.input[0]) if quantize and quantize.op_type == "QuantizeLinear" else None
@@ -144,10 +143,10 @@ def _keep_in_float(quantized: onnx.ModelProto, model: onnx.ModelProto, scheme: S
         is_float_add = node.op_type == "Add" and not scheme.integer_adds
         for position in range(2 if is_float_add else int(node.name in scheme.excluded)):
             source = before(node.input[position])
-            if source is None or (is_float_add and kinds[source] == "Conv"):  # which ends in integers
+            if source is None or (is_float_add and kinds[source] == "Conv"):  # convolutions write integers
                 continue
             node.input[position] = source
-            if kinds[source] == "Relu" and made_by[source].op_type != "Relu":  # the quantizer left it to the zero point
+            if kinds[source] == "Relu" and made_by[source].op_type != "Relu":  # replaced by the zero point
                 name = f"{source}.float"
                 relus[name] = helper.make_node("Relu", [source], [name], name=f"node_{name}")
                 node.input[position] = name
@@ -158,7 +157,7 @@ def _keep_in_float(quantized: onnx.ModelProto, model: onnx.ModelProto, scheme: S
 
 
 def _tensors_data(model: onnx.ModelProto, ranges: dict[str, tuple[float, float]], *, symmetric: bool) -> TensorsData:
-    """Returns ranges as the quantizer takes them; what a ReLU cuts off needs to be represented neither before it."""
+    """Returns ranges in the quantizer's format; tensors before a ReLU have the range of its output."""
     before_relu = {node.input[0]: ranges[node.output[0]] for node in backbone(model) if node.op_type == "Relu"}
     pairs = {**ranges, **before_relu}
     if symmetric:

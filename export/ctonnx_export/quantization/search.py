@@ -1,8 +1,7 @@
-"""The search for an INT8 model that agrees with its FP32 original: calibrators, residual adds, layers left in float."""
+"""Search for an INT8 model that agrees with its FP32 original: calibrators, residual adds, layers kept in float."""
 
 import time
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import onnx
@@ -18,52 +17,25 @@ from ctonnx_export.quantization.qdq import Scheme, quantize
 from ctonnx_export.quantization.sensitivity import rank_by_sensitivity
 from ctonnx_export.trial import ComparisonSet, Trial, try_model
 
-__all__ = [
-    "Attempt",
-    "Search",
-    "search",
-]
+__all__ = ["Search", "search"]
 
-_NOISE_IMAGES = 16  # which tell the layers apart; every convolution answers for them once
+_RANKING_IMAGES = 16  # each convolution runs once on all of them
 _MOST_EXCLUDED = 16  # of 53 convolutions: a model with more of them in float is hardly an INT8 model
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """A quantized candidate.
-
-    Attributes:
-        scheme: how it was quantized.
-        trial: how it did.
-    """
-
-    scheme: Scheme
-    trial: Trial
-
-    @property
-    def score(self) -> tuple[float, float, float]:
-        """What makes it better than another: nearer to the gate, or within it; then agreement, then mean |dp|."""
-        excess = sum(bound.excess for bound in self.trial.broken)
-        return -excess, self.trial.parity.agreement, -self.trial.parity.mean_dp
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns what the report keeps of it."""
-        return {**self.scheme.as_dict(), **self.trial.as_dict()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """What came of a search.
+    """Result of a search.
 
     Attributes:
-        model: The one chosen, whether it passes the gate or not.
-        scheme: how it was quantized.
-        attempts: All, in their order.
+        model: Best candidate, whether it passes the gate or not.
+        scheme: Quantization scheme of the best candidate.
+        trials: Trials of all candidates, in the order in which they were run.
     """
 
     model: onnx.ModelProto
     scheme: Scheme
-    attempts: tuple[Attempt, ...]
+    trials: tuple[Trial, ...]
 
 
 def search(
@@ -76,69 +48,71 @@ def search(
     target: Target = "x86",
     log: Log = lambda line: None,
 ) -> Search:
-    """Looks for the INT8 model that agrees best.
+    """Searches for the INT8 model with the best agreement.
 
-    Every calibrator is tried with residual adds in integers, and where none passes the gate, with residual adds in
-    float, which are slower; each with its bias corrected. Of those that pass, the one with the best agreement is taken,
-    then that with the least mean |dp|. Where none passes, the layers of the one nearest to the gate go back to float
-    one by one, those that change the answers most first, until it does.
+    All calibrators are tried with residual adds in integers and, if no candidate passes the gate, with residual adds in
+    float, which are slower. Of the candidates that pass, the best agreement wins, then the smallest mean |dp|. If none
+    passes, the convolutions of the candidate nearest to the gate return to float one by one, the most sensitive first,
+    until it passes.
 
     Args:
-        model: in FP32, with shapes inferred; not changed.
-        ranges: of its activations.
-        correction: that each candidate gets.
-        compared: what the candidates are compared with.
-        gate: that is to be passed.
-        target: where the model is to run.
+        model: Model in FP32, with shapes inferred; not modified.
+        ranges: Activation ranges of the model.
+        correction: Bias correction, applied to each candidate.
+        compared: Images and FP32 outputs to compare the candidates with.
+        gate: Gate that the model must pass.
+        target: Processor that the model is quantized for.
         log: Called with a line for each trial.
     """
-    attempts: list[Attempt] = []
+    trials: dict[Scheme, Trial] = {}
 
     def candidate(scheme: Scheme) -> onnx.ModelProto:
         quantized = quantize(model, ranges, scheme)
         correction.apply(quantized)
         return quantized
 
+    def nearest() -> Scheme:
+        return max(trials, key=lambda scheme: trials[scheme].score)
+
     start = time.perf_counter()
 
-    def attempt(scheme: Scheme, number: int, most: int, at_most: str = "") -> Attempt:
-        made = Attempt(scheme, try_model(candidate(scheme), compared, gate))
-        attempts.append(made)
-        left = _time_left((time.perf_counter() - start) / len(attempts) * (most - number), attempts, at_most)
-        log(f"int8, {number} of {at_most}{most}: {scheme.label}: {made.trial.summary}{left}")
-        return made
+    def attempt(scheme: Scheme, number: int, most: int, at_most: str = "") -> bool:
+        trial = trials[scheme] = try_model(candidate(scheme), compared, gate, scheme.as_dict())
+        seconds = (time.perf_counter() - start) / len(trials) * (most - number)
+        left = _time_left(seconds, list(trials.values()), at_most)
+        log(f"int8, {number} of {at_most}{most}: {scheme.label}: {trial.summary}{left}")
+        return not trial.broken
 
-    log(f"int8: looking for a model with {gate.summary}")
+    log(f"int8: searching for a model with {gate.summary}")
     for integer_adds in (True, False):
-        if all(made.trial.broken for made in attempts):
+        if all(trial.broken for trial in trials.values()):
             for number, calibrator in enumerate(CALIBRATORS, 1):
                 scheme = Scheme(target=target, calibrator=calibrator, integer_adds=integer_adds)
                 attempt(scheme, number, len(CALIBRATORS))
-    best = max(attempts, key=lambda made: made.score)
-    if best.trial.broken:
-        order = _rank_layers(model, ranges, best.scheme, compared.parts[0])
+    best = nearest()
+    if trials[best].broken:
+        order = _rank_layers(model, ranges, best, compared.parts[0])
         most = min(_MOST_EXCLUDED, len(order))
-        log(f"int8: none passes; up to {most} layers of the nearest go back to float, which change the answers most")
+        log(f"int8: no candidate passes; up to {most} layers of the nearest return to float, the most sensitive first")
         for count in range(1, most + 1):
-            scheme = replace(best.scheme, excluded=order[:count])
-            if not attempt(scheme, count, most, "at most ").trial.broken:
+            if attempt(replace(best, excluded=order[:count]), count, most, "at most "):
                 break
-        best = max(attempts, key=lambda made: made.score)
-    return Search(model=candidate(best.scheme), scheme=best.scheme, attempts=tuple(attempts))
+        best = nearest()
+    return Search(model=candidate(best), scheme=best, trials=tuple(trials.values()))
 
 
-def _time_left(seconds: float, attempts: list[Attempt], at_most: str) -> str:
-    """Returns how long the attempts that are planned will take, and whether more may come; nothing after the last."""
-    if not seconds or (at_most and not attempts[-1].trial.broken):
+def _time_left(seconds: float, trials: list[Trial], at_most: str) -> str:
+    """Returns the estimated time of the planned trials and whether more may follow; empty after the last one."""
+    if not seconds or (at_most and not trials[-1].broken):
         return ""
-    more = "" if at_most or not all(made.trial.broken for made in attempts) else ", more if none passes"
+    more = "" if at_most or not all(trial.broken for trial in trials) else ", more if none passes"
     return f"; {at_most or 'about '}{duration(seconds)} left{more}"
 
 
 def _rank_layers(model: onnx.ModelProto, ranges: Ranges, scheme: Scheme, images: ImageSet) -> tuple[str, ...]:
-    """Returns the convolutions, those that change the answers for a few of the images most first."""
-    count = min(_NOISE_IMAGES, len(images))
+    """Returns the names of the convolutions, ranked on a few of the images, the most sensitive first."""
+    count = min(_RANKING_IMAGES, len(images))
     few = images.pixels(np.arange(count) * len(images) // count)
     total = sum(node.op_type == "Conv" for node in model.graph.node)
-    with tqdm(total=total, desc="which layers matter", unit="layer", leave=False, disable=None) as bar:
+    with tqdm(total=total, desc="ranking layers", unit="layer", leave=False, disable=None) as bar:
         return rank_by_sensitivity(model, ranges, scheme, few, progress=bar.update)

@@ -1,4 +1,4 @@
-"""Which layers' quantization changes the answers most."""
+"""Sensitivity: how much the quantization of a single layer changes the outputs."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,24 +23,24 @@ def rank_by_sensitivity(
     *,
     progress: Callable[[int], object] = lambda count: None,
 ) -> tuple[str, ...]:
-    """Returns the names of the convolutions, the one whose quantization changes the answers most first.
+    """Returns the names of the convolutions, the most sensitive first.
 
-    Each is quantized alone, and its noise is what that adds to the probabilities: their mean |dp|. What a layer's noise
-    is beside the signal at the layer itself says little of this. A late layer's may be large and change no answer.
+    Each convolution is quantized separately; its sensitivity is the mean |dp| of the probabilities. The signal-to-noise
+    ratio at the layer itself is a poor substitute: that of a late layer may be low without any effect on the outputs.
 
     Args:
-        model: in FP32, with shapes inferred.
-        ranges: of its activations.
-        scheme: how the convolutions are quantized.
-        pixels: uint8 [images, size, size, 3]; a few are enough for an order.
+        model: Model in FP32, with shapes inferred.
+        ranges: Activation ranges of the model.
+        scheme: Scheme by which the convolutions are quantized.
+        pixels: Images, uint8 [images, size, size, 3]; a few are enough for a ranking.
         progress: Called with 1 for each convolution.
     """
     nodes = backbone(model)
-    answers = run_onnx(model, [pixels]).probabilities
-    noise: dict[str, float] = {}
+    reference = run_onnx(model, [pixels]).probabilities
+    change: dict[str, float] = {}
     for convolution in (node.name for node in nodes if node.op_type == "Conv"):
         others = tuple(node.name for node in nodes if node.name != convolution)
         alone = quantize(model, ranges, replace(scheme, integer_adds=False, excluded=others))
-        noise[convolution] = float(np.abs(run_onnx(alone, [pixels]).probabilities - answers).mean())
+        change[convolution] = float(np.abs(run_onnx(alone, [pixels]).probabilities - reference).mean())
         progress(1)
-    return tuple(sorted(noise, key=lambda name: -noise[name]))
+    return tuple(sorted(change, key=lambda name: -change[name]))

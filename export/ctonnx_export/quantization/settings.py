@@ -10,12 +10,12 @@ __all__ = ["Quantization"]
 
 @dataclass(frozen=True, kw_only=True)
 class Quantization:
-    """How an INT8 model is to be made.
+    """Settings of the INT8 quantization.
 
     Attributes:
-        target: where it is to run.
-        calibrate: Images to calibrate on; None takes the run's training images.
-        samples: how many of them.
+        target: Processor that the model is quantized for.
+        calibrate: Dataset or folder of images to calibrate on; None uses the run's training images.
+        samples: Number of calibration images.
     """
 
     target: Target = "x86"

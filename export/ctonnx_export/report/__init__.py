@@ -1,7 +1,8 @@
 """Reports of an export.
 
-caveats     what a reader of the report has to know
-facts       report.json
-markdown    report.md
-model_card  the model card
+caveats       caveats that a reader of the report must know
+facts         contents of report.json
+parity_table  each precision compared with its reference
+markdown      report.md
+model_card    README.md: the model card
 """

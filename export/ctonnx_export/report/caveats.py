@@ -1,4 +1,4 @@
-"""What a reader of an export's figures has to know, since the figures do not say it themselves."""
+"""Caveats that a reader of an export's report must know and that the numbers do not show."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,71 +8,68 @@ from ctonnx.parity.gates import GATES
 from ctonnx.parity.rounding import rounded_down
 from ctonnx_export.models import ExportedModel
 
-__all__ = ["cautions"]
+__all__ = ["export_caveats"]
 
-_FEW = 100  # images: an agreement of 99 % tells nothing of fewer, and the ranges of activations are not known of fewer
+_FEW = 100  # images: fewer cannot show an agreement of 99 %, and do not cover the ranges of the activations
 
 
-def cautions(models: Sequence[ExportedModel]) -> tuple[str, ...]:
-    """Returns a sentence for each thing that makes the figures say less than they seem to.
+def export_caveats(models: Sequence[ExportedModel]) -> tuple[str, ...]:
+    """Returns a sentence for each reason why the numbers show less than they seem to.
 
     Args:
-        models: FP32 first; those that were refused too.
+        models: FP32 first; includes models that failed their gates.
     """
-    return tuple(caution for made in models for caution in (*_of_the_network(made), *_of_the_comparison(made)))
+    return tuple(caveat for model in models for caveat in (*_network_caveats(model), *_comparison_caveats(model)))
 
 
-def _of_the_network(made: ExportedModel) -> Iterator[str]:
-    if made.precision == "fp32":  # what the network is, the other precisions are too
-        yield from model_caveats(made.spec.metrics, made.spec.operating_point)
-    answered = made.facts.get("answered", {})
-    given = [name for name, count in answered.items() if count]
-    if len(given) == 1:
+def _network_caveats(model: ExportedModel) -> Iterator[str]:
+    if model.precision == "fp32":  # the other precisions have the same caveats
+        yield from model_caveats(model.spec.metrics, model.spec.operating_point)
+    counts = model.facts.get("answered", {})
+    predicted = [name for name, count in counts.items() if count]
+    if len(predicted) == 1:
         yield (
-            f"the network answers '{given[0]}' to all {answered[given[0]]} validation images: two models that do so "
-            "agree whatever they have learned; train it further"
+            f"the network predicts '{predicted[0]}' for all {counts[predicted[0]]} validation images: two such models "
+            "agree regardless of what they have learned; train it further"
         )
 
 
-def _of_the_comparison(made: ExportedModel) -> Iterator[str]:
-    if made.trial is None:
+def _comparison_caveats(model: ExportedModel) -> Iterator[str]:
+    if model.trial is None:
         return
-    name, parity = made.precision.upper(), made.trial.parity
+    name, gate, parity = model.precision.upper(), model.gate, model.trial.parity
     if parity.images < _FEW:
         yield (
-            f"{name} was compared on {parity.images} images only: its agreement may as well be "
-            f"{rounded_down(parity.agreement_interval[0], 2):.0%} on others (lower end of the 95 % interval); more "
-            "validation or training images tell it better"
+            f"{name} was compared on only {parity.images} images: its agreement on others may be as low as "
+            f"{rounded_down(parity.agreement_interval[0], 2):.0%} (lower end of the 95 % interval); more validation or "
+            "training images give a better estimate"
         )
-    if (changed := made.trial.suspicion) and (changed.lost or changed.gained):
+    if (changed := model.trial.suspicion) and (changed.lost or changed.gained):
         yield (
-            f"{name} answers 'suspicious' otherwise than FP32 on {changed.lost + changed.gained} of {parity.images} "
-            f"images ({changed.lost} no longer suspicious, {changed.gained} newly), which its gate does not look at"
+            f"{name} and FP32 disagree on 'suspicious' for {changed.lost + changed.gained} of {parity.images} images "
+            f"({changed.lost} no longer suspicious, {changed.gained} newly suspicious), which the gate does not check"
         )
-    usual = GATES[made.precision]
+    usual = GATES[model.precision]
     loosened = []
-    if made.gate.min_agreement < usual.min_agreement:
-        loosened.append(f"agreement of {made.gate.min_agreement * 100:g} %, not {usual.min_agreement * 100:g} %")
-    if made.gate.max_drop is not None and usual.max_drop is not None and made.gate.max_drop > usual.max_drop:
-        loosened.append(f"a loss of accuracy of {made.gate.max_drop * 100:g} points, not {usual.max_drop * 100:g}")
+    if gate.min_agreement < usual.min_agreement:
+        loosened.append(f"agreement of {gate.min_agreement * 100:g} % instead of {usual.min_agreement * 100:g} %")
+    if gate.max_drop is not None and usual.max_drop is not None and gate.max_drop > usual.max_drop:
+        loosened.append(f"a loss of accuracy of {gate.max_drop * 100:g} points instead of {usual.max_drop * 100:g}")
     if loosened:
-        yield f"{name}'s gate was loosened: it let pass {' and '.join(loosened)}"
-    yield from _of_the_calibration(name, made.facts.get("calibration"))
+        yield f"the gate of {name} was loosened: it allowed {' and '.join(loosened)}"
+    yield from _calibration_caveats(name, model.facts.get("calibration"))
 
 
-def _of_the_calibration(name: str, calibration: Mapping[str, Any] | None) -> Iterator[str]:
+def _calibration_caveats(name: str, calibration: Mapping[str, Any] | None) -> Iterator[str]:
     if calibration is None:
         return
     images = calibration["images"]
     if images < _FEW:
-        yield (
-            f"{name} was calibrated on {images} images only: values that these do not have are cut off in others; 100 "
-            "or more are better"
-        )
+        yield f"{name} was calibrated on only {images} images: values beyond their range are clipped; use 100 or more"
     if calibration["foreign"]:
         yield (
             f"{name} was calibrated on images of '{calibration['of']}', not on those that the network was trained on: "
-            "they have to be of the kind that it will see"
+            "they must be similar to the images that it will see"
         )
     if blank := calibration["blank"]:
-        yield f"{blank} of the {images} images that {name} was calibrated on have one colour: they calibrate nothing"
+        yield f"{blank} of the {images} calibration images of {name} have a single colour: they do not calibrate it"

@@ -1,4 +1,4 @@
-"""The facts of an export report, as one JSON document."""
+"""Facts of an export, as one JSON document: report.json."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,59 +16,57 @@ def report(
     notes: Sequence[str] = (),
     pending: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Returns the report: what the models share, each with its gate and how it did, and each file's size and SHA-256.
+    """Returns the report: the models' common spec, gate and trial of each model, size and SHA-256 of each file.
 
     Args:
-        models: FP32 first; those that were refused too.
-        files: `bytes` and `sha256` by file name; none where nothing was written.
-        notes: of `ctonnx_export.report.caveats.cautions`.
-        pending: The precisions that were asked for and are not made yet.
+        models: FP32 first; includes models that failed their gates.
+        files: `bytes` and `sha256` by file name; empty if nothing was written.
+        notes: Caveats (see `ctonnx_export.report.caveats.export_caveats`).
+        pending: Requested precisions that are not exported yet.
     """
     return {
         "model": json.loads(models[0].spec.to_json()),
-        "precisions": {made.precision: _precision(made, models) for made in models},
+        "precisions": {model.precision: _precision(model, models) for model in models},
         "notes": list(notes),
         "pending": list(pending),
         "files": {name: dict(facts) for name, facts in files.items()},
     }
 
 
-def _precision(made: ExportedModel, models: Sequence[ExportedModel]) -> dict[str, Any]:
-    """Returns what the report tells of one model."""
-    trial = made.trial.as_dict() if made.trial else {"parity": dict(made.spec.parity)}
+def _precision(model: ExportedModel, models: Sequence[ExportedModel]) -> dict[str, Any]:
+    """Returns the report's entries for one model."""
+    trial = model.trial.as_dict() if model.trial else {"parity": dict(model.spec.parity)}
     return {
         **trial,
-        **made.facts,
-        "quantization": made.spec.quantization,
-        "gate": asdict(made.gate),
-        "passed": not made.failures,
-        "unshown": list(made.gate.unshown(made.trial.parity, made.trial.change)) if made.trial else [],
-        "failures": list(made.failures),
-        "advice": _advice(made, models) if made.failures else None,
+        **model.facts,
+        "quantization": model.spec.quantization,
+        "gate": asdict(model.gate),
+        "passed": not model.failures,
+        "unshown": list(model.gate.unshown(model.trial.parity, model.trial.change)) if model.trial else [],
+        "failures": list(model.failures),
+        "advice": _advice(model, models) if model.failures else None,
     }
 
 
-def _advice(made: ExportedModel, models: Sequence[ExportedModel]) -> str:
-    """Returns what may help a model that was refused."""
+def _advice(model: ExportedModel, models: Sequence[ExportedModel]) -> str:
+    """Returns suggestions for a model that failed its gate."""
     parts = []
-    broken = {bound.bound for bound in made.trial.broken} if made.trial else set()
-    if made.precision == "fp16":
-        parts.append("Train with weight decay, so that fewer layers come near fp16's range.")
+    broken = {bound.bound for bound in model.trial.broken} if model.trial else set()
+    if model.precision == "fp16":
+        parts.append("Train with weight decay, so that fewer layers come near the limit of FP16's range.")
     else:
-        calibration = made.facts["calibration"]
+        calibration = model.facts["calibration"]
         if calibration["foreign"]:
-            parts.append("Calibrate on the run's own images (without `--calibrate`), or on others that are like them.")
+            parts.append("Calibrate on the run's own images (without `--calibrate`), or on similar ones.")
         elif calibration["images"] < calibration["asked_for"]:
-            parts.append("No more images were there to calibrate on: others of this kind (`--calibrate`) may help.")
+            parts.append("All images were used for the calibration: others of this kind (`--calibrate`) may help.")
         else:
-            parts.append(
-                "More calibration images (`--samples`) or such as the model will see (`--calibrate`) may help."
-            )
+            parts.append("More calibration images (`--samples`), or more typical ones (`--calibrate`), may help.")
     options = {"min_agreement": "`--min-agreement`", "max_drop": "`--max-drop`"}
     if movable := [option for bound, option in options.items() if bound in broken]:
-        parts.append(f"{' and '.join(movable)} can move the gate, if you know what a disagreement costs.")
+        parts.append(f"{' and '.join(movable)} can change the gate, if you know the cost of a disagreement.")
     if "min_heatmap_correlation" in broken:
-        parts.append("The heatmaps' bound cannot be moved: such a model shows people other reasons than its original.")
+        parts.append("The bound of the heatmaps cannot be changed: the model would show other reasons than FP32.")
     if all(other.precision != "fp16" for other in models):
-        parts.append("FP16 was not asked for: it agrees better, at half the size (`--precision fp16`).")
+        parts.append("FP16 was not requested: it agrees better, at half the size (`--precision fp16`).")
     return " ".join(parts)

@@ -1,17 +1,18 @@
-"""The model card: what a person should know before using an exported model (Mitchell et al. 2019)."""
+"""Model card of an export (Mitchell et al. 2019)."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from ctonnx.artifacts.spec import describe_leakage
 from ctonnx.system.text import table
-from ctonnx_export.report.markdown import parity_table, pending_lines
+from ctonnx_export.report.markdown import GOLDEN_PIXELS, pending_lines
+from ctonnx_export.report.parity_table import parity_table
 
 __all__ = ["model_card"]
 
 _PURPOSES = {
     "model.fp32.onnx": "the reference, equal to PyTorch within 1e-4",
-    "golden.npz": "inputs and answers for `ctonnx verify`",
+    "golden.npz": "inputs and outputs for `ctonnx verify`",
 }
 _PLACES = {
     "x86": "x86 CPUs",
@@ -25,29 +26,30 @@ def model_card(facts: Mapping[str, Any]) -> str:
     """Returns the export folder's README.md, after Mitchell et al. 2019 (https://doi.org/10.1145/3287560.3287596).
 
     Args:
-        facts: of `ctonnx_export.report.facts.report`.
+        facts: Report from `ctonnx_export.report.facts.report`.
     """
     model = facts["model"]
     size = model["preprocessing"]["size"]
     lines = [
         f"# {model['name']}",
         "",
-        "**A research tool, not a medical device.** Its answers are no diagnosis, and no decision about a patient may "
-        "rest on them.",
+        "**A research tool, not a medical device.** Its predictions are not a diagnosis and must not be the basis of a "
+        "decision about a patient.",
         "",
         *(
-            ["**It was trained on synthetic phantoms: its answers mean nothing for patients.**", ""]
+            ["**It was trained on synthetic phantoms: its predictions have no clinical meaning.**", ""]
             if model["synthetic"]
             else []
         ),
-        f"A ResNet50 that tells {len(model['classes'])} classes of CT images apart: {', '.join(model['classes'])}. It "
-        f"takes 8-bit pixels of {size} x {size} and gives probabilities and a Grad-CAM heatmap for each class.",
+        f"A ResNet50 that classifies CT images into {len(model['classes'])} classes: {', '.join(model['classes'])}. "
+        f"Its input is {size} x {size} pixels of 8 bits; its outputs are the probability and a Grad-CAM heatmap of "
+        "each class.",
         "",
         *pending_lines(facts),
         "## Files",
         "",
         *table(
-            ["file", "MB", "what"],
+            ["file", "MB", "content"],
             [
                 [f"`{name}`", f"{file['bytes'] / 1e6:.3g}", _purpose(name, facts)]
                 for name, file in facts["files"].items()
@@ -55,7 +57,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         ),
         "",
         "```console",
-        "$ ctonnx verify .              # does this device say what the original said?",
+        "$ ctonnx verify .              # does this device reproduce the original's outputs?",
         "$ ctonnx predict --model . scans/",
         "```",
         "",
@@ -65,9 +67,9 @@ def model_card(facts: Mapping[str, Any]) -> str:
         f"{_images(model['data']['images'])}.",
         *_leaks(model["data"]),
         "",
-        "## How well it does",
+        "## Metrics",
         "",
-        "The PyTorch original's figures, with 95 % intervals:",
+        "Metrics of the PyTorch original, with 95 % intervals:",
         "",
         *table(
             ["images", "number", "accuracy", "balanced accuracy", "macro sensitivity", "macro AUROC"],
@@ -75,34 +77,36 @@ def model_card(facts: Mapping[str, Any]) -> str:
                 [
                     split,
                     str(of["images"]),
-                    *(_figure(of, *path) for path in (["accuracy"], ["balanced_accuracy"])),
-                    *(_figure(of, "macro", name) for name in ("sensitivity", "auroc")),
+                    *(_metric(of, *path) for path in (["accuracy"], ["balanced_accuracy"])),
+                    *(_metric(of, "macro", name) for name in ("sensitivity", "auroc")),
                 ]
                 for split, of in model["metrics"].items()
             ],
         ),
         "",
         *_classes(model["metrics"]),
-        "The validation images chose the best epoch, the temperature and the operating point: figures on them flatter. "
+        "The validation images selected the best epoch, the temperature and the operating point: metrics on them are "
+        "optimistic. "
         + ("" if "test" in model["metrics"] else "There were no test images. ")
-        + "`ctonnx evaluate` measures it on others.",
+        + "`ctonnx evaluate` measures the model on other images.",
         "",
-        "## How near the files come to it",
+        "## Numerical parity",
         "",
-        "FP32 against PyTorch, the others against FP32; [report.md](report.md) tells how. An INT8 model is chosen for "
-        "its figures on these images: on others expect somewhat less.",
+        "FP32 is compared with PyTorch, the other precisions with FP32 (see [report.md](report.md)). An INT8 model is "
+        "selected on these images: expect somewhat lower agreement on others.",
         "",
         *parity_table(facts["precisions"]),
         "",
         "## Limits",
         "",
-        "- It knows only its classes: any image, a photograph of a cat too, gets one of them.",
-        "- It was tried on images of the same source as those it was trained on. Another scanner, protocol, window or "
-        "population may lower the figures; measure before you use it there.",
-        "- It sees single slices, scaled to its input, no volumes; findings smaller than a few of its pixels are lost.",
-        "- A heatmap shows where the network looked, and is no segmentation.",
+        "- It knows only its classes: any image, even a photograph of a cat, is assigned to one of them.",
+        "- It was tested on images of the same source as its training images. Metrics may be lower for another "
+        "scanner, protocol, window or population; measure them before you use it there.",
+        "- It classifies single slices, scaled to its input size, not volumes; findings of only a few of its pixels "
+        "are lost.",
+        "- A heatmap shows the regions that contributed to a class; it is not a segmentation.",
         *(f"- {note[0].upper()}{note[1:]}." for note in facts["notes"]),
-        "- `golden.npz` holds pixels of validation images: treat it as you treat the images themselves.",
+        f"- {GOLDEN_PIXELS}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -112,13 +116,13 @@ def _purpose(name: str, facts: Mapping[str, Any]) -> str:
         return _PURPOSES[name]
     share = facts["files"][name]["bytes"] / facts["files"]["model.fp32.onnx"]["bytes"]
     quantization = facts["precisions"][name.removeprefix("model.").removesuffix(".onnx")]["quantization"]
-    return f"{share:.0%} of the size, for {_PLACES[quantization['target']] if quantization else 'GPUs'}"
+    return f"{share:.0%} of the FP32 size, for {_PLACES[quantization['target']] if quantization else 'GPUs'}"
 
 
 def _images(counts: Mapping[str, Mapping[str, int]]) -> str:
-    uses = {"train": "to train on", "valid": "to validate on", "test": "to test on"}
+    uses = {"train": "training", "valid": "validation", "test": "test"}
     return "; ".join(
-        f"{sum(of.values())} images {uses[split]} ({', '.join(f'{name} {count}' for name, count in of.items())})"
+        f"{sum(of.values())} {uses[split]} images ({', '.join(f'{name} {count}' for name, count in of.items())})"
         for split, of in counts.items()
         if sum(of.values())
     )
@@ -129,7 +133,7 @@ def _leaks(data: Mapping[str, Any]) -> list[str]:
     return ["", f"**{leaks}.**"] if leaks else []
 
 
-def _figure(metrics: Mapping[str, Any], *path: str) -> str:
+def _metric(metrics: Mapping[str, Any], *path: str) -> str:
     value, interval = metrics, metrics.get("intervals")
     for name in path:
         value = value[name]
@@ -142,7 +146,7 @@ def _figure(metrics: Mapping[str, Any], *path: str) -> str:
 def _classes(metrics: Mapping[str, Any]) -> list[str]:
     split = "test" if "test" in metrics else "valid"
     return [
-        f"On the {split} images, class by class:",
+        f"On the {split} images, per class:",
         "",
         *table(
             ["class", "images", "sensitivity", "specificity", "AUROC"],
@@ -151,8 +155,8 @@ def _classes(metrics: Mapping[str, Any]) -> list[str]:
                     name,
                     str(of["images"]),
                     *(
-                        _figure(metrics[split], "per_class", name, figure)
-                        for figure in ("sensitivity", "specificity", "auroc")
+                        _metric(metrics[split], "per_class", name, metric)
+                        for metric in ("sensitivity", "specificity", "auroc")
                     ),
                 ]
                 for name, of in metrics[split]["per_class"].items()

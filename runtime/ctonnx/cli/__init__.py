@@ -1,9 +1,9 @@
 """The `ctonnx` command line.
 
-standard_streams  standard streams of a process that was started without them
-signals           clean exit at SIGTERM, SIGHUP and Ctrl-C
+standard_streams  null devices for standard streams that are closed
+signals           exceptions for SIGTERM and SIGHUP
 options           options that several commands share
-model_banner      what a command reports about its model
+model_banner      path, provider and caveats of a command's model, on stderr
 commands/         commands of the slim runtime
 main              the lazy command group
 """

@@ -1,4 +1,4 @@
-"""The `ctonnx` command: a lazy group that imports a command's module when the command is called."""
+"""The `ctonnx` command: a lazy group that imports the module of a command when the command is called."""
 
 import errno
 import importlib
@@ -9,14 +9,14 @@ from typing import Any
 
 import click
 
-from ctonnx.cli.signals import Terminated, ending_on_signals
+from ctonnx.cli.signals import Terminated, signals_as_exceptions
 
 __all__ = ["main"]
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where a command lives (`module:attribute`), its line in the group's help, and the extras that it needs."""
+    """A command: its place (`module:attribute`), its line in the group's help, and the extras that it needs."""
 
     target: str
     help: str
@@ -25,9 +25,9 @@ class _Entry:
 
 _COMMANDS = {
     "demo": _Entry(
-        "ctonnx.cli.commands.demo:demo", "The whole journey on generated phantoms: a first look.", "cpu,train,export"
+        "ctonnx.cli.commands.demo:demo", "Run the whole workflow on synthetic phantoms.", "cpu,train,export"
     ),
-    "data": _Entry("ctonnx_train.cli.data:data", "Make data sets, and look into them.", "train"),
+    "data": _Entry("ctonnx_train.cli.data:data", "Generate and audit datasets.", "train"),
     "train": _Entry("ctonnx_train.cli.train:train", "Train a classifier on a folder of CT images.", "train"),
     "evaluate": _Entry(
         "ctonnx_train.cli.evaluate:evaluate",
@@ -38,13 +38,13 @@ _COMMANDS = {
         "ctonnx_export.cli:export", "Export a trained run to ONNX, each precision only if it agrees.", "cpu,export"
     ),
     "verify": _Entry("ctonnx.cli.commands.verify:verify", "Replay a model's golden inputs on this device."),
-    "inspect": _Entry("ctonnx.cli.commands.inspect:inspect", "Show what an exported model says about itself."),
+    "inspect": _Entry("ctonnx.cli.commands.inspect:inspect", "Show the metadata of an exported model."),
     "predict": _Entry("ctonnx.cli.commands.predict:predict", "Classify images with an exported model."),
-    "serve": _Entry("ctonnx.cli.commands.serve:serve", "Serve a page, and a protocol for programs.", "cpu,serve"),
-    "doctor": _Entry("ctonnx.cli.commands.doctor:doctor", "Show what works on this machine, and what mends the rest."),
+    "serve": _Entry("ctonnx.cli.commands.serve:serve", "Serve a web page and an HTTP API.", "cpu,serve"),
+    "doctor": _Entry("ctonnx.cli.commands.doctor:doctor", "Check this machine and show how to fix what does not work."),
     "bench": _Entry(
         "ctonnx_bench.cli:bench",
-        "Measure how fast, how large and how right models are on this device.",
+        "Measure speed, size and correctness of models on this device.",
         "cpu,bench",
     ),
 }
@@ -59,7 +59,7 @@ class _Failure(click.ClickException):
 
 
 class _LazyGroup(click.Group):
-    """A group that knows its commands by name and turns what a command raises into one sentence and an exit code."""
+    """A group that imports its commands by name and turns their errors into one sentence and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -79,7 +79,7 @@ class _LazyGroup(click.Group):
         from ctonnx.errors import CtonnxError
 
         try:
-            with ending_on_signals():
+            with signals_as_exceptions():
                 return super().invoke(ctx)
         except CtonnxError as error:
             raise _Failure(str(error), error.exit_code) from error
@@ -105,9 +105,9 @@ class _LazyGroup(click.Group):
 
 
 def _missing(command: str, error: ImportError) -> str:
-    """Returns the sentence about what is not installed, with the command that brings it.
+    """Returns the sentence about a missing package, with the command that installs it.
 
-    It names the extras, as a package that is missing is the first of many.
+    It names the extras, as the missing package may be the first of many.
     """
     from ctonnx.system.packages import extras_to_install, installed_builds, missing_extras
 
@@ -121,7 +121,7 @@ def _missing(command: str, error: ImportError) -> str:
     extras = _COMMANDS[command].extras.split(",")
     install = f"pip install {extras_to_install(extras)}"
     match missing_extras(extras):
-        case ():  # a part of an extra was uninstalled, or a library's own requirement
+        case ():  # part of an extra, or a requirement of a library, was uninstalled
             return f"'ctonnx {command}' needs the package '{package}', which is not installed; {install}"
         case (extra,):
             return f"'ctonnx {command}' needs the extra '{extra}', which is not installed; {install}"
@@ -131,20 +131,20 @@ def _missing(command: str, error: ImportError) -> str:
 
 
 def _mismatched() -> str:
-    """Returns the sentence about a torchvision that does not find its operators in the torch beside it."""
+    """Returns the sentence about a torchvision that does not find its operators in the installed torch."""
     from ctonnx.system.packages import version_of
 
     found = " and ".join(f"{name} {version_of(name) or '(unknown)'}" for name in ("torch", "torchvision"))
     return (
-        f"expected torch and torchvision of one build, found {found}, of which the second does not load; install both "
-        "from one place, such as PyTorch's CPU wheels"
+        f"expected matching builds of torch and torchvision, found {found}; install both from one place, such as "
+        "PyTorch's CPU wheels"
     )
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="ctonnx")
 def main() -> None:
-    """From a folder of CT images to an edge model that is proven to say what its PyTorch original said.
+    """From a folder of CT images to an edge model, verified to match its PyTorch original.
 
     \b
     ctonnx train DATA        train on DATA/train/CLASS/*.png
@@ -153,7 +153,7 @@ def main() -> None:
 
     A research tool, not a medical device.
     """
-    # What Pillow warns of in a file names no file, and would stand among the rows.
+    # Pillow's warnings name no file, and would be printed among the rows.
     warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
-    if hasattr(sys.stdout, "reconfigure"):  # a file name may hold bytes that are no text: print them escaped
+    if hasattr(sys.stdout, "reconfigure"):  # file names with invalid UTF-8 are printed escaped
         sys.stdout.reconfigure(errors="backslashreplace")

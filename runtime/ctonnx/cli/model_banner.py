@@ -1,4 +1,4 @@
-"""What is said of a model before it answers."""
+"""Path, provider and caveats of a command's model, on stderr."""
 
 from typing import TYPE_CHECKING
 
@@ -7,15 +7,15 @@ import click
 if TYPE_CHECKING:
     from ctonnx.prediction.predictor import Predictor
 
-__all__ = ["introduce", "say_what_is_newer"]
+__all__ = ["show_model", "show_newer_run"]
 
 
-def introduce(predictor: "Predictor", *, newest: bool) -> None:
-    """Says on stderr which model answers, on what, and what its answers are worth.
+def show_model(predictor: "Predictor", *, newest: bool) -> None:
+    """Prints the model, its provider and its most important caveat.
 
     Args:
-        predictor: that answers.
-        newest: Whether nobody named the model.
+        predictor: Opened model.
+        newest: True if the user named no model.
     """
     from ctonnx.artifacts.caveats import model_caveats
 
@@ -25,21 +25,21 @@ def introduce(predictor: "Predictor", *, newest: bool) -> None:
     if newest:
         from ctonnx.prediction.model_selection import newest_export
 
-        choice = f", {newest_export().words}"
+        choice = f", {newest_export().description}"
     click.echo(f"model: {predictor.path} ({predictor.spec.precision} on {predictor.provider}{choice})", err=True)
     if newest:
-        say_what_is_newer()
+        show_newer_run()
     if predictor.spec.synthetic:
         click.echo(
-            "note: this model was trained on synthetic phantoms; its answers mean nothing for patients", err=True
+            "note: this model was trained on synthetic phantoms; its predictions have no clinical meaning", err=True
         )
     if caveats := model_caveats(predictor.spec.metrics, predictor.spec.operating_point):
         more = f" ({len(caveats) - 1} more: ctonnx inspect {predictor.path})" if len(caveats) > 1 else ""
         click.echo(f"caveat: {caveats[0]}{more}", err=True)
 
 
-def say_what_is_newer() -> None:
-    """Says on stderr that a run was trained later than the one that was taken, where nobody named one."""
+def show_newer_run() -> None:
+    """Prints a note if a run was trained later than the newest one with an export."""
     from ctonnx.errors import ModelError
     from ctonnx.prediction.model_selection import newest_export
 

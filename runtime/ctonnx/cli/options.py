@@ -1,4 +1,4 @@
-"""Options that several commands share, and the type of those that are numbers."""
+"""Options that several commands share, and the type of their numbers."""
 
 import math
 from pathlib import Path
@@ -9,11 +9,11 @@ import click
 from ctonnx.inference.providers import PROVIDERS
 from ctonnx.system.cpu import check_threads
 
-__all__ = ["FiniteRange", "model_option", "provider_option", "threads_option"]
+__all__ = ["FiniteRange", "fallback_option", "json_option", "model_option", "provider_option", "threads_option"]
 
 
 class FiniteRange(click.FloatRange):
-    """A range of numbers that holds neither nan, which every comparison lets through, nor inf."""
+    """A range of finite numbers: inf is rejected, and nan, which passes every comparison of `click.FloatRange`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Returns the number."""
@@ -29,16 +29,24 @@ model_option = click.option(
     type=click.Path(path_type=Path),
     help="An .onnx file or a run; default: the newest run with an export.",
 )
-"""`--model`; which one is taken without it is said, and whether a newer run has no export."""
+"""`--model`; without it, the command reports which one it takes, and any newer run without an export."""
 
 provider_option = click.option(
     "--provider",
     type=click.Choice(list(PROVIDERS)),
     default="cpu",
     show_default=True,
-    help="What the model runs on; where it cannot, the exit code is 2 and the message says what mends it.",
+    help="Execution provider. If it does not run here, the command exits with code 2 and prints how to fix it.",
 )
-"""`--provider`, which is what runs, or the command ends."""
+"""`--provider`, never replaced by the CPU without `--fallback`."""
+
+fallback_option = click.option(
+    "--fallback", is_flag=True, help="Run on the CPU, with a note, if the provider does not run here."
+)
+"""`--fallback`, of commands that predict."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+"""`--json`, of commands that print a table."""
 
 
 def _threads(ctx: click.Context, parameter: click.Parameter, value: int | None) -> int | None:
@@ -53,7 +61,7 @@ threads_option = click.option(
     "--threads",
     type=click.IntRange(1),
     callback=_threads,
-    help="For the model; default: every core this process may use.",
+    help="Number of threads; default: all cores available to this process.",
 )
-"""`--threads`, of which there may be as many as the machine has cores, and 64 on any: of commands that run a model, and
-of those that train, evaluate or export one."""
+"""`--threads`, at most the machine's cores or 64, whichever is more; of commands that run, train, evaluate or export a
+model."""

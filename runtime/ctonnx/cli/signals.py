@@ -1,4 +1,4 @@
-"""Ends the command cleanly at SIGTERM, SIGHUP and Ctrl-C."""
+"""Exceptions for SIGTERM and SIGHUP, so that a command cleans up before it ends."""
 
 import os
 import signal
@@ -7,55 +7,62 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["Terminated", "ending_on_signals"]
+__all__ = ["Terminated", "signals_as_exceptions"]
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP came: it ends a command as Ctrl-C does, with what is half-written taken away."""
+    """SIGTERM or SIGHUP was received; it ends a command as Ctrl-C does, and partial output is removed.
+
+    Args:
+        number: Number of the signal.
+
+    Attributes:
+        exit_code: 128 + number, as shells report it.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__()
         self.exit_code = 128 + number
 
 
-_AGAIN = 0.01  # seconds until a signal is sent again
-# A terminal that is closed, or a connection that is lost, sends the second, which Windows does not have.
-_ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+_RESEND_AFTER = 0.01  # seconds
+# SIGHUP is sent when a terminal is closed or its connection is lost; Windows does not have it.
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 @contextmanager
-def ending_on_signals() -> Iterator[None]:
-    """Turns SIGTERM and SIGHUP into an exception meanwhile, where nobody else handles them, as nohup does.
+def signals_as_exceptions() -> Iterator[None]:
+    """Raises `Terminated` at SIGTERM or SIGHUP within the block, unless the signal is handled or ignored already.
 
-    It comes at any point of any library. One that makes another error of it, as a module does that is being loaded,
-    ends the command all the same; where Python has nobody to pass it on to, as in a weak reference's callback, it comes
-    again.
+    The exception can be raised at any point of any library. If the library raises another one instead, as a module that
+    is being imported may do, that is replaced by `Terminated`. If Python cannot propagate it, as from the callback of a
+    weak reference, the signal is sent again.
     """
     is_main = threading.current_thread() is threading.main_thread()
-    ours = [number for number in _ENDING if is_main and signal.getsignal(number) == signal.SIG_DFL]
-    came: list[int] = []
+    handled = [number for number in _SIGNALS if is_main and signal.getsignal(number) == signal.SIG_DFL]
+    received: list[int] = []
     hook = sys.unraisablehook
 
     def terminate(number: int, frame: object) -> None:
-        came.append(number)
+        received.append(number)
         raise Terminated(number)
 
-    def again(lost: "sys.UnraisableHookArgs") -> None:
+    def resend(lost: "sys.UnraisableHookArgs") -> None:
         if isinstance(lost.exc_value, Terminated):
-            threading.Timer(_AGAIN, os.kill, (os.getpid(), came[0])).start()
+            threading.Timer(_RESEND_AFTER, os.kill, (os.getpid(), received[0])).start()
         else:
             hook(lost)
 
-    for number in ours:
+    for number in handled:
         signal.signal(number, terminate)
-    sys.unraisablehook = again
+    sys.unraisablehook = resend
     try:
         yield
     except Exception as error:
-        if came:
-            raise Terminated(came[0]) from error
+        if received:
+            raise Terminated(received[0]) from error
         raise
     finally:
         sys.unraisablehook = hook
-        for number in ours:
+        for number in handled:
             signal.signal(number, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Which file names and which first bytes are images, and which formats can be read here."""
+"""Detection of image files by name and first bytes, and the formats supported on this machine."""
 
 import os
 import struct
@@ -10,7 +10,7 @@ from PIL import features
 from ctonnx.errors import ImageError
 from ctonnx.images.raster.decoding import FORMATS, begins_as_image
 from ctonnx.images.source import open_source
-from ctonnx.images.unsupported import TEXT, what_it_is
+from ctonnx.images.unsupported import TEXT, describe_file
 
 __all__ = [
     "HEAD",
@@ -26,10 +26,10 @@ __all__ = [
 
 
 HEAD = 132
-"""Bytes of a file that decide."""
+"""Number of bytes that decide whether a file is DICOM."""
 
-# Elements with which files without a preamble begin, by their group: lengths, the character set, the image's type, the
-# SOP class and times. No format that Pillow reads begins so; a TGA file comes nearest.
+# First elements of files without a preamble, by group: lengths, the character set, the image type, the SOP class and
+# times. No format of Pillow begins with these bytes; a TGA file comes closest.
 _FIRST = {
     0x0002: range(0x0014),
     0x0008: (0x0000, 0x0001, 0x0005, 0x0006, 0x0008, *range(0x0012, 0x0019), *range(0x0020, 0x0024)),
@@ -37,20 +37,20 @@ _FIRST = {
 _LONGEST = 1 << 16  # bytes of such an element
 
 
-def begins_as_dicom(head: bytes, *, is_named_so: bool) -> bool:
-    """Says whether a file is DICOM.
+def begins_as_dicom(head: bytes, *, has_dicom_name: bool) -> bool:
+    """Returns whether a file is DICOM.
 
     Args:
-        head: Its first `HEAD` bytes.
-        is_named_so: Whether its name has an ending of DICOM files, with which less is asked of its bytes.
+        head: First `HEAD` bytes of the file.
+        has_dicom_name: Whether its name has an ending of DICOM files; its bytes are then checked less strictly.
 
-    >>> begins_as_dicom(b"\\x08\\0\\x05\\0CS\\x0a\\0ISO_IR 100", is_named_so=False)
+    >>> begins_as_dicom(b"\\x08\\0\\x05\\0CS\\x0a\\0ISO_IR 100", has_dicom_name=False)
     True
     """
     if head[128:132] == b"DICM" or head[:4] == b"DICM":
         return True
-    # Without the mark a data set begins with a small group number, of either byte order: no picture file does.
-    if is_named_so and (0 < int.from_bytes(head[:2], "little") <= 0x28 or head[:2] == b"\0\x08"):
+    # Without the mark a dataset begins with a small group number, of either byte order: no image file does.
+    if has_dicom_name and (0 < int.from_bytes(head[:2], "little") <= 0x28 or head[:2] == b"\0\x08"):
         return True
     return any(_begins_with_an_element(head, order) for order in "<>")
 
@@ -62,7 +62,7 @@ def _begins_with_an_element(head: bytes, order: str) -> bool:
     if element not in _FIRST.get(group, ()):
         return False
     is_explicit = head[4:6].isalpha() and head[4:6].isupper()
-    # The File Meta Information always names types; without them a small TGA file would begin so too.
+    # The File Meta Information always names types; without them a small TGA file would match, too.
     return is_explicit or (group != 0x0002 and length < _LONGEST and length % 2 == 0)
 
 
@@ -76,11 +76,11 @@ SUFFIXES = frozenset(
     )
     for ending in endings.split()
 )
-"""Lower-case file name endings of the formats that `load` opens."""
+"""Lower-case file name endings of the formats that `load` supports."""
 
 
 def looks_like_image(path: str | os.PathLike[str]) -> bool:
-    """Says whether `path`'s name has an image's ending; the file is not opened.
+    """Returns whether `path` has the ending of an image format; the file is not opened.
 
     >>> looks_like_image("scan.PNG"), looks_like_image("notes.txt")
     (True, False)
@@ -89,7 +89,7 @@ def looks_like_image(path: str | os.PathLike[str]) -> bool:
 
 
 def may_have_frames(path: str | os.PathLike[str]) -> bool:
-    """Says whether `path` may be a DICOM file, by its name: those often have none, or an ending of their own.
+    """Returns whether `path` may be a DICOM file by its name, which often has no ending or an unusual one.
 
     >>> may_have_frames("scan.png"), may_have_frames("scan.dcm"), may_have_frames("IM0001")
     (False, True, True)
@@ -98,7 +98,7 @@ def may_have_frames(path: str | os.PathLike[str]) -> bool:
 
 
 def is_image(path: str | os.PathLike[str]) -> bool:
-    """Says whether a file begins as an image or a DICOM file does; nothing is decoded."""
+    """Returns whether a file begins like an image or a DICOM file; nothing is decoded."""
     try:
         with open_source(path) as (file, _, name):
             return is_dicom(file, name) or begins_as_image(file, name)
@@ -107,17 +107,17 @@ def is_image(path: str | os.PathLike[str]) -> bool:
 
 
 def foreign_kind(path: str | os.PathLike[str]) -> str | None:
-    """Returns what a file is that is no picture, with what to do; None where it is not known, or any text."""
+    """Returns the kind of a file that is not an image, with advice; None if it is unknown or a plain text."""
     try:
         with open_source(path) as (file, _, _name):
-            kind = what_it_is(file)
+            kind = describe_file(file)
             return None if kind == TEXT else kind
     except ImageError:
         return None
 
 
 def readable_formats() -> list[str]:
-    """Returns the names of the formats that `load` opens here: some need a library of Pillow's, DICOM needs pydicom."""
+    """Returns the formats that `load` supports here: some need an optional library of Pillow, DICOM needs pydicom."""
     needed = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}
     formats = [name for name in FORMATS if name not in needed or features.check(needed[name])]
     return formats + ["DICOM"] * (find_spec("pydicom") is not None)
@@ -127,4 +127,4 @@ def is_dicom(file: BinaryIO, name: str) -> bool:
     """Returns True if an open file is DICOM; its position is reset to 0."""
     head = file.read(HEAD)
     file.seek(0)
-    return begins_as_dicom(head, is_named_so=name.lower().endswith(_DICOM))
+    return begins_as_dicom(head, has_dicom_name=name.lower().endswith(_DICOM))

@@ -1,10 +1,10 @@
-"""From any Pillow mode to 8-bit grey or colour, without more memory than the image and what comes of it.
+"""Conversion of any Pillow mode to 8-bit grey or colour, with no more memory than the image and its result.
 
 | Pillow mode | rule |
 | --- | --- |
 | `1` | black and white become 0 and 255 |
-| `L`, `RGB` | as they are |
-| `LA`, `La`, `RGBA`, `RGBa`, `PA` and transparent colours | laid over black |
+| `L`, `RGB` | unchanged |
+| `LA`, `La`, `RGBA`, `RGBa`, `PA` and transparent colours | composited on black |
 | `P` | its palette's colours |
 | `RGBX` | the padding channel is dropped |
 | `CMYK`, `YCbCr`, `HSV` | Pillow's conversion to RGB |
@@ -22,21 +22,21 @@ from PIL import Image
 
 from ctonnx.errors import ImageError
 
-__all__ = ["bytes_a_pixel", "from_array", "to_8_bit"]
+__all__ = ["bytes_per_pixel", "from_array", "to_8_bit"]
 
-_TILE = 1 << 18  # pixels that are converted at a time: what lies between an image and its 8 bits stays small
+_TILE = 1 << 18  # pixels converted at a time, so that intermediate arrays stay small
 _16_BITS = 65535.0
 _WHOLE = ("WEBP", "JPEG2000", "AVIF")
 _GREY = ("1", "L", "LA", "La", "I", "F")
 
 
-def bytes_a_pixel(mode: str, file_format: str | None = None) -> int:
-    """Returns how many bytes decoding, turning and `to_8_bit` take at most, for each pixel.
+def bytes_per_pixel(mode: str, file_format: str | None = None) -> int:
+    """Returns the maximum bytes per pixel that decoding, transposing and `to_8_bit` take.
 
-    Four times what Pillow keeps for a pixel, for the image as it was decoded, upright, and in 8 bits; and twice as much
-    where a format's decoder keeps a whole image of its own.
+    This is four times Pillow's size of a pixel, for the image decoded, upright and in 8 bits; and twice as much for
+    formats whose decoder keeps a whole image itself.
 
-    >>> bytes_a_pixel("L"), bytes_a_pixel("I;16"), bytes_a_pixel("RGB"), bytes_a_pixel("RGB", "JPEG2000")
+    >>> bytes_per_pixel("L"), bytes_per_pixel("I;16"), bytes_per_pixel("RGB"), bytes_per_pixel("RGB", "JPEG2000")
     (4, 8, 16, 32)
     """
     kept = 2 if mode.startswith("I;16") else 1 if mode in ("1", "L") else 4
@@ -47,8 +47,8 @@ def to_8_bit(image: Image.Image, *, is_16_bit: bool = False) -> Image.Image:
     """Returns a new image of mode `L` or `RGB`, by the module's table.
 
     Args:
-        image: of any Pillow mode; it stays as it was.
-        is_16_bit: Whether an image of mode `I` holds 16-bit values, as Pillow makes of a PGM file.
+        image: Image of any Pillow mode; it is not changed.
+        is_16_bit: Whether an image of mode `I` has 16-bit values, as Pillow reads a PGM file.
     """
     ends = (0.0, _16_BITS) if is_16_bit else _ends(image)
     if ends is None and not image.has_transparency_data and image.mode != "LAB":
@@ -61,7 +61,7 @@ def to_8_bit(image: Image.Image, *, is_16_bit: bool = False) -> Image.Image:
 
 
 def _tiles(image: Image.Image) -> Iterator[tuple[int, int, Image.Image]]:
-    """Yields copies of an image's parts, with the column and row where each begins."""
+    """Yields copies of an image's tiles, each with its first column and row."""
     width = min(image.width, _TILE)
     height = max(1, _TILE // max(width, 1))
     for top in range(0, image.height, height):
@@ -71,7 +71,7 @@ def _tiles(image: Image.Image) -> Iterator[tuple[int, int, Image.Image]]:
 
 
 def _ends(image: Image.Image) -> tuple[float, float] | None:
-    """Returns the values that become black and white, or None where the mode has 8 bits."""
+    """Returns the values that become black and white, or None for a mode of 8 bits."""
     if image.mode.startswith("I;16"):
         return 0.0, _16_BITS
     if image.mode not in ("I", "F"):
@@ -87,13 +87,13 @@ def _ends(image: Image.Image) -> tuple[float, float] | None:
 
 def _tile_to_8_bit(tile: Image.Image, ends: tuple[float, float] | None) -> Image.Image:
     mode = tile.mode
-    if mode.startswith("I;16"):  # as `_stretched`, with whole numbers: 65535 is 257 times 255
+    if mode.startswith("I;16"):  # like `_stretched`, with integers: 65535 is 257 times 255
         full_range = np.asarray(tile).astype(np.uint32)
         full_range[full_range == tile.info.get("transparency", -1)] = 0
         return Image.fromarray(((full_range + 128) // 257).astype(np.uint8))
     if ends is not None:
         return Image.fromarray(_stretched(np.asarray(tile, np.float64), *ends))
-    if mode in ("La", "RGBa"):  # premultiplied colours are what lies over black already
+    if mode in ("La", "RGBa"):  # premultiplied colours are already composited on black
         channels = tile.split()
         return channels[0] if mode == "La" else Image.merge("RGB", channels[:3])
     if mode == "LAB":
@@ -122,13 +122,13 @@ def _stretched(values: NDArray[np.float64], low: float, high: float) -> NDArray[
 
 
 def from_array(array: NDArray[Any]) -> Image.Image:
-    """Returns an array as an image of mode `L`, `RGB` or `RGBA`.
+    """Converts an array to an image of mode `L`, `RGB` or `RGBA`.
 
     Args:
         array: uint8 [height, width], or [height, width, 1, 3 or 4].
 
     Raises:
-        ImageError: of another shape or type.
+        ImageError: If the array has another shape or dtype.
     """
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape:
         raise ImageError(

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ctonnx.images.scan import Scan
+
 __all__ = ["Color", "DicomWindow", "Preprocessing", "Resize", "place", "to_pixels"]
 
 
@@ -16,7 +18,7 @@ Resize: TypeAlias = Literal["stretch", "pad"]
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """What a model's input looks like: part of every checkpoint and of every exported model's spec.
+    """Format of a model's input: part of every checkpoint and of every exported model's spec.
 
     Attributes:
         size: Height and width of the model's input, in pixels.
@@ -37,18 +39,19 @@ class Preprocessing:
             raise ValueError(f"resize must be one of {get_args(Resize)}, found {self.resize!r}")
 
 
-def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Resizes an image from `load` to the model's square with Pillow's antialiased bilinear filter.
+def to_pixels(image: Scan | Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Resizes an image to the model's square with Pillow's antialiased bilinear filter.
 
     Args:
-        image: Mode `L` or `RGB`.
-        preprocessing: The size, colour and resize rule of the model.
+        image: Decoded image, of mode `L` or `RGB`.
+        preprocessing: Size, colour and resize rule of the model.
 
     Returns:
         uint8 array of shape [size, size, 3] in RGB order; with `color="grey"` its three channels are equal.
     """
+    image = image.image if isinstance(image, Scan) else image
     square = (preprocessing.size, preprocessing.size)
-    if image.mode == "RGB" and preprocessing.color == "grey":  # grey becomes colour below, when it is small
+    if image.mode == "RGB" and preprocessing.color == "grey":  # grey becomes colour below, after the resize
         image = image.convert("L")
     if preprocessing.resize == "pad":
         image = _padded(image, preprocessing)
@@ -62,7 +65,11 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.ui
 
 
 def place(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int, int, int]:
-    """Returns where an image of a width and height stands in the model's square: left, top, width and height.
+    """Returns the position of an image in the model's square: left, top, width and height.
+
+    Args:
+        size: Width and height of the image.
+        preprocessing: Size and resize rule of the model.
 
     >>> place((200, 100), Preprocessing(size=64, resize="pad")), place((200, 100), Preprocessing(size=64))
     ((0, 16, 64, 32), (0, 0, 64, 64))
@@ -75,7 +82,7 @@ def place(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int
 
 
 def _padded(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    """Returns what `PIL.ImageOps.pad` does, where that does not lose a line of less than half a pixel."""
+    """Pads like `PIL.ImageOps.pad`, but keeps a line of less than half a pixel."""
     left, top, width, height = place(image.size, preprocessing)
     whole = Image.new(image.mode, (preprocessing.size, preprocessing.size))
     whole.paste(image.resize((width, height), Image.Resampling.BILINEAR), (left, top))

@@ -1,4 +1,4 @@
-"""Opens an image source, a path or the bytes of a file, safely."""
+"""Opens an image source safely: a path or the bytes of a file."""
 
 import io
 import os
@@ -11,19 +11,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ctonnx.errors import ImageError
+from ctonnx.images.scan import Scan
 from ctonnx.system.file_reading import NotRegular, opened, reason_of
 
 __all__ = ["ImageSource", "open_source"]
 
-ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]"
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | Scan | NDArray[np.uint8]"
 
 
 @contextmanager
 def open_source(source: str | os.PathLike[str] | bytes) -> Iterator[tuple[BinaryIO, int, str]]:
-    """Opens a regular file, or a file's bytes: yields it with its size and its name."""
+    """Opens a regular file, or a file's bytes; yields the file, its size in bytes and its name in errors."""
     if isinstance(source, bytes):
         name, size, file = "bytes in memory", len(source), io.BytesIO(source)
-        _refuse_empty(size, name)
+        _reject_empty(size, name)
         yield file, size, name
         return
     if not isinstance(source, str | os.PathLike):
@@ -34,7 +35,7 @@ def open_source(source: str | os.PathLike[str] | bytes) -> Iterator[tuple[Binary
     try:
         with opened(name) as found:
             status = os.fstat(found.fileno())
-            _refuse_empty(status.st_size, name)
+            _reject_empty(status.st_size, name)
             yield found, status.st_size, name
     except IsADirectoryError as error:
         raise ImageError("a folder, not an image file", name) from error
@@ -44,6 +45,6 @@ def open_source(source: str | os.PathLike[str] | bytes) -> Iterator[tuple[Binary
         raise ImageError(f"cannot be read: {reason_of(error)}", name) from error
 
 
-def _refuse_empty(size: int, name: str) -> None:
+def _reject_empty(size: int, name: str) -> None:
     if size == 0:
         raise ImageError("the file is empty (0 bytes)", name)

@@ -1,7 +1,7 @@
-"""What a file is that is no picture that can be read here, by its first bytes, and what to do with it.
+"""Names the kind of a file that is not a supported image, by its first bytes, and what to do with it.
 
-People hand over volumes, archives, pointers of Git LFS and pages of a failed download under any name. They are asked
-about only where no picture was found, or one of a format without a mark of its own.
+Users pass volumes, archives, Git LFS pointers and pages of a failed download under any name. A file is examined only if
+it could not be read as an image, or if its image format has no signature.
 
 Sources: the formats' specifications; https://nifti.nimh.nih.gov/nifti-1 (348 bytes of a header, its mark at 344),
 https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md, ISO/IEC 14496-12 (`ftyp` and its brands)
@@ -12,19 +12,19 @@ import re
 import zlib
 from typing import BinaryIO
 
-__all__ = ["TEXT", "what_it_is"]
+__all__ = ["TEXT", "describe_file"]
 
 TEXT = "a text file"
-"""What is said of a text that is nothing in particular: there is nothing to do with it."""
+"""Description of a text of no particular kind, for which there is no advice."""
 
-_HEAD = 1024  # bytes that tell
+_HEAD = 1024  # bytes to examine
 
 _SLICES = "save its slices as PNG, TIFF or DICOM files"
 _UNPACK = "unpack it and name the folder"
 _CONVERT = "convert it to PNG or TIFF"
-_AGAIN = "name image files, or download the image again if this came in its place"
+_AGAIN = "name image files, or download the image again if this was downloaded instead"
 
-# By the first bytes; the longest stand first where one begins with another.
+# Offset, signature and description; longer signatures come first if one begins with another.
 _MARKS: tuple[tuple[int, bytes, str], ...] = (
     (344, b"n+1\0", f"a NIfTI volume; {_SLICES}"),
     (344, b"ni1\0", f"the header of a NIfTI volume; {_SLICES}"),
@@ -42,7 +42,7 @@ _MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"CDF\1", f"a netCDF or MINC file; {_SLICES}"),
     (0, b"CDF\2", f"a netCDF or MINC file; {_SLICES}"),
     (0, b"SIMPLE  =", f"a FITS file; {_CONVERT}"),
-    (0, b"\x93NUMPY", "a NumPy array; save its images as PNG or TIFF files, or hand the array to ctonnx.Predictor"),
+    (0, b"\x93NUMPY", "a NumPy array; save its images as PNG or TIFF files, or pass the array to ctonnx.Predictor"),
     (0, b"ZISRAWFILE", f"a Zeiss CZI file; {_CONVERT}"),
     (0, b"PK\5\6", "an empty zip archive; name the images"),
     (0, b"PK\7\x08", f"a zip archive; {_UNPACK}"),
@@ -70,18 +70,18 @@ _MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"P7\n", f"a PAM image; {_CONVERT}"),
     (0, b"PF\n", f"a PFM image of three colours; {_CONVERT}"),
     (0, b"\x1a\x45\xdf\xa3", "a Matroska or WebM video; save its frames as PNG files"),
-    (0, b"\0\5\x16\7", "what macOS keeps beside a file, not the file itself; name the file without '._'"),
+    (0, b"\0\5\x16\7", "macOS metadata of a file, not the file itself; name the file without '._'"),
     (0, b"SQLite format 3\0", "an SQLite database; name image files"),
     (0, b"PAR1", "a Parquet table; name image files"),
 )
-# Readers of PDF look for its mark in the first 1024 bytes: a byte order mark, empty lines, or headers of a mail
-# or a printer may stand before it. In a text it counts where it begins a line.
+# PDF readers search for its signature in the first 1024 bytes: a byte order mark, empty lines, or headers of a mail
+# or a printer may precede it. In a text it must begin a line.
 _PDF, _PDF_IN_A_TEXT = b"%PDF-", re.compile(rb"(?:\A|[^ -~])[ \t]*%PDF-")
 _PICTURES = (b"\x89PNG", b"GIF8", b"II", b"MM", b"RIFF", b"BM", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51")
 _AVIF = frozenset({b"avif", b"avis"})
 _HEIF = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
 
-# How a JPEG frame is coded, by its marker (ITU-T T.81, table B.1); JPEG-LS has one of its own.
+# Coding of a JPEG frame by its marker (ITU-T T.81, table B.1); JPEG-LS has its own marker.
 _JPEG_KINDS = {
     0xC3: "lossless ",
     0xC5: "hierarchical ",
@@ -96,20 +96,20 @@ _JPEG_KINDS = {
 }
 
 
-def what_it_is(file: BinaryIO) -> str | None:
-    """Returns what a file is and what to do with it, or None where it is not known or may be a picture.
+def describe_file(file: BinaryIO) -> str | None:
+    """Returns the kind of a file and what to do with it, or None if it is unknown or may be an image.
 
     Args:
-        file: at any place.
+        file: File at any position.
 
-    >>> what_it_is(io.BytesIO(b"%PDF-1.7"))
+    >>> describe_file(io.BytesIO(b"%PDF-1.7"))
     'a PDF document; save its images as PNG files'
     """
     file.seek(0)
     head = file.read(_HEAD)
-    for place, mark, what in _MARKS:
+    for place, mark, kind in _MARKS:
         if head[place : place + len(mark)] == mark:
-            return what
+            return kind
     if head.startswith(b"\xff\xd8\xff"):
         return _jpeg(file)
     if head.startswith(b"\x1f\x8b"):
@@ -120,17 +120,17 @@ def what_it_is(file: BinaryIO) -> str | None:
         return _media(head)
     if head.startswith(b"RIFF") and head[8:12] in (b"AVI ", b"WAVE"):
         return "a video or a sound (RIFF); save its frames as PNG files"
-    # An Analyze header has no mark, but its size and a letter.
+    # An Analyze header has no signature, only its size and a letter.
     if head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c") and head[38:39] in (b"r", b"\0") and len(head) >= 348:
         return f"the header of an Analyze volume; {_SLICES}"
     text = _text(head)
     if _is_pdf(head, is_text=text is not None):
         return "a PDF document; save its images as PNG files"
-    return text or _nothing(head)
+    return text or _zeros(head)
 
 
 def _is_pdf(head: bytes, *, is_text: bool) -> bool:
-    if head.startswith(_PICTURES) or head[128:132] == b"DICM":  # which may hold or quote a document
+    if head.startswith(_PICTURES) or head[128:132] == b"DICM":  # these may contain or quote a document
         return False
     return bool(_PDF_IN_A_TEXT.search(head)) if is_text else _PDF in head
 
@@ -172,7 +172,7 @@ def _media(head: bytes) -> str | None:
 
 
 def _jpeg(file: BinaryIO) -> str | None:
-    """Says what a JPEG file is that Pillow has no decoder for; of a usual one nothing."""
+    """Returns the kind of a JPEG file that Pillow cannot decode, otherwise None."""
     at = 2
     while True:
         file.seek(at)
@@ -189,11 +189,11 @@ def _jpeg(file: BinaryIO) -> str | None:
 
 
 def _text(head: bytes) -> str | None:
-    """Says what a text is: of a page that a server sent in a file's place, too."""
+    """Returns the kind of a text, such as a page that a server sent instead of a file; None if it is not a text."""
     try:
         text = io.TextIOWrapper(io.BytesIO(head), "utf-8-sig", errors="strict").read()
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 4 or len(head) < _HEAD:  # else a letter was cut in two
+        if error.start < len(head) - 4 or len(head) < _HEAD:  # otherwise a character was cut in two
             return None
         text = head[: error.start].decode("utf-8-sig")
     if not text.strip() or not all(letter.isprintable() or letter.isspace() for letter in text):
@@ -212,8 +212,8 @@ def _text(head: bytes) -> str | None:
     return TEXT
 
 
-def _nothing(head: bytes) -> str | None:
-    """Says of a file that begins with nothing, as an interrupted copy does, that it does."""
+def _zeros(head: bytes) -> str | None:
+    """Returns the description of a file of zeros, such as an interrupted copy."""
     if not head.strip(b"\0") and len(head) >= 16:
         return "zero bytes, as an interrupted copy leaves them; copy the file again"
     return None

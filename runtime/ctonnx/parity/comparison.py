@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 from ctonnx.parity.outputs import Outputs
 from ctonnx.parity.rounding import exactly, rounded_down, rounded_up
 
-__all__ = ["MAX_DP", "AccuracyChange", "Parity", "accuracy_change", "compare", "points_text", "share_interval"]
+__all__ = [
+    "MAX_DP",
+    "AccuracyChange",
+    "Parity",
+    "accuracy_change",
+    "compare",
+    "compare_probabilities",
+    "points_text",
+    "share_interval",
+]
 
 
 MAX_DP = "max |dp|: the largest absolute difference of any class's probability over the compared images"
@@ -120,20 +129,28 @@ def compare(reference: Outputs, candidate: Outputs) -> Parity:
         expected, found = getattr(reference, name).shape, getattr(candidate, name).shape
         if expected != found:
             raise ValueError(f"expected {name} of shape {list(expected)}, found {list(found)}")
-    dp = _difference(reference.probabilities, candidate.probabilities)
+    agreement, max_dp, mean_dp = compare_probabilities(reference.probabilities, candidate.probabilities)
     dheatmap = _difference(reference.heatmap, candidate.heatmap)
     correlations = _heatmap_correlations(reference, candidate)
-    same_class = reference.probabilities.argmax(axis=1) == candidate.probabilities.argmax(axis=1)
     return Parity(
         images=len(reference),
-        agreement=float(same_class.mean()),
-        max_dp=float(dp.max()),
-        mean_dp=float(dp.mean()),
+        agreement=agreement,
+        max_dp=max_dp,
+        mean_dp=mean_dp,
         max_dlogit=float(_difference(reference.logits, candidate.logits).max()),
         max_dheatmap=float(dheatmap.max() / max(float(np.abs(reference.heatmap).max()), 1e-12)),
         heatmap_correlation=float(np.median(correlations)),
         lowest_heatmap_correlation=float(correlations.min()),
     )
+
+
+def compare_probabilities(
+    reference: NDArray[np.floating[Any]], candidate: NDArray[np.floating[Any]]
+) -> tuple[float, float, float]:
+    """Returns `agreement`, `max_dp` and `mean_dp` of `Parity` for probabilities [images, classes]."""
+    dp = _difference(reference, candidate)
+    same_class = reference.argmax(axis=1) == candidate.argmax(axis=1)
+    return float(same_class.mean()), float(dp.max()), float(dp.mean())
 
 
 def accuracy_change(reference: Outputs, candidate: Outputs, labels: NDArray[np.integer[Any]]) -> AccuracyChange | None:

@@ -1,10 +1,12 @@
 """Images in, results out.
 
-inputs           lists the image files of paths, folders and globs
-model_selection  which model file a command means
-results          the result of one image: a prediction or a failure
-cautions         images that can be read and that no model should be trusted on
+inputs           image files of paths, folders and globs
+model_selection  model file that a command uses
+results          result for one image: a prediction or a failure
+cautions         warnings about images that the model should not be trusted on
+streaming        many images: decoding ahead, batches, order
 predictor        `Predictor`
 verification     replays golden inputs on this device
 output/          rows and heatmaps of `ctonnx predict`
+batch            predicts files and writes their rows and heatmaps
 """

@@ -1,37 +1,38 @@
-"""What an answer should be doubted for: images that are read, and that no model should be believed about.
+"""Warnings about images that can be read but that the model should not be trusted on: blank images, localizers, ...
 
-The network answers whatever it is given, as sure of itself as ever. A caution is no error: the answer stands beside it.
+The network returns a prediction for any image, however unsuitable, with undiminished confidence. A warning is not an
+error: it is reported next to the prediction.
 """
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ctonnx.images import Preprocessing
 from ctonnx.images.preprocessing import place
+from ctonnx.images.scan import Scan
 
 __all__ = ["caution_of"]
 
 _BLANK = "the image is blank: one value everywhere"
 
 
-def caution_of(image: Image.Image, pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> str | None:
-    """Returns why an answer should be doubted, or None where nothing is known against it.
+def caution_of(scan: Scan, pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> str | None:
+    """Returns a warning about an image that the model should not be trusted on, or None.
 
     Args:
-        image: as `ctonnx.images.load` gives it.
-        pixels: what `ctonnx.images.to_pixels` makes of it.
-        preprocessing: that it was made with.
+        scan: Decoded image.
+        pixels: Result of `ctonnx.images.to_pixels` for the image.
+        preprocessing: Preprocessing of the pixels.
     """
-    found = [_BLANK] * _is_blank(image, pixels, preprocessing)
-    if caution := getattr(image, "caution", None):  # of a DICOM file, or one with pages
-        found.append(caution)
+    found = [_BLANK] * _is_blank(scan.size, pixels, preprocessing)
+    if scan.caution:  # from a DICOM header, or about further pages
+        found.append(scan.caution)
     return "; ".join(found) or None
 
 
-def _is_blank(image: Image.Image, pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> bool:
-    left, top, width, height = place(image.size, preprocessing)
+def _is_blank(size: tuple[int, int], pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> bool:
+    left, top, width, height = place(size, preprocessing)
     seen = pixels[top : top + height, left : left + width]
     first = seen[0, 0]
-    # Scans have a line in the middle that is not of one value: few are looked at as a whole.
+    # The middle row or column of most scans is not constant, so that few are compared as a whole.
     return bool((seen[height // 2] == first).all() and (seen[:, width // 2] == first).all() and (seen == first).all())

@@ -1,7 +1,6 @@
-"""The one lister of files: from paths, folders and globs on a command line, or a data set's folders, to files in order.
+"""Image files of paths, folders and globs, in order.
 
-Training, the audit, evaluation and prediction all list files with it, so that none of them takes a file for a scan that
-another does not see.
+Training, the audit, evaluation and prediction all use this listing, so that they agree on which files are scans.
 """
 
 import glob
@@ -15,12 +14,12 @@ from ctonnx.errors import CtonnxError
 from ctonnx.images.formats import foreign_kind, is_image, looks_like_image
 from ctonnx.system.text import counted
 
-__all__ = ["HEATMAP_ENDING", "Listing", "find_images", "is_leaving", "is_scan", "list_files", "without_own"]
+__all__ = ["HEATMAP_ENDING", "Listing", "find_images", "is_ignored", "is_scan", "list_files", "without_outputs"]
 
 HEATMAP_ENDING = ".heatmap.png"
-"""How the names of all heatmaps end, which are no scans."""
+"""Ending of the names of all heatmaps."""
 
-# What Windows, macOS, NAS systems and notebooks leave in folders, in lower case, and the index of a DICOM medium.
+# Files and folders that Windows, macOS, NAS systems and notebooks create, in lower case; the index of a DICOM medium.
 _FILES = re.compile(
     r"thumbs\.db(:encryptable)?|ehthumbs(_vista)?\.db|desktop\.ini|autorun\.inf|icon\r|dicomdir|~\$.*"
     r"|.*@syno(resource|eastream)"
@@ -36,23 +35,23 @@ class Listing(NamedTuple):
     """The files below a folder, in order.
 
     Attributes:
-        files: Paths of the files, beginning as the folder was written.
-        leavings: Paths of the hidden files and folders, and of those that systems leave, which are passed over.
+        files: Paths of the files, which begin with the folder as it was given.
+        ignored: Paths of hidden files and folders, and of those that systems create.
     """
 
     files: list[str]
-    leavings: list[str]
+    ignored: list[str]
 
 
 def find_images(paths: Iterable[str]) -> list[str]:
-    """Expands files, folders (recursively, sorted by name) and glob patterns (`**` too) to files.
+    """Expands files, folders (recursively, sorted by name) and glob patterns (including `**`) to files.
 
-    A file that is named stays, whatever it is: a missing or damaged one gets its record later. Of a folder every file
-    is taken that is not hidden, so that a scan under a wrong name is not passed over in silence. What systems leave in
-    folders (`Thumbs.db`, `.DS_Store`) is passed over in folders and by patterns.
+    A named file is kept even if it is missing or damaged: it gets a failure record later. Of a folder, all files that
+    are not hidden are listed, so that a scan with a wrong ending is not skipped silently. Files that systems create
+    (`Thumbs.db`, `.DS_Store`) are ignored in folders and by patterns.
 
     Raises:
-        CtonnxError: A folder holds no image, or a pattern matches nothing.
+        CtonnxError: If a folder contains no image, or a pattern matches nothing.
     """
     found: list[str] = []
     for path in paths:
@@ -62,7 +61,7 @@ def find_images(paths: Iterable[str]) -> list[str]:
             found.append(path)
         else:
             matches = sorted(glob.glob(path, recursive=True))
-            matches = [match for match in matches if not _is_in_leavings(match, path)]
+            matches = [match for match in matches if not _is_ignored_match(match, path)]
             files = [
                 file for match in matches for file in (list_files(match).files if os.path.isdir(match) else [match])
             ]
@@ -75,70 +74,70 @@ def find_images(paths: Iterable[str]) -> list[str]:
     return found
 
 
-def without_own(files: Sequence[str], *, output: Path | None, heatmaps: Path | None) -> list[str]:
+def without_outputs(files: Sequence[str], *, output: Path | None, heatmaps: Path | None) -> list[str]:
     """Returns the files without those that an earlier run of the same command wrote.
 
     Args:
-        files: Found or named.
-        output: The file of rows, which may stand in a folder that is read.
-        heatmaps: The folder of heatmaps, which a pattern may reach; files of other endings in it stay.
+        files: Paths of the files.
+        output: File of the rows, which may be in a folder of scans.
+        heatmaps: Folder of the heatmaps, which a pattern may match; files with other endings are kept.
 
     Raises:
-        CtonnxError: Nothing is left.
+        CtonnxError: If no file is left.
     """
     rows = None if output is None else os.path.realpath(output)
-    # Only what can be meant has its links followed, which takes a while for a hundred thousand files.
+    # Links are resolved only if the ending matches, as that takes a while for a hundred thousand files.
     endings = {os.path.splitext(name)[1] for name in (output, rows) if name is not None}
     below = None if heatmaps is None else os.path.join(os.path.realpath(heatmaps), "")
 
-    def is_own(file: str) -> bool:
+    def is_output(file: str) -> bool:
         if os.path.splitext(file)[1] in endings and os.path.realpath(file) == rows:
             return True
         return below is not None and file.endswith(HEATMAP_ENDING) and os.path.realpath(file).startswith(below)
 
-    left = [file for file in files if not is_own(file)]
+    left = [file for file in files if not is_output(file)]
     if files and not left:
         raise CtonnxError(
-            f"expected images to predict, found none but what this command writes itself, as '{files[0]}'; name others"
+            f"expected images to predict, found only files that this command writes, such as '{files[0]}'; name others"
         )
     return left
 
 
 def list_files(folder: str | os.PathLike[str]) -> Listing:
-    """Lists the files below a folder: links are followed, each real folder once, so that a circle of links ends.
+    """Lists the files below a folder; links are followed, and each real folder is entered once.
 
     Raises:
-        CtonnxError: A folder below it cannot be opened.
+        CtonnxError: If a folder cannot be opened.
     """
     found = Listing([], [])
     top = os.fspath(folder)
     seen = {os.path.realpath(top)}
-    for root, folders, files in os.walk(top, followlinks=True, onerror=_refuse):
+    for root, folders, files in os.walk(top, followlinks=True, onerror=_reject):
         inner = sorted(folders)
-        folders.clear()  # the list tells os.walk where to go on
+        folders.clear()  # os.walk enters the folders in this list
         for name in inner:
             path = os.path.join(root, name)
-            if is_leaving(name, is_folder=True):
-                found.leavings.append(path)
+            if is_ignored(name, is_folder=True):
+                found.ignored.append(path)
             elif (real := os.path.realpath(path)) not in seen:
                 seen.add(real)
                 folders.append(name)
         for name in sorted(files):
-            (found.leavings if is_leaving(name) else found.files).append(os.path.join(root, name))
+            (found.ignored if is_ignored(name) else found.files).append(os.path.join(root, name))
     return found
 
 
-def is_leaving(name: str, *, is_folder: bool = False) -> bool:
-    """Returns whether a name is hidden, or that of a file or folder that systems leave.
+def is_ignored(name: str, *, is_folder: bool = False) -> bool:
+    """Returns whether a name is that of a hidden file or folder, or of one that systems create.
 
-    >>> is_leaving("Thumbs.db"), is_leaving("@eaDir", is_folder=True), is_leaving("scan.png")
+    >>> is_ignored("Thumbs.db"), is_ignored("@eaDir", is_folder=True), is_ignored("scan.png")
     (True, True, False)
     """
     return name.startswith(".") or bool((_FOLDERS if is_folder else _FILES).fullmatch(name.lower()))
 
 
 def is_scan(file: str | os.PathLike[str]) -> bool:
-    """Returns whether a file has an image's name, or begins as an image or a DICOM file does under whatever name."""
+    """Returns whether a file has the ending or, with any ending, the first bytes of an image or DICOM file."""
     return looks_like_image(file) or is_image(file)
 
 
@@ -154,21 +153,21 @@ def _images_below(folder: str) -> list[str]:
     return files
 
 
-def _is_in_leavings(match: str, pattern: str) -> bool:
-    """Returns whether a pattern's match is, or lies in, something that systems leave and the pattern does not name.
+def _is_ignored_match(match: str, pattern: str) -> bool:
+    """Returns whether a match is, or is in, a file or folder that systems create and the pattern does not name.
 
-    Hidden files are left to the pattern: `*` does not match them, and `.*` means them.
+    Hidden files are decided by the pattern: `*` does not match them, and `.*` does.
     """
     *folders, name = Path(match).parts
     named = Path(pattern).parts
     folders += [name] if os.path.isdir(match) else []
     inside = any(_FOLDERS.fullmatch(part.lower()) and part not in named for part in folders)
-    # macOS keeps the attributes of a file beside it, as ._NAME.
+    # macOS stores the attributes of the file NAME in ._NAME.
     return inside or name.lower() == ".ds_store" or name.startswith("._") or bool(_FILES.fullmatch(name.lower()))
 
 
-def _refuse(error: OSError) -> None:
+def _reject(error: OSError) -> None:
     raise CtonnxError(
         f"expected to read every folder, could not open '{error.filename}' ({(error.strerror or '').lower()}); "
-        "mend its permissions or name the folders beside it"
+        "fix its permissions or name the other folders"
     ) from error

@@ -1,12 +1,4 @@
-"""Where a training run keeps its files, and which run and model a command means when it is not told.
-
-runs/NAME/model.safetensors     the checkpoint
-runs/NAME/run.json              settings, classes, data fingerprint, metrics
-runs/NAME/metrics.csv           a row for each epoch
-runs/NAME/evaluation/           figures and plots on the validation and test images
-runs/NAME/last.ckpt             while the training is not finished: what it goes on from
-runs/NAME/export/               the exported models, golden inputs and report
-"""
+"""Model files that a command uses: those of a file, a folder, a run's name, or the newest run with an export."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +14,12 @@ __all__ = ["NewestExport", "find_model", "find_models", "newest_export"]
 
 @dataclass(frozen=True)
 class NewestExport:
-    """The run whose models a command takes that is given none, and what else it might have taken.
+    """Run whose models a command uses if the user names none.
 
     Attributes:
-        run: The run that was trained last of those that have an export.
-        exported: The number of runs that have one.
-        newer: The run that was trained last of all, where it has no export; else None.
+        run: Latest trained run with an export.
+        exported: Number of runs with an export.
+        newer: Latest trained run of all, if it has no export; else None.
     """
 
     run: Run
@@ -35,8 +27,8 @@ class NewestExport:
     newer: Run | None = None
 
     @property
-    def words(self) -> str:
-        """Which run it is, in words that follow the model's name."""
+    def description(self) -> str:
+        """The run in words that follow the model's path."""
         if self.newer is None and self.exported == 1:
             return "the newest run's"
         which = "the only one" if self.exported == 1 else f"the newest of {self.exported}"
@@ -44,20 +36,20 @@ class NewestExport:
 
     @property
     def note(self) -> str:
-        """What is newer and was not taken, and how it would be; empty where nothing is."""
+        """Note about the newer run without an export; empty if there is none."""
         if self.newer is None:
             return ""
         return (
-            f"run '{self.newer.name}' was trained later and has no export, so that '{self.run.name}' was taken; "
+            f"run '{self.newer.name}' was trained later and has no export, so '{self.run.name}' is used; "
             f"export it with: ctonnx export {self.newer.folder}"
         )
 
 
 def newest_export(root: Path = RUNS) -> NewestExport:
-    """Returns the run below `root` that was trained last of those that have an export.
+    """Returns the latest trained run with an export below `root`.
 
     Raises:
-        ModelError: there is no run, or none has an export.
+        ModelError: If there is no run, or none has an export.
     """
     trained = trained_runs(root)
     exported = [run for run in trained if run.has_export]
@@ -67,7 +59,7 @@ def newest_export(root: Path = RUNS) -> NewestExport:
 
 
 def _preferred(export_folder: Path, provider: Provider) -> Path | None:
-    """Returns the model in an export folder that suits the provider best."""
+    """Returns the model of an export folder that suits the provider best, or None."""
     for precision in PROVIDERS[provider].precisions if provider in PROVIDERS else ("fp32",):
         file = export_folder / f"model.{precision}.onnx"
         if file.is_file() and (precision != "int8" or _suits(file, provider)):
@@ -76,10 +68,10 @@ def _preferred(export_folder: Path, provider: Provider) -> Path | None:
 
 
 def _suits(file: Path, provider: Provider) -> bool:
-    """Says whether an INT8 model was quantized for what it would run on.
+    """Returns whether an INT8 model was quantized for the provider and this processor.
 
-    Elsewhere it answers much the same and can be many times slower than FP32: what TensorRT fuses, a CPU does not. The
-    file itself is asked, as the report is often left behind.
+    Elsewhere it can be many times slower than FP32: a CPU does not fuse what TensorRT fuses. The target is read from
+    the model file, as the report is often not copied with it.
     """
     quantization = read_spec_facts(file).get("quantization")
     target = quantization.get("target") if isinstance(quantization, dict) else None
@@ -87,17 +79,20 @@ def _suits(file: Path, provider: Provider) -> bool:
 
 
 def find_model(model: Path | None, *, provider: Provider = "cpu", root: Path = RUNS) -> Path:
-    """Returns the `.onnx` file that is meant by a file, a folder, a run's name, or None: `newest_export`'s.
+    """Returns the `.onnx` file of a file, a folder, a run's name, or None, for the newest run with an export.
 
-    A folder is a run's, or one that holds exported models.
+    Of several models, the one that suits the provider best is returned: on `cpu` INT8, if it was quantized for this
+    kind of processor (models for AMX suit every x86), else FP32; on `cuda`, `coreml` and `directml` FP16, else FP32; on
+    `tensorrt` INT8, if it was quantized for TensorRT, else FP16, else FP32; on `openvino` INT8, if it was quantized for
+    x86, else FP32. Every file of an export has passed its gate. A named file is returned without these checks.
 
-    Of several models, the one that suits the provider best is taken: on `cpu` INT8, if it was quantized for this kind
-    of processor (AMX's is taken on every x86), else FP32; on `cuda`, `coreml` and `directml` FP16, else FP32; on
-    `tensorrt` INT8, if it was quantized for it, else FP16, else FP32; on `openvino` INT8, if it was quantized for x86,
-    else FP32. Every file in a run's export has passed its gate. A file that is named is taken, whatever it is.
+    Args:
+        model: An `.onnx` file, the folder of a run or of exported models, or the name of a run.
+        provider: Execution provider that will run the model.
+        root: Folder of the runs.
 
     Raises:
-        ModelError: there is no such model.
+        ModelError: If there is no such model.
     """
     if names_a_file(model):
         return model
@@ -107,19 +102,24 @@ def find_model(model: Path | None, *, provider: Provider = "cpu", root: Path = R
     if others := exported_files(folder):
         names = ", ".join(file.name for file in others)
         raise ModelError(
-            f"expected a model for {provider} in '{folder}', found {names} alone; name a file to take it all the same, "
-            "or export the run again with --precision all"
+            f"expected a model for {provider} in '{folder}', found only {names}; name a file to use it anyway, or "
+            "export the run again with --precision all"
         )
     raise _no_model(folder)
 
 
 def find_models(model: Path | None, *, root: Path = RUNS) -> list[Path]:
-    """Returns every `.onnx` file that is meant by a file, a folder, a run's name, or None: `newest_export`'s.
+    """Returns all `.onnx` files of a file, a folder, a run's name, or None, for the newest run with an export.
 
-    A folder is a run's, or one that holds exported models. FP32 comes first, then FP16, then INT8.
+    Args:
+        model: An `.onnx` file, the folder of a run or of exported models, or the name of a run.
+        root: Folder of the runs.
+
+    Returns:
+        FP32 first, then FP16, then INT8.
 
     Raises:
-        ModelError: there is none.
+        ModelError: If there is none.
     """
     if names_a_file(model):
         return [model]

@@ -1,22 +1,18 @@
-"""The slim predictor: images in, class probabilities and heatmaps out, with onnxruntime alone."""
+"""Predictor of the slim runtime: images in, class probabilities and heatmaps out, with onnxruntime and no PyTorch."""
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from pathlib import Path
-from threading import Semaphore
 from types import TracebackType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
-from PIL import Image
 
-from ctonnx.errors import ImageError, ModelError, NotEnoughMemory, ProviderError
-from ctonnx.images import load, load_frames, to_pixels
+from ctonnx.errors import ImageError, ModelError, ProviderError
+from ctonnx.images import load, to_pixels
 from ctonnx.images.source import ImageSource
 from ctonnx.inference.providers import PROVIDERS, Provider
 from ctonnx.inference.runner import Runner
@@ -24,42 +20,11 @@ from ctonnx.inference.session import open_session, read_spec
 from ctonnx.parity.outputs import Outputs
 from ctonnx.prediction.cautions import caution_of
 from ctonnx.prediction.model_selection import find_model
-from ctonnx.prediction.results import Failure, Prediction, Record, answer
+from ctonnx.prediction.results import Prediction, Record, prediction_of
+from ctonnx.prediction.streaming import NO_MEMORY, Stream, Watch, name_of
 from ctonnx.system.cpu import available_cores, check_threads
-from ctonnx.system.memory import enough_memory
 
-__all__ = ["Failure", "Prediction", "Predictor", "Record", "Watch", "workers_for"]
-
-
-Watch: TypeAlias = Callable[[Image.Image], Callable[[Prediction], None]]
-"""Takes a decoded image, and returns what takes its prediction."""
-
-_NO_MEMORY = "too large for the memory of this machine; make it smaller"
-_DECODERS = 4
-_AHEAD = 3  # batches a thread: what waits for its turn, or is finished and waits for one before it
-_MOST_WORKERS = 8  # each holds a batch's activations
-
-
-class _Decoded(NamedTuple):
-    source: str
-    pixels: NDArray[np.uint8]
-    frame: int | None
-    caution: str | None
-    tell: Callable[[Prediction], None] | None
-
-
-def workers_for(count: int, *, threads: int | None = None) -> int:
-    """Returns how many workers answer for `count` images fastest on a CPU.
-
-    Many images go through as many sessions' runs as there are threads, each on one core, which wait for nothing; a few
-    are answered sooner where all cores compute each of them.
-
-    Args:
-        count: of the images.
-        threads: in all; None takes every core that this process may use.
-    """
-    workers = min(threads or available_cores(), _MOST_WORKERS)
-    return workers if count >= 2 * PROVIDERS["cpu"].batch_size * workers else 1
+__all__ = ["Predictor"]
 
 
 class Predictor:
@@ -71,29 +36,30 @@ class Predictor:
     Predictor('runs/lungs/export/model.fp32.onnx', provider='cpu')
 
     Args:
-        model: An `.onnx` file, or a run's folder; None takes the newest run with an export below `./runs`.
-        provider: `cpu`, `cuda`, `tensorrt`, `openvino`, `coreml` or `directml`; the one asked for is the one that runs.
-        fallback: True takes the CPU, and the model that suits it, where the provider does not run.
-        threads: in all, for the model; None takes every core that this process may use.
-        workers: Batches that a CPU computes at a time, at most one a thread; threads beyond these help whichever needs
-            them. One answers soonest for one image; as many as there are threads go through many images fastest
-            (`workers_for`). Every other provider has one.
-        spinning: Whether threads that wait go on looking for work for a while, which keeps the cores from others; False
-            lets them sleep after 50 microseconds, which a lone session answers as fast with.
-        check: False takes a file that was damaged or altered since it was exported, by its checksum.
+        model: An `.onnx` file, or the folder of a run; None uses the newest run with an export below `./runs`.
+        provider: Execution provider: `cpu`, `cuda`, `tensorrt`, `openvino`, `coreml` or `directml`. No other one is
+            used unless `fallback` is set.
+        fallback: Whether the CPU, with the model that suits it, is used if the provider does not run.
+        threads: Number of threads of the model in all; None uses all available cores.
+        workers: Number of batches that a CPU computes at a time, at most one per thread; further threads help with any
+            of them. One worker has the lowest latency for one image, and as many as there are threads the highest
+            throughput for many images (`ctonnx.prediction.streaming.workers_for`). Other providers have one.
+        spinning: Whether idle threads look for work for a while, which keeps the cores from other processes; False
+            makes them sleep after 50 microseconds, with the same latency if no other session runs.
+        check: Whether a file whose checksum shows damage or a change since its export is rejected.
 
     Attributes:
-        path: The file that is used.
-        provider: The provider that runs it.
-        refusal: why the provider that was asked for does not run, where the CPU was taken in its place; else None.
-        threads: in all.
-        workers: Batches at a time.
-        spinning: as given.
-        spec: what the model says about itself.
+        path: Model file.
+        provider: Provider that runs it.
+        refusal: Reason why the requested provider does not run, if the CPU is used instead; else None.
+        threads: Number of threads in all.
+        workers: Number of batches at a time.
+        spinning: Whether idle threads look for work.
+        spec: Spec of the model.
 
     Raises:
-        ModelError: No model was found, or it is damaged, carries no spec, or has operators that no export has.
-        ProviderError: The provider cannot run here, and the CPU may not take its place.
+        ModelError: If no model was found, or it is damaged, has no spec, or has operators that no export has.
+        ProviderError: If the provider does not run here and `fallback` is not set.
     """
 
     def __init__(
@@ -110,7 +76,7 @@ class Predictor:
         if workers < 1:
             raise ValueError(f"expected at least 1 worker, found {workers}")
         check_threads(threads)
-        self._asked_threads, self._fallback = threads, fallback
+        self._requested_threads, self._fallback = threads, fallback
         self.threads = threads or available_cores()
         self.spinning, self._check = spinning, check
         self.refusal: str | None = None
@@ -126,13 +92,13 @@ class Predictor:
     def _open(self, model: Path | None, provider: Provider, workers: int) -> None:
         self.path, self.provider = find_model(model, provider=provider), provider
         self.workers = min(workers, self.threads) if provider == "cpu" else 1
-        # onnxruntime's pool holds one thread fewer than it is told, as the caller computes too: here each worker.
+        # onnxruntime's pool has one thread less than requested, as the caller computes too: here, each worker.
         threads = self.threads - self.workers + 1
         session = open_session(self.path, provider=provider, threads=threads, spinning=self.spinning, check=self._check)
         self.spec = read_spec(session, str(self.path))
         self._runner: Runner | None = Runner(session, provider)
         if provider != "cpu":
-            # Some libraries are missed no sooner than when they are used.
+            # Some missing libraries are only noticed when they are used.
             size = self.spec.preprocessing.size
             self._runner(np.zeros((1, size, size, 3), np.uint8))
 
@@ -140,7 +106,7 @@ class Predictor:
         settings = {
             "provider": self.provider,
             "fallback": self._fallback,
-            "threads": self._asked_threads,
+            "threads": self._requested_threads,
             "workers": self.workers,
             "spinning": self.spinning,
             "check": self._check,
@@ -161,188 +127,127 @@ class Predictor:
     @property
     def session(self) -> InferenceSession:
         """The onnxruntime session, for what this class does not offer."""
-        return self._opened.session
+        return self._open_runner().session
 
-    @property
-    def _opened(self) -> Runner:
+    def _open_runner(self) -> Runner:
         if self._runner is None:
             raise ValueError("this Predictor is closed; make a new one")
         return self._runner
 
     def close(self) -> None:
-        """Frees the session's memory; the predictor cannot be used afterwards."""
+        """Frees the session's memory; the predictor cannot be used any more."""
         self._runner = None
 
     def predict(self, image: ImageSource) -> Prediction:
-        """Answers for one image: of a DICOM file with several frames, for the first.
+        """Predicts one image: of a DICOM file with several frames, the first.
 
         Args:
-            image: Anything that `ctonnx.images.load` takes.
+            image: Any source that `ctonnx.images.load` accepts.
 
         Raises:
-            ImageError: it cannot be turned into pixels.
-            ProviderError: The answer is not a number.
+            ImageError: If the image cannot be read.
+            ProviderError: If the model's outputs are not finite.
         """
+        name = name_of(image)
         try:
-            loaded = load(image, window=self.spec.dicom_window)
-            pixels = to_pixels(loaded, self.spec.preprocessing)
+            scan = load(image, window=self.spec.dicom_window)
+            pixels = to_pixels(scan, self.spec.preprocessing)
         except MemoryError as error:
-            raise ImageError(_NO_MEMORY, _name(image)) from error
-        caution = caution_of(loaded, pixels, self.spec.preprocessing)
-        record = self._record(_name(image), self.predict_pixels(pixels[None]), 0, caution=caution)
-        if isinstance(record, Failure):
-            raise ProviderError(f"{record.source}: {record.error}")
-        return record
+            raise ImageError(NO_MEMORY, name) from error
+        caution = caution_of(scan, pixels, self.spec.preprocessing)
+        found = prediction_of(self.spec, self.predict_pixels(pixels[None]), 0, source=name, caution=caution)
+        if found is None:
+            raise ProviderError(f"{name}: {self._not_finite()}")
+        return found
 
     def predict_many(
         self, images: Iterable[ImageSource], *, batch_size: int | None = None, watch: Watch | None = None
     ) -> Iterator[Record]:
-        """Answers for many images, in their order, while a few threads decode ahead.
+        """Predicts many images, in order, while a few threads decode ahead.
 
-        Memory stays bounded whatever the number of images: at most three batches a thread are under way, of which each
-        thread decodes one. The iterator may be abandoned at any time; its threads end with it. Every frame of a
-        multi-frame DICOM file has its own record, named `FILE#1`, `FILE#2` and so on.
+        Memory stays bounded for any number of images: at most three batches per thread are in progress, one of which is
+        being decoded. The iterator may be abandoned at any time; its threads end with it. Each frame of a multi-frame
+        DICOM file has a record of its own, named `FILE#1`, `FILE#2` and so on.
 
         Args:
-            images: Anything that `ctonnx.images.load` takes, mixed as you like.
-            batch_size: how many images the model is given at a time; None takes what is fastest as a rule: 4 on a CPU,
-                32 elsewhere.
-            watch: for what needs the decoded images too, as a picture of the answer does, and would else read each file
-                a second time. Called with each image, as `ctonnx.images.load` gives it; what it returns is called with
-                that image's prediction, if it gets one, before this is yielded. Both happen in the threads that decode,
-                and what they raise comes out of the iterator. Many images may be under way: keep no large ones.
+            images: Sources that `ctonnx.images.load` accepts, of any kinds.
+            batch_size: Number of images per batch; None uses the provider's default: 4 on a CPU, else 32.
+            watch: Called with each decoded image, of mode `L` or `RGB`, for a caller that would otherwise read each
+                file again, such as one that draws the prediction. Returns a function, which is called with the image's
+                prediction, if there is one, before that is yielded. Both are called in the decoding threads, and the
+                iterator raises their errors. Many images may be in progress: keep no large ones.
 
         Yields:
-            A `Prediction`, or a `Failure` where an image cannot be read.
+            A `Prediction`, or a `Failure` if the image cannot be read.
 
         Raises:
-            TypeError: One path or one file's bytes was given.
-            ValueError: `batch_size` is below 1, or the predictor was closed meanwhile.
-            NotEnoughMemory: there is too little for a batch or for the threads.
+            TypeError: If one path or the bytes of one file were passed.
+            ValueError: If `batch_size` is below 1, or the predictor was closed.
+            NotEnoughMemory: If the memory does not suffice for a batch or for the threads.
         """
         if isinstance(images, str | bytes | os.PathLike):
             raise TypeError(f"expected several images, found one: {images!r}; put it in a list, or call predict")
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"expected a batch size of at least 1, found {batch_size}")
-        return self._stream(iter(images), batch_size or PROVIDERS[self.provider].batch_size, watch)
+        stream = Stream(
+            run=lambda pixels: self._open_runner()(pixels),
+            check_open=self._open_runner,
+            spec=self.spec,
+            not_finite=self._not_finite(),
+            workers=self.workers,
+            batch_size=batch_size or PROVIDERS[self.provider].batch_size,
+            watch=watch,
+        )
+        return stream.records(iter(images))
 
     def predict_pixels(self, pixels: NDArray[np.uint8]) -> Outputs:
-        """Answers for pixels that are ready, with nothing between them and the session.
+        """Runs the session on preprocessed pixels, without any other step.
 
         Args:
-            pixels: uint8 [batch, size, size, 3], as `ctonnx.images.to_pixels` makes them.
+            pixels: uint8 [batch, size, size, 3], as of `ctonnx.images.to_pixels`.
 
         Raises:
-            ValueError: Another dtype or shape.
+            ValueError: If the dtype or shape is another one.
         """
-        self._refuse_other(pixels)
-        return self._opened(pixels)
+        self._check_pixels(pixels)
+        return self._open_runner()(pixels)
 
     def submit_pixels(self, pixels: NDArray[np.uint8]) -> "Future[Outputs]":
-        """Begins to answer for pixels that are ready, in one of the session's own threads, and returns at once.
+        """Runs the session on preprocessed pixels in one of its own threads, and returns at once.
 
-        The session has `threads - workers` of its own, which else help with every batch. Where several batches are
-        computed at a time, one by `predict_pixels` and the others so, each has a core, and none waits for another's.
+        The session has `threads - workers` threads of its own, which else help with every batch. If several batches are
+        computed at a time, one by `predict_pixels` and the others by this method, each has a core and none waits for
+        another.
 
         Args:
-            pixels: uint8 [batch, size, size, 3], as `ctonnx.images.to_pixels` makes them.
+            pixels: uint8 [batch, size, size, 3], as of `ctonnx.images.to_pixels`.
 
         Returns:
-            The outputs, in time, or the error that there was.
+            Future of the outputs or of the error.
 
         Raises:
-            ValueError: Another dtype or shape, or the session has no threads of its own: its provider is not `cpu`, or
-                there are no more threads than workers.
+            ValueError: If the dtype or shape is another one, or the session has no threads of its own: its provider is
+                not `cpu`, or it has no more threads than workers.
         """
-        self._refuse_other(pixels)
+        self._check_pixels(pixels)
         if self.provider != "cpu" or self.threads == self.workers:
             raise ValueError(
                 f"expected a session on cpu with more threads than workers, found {self.threads} and {self.workers} on "
-                f"{self.provider}: it has none of its own that could compute a batch"
+                f"{self.provider}: it has no thread of its own to compute a batch"
             )
-        return self._opened.submit(pixels)
+        return self._open_runner().submit(pixels)
 
-    def _refuse_other(self, pixels: NDArray[np.uint8]) -> None:
+    def _check_pixels(self, pixels: NDArray[np.uint8]) -> None:
         size = self.spec.preprocessing.size
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (size, size, 3):
             raise ValueError(
                 f"expected uint8 pixels of shape [batch, {size}, {size}, 3], found {pixels.dtype} {list(pixels.shape)}"
             )
 
-    def _stream(self, images: Iterator[ImageSource], batch_size: int, watch: Watch | None) -> Iterator[Record]:
-        # A thread decodes its batch and then gives it to the model: with one worker, others decode meanwhile.
-        threads = self.workers if self.workers > 1 else 1 + min(_DECODERS, available_cores())
-        running = Semaphore(self.workers)
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="ctonnx-worker")
-        try:
-            ahead: deque[Future[list[Record]]] = deque()
-            failure: Exception | None = None
-            while True:
-                try:
-                    while not failure and len(ahead) < _AHEAD * threads and (batch := list(islice(images, batch_size))):
-                        with enough_memory(f"start {threads} threads that read images"):
-                            ahead.append(pool.submit(self._answer, batch, batch_size, running, watch))
-                except NotEnoughMemory:
-                    raise
-                except Exception as error:  # of the caller's own iterator: what is under way is answered first
-                    failure = error
-                if not ahead:
-                    break
-                for record in ahead.popleft().result():
-                    self._opened  # noqa: B018 - where it was closed meanwhile, it raises, and nothing goes on
-                    yield record
-            if failure:
-                raise failure
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-    def _answer(
-        self, images: Sequence[ImageSource], batch_size: int, running: Semaphore, watch: Watch | None
-    ) -> list[Record]:
-        records: list[Record] = []
-        decoded = (item for image in images for item in self._decode(image, watch))
-        while batch := list(islice(decoded, batch_size)):
-            outputs: Outputs | None = None
-            if pixels := [item.pixels for item in batch if not isinstance(item, Failure)]:
-                with running:
-                    outputs = self._opened(pixels)
-            rows = iter(range(len(pixels)))
-            for item in batch:
-                if isinstance(item, Failure):
-                    records.append(item)
-                elif outputs is not None:
-                    record = self._record(item.source, outputs, next(rows), item.frame, item.caution)
-                    if item.tell is not None and isinstance(record, Prediction):
-                        item.tell(record)
-                    records.append(record)
-        return records
-
-    def _decode(self, image: ImageSource, watch: Watch | None) -> Iterator["_Decoded | Failure"]:
-        """Yields the pixels of an image, or of each frame of one with several."""
-        name = _name(image)
-        try:
-            for frame, found in load_frames(image, window=self.spec.dicom_window):
-                source = name if frame is None else f"{name}#{frame + 1}"
-                if isinstance(found, ImageError):
-                    yield Failure(source, found.reason, frame)
-                else:
-                    tell = None if watch is None else watch(found)
-                    pixels = to_pixels(found, self.spec.preprocessing)
-                    yield _Decoded(source, pixels, frame, caution_of(found, pixels, self.spec.preprocessing), tell)
-        except ImageError as error:
-            yield Failure(name, error.reason)
-        except MemoryError:
-            yield Failure(name, _NO_MEMORY)
-
-    def _record(
-        self, source: str, outputs: Outputs, row: int, frame: int | None = None, caution: str | None = None
-    ) -> Record:
-        found = answer(self.spec, outputs, row, source=source, frame=frame, caution=caution)
-        return found or Failure(
-            source,
-            f"the model's answer on {self.provider} is not a number, as where values leave fp16's range; see "
-            f"whether it computes there what it should: ctonnx verify {self.path} --provider {self.provider}",
-            frame,
+    def _not_finite(self) -> str:
+        return (
+            f"the model's outputs on {self.provider} are not finite, as if values exceed the range of FP16; to compare "
+            f"its outputs with PyTorch's: ctonnx verify {self.path} --provider {self.provider}"
         )
 
 
@@ -350,11 +255,3 @@ def _reopen(path: Path, settings: Mapping[str, Any], refusal: str | None) -> Pre
     predictor = Predictor(path, **settings)
     predictor.refusal = predictor.refusal or refusal
     return predictor
-
-
-def _name(image: ImageSource) -> str:
-    if isinstance(image, bytes | np.ndarray):
-        return "bytes in memory" if isinstance(image, bytes) else "array"
-    if isinstance(image, Image.Image):
-        return getattr(image, "filename", "") or "image in memory"
-    return os.fsdecode(image) if isinstance(image, str | os.PathLike) else type(image).__name__  # load refuses others

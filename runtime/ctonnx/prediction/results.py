@@ -1,4 +1,4 @@
-"""What is said of one image: a prediction, or what is wrong with it."""
+"""Result for one image: a prediction, or a failure if the image cannot be read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,24 +12,23 @@ from ctonnx.artifacts.operating_point import suspicion
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity.outputs import Outputs
 
-__all__ = ["Failure", "Prediction", "Record", "answer"]
+__all__ = ["Failure", "Prediction", "Record", "prediction_of"]
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The answer for one image.
+    """Prediction for one image.
 
     Attributes:
-        source: The path as it was given, or what kind of object was given.
-        probabilities: of each class, from the most probable to the least.
+        source: Path as it was given, or the kind of the object.
+        probabilities: Probability of each class, in descending order.
         logits: float32 [classes], in the order of the spec's classes.
         heatmap: float32 [classes, size / 32, size / 32], in the order of the spec's classes.
-        suspicious: Whether the spec's operating point calls the image so; None where the model has none.
-        frame: of a DICOM file with several, counted from 0; None of any other image. `source` ends in `#1` for frame 0.
-        score: The sum of the suspicious classes' probabilities, which the operating point's threshold is compared with;
-            None where the model has none.
-        caution: why the answer should be doubted, as of a blank image (`ctonnx.prediction.cautions`); None where
-            nothing is known.
+        suspicious: Whether the score reaches the threshold of the operating point; None if the model has none.
+        frame: Index of the frame, from 0, in a DICOM file with several; else None. `source` ends in `#1` for frame 0.
+        score: Summed probability of the suspicious classes; None if the model has no operating point.
+        caution: Warning that the image is not one to trust the model on, such as a blank one
+            (`ctonnx.prediction.cautions`); else None.
     """
 
     source: str
@@ -48,7 +47,7 @@ class Prediction:
 
     @property
     def label(self) -> str:
-        """The most probable class."""
+        """The predicted class."""
         return next(iter(self.probabilities))
 
     @property
@@ -57,11 +56,11 @@ class Prediction:
         return next(iter(self.probabilities.values()))
 
     def top(self, count: int) -> list[tuple[str, float]]:
-        """Returns the `count` most probable classes with their probabilities, the most probable first."""
+        """Returns the `count` most probable classes with their probabilities, in descending order."""
         return list(islice(self.probabilities.items(), count))
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns what a JSON document holds: all but the arrays."""
+        """Returns a JSON document of all fields but the arrays."""
         return {
             "file": self.source,
             "label": self.label,
@@ -77,12 +76,12 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Failure:
-    """The record of an image that could not be read, in the place where its answer would stand.
+    """Result for an image that could not be read.
 
     Attributes:
-        source: The path as it was given, or what kind of object was given.
-        error: what is wrong with it.
-        frame: of a DICOM file with several, counted from 0.
+        source: Path as it was given, or the kind of the object.
+        error: Reason.
+        frame: Index of the frame, from 0, in a DICOM file with several; else None.
     """
 
     source: str
@@ -90,7 +89,7 @@ class Failure:
     frame: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns a dictionary with the keys of `Prediction.as_dict`."""
+        """Returns a JSON document with the keys of `Prediction.as_dict`."""
         return {
             "file": self.source,
             "label": None,
@@ -105,21 +104,21 @@ class Failure:
 
 
 Record: TypeAlias = Prediction | Failure
-"""What `Predictor.predict_many` yields for each image."""
+"""Result that `Predictor.predict_many` yields for each image."""
 
 
-def answer(
+def prediction_of(
     spec: ModelSpec, outputs: Outputs, row: int, *, source: str, frame: int | None = None, caution: str | None = None
 ) -> Prediction | None:
-    """Returns what a model's outputs say of one image, or None where they are not numbers.
+    """Returns the prediction for one image of a batch, or None if its probabilities are not finite.
 
     Args:
-        spec: The model's.
-        outputs: of a batch.
-        row: of the image.
-        source: The prediction's.
-        frame: The prediction's.
-        caution: The prediction's.
+        spec: Spec of the model.
+        outputs: Outputs of the batch.
+        row: Index of the image in the batch.
+        source: Source of the prediction.
+        frame: Frame of the prediction.
+        caution: Warning of the prediction.
     """
     if not np.isfinite(outputs.probabilities[row]).all():
         return None
@@ -128,9 +127,9 @@ def answer(
     named = {spec.classes[index]: probabilities[index] for index in order}
     suspicious, score = None, None
     if point := spec.operating_point:
-        alone = outputs.probabilities[[row]]
-        suspicious = bool(point.calls(alone, spec.classes)[0])
-        score = min(1.0, float(suspicion(alone, spec.classes, point.positive)[0]))  # float32 adds up to a little more
+        single = outputs.probabilities[[row]]
+        suspicious = bool(point.calls(single, spec.classes)[0])
+        score = min(1.0, float(suspicion(single, spec.classes, point.positive)[0]))  # float32 sums may exceed 1
     # Copies: a view would keep the whole batch's arrays alive with one record.
     logits, heatmap = outputs.logits[row].copy(), outputs.heatmap[row].copy()
     return Prediction(source, named, logits, heatmap, suspicious, frame, score, caution)

@@ -1,9 +1,10 @@
-"""`verify`: replays the golden inputs of an exported model on this device."""
+"""Replays the golden inputs of an exported model on this device."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from ctonnx.artifacts.golden import FILE_NAME, load_golden
+from ctonnx.artifacts.golden import FILE_NAME, Golden, load_golden
+from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import CheckFailed, ModelError
 from ctonnx.inference.providers import Provider
 from ctonnx.parity.comparison import Parity, compare
@@ -17,21 +18,21 @@ __all__ = ["Verification", "verify"]
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What came of a replay.
+    """Result of replaying the golden inputs.
 
     Attributes:
-        model: The file.
-        provider: that ran it.
-        precision: of the model.
-        with_pytorch: how far its answers here lie from its PyTorch original's.
-        with_export: how far they lie from its own where it was exported.
-        pytorch_gate: what they have to keep against PyTorch's: the precision's gate, without what the exporting
-            machine's did not keep for these few images either, so that this device is not to blame.
-        export_gate: what they have to keep against their own.
-        disagreements: The number of images whose most probable class is not PyTorch's.
-        disagreements_allowed: The number of images that may have another one; None allows any.
-        allowed_because: Why so many.
-        failures: what is wrong; none where the model says here what its original said.
+        model: Model file.
+        provider: Execution provider that ran the model.
+        precision: Precision of the model.
+        with_pytorch: Parity of the outputs on this device with those of the PyTorch original.
+        with_export: Parity of the outputs on this device with the model's own at export.
+        pytorch_gate: Bounds for `with_pytorch`: the precision's gate, without bounds that the exporting machine did not
+            meet for these few images either.
+        export_gate: Bounds for `with_export`.
+        disagreements: Number of images whose top-1 class is not PyTorch's.
+        disagreements_allowed: Maximum number of such images; None allows any.
+        allowed_because: Reason for that maximum.
+        failures: Bounds that the model exceeds, and a changed file; empty if the model agrees with its original.
     """
 
     model: Path
@@ -50,21 +51,21 @@ class Verification:
 def verify(
     model: Path, *, golden: Path | None = None, provider: Provider = "cpu", threads: int | None = None
 ) -> Verification:
-    """Replays the golden inputs of a model on this device and compares the answers; needs no PyTorch.
+    """Replays the golden inputs of a model on this device and compares the outputs, without PyTorch.
 
-    The answers must stay near those that the same file gave where it was exported, and keep the precision's gate
-    against PyTorch's where those did. The file must be the one that was exported, byte for byte.
+    The outputs must agree with those of the same file at export, and pass the precision's gate against PyTorch's if
+    those at export did. The file must be the exported one, byte for byte.
 
     Args:
         model: The `.onnx` file.
-        golden: Its golden inputs; None takes those beside it.
-        provider: that is to run it, one of `ctonnx.inference.providers.PROVIDERS`.
-        threads: for the session; None takes every core that this process may use.
+        golden: File of the golden inputs; None uses `golden.npz` next to the model.
+        provider: Execution provider, one of `ctonnx.inference.providers.PROVIDERS`.
+        threads: Number of threads; None uses all available cores.
 
     Raises:
-        ModelError: A file is missing or damaged, or the golden inputs belong to another model.
-        CheckFailed: The file was altered so that it cannot be run.
-        ProviderError: The provider cannot run here.
+        ModelError: If a file is missing or damaged, or the golden inputs belong to another model.
+        CheckFailed: If the file was changed so that it cannot be run.
+        ProviderError: If the provider does not run here.
     """
     if not model.is_file():
         raise ModelError(f"expected an .onnx file, found no file at '{model}'; see which there are: ls runs/*/export")
@@ -77,39 +78,18 @@ def verify(
     kept = load_golden(file)
     digest = sha256_of(model)
     try:
-        # What its checksum says, the digest says too; here its answers say how far it is from what it was.
+        # A changed file is reported by its digest below, together with the difference of its outputs.
         predictor = Predictor(model, provider=provider, threads=threads, check=False)
     except ModelError as error:
         if digest in kept.model_sha256.values():
             raise
         raise CheckFailed(
-            f"'{model}' was altered since it was exported, or its {FILE_NAME} is of another export (its SHA-256 is "
+            f"'{model}' was changed since its export, or its {FILE_NAME} is of another export (its SHA-256 is "
             f"{digest[:12]}), and cannot be replayed: {error}"
         ) from error
     with predictor:
         spec = predictor.spec
-        if kept.checkpoint_sha256 != spec.checkpoint_sha256:
-            raise ModelError(
-                f"expected golden inputs of checkpoint {spec.checkpoint_sha256[:12]}, found those of "
-                f"{kept.checkpoint_sha256[:12]} in '{file}': they belong to another model; copy the model and its "
-                f"{FILE_NAME} from one export folder"
-            )
-        if spec.precision not in kept.model_outputs:
-            found = ", ".join(kept.model_outputs) or "no model"
-            raise ModelError(
-                f"expected answers of the {spec.precision} model in '{file}', found those of {found}: they belong to "
-                "another export of the run; copy both from one export folder, or export again"
-            )
-        size = spec.preprocessing.size
-        if kept.pixels.shape[1:] != (size, size, 3):
-            raise ModelError(
-                f"expected golden pixels of {size} x {size}, found {list(kept.pixels.shape)} in '{file}'; export again"
-            )
-        if (found := kept.outputs.probabilities.shape[1]) != len(spec.classes):
-            raise ModelError(
-                f"expected golden answers of {len(spec.classes)} classes, found those of {found} in '{file}'; export "
-                "again"
-            )
+        _check_golden(kept, spec, file)
         outputs = predictor.predict_pixels(kept.pixels)
         if kept.outputs.heatmap.shape != outputs.heatmap.shape:
             raise ModelError(
@@ -121,14 +101,12 @@ def verify(
     export_gate = DEVICE_GATES[spec.precision]
     allowed = allow(GATES[spec.precision], kept.outputs, kept.model_outputs[spec.precision])
     failures = [f"against PyTorch, {failure}" for failure in allowed.gate.failures(with_pytorch)]
-    failures += [
-        f"against its own answers where it was exported, {failure}" for failure in export_gate.failures(with_export)
-    ]
+    failures += [f"against its own outputs at export, {failure}" for failure in export_gate.failures(with_export)]
     if digest != kept.model_sha256[spec.precision]:
         failures.insert(
             0,
             f"the file's SHA-256 is {digest[:12]}, that of the exported one {kept.model_sha256[spec.precision][:12]}: "
-            f"it was altered since, or its {FILE_NAME} is of another export; copy both from one export folder",
+            f"it was changed since, or its {FILE_NAME} is of another export; copy both files from one export folder",
         )
     return Verification(
         model=model,
@@ -143,3 +121,28 @@ def verify(
         allowed_because=allowed.reason,
         failures=tuple(failures),
     )
+
+
+def _check_golden(kept: Golden, spec: ModelSpec, file: Path) -> None:
+    """Raises `ModelError` if golden inputs do not belong to a model."""
+    if kept.checkpoint_sha256 != spec.checkpoint_sha256:
+        raise ModelError(
+            f"expected golden inputs of checkpoint {spec.checkpoint_sha256[:12]}, found those of "
+            f"{kept.checkpoint_sha256[:12]} in '{file}': they belong to another model; copy the model and its "
+            f"{FILE_NAME} from one export folder"
+        )
+    if spec.precision not in kept.model_outputs:
+        found = ", ".join(kept.model_outputs) or "no model"
+        raise ModelError(
+            f"expected outputs of the {spec.precision} model in '{file}', found those of {found}: they belong to "
+            "another export of the run; copy both files from one export folder, or export again"
+        )
+    size = spec.preprocessing.size
+    if kept.pixels.shape[1:] != (size, size, 3):
+        raise ModelError(
+            f"expected golden pixels of {size} x {size}, found {list(kept.pixels.shape)} in '{file}'; export again"
+        )
+    if (found := kept.outputs.probabilities.shape[1]) != len(spec.classes):
+        raise ModelError(
+            f"expected golden outputs of {len(spec.classes)} classes, found those of {found} in '{file}'; export again"
+        )

@@ -1,4 +1,4 @@
-"""What Prometheus reads: requests, images, batches, the model's seconds, memory; no word of any upload."""
+"""Metrics for Prometheus: requests, images, batches, the model's time, memory. Nothing of an upload is in them."""
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,56 +17,56 @@ _IMAGES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """The counters of one server, in a registry of their own.
+    """Metrics of one server, in a separate registry.
 
     Args:
-        model: Its name.
-        precision: of the model.
-        provider: that runs it.
-        version: of ctonnx.
+        model: Name of the model.
+        precision: Precision of the model.
+        provider: Execution provider of the model.
+        version: Version of ctonnx.
     """
 
     def __init__(self, *, model: str, precision: str, provider: str, version: str) -> None:
-        # A series more for each, which tells nothing of a server that never resets them.
+        # A series for the creation time of each metric, which is useless if nothing is ever reset.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.requests = Counter(
             "ctonnx_requests",
-            "Requests, by what was asked and the answer's status.",
+            "Requests, by route and status of the response.",
             ["route", "status"],
             registry=registry,
         )
         self.request_seconds = Histogram(
             "ctonnx_request_seconds",
-            "From a request's first line to its whole answer, by what was asked.",
+            "Seconds from a request's head to its complete response, by route.",
             ["route"],
             buckets=_SECONDS,
             registry=registry,
         )
-        self.images = Counter(
-            "ctonnx_images", "Images, by what became of them: answered or unreadable.", ["outcome"], registry=registry
-        )
-        self.under_way = Gauge("ctonnx_images_under_way", "Images that wait for their answer.", registry=registry)
+        outcomes = "Images, by outcome: answered or unreadable."
+        self.images = Counter("ctonnx_images", outcomes, ["outcome"], registry=registry)
+        self.in_progress = Gauge("ctonnx_images_under_way", "Images in progress.", registry=registry)
         self.batch_images = Histogram(
-            "ctonnx_batch_images", "Images that the model was given at a time.", buckets=_IMAGES, registry=registry
+            "ctonnx_batch_images", "Images per batch of the model.", buckets=_IMAGES, registry=registry
         )
         self.model_seconds = Histogram(
-            "ctonnx_model_seconds", "That the model took for a batch.", buckets=_SECONDS, registry=registry
+            "ctonnx_model_seconds", "Seconds of the model for a batch.", buckets=_SECONDS, registry=registry
         )
-        info = Gauge("ctonnx_info", "What is served.", ["model", "precision", "provider", "version"], registry=registry)
+        labels = ["model", "precision", "provider", "version"]
+        info = Gauge("ctonnx_info", "Served model and version.", labels, registry=registry)
         info.labels(model, precision, provider, version).set(1)
 
     def count_batch(self, images: int, seconds: float) -> None:
-        """Takes down a batch that the model answered."""
+        """Counts a batch that the model computed."""
         self.batch_images.observe(images)
         self.model_seconds.observe(seconds)
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
-        """Takes down an answered request."""
+        """Counts a request after its response."""
         self.requests.labels(route, str(status)).inc()
         self.request_seconds.labels(route).observe(seconds)
 
     def text(self) -> bytes:
-        """Returns all of it in Prometheus' text format."""
+        """Returns all metrics in Prometheus' text format."""
         return generate_latest(self.registry)

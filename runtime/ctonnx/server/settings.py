@@ -1,4 +1,4 @@
-"""What a server is told: limits of a request, the queue before the model, who may ask."""
+"""Settings of the server: limits of a request, queue and batches of the model, access."""
 
 from dataclasses import dataclass, field
 
@@ -7,14 +7,14 @@ __all__ = ["Limits", "Settings"]
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a request may ask for.
+    """Limits of a request.
 
     Attributes:
-        body_bytes: of a body.
-        body_seconds: from a request's first line to the end of its body.
-        pixels: of an image, width times height; those of a request may have four times as many together.
-        files: in a request; frames in a DICOM file; images in a tensor.
-        seconds: from the end of the body to the answer.
+        body_bytes: Size of the body.
+        body_seconds: Time from the request's head to the end of its body.
+        pixels: Size of an image, width times height; all images of a request may have four times as many together.
+        files: Files of a request, frames of a DICOM file, images of a tensor.
+        seconds: Time from the end of the body to the result.
     """
 
     body_bytes: int = 64 << 20
@@ -25,7 +25,7 @@ class Limits:
 
     @property
     def request_pixels(self) -> int:
-        """How many pixels the images of a request may have together, but for those that are decoded at that time."""
+        """Pixels of all images of a request together, not counting those being decoded when it is reached."""
         return 4 * self.pixels
 
     def __post_init__(self) -> None:
@@ -36,15 +36,15 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How requests are answered.
+    """Settings of a server.
 
     Attributes:
-        limits: of each request.
-        queue: Images that may be under way at a time, over all requests; more are answered with 503.
-        max_batch: Images that the model is given at a time.
-        max_delay: Seconds that a batch which is not full waits for more images while another one is computed.
-        key: that requests must bring; None lets everybody in.
-        origins: of pages elsewhere that browsers may let ask (CORS); `*` is any.
+        limits: Limits of each request.
+        queue: Maximum number of images in progress, over all requests; further requests are rejected with 503.
+        max_batch: Maximum number of images in a batch of the model.
+        max_delay: Seconds that a batch that is not full waits for more images while another one is computed.
+        key: API key that requests must send; None accepts all requests.
+        origins: Origins of other sites' pages that may read responses (CORS); `*` is any.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -61,7 +61,7 @@ class Settings:
             )
         if self.queue < self.limits.files:
             raise ValueError(
-                f"expected a queue with room for the {self.limits.files} images of one request, found {self.queue}"
+                f"expected a queue of at least the {self.limits.files} images of one request, found {self.queue}"
             )
         if self.key is not None and (not self.key or not self.key.isascii() or not self.key.isprintable()):
             raise ValueError("expected a key of printable ASCII characters")

@@ -17,7 +17,7 @@ CLASSES = 3
 
 @pytest.fixture(scope="module")
 def network() -> CTClassifier:
-    """A network whose batch normalization has seen something, so that its answers differ between images."""
+    """A network whose batch normalization is not in its initial state, so that its outputs differ between images."""
     torch.manual_seed(7)
     network = CTClassifier(CLASSES)
     network.train()
@@ -82,7 +82,7 @@ def test_temperature_changes_the_probabilities_and_leaves_the_logits(
     np.testing.assert_allclose(warm.probabilities, expected, atol=1e-6)
 
 
-def test_batches_do_not_change_the_answers(network: CTClassifier) -> None:
+def test_batch_size_does_not_change_the_outputs(network: CTClassifier) -> None:
     pixels = np.random.default_rng(5).integers(0, 256, (5, 64, 64, 3), np.uint8)
     whole, parts = (run_pytorch(DeployGraph(network), batches) for batches in ([pixels], [pixels[:2], pixels[2:]]))
     np.testing.assert_allclose(whole.probabilities, parts.probabilities, atol=1e-6)

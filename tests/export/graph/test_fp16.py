@@ -48,7 +48,7 @@ def test_weights_that_the_graph_describes_keep_their_type_in_the_head(small_mode
     assert types(half) == types(to_half(small_model))
 
 
-def test_answers_are_those_of_the_float_model(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> None:
+def test_outputs_are_those_of_the_float_model(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> None:
     parity = compare(run_onnx(small_model, [scans]), run_onnx(to_half(small_model), [scans]))
     assert 0 < parity.max_dp < 1e-3
     assert parity.heatmap_correlation > 0.999
@@ -58,7 +58,7 @@ def test_nothing_overflows_in_an_ordinary_model(small_model: onnx.ModelProto, sc
     assert find_overflowing(small_model, np.split(scans, 3)) == ()
 
 
-def test_maps_that_half_precision_cannot_hold_are_found_on_real_images_and_stay_in_float(
+def test_maps_beyond_the_range_of_half_precision_are_found_on_real_images_and_stay_in_float(
     scans: NDArray[np.uint8],
 ) -> None:
     """The CPU computes FP16 models in FP32 and would never show it."""
@@ -88,9 +88,7 @@ def test_too_large_weights_are_found_too(small_model: onnx.ModelProto, scans: ND
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_not_a_number_counts_as_an_overflow(
-    small_model: onnx.ModelProto, scans: NDArray[np.uint8], value: float
-) -> None:
+def test_nan_counts_as_an_overflow(small_model: onnx.ModelProto, scans: NDArray[np.uint8], value: float) -> None:
     model = onnx.ModelProto()
     model.CopyFrom(small_model)
     bias = next(weight for weight in model.graph.initializer if weight.name == "a1.bias")

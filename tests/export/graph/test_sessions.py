@@ -32,7 +32,7 @@ def test_session_runs_and_its_threads_do_not_spin(opened: list[dict[str, Any]]) 
     assert opened == [{"threads": None, "spinning": False}]
 
 
-def test_threads_hold_for_sessions_and_for_pytorch_meanwhile(opened: list[dict[str, Any]]) -> None:
+def test_threads_apply_to_sessions_and_to_pytorch_within_the_block(opened: list[dict[str, Any]]) -> None:
     before = torch.get_num_threads()
     with computing_threads(2):
         assert torch.get_num_threads() == 2
@@ -54,6 +54,6 @@ def test_pytorch_takes_no_more_threads_than_there_are_cores_to_use(monkeypatch: 
         torch.set_num_threads(before)
 
 
-def test_more_threads_than_a_machine_takes_are_refused() -> None:
+def test_invalid_number_of_threads_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"^expected at least 1 thread, found 0$"), computing_threads(0):
         pytest.fail("the block was entered")

@@ -1,4 +1,4 @@
-"""INT8 for AMX: which weights are lowered, and that nobody's answers change by it."""
+"""INT8 for AMX: weights of wide convolutions are lowered, and outputs do not change."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def zero_points(model: onnx.ModelProto) -> dict[str, set[int]]:
 
 @pytest.mark.usefixtures("small_is_wide")
 @pytest.mark.parametrize("integer_adds", [True, False])
-def test_model_for_amx_answers_as_that_for_x86_to_the_bit(
+def test_outputs_for_amx_and_x86_are_bit_identical(
     small_model: onnx.ModelProto, ranges: Ranges, scans: NDArray[np.uint8], integer_adds: bool
 ) -> None:
     ours, theirs = (
@@ -62,7 +62,7 @@ def test_model_for_amx_answers_as_that_for_x86_to_the_bit(
 
 @pytest.mark.usefixtures("small_is_wide")
 @pytest.mark.skipif(not has_vnni(), reason="without VNNI the kernels for signed weights saturate")
-def test_answers_stay_the_same_where_onnxruntime_makes_the_weights_unsigned(
+def test_outputs_stay_the_same_if_onnxruntime_makes_the_weights_unsigned(
     small_model: onnx.ModelProto, ranges: Ranges, scans: NDArray[np.uint8]
 ) -> None:
     """As it does for processors that are not known to have VNNI."""

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from tests.export.quantization.test_search import images
+from tests.export.builders import image_set
 
 from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.quantization.bias_correction import BiasCorrection
@@ -26,7 +26,7 @@ def test_planted_shift_of_the_logits_is_found_and_taken_away(
     bias.CopyFrom(
         numpy_helper.from_array(weights(small_model)["head.bias"] + np.array([0.5, 0, -2], np.float32), bias.name)
     )
-    BiasCorrection(small_model, images(scans, np.zeros(len(scans), np.int64))).apply(shifted)
+    BiasCorrection(small_model, image_set(scans, np.zeros(len(scans), np.int64))).apply(shifted)
     for name, values in weights(small_model).items():
         np.testing.assert_allclose(weights(shifted)[name], values, atol=1e-5)
 
@@ -37,7 +37,7 @@ def test_quantized_logits_have_no_mean_error_on_its_images_and_heatmaps_stay(
     ranges = collect_ranges(small_model, quantized_tensors(small_model), [scans])
     quantized = quantize(small_model, ranges, Scheme(calibrator="percentile-99.9"))
     before, reference = run_onnx(quantized, [scans]), run_onnx(small_model, [scans])
-    BiasCorrection(small_model, images(scans, np.zeros(len(scans), np.int64))).apply(quantized)
+    BiasCorrection(small_model, image_set(scans, np.zeros(len(scans), np.int64))).apply(quantized)
     after = run_onnx(quantized, [scans])
     assert np.abs((before.logits - reference.logits).mean(axis=0)).max() > 1e-3
     assert np.abs((after.logits - reference.logits).mean(axis=0)).max() < 1e-5
@@ -48,7 +48,7 @@ def test_fewer_than_eight_images_correct_nothing(small_model: onnx.ModelProto, s
     ranges = collect_ranges(small_model, quantized_tensors(small_model), [scans])
     quantized = quantize(small_model, ranges, Scheme(calibrator="percentile-99.9"))
     before = quantized.SerializeToString()
-    correction = BiasCorrection(small_model, images(scans[:7], np.zeros(7, np.int64)))
+    correction = BiasCorrection(small_model, image_set(scans[:7], np.zeros(7, np.int64)))
     correction.apply(quantized)
     assert len(correction.rows) == 0
     assert quantized.SerializeToString() == before
@@ -61,4 +61,4 @@ def test_evenly_spaced_images_are_taken_up_to_128(
     count: int, rows: list[int], small_model: onnx.ModelProto, scans: NDArray[np.uint8]
 ) -> None:
     many = np.resize(scans, (count, *scans.shape[1:]))
-    assert BiasCorrection(small_model, images(many, np.zeros(count, np.int64))).rows.tolist() == rows
+    assert BiasCorrection(small_model, image_set(many, np.zeros(count, np.int64))).rows.tolist() == rows

@@ -1,4 +1,4 @@
-"""What is seen of activations, and the ranges that each calibrator takes from it."""
+"""Ranges of activations that each calibrator chooses."""
 
 import numpy as np
 import onnx

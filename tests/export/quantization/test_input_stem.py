@@ -80,7 +80,7 @@ def test_model_without_a_division_before_its_first_convolution_is_left_as_it_is(
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
-def test_gathered_pixels_give_the_same_answers(kernel: int) -> None:
+def test_gathered_pixels_give_the_same_outputs(kernel: int) -> None:
     folded = make_folded(kernel=kernel)
     gathered = copy_of(folded)
     space_to_depth(gathered)
@@ -100,7 +100,7 @@ def test_first_convolution_goes_over_places_of_four_pixels_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("target", ["x86", "arm"])
-def test_quantized_model_answers_the_same_to_the_bit(target: Target) -> None:
+def test_outputs_of_the_quantized_model_are_bit_identical(target: Target) -> None:
     folded = make_folded(kernel=7)
     gathered = copy_of(folded)
     space_to_depth(gathered)

@@ -1,4 +1,4 @@
-"""Which layers are called the noisiest."""
+"""Ranking of the layers by sensitivity."""
 
 import numpy as np
 import onnx
@@ -34,7 +34,7 @@ def test_layer_whose_input_has_a_wide_and_mostly_empty_range_comes_first(
     assert done == [1] * 6
 
 
-def test_noise_that_changes_no_answer_counts_for_nothing(
+def test_noise_that_does_not_change_outputs_does_not_count(
     small_model: onnx.ModelProto, ranges: Ranges, scans: NDArray[np.uint8]
 ) -> None:
     deaf = onnx.ModelProto()

@@ -1,28 +1,16 @@
-"""What a reader of the figures is told, since the figures do not say it themselves."""
+"""Caveats that a reader of the report must know and that the numbers do not show."""
 
 from dataclasses import replace
 from typing import Any
 
 import onnx
 import pytest
-from tests.export.report.test_markdown import SPEC
+from tests.export.builders import SAME, SPEC
 
-from ctonnx.parity.comparison import Parity
 from ctonnx.parity.gates import GATES, Gate
 from ctonnx_export.models import ExportedModel
-from ctonnx_export.report.caveats import cautions
+from ctonnx_export.report.caveats import export_caveats
 from ctonnx_export.trial import Suspicion, Trial
-
-SAME = Parity(
-    images=280,
-    agreement=1.0,
-    max_dp=0.0,
-    mean_dp=0.0,
-    max_dlogit=0.0,
-    max_dheatmap=0.0,
-    heatmap_correlation=1.0,
-    lowest_heatmap_correlation=1.0,
-)
 
 
 def fp32(**answered: int) -> ExportedModel:
@@ -48,20 +36,20 @@ def int8(
     return ExportedModel(precision="int8", model=onnx.ModelProto(), spec=SPEC, gate=gate, trial=trial, facts=facts)
 
 
-def test_nothing_is_said_of_an_export_without_a_catch() -> None:
-    assert cautions([fp32(normal=3, tumor=1), int8()]) == ()
+def test_flawless_export_has_no_caveats() -> None:
+    assert export_caveats([fp32(normal=3, tumor=1), int8()]) == ()
 
 
-def test_network_that_gives_all_images_one_class_is_told() -> None:
-    (caution,) = cautions([fp32(normal=72, tumor=0), int8()])
-    assert caution.startswith("the network answers 'normal' to all 72 validation images: two models that do so agree ")
+def test_network_that_predicts_one_class_for_all_images_has_a_caveat() -> None:
+    (caveat,) = export_caveats([fp32(normal=72, tumor=0), int8()])
+    assert caveat.startswith("the network predicts 'normal' for all 72 validation images: two such models agree ")
 
 
-def test_caveats_that_the_training_gave_are_repeated_once() -> None:
+def test_caveats_of_the_training_are_repeated_once() -> None:
     chance = {"accuracy": 0.3, "balanced_accuracy": 0.3, "per_class": {name: {"images": 8} for name in SPEC.classes}}
     spec = replace(SPEC, metrics={"valid": chance})
     models = [replace(fp32(normal=3, tumor=1), spec=spec), replace(int8(), spec=spec)]
-    assert cautions(models) == (
+    assert export_caveats(models) == (
         "the balanced accuracy of 0.300 on the validation images is no better than chance (0.333)",
         "the accuracy of 0.300 on the validation images is no better than always naming the largest class, 'normal' "
         "(0.333)",
@@ -69,38 +57,40 @@ def test_caveats_that_the_training_gave_are_repeated_once() -> None:
 
 
 @pytest.mark.parametrize(("images", "agreement", "low"), [(13, 1.0, "77%"), (99, 1.0, "96%"), (10, 0.0, "0%")])
-def test_few_images_are_told_with_what_their_agreement_is_worth(images: int, agreement: float, low: str) -> None:
-    (caution,) = cautions([fp32(normal=3, tumor=1), int8(images=images, agreement=agreement)])
-    assert caution.startswith(
-        f"INT8 was compared on {images} images only: its agreement may as well be {low} on others"
+def test_few_compared_images_have_a_caveat_with_the_lower_end_of_the_interval(
+    images: int, agreement: float, low: str
+) -> None:
+    (caveat,) = export_caveats([fp32(normal=3, tumor=1), int8(images=images, agreement=agreement)])
+    assert caveat.startswith(
+        f"INT8 was compared on only {images} images: its agreement on others may be as low as {low} "
     )
 
 
-def test_loosened_gate_leaves_its_trace_and_a_stricter_one_none() -> None:
+def test_loosened_gate_has_a_caveat_and_a_stricter_one_has_none() -> None:
     loose = replace(GATES["int8"], min_agreement=0.0, max_drop=1.0)
-    assert cautions([fp32(normal=3, tumor=1), int8(gate=loose)]) == (
-        "INT8's gate was loosened: it let pass agreement of 0 %, not 99 % and a loss of accuracy of 100 points, not "
-        "0.5",
+    assert export_caveats([fp32(normal=3, tumor=1), int8(gate=loose)]) == (
+        "the gate of INT8 was loosened: it allowed agreement of 0 % instead of 99 % and a loss of accuracy of 100 "
+        "points instead of 0.5",
     )
-    assert cautions([int8(gate=replace(GATES["int8"], min_agreement=1.0, max_drop=0.0))]) == ()
+    assert export_caveats([int8(gate=replace(GATES["int8"], min_agreement=1.0, max_drop=0.0))]) == ()
 
 
-def test_blank_images_among_those_calibrated_on_are_told() -> None:
-    assert cautions([int8(blank=12)]) == (
-        "12 of the 300 images that INT8 was calibrated on have one colour: they calibrate nothing",
+def test_blank_calibration_images_have_a_caveat() -> None:
+    assert export_caveats([int8(blank=12)]) == (
+        "12 of the 300 calibration images of INT8 have a single colour: they do not calibrate it",
     )
 
 
-def test_few_images_to_calibrate_on_and_such_as_are_not_the_runs_are_told() -> None:
-    (few,) = cautions([int8(images_calibrated=5)])
-    assert few.startswith("INT8 was calibrated on 5 images only: ")
-    (foreign,) = cautions([int8(foreign=True)])
+def test_few_calibration_images_and_those_of_another_dataset_have_a_caveat() -> None:
+    (few,) = export_caveats([int8(images_calibrated=5)])
+    assert few.startswith("INT8 was calibrated on only 5 images: ")
+    (foreign,) = export_caveats([int8(foreign=True)])
     assert foreign.startswith("INT8 was calibrated on images of 'ct', not on those that the network was trained on: ")
 
 
-def test_changed_answers_to_suspicious_are_counted_each_way() -> None:
-    assert cautions([int8(suspicion=Suspicion(lost=3, gained=1))]) == (
-        "INT8 answers 'suspicious' otherwise than FP32 on 4 of 280 images (3 no longer suspicious, 1 newly), which its "
-        "gate does not look at",
+def test_changed_verdicts_are_counted_in_both_directions() -> None:
+    assert export_caveats([int8(suspicion=Suspicion(lost=3, gained=1))]) == (
+        "INT8 and FP32 disagree on 'suspicious' for 4 of 280 images (3 no longer suspicious, 1 newly suspicious), "
+        "which the gate does not check",
     )
-    assert cautions([int8(suspicion=Suspicion(lost=0, gained=0))]) == ()
+    assert export_caveats([int8(suspicion=Suspicion(lost=0, gained=0))]) == ()

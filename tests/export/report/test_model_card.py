@@ -4,20 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.export.report.test_markdown import LEAKS, SPEC, facts
+from tests.export.builders import LEAKS, SPEC, facts
 
 from ctonnx.artifacts.run import Run
 from ctonnx.artifacts.spec import describe_leakage
 from ctonnx_export.report.model_card import model_card
 
-FIGURE = {"precision": 0.5, "sensitivity": 0.75, "specificity": 0.9, "f1": 0.6, "auroc": 0.8}
-PAIR = {name: [0.1, 0.95] for name in FIGURE}
+CLASS_METRICS = {"precision": 0.5, "sensitivity": 0.75, "specificity": 0.9, "f1": 0.6, "auroc": 0.8}
+PAIR = {name: [0.1, 0.95] for name in CLASS_METRICS}
 METRICS: dict[str, Any] = {
     "images": 72,
     "accuracy": 0.71875,
     "balanced_accuracy": 0.7,
-    "macro": {**FIGURE, "auroc": None},
-    "per_class": {name: {**FIGURE, "images": 24} for name in SPEC.classes},
+    "macro": {**CLASS_METRICS, "auroc": None},
+    "per_class": {name: {**CLASS_METRICS, "images": 24} for name in SPEC.classes},
     "intervals": {
         "accuracy": [0.6, 0.8],
         "balanced_accuracy": [0.59, 0.81],
@@ -36,28 +36,28 @@ def card(**changes: Any) -> str:
     return model_card(facts(**{"metrics": {"valid": METRICS}, "data": DATA, **changes}))
 
 
-def test_card_says_first_that_it_is_no_medical_device() -> None:
+def test_card_begins_with_the_statement_that_it_is_not_a_medical_device() -> None:
     assert card().splitlines()[:3] == [
         "# lungs",
         "",
-        "**A research tool, not a medical device.** Its answers are no diagnosis, and no decision about a patient may "
-        "rest on them.",
+        "**A research tool, not a medical device.** Its predictions are not a diagnosis and must not be the basis of a "
+        "decision about a patient.",
     ]
 
 
-def test_figures_stand_with_their_intervals() -> None:
+def test_metrics_have_their_intervals() -> None:
     text = card()
     assert "| valid | 72 | 0.719 [0.600, 0.800] | 0.700 [0.590, 0.810] | 0.750 [0.100, 0.950] | - |" in text
     assert "| tumor | 24 | 0.750 [0.100, 0.950] | 0.900 [0.100, 0.950] | 0.800 [0.100, 0.950] |" in text
 
 
-def test_data_and_its_leaks_are_told() -> None:
+def test_data_and_its_leaks_are_reported() -> None:
     text = card()
     assert (
-        "`chest-ct`, fingerprint of the images `cd`: 30 images to train on (normal 10, tumor 20); 72 images to "
-        "validate on (normal 30, tumor 42)."
+        "`chest-ct`, fingerprint of the images `cd`: 30 training images (normal 10, tumor 20); 72 validation images "
+        "(normal 30, tumor 42)."
     ) in text
-    assert f"\n\n**{describe_leakage(DATA)}.**\n\n## How well it does\n" in text
+    assert f"\n\n**{describe_leakage(DATA)}.**\n\n## Metrics\n" in text
     assert "an earlier split" not in card(data={**DATA, "leaks": {**LEAKS, "leaked": {"valid": 0}}})
 
 
@@ -65,12 +65,12 @@ def test_test_images_are_preferred_where_there_are_some() -> None:
     assert "There were no test images." in card()
     text = card(metrics={"valid": METRICS, "test": METRICS})
     assert "There were no test images." not in text
-    assert "On the test images, class by class:" in text
+    assert "On the test images, per class:" in text
 
 
-def test_synthetic_data_is_told() -> None:
+def test_synthetic_data_is_reported() -> None:
     assert "trained on synthetic phantoms" not in card()
-    assert "**It was trained on synthetic phantoms: its answers mean nothing for patients.**" in card(synthetic=True)
+    assert "**It was trained on synthetic phantoms: its predictions have no clinical meaning.**" in card(synthetic=True)
 
 
 @pytest.mark.parametrize(
@@ -82,35 +82,35 @@ def test_synthetic_data_is_told() -> None:
         ("tensorrt", "NVIDIA GPUs through TensorRT"),
     ],
 )
-def test_int8_file_says_what_it_was_quantized_for(target: str, place: str) -> None:
-    told = facts(metrics={"valid": METRICS}, data=DATA)
-    told["files"] = {
+def test_int8_file_is_listed_with_its_target(target: str, place: str) -> None:
+    document = facts(metrics={"valid": METRICS}, data=DATA)
+    document["files"] = {
         "golden.npz": {"bytes": 12_345, "sha256": "cd"},
         "model.fp32.onnx": {"bytes": 100_000_000, "sha256": "ab"},
         "model.fp16.onnx": {"bytes": 52_000_000, "sha256": "ef"},
         "model.int8.onnx": {"bytes": 28_500_000, "sha256": "12"},
     }
-    fp32 = told["precisions"]["fp32"]
-    told["precisions"]["fp16"] = {**fp32, "quantization": None}
-    told["precisions"]["int8"] = {**fp32, "quantization": {"target": target}}
-    text = model_card(told)
-    assert "| `model.fp16.onnx` | 52 | 52% of the size, for GPUs |" in text
-    assert f"| `model.int8.onnx` | 28.5 | 28% of the size, for {place} |" in text
-    assert "| `golden.npz` | 0.0123 | inputs and answers for `ctonnx verify` |" in text
+    fp32 = document["precisions"]["fp32"]
+    document["precisions"]["fp16"] = {**fp32, "quantization": None}
+    document["precisions"]["int8"] = {**fp32, "quantization": {"target": target}}
+    text = model_card(document)
+    assert "| `model.fp16.onnx` | 52 | 52% of the FP32 size, for GPUs |" in text
+    assert f"| `model.int8.onnx` | 28.5 | 28% of the FP32 size, for {place} |" in text
+    assert "| `golden.npz` | 0.0123 | inputs and outputs for `ctonnx verify` |" in text
 
 
-def test_card_tells_how_near_the_files_come_to_the_original() -> None:
+def test_card_contains_the_parity_with_the_original() -> None:
     text = card()
-    assert "## How near the files come to it" in text
-    assert "| same most probable class | 100.00% [94.93%, 100.00%] |" in text
+    assert "## Numerical parity" in text
+    assert "| top-1 agreement | 100.00% [94.93%, 100.00%] |" in text
 
 
-def test_cautions_stand_among_the_limits() -> None:
-    told = {**facts(metrics={"valid": METRICS}, data=DATA), "notes": ["the network answers 'a' to all images"]}
-    assert "\n- The network answers 'a' to all images.\n" in model_card(told)
+def test_caveats_are_listed_among_the_limits() -> None:
+    document = {**facts(metrics={"valid": METRICS}, data=DATA), "notes": ["the network predicts 'a' for all images"]}
+    assert "\n- The network predicts 'a' for all images.\n" in model_card(document)
 
 
-def test_card_stands_in_the_export_folder_and_names_its_files(exported_run: Run) -> None:
+def test_card_is_in_the_export_folder_and_lists_its_files(exported_run: Run) -> None:
     text = (exported_run.export_folder / "README.md").read_text(encoding="utf-8")
     assert "| `model.fp32.onnx` | " in text
     assert "| `golden.npz` | " in text

@@ -1,131 +1,182 @@
-"""From a file to 8 bits: a rule for each Pillow mode, each orientation and each format."""
+"""Loading of arrays, Pillow images and files, and the errors of files that are not images."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+from tests.runtime.images.image_files import GREY, encoded, error_of, noise, row
 
-from ctonnx.images import formats
+from ctonnx.errors import ImageError
 from ctonnx.images import load as load_image
-from ctonnx.images.formats import SUFFIXES, looks_like_image
-from ctonnx.images.raster.decoding import FORMATS
-
-
-def encoded(image: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
-    """Returns the bytes of an image file."""
-    file = io.BytesIO()
-    image.save(file, file_format, **options)
-    return file.getvalue()
-
-
-def row(image: Image.Image) -> list[Any]:
-    """Returns the first row of an image: numbers for grey, lists of three for colour."""
-    values: list[Any] = np.asarray(image)[0].tolist()
-    return values
-
-
-# --- orientation, frames, formats ------------------------------------------------------------------------------------
-
-
-ORIENTED = {
-    1: [[0, 40, 80], [120, 160, 200]],
-    2: [[80, 40, 0], [200, 160, 120]],
-    3: [[200, 160, 120], [80, 40, 0]],
-    4: [[120, 160, 200], [0, 40, 80]],
-    5: [[0, 120], [40, 160], [80, 200]],
-    6: [[120, 0], [160, 40], [200, 80]],
-    7: [[200, 80], [160, 40], [120, 0]],
-    8: [[80, 200], [40, 160], [0, 120]],
-}
-"""What the blocks of an image become by each EXIF orientation."""
-
-
-@pytest.mark.parametrize("orientation", ORIENTED)
-@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "TIFF"])
-def test_exif_orientation_of_a_file_is_applied(file_format: str, orientation: int, tmp_path: Path) -> None:
-    blocks = np.array(ORIENTED[1], np.uint8).repeat(8, axis=0).repeat(8, axis=1)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    options = {"quality": 100} if file_format == "JPEG" else {}
-    file = tmp_path / "scan"
-    file.write_bytes(encoded(Image.fromarray(blocks), file_format, exif=exif, **options))
-    found = np.asarray(load_image(file)).astype(int)[4::8, 4::8]
-    np.testing.assert_allclose(found, ORIENTED[orientation], rtol=0, atol=1)
-
-
-@pytest.mark.parametrize("orientation", [0, 9, 65535])
-def test_orientation_that_does_not_exist_changes_nothing(orientation: int) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    assert row(load_image(encoded(Image.frombytes("L", (2, 1), bytes([3, 4])), exif=exif))) == [3, 4]
-
-
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP"])
-@pytest.mark.parametrize("block", [b"Exif\0\0no TIFF file", b"no EXIF", b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01"])
-def test_image_whose_exif_cannot_be_read_stays_as_it_is(file_format: str, block: bytes) -> None:
-    image = Image.frombytes("L", (2, 1), bytes([9, 9]))
-    found = load_image(encoded(image, file_format, exif=block))
-    assert found.size == (2, 1)
-    np.testing.assert_allclose(np.asarray(found).astype(int), 9, atol=1)
-
-
-def test_orientation_of_an_image_in_memory_is_applied_and_the_image_stays_as_it_was() -> None:
-    image = Image.frombytes("L", (2, 1), bytes([3, 4]))
-    image.getexif()[0x0112] = 2
-    assert row(load_image(image)) == [4, 3]
-    assert image.tobytes() == bytes([3, 4])
+from ctonnx.images import load_frames, loading
+from ctonnx.images.source import ImageSource
 
 
 @pytest.mark.parametrize(
-    ("file_format", "options"),
-    [("GIF", {}), ("TIFF", {}), ("PNG", {}), ("WEBP", {"lossless": True}), ("MPO", {"quality": 100})],
-)
-def test_first_frame_of_a_file_is_taken(file_format: str, options: dict[str, Any]) -> None:
-    first, second = (Image.new("RGB", (16, 16), (grey, grey, grey)) for grey in (50, 200))
-    file = encoded(first, file_format, save_all=True, append_images=[second], **options)
-    with Image.open(io.BytesIO(file)) as opened:
-        assert getattr(opened, "n_frames", 1) == 2
-    assert load_image(file).convert("L").getpixel((8, 8)) == 50
-
-
-@pytest.mark.parametrize("suffix", sorted(SUFFIXES - set(formats._DICOM)))
-def test_file_of_each_suffix_is_read(suffix: str, tmp_path: Path) -> None:
-    Image.init()
-    file_format = Image.registered_extensions()[suffix]
-    file = tmp_path / f"scan{suffix}"
-    file.write_bytes(encoded(Image.new("RGB", (16, 16), (200, 200, 200)), file_format))
-    pixel = load_image(file).convert("L").getpixel((8, 8))
-    assert pixel == pytest.approx(200, abs=2)
-
-
-def test_suffixes_are_those_that_pillow_has_for_the_formats() -> None:
-    Image.init()
-    known = Image.registered_extensions().items()
-    found = {suffix for suffix, file_format in known if file_format in {*FORMATS, "MPO"}}
-    assert found == SUFFIXES - set(formats._DICOM)
-
-
-def test_pillow_can_open_every_format_that_is_asked_for() -> None:
-    Image.init()
-    assert [file_format for file_format in FORMATS if file_format not in Image.OPEN] == []
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
+    ("array", "mode", "expected"),
     [
-        ("a.png", True),
-        ("A.JPEG", True),
-        ("a.dcm", True),
-        ("a.nii", False),
-        ("png", False),
-        (".png", False),
-        ("a.png/b", False),
+        (np.array([[1, 2]], np.uint8), "L", [1, 2]),
+        (np.array([[[1], [2]]], np.uint8), "L", [1, 2]),
+        (np.array([[[1, 2, 3]]], np.uint8), "RGB", [[1, 2, 3]]),
+        (np.array([[[200, 100, 50, 128]]], np.uint8), "RGB", [[100, 50, 25]]),
+        (np.array([[1, 2, 3, 4]], np.uint8)[:, ::-2], "L", [4, 2]),
+        (np.asfortranarray(np.array([[1, 2], [3, 4]], np.uint8)), "L", [1, 2]),
+    ],
+    ids=["grey", "grey with an axis", "RGB", "RGBA", "strided", "Fortran order"],
+)
+def test_array_is_read(array: NDArray[np.uint8], mode: str, expected: list[Any]) -> None:
+    found = load_image(array)
+    assert (found.mode, row(found)) == (mode, expected)
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (np.zeros((2, 2), np.float32), "found float32 [2, 2]"),
+        (np.zeros((2, 2), np.int16), "found int16 [2, 2]"),
+        (np.zeros((2, 2), np.bool_), "found bool [2, 2]"),
+        (np.zeros(4, np.uint8), "found uint8 [4]"),
+        (np.zeros((1, 2, 2, 3), np.uint8), "found uint8 [1, 2, 2, 3]"),
+        (np.zeros((0, 2), np.uint8), "found uint8 [0, 2]"),
+        (np.zeros((2, 2, 0), np.uint8), "found uint8 [2, 2, 0]"),
     ],
 )
-def test_an_image_is_known_by_its_ending(name: str, expected: bool) -> None:
-    assert looks_like_image(name) is expected
-    assert looks_like_image(Path(name)) is expected
+def test_array_of_another_dtype_or_shape_is_rejected(array: NDArray[Any], reason: str) -> None:
+    expected = "array: expected a uint8 array of shape [height, width] or [height, width, 1, 3 or 4], "
+    assert error_of(array) == expected + reason
+
+
+@pytest.mark.parametrize("channels", [2, 5])
+def test_array_with_another_number_of_channels_is_rejected(channels: int) -> None:
+    expected = f"array: expected 1, 3 or 4 channels last, found shape [2, 2, {channels}]"
+    assert error_of(np.zeros((2, 2, channels), np.uint8)) == expected
+
+
+def test_pillow_image_without_pixels_is_rejected() -> None:
+    assert error_of(Image.new("L", (0, 3))) == "image in memory: the image has no pixels: 0 x 3"
+
+
+def test_damaged_lazy_pillow_image_is_rejected() -> None:
+    with Image.open(io.BytesIO(noise("PNG")[:562])) as lazy:
+        assert error_of(lazy) == "image in memory: damaged image: image file is truncated"
+
+
+def test_closed_pillow_image_is_rejected() -> None:
+    image = Image.open(io.BytesIO(noise("PNG")))
+    image.close()
+    assert error_of(image) == "image in memory: damaged image: Operation on closed image"
+
+
+def test_pillow_image_is_named_by_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "scan.png"
+    file.write_bytes(noise("PNG")[:562])
+    with Image.open(file) as lazy:
+        assert error_of(lazy) == f"{file}: damaged image: image file is truncated"
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16"])
+def test_result_can_be_changed_without_changing_the_source(mode: str) -> None:
+    image = Image.new(mode, (2, 2))
+    before = image.tobytes()
+    found = load_image(image)
+    found.image.putpixel((0, 0), 255 if found.mode == "L" else (255, 255, 255))
+    assert image.tobytes() == before
+
+
+def test_grey_image_imports_nothing_that_other_images_need(tmp_path: Path) -> None:
+    (tmp_path / "scan.png").write_bytes(encoded(GREY))
+    script = (
+        "import sys; from ctonnx.images.loading import load; load(sys.argv[1])\n"
+        "print([name for name in ('pydicom', 'PIL.ImageCms') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "scan.png")]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "[]\n"
+
+
+NO_FORMAT = "not an image in a format that can be read"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "the file is empty (0 bytes)"),
+        (b"one\n", f"{NO_FORMAT}, but a text file"),
+        (b"patient,age\nA,61\n" * 40, f"{NO_FORMAT}, but a text file"),
+        (bytes(500), f"{NO_FORMAT}, but zero bytes, as an interrupted copy leaves them; copy the file again"),
+        (b"\x89PNG\r\n\x1a\n", NO_FORMAT),
+        (encoded(GREY)[:30], NO_FORMAT),
+        (encoded(GREY, "JPEG")[:2], NO_FORMAT),
+        (noise("PNG")[:562], "damaged image: image file is truncated"),
+        (noise("JPEG")[:458], "damaged image: image file is truncated (16 bytes not processed)"),
+        (encoded(GREY, "JPEG")[:300], "damaged image: Truncated File Read"),
+        (encoded(GREY, "EPS"), f"{NO_FORMAT}, but a PostScript file; convert it to PNG or TIFF"),
+        (encoded(GREY, "PDF"), f"{NO_FORMAT}, but a PDF document; save its images as PNG files"),
+        (encoded(GREY, "ICNS"), f"{NO_FORMAT}, but an ICNS image; convert it to PNG or TIFF"),
+    ],
+    ids=[
+        "empty",
+        "a word",
+        "a table",
+        "zeros",
+        "PNG signature alone",
+        "PNG header cut",
+        "JPEG marker alone",
+        "PNG pixels cut",
+        "JPEG pixels cut",
+        "JPEG header cut",
+        "EPS",
+        "PDF",
+        "icons",
+    ],
+)
+def test_file_that_is_not_an_image_is_rejected_with_the_reason(data: bytes, reason: str, tmp_path: Path) -> None:
+    assert error_of(data) == f"bytes in memory: {reason}"
+    file = tmp_path / "scan.png"
+    file.write_bytes(data)
+    assert error_of(file) == f"{file}: {reason}"
+
+
+def test_error_without_a_text_is_reported_by_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(image: Image.Image) -> None:
+        raise EOFError
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
+    assert error_of(encoded(GREY)) == "bytes in memory: damaged image: EOFError"
+
+
+def test_error_has_the_reason_and_the_source_separately(tmp_path: Path) -> None:
+    with pytest.raises(ImageError) as caught:
+        load_image(tmp_path / "none.png")
+    assert caught.value.reason == "cannot be read: no such file"
+    assert caught.value.source == str(tmp_path / "none.png")
+
+
+def test_other_images_than_dicom_have_a_single_frame(tmp_path: Path) -> None:
+    animated = encoded(GREY, "GIF", save_all=True, append_images=[Image.new("L", (40, 30), 9)])
+    (tmp_path / "scan.gif").write_bytes(animated)
+    sources: list[ImageSource] = [animated, GREY, np.asarray(GREY), tmp_path / "scan.gif"]
+    assert [[number for number, _ in load_frames(source)] for source in sources] == [[None]] * len(sources)
+
+
+@pytest.mark.parametrize("name", ["scan.dcm", "scan.ima"])
+def test_image_under_a_dicom_name_is_read(name: str, tmp_path: Path) -> None:
+    for file_format in ("PNG", "JPEG", "BMP", "GIF", "TIFF", "PPM", "WEBP"):
+        (tmp_path / name).write_bytes(encoded(GREY, file_format))
+        assert load_image(tmp_path / name).size == (40, 30)
+    (tmp_path / name).write_bytes(b"only a text")
+    assert error_of(tmp_path / name) == f"{tmp_path / name}: {NO_FORMAT}, but a text file"
+
+
+def test_sixteen_bit_scan_gives_the_same_pixels_in_every_container(tmp_path: Path) -> None:
+    values = np.linspace(20000, 36000, 64, dtype=np.uint16).reshape(8, 8)
+    for name in ("scan.png", "scan.tiff", "scan.pgm"):
+        Image.fromarray(values).save(tmp_path / name)
+    expected = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    for name in ("scan.png", "scan.tiff", "scan.pgm"):
+        np.testing.assert_array_equal(np.asarray(loading.load(tmp_path / name)), expected)

@@ -1,6 +1,6 @@
-"""Bytes of images, changed at random: pixels or an ImageError, no crash, no hang, no growth of memory.
+"""Images with random changes of their bytes: pixels or an ImageError, no crash, no hang, no growth of memory.
 
-CTONNX_FUZZ=50000 python -m pytest tests/runtime/test_fuzz.py    # many more cases than the suite's
+CTONNX_FUZZ=50000 python -m pytest tests/runtime/images/test_loading_fuzz.py    # many more cases
 """
 
 import io
@@ -14,11 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.runtime.images.image_files import encoded
 
 from ctonnx.errors import ImageError
 from ctonnx.images import Preprocessing, load, load_frames, to_pixels
 
-_CASES = int(os.environ.get("CTONNX_FUZZ", "500"))  # of each format
+_CASES = int(os.environ.get("CTONNX_FUZZ", "500"))  # per format
 _MOST_SECONDS = 10.0  # for an image of 64 pixels: a hang, not a slow machine
 _MOST_GROWTH = 64e6  # bytes
 _PREPROCESSING = Preprocessing(size=32)
@@ -44,15 +45,12 @@ def _dicom() -> bytes:
 
 def _pillow(file_format: str) -> bytes:
     y, x = np.mgrid[:64, :64]
-    image = Image.fromarray(((x * x + y * 3) % 256).astype(np.uint8))
-    data = io.BytesIO()
-    image.save(data, file_format)
-    return data.getvalue()
+    return encoded(Image.fromarray(((x * x + y * 3) % 256).astype(np.uint8)), file_format)
 
 
 @st.composite
 def _changed(draw: st.DrawFn, whole: bytes) -> bytes:
-    """Cuts, flips, repeats, swaps and inserts, most of them near the head, where the sizes and the offsets stand."""
+    """Cuts, flips, repeats, swaps and inserts bytes, mostly near the head with its sizes and offsets."""
     data = bytearray(whole)
     for _ in range(draw(st.integers(1, 6))):
         place = draw(st.one_of(st.integers(0, min(400, len(data))), st.integers(0, len(data))))
@@ -75,20 +73,18 @@ def _changed(draw: st.DrawFn, whole: bytes) -> bytes:
 
 
 def _resident() -> int:
-    """Bytes of memory that this process holds, on Linux."""
+    """Returns the memory of this process in bytes, on Linux."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-@pytest.mark.skipif(
-    not Path("/proc/self/statm").exists(), reason="the system does not tell a process's memory in /proc"
-)
-@pytest.mark.filterwarnings("ignore")  # what Pillow warns of is the damage that is planted here
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system has no process memory in /proc")
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of the damage
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "TIFF", "GIF", "DICOM"])
 def test_changed_bytes_give_pixels_or_an_image_error(file_format: str) -> None:
     whole = _dicom() if file_format == "DICOM" else _pillow(file_format)
     assert load(whole).size == (64, 64)
     seen: list[bool] = []
-    told: list[str] = []
+    reported: list[str] = []
     memory = 0
 
     @settings(
@@ -106,7 +102,7 @@ def test_changed_bytes_give_pixels_or_an_image_error(file_format: str) -> None:
             seen.append(True)
         except ImageError as error:
             seen.append(False)
-            told.append(str(error))
+            reported.append(str(error))
         assert time.perf_counter() - start < _MOST_SECONDS
         if len(seen) == 50:  # plugins and caches are loaded
             memory = _resident()
@@ -115,5 +111,5 @@ def test_changed_bytes_give_pixels_or_an_image_error(file_format: str) -> None:
     assert len(seen) >= _CASES
     assert any(seen)
     assert not all(seen)
-    assert not any("SECRET" in text for text in told)
+    assert not any("SECRET" in text for text in reported)
     assert _resident() - memory < _MOST_GROWTH

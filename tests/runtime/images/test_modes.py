@@ -1,32 +1,19 @@
-"""A rule for each Pillow mode, the same whether an image is converted whole or in parts."""
+"""Rule for each Pillow mode, for images converted whole or in tiles."""
 
-import io
 import sys
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.runtime.images.image_files import encoded, row
 
 from ctonnx.images import load as load_image
 from ctonnx.images import modes
 
 
-def encoded(image: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
-    """Returns the bytes of an image file."""
-    file = io.BytesIO()
-    image.save(file, file_format, **options)
-    return file.getvalue()
-
-
-def row(image: Image.Image) -> list[Any]:
-    """Returns the first row of an image: numbers for grey, lists of three for colour."""
-    values: list[Any] = np.asarray(image)[0].tolist()
-    return values
-
-
 class Rule(NamedTuple):
-    """The bytes of an image that is one pixel high, what its first row becomes, and how far it may be off."""
+    """Bytes of an image that is one pixel high, its expected first row, and the tolerance."""
 
     data: bytes
     width: int
@@ -37,9 +24,7 @@ class Rule(NamedTuple):
 
 SIXTEEN_BIT = [0, 128, 129, 257, 32768, 65535]
 """128 / 257 rounds to 0, 129 / 257 to 1."""
-
 EIGHT_BIT = [0, 0, 1, 1, 128, 255]
-
 RULES = {
     "1": Rule(b"\x80", 2, "L", [255, 0]),
     "L": Rule(bytes([0, 7, 200]), 3, "L", [0, 7, 200]),
@@ -129,19 +114,17 @@ def palette_image() -> Image.Image:
     ],
     ids=["L", "RGB", "1", "P with an index", "P with an alpha for each colour", "I;16"],
 )
-def test_transparent_colour_of_a_png_is_laid_over_black(
-    image: Image.Image, transparency: Any, expected: list[Any]
-) -> None:
+def test_transparent_colour_of_a_png_is_black(image: Image.Image, transparency: Any, expected: list[Any]) -> None:
     assert row(load_image(encoded(image, transparency=transparency))) == expected
 
 
-def test_transparent_colour_of_a_gif_is_laid_over_black() -> None:
+def test_transparent_colour_of_a_gif_is_black() -> None:
     assert row(load_image(encoded(palette_image(), "GIF", transparency=1))) == [[10, 20, 30], [0, 0, 0], [7, 8, 9]]
 
 
 @pytest.mark.parametrize("tile", [1, 7, 40, 100])
 @pytest.mark.parametrize("mode", RULES)
-def test_image_converted_in_parts_is_the_same(mode: str, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_converted_in_tiles_is_the_same(mode: str, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     bits = np.random.default_rng(3).integers(0, 256, (9, 11, 4)).astype(np.uint8)
     size = len(Image.new(mode, (11, 9)).tobytes())
     image = Image.frombytes(mode, (11, 9), bits.tobytes()[:size])
@@ -150,4 +133,4 @@ def test_image_converted_in_parts_is_the_same(mode: str, tile: int, monkeypatch:
     whole = load_image(image)
     monkeypatch.setattr(modes, "_TILE", tile)
     parts = load_image(image)
-    assert (parts.mode, parts.size, parts.tobytes()) == (whole.mode, whole.size, whole.tobytes())
+    assert (parts.mode, parts.size, parts.image.tobytes()) == (whole.mode, whole.size, whole.image.tobytes())

@@ -1,4 +1,4 @@
-"""What people hand over in a scan's place is called by its name, with what to do."""
+"""Files that users pass instead of a scan are described, with advice."""
 
 import gzip
 import io
@@ -16,13 +16,13 @@ from PIL import Image
 from ctonnx.errors import CtonnxError, ImageError
 from ctonnx.images import load
 from ctonnx.images.formats import is_image
-from ctonnx.images.unsupported import what_it_is
+from ctonnx.images.unsupported import describe_file
 from ctonnx.prediction.inputs import find_images
 
 SLICES = "; save its slices as PNG, TIFF or DICOM files"
 UNPACK = "; unpack it and name the folder"
 CONVERT = "; convert it to PNG or TIFF"
-AGAIN = "; name image files, or download the image again if this came in its place"
+AGAIN = "; name image files, or download the image again if this was downloaded instead"
 PDF = "a PDF document; save its images as PNG files"
 
 
@@ -76,7 +76,7 @@ FOREIGN: dict[str, tuple[bytes, str]] = {
     "checkpoint": (zipped("model/data.pkl"), "a PyTorch checkpoint; name image files"),
     "NumPy": (
         saved(lambda file: np.save(file, GREY)),
-        "a NumPy array; save its images as PNG or TIFF files, or hand the array to ctonnx.Predictor",
+        "a NumPy array; save its images as PNG or TIFF files, or pass the array to ctonnx.Predictor",
     ),
     "7z": (b"7z\xbc\xaf\x27\x1c\0\4", f"a 7z archive{UNPACK}"),
     "RAR": (b"Rar!\x1a\7\1\0", f"a RAR archive{UNPACK}"),
@@ -128,7 +128,7 @@ FOREIGN: dict[str, tuple[bytes, str]] = {
     "PFM of colours": (b"PF\n1 1\n-1\n" + bytes(12), f"a PFM image of three colours{CONVERT}"),
     "AppleDouble": (
         b"\0\5\x16\7\0\2\0\0" + bytes(60),
-        "what macOS keeps beside a file, not the file itself; name the file without '._'",
+        "macOS metadata of a file, not the file itself; name the file without '._'",
     ),
     "HTML": (
         b"\n<!DOCTYPE html><title>404</title>",
@@ -155,7 +155,7 @@ FOREIGN: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("kind", FOREIGN)
-def test_foreign_file_is_called_by_its_name(kind: str, tmp_path: Path) -> None:
+def test_foreign_file_is_described(kind: str, tmp_path: Path) -> None:
     data, expected = FOREIGN[kind]
     file = tmp_path / "scan.png"
     file.write_bytes(data)
@@ -167,25 +167,25 @@ def test_foreign_file_is_called_by_its_name(kind: str, tmp_path: Path) -> None:
     assert not is_image(file)
 
 
-def test_small_gzip_of_much_is_not_inflated_whole() -> None:
-    assert what_it_is(io.BytesIO(gzip.compress(bytes(50_000_000)))) == (
+def test_gzip_bomb_is_not_inflated() -> None:
+    assert describe_file(io.BytesIO(gzip.compress(bytes(50_000_000)))) == (
         "a file compressed with gzip; unpack it (gunzip) and name what is in it"
     )
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "TGA", "PCX", "ICO"])
-def test_picture_is_nothing_foreign(file_format: str) -> None:
+def test_image_is_not_described(file_format: str) -> None:
     data = saved(lambda file: Image.new("L", (16, 16), 9).save(file, file_format))
-    assert what_it_is(io.BytesIO(data)) is None
+    assert describe_file(io.BytesIO(data)) is None
     assert load(data).size == (16, 16)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\0\0", b"noise\xff\xfe\0", bytes(3)])
-def test_what_is_not_known_is_not_guessed(data: bytes) -> None:
-    assert what_it_is(io.BytesIO(data)) is None
+def test_unknown_file_is_not_described(data: bytes) -> None:
+    assert describe_file(io.BytesIO(data)) is None
 
 
-def test_folder_of_foreign_files_alone_is_said_with_what_to_do(tmp_path: Path) -> None:
+def test_folder_of_foreign_files_is_reported_with_advice(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("notes", encoding="utf-8")
     (tmp_path / "b.nii").write_bytes(nifti())
     with pytest.raises(CtonnxError) as caught:
@@ -196,15 +196,15 @@ def test_folder_of_foreign_files_alone_is_said_with_what_to_do(tmp_path: Path) -
     )
 
 
-def test_pictures_that_quote_a_document_are_none() -> None:
+def test_images_that_quote_a_document_are_not_described() -> None:
     for begin in (b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\0", bytes(128) + b"DICM"):
-        assert what_it_is(io.BytesIO(begin + bytes(8) + b"\n%PDF-1.7\n%\xe2\xe3")) is None
+        assert describe_file(io.BytesIO(begin + bytes(8) + b"\n%PDF-1.7\n%\xe2\xe3")) is None
 
 
 @pytest.mark.parametrize(
     ("name", "data", "what"), [("a.json", b'{"a": 1}', "a JSON document"), ("a.xml", b"<a/>", "an XML document")]
 )
-def test_advice_suits_a_document_that_lies_in_the_folder(name: str, data: bytes, what: str, tmp_path: Path) -> None:
+def test_advice_suits_a_document_in_the_folder(name: str, data: bytes, what: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(CtonnxError) as caught:
         find_images([str(tmp_path)])

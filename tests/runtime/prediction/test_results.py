@@ -1,4 +1,4 @@
-"""What outputs say of one image."""
+"""Predictions from outputs: score, verdict, representation."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,14 +9,14 @@ import pytest
 from ctonnx.artifacts.operating_point import OperatingPoint
 from ctonnx.parity.outputs import Outputs
 from ctonnx.prediction.predictor import Predictor
-from ctonnx.prediction.results import Prediction, answer
+from ctonnx.prediction.results import Prediction, prediction_of
 
 
-def test_answer_is_the_predictors(model: object) -> None:
+def test_prediction_matches_the_outputs(model: object) -> None:
     with Predictor(str(model)) as predictor:
         pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
         outputs = predictor.predict_pixels(pixels)
-        found = answer(predictor.spec, outputs, 1, source="b.png", frame=3)
+        found = prediction_of(predictor.spec, outputs, 1, source="b.png", frame=3)
         assert found is not None
         assert (found.source, found.frame) == ("b.png", 3)
         assert found.label == predictor.spec.classes[int(outputs.logits[1].argmax())]
@@ -30,16 +30,16 @@ def test_score_is_the_sum_that_decides_to_its_last_digit(model: object) -> None:
         outputs = predictor.predict_pixels(np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8))
         spec = predictor.spec
     point = OperatingPoint(positive=spec.classes[:2], threshold=0.0, sensitivity=1.0, specificity=1.0)
-    found = answer(replace(spec, operating_point=point), outputs, 0, source="a.png")
+    found = prediction_of(replace(spec, operating_point=point), outputs, 0, source="a.png")
     assert found is not None
     assert found.score is not None
     assert found.score == pytest.approx(sum(found.probabilities[name] for name in spec.classes[:2]))
     for threshold, suspicious in ((found.score, True), (float(np.nextafter(found.score, 1)), False)):
         at = replace(spec, operating_point=replace(point, threshold=threshold))
-        again = answer(at, outputs, 0, source="a.png")
+        again = prediction_of(at, outputs, 0, source="a.png")
         assert again is not None
         assert (again.suspicious, again.score) == (suspicious, found.score)
-    none = answer(replace(spec, operating_point=None), outputs, 0, source="a.png")
+    none = prediction_of(replace(spec, operating_point=None), outputs, 0, source="a.png")
     assert none is not None
     assert (none.suspicious, none.score) == (None, None)
 
@@ -52,7 +52,7 @@ def test_sum_above_one_is_a_score_of_one_and_decides_as_it_is(model: object) -> 
     assert above > 1
     assert spec.operating_point is not None
     point = replace(spec.operating_point, positive=spec.classes[:3], threshold=above)
-    found = answer(
+    found = prediction_of(
         replace(spec, operating_point=point), Outputs(shares, shares, np.zeros((1, 4, 2, 2), np.float32)), 0, source=""
     )
     assert found is not None
@@ -60,11 +60,11 @@ def test_sum_above_one_is_a_score_of_one_and_decides_as_it_is(model: object) -> 
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_outputs_that_are_not_numbers_are_no_answer(value: float, model: object) -> None:
+def test_outputs_that_are_not_finite_give_no_prediction(value: float, model: object) -> None:
     with Predictor(str(model)) as predictor:
         outputs = predictor.predict_pixels(np.zeros((1, 64, 64, 3), np.uint8))
         wrong = Outputs(outputs.probabilities * np.float32(value), outputs.logits, outputs.heatmap)
-        assert answer(predictor.spec, wrong, 0, source="a.png") is None
+        assert prediction_of(predictor.spec, wrong, 0, source="a.png") is None
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,8 @@ def test_outputs_that_are_not_numbers_are_no_answer(value: float, model: object)
         ({}, "Prediction('a.png', 'tumor', 0.7500)"),
         ({"suspicious": False}, "Prediction('a.png', 'tumor', 0.7500, suspicious=False)"),
         (
-            {"suspicious": True, "caution": "doubt"},
-            "Prediction('a.png', 'tumor', 0.7500, suspicious=True, caution='doubt')",
+            {"suspicious": True, "caution": "blank"},
+            "Prediction('a.png', 'tumor', 0.7500, suspicious=True, caution='blank')",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Fixtures of the server's tests: a server in a thread, on a port of its own, and a small client."""
+"""Fixtures of the server's tests: a server in a thread on a free port, and a small client."""
 
 import http.client
 import io
@@ -25,12 +25,12 @@ from ctonnx.server.transport.lifecycle import bind, serve
 from ctonnx.server.transport.middleware import RequestMiddleware
 
 WAIT = 20.0
-"""Seconds that a test waits for what must come."""
+"""Seconds that a test waits for an event."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An answer: its status, its headers by their lower-case names, and its body."""
+class Response:
+    """A response: its status, its headers by their lower-case names, and its body."""
 
     status: int
     headers: Mapping[str, str]
@@ -49,35 +49,35 @@ class Answer:
 
 @dataclass(frozen=True)
 class Server:
-    """A server that runs."""
+    """A running server."""
 
     port: int
     app: RequestMiddleware
 
     def ask(
         self, method: str, path: str, body: bytes | Iterator[bytes] | None = None, headers: Mapping[str, str] = {}
-    ) -> Answer:
+    ) -> Response:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT)
         try:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
-            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+            return Response(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
         finally:
             connection.close()
 
-    def get(self, path: str, headers: Mapping[str, str] = {}) -> Answer:
+    def get(self, path: str, headers: Mapping[str, str] = {}) -> Response:
         return self.ask("GET", path, None, headers)
 
-    def classify(self, body: bytes, kind: str = "image/png", query: str = "") -> Answer:
+    def classify(self, body: bytes, kind: str = "image/png", query: str = "") -> Response:
         return self.ask("POST", f"/v1/classify{query}", body, {"Content-Type": kind})
 
-    def infer(self, document: object, path: str = "") -> Answer:
+    def infer(self, document: object, path: str = "") -> Response:
         name = self.get("/v1/model").json["name"]
         body = json.dumps(document).encode()
         return self.ask("POST", path or f"/v2/models/{name}/infer", body, {"Content-Type": "application/json"})
 
     def metric(self, name: str) -> float:
-        """Returns the value of a metric, its labels part of the name."""
+        """Returns the value of a metric; its labels are part of the name."""
         for line in self.get("/metrics").body.decode().splitlines():
             if line.rpartition(" ")[0] == name:
                 return float(line.rpartition(" ")[2])
@@ -85,7 +85,7 @@ class Server:
 
     @contextmanager
     def raw(self) -> Iterator[socket.socket]:
-        """Yields a connection to write what one likes to."""
+        """Yields a connection for arbitrary bytes."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=WAIT) as connection:
             yield connection
 
@@ -111,13 +111,13 @@ def running(predictor: Predictor, settings: Settings) -> Iterator[Server]:
         assert not thread.is_alive()
 
 
-class Held(Predictor):
-    """A predictor that answers when it is let.
+class PausedPredictor(Predictor):
+    """A predictor that waits before each batch.
 
     Attributes:
-        go: it answers while this is set.
-        begun: released once for each batch that is begun.
-        batches: how many images each batch had.
+        go: Event that must be set for a batch to be computed.
+        begun: Semaphore that is released for each batch.
+        batches: Number of images of each batch.
     """
 
     def __init__(self, model: Path) -> None:
@@ -151,14 +151,14 @@ def predictor(model: Path) -> Iterator[Predictor]:
 
 @pytest.fixture(scope="module")
 def server(predictor: Predictor) -> Iterator[Server]:
-    """A server with the usual settings, for a module's tests."""
+    """A server with the default settings, shared by a module's tests."""
     with running(predictor, Settings()) as server:
         yield server
 
 
 @pytest.fixture
-def held(model: Path) -> Iterator[Held]:
-    predictor = Held(model)
+def paused(model: Path) -> Iterator[PausedPredictor]:
+    predictor = PausedPredictor(model)
     yield predictor
     predictor.go.set()
     predictor.close()
@@ -179,7 +179,7 @@ def encoded(array: NDArray[np.uint8], kind: str = "PNG") -> bytes:
 def multipart(
     *files: bytes, boundary: str = "xxBOUNDARYxx", name: str = 'filename="../../etc/passwd"'
 ) -> tuple[bytes, str]:
-    """Returns a multipart body with so many files, and its content type."""
+    """Returns a multipart body with files, and its content type."""
     head = f'Content-Disposition: form-data; name="file"; {name}\r\nContent-Type: image/png\r\n\r\n'
     parts = [f"--{boundary}\r\n{head}".encode() + file + b"\r\n" for file in files]
     return b"".join(parts) + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"

@@ -1,4 +1,4 @@
-"""The routes: what is asked and answered over HTTP."""
+"""Routes: requests and responses over HTTP."""
 
 import base64
 import io
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 from PIL import Image
-from tests.runtime.server.conftest import WAIT, Answer, Held, Server, encoded, multipart, running
+from tests.runtime.server.conftest import WAIT, PausedPredictor, Response, Server, encoded, multipart, running
 from tritonclient.utils import InferenceServerException
 
 from ctonnx.images import load, to_pixels
@@ -32,13 +32,11 @@ def picture(url: str) -> Image.Image:
 
 
 @pytest.mark.parametrize("kind", ["image/png", "application/octet-stream", "IMAGE/PNG; charset=x"])
-def test_raw_body_is_classified_as_the_predictor_does(
-    kind: str, server: Server, predictor: Predictor, png: bytes
-) -> None:
+def test_raw_body_has_the_result_of_the_predictor(kind: str, server: Server, predictor: Predictor, png: bytes) -> None:
     expected = predictor.predict(png)
-    answer = server.classify(png, kind)
-    (result,) = answer.json["results"]
-    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    response = server.classify(png, kind)
+    (result,) = response.json["results"]
+    assert (response.status, response.headers["content-type"]) == (200, "application/json")
     assert list(result["probabilities"]) == list(expected.probabilities)
     assert result["probabilities"] == pytest.approx(dict(expected.probabilities), abs=1e-6)
     assert (result["label"], result["suspicious"]) == (expected.label, expected.suspicious)
@@ -48,9 +46,7 @@ def test_raw_body_is_classified_as_the_predictor_does(
     assert result["milliseconds"] > 0
 
 
-def test_answer_says_which_model_gave_it_and_by_which_operating_point(
-    server: Server, predictor: Predictor, png: bytes
-) -> None:
+def test_response_names_its_model_and_operating_point(server: Server, predictor: Predictor, png: bytes) -> None:
     facts, point = server.get("/v1/model").json, predictor.spec.operating_point
     assert point is not None
     assert server.classify(png).json["model"] == {
@@ -60,12 +56,12 @@ def test_answer_says_which_model_gave_it_and_by_which_operating_point(
     }
 
 
-def test_files_are_answered_in_their_order_and_a_broken_one_in_its_place(server: Server, png: bytes) -> None:
+def test_results_are_in_the_order_of_the_files_with_errors_in_place(server: Server, png: bytes) -> None:
     dark = encoded(np.zeros((70, 60), np.uint8), "BMP")
     body, kind = multipart(png, b"not an image", png[:2000], dark, b"")
-    answer = server.classify(body, kind)
-    results = answer.json["results"]
-    assert answer.status == 200
+    response = server.classify(body, kind)
+    results = response.json["results"]
+    assert response.status == 200
     assert [result["index"] for result in results] == [0, 1, 2, 3, 4]
     assert [result["error"] for result in results] == [
         None,
@@ -79,7 +75,7 @@ def test_files_are_answered_in_their_order_and_a_broken_one_in_its_place(server:
     assert [results[1][key] for key in ("label", "probability", "suspicious", "heatmap")] == [None] * 4
 
 
-def test_heatmap_and_scan_are_pictures_of_the_scans_shape(server: Server, png: bytes) -> None:
+def test_heatmap_and_scan_have_the_scans_shape(server: Server, png: bytes) -> None:
     (result,) = server.classify(png, query="?heatmap=true&scan=true").json["results"]
     scan, heatmap = picture(result["scan"]), picture(result["heatmap"])
     assert np.array_equal(np.asarray(scan), np.asarray(load(png)))
@@ -87,7 +83,7 @@ def test_heatmap_and_scan_are_pictures_of_the_scans_shape(server: Server, png: b
     assert np.asarray(heatmap.convert("RGB")).max() > 200  # the map is relative to its own maximum
 
 
-def test_large_scan_is_shown_smaller(server: Server) -> None:
+def test_large_scan_is_downscaled(server: Server) -> None:
     (result,) = server.classify(encoded(np.zeros((500, 2000, 3), np.uint8)), query="?scan=true&heatmap=true").json[
         "results"
     ]
@@ -96,13 +92,13 @@ def test_large_scan_is_shown_smaller(server: Server) -> None:
 
 
 @pytest.mark.parametrize("query", ["?heatmap=yes", "?scan=1", "?heatmap="])
-def test_flag_that_is_neither_true_nor_false_is_refused(query: str, server: Server, png: bytes) -> None:
-    answer = server.classify(png, query=query)
-    assert answer.status == 400
-    assert answer.error.endswith(f"to be true or false, found '{query.partition('=')[2]}'")
+def test_flag_that_is_neither_true_nor_false_is_rejected(query: str, server: Server, png: bytes) -> None:
+    response = server.classify(png, query=query)
+    assert response.status == 400
+    assert response.error.endswith(f"to be true or false, found '{query.partition('=')[2]}'")
 
 
-def test_model_says_what_a_page_shows(server: Server, predictor: Predictor) -> None:
+def test_model_facts_are_complete_for_the_page(server: Server, predictor: Predictor) -> None:
     facts = server.get("/v1/model").json
     assert (facts["name"], facts["version"], facts["key_required"]) == (NAME, "1.2.3", False)
     assert facts["classes"] == list(predictor.spec.classes)
@@ -110,7 +106,7 @@ def test_model_says_what_a_page_shows(server: Server, predictor: Predictor) -> N
     assert "not a medical device" in facts["notice"]
 
 
-# --- the Open Inference Protocol, by Triton's own client -------------------------------------------------------------
+# --- the Open Inference Protocol, with Triton's client ---------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +115,7 @@ def client(server: Server) -> Iterator[triton.InferenceServerClient]:
         yield client
 
 
-def test_triton_client_finds_health_and_metadata(client: triton.InferenceServerClient, predictor: Predictor) -> None:
+def test_triton_client_gets_health_and_metadata(client: triton.InferenceServerClient, predictor: Predictor) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready(NAME)
@@ -150,23 +146,23 @@ def test_triton_client_infers(
     given = triton.InferInput("pixels", list(pixels.shape), "UINT8")
     given.set_data_from_numpy(pixels, binary_data=sent_as_bytes)
     wanted = [triton.InferRequestedOutput(name, received_as_bytes) for name in ("heatmap", "probabilities")]
-    answer = client.infer(NAME, [given], outputs=wanted, request_id="mine")
+    response = client.infer(NAME, [given], outputs=wanted, request_id="mine")
     expected = predictor.predict_pixels(pixels)
-    np.testing.assert_allclose(answer.as_numpy("probabilities"), expected.probabilities, atol=1e-6)
-    np.testing.assert_allclose(answer.as_numpy("heatmap"), expected.heatmap, atol=1e-5)
-    assert answer.as_numpy("logits") is None
-    assert [output["name"] for output in answer.get_response()["outputs"]] == ["heatmap", "probabilities"]
-    assert (answer.get_response()["id"], answer.get_response()["model_name"]) == ("mine", NAME)
+    np.testing.assert_allclose(response.as_numpy("probabilities"), expected.probabilities, atol=1e-6)
+    np.testing.assert_allclose(response.as_numpy("heatmap"), expected.heatmap, atol=1e-5)
+    assert response.as_numpy("logits") is None
+    assert [output["name"] for output in response.get_response()["outputs"]] == ["heatmap", "probabilities"]
+    assert (response.get_response()["id"], response.get_response()["model_name"]) == ("mine", NAME)
 
 
-def test_triton_client_that_names_no_output_gets_all_of_them(client: triton.InferenceServerClient) -> None:
+def test_triton_client_that_names_no_output_gets_all(client: triton.InferenceServerClient) -> None:
     given = triton.InferInput("pixels", [1, 64, 64, 3], "UINT8")
     given.set_data_from_numpy(np.zeros((1, 64, 64, 3), np.uint8))
-    answer = client.infer(NAME, [given], model_version="1")
-    assert all(answer.as_numpy(name) is not None for name in ("probabilities", "logits", "heatmap"))
+    response = client.infer(NAME, [given], model_version="1")
+    assert all(response.as_numpy(name) is not None for name in ("probabilities", "logits", "heatmap"))
 
 
-def test_triton_client_reads_our_errors(client: triton.InferenceServerClient) -> None:
+def test_triton_client_gets_the_errors(client: triton.InferenceServerClient) -> None:
     given = triton.InferInput("pixels", [1, 32, 32, 3], "UINT8")
     given.set_data_from_numpy(np.zeros((1, 32, 32, 3), np.uint8))
     with pytest.raises(InferenceServerException, match=r"expected a shape of \[images, 64, 64, 3\]"):
@@ -188,91 +184,91 @@ def test_other_model_or_version_is_not_found(path: str, server: Server) -> None:
     assert (server.get(path).status, server.get(path).error[:18]) == (404, "expected the model")
 
 
-def test_infer_takes_json_without_a_content_type_and_no_other_type(server: Server) -> None:
+def test_infer_accepts_json_without_a_content_type_and_no_other_type(server: Server) -> None:
     path = f"/v2/models/{NAME}/infer"
     assert server.ask("POST", path, b"{}").status == 400
     assert server.ask("POST", path, b"{}", {"Content-Type": "text/xml"}).status == 415
 
 
-def test_clients_own_time_limit_is_kept(held: Held) -> None:
+def test_time_limit_of_a_client_is_applied(paused: PausedPredictor) -> None:
     pixels = {"name": "pixels", "datatype": "UINT8", "shape": [1, 64, 64, 3], "data": [0] * (64 * 64 * 3)}
-    held.go.set()  # the first run warms the session up
-    with running(held, Settings()) as server:
-        held.go.clear()
-        answer = server.infer({"inputs": [pixels], "parameters": {"timeout": 50_000}})
-        held.go.set()
-        assert (answer.status, answer.error) == (504, "expected an answer within 50 ms, and there is none yet")
+    paused.go.set()  # for the warm-up
+    with running(paused, Settings()) as server:
+        paused.go.clear()
+        response = server.infer({"inputs": [pixels], "parameters": {"timeout": 50_000}})
+        paused.go.set()
+        assert (response.status, response.error) == (504, "expected a result within 50 ms, found none yet")
 
 
 # --- the rest --------------------------------------------------------------------------------------------------------
 
 
-def test_unknown_address_and_wrong_method_are_told_as_every_error(server: Server) -> None:
+def test_unknown_address_and_wrong_method_have_an_error_body(server: Server) -> None:
     nothing = server.get("/v1/nothing")
     assert (nothing.status, nothing.error) == (
         404,
-        "there is nothing at this address; /openapi.json tells what there is",
+        "there is nothing at this address; /openapi.json lists all addresses",
     )
     wrong = server.get("/v1/classify")
     assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
     assert wrong.error == "expected POST at this address, found GET"
 
 
-def test_page_is_served_from_the_package_and_nothing_beside_it(server: Server) -> None:
+def test_only_the_page_is_served_from_the_package(server: Server) -> None:
     folder = Path(make_app.__code__.co_filename).parent / "page"
     for path, kind in (("/", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/javascript")):
         file = folder / (path[1:] or "index.html")
-        answer = server.get(path)
+        response = server.get(path)
         if file.is_file():
-            assert (answer.status, answer.body) == (200, file.read_bytes())
-            assert answer.headers["content-type"].startswith(kind)
+            assert (response.status, response.body) == (200, file.read_bytes())
+            assert response.headers["content-type"].startswith(kind)
         else:
-            assert answer.status == 404
+            assert response.status == 404
     assert {
         server.get(path).status for path in ("/app.py", "/../app.py", "/page.css/../app.py", "/page/page.js", "/v1/")
     } == {404}
 
 
-def many(server: Server, png: bytes, count: int) -> list[Answer]:
+def many(server: Server, png: bytes, count: int) -> list[Response]:
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(lambda _: server.classify(png), range(count)))
 
 
-def test_full_queue_turns_requests_away_and_those_within_it_are_answered(held: Held, png: bytes) -> None:
-    held.go.set()
+def test_full_queue_rejects_requests_and_completes_those_in_it(paused: PausedPredictor, png: bytes) -> None:
+    paused.go.set()
     settings = Settings(limits=Limits(files=2), queue=2)
-    with running(held, settings) as server, ThreadPoolExecutor(2) as pool:
-        held.go.clear()
-        under_way = [pool.submit(server.classify, png) for _ in range(2)]
-        for _ in range(3):  # the warm-up's, and theirs
-            assert held.begun.acquire(timeout=WAIT) or len(held.batches) == 2
-            if sum(held.batches) == 3:
+    with running(paused, settings) as server, ThreadPoolExecutor(2) as pool:
+        paused.go.clear()
+        in_progress = [pool.submit(server.classify, png) for _ in range(2)]
+        for _ in range(3):  # the warm-up and both requests
+            assert paused.begun.acquire(timeout=WAIT) or len(paused.batches) == 2
+            if sum(paused.batches) == 3:
                 break
-        turned_away = server.classify(png)
-        assert (turned_away.status, turned_away.error) == (503, "too many images are waiting; try again soon")
-        assert int(turned_away.headers["retry-after"]) >= 1
-        held.go.set()
-        assert [request.result().status for request in under_way] == [200, 200]
+        rejected = server.classify(png)
+        assert (rejected.status, rejected.error) == (503, "too many images are waiting; try again soon")
+        assert int(rejected.headers["retry-after"]) >= 1
+        paused.go.set()
+        assert [request.result().status for request in in_progress] == [200, 200]
         assert server.classify(png).status == 200
         assert server.metric('ctonnx_requests_total{route="classify",status="503"}') == 1
 
 
-def test_answer_that_takes_too_long_is_504(held: Held, png: bytes) -> None:
-    held.go.set()
-    with running(held, Settings(limits=Limits(seconds=0.1))) as server:
-        held.go.clear()
-        answer = server.classify(png)
-        held.go.set()
-        assert (answer.status, answer.error) == (504, "expected an answer within 100 ms, and there is none yet")
+def test_request_that_exceeds_the_time_limit_is_504(paused: PausedPredictor, png: bytes) -> None:
+    paused.go.set()
+    with running(paused, Settings(limits=Limits(seconds=0.1))) as server:
+        paused.go.clear()
+        response = server.classify(png)
+        paused.go.set()
+        assert (response.status, response.error) == (504, "expected a result within 100 ms, found none yet")
         assert server.metric("ctonnx_images_under_way") == 0
 
 
-def test_client_that_goes_away_takes_its_waiting_work_with_it(held: Held, png: bytes) -> None:
-    held.go.set()
-    with running(held, Settings()) as server, ThreadPoolExecutor(held.threads) as pool:
-        held.go.clear()
-        busy = [pool.submit(server.classify, png) for _ in range(held.threads)]
-        while server.metric("ctonnx_images_under_way") < held.threads:
+def test_waiting_work_of_a_disconnected_client_is_cancelled(paused: PausedPredictor, png: bytes) -> None:
+    paused.go.set()
+    with running(paused, Settings()) as server, ThreadPoolExecutor(paused.threads) as pool:
+        paused.go.clear()
+        busy = [pool.submit(server.classify, png) for _ in range(paused.threads)]
+        while server.metric("ctonnx_images_under_way") < paused.threads:
             pass
         body, kind = multipart(*[png] * 8)
         with server.raw() as connection:
@@ -280,47 +276,49 @@ def test_client_that_goes_away_takes_its_waiting_work_with_it(held: Held, png: b
                 f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
             )
             connection.sendall(head.encode() + body)
-            while server.metric("ctonnx_images_under_way") < held.threads + 8:
+            while server.metric("ctonnx_images_under_way") < paused.threads + 8:
                 pass
-        while server.metric("ctonnx_images_under_way") > held.threads:
+        while server.metric("ctonnx_images_under_way") > paused.threads:
             pass
-        held.go.set()
-        assert [request.result().status for request in busy] == [200] * held.threads
+        paused.go.set()
+        assert [request.result().status for request in busy] == [200] * paused.threads
         assert server.classify(png).status == 200
-        assert sum(held.batches) <= 1 + 2 * held.threads + 1  # none of the eight, but one that a run had begun with
+        assert sum(paused.batches) <= 1 + 2 * paused.threads + 1  # none of the eight, except one that had begun
         assert server.metric('ctonnx_requests_total{route="classify",status="499"}') == 1
 
 
-def test_waiting_images_are_run_together(held: Held, png: bytes) -> None:
-    held.go.set()
-    with running(held, Settings(max_batch=4)) as server, ThreadPoolExecutor(12) as pool:
-        held.batches.clear()
-        held.go.clear()
+def test_waiting_images_are_run_together(paused: PausedPredictor, png: bytes) -> None:
+    paused.go.set()
+    with running(paused, Settings(max_batch=4)) as server, ThreadPoolExecutor(12) as pool:
+        paused.batches.clear()
+        paused.go.clear()
         requests = [pool.submit(server.classify, png) for _ in range(12)]
         while server.metric("ctonnx_images_under_way") < 12:
             pass
-        held.go.set()
-        answers = [request.result() for request in requests]
-        assert [answer.status for answer in answers] == [200] * 12
-        assert len({answer.json["results"][0]["probability"] for answer in answers}) == 1
-        assert sum(held.batches) == 12
-        assert max(held.batches) == 4
-        assert server.metric("ctonnx_batch_images_count") == len(held.batches)
+        paused.go.set()
+        responses = [request.result() for request in requests]
+        assert [response.status for response in responses] == [200] * 12
+        assert len({response.json["results"][0]["probability"] for response in responses}) == 1
+        assert sum(paused.batches) == 12
+        assert max(paused.batches) == 4
+        assert server.metric("ctonnx_batch_images_count") == len(paused.batches)
 
 
-def test_error_of_ours_tells_nothing_of_the_inside(held: Held, png: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    held.go.set()
-    with running(held, Settings()) as server:
-        held.fails = True
-        answer = server.classify(png)
-        assert (answer.status, answer.error) == (500, "the server failed; its own log tells why")
-        assert answer.headers["x-content-type-options"] == "nosniff"
-    assert "secret: /home/someone" in caplog.text  # which stands on stderr where nobody else takes the log
+def test_internal_error_reveals_no_details(
+    paused: PausedPredictor, png: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    paused.go.set()
+    with running(paused, Settings()) as server:
+        paused.fails = True
+        response = server.classify(png)
+        assert (response.status, response.error) == (500, "internal server error; see the server's log")
+        assert response.headers["x-content-type-options"] == "nosniff"
+    assert "secret: /home/someone" in caplog.text  # and on stderr without another handler
 
 
-def test_requests_leave_no_thread_and_no_memory_of_uploads(server: Server, png: bytes) -> None:
+def test_requests_leave_no_thread(server: Server, png: bytes) -> None:
     many(server, png, 4)
     before = threading.active_count()
     for _ in range(3):
         many(server, png, 4)
-    assert threading.active_count() <= before + 2  # pools grow to their bound, and no further
+    assert threading.active_count() <= before + 2  # pools grow up to their maximum

@@ -14,7 +14,7 @@ from tests.runtime.system.linux_files import write
 
 from ctonnx.errors import ImageError, NotEnoughMemory
 from ctonnx.images import load
-from ctonnx.images.modes import bytes_a_pixel
+from ctonnx.images.modes import bytes_per_pixel
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Failure, Prediction
 from ctonnx.system import memory
@@ -80,7 +80,7 @@ def test_image_over_the_limit_is_rejected_with_its_size_and_the_limit(monkeypatc
 
 def test_dicom_over_the_limit_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pydicom", reason="pydicom is not installed")
-    from tests.runtime.images.dicom.test_file import HU, encoded, make
+    from tests.runtime.images.dicom.dicom_files import HU, encoded, make
 
     limit_to(40 * 30 * 8, monkeypatch)
     assert load(encoded(make())).size == (40, 30)
@@ -189,7 +189,7 @@ def test_reading_takes_no_more_memory_than_is_reserved(
         image.save(tmp_path / name, file_format, exif=exif)
     command = [sys.executable, "-c", _MEASURE, str(tmp_path / "small"), str(tmp_path / "large")]
     taken = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert taken <= bytes_a_pixel(mode, file_format) * 2000 * 2000
+    assert taken <= bytes_per_pixel(mode, file_format) * 2000 * 2000
 
 
 _BLOCKS = """

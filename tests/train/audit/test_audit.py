@@ -1,8 +1,9 @@
-"""What an audit finds: facts of the files, copies in any format, near duplicates, and whether the splits leak."""
+"""An audit: facts about the files, copies in any format, near duplicates, and whether the splits leak."""
 
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import imagehash
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from tests.train.conftest import CHEST_CT
 
 from ctonnx.errors import DataError
 from ctonnx.images import load
@@ -17,13 +19,9 @@ from ctonnx_train.audit.audit import HASH_BITS, NEAR_DISTANCE, Audit, Copy, audi
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.leakage import Leaks
 
-CHEST_CT = Path(
-    os.environ.get("CTONNX_CHEST_CT", Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "chest-ct")
-)
-
 
 def scan(seed: int, size: int = 96) -> Image.Image:
-    """Returns a grey picture of soft blots, no two alike: smooth as a scan is, so that it survives a JPEG."""
+    """Returns a grey image of soft blots, different for each seed and as smooth as a scan, so that it survives JPEG."""
     blots = np.random.default_rng(seed).integers(0, 256, (12, 12), dtype=np.uint8)
     return Image.fromarray(blots).resize((size, size), Image.Resampling.BICUBIC)
 
@@ -36,7 +34,7 @@ def saved(root: Path, images: Mapping[str, Image.Image]) -> Path:
 
 
 def clean(root: Path) -> Path:
-    """Writes six scans, no two of them alike."""
+    """Writes six different scans."""
     names = ("train/a/1.png", "train/a/2.png", "train/b/3.png", "train/b/4.png", "valid/a/5.png", "valid/b/6.png")
     return saved(root, {name: scan(number) for number, name in enumerate(names)})
 
@@ -49,7 +47,7 @@ def paths(groups: Any) -> list[list[str]]:
     return [[copy.path for copy in group] for group in groups]
 
 
-def test_data_set_without_copies_does_not_leak(tmp_path: Path) -> None:
+def test_dataset_without_copies_does_not_leak(tmp_path: Path) -> None:
     audit = audited(clean(tmp_path))
     assert audit == Audit(
         root=str(tmp_path),
@@ -95,16 +93,16 @@ def test_sizes_modes_and_formats_are_those_of_the_files(tmp_path: Path) -> None:
     )
     (tmp_path / "train/normal/notes.txt").touch()
     audit = audited(tmp_path)
-    assert audit.notes == ("passed over: 1 other file ('train/normal/notes.txt' first)",)
+    assert audit.notes == ("skipped: 1 other file ('train/normal/notes.txt' first)",)
     assert audit.folder_classes == {"Bengin cases": "benign", "normal": "normal"}
     assert (audit.widths, audit.heights) == ((64, 96, 200), (64, 96, 96))
     assert audit.modes == {"L": 2, "RGBA": 1, "I;16": 1, "RGB": 1}
-    assert next(iter(audit.modes)) == "L"  # the most frequent one stands first
+    assert next(iter(audit.modes)) == "L"  # the most frequent one is first
     assert audit.formats == {"PNG": 2, "JPEG": 2, "GIF": 1}
     assert (audit.images, audit.passed_over) == (5, 1)
 
 
-def test_dicom_is_audited_beside_other_formats_and_without_an_ending(tmp_path: Path, dicom_file: bytes) -> None:
+def test_dicom_is_audited_next_to_other_formats_and_without_a_suffix(tmp_path: Path, dicom_file: bytes) -> None:
     saved(tmp_path, {"train/a/1.png": scan(1), "train/b/2.png": scan(2)})
     for name in ("train/a/scan.dcm", "train/b/IM0001"):
         (tmp_path / name).write_bytes(dicom_file)
@@ -123,7 +121,7 @@ def test_every_file_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return open_file(name, *arguments, **options)
 
     monkeypatch.setattr("os.open", counting)
-    monkeypatch.setattr("PIL.Image.builtins.open", None)  # which Pillow would open a path with
+    monkeypatch.setattr("PIL.Image.builtins.open", None)  # Pillow would open a path with it
     assert audit_data(data).unreadable == {}
     assert sorted(opened) == sorted(str(tmp_path / sample.path) for sample in data.samples)
 
@@ -145,7 +143,7 @@ def test_unreadable_files_are_named_with_the_reason_and_the_others_are_audited(t
     assert audit.splits_leak
 
 
-def test_data_set_of_unreadable_files_alone_is_audited(tmp_path: Path) -> None:
+def test_dataset_with_only_unreadable_files_is_audited(tmp_path: Path) -> None:
     for name in ("train/a/1.png", "train/b/2.png"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()
@@ -154,7 +152,7 @@ def test_data_set_of_unreadable_files_alone_is_audited(tmp_path: Path) -> None:
     assert not audit.splits_leak
 
 
-def test_copies_in_other_formats_and_modes_are_exact_duplicates_and_no_near_ones(tmp_path: Path) -> None:
+def test_copies_in_other_formats_and_modes_are_exact_and_not_near_duplicates(tmp_path: Path) -> None:
     clean(tmp_path)
     saved(tmp_path, {"train/a/1 copy.bmp": scan(0), "train/a/1 in colour.tif": scan(0).convert("RGB")})
     audit = audited(tmp_path)
@@ -193,7 +191,7 @@ def drawn_upon(image: Image.Image, file: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [as_jpeg, smaller, drawn_upon])
-def test_scan_compressed_anew_scaled_or_drawn_upon_is_a_near_duplicate(
+def test_recompressed_scaled_or_drawn_upon_scan_is_a_near_duplicate(
     change: Callable[[Image.Image, Path], None], tmp_path: Path
 ) -> None:
     clean(tmp_path)
@@ -219,7 +217,7 @@ def test_near_duplicates_within_a_split_do_not_make_it_leak(tmp_path: Path) -> N
 def test_near_distance_is_the_largest_difference_of_the_hashes(tmp_path: Path) -> None:
     clean(tmp_path)
     drawn_upon(scan(0), tmp_path / "valid" / "a" / "changed.png")
-    marked = load(tmp_path / "valid" / "a" / "changed.png")
+    marked = load(tmp_path / "valid" / "a" / "changed.png").image
     apart = imagehash.phash(scan(0), hash_size=16) - imagehash.phash(marked, hash_size=16)
     assert 0 < apart <= NEAR_DISTANCE
     assert [len(audited(tmp_path, near_distance=distance).near) for distance in (apart - 1, apart)] == [0, 1]
@@ -228,7 +226,7 @@ def test_near_distance_is_the_largest_difference_of_the_hashes(tmp_path: Path) -
     assert [len(group) for group in everything.near] == [7]
 
 
-def test_group_of_near_duplicates_holds_the_exact_copies_among_them(tmp_path: Path) -> None:
+def test_group_of_near_duplicates_includes_their_exact_copies(tmp_path: Path) -> None:
     saved(clean(tmp_path), {"train/a/copy.png": scan(0)})
     as_jpeg(scan(0), tmp_path / "train" / "a" / "changed.jpg")
     audit = audited(tmp_path)
@@ -270,7 +268,7 @@ def test_npz_file_is_audited_and_pairs_far_apart_in_it_are_found(tmp_path: Path)
     assert audit.near == [[Copy("train_images/2", "train", "0"), Copy("val_images/36", "valid", "0")]]
 
 
-def test_progress_is_told_after_each_image(tmp_path: Path) -> None:
+def test_progress_is_reported_after_each_image(tmp_path: Path) -> None:
     steps: list[int] = []
     clean(tmp_path)
     (tmp_path / "train/a/1.png").write_bytes(b"")
@@ -288,7 +286,7 @@ def test_audit_is_a_json_document(tmp_path: Path) -> None:
             {"path": "valid/b/copy.bmp", "split": "valid", "label": "b"},
         ]
     ]
-    assert document["leaks"] == json.loads(json.dumps(audit.leaks.as_dict()))
+    assert document["leaks"] == json.loads(json.dumps(asdict(audit.leaks)))
     assert (document["hash_bits"], document["near_distance"], document["splits_leak"]) == (256, 16, True)
     assert (document["images"], document["widths"], document["modes"]) == (7, [96, 96, 96], {"L": 7})
 

@@ -1,4 +1,4 @@
-"""An audit as text: every number in its place, and no list longer than a screen unless it is asked for."""
+"""An audit as text: every number in its place, and no list longer than a screen unless requested."""
 
 from dataclasses import replace
 from typing import Any
@@ -59,7 +59,7 @@ def changed(**changes: Any) -> Audit:
     return replace(CLEAN, **changes)
 
 
-def test_clean_data_set_as_a_table() -> None:
+def test_clean_dataset_as_a_table() -> None:
     assert format_audit(CLEAN) == (
         "scans: 9 images\n"
         "\n"
@@ -84,10 +84,10 @@ def test_clean_data_set_as_a_table() -> None:
     )
 
 
-def test_leaking_data_set_as_a_table() -> None:
+def test_leaking_dataset_as_a_table() -> None:
     audit = changed(
         passed_over=3,
-        notes=("folder 'val' is read as the split 'valid'", "passed over: 3 other files ('readme.md' first)"),
+        notes=("folder 'val' is read as the split 'valid'", "skipped: 3 other files ('readme.md' first)"),
         unreadable={"train/a/9.png": "the file is empty (0 bytes)"},
         exact=[ACROSS, CONFLICTING, WITHIN],
         near=[ACROSS + CONFLICTING, WITHIN],
@@ -99,7 +99,7 @@ def test_leaking_data_set_as_a_table() -> None:
     lines = format_audit(audit).splitlines()
     assert lines[lines.index("modes: L 8, RGBA 1; formats: PNG 9") + 1 :] == [
         "folder 'val' is read as the split 'valid'",
-        "passed over: 3 other files ('readme.md' first)",
+        "skipped: 3 other files ('readme.md' first)",
         "unreadable: 1",
         "  train/a/9.png: the file is empty (0 bytes)",
         "",
@@ -123,9 +123,9 @@ def test_leaking_data_set_as_a_table() -> None:
         "    train/b/3.png",
         "  1 more group within one split and class: --all or --json lists them",
         "",
-        "THE SPLITS LEAK: figures on them flatter",
+        "THE SPLITS LEAK: metrics on them are optimistic",
         "train --drop-leaks and evaluate --drop-leaks leave the exact copies out",
-        "1 file could not be read: mend or remove what is listed above",
+        "1 file could not be read: fix or remove the files listed above",
     ]
 
 
@@ -144,11 +144,11 @@ GROUPS_ARE_LEFT_OUT = (
         ({"grouped": 2, "groups_across_splits": {"7": {"train": 1, "test": 1}}}, [GROUPS_ARE_LEFT_OUT]),
     ],
 )
-def test_last_lines_warn_of_every_kind_of_leak_and_say_what_leaves_it_out(
+def test_last_lines_warn_of_every_kind_of_leak_and_name_the_option_against_it(
     changes: dict[str, Any], advice: list[str]
 ) -> None:
     lines = format_audit(changed(**changes)).splitlines()
-    assert lines[lines.index("THE SPLITS LEAK: figures on them flatter") + 1 :] == advice
+    assert lines[lines.index("THE SPLITS LEAK: metrics on them are optimistic") + 1 :] == advice
 
 
 def test_groups_in_several_splits_are_a_table_of_their_own() -> None:
@@ -163,12 +163,12 @@ def test_groups_in_several_splits_are_a_table_of_their_own() -> None:
         "  patient 7       4       1       0",
         "  9               1       0      20",
         "",
-        "THE SPLITS LEAK: figures on them flatter",
+        "THE SPLITS LEAK: metrics on them are optimistic",
         GROUPS_ARE_LEFT_OUT,
     ]
 
 
-def test_groups_that_are_in_one_split_each_are_a_line_without_a_table() -> None:
+def test_groups_within_one_split_are_a_line_without_a_table() -> None:
     lines = format_audit(changed(grouped=3)).splitlines()
     assert lines[-4:] == [
         "",
@@ -178,25 +178,25 @@ def test_groups_that_are_in_one_split_each_are_a_line_without_a_table() -> None:
     ]
 
 
-def test_last_line_tells_of_files_that_cannot_be_read_where_nothing_leaks() -> None:
+def test_last_line_reports_unreadable_files_if_nothing_leaks() -> None:
     lines = format_audit(changed(unreadable={"train/a/1.png": "empty", "train/a/2.png": "empty"})).splitlines()
     assert lines[-2:] == [
         "no leak between splits was found",
-        "2 files could not be read: mend or remove what is listed above",
+        "2 files could not be read: fix or remove the files listed above",
     ]
 
 
-def test_groups_within_a_split_and_a_class_are_listed_where_all_are_asked_for() -> None:
+def test_groups_within_a_split_and_a_class_are_listed_only_if_all_are_requested() -> None:
     audit = changed(exact=[WITHIN])
     assert "train/b/4.png" not in format_audit(audit)
-    told = "  1 more group within one split and class: --all or --json lists them"
-    assert format_audit(audit).splitlines().count(told) == 1
-    assert told in format_audit(changed(near=[WITHIN, ACROSS])).splitlines()
+    note = "  1 more group within one split and class: --all or --json lists them"
+    assert format_audit(audit).splitlines().count(note) == 1
+    assert note in format_audit(changed(near=[WITHIN, ACROSS])).splitlines()
     assert "within one split" not in format_audit(audit, show_all=True) + format_audit(changed(exact=[ACROSS]))
     assert "\n  - train/b/4.png\n    train/b/5.png\n" in format_audit(audit, show_all=True)
 
 
-def test_lists_end_after_ten_unless_all_are_asked_for() -> None:
+def test_lists_end_after_ten_unless_all_are_requested() -> None:
     audit = changed(
         unreadable={f"train/a/{number}.png": "empty" for number in range(12)},
         exact=[[Copy(f"train/a/{n}", "train", "a"), Copy(f"valid/a/{n}", "valid", "a")] for n in range(11)],
@@ -213,7 +213,7 @@ def test_lists_end_after_ten_unless_all_are_asked_for() -> None:
     assert sum(line.startswith("  - ") for line in whole.splitlines()) == 22
 
 
-def test_column_is_as_wide_as_the_longest_class_and_a_number_is_named_by_its_new_name() -> None:
+def test_column_is_as_wide_as_the_longest_class_and_renamed_numbers_are_listed() -> None:
     audit = changed(
         counts={"train": {"a": 1, "large cell carcinoma": 12345}, "valid": {"a": 0, "large cell carcinoma": 0}},
         folder_classes={"0": "a", "1": "large cell carcinoma"},

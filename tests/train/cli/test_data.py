@@ -1,4 +1,4 @@
-"""`ctonnx data` as it is typed: what is printed, and the exit code, which says whether the splits leak."""
+"""`ctonnx data` as it is typed: output and exit code."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -7,14 +7,14 @@ from typing import TypeAlias
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
+from tests.train.cli.conftest import ctonnx, failed, misused, outcome
 
-from ctonnx.cli.main import main
 from ctonnx_train.audit.audit import HASH_BITS, NEAR_DISTANCE, audit_data
 from ctonnx_train.audit.report import format_audit
-from ctonnx_train.cli.data import audit
+from ctonnx_train.cli.data import audit, phantom
 from ctonnx_train.data.image_folder import read_data
+from ctonnx_train.data.phantom.phantom_set import generate
 
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
 
@@ -30,33 +30,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def leaking(images_in: ImagesIn) -> Path:
-    """A data set with a copy of a training image, in another format and class, among its validation images."""
+    """A dataset with a copy of a training image, in another format and class, among its validation images."""
     root = images_in(Path("scans"), CLEAN)
     with Image.open(root / "train/a/scan 0.png") as image:
         image.save(root / "valid/b/copy.bmp")
     return root
 
 
-def ctonnx(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments, prog_name="ctonnx")
-
-
-def said(error: str) -> tuple[int, str, str]:
-    """What a wrong use ends with: its exit code, stdout and stderr."""
-    return 2, "", f"Error: {error}\n"
-
-
-def misused(usage: str, error: str, result: Result) -> bool:
-    """Says whether click ended a command with its usage and an error; between them it points to the help."""
-    lines = result.stderr.splitlines()
-    return (result.exit_code, result.stdout, lines[0], lines[-1]) == (2, "", f"Usage: {usage}", f"Error: {error}")
-
-
-def outcome(result: Result) -> tuple[int, str, str]:
-    return result.exit_code, result.stdout, result.stderr
-
-
-def test_clean_data_set_is_a_table_and_exit_code_0(images_in: ImagesIn) -> None:
+def test_clean_dataset_is_a_table_and_exit_code_0(images_in: ImagesIn) -> None:
     root = images_in(Path("scans"), CLEAN)
     result = ctonnx("data", "audit", "scans")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -70,7 +51,7 @@ def test_leaking_splits_are_a_table_and_exit_code_1(leaking: Path) -> None:
     assert (result.exit_code, result.stderr) == (1, "")
     assert "  - train/a/scan 0.png\n    valid/b/copy.bmp\n" in result.stdout
     assert result.stdout.endswith(
-        "\nTHE SPLITS LEAK: figures on them flatter\n"
+        "\nTHE SPLITS LEAK: metrics on them are optimistic\n"
         "train --drop-leaks and evaluate --drop-leaks leave the exact copies out\n"
     )
 
@@ -121,7 +102,12 @@ def test_near_distance_reaches_the_audit(images_in: ImagesIn) -> None:
 def test_default_near_distance_is_the_librarys() -> None:
     option = next(parameter for parameter in audit.params if parameter.name == "near_distance")
     assert option.default == NEAR_DISTANCE
-    assert f"Bits of {HASH_BITS} " in str(option.to_info_dict()["help"])
+    assert f"number of bits of {HASH_BITS} by" in str(option.to_info_dict()["help"])
+
+
+def test_defaults_of_the_phantoms_are_the_librarys() -> None:
+    defaults = {parameter.name: parameter.default for parameter in phantom.params if parameter.name != "out"}
+    assert defaults == {name: value for name, value in (generate.__kwdefaults__ or {}).items() if value is not None}
 
 
 def test_class_name_reaches_the_audit(images_in: ImagesIn) -> None:
@@ -163,7 +149,7 @@ def test_medmnist_file_is_audited() -> None:
         (
             ("text",),
             f"expected images in the class folder '{Path('text/a')}', found 1 other file ('1.txt' first); "
-            "convert them to PNG, or move the folder out of the data set",
+            "convert them to PNG, or move the folder out of the dataset",
         ),
         (
             ("one",),
@@ -172,7 +158,7 @@ def test_medmnist_file_is_audited() -> None:
         ),
     ],
 )
-def test_what_is_no_data_set_ends_in_one_sentence_and_exit_code_2(
+def test_a_folder_that_is_not_a_dataset_ends_in_one_sentence_and_exit_code_2(
     arguments: tuple[str, ...], error: str, images_in: ImagesIn
 ) -> None:
     images_in(Path("scans"), CLEAN)
@@ -183,7 +169,7 @@ def test_what_is_no_data_set_ends_in_one_sentence_and_exit_code_2(
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"Error: {error}\n")
 
 
-def test_data_phantom_draws_a_set_and_says_what_is_next(folder: Path) -> None:
+def test_data_phantom_draws_a_dataset_and_prints_the_next_command(folder: Path) -> None:
     result = ctonnx("data", "phantom", "phantoms", "--per-class", "3", "--size", "64", "--seed", "2")
     expected = "12 synthetic phantoms in phantoms: next, ctonnx train phantoms --weights none\n"
     assert outcome(result) == (0, expected, "")
@@ -195,7 +181,7 @@ def test_data_phantom_draws_a_set_and_says_what_is_next(folder: Path) -> None:
 def test_data_phantom_leaves_a_folder_with_something_in_it_alone(scans: str, folder: Path) -> None:
     before = sorted(folder.rglob("*"))
     result = ctonnx("data", "phantom", scans, "--per-class", "3", "--size", "64")
-    assert outcome(result) == said(
+    assert outcome(result) == failed(
         'expected "scans" to be new or an empty folder, found "test" in it; choose another folder'
     )
     assert sorted(folder.rglob("*")) == before
@@ -209,13 +195,13 @@ def test_data_phantom_leaves_a_folder_with_something_in_it_alone(scans: str, fol
         ("--seed", "-1", "-1 is not in the range x>=0."),
     ],
 )
-def test_data_phantom_refuses_a_number_out_of_range(option: str, value: str, message: str, folder: Path) -> None:
+def test_data_phantom_rejects_a_number_out_of_range(option: str, value: str, message: str, folder: Path) -> None:
     result = ctonnx("data", "phantom", "phantoms", option, value)
     assert misused("ctonnx data phantom [OPTIONS] OUT", f"Invalid value for '{option}': {message}", result)
     assert list(folder.iterdir()) == []
 
 
-def test_what_a_killed_phantom_set_left_is_removed_and_told(folder: Path, leave_behind: Callable[[Path], Path]) -> None:
+def test_leftovers_of_a_killed_phantom_command_are_removed(folder: Path, leave_behind: Callable[[Path], Path]) -> None:
     left = leave_behind(folder / "one")
     result = ctonnx("data", "phantom", "two", "--per-class", "3", "--size", "64")
     assert result.exit_code == 0, result.output

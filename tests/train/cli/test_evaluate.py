@@ -1,4 +1,4 @@
-"""`ctonnx evaluate` as it is typed: a run, an exported model, two of them; what is printed, and the exit code."""
+"""`ctonnx evaluate` as it is typed, on a run, an exported model, or both: output and exit code."""
 
 import errno
 import json
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from tests.train.cli.conftest import failed, outcome
 
 from ctonnx.artifacts.run import Run
 from ctonnx.cli.main import main
@@ -43,15 +44,6 @@ def ctonnx(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, ["evaluate", *map(str, arguments)], prog_name="ctonnx")
 
 
-def outcome(result: Result) -> tuple[int, str, str]:
-    return result.exit_code, result.stdout, result.stderr
-
-
-def said(error: str) -> tuple[int, str, str]:
-    """What a wrong use ends with: its exit code, stdout and stderr."""
-    return 2, "", f"Error: {error}\n"
-
-
 def document(result: Result) -> dict[str, Any]:
     assert result.exit_code == 0, result.output
     found: dict[str, Any] = json.loads(result.stdout)
@@ -68,7 +60,7 @@ def test_a_run_is_reported_as_markdown(run: str, phantoms: Path) -> None:
     start = 2 + 2 * len(caveats)
     assert lines[2:start:2] == [f"**Warning: {caveat}.**" for caveat in caveats]
     assert lines[start : start + 3] == [
-        "**Trained on synthetic phantoms: these figures mean nothing for patients.**",
+        "**Trained on synthetic phantoms: these metrics have no clinical meaning.**",
         "",
         f"PyTorch checkpoint `{run}` on 8 images (test) of `{phantoms}`.",
     ]
@@ -80,7 +72,7 @@ def test_a_run_is_reported_as_markdown(run: str, phantoms: Path) -> None:
 
 
 @pytest.mark.parametrize("split", ["valid", "test"])
-def test_the_figures_are_those_that_the_training_noted(split: str, run: str, phantoms: Path, exported_run: Run) -> None:
+def test_the_metrics_are_those_of_the_run_record(split: str, run: str, phantoms: Path, exported_run: Run) -> None:
     found = document(ctonnx(run, phantoms, "--split", split, "--json"))
     noted = read_record(exported_run).metrics[split]
     for name in ("images", "accuracy", "balanced_accuracy", "confusion_matrix"):
@@ -94,7 +86,7 @@ def test_the_figures_are_those_that_the_training_noted(split: str, run: str, pha
     assert found["suspicious"]["sensitivity"] == report["suspicious"]["sensitivity"]
 
 
-def test_an_exported_model_has_the_same_figures_as_its_run(run: str, model: Path, phantoms: Path) -> None:
+def test_an_exported_model_has_the_same_metrics_as_its_run(run: str, model: Path, phantoms: Path) -> None:
     checkpoint, exported = (document(ctonnx(one, phantoms, *QUICK, "--json")) for one in (run, model))
     assert exported["model"] == checkpoint["model"] | {"kind": "ONNX fp32", "path": str(model)}
     assert exported["data"] == checkpoint["data"]
@@ -141,7 +133,7 @@ def test_output_holds_the_report_the_document_and_the_plots(run: str, phantoms: 
     assert outcome(again) == outcome(result)
 
 
-def test_what_a_killed_evaluation_left_is_removed_and_told(
+def test_leftovers_of_a_killed_evaluation_are_removed(
     run: str, phantoms: Path, folder: Path, leave_behind: Callable[[Path], Path]
 ) -> None:
     left = leave_behind(folder / "one")
@@ -154,20 +146,20 @@ def test_an_output_folder_with_other_files_ends_in_a_sentence_before_the_work(
     run: str, phantoms: Path, folder: Path
 ) -> None:
     (folder / "mine.txt").write_text("mine", encoding="utf-8")
-    assert outcome(ctonnx(run, phantoms, "--output", ".")) == said(
+    assert outcome(ctonnx(run, phantoms, "--output", ".")) == failed(
         "expected a new folder or an earlier evaluation at '.', found other files ('mine.txt' first); choose another "
         "--output"
     )
 
 
-def test_every_split_can_be_chosen_and_images_of_the_training_are_told(run: str, phantoms: Path) -> None:
+def test_every_split_can_be_chosen_and_images_of_the_training_are_reported(run: str, phantoms: Path) -> None:
     result = ctonnx(run, phantoms, "--split", "all", *QUICK)
     assert result.stderr.splitlines()[-1] == (
-        f"warning: 16 of the 32 images are among those that '{run}' was trained on: the figures flatter; --drop-leaks "
-        "leaves them out"
+        f"warning: 16 of the 32 images are among those that '{run}' was trained on: the metrics are optimistic; "
+        "--drop-leaks leaves them out"
     )
     assert "# tiny: all images\n" in result.stdout
-    assert "- **16 of these images are among those that the model was trained on: the figures flatter.**" in (
+    assert "- **16 of these images are among those that the model was trained on: the metrics are optimistic.**" in (
         result.stdout
     )
 
@@ -176,8 +168,8 @@ def test_images_of_the_training_can_be_left_out_whatever_their_names_and_formats
     trained = next((copied / "train").rglob("*.png"))
     with Image.open(trained) as image:
         image.save(copied / "test" / "normal" / "new.bmp")
-    told = document(ctonnx(run, copied, *QUICK, "--json"))
-    assert (told["data"]["images"], told["data"]["seen_in_training"]["trained_on"]) == (9, 1)
+    kept = document(ctonnx(run, copied, *QUICK, "--json"))
+    assert (kept["data"]["images"], kept["data"]["seen_in_training"]["trained_on"]) == (9, 1)
     left = ctonnx(run, copied, "--drop-leaks", *QUICK, "--json")
     assert document(left)["data"]["images"] == 8
     assert document(left)["data"]["seen_in_training"] == {"trained_on": 0, "chosen_by": 0, "dropped": 1}
@@ -188,12 +180,12 @@ def test_images_of_the_training_cannot_be_left_out_where_they_are_not_known(
     model: Path, phantoms: Path, folder: Path
 ) -> None:
     shutil.copy(model, folder / "model.onnx")
-    assert outcome(ctonnx("model.onnx", phantoms, "--drop-leaks")) == said(
+    assert outcome(ctonnx("model.onnx", phantoms, "--drop-leaks")) == failed(
         "expected to know which images 'model.onnx' was trained on, for --drop-leaks, found no run with their digests "
-        "beside it; evaluate its run, or leave out --drop-leaks"
+        "next to it; evaluate its run, or leave out --drop-leaks"
     )
     result = ctonnx("model.onnx", phantoms, *QUICK)
-    assert "- Whether the model was trained on some of these images is not known: its run is not beside it." in (
+    assert "- Whether the model was trained on some of these images is unknown: its run is not next to it." in (
         result.stdout
     )
 
@@ -204,14 +196,14 @@ def test_a_missing_split_ends_in_a_sentence(run: str, copied: Path) -> None:
     assert (result.exit_code, result.stdout, result.stderr.splitlines()[-1]) == (
         2,
         "",
-        f"Error: expected images of the split 'test' in '{copied}', found those of 'train', 'valid' alone; choose "
+        f"Error: expected images of the split 'test' in '{copied}', found those of 'train', 'valid' only; choose "
         "another --split, or all",
     )
 
 
 def test_other_classes_end_in_a_sentence_and_can_be_given_names(run: str, copied: Path) -> None:
     (copied / "test" / "normal").rename(copied / "test" / "healthy")
-    assert outcome(ctonnx(run, copied)) == said(
+    assert outcome(ctonnx(run, copied)) == failed(
         "expected only the model's classes ('cavitating', 'large central', 'normal', 'small peripheral') in every "
         f"split of '{copied}', found 'healthy' too; rename the folder or use --class-name OLD=NEW"
     )
@@ -219,7 +211,7 @@ def test_other_classes_end_in_a_sentence_and_can_be_given_names(run: str, copied
     assert found["metrics"]["per_class"]["normal"]["images"] == 2
 
 
-def test_a_class_that_lacks_has_no_figures(run: str, copied: Path) -> None:
+def test_a_class_that_lacks_has_no_metrics(run: str, copied: Path) -> None:
     shutil.rmtree(copied / "test" / "normal")
     found = document(ctonnx(run, copied, *QUICK, "--json"))
     assert found["model"]["classes"] == ["cavitating", "large central", "normal", "small peripheral"]
@@ -231,7 +223,7 @@ def test_groups_are_resampled_and_no_resamples_give_no_intervals(run: str, phant
     grouped = document(ctonnx(run, phantoms, *QUICK, "--seed", "4", "--group-regex", "test/([a-z])", "--json"))
     assert grouped["metrics"]["bootstrap"] == {"level": 0.95, "replicates": 20, "seed": 4, "unit": "group", "units": 4}
     plain = ctonnx(run, phantoms, "--replicates", "0")
-    assert "| figure | value | interval |\n" in plain.stdout
+    assert "| metric | value | interval |\n" in plain.stdout
     assert "Intervals:" not in plain.stdout
 
 
@@ -271,19 +263,19 @@ def test_a_damaged_image_ends_in_a_sentence_that_names_it(run: str, copied: Path
     ],
 )
 def test_a_model_that_is_not_there_ends_in_a_sentence(model: str, error: str, phantoms: Path) -> None:
-    assert outcome(ctonnx(model, phantoms)) == said(error)
+    assert outcome(ctonnx(model, phantoms)) == failed(error)
 
 
 def test_missing_data_ends_in_a_sentence(run: str) -> None:
     error = "expected a data folder or a MedMNIST .npz file at 'nowhere', found nothing; check the path"
-    assert outcome(ctonnx(run, "nowhere")) == said(error)
+    assert outcome(ctonnx(run, "nowhere")) == failed(error)
 
 
 def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
 
-    def measured(subject: Any, data: Path, **options: Any) -> None:
-        asked.update(options, subject=subject, data=data)
+    def measured(evaluated: Any, data: Path, **options: Any) -> None:
+        asked.update(options, evaluated=evaluated, data=data)
         raise DataError("seen enough")
 
     monkeypatch.setattr("ctonnx_train.evaluation.evaluate.evaluate_model", measured)
@@ -294,10 +286,10 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
         "--split=valid --compare=other.onnx --drop-leaks --group-regex=p(.) --class-name=A=b --replicates=7 --seed=3 "
         "--threads=2"
     )
-    assert outcome(ctonnx("tiny", "scans", *options.split())) == said("seen enough")
-    del asked["say"]
+    assert outcome(ctonnx("tiny", "scans", *options.split())) == failed("seen enough")
+    del asked["log"]
     assert asked == {
-        "subject": ("tiny", 2),
+        "evaluated": ("tiny", 2),
         "data": Path("scans"),
         "split": "valid",
         "other": ("other.onnx", 2),
@@ -309,9 +301,9 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
     }
     asked.clear()
     ctonnx("tiny", "scans")
-    del asked["say"]
+    del asked["log"]
     assert asked == {
-        "subject": ("tiny", None),
+        "evaluated": ("tiny", None),
         "data": Path("scans"),
         "split": None,
         "other": None,
@@ -328,7 +320,7 @@ def full(*arguments: Any, **options: Any) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
-def test_figures_that_cannot_be_written_are_printed_all_the_same(
+def test_metrics_that_cannot_be_written_are_printed_all_the_same(
     options: tuple[str, ...], run: str, phantoms: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = ctonnx(run, phantoms, *QUICK, *options)
@@ -339,7 +331,7 @@ def test_figures_that_cannot_be_written_are_printed_all_the_same(
     assert list(folder.iterdir()) == []
 
 
-def test_figures_whose_reader_has_gone_are_written_all_the_same(
+def test_metrics_whose_reader_has_gone_are_written_all_the_same(
     run: str, phantoms: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(message: str, err: bool = False) -> None:

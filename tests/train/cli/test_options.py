@@ -1,15 +1,9 @@
-"""What the commands that train and make data have in common."""
+"""Options of several commands: their defaults are in the help."""
 
 import re
 
 import pytest
-from click.testing import CliRunner, Result
-
-from ctonnx.cli.main import main
-
-
-def ctonnx(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments, prog_name="ctonnx")
+from tests.train.cli.conftest import ctonnx
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`ctonnx train` as it is typed: what is printed, what reaches the training, and the exit code."""
+"""`ctonnx train` as it is typed: output, arguments of the training, and exit code."""
 
 import json
 import os
@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from tests.train.cli.conftest import ctonnx, failed, outcome
 
 from ctonnx.artifacts.caveats import model_caveats
 from ctonnx.artifacts.run import Run
-from ctonnx.cli.main import main
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx_train.cli.train import train as train_command
-from ctonnx_train.evaluation.metrics import format_metrics
+from ctonnx_train.data.folder_structure.layout import find_layout
+from ctonnx_train.data.image_folder import read_data
+from ctonnx_train.evaluation.metrics import as_table
 from ctonnx_train.runs.record import read_record
 from ctonnx_train.training.loop.lightning_module import ClassificationTask
 from ctonnx_train.training.recipe import TrainSettings
@@ -26,19 +27,6 @@ from ctonnx_train.training.recipe import TrainSettings
 QUICK = ("--weights", "none", "--epochs", "1", "--batch-size", "4", "--image-size", "32", "--precision", "fp32")
 
 pytestmark = pytest.mark.usefixtures("folder", "on_the_cpu")
-
-
-def ctonnx(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments, prog_name="ctonnx")
-
-
-def said(error: str) -> tuple[int, str, str]:
-    """What a wrong use ends with: its exit code, stdout and stderr."""
-    return 2, "", f"Error: {error}\n"
-
-
-def outcome(result: Result) -> tuple[int, str, str]:
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.mark.usefixtures("small_backbone")
@@ -49,9 +37,9 @@ def test_train_prints_the_metrics_and_where_the_run_is(scans: str, folder: Path)
     point, training = record["operating_point"], record["training"]
 
     def of(split: str, name: str) -> str:
-        figures = record["metrics"][split]["suspicious"]
-        low, high = figures[f"{name}_interval"]
-        return f"{figures[name]:.3f} [{low:.3f}, {high:.3f}]"
+        metrics = record["metrics"][split]["suspicious"]
+        low, high = metrics[f"{name}_interval"]
+        return f"{metrics[name]:.3f} [{low:.3f}, {high:.3f}]"
 
     caveats = model_caveats(record["metrics"], read_record(Run(folder / "runs" / "tiny")).operating_point)
     assert caveats[0].startswith("the operating point was fitted on 1 suspicious image, too few to show ")
@@ -59,14 +47,14 @@ def test_train_prints_the_metrics_and_where_the_run_is(scans: str, folder: Path)
     low, high = point["gap"]
     assert result.stdout == (
         f"{warnings}"
-        f"{format_metrics('validation', record['metrics']['valid'])}\n\n"
-        f"{format_metrics('test', record['metrics']['test'])}\n\n"
+        f"{as_table('validation', record['metrics']['valid'])}\n\n"
+        f"{as_table('test', record['metrics']['test'])}\n\n"
         f"suspicious: b of {point['threshold']:.6g} or more, in the gap from {low:.6g} to {high:.6g}\n"
         f"  sensitivity {of('valid', 'sensitivity')}, specificity {of('valid', 'specificity')} "
         "on the validation images, on which it was fitted\n"
         f"  sensitivity -, specificity {of('test', 'specificity')} on the test images\n\n"
-        "data: no image stands in the data set twice\n"
-        f"{training['seconds_per_epoch']:.1f} s an epoch, of it {training['data_share']:.1%} for data\n"
+        "data: no image is in the dataset twice\n"
+        f"{training['seconds_per_epoch']:.1f} s per epoch, {training['data_share']:.1%} of it for data\n"
         "runs/tiny: checkpoint, run.json, metrics.csv and evaluation are there; next, ctonnx export\n"
     )
     lines = result.stderr.splitlines()
@@ -84,13 +72,27 @@ def test_train_prints_the_metrics_and_where_the_run_is(scans: str, folder: Path)
     assert len(lines) == 9
 
 
+@pytest.mark.usefixtures("small_backbone", "no_reports")
+def test_the_data_folder_is_read_once(scans: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def noting(root: Path, **options: Any) -> Any:
+        read.append(root)
+        return find_layout(root, **options)
+
+    monkeypatch.setattr("ctonnx_train.data.image_folder.find_layout", noting)
+    result = ctonnx("train", scans, *QUICK, "--class-name", "C=b")
+    assert result.exit_code == 0, result.output
+    assert read == [Path(scans)]
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, scans: str) -> dict[str, Any]:
-    """What the command asks of the training, which then ends."""
+    """Arguments that the command passes to the training, which then ends."""
     options: dict[str, Any] = {}
 
     def training(data: Path, **given: Any) -> None:
-        del given["say"]
+        del given["log"]
         options.update(given, data=data)
         raise DataError("seen enough")
 
@@ -105,9 +107,10 @@ def test_every_option_reaches_the_training(asked: dict[str, Any]) -> None:
         "--positive=b=c --positive=e --sensitivity=0.9 --class-name C=b=c --class-name b=e --name=run --cache-gb=0.5 "
         "--devices=2 --nodes=3 --threads=4 --compile --tensorboard"
     )
-    assert outcome(ctonnx("train", "scans", *options.split(), "--class-name", "a=b=c")) == said("seen enough")
+    assert outcome(ctonnx("train", "scans", *options.split(), "--class-name", "a=b=c")) == failed("seen enough")
     assert asked == {
         "data": Path("scans"),
+        "found": read_data(Path("scans"), class_names={"C": "b=c", "b": "e", "a": "b=c"}),
         "settings": TrainSettings(
             weights="w.pth",
             epochs=9,
@@ -136,9 +139,10 @@ def test_every_option_reaches_the_training(asked: dict[str, Any]) -> None:
 
 
 def test_without_options_the_recipes_defaults_are_taken(asked: dict[str, Any]) -> None:
-    assert outcome(ctonnx("train", "scans", "--class-name", "C=b")) == said("seen enough")
+    assert outcome(ctonnx("train", "scans", "--class-name", "C=b")) == failed("seen enough")
     assert asked == {
         "data": Path("scans"),
+        "found": read_data(Path("scans"), class_names={"C": "b"}),
         "settings": TrainSettings(),
         "preprocessing": Preprocessing(),
         "class_names": {"C": "b"},
@@ -172,12 +176,11 @@ def test_whole_size_images_are_asked_for_by_an_option_alone(scans: str, asked: d
 
 def test_every_setting_of_the_recipe_has_an_option() -> None:
     options = {parameter.name for parameter in train_command.params}
-    assert {field.name for field in fields(TrainSettings)} - options == {"compile"}
-    assert "compile_network" in options
+    assert {field.name for field in fields(TrainSettings)} - options == set()
 
 
 @pytest.mark.usefixtures("small_backbone", "no_reports")
-def test_leaks_are_warned_of_and_told_with_the_figures(scans: str, folder: Path) -> None:
+def test_leaks_are_reported_in_a_warning_and_with_the_metrics(scans: str, folder: Path) -> None:
     shutil.copy(folder / "scans/train/a/scan 0.png", folder / "scans/valid/a/copy.png")
     result = ctonnx("train", scans, *QUICK, "--class-name", "C=b")
     sentence = (
@@ -192,7 +195,7 @@ def test_leaks_are_warned_of_and_told_with_the_figures(scans: str, folder: Path)
 
 
 @pytest.mark.usefixtures("small_backbone", "no_reports")
-def test_ctrl_c_after_an_epoch_shows_the_figures_how_to_go_on_and_130(
+def test_ctrl_c_after_an_epoch_shows_the_metrics_how_to_go_on_and_130(
     scans: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = ClassificationTask.training_step
@@ -207,15 +210,15 @@ def test_ctrl_c_after_an_epoch_shows_the_figures_how_to_go_on_and_130(
         result = ctonnx("train", scans, *QUICK, "--epochs", "2", "--class-name", "C=b", "--name", "one")
     assert result.exit_code == 130
     assert result.stdout.startswith("validation: accuracy")
-    assert result.stdout.endswith("runs/one: stopped early; go on with: ctonnx train --resume runs/one\n")
+    assert result.stdout.endswith("runs/one: stopped early; resume with: ctonnx train --resume runs/one\n")
     again = ctonnx("train", "--resume", "runs/one")
     assert again.exit_code == 0, again.output
-    assert "going on after epoch 1 of 2\n" in again.stderr
+    assert "resuming after epoch 1 of 2\n" in again.stderr
     assert again.stdout.endswith("evaluation are there; next, ctonnx export\n")
     finished = outcome(ctonnx("train", "--resume", "one"))
-    assert finished == said(
-        "expected an unfinished run to resume, found that 'runs/one' is finished; for more epochs, train anew from its "
-        "weights: ctonnx train DATA --weights runs/one/model.safetensors"
+    assert finished == failed(
+        "expected an unfinished run to resume, found that 'runs/one' is finished; for more epochs, start a new "
+        "training from its weights: ctonnx train DATA --weights runs/one/model.safetensors"
     )
 
 
@@ -234,14 +237,14 @@ def test_a_preview_is_written_and_nothing_is_trained(scans: str, folder: Path) -
     options = ("--class-name", "C=b", "--image-size", "32", "--preview", "sheet.png")
     assert outcome(ctonnx("train", scans, *options)) == (
         0,
-        "sheet.png: 4 training images, each as it is and as augmentation shows it to the network\n",
+        "sheet.png: 4 training images, each as it is and augmented\n",
         "",
     )
     assert (folder / "sheet.png").read_bytes().startswith(b"\x89PNG")
     assert not (folder / "runs").exists()
 
 
-def test_what_a_killed_preview_left_is_removed_and_told(
+def test_leftovers_of_a_killed_preview_are_removed_and_reported(
     scans: str, folder: Path, leave_behind: Callable[[Path], Path]
 ) -> None:
     left = leave_behind(folder / "sheet.png")
@@ -252,9 +255,9 @@ def test_what_a_killed_preview_left_is_removed_and_told(
 
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """For what PyTorch was loaded."""
+    """Arguments with which PyTorch was loaded."""
     found: list[dict[str, Any]] = []
-    monkeypatch.setattr("ctonnx_train.network.torch_loading.load_pytorch", lambda **settings: found.append(settings))
+    monkeypatch.setattr("ctonnx_train.network.openmp.load_pytorch", lambda **settings: found.append(settings))
     return found
 
 
@@ -277,7 +280,7 @@ def test_pytorch_is_loaded_for_the_threads_and_processes_of_the_training(
         ({"devices": "many"}, (None, 0, False)),
     ],
 )
-def test_pytorch_is_loaded_for_what_a_resumed_run_was_told(
+def test_pytorch_is_loaded_for_the_settings_of_a_resumed_run(
     settings: dict[str, Any], expected: tuple[Any, ...], loaded: list[dict[str, Any]], folder: Path
 ) -> None:
     (folder / "runs/one").mkdir(parents=True)
@@ -292,12 +295,12 @@ def test_pytorch_is_loaded_for_what_a_resumed_run_was_told(
     [
         (
             "[" * 100_000,
-            "expected what the training was told in 'runs/one/plan.json', found something else (expected a JSON text, "
-            "found one that is too deep); train again",
+            "expected the settings of the training in 'runs/one/plan.json', found something else (expected a JSON "
+            "text, found one that is too deep); train again",
         ),
         (
             '{"settings": {"devices": 1e999, "nodes": 1, "compile": false}}',
-            "expected what the training was told in 'runs/one/plan.json', found something else (expected a text at "
+            "expected the settings of the training in 'runs/one/plan.json', found something else (expected a text at "
             "'data', found nothing); train again",
         ),
         pytest.param(

@@ -1,4 +1,4 @@
-"""What `ctonnx train` refuses or fails at: one sentence on stderr, and exit code 2."""
+"""Errors of `ctonnx train`: one sentence on stderr, and exit code 2."""
 
 import errno
 import os
@@ -7,9 +7,7 @@ from typing import Any
 from urllib.error import URLError
 
 import pytest
-from click.testing import CliRunner, Result
-
-from ctonnx.cli.main import main
+from tests.train.cli.conftest import ctonnx, failed, misused, outcome
 
 TRAIN_USAGE = "ctonnx train [OPTIONS] [DATA]"
 QUICK = ("--weights", "none", "--epochs", "1", "--batch-size", "4", "--image-size", "32", "--precision", "fp32")
@@ -17,26 +15,7 @@ QUICK = ("--weights", "none", "--epochs", "1", "--batch-size", "4", "--image-siz
 pytestmark = pytest.mark.usefixtures("folder", "on_the_cpu")
 
 
-def ctonnx(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments, prog_name="ctonnx")
-
-
-def said(error: str) -> tuple[int, str, str]:
-    """What a wrong use ends with: its exit code, stdout and stderr."""
-    return 2, "", f"Error: {error}\n"
-
-
-def misused(usage: str, error: str, result: Result) -> bool:
-    """Says whether click ended a command with its usage and an error; between them it points to the help."""
-    lines = result.stderr.splitlines()
-    return (result.exit_code, result.stdout, lines[0], lines[-1]) == (2, "", f"Usage: {usage}", f"Error: {error}")
-
-
-def outcome(result: Result) -> tuple[int, str, str]:
-    return result.exit_code, result.stdout, result.stderr
-
-
-def test_fp16_reaches_the_training_and_is_refused_on_the_cpu(scans: str, folder: Path) -> None:
+def test_fp16_reaches_the_training_and_is_rejected_on_the_cpu(scans: str, folder: Path) -> None:
     result = ctonnx("train", scans, *QUICK, "--precision", "fp16", "--class-name", "C=b")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.splitlines()[-1] == (
@@ -69,13 +48,13 @@ def test_no_data_folder_is_wrong_use() -> None:
         (["--class-name", "a=b"], "'--class-name'"),
     ],
 )
-def test_resume_stands_alone(options: list[str], named: str) -> None:
-    error = f"expected --resume RUN alone, found {named} too; the run keeps what it was told"
+def test_resume_takes_no_other_option(options: list[str], named: str) -> None:
+    error = f"expected --resume RUN alone, found {named} too; a resumed run keeps its settings"
     assert misused(TRAIN_USAGE, error, ctonnx("train", "--resume", "run", *options))
 
 
 def test_a_run_that_is_not_there_is_not_resumed() -> None:
-    assert outcome(ctonnx("train", "--resume", "run")) == said(
+    assert outcome(ctonnx("train", "--resume", "run")) == failed(
         "expected an unfinished run's folder (with plan.json) at 'run' or 'runs/run', found none; see which there are: "
         "ls runs"
     )
@@ -105,7 +84,7 @@ def test_a_full_disk_ends_in_a_sentence(scans: str, folder: Path, monkeypatch: p
 
 def test_a_missing_data_folder_ends_in_a_sentence() -> None:
     result = ctonnx("train", "nowhere", *QUICK)
-    assert outcome(result) == said(
+    assert outcome(result) == failed(
         "expected a data folder or a MedMNIST .npz file at 'nowhere', found nothing; check the path"
     )
 
@@ -120,7 +99,7 @@ def test_a_class_name_is_old_equals_new(value: str, scans: str) -> None:
 def test_a_class_name_for_no_folder_ends_in_a_sentence(scans: str) -> None:
     result = ctonnx("train", scans, *QUICK, "--class-name", "c=b")
     expected = "expected a class folder named 'c' in 'scans', found 'C', 'a', 'b'; check --class-name"
-    assert outcome(result) == said(expected)
+    assert outcome(result) == failed(expected)
 
 
 @pytest.mark.parametrize(

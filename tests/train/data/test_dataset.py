@@ -1,15 +1,17 @@
-"""A data set before its images are read: its counts, and the names that it refuses."""
+"""A dataset before its images are read: its counts, names that it rejects, and its description."""
 
 import re
 from pathlib import Path
 
 import pytest
+from tests.train.conftest import ImagesIn
 
 from ctonnx.errors import DataError
-from ctonnx_train.data.dataset import DataSet, refuse_unknown_names
+from ctonnx_train.data.dataset import Dataset, check_class_names, describe
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.splits import Sample
 
-DATA = DataSet(
+DATA = Dataset(
     root=Path("scans"),
     classes=("mass", "normal"),
     folder_classes={"Mass": "mass", "normal": "normal"},
@@ -19,7 +21,7 @@ DATA = DataSet(
         "test": (),
     },
     to_make=(),
-    passed_over=0,
+    skipped=0,
     synthetic=False,
 )
 
@@ -45,12 +47,31 @@ def test_counts_name_every_class_in_every_split_in_the_order_of_the_labels() -> 
     ]
 
 
-def test_names_of_folders_that_are_there_are_not_refused() -> None:
-    refuse_unknown_names({"Mass": "tumour"}, ["normal", "Mass"], Path("scans"))
-    refuse_unknown_names({}, [], Path("scans"))
+def test_names_of_existing_folders_are_accepted() -> None:
+    check_class_names({"Mass": "tumour"}, ["normal", "Mass"], Path("scans"))
+    check_class_names({}, [], Path("scans"))
 
 
-def test_name_of_a_folder_that_is_not_there_is_refused_with_those_that_are() -> None:
+def test_name_of_a_missing_folder_is_rejected_with_the_existing_ones() -> None:
     message = "expected a class folder named 'mass' in 'scans', found 'Mass', 'normal'; check --class-name"
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        refuse_unknown_names({"tumour": "b", "mass": "a", "Mass": "c"}, iter(["normal", "Mass"]), Path("scans"))
+        check_class_names({"tumour": "b", "mass": "a", "Mass": "c"}, iter(["normal", "Mass"]), Path("scans"))
+
+
+def test_description_logs_how_the_dataset_was_read(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path, {"train/Bengin cases": 3, "train/malignant": 3})
+    (root / "train" / "malignant" / "notes.txt").touch()
+    (root / "phantom.json").write_text('{"synthetic": true}', encoding="utf-8")
+    lines: list[str] = []
+    describe(read_data(root), lines.append)
+    assert lines == [
+        "note: these images are synthetic phantoms; a model trained on them has no clinical meaning",
+        "class folder 'Bengin cases' is read as 'benign'",
+        "no folder for valid: taken from the training images, stratified by class, copies and groups kept together",
+        "skipped: 1 other file ('train/malignant/notes.txt' first)",
+    ]
+
+
+def test_description_of_a_usual_dataset_is_empty(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path, {"train/a": 2, "train/b": 2, "valid/a": 1, "valid/b": 1})
+    describe(read_data(root), lambda line: pytest.fail(line))

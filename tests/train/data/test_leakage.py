@@ -1,8 +1,8 @@
-"""Copies and groups: which there are, which leak, and what is left once they are dropped."""
+"""Copies and groups: their counts, the samples that leak, and the splits without these."""
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given, settings
@@ -20,8 +20,8 @@ from ctonnx_train.data.leakage import (
 )
 from ctonnx_train.data.splits import SPLITS, Sample, Split
 
-# Each image's path, the letter of its pixels, and its class. In `train` stand two copies of p and a conflicting pair q;
-# `valid` repeats p and q and holds r twice; `test` repeats p, r and, under another label, s of its own.
+# Each image's path, the letter of its pixels, and its class. `train` has two copies of p and a conflicting pair q;
+# `valid` repeats p and q and has r twice; `test` repeats p and r and has s twice, with different labels.
 SPLIT_SET: dict[Split, tuple[Sample, ...]] = {
     "train": (Sample("train/p1", 0), Sample("train/p2", 0), Sample("train/q1", 0), Sample("train/q2", 1)),
     "valid": (Sample("valid/p3", 0), Sample("valid/q3", 1), Sample("valid/r1", 1), Sample("valid/r2", 1)),
@@ -39,7 +39,7 @@ def named(*names: str) -> list[Sample]:
 
 
 def partition(numbers: Mapping[str, int]) -> set[frozenset[str]]:
-    """Returns the groups that the numbers make."""
+    """Returns the groups of paths with equal numbers."""
     return {frozenset(path for path in numbers if numbers[path] == number) for number in numbers.values()}
 
 
@@ -63,14 +63,14 @@ def test_leaks_are_counted() -> None:
     )
 
 
-def test_leaks_are_said_in_a_sentence_and_kept_as_a_record() -> None:
+def test_leaks_are_described_in_a_sentence_and_stored_as_a_record() -> None:
     leaks = find_leaks(SPLIT_SET, DIGESTS)
     assert leaks.sentence() == (
         "12 files in 4 groups of identical pixels: 3 groups (10 files) across splits, 2 with different labels; "
         "files that leaked from an earlier split: 2 of valid, 2 of test"
     )
-    assert Leaks(**leaks.as_dict()) == leaks
-    assert leaks.as_dict()["leaked"] == {"valid": 2, "test": 2}
+    assert Leaks(**asdict(leaks)) == leaks
+    assert asdict(leaks)["leaked"] == {"valid": 2, "test": 2}
 
 
 def test_sentence_without_leaks_and_without_copies() -> None:
@@ -80,16 +80,16 @@ def test_sentence_without_leaks_and_without_copies() -> None:
         "files that leaked from an earlier split: none"
     )
     alone: dict[Split, tuple[Sample, ...]] = {"train": SPLIT_SET["train"][1:3], "valid": (), "test": ()}
-    assert find_leaks(alone, DIGESTS).sentence() == "no image stands in the data set twice"
+    assert find_leaks(alone, DIGESTS).sentence() == "no image is in the dataset twice"
 
 
-def test_what_was_left_out_is_said_in_the_sentence() -> None:
+def test_sentence_lists_the_files_left_out() -> None:
     leaks = replace(find_leaks(SPLIT_SET, DIGESTS), dropped={"train": 3, "valid": 0, "test": 2})
     assert leaks.sentence().endswith(
         "files that leaked from an earlier split: 2 of valid, 2 of test; left out: 3 of train, 2 of test"
     )
     groups = replace(leaks, groups=0, leaked={"valid": 1, "test": 0}, dropped={"train": 0, "valid": 1, "test": 0})
-    assert groups.sentence() == "files whose group stands in an earlier split: 1 of valid; left out: 1 of valid"
+    assert groups.sentence() == "files whose group is in an earlier split: 1 of valid; left out: 1 of valid"
 
 
 def test_dropping_keeps_leaked_files_out_of_valid_and_test_and_conflicting_copies_out_of_train() -> None:
@@ -101,7 +101,7 @@ def test_dropping_keeps_leaked_files_out_of_valid_and_test_and_conflicting_copie
     }
 
 
-def test_copy_in_train_goes_where_its_other_label_stands_in_another_split() -> None:
+def test_copy_in_train_is_dropped_if_its_other_label_is_in_another_split() -> None:
     splits: dict[Split, tuple[Sample, ...]] = {
         "train": (Sample("train/1", 0), Sample("train/2", 0)),
         "valid": (),
@@ -122,7 +122,7 @@ def test_other_images_of_a_patient_leak_too() -> None:
     names = group_names(samples, r"p\d")
     leaks = find_leaks(splits, digests, names)
     assert (leaks.groups, leaks.leaked) == (0, {"valid": 1, "test": 1})
-    assert leaks.sentence() == "files whose group stands in an earlier split: 1 of valid, 1 of test"
+    assert leaks.sentence() == "files whose group is in an earlier split: 1 of valid, 1 of test"
     assert {split: paths(kept) for split, kept in drop_leaks(splits, digests, names).items()} == {
         "train": ["train/p1_1", "train/p2_1"],
         "valid": ["valid/p3_1"],
@@ -159,7 +159,7 @@ def test_group_is_named_by_what_the_expression_finds_in_the_path(regex: str | No
         ),
     ],
 )
-def test_expression_that_is_none_or_matches_nothing_is_refused(regex: str, message: str) -> None:
+def test_invalid_expression_and_one_without_a_match_are_rejected(regex: str, message: str) -> None:
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         group_names(named("a/1.png", "a/2.png"), regex)
 
@@ -181,7 +181,7 @@ def test_name_that_is_anothers_path_joins_nothing() -> None:
 IMAGES = st.lists(
     st.tuples(st.sampled_from(SPLITS), st.integers(0, 2), st.integers(0, 9), st.none() | st.integers(0, 5)), max_size=25
 )
-"""The split, the class, the pixels and perhaps the patient of each image."""
+"""Split, class, pixels and optional patient of each image."""
 
 
 def drawn_set(
@@ -216,7 +216,7 @@ def test_after_dropping_nothing_leaks_nothing_in_train_conflicts_and_nothing_els
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(IMAGES)
-def test_groups_are_those_that_joining_pair_after_pair_gives(images: list[tuple[Split, int, int, int | None]]) -> None:
+def test_groups_are_those_found_by_joining_pairs(images: list[tuple[Split, int, int, int | None]]) -> None:
     splits, digests, names = drawn_set(images)
     samples = [sample for split in SPLITS for sample in splits[split]]
     groups = [{path} for path in paths(samples)]

@@ -1,4 +1,4 @@
-"""MedMNIST's `.npz` files as data sets, and what is refused of them."""
+"""MedMNIST's `.npz` files as datasets, and the files that are rejected."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ctonnx.errors import DataError
 from ctonnx.images import load
-from ctonnx_train.data.dataset import DataSet
+from ctonnx_train.data.dataset import Dataset
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.medmnist import read_medmnist
 from ctonnx_train.data.sources import open_source
@@ -29,14 +29,14 @@ def written(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> Path:
     return folder / "organ.npz"
 
 
-def refused(file: Path, message: str, **options: Any) -> None:
+def rejected(file: Path, message: str, **options: Any) -> None:
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         read_medmnist(file, **options)
 
 
-def test_file_is_read_as_a_data_set(tmp_path: Path) -> None:
+def test_file_is_read_as_a_dataset(tmp_path: Path) -> None:
     file = written(tmp_path, split("train", [1, 0, 1]) | split("val", [0]) | split("test", [1, 1]))
-    assert read_medmnist(file) == DataSet(
+    assert read_medmnist(file) == Dataset(
         root=file,
         classes=("0", "1"),
         folder_classes={"0": "0", "1": "1"},
@@ -46,7 +46,7 @@ def test_file_is_read_as_a_data_set(tmp_path: Path) -> None:
             "test": (Sample("test_images/0", 1), Sample("test_images/1", 1)),
         },
         to_make=(),
-        passed_over=0,
+        skipped=0,
         synthetic=False,
     )
 
@@ -75,12 +75,12 @@ def test_grey_images_with_a_channel_are_the_same_images_without_it(tmp_path: Pat
 
 
 @pytest.mark.parametrize("suffix", ["npz", "NPZ"])
-def test_reading_a_data_set_reads_such_a_file_too(suffix: str, tmp_path: Path) -> None:
+def test_read_data_reads_npz_files_too(suffix: str, tmp_path: Path) -> None:
     written(tmp_path, split("train", [0, 1]) | split("val", [0])).rename(tmp_path / f"set.{suffix}")
     assert read_data(tmp_path / f"set.{suffix}", class_names={"1": "spleen"}).classes == ("0", "spleen")
 
 
-def test_classes_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+def test_classes_are_in_numeric_order(tmp_path: Path) -> None:
     file = written(tmp_path, split("train", [10, 2, 0, 10]) | split("val", [2]))
     data = read_medmnist(file)
     assert data.classes == ("0", "2", "10")
@@ -88,7 +88,7 @@ def test_classes_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     assert [sample.label for sample in data.splits["valid"]] == [1]
 
 
-def test_numbers_can_be_given_names_and_two_of_them_one(tmp_path: Path) -> None:
+def test_numbers_can_be_given_names_and_share_one(tmp_path: Path) -> None:
     file = written(tmp_path, split("train", [0, 1, 2]) | split("val", [2]))
     data = read_medmnist(file, class_names={"2": "bladder", "0": "Left Kidney", "1": "bladder"})
     assert data.classes == ("Left Kidney", "bladder")
@@ -96,9 +96,9 @@ def test_numbers_can_be_given_names_and_two_of_them_one(tmp_path: Path) -> None:
     assert [sample.label for sample in data.samples] == [0, 1, 1, 1]
 
 
-def test_name_for_a_number_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_name_for_a_missing_number_is_rejected(tmp_path: Path) -> None:
     file = written(tmp_path, split("train", [0, 1]) | split("val", [0]))
-    refused(
+    rejected(
         file,
         f"expected a class folder named '7' in '{file}', found '0', '1'; check --class-name",
         class_names={"7": "heart"},
@@ -109,7 +109,7 @@ def test_name_for_a_number_that_is_not_there_is_refused(tmp_path: Path) -> None:
     ("also", "to_make"),
     [(("test",), ("valid",)), ((), ("valid",)), (("val",), ())],
 )
-def test_valid_is_taken_from_train_where_it_is_missing_and_test_never(
+def test_missing_valid_split_is_to_be_made_and_a_missing_test_split_is_not(
     also: tuple[str, ...], to_make: tuple[str, ...], tmp_path: Path
 ) -> None:
     arrays = split("train", [0, 1, 0, 1])
@@ -118,9 +118,9 @@ def test_valid_is_taken_from_train_where_it_is_missing_and_test_never(
     assert read_medmnist(written(tmp_path, arrays)).to_make == to_make
 
 
-def test_class_that_train_lacks_is_refused_by_name(tmp_path: Path) -> None:
+def test_class_that_train_lacks_is_rejected_by_name(tmp_path: Path) -> None:
     file = written(tmp_path, split("train", [0, 1]) | split("val", [0]) | split("test", [3, 1]))
-    refused(
+    rejected(
         file,
         f"expected only the training images' classes ('0', '1') in '{file}', found '3' too; "
         "give the numbers names with --class-name NUMBER=NAME",
@@ -128,21 +128,21 @@ def test_class_that_train_lacks_is_refused_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("labels", "found"), [([5, 5], "'5'"), ([], "none")])
-def test_fewer_than_two_classes_are_refused(labels: list[int], found: str, tmp_path: Path) -> None:
+def test_fewer_than_two_classes_are_rejected(labels: list[int], found: str, tmp_path: Path) -> None:
     file = written(tmp_path, split("train", labels))
-    refused(file, f"expected two or more classes in '{file}', found {found}")
+    rejected(file, f"expected two or more classes in '{file}', found {found}")
 
 
-def test_classes_of_a_model_give_the_labels_and_training_images_are_not_needed(tmp_path: Path) -> None:
+def test_classes_of_a_model_define_the_labels_without_training_images(tmp_path: Path) -> None:
     file = written(tmp_path, split("test", [1, 0]))
     data = read_medmnist(file, class_names={"0": "heart", "1": "bladder"}, classes=("bladder", "femur", "heart"))
     assert data.classes == ("bladder", "femur", "heart")
     assert data.samples == (Sample("test_images/0", 0), Sample("test_images/1", 2))
 
 
-def test_class_that_the_model_does_not_know_is_refused(tmp_path: Path) -> None:
+def test_class_that_the_model_does_not_know_is_rejected(tmp_path: Path) -> None:
     file = written(tmp_path, split("test", [1, 0]))
-    refused(
+    rejected(
         file,
         f"expected only the model's classes ('0', 'lung') in '{file}', found '1' too; "
         "give the numbers names with --class-name NUMBER=NAME",
@@ -168,7 +168,7 @@ def test_missing_array_is_named(
     arrays: dict[str, NDArray[Any]], expected: str, found: str, missing: str, tmp_path: Path
 ) -> None:
     file = written(tmp_path, arrays)
-    refused(
+    rejected(
         file,
         f"expected the arrays {expected}_images and {expected}_labels in '{file}', found {found}; "
         f"{missing} is missing: is this a MedMNIST file?",
@@ -181,12 +181,12 @@ def test_missing_array_is_named(
         (
             np.zeros((2, 28, 28, 28), np.uint8),
             "uint8 [2, 28, 28, 28]",
-            "volumes (the 3D sets) are not read; save their slices as images",
+            "volumes (the 3D datasets) are not supported; save their slices as images",
         ),
         (
             np.zeros((2, 1, 28, 28, 28), np.uint8),
             "uint8 [2, 1, 28, 28, 28]",
-            "volumes (the 3D sets) are not read; save their slices as images",
+            "volumes (the 3D datasets) are not supported; save their slices as images",
         ),
         (
             np.zeros((2, 1, 28, 28), np.uint8),
@@ -203,11 +203,11 @@ def test_missing_array_is_named(
         (np.zeros((2, 784), np.uint8), "uint8 [2, 784]", "save them as images of [height, width]"),
     ],
 )
-def test_volumes_and_other_arrays_are_refused_for_what_they_are(
+def test_volumes_and_other_arrays_are_rejected_by_their_kind(
     images: NDArray[Any], found: str, advice: str, tmp_path: Path
 ) -> None:
     file = written(tmp_path, split("train", [0, 1]) | {"train_images": images})
-    refused(
+    rejected(
         file,
         "expected train_images as uint8 [images, height, width], or with 1 or 3 channels last, in "
         f"'{file}', found {found}; {advice}",
@@ -222,10 +222,10 @@ def test_volumes_and_other_arrays_are_refused_for_what_they_are(
         (np.zeros((2, 1)), "float64 [2, 1]"),
     ],
 )
-def test_several_labels_for_an_image_are_refused(labels: NDArray[Any], found: str, tmp_path: Path) -> None:
+def test_several_labels_per_image_are_rejected(labels: NDArray[Any], found: str, tmp_path: Path) -> None:
     file = written(tmp_path, split("train", [0, 1]) | {"train_labels": labels})
-    refused(
+    rejected(
         file,
         f"expected one whole number for each of the 2 images in train_labels of '{file}', found {found}; "
-        "sets with several labels for an image are not read",
+        "datasets with several labels per image are not supported",
     )

@@ -1,4 +1,4 @@
-"""Images decoded once: their digests, what is kept in memory, and what is said of those that cannot be read."""
+"""Images decoded once: their digests, the images kept in memory, and errors for unreadable ones."""
 
 import hashlib
 import re
@@ -12,13 +12,13 @@ from PIL import Image
 
 from ctonnx.errors import DataError, ImageError
 from ctonnx.images import Preprocessing, load, to_pixels
-from ctonnx_train.data.pixel_store import PixelStore, pixel_digest, unreadable
+from ctonnx_train.data.pixel_store import PixelStore, pixel_digest, unreadable_error
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import Sample
 
 SMALL = Preprocessing(size=32)
 GREY_BYTES = 32 * 32
-"""Of one image in memory."""
+"""Bytes of one image in memory."""
 
 
 def coloured(seed: int = 0, height: int = 40, width: int = 56) -> Image.Image:
@@ -43,7 +43,7 @@ def store(root: Path, preprocessing: Preprocessing = SMALL, **options: Any) -> P
 
 
 def expected(root: Path, rows: Sequence[int], preprocessing: Preprocessing = SMALL) -> np.ndarray[Any, Any]:
-    """Returns what prediction makes of the files."""
+    """Returns the files' pixels as preprocessed for prediction."""
     return np.stack([to_pixels(load(root / f"{row}.png"), preprocessing) for row in rows])
 
 
@@ -63,7 +63,7 @@ def test_digest_is_the_same_in_every_lossless_format(
     name: str, options: dict[str, Any], image: Image.Image, tmp_path: Path
 ) -> None:
     image.save(tmp_path / name, **options)
-    assert pixel_digest(load(tmp_path / name)) == pixel_digest(image)
+    assert pixel_digest(load(tmp_path / name).image) == pixel_digest(image)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
@@ -71,15 +71,14 @@ def test_digest_of_a_grey_image_is_the_same_in_every_mode(mode: str, tmp_path: P
     grey().convert(mode).save(tmp_path / "scan.png")
     with Image.open(tmp_path / "scan.png") as image:
         assert image.mode == mode
-    assert pixel_digest(load(tmp_path / "scan.png")) == pixel_digest(grey())
+    assert pixel_digest(load(tmp_path / "scan.png").image) == pixel_digest(grey())
 
 
 def test_digest_of_a_decoded_jpeg_is_that_of_a_png_copy_of_it(tmp_path: Path) -> None:
     grey().save(tmp_path / "scan.jpg", quality=70)
-    load(tmp_path / "scan.jpg").save(tmp_path / "scan.png")
-    assert (
-        pixel_digest(load(tmp_path / "scan.png")) == pixel_digest(load(tmp_path / "scan.jpg")) != pixel_digest(grey())
-    )
+    decoded = load(tmp_path / "scan.jpg").image
+    decoded.save(tmp_path / "scan.png")
+    assert pixel_digest(load(tmp_path / "scan.png").image) == pixel_digest(decoded) != pixel_digest(grey())
 
 
 def test_digest_is_a_known_value() -> None:
@@ -88,7 +87,7 @@ def test_digest_is_a_known_value() -> None:
     assert pixel_digest(Image.fromarray(np.array([[0, 128]], np.uint8))) == digest
 
 
-def test_digest_tells_one_changed_value_and_the_same_bytes_in_another_shape_apart() -> None:
+def test_digest_distinguishes_one_changed_value_and_another_shape_of_the_same_bytes() -> None:
     pixels = np.asarray(coloured()).copy()
     wide = pixels.reshape(56, 40, 3)
     changed = pixels.copy()
@@ -123,7 +122,9 @@ def test_store_gives_colour_images_in_three_channels(scans: Path) -> None:
         (0, 0),
     ],
 )
-def test_store_keeps_what_the_limit_allows_and_gives_the_same_pixels(limit: int | None, kept: int, scans: Path) -> None:
+def test_store_keeps_images_up_to_the_limit_and_returns_the_same_pixels(
+    limit: int | None, kept: int, scans: Path
+) -> None:
     images = store(scans, limit=limit)
     assert (images.kept, len(images)) == (kept, 5)
     for rows in ([0, 1], [4], [3, 0, 4, 1], [2, 2, 4, 4], []):
@@ -137,7 +138,7 @@ def test_limit_counts_three_channels_for_colour(scans: Path) -> None:
     assert store(scans, Preprocessing(size=32, color="rgb"), limit=6 * GREY_BYTES).kept == 2
 
 
-def test_what_is_kept_is_not_decoded_again_and_the_rest_is(scans: Path) -> None:
+def test_kept_images_are_not_decoded_again_and_the_others_are(scans: Path) -> None:
     images = store(scans, limit=3 * GREY_BYTES)
     before = images.take(range(5))
     for number in range(5):
@@ -147,36 +148,34 @@ def test_what_is_kept_is_not_decoded_again_and_the_rest_is(scans: Path) -> None:
     assert np.unique(after[3:]).tolist() == [77]
 
 
-def test_image_that_is_not_kept_and_has_gone_is_an_error_of_the_data(scans: Path) -> None:
+def test_image_that_is_not_kept_and_was_deleted_is_a_data_error(scans: Path) -> None:
     images = store(scans, limit=4 * GREY_BYTES)
     for number in range(5):
         (scans / f"{number}.png").unlink()
     assert images.take([3]).shape == (1, 32, 32, 1)
     message = (
         f"expected 5 readable images, found 1 that is not: {scans / '4.png'}: cannot be read: no such file; "
-        "mend these files or move them out of the data folder"
+        "fix these files or move them out of the data folder"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         images.take([0, 4])
 
 
 @pytest.mark.parametrize("limit", [None, 0])
-def test_digests_are_of_the_images_before_the_resize_whether_they_are_kept_or_not(
-    limit: int | None, scans: Path
-) -> None:
-    wanted = {f"{number}.png": pixel_digest(load(scans / f"{number}.png")) for number in range(5)}
+def test_digests_are_of_the_images_before_resizing_whether_kept_or_not(limit: int | None, scans: Path) -> None:
+    wanted = {f"{number}.png": pixel_digest(load(scans / f"{number}.png").image) for number in range(5)}
     for preprocessing in (SMALL, Preprocessing(size=48, color="rgb", resize="pad")):
         assert store(scans, preprocessing, limit=limit).digests == wanted
 
 
-def test_progress_is_told_after_each_image(scans: Path) -> None:
+def test_progress_is_reported_after_each_image(scans: Path) -> None:
     steps: list[int] = []
     store(scans, progress=steps.append)
     assert steps == [1] * 5
 
 
 @pytest.mark.parametrize("limit", [None, 0])
-def test_unreadable_images_are_named_before_anything_is_trained(limit: int | None, scans: Path) -> None:
+def test_unreadable_images_are_named_before_training(limit: int | None, scans: Path) -> None:
     (scans / "1.png").write_bytes((scans / "1.png").read_bytes()[:500])
     (scans / "3.png").write_text("not an image", encoding="utf-8")
     steps: list[int] = []
@@ -185,19 +184,19 @@ def test_unreadable_images_are_named_before_anything_is_trained(limit: int | Non
     first, second, advice = str(caught.value).split("; ")
     assert first.startswith(f"expected 5 readable images, found 2 that are not: {scans / '1.png'}: damaged image: ")
     assert second == f"{scans / '3.png'}: not an image in a format that can be read, but a text file"
-    assert advice == "mend these files or move them out of the data folder"
+    assert advice == "fix these files or move them out of the data folder"
     assert steps == [1] * 5
 
 
 def test_no_more_than_three_unreadable_images_are_listed() -> None:
     errors = [ImageError("empty", f"{number}.png") for number in range(4)]
-    assert str(unreadable(errors[:3], 9)) == (
+    assert str(unreadable_error(errors[:3], 9)) == (
         "expected 9 readable images, found 3 that are not: 0.png: empty; 1.png: empty; 2.png: empty; "
-        "mend these files or move them out of the data folder"
+        "fix these files or move them out of the data folder"
     )
-    assert str(unreadable(errors, 9)) == (
+    assert str(unreadable_error(errors, 9)) == (
         "expected 9 readable images, found 4 that are not: 0.png: empty; 1.png: empty; 2.png: empty; ...; "
-        "mend these files or move them out of the data folder"
+        "fix these files or move them out of the data folder"
     )
 
 

@@ -1,4 +1,4 @@
-"""Where images come from: a folder's files, or the rows of an `.npz` file's arrays."""
+"""Sources of images: the files of a folder, or the rows of arrays in an `.npz` file."""
 
 import re
 from collections.abc import Callable
@@ -28,8 +28,8 @@ def npz(tmp_path: Path) -> Path:
     return tmp_path / "set.npz"
 
 
-def refused(file: Path) -> str:
-    """Returns the reason in the middle of the refusal."""
+def rejected(file: Path) -> str:
+    """Returns the reason in the middle of the error message."""
     before = f"expected a data folder or a MedMNIST .npz file at '{file}', found a file that cannot be read as one ("
     after = "); check the path, or download it again"
     with pytest.raises(DataError, match=f"^{re.escape(before)}.+{re.escape(after)}$") as caught:
@@ -74,7 +74,7 @@ def test_npz_file_gives_the_rows_of_its_arrays(npz: Path) -> None:
         ("train/a/1.png", False),
     ],
 )
-def test_npz_file_says_which_images_it_has(path: str, there: bool, npz: Path) -> None:
+def test_npz_source_knows_its_images(path: str, there: bool, npz: Path) -> None:
     assert ArraySource(npz).has(path) is there
 
 
@@ -119,11 +119,11 @@ def bytes_of_an_uncompressed_array_changed(file: Path) -> None:
     ],
     ids=["empty", "text", "missing", "one array", "cut short", "compressed bytes changed", "bytes changed"],
 )
-def test_file_that_is_no_npz_file_or_a_damaged_one_is_refused(spoil: Callable[[Path], object], npz: Path) -> None:
+def test_damaged_and_other_files_are_rejected(spoil: Callable[[Path], object], npz: Path) -> None:
     spoil(npz)
-    assert refused(npz)
+    assert rejected(npz)
 
 
 def test_objects_in_a_file_are_not_unpickled(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", allow_pickle=True, train_images=np.array([Path], object))
-    assert refused(tmp_path / "set.npz") == "Object arrays cannot be loaded when allow_pickle=False"
+    assert rejected(tmp_path / "set.npz") == "Object arrays cannot be loaded when allow_pickle=False"

@@ -1,4 +1,4 @@
-"""The splits that are taken from the training images: their share, their guarantees, and groups that stay together."""
+"""Splits taken from the training images: their share, their guarantees, and groups that are kept together."""
 
 import re
 from collections import Counter
@@ -16,7 +16,7 @@ LETTERS = "abcd"
 
 
 def images(*counts: int) -> dict[Split, tuple[Sample, ...]]:
-    """Returns training images, so many of each class."""
+    """Returns training images, with the given number of each class."""
     samples = (
         Sample(f"{LETTERS[label]}/{n:03}.png", label) for label, count in enumerate(counts) for n in range(count)
     )
@@ -29,7 +29,7 @@ def counted(splits: Mapping[Split, Sequence[Sample]], classes: int) -> dict[str,
     }
 
 
-def refused(
+def rejected(
     splits: Mapping[Split, tuple[Sample, ...]],
     made: Sequence[Split],
     message: str,
@@ -54,14 +54,14 @@ def test_each_made_split_takes_fifteen_percent_of_each_class_and_no_image_twice(
     assert all(list(splits[split]) == sorted(splits[split]) for split in SPLITS)
 
 
-def test_one_split_alone_is_made_and_the_other_stays_as_it_is() -> None:
+def test_one_split_is_made_and_the_other_is_unchanged() -> None:
     test = (Sample("test/a/1.png", 0),)
     splits = take_splits(images(20, 20) | {"test": test}, ("valid",), LETTERS[:2], seed=0)
     assert counted(splits, 2) == {"train": [17, 17], "valid": [3, 3], "test": [1, 0]}
     assert splits["test"] == test
 
 
-def test_splits_that_are_there_stay_as_they_are() -> None:
+def test_existing_splits_are_unchanged() -> None:
     there = images(1, 1)
     assert take_splits(there, (), LETTERS[:2], seed=0) == there
 
@@ -77,7 +77,7 @@ def test_same_seed_takes_the_same_images_and_another_does_not() -> None:
 
 
 @pytest.mark.parametrize("counts", [(3, 3), (20, 4), (4, 5, 6), (60, 3), (60, 4, 4)])
-def test_class_of_few_images_stands_in_every_split(counts: tuple[int, ...]) -> None:
+def test_class_with_few_images_is_in_every_split(counts: tuple[int, ...]) -> None:
     for seed in range(5):
         splits = take_splits(images(*counts), ("valid", "test"), LETTERS[: len(counts)], seed)
         assert [split for split, found in counted(splits, len(counts)).items() if 0 in found] == []
@@ -92,14 +92,14 @@ def test_class_of_few_images_stands_in_every_split(counts: tuple[int, ...]) -> N
     ],
 )
 def test_class_with_too_few_images_is_named(count: int, made: tuple[Split, ...], message: str) -> None:
-    refused(images(20, count), made, f"{message}; add images, or make 'train' and 'valid' folders")
+    rejected(images(20, count), made, f"{message}; add images, or make 'train' and 'valid' folders")
     assert take_splits(images(20, len(made) + 1), made, LETTERS[:2], seed=0)
 
 
 def test_class_that_is_copies_of_too_few_images_is_named() -> None:
     there = images(20, 9)
     groups = {sample.path: 99 if sample.label else number for number, sample in enumerate(there["train"])}
-    refused(
+    rejected(
         there,
         ("valid",),
         "expected at least 2 images that are not copies or of one group of each class to take valid from, "
@@ -117,7 +117,7 @@ def test_group_goes_into_one_split_as_a_whole() -> None:
     assert sum(map(len, held)) == len(set.union(*held)) == 40
 
 
-def test_smallest_group_is_taken_where_all_are_larger_than_the_share() -> None:
+def test_smallest_group_is_taken_if_all_are_larger_than_the_share() -> None:
     there = images(20, 40)
     sizes = [9, 6, 5]
     large = iter([number for number, size in enumerate(sizes) for _ in range(size)])
@@ -127,7 +127,7 @@ def test_smallest_group_is_taken_where_all_are_larger_than_the_share() -> None:
         assert counted(splits, 2) == {"train": [15, 34], "valid": [5, 6], "test": [0, 0]}
 
 
-def test_small_groups_are_shared_out_where_the_rest_of_a_class_is_one_group() -> None:
+def test_small_groups_are_distributed_if_the_rest_of_a_class_is_one_group() -> None:
     there = images(60, 60)
     groups = {sample.path: min(number, 2) if number < 60 else number for number, sample in enumerate(there["train"])}
     splits = take_splits(there, ("valid", "test"), LETTERS[:2], seed=0, groups=groups)
@@ -149,7 +149,7 @@ MADE: st.SearchStrategy[tuple[Split, ...]] = st.sampled_from([("valid",), ("test
 def taken(
     drawn: Sequence[tuple[int, int]], made: tuple[Split, ...], seed: int, *, classes_share_groups: bool
 ) -> dict[Split, tuple[Sample, ...]] | None:
-    """Takes the splits of images with drawn classes and digests; None where there are too few of a class."""
+    """Returns the splits of images with drawn classes and digests; None if a class has too few."""
     samples = tuple(Sample(f"{number}.png", label) for number, (label, _) in enumerate(drawn))
     digests = {
         sample.path: str(digest) if classes_share_groups else f"{digest} of {sample.label}"
@@ -180,7 +180,7 @@ def test_no_copy_crosses_the_splits_and_each_has_every_class(
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(LABELS_AND_GROUPS, MADE, st.integers(0, 3))
-def test_where_copies_carry_several_labels_none_crosses_the_splits_and_train_has_every_class(
+def test_copies_with_several_labels_do_not_cross_the_splits_and_train_has_every_class(
     drawn: list[tuple[int, int]], made: tuple[Split, ...], seed: int
 ) -> None:
     if splits := taken(drawn, made, seed, classes_share_groups=True):

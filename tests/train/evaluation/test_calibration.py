@@ -19,9 +19,9 @@ from ctonnx_train.evaluation.calibration import (
     fit_operating_point,
     fit_temperature,
     negative_log_likelihood,
-    operating_figures,
+    operating_metrics,
     positive_classes,
-    suspicious_figures,
+    suspicious_metrics,
 )
 
 CLASSES = ("adenocarcinoma", "benign", "normal", "squamous cell carcinoma")
@@ -83,12 +83,12 @@ def test_the_temperature_stays_one_where_all_are_right_and_where_all_are_wrong(l
 
 @pytest.mark.parametrize("temperature", [0.06, 18.0])
 def test_a_temperature_near_a_bound_is_found(temperature: float) -> None:
-    """Three of four images of one answer are right: the logits must differ by log 3 once they are divided."""
+    """Three of four equal predictions are right: the divided logits must differ by log 3."""
     logits = np.tile([temperature * np.log(3), 0.0], (4, 1))
     assert fit_temperature(logits, np.array([0, 0, 0, 1])) == pytest.approx(temperature, rel=1e-3)
 
 
-def test_a_temperature_changes_no_answer() -> None:
+def test_a_temperature_changes_no_predicted_class() -> None:
     logits, labels = overconfident(100, 3.0)
     calibrated = softmax(logits / fit_temperature(logits, labels), axis=1)
     assert (calibrated.argmax(1) == logits.argmax(1)).all()
@@ -123,10 +123,10 @@ def test_all_classes_but_normal_and_benign_are_suspicious_or_those_chosen(
         (CLASSES, "expected --positive to leave out one class at least, found all classes named"),
     ],
 )
-def test_a_choice_that_cannot_be_is_refused(chosen: tuple[str, ...], message: str) -> None:
-    with pytest.raises(DataError) as refusal:
+def test_a_choice_that_cannot_be_is_rejected(chosen: tuple[str, ...], message: str) -> None:
+    with pytest.raises(DataError) as caught:
         positive_classes(CLASSES, chosen)
-    assert str(refusal.value) == message
+    assert str(caught.value) == message
 
 
 def normal(*logits: float) -> list[float]:
@@ -135,7 +135,7 @@ def normal(*logits: float) -> list[float]:
 
 
 def test_two_groups_far_apart_have_the_threshold_in_the_middle_of_their_gap_in_logits() -> None:
-    """The highest threshold that keeps 0.95 would lie among the positive ones, and miss 5 % of them for nothing."""
+    """The highest threshold with 0.95 would be among the positive scores, and needlessly miss 5 %."""
     rng = np.random.default_rng(0)
     negative, positive = rng.normal(-5, 1, 40), rng.normal(6, 2, 40)
     point = fitted(normal(*negative, *positive), [0] * 40 + [1] * 40, 0.95)
@@ -164,13 +164,13 @@ def test_overlapping_groups_keep_the_sensitivity_and_take_the_best_specificity()
 
 
 def test_positives_between_the_last_needed_one_and_the_next_negative_are_found_too() -> None:
-    """Three of four would do, but no negative lies between the third and the fourth: giving it up gains nothing."""
+    """Three of four would do, but missing the fourth gains nothing: no negative lies between it and the third."""
     point = fitted([0.9, 0.8, 0.7, 0.6, 0.2], [1, 1, 1, 1, 0], 0.75)
     assert point.threshold == pytest.approx(between(0.2, 0.6))
     assert point.sensitivity == 1.0
 
 
-def test_images_of_one_score_stand_on_one_side_of_the_threshold() -> None:
+def test_images_of_one_score_are_on_one_side_of_the_threshold() -> None:
     point = fitted([0.5, 0.5, 0.5, 0.5, 0.25], [1, 1, 0, 0, 0], 0.95)
     assert point.threshold == pytest.approx(between(0.25, 0.5))
     assert (point.sensitivity, point.specificity) == (1.0, 0.333333)
@@ -178,7 +178,7 @@ def test_images_of_one_score_stand_on_one_side_of_the_threshold() -> None:
     assert (same.threshold, same.sensitivity, same.specificity) == (0.25, 1.0, 0.0)
 
 
-def test_one_positive_image_decides_alone_and_it_is_said() -> None:
+def test_a_single_positive_image_is_enough_and_gives_a_caveat() -> None:
     point = fitted([0.75, 0.25, 0.125], [1, 0, 0], 0.95)
     assert point.threshold == pytest.approx(0.5)
     assert (point.positive_images, point.negative_images) == (1, 2)
@@ -192,7 +192,7 @@ def test_one_positive_image_decides_alone_and_it_is_said() -> None:
 
 
 def test_where_the_images_suffice_the_bound_of_the_sensitivity_reaches_the_target() -> None:
-    """Of 100 positive images the observed 0.95 lets five go; the bound of 99 of 100 is 0.953, of 98 it is 0.938."""
+    """Of 100 positive images, five may be missed for 0.95; the bound of 99 is 0.953, and that of 98 is 0.938."""
     positive = np.linspace(-3, 9, 100)
     negative = np.linspace(-8, 2, 100)
     point = fitted(normal(*negative, *positive), [0] * 100 + [1] * 100, 0.95)
@@ -211,7 +211,7 @@ def test_the_observed_sensitivity_counts_only_where_no_bound_can_reach_the_targe
     assert point.sensitivity == pytest.approx(found / images, abs=1e-6)
 
 
-def test_a_target_of_one_misses_none_and_says_that_no_number_of_images_shows_it() -> None:
+def test_a_target_of_one_misses_none_and_no_number_of_images_shows_it() -> None:
     point = fitted(np.linspace(0.01, 0.99, 200).tolist(), [0, 1] * 100, 1.0)
     assert point.sensitivity == 1.0
     assert operating_point_caveats(point)[0] == (
@@ -221,7 +221,7 @@ def test_a_target_of_one_misses_none_and_says_that_no_number_of_images_shows_it(
 
 
 def test_the_middle_in_logits_is_found_where_sums_are_rounded_to_one() -> None:
-    """With logits of 20 and 30 both sums are 1 to float32: such images cannot be told apart, and are not."""
+    """With logits of 20 and 30 both sums are 1 to float32: such images are indistinguishable."""
     probabilities = softmax(np.array([[0.0, -8.0], [0.0, 9.0], [0.0, 20.0], [0.0, 30.0]]), axis=1)
     point = fit_operating_point(
         probabilities, np.array([0, 0, 1, 1]), ("negative", "positive"), ("positive",), sensitivity=0.95
@@ -232,7 +232,7 @@ def test_the_middle_in_logits_is_found_where_sums_are_rounded_to_one() -> None:
     assert (point.sensitivity, point.specificity) == (1.0, 1.0)
 
 
-def test_every_threshold_is_told_from_its_neighbours_as_a_float32_sum() -> None:
+def test_every_threshold_is_reported_from_its_neighbours_as_a_float32_sum() -> None:
     probabilities = softmax(np.array([[0.0, 15.0], [0.0, 17.5]]), axis=1)
     point = fit_operating_point(probabilities, np.array([0, 1]), ("negative", "positive"), ("positive",))
     assert point
@@ -274,7 +274,7 @@ def test_images_with_a_copy_in_the_training_set_do_not_fit_the_threshold() -> No
     assert (point.leaked_images, point.leaked_images_used) == (2, False)
 
 
-def test_where_only_leaked_images_of_a_kind_are_there_they_are_used_and_it_is_said() -> None:
+def test_where_only_leaked_images_of_a_kind_are_there_they_are_used_and_it_is_logged() -> None:
     leaked = np.array([False, False, True])
     point = fit_operating_point(
         sums(0.9, 0.8, 0.3), np.array([1, 1, 0]), ("negative", "positive"), ("positive",), leaked=leaked
@@ -316,14 +316,14 @@ def wilson(hits: int, images: int) -> tuple[float, float]:
     return (middle - half) / (1 + z**2 / images), (middle + half) / (1 + z**2 / images)
 
 
-def figures_at(threshold: float, values: list[float], labels: list[int]) -> dict[str, Any]:
-    return operating_figures(sums(*values), np.array(labels), ("negative", "positive"), ("positive",), threshold)
+def metrics_at(threshold: float, values: list[float], labels: list[int]) -> dict[str, Any]:
+    return operating_metrics(sums(*values), np.array(labels), ("negative", "positive"), ("positive",), threshold)
 
 
-def test_the_figures_at_a_threshold_come_with_wilson_intervals() -> None:
-    found = figures_at(0.5, [0.9, 0.5, 0.4, 0.6, 0.2, 0.1, 0.3], [1, 1, 1, 0, 0, 0, 0])
+def test_the_metrics_at_a_threshold_come_with_wilson_intervals() -> None:
+    found = metrics_at(0.5, [0.9, 0.5, 0.4, 0.6, 0.2, 0.1, 0.3], [1, 1, 1, 0, 0, 0, 0])
     assert found == {
-        "sensitivity": 0.666667,  # 0.5 is called suspicious too
+        "sensitivity": 0.666667,  # 0.5 is suspicious, too
         "sensitivity_interval": pytest.approx(wilson(2, 3), abs=1e-6),
         "sensitivity_images": 3,
         "specificity": 0.75,
@@ -333,37 +333,37 @@ def test_the_figures_at_a_threshold_come_with_wilson_intervals() -> None:
 
 
 def test_an_interval_has_a_width_where_every_image_was_found() -> None:
-    low, high = figures_at(0.5, [0.9, 0.8, 0.1], [1, 1, 0])["sensitivity_interval"]
+    low, high = metrics_at(0.5, [0.9, 0.8, 0.1], [1, 1, 0])["sensitivity_interval"]
     assert (low, high) == (pytest.approx(wilson(2, 2)[0], abs=1e-6), 1.0)
     assert low < 0.4
 
 
-def test_figures_without_images_are_not_defined() -> None:
-    found = figures_at(0.5, [0.9, 0.8], [1, 1])
+def test_metrics_without_images_are_not_defined() -> None:
+    found = metrics_at(0.5, [0.9, 0.8], [1, 1])
     assert (found["specificity"], found["specificity_interval"], found["specificity_images"]) == (None, None, 0)
     assert (found["sensitivity"], found["sensitivity_images"]) == (1.0, 2)
 
 
-def test_the_points_own_figures_are_those_of_the_images_that_it_was_fitted_on() -> None:
+def test_the_points_own_metrics_are_those_of_the_images_that_it_was_fitted_on() -> None:
     values, labels = [0.9, 0.8, 0.6, 0.3, 0.7, 0.5, 0.2], [1, 1, 1, 1, 0, 0, 0]
     point = fitted(values, labels, 0.75)
-    found = figures_at(point.threshold, values, labels)
+    found = metrics_at(point.threshold, values, labels)
     assert (point.sensitivity, point.specificity) == (found["sensitivity"], found["specificity"])
     assert point.sensitivity_interval == found["sensitivity_interval"]
     assert point.specificity_interval == found["specificity_interval"]
 
 
-def test_a_model_without_an_operating_point_has_no_suspicious_figures() -> None:
-    assert suspicious_figures(None, sums(0.5), np.array([0]), ("negative", "positive")) is None
+def test_a_model_without_an_operating_point_has_no_suspicious_metrics() -> None:
+    assert suspicious_metrics(None, sums(0.5), np.array([0]), ("negative", "positive")) is None
 
 
-def test_suspicious_figures_name_the_models_point_and_how_it_does_on_these_images() -> None:
+def test_suspicious_metrics_have_the_models_point_and_its_metrics_on_these_images() -> None:
     point = OperatingPoint(
         positive=("positive",), threshold=0.5, sensitivity=0.1, specificity=0.2, target_sensitivity=0.95
     )
-    found = suspicious_figures(point, sums(0.9, 0.4, 0.2), np.array([1, 1, 0]), ("negative", "positive"))
-    figures = figures_at(0.5, [0.9, 0.4, 0.2], [1, 1, 0])
-    expected = {"positive": ["positive"], "threshold": 0.5, "target_sensitivity": 0.95, **figures}
+    found = suspicious_metrics(point, sums(0.9, 0.4, 0.2), np.array([1, 1, 0]), ("negative", "positive"))
+    metrics = metrics_at(0.5, [0.9, 0.4, 0.2], [1, 1, 0])
+    expected = {"positive": ["positive"], "threshold": 0.5, "target_sensitivity": 0.95, **metrics}
     assert found is not None
     assert found == json.loads(json.dumps(expected))
     assert found["sensitivity"] == 0.5

@@ -1,4 +1,4 @@
-"""`evaluate_model`: which images are measured, what their document says, and two models side by side."""
+"""`evaluate_model`: the evaluated images, the document, and the comparison of two models."""
 
 import json
 import shutil
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from ctonnx.artifacts.operating_point import OperatingPoint
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
+from ctonnx.parity.comparison import compare_probabilities
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
-from ctonnx_train.evaluation.calibration import suspicious_figures
+from ctonnx_train.evaluation.calibration import suspicious_metrics
 from ctonnx_train.evaluation.evaluate import SCHEMA_VERSION, evaluate_model
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
-from ctonnx_train.evaluation.mcnemar import compare_answers
 from ctonnx_train.evaluation.metrics import evaluate
 
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
@@ -28,20 +28,20 @@ ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
 PIXELS = Preprocessing(size=32)
 
 
-def refused(message: str, *arguments: Any, **options: Any) -> None:
-    with pytest.raises(DataError) as refusal:
+def rejected(message: str, *arguments: Any, **options: Any) -> None:
+    with pytest.raises(DataError) as caught:
         evaluate_model(*arguments, **options)
-    assert str(refusal.value) == message
+    assert str(caught.value) == message
 
 
-def test_the_document_holds_the_model_the_data_and_the_figures_of_the_split(
-    subject: EvaluatedModel, labelled: Path
+def test_the_document_has_the_model_the_data_and_the_metrics_of_the_split(
+    evaluated: EvaluatedModel, labelled: Path
 ) -> None:
-    found = evaluate_model(subject, labelled, replicates=20, seed=3)
-    samples = read_data(labelled, classes=subject.classes).splits["test"]
-    answers = subject.probabilities(PixelStore(open_source(labelled), samples, PIXELS), range(5))
+    found = evaluate_model(evaluated, labelled, replicates=20, seed=3)
+    samples = read_data(labelled, classes=evaluated.classes).splits["test"]
+    expected = evaluated.probabilities(PixelStore(open_source(labelled), samples, PIXELS), range(5))
     assert found.labels.tolist() == [0, 0, 1, 1, 1]
-    np.testing.assert_array_equal(found.probabilities, answers)
+    np.testing.assert_array_equal(found.probabilities, expected)
     assert found.document == {
         "schema_version": SCHEMA_VERSION,
         "model": {
@@ -58,7 +58,7 @@ def test_the_document_holds_the_model_the_data_and_the_figures_of_the_split(
             "trained_on_with_copies": None,
             "seen_in_training": {"trained_on": None, "chosen_by": None, "dropped": 0},
         },
-        "metrics": evaluate(answers, [0, 0, 1, 1, 1], subject.classes, replicates=20, seed=3),
+        "metrics": evaluate(expected, [0, 0, 1, 1, 1], evaluated.classes, replicates=20, seed=3),
         "suspicious": None,
         "caveats": [
             "the balanced accuracy of 0.500 [0.000, 0.500] on the test images is no better than chance (0.500)",
@@ -70,9 +70,9 @@ def test_the_document_holds_the_model_the_data_and_the_figures_of_the_split(
 
 
 def test_a_class_that_the_data_lacks_keeps_its_place(
-    subject: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
+    evaluated: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
 ) -> None:
-    found = evaluate_model(subject, images_in(tmp_path / "few", {"test/c": 2, "test/a": 1}), replicates=0)
+    found = evaluate_model(evaluated, images_in(tmp_path / "few", {"test/c": 2, "test/a": 1}), replicates=0)
     assert found.labels.tolist() == [0, 2, 2]
     assert found.document["metrics"]["per_class"]["b"]["images"] == 0
 
@@ -81,71 +81,71 @@ def test_a_class_that_the_data_lacks_keeps_its_place(
     ("without", "split", "images"), [([], "test", 5), (["test"], "valid", 3), (["test", "valid"], "all", 8)]
 )
 def test_the_test_images_are_taken_else_the_validation_images_else_all(
-    without: list[str], split: str, images: int, subject: EvaluatedModel, labelled: Path
+    without: list[str], split: str, images: int, evaluated: EvaluatedModel, labelled: Path
 ) -> None:
     for name in without:
         shutil.rmtree(labelled / name)
     lines: list[str] = []
-    data = evaluate_model(subject, labelled, replicates=0, log=lines.append).document["data"]
+    data = evaluate_model(evaluated, labelled, replicates=0, log=lines.append).document["data"]
     assert (data["split"], data["images"]) == (split, images)
     assert lines == [f"PyTorch checkpoint 'tiny' on {images} images ({split}) of {labelled}"]
 
 
 @pytest.mark.parametrize(("split", "images"), [("train", 8), ("valid", 3), ("test", 5), ("all", 16)])
-def test_a_split_can_be_chosen(split: Any, images: int, subject: EvaluatedModel, labelled: Path) -> None:
-    data = evaluate_model(subject, labelled, split=split, replicates=0).document["data"]
+def test_a_split_can_be_chosen(split: Any, images: int, evaluated: EvaluatedModel, labelled: Path) -> None:
+    data = evaluate_model(evaluated, labelled, split=split, replicates=0).document["data"]
     assert (data["split"], data["images"]) == (split, images)
 
 
 def test_a_folder_without_splits_is_evaluated_whole(
-    subject: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
+    evaluated: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
 ) -> None:
-    data = evaluate_model(subject, images_in(tmp_path / "flat", {"a": 2, "b": 1}), replicates=0).document["data"]
+    data = evaluate_model(evaluated, images_in(tmp_path / "flat", {"a": 2, "b": 1}), replicates=0).document["data"]
     assert (data["split"], data["images"]) == ("all", 3)
 
 
-def test_a_split_that_is_not_there_is_told_with_those_that_are(subject: EvaluatedModel, labelled: Path) -> None:
+def test_a_split_that_is_not_there_is_reported_with_those_that_are(evaluated: EvaluatedModel, labelled: Path) -> None:
     shutil.rmtree(labelled / "test")
-    refused(
-        f"expected images of the split 'test' in '{labelled}', found those of 'train', 'valid' alone; choose another "
+    rejected(
+        f"expected images of the split 'test' in '{labelled}', found those of 'train', 'valid' only; choose another "
         "--split, or all",
-        subject,
+        evaluated,
         labelled,
         split="test",
     )
 
 
-def test_a_folder_without_images_is_told(subject: EvaluatedModel, tmp_path: Path) -> None:
-    refused(
+def test_a_folder_without_images_is_reported(evaluated: EvaluatedModel, tmp_path: Path) -> None:
+    rejected(
         f"expected labelled images in '{tmp_path}', found none; name a folder with images in class folders",
-        subject,
+        evaluated,
         tmp_path,
     )
 
 
-def test_a_missing_folder_is_told(subject: EvaluatedModel, tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(evaluated: EvaluatedModel, tmp_path: Path) -> None:
     expected = f"expected a data folder or a MedMNIST .npz file at '{tmp_path / 'no'}', found nothing; check the path"
-    refused(expected, subject, tmp_path / "no")
-    refused(expected, replace(subject, class_names={"x": "a"}), tmp_path / "no")
+    rejected(expected, evaluated, tmp_path / "no")
+    rejected(expected, replace(evaluated, class_names={"x": "a"}), tmp_path / "no")
 
 
-def test_a_class_that_the_model_does_not_know_is_told(
-    subject: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
+def test_a_class_that_the_model_does_not_know_is_reported(
+    evaluated: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
 ) -> None:
     root = images_in(tmp_path / "other", {"test/a": 1, "test/d": 1})
-    refused(
+    rejected(
         f"expected only the model's classes ('a', 'b', 'c') in every split of '{root}', found 'd' too; rename the "
         "folder or use --class-name OLD=NEW",
-        subject,
+        evaluated,
         root,
     )
 
 
 def test_folders_get_the_names_that_the_training_gave_them(
-    subject: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
+    evaluated: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
 ) -> None:
     """The names that the command gives come first; those of folders that are not there, or are empty, do not matter."""
-    trained = replace(subject, class_names={"x": "a", "y": "b", "z": "c", "empty": "c", "nowhere": "a", "a": "a"})
+    trained = replace(evaluated, class_names={"x": "a", "y": "b", "z": "c", "empty": "c", "nowhere": "a", "a": "a"})
     root = images_in(tmp_path / "named", {"test/x": 1, "test/y": 1, "test/z": 1, "test/a": 1})
     (root / "test" / "empty").mkdir()
     (root / "test" / "x" / "nowhere").mkdir()
@@ -154,63 +154,65 @@ def test_folders_get_the_names_that_the_training_gave_them(
 
 
 def test_an_array_file_gets_the_names_that_the_training_gave_its_numbers(
-    subject: EvaluatedModel, tmp_path: Path
+    evaluated: EvaluatedModel, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, 28, 28), dtype=np.uint8)
     np.savez(tmp_path / "few.npz", test_images=images, test_labels=np.array([[2], [0], [0], [2]]))
-    trained = replace(subject, class_names={"0": "b", "1": "a", "2": "c", "some folder": "a"})
+    trained = replace(evaluated, class_names={"0": "b", "1": "a", "2": "c", "some folder": "a"})
     assert evaluate_model(trained, tmp_path / "few.npz", replicates=0).labels.tolist() == [2, 1, 1, 2]
 
 
-def test_a_name_for_a_folder_that_is_not_there_is_refused(subject: EvaluatedModel, labelled: Path) -> None:
-    refused(
+def test_a_name_for_a_folder_that_is_not_there_is_rejected(evaluated: EvaluatedModel, labelled: Path) -> None:
+    rejected(
         f"expected a class folder named 'q' in '{labelled}', found 'a', 'b', 'c'; check --class-name",
-        subject,
+        evaluated,
         labelled,
         class_names={"q": "a"},
     )
 
 
-def test_groups_are_resampled_as_a_whole(subject: EvaluatedModel, tmp_path: Path, images_in: ImagesIn) -> None:
+def test_groups_are_resampled_as_a_whole(evaluated: EvaluatedModel, tmp_path: Path, images_in: ImagesIn) -> None:
     root = images_in(tmp_path / "patients", {"test/a/p1": 2, "test/a/p2": 2, "test/b/p3": 3, "test/b": 2})
     # The last two's paths name no patient.
-    found = evaluate_model(subject, root, group_regex=r"/(p\d)/", replicates=50)
+    found = evaluate_model(evaluated, root, group_regex=r"/(p\d)/", replicates=50)
     groups = [0, 0, 1, 1, 2, 2, 2, 3, 4]
     assert found.document["metrics"] == evaluate(
-        found.probabilities, found.labels.tolist(), subject.classes, groups=groups, replicates=50
+        found.probabilities, found.labels.tolist(), evaluated.classes, groups=groups, replicates=50
     )
     assert found.document["metrics"]["bootstrap"]["unit"] == "group"
     assert found.document["metrics"]["bootstrap"]["units"] == 5
 
 
-def test_copies_are_of_one_group_whatever_their_paths_say(
-    subject: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
+def test_copies_are_of_one_group_whatever_their_paths(
+    evaluated: EvaluatedModel, tmp_path: Path, images_in: ImagesIn
 ) -> None:
     root = images_in(tmp_path / "patients", {"test/a/p1": 2, "test/a/p2": 1, "test/b": 1})
     shutil.copy(root / "test/a/p1/scan 0.png", root / "test/b/copy.png")
-    found = evaluate_model(subject, root, group_regex=r"/(p\d)/", replicates=50)
+    found = evaluate_model(evaluated, root, group_regex=r"/(p\d)/", replicates=50)
     expected = evaluate(
-        found.probabilities, found.labels.tolist(), subject.classes, groups=[0, 0, 1, 0, 2], replicates=50
+        found.probabilities, found.labels.tolist(), evaluated.classes, groups=[0, 0, 1, 0, 2], replicates=50
     )
     assert found.document["metrics"] == expected
 
 
-def test_the_models_operating_point_is_measured(subject: EvaluatedModel, labelled: Path) -> None:
+def test_the_models_operating_point_is_measured(evaluated: EvaluatedModel, labelled: Path) -> None:
     point = OperatingPoint(positive=("a", "c"), threshold=0.6, sensitivity=0.9, specificity=0.8)
-    found = evaluate_model(replace(subject, operating_point=point), labelled, replicates=0)
-    assert found.document["suspicious"] == suspicious_figures(point, found.probabilities, found.labels, subject.classes)
+    found = evaluate_model(replace(evaluated, operating_point=point), labelled, replicates=0)
+    assert found.document["suspicious"] == suspicious_metrics(
+        point, found.probabilities, found.labels, evaluated.classes
+    )
     assert found.document["suspicious"]["sensitivity_images"] == 2
 
 
 def test_another_model_is_compared_whatever_its_order_of_classes_and_its_pixels(
-    subject: EvaluatedModel, labelled: Path
+    evaluated: EvaluatedModel, labelled: Path
 ) -> None:
     def turned(store: PixelStore, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
-        return subject.probabilities(store, rows)[:, [2, 0, 1]]  # the order c, a, b
+        return evaluated.probabilities(store, rows)[:, [2, 0, 1]]  # the order c, a, b
 
-    other = replace(subject, classes=("c", "a", "b"), probabilities=turned, path=Path("m.onnx"), kind="ONNX fp32")
-    same = evaluate_model(subject, labelled, other=other, replicates=0).document["comparison"]
+    other = replace(evaluated, classes=("c", "a", "b"), probabilities=turned, path=Path("m.onnx"), kind="ONNX fp32")
+    same = evaluate_model(evaluated, labelled, other=other, replicates=0).document["comparison"]
     assert (same["agreement"], same["max_dp"], same["accuracy"]) == (1.0, 0.0, same["other_accuracy"])
     assert same["other"] == {
         "name": "tiny",
@@ -219,21 +221,43 @@ def test_another_model_is_compared_whatever_its_order_of_classes_and_its_pixels(
         "classes": ["c", "a", "b"],
         "synthetic": False,
     }
-    larger = replace(subject, preprocessing=Preprocessing(size=64))
-    found = evaluate_model(subject, labelled, other=larger, replicates=0)
+    larger = replace(evaluated, preprocessing=Preprocessing(size=64))
+    found = evaluate_model(evaluated, labelled, other=larger, replicates=0)
     samples = read_data(labelled).splits["test"]
-    answers = subject.probabilities(PixelStore(open_source(labelled), samples, Preprocessing(size=64)), range(5))
+    others = evaluated.probabilities(PixelStore(open_source(labelled), samples, Preprocessing(size=64)), range(5))
     comparison = found.document["comparison"]
-    expected = compare_answers(found.probabilities, answers, found.labels)
-    assert {name: comparison[name] for name in expected} == expected
+    expected = compare_probabilities(found.probabilities, others)
+    assert (comparison["agreement"], comparison["max_dp"], comparison["mean_dp"]) == expected
     assert comparison["max_dp"] > 0
     assert comparison["accuracy"] == found.document["metrics"]["accuracy"]
-    assert comparison["other_accuracy"] == (answers.argmax(axis=1) == found.labels).mean()
+    assert comparison["other_accuracy"] == (others.argmax(axis=1) == found.labels).mean()
+
+
+def test_comparison_is_what_a_hand_computes(evaluated: EvaluatedModel, labelled: Path) -> None:
+    """The five images are of the classes a, a, b, b, b."""
+    first = np.array([[0.75, 0.25, 0], [0.5, 0.25, 0.25], [0.5, 0.5, 0], [0, 0.25, 0.75], [0.25, 0.75, 0]])
+    second = np.array([[0.75, 0.25, 0], [0.25, 0.5, 0.25], [0.25, 0.75, 0], [0.75, 0, 0.25], [0.25, 0.75, 0]])
+    model, other = (
+        replace(evaluated, probabilities=lambda store, rows, values=values: values)
+        for values in (first, second.astype(np.float32))
+    )
+    comparison = evaluate_model(model, labelled, other=other, replicates=0).document["comparison"]
+    del comparison["other"], comparison["seen_in_training"]
+    assert comparison == {
+        "images": 5,
+        "agreement": 0.4,
+        "max_dp": 0.75,
+        "mean_dp": pytest.approx(2.5 / 15),
+        "accuracy_difference": 0.0,
+        "mcnemar": {"only_first_right": 1, "only_second_right": 1, "p_value": 1.0},
+        "accuracy": 0.6,
+        "other_accuracy": 0.6,
+    }
 
 
 @pytest.mark.parametrize(("size", "times"), [(32, 1), (64, 2)])
 def test_images_are_read_again_only_for_a_model_with_other_pixels(
-    size: int, times: int, subject: EvaluatedModel, labelled: Path, monkeypatch: pytest.MonkeyPatch
+    size: int, times: int, evaluated: EvaluatedModel, labelled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
 
@@ -242,16 +266,16 @@ def test_images_are_read_again_only_for_a_model_with_other_pixels(
         return PixelStore(source, samples, preprocessing, **options)
 
     monkeypatch.setattr("ctonnx_train.evaluation.evaluate.PixelStore", noted)
-    other = replace(subject, preprocessing=Preprocessing(size=size))
-    found = evaluate_model(subject, labelled, other=other, replicates=0)
+    other = replace(evaluated, preprocessing=Preprocessing(size=size))
+    found = evaluate_model(evaluated, labelled, other=other, replicates=0)
     assert read == [32, size][:times]
     assert (found.document["comparison"]["max_dp"] == 0) is (times == 1)
 
 
-def test_a_model_with_other_classes_cannot_be_compared(subject: EvaluatedModel, labelled: Path) -> None:
-    refused(
+def test_a_model_with_other_classes_cannot_be_compared(evaluated: EvaluatedModel, labelled: Path) -> None:
+    rejected(
         "expected a model with the classes 'a', 'b', 'c' to compare with, found one with 'a', 'b'",
-        subject,
+        evaluated,
         labelled,
-        other=replace(subject, classes=("a", "b")),
+        other=replace(evaluated, classes=("a", "b")),
     )

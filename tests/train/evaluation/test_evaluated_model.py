@@ -1,4 +1,4 @@
-"""What can be evaluated: a run's checkpoint and its exported model, which answer alike and know their training."""
+"""A run's checkpoint and its exported model: equal probabilities, and digests of the training images."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ def store(checkpoint: EvaluatedModel, phantoms: Path) -> PixelStore:
 
 @pytest.fixture
 def copied(exported_run: Run, tmp_path: Path) -> Run:
-    """A copy of the run whose weights and model take no room."""
+    """A copy of the run whose weights and model are links."""
     run = Run(tmp_path / "runs" / "copy")
     run.export_folder.mkdir(parents=True)
     run.weights_file.symlink_to(exported_run.weights_file)
@@ -56,12 +56,12 @@ def copied(exported_run: Run, tmp_path: Path) -> Run:
     return run
 
 
-def digests_in(folder: Path, split: Split, subject: EvaluatedModel) -> frozenset[str]:
-    store = PixelStore(open_source(folder), read_data(folder).splits[split], subject.preprocessing)
+def digests_in(folder: Path, split: Split, evaluated: EvaluatedModel) -> frozenset[str]:
+    store = PixelStore(open_source(folder), read_data(folder).splits[split], evaluated.preprocessing)
     return frozenset(store.digests.values())
 
 
-def test_a_checkpoint_says_what_its_record_says(checkpoint: EvaluatedModel, exported_run: Run) -> None:
+def test_a_checkpoint_has_the_values_of_its_record(checkpoint: EvaluatedModel, exported_run: Run) -> None:
     record = read_record(exported_run)
     assert (checkpoint.path, checkpoint.name, checkpoint.kind) == (exported_run.folder, "tiny", "PyTorch checkpoint")
     assert checkpoint.classes == record.classes
@@ -74,7 +74,7 @@ def test_a_checkpoint_says_what_its_record_says(checkpoint: EvaluatedModel, expo
     assert checkpoint.data_root == Path(record.data["folder"])
 
 
-def test_an_exported_model_says_what_its_spec_says(exported: EvaluatedModel, model: Path, exported_run: Run) -> None:
+def test_an_exported_model_has_the_values_of_its_spec(exported: EvaluatedModel, model: Path, exported_run: Run) -> None:
     spec = Predictor(model).spec
     assert (exported.path, exported.name, exported.kind) == (model, "tiny", "ONNX fp32")
     assert exported.classes == spec.classes
@@ -89,15 +89,15 @@ def test_an_exported_model_says_what_its_spec_says(exported: EvaluatedModel, mod
 def test_both_know_the_images_of_the_training(
     checkpoint: EvaluatedModel, exported: EvaluatedModel, phantoms: Path
 ) -> None:
-    for subject in (checkpoint, exported):
-        assert subject.trained_on == digests_in(phantoms, "train", subject)
-        assert subject.chosen_by == digests_in(phantoms, "valid", subject)
-        assert subject.digests["test"] == digests_in(phantoms, "test", subject)
-        assert subject.data_root == phantoms.resolve()
-        assert subject.class_names["large.central_right.hilum_T3_N2_M0_IIIa"] == "large central"
+    for evaluated in (checkpoint, exported):
+        assert evaluated.trained_on == digests_in(phantoms, "train", evaluated)
+        assert evaluated.chosen_by == digests_in(phantoms, "valid", evaluated)
+        assert evaluated.digests["test"] == digests_in(phantoms, "test", evaluated)
+        assert evaluated.data_root == phantoms.resolve()
+        assert evaluated.class_names["large.central_right.hilum_T3_N2_M0_IIIa"] == "large central"
 
 
-def test_a_checkpoint_and_its_exported_model_answer_alike(
+def test_a_checkpoint_and_its_exported_model_predict_alike(
     checkpoint: EvaluatedModel, exported: EvaluatedModel, store: PixelStore
 ) -> None:
     rows = [5, 0, 3]
@@ -107,26 +107,26 @@ def test_a_checkpoint_and_its_exported_model_answer_alike(
     np.testing.assert_allclose(first.sum(axis=1), 1, rtol=0, atol=1e-9)
 
 
-def test_the_answers_are_those_of_predict(
+def test_the_probabilities_are_those_of_predict(
     exported: EvaluatedModel, model: Path, store: PixelStore, phantoms: Path
 ) -> None:
-    answers = exported.probabilities(store, range(len(store)))
+    found = exported.probabilities(store, range(len(store)))
     predictor = Predictor(model)
     for row, sample in enumerate(read_data(phantoms).splits["test"]):
         prediction = predictor.predict(phantoms / sample.path)
-        assert [prediction.probabilities[name] for name in exported.classes] == pytest.approx(answers[row], abs=1e-6)
+        assert [prediction.probabilities[name] for name in exported.classes] == pytest.approx(found[row], abs=1e-6)
 
 
-def test_more_images_than_a_batch_are_answered_in_their_order(
+def test_more_images_than_a_batch_are_predicted_in_their_order(
     checkpoint: EvaluatedModel, exported: EvaluatedModel, store: PixelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = [subject.probabilities(store, range(len(store))) for subject in (checkpoint, exported)]
+    whole = [evaluated.probabilities(store, range(len(store))) for evaluated in (checkpoint, exported)]
     monkeypatch.setattr("ctonnx_train.evaluation.evaluated_model._BATCH", 3)
-    for subject, expected in zip((checkpoint, exported), whole, strict=True):
-        np.testing.assert_allclose(subject.probabilities(store, range(len(store))), expected, rtol=0, atol=1e-6)
+    for evaluated, expected in zip((checkpoint, exported), whole, strict=True):
+        np.testing.assert_allclose(evaluated.probabilities(store, range(len(store))), expected, rtol=0, atol=1e-6)
 
 
-def test_no_rows_have_no_answers(checkpoint: EvaluatedModel, exported: EvaluatedModel, store: PixelStore) -> None:
+def test_no_rows_have_no_probabilities(checkpoint: EvaluatedModel, exported: EvaluatedModel, store: PixelStore) -> None:
     assert checkpoint.probabilities(store, []).shape == exported.probabilities(store, []).shape == (0, 4)
 
 
@@ -163,7 +163,7 @@ def test_a_model_far_from_its_run_does_not_know_what_it_was_trained_on(model: Pa
             encoding="utf-8",
         ),
     ],
-    ids=["no splits", "damaged record", "another data set"],
+    ids=["no splits", "damaged record", "another dataset"],
 )
 def test_a_model_in_a_folder_that_is_not_its_run_does_not_know_either(
     damage: Callable[[Run], object], copied: Run
@@ -178,12 +178,12 @@ def test_a_run_of_the_first_release_does_not_know_what_it_was_trained_on(copied:
     rows = json.loads(copied.splits_file.read_text(encoding="utf-8"))
     old = {split: [row[:2] for row in samples] for split, samples in rows.items()}
     copied.splits_file.write_text(json.dumps(old), encoding="utf-8")
-    for subject in (open_evaluated_model(copied.folder), open_evaluated_model(copied.model_file("fp32"))):
-        assert (subject.trained_on, subject.chosen_by) == (None, None)
-        assert subject.run is not None
+    for evaluated in (open_evaluated_model(copied.folder), open_evaluated_model(copied.model_file("fp32"))):
+        assert (evaluated.trained_on, evaluated.chosen_by) == (None, None)
+        assert evaluated.run is not None
 
 
-def test_no_run_and_no_model_are_told(tmp_path: Path) -> None:
+def test_no_run_and_no_model_are_reported(tmp_path: Path) -> None:
     with pytest.raises(
         ModelError, match=r"^expected a run's folder \(with model\.safetensors and run\.json\) at 'no' "
     ):
@@ -192,7 +192,7 @@ def test_no_run_and_no_model_are_told(tmp_path: Path) -> None:
         open_evaluated_model(Path("no.onnx"), root=tmp_path)
 
 
-def test_a_file_that_is_no_model_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_reported(tmp_path: Path) -> None:
     (tmp_path / "scan.png").write_bytes(b"no model")
     with pytest.raises(ModelError, match="is not a whole ONNX model"):
         open_evaluated_model(tmp_path / "scan.png")

@@ -1,4 +1,4 @@
-"""The figures: by hand, against scikit-learn, over resamples, where they are not defined, and as a table."""
+"""The metrics: by hand, against scikit-learn, over resamples, undefined ones, and as a table."""
 
 import json
 from typing import Any
@@ -17,16 +17,16 @@ from sklearn.metrics import (
 )
 
 from ctonnx_train.evaluation import metrics as module
-from ctonnx_train.evaluation.metrics import ECE_BINS, LEVEL, REPLICATES, evaluate, figures, format_metrics
+from ctonnx_train.evaluation.metrics import ECE_BINS, LEVEL, REPLICATES, as_table, compute_metrics, evaluate
 
-FIGURES = ("precision", "sensitivity", "specificity", "f1", "auroc")
+METRICS = ("precision", "sensitivity", "specificity", "f1", "auroc")
 
 
 def one_hot(predicted: list[int], classes: int) -> NDArray[np.float32]:
     return np.eye(classes, dtype=np.float32)[predicted]
 
 
-def answers(images: int, classes: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def predictions(images: int, classes: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Random probabilities, of which some are equal, that lean towards random labels."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, classes, images)
@@ -45,7 +45,7 @@ def by_hand() -> dict[str, Any]:
     return evaluate(probabilities, [0, 1, 1, 2, 0], ["a", "b", "c"], replicates=0)
 
 
-def test_the_figures_are_what_a_hand_computes(by_hand: dict[str, Any]) -> None:
+def test_the_metrics_are_what_a_hand_computes(by_hand: dict[str, Any]) -> None:
     assert by_hand == {
         "images": 5,
         "accuracy": 0.6,
@@ -107,44 +107,44 @@ def expected_of_scikit_learn(
 
 @pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_figures_are_those_of_scikit_learn(classes: int, seed: int) -> None:
-    probabilities, truth = answers(80, classes, seed)
+def test_the_metrics_are_those_of_scikit_learn(classes: int, seed: int) -> None:
+    probabilities, truth = predictions(80, classes, seed)
     names = ["w", "x", "y", "z"][:classes]
     found = evaluate(probabilities, truth.tolist(), names, replicates=0)
     expected = expected_of_scikit_learn(probabilities, truth)
     assert found["accuracy"] == pytest.approx(expected.pop("accuracy"), abs=1e-6)
     assert found["balanced_accuracy"] == pytest.approx(expected.pop("balanced_accuracy"), abs=1e-6)
     assert found["confusion_matrix"] == confusion_matrix(truth, probabilities.argmax(1)).tolist()
-    assert set(expected) == set(FIGURES)
+    assert set(expected) == set(METRICS)
     for name, values in expected.items():
         assert [found["per_class"][one][name] for one in names] == pytest.approx(list(values), abs=1e-6), name
         assert found["macro"][name] == pytest.approx(np.mean(values), abs=2e-6), name
 
 
-def test_the_figures_of_resamples_are_those_of_scikit_learn_with_sample_weights() -> None:
-    probabilities, truth = answers(60, 4, 7)
+def test_the_metrics_of_resamples_are_those_of_scikit_learn_with_sample_weights() -> None:
+    probabilities, truth = predictions(60, 4, 7)
     weights = np.random.default_rng(0).multinomial(60, np.full(60, 1 / 60), size=5)
-    found = figures(probabilities, truth, weights.astype(np.float64))
+    found = compute_metrics(probabilities, truth, weights.astype(np.float64))
     for row, sample_weight in enumerate(weights):
         for name, values in expected_of_scikit_learn(probabilities, truth, sample_weight).items():
             assert found[name][row] == pytest.approx(values, abs=1e-9), name
-            if name in FIGURES:
+            if name in METRICS:
                 assert found[f"macro_{name}"][row] == pytest.approx(np.mean(values), abs=1e-9), name
 
 
-def test_a_resample_is_the_images_repeated_as_often_as_it_says() -> None:
-    probabilities, truth = answers(30, 3, 1)
+def test_a_resample_is_the_images_repeated_by_their_weights() -> None:
+    probabilities, truth = predictions(30, 3, 1)
     weights = np.random.default_rng(1).integers(0, 4, (3, 30))
-    found = figures(probabilities, truth, weights.astype(np.float64))
+    found = compute_metrics(probabilities, truth, weights.astype(np.float64))
     for row, times in enumerate(weights):
-        repeated = figures(probabilities.repeat(times, axis=0), truth.repeat(times))
+        repeated = compute_metrics(probabilities.repeat(times, axis=0), truth.repeat(times))
         for name, values in found.items():
             np.testing.assert_allclose(values[row], repeated[name][0], rtol=0, atol=1e-9, err_msg=name)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_calibration_error_is_what_a_plain_loop_finds(seed: int) -> None:
-    probabilities, truth = answers(200, 3, seed)
+    probabilities, truth = predictions(200, 3, seed)
     error = 0.0
     for index in range(ECE_BINS):
         low, high = index / ECE_BINS, (index + 1) / ECE_BINS
@@ -160,14 +160,14 @@ def test_the_calibration_error_is_what_a_plain_loop_finds(seed: int) -> None:
     assert evaluate(probabilities, truth.tolist(), "abc", replicates=0)["ece"] == pytest.approx(error, abs=2e-6)
 
 
-def test_answers_that_are_sure_and_right_have_no_calibration_error_and_sure_and_wrong_ones_all() -> None:
+def test_confident_predictions_have_no_calibration_error_if_right_and_the_largest_if_wrong() -> None:
     probabilities = one_hot([0, 1, 1], 2)
     assert evaluate(probabilities, [0, 1, 1], "ab", replicates=0)["ece"] == 0
     assert evaluate(probabilities, [1, 0, 0], "ab", replicates=0)["ece"] == 1
 
 
 def test_intervals_are_the_percentiles_over_resampled_images() -> None:
-    probabilities, truth = answers(50, 3, 2)
+    probabilities, truth = predictions(50, 3, 2)
     found = evaluate(probabilities, truth.tolist(), "abc", replicates=400, seed=3)
     draws = np.random.default_rng(3)
     values: dict[str, list[Any]] = {"accuracy": [], "sensitivity": []}
@@ -184,21 +184,21 @@ def test_intervals_are_the_percentiles_over_resampled_images() -> None:
     assert found["bootstrap"] == {"level": LEVEL, "replicates": 400, "seed": 3, "unit": "image", "units": 50}
 
 
-def test_each_figure_has_an_interval_with_the_figure_inside() -> None:
-    probabilities, truth = answers(120, 3, 4)
+def test_each_metric_has_an_interval_with_the_metric_inside() -> None:
+    probabilities, truth = predictions(120, 3, 4)
     found = evaluate(probabilities, truth.tolist(), "abc")
     intervals = found["intervals"]
     assert set(intervals) == {"accuracy", "balanced_accuracy", "macro", "per_class", "ece"}
     pairs = [(found[name], intervals[name]) for name in ("accuracy", "balanced_accuracy")]
-    pairs += [(found["macro"][name], intervals["macro"][name]) for name in FIGURES]
-    pairs += [(found["per_class"][one][name], intervals["per_class"][one][name]) for one in "abc" for name in FIGURES]
+    pairs += [(found["macro"][name], intervals["macro"][name]) for name in METRICS]
+    pairs += [(found["per_class"][one][name], intervals["per_class"][one][name]) for one in "abc" for name in METRICS]
     assert len(pairs) == 22
     assert all(low < value < high for value, (low, high) in pairs)
     assert (found["bootstrap"]["replicates"], found["bootstrap"]["level"]) == (REPLICATES, 0.95)
 
 
 def test_the_same_seed_gives_the_same_intervals_and_another_seed_others() -> None:
-    probabilities, truth = answers(40, 3, 5)
+    probabilities, truth = predictions(40, 3, 5)
     first, again, other = (
         evaluate(probabilities, truth.tolist(), "abc", replicates=100, seed=seed) for seed in (1, 1, 2)
     )
@@ -208,7 +208,7 @@ def test_the_same_seed_gives_the_same_intervals_and_another_seed_others() -> Non
 
 
 def test_intervals_do_not_depend_on_how_many_resamples_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    probabilities, truth = answers(40, 3, 5)
+    probabilities, truth = predictions(40, 3, 5)
     whole = evaluate(probabilities, truth.tolist(), "abc", replicates=100)
     monkeypatch.setattr(module, "_CELLS", 40 * 7)
     assert evaluate(probabilities, truth.tolist(), "abc", replicates=100) == whole
@@ -216,7 +216,7 @@ def test_intervals_do_not_depend_on_how_many_resamples_fit_into_memory(monkeypat
 
 def test_images_of_a_group_come_and_go_together() -> None:
     """Ten copies of each of twenty images: by group, the intervals are those of the twenty."""
-    probabilities, truth = answers(20, 2, 6)
+    probabilities, truth = predictions(20, 2, 6)
     twenty = evaluate(probabilities, truth.tolist(), "ab", replicates=300)
     copies, labels = probabilities.repeat(10, axis=0), truth.repeat(10).tolist()
     grouped = evaluate(copies, labels, "ab", groups=np.arange(20).repeat(10).tolist(), replicates=300)
@@ -230,7 +230,7 @@ def test_images_of_a_group_come_and_go_together() -> None:
 
 @pytest.mark.parametrize(("images", "groups"), [(6, [3] * 6), (1, None)], ids=["group", "image"])
 def test_one_group_or_image_has_no_intervals(images: int, groups: list[int] | None) -> None:
-    probabilities, truth = answers(images, 2, 6)
+    probabilities, truth = predictions(images, 2, 6)
     found = evaluate(probabilities, truth.tolist(), "ab", groups=groups, replicates=50)
     assert found == evaluate(probabilities, truth.tolist(), "ab", replicates=0)
     assert "intervals" not in found
@@ -238,20 +238,20 @@ def test_one_group_or_image_has_no_intervals(images: int, groups: list[int] | No
 
 
 def test_the_numbers_of_groups_are_names_alone() -> None:
-    probabilities, truth = answers(12, 2, 6)
+    probabilities, truth = predictions(12, 2, 6)
     groups = np.arange(12) // 3
     first = evaluate(probabilities, truth.tolist(), "ab", groups=groups.tolist(), replicates=50)
     assert evaluate(probabilities, truth.tolist(), "ab", groups=(groups * 1000 + 7).tolist(), replicates=50) == first
 
 
-def test_a_resample_in_which_a_figure_is_not_defined_does_not_count_for_it() -> None:
+def test_a_resample_in_which_a_metric_is_not_defined_does_not_count_for_it() -> None:
     """One image of `b` is missing from every third resample; in the others its sensitivity is 1."""
     found = evaluate(one_hot([0, 0, 0, 1], 2), [0, 0, 0, 1], "ab", replicates=200)
     assert found["intervals"]["per_class"]["b"]["sensitivity"] == [1.0, 1.0]
     assert found["intervals"]["per_class"]["b"]["auroc"] == [1.0, 1.0]
 
 
-def test_a_figure_that_is_not_defined_has_no_interval() -> None:
+def test_a_metric_that_is_not_defined_has_no_interval() -> None:
     found = evaluate(one_hot([0, 1, 1], 3), [0, 1, 1], "abc", replicates=20)
     assert found["per_class"]["c"]["auroc"] is None
     assert found["intervals"]["per_class"]["c"] == {
@@ -274,8 +274,8 @@ def test_a_class_with_images_that_was_never_predicted_lowers_the_mean_precision(
     assert found["macro"]["precision"] == 0.25
 
 
-def test_the_table_has_a_line_a_class_and_a_dash_where_a_figure_is_not_defined(by_hand: dict[str, Any]) -> None:
-    assert format_metrics("validation", by_hand).splitlines() == [
+def test_the_table_has_a_line_a_class_and_a_dash_where_a_metric_is_not_defined(by_hand: dict[str, Any]) -> None:
+    assert as_table("validation", by_hand).splitlines() == [
         "validation: accuracy 0.600, balanced 0.500, ECE 0.200 on 5 images",
         "class       images    precision  sensitivity  specificity           f1        auroc",
         "a                2        0.667        1.000        0.667        0.800        0.833",
@@ -287,14 +287,14 @@ def test_the_table_has_a_line_a_class_and_a_dash_where_a_figure_is_not_defined(b
 
 def test_the_tables_first_line_shows_the_intervals() -> None:
     found = evaluate(one_hot([0, 1, 1], 2), [0, 1, 1], "ab", replicates=20)
-    assert format_metrics("test", found).splitlines()[0] == (
+    assert as_table("test", found).splitlines()[0] == (
         "test: accuracy 1.000 [1.000, 1.000], balanced 1.000 [1.000, 1.000], ECE 0.000 [0.000, 0.000] on 3 images"
     )
 
 
 def test_the_table_is_as_wide_as_its_longest_class() -> None:
     metrics = evaluate(one_hot([0, 1], 2), [0, 1], ["adenocarcinoma", "b"], replicates=0)
-    assert [len(line) for line in format_metrics("test", metrics).splitlines()[1:]] == [14 + 8 + 5 * 13] * 4
+    assert [len(line) for line in as_table("test", metrics).splitlines()[1:]] == [14 + 8 + 5 * 13] * 4
 
 
 def test_a_class_that_is_not_there_has_no_sensitivity_and_no_auroc() -> None:
@@ -339,7 +339,7 @@ def test_a_class_that_all_images_have_has_no_specificity_and_no_auroc() -> None:
 
 @pytest.mark.parametrize("truth", [[0], [0, 0], [0, 1], [2, 1, 0], [1, 1, 1]])
 @pytest.mark.parametrize("predicted", [0, 1, 2])
-def test_the_figures_are_json_without_nan_and_can_be_shown(truth: list[int], predicted: int) -> None:
+def test_the_metrics_are_json_without_nan_and_can_be_shown(truth: list[int], predicted: int) -> None:
     metrics = evaluate(one_hot([predicted] * len(truth), 3), truth, ["a", "b", "c"], replicates=30)
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
-    assert "nan" not in format_metrics("test", metrics)
+    assert "nan" not in as_table("test", metrics)

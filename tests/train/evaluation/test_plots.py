@@ -1,4 +1,4 @@
-"""The plots: what stands in them, that nothing is cut off, and that the files are readable and always the same."""
+"""The plots: contents, margins, and readable, reproducible files."""
 
 from io import BytesIO
 from pathlib import Path
@@ -20,7 +20,7 @@ FOUR = ["adenocarcinoma", "large cell carcinoma", "normal", "squamous cell carci
 TITLE = "chest-ct-20260301-101010: validation images"
 
 
-def answers(classes: int, images: int = 60) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def predictions(classes: int, images: int = 60) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     rng = np.random.default_rng(classes)
     labels = np.arange(images) % classes
     probabilities = rng.dirichlet(np.ones(classes), images)
@@ -29,7 +29,7 @@ def answers(classes: int, images: int = 60) -> tuple[NDArray[np.float64], NDArra
 
 
 def roc(names: list[str], replicates: int = 20, title: str = TITLE) -> Figure:
-    probabilities, labels = answers(len(names))
+    probabilities, labels = predictions(len(names))
     metrics = evaluate(probabilities, labels.tolist(), names, replicates=replicates)
     return plot_roc(probabilities, labels, names, metrics, title)
 
@@ -106,7 +106,7 @@ def test_many_classes_have_a_matrix_without_numbers_that_is_not_ever_larger() ->
 
 
 def test_the_roc_plot_has_a_curve_a_class_with_its_area() -> None:
-    probabilities, labels = answers(4)
+    probabilities, labels = predictions(4)
     metrics = evaluate(probabilities, labels.tolist(), FOUR, replicates=20)
     figure = plot_roc(probabilities, labels, FOUR, metrics, TITLE)
     axes = figure.axes[0]
@@ -125,19 +125,19 @@ def test_the_roc_plot_has_a_curve_a_class_with_its_area() -> None:
     assert len({(to_hex(curve.get_color()), curve.get_linestyle()) for curve in curves}) == 4
 
 
-def test_eleven_curves_can_be_told_apart() -> None:
+def test_eleven_curves_are_distinguishable() -> None:
     figure = roc([f"organ {number}" for number in range(11)])
     styles = {(to_hex(curve.get_color()), curve.get_linestyle()) for curve in figure.axes[0].lines[1:]}
     assert len(styles) == 11
 
 
-def test_without_intervals_the_roc_legend_has_the_areas_alone() -> None:
+def test_without_intervals_the_roc_legend_has_only_the_areas() -> None:
     figure = roc(["a", "b"], replicates=0)
     assert figure.legends[0].get_title().get_text() == "AUROC, one class against the rest"
     assert all(len(label) == len("a: 0.123") for label in in_legend(figure))
 
 
-def test_a_class_without_images_has_no_roc_curve_and_says_so() -> None:
+def test_a_class_without_images_has_no_roc_curve_and_a_note() -> None:
     probabilities, labels = np.eye(3)[[0, 1, 0]], np.array([0, 1, 1])
     metrics = evaluate(probabilities, labels.tolist(), ["a", "b", "c"], replicates=0)
     figure = plot_roc(probabilities, labels, ["a", "b", "c"], metrics, "t")
@@ -160,7 +160,7 @@ def test_the_reliability_diagram_shows_each_bins_accuracy_confidence_and_images(
     assert in_legend(figure) == ["mean confidence of the bin", "accuracy"]
 
 
-def test_the_curves_show_the_losses_and_the_validation_figures() -> None:
+def test_the_curves_show_the_losses_and_the_validation_metrics() -> None:
     figure = plot_curves(rows(4), "run", best_epoch=3)
     loss, accuracy = figure.axes
     assert in_legend(loss) == ["training", "validation", "best epoch: 3"]
@@ -174,17 +174,17 @@ def test_the_curves_show_the_losses_and_the_validation_figures() -> None:
     assert title_of(figure) == "run"
 
 
-def test_phases_are_named_and_a_line_stands_between_them() -> None:
+def test_phases_are_named_with_a_line_between_them() -> None:
     for axes in plot_curves(rows(10, head=4), "run").axes:
         assert [(text.get_text(), text.get_position()[0]) for text in axes.texts] == [("head", 2.5), ("fine-tune", 7.5)]
         assert list(np.asarray(axes.lines[-1].get_xdata())) == [4.5, 4.5]
 
 
-def test_one_phase_alone_is_not_marked() -> None:
+def test_a_single_phase_is_not_marked() -> None:
     assert [texts(axes) for axes in plot_curves(rows(3), "run").axes] == [[], []]
 
 
-def test_a_figure_that_is_not_defined_is_left_out_of_the_curves() -> None:
+def test_a_metric_that_is_not_defined_is_left_out_of_the_curves() -> None:
     figure = plot_curves(rows(3, valid_macro_auroc=None, valid_loss=None), "run")
     assert np.isnan(np.asarray(figure.axes[0].lines[1].get_ydata(), float)).all()
     assert np.isnan(np.asarray(figure.axes[1].lines[2].get_ydata(), float)).all()
@@ -192,7 +192,7 @@ def test_a_figure_that_is_not_defined_is_left_out_of_the_curves() -> None:
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), 0.0])
-def test_a_loss_that_is_no_number_or_nothing_can_be_drawn(loss: float, tmp_path: Path) -> None:
+def test_a_loss_that_is_nan_infinite_or_zero_can_be_drawn(loss: float, tmp_path: Path) -> None:
     save_plot(plot_curves(rows(2, train_loss=loss, valid_loss=loss), "run"), tmp_path / "curves.png")
 
 
@@ -211,7 +211,7 @@ def test_few_epochs_are_dots_with_whole_epochs_below(count: int) -> None:
 )
 @pytest.mark.parametrize("title", [TITLE, "a-long-name-of-a-run-" * 4 + ": test images"], ids=["title", "long title"])
 def test_nothing_is_cut_off(names: list[str], title: str, tmp_path: Path) -> None:
-    probabilities, labels = answers(len(names))
+    probabilities, labels = predictions(len(names))
     matrix = np.full((len(names), len(names)), 123).tolist()
     plots = [
         plot_confusion(matrix, names, title),
@@ -222,7 +222,7 @@ def test_nothing_is_cut_off(names: list[str], title: str, tmp_path: Path) -> Non
     assert [min(margins(figure, tmp_path / "plot.png")) >= 3 for figure in plots] == [True] * 4
 
 
-def test_names_are_drawn_as_they_are_even_with_dollars_underscores_and_bytes_that_are_no_text(tmp_path: Path) -> None:
+def test_names_with_dollars_underscores_and_undecodable_bytes_are_drawn_as_they_are(tmp_path: Path) -> None:
     names = ["a $x{ b$", "_b", "r\udcf6ntgen"]
     confusion = plot_confusion([[1, 0, 0]] * 3, names, "5$ and 6$")
     curves = roc(names, title="r\udcf6n")

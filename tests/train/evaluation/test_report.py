@@ -1,4 +1,4 @@
-"""An evaluation as files: the report's text, the JSON, the plots; a folder that is whole, or stays as it was."""
+"""An evaluation as files: report, JSON and plots, in a folder that is written completely or not at all."""
 
 import json
 from dataclasses import replace
@@ -10,11 +10,10 @@ import pytest
 from PIL import Image
 
 from ctonnx.errors import CtonnxError
-from ctonnx_train.evaluation.calibration import operating_figures
+from ctonnx_train.evaluation.calibration import operating_metrics
 from ctonnx_train.evaluation.evaluate import Evaluation, summarize
-from ctonnx_train.evaluation.mcnemar import compare_answers
 from ctonnx_train.evaluation.metrics import evaluate
-from ctonnx_train.evaluation.report import as_markdown, refuse_foreign_folder, write_curves, write_evaluation
+from ctonnx_train.evaluation.report import as_markdown, check_output_folder, write_curves, write_evaluation
 
 CLASSES = ("benign", "malignant")
 PROBABILITIES = np.array([[0.75, 0.25], [0.25, 0.75], [0.75, 0.25], [0.5, 0.5]])
@@ -35,7 +34,7 @@ HISTORY = [
 
 @pytest.fixture
 def evaluation() -> Evaluation:
-    """Four images, of which one is called wrongly."""
+    """Four images, one of them misclassified."""
     document = summarize(
         model={
             "name": "tiny",
@@ -62,13 +61,13 @@ def with_data(evaluation: Evaluation, **data: Any) -> Evaluation:
 
 
 def seen(evaluation: Evaluation, **seen: int | None) -> list[str]:
-    """What the report tells of the images that the training saw."""
+    """Notes of the report on images that were seen in training."""
     known = {"trained_on": 0, "chosen_by": 0, "dropped": 0} | seen
     text = as_markdown(with_data(evaluation, seen_in_training=known).document)
     return [line for line in text.splitlines() if line.startswith("- ")]
 
 
-def test_the_report_says_what_was_measured_and_how_well_it_did(evaluation: Evaluation) -> None:
+def test_the_report_has_the_model_the_data_and_the_metrics(evaluation: Evaluation) -> None:
     assert as_markdown(evaluation.document) == (
         "# tiny: test images\n"
         "\n"
@@ -77,7 +76,7 @@ def test_the_report_says_what_was_measured_and_how_well_it_did(evaluation: Evalu
         "\n"
         "- None of these images is among those that the model was trained on (identical pixels).\n"
         "\n"
-        "| figure | value | interval |\n"
+        "| metric | value | interval |\n"
         "| --- | --- | --- |\n"
         "| accuracy | 0.750 |  |\n"
         "| balanced accuracy | 0.750 |  |\n"
@@ -101,11 +100,11 @@ def test_the_report_says_what_was_measured_and_how_well_it_did(evaluation: Evalu
     )
 
 
-def test_intervals_stand_beside_the_figures_and_are_explained(evaluation: Evaluation) -> None:
+def test_intervals_are_next_to_the_metrics_and_are_explained(evaluation: Evaluation) -> None:
     metrics = evaluate(PROBABILITIES, LABELS.tolist(), CLASSES, replicates=30, seed=5)
     text = as_markdown(evaluation.document | {"metrics": metrics})
     low, high = metrics["intervals"]["accuracy"]
-    assert "| figure | value | 95% interval |" in text
+    assert "| metric | value | 95% interval |" in text
     assert f"| accuracy | 0.750 | [{low:.3f}, {high:.3f}] |" in text
     low, high = metrics["intervals"]["per_class"]["malignant"]["precision"]
     assert f"| malignant | 2 | 1.000 [{low:.3f}, {high:.3f}] | 0.500 [" in text
@@ -113,21 +112,21 @@ def test_intervals_stand_beside_the_figures_and_are_explained(evaluation: Evalua
     assert f"| macro F1 | 0.733 | [{low:.3f}, {high:.3f}] |" in text
     assert text.endswith(
         "\nIntervals: percentiles of 30 bootstrap resamples of 4 images (seed 5); of sensitivity and specificity at "
-        "the operating point: Wilson score. The ECE of few images is too high, and that of their resamples still "
+        "the operating point: Wilson score. The ECE of few images is too high, and that of their resamples even "
         "higher.\n"
     )
 
 
-def test_intervals_over_groups_say_what_takes_images_as_independent(evaluation: Evaluation) -> None:
+def test_intervals_over_groups_have_a_note_on_independence(evaluation: Evaluation) -> None:
     metrics = evaluate(PROBABILITIES, LABELS.tolist(), CLASSES, groups=[0, 0, 1, 1], replicates=30)
     text = as_markdown(evaluation.document | {"metrics": metrics})
     assert "\nIntervals: percentiles of 30 bootstrap resamples of 2 groups (seed 0); " in text
     assert text.endswith(
-        "\nWilson's intervals and McNemar's test take images as independent, which those of a group are not.\n"
+        "\nWilson's intervals and McNemar's test assume independent images; images of one group are not.\n"
     )
 
 
-def test_a_figure_that_is_not_defined_is_a_dash(evaluation: Evaluation) -> None:
+def test_an_undefined_metric_is_a_dash(evaluation: Evaluation) -> None:
     metrics = evaluate(PROBABILITIES[[0, 0]], [0, 0], CLASSES, replicates=10)
     text = as_markdown(evaluation.document | {"metrics": metrics})
     assert "| macro AUROC | - |  |" in text
@@ -139,27 +138,28 @@ def test_a_figure_that_is_not_defined_is_a_dash(evaluation: Evaluation) -> None:
     [
         (
             {"trained_on": None},
-            "- Whether the model was trained on some of these images is not known: its run is not beside it.",
+            "- Whether the model was trained on some of these images is unknown: its run is not next to it.",
         ),
         (
             {"trained_on": 3},
-            "- **3 of these images are among those that the model was trained on: the figures flatter.**",
+            "- **3 of these images are among those that the model was trained on: the metrics are optimistic.**",
         ),
         (
             {"trained_on": 1},
-            "- **1 of these images is among those that the model was trained on: the figures flatter.**",
+            "- **1 of these images is among those that the model was trained on: the metrics are optimistic.**",
         ),
         ({"trained_on": 1, "dropped": 1}, "- 1 image that the model was trained on was left out."),
         ({"trained_on": 3, "dropped": 3}, "- 3 images that the model was trained on were left out."),
     ],
 )
-def test_what_the_training_saw_is_told(known: dict[str, int | None], line: str, evaluation: Evaluation) -> None:
+def test_images_seen_in_training_are_reported(known: dict[str, int | None], line: str, evaluation: Evaluation) -> None:
     assert seen(evaluation, **known) == [line]
 
 
-def test_images_that_chose_the_model_are_told(evaluation: Evaluation) -> None:
+def test_images_that_chose_the_model_are_reported(evaluation: Evaluation) -> None:
     assert seen(evaluation, chosen_by=2)[1:] == [
-        "- 2 of these images chose its best epoch, temperature and threshold: on others it will do somewhat worse."
+        "- 2 of these images selected its best epoch, temperature and threshold: expect somewhat lower metrics on "
+        "others."
     ]
 
 
@@ -186,44 +186,50 @@ LEAKS: dict[str, Any] = {
         ),
     ],
 )
-def test_the_copies_in_the_training_data_are_told(changes: dict[str, Any], end: str, evaluation: Evaluation) -> None:
+def test_the_copies_in_the_training_data_are_reported(
+    changes: dict[str, Any], end: str, evaluation: Evaluation
+) -> None:
     text = as_markdown(with_data(evaluation, trained_on_with_copies=LEAKS | changes).document)
     assert (
-        "- Its data set holds 5 groups of files with identical pixels (11 files), 3 of them across splits, 1 with "
+        "- Its dataset contains 5 groups of files with identical pixels (11 files), 3 of them across splits, 1 with "
         f"different labels. Files that leaked from an earlier split: {end}\n"
     ) in text
 
 
-def test_a_data_set_without_copies_is_told(evaluation: Evaluation) -> None:
+def test_a_dataset_without_copies_is_reported(evaluation: Evaluation) -> None:
     none = LEAKS | {"groups": 0, "files": 0, "leaked": {"valid": 0, "test": 0}}
     text = as_markdown(with_data(evaluation, trained_on_with_copies=none).document)
-    assert "- No image stands in its data set twice (identical pixels).\n" in text
+    assert "- No image is in its dataset twice (identical pixels).\n" in text
     assert "groups of files" not in text
 
 
-def test_phantoms_are_no_patients(evaluation: Evaluation) -> None:
+def test_phantoms_have_no_clinical_meaning(evaluation: Evaluation) -> None:
     document = evaluation.document | {"model": evaluation.document["model"] | {"synthetic": True}}
     assert as_markdown(document).splitlines()[2] == (
-        "**Trained on synthetic phantoms: these figures mean nothing for patients.**"
+        "**Trained on synthetic phantoms: these metrics have no clinical meaning.**"
     )
 
 
-def test_the_operating_point_is_told_with_its_intervals(evaluation: Evaluation) -> None:
-    figures = operating_figures(PROBABILITIES, LABELS, CLASSES, ("malignant",), 0.5)
-    suspicious = {"positive": ["malignant"], "threshold": 0.5, "target_sensitivity": 0.95, **figures}
+def test_the_operating_point_is_reported_with_its_intervals(evaluation: Evaluation) -> None:
+    metrics = operating_metrics(PROBABILITIES, LABELS, CLASSES, ("malignant",), 0.5)
+    suspicious = {"positive": ["malignant"], "threshold": 0.5, "target_sensitivity": 0.95, **metrics}
     assert (
         "**Suspicious** (malignant of 0.5 or more, fitted on the validation images): sensitivity 0.500 "
         "[0.095, 0.905] on 2 images, specificity 0.500 [0.095, 0.905] on 2.\n"
     ) in as_markdown(evaluation.document | {"suspicious": suspicious})
 
 
-@pytest.mark.parametrize(("trained_on", "told"), [(0, "0"), (3, "3"), (None, "not known")])
-def test_a_comparison_has_its_own_section(trained_on: int | None, told: str, evaluation: Evaluation) -> None:
-    other = np.array([[0.75, 0.25], [0.25, 0.75], [0.25, 0.75], [0.25, 0.75]])
+@pytest.mark.parametrize(("trained_on", "shown"), [(0, "0"), (3, "3"), (None, "not known")])
+def test_a_comparison_has_its_own_section(trained_on: int | None, shown: str, evaluation: Evaluation) -> None:
     comparison = {
         "other": evaluation.document["model"] | {"kind": "ONNX fp32", "path": "model.onnx"},
         "seen_in_training": {"trained_on": trained_on, "chosen_by": None},
-        **compare_answers(PROBABILITIES, other, LABELS),
+        "images": 4,
+        "agreement": 0.5,
+        "max_dp": 0.5,
+        "mean_dp": 0.1875,
+        "accuracy_difference": 0.0,
+        "mcnemar": {"only_first_right": 1, "only_second_right": 1, "p_value": 1.0},
         "accuracy": 0.75,
         "other_accuracy": 0.75,
     }
@@ -231,14 +237,14 @@ def test_a_comparison_has_its_own_section(trained_on: int | None, told: str, eva
     assert text.endswith(
         "## Compared with ONNX fp32 `model.onnx`\n"
         "\n"
-        "| figure | value |\n"
+        "| metric | value |\n"
         "| --- | --- |\n"
         "| accuracy, this and the other | 0.750, 0.750 |\n"
         "| agreement | 50.00% |\n"
         "| max and mean \\|dp\\| | 0.5, 0.188 |\n"
         "| only this one right, only the other right | 1, 1 |\n"
         "| McNemar's exact test, two-sided | p = 1 |\n"
-        f"| images that the other was trained on | {told} |\n"
+        f"| images that the other was trained on | {shown} |\n"
         "\n"
         "max |dp|: the largest absolute difference of any class's probability over the compared images.\n"
         "\n"
@@ -256,7 +262,7 @@ def test_a_bar_in_a_classes_name_breaks_no_table(evaluation: Evaluation) -> None
     assert "| true \\ predicted | a\\|b | c |" in lines
 
 
-def test_the_folder_holds_the_report_the_document_and_the_plots(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_the_folder_has_the_report_the_document_and_the_plots(evaluation: Evaluation, tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "evaluation"
     write_evaluation(evaluation, folder)
     assert sorted(file.name for file in folder.iterdir()) == FILES
@@ -295,12 +301,12 @@ def test_a_folder_with_other_files_is_left_as_it_is(evaluation: Evaluation, tmp_
         f"expected a new folder or an earlier evaluation at '{tmp_path}', found other files ('thesis.docx' first); "
         "choose another --output"
     )
-    with pytest.raises(CtonnxError) as refusal:
+    with pytest.raises(CtonnxError) as caught:
         write_evaluation(evaluation, tmp_path)
-    assert str(refusal.value) == message
-    with pytest.raises(CtonnxError) as refusal:
-        refuse_foreign_folder(tmp_path)
-    assert str(refusal.value) == message
+    assert str(caught.value) == message
+    with pytest.raises(CtonnxError) as caught:
+        check_output_folder(tmp_path)
+    assert str(caught.value) == message
     assert sorted(file.name for file in tmp_path.iterdir()) == ["report.md", "thesis.docx"]
     assert (tmp_path / "report.md").read_text(encoding="utf-8") == "old"
 
@@ -317,7 +323,7 @@ def test_an_error_in_a_plot_leaves_no_folder(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_paths_that_are_no_text_are_escaped(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_undecodable_paths_are_escaped(evaluation: Evaluation, tmp_path: Path) -> None:
     odd = with_data(evaluation, path="R\udcf6ntgen")
     write_evaluation(odd, tmp_path / "evaluation")
     text = (tmp_path / "evaluation" / "report.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The network: what it takes and gives, what a checkpoint holds of it, and that frozen stages stay as they are."""
+"""The network: inputs and outputs, the tensors in a checkpoint, and frozen stages that do not change."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ HEAD = (2048 * 512 + 512) + (512 * 128 + 128) + (128 * 3 + 3)
 
 @pytest.fixture(scope="module")
 def network() -> CTClassifier:
-    """A network for three classes in evaluation mode, which no test changes."""
+    """A network of three classes in evaluation mode. Tests do not change it."""
     torch.manual_seed(0)
     return CTClassifier(3).eval()
 
@@ -31,7 +31,7 @@ def stage_of(name: str) -> str:
 
 @torch.inference_mode()
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 96)])
-def test_logits_are_one_row_an_image_and_features_a_32nd_of_the_size(
+def test_logits_have_one_row_per_image_and_features_a_32nd_of_the_size(
     network: CTClassifier, height: int, width: int
 ) -> None:
     pixels = torch.zeros(2, 3, height, width, dtype=torch.uint8)
@@ -74,7 +74,7 @@ def test_the_head_is_three_dense_layers_with_dropout_between(network: CTClassifi
     assert sum(parameter.numel() for parameter in network.head.parameters()) == HEAD
 
 
-def test_a_checkpoint_holds_no_mean_and_no_standard_deviation(network: CTClassifier) -> None:
+def test_state_dict_has_no_mean_and_no_standard_deviation(network: CTClassifier) -> None:
     names = network.state_dict().keys()
     assert {name.partition(".")[0] for name in names} == {"backbone", "head"}
     assert {"mean", "std"} <= dict(network.named_buffers()).keys()
@@ -96,7 +96,7 @@ def test_a_training_step_changes_the_trainable_stages_and_not_a_bit_of_the_other
     torch.manual_seed(0)
     network = CTClassifier(2)
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):  # at zero it would keep the gradient from the weights before it
+        if isinstance(module, nn.BatchNorm2d):  # zero would block the gradient
             nn.init.ones_(module.weight)
     network.set_trainable(trainable)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

@@ -1,12 +1,11 @@
-"""A network's answers for a store's images: the same whatever the batch, in evaluation mode, in the rows' order."""
+"""Logits of a network for the images of a store: independent of the batch size, in evaluation mode, in row order."""
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import pytest
 import torch
+from tests.train.conftest import ImagesIn
 
 from ctonnx.images import Preprocessing
 from ctonnx_train.data.image_folder import read_data
@@ -15,7 +14,6 @@ from ctonnx_train.data.sources import open_source
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.inference import predict_logits
 
-ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
 CPU = torch.device("cpu")
 
 
@@ -31,15 +29,15 @@ def store(tmp_path: Path, images_in: ImagesIn) -> PixelStore:
     return PixelStore(open_source(root), read_data(root).splits["train"], Preprocessing(size=32))
 
 
-def test_the_answers_are_what_the_network_says_of_the_pixels(network: CTClassifier, store: PixelStore) -> None:
-    answers = predict_logits(network, store, [4, 0], device=CPU)
+def test_logits_are_those_of_the_network_for_the_pixels(network: CTClassifier, store: PixelStore) -> None:
+    logits = predict_logits(network, store, [4, 0], device=CPU)
     pixels = np.ascontiguousarray(store.take([4, 0]).transpose(0, 3, 1, 2))
     with torch.inference_mode():
         expected = network.eval()(torch.from_numpy(pixels)).numpy()
-    assert answers.dtype == np.float32
-    assert answers.shape == (2, 3)
-    np.testing.assert_allclose(answers, expected, rtol=0, atol=1e-6)
-    assert abs(answers[0] - answers[1]).max() > 1e-4
+    assert logits.dtype == np.float32
+    assert logits.shape == (2, 3)
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-6)
+    assert abs(logits[0] - logits[1]).max() > 1e-4
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
@@ -49,7 +47,7 @@ def test_the_batch_size_does_not_matter(batch_size: int, network: CTClassifier, 
     np.testing.assert_allclose(found, whole, rtol=0, atol=1e-6)
 
 
-def test_dropout_is_off_and_statistics_stay_though_the_network_was_training(
+def test_network_in_training_mode_is_evaluated_without_dropout_and_keeps_its_statistics(
     network: CTClassifier, store: PixelStore
 ) -> None:
     network.train()
@@ -61,7 +59,7 @@ def test_dropout_is_off_and_statistics_stay_though_the_network_was_training(
         assert torch.equal(tensor, before[name]), name
 
 
-def test_convolutions_are_computed_in_full_precision_and_the_choice_is_put_back(
+def test_convolutions_are_computed_in_full_precision_and_the_setting_is_restored(
     network: CTClassifier, store: PixelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[bool] = []
@@ -72,5 +70,5 @@ def test_convolutions_are_computed_in_full_precision_and_the_choice_is_put_back(
     assert torch.backends.cudnn.allow_tf32
 
 
-def test_no_rows_have_no_answers(network: CTClassifier, store: PixelStore) -> None:
+def test_no_rows_give_no_logits(network: CTClassifier, store: PixelStore) -> None:
     assert predict_logits(network, store, [], device=CPU).shape == (0, 3)

@@ -1,4 +1,4 @@
-"""OpenMP's threads sleep where they wait, unless the user said how they are to wait."""
+"""Wait policy and core affinity of OpenMP threads: passive and pinned, unless the environment has its own settings."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ctonnx_train.network import openmp
-from ctonnx_train.network.openmp import let_waiting_threads_sleep
+from ctonnx_train.network.openmp import use_passive_waiting
 
 COMMANDS = {
     "train": ["train", "phantoms", "--epochs", "1"],
@@ -18,9 +18,9 @@ COMMANDS = {
 }
 
 
-def test_threads_sleep_where_nobody_chose() -> None:
+def test_idle_threads_sleep_by_default() -> None:
     environ = {"OMP_NUM_THREADS": "2"}
-    assert let_waiting_threads_sleep(environ)
+    assert use_passive_waiting(environ)
     assert environ == {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 
 
@@ -28,15 +28,15 @@ def test_threads_sleep_where_nobody_chose() -> None:
     ("name", "value"),
     [("OMP_WAIT_POLICY", "ACTIVE"), ("GOMP_SPINCOUNT", "100"), ("KMP_BLOCKTIME", "200"), ("KMP_LIBRARY", "turnaround")],
 )
-def test_choice_of_the_user_stays(name: str, value: str) -> None:
+def test_wait_policy_of_the_environment_is_kept(name: str, value: str) -> None:
     environ = {name: value}
-    assert not let_waiting_threads_sleep(environ)
+    assert not use_passive_waiting(environ)
     assert environ == {name: value}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_command_chooses_before_pytorch_is_loaded(command: str, tmp_path: Path) -> None:
-    """A module in PyTorch's place tells what it finds, and ends the command."""
+def test_command_sets_the_policy_before_pytorch_is_imported(command: str, tmp_path: Path) -> None:
+    """A stub module instead of PyTorch prints the policy and ends the command."""
     for module in ("torch", "lightning"):
         (tmp_path / f"{module}.py").write_text(
             "import os\nprint(os.environ.get('OMP_WAIT_POLICY'), flush=True)\nos._exit(0)\n", encoding="utf-8"
@@ -62,8 +62,8 @@ def test_command_chooses_before_pytorch_is_loaded(command: str, tmp_path: Path) 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A machine with four cores of two hardware threads each, on which this process has loaded no PyTorch."""
-    for name in openmp._CHOSEN_CORES:
+    """A machine with four cores of two hardware threads each, in a process without PyTorch."""
+    for name in openmp._AFFINITY_SETTINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
@@ -82,20 +82,20 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         (set(range(8)), 8, None, [{0, 4}, {1, 5}, {2, 6}, {3, 7}]),
         (set(range(8)), 8, 4, [{0, 4}, {1, 5}, {2, 6}, {3, 7}]),
         ({1, 2, 6}, 3, None, [{1}, {2, 6}]),
-        (set(range(8)), 8, 3, []),  # the system finds the cores that are free
-        (set(range(8)), 2, None, []),  # a container's limit of CPU time: others have the same cores
+        (set(range(8)), 8, 3, []),  # the scheduler finds free cores
+        (set(range(8)), 2, None, []),  # a container's CPU limit: others share the cores
         ({0, 4}, 2, None, []),
     ],
 )
-def test_threads_are_kept_on_a_core_each_where_they_have_all(
+def test_threads_are_pinned_if_they_have_all_cores(
     allowed: set[int], cores: int, threads: int | None, expected: list[set[int]], machine: Callable[..., None]
 ) -> None:
     machine(allowed, cores)
     assert openmp._cores_for(threads) == expected
 
 
-@pytest.mark.parametrize("name", openmp._CHOSEN_CORES)
-def test_threads_are_not_kept_apart_where_somebody_chose(
+@pytest.mark.parametrize("name", openmp._AFFINITY_SETTINGS)
+def test_threads_are_not_pinned_if_the_environment_has_affinity_settings(
     name: str, machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine({0, 1}, 2)
@@ -104,7 +104,7 @@ def test_threads_are_not_kept_apart_where_somebody_chose(
     assert openmp._cores_for(None) == []
 
 
-def test_threads_are_not_kept_apart_once_pytorch_is_loaded_or_on_another_system(
+def test_threads_are_not_pinned_once_pytorch_is_imported_or_on_another_system(
     machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine({0, 1}, 2)
@@ -118,7 +118,7 @@ def test_threads_are_not_kept_apart_once_pytorch_is_loaded_or_on_another_system(
 @pytest.mark.parametrize(
     ("text", "expected"), [("0,4\n", {0, 4}), ("4-6,9\n", {0, 4, 5, 6, 9}), ("", {0}), ("what is this", {0})]
 )
-def test_hardware_threads_of_a_core_are_what_the_system_tells(text: str, expected: set[int], tmp_path: Path) -> None:
+def test_hardware_threads_of_a_core_are_read_from_the_system(text: str, expected: set[int], tmp_path: Path) -> None:
     file = tmp_path / "sys/devices/system/cpu/cpu0/topology/core_cpus_list"
     file.parent.mkdir(parents=True)
     file.write_text(text, encoding="ascii")
@@ -127,21 +127,21 @@ def test_hardware_threads_of_a_core_are_what_the_system_tells(text: str, expecte
 
 
 @pytest.mark.parametrize("spinning", [True, False])
-def test_environment_holds_the_choice_while_pytorch_is_loaded_and_not_longer(
+def test_variables_are_set_only_while_pytorch_is_imported(
     spinning: bool, machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine({0, 1}, 2)
     monkeypatch.setattr(openmp, "_siblings", lambda number: frozenset({number}))
-    monkeypatch.setattr(openmp, "_apart", [])
+    monkeypatch.setattr(openmp, "_pinned", [])
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     freed: list[set[int]] = []
     monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: freed.append(set(cores)), raising=False)
     names = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_SPINCOUNT")
-    with openmp.keeping_threads_apart(spinning=spinning):
+    with openmp._pinning_threads(spinning=spinning):
         assert [os.environ.get(name) for name in names] == ["close", "{0},{1}", "10000" if spinning else None]
     assert [os.environ.get(name) for name in names] == [None] * 3
     assert freed == [{0, 1}]
-    assert openmp.cores_apart() == 2
+    assert openmp.pinned_cores() == 2
     with openmp.on_the_first_core():
-        openmp.on_any_core()
+        openmp.unpin_thread()
     assert freed[1:] == [{0}, {0, 1}, {0, 1}]

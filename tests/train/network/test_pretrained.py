@@ -1,4 +1,4 @@
-"""The weights that training starts from: every kind of file, damage, malice, and a network that is dead."""
+"""Initial weights: every kind of file, damaged and malicious files, and downloads that fail."""
 
 import pickle
 import re
@@ -19,7 +19,7 @@ from ctonnx.errors import DataError
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.pretrained import load_backbone
 
-Refused: TypeAlias = Callable[[str | Path, str], None]
+Rejected: TypeAlias = Callable[[str | Path, str], None]
 
 FILE = "resnet50-11ad3fa6.pth"
 URL = f"https://download.pytorch.org/models/{FILE}"
@@ -32,7 +32,7 @@ NO_RESNET50 = (
 
 @pytest.fixture(scope="module")
 def published() -> nn.Module:
-    """A ResNet50 of torchvision's with weights and statistics that no other has."""
+    """A torchvision ResNet50 with random weights and statistics."""
     torch.manual_seed(7)
     model: nn.Module = resnet50(weights=None)
     for module in model.modules():
@@ -49,19 +49,19 @@ def network() -> CTClassifier:
 
 @pytest.fixture(scope="module")
 def untouched() -> CTClassifier:
-    """A network for the files that are refused, which leave it as it is."""
+    """A network for the files that are rejected without changing it."""
     return CTClassifier(2).eval()
 
 
 @pytest.fixture(scope="module")
 def state(untouched: CTClassifier) -> dict[str, Tensor]:
-    """What the untouched network was made with."""
+    """State dict of the untouched network."""
     return {name: tensor.clone() for name, tensor in untouched.state_dict().items()}
 
 
 @pytest.fixture
-def refused(untouched: CTClassifier, state: dict[str, Tensor]) -> Refused:
-    """A function that says that `weights` are refused with a sentence, and that the network is as it was."""
+def rejected(untouched: CTClassifier, state: dict[str, Tensor]) -> Rejected:
+    """A function that checks that `weights` are rejected with a message and the network is unchanged."""
 
     def check(weights: str | Path, pattern: str) -> None:
         with pytest.raises(DataError, match=f"^{pattern}$"):
@@ -73,7 +73,7 @@ def refused(untouched: CTClassifier, state: dict[str, Tensor]) -> Refused:
 
 @pytest.fixture
 def hub_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where torch.hub keeps the ImageNet weights: below an empty TORCH_HOME."""
+    """Path of the ImageNet weights in torch.hub's cache, below an empty TORCH_HOME."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     return tmp_path / "torch" / "hub" / "checkpoints" / FILE
 
@@ -86,7 +86,7 @@ def dead_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.hub.urlopen", fail)
 
 
-class Malice:
+class Malicious:
     """Makes a folder when it is unpickled."""
 
     def __init__(self, folder: Path) -> None:
@@ -105,7 +105,7 @@ def is_backbone_of(network: CTClassifier, state: dict[str, Tensor]) -> bool:
 def weights_file(
     request: pytest.FixtureRequest, published: nn.Module, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Path]:
-    """The published weights in each of the files that they may come in."""
+    """The published weights in each supported file format."""
     kind: str = request.param
     file = tmp_path_factory.mktemp("weights") / kind
     state = published.state_dict()
@@ -128,7 +128,7 @@ def test_none_leaves_the_network_as_it_was_made(network: CTClassifier) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
-def test_a_file_gives_the_backbone_the_features_of_the_model_that_it_is_of(
+def test_backbone_loaded_from_a_file_computes_the_features_of_its_model(
     weights_file: Path, published: nn.Module, network: CTClassifier
 ) -> None:
     head = {name: tensor.clone() for name, tensor in network.head.state_dict().items()}
@@ -147,70 +147,70 @@ def test_a_file_gives_the_backbone_the_features_of_the_model_that_it_is_of(
 def test_a_file_from_before_pytorch_counted_batches_is_a_resnet50s_too(
     published: nn.Module, network: CTClassifier, tmp_path: Path
 ) -> None:
-    # resnet50-19c8e357.pth, torchvision's file of many years, has no num_batches_tracked.
+    # resnet50-19c8e357.pth, torchvision's file for many years, has no num_batches_tracked.
     state = {name: tensor for name, tensor in published.state_dict().items() if "num_batches_tracked" not in name}
     torch.save(OrderedDict(state), tmp_path / "old.pth")
     load_backbone(network, str(tmp_path / "old.pth"))
     assert is_backbone_of(network, published.state_dict())
 
 
-def test_another_networks_file_is_refused(refused: Refused, tmp_path: Path) -> None:
+def test_another_networks_file_is_rejected(rejected: Rejected, tmp_path: Path) -> None:
     file = tmp_path / "resnet18.pth"
     torch.save(resnet18(weights=None).state_dict(), file)
-    refused(file, NO_RESNET50.format(re.escape(str(file)), "a ResNet18"))
+    rejected(file, NO_RESNET50.format(re.escape(str(file)), "a ResNet18"))
 
 
 @pytest.mark.parametrize(("name", "what"), [("resnet101", "a ResNet101"), ("resnet152", "a ResNet152")])
-def test_deeper_network_with_all_names_of_a_resnet50_is_refused(
-    name: str, what: str, refused: Refused, tmp_path: Path
+def test_deeper_network_with_all_names_of_a_resnet50_is_rejected(
+    name: str, what: str, rejected: Rejected, tmp_path: Path
 ) -> None:
     with torch.device("meta"):
         shapes = getattr(torchvision.models, name)(weights=None).state_dict()
     file = tmp_path / f"{name}.pth"
     # One value seen under every shape: a small file with all names.
     torch.save({key: torch.zeros(()).expand(tensor.shape) for key, tensor in shapes.items()}, file)
-    refused(file, NO_RESNET50.format(re.escape(str(file)), what))
+    rejected(file, NO_RESNET50.format(re.escape(str(file)), what))
 
 
-def test_what_was_taken_is_said(published: nn.Module, network: CTClassifier, tmp_path: Path) -> None:
+def test_loaded_tensors_are_reported(published: nn.Module, network: CTClassifier, tmp_path: Path) -> None:
     file = tmp_path / "checkpoint.bin"
     torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in published.state_dict().items()}}, file)
-    taken = load_backbone(network, str(file))
-    assert taken == f"weights: a ResNet50's tensors of '{file}' in 'state_dict' after the prefix 'module.'"
+    message = load_backbone(network, str(file))
+    assert message == f"weights: a ResNet50's tensors of '{file}' in 'state_dict' after the prefix 'module.'"
     assert is_backbone_of(network, published.state_dict())
     torch.save({"student": published.state_dict(), "teacher": published.state_dict()}, file)
-    taken = load_backbone(network, str(file))
-    assert taken == f"weights: a ResNet50's tensors of '{file}' in 'teacher'; not taken: those in 'student'"
+    message = load_backbone(network, str(file))
+    assert message == f"weights: a ResNet50's tensors of '{file}' in 'teacher'; not used: those in 'student'"
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_a_truncated_file_is_refused(suffix: str, refused: Refused, tmp_path: Path) -> None:
+def test_a_truncated_file_is_rejected(suffix: str, rejected: Rejected, tmp_path: Path) -> None:
     whole, file = tmp_path / f"whole{suffix}", tmp_path / f"half{suffix}"
     state = {"conv1.weight": torch.ones(64, 3, 7, 7)}
     save_file(state, whole) if suffix == ".safetensors" else torch.save(state, whole)
     content = whole.read_bytes()
     file.write_bytes(content[: len(content) // 2])
-    refused(file, NO_WEIGHTS.format(re.escape(str(file)), "something else or damage"))
+    rejected(file, NO_WEIGHTS.format(re.escape(str(file)), "another or a damaged file"))
 
 
 @pytest.mark.parametrize("made", [False, True])
-def test_a_missing_file_and_a_folder_are_refused(made: bool, refused: Refused, tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_rejected(made: bool, rejected: Rejected, tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
     if made:
         file.mkdir()
-    refused(file, f"expected --weights imagenet, none or a file, found no file at '{re.escape(str(file))}'")
+    rejected(file, f"expected --weights imagenet, none or a file, found no file at '{re.escape(str(file))}'")
 
 
 @pytest.mark.parametrize("by", ["pickle", "torch"])
-def test_a_malicious_file_is_refused_and_runs_nothing(by: str, refused: Refused, tmp_path: Path) -> None:
+def test_a_malicious_file_is_rejected_and_runs_nothing(by: str, rejected: Rejected, tmp_path: Path) -> None:
     file, proof = tmp_path / "malice.pth", tmp_path / "executed"
-    content = {"conv1.weight": Malice(proof)}
+    content = {"conv1.weight": Malicious(proof)}
     if by == "pickle":
         file.write_bytes(pickle.dumps(content))
     else:
         torch.save(content, file)
-    refused(
-        file, NO_WEIGHTS.format(re.escape(str(file)), "(something else or damage|objects that are not unpickled .+)")
+    rejected(
+        file, NO_WEIGHTS.format(re.escape(str(file)), "(another or a damaged file|objects that are not unpickled .+)")
     )
     assert not proof.exists()
     torch.load(file, weights_only=False) if by == "torch" else pickle.loads(file.read_bytes())  # noqa: S301 - the proof that the file is what it should be
@@ -218,8 +218,8 @@ def test_a_malicious_file_is_refused_and_runs_nothing(by: str, refused: Refused,
 
 
 @pytest.mark.usefixtures("dead_network")
-def test_without_a_network_imagenet_ends_in_three_ways_out(refused: Refused, hub_file: Path) -> None:
-    refused(
+def test_failed_download_names_three_ways_out(rejected: Rejected, hub_file: Path) -> None:
+    rejected(
         "imagenet",
         re.escape(
             "the ImageNet weights could not be downloaded ([Errno -3] Temporary failure in name resolution); "
@@ -231,7 +231,7 @@ def test_without_a_network_imagenet_ends_in_three_ways_out(refused: Refused, hub
 
 
 @pytest.mark.usefixtures("dead_network")
-def test_the_download_says_nothing_on_stdout(
+def test_the_download_prints_nothing_on_stdout(
     untouched: CTClassifier, hub_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(DataError):
@@ -249,7 +249,7 @@ def test_imagenet_weights_in_the_cache_are_not_downloaded(
     assert is_backbone_of(network, published.state_dict())
 
 
-def test_a_download_whose_hash_is_wrong_is_refused(
+def test_a_download_whose_hash_is_wrong_is_rejected(
     untouched: CTClassifier, hub_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[Any, ...]] = []
@@ -276,7 +276,7 @@ def test_a_damaged_file_in_the_cache_is_named(content: bytes, untouched: CTClass
 @pytest.mark.usefixtures("dead_network")
 def test_a_malicious_file_in_the_cache_runs_nothing(untouched: CTClassifier, hub_file: Path, tmp_path: Path) -> None:
     hub_file.parent.mkdir(parents=True)
-    torch.save({"conv1.weight": Malice(tmp_path / "executed")}, hub_file)
+    torch.save({"conv1.weight": Malicious(tmp_path / "executed")}, hub_file)
     with pytest.raises(DataError):
         load_backbone(untouched, "imagenet")
     assert not (tmp_path / "executed").exists()

@@ -1,4 +1,4 @@
-"""A ResNet50's tensors under the names of every training program, and what is said of all other networks."""
+"""A ResNet50's tensors under the names of every training program, and the descriptions of all other networks."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -61,7 +61,7 @@ def same(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> bool:
         "anything.0.",
     ],
 )
-def test_prefix_is_found_whatever_it_is_and_said(prefix: str, small: dict[str, Tensor]) -> None:
+def test_any_prefix_is_found_and_reported(prefix: str, small: dict[str, Tensor]) -> None:
     found = find_backbone({prefix + name: tensor for name, tensor in small.items()}, trunk(small))
     assert same(found.tensors, trunk(small))
     assert found.prefix == prefix
@@ -76,7 +76,7 @@ def test_dictionary_in_another_is_found_by_any_key(key: str, small: dict[str, Te
 
 
 @pytest.mark.parametrize("prefix", ["", "backbone.", "module.encoder."])
-def test_names_of_a_sequential_are_radimagenets(prefix: str, small: dict[str, Tensor]) -> None:
+def test_names_of_a_sequential_as_in_radimagenet_are_known(prefix: str, small: dict[str, Tensor]) -> None:
     state = {f"{prefix}{SEQUENTIAL[name.split('.')[0]]}.{name.partition('.')[2]}": small[name] for name in trunk(small)}
     found = find_backbone(state | {"classifier.weight": torch.ones(1)}, trunk(small))
     assert same(found.tensors, trunk(small))
@@ -92,7 +92,7 @@ def test_names_of_transformers_are_known() -> None:
 
 
 def transformers_name(name: str) -> str:
-    """Returns what transformers calls a tensor of torchvision's ResNet."""
+    """Returns the name in transformers of a tensor of torchvision's ResNet."""
     *parts, value = name.split(".")
     kinds = {"conv": "convolution", "bn": "normalization"}
     if len(parts) == 1:
@@ -111,21 +111,21 @@ def transformers_name(name: str) -> str:
         (("momentum_encoder", "encoder"), "in 'encoder'", "in 'momentum_encoder'"),
     ],
 )
-def test_of_several_the_average_is_taken_and_the_others_are_named(
+def test_moving_average_is_preferred_and_the_others_are_named(
     content: tuple[str, str], taken: str, left: str, small: dict[str, Tensor]
 ) -> None:
     found = find_backbone(dict.fromkeys(content, small), trunk(small))
     assert (found.place, found.others) == (taken, (left,))
 
 
-def test_of_mocos_two_encoders_the_query_is_taken(small: dict[str, Tensor]) -> None:
+def test_query_encoder_of_moco_is_preferred(small: dict[str, Tensor]) -> None:
     state = {f"module.encoder_{which}.{name}": small[name] for which in "kq" for name in small}
     found = find_backbone({"state_dict": state}, trunk(small))
     assert found.place == "in 'state_dict' after the prefix 'module.encoder_q.'"
     assert found.others == ("in 'state_dict' after the prefix 'module.encoder_k.'",)
 
 
-def test_batch_counters_may_lack(small: dict[str, Tensor]) -> None:
+def test_batch_counters_may_be_missing(small: dict[str, Tensor]) -> None:
     state = {name: tensor for name, tensor in small.items() if not name.endswith("num_batches_tracked")}
     assert find_backbone(state, trunk(small)).tensors.keys() == trunk(small).keys()
 
@@ -148,7 +148,7 @@ def test_batch_counters_may_lack(small: dict[str, Tensor]) -> None:
 def test_another_network_is_named(
     wrap: Callable[[Any], Any], name: str, what: str, resnet50: dict[str, Tensor]
 ) -> None:
-    assert refusal(wrap(meta(name)), resnet50) == what
+    assert rejection(wrap(meta(name)), resnet50) == what
 
 
 @pytest.mark.parametrize(
@@ -178,11 +178,11 @@ def test_another_network_is_named(
         ),
     ],
 )
-def test_resnet50_that_is_not_whole_or_has_more_is_described(
+def test_resnet50_with_missing_or_additional_tensors_is_described(
     changes: dict[str, Tensor | None], what: str, resnet50: dict[str, Tensor]
 ) -> None:
     changed = {name: tensor for name, tensor in (resnet50 | changes).items() if tensor is not None}
-    assert refusal(changed, resnet50) == what
+    assert rejection(changed, resnet50) == what
 
 
 @pytest.mark.parametrize(
@@ -192,17 +192,17 @@ def test_resnet50_that_is_not_whole_or_has_more_is_described(
         ({"epoch": 3}, "no tensors, but 'epoch'"),
         ({0: torch.zeros(1)}, "no tensors, but '0'"),
         ({"state_dict": torch.zeros(1)}, "1 tensor by other names ('state_dict' first)"),
-        ([torch.zeros(1)], "a list in place of a dictionary of tensors"),
-        (torch.zeros(1), "a Tensor in place of a dictionary of tensors"),
+        ([torch.zeros(1)], "a list instead of a dictionary of tensors"),
+        (torch.zeros(1), "a Tensor instead of a dictionary of tensors"),
     ],
 )
-def test_what_is_no_network_is_described(content: object, what: str, resnet50: dict[str, Tensor]) -> None:
-    assert refusal(content, resnet50) == what
+def test_content_without_a_network_is_described(content: object, what: str, resnet50: dict[str, Tensor]) -> None:
+    assert rejection(content, resnet50) == what
 
 
-def test_values_that_are_no_numbers_are_refused(small: dict[str, Tensor]) -> None:
+def test_values_that_are_not_finite_are_rejected(small: dict[str, Tensor]) -> None:
     broken = small | {"bn1.weight": torch.full((64,), float("nan"))}
-    assert refusal(broken, trunk(small)) == "values in it that are no numbers (NaN or infinity, 'bn1.weight' first)"
+    assert rejection(broken, trunk(small)) == "values in it that are not finite (NaN or infinity, 'bn1.weight' first)"
 
 
 @pytest.mark.parametrize(
@@ -216,17 +216,17 @@ def test_values_that_are_no_numbers_are_refused(small: dict[str, Tensor]) -> Non
         (lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8), "torch.qint8"),
     ],
 )
-@pytest.mark.filterwarnings("ignore")  # PyTorch warns of quantized tensors, which older files hold
-def test_tensors_that_are_not_dense_or_no_floating_point_numbers_are_refused_with_their_type(
+@pytest.mark.filterwarnings("ignore")  # PyTorch warns about quantized tensors, found in older files
+def test_tensors_that_are_not_dense_and_floating_point_are_rejected_with_their_type(
     change: Callable[[Tensor], Tensor], what: str, small: dict[str, Tensor]
 ) -> None:
     broken = small | {"bn1.weight": change(small["bn1.weight"])}
     expected = f"a residual network of [1, 1, 1, 1] blocks with other than dense floating-point tensors ({what}, "
-    assert refusal(broken, trunk(small)) == expected + "'bn1.weight' first)"
+    assert rejection(broken, trunk(small)) == expected + "'bn1.weight' first)"
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn])
-def test_floating_point_numbers_of_every_width_and_integer_counters_are_taken(
+def test_floating_point_tensors_of_every_width_and_integer_counters_are_accepted(
     dtype: torch.dtype, small: dict[str, Tensor]
 ) -> None:
     state = small | {"bn1.weight": small["bn1.weight"].to(dtype)}
@@ -235,12 +235,12 @@ def test_floating_point_numbers_of_every_width_and_integer_counters_are_taken(
     assert found["bn1.num_batches_tracked"].dtype == torch.int64
 
 
-def test_counter_without_values_is_refused(small: dict[str, Tensor]) -> None:
+def test_counter_without_values_is_rejected(small: dict[str, Tensor]) -> None:
     broken = small | {"bn1.num_batches_tracked": torch.zeros((), dtype=torch.int64, device="meta")}
-    assert "'bn1.num_batches_tracked' first" in refusal(broken, trunk(small))
+    assert "'bn1.num_batches_tracked' first" in rejection(broken, trunk(small))
 
 
-def refusal(content: object, wanted: dict[str, Tensor]) -> str:
+def rejection(content: object, wanted: dict[str, Tensor]) -> str:
     with pytest.raises(NoBackbone) as caught:
         find_backbone(content, trunk(wanted))
     return str(caught.value)

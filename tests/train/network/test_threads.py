@@ -1,4 +1,4 @@
-"""PyTorch computes in the number of threads that was asked for, and in its own again afterwards."""
+"""PyTorch uses the requested number of threads within the block, and its previous number afterwards."""
 
 import os
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ def three_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_number_that_was_asked_for_holds_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requested_number_is_set_within_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with computing_threads(2):
         assert (torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]) == (2, "2")
     assert (torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]) == (3, "1")
 
 
-def test_processes_that_a_training_starts_are_told_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_training_starts_inherit_the_number_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with computing_threads(None):
         assert "OMP_NUM_THREADS" not in os.environ
@@ -35,16 +35,14 @@ def test_processes_that_a_training_starts_are_told_and_no_others(monkeypatch: py
 
 
 @pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 2), (3, 3), (16, 3)])
-def test_no_more_threads_than_cores_that_may_be_used(
-    cores: int, expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_default_is_limited_to_the_available_cores(cores: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "available_cores", lambda: cores)
     with computing_threads(None):
         assert torch.get_num_threads() == expected
     assert torch.get_num_threads() == 3
 
 
-def test_more_threads_than_a_machine_takes_are_refused() -> None:
+def test_number_out_of_range_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"^expected at least 1 thread, found 0$"), computing_threads(0):
         pytest.fail("the block was entered")
     assert torch.get_num_threads() == 3

@@ -1,4 +1,4 @@
-"""A run on the disk: what is written is read again, damage is told, and a run counts only when it is whole."""
+"""A run on disk: what is written is read again, damage is reported, and the folder is a run only when complete."""
 
 import hashlib
 import json
@@ -12,33 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.killing import states_at_each_rename
+from tests.train.runs.conftest import DIGESTS, RECORD, SPLITS
 
 from ctonnx.artifacts.run import Run
 from ctonnx.errors import ModelError
-from ctonnx.images import Preprocessing
-from ctonnx_train.data.splits import Sample, Split
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ctonnx_train.runs.record import RunRecord
-
-RECORD = RunRecord(
-    created="2026-01-02T03:04:05.000006+00:00",
-    classes=("adenocarcinoma", "Lungenödem"),
-    folder_classes={"Ödem cases": "Lungenödem", "adenocarcinoma": "adenocarcinoma"},
-    preprocessing=Preprocessing(size=64, color="rgb", resize="pad"),
-    data={"folder": "/data/scans", "name": "scans", "fingerprint": "0a" * 32, "images": {"train": {"a": 1}}},
-    synthetic=True,
-    settings={"weights": "none", "epochs": 2},
-    training={"epochs": 2, "best_epoch": 1, "best_valid_loss": 0.5},
-    metrics={"valid": {"accuracy": 0.5, "macro": {"precision": None}}},
-    versions={"torch": "2.15.0"},
-)
-SPLITS: dict[Split, tuple[Sample, ...]] = {
-    "train": (Sample("train/a/scan (1).png", 0), Sample("train/Ödem cases/1.png", 1)),
-    "valid": (Sample("valid/a/2.png", 0),),
-    "test": (),
-}
-DIGESTS = {"train/a/scan (1).png": "aa", "train/Ödem cases/1.png": "bb", "valid/a/2.png": "cc"}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +31,7 @@ def network() -> CTClassifier:
 
 @pytest.fixture(scope="module")
 def saved(network: CTClassifier, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """A run of two classes. Tests that change it work on a copy."""
+    """A run of two classes; tests that change it use a copy."""
     run = Run(tmp_path_factory.mktemp("runs") / "saved")
     run.folder.mkdir()
     save_checkpoint(run, network, RECORD, SPLITS, DIGESTS)
@@ -62,7 +41,7 @@ def saved(network: CTClassifier, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture
 def copied(saved: Run, tmp_path: Path) -> Run:
-    """A copy of the saved run, whose weights are a link."""
+    """A copy of the saved run; its weights are a link."""
     run = Run(tmp_path / "copy")
     run.folder.mkdir()
     run.weights_file.symlink_to(saved.weights_file)
@@ -71,7 +50,7 @@ def copied(saved: Run, tmp_path: Path) -> Run:
     return run
 
 
-def refused(run: Run, message: str) -> None:
+def rejected(run: Run, message: str) -> None:
     with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
         load_checkpoint(run)
 
@@ -83,7 +62,7 @@ def test_a_checkpoint_is_read_as_it_was_written(saved: Run, network: CTClassifie
     assert checkpoint.run == saved
     assert checkpoint.sha256 == digest
     assert {split: checkpoint.samples(split) for split in SPLITS} == SPLITS
-    assert [checkpoint.digests(split) for split in SPLITS] == [{"aa", "bb"}, {"cc"}, set()]
+    assert [checkpoint.digests(split) for split in SPLITS] == [{"aa", "bb"}, {"aa"}, set()]
     pixels = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     network.eval()
     with torch.inference_mode():
@@ -101,7 +80,7 @@ def test_the_same_network_is_written_as_the_same_bytes_whatever_its_memory_forma
     run.weights_file.unlink()
 
 
-def test_a_run_holds_weights_a_record_and_splits(saved: Run) -> None:
+def test_a_run_contains_weights_a_record_and_splits(saved: Run) -> None:
     assert sorted(file.name for file in saved.folder.iterdir()) == ["model.safetensors", "run.json", "splits.json"]
     assert saved.has_checkpoint
     assert saved.created == RECORD.created
@@ -109,9 +88,9 @@ def test_a_run_holds_weights_a_record_and_splits(saved: Run) -> None:
     assert json.loads(saved.record_file.read_text(encoding="utf-8"))["classes"] == ["adenocarcinoma", "Lungenödem"]
 
 
-def test_no_file_is_a_run_without_its_record(copied: Run) -> None:
+def test_folder_without_a_record_is_not_a_run(copied: Run) -> None:
     copied.record_file.unlink()
-    refused(
+    rejected(
         copied,
         f"expected a run's record in '{copied.record_file}', found no such file; train again",
     )
@@ -134,28 +113,28 @@ def test_no_file_is_a_run_without_its_record(copied: Run) -> None:
         ),
     ],
 )
-def test_a_damaged_record_is_refused(text: str, found: str, copied: Run) -> None:
+def test_a_damaged_record_is_rejected(text: str, found: str, copied: Run) -> None:
     copied.record_file.write_text(text, encoding="utf-8")
-    refused(copied, f"expected a run's record in '{copied.record_file}', found something else ({found}); train again")
+    rejected(copied, f"expected a run's record in '{copied.record_file}', found something else ({found}); train again")
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "3", '"text"', '{"schema_version": null}', '{"schema_version": "1"}'])
-def test_a_record_of_another_kind_is_refused(text: str, copied: Run) -> None:
+def test_json_that_is_not_a_record_is_rejected(text: str, copied: Run) -> None:
     copied.record_file.write_text(text, encoding="utf-8")
     with pytest.raises(ModelError, match=f"^expected a run's record in '{re.escape(str(copied.record_file))}', found "):
         load_checkpoint(copied)
 
 
-def test_truncated_weights_are_refused(saved: Run, copied: Run) -> None:
+def test_truncated_weights_are_rejected(saved: Run, copied: Run) -> None:
     copied.weights_file.unlink()
     with saved.weights_file.open("rb") as whole:
         copied.weights_file.write_bytes(whole.read(100_000))
-    copied.record_file.write_text(RECORD.to_json(), encoding="utf-8")  # of an earlier release, without a digest
+    copied.record_file.write_text(RECORD.to_json(), encoding="utf-8")  # from an earlier release, without a digest
     with pytest.raises(
         ModelError,
         match="^"
         + re.escape(
-            f"expected the weights of a 2-class ctonnx network in '{copied.weights_file}', found a damaged or another "
+            f"expected the weights of a 2-class ctonnx network in '{copied.weights_file}', found another or a damaged "
             "file (Error while deserializing header: "
         )
         + r"[a-z ,]+\); train again$",
@@ -163,15 +142,15 @@ def test_truncated_weights_are_refused(saved: Run, copied: Run) -> None:
         load_checkpoint(copied)
 
 
-def test_weights_of_another_training_are_refused(saved: Run, copied: Run) -> None:
+def test_weights_of_another_training_are_rejected(saved: Run, copied: Run) -> None:
     record = json.loads(copied.record_file.read_text(encoding="utf-8"))
     copied.record_file.write_text(json.dumps({**record, "weights_sha256": "ab" * 32}), encoding="utf-8")
     digest = hashlib.sha256(saved.weights_file.read_bytes()).hexdigest()
-    refused(
+    rejected(
         copied,
         f"expected the weights that '{copied.record_file}' was written with (SHA-256 abababababab), found others in "
-        f"'{copied.weights_file}' ({digest[:12]}): they are of another training, or damaged; copy both from one place "
-        "again, or train again",
+        f"'{copied.weights_file}' ({digest[:12]}), from another training or damaged; copy both files again from one "
+        "run, or train again",
     )
 
 
@@ -180,18 +159,19 @@ def test_run_of_an_earlier_release_whose_record_has_no_digest_is_read(saved: Run
     assert load_checkpoint(copied).sha256 == load_checkpoint(saved).sha256
 
 
-def test_class_that_the_model_does_not_have_is_told_of_the_splits(copied: Run) -> None:
+def test_class_in_the_splits_that_the_model_does_not_have_is_reported(copied: Run) -> None:
     copied.splits_file.write_text('{"train": [["a.png", 2]], "valid": [], "test": []}', encoding="utf-8")
-    with pytest.raises(ModelError) as refusal:
+    with pytest.raises(ModelError) as caught:
         load_checkpoint(copied).samples("train")
-    assert str(refusal.value) == (
-        f"expected the run's splits in '{copied.splits_file}', found 'a.png' of class 2, where there are 2; train again"
+    assert str(caught.value) == (
+        f"expected the run's splits in '{copied.splits_file}', found 'a.png' of class 2, but the model has 2 "
+        "classes; train again"
     )
 
 
 @pytest.mark.usefixtures("small_backbone")
-def test_at_every_moment_of_a_save_the_earlier_run_or_the_later_one_is_whole(tmp_path: Path) -> None:
-    """As a process leaves it that is killed then; reports are of the record that they stand beside, or missing."""
+def test_at_every_moment_of_a_save_the_earlier_or_the_later_run_is_complete(tmp_path: Path) -> None:
+    """A process may be killed then. Reports belong to the record next to them, or are missing."""
     networks = [CTClassifier(2).eval() for _ in range(2)]
     run = Run(tmp_path / "run")
     run.folder.mkdir()
@@ -206,7 +186,7 @@ def test_at_every_moment_of_a_save_the_earlier_run_or_the_later_one_is_whole(tmp
         save_checkpoint(run, networks[number], record, SPLITS, DIGESTS, report)
 
     save(0)
-    (run.evaluation_folder / "notes.txt").touch()  # somebody's own, which stays
+    (run.evaluation_folder / "notes.txt").touch()  # a user's file, which is kept
     with states_at_each_rename(run.folder, tmp_path / "states") as states:
         save(1)
     seen = set()
@@ -242,29 +222,29 @@ def test_reports_that_cannot_be_written_leave_the_earlier_run_as_it_was(tmp_path
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
-def test_missing_weights_are_refused(copied: Run) -> None:
+def test_missing_weights_are_rejected(copied: Run) -> None:
     copied.weights_file.unlink()
-    refused(
+    rejected(
         copied,
-        f"expected the weights of a 2-class ctonnx network in '{copied.weights_file}', found a damaged or another file "
+        f"expected the weights of a 2-class ctonnx network in '{copied.weights_file}', found another or a damaged file "
         "(no such file); train again",
     )
 
 
-def test_weights_of_another_number_of_classes_are_refused_with_what_differs(copied: Run) -> None:
+def test_weights_of_another_number_of_classes_are_rejected_with_the_difference(copied: Run) -> None:
     three = replace(RECORD, classes=(*RECORD.classes, "normal"))
     copied.record_file.write_text(three.to_json(), encoding="utf-8")
     expected = (
-        f"expected the weights of a 3-class ctonnx network in '{copied.weights_file}', found a damaged or another"
+        f"expected the weights of a 3-class ctonnx network in '{copied.weights_file}', found another or a damaged"
     )
-    with pytest.raises(ModelError, match=f"^{re.escape(expected)}.*; train again$") as refusal:
+    with pytest.raises(ModelError, match=f"^{re.escape(expected)}.*; train again$") as caught:
         load_checkpoint(copied)
-    assert "head.dense3.weight" in str(refusal.value)
-    assert "[2, 128]" in str(refusal.value)
+    assert "head.dense3.weight" in str(caught.value)
+    assert "[2, 128]" in str(caught.value)
 
 
 @pytest.mark.parametrize("text", [None, "", "{}", "[]", '{"train": [["a.png"]]}', '{"train": 1}'])
-def test_missing_and_damaged_splits_are_told_when_they_are_asked_for(
+def test_missing_and_damaged_splits_are_reported_when_they_are_read(
     text: str | None, copied: Run, network: CTClassifier
 ) -> None:
     if text is None:
@@ -280,7 +260,7 @@ def test_missing_and_damaged_splits_are_told_when_they_are_asked_for(
 
 @contextmanager
 def files_no_larger_than(size: int) -> Iterator[None]:
-    """Lets the system refuse to write beyond `size` bytes of a file, as a full disk does."""
+    """Makes writes beyond `size` bytes of a file fail, as on a full disk."""
     resource = pytest.importorskip("resource", reason="this system cannot limit the size of files")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
@@ -290,7 +270,7 @@ def files_no_larger_than(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_leaves_no_run_that_counts(network: CTClassifier, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_run(network: CTClassifier, tmp_path: Path) -> None:
     run = Run(tmp_path)
     with pytest.raises(Exception, match="File too large"), files_no_larger_than(100_000):
         save_checkpoint(run, network, RECORD, SPLITS, DIGESTS)

@@ -1,4 +1,4 @@
-"""From a data set as it was found to splits that can be trusted: leaks, groups, made splits, the fingerprint."""
+"""Dataset preparation: leaks, groups, new splits and the fingerprint."""
 
 import re
 import shutil
@@ -12,7 +12,6 @@ from PIL import Image
 
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing, load, to_pixels
-from ctonnx_train.data.dataset import describe
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.training.preparation import Prepared, prepare
 from ctonnx_train.training.recipe import TrainSettings
@@ -29,7 +28,7 @@ def data(images_in: ImagesIn, tmp_path: Path) -> Path:
 
 
 def prepared(root: Path, **settings: Any) -> tuple[Prepared, list[str]]:
-    """Returns what `prepare` made of a folder, and the lines it said."""
+    """Returns the result of `prepare` for a folder, and the lines that it logged."""
     lines: list[str] = []
     made = prepare(read_data(root), TrainSettings(**settings), Preprocessing(size=32), lines.append)
     return made, lines
@@ -72,7 +71,7 @@ def test_leaks_are_warned_of_with_their_numbers_and_are_trained_on_all_the_same(
     assert lines == [
         "warning: 8 files in 4 groups of identical pixels: 3 groups (6 files) across splits, 1 with different labels; "
         "files that leaked from an earlier split: 1 of valid, 2 of test",
-        "warning: figures on these splits flatter; --drop-leaks keeps the leaked files out",
+        "warning: metrics on these splits are optimistic; --drop-leaks removes the leaked files",
         "train: 9 images (a 4, b 5)",
         "valid: 5 images (a 3, b 2)",
         "test: 6 images (a 2, b 4)",
@@ -81,7 +80,7 @@ def test_leaks_are_warned_of_with_their_numbers_and_are_trained_on_all_the_same(
     assert made.leaks.dropped == {}
 
 
-def test_copies_within_a_split_are_told_and_do_not_leak(data: Path) -> None:
+def test_copies_within_a_split_are_reported_and_do_not_leak(data: Path) -> None:
     copy(data, "train/a/scan 0.png", "train/a/again")
     _, lines = prepared(data)
     assert lines[0] == (
@@ -117,18 +116,18 @@ def test_a_class_of_which_nothing_is_left_to_train_on_is_named(images_in: Images
     copy(root, "train/b/scan 0.png", "train/a/copy")
     message = (
         "expected training images of every class, found none of 'b' once those with several labels were dropped; "
-        "audit the data set: ctonnx data audit"
+        "audit the dataset: ctonnx data audit"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         prepared(root, drop_leaks=True)
 
 
-def test_a_validation_split_of_copies_alone_is_told(images_in: ImagesIn, tmp_path: Path) -> None:
+def test_a_validation_split_of_only_copies_is_reported(images_in: ImagesIn, tmp_path: Path) -> None:
     root = images_in(tmp_path, {"train/a": 2, "train/b": 2, "valid/a": 1})
     shutil.copy(root / "train/a/scan 0.png", root / "valid/a/scan 0.png")
     message = (
         "expected validation images, found that all of them have copies among the training images and were dropped; "
-        "leave the 'valid' folder out, and a split is made"
+        "remove the 'valid' folder, and a split is made"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         prepared(root, drop_leaks=True)
@@ -192,7 +191,7 @@ def test_a_group_in_two_splits_leaks_and_is_dropped(data: Path) -> None:
     made, lines = prepared(data, group_regex=r"a/scan (1)", drop_leaks=True)
     assert lines[:3] == [
         "groups by --group-regex: 1, of 3 of 16 images",
-        "warning: files whose group stands in an earlier split: 1 of valid, 1 of test",
+        "warning: files whose group is in an earlier split: 1 of valid, 1 of test",
         "dropped: 0 of train, 1 of valid, 1 of test",
     ]
     assert "valid/a/scan 1.png" not in paths(made)["valid"]
@@ -219,7 +218,7 @@ def test_a_group_regex_is_checked_before_an_image_is_read(data: Path, monkeypatc
         prepared(data, group_regex="patient")
 
 
-def test_too_few_images_of_a_class_for_made_splits_are_told(images_in: ImagesIn, tmp_path: Path) -> None:
+def test_too_few_images_of_a_class_for_made_splits_are_reported(images_in: ImagesIn, tmp_path: Path) -> None:
     message = (
         "expected at least 3 images of each class to take valid and test from, found 1 of 'b'; add images, or make "
         "'train' and 'valid' folders"
@@ -228,7 +227,7 @@ def test_too_few_images_of_a_class_for_made_splits_are_told(images_in: ImagesIn,
         prepared(images_in(tmp_path, {"a": 9, "b": 1}))
 
 
-def test_what_the_bound_leaves_out_of_memory_is_told(data: Path) -> None:
+def test_images_that_are_not_kept_in_memory_are_reported(data: Path) -> None:
     made, lines = prepared(data, cache_gb=5.5 * 32 * 32 / 1e9)
     assert made.store.kept == 5
     assert lines[0] == "kept in memory: 5 of 16 images (--cache-gb); the others are decoded each time"
@@ -240,7 +239,7 @@ def test_the_bound_is_shared_among_the_processes_of_a_machine(data: Path) -> Non
 
 
 def test_each_image_knows_its_group_where_groups_were_asked_for(data: Path) -> None:
-    copy(data, "test/a/scan 1.png", "test/b/copy")  # which is of the group of its original
+    copy(data, "test/a/scan 1.png", "test/b/copy")  # in the group of its original
     made, _ = prepared(data, group_regex=r"a/scan (1)")
     numbers = made.group_numbers("test")
     assert numbers is not None
@@ -284,21 +283,3 @@ def test_one_changed_pixel_changes_the_fingerprint(
     changed.putpixel((0, 0), (int(np.asarray(changed)[0, 0]) + 1) % 256)
     changed.save(file)
     assert fingerprint(root) != before
-
-
-def test_how_a_data_set_was_understood_is_said(images_in: ImagesIn, tmp_path: Path) -> None:
-    root = images_in(tmp_path, {"train/Bengin cases": 3, "train/malignant": 3})
-    (root / "train" / "malignant" / "notes.txt").touch()
-    (root / "phantom.json").write_text('{"synthetic": true}', encoding="utf-8")
-    lines: list[str] = []
-    describe(read_data(root), lines.append)
-    assert lines == [
-        "note: these images are synthetic phantoms; nothing learned from them means anything for patients",
-        "class folder 'Bengin cases' is read as 'benign'",
-        "no folder for valid: taken from the training images, stratified by class, copies and groups kept together",
-        "passed over: 1 other file ('train/malignant/notes.txt' first)",
-    ]
-
-
-def test_nothing_is_said_of_a_data_set_that_needs_no_words(data: Path) -> None:
-    describe(read_data(data), lambda line: pytest.fail(line))

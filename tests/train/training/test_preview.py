@@ -1,14 +1,16 @@
-"""The contact sheet of what the network sees."""
+"""The contact sheet of the network's input."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from matplotlib.font_manager import findfont
+from PIL import Image, ImageDraw, ImageFont
 
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing, load, to_pixels
+from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.training.preview import write_preview
 
 ImagesIn = Callable[[Path, Mapping[str, int]], Path]
@@ -24,14 +26,14 @@ def data(images_in: ImagesIn, tmp_path: Path) -> Path:
 
 
 def sheet(data: Path, file: Path, *, seed: int = 0, preprocessing: Preprocessing | None = None) -> np.ndarray:
-    write_preview(file, data, preprocessing=preprocessing or Preprocessing(size=SIZE), seed=seed)
+    write_preview(file, read_data(data), preprocessing=preprocessing or Preprocessing(size=SIZE), seed=seed)
     with Image.open(file) as image:
         assert (image.format, image.mode) == ("PNG", "RGB")
         return np.asarray(image)
 
 
 def cell(pixels: np.ndarray, row: int, column: int, titles: int) -> np.ndarray:
-    """Returns an image of the sheet; `titles` of classes stand above its row."""
+    """Returns an image of the sheet; `titles` of classes are above its row."""
     top = TITLE + titles * TITLE + row * STEP
     left = GAP + column * STEP + (GAP if column else 0)
     return pixels[top : top + SIZE, left : left + SIZE]
@@ -41,7 +43,7 @@ def test_a_sheet_shows_two_images_of_each_class_as_they_are_and_seven_augmented_
     data: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "sheet.png"
-    assert write_preview(file, data, preprocessing=Preprocessing(size=SIZE)) == 3
+    assert write_preview(file, read_data(data), preprocessing=Preprocessing(size=SIZE)) == 3
     pixels = np.asarray(Image.open(file))
     assert pixels.shape == (TITLE + 3 * STEP + 2 * TITLE + GAP, GAP + 8 * STEP + GAP, 3)
     stored = {
@@ -73,29 +75,45 @@ def test_colour_is_shown_where_the_network_sees_it(data: Path, tmp_path: Path) -
 
 
 def test_the_classes_have_the_names_that_training_gives_them(data: Path, tmp_path: Path) -> None:
-    write_preview(tmp_path / "a.png", data, preprocessing=Preprocessing(size=SIZE))
-    write_preview(tmp_path / "b.png", data, preprocessing=Preprocessing(size=SIZE), class_names={"a": "zebra"})
+    write_preview(tmp_path / "a.png", read_data(data), preprocessing=Preprocessing(size=SIZE))
+    renaming = read_data(data, class_names={"a": "zebra"})
+    write_preview(tmp_path / "b.png", renaming, preprocessing=Preprocessing(size=SIZE))
     first, renamed = (np.asarray(Image.open(tmp_path / name)) for name in ("a.png", "b.png"))
     assert cell(renamed, 0, 0, 1).tobytes() == cell(first, 2, 0, 2).tobytes()  # b is now the first class
+
+
+@pytest.mark.parametrize(("name", "shown"), [("\u03b2", "\u03b2"), ("\u80ba", r"\u80ba")])
+def test_names_in_other_scripts_are_in_a_font_that_has_them_or_are_codes(
+    name: str, shown: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctonnx_train.evaluation.fonts.families", lambda: ("DejaVu Sans",))
+    renamed = read_data(data, class_names={"a": name})  # the second class
+    write_preview(tmp_path / "sheet.png", renamed, preprocessing=Preprocessing(size=SIZE))
+    top = 2 * TITLE + STEP
+    title = np.asarray(Image.open(tmp_path / "sheet.png"))[top : top + TITLE]
+    expected = Image.new("RGB", (title.shape[1], TITLE), (72, 72, 72))
+    font = ImageFont.truetype(findfont("DejaVu Sans"), 14)
+    ImageDraw.Draw(expected).text((GAP, 4), shown, font=font, fill=(255, 255, 255))
+    np.testing.assert_array_equal(title, np.asarray(expected))
 
 
 def test_an_unreadable_image_is_named_and_no_sheet_is_left(data: Path, tmp_path: Path) -> None:
     (data / "train" / "b" / "scan 0.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"scan 0\.png: the file is empty"):
-        write_preview(tmp_path / "sheet.png", data, preprocessing=Preprocessing(size=SIZE))
+        write_preview(tmp_path / "sheet.png", read_data(data), preprocessing=Preprocessing(size=SIZE))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["scans"]
 
 
 def test_a_folder_that_is_not_there_is_an_os_error(data: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        write_preview(tmp_path / "nowhere" / "sheet.png", data, preprocessing=Preprocessing(size=SIZE))
+        write_preview(tmp_path / "nowhere" / "sheet.png", read_data(data), preprocessing=Preprocessing(size=SIZE))
 
 
 def test_augmentation_from_scratch_is_weaker_and_the_sheet_shows_it(data: Path, tmp_path: Path) -> None:
     sheets = []
     for weights in ("imagenet", "none"):
         file = tmp_path / f"{weights}.png"
-        write_preview(file, data, preprocessing=Preprocessing(size=SIZE), weights=weights)
+        write_preview(file, read_data(data), preprocessing=Preprocessing(size=SIZE), weights=weights)
         sheets.append(np.asarray(Image.open(file)).astype(int))
     full, weak = sheets
     np.testing.assert_array_equal(cell(full, 0, 0, 1), cell(weak, 0, 0, 1))

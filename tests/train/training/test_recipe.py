@@ -1,11 +1,21 @@
-"""The plan of a training: its phases, how the epochs are shared among them, and the sizes of the images."""
+"""The training recipe: settings, phases and their epochs, image sizes, and weights of rare classes."""
 
 import re
 from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.utils.class_weight import compute_class_weight
 
-from ctonnx_train.training.recipe import MONITORS, Phase, TrainSettings, default_batch_size, image_size, plan
+from ctonnx_train.training.recipe import (
+    MONITORS,
+    Phase,
+    TrainSettings,
+    class_weights,
+    default_batch_size,
+    image_size,
+    plan,
+)
 
 ALL = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
 
@@ -34,7 +44,7 @@ def test_a_user_who_chooses_nothing_gets_thirty_epochs_from_imagenet() -> None:
     )
 
 
-def test_threads_are_as_many_as_pytorch_takes_or_one_or_more() -> None:
+def test_threads_are_pytorchs_default_or_one_or_more() -> None:
     assert (TrainSettings().threads, TrainSettings(threads=1).threads) == (None, 1)
     with pytest.raises(ValueError, match=r"^expected threads of 1 or more, found 0$"):
         TrainSettings(threads=0)
@@ -45,7 +55,7 @@ def test_from_scratch_a_step_has_fewer_images(weights: str, images: int) -> None
     assert default_batch_size(weights) == images
 
 
-def test_the_best_epoch_can_be_chosen_by_the_loss_or_four_figures() -> None:
+def test_the_best_epoch_can_be_selected_by_the_loss_or_four_metrics() -> None:
     assert MONITORS == ("loss", "accuracy", "balanced_accuracy", "macro_auroc", "macro_f1")
 
 
@@ -183,3 +193,20 @@ def test_the_second_phase_trains_all_stages_from_the_chosen_one_on(first: str, s
 def test_settings_are_checked_when_they_are_made(setting: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         TrainSettings(**setting)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[0, 1], [0, 0, 0, 1], [2, 1, 0, 2, 2, 2, 1, 2], [0] * 97 + [1] * 3 + [2] * 40 + [3]],
+)
+def test_class_weights_are_scikit_learns_balanced_ones(labels: list[int]) -> None:
+    classes = np.unique(labels)
+    expected = compute_class_weight("balanced", classes=classes, y=np.array(labels))
+    np.testing.assert_allclose(class_weights(labels, len(classes)), expected, rtol=1e-12)
+
+
+def test_class_weights_of_all_images_sum_to_the_number_of_images() -> None:
+    labels = [0, 0, 0, 0, 0, 1, 2, 2]
+    weights = class_weights(labels, 3)
+    assert sum(weights[label] for label in labels) == pytest.approx(len(labels))
+    assert [weights[label] * labels.count(label) for label in range(3)] == pytest.approx([8 / 3] * 3)

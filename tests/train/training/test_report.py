@@ -1,4 +1,4 @@
-"""What a training leaves in its run's folder: an evaluation of each split, with what it saw, and the curves."""
+"""Reports of a training: an evaluation of each split, with the images seen in training, and the curves."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from ctonnx.artifacts.operating_point import OperatingPoint
 from ctonnx.artifacts.run import Run
 from ctonnx.images import Preprocessing
 from ctonnx_train.data.splits import Sample, Split
-from ctonnx_train.evaluation.calibration import suspicious_figures
+from ctonnx_train.evaluation.calibration import suspicious_metrics
 from ctonnx_train.evaluation.metrics import evaluate
 from ctonnx_train.evaluation.plots import plot_curves
 from ctonnx_train.runs.record import RunRecord
@@ -35,7 +35,7 @@ SPLITS: dict[Split, tuple[Sample, ...]] = {
     "test": (Sample("e0", 1), Sample("e1", 0), Sample("e2", 0), Sample("e3", 1)),
 }
 DIGESTS = {"t0": "A", "t1": "B", "v0": "A", "v1": "C", "v2": "D", "e0": "B", "e1": "C", "e2": "D", "e3": "E"}
-ANSWERS = {
+PREDICTIONS = {
     "valid": np.array([[0.75, 0.25], [0.25, 0.75], [0.75, 0.25]]),
     "test": np.array([[0.25, 0.75], [0.75, 0.25], [0.25, 0.75], [0.5, 0.5]]),
 }
@@ -58,8 +58,8 @@ def reported(run: Run, *splits: Split) -> RunRecord:
     labels = {split: [sample.label for sample in SPLITS[split]] for split in splits}
     metrics: dict[str, Any] = {
         split: {
-            **evaluate(ANSWERS[split], labels[split], CLASSES, replicates=10),
-            "suspicious": suspicious_figures(POINT, ANSWERS[split], np.array(labels[split]), CLASSES),
+            **evaluate(PREDICTIONS[split], labels[split], CLASSES, replicates=10),
+            "suspicious": suspicious_metrics(POINT, PREDICTIONS[split], np.array(labels[split]), CLASSES),
         }
         for split in splits
     }
@@ -82,7 +82,7 @@ def reported(run: Run, *splits: Split) -> RunRecord:
         run.folder,
         splits=SPLITS,
         digests=DIGESTS,
-        probabilities={split: ANSWERS[split] for split in splits},
+        probabilities={split: PREDICTIONS[split] for split in splits},
         history=HISTORY,
     )
     return record
@@ -100,7 +100,7 @@ def document_of(run: Run, split: Split) -> dict[str, Any]:
     return document
 
 
-def test_each_split_has_its_evaluation_with_the_figures_of_the_record(run: Run) -> None:
+def test_each_split_has_its_evaluation_with_the_metrics_of_the_record(run: Run) -> None:
     record = reported(run, "valid", "test")
     for split in ("valid", "test"):
         document = document_of(run, split)
@@ -115,7 +115,7 @@ def test_each_split_has_its_evaluation_with_the_figures_of_the_record(run: Run) 
             "synthetic": True,
         }
         labels = np.array([sample.label for sample in SPLITS[split]])
-        expected = suspicious_figures(POINT, ANSWERS[split], labels, CLASSES)
+        expected = suspicious_metrics(POINT, PREDICTIONS[split], labels, CLASSES)
         assert document["suspicious"] == json.loads(json.dumps(expected))
         assert sorted(file.name for file in (run.evaluation_folder / split).glob("*.png")) == [
             "confusion.png",
@@ -124,9 +124,9 @@ def test_each_split_has_its_evaluation_with_the_figures_of_the_record(run: Run) 
         ]
 
 
-def test_the_reports_tell_how_many_images_leaked_into_each_split(run: Run) -> None:
+def test_the_reports_have_the_numbers_of_leaked_images_in_each_split(run: Run) -> None:
     reported(run, "valid", "test")
-    data = {split: document_of(run, split)["data"] for split in ANSWERS}  # type: ignore[arg-type]
+    data = {split: document_of(run, split)["data"] for split in PREDICTIONS}  # type: ignore[arg-type]
     assert data["valid"] == {
         "path": "/data/scans",
         "split": "valid",
@@ -137,7 +137,7 @@ def test_the_reports_tell_how_many_images_leaked_into_each_split(run: Run) -> No
     assert data["test"]["seen_in_training"] == {"trained_on": 1, "chosen_by": 2, "dropped": 0}
     text = (run.evaluation_folder / "test" / "report.md").read_text(encoding="utf-8")
     assert "# tiny: test images\n" in text
-    assert "- **1 of these images is among those that the model was trained on: the figures flatter.**\n" in text
+    assert "- **1 of these images is among those that the model was trained on: the metrics are optimistic.**\n" in text
     assert "2 of them across splits" in text
 
 

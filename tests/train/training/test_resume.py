@@ -1,4 +1,4 @@
-"""What an unfinished run keeps: its plan and its state as they were written, and what is refused."""
+"""Plan and state of an unfinished run, and runs that cannot be resumed."""
 
 import os
 import re
@@ -50,11 +50,11 @@ def test_a_plan_is_read_as_it_was_written(run: Run) -> None:
 @pytest.mark.parametrize(
     "text", [None, "", "{", "[]", "{}", '{"data": "scans"}', '{"settings": {"positive": [], "pace": 1}}']
 )
-def test_a_damaged_plan_is_told(text: str | None, run: Run) -> None:
+def test_a_damaged_plan_is_reported(text: str | None, run: Run) -> None:
     if text is not None:
         run.plan_file.write_text(text, encoding="utf-8")
     with pytest.raises(
-        ModelError, match=r"^expected what the training was told in 'runs/one/plan\.json', found .*; train again$"
+        ModelError, match=r"^expected the settings of the training in 'runs/one/plan\.json', found .*; train again$"
     ):
         load_plan(run)
 
@@ -78,14 +78,14 @@ def test_a_finished_run_is_not_resumed(typed: str, run: Run) -> None:
     run.weights_file.touch()
     run.record_file.touch()
     message = (
-        "expected an unfinished run to resume, found that 'runs/one' is finished; for more epochs, train anew from its "
-        "weights: ctonnx train DATA --weights runs/one/model.safetensors"
+        "expected an unfinished run to resume, found that 'runs/one' is finished; for more epochs, start a new "
+        "training from its weights: ctonnx train DATA --weights runs/one/model.safetensors"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         find_resumable_run(Path(typed))
 
 
-def test_what_is_no_run_is_not_resumed() -> None:
+def test_a_folder_that_is_not_a_run_is_not_resumed() -> None:
     message = (
         "expected an unfinished run's folder (with plan.json) at 'other' or 'runs/other', found none; see which there "
         "are: ls runs"
@@ -99,13 +99,13 @@ def test_without_an_epoch_there_is_no_state(run: Run) -> None:
 
 
 class Trap:
-    """What no file may call into being."""
+    """An object that no file may create."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, ("sprung",)
 
 
-def test_a_damaged_state_is_told_and_nothing_in_it_is_run(run: Run, folder: Path) -> None:
+def test_a_damaged_state_is_reported_and_none_of_its_code_is_run(run: Run, folder: Path) -> None:
     contents: list[Any] = [b"", b"PK\x03\x04 and no more", {"epoch": 1}, {"callbacks": Trap()}]
     for content in contents:
         if isinstance(content, bytes):
@@ -121,16 +121,18 @@ def test_a_damaged_state_is_told_and_nothing_in_it_is_run(run: Run, folder: Path
     assert not (folder / "sprung").exists()
 
 
-def test_what_killed_processes_left_in_runs_is_removed_and_told(run: Run, leave_behind: Callable[[Path], Path]) -> None:
+def test_leftovers_of_killed_processes_in_runs_are_removed_and_reported(
+    run: Run, leave_behind: Callable[[Path], Path]
+) -> None:
     run.evaluation_folder.mkdir()
     left = [leave_behind(run.last_file), leave_behind(run.evaluation_folder / "valid")]
-    said = list[str]()
-    remove_leftovers_of_runs(run.folder.parent, said.append)
-    assert said == [
+    lines = list[str]()
+    remove_leftovers_of_runs(run.folder.parent, lines.append)
+    assert lines == [
         f"removed 1 temporary file or folder of a killed process from '{file.parent}': '{file.name}'" for file in left
     ]
     again = leave_behind(run.metrics_file)
-    remove_leftovers_of_runs(run.folder, said.append)
+    remove_leftovers_of_runs(run.folder, lines.append)
     assert not again.exists()
     assert os.listdir(run.folder) == ["evaluation"]
     assert os.listdir(run.evaluation_folder) == []

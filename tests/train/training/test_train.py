@@ -22,7 +22,7 @@ from ctonnx.images import Preprocessing
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import FolderSource
-from ctonnx_train.evaluation.calibration import suspicious_figures
+from ctonnx_train.evaluation.calibration import suspicious_metrics
 from ctonnx_train.evaluation.metrics import evaluate
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.inference import predict_logits
@@ -42,24 +42,24 @@ pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 
 @pytest.fixture(scope="module")
-def said() -> list[str]:
-    """The lines that the training below said."""
+def lines() -> list[str]:
+    """Log of the training below."""
     return []
 
 
 @pytest.fixture(scope="module")
 def result(
-    data: Path, said: list[str], tmp_path_factory: pytest.TempPathFactory, on_the_cpu: None
+    data: Path, lines: list[str], tmp_path_factory: pytest.TempPathFactory, on_the_cpu: None
 ) -> Iterator[TrainResult]:
     """A ResNet50 trained from scratch for two epochs."""
     root = tmp_path_factory.mktemp("work") / "runs"
     chosen = replace(QUICK, epochs=2, positive=("b",), sensitivity=0.5)
-    made = train(data, settings=chosen, preprocessing=SMALL, name="first", root=root, log=said.append)
+    made = train(data, settings=chosen, preprocessing=SMALL, name="first", root=root, log=lines.append)
     yield made
     made.run.weights_file.unlink()
 
 
-def test_a_runs_folder_holds_weights_record_splits_metrics_curves_and_an_evaluation_of_each_split(
+def test_a_runs_folder_has_weights_record_splits_metrics_curves_and_an_evaluation_of_each_split(
     result: TrainResult,
     files_in: FilesIn,
 ) -> None:
@@ -77,7 +77,9 @@ def test_a_runs_folder_holds_weights_record_splits_metrics_curves_and_an_evaluat
     assert not result.interrupted
 
 
-def test_the_record_says_how_the_run_came_to_be(result: TrainResult, data: Path, rows_of: RowsOf) -> None:
+def test_the_record_has_the_data_the_settings_and_the_training(
+    result: TrainResult, data: Path, rows_of: RowsOf
+) -> None:
     record = result.record
     assert load_checkpoint(result.run).record == record
     assert datetime.fromisoformat(record.created) <= datetime.now(UTC)
@@ -150,12 +152,12 @@ def test_the_record_says_how_the_run_came_to_be(result: TrainResult, data: Path,
     assert (record.operating_point.positive, record.operating_point.target_sensitivity) == (("b",), 0.5)
 
 
-def test_the_record_is_json_that_every_reader_takes(result: TrainResult) -> None:
-    def refuse(constant: str) -> None:
+def test_the_record_is_strict_json(result: TrainResult) -> None:
+    def reject(constant: str) -> None:
         raise ValueError(constant)
 
     for file in (result.run.record_file, result.run.evaluation_folder / "test" / "evaluation.json"):
-        document = json.loads(file.read_text(encoding="utf-8"), parse_constant=refuse)
+        document = json.loads(file.read_text(encoding="utf-8"), parse_constant=reject)
         test_metrics = document["metrics"].get("test", document["metrics"])
         assert test_metrics["per_class"]["b"]["sensitivity"] is None
 
@@ -164,14 +166,14 @@ def test_a_row_is_written_for_each_epoch(result: TrainResult, rows_of: RowsOf) -
     assert [(row["epoch"], row["phase"]) for row in rows_of(result.run)] == [("1", "scratch"), ("2", "scratch")]
 
 
-def test_what_happens_is_said_in_lines(result: TrainResult, said: list[str]) -> None:
+def test_progress_is_logged_in_lines(result: TrainResult, lines: list[str]) -> None:
     training = result.record.training
-    epochs = [line for line in said if line.startswith("epoch ")]
+    epochs = [line for line in lines if line.startswith("epoch ")]
     assert [line[:20] for line in epochs] == ["epoch   1/2  scratch", "epoch   2/2  scratch"]
-    others = [line for line in said if line not in epochs]
+    others = [line for line in lines if line not in epochs]
     assert others[:-1] == [
         "class folder 'B cases' is read as 'b'",
-        "passed over: 1 other file ('train/a/notes.txt' first)",
+        "skipped: 1 other file ('train/a/notes.txt' first)",
         "train: 10 images (a 5, b 5)",
         "valid: 4 images (a 2, b 2)",
         "test: 2 images (a 2, b 0)",
@@ -203,8 +205,8 @@ def test_the_metrics_are_those_of_the_saved_checkpoint_at_its_temperature(
     assert recorded["bootstrap"]["unit"] == "image"
     labels = np.array([sample.label for sample in samples])
     point = checkpoint.record.operating_point
-    assert recorded["suspicious"] == suspicious_figures(point, probabilities, labels, checkpoint.record.classes)
-    assert metrics["ece"] == pytest.approx(recorded["ece"], abs=1e-5)  # the weights lie in another order in memory
+    assert recorded["suspicious"] == suspicious_metrics(point, probabilities, labels, checkpoint.record.classes)
+    assert metrics["ece"] == pytest.approx(recorded["ece"], abs=1e-5)  # the weights have another memory layout
     written = json.loads((result.run.evaluation_folder / split / "evaluation.json").read_text(encoding="utf-8"))
     assert written["metrics"]["accuracy"] == metrics["accuracy"]
 
@@ -264,7 +266,7 @@ def test_from_a_file_the_head_learns_on_a_backbone_that_is_left_alone_and_then_l
 
 @pytest.fixture
 def pretrained(monkeypatch: pytest.MonkeyPatch, small_backbone: None) -> None:
-    """Lets a small network stand for a pretrained one: its weights are taken as they are made."""
+    """Uses the random weights of a small network as pretrained ones."""
     monkeypatch.setattr("ctonnx_train.training.train.load_backbone", lambda network, weights: None)
 
 

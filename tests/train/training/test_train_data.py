@@ -1,4 +1,4 @@
-"""Training on other data than class folders whose images all differ: what of it the run's record and figures say."""
+"""Training on MedMNIST files and on folders with copies: the run's record and metrics."""
 
 import json
 import re
@@ -34,17 +34,17 @@ def test_a_medmnist_file_is_trained_on_from_end_to_end(tmp_path: Path) -> None:
         pixels[labels == 1] += 190
         arrays |= {f"{name}_images": pixels, f"{name}_labels": labels[:, None]}
     np.savez(tmp_path / "organmnist.npz", **arrays)
-    said: list[str] = []
+    lines: list[str] = []
     made = train(
         tmp_path / "organmnist.npz",
         settings=replace(QUICK, epochs=4),
         preprocessing=SMALL,
         class_names={"0": "normal"},
         root=tmp_path / "runs",
-        log=said.append,
+        log=lines.append,
     )
     assert re.fullmatch(r"organmnist-\d{8}-\d{6}", made.run.name)
-    assert said[:4] == [
+    assert lines[:4] == [
         "class folder '0' is read as 'normal'",
         "train: 12 images (normal 6, 1 6)",
         "valid: 4 images (normal 2, 1 2)",
@@ -59,7 +59,7 @@ def test_a_medmnist_file_is_trained_on_from_end_to_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_backbone")
-def test_leaks_stand_in_the_record_and_in_every_report(images_in: ImagesIn, tmp_path: Path) -> None:
+def test_leaks_are_in_the_record_and_in_every_report(images_in: ImagesIn, tmp_path: Path) -> None:
     root = images_in(tmp_path / "scans", {"train/a": 3, "train/b": 3, "valid/a": 2, "valid/b": 1, "test/a": 1})
     shutil.copy(root / "train/a/scan 0.png", root / "valid/a/copy.png")
     kept = train(root, settings=QUICK, preprocessing=SMALL, name="kept", root=tmp_path / "runs")
@@ -73,32 +73,3 @@ def test_leaks_stand_in_the_record_and_in_every_report(images_in: ImagesIn, tmp_
         for split in ("valid", "test"):
             text = (made.run.evaluation_folder / split / "evaluation.json").read_text(encoding="utf-8")
             assert json.loads(text)["data"]["trained_on_with_copies"] == leaks
-
-
-@pytest.mark.usefixtures("small_backbone", "no_reports")
-def test_groups_are_resampled_as_a_whole_in_the_figures(images_in: ImagesIn, tmp_path: Path) -> None:
-    counts = {f"{split}/{name}/p{split}{name}{p}": 2 for split in ("train", "valid") for name in "ab" for p in "12"}
-    root = images_in(tmp_path / "scans", counts | {"test/a/ptest": 3, "test/b/ptest": 1})
-    options = replace(QUICK, group_regex=r"/(p[^/]+)/")
-    made = train(root, settings=options, preprocessing=SMALL, name="run", root=tmp_path / "runs")
-    how = made.record.metrics["valid"]["bootstrap"]
-    assert (how["unit"], how["units"], made.record.metrics["valid"]["images"]) == ("group", 4, 8)
-    assert "intervals" in made.record.metrics["valid"]
-    one_group = made.record.metrics["test"]
-    assert one_group["images"] == 4
-    assert "intervals" not in one_group
-    assert "bootstrap" not in one_group
-
-
-@pytest.mark.usefixtures("small_backbone", "no_reports")
-def test_without_suspicious_classes_it_is_said_that_there_is_no_operating_point(
-    images_in: ImagesIn, tmp_path: Path
-) -> None:
-    root = images_in(tmp_path / "scans", {"train/Normal": 2, "train/Benign": 2, "valid/Normal": 1})
-    said: list[str] = []
-    made = train(root, settings=QUICK, preprocessing=SMALL, root=tmp_path / "runs", log=said.append)
-    assert made.record.operating_point is None
-    assert made.record.metrics["valid"]["suspicious"] is None
-    assert said[-1] == (
-        "no operating point for 'suspicious': it needs images of suspicious classes and of others (--positive)"
-    )

@@ -1,4 +1,4 @@
-"""What ends a training early: Ctrl-C, a full disk, too little memory, a loss that is not finite."""
+"""Early ends of a training: Ctrl-C, a full disk, too little memory, a loss that is not finite."""
 
 import errno
 import re
@@ -103,15 +103,15 @@ def test_ctrl_c_after_an_epoch_leaves_a_whole_run_that_is_exported_and_can_be_re
             signal.raise_signal(signal.SIGINT)
         return step(task, batch, batch_index)
 
-    said: list[str] = []
+    lines: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr(ClassificationTask, "training_step", stopping)
         made = train(
-            data, settings=replace(QUICK, epochs=3), preprocessing=SMALL, name="run", root=tmp_path, log=said.append
+            data, settings=replace(QUICK, epochs=3), preprocessing=SMALL, name="run", root=tmp_path, log=lines.append
         )
     assert signal.getsignal(signal.SIGINT) is own_handler
     assert made.interrupted
-    assert "stopped: keeping the best of 2 epochs" in said
+    assert "stopped: keeping the best of 2 epochs" in lines
     training = load_checkpoint(made.run).record.training
     assert (training["epochs"], training["interrupted"]) == (2, True)
     assert len(rows_of(made.run)) == 2
@@ -132,20 +132,25 @@ def full(*arguments: Any, **options: Any) -> None:
 
 
 @pytest.mark.usefixtures("small_backbone", "no_reports")
-def test_a_disk_that_fills_up_at_the_end_leaves_what_can_be_resumed(
+def test_a_disk_that_fills_up_at_the_end_leaves_a_run_to_resume(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files_in: FilesIn
 ) -> None:
     whole = train(data, settings=replace(QUICK, epochs=2), preprocessing=SMALL, name="whole", root=tmp_path)
-    said: list[str] = []
+    lines: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr("ctonnx_train.runs.checkpoint.save", full)
         with pytest.raises(OSError, match="No space left on device"):
             train(
-                data, settings=replace(QUICK, epochs=2), preprocessing=SMALL, name="run", root=tmp_path, log=said.append
+                data,
+                settings=replace(QUICK, epochs=2),
+                preprocessing=SMALL,
+                name="run",
+                root=tmp_path,
+                log=lines.append,
             )
     run = Run(tmp_path / "run")
     assert files_in(run.folder) == ["last.ckpt", "metrics.csv", "plan.json", "splits.json"]
-    assert said[-1] == f"the epochs that were finished are kept; go on with: ctonnx train --resume {run.folder}"
+    assert lines[-1] == f"the finished epochs are kept; resume with: ctonnx train --resume {run.folder}"
     assert resume(run.folder).run.weights_file.read_bytes() == whole.run.weights_file.read_bytes()
 
 
@@ -173,7 +178,7 @@ def test_a_disk_that_fills_up_after_an_epoch_keeps_the_epochs_before(
 
 
 @pytest.mark.usefixtures("small_backbone")
-def test_a_disk_without_the_room_for_a_run_is_told_before_the_images_are_read(
+def test_too_little_disk_space_for_a_run_is_reported_before_the_images_are_read(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needed = 9 * sum(tensor.nbytes for tensor in CTClassifier(2).state_dict().values())
@@ -183,7 +188,7 @@ def test_a_disk_without_the_room_for_a_run_is_told_before_the_images_are_read(
     monkeypatch.setattr("ctonnx_train.training.train.prepare", full)
     message = (
         f"expected {needed / 1e6:.0f} MB of free disk space in '{tmp_path / 'runs'}' for the run, found "
-        f"{(needed - 1) / 1e6:.0f} MB; make room, or work in a folder on another disk"
+        f"{(needed - 1) / 1e6:.0f} MB; free some space, or work in a folder on another disk"
     )
     with pytest.raises(CtonnxError, match=f"^{re.escape(message)}$"):
         train(data, settings=QUICK, preprocessing=SMALL, root=tmp_path / "runs")
@@ -215,7 +220,7 @@ def test_a_training_whose_loss_is_never_a_number_ends_in_a_sentence(
         "ctonnx_train.training.train.prepare",
     ],
 )
-def test_too_little_memory_says_which_options_to_lower(
+def test_too_little_memory_names_the_options_to_lower(
     place: str, error: BaseException, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def exhausted(*arguments: object) -> None:
@@ -236,7 +241,7 @@ def test_too_little_memory_says_which_options_to_lower(
 @pytest.mark.usefixtures("small_backbone")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own compiler
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_too_little_memory_to_compile_says_to_leave_that_out(
+def test_too_little_memory_to_compile_names_the_option(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def exhausted(module: Any, inputs: Any) -> Any:
@@ -250,7 +255,7 @@ def test_too_little_memory_to_compile_says_to_leave_that_out(
 
 
 @pytest.mark.usefixtures("small_backbone")
-def test_too_little_memory_in_a_resumed_training_says_to_train_anew(
+def test_too_little_memory_in_a_resumed_training_needs_a_new_training(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = ClassificationTask.training_step
@@ -263,7 +268,7 @@ def test_too_little_memory_in_a_resumed_training_says_to_train_anew(
     monkeypatch.setattr(ClassificationTask, "training_step", exhausted)
     with pytest.raises(CtonnxError, match=r", found too little; lower --batch-size or --image-size, or keep fewer"):
         train(data, settings=replace(QUICK, epochs=2), preprocessing=SMALL, name="run", root=tmp_path)
-    with pytest.raises(CtonnxError, match=r", found too little; train anew: lower --batch-size or --image-size, or "):
+    with pytest.raises(CtonnxError, match=r", found too little; train again: lower --batch-size or --image-size, or "):
         resume(tmp_path / "run")
 
 

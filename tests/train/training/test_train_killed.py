@@ -1,4 +1,4 @@
-"""A training that goes on and is killed at any rename leaves a whole run: the earlier one, or the later one."""
+"""A resumed training that is killed at any rename leaves a complete run: the earlier or the later one."""
 
 import json
 import signal
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("on_the_cpu", "small_backbone")
 SETTINGS = TrainSettings(weights="none", epochs=2, batch_size=4, precision="fp32")
 
 
-def test_at_every_rename_of_a_resumed_training_a_whole_run_stands_there(
+def test_at_every_rename_of_a_resumed_training_there_is_a_complete_run(
     data: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -63,11 +63,11 @@ def test_at_every_rename_of_a_resumed_training_a_whole_run_stands_there(
         for split in ("valid", "test"):
             report = state.evaluation_folder / split / "evaluation.json"
             if report.exists():
-                figures = json.loads(report.read_text(encoding="utf-8"))["metrics"]
-                assert figures["accuracy"] == checkpoint.record.metrics[split]["accuracy"]
-                assert figures["ece"] == checkpoint.record.metrics[split]["ece"]
+                metrics = json.loads(report.read_text(encoding="utf-8"))["metrics"]
+                assert metrics["accuracy"] == checkpoint.record.metrics[split]["accuracy"]
+                assert metrics["ece"] == checkpoint.record.metrics[split]["ece"]
     assert list(seen) == [before, after]
-    # What was killed between the record and its weights' rename goes on to the same run.
+    # A run killed between the renames of the record and of its weights is resumed to the same run.
     resumed = resume(seen[after].folder).run
     assert load_checkpoint(resumed).sha256 == after
     assert {file.name for file in resumed.folder.iterdir()} == {file.name for file in run.folder.iterdir()}

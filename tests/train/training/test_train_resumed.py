@@ -1,4 +1,4 @@
-"""Going on with a training that was stopped: to the same bytes as one that was not."""
+"""Resumed trainings: the same bytes as those of an uninterrupted training."""
 
 import csv
 import json
@@ -37,12 +37,12 @@ pytestmark = pytest.mark.usefixtures("small_backbone", "no_reports", "on_the_cpu
 
 
 class Killed(Exception):
-    """Stands in for whatever ends a process."""
+    """Replaces any cause that ends a process."""
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images_in: ImagesIn, small_backbone: None) -> Path:
-    """A working folder with scans and the weights of a backbone; each epoch is written, however long that takes."""
+    """A working folder with scans and the weights of a backbone; each epoch is written, however long it takes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("ctonnx_train.training.loop.callbacks._WRITING_SHARE", float("inf"))
     images_in(tmp_path / "scans", {"train/a": 5, "train/b": 4, "valid/a": 2, "valid/b": 2, "test/b": 1})
@@ -57,7 +57,7 @@ def start(name: str, **changes: Any) -> Run:
 
 
 def rows(run: Run) -> list[dict[str, str]]:
-    """Returns the rows of metrics.csv without what a clock measured."""
+    """Returns the rows of metrics.csv without measured times."""
     with run.metrics_file.open(encoding="utf-8", newline="") as file:
         return [{**row, "seconds": "", "train_seconds": "", "data_seconds": ""} for row in csv.DictReader(file)]
 
@@ -85,7 +85,7 @@ def stopped(name: str, epoch: int, **changes: Any) -> Run:
 
 
 def same(run: Run, other: Run) -> None:
-    """Asserts that two finished runs hold the same."""
+    """Asserts that two finished runs have the same contents."""
     assert run.weights_file.read_bytes() == other.weights_file.read_bytes()
     assert rows(run) == rows(other)
     first, second = (json.loads(one.record_file.read_text(encoding="utf-8")) for one in (run, other))
@@ -134,20 +134,20 @@ def test_a_training_can_be_stopped_and_resumed_again_and_again(monkeypatch: pyte
 
 
 def losses_of(table: Mapping[int, list[float]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets the validation losses of each phase be those of a table."""
+    """Replaces the validation losses of each phase."""
     validate = ClassificationTask.on_validation_epoch_end
 
-    def told(task: ClassificationTask) -> None:
+    def replaced(task: ClassificationTask) -> None:
         loss = table[task.phase.number][task.current_epoch]
         log_dict = task.log_dict
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(task, "log_dict", lambda values, **options: log_dict({**values, "valid_loss": loss}))
             validate(task)
 
-    monkeypatch.setattr(ClassificationTask, "on_validation_epoch_end", told)
+    monkeypatch.setattr(ClassificationTask, "on_validation_epoch_end", replaced)
 
 
-def test_early_stopping_counts_on_where_it_stood(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_early_stopping_continues_its_count(monkeypatch: pytest.MonkeyPatch) -> None:
     losses_of({1: [1.0, 0.9, 0.95, 0.97, 0.1], 2: [0.8, 0.85, 0.86] + [0.1] * 7}, monkeypatch)
     changes = {**TWO_PHASES, "epochs": 15, "patience": 2}
     whole = start("whole", **changes)
@@ -166,9 +166,9 @@ def test_a_run_whose_last_file_is_some_epochs_old_goes_on_from_there(monkeypatch
     whole = start("whole", **TWO_PHASES)
     run = stopped("stopped", 6, **TWO_PHASES)
     assert len(rows(run)) == 5
-    said: list[str] = []
-    same(resume(run.folder, log=said.append).run, whole)
-    assert "going on after epoch 3 of 6" in said
+    lines: list[str] = []
+    same(resume(run.folder, log=lines.append).run, whole)
+    assert "resuming after epoch 3 of 6" in lines
 
 
 KILL = """
@@ -198,7 +198,7 @@ def test_a_process_killed_in_the_middle_of_an_epoch_is_resumed_to_the_same_bytes
     same(resume(run.folder).run, start("whole", **SCRATCH))
 
 
-def test_a_folder_that_an_export_is_writing_is_passed_over(leave_behind: Callable[[Path], Path]) -> None:
+def test_a_folder_that_an_export_is_writing_is_left_alone(leave_behind: Callable[[Path], Path]) -> None:
     run = stopped("stopped", 2, **SCRATCH)
     leave_behind(run.last_file)
     with atomic_folder(run.export_folder) as writing:
@@ -235,22 +235,22 @@ def test_a_run_that_was_killed_before_an_epoch_ended_starts_again(monkeypatch: p
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Killed])
-def test_what_ends_a_training_says_how_to_go_on_once_an_epoch_has_ended(
+def test_the_command_to_resume_is_logged_once_an_epoch_has_ended(
     error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     patch = stop_in(2)
     settings = TrainSettings(weights="none", epochs=3, batch_size=4)
     with pytest.raises(Killed):
-        train(Path("scans"), settings=settings, preprocessing=SMALL, name="run", log=said.append)
-    assert said[-1] == "the epochs that were finished are kept; go on with: ctonnx train --resume runs/run"
+        train(Path("scans"), settings=settings, preprocessing=SMALL, name="run", log=lines.append)
+    assert lines[-1] == "the finished epochs are kept; resume with: ctonnx train --resume runs/run"
     patch.undo()
     # An error of the resumed training does not remove what was there.
     monkeypatch.setattr("ctonnx_train.training.train.prepare", lambda *arguments: (_ for _ in ()).throw(error))
     with pytest.raises(error):
-        resume(Path("run"), log=said.append)
+        resume(Path("run"), log=lines.append)
     assert Run(Path("runs/run")).last_file.exists()
-    assert said[-1] == "the epochs that were finished are kept; go on with: ctonnx train --resume runs/run"
+    assert lines[-1] == "the finished epochs are kept; resume with: ctonnx train --resume runs/run"
 
 
 def test_the_data_must_be_what_it_was(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -258,7 +258,7 @@ def test_the_data_must_be_what_it_was(monkeypatch: pytest.MonkeyPatch, folder: P
     shutil.move(folder / "scans/train/a/scan 0.png", folder / "scans/valid/a/moved.png")
     message = (
         f"expected the images that 'runs/stopped' was trained on in '{folder / 'scans'}', found that they have changed "
-        "since; put them back, or train anew"
+        "since; restore them, or train again"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         resume(run.folder)

@@ -1,5 +1,5 @@
 """`ctonnx data audit`: unreadable files, copies and leakage of a dataset.
 
-audit   audits a dataset
+audit   reads every image and compares each with each
 report  an audit as text
 """

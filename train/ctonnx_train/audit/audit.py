@@ -1,4 +1,4 @@
-"""`audit`: what a data set holds, what in it cannot be read, and which images stand in it more than once."""
+"""Audit of a dataset: its images, unreadable files, copies and near duplicates."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,9 +15,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ctonnx.errors import ImageError
-from ctonnx.images.origin import load_with_origin
+from ctonnx.images.loading import load_with_origin
 from ctonnx.images.source import ImageSource
-from ctonnx_train.data.dataset import DataSet
+from ctonnx_train.data.dataset import Dataset
 from ctonnx_train.data.leakage import Leaks, duplicate_groups, find_leaks, group_names, groups_across_splits
 from ctonnx_train.data.pixel_store import pixel_digest
 from ctonnx_train.data.sources import open_source
@@ -31,10 +31,10 @@ HASH_BITS = _HASH_SIDE**2
 """Bits of an image's perceptual hash: the signs of the lowest 16 x 16 frequencies of its cosine transform."""
 
 NEAR_DISTANCE = 16
-"""How many bits the hashes of near duplicates differ in, at most.
+"""Maximum number of bits in which the hashes of near duplicates differ.
 
-On the public chest-CT set the pairs below 20 bits were one scan each, scaled, compressed anew or drawn upon; from about
-26 on neighbouring slices of one patient began.
+In the public chest-CT set, pairs below 20 bits were the same scan, scaled, recompressed or with drawings; from about 26
+bits on, they were neighbouring slices of one patient.
 """
 
 
@@ -48,29 +48,28 @@ class Copy(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """What was found in a data set.
+    """Result of an audit.
 
     Attributes:
-        root: The folder or file.
-        images: Files with an image's name, or rows of an array.
-        folder_classes: The canonical name of each class folder's name.
-        counts: Images of each class in each split.
-        widths, heights: smallest, median and largest, in pixels.
-        modes: Files of each Pillow mode, as they lie on the disk.
-        formats: Files of each format.
-        passed_over: Files that are no image of a class.
-        unreadable: The reason for each file that cannot be read, by path.
+        root: Folder or file of the dataset.
+        images: Number of image files, or of rows in the arrays.
+        folder_classes: Canonical class name for each class folder's name.
+        counts: Number of images of each class in each split.
+        widths, heights: Smallest, median and largest, in pixels.
+        modes: Number of files of each Pillow mode, before conversion.
+        formats: Number of files of each format.
+        passed_over: Number of files that are not images of a class.
+        unreadable: Reason for each unreadable file, by path.
         exact: Groups of files with identical pixels.
-        near: Groups of files whose perceptual hashes lie within `near_distance` of one another, or of one between
-            them; groups whose files are all exact copies are left out.
-        near_distance: in bits of `HASH_BITS`.
-        near_across_splits: Groups in `near` with files in more than one split.
-        near_with_several_labels: Groups in `near` whose files carry different labels.
-        leaks: The exact copies in numbers.
-        notes: How the folder was understood where not by the letter, and what was passed over in it.
-        grouped: Number of groups by `--group-regex`; None where none were asked for.
-        groups_across_splits: For the name of each group, such as a patient, that is in several splits, its number of
-            images in each split.
+        near: Groups of files with perceptual hashes within `near_distance` of each other, directly or through other
+            files of the group; without groups of exact copies only.
+        near_distance: Maximum difference of the hashes, in bits of `HASH_BITS`.
+        near_across_splits: Number of groups in `near` with files in more than one split.
+        near_with_several_labels: Number of groups in `near` whose files have different labels.
+        leaks: Counts of the exact copies.
+        notes: Sentences on folders with unusual names and skipped files.
+        grouped: Number of groups by `--group-regex`; None without that option.
+        groups_across_splits: Number of images in each split, for each group, such as a patient, in several splits.
     """
 
     root: str
@@ -95,21 +94,20 @@ class Audit:
 
     @property
     def splits_leak(self) -> bool:
-        """Whether an image, a near duplicate of it, or another of its group stands in more than one split."""
+        """Whether copies or near duplicates of an image, or images of a group, are in more than one split."""
         copies = self.leaks.groups_across_splits or any(self.leaks.leaked.values())
         return bool(copies or self.near_across_splits or self.groups_across_splits)
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns what a JSON document holds."""
-        groups = {name: [[copy._asdict() for copy in group] for group in getattr(self, name)] for name in _GROUPS}
+        """Returns the JSON document."""
+        groups = {
+            name: [[copy._asdict() for copy in group] for group in getattr(self, name)] for name in ("exact", "near")
+        }
         return asdict(self) | groups | {"hash_bits": HASH_BITS, "splits_leak": self.splits_leak}
 
 
-_GROUPS = ("exact", "near")
-
-
 class _Facts(NamedTuple):
-    """What one image tells."""
+    """Size, mode, format and hashes of an image."""
 
     width: int
     height: int
@@ -120,22 +118,22 @@ class _Facts(NamedTuple):
 
 
 def audit_data(
-    data: DataSet,
+    data: Dataset,
     *,
     near_distance: int = NEAR_DISTANCE,
     group_regex: str | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Audit:
-    """Reads every image of a data set and compares each with each.
+    """Reads every image of a dataset and compares each with each.
 
     Args:
-        data: as it was found; splits that it lacks are not made.
-        near_distance: Largest difference of two near duplicates' hashes, in bits of `HASH_BITS`.
+        data: Dataset; missing splits are not created.
+        near_distance: Maximum difference of near duplicates' hashes, in bits of `HASH_BITS`.
         group_regex: See `ctonnx_train.data.leakage.group_names`.
         progress: Called with 1 after each image.
 
     Raises:
-        DataError: The regular expression matches nothing.
+        DataError: The regular expression is invalid or matches no path.
     """
     samples = data.samples
     found = dict(_read_all(data.root, samples, progress))
@@ -158,11 +156,11 @@ def audit_data(
         images=len(samples),
         folder_classes=data.folder_classes,
         counts=data.counts(),
-        widths=_spread([fact.width for fact in facts.values()]),
-        heights=_spread([fact.height for fact in facts.values()]),
+        widths=_range([fact.width for fact in facts.values()]),
+        heights=_range([fact.height for fact in facts.values()]),
         modes=dict(Counter(fact.mode for fact in facts.values()).most_common()),
         formats=dict(Counter(fact.format for fact in facts.values()).most_common()),
-        passed_over=data.passed_over,
+        passed_over=data.skipped,
         unreadable={path: fact.reason for path, fact in found.items() if isinstance(fact, ImageError)},
         exact=copies(duplicate_groups(readable, digests)),
         near=near,
@@ -190,7 +188,8 @@ def _read_all(
 
 def _read(file: ImageSource) -> _Facts | ImageError:
     try:
-        image, origin = load_with_origin(file)
+        scan, origin = load_with_origin(file)
+        image = scan.image
         return _Facts(image.width, image.height, origin.mode, origin.format, pixel_digest(image), _hash(image))
     except ImageError as error:
         return error
@@ -203,13 +202,13 @@ def _hash(image: Image.Image) -> NDArray[np.bool_]:
 
 
 def _near_groups(samples: Sequence[Sample], facts: Mapping[str, _Facts], distance: int) -> list[list[Sample]]:
-    """Joins the samples that lie within `distance` of each other; groups of nothing but exact copies are left out."""
+    """Returns groups of samples with hashes within `distance` of each other, without groups of exact copies only."""
     if not samples:
         return []
     bits = np.array([facts[sample.path].hash for sample in samples], np.float32)
     ones = bits.sum(axis=1)
     pairs = []
-    for start in range(0, len(bits), 1024):  # in blocks: the matrix of all distances would not fit for large sets
+    for start in range(0, len(bits), 1024):  # in blocks: all distances of a large dataset would not fit in memory
         block = slice(start, start + 1024)
         distances = ones[block, None] + ones[None] - 2 * bits[block] @ bits.T
         rows, columns = np.nonzero(distances <= distance)
@@ -223,7 +222,7 @@ def _near_groups(samples: Sequence[Sample], facts: Mapping[str, _Facts], distanc
     return [group for group in groups.values() if len({facts[sample.path].digest for sample in group}) > 1]
 
 
-def _spread(values: Sequence[int]) -> tuple[int, int, int]:
+def _range(values: Sequence[int]) -> tuple[int, int, int]:
     if not values:
         return (0, 0, 0)
     return min(values), int(np.median(values)), max(values)

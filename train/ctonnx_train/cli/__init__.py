@@ -1,4 +1,4 @@
-"""Commands that generate, audit and train; what they need is imported when they are called.
+"""Commands for datasets, training and evaluation; heavy libraries are imported when a command is called.
 
 options   options that several commands share
 data      `ctonnx data`

@@ -1,4 +1,4 @@
-"""`ctonnx data`: make data sets, and look into them."""
+"""`ctonnx data`: generate and audit datasets."""
 
 import json
 from pathlib import Path
@@ -12,22 +12,21 @@ __all__ = ["audit", "data", "phantom"]
 
 @click.group()
 def data() -> None:
-    """Make data sets, and look into them."""
+    """Generate and audit datasets."""
 
 
-@data.command()
+@data.command(context_settings={"show_default": True})
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--near-distance",
     type=click.IntRange(0, 64),
     default=16,
-    show_default=True,
-    help="Bits of 256 in which the perceptual hashes of near duplicates differ, at most.",
+    help="Maximum number of bits of 256 by which the perceptual hashes of near duplicates differ.",
 )
 @click.option(
     "--group-regex",
     metavar="REGEX",
-    help="What names an image's group in its path, such as the patient: lists the groups that are in several splits.",
+    help="Regular expression for an image's group, such as the patient, in its path; lists groups in several splits.",
 )
 @class_name_option
 @click.option("--all", "show_all", is_flag=True, help="List every group of copies.")
@@ -42,10 +41,10 @@ def audit(
 ) -> None:
     """Find unreadable images, copies, and copies across splits or labels.
 
-    DIR is laid out as for train, or is a MedMNIST .npz file. Exact duplicates have identical pixels after decoding,
-    whatever the file format; near duplicates have similar perceptual hashes: the same scan scaled, compressed anew or
-    drawn upon. The exit code is 1 where either, or a group by --group-regex, stands in two splits, or a file cannot be
-    read.
+    DIR has the same layout as for train, or is a MedMNIST .npz file. Exact duplicates have identical pixels after
+    decoding, whatever the file format. Near duplicates have similar perceptual hashes: the same scan scaled, compressed
+    again or annotated. The exit code is 1 if duplicates, or a group of --group-regex, are in two splits, or if a file
+    cannot be read.
 
     \b
     Example:
@@ -68,21 +67,17 @@ def audit(
         click.get_current_context().exit(1)
 
 
-@data.command()
+@data.command(context_settings={"show_default": True})
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--per-class", type=click.IntRange(3), default=60, show_default=True, help="Images of each class in all.")
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="The same seed makes the same files."
-)
-@click.option(
-    "--size", type=click.IntRange(64, 4096), default=512, show_default=True, help="Height and width in pixels."
-)
+@click.option("--per-class", type=click.IntRange(3), default=60, help="Number of images per class, over all splits.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Random seed; the same seed gives the same files.")
+@click.option("--size", type=click.IntRange(64, 4096), default=512, help="Height and width of the images, in pixels.")
 def phantom(out: Path, per_class: int, seed: int, size: int) -> None:
-    """Make a labelled set of synthetic chest-CT phantoms in OUT.
+    """Generate labelled synthetic chest-CT phantoms in OUT.
 
-    Four classes (normal, small peripheral, large central, cavitating) in train, valid and test folders, laid out and
-    named as the public Kaggle chest-CT set is. The images are drawn by a program: they show no patient and have no
-    clinical meaning.
+    The dataset has four classes (normal, small peripheral, large central, cavitating) in train, valid and test folders,
+    with the layout and names of the public Kaggle chest-CT dataset. The images are drawn by a program, show no patient
+    and have no clinical meaning.
 
     \b
     Example:
@@ -91,7 +86,7 @@ def phantom(out: Path, per_class: int, seed: int, size: int) -> None:
     from tqdm import tqdm
 
     from ctonnx.system.temporary_files import remove_leftovers
-    from ctonnx_train.data.phantom import generate
+    from ctonnx_train.data.phantom.phantom_set import generate
 
     remove_leftovers([out.resolve().parent], lambda line: click.echo(line, err=True))
     with tqdm(desc="drawing phantoms", unit="image", leave=False, disable=None) as bar:

@@ -1,4 +1,4 @@
-"""`ctonnx evaluate`: a model's figures on labelled images."""
+"""`ctonnx evaluate`: metrics of a model on labelled images."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ import click
 
 from ctonnx.cli.options import threads_option
 from ctonnx_train.cli.options import class_name_option
+from ctonnx_train.evaluation.metrics import REPLICATES
 
 if TYPE_CHECKING:
     from ctonnx_train.evaluation.evaluate import EvaluatedSplit
@@ -15,35 +16,34 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 
-@click.command()
+@click.command(context_settings={"show_default": True})
 @click.argument("model", metavar="MODEL_OR_RUN", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
     "--split",
     type=click.Choice(["train", "valid", "test", "all"]),
-    help="Which images of DATA; default: test, else valid, else all.",
+    help="Images of DATA to evaluate; default: test, else valid, else all.",
 )
 @click.option(
     "--compare",
     metavar="OTHER",
     type=click.Path(path_type=Path),
-    help="Another run or .onnx file: McNemar's test and agreement.",
+    help="Run or .onnx file to compare with: McNemar's test and top-1 agreement.",
 )
 @click.option("--drop-leaks", is_flag=True, help="Leave out images that the model was trained on (identical pixels).")
 @click.option(
     "--group-regex",
     metavar="REGEX",
-    help="What names an image's group in its path, such as the patient: the bootstrap resamples groups.",
+    help="Regular expression for an image's group, such as the patient, in its path; the bootstrap resamples groups.",
 )
 @class_name_option
 @click.option(
     "--replicates",
     type=click.IntRange(0),
-    default=2000,
-    show_default=True,
-    help="Bootstrap resamples; 0: no intervals.",
+    default=REPLICATES,
+    help="Number of bootstrap resamples; 0 gives no intervals.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Random seed of the bootstrap.")
 @click.option(
     "--output",
     "-o",
@@ -68,8 +68,9 @@ def evaluate(
 ) -> None:
     """Measure a run's checkpoint or an exported model on labelled images.
 
-    MODEL_OR_RUN is a run's folder or name, or an .onnx file. DATA is laid out as for train; classes may lack. Each
-    figure comes with a 95 % bootstrap interval. Images that the model was trained on are found by their pixels.
+    MODEL_OR_RUN is the folder or name of a run, or an .onnx file. DATA has the same layout as for train, but need not
+    have all classes. Each metric has a 95 % bootstrap interval. Images that the model was trained on are identified by
+    their pixels.
 
     \b
     Examples:
@@ -77,19 +78,19 @@ def evaluate(
       ctonnx evaluate runs/lungs chest-ct --compare runs/lungs/export/model.fp32.onnx
     """
     from ctonnx.system.temporary_files import remove_leftovers
-    from ctonnx_train.network.openmp import let_waiting_threads_sleep
+    from ctonnx_train.network.openmp import use_passive_waiting
 
-    let_waiting_threads_sleep()  # before PyTorch is loaded
+    use_passive_waiting()  # before PyTorch is loaded
     from ctonnx_train.evaluation.evaluate import evaluate_model
     from ctonnx_train.evaluation.evaluated_model import open_evaluated_model
-    from ctonnx_train.evaluation.report import as_markdown, refuse_foreign_folder, write_evaluation
+    from ctonnx_train.evaluation.report import as_markdown, check_output_folder, write_evaluation
 
     def log(line: str) -> None:
         click.echo(line, err=True)
 
     if output:
         remove_leftovers([output.parent], log)
-        refuse_foreign_folder(output)  # before the work
+        check_output_folder(output)  # before the work
     found = evaluate_model(
         open_evaluated_model(model, threads=threads),
         data,
@@ -104,7 +105,7 @@ def evaluate(
     )
     try:
         click.echo(json.dumps(found.document, indent=2, ensure_ascii=False) if as_json else as_markdown(found.document))
-    finally:  # a full disk does not cost the printed figures, and a reader that has gone not the written ones
+    finally:  # an error in printing or in writing does not prevent the other
         if output:
             write_evaluation(found, output)
             click.echo(f"{output}: evaluation.json, report.md and the plots are there", err=True)

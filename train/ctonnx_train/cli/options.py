@@ -5,7 +5,7 @@ import click
 __all__ = ["class_name_option"]
 
 
-def _renames(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+def _parse_renames(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     for value in values:
         if not all(value.partition("=")[::2]):
             raise click.BadParameter(f"expected OLD=NEW, found '{value}'")
@@ -17,7 +17,7 @@ class_name_option = click.option(
     "class_names",
     metavar="OLD=NEW",
     multiple=True,
-    callback=_renames,
-    help="The class (NEW) of a class folder (OLD); may be repeated.",
+    callback=_parse_renames,
+    help="Class name (NEW) for a class folder (OLD); may be repeated.",
 )
-"""Of the commands that read a data set."""
+"""`--class-name` of the commands that read a dataset."""

@@ -3,7 +3,7 @@
 splits             labelled images, and splits of a dataset that has none
 dataset            a dataset before its images are read
 sources            where images come from: files or arrays
-phantom            generated chest-CT phantoms
+phantom/           generated chest-CT phantoms
 folder_structure/  splits and classes in a folder's structure
 medmnist           MedMNIST .npz files
 image_folder       reads a dataset folder

@@ -1,4 +1,4 @@
-"""A data set before its images are read: which there are, of which class, in which split."""
+"""A dataset before its images are read: their paths, classes and splits."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,32 +6,32 @@ from pathlib import Path
 
 from ctonnx.errors import DataError
 from ctonnx.system.text import Log, quoted
-from ctonnx_train.data.splits import Sample, Split
+from ctonnx_train.data.splits import Sample, Split, Splits
 
-__all__ = ["DataSet", "describe", "refuse_unknown_names"]
+__all__ = ["Dataset", "check_class_names", "describe"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSet:
-    """A data set on the disk.
+class Dataset:
+    """A dataset on disk.
 
     Attributes:
-        root: The folder that the samples' paths start from, or the `.npz` file.
+        root: Folder that the samples' paths are relative to, or the `.npz` file.
         classes: Canonical class names; a sample's label is an index into them.
-        folder_classes: for each class folder's name, or each class's number, the canonical name that it was given.
-        splits: The samples of `train`, `valid` and `test`; `test` may be empty, and those in `to_make` are.
-        to_make: The splits that are not there and are to be taken from the training images.
-        passed_over: how many files are no image of a class.
+        folder_classes: Canonical class name for each class folder's name, or each class's number.
+        splits: Samples of `train`, `valid` and `test`; `test` may be empty, and the splits in `to_make` are.
+        to_make: Missing splits to create from the training images.
+        skipped: Number of files that are not images of a class.
         synthetic: Whether the folder is a generated phantom set.
-        notes: Sentences on what was not taken by the letter: splits under other names, files that were passed over.
+        notes: Sentences on splits with other names, skipped files and the like.
     """
 
     root: Path
     classes: tuple[str, ...]
     folder_classes: Mapping[str, str]
-    splits: Mapping[Split, tuple[Sample, ...]]
+    splits: Splits
     to_make: tuple[Split, ...]
-    passed_over: int
+    skipped: int
     synthetic: bool
     notes: tuple[str, ...] = ()
 
@@ -41,15 +41,15 @@ class DataSet:
         return tuple(sample for samples in self.splits.values() for sample in samples)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Returns, for each split, how many images each class has."""
+        """Returns the number of images of each class in each split."""
         return {
             split: {name: sum(sample.label == label for sample in samples) for label, name in enumerate(self.classes)}
             for split, samples in self.splits.items()
         }
 
 
-def refuse_unknown_names(class_names: Mapping[str, str], found: Iterable[str], root: Path) -> None:
-    """Raises DataError where `--class-name` speaks of a class folder that the data set does not have."""
+def check_class_names(class_names: Mapping[str, str], found: Iterable[str], root: Path) -> None:
+    """Raises DataError if `--class-name` names a class folder that the dataset does not have."""
     found = sorted(found)
     if unused := set(class_names) - set(found):
         raise DataError(
@@ -57,10 +57,10 @@ def refuse_unknown_names(class_names: Mapping[str, str], found: Iterable[str], r
         )
 
 
-def describe(data: DataSet, log: Log) -> None:
-    """Says how a data set was understood."""
+def describe(data: Dataset, log: Log) -> None:
+    """Logs how a dataset was read."""
     if data.synthetic:
-        log("note: these images are synthetic phantoms; nothing learned from them means anything for patients")
+        log("note: these images are synthetic phantoms; a model trained on them has no clinical meaning")
     for name, canonical in sorted(data.folder_classes.items()):
         if name != canonical:
             log(f"class folder '{name}' is read as '{canonical}'")

@@ -1,4 +1,4 @@
-"""Reads a data set folder: which images there are, of which class, in which split."""
+"""Reads a dataset folder: paths, classes and splits of its images."""
 
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -9,13 +9,14 @@ from ctonnx.artifacts import json_schema
 from ctonnx.errors import DataError
 from ctonnx.prediction.inputs import is_scan, list_files
 from ctonnx.system.text import counted, quoted
-from ctonnx_train.data.dataset import DataSet, refuse_unknown_names
-from ctonnx_train.data.folder_structure.class_names import class_name, refuse_collisions
-from ctonnx_train.data.folder_structure.layout import find_layout, folders_in, refuse_parts_of_a_class
-from ctonnx_train.data.folder_structure.skipped_files import find_passed_over
-from ctonnx_train.data.folder_structure.split_names import part_of
+from ctonnx_train.data.dataset import Dataset, check_class_names
+from ctonnx_train.data.folder_structure.class_folders import reject_datasets_in_classes, reject_splits_in_class
+from ctonnx_train.data.folder_structure.class_names import class_name, reject_collisions
+from ctonnx_train.data.folder_structure.layout import find_layout, folders_in
+from ctonnx_train.data.folder_structure.skipped_files import find_skipped_files
+from ctonnx_train.data.folder_structure.split_names import is_split
 from ctonnx_train.data.medmnist import read_medmnist
-from ctonnx_train.data.phantom import MARKER
+from ctonnx_train.data.phantom.phantom_set import MARKER
 from ctonnx_train.data.splits import SPLITS, Sample, Split
 
 __all__ = ["read_data"]
@@ -27,22 +28,22 @@ def read_data(
     class_names: Mapping[str, str] | None = None,
     classes: Sequence[str] | None = None,
     known: Collection[str] = (),
-) -> DataSet:
-    """Reads a folder with `train`, `valid` and `test` folders of class folders, or with class folders alone, or a file.
+) -> Dataset:
+    """Reads a MedMNIST file, or a folder with class folders or with `train`, `valid` and `test` folders of them.
 
-    Every file below the folder is an image of a class, or is counted as passed over and told in the data set's notes.
+    Every file below the folder is an image of a class, or is counted as skipped and reported in the dataset's notes.
 
     Args:
-        root: The data set; a `Data` folder inside it is entered. Or a MedMNIST `.npz` file.
-        class_names: Canonical names for class folders that the built-in rules do not know, by the folder's name. A
-            folder that is named here is a class, also where it is called as a split is.
-        classes: The classes of the model to evaluate, in its order: the data set need not have all of them, nor
-            training images. None takes the training images' classes.
-        known: Folders that `class_names` will speak of when the data set is read again, which may look alike.
+        root: Dataset folder, in which a `Data` folder is entered; or a MedMNIST `.npz` file.
+        class_names: Canonical class names by class folder, for names that the built-in rules do not know. A folder
+            named here is a class even if it is named like a split.
+        classes: Classes of the evaluated model, in its order; the dataset need not have all of them, or training
+            images. None uses the classes of the training images.
+        known: Folders that `class_names` will contain when the dataset is read again, which may look alike.
 
     Raises:
-        DataError: There is no such data set, it is laid out in a way that is not read, it has fewer than two classes,
-            or classes that training does not know.
+        DataError: The dataset is missing, its layout is ambiguous or not supported, or it has fewer than two classes
+            or unknown classes.
     """
     if root.is_file() and root.suffix.lower() == ".npz":
         return read_medmnist(root, class_names=class_names, classes=classes)
@@ -53,16 +54,18 @@ def read_data(
         )
     top, class_names = root, class_names or {}
     layout = find_layout(top, named=class_names, classes=classes)
+    for folders in layout.classes.values():
+        reject_datasets_in_classes(folders, class_names, classes)
     root = layout.root
     images = {folder: _images(folder) for folders in layout.classes.values() for folder in folders}
-    passed_over = find_passed_over(top, layout, images)
+    skipped = find_skipped_files(top, layout, images)
     found = {split: [folder for folder in folders if images[folder]] for split, folders in layout.classes.items()}
     names = _names(root, found, class_names, known)
     known_by = "training folder" if classes is None else "model"
     if classes is None:
-        classes = _classes(root, {names[folder.name] for folder in found["train"]}, passed_over.notes)
+        classes = _classes(root, {names[folder.name] for folder in found["train"]}, skipped.notes)
     for folder, inside in images.items():
-        refuse_parts_of_a_class(folder, inside, class_names)
+        reject_splits_in_class(folder, inside, class_names)
     if unknown := sorted(set(names.values()) - set(classes)):
         raise DataError(
             f"expected only the {known_by}'s classes ({quoted(classes)}) in every split of '{root}', "
@@ -79,26 +82,26 @@ def read_data(
         for split, folders in found.items()
     }
     wanted = [split for split in SPLITS if split == "valid" or (split == "test" and not layout.has_splits)]
-    return DataSet(
+    return Dataset(
         root=root,
         classes=tuple(classes),
         folder_classes=names,
         splits=splits,
         to_make=tuple(split for split in wanted if not splits[split]),
-        passed_over=passed_over.files,
+        skipped=skipped.files,
         synthetic=_is_synthetic(top) or _is_synthetic(root),
-        notes=(*layout.notes, *passed_over.notes),
+        notes=(*layout.notes, *skipped.notes),
     )
 
 
 def _images(folder: Path) -> list[str]:
-    """Returns the images in a class folder: files with an image's name, or that begin as an image does."""
+    """Returns the images in a class folder: files with an image's suffix or an image's first bytes."""
     files = list_files(folder).files
     images = [file for file in files if is_scan(file)]
     if files and not images:
         raise DataError(
             f"expected images in the class folder '{folder}', found {counted(len(files), 'other file')} "
-            f"('{Path(files[0]).name}' first); convert them to PNG, or move the folder out of the data set"
+            f"('{Path(files[0]).name}' first); convert them to PNG, or move the folder out of the dataset"
         )
     return images
 
@@ -112,16 +115,18 @@ def _names(
 ) -> dict[str, str]:
     """Returns the canonical name for each class folder's name."""
     folders = {folder.name for folders in found.values() for folder in folders}
-    refuse_unknown_names(class_names, folders, root)
+    check_class_names(class_names, folders, root)
     for of_split in found.values():
-        refuse_collisions({folder.name for folder in of_split} - {*class_names, *known}, root)
+        reject_collisions({folder.name for folder in of_split} - {*class_names, *known}, root)
     return {folder: class_names.get(folder) or class_name(folder) for folder in sorted(folders)}
 
 
 def _classes(root: Path, trained: set[str], notes: Sequence[str]) -> tuple[str, ...]:
-    """Returns the training folder's classes, in order."""
+    """Returns the sorted classes of the training folder."""
     if len(trained) < 2:
-        inside = next((folder for folder in folders_in(root) if any(map(_is_split, folders_in(folder)))), None)
+        inside = next(
+            (folder for folder in folders_in(root) if any(is_split(child.name) for child in folders_in(folder))), None
+        )
         hint = (
             f"did you mean '{inside}'?"
             if inside
@@ -132,11 +137,6 @@ def _classes(root: Path, trained: set[str], notes: Sequence[str]) -> tuple[str, 
             f"{''.join(f' ({note})' for note in notes)}; {hint}"
         )
     return tuple(sorted(trained))
-
-
-def _is_split(folder: Path) -> bool:
-    part = part_of(folder.name)
-    return part is not None and not part.rest
 
 
 def _is_synthetic(root: Path) -> bool:

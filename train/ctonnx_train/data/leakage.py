@@ -1,10 +1,10 @@
-"""Copies of one image, and groups of images, that stand in several splits or carry several labels: what leaks."""
+"""Leakage between splits: copies of an image, and groups of images, in several splits or with several labels."""
 
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -12,9 +12,11 @@ from scipy.sparse.csgraph import connected_components
 
 from ctonnx.errors import DataError
 from ctonnx.system.text import counted
-from ctonnx_train.data.splits import SPLITS, Sample, Split
+from ctonnx_train.data.splits import SPLITS, Sample, Split, Splits
 
 __all__ = [
+    "Digests",
+    "GroupNames",
     "Leaks",
     "drop_leaks",
     "duplicate_groups",
@@ -25,21 +27,27 @@ __all__ = [
     "leaked_samples",
 ]
 
+Digests: TypeAlias = Mapping[str, str]
+"""`ctonnx_train.data.pixel_store.pixel_digest` of each sample, by path."""
+
+GroupNames: TypeAlias = Mapping[str, str]
+"""Names of samples' groups from `group_names`, by path."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Leaks:
-    """How many images stand in a data set more than once. A group is two or more files with identical pixels.
+    """Counts of images that are in a dataset more than once. A group is two or more files with identical pixels.
 
     Attributes:
-        groups: Groups of copies.
-        files: Files in them.
-        groups_across_splits: Groups with files in more than one split.
-        files_across_splits: Files in those.
-        groups_with_several_labels: Groups whose files carry different labels.
-        files_with_several_labels: Files in those.
-        leaked: for `valid` and `test`, how many of its files have a copy, or another image of their group by
-            `--group-regex`, in an earlier split.
-        dropped: how many files `--drop-leaks` kept out, by split.
+        groups: Number of groups of copies.
+        files: Number of files in these groups.
+        groups_across_splits: Number of groups with files in more than one split.
+        files_across_splits: Number of files in these groups.
+        groups_with_several_labels: Number of groups whose files have different labels.
+        files_with_several_labels: Number of files in these groups.
+        leaked: Number of files in `valid` and `test` with a copy, or another image of their group by `--group-regex`,
+            in an earlier split.
+        dropped: Number of files that `--drop-leaks` removed from each split.
     """
 
     groups: int
@@ -51,17 +59,13 @@ class Leaks:
     leaked: Mapping[str, int]
     dropped: Mapping[str, int]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Returns what run.json holds."""
-        return asdict(self)
-
     def sentence(self) -> str:
-        """Returns the numbers as a sentence, for a warning or a report."""
+        """Returns the counts as a sentence, for a warning or a report."""
         if not self.groups and not any(self.leaked.values()):
-            return "no image stands in the data set twice"
+            return "no image is in the dataset twice"
         leaked = ", ".join(f"{count} of {split}" for split, count in self.leaked.items() if count) or "none"
         if not self.groups:
-            return f"files whose group stands in an earlier split: {leaked}{self._left_out()}"
+            return f"files whose group is in an earlier split: {leaked}{self._left_out()}"
         across = f"{counted(self.groups_across_splits, 'group')} ({counted(self.files_across_splits, 'file')})"
         return (
             f"{counted(self.files, 'file')} in {counted(self.groups, 'group')} of identical pixels: {across} across "
@@ -74,13 +78,8 @@ class Leaks:
         return f"; left out: {left_out}" if left_out else ""
 
 
-def duplicate_groups(samples: Sequence[Sample], digests: Mapping[str, str]) -> list[list[Sample]]:
-    """Returns the groups of two or more samples with identical pixels, in the order of their first samples.
-
-    Args:
-        samples: of all splits.
-        digests: `ctonnx_train.data.pixel_store.pixel_digest` of each, by path.
-    """
+def duplicate_groups(samples: Sequence[Sample], digests: Digests) -> list[list[Sample]]:
+    """Returns the groups of two or more samples with identical pixels, in the order of their first samples."""
     groups: dict[str, list[Sample]] = {}
     for sample in samples:
         groups.setdefault(digests[sample.path], []).append(sample)
@@ -88,15 +87,15 @@ def duplicate_groups(samples: Sequence[Sample], digests: Mapping[str, str]) -> l
 
 
 def group_names(samples: Sequence[Sample], regex: str | None) -> dict[str, str]:
-    """Returns the name of each sample's group by path, for the samples whose path the expression matches.
+    """Returns the name of each sample's group by path, for the samples whose path matches.
 
     Args:
-        samples: of all splits.
-        regex: Searched in the path; its first group, or all of the match, is the name: `patient_(\\d+)`. None
-            names no groups.
+        samples: Samples of all splits.
+        regex: Regular expression to search in the path; the name is its first group, or else the whole match:
+            `patient_(\\d+)`. None returns no groups.
 
     Raises:
-        DataError: it is not a regular expression, or matches no path.
+        DataError: The expression is invalid, or matches no path.
     """
     if regex is None:
         return {}
@@ -114,18 +113,11 @@ def group_names(samples: Sequence[Sample], regex: str | None) -> dict[str, str]:
     return names
 
 
-def group_numbers(
-    samples: Sequence[Sample], digests: Mapping[str, str], names: Mapping[str, str] | None = None
-) -> dict[str, int]:
-    """Returns the number of each sample's group, by path: samples of one number belong into one split.
+def group_numbers(samples: Sequence[Sample], digests: Digests, names: GroupNames | None = None) -> dict[str, int]:
+    """Returns the number of each sample's group, by path; samples of a group belong in one split.
 
-    Two samples are of one group where their pixels are identical, where their groups' names are, or where a chain of
-    such samples joins them.
-
-    Args:
-        samples: of all splits.
-        digests: of their pixels, by path.
-        names: from `group_names`.
+    Two samples are of one group if their pixels or their group names are identical, or if a chain of such samples
+    connects them.
     """
     keys = [("pixels", digests[sample.path]) for sample in samples]
     keys += [
@@ -140,15 +132,8 @@ def group_numbers(
     return {sample.path: int(labels[row]) for row, sample in enumerate(samples)}
 
 
-def groups_across_splits(
-    splits: Mapping[Split, Sequence[Sample]], names: Mapping[str, str]
-) -> dict[str, dict[str, int]]:
-    """Returns the groups, such as patients, that are in several splits, with their number of images in each.
-
-    Args:
-        splits: Of the data set.
-        names: From `group_names`.
-    """
+def groups_across_splits(splits: Splits, names: GroupNames) -> dict[str, dict[str, int]]:
+    """Returns the groups, such as patients, that are in several splits, with their number of images in each."""
     counts: dict[str, Counter[str]] = {}
     for split in SPLITS:
         for sample in splits[split]:
@@ -157,16 +142,8 @@ def groups_across_splits(
     return {name: dict(counts[name]) for name in sorted(counts) if len(counts[name]) > 1}
 
 
-def find_leaks(
-    splits: Mapping[Split, tuple[Sample, ...]], digests: Mapping[str, str], names: Mapping[str, str] | None = None
-) -> Leaks:
-    """Counts the copies, and the files of `valid` and `test` that leak.
-
-    Args:
-        splits: of the data set.
-        digests: of each sample's pixels, by path.
-        names: from `group_names`.
-    """
+def find_leaks(splits: Splits, digests: Digests, names: GroupNames | None = None) -> Leaks:
+    """Counts the copies, and the files of `valid` and `test` that leak."""
     split_of = {sample.path: split for split in SPLITS for sample in splits[split]}
     groups = duplicate_groups([sample for split in SPLITS for sample in splits[split]], digests)
     across = [group for group in groups if len({split_of[sample.path] for sample in group}) > 1]
@@ -184,36 +161,16 @@ def find_leaks(
     )
 
 
-def drop_leaks(
-    splits: Mapping[Split, tuple[Sample, ...]], digests: Mapping[str, str], names: Mapping[str, str] | None = None
-) -> dict[Split, tuple[Sample, ...]]:
-    """Returns the splits without what leaks into `valid` and `test`, and `train` without copies of several labels.
-
-    Args:
-        splits: of the data set.
-        digests: of each sample's pixels, by path.
-        names: from `group_names`.
-    """
+def drop_leaks(splits: Splits, digests: Digests, names: GroupNames | None = None) -> dict[Split, tuple[Sample, ...]]:
+    """Returns the splits without leaked samples in `valid` and `test`, and without conflicting copies in `train`."""
     groups = duplicate_groups([sample for split in SPLITS for sample in splits[split]], digests)
     conflicting = {sample for group in groups if len({sample.label for sample in group}) > 1 for sample in group}
     out = {"train": conflicting} | {split: leaked_samples(splits, split, digests, names) for split in SPLITS[1:]}
     return {split: tuple(sample for sample in splits[split] if sample not in out[split]) for split in SPLITS}
 
 
-def leaked_samples(
-    splits: Mapping[Split, tuple[Sample, ...]],
-    split: Split,
-    digests: Mapping[str, str],
-    names: Mapping[str, str] | None = None,
-) -> set[Sample]:
-    """Returns the samples of a split that have a copy, or another sample of their group, in an earlier split.
-
-    Args:
-        splits: Samples by split.
-        split: The split to look at.
-        digests: Digest of each sample's pixels, by path.
-        names: Group names from `group_names`.
-    """
+def leaked_samples(splits: Splits, split: Split, digests: Digests, names: GroupNames | None = None) -> set[Sample]:
+    """Returns the samples of a split with a copy, or another sample of their group, in an earlier split."""
     earlier = [sample.path for other in SPLITS[: SPLITS.index(split)] for sample in splits[other]]
     names = names or {}
     seen_pixels = {digests[path] for path in earlier}

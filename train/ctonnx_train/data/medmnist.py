@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from ctonnx.errors import DataError
 from ctonnx.system.text import quoted
-from ctonnx_train.data.dataset import DataSet, refuse_unknown_names
+from ctonnx_train.data.dataset import Dataset, check_class_names
 from ctonnx_train.data.folder_structure.class_names import class_name
 from ctonnx_train.data.sources import read_arrays
-from ctonnx_train.data.splits import SPLITS, Sample, Split
+from ctonnx_train.data.splits import SPLITS, Sample, Split, Splits
 
 __all__ = ["read_medmnist"]
 
@@ -24,17 +24,17 @@ _ARRAYS: Mapping[Split, str] = {"train": "train", "valid": "val", "test": "test"
 
 def read_medmnist(
     file: Path, *, class_names: Mapping[str, str] | None = None, classes: Sequence[str] | None = None
-) -> DataSet:
-    """Reads the samples of a MedMNIST file; its classes are numbers, which `class_names` can give names.
+) -> Dataset:
+    """Reads the samples of a MedMNIST file; its classes are numbers, which `class_names` can rename.
 
     Args:
-        file: with `train_images`, uint8 [images, height, width] or [images, height, width, 1 or 3], and `train_labels`,
-            integers [images, 1]; the same for `val` and `test`, where they are there.
-        class_names: Names by number, as `{"0": "bladder"}`.
-        classes: of the model that is to be evaluated; None takes the training images' classes.
+        file: File with `train_images`, uint8 [images, height, width] or [images, height, width, 1 or 3], and
+            `train_labels`, integers [images, 1]; optionally the same for `val` and `test`.
+        class_names: Class names by number, such as `{"0": "bladder"}`.
+        classes: Classes of the evaluated model; None uses the classes of the training images.
 
     Raises:
-        DataError: The file is damaged, or holds something else: volumes, or several labels for an image.
+        DataError: The file is damaged, or contains volumes or several labels per image.
     """
     arrays = read_arrays(file)
     labels = {
@@ -45,11 +45,11 @@ def read_medmnist(
     numbers = [str(number) for number in sorted({label for values in labels.values() for label in values.tolist()})]
     class_names = class_names or {}
     whose = "training images'" if classes is None else "model's"
-    refuse_unknown_names(class_names, numbers, file)
+    check_class_names(class_names, numbers, file)
     names = {number: class_names.get(number) or class_name(number) for number in numbers}
     if classes is None:
         trained = sorted(set(labels["train"].tolist()))
-        classes = tuple(dict.fromkeys(names[str(number)] for number in trained))  # in the numbers' order: 2 before 10
+        classes = tuple(dict.fromkeys(names[str(number)] for number in trained))  # in numeric order: 2 before 10
         if len(classes) < 2:
             raise DataError(f"expected two or more classes in '{file}', found {quoted(classes) or 'none'}")
     if unknown := sorted(set(names.values()) - set(classes)):
@@ -57,7 +57,7 @@ def read_medmnist(
             f"expected only the {whose} classes ({quoted(classes)}) in '{file}', found {quoted(unknown)} too; "
             "give the numbers names with --class-name NUMBER=NAME"
         )
-    found: Mapping[Split, tuple[Sample, ...]] = {
+    found: Splits = {
         split: tuple(
             Sample(f"{_ARRAYS[split]}_images/{row}", classes.index(names[str(label)]))
             for row, label in enumerate(labels[split].tolist())
@@ -66,19 +66,19 @@ def read_medmnist(
         else ()
         for split in SPLITS
     }
-    return DataSet(
+    return Dataset(
         root=file,
         classes=tuple(classes),
         folder_classes=names,
         splits=found,
         to_make=() if found["valid"] else ("valid",),
-        passed_over=0,
+        skipped=0,
         synthetic=False,
     )
 
 
 def _labels(file: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
-    """Returns the labels of a split, after a look at both of its arrays."""
+    """Returns the labels of a split, after checking both of its arrays."""
     wanted = (f"{name}_images", f"{name}_labels")
     if missing := [array for array in wanted if array not in arrays]:
         raise DataError(
@@ -95,17 +95,17 @@ def _labels(file: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> NDArra
     if labels.size != len(images) or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(
             f"expected one whole number for each of the {len(images)} images in {wanted[1]} of '{file}', found "
-            f"{labels.dtype} {list(labels.shape)}; sets with several labels for an image are not read"
+            f"{labels.dtype} {list(labels.shape)}; datasets with several labels per image are not supported"
         )
     return labels.reshape(-1).astype(np.int64)
 
 
 def _advice(images: NDArray[Any]) -> str:
-    """Returns what to do with an array of a split's images that is not read."""
+    """Returns advice on an array of images in an unsupported format."""
     if images.ndim == 4 and images.shape[1] in (1, 3) and min(images.shape[2:]) > 3:
         return "put the channels last: numpy.moveaxis(images, 1, 3)"
     if images.ndim == 5 or (images.ndim == 4 and images.shape[3] > 4):
-        return "volumes (the 3D sets) are not read; save their slices as images"
+        return "volumes (the 3D datasets) are not supported; save their slices as images"
     if images.ndim == 4:
         return "save them as grey or RGB images"
     if images.ndim == 3:

@@ -1,4 +1,4 @@
-"""A data set's images decoded once, through the code that prediction uses, and kept as bytes up to a bound."""
+"""A dataset's images, decoded once with the code that prediction uses, and kept in memory up to a limit."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from ctonnx.system.text import counted
 from ctonnx_train.data.sources import Source
 from ctonnx_train.data.splits import Sample
 
-__all__ = ["PixelStore", "pixel_digest", "unreadable"]
+__all__ = ["PixelStore", "pixel_digest", "unreadable_error"]
 
 _SHOWN = 3
 _WAITING = 4
@@ -25,43 +25,43 @@ def pixel_digest(image: Image.Image) -> str:
     """Returns the SHA-256 of an image's size and RGB pixels: the same for copies in any lossless file format.
 
     Args:
-        image: as `ctonnx.images.load` returns it.
+        image: Decoded image, of mode `L` or `RGB`.
     """
     digest = hashlib.sha256(f"{image.width}x{image.height}:".encode())
     digest.update(image.convert("RGB").tobytes())
     return digest.hexdigest()
 
 
-def unreadable(errors: Sequence[ImageError], images: int) -> DataError:
-    """Returns the error that names the first of the images that cannot be read."""
+def unreadable_error(errors: Sequence[ImageError], images: int) -> DataError:
+    """Returns an error that names the first unreadable images."""
     shown = "; ".join(str(error) for error in errors[:_SHOWN]) + ("; ..." if len(errors) > _SHOWN else "")
     verb = "is" if len(errors) == 1 else "are"
     return DataError(
         f"expected {counted(images, 'readable image')}, found {len(errors)} that {verb} not: {shown}; "
-        "mend these files or move them out of the data folder"
+        "fix these files or move them out of the data folder"
     )
 
 
 class PixelStore:
-    """Images ready for the network: decoded and resized once, kept as bytes as far as a bound allows.
+    """Images ready for the network, decoded and resized, as bytes in memory up to a limit.
 
-    Every image is decoded once when the store is made, which finds unreadable files before a training begins and
-    gives the digests. What the bound leaves out is decoded again each time that it is taken.
+    Every image is decoded once when the store is created, which finds unreadable files before training starts and
+    computes the digests. Images beyond the limit are decoded again each time they are taken.
 
     Args:
-        source: Gives the images.
-        samples: which of them, in order; a row of the store is a position in this order.
+        source: Source of the images.
+        samples: Samples to store; a row of the store is an index into them.
         preprocessing: Size, colour and resize rule.
-        limit: Bytes to keep at most; None keeps all.
+        limit: Maximum number of bytes to keep; None keeps all images.
         progress: Called with 1 after each image.
 
     Attributes:
-        source: that gives the images.
-        digests: `pixel_digest` of each sample's image before the resize, by path.
-        kept: how many images, the first ones, are kept in memory.
+        source: Source of the images.
+        digests: `pixel_digest` of each sample's image before resizing, by path.
+        kept: Number of images in memory, from the first row on.
 
     Raises:
-        DataError: Images cannot be read; it names the first of them.
+        DataError: Images cannot be read.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class PixelStore:
             if progress:
                 progress(1)
         if errors:
-            raise unreadable(errors, len(samples))
+            raise unreadable_error(errors, len(samples))
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -101,7 +101,7 @@ class PixelStore:
         """Returns images, uint8 [rows, size, size, channels]: one channel for grey preprocessing, else three.
 
         Raises:
-            DataError: An image that is not kept can no longer be read.
+            DataError: An image beyond the limit can no longer be read.
         """
         if max(rows, default=0) < self.kept:
             return self._pixels[list(rows)]
@@ -111,7 +111,7 @@ class PixelStore:
         pixels[inside] = self._pixels[[rows[place] for place in inside]]
         for place, result in zip(outside, self._decode([rows[place] for place in outside]), strict=True):
             if isinstance(result, ImageError):
-                raise unreadable([result], len(self))
+                raise unreadable_error([result], len(self))
             pixels[place] = result[0]
         return pixels
 
@@ -120,12 +120,12 @@ class PixelStore:
     ) -> Iterator[tuple[NDArray[np.uint8], str] | ImageError]:
         def one(row: int) -> tuple[NDArray[np.uint8], str] | ImageError:
             try:
-                image = load(self.source.image(self._paths[row]))
+                scan = load(self.source.image(self._paths[row]))
             except ImageError as error:
                 return error
-            pixels = to_pixels(image, self._preprocessing)[:, :, : self._channels]
-            return pixels, pixel_digest(image) if keep_digest else ""
+            pixels = to_pixels(scan, self._preprocessing)[:, :, : self._channels]
+            return pixels, pixel_digest(scan.image) if keep_digest else ""
 
-        # A few more than compute, for those that wait for a file from a network.
+        # More threads than cores, as some wait for files from a network.
         with ThreadPoolExecutor(available_cores() + _WAITING, "ctonnx-decode") as pool:
             yield from pool.map(one, rows)

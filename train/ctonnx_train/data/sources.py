@@ -1,4 +1,4 @@
-"""Where a data set's images come from: files below a folder, or the arrays of a MedMNIST `.npz` file."""
+"""Sources of a dataset's images: files below a folder, or the arrays of a MedMNIST `.npz` file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,17 +14,17 @@ __all__ = ["ArraySource", "FolderSource", "Source", "open_source", "read_arrays"
 
 
 class Source(Protocol):
-    """Gives the images that a data set's samples name by their path."""
+    """Access to a dataset's images by the paths of its samples."""
 
     @property
     def root(self) -> Path:
-        """The folder or file that the data set was read from."""
+        """Folder or file of the dataset."""
 
     def image(self, path: str) -> ImageSource:
-        """Returns what `ctonnx.images.load` turns into the sample's image."""
+        """Returns the input of `ctonnx.images.load` for a sample's image."""
 
     def has(self, path: str) -> bool:
-        """Says whether there is such an image."""
+        """Returns whether the image exists."""
 
 
 class FolderSource:
@@ -38,31 +38,31 @@ class FolderSource:
         return self.root / path
 
     def has(self, path: str) -> bool:
-        """Says whether the file is there."""
+        """Returns whether the file exists."""
         return self.image(path).is_file()
 
 
 class ArraySource:
-    """The arrays of a MedMNIST `.npz` file; a sample's path is an array's name and a row, as `train_images/17`."""
+    """Arrays of a MedMNIST `.npz` file; a sample's path is an array's name and a row, such as `train_images/17`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._arrays = {name: array for name, array in read_arrays(root).items() if name.endswith("_images")}
 
     def image(self, path: str) -> NDArray[Any]:
-        """Returns the row of the array: uint8 [height, width] or [height, width, 1 or 3]."""
+        """Returns a row of an array: uint8 [height, width] or [height, width, 1 or 3]."""
         name, _, row = path.rpartition("/")
         image: NDArray[Any] = self._arrays[name][int(row)]
         return image
 
     def has(self, path: str) -> bool:
-        """Says whether the array has such a row."""
+        """Returns whether the array has the row."""
         name, _, row = path.rpartition("/")
         return name in self._arrays and row.isdecimal() and int(row) < len(self._arrays[name])
 
 
 def open_source(root: Path) -> Source:
-    """Returns the source of the images of a data set that was read from `root`.
+    """Returns the source of a dataset's images.
 
     Raises:
         DataError: An `.npz` file cannot be read.
@@ -71,10 +71,10 @@ def open_source(root: Path) -> Source:
 
 
 def read_arrays(file: Path) -> Mapping[str, NDArray[Any]]:
-    """Returns the arrays of an `.npz` file by name; nothing in it is unpickled.
+    """Returns the arrays of an `.npz` file by name, without unpickling.
 
     Raises:
-        DataError: it is not an `.npz` file, or is damaged.
+        DataError: The file is damaged or not an `.npz` file.
     """
     try:
         return file_reading.read_arrays(file)

@@ -1,4 +1,4 @@
-"""Labelled images, and the splits that are taken from the training images where a data set has none."""
+"""Labelled images, and splits taken from the training images of a dataset without them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,12 +8,12 @@ import numpy as np
 
 from ctonnx.errors import DataError
 
-__all__ = ["SPLITS", "Sample", "Split", "take_splits"]
+__all__ = ["SPLITS", "Sample", "Split", "Splits", "take_splits"]
 
 Split: TypeAlias = Literal["train", "valid", "test"]
 
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
-"""The splits, in their order everywhere."""
+"""Names of the splits, in the order used everywhere."""
 
 _SHARE = 0.15
 
@@ -22,37 +22,41 @@ class Sample(NamedTuple):
     """One labelled image.
 
     Attributes:
-        path: Relative to the data folder's root, with forward slashes; in an `.npz` file, an array's name and a row.
-        label: Index of its class.
+        path: Path relative to the dataset's root, with forward slashes; in an `.npz` file, an array's name and a row.
+        label: Index of the class.
     """
 
     path: str
     label: int
 
 
+Splits: TypeAlias = Mapping[Split, tuple[Sample, ...]]
+"""Samples of each split."""
+
+
 def take_splits(
-    splits: Mapping[Split, tuple[Sample, ...]],
+    splits: Splits,
     made: Sequence[Split],
     classes: Sequence[str],
     seed: int,
     groups: Mapping[str, int] | None = None,
 ) -> dict[Split, tuple[Sample, ...]]:
-    """Fills the splits in `made` with 15 % of the training images each, class by class, at least one of each class.
+    """Fills each split in `made` with 15 % of the training images, stratified by class, at least one of each class.
 
-    A group of images, such as the copies of one scan or the scans of one patient, goes into one split as a whole, so
-    that with large groups a class's share can differ from 15 %. Where groups hold several classes and a class has few
-    of them, a split that is made can lack the class; `train` never does. (scikit-learn's `StratifiedGroupKFold` gives
-    folds of one size, which a class with few images would have to make large, and may leave a class out of a fold.)
+    A group of images, such as the copies of one scan or the scans of one patient, is kept together in one split, so
+    that with large groups a class's share can differ from 15 %. If groups contain several classes and a class has few
+    groups, a created split can lack the class; `train` never does. (scikit-learn's `StratifiedGroupKFold` makes folds
+    of equal size, which would have to be large for a class with few images, and may leave a class out of a fold.)
 
     Args:
-        splits: what the data set has.
-        made: The splits to fill, `valid` or `test` or both.
+        splits: Samples of each split of the dataset.
+        made: Splits to fill, `valid` or `test` or both.
         classes: Class names, by label.
-        seed: The same one takes the same images.
-        groups: The number of each image's group, by path; None takes each image by itself.
+        seed: Random seed of the selection.
+        groups: Group number of each image, by path; None makes each image a group of its own.
 
     Raises:
-        DataError: A class has too few images, or too few groups of them.
+        DataError: A class has too few images, or too few groups of images.
     """
     if not made:
         return dict(splits)
@@ -81,12 +85,12 @@ def take_splits(
 def _take(
     groups: list[list[Sample]], counts: Mapping[int, int], *, keep: int
 ) -> tuple[list[Sample], list[list[Sample]]]:
-    """Takes 15 % of each class, at least one image of each, in whole groups; returns them and the groups left.
+    """Takes 15 % of each class, at least one image of each, in whole groups; returns them and the remaining groups.
 
     Args:
-        groups: to take from, the first ones first.
-        counts: how many images each class has in all.
-        keep: how many groups of each class must be left.
+        groups: Groups to take from, in order.
+        counts: Total number of images of each class.
+        keep: Number of groups of each class that must remain.
     """
     taken: Counter[int] = Counter()
     sizes = [Counter(sample.label for sample in group) for group in groups]
@@ -105,7 +109,7 @@ def _take(
         if spared(position) and all(taken[label] + size[label] <= round(_SHARE * counts[label]) for label in size):
             choose(position)
     for label in counts:
-        if not taken[label]:  # a class of few images, or of large groups
+        if not taken[label]:  # a class with few images or large groups
             candidates = [position for position, size in enumerate(sizes) if label in size and spared(position)]
             if candidates:
                 choose(min(candidates, key=lambda position: (len(groups[position]), position)))

@@ -3,7 +3,7 @@
 metrics          metrics and their bootstrap intervals
 calibration      temperature and operating point, fitted on validation images
 mcnemar          McNemar's test for two classifiers
-evaluated_model  a checkpoint or an exported model that is evaluated
+evaluated_model  a checkpoint or an exported model to evaluate
 evaluate         `evaluate_model`
 fonts            fonts for class names in any script
 plots            confusion matrix, ROC, reliability diagram, training curves

@@ -1,4 +1,4 @@
-"""What is fitted on the validation images after the training: the temperature, and where an image is suspicious."""
+"""Temperature and operating point, fitted on the validation set after the training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,13 +18,13 @@ __all__ = [
     "fit_operating_point",
     "fit_temperature",
     "negative_log_likelihood",
-    "operating_figures",
+    "operating_metrics",
     "positive_classes",
-    "suspicious_figures",
+    "suspicious_metrics",
 ]
 
 NEGATIVE_CLASSES = ("normal", "benign")
-"""Canonical names of the classes that are not suspicious, unless the user says otherwise."""
+"""Canonical names of the classes that are not suspicious by default."""
 
 _TEMPERATURES = (0.05, 20.0)
 
@@ -35,9 +35,9 @@ def negative_log_likelihood(
     """Returns the mean negative log-likelihood of the labels, in nats.
 
     Args:
-        logits: [images, classes].
+        logits: Logits before the temperature, [images, classes].
         labels: Class index of each image.
-        temperature: what the logits are divided by.
+        temperature: Divisor of the logits.
     """
     chosen = log_softmax(logits.astype(np.float64) / temperature, axis=1)[np.arange(len(labels)), labels]
     return -float(chosen.mean())
@@ -47,12 +47,12 @@ def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.intege
     """Returns the temperature at which the labels are most likely (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
 
     Args:
-        logits: of the validation images, [images, classes].
+        logits: Logits of the validation images, [images, classes].
         labels: Class index of each image.
 
     Returns:
-        Between 0.05 and 20, to four decimals; 1 where the likelihood grows towards one of these bounds, which it does
-        where every image is right: they are then too few to tell.
+        A value between 0.05 and 20, to four decimals; 1 if the likelihood grows towards one of these bounds, as it does
+        if every prediction is correct and the images are too few to fit a temperature.
     """
     found = minimize_scalar(
         lambda exponent: negative_log_likelihood(logits, labels, float(np.exp(exponent))),
@@ -65,13 +65,13 @@ def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.intege
 
 
 def positive_classes(classes: Sequence[str], chosen: Sequence[str] = ()) -> tuple[str, ...]:
-    """Returns the classes that are suspicious: those chosen, else all but `NEGATIVE_CLASSES`.
+    """Returns the suspicious classes: the chosen ones, or by default all but `NEGATIVE_CLASSES`.
 
     Returns:
-        In the order of `classes`; empty where nothing was chosen and no class, or every class, is a negative one.
+        Names in the order of `classes`; empty if none was chosen and no class or every class is negative.
 
     Raises:
-        DataError: A chosen class does not exist, or all of them are chosen.
+        DataError: If a chosen class does not exist, or all classes are chosen.
     """
     if unknown := set(chosen) - set(classes):
         raise DataError(f"expected --positive to name one of the classes {', '.join(classes)}, found '{min(unknown)}'")
@@ -90,27 +90,28 @@ def fit_operating_point(
     sensitivity: float = 0.95,
     leaked: NDArray[np.bool_] | None = None,
 ) -> OperatingPoint | None:
-    """Returns the threshold on the positive classes' summed probability that fits a target sensitivity.
+    """Returns the operating point: the threshold on the score that reaches a target sensitivity.
 
-    Of all thresholds whose sensitivity reaches the target, those with the best specificity; of these, those with the
-    best sensitivity, which gives no finding away for nothing; of these, the middle, in logits, of the gap between the
-    highest score that stays below and the lowest positive score that does not. Where the images suffice, it is the
-    one-sided 95 % Clopper-Pearson bound of the sensitivity that has to reach the target, else the observed value:
-    `ctonnx.artifacts.caveats` says which.
+    The score is the summed probability of the suspicious classes. Among the thresholds whose sensitivity reaches the
+    target, those with the best specificity are kept, and among these, those with the best sensitivity. The result is
+    the middle, in logits, of the remaining gap: between the highest score below the threshold and the lowest positive
+    score above. If there are enough images, the one-sided 95 % Clopper-Pearson bound of the sensitivity must reach the
+    target, otherwise the observed sensitivity; `ctonnx.artifacts.caveats` reports which of the two.
 
-    The metrics of the point are measured on the images that it was fitted on; expect less on others.
+    The sensitivity and specificity of the point are measured on the images that it was fitted on; they are lower on
+    others.
 
     Args:
-        probabilities: Validation images' probabilities, [images, classes], after the temperature.
+        probabilities: Probabilities of the validation images after the temperature, [images, classes].
         labels: Class index of each image.
         classes: Class names.
         positive: Names of the suspicious classes.
-        sensitivity: Target, 0 to 1.
-        leaked: True for images with a copy, or an image of their group, in the training set, [images]: they are left
-            out, unless none of the positive or none of the negative images would be left. None leaves out none.
+        sensitivity: Target sensitivity, 0 to 1.
+        leaked: True for images with a copy, or an image of their group, in the training set, [images]. They are left
+            out unless no positive or no negative image would remain. None leaves out none.
 
     Returns:
-        None where there is no positive class, or the images lack positive or negative ones.
+        The operating point, or None if there is no suspicious class, no positive or no negative image.
 
     Source: Clopper and Pearson 1934, https://doi.org/10.1093/biomet/26.4.404
     """
@@ -124,11 +125,11 @@ def fit_operating_point(
     probabilities, labels, is_positive = probabilities[used], labels[used], is_positive[used]
     scores = suspicion(probabilities, classes, positive)
     lowest = np.sort(scores[is_positive])[_most_missed(int(is_positive.sum()), sensitivity)]
-    # Between the highest negative score below and `lowest` there may be more positives: all of them are kept.
+    # More positive scores may lie between the highest negative score below and `lowest`: all of them are kept.
     below = scores[~is_positive & (scores < lowest)].max(initial=-np.inf)
     above = scores[is_positive & (scores > below)].min()
     threshold = _middle(probabilities, scores, classes, positive, float(below), float(above))
-    measured = operating_figures(probabilities, labels, classes, positive, threshold)
+    measured = operating_metrics(probabilities, labels, classes, positive, threshold)
     found = int((scores[is_positive] >= threshold).sum())
     return OperatingPoint(
         positive=tuple(positive),
@@ -148,7 +149,7 @@ def fit_operating_point(
 
 
 def _most_missed(images: int, sensitivity: float) -> int:
-    """Returns how many of the positive images a threshold may miss: by the bound where it can be reached."""
+    """Returns the number of positive images that a threshold may miss: by the bound if it can reach the target."""
     found = np.arange(images, 0, -1)
     bounds = _lower_bounds(found, images)
     reached = bounds >= sensitivity if bounds[0] >= sensitivity else found / images >= sensitivity
@@ -156,7 +157,7 @@ def _most_missed(images: int, sensitivity: float) -> int:
 
 
 def _lower_bounds(found: NDArray[np.int64], images: int) -> NDArray[np.float64]:
-    """Returns the one-sided 95 % Clopper-Pearson bounds of the shares of images that were found, 0 to 1."""
+    """Returns the one-sided 95 % Clopper-Pearson bounds of the shares of found images, 0 to 1."""
     bounds: NDArray[np.float64] = np.where(
         found > 0, beta.ppf(1 - LEVEL, np.maximum(found, 1), images - found + 1), 0.0
     )
@@ -171,11 +172,11 @@ def _middle(
     below: float,
     above: float,
 ) -> float:
-    """Returns the middle of two neighbouring scores in logits; half the upper one where no score lies below it.
+    """Returns the middle of two neighbouring scores in logits, or half the upper score if there is none below it.
 
-    The logit is the log-ratio of the positive classes' sum and the others', which keeps its digits near 1, where the
-    sum alone has none left. Where the middle cannot be told from one of the two as a float32 sum, it is theirs in
-    probabilities.
+    The logit is the log-ratio of the summed probabilities of the positive and the other classes. Near 1 it keeps the
+    precision that the sum itself loses. If the middle equals one of the two scores after rounding, the middle of the
+    probabilities is taken.
     """
     if below < 0:
         return above / 2
@@ -186,56 +187,56 @@ def _middle(
     return middle if below < middle <= above else (below + above) / 2
 
 
-def operating_figures(
+def operating_metrics(
     probabilities: NDArray[np.floating[Any]],
     labels: NDArray[np.integer[Any]],
     classes: Sequence[str],
     positive: Sequence[str],
     threshold: float,
 ) -> dict[str, Any]:
-    """Returns how a threshold does on labelled images, with 95 % Wilson score intervals; None where not defined.
+    """Returns sensitivity and specificity of a threshold with 95 % Wilson score intervals; None if undefined.
 
-    Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953. (A bootstrap would give an interval of no
-    width where every image was found.)
+    Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953. (The bootstrap interval of a sensitivity of 1
+    has no width.)
 
     Args:
-        probabilities: [images, classes], after the temperature.
+        probabilities: Probabilities after the temperature, [images, classes].
         labels: Class index of each image.
         classes: Class names.
-        positive: Those that are suspicious.
-        threshold: Smallest sum of their probabilities that is called suspicious.
+        positive: Names of the suspicious classes.
+        threshold: Smallest score that is suspicious.
     """
     is_positive = _is_positive(labels, classes, positive)
     called = suspicion(probabilities, classes, positive) >= threshold
-    figures: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
     for name, right in (("sensitivity", called[is_positive]), ("specificity", ~called[~is_positive])):
         value = round(float(right.mean()), 6) if len(right) else None
-        figures |= {name: value, f"{name}_interval": _interval(right), f"{name}_images": len(right)}
-    return figures
+        metrics |= {name: value, f"{name}_interval": _interval(right), f"{name}_images": len(right)}
+    return metrics
 
 
-def suspicious_figures(
+def suspicious_metrics(
     point: OperatingPoint | None,
     probabilities: NDArray[np.floating[Any]],
     labels: NDArray[np.integer[Any]],
     classes: Sequence[str],
 ) -> dict[str, Any] | None:
-    """Returns how a model's operating point does on labelled images, JSON-ready; None where the model has none.
+    """Returns the metrics of a model's operating point as a JSON-ready dictionary, or None if it has none.
 
     Args:
-        point: of the model.
-        probabilities: [images, classes], after the temperature.
+        point: Operating point of the model.
+        probabilities: Probabilities after the temperature, [images, classes].
         labels: Class index of each image.
         classes: Class names.
     """
     if point is None:
         return None
-    figures = operating_figures(probabilities, labels, classes, point.positive, point.threshold)
+    metrics = operating_metrics(probabilities, labels, classes, point.positive, point.threshold)
     return {
         "positive": list(point.positive),
         "threshold": point.threshold,
         "target_sensitivity": point.target_sensitivity,
-        **{name: list(value) if isinstance(value, tuple) else value for name, value in figures.items()},
+        **{name: list(value) if isinstance(value, tuple) else value for name, value in metrics.items()},
     }
 
 

@@ -1,4 +1,4 @@
-"""What `evaluate` evaluates: a run's checkpoint with PyTorch, or an exported model with onnxruntime."""
+"""The model to evaluate: a run's checkpoint in PyTorch, or an exported model in onnxruntime."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,29 +21,29 @@ __all__ = ["EvaluatedModel", "open_evaluated_model"]
 _BATCH = 32
 
 
-class _Answers(Protocol):
+class _Predict(Protocol):
     def __call__(self, store: PixelStore, rows: Sequence[int], /) -> NDArray[np.floating[Any]]:
         """Returns probabilities, [rows, classes]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedModel:
-    """A model that can be asked.
+    """A model that predicts the images of a `PixelStore`.
 
     Attributes:
-        path: The run's folder, or the `.onnx` file.
-        name: The run's.
-        kind: as `PyTorch checkpoint` or `ONNX fp32`.
-        classes: in the order of the answers.
-        preprocessing: Its input.
-        operating_point: where an image is suspicious, or None.
-        synthetic: Whether it was trained on generated phantoms.
-        data: what it was trained on, as run.json or the spec has it.
-        probabilities: Returns the answers for a store's rows, [rows, classes].
-        run: that it comes from, where that is known.
-        class_names: Canonical names of class folders that the training knew.
-        data_root: The data set that it was trained on, where that is known.
-        digests: of the images of each split of its training, where they are known.
+        path: Folder of the run, or the `.onnx` file.
+        name: Name of the run.
+        kind: Description such as `PyTorch checkpoint` or `ONNX fp32`.
+        classes: Class names, in the order of the probabilities.
+        preprocessing: Preprocessing of the input.
+        operating_point: Operating point, or None.
+        synthetic: Whether the model was trained on generated phantoms.
+        data: Training data, as in run.json or the spec.
+        probabilities: Returns the probabilities for rows of a store, [rows, classes].
+        run: Run of the model, if known.
+        class_names: Canonical names that the training gave to class folders.
+        data_root: Dataset of the training, if known.
+        digests: Digests of the images of each split of the training, if known.
     """
 
     path: Path
@@ -54,7 +54,7 @@ class EvaluatedModel:
     operating_point: OperatingPoint | None
     synthetic: bool
     data: Mapping[str, Any]
-    probabilities: _Answers
+    probabilities: _Predict
     run: Run | None = None
     class_names: Mapping[str, str] = field(default_factory=dict)
     data_root: Path | None = None
@@ -62,12 +62,12 @@ class EvaluatedModel:
 
     @property
     def trained_on(self) -> frozenset[str] | None:
-        """Digests of the images that it was trained on, or None where they are not known."""
-        return self.digests.get("train") or None  # an earlier release wrote none
+        """Digests of the training images, or None if they are unknown."""
+        return self.digests.get("train") or None  # an earlier release did not write them
 
     @property
     def chosen_by(self) -> frozenset[str] | None:
-        """Digests of the validation images, by which it was chosen and calibrated, or None where they are not known."""
+        """Digests of the validation images that selected and calibrated the model, or None if they are unknown."""
         return self.digests.get("valid") or None
 
 
@@ -75,13 +75,13 @@ def open_evaluated_model(path: Path, root: Path = RUNS, *, threads: int | None =
     """Opens a run's folder, a run's name below `root`, or an `.onnx` file.
 
     Args:
-        path: what is to be opened.
-        root: The folder of the runs.
-        threads: in which it computes on a CPU; None takes every core that this process may use.
+        path: Path to open.
+        root: Folder of the runs.
+        threads: Number of threads on a CPU; None uses all available cores.
 
     Raises:
-        ModelError: there is no such thing, or it is damaged.
-        ValueError: `ctonnx.system.cpu.check_threads` refuses the number of threads.
+        ModelError: If the model does not exist or is damaged.
+        ValueError: If `ctonnx.system.cpu.check_threads` rejects the number of threads.
     """
     check_threads(threads)
     if path.suffix == ".onnx" or path.is_file():
@@ -133,14 +133,14 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
     spec = predictor.spec
 
     def probabilities(store: PixelStore, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
-        answers = [np.empty((0, len(spec.classes)), np.float32)]
+        batches = [np.empty((0, len(spec.classes)), np.float32)]
         for start in range(0, len(rows), _BATCH):
             pixels = store.take(rows[start : start + _BATCH])
             three = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:3], 3)))
-            answers.append(predictor.predict_pixels(three).probabilities)
-        return np.concatenate(answers)
+            batches.append(predictor.predict_pixels(three).probabilities)
+        return np.concatenate(batches)
 
-    run = Run(file.resolve().parent.parent)  # where it lies in its run's export folder
+    run = Run(file.resolve().parent.parent)  # if the file is in the export folder of its run
     try:
         same = run.has_checkpoint and read_record(run).data["fingerprint"] == spec.data["fingerprint"]
         digests = {split: frozenset(read_digests(run, split).values()) for split in SPLITS} if same else {}

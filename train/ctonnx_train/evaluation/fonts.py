@@ -1,13 +1,13 @@
-"""Fonts for class names in any script: what is installed and has the letters, else the letters' codes."""
+"""Fonts for class names in any script: the installed fonts, with letters that no font has written as codes."""
 
 import unicodedata
 from functools import cache
 
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
-__all__ = ["columns", "drawable", "families"]
+__all__ = ["columns", "drawable", "families", "font_file"]
 
-# Matplotlib comes with the first; of the others, what is installed is asked for letters that the first lacks.
+# The first is part of matplotlib; installed ones of the others are used for letters that are missing from the first.
 _FAMILIES = (
     "DejaVu Sans",
     "Noto Sans CJK SC",
@@ -37,12 +37,12 @@ _FAMILIES = (
 
 @cache
 def families() -> tuple[str, ...]:
-    """Returns the families of the fonts that are installed, in the order in which they are asked for a letter."""
+    """Returns the installed font families, in the order in which they are searched for a letter."""
     return tuple(name for name in _FAMILIES if _file(name) is not None)
 
 
 def drawable(text: str) -> str:
-    """Returns a text in which letters that no installed font has are their codes, as `\\u80ba`, and is so readable."""
+    """Returns a readable text: letters that no installed font has are replaced by their codes, such as `\\u80ba`."""
     return "".join(
         letter if not letter.isprintable() or _has_glyph(letter) else letter.encode("unicode_escape").decode("ascii")
         for letter in text
@@ -50,7 +50,7 @@ def drawable(text: str) -> str:
 
 
 def columns(text: str) -> int:
-    """Returns how many letters of ordinary width a text is wide: those of East Asia are twice as wide.
+    """Returns the width of a text in letters; East Asian letters count twice.
 
     >>> columns("lung"), columns("肺癌")
     (4, 4)
@@ -58,10 +58,18 @@ def columns(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
-@cache
+def font_file(text: str) -> str:
+    """Returns the file of the installed font that has most of a text's letters."""
+    return max(filter(None, map(_file, families())), key=lambda file: sum(_has(file, letter) for letter in set(text)))
+
+
 def _has_glyph(letter: str) -> bool:
-    files = (_file(name) for name in families())
-    return any(get_font(file).get_char_index(ord(letter)) for file in files if file is not None)
+    return any(_has(file, letter) for file in map(_file, families()) if file is not None)
+
+
+@cache
+def _has(file: str, letter: str) -> bool:
+    return get_font(file).get_char_index(ord(letter)) > 0
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The plots of a report, for a paper's column: confusion matrix, ROC, reliability diagram, training curves."""
+"""Plots of a report, as wide as a paper's column: confusion matrix, ROC, reliability diagram, training curves."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ from ctonnx_train.evaluation.metrics import ECE_BINS
 
 __all__ = ["plot_confusion", "plot_curves", "plot_reliability", "plot_roc", "save_plot"]
 
-# Okabe and Ito 2008, https://jfly.uni-koeln.de/color: told apart with any kind of colour vision.
+# Okabe and Ito 2008, https://jfly.uni-koeln.de/color: distinguishable with any kind of colour vision.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINES = ("-", "--", "-.", ":")
 _GREY = "#777777"
-_NUMBERED = 12  # classes up to which a confusion matrix's cells have room for their numbers
+_NUMBERED = 12  # largest number of classes for which a confusion matrix shows numbers
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -39,23 +39,23 @@ _STYLE: dict[Any, Any] = {
 
 
 def _style(**more: Any) -> Any:
-    """Returns the settings of a plot, with the fonts that are installed."""
+    """Returns the settings of a plot, with the installed fonts."""
     return mpl.rc_context(_STYLE | {"font.family": list(families())} | more)
 
 
 def save_plot(figure: Figure, file: Path) -> None:
-    """Writes a plot as PNG at 300 dots an inch."""
+    """Writes a plot as PNG at 300 dots per inch."""
     with _style():
         figure.savefig(file, format="png", metadata={"Software": None})
 
 
 def plot_confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> Figure:
-    """Draws the counts, shaded by their share of the true class.
+    """Draws a confusion matrix, shaded by the share of the true class.
 
     Args:
-        matrix: A row for each true class, a column for each predicted one.
+        matrix: Numbers of images, with a row per true class and a column per predicted class.
         classes: Class names.
-        title: of the plot.
+        title: Title of the plot.
     """
     counts = np.asarray(matrix)
     totals = counts.sum(axis=1, keepdims=True)
@@ -93,14 +93,14 @@ def plot_roc(
     metrics: Mapping[str, Any],
     title: str,
 ) -> Figure:
-    """Draws each class's ROC curve against the rest, with its AUROC and interval in the legend.
+    """Draws the ROC curve of each class against the rest, with its AUROC and interval in the legend.
 
     Args:
-        probabilities: [images, classes].
+        probabilities: Predicted probabilities, [images, classes].
         labels: Class index of each image.
         classes: Class names.
-        metrics: of `ctonnx_train.evaluation.metrics.evaluate` for these images.
-        title: of the plot.
+        metrics: Result of `ctonnx_train.evaluation.metrics.evaluate` for these images.
+        title: Title of the plot.
     """
     with _style():
         lines = sum(len(_plain(name, 24).splitlines()) for name in classes)
@@ -110,7 +110,9 @@ def plot_roc(
         axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=(0, (1, 2)))
         for index, name in enumerate(classes):
             area = metrics["per_class"][name]["auroc"]
-            shown_name = "\N{ZERO WIDTH SPACE}" + _plain(name, 24)  # a legend leaves out what begins with an underscore
+            shown_name = "\N{ZERO WIDTH SPACE}" + _plain(
+                name, 24
+            )  # a legend omits labels that begin with an underscore
             if area is None:
                 axes.plot([], [], color="none", label=f"{shown_name}: not defined")
                 continue
@@ -141,13 +143,13 @@ def plot_roc(
 def plot_reliability(
     probabilities: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]], ece: float, title: str
 ) -> Figure:
-    """Draws how often the most probable class was right against how probable it was, and how many images there were.
+    """Draws accuracy against confidence, with the number of images in each bin.
 
     Args:
-        probabilities: [images, classes].
+        probabilities: Predicted probabilities, [images, classes].
         labels: Class index of each image.
-        ece: The calibration error, which is shown.
-        title: of the plot.
+        ece: Expected calibration error, for the title.
+        title: Title of the plot.
     """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
@@ -174,12 +176,12 @@ def plot_reliability(
 
 
 def plot_curves(rows: Sequence[Mapping[str, Any]], title: str, *, best_epoch: int | None = None) -> Figure:
-    """Draws loss and validation accuracy over the epochs, the phases told apart.
+    """Draws losses and validation metrics over the epochs, with the phases marked.
 
     Args:
-        rows: of metrics.csv, as numbers.
-        title: of the plot.
-        best_epoch: is marked.
+        rows: Rows of metrics.csv, as numbers.
+        title: Title of the plot.
+        best_epoch: Epoch to mark.
     """
     epochs = [row["epoch"] for row in rows]
     names = ("accuracy", "balanced_accuracy", "macro_auroc")
@@ -193,7 +195,7 @@ def plot_curves(rows: Sequence[Mapping[str, Any]], title: str, *, best_epoch: in
         losses = [*_column(rows, "train_loss"), *_column(rows, "valid_loss")]
         highest = max((value for value in losses if math.isfinite(value)), default=0.0)
         loss.set(xlabel="epoch", ylabel="cross-entropy", ylim=(0, 1.1 * highest or 1))
-        loss.yaxis.set_major_formatter("{x:.2f}")  # of one width, whatever the layout makes of the ticks
+        loss.yaxis.set_major_formatter("{x:.2f}")  # of constant width for any ticks that the layout chooses
         for number, name in enumerate(names):
             label = name.replace("_", " ").replace("auroc", "AUROC")
             accuracy.plot(
@@ -217,7 +219,7 @@ def plot_curves(rows: Sequence[Mapping[str, Any]], title: str, *, best_epoch: in
 
 
 def _mark_phases(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes each phase's name above its epochs, and draws a line between two; one phase alone is not marked."""
+    """Labels each phase and draws lines between them, unless there is only one."""
     phases = [(name, list(part)) for name, part in groupby(rows, key=lambda row: row["phase"])]
     if len(phases) < 2:
         return
@@ -232,13 +234,13 @@ def _mark_phases(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _set_title(figure: Figure, title: str) -> None:
-    """Sets a title over the whole figure, in lines that are no wider than it."""
-    width = int(12 * figure.get_figwidth())  # letters of 10 points an inch
+    """Sets the title of the whole figure, wrapped to its width."""
+    width = int(12 * figure.get_figwidth())  # letters of 10 points per inch
     figure.suptitle("\n".join(_plain(line, width) for line in title.splitlines()), fontsize=10)
 
 
 def _plain(text: str, width: int | None = None) -> str:
-    """Returns a name as it is drawn: dollars are no formula, what cannot be drawn is escaped, lines are wrapped."""
+    """Returns a name to draw: dollars and letters that cannot be drawn are escaped, lines are wrapped."""
     readable = drawable(text.encode("utf-8", "backslashreplace").decode("utf-8"))
     return (fill(readable, width) if width else readable).replace("$", r"\$")
 

@@ -1,4 +1,4 @@
-"""An evaluation as files: JSON for programs, Markdown and plots for people."""
+"""An evaluation as files: JSON, Markdown and plots."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from ctonnx.system.text import counted
 from ctonnx_train.evaluation.evaluate import Evaluation
 from ctonnx_train.evaluation.plots import plot_confusion, plot_curves, plot_reliability, plot_roc, save_plot
 
-__all__ = ["as_markdown", "refuse_foreign_folder", "write_curves", "write_evaluation"]
+__all__ = ["as_markdown", "check_output_folder", "write_curves", "write_evaluation"]
 
 _FILES = {"evaluation.json", "report.md", "confusion.png", "roc.png", "reliability.png"}
 _NAMES = {
@@ -25,11 +25,11 @@ _NAMES = {
 }
 
 
-def refuse_foreign_folder(folder: Path) -> None:
-    """Lets only a new or empty folder, or an earlier evaluation with nothing else in it, be replaced.
+def check_output_folder(folder: Path) -> None:
+    """Raises an error unless the folder is new, empty, or contains only an earlier evaluation.
 
     Raises:
-        CtonnxError: The folder holds other things.
+        CtonnxError: If the folder contains other files.
     """
     if folder.is_dir() and (foreign := {file.name for file in folder.iterdir()} - _FILES):
         raise CtonnxError(
@@ -39,13 +39,13 @@ def refuse_foreign_folder(folder: Path) -> None:
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
-    """Writes an evaluation's folder, whole or not at all; an earlier evaluation there is replaced.
+    """Writes the folder of an evaluation atomically; an earlier evaluation is replaced.
 
     Raises:
-        CtonnxError: The folder holds other things.
-        OSError: The folder cannot be written.
+        CtonnxError: If the folder contains other files.
+        OSError: If the folder cannot be written.
     """
-    refuse_foreign_folder(folder)
+    check_output_folder(folder)
     document, classes = evaluation.document, evaluation.document["model"]["classes"]
     title = _title(document)
     metrics = document["metrics"]
@@ -59,17 +59,17 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
 
 
 def write_curves(history: Sequence[Mapping[str, Any]], title: str, best_epoch: int, file: Path) -> None:
-    """Writes the plot of a training's epochs."""
+    """Writes the plot of a training's curves."""
     with atomic_file(file) as temporary:
         save_plot(plot_curves(history, title, best_epoch=best_epoch), temporary)
 
 
 def as_markdown(document: Mapping[str, Any], *, plots: bool = False) -> str:
-    """Returns the report's text.
+    """Returns the report as Markdown.
 
     Args:
-        document: of an `Evaluation`.
-        plots: Whether the plots lie beside it and are shown.
+        document: Document of an `Evaluation`.
+        plots: Whether to show the plots, as files next to the report.
     """
     return "\n".join(_lines(document, plots)) + "\n"
 
@@ -82,7 +82,7 @@ def _lines(document: Mapping[str, Any], plots: bool) -> Iterator[str]:
         yield f"**Warning: {caveat}.**"
         yield ""
     if model["synthetic"]:
-        yield "**Trained on synthetic phantoms: these figures mean nothing for patients.**"
+        yield "**Trained on synthetic phantoms: these metrics have no clinical meaning.**"
         yield ""
     images = f"{counted(data['images'], 'image')} ({data['split']})"
     yield f"{model['kind']} `{model['path']}` on {images} of `{data['path']}`."
@@ -91,7 +91,7 @@ def _lines(document: Mapping[str, Any], plots: bool) -> Iterator[str]:
     yield from _flaws(data)
     level = f"{metrics['bootstrap']['level']:.0%} interval" if "bootstrap" in metrics else "interval"
     intervals = metrics.get("intervals", {})
-    yield f"| figure | value | {level} |"
+    yield f"| metric | value | {level} |"
     yield "| --- | --- | --- |"
     for name, label in (("accuracy", "accuracy"), ("balanced_accuracy", "balanced accuracy"), ("ece", "ECE")):
         yield f"| {label} | {_value(metrics[name])} | {_interval(intervals.get(name))} |"
@@ -101,10 +101,10 @@ def _lines(document: Mapping[str, Any], plots: bool) -> Iterator[str]:
     yield ""
     yield "| class | images | " + " | ".join(_NAMES.values()) + " |"
     yield "| --- | --- |" + " --- |" * len(_NAMES)
-    for name, figures in metrics["per_class"].items():
+    for name, values in metrics["per_class"].items():
         bounds = intervals.get("per_class", {}).get(name, {})
-        cells = (f"{_value(figures[figure])} {_interval(bounds.get(figure))}".strip() for figure in _NAMES)
-        yield f"| {_cell(name)} | {figures['images']} | " + " | ".join(cells) + " |"
+        cells = (f"{_value(values[metric])} {_interval(bounds.get(metric))}".strip() for metric in _NAMES)
+        yield f"| {_cell(name)} | {values['images']} | " + " | ".join(cells) + " |"
     yield ""
     yield from _confusion(metrics["confusion_matrix"], model["classes"])
     yield from _suspicious(document["suspicious"])
@@ -114,11 +114,11 @@ def _lines(document: Mapping[str, Any], plots: bool) -> Iterator[str]:
         resamples = f"{counted(how['replicates'], 'bootstrap resample')} of {counted(how['units'], how['unit'])}"
         yield (
             f"Intervals: percentiles of {resamples} (seed {how['seed']}); of sensitivity and specificity at the "
-            "operating point: Wilson score. The ECE of few images is too high, and that of their resamples still "
+            "operating point: Wilson score. The ECE of few images is too high, and that of their resamples even "
             "higher."
         )
         if how["unit"] == "group":
-            yield "Wilson's intervals and McNemar's test take images as independent, which those of a group are not."
+            yield "Wilson's intervals and McNemar's test assume independent images; images of one group are not."
     if plots:
         yield ""
         for file in ("confusion.png", "roc.png", "reliability.png"):
@@ -126,33 +126,33 @@ def _lines(document: Mapping[str, Any], plots: bool) -> Iterator[str]:
 
 
 def _flaws(data: Mapping[str, Any]) -> Iterator[str]:
-    """Yields what the figures have to be read with."""
+    """Yields notes on images that were seen in training and on copies in the training data."""
     seen, leaks = data["seen_in_training"], data["trained_on_with_copies"]
     if seen["trained_on"] is None:
-        yield "- Whether the model was trained on some of these images is not known: its run is not beside it."
+        yield "- Whether the model was trained on some of these images is unknown: its run is not next to it."
     elif seen["dropped"]:
         verb = "was" if seen["dropped"] == 1 else "were"
         yield f"- {counted(seen['dropped'], 'image')} that the model was trained on {verb} left out."
     elif seen["trained_on"]:
         verb = "is" if seen["trained_on"] == 1 else "are"
         yield (
-            f"- **{seen['trained_on']} of these images {verb} among those that the model was trained on: the figures "
-            "flatter.**"
+            f"- **{seen['trained_on']} of these images {verb} among those that the model was trained on: the metrics "
+            "are optimistic.**"
         )
     else:
         yield "- None of these images is among those that the model was trained on (identical pixels)."
     if seen["chosen_by"]:
         yield (
-            f"- {seen['chosen_by']} of these images chose its best epoch, temperature and threshold: on others it will "
-            "do somewhat worse."
+            f"- {seen['chosen_by']} of these images selected its best epoch, temperature and threshold: expect "
+            "somewhat lower metrics on others."
         )
     if leaks and not leaks["groups"] and not any(leaks["leaked"].values()):
-        yield "- No image stands in its data set twice (identical pixels)."
+        yield "- No image is in its dataset twice (identical pixels)."
     elif leaks:
         leaked = ", ".join(f"{count} of {split}" for split, count in leaks["leaked"].items() if count) or "none"
         dropped = ", ".join(f"{count} of {split}" for split, count in leaks["dropped"].items() if count)
         yield (
-            f"- Its data set holds {counted(leaks['groups'], 'group')} of files with identical pixels "
+            f"- Its dataset contains {counted(leaks['groups'], 'group')} of files with identical pixels "
             f"({counted(leaks['files'], 'file')}), "
             f"{leaks['groups_across_splits']} of them across splits, {leaks['groups_with_several_labels']} with "
             f"different labels. Files that leaked from an earlier split: {leaked}"
@@ -187,7 +187,7 @@ def _comparison(found: Mapping[str, Any] | None) -> Iterator[str]:
     test, seen = found["mcnemar"], found["seen_in_training"]
     yield f"## Compared with {found['other']['kind']} `{found['other']['path']}`"
     yield ""
-    yield "| figure | value |"
+    yield "| metric | value |"
     yield "| --- | --- |"
     yield f"| accuracy, this and the other | {_value(found['accuracy'])}, {_value(found['other_accuracy'])} |"
     yield f"| agreement | {shown(found['agreement'], digits=2, form='%')} |"
@@ -207,12 +207,12 @@ def _title(document: Mapping[str, Any]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Returns a name as a table's cell."""
+    """Returns a name escaped for a cell of a table."""
     return text.replace("|", "\\|")
 
 
 def _readable(text: str) -> str:
-    """Returns text with bytes that are no text, from a file's name, escaped as JSON escapes them."""
+    """Returns text with undecodable bytes of file names escaped as in JSON."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

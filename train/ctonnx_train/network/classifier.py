@@ -7,9 +7,9 @@ from torchvision.models import resnet50
 __all__ = ["STAGES", "CTClassifier", "Head"]
 
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
-"""The network's parts from the input to the output, as they are frozen and unfrozen."""
+"""Stages of the network from input to output, the units of freezing."""
 
-# Of torchvision's pretrained ResNet50, in units of pixels (0 to 255).
+# Normalization of torchvision's pretrained ResNet50, in pixel values (0 to 255).
 _MEAN = (123.675, 116.28, 103.53)
 _STD = (58.395, 57.12, 57.375)
 
@@ -37,7 +37,7 @@ class CTClassifier(nn.Module):
     """ResNet50 (He et al. 2015, https://arxiv.org/abs/1512.03385), global average pooling and a `Head`.
 
     Args:
-        classes: how many classes the head tells apart, two or more.
+        classes: Number of classes, two or more.
     """
 
     mean: Tensor
@@ -72,11 +72,11 @@ class CTClassifier(nn.Module):
         return logits
 
     def set_trainable(self, stages: tuple[str, ...], *, dropout: bool = True) -> None:
-        """Says what training changes.
+        """Selects the stages to train.
 
         Args:
-            stages: The stages that learn; in the others the weights and the batch normalization's statistics stay.
-            dropout: Whether the head's dropout is at work.
+            stages: Stages to train; the others keep their weights and batch normalization statistics.
+            dropout: Whether dropout in the head is active.
         """
         self._trainable = stages
         self._dropout = dropout
@@ -86,7 +86,7 @@ class CTClassifier(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "CTClassifier":
-        """Sets training mode, in which frozen stages, and dropout that is off, stay in evaluation mode."""
+        """Sets training mode; frozen stages, and dropout if it is off, stay in evaluation mode."""
         super().train(mode)
         if not self._dropout:
             self.head.dropout1.eval()

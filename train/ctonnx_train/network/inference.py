@@ -1,4 +1,4 @@
-"""A network's answers for the images of a store, in full precision."""
+"""Logits of a network for the images of a store, in full precision."""
 
 from collections.abc import Sequence
 
@@ -20,15 +20,15 @@ def predict_logits(
     Args:
         network: Moved to `device` and set to evaluation mode.
         store: The images.
-        rows: which of them.
-        device: where to compute.
-        batch_size: Images at a time.
+        rows: Rows of the store.
+        device: Device to compute on.
+        batch_size: Number of images per batch.
     """
     network = network.to(device).eval()
-    answers = [np.empty((0, network.head.dense3.out_features), np.float32)]
-    # On recent GPUs convolutions are computed in TF32 unless told otherwise.
+    logits = [np.empty((0, network.head.dense3.out_features), np.float32)]
+    # Recent GPUs compute convolutions in TF32 by default.
     with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for start in range(0, len(rows), batch_size):
             pixels = torch.from_numpy(store.take(rows[start : start + batch_size])).permute(0, 3, 1, 2)
-            answers.append(network(pixels.to(device)).cpu().numpy())
-    return np.concatenate(answers)
+            logits.append(network(pixels.to(device)).cpu().numpy())
+    return np.concatenate(logits)

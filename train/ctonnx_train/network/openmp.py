@@ -1,83 +1,98 @@
-"""How OpenMP's threads, with which PyTorch computes, get on with other processes: asleep where they wait, and apart."""
+"""Wait policy and core affinity of PyTorch's OpenMP threads, so that they share a machine with other processes."""
 
 import os
 import sys
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from ctonnx.system.cpu import available_cores
 
-__all__ = ["cores_apart", "keeping_threads_apart", "let_waiting_threads_sleep", "on_any_core", "on_the_first_core"]
+__all__ = ["load_pytorch", "on_the_first_core", "pinned_cores", "unpin_thread", "use_passive_waiting"]
 
-_ASLEEP = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-_BRIEFLY = {"GOMP_SPINCOUNT": "10000"}  # goes before OMP_WAIT_POLICY
-_OTHER_CHOICES = ("GOMP_SPINCOUNT", "KMP_LIBRARY")
-_CHOSEN_CORES = (
+_PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+_SHORT_SPIN = {"GOMP_SPINCOUNT": "10000"}  # overrides OMP_WAIT_POLICY
+_OTHER_WAIT_SETTINGS = ("GOMP_SPINCOUNT", "KMP_LIBRARY")
+_AFFINITY_SETTINGS = (
     *("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "OMP_NUM_THREADS", "MKL_NUM_THREADS"),
-    *("RANK", "LOCAL_RANK", "SLURM_PROCID"),  # one of several processes, which would all be put on the first cores
+    *("RANK", "LOCAL_RANK", "SLURM_PROCID"),  # one of several processes, which would all be pinned to the first cores
 )
 _ROOT = Path("/")
 
 
 @dataclass(frozen=True)
-class _Apart:
-    """Where threads are kept: the first core, how many there are, and where this process may run."""
+class _Pinning:
+    """Core of the main thread, number of cores, and hardware threads available to this process."""
 
     first: frozenset[int]
     cores: int
     allowed: frozenset[int]
 
 
-_apart: list[_Apart] = []  # none, or one: a process loads its OpenMP runtime once
+_pinned: list[_Pinning] = []  # at most one: a process loads its OpenMP runtime once
 
 
-def let_waiting_threads_sleep(environ: MutableMapping[str, str] = os.environ) -> bool:
-    """Has OpenMP's threads sleep where they wait, unless the environment says how they are to wait.
+def load_pytorch(*, threads: int | None = None, processes: int = 1, compiles: bool = False) -> None:
+    """Imports PyTorch with passive waiting and, if the process has the machine to itself, one core per OpenMP thread.
 
-    By default a thread that waits goes on looking for work and keeps its core. Where another process has a core, the
-    one thread that everybody waits for may have to wait for that core in turn, at each of the thousands of places in a
-    training step where threads meet: an epoch takes many times as long (`python -m
-    ctonnx_bench.experiments.throughput.busy_core`). A thread that sleeps leaves its core to the one that has work.
+    If PyTorch is imported already, nothing changes.
 
-    The runtime reads this when it is loaded: it has to be called before `import torch`, and changes nothing after.
-    PyTorch's wheels carry libgomp on Linux, Intel's runtime on Windows and LLVM's on macOS; the last two have a
+    Args:
+        threads: Requested number of threads; None is one per core.
+        processes: Number of training processes. Several would all be pinned to the first cores.
+        compiles: Whether `torch.compile` is used; its worker processes would be pinned to the first core.
+    """
+    is_passive = use_passive_waiting()
+    with _pinning_threads(threads, spinning=is_passive) if processes == 1 and not compiles else nullcontext():
+        import torch  # noqa: F401
+
+
+def use_passive_waiting(environ: MutableMapping[str, str] = os.environ) -> bool:
+    """Makes idle OpenMP threads sleep, unless the environment sets a wait policy.
+
+    By default an idle thread spins and keeps its core. If another process uses a core, the one thread that all others
+    wait for may have to wait for that core, at each of the thousands of barriers in a training step: an epoch takes
+    many times as long (`python -m ctonnx_bench.experiments.throughput.busy_core`). A sleeping thread leaves its core to
+    the one that has work.
+
+    The OpenMP runtime reads these variables when it is loaded: call this before `import torch`; it has no effect after.
+    PyTorch's wheels contain libgomp on Linux, Intel's runtime on Windows and LLVM's on macOS; the last two have a
     variable of their own.
 
     Sources: https://gcc.gnu.org/onlinedocs/libgomp/OMP_005fWAIT_005fPOLICY.html,
     https://openmp.llvm.org/design/Runtimes.html (`KMP_BLOCKTIME`).
 
     Args:
-        environ: of this process, and so of those that it starts.
+        environ: Environment variables of this process, inherited by its child processes.
 
     Returns:
-        False where the environment had said already how they are to wait.
+        Whether the policy was set; False if the environment had one.
     """
-    if any(name in environ for name in (*_ASLEEP, *_OTHER_CHOICES)):
+    if any(name in environ for name in (*_PASSIVE, *_OTHER_WAIT_SETTINGS)):
         return False
-    environ.update(_ASLEEP)
+    environ.update(_PASSIVE)
     return True
 
 
 @contextmanager
-def keeping_threads_apart(threads: int | None = None, *, spinning: bool = False) -> Iterator[None]:
-    """Has the OpenMP runtime that is loaded meanwhile keep each of its threads on a core of its own.
+def _pinning_threads(threads: int | None = None, *, spinning: bool = False) -> Iterator[None]:
+    """Makes the OpenMP runtime that is loaded within the block pin each of its threads to a core of its own.
 
-    Beside a busy process the system would put two threads on one core now and then, and each would wait for the other's
-    turn. Apart, they lose what the other process takes of its core. Only where the threads are to have every core that
-    this process may use, and nobody chose otherwise: processes with fewer threads would all be put on the first cores,
-    as would those of containers whose limit of CPU time is less than the machine's cores.
+    Next to a busy process the scheduler sometimes puts two threads on one core, and each waits for the other. Pinned
+    threads lose only the time that the other process takes from their core. Threads are pinned only if they use all
+    available cores and the environment has no affinity settings: processes with fewer threads would all be pinned to
+    the first cores, and so would containers whose CPU limit is below the machine's number of cores.
 
-    The runtime also binds the thread that loads it, and so all that this one starts: that is undone at the end. What is
-    set in the environment is removed, as other runtimes and processes must not follow it.
+    The runtime also pins the thread that loads it, and thereby every process started from it: this is undone at the end
+    of the block. The variables are removed, because other runtimes and processes must not use them.
 
     Source: https://www.openmp.org/spec-html/5.0/openmpse53.html (`OMP_PLACES`).
 
     Args:
-        threads: that were asked for; None is one a core.
-        spinning: Whether they look for work for less than a millisecond before they sleep, which is faster for threads
-            that are kept apart.
+        threads: Requested number of threads; None is one per core.
+        spinning: Whether idle threads spin for less than a millisecond before they sleep, which is faster for pinned
+            threads.
     """
     cores = _cores_for(threads)
     if not cores:
@@ -85,7 +100,7 @@ def keeping_threads_apart(threads: int | None = None, *, spinning: bool = False)
         return
     allowed = os.sched_getaffinity(0)
     places = ",".join("{" + ",".join(map(str, sorted(core))) + "}" for core in cores)
-    chosen = {"OMP_PROC_BIND": "close", "OMP_PLACES": places, **(_BRIEFLY if spinning else {})}
+    chosen = {"OMP_PROC_BIND": "close", "OMP_PLACES": places, **(_SHORT_SPIN if spinning else {})}
     os.environ.update(chosen)
     try:
         yield
@@ -93,40 +108,40 @@ def keeping_threads_apart(threads: int | None = None, *, spinning: bool = False)
         for name in chosen:
             os.environ.pop(name, None)
         os.sched_setaffinity(0, allowed)
-    _apart.append(_Apart(cores[0], len(cores), frozenset(allowed)))
+    _pinned.append(_Pinning(cores[0], len(cores), frozenset(allowed)))
 
 
-def cores_apart() -> int | None:
-    """Returns on how many cores OpenMP's threads are kept, or None where they are not."""
-    return _apart[-1].cores if _apart else None
+def pinned_cores() -> int | None:
+    """Returns the number of cores that OpenMP's threads are pinned to, or None if they are not pinned."""
+    return _pinned[-1].cores if _pinned else None
 
 
 @contextmanager
 def on_the_first_core() -> Iterator[None]:
-    """Keeps this thread, which computes with the others, on the core that they leave to it; where they are kept."""
-    if not _apart:
+    """Pins this thread, which computes too, to the core that the pinned OpenMP threads leave free."""
+    if not _pinned:
         yield
         return
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, _apart[-1].first)
+    os.sched_setaffinity(0, _pinned[-1].first)
     try:
         yield
     finally:
         os.sched_setaffinity(0, before)
 
 
-def on_any_core(*arguments: object) -> None:
-    """Lets this thread run on every core again, as a process must that was started by one that was kept on a core."""
-    if _apart:
-        os.sched_setaffinity(0, _apart[-1].allowed)
+def unpin_thread(*arguments: object) -> None:
+    """Allows this thread all cores again; needed in a process that a pinned thread started."""
+    if _pinned:
+        os.sched_setaffinity(0, _pinned[-1].allowed)
 
 
 def _cores_for(threads: int | None) -> list[frozenset[int]]:
-    """Returns the cores, each with the numbers of its hardware threads, to keep threads on; none where that is wrong.
+    """Returns the cores to pin threads to, each with its hardware threads; empty if threads should not be pinned.
 
     Source: https://docs.kernel.org/admin-guide/cputopology.html (`core_cpus_list`).
     """
-    if sys.platform != "linux" or "torch" in sys.modules or any(name in os.environ for name in _CHOSEN_CORES):
+    if sys.platform != "linux" or "torch" in sys.modules or any(name in os.environ for name in _AFFINITY_SETTINGS):
         return []
     allowed = os.sched_getaffinity(0)
     if available_cores() < len(allowed):
@@ -136,7 +151,7 @@ def _cores_for(threads: int | None) -> list[frozenset[int]]:
 
 
 def _siblings(number: int, root: Path = _ROOT) -> frozenset[int]:
-    """Returns the hardware threads of the core that one belongs to."""
+    """Returns the hardware threads of the core that a hardware thread belongs to."""
     try:
         text = (root / f"sys/devices/system/cpu/cpu{number}/topology/core_cpus_list").read_text(encoding="ascii")
     except OSError:

@@ -1,4 +1,4 @@
-"""The weights that training starts from: ImageNet's, none, or a file's."""
+"""Initial weights of a training run: ImageNet, none, or a file."""
 
 import socket
 import sys
@@ -23,18 +23,18 @@ _CONNECT_SECONDS = 30.0
 
 
 def load_backbone(network: CTClassifier, weights: str) -> str | None:
-    """Gives `network`'s backbone the weights to start from; the head stays as it was made.
+    """Loads the initial weights into the backbone of `network`; the head is not changed.
 
     Args:
         network: Changed in place.
-        weights: `imagenet` (downloaded once, then cached by torch.hub), `none`, or the path of a ResNet50's weights
-            (`ctonnx_train.network.weight_files`) under any of the names in `ctonnx_train.network.state_dicts`.
+        weights: `imagenet` (downloaded once, then cached by torch.hub), `none`, or the path of a ResNet50's weight file
+            (`ctonnx_train.network.weight_files`) with any of the names in `ctonnx_train.network.state_dicts`.
 
     Returns:
-        A sentence on what was taken from a file; None where there is none.
+        Message on the tensors loaded from a file; None for `imagenet` and `none`.
 
     Raises:
-        DataError: The download failed, or the file is missing, damaged or not a ResNet50's.
+        DataError: The download failed, or the file is missing, damaged or not a ResNet50.
     """
     if weights == NONE:
         return None
@@ -49,7 +49,7 @@ def load_backbone(network: CTClassifier, weights: str) -> str | None:
     network.backbone.load_state_dict(dict(found.tensors))
     if weights == IMAGENET:
         return None
-    others = f"; not taken: those {', '.join(found.others)}" if found.others else ""
+    others = f"; not used: those {', '.join(found.others)}" if found.others else ""
     return f"weights: a ResNet50's tensors of '{weights}' {found.place}".rstrip() + others
 
 
@@ -57,15 +57,15 @@ def _download() -> dict[str, Tensor]:
     file = _PRETRAINED.url.rpartition("/")[2]
     cache = Path(torch.hub.get_dir()) / "checkpoints" / file
     timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_CONNECT_SECONDS)  # torch.hub sets none, and a firewall may swallow what it asks
+    socket.setdefaulttimeout(_CONNECT_SECONDS)  # torch.hub sets none, and a firewall may drop its requests
     try:
-        with redirect_stdout(sys.stderr):  # where torch.hub says what it downloads
+        with redirect_stdout(sys.stderr):  # torch.hub reports its download there
             return dict(_PRETRAINED.get_state_dict(progress=True, check_hash=True, weights_only=True))
-    # urllib raises URLError and more, torch.hub RuntimeError for a wrong hash, torch.load whatever damage brings about.
+    # urllib raises URLError and others, torch.hub RuntimeError for a wrong hash, torch.load many types for bad files.
     except Exception as error:
         if cache.exists():
             raise DataError(
-                f"expected the ImageNet weights in '{cache}', found something else or damage; remove that file, so "
+                f"expected the ImageNet weights in '{cache}', found another or a damaged file; remove that file, so "
                 "that it is downloaded again"
             ) from error
         raise DataError(

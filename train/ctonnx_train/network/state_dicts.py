@@ -1,13 +1,13 @@
-"""Finds a ResNet50's tensors in what a weights file holds, under the names that training programs give them.
+"""Finds a ResNet50's tensors in the content of a weight file, under the names that training programs use.
 
-| names | of |
+| names | origin |
 | --- | --- |
 | `conv1.weight`, `layer1.0.conv1.weight` | torchvision, timm, after any prefix: `module.`, `backbone.`, `encoder_q.` |
-| `0.weight`, `4.0.conv1.weight` | a Sequential of conv1, bn1, relu, maxpool, layer1 to layer4, as RadImageNet's |
+| `0.weight`, `4.0.conv1.weight` | a Sequential of conv1, bn1, relu, maxpool, layer1 to layer4, as in RadImageNet |
 | `embedder.embedder.convolution.weight`, `encoder.stages.0.layers.0.layer.0` | transformers |
 
-The dictionary of tensors may lie in others, as `state_dict`, `model` or `teacher`. A deeper or wider network, or one
-with another stem, has all names that are wanted or many, and is no ResNet50: the error says what it is.
+The dictionary of tensors may be nested in others, such as `state_dict`, `model` or `teacher`. A deeper or wider
+network, or one with another stem, has all or many of a ResNet50's names: the error names its architecture.
 """
 
 import re
@@ -21,7 +21,7 @@ from ctonnx.system.text import counted, quoted
 
 __all__ = ["NoBackbone", "StateDict", "find_backbone"]
 
-_DEPTH = 4  # dictionaries in dictionaries
+_DEPTH = 4  # of nested dictionaries
 _SEQUENTIAL = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 _ANCHORS = ("layer1.0.conv1.weight", "4.0.conv1.weight", "encoder.stages.0.layers.0.layer.0.convolution.weight")
 _BLOCK = re.compile(
@@ -29,8 +29,8 @@ _BLOCK = re.compile(
 )
 _STEM = re.compile(r"embedder\.embedder\.(convolution|normalization)\.(\w+)")
 _TRUNK = re.compile(r"(conv1|bn1|layer\d+)\.")
-_COUNTER = "num_batches_tracked"  # files from before PyTorch counted them do without
-_FIRST = ("ema", "teacher")  # averages of the weights, which are the better ones
+_COUNTER = "num_batches_tracked"  # missing in files of older PyTorch releases
+_FIRST = ("ema", "teacher")  # moving averages of the weights, which are more accurate
 _LAST = ("student", "encoder_k", "target", "momentum")
 _KINDS: Mapping[tuple[bool, tuple[int, ...]], str] = {
     (True, (3, 4, 6, 3)): "ResNet50",
@@ -42,7 +42,7 @@ _KINDS: Mapping[tuple[bool, tuple[int, ...]], str] = {
 
 
 class NoBackbone(Exception):
-    """What was found is no ResNet50; the text says what it is."""
+    """The weights are not a ResNet50's; the message names what was found."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +50,10 @@ class StateDict:
     """A backbone's tensors.
 
     Attributes:
-        tensors: By torchvision's names.
-        key: Where the dictionary of tensors lay, as `state_dict`; empty where the file holds it itself.
-        prefix: What its names begin with before those of the backbone.
-        others: Further places with such tensors, which were not taken.
+        tensors: Tensors by torchvision's names.
+        key: Key of the dictionary of tensors, such as `state_dict`; empty at the top level.
+        prefix: Prefix of the backbone's names in the file.
+        others: Further places with such tensors, which are not used.
     """
 
     tensors: Mapping[str, Tensor]
@@ -72,11 +72,11 @@ def find_backbone(content: object, wanted: Mapping[str, Tensor]) -> StateDict:
     """Returns the tensors of a backbone.
 
     Args:
-        content: What a weights file holds.
-        wanted: The state of the network that is to have them, by torchvision's names.
+        content: Content of a weight file.
+        wanted: State dict of the network to load, by torchvision's names.
 
     Raises:
-        NoBackbone: They are not there, not all, of other shapes, not finite, or there are more.
+        NoBackbone: Tensors are missing, additional, not finite, or of another shape.
     """
     found, reasons = [], []
     for key, state in _dictionaries(content):
@@ -92,13 +92,13 @@ def find_backbone(content: object, wanted: Mapping[str, Tensor]) -> StateDict:
     if broken := next(
         (name for name, tensor in best.tensors.items() if not torch.isfinite(tensor.float()).all()), None
     ):
-        raise NoBackbone(f"values in it that are no numbers (NaN or infinity, '{broken}' first)")
+        raise NoBackbone(f"values in it that are not finite (NaN or infinity, '{broken}' first)")
     others = tuple(other.place or "without a prefix" for other in rest)
     return StateDict(tensors=best.tensors, key=best.key, prefix=best.prefix, others=others)
 
 
 def _dictionaries(content: object, key: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yields the dictionaries of tensors in some content, each with its keys from the outside."""
+    """Yields the dictionaries of tensors in the content, each with its path of keys, outermost first."""
     if not isinstance(content, Mapping):
         return
     tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
@@ -110,7 +110,7 @@ def _dictionaries(content: object, key: str = "", depth: int = 0) -> Iterator[tu
 
 
 def _trunks(state: Mapping[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yields each prefix after which a residual network's names begin, with its tensors by torchvision's names."""
+    """Yields each prefix of a residual network's names, with the network's tensors by torchvision's names."""
     for anchor in _ANCHORS:
         for name in state:
             prefix = name.removesuffix(anchor)
@@ -123,7 +123,7 @@ def _trunks(state: Mapping[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor
 
 
 def _torchvision(name: str, anchor: str) -> str:
-    """Returns torchvision's name of a tensor, by the naming that the anchor is of."""
+    """Returns torchvision's name of a tensor, following the naming scheme that the anchor belongs to."""
     if anchor == _ANCHORS[0]:
         return name
     if anchor == _ANCHORS[1]:
@@ -143,7 +143,7 @@ def _torchvision(name: str, anchor: str) -> str:
 
 
 def _fault(trunk: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:
-    """Returns what is found in place of the network that is wanted, or None where it is that."""
+    """Returns a description of the network found instead of the wanted one, or None if it matches."""
     missing = [name for name in wanted if name not in trunk and not name.endswith(_COUNTER)]
     other = [name for name in wanted if name in trunk and trunk[name].shape != wanted[name].shape]
     extra = [name for name in trunk if name not in wanted]
@@ -169,7 +169,7 @@ def _fault(trunk: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | N
 
 
 def _is_plain(name: str, tensor: Tensor) -> bool:
-    """Returns whether a tensor holds its values as a network computes with them; what was cast would answer wrongly."""
+    """Returns whether a tensor is dense and floating-point; casting other tensors would give wrong predictions."""
     is_dense = tensor.layout is torch.strided and not tensor.is_meta and not tensor.is_quantized
     return is_dense and (tensor.is_floating_point() or (name.endswith(_COUNTER) and not tensor.is_complex()))
 
@@ -181,7 +181,7 @@ def _type(tensor: Tensor) -> str:
 
 
 def _kind(trunk: Mapping[str, Tensor]) -> str:
-    """Returns what kind of residual network it is: its depth, its width, its groups."""
+    """Returns the name of a residual network's architecture, from its depth, width and groups."""
     numbers = [
         {int(number[1]) for name in trunk if (number := re.match(rf"layer{layer}\.(\d+)\.", name))}
         for layer in range(1, 5)
@@ -199,7 +199,7 @@ def _kind(trunk: Mapping[str, Tensor]) -> str:
 
 
 def _what(content: object) -> str:
-    """Returns what it is that holds no residual network."""
+    """Returns a description of content without a residual network."""
     states = sorted(_dictionaries(content), key=lambda pair: -len(pair[1]))
     if states:
         names = list(states[0][1])
@@ -207,7 +207,7 @@ def _what(content: object) -> str:
         return f"{counted(len(names), 'tensor')} {of}by other names ('{names[0]}' first)"
     if isinstance(content, Mapping):
         return f"no tensors, but {quoted(list(content)[:3])}" if content else "an empty dictionary"
-    return f"a {type(content).__name__} in place of a dictionary of tensors"
+    return f"a {type(content).__name__} instead of a dictionary of tensors"
 
 
 def _rank(place: str) -> int:

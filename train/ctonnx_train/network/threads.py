@@ -1,4 +1,4 @@
-"""In how many threads PyTorch computes."""
+"""Number of PyTorch threads."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 
 from ctonnx.system.cpu import available_cores, check_threads
-from ctonnx_train.network.openmp import cores_apart
+from ctonnx_train.network.openmp import pinned_cores
 
 __all__ = ["computing_threads"]
 
@@ -16,20 +16,20 @@ _VARIABLE = "OMP_NUM_THREADS"
 
 @contextmanager
 def computing_threads(threads: int | None) -> Iterator[None]:
-    """Has PyTorch compute in so many threads meanwhile, in this process and in those that a training starts.
+    """Sets the number of PyTorch threads within the block, in this process and in those that training starts.
 
     Args:
-        threads: in each process; None takes PyTorch's own number, and no more than the cores that this process may use:
-            PyTorch does not know what a container's limit of CPU time allows.
+        threads: Number of threads per process; None is PyTorch's default, limited to the available cores: PyTorch does
+            not know a container's CPU limit.
 
     Raises:
-        ValueError: `ctonnx.system.cpu.check_threads` refuses the number.
+        ValueError: `ctonnx.system.cpu.check_threads` rejects the number.
     """
     check_threads(threads)
     before, named = torch.get_num_threads(), os.environ.get(_VARIABLE)
-    torch.set_num_threads(threads or cores_apart() or min(before, available_cores()))
+    torch.set_num_threads(threads or pinned_cores() or min(before, available_cores()))
     if threads is not None:
-        os.environ[_VARIABLE] = str(threads)  # else Lightning chooses, where several processes train
+        os.environ[_VARIABLE] = str(threads)  # else Lightning sets it for training in several processes
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""A trained run on the disk: weights in safetensors, its record and its splits in JSON; nothing is pickled."""
+"""A trained run: weights in safetensors, record and splits in JSON; nothing is pickled."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from ctonnx.artifacts.run import Run
 from ctonnx.errors import ModelError
 from ctonnx.system.file_reading import reason_of
 from ctonnx.system.files import atomic_file, sha256_of, write_text
-from ctonnx_train.data.splits import Sample, Split
+from ctonnx_train.data.splits import Sample, Split, Splits
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.runs.record import RunRecord, read_record
 from ctonnx_train.runs.splits_file import read_digests, read_samples, write_splits
@@ -20,7 +20,7 @@ from ctonnx_train.runs.splits_file import read_digests, read_samples, write_spli
 __all__ = ["STAGED", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
 STAGED = ".reports.part"
-"""The folder of reports that are not in their place yet, below a run's own."""
+"""Temporary folder, in the run's folder, of reports that are not in place yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +28,10 @@ class Checkpoint:
     """A trained run in memory.
 
     Attributes:
-        run: Its folder.
-        record: Its run.json.
-        network: in evaluation mode, on the CPU, in float32.
-        sha256: of the weights file.
+        run: Folder of the run.
+        record: Content of run.json.
+        network: Network in evaluation mode, on the CPU, in float32.
+        sha256: SHA-256 of the weight file.
     """
 
     run: Run
@@ -40,7 +40,7 @@ class Checkpoint:
     sha256: str
 
     def samples(self, split: Split) -> tuple[Sample, ...]:
-        """Returns the images of a split, as splits.json keeps them.
+        """Returns the images of a split, in the order of splits.json.
 
         Raises:
             ModelError: splits.json is missing or damaged.
@@ -49,12 +49,12 @@ class Checkpoint:
         if wrong := next((sample for sample in samples if sample.label >= len(self.record.classes)), None):
             raise ModelError(
                 f"expected the run's splits in '{self.run.splits_file}', found '{wrong.path}' of class {wrong.label}, "
-                f"where there are {len(self.record.classes)}; train again"
+                f"but the model has {len(self.record.classes)} classes; train again"
             )
         return samples
 
     def digests(self, split: Split) -> frozenset[str]:
-        """Returns the digests of a split's images, by which they are known again under any name.
+        """Returns the digests of a split's images, which identify them under any name.
 
         Raises:
             ModelError: splits.json is missing or damaged.
@@ -62,7 +62,7 @@ class Checkpoint:
         return frozenset(self.digests_by_path(split).values())
 
     def digests_by_path(self, split: Split) -> Mapping[str, str]:
-        """Returns the digest of each of a split's images, by its path.
+        """Returns the digest of each image of a split by path.
 
         Raises:
             ModelError: splits.json is missing or damaged.
@@ -74,39 +74,39 @@ def save_checkpoint(
     run: Run,
     network: CTClassifier,
     record: RunRecord,
-    splits: Mapping[Split, tuple[Sample, ...]],
+    splits: Splits,
     digests: Mapping[str, str],
     reports: Callable[[Path], None] = lambda folder: None,
 ) -> RunRecord:
-    """Writes a run's checkpoint and reports, so that at every moment a whole run stands there, or none.
+    """Writes a run's checkpoint and reports; at every moment the folder contains a complete run or none.
 
-    The record names its weights by their SHA-256, and its rename is the moment at which an earlier checkpoint, of a
-    training that was stopped, gives way. Until then the new weights lie beside the earlier ones, and for a moment after
-    it still do; `load_checkpoint` takes those that the record names. Reports are made before anything is replaced.
-    While they are moved to their place, those of the earlier checkpoint are gone: none is ever beside another record.
+    The record contains the SHA-256 of its weights, and renaming it replaces an earlier checkpoint of a stopped
+    training. Until then, and for a moment after, the new weights are next to the earlier ones; `load_checkpoint` reads
+    those that the record names. Reports are written to a temporary folder first. The earlier reports are removed before
+    the record is replaced, so that no report is ever next to another run's record.
 
     Args:
-        run: Its folder.
-        network: Its weights.
-        record: Its run.json.
-        splits: which image stood in which split.
+        run: Folder of the run.
+        network: Network to save.
+        record: Content of run.json.
+        splits: Images of each split.
         digests: `ctonnx_train.data.pixel_store.pixel_digest` of each image, by path.
-        reports: Writes the run's reports, into the folder that it is given.
+        reports: Writes the run's reports into the given folder.
 
     Returns:
-        The record as it was written, with the SHA-256 of the weights.
+        The record as written, with the SHA-256 of the weights.
 
     Raises:
         OSError: The folder cannot be written to.
     """
     write_splits(run, splits, digests)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    content = save(state, metadata={"format": "pt"})  # save_file's files are for their owner alone
+    content = save(state, metadata={"format": "pt"})  # save_file's files can be read only by their owner
     record = replace(record, weights_sha256=sha256_of(content))
     with atomic_file(run.next_weights_file) as temporary:
         temporary.write_bytes(content)
     staged = run.folder / STAGED
-    shutil.rmtree(staged, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(staged, ignore_errors=True)  # left by a killed process
     staged.mkdir()
     try:
         reports(staged)
@@ -130,7 +130,7 @@ def load_checkpoint(run: Run) -> Checkpoint:
     """Reads a run's checkpoint.
 
     Raises:
-        ModelError: A file of it is missing, damaged, or does not fit the others.
+        ModelError: A file is missing, damaged, or inconsistent with the others.
     """
     record = read_record(run)
     network = CTClassifier(len(record.classes))
@@ -140,14 +140,14 @@ def load_checkpoint(run: Run) -> Checkpoint:
     except (OSError, SafetensorError, RuntimeError) as error:
         detail = reason_of(error) if isinstance(error, OSError) else " ".join(str(error).split())[:200]
         raise ModelError(
-            f"expected the weights of a {len(record.classes)}-class ctonnx network in '{run.weights_file}', found a "
-            f"damaged or another file ({detail}); train again"
+            f"expected the weights of a {len(record.classes)}-class ctonnx network in '{run.weights_file}', found "
+            f"another or a damaged file ({detail}); train again"
         ) from error
     return Checkpoint(run=run, record=record, network=network.eval(), sha256=digest)
 
 
 def _weights_of(run: Run, record: RunRecord) -> tuple[Path, str]:
-    """Returns the weights file that belongs to a record, and its SHA-256."""
+    """Returns the weight file of a record, and its SHA-256."""
     digest = sha256_of(run.weights_file)
     if record.weights_sha256 in (None, digest):
         return run.weights_file, digest
@@ -155,6 +155,6 @@ def _weights_of(run: Run, record: RunRecord) -> tuple[Path, str]:
         return run.next_weights_file, str(record.weights_sha256)
     raise ModelError(
         f"expected the weights that '{run.record_file}' was written with (SHA-256 {record.weights_sha256[:12]}), found "
-        f"others in '{run.weights_file}' ({digest[:12]}): they are of another training, or damaged; copy both from one "
-        "place again, or train again"
+        f"others in '{run.weights_file}' ({digest[:12]}), from another training or damaged; copy both files again from "
+        "one run, or train again"
     )

@@ -1,4 +1,4 @@
-"""A run's record and splits on the disk, in JSON."""
+"""The record of a run: run.json and its schema."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,17 +16,16 @@ from ctonnx.images import Preprocessing
 from ctonnx.system.file_reading import read_text, reason_of
 from ctonnx_train.data.splits import Split
 
-__all__ = ["SCHEMA_VERSION", "RunRecord", "read_record"]
-
+__all__ = ["SCHEMA_VERSION", "RunRecord", "damaged_file_error", "read_record"]
 
 SCHEMA_VERSION = 1
 
 _Interval: TypeAlias = Annotated[Sequence[Share], json_schema.Length(2)] | None
-_ClassIntervals: TypeAlias = Mapping[str, _Interval]
+_NamedIntervals: TypeAlias = Mapping[str, _Interval]
 
 
 class _Data(TypedDict, total=False):
-    """`data`, as the export and `ctonnx evaluate` read it."""
+    """`data`, as read by the export and by `ctonnx evaluate`."""
 
     folder: Required[str]
     name: Required[str]
@@ -38,12 +37,12 @@ class _Data(TypedDict, total=False):
 class _Intervals(TypedDict, total=False):
     accuracy: _Interval
     balanced_accuracy: _Interval
-    macro: _ClassIntervals
-    per_class: Mapping[str, _ClassIntervals]
+    macro: _NamedIntervals
+    per_class: Mapping[str, _NamedIntervals]
 
 
 class _Metrics(Metrics, total=False):
-    """The figures of a split, with their intervals."""
+    """Metrics of a split, with their confidence intervals."""
 
     intervals: _Intervals
 
@@ -58,7 +57,7 @@ class _Macro(TypedDict):
     auroc: Share | None
 
 
-class _ClassFigures(TypedDict):
+class _ClassMetrics(TypedDict):
     images: Count
     sensitivity: Share | None
     specificity: Share | None
@@ -70,64 +69,64 @@ class _MacroIntervals(TypedDict):
     auroc: _Interval
 
 
-class _IntervalsOfClass(_MacroIntervals):
+class _ClassIntervals(_MacroIntervals):
     specificity: _Interval
 
 
-class _ShownIntervals(TypedDict):
+class _ReportIntervals(TypedDict):
     accuracy: _Interval
     balanced_accuracy: _Interval
     macro: _MacroIntervals
-    per_class: Mapping[str, _IntervalsOfClass]
+    per_class: Mapping[str, _ClassIntervals]
 
 
-class _ShownMetrics(TypedDict):
+class _ReportMetrics(TypedDict):
     images: Count
     accuracy: Share | None
     balanced_accuracy: Share | None
     macro: _Macro
-    per_class: Mapping[str, _ClassFigures]
-    intervals: NotRequired[_ShownIntervals]
+    per_class: Mapping[str, _ClassMetrics]
+    intervals: NotRequired[_ReportIntervals]
 
 
-class _ShownSplits(TypedDict):
-    valid: _ShownMetrics
-    test: NotRequired[_ShownMetrics]
+class _ReportSplits(TypedDict):
+    valid: _ReportMetrics
+    test: NotRequired[_ReportMetrics]
 
 
-class _ShownData(TypedDict):
+class _ReportData(TypedDict):
     images: Mapping[Split, Mapping[str, Count]]
 
 
-class _ShownSettings(TypedDict):
+class _ReportSettings(TypedDict):
     seed: Count
 
 
-class _Shown(TypedDict):
-    data: _ShownData
-    metrics: _ShownSplits
-    settings: _ShownSettings
+class _Report(TypedDict):
+    data: _ReportData
+    metrics: _ReportSplits
+    settings: _ReportSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What run.json holds.
+    """Content of run.json.
 
     Attributes:
-        created: When the training ended, ISO 8601 in UTC.
+        created: End of the training, ISO 8601 in UTC.
         classes: Class names, in the order of the logits.
-        folder_classes: for each class folder's name, the canonical name that it was given.
-        preprocessing: how a file becomes the network's pixels.
+        folder_classes: Canonical class name for each class folder's name.
+        preprocessing: Conversion of a file to the network's pixels.
         data: `folder` (absolute; or a file), `name`, `fingerprint`, `images` for each split and class, and `leaks`:
-            the copies that were found, as `ctonnx_train.data.leakage.Leaks`.
+            the copies found, as `ctonnx_train.data.leakage.Leaks`.
         synthetic: Whether the images are generated phantoms.
-        settings: what was chosen for the training.
-        training: what came of it: epochs run, the best one, its validation loss, precision, device, seconds.
-        metrics: Figures on `valid` and, where there is one, on `test`.
-        versions: of ctonnx and the libraries.
-        temperature: what the logits are divided by before the softmax.
-        operating_point: where an image is suspicious; None where none could be fitted.
-        weights_sha256: of the weights file that belongs to it; None in runs from before it was kept.
+        settings: Settings of the training.
+        training: Epochs run, best epoch, its validation loss, precision, device and seconds.
+        metrics: Metrics on `valid` and, if the dataset has it, on `test`.
+        versions: Versions of ctonnx and the libraries.
+        temperature: Divisor of the logits before the softmax.
+        operating_point: Threshold for suspicious images; None if none could be fitted.
+        weights_sha256: SHA-256 of the weight file; None in runs of the first releases.
     """
 
     created: str
@@ -152,12 +151,12 @@ class RunRecord:
             )
 
     def to_json(self) -> str:
-        """Returns the text of run.json."""
+        """Returns the content of run.json."""
         return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "RunRecord":
-        """Reads the text of run.json; fields of a later release are passed over.
+        """Reads the content of run.json; fields of later releases are ignored.
 
         Raises:
             ValueError: The text is not a run's record.
@@ -167,28 +166,28 @@ class RunRecord:
             raise ValueError("the run was trained by a newer ctonnx")
         return json_schema.read(cls, values)
 
-    def require_figures(self) -> None:
-        """Raises an error where a figure is missing that an export's report and model card show.
+    def require_metrics(self) -> None:
+        """Raises an error if a value that the export's report and model card show is missing.
 
-        A run of the first releases lacks some, and can be evaluated all the same.
+        Runs of the first releases lack some, and can still be evaluated.
 
         Raises:
-            ModelError: there is one.
+            ModelError: A value is missing or damaged.
         """
         values = asdict(self)
         shown = {
             name: values[name] for name in ("created", "classes", "data", "metrics", "settings", "operating_point")
         }
         try:
-            json_schema.read(_Shown, shown)
+            json_schema.read(_Report, shown)
             del shown["data"]["folder"]
-            json.dumps(shown, ensure_ascii=False).encode()  # half a character is no part of a model file
-            for split, of in self.metrics.items():
-                named = [of["per_class"], *([of["intervals"]["per_class"]] if "intervals" in of else [])]
-                if any(set(names) != set(self.classes) for names in named):
-                    raise ValueError(f"expected figures of each class at 'metrics.{split}', found those of others")
+            json.dumps(shown, ensure_ascii=False).encode()  # surrogates cannot be stored in a model file
+            for split, values in self.metrics.items():
+                tables = [values["per_class"], *([values["intervals"]["per_class"]] if "intervals" in values else [])]
+                if any(set(table) != set(self.classes) for table in tables):
+                    raise ValueError(f"expected metrics of each class at 'metrics.{split}', found other classes")
         except ValueError as error:
-            raise ModelError(f"the run's run.json does not have what an export shows ({error}); train again") from error
+            raise ModelError(f"the run's run.json lacks values that an export shows ({error}); train again") from error
 
 
 @dataclass(frozen=True)
@@ -200,14 +199,15 @@ def read_record(run: Run) -> RunRecord:
     """Reads a run's run.json.
 
     Raises:
-        ModelError: it is missing or damaged.
+        ModelError: The file is missing or damaged.
     """
     try:
         return RunRecord.from_json(read_text(run.record_file))
     except (OSError, ValueError) as error:
-        raise _damaged("a run's record", run.record_file, error) from error
+        raise damaged_file_error("a run's record", run.record_file, error) from error
 
 
-def _damaged(what: str, file: Path, error: OSError | ValueError) -> ModelError:
+def damaged_file_error(what: str, file: Path, error: OSError | ValueError) -> ModelError:
+    """Returns the error for a file of a run that is missing or damaged."""
     found = reason_of(error) if isinstance(error, OSError) else f"something else ({error})"
     return ModelError(f"expected {what} in '{file}', found {found}; train again")

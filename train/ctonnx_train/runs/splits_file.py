@@ -1,4 +1,4 @@
-"""A run's splits on the disk: which image was in which split, in JSON."""
+"""A run's splits.json: the images of each split."""
 
 import json
 from collections.abc import Mapping
@@ -7,18 +7,18 @@ from typing import Any
 from ctonnx.artifacts import json_schema
 from ctonnx.artifacts.run import Run
 from ctonnx.system.files import write_text
-from ctonnx_train.data.splits import Sample, Split
-from ctonnx_train.runs.record import _damaged
+from ctonnx_train.data.splits import Sample, Split, Splits
+from ctonnx_train.runs.record import damaged_file_error
 
 __all__ = ["read_digests", "read_samples", "write_splits"]
 
 
-def write_splits(run: Run, splits: Mapping[Split, tuple[Sample, ...]], digests: Mapping[str, str]) -> None:
-    """Writes a run's splits.json: for each split the images' paths, labels and digests.
+def write_splits(run: Run, splits: Splits, digests: Mapping[str, str]) -> None:
+    """Writes a run's splits.json: path, label and digest of each image, by split.
 
     Args:
-        run: Its folder.
-        splits: which image stood in which split.
+        run: Folder of the run.
+        splits: Images of each split.
         digests: `ctonnx_train.data.pixel_store.pixel_digest` of each image, by path.
     """
     rows = {split: [[*sample, digests[sample.path]] for sample in samples] for split, samples in splits.items()}
@@ -26,7 +26,7 @@ def write_splits(run: Run, splits: Mapping[Split, tuple[Sample, ...]], digests: 
 
 
 def read_samples(run: Run, split: Split) -> tuple[Sample, ...]:
-    """Returns the images of a split, as splits.json keeps them.
+    """Returns the images of a split, in the order of splits.json.
 
     Raises:
         ModelError: splits.json is missing or damaged.
@@ -35,7 +35,7 @@ def read_samples(run: Run, split: Split) -> tuple[Sample, ...]:
 
 
 def read_digests(run: Run, split: Split) -> dict[str, str]:
-    """Returns the digest of each of a split's images, by its path: the images are known by it under any name.
+    """Returns the digest of each image of a split by path; it identifies the image under any name.
 
     Raises:
         ModelError: splits.json is missing or damaged.
@@ -51,12 +51,12 @@ def _rows(run: Run, split: Split) -> list[Any]:
         if wrong := [row for row in rows if not _is_row(row)]:
             raise ValueError(f"expected rows of a path, a class and a digest, found {str(wrong[0])[:60]}")
     except (OSError, ValueError) as error:
-        raise _damaged("the run's splits", run.splits_file, error) from error
+        raise damaged_file_error("the run's splits", run.splits_file, error) from error
     return rows
 
 
 def _is_row(row: Any) -> bool:
-    """Says whether a row has a path, a class and, but for runs of the first release, a digest."""
+    """Returns whether a row has a path, a class and, except in runs of the first release, a digest."""
     if not isinstance(row, list) or [type(item) for item in row] not in ([str, int], [str, int, str]):
         return False
     return row[1] >= 0 and "\0" not in row[0]

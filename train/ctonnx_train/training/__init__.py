@@ -1,10 +1,11 @@
-"""Trains a classifier and writes a run.
+"""Training of a classifier.
 
 recipe       settings, phases and learning rates
 loop/        the Lightning training loop
 preparation  a dataset to images in memory and checked splits
 preview      contact sheet of augmented images
-resume       what an unfinished run keeps so that it can be resumed
+resume       plan and state of an unfinished run
+run_record   calibration, metrics and run.json
 report       reports in a run's folder
 train        `train` and `resume`
 """

@@ -1,4 +1,4 @@
-"""`prepare`: from a data set as it was found to images in memory and splits that can be trusted."""
+"""Dataset preparation: decoding, splits and leakage removal."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from tqdm import tqdm
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx.system.text import Log, counted
-from ctonnx_train.data.dataset import DataSet
+from ctonnx_train.data.dataset import Dataset
 from ctonnx_train.data.leakage import Leaks, drop_leaks, find_leaks, group_names, group_numbers, leaked_samples
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
@@ -22,19 +22,19 @@ __all__ = ["Prepared", "prepare"]
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A data set that is ready for the training.
+    """A dataset that is ready for the training.
 
     Attributes:
-        data: with the splits that are used.
-        store: The images.
-        rows: The store's rows of each split's samples.
-        leaks: what stood in the data set more than once.
-        leaked_valid: Validation samples with a copy, or an image of their group, in the training split that is used.
-        groups: The number of each image's group, by path, where groups were asked for: copies are of one group too.
-        fingerprint: SHA-256 over each image's split, class and pixels; names, order and formats of files do not matter.
+        data: Dataset with the final splits.
+        store: Images of the dataset.
+        rows: Rows of the store for the samples of each split.
+        leaks: Copies and leaked images in the dataset.
+        leaked_valid: Validation samples with a copy, or an image of their group, in the final training set.
+        groups: Number of each image's group, by path, or None without groups. Copies belong to one group.
+        fingerprint: SHA-256 over the split, class and pixels of each image; names, order and formats do not matter.
     """
 
-    data: DataSet
+    data: Dataset
     store: PixelStore
     rows: Mapping[Split, Sequence[int]]
     leaks: Leaks
@@ -43,31 +43,31 @@ class Prepared:
     groups: Mapping[str, int] | None = None
 
     def group_numbers(self, split: Split) -> list[int] | None:
-        """Returns the number of the group of each of a split's samples, or None where no groups were asked for."""
+        """Returns the number of the group of each sample of a split, or None without groups."""
         return None if self.groups is None else [self.groups[sample.path] for sample in self.data.splits[split]]
 
     def labels(self, split: Split) -> list[int]:
-        """Returns the class index of each of a split's samples."""
+        """Returns the class index of each sample of a split."""
         return [sample.label for sample in self.data.splits[split]]
 
 
-def prepare(found: DataSet, settings: TrainSettings, preprocessing: Preprocessing, log: Log) -> Prepared:
-    """Decodes a data set's images, makes the splits that it lacks, and finds and drops what leaks.
+def prepare(found: Dataset, settings: TrainSettings, preprocessing: Preprocessing, log: Log) -> Prepared:
+    """Decodes the images of a dataset, makes missing splits, and finds and optionally drops leaked images.
 
     Args:
-        found: as it was read.
-        settings: Seed, groups, what to drop, how much to keep in memory.
-        preprocessing: The network's input.
+        found: Dataset as it was read.
+        settings: Settings of the training; those for seed, groups, leaks and memory are used.
+        preprocessing: Preprocessing of the network's input.
         log: Called with each progress message.
 
     Raises:
-        DataError: Images cannot be read, or a class has too few.
+        DataError: If images cannot be read, or a class has too few images.
     """
     samples = found.samples
     names = group_names(samples, settings.group_regex)
     disable = None if is_main_process() else True
     with tqdm(total=len(samples), desc="reading images", unit="image", leave=False, disable=disable) as bar:
-        limit = int(settings.cache_gb * 1e9 / settings.devices)  # each process keeps its own
+        limit = int(settings.cache_gb * 1e9 / settings.devices)  # each process keeps its own images
         store = PixelStore(open_source(found.root), samples, preprocessing, limit=limit, progress=bar.update)
     if store.kept < len(store):
         log(f"kept in memory: {store.kept} of {len(store)} images (--cache-gb); the others are decoded each time")
@@ -86,7 +86,7 @@ def prepare(found: DataSet, settings: TrainSettings, preprocessing: Preprocessin
         splits = kept
         log("dropped: " + ", ".join(f"{count} of {split}" for split, count in leaks.dropped.items()))
     elif any(leaks.leaked.values()):
-        log("warning: figures on these splits flatter; --drop-leaks keeps the leaked files out")
+        log("warning: metrics on these splits are optimistic; --drop-leaks removes the leaked files")
     data = replace(found, splits=splits)
     _check(data)
     for split, counts in data.counts().items():
@@ -94,7 +94,7 @@ def prepare(found: DataSet, settings: TrainSettings, preprocessing: Preprocessin
         images = sum(counts.values())
         log(f"{split}: {counted(images, 'image')} ({shown})" if images else f"{split}: no images")
         for name in (name for name, count in counts.items() if split in found.to_make and not count):
-            log(f"warning: the made split '{split}' has no image of '{name}': its images are in few and large groups")
+            log(f"warning: the new split '{split}' has no image of '{name}': its images are in few and large groups")
     row = {sample.path: position for position, sample in enumerate(samples)}
     return Prepared(
         data=data,
@@ -107,23 +107,23 @@ def prepare(found: DataSet, settings: TrainSettings, preprocessing: Preprocessin
     )
 
 
-def _check(data: DataSet) -> None:
-    """Raises DataError where what is left cannot be trained on."""
+def _check(data: Dataset) -> None:
+    """Raises DataError if a class has no training images left, or there are no validation images."""
     counts = data.counts()
     for name, count in counts["train"].items():
         if not count:
             raise DataError(
                 f"expected training images of every class, found none of '{name}' once those with several labels were "
-                "dropped; audit the data set: ctonnx data audit"
+                "dropped; audit the dataset: ctonnx data audit"
             )
     if not any(counts["valid"].values()):
         raise DataError(
             "expected validation images, found that all of them have copies among the training images and were "
-            "dropped; leave the 'valid' folder out, and a split is made"
+            "dropped; remove the 'valid' folder, and a split is made"
         )
 
 
-def _fingerprint(data: DataSet, digests: Mapping[str, str]) -> str:
+def _fingerprint(data: Dataset, digests: Mapping[str, str]) -> str:
     lines = sorted(
         f"{split}/{data.classes[sample.label]}/{digests[sample.path]}\n"
         for split, samples in data.splits.items()

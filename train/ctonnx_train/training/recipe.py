@@ -1,11 +1,8 @@
-"""The training recipe: which part of the network learns, for how long, at which rate."""
+"""The training recipe: the settings, and the phases with their trained stages, epochs and learning rates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
-
-from ctonnx_train.network.classifier import STAGES
-from ctonnx_train.network.pretrained import NONE
 
 __all__ = [
     "MONITORS",
@@ -21,47 +18,46 @@ __all__ = [
     "plan",
 ]
 
-
 Schedule: TypeAlias = Literal["constant", "one-cycle"]
 Imbalance: TypeAlias = Literal["loss", "sampler", "none"]
 Precision: TypeAlias = Literal["auto", "bf16", "fp16", "fp32"]
 Monitor: TypeAlias = Literal["loss", "accuracy", "balanced_accuracy", "macro_auroc", "macro_f1"]
 
 MONITORS: tuple[Monitor, ...] = get_args(Monitor)
-"""What of the validation images can choose the best epoch: the loss at its lowest, the others at their highest."""
+"""Validation metrics that can select the best epoch: the lowest loss, or the highest value of the others."""
 
-_GROWTH = ((0.67, 1 / 2), (0.85, 3 / 4))  # up to this share of the epochs, images are of this size
+_GROWTH = ((0.67, 1 / 2), (0.85, 3 / 4))  # up to this share of the epochs, images have this share of their size
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """What a user may choose for `ctonnx train`, besides the data and the preprocessing.
+    """Settings of `ctonnx train` other than the data and the preprocessing.
 
     Attributes:
-        weights: what the backbone starts from: `imagenet`, `none` or a file.
-        epochs: at most, over both phases.
-        batch_size: Images a step on each device.
-        seed: of weights, order, augmentation and made splits.
-        precision: of the network's arithmetic in training: `bf16` or `fp16` (mixed; fp16 on GPUs alone), `fp32`, or
-            `auto`: bf16 where the device computes in it, fp16 on other CUDA GPUs, else fp32.
-        unfreeze_from: The first stage that phase 2 trains.
+        weights: Initial weights of the backbone: `imagenet`, `none` or a file.
+        epochs: Maximum number of epochs, over both phases.
+        batch_size: Images per step on each device.
+        seed: Random seed for initial weights, sample order, augmentation and new splits.
+        precision: Numeric precision of training: `bf16` or `fp16` (mixed; fp16 on GPUs only), `fp32`, or `auto`: bf16
+            if the device supports it natively, fp16 on other CUDA GPUs, otherwise fp32.
+        unfreeze_from: First stage that phase 2 trains.
         patience: Epochs without a better `monitor` after which a phase ends.
-        monitor: what of the validation images chooses the best epoch.
-        imbalance: how rare classes are made to count: by weights in the `loss`, by a `sampler` that draws them more
-            often, or not (`none`).
-        drop_leaks: Whether copies of earlier splits' images are kept out of `valid` and `test`, and copies with
-            different labels out of `train`.
-        group_regex: what names the group, such as the patient, in an image's path; see
+        monitor: Validation metric that selects the best epoch.
+        imbalance: Compensation for rare classes: weights in the `loss`, a `sampler` that draws their images more
+            often, or `none`.
+        drop_leaks: Whether to remove copies of earlier splits' images from `valid` and `test`, and copies with
+            different labels from `train`.
+        group_regex: Regular expression for the group, such as the patient, in an image's path; see
             `ctonnx_train.data.leakage.group_names`.
-        cache_gb: how many GB (10^9 bytes) of images are kept in memory, by all processes of a machine together.
-        full_size: Whether images have their whole size from the first epoch on, also from scratch; see `image_size`.
-        compile: Whether `torch.compile` makes the network's code.
-        devices: how many devices of a machine train.
-        nodes: how many machines train.
-        tensorboard: Whether TensorBoard's files are written too.
-        positive: The classes that are suspicious; none names all but `normal` and `benign`.
-        sensitivity: that the operating point is to reach on the validation images.
-        threads: in which each process computes; see `ctonnx_train.network.threads.computing_threads`.
+        cache_gb: GB (10^9 bytes) of images to keep in memory, for all processes of a machine together.
+        full_size: Whether images have their full size from the first epoch on, also from scratch; see `image_size`.
+        compile: Whether to compile the network with `torch.compile`.
+        devices: Number of devices per machine.
+        nodes: Number of machines.
+        tensorboard: Whether to write TensorBoard files as well.
+        positive: Suspicious classes; if empty, all but `normal` and `benign`.
+        sensitivity: Target sensitivity of the operating point on the validation set.
+        threads: Number of threads per process; see `ctonnx_train.network.threads.computing_threads`.
     """
 
     weights: str = "imagenet"
@@ -86,6 +82,8 @@ class TrainSettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        from ctonnx_train.network.classifier import STAGES  # loads PyTorch, which the command line's help does without
+
         choices = {
             "unfreeze_from": STAGES[:-1],
             "precision": get_args(Precision),
@@ -95,8 +93,8 @@ class TrainSettings:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"expected {name} to be one of {allowed}, found {getattr(self, name)!r}")
-        least = {"epochs": 1, "batch_size": 2, "seed": 0, "patience": 1, "cache_gb": 0, "devices": 1, "nodes": 1}
-        for name, number in least.items():
+        minimums = {"epochs": 1, "batch_size": 2, "seed": 0, "patience": 1, "cache_gb": 0, "devices": 1, "nodes": 1}
+        for name, number in minimums.items():
             if getattr(self, name) < number:
                 raise ValueError(f"expected {name} of {number} or more, found {getattr(self, name)!r}")
         if self.threads is not None and self.threads < 1:
@@ -107,20 +105,20 @@ class TrainSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """One part of the training, with an optimizer of its own.
+    """One part of the training, with its own optimizer.
 
     Attributes:
-        number: from 1.
-        name: as it is shown and written to metrics.csv.
-        stages: The stages of the network that learn.
-        epochs: at most.
-        learning_rate: Constant, or the peak of the one-cycle schedule.
+        number: Number of the phase, from 1.
+        name: Name in the log and in metrics.csv.
+        stages: Stages of the network that are trained.
+        epochs: Maximum number of epochs.
+        learning_rate: Learning rate; the peak if the schedule is `one-cycle`.
         schedule: `constant`, or `one-cycle` (Smith and Topin 2018, https://arxiv.org/abs/1708.07120).
-        weight_decay: Decoupled (AdamW); 0 makes it plain Adam.
-        dropout: Whether the head's dropout is at work.
-        patience: Epochs without a better figure after which the phase ends; None runs all epochs.
-        augmentation: how strong it is: 1 is all of `ctonnx_train.training.loop.augmentation.Augmentation`.
-        growing: Whether the images grow over the epochs, as `image_size` tells.
+        weight_decay: Decoupled weight decay (AdamW); 0 is plain Adam.
+        dropout: Whether the head's dropout is active.
+        patience: Epochs without a better metric after which the phase ends; None runs all epochs.
+        augmentation: Strength relative to the defaults of `ctonnx_train.training.loop.augmentation.Augmentation`.
+        growing: Whether the image size grows over the epochs; see `image_size`.
     """
 
     number: int
@@ -137,56 +135,39 @@ class Phase:
 
 
 def default_batch_size(weights: str) -> int:
-    """Returns the images of a step where the user chose none.
+    """Returns the default number of images per step.
 
-    From scratch the small sets of this field need the steps more than each step needs the images; but each step has a
-    cost of its own, which on a CPU small images make felt.
+    Training from scratch on the small datasets of this field benefits more from additional steps than from larger
+    ones. Below 24 images, the fixed cost of a step dominates on a CPU.
 
     >>> default_batch_size("imagenet"), default_batch_size("none")
     (32, 24)
 
     Args:
-        weights: as in `TrainSettings`.
+        weights: Initial weights, as in `TrainSettings`.
     """
-    return 24 if weights == NONE else 32
-
-
-def image_size(size: int, phase: Phase, epoch: int) -> int:
-    """Returns the height and width, in pixels, that an epoch trains on: progressive resizing.
-
-    Small images are fast, and what is learned on them is a good start for larger ones, where it can be seen on them:
-    findings of a few pixels cannot. Source: Tan and Le 2021, https://arxiv.org/abs/2104.00298.
-
-    >>> scratch = plan(TrainSettings(weights="none", epochs=10))[0]
-    >>> [image_size(128, scratch, epoch) for epoch in range(10)]
-    [64, 64, 64, 64, 64, 64, 64, 96, 128, 128]
-
-    Args:
-        size: of the images, in pixels.
-        phase: that the epoch is in.
-        epoch: in the phase, from 0; the last one sees the images as they are.
-    """
-    if not phase.growing or epoch + 1 == phase.epochs:
-        return size
-    scale = next((scale for share, scale in _GROWTH if (epoch + 0.5) / phase.epochs < share), 1.0)
-    return min(size, max(32, round(size * scale / 16) * 16))
+    return 24 if weights == "none" else TrainSettings.batch_size
 
 
 def plan(settings: TrainSettings) -> tuple[Phase, ...]:
     """Returns the phases of a training.
 
-    From pretrained weights: a third of the epochs for the head on a frozen backbone (Adam, 1e-4), the rest for the
-    stages from `unfreeze_from` on (Adam, 1e-5), each ended early when the validation figure gets no better. From none:
-    the whole network at once with a one-cycle rate, which must run to its end to anneal, and without dropout, which
-    keeps a head on untrained features from learning. There the images grow over the epochs, and are augmented half as
-    much: in so few steps a network from scratch fits too little, not too much.
+    From pretrained weights, the head is trained on a frozen backbone for a third of the epochs (Adam, 1e-4), then the
+    stages from `unfreeze_from` on for the rest (Adam, 1e-5). Each phase stops early when the validation metric no
+    longer improves.
+
+    From scratch, the whole network is trained at once with a one-cycle learning rate, which must run to its end to
+    anneal. Dropout is off, because it keeps a head on untrained features from learning. The image size grows over the
+    epochs. Augmentation is half as strong, because in so few steps such a network underfits rather than overfits.
 
     >>> [(phase.name, phase.epochs) for phase in plan(TrainSettings(epochs=30))]
     [('head', 10), ('fine-tune', 20)]
     >>> [(phase.name, phase.epochs) for phase in plan(TrainSettings(epochs=30, weights="none"))]
     [('scratch', 30)]
     """
-    if settings.weights == NONE:
+    from ctonnx_train.network.classifier import STAGES
+
+    if settings.weights == "none":
         return (
             Phase(
                 number=1,
@@ -230,8 +211,29 @@ def plan(settings: TrainSettings) -> tuple[Phase, ...]:
     return tuple(phase for phase in phases if phase.epochs)
 
 
+def image_size(size: int, phase: Phase, epoch: int) -> int:
+    """Returns the height and width, in pixels, of an epoch's training images: progressive resizing.
+
+    Small images train fast, and their features transfer to larger images unless the findings span only a few pixels.
+    Source: Tan and Le 2021, https://arxiv.org/abs/2104.00298.
+
+    >>> scratch = plan(TrainSettings(weights="none", epochs=10))[0]
+    >>> [image_size(128, scratch, epoch) for epoch in range(10)]
+    [64, 64, 64, 64, 64, 64, 64, 96, 128, 128]
+
+    Args:
+        size: Height and width of the full-size images, in pixels.
+        phase: Phase of the epoch.
+        epoch: Number of the epoch within the phase, from 0; the last epoch uses full-size images.
+    """
+    if not phase.growing or epoch + 1 == phase.epochs:
+        return size
+    scale = next((scale for share, scale in _GROWTH if (epoch + 0.5) / phase.epochs < share), 1.0)
+    return min(size, max(32, round(size * scale / 16) * 16))
+
+
 def class_weights(labels: Sequence[int], classes: int) -> tuple[float, ...]:
-    """Returns a weight for each class: images / (classes * images of the class), as scikit-learn's `balanced`.
+    """Returns a weight per class: images / (classes * images of the class), as scikit-learn's `balanced`.
 
     Source: King and Zeng 2001, https://doi.org/10.1093/oxfordjournals.pan.a004868.
 
@@ -239,7 +241,7 @@ def class_weights(labels: Sequence[int], classes: int) -> tuple[float, ...]:
     (0.6666666666666666, 2.0)
 
     Args:
-        labels: of the training images; each class has at least one.
-        classes: how many there are.
+        labels: Class index of each training image; each class has at least one image.
+        classes: Number of classes.
     """
     return tuple(len(labels) / (classes * labels.count(label)) for label in range(classes))

@@ -1,19 +1,23 @@
-"""The reports that a training leaves in its run's folder: an evaluation of each split, and the curves."""
+"""Reports of a training: a summary for the terminal, an evaluation of each split, and the training curves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ctonnx.artifacts.caveats import model_caveats
+from ctonnx.artifacts.operating_point import OperatingPoint
 from ctonnx.artifacts.run import Run
+from ctonnx_train.data.leakage import Leaks
 from ctonnx_train.data.splits import Sample, Split
 from ctonnx_train.evaluation.evaluate import Evaluation, summarize
+from ctonnx_train.evaluation.metrics import as_table, as_text
 from ctonnx_train.evaluation.report import write_curves, write_evaluation
 from ctonnx_train.runs.record import RunRecord
 
-__all__ = ["write_reports"]
+__all__ = ["summary", "write_reports"]
 
 
 def write_reports(
@@ -26,19 +30,19 @@ def write_reports(
     probabilities: Mapping[Split, NDArray[np.floating[Any]]],
     history: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Writes `evaluation/valid`, `evaluation/test` where there are test images, and `curves.png`.
+    """Writes `evaluation/valid`, `evaluation/test` (if there are test images) and `curves.png`.
 
     Args:
-        run: Its folder.
-        record: Its run.json.
-        folder: where they are written; the run's own, or one that is moved there.
-        splits: The samples.
-        digests: of their pixels, by path.
-        probabilities: of the evaluated splits, [images, classes].
-        history: The epochs.
+        run: Run to report on.
+        record: Contents of its run.json.
+        folder: Folder to write to: that of the run, or one that will be moved there.
+        splits: Samples of each split.
+        digests: Digests of the samples' pixels, by path.
+        probabilities: Probabilities for each evaluated split, [images, classes].
+        history: Rows of metrics.csv.
     """
     known: dict[Split, set[str]] = {split: {digests[sample.path] for sample in splits[split]} for split in splits}
-    for split, answers in probabilities.items():
+    for split, values in probabilities.items():
         labels = np.array([sample.label for sample in splits[split]])
         own = [digests[sample.path] for sample in splits[split]]
         document = summarize(
@@ -65,7 +69,33 @@ def write_reports(
             point=record.operating_point,
         )
         write_evaluation(
-            Evaluation(document=document, probabilities=answers, labels=labels),
+            Evaluation(document=document, probabilities=values, labels=labels),
             folder / run.evaluation_folder.name / split,
         )
     write_curves(history, run.name, record.training["best_epoch"], folder / "curves.png")
+
+
+def summary(record: RunRecord, leaks: Leaks) -> Iterator[str]:
+    """Yields lines with the caveats and metrics of a run, its operating point, the leaks and the speed."""
+    titles = {"valid": "validation", "test": "test"}
+    for caveat in model_caveats(record.metrics, record.operating_point):
+        yield f"warning: {caveat}"
+    for split, metrics in record.metrics.items():
+        yield as_table(titles[split], metrics) + "\n"
+    if point := record.operating_point:
+        gap = "" if point.gap is None else f", in the gap from {point.gap[0]:.6g} to {point.gap[1]:.6g}"
+        yield f"suspicious: {' + '.join(point.positive)} of {point.threshold:.6g} or more{gap}"
+        for split, metrics in record.metrics.items():
+            found = metrics["suspicious"]
+            shown = (f"{n} {as_text(found[n], found[f'{n}_interval'])}" for n in ("sensitivity", "specificity"))
+            yield f"  {', '.join(shown)} on the {titles[split]} images{_fitted_on(point) if split == 'valid' else ''}"
+        yield ""
+    yield f"data: {leaks.sentence()}"
+    training = record.training
+    yield f"{training['seconds_per_epoch']:.1f} s per epoch, {training['data_share']:.1%} of it for data"
+
+
+def _fitted_on(point: OperatingPoint) -> str:
+    if not point.leaked_images or point.leaked_images_used:
+        return ", on which it was fitted"
+    return f"; it was fitted without the {point.leaked_images} of these that leaked"

@@ -1,4 +1,4 @@
-"""What an unfinished run keeps, so that its training can go on: what it was told, and where it stands."""
+"""Plan and state of an unfinished run, from which its training can be resumed."""
 
 import json
 import shutil
@@ -34,14 +34,14 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """What a training was told.
+    """Settings of a training.
 
     Attributes:
-        data: The data set's folder or file, absolute.
-        settings: of the recipe.
-        preprocessing: The network's input.
+        data: Folder or file of the dataset, absolute.
+        settings: Settings of the recipe.
+        preprocessing: Preprocessing of the network's input.
         class_names: Canonical names for class folders, by the folder's name.
-        fingerprint: of the data, or an empty text before it was read.
+        fingerprint: Fingerprint of the data; empty before the data has been read.
     """
 
     data: Path
@@ -52,7 +52,7 @@ class RunPlan:
 
     @property
     def data_name(self) -> str:
-        """The data set's name: its folder's, or its file's without the ending."""
+        """Name of the dataset: that of its folder, or of its file without the extension."""
         return self.data.stem if self.data.is_file() else self.data.name
 
 
@@ -65,33 +65,33 @@ def load_plan(run: Run) -> RunPlan:
     """Reads a run's plan.json.
 
     Raises:
-        ModelError: it is missing or damaged.
+        ModelError: If the file is missing or damaged.
     """
     try:
         return json_schema.load(RunPlan, run.plan_file)
     except (OSError, ValueError) as error:
         found = reason_of(error) if isinstance(error, OSError) else f"something else ({error})"
         raise ModelError(
-            f"expected what the training was told in '{run.plan_file}', found {found}; train again"
+            f"expected the settings of the training in '{run.plan_file}', found {found}; train again"
         ) from error
 
 
 def forget_plan(run: Run) -> None:
-    """Removes what a finished run no longer needs."""
+    """Removes the plan and the state of a finished run."""
     run.plan_file.unlink(missing_ok=True)
     run.last_file.unlink(missing_ok=True)
 
 
 def tidy(run: Run) -> None:
-    """Removes the checkpoint that a killed process had staged and not yet put in its place."""
+    """Removes a checkpoint that a killed process staged but did not move to its final place."""
     shutil.rmtree(run.folder / STAGED, ignore_errors=True)
 
 
 def find_resumable_run(run: Path, root: Path = RUNS) -> Run:
-    """Returns the unfinished run that a folder, or a name below `root`, means.
+    """Returns the unfinished run in a folder, or with a name below `root`.
 
     Raises:
-        DataError: there is no such run, or it is finished.
+        DataError: If there is no such run, or it is finished.
     """
     for found in (Run(run), Run(root / run)):
         if found.plan_file.is_file():
@@ -99,7 +99,7 @@ def find_resumable_run(run: Path, root: Path = RUNS) -> Run:
         if found.has_checkpoint:
             raise DataError(
                 f"expected an unfinished run to resume, found that '{found.folder}' is finished; "
-                "for more epochs, train anew from its weights: "
+                "for more epochs, start a new training from its weights: "
                 f"ctonnx train DATA --weights {found.weights_file}"
             )
     raise DataError(
@@ -109,10 +109,10 @@ def find_resumable_run(run: Path, root: Path = RUNS) -> Run:
 
 
 def load_state(run: Run) -> dict[str, Any] | None:
-    """Returns what last.ckpt holds, or None where no epoch had ended; nothing in it is unpickled but plain data.
+    """Returns the contents of last.ckpt, or None if no epoch has finished; only plain data is unpickled.
 
     Raises:
-        ModelError: it is damaged.
+        ModelError: If the file is damaged.
     """
     if not run.last_file.exists():
         return None
@@ -130,11 +130,11 @@ def load_state(run: Run) -> dict[str, Any] | None:
 
 
 def remove_leftovers_of_runs(root: Path, log: Log) -> None:
-    """Removes what killed processes left of files that they were writing, in every run's folder below `root`.
+    """Removes temporary files of killed processes from every run below `root`.
 
     Args:
-        root: The folder of the runs, or a run's own.
-        log: Called with a line for each folder in which there was something.
+        root: Folder of the runs, or of a single run.
+        log: Called with a message for each folder that had such files.
     """
     runs = [Run(folder) for folder in (root, *sorted(root.glob("*/")))]
     remove_leftovers((folder for run in runs for folder in (run.folder, run.evaluation_folder)), log)

@@ -1,4 +1,4 @@
-"""`ctonnx demo`: the whole journey on generated phantoms, by the commands that a user would type."""
+"""`ctonnx demo`: runs the whole workflow on synthetic phantoms, with the commands that a user would type."""
 
 import shlex
 import subprocess
@@ -20,7 +20,7 @@ __all__ = ["demo"]
 _PHANTOMS = "phantoms"
 _PER_CLASS, _EPOCHS, _IMAGE_SIZE = 80, 24, 112
 _USUAL_SECONDS = {"data": 9.0, "train": 125.0, "export": 25.0, "inspect": 1.0, "predict": 3.0, "bench": 30.0}
-_TELLING = 5.0  # seconds of a step that tell how fast a machine is
+_ENOUGH_SECONDS = 5.0  # of finished steps, to estimate the speed of the machine
 _NEEDED = (
     "tqdm",
     "torch",
@@ -35,22 +35,28 @@ _NEEDED = (
     "onnxsim",
     "onnxruntime",
 )
-_MEASURES = "psutil"  # of the extra bench, which the last step needs, and no other extra has
+_MEASURES = "psutil"  # only in the extra bench, which the last step needs
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("ctonnx-demo"))
 @click.option(
-    "--per-class", type=click.IntRange(3), default=_PER_CLASS, show_default=True, help="Phantoms of each class."
+    "--per-class", type=click.IntRange(3), default=_PER_CLASS, show_default=True, help="Number of phantoms per class."
 )
-@click.option("--epochs", type=click.IntRange(1), default=_EPOCHS, show_default=True, help="Of training.")
-@click.option("--image-size", type=click.IntRange(32, 4096), default=_IMAGE_SIZE, show_default=True, help="In pixels.")
+@click.option("--epochs", type=click.IntRange(1), default=_EPOCHS, show_default=True, help="Number of training epochs.")
+@click.option(
+    "--image-size",
+    type=click.IntRange(32, 4096),
+    default=_IMAGE_SIZE,
+    show_default=True,
+    help="Height and width of the network's input, in pixels.",
+)
 def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
-    """The whole journey on generated phantoms: a first look.
+    """Run the whole workflow on synthetic phantoms.
 
-    Makes phantoms, trains on them, exports the model, predicts with it and, with the extra bench, measures it beside
+    Draws phantoms, trains on them, exports the model, predicts with it and, with the extra bench, measures it next to
     PyTorch, in FOLDER (default: ctonnx-demo). Each step is shown as the command that you would type. The phantoms are
-    synthetic: the model is good for nothing but looking around.
+    synthetic: the model has no clinical meaning.
 
     \b
     Example:
@@ -67,12 +73,12 @@ def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
             f"train {_PHANTOMS} --weights none --image-size {image_size} --full-size --batch-size 16 --epochs {epochs}",
         ),
         ("Export it to ONNX, checked against PyTorch.", "export"),
-        ("Look at what the model says about itself.", "inspect"),
-        ("Predict the test images with onnxruntime alone.", f"predict {_PHANTOMS}/test --top-k 2"),
+        ("Show the model's metadata.", "inspect"),
+        ("Predict the test images with onnxruntime, without PyTorch.", f"predict {_PHANTOMS}/test --top-k 2"),
     ]
     if can_measure:
         steps.append(
-            ("Measure it for a moment, beside PyTorch.", "bench --peers pytorch --batch-size 1 --duration 3 --rounds 3")
+            ("Measure it briefly, next to PyTorch.", "bench --peers pytorch --batch-size 1 --duration 3 --rounds 3")
         )
     if not _has_phantoms(folder / _PHANTOMS, per_class):
         steps.insert(0, ("Draw synthetic chest-CT phantoms.", f"data phantom {_PHANTOMS} --per-class {per_class}"))
@@ -88,7 +94,7 @@ def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
             [sys.executable, "-P", "-m", "ctonnx", *shlex.split(command)], cwd=folder, check=False
         ).returncode
         if code != 0:
-            failure = CtonnxError(f"'ctonnx {command}' ended with exit code {code}; its message stands above")
+            failure = CtonnxError(f"'ctonnx {command}' ended with exit code {code}; see its message above")
             failure.exit_code = code
             raise failure
         click.echo(f"\n      done in {time.perf_counter() - start:.1f} s")
@@ -107,7 +113,7 @@ class _Phantoms:
 
 
 def _usual_seconds(command: str, per_class: int, epochs: int, image_size: int) -> float:
-    """Returns what a step takes on two cores that do nothing else."""
+    """Returns the seconds that a step usually takes on two idle cores."""
     seconds = _USUAL_SECONDS[command.split()[0]]
     images = per_class / _PER_CLASS
     if command.startswith("train"):
@@ -116,14 +122,18 @@ def _usual_seconds(command: str, per_class: int, epochs: int, image_size: int) -
 
 
 def _left(usual: Sequence[float], done: int, elapsed: float) -> float:
-    """Returns how many seconds the steps from `done` on will take, on a machine as slow as those before it showed."""
+    """Returns the seconds that the remaining steps will take, at the speed of the finished ones."""
     before = sum(usual[:done])
-    slow = max(elapsed / before, 1.0) if before > _TELLING else 1.0
+    slow = max(elapsed / before, 1.0) if before > _ENOUGH_SECONDS else 1.0
     return sum(usual[done:]) * slow
 
 
 def _has_phantoms(folder: Path, per_class: int) -> bool:
-    """Says whether an earlier demo drew the phantoms already."""
+    """Returns whether an earlier demo drew the phantoms.
+
+    Raises:
+        CtonnxError: If the folder contains other files, or another number of phantoms.
+    """
     from ctonnx.artifacts import json_schema
 
     if not folder.exists():

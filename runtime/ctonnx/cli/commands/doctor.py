@@ -1,4 +1,4 @@
-"""`ctonnx doctor`: what works on this machine, what does not, and the command that mends it."""
+"""`ctonnx doctor`: checks this machine and shows how to fix what does not work."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -6,19 +6,21 @@ from typing import Any
 
 import click
 
+from ctonnx.cli.options import json_option
+
 __all__ = ["doctor"]
 
 _SIGNS = {"works": "ok", "fails": "FAILS", "no hardware": "-", "not installed": "-"}
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+@json_option
 def doctor(as_json: bool) -> None:
-    """Show what works on this machine, and what mends the rest.
+    """Check this machine and show how to fix what does not work.
 
-    A small model runs on every execution provider of the installed onnxruntime, and its answers are compared with
-    NumPy's. The exit code is 1 where the CPU, or a provider whose hardware is there, does not pass, and where builds
-    of onnxruntime lie over each other.
+    Runs a small model on every execution provider of the installed onnxruntime and compares the outputs with NumPy's.
+    The exit code is 1 if the CPU, or a provider whose hardware is present, fails, or if several builds of onnxruntime
+    are installed over each other.
 
     \b
     Examples:
@@ -39,7 +41,7 @@ def doctor(as_json: bool) -> None:
 
 
 def _facts() -> dict[str, Any]:
-    """Returns everything that is shown; nothing in it names the user or a folder."""
+    """Returns all results, without names of the user or of folders."""
     import platform
 
     from onnxruntime import __version__ as onnxruntime_version
@@ -92,25 +94,25 @@ def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if processor["features"] is None:
         yield "features", "unknown"
     else:
-        yield "features", ", ".join(processor["features"]) or "none of those that matter here"
-    yield "INT8", _about_int8(processor)
-    yield "cores", f"{cores['allowed']} of {cores['machine']} may be used, by as many threads"
-    yield "memory", "unknown" if memory is None else f"{memory / 1e9:.1f} GB may be used"
+        yield "features", ", ".join(processor["features"]) or "none that matter for INT8"
+    yield "INT8", _int8_advice(processor)
+    yield "cores", f"{cores['allowed']} of {cores['machine']} available, for as many threads"
+    yield "memory", "unknown" if memory is None else f"{memory / 1e9:.1f} GB available"
     for gpu in facts["gpus"]:
         yield "GPU", f"{gpu['name']}, compute capability {gpu['compute']}"
     cuda = facts["cuda_of_driver"]
-    yield "driver", f"NVIDIA's, for CUDA {cuda} and older" if cuda else "none of NVIDIA's"
-    yield "telemetry", "on, where onnxruntime has it: ORT_DISABLE_TELEMETRY is not 1" if facts["telemetry"] else "off"
+    yield "driver", f"NVIDIA, for CUDA {cuda} and older" if cuda else "no NVIDIA driver"
+    yield "telemetry", "on, if onnxruntime has it: ORT_DISABLE_TELEMETRY is not 1" if facts["telemetry"] else "off"
 
 
-def _about_int8(processor: Mapping[str, Any]) -> str:
+def _int8_advice(processor: Mapping[str, Any]) -> str:
     if processor["architecture"] == "arm":
-        return "models of: ctonnx export --precision int8 --target arm"
+        return "use models of: ctonnx export --precision int8 --target arm"
     if processor["architecture"] != "x86":
-        return "no --target of ctonnx export is for this processor; FP32 is taken"
+        return "no --target of ctonnx export is for this processor; FP32 is used"
     if processor["amx"]:
-        return "exact and fast (AMX); models of --target amx, or x86 for openvino and for other processors"
+        return "exact and fast (AMX); use models of --target amx, or x86 for openvino and other processors"
     if processor["vnni"]:
-        return "exact and fast (VNNI); models of --target x86"
-    known = "it has no VNNI" if processor["vnni"] is False else "whether it has VNNI is unknown"
-    return f"{known}, so slower kernels are taken, which do not saturate; models of --target x86"
+        return "exact and fast (VNNI); use models of --target x86"
+    known = "no VNNI" if processor["vnni"] is False else "VNNI unknown"
+    return f"{known}: slower kernels that do not saturate are used; use models of --target x86"

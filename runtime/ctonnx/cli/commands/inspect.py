@@ -1,4 +1,4 @@
-"""`ctonnx inspect`: what an exported model says about itself."""
+"""`ctonnx inspect`: shows the metadata of an exported model."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,19 +7,20 @@ from typing import Any
 
 import click
 
-from ctonnx.cli.model_banner import say_what_is_newer
+from ctonnx.cli.model_banner import show_newer_run
+from ctonnx.cli.options import json_option
 
 __all__ = ["inspect"]
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path), required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+@json_option
 def inspect(model: Path | None, as_json: bool) -> None:
-    """Show what an exported model says about itself.
+    """Show the metadata of an exported model.
 
-    MODEL is an .onnx file or a run; without it, the model of the newest run with an export is shown. The metrics of
-    each class and the confusion matrices are shown with --json.
+    MODEL is an .onnx file or a run; default: the newest run with an export. Prints classes, preprocessing, metrics,
+    parity, operating point and caveats; per-class metrics and confusion matrices only with --json.
 
     \b
     Example:
@@ -32,8 +33,8 @@ def inspect(model: Path | None, as_json: bool) -> None:
 
     path = find_model(model)
     if model is None:
-        click.echo(f"model: {path} ({newest_export().words})", err=True)
-        say_what_is_newer()
+        click.echo(f"model: {path} ({newest_export().description})", err=True)
+        show_newer_run()
     session = open_session(path, optimize=False)
     spec = read_spec(session, str(path))
     facts: dict[str, Any] = {
@@ -57,7 +58,7 @@ def inspect(model: Path | None, as_json: bool) -> None:
 
 
 def _rows(facts: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
-    """Yields a row for each fact to the third level; tables of figures are left to --json."""
+    """Yields name and value of each entry down to the third level, without tables of metrics."""
     for name, value in facts.items():
         inner = list(value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ())
         if isinstance(value, Mapping) and depth < 2:

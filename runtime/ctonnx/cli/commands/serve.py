@@ -1,4 +1,4 @@
-"""`ctonnx serve`: a page for people and a protocol for programs."""
+"""`ctonnx serve`: a web page and an HTTP API."""
 
 import os
 import re
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ctonnx.cli.model_banner import introduce
-from ctonnx.cli.options import FiniteRange, model_option, provider_option, threads_option
+from ctonnx.cli.model_banner import show_model
+from ctonnx.cli.options import FiniteRange, fallback_option, model_option, provider_option, threads_option
+from ctonnx.server.settings import Limits, Settings
 from ctonnx.system.text import counted
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 _MEGABYTE = 1 << 20
-_KEY_BYTES = 1 << 16  # of the file of a key
-_SHORT_KEY = 16  # characters; fewer are warned of
+_KEY_BYTES = 1 << 16  # largest key file
+_SHORT_KEY = 16  # characters; shorter keys give a warning
 _MAKE_A_KEY = "make one: openssl rand -hex 32"
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 
@@ -37,50 +38,76 @@ def _origins(ctx: click.Context, parameter: click.Parameter, value: tuple[str, .
 @click.command()
 @model_option
 @provider_option
-@click.option("--fallback", is_flag=True, help="Take the CPU where the provider does not run, and say so.")
+@fallback_option
 @threads_option
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address or name to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address or host name to listen on.")
 @click.option(
-    "--max-batch", type=click.IntRange(1), help="Images for the model at a time.  [default: 4 on a CPU, else 32]"
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 takes a free one."
+)
+@click.option(
+    "--max-batch", type=click.IntRange(1), help="Maximum number of images per batch.  [default: 4 on a CPU, else 32]"
 )
 @click.option(
     "--max-delay-ms",
     type=FiniteRange(0, 60_000),
-    default=0.0,
+    default=Settings.max_delay * 1e3,
     show_default=True,
-    help="That a batch waits to get full, while another is computed.",
+    help="Maximum time that an incomplete batch waits for images while another batch is computed.",
 )
 @click.option(
-    "--queue", type=click.IntRange(1), default=128, show_default=True, help="Images under way; more are answered 503."
+    "--queue",
+    type=click.IntRange(1),
+    default=Settings.queue,
+    show_default=True,
+    help="Maximum number of images in progress; further requests get status 503.",
 )
 @click.option(
     "--time-limit",
     type=FiniteRange(0.001, 86_400),
-    default=30.0,
+    default=Limits.seconds,
     show_default=True,
     metavar="SECONDS",
-    help="For a request's body, and for its answer after that.",
+    help="Time limit for receiving a request, and for its response after that.",
 )
-@click.option("--max-body-mb", type=FiniteRange(0.001), default=64.0, show_default=True, help="MiB of a request.")
-@click.option("--max-megapixels", type=FiniteRange(0.001), default=64.0, show_default=True, help="Of an image.")
 @click.option(
-    "--max-files", type=click.IntRange(1), default=64, show_default=True, help="In a request, and frames in a file."
+    "--max-body-mb",
+    type=FiniteRange(0.001),
+    default=Limits.body_bytes / _MEGABYTE,
+    show_default=True,
+    help="Maximum size of a request, in MiB.",
+)
+@click.option(
+    "--max-megapixels",
+    type=FiniteRange(0.001),
+    default=Limits.pixels / 1e6,
+    show_default=True,
+    help="Maximum size of an image, in millions of pixels.",
+)
+@click.option(
+    "--max-files",
+    type=click.IntRange(1),
+    default=Limits.files,
+    show_default=True,
+    help="Maximum number of files per request, and of frames per file.",
 )
 @click.option(
     "--api-key-file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A file with the key that requests must bring: Authorization: Bearer KEY.",
+    help="File with the API key that requests must send: Authorization: Bearer KEY.",
 )
-@click.option("--tls-cert", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A certificate, in PEM.")
-@click.option("--tls-key", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Its private key.")
+@click.option(
+    "--tls-cert", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="TLS certificate, in PEM."
+)
+@click.option(
+    "--tls-key", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Private key of the certificate."
+)
 @click.option(
     "--allow-origin",
     "origins",
     multiple=True,
     metavar="ORIGIN",
     callback=_origins,
-    help="Let pages from there ask (CORS); may be repeated.",
+    help="Site whose pages may send requests (CORS); may be repeated.",
 )
 def serve(
     model: Path | None,
@@ -101,10 +128,10 @@ def serve(
     tls_key: Path | None,
     origins: tuple[str, ...],
 ) -> None:
-    """Serve a page, and a protocol for programs.
+    """Serve a web page and an HTTP API.
 
-    / is a page to drop scans on, /v1/classify answers for files, /v2 is the Open Inference Protocol, /metrics is for
-    Prometheus, /openapi.json describes them. SIGTERM and Ctrl-C finish what is under way.
+    / is a page to drop scans on, /v1/classify predicts uploaded files, /v2 is the Open Inference Protocol, /metrics is
+    for Prometheus, /openapi.json describes them. At SIGTERM and Ctrl-C, requests in progress are finished first.
 
     \b
     Examples:
@@ -117,17 +144,16 @@ def serve(
     from ctonnx.inference.providers import PROVIDERS
     from ctonnx.prediction.predictor import Predictor
     from ctonnx.server.app import make_app
-    from ctonnx.server.settings import Limits, Settings
     from ctonnx.server.transport.lifecycle import bind, is_reachable
     from ctonnx.server.transport.lifecycle import serve as run
     from ctonnx.system.file_reading import check_file
     from ctonnx.system.memory import return_freed_memory
 
     if (tls_cert is None) != (tls_key is None):
-        raise click.UsageError("expected --tls-cert and --tls-key together, found one alone")
+        raise click.UsageError("expected both --tls-cert and --tls-key, found one of them")
     if queue < max_files:
         raise click.UsageError(
-            f"expected a --queue with room for the {max_files} images that one request may have, found {queue}; take "
+            f"expected a --queue of at least the {max_files} images that one request may have, found {queue}; use "
             f"--queue {max_files} or more, or add --max-files {queue}"
         )
     limits = Limits(
@@ -146,7 +172,7 @@ def serve(
         sockets = bind(host, port)
         for taken in sockets:
             ends.callback(taken.close)
-        # Threads that soon sleep leave the cores to what decodes and answers, and an idle server uses none.
+        # Idle threads that sleep leave the cores to decoding and to responses, and an idle server uses no CPU time.
         predictor = ends.enter_context(
             Predictor(model, provider=provider, fallback=fallback, threads=threads, spinning=False)
         )
@@ -158,10 +184,11 @@ def serve(
             key=key,
             origins=origins,
         )
-        introduce(predictor, newest=model is None)
+        show_model(predictor, newest=model is None)
         secrets = [file for file in (api_key_file, tls_key) if file]
-        open_to = _warnings(key, secrets, origins, reachable=is_reachable(sockets), encrypted=tls_cert is not None)
-        for warning in open_to:
+        for warning in _warnings(
+            key, secrets, origins, reachable=is_reachable(sockets), encrypted=tls_cert is not None
+        ):
             click.echo(f"warning: {warning}", err=True)
         scheme = "http" if tls_cert is None else "https"
         address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{sockets[0].getsockname()[1]}"
@@ -171,20 +198,18 @@ def serve(
             sockets,
             grace=2 * time_limit,
             ready=lambda: click.echo(f"serving: {address}", err=True),
-            stopping=lambda requests: click.echo(_finishing(requests), err=True),
+            stopping=lambda requests: click.echo(
+                f"stopping: {counted(requests, 'request')} to finish; a second signal aborts them", err=True
+            ),
             certificate=tls_cert,
             private_key=tls_key,
         )
     if ended_by:
-        signal.raise_signal(ended_by)  # it ends as every command does that is stopped
-
-
-def _finishing(requests: int) -> str:
-    return f"stopping: {counted(requests, 'request')} to finish; a second signal cuts them off"
+        signal.raise_signal(ended_by)  # the exit code and the message are those of every command
 
 
 def _key(file: Path) -> str:
-    """Returns the key in a file, without the line's end."""
+    """Returns the key in a file, without white space around it."""
     from ctonnx.system.file_reading import read_bytes
 
     content = read_bytes(file, most=_KEY_BYTES).strip()
@@ -200,15 +225,15 @@ def _key(file: Path) -> str:
 def _warnings(
     key: str | None, secrets: Sequence[Path], origins: Sequence[str], *, reachable: bool, encrypted: bool
 ) -> Iterator[str]:
-    """Yields what makes a server open to more than its owner may think."""
+    """Yields a warning for each way in which the server is less protected than its owner may expect."""
     if reachable and key is None:
-        yield "other machines may reach this server, and it asks for no key; see --api-key-file"
+        yield "other machines can reach this server, and it requires no API key; see --api-key-file"
     if reachable and key is not None and not encrypted:
-        yield "the key and the scans cross the network as they are; see --tls-cert, or stand behind a proxy with TLS"
+        yield "the key and the scans are sent unencrypted; see --tls-cert, or use a proxy with TLS"
     if "*" in origins and key is None:
-        yield "pages of every site may ask this server through its visitors' browsers, and it asks for no key"
+        yield "pages of any site can send requests to this server from a browser, and it requires no API key"
     if key is not None and len(key) < _SHORT_KEY:
-        yield f"the key has {len(key)} characters, which can be guessed; {_MAKE_A_KEY} > key"
+        yield f"the key has only {len(key)} characters and can be guessed; {_MAKE_A_KEY} > key"
     for file in secrets:
         if os.name == "posix" and file.stat().st_mode & stat.S_IROTH:
-            yield f"everybody on this machine may read the key in '{file}'; chmod 600 '{file}'"
+            yield f"every user of this machine can read the key in '{file}'; chmod 600 '{file}'"

@@ -1,4 +1,4 @@
-"""`ctonnx verify`: replay the golden inputs of exported models on this device."""
+"""`ctonnx verify`: replays the golden inputs of exported models on this device."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ctonnx.cli.model_banner import say_what_is_newer
-from ctonnx.cli.options import provider_option, threads_option
+from ctonnx.cli.model_banner import show_newer_run
+from ctonnx.cli.options import json_option, provider_option, threads_option
 from ctonnx.parity.rounding import exactly, shown
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["verify"]
 
-_FIGURES = {
-    "agreement": "same most probable class",
+_MEASURES = {
+    "agreement": "top-1 agreement",
     "max_dp": "max |dp|",
     "mean_dp": "mean |dp|",
     "max_dlogit": "max |dlogit|",
@@ -29,17 +29,17 @@ _FIGURES = {
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path), required=False)
-@click.option("--golden", type=click.Path(path_type=Path), help="Golden inputs; default: golden.npz beside the model.")
+@click.option("--golden", type=click.Path(path_type=Path), help="Golden inputs; default: golden.npz next to the model.")
 @provider_option
 @threads_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+@json_option
 def verify(model: Path | None, golden: Path | None, provider: "Provider", threads: int | None, as_json: bool) -> None:
     """Replay a model's golden inputs on this device.
 
-    MODEL is an .onnx file, an export's folder or a run, of which every model is verified; without it, the newest run
-    with an export is taken. The answers for the images in golden.npz are compared with PyTorch's, and with the model's
-    own where it was exported. Where they disagree, or a file is not the one that was exported, the exit code is 1;
-    where there is else nothing to replay, or it cannot be read, it is 2.
+    MODEL is an .onnx file, an export folder or a run; default: the newest run with an export. Every model of a folder
+    or run is verified: its outputs for the images in golden.npz are compared with PyTorch's, and with its own at
+    export. The exit code is 1 if they disagree or the file is not the exported one, and 2 if there is nothing to replay
+    or it cannot be read.
 
     \b
     Examples:
@@ -53,11 +53,11 @@ def verify(model: Path | None, golden: Path | None, provider: "Provider", thread
 
     found: list[dict[str, Any]] = []
     texts: list[str] = []
-    refused: list[ProviderError] = []
+    not_run: list[ProviderError] = []
     codes = set()
     paths = find_models(model)
     if model is None:
-        say_what_is_newer()
+        show_newer_run()
     for path in paths:
         try:
             result = run_verification(path, golden=golden, provider=provider, threads=threads)
@@ -67,18 +67,18 @@ def verify(model: Path | None, golden: Path | None, provider: "Provider", thread
             codes.add(error.exit_code)
             found.append({"model": str(path), "failures": [str(error)]})
             texts += [f"{path}:", f"  NOT VERIFIED: {error}"]
-            refused += [error] if isinstance(error, ProviderError) else []
+            not_run += [error] if isinstance(error, ProviderError) else []
         else:
             codes.add(1 if result.failures else 0)
             found.append(_facts(result))
             texts += _table(result)
-        # What keeps every model from this provider is said once, as an error.
-        if len(found) != len(refused) or len({str(error) for error in refused}) > 1:
+        # If the provider runs none of the models, its error is printed once.
+        if len(found) != len(not_run) or len({str(error) for error in not_run}) > 1:
             if not as_json:
                 click.echo("\n".join(texts))
             texts.clear()
     if texts and not as_json:
-        raise refused[0]
+        raise not_run[0]
     if as_json:
         click.echo(json_text({"verified": codes == {0}, "models": found}), nl=False)
     if codes != {0}:
@@ -90,7 +90,7 @@ def _table(result: "Verification") -> Iterator[str]:
 
     yield f"{result.model}: {result.precision} on {result.provider}, {result.with_pytorch.images} golden inputs"
     yield f"  {'against':24}" + "".join(f"{title:>14}" for title in ("PyTorch", "limit", "its export", "limit"))
-    for name, title in _FIGURES.items():
+    for name, title in _MEASURES.items():
         cells = [
             cell
             for parity, gate in ((result.with_pytorch, result.pytorch_gate), (result.with_export, result.export_gate))
@@ -107,11 +107,11 @@ def _facts(result: "Verification") -> dict[str, Any]:
 
 
 def _disagreements(result: "Verification") -> str:
-    """Returns how many answers have another most probable class than PyTorch's, how many may, and why."""
+    """Returns the number of images with another top-1 class than PyTorch's, the number allowed, and the reason."""
     images, allowed = result.with_pytorch.images, result.disagreements_allowed
     most = "any number" if allowed is None else f"at most {allowed}"
     return (
-        f"another most probable class than PyTorch's: {result.disagreements} of {images} images, {most} allowed, as "
+        f"another top-1 class than PyTorch's: {result.disagreements} of {images} images, {most} allowed, as "
         f"{result.allowed_because}"
     )
 
@@ -122,7 +122,7 @@ def _shown(name: str, value: float, bound: float | None = None) -> str:
 
 
 def _bound(name: str, gate: "Gate") -> float | None:
-    """Returns what a gate asks of a figure, or None where it asks nothing."""
+    """Returns a gate's bound of a measure, or None if it has none."""
     bounds = {
         "max_dp": gate.max_dp if gate.max_dp < 1 else None,
         "agreement": gate.min_agreement if gate.min_agreement > 0 else None,

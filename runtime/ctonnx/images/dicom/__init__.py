@@ -1,11 +1,12 @@
 """Decodes DICOM files to 8-bit images. Every module here needs the extra `[dicom]`.
 
 hounsfield   whether the values are Hounsfield units
-stored_bits  which bits of a stored value are used
-window       windows as DICOM defines them, applied to values
-header       which element is invalid, and which values need a caution
+stored_bits  the bits of a stored value that are used
+window       DICOM's window functions
+header       the invalid element of a header, and warnings about a frame
 redaction    keeps values that pydicom quotes, such as patient names, out of every message
-dataset      reads the data set, whatever its encoding
+dataset      reads the dataset, whatever its encoding
 decoding     stored pixels of a frame, by transfer syntax
+greyscale    stored values to grey or colour: rescale, window or VOI LUT, padding
 file         a DICOM file and its frames
 """

@@ -1,9 +1,9 @@
-"""A DICOM file's data set, read as it is encoded, whatever the file says of that.
+"""Dataset of a DICOM file, read by its actual encoding instead of the declared one.
 
-Which bytes come first, and whether each element names its type, is taken from the elements themselves: files are common
-whose Transfer Syntax names another encoding than they have, as converters rewrite one and not the other. The group
-length of the File Meta Information is not used, as it is often wrong; preamble, mark, and the whole File Meta
-Information may be absent.
+The byte order, and whether each element names its type, are taken from the elements themselves: many files have a
+Transfer Syntax that is not their encoding, because a converter rewrote only one of the two. The group length of the
+File Meta Information is not used, as it is often wrong; preamble, mark, and the whole File Meta Information may be
+absent.
 
 Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part05/chapter_7.html (elements); PS3.10, 7.1 (files)
 """
@@ -22,24 +22,24 @@ from ctonnx.images.dicom.header import Fault
 __all__ = ["NO_LENGTH", "DataSet", "PixelElement", "read_data_set"]
 
 NO_LENGTH = 0xFFFFFFFF
-"""The length of an element that ends with a delimiter."""
+"""Length of an element that ends with a delimiter."""
 
 _MOST_INFLATED = 1 << 29  # bytes of a deflated data set
 _KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _PIXEL_TYPES = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN")  # no even length reads as one of them
-_FIRST_GROUPS = range(2, 0x29, 2)  # with one of which a data set of an image begins
+_FIRST_GROUPS = range(2, 0x29, 2)  # the dataset of an image begins with one of these
 
 
 @dataclass(frozen=True)
 class PixelElement:
-    """The element that holds the pixels.
+    """Element with the pixels.
 
     Attributes:
-        keyword: One of three, by the pixels' type.
-        vr: Its type as the element names it; None where it does not.
-        begin: Place of its value in the file.
-        length: of its value in bytes, or `NO_LENGTH`.
-        in_fragments: Whether its value is a sequence of fragments, as that of compressed pixels is.
+        keyword: `PixelData`, `FloatPixelData` or `DoubleFloatPixelData`.
+        vr: Type that the element names; None if it names none.
+        begin: Offset of its value in the file.
+        length: Length of its value in bytes, or `NO_LENGTH`.
+        in_fragments: Whether its value is a sequence of fragments, as for compressed pixels.
     """
 
     keyword: str
@@ -51,16 +51,16 @@ class PixelElement:
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """A data set up to its pixels.
+    """A dataset up to its pixels.
 
     Attributes:
-        file: that holds it, inflated.
-        size: of that file, in bytes.
-        header: Its elements before the pixels.
-        meta: The elements of the File Meta Information.
-        pixels: The element of the pixels; None where there is none.
-        label: Transfer Syntax that the file names; empty where it names none.
-        plain: Transfer Syntax of its elements, which pixels have that are not compressed.
+        file: File with the dataset, inflated.
+        size: Size of that file in bytes.
+        header: Elements before the pixels.
+        meta: Elements of the File Meta Information.
+        pixels: Element with the pixels; None if there is none.
+        label: Transfer Syntax that the file declares; empty if it declares none.
+        plain: Transfer Syntax of the elements, and of uncompressed pixels.
     """
 
     file: BinaryIO
@@ -73,25 +73,25 @@ class DataSet:
 
 
 def read_data_set(file: BinaryIO, size: int, name: str) -> DataSet:
-    """Reads a data set up to its pixels.
+    """Reads a dataset up to its pixels.
 
     Args:
-        file: A DICOM file; it stays the caller's to close.
-        size: of the file, in bytes.
-        name: what errors call it.
+        file: DICOM file; the caller closes it.
+        size: Size of the file in bytes.
+        name: Name of the file in errors.
 
     Raises:
-        ImageError: it inflates to too much.
-        Fault: it is not deflated, as its Transfer Syntax says.
+        ImageError: If the dataset inflates to more than the limit.
+        Fault: If the Transfer Syntax is for deflated data that cannot be inflated.
     """
     file.seek(0)
-    if file.read(4) != b"DICM":  # where the preamble was cut off
+    if file.read(4) != b"DICM":  # the preamble was cut off
         file.seek(0)
         read_preamble(file, force=True)
     meta: Any = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
     label = uid.UID(str(meta.get("TransferSyntaxUID") or "").strip(" \0"))
     file, size = _inflated(file, size, name, is_deflated=label == uid.DeflatedExplicitVRLittleEndian)
-    if _peek(file, 2) == b"\0\0":  # a command, as of a message that was written down as it came
+    if _peek(file, 2) == b"\0\0":  # a command group, as in a network message that was saved unchanged
         read_dataset(file, True, True, stop_when=lambda tag, vr, length: tag >> 16 != 0)
     head = _peek(file, 8)
     little = int.from_bytes(head[:2], "little") <= int.from_bytes(head[:2], "big")
@@ -103,7 +103,7 @@ def read_data_set(file: BinaryIO, size: int, name: str) -> DataSet:
 
 
 def _pixels(file: BinaryIO, *, little: bool) -> PixelElement | None:
-    """Returns the element at the file's place, where it is that of pixels."""
+    """Returns the element at the file's position if it contains pixels, otherwise None."""
     begin, head = file.tell(), file.read(16)
     order: Any = "little" if little else "big"
     tag = int.from_bytes(head[:2], order) << 16 | int.from_bytes(head[2:4], order)
@@ -117,7 +117,7 @@ def _pixels(file: BinaryIO, *, little: bool) -> PixelElement | None:
 
 
 def _inflated(file: BinaryIO, size: int, name: str, *, is_deflated: bool) -> tuple[BinaryIO, int]:
-    """Returns a file, or its data set where that is deflated, and the size: pydicom would inflate any amount."""
+    """Returns the file, inflated if needed, and its size. Bounded, unlike pydicom's inflation."""
     is_plain = _begins(_peek(file, 8))
     if is_plain and not is_deflated:
         return file, size
@@ -132,13 +132,13 @@ def _inflated(file: BinaryIO, size: int, name: str, *, is_deflated: bool) -> tup
     if _begins(data[:8]):
         return io.BytesIO(data), len(data)
     if is_deflated and not is_plain:
-        raise Fault("its TransferSyntaxUID says that it is deflated, and it cannot be inflated")
+        raise Fault("its TransferSyntaxUID is for deflated data, but it cannot be inflated")
     file.seek(begin)
     return file, size
 
 
 def _begins(head: bytes) -> bool:
-    """Says whether a data set begins so."""
+    """Returns whether bytes are the beginning of a dataset."""
     return len(head) == 8 and any(int.from_bytes(head[:2], order) in _FIRST_GROUPS for order in ("little", "big"))
 
 

@@ -1,7 +1,7 @@
-"""The pixels of a DICOM file's frames as they are stored, whatever compresses them.
+"""Stored pixels of the frames of a DICOM file, for each transfer syntax.
 
 Each compression has one decoder, whatever else is installed: the same file gives the same pixels everywhere. GDCM is
-never taken: damaged bytes make it end the whole process.
+never used: damaged bytes make it terminate the whole process.
 
 Source: https://pydicom.github.io/pydicom/stable/reference/pixels.html
 """
@@ -18,14 +18,14 @@ from pydicom.pixels.utils import as_pixel_options, get_j2k_parameters
 from ctonnx.errors import ImageError
 from ctonnx.images.dicom.dataset import NO_LENGTH, DataSet, PixelElement
 from ctonnx.images.dicom.header import Fault
-from ctonnx.images.dicom.stored_bits import lies_elsewhere, value_bits
+from ctonnx.images.dicom.stored_bits import contradicts_high_bit, value_bits
 
 __all__ = ["Frames", "Stored"]
 
-_PADDING = 16  # bytes after the pixels that are no line of a small image
-_LEAST_FRAME = 8  # bytes of a compressed one: the head of its item
+_PADDING = 16  # bytes after the pixels that are accepted even if a line of the image is shorter
+_LEAST_FRAME = 8  # bytes of a compressed frame: the header of its item
 
-# The plugin of pydicom that decodes, for each syntax; "" needs none.
+# Decoding plugin of pydicom for each syntax; "" for uncompressed pixels.
 _PLUGINS = {
     **dict.fromkeys((uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian), ""),
     uid.RLELossless: "pydicom",
@@ -40,14 +40,14 @@ _UNCOMPRESSED = frozenset(
 
 
 class Stored(NamedTuple):
-    """A frame as it is stored.
+    """Stored values of a frame.
 
     Attributes:
-        cells: in the machine's byte order, of shape [rows, columns], or [rows, columns, 3] of colour; with whatever
-            lies in the bits around the values.
-        photometric: what the numbers mean, as Photometric Interpretation names it.
+        cells: Numbers in the machine's byte order, [rows, columns], or [rows, columns, 3] for colour; the bits around
+            the values are unchanged.
+        photometric: Photometric Interpretation of the values.
         bits: Number of bits of a value.
-        high_bit: Place of a value's highest bit.
+        high_bit: Position of a value's highest bit.
     """
 
     cells: NDArray[Any]
@@ -56,26 +56,26 @@ class Stored(NamedTuple):
     high_bit: int
 
     def values(self, cells: NDArray[Any]) -> NDArray[Any]:
-        """Returns the values that cells hold, as this frame's do."""
+        """Returns the values in cells that are stored like this frame's."""
         if cells.dtype.kind not in "iu":
             return cells
         return value_bits(cells, bits_stored=self.bits, high_bit=self.high_bit)
 
 
 class Frames:
-    """The frames of a data set whose elements were found to be whole (`ctonnx.images.dicom.header.refuse_faults`).
+    """Frames of a dataset whose elements passed `ctonnx.images.dicom.header.check_pixel_elements`.
 
     Args:
-        data: The data set.
-        pixels: Its element of pixels.
-        name: what errors call the file.
+        data: Dataset of the file.
+        pixels: Element with the pixels.
+        name: Name of the file in errors.
 
     Attributes:
         count: Number of frames.
 
     Raises:
-        Fault: The pixels are not as the elements say.
-        ImageError: they are compressed in a way that is not read here.
+        Fault: If the pixels contradict the other elements.
+        ImageError: If the compression is not supported.
     """
 
     def __init__(self, data: DataSet, pixels: PixelElement, name: str) -> None:
@@ -83,7 +83,7 @@ class Frames:
         header = data.header
         self.count = max(1, int(header.get("NumberOfFrames") or 1))
         self._syntax = self._encoding()
-        self._refuse_another_size()
+        self._check_length()
         self._stored_bits = int(header.get("BitsStored") or header.BitsAllocated)
         high_bit = header.get("HighBit")
         is_possible = isinstance(high_bit, int) and self._stored_bits <= high_bit < header.BitsAllocated
@@ -99,14 +99,14 @@ class Frames:
             self._options.setdefault("planar_configuration", 0)
 
     def stored(self, frame: int) -> Stored:
-        """Returns a frame as it is stored.
+        """Returns the stored values of a frame.
 
         Args:
-            frame: Its number, counted from 0.
+            frame: Number of the frame, counted from 0.
 
         Raises:
-            ImageError: it cannot be decoded.
-            Fault: Its High Bit is wrong.
+            ImageError: If the frame cannot be decoded.
+            Fault: If its High Bit is wrong.
         """
         self._data.file.seek(self._pixels.begin)
         stored: Stored | None = None
@@ -115,36 +115,36 @@ class Frames:
         else:
             try:
                 stored = self._decoded(frame)
-            except RuntimeError:  # of a decoder; not raised from here, as pydicom's words would hang on it
+            except RuntimeError:  # from a decoder; not chained, as pydicom's message may quote the header
                 stored = None
         if stored is None:
             raise ImageError(f"damaged DICOM file, or a variant of {self._syntax.name} that cannot be read", self._name)
-        if stored.cells.dtype.kind in "iu" and lies_elsewhere(
+        if stored.cells.dtype.kind in "iu" and contradicts_high_bit(
             stored.cells, bits_stored=stored.bits, high_bit=stored.high_bit
         ):
             begin = stored.high_bit + 1 - stored.bits
-            raise Fault(f"its HighBit says that pixels begin at bit {begin}, and they begin at bit 0")
+            raise Fault(f"its HighBit puts the first bit of a pixel at {begin}, but it is at 0")
         return stored
 
     def _encoding(self) -> uid.UID:
-        """Returns the transfer syntax of the pixels, if it can be read."""
+        """Returns the transfer syntax of the pixels; raises an error if it is not supported."""
         label, plain, header = self._data.label, self._data.plain, self._header
         if not self._pixels.in_fragments:
-            # Compressed pixels are in fragments: what the label says is wrong, or the pixels are.
+            # Compressed pixels are in fragments: the label is wrong, or the pixels are.
             count = self._plain_bytes()
             if not label or label in _UNCOMPRESSED or self._pixels.length in (count, count + count % 2):
                 self._codecs: Any = None
                 return plain
         if not label:
-            raise Fault("it does not say how it is encoded: it has no TransferSyntaxUID")
+            raise Fault("its encoding is unknown: it has no TransferSyntaxUID")
         if self._pixels.in_fragments and label in _UNCOMPRESSED:
-            raise Fault("its TransferSyntaxUID says that its pixels are not compressed, and they are")
+            raise Fault("its TransferSyntaxUID is for uncompressed pixels, but its pixels are compressed")
         how = f"as {label.name}" if label.is_valid and label.name != label else "in an unknown way"
         if label not in _PLUGINS and label not in _IMAGECODECS:
-            raise ImageError(f"a DICOM file compressed {how}, which is not read", self._name)
+            raise ImageError(f"a DICOM file compressed {how}, which is not supported", self._name)
         if not self._pixels.in_fragments:
-            raise Fault("its TransferSyntaxUID says that its pixels are compressed, and they are not")
-        deep = int(header.get("BitsStored") or header.BitsAllocated) > 8  # than Pillow reads, of these
+            raise Fault("its TransferSyntaxUID is for compressed pixels, but its pixels are uncompressed")
+        deep = int(header.get("BitsStored") or header.BitsAllocated) > 8  # more than Pillow reads in these syntaxes
         is_deep = deep and (label == uid.JPEGExtended12Bit or (label in _JPEG_2000 and int(header.SamplesPerPixel) > 1))
         is_needed = label in _IMAGECODECS or is_deep
         self._codecs = _imagecodecs() if is_needed else None
@@ -155,14 +155,14 @@ class Frames:
         return label
 
     def _plain_bytes(self) -> int:
-        """Returns the number of bytes that the frames take where they are not compressed."""
+        """Returns the number of bytes of the frames if they are uncompressed."""
         header = self._header
         samples = 2 if header.PhotometricInterpretation == "YBR_FULL_422" else int(header.SamplesPerPixel)
         bits = samples * int(header.BitsAllocated)
         return (self.count * int(header.Rows) * int(header.Columns) * bits + 7) // 8
 
-    def _refuse_another_size(self) -> None:
-        """Rejects bytes that are fewer or more than the elements say, which may claim millions of frames."""
+    def _check_length(self) -> None:
+        """Checks the number of bytes against the elements, which may claim millions of frames."""
         header, length = self._header, self._pixels.length
         rows, columns = int(header.Rows), int(header.Columns)
         least, line = self.count * _LEAST_FRAME, 0
@@ -172,7 +172,7 @@ class Frames:
         if least > self._data.size - self._pixels.begin:
             lack = f"cannot hold {self.count} frames (NumberOfFrames)" if self.count > 1 else "ends too early"
             raise Fault(f"its {self._pixels.keyword} {lack}")
-        # A line more is another geometry, and would be sheared; less is padding: one byte by PS3.5, 8.1.1, often more.
+        # An extra line means another geometry (a sheared image); less is padding: one byte by PS3.5, 8.1.1, often more.
         if line and length != NO_LENGTH and length - least >= max(line, _PADDING):
             raise Fault(
                 f"its {self._pixels.keyword} has {length} bytes, where {self.count} x {rows} x {columns} pixels "
@@ -180,7 +180,7 @@ class Frames:
             )
 
     def _decoded(self, frame: int) -> Stored:
-        """Returns a frame as pydicom decodes it."""
+        """Decodes a frame with pydicom."""
         cells, found = get_decoder(self._syntax).as_array(
             self._data.file,
             index=frame,
@@ -189,7 +189,7 @@ class Frames:
             **{**self._options, "correct_unused_bits": False},
         )
         high_bit = self._high_bit
-        if self._syntax in _JPEG_2000 and high_bit >= self._stored_bits:  # which a stream of fewer bits does not keep
+        if self._syntax in _JPEG_2000 and high_bit >= self._stored_bits:  # a stream of fewer bits does not keep it
             precision = get_j2k_parameters(self._stream(frame)).get("precision", high_bit + 1)
             high_bit = max(self._stored_bits, min(high_bit + 1, precision)) - 1
         cells = np.ascontiguousarray(cells, cells.dtype.newbyteorder("="))
@@ -201,7 +201,7 @@ class Frames:
         return get_frame(self._data.file, frame, **places)
 
     def _unpacked(self, frame: int) -> Stored | None:
-        """Returns a frame as imagecodecs decodes it, which pydicom has no plugin for."""
+        """Decodes a frame with imagecodecs, for syntaxes without a plugin of pydicom; None if it is damaged."""
         wanted, stream = self._options, self._stream(frame).rstrip(b"\0\xff")  # without its padding
         size = wanted["rows"], wanted["columns"], wanted["samples_per_pixel"]
         photometric = str(wanted["photometric_interpretation"]).removesuffix("_422")
@@ -210,7 +210,7 @@ class Frames:
             cells = self._codecs.jpeg2k_decode(stream)
             photometric = "RGB" if photometric in ("YBR_ICT", "YBR_RCT") else photometric
         else:
-            # The decoders believe the stream's own size, and CharLS waits for ever for the end of one that has none.
+            # The decoders trust the stream's own size, and CharLS waits forever for a missing end of the stream.
             precision, *found = _stream_size(stream)
             if tuple(found) != size or not stream.endswith(b"\xff\xd9"):
                 return None
@@ -219,7 +219,7 @@ class Frames:
             cells = self._codecs.jpegls_decode(stream) if is_ls else self._codecs.jpeg8_decode(stream, **colors)
         if cells.shape != (size[:2] if size[2] == 1 else size):
             return None
-        bits = min(self._stored_bits, precision)  # whose highest one is the sign, which the stream does not know of
+        bits = min(self._stored_bits, precision)  # the highest one is the sign, which the stream does not record
         cells = np.ascontiguousarray(cells).view(f"{'i' if wanted['pixel_representation'] else 'u'}{cells.itemsize}")
         return Stored(cells, photometric, bits, max(bits, min(self._high_bit + 1, precision)) - 1)
 
@@ -233,13 +233,13 @@ def _imagecodecs() -> Any:
 
 
 def _stream_size(stream: bytes) -> tuple[int, int, int, int]:
-    """Returns the bits, rows, columns and samples that a JPEG or JPEG-LS stream says it has (ITU-T T.81, B.2.2)."""
+    """Returns the bits, rows, columns and samples in a JPEG or JPEG-LS stream's header (ITU-T T.81, B.2.2)."""
     place = 2
     while True:
         marker = stream[place + 1]
         if stream[place] != 0xFF:
             raise ValueError("no marker")
-        if marker == 0xFF:  # filling
+        if marker == 0xFF:  # fill byte
             place += 1
             continue
         if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):

@@ -1,4 +1,7 @@
-"""Validates the DICOM header: which element is invalid, and which values need a caution."""
+"""Validation of a DICOM header: the invalid element, and warnings about a frame.
+
+Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.7.6.3.html (elements of the pixels)
+"""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -6,7 +9,7 @@ from typing import Any
 
 from ctonnx.images.dicom.hounsfield import material_of, modality_of
 
-__all__ = ["Fault", "cautions_of", "find_invalid_element", "first_table", "number", "refuse_faults"]
+__all__ = ["Fault", "cautions_of", "check_pixel_elements", "find_invalid_element", "first_table", "number"]
 
 
 _COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
@@ -29,39 +32,38 @@ _LUT = ("LUTDescriptor", "LUTData")
 
 
 class Fault(Exception):
-    """What is wrong with a DICOM file, in words that tell nothing of the patient."""
+    """Defect of a DICOM file, with a message that contains no patient data."""
 
 
 def cautions_of(header: Any, *, image_type: Iterable[object], unit: str | None) -> Iterator[str]:
-    """Yields why an answer about a frame should be doubted: it is no slice, no CT, or in no Hounsfield units.
+    """Yields the warnings about a frame that is not a slice, not a CT or not in Hounsfield units.
 
     Args:
-        header: Its data set.
+        header: Dataset of the file.
         image_type: Values of the frame's Image Type.
-        unit: why its values are no Hounsfield units, of `ctonnx.images.dicom.hounsfield.other_unit`; None where they
-            are.
+        unit: Result of `ctonnx.images.dicom.hounsfield.other_unit` for the frame; None for Hounsfield units.
     """
     terms = list(image_type)
     if any("LOCALIZER" in str(term).upper() for term in terms):
         yield "a localizer (scout), not a slice"
     modality = modality_of(header) or "CT"
     if modality != "CT":
-        yield f"no CT: its modality is {modality if modality in _MODALITIES else 'another'}"
+        yield f"not a CT: its modality is {modality if modality in _MODALITIES else 'another'}"
     elif unit is not None:
-        yield f"its values are no Hounsfield units: {unit}"
+        yield f"its values are not Hounsfield units: {unit}"
     elif material := material_of(terms):
         yield f"a map of a material, not a slice: its ImageType is {material}"
 
 
-def refuse_faults(header: Any, pixels: str) -> None:
-    """Checks the elements that say how pixels are stored, so that the one that is missing or wrong is named.
+def check_pixel_elements(header: Any, pixels: str) -> None:
+    """Checks the elements that describe how pixels are stored.
 
     Args:
-        header: A pydicom data set.
-        pixels: Keyword of the element that holds the pixels.
+        header: Dataset of pydicom.
+        pixels: Keyword of the element with the pixels.
 
     Raises:
-        Fault: An element is missing, empty, or none that can be.
+        Fault: If an element is missing, empty or invalid; the message names it.
     """
     needed = (*_NEEDED, *(_NEEDED_BY_WHOLE_NUMBERS if pixels == "PixelData" else ()))
     optional = ("NumberOfFrames", *(["PlanarConfiguration"] if header.get("SamplesPerPixel") == 3 else []))
@@ -75,25 +77,25 @@ def refuse_faults(header: Any, pixels: str) -> None:
         return
     for color in ("Red", "Green", "Blue"):
         name = f"{color}PaletteColorLookupTable"
-        _refuse_odd_table(header, f"{name}Descriptor", (f"{name}Data", f"Segmented{name}Data"))
+        _check_table(header, f"{name}Descriptor", (f"{name}Data", f"Segmented{name}Data"))
 
 
 def first_table(holder: Any, sequence: str) -> Any:
     """Returns the first lookup table of a sequence.
 
     Args:
-        holder: The data set that the sequence is in.
-        sequence: Its keyword; it has items.
+        holder: Dataset with the sequence.
+        sequence: Keyword of the sequence, which must have items.
 
     Raises:
-        Fault: The table has no descriptor of three numbers, or no data.
+        Fault: If the table has no descriptor of three numbers, or no data.
     """
     table = holder.get(sequence)[0]
-    _refuse_odd_table(table, _LUT[0], _LUT[1:], f"the {_LUT[0]} of its {sequence}")
+    _check_table(table, _LUT[0], _LUT[1:], f"the {_LUT[0]} of its {sequence}")
     return table
 
 
-def _refuse_odd_table(table: Any, descriptor: str, data: tuple[str, ...], named: str | None = None) -> None:
+def _check_table(table: Any, descriptor: str, data: tuple[str, ...], named: str | None = None) -> None:
     found = table.get(descriptor)
     inner = f"its {descriptor}" if named is None else named
     if found is None:
@@ -107,12 +109,12 @@ def _refuse_odd_table(table: Any, descriptor: str, data: tuple[str, ...], named:
 def find_invalid_element(
     header: Any, keywords: Iterable[str] = _KNOWN, *, needed: Iterable[str] = _ALWAYS
 ) -> str | None:
-    """Returns which element of a data set keeps pixels from being read, or None where that is none of those known.
+    """Returns a description of the first invalid element, or None if all checked elements are valid.
 
     Args:
-        header: A pydicom data set.
-        keywords: of the elements that are looked at, in order.
-        needed: Keywords of those that must be there.
+        header: Dataset of pydicom.
+        keywords: Keywords of the elements to check, in order.
+        needed: Keywords of the required elements.
     """
     for keyword in keywords:
         try:
@@ -123,31 +125,31 @@ def find_invalid_element(
             if keyword in needed:
                 return f"its {keyword} is empty" if keyword in header else f"it has no {keyword}"
         elif keyword in _EXPECTED and value not in _EXPECTED[keyword]:
-            return f"its {keyword} is none that is known"
+            return f"its {keyword} has an unknown value"
         elif keyword in _WHOLE and not isinstance(value, int):
-            return f"its {keyword} is no whole number"
+            return f"its {keyword} is not a whole number"
         elif keyword in _NUMBERS and not _are_numbers(value):
-            return f"its {keyword} is no number"
+            return f"its {keyword} is not a number"
     return None
 
 
 def number(header: Any, keyword: str) -> float | None:
-    """Returns an element's number, or None where the element is absent or empty, as anonymizers leave it.
+    """Returns an element's number, or None if the element is absent, or empty as after anonymization.
 
     Args:
-        header: A pydicom data set.
-        keyword: The element's.
+        header: Dataset of pydicom.
+        keyword: Keyword of the element.
 
     Raises:
-        Fault: it is no number.
+        Fault: If the value is not a finite number.
     """
     try:
         value = header.get(keyword)
         found = None if value is None or value == "" else float(value)
     except Exception as error:
-        raise Fault(f"its {keyword} is no number") from error
+        raise Fault(f"its {keyword} is not a number") from error
     if found is not None and not math.isfinite(found):
-        raise Fault(f"its {keyword} is no number")
+        raise Fault(f"its {keyword} is not a number")
     return found
 
 

@@ -1,16 +1,16 @@
-"""Whether a DICOM image's values are Hounsfield units, which alone suit the model's window, and why they are not.
+"""Detection of DICOM images whose values are Hounsfield units: only these suit the model's window.
 
 A modality of CT is not enough: screenshots of a CT have it, maps of dual-energy CT are CT images in other units, and
-whatever is derived from a CT keeps its modality.
+objects derived from a CT keep its modality.
 
 | object | Hounsfield units |
 | --- | --- |
 | CT Image Storage, also enhanced and converted | unless its Rescale Type, Image Type or unit names another quantity |
-| a screen that was saved, by its Image Type | never |
-| secondary capture | of more than 8 bits, and with a Rescale Type of HU |
+| a saved screen, by its Image Type | never |
+| secondary capture | with more than 8 bits and a Rescale Type of HU |
 | parametric map; MR, PET, nuclear medicine, ultrasound | never |
-| other kinds that DICOM defines | with a Rescale Type of HU |
-| private kinds, or none given | with a modality of CT, or a Rescale Type of HU |
+| other SOP classes of DICOM | with a Rescale Type of HU |
+| private or missing SOP class | with a modality of CT, or a Rescale Type of HU |
 
 Sources: https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.11.html#sect_C.11.1.1.2 (Rescale Type),
 https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.8.2.html (CT images and their Image Type),
@@ -24,22 +24,22 @@ from typing import Any
 __all__ = ["CAPTURE", "is_ct_image", "material_of", "modality_of", "other_unit"]
 
 CAPTURE = "it is a secondary capture"
-"""Why the greys of a screen are no Hounsfield units."""
+"""Reason why a screen's values are not Hounsfield units."""
 
-_STANDARD = "1.2.840.10008.5.1.4.1.1."  # with which the SOP classes of images begin that DICOM defines
+_STANDARD = "1.2.840.10008.5.1.4.1.1."  # prefix of DICOM's own SOP classes of images
 _CT = f"{_STANDARD}2"
 _SECONDARY_CAPTURE = f"{_STANDARD}7"
 _PARAMETRIC_MAP = f"{_STANDARD}30"
 
-_BLANKS = " \0\t\r\n"  # that writers put around a value
+_BLANKS = " \0\t\r\n"  # around a value
 _HOUNSFIELD = "HU"
 _RESCALE_TYPES = frozenset({"OD", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT", "ECON"})
 _NO_ATTENUATION = frozenset({"MR", "NM", "PT", "US"})  # modalities
-# Value 4 of the Image Type of multi-energy CT: these are in Hounsfield units never, and if that is said.
+# Value 4 of the Image Type of multi-energy CT: never in Hounsfield units, and only with a Rescale Type of HU.
 _NEVER = ("EFF_ATOMIC_NUM", "ELECTRON_DENSITY", "MAT_FRACTIONAL", "MAT_VALUE_BASED")
-_IF_SAID = ("MAT_SPECIFIC",)
-_MATERIALS = (*_NEVER, *_IF_SAID, "MAT_REMOVED", "MAT_MODIFIED")
-# What vendors write in place of these terms, as words in a row: the term that stands for them, and is said.
+_IF_STATED = ("MAT_SPECIFIC",)
+_MATERIALS = (*_NEVER, *_IF_STATED, "MAT_REMOVED", "MAT_MODIFIED")
+# Consecutive words that vendors write instead of these terms, with the term.
 _VENDORS = {
     ("RHO",): "ELECTRON_DENSITY",
     ("ELECTRON", "DENSITY"): "ELECTRON_DENSITY",
@@ -55,15 +55,15 @@ _UCUM = "[hnsf'U]"  # the unit's code in a Real World Value Mapping
 
 
 def is_ct_image(kind: str) -> bool:
-    """Says whether a SOP class is one of CT images."""
+    """Returns whether a SOP class is one of CT images."""
     return _is_a(kind, _CT)
 
 
 def material_of(image_type: Iterable[object]) -> str | None:
-    """Returns the standard's term for an image that shows a material, or a quantity other than attenuation.
+    """Returns the standard's term for a map of a material or of a quantity other than attenuation, otherwise None.
 
     Args:
-        image_type: Values of the Image Type, with the standard's term or a vendor's own words.
+        image_type: Values of the Image Type, with the standard's term or a vendor's words.
 
     >>> material_of(["DERIVED", "PRIMARY", "AXIAL", "MAT_SPECIFIC"])
     'MAT_SPECIFIC'
@@ -81,7 +81,7 @@ def material_of(image_type: Iterable[object]) -> str | None:
 
 
 def modality_of(header: Any) -> str:
-    """Returns a data set's modality as the standard spells it; empty where there is none.
+    """Returns a dataset's modality in the standard's spelling, or an empty string.
 
     >>> modality_of({"Modality": "ct "})
     'CT'
@@ -92,48 +92,50 @@ def modality_of(header: Any) -> str:
 def other_unit(
     header: Any, transform: Any, *, kind: str, image_type: Iterable[object], units: Iterable[str]
 ) -> str | None:
-    """Returns why values are no Hounsfield units, in words that quote nothing but terms of the standard; else None.
+    """Returns the reason why values are not Hounsfield units, or None if they are.
+
+    The reason quotes only terms of the standard, never a value of the file.
 
     Args:
-        header: of the data set; what is asked of it is `get(keyword)`.
-        transform: The frame's, with its rescale or its modality LUT.
+        header: Dataset of the file, or another object with `get(keyword)`.
+        transform: Dataset with the frame's rescale or modality LUT.
         kind: SOP class.
         image_type: Values of the frame's Image Type.
-        units: Codes of the frame's Real World Value Mappings.
+        units: Unit codes of the frame's Real World Value Mappings.
     """
     terms = list(image_type)
     modality, stated = modality_of(header), _stated(transform)
-    is_said = stated == _HOUNSFIELD
+    is_stated = stated == _HOUNSFIELD
     if modality in _NO_ATTENUATION:
         return f"its modality is {modality}"
-    if _is_screen(terms) or (_is_a(kind, _SECONDARY_CAPTURE) and not (is_said and _bits(header) > 8)):
+    if _is_screen(terms) or (_is_a(kind, _SECONDARY_CAPTURE) and not (is_stated and _bits(header) > 8)):
         return CAPTURE
     if _is_a(kind, _PARAMETRIC_MAP):
         return "it is a parametric map"
-    if stated and not is_said:
-        return f"its RescaleType is {stated if stated in _RESCALE_TYPES else 'none that is known'}"
+    if stated and not is_stated:
+        return f"its RescaleType is {stated if stated in _RESCALE_TYPES else 'unknown'}"
     material = material_of(terms)
-    if material in _NEVER or (material in _IF_SAID and not is_said):
+    if material in _NEVER or (material in _IF_STATED and not is_stated):
         return f"its ImageType is {material}"
     mapped = set(units)
-    if mapped and _UCUM not in mapped and not is_said:
+    if mapped and _UCUM not in mapped and not is_stated:
         return "its RealWorldValueMappingSequence has another unit"
-    if is_ct_image(kind) or is_said:
+    if is_ct_image(kind) or is_stated:
         return None
     if modality != "CT":
-        return "it is no CT"
-    return "it is no CT image, but made of one" if kind.startswith(_STANDARD) else None
+        return "it is not a CT"
+    return "it is not a CT image, but derived from one" if kind.startswith(_STANDARD) else None
 
 
 def _stated(transform: Any) -> str:
-    """Returns the unit that a transform says its values have; empty where it says none."""
+    """Returns the unit that a transform states, or an empty string."""
     luts = transform.get("ModalityLUTSequence")
     stated = _text(luts[0], "ModalityLUTType") if luts else _text(transform, "RescaleType")
     return _HOUNSFIELD if stated in ("HOUNSFIELD", "HOUNSFIELD UNITS", "HOUNSFIELD UNIT") else stated
 
 
 def _is_screen(image_type: list[object]) -> bool:
-    """Says whether an Image Type, of whatever kind of object, is one of a screen that was saved."""
+    """Returns whether an Image Type, of any SOP class, is that of a saved screen."""
     return any("".join(_words(str(term).upper())) in _SCREENS for term in image_type)
 
 

@@ -1,9 +1,7 @@
-"""What may be said of a DICOM file: its kind, the keyword of an element that is at fault, and no other value it has.
+"""Error messages about DICOM files without patient data: only the file's kind and the keyword of an invalid element.
 
-pydicom quotes the values of elements, patients' names among them, in its warnings and exceptions: `redacting` lets
-none of these out, and `find_invalid_element` finds by itself which element is wrong, once something went wrong.
-
-Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.7.6.3.html (what pixels ask for)
+pydicom quotes the values of elements, patients' names among them, in its warnings and exceptions: `redacting`
+suppresses them, and `ctonnx.images.dicom.header.find_invalid_element` names the invalid element instead.
 """
 
 import logging
@@ -20,27 +18,27 @@ __all__ = ["redacting"]
 
 _Read = TypeVar("_Read")
 
-_QUIET = r"(pydicom|ctonnx\.images\.dicom)(\.|$)"  # modules that warn of what a file holds
+_QUIET = r"(pydicom|ctonnx\.images\.dicom)(\.|$)"  # modules whose warnings quote a file's values
 _thread = threading.local()
 _filters_lock = threading.Lock()
 
 
 def redacting(name: str, read: Callable[[], _Read], why: Callable[[], str]) -> _Read:
-    """Calls `read` and lets out nothing that pydicom says: only an error of ours, with none of its behind.
+    """Calls `read` and replaces pydicom's warnings, log messages and exceptions by an error without patient data.
 
     Args:
-        name: what the error calls the file.
-        read: that may raise whatever Python has.
-        why: Says what is wrong with the file, once `read` has raised.
+        name: Name of the file in errors.
+        read: Function that may raise any exception.
+        why: Returns the reason for the error; called after `read` has raised.
 
     Raises:
-        ImageError: `read` raised.
-        MemoryError: it had not enough memory.
+        ImageError: If `read` raised an exception; it is not chained.
+        MemoryError: If `read` raised it.
     """
-    # Nothing is undone afterwards, as other threads are reading: warnings.catch_warnings is for a single one.
+    # The filters stay, as other threads are reading: warnings.catch_warnings is for a single thread.
     with _filters_lock:
         for logger in ("pydicom", "pydicom.pixels.utils", "pydicom.pixels.decoders.base"):
-            logging.getLogger(logger).addFilter(_is_not_ours)
+            logging.getLogger(logger).addFilter(_is_not_reading)
         if not (warnings.filters and str(getattr(warnings.filters[0][3], "pattern", "")) == _QUIET):
             warnings.filterwarnings("ignore", module=_QUIET)
     reason: str | None = None
@@ -53,7 +51,7 @@ def redacting(name: str, read: Callable[[], _Read], why: Callable[[], str]) -> _
         pass
     except Fault as fault:
         reason = str(fault)
-    # Damaged files make pydicom and its decoders raise whatever Python has; what they say of it is dropped.
+    # Damaged files make pydicom and its decoders raise any exception; its message is dropped.
     except Exception:
         reason = why()
     finally:
@@ -63,5 +61,5 @@ def redacting(name: str, read: Callable[[], _Read], why: Callable[[], str]) -> _
     raise ImageError(f"damaged DICOM file: {reason}", name)
 
 
-def _is_not_ours(record: logging.LogRecord) -> bool:
+def _is_not_reading(record: logging.LogRecord) -> bool:
     return not getattr(_thread, "reads", False)

@@ -1,4 +1,4 @@
-"""Which bits of a DICOM pixel's cell are its value: Bits Stored of them, up to High Bit. Overlays may use the others.
+"""Bits of a DICOM pixel's cell that are its value: the Bits Stored up to High Bit. Overlays may use the other bits.
 
 Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part05/sect_8.html (PS3.5, 8.1.1), and for pixels that
 do not begin at bit 0 the same section of earlier editions.
@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["lies_elsewhere", "value_bits"]
+__all__ = ["contradicts_high_bit", "value_bits"]
 
 
 def value_bits(cells: NDArray[Any], *, bits_stored: int, high_bit: int) -> NDArray[Any]:
     """Returns the values in cells: moved to bit 0, without the bits around them, signed values with their sign.
 
     Args:
-        cells: Whole numbers of any shape, of the machine's byte order; signed where the values are.
-        bits_stored: Number of bits of a value, from 1.
-        high_bit: Place of the value's highest bit, counted from 0; from `bits_stored` - 1 to the cell's last.
+        cells: Integers of any shape, in the machine's byte order; signed if the values are.
+        bits_stored: Number of bits of a value, at least 1.
+        high_bit: Position of the value's highest bit, counted from 0; from `bits_stored` - 1 to the cell's last bit.
 
     Returns:
         Values of the same shape and dtype.
@@ -34,15 +34,15 @@ def value_bits(cells: NDArray[Any], *, bits_stored: int, high_bit: int) -> NDArr
     return values
 
 
-def lies_elsewhere(cells: NDArray[Any], *, bits_stored: int, high_bit: int) -> bool:
-    """Says whether values begin at bit 0, although High Bit has them begin above it.
+def contradicts_high_bit(cells: NDArray[Any], *, bits_stored: int, high_bit: int) -> bool:
+    """Returns whether values begin at bit 0, although by High Bit they begin above it.
 
-    With a right High Bit values do not all fit into the lowest bits and use those below where they should begin.
+    If High Bit were right, the values would not all fit into the lowest bits and use those below their first one.
 
     Args:
-        cells: as for `value_bits`.
-        bits_stored: as for `value_bits`.
-        high_bit: as for `value_bits`.
+        cells: See `value_bits`.
+        bits_stored: See `value_bits`.
+        high_bit: See `value_bits`.
     """
     first = high_bit + 1 - bits_stored
     if first <= 0:

@@ -1,4 +1,4 @@
-"""Windows as DICOM defines them: which part of an image's values is spread over the greys."""
+"""DICOM's window functions: the range of values that becomes black to white."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,13 +7,16 @@ __all__ = ["windowed"]
 
 
 def windowed(values: NDArray[np.float64], center: float, width: float, function: str = "LINEAR") -> NDArray[np.uint8]:
-    """Returns values through a window, 0 to 255, rounded.
+    """Applies a window to values.
 
     Args:
-        values: in the window's unit; NaN becomes 0.
-        center: of the window.
-        width: Above 0.
-        function: `LINEAR`, `LINEAR_EXACT` or `SIGMOID`; any other is taken for `LINEAR`.
+        values: Values in the window's unit; NaN becomes 0.
+        center: Middle of the window.
+        width: Width of the window, above 0.
+        function: `LINEAR`, `LINEAR_EXACT` or `SIGMOID`; any other is treated as `LINEAR`.
+
+    Returns:
+        Rounded grey values, 0 to 255.
 
     Source: DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3,
     https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.11.2.html

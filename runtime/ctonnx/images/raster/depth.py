@@ -1,19 +1,19 @@
-"""From the samples of a pixel, of any depth, to 8-bit grey or colour.
+"""Samples of any bit depth to 8-bit grey or colour.
 
 | samples | rule |
 | --- | --- |
 | unsigned, up to 16 bits | the full range of these bits becomes 0..255, rounded |
 | unsigned of more bits, signed, floats | no range is defined: the finite minimum..maximum of the image becomes 0..255 |
-| not a number | 0 |
-| the smallest value is white | inverted after that |
+| NaN | 0 |
+| the minimum is white | inverted after that |
 | palette | its colours |
 | CMYK, YCbCr | Pillow's conversion to RGB |
-| alpha | laid over black: full is all bits set, of floats 1; colours that are multiplied with it already stay |
-| further samples | left out |
+| alpha | composited on black: opaque is all bits set, 1 for floats; premultiplied colours are unchanged |
+| further samples | ignored |
 
-It is the rule of `ctonnx.images.modes`, where Pillow has no mode for the samples. What a TIFF file says of its
-smallest and largest value is not used: TIFF 6.0 keeps MinSampleValue and MaxSampleValue from the display (page 37), and
-SMinSampleValue and SMaxSampleValue are statistics as often.
+These are the rules of `ctonnx.images.modes`, for samples that Pillow has no mode for. A TIFF file's declared minimum
+and maximum are not used: TIFF 6.0 excludes MinSampleValue and MaxSampleValue from the display (page 37), and
+SMinSampleValue and SMaxSampleValue are often statistics.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,10 +25,10 @@ from PIL import Image
 __all__ = ["CMYK", "MIN_IS_WHITE", "PALETTE", "YCBCR", "from_samples"]
 
 MIN_IS_WHITE, PALETTE, CMYK, YCBCR = 0, 3, 5, 6
-"""Photometric interpretations of TIFF that have a rule of their own."""
+"""Photometric interpretations of TIFF with their own rules."""
 
 _MOST_BITS_OF_A_RANGE = 16
-_BLOCK = 1 << 18  # samples that are converted at a time
+_BLOCK = 1 << 18  # samples converted at a time
 
 
 def from_samples(
@@ -38,21 +38,21 @@ def from_samples(
     photometric: int,
     colours: int,
     alpha: int | None = None,
-    is_multiplied: bool = False,
+    is_premultiplied: bool = False,
     palette: Sequence[int] = (),
     is_full_range: bool = False,
 ) -> Image.Image:
     """Returns an image of mode `L` or `RGB`, by the module's table.
 
     Args:
-        samples: Whole numbers or floats of shape [height, width, channels].
-        bits: of a sample; the array's may have more.
-        photometric: TIFF's value.
-        colours: how many of the channels are grey (1), red, green and blue (3) or CMYK (4).
-        alpha: The channel that holds it.
-        is_multiplied: Whether the colours are multiplied with their alpha already.
-        palette: 16-bit red, green and blue values of a palette, or 8-bit ones where none is above 255.
-        is_full_range: Whether the range of the bits counts for more than 16 bits too.
+        samples: Integers or floats of shape [height, width, channels].
+        bits: Number of bits of a sample; the array's dtype may have more.
+        photometric: Photometric interpretation of TIFF.
+        colours: Number of colour channels: 1 grey, 3 RGB, 4 CMYK.
+        alpha: Index of the alpha channel; None if there is none.
+        is_premultiplied: Whether the colours are already multiplied with alpha.
+        palette: 16-bit red, green and blue values of a palette, or 8-bit ones if none is above 255.
+        is_full_range: Whether the full range becomes 0..255 for more than 16 bits, too.
     """
     height, width = samples.shape[:2]
     is_ranged = samples.dtype.kind == "u" and (is_full_range or bits <= _MOST_BITS_OF_A_RANGE)
@@ -71,7 +71,7 @@ def from_samples(
             mode = "CMYK" if photometric == CMYK else "YCbCr"
             converted = Image.frombytes(mode, (width, len(eight)), np.ascontiguousarray(eight).tobytes())
             eight = np.asarray(converted.convert("RGB"))
-        if alpha is not None and not is_multiplied:
+        if alpha is not None and not is_premultiplied:
             full = 1.0 if samples.dtype.kind == "f" else float(2**bits - 1)
             opacity = _stretched(block[:, :, alpha : alpha + 1], 0.0, full)
             eight = ((eight.astype(np.uint16) * opacity + 127) // 255).astype(np.uint8)
@@ -80,14 +80,14 @@ def from_samples(
 
 
 def _blocks(samples: NDArray[np.generic]) -> Iterator[tuple[int, NDArray[np.generic]]]:
-    """Yields some rows at a time, with the first one's number."""
+    """Yields blocks of rows, each with the number of its first row."""
     rows = max(1, _BLOCK // max(1, samples.shape[1] * samples.shape[2]))
     for top in range(0, samples.shape[0], rows):
         yield top, samples[top : top + rows]
 
 
 def _ends(samples: NDArray[np.generic]) -> tuple[float, float]:
-    """Returns the smallest and the largest finite value."""
+    """Returns the finite minimum and maximum."""
     low, high = np.inf, -np.inf
     for _, block in _blocks(samples):
         values = block.astype(np.float64)

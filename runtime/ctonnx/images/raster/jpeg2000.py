@@ -1,6 +1,6 @@
-"""What a JPEG 2000 file says of its samples, and whether Pillow reads these as they are meant.
+"""Samples of a JPEG 2000 file, and whether Pillow reads them correctly.
 
-Of more than 8 bits Pillow makes the largest values of colour black, and of fewer than 8 bits all values too dark.
+Pillow makes the largest values of colours of more than 8 bits black, and all values of fewer than 8 bits too dark.
 
 Source: ISO/IEC 15444-1, annexes A.5.1 (the size marker) and I (the boxes).
 """
@@ -12,7 +12,7 @@ from typing import BinaryIO
 __all__ = ["MARKS", "Jpeg2000Header", "read_header"]
 
 MARKS = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")
-"""How a code stream and a file of it begin."""
+"""First bytes of a code stream, and of a file with boxes."""
 
 _SYCC, _CMYK = 18, 12
 _MOST_BOXES = 1000
@@ -21,16 +21,16 @@ _SIZE = struct.Struct(">HHIIIIIIIIH")
 
 @dataclass(frozen=True, kw_only=True)
 class Jpeg2000Header:
-    """The first code stream of a JPEG 2000 file.
+    """Header of the first code stream of a JPEG 2000 file.
 
     Attributes:
-        width: in pixels.
-        height: in pixels.
-        bits: of each sample of a pixel.
-        signed: Whether each sample is.
-        steps: how many pixels across and down each sample stands for.
-        palette_bits: of the colours of a palette; 0 where there is none.
-        colour_space: as the file names it: 16 sRGB, 17 grey, 18 sYCC, 12 CMYK; 0 where it does not.
+        width: Width in pixels.
+        height: Height in pixels.
+        bits: Number of bits of each sample of a pixel.
+        signed: Whether each sample is signed.
+        steps: Subsampling of each sample, horizontal and vertical.
+        palette_bits: Number of bits of a palette's colours; 0 without a palette.
+        colour_space: 16 sRGB, 17 grey, 18 sYCC, 12 CMYK; 0 if the file names none.
     """
 
     width: int
@@ -42,26 +42,26 @@ class Jpeg2000Header:
     colour_space: int = 0
 
     @property
-    def is_for_pillow(self) -> bool:
-        """Whether Pillow makes of it what the file says."""
+    def suits_pillow(self) -> bool:
+        """Whether Pillow reads the samples correctly."""
         if self.palette_bits > 8:
             return False
         return set(self.bits) == {8} or (len(self.bits) == 1 and not self.palette_bits and 10 <= self.bits[0] <= 16)
 
     @property
     def is_readable(self) -> bool:
-        """Whether its samples, as a decoder gives them, are grey or RGB, with or without alpha."""
-        is_even = len(set(self.bits)) == len(set(self.signed)) == 1 and set(self.steps) == {(1, 1)}
+        """Whether the decoded samples are grey or RGB, with or without alpha."""
+        is_uniform = len(set(self.bits)) == len(set(self.signed)) == 1 and set(self.steps) == {(1, 1)}
         is_plain = not self.palette_bits and self.colour_space not in (_SYCC, _CMYK)
-        return is_even and is_plain and 1 <= len(self.bits) <= 4
+        return is_uniform and is_plain and 1 <= len(self.bits) <= 4
 
     @property
-    def bytes_a_pixel(self) -> int:
-        """That decoding it takes at most: OpenJPEG keeps numbers of 32 bits."""
+    def bytes_per_pixel(self) -> int:
+        """Maximum bytes to decode a pixel: OpenJPEG keeps numbers of 32 bits."""
         return 24 * len(self.bits) + 16
 
     def __str__(self) -> str:
-        """Says what the file is.
+        """Returns a description of the file.
 
         >>> str(Jpeg2000Header(width=2, height=2, bits=(12,) * 3, signed=(True,) * 3, steps=((1, 1),) * 3))
         'a JPEG 2000 image of 3 samples of 12 bits (signed)'
@@ -79,24 +79,20 @@ class Jpeg2000Header:
 
 
 def read_header(file: BinaryIO) -> Jpeg2000Header | None:
-    """Returns what the file says, or None where it cannot be read; `file` stands anywhere, before and after."""
+    """Reads the header, or returns None if it is damaged; the file's position before and after is arbitrary."""
     try:
         file.seek(0)
         if file.read(4) == MARKS[0]:
             return _code_stream(file, 0, {})
-        return _boxes(file, 0, _end_of(file), {})
+        return _boxes(file, 0, file.seek(0, 2), {})
     except (struct.error, OSError, ValueError, OverflowError):
         return None
 
 
-def _end_of(file: BinaryIO) -> int:
-    return file.seek(0, 2)
-
-
 def _boxes(file: BinaryIO, at: int, end: int, found: dict[str, int], *, is_top: bool = True) -> Jpeg2000Header | None:
-    """Follows the boxes to the code stream, and the header box on the way, whose boxes fill `found`.
+    """Follows the boxes to the code stream; the boxes in the header box fill `found`.
 
-    A header box in another one is passed over: there is none in the standard, and a file may nest them without end.
+    A header box in another one is skipped: the standard has none, and a file may nest them without end.
     """
     for _ in range(_MOST_BOXES):
         if at + 8 > end:

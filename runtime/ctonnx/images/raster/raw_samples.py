@@ -1,6 +1,6 @@
-"""The samples of TIFF and JPEG 2000 files that Pillow does not read as they are meant, by tifffile and imagecodecs.
+"""Decodes the TIFF and JPEG 2000 files that Pillow misreads, with tifffile and imagecodecs.
 
-It is imported where such a file is met: both libraries come with the extra `[tiff]`.
+This module is imported for such a file only: both libraries come with the extra `[tiff]`.
 """
 
 import logging
@@ -18,64 +18,63 @@ from ctonnx.images.raster.tiff import COLOURS, TiffHeader
 
 __all__ = ["jpeg2000_image", "tiff_image"]
 
-# What tifffile finds odd in a file it logs, and Python shows on stderr what no program asked for.
+# tifffile logs oddities of a file, and without a handler Python prints them on stderr.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def tiff_image(file: BinaryIO, header: TiffHeader) -> Image.Image:
-    """Returns the first page as an image of mode `L` or `RGB`, without its orientation.
+    """Decodes the first page to an image of mode `L` or `RGB`; its orientation is not applied.
 
     Args:
-        file: at any place; it stays the caller's to close.
-        header: of this file, whose `is_readable` is true.
+        file: File at any position; the caller closes it.
+        header: Header of the file, with a true `is_readable`.
 
     Raises:
-        ValueError: it is damaged; the decoders raise exceptions of their own too.
+        ValueError: If the file is damaged; the decoders raise their own exceptions, too.
     """
     file.seek(0)
-    # Named, as a file that was opened by its number has no name for it.
+    # Named, as tifffile finds no name for a file that was opened by its descriptor.
     with tifffile.TiffFile(file, name="scan.tif") as opened:
         page = opened.pages.first
         if (page.imagewidth, page.imagelength, page.samplesperpixel) != (header.width, header.height, header.samples):
-            raise ValueError("its size cannot be told")
+            raise ValueError("its size is ambiguous")
         strips = int(np.prod(page.chunked))
         counts, offsets = page.databytecounts, page.dataoffsets
-        # A strip that is missing would be black.
+        # A missing strip would be black.
         if min(len(counts), len(offsets)) < strips or 0 in (*counts[:strips], *offsets[:strips]):
-            raise ValueError("strips or tiles of it are missing")
+            raise ValueError("some of its strips or tiles are missing")
         stored: NDArray[Any] = page.asarray(maxworkers=1).reshape(page.shaped)
     samples = (
         np.moveaxis(stored[:, 0], 0, -1).reshape(header.height, header.width, -1)
         if header.planar == 2
-        else (stored.reshape(header.height, header.width, -1))
+        else stored.reshape(header.height, header.width, -1)
     )
-    alpha = header.alpha
     return from_samples(
         samples,
         bits=header.bits[0],
         photometric=header.photometric,
         colours=COLOURS[header.photometric],
-        alpha=alpha,
-        is_multiplied=header.is_multiplied,
+        alpha=header.alpha,
+        is_premultiplied=header.is_premultiplied,
         palette=header.palette,
     )
 
 
 def jpeg2000_image(file: BinaryIO, header: Jpeg2000Header) -> Image.Image:
-    """Returns the picture as an image of mode `L` or `RGB`; the range of its bits becomes 0..255, also of signed ones.
+    """Decodes the image to mode `L` or `RGB`; the full range of its bits, signed or not, becomes 0..255.
 
     Args:
-        file: at any place; it stays the caller's to close.
-        header: of this file, whose `is_readable` is true.
+        file: File at any position; the caller closes it.
+        header: Header of the file, with a true `is_readable`.
 
     Raises:
-        ValueError: it is damaged; the decoder raises exceptions of its own too.
+        ValueError: If the file is damaged; the decoder raises its own exceptions, too.
     """
     file.seek(0)
     decoded: NDArray[Any] = imagecodecs.jpeg2k_decode(file.read())
     channels = len(header.bits)
     if decoded.shape[:2] != (header.height, header.width) or decoded.size != header.width * header.height * channels:
-        raise ValueError("its size is not what its header says")
+        raise ValueError("its size is not that of its header")
     samples = decoded.reshape(header.height, header.width, channels)
     bits = header.bits[0]
     if header.signed[0]:

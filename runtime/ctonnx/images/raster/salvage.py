@@ -1,11 +1,11 @@
-"""The picture of a PNG, JPEG or TIFF file without the metadata beside it, where these stop Pillow.
+"""PNG, JPEG and TIFF files without the metadata that stop Pillow.
 
-Pillow gives up a whole picture for a colour profile or a text that inflates to more than a megabyte, for a wrong
-checksum of a comment, and for segments that are too short to say anything. Read again without them, it is what it was:
-kept are the parts that make the pixels, bit by bit, so that damage of these stays damage; and an orientation, where it
-can be read. Nothing is inflated beyond what Pillow would, and none of its limits is changed.
+Pillow rejects a whole image for a colour profile or a text that inflates to more than a megabyte, for a wrong checksum
+of a comment, and for segments that are too short. The file is read again without them: the parts that make the pixels
+are copied unchanged, so that their damage is still an error, and so is an orientation that can be read. Nothing is
+inflated beyond Pillow's limits, and none of them is changed.
 
-Sources: https://www.w3.org/TR/png-3/#5Chunk-layout (a capital first letter marks what a picture needs),
+Sources: https://www.w3.org/TR/png-3/#5Chunk-layout (a capital first letter marks a critical chunk),
 https://www.w3.org/Graphics/JPEG/itu-t81.pdf (table B.1, the markers)
 """
 
@@ -14,19 +14,19 @@ import struct
 import zlib
 from typing import BinaryIO
 
-from ctonnx.images.raster.tiff import MARKS, MOST_FIELDS
+from ctonnx.images.raster.tiff_directory import MARKS, MOST_FIELDS, structure
 from ctonnx.system.memory import largest
 
 __all__ = ["without_metadata"]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
-_PIXELS = frozenset({b"tRNS"})  # not critical by its name, and yet seen
+_PIXELS = frozenset({b"tRNS"})  # not critical by its name, but visible
 _FRAMES = frozenset({b"acTL", b"fcTL", b"fdAT"})
 _ORIENTATION = frozenset({b"Raw profile type exif", b"Raw profile type APP1", b"XML:com.adobe.xmp"})
-_LARGEST_KEPT = 1 << 20  # bytes of a chunk that holds an orientation, also inflated: as many as Pillow takes
+_LARGEST_KEPT = 1 << 20  # bytes of a chunk with an orientation, also inflated: Pillow's limit
 
-# What says where the samples of a TIFF file are, what they mean, and which side is up.
+# Tags of the fields that locate and describe the samples of a TIFF file, and of its orientation.
 _FIELDS = frozenset(
     {254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320, *range(322, 326), 332, 338}
     | {339, 347, *range(512, 522), 529, 530, 531, 532}
@@ -34,10 +34,10 @@ _FIELDS = frozenset(
 
 
 def without_metadata(file: BinaryIO) -> BinaryIO | None:
-    """Returns the same picture without its metadata, or None where there are none, or the file is of another kind.
+    """Returns the image file without metadata, or None if it has none or is of another format.
 
     Args:
-        file: at any place; it stays as it is.
+        file: File at any position; it is not changed.
     """
     file.seek(0)
     head = file.read(8)
@@ -52,30 +52,30 @@ def without_metadata(file: BinaryIO) -> BinaryIO | None:
 
 
 def _png(file: BinaryIO) -> list[bytes]:
-    """Returns the signature and the chunks that are kept, or nothing where all are."""
+    """Returns the signature and the kept chunks, or nothing if all chunks are kept."""
     end = file.seek(0, io.SEEK_END)
-    at, parts, has_left_out = len(_PNG), [_PNG], False
+    at, parts, is_changed = len(_PNG), [_PNG], False
     while at + 8 <= end:
         file.seek(at)
         length, kind = struct.unpack(">I4s", file.read(8))
         size = 12 + length
         is_picture = not kind[0] & 0x20 or kind in _PIXELS or kind in _FRAMES
         file.seek(at)
-        if is_picture or at + size > end:  # of what is cut off, Pillow says so
+        if is_picture or at + size > end:  # Pillow reports a truncated chunk
             parts.append(file.read(size))
         elif kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt") and size <= _LARGEST_KEPT and _is_kept(file.read(size)):
             file.seek(at)
             parts.append(file.read(size))
         else:
-            has_left_out = True
+            is_changed = True
         if kind == b"IEND":
             break
         at += size
-    return parts if has_left_out else []
+    return parts if is_changed else []
 
 
 def _is_kept(chunk: bytes) -> bool:
-    """Says whether a chunk is whole and may hold the orientation."""
+    """Returns whether a chunk is undamaged and may contain the orientation."""
     kind, data, checksum = chunk[4:8], chunk[8:-4], chunk[-4:]
     if zlib.crc32(chunk[4:-4]).to_bytes(4, "big") != checksum:
         return False
@@ -96,39 +96,37 @@ def _is_kept(chunk: bytes) -> bool:
 
 
 def _jpeg(file: BinaryIO) -> list[bytes]:
-    """Returns the segments that are kept and all that follows them, or nothing where all are."""
-    at, parts, has_left_out = 2, [_JPEG[:2]], False
+    """Returns the kept segments and the rest of the file, or nothing if all segments are kept."""
+    at, parts, is_changed = 2, [_JPEG[:2]], False
     while True:
         file.seek(at)
         mark = file.read(4)
         marker = mark[1] if len(mark) == 4 and mark[0] == 0xFF else 0
         if not 0xC0 <= marker <= 0xFE or marker == 0xDA:
-            break  # the samples, or what is no segment: the rest stays as it is
+            break  # the samples, or not a segment: the rest is unchanged
         length = int.from_bytes(mark[2:], "big")
         if length < 2:
             break
         data = file.read(length - 2)
-        says_something = {0xE0: (b"JFIF\0", 14), 0xE1: (b"Exif\0", 6), 0xEE: (b"Adobe", 12)}.get(marker)
+        required = {0xE0: (b"JFIF\0", 14), 0xE1: (b"Exif\0", 6), 0xEE: (b"Adobe", 12)}.get(marker)
         is_picture = not (0xE0 <= marker <= 0xEF or marker == 0xFE)
-        if is_picture or (says_something and data.startswith(says_something[0]) and length - 2 >= says_something[1]):
+        if is_picture or (required and data.startswith(required[0]) and length - 2 >= required[1]):
             parts.append(mark + data)
         else:
-            has_left_out = True
+            is_changed = True
         at += 2 + length
     file.seek(at)
-    return [*parts, file.read()] if has_left_out else []
+    return [*parts, file.read()] if is_changed else []
 
 
 def _tiff(file: BinaryIO) -> list[bytes]:
-    """Returns the whole file with another first directory at its end, or nothing where that has no other fields."""
+    """Returns the file with a new first directory at its end, or nothing if all fields are kept."""
     file.seek(0)
     whole = file.read()
-    order = "<" if whole[:1] == b"I" else ">"
-    is_big = 43 in whole[2:4]
-    count_letter, long, begin = ("Q", "Q", 8) if is_big else ("H", "I", 4)
+    order, count_letter, long, begin = structure(whole)
     (at,) = struct.unpack_from(order + long, whole, begin)
     (count,) = struct.unpack_from(order + count_letter, whole, at)
-    first, step = at + struct.calcsize(order + count_letter), 20 if is_big else 12
+    first, step = at + struct.calcsize(order + count_letter), 4 + 2 * begin
     if count > MOST_FIELDS:
         return []
     entries = [whole[place : place + step] for place in range(first, first + count * step, step)]

@@ -1,9 +1,9 @@
-"""What the first page of a TIFF file says of its samples, and whether Pillow reads these as they are meant.
+"""Samples of the first page of a TIFF file, and whether Pillow reads them correctly.
 
-Pillow takes some files for others, without a word: 12 bits a sample become black, a smallest value that is white
-becomes black, unsigned 32 bits wrap, planes of 16 bits are mixed, and big-endian numbers in compressed strips are
-turned twice. A grid of files (tests/runtime/test_tiff_grid.py) tells which ones it reads right: these and no others
-are `TiffHeader.is_for_pillow`.
+Pillow silently misreads some files: samples of 12 bits become black, a minimum that is white becomes black, unsigned
+32 bits wrap, planes of 16 bits are mixed, and big-endian numbers in compressed strips are swapped twice.
+`TiffHeader.suits_pillow` is True for exactly those files that Pillow reads correctly in the grid of
+tests/runtime/images/raster/test_tiff_grid.py.
 
 Source: TIFF 6.0, https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf
 """
@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from ctonnx.errors import ImageError
+from ctonnx.images.raster.tiff_directory import read_directory
 
-__all__ = ["COLOURS", "FLOAT", "MARKS", "MOST_FIELDS", "SIGNED", "UNSIGNED", "TiffHeader", "read_header"]
-
-MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""The first four bytes of a TIFF or BigTIFF file, of either byte order."""
+__all__ = ["COLOURS", "FLOAT", "SIGNED", "UNSIGNED", "TiffHeader", "read_header"]
 
 UNSIGNED: Final = 1
 SIGNED: Final = 2
@@ -28,9 +26,9 @@ _NOT_COMPRESSED, _JPEG, _OLD_JPEG = 1, 7, 6
 _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 2, 3, 5, 6, 8
 _MULTIPLIED, _ALPHA = 1, 2
 _FAX = frozenset({2, 3, 4})
-# Those whose streams know no size of their own, which a damaged one could put in the gigabytes.
+# Compressions whose streams have no size of their own, which damage could raise to gigabytes.
 _DECODED = _FAX | {1, 5, 8, 32773, 32946, 34925, 50000}
-_PILLOWS_COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32773, 32809, 32946, 34925, 50000})
+_COMPRESSIONS_OF_PILLOW = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32773, 32809, 32946, 34925, 50000})
 
 _COMPRESSIONS = {
     1: "not compressed",
@@ -76,14 +74,7 @@ _PHOTOMETRICS = {
     34892: "a camera's linear raw",
 }
 COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3, 9: 3, 10: 3}
-"""How many samples a pixel's grey or colour has, by the photometric interpretation."""
-
-# Bytes of a value, and its letter of `struct`, for each type of a field.
-_TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
-MOST_FIELDS = 4096
-"""Of a directory that is read: a damaged or hostile file claims any number."""
-
-_MOST_VALUES = 3 * 2**16  # of a field: the colours of a palette of 16 bits
+"""Number of samples of a pixel's grey or colour, by the photometric interpretation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,22 +82,22 @@ class TiffHeader:
     """The first page of a TIFF file.
 
     Attributes:
-        width: in pixels, as it is stored: before the orientation is applied.
-        height: as `width`.
-        bits: of each sample of a pixel.
-        kinds: Their sample formats: 1 unsigned, 2 signed, 3 float.
+        width: Width in pixels, before the orientation is applied.
+        height: Height in pixels, before the orientation is applied.
+        bits: Number of bits of each sample of a pixel.
+        kinds: Sample format of each sample: 1 unsigned, 2 signed, 3 float.
         photometric: 0 min is white, 1 min is black, 2 RGB, 3 palette, 5 CMYK, 6 YCbCr.
-        extra: what the samples beyond the colours are: 0 unspecified, 1 associated alpha, 2 alpha.
-        compression: The tag's value.
-        planar: 1 samples of a pixel side by side, 2 a plane for each.
-        predictor: 1 none, 2 differences, 3 of floats.
-        fill_order: 2 where the bits of each byte are turned around.
-        orientation: as EXIF has it.
-        palette: 16-bit red, green and blue values, or nothing.
-        subsampling: of the chroma of YCbCr, across and down.
+        extra: Meaning of each sample after the colours: 0 unspecified, 1 associated alpha, 2 alpha.
+        compression: Value of the tag.
+        planar: 1 for the samples of a pixel side by side, 2 for a plane for each.
+        predictor: 1 none, 2 differences, 3 differences of floats.
+        fill_order: 2 if the bits of each byte are reversed.
+        orientation: Orientation as in EXIF.
+        palette: 16-bit red, green and blue values, or empty.
+        subsampling: Subsampling of the chroma of YCbCr, horizontal and vertical.
         ink_set: 1 is CMYK.
-        is_big_endian: The byte order.
-        is_bigtiff: Offsets of 64 bits.
+        is_big_endian: Whether numbers are big-endian.
+        is_bigtiff: Whether offsets have 64 bits.
         has_more: Whether further pages follow.
     """
 
@@ -130,21 +121,21 @@ class TiffHeader:
 
     @property
     def samples(self) -> int:
-        """Of a pixel."""
+        """Number of samples of a pixel."""
         return len(self.bits)
 
     @property
-    def is_for_pillow(self) -> bool:
-        """Whether Pillow makes of it what the file says."""
-        if self.compression not in _PILLOWS_COMPRESSIONS or (self.is_big_endian and self.is_bigtiff):
+    def suits_pillow(self) -> bool:
+        """Whether Pillow reads the samples correctly."""
+        if self.compression not in _COMPRESSIONS_OF_PILLOW or (self.is_big_endian and self.is_bigtiff):
             return False
         bits, kind, channels, photometric = self.bits[0], self.kinds[0], self.samples, self.photometric
-        if not self._is_even or self.ink_set != 1:
+        if not self._is_uniform or self.ink_set != 1:
             return False
         if self.fill_order != 1:  # fax
             return bits == channels == kind == 1 and photometric in (0, 1)
         if kind != UNSIGNED:
-            # libtiff gives numbers of a compressed strip in this machine's order, and Pillow turns them once more.
+            # libtiff returns numbers of a compressed strip in this machine's byte order, and Pillow swaps them again.
             in_order = self.compression == _NOT_COMPRESSED or not self.is_big_endian
             is_wide = (bits, kind) in ((16, SIGNED), (32, SIGNED), (32, FLOAT))
             return is_wide and in_order and channels == 1 and photometric == 1
@@ -158,18 +149,18 @@ class TiffHeader:
             return bits == 8 and channels == 3 and photometric == _RGB and self.compression != _JPEG
         if bits == 16:
             return channels <= {1: 1, _RGB: 4, _CMYK: 4}.get(photometric, 0)
-        return (bits == 8 and self._has_extra_of_pillow) or (bits in (1, 2, 4) and channels == 1 and photometric <= 3)
+        return (bits == 8 and self._has_pillow_mode) or (bits in (1, 2, 4) and channels == 1 and photometric <= 3)
 
     @property
-    def _is_even(self) -> bool:
-        """Whether all samples are of one kind, and it is known what each is."""
+    def _is_uniform(self) -> bool:
+        """Whether all samples are of one kind and their meaning is known."""
         extra = self.samples - COLOURS.get(self.photometric, self.samples + 1)
         is_known = extra == len(self.extra) or (self.photometric == _RGB and extra == 1 and not self.extra)
         return is_known and len(set(self.bits)) == len(set(self.kinds)) == 1
 
     @property
-    def _has_extra_of_pillow(self) -> bool:
-        """Whether Pillow has a mode for what stands beside the colours of 8 bits."""
+    def _has_pillow_mode(self) -> bool:
+        """Whether Pillow has a mode for the extra samples next to colours of 8 bits."""
         first, further = self.extra[:1], any(self.extra[1:])
         return {
             0: not self.extra,
@@ -182,18 +173,18 @@ class TiffHeader:
 
     @property
     def is_readable(self) -> bool:
-        """Whether the samples, as a decoder gives them, have a rule in `ctonnx.images.raster.depth`."""
-        if not self._is_even or self.compression not in _DECODED:
+        """Whether `ctonnx.images.raster.depth` has a rule for the decoded samples."""
+        if not self._is_uniform or self.compression not in _DECODED:
             return False
         bits, kind, photometric = self.bits[0], self.kinds[0], self.photometric
-        # Of whole numbers between 16 and 32 bits writers disagree about the order of the bytes.
+        # Writers disagree about the byte order of integers of 17 to 31 bits.
         known = {UNSIGNED: {*range(1, 17), 32, 64}, SIGNED: {8, 16, 32, 64}, FLOAT: {16, 24, 32, 64}}
         steps = {1: {*range(1, 65)}, 2: {8, 16, 32, 64}, 3: {16, 32, 64} if kind == FLOAT else set()}
         if bits not in known.get(kind, ()) or bits not in steps.get(self.predictor, ()):
             return False
         is_ranged = kind == UNSIGNED and bits <= 16
-        if self.is_multiplied and not (is_ranged and photometric in (1, _RGB)):
-            return False  # without a range, what is dark and what is transparent look alike
+        if self.is_premultiplied and not (is_ranged and photometric in (1, _RGB)):
+            return False  # without a range, dark and transparent look the same
         if self.alpha is not None and kind == SIGNED:
             return False
         if self.compression in _FAX:
@@ -208,24 +199,24 @@ class TiffHeader:
 
     @property
     def alpha(self) -> int | None:
-        """The sample that holds how opaque a pixel is, or None. A fourth one of RGB is it, where the file is silent."""
+        """Index of the alpha sample, or None. An undeclared fourth sample of RGB is alpha."""
         colours = COLOURS.get(self.photometric, self.samples)
         extra = self.extra or (_ALPHA,) * (self.photometric == _RGB and self.samples == 4)
         return next((colours + i for i, meaning in enumerate(extra) if meaning in (_MULTIPLIED, _ALPHA)), None)
 
     @property
-    def is_multiplied(self) -> bool:
-        """Whether the colours are multiplied with their alpha already."""
+    def is_premultiplied(self) -> bool:
+        """Whether the colours are already multiplied with alpha."""
         return next((meaning == _MULTIPLIED for meaning in self.extra if meaning in (_MULTIPLIED, _ALPHA)), False)
 
     @property
-    def bytes_a_pixel(self) -> int:
-        """Bytes that decoding takes at most: as stored and as decoded, and what `depth` makes of them."""
+    def bytes_per_pixel(self) -> int:
+        """Maximum bytes to decode a pixel: stored, decoded, and converted by `depth`."""
         stored = next((size for size in (1, 2, 4) if self.bits[0] <= 8 * size), 8)
         return 3 * self.samples * stored + 16
 
     def __str__(self) -> str:
-        """Says what the file is.
+        """Returns a description of the file.
 
         >>> str(TiffHeader(width=2, height=2, bits=(12,), kinds=(1,), photometric=0, compression=5))
         'a TIFF image of 12 bits (unsigned, min is white, LZW)'
@@ -248,65 +239,26 @@ class TiffHeader:
 
 
 def read_header(file: BinaryIO, name: str) -> TiffHeader:
-    """Reads the first page's fields; `file` stands anywhere, before and after.
+    """Reads the header of the first page; the file's position before and after is arbitrary.
 
     Raises:
-        ImageError: they are damaged, or do not make sense.
+        ImageError: If the header is damaged or inconsistent.
     """
     try:
-        return _header(*_fields(file))
+        return _header(*read_directory(file))
     except (struct.error, ValueError, OverflowError, OSError, IndexError) as error:
         reason = str(error) if isinstance(error, ValueError) else "its first directory cannot be read"
         raise ImageError(f"damaged image: {reason}", name) from error
 
 
-_Values = tuple[int, ...]
-_WANTED = frozenset({256, 257, 258, 259, 262, 266, 274, 277, 284, 317, 320, 332, 338, 339, 530, 32997})
-
-
-def _fields(file: BinaryIO) -> tuple[dict[int, _Values], dict[str, bool]]:
-    """Returns the wanted fields of the first directory, and how the file is made."""
-    file.seek(0)
-    head = file.read(16)
-    order = "<" if head[:1] == b"I" else ">"
-    is_bigtiff = 43 in head[2:4]
-    if is_bigtiff:
-        (at,) = struct.unpack_from(order + "Q", head, 8)
-        count_letter, long, room = "Q", "Q", 8
-    else:
-        (at,) = struct.unpack_from(order + "I", head, 4)
-        count_letter, long, room = "H", "I", 4
-    file.seek(at)
-    (count,) = struct.unpack(order + count_letter, file.read(struct.calcsize(order + count_letter)))
-    step = 4 + 2 * room
-    if count > MOST_FIELDS:
-        raise ValueError(f"its first directory has {count} fields")
-    listed = file.read(count * step + room)
-    found: dict[int, _Values] = {}
-    for i in range(count):
-        tag, kind, number = struct.unpack_from(order + "HH" + long, listed, i * step)
-        if tag not in _WANTED or kind not in _TYPES or number == 0:
-            continue
-        letters = f"{order}{min(number, _MOST_VALUES)}{_TYPES[kind]}"
-        size = struct.calcsize(letters)
-        place = i * step + 4 + room
-        if size <= room:
-            found[tag] = struct.unpack_from(letters, listed, place)
-        else:
-            file.seek(struct.unpack_from(order + long, listed, place)[0])
-            found[tag] = struct.unpack(letters, file.read(size))
-    (following,) = struct.unpack_from(order + long, listed.ljust(count * step + room, b"\0"), count * step)
-    return found, {"is_big_endian": order == ">", "is_bigtiff": is_bigtiff, "has_more": following != 0}
-
-
-def _header(fields: dict[int, _Values], marks: dict[str, bool]) -> TiffHeader:
-    def one(tag: int, otherwise: int) -> int:
-        return int(fields.get(tag, (otherwise,))[0])
+def _header(fields: dict[int, tuple[int, ...]], marks: dict[str, bool]) -> TiffHeader:
+    def one(tag: int, default: int) -> int:
+        return int(fields.get(tag, (default,))[0])
 
     width, height, depth = one(256, 0), one(257, 0), one(32997, 1)
     if depth != 1:
         raise ValueError(f"{depth} slices in one page")
-    # The field is required; where it lacks, Pillow takes 0, which is what fax software meant.
+    # The field is required; if it is missing, Pillow assumes 0, as fax software meant.
     photometric = one(262, 0)
     compression = one(259, 1)
     if compression == _OLD_JPEG:
@@ -333,8 +285,8 @@ def _header(fields: dict[int, _Values], marks: dict[str, bool]) -> TiffHeader:
     )
 
 
-def _each(values: _Values, samples: int) -> _Values:
-    """Returns a value for each sample: writers give one for all, or some too many."""
+def _each(values: tuple[int, ...], samples: int) -> tuple[int, ...]:
+    """Returns a value for each sample: some writers give one for all, or too many."""
     if len(values) < samples and len(values) != 1:
         raise ValueError(f"{len(values)} values for {samples} samples a pixel")
     return tuple(int(value) for value in (values * samples if len(values) == 1 else values[:samples]))

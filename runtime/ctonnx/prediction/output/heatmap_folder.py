@@ -1,4 +1,4 @@
-"""The folder of heatmaps: a picture for each prediction, laid out as the files are, and none of an earlier run."""
+"""Folder of heatmap pictures: one for each prediction, in the layout of the files, and none of an earlier run."""
 
 import errno
 import os
@@ -20,30 +20,30 @@ from ctonnx.system.files import atomic_file, made_folders
 
 __all__ = ["HeatmapFolder", "common_root", "heatmap_name"]
 
-_LONGEST = 255  # bytes of a name, on the file systems in use
-_NO_MORE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})  # after which no other picture can be written either
+_LONGEST = 255  # bytes of a file name, on common file systems
+_NO_MORE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})  # no other picture can be written either
 
 
 class HeatmapFolder:
-    """Draws the heatmaps of predictions into a folder, laid out as the files are.
+    """Draws the heatmaps of predictions into a folder, in the layout of the files.
 
-    Give `watch` to `Predictor.predict_many`: each picture is drawn from the image that was decoded for the model, in
-    the thread that decoded it, so that as many are drawn at a time as are read, and is there before its prediction is
-    yielded. No more of an image is kept than is drawn. What an earlier run drew of an image that this one looks at and
-    does not draw is removed, as it would pass for this run's answer: of those that are not suspicious, and of failures
-    that `remove` is told of.
+    Pass `watch` to `Predictor.predict_many`: each picture is drawn from the image that was decoded for the model, in
+    the decoding thread, so that several are drawn at a time, and exists before its prediction is yielded. Images are
+    kept at the size at which they are drawn. Pictures of an earlier run are removed if this run predicts the image and
+    draws none, as they could be mistaken for this run's: if it is not suspicious, and for failures passed to `remove`.
 
     Args:
-        folder: Made where it misses, and removed where the block ends with an error and nothing was drawn.
-        files: whose predictions may come.
-        spec: The model's.
-        suspicious_only: Whether suspicious images alone are drawn.
+        folder: Folder of the pictures; created if missing, and removed if the block raises an error and it is empty.
+        files: Paths of all images that may be predicted.
+        spec: Spec of the model.
+        suspicious_only: Whether only suspicious images are drawn.
 
     Attributes:
-        failures: what could not be drawn, and why; complete when the block has ended.
+        failures: Source and reason of each picture that could not be drawn; complete after the block.
 
     Raises:
-        OSError: at once, from `watch` or at the end: the folder cannot be made, cannot be written to or is full.
+        OSError: If the folder cannot be created or written to, or the disk is full: at once, from `watch` or at the
+            end.
     """
 
     def __init__(self, folder: Path, files: Iterable[str], spec: ModelSpec, *, suspicious_only: bool = False) -> None:
@@ -54,7 +54,7 @@ class HeatmapFolder:
         self._earlier: dict[Path, dict[str, list[int]]] = {}
         with ExitStack() as stack:
             stack.enter_context(made_folders(folder))
-            _refuse_unwritable(folder)
+            _check_writable(folder)
             self._made = stack.pop_all()
 
     def __enter__(self) -> "HeatmapFolder":
@@ -68,11 +68,11 @@ class HeatmapFolder:
             raise self._broken
 
     def watch(self, scan: Image.Image) -> Callable[[Prediction], None]:
-        """Returns what draws a scan's heatmap."""
+        """Returns a function that draws the heatmap of a scan's prediction."""
         return partial(self._add, fitted(scan))
 
     def picture(self, record: Record) -> Path | None:
-        """Returns where the picture of a record lies, or None where it has none."""
+        """Returns the path of a record's picture, or None if it has none."""
         if isinstance(record, Failure) or (record.source, record.frame) in self._undrawn:
             return None
         if self._suspicious_only and not record.suspicious:
@@ -88,15 +88,15 @@ class HeatmapFolder:
         self._draw(scan, prediction)
 
     def remove(self, failure: Failure) -> None:
-        """Removes what an earlier run drew of an image that has no answer now: of a file, each frame."""
+        """Removes the pictures that an earlier run drew of a failed image: for a file, those of all frames."""
         self._remove(failure.source, failure.frame)
         if failure.frame is not None:
             return
         whole = self._path(failure.source, None)
-        if whole.parent not in self._earlier:  # once, as there may be thousands of failures
+        if whole.parent not in self._earlier:  # each folder is listed once, as there may be thousands of failures
             self._earlier[whole.parent] = _frames_drawn(whole.parent)
         for frame in self._earlier[whole.parent].pop(whole.name.removesuffix(HEATMAP_ENDING), ()):
-            if not os.path.lexists(f"{failure.source}#{frame + 1}"):  # which is an image of its own
+            if not os.path.lexists(f"{failure.source}#{frame + 1}"):  # a file of that name has a picture of its own
                 self._remove(f"{failure.source}#{frame + 1}", frame)
 
     def _path(self, source: str, frame: int | None) -> Path:
@@ -111,7 +111,7 @@ class HeatmapFolder:
             self.failures.append((source, f"an earlier picture stays ({error.strerror or error}: '{path}')"))
 
     def _draw(self, scan: Image.Image, prediction: Prediction) -> None:
-        # One picture that fails is no reason to lose all answers.
+        # A picture that cannot be drawn must not end the whole run.
         try:
             path = self._path(prediction.source, prediction.frame)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ class HeatmapFolder:
 
 
 def _frames_drawn(folder: Path) -> dict[str, list[int]]:
-    """Returns for each file the frames, counted from 0, that there are pictures of."""
+    """Returns the frames, from 0, of each file that have a picture."""
     try:
         names = os.listdir(folder)
     except OSError:
@@ -146,7 +146,7 @@ def _frames_drawn(folder: Path) -> dict[str, list[int]]:
     return found
 
 
-def _refuse_unwritable(folder: Path) -> None:
+def _check_writable(folder: Path) -> None:
     try:
         with TemporaryFile(dir=folder):
             pass
@@ -156,7 +156,7 @@ def _refuse_unwritable(folder: Path) -> None:
 
 
 def common_root(files: Iterable[str]) -> str:
-    """Returns the folder that holds all files, or nothing where there is none: of no files, or on several drives.
+    """Returns the folder that contains all files; empty if there is none: without files, or on several drives.
 
     >>> Path(common_root(["scans/a/1.png", "scans/b/1.dcm"])) == Path("scans").absolute()
     True
@@ -169,14 +169,14 @@ def common_root(files: Iterable[str]) -> str:
 
 
 def heatmap_name(source: str, root: str, *, frame: int | None = None) -> Path:
-    """Returns a path of its own for a prediction's heatmap, laid out as the files are below their root.
+    """Returns a unique relative path for a prediction's heatmap, in the layout of the files below their root.
 
-    What would be too long for a file system is cut, and ends in a mark made from the whole name.
+    A name that is too long for file systems is cut, and ends in a hash of the full name.
 
     Args:
-        source: The prediction's.
-        root: of all the files (`common_root`).
-        frame: The prediction's.
+        source: Source of the prediction.
+        root: Common root of all files, as of `common_root`.
+        frame: Frame of the prediction.
 
     >>> root = common_root(["scans/a/1.png", "scans/b/1.dcm"])
     >>> heatmap_name("scans/a/1.png", root).as_posix(), heatmap_name("scans/b/1.dcm#2", root, frame=1).as_posix()

@@ -1,4 +1,4 @@
-"""Pictures of where a model looked: the scan, beside it the scan under its class's heatmap, and what colours mean."""
+"""Heatmap pictures: the scan, the scan under the Grad-CAM heatmap of its predicted class, a colour bar and a legend."""
 
 import threading
 from bisect import bisect_left
@@ -18,36 +18,36 @@ from ctonnx.system.text import escape_control
 __all__ = ["colors", "draw", "fitted", "overlay_heatmap", "save"]
 
 _PANEL = 512  # pixels; the longer side of each scan as drawn
-_SMALLEST = 256  # of a panel, whose scan may be a strip: it stands in the middle
+_SMALLEST = 256  # pixels; the least width and height of a panel, in which a narrow scan is centered
 _MARGIN, _HEADER, _BAR = 16, 112, 18
 _BAR_LABELS = 56
-_LINE = 18  # of small words
+_LINE = 18  # pixels; height of a line of small text
 _GROUND, _PANEL_GROUND, _TEXT, _DIM = (16, 16, 16), (32, 32, 32), (240, 240, 240), (170, 170, 170)
-_OPACITY = 0.6  # where the map is at its maximum; at zero the scan shows as it is
+_OPACITY = 0.6  # of the heatmap at its maximum; at zero, only the scan is visible
 # matplotlib's "inferno" (CC0) at nine equal steps: lightness rises evenly, for colour-blind eyes and grey prints too.
 _INFERNO = ((0, 0, 4), (31, 12, 72), (85, 15, 109), (136, 34, 106), (186, 54, 85), (227, 89, 51), (249, 140, 10),
             (249, 201, 50), (252, 255, 164))  # fmt: skip
-_QUICK = 1  # zlib's level: a third of the time of its default for a seventh more bytes
-_SIZES = (22, 16, 13)  # points of the large, the middle and the small words
-_LOCAL = threading.local()  # a face of FreeType's is for one thread
-_MOST_DIGITS = 9  # between a score and its threshold; float32 tells no more apart
+_QUICK = 1  # zlib's level: a third of the default's time, and a seventh more bytes
+_SIZES = (22, 16, 13)  # points of large, medium and small text
+_LOCAL = threading.local()  # a FreeType face must not be shared between threads
+_MOST_DIGITS = 9  # of a score and its threshold; float32 has no more
 
 
 def draw(scan: Image.Image, prediction: Prediction, spec: ModelSpec) -> Image.Image:
-    """Draws a scan beside itself under the heatmap of its most probable class, with a colour bar and what it is of.
+    """Draws a scan, the scan under the heatmap of its predicted class, a colour bar, and text about both.
 
     Args:
-        scan: as `ctonnx.images.load` gives it.
-        prediction: The answer for it.
-        spec: The model's.
+        scan: Decoded image, of mode `L` or `RGB`.
+        prediction: Prediction for the image.
+        spec: Spec of the model.
 
     Returns:
-        An RGB picture, 256 to 512 pixels a panel.
+        RGB picture with two panels of 256 to 512 pixels.
     """
     size = _panel(scan)
     shown = scan.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     heat = overlay_heatmap(prediction.heatmap[spec.classes.index(prediction.label)], size, spec.preprocessing)
-    # In bytes, as the picture is: 256 colours and opacities are more than its 256 levels show.
+    # In bytes, as the picture has no more than 256 levels.
     levels = np.rint(heat * 255).astype(np.uint8)
     opacity = Image.fromarray(np.rint(heat * (_OPACITY * 255)).astype(np.uint8))
     mapped = Image.composite(Image.fromarray(_palette()[levels]), shown, opacity)
@@ -67,7 +67,7 @@ def draw(scan: Image.Image, prediction: Prediction, spec: ModelSpec) -> Image.Im
 
     pen = ImageDraw.Draw(picture)
     pen.text((_MARGIN, 24), heading, _TEXT, large, anchor="lm")
-    pen.text((_MARGIN, 51), _called(prediction, spec), _TEXT, middle, anchor="lm")
+    pen.text((_MARGIN, 51), _verdict(prediction, spec), _TEXT, middle, anchor="lm")
     pen.text((_MARGIN, 74), _cut(_plain(f"File: {_named(prediction)}"), room), _DIM, small, anchor="lm")
     picture.paste(_small_words((_cut(_plain(f"Model: {_model(spec)}"), room),), width), (0, 93 - _LINE // 2))
     picture.paste(_scale(down), (bar, _HEADER - _LINE // 2))
@@ -77,7 +77,7 @@ def draw(scan: Image.Image, prediction: Prediction, spec: ModelSpec) -> Image.Im
 
 @lru_cache(maxsize=16)
 def _small_words(lines: tuple[str, ...], width: int) -> Image.Image:
-    """Returns lines of small words, which are the same in most pictures of a folder; the strip is not to be changed."""
+    """Returns lines of small text, which are the same in most pictures of a folder; callers must not change them."""
     strip = Image.new("RGB", (width, _LINE * len(lines)), _GROUND)
     pen = ImageDraw.Draw(strip)
     for number, line in enumerate(lines):
@@ -87,7 +87,7 @@ def _small_words(lines: tuple[str, ...], width: int) -> Image.Image:
 
 @lru_cache(maxsize=16)
 def _scale(height: int) -> Image.Image:
-    """Returns the colour bar with its labels, which reach half a line above and below it; not to be changed."""
+    """Returns the colour bar with its labels, half a line higher at both ends; callers must not change it."""
     above = _LINE // 2
     strip = Image.new("RGB", (_BAR + _BAR_LABELS, height + _LINE), _GROUND)
     ramp = np.repeat(np.rint(np.linspace(255, 0, height)).astype(np.uint8)[:, None], _BAR, axis=1)
@@ -99,20 +99,20 @@ def _scale(height: int) -> Image.Image:
 
 
 def save(picture: Image.Image, file: Path) -> None:
-    """Writes a picture as a PNG, in little time rather than in few bytes: there is one for each image of a folder."""
+    """Writes a picture as a PNG, optimized for speed rather than size, as there is one for each image of a folder."""
     picture.save(file, "PNG", compress_level=_QUICK)
 
 
-def _called(prediction: Prediction, spec: ModelSpec) -> str:
-    """Returns what the model calls the scan, and the two numbers that say why, with digits that tell them apart."""
+def _verdict(prediction: Prediction, spec: ModelSpec) -> str:
+    """Returns whether the scan is suspicious, with score and threshold in as many digits as distinguish them."""
     if spec.operating_point is None or prediction.score is None:
-        return "This model calls no scan suspicious"
+        return "This model has no operating point"
     score, threshold = prediction.score, spec.operating_point.threshold
     digits = 4
     while digits < _MOST_DIGITS and score != threshold and f"{score:.{digits}f}" == f"{threshold:.{digits}f}":
         digits += 1
-    called = "Suspicious" if prediction.suspicious else "Not suspicious"
-    return f"{called}: score {score:.{digits}f}, called suspicious from {threshold:.{digits}f}"
+    verdict = "Suspicious" if prediction.suspicious else "Not suspicious"
+    return f"{verdict}: score {score:.{digits}f}, threshold {threshold:.{digits}f}"
 
 
 def _named(prediction: Prediction) -> str:
@@ -128,20 +128,20 @@ def _model(spec: ModelSpec) -> str:
 
 def _notes(prediction: Prediction, spec: ModelSpec, *, empty: bool) -> str:
     rows, columns = prediction.heatmap.shape[1:]
-    nothing = f"Nothing in the scan speaks for {prediction.label}: the map is empty. " if empty else ""
+    nothing = f"No evidence for {prediction.label}: the heatmap is empty. " if empty else ""
     score = ""
     if point := spec.operating_point:
         named = " + ".join(point.positive)
         score = f"Score: the probability of {named}. "
     return (
-        f"{nothing}Colour: what spoke for {prediction.label} (Grad-CAM), relative to its own maximum. The map is "
-        f"coarse: {rows} x {columns} cells, drawn smoothly; nothing smaller than a cell is told apart. {score}"
+        f"{nothing}Colour: evidence for {prediction.label} (Grad-CAM), relative to its maximum. The heatmap is coarse: "
+        f"{rows} x {columns} cells, drawn smoothly; details smaller than a cell are not resolved. {score}"
         "A research tool, not a medical device."
     )
 
 
 def _plain(text: str) -> str:
-    """Escapes what Pillow's own font has no glyphs for: all but ASCII."""
+    """Escapes all characters but ASCII, as Pillow's default font has no glyphs for others."""
     return escape_control(text).encode("ascii", errors="backslashreplace").decode("ascii")
 
 
@@ -149,7 +149,7 @@ _Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def _fonts() -> tuple[_Font, ...]:
-    """Returns Pillow's own font in each of the sizes; reading it takes longer than writing a line."""
+    """Returns Pillow's default font in each size; reading it takes longer than drawing a line."""
     fonts: tuple[_Font, ...] | None = getattr(_LOCAL, "fonts", None)
     if fonts is None:
         fonts = _LOCAL.fonts = tuple(ImageFont.load_default(points) for points in _SIZES)
@@ -158,7 +158,7 @@ def _fonts() -> tuple[_Font, ...]:
 
 @lru_cache(maxsize=64)
 def _wrapped(text: str, room: int) -> tuple[str, ...]:
-    """Returns lines of small words that have room; most pictures of a folder have the same."""
+    """Returns text in lines that fit the width; most pictures of a folder have the same."""
     lines, font = [""], _fonts()[-1]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -170,7 +170,7 @@ def _wrapped(text: str, room: int) -> tuple[str, ...]:
 
 
 def _cut(text: str, room: int) -> str:
-    """Returns a text of small words of which the end, where a file has its name, has room."""
+    """Returns text shortened from the left to fit the width, so that a file name stays visible."""
     font = _fonts()[-1]
     if font.getlength(text) <= room:
         return text
@@ -186,22 +186,22 @@ def _panel(scan: Image.Image) -> tuple[int, int]:
 
 
 def fitted(scan: Image.Image) -> Image.Image:
-    """Returns no more of a scan than is drawn: the same picture comes of it."""
+    """Returns a scan reduced to the size at which it is drawn; the picture is the same."""
     return scan if max(scan.size) <= _PANEL else scan.resize(_panel(scan), Image.Resampling.LANCZOS)
 
 
 def overlay_heatmap(
     heatmap: NDArray[np.float32], size: tuple[int, int], preprocessing: Preprocessing
 ) -> NDArray[np.float32]:
-    """Lays a class's heatmap over its scan.
+    """Resizes the heatmap of a class to its scan.
 
     Args:
-        heatmap: [cells, cells], at least 0.
+        heatmap: float32 [cells, cells], at least 0.
         size: Width and height of the scan, in pixels.
-        preprocessing: how the scan became the model's square.
+        preprocessing: Preprocessing that turned the scan into the model's square input.
 
     Returns:
-        float32 [height, width], 0 to 1, relative to the heatmap's maximum; all 0 where the heatmap is.
+        float32 [height, width], 0 to 1, relative to the heatmap's maximum; all 0 if the heatmap is.
     """
     width, height = size
     peak = float(heatmap.max())
@@ -209,7 +209,7 @@ def overlay_heatmap(
     square = Image.fromarray(relative)
     if preprocessing.resize == "stretch":
         laid = square.resize(size, Image.Resampling.BICUBIC)
-    else:  # the scan stands in the middle of a square as wide as its longer side
+    else:  # the scan is centered in a square as wide as its longer side
         side = max(size)
         left, top = (side - width) // 2, (side - height) // 2
         laid = square.resize((side, side), Image.Resampling.BICUBIC).crop((left, top, left + width, top + height))
@@ -218,7 +218,7 @@ def overlay_heatmap(
 
 @cache
 def _palette() -> NDArray[np.uint8]:
-    """Returns the colours of 256 values, even from 0 to 1: uint8 [256, 3]."""
+    """Returns the colours of 256 evenly spaced values from 0 to 1: uint8 [256, 3]."""
     return np.rint(colors(np.linspace(0, 1, 256, dtype=np.float32))).astype(np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Which model gave a row, by which threshold, and when: what each row of `ctonnx predict` carries for programs."""
+"""Provenance of the rows of `ctonnx predict`: model, threshold and time."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,12 +13,12 @@ __all__ = ["Provenance", "provenance"]
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where the rows of a run come from.
+    """Provenance of the rows of a run.
 
     Attributes:
-        model_sha256: SHA-256 of the model's file.
-        threshold: The score from which an image is suspicious; None for a model without an operating point.
-        time: When the run began, ISO 8601 in UTC, to the second.
+        model_sha256: SHA-256 of the model file.
+        threshold: Score from which an image is suspicious; None if the model has no operating point.
+        time: Start of the run, ISO 8601 in UTC, to the second.
     """
 
     model_sha256: str
@@ -26,19 +26,19 @@ class Provenance:
     time: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns what a JSON document contains, under the names of CSV's columns."""
+        """Returns a JSON document; its keys are the columns of CSV files."""
         return {"model_sha256": self.model_sha256, "threshold": self.threshold, "time": self.time}
 
 
 def provenance(model: Path, spec: ModelSpec) -> Provenance:
-    """Returns the provenance of what a model predicts from now on.
+    """Returns the provenance of the rows that a model predicts from now on.
 
     Args:
         model: The `.onnx` file.
-        spec: What it says about itself.
+        spec: Spec of the model.
 
     Raises:
-        OSError: The file cannot be read.
+        OSError: If the file cannot be read.
     """
     point = spec.operating_point
     return Provenance(

@@ -1,4 +1,4 @@
-"""How `ctonnx predict` writes its records: a table for people, CSV and JSON lines for programs."""
+"""Row formats of `ctonnx predict`: a table for people, CSV and JSON lines for programs."""
 
 import csv
 import io
@@ -17,15 +17,20 @@ from ctonnx.system.text import escape_control
 __all__ = ["FORMATS", "Format", "Origin"]
 
 
-_FRAME = len("#9999")  # how many frames a file has is not known before it is read
-_SUSPICION = ("suspicious", "   score")  # where the model has an operating point
+_FRAME = len("#9999")  # the number of frames is only known after a file is read
+_SUSPICION = ("suspicious", "   score")  # only if the model has an operating point
 
 Origin: TypeAlias = Callable[[], Provenance]
-"""Tells where rows come from; it takes a moment, as the model's file is read."""
+"""Returns the provenance of the rows; it reads the whole model file."""
 
 
 class Format(NamedTuple):
-    """A heading line, empty where the format has none, and what turns a record and its picture's path into its line."""
+    """Row format.
+
+    Attributes:
+        head: Heading line; empty if the format has none.
+        line: Returns the row of a record and the path of its heatmap.
+    """
 
     head: str
     line: Callable[[Record, Path | None], str]
@@ -34,29 +39,29 @@ class Format(NamedTuple):
 def _table(files: Sequence[str], spec: ModelSpec, top_k: int, origin: Origin) -> Format:
     widths = (len(escape_control(file)) + _FRAME * may_have_frames(file) for file in files)
     file_width = max(len("file"), *widths)
-    suspicion = _SUSPICION if spec.operating_point else ()  # no columns where the model cannot fill them
+    suspicion = _SUSPICION if spec.operating_point else ()  # no empty columns
     class_width = max(len("class"), *(len(name) for name in spec.classes))
 
     def line(record: Record, picture: Path | None) -> str:
         if isinstance(record, Failure):
-            answers = f"error: {escape_control(record.error)}"
+            values = f"error: {escape_control(record.error)}"
         else:
-            answers = "  ".join(f"{name:{class_width}}  {value:11.4f}" for name, value in record.top(top_k))
+            values = "  ".join(f"{name:{class_width}}  {value:11.4f}" for name, value in record.top(top_k))
             if record.score is not None:
                 suspicious = "yes" if record.suspicious else "no"
-                answers = f"{suspicious:{len(_SUSPICION[0])}}  {_score(record.score, spec, digits=6):>8}  {answers}"
+                values = f"{suspicious:{len(_SUSPICION[0])}}  {_score(record.score, spec, digits=6):>8}  {values}"
             if record.caution:
-                answers += f"  caution: {escape_control(record.caution)}"
+                values += f"  caution: {escape_control(record.caution)}"
             if picture is not None:
-                answers += f"  heatmap: {escape_control(str(picture))}"
-        return f"{escape_control(record.source):{file_width}}  {answers}"
+                values += f"  heatmap: {escape_control(str(picture))}"
+        return f"{escape_control(record.source):{file_width}}  {values}"
 
     columns = [*suspicion] + [f"{'class':{class_width}}  probability"] * top_k
     return Format(f"{'file':{file_width}}  " + "  ".join(columns), line)
 
 
 def _score(score: float, spec: ModelSpec, *, digits: int) -> str:
-    """Returns a score on its own side of the threshold, near which there is much between two numbers of few digits."""
+    """Returns a score with as many digits as it needs to be on its own side of the threshold."""
     point = spec.operating_point
     return shown(score, *(() if point is None else (point.threshold,)), digits=digits, form="f")
 
@@ -68,16 +73,16 @@ def _csv(files: Sequence[str], spec: ModelSpec, top_k: int, origin: Origin) -> F
     def line(record: Record, picture: Path | None) -> str:
         if isinstance(record, Failure):
             return _csv_line([record.source, *[""] * (2 * top_k + 3), record.error, "", *made_by])
-        answers = [field for name, value in record.top(top_k) for field in (name, f"{value:.6f}")]
+        classes = [field for name, value in record.top(top_k) for field in (name, f"{value:.6f}")]
         suspicious = "" if record.suspicious is None else str(record.suspicious).lower()
-        # All digits: what is suspicious is what reaches the threshold, and near 1 there is much between six of them.
+        # All digits of float32, as scores near 1 and the threshold can be equal in six digits.
         score = "" if record.score is None else _score(record.score, spec, digits=9)
         drawn = "" if picture is None else str(picture)
-        return _csv_line([record.source, *answers, suspicious, score, record.caution or "", "", drawn, *made_by])
+        return _csv_line([record.source, *classes, suspicious, score, record.caution or "", "", drawn, *made_by])
 
     ranks = [""] if top_k == 1 else [f"_{rank}" for rank in range(1, top_k + 1)]
-    answered = (f"{name}{rank}" for rank in ranks for name in ("label", "probability"))
-    columns = ["file", *answered, "suspicious", "score", "caution", "error", "heatmap", *facts]
+    classes = (f"{name}{rank}" for rank in ranks for name in ("label", "probability"))
+    columns = ["file", *classes, "suspicious", "score", "caution", "error", "heatmap", *facts]
     return Format(_csv_line(columns), line)
 
 
@@ -98,11 +103,11 @@ FORMATS: dict[str, Callable[[Sequence[str], ModelSpec, int, Origin], Format]] = 
     "jsonl": _jsonl,
     "csv": _csv,
 }
-"""For each name, what makes the format from the files to come, the model's spec, how many classes to show, and what
-tells where the rows come from, which CSV and JSON lines carry and the table does not ask for."""
+"""Functions by name that return a row format for files, the model's spec, the number of classes per row, and the origin
+of the rows, which only CSV and JSON lines include."""
 
 
 def _csv_line(fields: Sequence[str]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow(fields)  # whose characters are those that get quoted
+    csv.writer(line, lineterminator="\r\n").writerow(fields)  # its characters are quoted in fields
     return line.getvalue().removesuffix("\r\n")

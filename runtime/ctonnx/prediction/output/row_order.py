@@ -1,4 +1,4 @@
-"""The order of `ctonnx predict`'s rows: that of the files as they come, or sorted when all are known."""
+"""Order of the rows of `ctonnx predict`: that of the files, or sorted after all images are predicted."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,19 +12,19 @@ SORT_KEYS: dict[str, Callable[[Prediction], float]] = {
     "score": lambda prediction: prediction.score or 0.0,
     "probability": lambda prediction: prediction.probability,
 }
-"""What rows may be sorted by, the greatest first: each a number of every prediction."""
+"""Sort keys by name; rows are sorted in descending order."""
 
 
 @contextmanager
 def ordered(write: Callable[[str], None], key: str | None) -> Iterator[Callable[[Record, str], None]]:
-    """Yields what takes each record with its row, and writes the rows at once or, sorted, at the end of the block.
+    """Yields a function that takes each record with its row; sorted rows are written at the end of the block.
 
-    Rows alike stay in the order of the files, and failures come last. A block that ends with an error writes no sorted
-    row: half of them would pass for the first half.
+    Rows with equal keys stay in the order of the files, and failures are last. If the block raises an error, no sorted
+    row is written, as an incomplete list could be mistaken for the top of the complete one.
 
     Args:
-        write: Writes a row.
-        key: A name of `SORT_KEYS`; None writes the rows as they come.
+        write: Called with each row.
+        key: A name of `SORT_KEYS`; None writes each row at once.
     """
     if key is None:
         yield lambda record, row: write(row)

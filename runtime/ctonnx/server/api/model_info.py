@@ -1,4 +1,4 @@
-"""What `/v1/model` says: the model, what it was measured on, and the server's limits."""
+"""The response of `/v1/model`: the model, its metrics, and the server's limits."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,19 +12,19 @@ from ctonnx.prediction.predictor import Predictor
 from ctonnx.server.settings import Settings
 from ctonnx.system.files import sha256_of
 
-__all__ = ["NOTICE", "answering_model", "model_facts"]
+__all__ = ["NOTICE", "model_facts", "model_of_results"]
 
-NOTICE = "A research tool, not a medical device: its answers are no diagnosis, and no decision may rest on them."
-"""What stands wherever answers are shown."""
+NOTICE = "A research tool, not a medical device: a prediction is not a diagnosis, and no decision may be based on it."
+"""Notice to show with all predictions."""
 
 
 def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> dict[str, Any]:
     """Returns the document.
 
     Args:
-        predictor: that answers.
-        settings: of the server.
-        version: of ctonnx.
+        predictor: Predictor of the server.
+        settings: Settings of the server.
+        version: Version of ctonnx.
     """
     spec, limits = predictor.spec, settings.limits
     return {
@@ -49,11 +49,11 @@ def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> di
     }
 
 
-def answering_model(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what stands in each answer of the model that gave it, and by which operating point it judged.
+def model_of_results(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the entry for the model, with its operating point, in each response of `/v1/classify`.
 
     Args:
-        facts: from `model_facts`.
+        facts: Document from `model_facts`.
     """
     point = facts["operating_point"] or {"threshold": None, "positive": []}
     named = {name: facts[name] for name in ("name", "run", "precision", "sha256", "synthetic")}
@@ -69,14 +69,14 @@ def _suspicious(point: OperatingPoint, classes: tuple[str, ...]) -> dict[str, An
         "specificity": point.specificity,
         "positive": list(point.positive),
         "normal": ", ".join(name for name in classes if name not in point.positive),
-        "text": f"suspicious where {' + '.join(point.positive)}{together} reach {threshold} or more "
+        "text": f"suspicious if {' + '.join(point.positive)}{together} reach {threshold} or more "
         f"({point.metrics_text} on the validation images)",
     }
 
 
 def _trained_on(data: Mapping[str, Any], *, synthetic: bool) -> str:
-    """Returns the training folder's name, and how many images it trained on, as far as the spec tells."""
+    """Returns the name of the training data and, if the spec has it, the number of training images."""
     counted = data.get("images", {}).get("train", {})
     images = f", {sum(counted.values())} images" if counted else ""
-    phantoms = " (synthetic phantoms: its answers mean nothing for patients)" if synthetic else ""
+    phantoms = " (synthetic phantoms: its predictions have no clinical meaning)" if synthetic else ""
     return f"{data.get('name', 'unknown')}{images}{phantoms}"

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2 as data: metadata, requests and answers, JSON tensors and the binary extension.
+"""Open Inference Protocol v2: metadata, requests and responses, with JSON tensors and the binary extension.
 
 Sources: https://github.com/open-inference/open-inference-protocol/blob/main/specification/protocol/inference_rest.md,
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
-from ctonnx.server.transport.errors import RequestError, shown
+from ctonnx.server.transport.errors import RequestError, short
 
-__all__ = ["VERSION", "InferRequest", "model_metadata", "read_request", "server_metadata", "write_answer"]
+__all__ = ["VERSION", "InferRequest", "model_metadata", "read_request", "server_metadata", "write_response"]
 
 VERSION = "1"
 """The only version of the model."""
@@ -29,9 +29,9 @@ class InferRequest:
 
     Attributes:
         pixels: uint8 [images, size, size, 3].
-        outputs: Names of those that are asked for, in order, each with whether it is wanted as bytes in place of JSON.
-        id: that the client gave it; empty where it gave none.
-        seconds: that it may take at most, where the client says so.
+        outputs: Names of the requested outputs in order, each with whether it is returned as bytes instead of JSON.
+        id: Identifier from the client; empty if it sent none.
+        seconds: Time limit from the client; None if it sent none.
     """
 
     pixels: NDArray[np.uint8]
@@ -41,12 +41,12 @@ class InferRequest:
 
 
 def server_metadata(version: str) -> dict[str, Any]:
-    """Returns the answer of `/v2`."""
+    """Returns the response of `/v2`."""
     return {"name": "ctonnx", "version": version, "extensions": ["binary_tensor_data", "model_configuration"]}
 
 
 def model_metadata(name: str, spec: ModelSpec) -> dict[str, Any]:
-    """Returns the answer of `/v2/models/NAME`."""
+    """Returns the response of `/v2/models/NAME`."""
     size, classes, cells = spec.preprocessing.size, len(spec.classes), math.ceil(spec.preprocessing.size / 32)
     shapes = dict(zip(OUTPUT_NAMES, ([-1, classes], [-1, classes], [-1, classes, cells, cells]), strict=True))
     return {
@@ -58,17 +58,17 @@ def model_metadata(name: str, spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def read_request(body: bytes | bytearray, header_length: str | None, *, size: int, most: int) -> InferRequest:
+def read_request(body: bytes | bytearray, header_length: str | None, *, size: int, max_images: int) -> InferRequest:
     """Reads a request for inference.
 
     Args:
-        body: of the request: JSON, and after it the binary tensors' bytes.
-        header_length: The header `Inference-Header-Content-Length`, which says how many bytes are JSON.
+        body: Body of the request: JSON, and after it the bytes of binary tensors.
+        header_length: Header `Inference-Header-Content-Length`, the number of bytes that are JSON.
         size: Height and width of the model's input.
-        most: Images in a request.
+        max_images: Maximum number of images in a request.
 
     Raises:
-        Refusal: it is no request that this model can answer.
+        RequestError: If the request is invalid for this model.
     """
     length = len(body)
     if header_length is not None:
@@ -76,32 +76,32 @@ def read_request(body: bytes | bytearray, header_length: str | None, *, size: in
             raise RequestError(
                 400,
                 f"expected an Inference-Header-Content-Length from 1 to the body's {length} bytes, found "
-                f"{shown(header_length)}",
+                f"{short(header_length)}",
             )
         length = int(header_length[:12])
     document = _json(body[:length])
     parameters = _object(document, "parameters")
     identity = "" if document.get("id") is None else document["id"]
     if not isinstance(identity, str):
-        raise RequestError(400, f"expected an id that is a text, found {shown(identity)}")
+        raise RequestError(400, f"expected a string as id, found {short(identity)}")
     inputs = document.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
-        found = f"{len(inputs)} of them" if isinstance(inputs, list) and len(inputs) != 1 else shown(inputs)
+        found = f"{len(inputs)} inputs" if isinstance(inputs, list) and len(inputs) != 1 else short(inputs)
         raise RequestError(400, f"expected one input, 'pixels', in a list of inputs, found {found}")
-    pixels = _pixels(inputs[0], memoryview(body)[length:], size=size, most=most)
+    pixels = _pixels(inputs[0], memoryview(body)[length:], size=size, max_images=max_images)
     return InferRequest(pixels, _outputs(document, parameters), identity, _seconds(parameters))
 
 
-def write_answer(name: str, request: InferRequest, outputs: Outputs) -> tuple[bytes, int | None]:
-    """Returns an answer's body, and how many of its bytes are JSON where binary tensors follow them.
+def write_response(name: str, request: InferRequest, outputs: Outputs) -> tuple[bytes, int | None]:
+    """Returns a response's body, and the number of its bytes that are JSON if binary tensors follow, else None.
 
     Args:
-        name: of the model.
-        request: that is answered.
-        outputs: of its images.
+        name: Name of the model.
+        request: The request.
+        outputs: Outputs for the request's images.
 
     Raises:
-        ValueError: An output that goes into JSON is not a number.
+        ValueError: If an output in JSON is not a number.
     """
     tensors, binary = [], []
     for output, as_bytes in request.outputs:
@@ -125,44 +125,44 @@ def _json(text: bytes | bytearray) -> dict[str, Any]:
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:
-        raise RequestError(400, f"expected a JSON object, found no JSON ({error})") from error
+        raise RequestError(400, f"expected a JSON object, found invalid JSON ({error})") from error
     except UnicodeDecodeError as error:
         raise RequestError(
-            400, "expected a JSON object, found bytes that are no text; see the header of binary data"
+            400, "expected a JSON object, found binary data; check Inference-Header-Content-Length"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise RequestError(400, "expected a JSON object, found one too deep, or with too long a number") from error
+        raise RequestError(400, "expected a JSON object, found too deep nesting or too long a number") from error
     if not isinstance(document, dict):
-        raise RequestError(400, f"expected a JSON object, found {shown(document)}")
+        raise RequestError(400, f"expected a JSON object, found {short(document)}")
     return document
 
 
 def _object(document: Mapping[str, Any], key: str) -> dict[str, Any]:
     found = document.get(key)
-    if found is None:  # as generated clients send what may be left out
+    if found is None:  # generated clients send null for optional fields
         return {}
     if not isinstance(found, dict):
-        raise RequestError(400, f"expected {key} that are a JSON object, found {shown(found)}")
+        raise RequestError(400, f"expected {key} to be a JSON object, found {short(found)}")
     return found
 
 
 def _outputs(document: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[tuple[str, bool]]:
-    usual = _flag(parameters, "binary_data_output")
+    default = _flag(parameters, "binary_data_output")
     wanted = document.get("outputs") or [{"name": name} for name in OUTPUT_NAMES]
     if not isinstance(wanted, list) or not all(isinstance(item, dict) for item in wanted):
-        raise RequestError(400, f"expected outputs that are a list of JSON objects, found {shown(wanted)}")
+        raise RequestError(400, f"expected outputs to be a list of JSON objects, found {short(wanted)}")
     found: dict[str, bool] = {}
     for item in wanted:
-        name, asked = item.get("name"), _object(item, "parameters")
+        name, options = item.get("name"), _object(item, "parameters")
         if name not in OUTPUT_NAMES or name in found:
             raise RequestError(
                 400,
-                f"expected outputs of {', '.join(OUTPUT_NAMES)}, each once, found {shown(name)}"
+                f"expected outputs of {', '.join(OUTPUT_NAMES)}, each once, found {short(name)}"
                 f"{' twice' if name in OUTPUT_NAMES else ''}",
             )
-        if asked.get("classification"):
-            raise RequestError(400, "expected outputs without classification, which this server does not do")
-        found[name] = usual if asked.get("binary_data") is None else _flag(asked, "binary_data")
+        if options.get("classification"):
+            raise RequestError(400, "expected outputs without classification, which this server does not support")
+        found[name] = default if options.get("binary_data") is None else _flag(options, "binary_data")
     return list(found.items())
 
 
@@ -171,53 +171,53 @@ def _flag(parameters: Mapping[str, Any], name: str) -> bool:
     if value is None:
         return False
     if not isinstance(value, bool):
-        raise RequestError(400, f"expected {name} to be true or false, found {shown(value)}")
+        raise RequestError(400, f"expected {name} to be true or false, found {short(value)}")
     return value
 
 
 def _seconds(parameters: Mapping[str, Any]) -> float | None:
-    """Returns what a client's `timeout` says, which Triton's clients give in microseconds."""
+    """Returns a client's `timeout`, which Triton's clients send in microseconds, in seconds."""
     value = parameters.get("timeout")
     if value is None:
         return None
     if type(value) is not int or not 0 <= value < 2**63:
-        raise RequestError(400, f"expected a timeout in whole microseconds, found {shown(value)}")
+        raise RequestError(400, f"expected a timeout in whole microseconds, found {short(value)}")
     return value / 1e6 or None
 
 
-def _pixels(tensor: Mapping[str, Any], binary: memoryview, *, size: int, most: int) -> NDArray[np.uint8]:
+def _pixels(tensor: Mapping[str, Any], binary: memoryview, *, size: int, max_images: int) -> NDArray[np.uint8]:
     shape = tensor.get("shape")
     if tensor.get("name") != "pixels" or tensor.get("datatype") != "UINT8":
-        found = f"{shown(tensor.get('name'))} of {shown(tensor.get('datatype'))}"
+        found = f"{short(tensor.get('name'))} of {short(tensor.get('datatype'))}"
         raise RequestError(400, f"expected an input 'pixels' of datatype UINT8, found {found}")
     if not isinstance(shape, list) or not all(type(side) is int for side in shape) or shape[1:] != [size, size, 3]:
-        raise RequestError(400, f"expected a shape of [images, {size}, {size}, 3], found {shown(shape)}")
-    if not 1 <= shape[0] <= most:
-        end = "; send them in several requests" if shape[0] > most else ""
-        raise RequestError(400, f"expected 1 to {most} images, found {shape[0]}{end}")
+        raise RequestError(400, f"expected a shape of [images, {size}, {size}, 3], found {short(shape)}")
+    if not 1 <= shape[0] <= max_images:
+        end = "; send them in several requests" if shape[0] > max_images else ""
+        raise RequestError(400, f"expected 1 to {max_images} images, found {shape[0]}{end}")
     count = math.prod(shape)
-    stated = _object(tensor, "parameters").get("binary_data_size")
-    if (stated is None) != (tensor.get("data") is not None):
+    declared = _object(tensor, "parameters").get("binary_data_size")
+    if (declared is None) != (tensor.get("data") is not None):
         raise RequestError(
-            400, f"expected either data or a binary_data_size, found {'neither' if stated is None else 'both'}"
+            400, f"expected either data or a binary_data_size, found {'neither' if declared is None else 'both'}"
         )
-    if stated is not None:
-        if type(stated) is not int or stated != count or len(binary) != count:
-            found = f"{len(binary)}, and a binary_data_size of {shown(stated)}"
+    if declared is not None:
+        if type(declared) is not int or declared != count or len(binary) != count:
+            found = f"{len(binary)}, and a binary_data_size of {short(declared)}"
             raise RequestError(400, f"expected {count} bytes of binary data, found {found}")
         return np.frombuffer(binary, np.uint8).reshape(shape)
     if len(binary):
         raise RequestError(
-            400, f"expected no bytes after the JSON, as the input has its data there, found {len(binary)}"
+            400, f"expected no bytes after the JSON, which contains the input's data, found {len(binary)}"
         )
-    expected = f"expected {count} whole numbers from 0 to 255 as data, flat or nested as the shape"
+    expected = f"expected {count} whole numbers from 0 to 255 as data, flat or nested like the shape"
     try:
         values = np.asarray(tensor["data"])
     except (ValueError, OverflowError) as error:
         raise RequestError(400, f"{expected}, found lists of different lengths, or a number too large") from error
     if values.dtype.kind not in "iu" or values.shape not in ((count,), tuple(shape)):
         kind = "" if values.dtype.kind in "iu" else ", not all whole numbers"
-        raise RequestError(400, f"{expected}, found a shape of {shown(list(values.shape))}{kind}")
+        raise RequestError(400, f"{expected}, found a shape of {short(list(values.shape))}{kind}")
     if values.min() < 0 or values.max() > 255:
-        raise RequestError(400, f"{expected}, found some from {values.min()} to {values.max()}")
+        raise RequestError(400, f"{expected}, found values from {values.min()} to {values.max()}")
     return values.astype(np.uint8).reshape(shape)

@@ -1,4 +1,4 @@
-"""What Triton's clients ask beside the Open Inference Protocol: which models there are, and a model's configuration.
+"""Requests of Triton's clients in addition to the Open Inference Protocol: model list and model configuration.
 
 Sources: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_model_repository.md,
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_model_configuration.md
@@ -9,48 +9,48 @@ from typing import Any
 
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.server.api.open_inference import VERSION, model_metadata
-from ctonnx.server.transport.errors import RequestError, shown
+from ctonnx.server.transport.errors import RequestError, short
 
-__all__ = ["NOT_DONE", "model_config", "repository_index"]
+__all__ = ["NOT_IMPLEMENTED", "model_config", "repository_index"]
 
-NOT_DONE = (
-    "this server has one model, which POST /v2/repository/index names; Triton's statistics, loading, tracing, logging "
-    "and shared memory are not done. /openapi.json tells what there is"
+NOT_IMPLEMENTED = (
+    "this server has one model, see POST /v2/repository/index; Triton's statistics, loading, tracing, logging and "
+    "shared memory are not implemented. /openapi.json lists all addresses"
 )
-"""What is answered at addresses of Triton's that do not exist here."""
+"""Message for Triton's other addresses."""
 
 
 def repository_index(name: str, body: bytes | bytearray) -> list[dict[str, str]]:
-    """Returns the answer of `POST /v2/repository/index`: the model, which is ready as long as requests are answered.
+    """Returns the response of `POST /v2/repository/index`: the model, which is ready as long as the server is.
 
     Args:
-        name: of the model.
-        body: of the request: empty, or a JSON object with `ready`, which asks for models that are ready alone.
+        name: Name of the model.
+        body: Body of the request: empty, or a JSON object with `ready`, to list only models that are ready.
 
     Raises:
-        Refusal: The body is something else.
+        RequestError: If the body is something else.
     """
-    expected = 'expected no body, or a JSON object as {"ready": true}'
+    expected = 'expected no body, or a JSON object such as {"ready": true}'
     if body.strip():
         try:
             document = json.loads(body)
         except (ValueError, RecursionError) as error:
-            raise RequestError(400, f"{expected}, found no JSON") from error
+            raise RequestError(400, f"{expected}, found invalid JSON") from error
         if document is not None and not isinstance(document, dict):
-            raise RequestError(400, f"{expected}, found {shown(document)}")
+            raise RequestError(400, f"{expected}, found {short(document)}")
         ready = (document or {}).get("ready")
         if ready is not None and not isinstance(ready, bool):
-            raise RequestError(400, f"expected ready to be true or false, found {shown(ready)}")
+            raise RequestError(400, f"expected ready to be true or false, found {short(ready)}")
     return [{"name": name, "version": VERSION, "state": "READY", "reason": ""}]
 
 
-def model_config(name: str, spec: ModelSpec, *, most: int) -> dict[str, Any]:
-    """Returns the answer of `/v2/models/NAME/config`.
+def model_config(name: str, spec: ModelSpec, *, max_images: int) -> dict[str, Any]:
+    """Returns the response of `/v2/models/NAME/config`.
 
     Args:
-        name: of the model.
-        spec: of the model.
-        most: Images in a request.
+        name: Name of the model.
+        spec: Spec of the model.
+        max_images: Maximum number of images in a request.
     """
     metadata = model_metadata(name, spec)
 
@@ -65,7 +65,7 @@ def model_config(name: str, spec: ModelSpec, *, most: int) -> dict[str, Any]:
         "platform": metadata["platform"],
         "backend": "onnxruntime",
         "version_policy": {"latest": {"num_versions": 1}},
-        "max_batch_size": most,
+        "max_batch_size": max_images,
         "input": tensors("inputs"),
         "output": tensors("outputs"),
     }

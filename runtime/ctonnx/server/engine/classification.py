@@ -1,4 +1,4 @@
-"""What is answered for an uploaded file: a result for it, or for each frame of a DICOM file with several."""
+"""Results of an uploaded file: one, or one for each frame of a DICOM file with several."""
 
 import base64
 import io
@@ -12,41 +12,41 @@ from PIL import Image
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import ImageError
 from ctonnx.images import load_frames, to_pixels
+from ctonnx.images.scan import Scan
 from ctonnx.parity.outputs import Outputs
 from ctonnx.prediction.cautions import caution_of
-from ctonnx.prediction.results import Failure, Prediction, answer
+from ctonnx.prediction.results import Failure, Prediction, prediction_of
 from ctonnx.server.settings import Limits
 from ctonnx.server.transport.budgets import PixelBudget
 
-__all__ = ["Decoded", "Frames", "Wanted", "decode", "frames_of", "result"]
+__all__ = ["Decoded", "Frames", "Pictures", "decode_next", "open_frames", "result_document"]
 
-
-_LONGEST_SCAN = 1024  # pixels; the longer side of the scan in an answer
-_LONGEST_MAP = 256  # of the heatmap, which holds no detail: a browser spreads it over the scan
-_QUICK = 1  # zlib's level: a third of the time of its default for a tenth more bytes
+_LONGEST_SCAN = 1024  # pixels; the longer side of the scan in a result
+_LONGEST_MAP = 256  # of the heatmap, which has no fine detail: a browser scales it to the scan
+_QUICK = 1  # zlib's level: a third of the default's time for 10 % more bytes
 _NO_MEMORY = "too large for the memory of this machine; make it smaller"
-_NO_NUMBER = "the model's answer is not a number"
+_NOT_FINITE = "the model's output is not a number"
 
-Frames = Iterator[tuple[int | None, "Image.Image | ImageError"]]
+Frames = Iterator[tuple[int | None, Scan | ImageError]]
 
 
-class Wanted(NamedTuple):
-    """Which pictures an answer holds beside its figures."""
+class Pictures(NamedTuple):
+    """Pictures to include in a result."""
 
     heatmap: bool = False
     scan: bool = False
 
 
 class Decoded(NamedTuple):
-    """A frame as the model takes it, or what is wrong with it.
+    """A decoded frame, or its error.
 
     Attributes:
-        frame: Counted from 0; None of a file with one image.
-        pixels: uint8 [size, size, 3]; None where there is an error.
+        frame: Index from 0; None for a file with one image.
+        pixels: uint8 [size, size, 3]; None after an error.
         size: Width and height of the scan.
-        scan: The image, where the answer shows it.
-        error: what is wrong.
-        caution: why the answer should be doubted.
+        scan: Image for the result, if requested.
+        error: Reason why the frame could not be decoded.
+        caution: Warning that the prediction may be unreliable.
     """
 
     frame: int | None
@@ -57,22 +57,22 @@ class Decoded(NamedTuple):
     caution: str | None = None
 
 
-def frames_of(content: bytes, spec: ModelSpec, limits: Limits) -> Frames:
-    """Returns what decodes a file's frames one by one: for `decode`."""
+def open_frames(content: bytes, spec: ModelSpec, limits: Limits) -> Frames:
+    """Returns an iterator that decodes a file's frames one by one, for `decode_next`."""
     return load_frames(content, window=spec.dicom_window, most_pixels=limits.pixels, most_frames=limits.files)
 
 
-def decode(frames: Frames, spec: ModelSpec, wanted: Wanted, budget: PixelBudget) -> Decoded | None:
-    """Decodes the next frame, or returns None where there is no more.
+def decode_next(frames: Frames, spec: ModelSpec, pictures: Pictures, budget: PixelBudget) -> Decoded | None:
+    """Decodes the next frame, or returns None after the last one.
 
     Args:
-        frames: of `frames_of`.
-        spec: The model's.
-        wanted: Whether the scan is kept.
-        budget: of the request.
+        frames: Iterator from `open_frames`.
+        spec: Spec of the model.
+        pictures: Whether the scan is kept.
+        budget: Pixel budget of the request.
     """
     try:
-        budget.refuse_when_spent()
+        budget.check()
         frame, found = next(frames)
         if isinstance(found, ImageError):
             return Decoded(frame, error=found.reason)
@@ -84,45 +84,42 @@ def decode(frames: Frames, spec: ModelSpec, wanted: Wanted, budget: PixelBudget)
         return Decoded(None, error=error.reason)
     except MemoryError:
         return Decoded(None, error=_NO_MEMORY)
-    scan = _at_most(found, _LONGEST_SCAN) if wanted.scan else None
+    scan = _at_most(found.image, _LONGEST_SCAN) if pictures.scan else None
     return Decoded(frame, pixels, found.size, scan, caution=caution_of(found, pixels, spec.preprocessing))
 
 
-def result(
+def result_document(
     index: int,
     name: str | None,
     decoded: Decoded,
     outputs: Outputs | None,
     spec: ModelSpec,
-    wanted: Wanted,
+    pictures: Pictures,
     milliseconds: float,
 ) -> dict[str, Any]:
-    """Returns a result as JSON holds it.
+    """Returns a result for the JSON response.
 
     Args:
-        index: of the file in its request.
-        name: that its client gave it; None where it gave none.
+        index: Index of the file in its request.
+        name: Name from the client; None if it sent none.
         decoded: The frame.
-        outputs: The model's answer for it, one row; None where it could not be decoded.
-        spec: The model's.
-        wanted: The pictures.
-        milliseconds: that the frame took so far.
+        outputs: Outputs of the model for the frame, one row; None if it could not be decoded.
+        spec: Spec of the model.
+        pictures: Pictures to include.
+        milliseconds: Time spent on the frame so far.
     """
     named: dict[str, Any] = {"source": "", "frame": decoded.frame, "caution": decoded.caution}
-    found = None if outputs is None else answer(spec, outputs, 0, **named)
-    record = found or Failure("", decoded.error or _NO_NUMBER, decoded.frame)
+    found = None if outputs is None else prediction_of(spec, outputs, 0, **named)
+    record = found or Failure("", decoded.error or _NOT_FINITE, decoded.frame)
     document = {"index": index, **record.as_dict(), "file": name, "milliseconds": round(milliseconds, 1)}
-    document["heatmap"] = _map(found, decoded, spec) if found and wanted.heatmap else None
+    document["heatmap"] = _map(found, decoded, spec) if found and pictures.heatmap else None
     document["scan"] = _url(decoded.scan) if found and decoded.scan else None
     return document
 
 
 def _map(prediction: Prediction, decoded: Decoded, spec: ModelSpec) -> str:
-    """Returns the heatmap of the most probable class, in colours, as large as the scan but for its scale."""
-    from ctonnx.prediction.output.heatmap_image import (  # here, as few requests ask for a picture
-        colors,
-        overlay_heatmap,
-    )
+    """Returns the heatmap of the predicted class in colours, in the proportions of the scan."""
+    from ctonnx.prediction.output.heatmap_image import colors, overlay_heatmap  # here, as few requests need it
 
     size = _fitted(decoded.size, _LONGEST_MAP)
     heat = overlay_heatmap(prediction.heatmap[spec.classes.index(prediction.label)], size, spec.preprocessing)

@@ -1,4 +1,4 @@
-"""One model that many requests share: files are decoded in a few threads, wait for their turn, and are answered."""
+"""One model for all requests: files are decoded in a few threads, queued, and run in batches."""
 
 import asyncio
 import math
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from ctonnx.parity.outputs import Outputs
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.server.engine.batching import Batcher
-from ctonnx.server.engine.classification import Wanted, decode, frames_of, result
+from ctonnx.server.engine.classification import Pictures, decode_next, open_frames, result_document
 from ctonnx.server.metrics import Metrics
 from ctonnx.server.settings import Settings
-from ctonnx.server.transport.budgets import MemoryBudget, PixelBudget, Take
+from ctonnx.server.transport.budgets import MemoryBudget, PixelBudget, Reserve
 from ctonnx.server.transport.errors import RequestError
 from ctonnx.server.transport.multipart import Files
 from ctonnx.system.cpu import available_cores
@@ -26,22 +26,22 @@ from ctonnx.system.memory import largest
 __all__ = ["Service"]
 
 _Done = TypeVar("_Done")
-_MOST_RUNS = 8  # each holds a batch's activations
-_AT_ONCE = 8  # files of one request that are under way at a time, so that it does not hold up the others
-_COPIES = 3  # of a picture in an answer: as text, in the whole text and as its bytes
-_MEMORY = 0.05  # how much of the newest batch goes into the pace
+_MOST_RUNS = 8  # each needs memory for the activations of a batch
+_AT_ONCE = 8  # files of one request in progress at a time, so that it does not delay the others
+_COPIES = 3  # of a picture in a response: its text, the JSON text, and the bytes
+_SMOOTHING = 0.05  # weight of the newest batch in the moving average
 
 
 class Service:
-    """Answers for files and for tensors; it belongs to the event loop that makes it.
+    """Predicts for files and tensors; it belongs to the event loop in which it is created.
 
     Args:
-        predictor: Its session is shared by all requests.
+        predictor: Predictor whose session all requests share.
         settings: Limits, queue and batches.
-        metrics: that count what is done.
+        metrics: Metrics to update.
 
     Attributes:
-        room: for the bodies of all requests.
+        memory: Budget for the bodies and responses of all requests.
     """
 
     def __init__(self, predictor: Predictor, settings: Settings, metrics: Metrics) -> None:
@@ -51,76 +51,76 @@ class Service:
         self._runs = min(predictor.threads, _MOST_RUNS) if predictor.provider == "cpu" else 1
         self._batcher = Batcher(
             lambda images: predictor.predict_pixels(np.stack(images)),
-            beside=[lambda images: predictor.submit_pixels(np.stack(images))] * (self._runs - 1),
+            runners=[lambda images: predictor.submit_pixels(np.stack(images))] * (self._runs - 1),
             max_batch=settings.max_batch,
             max_delay=settings.max_delay,
-            told=self._told,
+            on_batch=self._on_batch,
         )
         self._threads = ThreadPoolExecutor(min(cores, _MOST_RUNS) + 1, thread_name_prefix="ctonnx-decode")
         size = self._spec.preprocessing.size
-        predictor.predict_pixels(np.zeros((1, size, size, 3), np.uint8))  # a session's first run takes longer
-        self._under_way = 0
-        self._pace = 0.0  # seconds for an image
-        self.room = MemoryBudget(max(largest(), 2 * settings.limits.body_bytes))
-        metrics.under_way.set_function(lambda: self._under_way)
+        predictor.predict_pixels(np.zeros((1, size, size, 3), np.uint8))  # a session's first run is slower
+        self._in_progress = 0
+        self._seconds_per_image = 0.0  # moving average
+        self.memory = MemoryBudget(max(largest(), 2 * settings.limits.body_bytes))
+        metrics.in_progress.set_function(lambda: self._in_progress)
 
     def close(self) -> None:
-        """Ends the threads, once what they do is done."""
+        """Completes the running work and ends the threads."""
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._batcher.close()
 
-    def refuse_when_full(self, images: int = 1) -> None:
-        """Turns a request away that there is no room for; asked before its body is received, too.
+    def check_queue(self, images: int = 1) -> None:
+        """Rejects a request that does not fit into the queue; called before its body is received, too.
 
         Raises:
-            Refusal: Too many images are under way.
+            RequestError: If too many images are in progress.
         """
-        if self._under_way + images > self._settings.queue:
-            wait = max(1, math.ceil(self._under_way * self._pace))
+        if self._in_progress + images > self._settings.queue:
+            wait = max(1, math.ceil(self._in_progress * self._seconds_per_image))
             raise RequestError(503, "too many images are waiting; try again soon", {"Retry-After": str(wait)})
 
     @contextmanager
     def admitted(self, images: int) -> Iterator[None]:
-        """Takes images on until the block ends.
+        """Counts images as in progress until the block ends.
 
         Raises:
-            Refusal: Too many are under way.
+            RequestError: If too many images are in progress.
         """
-        self.refuse_when_full(images)
-        self._under_way += images
+        self.check_queue(images)
+        self._in_progress += images
         try:
             yield
         finally:
-            self._under_way -= images
+            self._in_progress -= images
 
     async def in_thread(self, function: Callable[..., _Done], *arguments: Any) -> _Done:
-        """Calls a function in one of the threads that decode. Cancelled before it began, it is never called."""
+        """Calls a function in one of the decoding threads, unless it is cancelled before."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
-    async def classify(self, files: Files, wanted: Wanted, take: Take) -> list[dict[str, Any]]:
-        """Returns the results for files, in their order, and for each frame of those that have several.
+    async def classify(self, files: Files, pictures: Pictures, reserve: Reserve) -> list[dict[str, Any]]:
+        """Returns the results of files in their order, one for each frame of a file with several.
 
         Args:
-            files: whole.
-            wanted: Pictures in the results.
-            take: Room for them.
+            files: Files of a complete body.
+            pictures: Pictures to include in the results.
+            reserve: Reserves memory for the pictures.
 
         Raises:
-            Refusal: there is no room for the pictures.
+            RequestError: If memory for the pictures is not available.
         """
         budget = PixelBudget(self._settings.limits.request_pixels)
         named = list(zip(files.contents, files.names, strict=True))
         if len(named) == 1:
-            return await self._file(0, *named[0], wanted, take, budget)
-        turns = asyncio.Semaphore(_AT_ONCE)
+            return await self._file(0, *named[0], pictures, reserve, budget)
+        slots = asyncio.Semaphore(_AT_ONCE)
 
-        async def interleaved(index: int, file: tuple[bytes, str | None]) -> list[dict[str, Any]]:
-            async with turns:
-                return await self._file(index, *file, wanted, take, budget)
+        async def classify_one(index: int, file: tuple[bytes, str | None]) -> list[dict[str, Any]]:
+            async with slots:
+                return await self._file(index, *file, pictures, reserve, budget)
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(interleaved(*numbered)) for numbered in enumerate(named)]
+                tasks = [group.create_task(classify_one(*numbered)) for numbered in enumerate(named)]
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return [found for task in tasks for found in task.result()]
@@ -136,24 +136,24 @@ class Service:
         return Outputs.concatenate(rows)
 
     async def _file(
-        self, index: int, content: bytes, name: str | None, wanted: Wanted, take: Take, budget: PixelBudget
+        self, index: int, content: bytes, name: str | None, pictures: Pictures, reserve: Reserve, budget: PixelBudget
     ) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = []
-        frames = frames_of(content, self._spec, self._settings.limits)
+        frames = open_frames(content, self._spec, self._settings.limits)
         start = time.perf_counter()
-        while decoded := await self.in_thread(decode, frames, self._spec, wanted, budget):
+        while decoded := await self.in_thread(decode_next, frames, self._spec, pictures, budget):
             outputs = None if decoded.pixels is None else await self._batcher.submit(decoded.pixels)
             spent = 1e3 * (time.perf_counter() - start)
-            given = index, name, decoded, outputs, self._spec, wanted, spent
-            results.append(await self.in_thread(result, *given) if any(wanted) else result(*given))
-            take(_COPIES * sum(len(results[-1][name] or "") for name in Wanted._fields))
+            given = index, name, decoded, outputs, self._spec, pictures, spent
+            results.append(await self.in_thread(result_document, *given) if any(pictures) else result_document(*given))
+            reserve(_COPIES * sum(len(results[-1][name] or "") for name in Pictures._fields))
             self._metrics.images.labels("answered" if results[-1]["error"] is None else "unreadable").inc()
             start = time.perf_counter()
-            if decoded.frame is None:  # there is no other
+            if decoded.frame is None:  # the file has no other frame
                 break
         return results
 
-    def _told(self, images: int, seconds: float) -> None:
-        pace = seconds / images / self._runs
-        self._pace += (_MEMORY if self._pace else 1.0) * (pace - self._pace)
+    def _on_batch(self, images: int, seconds: float) -> None:
+        weight = _SMOOTHING if self._seconds_per_image else 1.0
+        self._seconds_per_image += weight * (seconds / images / self._runs - self._seconds_per_image)
         self._metrics.count_batch(images, seconds)

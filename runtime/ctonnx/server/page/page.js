@@ -1,15 +1,17 @@
-// The page of `ctonnx serve`: sends scans to the server, two at a time, and shows what it answers.
-// What comes from files and from the server goes into the page as text, never as HTML.
+// The page of `ctonnx serve`: sends scans to the server, two at a time, and shows the results.
+// Text from files and from the server is inserted as text, never as HTML.
 
 const AT_A_TIME = 2;
-const AGAIN_AFTER = 3; // seconds, where the server is gone or does not say when
-const PATIENCE = 180; // seconds for an answer; the server has limits of its own, which are shorter
-const ALOUD = 3; // scans added at a time that a screen reader hears one by one; of more it hears the sums
-const LITTER = /^(\..*|thumbs\.db|desktop\.ini|dicomdir)$/i; // what systems leave in folders
-const NO_DICOM = "Not DICOM: for that, run pip install \"ctonnx[dicom]\" where the server runs, and start it again.";
+const RETRY_SECONDS = 3; // if the server is unavailable or sends no Retry-After
+const TIMEOUT_SECONDS = 180; // for a response; the limits of the server are shorter
+const MOST_ANNOUNCED = 3; // scans added at a time that are announced one by one; for more, the summary is
+// Names that are skipped in folders, as in ctonnx.prediction.inputs; a test compares them.
+const SKIPPED_FILES = /^(\..*|thumbs\.db(:encryptable)?|ehthumbs(_vista)?\.db|desktop\.ini|autorun\.inf|icon\r|dicomdir|~\$.*|.*@syno(resource|eastream))$/i;
+const SKIPPED_FOLDERS = /^(\..*|@eadir|@tmp|@recycle|@recently-snapshot|@__thumb|@sharebin|[#~]snapshot|#recycle|\$recycle\.bin|recycle[rd]|system volume information|found\.\d{3}|__macosx|network trash folder|temporary items|thevolumesettingsfolder|lost\+found|__pycache__)$/i;
+const NO_DICOM = "DICOM is not supported: run pip install \"ctonnx[dicom]\" on the server and restart it.";
 const WORDS = {
-  waiting: "Waiting", sending: "Reading…", busy: "Server busy, next try soon",
-  suspicious: "Suspicious", below: "Not suspicious", clear: "Not suspicious", answered: "Answered", failed: "Not read",
+  waiting: "Waiting", sending: "Reading…", busy: "Server busy, retrying soon",
+  suspicious: "Suspicious", below: "Not suspicious", clear: "Not suspicious", classified: "Classified", failed: "Not read",
 };
 
 const $ = (id) => document.getElementById(id);
@@ -18,27 +20,27 @@ const viewer = copyOf("viewer-template");
 const part = (id) => viewer.querySelector(`#${id}`);
 
 const scans = []; // in the order of their rows
-const waiting = []; // those of them that are not sent yet
-let model = null; // what /v1/model says
-let shown = null; // the scan that is open
-let lanes = 0; // requests under way
-let key = ""; // in no storage
-let keyAsked = null; // a promise, while the prompt is open
+const waiting = []; // scans that are not sent yet
+let model = null; // the response of /v1/model
+let shown = null; // the open scan
+let lanes = 0; // requests in progress
+let key = ""; // never stored
+let keyPrompt = null; // a promise, while the prompt is open
 let counting = false;
 
 // --- The server ---
 
-async function ask(path, options = {}) {
+async function fetchJson(path, options = {}) {
   const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
   const response = await fetch(path, { cache: "no-store", ...options, headers });
-  const answer = await response.json().catch((error) => {
+  const content = await response.json().catch((error) => {
     if (!(error instanceof SyntaxError)) throw error;
-    return null; // a proxy on the way has pages of its own
+    return null; // an error page of a proxy
   });
-  if (response.ok && answer) return answer;
+  if (response.ok && content) return content;
   const { status } = response;
-  const words = answer?.error ?? `the server answered with status ${status}${response.ok ? " and no JSON" : ""}`;
-  throw Object.assign(new Error(words), { status, after: Number(response.headers.get("Retry-After")) || AGAIN_AFTER });
+  const words = content?.error ?? `the server responded with status ${status}${response.ok ? " and no JSON" : ""}`;
+  throw Object.assign(new Error(words), { status, after: Number(response.headers.get("Retry-After")) || RETRY_SECONDS });
 }
 
 async function classify(scan) {
@@ -47,31 +49,31 @@ async function classify(scan) {
   const request = { method: "POST", headers, body: scan.file };
   while (!signal.aborted) {
     const usedKey = key;
-    tell(scan, "sending");
+    setState(scan, "sending");
     try {
       const started = performance.now();
-      request.signal = AbortSignal.any([signal, AbortSignal.timeout(1000 * PATIENCE)]);
-      const answer = await ask("v1/classify?heatmap=true&scan=true", request);
+      request.signal = AbortSignal.any([signal, AbortSignal.timeout(1000 * TIMEOUT_SECONDS)]);
+      const response = await fetchJson("v1/classify?heatmap=true&scan=true", request);
       const milliseconds = performance.now() - started;
-      if (answer.model.sha256 !== model.sha256) await load(); // the server was started anew with another one
-      if (!signal.aborted) settle(scan, answer, milliseconds);
+      if (response.model.sha256 !== model.sha256) await load(); // the server was restarted with another one
+      if (!signal.aborted) finish(scan, response, milliseconds);
       return;
     } catch (error) {
       if (signal.aborted) return;
       if (error.status === 503) {
-        tell(scan, "busy");
+        setState(scan, "busy");
         await pause(error.after, signal);
       } else if (error.status === 401) {
-        tell(scan, "waiting");
+        setState(scan, "waiting");
         await keyInsteadOf(usedKey);
       } else if (error.status) {
         return fail(scan, error.message, error.status === 408 || error.status >= 500);
       } else if (error.name === "TimeoutError") {
-        return fail(scan, `the server did not answer within ${PATIENCE} seconds`, true);
+        return fail(scan, `the server did not respond within ${TIMEOUT_SECONDS} seconds`, true);
       } else if (await reachable()) {
-        return fail(scan, "it could not be sent: the file was moved or changed, or the connection was cut", true);
+        return fail(scan, "the file could not be sent: it was moved or changed, or the connection was lost", true);
       } else {
-        tell(scan, "waiting");
+        setState(scan, "waiting");
         await serverBack(signal);
         if (!signal.aborted) await load();
       }
@@ -80,14 +82,14 @@ async function classify(scan) {
 }
 
 async function reachable() {
-  const there = await fetch("v1/model", { cache: "no-store" }).then(() => true, () => false);
-  const words = "The server does not answer. Scans wait here, and go on as soon as it is back.";
-  $("trouble").textContent = there ? "" : words;
-  return there;
+  const isThere = await fetch("v1/model", { cache: "no-store" }).then(() => true, () => false);
+  const words = "The server does not respond. Waiting scans are sent when it is available again.";
+  $("trouble").textContent = isThere ? "" : words;
+  return isThere;
 }
 
 async function serverBack(signal) {
-  while (!signal?.aborted && !(await reachable())) await pause(AGAIN_AFTER, signal);
+  while (!signal?.aborted && !(await reachable())) await pause(RETRY_SECONDS, signal);
 }
 
 function pause(seconds, signal) {
@@ -97,14 +99,14 @@ function pause(seconds, signal) {
   });
 }
 
-function keyInsteadOf(refused) {
-  if (key !== refused) return null; // another request has asked for it meanwhile
-  $("key-problem").hidden = !refused;
-  keyAsked ??= new Promise((resolve) => {
+function keyInsteadOf(rejected) {
+  if (key !== rejected) return null; // another request has prompted for it
+  $("key-problem").hidden = !rejected;
+  keyPrompt ??= new Promise((resolve) => {
     $("key-prompt").showModal();
     $("key-prompt").addEventListener("close", resolve, { once: true });
-  }).then(() => { keyAsked = null; });
-  return keyAsked;
+  }).then(() => { keyPrompt = null; });
+  return keyPrompt;
 }
 
 // --- The list ---
@@ -112,7 +114,7 @@ function keyInsteadOf(refused) {
 function add(files) {
   const added = files.map((file) => {
     const row = copyOf("row-template");
-    const scan = { name: file.name || "pasted image", file, size: file.size, row, aloud: files.length <= ALOUD };
+    const scan = { name: file.name || "pasted image", file, size: file.size, row, isAnnounced: files.length <= MOST_ANNOUNCED };
     const [start, end] = row.querySelectorAll(".name > span");
     const cut = scan.name.length > 24 ? scan.name.length - 12 : scan.name.length; // long names differ at their ends
     [start.textContent, end.textContent] = [scan.name.slice(0, cut), scan.name.slice(cut)];
@@ -128,8 +130,8 @@ function add(files) {
 }
 
 function enqueue(scan) {
-  Object.assign(scan, { request: new AbortController(), results: null, by: null, caution: "" });
-  tell(scan, "waiting");
+  Object.assign(scan, { request: new AbortController(), results: null, by: null, warning: "" });
+  setState(scan, "waiting");
   waiting.push(scan);
   if (lanes < AT_A_TIME) lane();
 }
@@ -141,46 +143,46 @@ async function lane() {
   while ((last = waiting[0])) {
     waiting.shift();
     const most = model.limits.bytes;
-    if (last.size > most) fail(last, `it has ${bytes(last.size)}, and this server takes ${bytes(most)} at most`);
+    if (last.size > most) fail(last, `the file has ${bytes(last.size)}, and the server accepts at most ${bytes(most)}`);
     else await classify(last);
-    if (!waiting.length && !last.aloud) announce($("summary").textContent);
+    if (!waiting.length && !last.isAnnounced) announce($("summary").textContent);
   }
   lanes -= 1;
 }
 
-function settle(scan, answer, milliseconds) {
-  const results = answer.results.map((one) => ({ ...one, scan: blob(one.scan), heatmap: blob(one.heatmap) }));
+function finish(scan, response, milliseconds) {
+  const results = response.results.map((one) => ({ ...one, scan: blob(one.scan), heatmap: blob(one.heatmap) }));
   const read = results.filter((one) => !one.error);
-  if (!read.length) return fail(scan, results[0]?.error ?? "it holds no image");
-  const most = read.reduce((before, one) => (one.score > before.score ? one : before)); // the frame to look at first
+  if (!read.length) return fail(scan, results[0]?.error ?? "the file contains no image");
+  const most = read.reduce((before, one) => (one.score > before.score ? one : before)); // the frame to show first
   const found = most.suspicious === null ? "" : `${read.filter((one) => one.suspicious).length} of `;
   const frames = results.length > 1 ? `${found}${results.length} frames · ` : "";
-  const doubted = read.filter((one) => one.caution);
-  const doubt = results.length > 1 ? `${doubted.length} of ${results.length} frames` : most.caution;
-  const caution = doubted.length ? `Caution: ${doubt}` : "";
-  Object.assign(scan, { file: null, results, frame: results.indexOf(most), by: answer.model, caution, milliseconds });
+  const warned = read.filter((one) => one.caution);
+  const reason = results.length > 1 ? `${warned.length} of ${results.length} frames` : most.caution;
+  const warning = warned.length ? `Warning: ${reason}` : "";
+  Object.assign(scan, { file: null, results, frame: results.indexOf(most), by: response.model, warning, milliseconds });
   drawThumbnail(scan.row.querySelector("canvas"), most.scan);
-  return tell(scan, stateOf(scan, most), undefined, `${frames}${percent(most.probability)} ${most.label}`);
+  return setState(scan, stateOf(scan, most), undefined, `${frames}${percent(most.probability)} ${most.label}`);
 }
 
 function fail(scan, reason, again = false) {
   Object.assign(scan, { reason, again });
-  tell(scan, "failed", `${WORDS.failed}: ${reason}`);
+  setState(scan, "failed", `${WORDS.failed}: ${reason}`);
 }
 
-function tell(scan, state, words = WORDS[state], most = "") {
+function setState(scan, state, words = WORDS[state], result = "") {
   scan.state = scan.row.dataset.state = state;
-  mark(scan.row.querySelector(".said"), state, words);
-  scan.row.querySelector(".most").textContent = most;
+  mark(scan.row.querySelector(".status"), state, words);
+  scan.row.querySelector(".result").textContent = result;
   annotate(scan);
-  if (scan.aloud && !isOpen(scan)) announce(`${scan.name}: ${[words, most, scan.caution].filter(Boolean).join(". ")}`);
+  if (scan.isAnnounced && !isOpen(scan)) announce(`${scan.name}: ${[words, result, scan.warning].filter(Boolean).join(". ")}`);
   if (scan === shown) fill();
   count();
 }
 
 function annotate(scan) {
-  scan.row.toggleAttribute("data-doubted", Boolean(scan.caution));
-  putNotes(scan.row.querySelector(".notes"), earlier(scan), scan.caution && ["caution", scan.caution]);
+  scan.row.toggleAttribute("data-warned", Boolean(scan.warning));
+  putNotes(scan.row.querySelector(".notes"), earlier(scan), scan.warning && ["warning", scan.warning]);
 }
 
 function remove(scan) {
@@ -205,26 +207,26 @@ function removeAll() {
   $("choose").focus();
 }
 
-function count() { // once, however many rows changed
+function count() { // once for all rows that changed
   if (counting) return;
   counting = true;
   queueMicrotask(() => {
     counting = false;
-    const of = (state) => scans.filter((scan) => scan.state === state).length;
-    const done = scans.filter((scan) => !isOpen(scan)).length;
-    const facts = [`${scans.length} scan${scans.length === 1 ? "" : "s"}`];
-    if (done < scans.length) facts.push(`${done} answered`);
-    const cautions = scans.filter((scan) => scan.caution).length;
-    if (model?.operating_point || of("suspicious")) facts.push(`${of("suspicious")} suspicious`);
-    if (cautions) facts.push(`${cautions} with a caution`);
-    if (of("failed")) facts.push(`${of("failed")} not read`);
+    const number = (condition) => scans.filter(condition).length;
+    const [all, done, warned] = [scans.length, number((scan) => !isOpen(scan)), number((scan) => scan.warning)];
+    const [suspicious, failed] = ["suspicious", "failed"].map((state) => number((scan) => scan.state === state));
+    const facts = [`${all} scan${all === 1 ? "" : "s"}`];
+    if (done < all) facts.push(`${done} processed`);
+    if (model?.operating_point || suspicious) facts.push(`${suspicious} suspicious`);
+    if (warned) facts.push(`${warned} with a warning`);
+    if (failed) facts.push(`${failed} not read`);
     $("summary").textContent = facts.join(" · ");
-    Object.assign($("progress"), { max: scans.length || 1, value: done });
-    $("progress").classList.toggle("done", done === scans.length);
-    $("queue").hidden = !scans.length;
-    $("page").classList.toggle("empty", !scans.length);
-    $("nothing").hidden = $("filter").value === "all" || of($("filter").value) > 0;
-    document.title = done < scans.length ? `${done} of ${scans.length} · ctonnx` : "ctonnx";
+    Object.assign($("progress"), { max: all || 1, value: done });
+    $("progress").classList.toggle("done", done === all);
+    $("queue").hidden = !all;
+    $("page").classList.toggle("empty", !all);
+    $("nothing").hidden = { all, warned, suspicious, failed }[$("filter").value] > 0;
+    document.title = done < all ? `${done} of ${all} · ctonnx` : "ctonnx";
   });
 }
 
@@ -238,13 +240,13 @@ function mark(element, state, words) {
   return element;
 }
 
-function putNotes(place, ...notes) { // each an icon and words, or nothing
+function putNotes(place, ...notes) { // each an icon and words, or null
   place.replaceChildren(...notes.filter(Boolean).map((note) => mark(copyOf("note-template"), ...note)));
 }
 
 function earlier(scan) {
   if (!scan.by || scan.by.sha256 === model.sha256) return null;
-  return ["earlier", `Answered by an earlier model: ${scan.by.run} · ${scan.by.precision}`];
+  return ["earlier", `Classified by an earlier model: ${scan.by.run} · ${scan.by.precision}`];
 }
 
 async function drawThumbnail(canvas, data) {
@@ -267,54 +269,54 @@ function show(scan) {
   }
   scan.row.querySelector(".open").setAttribute("aria-expanded", "true");
   scan.row.append(viewer);
-  scan.row.firstElementChild.scrollIntoView({ block: "nearest" }); // a viewer that was above it has gone
+  scan.row.firstElementChild.scrollIntoView({ block: "nearest" }); // the viewer of a scan above it was removed
   part("zoom").value = 100;
   setZoom();
-  if (waiting.includes(scan)) waiting.unshift(...waiting.splice(waiting.indexOf(scan), 1)); // what is looked at is next
+  if (waiting.includes(scan)) waiting.unshift(...waiting.splice(waiting.indexOf(scan), 1)); // it is sent next
   return fill();
 }
 
 function fill() {
   const result = shown.results?.[shown.frame] ?? {};
-  const answer = result.label ? result : null;
-  const state = answer ? stateOf(shown, answer) : result.error ? "failed" : shown.state;
+  const prediction = result.label ? result : null;
+  const state = prediction ? stateOf(shown, prediction) : result.error ? "failed" : shown.state;
   const frames = shown.results?.length ?? 1;
   viewer.dataset.state = state;
   part("viewer-name").textContent = shown.name;
-  mark(part("verdict"), state, state === "answered" ? answer.label : WORDS[state]);
-  const below = "is a suspicious class, but the sum stays below the operating point.";
+  mark(part("verdict"), state, state === "classified" ? prediction.label : WORDS[state]);
+  const below = "is a suspicious class, but the sum is below the threshold.";
   putNotes(
     part("notes"),
-    state === "below" && ["below", `The most probable, ${answer.label}, ${below}`],
+    state === "below" && ["below", `The predicted class, ${prediction.label}, ${below}`],
     earlier(shown),
-    answer?.caution && ["caution", sentence(`Caution: ${answer.caution}`)],
+    prediction?.caution && ["warning", sentence(`Warning: ${prediction.caution}`)],
   );
   part("problem").textContent = state === "failed" ? sentence(result.error ?? shown.reason) : "";
   part("again").hidden = !(shown.state === "failed" && shown.again);
 
-  put(part("scan"), answer?.scan);
-  put(part("heat"), answer?.heatmap);
+  put(part("scan"), prediction?.scan);
+  put(part("heat"), prediction?.heatmap);
   part("scan").alt = `The scan ${shown.name}`;
-  part("heat").alt = `Heatmap: where the network found ${answer?.label}`;
-  part("heat-of").textContent = `Heatmap of ${answer?.label}`;
-  part("no-picture").textContent = answer ? "" : state === "failed" ? "No picture" : WORDS[state];
-  part("zoom-tool").hidden = !answer?.scan;
-  part("heat-tools").hidden = !answer?.heatmap;
+  part("heat").alt = `Heatmap: regions that support the class ${prediction?.label}`;
+  part("heat-of").textContent = `Heatmap of ${prediction?.label}`;
+  part("no-picture").textContent = prediction ? "" : state === "failed" ? "No picture" : WORDS[state];
+  part("zoom-tool").hidden = !prediction?.scan;
+  part("heat-tools").hidden = !prediction?.heatmap;
   part("frame-tool").hidden = frames === 1;
   Object.assign(part("frame"), { max: frames, value: shown.frame + 1 });
-  part("frame-said").textContent = `${shown.frame + 1} of ${frames}`;
+  part("frame-value").textContent = `${shown.frame + 1} of ${frames}`;
 
-  const isJudged = state !== "answered" && answer;
+  const isJudged = state !== "classified" && prediction;
   part("compared").hidden = part("summed").hidden = !isJudged;
   if (isJudged) {
-    part("summed").textContent = `The sum is that of ${list(shown.by.positive)}.`;
-    [part("sum").textContent, part("threshold").textContent] = apart(answer.score, shown.by.threshold);
+    part("summed").textContent = `Suspicious classes: ${list(shown.by.positive)}.`;
+    [part("sum").textContent, part("threshold").textContent] = distinct(prediction.score, shown.by.threshold);
   }
-  part("bars").hidden = part("details").hidden = !answer;
-  part("bars").tBodies[0].replaceChildren(...Object.entries(answer?.probabilities ?? {}).map(bar));
-  const [inside, outside] = [answer?.milliseconds, shown.milliseconds].map((time) => `${time?.toFixed(0)} ms`);
-  const way = `${outside} from sending the file (${bytes(shown.size)}) to its answer`;
-  part("details").textContent = `Answered in ${inside}; ${way}.`;
+  part("bars").hidden = part("details").hidden = !prediction;
+  part("bars").tBodies[0].replaceChildren(...Object.entries(prediction?.probabilities ?? {}).map(bar));
+  const [inside, outside] = [prediction?.milliseconds, shown.milliseconds].map((time) => `${time?.toFixed(0)} ms`);
+  const total = `${outside} from sending the file (${bytes(shown.size)}) to the result`;
+  part("details").textContent = `Classified in ${inside}; ${total}.`;
 }
 
 function bar([name, value]) {
@@ -325,7 +327,7 @@ function bar([name, value]) {
   return row;
 }
 
-function put(image, data = null) { // and frees what stood there before
+function put(image, data = null) { // and releases the previous image
   if (image.data === data) return;
   URL.revokeObjectURL(image.src);
   Object.assign(image, { data, hidden: !data });
@@ -337,23 +339,23 @@ function setHeatmap() {
   const isOn = part("heat-on").checked;
   part("heat").style.opacity = isOn ? part("opacity").value / 100 : 0;
   part("opacity").disabled = !isOn;
-  part("opacity-said").textContent = `${part("opacity").value} %`;
+  part("opacity-value").textContent = `${part("opacity").value} %`;
 }
 
-function setZoom() { // around the middle of what is seen
+function setZoom() { // around the center of the visible part
   const [stack, layers] = [part("stack"), part("layers")];
   const across = (stack.scrollLeft + stack.clientWidth / 2) / stack.scrollWidth;
   const down = (stack.scrollTop + stack.clientHeight / 2) / stack.scrollHeight;
   layers.style.width = layers.style.height = `${part("zoom").value}%`;
   stack.scrollLeft = across * stack.scrollWidth - stack.clientWidth / 2;
   stack.scrollTop = down * stack.scrollHeight - stack.clientHeight / 2;
-  part("zoom-said").textContent = `${part("zoom").value} %`;
+  part("zoom-value").textContent = `${part("zoom").value} %`;
 }
 
 // --- Words and numbers ---
 
 function stateOf(scan, { suspicious, label }) {
-  if (suspicious === null) return "answered";
+  if (suspicious === null) return "classified";
   return suspicious ? "suspicious" : scan.by.positive.includes(label) ? "below" : "clear";
 }
 
@@ -361,20 +363,20 @@ const sentence = (words) => `${words[0].toUpperCase()}${words.slice(1)}${/[.!?]$
 const list = (names) => new Intl.ListFormat("en-GB").format(names);
 const bytes = (count) => (count < 2 ** 20 ? `${Math.ceil(count / 2 ** 10)} kB` : `${+(count / 2 ** 20).toFixed(1)} MB`);
 
-function percent(value, digits = 1) { // nothing is 0 or 100 % that is not
+function percent(value, digits = 1) { // only 0 and 1 are shown as 0 and 100 %
   const least = 10 ** -digits;
   if (value > 0 && 100 * value < least) return `< ${least.toFixed(digits)} %`;
   if (value < 1 && 100 * value > 100 - least) return `> ${(100 - least).toFixed(digits)} %`;
   return `${(100 * value).toFixed(digits)} %`;
 }
 
-function apart(...values) { // with as many digits as it takes to see which is larger
+function distinct(...values) { // with as many digits as distinguish them
   let digits = 2;
   while (digits < 6 && new Set(values.map((value) => percent(value, digits))).size === 1) digits += 1;
   return values.map((value) => percent(value, digits));
 }
 
-function blob(address) { // of what a data: address holds; a browser may keep it out of its memory
+function blob(address) { // of a data: URL; a browser can store blobs outside its memory
   if (!address) return null;
   const text = atob(address.slice(address.indexOf(",") + 1));
   const content = new Uint8Array(text.length);
@@ -384,10 +386,10 @@ function blob(address) { // of what a data: address holds; a browser may keep it
 
 // --- The model ---
 
-async function load() { // at first, and where the server may have another model than it had
+async function load() { // at the start, and whenever the server may have another model
   const usedKey = key;
   try {
-    model = await ask("v1/model");
+    model = await fetchJson("v1/model");
   } catch (error) {
     if (error.status === 401) await keyInsteadOf(usedKey);
     else {
@@ -402,20 +404,20 @@ async function load() { // at first, and where the server may have another model
   $("notice").textContent = model.notice;
   $("synthetic").hidden = !model.synthetic;
   const terms = `${list(model.formats)}, up to ${bytes(model.limits.bytes)} each`;
-  const lack = model.formats.includes("DICOM") ? "" : ` ${NO_DICOM}`;
-  $("terms").textContent = `${terms}.${lack} Scans go to ${location.host} alone, which keeps none.`;
-  const measured = Object.entries(model.metrics).map(([split, found]) => [`Measured, ${split}`, figures(found)]);
+  const hint = model.formats.includes("DICOM") ? "" : ` ${NO_DICOM}`;
+  $("terms").textContent = `${terms}.${hint} Scans are sent to ${location.host} only, and are not stored there.`;
+  const measured = Object.entries(model.metrics).map(([split, found]) => [`Metrics, ${split}`, metrics(found)]);
   const facts = {
     Model: `${model.run}, ${model.name}`,
     "Runs on": `${model.provider}, ${model.precision}`,
     "Trained on": model.trained_on,
-    ...(model.leaks && { Leaks: sentence(model.leaks) }),
+    ...(model.leaks && { Leakage: sentence(model.leaks) }),
     Classes: list(model.classes),
     Input: `${model.image_size} × ${model.image_size} pixels`,
-    "Operating point": sentence(model.operating_point?.text ?? "none: this model calls no scan suspicious"),
+    "Operating point": sentence(model.operating_point?.text ?? "none: this model does not classify scans as suspicious"),
     ...Object.fromEntries(measured),
     ...(model.caveats.length && { Caveats: model.caveats.map(sentence).join(" ") }),
-    Reads: `${terms}.${lack}`,
+    Formats: `${terms}.${hint}`,
     "SHA-256": model.sha256,
     ctonnx: model.version,
   };
@@ -430,32 +432,39 @@ async function load() { // at first, and where the server may have another model
   count();
 }
 
-function figures({ accuracy, macro, intervals, images }) {
-  const figure = (name, value, interval) => {
+function metrics({ accuracy, macro, intervals, images }) {
+  const metric = (name, value, interval) => {
     if (!Number.isFinite(value)) return null; // images without one of the classes have no AUROC
     return `${name} ${value.toFixed(3)}${interval ? ` [${interval.map((end) => end.toFixed(3)).join(", ")}]` : ""}`;
   };
-  const right = figure("accuracy", accuracy, intervals?.accuracy);
-  const auroc = figure("macro AUROC", macro?.auroc, intervals?.macro?.auroc);
-  return sentence([right, auroc, `${images} images`].filter(Boolean).join(", "));
+  const overall = metric("accuracy", accuracy, intervals?.accuracy);
+  const auroc = metric("macro AUROC", macro?.auroc, intervals?.macro?.auroc);
+  return sentence([overall, auroc, `${images} images`].filter(Boolean).join(", "));
 }
 
-// --- What a person does ---
+// --- Input of the user ---
 
-async function filesIn(entry) { // of a dropped folder, however deep
+const isSkipped = (name, isFolder) => (isFolder ? SKIPPED_FOLDERS : SKIPPED_FILES).test(name);
+
+function isBelowSkipped(file) { // the chosen folder itself is never skipped
+  const names = file.webkitRelativePath.split("/").slice(1);
+  return names.some((name, place) => isSkipped(name, place < names.length - 1));
+}
+
+async function filesIn(entry) { // all files of a dropped folder
   if (entry.isFile) return [await new Promise((done) => entry.file(done, () => done(new File([], entry.name))))];
   const files = [];
   for (const reader = entry.createReader(); ;) {
     const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)); // a hundred at a time
-    if (!entries.length) return files.filter((file) => !LITTER.test(file.name));
-    for (const inner of entries) files.push(...(await filesIn(inner)));
+    if (!entries.length) return files;
+    for (const inner of entries) if (!isSkipped(inner.name, inner.isDirectory)) files.push(...(await filesIn(inner)));
   }
 }
 
 for (const [button, input] of [["choose", $("files")], ["choose-folder", $("folder")]]) {
   $(button).addEventListener("click", () => input.click());
   input.addEventListener("change", () => {
-    add([...input.files].filter((file) => input === $("files") || !LITTER.test(file.name)));
+    add([...input.files].filter((file) => !isBelowSkipped(file)));
     input.value = "";
   });
 }
@@ -494,7 +503,7 @@ $("about").addEventListener("click", () => {
   $("facts").showModal();
   load();
 });
-$("key-prompt").addEventListener("cancel", (event) => event.preventDefault()); // nothing works without
+$("key-prompt").addEventListener("cancel", (event) => event.preventDefault()); // nothing works without a key
 $("key-prompt").addEventListener("submit", () => {
   key = $("key").value.trim();
   $("key").value = "";

@@ -1,4 +1,4 @@
-"""Budgets of the server: the memory of all uploads, and the pixels of one request."""
+"""Budgets of the server: the memory of all requests, and the pixels of one request."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,70 +7,73 @@ from typing import TypeAlias
 from ctonnx.errors import ImageError
 from ctonnx.server.transport.errors import RequestError
 
-__all__ = ["MemoryBudget", "PixelBudget", "Take"]
+__all__ = ["MemoryBudget", "PixelBudget", "Reserve"]
 
 
 class PixelBudget:
-    """The pixels that the images of one request may have together: one request should not hold the cores for long.
+    """Pixels that all images of one request may have together, so that it does not occupy the cores for long.
 
     Args:
-        pixels: So many.
+        pixels: Number of pixels.
     """
 
     def __init__(self, pixels: int) -> None:
         self._pixels = self._left = pixels
 
-    def spend(self, size: tuple[int, int]) -> None:
-        """Takes down an image that was decoded."""
-        self._left -= size[0] * size[1]
-
-    def refuse_when_spent(self) -> None:
-        """Turns an image away that is not decoded yet.
+    def check(self) -> None:
+        """Raises an error for an image that is not decoded yet if no pixels are left.
 
         Raises:
-            ImageError: Those before it had all pixels that there are.
+            ImageError: If the images before it have used all pixels.
         """
         if self._left <= 0:
             raise ImageError(
-                f"the images before it have {self._pixels} pixels or more, which is all that one request may have; "
-                "send it in another",
+                f"the images before it have {self._pixels} pixels or more, the limit of one request; send it in "
+                "another one",
                 "file",
             )
 
+    def spend(self, size: tuple[int, int]) -> None:
+        """Subtracts the pixels of a decoded image."""
+        self._left -= size[0] * size[1]
 
-Take: TypeAlias = Callable[[int], None]
-"""Takes room for so many bytes more."""
+
+Reserve: TypeAlias = Callable[[int], None]
+"""Reserves memory for a number of bytes, in addition to those reserved before."""
 
 
 class MemoryBudget:
-    """The memory that bodies and answers take, over all requests of an event loop.
+    """Memory for the bodies and responses of all requests of an event loop.
 
     Args:
-        most: bytes.
+        limit: Bytes.
+
+    Attributes:
+        reserved: Bytes in use.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self.taken = 0
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.reserved = 0
 
     @contextmanager
-    def held(self) -> Iterator[Take]:
-        """Yields what takes room for so many bytes more, all of which is given back when the block ends.
+    def reservation(self) -> Iterator[Reserve]:
+        """Yields a function that reserves memory; all of it is released at the end of the block.
 
-        What it yields raises a Refusal where there is no more.
+        The function raises `RequestError` (503) if the memory is not available.
         """
         own = 0
 
-        def take(count: int) -> None:
+        def reserve(count: int) -> None:
             nonlocal own
-            if self.taken + count > self._most:
+            if self.reserved + count > self._limit:
                 raise RequestError(
-                    503, "too much memory is taken by other requests; try again soon", {"Retry-After": "1"}
+                    503, "too much memory is in use by other requests; try again soon", {"Retry-After": "1"}
                 )
             own += count
-            self.taken += count
+            self.reserved += count
 
         try:
-            yield take
+            yield reserve
         finally:
-            self.taken -= own
+            self.reserved -= own

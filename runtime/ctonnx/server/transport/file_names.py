@@ -1,12 +1,12 @@
-"""The name of a file in a multipart body, however its client writes what is not ASCII.
+"""File names in a multipart body, in all the ways in which clients encode names that are not ASCII.
 
-| form | written by |
+| form | sent by |
 | --- | --- |
 | `filename="ä.png"` in UTF-8 or Latin-1, with `%22` for a quote | browsers, curl, urllib3 2 |
-| `filename*=UTF-8''%C3%A4.png`, alone or beside `filename` | urllib3 1, and what follows RFC 6266 |
+| `filename*=UTF-8''%C3%A4.png`, with or without `filename` | urllib3 1, and clients that follow RFC 6266 |
 | `filename="=?UTF-8?B?w6QucG5n?="` | mail libraries |
 
-A name is shown in the answer and nowhere else: it is no path, and nothing is opened by it.
+A name is only returned in the response. It is never used as a path.
 
 Sources: https://www.rfc-editor.org/rfc/rfc7578#section-4.2, https://www.rfc-editor.org/rfc/rfc8187,
 https://html.spec.whatwg.org/multipage/form-control-infrastructure.html#multipart-form-data
@@ -22,15 +22,15 @@ from ctonnx.system.text import escape_control
 
 __all__ = ["file_name"]
 
-_ESCAPES = {"%22": '"', "%0D": "\r", "%0A": "\n"}  # that HTML prescribes, and no others
-_LONGEST = 255  # characters, as of most file systems
+_ESCAPES = {"%22": '"', "%0D": "\r", "%0A": "\n"}  # the escapes of the HTML standard
+_LONGEST = 255  # characters, the limit of most file systems
 
 
 def file_name(disposition: bytes) -> str | None:
-    """Returns the name of a file, on one line, or None where the header names none and the part is no file.
+    """Returns the name of a file, on one line, or None if the header has none: the part is not a file then.
 
     Args:
-        disposition: The value of a Content-Disposition header.
+        disposition: Value of a Content-Disposition header.
 
     >>> file_name(b'form-data; name="file"; filename="a.png"'), file_name(b'form-data; name="note"')
     ('a.png', None)
@@ -48,11 +48,11 @@ def file_name(disposition: bytes) -> str | None:
                 plain = value if plain is None else plain
     if extended is None and plain is None:
         return None
-    return _on_one_line(extended or _decoded(plain or ""))
+    return _escaped(extended or _decoded(plain or ""))
 
 
 def _decoded(name: str) -> str:
-    with suppress(UnicodeDecodeError):  # it is in Latin-1, as old clients write it
+    with suppress(UnicodeDecodeError):  # it is Latin-1, from an old client
         name = name.encode("latin-1").decode("utf-8")
     if name.startswith("=?") and name.endswith("?="):
         try:
@@ -64,7 +64,7 @@ def _decoded(name: str) -> str:
     return name
 
 
-def _on_one_line(name: str) -> str:
-    """Escapes what would break a line, steer a terminal or be no text."""
+def _escaped(name: str) -> str:
+    """Escapes line breaks, control characters of terminals and invalid characters."""
     shown = escape_control(name)
     return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."

@@ -1,4 +1,4 @@
-"""Sockets, signals, and a stop that finishes what the server has."""
+"""Listening sockets, signals, and a graceful shutdown that completes the requests in progress."""
 
 import asyncio
 import errno
@@ -24,19 +24,19 @@ from ctonnx.server.transport.middleware import RequestMiddleware
 
 __all__ = ["bind", "is_reachable", "serve"]
 
-_KEEP_ALIVE = 75  # seconds; longer than the 60 that proxies keep an unused connection, so that they close it first
+_KEEP_ALIVE = 75  # seconds; proxies keep idle connections for 60 and should close them first
 _BACKLOG = 512
 _CONNECTIONS = 1 << 16
 _log = logging.getLogger(__name__)
-_NO_PASSWORD = "none is given"  # noqa: S105  # else OpenSSL asks for that of a locked key at the terminal
-_HANG_UP: int | None = getattr(signal, "SIGHUP", None)  # of POSIX
+_NO_PASSWORD = "none is given"  # noqa: S105  # without it, OpenSSL prompts for the password of an encrypted key
+_HANG_UP: int | None = getattr(signal, "SIGHUP", None)  # POSIX only
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Takes a port, on every address that a name stands for; nobody is let in yet.
+    """Binds a port on all addresses of a host, without accepting connections yet.
 
     Raises:
-        CtonnxError: The name stands for nothing, or the port cannot be had.
+        CtonnxError: If the host is unknown or the port is not available.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -58,17 +58,17 @@ def bind(host: str, port: int) -> list[socket.socket]:
     except OSError as error:
         for taken in sockets:
             taken.close()
-        why = {
-            errno.EADDRINUSE: "it is in use; take another with --port, or end the program that has it",
-            errno.EACCES: "this user may not; take one from 1024 on with --port",
+        reason = {
+            errno.EADDRINUSE: "it is in use; choose another one with --port, or stop the program that uses it",
+            errno.EACCES: "this user is not permitted to; choose a port from 1024 on with --port",
             errno.EADDRNOTAVAIL: "this machine has no such address; see --host",
         }.get(error.errno or 0, error.strerror or str(error))
-        raise CtonnxError(f"expected to listen on port {port} of '{host}': {why}") from error
+        raise CtonnxError(f"expected to listen on port {port} of '{host}': {reason}") from error
     return sockets
 
 
 def is_reachable(sockets: Sequence[socket.socket]) -> bool:
-    """Says whether other machines may reach one of these sockets."""
+    """Returns whether other machines can reach one of the sockets."""
     return not all(ipaddress.ip_address(taken.getsockname()[0].partition("%")[0]).is_loopback for taken in sockets)
 
 
@@ -82,25 +82,25 @@ def serve(
     certificate: Path | None = None,
     private_key: Path | None = None,
 ) -> int:
-    """Serves until a signal says to stop, and what is under way has come to its end.
+    """Serves until a signal stops the server and the requests in progress are complete.
 
     Args:
         app: The application.
-        sockets: of `bind`; they are closed.
-        grace: Seconds that requests under way get after the signal.
-        ready: Called when clients are let in.
-        stopping: Called at the signal with how many requests are under way, where there are any.
-        certificate: of TLS, with its chain, in PEM.
-        private_key: of the certificate.
+        sockets: Sockets from `bind`; they are closed at the end.
+        grace: Seconds for the requests in progress after the signal.
+        ready: Called when the server accepts connections.
+        stopping: Called after the signal with the number of requests in progress, if there are any.
+        certificate: TLS certificate with its chain, in PEM.
+        private_key: Private key of the certificate.
 
     Returns:
-        0 where SIGTERM came and every request was answered, else the signal's number.
+        0 after SIGTERM if all requests were completed, else the signal's number.
 
     Raises:
-        CtonnxError: The certificate or its key cannot be used.
+        CtonnxError: If the certificate or its key cannot be used.
     """
     _allow_connections()
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it warns of each malformed body
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it logs a warning for each malformed body
     config = uvicorn.Config(
         app,
         loop="asyncio",
@@ -131,7 +131,7 @@ def serve(
 
 
 def _allow_connections() -> None:
-    """Raises the limit of open files as far as this process may, where the system has one: a connection is one."""
+    """Raises the soft limit of open files, of which each connection is one, if the system has such a limit."""
     try:
         import resource
     except ImportError:  # Windows
@@ -139,12 +139,12 @@ def _allow_connections() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, _CONNECTIONS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(OSError, ValueError):  # as on macOS, which has another limit besides
+        with suppress(OSError, ValueError):  # macOS has an additional limit
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, that goes on listening while requests under way come to their end, and turns others away."""
+    """uvicorn's server; after a signal it rejects new requests until those in progress are complete."""
 
     def __init__(
         self,
@@ -155,18 +155,18 @@ class _Server(uvicorn.Server):
         stopping: Callable[[int], None],
     ) -> None:
         super().__init__(config)
-        self._front, self._grace, self._ready, self._stopping = app, grace, ready, stopping
-        self._until = math.inf  # no signal came yet
-        self._is_exhausted = self._has_told = False
+        self._app, self._grace, self._ready, self._stopping = app, grace, ready, stopping
+        self._until = math.inf  # no signal yet
+        self._is_exhausted = self._is_reported = False
         self.signal = int(signal.SIGTERM)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        asyncio.get_running_loop().set_exception_handler(self._without_a_flood)
+        asyncio.get_running_loop().set_exception_handler(self._log_once)
         await super().startup(sockets)
         self._ready()
 
-    def _without_a_flood(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Tells once that no connection can be accepted: asyncio does so for each of the backlog, again and again."""
+    def _log_once(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Logs only once that no connection can be accepted: asyncio repeats it for each one in the backlog."""
         if "out of system resource" not in context["message"]:
             loop.default_exception_handler(context)
         elif not self._is_exhausted:
@@ -175,24 +175,24 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.force_exit:
-            await self._cut_off()
+            await self._cancel_requests()
         await super().shutdown(sockets)
-        if self.force_exit:  # which may have come meanwhile; uvicorn leaves the application as it is then
-            await self._cut_off()
+        if self.force_exit:  # set during the shutdown; uvicorn does not shut the application down then
+            await self._cancel_requests()
             await self.lifespan.shutdown()
 
-    async def _cut_off(self) -> None:
-        """Ends what is under way; `RequestMiddleware` tells its clients."""
-        under_way = list(self.server_state.tasks)
-        for task in under_way:
+    async def _cancel_requests(self) -> None:
+        """Cancels the requests in progress; `RequestMiddleware` responds to their clients."""
+        tasks = list(self.server_state.tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         with super().capture_signals():
             is_main = threading.current_thread() is threading.main_thread()
-            if not is_main or _HANG_UP is None or signal.getsignal(_HANG_UP) == signal.SIG_IGN:  # as nohup has it
+            if not is_main or _HANG_UP is None or signal.getsignal(_HANG_UP) == signal.SIG_IGN:  # ignored, as by nohup
                 yield
                 return
             before = signal.signal(_HANG_UP, self.handle_exit)
@@ -202,17 +202,17 @@ class _Server(uvicorn.Server):
                 signal.signal(_HANG_UP, before)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._front.stopping:  # told twice: at once
+        if self._app.stopping:  # the second signal: stop at once
             self.should_exit = self.force_exit = True
             return
-        self.signal, self._until, self._front.stopping = sig, time.monotonic() + self._grace, True
+        self.signal, self._until, self._app.stopping = sig, time.monotonic() + self._grace, True
 
     async def on_tick(self, counter: int) -> bool:
-        if self._front.stopping:
-            if self._front.under_way and not self._has_told:  # not in the handler: it comes between any two lines
-                self._stopping(self._front.under_way)
-            self._has_told = True
+        if self._app.stopping:
+            if self._app.in_progress and not self._is_reported:  # a signal handler could interrupt other output
+                self._stopping(self._app.in_progress)
+            self._is_reported = True
             is_over = time.monotonic() > self._until
-            self.should_exit = self.should_exit or is_over or not self._front.under_way
-            self.force_exit = self.force_exit or (is_over and bool(self._front.under_way))
+            self.should_exit = self.should_exit or is_over or not self._app.in_progress
+            self.force_exit = self.force_exit or (is_over and bool(self._app.in_progress))
         return await super().on_tick(counter)

@@ -1,6 +1,6 @@
-"""What stands before the routes: headers on every answer, the key, the count of what is under way.
+"""Middleware: headers of every response, the API key, and the number of requests in progress.
 
-Header values after https://cheatsheetseries.owasp.org/cheatsheets/HTTP_Headers_Cheat_Sheet.html
+Source of the header values: https://cheatsheetseries.owasp.org/cheatsheets/HTTP_Headers_Cheat_Sheet.html
 """
 
 import asyncio
@@ -27,40 +27,40 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""On every answer, unless it has the header already."""
+"""Headers of every response that does not set them itself."""
 
 _HEALTH = frozenset({"/v2/health/live", "/v2/health/ready"})
 OPEN = _HEALTH | {"/", "/page.css", "/page.js", "/icon.svg"}
-"""Paths that need no key: probes have none, and the page asks for it."""
+"""Paths that need no key: health probes have none, and the page prompts for it."""
 
-_FAREWELL = 0.5  # seconds that a client has to take the last word
+_LAST_SECONDS = 0.5  # to send the last response
 
 
 class RequestMiddleware:
-    """What every request goes through first.
+    """The outermost middleware: counts requests, adds headers, and rejects new requests when the server stops.
 
     Args:
-        app: what stands behind it.
-        told: Called for each answered request, with its route's name, its status and its seconds.
+        app: Application to call.
+        on_response: Called after each request with its route's name, its status and its seconds.
 
     Attributes:
-        stopping: New requests are turned away, so that those under way come to their end.
-        under_way: Requests that are not answered yet.
+        stopping: Whether new requests are rejected, so that those in progress can be completed.
+        in_progress: Number of requests without a complete response.
     """
 
-    def __init__(self, app: ASGIApp, told: Callable[[str, int, float], None]) -> None:
-        self._app, self._told = app, told
+    def __init__(self, app: ASGIApp, on_response: Callable[[str, int, float], None]) -> None:
+        self._app, self._on_response = app, on_response
         self.stopping = False
-        self.under_way = 0
+        self.in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request (https://asgi.readthedocs.io)."""
+        """Handles a request (https://asgi.readthedocs.io)."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["path"].endswith("/"):  # which many clients add to an address
+        if scope["path"].endswith("/"):  # many clients add it
             scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
-        start, status, is_begun = time.perf_counter(), 499, False  # as nginx counts clients that have gone
+        start, status, is_begun = time.perf_counter(), 499, False  # nginx's status for a client that disconnected
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status, is_begun
@@ -71,54 +71,51 @@ class RequestMiddleware:
                     headers.setdefault(name, value)
             await send(message)
 
-        self.under_way += 1
+        self.in_progress += 1
         try:
             if self.stopping and scope["path"] not in _HEALTH:
-                await _away()(scope, receive, send_with_headers)
+                await _stopping()(scope, receive, send_with_headers)
             else:
                 await self._app(scope, receive, send_with_headers)
-        except asyncio.CancelledError:  # the server was told twice to stop
+        except asyncio.CancelledError:  # a second signal to stop
             if not is_begun:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_FAREWELL):
-                        await _away()(scope, receive, send_with_headers)
+                    async with asyncio.timeout(_LAST_SECONDS):
+                        await _stopping()(scope, receive, send_with_headers)
         finally:
-            self.under_way -= 1
+            self.in_progress -= 1
             endpoint = scope.get("endpoint")
-            self._told(getattr(endpoint, "__name__", "none"), status, time.perf_counter() - start)
+            self._on_response(getattr(endpoint, "__name__", "none"), status, time.perf_counter() - start)
 
 
-def _away() -> JSONResponse:
-    sentence = "the server is stopping; ask the one that takes its place"
-    return JSONResponse({"error": sentence}, 503, {"Retry-After": "5", "Connection": "close"})
+def _stopping() -> JSONResponse:
+    message = "the server is stopping; try again later"
+    return JSONResponse({"error": message}, 503, {"Retry-After": "5", "Connection": "close"})
 
 
 class ApiKeyMiddleware:
-    """Lets in who brings the key.
+    """Rejects requests without a valid API key.
 
     Args:
-        app: what stands behind it.
-        key: that requests bring as `Authorization: Bearer KEY`.
+        app: Application to call.
+        key: Key that requests send as `Authorization: Bearer KEY`.
     """
 
     def __init__(self, app: ASGIApp, key: str) -> None:
         self._app, self._digest = app, _digest(key.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request."""
-        if scope["type"] == "http" and scope["path"] not in OPEN and not self._is_known(Headers(scope=scope)):
-            refused = JSONResponse(
-                {"error": "expected the server's key in the header 'Authorization: Bearer KEY', found another or none"},
-                401,
-                {"WWW-Authenticate": "Bearer"},
-            )
-            await refused(scope, receive, send)
+        """Handles a request."""
+        if scope["type"] == "http" and scope["path"] not in OPEN and not self._is_valid(Headers(scope=scope)):
+            message = "expected the server's key in the header 'Authorization: Bearer KEY', found a wrong key or none"
+            response = JSONResponse({"error": message}, 401, {"WWW-Authenticate": "Bearer"})
+            await response(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _is_known(self, headers: Headers) -> bool:
+    def _is_valid(self, headers: Headers) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        # Digests have one length whatever is given: the time tells nothing of the key's.
+        # All digests have the same length, so the time of the comparison does not leak the key's.
         is_equal = hmac.compare_digest(_digest(given.strip().encode()), self._digest)
         return is_equal and scheme.lower() == "bearer"
 

@@ -1,36 +1,36 @@
-"""Bodies within limits of bytes and time; the files of a multipart body, in memory alone.
+"""Receiving bodies within limits of bytes and time.
 
-Nothing is ever written to a disk, names that clients give their files go back in the answer alone, and all bodies and
-answers that are held at a time share a quarter of the process's memory.
+Nothing is written to a disk. All bodies and responses in memory at a time share a quarter of the process's memory.
 """
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from starlette.requests import ClientDisconnect, Request
 
 from ctonnx.server.settings import Limits
-from ctonnx.server.transport.budgets import Take
+from ctonnx.server.transport.budgets import Reserve
 from ctonnx.server.transport.errors import RequestError
 
 __all__ = ["receive"]
 
-_MOST_DISCARDED = 64 << 20  # bytes of a body that is too large are still taken, so that its client reads the answer
+_MOST_DISCARDED = 64 << 20  # bytes
 _DISCARD_SECONDS = 10.0
 
 
-async def receive(request: Request, add: Callable[[bytes], object], limits: Limits, take: Take) -> None:
+async def receive(request: Request, add: Callable[[bytes], object], limits: Limits, reserve: Reserve) -> None:
     """Receives a request's body.
 
     Args:
-        request: whose body was not touched.
+        request: Request whose body was not read yet.
         add: Called with each piece.
-        limits: of the body's bytes and seconds.
-        take: of `MemoryBudget.held`.
+        limits: Limits of the body's bytes and seconds.
+        reserve: Function from `MemoryBudget.reservation`.
 
     Raises:
-        Refusal: it is too large, too slow, cut off, encoded, or there is no room.
-        ClientDisconnect: The client has gone.
+        RequestError: If the body is too large, too slow or encoded, or memory for it is not available.
+        ClientDisconnect: If the client has disconnected.
     """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise RequestError(415, "expected a body without Content-Encoding, found one with it; send it uncompressed")
@@ -42,7 +42,7 @@ async def receive(request: Request, add: Callable[[bytes], object], limits: Limi
     try:
         async with asyncio.timeout(limits.body_seconds):
             async for piece in request.stream():
-                take(len(piece))
+                reserve(len(piece))
                 received += len(piece)
                 if received > limits.body_bytes:
                     await _discard(request)
@@ -51,7 +51,7 @@ async def receive(request: Request, add: Callable[[bytes], object], limits: Limi
     except TimeoutError:
         raise RequestError(
             408,
-            f"expected the whole body within {limits.body_seconds:g} s, found it unfinished",
+            f"expected the complete body within {limits.body_seconds:g} s, found it incomplete",
             {"Connection": "close"},
         ) from None
 
@@ -59,18 +59,18 @@ async def receive(request: Request, add: Callable[[bytes], object], limits: Limi
 def _too_large(limits: Limits) -> RequestError:
     return RequestError(
         413,
-        f"expected a body of at most {limits.body_bytes} bytes, found a larger one; send fewer files at a time, or "
+        f"expected a body of at most {limits.body_bytes} bytes, found a larger one; send fewer files per request, or "
         "raise the server's --max-body-mb",
         {"Connection": "close"},
     )
 
 
 async def _discard(request: Request) -> None:
-    """Takes what else a client sends, within bounds: most clients read no answer before they have sent all."""
+    """Receives and drops the rest of a body, within bounds: most clients read no response before they have sent it."""
     if "expect" in request.headers:
-        return  # this one waits for leave to send
+        return  # the client waits for permission to send
     left = _MOST_DISCARDED
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(_DISCARD_SECONDS):
             while left > 0:
                 message = await request.receive()
@@ -79,5 +79,3 @@ async def _discard(request: Request) -> None:
                     raise ClientDisconnect
                 if not message.get("more_body", False):
                     return
-    except TimeoutError:
-        return

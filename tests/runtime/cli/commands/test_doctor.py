@@ -136,34 +136,33 @@ def test_document_describes_the_machine(monkeypatch: pytest.MonkeyPatch) -> None
     assert [provider["name"] for provider in facts["providers"]] == list(PROVIDERS)
     shown = rows(invoke())
     assert shown["GPU"] == "NVIDIA H100, compute capability 9.0"
-    assert shown["driver"] == "NVIDIA's, for CUDA 13.0 and older"
+    assert shown["driver"] == "NVIDIA, for CUDA 13.0 and older"
 
 
 @pytest.mark.parametrize(
     ("architecture", "features", "vnni", "expected"),
     [
-        ("x86", {"avx512_vnni"}, True, "exact and fast (VNNI); models of --target x86"),
+        ("x86", {"avx512_vnni"}, True, "exact and fast (VNNI); use models of --target x86"),
         (
             "x86",
             {"avx512_vnni", "amx_int8"},
             True,
-            "exact and fast (AMX); models of --target amx, or x86 for openvino and for other processors",
+            "exact and fast (AMX); use models of --target amx, or x86 for openvino and other processors",
         ),
         (
             "x86",
             {"avx2"},
             False,
-            "it has no VNNI, so slower kernels are taken, which do not saturate; models of --target x86",
+            "no VNNI: slower kernels that do not saturate are used; use models of --target x86",
         ),
         (
             "x86",
             None,
             None,
-            "whether it has VNNI is unknown, so slower kernels are taken, which do not saturate; models of --target "
-            "x86",
+            "VNNI unknown: slower kernels that do not saturate are used; use models of --target x86",
         ),
-        ("arm", {"i8mm"}, False, "models of: ctonnx export --precision int8 --target arm"),
-        ("riscv64", None, False, "no --target of ctonnx export is for this processor; FP32 is taken"),
+        ("arm", {"i8mm"}, False, "use models of: ctonnx export --precision int8 --target arm"),
+        ("riscv64", None, False, "no --target of ctonnx export is for this processor; FP32 is used"),
     ],
 )
 def test_consequence_of_the_processor_for_int8_is_printed(
@@ -187,7 +186,7 @@ def test_telemetry_of_onnxruntime_is_reported(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "1")
     assert rows(invoke())["telemetry"] == "off"
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
-    assert rows(invoke())["telemetry"] == "on, where onnxruntime has it: ORT_DISABLE_TELEMETRY is not 1"
+    assert rows(invoke())["telemetry"] == "on, if onnxruntime has it: ORT_DISABLE_TELEMETRY is not 1"
 
 
 @pytest.mark.parametrize("words", [(), ("--json",)])

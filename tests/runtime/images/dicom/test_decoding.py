@@ -1,4 +1,4 @@
-"""Bits beside a value are none of it, in every compression; and a frame's bytes are as its elements say."""
+"""Stored bits of a value, next to overlays and padding, in every compression."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from ctonnx.images.dicom.window import windowed
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 uid = pydicom.uid
 
-from tests.runtime.images.dicom.test_file import encoded, grey_of, make, other, refusal, window_of  # noqa: E402 - it needs pydicom
+from tests.runtime.images.dicom.dicom_files import encoded, error_of, grey_of, make, radiograph, window_of  # noqa: E402 - it needs pydicom
 
 STORED = np.resize(np.arange(4096, dtype=np.uint16), (40, 60))
 CT: dict[str, Any] = {"BitsStored": 12, "RescaleIntercept": -1024}
@@ -47,7 +47,7 @@ def stream_of(syntax: str, frame: NDArray[Any]) -> bytes:
 
 
 def file_of(syntax: str, frames: NDArray[Any], **elements: Any) -> bytes:
-    """Returns a file of frames [frame, row, column] or [row, column], or of colour with three more at the end."""
+    """Returns a file of frames [frame, row, column] or [row, column], with a last axis of 3 for colour."""
     if syntax == uid.ExplicitVRBigEndian:
         image = make(frames, syntax=syntax, **elements)
         image.PixelData = frames.astype(frames.dtype.newbyteorder(">")).tobytes()
@@ -67,7 +67,7 @@ def file_of(syntax: str, frames: NDArray[Any], **elements: Any) -> bytes:
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
 @pytest.mark.parametrize("first", [0, 2, 4])
-def test_overlay_beside_the_value_is_no_part_of_it(syntax: str, first: int) -> None:
+def test_overlay_next_to_the_value_is_ignored(syntax: str, first: int) -> None:
     around = OVERLAY * np.uint16(0xFFFF ^ (0x0FFF << first))
     found = grey_of(file_of(syntax, STORED << first | around, **CT, HighBit=first + 11))
     np.testing.assert_array_equal(found, window_of(STORED.astype(float) - 1024))
@@ -84,7 +84,7 @@ def test_sign_is_that_of_the_highest_stored_bit(syntax: str, first: int) -> None
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_every_frame_is_without_its_overlay(syntax: str) -> None:
+def test_overlay_of_every_frame_is_ignored(syntax: str) -> None:
     frames = np.stack([STORED, STORED[::-1], np.roll(STORED, 7)]) | OVERLAY << 14
     data = file_of(syntax, frames, **CT, HighBit=11)
     for number in range(3):
@@ -93,14 +93,14 @@ def test_every_frame_is_without_its_overlay(syntax: str) -> None:
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_overlay_on_a_large_image_is_no_part_of_it(syntax: str) -> None:
-    large = np.resize(np.arange(4096, dtype=np.uint16), (260, 260))  # of more pixels than there are values
+def test_overlay_on_a_large_image_is_ignored(syntax: str) -> None:
+    large = np.resize(np.arange(4096, dtype=np.uint16), (260, 260))  # more pixels than values
     found = grey_of(file_of(syntax, large | 0x8000, **CT, HighBit=11))
     np.testing.assert_array_equal(found, window_of(large.astype(float) - 1024))
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_overlay_on_colour_is_no_part_of_it(syntax: str) -> None:
+def test_overlay_on_colour_is_ignored(syntax: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 4096, (16, 20, 3)).astype(np.uint16)
     capture = {"SOPClassUID": uid.SecondaryCaptureImageStorage, "BitsStored": 12, "HighBit": 11}
     image = load(file_of(syntax, pixels | 0xC000, **capture))
@@ -110,20 +110,20 @@ def test_overlay_on_colour_is_no_part_of_it(syntax: str) -> None:
 
 @pytest.mark.parametrize("syntax", UNCOMPRESSED)
 @pytest.mark.parametrize("kind", [np.uint32, np.int32])
-def test_overlay_in_cells_of_thirty_two_bits_is_no_part_of_the_value(syntax: str, kind: type) -> None:
+def test_overlay_in_cells_of_thirty_two_bits_is_ignored(syntax: str, kind: type) -> None:
     cells = (STORED.astype(np.uint32) << 8 | OVERLAY.astype(np.uint32) * np.uint32(0xFFF000FF)).view(kind)
     expected = STORED.astype(int) - (4096 * (STORED >= 2048) if kind is np.int32 else 0) - 1024
     found = grey_of(file_of(syntax, cells, **CT, HighBit=19))
     np.testing.assert_array_equal(found, window_of(expected))
 
 
-def test_overlay_on_eight_bits_is_no_part_of_the_value() -> None:
+def test_overlay_on_eight_bits_is_ignored() -> None:
     six = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    found = grey_of(encoded(other(six | 0xC0, BitsStored=6, HighBit=5, WindowCenter=32, WindowWidth=64)))
+    found = grey_of(encoded(radiograph(six | 0xC0, BitsStored=6, HighBit=5, WindowCenter=32, WindowWidth=64)))
     np.testing.assert_array_equal(found, windowed(six.astype(float), 32, 64))
 
 
-def test_overlay_on_a_palette_is_no_part_of_its_entries() -> None:
+def test_overlay_on_a_palette_is_ignored() -> None:
     stored = np.array([[0, 1], [2, 3]], np.uint8)
     image = make(stored | 0xF0, PhotometricInterpretation="PALETTE COLOR", BitsStored=4, HighBit=3)
     for color, values in (("Red", [0, 50, 100, 150]), ("Green", [1, 2, 3, 4]), ("Blue", [9, 9, 9, 255])):
@@ -133,7 +133,7 @@ def test_overlay_on_a_palette_is_no_part_of_its_entries() -> None:
     assert found.reshape(4, 3).tolist() == [[0, 1, 9], [50, 2, 9], [100, 3, 9], [150, 4, 255]]
 
 
-def test_padding_beyond_the_stored_bits_is_padding_and_zero_is_none() -> None:
+def test_padding_beyond_the_stored_bits_is_black_and_zero_is_not_padding() -> None:
     stored = np.array([[-32768, 0], [100, -1000]], np.int16)
     found = grey_of(encoded(make(stored, BitsStored=12, HighBit=11, PixelPaddingValue=-32768)))
     assert found.tolist() == np.where(stored == -32768, 0, window_of(stored)).tolist()
@@ -146,15 +146,15 @@ def test_padding_under_an_overlay_is_padding() -> None:
 
 
 @pytest.mark.parametrize("high_bit", [None, 0, 10, 16, 400])
-def test_high_bit_that_is_missing_or_cannot_be_is_the_last_stored_one(high_bit: int | None) -> None:
+def test_missing_or_invalid_high_bit_is_the_last_stored_bit(high_bit: int | None) -> None:
     found = grey_of(encoded(make(STORED | 0xC000, **CT, HighBit=high_bit)))
     np.testing.assert_array_equal(found, window_of(STORED.astype(float) - 1024))
 
 
 @pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.RLELossless])
-def test_high_bit_that_the_values_contradict_is_an_error(syntax: str) -> None:
-    expected = "damaged DICOM file: its HighBit says that pixels begin at bit 4, and they begin at bit 0"
-    assert refusal(file_of(syntax, STORED, **CT, HighBit=15)) == expected
+def test_high_bit_contradicted_by_the_values_is_an_error(syntax: str) -> None:
+    expected = "damaged DICOM file: its HighBit puts the first bit of a pixel at 4, but it is at 0"
+    assert error_of(file_of(syntax, STORED, **CT, HighBit=15)) == expected
 
 
 def test_luma_and_chroma_of_more_than_eight_bits_become_rgb() -> None:

@@ -1,4 +1,4 @@
-"""What Pillow does not read as it is meant needs the extra `[tiff]`, and damage of it is an error."""
+"""Files that Pillow misreads need the extra `[tiff]`, and their damage is an error."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ for file in sys.argv[2:]:
 
 
 @pytest.mark.parametrize("library", ["tifffile", "imagecodecs"])
-def test_without_the_extra_the_error_says_what_the_file_is_and_what_to_install(library: str, tmp_path: Path) -> None:
+def test_without_the_extra_the_error_describes_the_file_and_names_the_extra(library: str, tmp_path: Path) -> None:
     (tmp_path / "12.tif").write_bytes(tiff(VALUES, bits=12))
     (tmp_path / "16.tif").write_bytes(tiff(VALUES, bits=16))
     (tmp_path / "deep.jp2").write_bytes(imagecodecs.jpeg2k_encode(np.stack([VALUES.astype("u2")] * 3, -1), level=0))
@@ -43,7 +43,7 @@ def test_without_the_extra_the_error_says_what_the_file_is_and_what_to_install(l
     ]
 
 
-def test_common_files_load_neither_library(tmp_path: Path) -> None:
+def test_common_files_import_neither_library(tmp_path: Path) -> None:
     (tmp_path / "16.tif").write_bytes(tiff(VALUES, bits=16, compression=LZW))
     seen = "print({'tifffile', 'imagecodecs'} & {*sys.modules})"
     code = f"import sys; from ctonnx.images.loading import load; load(sys.argv[1]); {seen}"
@@ -52,11 +52,11 @@ def test_common_files_load_neither_library(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compression", [NONE, LZW, DEFLATE, PACKBITS, ZSTD, LZMA])
-def test_file_that_is_cut_off_or_lacks_a_strip_is_an_error(compression: int) -> None:
+def test_truncated_file_or_missing_strip_is_an_error(compression: int) -> None:
     whole = tiff(VALUES, bits=12, compression=compression, rows=10)
     assert load(whole).size == (30, 40)
     short = bytearray(whole)
-    at = whole.index(b"\x17\x01\4\0")  # the lengths of the strips, which stand elsewhere
+    at = whole.index(b"\x17\x01\4\0")  # the offset of the lengths of the strips
     counts = int.from_bytes(whole[at + 8 : at + 12], "little")
     short[counts : counts + 4] = (int.from_bytes(whole[counts : counts + 4], "little") // 2).to_bytes(4, "little")
     missing = bytearray(whole)
@@ -66,7 +66,7 @@ def test_file_that_is_cut_off_or_lacks_a_strip_is_an_error(compression: int) -> 
             load(damaged)
 
 
-def test_stream_that_inflates_to_much_is_not_inflated() -> None:
+def test_bomb_in_a_strip_is_not_inflated() -> None:
     bomb = tiff(np.zeros((4000, 4000), int), bits=12, compression=DEFLATE)
     at = bomb.index(b"\1\1\4\0\1\0\0\0") + 8  # the height
     small = bomb[:at] + (4).to_bytes(4, "little") + bomb[at + 4 :]
@@ -74,7 +74,7 @@ def test_stream_that_inflates_to_much_is_not_inflated() -> None:
         load(small)
 
 
-def test_threads_read_at_the_same_time() -> None:
+def test_threads_decode_concurrently() -> None:
     data = tiff(VALUES, bits=12, compression=LZW)
     right = np.asarray(load(data))
     found: list[bool] = []
@@ -88,19 +88,19 @@ def test_threads_read_at_the_same_time() -> None:
     assert found == [True] * 8
 
 
-def test_limit_of_pixels_holds(tmp_path: Path) -> None:
+def test_limit_of_pixels_applies(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="too large: 30 x 40 pixels, and at most 1000 are read"):
         next(load_frames(tiff(VALUES, bits=12), most_pixels=1000))
 
 
-def test_file_is_known_by_its_beginning_and_read_as_its_bytes_are(tmp_path: Path) -> None:
+def test_file_on_disk_is_detected_and_read_like_its_bytes(tmp_path: Path) -> None:
     data = tiff(VALUES, bits=12)
     (tmp_path / "scan").write_bytes(data)
     assert is_image(tmp_path / "scan")
     np.testing.assert_array_equal(np.asarray(load(tmp_path / "scan")), np.asarray(load(data)))
 
 
-def test_what_tifffile_logs_is_not_shown(tmp_path: Path) -> None:
+def test_log_of_tifffile_is_not_printed(tmp_path: Path) -> None:
     (tmp_path / "scan.tif").write_bytes(tiff(VALUES, bits=12, tags={270: (2, [200] * 30), 34665: (4, [2**31])}))
     code = "import sys; from ctonnx.images.loading import load; load(sys.argv[1])"
     command = [sys.executable, "-c", code, str(tmp_path / "scan.tif")]

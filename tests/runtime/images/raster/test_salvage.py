@@ -1,4 +1,4 @@
-"""Metadata that stop Pillow are left out, and what makes the pixels stays as it is, its damage included."""
+"""Metadata that stop Pillow are removed; the parts that make the pixels are unchanged, damage included."""
 
 import io
 import struct
@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageFile, PngImagePlugin
+from tests.runtime.images.image_files import chunk, reason_of
 from tests.runtime.images.raster.tiff_files import LZW, NONE, tiff
 
-from ctonnx.errors import CtonnxError, ImageError
+from ctonnx.errors import CtonnxError
 from ctonnx.images import load
 from ctonnx.images.formats import is_image
 from ctonnx.images.raster.salvage import without_metadata
@@ -22,10 +23,6 @@ GREY = np.tile(np.arange(0, 240, 5, dtype=np.uint8), (16, 1))
 BOMB = zlib.compress(bytes(200_000_000), 9)
 
 
-def chunk(kind: bytes, data: bytes, checksum: int = 0) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data) ^ checksum)
-
-
 def png(before: bytes = b"", after: bytes = b"", *, pixels: bytes | None = None, depth: int = 0) -> bytes:
     """Returns a PNG file with chunks before and after its pixels."""
     height, width = GREY.shape
@@ -33,12 +30,6 @@ def png(before: bytes = b"", after: bytes = b"", *, pixels: bytes | None = None,
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0), checksum=depth)
     body = chunk(b"IDAT", zlib.compress(rows) if pixels is None else pixels)
     return b"\x89PNG\r\n\x1a\n" + head + before + body + after + chunk(b"IEND", b"")
-
-
-def error_of(data: bytes) -> str:
-    with pytest.raises(ImageError) as caught:
-        load(data)
-    return caught.value.reason
 
 
 BAD_CHUNKS = {
@@ -65,12 +56,12 @@ BAD_CHUNKS = {
 
 @pytest.mark.parametrize("where", ["before", "after"])
 @pytest.mark.parametrize("name", BAD_CHUNKS)
-def test_whole_picture_of_a_png_is_read_beside(name: str, where: str) -> None:
+def test_png_is_read_despite_bad_metadata(name: str, where: str) -> None:
     data = png(BAD_CHUNKS[name]) if where == "before" else png(after=BAD_CHUNKS[name])
     np.testing.assert_array_equal(np.asarray(load(data)), GREY)
 
 
-def test_file_with_a_large_text_is_known_as_an_image(tmp_path: object) -> None:
+def test_file_with_a_large_text_is_detected_as_an_image(tmp_path: object) -> None:
     import pathlib
 
     file = pathlib.Path(str(tmp_path)) / "scan"
@@ -107,24 +98,24 @@ def exif(orientation: int) -> bytes:
     ],
     ids=["EXIF", "raw profile, compressed", "raw profile", "XMP", "XMP, compressed"],
 )
-def test_orientation_holds_beside_metadata_that_are_left_out(chunks: bytes) -> None:
+def test_orientation_is_applied_when_other_metadata_are_removed(chunks: bytes) -> None:
     np.testing.assert_array_equal(np.asarray(load(png(chunks))), GREY[::-1, ::-1])
     damaged = png(BAD_CHUNKS["a large colour profile"] + chunks)
     np.testing.assert_array_equal(np.asarray(load(damaged)), GREY[::-1, ::-1])
 
 
-def test_transparent_grey_holds_beside_metadata_that_are_left_out() -> None:
+def test_transparent_grey_is_black_when_metadata_are_removed() -> None:
     data = png(BAD_CHUNKS["a comment with a wrong checksum"] + chunk(b"tRNS", b"\0\xc8"))
     np.testing.assert_array_equal(np.asarray(load(data)), np.where(GREY == 200, 0, GREY))
 
 
-def test_animation_keeps_its_caution_beside_metadata_that_are_left_out() -> None:
+def test_animation_has_its_warning_when_metadata_are_removed() -> None:
     file = io.BytesIO()
     Image.fromarray(GREY).save(file, "PNG", save_all=True, append_images=[Image.fromarray(GREY // 2)])
     whole = file.getvalue()
-    image = load(whole[:33] + BAD_CHUNKS["a large compressed text"] + whole[33:])
-    np.testing.assert_array_equal(np.asarray(image.convert("L")), GREY)
-    assert getattr(image, "caution", None) == "the first of several pages alone was read"
+    scan = load(whole[:33] + BAD_CHUNKS["a large compressed text"] + whole[33:])
+    np.testing.assert_array_equal(np.asarray(scan.image.convert("L")), GREY)
+    assert scan.caution == "only the first of several pages was read"
 
 
 @pytest.mark.parametrize(
@@ -144,11 +135,11 @@ def test_animation_keeps_its_caution_beside_metadata_that_are_left_out() -> None
     ],
     ids=["header", "palette", "transparency", "pixels", "cut off"],
 )
-def test_what_makes_the_pixels_stays_damaged(data: bytes, reason: str) -> None:
-    assert error_of(data).startswith(reason)
+def test_damage_of_the_pixels_is_still_an_error(data: bytes, reason: str) -> None:
+    assert reason_of(data).startswith(reason)
 
 
-def test_limits_of_pillow_stay_and_threads_do_not_meet() -> None:
+def test_limits_of_pillow_are_unchanged_and_threads_independent() -> None:
     limits = (PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY, ImageFile.LOAD_TRUNCATED_IMAGES)
     cut = png()[:-80]
     found: list[object] = []
@@ -156,7 +147,7 @@ def test_limits_of_pillow_stay_and_threads_do_not_meet() -> None:
     def read() -> None:
         for name in ("a large colour profile", "many texts"):
             found.append(bool(np.array_equal(np.asarray(load(png(BAD_CHUNKS[name]))), GREY)))
-            found.append(error_of(cut))
+            found.append(reason_of(cut))
 
     threads = [threading.Thread(target=read) for _ in range(4)]
     for thread in threads:
@@ -183,14 +174,14 @@ def segment(marker: int, data: bytes) -> bytes:
     ],
     ids=["JFIF", "ICC", "ICC of no number", "Adobe", "ICC beside an orientation"],
 )
-def test_whole_picture_of_a_jpeg_is_read_beside(segments: bytes) -> None:
+def test_jpeg_is_read_despite_bad_metadata(segments: bytes) -> None:
     file = io.BytesIO()
     Image.fromarray(GREY).save(file, "JPEG", quality=100)
     whole = file.getvalue()
     upright = GREY[::-1, ::-1] if exif(3) in segments else GREY
     found = np.asarray(load(whole[:2] + segments + whole[2:])).astype(int)
     np.testing.assert_allclose(found, upright, rtol=0, atol=2)
-    assert error_of(whole[:2] + segments + whole[2:-60]).startswith("damaged image: ")
+    assert reason_of(whole[:2] + segments + whole[2:-60]).startswith("damaged image: ")
 
 
 @pytest.mark.parametrize("compression", [NONE, LZW])
@@ -198,17 +189,15 @@ def test_whole_picture_of_a_jpeg_is_read_beside(segments: bytes) -> None:
 @pytest.mark.parametrize(
     "value", [(4, [2**32 - 1]), (3, [1, 2, 3]), (5, [1, 0]), (12, [float("nan")])], ids=["long", "shorts", "1/0", "nan"]
 )
-def test_whole_picture_of_a_tiff_is_read_beside_broken_xmp(
-    value: tuple[int, list[int]], big: bool, compression: int
-) -> None:
+def test_tiff_is_read_despite_broken_xmp(value: tuple[int, list[int]], big: bool, compression: int) -> None:
     data = tiff(GREY, bits=8, compression=compression, big=big, tags={700: value, 274: (3, [3])}, rows=5)
     np.testing.assert_array_equal(np.asarray(load(data)), GREY[::-1, ::-1])
 
 
 @pytest.mark.parametrize("bits", [8, 12])
 @pytest.mark.parametrize("tag", [270, 282, 306, 330, 700, 33628, 34377, 34665, 34675, 37500, 50838, 50839, 65000])
-@pytest.mark.filterwarnings("ignore")  # of which Pillow warns
-def test_whole_picture_of_a_tiff_is_read_beside_any_field(tag: int, bits: int) -> None:
+@pytest.mark.filterwarnings("ignore")  # of Pillow
+def test_tiff_is_read_despite_any_odd_field(tag: int, bits: int) -> None:
     values: list[tuple[int, list[int]]] = [(7, [7] * 300_000), (7, [255] * 10), (1, [0]), (4, [8]), (2, [200] * 30)]
     samples = GREY.astype(int) * (4095 / 255 if bits == 12 else 1)
     for value in values:
@@ -217,16 +206,16 @@ def test_whole_picture_of_a_tiff_is_read_beside_any_field(tag: int, bits: int) -
 
 
 @pytest.mark.parametrize("data", [png(), b"GIF89a", tiff(GREY, bits=8)[:30], b""])
-def test_what_has_no_metadata_or_is_of_another_kind_has_no_other_picture(data: bytes) -> None:
+def test_file_without_metadata_or_of_another_format_is_not_rewritten(data: bytes) -> None:
     assert without_metadata(io.BytesIO(data)) is None
 
 
 @pytest.mark.parametrize("count", [2**62, 2**64 - 1])
-def test_directory_that_claims_fields_without_end_is_no_image_at_once(count: int, tmp_path: Path) -> None:
+def test_directory_that_claims_endless_fields_is_rejected_at_once(count: int, tmp_path: Path) -> None:
     file = tmp_path / "IM1"
     file.write_bytes(b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, count) + bytes(200))
     assert without_metadata(io.BytesIO(file.read_bytes())) is None
     assert not is_image(file)
     with pytest.raises(CtonnxError, match="expected images in "):
         find_images([str(tmp_path)])
-    assert error_of(file.read_bytes()) == f"damaged image: its first directory has {count} fields"
+    assert reason_of(file.read_bytes()) == f"damaged image: its first directory has {count} fields"

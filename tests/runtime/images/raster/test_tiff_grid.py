@@ -1,7 +1,6 @@
-"""Each TIFF file of a grid of bits, types, byte orders, compressions, planes and colours: right greys, or an error.
+"""TIFF files in a grid of bits, types, byte orders, compressions, planes and colours: right greys, or an error.
 
-The right greys come from the values that were written, by the rules of docs/reference/images.md, and not from another
-reader.
+The expected greys are computed from the written values by the rules of docs/reference/images.md, not by another reader.
 """
 
 import re
@@ -44,7 +43,7 @@ from ctonnx.errors import ImageError
 from ctonnx.images import load
 
 W, H = 24, 12
-_TOLERANCE = 2.0  # of 16-bit colour Pillow drops the low byte, of CMYK for each ink
+_TOLERANCE = 2.0  # Pillow drops the low byte of 16-bit colour, of CMYK for each ink
 UNIT = np.tile(np.linspace(0, 1, W), (H, 1))
 UNIT[H // 2 :] = UNIT[H // 2 :, ::-1]  # rows differ, so that a mixed-up order shows
 
@@ -53,11 +52,11 @@ DEPTHS = (
     *((bits, SIGNED) for bits in (8, 12, 16, 32, 64)),
     *((bits, FLOAT) for bits in (16, 24, 32, 64)),
 )
-WORDS = (8, 16, 32, 64)  # bits that differences are taken of
+WORDS = (8, 16, 32, 64)  # bits that a predictor of differences takes
 
 
 class Colour(NamedTuple):
-    """A photometric interpretation, and what the samples beyond its colours are."""
+    """Photometric interpretation, and the meaning of the extra samples."""
 
     photometric: int
     colours: int
@@ -96,7 +95,7 @@ class Variant(NamedTuple):
 
 
 def grid(compressions: tuple[int, ...]) -> Iterator[Variant]:
-    """Yields what can be written of the product of all."""
+    """Yields the combinations that can be written."""
     orders: tuple[Order, ...] = ("<", ">")
     for (bits, kind), compression, predictor, order, colour, planar in product(
         DEPTHS, compressions, (1, 2, 3), orders, COLOURS, (1, 2)
@@ -141,7 +140,7 @@ def written(variant: Variant, **more: Any) -> tuple[bytes, NDArray[np.float64]]:
         tags[530] = (3, [1, 1])
         no_colour = np.full_like(UNIT, 128.1 / 255)
         planes, right = [UNIT, no_colour, no_colour], np.repeat(255 * shown(UNIT)[:, :, None], 3, axis=2)
-        if variant.compression == JPEG:  # whose encoder takes RGB
+        if variant.compression == JPEG:  # its encoder takes RGB
             planes = [UNIT] * 3
     else:
         planes = [UNIT, green, blue]
@@ -170,7 +169,7 @@ def written(variant: Variant, **more: Any) -> tuple[bytes, NDArray[np.float64]]:
 
 
 def _shown(bits: int, kind: int) -> Any:
-    """Returns the function from what was meant to what the bits can hold of it."""
+    """Returns the function that rounds values to those that the bits can hold."""
     if kind == FLOAT:
         return lambda plane: plane
     steps = 2**bits - 1
@@ -178,7 +177,7 @@ def _shown(bits: int, kind: int) -> Any:
 
 
 def outcome(data: bytes, right: NDArray[np.float64], tolerance: float) -> str:
-    """Returns what was made of a file: `right`, `wrong`, or the error's sentence."""
+    """Returns the outcome of reading a file: `right`, `wrong`, or the error's reason."""
     try:
         found = np.asarray(load(data)).astype(float)
     except ImageError as error:
@@ -189,9 +188,9 @@ def outcome(data: bytes, right: NDArray[np.float64], tolerance: float) -> str:
     return "right" if is_right else "wrong"
 
 
-SAID = re.compile(
+DESCRIPTION = re.compile(
     r"a TIFF image of (\d samples of )?\d+ bits \((unsigned|signed|float), [^,]+, [^,]+(, in planes)?(, predictor \d)?"
-    r"(, subsampled)?\), which is not read; convert it to PNG, or to TIFF of 8 or 16 bits"
+    r"(, subsampled)?\), which is not supported; convert it to PNG, or to TIFF of 8 or 16 bits"
 )
 
 COMPRESSIONS = {
@@ -215,17 +214,17 @@ FILES = {
     "JPEG": (10, 10),
     "other pictures": (10, 0),
 }
-"""How many files a compression has in the grid, and how many of them are read right."""
+"""Number of files of a compression in the grid, and of those that are read correctly."""
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
-def test_no_file_of_the_grid_becomes_a_wrong_picture(compression: str) -> None:
+def test_no_file_of_the_grid_is_misread(compression: str) -> None:
     tolerance = 6.0 if compression == "JPEG" else _TOLERANCE
     variants = list(grid(COMPRESSIONS[compression]))[:: 7 if "seventh" in compression else 1]
     found = {variant: outcome(*written(variant), tolerance) for variant in variants}
-    assert [variant for variant, said in found.items() if said == "wrong"] == []
-    assert {said for said in found.values() if said != "right" and not SAID.fullmatch(said)} == set()
-    count = Counter(said == "right" for said in found.values())
+    assert [variant for variant, result in found.items() if result == "wrong"] == []
+    assert {result for result in found.values() if result != "right" and not DESCRIPTION.fullmatch(result)} == set()
+    count = Counter(result == "right" for result in found.values())
     assert (len(found), count[True]) == FILES[compression]
 
 
@@ -240,17 +239,17 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("compression", [NONE, LZW])
-def test_no_layout_of_the_file_makes_it_a_wrong_picture(layout: str, compression: int) -> None:
+def test_no_layout_of_the_file_is_misread(layout: str, compression: int) -> None:
     variants = [variant for variant in grid((compression,)) if variant.predictor == 1]
     found = {variant: outcome(*written(variant, **LAYOUTS[layout]), _TOLERANCE) for variant in variants}
-    assert [variant for variant, said in found.items() if said == "wrong"] == []
-    assert {said for said in found.values() if said != "right" and not SAID.fullmatch(said)} == set()
+    assert [variant for variant, result in found.items() if result == "wrong"] == []
+    assert {result for result in found.values() if result != "right" and not DESCRIPTION.fullmatch(result)} == set()
     plain = Counter(outcome(*written(variant), _TOLERANCE) == "right" for variant in variants)
-    assert Counter(said == "right" for said in found.values()) == plain
+    assert Counter(result == "right" for result in found.values()) == plain
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_holds_where_pillow_does_not_read(orientation: int) -> None:
+def test_orientation_is_applied_to_files_that_pillow_misreads(orientation: int) -> None:
     values = np.array([[0, 1000, 2000], [3000, 3500, 4095]])
     eight_bit = Image.fromarray(np.rint(values / 4095 * 255).astype(np.uint8))
     shallow = tiff(np.asarray(eight_bit), bits=8, tags={274: (3, [orientation])})

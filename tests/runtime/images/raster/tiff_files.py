@@ -1,4 +1,4 @@
-"""TIFF files of any kind, written for tests by the specification: it shares no code with what reads them.
+"""TIFF files of any kind for the tests, written by the specification and without the reader's code.
 
 Source: TIFF 6.0, https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf
 """
@@ -40,21 +40,21 @@ def tiff(
     """Returns a TIFF file.
 
     Args:
-        samples: values of shape [height, width] or [height, width, channels].
-        bits: of each sample.
-        kind: the sample format: 1 unsigned, 2 signed, 3 float.
+        samples: Values of shape [height, width] or [height, width, channels].
+        bits: Number of bits of each sample.
+        kind: Sample format: 1 unsigned, 2 signed, 3 float.
         photometric: 0 min is white, 1 min is black, 2 RGB, 3 palette, 5 CMYK, 6 YCbCr.
-        order: of the bytes.
-        compression: the tag's value.
-        planar: 1 samples of a pixel side by side, 2 a plane for each.
-        predictor: 1 none, 2 differences, 3 of floats.
-        extra: what the samples beyond the colours are: 0 unspecified, 1 associated alpha, 2 alpha.
-        rows: in a strip; None is all.
-        tile: height and width of a tile, in place of strips.
-        fill_order: 2 turns the bits of each byte around.
-        big: whether it is a BigTIFF.
-        tags: further ones, or others: the type (3 short, 4 long, 1 byte, 2 text) and the values.
-        pages: how many times the picture stands in the file.
+        order: Byte order, `<` or `>`.
+        compression: Value of the tag.
+        planar: 1 for the samples of a pixel side by side, 2 for a plane for each.
+        predictor: 1 none, 2 differences, 3 differences of floats.
+        extra: Meaning of each sample after the colours: 0 unspecified, 1 associated alpha, 2 alpha.
+        rows: Number of rows in a strip; None is all.
+        tile: Height and width of a tile; None writes strips.
+        fill_order: 2 reverses the bits of each byte.
+        big: Whether to write a BigTIFF.
+        tags: Additional or replaced tags: the type (3 short, 4 long, 1 byte, 2 text) and the values.
+        pages: Number of identical pages.
     """
     samples = samples[:, :, None] if samples.ndim == 2 else samples
     height, width, channels = samples.shape
@@ -130,7 +130,7 @@ def _directory(
 def _encoded(
     part: NDArray[Any], bits: int, kind: int, order: Order, compression: int, predictor: int, photometric: int
 ) -> bytes:
-    """Returns a strip or a tile: packed, and compressed."""
+    """Returns a strip or a tile, packed and compressed."""
     whole: Any = part.astype(_dtype(bits, kind)) if bits in (8, 16, 32, 64) else part
     if compression == JPEG:
         colour = {MIN_IS_BLACK: "GRAYSCALE", MIN_IS_WHITE: "GRAYSCALE", RGB: "RGB", YCBCR: "RGB", CMYK: "CMYK"}
@@ -168,9 +168,9 @@ def _encoded(
 
 
 def packed(part: NDArray[Any], bits: int, order: Order = ">") -> bytes:
-    """Returns whole numbers of any number of bits, most significant bit first; each row begins a byte.
+    """Returns integers of any number of bits, most significant bit first; each row begins a byte.
 
-    Of 24 bits and other whole bytes the byte order counts.
+    The byte order applies to integers of whole bytes, such as 24 bits.
     """
     codes = np.asarray(part, np.int64).astype(np.uint64) & np.uint64(2**bits - 1)
     if bits % 8 == 0 and order == "<":
@@ -186,18 +186,18 @@ def _dtype(bits: int, kind: int) -> np.dtype[Any]:
 
 
 def limits(bits: int, kind: int) -> tuple[float, float]:
-    """Returns the smallest and the largest value of a sample; of floats 0 and 1."""
+    """Returns the minimum and maximum of a sample; 0 and 1 for floats."""
     if kind == FLOAT:
         return 0.0, 1.0
     return (0, 2**bits - 1) if kind == UNSIGNED else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
 def ramp(unit: NDArray[np.float64], bits: int, kind: int) -> NDArray[Any]:
-    """Returns values of 0 to 1 stretched over all that a sample can hold."""
+    """Returns values of 0 to 1 scaled to the range of a sample."""
     low, high = limits(bits, kind)
     if kind == FLOAT:
         return unit
-    # With whole numbers: a float has no 64 bits.
+    # With integers: a float does not have 64 bits.
     parts = np.rint(unit * 2**20).astype(np.int64).astype(object)
     values = (parts * (int(high) - int(low)) // 2**20) + int(low)
     return values.astype(np.int64 if kind == SIGNED else np.uint64)

@@ -1,4 +1,4 @@
-"""What /v1/model says, from the model's own spec."""
+"""The response of /v1/model, from the model's spec."""
 
 import hashlib
 from dataclasses import replace
@@ -9,20 +9,20 @@ from ctonnx.artifacts.caveats import model_caveats
 from ctonnx.artifacts.operating_point import OperatingPoint
 from ctonnx.artifacts.spec import describe_leakage
 from ctonnx.prediction.predictor import Predictor
-from ctonnx.server.api.model_info import answering_model, model_facts
+from ctonnx.server.api.model_info import model_facts, model_of_results
 from ctonnx.server.settings import Settings
 
 
-def test_facts_are_the_specs(predictor: Predictor) -> None:
+def test_facts_are_those_of_the_spec(predictor: Predictor) -> None:
     facts = model_facts(predictor, Settings(), version="1")
     assert facts["sha256"] == hashlib.sha256(predictor.path.read_bytes()).hexdigest()
     assert facts["metrics"] == predictor.spec.metrics
     assert (facts["run"], facts["precision"], facts["image_size"]) == ("tiny", "fp32", 64)
-    assert facts["trained_on"].endswith(" images (synthetic phantoms: its answers mean nothing for patients)")
+    assert facts["trained_on"].endswith(" images (synthetic phantoms: its predictions have no clinical meaning)")
 
 
 @pytest.mark.parametrize(("positive", "text"), [(("a",), "a reach"), (("a", "b"), "a + b together reach")])
-def test_operating_point_is_told_for_people(positive: tuple[str, ...], text: str, predictor: Predictor) -> None:
+def test_operating_point_has_a_readable_text(positive: tuple[str, ...], text: str, predictor: Predictor) -> None:
     point = OperatingPoint(positive=positive, threshold=0.25, sensitivity=0.9, specificity=0.8)
     before = predictor.spec
     try:
@@ -32,16 +32,16 @@ def test_operating_point_is_told_for_people(positive: tuple[str, ...], text: str
         without = model_facts(predictor, Settings(), version="1")
     finally:
         predictor.spec = before
-    assert found["operating_point"]["text"].startswith(f"suspicious where {text} 0.2500 or more (sensitivity 0.900")
+    assert found["operating_point"]["text"].startswith(f"suspicious if {text} 0.2500 or more (sensitivity 0.900")
     assert found["operating_point"]["normal"] == ", ".join(name for name in "abc" if name not in positive)
     assert found["key_required"] is True
     assert without["operating_point"] is None
     named = {name: without[name] for name in ("name", "run", "precision", "sha256", "synthetic")}
-    assert answering_model(found) == {**named, "threshold": 0.25, "positive": list(positive)}
-    assert answering_model(without) == {**named, "threshold": None, "positive": []}
+    assert model_of_results(found) == {**named, "threshold": 0.25, "positive": list(positive)}
+    assert model_of_results(without) == {**named, "threshold": None, "positive": []}
 
 
-def test_leaks_are_told_in_the_words_that_the_model_card_has(predictor: Predictor) -> None:
+def test_leaks_are_described_as_in_the_model_card(predictor: Predictor) -> None:
     before = predictor.spec
     data = {**before.data, "leaks": {**before.data["leaks"], "leaked": {"valid": 3, "test": 0}}}
     try:
@@ -54,7 +54,7 @@ def test_leaks_are_told_in_the_words_that_the_model_card_has(predictor: Predicto
     assert model_facts(predictor, Settings(), version="1")["leaks"] is None
 
 
-def test_caveats_are_those_of_the_spec(predictor: Predictor) -> None:
+def test_caveats_are_those_of_the_model(predictor: Predictor) -> None:
     caveats = model_facts(predictor, Settings(), version="1")["caveats"]
     assert caveats == model_caveats(predictor.spec.metrics, predictor.spec.operating_point)
     assert any(caveat.startswith("the operating point was fitted on ") for caveat in caveats)

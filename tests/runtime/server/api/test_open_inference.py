@@ -1,4 +1,4 @@
-"""Requests and answers of the Open Inference Protocol, as data."""
+"""Requests and responses of the Open Inference Protocol, as data."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
-from ctonnx.server.api.open_inference import InferRequest, read_request, write_answer
+from ctonnx.server.api.open_inference import InferRequest, read_request, write_response
 from ctonnx.server.transport.errors import RequestError
 
 SIZE = 2
@@ -20,14 +20,14 @@ AS_BYTES: dict[str, Any] = {**TENSOR, "parameters": {"binary_data_size": 12}}
 def read(document: object, binary: bytes = b"", header: str | None = None) -> InferRequest:
     head = document if isinstance(document, bytes) else json.dumps(document).encode()
     header = str(len(head)) if binary and header is None else header
-    return read_request(head + binary, header, size=SIZE, most=2)
+    return read_request(head + binary, header, size=SIZE, max_images=2)
 
 
-def refusal(document: object, binary: bytes = b"", header: str | None = None) -> str:
-    with pytest.raises(RequestError) as refused:
+def error_of(document: object, binary: bytes = b"", header: str | None = None) -> str:
+    with pytest.raises(RequestError) as error:
         read(document, binary, header)
-    assert refused.value.status == 400
-    return refused.value.sentence
+    assert error.value.status == 400
+    return error.value.message
 
 
 @pytest.mark.parametrize("data", [PIXELS.ravel().tolist(), PIXELS.tolist()], ids=["flat", "nested"])
@@ -45,14 +45,14 @@ def test_binary_tensor_is_read() -> None:
     assert request.id == "7"
 
 
-def test_outputs_come_as_they_are_asked_for() -> None:
+def test_outputs_are_returned_as_requested() -> None:
     outputs = [{"name": "logits"}, {"name": "heatmap", "parameters": {"binary_data": False}}]
     document = {"inputs": [AS_JSON], "outputs": outputs, "parameters": {"binary_data_output": True}}
     assert read(document).outputs == [("logits", True), ("heatmap", False)]
     assert read({"inputs": [AS_JSON], "outputs": []}).outputs == [(name, False) for name in OUTPUT_NAMES]
 
 
-def test_clients_time_limit_is_in_microseconds_and_none_where_it_is_zero() -> None:
+def test_time_limit_of_a_client_is_in_microseconds_and_zero_is_none() -> None:
     assert read({"inputs": [AS_JSON], "parameters": {"timeout": 1_500_000}}).seconds == 1.5
     assert read({"inputs": [AS_JSON], "parameters": {"timeout": 0}}).seconds is None
 
@@ -61,20 +61,20 @@ _JSON = "expected a JSON object, found "
 _INPUTS = "expected one input, 'pixels', in a list of inputs, found "
 _PIXELS = "expected an input 'pixels' of datatype UINT8, found "
 _SHAPE = "expected a shape of [images, 2, 2, 3], found "
-_DATA = "expected 12 whole numbers from 0 to 255 as data, flat or nested as the shape, found "
+_DATA = "expected 12 whole numbers from 0 to 255 as data, flat or nested like the shape, found "
 _OUTPUTS = "expected outputs of probabilities, logits, heatmap, each once, found "
 
 
 @pytest.mark.parametrize(
     ("document", "sentence"),
     [
-        (b"", f"{_JSON}no JSON (Expecting value: line 1 column 1 (char 0))"),
-        (b'{"inputs": \xff', f"{_JSON}bytes that are no text; see the header of binary data"),
-        (b"[" * 100_000, f"{_JSON}one too deep, or with too long a number"),
-        (b"1" * 10_000, f"{_JSON}one too deep, or with too long a number"),
+        (b"", f"{_JSON}invalid JSON (Expecting value: line 1 column 1 (char 0))"),
+        (b'{"inputs": \xff', f"{_JSON}binary data; check Inference-Header-Content-Length"),
+        (b"[" * 100_000, f"{_JSON}too deep nesting or too long a number"),
+        (b"1" * 10_000, f"{_JSON}too deep nesting or too long a number"),
         ([], f"{_JSON}[]"),
         ({}, f"{_INPUTS}None"),
-        ({"inputs": [AS_JSON, AS_JSON]}, f"{_INPUTS}2 of them"),
+        ({"inputs": [AS_JSON, AS_JSON]}, f"{_INPUTS}2 inputs"),
         ({"inputs": {"0": 1}}, f"{_INPUTS}{{'0': 1}}"),
         ({"inputs": ["pixels"]}, f"{_INPUTS}['pixels']"),
         ({"inputs": [{**AS_JSON, "name": "x"}]}, f"{_PIXELS}'x' of 'UINT8'"),
@@ -94,11 +94,11 @@ _OUTPUTS = "expected outputs of probabilities, logits, heatmap, each once, found
         ({"inputs": [TENSOR]}, "expected either data or a binary_data_size, found neither"),
         ({"inputs": [{**AS_JSON, **AS_BYTES}]}, "expected either data or a binary_data_size, found both"),
         ({"inputs": [AS_BYTES]}, "expected 12 bytes of binary data, found 0, and a binary_data_size of 12"),
-        ({"inputs": [{**AS_JSON, "parameters": []}]}, "expected parameters that are a JSON object, found []"),
-        ({"inputs": [{**AS_JSON, "data": [256] * 12}]}, f"{_DATA}some from 256 to 256"),
-        ({"inputs": [{**AS_JSON, "data": [-1] * 12}]}, f"{_DATA}some from -1 to -1"),
-        ({"inputs": [AS_JSON], "id": 7}, "expected an id that is a text, found 7"),
-        ({"inputs": [AS_JSON], "parameters": 7}, "expected parameters that are a JSON object, found 7"),
+        ({"inputs": [{**AS_JSON, "parameters": []}]}, "expected parameters to be a JSON object, found []"),
+        ({"inputs": [{**AS_JSON, "data": [256] * 12}]}, f"{_DATA}values from 256 to 256"),
+        ({"inputs": [{**AS_JSON, "data": [-1] * 12}]}, f"{_DATA}values from -1 to -1"),
+        ({"inputs": [AS_JSON], "id": 7}, "expected a string as id, found 7"),
+        ({"inputs": [AS_JSON], "parameters": 7}, "expected parameters to be a JSON object, found 7"),
         (
             {"inputs": [AS_JSON], "parameters": {"binary_data_output": 1}},
             "expected binary_data_output to be true or false, found 1",
@@ -106,11 +106,11 @@ _OUTPUTS = "expected outputs of probabilities, logits, heatmap, each once, found
         ({"inputs": [AS_JSON], "parameters": {"timeout": "1"}}, "expected a timeout in whole microseconds, found '1'"),
         (
             {"inputs": [AS_JSON], "outputs": {"name": "logits"}},
-            "expected outputs that are a list of JSON objects, found {'name': 'logits'}",
+            "expected outputs to be a list of JSON objects, found {'name': 'logits'}",
         ),
         (
             {"inputs": [AS_JSON], "outputs": [{"name": "logits", "parameters": {"classification": 2}}]},
-            "expected outputs without classification, which this server does not do",
+            "expected outputs without classification, which this server does not support",
         ),
         ({"inputs": [AS_JSON], "outputs": [{"name": "x"}]}, f"{_OUTPUTS}'x'"),
         ({"inputs": [AS_JSON], "outputs": [{}]}, f"{_OUTPUTS}None"),
@@ -132,30 +132,30 @@ _OUTPUTS = "expected outputs of probabilities, logits, heatmap, each once, found
         ],
     ],
 )
-def test_what_is_no_request_is_refused_with_what_was_found(document: object, sentence: str) -> None:
-    assert refusal(document) == sentence
+def test_invalid_request_is_rejected_with_the_value_found(document: object, sentence: str) -> None:
+    assert error_of(document) == sentence
 
 
-def test_what_a_client_sent_is_told_in_short() -> None:
-    assert len(refusal({"inputs": [{**AS_JSON, "name": "x" * 100_000, "datatype": "\n" * 1000}]})) < 300
-    assert len(refusal({"inputs": [{**AS_JSON, "shape": [[1] * 1000] * 1000}]})) < 300
+def test_values_from_a_client_are_shortened_in_messages() -> None:
+    assert len(error_of({"inputs": [{**AS_JSON, "name": "x" * 100_000, "datatype": "\n" * 1000}]})) < 300
+    assert len(error_of({"inputs": [{**AS_JSON, "shape": [[1] * 1000] * 1000}]})) < 300
 
 
 @pytest.mark.parametrize("header", ["", "0", "-1", "x", "1.5", "٣", "99999", "9" * 1000])
-def test_header_length_that_cannot_be_is_refused(header: str) -> None:
-    assert refusal({"inputs": [AS_JSON]}, header=header).startswith(
+def test_invalid_header_length_is_rejected(header: str) -> None:
+    assert error_of({"inputs": [AS_JSON]}, header=header).startswith(
         "expected an Inference-Header-Content-Length from 1 to"
     )
 
 
 @pytest.mark.parametrize("binary", [PIXELS.tobytes()[:-1], PIXELS.tobytes() + b"0"])
-def test_binary_tensor_of_another_length_is_refused(binary: bytes) -> None:
+def test_binary_tensor_of_another_length_is_rejected(binary: bytes) -> None:
     found = f"found {len(binary)}, and a binary_data_size of 12"
-    assert refusal({"inputs": [AS_BYTES]}, binary) == f"expected 12 bytes of binary data, {found}"
+    assert error_of({"inputs": [AS_BYTES]}, binary) == f"expected 12 bytes of binary data, {found}"
 
 
-def test_bytes_that_no_tensor_claims_are_refused() -> None:
-    assert refusal({"inputs": [AS_JSON]}, b"0").startswith("expected no bytes after the JSON")
+def test_bytes_without_a_tensor_are_rejected() -> None:
+    assert error_of({"inputs": [AS_JSON]}, b"0").startswith("expected no bytes after the JSON")
 
 
 OUTPUTS = Outputs(
@@ -165,8 +165,8 @@ OUTPUTS = Outputs(
 )
 
 
-def test_answer_in_json() -> None:
-    content, head = write_answer("m", InferRequest(PIXELS, [("logits", False), ("heatmap", False)], "7"), OUTPUTS)
+def test_response_in_json() -> None:
+    content, head = write_response("m", InferRequest(PIXELS, [("logits", False), ("heatmap", False)], "7"), OUTPUTS)
     assert head is None
     assert json.loads(content) == {
         "model_name": "m",
@@ -179,9 +179,9 @@ def test_answer_in_json() -> None:
     }
 
 
-def test_answer_with_bytes_after_the_json() -> None:
+def test_response_with_bytes_after_the_json() -> None:
     request = InferRequest(PIXELS, [("probabilities", True), ("logits", False), ("heatmap", True)])
-    content, head = write_answer("m", request, OUTPUTS)
+    content, head = write_response("m", request, OUTPUTS)
     assert head is not None
     document = json.loads(content[:head])
     assert [output.get("parameters") for output in document["outputs"]] == [
@@ -193,13 +193,13 @@ def test_answer_with_bytes_after_the_json() -> None:
     assert content[head:] == OUTPUTS.probabilities.tobytes() + OUTPUTS.heatmap.tobytes()
 
 
-def test_answer_that_is_not_a_number_is_an_error_and_no_broken_json() -> None:
+def test_output_that_is_not_a_number_raises_an_error() -> None:
     wrong = Outputs(OUTPUTS.probabilities * np.float32(np.nan), OUTPUTS.logits, OUTPUTS.heatmap)
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write_answer("m", InferRequest(PIXELS, [("probabilities", False)]), wrong)
+        write_response("m", InferRequest(PIXELS, [("probabilities", False)]), wrong)
 
 
-def test_null_is_as_a_field_that_was_left_out() -> None:
+def test_null_is_the_same_as_a_missing_field() -> None:
     plain = read({"inputs": [AS_JSON], "outputs": [{"name": "logits"}]})
     parameters = {"timeout": None, "binary_data_output": None, "sequence_id": None}
     for document in (
@@ -230,12 +230,12 @@ def test_null_is_as_a_field_that_was_left_out() -> None:
             "expected an input 'pixels' of datatype UINT8, found None of 'UINT8'",
         ),
         ({"inputs": [{**AS_JSON, "shape": None}]}, "expected a shape of [images, 2, 2, 3], found None"),
-        ({"inputs": [AS_JSON], "outputs": [None]}, "expected outputs that are a list of JSON objects, found [None]"),
+        ({"inputs": [AS_JSON], "outputs": [None]}, "expected outputs to be a list of JSON objects, found [None]"),
         (
             {"inputs": [AS_JSON], "outputs": [{"name": None}]},
             f"expected outputs of {', '.join(OUTPUT_NAMES)}, each once, found None",
         ),
     ],
 )
-def test_null_for_what_must_be_there_is_refused(document: object, sentence: str) -> None:
-    assert refusal(document) == sentence
+def test_null_for_a_required_field_is_rejected(document: object, sentence: str) -> None:
+    assert error_of(document) == sentence

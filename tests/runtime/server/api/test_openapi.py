@@ -1,4 +1,4 @@
-"""The document is true: schemathesis asks all that it describes, and gets no failure and no status it does not name."""
+"""The document is correct: schemathesis tests all that it describes, and finds no failure and no other status."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,8 +17,8 @@ from ctonnx.server.transport.middleware import OPEN
 
 KEY = "key"
 BEARER = {"Authorization": f"Bearer {KEY}"}
-# What JSON Schema cannot say: that a tensor's data has the shape's length; and headers that nobody knows are no fault.
-PASSED_OVER = ("positive_data_acceptance", "negative_data_rejection")
+# JSON Schema cannot express that a tensor's data has the shape's length, and unknown headers are not errors.
+SKIPPED_CHECKS = ("positive_data_acceptance", "negative_data_rejection")
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +53,15 @@ OPERATIONS = [
         (path, method, mode)
         for path, method in OPERATIONS
         for mode in GenerationMode
-        if mode is GenerationMode.POSITIVE or not path.startswith("/v2/health")  # where nothing can be wrong
+        if mode is GenerationMode.POSITIVE or not path.startswith("/v2/health")  # no invalid requests exist
     ],
 )
-def test_schemathesis_finds_no_failure_and_no_status_that_is_not_named(
+def test_schemathesis_finds_no_failure_and_no_undocumented_status(
     path: str, method: str, mode: GenerationMode, locked: Server, described: Any
 ) -> None:
     operation = schemathesis.openapi.from_dict(described)[path][method]
     load_all_checks()
-    checks: Any = [check for check in CHECKS.get_all() if check.__name__ not in PASSED_OVER]
+    checks: Any = [check for check in CHECKS.get_all() if check.__name__ not in SKIPPED_CHECKS]
 
     with requests.Session() as session:
 
@@ -80,13 +80,13 @@ def test_schemathesis_finds_no_failure_and_no_status_that_is_not_named(
         ask()
 
 
-def test_document_names_every_address_but_the_pages(described: Any) -> None:
+def test_document_lists_every_address_except_the_page(described: Any) -> None:
     found = {(path, method) for path, item in described["paths"].items() for method in item if method != "parameters"}
     assert found == set(OPERATIONS)
     assert {path for path, _ in found} & OPEN == {"/v2/health/live", "/v2/health/ready"}
 
 
-def test_key_stands_in_the_document_where_it_is_asked_for(described: Any, server: Server) -> None:
+def test_document_contains_the_key_if_it_is_required(described: Any, server: Server) -> None:
     open_document = server.get("/openapi.json").json
     assert described["paths"]["/v1/model"]["get"]["security"] == [{"key": []}]
     assert described["paths"]["/v2/health/live"]["get"]["security"] == []
@@ -95,7 +95,7 @@ def test_key_stands_in_the_document_where_it_is_asked_for(described: Any, server
     assert "securitySchemes" not in open_document["components"]
 
 
-def test_answers_of_tensors_and_files_fit_the_document(locked: Server, described: Any, png: bytes) -> None:
+def test_responses_for_tensors_and_files_match_the_document(locked: Server, described: Any, png: bytes) -> None:
     schema = schemathesis.openapi.from_dict(described)
     url = f"http://127.0.0.1:{locked.port}"
     pixels: dict[str, Any] = {
@@ -105,9 +105,9 @@ def test_answers_of_tensors_and_files_fit_the_document(locked: Server, described
         "data": [0] * (64 * 64 * 3),
     }
     infer = requests.post(f"{url}/v2/models/model.fp32/infer", json={"inputs": [pixels]}, headers=BEARER, timeout=20)
-    asked = {"heatmap": "true", "scan": "true"}
+    parameters = {"heatmap": "true", "scan": "true"}
     headers = {**BEARER, "Content-Type": "image/png"}
-    classify = requests.post(f"{url}/v1/classify", data=png, params=asked, headers=headers, timeout=20)
+    classify = requests.post(f"{url}/v1/classify", data=png, params=parameters, headers=headers, timeout=20)
     assert (infer.status_code, classify.status_code) == (200, 200)
     schema["/v2/models/{name}/infer"]["post"].validate_response(infer)
     schema["/v1/classify"]["post"].validate_response(classify)

@@ -1,4 +1,4 @@
-"""Triton's clients find the model, and read its configuration; what else they ask is answered in a sentence."""
+"""Requests of Triton's clients: the model, its configuration, and what is not implemented."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,29 +18,29 @@ MODEL = {"name": "m", "version": "1", "state": "READY", "reason": ""}
 @pytest.mark.parametrize(
     "body", [b"", b" \n", b"{}", b"null", b'{"ready": true}', b'{"ready": null}', b'{"ready": false}']
 )
-def test_index_names_the_model(body: bytes) -> None:
+def test_index_lists_the_model(body: bytes) -> None:
     assert repository_index("m", body) == [MODEL]
 
 
 @pytest.mark.parametrize(
     ("body", "found"),
     [
-        (b"[]", 'expected no body, or a JSON object as {"ready": true}, found []'),
-        (b"{", 'expected no body, or a JSON object as {"ready": true}, found no JSON'),
-        (b"\xff", 'expected no body, or a JSON object as {"ready": true}, found no JSON'),
-        (b"[" * 100_000, 'expected no body, or a JSON object as {"ready": true}, found no JSON'),
+        (b"[]", 'expected no body, or a JSON object such as {"ready": true}, found []'),
+        (b"{", 'expected no body, or a JSON object such as {"ready": true}, found invalid JSON'),
+        (b"\xff", 'expected no body, or a JSON object such as {"ready": true}, found invalid JSON'),
+        (b"[" * 100_000, 'expected no body, or a JSON object such as {"ready": true}, found invalid JSON'),
         (b'{"ready": 1}', "expected ready to be true or false, found 1"),
     ],
 )
-def test_index_of_another_body_is_refused(body: bytes, found: str) -> None:
-    with pytest.raises(RequestError) as refused:
+def test_index_with_an_invalid_body_is_rejected(body: bytes, found: str) -> None:
+    with pytest.raises(RequestError) as error:
         repository_index("m", body)
-    assert (refused.value.status, refused.value.sentence) == (400, found)
+    assert (error.value.status, error.value.message) == (400, found)
 
 
-def test_configuration_is_that_of_the_metadata_without_the_batch(predictor: Predictor) -> None:
+def test_configuration_matches_the_metadata_without_the_batch_axis(predictor: Predictor) -> None:
     size, classes = predictor.spec.preprocessing.size, len(predictor.spec.classes)
-    config = model_config("m", predictor.spec, most=8)
+    config = model_config("m", predictor.spec, max_images=8)
     assert config["max_batch_size"] == 8
     assert config["input"] == [{"name": "pixels", "data_type": "TYPE_UINT8", "dims": [size, size, 3]}]
     assert config["output"][0] == {"name": "probabilities", "data_type": "TYPE_FP32", "dims": [classes]}
@@ -53,7 +53,7 @@ def client(server: Server) -> Any:
     client.close()
 
 
-def test_client_learns_the_models_name_and_its_configuration(client: Any) -> None:
+def test_client_gets_the_models_name_and_configuration(client: Any) -> None:
     (found,) = client.get_model_repository_index()
     assert client.is_model_ready(found["name"], found["version"])
     metadata = client.get_model_metadata(found["name"], found["version"])
@@ -76,21 +76,21 @@ def test_client_learns_the_models_name_and_its_configuration(client: Any) -> Non
         lambda client: client.get_cuda_shared_memory_status(),
     ],
 )
-def test_what_is_not_done_is_answered_in_a_sentence(call: Callable[[Any], object], client: Any) -> None:
-    with pytest.raises(InferenceServerException, match="POST /v2/repository/index names; Triton's statistics, loading"):
+def test_requests_that_are_not_implemented_have_a_message(call: Callable[[Any], object], client: Any) -> None:
+    with pytest.raises(InferenceServerException, match="see POST /v2/repository/index; Triton's statistics, loading"):
         call(client)
 
 
-def test_index_is_asked_with_post(server: Server) -> None:
-    answer = server.get("/v2/repository/index")
-    assert (answer.status, answer.error) == (405, "expected POST at this address, found GET")
+def test_index_requires_post(server: Server) -> None:
+    response = server.get("/v2/repository/index")
+    assert (response.status, response.error) == (405, "expected POST at this address, found GET")
 
 
-def test_configuration_of_another_model_is_refused(server: Server) -> None:
-    answer = server.get("/v2/models/another/config")
-    assert (answer.status, answer.error.startswith("expected the model '")) == (404, True)
+def test_configuration_of_another_model_is_not_found(server: Server) -> None:
+    response = server.get("/v2/models/another/config")
+    assert (response.status, response.error.startswith("expected the model '")) == (404, True)
 
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/health/live", "/v1/model", "/openapi.json"])
-def test_slash_at_the_end_of_an_address_changes_nothing(path: str, server: Server) -> None:
+def test_trailing_slash_of_an_address_changes_nothing(path: str, server: Server) -> None:
     assert server.get(f"{path}/").json == server.get(path).json

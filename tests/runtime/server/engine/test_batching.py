@@ -1,4 +1,4 @@
-"""The queue before the model: a lone image does not wait, waiting ones go together, in their order."""
+"""Queue of the model: a single image does not wait, waiting ones are batched in their order."""
 
 import asyncio
 import threading
@@ -18,7 +18,7 @@ from ctonnx.server.engine.batching import Batcher
 
 
 class Model:
-    """Answers each image with its own first value, when it is let."""
+    """Returns the first value of each image as its outputs; each batch needs a release of `go`."""
 
     def __init__(self) -> None:
         self.go, self.begun = threading.Semaphore(0), threading.Semaphore(0)
@@ -46,7 +46,7 @@ def value(outputs: Outputs) -> int:
 
 
 async def until(model: Model, count: int = 1) -> None:
-    """Waits until the model was given so many batches more."""
+    """Waits until the model has begun a number of further batches."""
     for _ in range(count):
         assert await asyncio.to_thread(model.begun.acquire, timeout=WAIT)
 
@@ -54,8 +54,8 @@ async def until(model: Model, count: int = 1) -> None:
 @contextmanager
 def batching(model: Model, *, runs: int = 1, max_delay: float = 0.0) -> Iterator[Batcher]:
     with ThreadPoolExecutor(runs) as threads:
-        beside = [lambda images: threads.submit(model, images)] * (runs - 1)
-        batcher = Batcher(model, beside=beside, max_batch=3, max_delay=max_delay)
+        others = [lambda images: threads.submit(model, images)] * (runs - 1)
+        batcher = Batcher(model, runners=others, max_batch=3, max_delay=max_delay)
         try:
             yield batcher
         finally:
@@ -67,55 +67,55 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(test())
 
 
-def test_lone_image_is_run_at_once() -> None:
+def test_single_image_is_run_immediately() -> None:
     async def test() -> None:
         model = Model()
         with batching(model, max_delay=1000.0) as batcher:
-            answer = batcher.submit(image(7))
+            future = batcher.submit(image(7))
             await until(model)
             model.go.release()
-            assert value(await answer) == 7
+            assert value(await future) == 7
 
     run(test)
 
 
-def test_images_that_wait_go_together_in_their_order_up_to_the_bound() -> None:
+def test_waiting_images_are_batched_in_order_up_to_the_maximum() -> None:
     async def test() -> None:
         model = Model()
         with batching(model) as batcher:
-            answers = [batcher.submit(image(number)) for number in range(8)]
+            futures = [batcher.submit(image(number)) for number in range(8)]
             model.go.release(100)
-            assert [value(answer) for answer in await asyncio.gather(*answers)] == list(range(8))
+            assert [value(outputs) for outputs in await asyncio.gather(*futures)] == list(range(8))
             assert model.batches == [[0], [1, 2, 3], [4, 5, 6], [7]]
 
     run(test)
 
 
-def test_so_many_batches_are_computed_at_a_time_as_may_be() -> None:
+def test_several_batches_are_computed_at_a_time() -> None:
     async def test() -> None:
         model = Model()
         with batching(model, runs=2) as batcher:
-            answers = [batcher.submit(image(number)) for number in range(4)]
+            futures = [batcher.submit(image(number)) for number in range(4)]
             await until(model, 2)
             assert sorted(model.batches) == [[0], [1]]
             model.go.release(100)
-            await asyncio.gather(*answers)
+            await asyncio.gather(*futures)
             assert sorted(model.batches)[2:] == [[2, 3]]
 
     run(test)
 
 
-def test_batch_that_is_not_full_waits_while_another_is_computed_and_no_longer_than_it_may() -> None:
+def test_partial_batch_waits_at_most_the_maximum_delay() -> None:
     async def test() -> None:
         model = Model()
         with batching(model, runs=2, max_delay=0.05) as batcher:
-            answers = [batcher.submit(image(number)) for number in range(3)]
+            futures = [batcher.submit(image(number)) for number in range(3)]
             await until(model)
             assert model.batches == [[0]]
-            await until(model)  # after the delay, although the first is computed still
+            await until(model)  # after the delay, although the first is still running
             assert model.batches == [[0], [1, 2]]
             model.go.release(100)
-            await asyncio.gather(*answers)
+            await asyncio.gather(*futures)
 
     run(test)
 
@@ -124,10 +124,10 @@ def test_full_batch_does_not_wait() -> None:
     async def test() -> None:
         model = Model()
         with batching(model, runs=2, max_delay=1000.0) as batcher:
-            answers = [batcher.submit(image(number)) for number in range(4)]
+            futures = [batcher.submit(image(number)) for number in range(4)]
             await until(model, 2)
             model.go.release(100)
-            await asyncio.gather(*answers)
+            await asyncio.gather(*futures)
             assert sorted(model.batches) == [[0], [1, 2, 3]]
 
     run(test)
@@ -137,33 +137,33 @@ def test_cancelled_image_is_never_run() -> None:
     async def test() -> None:
         model = Model()
         with batching(model) as batcher:
-            answers = [batcher.submit(image(number)) for number in range(4)]
+            futures = [batcher.submit(image(number)) for number in range(4)]
             await until(model)
-            answers[1].cancel()
-            answers[3].cancel()
+            futures[1].cancel()
+            futures[3].cancel()
             model.go.release(100)
-            assert value(await answers[2]) == 2
+            assert value(await futures[2]) == 2
             assert model.batches == [[0], [2]]
 
     run(test)
 
 
-def test_image_cancelled_while_it_is_run_leaves_the_others_of_its_batch_alone() -> None:
+def test_cancelled_image_does_not_affect_its_running_batch() -> None:
     async def test() -> None:
         model = Model()
         with batching(model) as batcher:
-            answers = [batcher.submit(image(number)) for number in range(3)]
+            futures = [batcher.submit(image(number)) for number in range(3)]
             await until(model)
             model.go.release()
             await until(model)
-            answers[1].cancel()
+            futures[1].cancel()
             model.go.release()
-            assert value(await answers[2]) == 2
+            assert value(await futures[2]) == 2
 
     run(test)
 
 
-def test_error_of_a_run_reaches_every_image_of_its_batch_and_no_other() -> None:
+def test_error_of_a_batch_reaches_its_images_only() -> None:
     async def test() -> None:
         model = Model()
         with batching(model) as batcher:
@@ -179,28 +179,28 @@ def test_error_of_a_run_reaches_every_image_of_its_batch_and_no_other() -> None:
     run(test)
 
 
-def test_batches_are_told_with_their_seconds() -> None:
+def test_batches_are_reported_with_their_seconds() -> None:
     async def test() -> None:
-        model, told = Model(), list[tuple[int, float]]()
+        model, reported = Model(), list[tuple[int, float]]()
         model.go.release(100)
-        batcher = Batcher(model, max_batch=3, told=lambda images, seconds: told.append((images, seconds)))
+        batcher = Batcher(model, max_batch=3, on_batch=lambda images, seconds: reported.append((images, seconds)))
         await asyncio.gather(*[batcher.submit(image(number)) for number in range(4)])
         batcher.close()
-        assert [images for images, _ in told] == [1, 3]
-        assert all(seconds > 0 for _, seconds in told)
+        assert [images for images, _ in reported] == [1, 3]
+        assert all(seconds > 0 for _, seconds in reported)
 
     run(test)
 
 
-def test_lone_image_is_run_in_the_thread_whatever_else_could() -> None:
+def test_single_image_is_run_in_the_thread() -> None:
     async def test() -> None:
         model = Model()
         model.go.release(100)
 
-        def refuse(images: object) -> "Future[Outputs]":
+        def fail(images: object) -> "Future[Outputs]":
             raise AssertionError
 
-        batcher = Batcher(model, beside=[refuse], max_batch=3)
+        batcher = Batcher(model, runners=[fail], max_batch=3)
         for number in range(5):
             assert value(await batcher.submit(image(number))) == number
         batcher.close()
@@ -208,76 +208,76 @@ def test_lone_image_is_run_in_the_thread_whatever_else_could() -> None:
     run(test)
 
 
-def test_each_way_computes_one_batch_at_a_time() -> None:
+def test_each_runner_computes_one_batch_at_a_time() -> None:
     async def test() -> None:
         model = Model()
-        under_way: dict[int, Future[Outputs]] = {}
+        running: dict[int, Future[Outputs]] = {}
 
-        def way(place: int, images: Sequence[NDArray[np.uint8]]) -> "Future[Outputs]":
-            assert place not in under_way
-            under_way[place] = Future()
-            return under_way[place]
+        def start(place: int, images: Sequence[NDArray[np.uint8]]) -> "Future[Outputs]":
+            assert place not in running
+            running[place] = Future()
+            return running[place]
 
-        batcher = Batcher(model, beside=[partial(way, 1), partial(way, 2)], max_batch=1)
-        answers = [batcher.submit(image(number)) for number in range(5)]
+        batcher = Batcher(model, runners=[partial(start, 1), partial(start, 2)], max_batch=1)
+        futures = [batcher.submit(image(number)) for number in range(5)]
         await until(model)
-        assert sorted(under_way) == [1, 2]
+        assert sorted(running) == [1, 2]
         column = np.ones((1, 1), np.float32)
-        under_way.pop(2).set_result(Outputs(column, column, column))
-        await answers[2]
-        assert sorted(under_way) == [1, 2]  # the free one has the next
-        under_way.pop(1).set_exception(RuntimeError("broken"))
+        running.pop(2).set_result(Outputs(column, column, column))
+        await futures[2]
+        assert sorted(running) == [1, 2]  # the idle runner has the next image
+        running.pop(1).set_exception(RuntimeError("broken"))
         with pytest.raises(RuntimeError, match="broken"):
-            await answers[1]
-        assert sorted(under_way) == [1, 2]
+            await futures[1]
+        assert sorted(running) == [1, 2]
         for place in (1, 2):
-            under_way[place].set_result(Outputs(column, column, column))
+            running[place].set_result(Outputs(column, column, column))
         model.go.release(100)
-        await asyncio.gather(answers[0], *answers[3:])
+        await asyncio.gather(futures[0], *futures[3:])
         batcher.close()
 
     run(test)
 
 
-def test_way_that_begins_nothing_is_the_error_of_its_batch_and_takes_the_next() -> None:
+def test_runner_that_fails_to_start_a_batch_takes_the_next() -> None:
     async def test() -> None:
         model = Model()
-        asked = 0
+        calls = 0
 
         def full(images: object) -> "Future[Outputs]":
-            nonlocal asked
-            asked += 1
+            nonlocal calls
+            calls += 1
             raise MemoryError
 
-        batcher = Batcher(model, beside=[full], max_batch=1)
-        answers = [batcher.submit(image(number)) for number in range(3)]
-        found = await asyncio.gather(*answers[1:], return_exceptions=True)
+        batcher = Batcher(model, runners=[full], max_batch=1)
+        futures = [batcher.submit(image(number)) for number in range(3)]
+        found = await asyncio.gather(*futures[1:], return_exceptions=True)
         assert [type(error) for error in found] == [MemoryError, MemoryError]
-        assert asked == 2
+        assert calls == 2
         model.go.release(100)
-        assert value(await answers[0]) == 0
+        assert value(await futures[0]) == 0
         batcher.close()
 
     run(test)
 
 
-def test_close_waits_for_every_batch_that_is_computed() -> None:
+def test_close_waits_for_every_running_batch() -> None:
     async def test() -> None:
         model = Model()
         model.go.release(100)
-        beside: Future[Outputs] = Future()
-        batcher = Batcher(model, beside=[lambda images: beside], max_batch=1)
-        answers = [batcher.submit(image(number)) for number in range(2)]
+        other: Future[Outputs] = Future()
+        batcher = Batcher(model, runners=[lambda images: other], max_batch=1)
+        futures = [batcher.submit(image(number)) for number in range(2)]
         column = np.ones((1, 1), np.float32)
-        threading.Timer(0.1, beside.set_result, [Outputs(column, column, column)]).start()
+        threading.Timer(0.1, other.set_result, [Outputs(column, column, column)]).start()
         batcher.close()
-        assert beside.done()
-        await asyncio.gather(*answers)
+        assert other.done()
+        await asyncio.gather(*futures)
 
     run(test)
 
 
-def test_close_cancels_what_waits_and_ends_the_threads() -> None:
+def test_close_cancels_waiting_images_and_ends_the_threads() -> None:
     async def test() -> None:
         model = Model()
         batcher = Batcher(model, max_batch=3)

@@ -1,4 +1,4 @@
-"""One model for many: queue, pace, fairness, what is under way."""
+"""One model for all requests: queue, waiting time, fairness, failures."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from ctonnx.prediction.predictor import Predictor
-from ctonnx.server.engine.classification import Wanted
+from ctonnx.server.engine.classification import Pictures
 from ctonnx.server.engine.service import Service
 from ctonnx.server.metrics import Metrics
 from ctonnx.server.settings import Limits, Settings
 from ctonnx.server.transport.errors import RequestError
 from ctonnx.server.transport.multipart import Files
 
-PLAIN = Wanted()
+PLAIN = Pictures()
 
 
 def uploaded(contents: list[bytes]) -> Files:
@@ -24,8 +24,8 @@ def uploaded(contents: list[bytes]) -> Files:
     return files
 
 
-def take(count: int) -> None:
-    assert count == 0  # as there are no pictures
+def reserve(count: int) -> None:
+    assert count == 0  # there are no pictures
 
 
 def serving(
@@ -42,15 +42,15 @@ def serving(
     asyncio.run(run())
 
 
-def test_queue_is_of_images_over_all_requests(predictor: Predictor) -> None:
+def test_queue_counts_images_of_all_requests(predictor: Predictor) -> None:
     async def test(service: Service) -> None:
         with service.admitted(3):
             with service.admitted(1):
-                with pytest.raises(RequestError, match="too many images are waiting") as refused:
-                    service.refuse_when_full()
-                assert refused.value.status == 503
-                assert int(refused.value.headers["Retry-After"]) >= 1
-            service.refuse_when_full()
+                with pytest.raises(RequestError, match="too many images are waiting") as error:
+                    service.check_queue()
+                assert error.value.status == 503
+                assert int(error.value.headers["Retry-After"]) >= 1
+            service.check_queue()
             with pytest.raises(RequestError), service.admitted(2):
                 pass
         with service.admitted(4):
@@ -59,23 +59,23 @@ def test_queue_is_of_images_over_all_requests(predictor: Predictor) -> None:
     serving(predictor, test, Settings(queue=4, limits=Limits(files=4)))
 
 
-def test_retry_after_is_as_long_as_the_queue_takes(predictor: Predictor) -> None:
+def test_retry_after_is_the_time_of_the_queue(predictor: Predictor) -> None:
     async def test(service: Service) -> None:
-        service._told(1, 6.0 * predictor.threads)  # the first batch says it all
+        service._on_batch(1, 6.0 * predictor.threads)  # the first batch sets the average
         with service.admitted(4):
-            with pytest.raises(RequestError) as refused:
-                service.refuse_when_full()
-            assert refused.value.headers["Retry-After"] == "24"
+            with pytest.raises(RequestError) as error:
+                service.check_queue()
+            assert error.value.headers["Retry-After"] == "24"
 
     serving(predictor, test, Settings(queue=4, limits=Limits(files=4)))
 
 
-def test_files_of_a_large_request_do_not_hold_up_a_small_one(predictor: Predictor, png: bytes) -> None:
+def test_large_request_does_not_delay_a_small_one(predictor: Predictor, png: bytes) -> None:
     ends: list[str] = []
 
     async def test(service: Service) -> None:
         async def ask(name: str, files: int) -> None:
-            await service.classify(uploaded([png] * files), PLAIN, take)
+            await service.classify(uploaded([png] * files), PLAIN, reserve)
             ends.append(name)
 
         large = asyncio.create_task(ask("large", 60))
@@ -87,7 +87,7 @@ def test_files_of_a_large_request_do_not_hold_up_a_small_one(predictor: Predicto
     assert ends == ["small", "large"]
 
 
-def test_tensor_is_answered_row_by_row_in_order(predictor: Predictor) -> None:
+def test_rows_of_a_tensor_are_predicted_in_order(predictor: Predictor) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), np.uint8)
 
     async def test(service: Service) -> None:
@@ -97,7 +97,7 @@ def test_tensor_is_answered_row_by_row_in_order(predictor: Predictor) -> None:
     serving(predictor, test)
 
 
-def test_failure_of_the_model_ends_the_whole_request(
+def test_failure_of_the_model_fails_the_whole_request(
     predictor: Predictor, png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test(service: Service) -> None:
@@ -107,24 +107,24 @@ def test_failure_of_the_model_ends_the_whole_request(
         monkeypatch.setattr(predictor, "predict_pixels", fail)
         for files in ([png], [png, png]):
             with pytest.raises(RuntimeError, match="the model broke"):
-                await service.classify(uploaded(files), PLAIN, take)
+                await service.classify(uploaded(files), PLAIN, reserve)
         monkeypatch.undo()
-        assert len(await service.classify(uploaded([png]), PLAIN, take)) == 1
+        assert len(await service.classify(uploaded([png]), PLAIN, reserve)) == 1
 
     serving(predictor, test)
 
 
 @pytest.mark.parametrize("files", [1, 3])
-def test_pictures_of_an_answer_take_room(files: int, predictor: Predictor, png: bytes) -> None:
-    taken: list[int] = []
+def test_pictures_of_a_response_reserve_memory(files: int, predictor: Predictor, png: bytes) -> None:
+    reserved: list[int] = []
 
-    def refuse(count: int) -> None:
-        raise RequestError(503, "no room")
+    def fail(count: int) -> None:
+        raise RequestError(503, "no memory")
 
     async def test(service: Service) -> None:
-        results = await service.classify(uploaded([png] * files), Wanted(heatmap=True, scan=True), taken.append)
-        assert sum(taken) == 3 * sum(len(result["heatmap"]) + len(result["scan"]) for result in results)
-        with pytest.raises(RequestError, match="no room"):
-            await service.classify(uploaded([png] * files), Wanted(scan=True), refuse)
+        results = await service.classify(uploaded([png] * files), Pictures(heatmap=True, scan=True), reserved.append)
+        assert sum(reserved) == 3 * sum(len(result["heatmap"]) + len(result["scan"]) for result in results)
+        with pytest.raises(RequestError, match="no memory"):
+            await service.classify(uploaded([png] * files), Pictures(scan=True), fail)
 
     serving(predictor, test)

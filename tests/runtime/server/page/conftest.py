@@ -32,16 +32,16 @@ ARGUMENTS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
 )
-PATIENCE = 20  # seconds, on a machine that does other things too
+PATIENCE = 20  # seconds, for a busy machine
 VERDICTS = ("suspicious", "below", "clear")
-"""States of a row whose scan was answered, by a model with an operating point."""
+"""States of a row with a result of a model with an operating point."""
 
 COUNTING = """
     const [ask, make, free] = [fetch, URL.createObjectURL, URL.revokeObjectURL];
-    window.seen = { now: 0, most: 0, asked: 0, addresses: new Set() };
+    window.seen = { now: 0, most: 0, sent: 0, addresses: new Set() };
     window.fetch = async (path, options) => {
         if (!path.includes("classify")) return ask(path, options);
-        seen.asked += 1;
+        seen.sent += 1;
         seen.most = Math.max(seen.most, (seen.now += 1));
         try { return (await window.pretend?.(options)) ?? (await ask(path, options)); } finally { seen.now -= 1; }
     };
@@ -52,21 +52,21 @@ COUNTING = """
 
 @contextmanager
 def serving(model: Path, *options: str, port: int = 0, before: str = "pass") -> Iterator[str]:
-    """Runs `ctonnx serve` on a port, 0 for a free one, after a statement, and yields the page's address."""
+    """Runs a statement and then `ctonnx serve` on a port, 0 for a free one, and yields the page's address."""
     words = ["serve", "--model", str(model), "--port", str(port), "--threads", "1", *options]
     start = f"import sys; {before}; from ctonnx.__main__ import run; run()"
     command = [sys.executable, "-c", start, *words]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
-            said = []
+            log = []
             for line in process.stderr:
-                said.append(line)
+                log.append(line)
                 if line.startswith("serving: "):
                     break
             else:
-                pytest.fail(f"the server did not start: {said}")
-            yield said[-1].removeprefix("serving: ").strip() + "/"
+                pytest.fail(f"the server did not start: {log}")
+            yield log[-1].removeprefix("serving: ").strip() + "/"
         finally:
             process.terminate()
             try:
@@ -83,7 +83,7 @@ def server(model: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    """Headless Chromium; it and its profile are gone afterwards, whatever happens."""
+    """Headless Chromium; the process and its profile are removed at the end."""
     if not CHROMIUM or not DRIVER:
         pytest.skip("no chromium and chromedriver on the PATH: apt-get install chromium chromium-driver")
     profile = tmp_path_factory.mktemp("chromium")
@@ -109,7 +109,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 
 
 class Page:
-    """The page as it is opened for one test."""
+    """The page, opened for one test."""
 
     def __init__(self, browser: Chrome, address: str) -> None:
         self.browser, self.address = browser, address
@@ -125,7 +125,7 @@ class Page:
         self.browser.get(self.address)
 
     def open_after(self, script: str) -> None:
-        """Opens the page anew, with a script of the test's run before its own."""
+        """Opens the page again, and runs a script before the page's own."""
         added = self.browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
         self.scripts.append(added)
         self.open()
@@ -162,26 +162,26 @@ class Page:
         names: list[str] = self.js("[...document.querySelectorAll('.name')].map((name) => name.textContent)")
         return names
 
-    def answered(self, count: int) -> None:
+    def finished(self, count: int) -> None:
         def done() -> bool:
             states = self.states()
             return len(states) == count and not {"waiting", "sending", "busy"} & set(states)
 
-        self.until(done, f"expected {count} answers")
+        self.until(done, f"expected {count} results")
 
     def complaints(self) -> list[str]:
-        """Returns what axe finds against WCAG 2.1 AA and its own best practices."""
+        """Returns violations of WCAG 2.1 AA and of axe's best practices."""
         self.browser.execute_script((files("axe_core_python") / "axe.min.js").read_text("utf-8"))
         found = self.browser.execute_async_script("axe.run().then(arguments[0])")
         return [f"{rule['id']}: {node['html']}" for rule in found["violations"] for node in rule["nodes"]]
 
     def log(self, kind: str) -> list[dict[str, Any]]:
-        """Returns what was logged since the last time."""
+        """Returns the log entries since the last call."""
         entries: list[dict[str, Any]] = self.browser.get_log(kind)  # type: ignore[no-untyped-call]  # selenium's
         return entries
 
     def press(self, *keys: str) -> str:
-        """Types, and returns what has the focus then: its id, else its class."""
+        """Types, and returns the id, or else the class, of the element that has the focus then."""
         ActionChains(self.browser).send_keys(*keys).perform()
         focus: str = self.js("document.activeElement.id || document.activeElement.className")
         return focus
@@ -192,16 +192,14 @@ class Page:
         complaints = [entry["message"] for entry in self.log("browser")]
         assert [text for text in complaints if not any(known in text for known in self.expected)] == []
         events = [json.loads(entry["message"])["message"] for entry in self.log("performance")]
-        asked = [
-            event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"
-        ]
-        assert asked
-        assert [url for url in asked if not url.startswith((self.address, "blob:", "data:"))] == []
+        urls = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+        assert urls
+        assert [url for url in urls if not url.startswith((self.address, "blob:", "data:"))] == []
 
 
 @pytest.fixture
 def page(browser: Chrome, server: str) -> Iterator[Page]:
-    """The page, which at the end has said nothing on the console and asked nobody but its server."""
+    """The page; at the end, the console must be empty and all requests must have gone to its server."""
     page = Page(browser, server)
     yield page
     page.close()

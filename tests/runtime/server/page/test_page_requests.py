@@ -1,4 +1,4 @@
-"""The page and its server: two requests at a time, a full queue, a key, a server that is gone."""
+"""The page and its server: two requests at a time, a full queue, a key, an unavailable server."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from tests.runtime.server.page.conftest import VERDICTS, Page, serving
 KEY = "letmein"
 
 
-def test_many_scans_go_two_at_a_time_and_leave_nothing_behind(counted: Page, images: list[Path]) -> None:
+def test_many_scans_are_sent_two_at_a_time_and_released(counted: Page, images: list[Path]) -> None:
     many = (images * 10)[:24]
     counted.give(*many)
-    counted.answered(24)
-    assert counted.js("[seen.most, seen.asked, seen.now]") == [2, 24, 0]
+    counted.finished(24)
+    assert counted.js("[seen.most, seen.sent, seen.now]") == [2, 24, 0]
     for row in counted.all(".open")[1:6]:
         row.click()
     assert counted.js("seen.addresses.size") == 2  # the open scan and its heatmap
@@ -22,29 +22,29 @@ def test_many_scans_go_two_at_a_time_and_leave_nothing_behind(counted: Page, ima
     assert counted.states() == []
 
 
-def test_full_queue_is_waited_for(counted: Page, images: list[Path]) -> None:
+def test_page_waits_for_a_full_queue(counted: Page, images: list[Path]) -> None:
     full = """new Response('{"error": "full"}', { status: 503, headers: { "Retry-After": "1" } })"""
     counted.js(f"window.pretend = () => {full}")
     counted.give(images[0])
-    counted.until(lambda: counted[".said"].text == "Server busy, next try soon")
+    counted.until(lambda: counted[".status"].text == "Server busy, retrying soon")
     counted.js("delete window.pretend")
-    counted.answered(1)
+    counted.finished(1)
     assert counted.states()[0] in VERDICTS
-    assert counted.js("seen.asked") > 1
+    assert counted.js("seen.sent") > 1
 
 
-def test_what_failed_on_the_way_is_tried_again(counted: Page, images: list[Path]) -> None:
+def test_failed_request_can_be_tried_again(counted: Page, images: list[Path]) -> None:
     counted.js("window.pretend = () => { delete window.pretend; return new Response('late', { status: 504 }); }")
     counted.give(images[0])
-    counted.answered(1)
-    assert counted["#problem"].text == "The server answered with status 504."
+    counted.finished(1)
+    assert counted["#problem"].text == "The server responded with status 504."
     counted["#again"].click()
-    counted.answered(1)
+    counted.finished(1)
     assert counted.states()[0] in VERDICTS
     assert not counted["#again"].is_displayed()
 
 
-def test_scan_under_way_is_cancelled(counted: Page, images: list[Path]) -> None:
+def test_scan_in_progress_is_cancelled(counted: Page, images: list[Path]) -> None:
     counted.js("window.pretend = ({ signal }) => new Promise((_, no) => signal.addEventListener('abort', no))")
     counted.give(*images[:4])
     counted.until(lambda: counted.states() == ["sending", "sending", "waiting", "waiting"])
@@ -55,27 +55,25 @@ def test_scan_under_way_is_cancelled(counted: Page, images: list[Path]) -> None:
     counted.js("delete window.pretend")
     assert counted.states() == []
     counted.give(images[0])
-    counted.answered(1)
+    counted.finished(1)
 
 
-def test_server_that_is_gone_is_said_and_waited_for(page: Page, images: list[Path]) -> None:
+def test_page_reports_an_unavailable_server_and_waits(page: Page, images: list[Path]) -> None:
     page.expected = ("ERR_INTERNET_DISCONNECTED",)
     page.until(lambda: page["#about"].is_enabled())
     network = {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
     page.browser.execute_cdp_cmd("Network.enable", {})
     page.browser.execute_cdp_cmd("Network.emulateNetworkConditions", network)
     page.give(images[0])
-    page.until(lambda: page["#trouble"].text.startswith("The server does not answer."))
+    page.until(lambda: page["#trouble"].text.startswith("The server does not respond."))
     page.until(lambda: page.states() == ["waiting"])
     page.browser.execute_cdp_cmd("Network.emulateNetworkConditions", network | {"offline": False})
-    page.answered(1)
+    page.finished(1)
     assert page.states()[0] in VERDICTS
     assert not page["#trouble"].is_displayed()
 
 
-def test_key_is_asked_for_and_kept_in_no_storage(
-    browser: Chrome, model: Path, images: list[Path], tmp_path: Path
-) -> None:
+def test_key_is_prompted_for_and_not_stored(browser: Chrome, model: Path, images: list[Path], tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY, encoding="utf-8")
     with serving(model, "--api-key-file", str(tmp_path / "key")) as address:
         page = Page(browser, address)
@@ -88,7 +86,7 @@ def test_key_is_asked_for_and_kept_in_no_storage(
         page.until(lambda: page["#about"].is_enabled())
         assert not page["#key-prompt"].is_displayed()
         page.give(images[0])
-        page.answered(1)
+        page.finished(1)
         assert page.states()[0] in VERDICTS
         assert page.js("[localStorage.length, sessionStorage.length, document.cookie, location.href]") == [
             0,

@@ -1,4 +1,4 @@
-"""What the page shows of scans: answers, pictures, frames, files that cannot be read."""
+"""Scans on the page: results, pictures, frames, files that cannot be read."""
 
 import json
 import re
@@ -8,6 +8,8 @@ import pytest
 from selenium.webdriver import Keys
 from selenium.webdriver.common.action_chains import ActionChains
 from tests.runtime.server.page.conftest import VERDICTS, Page
+
+from ctonnx.prediction import inputs
 
 FOLDER = Path(__file__).parents[4] / "runtime/ctonnx/server/page"
 WITHOUT_POINT = """
@@ -22,7 +24,7 @@ WITHOUT_POINT = """
 """
 
 
-def test_page_needs_nothing_from_elsewhere_and_keeps_to_its_policy() -> None:
+def test_page_loads_nothing_from_other_hosts() -> None:
     html, css, script, icon = (
         (FOLDER / name).read_text("utf-8") for name in ("index.html", "page.css", "page.js", "icon.svg")
     )
@@ -33,7 +35,7 @@ def test_page_needs_nothing_from_elsewhere_and_keeps_to_its_policy() -> None:
     assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|Storage\b|cookie", script)
 
 
-def test_every_part_that_the_script_names_is_in_the_page() -> None:
+def test_every_element_that_the_script_names_is_in_the_page() -> None:
     html, script = (FOLDER / "index.html").read_text("utf-8"), (FOLDER / "page.js").read_text("utf-8")
     named = set(re.findall(r"(?:\$|part|copyOf)\(\"([a-z-]+)\"\)", script))
     found = re.findall(r"\bid=\"([a-z-]+)\"", html)
@@ -42,13 +44,19 @@ def test_every_part_that_the_script_names_is_in_the_page() -> None:
     assert len(found) == len(set(found))
 
 
-def test_scan_is_answered_in_its_place(page: Page, images: list[Path]) -> None:
+def test_page_skips_the_same_names_in_folders_as_the_command_line() -> None:
+    script = (FOLDER / "page.js").read_text("utf-8")
+    skipped = re.findall(r"^const SKIPPED_\w+ = /\^\(\\\.\.\*\|(.*)\)\$/i;$", script, re.MULTILINE)
+    assert skipped == [value.pattern for value in vars(inputs).values() if isinstance(value, re.Pattern)]
+
+
+def test_scan_is_classified_in_its_row(page: Page, images: list[Path]) -> None:
     assert page["h2"].text == "Drop CT scans here"
     page.give(images[0])
-    page.answered(1)
+    page.finished(1)
     assert page.states()[0] in VERDICTS
     assert page["#viewer-name"].text == page.names()[0] == images[0].name
-    assert page["#verdict"].text == page[".said"].text
+    assert page["#verdict"].text == page[".status"].text
     assert page["#verdict"].text in ("Suspicious", "Not suspicious")
     page.until(lambda: page.js("scan.naturalWidth") == 96)
     assert page.js("[heat.naturalWidth > 0, heat.naturalWidth / heat.naturalHeight]") == [True, 1]
@@ -60,14 +68,14 @@ def test_scan_is_answered_in_its_place(page: Page, images: list[Path]) -> None:
     assert widths == sorted(widths, reverse=True)
     total, threshold = (float(page[name].text.strip("<> %")) for name in ("#sum", "#threshold"))
     assert (total >= threshold) == (page.states()[0] == "suspicious")
-    took = r"Answered in \d+ ms; \d+ ms from sending the file \(\d+ kB\) to its answer\."
+    took = r"Classified in \d+ ms; \d+ ms from sending the file \(\d+ kB\) to the result\."
     assert re.fullmatch(took, page["#details"].text)
     assert page.js("announcement.textContent").startswith(f"{images[0].name}: ")
 
 
-def test_heatmap_is_switched_and_its_opacity_changed(page: Page, images: list[Path]) -> None:
+def test_heatmap_can_be_switched_and_its_opacity_changed(page: Page, images: list[Path]) -> None:
     page.give(images[0])
-    page.answered(1)
+    page.finished(1)
     opacity = "getComputedStyle(heat).opacity"
     assert page.js(opacity) == "0.4"
     page["#heat-on"].click()
@@ -76,18 +84,18 @@ def test_heatmap_is_switched_and_its_opacity_changed(page: Page, images: list[Pa
     page["#heat-on"].click()
     page["#opacity"].send_keys(Keys.END)
     assert page.js(opacity) == "1"
-    assert page["#opacity-said"].text == "100 %"
+    assert page["#opacity-value"].text == "100 %"
     page.give(images[1])
-    page.answered(2)
+    page.finished(2)
     page.all(".open")[1].click()
-    assert page.js(opacity) == "1"  # it stays as it was set
+    assert page.js(opacity) == "1"  # the setting is kept
 
 
-def test_picture_is_enlarged_around_its_middle(page: Page, images: list[Path]) -> None:
+def test_picture_is_zoomed_around_its_center(page: Page, images: list[Path]) -> None:
     page.give(images[0])
-    page.answered(1)
+    page.finished(1)
     page["#zoom"].send_keys(Keys.END)
-    assert page["#zoom-said"].text == "400 %"
+    assert page["#zoom-value"].text == "400 %"
     layers, stack = page["#layers"].size, page.js("[stack.clientWidth, stack.clientHeight]")
     assert [layers["width"], layers["height"]] == pytest.approx([4 * side for side in stack], abs=2)
     left, top = page.js("[stack.scrollLeft, stack.scrollTop]")
@@ -100,12 +108,12 @@ def test_picture_is_enlarged_around_its_middle(page: Page, images: list[Path]) -
     assert page["#stack"].rect == start
     page.all(".open")[0].click()
     page.all(".open")[0].click()
-    assert page["#zoom-said"].text == "100 %"
+    assert page["#zoom-value"].text == "100 %"
 
 
-def test_corrupt_file_says_so_in_its_row_and_the_others_go_on(page: Page, images: list[Path], corrupt: Path) -> None:
+def test_corrupt_file_shows_its_error_and_the_others_continue(page: Page, images: list[Path], corrupt: Path) -> None:
     page.give(images[0], corrupt, images[1], images[2])
-    page.answered(4)
+    page.finished(4)
     states = page.states()
     assert states[1] == "failed"
     assert "failed" not in (states[0], *states[2:])
@@ -123,48 +131,48 @@ def test_corrupt_file_says_so_in_its_row_and_the_others_go_on(page: Page, images
     assert page["#viewer-name"].text == "half a scan.png"
 
 
-def test_frames_of_a_dicom_file_are_looked_through(page: Page, stack: Path) -> None:
+def test_frames_of_a_dicom_file_are_browsed(page: Page, stack: Path) -> None:
     page.give(stack)
-    page.answered(1)
-    assert re.match(r"\d of 3 frames · ", page[".most"].text)
+    page.finished(1)
+    assert re.match(r"\d of 3 frames · ", page[".result"].text)
     assert page["#frame-tool"].is_displayed()
     page["#frame"].send_keys(Keys.HOME)
-    assert page["#frame-said"].text == "1 of 3"
+    assert page["#frame-value"].text == "1 of 3"
     first = page.js("scan.src")
     page["#frame"].send_keys(Keys.ARROW_RIGHT)
-    assert page["#frame-said"].text == "2 of 3"
+    assert page["#frame-value"].text == "2 of 3"
     assert page.js("scan.src") != first
     page.until(lambda: page.js("[scan.naturalWidth, scan.naturalHeight]") == [80, 60])
 
 
-def test_frame_that_cannot_be_read_stands_among_the_others(counted: Page, stack: Path) -> None:
+def test_unreadable_frame_is_shown_among_the_others(counted: Page, stack: Path) -> None:
     good = {"frame": 1, "label": "normal", "probability": 0.75, "probabilities": {"normal": 0.75, "nodule": 0.25}}
     good |= {"suspicious": False, "score": 0.25, "caution": "a localizer", "error": None, "milliseconds": 1.5}
     good |= {"heatmap": None, "scan": None}
     bad = dict.fromkeys(good) | {"frame": 0, "error": "no pixels <b>here</b>", "probabilities": {}}
     counted.until(lambda: counted["#about"].is_enabled())
-    answering = counted.js("fetch('v1/model').then((answer) => answer.json())")
-    answer = {"model": answering | {"threshold": 0.5, "positive": ["nodule"]}, "results": [bad, good]}
+    model = counted.js("fetch('v1/model').then((answer) => answer.json())")
+    answer = {"model": model | {"threshold": 0.5, "positive": ["nodule"]}, "results": [bad, good]}
     counted.js(f"window.pretend = () => Response.json({json.dumps(answer)})")
     counted.give(stack)
-    counted.answered(1)
-    assert counted[".most"].text == "0 of 2 frames · 75.0 % normal"
-    assert counted[".notes"].text == "Caution: 1 of 2 frames"
-    assert counted["#notes"].text == "Caution: a localizer."
-    assert counted["#frame-said"].text == "2 of 2"
+    counted.finished(1)
+    assert counted[".result"].text == "0 of 2 frames · 75.0 % normal"
+    assert counted[".notes"].text == "Warning: 1 of 2 frames"
+    assert counted["#notes"].text == "Warning: a localizer."
+    assert counted["#frame-value"].text == "2 of 2"
     counted["#frame"].send_keys(Keys.HOME)
     assert counted["#verdict"].text == "Not read"
     assert counted["#problem"].text == "No pixels <b>here</b>."
     assert not counted["#again"].is_displayed()
 
 
-def test_model_without_an_operating_point_calls_nothing_suspicious(page: Page, images: list[Path]) -> None:
+def test_model_without_an_operating_point_has_no_verdict(page: Page, images: list[Path]) -> None:
     page.open_after(WITHOUT_POINT)
     page.give(images[0])
-    page.answered(1)
-    assert page.states() == ["answered"]
+    page.finished(1)
+    assert page.states() == ["classified"]
     assert page["#verdict"].text == page["#bars th"].text
     assert not page["#compared"].is_displayed()
     assert page["#summary"].text == "1 scan"
     page["#about"].click()
-    assert "None: this model calls no scan suspicious." in page["#facts"].text
+    assert "None: this model does not classify scans as suspicious." in page["#facts"].text

@@ -1,4 +1,4 @@
-"""Every client's way to write a file's name gives the name, on one line."""
+"""File names in the encodings of all clients."""
 
 import base64
 
@@ -52,22 +52,22 @@ def test_name_is_read(parameters: str | bytes, expected: str | None) -> None:
     assert file_name(b'form-data; name="file"' + (b"; " + raw if raw else b"")) == expected
 
 
-def test_any_byte_in_a_name_is_read() -> None:
+def test_any_byte_in_a_name_is_accepted() -> None:
     for byte in range(256):
         name = file_name(b'form-data; name="file"; filename="a' + bytes([byte]) + b'b.png"')
         assert name is not None
         assert name.isprintable()
 
 
-def test_names_come_back_with_the_results(server: Server, png: bytes) -> None:
+def test_names_are_returned_with_the_results(server: Server, png: bytes) -> None:
     parts = ['filename="a.png"', "filename*=UTF-8''n%C3%B3dulo.png", 'filename="a%0Db.png"']
     body = b"".join(
         b'--x\r\nContent-Disposition: form-data; name="file"; ' + part.encode() + b"\r\n\r\n" + png + b"\r\n"
         for part in parts
     )
-    answer = server.ask(
+    response = server.ask(
         "POST", "/v1/classify", body + b"--x--\r\n", {"Content-Type": "multipart/form-data; boundary=x"}
     )
-    assert [result["file"] for result in answer.json["results"]] == ["a.png", "nódulo.png", "a\\rb.png"]
+    assert [result["file"] for result in response.json["results"]] == ["a.png", "nódulo.png", "a\\rb.png"]
     raw = server.classify(png)
     assert raw.json["results"][0]["file"] is None

@@ -1,4 +1,4 @@
-"""A real process: ports, signals, a stop that finishes what it has, memory."""
+"""A server in a process: ports, signals, graceful shutdown, memory."""
 
 import os
 import re
@@ -27,14 +27,14 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSI
 
 @dataclass(frozen=True)
 class Process:
-    """A server of its own."""
+    """A server in a process."""
 
     process: "subprocess.Popen[str]"
-    said: list[str]
+    log: list[str]
     server: Server
 
     def end(self) -> tuple[int, str]:
-        """Waits for the end, and returns the exit code and what was said after it was ready."""
+        """Waits for the end, and returns the exit code and the log since the server was ready."""
         _, rest = self.process.communicate(timeout=WAIT)
         return self.process.returncode, rest
 
@@ -47,27 +47,27 @@ def started(model: Path, *options: str) -> Iterator[Process]:
         alarm.start()
         try:
             assert process.stderr is not None
-            said: list[str] = []
+            log: list[str] = []
             while line := process.stderr.readline():
-                said.append(line)
+                log.append(line)
                 if line.startswith("serving: "):
                     break
-            assert said, process.wait()
-            port = int(said[-1].rpartition(":")[2])
-            yield Process(process, said, Server(port, RequestMiddleware(None, lambda *_: None)))  # type: ignore[arg-type]
+            assert log, process.wait()
+            port = int(log[-1].rpartition(":")[2])
+            yield Process(process, log, Server(port, RequestMiddleware(None, lambda *_: None)))  # type: ignore[arg-type]
         finally:
             alarm.cancel()
             process.kill()
 
 
-def test_server_says_what_it_serves_and_ends_with_zero_when_it_is_told(model: Path, png: bytes) -> None:
+def test_server_logs_its_model_and_ends_with_zero_on_sigterm(model: Path, png: bytes) -> None:
     with started(model) as run:
-        caveat = run.said.pop(2)
+        caveat = run.log.pop(2)
         assert caveat.startswith("caveat: ")
         assert caveat.endswith(f" more: ctonnx inspect {model})\n")
-        assert run.said == [
+        assert run.log == [
             f"model: {model} (fp32 on cpu)\n",
-            "note: this model was trained on synthetic phantoms; its answers mean nothing for patients\n",
+            "note: this model was trained on synthetic phantoms; its predictions have no clinical meaning\n",
             f"serving: http://127.0.0.1:{run.server.port}\n",
         ]
         assert run.server.classify(png).status == 200
@@ -75,13 +75,13 @@ def test_server_says_what_it_serves_and_ends_with_zero_when_it_is_told(model: Pa
         assert run.end() == (0, "")
 
 
-def test_interrupt_ends_as_it_ends_every_command(model: Path) -> None:
+def test_interrupt_has_the_exit_code_of_every_command(model: Path) -> None:
     with started(model) as run:
         run.process.send_signal(signal.SIGINT)
         assert run.end() == (130, "\nctonnx: stopped\n")
 
 
-def test_request_under_way_is_finished_and_others_are_turned_away(model: Path, png: bytes) -> None:
+def test_request_in_progress_is_completed_and_new_ones_are_rejected(model: Path, png: bytes) -> None:
     head = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(png)}\r\n\r\n"
     with started(model) as run, run.server.raw() as begun:
         begun.sendall(head.encode())
@@ -92,21 +92,21 @@ def test_request_under_way_is_finished_and_others_are_turned_away(model: Path, p
         assert ready.json == {"ready": False}
         assert run.server.classify(png).status == 503
         begun.sendall(png)
-        answer = b"".join(iter(lambda: begun.recv(10_000), b""))
-        assert answer.startswith(b"HTTP/1.1 200")
-        code, said = run.end()
+        response = b"".join(iter(lambda: begun.recv(10_000), b""))
+        assert response.startswith(b"HTTP/1.1 200")
+        code, log = run.end()
         assert code == 0
-        assert re.fullmatch(r"(stopping: \d requests? to finish; .*\n)?", said)
+        assert re.fullmatch(r"(stopping: \d requests? to finish; .*\n)?", log)
 
 
-def test_hang_up_finishes_what_is_under_way_too(model: Path, png: bytes) -> None:
+def test_hang_up_is_a_graceful_shutdown(model: Path, png: bytes) -> None:
     with started(model) as run:
         assert run.server.classify(png).status == 200
         run.process.send_signal(signal.SIGHUP)
         assert run.end() == (129, "\nctonnx: stopped\n")
 
 
-def test_second_signal_tells_who_waits_and_does_not_wait(model: Path) -> None:
+def test_second_signal_responds_to_clients_and_stops_immediately(model: Path) -> None:
     with started(model) as run, run.server.raw() as begun:
         begun.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\n")
         run.server.get("/v2/health/live")
@@ -114,24 +114,24 @@ def test_second_signal_tells_who_waits_and_does_not_wait(model: Path) -> None:
         while run.server.get("/v2/health/ready").status == 200:
             pass
         run.process.send_signal(signal.SIGTERM)
-        answer = b"".join(iter(lambda: begun.recv(10_000), b""))
-        assert answer.startswith(b"HTTP/1.1 503")
-        assert b'{"error":"the server is stopping; ask the one that takes its place"}' in answer
-        code, said = run.end()
+        response = b"".join(iter(lambda: begun.recv(10_000), b""))
+        assert response.startswith(b"HTTP/1.1 503")
+        assert b'{"error":"the server is stopping; try again later"}' in response
+        code, log = run.end()
         assert code == 143
-        assert re.fullmatch(r"(stopping: \d requests? to finish; .*\n)?\nctonnx: stopped\n", said)
+        assert re.fullmatch(r"(stopping: \d requests? to finish; .*\n)?\nctonnx: stopped\n", log)
 
 
-def test_time_for_the_stop_runs_out(model: Path) -> None:
+def test_graceful_shutdown_has_a_time_limit(model: Path) -> None:
     with started(model, "--time-limit", "0.5") as run, run.server.raw() as begun:
         begun.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\n")
         run.server.get("/v2/health/live")
         run.process.send_signal(signal.SIGTERM)
-        code, said = run.end()
-        assert (code, said) == (0, "stopping: 1 request to finish; a second signal cuts them off\n")  # 408 by then
+        code, log = run.end()
+        assert (code, log) == (0, "stopping: 1 request to finish; a second signal aborts them\n")  # 408 by then
 
 
-def test_connections_without_end_are_told_of_once_and_leave_the_server_whole(model: Path, png: bytes) -> None:
+def test_too_many_connections_are_logged_once_and_the_server_survives(model: Path, png: bytes) -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -139,7 +139,7 @@ def test_connections_without_end_are_told_of_once_and_leave_the_server_whole(mod
     try:
         with ExitStack() as ends:
             run = ends.enter_context(started(model))
-            resource.prlimit(run.process.pid, resource.RLIMIT_NOFILE, (64, 64))  # it raised the one that it had
+            resource.prlimit(run.process.pid, resource.RLIMIT_NOFILE, (64, 64))  # the server raised its limit
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             with ExitStack() as silent:
                 for _ in range(100):
@@ -147,15 +147,15 @@ def test_connections_without_end_are_told_of_once_and_leave_the_server_whole(mod
                 threading.Event().wait(1.5)
             assert run.server.classify(png).status == 200
             run.process.send_signal(signal.SIGTERM)
-            code, said = run.end()
+            code, log = run.end()
         assert code == 0
-        assert said.count("no file descriptor is left for more connections") == 1
-        assert len(said.splitlines()) <= 2
+        assert log.count("no file descriptor is left for more connections") == 1
+        assert len(log.splitlines()) <= 2
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_as_many_connections_are_allowed_as_may_be(model: Path) -> None:
+def test_soft_limit_of_open_files_is_raised(model: Path) -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -168,7 +168,7 @@ def test_as_many_connections_are_allowed_as_may_be(model: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_idle_server_uses_no_processor_and_memory_stays_flat(model: Path, png: bytes) -> None:
+def test_idle_server_uses_no_cpu_and_memory_is_constant(model: Path, png: bytes) -> None:
     with started(model) as run:
         watched = psutil.Process(run.process.pid)
 
@@ -189,7 +189,7 @@ def test_idle_server_uses_no_processor_and_memory_stays_flat(model: Path, png: b
         assert run.end() == (0, "")
 
 
-def test_certificate_that_is_none_is_told(model: Path, tmp_path: Path) -> None:
+def test_invalid_certificate_is_an_error(model: Path, tmp_path: Path) -> None:
     (tmp_path / "cert.pem").write_text("no certificate", encoding="ascii")
     words = ["--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "cert.pem")]
     command = [sys.executable, "-m", "ctonnx", "serve", "--model", str(model), "--port", "0", *words]
@@ -201,7 +201,7 @@ def test_certificate_that_is_none_is_told(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a key with openssl")
-def test_locked_key_is_refused_and_its_password_not_asked_for(model: Path, tmp_path: Path) -> None:
+def test_encrypted_key_is_rejected_without_a_prompt(model: Path, tmp_path: Path) -> None:
     make = "openssl req -x509 -newkey rsa:2048 -passout pass:secret -keyout key.pem -out cert.pem -days 2 -subj /CN=a"
     subprocess.run(make.split(), check=True, capture_output=True, cwd=tmp_path)
     words = ["--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem")]
@@ -213,7 +213,7 @@ def test_locked_key_is_refused_and_its_password_not_asked_for(model: Path, tmp_p
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
-def test_tls_is_spoken(model: Path, tmp_path: Path) -> None:
+def test_tls_works(model: Path, tmp_path: Path) -> None:
     make = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost"
     subprocess.run(
         [*make.split(), "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True, cwd=tmp_path
@@ -228,20 +228,20 @@ def test_tls_is_spoken(model: Path, tmp_path: Path) -> None:
             assert connection.recv(12) == b"HTTP/1.1 200"
 
 
-def test_port_that_is_in_use_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_port_in_use_is_an_error(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(CtonnxError) as refused:
+        with pytest.raises(CtonnxError) as error:
             bind("127.0.0.1", port)
-    assert str(refused.value) == (
-        f"expected to listen on port {port} of '127.0.0.1': it is in use; take another with --port, or end the program "
-        "that has it"
+    assert str(error.value) == (
+        f"expected to listen on port {port} of '127.0.0.1': it is in use; choose another one with --port, or stop the "
+        "program that uses it"
     )
 
 
-def test_host_that_is_none_of_this_machines_is_told() -> None:
+def test_host_of_another_machine_is_an_error() -> None:
     with pytest.raises(
         CtonnxError, match=r"expected to listen on port 0 of '203\.0\.113\.1': this machine has no such"
     ):
@@ -253,13 +253,13 @@ def test_host_that_is_none_of_this_machines_is_told() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may take any port")
-def test_port_that_this_user_may_not_have_is_told() -> None:
-    with pytest.raises(CtonnxError, match="this user may not; take one from 1024 on"):
+def test_privileged_port_is_an_error() -> None:
+    with pytest.raises(CtonnxError, match="this user is not permitted to; choose a port from 1024 on"):
         bind("127.0.0.1", 80)
 
 
 @pytest.mark.parametrize(("host", "reachable"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)])  # noqa: S104
-def test_what_other_machines_reach_is_known(host: str, reachable: bool) -> None:
+def test_addresses_that_other_machines_can_reach_are_known(host: str, reachable: bool) -> None:
     sockets = bind(host, 0)
     try:
         assert is_reachable(sockets) is reachable

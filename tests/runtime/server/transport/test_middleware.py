@@ -1,4 +1,4 @@
-"""What stands before the routes: headers on every answer, the key, CORS, a stop."""
+"""Middleware: headers of every response, the API key, CORS, shutdown."""
 
 import logging
 from collections.abc import Iterator
@@ -27,14 +27,14 @@ def shared(predictor: Predictor) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_every_answer_has_the_headers(path: str, server: Server) -> None:
+def test_every_response_has_the_headers(path: str, server: Server) -> None:
     headers = server.get(path).headers
     assert {name: headers.get(name.lower()) for name in HEADERS} == HEADERS
     assert "server" not in headers
     assert "access-control-allow-origin" not in headers
 
 
-def test_policy_lets_a_page_load_nothing_from_elsewhere() -> None:
+def test_policy_allows_nothing_from_other_hosts() -> None:
     policy = dict(rule.split(" ", 1) for rule in HEADERS["Content-Security-Policy"].split("; "))
     assert policy["default-src"] == "'none'"
     assert {source for sources in policy.values() for source in sources.split()} == {
@@ -60,14 +60,14 @@ def test_policy_lets_a_page_load_nothing_from_elsewhere() -> None:
     ids=str,
 )
 @pytest.mark.parametrize("path", ["/v1/model", "/v2", "/metrics", "/openapi.json", "/nothing"])
-def test_without_the_key_nothing_is_told(path: str, header: dict[str, str], locked: Server) -> None:
-    answer = locked.get(path, header)
-    assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
-    assert answer.error.startswith("expected the server's key")
+def test_requests_without_the_key_are_rejected(path: str, header: dict[str, str], locked: Server) -> None:
+    response = locked.get(path, header)
+    assert (response.status, response.headers["www-authenticate"]) == (401, "Bearer")
+    assert response.error.startswith("expected the server's key")
     assert locked.ask("POST", "/v1/classify", b"x", {**header, "Content-Type": "image/png"}).status == 401
 
 
-def test_with_the_key_all_is_told(locked: Server) -> None:
+def test_key_gives_access(locked: Server) -> None:
     for scheme in ("Bearer", "bearer"):
         assert locked.get("/v1/model", {"Authorization": f"{scheme} {KEY}"}).json["key_required"] is True
 
@@ -77,31 +77,31 @@ def test_probes_and_the_page_need_no_key(locked: Server) -> None:
     assert locked.get("/v2/health/ready").status == 200
 
 
-def test_page_elsewhere_may_ask_only_where_it_was_told(shared: Server) -> None:
-    asked = {"Origin": "https://viewer.example", "Access-Control-Request-Method": "POST"}
-    headers = {**asked, "Access-Control-Request-Headers": "authorization, content-type"}
+def test_only_allowed_origins_may_read_responses(shared: Server) -> None:
+    preflight = {"Origin": "https://viewer.example", "Access-Control-Request-Method": "POST"}
+    headers = {**preflight, "Access-Control-Request-Headers": "authorization, content-type"}
     assert shared.ask("OPTIONS", "/v1/classify", None, headers).status == 200
-    answer = shared.get("/v1/model", {"Origin": "https://viewer.example"})
-    assert (answer.status, answer.headers["access-control-allow-origin"]) == (401, "https://viewer.example")
+    response = shared.get("/v1/model", {"Origin": "https://viewer.example"})
+    assert (response.status, response.headers["access-control-allow-origin"]) == (401, "https://viewer.example")
     other = shared.get("/v1/model", {"Origin": "https://other.example"})
     assert "access-control-allow-origin" not in other.headers
     assert shared.ask("OPTIONS", "/v1/classify", None, {**headers, "Origin": "https://other.example"}).status == 400
 
 
-def test_stopping_server_says_so_and_finishes_what_it_has(predictor: Predictor, png: bytes) -> None:
+def test_stopping_server_rejects_new_requests_and_completes_the_others(predictor: Predictor, png: bytes) -> None:
     with running(predictor, Settings()) as server:
         head = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(png)}\r\n\r\n"
         with server.raw() as begun:
             begun.sendall(head.encode())
-            while server.app.under_way < 1:
+            while server.app.in_progress < 1:
                 pass
             server.app.stopping = True
             ready = server.get("/v2/health/ready")
             assert (ready.status, ready.json) == (503, {"ready": False})
             assert server.get("/v2/health/live").status == 200
-            answer = server.classify(png)
-            assert (answer.status, answer.headers["retry-after"]) == (503, "5")
-            assert answer.error == "the server is stopping; ask the one that takes its place"
+            response = server.classify(png)
+            assert (response.status, response.headers["retry-after"]) == (503, "5")
+            assert response.error == "the server is stopping; try again later"
             begun.sendall(png)
             assert begun.recv(12) == b"HTTP/1.1 200"
 

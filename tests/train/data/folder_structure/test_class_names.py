@@ -1,9 +1,9 @@
-"""Class names: one name for all spellings that the public data sets use, and no harm to any other name."""
+"""Class names: one name for all spellings in the public datasets, and other names unchanged."""
 
 import pytest
 
 from ctonnx.errors import DataError
-from ctonnx_train.data.folder_structure.class_names import class_name, refuse_collisions
+from ctonnx_train.data.folder_structure.class_names import class_name, reject_collisions
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_the_two_spellings_of_the_kaggle_set_are_one_class(long: str, short: str
     ("folder", "canonical"),
     [("Bengin cases", "benign"), ("Malignant cases", "malignant"), ("Normal cases", "normal")],
 )
-def test_the_folders_of_iq_oth_nccd_lose_their_cases_and_the_misspelling(folder: str, canonical: str) -> None:
+def test_folders_of_iq_oth_nccd_lose_the_word_cases_and_the_misspelling(folder: str, canonical: str) -> None:
     assert class_name(folder) == canonical
 
 
@@ -75,7 +75,7 @@ def test_case_and_separators_do_not_make_another_class(folder: str) -> None:
         ("GROSSER HERD", "grosser herd"),
     ],
 )
-def test_only_a_place_with_a_stage_and_a_last_word_cases_are_dropped(folder: str, name: str) -> None:
+def test_only_a_place_with_a_stage_and_a_final_word_cases_are_dropped(folder: str, name: str) -> None:
     assert class_name(folder) == name
 
 
@@ -95,8 +95,8 @@ def test_a_canonical_name_is_its_own_canonical_name() -> None:
         ("adenocarcinoma_left.lower.lobe_T2_N0_M0_Ib", "adenocarcinoma"),
     ],
 )
-def test_names_that_tell_classes_apart_and_known_additions_do_not_collide(folders: tuple[str, ...]) -> None:
-    refuse_collisions(folders, "data")
+def test_names_that_distinguish_classes_and_known_additions_do_not_collide(folders: tuple[str, ...]) -> None:
+    reject_collisions(folders, "data")
 
 
 @pytest.mark.parametrize(
@@ -105,19 +105,19 @@ def test_names_that_tell_classes_apart_and_known_additions_do_not_collide(folder
         (("Grosse", "gro\xdfe"), "which are both read as the class 'grosse'"),
         (("x_a.b_T1_N0_M0_Ia", "x_a.c_T2_N0_M0_Ib"), "which are both read as the class 'x'"),
         (("Grade 1", "grade_1"), "which are both read as the class 'grade 1'"),
-        (("HER2", "HER2-"), "which differ in a minus alone"),
+        (("HER2", "HER2-"), "which differ only in a minus"),
     ],
 )
 def test_names_that_would_be_one_class_collide(folders: tuple[str, str], found: str) -> None:
     message = (
-        f"expected class folders in 'data' whose names tell them apart, found '{folders[0]}' and '{folders[1]}', "
-        f"{found}; rename one, or say which class each is: --class-name 'FOLDER=NAME'"
+        f"expected class folders with distinct names in 'data', found '{folders[0]}' and '{folders[1]}', {found}; "
+        "rename one, or give each its class: --class-name 'FOLDER=NAME'"
     )
     with pytest.raises(DataError) as caught:
-        refuse_collisions(folders, "data")
+        reject_collisions(folders, "data")
     assert str(caught.value) == message
 
 
 def test_names_that_look_alike_in_two_encodings_are_shown_in_ascii() -> None:
     with pytest.raises(DataError, match=r"found 'fibrosis' and '\\ufb01brosis', which are one name in two encodings"):
-        refuse_collisions(["\ufb01brosis", "fibrosis"], "data")
+        reject_collisions(["\ufb01brosis", "fibrosis"], "data")

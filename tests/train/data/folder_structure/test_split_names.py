@@ -1,4 +1,4 @@
-"""What a folder's name says: splits under every usual name, folds, wrappers, and classes that only sound like these."""
+"""Roles of folder names: splits under every usual name, folds, wrappers, and class names that only resemble these."""
 
 import pytest
 
@@ -27,7 +27,7 @@ TEST += ["held out", "test (1)", "independent test", "evaluation", "xtest", "ima
     ("name", "role"),
     [(name, role) for role, names in (("train", TRAIN), ("valid", VALID), ("test", TEST)) for name in names],
 )
-def test_name_of_a_split_is_known_however_it_is_spelled(name: str, role: Role) -> None:
+def test_every_spelling_of_a_split_is_recognized(name: str, role: Role) -> None:
     part = part_of(name)
     assert part is not None
     assert (part.role, part.rest) == (role, "")
@@ -36,14 +36,14 @@ def test_name_of_a_split_is_known_however_it_is_spelled(name: str, role: Role) -
 @pytest.mark.parametrize(
     "name", ["fold1", "fold_0", "Fold 2", "FOLD-3", "cv3", "5fold", "kfold_1", "fold_a", "fold1_train", "train_fold_2"]
 )
-def test_fold_is_known_by_its_word_and_number(name: str) -> None:
+def test_fold_is_recognized_by_its_word_and_number(name: str) -> None:
     part = part_of(name)
     assert part is not None
     assert (part.role, part.rest, part.is_strict) == ("fold", "", True)
 
 
 @pytest.mark.parametrize("name", ["split_1", "part2", "subset0", "batch 3"])
-def test_numbered_part_is_a_fold_by_a_word_that_may_mean_something_else(name: str) -> None:
+def test_numbered_part_is_a_fold_that_may_mean_something_else(name: str) -> None:
     part = part_of(name)
     assert part is not None
     assert (part.role, part.is_strict) == ("fold", False)
@@ -77,7 +77,7 @@ def test_numbered_part_is_a_fold_by_a_word_that_may_mean_something_else(name: st
         "fit",
     ],
 )
-def test_name_of_a_class_is_none_of_these(name: str) -> None:
+def test_name_of_a_class_has_no_role(name: str) -> None:
     assert part_of(name) is None
 
 
@@ -98,7 +98,7 @@ def test_other_words_of_the_name_are_kept(name: str, role: Role, rest: str) -> N
     assert (part.role, part.rest) == (role, rest)
 
 
-def test_name_of_several_splits_says_so_and_its_digits_are_kept() -> None:
+def test_name_with_several_splits_is_recognized_and_digits_are_kept() -> None:
     assert part_of("train_test") == Part("several", "", "")
     assert part_of("test2") == Part("test", "", "2")
 
@@ -115,16 +115,16 @@ def test_name_of_several_splits_says_so_and_its_digits_are_kept() -> None:
         (("tr 1", "te 1"), {}),
     ],
 )
-def test_short_name_is_a_split_beside_one_of_another_role_alone(names: tuple[str, ...], roles: dict[str, Role]) -> None:
+def test_short_name_is_a_split_only_next_to_another_role(names: tuple[str, ...], roles: dict[str, Role]) -> None:
     assert {name: part.role for name, part in parts_of(names).items()} == roles
     assert part_of("te") is part_of("validate") is None
 
 
 @pytest.mark.parametrize("name", ["data", "DATA", "Data_Set", "images", "Images", "dataset 2"])
-def test_wrapper_says_no_more_than_that_there_are_images(name: str) -> None:
+def test_wrapper_means_only_that_there_are_images(name: str) -> None:
     assert is_wrapper(name)
 
 
 @pytest.mark.parametrize("name", ["normal", "train", "1", "_", "lung images", "masks"])
-def test_other_names_are_no_wrappers(name: str) -> None:
+def test_other_names_are_not_wrappers(name: str) -> None:
     assert not is_wrapper(name)

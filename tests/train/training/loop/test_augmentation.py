@@ -1,4 +1,4 @@
-"""What augmentation does to a batch: each range alone, that images change each in their own way, and the size."""
+"""Augmentation of a batch: each range, independent changes of the images, and the size."""
 
 import math
 
@@ -25,7 +25,7 @@ def dot(row: int, column: int, height: int = 81, width: int = 81) -> Tensor:
 
 
 def places(images: Tensor) -> list[tuple[float, float]]:
-    """Returns where the brightness of each image has its centre: down and right from the middle, in pixels."""
+    """Returns the centre of brightness of each image: down and right from the middle, in pixels."""
     found = []
     for image in images[:, 0].double().numpy():
         rows, columns = (np.arange(length) - (length - 1) / 2 for length in image.shape)
@@ -130,7 +130,7 @@ def test_brightness_changes_by_a_fifth_at_most_and_ends_at_255() -> None:
     assert many(torch.full((1, 1, 8, 8), 250, dtype=torch.uint8), brightness=0.2).max() == 255
 
 
-def test_the_ranges_are_those_of_the_design_unless_told_otherwise() -> None:
+def test_the_default_ranges_are_those_of_the_design() -> None:
     augmentation = Augmentation()
     ranges = (augmentation.degrees, augmentation.zoom, augmentation.shift, augmentation.brightness)
     assert ranges == (15.0, 0.15, 0.08, 0.2)

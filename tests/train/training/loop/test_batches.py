@@ -1,4 +1,4 @@
-"""Batches of a store's images, and the order in which an epoch takes them."""
+"""Batches of a store's images, and their order in an epoch."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def test_one_image_is_a_batch_of_one(dataset_of: DatasetOf) -> None:
     np.testing.assert_array_equal(image.numpy(), stored[[1]].transpose(0, 3, 1, 2))
 
 
-def test_a_data_set_takes_its_own_rows_of_the_store(images_in: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_dataset_takes_its_own_rows_of_the_store(images_in: Callable[..., Path], tmp_path: Path) -> None:
     root = images_in(tmp_path, {"a": 3})
     samples = [Sample(f"a/scan {number}.png", 0) for number in range(3)]
     store = PixelStore(FolderSource(root), samples, Preprocessing(size=32))
@@ -55,7 +55,7 @@ def test_a_data_set_takes_its_own_rows_of_the_store(images_in: Callable[..., Pat
     np.testing.assert_array_equal(taken.numpy(), store.take([2, 0]).transpose(0, 3, 1, 2))
 
 
-def test_what_a_batch_is_changed_to_does_not_change_the_store(dataset_of: DatasetOf) -> None:
+def test_changes_of_a_batch_do_not_change_the_store(dataset_of: DatasetOf) -> None:
     images = dataset_of(np.full((2, 32, 32, 1), 7, np.uint8), [0, 1])
     images[0][0].zero_()
     images.__getitems__([0, 1])[0].zero_()
@@ -63,7 +63,7 @@ def test_what_a_batch_is_changed_to_does_not_change_the_store(dataset_of: Datase
 
 
 @pytest.mark.parametrize(("kept", "rows", "in_memory"), [(3, 3, True), (2, 2, True), (2, 3, False), (0, 1, False)])
-def test_a_data_set_knows_whether_its_images_are_in_memory(
+def test_a_dataset_knows_whether_its_images_are_in_memory(
     kept: int, rows: int, in_memory: bool, images_in: Callable[..., Path], tmp_path: Path
 ) -> None:
     root = images_in(tmp_path, {"a": 3})
@@ -79,7 +79,7 @@ def test_an_epoch_takes_each_image_once(count: int) -> None:
     assert sorted(order(sampler)) == list(range(count))
 
 
-def test_the_order_depends_on_the_seed_and_the_epoch_alone() -> None:
+def test_the_order_depends_only_on_the_seed_and_the_epoch() -> None:
     first = order(EpochSampler(50, seed=3), epoch=4)
     torch.manual_seed(99)
     again = EpochSampler(50, seed=3)
@@ -108,7 +108,7 @@ def test_more_processes_than_images_get_one_each() -> None:
     assert sorted(shares) == [[0], [0], [1], [1]]
 
 
-def test_weights_draw_an_image_as_often_as_they_say() -> None:
+def test_images_are_drawn_in_proportion_to_their_weights() -> None:
     # Class weights of 90 and 10 images: with them both classes are drawn alike.
     weights = [100 / (2 * 90)] * 90 + [100 / (2 * 10)] * 10
     sampler = EpochSampler(100, seed=0, weights=weights)
@@ -136,12 +136,12 @@ def test_a_smaller_last_batch_can_be_left_out(dataset_of: DatasetOf) -> None:
     assert [len(labels) for _, labels in loader] == [2, 2]
 
 
-def test_batches_for_a_gpu_lie_in_pinned_memory(dataset_of: DatasetOf) -> None:
+def test_batches_for_a_gpu_are_in_pinned_memory(dataset_of: DatasetOf) -> None:
     assert batches(dataset_of(pixels(2), [0, 1]), 2, range(2), on_gpu=True, drop_last=False).pin_memory
 
 
 @pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 2), (64, 4)])
-def test_images_that_are_decoded_anew_are_read_ahead_by_workers_on_the_cores_there_are(
+def test_images_that_are_decoded_again_are_read_ahead_by_workers_on_the_cores_there_are(
     cores: int, workers: int, dataset_of: DatasetOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)), raising=False)

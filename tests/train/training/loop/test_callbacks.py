@@ -1,4 +1,4 @@
-"""What happens around an epoch: metrics.csv, the line on the terminal, the best weights, the file to resume from."""
+"""Callbacks of an epoch: metrics.csv, the line on the terminal, the best weights, the file to resume from."""
 
 import csv
 import errno
@@ -111,7 +111,7 @@ def trainer_of(epochs: int, *callbacks: pl.Callback) -> pl.Trainer:
     )
 
 
-def test_a_training_writes_a_row_and_says_a_line_for_each_epoch(four_images: DataLoader[Batch], tmp_path: Path) -> None:
+def test_a_training_writes_a_row_and_logs_a_line_for_each_epoch(four_images: DataLoader[Batch], tmp_path: Path) -> None:
     history, lines, seen = History(tmp_path / "metrics.csv", planned=5), list[str](), list[int]()
 
     def log(line: str) -> None:
@@ -142,28 +142,28 @@ def test_a_training_writes_a_row_and_says_a_line_for_each_epoch(four_images: Dat
     assert (best.epoch, round(best.value, 5)) == min(values.items(), key=lambda pair: pair[1])
 
 
-def test_a_line_tells_how_long_the_training_takes_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_has_the_remaining_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(0)
     monkeypatch.setattr("ctonnx_train.training.loop.callbacks.time", clock)
     history, lines = History(tmp_path / "metrics.csv", planned=3), list[str]()
     log = EpochLog(history, lines.append, [replace(HEAD, epochs=3, patience=None)], 64)
-    figures = dict.fromkeys(["train_loss", *(f"valid_{name}" for name in MONITORS)], torch.tensor(0.5))
-    trainer = cast("pl.Trainer", SimpleNamespace(callback_metrics=figures, num_training_batches=1))
+    metrics = dict.fromkeys(["train_loss", *(f"valid_{name}" for name in MONITORS)], torch.tensor(0.5))
+    trainer = cast("pl.Trainer", SimpleNamespace(callback_metrics=metrics, num_training_batches=1))
     task = ClassificationTask(CTClassifier(2), HEAD)
     task.image_size = 64
     for _ in range(3):
         log.on_train_epoch_start(trainer, task)
         clock.now += 40
         log.on_train_epoch_end(trainer, task)
-    told = ["40.0 s, about 2 min left", "40.0 s, about 40 s left", "40.0 s"]
-    assert [line.partition("0.500  ")[2] for line in lines] == told
+    expected = ["40.0 s, about 2 min left", "40.0 s, about 40 s left", "40.0 s"]
+    assert [line.partition("0.500  ")[2] for line in lines] == expected
 
 
-def test_an_epoch_without_a_finite_loss_is_said_and_its_fields_are_empty(tmp_path: Path) -> None:
+def test_an_epoch_without_a_finite_loss_is_logged_and_its_fields_are_empty(tmp_path: Path) -> None:
     history, lines = History(tmp_path / "metrics.csv", planned=1), list[str]()
     log = EpochLog(history, lines.append)
-    figures = dict.fromkeys(["train_loss", *(f"valid_{name}" for name in MONITORS)], torch.tensor(float("nan")))
-    trainer = SimpleNamespace(callback_metrics=figures, num_training_batches=1)
+    metrics = dict.fromkeys(["train_loss", *(f"valid_{name}" for name in MONITORS)], torch.tensor(float("nan")))
+    trainer = SimpleNamespace(callback_metrics=metrics, num_training_batches=1)
     task = ClassificationTask(CTClassifier(2), HEAD)
     log.on_train_epoch_start(cast("pl.Trainer", trainer), task)
     log.on_train_epoch_end(cast("pl.Trainer", trainer), task)
@@ -188,7 +188,7 @@ def test_a_bar_runs_on_a_terminal_in_the_main_process_and_is_taken_away_by_an_er
     assert written.rpartition("\r")[2] == ""
 
 
-def test_another_module_than_a_task_is_refused(tmp_path: Path) -> None:
+def test_another_module_than_a_task_is_rejected(tmp_path: Path) -> None:
     log = EpochLog(History(tmp_path / "metrics.csv", planned=1), lambda line: None)
     with pytest.raises(TypeError, match=r"^expected a ClassificationTask, found LightningModule$"):
         log.on_train_epoch_end(cast("pl.Trainer", None), pl.LightningModule())
@@ -257,17 +257,17 @@ def test_the_best_weights_go_through_their_state(tmp_path: Path) -> None:
     assert task.network.head.dense3.bias.tolist() == [1, 1]
 
 
-def test_a_figure_that_the_validation_images_do_not_define_is_refused(tmp_path: Path) -> None:
+def test_a_metric_that_the_validation_images_do_not_define_is_rejected(tmp_path: Path) -> None:
     history = History(tmp_path / "metrics.csv", planned=1)
     message = (
-        "expected a validation macro_auroc, found that it is not defined on these validation images: they lack all "
-        "but one class; choose another --monitor"
+        "expected a validation macro_auroc, found that it is not defined on these validation images: they are all "
+        "of one class; choose another --monitor"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         validate(ClassificationTask(CTClassifier(2), HEAD), BestWeights(history, "macro_auroc"), history, [NAN])
 
 
-def test_answers_that_are_not_finite_are_no_reason_to_refuse_a_figure(tmp_path: Path) -> None:
+def test_outputs_that_are_not_finite_do_not_reject_a_metric(tmp_path: Path) -> None:
     history = History(tmp_path / "metrics.csv", planned=1)
     best = BestWeights(history, "macro_auroc")
     validate(ClassificationTask(CTClassifier(2), HEAD), best, history, [NAN], accuracy=NAN)
@@ -377,7 +377,7 @@ def test_a_failed_writing_leaves_the_file_before_it_and_nothing_beside_it(
 
 
 @pytest.mark.parametrize(("epochs", "stop", "ended"), [(1, False, True), (2, False, False), (2, True, True)])
-def test_the_file_says_where_the_training_stands(
+def test_the_file_has_the_phase_and_the_history(
     epochs: int, stop: bool, ended: bool, four_images: DataLoader[Batch], tmp_path: Path
 ) -> None:
     history = History(tmp_path / "metrics.csv", planned=3, rows=[row(1)])

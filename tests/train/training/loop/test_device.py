@@ -1,4 +1,4 @@
-"""On which devices, in which precision and in how many processes a training runs."""
+"""Devices, precision and number of processes of a training."""
 
 import re
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def test_auto_is_bf16_where_the_device_computes_in_it_and_fp16_on_other_cuda_gpu
     assert resolve_precision(asked, torch.device(device)) == precision
 
 
-def test_fp16_on_a_cpu_is_refused(fitted: Fit) -> None:
+def test_fp16_on_a_cpu_is_rejected(fitted: Fit) -> None:
     with pytest.raises(DataError, match=r"^expected --precision bf16 or fp32 on a CPU, found fp16, which needs a GPU$"):
         fitted(precision="fp16")
 
@@ -74,7 +74,7 @@ def test_a_precision_is_what_the_trainer_is_asked_for(
     assert given == [asked]
 
 
-def test_more_gpus_than_there_are_end_in_a_sentence(fitted: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_gpus_than_there_are_are_rejected(fitted: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     message = "expected at least 3 GPUs for --devices, found 2; lower it"
@@ -83,7 +83,7 @@ def test_more_gpus_than_there_are_end_in_a_sentence(fitted: Fit, monkeypatch: py
 
 
 @pytest.mark.parametrize(("devices", "nodes", "valid"), [(2, 1, 1), (2, 2, 3), (10, 1, 10)])
-def test_fewer_images_than_processes_are_told(devices: int, nodes: int, valid: int, fitted: Fit) -> None:
+def test_fewer_images_than_processes_are_reported(devices: int, nodes: int, valid: int, fitted: Fit) -> None:
     message = (
         f"expected at least an image for each of {devices * nodes} processes, found 9 to train on and {valid} to "
         "validate; lower --devices or --nodes"

@@ -1,4 +1,4 @@
-"""How too little memory is known, whichever library says it and however deep."""
+"""Out-of-memory errors of any library, also as the cause of other errors."""
 
 import errno
 from typing import Any
@@ -24,15 +24,15 @@ from ctonnx_train.training.loop.device import out_of_memory
         (KeyboardInterrupt(), False),
     ],
 )
-def test_too_little_memory_is_known_by_its_signs(error: BaseException, is_memory: bool) -> None:
+def test_out_of_memory_errors_are_recognized(error: BaseException, is_memory: bool) -> None:
     assert out_of_memory(error) is is_memory
 
 
 def raised(error: BaseException, *, cause: BaseException | None = None, context: BaseException | None = None) -> Any:
-    """Returns an error as it is where another one was at work when it was raised."""
+    """Returns an error as if it had been raised while another one was handled."""
     error.__cause__ = cause
     error.__context__ = context or cause
-    error.__suppress_context__ = True  # "from None" hides the error before it, and keeps it
+    error.__suppress_context__ = True  # as "from None", which hides the earlier error but keeps it
     return error
 
 
@@ -52,7 +52,7 @@ def raised(error: BaseException, *, cause: BaseException | None = None, context:
         (raised(OSError(errno.ENOSPC, "No space left on device"), context=MemoryError()), False),
     ],
 )
-def test_too_little_memory_is_known_behind_the_errors_that_it_led_to(error: BaseException, is_memory: bool) -> None:
+def test_out_of_memory_errors_are_recognized_as_the_cause_of_others(error: BaseException, is_memory: bool) -> None:
     assert out_of_memory(error) is is_memory
 
 
@@ -68,7 +68,7 @@ def test_errors_that_led_to_each_other_end_the_search() -> None:
     ("error", "is_memory"),
     [(MemoryError(), True), (torch.OutOfMemoryError("CUDA out of memory"), True), (TypeError("no such layer"), False)],
 )
-def test_too_little_memory_is_known_where_torch_compiles(error: Exception, is_memory: bool) -> None:
+def test_out_of_memory_errors_are_recognized_when_torch_compiles(error: Exception, is_memory: bool) -> None:
     def backend(module: Any, inputs: Any) -> Any:
         raise error
 

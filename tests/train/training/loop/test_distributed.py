@@ -82,13 +82,13 @@ distributed.destroy_process_group()
 """
 
 
-def test_two_processes_see_both_values_in_order_and_take_the_firsts_buffers_alone(tmp_path: Path) -> None:
+def test_two_processes_gather_both_values_in_order_and_share_the_firsts_buffers(tmp_path: Path) -> None:
     command = [sys.executable, "-c", TWO_PROCESSES]
     processes = [
         Popen([*command, rank, str(tmp_path / "group")], stdout=PIPE, stderr=PIPE, text=True) for rank in ("0", "1")
     ]
-    said = [process.communicate(timeout=120) for process in processes]
-    assert [out for out, _ in said] == [
+    printed = [process.communicate(timeout=120) for process in processes]
+    assert [out for out, _ in printed] == [
         "['of 0', 'of 1'] [5.0, 5.0] [5.0, 5.0]\n",
         "['of 0', 'of 1'] [5.0, 5.0] [6.0, 6.0]\n",
-    ], said
+    ], printed

@@ -1,4 +1,4 @@
-"""The phases of a training: what is said, which images are drawn, the best epoch, Ctrl-C, and what the options do."""
+"""The phases of a training: log, drawn images, best epoch, Ctrl-C, and options."""
 
 import os
 import re
@@ -14,13 +14,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from ctonnx.artifacts.run import Run
 from ctonnx.errors import DataError
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.training.loop.batches import Batch
 from ctonnx_train.training.loop.callbacks import EpochLog
-from ctonnx_train.training.loop.fit import Fitted
+from ctonnx_train.training.loop.fit import Fitted, fit
 from ctonnx_train.training.loop.lightning_module import ClassificationTask
-from ctonnx_train.training.recipe import MONITORS
+from ctonnx_train.training.recipe import MONITORS, TrainSettings
 
 Fit = Callable[..., tuple[Fitted, CTClassifier, list[str]]]
 
@@ -42,17 +43,17 @@ def trained_on(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 
 
 def validation_is(metrics: list[dict[str, float]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets the validation of each epoch find other figures; those that are not given are 0.5."""
+    """Replaces the validation metrics of each epoch; those that are not given are 0.5."""
     left = iter(metrics)
 
-    def told(task: ClassificationTask) -> None:
+    def validate(task: ClassificationTask) -> None:
         found = dict.fromkeys(MONITORS, 0.5) | next(left)
         task.log_dict({f"valid_{name}": value for name, value in found.items()})
 
-    monkeypatch.setattr(ClassificationTask, "on_validation_epoch_end", told)
+    monkeypatch.setattr(ClassificationTask, "on_validation_epoch_end", validate)
 
 
-def test_what_will_be_trained_is_said_before_the_epochs(fitted: Fit) -> None:
+def test_the_settings_are_logged_before_the_epochs(fitted: Fit) -> None:
     result, _, lines = fitted(epochs=2)
     assert lines[:2] == [
         "imbalance: weights in the loss: a 0.75, b 1.5",
@@ -76,7 +77,7 @@ def test_the_network_ends_with_the_weights_of_the_best_epoch(fitted: Fit, monkey
     ("monitor", "best"),
     [("loss", 3), ("accuracy", 1), ("balanced_accuracy", 2), ("macro_auroc", 4), ("macro_f1", 2)],
 )
-def test_the_best_epoch_is_that_of_the_monitored_figure(
+def test_the_best_epoch_is_that_of_the_monitored_metric(
     monitor: str, best: int, fitted: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     epochs = [
@@ -92,10 +93,10 @@ def test_the_best_epoch_is_that_of_the_monitored_figure(
 
 
 @pytest.mark.parametrize(("monitor", "factor"), [("loss", 1.0), ("macro_f1", -1.0)])
-def test_each_phase_ends_when_the_monitored_figure_gets_no_better(
+def test_each_phase_ends_when_the_monitored_metric_gets_no_better(
     monitor: str, factor: float, fitted: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The other figure gets better in each epoch: only what is monitored counts.
+    # The other metric improves in each epoch, but only the monitored one counts.
     other = {"loss": -1.0, "macro_f1": 1.0}
     validation_is(
         [
@@ -133,26 +134,26 @@ def test_a_loss_that_is_never_finite_ends_in_a_sentence(
 ) -> None:
     monkeypatch.setattr(CTClassifier, "features", lambda self, pixels: pixels.float().repeat(1, 512, 1, 1) * np.nan)
     message = (
-        "expected a validation loss, found none that is finite in 2 epochs; the weights that training "
-        "started from may be damaged: try others, or --weights none"
+        "expected a validation loss, found none that is finite in 2 epochs; the initial weights may "
+        "be damaged: try others, or --weights none"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         fitted(weights=weights, epochs=2)
 
 
-def test_a_figure_that_is_not_defined_cannot_choose_the_epoch(fitted: Fit) -> None:
+def test_a_metric_that_is_not_defined_cannot_select_the_epoch(fitted: Fit) -> None:
     with pytest.raises(DataError, match=r"^expected a validation macro_auroc, found that it is not defined"):
         fitted(valid=(0, 0), monitor="macro_auroc")
 
 
-def test_the_loss_is_weighted_where_imbalance_says_so(fitted: Fit) -> None:
+def test_the_loss_is_weighted_only_if_imbalance_is_loss(fitted: Fit) -> None:
     losses = {imbalance: fitted(imbalance=imbalance)[0].history.rows[0]["train_loss"] for imbalance in ("loss", "none")}
     assert losses["loss"] != losses["none"]
 
 
 def test_the_sampler_draws_rare_classes_as_often(fitted: Fit, trained_on: list[list[int]]) -> None:
     _, _, lines = fitted(labels=[0] * 18 + [1] * 2, imbalance="sampler", epochs=12, batch_size=10)
-    assert lines[0] == "imbalance: an image is drawn with weights: a 0.556, b 5"
+    assert lines[0] == "imbalance: sampling weights: a 0.556, b 5"
     drawn = Counter(label for batch in trained_on for label in batch)
     assert drawn.total() == 240
     assert 90 < drawn[1] < 150
@@ -191,7 +192,7 @@ def test_a_last_lonely_image_sits_an_epoch_out(
 
 
 @pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")  # of Python, on worker processes
-def test_images_that_are_decoded_anew_are_trained_on_to_the_same_weights(fitted: Fit) -> None:
+def test_images_that_are_decoded_again_are_trained_on_to_the_same_weights(fitted: Fit) -> None:
     _, in_memory, _ = fitted(epochs=2)
     _, decoded, _ = fitted(epochs=2, limit=32 * 32)
     for first, second in zip(in_memory.state_dict().values(), decoded.state_dict().values(), strict=True):
@@ -323,3 +324,16 @@ def test_a_training_prints_nothing_and_warns_of_nothing(fitted: Fit, capfd: pyte
     fitted(weights="w.pth", epochs=2)
     assert capfd.readouterr() == ("", "")
     assert os.environ.get("LOCAL_RANK") is None
+
+
+@pytest.mark.parametrize("reuse_memory", [False, True])
+def test_freed_memory_is_kept_only_if_asked_for(
+    reuse_memory: bool, dataset_of: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bool] = []
+    monkeypatch.setattr("ctonnx_train.training.loop.fit.keep_freed_memory", lambda: kept.append(True))
+    images = dataset_of(np.zeros((2, 32, 32, 1), np.uint8), [0, 1])
+    settings = TrainSettings(weights="none", precision="fp16")  # ends the training on a CPU before its first step
+    with pytest.raises(DataError, match=r"needs a GPU$"):
+        fit(CTClassifier(2), images, images, [0, 1], "ab", settings, Run(tmp_path), reuse_memory=reuse_memory)
+    assert kept == [True] * reuse_memory

@@ -130,7 +130,7 @@ def test_frozen_stages_keep_their_weights_and_their_batch_normalizations_statist
 
 
 @pytest.mark.parametrize(("phase", "works"), [(SCRATCH, False), (HEAD, True), (FINE_TUNE, True)])
-def test_dropout_works_where_the_phase_says_so(phase: Phase, works: bool) -> None:
+def test_dropout_is_active_only_if_the_phase_has_it(phase: Phase, works: bool) -> None:
     head = ClassificationTask(CTClassifier(2), phase).train().network.head
     assert [head.dropout1.training, head.dropout2.training] == [works, works]
 
@@ -168,12 +168,12 @@ def test_a_constant_rate_is_constant(fit: Fit) -> None:
     assert rates == [1e-5] * 6
 
 
-def always(answer: list[float]) -> Callable[..., Any]:
-    return lambda self, pixels: torch.tensor([answer]).repeat(len(pixels), 1).requires_grad_()
+def always(logits: list[float]) -> Callable[..., Any]:
+    return lambda self, pixels: torch.tensor([logits]).repeat(len(pixels), 1).requires_grad_()
 
 
 def test_the_losses_are_means_over_the_images_of_an_epoch(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A network that says class 0 with logits (1, 0) whatever it sees: of three images two are of class 0.
+    # The network returns logits (1, 0) for any image; two of three images are of class 0.
     monkeypatch.setattr(CTClassifier, "forward", always([1.0, 0.0]))
     trainer, _ = fit(HEAD, steps=2)
     right, wrong = (
@@ -202,7 +202,7 @@ def test_class_weights_weigh_the_training_loss_and_not_validations(fit: Fit, mon
     assert weighted["valid_loss"] == plain["valid_loss"]
 
 
-def test_the_validation_figures_are_scikit_learns_over_all_images_at_once(
+def test_the_validation_metrics_are_scikit_learns_over_all_images_at_once(
     batches: Callable[..., DataLoader[Batch]],
 ) -> None:
     torch.manual_seed(1)
@@ -224,7 +224,7 @@ def test_the_validation_figures_are_scikit_learns_over_all_images_at_once(
 
 
 @pytest.mark.parametrize(("broken", "loss"), [("nan", "nan"), ("inf", "nan"), ("-inf", "inf")])
-def test_answers_that_are_not_finite_have_no_figures_but_an_infinite_loss(
+def test_outputs_that_are_not_finite_have_no_metrics_but_an_infinite_loss(
     broken: str, loss: str, fit: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(CTClassifier, "forward", always([float(broken), 0.0]))
@@ -233,14 +233,14 @@ def test_answers_that_are_not_finite_have_no_figures_but_an_infinite_loss(
     assert logged == {f"valid_{name}": loss if name == "loss" else "nan" for name in MONITORS}
 
 
-def test_a_figure_that_is_not_defined_is_logged_as_not_a_number(batches: Callable[..., DataLoader[Batch]]) -> None:
+def test_a_metric_that_is_not_defined_is_logged_as_not_a_number(batches: Callable[..., DataLoader[Batch]]) -> None:
     trainer = trainer_of()
     (logged,) = trainer.validate(ClassificationTask(CTClassifier(2), HEAD), batches(1), verbose=False)
     assert list(logged) == [f"valid_{name}" for name in MONITORS]
     assert [name for name, value in logged.items() if math.isnan(value)] == ["valid_macro_auroc"]
 
 
-def test_figures_that_are_no_longer_finite_do_not_stay_those_of_the_epoch_before(
+def test_metrics_that_are_no_longer_finite_do_not_stay_those_of_the_epoch_before(
     batches: Callable[..., DataLoader[Batch]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logged: list[dict[str, float]] = []
@@ -299,7 +299,7 @@ def test_the_first_epochs_from_scratch_train_on_smaller_images_and_validation_ne
 
 def draws(seed: int, phase: Phase, epoch: int, rank: int) -> list[float]:
     task = ClassificationTask(CTClassifier(2), phase, seed=seed)
-    # What Lightning would answer in a process of several.
+    # The values that Lightning has in one of several processes.
     patched = type("Task", (ClassificationTask,), {"current_epoch": epoch, "global_rank": rank})
     task.__class__ = patched
     task.on_train_epoch_start()
@@ -320,7 +320,7 @@ def test_what_is_drawn_depends_on_the_seed_the_phase_the_epoch_and_the_process_a
     assert drawn == {tuple(draws(*case)) for case in reversed(cases)}
 
 
-def test_a_task_answers_with_its_networks_logits() -> None:
+def test_a_task_returns_its_networks_logits() -> None:
     network = CTClassifier(3).eval()
     task = ClassificationTask(network, SCRATCH).eval()
     pixels = torch.zeros(2, 1, 32, 32, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""What a training will take still follows from its last epochs, the size of the images and the phases that come."""
+"""The remaining time of a training, from its last epochs, the image sizes and the remaining phases."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,8 @@
 """Splits and classes, from the names and the nesting of folders.
 
-split_names    which folder names are splits
-class_names    one name for each class, however folders spell it
-layout         which folders are splits, classes or neither
+split_names    folder names of splits, folds and wrappers
+class_names    canonical class names for the spellings of class folders
+layout         split folders, class folders and other folders
+class_folders  checks that class folders contain images of one class
 skipped_files  files that belong to no class, counted and reported
 """

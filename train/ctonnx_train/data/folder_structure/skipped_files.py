@@ -1,4 +1,4 @@
-"""The files of a data folder that are no image of a class, counted and told, so that nothing is dropped in silence."""
+"""Files of a dataset folder that are not images of a class, counted and reported so that none is dropped silently."""
 
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -9,18 +9,18 @@ from typing import NamedTuple
 from ctonnx.prediction.inputs import is_scan, list_files
 from ctonnx.system.text import counted
 from ctonnx_train.data.folder_structure.layout import Layout
-from ctonnx_train.data.phantom import MARKER
+from ctonnx_train.data.phantom.phantom_set import MARKER
 
-__all__ = ["PassedOver", "find_passed_over"]
+__all__ = ["SkippedFiles", "find_skipped_files"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PassedOver:
-    """What was passed over.
+class SkippedFiles:
+    """Skipped files of a dataset.
 
     Attributes:
         files: Number of files.
-        notes: A sentence for each kind of them, with its number and an example.
+        notes: One sentence per kind of file, with its number and an example.
     """
 
     files: int
@@ -32,12 +32,12 @@ class _Kind(NamedTuple):
     place: str = ""
 
 
-def find_passed_over(top: Path, layout: Layout, images: Mapping[Path, Collection[str]]) -> PassedOver:
-    """Finds all files below a data folder that are none of its classes' images.
+def find_skipped_files(top: Path, layout: Layout, images: Mapping[Path, Collection[str]]) -> SkippedFiles:
+    """Finds all files below a dataset folder that are not images of its classes.
 
     Args:
-        top: The folder as the user named it.
-        layout: What it was understood as.
+        top: Folder as given by the user.
+        layout: Layout of the dataset.
         images: Paths of the images in each class folder.
     """
     listing = list_files(top)
@@ -51,19 +51,19 @@ def find_passed_over(top: Path, layout: Layout, images: Mapping[Path, Collection
         if folder not in places:
             places[folder] = _stranger(Path(folder), layout, images)
         kinds.setdefault(_kind(file, top, places[folder], layout), []).append(file)
-    if hidden := [file for leaving in listing.leavings for file in _files_of(leaving)]:
+    if hidden := [file for path in listing.ignored for file in _files_of(path)]:
         kinds[_Kind("hidden or system file")] = hidden
     notes = [
-        f"passed over: {counted(len(files), kind.noun)}{kind.place} ('{_shown(files[0], top)}' first)"
+        f"skipped: {counted(len(files), kind.noun)}{kind.place} ('{_shown(files[0], top)}' first)"
         for kind, files in kinds.items()
     ]
     empty = [folder for folder in images if not list_files(folder).files]
-    notes += [f"folder '{_shown(folder, top)}' is empty: it is no class" for folder in empty]
-    return PassedOver(files=sum(map(len, kinds.values())), notes=notes)
+    notes += [f"folder '{_shown(folder, top)}' is empty: it is not a class" for folder in empty]
+    return SkippedFiles(files=sum(map(len, kinds.values())), notes=notes)
 
 
 def _stranger(folder: Path, layout: Layout, images: Collection[Path]) -> Path | None:
-    """Returns the outermost of a folder and its parents that is no part of the layout, or None where there is none."""
+    """Returns the outermost of a folder and its parents that is not part of the layout, or None."""
     outermost = None
     while folder not in layout.entered:
         if folder in images:
@@ -74,17 +74,17 @@ def _stranger(folder: Path, layout: Layout, images: Collection[Path]) -> Path | 
 
 def _kind(file: str, top: Path, stranger: Path | None, layout: Layout) -> _Kind:
     if stranger is not None:
-        return _Kind("file", f" in '{_shown(stranger, top)}', which is no part of the data set")
+        return _Kind("file", f" in '{_shown(stranger, top)}', which is not part of the dataset")
     folder = Path(file).parent
     if folder in layout.entered and is_scan(file):
         return _Kind("image", f" in '{_shown(folder, top)}' itself, in no class folder")
     return _Kind("other file")
 
 
-def _files_of(leaving: str) -> list[str]:
-    if Path(leaving).is_symlink() or not Path(leaving).is_dir():
-        return [leaving]
-    return [os.path.join(root, name) for root, _, files in os.walk(leaving) for name in files]
+def _files_of(path: str) -> list[str]:
+    if Path(path).is_symlink() or not Path(path).is_dir():
+        return [path]
+    return [os.path.join(root, name) for root, _, files in os.walk(path) for name in files]
 
 
 def _shown(path: str | Path, top: Path) -> str:

@@ -1,4 +1,4 @@
-"""What a folder's name says about its place in a data set: a split, one of several folds, a wrapper, or a class."""
+"""Folder names of splits, folds and wrappers, as opposed to class names."""
 
 import re
 import unicodedata
@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from ctonnx_train.data.splits import Split
 
-__all__ = ["Part", "Role", "is_wrapper", "part_of", "parts_of"]
+__all__ = ["Part", "Role", "is_split", "is_wrapper", "part_of", "parts_of"]
 
 Role: TypeAlias = Literal["train", "valid", "test", "fold", "several"]
 
@@ -18,7 +18,7 @@ _ROLES: dict[str, Split] = {
         ("test", "tests", "testing", "tst", "holdout", "heldout", "eval", "evaluation", "imagests"), "test"
     ),
 }
-# Whole names that are splits beside another split alone: a class may be called so too.
+# Whole names that are splits only next to another split: a class may have such a name too.
 _SHORT: dict[str, Split] = {
     "tr": "train",
     **dict.fromkeys(("va", "vl", "validate"), "valid"),
@@ -30,7 +30,7 @@ _GLUED = re.compile(
     r"(?:x|set|sets|data|dataset|split|folder|dir|img|imgs|image|images|scan|scans|slice|slices|case|cases)?"
 )
 _HOLD_OUT = re.compile(r"\b(hold|held) outs?\b")
-# Words that say nothing about what the images show.
+# Words without a meaning for the content of the images.
 _FILLERS = re.compile(
     r"a|all|and|batch|blind|case|cases|clean|cleaned|complete|cropped|ct|cts|dataset|datasets|data|database|"
     r"dcm|dicom|dir|directory|dirs|external|fig|figs|file|files|final|folder|folders|full|hidden|image|images|"
@@ -42,18 +42,18 @@ _FILLERS = re.compile(
 _WRAPPERS = re.compile(r"data|dataset|datasets|image|images|img|imgs|scans|files|folder|pictures|set")
 _FOLDS = re.compile(r"folds?|kfold|cv|crossval|crossvalidation|xval")
 _PARTS = re.compile(r"split|subset|partition|part|batch|chunk|shard")
-_SAYING_NOTHING = (_FILLERS, _FOLDS, _PARTS)
+_MEANINGLESS = (_FILLERS, _FOLDS, _PARTS)
 _BOUNDARY = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\D)(?=\d)|(?<=\d)(?=\D)")
 
 
 class Part(NamedTuple):
-    """What a folder's name says of its part in a data set.
+    """Role of a folder in a dataset, from its name.
 
     Attributes:
-        role: The split; `fold` for one of several folds, `several` where the name holds several splits.
-        rest: The other words of the name that mean something, as the class in `covid_train`; may be empty.
-        number: The digits in the name.
-        is_strict: Whether a fold is called by that word, and not as `part 1` or `split 1`, which may mean anything.
+        role: Split; `fold` for one of several folds, `several` if the name contains several splits.
+        rest: Other meaningful words of the name, such as the class in `covid_train`; may be empty.
+        number: Digits in the name.
+        is_strict: False for a fold named `part 1`, `split 1` or the like, which may mean something else.
     """
 
     role: Role
@@ -63,7 +63,7 @@ class Part(NamedTuple):
 
 
 def part_of(name: str) -> Part | None:
-    """Returns the part that a folder's name speaks of, or None where it speaks of none, as a class's name does.
+    """Returns the role of a folder by its name, or None if the name is not a split's or a fold's.
 
     >>> part_of("Training_Set"), part_of("val_data").role, part_of("fold_1").role, part_of("covid_test").rest
     (Part(role='train', rest='', number='', is_strict=True), 'valid', 'fold', 'covid')
@@ -77,21 +77,21 @@ def part_of(name: str) -> Part | None:
     is_fold = strict or (not roles and any(map(_PARTS.fullmatch, rest)))
     number = "".join(word for word in words if word.isdecimal())
     labels = [word for word in words if len(word) == 1]
-    rest = [word for word in rest if len(word) > 1 and not any(kind.fullmatch(word) for kind in _SAYING_NOTHING)]
+    rest = [word for word in rest if len(word) > 1 and not any(kind.fullmatch(word) for kind in _MEANINGLESS)]
     if is_fold and (number or (labels and strict)):
         return Part("fold", " ".join(rest), number or labels[0], strict)
     if not roles:
         return None
-    if roles == {"train", "valid"}:  # the images to develop with, of which the validation images are to be taken
+    if roles == {"train", "valid"}:  # images for development, to take the validation images from
         roles = {"train"}
     return Part(roles.pop() if len(roles) == 1 else "several", " ".join(rest), number)
 
 
 def parts_of(names: Collection[str]) -> dict[str, Part]:
-    """Returns the parts that the names of folders beside each other speak of, as `part_of` does.
+    """Returns the roles of sibling folders by their names, as `part_of` does.
 
-    Short names, as `tr` and `te`, are splits where these folders are of two splits or more. A short name of a split
-    that has a full one too stays a class's.
+    Short names, such as `tr` and `te`, are splits if the folders are of two or more splits. A short name of a split
+    that also has a full name is a class.
 
     >>> sorted(parts_of(["tr", "te", "normal"])), sorted(parts_of(["te", "normal"])), sorted(parts_of(["train", "te"]))
     (['te', 'tr'], [], ['te', 'train'])
@@ -105,8 +105,18 @@ def parts_of(names: Collection[str]) -> dict[str, Part]:
     return parts
 
 
+def is_split(name: str) -> bool:
+    """Returns whether a name is only a split's or a fold's, without other words.
+
+    >>> is_split("Training_Set"), is_split("covid_test"), is_split("normal")
+    (True, False, False)
+    """
+    part = part_of(name)
+    return part is not None and not part.rest
+
+
 def is_wrapper(name: str) -> bool:
-    """Returns whether a name says no more than that there are images, as `Data` or `images` does.
+    """Returns whether a name means only that there are images, such as `Data` or `images`.
 
     >>> is_wrapper("DATA"), is_wrapper("Images"), is_wrapper("normal")
     (True, True, False)
@@ -121,7 +131,7 @@ def _role(word: str) -> Split | None:
 
 
 def _words(name: str) -> list[str]:
-    """Returns a name's words, in lower case: `TrainImages` has two, `TESTset` one."""
+    """Returns the words of a name in lower case: `TrainImages` has two, `TESTset` one."""
     words = re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", name))
     apart = " ".join(word if _role(word.lower()) else _BOUNDARY.sub(" ", word) for word in words)
     return _HOLD_OUT.sub("holdout", apart.lower()).split()

@@ -1,4 +1,4 @@
-"""What training does to images: a batch at a time, on the device that trains."""
+"""Augmentation of a batch of training images on the training device."""
 
 import math
 
@@ -10,16 +10,16 @@ __all__ = ["Augmentation"]
 
 
 class Augmentation:
-    """Rotation, zoom, shift and horizontal flip in one bilinear resampling, and brightness; other for each image.
+    """Random rotation, zoom, shift and horizontal flip in one bilinear resampling, and brightness, per image.
 
-    torchvision's transforms change one image at a time on the CPU, or all images of a batch alike. Here a batch is
-    changed in one step where it lies, so that a GPU does not wait for the CPU.
+    torchvision's transforms process one image at a time on the CPU, or change all images of a batch alike. Here a batch
+    is augmented in one step on its device, so that a GPU does not wait for the CPU.
 
     Args:
-        degrees: Largest rotation to either side.
-        zoom: Largest relative change of size.
-        shift: Largest shift, as a share of width and height.
-        brightness: Largest relative change of brightness.
+        degrees: Maximum rotation in either direction.
+        zoom: Maximum relative change of size.
+        shift: Maximum shift, as a fraction of width and height.
+        brightness: Maximum relative change of brightness.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Augmentation:
 
     @classmethod
     def of_strength(cls, strength: float) -> "Augmentation":
-        """Returns the augmentation with each change `strength` times as large, but for the flip.
+        """Returns the default augmentation with all ranges multiplied by `strength`; the flip is unaffected.
 
         >>> Augmentation.of_strength(0.5).degrees
         7.5
@@ -46,14 +46,14 @@ class Augmentation:
         )
 
     def __call__(self, images: Tensor, size: int | None = None) -> Tensor:
-        """Returns changed copies; the images' device's default generator draws the changes.
+        """Returns augmented copies; random numbers come from the default generator of the images' device.
 
         Args:
             images: uint8 [batch, channels, height, width].
             size: Height and width of the result; None keeps those of the images.
 
         Returns:
-            float32 from 0 to 255, [batch, channels, size, size]; what comes from outside an image is black.
+            float32 from 0 to 255, [batch, channels, size, size]; pixels from outside an image are black.
         """
         batch, channels, height, width = images.shape
         shape = [batch, channels, size or height, size or width]
@@ -62,9 +62,9 @@ class Augmentation:
             return (torch.rand(batch, device=images.device) * 2 - 1) * largest
 
         angle = draw(math.radians(self.degrees))
-        scale = 1 / (1 + draw(self.zoom))  # the grid says where each pixel comes from: a larger image, a smaller step
+        scale = 1 / (1 + draw(self.zoom))  # the grid maps output to input: smaller steps enlarge the image
         flip = torch.where(draw(1.0) < 0, -1.0, 1.0)
-        shift_x, shift_y = 2 * draw(self.shift), 2 * draw(self.shift)  # the grid runs from -1 to 1
+        shift_x, shift_y = 2 * draw(self.shift), 2 * draw(self.shift)  # the grid ranges from -1 to 1
         cosine, sine = angle.cos() * scale, angle.sin() * scale
         first = torch.stack([cosine * flip, -sine * height / width, shift_x], dim=1)
         second = torch.stack([sine * flip * width / height, cosine, shift_y], dim=1)

@@ -1,4 +1,4 @@
-"""Batches of images for training and validation, in an order that the seed and the epoch alone decide."""
+"""Batches of images for training and validation, in an order that depends only on the seed and the epoch."""
 
 import multiprocessing
 from collections.abc import Iterator, Sequence
@@ -10,22 +10,22 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ctonnx.system.cpu import available_cores
 from ctonnx_train.data.pixel_store import PixelStore
-from ctonnx_train.network.openmp import on_any_core
+from ctonnx_train.network.openmp import unpin_thread
 
 __all__ = ["Batch", "EpochSampler", "PixelDataset", "batches"]
 
 Batch = tuple[Tensor, Tensor]
 """uint8 images [batch, channels, size, size] and int64 labels [batch]."""
 
-_WORKERS = 4  # at most: more than there are cores would wait for each other, and torch warns of them
+_WORKERS = 4  # at most; no more than cores, since PyTorch warns about more
 
 
 class PixelDataset(Dataset[Batch]):
-    """Labelled images of a store, taken a batch at a time.
+    """Labelled images of a store, read in batches.
 
     Args:
-        store: The images.
-        rows: which of them.
+        store: Store of the images.
+        rows: Rows of the store.
         labels: Class index of each row.
     """
 
@@ -38,30 +38,30 @@ class PixelDataset(Dataset[Batch]):
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Batch:
-        """Returns a batch of one image."""
+        """Returns a batch with a single image."""
         return self.__getitems__([index])
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """Returns a batch."""
+        """Returns a batch of images."""
         pixels = self._store.take([self._rows[index] for index in indices])
         return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), self._labels[indices]
 
     @property
     def in_memory(self) -> bool:
-        """Whether no image has to be decoded again."""
+        """Whether all images are kept in memory."""
         return max(self._rows, default=0) < self._store.kept
 
 
 class EpochSampler(Sampler[int]):
-    """The order of an epoch's images, the same for the same seed and epoch, dealt to the processes in turn.
+    """Order of an epoch's images, determined by seed and epoch, and dealt to the processes in turn.
 
     Args:
-        count: how many images there are.
-        seed: of the order.
-        weights: of the images, which are then drawn with replacement; None takes each once.
-        rank: This process.
-        world: how many processes there are. Each gets the same number of images, so that none waits for another's
-            gradients: the first images of the order may come twice.
+        count: Number of images.
+        seed: Random seed of the order.
+        weights: Weights for drawing images with replacement; None takes each image once.
+        rank: Rank of this process.
+        world: Number of processes. Each gets the same number of images, so that none waits for another's gradients;
+            the first images of the order may be used twice.
     """
 
     def __init__(
@@ -78,11 +78,11 @@ class EpochSampler(Sampler[int]):
         return -(-self._count // self._world)
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch; Lightning calls it before each."""
+        """Sets the epoch; Lightning calls it before each epoch."""
         self._epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
-        """Yields this process's images."""
+        """Yields the images of this process."""
         generator = torch.Generator().manual_seed((self._seed << 20) + self._epoch)
         if self._weights is None:
             order = torch.randperm(self._count, generator=generator)
@@ -95,17 +95,17 @@ class EpochSampler(Sampler[int]):
 def batches(
     dataset: PixelDataset, batch_size: int, sampler: Sampler[int] | Sequence[int], *, on_gpu: bool, drop_last: bool
 ) -> DataLoader[Batch]:
-    """Returns the loader of a data set's batches.
+    """Returns a loader of batches.
 
-    A batch of images in memory is one copy of bytes: no worker process could make it faster than it is handed over.
-    Where images must be decoded anew, worker processes do it ahead.
+    A batch of images in memory is a single copy of bytes, which worker processes would not make faster. Images that
+    must be decoded again are decoded ahead by worker processes.
 
     Args:
-        dataset: The images.
-        batch_size: Images a batch.
-        sampler: Their order.
-        on_gpu: Whether the batches go to a GPU: then they lie in pinned memory, which is copied while it computes.
-        drop_last: Whether a smaller last batch is left out.
+        dataset: Images to load.
+        batch_size: Images per batch.
+        sampler: Order of the images.
+        on_gpu: Whether to use pinned memory, which a GPU copies while it computes.
+        drop_last: Whether to drop a smaller last batch.
     """
     can_fork = "fork" in multiprocessing.get_all_start_methods()
     workers = min(_WORKERS, available_cores()) if can_fork and not dataset.in_memory else 0
@@ -114,16 +114,16 @@ def batches(
         batch_size,
         sampler=sampler,
         drop_last=drop_last,
-        collate_fn=_as_it_is,
+        collate_fn=_identity,
         pin_memory=on_gpu,
         num_workers=workers,
         persistent_workers=workers > 0,
-        worker_init_fn=on_any_core,
-        multiprocessing_context="fork" if workers else None,  # shares the images that are kept, and copies none
-        generator=torch.Generator(),  # else it draws from the default one, in a resumed epoch at another place
+        worker_init_fn=unpin_thread,
+        multiprocessing_context="fork" if workers else None,  # shares the images in memory
+        generator=torch.Generator(),  # the default generator is in another state in a resumed epoch
     )
 
 
-def _as_it_is(batch: Any) -> Any:
-    """Stands in for the collation: the data set gives whole batches."""
+def _identity(batch: Any) -> Any:
+    """Replaces the collation: `PixelDataset` returns complete batches."""
     return batch

@@ -1,4 +1,4 @@
-"""What happens around an epoch: its line and its row in metrics.csv, the best weights, the file to resume from."""
+"""Callbacks after an epoch: log line and row of metrics.csv, best weights, file to resume from."""
 
 import csv
 import io
@@ -44,12 +44,12 @@ _WRITING_SHARE = 1 / 50
 
 @dataclass
 class History:
-    """The epochs of all phases so far.
+    """Finished epochs of all phases.
 
     Attributes:
-        file: metrics.csv, which holds the rows.
-        planned: how many epochs there will be at most.
-        rows: One for each epoch that ended.
+        file: The file metrics.csv with the rows.
+        planned: Maximum number of epochs.
+        rows: Rows of the finished epochs.
     """
 
     file: Path
@@ -57,7 +57,7 @@ class History:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def append(self, row: dict[str, Any]) -> None:
-        """Adds an epoch, here and in the file, so that a long training can be followed from outside."""
+        """Adds an epoch here and in the file, so that another process can follow a long training."""
         self.rows.append(row)
         if not is_main_process():
             return
@@ -68,18 +68,18 @@ class History:
 
 
 class EpochLog(pl.Callback):
-    """Adds a row to the history after each epoch, and says it in a line; a bar runs below it on a terminal.
+    """Adds a row to the history and logs a line after each epoch; shows a progress bar on a terminal.
 
     Args:
-        history: Added to.
+        history: History to add to.
         log: Called with the line.
-        phases: of the training, by which the line tells how long it will take still; none: it does not.
-        size: Height and width of the whole images, in pixels.
+        phases: Phases of the training, to estimate the remaining time; if empty, there is no estimate.
+        size: Height and width of the full-size images, in pixels.
     """
 
     def __init__(self, history: History, log: Log, phases: Sequence[Phase] = (), size: int = 0) -> None:
         self._history = history
-        self._say = log
+        self._log = log
         self._phases = phases
         self._size = size
         self._start = 0.0
@@ -89,7 +89,7 @@ class EpochLog(pl.Callback):
         self._bar: tqdm[Any] | None = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts the epoch's clock and bar."""
+        """Starts the timer and the progress bar of the epoch."""
         self._start = self._batch_end = time.perf_counter()
         self._waited = -_task(pl_module).augmentation_seconds
         description = f"epoch {len(self._history.rows) + 1}/{self._history.planned}"
@@ -98,18 +98,18 @@ class EpochLog(pl.Callback):
         self._bar = tqdm(total=total, desc=description, unit="batch", leave=False, disable=disable)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *arguments: Any) -> None:
-        """Notes how long the batch was waited for."""
+        """Adds the time spent waiting for the batch."""
         self._waited += time.perf_counter() - self._batch_end
         self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *arguments: Any) -> None:
-        """Moves the bar."""
+        """Advances the progress bar."""
         self._batch_end = time.perf_counter()
         if self._bar is not None:
             self._bar.update()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Notes the epoch; Lightning has run its validation by now."""
+        """Adds and logs the epoch, whose validation Lightning has already run."""
         if self._bar is not None:
             self._bar.close()
         task = _task(pl_module)
@@ -128,7 +128,7 @@ class EpochLog(pl.Callback):
         self._history.append(row)
         accuracy = row["valid_accuracy"]
         left = time_left(self._history.rows, self._phases, self._size) if self._phases else ""
-        self._say(
+        self._log(
             f"epoch {row['epoch']:3}/{self._history.planned}  {row['phase']:9} "
             f"{row['image_size']:4} pixels  train loss {row['train_loss']:.4f}  "
             f"valid loss {metrics['valid_loss']:.4f}  "
@@ -137,22 +137,22 @@ class EpochLog(pl.Callback):
         )
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Takes the bar off the terminal, so that the message stands alone."""
+        """Removes the progress bar from the terminal before the error message."""
         if self._bar is not None:
             self._bar.close()
 
 
 class BestWeights(pl.Callback):
-    """Keeps a copy of the weights of the epoch with the best validation figure, across phases.
+    """Keeps a copy of the weights of the epoch with the best validation metric, across phases.
 
     Args:
-        history: Tells which epoch it is.
-        monitor: The figure.
+        history: Finished epochs.
+        monitor: Metric that selects the best epoch.
 
     Attributes:
-        monitor: The figure.
-        value: The best so far, or None before any.
-        epoch: in which it was reached, from 1, or 0 before any.
+        monitor: Metric that selects the best epoch.
+        value: Best value so far, or None.
+        epoch: Number of the best epoch, from 1, or 0 if there is none yet.
     """
 
     def __init__(self, history: History, monitor: Monitor = "loss") -> None:
@@ -163,14 +163,14 @@ class BestWeights(pl.Callback):
         self.epoch = 0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Copies the weights where the figure got better."""
+        """Copies the weights if the metric has improved."""
         value, accuracy = (float(trainer.callback_metrics[f"valid_{name}"]) for name in (self.monitor, "accuracy"))
         if not math.isfinite(value):
             if self.monitor == "loss" or not math.isfinite(accuracy):
-                return  # the loss overflowed, or the network's answers are not numbers: another epoch may do better
+                return  # the loss overflowed, or the outputs are NaN: another epoch may be better
             raise DataError(
                 f"expected a validation {self.monitor}, found that it is not defined on these validation images: they "
-                "lack all but one class; choose another --monitor"
+                "are all of one class; choose another --monitor"
             )
         sign = -1 if self.monitor == "loss" else 1
         if self.value is None or sign * value > sign * self.value:
@@ -179,29 +179,29 @@ class BestWeights(pl.Callback):
             self._state, self.value, self.epoch = state, value, len(self._history.rows) + 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what a resumed training needs."""
+        """Returns the state that a resumed training needs."""
         return {"weights": self._state, "value": self.value, "epoch": self.epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes what `state_dict` returned."""
+        """Restores the result of `state_dict`."""
         self._state = {name: tensor.cpu() for name, tensor in state_dict["weights"].items()}
         self.value, self.epoch = state_dict["value"], state_dict["epoch"]
 
     def restore(self, network: Any) -> None:
-        """Gives `network` the best weights."""
+        """Loads the best weights into `network`."""
         network.load_state_dict(self._state)
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes the file to resume from after an epoch: all that the next epoch depends on, and the history.
+    """Writes the file to resume from after an epoch: the full state of the training, and the history.
 
-    Writing takes time, so it waits until all writing takes less than a fiftieth of the training's time; the first
-    epoch of a phase is always written.
+    Epochs are skipped so that writing takes at most a fiftieth of the training's time. The first epoch of a phase is
+    always written.
 
     Args:
-        file: last.ckpt.
-        history: Kept in it.
-        phase: which runs, from 1.
+        file: The file last.ckpt.
+        history: History to save.
+        phase: Number of the current phase, from 1.
     """
 
     def __init__(self, file: Path, history: History, phase: int) -> None:
@@ -212,7 +212,7 @@ class LastCheckpoint(Checkpoint):
         self._next = 0.0
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes the file, if it is time."""
+        """Writes the file if it is due."""
         start = time.perf_counter()
         due = bool(gather(start >= self._next)[0])  # the first process's clock decides for all
         if not due:
@@ -224,19 +224,19 @@ class LastCheckpoint(Checkpoint):
         self._next = end + (end - start) / _WRITING_SHARE
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns where the training stands."""
+        """Returns the phase and the history."""
         return {"phase": self._phase, "phase_ended": self._ended, "history": self._history.rows}
 
 
 class DirectWriting(TorchCheckpointIO):
-    """Writes a checkpoint to the path that it is given.
+    """Writes a checkpoint directly to its path.
 
-    Lightning writes to the system's folder for temporary files first, which may be too small a disk, and moves the
-    file from there; `LastCheckpoint` gives it a temporary path on the run's disk already.
+    Lightning first writes to the system's folder for temporary files, whose disk may be too small, and then moves the
+    file. The path from `LastCheckpoint` is already temporary, and on the run's disk.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Writes by way of memory: to a full disk, torch.save itself raises a RuntimeError about positions."""
+        """Serializes in memory first, since torch.save raises an unclear RuntimeError if the disk is full."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         Path(path).write_bytes(buffer.getbuffer())

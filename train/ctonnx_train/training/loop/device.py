@@ -1,4 +1,4 @@
-"""The device and the numeric precision of a training, and its out-of-memory errors."""
+"""Device, numeric precision and out-of-memory errors of a training."""
 
 import ctypes
 import errno
@@ -13,7 +13,6 @@ from ctonnx_train.training.recipe import Precision, TrainSettings
 
 __all__ = ["choose_device", "keep_freed_memory", "out_of_memory", "resolve_precision"]
 
-
 LIGHTNING_PRECISION: Mapping[Precision, Literal["bf16-mixed", "16-mixed", "32-true"]] = {
     "bf16": "bf16-mixed",
     "fp16": "16-mixed",
@@ -24,12 +23,12 @@ _MEMORY_SIGNS = (
     "out of memory",
     "ALLOC_FAILED",
     "MemoryError",  # from a process of torch's compiler, as text
-    "Killed signal terminated",  # what a C++ compiler says that the system killed for its memory
+    "Killed signal terminated",  # from a C++ compiler that the system killed for its memory use
 )
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
-    """Returns what `auto` means: bf16 where the device computes in it natively, fp16 on other CUDA GPUs, else fp32."""
+    """Returns the precision; `auto` is bf16 if the device supports it natively, fp16 on other CUDA GPUs, else fp32."""
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -40,9 +39,9 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Says whether an error means that a device's or the machine's memory was too small, or came of one that does.
+    """Returns whether an error, or an error that caused it, means that a device or the machine ran out of memory.
 
-    For what its compilers raise, torch.compile raises another error, `from None`: the first one stays its context.
+    torch.compile replaces errors of its compilers by its own, `from None`; the original error remains as the context.
     """
     seen, waiting = set[int](), [error]
     while waiting:
@@ -50,7 +49,9 @@ def out_of_memory(error: BaseException) -> bool:
         if _is_memory_error(error):
             return True
         seen.add(id(error))
-        if isinstance(error, Exception) and not isinstance(error, CtonnxError | OSError):  # these speak for themselves
+        if isinstance(error, Exception) and not isinstance(
+            error, CtonnxError | OSError
+        ):  # these have their own meaning
             behind = (error.__cause__, error.__context__, getattr(error, "inner_exception", None))
             waiting += [other for other in behind if isinstance(other, BaseException) and id(other) not in seen]
     return False
@@ -66,10 +67,10 @@ def _is_memory_error(error: BaseException) -> bool:
 
 
 def choose_device(settings: TrainSettings) -> tuple[torch.device, Precision]:
-    """Returns the kind of device that trains, and in which precision.
+    """Returns the type of device and the precision for training.
 
     Raises:
-        DataError: there are fewer GPUs than `devices`.
+        DataError: If there are fewer GPUs than `devices`, or the precision is not supported on a CPU.
     """
     name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if name == "cuda" and torch.cuda.device_count() < settings.devices:
@@ -84,10 +85,10 @@ def choose_device(settings: TrainSettings) -> tuple[torch.device, Precision]:
 
 
 def keep_freed_memory() -> None:
-    """Lets glibc keep freed memory for the next step, where it would give it back and get it anew, page by page.
+    """Makes glibc keep freed memory instead of returning it to the system and requesting it again, page by page.
 
-    On a CPU a step frees and needs hundreds of megabytes; `python -m ctonnx_bench.experiments.throughput.training`
-    measures the difference.
+    A training step on a CPU frees and allocates hundreds of megabytes. `python -m
+    ctonnx_bench.experiments.throughput.training` measures the difference.
     """
     if platform.libc_ver()[0] != "glibc":
         return

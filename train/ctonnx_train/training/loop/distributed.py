@@ -1,4 +1,4 @@
-"""Which of the training's processes this one is, and what all of them saw: one process is the common case."""
+"""Processes of a distributed training; also usable in a single process, the common case."""
 
 import os
 from typing import Any
@@ -10,10 +10,10 @@ __all__ = ["gather", "is_main_process", "share_buffers"]
 
 
 def is_main_process() -> bool:
-    """Says whether this process writes the files and speaks to the user.
+    """Returns whether this process writes the files and reports to the user.
 
-    A launcher (Lightning's own, torchrun, SLURM) tells its processes by environment variables, so that this is known
-    before they are joined.
+    The environment variables of the launcher (Lightning's own, torchrun, SLURM) identify the process before the process
+    group exists.
     """
     if rank := os.environ.get("RANK") or os.environ.get("SLURM_PROCID"):
         return rank == "0"
@@ -21,7 +21,7 @@ def is_main_process() -> bool:
 
 
 def gather(value: Any) -> list[Any]:
-    """Returns the values of all processes, in the order of their ranks; of this one alone where there is one."""
+    """Returns the values of all processes, in the order of their ranks."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return [value]
     values: list[Any] = [None] * distributed.get_world_size()
@@ -32,7 +32,7 @@ def gather(value: Any) -> list[Any]:
 
 
 def share_buffers(module: nn.Module) -> None:
-    """Gives all processes the first one's buffers, such as running statistics, which each has of its own images."""
+    """Copies the buffers of the first process, such as running statistics, to all processes."""
     if distributed.is_available() and distributed.is_initialized():
         for buffer in module.buffers():
             distributed.broadcast(buffer, 0)

@@ -1,4 +1,4 @@
-"""`fit`: runs the phases of a training, from the start or from where it stood, until the end or Ctrl-C."""
+"""`fit`: runs the phases of a training, from the start or a saved state, until the end or Ctrl-C."""
 
 import logging
 import signal
@@ -33,14 +33,14 @@ __all__ = ["Fitted", "fit", "require_tensorboard"]
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """What came of a training; the network holds the best weights.
+    """Result of `fit`; the network has the best weights.
 
     Attributes:
-        device: that trained.
-        precision: `bf16`, `fp16` or `fp32`.
-        history: of the epochs.
-        best: The best epoch.
-        interrupted: Whether Ctrl-C ended it.
+        device: Device of the training.
+        precision: Precision of the training, `bf16`, `fp16` or `fp32`.
+        history: Finished epochs.
+        best: Best epoch.
+        interrupted: Whether Ctrl-C ended the training.
     """
 
     device: torch.device
@@ -64,24 +64,24 @@ def fit(
     reuse_memory: bool = True,
     log: Log = lambda line: None,
 ) -> Fitted:
-    """Trains a network in the phases of the recipe, each with a trainer and an optimizer of its own.
+    """Trains a network in the phases of the recipe, each with its own trainer and optimizer.
 
     Args:
-        network: Trained in place.
-        train_images: to learn from.
-        valid_images: by which the best epoch is chosen.
-        labels: of the training images.
+        network: Network to train, in place.
+        train_images: Training images.
+        valid_images: Validation images, which select the best epoch.
+        labels: Class index of each training image.
         classes: Class names.
-        settings: of the recipe.
-        run: where metrics.csv and last.ckpt are written.
-        state: of last.ckpt, from which the training goes on; None starts it.
-        phases: None takes those that the settings plan.
-        reuse_memory: Whether memory that a step frees is kept for the next one, on a CPU.
+        settings: Settings of the recipe.
+        run: Run whose metrics.csv and last.ckpt are written.
+        state: Contents of last.ckpt to resume from; None starts a new training.
+        phases: Phases to train; None uses `ctonnx_train.training.recipe.plan`.
+        reuse_memory: Whether to keep freed memory for the next step; see `keep_freed_memory`.
         log: Called with each progress message.
 
     Raises:
-        DataError: No validation figure was ever finite.
-        KeyboardInterrupt: Ctrl-C, before any epoch had ended.
+        DataError: If no validation metric was ever finite, or there are too few GPUs or images.
+        KeyboardInterrupt: If Ctrl-C is pressed before the end of the first epoch.
     """
     if reuse_memory:
         keep_freed_memory()
@@ -94,11 +94,11 @@ def fit(
         history.rows[:] = last["history"]
         best.load_state_dict(state["callbacks"]["BestWeights"])
         done = last["phase"] if last["phase_ended"] else last["phase"] - 1
-        log(f"going on after epoch {len(history.rows)} of {history.planned}")
+        log(f"resuming after epoch {len(history.rows)} of {history.planned}")
     weights = class_weights(labels, len(classes))
     if settings.imbalance != "none":
         shown = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(classes, weights, strict=True))
-        how = "weights in the loss" if settings.imbalance == "loss" else "an image is drawn with weights"
+        how = "weights in the loss" if settings.imbalance == "loss" else "sampling weights"
         log(f"imbalance: {how}: {shown}")
     device, precision = choose_device(settings)
     processes = settings.devices * settings.nodes
@@ -132,7 +132,7 @@ def fit(
             trainer = _trainer(phase, settings, run, device, precision, callbacks)
             train_batches, valid_batches = _loaders(train_images, valid_images, labels, weights, settings, trainer)
             if resumes:
-                # Lightning takes a resumed epoch's first batch before it tells the sampler which epoch it is.
+                # Lightning fetches the first batch of a resumed epoch before it sets the sampler's epoch.
                 epoch = sum(row["phase"] == phase.name for row in history.rows)
                 cast(EpochSampler, train_batches.sampler).set_epoch(epoch)
             try:
@@ -141,7 +141,7 @@ def fit(
                     trainer.fit(task, train_batches, valid_batches, ckpt_path=resume_from, weights_only=True)
             except KeyboardInterrupt:
                 if not best.epoch or not history.rows:
-                    run.last_file.unlink(missing_ok=True)  # epochs without a finite figure: nothing to go on from
+                    run.last_file.unlink(missing_ok=True)  # no epoch with a finite metric to resume from
                     raise
                 interrupted = True
                 break
@@ -150,7 +150,7 @@ def fit(
         run.last_file.unlink(missing_ok=True)
         raise DataError(
             f"expected a validation loss, found none that is finite in {counted(len(history.rows), 'epoch')}; the "
-            "weights that training started from may be damaged: try others, or --weights none"
+            "initial weights may be damaged: try others, or --weights none"
         )
     best.restore(network)
     return Fitted(device=device, precision=precision, history=history, best=best, interrupted=interrupted)
@@ -166,7 +166,7 @@ def _trainer(
 ) -> pl.Trainer:
     if phase.patience is not None:
         mode = "min" if settings.monitor == "loss" else "max"
-        # An epoch whose figure is not a number is one without progress.
+        # An epoch with a NaN metric counts as one without progress.
         stopping = EarlyStopping(f"valid_{settings.monitor}", patience=phase.patience, mode=mode, check_finite=False)
         callbacks = [*callbacks, stopping]
     return pl.Trainer(
@@ -174,14 +174,14 @@ def _trainer(
         devices=settings.devices,
         num_nodes=settings.nodes,
         strategy="ddp" if settings.devices * settings.nodes > 1 else "auto",
-        use_distributed_sampler=False,  # the loaders deal the images out themselves
+        use_distributed_sampler=False,  # EpochSampler distributes the images
         precision=LIGHTNING_PRECISION[precision],
         max_epochs=phase.epochs,
         callbacks=callbacks,
         plugins=[DirectWriting()],
         num_sanity_val_steps=0,
         logger=_tensorboard(run, phase) if settings.tensorboard else False,
-        log_every_n_steps=1,  # nothing is logged for a step; a larger number is warned of in a short epoch
+        log_every_n_steps=1,  # steps are not logged; larger numbers give warnings in short epochs
         enable_checkpointing=True,  # by LastCheckpoint
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -189,7 +189,7 @@ def _trainer(
 
 
 def require_tensorboard() -> None:
-    """Raises DataError where TensorBoard is not installed."""
+    """Raises DataError if TensorBoard is not installed."""
     if find_spec("tensorboard") is None:
         raise DataError('expected the package tensorboard, found none; pip install "ctonnx[tensorboard]"')
 
@@ -216,9 +216,9 @@ def _loaders(
         rank=rank,
         world=world,
     )
-    # A last batch of one image would give the batch normalization nothing to normalize by.
+    # Batch normalization needs more than one image in the last batch.
     lonely = len(sampler) % size == 1 and len(sampler) > 1
-    other_shape = settings.compile and len(sampler) > size  # for which the network would be compiled once more
+    other_shape = settings.compile and len(sampler) > size  # would be compiled separately
     valid_rows = range(rank, len(valid_images), world)
     return (
         batches(train_images, size, sampler, on_gpu=on_gpu, drop_last=lonely or other_shape),
@@ -228,17 +228,17 @@ def _loaders(
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Keeps Lightning's hints on devices and workers off the terminal; its errors still come through."""
+    """Silences Lightning's hints about devices and workers, but not its errors."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        # The images are in memory already: worker processes would only copy them.
+        # The images are already in memory; worker processes would only copy them.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # Frozen stages and unused dropout are in evaluation mode on purpose.
         warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
-        # Lightning's own imports from a torch newer than itself.
+        # Imports of Lightning that a newer torch deprecates.
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         try:
             yield
@@ -249,7 +249,7 @@ def _quiet_lightning() -> Iterator[None]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Lets Ctrl-C be Ctrl-C: Lightning answers it with sys.exit(1) and leaves the signal ignored."""
+    """Raises KeyboardInterrupt on Ctrl-C, where Lightning calls sys.exit(1) and leaves the signal ignored."""
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT) if main else None
     try:

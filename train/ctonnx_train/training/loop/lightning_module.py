@@ -1,4 +1,4 @@
-"""One phase of the training, in Lightning's words."""
+"""One phase of the training as a LightningModule."""
 
 import math
 import time
@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from ctonnx_train.evaluation.metrics import figures
+from ctonnx_train.evaluation.metrics import compute_metrics
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.training.loop.augmentation import Augmentation
 from ctonnx_train.training.loop.batches import Batch
@@ -21,22 +21,24 @@ from ctonnx_train.training.recipe import MONITORS, Phase, image_size
 
 __all__ = ["ClassificationTask"]
 
-_WARM_UP = 0.15  # of the one-cycle schedule's steps
+_WARM_UP = 0.15  # share of the one-cycle schedule's steps
 
 
 class ClassificationTask(pl.LightningModule):
-    """Trains a network for one phase; logs `train_loss` and, as `valid_...`, what a checkpoint can be chosen by.
+    """Trains a network for one phase; logs `train_loss` and the metrics of `MONITORS` as `valid_...`.
 
     Args:
-        network: Trained in place.
-        phase: what learns, and how fast.
-        seed: of dropout and augmentation, together with the epoch: a resumed training draws what it would have drawn.
-        class_weights: of the cross-entropy in training; None weighs all classes alike. Validation's is not weighted.
-        augmentation: Changes the training images; None leaves them as they are.
-        compile_network: Whether `torch.compile` makes the network's code.
+        network: Network to train, in place.
+        phase: Phase of the recipe.
+        seed: Random seed of dropout and augmentation; each epoch is seeded again, so that a resumed training draws the
+            same numbers.
+        class_weights: Weights of the classes in the training loss; None weighs them equally. The validation loss is
+            never weighted.
+        augmentation: Augmentation of the training images, or None.
+        compile_network: Whether to compile the network with `torch.compile`.
 
     Attributes:
-        augmentation_seconds: how long the augmentation took in this phase; on a GPU, until it was launched.
+        augmentation_seconds: Time spent on augmentation in this phase; on a GPU, only the time to launch it.
         image_size: Height and width of the images of the last step, in pixels.
     """
 
@@ -57,12 +59,12 @@ class ClassificationTask(pl.LightningModule):
         self.image_size = 0
         self._seed = seed
         self._augmentation = augmentation
-        # Not a submodule: the compiled network shares the network's weights, which must not be saved twice.
+        # In a list, so that it is not a submodule whose weights, shared with the network, are saved twice.
         self._forward: Any = [torch.compile(network, dynamic=False) if compile_network else network]
         weights = None if class_weights is None else torch.tensor(class_weights)
         self._class_weights: Tensor | None
         self.register_buffer("_class_weights", weights, persistent=False)
-        self._answers: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = []
+        self._predicted: list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = []
         network.set_trainable(phase.stages, dropout=phase.dropout)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -71,7 +73,7 @@ class ClassificationTask(pl.LightningModule):
         return logits
 
     def on_train_epoch_start(self) -> None:
-        """Seeds what is drawn in the epoch, other on each process."""
+        """Seeds the random numbers of the epoch, differently on each process."""
         torch.manual_seed((self._seed << 24) + (self.phase.number << 20) + (self.current_epoch << 8) + self.global_rank)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -89,37 +91,39 @@ class ClassificationTask(pl.LightningModule):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Forgets the answers of the validation before; all processes take the first one's running statistics."""
-        self._answers = []
+        """Clears the previous predictions and copies the first process's running statistics to all processes."""
+        self._predicted = []
         share_buffers(self.network)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Keeps the answers for a batch."""
+        """Keeps the logits of a batch."""
         pixels, labels = batch
-        self._answers.append((self(pixels).float().cpu().numpy(), labels.cpu().numpy()))
+        self._predicted.append((self(pixels).float().cpu().numpy(), labels.cpu().numpy()))
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the figures on the validation images of all processes together, each of which counts once."""
-        answers = [pair for pairs in gather(self._answers) for pair in pairs]
-        logits = np.concatenate([pair[0] for pair in answers])
-        labels = np.concatenate([pair[1] for pair in answers])
+        """Logs the metrics on the validation images of all processes; each image counts once."""
+        predicted = [pair for pairs in gather(self._predicted) for pair in pairs]
+        logits = np.concatenate([pair[0] for pair in predicted])
+        labels = np.concatenate([pair[1] for pair in predicted])
         loss = nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels))
         values: dict[str, float] = {"loss": float(loss)}
         if np.isfinite(logits).all():
-            measured = figures(torch.from_numpy(logits).softmax(1).numpy(), labels)
+            measured = compute_metrics(torch.from_numpy(logits).softmax(1).numpy(), labels)
             values |= {name: measured[name].item() for name in MONITORS if name != "loss"}
-        found = {f"valid_{name}": values.get(name, math.nan) for name in MONITORS}  # or the epoch before's would stand
-        self.log_dict(found, sync_dist=self._distributed)  # which changes nothing: all processes have the same values
+        found = {
+            f"valid_{name}": values.get(name, math.nan) for name in MONITORS
+        }  # NaN replaces the value of the epoch before
+        self.log_dict(found, sync_dist=self._distributed)  # all processes have the same values
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Returns AdamW on the weights that learn, which without weight decay is Adam, and the phase's schedule."""
+        """Returns AdamW (without weight decay, Adam) for the trainable weights, and the schedule of the phase."""
         parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(
             parameters, lr=self.phase.learning_rate, weight_decay=self.phase.weight_decay, fused=True
         )
         if self.phase.schedule == "constant":
             return optimizer
-        # OneCycleLR divides by the length of its warm-up less one step, which must not come to nothing.
+        # OneCycleLR divides by the length of its warm-up minus one step, which must not be zero.
         steps = max(int(self.trainer.estimated_stepping_batches), round(2 / _WARM_UP))
         one_cycle = OneCycleLR(optimizer, max_lr=self.phase.learning_rate, total_steps=steps, pct_start=_WARM_UP)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": one_cycle, "interval": "step"}}

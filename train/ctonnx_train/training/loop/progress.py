@@ -1,4 +1,4 @@
-"""How long a training will take still, judged by its epochs so far."""
+"""Estimate of the remaining time of a training from its finished epochs."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -9,40 +9,40 @@ from ctonnx_train.training.recipe import Phase, image_size
 
 __all__ = ["seconds_left", "time_left"]
 
-_RECENT = 3  # epochs: on a machine with other work, what was long ago tells little
+_RECENT = 3  # epochs: on a busy machine, earlier ones are not representative
 
 
 def seconds_left(rows: Sequence[Mapping[str, Any]], phases: Sequence[Phase], size: int) -> float:
-    """Returns how many seconds the epochs that remain will take, if none of their phases ends early.
+    """Returns the number of seconds for the remaining epochs if no phase stops early.
 
-    Steps take as long as their images have pixels; validation takes the same in every epoch. A phase that has not begun
-    is judged by the one that runs.
+    The time of a step is assumed to be proportional to the pixels of its images, and that of validation to be constant.
+    Later phases are assumed to be as fast as the current one.
 
     Args:
-        rows: of the epochs that ended, one or more.
-        phases: of the training.
-        size: Height and width of the whole images, in pixels.
+        rows: Rows of metrics.csv of the finished epochs, at least one.
+        phases: Phases of the training.
+        size: Height and width of the full-size images, in pixels.
     """
     names = [phase.name for phase in phases]
     current = names.index(rows[-1]["phase"])
     recent = [row for row in rows if row["phase"] == names[current]][-_RECENT:]
-    a_pixel = float(statistics.median(row["train_seconds"] / row["image_size"] ** 2 for row in recent))
+    per_pixel = float(statistics.median(row["train_seconds"] / row["image_size"] ** 2 for row in recent))
     validation = float(statistics.median(row["seconds"] - row["train_seconds"] for row in recent))
     ended = sum(row["phase"] == names[current] for row in rows)
     return sum(
-        a_pixel * image_size(size, phase, epoch) ** 2 + validation
+        per_pixel * image_size(size, phase, epoch) ** 2 + validation
         for phase in phases[current:]
         for epoch in range(ended if phase is phases[current] else 0, phase.epochs)
     )
 
 
 def time_left(rows: Sequence[Mapping[str, Any]], phases: Sequence[Phase], size: int) -> str:
-    """Returns `about 3 min left`; `at most` where a phase may end early; nothing after the last epoch.
+    """Returns a text such as `about 3 min left` (`at most` if a phase may stop early); empty after the last epoch.
 
     Args:
-        rows: of the epochs that ended, one or more.
-        phases: of the training.
-        size: Height and width of the whole images, in pixels.
+        rows: Rows of metrics.csv of the finished epochs, at least one.
+        phases: Phases of the training.
+        size: Height and width of the full-size images, in pixels.
     """
     if not (seconds := seconds_left(rows, phases, size)):
         return ""

@@ -1,0 +1,94 @@
+"""Parity table of the report and the model card: each precision compared with its reference."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ctonnx.parity.comparison import MAX_DP, Parity
+from ctonnx.parity.gates import Gate
+from ctonnx.parity.rounding import shown
+from ctonnx.system.text import table
+
+__all__ = ["parity_table", "show_change", "show_correlation", "show_counts"]
+
+_INTERVALS = (
+    "A gate checks the measured values; the last row shows whether their 95 % intervals are within its bounds, too, so "
+    "that other images of this kind would give the same result."
+)
+
+
+def parity_table(precisions: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Returns the lines of the table, with notes.
+
+    Args:
+        precisions: Report entries by precision.
+    """
+    heads = ["", *(name.upper() for name in precisions)]
+    rows = [[title, *(show(of) for of in precisions.values())] for title, show in _ROWS.items()]
+    return [*table(heads, rows), "", f"{MAX_DP}. {_INTERVALS}"]
+
+
+def show_change(facts: Mapping[str, Any], name: str) -> str:
+    """Returns the accuracy of a model and its difference from FP32's, with interval; "-" without labels."""
+    change = facts.get(name)
+    if change is None:
+        return "-"
+    drop = (facts.get("gate") or {}).get("max_drop")
+    bounds = () if drop is None else (-drop,)
+    points = [
+        shown(change[end], *bounds, digits=2, form="%", sign="+").removesuffix("%")
+        for end in ("difference", "low", "high")
+    ]
+    candidate = shown(change["candidate"], digits=2, form="%")
+    return f"{candidate}: {points[0]} points [{points[1]}, {points[2]}] of {change['images']}"
+
+
+def show_correlation(parity: Mapping[str, Any], gate: Mapping[str, Any]) -> str:
+    """Returns the median correlation of heatmaps, with enough digits to compare it with the gate's bound."""
+    return shown(parity["heatmap_correlation"], gate["min_heatmap_correlation"], digits=4, form="f")
+
+
+def show_counts(counts: Mapping[str, int]) -> str:
+    """Returns the counts of each split."""
+    return ", ".join(f"{split} {count}" for split, count in counts.items()) or "none"
+
+
+def _images(facts: Mapping[str, Any]) -> str:
+    return str(facts["parity"]["images"]) + (f" ({show_counts(counts)})" if (counts := facts.get("compared")) else "")
+
+
+def _agreement(facts: Mapping[str, Any]) -> str:
+    parity, least = facts["parity"], facts["gate"]["min_agreement"]
+    low, high = Parity(**parity).agreement_interval
+    value, *ends = (shown(share, least, digits=2, form="%") for share in (parity["agreement"], low, high))
+    return f"{value} [{', '.join(ends)}]"
+
+
+def _suspicion(facts: Mapping[str, Any]) -> str:
+    return f"{changed['lost']}, {changed['gained']}" if (changed := facts.get("changed_suspicion")) else "-"
+
+
+def _confirmed(facts: Mapping[str, Any]) -> str:
+    """Returns whether the intervals confirm that the gate is passed."""
+    if not facts["passed"] or (facts["gate"]["min_agreement"] <= 0 and facts["gate"]["max_drop"] is None):
+        return "-"
+    return f"no: {'; '.join(facts['unshown'])}" if facts["unshown"] else "yes"
+
+
+_ROWS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "images compared": _images,
+    "top-1 agreement": _agreement,
+    "max \\|dp\\|": lambda facts: shown(facts["parity"]["max_dp"], facts["gate"]["max_dp"], digits=3),
+    "mean \\|dp\\|": lambda facts: f"{facts['parity']['mean_dp']:.3g}",
+    "max \\|dlogit\\|": lambda facts: f"{facts['parity']['max_dlogit']:.3g}",
+    "max heatmap difference, relative": lambda facts: f"{facts['parity']['max_dheatmap']:.3g}",
+    "heatmaps' median correlation": lambda facts: show_correlation(facts["parity"], facts["gate"]),
+    "heatmaps' lowest correlation": lambda facts: f"{facts['parity']['lowest_heatmap_correlation']:.4f}",
+    "accuracy, all compared images": lambda facts: show_change(facts, "accuracy"),
+    "accuracy, validation images": lambda facts: show_change(facts, "accuracy_on_validation"),
+    "no longer suspicious, newly suspicious": _suspicion,
+    "gate requires": lambda facts: Gate(**facts["gate"]).summary.replace("|", "\\|"),
+    "gate": lambda facts: "passed" if facts["passed"] else "**failed**",
+    "confirmed by the 95 % intervals": _confirmed,
+}
+"""Rows of the table: title, and text for a precision. Shares have a 95 % interval, and differences of accuracy that of
+paired proportions."""

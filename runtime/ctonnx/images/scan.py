@@ -1,0 +1,36 @@
+"""A decoded image, with a warning about it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+__all__ = ["Scan"]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Decoded image that `np.asarray` turns into a uint8 array, [height, width] or [height, width, 3].
+
+    Attributes:
+        image: Pillow image of mode `L` or `RGB`.
+        caution: Warning that a model should not be trusted on this image, such as a localizer's; else None.
+    """
+
+    image: Image.Image
+    caution: str | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.image.size
+
+    @property
+    def mode(self) -> str:
+        """`L` or `RGB`."""
+        return self.image.mode
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.image, dtype, copy=copy)

@@ -1,0 +1,140 @@
+"""Predicts a list of files: writes a row and a heatmap for each image, and counts the results."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from ctonnx.artifacts.spec import ModelSpec
+from ctonnx.prediction.output.provenance import provenance
+from ctonnx.prediction.output.row_formats import FORMATS
+from ctonnx.prediction.output.row_order import ordered
+from ctonnx.prediction.predictor import Predictor
+from ctonnx.prediction.results import Failure
+from ctonnx.system.files import atomic_file, made_folders
+from ctonnx.system.temporary_files import remove_leftovers
+from ctonnx.system.text import Log
+
+if TYPE_CHECKING:
+    from ctonnx.prediction.output.heatmap_folder import HeatmapFolder
+
+__all__ = ["BatchResult", "RowWriter", "predict_files"]
+
+RowWriter: TypeAlias = Callable[[str], None]
+"""Called with each row, without the end of its line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchResult:
+    """Counts of a batch.
+
+    Attributes:
+        predicted: Number of images with a prediction.
+        suspicious: Number of those that are suspicious.
+        failed: Number of images that could not be read.
+        undrawn: Source and reason of each heatmap that could not be drawn.
+        seconds: Wall-clock time, without opening the model.
+    """
+
+    predicted: int
+    suspicious: int
+    failed: int
+    undrawn: list[tuple[str, str]]
+    seconds: float
+
+
+def predict_files(
+    predictor: Predictor,
+    files: Sequence[str],
+    *,
+    row_format: str,
+    top_k: int,
+    sort: str | None,
+    suspicious_only: bool,
+    batch_size: int | None,
+    output: Path | None,
+    heatmaps: Path | None,
+    print_row: RowWriter,
+    progress: AbstractContextManager[Callable[[int], None]],
+    log: Log,
+) -> BatchResult:
+    """Predicts files, and writes their rows and heatmaps.
+
+    Args:
+        predictor: Opened model; has an operating point if `suspicious_only` is set or `sort` is "score".
+        files: Paths of the images.
+        row_format: A name of `ctonnx.prediction.output.row_formats.FORMATS`.
+        top_k: Number of classes per row.
+        sort: A name of `ctonnx.prediction.output.row_order.SORT_KEYS`; None keeps the order of the files.
+        suspicious_only: Whether only suspicious images and failures have rows and heatmaps.
+        batch_size: Number of images per batch; None uses the provider's default.
+        output: File of the rows, replaced atomically; None passes them to `print_row`.
+        heatmaps: Folder of the heatmaps; None draws none.
+        print_row: Called with each row if there is no `output`.
+        progress: Entered for the duration of the prediction; its function is called with the number of finished files.
+        log: Called with each message about temporary files of killed processes.
+
+    Raises:
+        OSError: If a row or heatmap cannot be written.
+        NotEnoughMemory: If the memory does not suffice for a batch or for the threads.
+    """
+    spec = predictor.spec
+    origin = partial(provenance, predictor.path, spec)
+    head, line = FORMATS[row_format](files, spec, min(top_k, len(spec.classes)), origin)
+    predicted, suspicious, failed, start = 0, 0, 0, time.perf_counter()
+    with (
+        nullcontext(print_row) if output is None else _row_file(output, log) as write,
+        _heatmap_folder(heatmaps, files, spec, suspicious_only=suspicious_only, log=log) as drawing,
+        ordered(write, sort) as put,
+        progress as step,
+    ):
+        if head:
+            write(head)
+        watch = None if drawing is None else drawing.watch
+        for record in predictor.predict_many(files, batch_size=batch_size, watch=watch):
+            if isinstance(record, Failure):
+                failed += 1
+                put(record, line(record, None))
+                if drawing is not None:
+                    drawing.remove(record)
+            else:
+                predicted += 1
+                suspicious += bool(record.suspicious)
+                if record.suspicious or not suspicious_only:
+                    put(record, line(record, None if drawing is None else drawing.picture(record)))
+            step(not record.frame)
+    return BatchResult(
+        predicted=predicted,
+        suspicious=suspicious,
+        failed=failed,
+        undrawn=[] if drawing is None else drawing.failures,
+        seconds=time.perf_counter() - start,
+    )
+
+
+@contextmanager
+def _row_file(output: Path, log: Log) -> Iterator[RowWriter]:
+    """Yields a function that writes a row to a file, which appears if the block ends without an error."""
+    remove_leftovers([Path(os.path.realpath(output)).parent], log)
+    with (
+        made_folders(output.parent),
+        atomic_file(output) as temporary,
+        # File names with invalid UTF-8 are written escaped, as on stdout.
+        temporary.open("w", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+        yield lambda row: print(row, file=file)
+
+
+def _heatmap_folder(
+    folder: Path | None, files: Sequence[str], spec: ModelSpec, *, suspicious_only: bool, log: Log
+) -> AbstractContextManager["HeatmapFolder | None"]:
+    if folder is None:
+        return nullcontext()
+    from ctonnx.prediction.output.heatmap_folder import HeatmapFolder  # 18 ms, for Pillow's fonts
+
+    remove_leftovers((Path(inner) for inner, *_ in os.walk(folder)), log)
+    return HeatmapFolder(folder, files, spec, suspicious_only=suspicious_only)

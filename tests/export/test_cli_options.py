@@ -1,0 +1,28 @@
+"""Invalid options of `ctonnx export` are rejected before any work."""
+
+import pytest
+from click.testing import CliRunner
+
+from ctonnx.cli.main import main
+
+
+@pytest.mark.parametrize("value", ["int4", "fp16;int8", "", "all,fp16"])
+def test_unknown_precision_is_a_usage_error(value: str) -> None:
+    result = CliRunner().invoke(main, ["export", "--precision", value])
+    assert result.exit_code == 2
+    assert "expected fp32, fp16, int8, joined by commas, or all; found " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [
+        (("--samples", "9"), "int8 with --samples"),
+        (("--precision", "fp16", "--target", "arm"), "int8 with --target"),
+        (("--max-drop", "1"), "fp16 or int8 with --max-drop"),
+        (("--min-agreement", "90"), "fp16 or int8 with --min-agreement"),
+    ],
+)
+def test_option_without_effect_is_a_usage_error(options: tuple[str, ...], needed: str) -> None:
+    result = CliRunner().invoke(main, ["export", *options])
+    assert result.exit_code == 2
+    assert f"expected --precision {needed}, found --precision fp" in result.stderr

@@ -1,0 +1,78 @@
+"""Trial of a candidate: parity, accuracy, changed verdicts, time, and its score."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from tests.export.builders import SAME, SPEC, image_set
+
+from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.parity.gates import Gate
+from ctonnx_export.graph.execution import run_onnx
+from ctonnx_export.trial import ComparisonSet, Suspicion, Trial, try_model
+
+LOOSE = Gate(max_dp=1.0, min_agreement=0.5)
+
+
+def test_trial_has_the_accuracy_on_all_images_and_on_the_validation_images(
+    small_model: onnx.ModelProto, compared: ComparisonSet
+) -> None:
+    trial = try_model(small_model, compared, LOOSE)
+    assert trial.failures == ()
+    assert trial.parity.images == 24
+    assert trial.change is not None
+    assert (trial.change.images, trial.change.reference, trial.change.difference) == (24, 23 / 24, 0)
+    assert trial.validation is not None
+    assert (trial.validation.images, trial.validation.reference) == (6, 5 / 6)
+    assert trial.milliseconds > 0
+    assert trial.bytes == len(small_model.SerializeToString())
+
+
+def test_trial_counts_images_with_another_verdict_than_the_reference(
+    small_model: onnx.ModelProto, scans: NDArray[np.uint8], compared: ComparisonSet
+) -> None:
+    assert try_model(small_model, compared, LOOSE).suspicion is None
+    sums = compared.reference.probabilities[:, [0, 2]].sum(axis=1)
+    point = OperatingPoint(positive=("a", "c"), threshold=float(np.median(sums)), sensitivity=1.0, specificity=1.0)
+    spec = replace(SPEC, classes=("a", "b", "c"), operating_point=point)
+    judged = replace(compared, spec=spec)
+    assert try_model(small_model, judged, LOOSE).suspicion == Suspicion(lost=0, gained=0)
+    none = replace(compared.reference, probabilities=np.array([[0, 1, 0]] * 24, np.float32))
+    assert judged.changed_suspicion(none) == Suspicion(lost=int((sums >= point.threshold).sum()), gained=0)
+
+
+def test_images_without_labels_have_no_accuracy(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> None:
+    unlabelled = ComparisonSet(parts=(image_set(scans, np.full(24, -1)),), reference=run_onnx(small_model, [scans]))
+    trial = try_model(small_model, unlabelled, Gate(max_dp=1.0, min_agreement=0.5, max_drop=0.0))
+    assert (trial.change, trial.validation, trial.failures) == (None, None, ())
+
+
+def test_nan_does_not_pass(small_model: onnx.ModelProto, compared: ComparisonSet) -> None:
+    broken = onnx.ModelProto()
+    broken.CopyFrom(small_model)
+    bias = next(weight for weight in broken.graph.initializer if weight.name == "head.bias")
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(3, np.nan, np.float32), bias.name))
+    failures = try_model(broken, compared, LOOSE).failures
+    assert failures[0] == "max |dp| is nan, at most 1 is allowed"
+
+
+def test_trials_that_pass_have_the_best_scores_and_then_those_nearest_to_the_gate() -> None:
+    gate = Gate(max_dp=1.0, min_agreement=0.99, min_heatmap_correlation=0.98)
+
+    def trial(*, agreement: float, mean_dp: float, heatmaps: float = 1.0) -> Trial:
+        parity = replace(SAME, agreement=agreement, mean_dp=mean_dp, heatmap_correlation=heatmaps)
+        return Trial(parity=parity, milliseconds=1.0, bytes=1, broken=gate.broken(parity))
+
+    order = [
+        trial(agreement=0.995, mean_dp=0.002),
+        trial(agreement=0.99, mean_dp=0.001),
+        trial(agreement=0.99, mean_dp=0.003),
+        trial(agreement=0.99, mean_dp=0.009, heatmaps=0.9776),
+        trial(agreement=0.985, mean_dp=0.001),
+        trial(agreement=1.0, mean_dp=0.001, heatmaps=0.966),
+        trial(agreement=0.985, mean_dp=0.001, heatmaps=0.966),
+        trial(agreement=0.9, mean_dp=0.001),
+        trial(agreement=1.0, mean_dp=0.0, heatmaps=float("nan")),
+    ]
+    assert sorted(order, key=lambda one: one.score, reverse=True) == order

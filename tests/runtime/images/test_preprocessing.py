@@ -1,0 +1,156 @@
+"""Pixels of an image: resized like torchvision, padded, grey or colour."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from ctonnx.errors import ImageError
+from ctonnx.images import Preprocessing, to_pixels
+from ctonnx.images.preprocessing import Color
+from ctonnx.prediction import predictor as predictor_module
+from ctonnx.prediction.predictor import Predictor
+from ctonnx.prediction.results import Failure, Prediction
+
+
+def colours(height: int, width: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(height).integers(0, 256, (height, width, 3)).astype(np.uint8))
+
+
+@pytest.mark.parametrize("size", [32, 57, 224])
+@pytest.mark.parametrize(("height", "width"), [(20, 31), (224, 224), (301, 203), (33, 400), (1, 1)])
+@pytest.mark.parametrize("color", ["grey", "rgb"])
+def test_stretched_pixels_are_those_of_torchvision(color: Color, height: int, width: int, size: int) -> None:
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional
+
+    image = colours(height, width).convert("L" if color == "grey" else "RGB")
+    resized = np.asarray(
+        functional.resize(image, [size, size], interpolation=InterpolationMode.BILINEAR, antialias=True)
+    )
+    found = to_pixels(image, Preprocessing(size=size, color=color))
+    assert (found.dtype.name, found.shape) == ("uint8", (size, size, 3))
+    np.testing.assert_array_equal(found, resized[:, :, None].repeat(3, axis=2) if color == "grey" else resized)
+
+
+def test_halved_edge_is_antialiased() -> None:
+    edge = np.zeros((64, 64), np.uint8)
+    edge[:, 32:] = 255
+    found = to_pixels(Image.fromarray(edge), Preprocessing(size=32))
+    # the triangle filter's weights for a halving are 1, 3, 3, 1 eighths: 1/8 and 7/8 of 255 next to the edge
+    assert found[16, :, 0].tolist() == [0] * 15 + [32, 223] + [255] * 15
+
+
+def test_grey_is_the_luma_of_a_colour_image_in_all_channels() -> None:
+    found = to_pixels(Image.new("RGB", (8, 8), (255, 0, 0)), Preprocessing(size=32))
+    assert np.unique(found).tolist() == [76]  # 0.299 * 255
+
+
+def test_rgb_keeps_the_order_of_the_channels() -> None:
+    found = to_pixels(Image.new("RGB", (8, 8), (3, 2, 1)), Preprocessing(size=32, color="rgb"))
+    assert np.unique(found.reshape(-1, 3), axis=0).tolist() == [[3, 2, 1]]
+
+
+@pytest.mark.parametrize("color", ["grey", "rgb"])
+@pytest.mark.parametrize(
+    ("width", "height", "column", "line"),
+    [
+        (64, 32, [255] * 32, [0] * 8 + [255] * 16 + [0] * 8),
+        (16, 64, [0] * 12 + [255] * 8 + [0] * 12, [255] * 32),
+        (32, 11, [255] * 32, [0] * 10 + [255] * 11 + [0] * 11),
+        (80, 80, [255] * 32, [255] * 32),
+    ],
+    ids=["wide", "tall", "an odd rest", "square"],
+)
+def test_pad_keeps_the_aspect_and_centres_on_black(
+    width: int, height: int, column: list[int], line: list[int], color: Color
+) -> None:
+    found = to_pixels(Image.new("L", (width, height), 255), Preprocessing(size=32, color=color, resize="pad"))
+    assert found.shape == (32, 32, 3)
+    for channel in range(3):
+        assert found[16, :, channel].tolist() == column
+        assert found[:, 16, channel].tolist() == line
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 32), (33, 77), (301, 203), (32, 32), (100, 99), (5, 3)])
+@pytest.mark.parametrize("color", ["grey", "rgb"])
+def test_padded_pixels_are_those_of_pillow(width: int, height: int, color: Color) -> None:
+    image = colours(height, width).convert("L" if color == "grey" else "RGB")
+    expected = ImageOps.pad(image, (57, 57), Image.Resampling.BILINEAR).convert("RGB")
+    found = to_pixels(image, Preprocessing(size=57, color=color, resize="pad"))
+    np.testing.assert_array_equal(found, np.asarray(expected))
+
+
+@pytest.mark.parametrize("color", ["grey", "rgb"])
+@pytest.mark.parametrize(("width", "height"), [(1000, 1), (1, 1000), (100_000, 2)])
+def test_line_is_padded_to_a_line(width: int, height: int, color: Color) -> None:
+    found = to_pixels(Image.new("L", (width, height), 200), Preprocessing(size=32, color=color, resize="pad"))
+    line = found if width > height else found.transpose(1, 0, 2)
+    assert (line[16] == 200).all()
+    assert (found == 200).sum() == 3 * 32
+
+
+def test_line_has_its_prediction_if_the_model_pads(model: Path) -> None:
+    with Predictor(model) as predictor:
+        padding = replace(predictor.spec.preprocessing, resize="pad")
+        predictor.spec = replace(predictor.spec, preprocessing=padding)
+        wide, tall = np.full((1, 1000), 200, np.uint8), np.full((1000, 1), 200, np.uint8)
+        records = list(predictor.predict_many([wide, tall]))
+        assert [type(record) for record in records] == [Prediction, Prediction]
+        assert predictor.predict(wide).probabilities == pytest.approx(dict(records[0].as_dict()["probabilities"]))
+
+
+def test_grey_image_becomes_the_same_colours_before_and_after_the_resize() -> None:
+    image = colours(301, 203).convert("L")
+    for preprocessing in (Preprocessing(size=57, color="rgb"), Preprocessing(size=57, color="rgb", resize="pad")):
+        np.testing.assert_array_equal(to_pixels(image, preprocessing), to_pixels(image.convert("RGB"), preprocessing))
+
+
+@pytest.mark.parametrize("at", ["to_pixels", "load_frames"])
+def test_image_too_large_for_memory_is_a_failure(at: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    with Predictor(model) as predictor:
+        monkeypatch.setattr(predictor_module, at, fail)
+        (record,) = predictor.predict_many([np.zeros((4, 4), np.uint8)])
+    assert record == Failure("array", "too large for the memory of this machine; make it smaller")
+
+
+@pytest.mark.parametrize("at", ["to_pixels", "load"])
+def test_single_image_too_large_for_memory_is_an_error(at: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    with Predictor(model) as predictor:
+        monkeypatch.setattr(predictor_module, at, fail)
+        with pytest.raises(ImageError, match=r"^array: too large for the memory of this machine; make it smaller$"):
+            predictor.predict(np.zeros((4, 4), np.uint8))
+
+
+@pytest.mark.parametrize("size", [31, 0, -224, 4097, 64.0, "224", None, True])
+def test_size_out_of_range_is_rejected(size: Any) -> None:
+    message = f"size must be a whole number from 32 to 4096 pixels, found {size!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Preprocessing(size=size)
+
+
+@pytest.mark.parametrize("size", [32, 4096])
+def test_minimum_and_maximum_size_are_accepted(size: int) -> None:
+    assert Preprocessing(size=size).size == size
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"color": "gray"}, "color must be one of ('grey', 'rgb'), found 'gray'"),
+        ({"resize": "crop"}, "resize must be one of ('stretch', 'pad'), found 'crop'"),
+    ],
+)
+def test_unknown_rule_is_rejected(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Preprocessing(**values)

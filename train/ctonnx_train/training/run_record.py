@@ -1,0 +1,134 @@
+"""The record of a run: calibration on the validation set, metrics of the evaluated splits, and run.json."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.system.packages import versions_of
+from ctonnx.system.text import Log
+from ctonnx_train.data.splits import Split
+from ctonnx_train.evaluation.calibration import (
+    fit_operating_point,
+    fit_temperature,
+    negative_log_likelihood,
+    positive_classes,
+    suspicious_metrics,
+)
+from ctonnx_train.evaluation.metrics import evaluate
+from ctonnx_train.network.classifier import CTClassifier
+from ctonnx_train.network.inference import predict_logits
+from ctonnx_train.runs.record import RunRecord
+from ctonnx_train.training.loop.fit import Fitted
+from ctonnx_train.training.preparation import Prepared
+from ctonnx_train.training.recipe import TrainSettings
+from ctonnx_train.training.resume import RunPlan
+
+__all__ = ["Calibrated", "calibrate", "make_record"]
+
+_LIBRARIES = ("ctonnx", "torch", "torchvision", "lightning", "sklearn", "numpy", "PIL")
+_EVALUATED: tuple[Split, ...] = ("valid", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    """A trained network's calibration, and its calibrated predictions.
+
+    Attributes:
+        temperature: Temperature of the logits.
+        point: Operating point, or None if it is not defined.
+        probabilities: Probabilities after the temperature for `valid` and, if it has images, `test`, [images, classes].
+    """
+
+    temperature: float
+    point: OperatingPoint | None
+    probabilities: Mapping[Split, NDArray[np.float64]]
+
+
+def calibrate(
+    network: CTClassifier, fitted: Fitted, prepared: Prepared, settings: TrainSettings, log: Log
+) -> Calibrated:
+    """Predicts the validation and test images, and fits the temperature and the operating point on the former."""
+    logits = {
+        split: predict_logits(network, prepared.store, prepared.rows[split], device=fitted.device)
+        for split in _EVALUATED
+        if prepared.rows[split]
+    }
+    data, labels = prepared.data, np.array(prepared.labels("valid"))
+    temperature = fit_temperature(logits["valid"], labels)
+    probabilities = {
+        split: softmax(values.astype(np.float64) / temperature, axis=1) for split, values in logits.items()
+    }
+    point = fit_operating_point(
+        probabilities["valid"],
+        labels,
+        data.classes,
+        positive_classes(data.classes, settings.positive),
+        sensitivity=settings.sensitivity,
+        leaked=np.array([sample in prepared.leaked_valid for sample in data.splits["valid"]]),
+    )
+    before, after = (negative_log_likelihood(logits["valid"], labels, value) for value in (1.0, temperature))
+    log(f"temperature {temperature:.3f}: negative log-likelihood on the validation images {before:.4f} -> {after:.4f}")
+    if point is None:
+        log("no operating point for 'suspicious': it needs images of suspicious classes and of others (--positive)")
+    return Calibrated(temperature=temperature, point=point, probabilities=probabilities)
+
+
+def make_record(fitted: Fitted, calibrated: Calibrated, prepared: Prepared, plan: RunPlan, start: float) -> RunRecord:
+    """Evaluates the predictions and returns the contents of run.json; `start` is from `time.perf_counter`."""
+    data, settings = prepared.data, plan.settings
+    metrics: dict[str, Any] = {
+        split: _metrics(split, calibrated, prepared, settings.seed) for split in calibrated.probabilities
+    }
+    return RunRecord(
+        created=datetime.now(UTC).isoformat(timespec="microseconds"),
+        classes=data.classes,
+        folder_classes=data.folder_classes,
+        preprocessing=plan.preprocessing,
+        data={
+            "folder": str(data.root.resolve()),
+            "name": plan.data_name,
+            "fingerprint": prepared.fingerprint,
+            "images": data.counts(),
+            "leaks": asdict(prepared.leaks),
+        },
+        synthetic=data.synthetic,
+        settings={**asdict(settings), "positive": list(settings.positive)},  # a list, as it is read from the file
+        training=_training(fitted, prepared, settings, time.perf_counter() - start),
+        metrics=metrics,
+        versions=versions_of(_LIBRARIES),
+        temperature=calibrated.temperature,
+        operating_point=calibrated.point,
+    )
+
+
+def _metrics(split: Split, calibrated: Calibrated, prepared: Prepared, seed: int) -> dict[str, Any]:
+    probabilities, labels, classes = calibrated.probabilities[split], prepared.labels(split), prepared.data.classes
+    return {
+        **evaluate(probabilities, labels, classes, groups=prepared.group_numbers(split), seed=seed),
+        "suspicious": suspicious_metrics(calibrated.point, probabilities, np.array(labels), classes),
+    }
+
+
+def _training(fitted: Fitted, prepared: Prepared, settings: TrainSettings, seconds: float) -> dict[str, Any]:
+    rows = fitted.history.rows
+    epochs, steps = (sum(row[name] for row in rows) for name in ("seconds", "train_seconds"))
+    return {
+        "epochs": len(rows),
+        "interrupted": fitted.interrupted,
+        "best_epoch": fitted.best.epoch,
+        "best_by": settings.monitor,
+        "best_value": None if fitted.best.value is None else round(fitted.best.value, 6),
+        "precision": fitted.precision,
+        "device": fitted.device.type,
+        "seconds": round(seconds, 1),
+        "seconds_per_epoch": round(epochs / len(rows), 2),
+        "data_share": round(sum(row["data_seconds"] for row in rows) / steps, 4) if steps else 0.0,
+        "images_in_memory": prepared.store.kept,
+    }
