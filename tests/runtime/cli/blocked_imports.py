@@ -20,7 +20,7 @@ main()
 
 
 def ctonnx(*words: str, without: tuple[str, ...] = (), cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Runs the command in a process of its own, where some modules cannot be imported."""
+    """Runs the command in its own process, in which some modules cannot be imported."""
     return subprocess.run(
         [sys.executable, "-c", BLOCKER.format(without=without, words=words)],
         check=False,

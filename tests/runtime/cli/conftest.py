@@ -28,7 +28,7 @@ def scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Stops the clock that rows are stamped by, so that two runs may be compared."""
+    """Fixes the time in the rows, so that two runs can be compared."""
 
     class Stopped(datetime):
         @classmethod
@@ -41,7 +41,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def point_at(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Lets predictors call images suspicious from a chosen probability of `normal` on."""
+    """Returns a function that sets the threshold of predictors, as a probability of `normal`."""
     original = Predictor.__init__
 
     def set_to(threshold: float | None) -> None:

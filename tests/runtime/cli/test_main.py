@@ -1,4 +1,4 @@
-"""The group: lazy, and whatever a command raises becomes one sentence and the right exit code."""
+"""The command group: lazy, and an error of a command becomes one sentence and an exit code."""
 
 import errno
 import importlib
@@ -77,7 +77,7 @@ def test_extras_of_a_command_are_extras_of_the_distribution(name: str) -> None:
     assert set(cli._COMMANDS[name].extras.split(",")) <= set(provided)
 
 
-def test_unknown_command_is_refused() -> None:
+def test_unknown_command_is_rejected() -> None:
     result = CliRunner().invoke(main, ["diagnose"])
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.splitlines()[-1] == "Error: No such command 'diagnose'."
@@ -90,7 +90,7 @@ def test_no_command_shows_the_help() -> None:
 
 
 @pytest.mark.parametrize("module", ["ctonnx.prediction.inputs", "ctonnx.cli.commands.predict"])
-def test_missing_module_of_our_own_is_not_hidden_as_a_missing_extra(
+def test_missing_module_of_ctonnx_is_not_hidden_as_a_missing_extra(
     module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
@@ -113,7 +113,7 @@ def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("error", "exit_code", "said"),
+    ("error", "exit_code", "message"),
     [
         (CtonnxError("a sentence"), 2, "Error: a sentence\n"),
         (ImageError("damaged", "a.png"), 2, "Error: a.png: damaged\n"),
@@ -139,15 +139,15 @@ def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> Any:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
-def test_what_a_command_raises_becomes_a_sentence_and_an_exit_code(
-    error: BaseException, exit_code: int, said: str, monkeypatch: pytest.MonkeyPatch
+def test_error_of_a_command_becomes_a_sentence_and_an_exit_code(
+    error: BaseException, exit_code: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = raising(error, monkeypatch)
-    assert (result.stdout, result.stderr, result.exit_code) == ("", said, exit_code)
+    assert (result.stdout, result.stderr, result.exit_code) == ("", message, exit_code)
 
 
-def test_torch_and_torchvision_of_two_builds_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A torch of PyTorch's CPU wheels beside the usual torchvision, which is for CUDA."""
+def test_torch_and_torchvision_of_two_builds_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A torch of PyTorch's CPU wheels with the default torchvision, which is for CUDA."""
     monkeypatch.setattr("ctonnx.system.packages.version_of", {"torch": "2.13.0+cpu", "torchvision": "0.28.0"}.get)
     result = raising(RuntimeError("operator torchvision::nms does not exist"), monkeypatch)
     assert (result.stdout, result.exit_code) == ("", 2)
@@ -162,7 +162,7 @@ def test_bug_is_not_hidden(error: Exception, monkeypatch: pytest.MonkeyPatch) ->
     assert raising(error, monkeypatch).exception is error
 
 
-def test_what_pillow_warns_of_is_not_shown_among_the_rows(
+def test_warnings_of_pillow_are_not_among_the_rows(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.new("L", (80, 80)).save(tmp_path / "scan.png")

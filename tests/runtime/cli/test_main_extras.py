@@ -49,7 +49,7 @@ def test_missing_extra_ends_in_one_sentence_with_its_pip_line(
 
 
 def missing(command: str, names: tuple[str, ...], builds: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> str:
-    """Returns the sentence about a module of an extra that is not installed, where builds of onnxruntime are."""
+    """Returns the sentence about a missing module of an extra, with some builds of onnxruntime installed."""
     monkeypatch.setattr("ctonnx.system.packages.missing_extras", lambda extras: names)
     monkeypatch.setattr("ctonnx.system.packages.installed_builds", lambda: dict.fromkeys(builds, "1.31.1"))
     return cli._missing(command, ModuleNotFoundError("No module named 'tqdm'", name="tqdm"))
@@ -72,8 +72,8 @@ def test_no_second_build_of_onnxruntime_is_named_where_one_is_installed(
     for command, entry in cli._COMMANDS.items():
         for names in (("train",), ()):
             extras = entry.extras.removeprefix("cpu").removeprefix(",")
-            said = missing(command, names, (build,), monkeypatch)
-            assert said.endswith(f'; pip install "ctonnx[{extras}]"' if extras else "; pip install ctonnx")
+            message = missing(command, names, (build,), monkeypatch)
+            assert message.endswith(f'; pip install "ctonnx[{extras}]"' if extras else "; pip install ctonnx")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_no_second_build_of_onnxruntime_is_named_where_one_is_installed(
     ],
 )
 def test_onnxruntime_that_pip_takes_for_installed_is_uninstalled_first(words: tuple[str, ...], tmp_path: Path) -> None:
-    """Its folder is gone: `pip install` alone would say that it is there, and do nothing."""
+    """Its folder is deleted: `pip install` alone would find the distribution installed and do nothing."""
     (tmp_path / "scans/normal").mkdir(parents=True)
     (tmp_path / "scans/normal/1.png").touch()
     done = ctonnx(*words, without=("onnxruntime",), cwd=tmp_path)
@@ -103,8 +103,8 @@ def test_onnxruntime_that_pip_takes_for_installed_is_uninstalled_first(words: tu
 @pytest.mark.parametrize(
     "words", [("predict", "scan.png"), ("verify", "model.onnx"), ("inspect", "model.onnx"), ("doctor",)]
 )
-def test_onnxruntime_of_which_a_part_is_left_ends_in_one_sentence(words: tuple[str, ...], tmp_path: Path) -> None:
-    """As pip leaves it, where two builds lay over each other and one was uninstalled: nothing that is looked for."""
+def test_incomplete_onnxruntime_ends_in_one_sentence(words: tuple[str, ...], tmp_path: Path) -> None:
+    """As after pip uninstalls one of two builds that are installed over each other: a package without its modules."""
     (tmp_path / "onnxruntime").mkdir()
     (tmp_path / "onnxruntime" / "__init__.py").touch()
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n" + BLOCKER.format(without=(), words=words)
@@ -114,7 +114,7 @@ def test_onnxruntime_of_which_a_part_is_left_ends_in_one_sentence(words: tuple[s
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_data_that_cannot_be_trained_on_is_refused_before_pytorch_is_looked_for(tmp_path: Path) -> None:
+def test_invalid_data_is_rejected_before_pytorch_is_imported(tmp_path: Path) -> None:
     done = ctonnx("train", "scans", without=("torch", "lightning", "sklearn", "scipy"), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (

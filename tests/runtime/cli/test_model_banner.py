@@ -27,8 +27,8 @@ def test_newest_run_is_found_and_named(workspace: Path, scans: Path) -> None:
         assert named.stderr.splitlines()[0] == "model: runs/tiny/export/model.fp32.onnx (fp32 on cpu)"
 
 
-def test_newest_run_with_an_export_is_taken_and_a_newer_one_without_is_named(workspace: Path, scans: Path) -> None:
-    """What is taken, and that a later training exists, is said by every command that is given no model."""
+def test_newest_run_with_an_export_is_used_and_a_newer_one_without_is_named(workspace: Path, scans: Path) -> None:
+    """Every command without a named model reports which one it uses, and a later run without an export."""
     record = json.loads((workspace / "runs/tiny/run.json").read_text())
     later = workspace / "runs/later"
     later.mkdir()

@@ -10,7 +10,7 @@ from ctonnx.cli.main import _COMMANDS, main
 
 
 @pytest.mark.parametrize("name", _COMMANDS)
-def test_number_that_is_none_passes_no_options_bounds(name: str) -> None:
+def test_nan_and_inf_are_rejected_by_every_option(name: str) -> None:
     command = main.get_command(click.Context(main), name)
     leaves = list(command.commands.values()) if isinstance(command, click.Group) else [command]
     numbers = [
@@ -46,7 +46,7 @@ def test_number_that_is_none_passes_no_options_bounds(name: str) -> None:
         ),
     ],
 )
-def test_option_out_of_range_is_refused(
+def test_option_out_of_range_is_rejected(
     words: tuple[str, ...], message: str, scans: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 16)

@@ -54,7 +54,7 @@ main(["predict", "scan.png"])
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("name", ["lost", "altered"])
-def test_sigterm_that_a_library_swallows_ends_the_command_all_the_same(name: str) -> None:
+def test_sigterm_that_a_library_swallows_still_ends_the_command(name: str) -> None:
     code = _SIGTERM_WHILE.replace("{name}", name)
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
     assert (done.stderr, done.returncode) == ("\nctonnx: stopped\n", 143)

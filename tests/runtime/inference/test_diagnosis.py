@@ -10,12 +10,12 @@ import pytest
 
 from ctonnx.inference import diagnosis
 from ctonnx.inference.diagnosis import (
+    explain_failure,
+    explain_import_error,
+    explain_missing_provider,
     install_command,
     missing_library,
     overlaid_builds,
-    why_it_does_not_load,
-    why_it_does_not_run,
-    why_it_is_not_there,
 )
 from ctonnx.inference.providers import Provider
 from ctonnx.system.nvidia import Driver, Gpu
@@ -72,20 +72,20 @@ def test_single_build_has_no_conflict() -> None:
 
 
 def test_provider_without_a_build_for_this_system_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert why_it_is_not_there("coreml", ["CPUExecutionProvider"]) == (
+    assert explain_missing_provider("coreml", ["CPUExecutionProvider"]) == (
         "the provider 'coreml' is for macOS, and this is Linux; run on --provider cpu here"
     )
-    assert why_it_is_not_there("directml", ["CPUExecutionProvider"]) == (
+    assert explain_missing_provider("directml", ["CPUExecutionProvider"]) == (
         "the provider 'directml' is for Windows, and this is Linux; run on --provider cpu here"
     )
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert why_it_is_not_there("cuda", ["CPUExecutionProvider"]) == (
+    assert explain_missing_provider("cuda", ["CPUExecutionProvider"]) == (
         "the provider 'cuda' is for Linux and Windows, and this is macOS; run on --provider cpu here"
     )
 
 
 def test_build_without_the_provider_is_reported_with_the_one_that_has_it() -> None:
-    assert why_it_is_not_there("openvino", ["AzureExecutionProvider", "CPUExecutionProvider"]) == (
+    assert explain_missing_provider("openvino", ["AzureExecutionProvider", "CPUExecutionProvider"]) == (
         "the provider 'openvino' needs OpenVINOExecutionProvider, which the installed onnxruntime does not have (it "
         "has CPUExecutionProvider); the package onnxruntime-openvino has it: "
         'pip uninstall --yes onnxruntime, then pip install "ctonnx[openvino]"'
@@ -96,7 +96,7 @@ def test_build_without_the_provider_is_reported_with_the_one_that_has_it() -> No
 def test_machine_without_a_gpu_gets_no_install_command(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnosis, "nvidia_driver", lambda: None)
     monkeypatch.setattr(diagnosis, "has_nvidia_device", lambda: False)
-    assert why_it_is_not_there(provider, ["AzureExecutionProvider", "CPUExecutionProvider"]) == (
+    assert explain_missing_provider(provider, ["AzureExecutionProvider", "CPUExecutionProvider"]) == (
         f"the provider '{provider}' does not run here: this machine has no NVIDIA GPU; run on --provider cpu here"
     )
 
@@ -114,7 +114,7 @@ def overlay(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_builds_over_each_other_are_the_reason_before_all(monkeypatch: pytest.MonkeyPatch) -> None:
     overlay(monkeypatch)
-    assert why_it_is_not_there("cuda", ["CPUExecutionProvider"]) == (
+    assert explain_missing_provider("cuda", ["CPUExecutionProvider"]) == (
         "the provider 'cuda' needs CUDAExecutionProvider, which the installed onnxruntime does not have (it has "
         f"CPUExecutionProvider): {OVERLAID}"
     )
@@ -139,7 +139,7 @@ def test_requested_build_that_suits_the_machine_stays_of_several(
     monkeypatch.setattr(diagnosis, "has_nvidia_device", lambda: has_device)
     command = f'pip uninstall --yes {" ".join(builds)}, then pip install "ctonnx[{kept}]"'
     assert str(overlaid_builds()).endswith(f"some of the files; {command}")
-    assert why_it_does_not_load(ImportError("no")) == f"onnxruntime does not load (no): {overlaid_builds()}"
+    assert explain_import_error(ImportError("no")) == f"onnxruntime does not load (no): {overlaid_builds()}"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_incomplete_onnxruntime_is_reported_with_the_install_command(
 ) -> None:
     monkeypatch.setattr(diagnosis, "installed_builds", lambda: dict.fromkeys(builds, "1.31.1"))
     words = "cannot import name 'InferenceSession' from 'onnxruntime' (unknown location)"
-    assert why_it_does_not_load(ImportError(words)) == (
+    assert explain_import_error(ImportError(words)) == (
         f"onnxruntime does not load ({words}): some of its files are missing, as after uninstalling another "
         f"build, or it is for another system; {command}"
     )
@@ -180,7 +180,7 @@ def reason(
     monkeypatch.setattr(diagnosis, "_loading", lambda name, module: loading)
     monkeypatch.setattr(diagnosis, "installed_builds", lambda: dict.fromkeys(builds, "1.31.1"))
     start = f"the provider {provider!r} does not run here: "
-    sentence = why_it_does_not_run(provider, gpu_build(built_for), message)
+    sentence = explain_failure(provider, gpu_build(built_for), message)
     assert sentence.startswith(start)
     return sentence.removeprefix(start)
 

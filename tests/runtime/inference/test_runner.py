@@ -126,7 +126,7 @@ def test_batches_of_the_sessions_own_threads_are_computed(tmp_path: Path) -> Non
 def test_failure_of_a_sessions_own_thread_is_the_error_of_a_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(diagnosis, "why_it_does_not_run", lambda name, module, message: f"{name}: {message}")
+    monkeypatch.setattr(diagnosis, "explain_failure", lambda name, module, message: f"{name}: {message}")
     runner = Runner(open_session(convolution(tmp_path / "model.onnx"), threads=2), "cpu")
     error = runner.submit(np.zeros((1, 9, 9, 3), np.uint8)).exception(WAIT)
     assert isinstance(error, ProviderError)
@@ -201,7 +201,7 @@ class Failing:
 def test_failure_of_a_provider_is_reported_with_its_message(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(diagnosis, "why_it_does_not_run", lambda name, module, message: f"{name}: {message}")
+    monkeypatch.setattr(diagnosis, "explain_failure", lambda name, module, message: f"{name}: {message}")
     with pytest.raises(ProviderError) as caught:
         Runner(Failing(), provider)(images(1))
     assert str(caught.value) == f"{provider}: [ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : cuDNN is unavailable"

@@ -63,7 +63,7 @@ class Build:
         monkeypatch.setattr(onnxruntime, "InferenceSession", self.start)
         monkeypatch.setattr(onnxruntime, "set_default_logger_severity", lambda level: self.events.append(level))
         # test_diagnosis.py tests the reasons.
-        monkeypatch.setattr(diagnosis, "why_it_does_not_run", lambda name, module, message: f"{name}: {message}")
+        monkeypatch.setattr(diagnosis, "explain_failure", lambda name, module, message: f"{name}: {message}")
 
     def preload(self) -> None:
         print("Failed to load libcublas")  # as onnxruntime does

@@ -93,7 +93,7 @@ def test_model_with_a_spec_but_other_inputs_or_outputs_is_rejected(
 ) -> None:
     file = means(tmp_path / "odd.onnx", SPEC.to_json(), inputs, outputs)
     assert spec_error(file) == (
-        f"'{file}' carries a ctonnx spec, but maps {list(inputs)} to {list(outputs)}, where ['pixels'] to "
+        f"'{file}' has a ctonnx spec, but maps {list(inputs)} to {list(outputs)}, where ['pixels'] to "
         "['probabilities', 'logits', 'heatmap'] was expected; export the model again"
     )
 

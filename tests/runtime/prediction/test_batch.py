@@ -1,4 +1,4 @@
-"""A list of files: a row for each image in the order that was asked for, its heatmap, and the counts."""
+"""Prediction of files: a row per image in the requested order, heatmaps, and counts."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

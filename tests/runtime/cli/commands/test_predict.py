@@ -1,4 +1,4 @@
-"""`ctonnx predict`: rows and nothing else on stdout, each file in its place, one sentence for wrong use."""
+"""`ctonnx predict`: only rows on stdout, in the order of the files, and the summary on stderr."""
 
 import csv
 import io
@@ -45,7 +45,7 @@ FILES = sorted([*GOOD, *ERRORS])
 
 
 def expected(model: Path) -> dict[str, Prediction]:
-    """Returns the predictor's own answers for the good files."""
+    """Returns the predictions for the good files."""
     with Predictor(model) as predictor:
         return {file: predictor.predict(file) for file in GOOD}
 
@@ -58,16 +58,16 @@ def test_table_has_a_row_for_each_file_in_its_place(model: Path, scans: Path) ->
     assert result.exit_code == 1
     head, *rows = result.stdout.splitlines()
     assert re.split(r"  +", head) == ["file", "suspicious", "score", "class", "probability"]
-    answers = expected(model)
+    predictions = expected(model)
     for file, row in zip(FILES, rows, strict=True):
         if file in ERRORS:
             assert re.split(r"  +", row, maxsplit=1) == [file, f"error: {ERRORS[file]}"]
         else:
             name, suspicious, score, label, probability = re.split(r"  +", row)
-            assert (name, label) == (file, answers[file].label)
-            assert suspicious == ("yes" if answers[file].suspicious else "no")
-            assert score == f"{answers[file].score:.6f}"
-            assert probability == f"{answers[file].probability:.4f}"
+            assert (name, label) == (file, predictions[file].label)
+            assert suspicious == ("yes" if predictions[file].suspicious else "no")
+            assert score == f"{predictions[file].score:.6f}"
+            assert probability == f"{predictions[file].probability:.4f}"
 
 
 @pytest.mark.parametrize("top_k", [1, 3, 99])
@@ -77,7 +77,7 @@ def test_csv_has_a_row_for_each_file_in_its_place(model: Path, scans: Path, top_
     shown = min(top_k, len(CLASSES))
     rows = list(csv.DictReader(io.StringIO(result.stdout, newline="")))
     assert [row["file"] for row in rows] == FILES
-    answers = expected(model)
+    predictions = expected(model)
     for row in rows:
         ranks = [""] if shown == 1 else [f"_{rank}" for rank in range(1, shown + 1)]
         found = [(row[f"label{rank}"], row[f"probability{rank}"]) for rank in ranks]
@@ -86,9 +86,9 @@ def test_csv_has_a_row_for_each_file_in_its_place(model: Path, scans: Path, top_
         if row["file"] in ERRORS:
             assert (found, row["suspicious"], row["score"]) == ([("", "")] * shown, "", "")
         else:
-            assert row["suspicious"] == str(answers[row["file"]].suspicious).lower()
-            assert row["score"] == f"{answers[row['file']].score:.9f}"
-            assert found == [(name, f"{value:.6f}") for name, value in answers[row["file"]].top(shown)]
+            assert row["suspicious"] == str(predictions[row["file"]].suspicious).lower()
+            assert row["score"] == f"{predictions[row['file']].score:.9f}"
+            assert found == [(name, f"{value:.6f}") for name, value in predictions[row["file"]].top(shown)]
 
 
 @pytest.mark.parametrize("top_k", [1, 2, 99])
@@ -97,7 +97,7 @@ def test_jsonl_has_a_document_for_each_file_in_its_place(model: Path, scans: Pat
     assert result.exit_code == 1
     documents = [json.loads(line) for line in result.stdout.splitlines()]
     assert [document["file"] for document in documents] == FILES
-    answers = expected(model)
+    predictions = expected(model)
     for document in documents:
         assert list(document) == [
             *("file", "label", "probability", "suspicious", "score", "probabilities", "frame", "caution", "error"),
@@ -108,22 +108,25 @@ def test_jsonl_has_a_document_for_each_file_in_its_place(model: Path, scans: Pat
             assert (document["label"], document["probability"], document["probabilities"]) == (None, None, {})
             assert document["suspicious"] is None
         else:
-            answer = answers[document["file"]]
-            assert (document["suspicious"], document["score"]) == (answer.suspicious, pytest.approx(answer.score))
-            assert (document["label"], document["probability"]) == (
-                answer.label,
-                pytest.approx(answer.probability, abs=1e-6),
+            prediction = predictions[document["file"]]
+            assert (document["suspicious"], document["score"]) == (
+                prediction.suspicious,
+                pytest.approx(prediction.score),
             )
-            assert document["probabilities"] == pytest.approx(dict(answer.top(top_k)), abs=1e-6)
+            assert (document["label"], document["probability"]) == (
+                prediction.label,
+                pytest.approx(prediction.probability, abs=1e-6),
+            )
+            assert document["probabilities"] == pytest.approx(dict(prediction.top(top_k)), abs=1e-6)
 
 
-def test_good_files_alone_end_with_exit_code_0(model: Path, scans: Path) -> None:
+def test_good_files_end_with_exit_code_0(model: Path, scans: Path) -> None:
     result = predict(*GOOD, "-m", model, "--format", "csv")
     assert result.exit_code == 0
     assert [row["file"] for row in csv.DictReader(io.StringIO(result.stdout))] == GOOD
 
 
-def test_missing_file_gets_its_record(model: Path, scans: Path) -> None:
+def test_missing_file_has_a_row(model: Path, scans: Path) -> None:
     result = predict("scans/none.png", GOOD[0], "-m", model, "--format", "jsonl")
     assert result.exit_code == 1
     assert [json.loads(line)["error"] for line in result.stdout.splitlines()] == ["cannot be read: no such file", None]
@@ -143,11 +146,11 @@ def test_pattern_is_expanded(model: Path, scans: Path) -> None:
 # --- stderr ----------------------------------------------------------------------------------------------------------
 
 
-def test_model_the_note_the_counts_and_the_operating_point_stand_on_stderr(model: Path, scans: Path) -> None:
+def test_model_note_counts_and_operating_point_are_on_stderr(model: Path, scans: Path) -> None:
     with Predictor(model) as predictor:
         point = predictor.spec.operating_point
     assert point is not None
-    suspicious = sum(bool(answer.suspicious) for answer in expected(model).values())
+    suspicious = sum(bool(prediction.suspicious) for prediction in expected(model).values())
     lines = predict("scans", "-m", model).stderr.splitlines()
     assert lines[:2] == [f"model: {model} (fp32 on cpu)", NOTE]
     with Predictor(model) as predictor:
@@ -163,8 +166,8 @@ def test_model_the_note_the_counts_and_the_operating_point_stand_on_stderr(model
 
 @pytest.mark.parametrize(("place", "suspicious"), [(0, 2), (1, 1), (2, 0)])
 def test_suspicious_images_are_counted(model: Path, scans: Path, place: int, suspicious: int) -> None:
-    """The threshold stands below, between and above the two good images' probabilities."""
-    low, high = sorted(answer.probabilities["normal"] for answer in expected(model).values())
+    """The threshold is below, between and above the two good images' probabilities."""
+    low, high = sorted(prediction.probabilities["normal"] for prediction in expected(model).values())
     threshold = (low / 2, (low + high) / 2, (high + 1) / 2)[place]
     point = {"positive": ["normal"], "threshold": threshold, "sensitivity": 0.9512, "specificity": 0.25}
     result = predict("scans", "-m", changed_spec(model, operating_point=point))
@@ -177,7 +180,7 @@ def test_suspicious_images_are_counted(model: Path, scans: Path, place: int, sus
     )
 
 
-def test_model_without_an_operating_point_says_nothing_of_suspicious_images(model: Path, scans: Path) -> None:
+def test_model_without_an_operating_point_has_no_suspicious_column_and_count(model: Path, scans: Path) -> None:
     changed = changed_spec(model, operating_point=None)
     result = predict("scans", "-m", changed)
     assert re.split(r"  +", result.stdout.splitlines()[0]) == ["file", "class", "probability"]

@@ -16,7 +16,7 @@ def assert_rejected(result: Result, sentence: str) -> None:
     assert (result.stdout, result.stderr, result.exit_code) == ("", f"Error: {sentence}\n", 2)
 
 
-def test_folder_without_images_is_refused(model: Path, scans: Path) -> None:
+def test_folder_without_images_is_rejected(model: Path, scans: Path) -> None:
     Path("none").mkdir()
     assert_rejected(
         predict("none", "-m", model),
@@ -24,14 +24,14 @@ def test_folder_without_images_is_refused(model: Path, scans: Path) -> None:
     )
 
 
-def test_pattern_that_matches_nothing_is_refused(model: Path, scans: Path) -> None:
+def test_pattern_that_matches_nothing_is_rejected(model: Path, scans: Path) -> None:
     assert_rejected(
         predict("scans/*.tif", "-m", model),
         f"expected files that match 'scans/*.tif', found none (in '{scans.parent}'); check the pattern",
     )
 
 
-def test_no_run_is_refused(scans: Path) -> None:
+def test_no_run_is_rejected(scans: Path) -> None:
     assert_rejected(
         predict("scans"),
         f"expected a trained run below 'runs/' (in '{scans.parent}'), found none; "
@@ -40,7 +40,7 @@ def test_no_run_is_refused(scans: Path) -> None:
     )
 
 
-def test_run_that_does_not_exist_is_refused(scans: Path) -> None:
+def test_run_that_does_not_exist_is_rejected(scans: Path) -> None:
     assert_rejected(
         predict("scans", "-m", "lungs"),
         "expected a run's folder (with model.safetensors and run.json) at 'lungs' or 'runs/lungs', found none; "
@@ -49,14 +49,14 @@ def test_run_that_does_not_exist_is_refused(scans: Path) -> None:
     )
 
 
-def test_missing_model_is_refused(scans: Path) -> None:
+def test_missing_model_is_rejected(scans: Path) -> None:
     assert_rejected(
         predict("scans", "-m", "none.onnx"),
         "expected an .onnx file, found no file at 'none.onnx'; see which there are: ls runs/*/export",
     )
 
 
-def test_model_without_a_spec_is_refused(scans: Path) -> None:
+def test_model_without_a_spec_is_rejected(scans: Path) -> None:
     graph = helper.make_graph(
         [helper.make_node("Identity", ["x"], ["y"])],
         "graph",
@@ -72,7 +72,7 @@ def test_model_without_a_spec_is_refused(scans: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["truncated", "text"])
-def test_damaged_model_is_refused(kind: str, model: Path, scans: Path) -> None:
+def test_damaged_model_is_rejected(kind: str, model: Path, scans: Path) -> None:
     with model.open("rb") as whole:
         Path("bad.onnx").write_bytes(whole.read(1_000_000) if kind == "truncated" else b"a letter\n")
     result = predict("scans", "-m", "bad.onnx")
@@ -84,14 +84,14 @@ def test_damaged_model_is_refused(kind: str, model: Path, scans: Path) -> None:
     )
 
 
-def test_cuda_is_refused_where_there_is_none(model: Path, scans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_is_rejected_if_it_is_missing(model: Path, scans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     monkeypatch.setattr("ctonnx.inference.diagnosis.nvidia_driver", lambda: None)
-    for device, said in (
+    for device, message in (
         (False, "the provider 'cuda' does not run here: this machine has no NVIDIA GPU; run on --provider cpu here"),
         (True, "the provider 'cuda' needs CUDAExecutionProvider, which the installed onnxruntime does not have"),
     ):
         monkeypatch.setattr("ctonnx.inference.diagnosis.has_nvidia_device", lambda device=device: device)
         result = predict("scans", "-m", model, "--provider", "cuda")
         assert (result.stdout, result.exit_code, len(result.stderr.splitlines())) == ("", 2, 1)
-        assert result.stderr.startswith(f"Error: {said}")
+        assert result.stderr.startswith(f"Error: {message}")

@@ -29,7 +29,7 @@ def test_each_prediction_has_a_heatmap(model: Path, scans: Path) -> None:
             picture.load()
 
 
-def test_heatmaps_of_an_earlier_run_are_todays_or_gone(model: Path, scans: Path, point_at: Any) -> None:
+def test_heatmaps_of_an_earlier_run_are_replaced_or_removed(model: Path, scans: Path, point_at: Any) -> None:
     predict("scans", "-m", model, "--heatmaps", "maps")
     Path("maps/other.png.heatmap.png").touch()  # of an image that is not looked at
     (scans / "a.png").write_bytes(b"")
@@ -39,7 +39,7 @@ def test_heatmaps_of_an_earlier_run_are_todays_or_gone(model: Path, scans: Path,
     assert [file.name for file in Path("maps").rglob("*.png")] == ["other.png.heatmap.png"]
 
 
-def test_heatmap_that_cannot_be_drawn_is_a_warning_and_all_else_is_written(model: Path, scans: Path) -> None:
+def test_heatmap_that_cannot_be_drawn_is_a_warning_and_the_others_are_written(model: Path, scans: Path) -> None:
     (scans / "b.png").unlink()
     blocked = [Path("maps/a.png.heatmap.png"), Path("maps/inner/d.png.heatmap.png")]
     warnings = [
@@ -71,7 +71,7 @@ def test_names_as_long_as_they_can_be_have_heatmaps(model: Path, scans: Path) ->
     assert (result.exit_code, len(list(Path("maps").iterdir()))) == (0, 2)
 
 
-def test_image_that_is_gone_when_it_is_drawn_has_its_heatmap(
+def test_image_that_is_deleted_before_it_is_drawn_has_its_heatmap(
     model: Path, scans: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def once(image: Any, **options: Any) -> Any:
@@ -96,13 +96,13 @@ def test_disk_that_is_full_ends_the_run_in_one_sentence(
 
 
 @pytest.mark.parametrize("folder", ["scans", "scans/maps", "./scans/inner/../maps"])
-def test_heatmaps_among_the_scans_are_refused(folder: str, model: Path, scans: Path) -> None:
+def test_heatmaps_among_the_scans_are_rejected(folder: str, model: Path, scans: Path) -> None:
     result = predict("scans", "-m", model, "--heatmaps", folder)
     sentence = f"expected a folder for --heatmaps outside of 'scans', as its files are read, found '{Path(folder)}'"
     assert_rejected(result, sentence)
 
 
-def test_rows_carry_the_path_of_their_picture_where_it_was_drawn(model: Path, scans: Path, point_at: Any) -> None:
+def test_rows_include_the_path_of_their_heatmap_if_it_was_drawn(model: Path, scans: Path, point_at: Any) -> None:
     (Path("maps") / "a.png.heatmap.png").mkdir(parents=True)  # in the way
     result = predict("scans", "-m", model, "--heatmaps", "maps", "--format", "jsonl")
     paths = {row["file"]: row["heatmap"] for row in map(json.loads, result.stdout.splitlines())}
@@ -121,7 +121,7 @@ def test_rows_carry_the_path_of_their_picture_where_it_was_drawn(model: Path, sc
 
 
 @pytest.mark.parametrize("way", ["folder", "pattern", "names", "stdin"])
-def test_rows_among_the_scans_are_no_scan_the_next_time(way: str, model: Path, scans: Path) -> None:
+def test_rows_among_the_scans_are_not_read_by_the_next_run(way: str, model: Path, scans: Path) -> None:
     (scans / "b.png").unlink()
     written = []
     for _ in range(2):
@@ -134,7 +134,7 @@ def test_rows_among_the_scans_are_no_scan_the_next_time(way: str, model: Path, s
     assert [row["file"] for row in csv.DictReader(io.StringIO(written[0]))] == GOOD
 
 
-def test_heatmaps_that_a_pattern_reaches_are_no_scans_the_next_time(model: Path, scans: Path) -> None:
+def test_heatmaps_that_a_pattern_matches_are_not_read_by_the_next_run(model: Path, scans: Path) -> None:
     for _ in range(2):
         result = predict("scans/**/*.png", "-m", model, "--format", "csv", "--heatmaps", "scans/maps")
         assert [row["file"] for row in csv.DictReader(io.StringIO(result.stdout))] == FILES

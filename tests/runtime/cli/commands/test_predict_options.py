@@ -32,7 +32,7 @@ def test_frames_are_counted_as_images_of_their_file(model: Path, scans: Path) ->
 # --- suspicious images -----------------------------------------------------------------------------------------------
 
 
-def test_suspicious_images_and_failures_alone_are_shown(model: Path, scans: Path, point_at: Any) -> None:
+def test_only_suspicious_images_and_failures_are_shown(model: Path, scans: Path, point_at: Any) -> None:
     with Predictor(model) as predictor:
         values = {file: predictor.predict(file).probabilities["normal"] for file in GOOD}
     low, middle, _ = sorted(values.values())
@@ -46,7 +46,7 @@ def test_suspicious_images_and_failures_alone_are_shown(model: Path, scans: Path
     assert re.search(r"^4 files: 3 predicted \(2 suspicious\), 1 failed; ", result.stderr, re.MULTILINE)
 
 
-def test_model_that_calls_nothing_suspicious_is_refused(model: Path, scans: Path, point_at: Any) -> None:
+def test_suspicious_only_without_an_operating_point_is_rejected(model: Path, scans: Path, point_at: Any) -> None:
     point_at(None)
     result = predict("scans", "-m", model, "--suspicious-only")
     assert_rejected(

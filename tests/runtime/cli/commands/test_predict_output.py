@@ -24,9 +24,7 @@ pytestmark = pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize(
     ("name", "options"), [("rows.csv", ("--format", "csv")), ("rows.JSONL", ("--format", "jsonl")), ("rows.csv", ())]
 )
-def test_file_holds_the_rows_that_stdout_would_have(
-    name: str, options: tuple[str, ...], model: Path, scans: Path
-) -> None:
+def test_file_has_the_rows_of_stdout(name: str, options: tuple[str, ...], model: Path, scans: Path) -> None:
     shown = predict("scans", "-m", model, "--format", name.rpartition(".")[2].lower())
     result = predict("scans", "-m", model, "--output", name, *options)
     assert (result.stdout, result.exit_code) == ("", 1)
@@ -35,7 +33,7 @@ def test_file_holds_the_rows_that_stdout_would_have(
     assert sorted(os.listdir()) == sorted([name, "scans"])
 
 
-def test_file_of_another_ending_is_written_in_the_format_that_is_named(model: Path, scans: Path) -> None:
+def test_file_with_another_ending_is_written_in_the_named_format(model: Path, scans: Path) -> None:
     predict("scans", "-m", model, "--output", "rows.txt", "--format", "csv")
     assert len(Path("rows.txt").read_text(encoding="utf-8").splitlines()) == 5
 
@@ -48,7 +46,7 @@ def test_file_of_another_ending_is_written_in_the_format_that_is_named(model: Pa
         (("--output", "rows.csv", "--format", "table"), "'rows.csv' with --format table"),
     ],
 )
-def test_file_whose_format_is_not_clear_is_refused(
+def test_file_whose_format_is_not_clear_is_rejected(
     words: tuple[str, ...], found: str, model: Path, scans: Path
 ) -> None:
     result = predict("scans", "-m", model, *words)
@@ -73,7 +71,7 @@ def test_run_that_is_stopped_leaves_the_file_as_it_was(
     assert not list(Path().rglob("*.part"))
 
 
-def test_what_a_killed_run_left_of_rows_and_pictures_is_removed_and_told(
+def test_temporary_files_of_a_killed_run_are_removed_and_reported(
     model: Path, scans: Path, leave_behind: Callable[[Path], Path]
 ) -> None:
     Path("maps/a").mkdir(parents=True)
@@ -114,19 +112,19 @@ def test_run_that_fails_leaves_no_folder_that_it_made(
     assert not there or os.listdir("board") == []
 
 
-def test_model_that_is_not_there_is_told_before_a_folder_is_made(scans: Path) -> None:
+def test_model_that_is_not_there_is_reported_before_a_folder_is_made(scans: Path) -> None:
     assert predict("scans", "-m", "no.onnx", "--output", "board/x.csv", "--heatmaps", "maps").exit_code == 2
     assert os.listdir() == ["scans"]
 
 
-def test_file_in_the_place_of_the_folder_is_an_error(model: Path, scans: Path) -> None:
+def test_file_with_the_name_of_the_folder_is_an_error(model: Path, scans: Path) -> None:
     Path("board").write_text("mine", encoding="utf-8")
     result = predict("scans", "-m", model, "--output", "board/x.csv")
     assert_rejected(result, "File exists: 'board'")
     assert Path("board").read_text(encoding="utf-8") == "mine"
 
 
-def test_link_for_rows_stays_and_its_file_has_todays(model: Path, scans: Path) -> None:
+def test_link_for_rows_stays_and_its_file_is_replaced(model: Path, scans: Path) -> None:
     Path("disk").mkdir()
     Path("disk/rows.csv").write_text("yesterday's\n", encoding="utf-8")
     Path("rows.csv").symlink_to("disk/rows.csv")
@@ -136,7 +134,7 @@ def test_link_for_rows_stays_and_its_file_has_todays(model: Path, scans: Path) -
 
 
 @pytest.mark.skipif(os.name != "posix", reason="this system has no such files")
-def test_pipe_for_rows_is_refused(model: Path, scans: Path) -> None:
+def test_pipe_for_rows_is_rejected(model: Path, scans: Path) -> None:
     os.mkfifo("rows.csv")
     result = predict("scans", "-m", model, "--output", "rows.csv")
     assert_rejected(result, "expected a file or nothing to write to, found a device, a pipe or a socket: 'rows.csv'")
@@ -147,13 +145,13 @@ def test_pipe_for_rows_is_refused(model: Path, scans: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_rows_carry_the_models_hash_the_threshold_and_the_time(
+def test_rows_include_the_models_hash_the_threshold_and_the_time(
     kind: str, model: Path, scans: Path, clock: str, point_at: Any
 ) -> None:
     for threshold in (0.25, None):
         point_at(threshold)
-        said = predict("scans", "-m", model, "--format", kind).stdout
-        rows = list(csv.DictReader(io.StringIO(said)) if kind == "csv" else map(json.loads, said.splitlines()))
+        printed = predict("scans", "-m", model, "--format", kind).stdout
+        rows = list(csv.DictReader(io.StringIO(printed)) if kind == "csv" else map(json.loads, printed.splitlines()))
         empty = "" if kind == "csv" else None
         expected = empty if threshold is None else str(threshold) if kind == "csv" else threshold
         digest = sha256(model.read_bytes()).hexdigest()
@@ -184,16 +182,14 @@ def test_rows_are_sorted_by_their_score_and_failures_come_last(model: Path, scan
 def test_every_format_and_the_file_are_sorted_alike(kind: str, model: Path, scans: Path, point_at: Any) -> None:
     point_at(0.25)
     order = [row["file"] for row in rows_of("scans", "-m", model, "--sort", "score")]
-    said = predict("scans", "-m", model, "--sort", "score", "--format", kind).stdout
-    assert re.findall(r"scans/[a-z/]+\.png", said) == order
+    printed = predict("scans", "-m", model, "--sort", "score", "--format", kind).stdout
+    assert re.findall(r"scans/[a-z/]+\.png", printed) == order
     if kind != "table":
         predict("scans", "-m", model, "--sort", "score", "-o", f"rows.{kind}")
-        assert Path(f"rows.{kind}").read_text(encoding="utf-8") == said
+        assert Path(f"rows.{kind}").read_text(encoding="utf-8") == printed
 
 
-def test_stopped_run_prints_no_row_of_those_that_it_would_sort(
-    model: Path, scans: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stopped_run_prints_no_sorted_row(model: Path, scans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def breaking(self: Predictor, *arguments: Any, **options: Any) -> Iterator[Any]:
         yield self.predict(GOOD[0])
         raise KeyboardInterrupt
@@ -203,7 +199,7 @@ def test_stopped_run_prints_no_row_of_those_that_it_would_sort(
     assert (result.exit_code, len(result.stdout.splitlines())) == (130, 1)
 
 
-def test_score_of_a_model_that_has_none_cannot_be_sorted_by(model: Path, scans: Path, point_at: Any) -> None:
+def test_sorting_by_a_missing_score_is_rejected(model: Path, scans: Path, point_at: Any) -> None:
     point_at(None)
     assert_rejected(
         predict("scans", "-m", model, "--sort", "score"),

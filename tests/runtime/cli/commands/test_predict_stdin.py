@@ -30,7 +30,7 @@ def test_names_on_stdin_are_predicted(words: tuple[str, ...], stdin: bytes, mode
     assert result.stdout == predict("scans", "-m", model, "--format", "csv").stdout
 
 
-def test_names_on_stdin_are_no_patterns_and_may_be_any_bytes(model: Path, scans: Path) -> None:
+def test_names_on_stdin_are_not_patterns_and_may_be_any_bytes(model: Path, scans: Path) -> None:
     odd = [b"scans/*.png", b"line\nbreak.png", b"latin-1 \xe9.png"]
     for name in odd:
         Path(os.fsdecode(name)).write_bytes(Path(GOOD[0]).read_bytes())
@@ -40,7 +40,7 @@ def test_names_on_stdin_are_no_patterns_and_may_be_any_bytes(model: Path, scans:
     assert len({document["probability"] for document in documents[:3]}) == 1
 
 
-def test_names_that_are_no_utf_8_are_taken_in_the_systems_code_page(
+def test_names_in_invalid_utf_8_are_decoded_with_the_systems_code_page(
     model: Path, scans: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strict = os.fsdecode
@@ -67,7 +67,7 @@ def test_names_that_are_no_utf_8_are_taken_in_the_systems_code_page(
         (("scans", "-0"), b"a.png", ALONE),
     ],
 )
-def test_stdin_that_says_nothing_or_stands_beside_other_paths_is_refused(
+def test_empty_stdin_and_other_paths_next_to_stdin_are_rejected(
     words: tuple[str, ...], stdin: bytes, sentence: str, model: Path, scans: Path
 ) -> None:
     assert_rejected(predict(*words, "-m", model, stdin=stdin), sentence)
