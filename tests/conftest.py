@@ -18,14 +18,14 @@ from ctonnx.system.temporary_files import temporary_name
 
 # The networks here are small: on a busy machine their threads would mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands choose, of which some are called in here
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as set by the commands, some of which run in this process
 
 SIZE = 64
 """Height and width of the test model's input, in pixels."""
 
 
 def pytest_configure() -> None:
-    """Has signals heard that a shell's job in the background ignores, and with it all that it starts."""
+    """Restores signals that a shell's background job ignores, for this process and its children."""
     for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) == signal.SIG_IGN:
@@ -33,14 +33,14 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with the files that need the export: a second process begins in the middle and does not wait for it."""
+    """Moves files that need the export to the beginning: a second process starts in the middle and does not wait."""
     needing = {item.path for item in items if "exported_run" in getattr(item, "fixturenames", ())}
     items.sort(key=lambda item: item.path not in needing)
 
 
 @contextmanager
 def once(folder: Path, name: str) -> Iterator[bool]:
-    """Tells whether a thing has to be made, which one of the processes of these tests makes while the others wait."""
+    """Yields whether this process must make something that all test processes share; the others wait."""
     with FileLock(folder / f"{name}.lock"):
         yield not (folder / f"{name}.made").exists()
         (folder / f"{name}.made").touch()
@@ -48,7 +48,7 @@ def once(folder: Path, name: str) -> Iterator[bool]:
 
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all processes of these tests have."""
+    """A folder shared by all test processes."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
     folder.mkdir(exist_ok=True)
@@ -121,7 +121,7 @@ def model(exported_run: Run) -> Path:
 
 @pytest.fixture
 def leave_behind() -> Callable[[Path], Path]:
-    """Makes what a process leaves that is killed while it writes a path; returns the temporary file."""
+    """Returns a function that makes the files of a process killed while it wrote a path."""
 
     def leave(path: Path) -> Path:
         with temporary_name(path) as temporary:

@@ -1,4 +1,4 @@
-"""The rules of the house: which package may import which, what is public, what a command loads, what the docs say."""
+"""The rules of the house: imports between packages and rooms, public names, loaded modules, and documentation."""
 
 import ast
 import importlib
@@ -74,7 +74,7 @@ ROOMS = {
     "ctonnx_bench.experiments.end_to_end": "peers folder",
     "ctonnx_bench.experiments.end_to_end.peers": "peer ctonnx pytorch ultralytics optimum",
 }
-"""The entries of each folder. An entry imports what stands left of it in its folder, never what stands right."""
+"""The entries of each folder. An entry imports only entries to its left in its folder."""
 
 MOST_ENTRIES = 9
 UNTESTED = {"__init__", "__main__"}
@@ -149,7 +149,7 @@ def test_every_folder_is_a_room_with_few_entries() -> None:
 
 
 def test_arrows_within_a_package_run_one_way() -> None:
-    """Of a statement in a.b.c that imports a.d.e, b stands right of d in the folder a."""
+    """If a.b.c imports a.d.e, b is to the right of d in the folder a."""
     wrong = []
     for package, folder in PACKAGES.items():
         for file in folder.rglob("*.py"):
@@ -176,7 +176,7 @@ def test_package_opens_with_the_map_of_its_modules(room: str) -> None:
 
 
 def test_runtime_imports_nothing_but_its_four_libraries() -> None:
-    # Imported when a DICOM file, or one that Pillow does not read correctly, is met, and by `ctonnx serve`.
+    # Imported only for DICOM files, files that Pillow does not read correctly, and by `ctonnx serve`.
     dicom = set((PACKAGES["ctonnx"] / "images/dicom").rglob("*.py"))
     raw = PACKAGES["ctonnx"] / "images/raster/raw_samples.py"
     server = set((PACKAGES["ctonnx"] / "server").rglob("*.py"))
@@ -214,7 +214,7 @@ def test_export_uses_the_training_packages_data_network_and_checkpoint_only() ->
 
 @pytest.mark.parametrize("module", MODULES)
 def test_all_is_the_truth(module: str) -> None:
-    """Every public name that a module defines stands in its `__all__`, and every name there exists."""
+    """Every public name of a module is in its `__all__`, and every name there exists."""
     loaded = importlib.import_module(module)
     tree = ast.parse(Path(str(loaded.__file__)).read_text(encoding="utf-8"))
     defined = {
@@ -326,7 +326,7 @@ def test_file_of_the_tests_does_nothing_when_it_is_imported(file: Path) -> None:
 
 @pytest.mark.skip(reason="modules are carved out in the next commits; their tests follow")
 def test_every_source_file_has_its_tests() -> None:
-    """`runtime/ctonnx/images/modes.py` has `tests/runtime/images/test_modes.py`, or `test_modes_*.py` beside it."""
+    """`runtime/ctonnx/images/modes.py` has `tests/runtime/images/test_modes.py`, or `test_modes_*.py` next to it."""
     missing = []
     for folder in PACKAGES.values():
         for file in folder.rglob("*.py"):

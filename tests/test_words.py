@@ -79,6 +79,7 @@ AT_THEIR_PATHS = [
     ("prediction/__init__.py", '"""Predicts.\n\ncautions  warnings about images\n"""'),
     ("server/app.py", "# Its answers are JSON; the answer is sent."),
     ("dicom/header.py", "# A data set up to its pixels."),
+    ("report/publishing.py", "# From pixels to the answer."),
 ]
 
 

@@ -198,6 +198,7 @@ RULES = (
             Right(
                 r"\banswer\w* (with )?(an? |the |each |every |all )?(requests?|clients?|status|HTTP|\d{3})\b", "HTTP"
             ),
+            Right(r"\bto the answer\b", "sections that earlier versions published are found by name", r"/publishing"),
         ),
         path=rf"^(?!.*({_SERVER}))",
     ),
@@ -348,7 +349,7 @@ def _python(content: str, *, messages: bool) -> Iterator[Text]:
         if (line, column) in documented:
             yield from _entries(words, line)
             prose = re.sub(r"(?m)^\s*(>>>|\.\.\.).*", "", words)
-            yield from _paragraphs("doc", re.sub(r"(?m)^( +)[\w*]+: ", r"\1``: ", prose), line)
+            yield from _paragraphs("doc", re.sub(r"(?m)^( +)[\w*]+: ", r"\1`x`: ", prose), line)
         elif kind == "comment" or (messages and re.search(r"\s", words.strip())):
             yield from _paragraphs(kind, words, line)
 

@@ -1,4 +1,4 @@
-"""`ctonnx bench`: how fast, how large and how right models and peers are on this device."""
+"""`ctonnx bench`: measures speed, size and correctness of models and peers on this device."""
 
 import shlex
 import sys
@@ -9,6 +9,7 @@ import click
 from ctonnx.cli.model_banner import show_newer_run
 from ctonnx.cli.options import FiniteRange, provider_option, threads_option
 from ctonnx.parity.rounding import share_of_percent
+from ctonnx_bench.cases.settings import ReportOptions, Settings
 
 __all__ = ["bench"]
 
@@ -17,7 +18,7 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str) -> tupl
     found = []
     for word in value.split(","):
         if not word.strip().isdecimal() or int(word) < 1:
-            raise click.BadParameter(f"expected whole numbers from 1 joined by commas, found '{word.strip()}'")
+            raise click.BadParameter(f"expected positive whole numbers joined by commas, found '{word.strip()}'")
         found.append(int(word))
     return tuple(dict.fromkeys(found))
 
@@ -51,77 +52,86 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 @click.option(
     "--batch-size",
     "batch_sizes",
-    default="1,8",
+    default=",".join(map(str, Settings.batch_sizes)),
     show_default=True,
     metavar="INTEGER,...",
     callback=_numbers,
-    help="CheckImages at a time, each measured.",
+    help="Batch sizes to measure.",
 )
 @threads_option
 @click.option(
     "--duration",
     type=FiniteRange(0, 86_400),
-    default=10.0,
+    default=Settings.duration,
     show_default=True,
-    help="Seconds that each case is timed.",
+    help="Seconds for which each case is timed, over all rounds.",
 )
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Processes of each case, in turn.")
 @click.option(
-    "--data", type=click.Path(path_type=Path, exists=True), help="Labelled images to check on; default: golden.npz."
+    "--rounds",
+    type=click.IntRange(1),
+    default=Settings.rounds,
+    show_default=True,
+    help="Number of processes for each case.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True),
+    help="Dataset with labelled images to check outputs on; default: golden.npz.",
 )
 @click.option(
     "--reference",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="Whose PyTorch checkpoint is right; needs torch.",
+    help="Run whose PyTorch checkpoint is the reference; needs torch.",
 )
 @click.option(
     "--peers",
     default="",
     metavar="NAME,...|all",
     callback=_peers,
-    help="Whom to measure too: pytorch, pytorch-fp16, torch-compile, onnxruntime, openvino, openvino-int8.",
+    help="Peers to measure: pytorch, pytorch-fp16, torch-compile, onnxruntime, openvino, openvino-int8.",
 )
 @click.option(
     "--end-to-end",
     "files",
     type=click.Path(exists=True),
     metavar="DIR",
-    help="Time from the file to the answer on the images there, instead of from the pixels.",
+    help="Folder of images to time from the file to the prediction, instead of from the pixels.",
 )
 @click.option(
     "--output",
     "-o",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="For bench.json, bench.md and bench.html; default: bench/ in the models' run, or in the working folder.",
+    help="Folder for bench.json, bench.md and bench.html; default: bench/ in the models' run or the working folder.",
 )
 @click.option(
     "--sweep",
     type=click.Choice(["threads"]),
-    help="Try thread counts up to --threads, workers, spinning, each --batch-size; keep the best beside the model.",
+    help="Sweep over thread counts up to --threads, workers, spinning and batch sizes; saves the best settings.",
 )
 @click.option(
     "--compare",
     "baseline",
     type=click.Path(path_type=Path),
     metavar="JSON",
-    help="The bench.json of an earlier benchmark, to compare latency, cold start and peak memory with.",
+    help="An earlier bench.json to compare latency, cold start and peak memory with.",
 )
 @click.option(
     "--fail-over",
     metavar="PERCENT",
     callback=_share,
-    help="With --compare: by how much a figure may be worse; exit code 1 above it.  [default: 10%]",
+    help="Allowed worsening of a measurement with --compare; more is exit code 1."
+    f"  [default: {ReportOptions.fail_over:.0%}]",
 )
 @click.option(
     "--publish",
     "published",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write the results into this Markdown file too, if none is wrong and none is doubted.",
+    help="Markdown file to write the results into, if those of ctonnx are right and reliable.",
 )
-@click.option("--hardware", metavar="NAME", help="With --publish: what this machine is called; default: its processor.")
+@click.option("--hardware", metavar="NAME", help="Name of this machine for --publish; default: its processor or GPU.")
 @click.option("--json", "as_json", is_flag=True, help="Print the JSON document instead of the table.")
 def bench(
     models: tuple[Path, ...],
@@ -142,12 +152,12 @@ def bench(
     hardware: str | None,
     as_json: bool,
 ) -> None:
-    """Measure how fast, how large and how right models are on this device.
+    """Measure speed, size and correctness of models on this device.
 
     MODEL is an .onnx file, a folder of them, or a run (default: all precisions of the newest run with an export). Each
-    case runs in processes of its own, in turn with the others, and every answer is checked while it is timed: where
-    ctonnx's are wrong, the exit code is 1. "right" means agreement with PyTorch's answers for the golden inputs, or for
-    --data with those of FP32 or, with --reference, PyTorch's; it does not mean a correct diagnosis.
+    case runs in separate processes, in turn with the others, and every output is checked while it is timed: if ctonnx's
+    are wrong, the exit code is 1. "right" means agreement with PyTorch's outputs for the golden inputs, or for --data
+    with those of FP32 or, with --reference, PyTorch; it does not mean a correct diagnosis.
 
     \b
     Examples:
@@ -162,9 +172,8 @@ def bench(
     from ctonnx.errors import CheckFailed
     from ctonnx.system.files import json_text
     from ctonnx_bench.analysis.regression import table
-    from ctonnx_bench.cases.settings import Settings
     from ctonnx_bench.report.tables import terminal
-    from ctonnx_bench.workflow import FAIL_OVER, ReportOptions, measure_and_report
+    from ctonnx_bench.workflow import measure_and_report
 
     if fail_over is not None and baseline is None:
         raise click.UsageError("expected --compare with --fail-over, found none: name the bench.json to compare with")
@@ -174,7 +183,7 @@ def bench(
         raise click.UsageError("expected --data or --end-to-end, found both: each names the images to check on")
     if sweep and (peers or files is not None):
         raise click.UsageError(
-            "expected --sweep without --peers and --end-to-end: it measures ctonnx from ready pixels"
+            "expected --sweep without --peers and --end-to-end: it measures only ctonnx, from ready pixels"
         )
     if sweep and 1 not in batch_sizes:
         raise click.UsageError(f"expected 1 among --batch-size with --sweep, found {','.join(map(str, batch_sizes))}")
@@ -193,21 +202,18 @@ def bench(
     )
     if not models:
         show_newer_run()
-    allowed = FAIL_OVER if fail_over is None else fail_over
-    ends = ReportOptions(output=output, baseline=baseline, fail_over=allowed, published=published, hardware=hardware)
-    report = measure_and_report(settings, ends, command=_typed(), log=lambda line: click.echo(line, err=True))
+    allowed = ReportOptions.fail_over if fail_over is None else fail_over
+    options = ReportOptions(output=output, baseline=baseline, fail_over=allowed, published=published, hardware=hardware)
+    command = shlex.join(["ctonnx", *sys.argv[1:]])
+    report = measure_and_report(settings, options, command=command, log=lambda line: click.echo(line, err=True))
     if as_json:
         click.echo(json_text(report.document), nl=False)
     else:
         click.echo(terminal(report.document))
         if report.changes is not None:
-            cautions = report.document["compared_with"]["cautions"]
-            click.echo("\n" + "\n".join([table(report.changes, allowed), *cautions]))
-    for line in report.said:
+            caveats = report.document["compared_with"]["cautions"]
+            click.echo("\n" + "\n".join([table(report.changes, allowed), *caveats]))
+    for line in report.messages:
         click.echo(line, err=True)
     if report.failures:
         raise CheckFailed(";\n".join(report.failures))
-
-
-def _typed() -> str:
-    return shlex.join(["ctonnx", *sys.argv[1:]])

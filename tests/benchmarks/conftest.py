@@ -1,4 +1,4 @@
-"""A benchmark's document of three contenders at two batch sizes, made without measuring anything."""
+"""Document of a benchmark with three contenders at two batch sizes, built without measuring anything."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ctonnx_bench.analysis.speedup import times_as_fast
-from ctonnx_bench.analysis.statistics import doubts, mlperf, summarize
+from ctonnx_bench.analysis.statistics import find_warnings, mlperf, summarize
 from ctonnx_bench.measurement.rounds import Round
 
 MakeDocument = Callable[..., dict[str, Any]]
@@ -31,7 +31,7 @@ def _case(title: str, batch_size: int, milliseconds: float, *, precision: str, o
             others_share=0.0,
         )
     ] * 3
-    figures = summarize(rounds, batch_size)
+    measured = summarize(rounds, batch_size)
     return {
         "name": f"{title} | batch {batch_size} | cpu | 2 threads | ready pixels at 224",
         "title": title,
@@ -44,7 +44,7 @@ def _case(title: str, batch_size: int, milliseconds: float, *, precision: str, o
         "bound": False,
         "spinning": True,
         "bytes": size,
-        "figures": figures,
+        "figures": measured,
         "parity": {"images": 8, "agreement": 1.0, "max_dp": 0.02, "mean_dp": 0.004, "agreement_interval": (0.676, 1.0)},
         "gate": "agreement 99 % or more",
         "bounds": {"max_dp": 1.0, "min_agreement": 0.99, "max_drop": 0.005, "min_heatmap_correlation": 0.98},
@@ -53,14 +53,14 @@ def _case(title: str, batch_size: int, milliseconds: float, *, precision: str, o
         "failures": [],
         "not_shown": [],
         "verdict": "right",
-        "doubts": doubts(rounds, figures, threads=2, cores=2),
+        "doubts": find_warnings(rounds, measured, threads=2, cores=2),
         "rounds": [{"samples_s": list(item.samples_s), "cold_start_s": item.cold_start_s} for item in rounds],
     }
 
 
 @pytest.fixture
 def make_document() -> MakeDocument:
-    """Returns what makes the document, with the factor that all is slower by."""
+    """Function that builds the document; its argument is a factor on all times."""
 
     def make(slower: float = 1.0) -> dict[str, Any]:
         cases = [
@@ -127,5 +127,5 @@ def make_document() -> MakeDocument:
 
 @pytest.fixture
 def document(make_document: MakeDocument) -> dict[str, Any]:
-    """The document as it is."""
+    """The document with a factor of 1."""
     return make_document()

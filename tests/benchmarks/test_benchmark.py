@@ -1,4 +1,4 @@
-"""A whole benchmark: real processes on a tiny run, the references that may be chosen, and answers that are wrong."""
+"""A whole benchmark: real processes on a tiny run, the possible references, and wrong outputs."""
 
 import json
 from collections.abc import Callable
@@ -49,35 +49,35 @@ def run(settings: Settings) -> dict[str, Any]:
 
 @pytest.fixture
 def faked(monkeypatch: pytest.MonkeyPatch, workspace: Path) -> Callable[..., None]:
-    """Lets no process run: each case answers as the golden inputs' PyTorch did, unless it is told otherwise."""
+    """Replaces the processes: each case returns the golden outputs of PyTorch, unless set otherwise."""
     golden = load_golden(Path("runs/tiny/export/golden.npz"))
-    answers: dict[str, Outputs | Exception] = {}
+    results: dict[str, Outputs | Exception] = {}
     rounds: dict[str, Round] = {}
 
-    def answer(self: Bench, case: Case, others: CheckImages | None = None) -> Outputs:
-        given = answers.get(case.contender.title, golden.outputs)
-        if isinstance(given, Exception):
-            raise given
-        return given
+    def outputs(self: Bench, case: Case, others: CheckImages | None = None) -> Outputs:
+        found = results.get(case.contender.title, golden.outputs)
+        if isinstance(found, Exception):
+            raise found
+        return found
 
-    def tell(title: str, given: Outputs | Exception | None = None, measured: Round = ROUND) -> None:
-        if given is not None:
-            answers[title] = given
+    def choose(title: str, found: Outputs | Exception | None = None, measured: Round = ROUND) -> None:
+        if found is not None:
+            results[title] = found
         rounds[title] = measured
 
-    monkeypatch.setattr(Bench, "answers", answer)
+    monkeypatch.setattr(Bench, "outputs", outputs)
     monkeypatch.setattr(Bench, "round", lambda self, case, seconds: rounds.get(case.contender.title, ROUND))
-    return tell
+    return choose
 
 
-def other_answers() -> Outputs:
+def other_outputs() -> Outputs:
     outputs = load_golden(Path("runs/tiny/export/golden.npz")).outputs
     return Outputs(outputs.probabilities[:, ::-1].copy(), outputs.logits[:, ::-1].copy(), outputs.heatmap)
 
 
 def test_fresh_run_is_measured_in_processes_of_its_own(workspace: Path) -> None:
-    told: list[str] = []
-    document = run_benchmark(replace(QUICK, batch_sizes=(1, 2)), command="ctonnx bench", log=told.append)
+    messages: list[str] = []
+    document = run_benchmark(replace(QUICK, batch_sizes=(1, 2)), command="ctonnx bench", log=messages.append)
     assert document["passed"]
     assert [case["name"] for case in document["cases"]] == [
         "ctonnx FP32 | batch 1 | cpu | 1 threads | ready pixels at 64",
@@ -90,16 +90,16 @@ def test_fresh_run_is_measured_in_processes_of_its_own(workspace: Path) -> None:
         assert case["times_as_fast"] == {"than": "FP32", "value": 1.0, "low": 1.0, "high": 1.0}
         (only,) = case["rounds"]
         assert len(only["samples_s"]) >= 5
-        assert any(doubt.startswith("few: ") for doubt in case["doubts"]) == (case["figures"]["runs"] < 20)
+        assert any(warning.startswith("few: ") for warning in case["doubts"]) == (case["figures"]["runs"] < 20)
         assert only["cold_start_s"] > only["open_s"] > 0
         assert case["figures"]["peak_bytes"] > 50_000_000
     assert document["models"][0]["sha256"]
-    assert told[:2] == ["answering: ctonnx FP32, batch 1", "answering: ctonnx FP32, batch 2"]
-    assert told[-1] == "[2/2] ctonnx FP32, batch 2"
+    assert messages[:2] == ["computing outputs: ctonnx FP32, batch 1", "computing outputs: ctonnx FP32, batch 2"]
+    assert messages[-1] == "[2/2] ctonnx FP32, batch 2"
     assert json.loads(json_text(document))["schema_version"] == 1
 
 
-def test_wrong_fp32_is_found_by_the_golden_inputs_whatever_the_images_are(workspace: Path, phantoms: Path) -> None:
+def test_wrong_fp32_is_found_on_the_golden_inputs_for_any_images(workspace: Path, phantoms: Path) -> None:
     file = Path("runs/tiny/export/model.fp32.onnx")
     model = onnx.load(file)
     last = next(item for item in model.graph.initializer if list(item.dims) == [len(PHANTOM_CLASSES)])
@@ -117,7 +117,7 @@ def test_wrong_fp32_is_found_by_the_golden_inputs_whatever_the_images_are(worksp
     assert case["failures"][0].startswith("on the golden inputs, max |dp| is ")
 
 
-def test_file_with_other_names_of_its_classes_is_a_failure_though_its_answers_are_right(workspace: Path) -> None:
+def test_file_with_other_class_names_is_a_failure_although_its_outputs_are_right(workspace: Path) -> None:
     file = Path("runs/tiny/export/model.fp32.onnx")
     model = onnx.load(file)
     (kept,) = (item for item in model.metadata_props if item.key == METADATA_KEY)
@@ -131,27 +131,27 @@ def test_file_with_other_names_of_its_classes_is_a_failure_though_its_answers_ar
     assert "it was altered since, or its golden.npz is of another export" in failure
 
 
-def test_files_are_timed_from_the_file_to_the_answer(workspace: Path, phantoms: Path) -> None:
+def test_files_are_timed_from_the_file_to_the_prediction(workspace: Path, phantoms: Path) -> None:
     document = run(replace(QUICK, files=str(phantoms / "test")))
     assert document["passed"]
     assert document["checked_on"]["about"].endswith(f"files in {phantoms / 'test'}")
     assert document["checked_on"]["reference"] == "ctonnx FP32"
 
 
-def test_provider_that_is_not_there_is_the_commands_error(workspace: Path) -> None:
+def test_missing_provider_is_the_commands_error(workspace: Path) -> None:
     with pytest.raises(ProviderError, match=r"^the provider 'cuda' "):
         run(replace(QUICK, provider="cuda"))
 
 
 def test_fast_wrong_model_is_a_failure(faked: Callable[..., None]) -> None:
-    faked("ctonnx FP32", other_answers())
+    faked("ctonnx FP32", other_outputs())
     document = run(QUICK)
     assert not document["passed"]
     assert document["cases"][0]["failures"][0].startswith("max |dp| is ")
 
 
 @pytest.mark.parametrize("largest", [0.5, np.nan, np.inf])
-def test_answer_that_changes_while_it_is_timed_is_a_failure(faked: Callable[..., None], largest: float) -> None:
+def test_output_that_changes_while_it_is_timed_is_a_failure(faked: Callable[..., None], largest: float) -> None:
     faked("ctonnx FP32", measured=replace(ROUND, largest_dp=largest))
     document = run(QUICK)
     assert not document["passed"]
@@ -159,23 +159,23 @@ def test_answer_that_changes_while_it_is_timed_is_a_failure(faked: Callable[...,
 
 
 @pytest.mark.parametrize(
-    ("what", "measured"),
+    ("name", "measured"),
     [("logit", replace(ROUND, largest_dlogit=0.01)), ("heatmap", replace(ROUND, largest_dheatmap=0.01))],
 )
 def test_logit_or_heatmap_that_changes_while_it_is_timed_is_a_failure(
-    faked: Callable[..., None], what: str, measured: Round
+    faked: Callable[..., None], name: str, measured: Round
 ) -> None:
     faked("ctonnx FP32", measured=measured)
     document = run(QUICK)
     assert document["cases"][0]["failures"] == [
-        f"while it was timed, a {what} differed from its own answer before by 0.01 times the largest, at most 0.001 is "
+        f"while it was timed, a {name} differed from its own output before by 0.01 times the largest, at most 0.001 is "
         "allowed"
     ]
     assert document["mlperf"] == {}
 
 
 def test_wrong_peer_is_named_and_is_not_ctonnxs_failure(faked: Callable[..., None]) -> None:
-    faked("onnxruntime, plain", other_answers())
+    faked("onnxruntime, plain", other_outputs())
     document = run(replace(QUICK, peers=("onnxruntime",)))
     assert document["passed"]
     assert [bool(case["failures"]) for case in document["cases"]] == [False, True]
@@ -214,37 +214,37 @@ def test_case_that_fails_in_a_later_round_is_a_failure_and_the_others_are_kept(
 
 
 def test_peer_that_makes_its_model_makes_it_once(faked: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[str] = []
+    prepared: list[str] = []
     opened: list[Path] = []
 
     def prepare(self: Bench, case: Case) -> Case:
-        made.append(case.contender.title)
-        return case.of(replace(case.contender, model=Path("made.xml"), size=77))
+        prepared.append(case.contender.title)
+        return case.of(replace(case.contender, model=Path("its.xml"), size=77))
 
     peer = Contender("OpenVINO, its INT8", "openvino-int8", Path("m.onnx"), "int8", 1)
     monkeypatch.setattr(benchmark, "find_peers", lambda *arguments: ([peer], {}))
     monkeypatch.setattr(Bench, "prepare", prepare)
-    before = Bench.answers
+    before = Bench.outputs
 
     def note(self: Bench, case: Case, others: CheckImages | None = None) -> Outputs:
         opened.append(case.contender.model)
         return before(self, case, others)
 
-    monkeypatch.setattr(Bench, "answers", note)
+    monkeypatch.setattr(Bench, "outputs", note)
     document = run(replace(QUICK, peers=("openvino-int8",), batch_sizes=(1, 2)))
     assert document["checked_on"]["calibrated_on_them"]
-    assert made == ["OpenVINO, its INT8"]
-    assert opened.count(Path("made.xml")) == 2
+    assert prepared == ["OpenVINO, its INT8"]
+    assert opened.count(Path("its.xml")) == 2
     assert [case["bytes"] for case in document["cases"] if not case["own"]] == [77, 77]
 
 
 def test_reference_is_pytorch_where_a_run_is_named(faked: Callable[..., None]) -> None:
-    faked("PyTorch, the reference", other_answers())
+    faked("PyTorch, the reference", other_outputs())
     document = run(replace(QUICK, reference=Path("tiny")))
     assert document["checked_on"]["reference"] == "PyTorch, computed here"
     assert not document["passed"]
     faked("PyTorch, the reference", CaseFailed("No module named 'torch'"))
-    with pytest.raises(CtonnxError, match=r"to answer for --reference, found: No module named 'torch'; it needs: pip"):
+    with pytest.raises(CtonnxError, match=r"of PyTorch for --reference, found: No module named 'torch'; it needs: pip"):
         run(replace(QUICK, reference=Path("tiny")))
 
 
@@ -259,14 +259,14 @@ def test_data_without_fp32_has_no_reference(faked: Callable[..., None], phantoms
         run(replace(QUICK, data=phantoms))
 
 
-def test_batch_that_cannot_fit_into_memory_is_refused_before_anything_fills_it(
+def test_batch_that_does_not_fit_into_memory_is_rejected_before_it_is_allocated(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(benchmark, "memory_limit", lambda: 1_000_000_000)
     monkeypatch.setattr(benchmark, "Bench", None)
-    with pytest.raises(CtonnxError) as told:
+    with pytest.raises(CtonnxError) as raised:
         run(replace(QUICK, batch_sizes=(1, 100_000)))
-    assert str(told.value) == (
-        "expected batches that fit into the 1.0 GB of memory that this process may use, found one of 100000 images, "
+    assert str(raised.value) == (
+        "expected batches that fit into the 1.0 GB of memory available to this process, found one of 100000 images, "
         "which needs about 73 GB; choose a smaller --batch-size"
     )

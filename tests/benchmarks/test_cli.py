@@ -1,4 +1,4 @@
-"""`ctonnx bench`: what it prints, writes and ends with."""
+"""`ctonnx bench`: its output, files and exit code."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ from ctonnx_bench.cases.settings import Settings
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch, document: dict[str, Any], tmp_path: Path) -> Callable[..., Result]:
-    """Runs the command in an empty folder, with the document as what was measured."""
+    """Runs the command in an empty folder, with the document as the result of the measurement."""
     monkeypatch.chdir(tmp_path)
 
     def measure(settings: Settings, *, command: str, log: Log) -> dict[str, Any]:
@@ -51,12 +51,12 @@ def test_table_is_on_stdout_and_progress_on_stderr(bench: Callable[..., Result])
 
 
 def test_json_is_one_document(bench: Callable[..., Result]) -> None:
-    result = bench("--json", "--output", "there")
+    result = bench("--json", "--output", "out")
     assert json.loads(result.stdout)["tool"] == "ctonnx bench"
-    assert sorted(file.name for file in Path("there").iterdir()) == ["bench.html", "bench.json", "bench.md"]
+    assert sorted(file.name for file in Path("out").iterdir()) == ["bench.html", "bench.json", "bench.md"]
 
 
-def test_run_that_is_newer_and_has_no_export_is_named_where_no_model_is(bench: Callable[..., Result]) -> None:
+def test_newer_run_without_an_export_is_named_unless_a_model_is(bench: Callable[..., Result]) -> None:
     for name, created in (("old", "2026-01-01"), ("new", "2027-01-01")):
         run = Path("runs") / name
         (run / "export").mkdir(parents=True)
@@ -86,15 +86,15 @@ def test_options_reach_the_benchmark(bench: Callable[..., Result], tmp_path: Pat
     assert bench("--end-to-end", "data").settings.files == "data"  # type: ignore[attr-defined]
 
 
-def test_wrong_answers_end_with_1_after_the_table(bench: Callable[..., Result], document: dict[str, Any]) -> None:
+def test_wrong_outputs_end_with_1_after_the_table(bench: Callable[..., Result], document: dict[str, Any]) -> None:
     document["cases"][1]["failures"] = ["max |dp| is 1"]
     document["cases"][2]["failures"] = ["max |dp| is 2"]
     result = bench()
     assert result.exit_code == 1
     assert "FAILED: ctonnx INT8, batch 1: max |dp| is 1" in result.stdout
     assert result.stderr.splitlines()[-1] == (
-        "Error: expected right answers, found wrong ones of ctonnx INT8 | batch 1 | cpu | 2 threads | "
-        "ready pixels at 224, however fast"
+        "Error: expected right outputs, found wrong ones of ctonnx INT8 | batch 1 | cpu | 2 threads | "
+        "ready pixels at 224"
     )
     assert Path("bench/bench.json").is_file()
 
@@ -117,7 +117,7 @@ def test_planted_regression_ends_with_1(bench: Callable[..., Result], make_docum
     assert result.exit_code == 1
     assert "REGRESSION" in result.stdout
     assert (
-        "expected no figure to be more than 10% worse, found p50 ms of ctonnx INT8 | batch 1 | cpu | 2 threads | "
+        "expected every measurement to be at most 10% worse, found p50 ms of ctonnx INT8 | batch 1 | cpu | 2 threads | "
         "ready pixels at 224 25% worse (10.40, now 13.00)"
     ) in result.stderr
     kept = json.loads(Path("bench/bench.json").read_text(encoding="utf-8"))["compared_with"]
@@ -127,7 +127,7 @@ def test_planted_regression_ends_with_1(bench: Callable[..., Result], make_docum
     assert bench("--compare", "old.json", "--fail-over", "24").exit_code == 1
 
 
-def test_case_that_the_earlier_report_has_and_this_one_lacks_is_a_failure(
+def test_case_of_the_earlier_report_that_is_missing_is_a_failure(
     bench: Callable[..., Result], document: dict[str, Any], make_document: Any
 ) -> None:
     Path("old.json").write_text(json.dumps(make_document()), encoding="utf-8")
@@ -136,24 +136,24 @@ def test_case_that_the_earlier_report_has_and_this_one_lacks_is_a_failure(
     name = document["cases"].pop(0)["name"]
     result = bench("--compare", "old.json")
     assert result.exit_code == 1
-    lacking = f"expected {name}, which the earlier report has, found it was not measured now"
-    assert lacking in result.stderr
+    missing = f"expected {name}, which is in the earlier report, found that it was not measured now"
+    assert missing in result.stderr
     document["cases"][0]["failures"] = ["max |dp| is 1"]
     wrong, second = bench("--compare", "old.json").stderr.splitlines()[-2:]
-    assert wrong.startswith("Error: expected right answers, found wrong ones")
-    assert second == lacking
+    assert wrong.startswith("Error: expected right outputs, found wrong ones")
+    assert second == missing
 
 
-def test_regression_of_a_doubted_figure_says_that_it_is_doubted(
+def test_regression_of_an_unreliable_measurement_is_marked(
     bench: Callable[..., Result], document: dict[str, Any], make_document: Any
 ) -> None:
     Path("old.json").write_text(json.dumps(make_document(slower=0.8)), encoding="utf-8")
     document["cases"][1]["doubts"] = ["busy: others"]
-    said = bench("--compare", "old.json").stderr
-    assert "13.00); the figure is doubted, measure both again on a quiet machine" in said
+    errors = bench("--compare", "old.json").stderr
+    assert "13.00); the measurement is unreliable, measure both again on a quiet machine" in errors
 
 
-def test_report_of_another_measurement_is_refused_before_anything_is_measured(
+def test_report_of_another_measurement_is_rejected_before_anything_is_measured(
     bench: Callable[..., Result], make_document: Any
 ) -> None:
     old = make_document()
@@ -161,11 +161,11 @@ def test_report_of_another_measurement_is_refused_before_anything_is_measured(
     Path("old.json").write_text(json.dumps(old), encoding="utf-8")
     result = bench("--compare", "old.json")
     assert result.exit_code == 2
-    assert "found one from files (--end-to-end), where this is from ready pixels" in result.stderr
+    assert "found one from files (--end-to-end), while this is from ready pixels" in result.stderr
     assert result.settings is None  # type: ignore[attr-defined]
 
 
-def test_folder_that_cannot_be_written_to_is_told_before_anything_is_measured(bench: Callable[..., Result]) -> None:
+def test_folder_that_cannot_be_written_to_is_reported_before_anything_is_measured(bench: Callable[..., Result]) -> None:
     Path("file").write_text("", encoding="utf-8")
     for options in (["--output", "file/bench"], ["--publish", "file/results.md"]):
         result = bench(*options)
@@ -176,10 +176,10 @@ def test_folder_that_cannot_be_written_to_is_told_before_anything_is_measured(be
 
 def test_earlier_reports_that_are_replaced_are_named(bench: Callable[..., Result]) -> None:
     bench()
-    assert "written: bench/bench.json, in the place of an earlier one" in bench().stderr
+    assert "written: bench/bench.json, replacing an earlier one" in bench().stderr
 
 
-def test_report_without_a_case_in_common_is_told_and_the_figures_are_kept(
+def test_report_without_a_common_case_is_an_error_and_the_reports_are_written(
     bench: Callable[..., Result], make_document: Any
 ) -> None:
     old = make_document()
@@ -188,18 +188,18 @@ def test_report_without_a_case_in_common_is_told_and_the_figures_are_kept(
     Path("old.json").write_text(json.dumps(old), encoding="utf-8")
     result = bench("--compare", "old.json")
     assert result.exit_code == 2
-    assert "expected cases that the earlier report has too, found none" in result.stderr
+    assert "expected cases that are in the earlier report too, found none" in result.stderr
     assert Path("bench/bench.json").is_file()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--peers", "pytorch,tvm"], "joined by commas, or all; found 'tvm'"),
         (["--peers", ","], "expected names joined by commas, or all; found ','"),
         (["--duration", "nan"], "expected a finite number, found nan"),
         (["--duration", "inf"], "inf is not in the range 0<=x<=86400"),
-        (["--batch-size", "1,0"], "expected whole numbers from 1 joined by commas, found '0'"),
+        (["--batch-size", "1,0"], "expected positive whole numbers joined by commas, found '0'"),
         (["--fail-over", "10%"], "expected --compare with --fail-over, found none"),
         (
             ["--compare", "none.json"],
@@ -213,13 +213,13 @@ def test_report_without_a_case_in_common_is_told_and_the_figures_are_kept(
         (["--sweep", "threads", "--batch-size", "2,4"], "expected 1 among --batch-size with --sweep, found 2,4"),
     ],
 )
-def test_wrong_use_is_told_before_anything_is_measured(
-    bench: Callable[..., Result], arguments: list[str], said: str
+def test_wrong_use_is_reported_before_anything_is_measured(
+    bench: Callable[..., Result], arguments: list[str], message: str
 ) -> None:
-    Path("mine.md").write_text("my own words", encoding="utf-8")
+    Path("mine.md").write_text("my own text", encoding="utf-8")
     result = bench(*arguments)
     assert result.exit_code == 2
-    assert said in " ".join(result.stderr.split())
+    assert message in " ".join(result.stderr.split())
     assert result.settings is None  # type: ignore[attr-defined]
     assert not Path("bench").exists()
 
@@ -236,7 +236,7 @@ def test_stopped_benchmark_leaves_nothing(bench: Callable[..., Result], monkeypa
 def test_results_are_published_if_they_are_right(bench: Callable[..., Result], document: dict[str, Any]) -> None:
     result = bench("--publish", "results.md", "--hardware", "mini-PC")
     assert (
-        "published: results.md, section 'mini-PC: lungs on cpu, 2 threads, 224 pixels, from pixels to the answer'"
+        "published: results.md, section 'mini-PC: lungs on cpu, 2 threads, 224 pixels, from pixels to the prediction'"
         in result.stderr
     )
     assert "## mini-PC: lungs on cpu, 2 threads" in Path("results.md").read_text(encoding="utf-8")
@@ -245,13 +245,13 @@ def test_results_are_published_if_they_are_right(bench: Callable[..., Result], d
     assert not Path("wrong.md").exists()
 
 
-def test_figures_that_are_worse_or_doubted_are_not_published(
+def test_worse_or_unreliable_measurements_are_not_published(
     bench: Callable[..., Result], document: dict[str, Any], make_document: Any
 ) -> None:
     Path("old.json").write_text(json.dumps(make_document(slower=0.8)), encoding="utf-8")
     result = bench("--publish", "results.md", "--compare", "old.json")
     assert result.exit_code == 1
-    assert "not published: what failed stands below; results.md is as it was" in result.stderr
+    assert "not published because of the failures below; results.md is unchanged" in result.stderr
     document["cases"][2]["doubts"] = ["busy: a peer's"]
     assert bench("--publish", "results.md").exit_code == 0
     Path("results.md").unlink()
@@ -259,25 +259,25 @@ def test_figures_that_are_worse_or_doubted_are_not_published(
     result = bench("--publish", "results.md")
     assert result.exit_code == 1
     assert (
-        "expected figures of ctonnx's that stand for --publish, found them doubted, such as ctonnx INT8"
+        "expected reliable measurements of ctonnx for --publish, found unreliable ones, such as ctonnx INT8"
         in result.stderr
     )
-    assert "busy: others; measure again without it" in result.stderr
+    assert "busy: others; measure again on a quiet machine" in result.stderr
     assert not Path("results.md").exists()
 
 
-def test_sweep_on_a_busy_machine_keeps_nothing_and_says_so(workspace: Path) -> None:
+def test_sweep_on_a_busy_machine_saves_nothing_with_a_message(workspace: Path) -> None:
     options = ["--threads", "1", "--batch-size", "1", "--duration", "0", "--rounds", "1"]
     result = CliRunner().invoke(main, ["bench", "--sweep", "threads", *options])
     assert result.exit_code == 0, result.output
-    assert "not kept: the best settings of " in result.stderr
+    assert "not saved: the best settings of " in result.stderr
     assert "few: 5 runs" in result.stderr
     assert not Path("runs/tiny/export/model.fp32.tuned.json").exists()
     assert sorted(file.name for file in Path("runs/tiny/bench").iterdir()) == ["sweep.html", "sweep.json", "sweep.md"]
 
 
 @pytest.mark.parametrize("package", ["psutil", "matplotlib"])
-def test_missing_extra_is_told_in_one_sentence_before_anything_is_measured(package: str, workspace: Path) -> None:
+def test_missing_extra_is_reported_before_anything_is_measured(package: str, workspace: Path) -> None:
     code = (
         f"import sys; sys.modules['{package}'] = None; sys.argv = ['ctonnx', 'bench']; "
         "from ctonnx.cli.main import main; main()"
@@ -290,7 +290,7 @@ def test_missing_extra_is_told_in_one_sentence_before_anything_is_measured(packa
     )
 
 
-def test_bench_without_a_model_says_how_one_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bench_without_a_model_names_the_missing_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(main, ["bench"])
     assert result.exit_code == 2

@@ -10,7 +10,7 @@ from ctonnx.artifacts.run import RUNS, Run
 
 
 def write_model(file: Path, target: str | None) -> None:
-    """Writes a model that says what its INT8 was quantized for."""
+    """Writes a model with the target of its quantization."""
     made = helper.make_model(helper.make_graph([], "graph", [], []))
     spec = {"quantization": None if target is None else {"target": target}}
     helper.set_model_props(made, {"ctonnx.spec": json.dumps(spec)})

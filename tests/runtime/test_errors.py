@@ -1,4 +1,4 @@
-"""The errors: their tree, their exit codes, and that they cross a process's border whole."""
+"""The errors: their tree, their exit codes, and pickling."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""`--sweep threads`: which threads, workers, batch size and spinning are best on this device."""
+"""Selects the best threads, workers, batch size and spinning of a sweep for this device (`--sweep threads`)."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -8,29 +8,29 @@ from typing import Any
 from ctonnx.inference.providers import PROVIDERS
 from ctonnx.inference.tuning import Setting, Tuning, save_tuning
 
-__all__ = ["Doubted", "best", "keep"]
+__all__ = ["Unreliable", "best", "save_best"]
 
 
 _USUAL_BATCH = PROVIDERS["cpu"].batch_size  # of an untuned worker
 
 
-class Doubted(Exception):
-    """The figures by which settings would be chosen are to be doubted."""
+class Unreliable(Exception):
+    """The measurements that would select the settings are unreliable."""
 
 
 def best(cases: Sequence[Mapping[str, Any]]) -> Tuning | None:
-    """Returns the best settings of one model: the lowest median for one image, and the most images a second.
+    """Returns the best settings of one model: the lowest median for one image, and the most images per second.
 
-    Another setting than the default is taken where it was better than it in every round; else the default stays.
+    Settings other than the defaults are selected only if they were better in every round.
 
     Args:
-        cases: of the report's document, of one model.
+        cases: Cases of one model in the report's document.
 
     Returns:
-        None where no right answer was measured for one image.
+        The settings; None if no case of batch size 1 is right.
 
     Raises:
-        Doubted: The best, or what it was best against, is to be doubted.
+        Unreliable: If the best measurement, or the one that it was compared with, is unreliable.
     """
     right = [case for case in cases if not case["failures"]]
     single = [case for case in right if case["batch_size"] == 1]
@@ -41,31 +41,31 @@ def best(cases: Sequence[Mapping[str, Any]]) -> Tuning | None:
     return Tuning(one=_setting(one), many=_setting(many))
 
 
-def keep(document: Mapping[str, Any]) -> list[str]:
-    """Writes each model's best settings beside it where they can be believed; returns what was done, in lines."""
-    said = []
+def save_best(document: Mapping[str, Any]) -> list[str]:
+    """Writes each model's best settings beside it if they are reliable; returns a message for each model."""
+    messages = []
     for model in document["models"]:
         path = Path(model["file"])
         try:
             tuning = best([case for case in document["cases"] if Path(case["model"]) == path.resolve()])
-        except Doubted as doubt:
-            said.append(
-                f"not kept: the best settings of {path}: {doubt}; sweep again on a quiet machine, or for longer"
+        except Unreliable as error:
+            messages.append(
+                f"not saved: the best settings of {path}: {error}; sweep again on a quiet machine, or for longer"
             )
             continue
         if tuning is None:
-            said.append(f"not kept: the best settings of {path}: no right answer was measured for one image")
+            messages.append(f"not saved: the best settings of {path}: no right result was measured for one image")
             continue
         file = save_tuning(path, tuning, provider=document["settings"]["provider"])
-        said += [
-            f"best for {what}: {found.summary}, {found.images_per_s:.1f} images/s; {file}"
-            for what, found in (("one image", tuning.one), ("many images", tuning.many))
+        messages += [
+            f"best for {images}: {found.summary}, {found.images_per_s:.1f} images/s; {file}"
+            for images, found in (("one image", tuning.one), ("many images", tuning.many))
         ]
-    return said
+    return messages
 
 
 def _default(cases: Sequence[Mapping[str, Any]], batch_size: int) -> Mapping[str, Any]:
-    """Returns the case that is nearest to what `ctonnx predict` does untuned: all cores, for many a worker for each."""
+    """Returns the case nearest to the defaults of `ctonnx predict`: all cores, with a worker per core if swept."""
     most = max(case["threads"] for case in cases)
     workers = max(case["workers"] for case in cases if case["threads"] == most)
     return min(
@@ -77,17 +77,18 @@ def _default(cases: Sequence[Mapping[str, Any]], batch_size: int) -> Mapping[str
 def _winner(
     cases: Sequence[Mapping[str, Any]], default: Mapping[str, Any], time_of: Callable[[Mapping[str, Any]], float]
 ) -> Mapping[str, Any]:
-    """Returns the fastest case where it beat the default in every round, else the default.
+    """Returns the fastest case if it beat the default in every round, else the default.
 
     Raises:
-        Doubted: it, or its rival, is doubted: the default, or where that is the fastest, the next one.
+        Unreliable: If the fastest case is unreliable, or its rival: the default, or the second fastest.
     """
     ordered = sorted(cases, key=time_of)
     first = ordered[0]
     rival = default if first is not default else next(iter(ordered[1:]), default)
     for case in (first, rival):
         if case["doubts"]:
-            raise Doubted(f"{case['title']}, batch {case['batch_size']}: {case['doubts'][0]}")
+            raise Unreliable(f"{case['title']}, batch {case['batch_size']}: {case['doubts'][0]}")
+
     if first is default:
         return first
     pairs = zip(_round_medians(first), _round_medians(default), strict=True)

@@ -1,4 +1,4 @@
-"""Reads the bench.json of an earlier benchmark, of which all that is compared is there and of its kind."""
+"""Reads and validates the bench.json of an earlier benchmark."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ctonnx_bench.cases.settings import SCHEMA_VERSION
 
 __all__ = ["read_report"]
 
-_LEAST = 1e-9  # seconds, milliseconds or bytes of anything that happened
+_LEAST = 1e-9  # smallest valid duration or size
 _Some: TypeAlias = Annotated[float, json_schema.Between(_LEAST)]
 _Fact: TypeAlias = int | float | str | None
 _Any: TypeAlias = Annotated[float, json_schema.Between(0)]
@@ -94,7 +94,7 @@ def read_report(file: Path) -> dict[str, Any]:
     """Reads a bench.json.
 
     Raises:
-        CtonnxError: it is missing, damaged, something else, or of a newer ctonnx.
+        CtonnxError: If the file is missing, damaged, something else, or of a newer ctonnx.
     """
     try:
         document = json_schema.parse(read_text(file))
@@ -107,8 +107,8 @@ def read_report(file: Path) -> dict[str, Any]:
             "make one with: ctonnx bench --output DIR"
         ) from error
     raise CtonnxError(
-        f"expected a report of schema {SCHEMA_VERSION} or older, found schema {version} in '{file}': it was made "
-        "by a newer ctonnx; upgrade this one"
+        f"expected a report of schema {SCHEMA_VERSION} or older, found schema {version} in '{file}', written by a "
+        "newer ctonnx; upgrade this one"
     )
 
 
@@ -118,5 +118,5 @@ def _found(error: OSError | ValueError) -> str:
     if isinstance(error, OSError):
         return reason_of(error)
     if isinstance(error, JSONDecodeError | UnicodeDecodeError):
-        return "a file that is no JSON"
+        return "a file that is not JSON"
     return f"another document ({error})"

@@ -1,4 +1,4 @@
-"""`--compare`: the figures of a benchmark against those of an earlier one, as a gate."""
+"""Compares a benchmark with an earlier one, and finds regressions (`--compare`)."""
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,30 +15,30 @@ from ctonnx_bench.measurement.environment import differences
 
 __all__ = [
     "Change",
-    "cautions",
+    "check_same_measurement",
     "compare_reports",
+    "find_caveats",
     "missing",
-    "refuse_other_measurement",
     "regressed",
     "table",
     "wrong_before",
 ]
 
-_STARTS = 3  # processes, of which a cold start's spread can be told
-_ALWAYS = ("p50 ms", "peak MB")  # gated; the others where nothing doubts them
+_STARTS = 3  # minimum number of processes for the spread of the cold start
+_ALWAYS = ("p50 ms", "peak MB")  # always gated; the others only if they are reliable
 
 
 @dataclass(frozen=True)
 class Change:
-    """One figure of one case, before and now.
+    """Change of one measurement of a case.
 
     Attributes:
-        case: Its name.
-        figure: which one, with its unit.
-        before: in the earlier report.
-        now: in this one.
-        noisy: Whether either is doubted.
-        gated: Whether it may fail the comparison; a peer's figures, and some that are doubted, are shown alone.
+        case: Name of the case.
+        figure: Name of the measurement, with its unit.
+        before: Value in the earlier report.
+        now: Value in this report.
+        noisy: Whether either value is unreliable.
+        gated: Whether the change may fail the comparison; other changes are only shown.
     """
 
     case: str
@@ -50,18 +50,18 @@ class Change:
 
     @property
     def worse(self) -> float:
-        """By which share it is worse: 0.1 is 10 % slower or larger; negative is better."""
+        """Relative change: 0.1 is 10 % slower or larger; negative is better."""
         return self.now / self.before - 1
 
 
 def compare_reports(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
-    """Returns how the figures of each case changed that both reports have.
+    """Returns the changes of each case that both reports contain.
 
-    The median latency, MLPerf's SingleStream (the 90th percentile at batch 1), the cold start, and the peak memory.
-    Gated are ctonnx's own: the median and the memory always, the other two where neither report doubts them.
+    Compared are the median latency, MLPerf's SingleStream (the 90th percentile at batch 1), the cold start, and the
+    peak memory. Those of ctonnx are gated: the median and the memory always, the other two if reliable in both reports.
 
     Raises:
-        CtonnxError: they have none in common.
+        CtonnxError: If the reports have no case in common.
     """
     earlier = {case["name"]: case for case in old["cases"]}
     found = []
@@ -70,41 +70,41 @@ def compare_reports(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Chan
             continue
         noisy = any(_is_noisy(item) for item in (before, case))
         unsteady = any(_starts_unsteadily(item) for item in (before, case))
-        for name, value in _figures(case).items():
-            if (was := _figures(before).get(name)) and value is not None:
-                doubted = (noisy or unsteady) if name == "cold s" else noisy
-                gated = bool(case["own"]) and (name in _ALWAYS or not doubted)
-                found.append(Change(case["name"], name, was, value, doubted, gated))
+        for name, value in _measurements(case).items():
+            if (was := _measurements(before).get(name)) and value is not None:
+                unreliable = (noisy or unsteady) if name == "cold s" else noisy
+                gated = bool(case["own"]) and (name in _ALWAYS or not unreliable)
+                found.append(Change(case["name"], name, was, value, unreliable, gated))
     if not found:
         raise CtonnxError(
-            f"expected cases that the earlier report has too, found none: it has {', '.join(earlier) or 'no case'}; "
+            f"expected cases that are in the earlier report too, found none: it has {', '.join(earlier) or 'no case'}; "
             "measure with the same models, batch sizes, threads and provider"
         )
     return found
 
 
 def regressed(changes: Sequence[Change], fail_over: float) -> list[Change]:
-    """Returns the gated figures that are worse by more than the share that is allowed."""
+    """Returns the gated changes that are worse by more than the allowed share."""
     return [change for change in changes if change.gated and change.worse > fail_over]
 
 
 def missing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Returns ctonnx's cases that the earlier report has and the new one lacks."""
+    """Returns ctonnx's cases that are in the earlier report and missing in the new one."""
     measured = {case["name"] for case in new["cases"]} | set(new["broken"])
     return [case["name"] for case in old["cases"] if case["own"] and case["name"] not in measured]
 
 
 def wrong_before(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Returns ctonnx's cases whose answers were wrong in the earlier report."""
+    """Returns ctonnx's cases that were wrong in the earlier report."""
     measured = {case["name"] for case in new["cases"]}
     return [case["name"] for case in old["cases"] if case["own"] and case["failures"] and case["name"] in measured]
 
 
-def refuse_other_measurement(old: Mapping[str, Any], settings: Settings) -> None:
-    """Ends with an error where an earlier report is of something that the settings do not measure.
+def check_same_measurement(old: Mapping[str, Any], settings: Settings) -> None:
+    """Checks that an earlier report can be compared with a benchmark of these settings.
 
     Raises:
-        CtonnxError: Files against pixels, one provider against another, a sweep against none, or other batch sizes.
+        CtonnxError: If files or pixels, the provider, the sweep or all batch sizes differ.
     """
     before = old["settings"]
     pairs = [
@@ -115,14 +115,14 @@ def refuse_other_measurement(old: Mapping[str, Any], settings: Settings) -> None
     for was, now in pairs:
         if was != now:
             raise CtonnxError(
-                f"expected an earlier report of the same measurement, found one {was}, where this is {now}; measure as "
-                "it was measured, or compare with another report"
+                f"expected an earlier report of the same measurement, found one {was}, while this is {now}; measure in "
+                "the same way, or compare with another report"
             )
     sizes = {case["batch_size"] for case in old["cases"]}
     if not sizes & set(settings.batch_sizes):
         raise CtonnxError(
-            f"expected an earlier report with one of these batch sizes, found one of {_batches(sizes)}, where this is "
-            f"{_batches(settings.batch_sizes)}; measure as it was measured, or compare with another report"
+            f"expected an earlier report with one of these batch sizes, found one of {_batches(sizes)}, while this is "
+            f"{_batches(settings.batch_sizes)}; measure in the same way, or compare with another report"
         )
 
 
@@ -130,9 +130,9 @@ def _batches(sizes: Iterable[int]) -> str:
     return f"--batch-size {','.join(map(str, sorted(set(sizes))))}"
 
 
-def cautions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Returns what makes the two reports hard to compare: another machine, library, file, or case that one lacks."""
-    found = [f"no longer the same {said}" for said in differences(old["environment"], new["environment"])]
+def find_caveats(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Returns caveats of the comparison: another machine, library or file, or a case missing in the new report."""
+    found = [f"no longer the same {change}" for change in differences(old["environment"], new["environment"])]
     models = [{_model_name(model): model for model in document["models"]} for document in (old, new)]
     for name in (name for name in models[0] if name in models[1]):
         first, second = models[0][name], models[1][name]
@@ -147,12 +147,12 @@ def cautions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def _model_name(model: Mapping[str, Any]) -> str:
-    return for_target(model["precision"], model.get("target"))  # which earlier reports do not tell
+    return for_target(model["precision"], model.get("target"))  # not in earlier reports
 
 
 def table(changes: Sequence[Change], fail_over: float) -> str:
     """Returns the comparison for a terminal."""
-    rows = [["case", "figure", "before", "now", "change", ""]]
+    rows = [["case", "measurement", "before", "now", "change", ""]]
     for change in changes:
         verdict = ("REGRESSION" if change.gated else "worse") if change.worse > fail_over else ""
         values = [f"{value:.2f}" for value in (change.before, change.now)]
@@ -162,13 +162,13 @@ def table(changes: Sequence[Change], fail_over: float) -> str:
     return "\n".join(aligned(rows, left=(0, 1, 5)))
 
 
-def _figures(case: Mapping[str, Any]) -> dict[str, float | None]:
-    figures = case["figures"]
-    peak, latency = figures["peak_bytes"], figures["latency_ms"]
+def _measurements(case: Mapping[str, Any]) -> dict[str, float | None]:
+    measured = case["figures"]
+    peak, latency = measured["peak_bytes"], measured["latency_ms"]
     return {
         "p50 ms": latency["p50"],
         "SingleStream ms": latency["p90"] if case["batch_size"] == 1 else None,
-        "cold s": figures["cold_start_s"],
+        "cold s": measured["cold_start_s"],
         "peak MB": None if peak is None else peak / 1e6,
     }
 
@@ -179,7 +179,7 @@ def _is_noisy(case: Mapping[str, Any]) -> bool:
 
 
 def _starts_unsteadily(case: Mapping[str, Any]) -> bool:
-    """Says whether the cold starts of the processes lie too far from each other, or are too few to tell."""
+    """Returns whether the cold starts of the processes vary too much, or are too few to know."""
     starts = [item["cold_start_s"] for item in case["rounds"]]
     if len(starts) < _STARTS:
         return True

@@ -1,4 +1,4 @@
-"""How many times as fast each case is as PyTorch, or as FP32 where PyTorch was not measured, round by round."""
+"""Speedup of each case over PyTorch, or over FP32 if PyTorch was not measured, round by round."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -9,20 +9,20 @@ from ctonnx_bench.measurement.interleaving import paired_ratio, paired_ratios
 __all__ = ["BASELINES", "times_as_fast"]
 
 BASELINES = {"PyTorch eager": "PyTorch", "ctonnx FP32": "FP32"}
-"""Whom to compare with, and the column's word for it; the first that was measured is taken."""
+"""Contenders to compare with and their short names; the first one measured is the baseline."""
 
 
 def times_as_fast(cases: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Returns for each case, by its name, how many times as fast it is at the same batch size.
+    """Returns the speedup of each case at the same batch size, by the case's name.
 
-    Rounds are compared with each other, as the machine's speed changes from one to the next: `value` is the median of
-    the ratios of their medians, `low` and `high` the least and the greatest of them, `than` the baseline's word.
+    The medians of each round are compared, as the machine's speed changes from round to round: `value` is the median of
+    their ratios, `low` and `high` are their minimum and maximum, `than` is the baseline's short name.
 
     Args:
-        cases: of the report's document.
+        cases: Cases of the report's document.
 
     Returns:
-        Nothing for a case whose answers are wrong, or that no baseline with right answers was measured beside.
+        Speedups, without cases that are wrong or have no right baseline.
     """
     right = [case for case in cases if not case["failures"]]
     names = {case["contender"] for case in right}
@@ -32,10 +32,11 @@ def times_as_fast(cases: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any
         beside = [
             other for other in right if other["contender"] == baseline and other["batch_size"] == case["batch_size"]
         ]
-        beside.sort(key=lambda other: other["bound"] != case["bound"])  # the one whose data goes the same way
+        beside.sort(key=lambda other: other["bound"] != case["bound"])  # first the one with the same data transfer
         if baseline is None or not beside:
             continue
-        pairs = list(zip(_medians(beside[0]), _medians(case), strict=False))  # one that failed has fewer rounds
+        pairs = list(zip(_medians(beside[0]), _medians(case), strict=False))  # a failed case has fewer rounds
+
         theirs, mine = zip(*pairs, strict=True)
         ratios = paired_ratios(theirs, mine)
         found[case["name"]] = {

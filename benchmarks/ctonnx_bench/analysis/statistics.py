@@ -1,4 +1,4 @@
-"""From raw samples to the figures of a case, and the doubts that they leave."""
+"""Measurements of a case computed from its raw samples, and warnings about unreliable ones."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,31 +9,30 @@ import numpy as np
 from ctonnx.parity.rounding import shown
 from ctonnx_bench.measurement.rounds import Round
 
-__all__ = ["FEW", "NOISY", "doubts", "marks", "median_interval", "mlperf", "summarize"]
+__all__ = ["FEW", "NOISY", "find_warnings", "marks", "median_interval", "mlperf", "summarize"]
 
 NOISY = 0.10
-"""The interquartile range, as a share of the median, above which a case is called noisy."""
+"""Interquartile range, as a share of the median, above which a case is noisy."""
 
 FEW = 20
-"""Timed runs, below which a spread says little."""
+"""Number of timed runs below which their spread is unreliable."""
 
 _MARKS = {"alone": "~", "few": "~", "crowded": "~", "noisy": "~", "uneven": "~", "busy": "~", "throttled": "!"}
-_APART = 0.10  # the ends of the interval that holds the median of the rounds' medians
+_UNEVEN = 0.10  # width of the interval of the rounds' medians, as a share
 _CONFIDENCE = 0.95  # of that interval
-_BUSY = 0.05  # of the processor's time, that other programs took
+_BUSY = 0.05  # share of the cores' time that other programs used
 _PERCENTILES = {50: 1, 90: 10, 95: 20, 99: 100}
-"""Each with the runs that it needs: of fewer, none is above it, and it would be the slowest by another name."""
+"""Percentiles with the number of runs that each needs: with fewer, no run would be above it."""
 
 
 def summarize(rounds: Sequence[Round], batch_size: int) -> dict[str, Any]:
-    """Returns the figures of all rounds together.
+    """Returns the measurements over all rounds.
 
     Returns:
         `latency_ms` of a run (of a whole batch): `p50`, `p90`, `p95`, `p99` (linear between the nearest samples; None
-        of fewer than 10, 20 and 100 runs), `mean`, `iqr`, `min`, `max`; `runs`; `images_per_s` over the time of the
-        runs alone; `cold_start_s`, `open_s` and `first_run_ms`, medians of the processes; `peak_bytes` and
-        `device_bytes`, the greatest of them;
-        `joules_per_image` by sensor.
+        for fewer than 10, 20 and 100 runs), `mean`, `iqr`, `min`, `max`; `runs`; `images_per_s` over the timed runs;
+        medians over the processes: `cold_start_s`, `open_s` and `first_run_ms`; maxima: `peak_bytes` and
+        `device_bytes`; `joules_per_image` by sensor.
     """
     samples = np.concatenate([item.samples_s for item in rounds])
     quarters = np.percentile(samples, (25, 75)) * 1e3
@@ -54,53 +53,52 @@ def summarize(rounds: Sequence[Round], batch_size: int) -> dict[str, Any]:
         "cold_start_s": float(np.median([item.cold_start_s for item in rounds])),
         "open_s": float(np.median([item.open_s for item in rounds])),
         "first_run_ms": float(np.median([item.first_run_s for item in rounds]) * 1e3),
-        "peak_bytes": _greatest(item.peak_bytes for item in rounds),
-        "device_bytes": _greatest(item.device_bytes for item in rounds),
+        "peak_bytes": _maximum(item.peak_bytes for item in rounds),
+        "device_bytes": _maximum(item.device_bytes for item in rounds),
         "joules_per_image": {
             name: sum(item.joules.get(name, 0.0) for item in rounds) / images for name in rounds[0].joules
         },
     }
 
 
-def doubts(rounds: Sequence[Round], figures: Mapping[str, Any], *, threads: int, cores: int) -> list[str]:
-    """Returns why a case's figures may be doubted: few runs, noise, rounds that do not agree, a slowed machine.
+def find_warnings(rounds: Sequence[Round], measurements: Mapping[str, Any], *, threads: int, cores: int) -> list[str]:
+    """Returns reasons why a case's measurements may be unreliable: few runs, noise, uneven rounds, a slowed machine.
 
     Args:
-        rounds: of the case.
-        figures: from `summarize`.
-        threads: that computed.
-        cores: that they were allowed.
+        rounds: Rounds of the case.
+        measurements: Result of `summarize`.
+        threads: Number of threads used.
+        cores: Number of cores available.
     """
-    latency = figures["latency_ms"]
+    latency = measurements["latency_ms"]
     found = []
-    if figures["runs"] < FEW:
-        found.append(f"few: {figures['runs']} runs, of which a spread says little; take a longer --duration")
+    if measurements["runs"] < FEW:
+        found.append(f"few: {measurements['runs']} runs, too few for a reliable spread; use a longer --duration")
     if len(rounds) == 1:
-        found.append("alone: one round, which no other confirms; take more --rounds")
+        found.append("alone: only one round; use more --rounds")
     if threads > cores:
-        found.append(f"crowded: {threads} threads on the {cores} cores that it may use")
+        found.append(f"crowded: {threads} threads on {cores} available cores")
     if (spread := latency["iqr"] / latency["p50"]) > NOISY:
         found.append(f"noisy: the interquartile range is {shown(spread, NOISY, digits=1, form='%')} of the median")
-    least, greatest = median_interval([float(np.median(item.samples_s)) for item in rounds])
-    if (apart := greatest / least - 1) > _APART:
-        differs = shown(apart, _APART, digits=0, form="%")
-        found.append(f"uneven: from round to round the median differs by {differs}; take more --rounds")
+    low, high = median_interval([float(np.median(item.samples_s)) for item in rounds])
+    if (width := high / low - 1) > _UNEVEN:
+        differs = shown(width, _UNEVEN, digits=0, form="%")
+        found.append(f"uneven: the rounds' medians differ by {differs}; use more --rounds")
     if (others := max(item.others_share for item in rounds)) > _BUSY:
-        taken = shown(others, _BUSY, digits=0, form="%")
-        found.append(f"busy: other programs took up to {taken} of the cores' time meanwhile")
+        found.append(f"busy: other programs used up to {shown(others, _BUSY, digits=0, form='%')} of the cores' time")
     slowed = dict.fromkeys(cause for item in rounds for cause in item.slowdowns)
     return found + [f"throttled: {cause}" for cause in slowed]
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Returns between which of the values the median of what they are drawn from lies, with 95 % confidence.
+    """Returns the 95 % confidence interval of the median of the distribution that the values are drawn from.
 
-    Each of the values is above it with a probability of one half, so that their order alone tells, whatever their
-    distribution. Of fewer than 6 values even the least and the greatest hold it less often; those are returned.
+    Each value is above that median with a probability of one half, so the interval depends only on the ranks of the
+    values, for any distribution. For fewer than 6 values, minimum and maximum are returned, with a lower confidence.
     Source: Hoefler and Belli 2015, https://doi.org/10.1145/2807591.2807644, 3.1.3.
 
     Args:
-        values: One or more.
+        values: One value or more.
     """
     ranked = sorted(values)
     count, left_out, rank = len(ranked), 0.0, -1
@@ -111,41 +109,41 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def marks(case: Mapping[str, Any]) -> str:
-    """Returns what stands beside a case's title: ` ~` where its figures are doubted, ` !` where it was slowed down."""
-    found = dict.fromkeys(_MARKS[doubt.partition(":")[0]] for doubt in case["doubts"])
+    """Returns the marks of a case's title: ` ~` for unreliable measurements, ` !` for a slowed machine."""
+    found = dict.fromkeys(_MARKS[warning.partition(":")[0]] for warning in case["doubts"])
     return f" {''.join(found)}" if found else ""
 
 
 def mlperf(cases: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Returns MLPerf Inference's two scenarios for each contender, by its title.
 
-    SingleStream is the 90th percentile of the latency of one image after the other; Offline is the images a second
-    where all are there from the start, at the batch size that serves most (Reddi et al. 2020,
-    https://arxiv.org/abs/1911.02549). These are its measures, not a submission: it asks for 10 minutes and more.
+    SingleStream is the 90th percentile of the latency at batch 1; Offline is the number of images per second if all
+    are available from the start, at the batch size with the highest throughput (Reddi et al. 2020,
+    https://arxiv.org/abs/1911.02549). These are its measures, not a submission, which needs 10 minutes and more.
 
     Args:
-        cases: of the report's document; one whose answers nothing proves right has no result.
+        cases: Cases of the report's document; those whose verdict is not `right` have no result.
 
     Returns:
-        `single_stream_ms` (None where batch 1 was not measured, or too few times) and whether it is `doubted`;
-        `offline_images_per_s`, `offline_batch_size`, and whether they are `offline_doubted`.
+        Results with `single_stream_ms` (None without enough runs at batch 1), `offline_images_per_s`,
+        `offline_batch_size`, and True for unreliable measurements in `doubted` and `offline_doubted`.
     """
     found: dict[str, dict[str, Any]] = {}
     for case in cases:
         if case["verdict"] != "right":
             continue
         scenarios = found.setdefault(case["title"], {"single_stream_ms": None, "offline_images_per_s": None})
-        figures = case["figures"]
+        measured = case["figures"]
         if case["batch_size"] == 1:
-            scenarios |= {"single_stream_ms": figures["latency_ms"]["p90"], "doubted": bool(case["doubts"])}
-        if figures["images_per_s"] > (scenarios["offline_images_per_s"] or 0.0):
+            scenarios |= {"single_stream_ms": measured["latency_ms"]["p90"], "doubted": bool(case["doubts"])}
+        if measured["images_per_s"] > (scenarios["offline_images_per_s"] or 0.0):
             scenarios |= {
-                "offline_images_per_s": figures["images_per_s"],
+                "offline_images_per_s": measured["images_per_s"],
                 "offline_batch_size": case["batch_size"],
                 "offline_doubted": bool(case["doubts"]),
             }
     return found
 
 
-def _greatest(values: Iterator[int | None]) -> int | None:
+def _maximum(values: Iterator[int | None]) -> int | None:
     return max((value for value in values if value is not None), default=None)

@@ -1,4 +1,4 @@
-"""What is measured: models and peers, images, cases.
+"""Models, peers, images and the cases of a benchmark.
 
 adapters/   ctonnx and its peers behind one interface
 settings    settings of a benchmark

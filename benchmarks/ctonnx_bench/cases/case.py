@@ -1,4 +1,4 @@
-"""What is measured of each contender: a case for each batch size and, on a GPU, for each way of its data."""
+"""Cases of a benchmark: each contender at each batch size and, on a GPU, with each kind of data transfer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,16 +17,16 @@ class Case:
     """One row of the table, measured in processes of its own.
 
     Attributes:
-        contender: who answers.
-        batch_size: Images at a time.
+        contender: Measured network and its adapter.
+        batch_size: Images per run.
         provider: One of `ctonnx.inference.providers.PROVIDERS`.
-        threads: Within an operator.
+        threads: Threads within an operator.
         bound: Whether inputs and outputs stay in the GPU's memory.
-        spinning: Whether waiting threads go on looking for work.
-        workers: Parts of a batch that are computed at a time, each with its share of the threads.
-        swept: Whether it differs from others in threads, workers or spinning, which its title then says.
+        spinning: Whether waiting threads spin.
+        workers: Parts of a batch that are computed in parallel, each with its share of the threads.
+        swept: Whether cases differ in threads, workers or spinning, so that the title includes them.
         side: Height and width of the network's input, in pixels.
-        files: Whether files are timed, or pixels that are ready.
+        files: Whether files are timed instead of preprocessed pixels.
     """
 
     contender: Contender
@@ -42,30 +42,27 @@ class Case:
 
     @property
     def title(self) -> str:
-        """Of its rows: who, and how."""
-        ways = [] if self.provider in ON_CPU else [self._data]
+        """Title of its rows: contender and options."""
+        options = [] if self.provider in ON_CPU else [self._transfer]
         if self.swept:
-            ways += (
-                [f"threads {self.threads}", f"workers {self.workers}"]
-                if self.workers > 1
-                else [f"threads {self.threads}"]
-            )
-            ways += [] if self.spinning else ["no spinning"]
-        return ", ".join([self.contender.title, *ways])
+            options += [f"threads {self.threads}"]
+            options += [f"workers {self.workers}"] if self.workers > 1 else []
+            options += [] if self.spinning else ["no spinning"]
+        return ", ".join([self.contender.title, *options])
 
     @property
     def name(self) -> str:
-        """By which it is known again in another report."""
-        way = f"{'files' if self.files else 'ready pixels'} at {self.side}"
-        return f"{self.title} | batch {self.batch_size} | {self.provider} | {self.threads} threads | {way}"
+        """Name that identifies the case in other reports."""
+        images = f"{'files' if self.files else 'ready pixels'} at {self.side}"
+        return f"{self.title} | batch {self.batch_size} | {self.provider} | {self.threads} threads | {images}"
 
     @property
-    def _data(self) -> str:
+    def _transfer(self) -> str:
         resident = "IO binding" if self.contender.own else "device-resident"
         return resident if self.bound else "host copies"
 
-    def task(self, *, pixels: Path, answers: Path, seconds: float | None) -> Task:
-        """Returns what its process does."""
+    def task(self, *, pixels: Path, outputs: Path, seconds: float | None) -> Task:
+        """Returns the task of its process."""
         return Task(
             adapter=self.contender.adapter,
             model=str(self.contender.model),
@@ -76,7 +73,7 @@ class Case:
             workers=self.workers,
             batch_size=self.batch_size,
             pixels=str(pixels),
-            answers=str(answers),
+            outputs=str(outputs),
             seconds=seconds,
         )
 
@@ -93,29 +90,29 @@ def plan_cases(
     threads: int,
     files: bool = False,
 ) -> list[Case]:
-    """Returns all cases, those of one batch size beside each other, so that what is compared is near in time.
+    """Returns all cases; those of one batch size are adjacent, so that compared cases are measured close in time.
 
     Args:
-        contenders: who is measured.
-        batch_sizes: Images at a time.
-        provider: of ctonnx, one of `ctonnx.inference.providers.PROVIDERS`.
-        threads: Within an operator.
-        files: Whether files are timed, whose pixels are always copied.
+        contenders: Contenders to measure.
+        batch_sizes: Batch sizes to measure.
+        provider: Provider of ctonnx, one of `ctonnx.inference.providers.PROVIDERS`.
+        threads: Threads within an operator.
+        files: Whether files are timed; their pixels are always copied.
     """
     return [
-        Case(contender, size, _place(contender, provider), threads, bound)
+        Case(contender, size, _provider_of(contender, provider), threads, bound)
         for size in batch_sizes
         for contender in contenders
-        for bound in ((True, False) if provider == "cuda" and _stays(contender) and not files else (False,))
+        for bound in (
+            (True, False) if provider == "cuda" and ADAPTERS[contender.adapter].resident and not files else (False,)
+        )
     ]
 
 
-def _place(contender: Contender, provider: str) -> str:
-    place = ADAPTERS[contender.adapter].place(provider)
-    if place is None:
-        raise ValueError(f"expected who can be measured beside {provider}, found {contender.title}")
-    return place
-
-
-def _stays(contender: Contender) -> bool:
-    return ADAPTERS[contender.adapter].resident
+def _provider_of(contender: Contender, provider: str) -> str:
+    found = ADAPTERS[contender.adapter].peer_provider(provider)
+    if found is None:
+        raise ValueError(
+            f"expected a contender that can be compared with ctonnx on {provider}, found {contender.title}"
+        )
+    return found

@@ -1,4 +1,4 @@
-"""Who is measured: the exported models that are meant, and the peers that can run their network here."""
+"""Contenders of a benchmark: the exported models, and the peers that can run their network on this machine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ __all__ = ["Contender", "Model", "find_peers", "for_target", "own", "read_models
 
 @dataclass(frozen=True)
 class Model:
-    """An exported file.
+    """Exported file.
 
     Attributes:
         path: The `.onnx` file.
-        spec: what it says about itself.
-        sha256: of the file.
-        size: in bytes.
+        spec: Metadata of the file.
+        sha256: Hash of the file.
+        size: Size in bytes.
     """
 
     path: Path
@@ -35,11 +35,11 @@ class Model:
 
     @property
     def target(self) -> str | None:
-        """What an INT8 model was quantized for; None for one in floating point."""
+        """Target of the quantization; None for a model in floating point."""
         return (self.spec.quantization or {}).get("target")
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns what the report keeps of it."""
+        """Returns the entries for the report."""
         return {
             "file": str(self.path),
             "name": self.spec.name,
@@ -55,14 +55,14 @@ class Model:
 
 @dataclass(frozen=True)
 class Contender:
-    """A network behind an adapter.
+    """Network and the adapter that runs it.
 
     Attributes:
-        title: of its rows.
-        adapter: A name of `ADAPTERS`.
-        model: what the adapter is given.
-        precision: whose gate its answers must pass.
-        size: of its files, in bytes.
+        title: Title of its rows.
+        adapter: Name from `ADAPTERS`.
+        model: File or folder that the adapter opens.
+        precision: Precision whose gate its outputs must pass.
+        size: Size of its files in bytes.
     """
 
     title: str
@@ -73,19 +73,19 @@ class Contender:
 
     @property
     def own(self) -> bool:
-        """Whether it is ctonnx, and no peer."""
+        """Whether it is ctonnx, not a peer."""
         return self.adapter == OWN
 
 
 def read_models(names: Sequence[Path]) -> list[Model]:
-    """Returns every exported file that is meant; none named means those of the newest run with an export.
+    """Returns the exported files.
 
     Args:
-        names: `.onnx` files, folders of them, or runs.
+        names: `.onnx` files, folders of them, or runs; empty means the newest run with an export.
 
     Raises:
-        ModelError: One is missing or damaged, or they are not all of one checkpoint, so that no answers could be
-            compared.
+        ModelError: If a file is missing or damaged, or the files are not all of one checkpoint, so that their outputs
+            cannot be compared.
     """
     files = dict.fromkeys(file for name in (names or (None,)) for file in find_models(name))
     models = [_read(file) for file in files]
@@ -93,18 +93,18 @@ def read_models(names: Sequence[Path]) -> list[Model]:
     for model in models[1:]:
         if model.spec.checkpoint_sha256 != first.spec.checkpoint_sha256:
             raise ModelError(
-                f"expected models of one checkpoint, whose answers can be compared, found '{first.path}' of "
+                f"expected models of one checkpoint, whose outputs can be compared, found '{first.path}' of "
                 f"{first.spec.checkpoint_sha256[:12]} and '{model.path}' of {model.spec.checkpoint_sha256[:12]}; "
-                "measure them one after the other"
+                "measure them separately"
             )
     return models
 
 
 def run_of(models: Sequence[Model], reference: Path | None) -> Run | None:
-    """Returns the run that the models were exported from: the one that is named, or the one that they lie in.
+    """Returns the run that the models were exported from: `reference`, or else the run that contains them.
 
     Raises:
-        ModelError: The named one is no run, or another one.
+        ModelError: If `reference` is not a run, or another one.
     """
     wanted = models[0].spec.checkpoint_sha256
     if reference is not None:
@@ -120,7 +120,7 @@ def run_of(models: Sequence[Model], reference: Path | None) -> Run | None:
 
 
 def own(models: Sequence[Model]) -> list[Contender]:
-    """Returns ctonnx with each model; files of one precision and target are told apart by their names."""
+    """Returns a contender for each model; titles of files of one precision and target include their paths."""
     titles = [for_target(f"ctonnx {model.spec.precision.upper()}", model.target) for model in models]
     return [
         Contender(
@@ -135,9 +135,7 @@ def own(models: Sequence[Model]) -> list[Contender]:
 
 
 def for_target(name: str, target: str | None) -> str:
-    """Returns what a model is called that was made for a processor; x86, which is the default, goes unsaid.
-
-    Reports from before there were targets call it so, too.
+    """Returns a model's name with its target; x86, the default, is left out as in reports from before targets.
 
     >>> for_target("ctonnx INT8", "amx"), for_target("ctonnx INT8", "x86")
     ('ctonnx INT8 for amx', 'ctonnx INT8')
@@ -148,33 +146,33 @@ def for_target(name: str, target: str | None) -> str:
 def find_peers(
     names: Sequence[str], models: Sequence[Model], run: Run | None, provider: str
 ) -> tuple[list[Contender], dict[str, str]]:
-    """Returns the peers that can run here, and for each of the others why it is skipped.
+    """Returns the peers that can run here, and the reason for each other one.
 
     Args:
-        names: of `PEERS`.
-        models: Exported files; a peer that reads one is given FP32.
-        run: whose checkpoint PyTorch reads.
+        names: Names from `PEERS`.
+        models: Exported files; peers that read one use FP32.
+        run: Run whose checkpoint PyTorch reads.
         provider: One of `ctonnx.inference.providers.PROVIDERS`.
     """
     found: list[Contender] = []
     skipped: dict[str, str] = {}
-    whole = next((model for model in models if model.spec.precision == "fp32"), None)
-    if whole is None and (beside := models[0].path.with_name("model.fp32.onnx")).is_file():
-        whole = _read(beside)
+    fp32 = next((model for model in models if model.spec.precision == "fp32"), None)
+    if fp32 is None and (beside := models[0].path.with_name("model.fp32.onnx")).is_file():
+        fp32 = _read(beside)
     for name in names:
         adapter = ADAPTERS[name]
         if missing := [module for module in adapter.needs if not find_spec(module)]:
             skipped[adapter.title] = f"{', '.join(missing)} not installed; pip install {adapter.install}"
-        elif adapter.place(provider) is None:
+        elif adapter.peer_provider(provider) is None:
             skipped[adapter.title] = f"it does not run on {provider} here, only on {', '.join(adapter.providers)}"
         elif adapter.precision == "fp16" and all(model.spec.precision != "fp16" for model in models):
-            skipped[adapter.title] = "no FP16 model is measured, beside which it would be"
+            skipped[adapter.title] = "it is compared with an FP16 model, and none is measured"
         elif adapter.model == "run" and run is None:
-            skipped[adapter.title] = "no run with the models' checkpoint lies beside them; name it with --reference RUN"
-        elif adapter.model == "file" and whole is None:
-            skipped[adapter.title] = "no model.fp32.onnx lies beside the models; ctonnx export makes it"
+            skipped[adapter.title] = "the models are not in the run of their checkpoint; name it with --reference RUN"
+        elif adapter.model == "file" and fp32 is None:
+            skipped[adapter.title] = "no model.fp32.onnx beside the models; ctonnx export makes it"
         else:
-            path = run.weights_file if adapter.model == "run" and run else whole.path if whole else Path()
+            path = run.weights_file if adapter.model == "run" and run else fp32.path if fp32 else Path()
             model = run.folder if adapter.model == "run" and run else path
             found.append(
                 Contender(adapter.title, name, model.resolve(), adapter.precision or "fp32", path.stat().st_size)

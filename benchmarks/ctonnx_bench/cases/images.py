@@ -1,4 +1,4 @@
-"""The images that a benchmark checks predictions on: golden inputs, or a labelled folder."""
+"""Images that a benchmark checks outputs on: golden inputs, labelled images, or a folder of files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,16 +22,16 @@ _NO_LABEL = -1
 
 @dataclass(frozen=True, eq=False)
 class CheckImages:
-    """What the networks are asked.
+    """Images that outputs are checked on.
 
     Attributes:
-        about: where they come from, for people.
+        about: Number and source, for the report.
         pixels: uint8 [images, size, size, 3].
         labels: Class index of each image, or -1.
-        files: that the pixels were read from; none where they were not.
-        golden: The golden inputs, where these are the images.
-        cautions: why their labels flatter.
-        calibration: Other images, for a peer that quantizes: uint8 [images, size, size, 3]; none where there are none.
+        files: Files that the pixels were read from; empty if they were not.
+        golden: Golden inputs and outputs, if the images are golden inputs.
+        caveats: Reasons why the accuracy on these images is optimistic.
+        calibration: Other images, for a peer that quantizes: uint8 [images, size, size, 3]; None without any.
     """
 
     about: str
@@ -39,7 +39,7 @@ class CheckImages:
     labels: NDArray[np.int64]
     files: tuple[str, ...] = ()
     golden: Golden | None = None
-    cautions: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
     calibration: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
@@ -47,16 +47,16 @@ class CheckImages:
 
 
 def golden_images(model: Model) -> CheckImages:
-    """Returns the golden inputs beside a model, which need neither PyTorch nor data.
+    """Returns the golden inputs beside a model; they need neither PyTorch nor data.
 
     Raises:
-        ModelError: there are none, or they are another checkpoint's.
+        ModelError: If there are none, or they are of another checkpoint.
     """
     file = model.path.parent / FILE_NAME
     if not file.is_file():
         raise ModelError(
-            f"expected the golden inputs at '{file}', by which answers are checked, found none; copy {FILE_NAME} from "
-            "the export folder with the model, or name labelled images with --data DIR"
+            f"expected the golden inputs at '{file}' to check outputs on, found none; copy {FILE_NAME} from the export "
+            "folder with the model, or name labelled images with --data DIR"
         )
     golden = load_golden(file)
     size = model.spec.preprocessing.size
@@ -67,23 +67,23 @@ def golden_images(model: Model) -> CheckImages:
         )
     if (found := golden.outputs.probabilities.shape[1]) != len(model.spec.classes):
         raise ModelError(
-            f"expected golden answers of {len(model.spec.classes)} classes, found those of {found} in '{file}'; copy "
-            "both from one export folder"
+            f"expected golden outputs of {len(model.spec.classes)} classes, found {found} in '{file}'; copy both from "
+            "one export folder"
         )
     labels = np.full(len(golden.pixels), _NO_LABEL)
     return CheckImages(f"{len(labels)} golden inputs", golden.pixels, labels, golden=golden)
 
 
 def labelled_images(data: Path, model: Model, *, calibrate: int = 0) -> CheckImages:
-    """Returns a data set's test images, or else its validation images, or else all, as the model takes them.
+    """Returns a dataset's test images, or else its validation images, or else all, preprocessed for a model.
 
     Args:
         data: See `ctonnx_train.data.image_folder.read_data`.
-        model: whose classes and preprocessing count.
-        calibrate: how many of the training images to return, too, for a peer that quantizes.
+        model: Model with the classes and the preprocessing.
+        calibrate: Number of training images to return as well, for a peer that quantizes.
 
     Raises:
-        DataError: it is no data set, or images in it cannot be read.
+        DataError: If it is not a dataset, or contains unreadable images.
     """
     from ctonnx_train.data.image_folder import read_data
     from ctonnx_train.data.sources import open_source
@@ -106,17 +106,17 @@ def labelled_images(data: Path, model: Model, *, calibrate: int = 0) -> CheckIma
         f"{len(chosen)} labelled images ({split}) of {data}",
         read(chosen),
         np.array([sample.label for sample in chosen], np.int64),
-        cautions=_cautions(model, split),
+        caveats=_caveats(model, split),
         calibration=read(picked) if picked else None,
     )
 
 
 def images_in(folder: str, model: Model) -> CheckImages:
-    """Returns the images below a folder, to be timed from the file to the answer.
+    """Returns the images below a folder, for timing from the file to the prediction.
 
     Raises:
-        CtonnxError: there is none.
-        DataError: One cannot be read.
+        CtonnxError: If there are none.
+        DataError: If one cannot be read.
     """
     from ctonnx.prediction.inputs import find_images
 
@@ -126,27 +126,27 @@ def images_in(folder: str, model: Model) -> CheckImages:
     return CheckImages(f"{len(files)} files in {folder}", pixels, np.full(len(files), _NO_LABEL), absolute)
 
 
-def _cautions(model: Model, split: str) -> tuple[str, ...]:
-    """Returns why the accuracy on a split flatters, where the model was trained on the data that it is of."""
+def _caveats(model: Model, split: str) -> tuple[str, ...]:
+    """Returns reasons why the accuracy on a split is optimistic if the model was trained on the same data."""
     leaks = describe_leakage(model.spec.data)
-    chosen = "where it is the run's own, the valid split chose the best epoch, the temperature and the threshold"
+    chosen = "the run's own validation images selected the best epoch, the temperature and the threshold"
     return (
-        *([f"accuracy: {chosen}: expect less elsewhere"] if split == "valid" else []),
+        *([f"accuracy: {chosen}: expect less on other images"] if split == "valid" else []),
         *([f"accuracy: of the data that the model was trained on, {leaks}"] if leaks else []),
     )
 
 
 def _pixels(images: Sequence[Any], model: Model) -> NDArray[np.uint8]:
-    """Returns the pixels of images, as the predictor makes them."""
-    how, found, wrong = model.spec.preprocessing, [], []
+    """Returns the pixels of images, preprocessed as by the predictor."""
+    found, wrong = [], []
     for image in images:
         try:
-            found.append(to_pixels(load(image, window=model.spec.dicom_window), how))
+            found.append(to_pixels(load(image, window=model.spec.dicom_window), model.spec.preprocessing))
         except ImageError as error:
             wrong.append(str(error))
     if wrong:
         raise DataError(
             f"expected {len(images)} readable images, found {len(wrong)} that cannot be read: {wrong[0]}; "
-            "mend them or move them out of the folder"
+            "repair them or move them out of the folder"
         )
     return np.stack(found)

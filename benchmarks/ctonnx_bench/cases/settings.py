@@ -1,31 +1,31 @@
-"""Settings of a benchmark."""
+"""Settings of a benchmark and of its reports."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["SCHEMA_VERSION", "Settings"]
+__all__ = ["SCHEMA_VERSION", "ReportOptions", "Settings"]
 
 
 SCHEMA_VERSION = 1
-"""Of the document: raised when a reader of the old version could misuse a new one."""
+"""Version of the document's schema: raised when a reader of the old version could misuse a new document."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What is measured, and how.
+    """Settings of a benchmark.
 
     Attributes:
-        models: `.onnx` files, folders of them, or runs; none means the newest run with an export.
+        models: `.onnx` files, folders of them, or runs; empty means the newest run with an export.
         provider: One of `ctonnx.inference.providers.PROVIDERS`.
-        batch_sizes: Images at a time.
-        threads: Within an operator; None means every core that this process may use.
-        sweep: Whether thread counts, workers and spinning are measured instead, of ctonnx alone.
-        duration: Seconds that each case is timed, over all rounds.
-        rounds: Processes of each case.
-        data: Labelled images to check on; None takes the golden inputs.
-        files: A folder of images to time from the file to the answer; None times pixels that are ready.
-        reference: A run, whose PyTorch checkpoint is asked for the right answers.
-        peers: Names of `PEERS`.
+        batch_sizes: Batch sizes to measure.
+        threads: Threads within an operator; None uses all available cores.
+        sweep: Whether to measure thread counts, workers and spinning instead, of ctonnx only.
+        duration: Seconds for which each case is timed, over all rounds.
+        rounds: Number of processes for each case.
+        data: Labelled images to check outputs on; None uses the golden inputs.
+        files: Folder of images to time from the file to the prediction; None times preprocessed pixels.
+        reference: Run whose PyTorch checkpoint computes the reference.
+        peers: Names from `PEERS`.
     """
 
     models: tuple[Path, ...] = ()
@@ -39,3 +39,22 @@ class Settings:
     files: str | None = None
     reference: Path | None = None
     peers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Options of the reports.
+
+    Attributes:
+        output: Folder for the reports; None uses `bench/` in the models' run.
+        baseline: An earlier bench.json to compare with.
+        fail_over: Share by which a measurement may be worse than in the earlier report.
+        published: Markdown document to write a section in.
+        hardware: Name of the machine in that document.
+    """
+
+    output: Path | None = None
+    baseline: Path | None = None
+    fail_over: float = 0.10
+    published: Path | None = None
+    hardware: str | None = None

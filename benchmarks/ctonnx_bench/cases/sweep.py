@@ -1,4 +1,4 @@
-"""Plans a sweep over threads, workers, batch sizes and spinning."""
+"""Cases of a sweep over threads, workers, batch sizes and spinning."""
 
 from collections.abc import Sequence
 
@@ -24,9 +24,9 @@ def plan_sweep(contenders: Sequence[Contender], batch_sizes: Sequence[int], *, p
 
     Args:
         contenders: ctonnx's models.
-        batch_sizes: Images for a worker at a time.
+        batch_sizes: Batch sizes of one worker.
         provider: One of `ctonnx.inference.providers.PROVIDERS`.
-        cores: that may be used.
+        cores: Number of available cores.
     """
     return [
         Case(contender, size * workers, provider, threads, spinning=spinning, workers=workers, swept=True)

@@ -1,4 +1,4 @@
-"""A task: what one worker process measures, as JSON."""
+"""Task of one worker process, as JSON."""
 
 import json
 from collections.abc import Mapping
@@ -10,25 +10,25 @@ __all__ = ["Task"]
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a process does.
+    """Task of one process.
 
     Attributes:
-        adapter: A name of `ADAPTERS`.
-        model: what it opens.
+        adapter: Name from `ADAPTERS`.
+        model: File or folder to open.
         provider: One of `ctonnx.inference.providers.PROVIDERS`.
-        threads: Within an operator.
+        threads: Threads within an operator.
         bound: Whether inputs and outputs stay in the device's memory.
-        spinning: Whether waiting threads go on looking for work.
-        workers: Parts of a batch that are computed at a time.
-        batch_size: Images at a time.
+        spinning: Whether waiting threads spin.
+        workers: Parts of a batch that are computed in parallel.
+        batch_size: Images per run.
         pixels: A .npy file, uint8 [images, size, size, 3].
-        files: Image files with these pixels, to time from the file to the answer; none times pixels that are ready.
-        preprocessing: how files become pixels: the fields of `ctonnx.images.Preprocessing`.
-        window: for DICOM files: the fields of `ctonnx.images.preprocessing.DicomWindow`.
-        seconds: how long to time; None answers for every image once, and writes the answers.
-        answers: An .npz file of the answers: written, or compared with those that are timed.
-        used_bytes: of the GPU's memory before it is started; asked outside, as asking takes time of a cold start.
-        prepare: A folder; the adapter makes its own model there, from `model` and `pixels`, and nothing is opened.
+        files: Image files with these pixels, to time from the file to the prediction; empty times the pixels.
+        preprocessing: Fields of `ctonnx.images.Preprocessing`, for files.
+        window: Fields of `ctonnx.images.preprocessing.DicomWindow`, for DICOM files.
+        seconds: Duration of the timed runs; None computes and writes the outputs of every image once.
+        outputs: An .npz file of the outputs: written, or compared with those of the timed runs.
+        used_bytes: Used GPU memory before the process starts; read outside, as reading it would slow the cold start.
+        prepare: Folder in which the adapter makes its own model from `model` and `pixels`; then nothing is timed.
     """
 
     adapter: str
@@ -44,16 +44,16 @@ class Task:
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     window: Mapping[str, Any] = field(default_factory=dict)
     seconds: float | None = None
-    answers: str = ""
+    outputs: str = ""
     used_bytes: int | None = None
     prepare: str | None = None
 
     def to_json(self) -> str:
-        """Returns the text that `from_json` reads."""
+        """Returns the task as JSON text."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Task":
-        """Reads what `to_json` wrote."""
+        """Returns the task from the text of `to_json`."""
         values = json.loads(text)
         return cls(**{**values, "files": tuple(values["files"])})

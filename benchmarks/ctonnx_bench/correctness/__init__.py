@@ -1,5 +1,6 @@
-"""Checks predictions before and while they are timed.
+"""Verdicts on the contenders' outputs.
 
-judgement  checks predictions against a reference and a gate
-reference  predictions of all contenders, and the reference
+judgement  compares outputs with a reference by a gate
+reference  outputs of all contenders, and the reference
+
 """

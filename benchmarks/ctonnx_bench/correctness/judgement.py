@@ -1,7 +1,7 @@
-"""What every answer is held against: images, whose answers count as right, and the gate that must be kept."""
+"""Compares a contender's outputs with a reference by a gate: the verdict of a benchmark."""
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,88 +14,85 @@ from ctonnx.parity.outputs import Outputs
 from ctonnx_bench.cases.contenders import Contender, Model
 from ctonnx_bench.cases.images import CheckImages
 
-__all__ = ["Judgement", "altered", "gate_of", "judge"]
+__all__ = ["Verdict", "altered", "gate_of", "judge"]
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """How a contender's answers stand.
+class Verdict:
+    """Verdict on a contender's outputs.
 
     Attributes:
-        parity: to the reference's.
+        parity: Comparison with the reference.
+        gate: Gate that the outputs must pass.
         accuracy: `value`, `low`, `high` (95 %, Wilson 1927) on `images`, and `change`: the difference to the
-            reference's with its interval; None without labels.
-        failures: what is wrong with them; none where they are right or not shown to be.
-        not_shown: The bounds that the measured values miss while these images do not show that the answers miss them.
-        asked: The gate that they were held against, in words.
-        bounds: That gate, as a document holds it.
+            reference's accuracy with its interval; None without labels.
+        failures: Broken bounds and other reasons why the outputs are wrong.
+        not_shown: Bounds that the measured values miss, although the images do not show that the outputs miss them.
+        unproven: Reason why agreement with the reference proves nothing: `reference` (the file is compared only with
+            itself) or `unjudged` (the reference is wrong); None if it does.
     """
 
     parity: Parity
-    accuracy: dict[str, Any] | None
-    failures: tuple[str, ...]
-    asked: str
+    gate: Gate
+    accuracy: dict[str, Any] | None = None
+    failures: tuple[str, ...] = ()
     not_shown: tuple[str, ...] = ()
-    bounds: dict[str, Any] = field(default_factory=dict)
+    unproven: Literal["reference", "unjudged"] | None = None
+
+    @property
+    def state(self) -> str:
+        """One of `wrong`, `not shown`, `right` and the values of `unproven`."""
+        return "wrong" if self.failures else self.unproven or ("not shown" if self.not_shown else "right")
 
 
 def judge(
     contender: Contender, outputs: Outputs, reference: Outputs, images: CheckImages, gate: Gate | None
-) -> Judgement:
-    """Judges a contender's answers for all images, by the measured values as they are.
+) -> Verdict:
+    """Compares a contender's outputs for all images with the reference, by the measured values without rounding.
 
-    Where a share of the images misses its bound and its 95 % interval reaches it, the images show neither: that is no
-    failure, and the answers are not called right.
+    If a share of the images misses its bound, but its 95 % interval includes the bound, the images show neither: the
+    outputs are not wrong, and are not called right.
 
     Args:
-        contender: who gave them.
-        outputs: The answers.
-        reference: Those that count as right.
-        images: what was asked.
-        gate: that the model was shipped with; None takes its precision's.
+        contender: Contender that computed the outputs.
+        outputs: Its outputs.
+        reference: Outputs of the reference.
+        images: Images that both were computed for.
+        gate: Gate that the model was shipped with; None uses its precision's.
     """
     parity = compare(reference, outputs)
     change = accuracy_change(reference, outputs, images.labels)
     gate = gate or GATES[contender.precision]
     broken = gate.broken(parity, change)
-    failures = [bound.phrase for bound in broken if not bound.interval]
+    certain = [bound for bound in broken if not bound.interval]
     not_shown = [
-        f"{bound.phrase}, which its 95 % interval, {bound.interval}, reaches: {parity.images} images do not show which "
-        "it is"
+        f"{bound.phrase}, which its 95 % interval, {bound.interval}, includes: {parity.images} images do not show "
+        "which it is"
         for bound in broken
         if bound.interval
     ]
-    golden = images.golden
+    golden, failures = images.golden, [bound.phrase for bound in certain]
     if golden is not None and contender.own and contender.precision in golden.model_outputs:
         kept = golden.model_outputs[contender.precision]
         still = {bound.bound for bound in allow(gate, golden.outputs, kept).gate.broken(parity, change)}
-        certain = [bound for bound in broken if not bound.interval]
         failures = [bound.phrase for bound in certain if bound.bound in still]
         not_shown += [
-            f"{bound.phrase}; on these few images it was so where it was exported too, by which its gate was passed on "
-            "more"
+            f"{bound.phrase}; the export measured the same on these few images, and passed its gate on more images"
             for bound in certain
             if bound.bound not in still
         ]
         failures += [
-            f"against its own answers where it was exported, {failure}"
+            f"compared with its own outputs at export, {failure}"
             for failure in DEVICE_GATES[contender.precision].failures(compare(kept, outputs))
         ]
-    return Judgement(
-        parity,
-        _accuracy(outputs, images.labels, change),
-        tuple(failures),
-        gate.summary,
-        tuple(not_shown),
-        asdict(gate),
-    )
+    return Verdict(parity, gate, _accuracy(outputs, images.labels, change), tuple(failures), tuple(not_shown))
 
 
 def altered(model: Model) -> str | None:
-    """Returns what is wrong with a file that is not the one which its golden inputs were exported with, or None.
+    """Returns a failure if a file is not the one that its golden inputs were exported with, else None.
 
-    Its answers may be right all the same: names of classes stand in the file, and no answer of the network tells them.
-    Without golden inputs beside it, or with some that do not know its precision, nothing is known.
+    Its outputs may be right nevertheless: outputs do not show another order of the class names in the file. None, too,
+    without golden inputs beside the file, or if they do not include its precision.
     """
     file = model.path.parent / FILE_NAME
     if not file.is_file():
@@ -110,7 +107,7 @@ def altered(model: Model) -> str | None:
 
 
 def gate_of(model: Model) -> Gate | None:
-    """Returns the gate that a model was shipped with, as far as it says so."""
+    """Returns the gate that a model was shipped with; None if the file has none."""
     kept = model.spec.gate
     if kept is None:
         return None

@@ -1,14 +1,14 @@
-"""Writes scans of the usual size as PNG files, for experiments on folders of files."""
+"""Writes generated scans of the usual size as PNG files, for experiments on files."""
 
 from pathlib import Path
 
-__all__ = ["draw_scans"]
+__all__ = ["SIDE", "draw_scans"]
 
 SIDE = 512  # height and width of a scan
 
 
 def draw_scans(folder: Path, count: int) -> list[Path]:
-    """Writes `count` phantoms of every kind, the same each time, as grey PNG files."""
+    """Writes `count` phantoms of all classes as grey PNG files, identical each time."""
     import numpy as np
 
     from ctonnx_train.data.phantom.drawing import CLASSES, draw

@@ -1,4 +1,4 @@
-"""A measurement in a process of its own, by the module that it belongs to: `python -m MODULE --child SETTINGS`."""
+"""A measurement in a child process that runs the caller's own module: `python -m MODULE --child ARGUMENTS`."""
 
 import json
 import subprocess
@@ -12,27 +12,27 @@ __all__ = ["child_option", "measure_in_child"]
 
 
 def child_option(measure: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns the hidden option by which a module's command measures one thing, prints it as JSON, and ends.
+    """Returns the hidden option `--child`, with which a command calls `measure`, prints its result as JSON, and ends.
 
     Args:
-        measure: is given what `measure_in_child` was given.
+        measure: Function to call with the arguments of `measure_in_child`.
     """
 
-    def answer(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    def call(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
         if value is not None:
             click.echo(json.dumps(measure(*json.loads(value))))
             ctx.exit()
 
-    return click.option("--child", hidden=True, is_eager=True, expose_value=False, callback=answer)
+    return click.option("--child", hidden=True, is_eager=True, expose_value=False, callback=call)
 
 
-def measure_in_child(module: str, *settings: Any) -> Any:
-    """Returns what a module's `child_option` measures in a process of its own.
+def measure_in_child(module: str, *arguments: Any) -> Any:
+    """Runs a module with its `child_option` in a new process, and returns the result of its function.
 
     Args:
-        module: by its name.
-        settings: that JSON can hold; a path is handed over as text.
+        module: Name of the module.
+        arguments: Arguments of the function, as JSON values; paths become strings.
     """
-    command = [sys.executable, "-P", "-m", module, "--child", json.dumps(settings, default=str)]
+    command = [sys.executable, "-P", "-m", module, "--child", json.dumps(arguments, default=str)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])

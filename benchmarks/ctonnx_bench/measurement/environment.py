@@ -1,4 +1,4 @@
-"""What figures depend on and nobody remembers afterwards: the machine, its limits, its state and its versions."""
+"""Environment of a measurement: the machine, its limits and state, and the installed versions."""
 
 import os
 import platform
@@ -12,11 +12,11 @@ from ctonnx.system.memory import memory_limit
 from ctonnx.system.packages import installed_builds, versions_of
 from ctonnx.system.procfs import control_groups
 from ctonnx_bench.measurement.sensors import Gpu
-from ctonnx_bench.measurement.without_amx import REFUSED
+from ctonnx_bench.measurement.without_amx import WITHOUT_AMX
 
 __all__ = ["describe", "differences"]
 
-# Modules whose versions are kept, beside onnxruntime's builds: what runs models, and what the peers are made of.
+# Packages whose versions are recorded in addition to onnxruntime's builds.
 _RUNTIME = ("ctonnx", "numpy", "PIL")
 _PEERS = ("torch", "torchvision", "openvino", "nncf", "transformers", "ultralytics")
 
@@ -25,16 +25,16 @@ def describe(root: Path = Path("/"), gpu: Gpu | None = None) -> dict[str, Any]:
     """Returns the environment.
 
     Args:
-        root: where /proc and /sys are.
-        gpu: to name; None looks for one.
+        root: Folder that contains proc and sys.
+        gpu: GPU to name; None detects it.
     """
     about = processor(root)
     frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
-    is_refused = REFUSED in os.environ
+    is_disabled = WITHOUT_AMX in os.environ
     return {
         "cpu": about.model or platform.machine(),
         "architecture": platform.machine(),
-        "features": sorted(feature for feature in about.features or () if not (is_refused and "amx" in feature)),
+        "features": sorted(feature for feature in about.features or () if not (is_disabled and "amx" in feature)),
         "cores_of_the_host": os.cpu_count(),
         "cores_allowed": available_cores(root),
         "governor": _text(frequency / "scaling_governor"),
@@ -54,7 +54,7 @@ def describe(root: Path = Path("/"), gpu: Gpu | None = None) -> dict[str, Any]:
 
 
 def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    """Returns in what two environments differ that changes speed; nothing where they are alike."""
+    """Returns the differences of two environments that affect speed."""
     names = {
         "cpu": "processor",
         "features": "processor features",
@@ -66,14 +66,16 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
         "python": "Python",
     }
     found = [
-        f"{said}: {_shown(first.get(name))} before; {_shown(second.get(name))} now"
-        for name, said in names.items()
+        f"{title}: {_shown(first.get(name))} before; {_shown(second.get(name))} now"
+        for name, title in names.items()
         if first.get(name) != second.get(name)
     ]
-    versions = first.get("versions", {}), second.get("versions", {})
-    packages = [name for name in {**versions[0], **versions[1]} if versions[0].get(name) != versions[1].get(name)]
-    told = [[of.get(name, "not installed") for of in versions] for name in packages]
-    return found + [f"{name}: {was} before; {now} now" for name, (was, now) in zip(packages, told, strict=True)]
+    old, new = first.get("versions", {}), second.get("versions", {})
+    return found + [
+        f"{name}: {old.get(name, 'not installed')} before; {new.get(name, 'not installed')} now"
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    ]
 
 
 def _shown(value: Any) -> str:
@@ -81,7 +83,7 @@ def _shown(value: Any) -> str:
 
 
 def _cpu_limit(root: Path) -> str:
-    """Returns the limits of CPU time of this process's control groups, the innermost first, that have one."""
+    """Returns the limits of CPU time of this process's control groups, the innermost first."""
     found = []
     for folder, version in control_groups(root, "cpu"):
         names = ("cpu.max",) if version == 2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")

@@ -1,4 +1,4 @@
-"""How things are compared on a machine that drifts: in turn, forwards and backwards, and in pairs."""
+"""Interleaved rounds and paired ratios, for comparisons on a machine whose speed drifts."""
 
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 
 
 def interleaved(items: Iterable[Item], rounds: int) -> Iterator[Item]:
-    """Yields every item in each round, so that a drift of the machine hits all alike: A B C, C B A, A B C.
+    """Yields every item in each round, in alternating order (A B C, C B A), so that drift affects all alike.
 
     >>> "".join(interleaved("ABC", 3))
     'ABCCBAABC'
@@ -22,12 +22,12 @@ def interleaved(items: Iterable[Item], rounds: int) -> Iterator[Item]:
 
 
 def paired_ratios(samples: Sequence[float], baseline: Sequence[float]) -> list[float]:
-    """Returns each sample over the one of the same round.
+    """Returns the ratio of each sample to the baseline of the same round.
 
     >>> paired_ratios([2.0, 6.0], [1.0, 2.0])
     [2.0, 3.0]
     """
-    return [sample / before for sample, before in zip(samples, baseline, strict=True)]
+    return [sample / base for sample, base in zip(samples, baseline, strict=True)]
 
 
 def paired_ratio(samples: Sequence[float], baseline: Sequence[float]) -> float:

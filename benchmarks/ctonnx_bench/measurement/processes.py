@@ -1,4 +1,4 @@
-"""A process of its own, measured from outside, of which nothing is left when it ends or who started it does."""
+"""Runs a command as a process that is measured from outside and never outlives this one."""
 
 import json
 import os
@@ -16,12 +16,12 @@ import click
 
 __all__ = ["Measured", "ProcessFailed", "Sample", "launch"]
 
-_KILLED = "it was killed, as the system does where memory runs out"
-_GONE_S = 2.0  # that a killed process may take to be gone
+_KILLED = "it was killed, which the system does if memory runs out"
+_GONE_S = 2.0  # maximum wait for a killed process group
 
-# A process of its own, because a child's peak memory begins with that of the program that started it. Perf counters of
-# two processes count from the same moment. Where whoever started this is killed, the system tells it so
-# (PR_SET_PDEATHSIG, https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html), and all of its group ends.
+# A separate process, because a child's peak memory begins with that of the program that started it. Perf counters of
+# two processes have the same origin. If its parent is killed, the system sends it a signal
+# (PR_SET_PDEATHSIG, https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html), and it kills its group.
 _LAUNCHER = """
 import json, os, signal, sys, time
 def stop(*_):
@@ -46,19 +46,19 @@ print(json.dumps([start, time.perf_counter(), os.waitstatus_to_exitcode(status),
 
 
 class ProcessFailed(click.ClickException):
-    """A process that was measured failed, or did not end in time."""
+    """A measured process failed, or did not end in time."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One process: its wall seconds, and its greatest resident memory in bytes."""
+    """Wall time of one process in seconds, and its peak resident memory in bytes."""
 
     seconds: float
     peak_bytes: int
 
 
 class Measured(NamedTuple):
-    """A finished process: its sample, when it was started (by `time.perf_counter`), and what it wrote."""
+    """Finished process: its sample, start (by `time.perf_counter`), stdout and stderr."""
 
     sample: Sample
     start: float
@@ -67,20 +67,20 @@ class Measured(NamedTuple):
 
 
 def launch(command: Sequence[str], folder: Path, limit_s: float | None = None) -> Measured:
-    """Runs a command in `folder`, and measures it from outside.
+    """Runs a command, and measures it from outside.
 
-    Where Python is told to write no bytecode, what the command compiles is kept in `folder`: of torch's cold start the
-    imports would else take twice as long as after an installation that compiles.
+    If PYTHONDONTWRITEBYTECODE is set, the command's bytecode is stored in `folder`: otherwise torch's imports would
+    take twice as long as after an installation that compiles.
 
-    It runs in a session of its own: Ctrl-C comes to this process alone, which ends it and all that it started.
+    The command runs in a new session: Ctrl-C reaches only this process, which then kills the session.
 
     Args:
-        command: The program's path, and its arguments.
-        folder: to run in.
-        limit_s: Seconds after which it is ended; None waits for ever.
+        command: Path and arguments of the program.
+        folder: Working folder.
+        limit_s: Seconds after which the command is killed; None means no limit.
 
     Raises:
-        ProcessFailed: it failed, or took longer.
+        ProcessFailed: If the command fails, or exceeds the limit.
     """
     out, err = folder / "stdout", folder / "stderr"
     environ = dict(os.environ)
@@ -97,24 +97,24 @@ def launch(command: Sequence[str], folder: Path, limit_s: float | None = None) -
         start_new_session=True,
     )
     try:
-        told, _ = process.communicate(timeout=limit_s)
+        report, _ = process.communicate(timeout=limit_s)
     except subprocess.TimeoutExpired:
         raise ProcessFailed(f"{' '.join(command)} was stopped:\nit had not ended after {limit_s:g} s") from None
     finally:
         _end(process)
     if process.returncode:
         raise ProcessFailed(f"{' '.join(command)} could not be started:\nits launcher ended with {process.returncode}")
-    start, end, code, peak = json.loads(told)
-    said = err.read_text(encoding="utf-8", errors="replace")
+    start, end, code, peak = json.loads(report)
+    errors = err.read_text(encoding="utf-8", errors="replace")
     if code:
-        why = said.strip()[-2000:] or (_KILLED if code == -signal.SIGKILL else f"it said nothing; is '{folder}' full?")
-        raise ProcessFailed(f"{' '.join(command)} ended with {code}:\n{why}")
+        silent = _KILLED if code == -signal.SIGKILL else f"without a message; is '{folder}' full?"
+        raise ProcessFailed(f"{' '.join(command)} ended with {code}:\n{errors.strip()[-2000:] or silent}")
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
-    return Measured(Sample(end - start, peak * unit), start, out.read_text(encoding="utf-8"), said)
+    return Measured(Sample(end - start, peak * unit), start, out.read_text(encoding="utf-8"), errors)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Kills a launcher, its command and what that started, and waits until all are gone."""
+    """Kills a launcher, its command and their children, and waits until all are gone."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

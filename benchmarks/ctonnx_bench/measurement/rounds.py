@@ -1,4 +1,4 @@
-"""Measures cases: each process alone on the machine, in rounds that go forwards and backwards in turn."""
+"""Measures cases in interleaved rounds, one process at a time."""
 
 import json
 import math
@@ -24,33 +24,33 @@ from ctonnx_bench.measurement.sensors import Gpu
 
 __all__ = ["Bench", "CaseFailed", "Round", "Timed"]
 
-_LIMIT_S = 900.0  # of a process, beside its images and what it times: compiling and quantizing take minutes
+_LIMIT_S = 900.0  # of a process, without its images and timed runs: compiling and quantizing take minutes
 _IMAGE_S = 5.0
 _KINDS = {"ModelError": ModelError, "ProviderError": ProviderError}
 
 
 class CaseFailed(Exception):
-    """A peer's process could not do what it was to do."""
+    """A peer's process failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """What one process measured.
+    """Measurements of one process.
 
     Attributes:
-        samples_s: Seconds of each run.
-        warm_up_s: of the runs before, which do not count.
-        cold_start_s: from the process's start to its first answer.
-        open_s: of opening the network.
-        first_run_s: of the first run.
-        largest_dp: Largest difference of a probability, of all timed answers, to the answers that were judged.
-        largest_dlogit: that of a logit, relative to the largest one.
-        largest_dheatmap: that of each image's last heatmap, relative to the largest value.
-        peak_bytes: Greatest resident memory.
-        device_bytes: of the GPU's memory, that were in use more than before.
-        joules: Counted while it was timed, by the sensor's name.
-        slowdowns: what slowed the machine down meanwhile.
-        others_share: of its cores' time, that other programs took meanwhile, 0 to 1.
+        samples_s: Seconds of each timed run.
+        warm_up_s: Seconds of each run before them.
+        cold_start_s: Seconds from the start of the process to its first output.
+        open_s: Seconds of opening the network.
+        first_run_s: Seconds of the first run.
+        largest_dp: Largest difference of a probability between all timed outputs and the judged outputs.
+        largest_dlogit: The same for logits, relative to the largest logit.
+        largest_dheatmap: The same for each image's last heatmap, relative to the largest value.
+        peak_bytes: Peak resident memory.
+        device_bytes: Increase of the GPU's used memory.
+        joules: Energy of the timed runs, by the sensor's name.
+        slowdowns: Causes that slowed the machine down during the timed runs.
+        others_share: Share of the cores' time that other programs used during the timed runs, 0 to 1.
     """
 
     samples_s: tuple[float, ...]
@@ -69,12 +69,12 @@ class Round:
 
 
 class Timed(NamedTuple):
-    """What became of the cases in all rounds.
+    """Result of all rounds.
 
     Attributes:
-        found: of each case its rounds; none of a peer that failed, and for ctonnx's those before it failed.
-        skipped: The peers that failed, and why.
-        broken: ctonnx's cases that failed, and why.
+        found: Rounds of each case; without failed peers, and up to the failure for a failed case of ctonnx.
+        skipped: Reason for each failed peer.
+        broken: Reason for each failed case of ctonnx.
     """
 
     found: dict[Case, list[Round]]
@@ -83,13 +83,13 @@ class Timed(NamedTuple):
 
 
 class Bench:
-    """Where the processes run, and what they are asked.
+    """Runs the processes of a benchmark.
 
     Args:
-        folder: for what they hand over; of this benchmark alone.
-        images: what they are asked.
-        preprocessing: how files become pixels, where files are timed: `Preprocessing`'s fields.
-        window: for DICOM files: `DicomWindow`'s fields.
+        folder: Folder for their files, used by this benchmark only.
+        images: Images to predict.
+        preprocessing: Fields of `Preprocessing`, for timing from files.
+        window: Fields of `DicomWindow`, for DICOM files.
     """
 
     def __init__(
@@ -101,64 +101,64 @@ class Bench:
         np.save(self._pixels, images.pixels)
         self._numbers: dict[str, int] = {}
 
-    def answers(self, case: Case, others: CheckImages | None = None) -> Outputs:
-        """Returns the answers for all images, in a process that does not count.
+    def outputs(self, case: Case, others: CheckImages | None = None) -> Outputs:
+        """Returns a case's outputs for all images, computed in a process that is not timed.
 
         Args:
-            case: who answers.
-            others: Images to ask instead; what is timed later is not held against these answers.
+            case: Case to run.
+            others: Images to predict instead; timed outputs are not compared with these outputs.
 
         Raises:
-            CaseFailed: A peer cannot do it.
-            CtonnxError: ctonnx cannot.
+            CaseFailed: If a peer fails.
+            CtonnxError: If ctonnx fails.
         """
         if others is None:
-            file = self._answers(case)
+            file = self._outputs_file(case)
             self._run(case, seconds=None)
         else:
-            file, pixels = self.folder / "answers-others.npz", self.folder / "others.npy"
+            file, pixels = self.folder / "outputs-others.npz", self.folder / "others.npy"
             np.save(pixels, others.pixels)
-            self._launch(case.task(pixels=pixels, answers=file, seconds=None), case)
+            self._launch(case.task(pixels=pixels, outputs=file, seconds=None), case)
         with np.load(file) as arrays:
             return Outputs(*(arrays[name] for name in OUTPUT_NAMES))
 
     def round(self, case: Case, seconds: float) -> Round:
-        """Times a case in a process of its own, after `answers` has answered for it.
+        """Times a case in a new process; `outputs` must have been called for the case.
 
         Raises:
-            CaseFailed: A peer cannot do it.
-            CtonnxError: ctonnx cannot.
+            CaseFailed: If a peer fails.
+            CtonnxError: If ctonnx fails.
         """
         report = self._run(case, seconds=seconds)
-        start, answered = report.pop("start"), report.pop("answered_at")
+        start, first_output = report.pop("start"), report.pop("first_output_at")
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in report.items()
         }
-        return Round(cold_start_s=answered - start, **values)
+        return Round(cold_start_s=first_output - start, **values)
 
     def prepare(self, case: Case) -> Case:
-        """Lets an adapter make its own model, and returns the case with it.
+        """Makes an adapter's own model, and returns the case with it.
 
         Raises:
-            CaseFailed: it cannot.
+            CaseFailed: If the adapter fails.
         """
         images = self._images
         pixels = self.folder / "calibration.npy"
         np.save(pixels, images.pixels if images.calibration is None else images.calibration)
-        task = case.task(pixels=pixels, answers=Path(), seconds=None)
+        task = case.task(pixels=pixels, outputs=Path(), seconds=None)
         report = self._launch(replace(task, prepare=str(self.folder)), case)
         model = Path(report["model"])
         size = sum(file.stat().st_size for file in model.parent.glob(f"{model.stem}.*"))
         return case.of(replace(case.contender, model=model, size=size))
 
     def measure(self, cases: Sequence[Case], *, rounds: int, seconds: float, log: Log) -> Timed:
-        """Times every case in every round, in turn; where one fails, the others go on.
+        """Times every case in every round; if a case fails, the others continue.
 
         Args:
-            cases: that have answered before.
-            rounds: Processes of each.
-            seconds: that each times.
-            log: Is told before each process, from the second round on with the time that is left.
+            cases: Cases whose `outputs` are computed.
+            rounds: Number of processes for each case.
+            seconds: Duration of the timed runs of each process.
+            log: Called before each process, from the second round on with the remaining time.
         """
         found: dict[Case, list[Round]] = {case: [] for case in cases}
         failed: dict[str, str] = {}
@@ -182,7 +182,7 @@ class Bench:
         )
 
     def _run(self, case: Case, *, seconds: float | None) -> dict[str, Any]:
-        task = case.task(pixels=self._pixels, answers=self._answers(case), seconds=seconds)
+        task = case.task(pixels=self._pixels, outputs=self._outputs_file(case), seconds=seconds)
         if case.provider not in ON_CPU:
             task = replace(task, used_bytes=Gpu.here().used_bytes)
         if self._images.files:
@@ -208,9 +208,9 @@ class Bench:
             raise CaseFailed(report["error"])
         return {**report, "start": done.start}
 
-    def _answers(self, case: Case) -> Path:
-        return self.folder / f"answers-{self._numbers.setdefault(case.name, len(self._numbers))}.npz"
+    def _outputs_file(self, case: Case) -> Path:
+        return self.folder / f"outputs-{self._numbers.setdefault(case.name, len(self._numbers))}.npz"
 
 
 def _left(seconds: float) -> str:
-    return f", about {math.ceil(seconds / 60)} min left" if seconds > 60 else ", a minute left at most"
+    return f", about {math.ceil(seconds / 60)} min left" if seconds > 60 else ", at most a minute left"

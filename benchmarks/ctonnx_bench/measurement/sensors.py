@@ -1,4 +1,4 @@
-"""What a machine tells of itself while something is timed: memory, energy, and whether it was slowed down."""
+"""Sensors of the machine: memory, energy, processor time, and causes that slow it down."""
 
 import os
 import sys
@@ -13,25 +13,25 @@ from ctonnx.system.procfs import control_groups
 __all__ = ["Gpu", "Reading", "joules_between", "others_between", "peak_memory", "read_sensors", "slowdowns_between"]
 
 _ROOT = Path("/")
-_TICK_S = 0.01  # of the system's count of processor time, on each core: what a share may be wrong by
+_TICK_S = 0.01  # resolution of the system's processor time, on each core
 _BAD_CLOCKS = {0x8: "hardware slowdown", 0x20: "software thermal", 0x40: "hardware thermal", 0x80: "power brake"}
-"""NVML's reasons for lowered clocks that are faults; an idle GPU and its power limit are none (nvml.h)."""
+"""NVML's reasons for lowered clocks that are faults; an idle GPU and its power limit are not (nvml.h)."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The sensors at one moment.
+    """Reading of all sensors.
 
     Attributes:
-        joules: Counted so far, by the sensor's name; RAPL's `package-0` and so on count a whole processor, NVML's `gpu`
-            the whole GPU.
-        wraps: of each RAPL sensor, where its count begins again.
-        slowdowns: how often each cause has slowed the machine down so far.
-        slow_now: what slows it down at this moment.
-        busy_s: Processor seconds that all programs have had, on the cores that this process may use.
-        own_s: of these, what this process had.
-        wall_s: The clock.
-        cores: that this process may use.
+        joules: Counters by the sensor's name; RAPL's `package-0` and so on measure a whole processor, NVML's `gpu` the
+            whole GPU.
+        wraps: Value at which each RAPL counter restarts from 0.
+        slowdowns: Number of slowdowns so far, by cause.
+        slow_now: Causes that are slowing the machine down now.
+        busy_s: Processor seconds of all programs so far, on the cores available to this process.
+        own_s: Processor seconds of this process.
+        wall_s: Clock.
+        cores: Number of cores available to this process.
     """
 
     joules: Mapping[str, float]
@@ -45,13 +45,12 @@ class Reading:
 
 
 class Gpu:
-    """The GPU through NVML (the package `nvidia-ml-py`), where there is one and it can be asked.
+    """The first GPU of CUDA_VISIBLE_DEVICES, read through NVML (the package `nvidia-ml-py`) if both are present.
 
-    It is the first of CUDA_VISIBLE_DEVICES. Where GPUs of several models are in one machine, CUDA counts as NVML does
-    only with CUDA_DEVICE_ORDER=PCI_BUS_ID.
+    On a machine with different GPUs, CUDA numbers them as NVML does only with CUDA_DEVICE_ORDER=PCI_BUS_ID.
 
     Args:
-        nvml: The module `pynvml`; None where it is not installed.
+        nvml: The module `pynvml`; None if it is not installed.
     """
 
     def __init__(self, nvml: Any) -> None:
@@ -72,7 +71,7 @@ class Gpu:
 
     @classmethod
     def here(cls) -> "Gpu":
-        """Returns this machine's."""
+        """Returns this machine's GPU."""
         try:
             import pynvml
         except ModuleNotFoundError:
@@ -81,50 +80,50 @@ class Gpu:
 
     @property
     def name(self) -> str | None:
-        """What it is called; None where there is none."""
-        found = self._ask("nvmlDeviceGetName")
+        """Name of the GPU; None without one."""
+        found = self._query("nvmlDeviceGetName")
         return found.decode() if isinstance(found, bytes) else found
 
     @property
     def used_bytes(self) -> int | None:
-        """Of its memory, by whoever uses it; in a container NVML does not know which process is which."""
-        found = self._ask("nvmlDeviceGetMemoryInfo")
+        """Used memory of all processes: in a container NVML cannot assign it to processes."""
+        found = self._query("nvmlDeviceGetMemoryInfo")
         return None if found is None else int(found.used)
 
     @property
     def joules(self) -> float | None:
-        """Since the driver was loaded."""
-        found = self._ask("nvmlDeviceGetTotalEnergyConsumption")
+        """Energy since the driver was loaded."""
+        found = self._query("nvmlDeviceGetTotalEnergyConsumption")
         return None if found is None else found / 1e3
 
     @property
     def slowdowns(self) -> tuple[str, ...]:
-        """Why its clocks are lowered at this moment, as far as that is a fault."""
-        bits = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons") or 0
+        """Faults that lower its clocks now."""
+        bits = self._query("nvmlDeviceGetCurrentClocksThrottleReasons") or 0
         return tuple(reason for bit, reason in _BAD_CLOCKS.items() if bits & bit)
 
-    def _ask(self, question: str) -> Any:
+    def _query(self, function: str) -> Any:
         if self._handle is None:
             return None
         try:
-            return getattr(self._nvml, question)(self._handle)
-        except self._nvml.NVMLError:  # what an older GPU does not count
+            return getattr(self._nvml, function)(self._handle)
+        except self._nvml.NVMLError:  # not supported by an older GPU
             return None
 
 
 def read_sensors(gpu: Gpu, root: Path = _ROOT) -> Reading:
-    """Returns what can be read at this moment, which may be nothing.
+    """Reads the sensors that this machine has.
 
-    Sources: https://docs.kernel.org/power/powercap/powercap.html (RAPL; newer kernels let root alone read it),
+    Sources: https://docs.kernel.org/power/powercap/powercap.html (RAPL; on newer kernels only root may read it),
     https://docs.kernel.org/admin-guide/cgroup-v2.html (`cpu.stat`).
 
     Args:
-        gpu: to ask too.
-        root: where /sys is.
+        gpu: GPU to include.
+        root: Folder that contains sys.
     """
     joules, wraps = dict[str, float](), dict[str, float]()
     for zone in sorted((root / "sys/class/powercap").glob("*-rapl:*")):
-        name = _text(zone / "name")  # beside packages there is psys, the whole machine, which counts them again
+        name = _text(zone / "name")  # psys, the whole machine, would count the packages twice
         if name.startswith("package") and (count := _number(zone / "energy_uj")) is not None:
             joules[name] = count / 1e6
             wraps[name] = (_number(zone / "max_energy_range_uj") or 0) / 1e6
@@ -135,7 +134,7 @@ def read_sensors(gpu: Gpu, root: Path = _ROOT) -> Reading:
 
 
 def joules_between(before: Reading, after: Reading) -> dict[str, float]:
-    """Returns what each sensor counted from one moment to the other."""
+    """Returns the energy of each sensor between two readings."""
     found = {}
     for name, count in after.joules.items():
         if name in before.joules:
@@ -145,25 +144,25 @@ def joules_between(before: Reading, after: Reading) -> dict[str, float]:
 
 
 def others_between(before: Reading, after: Reading) -> float:
-    """Returns the share of this process's cores that other programs took from one moment to the other, 0 to 1.
+    """Returns the share of this process's cores that other programs used between two readings, 0 to 1.
 
-    It is at least so much: the system counts in hundredths of a second, and one on each core is taken off.
+    This is a lower bound: the system counts in hundredths of a second, and one is subtracted for each core.
     """
-    there = (after.wall_s - before.wall_s) * after.cores
+    available = (after.wall_s - before.wall_s) * after.cores
     others = (after.busy_s - before.busy_s) - (after.own_s - before.own_s) - _TICK_S * after.cores
-    return min(1.0, max(0.0, others) / there) if there > 0 else 0.0
+    return min(1.0, max(0.0, others) / available) if available > 0 else 0.0
 
 
 def slowdowns_between(before: Reading, after: Reading) -> list[str]:
-    """Returns what slowed the machine down from one moment to the other, or throughout."""
+    """Returns the causes that slowed the machine down at or between two readings."""
     counted = [name for name, count in after.slowdowns.items() if count > before.slowdowns.get(name, 0)]
     return list(dict.fromkeys([*counted, *before.slow_now, *after.slow_now]))
 
 
-def peak_memory(root: Path = _ROOT) -> int | None:
-    """Returns this process's greatest resident memory so far, in bytes; None where the system does not tell.
+def peak_memory(root: Path = _ROOT) -> int:
+    """Returns this process's peak resident memory in bytes.
 
-    Linux's `ru_maxrss` is not taken: it begins with that of the program that started this one.
+    Linux's `ru_maxrss` is not used: it begins with that of the program that started this process.
     """
     for line in _text(root / "proc/self/status").splitlines():
         if line.startswith("VmHWM:"):
@@ -189,13 +188,14 @@ def _slowdowns(root: Path) -> Iterator[tuple[str, int]]:
 
 
 def _processor_time() -> tuple[float, float, float, int]:
-    """Returns the processor seconds of all programs and of this process, the clock, and the cores that both share."""
+    """Returns the processor seconds of all programs and of this process, the clock, and the number of cores."""
     import psutil
 
     of_cores = psutil.cpu_times(percpu=True)
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(of_cores))
     of_cores = [of_cores[number] for number in allowed if number < len(of_cores)]
-    waiting = ("idle", "iowait", "guest", "guest_nice")  # the last two stand in user's and nice's too
+    waiting = ("idle", "iowait", "guest", "guest_nice")  # user and nice include the last two
+
     busy = sum(value for times in of_cores for name, value in times._asdict().items() if name not in waiting)
     return busy, time.process_time(), time.perf_counter(), max(1, len(of_cores))
 

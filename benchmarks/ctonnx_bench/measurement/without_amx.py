@@ -1,9 +1,9 @@
-"""Runs a command as on an x86 without AMX, such as one that measures there what was exported for AMX.
+"""Runs a command as on an x86 processor without AMX, for example to measure models exported for AMX there.
 
     python -m ctonnx_bench.measurement.without_amx ctonnx bench X86.onnx AMX.onnx
 
-A process on Linux has to ask the kernel for AMX's registers, and does without AMX where it does not get them. A filter
-refuses them to the command and to all that it starts.
+A process on Linux must request AMX's registers from the kernel, and computes without AMX if the request fails. A filter
+of system calls makes the request fail in the command and its children.
 
 Sources: Linux's Documentation/arch/x86/xstate.rst and Documentation/userspace-api/seccomp_filter.rst.
 """
@@ -15,16 +15,16 @@ import sys
 
 import click
 
-__all__ = ["REFUSED", "main", "refuse_amx"]
+__all__ = ["WITHOUT_AMX", "disable_amx", "main"]
 
-REFUSED = "CTONNX_BENCH_WITHOUT_AMX"
-"""The variable by which the command's reports know of it: the processor's features in them are without AMX."""
+WITHOUT_AMX = "CTONNX_BENCH_WITHOUT_AMX"
+"""Environment variable that removes AMX from the processor's features in the command's reports."""
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _FILTER = 38, 22, 2
-_LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06  # of the filter's language, BPF
-_NUMBER, _FIRST_ARGUMENT = 0, 16  # where in a system call's data they stand
+_LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06  # instructions of the filter's language, BPF
+_NUMBER, _FIRST_ARGUMENT = 0, 16  # offsets in a system call's data
 _ARCH_PRCTL, _REQUEST = 158, 0x1023  # x86-64's arch_prctl, and its ARCH_REQ_XCOMP_PERM
-_REFUSE, _ALLOW = 0x0005_0001, 0x7FFF_0000  # with EPERM
+_DENY, _ALLOW = 0x0005_0001, 0x7FFF_0000  # deny with EPERM
 
 
 class _Program(ctypes.Structure):
@@ -33,11 +33,11 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
 
 
-def refuse_amx() -> None:
-    """Keeps this process, and all that it starts, from AMX, for good.
+def disable_amx() -> None:
+    """Disables AMX permanently for this process and its children.
 
     Raises:
-        ClickException: This is no Linux on x86-64, or it allows no filters.
+        ClickException: If this is not Linux on x86-64, or filters are not allowed.
     """
     if sys.platform != "linux" or os.uname().machine != "x86_64":
         raise click.ClickException(f"expected Linux on x86-64, found {sys.platform} on {os.uname().machine}")
@@ -46,13 +46,13 @@ def refuse_amx() -> None:
         (_JUMP_IF_EQUAL, 0, 3, _ARCH_PRCTL),
         (_LOAD, 0, 0, _FIRST_ARGUMENT),
         (_JUMP_IF_EQUAL, 0, 1, _REQUEST),
-        (_RETURN, 0, 0, _REFUSE),
+        (_RETURN, 0, 0, _DENY),
         (_RETURN, 0, 0, _ALLOW),
     ]
     program = _Program(len(code), b"".join(struct.pack("HBBI", *instruction) for instruction in code))
     libc = ctypes.CDLL(None, use_errno=True)
-    refused = libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if refused or libc.prctl(_PR_SET_SECCOMP, _FILTER, ctypes.byref(program), 0, 0):
+    failed = libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if failed or libc.prctl(_PR_SET_SECCOMP, _FILTER, ctypes.byref(program), 0, 0):
         raise click.ClickException(
             f"expected the system to allow a filter of system calls: {os.strerror(ctypes.get_errno())}"
         )
@@ -67,10 +67,11 @@ def main(command: tuple[str, ...]) -> None:
     Example:
       python -m ctonnx_bench.measurement.without_amx ctonnx bench runs/lungs runs/lungs/amx
     """
-    refuse_amx()
-    os.environ[REFUSED] = "1"
+    disable_amx()
+    os.environ[WITHOUT_AMX] = "1"
     try:
-        os.execvp(command[0], command)  # noqa: S606  # what the user asked for, as it is
+        os.execvp(command[0], command)  # noqa: S606  # the user's own command
+
     except OSError as error:
         raise click.ClickException(
             f"expected a command that can be run, found '{command[0]}': {error.strerror}"

@@ -1,9 +1,9 @@
-"""One case in a process of its own: opens the network, answers once, warms up, and times answers that it checks.
+"""Process of one case: opens the network, runs it once, warms up, times runs, and checks their outputs.
 
-    python -m ctonnx_bench.measurement.worker SETTINGS
+    python -m ctonnx_bench.measurement.worker TASK
 
-SETTINGS is a JSON file, as `Task.to_json` writes it; the last line on stdout is a JSON report. It is made for
-`ctonnx_bench.measurement.rounds`, which starts it.
+TASK is a JSON file, the text of `Task.to_json`; the last line on stdout is a JSON report. The module
+`ctonnx_bench.measurement.rounds` starts it.
 """
 
 import gc
@@ -27,15 +27,15 @@ from ctonnx_bench.cases.task import Task
 __all__ = ["batches_of", "from_files", "main", "now", "timed_loop", "warm_up", "without_collector", "work"]
 
 
-_DISTINCT = 32  # images that are timed, in turn: enough that no cache holds the answer, few enough to hold in memory
+_DISTINCT = 32  # images in the timed runs: enough to defeat caches, few enough for memory
 _WARM_UP = 3  # runs at least
-_LEAST_RUNS = 5  # that are timed, however slow
-_WARM_UP_SHARE = 0.25  # of the seconds that are timed, and at most one second
+_LEAST_RUNS = 5  # timed runs at least, however slow
+_WARM_UP_SHARE = 0.25  # of the timed seconds, and at most one second
 now = time.perf_counter
 
 
 def batches_of(count: int, batch_size: int) -> NDArray[np.intp]:
-    """Returns which images stand in which batch, [batches, batch_size]; the last batch begins again at the first.
+    """Returns the image numbers of each batch, [batches, batch_size]; the last batch is filled from the first image.
 
     >>> batches_of(3, 2).tolist()
     [[0, 1], [2, 0]]
@@ -53,37 +53,36 @@ def timed_loop(
 ) -> list[float]:
     """Runs the staged batches in turn, and returns the seconds of each run.
 
-    Only `run` stands between the two readings of the clock.
+    Only `run` is between the two readings of the clock.
 
     Args:
-        run: what is timed.
+        run: Timed function.
         staged: Its arguments, in turn.
-        seconds: After which it ends.
-        keep: Called with the batch's number and the answer after each run, outside of what is timed.
-        least: how often it runs at least.
+        seconds: Duration of the loop.
+        keep: Called with the batch's number and the result after each run, outside of the timed part.
+        least: Minimum number of runs.
     """
     samples: list[float] = []
     end = now() + seconds
     while len(samples) < least or now() < end:
         number = len(samples) % len(staged)
         start = now()
-        answer = run(staged[number])
+        result = run(staged[number])
         samples.append(now() - start)
-        keep(number, answer)
+        keep(number, result)
     return samples
 
 
 def warm_up(run: Callable[[Any], Any], staged: Sequence[Any], seconds: float) -> list[float]:
-    """Runs the staged batches as long as what is timed for these seconds asks, and returns the seconds of each run."""
-    return timed_loop(run, staged, min(1.0, seconds * _WARM_UP_SHARE), lambda number, answer: None, _WARM_UP)
+    """Warms up for timed runs of `seconds`, and returns the seconds of each run."""
+    return timed_loop(run, staged, min(1.0, seconds * _WARM_UP_SHARE), lambda number, result: None, _WARM_UP)
 
 
 @contextmanager
 def without_collector() -> Iterator[None]:
-    """Collects garbage, and lets the garbage collector rest until the end.
+    """Collects garbage, and disables the garbage collector within the block.
 
-    What collecting reads drives all else from the caches, and the first runs after it are slower: a loop is warmed up
-    within, not before.
+    Collecting evicts other data from the caches, which slows the first runs after it: warm up within the block.
     """
     collecting = gc.isenabled()
     gc.collect()
@@ -96,7 +95,7 @@ def without_collector() -> Iterator[None]:
 
 
 def work(task: Task) -> dict[str, Any]:
-    """Does what the task says, and returns the report."""
+    """Performs the task, and returns the report."""
     if task.prepare is not None:
         images = np.load(task.pixels)
         return {"model": str(adapter_module(task.adapter).prepare(Path(task.model), images, Path(task.prepare)))}
@@ -120,14 +119,18 @@ def work(task: Task) -> dict[str, Any]:
         return [task.files[place] for place in row] if task.files else pixels[row]
 
     first = network.stage(take(rows[0]))
-    asked = now()
-    answer = network.run(first)
-    answered = now()
-    report: dict[str, Any] = {"open_s": opened - start, "first_run_s": answered - asked, "answered_at": answered}
+    before_run = now()
+    result = network.run(first)
+    after_run = now()
+    report: dict[str, Any] = {
+        "open_s": opened - start,
+        "first_run_s": after_run - before_run,
+        "first_output_at": after_run,
+    }
     if task.seconds is None:
-        batches = [network.fetch(answer), *(network.answer(take(row)) for row in rows[1:])]
+        batches = [network.fetch(result), *(network.predict(take(row)) for row in rows[1:])]
         outputs = Outputs.concatenate(batches)[: len(pixels)]
-        np.savez(task.answers, **{name: getattr(outputs, name) for name in OUTPUT_NAMES})
+        np.savez(task.outputs, **{name: getattr(outputs, name) for name in OUTPUT_NAMES})
         return report
     rows = rows[: max(1, _DISTINCT // task.batch_size)]
     report |= _time(network, [network.stage(take(row)) for row in rows], rows, task)
@@ -136,12 +139,12 @@ def work(task: Task) -> dict[str, Any]:
 
 
 def from_files(network: Network, preprocessing: Mapping[str, Any], window: Mapping[str, Any]) -> Network:
-    """Returns a network that is given image files: what is timed begins with reading them.
+    """Returns a network that reads image files, so that reading and preprocessing are timed too.
 
     Args:
-        network: that is given pixels.
-        preprocessing: of the model: the fields of `ctonnx.images.Preprocessing`.
-        window: for DICOM files: the fields of `ctonnx.images.preprocessing.DicomWindow`.
+        network: Network for pixels.
+        preprocessing: Fields of `ctonnx.images.Preprocessing`.
+        window: Fields of `ctonnx.images.preprocessing.DicomWindow`, for DICOM files.
     """
     from ctonnx.images import Preprocessing, load, to_pixels
     from ctonnx.images.preprocessing import DicomWindow
@@ -150,13 +153,13 @@ def from_files(network: Network, preprocessing: Mapping[str, Any], window: Mappi
 
     def run(files: Sequence[str]) -> Outputs:
         pixels = np.stack([to_pixels(load(file, window=window_of), how) for file in files])
-        return network.answer(pixels)
+        return network.predict(pixels)
 
     return Network(run)
 
 
 def _time(network: Network, staged: Sequence[Any], rows: NDArray[np.intp], task: Task) -> dict[str, Any]:
-    """Times the staged batches, whose images are `rows`, and checks every answer."""
+    """Times the staged batches of the images `rows`, and checks every output."""
     from ctonnx_bench.measurement.sensors import (
         Gpu,
         joules_between,
@@ -171,8 +174,8 @@ def _time(network: Network, staged: Sequence[Any], rows: NDArray[np.intp], task:
     given: list[tuple[int, NDArray[np.float32], NDArray[np.float32]]] = []
     heatmaps: dict[int, NDArray[np.float32]] = {}  # the last one of each batch: all would fill the memory
 
-    def keep(number: int, answer: Any) -> None:
-        outputs = network.fetch(answer)
+    def keep(number: int, result: Any) -> None:
+        outputs = network.fetch(result)
         given.append((number, outputs.probabilities, outputs.logits))
         heatmaps[number] = outputs.heatmap
 
@@ -181,11 +184,11 @@ def _time(network: Network, staged: Sequence[Any], rows: NDArray[np.intp], task:
         before = read_sensors(gpu)
         samples = timed_loop(network.run, staged, seconds, keep, _LEAST_RUNS)
         after = read_sensors(gpu)
-    with np.load(task.answers) as arrays:
+    with np.load(task.outputs) as arrays:
         expected = {name: arrays[name] for name in OUTPUT_NAMES}
-    probabilities = [_apart(expected["probabilities"][rows[number]], found) for number, found, _ in given]
-    logits = [_apart(expected["logits"][rows[number]], found) for number, _, found in given]
-    maps = [_apart(expected["heatmap"][rows[number]], found) for number, found in heatmaps.items()]
+    probabilities = [_difference(expected["probabilities"][rows[number]], found) for number, found, _ in given]
+    logits = [_difference(expected["logits"][rows[number]], found) for number, _, found in given]
+    maps = [_difference(expected["heatmap"][rows[number]], found) for number, found in heatmaps.items()]
     return {
         "warm_up_s": untimed,
         "samples_s": samples,
@@ -200,8 +203,8 @@ def _time(network: Network, staged: Sequence[Any], rows: NDArray[np.intp], task:
     }
 
 
-def _apart(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
-    """Returns the largest difference; a NaN is as far from the answer as can be."""
+def _difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """Returns the largest absolute difference; that of a NaN is infinite."""
     return float(np.nan_to_num(np.abs(expected - found), nan=np.inf).max())
 
 
@@ -210,12 +213,12 @@ def _greatest(values: NDArray[np.float32]) -> float:
 
 
 def main() -> None:
-    """Does the task on the command line; an error that was foreseen, or any of a peer, is the report."""
+    """Performs the task on the command line; any error of a peer, and a `CtonnxError` of ctonnx, is the report."""
     task = Task.from_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    foreseen = (CtonnxError,) if task.adapter == OWN else (Exception,)
+    reported = (CtonnxError,) if task.adapter == OWN else (Exception,)
     try:
         report = work(task)
-    except foreseen as error:
+    except reported as error:
         kind = "" if isinstance(error, CtonnxError) else f"{type(error).__name__}: "
         title = ADAPTERS[task.adapter].title
         report = {"error": f"{kind}{error}".strip() or title, "kind": type(error).__name__}

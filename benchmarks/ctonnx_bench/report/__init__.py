@@ -3,7 +3,8 @@
 notes       notes below the table
 tables      terminal table and Markdown
 charts      plots
-html        one self-contained HTML page
+html        self-contained HTML page
 files       files of a report
-publishing  results documents on named hardware
+publishing  document of results on named hardware
+
 """

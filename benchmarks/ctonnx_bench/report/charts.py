@@ -1,4 +1,4 @@
-"""The three plots of a benchmark: every latency, latency against the batch size, and how right for how fast."""
+"""Plots of a benchmark: every latency, latency against the batch size, and correctness against latency."""
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -17,7 +17,7 @@ from ctonnx_bench.analysis.statistics import marks
 
 __all__ = ["plot_batches", "plot_distribution", "plot_tradeoff", "to_svg"]
 
-# Okabe and Ito 2008, https://jfly.uni-koeln.de/color: told apart with any kind of colour vision.
+# Okabe and Ito 2008, https://jfly.uni-koeln.de/color: distinguishable with any kind of colour vision.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A6D00", "#777777")
 _MARKERS = "osD^vPX*<"
 _GREY = "#666666"
@@ -32,26 +32,26 @@ _STYLE: dict[Any, Any] = {
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.8,
     "legend.frameon": False,
-    "svg.hashsalt": "ctonnx",  # so that the same figures give the same bytes
+    "svg.hashsalt": "ctonnx",  # so that the same plots have the same bytes
 }
 _LINES = {"": "-", "wrong": "--", "not shown": ":"}
-_SHOWN = 400  # points of a case, evenly taken from its samples in their order
-_WIDE = 8.6  # inches
-_LEAST_DP = 1e-8  # that is drawn, as 0 has no place on a logarithmic axis
-_SPREAD = 20.0  # between the slowest and the fastest, above which an axis is logarithmic
+_SHOWN = 400  # points per case, drawn from its samples at regular intervals
+_WIDTH = 8.6  # inches
+_LEAST_DP = 1e-8  # drawn instead of 0, for the logarithmic axis
+_SPREAD = 20.0  # ratio of slowest to fastest above which an axis is logarithmic
 
 
 def plot_distribution(cases: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draws every timed run of the cases of one batch size: a point each, the quartiles as a box, the 99th as a tick.
+    """Draws every timed run as a point, the quartiles as a box and the 99th percentile as a tick.
 
     Args:
-        cases: of the report's document, of one batch size.
+        cases: Cases of one batch size in the report's document.
     """
     ordered = sorted(cases, key=lambda case: -case["figures"]["latency_ms"]["p50"])
     colors = _colors(cases)
     jitter = np.random.default_rng(0)
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDE, 1.3 + 0.52 * len(ordered)), layout="constrained")
+        figure = Figure(figsize=(_WIDTH, 1.3 + 0.52 * len(ordered)), layout="constrained")
         axes = figure.add_subplot()
         farthest = 0.0
         for row, case in enumerate(ordered):
@@ -78,7 +78,7 @@ def plot_distribution(cases: Sequence[Mapping[str, Any]]) -> Figure:
         axes.grid(visible=False, axis="y")
         axes.set_ylim(-0.6, len(ordered) - 0.4)
         _latency_axis(axes, ordered, farthest * 1.09)
-        axes.set_xlabel("milliseconds a batch: thick line median (its number beside), box quartiles, grey tick p99")
+        axes.set_xlabel("milliseconds per batch: thick line median (with its value), box quartiles, grey tick p99")
         axes.set_title(f"Latency of every run, batch {cases[0]['batch_size']}")
     return figure
 
@@ -89,22 +89,22 @@ def _titled(case: Mapping[str, Any]) -> str:
 
 
 def _state(case: Mapping[str, Any]) -> str:
-    """Returns what is said of answers that are not right: `wrong`, `not shown`, or nothing."""
+    """Returns the label of outputs that are not right, `wrong` or `not shown`; else an empty text."""
     if case["failures"]:
         return "wrong"
     return "not shown" if case["verdict"] == "not shown" else ""
 
 
 def plot_batches(cases: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draws the milliseconds of an image against the batch size, with the quartiles as a band.
+    """Draws the milliseconds per image against the batch size, with the quartiles as a band.
 
     Args:
-        cases: of the report's document.
+        cases: Cases of the report's document.
     """
     colors, titles = _colors(cases), list(dict.fromkeys(case["title"] for case in cases))
     sizes = sorted({case["batch_size"] for case in cases})
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDE, 3.9), layout="constrained")
+        figure = Figure(figsize=(_WIDTH, 3.9), layout="constrained")
         axes = figure.add_subplot()
         for place, title in enumerate(titles):
             own = sorted((case for case in cases if case["title"] == title), key=lambda case: int(case["batch_size"]))
@@ -131,8 +131,8 @@ def plot_batches(cases: Sequence[Mapping[str, Any]]) -> Figure:
         axes.margins(x=0.06)
         axes.set_yscale("log")
         _plain_ticks(axes.yaxis)
-        axes.set(xlabel="batch size", ylabel="milliseconds an image")
-        axes.set_title("Latency of an image against the batch size: median, quartiles as a band")
+        axes.set(xlabel="batch size", ylabel="milliseconds per image")
+        axes.set_title("Latency per image against the batch size: median, quartiles as a band")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
@@ -140,16 +140,16 @@ def plot_batches(cases: Sequence[Mapping[str, Any]]) -> Figure:
 def plot_tradeoff(cases: Sequence[Mapping[str, Any]], reference: str) -> Figure:
     """Draws accuracy with its 95 % interval, or else the largest |dp|, against latency; the area is the file's size.
 
-    Without labels nearly all agree on every image, and a plot of the agreement would show nothing.
+    Without labels, the agreement is not drawn: most cases agree on all images.
 
     Args:
-        cases: of the report's document, of one batch size.
-        reference: whose answers the difference is to.
+        cases: Cases of one batch size in the report's document.
+        reference: Name of the reference that the differences are from.
     """
     colors = _colors(cases)
     labelled = all(case["accuracy"] for case in cases)
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDE, 4.3), layout="constrained")
+        figure = Figure(figsize=(_WIDTH, 4.3), layout="constrained")
         axes = figure.add_subplot()
         handles = []
         for case in cases:
@@ -183,17 +183,17 @@ def plot_tradeoff(cases: Sequence[Mapping[str, Any]], reference: str) -> Figure:
         else:
             found = [max(_LEAST_DP, case["parity"]["max_dp"]) for case in cases]
             axes.set_yscale("log")
-            axes.set_ylim(max(found) * 8, min(found) / 8)  # upwards is nearer to the reference
-            axes.set_ylabel(f"largest |dp| to {reference.partition(',')[0]}")
-        what = "Accuracy" if labelled else "Difference (upwards is nearer)"
+            axes.set_ylim(max(found) * 8, min(found) / 8)  # closer to the reference is further up
+            axes.set_ylabel(f"max |dp| from {reference.partition(',')[0]}")
+        measure = "Accuracy" if labelled else "Difference from the reference"
         axes.set_xlabel(f"median milliseconds, batch {cases[0]['batch_size']}")
-        axes.set_title(f"{what} against latency; the area is the file's size")
+        axes.set_title(f"{measure} against latency; the area is the file's size")
         axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.45, -0.16), ncols=2, fontsize=9)
     return figure
 
 
 def to_svg(figure: Figure) -> str:
-    """Returns a plot as SVG text, its letters as outlines, so that it looks the same everywhere."""
+    """Returns a plot as SVG text, with letters as outlines, so that it looks the same everywhere."""
     file = BytesIO()
     with mpl.rc_context(_STYLE):
         figure.savefig(file, format="svg", metadata={"Date": None})
@@ -201,7 +201,7 @@ def to_svg(figure: Figure) -> str:
 
 
 def _latency_axis(axes: Axes, cases: Sequence[Mapping[str, Any]], right: float) -> None:
-    """Lets the axis begin at 0, or be logarithmic where the cases lie too far from each other for that."""
+    """Starts the axis at 0, or makes it logarithmic if the latencies differ too much."""
     medians = [case["figures"]["latency_ms"]["p50"] for case in cases]
     if max(medians) > _SPREAD * min(medians):
         axes.set_xscale("log")
@@ -212,7 +212,7 @@ def _latency_axis(axes: Axes, cases: Sequence[Mapping[str, Any]], right: float) 
 
 
 def _plain_ticks(axis: Axis) -> None:
-    """Labels a logarithmic axis with plain numbers, as many as there is room for."""
+    """Labels a logarithmic axis with plain numbers."""
     axis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())

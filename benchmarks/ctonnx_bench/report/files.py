@@ -1,4 +1,4 @@
-"""Where a benchmark's reports lie, each written whole or not at all."""
+"""Writes the reports of a benchmark, each completely or not at all."""
 
 import os
 import tempfile
@@ -18,40 +18,40 @@ __all__ = ["output_folder", "try_folder", "write_reports"]
 
 
 def output_folder(models: Sequence[Path]) -> Path:
-    """Returns `bench/` in the run that the first model lies in, or in the working folder where it lies in none.
+    """Returns `bench/` in the run that contains the first model, or in the working folder if no run does.
 
     Args:
-        models: as they were named; none means those of the newest run with an export.
+        models: Models as named by the user; empty means those of the newest run with an export.
     """
     try:
         first = find_models(models[0] if models else None)[0]
-    except ModelError:  # which `read_models` tells
+    except ModelError:  # `read_models` reports it
         return Path("bench")
     run = Run(first.resolve().parent.parent)
     return (run.folder if run.has_checkpoint else Path()) / "bench"
 
 
 def try_folder(folder: Path) -> None:
-    """Ends with an error where a folder cannot be written to, or made; leaves nothing.
+    """Checks that a folder can be created and written to, without leaving anything.
 
     Raises:
-        OSError: it cannot.
+        OSError: If it cannot.
     """
-    there = folder.absolute()
-    while not there.exists():
-        there = there.parent
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=existing):
             pass
-    except OSError as error:  # whose file name nobody knows
+    except OSError as error:  # names a temporary file
         raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def write_reports(document: Mapping[str, Any], folder: Path) -> list[str]:
-    """Writes bench.json, bench.md and bench.html, or a sweep's sweep.json and so on; returns a line for each.
+    """Writes bench.json, bench.md and bench.html, or a sweep's sweep.json and so on; returns a message for each.
 
-    All are written before any takes its place, so that a full disk leaves the earlier ones. The JSON document, of which
-    the others are made, is replaced while these are gone: none is ever beside another benchmark's.
+    All files are written before any earlier one is replaced, so that a full disk leaves the earlier ones. The JSON
+    document is replaced while the other two are missing: files of different benchmarks are never next to each other.
 
     Raises:
         OSError: The folder cannot be made or written to.
@@ -60,15 +60,13 @@ def write_reports(document: Mapping[str, Any], folder: Path) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     name = "sweep" if document["settings"]["sweep"] else "bench"
     files = {kind: folder / f"{name}.{kind}" for kind in texts}
-    said = [
-        f"written: {file}" + (", in the place of an earlier one" if file.exists() else "") for file in files.values()
-    ]
+    messages = [f"written: {file}" + (", replacing an earlier one" if file.exists() else "") for file in files.values()]
     with ExitStack() as places:
-        for kind in reversed(texts):  # a stack ends with what it began with: the JSON document goes first
+        for kind in reversed(texts):  # the stack unwinds in reverse: the JSON document is replaced first
             with places.enter_context(atomic_file(files[kind])).open("w", encoding="utf-8") as file:
                 file.write(texts[kind])
                 file.flush()
-                os.fsync(file.fileno())  # some disks say only here that they are full
+                os.fsync(file.fileno())  # some file systems report a full disk only here
         for kind in ("md", "html"):
             files[kind].resolve().unlink(missing_ok=True)
-    return said
+    return messages

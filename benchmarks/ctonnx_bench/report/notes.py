@@ -11,16 +11,18 @@ from ctonnx.system.text import counted
 
 __all__ = ["RIGHT", "notes"]
 
-RIGHT = "right: the answers agree with the reference's as the gate asks; it does not mean a correct diagnosis"
-"""What stands wherever answers are called right."""
+RIGHT = (
+    "right: the outputs agree with the reference within the bounds of the gate; it does not mean a correct diagnosis"
+)
+"""Explanation of the verdict `right`, in every report that contains it."""
 
 
 def notes(document: Mapping[str, Any], *, compared: bool = True) -> list[str]:
-    """Returns what must be known to read the table: reference, MLPerf's measures, doubts, failures, who is missing.
+    """Returns the notes of the table: failures, reference, verdicts, warnings, MLPerf's measures, skipped peers.
 
     Args:
-        document: The benchmark's.
-        compared: Whether what it was compared with is among them.
+        document: Document of the benchmark.
+        compared: Whether to include the comparison with an earlier report.
     """
     checked, settings = document["checked_on"], document["settings"]
     lines = [
@@ -28,55 +30,53 @@ def notes(document: Mapping[str, Any], *, compared: bool = True) -> list[str]:
         f"agreement and |dp| on {checked['about']} against {checked['reference']}; while timing, every probability and "
         "logit was checked, and each image's last heatmap",
         MAX_DP,
-        f"{counted(settings['rounds'], 'round')} of processes, {settings['duration']:g} s a case",
-        "milliseconds are of a whole batch; cold: from the process's start to its first answer; RAM: its peak",
+        f"{counted(settings['rounds'], 'round')} of processes, {settings['duration']:g} s per case",
+        "milliseconds are per batch; cold: from the start of the process to its first output; RAM: its peak",
     ]
-    asked: dict[str, list[str]] = {}
+    gates: dict[str, list[str]] = {}
     for case in document["cases"]:
         if case["own"]:
-            asked.setdefault(case["gate"], []).append(case["precision"].upper())
+            gates.setdefault(case["gate"], []).append(case["precision"].upper())
     lines.append(RIGHT)
-    lines += [f"right, {', '.join(dict.fromkeys(names))}: {gate}" for gate, names in asked.items()]
+    lines += [f"right, {', '.join(dict.fromkeys(names))}: {gate}" for gate, names in gates.items()]
     lines += [*_made_for_others(document), *checked["cautions"]]
     if any(case["verdict"] == "not shown" for case in document["cases"]):
         lines.append(
-            "not shown: below a bound, which its 95 % interval or what the export kept reaches, so that these images "
-            "show neither right nor wrong; more images do, with --data"
+            "not shown: a bound is missed, but is within the 95 % interval, or was missed at export too: these images "
+            "show neither right nor wrong; use more images with --data"
         )
     if checked["reference_wrong"]:
-        lines.append("the reference is wrong itself, on the golden inputs: to agree with it says nothing")
+        lines.append("the reference itself is wrong on the golden inputs: agreement with it proves nothing")
     if any(case["verdict"] == "reference" for case in document["cases"]):
         lines.append(
-            "reference: held against itself, so nothing says that it is right; golden.npz beside the model would, or "
-            "--reference RUN"
+            "reference: compared with itself, which does not show that it is right; golden.npz beside the model or "
+            "--reference RUN would"
         )
     if than := next((case["times_as_fast"]["than"] for case in document["cases"] if case["times_as_fast"]), None):
-        lines.append(
-            f"x {than}: how many times as fast at the same batch size, in the same round: median (least to greatest)"
-        )
+        lines.append(f"x {than}: speedup at the same batch size, in the same round: median (minimum to maximum)")
     if checked["calibrated_on_them"]:
         lines.append(
-            "OpenVINO, its INT8: calibrated on the very images that judge it, which flatters it; --data with training "
-            "images would not"
+            "OpenVINO, its INT8: calibrated on the same images that it is checked on, which is optimistic; use --data "
+            "with training images"
         )
     if any(case["doubts"] for case in document["cases"]):
-        lines.append("~ the figures are to be doubted, ! the machine was slowed down; why stands below")
-    doubted: dict[str, list[str]] = {}
+        lines.append("~ unreliable measurement, ! the machine was slowed down; see the notes below")
+    unreliable: dict[str, list[str]] = {}
     for case in document["cases"]:
-        for doubt in case["doubts"]:
-            doubted.setdefault(doubt, []).append(_where(case))
-    lines += [f"{doubt}: {'; '.join(where)}" for doubt, where in doubted.items()]
+        for warning in case["doubts"]:
+            unreliable.setdefault(warning, []).append(_named(case))
+    lines += [f"{warning}: {'; '.join(names)}" for warning, names in unreliable.items()]
     for title, found in document["mlperf"].items():
-        said = []
+        measures = []
         if found["single_stream_ms"] is not None:
             mark = " ~" if found["doubted"] else ""
-            said.append(f"SingleStream {found['single_stream_ms']:.2f} ms{mark} (90th percentile)")
+            measures.append(f"SingleStream {found['single_stream_ms']:.2f} ms{mark} (90th percentile)")
         mark = " ~" if found["offline_doubted"] else ""
-        said.append(f"Offline {found['offline_images_per_s']:.1f} images/s{mark} (batch {found['offline_batch_size']})")
-        lines.append(f"MLPerf's measures, {title}: {', '.join(said)}")
+        offline = f"Offline {found['offline_images_per_s']:.1f} images/s{mark} (batch {found['offline_batch_size']})"
+        lines.append(f"MLPerf's measures, {title}: {', '.join([*measures, offline])}")
     if earlier := document.get("compared_with") if compared else None:
         lines += [
-            f"against the report of {earlier['created']}: {change['case']}, {change['figure']}: "
+            f"compared with the report of {earlier['created']}: {change['case']}, {change['figure']}: "
             f"{change['before']:.2f}, now {change['now']:.2f} "
             f"({shown(change['worse'], earlier['fail_over'], digits=1, form='%', sign='+')})"
             for change in earlier["changes"]
@@ -90,22 +90,22 @@ def _failures(document: Mapping[str, Any]) -> list[str]:
     named = {case["name"] for case in document["cases"]}
     return [
         *(
-            f"{'FAILED' if case['own'] else 'WRONG'}: {_where(case)}: {failure}"
+            f"{'FAILED' if case['own'] else 'WRONG'}: {_named(case)}: {failure}"
             for case in document["cases"]
             for failure in case["failures"]
         ),
         *(
-            f"NOT SHOWN: {_where(case)}: {doubt}"
+            f"NOT SHOWN: {_named(case)}: {bound}"
             for case in document["cases"]
             if case["verdict"] == "not shown"
-            for doubt in case["not_shown"]
+            for bound in case["not_shown"]
         ),
         *(f"FAILED: {name}: {reason}" for name, reason in document["broken"].items() if name not in named),
     ]
 
 
 def _made_for_others(document: Mapping[str, Any]) -> list[str]:
-    """Says which INT8 files another --target of the export would make faster here."""
+    """Returns a note for each INT8 file that another --target of the export would make faster here."""
     about, provider = document["environment"], document["settings"]["provider"]
     if "int8" not in PROVIDERS[provider].precisions:
         return []
@@ -119,17 +119,17 @@ def _made_for_others(document: Mapping[str, Any]) -> list[str]:
         target = model["target"]
         if target is not None and target not in int8_targets(provider, processor):
             lines.append(
-                f"{model['file']} is for --target {target}, not for {provider} on this processor, where it can be "
-                "slower than FP32"
+                f"{model['file']} is for --target {target}; with {provider} on this processor it can be slower than "
+                "FP32"
             )
         elif target in better and better[target] not in measured:
             has = "has AMX" if target == "x86" else "has no AMX"
             lines.append(
-                f"{model['file']} is for --target {target}, and this processor {has}: exported from the same images, "
-                f"INT8 of --target {better[target]} gives the same answers, faster"
+                f"{model['file']} is for --target {target}, and this processor {has}: from the same images, "
+                f"INT8 exported for --target {better[target]} computes the same outputs faster"
             )
     return lines
 
 
-def _where(case: Mapping[str, Any]) -> str:
+def _named(case: Mapping[str, Any]) -> str:
     return f"{case['title']}, batch {case['batch_size']}"

@@ -1,4 +1,4 @@
-"""`--publish`: a document of results on named hardware, in which each section was written by the tool."""
+"""Writes results on named hardware into a Markdown document, a section for each benchmark (`--publish`)."""
 
 import re
 from collections.abc import Mapping
@@ -9,22 +9,24 @@ from ctonnx.errors import CtonnxError
 from ctonnx.inference.providers import ON_CPU
 from ctonnx.system.file_reading import read_text
 from ctonnx.system.files import write_text
-from ctonnx_bench.report.tables import markdown, way_of
+from ctonnx_bench.report.tables import markdown, subtitle
 
-__all__ = ["hardware_name", "publish", "refuse_other_file"]
+__all__ = ["check_published_file", "hardware_name", "publish"]
 
 _HEAD = """\
 # Results
 
-Written by `ctonnx bench --publish FILE`, a section for each machine, model and way of running, with the command that
-made it; nothing here was typed. The columns are explained in ctonnx's docs/guide/benchmarks.md. Times on different
-machines, or of different versions, are not comparable with each other; what stands in one table was measured in turn.
+Written by `ctonnx bench --publish FILE`, with a section for each machine, model and settings, and the command that
+wrote it; nothing was typed by hand. The columns are explained in ctonnx's docs/guide/benchmarks.md. Times on different
+machines, or of different versions, are not comparable with each other; the rows of a table were measured in turn.
 """
+_ANY_HEAD = re.compile(r"# Results\n\nWritten by `ctonnx bench --publish FILE`,(.+\n)*.* (was|were) measured in turn\.")
+"""The head of this version, or of an earlier one."""
 _SECTION = re.compile(r"<!-- ctonnx bench: (?P<name>[^\n]*) -->\n.*?<!-- end -->\n", re.DOTALL)
 
 
 def hardware_name(document: Mapping[str, Any]) -> str:
-    """Returns the machine's name, where it was given none: its GPU, or its processor with the cores that were used."""
+    """Returns the default name of the machine: its GPU, or its processor with the number of cores."""
     about = document["environment"]
     if document["settings"]["provider"] not in ON_CPU and about["gpu"]:
         return str(about["gpu"])
@@ -33,41 +35,41 @@ def hardware_name(document: Mapping[str, Any]) -> str:
 
 
 def publish(document: Mapping[str, Any], file: Path, hardware: str | None) -> str:
-    """Writes a benchmark's section into a document, in the place of the one for the same machine, model and way.
+    """Writes a benchmark's section into a document; it replaces the one for the same machine, model and settings.
 
     Args:
-        document: The benchmark's.
-        file: to write; others' sections in it stay as they are.
-        hardware: what the machine is called; None takes `hardware_name`.
+        document: Document of the benchmark.
+        file: Markdown file; its other sections stay unchanged.
+        hardware: Name of the machine; None uses `hardware_name`.
 
     Returns:
-        The section's name.
+        Name of the section.
 
     Raises:
-        CtonnxError: The file is there and was not written by this, or figures of ctonnx are doubted.
+        CtonnxError: If the file was not written by this function, or measurements of ctonnx are unreliable.
     """
-    refuse_other_file(file)
-    doubted = [f"{case['name']}: {doubt}" for case in document["cases"] for doubt in case["doubts"] if case["own"]]
-    if doubted:
+    check_published_file(file)
+    warnings = [f"{case['name']}: {text}" for case in document["cases"] for text in case["doubts"] if case["own"]]
+    if warnings:
         raise CtonnxError(
-            f"expected figures of ctonnx's that stand for --publish, found them doubted, such as {doubted[0]}; measure "
-            "again without it"
+            f"expected reliable measurements of ctonnx for --publish, found unreliable ones, such as {warnings[0]}; "
+            "measure again on a quiet machine"
         )
-    title = f"{hardware or hardware_name(document)}: {way_of(document)}"
+    title = f"{hardware or hardware_name(document)}: {subtitle(document)}"
     name = " ".join(title.replace("--", "-").split())
     section = f"<!-- ctonnx bench: {name} -->\n{markdown(document, title=name, level=2)}<!-- end -->\n"
-    there = read_text(file) if file.is_file() else _HEAD
-    sections = {found["name"]: found.group() for found in _SECTION.finditer(there)}
+    before = read_text(file) if file.is_file() else _HEAD
+    sections = {_current(found["name"]): found.group() for found in _SECTION.finditer(before)}
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, "\n".join([_HEAD, *({**sections, name: section}.values())]))
     return name
 
 
-def refuse_other_file(file: Path) -> None:
-    """Ends with an error where publishing would replace a text that somebody wrote.
+def check_published_file(file: Path) -> None:
+    """Checks that publishing would not replace text of the user.
 
     Raises:
-        CtonnxError: The file is there, and holds more than such sections.
+        CtonnxError: If the file contains anything except published sections.
     """
     if not file.exists():
         return
@@ -75,8 +77,13 @@ def refuse_other_file(file: Path) -> None:
         left = _SECTION.sub("", read_text(file))
     except UnicodeDecodeError:
         left = "other bytes"
-    if left.strip() != _HEAD.strip():
+    if not _ANY_HEAD.fullmatch(left.strip()):
         raise CtonnxError(
             f"expected a file for --publish that ctonnx bench wrote, or none, found another text in '{file}'; name "
             "another file"
         )
+
+
+def _current(name: str) -> str:
+    """Returns a section's name as this version writes it; earlier ones wrote "to the answer"."""
+    return name.replace(" to the answer", " to the prediction")

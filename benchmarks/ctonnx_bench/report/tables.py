@@ -1,4 +1,4 @@
-"""The document of a benchmark for people: a table for the terminal, and Markdown."""
+"""Tables of a benchmark: for the terminal, and as Markdown."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,14 +8,14 @@ from ctonnx.system.text import aligned, table
 from ctonnx_bench.analysis.statistics import NOISY, marks
 from ctonnx_bench.report.notes import notes
 
-__all__ = ["columns", "environment_lines", "markdown", "terminal", "way_of"]
+__all__ = ["columns", "environment_lines", "markdown", "subtitle", "terminal"]
 
 
-_MANY = 1000  # images, above which the interval of their agreement is narrow enough to be left out
+_MANY = 1000  # images, from which on the interval of the agreement is left out
 
 
 def columns(document: Mapping[str, Any]) -> list[list[str]]:
-    """Returns the cells of the one table, its heading first: speed, memory, size and parity, a row for each case."""
+    """Returns the cells of the table, heading first: speed, memory, size and parity, a row for each case."""
     cases = document["cases"]
     optional = {
         "GPU MB": any(case["figures"]["device_bytes"] is not None for case in cases),
@@ -35,24 +35,24 @@ def terminal(document: Mapping[str, Any]) -> str:
     """Returns the table and its notes for a terminal."""
     lines = aligned(columns(document))
     return "\n".join(
-        [f"{way_of(document)}; {document['environment']['cpu']}", "", *lines, "", *notes(document, compared=False)]
+        [f"{subtitle(document)}; {document['environment']['cpu']}", "", *lines, "", *notes(document, compared=False)]
     )
 
 
 def markdown(document: Mapping[str, Any], *, title: str | None = None, level: int = 1) -> str:
-    """Returns the report as Markdown, with what is needed to make it again.
+    """Returns the report as Markdown, with the command, machine and files to reproduce it.
 
     Args:
-        document: The benchmark's.
-        title: Its heading; None names the models.
-        level: of the heading.
+        document: Document of the benchmark.
+        title: Heading; None names the model.
+        level: Level of the heading.
     """
-    marks = "#" * level
+    heading = "#" * level
     heads, *rows = ([cell.replace("|", "\\|") for cell in row] for row in columns(document))
     lines = [
-        f"{marks} {title or 'Benchmark of ' + document['models'][0]['name']}",
+        f"{heading} {title or 'Benchmark of ' + document['models'][0]['name']}",
         "",
-        f"{way_of(document)}; {document['environment']['cpu']}. Made on {document['created'][:10]} by:",
+        f"{subtitle(document)}; {document['environment']['cpu']}. Measured on {document['created'][:10]} by:",
         "",
         "```console",
         f"$ {document['command']}",
@@ -62,11 +62,11 @@ def markdown(document: Mapping[str, Any], *, title: str | None = None, level: in
         "",
         *(f"- {note}" for note in notes(document)),
         "",
-        f"{marks}# The machine",
+        f"{heading}# Machine",
         "",
         *(f"- {line}" for line in environment_lines(document)),
         "",
-        f"{marks}# The files",
+        f"{heading}# Files",
         "",
         *(
             f"- `{model['file']}`: {model['precision']}, {model['bytes'] / 1e6:.1f} MB, SHA-256 `{model['sha256']}`"
@@ -77,25 +77,23 @@ def markdown(document: Mapping[str, Any], *, title: str | None = None, level: in
     return "\n".join(lines)
 
 
-def way_of(document: Mapping[str, Any]) -> str:
-    """Returns what was measured, and how: the model, the provider, threads, image size, and from what on."""
+def subtitle(document: Mapping[str, Any]) -> str:
+    """Returns the model, provider, threads, image size and timed part of a benchmark."""
     settings, model = document["settings"], document["models"][0]
     threads = "/".join(str(count) for count in dict.fromkeys(case["threads"] for case in document["cases"]))
-    what = (
-        "from the file to the answer, one batch after the other" if settings["files"] else "from pixels to the answer"
-    )
-    return f"{model['name']} on {settings['provider']}, {threads} threads, {model['image_size']} pixels, {what}"
+    part = "the file to the prediction, one batch after the other" if settings["files"] else "pixels to the prediction"
+    return f"{model['name']} on {settings['provider']}, {threads} threads, {model['image_size']} pixels, from {part}"
 
 
 def environment_lines(document: Mapping[str, Any]) -> list[str]:
-    """Returns the environment, a line for each thing."""
+    """Returns the entries of the environment."""
     about = document["environment"]
     features = f" ({', '.join(about['features'])})" if about["features"] else ""
     lines = [
         f"processor: {about['cpu']}{features}, {about['cores_allowed']} of {about['cores_of_the_host']} cores",
         f"GPU: {about['gpu']}" if about["gpu"] else "",
-        f"governor: {about['governor'] or 'not told'}; load average at the start {about['load_average']}",
-        f"memory that it may use: {about['memory_bytes'] / 1e9:.1f} GB" if about["memory_bytes"] else "",
+        f"governor: {about['governor'] or 'unknown'}; load average at the start {about['load_average']}",
+        f"available memory: {about['memory_bytes'] / 1e9:.1f} GB" if about["memory_bytes"] else "",
         f"container's limit of CPU time: {about['cpu_limit']}" if about["cpu_limit"] else "",
         f"system: {about['system']}, Python {about['python']}",
         "versions: " + ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
@@ -104,28 +102,26 @@ def environment_lines(document: Mapping[str, Any]) -> list[str]:
 
 
 def _cells(case: Mapping[str, Any]) -> dict[str, str]:
-    figures, parity = case["figures"], case["parity"]
-    latency = figures["latency_ms"]
-    low, high = parity["agreement_interval"]
+    measured, parity = case["figures"], case["parity"]
+    latency = measured["latency_ms"]
     least, most = case["bounds"]["min_agreement"], case["bounds"]["max_dp"]
-    ends = (shown(end, least, digits=0, form="%") for end in (low, high))
+    ends = (shown(end, least, digits=0, form="%") for end in parity["agreement_interval"])
     interval = f" [{', '.join(ends)}]" if parity["images"] < _MANY else ""
     faster = case["times_as_fast"]
     ratio = f"{faster['value']:.2f}" if faster else "-"
     if faster and len(case["rounds"]) > 1:
         ratio += f" ({faster['low']:.2f} to {faster['high']:.2f})"
     cpu, gpu = _joules(case)
-    wrong = ("FAILED" if case["own"] else "WRONG") if case["failures"] else case["verdict"]
     accuracy = case["accuracy"]
     return {
-        "what": case["title"] + marks(case),
+        "case": case["title"] + marks(case),
         "batch": str(case["batch_size"]),
-        "answers": wrong,
+        "verdict": ("FAILED" if case["own"] else "WRONG") if case["failures"] else case["verdict"],
         "p50 ms": f"{latency['p50']:.2f}",
         **{name: "-" if latency[name] is None else f"{latency[name]:.2f}" for name in ("p90", "p95", "p99")},
         "mean": f"{latency['mean']:.2f}",
         "IQR": shown(latency["iqr"] / latency["p50"], NOISY, digits=0, form="%"),
-        "images/s": f"{figures['images_per_s']:.1f}",
+        "images/s": f"{measured['images_per_s']:.1f}",
         "times as fast": ratio,
         "agree [95 %]": shown(parity["agreement"], least, digits=1, form="%") + interval,
         "max |dp|": shown(parity["max_dp"], most, digits=1, form="e"),
@@ -133,10 +129,10 @@ def _cells(case: Mapping[str, Any]) -> dict[str, str]:
         "accuracy [95 %]": f"{accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]"
         if accuracy
         else "-",
-        "cold s": f"{figures['cold_start_s']:.2f}",
-        "first ms": f"{figures['first_run_ms']:.0f}",
-        "RAM MB": _mega(figures["peak_bytes"]),
-        "GPU MB": _mega(figures["device_bytes"]),
+        "cold s": f"{measured['cold_start_s']:.2f}",
+        "first ms": f"{measured['first_run_ms']:.0f}",
+        "RAM MB": _mega(measured["peak_bytes"]),
+        "GPU MB": _mega(measured["device_bytes"]),
         "CPU mJ/image": f"{cpu * 1e3:.1f}" if cpu else "-",
         "GPU mJ/image": f"{gpu * 1e3:.1f}" if gpu else "-",
         "file MB": f"{case['bytes'] / 1e6:.1f}",
@@ -144,7 +140,7 @@ def _cells(case: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _joules(case: Mapping[str, Any]) -> tuple[float, float]:
-    """Returns the joules of an image: of all processors, and of the GPU."""
+    """Returns the joules per image: of all processors, and of the GPU."""
     found = case["figures"]["joules_per_image"]
     return sum(value for name, value in found.items() if name != "gpu"), found.get("gpu", 0.0)
 

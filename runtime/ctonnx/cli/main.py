@@ -44,7 +44,7 @@ _COMMANDS = {
     "doctor": _Entry("ctonnx.cli.commands.doctor:doctor", "Check this machine and show how to fix what does not work."),
     "bench": _Entry(
         "ctonnx_bench.cli:bench",
-        "Measure how fast, how large and how right models are on this device.",
+        "Measure speed, size and correctness of models on this device.",
         "cpu,bench",
     ),
 }
@@ -113,9 +113,9 @@ def _missing(command: str, error: ImportError) -> str:
 
     package = (error.name or "").partition(".")[0]
     if package == "onnxruntime" and (installed_builds() or not isinstance(error, ModuleNotFoundError)):
-        from ctonnx.inference.diagnosis import why_it_does_not_load
+        from ctonnx.inference.diagnosis import explain_import_error
 
-        return why_it_does_not_load(error)
+        return explain_import_error(error)
     if package.startswith("ctonnx") or command not in _COMMANDS or not isinstance(error, ModuleNotFoundError):
         raise error
     extras = _COMMANDS[command].extras.split(",")

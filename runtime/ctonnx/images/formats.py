@@ -37,20 +37,20 @@ _FIRST = {
 _LONGEST = 1 << 16  # bytes of such an element
 
 
-def begins_as_dicom(head: bytes, *, is_named_so: bool) -> bool:
+def begins_as_dicom(head: bytes, *, has_dicom_name: bool) -> bool:
     """Returns whether a file is DICOM.
 
     Args:
         head: First `HEAD` bytes of the file.
-        is_named_so: Whether its name has an ending of DICOM files; its bytes are then checked less strictly.
+        has_dicom_name: Whether its name has an ending of DICOM files; its bytes are then checked less strictly.
 
-    >>> begins_as_dicom(b"\\x08\\0\\x05\\0CS\\x0a\\0ISO_IR 100", is_named_so=False)
+    >>> begins_as_dicom(b"\\x08\\0\\x05\\0CS\\x0a\\0ISO_IR 100", has_dicom_name=False)
     True
     """
     if head[128:132] == b"DICM" or head[:4] == b"DICM":
         return True
     # Without the mark a dataset begins with a small group number, of either byte order: no image file does.
-    if is_named_so and (0 < int.from_bytes(head[:2], "little") <= 0x28 or head[:2] == b"\0\x08"):
+    if has_dicom_name and (0 < int.from_bytes(head[:2], "little") <= 0x28 or head[:2] == b"\0\x08"):
         return True
     return any(_begins_with_an_element(head, order) for order in "<>")
 
@@ -127,4 +127,4 @@ def is_dicom(file: BinaryIO, name: str) -> bool:
     """Returns True if an open file is DICOM; its position is reset to 0."""
     head = file.read(HEAD)
     file.seek(0)
-    return begins_as_dicom(head, is_named_so=name.lower().endswith(_DICOM))
+    return begins_as_dicom(head, has_dicom_name=name.lower().endswith(_DICOM))

@@ -21,7 +21,7 @@ from ctonnx.errors import ImageError
 from ctonnx.images.formats import is_dicom, readable_formats
 from ctonnx.images.modes import from_array
 from ctonnx.images.preprocessing import DicomWindow
-from ctonnx.images.raster.decoding import IMPORTING, damage_is_an_image_error, decode, normalized, reject_large
+from ctonnx.images.raster.decoding import IMPORTING, as_image_error, decode, normalized, reject_large
 from ctonnx.images.scan import Scan
 from ctonnx.images.source import ImageSource, open_source
 from ctonnx.system.memory import reserve_memory
@@ -57,13 +57,13 @@ def load(source: ImageSource, *, window: DicomWindow | None = None, frame: int =
         ImageError: If the source is missing, empty, damaged, too large, not a regular file or not an image.
     """
     if isinstance(source, np.ndarray):
-        with damage_is_an_image_error("array"):
+        with as_image_error("array"):
             return Scan(normalized(from_array(source), "array"))
     if isinstance(source, Scan):
         return source
     if isinstance(source, Image.Image):
         name = getattr(source, "filename", "") or "image in memory"
-        with damage_is_an_image_error(name):
+        with as_image_error(name):
             return Scan(normalized(source, name))
     with open_source(source) as (file, size, name):
         if (dicom := _open_dicom(file, size, name, window)) is not None:
@@ -147,12 +147,12 @@ def _open_dicom(file: BinaryIO, size: int, name: str, window: DicomWindow | None
         version = getattr(sys.modules.get("pydicom"), "__version__", "")
         needed = f"pydicom 3 or newer, found {version}" if version else "pydicom"
         raise ImageError(f'a DICOM file, which needs {needed}; pip install "ctonnx[dicom]"', name) from error
-    with damage_is_an_image_error(name):
+    with as_image_error(name):
         return DicomFile(file, size, name, window or DicomWindow())
 
 
 def _decode_frame(dicom: "DicomFile", frame: int, name: str) -> Scan:
-    with damage_is_an_image_error(name), reserve_memory(dicom.size, dicom.bytes_a_pixel, name):
+    with as_image_error(name), reserve_memory(dicom.size, dicom.bytes_per_pixel, name):
         return dicom.scan(frame)
 
 

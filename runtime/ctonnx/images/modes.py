@@ -22,7 +22,7 @@ from PIL import Image
 
 from ctonnx.errors import ImageError
 
-__all__ = ["bytes_a_pixel", "from_array", "to_8_bit"]
+__all__ = ["bytes_per_pixel", "from_array", "to_8_bit"]
 
 _TILE = 1 << 18  # pixels converted at a time, so that intermediate arrays stay small
 _16_BITS = 65535.0
@@ -30,13 +30,13 @@ _WHOLE = ("WEBP", "JPEG2000", "AVIF")
 _GREY = ("1", "L", "LA", "La", "I", "F")
 
 
-def bytes_a_pixel(mode: str, file_format: str | None = None) -> int:
+def bytes_per_pixel(mode: str, file_format: str | None = None) -> int:
     """Returns the maximum bytes per pixel that decoding, transposing and `to_8_bit` take.
 
     This is four times Pillow's size of a pixel, for the image decoded, upright and in 8 bits; and twice as much for
     formats whose decoder keeps a whole image itself.
 
-    >>> bytes_a_pixel("L"), bytes_a_pixel("I;16"), bytes_a_pixel("RGB"), bytes_a_pixel("RGB", "JPEG2000")
+    >>> bytes_per_pixel("L"), bytes_per_pixel("I;16"), bytes_per_pixel("RGB"), bytes_per_pixel("RGB", "JPEG2000")
     (4, 8, 16, 32)
     """
     kept = 2 if mode.startswith("I;16") else 1 if mode in ("1", "L") else 4

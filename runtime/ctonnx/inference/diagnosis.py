@@ -13,12 +13,12 @@ from ctonnx.system.nvidia import has_nvidia_device, nvidia_driver
 from ctonnx.system.packages import installed_builds
 
 __all__ = [
+    "explain_failure",
+    "explain_import_error",
+    "explain_missing_provider",
     "install_command",
     "missing_library",
     "overlaid_builds",
-    "why_it_does_not_load",
-    "why_it_does_not_run",
-    "why_it_is_not_there",
 ]
 
 _LIBRARIES = {"cuda": "CUDA", "tensorrt": "CUDA", "openvino": "OpenVINO"}  # providers with separate libraries
@@ -67,7 +67,7 @@ def _suitable(builds: Mapping[str, str]) -> Provider:
     )
 
 
-def why_it_does_not_load(error: ImportError) -> str:
+def explain_import_error(error: ImportError) -> str:
     """Returns a message for an installed onnxruntime that cannot be imported.
 
     Args:
@@ -84,7 +84,7 @@ def why_it_does_not_load(error: ImportError) -> str:
     )
 
 
-def why_it_is_not_there(provider: Provider, available: list[str]) -> str:
+def explain_missing_provider(provider: Provider, available: list[str]) -> str:
     """Returns a message for a provider that the installed onnxruntime does not have.
 
     Args:
@@ -110,7 +110,7 @@ def why_it_is_not_there(provider: Provider, available: list[str]) -> str:
 # --- providers that are installed and do not run ---------------------------------------------------------------------
 
 
-def why_it_does_not_run(provider: Provider, onnxruntime: ModuleType, error: str) -> str:
+def explain_failure(provider: Provider, onnxruntime: ModuleType, error: str) -> str:
     """Returns a message with the reason why an installed provider does not run, and its fix.
 
     onnxruntime 1.31 only logs a missing CUDA library and continues on the CPU. So the driver, the GPUs and then the

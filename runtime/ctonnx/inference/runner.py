@@ -121,9 +121,9 @@ def _translate_error(error: Exception, provider: Provider, count: int) -> Ctonnx
     action = f"compute a batch of {counted(count, 'image')}"
     if provider == "cpu" and (memory_error := as_memory_error(error, action)):  # on a GPU, its own may be full
         return memory_error
-    from ctonnx.inference.diagnosis import why_it_does_not_run
+    from ctonnx.inference.diagnosis import explain_failure
 
-    return ProviderError(why_it_does_not_run(provider, onnxruntime, str(error)))
+    return ProviderError(explain_failure(provider, onnxruntime, str(error)))
 
 
 def pinned_memory(count: int, load: Callable[[str], Any] = ctypes.CDLL) -> NDArray[np.uint8]:

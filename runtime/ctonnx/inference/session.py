@@ -72,9 +72,9 @@ def open_session(
     wanted = PROVIDERS[provider].execution_provider
     available = onnxruntime.get_available_providers()
     if wanted not in available:
-        from ctonnx.inference.diagnosis import why_it_is_not_there
+        from ctonnx.inference.diagnosis import explain_missing_provider
 
-        raise ProviderError(why_it_is_not_there(provider, available))
+        raise ProviderError(explain_missing_provider(provider, available))
     threads = threads or available_cores()
     options = _options(provider, threads, optimize=optimize, spinning=spinning)
     if provider == "cpu":
@@ -94,9 +94,9 @@ def open_session(
     finally:
         onnxruntime.set_default_logger_severity(_WARNINGS)
     if session is None or session.get_providers()[0] != wanted:
-        from ctonnx.inference.diagnosis import why_it_does_not_run
+        from ctonnx.inference.diagnosis import explain_failure
 
-        raise ProviderError(why_it_does_not_run(provider, onnxruntime, failure))
+        raise ProviderError(explain_failure(provider, onnxruntime, failure))
     _check_convolutions(session, provider)
     return session
 
@@ -118,14 +118,14 @@ def read_spec(session: InferenceSession, name: str) -> ModelSpec:
     outputs = [item.name for item in session.get_outputs()]
     if inputs != ["pixels"] or outputs != list(OUTPUT_NAMES):
         raise ModelError(
-            f"'{name}' carries a ctonnx spec, but maps {inputs} to {outputs}, where ['pixels'] to "
+            f"'{name}' has a ctonnx spec, but maps {inputs} to {outputs}, where ['pixels'] to "
             f"{list(OUTPUT_NAMES)} was expected; export the model again"
         )
     size, classes = spec.preprocessing.size, len(spec.classes)
     shapes = [item.shape[1:] for item in (session.get_inputs()[0], session.get_outputs()[0])]
     if shapes != [[size, size, 3], [classes]]:
         raise ModelError(
-            f"'{name}' carries the spec of {classes} classes at {size} pixels, but its graph's shapes are {shapes}; "
+            f"'{name}' has the spec of {classes} classes at {size} pixels, but its graph's shapes are {shapes}; "
             "export the model again"
         )
     side = -(-size // _STRIDE)
@@ -140,7 +140,7 @@ def read_spec(session: InferenceSession, name: str) -> ModelSpec:
         if found != wanted[item.name] or isinstance(item.shape[0], int):
             kind, sides = wanted[item.name]
             raise ModelError(
-                f"'{name}' carries a ctonnx spec, but its graph's '{item.name}' is {item.type} {item.shape}, where "
+                f"'{name}' has a ctonnx spec, but its graph's '{item.name}' is {item.type} {item.shape}, where "
                 f"{kind} {['batch', *sides]} was expected; export the model again"
             )
     return spec

@@ -50,11 +50,11 @@ def allow(gate: Gate, reference: Outputs, exported: Outputs) -> Allowance:
         min_heatmap_correlation=-1.0 if "min_heatmap_correlation" in names else gate.min_heatmap_correlation,
     )
     if gate.min_agreement <= 0:
-        return Allowance(images, None, "its gate bounds max |dp| alone", kept, excused)
+        return Allowance(images, None, "its gate has only a bound on max |dp|", kept, excused)
     by_gate = int((1 - Fraction(repr(gate.min_agreement))) * images)
     share = exactly(gate.min_agreement, form="%").replace("%", " %")
     if before > by_gate:
-        reason = f"so many differed where it was exported, and its gate of {share} was passed on more images"
+        reason = f"that many differed on the exporting machine, and its gate of {share} was passed on more images"
         kept = replace(kept, min_agreement=(images - before) / images)
         return Allowance(images, before, reason, kept, excused)
     least = "all of them" if by_gate == 0 else f"at least {images - by_gate}"

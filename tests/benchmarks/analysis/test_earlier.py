@@ -1,4 +1,4 @@
-"""An earlier report is read whole, or refused with what is wrong with it, whoever wrote it."""
+"""An earlier report is read, or rejected with the reason."""
 
 import json
 import os
@@ -12,10 +12,10 @@ from tests.damaging import damaged
 from ctonnx.errors import CtonnxError
 from ctonnx_bench.analysis.earlier import read_report
 from ctonnx_bench.analysis.regression import (
-    cautions,
+    check_same_measurement,
     compare_reports,
+    find_caveats,
     missing,
-    refuse_other_measurement,
     regressed,
     table,
     wrong_before,
@@ -27,9 +27,9 @@ from ctonnx_bench.cases.settings import Settings
     ("text", "found"),
     [
         (None, "found no file"),
-        ("", "found a file that is no JSON"),
-        ("{", "found a file that is no JSON"),
-        ("\udcff", "found a file that is no JSON"),
+        ("", "found a file that is not JSON"),
+        ("{", "found a file that is not JSON"),
+        ("\udcff", "found a file that is not JSON"),
         ("[]", "found another document (expected an object, found a list)"),
         ("[" * 100_000, "found another document (expected a JSON text, found one that is too deep)"),
         ('{"tool": "other", "schema_version": 1}', "(expected one of 'ctonnx bench' at 'tool', found 'other')"),
@@ -45,7 +45,7 @@ from ctonnx_bench.cases.settings import Settings
         ('{"tool": "ctonnx bench", "schema_version": 2}', "found schema 2 in"),
     ],
 )
-def test_what_is_no_report_is_refused(tmp_path: Path, text: str | None, found: str) -> None:
+def test_file_that_is_not_a_report_is_rejected(tmp_path: Path, text: str | None, found: str) -> None:
     file = tmp_path / "bench.json"
     if text is not None:
         file.write_bytes(os.fsencode(text))
@@ -55,7 +55,7 @@ def test_what_is_no_report_is_refused(tmp_path: Path, text: str | None, found: s
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "pipe", "loop"])
-def test_what_never_ends_is_refused_and_not_read(name: str, tmp_path: Path) -> None:
+def test_endless_file_is_rejected_and_not_read(name: str, tmp_path: Path) -> None:
     file = tmp_path / name
     if name == "pipe":
         os.mkfifo(file)
@@ -74,7 +74,7 @@ def test_report_is_read_as_it_was_written(tmp_path: Path, document: dict[str, An
 
 
 @pytest.mark.parametrize("median", [float("nan"), 0.0, -1.0])
-def test_report_with_a_median_that_cannot_be_is_refused(median: float, make_document: Any, tmp_path: Path) -> None:
+def test_report_with_a_median_that_is_impossible_is_rejected(median: float, make_document: Any, tmp_path: Path) -> None:
     document = make_document()
     document["cases"][0]["figures"]["latency_ms"]["p50"] = median
     (tmp_path / "old.json").write_text(json.dumps(document), encoding="utf-8")
@@ -82,21 +82,21 @@ def test_report_with_a_median_that_cannot_be_is_refused(median: float, make_docu
         read_report(tmp_path / "old.json")
 
 
-def test_report_of_which_anything_was_damaged_is_refused_or_compared(make_document: Any, tmp_path: Path) -> None:
+def test_damaged_report_is_rejected_or_compared(make_document: Any, tmp_path: Path) -> None:
     old, new, file = json.loads(json.dumps(make_document())), make_document(), tmp_path / "old.json"
     old["cases"] = old["cases"][:1]
     old["cases"][0]["rounds"] = [{"samples_s": [0.036], "cold_start_s": 0.5}] * 3
-    taken = 0
-    for what, document in damaged(old):
+    read = 0
+    for damage, document in damaged(old):
         file.write_text(json.dumps(document), encoding="utf-8")
         try:
             with suppress(CtonnxError):
                 found = read_report(file)
-                taken += 1
-                refuse_other_measurement(found, Settings())
+                read += 1
+                check_same_measurement(found, Settings())
                 changes = compare_reports(found, new)
                 table(changes, 0.1)
-                _ = regressed(changes, 0.1), missing(found, new), wrong_before(found, new), cautions(found, new)
+                _ = regressed(changes, 0.1), missing(found, new), wrong_before(found, new), find_caveats(found, new)
         except Exception as error:
-            raise AssertionError(f"{what} ends in a traceback") from error
-    assert taken
+            raise AssertionError(f"{damage} ends in a traceback") from error
+    assert read

@@ -1,4 +1,4 @@
-"""The gate against an earlier report: a planted regression is found, and what cannot be compared is refused."""
+"""Comparison with an earlier report: regressions are found, and reports that cannot be compared are rejected."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ import pytest
 from ctonnx.errors import CtonnxError
 from ctonnx_bench.analysis.regression import (
     Change,
-    cautions,
+    check_same_measurement,
     compare_reports,
+    find_caveats,
     missing,
-    refuse_other_measurement,
     regressed,
     table,
 )
@@ -37,7 +37,7 @@ def test_memory_is_compared_too(make_document: Any) -> None:
     assert regressed(compare_reports(old, new), 0.5) == []
 
 
-def test_change_beside_a_verdict_is_not_rounded_to_the_other_side_of_its_bound() -> None:
+def test_change_is_not_rounded_to_the_other_side_of_its_bound() -> None:
     rows = [Change("a", "p50 ms", 10.0, now) for now in (11.004, 10.996)]
     lines = table(rows, 0.1).splitlines()
     assert lines[1].endswith("+10.04%  REGRESSION")
@@ -72,20 +72,22 @@ def test_table_names_the_regression_and_the_noise(make_document: Any) -> None:
         "REGRESSION",
         "(noisy)",
     ]
-    assert lines[2].endswith("+100.0%  worse (noisy)")  # SingleStream: of doubted figures the median alone is gated
+    assert lines[2].endswith(
+        "+100.0%  worse (noisy)"
+    )  # SingleStream: of unreliable measurements, only the median is gated
     assert lines[3].endswith("+0.0%  (noisy)")
     assert lines[5].endswith("+100.0%  REGRESSION")
     assert lines[9].endswith("+100.0%  worse")  # a peer
 
 
-def test_other_machines_and_missing_cases_are_told(make_document: Any) -> None:
+def test_other_machines_and_missing_cases_are_reported(make_document: Any) -> None:
     old, new = make_document(), make_document()
     new["environment"] |= {"cpu": "Other CPU", "features": ["avx2", "avx512f"], "cpu_limit": "200000 100000"}
     new["environment"]["versions"] = {"ctonnx": "0.5.0", "onnxruntime-gpu": "1.31"}
     new["models"][0]["sha256"] = "ef" * 32
     new["checked_on"]["about"] = "4 labelled images"
     new["cases"] = new["cases"][:-1]
-    assert cautions(old, new) == [
+    assert find_caveats(old, new) == [
         "no longer the same processor: Some CPU before; Other CPU now",
         "no longer the same processor features: avx2 before; avx2, avx512f now",
         "no longer the same limit of CPU time: max 100000 before; 200000 100000 now",
@@ -97,26 +99,26 @@ def test_other_machines_and_missing_cases_are_told(make_document: Any) -> None:
     ]
 
 
-def test_another_checkpoint_is_told(make_document: Any) -> None:
+def test_another_checkpoint_is_reported(make_document: Any) -> None:
     old, new = make_document(), make_document()
     new["models"][0]["checkpoint_sha256"] = "ef" * 32
-    assert cautions(old, new) == ["int8 is of another checkpoint"]
+    assert find_caveats(old, new) == ["int8 is of another checkpoint"]
 
 
 def test_int8_files_of_two_targets_are_two_files(make_document: Any) -> None:
     old, new = make_document(), make_document()
     for document in (old, new):
         document["models"].append({**document["models"][0], "target": "amx", "sha256": "12" * 32})
-    assert cautions(old, new) == []
+    assert find_caveats(old, new) == []
     new["models"][0]["sha256"] = "34" * 32
-    assert cautions(old, new) == ["int8 is another file of the same checkpoint"]
+    assert find_caveats(old, new) == ["int8 is another file of the same checkpoint"]
     new["models"][0]["sha256"], new["models"][1]["sha256"] = old["models"][0]["sha256"], "56" * 32
-    assert cautions(old, new) == ["int8 for amx is another file of the same checkpoint"]
+    assert find_caveats(old, new) == ["int8 for amx is another file of the same checkpoint"]
     del old["models"][0]["target"]  # an earlier report
-    assert cautions(old, new) == ["int8 for amx is another file of the same checkpoint"]
+    assert find_caveats(old, new) == ["int8 for amx is another file of the same checkpoint"]
 
 
-def test_cold_start_is_gated_where_its_processes_agree(make_document: Any) -> None:
+def test_cold_start_is_gated_if_its_processes_agree(make_document: Any) -> None:
     old, new = make_document(), make_document()
     new["cases"][0]["figures"]["cold_start_s"] = 0.6
     (change,) = regressed(compare_reports(old, new), 0.1)
@@ -127,7 +129,7 @@ def test_cold_start_is_gated_where_its_processes_agree(make_document: Any) -> No
     assert regressed(compare_reports(old, new), 0.1) == []
 
 
-def test_own_case_that_is_missing_is_named_and_one_that_broke_is_not(make_document: Any) -> None:
+def test_missing_own_case_is_reported_and_a_failed_one_is_not(make_document: Any) -> None:
     old, new = make_document(), make_document()
     new["cases"] = new["cases"][1:-1]
     name = old["cases"][0]["name"]
@@ -137,20 +139,20 @@ def test_own_case_that_is_missing_is_named_and_one_that_broke_is_not(make_docume
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
-        (Settings(files="scans"), "found one from ready pixels, where this is from files"),
-        (Settings(provider="cuda"), "found one --provider cpu, where this is --provider cuda"),
-        (Settings(sweep=True), "found one without a sweep, where this is of a sweep"),
+        (Settings(files="scans"), "found one from ready pixels, while this is from files"),
+        (Settings(provider="cuda"), "found one --provider cpu, while this is --provider cuda"),
+        (Settings(sweep=True), "found one without a sweep, while this is of a sweep"),
     ],
 )
-def test_report_of_another_measurement_is_refused(document: dict[str, Any], settings: Settings, said: str) -> None:
-    refuse_other_measurement(document, Settings(files=None))
-    with pytest.raises(CtonnxError, match=said):
-        refuse_other_measurement(document, settings)
+def test_report_of_another_measurement_is_rejected(document: dict[str, Any], settings: Settings, message: str) -> None:
+    check_same_measurement(document, Settings(files=None))
+    with pytest.raises(CtonnxError, match=message):
+        check_same_measurement(document, settings)
 
 
-def test_nothing_in_common_is_refused(make_document: Any) -> None:
+def test_reports_without_a_common_case_are_rejected(make_document: Any) -> None:
     old, new = make_document(), make_document()
     old["cases"] = old["cases"][:1]
     new["cases"] = new["cases"][1:]
@@ -161,7 +163,7 @@ def test_nothing_in_common_is_refused(make_document: Any) -> None:
         compare_reports(old, new)
 
 
-def test_report_of_other_batch_sizes_is_refused_before_anything_is_measured(make_document: Any) -> None:
-    with pytest.raises(CtonnxError, match="found one of --batch-size 1,8, where this is --batch-size 2;"):
-        refuse_other_measurement(make_document(), Settings(batch_sizes=(2,)))
-    refuse_other_measurement(make_document(), Settings(batch_sizes=(2, 8)))
+def test_report_of_other_batch_sizes_is_rejected_before_anything_is_measured(make_document: Any) -> None:
+    with pytest.raises(CtonnxError, match="found one of --batch-size 1,8, while this is --batch-size 2;"):
+        check_same_measurement(make_document(), Settings(batch_sizes=(2,)))
+    check_same_measurement(make_document(), Settings(batch_sizes=(2, 8)))

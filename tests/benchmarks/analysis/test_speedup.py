@@ -1,4 +1,4 @@
-"""How many times as fast: in the same round, at the same batch size, than PyTorch or else FP32."""
+"""Speedup over PyTorch, or else FP32, in the same round and at the same batch size."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def test_rounds_are_compared_with_each_other() -> None:
     assert found["PyTorch eager 1 False"]["value"] == 1
 
 
-def test_fp32_is_the_baseline_where_pytorch_was_not_measured_or_is_wrong() -> None:
+def test_fp32_is_the_baseline_if_pytorch_was_not_measured_or_is_wrong() -> None:
     cases = [case("ctonnx INT8", 1.0), case("ctonnx FP32", 3.0)]
     assert times_as_fast(cases)["ctonnx INT8 1 False"]["than"] == "FP32"
     wrong = case("PyTorch eager", 4.0, failures=["max |dp| is 1"])
@@ -32,12 +32,12 @@ def test_fp32_is_the_baseline_where_pytorch_was_not_measured_or_is_wrong() -> No
     assert times_as_fast([case("ctonnx INT8", 1.0), wrong]) == {}
 
 
-def test_case_that_failed_late_is_compared_in_the_rounds_that_it_has() -> None:
+def test_case_that_failed_late_is_compared_in_its_rounds() -> None:
     cases = [case("ctonnx INT8", 1.0), case("ctonnx FP32", 3.0, 100.0)]
     assert times_as_fast(cases)["ctonnx INT8 1 False"]["high"] == 3
 
 
-def test_batch_sizes_and_ways_of_the_data_are_kept_apart() -> None:
+def test_batch_sizes_and_data_transfers_are_compared_separately() -> None:
     cases = [
         case("ctonnx INT8", 1.0, bound=True),
         case("ctonnx INT8", 2.0, batch_size=8),

@@ -1,4 +1,4 @@
-"""The cases: what is compared stands near in time, and a GPU is measured with and without copies."""
+"""The cases: compared ones are adjacent, and a GPU is measured with and without copies."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ MINE = Contender("ctonnx INT8", "ctonnx", Path("m.onnx"), "int8", 1)
 THEIRS = Contender("PyTorch eager", "pytorch", Path("run"), "fp32", 1)
 
 
-def test_contenders_of_one_batch_size_stand_beside_each_other() -> None:
+def test_contenders_of_one_batch_size_are_adjacent() -> None:
     cases = plan_cases([MINE, THEIRS], [1, 8], provider="cpu", threads=2)
     assert [case.name for case in cases] == [
         "ctonnx INT8 | batch 1 | cpu | 2 threads | ready pixels at 0",
@@ -41,19 +41,19 @@ def test_gpu_has_a_case_with_binding_and_one_with_copies() -> None:
     assert [case.bound for case in files] == [False]
 
 
-def test_on_openvino_peers_compute_on_the_processor_as_it_does() -> None:
+def test_peers_of_openvino_compute_on_the_processor() -> None:
     cases = plan_cases([MINE, THEIRS], [1], provider="openvino", threads=2)
     assert [(case.title, case.provider) for case in cases] == [("ctonnx INT8", "openvino"), ("PyTorch eager", "cpu")]
 
 
-def test_who_cannot_be_measured_beside_a_provider_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^expected who can be measured beside coreml, found PyTorch eager$"):
+def test_contender_that_cannot_be_a_peer_on_a_provider_is_rejected() -> None:
+    with pytest.raises(ValueError, match=r"can be compared with ctonnx on coreml, found PyTorch eager$"):
         plan_cases([THEIRS], [1], provider="coreml", threads=2)
 
 
-def test_task_says_how_the_case_is_opened() -> None:
+def test_task_has_the_options_of_the_case() -> None:
     case = replace(plan_cases([MINE], [4], provider="cpu", threads=3)[0], spinning=False, workers=2)
-    task = case.task(pixels=Path("p.npy"), answers=Path("a.npz"), seconds=2.5)
+    task = case.task(pixels=Path("p.npy"), outputs=Path("o.npz"), seconds=2.5)
     assert (task.adapter, task.model, task.threads) == ("ctonnx", "m.onnx", 3)
     assert (task.spinning, task.workers) == (False, 2)
-    assert (task.batch_size, task.pixels, task.answers, task.seconds) == (4, "p.npy", "a.npz", 2.5)
+    assert (task.batch_size, task.pixels, task.outputs, task.seconds) == (4, "p.npy", "o.npz", 2.5)

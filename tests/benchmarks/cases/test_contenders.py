@@ -1,4 +1,4 @@
-"""Who is measured: every precision of a run, peers that can run, and for the others the reason."""
+"""The contenders: every precision of a run, peers that can run, and the reason for each other one."""
 
 import shutil
 from dataclasses import replace
@@ -15,7 +15,7 @@ from ctonnx_bench.cases.adapters.adapter import PEERS
 from ctonnx_bench.cases.contenders import Model, find_peers, own, read_models, run_of
 
 
-def test_no_name_means_every_precision_of_the_newest_run(workspace: Path) -> None:
+def test_default_is_every_precision_of_the_newest_run(workspace: Path) -> None:
     shutil.copy("runs/tiny/export/model.fp32.onnx", "runs/tiny/export/model.int8.onnx")
     models = read_models([])
     assert [model.path.name for model in models] == ["model.fp32.onnx", "model.int8.onnx"]
@@ -23,27 +23,27 @@ def test_no_name_means_every_precision_of_the_newest_run(workspace: Path) -> Non
     assert len(models[0].sha256) == 64
 
 
-def test_files_of_one_precision_are_told_apart_by_their_path(workspace: Path) -> None:
+def test_titles_of_files_of_one_precision_include_their_paths(workspace: Path) -> None:
     shutil.copy("runs/tiny/export/model.fp32.onnx", "other.onnx")
     titles = [item.title for item in own(read_models([Path("runs/tiny"), Path("other.onnx")]))]
     assert titles == ["ctonnx FP32 (runs/tiny/export/model.fp32.onnx)", "ctonnx FP32 (other.onnx)"]
 
 
-def test_int8_files_are_told_apart_by_their_targets(workspace: Path) -> None:
+def test_titles_of_int8_files_include_their_targets(workspace: Path) -> None:
     (fp32,) = read_models([])
 
     def int8(target: str) -> Model:
         return replace(fp32, spec=replace(fp32.spec, precision="int8", quantization={"target": target}))
 
-    made = {target: int8(target) for target in ("x86", "amx")}
+    models = {target: int8(target) for target in ("x86", "amx")}
     titles = ["ctonnx FP32", "ctonnx INT8", "ctonnx INT8 for amx"]
-    assert [item.title for item in own([fp32, *made.values()])] == titles
-    assert [item.title for item in own([made["amx"]])] == titles[2:]  # the same, whoever stands beside it
-    assert [item.title for item in own([made["amx"]] * 2)] == [f"ctonnx INT8 for amx ({fp32.path})"] * 2
-    assert (fp32.as_dict()["target"], made["amx"].as_dict()["target"]) == (None, "amx")
+    assert [item.title for item in own([fp32, *models.values()])] == titles
+    assert [item.title for item in own([models["amx"]])] == titles[2:]  # regardless of the other models
+    assert [item.title for item in own([models["amx"]] * 2)] == [f"ctonnx INT8 for amx ({fp32.path})"] * 2
+    assert (fp32.as_dict()["target"], models["amx"].as_dict()["target"]) == (None, "amx")
 
 
-def test_models_of_two_checkpoints_are_refused(workspace: Path) -> None:
+def test_models_of_two_checkpoints_are_rejected(workspace: Path) -> None:
     changed = onnx.load("runs/tiny/export/model.fp32.onnx")
     for item in changed.metadata_props:
         if item.key == METADATA_KEY:
@@ -54,7 +54,7 @@ def test_models_of_two_checkpoints_are_refused(workspace: Path) -> None:
         read_models([Path("runs/tiny"), Path("other.onnx")])
 
 
-def test_run_is_the_one_that_the_models_lie_in_or_that_is_named(exported_run: Run, workspace: Path) -> None:
+def test_run_is_the_one_that_contains_the_models_or_the_named_one(exported_run: Run, workspace: Path) -> None:
     models = read_models([])
     found = run_of(models, None)
     assert found is not None
@@ -70,7 +70,7 @@ def test_run_is_the_one_that_the_models_lie_in_or_that_is_named(exported_run: Ru
     assert run_of(models, None) is None
 
 
-def test_peers_that_cannot_run_are_skipped_with_the_reason(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peers_that_cannot_run_are_skipped_with_a_reason(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contenders, "find_spec", lambda name: None if name in ("openvino", "nncf") else object())
     models = read_models([])
     found, skipped = find_peers(PEERS, models, run_of(models, None), "cpu")
@@ -96,7 +96,7 @@ def test_peers_that_cannot_run_are_skipped_with_the_reason(workspace: Path, monk
         ("directml", []),
     ],
 )
-def test_peers_are_those_that_compute_where_the_provider_does(
+def test_peers_are_those_that_compute_on_the_providers_processor(
     provider: str, expected: list[str], workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(contenders, "find_spec", lambda name: object())
@@ -105,12 +105,12 @@ def test_peers_are_those_that_compute_where_the_provider_does(
     assert [item.adapter for item in found] == expected
 
 
-def test_peers_without_what_they_read_are_skipped_too(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peers_without_their_model_are_skipped_too(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contenders, "find_spec", lambda name: object())
     models = read_models([])
     _, skipped = find_peers(["pytorch", "pytorch-fp16", "openvino"], models, None, "cuda")
     assert skipped == {
-        "PyTorch FP16": "no FP16 model is measured, beside which it would be",
-        "PyTorch eager": "no run with the models' checkpoint lies beside them; name it with --reference RUN",
+        "PyTorch FP16": "it is compared with an FP16 model, and none is measured",
+        "PyTorch eager": "the models are not in the run of their checkpoint; name it with --reference RUN",
         "OpenVINO": "it does not run on cuda here, only on cpu",
     }

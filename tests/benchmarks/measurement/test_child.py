@@ -1,4 +1,4 @@
-"""A measurement in a process of its own gives what it would give here."""
+"""A measurement in a child process returns the function's result."""
 
 import json
 import subprocess
@@ -15,15 +15,15 @@ from ctonnx_bench.measurement.child import child_option, measure_in_child
 @click.command()
 @child_option(lambda name, number: {name: 2 * number})
 def command() -> None:
-    click.echo("all of it")
+    click.echo("everything")
 
 
 def test_child_measures_one_thing_and_ends() -> None:
     assert json.loads(CliRunner().invoke(command, ["--child", '["a", 4]']).stdout) == {"a": 8}
-    assert CliRunner().invoke(command, []).stdout == "all of it\n"
+    assert CliRunner().invoke(command, []).stdout == "everything\n"
 
 
-def test_module_is_run_and_its_last_line_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_is_run_and_its_last_line_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 
     def run(words: list[str], **options: Any) -> "subprocess.CompletedProcess[str]":

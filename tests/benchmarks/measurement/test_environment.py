@@ -1,4 +1,4 @@
-"""The environment that a report keeps."""
+"""The environment in a report."""
 
 from pathlib import Path
 
@@ -7,23 +7,23 @@ import pytest
 from ctonnx_bench.measurement import environment
 from ctonnx_bench.measurement.environment import describe, differences
 from ctonnx_bench.measurement.sensors import Gpu
-from ctonnx_bench.measurement.without_amx import REFUSED
+from ctonnx_bench.measurement.without_amx import WITHOUT_AMX
 
 
-def test_amx_that_the_process_is_refused_is_no_feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disabled_amx_is_not_a_feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/cpuinfo").write_text("model name\t: Xeon\nflags\t: avx2 amx_int8 amx_bf16\n")
     assert describe(tmp_path, Gpu(None))["features"] == ["amx_bf16", "amx_int8", "avx2"]
-    monkeypatch.setenv(REFUSED, "1")
+    monkeypatch.setenv(WITHOUT_AMX, "1")
     assert describe(tmp_path, Gpu(None))["features"] == ["avx2"]
 
 
-def test_version_of_every_build_of_onnxruntime_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_version_of_every_build_of_onnxruntime_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     builds = {"onnxruntime-openvino": "1.24.1", "ort-nightly": "1.32.0.dev1"}
     monkeypatch.setattr(environment, "installed_builds", lambda: builds)
-    kept = describe()["versions"]
-    assert builds.items() <= kept.items()
-    assert "onnxruntime" not in kept
+    versions = describe()["versions"]
+    assert builds.items() <= versions.items()
+    assert "onnxruntime" not in versions
 
 
 def test_processor_features_governor_and_limits_are_read(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_this_machine_can_be_described() -> None:
     assert {"ctonnx", "numpy", "onnxruntime"} <= set(about["versions"])
 
 
-def test_machines_that_differ_are_told_apart() -> None:
+def test_differences_of_machines_are_reported() -> None:
     first = {"cpu": "A", "cores_allowed": 2, "versions": {"onnxruntime": "1.23", "torch": "2.11"}}
     second = {"cpu": "B", "cores_allowed": 2, "versions": {"onnxruntime": "1.24"}}
     assert differences(first, first) == []

@@ -1,4 +1,4 @@
-"""Processes that are measured: from outside, within a time, and without anything left of them."""
+"""Measured processes: from outside, with a time limit, and without leaving anything."""
 
 import os
 import signal
@@ -15,21 +15,21 @@ from ctonnx_bench.measurement.processes import ProcessFailed, launch
 _WAITS = "import os, signal, sys; open(sys.argv[1], 'w').write(str(os.getpid())); signal.pause()"
 
 
-def test_process_is_measured_from_outside_and_without_the_memory_of_who_started_it(tmp_path: Path) -> None:
-    held = bytearray(b"x") * 300_000_000
+def test_process_is_measured_from_outside_and_without_the_memory_of_its_parent(tmp_path: Path) -> None:
+    memory = bytearray(b"x") * 300_000_000
     small = launch([sys.executable, "-c", "import sys; print('a'); print('b', file=sys.stderr)"], tmp_path)
     assert (small.out, small.err) == ("a\n", "b\n")
     assert 0 < small.sample.seconds < 60
-    assert small.sample.peak_bytes < 100_000_000 < len(held)
-    large = launch([sys.executable, "-c", "held = bytearray(b'x') * 300_000_000"], tmp_path)
+    assert small.sample.peak_bytes < 100_000_000 < len(memory)
+    large = launch([sys.executable, "-c", "memory = bytearray(b'x') * 300_000_000"], tmp_path)
     assert 300_000_000 < large.sample.peak_bytes < 400_000_000
 
 
 @pytest.mark.parametrize("is_written", [True, False])
-def test_what_is_compiled_is_kept_where_python_is_told_to_write_no_bytecode(
+def test_bytecode_is_stored_in_the_folder_if_python_does_not_write_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_written: bool
 ) -> None:
-    """Else each process would compile its libraries again; and where it is kept anyway, it is not made anew."""
+    """Otherwise each process would compile its libraries again."""
     monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "" if is_written else "1")
     code = "import sys; print(sys.dont_write_bytecode, sys.pycache_prefix)"
@@ -37,12 +37,12 @@ def test_what_is_compiled_is_kept_where_python_is_told_to_write_no_bytecode(
     assert launch([sys.executable, "-c", code], tmp_path).out == f"False {kept}\n"
 
 
-def test_process_that_fails_ends_the_benchmark_with_what_it_said(tmp_path: Path) -> None:
+def test_failed_process_is_an_error_with_its_stderr(tmp_path: Path) -> None:
     with pytest.raises(ProcessFailed, match=r"ended with 3:\nno model"):
         launch([sys.executable, "-c", "import sys; print('no model', file=sys.stderr); sys.exit(3)"], tmp_path)
 
 
-def test_process_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+def test_process_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_WAITS!r}, sys.argv[1]])"
     with pytest.raises(ProcessFailed, match="it had not ended after 1 s"):
         launch([sys.executable, "-c", code, str(tmp_path / "pid")], tmp_path, 1.0)
@@ -60,12 +60,12 @@ def test_signal_to_this_process_alone_leaves_no_other(tmp_path: Path, number: si
     parent = subprocess.Popen(
         [sys.executable, "-c", code, tmp_path / "pid", tmp_path], stderr=subprocess.PIPE, text=True
     )
-    with (tmp_path / "pid").open(encoding="ascii") as told:  # it waits for the child
-        child = psutil.Process(int(told.read()))
+    with (tmp_path / "pid").open(encoding="ascii") as pipe:  # it waits for the child
+        child = psutil.Process(int(pipe.read()))
     parent.send_signal(number)
-    _, said = parent.communicate(timeout=60)
+    _, errors = parent.communicate(timeout=60)
     assert parent.returncode != 0
-    assert said.count("Traceback") == (number == signal.SIGINT)  # Python's own of the parent, none of the launcher
+    assert errors.count("Traceback") == (number == signal.SIGINT)  # Python's own of the parent, not of the launcher
     assert psutil.wait_procs([child], timeout=60)[1] == []
 
 
@@ -90,9 +90,9 @@ def test_signal_to_the_command_alone_leaves_neither_its_worker_nor_its_folder(
     while len(children) < 2 and time.monotonic() < until:  # the launcher and the worker
         children = psutil.Process(command.pid).children(recursive=True)
     command.send_signal(number)
-    _, said = command.communicate(timeout=60)
+    _, errors = command.communicate(timeout=60)
     assert command.returncode == code
-    assert said == "\nctonnx: stopped\n"
+    assert errors == "\nctonnx: stopped\n"
     assert len(children) == 2
     assert psutil.wait_procs(children, timeout=60)[1] == []
     assert list(temporary.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The rounds: every process alone, forwards and backwards in turn, and what becomes of one that fails."""
+"""The rounds: one process at a time, in alternating order, and failed cases."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ from ctonnx_bench.measurement.sensors import Gpu
 REPORT = {
     "open_s": 0.1,
     "first_run_s": 0.2,
-    "answered_at": 101.5,
+    "first_output_at": 101.5,
     "samples_s": [0.01],
     "warm_up_s": [0.02],
     "largest_dp": 0.0,
@@ -49,7 +49,7 @@ def cases() -> list[Case]:
 
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Task], Callable[[dict[str, Any]], None]]:
-    """Notes the tasks; nobody runs, and each answers with a report that can be chosen."""
+    """Records the tasks instead of running them, and returns a report that can be chosen."""
     tasks: list[Task] = []
     report: dict[str, Any] = dict(REPORT)
 
@@ -66,39 +66,39 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Task], Callable[[dic
     return tasks, choose
 
 
-def test_rounds_go_forwards_and_backwards(bench: Bench, cases: list[Case], launched: Any) -> None:
+def test_order_alternates_between_rounds(bench: Bench, cases: list[Case], launched: Any) -> None:
     tasks, _ = launched
-    told: list[str] = []
-    found, failed, broken = bench.measure(cases, rounds=3, seconds=2.0, log=told.append)
+    messages: list[str] = []
+    found, failed, broken = bench.measure(cases, rounds=3, seconds=2.0, log=messages.append)
     assert (failed, broken) == ({}, {})
     assert [task.adapter for task in tasks] == [
         "ctonnx", "onnxruntime", "onnxruntime", "ctonnx", "ctonnx", "onnxruntime",
     ]  # fmt: skip
-    assert told[:2] == ["[1/6] ctonnx FP32, batch 1", "[2/6] Peer, batch 1"]
-    assert told[-1] == "[6/6, a minute left at most] Peer, batch 1"
+    assert messages[:2] == ["[1/6] ctonnx FP32, batch 1", "[2/6] Peer, batch 1"]
+    assert messages[-1] == "[6/6, at most a minute left] Peer, batch 1"
     assert {task.seconds for task in tasks} == {2.0}
-    assert len({task.answers for task in tasks}) == 2
+    assert len({task.outputs for task in tasks}) == 2
     assert [len(done) for done in found.values()] == [3, 3]
     first = found[cases[0]][0]
     assert (first.cold_start_s, first.samples_s, first.warm_up_s) == (1.5, (0.01,), (0.02,))
 
 
-def test_time_that_is_left_is_told_from_the_second_round_on(
+def test_remaining_time_is_logged_from_the_second_round_on(
     bench: Bench, cases: list[Case], launched: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks, _ = launched
     monkeypatch.setattr("ctonnx_bench.measurement.rounds.time.monotonic", lambda: 1000.0 + 50 * len(tasks))
-    told: list[str] = []
-    bench.measure(cases, rounds=2, seconds=2.0, log=told.append)
-    assert told == [
+    messages: list[str] = []
+    bench.measure(cases, rounds=2, seconds=2.0, log=messages.append)
+    assert messages == [
         "[1/4] ctonnx FP32, batch 1",
         "[2/4] Peer, batch 1",
         "[3/4, about 2 min left] Peer, batch 1",
-        "[4/4, a minute left at most] ctonnx FP32, batch 1",
+        "[4/4, at most a minute left] ctonnx FP32, batch 1",
     ]
 
 
-def test_foreseen_error_of_ctonnx_is_raised_as_what_it_is(bench: Bench, cases: list[Case], launched: Any) -> None:
+def test_error_of_ctonnx_is_raised_with_its_type(bench: Bench, cases: list[Case], launched: Any) -> None:
     _, choose = launched
     choose({"error": "no GPU", "kind": "ProviderError"})
     with pytest.raises(ProviderError, match="no GPU"):
@@ -139,14 +139,14 @@ def test_case_of_ctonnx_that_fails_in_a_later_round_loses_nothing_of_the_others(
         return original(self, case, seconds)
 
     monkeypatch.setattr(Bench, "round", fail)
-    told: list[str] = []
-    found, failed, broken = bench.measure(cases, rounds=4, seconds=1.0, log=told.append)
+    messages: list[str] = []
+    found, failed, broken = bench.measure(cases, rounds=4, seconds=1.0, log=messages.append)
     assert (failed, broken) == ({}, {cases[0]: "no memory"})
     assert [(case.title, len(done)) for case, done in found.items()] == [("ctonnx FP32", 1), ("Peer", 4)]
-    assert told.count("FAILED: no memory") == 1
+    assert messages.count("FAILED: no memory") == 1
 
 
-def test_process_that_ends_badly_is_told_in_one_line(
+def test_failed_process_is_reported_in_one_line(
     bench: Bench, cases: list[Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(command: Sequence[str], folder: Path, limit_s: float | None = None) -> Measured:
@@ -154,28 +154,28 @@ def test_process_that_ends_badly_is_told_in_one_line(
 
     monkeypatch.setattr(rounds, "launch", fail)
     with pytest.raises(CtonnxError, match=r"to run, found that its process failed: MemoryError: too much"):
-        bench.answers(cases[0])
+        bench.outputs(cases[0])
     with pytest.raises(CaseFailed, match=r"^MemoryError: too much$"):
-        bench.answers(cases[1])
+        bench.outputs(cases[1])
 
 
-def test_peer_makes_its_model_of_other_images_than_are_checked(
+def test_peer_prepares_its_model_with_other_images_than_the_checked_ones(
     tmp_path: Path, cases: list[Case], launched: Any
 ) -> None:
     tasks, choose = launched
-    made = tmp_path / "its.xml"
-    made.write_bytes(b"12")
-    made.with_suffix(".bin").write_bytes(b"345")
-    choose({"model": str(made)})
+    model = tmp_path / "its.xml"
+    model.write_bytes(b"12")
+    model.with_suffix(".bin").write_bytes(b"345")
+    choose({"model": str(model)})
     pixels, others = np.zeros((1, 8, 8, 3), np.uint8), np.ones((4, 8, 8, 3), np.uint8)
     bench = Bench(tmp_path, CheckImages("some", pixels, np.array([-1]), calibration=others), {}, {})
     contender = bench.prepare(cases[1]).contender
-    assert (contender.model, contender.size) == (made, 5)
+    assert (contender.model, contender.size) == (model, 5)
     assert np.load(tasks[0].pixels).shape == (4, 8, 8, 3)
     assert tasks[0].prepare == str(tmp_path)
 
 
-def test_memory_of_the_gpu_is_asked_before_the_process_starts(
+def test_memory_of_the_gpu_is_read_before_the_process_starts(
     bench: Bench, cases: list[Case], launched: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks, _ = launched
@@ -186,7 +186,7 @@ def test_memory_of_the_gpu_is_asked_before_the_process_starts(
     assert [task.used_bytes for task in tasks] == [None, None, 123]
 
 
-def test_files_go_with_the_task(tmp_path: Path, cases: list[Case], launched: Any) -> None:
+def test_files_are_part_of_the_task(tmp_path: Path, cases: list[Case], launched: Any) -> None:
     tasks, _ = launched
     images = CheckImages("some", np.zeros((1, 8, 8, 3), np.uint8), np.array([-1]), ("a.png",))
     Bench(tmp_path, images, {"size": 8}, {"width": 1.0}).round(cases[0], 1.0)

@@ -1,4 +1,4 @@
-"""The sensors: RAPL's and NVML's energy, memory, and what slows a machine down."""
+"""The sensors: RAPL's and NVML's energy, memory, and causes that slow a machine down."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from ctonnx_bench.measurement import sensors
 from ctonnx_bench.measurement.sensors import (
     Gpu,
     Reading,
@@ -53,7 +52,7 @@ def write(root: Path, files: dict[str, str]) -> None:
         (root / name).write_text(text, encoding="ascii")
 
 
-def test_rapl_counts_whole_processors_and_begins_again_where_it_wraps(tmp_path: Path) -> None:
+def test_rapl_counts_whole_processors_and_may_wrap(tmp_path: Path) -> None:
     zone, inner = "sys/class/powercap/intel-rapl:0", "sys/class/powercap/intel-rapl:0:0"
     write(tmp_path, {f"{zone}/name": "package-0\n", f"{zone}/energy_uj": "9000000\n"})
     write(tmp_path, {f"{zone}/max_energy_range_uj": "10000000\n", f"{inner}/energy_uj": "1\n"})
@@ -65,7 +64,7 @@ def test_rapl_counts_whole_processors_and_begins_again_where_it_wraps(tmp_path: 
     assert joules_between(before, read_sensors(Gpu(None), tmp_path)) == {"package-0": 1.5}
 
 
-def test_throttling_of_the_processor_and_by_the_container_is_told(tmp_path: Path) -> None:
+def test_throttling_of_the_processor_and_by_the_container_is_reported(tmp_path: Path) -> None:
     heat, stat = "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "sys/fs/cgroup/pod/cpu.stat"
     write(tmp_path, {"proc/self/cgroup": "0::/pod/inner\n"})
     write(tmp_path, {heat: "3\n", stat: "usage_usec 5\nnr_throttled 2\n"})
@@ -78,7 +77,7 @@ def test_throttling_of_the_processor_and_by_the_container_is_told(tmp_path: Path
     ]
 
 
-def test_gpu_tells_what_it_can(tmp_path: Path) -> None:
+def test_gpu_reports_the_sensors_that_it_has(tmp_path: Path) -> None:
     gpu = Gpu(FakeNvml())
     assert (gpu.name, gpu.used_bytes, gpu.joules, gpu.slowdowns) == ("GPU 7", 5_000_000, None, ("hardware thermal",))
     reading = read_sensors(gpu, tmp_path)
@@ -86,10 +85,10 @@ def test_gpu_tells_what_it_can(tmp_path: Path) -> None:
     assert reading.joules == {}
 
 
-def test_gpu_that_is_slow_throughout_is_told_and_one_that_was_or_became_so(tmp_path: Path) -> None:
+def test_gpu_that_is_slow_before_after_or_throughout_is_reported(tmp_path: Path) -> None:
     hot, cool = read_sensors(Gpu(FakeNvml()), tmp_path), read_sensors(Gpu(None), tmp_path)
-    said = ["the GPU lowered its clocks (hardware thermal)"]
-    assert slowdowns_between(hot, hot) == slowdowns_between(hot, cool) == slowdowns_between(cool, hot) == said
+    causes = ["the GPU lowered its clocks (hardware thermal)"]
+    assert slowdowns_between(hot, hot) == slowdowns_between(hot, cool) == slowdowns_between(cool, hot) == causes
     assert slowdowns_between(cool, cool) == []
 
 
@@ -115,14 +114,14 @@ def test_machine_without_a_gpu_has_none(monkeypatch: pytest.MonkeyPatch) -> None
         assert (gpu.name, gpu.used_bytes, gpu.joules, gpu.slowdowns) == (None, None, None, ())
 
 
-def test_time_that_others_took_is_a_share_of_what_there_was() -> None:
+def test_time_of_others_is_a_share_of_the_available_time() -> None:
     before = Reading({}, {}, {}, busy_s=10.0, own_s=1.0, wall_s=100.0, cores=2)
     after = Reading({}, {}, {}, busy_s=13.02, own_s=3.0, wall_s=102.0, cores=2)
     assert others_between(before, after) == pytest.approx(0.25)
     assert others_between(before, before) == 0
 
 
-def test_time_that_others_took_is_judged_in_a_short_while_too_less_what_the_clock_cannot_tell() -> None:
+def test_time_of_others_in_a_short_while_is_reduced_by_the_clocks_resolution() -> None:
     before = Reading({}, {}, {}, cores=2)
     assert others_between(before, Reading({}, {}, {}, busy_s=0.07, own_s=0.03, wall_s=0.05, cores=2)) > 0.15
     assert others_between(before, Reading({}, {}, {}, busy_s=0.045, own_s=0.03, wall_s=0.05, cores=2)) == 0
@@ -135,7 +134,7 @@ def test_own_time_is_part_of_the_busy_time() -> None:
     assert 1 <= reading.cores <= (os.cpu_count() or 1)
 
 
-def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cores_are_those_available_to_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0}, raising=False)
     assert read_sensors(Gpu(None)).cores == 1
 
@@ -143,7 +142,5 @@ def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatc
 def test_peak_memory_is_this_process_own(tmp_path: Path) -> None:
     write(tmp_path, {"proc/self/status": "Name:\tpython\nVmHWM:\t   1000 kB\n"})
     assert peak_memory(tmp_path) == 1_024_000
-    found = peak_memory()
-    assert found is not None
-    assert found > 20_000_000
-    assert sensors.peak_memory(tmp_path / "nothing") is not None
+    assert peak_memory() > 20_000_000
+    assert peak_memory(tmp_path / "nothing") > 20_000_000

@@ -1,4 +1,4 @@
-"""The plots show the figures of the report."""
+"""The plots show the measurements of the report."""
 
 from typing import Any
 from xml.etree import ElementTree
@@ -22,13 +22,13 @@ def test_distribution_has_a_row_for_each_case_the_fastest_on_top(document: dict[
     assert np.shape(axes.collections[0].get_offsets())[0] == 303
 
 
-def test_cases_far_from_each_other_have_a_logarithmic_axis(document: dict[str, Any]) -> None:
+def test_very_different_latencies_have_a_logarithmic_axis(document: dict[str, Any]) -> None:
     cases = of_batch(document, 1)
     cases[1]["figures"]["latency_ms"]["p50"] = 1.0
     assert plot_distribution(cases).axes[0].get_xscale() == "log"
 
 
-def test_batches_are_drawn_for_an_image(document: dict[str, Any]) -> None:
+def test_latency_per_image_is_drawn_against_the_batch_size(document: dict[str, Any]) -> None:
     (axes,) = plot_batches(document["cases"]).axes
     lines = {line.get_label(): np.asarray(line.get_ydata()) for line in axes.lines}
     assert set(lines) == {"ctonnx FP32", "ctonnx INT8", "PyTorch <eager>"}
@@ -37,7 +37,7 @@ def test_batches_are_drawn_for_an_image(document: dict[str, Any]) -> None:
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
 
 
-def test_doubted_cases_are_marked_in_every_plot(document: dict[str, Any]) -> None:
+def test_unreliable_cases_are_marked_in_every_plot(document: dict[str, Any]) -> None:
     document["cases"][1]["doubts"] = ["noisy: the range is 20%"]
     assert "ctonnx INT8 ~" in [
         label.get_text() for label in plot_distribution(of_batch(document, 1)).axes[0].get_yticklabels()
@@ -52,7 +52,7 @@ def test_tradeoff_has_the_difference_without_labels_and_areas_by_size(document: 
     document["cases"][0]["parity"]["max_dp"] = 0.0
     figure = plot_tradeoff(of_batch(document, 1), "PyTorch, as kept in golden.npz")
     (axes,) = figure.axes
-    assert axes.get_ylabel() == "largest |dp| to PyTorch"
+    assert axes.get_ylabel() == "max |dp| from PyTorch"
     assert axes.get_yscale() == "log"
     assert axes.get_ylim() == pytest.approx((0.16, 1e-8 / 8))
     areas = [collection.get_sizes()[0] for collection in axes.collections[::2]]  # type: ignore[attr-defined]
@@ -62,7 +62,7 @@ def test_tradeoff_has_the_difference_without_labels_and_areas_by_size(document: 
     assert legend.get_texts()[1].get_text() == "ctonnx INT8: 13.0 ms, max |dp| 2.0e-02, 28 MB"
 
 
-def test_tradeoff_has_accuracy_with_intervals_where_there_are_labels(document: dict[str, Any]) -> None:
+def test_tradeoff_has_accuracy_with_intervals_with_labels(document: dict[str, Any]) -> None:
     cases = of_batch(document, 1)
     for case in cases:
         case["accuracy"] = {"images": 72, "value": 0.85, "low": 0.75, "high": 0.91}
@@ -71,7 +71,7 @@ def test_tradeoff_has_accuracy_with_intervals_where_there_are_labels(document: d
     assert axes.get_ylim() == (0.7, 1.0)
 
 
-def test_wrong_case_is_hollow_and_said_to_be_wrong(document: dict[str, Any]) -> None:
+def test_wrong_case_is_hollow_and_labelled_as_wrong(document: dict[str, Any]) -> None:
     cases = of_batch(document, 1)
     cases[1]["failures"] = ["max |dp| is 1"]
     legend = plot_tradeoff(cases, "PyTorch").axes[0].get_legend()
@@ -79,7 +79,7 @@ def test_wrong_case_is_hollow_and_said_to_be_wrong(document: dict[str, Any]) -> 
     assert legend.get_texts()[1].get_text().endswith(", wrong")
 
 
-def test_case_that_is_not_shown_to_be_right_has_a_dotted_edge_and_says_so(document: dict[str, Any]) -> None:
+def test_case_that_is_not_shown_to_be_right_has_a_dotted_edge_and_a_label(document: dict[str, Any]) -> None:
     cases = of_batch(document, 1)
     cases[1]["verdict"] = "not shown"
     (axes,) = plot_tradeoff(cases, "PyTorch").axes
@@ -95,7 +95,7 @@ def test_case_that_is_not_shown_to_be_right_has_a_dotted_edge_and_says_so(docume
     ]
 
 
-def test_batches_tell_what_is_wrong_and_what_is_not_shown(document: dict[str, Any]) -> None:
+def test_batches_show_wrong_and_not_shown_cases(document: dict[str, Any]) -> None:
     document["cases"][1]["verdict"] = "not shown"
     document["cases"][5]["failures"] = ["max |dp| is 1"]
     (axes,) = plot_batches(document["cases"]).axes
@@ -106,4 +106,4 @@ def test_batches_tell_what_is_wrong_and_what_is_not_shown(document: dict[str, An
 def test_svg_is_well_formed_and_the_same_each_time(document: dict[str, Any]) -> None:
     first, second = (to_svg(plot_batches(document["cases"])) for _ in range(2))
     assert first == second
-    assert ElementTree.fromstring(first).tag.endswith("svg")  # noqa: S314  it is our own
+    assert ElementTree.fromstring(first).tag.endswith("svg")  # noqa: S314  our own text

@@ -1,4 +1,4 @@
-"""Where the reports lie, and that they are of one benchmark at every moment."""
+"""The folder of the reports, which are of one benchmark at every moment."""
 
 import errno
 import json
@@ -12,15 +12,15 @@ from tests.killing import states_at_each_rename
 from ctonnx_bench.report.files import output_folder, try_folder, write_reports
 
 
-def test_reports_lie_in_the_models_run_or_in_the_working_folder(workspace: Path) -> None:
-    there = workspace.resolve() / "runs/tiny/bench"
-    assert output_folder([]) == output_folder([Path("tiny")]) == there
-    assert output_folder([Path("runs/tiny/export/model.fp32.onnx")]) == there
+def test_reports_are_in_the_models_run_or_in_the_working_folder(workspace: Path) -> None:
+    expected = workspace.resolve() / "runs/tiny/bench"
+    assert output_folder([]) == output_folder([Path("tiny")]) == expected
+    assert output_folder([Path("runs/tiny/export/model.fp32.onnx")]) == expected
     Path("model.onnx").write_bytes(Path("runs/tiny/export/model.fp32.onnx").read_bytes())
     assert output_folder([Path("model.onnx")]) == output_folder([Path("none")]) == Path("bench")
 
 
-def test_folder_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
+def test_folder_is_tried_and_left_unchanged(tmp_path: Path) -> None:
     try_folder(tmp_path / "new" / "bench")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_bytes(b"")
@@ -29,25 +29,25 @@ def test_folder_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
 
 
 def test_three_reports_are_written_and_nothing_else(tmp_path: Path, document: dict[str, Any]) -> None:
-    said = write_reports(document, tmp_path / "new" / "bench")
+    messages = write_reports(document, tmp_path / "new" / "bench")
     files = [tmp_path / "new/bench" / name for name in ("bench.json", "bench.md", "bench.html")]
-    assert said == [f"written: {file}" for file in files]
+    assert messages == [f"written: {file}" for file in files]
     assert sorted(file.name for file in (tmp_path / "new/bench").iterdir()) == ["bench.html", "bench.json", "bench.md"]
     assert json.loads(files[0].read_text(encoding="utf-8"))["cases"][0]["rounds"][0]["samples_s"]
     assert files[1].read_text(encoding="utf-8").startswith("# Benchmark of lungs")
 
 
-def test_sweep_does_not_replace_the_ordinary_report_and_an_earlier_one_is_told(
+def test_sweep_does_not_replace_the_ordinary_report_and_replacing_is_reported(
     tmp_path: Path, document: dict[str, Any]
 ) -> None:
     write_reports(document, tmp_path)
     document["settings"]["sweep"] = True
     write_reports(document, tmp_path)
     assert len(list(tmp_path.iterdir())) == 6
-    assert write_reports(document, tmp_path)[0] == f"written: {tmp_path / 'sweep.json'}, in the place of an earlier one"
+    assert write_reports(document, tmp_path)[0] == f"written: {tmp_path / 'sweep.json'}, replacing an earlier one"
 
 
-def test_reports_of_two_benchmarks_are_never_beside_each_other(tmp_path: Path, make_document: Any) -> None:
+def test_reports_of_two_benchmarks_are_never_mixed(tmp_path: Path, make_document: Any) -> None:
     folder = tmp_path / "bench"
     write_reports(make_document(), folder)
     with states_at_each_rename(folder, tmp_path / "states") as states:
@@ -62,7 +62,7 @@ def test_reports_of_two_benchmarks_are_never_beside_each_other(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("written", [0, 1, 2])
-def test_full_disk_leaves_the_earlier_reports_as_they_were(
+def test_full_disk_leaves_the_earlier_reports_unchanged(
     written: int, tmp_path: Path, make_document: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_reports(make_document(), tmp_path)

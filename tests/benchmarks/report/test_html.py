@@ -1,4 +1,4 @@
-"""The page: everything is in it, it asks for nothing from elsewhere, and text stays text."""
+"""The page is self-contained, and names are escaped."""
 
 import re
 from html.parser import HTMLParser
@@ -8,7 +8,7 @@ from ctonnx_bench.report.html import html_page
 
 
 class Reader(HTMLParser):
-    """Collects the tags, and sees that they are closed."""
+    """Collects the tags, and checks that they are closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_page_is_whole_and_needs_nothing_else(document: dict[str, Any]) -> None:
+def test_page_is_complete_and_self_contained(document: dict[str, Any]) -> None:
     text = html_page(document)
     reader = Reader()
     reader.feed(text)
@@ -38,45 +38,45 @@ def test_page_is_whole_and_needs_nothing_else(document: dict[str, Any]) -> None:
     assert not re.search(r"(?:src|href|url)\s*[=(]\s*[\"']?(?:https?:)?//", text)
 
 
-def test_names_are_text_and_no_tags(document: dict[str, Any]) -> None:
+def test_names_are_escaped(document: dict[str, Any]) -> None:
     text = html_page(document)
     assert "PyTorch &lt;eager&gt;" in text
     assert "<eager>" not in text
 
 
-def test_verdict_stands_at_the_top(document: dict[str, Any]) -> None:
-    assert "all answers of ctonnx are right" in html_page(document)
-    assert "lungs on cpu, 2 threads, 224 pixels, from pixels to the answer; Some CPU" in html_page(document)
+def test_verdict_is_at_the_top(document: dict[str, Any]) -> None:
+    assert "all outputs of ctonnx are right" in html_page(document)
+    assert "lungs on cpu, 2 threads, 224 pixels, from pixels to the prediction; Some CPU" in html_page(document)
     document["cases"][0]["verdict"] = "reference"
-    assert "the answers agree with the reference" in html_page(document)
+    assert "the outputs agree with the reference" in html_page(document)
     document["cases"][0]["failures"] = ["max |dp| is 1"]
     text = html_page(document | {"passed": False})
-    assert '<span class="verdict wrong">wrong answers</span>' in text
+    assert '<span class="verdict wrong">wrong outputs</span>' in text
     assert '<td class="wrong">FAILED</td>' in text
 
 
-def test_answers_that_are_not_shown_to_be_right_have_a_colour_of_their_own(document: dict[str, Any]) -> None:
+def test_outputs_that_are_not_shown_to_be_right_have_another_colour(document: dict[str, Any]) -> None:
     document["cases"][2]["verdict"] = "not shown"  # a peer's
     text = html_page(document)
-    assert "all answers of ctonnx are right" in text
-    assert '<td class="doubtful">not shown</td>' in text
+    assert "all outputs of ctonnx are right" in text
+    assert '<td class="unclear">not shown</td>' in text
     document["cases"][1]["verdict"] = "not shown"
-    said = "not all answers of ctonnx are shown to be right: see the notes"
-    assert f'<span class="verdict doubtful">{said}</span>' in html_page(document)
-    assert '<span class="verdict wrong">wrong answers</span>' in html_page(document | {"passed": False})
+    badge = "not all outputs of ctonnx are shown to be right: see the notes"
+    assert f'<span class="verdict unclear">{badge}</span>' in html_page(document)
+    assert '<span class="verdict wrong">wrong outputs</span>' in html_page(document | {"passed": False})
 
 
-def test_page_says_what_right_means(document: dict[str, Any]) -> None:
+def test_page_explains_right(document: dict[str, Any]) -> None:
     assert "it does not mean a correct diagnosis.</p>" in html_page(document)
 
 
-def test_doubtful_figures_of_ctonnx_have_a_badge(document: dict[str, Any]) -> None:
+def test_unreliable_measurements_of_ctonnx_have_a_badge(document: dict[str, Any]) -> None:
     document["cases"][2]["doubts"] = ["busy: a peer"]
-    assert "figures are doubtful" not in html_page(document)
+    assert "unreliable measurements" not in html_page(document)
     document["cases"][0]["doubts"] = ["busy: others"]
-    assert '<span class="verdict doubtful">figures are doubtful: see the notes</span>' in html_page(document)
+    assert '<span class="verdict unclear">unreliable measurements: see the notes</span>' in html_page(document)
 
 
-def test_one_batch_size_has_no_plot_against_it(document: dict[str, Any]) -> None:
+def test_single_batch_size_has_no_plot_against_the_batch_size(document: dict[str, Any]) -> None:
     document["cases"] = [case for case in document["cases"] if case["batch_size"] == 1]
     assert html_page(document).count("<img") == 2

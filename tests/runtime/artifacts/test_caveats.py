@@ -1,4 +1,4 @@
-"""What limits the trust in a model's metrics: each sentence, and that none is said without a reason."""
+"""Each caveat of a model's metrics is reported if it applies, and only then."""
 
 from dataclasses import replace
 from typing import Any

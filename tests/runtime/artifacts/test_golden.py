@@ -41,8 +41,8 @@ def file(tmp_path: Path) -> Path:
 DAMAGED = "a file that is damaged or of another kind"
 
 
-def refusal(file: Path) -> str:
-    """Returns what was found in a file that is refused."""
+def error_of(file: Path) -> str:
+    """Returns the found part of the error for a file."""
     with pytest.raises(ModelError) as caught:
         load_golden(file)
     found = re.fullmatch(
@@ -71,18 +71,18 @@ def test_same_golden_inputs_give_the_same_bytes(file: Path, tmp_path: Path) -> N
 
 
 def test_missing_file_is_rejected(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "none.npz") == "that it cannot be read: no such file"
+    assert error_of(tmp_path / "none.npz") == "that it cannot be read: no such file"
 
 
 def test_folder_is_rejected(tmp_path: Path) -> None:
-    assert refusal(tmp_path) == "that it cannot be read: is a directory"
+    assert error_of(tmp_path) == "that it cannot be read: is a directory"
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 100, 1000, -1])
 def test_truncated_file_is_rejected_and_not_left_open(kept: int, file: Path) -> None:
     file.write_bytes(file.read_bytes()[:kept])
-    assert refusal(file)
-    gc.collect()  # a file that is still open would warn here, and a warning fails a test
+    assert error_of(file)
+    gc.collect()  # a file that is still open would raise a warning, which fails a test
 
 
 def test_file_with_objects_is_rejected_and_they_are_not_unpickled(tmp_path: Path) -> None:
@@ -92,29 +92,29 @@ def test_file_with_objects_is_rejected_and_they_are_not_unpickled(tmp_path: Path
 
     file = tmp_path / "objects.npz"
     np.savez(file, **{**ARRAYS, "logits": np.array([Trap()], dtype=object)})
-    assert refusal(file) == DAMAGED
+    assert error_of(file) == DAMAGED
 
 
 def test_pickle_is_rejected_and_not_unpickled(tmp_path: Path) -> None:
     file = tmp_path / "pickle.npz"
     file.write_bytes(b"cpytest\nfail\n(S'it was unpickled'\ntR.")
-    assert refusal(file) == DAMAGED
+    assert error_of(file) == DAMAGED
 
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_file_without_one_of_its_arrays_is_rejected(name: str, tmp_path: Path) -> None:
     file = tmp_path / "less.npz"
     np.savez(file, **{key: value for key, value in ARRAYS.items() if key != name})
-    assert refusal(file) == f"a file without '{name}'"
+    assert error_of(file) == f"a file without '{name}'"
 
 
 def test_file_of_a_single_array_is_rejected(tmp_path: Path) -> None:
     np.save(tmp_path / "single.npy", GOLDEN.pixels)
-    assert refusal(tmp_path / "single.npy") == DAMAGED
+    assert error_of(tmp_path / "single.npy") == DAMAGED
 
 
 def damage_the_compressed_bytes(file: Path) -> None:
-    """Overwrites the start of the pixels' deflate stream, which then names a block type that does not exist."""
+    """Overwrites the start of the pixels' deflate stream with an invalid block type."""
     data = bytearray(file.read_bytes())
     with zipfile.ZipFile(file) as archive:
         start = archive.getinfo("pixels.npy").header_offset
@@ -140,7 +140,7 @@ def damage_an_arrays_header(file: Path) -> None:
 @pytest.mark.parametrize("damage", [damage_the_compressed_bytes, damage_the_checksum, damage_an_arrays_header])
 def test_damaged_file_is_rejected(damage: Callable[[Path], None], file: Path) -> None:
     damage(file)
-    assert refusal(file)
+    assert error_of(file)
 
 
 @pytest.mark.parametrize(
@@ -173,13 +173,13 @@ def test_damaged_file_is_rejected(damage: Callable[[Path], None], file: Path) ->
 def test_arrays_of_another_kind_are_rejected(name: str, array: Any, tmp_path: Path) -> None:
     file = tmp_path / "other.npz"
     np.savez(file, **{**ARRAYS, name: array})
-    assert refusal(file)
+    assert error_of(file)
 
 
 def test_file_without_images_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "none.npz"
     np.savez(file, **{name: array[:0] if array.ndim else array for name, array in ARRAYS.items()})
-    assert refusal(file) == "pixels of uint8 [0, 32, 32, 3]"
+    assert error_of(file) == "pixels of uint8 [0, 32, 32, 3]"
 
 
 def test_model_outputs_of_another_heatmap_size_are_rejected(tmp_path: Path) -> None:
@@ -187,14 +187,14 @@ def test_model_outputs_of_another_heatmap_size_are_rejected(tmp_path: Path) -> N
     answers = {f"int8.{name}": getattr(GOLDEN.outputs, name) for name in OUTPUT_NAMES}
     answers["int8.heatmap"] = np.zeros((2, 3, 7, 7), np.float32)
     np.savez(file, **{**ARRAYS, **answers, "int8.sha256": np.array("ab")})
-    assert refusal(file) == "heatmaps of several sizes"
+    assert error_of(file) == "heatmaps of several sizes"
 
 
 def test_file_that_would_fill_the_memory_is_rejected_before_it_is_unpacked(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ctonnx.artifacts.golden._MOST", 1000)
-    assert refusal(file) == DAMAGED
+    assert error_of(file) == DAMAGED
 
 
 def test_array_with_a_shape_larger_than_its_data_is_rejected(tmp_path: Path) -> None:
@@ -203,10 +203,10 @@ def test_array_with_a_shape_larger_than_its_data_is_rejected(tmp_path: Path) -> 
     header += b" " * (117 - len(header)) + b"\n"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("pixels.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
-    assert refusal(file) == DAMAGED
+    assert error_of(file) == DAMAGED
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_pipe_is_rejected_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.npz")
-    assert refusal(tmp_path / "pipe.npz") == "that it cannot be read: not a regular file, so it is not opened"
+    assert error_of(tmp_path / "pipe.npz") == "that it cannot be read: not a regular file, so it is not opened"

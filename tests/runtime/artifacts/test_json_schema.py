@@ -1,4 +1,4 @@
-"""JSON of strangers is read as the annotations say, or refused in one sentence that says where it is wrong."""
+"""JSON is validated by the annotations; an error names the path of the invalid value."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ class Known(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Whole:
-    """Everything that annotations may say."""
+    """All supported annotations."""
 
     text: str
     flag: bool

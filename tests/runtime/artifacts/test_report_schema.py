@@ -1,4 +1,4 @@
-"""The figures of a spec are of the kinds that their readers take for granted."""
+"""The metrics of a spec have the types that their readers rely on."""
 
 from typing import Any
 

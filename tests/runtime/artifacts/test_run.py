@@ -1,4 +1,4 @@
-"""Which run a command means, by name, by folder or without either."""
+"""The run of a command, given by name, by folder or not at all."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ctonnx.errors import ModelError
 
 @pytest.fixture(autouse=True)
 def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Works in an empty folder."""
+    """Changes to an empty working folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

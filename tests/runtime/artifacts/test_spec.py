@@ -1,4 +1,4 @@
-"""The spec's text: read back whole, always the same, and refused with a sentence where it cannot be trusted."""
+"""The text of a spec is read back unchanged, is always the same, and is rejected with a message if it is invalid."""
 
 import json
 import math
@@ -17,13 +17,13 @@ from ctonnx.errors import ModelError
 
 
 def values(spec: ModelSpec = SMALL, **changes: Any) -> dict[str, Any]:
-    """Returns what a spec's text holds, with changes."""
+    """Returns the document of a spec, with changes."""
     read: dict[str, Any] = json.loads(spec.to_json())
     return {**read, **changes}
 
 
-def refusal(text: str) -> str:
-    """Returns the sentence that a text is refused with."""
+def error_of(text: str) -> str:
+    """Returns the error for a text."""
     with pytest.raises(ModelError) as caught:
         ModelSpec.from_json(text)
     return str(caught.value)
@@ -104,10 +104,10 @@ def test_operating_point_of_an_earlier_file_has_neither_target_nor_intervals_nor
 def test_operating_point_without_a_required_field_is_rejected(name: str) -> None:
     text = values(FULL)
     del text["operating_point"][name]
-    assert name in refusal(json.dumps(text))
+    assert name in error_of(json.dumps(text))
 
 
-# --- what is refused -------------------------------------------------------------------------------------------------
+# --- invalid specs ---------------------------------------------------------------------------------------------------
 
 
 def test_older_schema_is_read() -> None:
@@ -115,13 +115,13 @@ def test_older_schema_is_read() -> None:
 
 
 def test_newer_schema_is_rejected() -> None:
-    assert refusal(json.dumps(values(schema_version=2))) == (
+    assert error_of(json.dumps(values(schema_version=2))) == (
         "expected a spec of schema 1 or older, found schema 2: the model was made by a newer ctonnx; upgrade this one"
     )
 
 
 def point(**changes: Any) -> dict[str, Any]:
-    """Returns what a text holds of an operating point for the small spec, with changes."""
+    """Returns the document of an operating point for the small spec, with changes."""
     return {"positive": ["tumor"], "threshold": 0.5, "sensitivity": 1.0, "specificity": 1.0, **changes}
 
 
@@ -184,7 +184,7 @@ def without(name: str) -> dict[str, Any]:
     ],
 )
 def test_text_that_is_not_a_spec_is_rejected_with_the_reason(text: str, detail: str) -> None:
-    assert refusal(text) == f"the model's spec cannot be read ({detail}); export the model again"
+    assert error_of(text) == f"the model's spec cannot be read ({detail}); export the model again"
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_text_that_is_not_a_spec_is_rejected_with_the_reason(text: str, detail: 
     ],
 )
 def test_long_names_and_long_lists_are_cut_in_the_message(changes: dict[str, Any], detail: str) -> None:
-    assert refusal(json.dumps(values(**changes))) == (
+    assert error_of(json.dumps(values(**changes))) == (
         f"the model's spec cannot be read ({detail}); export the model again"
     )
 
@@ -239,7 +239,7 @@ def test_long_names_and_long_lists_are_cut_in_the_message(changes: dict[str, Any
 )
 def test_text_of_another_shape_is_rejected(text: str) -> None:
     assert re.fullmatch(
-        r"the model's spec cannot be read \(.+\); export the model again", refusal(text), flags=re.DOTALL
+        r"the model's spec cannot be read \(.+\); export the model again", error_of(text), flags=re.DOTALL
     )
 
 
@@ -261,7 +261,7 @@ def test_spec_with_a_bad_value_is_not_made(changes: dict[str, Any], message: str
         replace(SMALL, **changes)
 
 
-# --- specs of strangers ----------------------------------------------------------------------------------------------
+# --- specs of unknown sources ----------------------------------------------------------------------------------------
 
 
 def test_damaged_spec_is_rejected_or_usable_everywhere() -> None:
@@ -278,12 +278,12 @@ def test_damaged_spec_is_rejected_or_usable_everywhere() -> None:
             },
         },
     )
-    refused = 0
+    rejected = 0
     for what, document in damaged(json.loads(whole.to_json())):
         try:
             spec = ModelSpec.from_json(json.dumps(document))
         except ModelError as error:
-            refused += str(error).startswith(
+            rejected += str(error).startswith(
                 ("the model's spec cannot be read (", "expected a spec of schema 1 or older")
             )
             continue
@@ -297,7 +297,7 @@ def test_damaged_spec_is_rejected_or_usable_everywhere() -> None:
             assert ModelSpec.from_json(spec.to_json()) == spec
         except Exception as error:
             raise AssertionError(f"{what} was taken, and ends in a traceback") from error
-    assert refused > 500
+    assert rejected > 500
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_damaged_spec_is_rejected_or_usable_everywhere() -> None:
     ],
 )
 def test_value_of_another_type_is_reported_in_one_sentence(changes: dict[str, Any], detail: str) -> None:
-    assert refusal(json.dumps(values(**changes))).startswith(f"the model's spec cannot be read ({detail}")
+    assert error_of(json.dumps(values(**changes))).startswith(f"the model's spec cannot be read ({detail}")
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ def test_value_of_another_type_is_reported_in_one_sentence(changes: dict[str, An
 )
 def test_operating_point_out_of_range_is_reported_in_one_sentence(changes: dict[str, Any], detail: str) -> None:
     text = json.dumps(values(operating_point=point(**changes)))
-    assert refusal(text).startswith(f"the model's spec cannot be read ({detail}")
+    assert error_of(text).startswith(f"the model's spec cannot be read ({detail}")
 
 
 def test_threshold_slightly_above_one_from_rounding_is_accepted() -> None:

@@ -1,4 +1,4 @@
-"""What is said of images that stand in more than one split."""
+"""The sentence about images in more than one split."""
 
 from typing import Any
 

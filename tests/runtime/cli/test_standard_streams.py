@@ -1,4 +1,4 @@
-"""Commands run without standard streams, and nothing that is meant for one of them gets into another file."""
+"""Commands run without standard streams, and their output does not get into other files."""
 
 import csv
 import json
@@ -37,7 +37,7 @@ def scan(phantoms: Path) -> Path:
 
 
 @pytest.mark.parametrize("closed", EACH)
-def test_next_file_takes_no_streams_place(closed: str, tmp_path: Path) -> None:
+def test_next_file_does_not_get_the_descriptor_of_a_stream(closed: str, tmp_path: Path) -> None:
     script(
         """
 from ctonnx.cli.standard_streams import open_missing_streams
@@ -150,12 +150,12 @@ def test_server_answers_without_stdin_and_stdout(model: Path, tmp_path: Path) ->
     shell = ["/bin/sh", "-c", f"exec {command} <&- >&-"]
     server = subprocess.Popen(shell, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     assert server.stderr is not None
-    said = []
+    printed = []
     for line in server.stderr:
-        said.append(line)
+        printed.append(line)
         if "http://" in line:
             break
     server.terminate()
     rest = server.stderr.read()
     server.stderr.close()
-    assert (server.wait(), "Traceback" in "".join([*said, rest])) == (0, False), said
+    assert (server.wait(), "Traceback" in "".join([*printed, rest])) == (0, False), printed

@@ -1,6 +1,8 @@
 """Image files for the tests."""
 
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -33,8 +35,18 @@ def row(image: Scan) -> list[Any]:
     return values
 
 
+def chunk(kind: bytes, data: bytes, checksum: int = 0) -> bytes:
+    """Returns a chunk of a PNG file; `checksum` changes the right one."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data) ^ checksum)
+
+
 def error_of(source: Any) -> str:
     """Returns the text of the error for a source that is rejected."""
     with pytest.raises(ImageError) as caught:
         load(source)
     return str(caught.value)
+
+
+def reason_of(data: bytes) -> str:
+    """Returns the reason of the error for a file that is rejected."""
+    return error_of(data).removeprefix("bytes in memory: ")

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.runtime.images.image_files import encoded
 
 from ctonnx.errors import ImageError
 from ctonnx.images import Preprocessing, load, load_frames, to_pixels
@@ -44,10 +45,7 @@ def _dicom() -> bytes:
 
 def _pillow(file_format: str) -> bytes:
     y, x = np.mgrid[:64, :64]
-    image = Image.fromarray(((x * x + y * 3) % 256).astype(np.uint8))
-    data = io.BytesIO()
-    image.save(data, file_format)
-    return data.getvalue()
+    return encoded(Image.fromarray(((x * x + y * 3) % 256).astype(np.uint8)), file_format)
 
 
 @st.composite

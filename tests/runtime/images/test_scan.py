@@ -1,11 +1,15 @@
 """A decoded image is an array to NumPy, a source to `load`, and carries its warning."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from ctonnx.images import Preprocessing, load, load_frames, to_pixels
 from ctonnx.images.scan import Scan
+from ctonnx.prediction.predictor import Predictor
+from ctonnx.prediction.results import Prediction
 
 GREY = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
 COLOUR = Image.merge("RGB", [GREY] * 3)
@@ -35,3 +39,10 @@ def test_scan_that_is_loaded_keeps_its_warning() -> None:
 def test_pixels_of_a_scan_are_those_of_its_image() -> None:
     for preprocessing in (Preprocessing(size=32), Preprocessing(size=32, color="rgb", resize="pad")):
         np.testing.assert_array_equal(to_pixels(Scan(COLOUR), preprocessing), to_pixels(COLOUR, preprocessing))
+
+
+def test_prediction_of_a_scan_has_its_warning(model: Path) -> None:
+    with Predictor(model) as predictor:
+        (record,) = predictor.predict_many([Scan(GREY, "a localizer")])
+    assert isinstance(record, Prediction)
+    assert (record.source, record.caution) == ("image in memory", "a localizer")

@@ -1,4 +1,4 @@
-"""What keeps a provider from running is told in a sentence that mends it."""
+"""The reason why a provider does not run is reported with its fix."""
 
 import sys
 from pathlib import Path
@@ -10,12 +10,12 @@ import pytest
 
 from ctonnx.inference import diagnosis
 from ctonnx.inference.diagnosis import (
+    explain_failure,
+    explain_import_error,
+    explain_missing_provider,
     install_command,
     missing_library,
     overlaid_builds,
-    why_it_does_not_load,
-    why_it_does_not_run,
-    why_it_is_not_there,
 )
 from ctonnx.inference.providers import Provider
 from ctonnx.system.nvidia import Driver, Gpu
@@ -26,7 +26,7 @@ H100 = Gpu("NVIDIA H100", "9.0")
 
 @pytest.fixture(autouse=True)
 def linux(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Works on a Linux with onnxruntime for the CPU."""
+    """Simulates Linux with onnxruntime for the CPU."""
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(diagnosis, "installed_builds", lambda: {"onnxruntime": "1.31.1"})
     monkeypatch.setattr(diagnosis, "has_nvidia_device", lambda: None)
@@ -72,20 +72,20 @@ def test_single_build_has_no_conflict() -> None:
 
 
 def test_provider_without_a_build_for_this_system_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert why_it_is_not_there("coreml", ["CPUExecutionProvider"]) == (
+    assert explain_missing_provider("coreml", ["CPUExecutionProvider"]) == (
         "the provider 'coreml' is for macOS, and this is Linux; run on --provider cpu here"
     )
-    assert why_it_is_not_there("directml", ["CPUExecutionProvider"]) == (
+    assert explain_missing_provider("directml", ["CPUExecutionProvider"]) == (
         "the provider 'directml' is for Windows, and this is Linux; run on --provider cpu here"
     )
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert why_it_is_not_there("cuda", ["CPUExecutionProvider"]) == (
+    assert explain_missing_provider("cuda", ["CPUExecutionProvider"]) == (
         "the provider 'cuda' is for Linux and Windows, and this is macOS; run on --provider cpu here"
     )
 
 
 def test_build_without_the_provider_is_reported_with_the_one_that_has_it() -> None:
-    assert why_it_is_not_there("openvino", ["AzureExecutionProvider", "CPUExecutionProvider"]) == (
+    assert explain_missing_provider("openvino", ["AzureExecutionProvider", "CPUExecutionProvider"]) == (
         "the provider 'openvino' needs OpenVINOExecutionProvider, which the installed onnxruntime does not have (it "
         "has CPUExecutionProvider); the package onnxruntime-openvino has it: "
         'pip uninstall --yes onnxruntime, then pip install "ctonnx[openvino]"'
@@ -96,7 +96,7 @@ def test_build_without_the_provider_is_reported_with_the_one_that_has_it() -> No
 def test_machine_without_a_gpu_gets_no_install_command(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnosis, "nvidia_driver", lambda: None)
     monkeypatch.setattr(diagnosis, "has_nvidia_device", lambda: False)
-    assert why_it_is_not_there(provider, ["AzureExecutionProvider", "CPUExecutionProvider"]) == (
+    assert explain_missing_provider(provider, ["AzureExecutionProvider", "CPUExecutionProvider"]) == (
         f"the provider '{provider}' does not run here: this machine has no NVIDIA GPU; run on --provider cpu here"
     )
 
@@ -114,7 +114,7 @@ def overlay(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_builds_over_each_other_are_the_reason_before_all(monkeypatch: pytest.MonkeyPatch) -> None:
     overlay(monkeypatch)
-    assert why_it_is_not_there("cuda", ["CPUExecutionProvider"]) == (
+    assert explain_missing_provider("cuda", ["CPUExecutionProvider"]) == (
         "the provider 'cuda' needs CUDAExecutionProvider, which the installed onnxruntime does not have (it has "
         f"CPUExecutionProvider): {OVERLAID}"
     )
@@ -124,7 +124,7 @@ def test_builds_over_each_other_are_the_reason_before_all(monkeypatch: pytest.Mo
     ("builds", "has_device", "kept"),
     [
         (("onnxruntime", "onnxruntime-gpu"), True, "gpu"),
-        (("onnxruntime", "onnxruntime-gpu"), None, "gpu"),  # which is unknown
+        (("onnxruntime", "onnxruntime-gpu"), None, "gpu"),  # unknown
         (("onnxruntime", "onnxruntime-gpu"), False, "cpu"),
         (("onnxruntime", "onnxruntime-openvino"), False, "openvino"),
         (("onnxruntime-gpu", "onnxruntime-openvino"), False, "openvino"),
@@ -139,7 +139,7 @@ def test_requested_build_that_suits_the_machine_stays_of_several(
     monkeypatch.setattr(diagnosis, "has_nvidia_device", lambda: has_device)
     command = f'pip uninstall --yes {" ".join(builds)}, then pip install "ctonnx[{kept}]"'
     assert str(overlaid_builds()).endswith(f"some of the files; {command}")
-    assert why_it_does_not_load(ImportError("no")) == f"onnxruntime does not load (no): {overlaid_builds()}"
+    assert explain_import_error(ImportError("no")) == f"onnxruntime does not load (no): {overlaid_builds()}"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_incomplete_onnxruntime_is_reported_with_the_install_command(
 ) -> None:
     monkeypatch.setattr(diagnosis, "installed_builds", lambda: dict.fromkeys(builds, "1.31.1"))
     words = "cannot import name 'InferenceSession' from 'onnxruntime' (unknown location)"
-    assert why_it_does_not_load(ImportError(words)) == (
+    assert explain_import_error(ImportError(words)) == (
         f"onnxruntime does not load ({words}): some of its files are missing, as after uninstalling another "
         f"build, or it is for another system; {command}"
     )
@@ -171,7 +171,7 @@ def reason(
     driver: Driver | None = Driver((13, 0), (H100,)),  # noqa: B008
     device: bool | None = True,
     loading: str = "",
-    said: str = "",
+    message: str = "",
     builds: tuple[str, ...] = ("onnxruntime-gpu",),
     built_for: str = "13.0",
 ) -> str:
@@ -180,7 +180,7 @@ def reason(
     monkeypatch.setattr(diagnosis, "_loading", lambda name, module: loading)
     monkeypatch.setattr(diagnosis, "installed_builds", lambda: dict.fromkeys(builds, "1.31.1"))
     start = f"the provider {provider!r} does not run here: "
-    sentence = why_it_does_not_run(provider, gpu_build(built_for), said)
+    sentence = explain_failure(provider, gpu_build(built_for), message)
     assert sentence.startswith(start)
     return sentence.removeprefix(start)
 
@@ -202,7 +202,7 @@ def test_missing_driver_is_reported(device: bool | None, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("said", "built_for", "expected"),
+    ("message", "built_for", "expected"),
     [
         ("", "13.0", "13.0"),
         ("CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version ; GPU=-1", "12.9", "12.9"),
@@ -213,8 +213,10 @@ def test_missing_driver_is_reported(device: bool | None, monkeypatch: pytest.Mon
         ),
     ],
 )
-def test_too_old_driver_is_reported(said: str, built_for: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert reason(monkeypatch, driver=Driver((12, 8), (H100,)), said=said, built_for=built_for) == (
+def test_too_old_driver_is_reported(
+    message: str, built_for: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reason(monkeypatch, driver=Driver((12, 8), (H100,)), message=message, built_for=built_for) == (
         f"NVIDIA's driver is too old: it runs CUDA 12.8, and this onnxruntime was built for CUDA {expected}; install a "
         "newer driver (nvidia-smi shows its version)"
     )
@@ -228,9 +230,9 @@ def test_driver_without_a_gpu_is_reported(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_gpu_too_old_for_the_build_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = "CUDA failure 209: no kernel image is available for execution on the device ; GPU=0 ; hostname=me"
+    message = "CUDA failure 209: no kernel image is available for execution on the device ; GPU=0 ; hostname=me"
     driver = Driver((13, 0), (Gpu("Quadro P2000", "6.1"),))
-    assert reason(monkeypatch, driver=driver, said=said) == (
+    assert reason(monkeypatch, driver=driver, message=message) == (
         "this onnxruntime was built for CUDA 13.0, which has no code for Quadro P2000 (compute capability 6.1); "
         "install a release of onnxruntime-gpu for an older CUDA, or run on --provider cpu here"
     )
@@ -250,25 +252,25 @@ def test_gpu_too_old_for_the_build_is_reported(monkeypatch: pytest.MonkeyPatch) 
 def test_missing_library_is_reported(
     from_onnxruntime: bool, library: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The texts are onnxruntime's 1.23 and the loader's of Linux."""
+    """The texts are from onnxruntime 1.23 and the loader of Linux."""
     text = f"{library}: cannot open shared object file: No such file or directory"
     log = f"[ONNXRuntimeError] : 1 : FAIL : Failed to load library libonnxruntime_providers_cuda.so with error: {text}"
-    said, loading = (log, "") if from_onnxruntime else ("", text)
-    assert reason(monkeypatch, said=said, loading=loading) == (
+    message, loading = (log, "") if from_onnxruntime else ("", text)
+    assert reason(monkeypatch, message=message, loading=loading) == (
         f'the {name} library {library} was not found; it comes with: pip install "ctonnx[gpu]"'
     )
 
 
 def test_missing_cudnn_is_reported_although_no_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason(
-        monkeypatch, said="NOT_IMPLEMENTED : cuDNN is unavailable or disabled for CUDA Execution Provider: "
+        monkeypatch, message="NOT_IMPLEMENTED : cuDNN is unavailable or disabled for CUDA Execution Provider: "
     ).startswith("the cuDNN library libcudnn.so.9 was not found")
 
 
 @pytest.mark.parametrize("library", ["libnvinfer.so.10", "libnvonnxparser.so.10"])
 def test_missing_tensorrt_is_reported_with_the_required_version(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text = f"{library}: cannot open shared object file: No such file or directory"
-    assert reason(monkeypatch, provider="tensorrt", loading=text, said="Please install TensorRT libraries") == (
+    assert reason(monkeypatch, provider="tensorrt", loading=text, message="Please install TensorRT libraries") == (
         f'the TensorRT library {library} was not found; pip install "tensorrt-cu13==10.*", or run on --provider cuda'
     )
 
@@ -282,7 +284,7 @@ def test_builds_over_each_other_are_the_reason_if_the_machine_has_none(monkeypat
 
 
 def test_library_that_does_not_load_for_another_reason_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The words are those of Windows, which does not name what is missing."""
+    """The text is from Windows, which does not name the missing library."""
     words = "Could not find module 'onnxruntime_providers_openvino.dll' (or one of its dependencies)."
     assert reason(monkeypatch, provider="openvino", loading=words, builds=("onnxruntime-openvino",)) == (
         f'OpenVINO does not load: {words}; it comes with: pip install "ctonnx[openvino]"'
@@ -290,17 +292,17 @@ def test_library_that_does_not_load_for_another_reason_is_reported(monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     ["CUDA failure 2: out of memory", "Failed to allocate memory for requested buffer of size 102760448"],
 )
-def test_full_memory_is_reported(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert reason(monkeypatch, said=said) == (
-        f"its memory is full ({said}); use a smaller batch, or end other programs that use it"
+def test_full_memory_is_reported(message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert reason(monkeypatch, message=message) == (
+        f"its memory is full ({message}); use a smaller batch, or end other programs that use it"
     )
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("message", "expected"),
     [
         ("", "onnxruntime would run on the CPU instead"),
         ("first line\nsecond line\n", "first line"),
@@ -316,9 +318,9 @@ def test_full_memory_is_reported(said: str, monkeypatch: pytest.MonkeyPatch) -> 
 )
 @pytest.mark.parametrize("provider", ["cuda", "openvino", "coreml", "directml"])
 def test_other_reason_is_the_first_line_of_onnxruntimes_error(
-    provider: Provider, said: str, expected: str, monkeypatch: pytest.MonkeyPatch
+    provider: Provider, message: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert reason(monkeypatch, provider=provider, said=said) == f"{expected}; see what works with: ctonnx doctor"
+    assert reason(monkeypatch, provider=provider, message=message) == f"{expected}; see what works with: ctonnx doctor"
 
 
 @pytest.mark.parametrize(
@@ -340,9 +342,9 @@ def test_name_of_the_library_is_read_from_the_error(text: str, expected: str | N
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the words are those of Linux's loader")
 def test_loader_is_tried_with_the_providers_own_library() -> None:
-    """This onnxruntime has the shared part and none of CUDA's, so the loader names the file that it was asked for."""
+    """The installed onnxruntime has only the shared library, so that the loader names the missing one of CUDA."""
     folder = Path(onnxruntime.__file__).parent / "capi"
     if (folder / "libonnxruntime_providers_cuda.so").exists():
         pytest.skip("this onnxruntime has CUDA")
-    said = diagnosis._loading("cuda", onnxruntime)
-    assert missing_library(said) == "libonnxruntime_providers_cuda.so"
+    message = diagnosis._loading("cuda", onnxruntime)
+    assert missing_library(message) == "libonnxruntime_providers_cuda.so"

@@ -22,7 +22,7 @@ H100 = Gpu("NVIDIA H100", "9.0")
 
 @pytest.fixture(autouse=True)
 def linux(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Works on a Linux with a GPU, and with a cache of its own."""
+    """Simulates Linux with a GPU and a temporary cache folder."""
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(providers, "nvidia_driver", lambda: Driver((13, 0), (H100,)))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -153,7 +153,7 @@ def test_version_of_tensorrt_is_pips_or_the_librarys_or_unknown(monkeypatch: pyt
 
 
 class Preloading(ModuleType):
-    """A module that counts how often its libraries were asked for."""
+    """A module that counts how often its libraries were loaded."""
 
     def __init__(self) -> None:
         super().__init__("onnxruntime")
@@ -212,7 +212,7 @@ def test_model_of_another_maker_has_no_precision(tmp_path: Path) -> None:
 def test_openvino_of_windows_is_searched_in_pips_folder(
     fault: BaseException | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Linux's wheel of onnxruntime-openvino has OpenVINO in it, that of Windows has onnxruntime's tool alone."""
+    """The wheel of onnxruntime-openvino includes OpenVINO on Linux, and only a tool of onnxruntime on Windows."""
     module: Any = ModuleType("onnxruntime.tools.add_openvino_win_libs")
     count = 0
 

@@ -1,4 +1,4 @@
-"""Batches run with bound, pinned memory and without, and what fails while it runs is told as what does not start."""
+"""Batches run with or without pinned memory, and errors of a run are reported like those of the start."""
 
 import ctypes
 import gc
@@ -27,7 +27,7 @@ WAIT = 30.0
 
 
 def convolution(file: Path) -> Path:
-    """Writes a model of one convolution, whose kernel is the numbers from 0 to 8, with the outputs of an export."""
+    """Writes a model with the outputs of an export: one convolution with the kernel 0 to 8."""
     graph = helper.make_graph(
         [
             helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
@@ -59,7 +59,7 @@ def images(batch: int) -> NDArray[np.uint8]:
 
 
 def heatmaps(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Returns the model's heatmaps, by NumPy."""
+    """Returns the model's heatmaps, computed with NumPy."""
     answers: NDArray[np.float32] = pixels.astype(np.float32) @ np.arange(9, dtype=np.float32).reshape(3, 3).T
     return answers.transpose(0, 3, 1, 2)
 
@@ -126,7 +126,7 @@ def test_batches_of_the_sessions_own_threads_are_computed(tmp_path: Path) -> Non
 def test_failure_of_a_sessions_own_thread_is_the_error_of_a_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(diagnosis, "why_it_does_not_run", lambda name, module, said: f"{name}: {said}")
+    monkeypatch.setattr(diagnosis, "explain_failure", lambda name, module, message: f"{name}: {message}")
     runner = Runner(open_session(convolution(tmp_path / "model.onnx"), threads=2), "cpu")
     error = runner.submit(np.zeros((1, 9, 9, 3), np.uint8)).exception(WAIT)
     assert isinstance(error, ProviderError)
@@ -138,7 +138,7 @@ def test_failure_of_a_sessions_own_thread_is_the_error_of_a_call(
 
 
 class Apart:
-    """A session whose own threads answer when the test lets them."""
+    """A session whose own threads finish when the test allows it."""
 
     def __init__(self) -> None:
         self.done: Any = None
@@ -166,7 +166,7 @@ def test_exhausted_memory_for_starting_a_sessions_own_thread_is_reported(monkeyp
 
 
 def test_session_is_deleted_only_after_its_own_threads_finished() -> None:
-    """It would go while they compute on it, and take the process with it."""
+    """Deleting it while they compute would crash the process."""
     session = Apart()
     runner = Runner(session, "cpu")
     answer = runner.submit(images(1))
@@ -184,11 +184,11 @@ def test_session_is_deleted_only_after_its_own_threads_finished() -> None:
     assert len(answer.result()) == 1
 
 
-# --- what fails while it runs ----------------------------------------------------------------------------------------
+# --- errors of a run -------------------------------------------------------------------------------------------------
 
 
 class Failing:
-    """A session that starts, and fails when it is used."""
+    """A session that starts and fails in a run."""
 
     def io_binding(self) -> Any:
         raise RuntimeError("[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : cuDNN is unavailable")
@@ -201,7 +201,7 @@ class Failing:
 def test_failure_of_a_provider_is_reported_with_its_message(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(diagnosis, "why_it_does_not_run", lambda name, module, said: f"{name}: {said}")
+    monkeypatch.setattr(diagnosis, "explain_failure", lambda name, module, message: f"{name}: {message}")
     with pytest.raises(ProviderError) as caught:
         Runner(Failing(), provider)(images(1))
     assert str(caught.value) == f"{provider}: [ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : cuDNN is unavailable"
@@ -234,7 +234,7 @@ def test_one_batch_at_a_time_runs_if_the_provider_requires_it(provider: Provider
 
 
 class Cudart:
-    """CUDA's runtime: memory that it gives, and that it gets back."""
+    """CUDA's runtime, with its allocated and freed memory."""
 
     def __init__(self, status: int = 0) -> None:
         self.status = status

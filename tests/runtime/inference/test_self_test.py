@@ -62,7 +62,7 @@ def test_model_is_the_one_that_its_comment_describes() -> None:
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(made, full_check=True)
-    # As bytes of deflate may change with zlib's release, those of the model are compared: what makes them is
+    # The bytes of the model are compared, as those of deflate depend on zlib's release. To make the text again:
     # base64.b85encode(zlib.compress(made.SerializeToString(deterministic=True), 9)).
     assert zlib.decompress(base64.b85decode(_MODEL)) == made.SerializeToString(deterministic=True)
 

@@ -1,4 +1,4 @@
-"""A session runs where it was asked to run or not at all, and what is no ctonnx model is refused with a sentence."""
+"""A session runs only on the requested provider, and files that are not ctonnx models are rejected with a message."""
 
 import os
 import re
@@ -39,7 +39,7 @@ SPEC = ModelSpec(
 def means(
     file: Path, spec: str | None = None, inputs: tuple[str, ...] = ("pixels",), outputs: tuple[str, ...] = OUTPUT_NAMES
 ) -> Path:
-    """Writes a model whose outputs are the means of its first input's channels; a heatmap has them at one place."""
+    """Writes a model whose outputs are the channel means of its first input; the heatmap has one pixel."""
     nodes = [
         helper.make_node("Cast", [inputs[0]], ["numbers"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["numbers", "axes"], ["means"], keepdims=0),
@@ -67,7 +67,7 @@ def means(
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A model of a few hundred bytes that has all that a ctonnx model must have."""
+    """A model of a few hundred bytes with all the parts of a ctonnx model."""
     return means(tmp_path / "small.onnx", SPEC.to_json())
 
 
@@ -105,7 +105,7 @@ def test_x86_that_is_not_known_to_have_vnni_gets_kernels_that_do_not_saturate(
 def test_kernels_that_saturate_are_used_only_with_vnni(
     vnni: bool, weights: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The entry is onnxruntime's own, and moves the weights from int8 to uint8, whose kernels do not saturate."""
+    """The entry of onnxruntime moves the weights from int8 to uint8, whose kernels do not saturate."""
     monkeypatch.setattr(session_module, "has_vnni", lambda: vnni)
     options = session_module._options("cpu", 1, optimize=True, spinning=True)
     options.optimized_model_filepath = os.fspath(tmp_path / "optimized.onnx")
@@ -116,7 +116,7 @@ def test_kernels_that_saturate_are_used_only_with_vnni(
 
 
 def quantized() -> onnx.ModelProto:
-    """Returns a convolution between quantized pixels and 8-bit weights, as `ctonnx export --target x86` writes it."""
+    """Returns a convolution of quantized pixels and 8-bit weights, as written by `ctonnx export --target x86`."""
     weights = np.random.default_rng(0).integers(-127, 128, (8, 64, 3, 3)).astype(np.int8)
     graph = helper.make_graph(
         [
@@ -139,7 +139,7 @@ def quantized() -> onnx.ModelProto:
 
 
 def test_session_does_not_continue_on_another_provider_if_its_own_fails(small: Path) -> None:
-    """Onnxruntime's `run` would make a new session on the CPU and say so on stdout alone."""
+    """Onnxruntime's `run` would create a new session on the CPU and report it only on stdout."""
     assert open_session(small)._enable_fallback is False
 
 
@@ -187,10 +187,10 @@ def test_threads_that_sleep_soon_leave_the_cores_to_others(small: Path) -> None:
     assert idle_seconds(spinning=False) < 0.5 * idle_seconds(spinning=True)
 
 
-# --- files that are no model -----------------------------------------------------------------------------------------
+# --- files that are not models ---------------------------------------------------------------------------------------
 
 
-def refusal(model: Path | bytes) -> str:
+def error_of(model: Path | bytes) -> str:
     with pytest.raises(ModelError) as caught:
         open_session(model)
     return str(caught.value)
@@ -201,17 +201,17 @@ def test_missing_file_is_rejected(folder: bool, tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     if folder:
         file.mkdir()
-    assert refusal(file) == f"expected an .onnx file, found no file at '{file}'; see which there are: ls runs/*/export"
+    assert error_of(file) == f"expected an .onnx file, found no file at '{file}'; see which there are: ls runs/*/export"
 
 
 def test_empty_file_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     file.touch()
-    assert refusal(file) == f"expected an .onnx file, found an empty file at '{file}'; export the model again"
+    assert error_of(file) == f"expected an .onnx file, found an empty file at '{file}'; export the model again"
 
 
 def assert_not_whole(found: str, name: str) -> None:
-    """Checks the sentence around the words of onnxruntime, which change with its version, or of the graph's reader."""
+    """Checks the message around the error of onnxruntime, which depends on its version, or of the graph's reader."""
     assert re.fullmatch(
         rf"{re.escape(name)} is not a whole ONNX model \("
         r"(onnxruntime: [^\n]+|expected an ONNX file, found other bytes or an end before the end|it has no graph)"
@@ -224,26 +224,26 @@ def assert_not_whole(found: str, name: str) -> None:
 @pytest.mark.parametrize("kept", [1, 100, -1])
 def test_truncated_model_is_rejected(kept: int, small: Path) -> None:
     small.write_bytes(small.read_bytes()[:kept])
-    assert_not_whole(refusal(small), f"'{small}'")
+    assert_not_whole(error_of(small), f"'{small}'")
 
 
 def test_truncated_export_is_rejected(model: Path, tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     with model.open("rb") as whole:
         file.write_bytes(whole.read(1_000_000))
-    assert_not_whole(refusal(file), f"'{file}'")
+    assert_not_whole(error_of(file), f"'{file}'")
 
 
 @pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\n", b"\x89PNG\r\n\x1a\n", bytes(100)])
 def test_file_of_another_kind_is_rejected(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     file.write_bytes(content)
-    assert_not_whole(refusal(file), f"'{file}'")
+    assert_not_whole(error_of(file), f"'{file}'")
 
 
 @pytest.mark.parametrize("content", [b"", b"text"])
 def test_bytes_of_another_kind_are_rejected(content: bytes) -> None:
-    assert_not_whole(refusal(content), "the model")
+    assert_not_whole(error_of(content), "the model")
 
 
 @pytest.mark.parametrize("raised", [MemoryError("std::bad_alloc"), RuntimeError("Exception: std::bad_alloc")])

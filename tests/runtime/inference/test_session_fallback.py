@@ -1,4 +1,4 @@
-"""A predictor runs on the provider that was asked for, or on the CPU where that is allowed, and says so."""
+"""A predictor runs on the requested provider, or on the CPU if that is allowed, and reports it."""
 
 import json
 import pickle
@@ -23,7 +23,7 @@ from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction
 from ctonnx.system.cpu import architecture
 
-REFUSAL = (
+ERROR = (
     "the provider 'cuda' needs CUDAExecutionProvider, which the installed onnxruntime does not have (it has "
     "CPUExecutionProvider); the package onnxruntime-gpu has it: pip uninstall --yes onnxruntime, then "
     'pip install "ctonnx[gpu]"'
@@ -32,7 +32,7 @@ REFUSAL = (
 
 @pytest.fixture(autouse=True)
 def cpu_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Works with a build of onnxruntime for the CPU."""
+    """Simulates a build of onnxruntime for the CPU."""
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     monkeypatch.setattr(diagnosis, "installed_builds", lambda: {"onnxruntime": "1.31.1"})
     monkeypatch.setattr(diagnosis, "has_nvidia_device", lambda: None)  # as on Windows
@@ -40,7 +40,7 @@ def cpu_build(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def feigned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Opens the session of every provider on the CPU."""
+    """Opens the sessions of all providers on the CPU."""
     monkeypatch.setattr(
         predictor_module, "open_session", lambda path, provider, **options: open_session(path, **options)
     )
@@ -52,13 +52,13 @@ def scans(phantoms: Path) -> list[str]:
 
 
 def half(workspace: Path) -> Path:
-    """Puts a model beside FP32's that CUDA prefers, and returns its path."""
+    """Adds a model that CUDA prefers to the FP32 one, and returns its path."""
     folder = workspace / "runs/tiny/export"
     (folder / "model.fp16.onnx").write_bytes((folder / "model.fp32.onnx").read_bytes())
     return Path("runs/tiny/export/model.fp16.onnx")
 
 
-# --- the provider that was asked for ---------------------------------------------------------------------------------
+# --- the requested provider ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("feigned")
@@ -87,17 +87,17 @@ def test_unavailable_provider_is_rejected(provider: Provider, model: Path) -> No
         Predictor(model, provider=provider)
 
 
-# --- the CPU in its place --------------------------------------------------------------------------------------------
+# --- fallback to the CPU ---------------------------------------------------------------------------------------------
 
 
 def test_fallback_uses_the_cpus_model_and_workers_and_reports_the_error(workspace: Path) -> None:
     half(workspace)
     with Predictor(provider="cuda", fallback=True, threads=2, workers=2) as predictor:
         assert predictor.path == Path("runs/tiny/export/model.fp32.onnx")
-        assert (predictor.provider, predictor.workers, predictor.refusal) == ("cpu", 2, REFUSAL)
+        assert (predictor.provider, predictor.workers, predictor.refusal) == ("cpu", 2, ERROR)
         copy = pickle.loads(pickle.dumps(predictor))  # noqa: S301  # it was pickled here
         assert (copy.path, copy.provider) == (predictor.path.absolute(), "cpu")
-        assert copy.refusal == REFUSAL
+        assert copy.refusal == ERROR
 
 
 def test_copy_falls_back_in_a_process_without_the_provider(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_copy_falls_back_in_a_process_without_the_provider(workspace: Path, monk
         with Predictor(provider="cuda", fallback=True) as predictor:
             data = pickle.dumps(predictor)
     with pickle.loads(data) as copy:  # noqa: S301  # it was pickled here
-        assert (copy.path.name, copy.provider, copy.refusal) == (chosen.name, "cpu", REFUSAL)
+        assert (copy.path.name, copy.provider, copy.refusal) == (chosen.name, "cpu", ERROR)
 
 
 def test_cpus_model_is_used_if_a_run_has_none_for_the_provider(workspace: Path) -> None:
@@ -129,7 +129,7 @@ def test_cpu_needs_no_fallback(model: Path) -> None:
 
 
 class Missing(Runner):
-    """Misses a library no sooner than when it runs."""
+    """Fails with a missing library only when it runs."""
 
     def __call__(self, images: Any) -> Any:
         if self._provider != "cpu":
@@ -159,15 +159,15 @@ def predict(*words: str) -> Result:
 def test_command_fails_if_the_provider_does_not_run(workspace: Path, scans: list[str]) -> None:
     result = predict("--provider", "cuda", scans[0])
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == f"Error: {REFUSAL}\n"
+    assert result.stderr == f"Error: {ERROR}\n"
 
 
 def test_command_uses_the_cpu_if_allowed_and_reports_it(workspace: Path, scans: list[str]) -> None:
     result = predict("--provider", "cuda", "--fallback", scans[0])
     assert result.exit_code == 0
-    time = re.compile(r"[\d-]{10}T[\d:]{8}")  # at which each of the two began
+    time = re.compile(r"[\d-]{10}T[\d:]{8}")  # start of each of the two
     assert time.sub("", result.stdout) == time.sub("", predict(scans[0]).stdout)
     assert result.stderr.splitlines()[:2] == [
-        f"note: --fallback takes the CPU: {REFUSAL}",
+        f"note: --fallback takes the CPU: {ERROR}",
         "model: runs/tiny/export/model.fp32.onnx (fp32 on cpu, the newest run's)",
     ]

@@ -1,4 +1,4 @@
-"""A provider that is not there, does not start or leaves its work to the CPU is refused, and gets what it needs."""
+"""A provider that is missing, does not start or leaves its work to the CPU is rejected; others get their settings."""
 
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,19 @@ from ctonnx.inference.session import open_session
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A model of a few hundred bytes that has all that a ctonnx model must have."""
+    """A model of a few hundred bytes with all the parts of a ctonnx model."""
     return means(tmp_path / "small.onnx", SPEC.to_json())
 
 
 class Node:
-    """A node as onnxruntime tells where it went."""
+    """A node in onnxruntime's report of the assigned providers."""
 
     def __init__(self, op_type: str) -> None:
         self.op_type = op_type
 
 
 class Part:
-    """Nodes that one provider has."""
+    """Nodes of one provider."""
 
     def __init__(self, ep_name: str, *operators: str) -> None:
         self.ep_name, self.operators = ep_name, operators
@@ -51,7 +51,7 @@ class Session:
 
 
 class Build:
-    """A build of onnxruntime with other providers: what it was given, in its order, and the sessions that it makes."""
+    """A build of onnxruntime with other providers, which records its calls in their order."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *sessions: Session | Exception) -> None:
         self.events: list[Any] = []
@@ -62,8 +62,8 @@ class Build:
         monkeypatch.setattr(onnxruntime, "preload_dlls", self.preload)
         monkeypatch.setattr(onnxruntime, "InferenceSession", self.start)
         monkeypatch.setattr(onnxruntime, "set_default_logger_severity", lambda level: self.events.append(level))
-        # The machine is asked why in test_diagnosis.py.
-        monkeypatch.setattr(diagnosis, "why_it_does_not_run", lambda name, module, said: f"{name}: {said}")
+        # test_diagnosis.py tests the reasons.
+        monkeypatch.setattr(diagnosis, "explain_failure", lambda name, module, message: f"{name}: {message}")
 
     def preload(self) -> None:
         print("Failed to load libcublas")  # as onnxruntime does
@@ -169,7 +169,7 @@ def test_small_nodes_may_stay_on_the_cpu_and_convolutions_go_from_tensorrt_to_cu
 
 
 def test_onnxruntime_reports_the_provider_of_a_convolution() -> None:
-    """The names that the check above looks for are those of the real onnxruntime."""
+    """The check above uses the names of the real onnxruntime."""
     options = session_module._options("openvino", 1, optimize=True, spinning=True)
     made = onnxruntime.InferenceSession(quantized().SerializeToString(), options, ["CPUExecutionProvider"])
     with pytest.raises(ProviderError, match="left 1 of the model's 1 convolutions to the CPU"):

@@ -1,4 +1,4 @@
-"""A folder as a hospital's share holds them, of every kind of good, odd and bad file: each has its record."""
+"""A folder with good, odd and bad files of all kinds, as on a hospital's share: each has its record."""
 
 import io
 import os
@@ -30,10 +30,10 @@ class Kind:
     """A file of the share.
 
     Attributes:
-        name: of the file; bytes where it is no text.
-        make: makes it, given its path.
-        error: what its record's error begins with; None where it has an answer.
-        like: the kind whose answer it must have, to the last digit; None where nothing says so.
+        name: Name of the file; bytes if it is not valid text.
+        make: Function that writes it to a path.
+        error: Start of its record's error; None if it has a prediction.
+        like: File with an identical prediction; None if there is none.
     """
 
     name: str | bytes
@@ -202,7 +202,7 @@ _BAD = [
     Kind("noise.png", _write(_NOISE.tobytes()), _FOREIGN),
     Kind("noise behind a signature.png", _write(_PNG[:8] + _NOISE.tobytes()), _FOREIGN),
     Kind("bad data.png", _write(_png(8, 8, _chunk(b"IDAT", b"no zlib at all"))), _DAMAGED),
-    # A whole stream of too few rows, which no broken copy makes: Pillow leaves the others black.
+    # A complete stream with too few rows, unlike a truncated file: Pillow leaves the others black.
     Kind("too little data.png", _write(_png(8, 8, _chunk(b"IDAT", zlib.compress(b"\0" * 9)))), None),
     Kind("bad checksum.png", _write(_broken(_PNG, 30, b"\0\0")), _FOREIGN),
     Kind("no data.png", _write(_png(8, 8)), _DAMAGED),

@@ -1,4 +1,4 @@
-"""What a session says of its model: the spec that it carries, and that it has the inputs and outputs of one."""
+"""The spec of a session's model is read and compared with its inputs and outputs."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ TYPES = {TensorProto.FLOAT: "tensor(float)", TensorProto.DOUBLE: "tensor(double)
 
 
 class Declared(NamedTuple):
-    """What a session says of an input or output."""
+    """Description of an input or output of a session."""
 
     name: str
     type: str
@@ -36,7 +36,7 @@ DECLARED = (
 
 
 class Declaring:
-    """A session that says what it is told to."""
+    """A session with a chosen spec, inputs and outputs."""
 
     def __init__(self, spec: str, inputs: list[Declared], outputs: list[Declared]) -> None:
         self.custom_metadata_map = {METADATA_KEY: spec}
@@ -65,7 +65,7 @@ def test_export_maps_pixels_to_the_three_outputs_in_their_order(model: Path) -> 
     ]
 
 
-def spec_refusal(file: Path) -> str:
+def spec_error(file: Path) -> str:
     with pytest.raises(ModelError) as caught:
         read_spec(open_session(file), str(file))
     return str(caught.value)
@@ -73,7 +73,7 @@ def spec_refusal(file: Path) -> str:
 
 def test_model_without_a_spec_is_rejected(tmp_path: Path) -> None:
     file = means(tmp_path / "foreign.onnx")
-    assert spec_refusal(file) == (
+    assert spec_error(file) == (
         f"'{file}' is an ONNX model without a ctonnx spec, so its classes and its preprocessing are unknown; "
         "make one with: ctonnx export RUN"
     )
@@ -92,8 +92,8 @@ def test_model_with_a_spec_but_other_inputs_or_outputs_is_rejected(
     inputs: tuple[str, ...], outputs: tuple[str, ...], tmp_path: Path
 ) -> None:
     file = means(tmp_path / "odd.onnx", SPEC.to_json(), inputs, outputs)
-    assert spec_refusal(file) == (
-        f"'{file}' carries a ctonnx spec, but maps {list(inputs)} to {list(outputs)}, where ['pixels'] to "
+    assert spec_error(file) == (
+        f"'{file}' has a ctonnx spec, but maps {list(inputs)} to {list(outputs)}, where ['pixels'] to "
         "['probabilities', 'logits', 'heatmap'] was expected; export the model again"
     )
 
@@ -121,14 +121,14 @@ def test_model_whose_graph_has_other_types_or_shapes_than_its_spec_is_rejected(
 
 def test_model_with_a_damaged_spec_is_rejected(tmp_path: Path) -> None:
     file = means(tmp_path / "odd.onnx", "{}")
-    assert spec_refusal(file) == (
+    assert spec_error(file) == (
         "the model's spec cannot be read (expected a whole number at 'schema_version', found nothing); "
         "export the model again"
     )
 
 
 def test_onnxruntime_keeps_no_device_id_and_sends_nothing(model: Path, tmp_path: Path) -> None:
-    """Its telemetry is on by default and leaves files in the home folder; ctonnx turns it off for its processes."""
+    """Its telemetry is on by default and writes files to the home folder; ctonnx disables it for its processes."""
     program = f"from ctonnx import Predictor; Predictor({str(model)!r}).close()"
     kept = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT")
     env = {name: os.environ[name] for name in kept if name in os.environ}

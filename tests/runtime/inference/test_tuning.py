@@ -41,7 +41,7 @@ def test_missing_tuning_is_an_error_with_the_command_that_makes_it(file: Path) -
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("model_sha256", "0" * 64, "found one for model_sha256 0000"),
         ("provider", "cuda", "found one for provider cuda, where this is cpu"),
@@ -65,13 +65,13 @@ def test_missing_tuning_is_an_error_with_the_command_that_makes_it(file: Path) -
         ("one", {**vars(ONE), "spinning": 1}, "expected true or false at 'one.spinning', found 1"),
     ],
 )
-def test_tuning_of_something_else_is_rejected(file: Path, name: str, value: Any, said: str) -> None:
+def test_tuning_of_something_else_is_rejected(file: Path, name: str, value: Any, message: str) -> None:
     save_tuning(file, Tuning(one=ONE, many=MANY), provider="cpu")
     document = json.loads(tuning_file(file).read_text(encoding="utf-8"))
     tuning_file(file).write_text(json.dumps({**document, name: value}), encoding="utf-8")
     with pytest.raises(ModelError) as raised:
         read_tuning(file, provider="cpu")
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_damaged_tuning_is_rejected(file: Path) -> None:

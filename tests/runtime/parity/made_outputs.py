@@ -9,7 +9,7 @@ from ctonnx.parity.outputs import Outputs
 
 
 def outputs(probabilities: Any, logits: Any = None, heatmap: Any = None) -> Outputs:
-    """Returns outputs whose logits and heatmap are zeros where none are given."""
+    """Returns outputs; logits and heatmap are zeros by default."""
     given = np.array(probabilities, np.float32)
     return Outputs(
         given,
@@ -19,7 +19,7 @@ def outputs(probabilities: Any, logits: Any = None, heatmap: Any = None) -> Outp
 
 
 def parity(**changes: Any) -> Parity:
-    """Returns the parity of two models that agree, with changes."""
+    """Returns the comparison of two equal models, with changes."""
     same: dict[str, Any] = {
         "images": 4, "agreement": 1.0, "max_dp": 0.0, "mean_dp": 0.0, "max_dlogit": 0.0, "max_dheatmap": 0.0,
         "heatmap_correlation": 1.0, "lowest_heatmap_correlation": 1.0,

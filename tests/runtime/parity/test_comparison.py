@@ -1,4 +1,4 @@
-"""The comparison's figures, computed by hand, and the gate that they must pass."""
+"""The comparison of two models' outputs and accuracy, with values computed by hand."""
 
 import math
 from typing import Any
@@ -16,13 +16,13 @@ def test_differences_are_those_computed_by_hand() -> None:
     candidate = outputs([[0.5, 0.5], [0.25, 0.5], [0, 1]], [[1, 2], [3, 2], [5, 6.5]], np.full((3, 2, 1, 1), 3))
     assert compare(reference, candidate) == Parity(
         images=3,
-        agreement=2 / 3,  # the second image changes its class; of the first image's tie the first class is taken
+        agreement=2 / 3,  # the second image changes its class; a tie counts for the first class
         max_dp=0.25,
         mean_dp=1 / 6,  # four differences of 0.25 over six probabilities
         max_dlogit=2.0,
-        max_dheatmap=0.25,  # 1 of the reference's largest, 4
+        max_dheatmap=0.25,  # a difference of 1; the reference's largest value is 4
         heatmap_correlation=1.0,
-        lowest_heatmap_correlation=1.0,  # the reference's maps are the same everywhere
+        lowest_heatmap_correlation=1.0,  # the reference's heatmaps are constant
     )
 
 
@@ -81,7 +81,7 @@ def test_other_shape_is_an_error(candidate: Outputs, message: str) -> None:
 
 
 def maps(*values: Any) -> Any:
-    """Returns heatmaps of two classes, the first class's as given, for each image."""
+    """Returns heatmaps of two classes for each image, the given ones for the first class."""
     first = np.array(values, np.float32)
     return np.stack([first, np.zeros_like(first)], axis=1)
 
@@ -111,12 +111,12 @@ def test_flat_reference_heatmaps_do_not_count_and_flat_candidates_count_as_zero(
 
 
 def answers(*classes: int) -> Outputs:
-    """Returns outputs whose most probable classes are those given, of three."""
+    """Returns outputs that predict the given classes of three."""
     return outputs(np.eye(3)[list(classes)])
 
 
 def test_accuracy_change_is_paired() -> None:
-    """Of ten images the candidate loses two that the reference had and gains one: Agresti and Min's interval."""
+    """The candidate loses two of the reference's ten images and gains one; the interval is Agresti and Min's."""
     labels = np.zeros(10, int)
     change = accuracy_change(answers(*[0] * 8, 1, 1), answers(*[0] * 6, 1, 1, 0, 1), labels)
     middle = (1.5 - 2.5) / 12

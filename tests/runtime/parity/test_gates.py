@@ -42,7 +42,7 @@ def test_gate_names_each_bound_that_is_exceeded(found: Parity, failures: tuple[s
 def test_value_beyond_a_bound_is_not_rounded_to_the_bound(found: Parity, failure: str) -> None:
     gate = Gate(max_dp=1e-4, min_agreement=0.99, min_heatmap_correlation=0.98)
     assert gate.failures(found) == (failure,)
-    (bound,) = gate.broken(Parity(**{**found.as_dict(), "images": found.images}))  # as a document holds it
+    (bound,) = gate.broken(Parity(**{**found.as_dict(), "images": found.images}))  # as in a document
     assert bound.phrase.split(" is ")[0] == failure.split(" is ")[0]
 
 
@@ -54,12 +54,12 @@ def test_share_of_the_images_must_reach_its_bound_exactly(images: int) -> None:
 
 
 def test_exceeded_bound_has_an_interval_that_contains_it() -> None:
-    def doubt(images: int, differ: int) -> str:
+    def interval(images: int, differ: int) -> str:
         return GATES["int8"].broken(parity(images=images, agreement=1 - differ / images))[0].interval
 
-    assert doubt(259, 3) == "96.65% to 99.61%"
-    assert doubt(259, 9) == ""  # 93.5 to 98.2 %
-    assert doubt(8, 1) == ""
+    assert interval(259, 3) == "96.65% to 99.61%"
+    assert interval(259, 9) == ""  # 93.5 to 98.2 %
+    assert interval(8, 1) == ""
     assert GATES["int8"].broken(parity(agreement=math.nan))[0].interval == ""
     assert GATES["fp32"].broken(parity(max_dp=1.0))[0].interval == ""
 
@@ -70,7 +70,7 @@ def test_kept_bound_is_unshown_if_part_of_the_interval_exceeds_it() -> None:
         "agreement of 99 %: the interval reaches down to 98.01 %",
     )
     assert gate.unshown(parity(images=1000, agreement=1.0)) == ()
-    assert gate.unshown(parity(images=280, agreement=270 / 280)) == ()  # it is broken, not unshown
+    assert gate.unshown(parity(images=280, agreement=270 / 280)) == ()  # exceeded, not unshown
     change = AccuracyChange(images=280, reference=0.9, candidate=0.9, difference=0.0, low=-0.0071, high=0.0071)
     assert gate.unshown(parity(images=1000), change) == ("a loss of at most 0.5 points: the interval reaches 0.71",)
     assert GATES["fp32"].unshown(parity(), change) == ()
@@ -109,8 +109,8 @@ def test_loss_of_accuracy_is_bounded_and_a_gain_is_not() -> None:
     assert gate.failures(parity(), None) == ()
     assert gate.failures(parity(), change(-0.01)) == ("accuracy falls by 1.00 points, at most 0.5 are allowed",)
     assert gate.failures(parity(), change(-0.0050001)) == ("accuracy falls by 0.50001 points, at most 0.5 are allowed",)
-    (doubted,) = gate.broken(parity(), replace(change(-0.01), low=-0.03, high=0.01))
-    assert doubted.interval == "a loss of -1.00 to 3.00 points"
+    (uncertain,) = gate.broken(parity(), replace(change(-0.01), low=-0.03, high=0.01))
+    assert uncertain.interval == "a loss of -1.00 to 3.00 points"
     (certain,) = gate.broken(parity(), replace(change(-0.05), low=-0.08, high=-0.02))
     assert certain.interval == ""
     assert Gate(max_dp=1.0, min_agreement=0.0).failures(parity(), change(-0.5)) == ()

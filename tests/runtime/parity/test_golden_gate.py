@@ -1,4 +1,4 @@
-"""What a gate asks of a few golden inputs: never a rounded share, and no blame for what the export showed already."""
+"""The gate for a few golden inputs does not round the share and excuses bounds that the export already exceeded."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from ctonnx.parity.outputs import Outputs
 
 
 def answers(images: int, *wrong: int, certainty: float = 0.9) -> Outputs:
-    """Returns answers of two classes, the first but for the wrong images."""
+    """Returns outputs that predict the first of two classes, except for the wrong images."""
     rows = np.tile(np.array([certainty, 1 - certainty], np.float32), (images, 1))
     rows[list(wrong)] = rows[list(wrong), ::-1]
     maps = np.tile(np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2), (images, 2, 1, 1))
@@ -36,7 +36,7 @@ def test_share_of_a_few_images_is_not_rounded_to_more_that_may_differ(images: in
 def test_as_many_may_differ_as_on_the_exporting_machine() -> None:
     found = allow(GATES["int8"], answers(8), answers(8, 3))
     assert found.disagreements == 1
-    assert found.reason == "so many differed where it was exported, and its gate of 99 % was passed on more images"
+    assert found.reason == "that many differed on the exporting machine, and its gate of 99 % was passed on more images"
     assert [bound.bound for bound in found.excused] == ["min_agreement"]
     assert found.gate.min_agreement == 7 / 8
     assert found.gate.max_drop == GATES["int8"].max_drop
@@ -52,7 +52,7 @@ def test_bounds_that_the_export_exceeded_on_these_images_are_excused_and_the_oth
 
 def test_gate_without_a_bound_on_agreement_allows_any_number() -> None:
     found = allow(GATES["fp32"], answers(8), answers(8))
-    assert (found.disagreements, found.reason) == (None, "its gate bounds max |dp| alone")
+    assert (found.disagreements, found.reason) == (None, "its gate has only a bound on max |dp|")
 
 
 def test_disagreements_are_counted_by_the_predicted_class() -> None:

@@ -1,4 +1,4 @@
-"""The three arrays of a batch: counted, selected and joined together."""
+"""The three arrays of a batch are counted, selected and concatenated together."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
 
 
 def numbered(first: int, count: int) -> Outputs:
-    """Returns outputs whose rows hold their own number."""
+    """Returns outputs whose values are the numbers of their rows."""
     rows = np.arange(first, first + count, dtype=np.float32)
     return Outputs(
         rows[:, None].repeat(2, axis=1),

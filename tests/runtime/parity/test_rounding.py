@@ -1,4 +1,4 @@
-"""A rounded figure never contradicts the verdict beside it."""
+"""A rounded number never contradicts the verdict next to it."""
 
 import math
 
@@ -47,7 +47,7 @@ def test_no_share_of_any_number_of_images_is_shown_on_the_other_side() -> None:
 
 def test_bound_is_shown_with_all_its_digits() -> None:
     assert exactly(0.98765432, digits=2, form="%") == "98.765432%"
-    assert exactly(0.07, form="%") == "7%"  # 0.07 * 100 is a little more than 7
+    assert exactly(0.07, form="%") == "7%"  # 0.07 * 100 is slightly more than 7
     assert (exactly(1e-4), exactly(0.005)) == ("0.0001", "0.005")
 
 

@@ -1,4 +1,4 @@
-"""What an answer should be doubted for stands beside it, and is no error."""
+"""Warnings about images are reported with the prediction and are not errors."""
 
 import io
 from pathlib import Path
@@ -95,7 +95,7 @@ def test_first_of_several_pages_has_its_caution(kind: str, frames: int) -> None:
     assert load(file.getvalue()).caution == expected
 
 
-def test_text_in_a_file_is_no_caution(tmp_path: Path) -> None:
+def test_text_in_a_file_is_not_a_caution(tmp_path: Path) -> None:
     from PIL import PngImagePlugin
 
     text = PngImagePlugin.PngInfo()

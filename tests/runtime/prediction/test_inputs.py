@@ -1,4 +1,4 @@
-"""From the words on a command line to files: in order, each once, and nothing passed over in silence."""
+"""From the arguments of a command line to files: in order, each once, and none skipped silently."""
 
 import os
 import re
@@ -23,13 +23,13 @@ def scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def touch(*names: str) -> None:
-    """Makes files of 0 bytes, and the folders that they stand in."""
+    """Creates empty files and their folders."""
     for name in names:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
 
 
-def refusal(*paths: str) -> str:
+def error_of(*paths: str) -> str:
     with pytest.raises(CtonnxError) as caught:
         find_images(paths)
     assert caught.value.exit_code == 2
@@ -107,22 +107,22 @@ def test_link_that_leads_nowhere_stays() -> None:
         "RECYCLER/a.png",
     ],
 )
-def test_what_systems_leave_in_folders_is_passed_over(name: str) -> None:
+def test_files_that_systems_create_are_skipped(name: str) -> None:
     touch(f"scans/{name}", f"scans/deep/{name}")
     assert find_images(["scans"]) == ALL
 
 
-def test_hidden_folder_is_passed_over_unless_it_is_named() -> None:
+def test_hidden_folder_is_skipped_unless_it_is_named() -> None:
     touch("scans/.cache/a.png")
     assert find_images(["scans"]) == ALL
     assert find_images(["scans/.cache"]) == ["scans/.cache/a.png"]
 
 
 @pytest.mark.parametrize("pattern", ["left/**/*.png", "left/*", "left/**", "left/@*/*", "left/@ea???"])
-def test_pattern_passes_over_folders_that_systems_leave_unless_it_names_them(pattern: str) -> None:
+def test_pattern_skips_folders_that_systems_create_unless_it_names_them(pattern: str) -> None:
     touch("left/a.png", "left/@eaDir/a.png", "left/@eaDir/b")
     if "@" in pattern:
-        assert refusal(pattern).startswith("expected files that match")
+        assert error_of(pattern).startswith("expected files that match")
     else:
         assert find_images([pattern]) == ["left/a.png"]
     assert find_images(["left/@eaDir/*.png"]) == ["left/@eaDir/a.png"]
@@ -132,18 +132,18 @@ def test_pattern_passes_over_folders_that_systems_leave_unless_it_names_them(pat
 @pytest.mark.parametrize(
     "name", ["eaDir/a.png", "recycle/a.png", "found/a.png", "lost/a.png", "icon.png", "thumbs.png"]
 )
-def test_name_that_only_resembles_a_systems_is_a_scans(name: str) -> None:
+def test_name_that_only_resembles_a_systems_is_that_of_a_scan(name: str) -> None:
     touch(f"scans/{name}")
     assert f"scans/{name}" in find_images(["scans"])
 
 
-def test_listing_keeps_what_it_passes_over() -> None:
+def test_listing_includes_ignored_files() -> None:
     touch("scans/Thumbs.db", "scans/deep/@eaDir/a.png", "scans/.git/HEAD")
     assert list_files("scans") == Listing(ALL, ["scans/.git", "scans/Thumbs.db", "scans/deep/@eaDir"])
 
 
 @pytest.mark.parametrize(("name", "is_folder"), [("@eaDir", False), ("Thumbs.db", True), ("a.png", False), ("a", True)])
-def test_file_of_a_folders_name_and_folder_of_a_files_are_no_leavings(name: str, is_folder: bool) -> None:
+def test_file_with_a_folders_name_and_folder_with_a_files_are_not_ignored(name: str, is_folder: bool) -> None:
     assert not is_ignored(name, is_folder=is_folder)
 
 
@@ -156,7 +156,7 @@ def test_scan_is_known_by_its_name_or_its_beginning() -> None:
     ] * 2
 
 
-def test_file_under_another_ending_is_not_passed_over() -> None:
+def test_file_under_another_ending_is_not_skipped() -> None:
     touch("scans/scan.dcm", "scans/deep/noending")
     assert {"scans/scan.dcm", "scans/deep/noending"} < set(find_images(["scans"]))
 
@@ -170,7 +170,7 @@ def test_folder_whose_only_scan_has_a_wrong_ending_is_taken() -> None:
 def test_series_without_endings_is_known_by_the_files_beginnings(monkeypatch: pytest.MonkeyPatch) -> None:
     touch("series/1", "series/2", "series/DICOMDIR", "series/dicomdir")
     Path("series/2").write_bytes(b"\0" * 128 + b"DICM")
-    monkeypatch.setitem(sys.modules, "pydicom", None)  # a record of each then says what to install
+    monkeypatch.setitem(sys.modules, "pydicom", None)  # their failures name the extra to install
     monkeypatch.setitem(sys.modules, "ctonnx.images.dicom.file", None)
     assert find_images(["series"]) == ["series/1", "series/2"]
     assert find_images(["series/DICOMDIR"]) == ["series/DICOMDIR"]
@@ -187,7 +187,7 @@ def test_strange_names_survive_and_special_files_are_not_opened() -> None:
     assert find_images(["odd"]) == [f"odd/{name}" for name in sorted([*names, "pipe"])]
     Path("pipes").mkdir()
     os.mkfifo("pipes/pipe")
-    assert refusal("pipes").startswith("expected images in 'pipes', found 1 other file;")
+    assert error_of("pipes").startswith("expected images in 'pipes', found 1 other file;")
 
 
 def test_folder_with_a_damaged_image_is_taken() -> None:
@@ -208,7 +208,7 @@ def test_folder_with_a_damaged_image_is_taken() -> None:
 def test_folder_without_images_is_an_error(files: tuple[str, ...], found: str) -> None:
     Path("none").mkdir()
     touch(*(f"none/{name}" for name in files))
-    assert refusal("scans", "none") == (
+    assert error_of("scans", "none") == (
         f"expected images in 'none', found {found}; name a folder with PNG, JPEG or TIFF files"
     )
 
@@ -252,23 +252,23 @@ def test_folder_whose_name_holds_brackets_is_meant_itself() -> None:
     assert find_images(["study*/*.png"]) == ["study[2]/a[1].png", "study[2]/b.png"]
 
 
-def test_pattern_passes_over_hidden_files() -> None:
+def test_pattern_skips_hidden_files() -> None:
     touch("scans/.hidden.png", "scans/.cache/a.png")
     assert find_images(["scans/**/*.png"]) == ALL
 
 
 @pytest.mark.parametrize("name", ["Thumbs.db", "desktop.ini", ".DS_Store", "._a.png", "DICOMDIR"])
 @pytest.mark.parametrize("pattern", ["scans/**", "scans/**/*", "scans/deep/*", "scans/**/.*", "scans/**/[!x]*"])
-def test_pattern_passes_over_what_systems_leave_in_folders(pattern: str, name: str) -> None:
+def test_pattern_skips_files_that_systems_create(pattern: str, name: str) -> None:
     touch("scans/.a.png", "scans/deep/.b.png")
     before = find_images([pattern])
     touch(f"scans/{name}", f"scans/deep/{name}")
     assert find_images([pattern]) == before
 
 
-def test_pattern_that_matches_nothing_but_what_systems_leave_is_an_error() -> None:
+def test_pattern_that_only_matches_files_of_systems_is_an_error() -> None:
     touch("left/Thumbs.db")
-    assert refusal("left/*").startswith("expected files that match 'left/*', found none")
+    assert error_of("left/*").startswith("expected files that match 'left/*', found none")
 
 
 def test_order_of_patterns_is_kept() -> None:
@@ -277,14 +277,14 @@ def test_order_of_patterns_is_kept() -> None:
 
 @pytest.mark.parametrize("pattern", ["*.tif", "none/*.png", "scan[1].png", "scans/**/*.jpg"])
 def test_pattern_that_matches_nothing_is_an_error(pattern: str, tmp_path: Path) -> None:
-    assert refusal("scans/a.png", pattern) == (
+    assert error_of("scans/a.png", pattern) == (
         f"expected files that match '{pattern}', found none (in '{tmp_path}'); check the pattern"
     )
 
 
 def test_pattern_that_matches_an_empty_folder_alone_is_an_error() -> None:
     Path("empty").mkdir()
-    assert re.match(r"expected files that match 'empt\*', found none", refusal("empt*"))
+    assert re.match(r"expected files that match 'empt\*', found none", error_of("empt*"))
 
 
 def test_no_path_gives_no_file() -> None:
@@ -306,7 +306,7 @@ def test_links_beside_the_folder_that_they_lead_to_give_its_files_once() -> None
     assert find_images(["linked"]) == ["linked/a/1.png", "linked/b/2.png"]
 
 
-def test_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_that_cannot_be_read_is_not_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "closed").mkdir()
     (tmp_path / "1.png").write_bytes(b"")
     scandir = os.scandir
@@ -336,7 +336,7 @@ def kept(*files: str, output: str | None = None, heatmaps: str | None = None) ->
     )
 
 
-def test_file_of_rows_is_no_scan_however_it_is_named(scans: Path) -> None:
+def test_file_of_rows_is_not_a_scan_however_it_is_named(scans: Path) -> None:
     touch("scans/rows.csv", "scans/other.csv")
     Path("latest.csv").symlink_to("scans/rows.csv")
     for output in ("scans/rows.csv", "scans/deep/../rows.csv", str(scans / "rows.csv"), "latest.csv"):
@@ -344,23 +344,23 @@ def test_file_of_rows_is_no_scan_however_it_is_named(scans: Path) -> None:
             assert kept("scans/a.png", named, "scans/other.csv", output=output) == ["scans/a.png", "scans/other.csv"]
 
 
-def test_file_of_rows_of_another_ending_is_no_scan() -> None:
+def test_file_of_rows_with_another_ending_is_not_a_scan() -> None:
     assert kept("scans/a.png", "scans/rows", "scans/rows.txt", output="scans/rows") == ["scans/a.png", "scans/rows.txt"]
 
 
-def test_heatmaps_in_their_folder_are_no_scans_and_other_files_there_are() -> None:
+def test_heatmaps_in_their_folder_are_not_scans_and_other_files_are() -> None:
     drawn = ["scans/maps/a.png.heatmap.png", "scans/maps/deep/b.png.heatmap.png"]
     scans = ["scans/a.png", "scans/maps/a.png", "scans/mapsa/a.png.heatmap.png", "scans/a.heatmap.png"]
     assert kept(*drawn, *scans, heatmaps="scans/maps") == scans
     assert kept("a.png", "a.png.heatmap.png", heatmaps=".") == ["a.png"]
 
 
-def test_nothing_is_left_out_where_nothing_is_written() -> None:
+def test_all_files_are_kept_if_nothing_is_written() -> None:
     assert kept("a.csv", "a.png.heatmap.png") == ["a.csv", "a.png.heatmap.png"]
     assert kept(output="a.csv") == []
 
 
-def test_nothing_but_what_the_command_wrote_is_an_error() -> None:
+def test_only_files_that_the_command_wrote_is_an_error() -> None:
     with pytest.raises(CtonnxError) as caught:
         kept("rows.csv", output="rows.csv")
     assert str(caught.value) == (

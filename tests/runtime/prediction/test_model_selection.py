@@ -1,4 +1,4 @@
-"""Which run and which model a command means when it is told by name, by folder, or not at all."""
+"""Run and model of a command, by name, by folder, or without either."""
 
 import json
 from pathlib import Path
@@ -15,13 +15,13 @@ from ctonnx.prediction.model_selection import find_model, find_models, newest_ex
 
 @pytest.fixture(autouse=True)
 def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Works in a folder that is empty, on an x86."""
+    """Works in an empty folder, on x86."""
     monkeypatch.setattr(model_selection, "architecture", lambda: "x86")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def refusal(model: Path | None, provider: Provider = "cpu") -> str:
+def error_of(model: Path | None, provider: Provider = "cpu") -> str:
     with pytest.raises(ModelError) as caught:
         find_model(model, provider=provider)
     return str(caught.value)
@@ -33,7 +33,7 @@ def refusal(model: Path | None, provider: Provider = "cpu") -> str:
 OLD, NEW = "2026-01-01T00:00:00+00:00", "2027-01-01T00:00:00+00:00"
 
 
-def test_run_that_was_trained_last_and_has_no_export_is_passed_over_and_named() -> None:
+def test_run_that_was_trained_last_and_has_no_export_is_skipped_and_named() -> None:
     old = make_run("old", OLD, ("fp32",))
     new = make_run("new", NEW)
     found = newest_export()
@@ -47,7 +47,7 @@ def test_run_that_was_trained_last_and_has_no_export_is_passed_over_and_named() 
     assert newest_run() == new  # which `ctonnx export` takes
 
 
-def test_newest_of_several_exports_is_taken_and_said_to_be_one_of_several() -> None:
+def test_newest_of_several_exports_is_used_and_described() -> None:
     make_run("old", OLD, ("fp32",))
     new = make_run("new", NEW, ("fp32",))
     found = newest_export()
@@ -55,16 +55,16 @@ def test_newest_of_several_exports_is_taken_and_said_to_be_one_of_several() -> N
     assert found.description == "of run 'new', the newest of 2 with an export"
 
 
-def test_run_alone_is_the_newest_and_older_ones_without_an_export_are_not_spoken_of() -> None:
+def test_older_runs_without_an_export_are_not_mentioned() -> None:
     make_run("older", OLD)
     make_run("only", NEW, ("int8",))
     assert (newest_export().description, newest_export().note) == ("the newest run's", "")
 
 
-def test_runs_of_which_none_was_exported_ask_for_the_newest_ones_export() -> None:
+def test_runs_without_exports_are_an_error_that_names_the_newest() -> None:
     make_run("old", OLD)
     make_run("new", NEW)
-    assert refusal(None) == (
+    assert error_of(None) == (
         "expected an exported model in 'runs/new/export', found none; make one with: ctonnx export runs/new"
     )
 
@@ -137,7 +137,7 @@ def test_int8_is_taken_only_where_it_was_quantized_for(
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\x72\x00"])
-def test_int8_that_does_not_say_what_it_is_for_is_passed_over(content: bytes) -> None:
+def test_int8_without_a_target_is_skipped(content: bytes) -> None:
     made = make_run("lungs", exported=("fp32", "int8"))
     made.model_file("int8").write_bytes(content)
     assert find_model(None) == made.model_file("fp32")
@@ -146,7 +146,7 @@ def test_int8_that_does_not_say_what_it_is_for_is_passed_over(content: bytes) ->
 @pytest.mark.parametrize("provider", ["cpu", "cuda"])
 def test_run_without_a_model_is_an_error(provider: Provider) -> None:
     make_run("lungs")
-    assert refusal(None, provider) == (
+    assert error_of(None, provider) == (
         "expected an exported model in 'runs/lungs/export', found none; make one with: ctonnx export runs/lungs"
     )
 
@@ -159,11 +159,11 @@ def test_run_without_a_model_is_an_error(provider: Provider) -> None:
         ("cuda", ("int8",), "x86", "model.int8.onnx"),
     ],
 )
-def test_run_without_a_model_for_the_provider_is_an_error_that_says_which_there_are(
+def test_run_without_a_model_for_the_provider_is_an_error_that_lists_its_models(
     provider: Provider, exported: tuple[str, ...], target: str, found: str
 ) -> None:
     make_run("lungs", exported=exported, target=target)
-    assert refusal(None, provider) == (
+    assert error_of(None, provider) == (
         f"expected a model for {provider} in 'runs/lungs/export', found only {found}; name a file to use it anyway, "
         "or export the run again with --precision all"
     )
@@ -184,18 +184,18 @@ def test_file_is_taken_whatever_its_ending(name: str) -> None:
     assert find_model(Path(name)) == Path(name)
 
 
-def test_onnx_file_that_is_missing_is_left_for_the_session_to_refuse() -> None:
+def test_missing_onnx_file_is_left_to_the_session() -> None:
     assert find_model(Path("none.onnx")) == Path("none.onnx")
 
 
-def test_folder_that_holds_exported_models_is_a_model_too(tmp_path: Path) -> None:
+def test_folder_of_exported_models_is_a_model_too(tmp_path: Path) -> None:
     (tmp_path / "model.fp32.onnx").touch()
     write_model(tmp_path / "model.int8.onnx", "x86")
     assert find_model(tmp_path) == tmp_path / "model.int8.onnx"
     assert find_model(tmp_path, provider="cuda") == tmp_path / "model.fp32.onnx"
 
 
-def test_file_is_asked_what_it_is_for_and_not_the_report_beside_it() -> None:
+def test_target_is_read_from_the_file_and_not_from_the_report() -> None:
     run = make_run("lungs", exported=("fp32", "int8"))
     report = {"precisions": {"int8": {"quantization": {"target": "arm"}}}}
     (run.export_folder / "report.json").write_text(json.dumps(report), encoding="utf-8")

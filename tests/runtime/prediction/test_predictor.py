@@ -1,4 +1,4 @@
-"""The predictor: one answer by whatever road, in order over failures, lazily, and with nothing left behind."""
+"""The predictor: the same outputs from every method, in order despite failures, lazily, and no leftover threads."""
 
 import gc
 import io
@@ -60,46 +60,46 @@ def assert_same(found: Record, expected: Record, tolerance: float = 0.0) -> None
     np.testing.assert_allclose(found.heatmap, expected.heatmap, rtol=0, atol=tolerance)
 
 
-# --- one answer ------------------------------------------------------------------------------------------------------
+# --- one prediction --------------------------------------------------------------------------------------------------
 
 
-def test_prediction_holds_every_class_from_the_most_probable(predictor: Predictor, scans: list[str]) -> None:
-    answer = predictor.predict(scans[0])
-    assert answer.source == scans[0]
-    assert set(answer.probabilities) == set(predictor.spec.classes)
-    assert list(answer.probabilities.values()) == sorted(answer.probabilities.values(), reverse=True)
-    assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-6)
-    assert (answer.label, answer.probability) == next(iter(answer.probabilities.items()))
-    assert (answer.logits.dtype.name, answer.logits.shape) == ("float32", (4,))
-    assert (answer.heatmap.dtype.name, answer.heatmap.shape) == ("float32", (4, 2, 2))
-    assert answer.heatmap.min() >= 0
+def test_prediction_has_every_class_in_descending_order(predictor: Predictor, scans: list[str]) -> None:
+    prediction = predictor.predict(scans[0])
+    assert prediction.source == scans[0]
+    assert set(prediction.probabilities) == set(predictor.spec.classes)
+    assert list(prediction.probabilities.values()) == sorted(prediction.probabilities.values(), reverse=True)
+    assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-6)
+    assert (prediction.label, prediction.probability) == next(iter(prediction.probabilities.items()))
+    assert (prediction.logits.dtype.name, prediction.logits.shape) == ("float32", (4,))
+    assert (prediction.heatmap.dtype.name, prediction.heatmap.shape) == ("float32", (4, 2, 2))
+    assert prediction.heatmap.min() >= 0
 
 
 def test_probabilities_are_the_softmax_of_the_scaled_logits_in_the_order_of_the_spec(
     predictor: Predictor, scans: list[str]
 ) -> None:
-    answer = predictor.predict(scans[0])
-    scaled = np.exp(answer.logits / predictor.spec.temperature)
+    prediction = predictor.predict(scans[0])
+    scaled = np.exp(prediction.logits / predictor.spec.temperature)
     softmax = scaled / scaled.sum()
-    found = [answer.probabilities[name] for name in predictor.spec.classes]
+    found = [prediction.probabilities[name] for name in predictor.spec.classes]
     np.testing.assert_allclose(found, softmax, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 99])
 def test_top_gives_the_most_probable_classes(predictor: Predictor, scans: list[str], count: int) -> None:
-    answer = predictor.predict(scans[0])
-    assert answer.top(count) == list(answer.probabilities.items())[:count]
+    prediction = predictor.predict(scans[0])
+    assert prediction.top(count) == list(prediction.probabilities.items())[:count]
 
 
 def test_record_becomes_a_json_document(predictor: Predictor, scans: list[str]) -> None:
-    answer = predictor.predict(scans[0])
-    assert json.loads(json.dumps(answer.as_dict())) == {
+    prediction = predictor.predict(scans[0])
+    assert json.loads(json.dumps(prediction.as_dict())) == {
         "file": scans[0],
-        "label": answer.label,
-        "probability": answer.probability,
-        "suspicious": answer.suspicious,
-        "score": answer.score,
-        "probabilities": dict(answer.probabilities),
+        "label": prediction.label,
+        "probability": prediction.probability,
+        "suspicious": prediction.suspicious,
+        "score": prediction.score,
+        "probabilities": dict(prediction.probabilities),
         "frame": None,
         "caution": None,
         "error": None,
@@ -139,8 +139,8 @@ def test_exported_model_calls_an_image_suspicious_by_its_operating_point(
     assert point is not None
     assert point.positive == ("cavitating", "large central", "small peripheral")
     for scan in scans:
-        answer = predictor.predict(scan)
-        assert answer.suspicious == (1 - answer.probabilities["normal"] >= point.threshold)
+        prediction = predictor.predict(scan)
+        assert prediction.suspicious == (1 - prediction.probabilities["normal"] >= point.threshold)
 
 
 @pytest.mark.parametrize("positive", [("cavitating",), ("normal",), ("small peripheral", "cavitating")])
@@ -154,7 +154,7 @@ def test_image_is_suspicious_from_the_threshold_on(
         assert predictor.predict(scans[0]).suspicious is suspicious
 
 
-def test_stream_calls_each_image_what_it_is_called_alone(
+def test_stream_gives_each_image_the_verdict_of_predict(
     predictor: Predictor, scans: list[str], no_image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = sorted(predictor.predict(scan).probabilities["cavitating"] for scan in scans)
@@ -177,17 +177,17 @@ def test_model_without_an_operating_point_calls_nothing_suspicious_or_not(
 # --- by whatever road ------------------------------------------------------------------------------------------------
 
 
-def test_one_image_alone_in_a_stream_and_as_pixels_has_the_same_answer(predictor: Predictor, scans: list[str]) -> None:
-    answer = predictor.predict(scans[0])
+def test_predict_stream_and_pixels_have_the_same_outputs(predictor: Predictor, scans: list[str]) -> None:
+    prediction = predictor.predict(scans[0])
     (streamed,) = predictor.predict_many([scans[0]])
-    assert_same(streamed, answer)
+    assert_same(streamed, prediction)
     outputs = predictor.predict_pixels(to_pixels(load(scans[0]), predictor.spec.preprocessing)[None])
-    np.testing.assert_array_equal(outputs.logits[0], answer.logits)
-    np.testing.assert_array_equal(outputs.heatmap[0], answer.heatmap)
-    assert [answer.probabilities[name] for name in predictor.spec.classes] == outputs.probabilities[0].tolist()
+    np.testing.assert_array_equal(outputs.logits[0], prediction.logits)
+    np.testing.assert_array_equal(outputs.heatmap[0], prediction.heatmap)
+    assert [prediction.probabilities[name] for name in predictor.spec.classes] == outputs.probabilities[0].tolist()
 
 
-def test_pixels_have_the_same_answer_from_the_sessions_own_threads(
+def test_pixels_have_the_same_outputs_from_the_sessions_own_threads(
     predictor: Predictor, model: Path, scans: list[str]
 ) -> None:
     pixels = np.stack([to_pixels(load(scan), predictor.spec.preprocessing) for scan in scans])
@@ -200,16 +200,16 @@ def test_pixels_have_the_same_answer_from_the_sessions_own_threads(
             np.testing.assert_array_equal(found.heatmap, expected.heatmap)
 
 
-def test_predictor_is_closed_no_sooner_than_its_threads_have_answered(model: Path) -> None:
+def test_predictor_is_closed_after_its_threads_have_finished(model: Path) -> None:
     with Predictor(model, threads=2) as predictor:
-        answers = [predictor.submit_pixels(np.zeros((4, 64, 64, 3), np.uint8)) for _ in range(3)]
-    assert all(answer.done() for answer in answers)
+        predictions = [predictor.submit_pixels(np.zeros((4, 64, 64, 3), np.uint8)) for _ in range(3)]
+    assert all(prediction.done() for prediction in predictions)
     with pytest.raises(ValueError, match="this Predictor is closed"):
         predictor.submit_pixels(np.zeros((1, 64, 64, 3), np.uint8))
 
 
 @pytest.mark.parametrize(("threads", "workers"), [(1, 1), (2, 2)])
-def test_session_without_threads_of_its_own_is_refused_for_them(model: Path, threads: int, workers: int) -> None:
+def test_submit_without_threads_of_the_session_is_rejected(model: Path, threads: int, workers: int) -> None:
     with Predictor(model, threads=threads, workers=workers) as predictor, pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole text is compared below
         predictor.submit_pixels(np.zeros((1, 64, 64, 3), np.uint8))
     assert str(caught.value) == (
@@ -219,14 +219,14 @@ def test_session_without_threads_of_its_own_is_refused_for_them(model: Path, thr
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 5, 6, 7, 8, 9, 100])
-def test_batch_size_changes_no_answer(predictor: Predictor, scans: list[str], batch_size: int) -> None:
+def test_batch_size_changes_no_prediction(predictor: Predictor, scans: list[str], batch_size: int) -> None:
     alone = [predictor.predict(scan) for scan in scans]
     together = list(predictor.predict_many(scans, batch_size=batch_size))
     for found, expected in zip(together, alone, strict=True):
         assert_same(found, expected, tolerance=1e-6)
 
 
-def test_each_kind_of_source_gives_the_same_answer_under_its_own_name(predictor: Predictor, scans: list[str]) -> None:
+def test_each_kind_of_source_has_the_same_prediction_under_its_own_name(predictor: Predictor, scans: list[str]) -> None:
     file = Path(scans[0])
     with Image.open(file) as image:
         named, unnamed = image.copy(), Image.fromarray(np.asarray(image))
@@ -246,12 +246,12 @@ def test_each_kind_of_source_gives_the_same_answer_under_its_own_name(predictor:
     np.testing.assert_allclose(logits, np.broadcast_to(logits[0], logits.shape), rtol=0, atol=1e-6)
 
 
-def test_answers_differ_between_images(predictor: Predictor, scans: list[str]) -> None:
+def test_predictions_differ_between_images(predictor: Predictor, scans: list[str]) -> None:
     logits = {record.logits.tobytes() for record in predictor.predict_many(scans) if isinstance(record, Prediction)}
     assert len(logits) == len(scans)
 
 
-def test_model_is_found_by_its_run_and_by_nothing_at_all(workspace: Path) -> None:
+def test_model_is_found_by_its_run_and_without_a_name(workspace: Path) -> None:
     for model in (None, "tiny", Path("runs/tiny")):
         with Predictor(model) as opened:
             assert repr(opened) == "Predictor('runs/tiny/export/model.fp32.onnx', provider='cpu')"
@@ -268,7 +268,7 @@ def test_pixels_give_a_row_for_each_image(predictor: Predictor, count: int) -> N
     assert outputs.heatmap.shape == (count, 4, 2, 2)
 
 
-def test_pixels_that_are_a_view_give_the_answer_of_their_copy(predictor: Predictor) -> None:
+def test_view_of_pixels_has_the_outputs_of_its_copy(predictor: Predictor) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
     for view in (pixels[:, ::-1], np.asfortranarray(pixels)):
         np.testing.assert_array_equal(
@@ -288,7 +288,7 @@ def test_pixels_that_are_a_view_give_the_answer_of_their_copy(predictor: Predict
         (np.zeros((1, 1, 64, 64, 3), np.uint8), "uint8 [1, 1, 64, 64, 3]"),
     ],
 )
-def test_pixels_of_another_kind_are_refused(predictor: Predictor, pixels: NDArray[Any], found: str) -> None:
+def test_pixels_of_another_kind_are_rejected(predictor: Predictor, pixels: NDArray[Any], found: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole text is compared below
         predictor.predict_pixels(pixels)
     assert str(caught.value) == f"expected uint8 pixels of shape [batch, 64, 64, 3], found {found}"
@@ -312,7 +312,7 @@ def test_order_is_kept_over_failures(
             assert_same(record, predictor.predict(scans[place]), tolerance=1e-6)
 
 
-def test_each_kind_of_bad_source_gets_its_record(predictor: Predictor, tmp_path: Path) -> None:
+def test_each_kind_of_bad_source_has_a_failure(predictor: Predictor, tmp_path: Path) -> None:
     whole = io.BytesIO()
     Image.effect_noise((64, 64), 90).save(whole, "PNG")
     lazy = Image.open(io.BytesIO(whole.getvalue()[:1500]))
@@ -340,7 +340,7 @@ def test_each_kind_of_bad_source_gets_its_record(predictor: Predictor, tmp_path:
     assert isinstance(last, Prediction)
 
 
-def test_generator_is_taken_as_images_and_no_image_gives_no_record(predictor: Predictor, scans: list[str]) -> None:
+def test_images_may_be_a_generator_and_no_image_gives_no_record(predictor: Predictor, scans: list[str]) -> None:
     assert [record.source for record in predictor.predict_many(scan for scan in scans)] == scans
     assert list(predictor.predict_many([])) == []
     assert decoding_threads() == []
@@ -396,6 +396,6 @@ def test_two_streams_at_a_time_do_not_mix(predictor: Predictor, scans: list[str]
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])
-def test_batch_below_one_is_refused_at_once(predictor: Predictor, batch_size: int) -> None:
+def test_batch_below_one_is_rejected_at_once(predictor: Predictor, batch_size: int) -> None:
     with pytest.raises(ValueError, match=f"^expected a batch size of at least 1, found {batch_size}$"):
         predictor.predict_many([], batch_size=batch_size)

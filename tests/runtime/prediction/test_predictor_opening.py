@@ -1,4 +1,4 @@
-"""A `Predictor` is opened and closed, or refused."""
+"""Opening and closing a `Predictor`, and invalid arguments."""
 
 from pathlib import Path
 from typing import Any
@@ -25,24 +25,26 @@ def test_predictor_may_be_closed_twice(model: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [None, "tiny", "runs/tiny/export/model.fp32.onnx"])
-def test_provider_that_does_not_exist_is_refused_however_the_model_is_named(given: str | None, workspace: Path) -> None:
+def test_provider_that_does_not_exist_is_rejected_however_the_model_is_named(
+    given: str | None, workspace: Path
+) -> None:
     provider: Any = "tpu"
     with pytest.raises(ProviderError, match=r"^expected a provider of cpu, cuda, tensorrt, .*, found 'tpu'$"):
         Predictor(given, provider=provider, fallback=True)
 
 
-def test_fewer_threads_than_one_are_refused(model: Path) -> None:
+def test_fewer_threads_than_one_are_rejected(model: Path) -> None:
     with pytest.raises(ValueError, match=r"^expected at least 1 thread, found 0$"):
         Predictor(model, threads=0)
 
 
 @pytest.mark.parametrize("one", ["scan.png", b"\x89PNG", Path("scan.png")])
-def test_one_image_is_not_taken_for_many(one: Any, model: Path) -> None:
+def test_one_image_is_not_accepted_as_many(one: Any, model: Path) -> None:
     with pytest.raises(TypeError, match=r"^expected several images, found one: .*; put it in a list, or call predict$"):
         Predictor(model, threads=1).predict_many(one)
 
 
-def test_answer_that_is_not_a_number_is_a_failure_and_never_not_suspicious(
+def test_outputs_that_are_not_finite_are_a_failure(
     model: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = next(phantoms.glob("*/*/*.png"))
@@ -61,7 +63,7 @@ def test_answer_that_is_not_a_number_is_a_failure_and_never_not_suspicious(
             predictor.predict(scan)
 
 
-def test_generator_that_is_held_ends_where_its_predictor_was_closed(model: Path) -> None:
+def test_stream_ends_if_its_predictor_is_closed(model: Path) -> None:
     with Predictor(model, threads=1) as opened:
         records = opened.predict_many([np.zeros((8, 8), np.uint8)] * 3)
         next(records)
@@ -71,10 +73,10 @@ def test_generator_that_is_held_ends_where_its_predictor_was_closed(model: Path)
 
 
 @pytest.mark.parametrize("wrong", [None, 3, ["scan.png"]])
-def test_what_is_no_image_at_all_is_said_with_what_was_expected(wrong: Any, model: Path) -> None:
-    said = rf"^expected a path, a file's bytes, a Pillow image or a uint8 array, found {type(wrong).__name__}$"
+def test_object_that_is_not_an_image_is_rejected_with_what_was_expected(wrong: Any, model: Path) -> None:
+    message = rf"^expected a path, a file's bytes, a Pillow image or a uint8 array, found {type(wrong).__name__}$"
     with Predictor(model, threads=1) as opened:
-        with pytest.raises(TypeError, match=said):
+        with pytest.raises(TypeError, match=message):
             opened.predict(wrong)
-        with pytest.raises(TypeError, match=said):
+        with pytest.raises(TypeError, match=message):
             list(opened.predict_many([wrong]))

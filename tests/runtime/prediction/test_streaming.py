@@ -1,4 +1,4 @@
-"""Many images, many threads, many processes: the same answers, in flat memory."""
+"""Many images, threads and processes: the same predictions, in constant memory."""
 
 import multiprocessing
 import pickle
@@ -23,7 +23,7 @@ from ctonnx.prediction.streaming import workers_for
 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Sixteen images of noise, each another."""
+    """Sixteen different images of noise."""
     folder = tmp_path_factory.mktemp("scans")
     noise = np.random.default_rng(1).integers(0, 256, (16, 70, 90)).astype(np.uint8)
     for number, pixels in enumerate(noise):
@@ -35,7 +35,7 @@ def answers(predictor: Predictor, scans: list[str]) -> list[NDArray[np.float32]]
     return [predictor.predict(scan).logits for scan in scans]
 
 
-def test_eight_threads_that_share_a_predictor_get_the_answers_of_one(model: Path, scans: list[str]) -> None:
+def test_eight_threads_that_share_a_predictor_get_the_predictions_of_one(model: Path, scans: list[str]) -> None:
     with Predictor(model) as predictor:
         alone = np.stack(answers(predictor, scans))
         start = threading.Barrier(8)
@@ -52,7 +52,7 @@ def test_eight_threads_that_share_a_predictor_get_the_answers_of_one(model: Path
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
 @pytest.mark.parametrize("batch_size", [None, 1, 3])
-def test_workers_and_batches_change_no_answer_and_no_order(
+def test_workers_and_batches_change_no_prediction_and_no_order(
     model: Path, scans: list[str], workers: int, batch_size: int | None
 ) -> None:
     with Predictor(model, workers=workers, threads=2) as predictor:
@@ -110,7 +110,7 @@ def test_workers_are_no_more_than_threads(model: Path) -> None:
         assert predictor.workers == 1
 
 
-def test_answers_that_are_ready_come_before_the_callers_own_error(model: Path, scans: list[str]) -> None:
+def test_finished_predictions_come_before_the_callers_own_error(model: Path, scans: list[str]) -> None:
     def given() -> Iterator[str]:
         yield from scans[:6]
         raise OSError("the share is gone")
@@ -129,7 +129,7 @@ def test_many_images_go_through_many_workers(count: int, threads: int, expected:
     assert workers_for(count, threads=threads) == expected
 
 
-def test_fewer_workers_than_one_are_refused(model: Path) -> None:
+def test_fewer_workers_than_one_are_rejected(model: Path) -> None:
     with pytest.raises(ValueError, match=r"^expected at least 1 worker, found 0$"):
         Predictor(model, workers=0)
 
@@ -183,7 +183,7 @@ def test_predictor_goes_to_another_process(model: Path, scans: list[str]) -> Non
         assert found.as_dict() == predictor.predict(scans[0]).as_dict()
 
 
-def test_failure_between_images_takes_no_row_of_theirs(model: Path, scans: list[str], tmp_path: Path) -> None:
+def test_failure_between_images_does_not_shift_their_rows(model: Path, scans: list[str], tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"")
     mixed = [str(tmp_path / "bad.png"), scans[0], str(tmp_path / "bad.png"), scans[1]]
     with Predictor(model) as predictor:
@@ -196,7 +196,7 @@ def test_failure_between_images_takes_no_row_of_theirs(model: Path, scans: list[
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_images_can_be_watched_with_their_predictions(model: Path, scans: list[str], workers: int) -> None:
+def test_watch_gets_images_with_their_predictions(model: Path, scans: list[str], workers: int) -> None:
     seen: dict[str, tuple[tuple[int, int], Prediction]] = {}
 
     def watch(image: Image.Image) -> Callable[[Prediction], None]:
@@ -209,7 +209,7 @@ def test_images_can_be_watched_with_their_predictions(model: Path, scans: list[s
     assert sorted(seen) == scans
 
 
-def test_error_of_what_watches_comes_out(model: Path, scans: list[str]) -> None:
+def test_error_of_watch_is_raised(model: Path, scans: list[str]) -> None:
     def watch(image: Image.Image) -> Callable[[Prediction], None]:
         raise OSError("the disk is full")
 

@@ -1,4 +1,4 @@
-"""`verify`: an export proves itself again, and what was altered, lost or mixed up is found and said."""
+"""`verify`: an unchanged export passes, and changed, missing or mixed-up files are reported."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from ctonnx.prediction.verification import Verification, verify
 
 @pytest.fixture
 def export(workspace: Path) -> Path:
-    """The export folder of a copy of the run, with the run's folder as the newest of the working folder."""
+    """The export folder of a copy of the run, which is the newest run of the working folder."""
     return workspace / "runs/tiny/export"
 
 
@@ -38,7 +38,7 @@ def alter_weight(model: Path, amount: float) -> None:
     onnx.save(loaded, model)
 
 
-def test_export_that_was_not_touched_verifies(export: Path) -> None:
+def test_unchanged_export_verifies(export: Path) -> None:
     result = verify(export / "model.fp32.onnx")
     assert result.failures == ()
     assert (result.precision, result.provider, result.with_pytorch.images) == ("fp32", "cpu", 8)
@@ -46,7 +46,7 @@ def test_export_that_was_not_touched_verifies(export: Path) -> None:
     assert result.with_export.max_dp <= 1e-6
 
 
-def test_command_verifies_the_newest_run_and_prints_the_figures(export: Path) -> None:
+def test_command_verifies_the_newest_run_and_prints_the_parity(export: Path) -> None:
     result = CliRunner().invoke(main, ["verify"])
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
@@ -57,13 +57,14 @@ def test_command_verifies_the_newest_run_and_prints_the_figures(export: Path) ->
     assert lines[3].count("<= 0.0001") == 2
     assert lines[7:9] == [
         "  max |dp|: the largest absolute difference of any class's probability over the compared images",
-        "  another top-1 class than PyTorch's: 0 of 8 images, any number allowed, as its gate bounds max |dp| alone",
+        "  another top-1 class than PyTorch's: 0 of 8 images, any number allowed, as its gate has only a bound on "
+        "max |dp|",
     ]
     assert lines[-1] == "  verified"
 
 
 def test_every_model_of_an_export_is_verified_and_each_is_named(export: Path) -> None:
-    """The second file passes for an FP16 model whose answers are those of FP32."""
+    """The second file is declared as FP16, with the outputs of FP32."""
     loaded = onnx.load(export / "model.fp32.onnx")
     spec = json.loads(loaded.metadata_props[0].value)
     loaded.metadata_props[0].value = json.dumps({**spec, "precision": "fp16"})
@@ -90,7 +91,7 @@ def test_every_model_of_an_export_is_verified_and_each_is_named(export: Path) ->
     assert (facts["verified"], [bool(model["failures"]) for model in facts["models"]]) == (False, [False, True])
 
 
-def test_model_that_cannot_be_read_leaves_the_others_their_turn(export: Path) -> None:
+def test_model_that_cannot_be_read_does_not_stop_the_others(export: Path) -> None:
     data = (export / "model.fp32.onnx").read_bytes()
     (export / "model.fp16.onnx").write_bytes(data[:1000])
     result = CliRunner().invoke(main, ["verify"])
@@ -103,20 +104,20 @@ def test_model_that_cannot_be_read_leaves_the_others_their_turn(export: Path) ->
     assert (document["verified"], [bool(model["failures"]) for model in document["models"]]) == (False, [False, True])
 
 
-def test_file_that_was_cut_off_was_altered(export: Path) -> None:
+def test_truncated_file_was_changed(export: Path) -> None:
     data = (export / "model.fp32.onnx").read_bytes()
     (export / "model.fp32.onnx").write_bytes(data[:1000])
     with pytest.raises(CheckFailed, match=r"was changed since its export.*cannot be replayed"):
         verify(export / "model.fp32.onnx")
 
 
-def test_folder_without_models_says_what_is_looked_for(tmp_path: Path) -> None:
+def test_folder_without_models_is_rejected_with_the_expected_files(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["verify", str(tmp_path)])
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: expected exported models (model.fp32.onnx) or a run (model.safetensors) in")
 
 
-def test_document_holds_the_figures(export: Path) -> None:
+def test_document_has_the_parity(export: Path) -> None:
     result = CliRunner().invoke(main, ["verify", str(export / "model.fp32.onnx"), "--json"])
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
@@ -127,7 +128,7 @@ def test_document_holds_the_figures(export: Path) -> None:
     assert facts["with_pytorch"]["agreement"] == 1.0
 
 
-def test_altered_weight_is_found_by_the_files_digest_and_by_its_answers(export: Path) -> None:
+def test_changed_weight_is_found_by_the_digest_and_by_the_outputs(export: Path) -> None:
     alter_weight(export / "model.fp32.onnx", 0.5)
     result = CliRunner().invoke(main, ["verify"])
     assert result.exit_code == 1
@@ -141,14 +142,14 @@ def test_altered_weight_is_found_by_the_files_digest_and_by_its_answers(export: 
     assert "against its own outputs at export, max |dp| is 0." in last
 
 
-def test_alteration_that_the_answers_do_not_show_is_found_by_the_digest(export: Path) -> None:
+def test_change_that_the_outputs_do_not_show_is_found_by_the_digest(export: Path) -> None:
     alter_weight(export / "model.fp32.onnx", 1e-7)
     (failure,) = verify(export / "model.fp32.onnx").failures
     assert failure.startswith("the file's SHA-256 is ")
 
 
-def test_device_that_computes_something_else_is_found_by_the_answers(export: Path) -> None:
-    """The golden inputs say that PyTorch, or the model where it was exported, answered something else."""
+def test_device_that_computes_something_else_is_found_by_the_outputs(export: Path) -> None:
+    """The golden outputs of the model at export are replaced by others."""
 
     def shift(golden: Golden) -> Golden:
         outputs = golden.model_outputs["fp32"]
@@ -161,7 +162,7 @@ def test_device_that_computes_something_else_is_found_by_the_answers(export: Pat
     assert failures[0].startswith("against its own outputs at export, max |dp| is ")
 
 
-def test_missing_golden_file_is_asked_for(export: Path) -> None:
+def test_missing_golden_file_is_reported(export: Path) -> None:
     (export / FILE_NAME).unlink()
     result = CliRunner().invoke(main, ["verify", "runs/tiny"])
     assert result.exit_code == 2
@@ -177,13 +178,13 @@ def test_golden_file_elsewhere_is_named(export: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
 
 
-def test_golden_file_of_another_model_is_told(export: Path) -> None:
+def test_golden_file_of_another_model_is_reported(export: Path) -> None:
     change_golden(export, lambda golden: replace(golden, checkpoint_sha256="ab" * 32))
     with pytest.raises(ModelError, match=r"found those of abababababab in .*: they belong to another model; copy "):
         verify(export / "model.fp32.onnx")
 
 
-def test_golden_file_of_an_export_without_this_precision_is_told(export: Path) -> None:
+def test_golden_file_of_an_export_without_this_precision_is_reported(export: Path) -> None:
     change_golden(
         export,
         lambda golden: replace(golden, model_outputs={"int8": golden.outputs}, model_sha256={"int8": "cd" * 32}),
@@ -198,13 +199,13 @@ def test_golden_file_of_an_earlier_release_asks_for_another_export(export: Path)
         verify(export / "model.fp32.onnx")
 
 
-def test_golden_pixels_of_another_size_are_told(export: Path) -> None:
+def test_golden_pixels_of_another_size_are_reported(export: Path) -> None:
     change_golden(export, lambda golden: replace(golden, pixels=golden.pixels[:, :32, :32]))
     with pytest.raises(ModelError, match=r"^expected golden pixels of 64 x 64, found \[8, 32, 32, 3\] in "):
         verify(export / "model.fp32.onnx")
 
 
-def test_damaged_golden_file_is_told(export: Path) -> None:
+def test_damaged_golden_file_is_reported(export: Path) -> None:
     for data in (b"PK\x03\x04 cut off", b"no archive at all", b""):
         (export / FILE_NAME).write_bytes(data)
         with pytest.raises(ModelError, match=r"^expected golden inputs in .*; export the model again$") as caught:
@@ -219,7 +220,7 @@ def test_model_is_found_in_a_folder_that_was_copied_to_a_device(export: Path, tm
     assert result.exit_code == 0, result.output
 
 
-def test_provider_that_is_not_there_is_refused(export: Path) -> None:
+def test_missing_provider_is_rejected(export: Path) -> None:
     result = CliRunner().invoke(main, ["verify", "--provider", "cuda"])
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].startswith("Error: the provider 'cuda' ")
@@ -235,7 +236,7 @@ def test_provider_that_no_model_runs_on_is_one_error(export: Path) -> None:
     assert (document["verified"], len(document["models"])) == (False, 2)
 
 
-def test_provider_that_runs_one_model_is_no_error_of_all(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_provider_that_runs_one_model_is_not_an_error_of_all(export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (export / "model.fp16.onnx").write_bytes((export / "model.fp32.onnx").read_bytes())
 
     def half(path: Path, **options: object) -> Verification:
@@ -250,7 +251,7 @@ def test_provider_that_runs_one_model_is_no_error_of_all(export: Path, monkeypat
     assert result.stdout.splitlines()[-1] == "  verified"
 
 
-def test_missing_model_is_told_before_its_golden_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_model_is_reported_before_its_golden_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(main, ["verify", "nope.onnx"])
     assert result.exit_code == 2
@@ -259,8 +260,8 @@ def test_missing_model_is_told_before_its_golden_inputs(tmp_path: Path, monkeypa
     )
 
 
-def test_device_is_not_blamed_for_what_the_exporting_machine_showed_too(export: Path) -> None:
-    """PyTorch's answer for one golden input is another one: the model's broke its bound where it was exported too."""
+def test_device_passes_if_the_exporting_machine_broke_the_same_bound(export: Path) -> None:
+    """PyTorch's output for one golden input is replaced, so that the model exceeded its bound at export, too."""
 
     def disagree(golden: Golden) -> Golden:
         flipped = golden.outputs.probabilities.copy()
@@ -275,7 +276,7 @@ def test_device_is_not_blamed_for_what_the_exporting_machine_showed_too(export: 
 
 
 def pass_for_int8(export: Path, change: Callable[[Outputs], Outputs]) -> Path:
-    """Lets the model pass for an INT8 one, which answered as `change` says where it was exported."""
+    """Declares the model as INT8, and replaces PyTorch's golden outputs by `change` of its own."""
     file = export / "model.fp32.onnx"
     loaded = onnx.load(file)
     spec = json.loads(loaded.metadata_props[0].value)
@@ -295,13 +296,13 @@ def pass_for_int8(export: Path, change: Callable[[Outputs], Outputs]) -> Path:
 
 
 def flipped(outputs: Outputs) -> Outputs:
-    """Returns the answers with another most probable class for the first image."""
+    """Returns the outputs with another top-1 class for the first image."""
     probabilities = outputs.probabilities.copy()
     probabilities[0] = np.roll(probabilities[0], 1)
     return replace(outputs, probabilities=probabilities)
 
 
-def test_golden_inputs_of_which_none_may_differ_say_so_and_why(export: Path) -> None:
+def test_reason_is_shown_if_no_golden_input_may_differ(export: Path) -> None:
     file = pass_for_int8(export, lambda outputs: outputs)
     result = verify(file)
     assert (result.disagreements, result.disagreements_allowed, result.failures) == (0, 0, ())
@@ -316,11 +317,12 @@ def test_golden_input_that_differed_at_the_export_may_differ_here_and_no_other(e
     file = pass_for_int8(export, flipped)
     result = verify(file)
     assert (result.disagreements, result.disagreements_allowed, result.failures) == (1, 1, ())
-    said = CliRunner().invoke(main, ["verify"]).stdout
+    printed = CliRunner().invoke(main, ["verify"]).stdout
     assert (
-        "1 of 8 images, at most 1 allowed, as so many differed where it was exported, and its gate of 99 % was" in said
+        "1 of 8 images, at most 1 allowed, as that many differed on the exporting machine, and its gate of 99 % was"
+        in said
     )
-    assert ">= 87.50%" in said
+    assert ">= 87.50%" in printed
     change_golden(
         export, lambda golden: replace(golden, model_outputs={"int8": golden.outputs})
     )  # there all agreed: the one is this device's
@@ -328,14 +330,14 @@ def test_golden_input_that_differed_at_the_export_may_differ_here_and_no_other(e
     assert failures[0] == "against PyTorch, agreement is 87.50%, at least 99.00% is required"
 
 
-def test_document_of_answers_that_are_not_numbers_is_json(export: Path) -> None:
+def test_document_of_outputs_that_are_not_finite_is_json(export: Path) -> None:
     alter_weight(export / "model.fp32.onnx", float("nan"))
     result = CliRunner().invoke(main, ["verify", "--json"])
     assert result.exit_code == 1
 
-    def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
+    def reject(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
 
-    (facts,) = json.loads(result.stdout, parse_constant=refuse)["models"]
+    (facts,) = json.loads(result.stdout, parse_constant=reject)["models"]
     assert facts["with_pytorch"]["max_dp"] is None
     assert any("max |dp| is nan" in failure for failure in facts["failures"])

@@ -1,4 +1,4 @@
-"""What a process may use is what its affinity and its container give it, and what is not told is unknown."""
+"""The cores of a process are limited by its affinity and container; unknown properties of the processor are None."""
 
 import os
 import platform
@@ -152,7 +152,7 @@ def test_processor_of_windows_has_a_name_and_unknown_features(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("output", "expected"),
     [
         (
             "machdep.cpu.brand_string: Apple M4\nhw.optional.arm.FEAT_DotProd: 1\nhw.optional.arm.FEAT_I8MM: 1\n",
@@ -166,10 +166,10 @@ def test_processor_of_windows_has_a_name_and_unknown_features(tmp_path: Path, mo
     ],
 )
 def test_processor_of_macos_is_read_from_sysctl(
-    said: str, expected: Processor, monkeypatch: pytest.MonkeyPatch
+    output: str, expected: Processor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(cpu, "_sysctl", lambda *names: said)
+    monkeypatch.setattr(cpu, "_sysctl", lambda *names: output)
     assert processor() == expected
 
 

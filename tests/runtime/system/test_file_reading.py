@@ -1,4 +1,4 @@
-"""What is opened is a regular file that ends, and what is not is refused at once."""
+"""Only regular files are opened; all others are rejected immediately."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Files and folders appear whole or not at all, whatever happens while they are written."""
+"""Files and folders are written completely or not at all, whatever happens meanwhile."""
 
 import contextlib
 import errno
@@ -17,7 +17,7 @@ from ctonnx.system.files import atomic_file, atomic_folder, made_folders, sha256
 INTERRUPTIONS = [RuntimeError, OSError, KeyboardInterrupt, SystemExit]
 
 UMASKS = [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700), (0o027, 0o640, 0o750), (0o000, 0o666, 0o777)]
-"""A umask, and what files and folders get under it."""
+"""A umask with the permissions of files and folders."""
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.fixture
 def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The order in which files reach the disk and get their names."""
+    """The order in which files are synced and renamed."""
     seen: list[str] = []
 
     def recorded(event: str, function: Callable[..., None]) -> Callable[..., None]:
@@ -46,7 +46,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def names(folder: Path) -> list[str]:
-    """Returns all that stands in a folder, hidden names too."""
+    """Returns all names in a folder, including hidden ones."""
     return sorted(os.listdir(folder))
 
 
@@ -160,7 +160,7 @@ def test_link_stays_and_its_target_is_written(exists: bool, tmp_path: Path) -> N
 def test_special_file_is_rejected_and_stays(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link.csv").symlink_to("pipe")
-    reader, writer = os.pipe()  # as /dev/stdout in a pipeline: its links end in a name that does not exist
+    reader, writer = os.pipe()  # as /dev/stdout in a pipeline: the link's target does not exist
     for path in (tmp_path / "pipe", tmp_path / "link.csv", Path(f"/dev/fd/{writer}")):
         with pytest.raises(FileExistsError) as caught:
             write_text(path, "text")
@@ -245,7 +245,7 @@ def test_error_while_the_new_folder_is_renamed_restores_the_old_one(
             raise interruption
         rename(source, target)
 
-    monkeypatch.setattr(files, "_exchange", lambda one, other: False)  # as on a system that knows no such step
+    monkeypatch.setattr(files, "_exchange", lambda one, other: False)  # as on a system without it
     monkeypatch.setattr(os, "rename", fail_for_the_new_one)
     with pytest.raises(interruption), atomic_folder(folder) as temporary:
         (temporary / "new").write_bytes(b"new")
@@ -255,7 +255,7 @@ def test_error_while_the_new_folder_is_renamed_restores_the_old_one(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="this system knows no such step")
 def test_old_folder_is_replaced_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kill between two renames would find no folder at all."""
+    """After a kill between two renames the folder would be missing."""
     folder = tmp_path / "export"
     folder.mkdir()
     (folder / "old").write_bytes(b"old")
@@ -303,7 +303,7 @@ def test_no_temporary_name_is_left_if_something_else_has_the_folders_name(kind: 
         (place / "export").write_bytes(b"a file")
     else:
         (place / "export").symlink_to(beside)
-    with contextlib.suppress(OSError), atomic_folder(place / "export") as temporary:  # to refuse it is right as well
+    with contextlib.suppress(OSError), atomic_folder(place / "export") as temporary:  # an error is right, too
         (temporary / "new").write_bytes(b"new")
     assert names(place) == ["export"]
 
@@ -315,7 +315,7 @@ def test_working_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.Monk
     assert list(tmp_path.iterdir()) == []
 
 
-# --- what the system says --------------------------------------------------------------------------------------------
+# --- errors of the system --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("whole", [atomic_file, atomic_folder])
@@ -368,14 +368,14 @@ def test_error_of_the_temporary_name_names_the_target(
     assert caught.value.filename == str(tmp_path / "new")
 
 
-# --- folders that are made on the way --------------------------------------------------------------------------------
+# --- parent folders --------------------------------------------------------------------------------------------------
 
 
 def test_folders_are_made_and_stay_without_an_error(tmp_path: Path) -> None:
     with made_folders(tmp_path / "a/b"):
         assert (tmp_path / "a/b").is_dir()
     assert (tmp_path / "a/b").is_dir()
-    with made_folders(tmp_path / "a/b"):  # which are there
+    with made_folders(tmp_path / "a/b"):  # they exist
         pass
 
 
@@ -397,7 +397,7 @@ def test_made_folders_are_removed_after_an_error_and_others_stay(error: type[Bas
     assert list((tmp_path / "a").iterdir()) == []
     fail("a")
     assert (tmp_path / "a").is_dir()
-    fail("a/b/c", "a/b/kept")  # somebody wrote into one
+    fail("a/b/c", "a/b/kept")  # another process wrote a file
     assert sorted(path.name for path in (tmp_path / "a").rglob("*")) == ["b", "kept"]
 
 

@@ -1,4 +1,4 @@
-"""Images share a quarter of the memory while they are read: they wait for their turn; what is too large is refused."""
+"""Images share a quarter of the memory while they are decoded: they wait, and too large ones are rejected."""
 
 import platform
 import subprocess
@@ -14,7 +14,7 @@ from tests.runtime.system.linux_files import write
 
 from ctonnx.errors import ImageError, NotEnoughMemory
 from ctonnx.images import load
-from ctonnx.images.modes import bytes_a_pixel
+from ctonnx.images.modes import bytes_per_pixel
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Failure, Prediction
 from ctonnx.system import memory
@@ -114,7 +114,7 @@ def test_image_without_enough_free_memory_is_rejected_with_its_size_and_the_limi
 
 
 @pytest.mark.parametrize(
-    ("raised", "said"),
+    ("raised", "message"),
     [
         (MemoryError(), "MemoryError"),
         (MemoryError("std::bad_alloc"), "std::bad_alloc"),
@@ -123,11 +123,11 @@ def test_image_without_enough_free_memory_is_rejected_with_its_size_and_the_limi
         (RuntimeError("of a node " * 40 + "Failed to allocate memory for 9"), "Failed to allocate memory"),
     ],
 )
-def test_exhausted_memory_is_an_error_with_advice(raised: Exception, said: str) -> None:
+def test_exhausted_memory_is_an_error_with_advice(raised: Exception, message: str) -> None:
     with pytest.raises(NotEnoughMemory) as caught, enough_memory("load 'model.onnx'"):
         raise raised
     assert str(caught.value) == (
-        f"not enough memory to load 'model.onnx' ({said}); take fewer threads (--threads) and smaller batches "
+        f"not enough memory to load 'model.onnx' ({message}); take fewer threads (--threads) and smaller batches "
         "(--batch-size), end other programs, or raise this process's limit (ulimit -v, the container's)"
     )
 
@@ -189,7 +189,7 @@ def test_reading_takes_no_more_memory_than_is_reserved(
         image.save(tmp_path / name, file_format, exif=exif)
     command = [sys.executable, "-c", _MEASURE, str(tmp_path / "small"), str(tmp_path / "large")]
     taken = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert taken <= bytes_a_pixel(mode, file_format) * 2000 * 2000
+    assert taken <= bytes_per_pixel(mode, file_format) * 2000 * 2000
 
 
 _BLOCKS = """
@@ -200,10 +200,10 @@ import psutil
 if sys.argv[1] == "at once":
     return_freed_memory()
 large = bytearray(30 << 20)
-del large  # glibc takes this for a size that comes often
+del large  # glibc raises its threshold to this size
 before = psutil.Process().memory_info().rss
 blocks = [bytearray(b"1") * (8 << 20) for _ in range(13)]
-pin = bytearray(b"1") * 100_000  # above them, so that the end of the heap cannot go
+pin = bytearray(b"1") * 100_000  # above them, so that the heap cannot shrink
 del blocks
 print((psutil.Process().memory_info().rss - before) / 1e6)
 """

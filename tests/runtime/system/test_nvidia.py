@@ -1,4 +1,4 @@
-"""NVIDIA's driver is asked through its own library, and GPUs are found on the bus."""
+"""NVIDIA's driver is read through its own library, and GPUs are found on the PCI bus."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from ctonnx.system.nvidia import Driver, Gpu, has_nvidia_device, nvidia_driver
 
 
 class Library:
-    """NVIDIA's library, with what it answers."""
+    """NVIDIA's library with chosen results."""
 
     def __init__(self, version: int, status: int, *gpus: tuple[bytes, int, int]) -> None:
         self.version, self.status, self.gpus = version, status, gpus

@@ -1,4 +1,4 @@
-"""Libraries are looked up by their modules: several distributions may hold one."""
+"""Libraries are looked up by their modules, as several distributions can install one."""
 
 import importlib.metadata
 import sys
@@ -16,7 +16,7 @@ Install = Callable[..., None]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Returns what installs a distribution in an environment that is empty, as pip records it."""
+    """Returns a function that installs a distribution into an empty environment, as recorded by pip."""
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
 
     def record(name: str, version: str, *modules: str, requires: tuple[str, ...] = ()) -> None:
@@ -30,7 +30,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
             (tmp_path / file).parent.mkdir(exist_ok=True)
             (tmp_path / file).touch()
         (folder / "RECORD").write_text("".join(f"{file},,\n" for file in files), encoding="utf-8")
-        monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / f"after-{name}")])  # what is kept is by the path
+        monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / f"after-{name}")])  # results are cached by path
 
     return record
 

@@ -1,4 +1,4 @@
-"""What a killed process left behind is removed by the next one; what a process that runs is writing is not."""
+"""Files that a killed process left behind are removed by the next one; those of a running process stay."""
 
 import errno
 import os
@@ -34,7 +34,7 @@ def names(folder: Path) -> list[str]:
 
 @contextmanager
 def writing(how: str, path: Path) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
-    """A process that is writing `path` and does not come to its end."""
+    """A process that writes `path` without finishing."""
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER, how, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -57,10 +57,10 @@ def killed(how: str, path: Path) -> Path:
 
 @pytest.mark.parametrize("how", ["atomic_file", "atomic_folder"])
 def test_leftovers_of_a_killed_process_are_removed_and_logged(how: str, tmp_path: Path) -> None:
-    temporary, said = killed(how, tmp_path / "export"), list[str]()
-    assert remove_leftovers([tmp_path], said.append) == [temporary]
+    temporary, logged = killed(how, tmp_path / "export"), list[str]()
+    assert remove_leftovers([tmp_path], logged.append) == [temporary]
     assert names(tmp_path) == []
-    assert said == [f"removed 1 temporary file or folder of a killed process from '{tmp_path}': '{temporary.name}'"]
+    assert logged == [f"removed 1 temporary file or folder of a killed process from '{tmp_path}': '{temporary.name}'"]
 
 
 @pytest.mark.parametrize("how", ["atomic_file", "atomic_folder"])
@@ -82,21 +82,21 @@ def test_files_of_this_process_stay(tmp_path: Path) -> None:
 
 def test_several_leftovers_are_logged_in_one_line(tmp_path: Path) -> None:
     found = sorted(killed("atomic_file", tmp_path / name).name for name in "abcd")
-    said = list[str]()
-    assert len(remove_leftovers([tmp_path, tmp_path, tmp_path / "none"], said.append)) == 4
+    logged = list[str]()
+    assert len(remove_leftovers([tmp_path, tmp_path, tmp_path / "none"], logged.append)) == 4
     shown = ", ".join(f"'{name}'" for name in found[:3])
-    assert said == [f"removed 4 temporary files or folders of a killed process from '{tmp_path}': {shown}, ..."]
+    assert logged == [f"removed 4 temporary files or folders of a killed process from '{tmp_path}': {shown}, ..."]
     assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        ".export.0123456789ab.part",  # of a version without locks
+        ".export.0123456789ab.part",  # written by a version without locks
         ".rows.csv.part",
         ".poetry.lock",
         "rows.0123abcd-0123456789ab.lock",
-        ".export.0123abcd-0123456789ab.part",  # its lock file is not there
+        ".export.0123abcd-0123456789ab.part",  # without a lock file
     ],
 )
 def test_other_files_stay(name: str, tmp_path: Path) -> None:
@@ -106,14 +106,14 @@ def test_other_files_stay(name: str, tmp_path: Path) -> None:
 
 
 def test_renamed_folder_is_restored_if_its_replacement_is_missing(tmp_path: Path) -> None:
-    """As a kill between the two renames leaves it, where a system knows no exchange."""
+    """State after a kill between the two renames on a system without an atomic exchange."""
     temporary = killed("atomic_folder", tmp_path / "export")
     old = temporary.with_suffix(".old")
     old.mkdir()
     (old / "model").write_bytes(b"old")
-    said = list[str]()
-    assert remove_leftovers([tmp_path], said.append) == [temporary]
-    assert said[0] == f"put '{tmp_path / 'export'}' back, which a killed process had moved out of the way"
+    logged = list[str]()
+    assert remove_leftovers([tmp_path], logged.append) == [temporary]
+    assert logged[0] == f"put '{tmp_path / 'export'}' back, which a killed process had moved out of the way"
     assert names(tmp_path) == ["export"]
     assert (tmp_path / "export/model").read_bytes() == b"old"
 
@@ -129,7 +129,7 @@ def test_renamed_folder_is_removed_if_its_replacement_exists(tmp_path: Path) -> 
 
 
 def of_another_machine(temporary: Path) -> Path:
-    """Renames a leftover as if a machine, or an earlier start of this one, had made it."""
+    """Renames a leftover as if another machine, or an earlier boot of this one, had made it."""
     for suffix in (".part", ".lock"):
         path = temporary.with_suffix(suffix)
         path.rename(path.with_name(path.name.replace(temporary_files._machine(), "00000000")))
@@ -140,7 +140,7 @@ def of_another_machine(temporary: Path) -> Path:
 def test_leftover_of_another_machine_or_boot_is_removed_from_a_disk_and_stays_on_a_share(
     kind: str | None, goes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A share may not tell this machine of that one's locks."""
+    """A network file system may not share locks between machines."""
     temporary = of_another_machine(killed("atomic_file", tmp_path / "rows.csv"))
     monkeypatch.setattr(temporary_files, "file_system", lambda path: kind)
     assert remove_leftovers([tmp_path]) == ([temporary] if goes else [])
@@ -170,7 +170,7 @@ def test_nothing_is_removed_from_a_file_system_without_locks(tmp_path: Path, mon
 def test_name_whose_lock_file_was_removed_before_locking_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who looks for leftovers comes between the making of the lock file and its lock."""
+    """Another process removes the lock file between its creation and its lock."""
     take, came = temporary_files._take, list[str]()
 
     def first_taken(handle: int) -> bool | None:

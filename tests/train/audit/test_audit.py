@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -285,7 +286,7 @@ def test_audit_is_a_json_document(tmp_path: Path) -> None:
             {"path": "valid/b/copy.bmp", "split": "valid", "label": "b"},
         ]
     ]
-    assert document["leaks"] == json.loads(json.dumps(audit.leaks.as_dict()))
+    assert document["leaks"] == json.loads(json.dumps(asdict(audit.leaks)))
     assert (document["hash_bits"], document["near_distance"], document["splits_leak"]) == (256, 16, True)
     assert (document["images"], document["widths"], document["modes"]) == (7, [96, 96, 96], {"L": 7})
 

@@ -14,7 +14,7 @@ from ctonnx_train.audit.audit import HASH_BITS, NEAR_DISTANCE, audit_data
 from ctonnx_train.audit.report import format_audit
 from ctonnx_train.cli.data import audit, phantom
 from ctonnx_train.data.image_folder import read_data
-from ctonnx_train.data.phantom import generate
+from ctonnx_train.data.phantom.phantom_set import generate
 
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
 

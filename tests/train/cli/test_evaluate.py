@@ -287,7 +287,7 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
         "--threads=2"
     )
     assert outcome(ctonnx("tiny", "scans", *options.split())) == failed("seen enough")
-    del asked["say"]
+    del asked["log"]
     assert asked == {
         "evaluated": ("tiny", 2),
         "data": Path("scans"),
@@ -301,7 +301,7 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
     }
     asked.clear()
     ctonnx("tiny", "scans")
-    del asked["say"]
+    del asked["log"]
     assert asked == {
         "evaluated": ("tiny", None),
         "data": Path("scans"),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given, settings
@@ -69,8 +69,8 @@ def test_leaks_are_described_in_a_sentence_and_stored_as_a_record() -> None:
         "12 files in 4 groups of identical pixels: 3 groups (10 files) across splits, 2 with different labels; "
         "files that leaked from an earlier split: 2 of valid, 2 of test"
     )
-    assert Leaks(**leaks.as_dict()) == leaks
-    assert leaks.as_dict()["leaked"] == {"valid": 2, "test": 2}
+    assert Leaks(**asdict(leaks)) == leaks
+    assert asdict(leaks)["leaked"] == {"valid": 2, "test": 2}
 
 
 def test_sentence_without_leaks_and_without_copies() -> None:

@@ -135,7 +135,7 @@ def normal(*logits: float) -> list[float]:
 
 
 def test_two_groups_far_apart_have_the_threshold_in_the_middle_of_their_gap_in_logits() -> None:
-    """The highest threshold with 0.95 would be among the positive scores, and needlessly miss 5 % of them."""
+    """The highest threshold with 0.95 would be among the positive scores, and needlessly miss 5 %."""
     rng = np.random.default_rng(0)
     negative, positive = rng.normal(-5, 1, 40), rng.normal(6, 2, 40)
     point = fitted(normal(*negative, *positive), [0] * 40 + [1] * 40, 0.95)

@@ -17,7 +17,7 @@ from sklearn.metrics import (
 )
 
 from ctonnx_train.evaluation import metrics as module
-from ctonnx_train.evaluation.metrics import ECE_BINS, LEVEL, REPLICATES, compute_metrics, evaluate, format_metrics
+from ctonnx_train.evaluation.metrics import ECE_BINS, LEVEL, REPLICATES, as_table, compute_metrics, evaluate
 
 METRICS = ("precision", "sensitivity", "specificity", "f1", "auroc")
 
@@ -275,7 +275,7 @@ def test_a_class_with_images_that_was_never_predicted_lowers_the_mean_precision(
 
 
 def test_the_table_has_a_line_a_class_and_a_dash_where_a_metric_is_not_defined(by_hand: dict[str, Any]) -> None:
-    assert format_metrics("validation", by_hand).splitlines() == [
+    assert as_table("validation", by_hand).splitlines() == [
         "validation: accuracy 0.600, balanced 0.500, ECE 0.200 on 5 images",
         "class       images    precision  sensitivity  specificity           f1        auroc",
         "a                2        0.667        1.000        0.667        0.800        0.833",
@@ -287,14 +287,14 @@ def test_the_table_has_a_line_a_class_and_a_dash_where_a_metric_is_not_defined(b
 
 def test_the_tables_first_line_shows_the_intervals() -> None:
     found = evaluate(one_hot([0, 1, 1], 2), [0, 1, 1], "ab", replicates=20)
-    assert format_metrics("test", found).splitlines()[0] == (
+    assert as_table("test", found).splitlines()[0] == (
         "test: accuracy 1.000 [1.000, 1.000], balanced 1.000 [1.000, 1.000], ECE 0.000 [0.000, 0.000] on 3 images"
     )
 
 
 def test_the_table_is_as_wide_as_its_longest_class() -> None:
     metrics = evaluate(one_hot([0, 1], 2), [0, 1], ["adenocarcinoma", "b"], replicates=0)
-    assert [len(line) for line in format_metrics("test", metrics).splitlines()[1:]] == [14 + 8 + 5 * 13] * 4
+    assert [len(line) for line in as_table("test", metrics).splitlines()[1:]] == [14 + 8 + 5 * 13] * 4
 
 
 def test_a_class_that_is_not_there_has_no_sensitivity_and_no_auroc() -> None:
@@ -342,4 +342,4 @@ def test_a_class_that_all_images_have_has_no_specificity_and_no_auroc() -> None:
 def test_the_metrics_are_json_without_nan_and_can_be_shown(truth: list[int], predicted: int) -> None:
     metrics = evaluate(one_hot([predicted] * len(truth), 3), truth, ["a", "b", "c"], replicates=30)
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
-    assert "nan" not in format_metrics("test", metrics)
+    assert "nan" not in as_table("test", metrics)

@@ -100,11 +100,10 @@ class Audit:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the JSON document."""
-        groups = {name: [[copy._asdict() for copy in group] for group in getattr(self, name)] for name in _GROUPS}
+        groups = {
+            name: [[copy._asdict() for copy in group] for group in getattr(self, name)] for name in ("exact", "near")
+        }
         return asdict(self) | groups | {"hash_bits": HASH_BITS, "splits_leak": self.splits_leak}
-
-
-_GROUPS = ("exact", "near")
 
 
 class _Facts(NamedTuple):

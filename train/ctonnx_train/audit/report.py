@@ -40,8 +40,7 @@ def _lines(audit: Audit, shown: int | None) -> Iterator[str]:
     several = _groups_and_files(leaks.groups_with_several_labels, leaks.files_with_several_labels)
     yield f"  with different labels: {several}"
     yield f"  files that leak from an earlier split: {_list(leaks.leaked)}"
-    yield from _some(_groups(audit.exact, shown), shown)
-    yield from _within(audit.exact, shown)
+    yield from _groups(audit.exact, shown)
     files = sum(map(len, audit.near))
     yield (
         f"near duplicates (perceptual hashes that differ in at most {audit.near_distance} of {HASH_BITS} bits): "
@@ -49,8 +48,7 @@ def _lines(audit: Audit, shown: int | None) -> Iterator[str]:
     )
     yield f"  across splits: {counted(audit.near_across_splits, 'group')}"
     yield f"  with different labels: {counted(audit.near_with_several_labels, 'group')}"
-    yield from _some(_groups(audit.near, shown), shown)
-    yield from _within(audit.near, shown)
+    yield from _groups(audit.near, shown)
     if audit.grouped is not None:
         yield ""
         yield from _patients(audit, shown)
@@ -93,22 +91,14 @@ def _counts(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
         yield f"{name:{width}}  " + "  ".join(f"{numbers[name]:6}" for numbers in splits.values())
 
 
-def _groups(groups: Sequence[Sequence[Copy]], shown: int | None) -> list[str]:
-    """Returns a block of lines for each group; only groups that cross splits or labels, unless all are shown."""
-    return [
-        "\n".join(f"  {'-' if row == 0 else ' '} {copy.path}" for row, copy in enumerate(group))
-        for group in groups
-        if shown is None or _crosses(group)
-    ]
-
-
-def _crosses(group: Sequence[Copy]) -> bool:
-    return len({copy.split for copy in group}) > 1 or len({copy.label for copy in group}) > 1
-
-
-def _within(groups: Sequence[Sequence[Copy]], shown: int | None) -> Iterator[str]:
-    """Yields the number of groups that are not listed because they cross neither splits nor labels."""
-    if shown is not None and (within := sum(not _crosses(group) for group in groups)):
+def _groups(groups: Sequence[Sequence[Copy]], shown: int | None) -> Iterator[str]:
+    """Yields a block of lines for each group; only groups that cross splits or labels, unless all are shown."""
+    listed = [group for group in groups if shown is None or len({(copy.split, copy.label) for copy in group}) > 1]
+    yield from _some(
+        ["\n".join(f"  {'-' if row == 0 else ' '} {copy.path}" for row, copy in enumerate(group)) for group in listed],
+        shown,
+    )
+    if within := len(groups) - len(listed):
         yield f"  {counted(within, 'more group')} within one split and class: --all or --json lists them"
 
 

@@ -15,13 +15,12 @@ def data() -> None:
     """Generate and audit datasets."""
 
 
-@data.command()
+@data.command(context_settings={"show_default": True})
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--near-distance",
     type=click.IntRange(0, 64),
     default=16,
-    show_default=True,
     help="Maximum number of bits of 256 by which the perceptual hashes of near duplicates differ.",
 )
 @click.option(
@@ -68,29 +67,11 @@ def audit(
         click.get_current_context().exit(1)
 
 
-@data.command()
+@data.command(context_settings={"show_default": True})
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option(
-    "--per-class",
-    type=click.IntRange(3),
-    default=60,
-    show_default=True,
-    help="Number of images per class, over all splits.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Random seed; the same seed gives the same files.",
-)
-@click.option(
-    "--size",
-    type=click.IntRange(64, 4096),
-    default=512,
-    show_default=True,
-    help="Height and width of the images, in pixels.",
-)
+@click.option("--per-class", type=click.IntRange(3), default=60, help="Number of images per class, over all splits.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Random seed; the same seed gives the same files.")
+@click.option("--size", type=click.IntRange(64, 4096), default=512, help="Height and width of the images, in pixels.")
 def phantom(out: Path, per_class: int, seed: int, size: int) -> None:
     """Generate labelled synthetic chest-CT phantoms in OUT.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 
-@click.command()
+@click.command(context_settings={"show_default": True})
 @click.argument("model", metavar="MODEL_OR_RUN", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
@@ -41,10 +41,9 @@ __all__ = ["evaluate"]
     "--replicates",
     type=click.IntRange(0),
     default=REPLICATES,
-    show_default=True,
     help="Number of bootstrap resamples; 0 gives no intervals.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed of the bootstrap.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Random seed of the bootstrap.")
 @click.option(
     "--output",
     "-o",

@@ -9,14 +9,7 @@ import click
 from ctonnx.cli.options import FiniteRange, threads_option
 from ctonnx.images.preprocessing import Color, Preprocessing, Resize
 from ctonnx_train.cli.options import class_name_option
-from ctonnx_train.training.recipe import (
-    MONITORS,
-    Imbalance,
-    Monitor,
-    Precision,
-    TrainSettings,
-    default_batch_size,
-)
+from ctonnx_train.training.recipe import MONITORS, Imbalance, Precision, TrainSettings, default_batch_size
 
 if TYPE_CHECKING:
     from ctonnx_train.training.train import TrainResult
@@ -135,13 +128,10 @@ __all__ = ["train"]
     help="Number of GPUs, or of CPU processes, per machine.",
 )
 @click.option(
-    "--nodes",
-    type=click.IntRange(1),
-    default=TrainSettings.nodes,
-    help="Number of machines, started by a launcher.",
+    "--nodes", type=click.IntRange(1), default=TrainSettings.nodes, help="Number of machines, started by a launcher."
 )
 @threads_option
-@click.option("--compile", "compile_network", is_flag=True, help="Use torch.compile: pays off on GPUs and long runs.")
+@click.option("--compile", is_flag=True, help="Use torch.compile: pays off on GPUs and long runs.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard files to the run's folder, too.")
 @click.option(
     "--preview",
@@ -159,34 +149,16 @@ __all__ = ["train"]
 @click.pass_context
 def train(
     ctx: click.Context,
+    /,
     data: Path | None,
-    weights: str,
-    epochs: int,
-    batch_size: int | None,
     image_size: int,
-    full_size: bool,
     color: Color,
     resize: Resize,
-    seed: int,
-    precision: Precision,
-    unfreeze_from: str,
-    patience: int,
-    monitor: Monitor,
-    imbalance: Imbalance,
-    drop_leaks: bool,
-    group_regex: str | None,
-    positive: tuple[str, ...],
-    sensitivity: float,
     class_names: dict[str, str],
     name: str | None,
-    cache_gb: float,
-    devices: int,
-    nodes: int,
-    threads: int | None,
-    compile_network: bool,
-    tensorboard: bool,
     preview: Path | None,
     resumed: Path | None,
+    **settings: Any,
 ) -> None:
     """Train a classifier on a folder of CT images.
 
@@ -226,37 +198,19 @@ def train(
         from ctonnx_train.training.preview import write_preview
 
         remove_leftovers([preview.parent], log)
+        seed, weights = settings["seed"], settings["weights"]
         images = write_preview(preview, found, preprocessing=preprocessing, seed=seed, weights=weights)
         click.echo(f"{preview}: {images} training images, each as it is and augmented")
         return
-    load_pytorch(threads=threads, processes=devices * nodes, compiles=compile_network)
+    processes = settings["devices"] * settings["nodes"]
+    load_pytorch(threads=settings["threads"], processes=processes, compiles=settings["compile"])
     from ctonnx_train.training.train import train as run_training
 
+    settings["batch_size"] = settings["batch_size"] or default_batch_size(settings["weights"])
     result = run_training(
         data,
         found=found,
-        settings=TrainSettings(
-            weights=weights,
-            epochs=epochs,
-            batch_size=batch_size or default_batch_size(weights),
-            seed=seed,
-            precision=precision,
-            unfreeze_from=unfreeze_from,
-            patience=patience,
-            monitor=monitor,
-            imbalance=imbalance,
-            drop_leaks=drop_leaks,
-            group_regex=group_regex,
-            positive=positive,
-            sensitivity=sensitivity,
-            cache_gb=cache_gb,
-            devices=devices,
-            nodes=nodes,
-            threads=threads,
-            full_size=full_size,
-            compile=compile_network,
-            tensorboard=tensorboard,
-        ),
+        settings=TrainSettings(**settings),
         preprocessing=preprocessing,
         class_names=class_names,
         name=name,

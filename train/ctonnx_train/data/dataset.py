@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ctonnx.errors import DataError
 from ctonnx.system.text import Log, quoted
-from ctonnx_train.data.splits import Sample, Split
+from ctonnx_train.data.splits import Sample, Split, Splits
 
 __all__ = ["Dataset", "check_class_names", "describe"]
 
@@ -29,7 +29,7 @@ class Dataset:
     root: Path
     classes: tuple[str, ...]
     folder_classes: Mapping[str, str]
-    splits: Mapping[Split, tuple[Sample, ...]]
+    splits: Splits
     to_make: tuple[Split, ...]
     skipped: int
     synthetic: bool

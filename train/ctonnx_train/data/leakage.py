@@ -3,8 +3,8 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -12,9 +12,11 @@ from scipy.sparse.csgraph import connected_components
 
 from ctonnx.errors import DataError
 from ctonnx.system.text import counted
-from ctonnx_train.data.splits import SPLITS, Sample, Split
+from ctonnx_train.data.splits import SPLITS, Sample, Split, Splits
 
 __all__ = [
+    "Digests",
+    "GroupNames",
     "Leaks",
     "drop_leaks",
     "duplicate_groups",
@@ -24,6 +26,12 @@ __all__ = [
     "groups_across_splits",
     "leaked_samples",
 ]
+
+Digests: TypeAlias = Mapping[str, str]
+"""`ctonnx_train.data.pixel_store.pixel_digest` of each sample, by path."""
+
+GroupNames: TypeAlias = Mapping[str, str]
+"""Names of samples' groups from `group_names`, by path."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +59,6 @@ class Leaks:
     leaked: Mapping[str, int]
     dropped: Mapping[str, int]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Returns the entry for run.json."""
-        return asdict(self)
-
     def sentence(self) -> str:
         """Returns the counts as a sentence, for a warning or a report."""
         if not self.groups and not any(self.leaked.values()):
@@ -74,13 +78,8 @@ class Leaks:
         return f"; left out: {left_out}" if left_out else ""
 
 
-def duplicate_groups(samples: Sequence[Sample], digests: Mapping[str, str]) -> list[list[Sample]]:
-    """Returns the groups of two or more samples with identical pixels, in the order of their first samples.
-
-    Args:
-        samples: Samples of all splits.
-        digests: `ctonnx_train.data.pixel_store.pixel_digest` of each sample, by path.
-    """
+def duplicate_groups(samples: Sequence[Sample], digests: Digests) -> list[list[Sample]]:
+    """Returns the groups of two or more samples with identical pixels, in the order of their first samples."""
     groups: dict[str, list[Sample]] = {}
     for sample in samples:
         groups.setdefault(digests[sample.path], []).append(sample)
@@ -114,18 +113,11 @@ def group_names(samples: Sequence[Sample], regex: str | None) -> dict[str, str]:
     return names
 
 
-def group_numbers(
-    samples: Sequence[Sample], digests: Mapping[str, str], names: Mapping[str, str] | None = None
-) -> dict[str, int]:
+def group_numbers(samples: Sequence[Sample], digests: Digests, names: GroupNames | None = None) -> dict[str, int]:
     """Returns the number of each sample's group, by path; samples of a group belong in one split.
 
     Two samples are of one group if their pixels or their group names are identical, or if a chain of such samples
     connects them.
-
-    Args:
-        samples: Samples of all splits.
-        digests: Digest of each sample's pixels, by path.
-        names: Group names from `group_names`.
     """
     keys = [("pixels", digests[sample.path]) for sample in samples]
     keys += [
@@ -140,15 +132,8 @@ def group_numbers(
     return {sample.path: int(labels[row]) for row, sample in enumerate(samples)}
 
 
-def groups_across_splits(
-    splits: Mapping[Split, Sequence[Sample]], names: Mapping[str, str]
-) -> dict[str, dict[str, int]]:
-    """Returns the groups, such as patients, that are in several splits, with their number of images in each.
-
-    Args:
-        splits: Samples by split.
-        names: Group names from `group_names`.
-    """
+def groups_across_splits(splits: Splits, names: GroupNames) -> dict[str, dict[str, int]]:
+    """Returns the groups, such as patients, that are in several splits, with their number of images in each."""
     counts: dict[str, Counter[str]] = {}
     for split in SPLITS:
         for sample in splits[split]:
@@ -157,16 +142,8 @@ def groups_across_splits(
     return {name: dict(counts[name]) for name in sorted(counts) if len(counts[name]) > 1}
 
 
-def find_leaks(
-    splits: Mapping[Split, tuple[Sample, ...]], digests: Mapping[str, str], names: Mapping[str, str] | None = None
-) -> Leaks:
-    """Counts the copies, and the files of `valid` and `test` that leak.
-
-    Args:
-        splits: Samples by split.
-        digests: Digest of each sample's pixels, by path.
-        names: Group names from `group_names`.
-    """
+def find_leaks(splits: Splits, digests: Digests, names: GroupNames | None = None) -> Leaks:
+    """Counts the copies, and the files of `valid` and `test` that leak."""
     split_of = {sample.path: split for split in SPLITS for sample in splits[split]}
     groups = duplicate_groups([sample for split in SPLITS for sample in splits[split]], digests)
     across = [group for group in groups if len({split_of[sample.path] for sample in group}) > 1]
@@ -184,36 +161,16 @@ def find_leaks(
     )
 
 
-def drop_leaks(
-    splits: Mapping[Split, tuple[Sample, ...]], digests: Mapping[str, str], names: Mapping[str, str] | None = None
-) -> dict[Split, tuple[Sample, ...]]:
-    """Returns the splits without leaked samples in `valid` and `test`, and without copies of several labels in `train`.
-
-    Args:
-        splits: Samples by split.
-        digests: Digest of each sample's pixels, by path.
-        names: Group names from `group_names`.
-    """
+def drop_leaks(splits: Splits, digests: Digests, names: GroupNames | None = None) -> dict[Split, tuple[Sample, ...]]:
+    """Returns the splits without leaked samples in `valid` and `test`, and without conflicting copies in `train`."""
     groups = duplicate_groups([sample for split in SPLITS for sample in splits[split]], digests)
     conflicting = {sample for group in groups if len({sample.label for sample in group}) > 1 for sample in group}
     out = {"train": conflicting} | {split: leaked_samples(splits, split, digests, names) for split in SPLITS[1:]}
     return {split: tuple(sample for sample in splits[split] if sample not in out[split]) for split in SPLITS}
 
 
-def leaked_samples(
-    splits: Mapping[Split, tuple[Sample, ...]],
-    split: Split,
-    digests: Mapping[str, str],
-    names: Mapping[str, str] | None = None,
-) -> set[Sample]:
-    """Returns the samples of a split with a copy, or another sample of their group, in an earlier split.
-
-    Args:
-        splits: Samples by split.
-        split: Split to check.
-        digests: Digest of each sample's pixels, by path.
-        names: Group names from `group_names`.
-    """
+def leaked_samples(splits: Splits, split: Split, digests: Digests, names: GroupNames | None = None) -> set[Sample]:
+    """Returns the samples of a split with a copy, or another sample of their group, in an earlier split."""
     earlier = [sample.path for other in SPLITS[: SPLITS.index(split)] for sample in splits[other]]
     names = names or {}
     seen_pixels = {digests[path] for path in earlier}

@@ -15,7 +15,7 @@ from ctonnx.system.text import quoted
 from ctonnx_train.data.dataset import Dataset, check_class_names
 from ctonnx_train.data.folder_structure.class_names import class_name
 from ctonnx_train.data.sources import read_arrays
-from ctonnx_train.data.splits import SPLITS, Sample, Split
+from ctonnx_train.data.splits import SPLITS, Sample, Split, Splits
 
 __all__ = ["read_medmnist"]
 
@@ -57,7 +57,7 @@ def read_medmnist(
             f"expected only the {whose} classes ({quoted(classes)}) in '{file}', found {quoted(unknown)} too; "
             "give the numbers names with --class-name NUMBER=NAME"
         )
-    found: Mapping[Split, tuple[Sample, ...]] = {
+    found: Splits = {
         split: tuple(
             Sample(f"{_ARRAYS[split]}_images/{row}", classes.index(names[str(label)]))
             for row, label in enumerate(labels[split].tolist())

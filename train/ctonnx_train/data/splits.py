@@ -8,7 +8,7 @@ import numpy as np
 
 from ctonnx.errors import DataError
 
-__all__ = ["SPLITS", "Sample", "Split", "take_splits"]
+__all__ = ["SPLITS", "Sample", "Split", "Splits", "take_splits"]
 
 Split: TypeAlias = Literal["train", "valid", "test"]
 
@@ -30,8 +30,12 @@ class Sample(NamedTuple):
     label: int
 
 
+Splits: TypeAlias = Mapping[Split, tuple[Sample, ...]]
+"""Samples of each split."""
+
+
 def take_splits(
-    splits: Mapping[Split, tuple[Sample, ...]],
+    splits: Splits,
     made: Sequence[Split],
     classes: Sequence[str],
     seed: int,

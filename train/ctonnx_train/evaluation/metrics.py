@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ctonnx.system.text import counted
 
-__all__ = ["ECE_BINS", "LEVEL", "REPLICATES", "compute_metrics", "confusion_matrix", "evaluate", "format_metrics"]
+__all__ = ["ECE_BINS", "LEVEL", "REPLICATES", "as_table", "as_text", "compute_metrics", "confusion_matrix", "evaluate"]
 
 ECE_BINS = 15
 """Number of bins of the calibration error and the reliability diagram, of equal width from 0 to 1."""
@@ -154,11 +154,11 @@ def confusion_matrix(probabilities: NDArray[np.floating[Any]], labels: NDArray[n
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes).astype(np.int64)
 
 
-def format_metrics(title: str, metrics: dict[str, Any]) -> str:
+def as_table(title: str, metrics: dict[str, Any]) -> str:
     """Returns the metrics as a table for a terminal."""
     width = max(len("macro mean"), *(len(name) for name in metrics["per_class"]))
     whole = ", ".join(
-        f"{label} {_with_interval(metrics[name], metrics.get('intervals', {}).get(name))}"
+        f"{label} {as_text(metrics[name], metrics.get('intervals', {}).get(name))}"
         for name, label in (("accuracy", "accuracy"), ("balanced_accuracy", "balanced"), ("ece", "ECE"))
     )
     lines = [
@@ -172,7 +172,8 @@ def format_metrics(title: str, metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
+def as_text(value: float | None, interval: Sequence[float] | None) -> str:
+    """Returns a metric as text such as `0.900 [0.850, 0.950]`; an undefined one is `-`."""
     if value is None:
         return "-"
     return f"{value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")

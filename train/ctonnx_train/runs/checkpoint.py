@@ -12,7 +12,7 @@ from ctonnx.artifacts.run import Run
 from ctonnx.errors import ModelError
 from ctonnx.system.file_reading import reason_of
 from ctonnx.system.files import atomic_file, sha256_of, write_text
-from ctonnx_train.data.splits import Sample, Split
+from ctonnx_train.data.splits import Sample, Split, Splits
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.runs.record import RunRecord, read_record
 from ctonnx_train.runs.splits_file import read_digests, read_samples, write_splits
@@ -74,7 +74,7 @@ def save_checkpoint(
     run: Run,
     network: CTClassifier,
     record: RunRecord,
-    splits: Mapping[Split, tuple[Sample, ...]],
+    splits: Splits,
     digests: Mapping[str, str],
     reports: Callable[[Path], None] = lambda folder: None,
 ) -> RunRecord:

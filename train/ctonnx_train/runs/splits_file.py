@@ -7,13 +7,13 @@ from typing import Any
 from ctonnx.artifacts import json_schema
 from ctonnx.artifacts.run import Run
 from ctonnx.system.files import write_text
-from ctonnx_train.data.splits import Sample, Split
+from ctonnx_train.data.splits import Sample, Split, Splits
 from ctonnx_train.runs.record import damaged_file_error
 
 __all__ = ["read_digests", "read_samples", "write_splits"]
 
 
-def write_splits(run: Run, splits: Mapping[Split, tuple[Sample, ...]], digests: Mapping[str, str]) -> None:
+def write_splits(run: Run, splits: Splits, digests: Mapping[str, str]) -> None:
     """Writes a run's splits.json: path, label and digest of each image, by split.
 
     Args:

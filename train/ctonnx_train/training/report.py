@@ -13,7 +13,7 @@ from ctonnx.artifacts.run import Run
 from ctonnx_train.data.leakage import Leaks
 from ctonnx_train.data.splits import Sample, Split
 from ctonnx_train.evaluation.evaluate import Evaluation, summarize
-from ctonnx_train.evaluation.metrics import format_metrics
+from ctonnx_train.evaluation.metrics import as_table, as_text
 from ctonnx_train.evaluation.report import write_curves, write_evaluation
 from ctonnx_train.runs.record import RunRecord
 
@@ -81,12 +81,13 @@ def summary(record: RunRecord, leaks: Leaks) -> Iterator[str]:
     for caveat in model_caveats(record.metrics, record.operating_point):
         yield f"warning: {caveat}"
     for split, metrics in record.metrics.items():
-        yield format_metrics(titles[split], metrics) + "\n"
+        yield as_table(titles[split], metrics) + "\n"
     if point := record.operating_point:
         gap = "" if point.gap is None else f", in the gap from {point.gap[0]:.6g} to {point.gap[1]:.6g}"
         yield f"suspicious: {' + '.join(point.positive)} of {point.threshold:.6g} or more{gap}"
         for split, metrics in record.metrics.items():
-            shown = [f"{name} {_with_interval(metrics['suspicious'], name)}" for name in ("sensitivity", "specificity")]
+            found = metrics["suspicious"]
+            shown = (f"{n} {as_text(found[n], found[f'{n}_interval'])}" for n in ("sensitivity", "specificity"))
             yield f"  {', '.join(shown)} on the {titles[split]} images{_fitted_on(point) if split == 'valid' else ''}"
         yield ""
     yield f"data: {leaks.sentence()}"
@@ -98,8 +99,3 @@ def _fitted_on(point: OperatingPoint) -> str:
     if not point.leaked_images or point.leaked_images_used:
         return ", on which it was fitted"
     return f"; it was fitted without the {point.leaked_images} of these that leaked"
-
-
-def _with_interval(metrics: Mapping[str, Any], name: str) -> str:
-    value, interval = metrics[name], metrics[f"{name}_interval"]
-    return "-" if value is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"

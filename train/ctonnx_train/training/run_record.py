@@ -1,5 +1,6 @@
 """The record of a run: calibration on the validation set, metrics of the evaluated splits, and run.json."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -79,9 +80,12 @@ def calibrate(
     return Calibrated(temperature=temperature, point=point, probabilities=probabilities)
 
 
-def make_record(fitted: Fitted, calibrated: Calibrated, prepared: Prepared, plan: RunPlan, seconds: float) -> RunRecord:
-    """Evaluates the calibrated predictions and returns the contents of run.json; `seconds` is the training's time."""
+def make_record(fitted: Fitted, calibrated: Calibrated, prepared: Prepared, plan: RunPlan, start: float) -> RunRecord:
+    """Evaluates the predictions and returns the contents of run.json; `start` is from `time.perf_counter`."""
     data, settings = prepared.data, plan.settings
+    metrics: dict[str, Any] = {
+        split: _metrics(split, calibrated, prepared, settings.seed) for split in calibrated.probabilities
+    }
     return RunRecord(
         created=datetime.now(UTC).isoformat(timespec="microseconds"),
         classes=data.classes,
@@ -92,12 +96,12 @@ def make_record(fitted: Fitted, calibrated: Calibrated, prepared: Prepared, plan
             "name": plan.data_name,
             "fingerprint": prepared.fingerprint,
             "images": data.counts(),
-            "leaks": prepared.leaks.as_dict(),
+            "leaks": asdict(prepared.leaks),
         },
         synthetic=data.synthetic,
         settings={**asdict(settings), "positive": list(settings.positive)},  # a list, as it is read from the file
-        training=_training(fitted, prepared, settings, seconds),
-        metrics={split: _metrics(split, calibrated, prepared, settings.seed) for split in calibrated.probabilities},
+        training=_training(fitted, prepared, settings, time.perf_counter() - start),
+        metrics=metrics,
         versions=versions_of(_LIBRARIES),
         temperature=calibrated.temperature,
         operating_point=calibrated.point,

@@ -19,7 +19,6 @@ from ctonnx.system.text import Log, counted
 from ctonnx_train.data.dataset import Dataset, describe
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.leakage import Leaks
-from ctonnx_train.data.splits import Split
 from ctonnx_train.evaluation.calibration import positive_classes
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.pretrained import IMAGENET, NONE, load_backbone
@@ -46,8 +45,6 @@ from ctonnx_train.training.resume import (
 from ctonnx_train.training.run_record import calibrate, make_record
 
 __all__ = ["TrainResult", "resume", "train"]
-
-_FITTED: tuple[Split, ...] = ("train", "valid")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,17 +182,16 @@ def _train(
     """Fits, calibrates and evaluates the network, and writes the run's folder."""
     start = time.perf_counter()
     data, settings = prepared.data, plan.settings
-    train_images, valid_images = (
-        PixelDataset(prepared.store, prepared.rows[split], prepared.labels(split)) for split in _FITTED
-    )
-    labels = prepared.labels("train")
-    fitted = fit(network, train_images, valid_images, labels, data.classes, settings, run, state=state, log=log)
+    rows, labels = prepared.rows, prepared.labels("train")
+    images = PixelDataset(prepared.store, rows["train"], labels)
+    valid_images = PixelDataset(prepared.store, rows["valid"], prepared.labels("valid"))
+    fitted = fit(network, images, valid_images, labels, data.classes, settings, run, state=state, log=log)
     if fitted.interrupted:
         log(f"stopped: keeping the best of {counted(len(fitted.history.rows), 'epoch')}")
     value = "-" if fitted.best.value is None else f"{fitted.best.value:.4f}"
     log(f"best epoch: {fitted.best.epoch} (valid {settings.monitor} {value})")
     calibrated = calibrate(network, fitted, prepared, settings, log)
-    record = make_record(fitted, calibrated, prepared, plan, time.perf_counter() - start)
+    record = make_record(fitted, calibrated, prepared, plan, start)
     if is_main_process():
         reports = partial(
             write_reports,

@@ -1,7 +1,7 @@
-"""What `ctonnx bench` times: ctonnx, and each peer, behind one small file here.
+"""Interface of the adapters: ctonnx and each peer of `ctonnx bench` is one small file in this folder.
 
-An adapter has `open_network(opening) -> Network`, in which its heavy imports stand, as they are part of a cold start.
-One that makes a model of its own, such as OpenVINO's INT8, has `prepare(model, pixels, folder) -> Path` too.
+An adapter has `open_network(opening) -> Network`, which contains its heavy imports, as they are part of a cold start.
+An adapter that makes its own model, such as OpenVINO's INT8, also has `prepare(model, pixels, folder) -> Path`.
 """
 
 from collections.abc import Callable
@@ -20,40 +20,40 @@ from ctonnx.parity.outputs import Outputs
 __all__ = ["ADAPTERS", "OWN", "PEERS", "Adapter", "Network", "Opening", "adapter_module"]
 
 
-def _as_it_is(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     return value
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network that is ready to answer.
+    """Opened network.
 
     Attributes:
-        run: Answers for a staged batch: what is timed.
-        stage: Makes a batch ready before it is timed, from pixels, uint8 [batch, size, size, 3].
-        fetch: Makes `Outputs` of what `run` returned, after it was timed.
+        run: Computes a staged batch; the only timed call.
+        stage: Prepares a batch before the timed call, from pixels, uint8 [batch, size, size, 3].
+        fetch: Converts the result of `run` to `Outputs`, after the timed call.
     """
 
     run: Callable[[Any], Any]
-    stage: Callable[[NDArray[np.uint8]], Any] = _as_it_is
-    fetch: Callable[[Any], Outputs] = _as_it_is
+    stage: Callable[[NDArray[np.uint8]], Any] = _unchanged
+    fetch: Callable[[Any], Outputs] = _unchanged
 
-    def answer(self, pixels: NDArray[np.uint8]) -> Outputs:
-        """Answers for pixels, with all that it takes."""
+    def predict(self, pixels: NDArray[np.uint8]) -> Outputs:
+        """Computes the outputs for pixels, including staging and fetching."""
         return self.fetch(self.run(self.stage(pixels)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Opening:
-    """How a network is opened.
+    """Options for opening a network.
 
     Attributes:
-        model: The `.onnx` file, the run's folder, or what `prepare` made.
+        model: The `.onnx` file, the run's folder, or the result of `prepare`.
         provider: One of `ctonnx.inference.providers.PROVIDERS`.
-        threads: Within an operator.
+        threads: Threads within an operator.
         bound: Whether inputs and outputs stay in the device's memory (onnxruntime's IO binding).
-        spinning: Whether threads that wait go on looking for work, which answers sooner and burns the core.
-        workers: Parts of a batch that are computed at a time, each with its share of the threads; of ctonnx alone.
+        spinning: Whether waiting threads spin, which lowers the latency and keeps the cores busy.
+        workers: Parts of a batch that are computed in parallel, each with its share of the threads; ctonnx only.
     """
 
     model: Path
@@ -65,17 +65,17 @@ class Opening:
 
 
 class Adapter(NamedTuple):
-    """What is known of an adapter before it is imported.
+    """Properties of an adapter that are known without importing it.
 
     Attributes:
-        title: of its rows.
-        module: Its file here.
-        model: what it is given: an exported file, or a run, whose weights PyTorch reads.
-        precision: whose gate its answers must pass; None for that of the file.
+        title: Title of its rows.
+        module: Name of its module in this folder.
+        model: Input: an exported file, or a run whose weights PyTorch reads.
+        precision: Precision whose gate its outputs must pass; None for that of the file.
         needs: Modules that must be installed.
-        install: what installs them.
-        providers: that it can run on.
-        prepares: Whether it makes a model of its own first.
+        install: Arguments of `pip install` for these modules.
+        providers: Providers that it can run on.
+        prepares: Whether it makes its own model first.
         resident: Whether inputs and outputs may stay in the GPU's memory.
     """
 
@@ -89,10 +89,10 @@ class Adapter(NamedTuple):
     prepares: bool = False
     resident: bool = False
 
-    def place(self, provider: str) -> str | None:
-        """Returns the provider that it runs on beside ctonnx on that one; None where it can be no peer there.
+    def peer_provider(self, provider: str) -> str | None:
+        """Returns the provider to compare with ctonnx on `provider`; None if the adapter cannot be a peer there.
 
-        Where ctonnx computes on the processor, through whatever provider, those that can do the same are its peers.
+        If ctonnx computes on the processor, through any provider, all adapters that run on the processor are peers.
         """
         if provider in self.providers:
             return provider
@@ -100,7 +100,7 @@ class Adapter(NamedTuple):
 
 
 OWN = "ctonnx"
-"""The adapter of ctonnx itself."""
+"""Name of ctonnx's own adapter."""
 
 _TORCH = ("torch", "torchvision", "safetensors", "onnx")
 _TORCH_EXTRAS = "ctonnx[train,export]"
@@ -126,7 +126,7 @@ ADAPTERS = {
 """Every adapter by its name on the command line."""
 
 PEERS = tuple(name for name in ADAPTERS if name != OWN)
-"""What `--peers` takes."""
+"""Names that `--peers` accepts."""
 
 
 def adapter_module(name: str) -> ModuleType:

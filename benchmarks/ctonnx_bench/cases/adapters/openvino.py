@@ -1,4 +1,4 @@
-"""OpenVINO on the exported FP32 file, or on a file of its own, tuned for latency, in full float32."""
+"""OpenVINO on the exported FP32 file, or on its own file, optimized for latency, in full float32."""
 
 from typing import Any
 
@@ -22,13 +22,13 @@ def open_network(opening: Opening) -> Network:
         {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": opening.threads,
-            "INFERENCE_PRECISION_HINT": "f32",  # where the processor has bfloat16, OpenVINO would take it
+            "INFERENCE_PRECISION_HINT": "f32",  # OpenVINO would use bfloat16 if the processor has it
         },
     )
     request = compiled.create_infer_request()
 
     def run(pixels: NDArray[np.uint8]) -> Outputs:
-        answers = request.infer({"pixels": pixels}, share_inputs=True)
-        return Outputs(*(answers[name] for name in OUTPUT_NAMES))
+        found = request.infer({"pixels": pixels}, share_inputs=True)
+        return Outputs(*(found[name] for name in OUTPUT_NAMES))
 
     return Network(run)

@@ -12,12 +12,12 @@ __all__ = ["open_network", "prepare"]
 
 
 def prepare(model: Path, pixels: NDArray[np.uint8], folder: Path) -> Path:
-    """Quantizes a model, and returns the file that `open_network` takes.
+    """Quantizes a model, and returns the file for `open_network`.
 
     Args:
         model: The exported FP32 file.
-        pixels: to calibrate on, uint8 [images, size, size, 3].
-        folder: to write to.
+        pixels: Calibration images, uint8 [images, size, size, 3].
+        folder: Folder to write to.
     """
     import nncf
     import openvino

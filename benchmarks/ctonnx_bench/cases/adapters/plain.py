@@ -1,6 +1,6 @@
-"""onnxruntime as its own first example uses it: a session with every default but the threads, and `session.run`.
+"""Plain onnxruntime, as in its first example: a session with default options except for the threads.
 
-On CUDA it computes in full float32 as all the others do: TensorFloat-32, its default there, is off.
+On CUDA it computes in full float32 as all others do: TensorFloat-32, its default there, is off.
 """
 
 from typing import Any

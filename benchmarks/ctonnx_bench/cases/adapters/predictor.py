@@ -1,4 +1,4 @@
-"""ctonnx itself: `Predictor.predict_pixels`, or its session with inputs and outputs bound to the device's memory."""
+"""ctonnx: `Predictor.predict_pixels`, or its session with inputs and outputs bound to the device's memory."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
@@ -26,7 +26,7 @@ def open_network(opening: Opening) -> Network:
         spinning=opening.spinning,
         workers=opening.workers,
     )
-    if opening.workers > 1:  # as `Predictor.predict_many` goes through a folder
+    if opening.workers > 1:  # as `Predictor.predict_many` computes a folder
         pool = ThreadPoolExecutor(opening.workers)
 
         def share(pixels: NDArray[np.uint8]) -> Outputs:
@@ -40,7 +40,7 @@ def open_network(opening: Opening) -> Network:
     session = predictor.session
 
     def stage(pixels: NDArray[np.uint8]) -> Any:
-        """Copies the pixels to the device, and leaves the answers' place there to onnxruntime."""
+        """Copies the pixels to the device, and lets onnxruntime allocate the outputs there."""
         binding = session.io_binding()
         binding.bind_ortvalue_input("pixels", OrtValue.ortvalue_from_numpy(pixels, opening.provider, 0))
         for name in OUTPUT_NAMES:

@@ -1,4 +1,4 @@
-"""`torch.compile` with its defaults on a run's checkpoint; compiling is part of its first answer."""
+"""`torch.compile` with its defaults on a run's checkpoint; its first run includes compiling."""
 
 from ctonnx_bench.cases.adapters.adapter import Network, Opening
 from ctonnx_bench.cases.adapters.torch_eager import open_network as open_eager

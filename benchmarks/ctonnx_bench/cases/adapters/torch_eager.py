@@ -1,4 +1,4 @@
-"""PyTorch eager on a run's checkpoint: no gradients, full float32, the outputs that the exported model has."""
+"""PyTorch eager on a run's checkpoint: no gradients, full float32, the same outputs as the exported model."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,8 @@ def open_network(opening: Opening, *, compiled: bool = False, half: bool = False
     """Opens a run's checkpoint.
 
     Args:
-        opening: Its model is the run's folder.
-        compiled: Whether `torch.compile` makes code of it, at the first answer.
+        opening: Options; the model is the run's folder.
+        compiled: Whether `torch.compile` compiles the network at its first run.
         half: Whether the convolutions, from the normalized pixels on, are float16.
     """
     import torch
@@ -28,7 +28,7 @@ def open_network(opening: Opening, *, compiled: bool = False, half: bool = False
     device = torch.device(opening.provider)
     checkpoint = load_checkpoint(Run(opening.model))
     graph: torch.nn.Module = DeployGraph(checkpoint.network, checkpoint.record.temperature).eval().to(device)
-    # The pixels' channels come last, and so do the activations': weights in the other layout would be turned each time.
+    # Pixels and activations have the channels last: weights in the other layout would be converted in each run.
     graph = graph.to(memory_format=torch.channels_last)
     if half:
         backbone = checkpoint.network.backbone.half()
@@ -41,13 +41,13 @@ def open_network(opening: Opening, *, compiled: bool = False, half: bool = False
 
     @torch.inference_mode()
     def run(pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        answers: tuple[torch.Tensor, ...] = network(pixels)
+        outputs: tuple[torch.Tensor, ...] = network(pixels)
         if device.type == "cuda":
             torch.cuda.synchronize()
-        return answers
+        return outputs
 
-    def fetch(answers: tuple[torch.Tensor, ...]) -> Outputs:
-        return Outputs(*(answer.float().cpu().numpy() for answer in answers))
+    def fetch(outputs: tuple[torch.Tensor, ...]) -> Outputs:
+        return Outputs(*(output.float().cpu().numpy() for output in outputs))
 
     if opening.bound:
         return Network(run, stage, fetch)

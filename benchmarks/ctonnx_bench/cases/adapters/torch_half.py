@@ -1,4 +1,4 @@
-"""PyTorch eager in half precision on a run's checkpoint, beside which ctonnx's FP16 is measured on a GPU."""
+"""PyTorch eager in half precision on a run's checkpoint, the peer of ctonnx's FP16 on a GPU."""
 
 from ctonnx_bench.cases.adapters.adapter import Network, Opening
 from ctonnx_bench.cases.adapters.torch_eager import open_network as open_eager

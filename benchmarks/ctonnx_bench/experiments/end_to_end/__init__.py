@@ -1,5 +1,6 @@
 """Whole processes on a folder of scans.
 
-peers/  the programs that are compared
-folder  a folder and a single scan
+peers/  programs to compare
+folder  comparison on a folder and on a single scan
+
 """

@@ -1,10 +1,9 @@
-"""A folder of scans and one scan, as whole processes: ctonnx beside PyTorch eager, Ultralytics and Optimum.
+"""Compares whole processes on a folder of scans and on one scan: ctonnx, PyTorch eager, Ultralytics and Optimum.
 
     python -m ctonnx_bench.experiments.end_to_end.folder [RUN] [--images 400] [--rounds 5] [--peers NAMES] [--breakdown]
 
-Each measurement is a process of its own, from its start to its end, with a warm disk and compiled bytecode; they run in
-turn, the order turned round by round. Every peer runs the run's own weights (ctonnx_bench/peers), and every process's
-answers are checked.
+Each measurement is a separate process, from its start to its end, with a warm disk and compiled bytecode; the rounds
+are interleaved. Every peer uses the weights of the run, and the predictions of every process are checked.
 """
 
 import json
@@ -22,7 +21,7 @@ import click
 
 from ctonnx.system import text
 from ctonnx.system.cpu import available_cores
-from ctonnx_bench.experiments.end_to_end.peers.peer import PEERS, read_answers
+from ctonnx_bench.experiments.end_to_end.peers.peer import PEERS, read_rows
 from ctonnx_bench.experiments.scans import SIDE, draw_scans
 from ctonnx_bench.measurement.environment import describe
 from ctonnx_bench.measurement.processes import ProcessFailed, Sample, launch
@@ -31,17 +30,17 @@ __all__ = ["CASES", "Agreement", "Contender", "breakdown", "compare", "main", "m
 
 
 CASES = ("folder", "one scan")
-_IMPORTS, _REST = "interpreter, imports", "the rest"  # what threads wait, and what the process takes to end
+_IMPORTS, _REST = "interpreter, imports", "the rest"  # the rest: waiting threads, and the end of the process
 _BASELINE = PEERS["pytorch"].title
 _REFERENCE, _INT8 = "ctonnx FP32", "ctonnx INT8"
-_PATH = "PATH"  # in a contender's command: the folder, or the one scan
-_LARGEST_DP = 0.01  # of a label's probability, between programs that all compute in float32
+_PATH = "PATH"  # placeholder in a contender's command for the folder or the scan
+_LARGEST_DP = 0.01  # difference of a label's probability between programs that compute in float32
 _NOISY = 1.25  # slowest over fastest process
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A column of the table: its title, and its command, in which the word PATH stands for the folder or the scan."""
+    """Title of a column, and the command, in which the word PATH stands for the folder or the scan."""
 
     title: str
     command: tuple[str, ...]
@@ -49,12 +48,12 @@ class Contender:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How a contender's answers stand to ctonnx FP32's, over all of its processes.
+    """Agreement of a contender's predictions with ctonnx FP32's, over all of its processes.
 
     Attributes:
-        images: how many there are.
-        differing: Files with another label, or none, in one process or more.
-        largest_dp: The largest difference of a probability with the same label.
+        images: Number of images.
+        differing: Files with another label, or none, in at least one process.
+        largest_dp: Largest difference of the probability of the same label.
     """
 
     images: int
@@ -63,16 +62,16 @@ class Agreement:
 
     @property
     def holds(self) -> bool:
-        """Whether both computed the same network: labels alone would not tell where all scans have the same one."""
+        """Whether both computed the same network; labels alone do not show it if all scans have the same label."""
         return not self.differing and self.largest_dp <= _LARGEST_DP
 
 
 def compare(
-    reference: Mapping[str, tuple[str, float]], answers: Mapping[str, tuple[str, float]], before: Agreement
+    reference: Mapping[str, tuple[str, float]], found: Mapping[str, tuple[str, float]], before: Agreement
 ) -> Agreement:
-    """Compares one process's answers with ctonnx FP32's, and adds what differs to what did before."""
-    same = {name for name, (label, _) in reference.items() if name in answers and answers[name][0] == label}
-    largest = max((abs(reference[name][1] - answers[name][1]) for name in same), default=0.0)
+    """Compares one process's predictions with ctonnx FP32's, and adds the differences to those of processes before."""
+    same = {name for name, (label, _) in reference.items() if name in found and found[name][0] == label}
+    largest = max((abs(reference[name][1] - found[name][1]) for name in same), default=0.0)
     differing = {*before.differing, *reference} - (same - {*before.differing})
     return Agreement(max(before.images, len(reference)), tuple(sorted(differing)), max(before.largest_dp, largest))
 
@@ -80,40 +79,40 @@ def compare(
 def measure(
     contenders: Sequence[Contender], paths: Mapping[str, Path], folder: Path, rounds: int
 ) -> tuple[dict[str, dict[str, list[Sample]]], dict[str, Agreement]]:
-    """Runs every contender in turn, after one process of each on one scan that does not count.
+    """Runs every contender in turn, after one process of each on one scan that is not counted.
 
     Args:
-        contenders: One of them is ctonnx FP32, whose answers the others' are compared with.
-        paths: of each case.
-        folder: where they run.
-        rounds: Processes of each contender and case.
+        contenders: Contenders, including ctonnx FP32, whose predictions are the reference.
+        paths: Path of each case.
+        folder: Working folder.
+        rounds: Number of processes for each contender and case.
 
     Returns:
-        For each contender and case the samples; for each contender but ctonnx FP32 how its answers agree.
+        Samples for each contender and case; agreement of each contender except ctonnx FP32.
     """
     samples: dict[str, dict[str, list[Sample]]] = {item.title: {case: [] for case in paths} for item in contenders}
     agreements: dict[str, Agreement] = {}
     for number in range(-1, rounds):
         for case, path in paths.items() if number >= 0 else [("one scan", paths["one scan"])]:
-            answers: dict[str, dict[str, tuple[str, float]]] = {}
+            predictions: dict[str, dict[str, tuple[str, float]]] = {}
             for item in contenders if number % 2 == 0 else reversed(contenders):
                 command = [str(path) if word == _PATH else word for word in item.command]
                 measured = launch(command, folder)
-                answers[item.title] = read_answers(measured.out)
+                predictions[item.title] = read_rows(measured.out)
                 if number >= 0:
                     samples[item.title][case].append(measured.sample)
-            reference = answers.pop(_REFERENCE)
-            for title, given in answers.items():
-                agreements[title] = compare(reference, given, agreements.get(title, Agreement(0)))
+            reference = predictions.pop(_REFERENCE)
+            for title, found in predictions.items():
+                agreements[title] = compare(reference, found, agreements.get(title, Agreement(0)))
     return samples, agreements
 
 
 def table(samples: Mapping[str, Mapping[str, Sequence[Sample]]], images: int) -> list[str]:
-    """Returns the lines of a Markdown table: medians, (minimum to maximum), and how many times better than PyTorch.
+    """Returns the lines of a Markdown table: medians (minimum to maximum), and the factor over PyTorch.
 
     Args:
-        samples: for each contender and case its processes, one a round.
-        images: in the folder.
+        samples: Processes for each contender and case, one per round.
+        images: Number of images in the folder.
     """
     rows: list[tuple[str, str, Callable[[Sample], float], bool, str]] = [
         (f"folder of {images}, s", "folder", lambda sample: sample.seconds, False, ".2f"),
@@ -122,14 +121,14 @@ def table(samples: Mapping[str, Mapping[str, Sequence[Sample]]], images: int) ->
         ("peak memory, folder, MB", "folder", lambda sample: sample.peak_bytes / 1e6, False, ".0f"),
         ("peak memory, one scan, MB", "one scan", lambda sample: sample.peak_bytes / 1e6, False, ".0f"),
     ]
-    cells = [["what", *samples]]
-    for name, case, figure, more_is_better, style in rows:
+    cells = [["measurement", *samples]]
+    for name, case, value, more_is_better, style in rows:
         cells.append([name])
         for title, cases in samples.items():
-            own = [figure(sample) for sample in cases[case]]
+            own = [value(sample) for sample in cases[case]]
             cell = f"{statistics.median(own):{style}} ({min(own):{style}} to {max(own):{style}})"
             if _BASELINE in samples and title != _BASELINE:
-                pairs = zip(own, map(figure, samples[_BASELINE][case]), strict=True)
+                pairs = zip(own, map(value, samples[_BASELINE][case]), strict=True)
                 ratios = [mine / theirs if more_is_better else theirs / mine for mine, theirs in pairs]
                 cell += f" {statistics.median(ratios):.2f}x"
             cells[-1].append(cell)
@@ -137,9 +136,9 @@ def table(samples: Mapping[str, Mapping[str, Sequence[Sample]]], images: int) ->
 
 
 def breakdown(model: Path, paths: Mapping[str, Path], folder: Path, rounds: int) -> dict[str, list[dict[str, float]]]:
-    """Returns for each case and round the seconds of each stage, measured in a process of its own."""
+    """Returns the seconds of each stage, for each case and round, measured in a new process."""
     found: dict[str, list[dict[str, float]]] = {case: [] for case in paths}
-    for number in range(-1, rounds):  # the first does not count
+    for number in range(-1, rounds):  # the first is not counted
         for case, path in paths.items():
             measured = launch(
                 [sys.executable, "-m", "ctonnx_bench.experiments.end_to_end.peers.ctonnx", str(model), str(path)],
@@ -154,7 +153,7 @@ def breakdown(model: Path, paths: Mapping[str, Path], folder: Path, rounds: int)
 
 @contextmanager
 def _confined(cores: int) -> Iterator[None]:
-    """Keeps this process and those it starts on so many cores, where the system can."""
+    """Limits this process and its children to a number of cores, if the system can."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -167,7 +166,7 @@ def _confined(cores: int) -> Iterator[None]:
 
 
 def _contenders(run_folder: Path, peers: Sequence[str], folder: Path) -> tuple[list[Contender], dict[str, str]]:
-    """Returns who is measured, and of the others why not."""
+    """Returns the contenders, and the reason for each skipped one."""
     found: list[Contender] = []
     skipped: dict[str, str] = {}
     for title, precision in ((_INT8, "int8"), (_REFERENCE, "fp32")):
@@ -189,7 +188,7 @@ def _contenders(run_folder: Path, peers: Sequence[str], folder: Path) -> tuple[l
             try:
                 launch([*program, "--prepare", str(run_folder), str(model)], folder)
             except ProcessFailed as error:
-                skipped[title] = f"could not take the network: {error.message.splitlines()[-1]}"
+                skipped[title] = f"its model could not be prepared: {error.message.splitlines()[-1]}"
                 continue
         found.append(Contender(title, (*program, str(model), _PATH, str(available_cores()))))
     return found, skipped
@@ -204,22 +203,24 @@ def _peers(ctx: click.Context, parameter: click.Parameter, value: str) -> list[s
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), required=False)
-@click.option("--images", type=click.IntRange(1), default=400, show_default=True, help="In the folder.")
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Processes of each, in turn.")
-@click.option("--peers", default=",".join(PEERS), show_default=True, callback=_peers, help="Whom to compare with.")
-@click.option("--cores", type=click.IntRange(1), default=2, show_default=True, help="That every process may use.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="For every sample.")
-@click.option("--breakdown", "apart", is_flag=True, help="Where ctonnx INT8's time goes, too.")
+@click.option("--images", type=click.IntRange(1), default=400, show_default=True, help="Number of scans in the folder.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=5, show_default=True, help="Number of processes for each case."
+)
+@click.option("--peers", default=",".join(PEERS), show_default=True, callback=_peers, help="Peers to compare with.")
+@click.option("--cores", type=click.IntRange(1), default=2, show_default=True, help="Number of cores per process.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="File for every sample.")
+@click.option("--breakdown", "has_stages", is_flag=True, help="Also show the time of each stage of ctonnx INT8.")
 def main(
-    run: Path | None, images: int, rounds: int, peers: list[str], cores: int, json_file: Path | None, apart: bool
+    run: Path | None, images: int, rounds: int, peers: list[str], cores: int, json_file: Path | None, has_stages: bool
 ) -> None:
-    """Time ctonnx predict on generated scans against others, with the models of RUN (default: the newest)."""
+    """Compare ctonnx predict with other programs on generated scans, with the models of RUN (default: the newest)."""
     from ctonnx.artifacts.run import find_run
     from ctonnx.errors import CtonnxError
     from ctonnx.system.files import write_text
 
     if not hasattr(os, "wait4"):
-        raise click.UsageError("expected a system with wait4 (Linux, macOS), which tells a process's peak memory")
+        raise click.UsageError("expected a system with wait4 (Linux, macOS), which reports a process's peak memory")
     try:
         run_folder = find_run(run).folder.resolve()
     except CtonnxError as error:
@@ -235,12 +236,12 @@ def main(
         contenders, skipped = _contenders(run_folder, peers, folder)
         samples, agreements = measure(contenders, paths, folder, rounds)
         int8 = run_folder / "export" / "model.int8.onnx"
-        stages = breakdown(int8, paths, folder, rounds) if apart and _INT8 in samples else {}
-    ratio = f", and how many times better than {_BASELINE} in the same round" if _BASELINE in samples else ""
+        stages = breakdown(int8, paths, folder, rounds) if has_stages and _INT8 in samples else {}
+    ratio = f", and the factor over {_BASELINE} in the same round" if _BASELINE in samples else ""
     click.echo(
         f"{run_folder.name}: {images} grey PNG scans of {SIDE}x{SIDE}, {size / 1e3:.0f} kB each, on "
-        f"{about['cores_allowed']} cores of {about['cpu']}; {rounds} rounds of processes "
-        f"in turn: median (minimum to maximum){ratio}\n"
+        f"{about['cores_allowed']} cores of {about['cpu']}; {rounds} interleaved rounds: median (minimum to maximum)"
+        f"{ratio}\n"
     )
     click.echo("\n".join(table(samples, images)) + "\n")
     for case, found in stages.items():
@@ -249,11 +250,11 @@ def main(
         click.echo(f"{title}: skipped, {reason}")
     for title, agreement in agreements.items():
         click.echo(
-            f"{title}: the labels of {_REFERENCE} on {agreement.images - len(agreement.differing)} of "
+            f"{title}: same labels as {_REFERENCE} on {agreement.images - len(agreement.differing)} of "
             f"{agreement.images} scans, largest difference of their probability {agreement.largest_dp:.4f}"
         )
     if noisy := [title for title, cases in samples.items() if any(map(_is_noisy, cases.values()))]:
-        click.echo(f"note: the machine was busy: {', '.join(noisy)} took {_NOISY} times as long in one round as in one")
+        click.echo(f"note: noisy measurement: {', '.join(noisy)} differ by more than a factor of {_NOISY} over rounds")
     if json_file:
         document = {
             "schema_version": 1,
@@ -272,7 +273,7 @@ def main(
         }
         write_text(json_file, json.dumps(document, indent=2) + "\n")
     if wrong := [title for title, agreement in agreements.items() if title != _INT8 and not agreement.holds]:
-        raise click.ClickException(f"expected the answers of {_REFERENCE}, found others of {', '.join(wrong)}")
+        raise click.ClickException(f"expected the predictions of {_REFERENCE}, found others of {', '.join(wrong)}")
 
 
 def _is_noisy(samples: Sequence[Sample]) -> bool:
@@ -284,7 +285,7 @@ def _stage_table(case: str, found: Sequence[Mapping[str, float]]) -> list[str]:
     medians = {stage: statistics.median(stages[stage] for stages in found) for stage in found[0]}
     total = sum(medians.values())
     lines = [f"{stage:22} {seconds:8.3f} s {seconds / total:7.1%}" for stage, seconds in medians.items()]
-    return [f"{_INT8}, {case}: where the time goes, medians", *lines, f"{'all':22} {total:8.3f} s"]
+    return [f"{_INT8}, {case}: time of each stage, medians", *lines, f"{'all':22} {total:8.3f} s"]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What `ctonnx bench` adds to what it measures: its loop with its checks against a bare loop, on one session.
+"""Overhead of `ctonnx bench`: its loop with its checks compared with a bare loop, on one session.
 
     python -m ctonnx_bench.experiments.overheads.harness [MODEL] [--rounds 60] [--seconds 0.2]
 
-Both loops take turns in one process, on the same session and pixels, many times for a short while each, so that neither
-the clock speed, nor the threads of another session, nor another program favours one.
+Both loops take turns in one process, on the same session and pixels, in many short rounds, so that neither the clock
+speed, nor the threads of another session, nor another program favours one.
 """
 
 import statistics
@@ -27,14 +27,14 @@ def compare_loops(predictor: Predictor, *, rounds: int, seconds: float) -> tuple
     """Returns the median seconds of a run in each round: of a bare loop, and of the benchmark's.
 
     Args:
-        predictor: whose session runs both.
-        rounds: of each, in turn, after one that does not count.
-        seconds: of each round.
+        predictor: Predictor whose session both loops run.
+        rounds: Rounds of each loop, after one that is not counted.
+        seconds: Duration of each round.
     """
     size = predictor.spec.preprocessing.size
     pixels = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
     session = predictor.session
-    answers: list[object] = []
+    kept: list[object] = []
 
     def bare() -> list[float]:
         samples: list[float] = []
@@ -46,11 +46,11 @@ def compare_loops(predictor: Predictor, *, rounds: int, seconds: float) -> tuple
         return samples
 
     def harness() -> list[float]:
-        answers.clear()
+        kept.clear()
         with without_collector():
             warm_up(predictor.predict_pixels, [pixels], seconds)
             return timed_loop(
-                predictor.predict_pixels, [pixels], seconds, lambda number, answer: answers.append(answer.probabilities)
+                predictor.predict_pixels, [pixels], seconds, lambda number, outputs: kept.append(outputs.probabilities)
             )
 
     found: dict[Callable[[], list[float]], list[float]] = {bare: [], harness: []}
@@ -61,8 +61,8 @@ def compare_loops(predictor: Predictor, *, rounds: int, seconds: float) -> tuple
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path), required=False)
-@click.option("--rounds", type=click.IntRange(1), default=60, show_default=True, help="Of each loop, in turn.")
-@click.option("--seconds", type=FiniteRange(0), default=0.2, show_default=True, help="Of each round.")
+@click.option("--rounds", type=click.IntRange(1), default=60, show_default=True, help="Rounds of each loop, in turn.")
+@click.option("--seconds", type=FiniteRange(0), default=0.2, show_default=True, help="Duration of each round.")
 def main(model: Path | None, rounds: int, seconds: float) -> None:
     """Compare the benchmark's loop with a bare loop on MODEL (default: the newest run's), at batch 1."""
     predictor = Predictor(model)

@@ -1,4 +1,4 @@
-"""What it costs to look through a model file before it is opened: whole processes, in turn, on a warm disk.
+"""Cost of checking a model file before it is opened: whole processes, in turn, on a warm disk.
 
 python -m ctonnx_bench.experiments.overheads.model_check MODEL [--rounds 20]
 """
@@ -14,7 +14,7 @@ import click
 
 from ctonnx.artifacts.onnx_file.operators import check_graph
 
-__all__ = ["checking", "main"]
+__all__ = ["main", "time_check"]
 
 _PROGRAM = """
 import sys
@@ -26,12 +26,12 @@ with Predictor(sys.argv[1], check=sys.argv[2] == "True") as predictor:
 """
 
 
-def checking(model: Path, rounds: int) -> dict[bool, list[float]]:
-    """Returns the wall seconds of processes that open a model and answer once, with its checksum compared or not.
+def time_check(model: Path, rounds: int) -> dict[bool, list[float]]:
+    """Returns the wall seconds of processes that open a model and predict once, with and without its checksum.
 
     Args:
         model: The `.onnx` file.
-        rounds: Processes of each kind, in turn, after one round that does not count.
+        rounds: Processes of each kind, in turn, after one round that is not counted.
     """
     samples: dict[bool, list[float]] = {True: [], False: []}
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -46,10 +46,12 @@ def checking(model: Path, rounds: int) -> dict[bool, list[float]]:
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--rounds", type=click.IntRange(1), default=20, show_default=True, help="Processes of each kind.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=20, show_default=True, help="Number of processes of each kind."
+)
 def main(model: Path, rounds: int) -> None:
-    """Time the cold start of a model with its checksum compared, against one without."""
-    samples = checking(model, rounds)
+    """Compare the cold start of MODEL with and without its checksum."""
+    samples = time_check(model, rounds)
     ratio = statistics.median(first / second for first, second in zip(samples[True], samples[False], strict=True))
     walks = []
     for _ in range(max(3, rounds)):
@@ -59,7 +61,7 @@ def main(model: Path, rounds: int) -> None:
     for check, seconds in samples.items():
         name = "checksum compared" if check else "not compared"
         click.echo(f"{name:17}  {statistics.median(seconds):.3f} s ({min(seconds):.3f} to {max(seconds):.3f})")
-    click.echo(f"ratio {ratio:.3f}; looking through the graph, in both: {statistics.median(walks) * 1e3:.1f} ms")
+    click.echo(f"ratio {ratio:.3f}; check of the graph, in both: {statistics.median(walks) * 1e3:.1f} ms")
 
 
 if __name__ == "__main__":

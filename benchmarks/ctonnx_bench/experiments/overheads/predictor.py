@@ -1,8 +1,8 @@
-"""What `Predictor` adds to a bare `session.run` when the pixels are ready.
+"""Overhead of `Predictor` over a bare `session.run` on ready pixels.
 
     python -m ctonnx_bench.experiments.overheads.predictor [MODEL] [--batch-size 8] [--rounds 200]
 
-Both run on the same session, turn by turn, so that neither clock speed nor a second session's threads favours one.
+Both run on the same session, in turn, so that neither the clock speed nor a second session's threads favours one.
 """
 
 import statistics
@@ -26,12 +26,12 @@ def overhead(predictor: Predictor, *, batch_size: int, rounds: int) -> tuple[lis
     """Times rounds of a bare `session.run` and of `Predictor.predict_pixels` in turn.
 
     Args:
-        predictor: whose session runs both.
-        batch_size: Images at a time.
-        rounds: how many times each is run, after five rounds that do not count.
+        predictor: Predictor whose session both run.
+        batch_size: Images per run.
+        rounds: Runs of each, after five that are not counted.
 
     Returns:
-        Seconds of each round: of the bare session, and of the predictor.
+        Seconds of each run: of the bare session, and of the predictor.
     """
     size = predictor.spec.preprocessing.size
     pixels = np.random.default_rng(0).integers(0, 256, (batch_size, size, size, 3), np.uint8)
@@ -50,8 +50,8 @@ def overhead(predictor: Predictor, *, batch_size: int, rounds: int) -> tuple[lis
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path), required=False)
-@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="CheckImages at a time.")
-@click.option("--rounds", type=click.IntRange(1), default=200, show_default=True, help="Of each of the two.")
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Images per run.")
+@click.option("--rounds", type=click.IntRange(1), default=200, show_default=True, help="Number of runs of each.")
 def main(model: Path | None, batch_size: int, rounds: int) -> None:
     """Compare Predictor.predict_pixels with a bare session.run on MODEL (default: the newest run's)."""
     predictor = Predictor(model)

@@ -1,10 +1,10 @@
-"""The trap of spinning threads: why `ctonnx bench` gives every case a process of its own.
+"""Effect of spinning threads on another session: the reason for separate processes in `ctonnx bench`.
 
     python -m ctonnx_bench.experiments.overheads.thread_spinning [MODEL] [--rounds 5] [--runs 50]
 
-onnxruntime's threads go on looking for work for a while after a run. Where two sessions in one process answer in turn,
-each one's threads still spin while the other computes. The same session is timed alone, beside another one that answers
-in between, and so with threads that soon sleep, each in a process of its own.
+onnxruntime's threads keep spinning for a while after a run. If two sessions in one process run in turn, the threads of
+one still spin while the other computes. The same session is timed alone and next to another session that runs in
+between, with spinning threads and with threads that soon sleep, each in a separate process.
 """
 
 import statistics
@@ -26,19 +26,19 @@ CASES = {
     "two in one process, brief spinning": (2, False),
     "alone, brief spinning": (1, False),
 }
-"""How many sessions there are in the process, and whether their threads spin."""
+"""Number of sessions in the process, and whether their threads spin."""
 
 _WARM_UP = 5
 
 
 def median_seconds(model: Path | str, sessions: int, spinning: bool, runs: int) -> float:
-    """Returns the median seconds of the first session's runs, between which each other one runs once.
+    """Returns the median seconds of the first session's runs; between them each other session runs once.
 
     Args:
-        model: The `.onnx` file, which every session opens.
-        sessions: in this process.
+        model: The `.onnx` file for all sessions.
+        sessions: Number of sessions in this process.
         spinning: Whether their threads spin.
-        runs: that count.
+        runs: Number of counted runs.
     """
     predictors = [Predictor(model, spinning=spinning) for _ in range(sessions)]
     size = predictors[0].spec.preprocessing.size
@@ -55,11 +55,13 @@ def median_seconds(model: Path | str, sessions: int, spinning: bool, runs: int) 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path), required=False)
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Processes of each case, in turn.")
-@click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="In each process.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=5, show_default=True, help="Number of processes for each case."
+)
+@click.option("--runs", type=click.IntRange(1), default=50, show_default=True, help="Number of runs in each process.")
 @child_option(median_seconds)
 def main(model: Path | None, rounds: int, runs: int) -> None:
-    """Time MODEL (default: the newest run's) alone and beside another session of its process."""
+    """Time MODEL (default: the newest run's) alone and next to another session in its process."""
     with Predictor(model) as predictor:
         path, threads = predictor.path, predictor.threads
     found: dict[str, list[float]] = {name: [] for name in CASES}

@@ -1,4 +1,4 @@
-"""The server under load.
+"""Measurements of the server under load.
 
 load    load generator
 server  latency, throughput, ready time and memory of `ctonnx serve`

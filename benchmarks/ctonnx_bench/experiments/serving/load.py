@@ -1,4 +1,4 @@
-"""A load on a server, from this process: so many clients, each with a connection of its own that it keeps."""
+"""Load generator: clients in this process that send requests to a server, each over one persistent connection."""
 
 import asyncio
 import json
@@ -14,37 +14,37 @@ __all__ = ["Load", "ask", "requests_for"]
 
 
 def requests_for(files: Sequence[Path]) -> list[bytes]:
-    """Returns for each file a whole request that uploads it, as it goes over the wire."""
+    """Returns the bytes of a request that uploads a file, for each file."""
     head = "POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: "
     contents = [file.read_bytes() for file in files]
     return [f"{head}{len(content)}\r\n\r\n".encode() + content for content in contents]
 
 
 def ask(port: int, request: bytes) -> tuple[int, bytes]:
-    """Sends one request on a connection of its own, and returns its answer's status and body.
+    """Sends one request over a new connection, and returns status and body of the response.
 
     Raises:
-        OSError: there is no server.
+        OSError: If there is no server.
     """
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, connection.makefile("rb") as answers:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, connection.makefile("rb") as response:
         connection.sendall(request)
-        status = int(answers.readline().split()[1])
+        status = int(response.readline().split()[1])
         length = 0
-        while (line := answers.readline()) not in (b"\r\n", b""):
+        while (line := response.readline()) not in (b"\r\n", b""):
             name, _, value = line.partition(b":")
             length = int(value) if name.lower() == b"content-length" else length
-        return status, answers.read(length)
+        return status, response.read(length)
 
 
 @dataclass(frozen=True)
 class Load:
-    """What clients saw.
+    """Measurements of the clients.
 
     Attributes:
-        seconds: of each request, in the order of their ends.
-        statuses: how many answers had each.
-        wrong: how many named another label than was expected.
-        elapsed: Seconds from the first request to the last answer.
+        seconds: Seconds of each request, in the order of the responses.
+        statuses: Number of responses by status.
+        wrong: Number of responses with another label than expected.
+        elapsed: Seconds from the first request to the last response.
     """
 
     seconds: Sequence[float]
@@ -54,19 +54,19 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Answers of status 200 in a second."""
+        """Responses of status 200 per second."""
         return self.statuses.get(200, 0) / self.elapsed
 
     @classmethod
     def run(cls, port: int, bodies: Sequence[bytes], labels: Sequence[str], *, clients: int, requests: int) -> "Load":
-        """Lets clients ask one request after the other.
+        """Runs clients in parallel, each with one request at a time.
 
         Args:
-            port: of the server, on this machine.
-            bodies: of `requests_for`; they are taken in turn.
-            labels: that are expected, one for each body.
-            clients: that ask at a time.
-            requests: of all of them.
+            port: Port of the server on this machine.
+            bodies: Result of `requests_for`; used in turn.
+            labels: Expected label of each body.
+            clients: Number of clients.
+            requests: Number of requests of all clients.
         """
         return asyncio.run(_run(port, bodies, labels, clients, requests))
 
@@ -81,11 +81,11 @@ async def _run(port: int, bodies: Sequence[bytes], labels: Sequence[str], client
             writer.write(bodies[number % len(bodies)])
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
-            answer = await reader.readexactly(length)
+            body = await reader.readexactly(length)
             seconds.append(time.perf_counter() - start)
             status = int(head.split(b" ", 2)[1])
             statuses[status] += 1
-            if status == 200 and json.loads(answer)["results"][0]["label"] != labels[number % len(labels)]:
+            if status == 200 and json.loads(body)["results"][0]["label"] != labels[number % len(labels)]:
                 wrong.append(number)
         writer.close()
         await writer.wait_closed()

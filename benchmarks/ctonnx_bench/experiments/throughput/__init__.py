@@ -1,8 +1,9 @@
 """Throughput of prediction and training.
 
-streaming   best number of workers and batch size for a folder
-precisions  FP16 and INT8 against FP32
-roofline    the network against a bare matrix product
-training    training beside timm
-busy_core   training and export beside a busy core
+streaming   number of workers and batch size for a folder
+precisions  FP16 and INT8 compared with FP32
+roofline    the network compared with a bare matrix product
+training    training compared with timm
+busy_core   training and export while another process keeps a core busy
+
 """

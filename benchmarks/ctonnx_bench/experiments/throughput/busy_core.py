@@ -1,12 +1,12 @@
-"""What a core that another process keeps busy costs a training, and an export.
+"""Slowdown of training and export while another process keeps a core busy.
 
     python -m ctonnx_bench.experiments.throughput.busy_core DATA [--rounds N] [--epochs N] [--anywhere]
-    [--openmp-default] python -m ctonnx_bench.experiments.throughput.busy_core DATA --export RUN [--precision fp32,fp16]
+    python -m ctonnx_bench.experiments.throughput.busy_core DATA --export RUN [--precision fp32,fp16]
 
-Each measurement is a process of its own, which begins as `ctonnx train` does; they run in turn, on an idle machine and
-beside a process that does nothing but turn in a circle: on one core, or wherever the system puts it (`--anywhere`). Of
-two cores that process takes its fair half of one, so that no epoch can take less than 4/3 of the time. What is printed
-is the median, and the median of the ratios of each round. The exit code is 1 where the ratio is above `--at-most`.
+Each measurement is a separate process, which starts as `ctonnx train` does. The processes run in turn, on an idle
+machine and while another process runs an endless loop: on one core, or on any core (`--anywhere`). Of two cores, that
+process takes its fair half of one, so an epoch takes at least 4/3 of the time. The command prints medians, and the
+median of the rounds' ratios. The exit code is 1 if the ratio is above `--at-most`.
 """
 
 import os
@@ -28,20 +28,20 @@ from ctonnx_bench.measurement.interleaving import interleaved, paired_ratio
 __all__ = ["AT_MOST", "busy_core", "main", "measure_export", "measure_training"]
 
 AT_MOST = 2.5
-"""How many times as long an epoch may take where one of two cores is busy."""
+"""Maximum factor of an epoch's time while one of two cores is busy."""
 
-_CIRCLE = "while True: pass"
+_LOOP = "while True: pass"
 _STATES = ("idle", "one core busy")
 
 
 @contextmanager
 def busy_core(*, anywhere: bool) -> Iterator[None]:
-    """Keeps a core busy meanwhile, with a process that is gone afterwards.
+    """Keeps a core busy within the block, with a process that is killed at its end.
 
     Args:
-        anywhere: Whether the system may move it; else it stays on the last core that this process may use.
+        anywhere: Whether the system may move the process; otherwise it stays on the last available core.
     """
-    process = subprocess.Popen([sys.executable, "-I", "-S", "-c", _CIRCLE])
+    process = subprocess.Popen([sys.executable, "-I", "-S", "-c", _LOOP])
     try:
         if not anywhere and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(0))})
@@ -54,16 +54,16 @@ def busy_core(*, anywhere: bool) -> Iterator[None]:
 def measure_training(
     data: Path, image_size: int, batch_size: int, epochs: int, threads: int | None, asleep: bool
 ) -> float:
-    """Returns the median seconds of an epoch of the recipe from scratch, without the first, which allocates.
+    """Returns the median seconds of an epoch of the recipe from scratch, without the first epoch, which allocates.
 
     Args:
-        data: The data set.
-        image_size: in pixels; every epoch sees whole images.
-        batch_size: Images a step.
-        epochs: Two or more.
-        threads: of PyTorch; None takes what `ctonnx train` takes.
-        asleep: Whether threads sleep where they wait and are kept apart, as the command has it; else OpenMP's default
-            holds.
+        data: Dataset.
+        image_size: Image size in pixels, the same in every epoch.
+        batch_size: Images per step.
+        epochs: Number of epochs, at least two.
+        threads: Threads of PyTorch; None uses the default of `ctonnx train`.
+        asleep: Whether to set up OpenMP's threads as `ctonnx train` does, so that waiting threads sleep; otherwise
+            OpenMP's defaults apply.
     """
     if asleep:
         from ctonnx_train.network.openmp import load_pytorch
@@ -77,10 +77,10 @@ def measure_training(
         weights="none", epochs=epochs, batch_size=batch_size, full_size=True, threads=threads, sensitivity=0.95
     )
     with tempfile.TemporaryDirectory(prefix="ctonnx-bench-") as folder:
-        made = train(
+        trained = train(
             data, settings=settings, preprocessing=Preprocessing(size=image_size), name="run", root=Path(folder)
         )
-        lines = made.run.metrics_file.read_text(encoding="utf-8").splitlines()
+        lines = trained.run.metrics_file.read_text(encoding="utf-8").splitlines()
     column = lines[0].split(",").index("seconds")
     return statistics.median(float(line.split(",")[column]) for line in lines[2:])
 
@@ -89,10 +89,10 @@ def measure_export(run: Path, precisions: str, threads: int | None, asleep: bool
     """Returns the seconds of an export, without the imports.
 
     Args:
-        run: Its folder.
-        precisions: Joined by commas.
-        threads: of PyTorch and onnxruntime; None takes what `ctonnx export` takes.
-        asleep: as in `measure_training`.
+        run: Folder of the run.
+        precisions: Precisions, joined by commas.
+        threads: Threads of PyTorch and onnxruntime; None uses the default of `ctonnx export`.
+        asleep: See `measure_training`.
     """
     if asleep:
         from ctonnx_train.network.openmp import use_passive_waiting
@@ -109,22 +109,22 @@ def measure_export(run: Path, precisions: str, threads: int | None, asleep: bool
         return time.perf_counter() - start
 
 
-def _measure(what: str, path: str, *settings: int | str | bool | None) -> float:
+def _measure(task: str, path: str, *settings: int | str | bool | None) -> float:
     measures = {"training": measure_training, "export": measure_export}
-    return float(measures[what](Path(path), *settings))  # type: ignore[operator]  # each takes its own settings
+    return float(measures[task](Path(path), *settings))  # type: ignore[operator]  # each has its own settings
 
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
-@click.option("--image-size", type=click.IntRange(32), default=112, show_default=True, help="In pixels.")
-@click.option("--batch-size", type=click.IntRange(2), default=16, show_default=True, help="CheckImages a step.")
-@click.option("--epochs", type=click.IntRange(2), default=4, show_default=True, help="Of each training.")
-@click.option("--rounds", type=click.IntRange(1), default=2, show_default=True, help="Processes of each state.")
+@click.option("--image-size", type=click.IntRange(32), default=112, show_default=True, help="Image size in pixels.")
+@click.option("--batch-size", type=click.IntRange(2), default=16, show_default=True, help="Images per step.")
+@click.option("--epochs", type=click.IntRange(2), default=4, show_default=True, help="Number of epochs per training.")
+@click.option("--rounds", type=click.IntRange(1), default=2, show_default=True, help="Number of processes per state.")
 @click.option("--export", "run", type=click.Path(path_type=Path), metavar="RUN", help="Time an export of RUN instead.")
-@click.option("--precision", default="fp32", show_default=True, help="Of the export, joined by commas.")
-@click.option("--anywhere", is_flag=True, help="The busy process is not kept on one core.")
-@click.option("--openmp-default", is_flag=True, help="Wait as OpenMP does by default: what the commands change.")
-@click.option("--at-most", type=float, default=AT_MOST, show_default=True, help="The ratio that passes.")
+@click.option("--precision", default="fp32", show_default=True, help="Precisions to export, joined by commas.")
+@click.option("--anywhere", is_flag=True, help="Let the system move the busy process between cores.")
+@click.option("--openmp-default", is_flag=True, help="Use OpenMP's defaults for waiting threads.")
+@click.option("--at-most", type=float, default=AT_MOST, show_default=True, help="Maximum ratio; more is exit code 1.")
 @threads_option
 @child_option(_measure)
 def main(
@@ -140,7 +140,7 @@ def main(
     at_most: float,
     threads: int | None,
 ) -> None:
-    """Time epochs of training on DATA on an idle machine and beside a busy core, in turn."""
+    """Time epochs of training on DATA on an idle machine and with a busy core, in turn."""
     asleep = not openmp_default
     settings = (
         ("training", data, image_size, batch_size, epochs, threads, asleep)
@@ -152,7 +152,8 @@ def main(
         with nullcontext() if state == _STATES[0] else busy_core(anywhere=anywhere):
             found[state].append(measure_in_child("ctonnx_bench.experiments.throughput.busy_core", *settings))
     epoch, export = f"an epoch at {image_size} pixels, batch {batch_size}", f"an export of {run} ({precision})"
-    waits = "threads as the command has them" if asleep else "threads as OpenMP has them"
+    waits = "threads as in the command" if asleep else "threads with OpenMP's defaults"
+
     click.echo(f"seconds of {epoch if run is None else export}; {waits}; medians of {rounds} processes each, in turn")
     for state, samples in found.items():
         ratio = paired_ratio(samples, found[_STATES[0]])

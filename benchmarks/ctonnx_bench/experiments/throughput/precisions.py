@@ -1,8 +1,8 @@
-"""How much faster FP16 and INT8 are than FP32 on this machine: each in a process of its own, in turn.
+"""Speed of FP16 and INT8 compared with FP32 on this machine, in separate processes in turn.
 
     python -m ctonnx_bench.experiments.throughput.precisions [EXPORT] [--batch-size N]... [--rounds 5] [--seconds 3]
 
-onnxruntime's threads go on spinning for a while after a run and would slow a second session in the same process.
+onnxruntime's threads keep spinning for a while after a run and would slow down a second session in the same process.
 """
 
 import statistics
@@ -25,12 +25,12 @@ _WARM_UP = 10
 
 
 def time_model(model: Path | str, batch_size: int, seconds: float) -> float:
-    """Returns the median milliseconds of an image, after a warm-up.
+    """Returns the median milliseconds per image, after a warm-up.
 
     Args:
         model: The `.onnx` file.
-        batch_size: Images at a time.
-        seconds: how long to measure.
+        batch_size: Images per run.
+        seconds: Duration of the measurement.
     """
     with Predictor(model) as predictor:
         size = predictor.spec.preprocessing.size
@@ -46,15 +46,17 @@ def time_model(model: Path | str, batch_size: int, seconds: float) -> float:
 
 
 def measure(model: Path, batch_size: int, seconds: float) -> float:
-    """Returns what `time_model` measures in a process of its own."""
+    """Returns the result of `time_model` in a new process."""
     return float(measure_in_child("ctonnx_bench.experiments.throughput.precisions", model, batch_size, seconds))
 
 
 @click.command()
 @click.argument("export", type=click.Path(path_type=Path, exists=True, file_okay=False), required=False)
 @click.option("--batch-size", "batch_sizes", type=click.IntRange(1), multiple=True, default=(1, 8), show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Processes of each, in turn.")
-@click.option("--seconds", type=FiniteRange(0), default=3.0, show_default=True, help="Of measuring in each.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=5, show_default=True, help="Number of processes for each model."
+)
+@click.option("--seconds", type=FiniteRange(0), default=3.0, show_default=True, help="Duration of each measurement.")
 @child_option(time_model)
 def main(export: Path | None, batch_sizes: tuple[int, ...], rounds: int, seconds: float) -> None:
     """Compare the precisions in an export folder (default: the newest run's)."""
@@ -63,7 +65,8 @@ def main(export: Path | None, batch_sizes: tuple[int, ...], rounds: int, seconds
     files = {name: file for name, file in files.items() if file.is_file()}
     if "fp32" not in files:
         raise click.UsageError(f"expected model.fp32.onnx in '{folder}', found none; make one with: ctonnx export")
-    click.echo(f"{folder}: milliseconds an image, medians of {rounds} processes each, in turn")
+    click.echo(f"{folder}: milliseconds per image, medians of {rounds} processes each, in turn")
+
     for batch_size in batch_sizes:
         found: dict[str, list[float]] = {name: [] for name in files}
         for name in interleaved(files, rounds):

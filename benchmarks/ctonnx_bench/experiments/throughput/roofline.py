@@ -1,9 +1,9 @@
-"""How near FP32 and INT8 come to what the processor can do: the network beside a bare matrix product.
+"""Speed of FP32 and INT8 compared with the processor's limit, a bare matrix product.
 
     python -m ctonnx_bench.experiments.throughput.roofline [EXPORT] [--batch-size 8] [--rounds 5] [--seconds 2]
 
-A convolution is at best a matrix product. The rate of onnxruntime's own, on a matrix that fits the caches, bounds what
-any network can reach with it on this machine; what is left to gain is the distance to it.
+A convolution is at best as fast as a matrix product. The rate of onnxruntime's matrix product, on a matrix that fits
+into the caches, is therefore the limit of any network with onnxruntime on this machine.
 """
 
 import math
@@ -33,23 +33,24 @@ _WARM_UP = 3
 
 
 def matrix_rate(precision: str, seconds: float) -> float:
-    """Returns the operations a second of a matrix product, an addition and a multiplication counting as two.
+    """Returns the operations per second of a matrix product; an addition and a multiplication count as two.
 
     Args:
         precision: One of `PRECISIONS`; INT8 multiplies uint8 by int8 into int32.
-        seconds: how long to measure.
+        seconds: Duration of the measurement.
     """
-    whole = precision == "int8"
+    is_int8 = precision == "int8"
     random = np.random.default_rng(0)
-    left = random.integers(0, 255, (_SIDE, _SIDE)).astype(np.uint8 if whole else np.float32)
-    right = random.integers(-127, 127, (_SIDE, _SIDE)).astype(np.int8 if whole else np.float32)
-    kinds = (TensorProto.UINT8, TensorProto.INT32) if whole else (TensorProto.FLOAT, TensorProto.FLOAT)
-    given, answer = (
+    left = random.integers(0, 255, (_SIDE, _SIDE)).astype(np.uint8 if is_int8 else np.float32)
+    right = random.integers(-127, 127, (_SIDE, _SIDE)).astype(np.int8 if is_int8 else np.float32)
+    kinds = (TensorProto.UINT8, TensorProto.INT32) if is_int8 else (TensorProto.FLOAT, TensorProto.FLOAT)
+    input_info, output_info = (
         helper.make_tensor_value_info(name, kind, [_SIDE, _SIDE])
         for name, kind in zip(("left", "product"), kinds, strict=True)
     )
-    node = helper.make_node("MatMulInteger" if whole else "MatMul", ["left", "right"], ["product"])
-    graph = helper.make_graph([node], "product", [given], [answer], [numpy_helper.from_array(right, "right")])
+    node = helper.make_node("MatMulInteger" if is_int8 else "MatMul", ["left", "right"], ["product"])
+    weights = [numpy_helper.from_array(right, "right")]
+    graph = helper.make_graph([node], "product", [input_info], [output_info], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = available_cores()
@@ -65,7 +66,7 @@ def matrix_rate(precision: str, seconds: float) -> float:
 
 
 def operations(model: Path) -> int:
-    """Returns the operations that a model's convolutions take for one image; all else is below 1 % of a ResNet50."""
+    """Returns the operations of a model's convolutions per image; the rest is below 1 % of a ResNet50."""
     graph = onnx.shape_inference.infer_shapes(onnx.load(model)).graph
     shapes = {weight.name: list(weight.dims) for weight in graph.initializer}
     for value in graph.value_info:
@@ -82,11 +83,13 @@ def operations(model: Path) -> int:
 @click.command()
 @click.argument("export", type=click.Path(path_type=Path, exists=True, file_okay=False), required=False)
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Processes of each, in turn.")
-@click.option("--seconds", type=FiniteRange(0), default=2.0, show_default=True, help="Of measuring in each.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=5, show_default=True, help="Number of processes for each model."
+)
+@click.option("--seconds", type=FiniteRange(0), default=2.0, show_default=True, help="Duration of each measurement.")
 @child_option(matrix_rate)
 def main(export: Path | None, batch_size: int, rounds: int, seconds: float) -> None:
-    """Hold the models of an export folder (default: the newest run's) against a matrix product."""
+    """Compare the models of an export folder (default: the newest run's) with a bare matrix product."""
     folder = export or newest_export().run.export_folder
     files = {name: folder / f"model.{name}.onnx" for name in PRECISIONS}
     files = {name: file for name, file in files.items() if file.is_file()}
@@ -102,9 +105,9 @@ def main(export: Path | None, batch_size: int, rounds: int, seconds: float) -> N
         rate, milliseconds = (statistics.median(column) for column in zip(*samples, strict=True))
         share = statistics.median(count / (own / 1e3) / peak for peak, own in samples)
         click.echo(
-            f"{name}: the matrix product makes {rate / 1e9:.0f} G operations/s; an image of {count / 1e9:.2f} G "
+            f"{name}: the matrix product reaches {rate / 1e9:.0f} G operations/s; an image of {count / 1e9:.2f} G "
             f"operations takes {milliseconds:.2f} ms at batch {batch_size}, {share:.0%} of that rate "
-            f"({count / rate * 1e3:.2f} ms would be all of it)"
+            f"(100% would be {count / rate * 1e3:.2f} ms)"
         )
 
 

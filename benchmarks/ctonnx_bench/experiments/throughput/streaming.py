@@ -1,9 +1,9 @@
-"""Which number of workers and which batch size go through a folder fastest on this machine.
+"""Throughput of `Predictor` on a folder, by number of workers and batch size.
 
     python -m ctonnx_bench.experiments.throughput.streaming MODEL DIR [--rounds 5] [--batch-size N]... [--heatmaps]
 
-Each case runs in a process of its own, in turn. `Predictor`'s defaults were chosen by it. With --heatmaps each case
-runs without and with a picture drawn of every answer, and the cost of a picture is the difference in one round.
+Each case runs in separate processes, in turn. The defaults of `Predictor` are based on it. With --heatmaps each case
+runs with and without drawing a heatmap of every image, and the cost of a heatmap is the difference in the same round.
 """
 
 import os
@@ -28,14 +28,14 @@ __all__ = ["main", "measure"]
 
 
 def measure(model: Path | str, folder: Path | str, workers: int, batch_size: int, heatmaps: bool = False) -> float:
-    """Returns the images of a folder that are answered in a second, once the model is loaded.
+    """Returns the images per second on a folder, without loading the model.
 
     Args:
         model: The `.onnx` file.
-        folder: with images.
-        workers: Batches that the model computes at a time.
-        batch_size: Images in each.
-        heatmaps: Whether a picture of each answer is drawn, into a temporary folder.
+        folder: Folder of images.
+        workers: Batches that are computed in parallel.
+        batch_size: Images per batch.
+        heatmaps: Whether a heatmap of each image is drawn, into a temporary folder.
     """
     files = find_images([os.fspath(folder)])
     with Predictor(model, workers=workers) as predictor, ExitStack() as stack:
@@ -48,7 +48,7 @@ def measure(model: Path | str, folder: Path | str, workers: int, batch_size: int
                 pass
         seconds = time.perf_counter() - start
         if pictures is not None and pictures.failures:
-            raise CtonnxError(f"expected a picture of each answer, failed: {pictures.failures[0][1]}")
+            raise CtonnxError(f"expected a heatmap of each image, found that one failed: {pictures.failures[0][1]}")
         return len(files) / seconds
 
 
@@ -58,11 +58,13 @@ def measure(model: Path | str, folder: Path | str, workers: int, batch_size: int
 @click.option(
     "--batch-size", "batch_sizes", type=click.IntRange(1), multiple=True, default=(1, 2, 4, 8), show_default=True
 )
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Processes of each, in turn.")
-@click.option("--heatmaps", is_flag=True, help="Measure each case with a picture drawn of every answer, too.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=5, show_default=True, help="Number of processes for each case."
+)
+@click.option("--heatmaps", is_flag=True, help="Also measure each case with a heatmap drawn of every image.")
 @child_option(measure)
 def main(model: Path, folder: Path, batch_sizes: tuple[int, ...], rounds: int, heatmaps: bool) -> None:
-    """Stream DIR through MODEL with one worker on all cores, and with a worker for each core."""
+    """Predict the images of DIR with MODEL, with one worker on all cores and with a worker per core."""
     cores = available_cores()
     cases = [
         (workers, size, drawn)
@@ -73,7 +75,7 @@ def main(model: Path, folder: Path, batch_sizes: tuple[int, ...], rounds: int, h
     found: dict[tuple[int, int, bool], list[float]] = {case: [] for case in cases}
     for case in interleaved(cases, rounds):
         found[case].append(measure_in_child("ctonnx_bench.experiments.throughput.streaming", model, folder, *case))
-    click.echo(f"{model.name} on {cores} cores: images a second, medians of {rounds} processes each, in turn")
+    click.echo(f"{model.name} on {cores} cores: images per second, medians of {rounds} processes each, in turn")
     for (workers, size, drawn), rates in found.items():
         threads = max(1, cores // workers)
         line = (
@@ -84,10 +86,11 @@ def main(model: Path, folder: Path, batch_sizes: tuple[int, ...], rounds: int, h
             plain = found[workers, size, False]
             costs = [1e3 / slow - 1e3 / fast for slow, fast in zip(rates, plain, strict=True)]
             line += (
-                f", with heatmaps: {1e3 / statistics.median(rates):.0f} against "
-                f"{1e3 / statistics.median(plain):.0f} ms "
-                f"an image, a picture costs {statistics.median(costs):.0f} ms ({min(costs):.0f} to {max(costs):.0f})"
+                f", with heatmaps: {1e3 / statistics.median(rates):.0f} instead of "
+                f"{1e3 / statistics.median(plain):.0f} ms per image, "
+                f"a heatmap costs {statistics.median(costs):.0f} ms ({min(costs):.0f} to {max(costs):.0f})"
             )
+
         click.echo(line)
 
 

@@ -1,11 +1,11 @@
-"""Training's speed beside timm's, for the same network, image size, batch, precision and optimizer.
+"""Training speed compared with timm, for the same network, image size, batch size, precision and optimizer.
 
     python -m ctonnx_bench.experiments.throughput.training DATA [--image-size 128] [--batch-size 32] [--rounds 3]
 
-Each measurement is a process of its own; the processes run in turn. timm's `train.py` is not part of its package, so
-its epoch is put together here from the parts that it uses: its data set, loader, model and optimizer, autocast and
-channels-last. Images are decoded from files there, by worker processes, and in ctonnx from memory: that is part of what
-is compared. Training alone is timed, after a first epoch.
+Each measurement is a separate process; the processes run in turn. timm's `train.py` is not part of its package, so its
+epoch is built here from the parts that it uses: its dataset, loader, model and optimizer, autocast and channels-last.
+timm decodes images from files in worker processes, ctonnx reads them from memory; this is part of the comparison. Only
+training is timed, without validation, after a first epoch.
 """
 
 import importlib
@@ -25,7 +25,7 @@ __all__ = ["PEERS", "main", "measure", "measure_ctonnx", "measure_timm", "measur
 
 
 def measure_ctonnx(data: Path, image_size: int, batch_size: int, *, reuse_memory: bool = True) -> dict[str, float]:
-    """Returns images a second of the recipe's second epoch at full size, and the share of time spent on data."""
+    """Returns images per second of the recipe's second epoch at full size, and the share of time spent on data."""
     from dataclasses import replace
 
     from ctonnx.artifacts.run import Run
@@ -38,11 +38,11 @@ def measure_ctonnx(data: Path, image_size: int, batch_size: int, *, reuse_memory
     from ctonnx_train.training.recipe import TrainSettings, plan
 
     settings = TrainSettings(weights="none", epochs=2, batch_size=batch_size, precision="bf16")
-    phases = [replace(phase, growing=False) for phase in plan(settings)]  # timm's images are large from the start
+    phases = [replace(phase, growing=False) for phase in plan(settings)]  # timm uses full-size images from the start
     ready = prepare(read_data(data), settings, Preprocessing(size=image_size), lambda line: None)
     labels = ready.labels("train")
     images = PixelDataset(ready.store, ready.rows["train"], labels)
-    few = PixelDataset(ready.store, ready.rows["valid"][:1], ready.labels("valid")[:1])  # training alone is timed
+    few = PixelDataset(ready.store, ready.rows["valid"][:1], ready.labels("valid")[:1])  # validation is not timed
     with tempfile.TemporaryDirectory(prefix="ctonnx-bench-") as folder:
         network = CTClassifier(len(ready.data.classes))
         run = Run(Path(folder))
@@ -65,17 +65,17 @@ def measure_ctonnx(data: Path, image_size: int, batch_size: int, *, reuse_memory
 
 
 def measure_without_memory_reuse(data: Path, image_size: int, batch_size: int) -> dict[str, float]:
-    """Returns what `measure_ctonnx` does where freed memory goes back to the system after each step."""
+    """Returns the result of `measure_ctonnx` with freed memory returned to the system after each step."""
     return measure_ctonnx(data, image_size, batch_size, reuse_memory=False)
 
 
 def measure_timm(data: Path, image_size: int, batch_size: int) -> dict[str, float]:
-    """Returns images a second of the second epoch of a loop as in timm's train.py, and the share spent on data."""
+    """Returns images per second of the second epoch of timm's loop, and the share of time spent on data."""
     import torch
 
     from ctonnx_train.data.image_folder import read_data
 
-    # By name: timm says that it is typed, and does not export what it offers.
+    # By name: timm is marked as typed, but does not export its public names.
     timm_data, timm_models, timm_optim = (
         importlib.import_module(f"timm.{part}") for part in ("data", "models", "optim")
     )
@@ -121,14 +121,14 @@ def measure_timm(data: Path, image_size: int, batch_size: int) -> dict[str, floa
 
 PEERS: dict[str, Callable[[Path, int, int], dict[str, float]]] = {
     "ctonnx": measure_ctonnx,
-    "ctonnx, memory given back": measure_without_memory_reuse,
+    "ctonnx, memory returned": measure_without_memory_reuse,
     "timm": measure_timm,
 }
-"""What is compared; each rate is set against the first one's."""
+"""Compared trainings; the first one is the baseline."""
 
 
 def measure(peer: str, data: Path, image_size: int, batch_size: int) -> dict[str, float]:
-    """Returns what a peer measured in a process of its own."""
+    """Returns the measurement of a peer in a new process."""
     found: dict[str, float] = measure_in_child(
         "ctonnx_bench.experiments.throughput.training", peer, data, image_size, batch_size
     )
@@ -141,9 +141,9 @@ def _measure_here(peer: str, data: str, image_size: int, batch_size: int) -> dic
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
-@click.option("--image-size", type=click.IntRange(32), default=128, show_default=True, help="In pixels.")
-@click.option("--batch-size", type=click.IntRange(2), default=32, show_default=True, help="CheckImages a step.")
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Processes of each, in turn.")
+@click.option("--image-size", type=click.IntRange(32), default=128, show_default=True, help="Image size in pixels.")
+@click.option("--batch-size", type=click.IntRange(2), default=32, show_default=True, help="Images per step.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Number of processes for each.")
 @child_option(_measure_here)
 def main(data: Path, image_size: int, batch_size: int, rounds: int) -> None:
     """Compare ctonnx's training with timm's on the training images of DATA."""

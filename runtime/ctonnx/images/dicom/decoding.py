@@ -18,7 +18,7 @@ from pydicom.pixels.utils import as_pixel_options, get_j2k_parameters
 from ctonnx.errors import ImageError
 from ctonnx.images.dicom.dataset import NO_LENGTH, DataSet, PixelElement
 from ctonnx.images.dicom.header import Fault
-from ctonnx.images.dicom.stored_bits import lies_elsewhere, value_bits
+from ctonnx.images.dicom.stored_bits import contradicts_high_bit, value_bits
 
 __all__ = ["Frames", "Stored"]
 
@@ -119,7 +119,7 @@ class Frames:
                 stored = None
         if stored is None:
             raise ImageError(f"damaged DICOM file, or a variant of {self._syntax.name} that cannot be read", self._name)
-        if stored.cells.dtype.kind in "iu" and lies_elsewhere(
+        if stored.cells.dtype.kind in "iu" and contradicts_high_bit(
             stored.cells, bits_stored=stored.bits, high_bit=stored.high_bit
         ):
             begin = stored.high_bit + 1 - stored.bits

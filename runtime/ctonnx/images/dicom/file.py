@@ -42,7 +42,7 @@ class DicomFile:
     Attributes:
         frames: Number of frames.
         size: Width and height of each frame.
-        bytes_a_pixel: Maximum memory to decode a pixel, in bytes.
+        bytes_per_pixel: Maximum memory to decode a pixel, in bytes.
 
     Raises:
         ImageError: If the file is damaged, contains no image, is too large, or has an unsupported compression.
@@ -62,12 +62,8 @@ class DicomFile:
         """
         if not 0 <= frame < self.frames:
             raise ImageError(f"expected a frame from 0 to {self.frames - 1}, found {frame}", self._name)
-        return redacting(self._name, lambda: self._scan(frame), lambda: self._fault("pixels"))
-
-    def _scan(self, frame: int) -> Scan:
-        stored = self._frames.stored(frame)
         rendering = Rendering(header=self._header, frame=frame, kind=self._kind, window=self._window, name=self._name)
-        return rendering.scan(stored)
+        return redacting(self._name, lambda: rendering.scan(self._frames.stored(frame)), lambda: self._fault("pixels"))
 
     def _fault(self, part: str) -> str:
         return (find_invalid_element(self._header) if self._header else None) or f"its {part} cannot be read"
@@ -91,7 +87,7 @@ class DicomFile:
         self._check_size(*self.size)
         frames = self._frames = Frames(data, data.pixels, self._name)
         is_grey = header.SamplesPerPixel == 1 and header.PhotometricInterpretation != "PALETTE COLOR"
-        self.bytes_a_pixel = _LOOKED_UP if is_grey and int(header.BitsAllocated) <= 16 else _COMPUTED
+        self.bytes_per_pixel = _LOOKED_UP if is_grey and int(header.BitsAllocated) <= 16 else _COMPUTED
         return frames.count
 
     def _check_size(self, columns: int, rows: int) -> None:

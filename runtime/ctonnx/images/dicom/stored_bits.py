@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["lies_elsewhere", "value_bits"]
+__all__ = ["contradicts_high_bit", "value_bits"]
 
 
 def value_bits(cells: NDArray[Any], *, bits_stored: int, high_bit: int) -> NDArray[Any]:
@@ -34,7 +34,7 @@ def value_bits(cells: NDArray[Any], *, bits_stored: int, high_bit: int) -> NDArr
     return values
 
 
-def lies_elsewhere(cells: NDArray[Any], *, bits_stored: int, high_bit: int) -> bool:
+def contradicts_high_bit(cells: NDArray[Any], *, bits_stored: int, high_bit: int) -> bool:
     """Returns whether values begin at bit 0, although by High Bit they begin above it.
 
     If High Bit were right, the values would not all fit into the lowest bits and use those below their first one.

@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from ctonnx.errors import ImageError
 from ctonnx.images import unsupported
-from ctonnx.images.modes import bytes_a_pixel, to_8_bit
+from ctonnx.images.modes import bytes_per_pixel, to_8_bit
 from ctonnx.images.raster import jpeg2000, tiff, tiff_directory
 from ctonnx.images.raster.salvage import without_metadata
 from ctonnx.images.scan import Scan
@@ -25,8 +25,8 @@ from ctonnx.system.memory import reserve_memory
 __all__ = [
     "FORMATS",
     "IMPORTING",
+    "as_image_error",
     "begins_as_image",
-    "damage_is_an_image_error",
     "decode",
     "normalized",
     "reject_large",
@@ -49,7 +49,7 @@ _WITHOUT_SIGNATURE = frozenset({"TGA", "PCX", "ICO", "DIB"})
 _PNG_STEPS = {"L;2": 85, "L;4": 17}
 
 # Transposition of each EXIF orientation (https://www.cipa.jp/std/documents/e/DC-008-2012_E.pdf, table 4).
-_TURNS = {
+_TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -75,13 +75,14 @@ def decode(file: BinaryIO, name: str, most_pixels: int | None = None) -> Scan:
     """
     head = file.read(12)
     file.seek(0)
-    if head.startswith(tiff_directory.MARKS):
-        return _tiff(file, name, most_pixels)
-    if head.startswith(jpeg2000.MARKS):
-        with damage_is_an_image_error(name):
-            stream = jpeg2000.read_header(file)
-        if stream and not stream.is_for_pillow:
-            return _by_extra(file, name, most_pixels, stream)
+    header: tiff.TiffHeader | jpeg2000.Jpeg2000Header | None = None
+    with as_image_error(name):
+        if head.startswith(tiff_directory.MARKS):
+            header = tiff.read_header(file, name)
+        elif head.startswith(jpeg2000.MARKS):
+            header = jpeg2000.read_header(file)
+    if header and not header.suits_pillow:
+        return _by_extra(file, name, most_pixels, header)
     file.seek(0)
     try:
         return _by_pillow(file, name, most_pixels)
@@ -103,11 +104,11 @@ def begins_as_image(file: BinaryIO, name: str) -> bool:
     Image.preinit()
     try:
         if file.read(4) in tiff_directory.MARKS:
-            with damage_is_an_image_error(name):
+            with as_image_error(name):
                 tiff.read_header(file, name)
             return True
         file.seek(0)
-        with damage_is_an_image_error(name), Image.open(file, formats=FORMATS) as image:
+        with as_image_error(name), Image.open(file, formats=FORMATS) as image:
             return not (image.format in _WITHOUT_SIGNATURE and unsupported.describe_file(file))
     except ImageError:
         picture = without_metadata(file)
@@ -116,7 +117,7 @@ def begins_as_image(file: BinaryIO, name: str) -> bool:
 
 def _by_pillow(file: BinaryIO, name: str, most_pixels: int | None) -> Scan:
     Image.preinit()
-    with damage_is_an_image_error(name, most_pixels), Image.open(file, formats=FORMATS) as image:
+    with as_image_error(name, most_pixels), Image.open(file, formats=FORMATS) as image:
         reject_large(image.size, most_pixels, name)
         if image.format in _WITHOUT_SIGNATURE and (kind := unsupported.describe_file(file)):
             raise ImageError(f"{_NO_FORMAT}, but {kind}", name)
@@ -140,27 +141,13 @@ def _fix_transparency(image: Image.Image, file: BinaryIO, name: str) -> Image.Im
         file.seek(16)
         bits, descriptor = file.read(2)
         if bits == 16 or not descriptor & 15:  # no alpha, or one bit that writers set arbitrarily
-            with reserve_memory(image.size, bytes_a_pixel(image.mode), name):
+            with reserve_memory(image.size, bytes_per_pixel(image.mode), name):
                 return image.convert("RGB")
     return image
 
 
-def _tiff(file: BinaryIO, name: str, most_pixels: int | None) -> Scan:
-    with damage_is_an_image_error(name):
-        header = tiff.read_header(file, name)
-    if not header.is_for_pillow:
-        return _by_extra(file, name, most_pixels, header)
-    file.seek(0)
-    try:
-        return _by_pillow(file, name, most_pixels)
-    except ImageError:
-        if (picture := without_metadata(file)) is None:
-            raise
-    return _by_pillow(picture, name, most_pixels)
-
-
 def _by_extra(
-    file: BinaryIO, name: str, most_pixels: int | None, header: "tiff.TiffHeader | jpeg2000.Jpeg2000Header"
+    file: BinaryIO, name: str, most_pixels: int | None, header: tiff.TiffHeader | jpeg2000.Jpeg2000Header
 ) -> Scan:
     """Decodes a file that Pillow misreads, with the extra `[tiff]`."""
     size = header.width, header.height
@@ -185,15 +172,15 @@ def _by_extra(
             raise
         raise ImageError(f'{header}, which needs {missing}; pip install "ctonnx[tiff]"', name) from error
     if isinstance(header, tiff.TiffHeader):
-        with damage_is_an_image_error(name, most_pixels), reserve_memory(size, header.bytes_a_pixel, name):
+        with as_image_error(name, most_pixels), reserve_memory(size, header.bytes_per_pixel, name):
             found = tiff_image(file, header)
-        return Scan(_turned(found, header.orientation), _PAGES_CAUTION if header.has_more else None)
-    with damage_is_an_image_error(name, most_pixels), reserve_memory(size, header.bytes_a_pixel, name):
+        return Scan(_transposed(found, header.orientation), _PAGES_CAUTION if header.has_more else None)
+    with as_image_error(name, most_pixels), reserve_memory(size, header.bytes_per_pixel, name):
         return Scan(jpeg2000_image(file, header))
 
 
 @contextmanager
-def damage_is_an_image_error(name: str, most_pixels: int | None = None) -> Iterator[None]:
+def as_image_error(name: str, most_pixels: int | None = None) -> Iterator[None]:
     """Converts any exception of a decoder to an ImageError."""
     try:
         yield
@@ -229,7 +216,7 @@ def normalized(image: Image.Image, name: str) -> Image.Image:
     """Returns a Pillow image, upright and with 8 bits."""
     if 0 in image.size:
         raise ImageError(f"the image has no pixels: {image.size[0]} x {image.size[1]}", name)
-    with reserve_memory(image.size, bytes_a_pixel(image.mode, image.format), name):
+    with reserve_memory(image.size, bytes_per_pixel(image.mode, image.format), name):
         image.load()
         return to_8_bit(_upright(image), is_16_bit=image.format == "PPM" and image.mode == "I")
 
@@ -240,9 +227,9 @@ def _upright(image: Image.Image) -> Image.Image:
     # Pillow raises the same errors for a damaged EXIF block as for damaged pixels. The pixels are undamaged here.
     except Exception:
         return image
-    return _turned(image, orientation)
+    return _transposed(image, orientation)
 
 
-def _turned(image: Image.Image, orientation: int) -> Image.Image:
-    turn = _TURNS.get(orientation)
-    return image if turn is None else image.transpose(turn)
+def _transposed(image: Image.Image, orientation: int) -> Image.Image:
+    transposition = _TRANSPOSITIONS.get(orientation)
+    return image if transposition is None else image.transpose(transposition)

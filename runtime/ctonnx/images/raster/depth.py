@@ -38,7 +38,7 @@ def from_samples(
     photometric: int,
     colours: int,
     alpha: int | None = None,
-    is_multiplied: bool = False,
+    is_premultiplied: bool = False,
     palette: Sequence[int] = (),
     is_full_range: bool = False,
 ) -> Image.Image:
@@ -50,7 +50,7 @@ def from_samples(
         photometric: Photometric interpretation of TIFF.
         colours: Number of colour channels: 1 grey, 3 RGB, 4 CMYK.
         alpha: Index of the alpha channel; None if there is none.
-        is_multiplied: Whether the colours are already multiplied with alpha.
+        is_premultiplied: Whether the colours are already multiplied with alpha.
         palette: 16-bit red, green and blue values of a palette, or 8-bit ones if none is above 255.
         is_full_range: Whether the full range becomes 0..255 for more than 16 bits, too.
     """
@@ -71,7 +71,7 @@ def from_samples(
             mode = "CMYK" if photometric == CMYK else "YCbCr"
             converted = Image.frombytes(mode, (width, len(eight)), np.ascontiguousarray(eight).tobytes())
             eight = np.asarray(converted.convert("RGB"))
-        if alpha is not None and not is_multiplied:
+        if alpha is not None and not is_premultiplied:
             full = 1.0 if samples.dtype.kind == "f" else float(2**bits - 1)
             opacity = _stretched(block[:, :, alpha : alpha + 1], 0.0, full)
             eight = ((eight.astype(np.uint16) * opacity + 127) // 255).astype(np.uint8)

@@ -42,7 +42,7 @@ class Jpeg2000Header:
     colour_space: int = 0
 
     @property
-    def is_for_pillow(self) -> bool:
+    def suits_pillow(self) -> bool:
         """Whether Pillow reads the samples correctly."""
         if self.palette_bits > 8:
             return False
@@ -51,12 +51,12 @@ class Jpeg2000Header:
     @property
     def is_readable(self) -> bool:
         """Whether the decoded samples are grey or RGB, with or without alpha."""
-        is_even = len(set(self.bits)) == len(set(self.signed)) == 1 and set(self.steps) == {(1, 1)}
+        is_uniform = len(set(self.bits)) == len(set(self.signed)) == 1 and set(self.steps) == {(1, 1)}
         is_plain = not self.palette_bits and self.colour_space not in (_SYCC, _CMYK)
-        return is_even and is_plain and 1 <= len(self.bits) <= 4
+        return is_uniform and is_plain and 1 <= len(self.bits) <= 4
 
     @property
-    def bytes_a_pixel(self) -> int:
+    def bytes_per_pixel(self) -> int:
         """Maximum bytes to decode a pixel: OpenJPEG keeps numbers of 32 bits."""
         return 24 * len(self.bits) + 16
 
@@ -84,13 +84,9 @@ def read_header(file: BinaryIO) -> Jpeg2000Header | None:
         file.seek(0)
         if file.read(4) == MARKS[0]:
             return _code_stream(file, 0, {})
-        return _boxes(file, 0, _end_of(file), {})
+        return _boxes(file, 0, file.seek(0, 2), {})
     except (struct.error, OSError, ValueError, OverflowError):
         return None
-
-
-def _end_of(file: BinaryIO) -> int:
-    return file.seek(0, 2)
 
 
 def _boxes(file: BinaryIO, at: int, end: int, found: dict[str, int], *, is_top: bool = True) -> Jpeg2000Header | None:

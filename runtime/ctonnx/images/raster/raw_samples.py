@@ -55,7 +55,7 @@ def tiff_image(file: BinaryIO, header: TiffHeader) -> Image.Image:
         photometric=header.photometric,
         colours=COLOURS[header.photometric],
         alpha=header.alpha,
-        is_multiplied=header.is_multiplied,
+        is_premultiplied=header.is_premultiplied,
         palette=header.palette,
     )
 

@@ -14,7 +14,7 @@ import struct
 import zlib
 from typing import BinaryIO
 
-from ctonnx.images.raster.tiff_directory import MARKS, MOST_FIELDS
+from ctonnx.images.raster.tiff_directory import MARKS, MOST_FIELDS, structure
 from ctonnx.system.memory import largest
 
 __all__ = ["without_metadata"]
@@ -123,12 +123,10 @@ def _tiff(file: BinaryIO) -> list[bytes]:
     """Returns the file with a new first directory at its end, or nothing if all fields are kept."""
     file.seek(0)
     whole = file.read()
-    order = "<" if whole[:1] == b"I" else ">"
-    is_big = 43 in whole[2:4]
-    count_letter, long, begin = ("Q", "Q", 8) if is_big else ("H", "I", 4)
+    order, count_letter, long, begin = structure(whole)
     (at,) = struct.unpack_from(order + long, whole, begin)
     (count,) = struct.unpack_from(order + count_letter, whole, at)
-    first, step = at + struct.calcsize(order + count_letter), 20 if is_big else 12
+    first, step = at + struct.calcsize(order + count_letter), 4 + 2 * begin
     if count > MOST_FIELDS:
         return []
     entries = [whole[place : place + step] for place in range(first, first + count * step, step)]

@@ -2,7 +2,7 @@
 
 Pillow silently misreads some files: samples of 12 bits become black, a minimum that is white becomes black, unsigned
 32 bits wrap, planes of 16 bits are mixed, and big-endian numbers in compressed strips are swapped twice.
-`TiffHeader.is_for_pillow` is True for exactly those files that Pillow reads correctly in the grid of
+`TiffHeader.suits_pillow` is True for exactly those files that Pillow reads correctly in the grid of
 tests/runtime/images/raster/test_tiff_grid.py.
 
 Source: TIFF 6.0, https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from ctonnx.errors import ImageError
-from ctonnx.images.raster.tiff_directory import TiffDirectory, read_directory
+from ctonnx.images.raster.tiff_directory import read_directory
 
 __all__ = ["COLOURS", "FLOAT", "SIGNED", "UNSIGNED", "TiffHeader", "read_header"]
 
@@ -125,12 +125,12 @@ class TiffHeader:
         return len(self.bits)
 
     @property
-    def is_for_pillow(self) -> bool:
+    def suits_pillow(self) -> bool:
         """Whether Pillow reads the samples correctly."""
         if self.compression not in _COMPRESSIONS_OF_PILLOW or (self.is_big_endian and self.is_bigtiff):
             return False
         bits, kind, channels, photometric = self.bits[0], self.kinds[0], self.samples, self.photometric
-        if not self._is_even or self.ink_set != 1:
+        if not self._is_uniform or self.ink_set != 1:
             return False
         if self.fill_order != 1:  # fax
             return bits == channels == kind == 1 and photometric in (0, 1)
@@ -149,17 +149,17 @@ class TiffHeader:
             return bits == 8 and channels == 3 and photometric == _RGB and self.compression != _JPEG
         if bits == 16:
             return channels <= {1: 1, _RGB: 4, _CMYK: 4}.get(photometric, 0)
-        return (bits == 8 and self._has_extra_of_pillow) or (bits in (1, 2, 4) and channels == 1 and photometric <= 3)
+        return (bits == 8 and self._has_pillow_mode) or (bits in (1, 2, 4) and channels == 1 and photometric <= 3)
 
     @property
-    def _is_even(self) -> bool:
+    def _is_uniform(self) -> bool:
         """Whether all samples are of one kind and their meaning is known."""
         extra = self.samples - COLOURS.get(self.photometric, self.samples + 1)
         is_known = extra == len(self.extra) or (self.photometric == _RGB and extra == 1 and not self.extra)
         return is_known and len(set(self.bits)) == len(set(self.kinds)) == 1
 
     @property
-    def _has_extra_of_pillow(self) -> bool:
+    def _has_pillow_mode(self) -> bool:
         """Whether Pillow has a mode for the extra samples next to colours of 8 bits."""
         first, further = self.extra[:1], any(self.extra[1:])
         return {
@@ -174,7 +174,7 @@ class TiffHeader:
     @property
     def is_readable(self) -> bool:
         """Whether `ctonnx.images.raster.depth` has a rule for the decoded samples."""
-        if not self._is_even or self.compression not in _DECODED:
+        if not self._is_uniform or self.compression not in _DECODED:
             return False
         bits, kind, photometric = self.bits[0], self.kinds[0], self.photometric
         # Writers disagree about the byte order of integers of 17 to 31 bits.
@@ -183,7 +183,7 @@ class TiffHeader:
         if bits not in known.get(kind, ()) or bits not in steps.get(self.predictor, ()):
             return False
         is_ranged = kind == UNSIGNED and bits <= 16
-        if self.is_multiplied and not (is_ranged and photometric in (1, _RGB)):
+        if self.is_premultiplied and not (is_ranged and photometric in (1, _RGB)):
             return False  # without a range, dark and transparent look the same
         if self.alpha is not None and kind == SIGNED:
             return False
@@ -205,12 +205,12 @@ class TiffHeader:
         return next((colours + i for i, meaning in enumerate(extra) if meaning in (_MULTIPLIED, _ALPHA)), None)
 
     @property
-    def is_multiplied(self) -> bool:
+    def is_premultiplied(self) -> bool:
         """Whether the colours are already multiplied with alpha."""
         return next((meaning == _MULTIPLIED for meaning in self.extra if meaning in (_MULTIPLIED, _ALPHA)), False)
 
     @property
-    def bytes_a_pixel(self) -> int:
+    def bytes_per_pixel(self) -> int:
         """Maximum bytes to decode a pixel: stored, decoded, and converted by `depth`."""
         stored = next((size for size in (1, 2, 4) if self.bits[0] <= 8 * size), 8)
         return 3 * self.samples * stored + 16
@@ -245,15 +245,13 @@ def read_header(file: BinaryIO, name: str) -> TiffHeader:
         ImageError: If the header is damaged or inconsistent.
     """
     try:
-        return _header(read_directory(file))
+        return _header(*read_directory(file))
     except (struct.error, ValueError, OverflowError, OSError, IndexError) as error:
         reason = str(error) if isinstance(error, ValueError) else "its first directory cannot be read"
         raise ImageError(f"damaged image: {reason}", name) from error
 
 
-def _header(directory: TiffDirectory) -> TiffHeader:
-    fields = directory.fields
-
+def _header(fields: dict[int, tuple[int, ...]], marks: dict[str, bool]) -> TiffHeader:
     def one(tag: int, default: int) -> int:
         return int(fields.get(tag, (default,))[0])
 
@@ -283,9 +281,7 @@ def _header(directory: TiffDirectory) -> TiffHeader:
         palette=tuple(int(value) for value in fields.get(320, ())),
         subsampling=tuple(int(value) for value in fields.get(530, (2, 2) if photometric == _YCBCR else (1, 1))),
         ink_set=one(332, 1),
-        is_big_endian=directory.is_big_endian,
-        is_bigtiff=directory.is_bigtiff,
-        has_more=directory.has_more,
+        **marks,
     )
 
 

@@ -4,9 +4,9 @@ Source: TIFF 6.0, https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf 
 """
 
 import struct
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
-__all__ = ["MARKS", "MOST_FIELDS", "TiffDirectory", "read_directory"]
+__all__ = ["MARKS", "MOST_FIELDS", "read_directory", "structure"]
 
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First four bytes of TIFF and BigTIFF files, in either byte order."""
@@ -21,38 +21,29 @@ _WANTED = frozenset({256, 257, 258, 259, 262, 266, 274, 277, 284, 317, 320, 332,
 _TYPES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 
 
-class TiffDirectory(NamedTuple):
-    """Fields that describe the samples of a page, and the structure of the file.
+def structure(head: bytes) -> tuple[str, str, str, int]:
+    """Returns the byte order, letters of `struct` for counts and offsets, and the size of an offset.
 
-    Attributes:
-        fields: Values of the fields by tag.
-        is_big_endian: Whether numbers are big-endian.
-        is_bigtiff: Whether offsets have 64 bits.
-        has_more: Whether further directories follow.
+    The size is also the position of the first directory's offset: byte 8 of a BigTIFF file, otherwise 4.
     """
-
-    fields: dict[int, tuple[int, ...]]
-    is_big_endian: bool
-    is_bigtiff: bool
-    has_more: bool
+    order = "<" if head[:1] == b"I" else ">"
+    return (order, "Q", "Q", 8) if 43 in head[2:4] else (order, "H", "I", 4)
 
 
-def read_directory(file: BinaryIO) -> TiffDirectory:
+def read_directory(file: BinaryIO) -> tuple[dict[int, tuple[int, ...]], dict[str, bool]]:
     """Reads the first directory; the file's position before and after is arbitrary.
 
+    Returns:
+        Values of the fields that describe the samples, by tag; and `is_big_endian`, `is_bigtiff` and `has_more` of
+        `ctonnx.images.raster.tiff.TiffHeader`.
+
     Raises:
-        ValueError: If the directory has too many fields; damage raises struct.error, OverflowError and OSError too.
+        ValueError: If the directory has too many fields; damage raises struct.error, OverflowError and OSError, too.
     """
     file.seek(0)
     head = file.read(16)
-    order = "<" if head[:1] == b"I" else ">"
-    is_bigtiff = 43 in head[2:4]
-    if is_bigtiff:
-        (at,) = struct.unpack_from(order + "Q", head, 8)
-        count_letter, long, room = "Q", "Q", 8
-    else:
-        (at,) = struct.unpack_from(order + "I", head, 4)
-        count_letter, long, room = "H", "I", 4
+    order, count_letter, long, room = structure(head)
+    (at,) = struct.unpack_from(order + long, head, room)
     file.seek(at)
     (count,) = struct.unpack(order + count_letter, file.read(struct.calcsize(order + count_letter)))
     step = 4 + 2 * room
@@ -73,4 +64,4 @@ def read_directory(file: BinaryIO) -> TiffDirectory:
             file.seek(struct.unpack_from(order + long, listed, place)[0])
             found[tag] = struct.unpack(letters, file.read(size))
     (following,) = struct.unpack_from(order + long, listed.ljust(count * step + room, b"\0"), count * step)
-    return TiffDirectory(found, is_big_endian=order == ">", is_bigtiff=is_bigtiff, has_more=following != 0)
+    return found, {"is_big_endian": order == ">", "is_bigtiff": long == "Q", "has_more": following != 0}

@@ -153,16 +153,16 @@ def _outputs(document: Mapping[str, Any], parameters: Mapping[str, Any]) -> list
         raise RequestError(400, f"expected outputs to be a list of JSON objects, found {short(wanted)}")
     found: dict[str, bool] = {}
     for item in wanted:
-        name, asked = item.get("name"), _object(item, "parameters")
+        name, options = item.get("name"), _object(item, "parameters")
         if name not in OUTPUT_NAMES or name in found:
             raise RequestError(
                 400,
                 f"expected outputs of {', '.join(OUTPUT_NAMES)}, each once, found {short(name)}"
                 f"{' twice' if name in OUTPUT_NAMES else ''}",
             )
-        if asked.get("classification"):
+        if options.get("classification"):
             raise RequestError(400, "expected outputs without classification, which this server does not support")
-        found[name] = default if asked.get("binary_data") is None else _flag(asked, "binary_data")
+        found[name] = default if options.get("binary_data") is None else _flag(options, "binary_data")
     return list(found.items())
 
 

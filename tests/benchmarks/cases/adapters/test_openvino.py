@@ -1,4 +1,4 @@
-"""OpenVINO is asked for full float32, for low latency and for the same threads; here by a module in its place."""
+"""OpenVINO is configured for full float32, low latency and the same threads; tested with a mock module."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ from ctonnx_bench.cases.adapters.adapter import Opening
 from ctonnx_bench.cases.adapters.openvino import open_network
 
 
-def test_model_is_compiled_for_the_case_and_answers_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_is_compiled_for_the_case_and_outputs_are_read_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
     class Core:
@@ -25,7 +25,7 @@ def test_model_is_compiled_for_the_case_and_answers_by_name(monkeypatch: pytest.
 
     monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=Core))
     network = open_network(Opening(model=Path("m.onnx"), provider="cpu", threads=3))
-    found = network.answer(np.ones((1, 2, 2, 3), np.uint8))
+    found = network.predict(np.ones((1, 2, 2, 3), np.uint8))
     given: tuple[Any, ...] = (found.probabilities, found.logits, found.heatmap)
     assert given == (12, 2, 3)
     file, device, options = asked[0]

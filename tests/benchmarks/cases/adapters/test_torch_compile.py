@@ -1,4 +1,4 @@
-"""torch.compile is given the network that PyTorch eager runs."""
+"""torch.compile compiles the network that PyTorch eager runs."""
 
 import numpy as np
 import pytest
@@ -21,5 +21,5 @@ def test_network_is_compiled(exported_run: Run, monkeypatch: pytest.MonkeyPatch)
     golden = load_golden(exported_run.export_folder / "golden.npz")
     network = torch_compile.open_network(Opening(model=exported_run.folder, provider="cpu", threads=1))
     assert [type(graph).__name__ for graph in compiled] == ["DeployGraph"]
-    answers = network.answer(golden.pixels[:1])
-    np.testing.assert_allclose(answers.probabilities, golden.outputs.probabilities[:1], atol=1e-5)
+    found = network.predict(golden.pixels[:1])
+    np.testing.assert_allclose(found.probabilities, golden.outputs.probabilities[:1], atol=1e-5)

@@ -1,4 +1,4 @@
-"""PyTorch eager gives what the export was compared with."""
+"""PyTorch eager computes the outputs that the export was compared with."""
 
 from pathlib import Path
 
@@ -11,21 +11,21 @@ from ctonnx_bench.cases.adapters.adapter import Opening
 from ctonnx_bench.cases.adapters.torch_eager import open_network
 
 
-def test_answers_are_those_of_the_golden_inputs(exported_run: Run) -> None:
+def test_outputs_are_the_golden_outputs(exported_run: Run) -> None:
     golden = load_golden(exported_run.export_folder / "golden.npz")
-    found = open_network(Opening(model=exported_run.folder, provider="cpu", threads=1)).answer(golden.pixels)
+    found = open_network(Opening(model=exported_run.folder, provider="cpu", threads=1)).predict(golden.pixels)
     np.testing.assert_allclose(found.probabilities, golden.outputs.probabilities, atol=1e-5)
     np.testing.assert_allclose(found.heatmap, golden.outputs.heatmap, atol=1e-4)
 
 
-def test_staged_answers_are_the_same(exported_run: Run) -> None:
+def test_outputs_of_staged_inputs_are_the_same(exported_run: Run) -> None:
     pixels = load_golden(exported_run.export_folder / "golden.npz").pixels[:2]
     host, staged = (
         open_network(Opening(model=exported_run.folder, provider="cpu", threads=1, bound=bound))
         for bound in (False, True)
     )
     assert isinstance(staged.stage(pixels), torch.Tensor)
-    np.testing.assert_array_equal(staged.answer(pixels).logits, host.run(pixels).logits)
+    np.testing.assert_array_equal(staged.predict(pixels).logits, host.run(pixels).logits)
 
 
 def test_adapters_are_short() -> None:

@@ -1,4 +1,4 @@
-"""PyTorch in half precision gives answers as near as FP16's must be."""
+"""PyTorch in half precision passes the gate of FP16."""
 
 import numpy as np
 
@@ -10,10 +10,10 @@ from ctonnx_bench.cases.adapters.adapter import Opening
 from ctonnx_bench.cases.adapters.torch_half import open_network
 
 
-def test_answers_are_those_of_the_golden_inputs_in_half_precision(exported_run: Run) -> None:
+def test_outputs_are_the_golden_outputs_in_half_precision(exported_run: Run) -> None:
     golden = load_golden(exported_run.export_folder / "golden.npz")
     pixels, expected = golden.pixels[:4], golden.outputs[:4]
-    found = open_network(Opening(model=exported_run.folder, provider="cpu", threads=1)).answer(pixels)
+    found = open_network(Opening(model=exported_run.folder, provider="cpu", threads=1)).predict(pixels)
     assert found.logits.dtype == np.float32
     parity = compare(expected, found)
     assert 0 < parity.max_dp <= DEVICE_GATES["fp16"].max_dp

@@ -1,4 +1,4 @@
-"""The folder's benchmark: whole processes in turn, checked answers, and a table that keeps its raw samples."""
+"""The comparison on a folder: whole processes in turn, checked predictions, and a table with its raw samples."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from ctonnx_bench.experiments.end_to_end.folder import (
     measure,
     table,
 )
-from ctonnx_bench.experiments.end_to_end.peers.peer import PEERS, read_answers
+from ctonnx_bench.experiments.end_to_end.peers.peer import PEERS, read_rows
 from ctonnx_bench.experiments.scans import draw_scans
 from ctonnx_bench.measurement.processes import Measured, Sample
 
@@ -32,11 +32,11 @@ def samples(*seconds: float, megabytes: float) -> dict[str, list[Sample]]:
 
 def test_table_has_medians_spreads_and_ratios_paired_round_by_round() -> None:
     own = samples(1.0, 2.0, 4.0, megabytes=250)
-    # Round by round PyTorch takes 10, 3 and 4 times as long; its median over the other's would be 5.
+    # Round by round PyTorch takes 10, 3 and 4 times as long; the ratio of the medians would be 5.
     theirs = samples(10.0, 6.0, 16.0, megabytes=1000)
     lines = table({"ctonnx FP32": own, "PyTorch eager": theirs}, 40)
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert cells[0] == ["what", "ctonnx FP32", "PyTorch eager"]
+    assert cells[0] == ["measurement", "ctonnx FP32", "PyTorch eager"]
     assert cells[2:] == [
         ["folder of 40, s", "2.00 (1.00 to 4.00) 4.00x", "10.00 (6.00 to 16.00)"],
         ["folder of 40, images/s", "20.0 (10.0 to 40.0) 4.00x", "4.0 (2.5 to 6.7)"],
@@ -51,18 +51,11 @@ def test_table_without_pytorch_has_no_ratios() -> None:
     assert "x |" not in "\n".join(table({"ctonnx FP32": samples(1.0, megabytes=1)}, 4))
 
 
-def test_scans_are_grey_and_the_same_each_time(tmp_path: Path) -> None:
-    first, second = (draw_scans(tmp_path / name, 2) for name in ("a", "b"))
-    assert [file.name for file in first] == ["scan_00000.png", "scan_00001.png"]
-    assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
-    assert first[0].read_bytes()[16:26] == bytes([0, 0, 2, 0, 0, 0, 2, 0, 8, 0])  # 512 by 512, 8 bits, grey
-
-
-def test_answers_are_compared_by_file_name_and_what_differed_once_stays() -> None:
-    reference = read_answers(HEAD + "scans/a.png,normal,0.75\nscans/b.png,nodule,0.5\n")
-    good = compare(reference, read_answers(HEAD + "/elsewhere/a.png,normal,0.75\nb.png,nodule,0.625\n"), Agreement(0))
+def test_predictions_are_compared_by_file_name_and_differences_are_kept() -> None:
+    reference = read_rows(HEAD + "scans/a.png,normal,0.75\nscans/b.png,nodule,0.5\n")
+    good = compare(reference, read_rows(HEAD + "/elsewhere/a.png,normal,0.75\nb.png,nodule,0.625\n"), Agreement(0))
     assert good == Agreement(2, (), 0.125)
-    bad = compare(reference, read_answers(HEAD + "a.png,nodule,0.75\n"), good)
+    bad = compare(reference, read_rows(HEAD + "a.png,nodule,0.75\n"), good)
     assert bad == Agreement(2, ("a.png", "b.png"), 0.125)
     assert compare(reference, reference, bad) == bad
     assert compare({"a.png": ("normal", 0.75)}, reference, good) == good
@@ -72,13 +65,13 @@ def test_answers_are_compared_by_file_name_and_what_differed_once_stays() -> Non
     ("agreement", "holds"),
     [(Agreement(2, (), 0.0), True), (Agreement(2, ("a.png",), 0.0), False), (Agreement(2, (), 0.02), False)],
 )
-def test_agreement_asks_for_every_label_and_for_its_probability(agreement: Agreement, holds: bool) -> None:
+def test_agreement_requires_every_label_and_its_probability(agreement: Agreement, holds: bool) -> None:
     assert agreement.holds is holds
 
 
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Notes who runs on what, in order; nobody runs, and each answers as its command's second word says."""
+    """Records the commands instead of running them; each prints the second word of its command."""
     noted: list[str] = []
 
     def note(command: Sequence[str], _: Path) -> Measured:
@@ -89,7 +82,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return noted
 
 
-def test_contenders_take_turns_after_a_process_that_does_not_count(launched: list[str], tmp_path: Path) -> None:
+def test_contenders_take_turns_after_a_process_that_is_not_counted(launched: list[str], tmp_path: Path) -> None:
     contenders = [
         Contender(title, (name, f"a.png,{label},0.5\n", "PATH"))
         for title, name, label in (("ctonnx INT8", "A", "other"), ("ctonnx FP32", "B", "one"), ("Peer", "C", "one"))
@@ -102,7 +95,7 @@ def test_contenders_take_turns_after_a_process_that_does_not_count(launched: lis
     assert agreements == {"ctonnx INT8": Agreement(1, ("a.png",)), "Peer": Agreement(1)}
 
 
-def test_peers_that_are_not_there_are_named_with_the_reason(
+def test_missing_peers_are_skipped_with_a_reason(
     exported_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folder, "find_spec", lambda name: None if name in ("ultralytics", "transformers") else object())
@@ -125,9 +118,9 @@ def test_tiny_run_from_end_to_end(exported_run: Run, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     head, _, titles, *_ = result.stdout.splitlines()
     assert head.startswith(f"{exported_run.name}: 4 grey PNG scans of 512x512, ")
-    assert [cell.strip() for cell in titles.strip("|").split("|")] == ["what", "ctonnx FP32", "PyTorch eager"]
+    assert [cell.strip() for cell in titles.strip("|").split("|")] == ["measurement", "ctonnx FP32", "PyTorch eager"]
     assert "ctonnx INT8: skipped, not exported; ctonnx export --precision all" in result.stdout
-    assert "PyTorch eager: the labels of ctonnx FP32 on 4 of 4 scans, largest difference" in result.stdout
+    assert "PyTorch eager: same labels as ctonnx FP32 on 4 of 4 scans, largest difference" in result.stdout
     found = json.loads(file.read_text(encoding="utf-8"))
     assert set(found["samples"]) == set(found["commands"]) == {"ctonnx FP32", "PyTorch eager"}
     for cases in found["samples"].values():
@@ -140,7 +133,7 @@ def test_tiny_run_from_end_to_end(exported_run: Run, tmp_path: Path) -> None:
     assert found["images"]["mean_bytes"] > 50_000
 
 
-def test_peer_with_another_answer_ends_with_1_after_the_table(
+def test_peer_with_another_prediction_ends_with_1_after_the_table(
     exported_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = samples(1.0, megabytes=1)
@@ -150,8 +143,8 @@ def test_peer_with_another_answer_ends_with_1_after_the_table(
     options = ["--images", "1", "--rounds", "1", "--peers", "pytorch", "--json", str(file)]
     result = CliRunner().invoke(main, [str(exported_run.folder), *options])
     assert result.exit_code == 1
-    assert "| what " in result.stdout
-    assert result.stderr == "Error: expected the answers of ctonnx FP32, found others of PyTorch eager\n"
+    assert "| measurement " in result.stdout
+    assert result.stderr == "Error: expected the predictions of ctonnx FP32, found others of PyTorch eager\n"
     assert file.is_file()
 
 
@@ -169,10 +162,10 @@ def test_stages_add_up_to_the_whole_process(model: Path, tmp_path: Path) -> None
         ["the", "rest", "3.000", "s", "75.0%"],
         ["all", "4.000", "s"],
     ]
-    assert len(read_answers((tmp_path / "stdout").read_text(encoding="utf-8"))) == 1
+    assert len(read_rows((tmp_path / "stdout").read_text(encoding="utf-8"))) == 1
 
 
-def test_wrong_use_is_refused(exported_run: Run, tmp_path: Path) -> None:
+def test_wrong_use_is_rejected(exported_run: Run, tmp_path: Path) -> None:
     unknown = CliRunner().invoke(main, [str(exported_run.folder), "--peers", "pytorch,other"])
     assert unknown.exit_code == 2
     assert "expected some of pytorch,ultralytics,optimum, found 'other'" in unknown.stderr

@@ -1,4 +1,4 @@
-"""The harness's overhead is measured against a bare loop, in turn."""
+"""The overhead of the benchmark is measured against a bare loop, in turn."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def test_each_loop_has_a_median_for_each_round(model: Path) -> None:
     assert min(*bare, *harness) > 0
 
 
-def test_command_tells_the_overhead(model: Path) -> None:
+def test_command_prints_the_overhead(model: Path) -> None:
     result = CliRunner().invoke(main, [str(model), "--rounds", "1", "--seconds", "0"])
     assert result.exit_code == 0, result.output
     assert [line.split()[0] for line in result.stdout.splitlines()[1:]] == ["bare", "the", "overhead,"]

@@ -1,4 +1,4 @@
-"""The cost of a model's checksum is measured in whole processes, in turn."""
+"""The cost of the checksum is measured in whole processes, in turn."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from ctonnx_bench.experiments.overheads.model_check import main
 
 
-def test_cost_is_told_as_a_ratio(model: Path) -> None:
+def test_cost_is_printed_as_a_ratio(model: Path) -> None:
     result = CliRunner().invoke(main, [str(model), "--rounds", "1"])
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()

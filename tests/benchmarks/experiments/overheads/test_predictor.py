@@ -1,4 +1,4 @@
-"""The overhead benchmark runs and reports what it measured; how fast is for the benchmark to say."""
+"""The overhead of the predictor is measured and printed; its size is not tested."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The start-up benchmark runs every case and prints a line for each."""
+"""The start-up of every case is measured and printed."""
 
 from click.testing import CliRunner
 

@@ -1,4 +1,4 @@
-"""The experiment with two sessions in one process times the first one only, in every case."""
+"""With two sessions in one process, only the first one is timed."""
 
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from ctonnx_bench.experiments.overheads import thread_spinning
 from ctonnx_bench.experiments.overheads.thread_spinning import CASES, main, median_seconds
 
 
-def test_other_sessions_run_in_between_and_do_not_count(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_sessions_run_in_between_and_are_not_timed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[bool] = []
-    asked: list[int] = []
+    ran: list[int] = []
 
     class Noting(Predictor):
         def __init__(self, path: Path, *, spinning: bool) -> None:
@@ -22,12 +22,12 @@ def test_other_sessions_run_in_between_and_do_not_count(model: Path, monkeypatch
             self.number = len(opened)
 
         def predict_pixels(self, pixels: object) -> Any:
-            asked.append(self.number)
+            ran.append(self.number)
 
     monkeypatch.setattr(thread_spinning, "Predictor", Noting)
     assert median_seconds(model, 2, False, 1) < 1
     assert opened == [False, False]
-    assert asked == [1, 2] * 6
+    assert ran == [1, 2] * 6
 
 
 def test_cases_are_measured_in_processes_of_their_own(model: Path) -> None:

@@ -1,4 +1,4 @@
-"""The load that the server's benchmark makes: requests as they go over the wire, statuses, wrong answers."""
+"""The load generator: bytes of the requests, statuses, and wrong responses."""
 
 import json
 import socketserver
@@ -41,22 +41,22 @@ def bodies(tmp_path: Path) -> list[bytes]:
     return requests_for(sorted(tmp_path.iterdir()))
 
 
-def test_every_request_is_answered_and_counted(port: int, bodies: list[bytes]) -> None:
+def test_every_response_is_counted(port: int, bodies: list[bytes]) -> None:
     load = Load.run(port, bodies, ["a", "b", "busy"], clients=4, requests=9)
     assert (dict(load.statuses), load.wrong, len(load.seconds)) == ({200: 6, 503: 3}, 0, 9)
     assert load.rate == pytest.approx(6 / load.elapsed)
     assert 0 < min(load.seconds) <= max(load.seconds) <= load.elapsed
 
 
-def test_answer_with_another_label_is_wrong(port: int, bodies: list[bytes]) -> None:
+def test_response_with_another_label_is_wrong(port: int, bodies: list[bytes]) -> None:
     assert Load.run(port, bodies, ["a", "x", "busy"], clients=1, requests=4).wrong == 1
 
 
-def test_more_clients_than_requests_do_no_harm(port: int, bodies: list[bytes]) -> None:
+def test_more_clients_than_requests_send_each_request_once(port: int, bodies: list[bytes]) -> None:
     assert len(Load.run(port, bodies, ["a", "b", "busy"], clients=5, requests=2).seconds) == 2
 
 
-def test_one_request_is_asked(port: int) -> None:
+def test_single_request_returns_status_and_body(port: int) -> None:
     status, body = ask(port, b"GET / HTTP/1.1\r\n\r\n")
     assert (status, json.loads(body)["asked"]) == (200, "GET")
     with pytest.raises(OSError, match="refused"):

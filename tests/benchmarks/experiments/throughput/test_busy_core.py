@@ -1,4 +1,4 @@
-"""The benchmark of a busy core measures in turn, keeps a core busy for its half of the measurements, and judges."""
+"""The busy core: measurements in turn, a core that is busy for half of them, and the maximum ratio."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from ctonnx_bench.experiments.throughput.busy_core import busy_core, main, measu
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[bool, tuple[Any, ...]]]]:
-    """Notes what is measured, and whether a core was busy; an epoch takes 5 s, and `busy` seconds beside one."""
+    """Records measurements, and whether a core was busy; an epoch takes 5 s, or `busy` seconds with a busy core."""
     noted: list[tuple[bool, tuple[Any, ...]]] = []
     kept: list[bool] = []
 
@@ -46,8 +46,7 @@ def test_states_take_turns_and_are_compared_round_by_round(measured: Callable[..
     assert [busy for busy, _ in noted] == [False, True, True, False]
     assert {settings for _, settings in noted} == {("training", tmp_path, 112, 16, 3, 2, True)}
     assert result.stdout.splitlines() == [
-        "seconds of an epoch at 112 pixels, batch 16; threads as the command has them; medians of 2 processes each, in "
-        "turn",
+        "seconds of an epoch at 112 pixels, batch 16; threads as in the command; medians of 2 processes each, in turn",
         "idle             5.00 (5.00 to 5.00)  1.00 times",
         "one core busy    7.50 (7.50 to 7.50)  1.50 times",
     ]
@@ -58,10 +57,10 @@ def test_an_epoch_that_takes_too_long_fails(measured: Callable[..., Any], tmp_pa
     result = CliRunner().invoke(main, [str(tmp_path), "--openmp-default"])
     assert result.exit_code == 1
     assert result.stderr == "Error: expected at most 2.5 times as long with one core busy, found 3.00\n"
-    assert "threads as OpenMP has them" in result.stdout
+    assert "threads with OpenMP's defaults" in result.stdout
 
 
-def test_an_export_is_measured_in_place_of_a_training(measured: Callable[..., Any], tmp_path: Path) -> None:
+def test_export_is_measured_instead_of_a_training(measured: Callable[..., Any], tmp_path: Path) -> None:
     noted = measured(6.0)
     result = CliRunner().invoke(main, [str(tmp_path), "--export", "runs/one", "--precision", "fp32,fp16"])
     assert result.exit_code == 0, result.output
@@ -70,7 +69,7 @@ def test_an_export_is_measured_in_place_of_a_training(measured: Callable[..., An
 
 
 @pytest.mark.parametrize("anywhere", [True, False])
-def test_a_process_is_busy_meanwhile_and_gone_afterwards(anywhere: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_is_busy_within_the_block_and_then_killed(anywhere: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[subprocess.Popen[bytes]] = []
     popen = subprocess.Popen
 

@@ -1,4 +1,4 @@
-"""The precisions' benchmark measures each model in a process of its own, in turn, against FP32."""
+"""Each precision is measured in separate processes, in turn, and compared with FP32."""
 
 import shutil
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_models_take_turns_and_are_compared_round_by_round(
     assert last.startswith("batch   4  int8     3.00 ms (3.00 to 3.00)   3.00 times as fast as fp32")
 
 
-def test_folder_without_fp32_is_refused(tmp_path: Path) -> None:
+def test_folder_without_fp32_is_rejected(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, [str(tmp_path)])
     assert result.exit_code == 2
     assert "found none; make one with: ctonnx export" in result.stderr

@@ -1,4 +1,4 @@
-"""The models are held against a matrix product of the same kind, and their operations are counted right."""
+"""The models are compared with a matrix product of the same kind, and their operations are counted."""
 
 import shutil
 from pathlib import Path
@@ -20,7 +20,7 @@ def test_operations_are_those_of_the_convolutions(model: Path) -> None:
     assert operations(model) == pytest.approx(2 * 4.09e9 * (64 / 224) ** 2, rel=0.01)
 
 
-def test_share_is_told_round_by_round(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_share_is_computed_round_by_round(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = operations(model)
     monkeypatch.setattr(
         roofline, "measure_in_child", lambda module, precision, seconds: count * 1000.0
@@ -31,11 +31,11 @@ def test_share_is_told_round_by_round(model: Path, tmp_path: Path, monkeypatch: 
     result = CliRunner().invoke(main, [str(tmp_path), "--rounds", "2"])
     assert result.exit_code == 0, result.output
     fp32, int8 = result.stdout.splitlines()[1:]
-    assert "takes 1.25 ms at batch 8, 80% of that rate (1.00 ms would be all of it)" in fp32
+    assert "takes 1.25 ms at batch 8, 80% of that rate (100% would be 1.00 ms)" in fp32
     assert "takes 2.00 ms at batch 8, 50% of that rate" in int8
 
 
-def test_folder_without_models_is_refused(tmp_path: Path) -> None:
+def test_folder_without_models_is_rejected(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, [str(tmp_path)])
     assert result.exit_code == 2
     assert "found none; make one with: ctonnx export" in result.stderr

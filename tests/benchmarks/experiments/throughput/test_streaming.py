@@ -1,4 +1,4 @@
-"""The streaming benchmark runs each case in a process of its own, in turn."""
+"""Each case of the streaming experiment runs in separate processes, in turn."""
 
 import json
 import subprocess
@@ -13,11 +13,11 @@ from ctonnx_bench.experiments.throughput import streaming
 from ctonnx_bench.experiments.throughput.streaming import main, measure
 
 
-def test_folder_is_answered_at_a_rate(model: Path, phantoms: Path) -> None:
+def test_folder_is_predicted_at_a_rate(model: Path, phantoms: Path) -> None:
     assert measure(model, phantoms / "test", 2, 2) > 0
 
 
-def test_folder_is_answered_at_a_rate_with_a_picture_of_every_answer(
+def test_folder_is_predicted_at_a_rate_with_heatmaps(
     model: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[object] = []
@@ -25,7 +25,7 @@ def test_folder_is_answered_at_a_rate_with_a_picture_of_every_answer(
     assert measure(model, phantoms / "test", 2, 2, heatmaps=True) > 0
     assert len(drawn) == len(list((phantoms / "test").rglob("*.png")))
     monkeypatch.setattr("ctonnx.prediction.output.heatmap_folder.save", lambda picture, file: 1 / 0)
-    with pytest.raises(CtonnxError, match="expected a picture of each answer, failed: division by zero"):
+    with pytest.raises(CtonnxError, match="expected a heatmap of each image, found that one failed: division by zero"):
         measure(model, phantoms / "test", 2, 2, heatmaps=True)
 
 
@@ -48,7 +48,7 @@ def test_cases_take_turns(model: Path, phantoms: Path, monkeypatch: pytest.Monke
     once = [(1, 1), (1, 8), (4, 1), (4, 8)]
     assert ran == [*once, *reversed(once)]
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
-    assert lines[0].endswith(" on 4 cores: images a second, medians of 2 processes each, in turn")
+    assert lines[0].endswith(" on 4 cores: images per second, medians of 2 processes each, in turn")
     assert lines[1] == "1 workers of 4 threads, batch 1 11.0 (11.0 to 11.0)"
     assert lines[4] == "4 workers of 1 threads, batch 8 48.0 (48.0 to 48.0)"
     assert len(lines) == 5
@@ -58,6 +58,6 @@ def test_cases_take_turns(model: Path, phantoms: Path, monkeypatch: pytest.Monke
     lines = [" ".join(line.split()) for line in pictures.stdout.splitlines()]
     assert lines[1:3] == [
         "1 workers of 4 threads, batch 10 20.0 (20.0 to 20.0)",
-        "1 workers of 4 threads, batch 10 10.0 (10.0 to 10.0), with heatmaps: 100 against 50 ms an image, a picture "
-        "costs 50 ms (50 to 50)",
+        "1 workers of 4 threads, batch 10 10.0 (10.0 to 10.0), with heatmaps: 100 instead of 50 ms per image, a "
+        "heatmap costs 50 ms (50 to 50)",
     ]

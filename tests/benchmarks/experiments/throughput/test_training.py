@@ -1,4 +1,4 @@
-"""The training benchmark measures in processes of their own and reports what it measured, timm only where it is."""
+"""Trainings are measured in separate processes, in turn; timm only if it is installed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from ctonnx_bench.experiments.throughput import training
 from ctonnx_bench.experiments.throughput.training import PEERS, main, measure, measure_ctonnx
 
 
-def test_own_training_is_measured_in_a_process_of_its_own(phantoms: Path) -> None:
+def test_own_training_is_measured_in_a_new_process(phantoms: Path) -> None:
     found = measure("ctonnx", phantoms, image_size=32, batch_size=8)
     assert set(found) == {"images_per_second", "data_share"}
     assert found["images_per_second"] > 0
@@ -20,21 +20,21 @@ def test_own_training_is_measured_in_a_process_of_its_own(phantoms: Path) -> Non
 
 
 def test_an_epochs_steps_are_measured_and_not_its_validation(phantoms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+    precisions: list[str] = []
 
     def fitted(network: Any, images: Sequence[Any], *arguments: Any, **options: Any) -> SimpleNamespace:
-        asked.append(arguments[3].precision)
+        precisions.append(arguments[3].precision)
         row = {"seconds": 8.0, "train_seconds": len(images) / 4, "data_seconds": len(images) / 16}
         return SimpleNamespace(history=SimpleNamespace(rows=[{}, row]))
 
     monkeypatch.setattr("ctonnx_train.training.loop.fit.fit", fitted)
     assert measure_ctonnx(phantoms, 32, 8) == {"images_per_second": 4.0, "data_share": 0.25}
-    assert asked == ["bf16"]
+    assert precisions == ["bf16"]
 
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Notes who is measured, in order, where the first peer is always twice as fast as the others."""
+    """Records the measured peers, in order; the first peer is twice as fast as the others."""
     noted: list[str] = []
 
     def note(peer: str, data: Path, image_size: int, batch_size: int) -> dict[str, float]:
@@ -61,7 +61,7 @@ def test_peers_take_turns_and_are_compared_round_by_round(
     ]
 
 
-def test_timm_is_left_out_where_it_is_not_installed(
+def test_timm_is_skipped_if_it_is_not_installed(
     measured: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "find_spec", lambda name: None)

@@ -1,4 +1,4 @@
-"""A flipped bit is found wherever it lies outside of the metadata, and a file's metadata may change."""
+"""Every flipped bit outside the metadata is found, and the metadata may change."""
 
 import json
 from dataclasses import replace
@@ -20,13 +20,13 @@ from ctonnx.errors import ModelError
 
 @pytest.fixture
 def sealed(tmp_path: Path) -> Path:
-    """A small model whose spec holds its checksum."""
+    """A small model with its checksum in the spec."""
     file = means(tmp_path / "sealed.onnx", SPEC.to_json())
     return means(file, replace(SPEC, content_checksum=content_checksum(file)).to_json())
 
 
 def by_hand(content: bytes) -> str:
-    """The checksum in whole numbers of any length."""
+    """The checksum, computed with integers of any size."""
     padded = content + bytes(-len(content) % 8)
     words = [int.from_bytes(padded[place : place + 8], "little") for place in range(0, len(padded), 8)]
     sums = sum(words) + len(content), sum(place * word for place, word in enumerate(words, 1))
@@ -36,7 +36,7 @@ def by_hand(content: bytes) -> str:
 @pytest.mark.parametrize("size", [1, 8, 4091, (1 << 18) - 3, (1 << 18) + 1, 5 * (1 << 17) + 5])
 def test_checksum_of_any_length_is_that_by_hand(size: int, tmp_path: Path) -> None:
     model = onnx.ModelProto(doc_string="x" * size, domain="y")
-    for number in range(2):  # with metadata between the other fields and behind them
+    for number in range(2):  # metadata between and after the other fields
         model.metadata_props.add(key=f"{number}", value="z" * 9)
     behind = onnx.ModelProto(ir_version=9).SerializeToString()
     content = model.SerializeToString() + behind
@@ -90,7 +90,7 @@ def test_every_flipped_bit_outside_the_metadata_is_found(sealed: Path) -> None:
 
 
 def test_flipped_bit_in_the_weights_of_an_export_ends_predict(model: Path, tmp_path: Path) -> None:
-    """A test of the whole way: the export wrote the checksum."""
+    """End-to-end test with the checksum that the export wrote."""
     damaged = bytearray(model.read_bytes())
     damaged[len(damaged) // 2] ^= 0x40
     file = tmp_path / "model.fp32.onnx"

@@ -1,4 +1,4 @@
-"""An ONNX file's metadata are read without a library, and what is no such file is told apart."""
+"""The metadata of an ONNX file are read without a library, and other files are an error."""
 
 import os
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_spec_of_an_export_is_read(model: Path) -> None:
 
 
 def test_weights_are_skipped(tmp_path: Path) -> None:
-    """Of a file with a terabyte of weights, which lie on no disk, as its bytes are all zero."""
+    """The file has a terabyte of weights, all zero, which take no disk space."""
     weights = 1 << 40
     field = bytes([7 << 3 | 2]) + b"".join(
         bytes([(weights >> shift & 0x7F) | (0x80 if weights >> shift + 7 else 0)]) for shift in range(0, 42, 7)

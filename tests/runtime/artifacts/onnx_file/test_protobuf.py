@@ -1,4 +1,4 @@
-"""Messages are walked over as protobuf itself reads them, and what is none ends in an error."""
+"""Messages are read as by protobuf itself, and other bytes are an error."""
 
 from pathlib import Path
 

@@ -17,7 +17,7 @@ module = importlib.import_module("ctonnx.cli.commands.demo")
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """Notes the commands of the steps instead of running them, and draws the phantoms' marker."""
+    """Records the commands of the steps instead of running them, and writes the phantoms' marker."""
     monkeypatch.chdir(tmp_path)
     noted: list[str] = []
 
@@ -43,7 +43,7 @@ STEPS = [
 ]
 
 
-def test_steps_are_the_commands_of_the_journey(commands: list[str]) -> None:
+def test_steps_are_the_commands_of_the_workflow(commands: list[str]) -> None:
     result = CliRunner().invoke(main, ["demo"])
     assert result.exit_code == 0, result.output
     assert commands == STEPS
@@ -77,16 +77,14 @@ def test_other_files_in_the_phantoms_place_are_left_alone(commands: list[str], t
     assert commands == []
 
 
-def test_other_number_of_phantoms_is_said(commands: list[str]) -> None:
+def test_other_number_of_phantoms_is_rejected(commands: list[str]) -> None:
     CliRunner().invoke(main, ["demo", "--per-class", "5"])
     result = CliRunner().invoke(main, ["demo", "--per-class", "6"])
     assert result.exit_code == 2
     assert "expected 6 phantoms a class in 'ctonnx-demo/phantoms', found 5 from an earlier demo" in result.stderr
 
 
-def test_without_the_extra_bench_the_rest_of_the_journey_is_made(
-    commands: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_extra_bench_the_other_steps_are_run(commands: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctonnx.cli.commands.demo.find_spec", lambda name: None if name == "psutil" else object())
     result = CliRunner().invoke(main, ["demo"])
     assert (result.exit_code, result.stderr) == (0, "")
@@ -100,7 +98,7 @@ def test_without_the_extra_bench_the_rest_of_the_journey_is_made(
 
 
 @pytest.mark.parametrize("missing", ["torch", "sklearn", "matplotlib", "onnxsim"])
-def test_missing_library_is_said_before_anything_is_done(
+def test_missing_library_is_reported_before_the_first_step(
     missing: str, commands: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ctonnx.cli.commands.demo.find_spec", lambda name: None if name == missing else object())
@@ -115,7 +113,7 @@ def test_missing_library_is_said_before_anything_is_done(
 
 
 class Clock:
-    """A clock on which each command takes as long as it is told to."""
+    """A clock that each command advances by a given time."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -134,7 +132,7 @@ class Clock:
         (1.0, ("--image-size", "224"), ["10 min", "10 min", "1 min", "35 s", "35 s", "30 s"]),
     ],
 )
-def test_each_step_tells_how_long_the_rest_takes(
+def test_each_step_shows_the_remaining_time(
     slow: float, options: tuple[str, ...], left: list[str], commands: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, run = Clock(), subprocess.run
@@ -150,5 +148,5 @@ def test_each_step_tells_how_long_the_rest_takes(
     monkeypatch.setattr("ctonnx.cli.commands.demo.subprocess.run", take_its_time)
     result = CliRunner().invoke(main, ["demo", *options])
     assert result.exit_code == 0, result.output
-    told = re.findall(r" \(about (.*) left\)\n", result.stdout)
-    assert told == left
+    shown = re.findall(r" \(about (.*) left\)\n", result.stdout)
+    assert shown == left

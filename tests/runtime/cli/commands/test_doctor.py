@@ -1,4 +1,4 @@
-"""`ctonnx doctor` runs a real model on each provider, says what mends the rest, and tells nothing of the user."""
+"""`ctonnx doctor` prints the state of each provider with its fix, and nothing about the user."""
 
 import json
 import platform
@@ -29,7 +29,7 @@ AVAILABLE = ["CUDAExecutionProvider", "OpenVINOExecutionProvider", "CPUExecution
 
 @pytest.fixture(autouse=True)
 def plain_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Works on a Linux with onnxruntime for the CPU and without a GPU."""
+    """Simulates Linux with onnxruntime for the CPU and without a GPU."""
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(diagnosis, "installed_builds", lambda: {"onnxruntime": "1.31.1"})
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
@@ -90,15 +90,15 @@ def test_failing_provider_with_hardware_is_a_failure(driver: Driver | None, monk
     monkeypatch.setattr(nvidia, "has_nvidia_device", lambda: True)
     original = open_session
 
-    def refuse(model: bytes, provider: str) -> Any:
+    def fail(model: bytes, provider: str) -> Any:
         if provider == "cuda":
-            raise ProviderError(f"something in {Path.home()}/lib is missing; mend it")
+            raise ProviderError(f"something in {Path.home()}/lib is missing; fix it")
         return original(model)
 
-    monkeypatch.setattr(self_test, "open_session", refuse)
+    monkeypatch.setattr(self_test, "open_session", fail)
     result = invoke()
     assert result.exit_code == 1
-    assert rows(result)["cuda"] == "FAILS  fails: something in lib is missing; mend it"
+    assert rows(result)["cuda"] == "FAILS  fails: something in lib is missing; fix it"
     assert rows(result)["cpu"].startswith("ok ")
 
 
@@ -191,11 +191,11 @@ def test_telemetry_of_onnxruntime_is_reported(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("words", [(), ("--json",)])
 def test_nothing_names_the_user_or_a_folder(words: tuple[str, ...]) -> None:
-    said = invoke(*words).stdout
-    assert str(Path.home()) not in said
-    assert str(Path(onnxruntime.__file__).parent) not in said
+    output = invoke(*words).stdout
+    assert str(Path.home()) not in output
+    assert str(Path(onnxruntime.__file__).parent) not in output
     if len(name := getuser()) > 3 and name != "root":
-        assert name not in said
+        assert name not in output
 
 
 def test_json_is_one_document_and_nothing_else() -> None:

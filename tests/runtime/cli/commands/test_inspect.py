@@ -1,4 +1,4 @@
-"""`ctonnx inspect`: a table for people, one JSON document for programs, one sentence for what is no model."""
+"""`ctonnx inspect`: a table for people, a JSON document for programs, one sentence for files that are not models."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def test_json_is_the_spec_with_the_file_and_its_inputs_and_outputs(model: Path) 
     }
 
 
-def test_caveats_stand_below_the_facts_each_in_a_line(model: Path) -> None:
+def test_each_caveat_has_a_row_below_the_other_entries(model: Path) -> None:
     spec = read_spec(open_session(model, optimize=False), str(model))
     caveats = model_caveats(spec.metrics, spec.operating_point)
     assert len(caveats) > 1
@@ -44,7 +44,7 @@ def test_caveats_stand_below_the_facts_each_in_a_line(model: Path) -> None:
     assert [re.split(r"  +", line, maxsplit=1) for line in last] == [["caveat", caveat] for caveat in caveats]
 
 
-def test_table_has_a_row_for_each_fact(model: Path) -> None:
+def test_table_has_a_row_for_each_entry(model: Path) -> None:
     result = inspect(model)
     defined = "the largest absolute difference of any class's probability over the compared images"
     assert (result.exit_code, result.stderr) == (0, f"parity.max_dp is max |dp|: {defined}\n")
@@ -68,13 +68,13 @@ def test_table_has_a_row_for_each_fact(model: Path) -> None:
     assert rows["data.images.train"] == "cavitating 4, large central 4, normal 4, small peripheral 4"
 
 
-def test_table_leaves_the_tables_of_figures_to_json(model: Path) -> None:
-    figures = json.loads(inspect(model, "--json").stdout)["metrics"]["valid"]
+def test_tables_of_metrics_are_only_in_json(model: Path) -> None:
+    metrics = json.loads(inspect(model, "--json").stdout)["metrics"]["valid"]
     tables = {"confusion_matrix", "intervals", "per_class", "suspicious"}
-    assert tables < set(figures)
+    assert tables < set(metrics)
     rows = {line.split("  ")[0] for line in inspect(model).stdout.splitlines()}
     assert {row for row in rows if row.startswith("metrics.valid.")} == {
-        f"metrics.valid.{name}" for name in set(figures) - tables
+        f"metrics.valid.{name}" for name in set(metrics) - tables
     }
 
 
@@ -89,7 +89,7 @@ def test_empty_list_is_called_none(model: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_model_without_an_operating_point_has_one_row_that_says_so(model: Path, tmp_path: Path) -> None:
+def test_missing_operating_point_has_one_row(model: Path, tmp_path: Path) -> None:
     loaded = onnx.load(model)
     (metadata,) = loaded.metadata_props
     metadata.value = json.dumps({**json.loads(metadata.value), "operating_point": None})
@@ -132,7 +132,7 @@ def test_class_names_are_printed_as_they_are_written(model: Path, tmp_path: Path
         (None, None, r"expected a trained run below 'runs/' \(in '.+'\), found none; train one with: .+"),
     ],
 )
-def test_what_is_no_model_is_refused_with_one_sentence(
+def test_file_that_is_not_a_model_is_rejected_with_one_sentence(
     given: str | None,
     content: bytes | None,
     sentence: str,

@@ -1,4 +1,4 @@
-"""`ctonnx predict` in a process of its own: names that are hard to print, and a stdout that takes no more."""
+"""`ctonnx predict` in its own process: names that are hard to print, and a full or closed stdout."""
 
 import csv
 import io
@@ -34,9 +34,9 @@ def odd_names(scans: Path) -> list[bytes]:
     image = (scans / "a.png").read_bytes()
     folder = os.fsencode(scans.parent / "odd")
     for kind, content in ((b"good", image), (b"empty", b"")):
-        os.makedirs(os.path.join(folder, kind))  # noqa: PTH103 - a Path holds no bytes
+        os.makedirs(os.path.join(folder, kind))  # noqa: PTH103 - a Path cannot be bytes
         for name in NAMES:
-            with open(os.path.join(folder, kind, name), "wb") as file:  # noqa: PTH123 - a Path holds no bytes
+            with open(os.path.join(folder, kind, name), "wb") as file:  # noqa: PTH123 - a Path cannot be bytes
                 file.write(content)
     return [os.path.join(b"odd", kind, name) for kind in (b"empty", b"good") for name in sorted(NAMES)]
 
@@ -81,7 +81,7 @@ def test_odd_names_on_the_command_line_are_files(model: Path, odd_names: list[by
     assert [os.fsencode(json.loads(line)["file"]) for line in done.stdout.splitlines()] == odd_names
 
 
-def test_odd_name_of_a_missing_model_is_told(scans: Path) -> None:
+def test_odd_name_of_a_missing_model_is_reported(scans: Path) -> None:
     done = in_a_process("scans", "-m", b"m\xffodel.onnx")
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr == (
@@ -90,7 +90,7 @@ def test_odd_name_of_a_missing_model_is_told(scans: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="names there hold no such characters")
-def test_name_that_steers_a_terminal_is_data_in_csv_and_escaped_in_the_table(model: Path, scans: Path) -> None:
+def test_control_characters_in_a_name_are_data_in_csv_and_escaped_in_the_table(model: Path, scans: Path) -> None:
     odd = "\x1b[31mred.png"
     (scans / odd).write_bytes((scans / "a.png").read_bytes())
     named = {}
@@ -102,7 +102,7 @@ def test_name_that_steers_a_terminal_is_data_in_csv_and_escaped_in_the_table(mod
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is full")
-def test_disk_under_stdout_that_is_full_is_named(model: Path, scans: Path) -> None:
+def test_full_disk_under_stdout_is_reported(model: Path, scans: Path) -> None:
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
         done = subprocess.run(
             [sys.executable, "-m", "ctonnx", "predict", "scans/a.png", "-m", str(model)],
@@ -114,7 +114,7 @@ def test_disk_under_stdout_that_is_full_is_named(model: Path, scans: Path) -> No
     assert done.returncode == 2
 
 
-def test_reader_that_goes_away_ends_the_run_quietly(model: Path, scans: Path) -> None:
+def test_closed_pipe_ends_the_run_without_a_message(model: Path, scans: Path) -> None:
     many = [str(scans / "b.png")] * 20_000  # more than a pipe holds
     (scans.parent / "run.py").write_text(
         "import sys; from ctonnx.__main__ import run; "
@@ -126,7 +126,7 @@ def test_reader_that_goes_away_ends_the_run_quietly(model: Path, scans: Path) ->
         assert process.stderr is not None
         assert process.stdout.readline().startswith(b"file")
         process.stdout.close()
-        said = process.stderr.read()
-    assert b"Traceback" not in said
-    assert b"Exception ignored" not in said
+        printed = process.stderr.read()
+    assert b"Traceback" not in printed
+    assert b"Exception ignored" not in printed
     assert process.returncode == 1

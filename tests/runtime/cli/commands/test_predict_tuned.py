@@ -1,4 +1,4 @@
-"""`ctonnx predict --tuned` runs as the sweep found best on this device, or not at all."""
+"""`ctonnx predict --tuned` uses the sweep's best settings for this device, or fails."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ MODEL = Path("runs/tiny/export/model.fp32.onnx")
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Notes how predictors are opened."""
+    """Records the options with which predictors are opened."""
     noted: list[dict[str, Any]] = []
     original = Predictor.__init__
 
@@ -47,13 +47,13 @@ def test_few_and_many_images_have_their_own_settings(
     assert [(item["threads"], item["workers"], item["spinning"]) for item in opened] == [(1, 1, False), (2, 2, True)]
 
 
-def test_model_without_a_tuning_is_refused(workspace: Path) -> None:
+def test_model_without_a_tuning_is_rejected(workspace: Path) -> None:
     result = predict("--tuned", "scan.png")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "found none; make it on this device with: ctonnx bench --sweep threads --provider cpu" in result.stderr
 
 
-def test_tuning_of_another_file_is_refused(workspace: Path) -> None:
+def test_tuning_of_another_file_is_rejected(workspace: Path) -> None:
     save_tuning(MODEL, Tuning(one=ONE, many=MANY), provider="cpu")
     with MODEL.open("ab") as file:
         file.write(b"\0")
@@ -63,7 +63,7 @@ def test_tuning_of_another_file_is_refused(workspace: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["--threads", "--batch-size"])
-def test_what_the_tuning_sets_is_not_given_beside_it(workspace: Path, option: str) -> None:
+def test_options_that_the_tuning_sets_are_rejected(workspace: Path, option: str) -> None:
     result = predict("--tuned", option, "1", "scan.png")
     assert result.exit_code == 2
     assert "expected --tuned without --threads, --batch-size and --fallback: it sets them" in result.stderr

@@ -1,4 +1,4 @@
-"""`ctonnx serve`: wrong use is told at once, what it is told reaches the server."""
+"""`ctonnx serve`: wrong use is rejected at once, and options reach the server."""
 
 import signal
 import sys
@@ -22,7 +22,7 @@ def serve(*words: object) -> Result:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the server was started with, in the place of serving; it ends at once."""
+    """Settings with which the server was started; it ends at once instead of serving."""
     found: dict[str, Any] = {}
 
     def run(app: RequestMiddleware, sockets: list[Any], **settings: Any) -> int:
@@ -90,7 +90,7 @@ def test_every_option_reaches_the_server(
     assert "serving: https://127.0.0.1:" in result.stderr
 
 
-def test_everybody_who_may_ask_without_a_key_is_warned_of(model: Path, seen: dict[str, Any], tmp_path: Path) -> None:
+def test_reachable_server_without_a_key_gives_a_warning(model: Path, seen: dict[str, Any], tmp_path: Path) -> None:
     warning = "warning: other machines can reach this server, and it requires no API key; see --api-key-file\n"
     assert warning in serve("-m", model, "--port", 0, "--host", "0.0.0.0").stderr  # noqa: S104
     locked = serve("-m", model, "--port", 0, "--host", "0.0.0.0", "--api-key-file", key_file(tmp_path))  # noqa: S104
@@ -100,27 +100,27 @@ def test_everybody_who_may_ask_without_a_key_is_warned_of(model: Path, seen: dic
 
 
 @pytest.mark.parametrize("content", ["two\nlines", "ключ", b"\xff\xfe\x00\x01"])
-def test_key_file_with_something_else_is_refused(content: str | bytes, model: Path, tmp_path: Path) -> None:
+def test_key_file_with_something_else_is_rejected(content: str | bytes, model: Path, tmp_path: Path) -> None:
     result = serve("-m", model, "--api-key-file", key_file(tmp_path, content))
     assert result.exit_code == 2
     assert "expected one line of printable ASCII characters in" in result.stderr
 
 
 @pytest.mark.parametrize("content", ["", "\n"])
-def test_key_file_without_a_key_is_refused(content: str, model: Path, tmp_path: Path) -> None:
+def test_key_file_without_a_key_is_rejected(content: str, model: Path, tmp_path: Path) -> None:
     result = serve("-m", model, "--api-key-file", key_file(tmp_path, content))
     assert result.exit_code == 2
     assert f"expected a key in '{tmp_path / 'key'}', found an empty file; make one: openssl rand" in result.stderr
 
 
-def test_key_that_can_be_guessed_is_warned_of(model: Path, seen: dict[str, Any], tmp_path: Path) -> None:
+def test_short_key_gives_a_warning(model: Path, seen: dict[str, Any], tmp_path: Path) -> None:
     result = serve("-m", model, "--port", 0, "--api-key-file", key_file(tmp_path, "hunter2"))
     assert result.exit_code == 0
     assert "warning: the key has only 7 characters and can be guessed; make one: openssl rand" in result.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
-def test_key_that_everybody_may_read_is_warned_of(model: Path, seen: dict[str, Any], tmp_path: Path) -> None:
+def test_key_file_that_every_user_can_read_gives_a_warning(model: Path, seen: dict[str, Any], tmp_path: Path) -> None:
     file = key_file(tmp_path)
     file.chmod(0o644)
     warning = f"warning: every user of this machine can read the key in '{file}'; chmod 600 '{file}'\n"
@@ -128,9 +128,7 @@ def test_key_that_everybody_may_read_is_warned_of(model: Path, seen: dict[str, A
     assert warning in serve("-m", model, "--port", 0, "--tls-cert", file, "--tls-key", file).stderr
 
 
-def test_pages_of_every_site_are_warned_of_where_no_key_is_asked_for(
-    model: Path, seen: dict[str, Any], tmp_path: Path
-) -> None:
+def test_any_origin_without_a_key_gives_a_warning(model: Path, seen: dict[str, Any], tmp_path: Path) -> None:
     warning = "warning: pages of any site can send requests to this server"
     assert warning in serve("-m", model, "--port", 0, "--allow-origin", "*").stderr
     locked = serve("-m", model, "--port", 0, "--allow-origin", "*", "--api-key-file", key_file(tmp_path))
@@ -138,7 +136,7 @@ def test_pages_of_every_site_are_warned_of_where_no_key_is_asked_for(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--tls-cert", "pyproject.toml"], "expected both --tls-cert and --tls-key, found one of them"),
         (["--queue", "8"], "use --queue 64 or more, or add --max-files 8"),
@@ -152,17 +150,17 @@ def test_pages_of_every_site_are_warned_of_where_no_key_is_asked_for(
         (["--model", "nothing.onnx"], "expected an .onnx file, found no file at 'nothing.onnx'"),
     ],
 )
-def test_wrong_use_is_told(words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_use_is_reported(words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pyproject.toml").touch()
     result = serve("--port", 0, *words)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert said in result.stderr
+    assert message in result.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_signal_is_told_as_by_every_command(
+def test_signal_ends_the_server_like_every_command(
     number: signal.Signals, code: int, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(app: RequestMiddleware, sockets: list[Any], **settings: Any) -> int:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ctonnx.images.dicom.stored_bits import lies_elsewhere, value_bits
+from ctonnx.images.dicom.stored_bits import contradicts_high_bit, value_bits
 
 
 @pytest.mark.parametrize("kind", ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8"])
@@ -39,9 +39,9 @@ def test_cells_are_not_changed() -> None:
     ],
 )
 def test_values_at_the_lowest_bits_show_a_wrong_high_bit(cells: list[int], *, is_wrong: bool) -> None:
-    assert lies_elsewhere(np.array(cells, np.uint16), bits_stored=12, high_bit=15) is is_wrong
+    assert contradicts_high_bit(np.array(cells, np.uint16), bits_stored=12, high_bit=15) is is_wrong
 
 
 def test_negative_values_at_the_lowest_bits_show_a_wrong_high_bit() -> None:
-    assert lies_elsewhere(np.array([-1024, -1, 5], np.int16), bits_stored=12, high_bit=15)
-    assert not lies_elsewhere(np.array([-1024, -1, 5], np.int16), bits_stored=12, high_bit=11)
+    assert contradicts_high_bit(np.array([-1024, -1, 5], np.int16), bits_stored=12, high_bit=15)
+    assert not contradicts_high_bit(np.array([-1024, -1, 5], np.int16), bits_stored=12, high_bit=11)

@@ -66,7 +66,7 @@ def test_colours_share_one_range() -> None:
 def test_alpha_is_composited_on_black_and_premultiplied_colours_are_unchanged() -> None:
     grey = [[4095, 4095], [4095, 2048], [4095, 0]]
     assert row(grey, "u2", bits=12, alpha=1) == [255, 128, 0]
-    assert row([[4095, 4095], [2048, 2048], [0, 0]], "u2", bits=12, alpha=1, is_multiplied=True) == [255, 128, 0]
+    assert row([[4095, 4095], [2048, 2048], [0, 0]], "u2", bits=12, alpha=1, is_premultiplied=True) == [255, 128, 0]
     assert row([[0, 1], [1, 0.5], [1, 7]], "f4", bits=32, alpha=1) == [0, 128, 255]
 
 

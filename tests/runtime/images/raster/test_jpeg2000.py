@@ -7,6 +7,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
+from tests.runtime.images.image_files import reason_of
 
 from ctonnx.errors import ImageError
 from ctonnx.images import load
@@ -65,9 +66,7 @@ def test_truncated_header_is_none(cut: int) -> None:
 def test_palette_of_more_than_8_bits_is_reported() -> None:
     palette = struct.pack(">HB3B", 2, 3, 11, 11, 11) + struct.pack(">6H", *range(6))
     box = struct.pack(">I4s", 8 + len(palette), b"pclr") + palette
-    with pytest.raises(ImageError) as caught:
-        load(boxed(encoded([UNIT], 8), box))
-    assert caught.value.reason == (
+    assert reason_of(boxed(encoded([UNIT], 8), box)) == (
         "a JPEG 2000 image of 8 bits (unsigned, palette of 12 bits), which is not supported; convert it to PNG, "
         "or to TIFF of 8 or 16 bits"
     )
@@ -96,9 +95,7 @@ def nested(depth: int, inner: bytes = b"") -> bytes:
 
 def test_endless_header_boxes_end_in_an_error() -> None:
     mark = encoded([UNIT], 8)[:12]
-    with pytest.raises(ImageError) as caught:
-        load(mark + nested(3000))
-    assert caught.value.reason == "not an image in a format that can be read"
+    assert reason_of(mark + nested(3000)) == "not an image in a format that can be read"
     whole = encoded([UNIT], 12)
     assert read_header(io.BytesIO(boxed(whole, nested(3000)))) == read_header(io.BytesIO(whole))
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageFile, PngImagePlugin
+from tests.runtime.images.image_files import chunk, reason_of
 from tests.runtime.images.raster.tiff_files import LZW, NONE, tiff
 
-from ctonnx.errors import CtonnxError, ImageError
+from ctonnx.errors import CtonnxError
 from ctonnx.images import load
 from ctonnx.images.formats import is_image
 from ctonnx.images.raster.salvage import without_metadata
@@ -22,10 +23,6 @@ GREY = np.tile(np.arange(0, 240, 5, dtype=np.uint8), (16, 1))
 BOMB = zlib.compress(bytes(200_000_000), 9)
 
 
-def chunk(kind: bytes, data: bytes, checksum: int = 0) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data) ^ checksum)
-
-
 def png(before: bytes = b"", after: bytes = b"", *, pixels: bytes | None = None, depth: int = 0) -> bytes:
     """Returns a PNG file with chunks before and after its pixels."""
     height, width = GREY.shape
@@ -33,12 +30,6 @@ def png(before: bytes = b"", after: bytes = b"", *, pixels: bytes | None = None,
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0), checksum=depth)
     body = chunk(b"IDAT", zlib.compress(rows) if pixels is None else pixels)
     return b"\x89PNG\r\n\x1a\n" + head + before + body + after + chunk(b"IEND", b"")
-
-
-def error_of(data: bytes) -> str:
-    with pytest.raises(ImageError) as caught:
-        load(data)
-    return caught.value.reason
 
 
 BAD_CHUNKS = {
@@ -145,7 +136,7 @@ def test_animation_has_its_warning_when_metadata_are_removed() -> None:
     ids=["header", "palette", "transparency", "pixels", "cut off"],
 )
 def test_damage_of_the_pixels_is_still_an_error(data: bytes, reason: str) -> None:
-    assert error_of(data).startswith(reason)
+    assert reason_of(data).startswith(reason)
 
 
 def test_limits_of_pillow_are_unchanged_and_threads_independent() -> None:
@@ -156,7 +147,7 @@ def test_limits_of_pillow_are_unchanged_and_threads_independent() -> None:
     def read() -> None:
         for name in ("a large colour profile", "many texts"):
             found.append(bool(np.array_equal(np.asarray(load(png(BAD_CHUNKS[name]))), GREY)))
-            found.append(error_of(cut))
+            found.append(reason_of(cut))
 
     threads = [threading.Thread(target=read) for _ in range(4)]
     for thread in threads:
@@ -190,7 +181,7 @@ def test_jpeg_is_read_despite_bad_metadata(segments: bytes) -> None:
     upright = GREY[::-1, ::-1] if exif(3) in segments else GREY
     found = np.asarray(load(whole[:2] + segments + whole[2:])).astype(int)
     np.testing.assert_allclose(found, upright, rtol=0, atol=2)
-    assert error_of(whole[:2] + segments + whole[2:-60]).startswith("damaged image: ")
+    assert reason_of(whole[:2] + segments + whole[2:-60]).startswith("damaged image: ")
 
 
 @pytest.mark.parametrize("compression", [NONE, LZW])
@@ -227,4 +218,4 @@ def test_directory_that_claims_endless_fields_is_rejected_at_once(count: int, tm
     assert not is_image(file)
     with pytest.raises(CtonnxError, match="expected images in "):
         find_images([str(tmp_path)])
-    assert error_of(file.read_bytes()) == f"damaged image: its first directory has {count} fields"
+    assert reason_of(file.read_bytes()) == f"damaged image: its first directory has {count} fields"

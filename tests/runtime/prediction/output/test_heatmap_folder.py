@@ -1,4 +1,4 @@
-"""The folder of heatmaps: a name for each picture, a picture for each answer, and none that an earlier run left."""
+"""Folder of heatmaps: a unique name for each picture, a picture for each prediction, and none of an earlier run."""
 
 import contextlib
 import errno
@@ -48,7 +48,7 @@ def test_name_of_files_without_a_common_folder_begins_at_the_root() -> None:
     assert heatmap_name("/scans/a.png", "").as_posix() == "scans/a.png.heatmap.png"
 
 
-def test_frame_stands_in_the_name_as_in_the_row(tmp_path: Path) -> None:
+def test_frame_is_in_the_name_as_in_the_row(tmp_path: Path) -> None:
     root = common_root([f"{tmp_path}/stack.dcm"])
     assert heatmap_name(f"{tmp_path}/stack.dcm#12", root, frame=11) == Path("stack.dcm#12.heatmap.png")
     assert heatmap_name(f"{tmp_path}/odd#12", root) == Path("odd#12.heatmap.png")
@@ -104,7 +104,7 @@ def test_folder_holds_a_picture_for_each_prediction(model: Path, files: list[str
 
 
 def test_picture_is_there_when_its_prediction_is_yielded(model: Path, files: list[str], tmp_path: Path) -> None:
-    """It is drawn in the thread that decoded the image, beside the others'."""
+    """It is drawn in the thread that decoded the image, in parallel with others."""
     drawers = set()
     original = draw
 
@@ -175,8 +175,8 @@ def test_suspicious_images_alone_are_drawn(model: Path, files: list[str], tmp_pa
     assert drawn_below(tmp_path) == sorted(expected)
 
 
-def test_what_an_earlier_run_drew_and_this_one_does_not_is_gone(tmp_path: Path) -> None:
-    """Not suspicious now, unreadable now, a file of frames that is unreadable now; and what is not ours stays."""
+def test_pictures_of_an_earlier_run_that_this_one_does_not_draw_are_removed(tmp_path: Path) -> None:
+    """An image that is not suspicious any more, an unreadable one, an unreadable file of frames; other files stay."""
     scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
     sources = [str(tmp_path / "scans" / name) for name in ("a.png", "b.png", "c.dcm", "d.png", "c.dcm#7")]
     earlier = ["a.png", "b.png", "c.dcm#1", "c.dcm#12", "c.dcm#7", "d.png", "e.png", "c.dcm#x", "c.dcm#0"]
@@ -206,7 +206,7 @@ def test_frame_that_cannot_be_read_loses_its_own_picture(tmp_path: Path) -> None
     assert drawn_below(tmp_path) == ["c.dcm#1.heatmap.png"]
 
 
-def test_earlier_picture_goes_where_todays_cannot_be_drawn_and_is_told_where_it_cannot_go(
+def test_earlier_picture_is_removed_if_the_new_one_cannot_be_drawn_and_reported_if_it_cannot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
@@ -229,7 +229,7 @@ def test_earlier_picture_goes_where_todays_cannot_be_drawn_and_is_told_where_it_
 
 @pytest.mark.parametrize(("width", "height"), [(512, 400), (100, 30), (1030, 777), (3000, 10), (7, 2001)])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_what_is_kept_of_an_image_gives_the_same_picture(width: int, height: int, mode: str, tmp_path: Path) -> None:
+def test_reduced_image_gives_the_same_picture(width: int, height: int, mode: str, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
     scan = Image.fromarray(noise).convert(mode)
     answer = prediction(heatmap(1, 2), source=str(tmp_path / "a.png"))
@@ -262,7 +262,9 @@ def test_each_file_is_read_once(model: Path, files: list[str], tmp_path: Path, m
     assert [name for name in drawn_below(tmp_path / "maps") if "stack.dcm#9." in name]
 
 
-def test_picture_that_fails_is_told_and_the_others_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_picture_that_fails_is_reported_and_the_others_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
     sources = [str(tmp_path / name) for name in ("a.png", "b.png", "c.png", "d.png")]
     maps = tmp_path / "maps"
@@ -279,7 +281,7 @@ def test_picture_that_fails_is_told_and_the_others_are_drawn(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
-def test_disk_that_takes_no_more_ends_the_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_ends_the_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Image.Image, *arguments: Any, **options: Any) -> None:
         raise OSError(number, "no more")
 
@@ -296,7 +298,7 @@ def test_disk_that_takes_no_more_ends_the_run(number: int, tmp_path: Path, monke
     assert caught.value.filename == str(tmp_path / "maps" / "a.png.heatmap.png")
 
 
-def test_error_beside_it_ends_the_folder_and_what_waits_for_its_room(tmp_path: Path) -> None:
+def test_other_error_ends_the_folder_and_its_waiting_threads(tmp_path: Path) -> None:
     scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
 
     def add(folder: HeatmapFolder) -> None:

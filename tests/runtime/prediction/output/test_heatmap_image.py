@@ -1,4 +1,4 @@
-"""Pictures of heatmaps: the map lies where it belongs, and the picture says what it shows."""
+"""Heatmap pictures: position of the map, colours, and the text."""
 
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ POINT = OperatingPoint(positive=("tumor",), threshold=0.9985, sensitivity=1.0, s
 
 
 def words_of(monkeypatch: pytest.MonkeyPatch, scan: Image.Image, answer: Prediction, spec: ModelSpec) -> list[str]:
-    """Draws a picture and returns the words on it, line by line."""
+    """Draws a picture and returns its text, line by line."""
     written: list[str] = []
     for kept in (heatmap_image._small_words, heatmap_image._scale):
         kept.cache_clear()
@@ -88,7 +88,7 @@ def test_stretched_map_covers_the_whole_scan(size: tuple[int, int], row: int, co
     assert laid.min() >= 0
 
 
-def test_padded_map_lies_on_the_square_that_the_scan_stands_in() -> None:
+def test_padded_map_covers_the_square_around_the_scan() -> None:
     wide = overlay_heatmap(heatmap(1, 3), (400, 200), PAD)  # the square's rows 0 and 3 are black bars
     assert wide.shape == (200, 400)
     y, x = np.unravel_index(wide.argmax(), wide.shape)
@@ -111,7 +111,7 @@ def test_colours_get_lighter_all_the_way() -> None:
     assert ramp[-1].tolist() == [252, 255, 164]
 
 
-def test_picture_shows_the_scan_and_beside_it_the_scan_under_its_map() -> None:
+def test_picture_shows_the_scan_and_the_scan_under_its_map() -> None:
     scan = Image.fromarray(np.full((512, 512), 100, np.uint8))
     picture = np.asarray(draw(scan, prediction(heatmap(0, 0)), spec_of()))
     left, right = picture[112:624, 16:528], picture[112:624, 544:1056]
@@ -122,7 +122,7 @@ def test_picture_shows_the_scan_and_beside_it_the_scan_under_its_map() -> None:
     assert bar[0].sum() > bar[256].sum() > bar[-1].sum()
 
 
-def test_picture_names_its_file_and_model_and_says_what_was_called_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_picture_has_file_model_verdict_and_legend(monkeypatch: pytest.MonkeyPatch) -> None:
     scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
     answer = prediction(heatmap(0, 0), source="scans/a.dcm#3", frame=2, suspicious=False, score=0.9978)
     words = words_of(monkeypatch, scan, answer, spec_of(POINT))
@@ -141,22 +141,22 @@ def test_picture_names_its_file_and_model_and_says_what_was_called_and_why(monke
 
 
 @pytest.mark.parametrize(
-    ("score", "suspicious", "said"),
+    ("score", "suspicious", "message"),
     [
         (0.9985, True, "Suspicious: score 0.9985, threshold 0.9985"),
         (0.99849, False, "Not suspicious: score 0.99849, threshold 0.99850"),
         (0.9984999, False, "Not suspicious: score 0.9984999, threshold 0.9985000"),
     ],
 )
-def test_score_has_the_digits_that_tell_it_from_its_threshold(
-    score: float, suspicious: bool, said: str, monkeypatch: pytest.MonkeyPatch
+def test_score_has_the_digits_that_distinguish_it_from_its_threshold(
+    score: float, suspicious: bool, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
     answer = prediction(heatmap(0, 0), suspicious=suspicious, score=score)
-    assert words_of(monkeypatch, scan, answer, spec_of(POINT))[1] == said
+    assert words_of(monkeypatch, scan, answer, spec_of(POINT))[1] == message
 
 
-def test_picture_of_a_model_without_an_operating_point_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_picture_states_that_the_model_has_no_operating_point(monkeypatch: pytest.MonkeyPatch) -> None:
     scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
     words = words_of(monkeypatch, scan, prediction(heatmap(0, 0)), spec_of())
     assert words[1] == "This model has no operating point"
@@ -176,7 +176,7 @@ def test_name_of_a_file_is_drawn_in_ascii(source: str, shown: str, monkeypatch: 
     assert words_of(monkeypatch, scan, prediction(heatmap(0, 0), source=source), spec_of())[2] == f"File: {shown}"
 
 
-def test_of_a_long_name_the_end_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_name_is_shortened_from_the_left(monkeypatch: pytest.MonkeyPatch) -> None:
     scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
     answer = prediction(heatmap(0, 0), source=f"{'folder/' * 60}scan 12.png")
     line = words_of(monkeypatch, scan, answer, spec_of())[2]
@@ -204,7 +204,7 @@ def test_picture_is_saved_as_it_is(tmp_path: Path) -> None:
 
 
 def test_colours_of_a_picture_are_within_a_level_of_what_is_computed_in_full() -> None:
-    """The map is blended in bytes: 0.6 of its colour where it is at its maximum, none where it is zero."""
+    """The map is blended in bytes: 0.6 of its colour at its maximum, none at zero."""
     scan = Image.fromarray(np.random.default_rng(0).integers(0, 256, (512, 512)).astype(np.uint8))
     values = np.random.default_rng(1).random((4, 4)).astype(np.float32)
     picture = np.asarray(draw(scan, prediction(values), spec_of()))[112:624, 544:1056].astype(float)
@@ -226,7 +226,7 @@ def test_scan_of_any_shape_is_drawn(width: int, height: int) -> None:
     )  # what a strip leaves of its panel is its ground
 
 
-def test_class_that_is_most_probable_gives_the_map() -> None:
+def test_predicted_class_gives_the_map() -> None:
     scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
     maps = np.stack([heatmap(0, 0), heatmap(3, 3)])
     one = draw(scan, prediction(maps[0], heatmap=maps), spec_of())

@@ -1,4 +1,4 @@
-"""A row says which file gave it, by which threshold, and when."""
+"""Provenance of a row: model file, threshold and time."""
 
 import re
 from dataclasses import replace

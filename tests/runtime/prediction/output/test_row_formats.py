@@ -1,4 +1,4 @@
-"""The three formats: golden lines, and that a program reads back what was written."""
+"""The three formats: golden lines, and reading back what was written."""
 
 import csv
 import io
@@ -53,7 +53,7 @@ def failure(source: str = "empty.png", error: str = "the file is empty (0 bytes)
 
 ORIGIN = Provenance(model_sha256="cd" * 32, threshold=None, time="2026-11-30T01:02:03+00:00")
 HEAD, TAIL = "heatmap,model_sha256,threshold,time", f",{'cd' * 32},,2026-11-30T01:02:03+00:00"
-"""The columns that stand behind the others, and what they hold here."""
+"""The last columns and their values here."""
 ALWAYS = {"heatmap": None, **ORIGIN.as_dict()}
 JSON_TAIL = json.dumps(ALWAYS).removeprefix("{")
 
@@ -66,7 +66,7 @@ def text(
     origin: Provenance | None = None,
     picture: Path | None = None,
 ) -> str:
-    """Returns what a format writes for some records."""
+    """Returns the lines of a format for some records."""
     head, line = FORMATS[name]([record.source for record in records], spec, top_k, lambda: origin or ORIGIN)
     return "".join(f"{row}\n" for row in ([head] if head else []) + [line(record, picture) for record in records])
 
@@ -153,23 +153,23 @@ def test_line_break_in_a_name_is_shown() -> None:
     assert text("table", [prediction("a\nb.png")]).splitlines()[1].startswith("a\\nb.png  tumor")
 
 
-def test_caution_stands_behind_the_answer_in_a_table_and_in_its_column_of_csv() -> None:
-    doubtful = replace(prediction(), caution="the image is blank: one\nvalue everywhere")
-    assert text("table", [doubtful]).splitlines()[1].endswith("  caution: the image is blank: one\\nvalue everywhere")
-    (row,) = csv.DictReader(io.StringIO(text("csv", [doubtful]), newline=""))
-    assert row["caution"] == doubtful.caution
+def test_caution_is_behind_the_prediction_in_a_table_and_in_its_column_of_csv() -> None:
+    blank = replace(prediction(), caution="the image is blank: one\nvalue everywhere")
+    assert text("table", [blank]).splitlines()[1].endswith("  caution: the image is blank: one\\nvalue everywhere")
+    (row,) = csv.DictReader(io.StringIO(text("csv", [blank]), newline=""))
+    assert row["caution"] == blank.caution
 
 
-def test_path_of_a_heatmap_stands_at_the_end_of_a_row() -> None:
-    doubtful = replace(prediction(), caution="blank")
-    row = text("table", [doubtful], picture=Path("maps/a\n.png.heatmap.png")).splitlines()[1]
+def test_path_of_a_heatmap_is_at_the_end_of_a_row() -> None:
+    blank = replace(prediction(), caution="blank")
+    row = text("table", [blank], picture=Path("maps/a\n.png.heatmap.png")).splitlines()[1]
     assert row.endswith("  caution: blank  heatmap: maps/a\\n.png.heatmap.png")
 
 
 POINTED_ORIGIN = replace(ORIGIN, threshold=0.8)
 
 
-def test_csv_carries_the_picture_and_where_the_row_comes_from_behind_all_else() -> None:
+def test_csv_has_picture_and_provenance_in_the_last_columns() -> None:
     assert text(
         "csv", [prediction(suspicious=True), failure()], spec=POINTED, origin=POINTED_ORIGIN, picture=Path("m/a")
     ) == (
@@ -181,7 +181,7 @@ def test_csv_carries_the_picture_and_where_the_row_comes_from_behind_all_else() 
     assert pointless == f"a.png,tumor,0.750000,,,,,,{'cd' * 32},,2026-11-30T01:02:03+00:00"
 
 
-def test_json_line_carries_the_picture_and_where_the_row_comes_from() -> None:
+def test_json_line_has_picture_and_provenance() -> None:
     first, second = text("jsonl", [prediction(suspicious=True), failure()], origin=POINTED_ORIGIN).splitlines()
     kept = {"heatmap": None, "model_sha256": "cd" * 32, "threshold": 0.8, "time": "2026-11-30T01:02:03+00:00"}
     assert {name: json.loads(first)[name] for name in kept} == kept
@@ -258,7 +258,7 @@ def test_jsonl_is_pinned() -> None:
 
 
 @pytest.mark.parametrize("suspicious", [True, False, None])
-def test_jsonl_tells_whether_an_image_is_suspicious(suspicious: bool | None) -> None:
+def test_jsonl_shows_whether_an_image_is_suspicious(suspicious: bool | None) -> None:
     document = json.loads(text("jsonl", [prediction(suspicious=suspicious)], spec=POINTED))
     assert document["suspicious"] is suspicious
     assert document["score"] == (None if suspicious is None else 0.8125)
@@ -297,7 +297,7 @@ def test_jsonl_is_read_back(top_k: int, name: str) -> None:
     assert lines[-1] == ""
 
 
-def test_name_that_would_steer_the_terminal_is_escaped_in_the_table() -> None:
+def test_control_characters_in_a_name_are_escaped_in_the_table() -> None:
     line = FORMATS["table"](["\x1b[2Ja.png"], PLAIN, 1, lambda: ORIGIN).line(
         Failure("\x1b[2Ja.png", "no\nsuch file"), None
     )

@@ -1,4 +1,4 @@
-"""The order of rows: as they come, or the greatest first, with failures at the end."""
+"""Order of rows: that of the files, or descending with failures at the end."""
 
 import numpy as np
 import pytest

@@ -105,9 +105,9 @@ def test_responses_for_tensors_and_files_match_the_document(locked: Server, desc
         "data": [0] * (64 * 64 * 3),
     }
     infer = requests.post(f"{url}/v2/models/model.fp32/infer", json={"inputs": [pixels]}, headers=BEARER, timeout=20)
-    asked = {"heatmap": "true", "scan": "true"}
+    parameters = {"heatmap": "true", "scan": "true"}
     headers = {**BEARER, "Content-Type": "image/png"}
-    classify = requests.post(f"{url}/v1/classify", data=png, params=asked, headers=headers, timeout=20)
+    classify = requests.post(f"{url}/v1/classify", data=png, params=parameters, headers=headers, timeout=20)
     assert (infer.status_code, classify.status_code) == (200, 200)
     schema["/v2/models/{name}/infer"]["post"].validate_response(infer)
     schema["/v1/classify"]["post"].validate_response(classify)

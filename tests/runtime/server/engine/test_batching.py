@@ -54,8 +54,8 @@ async def until(model: Model, count: int = 1) -> None:
 @contextmanager
 def batching(model: Model, *, runs: int = 1, max_delay: float = 0.0) -> Iterator[Batcher]:
     with ThreadPoolExecutor(runs) as threads:
-        beside = [lambda images: threads.submit(model, images)] * (runs - 1)
-        batcher = Batcher(model, runners=beside, max_batch=3, max_delay=max_delay)
+        others = [lambda images: threads.submit(model, images)] * (runs - 1)
+        batcher = Batcher(model, runners=others, max_batch=3, max_delay=max_delay)
         try:
             yield batcher
         finally:
@@ -242,18 +242,18 @@ def test_each_runner_computes_one_batch_at_a_time() -> None:
 def test_runner_that_fails_to_start_a_batch_takes_the_next() -> None:
     async def test() -> None:
         model = Model()
-        asked = 0
+        calls = 0
 
         def full(images: object) -> "Future[Outputs]":
-            nonlocal asked
-            asked += 1
+            nonlocal calls
+            calls += 1
             raise MemoryError
 
         batcher = Batcher(model, runners=[full], max_batch=1)
         futures = [batcher.submit(image(number)) for number in range(3)]
         found = await asyncio.gather(*futures[1:], return_exceptions=True)
         assert [type(error) for error in found] == [MemoryError, MemoryError]
-        assert asked == 2
+        assert calls == 2
         model.go.release(100)
         assert value(await futures[0]) == 0
         batcher.close()
@@ -265,13 +265,13 @@ def test_close_waits_for_every_running_batch() -> None:
     async def test() -> None:
         model = Model()
         model.go.release(100)
-        beside: Future[Outputs] = Future()
-        batcher = Batcher(model, runners=[lambda images: beside], max_batch=1)
+        other: Future[Outputs] = Future()
+        batcher = Batcher(model, runners=[lambda images: other], max_batch=1)
         futures = [batcher.submit(image(number)) for number in range(2)]
         column = np.ones((1, 1), np.float32)
-        threading.Timer(0.1, beside.set_result, [Outputs(column, column, column)]).start()
+        threading.Timer(0.1, other.set_result, [Outputs(column, column, column)]).start()
         batcher.close()
-        assert beside.done()
+        assert other.done()
         await asyncio.gather(*futures)
 
     run(test)

@@ -38,10 +38,10 @@ VERDICTS = ("suspicious", "below", "clear")
 
 COUNTING = """
     const [ask, make, free] = [fetch, URL.createObjectURL, URL.revokeObjectURL];
-    window.seen = { now: 0, most: 0, asked: 0, addresses: new Set() };
+    window.seen = { now: 0, most: 0, sent: 0, addresses: new Set() };
     window.fetch = async (path, options) => {
         if (!path.includes("classify")) return ask(path, options);
-        seen.asked += 1;
+        seen.sent += 1;
         seen.most = Math.max(seen.most, (seen.now += 1));
         try { return (await window.pretend?.(options)) ?? (await ask(path, options)); } finally { seen.now -= 1; }
     };
@@ -192,11 +192,9 @@ class Page:
         complaints = [entry["message"] for entry in self.log("browser")]
         assert [text for text in complaints if not any(known in text for known in self.expected)] == []
         events = [json.loads(entry["message"])["message"] for entry in self.log("performance")]
-        asked = [
-            event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"
-        ]
-        assert asked
-        assert [url for url in asked if not url.startswith((self.address, "blob:", "data:"))] == []
+        urls = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+        assert urls
+        assert [url for url in urls if not url.startswith((self.address, "blob:", "data:"))] == []
 
 
 @pytest.fixture

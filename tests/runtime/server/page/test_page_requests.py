@@ -1,4 +1,4 @@
-"""The page and its server: two requests at a time, a full queue, a key, a server that is gone."""
+"""The page and its server: two requests at a time, a full queue, a key, an unavailable server."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ def test_many_scans_are_sent_two_at_a_time_and_released(counted: Page, images: l
     many = (images * 10)[:24]
     counted.give(*many)
     counted.finished(24)
-    assert counted.js("[seen.most, seen.asked, seen.now]") == [2, 24, 0]
+    assert counted.js("[seen.most, seen.sent, seen.now]") == [2, 24, 0]
     for row in counted.all(".open")[1:6]:
         row.click()
     assert counted.js("seen.addresses.size") == 2  # the open scan and its heatmap
@@ -30,7 +30,7 @@ def test_page_waits_for_a_full_queue(counted: Page, images: list[Path]) -> None:
     counted.js("delete window.pretend")
     counted.finished(1)
     assert counted.states()[0] in VERDICTS
-    assert counted.js("seen.asked") > 1
+    assert counted.js("seen.sent") > 1
 
 
 def test_failed_request_can_be_tried_again(counted: Page, images: list[Path]) -> None:

@@ -78,8 +78,8 @@ def test_probes_and_the_page_need_no_key(locked: Server) -> None:
 
 
 def test_only_allowed_origins_may_read_responses(shared: Server) -> None:
-    asked = {"Origin": "https://viewer.example", "Access-Control-Request-Method": "POST"}
-    headers = {**asked, "Access-Control-Request-Headers": "authorization, content-type"}
+    preflight = {"Origin": "https://viewer.example", "Access-Control-Request-Method": "POST"}
+    headers = {**preflight, "Access-Control-Request-Headers": "authorization, content-type"}
     assert shared.ask("OPTIONS", "/v1/classify", None, headers).status == 200
     response = shared.get("/v1/model", {"Origin": "https://viewer.example"})
     assert (response.status, response.headers["access-control-allow-origin"]) == (401, "https://viewer.example")

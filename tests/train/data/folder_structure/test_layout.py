@@ -149,6 +149,11 @@ def test_short_names_are_splits_if_there_are_several(
     assert shape(laid_out(*folders)) == found
 
 
+def test_single_fold_next_to_splits_is_neither_a_split_nor_a_class(laid_out: Callable[..., Path]) -> None:
+    root = laid_out("lung_train/a", "lung_test/a", "lung_fold1/a")
+    assert shape(root) == {"train": ["lung_train/a"], "test": ["lung_test/a"]}
+
+
 def test_short_name_is_a_class_if_the_user_names_it(laid_out: Callable[..., Path]) -> None:
     assert shape(laid_out("tr", "te", "normal"), named={"tr"}) == {"train": ["normal", "te", "tr"]}
 

@@ -134,12 +134,7 @@ def _splits(root: Path, parts: Mapping[Path, Part]) -> dict[Path, Split]:
     numbers = {role: {part.number for part in chosen.values() if part.role == role} - {""} for role in SPLITS}
     if len(numbers["train"]) > 1 and numbers["train"] & (numbers["valid"] | numbers["test"]):
         raise _folds(root, list(chosen))
-    order = sorted(chosen.items(), key=lambda item: (SPLITS.index(_split(item[1])), item[0]))
-    return {folder: _split(part) for folder, part in order}
-
-
-def _split(part: Part) -> Split:
-    return next(split for split in SPLITS if split == part.role)
+    return {folder: split for split in SPLITS for folder in sorted(chosen) if chosen[folder].role == split}
 
 
 def _reject_folds(root: Path, parts: Mapping[Path, Part]) -> None:

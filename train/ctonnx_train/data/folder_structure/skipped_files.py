@@ -51,7 +51,7 @@ def find_skipped_files(top: Path, layout: Layout, images: Mapping[Path, Collecti
         if folder not in places:
             places[folder] = _stranger(Path(folder), layout, images)
         kinds.setdefault(_kind(file, top, places[folder], layout), []).append(file)
-    if hidden := [file for leaving in listing.ignored for file in _files_of(leaving)]:
+    if hidden := [file for path in listing.ignored for file in _files_of(path)]:
         kinds[_Kind("hidden or system file")] = hidden
     notes = [
         f"skipped: {counted(len(files), kind.noun)}{kind.place} ('{_shown(files[0], top)}' first)"
@@ -81,10 +81,10 @@ def _kind(file: str, top: Path, stranger: Path | None, layout: Layout) -> _Kind:
     return _Kind("other file")
 
 
-def _files_of(leaving: str) -> list[str]:
-    if Path(leaving).is_symlink() or not Path(leaving).is_dir():
-        return [leaving]
-    return [os.path.join(root, name) for root, _, files in os.walk(leaving) for name in files]
+def _files_of(path: str) -> list[str]:
+    if Path(path).is_symlink() or not Path(path).is_dir():
+        return [path]
+    return [os.path.join(root, name) for root, _, files in os.walk(path) for name in files]
 
 
 def _shown(path: str | Path, top: Path) -> str:

@@ -1,4 +1,4 @@
-"""Programs that classify a folder without ctonnx; each is a package that runs as a module.
+"""Programs that classify a folder, with and without ctonnx; each is a package that runs as a module.
 
 peer         arguments and output that the programs share
 ctonnx       `ctonnx predict`, step by step

@@ -1,11 +1,11 @@
-"""What a good engineer would run on the same folder without ctonnx: each peer is one small program in a folder here.
+"""Arguments and output that the peers share: each peer is one small program that classifies a folder.
 
-    python -m ctonnx_bench.experiments.end_to_end.peers.NAME MODEL PATH THREADS     prints file,label,probability for
-    each image python -m ctonnx_bench.experiments.end_to_end.peers.NAME --prepare RUN FOLDER   makes MODEL, unless it
-    is the run itself
+    python -m ctonnx_bench.experiments.end_to_end.peers.NAME MODEL PATH THREADS
+    python -m ctonnx_bench.experiments.end_to_end.peers.NAME --prepare RUN FOLDER
 
-A program's imports stand at its top, as anyone would write it: they are part of what is timed. `ctonnx` among them is
-`ctonnx predict` with a clock between its steps. They are called `__main__`, so that nothing imports them by chance.
+The first command prints file, label and probability of each image; the second makes MODEL, except for PyTorch, which
+reads the run. Imports are part of the measured time, so a program has them at its top as usual. The programs are called
+`__main__`, so that nothing imports them by accident. `peers.ctonnx` is `ctonnx predict` with a clock between its steps.
 """
 
 import csv
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple, TextIO
 if TYPE_CHECKING:
     from ctonnx_train.runs.record import RunRecord
 
-__all__ = ["PEERS", "Peer", "export_unit_range", "files_below", "read_answers", "write_rows"]
+__all__ = ["PEERS", "Peer", "export_unit_range", "files_below", "read_rows", "write_rows"]
 
 
 class Peer(NamedTuple):
-    """The title of a peer's column, the modules that it needs, and what installs the one that is its own."""
+    """Title of a peer's column, modules that it needs, and the argument of `pip install` for its own module."""
 
     title: str
     modules: tuple[str, ...]
@@ -36,31 +36,32 @@ PEERS = {
 
 
 def files_below(path: Path) -> list[Path]:
-    """Returns the PNG files of a folder in order, or the one file that was named."""
+    """Returns the PNG files of a folder in order, or the path itself if it is a file."""
     return sorted(path.glob("*.png")) if path.is_dir() else [path]
 
 
 def write_rows(rows: Iterable[tuple[str, str, float]], out: TextIO) -> None:
-    """Writes a line for each image: its file, its label and the label's probability."""
+    """Writes a CSV row for each image: file, label and the label's probability."""
     writer = csv.writer(out)
     writer.writerow(("file", "label", "probability"))
     writer.writerows((file, label, f"{probability:.6f}") for file, label, probability in rows)
 
 
-def read_answers(text: str) -> dict[str, tuple[str, float]]:
-    """Returns the label and its probability for each file name in such lines, or in those of `ctonnx predict`."""
+def read_rows(text: str) -> dict[str, tuple[str, float]]:
+    """Returns label and probability by file name, from rows of `write_rows` or of `ctonnx predict`."""
     rows = csv.DictReader(text.splitlines())
     return {Path(row["file"]).name: (row["label"], float(row["probability"])) for row in rows}
 
 
 def export_unit_range(run_folder: Path, file: Path, *, softmax: bool, names: tuple[str, str]) -> "RunRecord":
-    """Exports a run's network as others expect one: float pixels from 0 to 1 in, one answer out, the batch free.
+    """Exports a run's network in the common form: float pixels from 0 to 1, one output, a dynamic batch size.
 
     Args:
-        run_folder: A run's folder.
-        file: The `.onnx` file to make.
-        softmax: Whether the answer is probabilities, or else logits.
-        names: of the input and the output.
+        run_folder: Folder of the run.
+        file: The `.onnx` file to write.
+        softmax: Whether the output is probabilities, or else logits.
+        names: Names of the input and the output.
+
 
     Returns:
         The run's record.

@@ -14,8 +14,8 @@ from ctonnx_bench.experiments.end_to_end.peers.peer import export_unit_range, fi
 
 
 def prepare(run: Path, folder: Path) -> None:
-    """Exports the network, with a configuration and a preprocessor that resizes to its square."""
-    importlib.import_module("optimum.onnxruntime")  # a part of its own: without it there is nothing to prepare
+    """Exports the network, with a configuration and a preprocessor that resizes to its input size."""
+    importlib.import_module("optimum.onnxruntime")  # a separate package: fails early without it
     record = export_unit_range(run, folder / "model.onnx", softmax=False, names=("pixel_values", "logits"))
     size = record.preprocessing.size
     config = {"model_type": "resnet", "id2label": dict(enumerate(record.classes))}
@@ -24,13 +24,13 @@ def prepare(run: Path, folder: Path) -> None:
         "size": {"height": size, "width": size},
         "resample": 2,  # Pillow's bilinear
         "rescale_factor": 1 / 255,
-        "do_normalize": False,  # the network does
+        "do_normalize": False,  # the network normalizes
     }
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (folder / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
 
 
-def answers(folder: Path, path: Path) -> Iterator[tuple[str, str, float]]:
+def predict(folder: Path, path: Path) -> Iterator[tuple[str, str, float]]:
     """Yields the file, label and probability of each image."""
     optimum, transformers = (importlib.import_module(name) for name in ("optimum.onnxruntime", "transformers"))
     model = optimum.ORTModelForImageClassification.from_pretrained(folder, file_name="model.onnx")
@@ -45,4 +45,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "--prepare":
         prepare(Path(sys.argv[2]), Path(sys.argv[3]))
     else:
-        write_rows(answers(Path(sys.argv[1]), Path(sys.argv[2])), sys.stdout)
+        write_rows(predict(Path(sys.argv[1]), Path(sys.argv[2])), sys.stdout)

@@ -20,12 +20,12 @@ from ctonnx_train.runs.record import read_record
 BATCH = 8
 
 
-def answers(run: Run, path: Path) -> Iterator[tuple[str, str, float]]:
+def predict(run: Run, path: Path) -> Iterator[tuple[str, str, float]]:
     """Yields the file, label and probability of each image."""
     record = read_record(run)
     network = CTClassifier(len(record.classes))
     network.load_state_dict(load_file(run.weights_file))
-    network.eval().to(memory_format=torch.channels_last)  # as the pixels lie, which is faster
+    network.eval().to(memory_format=torch.channels_last)  # as the pixels, which is faster
     files = files_below(path)
     with torch.inference_mode():
         for start in range(0, len(files), BATCH):
@@ -39,4 +39,4 @@ def answers(run: Run, path: Path) -> Iterator[tuple[str, str, float]]:
 
 if __name__ == "__main__":
     torch.set_num_threads(int(sys.argv[3]))
-    write_rows(answers(Run(Path(sys.argv[1])), Path(sys.argv[2])), sys.stdout)
+    write_rows(predict(Run(Path(sys.argv[1])), Path(sys.argv[2])), sys.stdout)

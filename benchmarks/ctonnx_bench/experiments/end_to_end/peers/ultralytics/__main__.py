@@ -17,7 +17,7 @@ from ctonnx_bench.experiments.end_to_end.peers.peer import export_unit_range, wr
 
 
 def prepare(run: Path, folder: Path) -> None:
-    """Exports the network; the metadata are those of Ultralytics' exporter."""
+    """Exports the network, with the metadata of Ultralytics' exporter."""
     import onnx
 
     file = folder / "model.onnx"
@@ -31,9 +31,9 @@ def prepare(run: Path, folder: Path) -> None:
     (folder / "size.json").write_text(json.dumps(size), encoding="utf-8")
 
 
-def answers(folder: Path, path: Path) -> Iterator[tuple[str, str, float]]:
+def predict(folder: Path, path: Path) -> Iterator[tuple[str, str, float]]:
     """Yields the file, label and probability of each image."""
-    # Of its own accord it would install packages, report to its makers and write to the user's settings.
+    # By default it would install packages, send usage data and write to the user's settings.
     os.environ |= {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
     size = json.loads((folder / "size.json").read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as settings:
@@ -49,5 +49,5 @@ if __name__ == "__main__":
         prepare(Path(sys.argv[2]), Path(sys.argv[3]))
     else:
         rows_to = sys.stdout
-        with redirect_stdout(sys.stderr):  # where its messages belong
-            write_rows(answers(Path(sys.argv[1]), Path(sys.argv[2])), rows_to)
+        with redirect_stdout(sys.stderr):  # it prints messages to stdout
+            write_rows(predict(Path(sys.argv[1]), Path(sys.argv[2])), rows_to)

@@ -1,0 +1,57 @@
+"""Lines about the model on stderr: which one it is, a newer run without an export, and notes."""
+
+import json
+import shutil
+from pathlib import Path
+
+from click.testing import CliRunner
+from tests.runtime.cli.commands.predicting import GOOD, changed_spec, predict
+
+from ctonnx.cli.main import main
+
+
+def test_model_trained_on_scans_has_no_note(model: Path, scans: Path) -> None:
+    result = predict(*GOOD, "-m", changed_spec(model, synthetic=False))
+    assert result.exit_code == 0
+    assert len(result.stderr.splitlines()) == 4
+    assert "synthetic" not in result.stderr
+
+
+def test_newest_run_is_found_and_named(workspace: Path, scans: Path) -> None:
+    result = predict("scans/a.png")
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[0] == "model: runs/tiny/export/model.fp32.onnx (fp32 on cpu, the newest run's)"
+    for given in ("tiny", "runs/tiny", "runs/tiny/export/model.fp32.onnx"):
+        named = predict("scans/a.png", "--model", given)
+        assert named.stdout == result.stdout
+        assert named.stderr.splitlines()[0] == "model: runs/tiny/export/model.fp32.onnx (fp32 on cpu)"
+
+
+def test_newest_run_with_an_export_is_used_and_a_newer_one_without_is_named(workspace: Path, scans: Path) -> None:
+    """Every command without a named model reports which one it uses, and a later run without an export."""
+    record = json.loads((workspace / "runs/tiny/run.json").read_text())
+    later = workspace / "runs/later"
+    later.mkdir()
+    (later / "model.safetensors").touch()
+    (later / "run.json").write_text(json.dumps({**record, "created": "2999-01-01T00:00:00+00:00"}))
+    note = (
+        "note: run 'later' was trained later and has no export, so 'tiny' is used; export it with: "
+        "ctonnx export runs/later"
+    )
+    words = "of run 'tiny', the only one with an export"
+    found = predict("scans/a.png")
+    assert (found.exit_code, found.stderr.splitlines()[:2]) == (
+        0,
+        [f"model: runs/tiny/export/model.fp32.onnx (fp32 on cpu, {words})", note],
+    )
+    assert note not in predict("scans/a.png", "--model", "tiny").stderr
+    inspected = CliRunner().invoke(main, ["inspect"])
+    assert inspected.stderr.splitlines()[:2] == [f"model: runs/tiny/export/model.fp32.onnx ({words})", note]
+    verified = CliRunner().invoke(main, ["verify"])
+    assert (verified.exit_code, verified.stderr) == (0, f"{note}\n")
+    shutil.copytree("runs/tiny/export", later / "export")
+    taken = predict("scans/a.png").stderr.splitlines()
+    assert taken[0] == (
+        "model: runs/later/export/model.fp32.onnx (fp32 on cpu, of run 'later', the newest of 2 with an export)"
+    )
+    assert not any("was trained later" in line for line in taken)
