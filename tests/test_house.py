@@ -34,7 +34,7 @@ ROOMS = {
     "ctonnx.parity": "rounding outputs comparison gates golden_gate",
     "ctonnx.artifacts": "json_schema onnx_file report_schema operating_point spec caveats golden run",
     "ctonnx.artifacts.onnx_file": "protobuf metadata operators integrity",
-    "ctonnx.inference": "providers diagnosis session runner tuning self_test",
+    "ctonnx.inference": "tensorrt providers diagnosis session runner tuning self_test",
     "ctonnx.prediction": "inputs model_selection results cautions streaming predictor verification output batch",
     "ctonnx.prediction.output": "provenance row_order row_formats heatmap_image heatmap_folder",
     "ctonnx.server": "settings metrics transport engine api app page",

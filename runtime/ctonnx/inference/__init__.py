@@ -1,5 +1,6 @@
 """Runs a model with onnxruntime on the requested execution provider.
 
+tensorrt   options of TensorRT and its cache of engines
 providers  execution providers: package, options, precisions
 diagnosis  reasons why a provider does not run on this machine, with the command that fixes it
 session    opens an ONNX file as a session on one provider

@@ -1,6 +1,5 @@
 """Execution providers: packages, precisions and options of each."""
 
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,16 +7,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal, TypeAlias
 
-from ctonnx.artifacts.onnx_file.metadata import read_spec_facts
-from ctonnx.system.nvidia import nvidia_driver
-from ctonnx.system.packages import version_of
-
 __all__ = [
     "ON_CPU",
     "PROVIDERS",
     "Provider",
     "ProviderFacts",
-    "cache_folder",
     "execution_providers",
     "int8_targets",
     "preload",
@@ -166,9 +160,11 @@ def execution_providers(
     if provider == "cuda":
         options = dict(_CUDA_OPTIONS)
     elif provider == "tensorrt":
+        from ctonnx.inference.tensorrt import tensorrt_options
+
         # Nodes that TensorRT does not support run on CUDA, on the same GPU.
         cuda = (PROVIDERS["cuda"].execution_provider, dict(_CUDA_OPTIONS))
-        return [(PROVIDERS["tensorrt"].execution_provider, _tensorrt_options(model, version)), cuda]
+        return [(PROVIDERS["tensorrt"].execution_provider, tensorrt_options(model, version)), cuda]
     elif provider == "openvino":
         # ACCURACY: otherwise OpenVINO may compute FP32 in bfloat16 if the processor supports it.
         options = {"device_type": "CPU", "num_of_threads": str(threads), "precision": "ACCURACY"}
@@ -206,52 +202,3 @@ def preload(provider: Provider, onnxruntime: ModuleType) -> None:
             for library in (found for pattern in _TENSORRT for found in sorted(Path(folder).glob(pattern))):
                 with suppress(OSError):
                     ctypes.CDLL(str(library))
-
-
-def cache_folder() -> Path:
-    """Returns the folder for cached files, which may not exist."""
-    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
-        return Path(local) / "ctonnx" / "Cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ctonnx"
-
-
-def _tensorrt_options(model: Path | bytes, version: str) -> dict[str, str]:
-    """Returns the options of https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html.
-
-    Building an engine takes minutes. It runs only on the GPU and with the TensorRT version and model that it was built
-    for, which are all part of the cache's name.
-    """
-    precision = read_spec_facts(model).get("precision")
-    # onnxruntime accepts only True and False here.
-    options = {"trt_fp16_enable": str(precision == "fp16"), "trt_int8_enable": str(precision == "int8")}
-    try:
-        folder = cache_folder() / "tensorrt" / _tensorrt_key(model, version)
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # no home folder, or a read-only one
-        return options  # the engine is built each time
-    for cache in ("engine", "timing"):
-        options |= {f"trt_{cache}_cache_enable": "True", f"trt_{cache}_cache_path": str(folder)}
-    return options
-
-
-def _tensorrt_key(model: Path | bytes, version: str) -> str:
-    from ctonnx.system.files import sha256_of
-
-    driver = nvidia_driver()
-    gpu = f"{driver.gpus[0].name} {driver.gpus[0].compute}" if driver and driver.gpus else "unknown"
-    facts = "\n".join((sha256_of(model), gpu, version, _tensorrt_version()))
-    return sha256_of(facts.encode())[:24]
-
-
-def _tensorrt_version() -> str:
-    import ctypes
-
-    for module in ("tensorrt", "tensorrt_libs"):  # modules of tensorrt-cu12, tensorrt-cu13 and their library packages
-        if version := version_of(module):
-            return version
-    try:  # TensorRT is installed without pip
-        return str(
-            ctypes.CDLL("nvinfer_10.dll" if sys.platform == "win32" else "libnvinfer.so.10").getInferLibVersion()
-        )
-    except (OSError, AttributeError):
-        return "unknown"

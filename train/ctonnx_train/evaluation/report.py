@@ -9,7 +9,7 @@ from ctonnx.errors import CtonnxError
 from ctonnx.parity.comparison import MAX_DP
 from ctonnx.parity.rounding import shown
 from ctonnx.system.files import atomic_file, atomic_folder, write_text
-from ctonnx.system.text import counted
+from ctonnx.system.text import counted, table
 from ctonnx_train.evaluation.evaluate import Evaluation
 from ctonnx_train.evaluation.plots import plot_confusion, plot_curves, plot_reliability, plot_roc, save_plot
 
@@ -91,20 +91,18 @@ def _lines(document: Mapping[str, Any], plots: bool) -> Iterator[str]:
     yield from _flaws(data)
     level = f"{metrics['bootstrap']['level']:.0%} interval" if "bootstrap" in metrics else "interval"
     intervals = metrics.get("intervals", {})
-    yield f"| metric | value | {level} |"
-    yield "| --- | --- | --- |"
-    for name, label in (("accuracy", "accuracy"), ("balanced_accuracy", "balanced accuracy"), ("ece", "ECE")):
-        yield f"| {label} | {_value(metrics[name])} | {_interval(intervals.get(name))} |"
-    for name, label in _NAMES.items():
-        low_high = intervals.get("macro", {}).get(name)
-        yield f"| macro {label} | {_value(metrics['macro'][name])} | {_interval(low_high)} |"
+    whole = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "ece": "ECE"}
+    rows = [[label, _value(metrics[name]), _interval(intervals.get(name))] for name, label in whole.items()]
+    macro, bounds = metrics["macro"], intervals.get("macro", {})
+    rows += [[f"macro {label}", _value(macro[name]), _interval(bounds.get(name))] for name, label in _NAMES.items()]
+    yield from table(["metric", "value", level], rows)
     yield ""
-    yield "| class | images | " + " | ".join(_NAMES.values()) + " |"
-    yield "| --- | --- |" + " --- |" * len(_NAMES)
+    rows = []
     for name, values in metrics["per_class"].items():
         bounds = intervals.get("per_class", {}).get(name, {})
-        cells = (f"{_value(values[metric])} {_interval(bounds.get(metric))}".strip() for metric in _NAMES)
-        yield f"| {_cell(name)} | {values['images']} | " + " | ".join(cells) + " |"
+        cells = [f"{_value(values[metric])} {_interval(bounds.get(metric))}".strip() for metric in _NAMES]
+        rows.append([_cell(name), str(values["images"]), *cells])
+    yield from table(["class", "images", *_NAMES.values()], rows)
     yield ""
     yield from _confusion(metrics["confusion_matrix"], model["classes"])
     yield from _suspicious(document["suspicious"])
@@ -162,10 +160,8 @@ def _flaws(data: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Iterator[str]:
-    yield "| true \\ predicted | " + " | ".join(map(_cell, classes)) + " |"
-    yield "| --- |" + " --- |" * len(classes)
-    for name, row in zip(classes, matrix, strict=True):
-        yield f"| {_cell(name)} | " + " | ".join(map(str, row)) + " |"
+    rows = [[_cell(name), *map(str, row)] for name, row in zip(classes, matrix, strict=True)]
+    yield from table(["true \\ predicted", *map(_cell, classes)], rows)
     yield ""
 
 
@@ -187,15 +183,16 @@ def _comparison(found: Mapping[str, Any] | None) -> Iterator[str]:
     test, seen = found["mcnemar"], found["seen_in_training"]
     yield f"## Compared with {found['other']['kind']} `{found['other']['path']}`"
     yield ""
-    yield "| metric | value |"
-    yield "| --- | --- |"
-    yield f"| accuracy, this and the other | {_value(found['accuracy'])}, {_value(found['other_accuracy'])} |"
-    yield f"| agreement | {shown(found['agreement'], digits=2, form='%')} |"
-    yield f"| max and mean \\|dp\\| | {found['max_dp']:.3g}, {found['mean_dp']:.3g} |"
-    yield f"| only this one right, only the other right | {test['only_first_right']}, {test['only_second_right']} |"
-    yield f"| McNemar's exact test, two-sided | p = {test['p_value']:.3g} |"
     trained_on = "not known" if seen["trained_on"] is None else seen["trained_on"]
-    yield f"| images that the other was trained on | {trained_on} |"
+    rows = {
+        "accuracy, this and the other": f"{_value(found['accuracy'])}, {_value(found['other_accuracy'])}",
+        "agreement": shown(found["agreement"], digits=2, form="%"),
+        "max and mean \\|dp\\|": f"{found['max_dp']:.3g}, {found['mean_dp']:.3g}",
+        "only this one right, only the other right": f"{test['only_first_right']}, {test['only_second_right']}",
+        "McNemar's exact test, two-sided": f"p = {test['p_value']:.3g}",
+        "images that the other was trained on": str(trained_on),
+    }
+    yield from table(["metric", "value"], list(rows.items()))
     yield ""
     yield f"{MAX_DP}."
     yield ""
