@@ -41,7 +41,7 @@ ROOMS = {
     "ctonnx.server.transport": "errors budgets file_names multipart uploads middleware connection lifecycle",
     "ctonnx.server.engine": "batching classification service",
     "ctonnx.server.api": "open_inference triton model_info schemas openapi",
-    "ctonnx.cli": "standard_streams signals options model_banner commands main",
+    "ctonnx.cli": "standard_streams signals options model_banner stdin_names commands main",
     "ctonnx.cli.commands": "demo doctor inspect predict serve verify",
     "ctonnx_train": "data audit network runs evaluation training cli",
     "ctonnx_train.data": "splits dataset sources phantom folder_structure medmnist image_folder pixel_store leakage",

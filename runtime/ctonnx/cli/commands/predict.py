@@ -1,9 +1,6 @@
 """`ctonnx predict`: classifies images with an exported model."""
 
-import codecs
 import errno
-import locale
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +13,7 @@ import click
 
 from ctonnx.cli.model_banner import show_model
 from ctonnx.cli.options import fallback_option, model_option, provider_option, threads_option
+from ctonnx.cli.stdin_names import names_on_stdin
 from ctonnx.parity.rounding import exactly
 from ctonnx.system.text import counted, escape_control
 
@@ -125,7 +123,7 @@ def predict(
 
     row_format = _row_format(output_format, output)
     _check_heatmap_folder(heatmaps, paths)
-    found = _names_on_stdin(paths, null=null) if "-" in paths or null else find_images(paths)
+    found = names_on_stdin(paths, null=null) if "-" in paths or null else find_images(paths)
     files = without_outputs(found, output=output, heatmaps=heatmaps)
     newest = model is None
     workers = workers_for(len(files), threads=threads)
@@ -210,29 +208,6 @@ def _check_heatmap_folder(heatmaps: Path | None, paths: Sequence[str]) -> None:
             raise click.UsageError(
                 f"expected a folder for --heatmaps outside of '{path}', as its files are read, found '{heatmaps}'"
             )
-
-
-def _names_on_stdin(paths: Sequence[str], *, null: bool) -> list[str]:
-    """Returns the file names on stdin: patterns are not expanded, and invalid UTF-8 is kept."""
-    if list(paths) != ["-"]:
-        raise click.UsageError("expected - as the only PATH, for names on stdin, found other paths")
-    data = sys.stdin.buffer.read().removeprefix(codecs.BOM_UTF8)  # written by editors on Windows
-    if not null and b"\0" in data:
-        raise click.UsageError(
-            "expected a file name on each line of stdin, found NUL characters; to read names that end with them, add "
-            "-0: ctonnx predict -0 -"
-        )
-    names = data.split(b"\0") if null else data.splitlines()
-    if not (files := [_name(name) for name in names if name]):
-        raise click.UsageError("expected file names on stdin, found none")
-    return files
-
-
-def _name(name: bytes) -> str:
-    try:
-        return os.fsdecode(name)
-    except UnicodeDecodeError:  # on Windows: a name in the system's code page
-        return name.decode(locale.getencoding(), errors="surrogateescape")
 
 
 def _summarize(files: int, result: "BatchResult", spec: "ModelSpec") -> None:
