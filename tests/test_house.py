@@ -324,7 +324,6 @@ def test_file_of_the_tests_does_nothing_when_it_is_imported(file: Path) -> None:
                 pytest.fail(f"{name}() is called; put it below: if __name__ == '__main__':")
 
 
-@pytest.mark.skip(reason="modules are carved out in the next commits; their tests follow")
 def test_every_source_file_has_its_tests() -> None:
     """`runtime/ctonnx/images/modes.py` has `tests/runtime/images/test_modes.py`, or `test_modes_*.py` next to it."""
     missing = []

@@ -1,4 +1,6 @@
-"""ctonnx: predictions from an exported CT classifier, using only onnxruntime, NumPy and Pillow.
+"""ctonnx: from a folder of CT images to an edge model, verified to match its PyTorch original.
+
+This package is the slim runtime, which predicts with onnxruntime, NumPy and Pillow:
 
     from ctonnx import Predictor
 

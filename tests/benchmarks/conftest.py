@@ -1,6 +1,8 @@
 """Document of a benchmark with three contenders at two batch sizes, built without measuring anything."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,27 +10,36 @@ import pytest
 
 from ctonnx_bench.analysis.speedup import times_as_fast
 from ctonnx_bench.analysis.statistics import find_warnings, mlperf, summarize
+from ctonnx_bench.cases.contenders import Contender
 from ctonnx_bench.measurement.rounds import Round
 
 MakeDocument = Callable[..., dict[str, Any]]
+INT8 = Contender("ctonnx INT8", "ctonnx", Path("m.onnx"), "int8", 1)
+QUIET = Round(
+    samples_s=(0.010,) * 100,
+    warm_up_s=(1.0,),
+    cold_start_s=0.5,
+    open_s=0.2,
+    first_run_s=0.03,
+    largest_dp=0.0,
+    largest_dlogit=0.0,
+    largest_dheatmap=0.0,
+    peak_bytes=100,
+    device_bytes=None,
+    joules={},
+    slowdowns=(),
+    others_share=0.0,
+)
+"""Round of equal runs on a quiet machine."""
 
 
 def _case(title: str, batch_size: int, milliseconds: float, *, precision: str, own: bool, size: int) -> dict[str, Any]:
     rounds = [
-        Round(
+        replace(
+            QUIET,
             samples_s=tuple(np.linspace(0.99, 1.01, 101) * milliseconds / 1e3),
-            warm_up_s=(milliseconds / 1e3,) * 3,
-            cold_start_s=0.5,
-            open_s=0.2,
             first_run_s=2 * milliseconds / 1e3,
-            largest_dp=0.0,
-            largest_dlogit=0.0,
-            largest_dheatmap=0.0,
             peak_bytes=150_000_000,
-            device_bytes=None,
-            joules={},
-            slowdowns=(),
-            others_share=0.0,
         )
     ] * 3
     measured = summarize(rounds, batch_size)

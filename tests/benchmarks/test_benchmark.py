@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from tests.benchmarks.conftest import QUIET
 
 from ctonnx.artifacts.golden import load_golden
 from ctonnx.artifacts.onnx_file.integrity import content_checksum
@@ -26,21 +27,6 @@ from ctonnx_bench.measurement.rounds import Bench, CaseFailed, Round
 from ctonnx_train.data.phantom.drawing import CLASSES as PHANTOM_CLASSES
 
 QUICK = Settings(batch_sizes=(1,), duration=0.0, rounds=1, threads=1)
-ROUND = Round(
-    samples_s=(0.01,) * 100,
-    warm_up_s=(0.01,),
-    cold_start_s=0.5,
-    open_s=0.1,
-    first_run_s=0.02,
-    largest_dp=0.0,
-    largest_dlogit=0.0,
-    largest_dheatmap=0.0,
-    peak_bytes=1,
-    device_bytes=None,
-    joules={},
-    slowdowns=(),
-    others_share=0.0,
-)
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -60,13 +46,13 @@ def faked(monkeypatch: pytest.MonkeyPatch, workspace: Path) -> Callable[..., Non
             raise found
         return found
 
-    def choose(title: str, found: Outputs | Exception | None = None, measured: Round = ROUND) -> None:
+    def choose(title: str, found: Outputs | Exception | None = None, measured: Round = QUIET) -> None:
         if found is not None:
             results[title] = found
         rounds[title] = measured
 
     monkeypatch.setattr(Bench, "outputs", outputs)
-    monkeypatch.setattr(Bench, "round", lambda self, case, seconds: rounds.get(case.contender.title, ROUND))
+    monkeypatch.setattr(Bench, "round", lambda self, case, seconds: rounds.get(case.contender.title, QUIET))
     return choose
 
 
@@ -152,7 +138,7 @@ def test_fast_wrong_model_is_a_failure(faked: Callable[..., None]) -> None:
 
 @pytest.mark.parametrize("largest", [0.5, np.nan, np.inf])
 def test_output_that_changes_while_it_is_timed_is_a_failure(faked: Callable[..., None], largest: float) -> None:
-    faked("ctonnx FP32", measured=replace(ROUND, largest_dp=largest))
+    faked("ctonnx FP32", measured=replace(QUIET, largest_dp=largest))
     document = run(QUICK)
     assert not document["passed"]
     assert document["cases"][0]["failures"][0].startswith("while it was timed, a probability differed by")
@@ -160,7 +146,7 @@ def test_output_that_changes_while_it_is_timed_is_a_failure(faked: Callable[...,
 
 @pytest.mark.parametrize(
     ("name", "measured"),
-    [("logit", replace(ROUND, largest_dlogit=0.01)), ("heatmap", replace(ROUND, largest_dheatmap=0.01))],
+    [("logit", replace(QUIET, largest_dlogit=0.01)), ("heatmap", replace(QUIET, largest_dheatmap=0.01))],
 )
 def test_logit_or_heatmap_that_changes_while_it_is_timed_is_a_failure(
     faked: Callable[..., None], name: str, measured: Round
@@ -197,7 +183,7 @@ def test_case_that_fails_in_a_later_round_is_a_failure_and_the_others_are_kept(
         if case.batch_size in done or (case.batch_size == 4):
             raise CtonnxError("no memory")
         done.extend([2] if case.batch_size == 2 else [])
-        return ROUND
+        return QUIET
 
     faked("ctonnx FP32")
     monkeypatch.setattr(Bench, "round", fail)

@@ -99,7 +99,7 @@ def test_target_of_a_processor_with_amx_is_named(
     assert (line in result.stdout.splitlines()) is named
 
 
-def test_triton_repository_is_written_beside_the_export(
+def test_triton_repository_is_written_in_addition_to_the_export(
     small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leave_behind: Callable[[Path], Path]
 ) -> None:
     monkeypatch.setitem(GATES, "fp16", Gate(max_dp=1.0, min_agreement=0.9))

@@ -219,7 +219,9 @@ def test_earlier_int8_that_an_export_would_remove_is_reported(
     assert names(tmp_path / "export") == ["README.md", "golden.npz", "model.fp32.onnx", "report.json", "report.md"]
 
 
-def test_tuning_of_an_earlier_model_goes_with_it(small_run: Run, small_export: ExportResult, tmp_path: Path) -> None:
+def test_tuning_of_an_earlier_model_is_removed_with_it(
+    small_run: Run, small_export: ExportResult, tmp_path: Path
+) -> None:
     shutil.copytree(small_export.folder, tmp_path / "export")
     (tmp_path / "export/model.fp32.tuned.json").write_text("{}")
     export_run(small_run, output=tmp_path / "export")

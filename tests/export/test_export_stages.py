@@ -51,7 +51,7 @@ def stop(run: Run, output: Path) -> list[str]:
 
 
 @pytest.mark.usefixtures("stopped")
-def test_ctrl_c_during_int8_leaves_a_whole_export_of_what_passed(small_run: Run, tmp_path: Path) -> None:
+def test_ctrl_c_during_int8_leaves_a_complete_export_of_the_models_that_passed(small_run: Run, tmp_path: Path) -> None:
     output = tmp_path / "export"
     messages = stop(small_run, output)
     assert names(output) == BOTH
@@ -92,7 +92,7 @@ def test_finished_export_has_nothing_pending_and_the_bytes_of_one_written_once(
         assert (staged / name).read_bytes() == (once / name).read_bytes(), name
 
 
-def test_folder_can_be_written_where_a_file_has_one_name_only(
+def test_folder_can_be_written_without_hard_links(
     small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: object) -> None:

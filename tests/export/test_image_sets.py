@@ -40,13 +40,13 @@ def checkpoint(trained_run: Run) -> Checkpoint:
     return load_checkpoint(trained_run)
 
 
-def test_each_class_has_as_many_images_as_the_others_where_there_are_enough() -> None:
+def test_classes_have_equal_numbers_of_images_if_there_are_enough() -> None:
     chosen = balanced(SAMPLES, 8, seed=0)
     assert [sample.label for sample in chosen] == [0] * 4 + [1] * 4
     assert list(chosen) == sorted(chosen)
 
 
-def test_a_rare_class_comes_in_full_and_the_others_fill_up() -> None:
+def test_all_images_of_a_rare_class_are_taken_and_the_others_fill_up() -> None:
     assert [sample.label for sample in balanced(SAMPLES, 14, seed=0)] == [0] * 9 + [1] * 5
 
 
@@ -146,7 +146,7 @@ def test_held_out_images_are_training_images_that_calibration_does_not_use(
     assert len(few) == 5
 
 
-def test_no_image_is_held_out_where_calibration_uses_all(checkpoint: Checkpoint, phantoms: Path) -> None:
+def test_no_image_is_held_out_if_calibration_uses_all(checkpoint: Checkpoint, phantoms: Path) -> None:
     assert _held_out_images(checkpoint, phantoms, count=9, avoid=checkpoint.digests("train")) is None
 
 

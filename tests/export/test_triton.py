@@ -71,7 +71,7 @@ def test_int8_for_tensorrt_is_served_by_tensorrt(model: Path, tmp_path: Path) ->
     assert (accelerator.name, dict(accelerator.parameters)) == ("tensorrt", {"precision_mode": "INT8"})
 
 
-def test_other_models_are_served_where_triton_chooses(model: Path, tmp_path: Path) -> None:
+def test_other_models_are_served_on_the_device_that_triton_chooses(model: Path, tmp_path: Path) -> None:
     write_repository(tmp_path / "models", [made(model, "fp16")])
     found = config(tmp_path / "models/tiny_fp16")
     assert [group.kind for group in found.instance_group] == [model_config_pb2.ModelInstanceGroup.KIND_AUTO]

@@ -14,7 +14,7 @@ __all__ = ["Case", "plan_cases"]
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table, measured in processes of its own.
+    """One row of the table, measured in separate processes.
 
     Attributes:
         contender: Measured network and its adapter.

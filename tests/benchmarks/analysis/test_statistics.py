@@ -5,25 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.benchmarks.conftest import QUIET
 
 from ctonnx_bench.analysis.statistics import find_warnings, marks, median_interval, mlperf, summarize
 from ctonnx_bench.measurement.rounds import Round
-
-QUIET = Round(
-    samples_s=(0.010,) * 100,
-    warm_up_s=(1.0,),
-    cold_start_s=0.5,
-    open_s=0.2,
-    first_run_s=0.03,
-    largest_dp=0.0,
-    largest_dlogit=0.0,
-    largest_dheatmap=0.0,
-    peak_bytes=100,
-    device_bytes=None,
-    joules={"cpu": 1.6},
-    slowdowns=(),
-    others_share=0.0,
-)
 
 
 def test_measurements_are_over_all_rounds_without_the_warm_up() -> None:

@@ -1,11 +1,8 @@
 """The cases of a sweep differ in threads, workers, batch size and spinning."""
 
-from pathlib import Path
+from tests.benchmarks.conftest import INT8
 
-from ctonnx_bench.cases.contenders import Contender
 from ctonnx_bench.cases.sweep import plan_sweep, thread_counts
-
-INT8 = Contender("ctonnx INT8", "ctonnx", Path("m.onnx"), "int8", 1)
 
 
 def test_thread_counts_end_with_all_cores() -> None:

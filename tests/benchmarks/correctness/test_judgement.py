@@ -5,15 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.benchmarks.conftest import INT8
 
 from ctonnx.artifacts.golden import Golden
 from ctonnx.parity.gates import Gate
 from ctonnx.parity.outputs import Outputs
-from ctonnx_bench.cases.contenders import Contender, read_models
+from ctonnx_bench.cases.contenders import read_models
 from ctonnx_bench.cases.images import CheckImages
 from ctonnx_bench.correctness.judgement import altered, judge
-
-INT8 = Contender("ctonnx INT8", "ctonnx", Path("m.onnx"), "int8", 1)
 
 
 def outputs(*right: bool, certainty: float = 0.9) -> Outputs:

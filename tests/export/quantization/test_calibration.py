@@ -78,7 +78,7 @@ def test_ranges_are_those_of_the_models_own_activations(small_model: onnx.ModelP
     assert found["logits"] == pytest.approx((logits.min(), logits.max()), rel=1e-5)
 
 
-def test_what_is_kept_does_not_grow_with_the_images_but_for_two_numbers_of_each(
+def test_memory_grows_by_two_numbers_per_image_and_tensor(
     small_model: onnx.ModelProto, scans: NDArray[np.uint8]
 ) -> None:
     tensors = quantized_tensors(small_model)

@@ -90,7 +90,7 @@ def test_gathered_pixels_give_the_same_outputs(kernel: int) -> None:
     np.testing.assert_allclose(ours.heatmap, theirs.heatmap, rtol=1e-5, atol=1e-5)
 
 
-def test_first_convolution_goes_over_places_of_four_pixels_one_by_one() -> None:
+def test_first_convolution_has_stride_1_over_blocks_of_four_pixels() -> None:
     model = make_folded(kernel=7)
     space_to_depth(model)
     (weights,) = (weight for weight in model.graph.initializer if weight.name == "stem.weight")

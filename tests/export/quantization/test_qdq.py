@@ -132,7 +132,7 @@ def test_x86_graph_is_integer_from_the_first_convolution_to_the_last(
     assert (found["QuantizeLinear"], found["DequantizeLinear"]) == (1, 2)  # the input; the last add's two branches
 
 
-def test_arm_graph_is_integer_where_onnxruntime_takes_signed_bytes(
+def test_arm_graph_is_integer_if_onnxruntime_accepts_signed_bytes(
     small_model: onnx.ModelProto, ranges: Ranges, tmp_path: Path
 ) -> None:
     """On ARM this is onnxruntime's default; elsewhere an option makes it."""

@@ -61,7 +61,7 @@ def test_data_and_its_leaks_are_reported() -> None:
     assert "an earlier split" not in card(data={**DATA, "leaks": {**LEAKS, "leaked": {"valid": 0}}})
 
 
-def test_test_images_are_preferred_where_there_are_some() -> None:
+def test_test_images_are_preferred_if_there_are_some() -> None:
     assert "There were no test images." in card()
     text = card(metrics={"valid": METRICS, "test": METRICS})
     assert "There were no test images." not in text

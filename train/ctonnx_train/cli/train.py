@@ -244,11 +244,8 @@ def _planned(run: Path) -> dict[str, Any]:
             settings = json_schema.load(_Planned, found.plan_file).settings
         except (OSError, ValueError):  # reading the run reports the error
             continue
-        return {
-            "threads": settings.threads,
-            "processes": settings.devices * settings.nodes,
-            "compiles": settings.compile,
-        }
+        processes = settings.devices * settings.nodes
+        return {"threads": settings.threads, "processes": processes, "compiles": settings.compile}
     return {"threads": None, "processes": 0, "compiles": False}
 
 

@@ -103,29 +103,29 @@ def evaluate_model(
     source = open_source(found.root)
     with tqdm(total=len(samples), desc="reading images", unit="image", leave=False, disable=None) as bar:
         store = PixelStore(source, samples, model.preprocessing, limit=_KEPT_BYTES, progress=bar.update)
+    digests = [store.digests[sample.path] for sample in samples]
     rows = list(range(len(samples)))
     if split in found.to_make:  # made by the run: its images are identified by their pixels
-        rows = [row for row in rows if store.digests[samples[row].path] in model.digests[split]]
+        rows = [row for row in rows if digests[row] in model.digests[split]]
         if not rows:
             raise DataError(
                 f"expected the images of the split '{split}' that '{model.path}' took from '{data}', found that all "
                 "of them have changed or been removed since; restore them, or choose another --split, or all"
             )
     chosen = len(rows)
-    trained_on = {row for each in models for row in _rows_in(rows, samples, store, each.trained_on)}
     if drop_leaks:
-        rows = [row for row in rows if row not in trained_on]
+        rows = [row for row in rows if not any(digests[row] in (each.trained_on or ()) for each in models)]
     if not rows:
         raise DataError(f"expected images in '{data}' that the model was not trained on, found none")
     log(f"{model.kind} '{model.name}' on {counted(len(rows), 'image')} ({split}) of {data}")
-    for each in models:
-        if count := len(_rows_in(rows, samples, store, each.trained_on)):
+    seen = [_count_seen(each, [digests[row] for row in rows]) for each in models]
+    for each, counts in zip(models, seen, strict=True):
+        if count := counts["trained_on"]:
             verb, left_out = ("is", "it") if count == 1 else ("are", "them")
             log(
                 f"warning: {count} of the {counted(len(rows), 'image')} {verb} among those that '{each.path}' was "
                 f"trained on: the metrics are optimistic; --drop-leaks leaves {left_out} out"
             )
-    seen = _seen(rows, samples, store, model) | {"dropped": chosen - len(rows)}
     labels = np.array([samples[row].label for row in rows])
     probabilities = model.probabilities(store, rows)
     groups = None
@@ -139,7 +139,7 @@ def evaluate_model(
             "split": split,
             "images": len(rows),
             "trained_on_with_copies": model.data.get("leaks"),
-            "seen_in_training": seen,
+            "seen_in_training": seen[0] | {"dropped": chosen - len(rows)},
         },
         metrics=evaluate(
             probabilities, labels.tolist(), model.classes, groups=groups, replicates=replicates, seed=seed
@@ -153,7 +153,7 @@ def evaluate_model(
         others = other.probabilities(store, rows)[:, [other.classes.index(name) for name in model.classes]]
         document["comparison"] = {
             "other": _describe(other),
-            "seen_in_training": _seen(rows, samples, store, other),
+            "seen_in_training": seen[1],
             **_compare(probabilities, others, labels),
         }
     return Evaluation(document=document, probabilities=probabilities, labels=labels)
@@ -223,21 +223,10 @@ def _choose(
     return split, samples
 
 
-def _rows_in(
-    rows: Sequence[int], samples: Sequence[Sample], store: PixelStore, digests: frozenset[str] | None
-) -> set[int]:
-    known = digests or frozenset()
-    return {row for row in rows if store.digests[samples[row].path] in known}
-
-
-def _seen(
-    rows: Sequence[int], samples: Sequence[Sample], store: PixelStore, model: EvaluatedModel
-) -> dict[str, int | None]:
-    """Returns the numbers of rows that a model was trained on and selected by; None if they are unknown."""
-    return {
-        "trained_on": None if model.trained_on is None else len(_rows_in(rows, samples, store, model.trained_on)),
-        "chosen_by": None if model.chosen_by is None else len(_rows_in(rows, samples, store, model.chosen_by)),
-    }
+def _count_seen(model: EvaluatedModel, digests: Sequence[str]) -> dict[str, int | None]:
+    """Returns the numbers of images that a model was trained on and selected by; None if they are unknown."""
+    known = {"trained_on": model.trained_on, "chosen_by": model.chosen_by}
+    return {name: None if seen is None else sum(map(seen.__contains__, digests)) for name, seen in known.items()}
 
 
 def _describe(model: EvaluatedModel) -> dict[str, Any]:
