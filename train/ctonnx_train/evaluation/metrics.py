@@ -161,10 +161,8 @@ def as_table(title: str, metrics: dict[str, Any]) -> str:
         for name, label in (("accuracy", "accuracy"), ("balanced_accuracy", "balanced"), ("ece", "ECE"))
     )
     rows = [["class", "images", *(f"{name:>11}" for name in _CLASS_METRICS)]]
-    for name, values in {
-        **metrics["per_class"],
-        "macro mean": {**metrics["macro"], "images": metrics["images"]},
-    }.items():
+    mean = {**metrics["macro"], "images": metrics["images"]}
+    for name, values in [*metrics["per_class"].items(), ("macro mean", mean)]:
         shown = ("-" if values[metric] is None else f"{values[metric]:.3f}" for metric in _CLASS_METRICS)
         rows.append([name, str(values["images"]), *shown])
     return "\n".join([f"{title}: {whole} on {counted(metrics['images'], 'image')}", *aligned(rows)])
