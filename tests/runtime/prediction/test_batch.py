@@ -13,12 +13,6 @@ from ctonnx.prediction.batch import BatchResult, predict_files
 from ctonnx.prediction.predictor import Predictor
 
 
-@pytest.fixture(scope="module")
-def predictor(model: Path) -> Iterator[Predictor]:
-    with Predictor(model) as opened:
-        yield opened
-
-
 @pytest.fixture
 def files(phantoms: Path, tmp_path: Path) -> list[str]:
     """Three phantoms and, between them, an empty file."""

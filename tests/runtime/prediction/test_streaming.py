@@ -1,64 +1,30 @@
 """Many images, threads and processes: the same predictions, in constant memory."""
 
-import multiprocessing
-import pickle
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from tests.runtime.prediction.assertions import logits_of
 
-from ctonnx.inference import session
 from ctonnx.parity.outputs import Outputs
-from ctonnx.prediction import predictor as module
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Failure, Prediction
 from ctonnx.prediction.streaming import workers_for
 
 
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Sixteen different images of noise."""
-    folder = tmp_path_factory.mktemp("scans")
-    noise = np.random.default_rng(1).integers(0, 256, (16, 70, 90)).astype(np.uint8)
-    for number, pixels in enumerate(noise):
-        Image.fromarray(pixels).save(folder / f"{number:02}.png")
-    return sorted(map(str, folder.iterdir()))
-
-
-def answers(predictor: Predictor, scans: list[str]) -> list[NDArray[np.float32]]:
-    return [predictor.predict(scan).logits for scan in scans]
-
-
-def test_eight_threads_that_share_a_predictor_get_the_predictions_of_one(model: Path, scans: list[str]) -> None:
-    with Predictor(model) as predictor:
-        alone = np.stack(answers(predictor, scans))
-        start = threading.Barrier(8)
-
-        def work(turn: int) -> NDArray[np.float32]:
-            start.wait()
-            turned = scans[turn:] + scans[:turn]
-            return np.roll(np.stack(answers(predictor, turned)), turn, axis=0)
-
-        with ThreadPoolExecutor(8) as pool:
-            for found in pool.map(work, range(8)):
-                np.testing.assert_array_equal(found, alone)
-
-
 @pytest.mark.parametrize("workers", [1, 2, 5])
 @pytest.mark.parametrize("batch_size", [None, 1, 3])
 def test_workers_and_batches_change_no_prediction_and_no_order(
-    model: Path, scans: list[str], workers: int, batch_size: int | None
+    model: Path, noise_scans: list[str], workers: int, batch_size: int | None
 ) -> None:
     with Predictor(model, workers=workers, threads=2) as predictor:
-        records = list(predictor.predict_many(scans, batch_size=batch_size))
-        alone = answers(predictor, scans)
-    assert [record.source for record in records] == scans
+        records = list(predictor.predict_many(noise_scans, batch_size=batch_size))
+        alone = logits_of(predictor, noise_scans)
+    assert [record.source for record in records] == noise_scans
     found = [record.logits for record in records if isinstance(record, Prediction)]
     np.testing.assert_allclose(np.stack(found), np.stack(alone), atol=1e-5)
 
@@ -87,37 +53,14 @@ def test_model_computes_as_many_batches_at_a_time_as_there_are_workers(
     assert most == workers
 
 
-def test_workers_and_onnxruntimes_own_threads_are_as_many_as_there_are_threads(
-    model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[Any] = []
-    original = session.open_session
-
-    def opened(*arguments: Any, **options: Any) -> Any:
-        asked.append(options["threads"])
-        return original(*arguments, **options)
-
-    monkeypatch.setattr(module, "open_session", opened)
-    for threads, workers in ((4, 1), (4, 2), (4, 4), (2, 4)):
-        Predictor(model, threads=threads, workers=workers).close()
-    assert asked == [4, 3, 1, 1]  # of these one computes in its caller: a worker
-
-
-def test_workers_are_no_more_than_threads(model: Path) -> None:
-    with Predictor(model, threads=2, workers=5) as predictor:
-        assert predictor.workers == 2
-    with Predictor(model, threads=1, workers=4) as predictor:
-        assert predictor.workers == 1
-
-
-def test_finished_predictions_come_before_the_callers_own_error(model: Path, scans: list[str]) -> None:
+def test_finished_predictions_come_before_the_callers_own_error(model: Path, noise_scans: list[str]) -> None:
     def given() -> Iterator[str]:
-        yield from scans[:6]
+        yield from noise_scans[:6]
         raise OSError("the share is gone")
 
     with Predictor(model, workers=2, threads=2) as predictor:
         records = predictor.predict_many(given(), batch_size=2)
-        assert [next(records).source for _ in range(6)] == scans[:6]
+        assert [next(records).source for _ in range(6)] == noise_scans[:6]
         with pytest.raises(OSError, match="the share is gone"):
             next(records)
 
@@ -129,14 +72,9 @@ def test_many_images_go_through_many_workers(count: int, threads: int, expected:
     assert workers_for(count, threads=threads) == expected
 
 
-def test_fewer_workers_than_one_are_rejected(model: Path) -> None:
-    with pytest.raises(ValueError, match=r"^expected at least 1 worker, found 0$"):
-        Predictor(model, workers=0)
-
-
-def test_record_keeps_no_other_images_arrays_alive(model: Path, scans: list[str]) -> None:
+def test_record_keeps_no_other_images_arrays_alive(model: Path, noise_scans: list[str]) -> None:
     with Predictor(model) as predictor:
-        for record in predictor.predict_many(scans, batch_size=8):
+        for record in predictor.predict_many(noise_scans, batch_size=8):
             assert isinstance(record, Prediction)
             assert record.heatmap.base is None
             assert record.logits.base is None
@@ -161,34 +99,12 @@ def test_ten_thousand_images_stream_in_flat_memory(
     assert max(resident) - resident[1] < 8e6  # 10,000 inputs of this model are 123 MB
 
 
-def test_predictor_is_pickled_by_its_path_and_settings(
-    model: Path, scans: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(model.parent)
-    with Predictor(model.name, threads=2, workers=2) as predictor:
-        data = pickle.dumps(predictor)
-        alone = answers(predictor, scans[:2])
-    assert len(data) < 1000
-    monkeypatch.chdir("/")
-    with pickle.loads(data) as copy:  # noqa: S301  # made three lines above
-        assert (copy.path, copy.provider, copy.threads, copy.workers) == (model, "cpu", 2, 2)
-        assert copy.refusal is None
-        np.testing.assert_array_equal(answers(copy, scans[:2]), alone)
-
-
-def test_predictor_goes_to_another_process(model: Path, scans: list[str]) -> None:
-    context = multiprocessing.get_context("spawn")
-    with Predictor(model, threads=1) as predictor, ProcessPoolExecutor(1, mp_context=context) as pool:
-        found = pool.submit(predictor.predict, scans[0]).result()
-        assert found.as_dict() == predictor.predict(scans[0]).as_dict()
-
-
-def test_failure_between_images_does_not_shift_their_rows(model: Path, scans: list[str], tmp_path: Path) -> None:
+def test_failure_between_images_does_not_shift_their_rows(model: Path, noise_scans: list[str], tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"")
-    mixed = [str(tmp_path / "bad.png"), scans[0], str(tmp_path / "bad.png"), scans[1]]
+    mixed = [str(tmp_path / "bad.png"), noise_scans[0], str(tmp_path / "bad.png"), noise_scans[1]]
     with Predictor(model) as predictor:
         records = list(predictor.predict_many(mixed, batch_size=4))
-        alone = answers(predictor, scans[:2])
+        alone = logits_of(predictor, noise_scans[:2])
     assert [type(record) for record in records] == [Failure, Prediction, Failure, Prediction]
     for record, logits in zip(records[1::2], alone, strict=True):
         assert isinstance(record, Prediction)
@@ -196,25 +112,25 @@ def test_failure_between_images_does_not_shift_their_rows(model: Path, scans: li
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_watch_gets_images_with_their_predictions(model: Path, scans: list[str], workers: int) -> None:
+def test_watch_gets_images_with_their_predictions(model: Path, noise_scans: list[str], workers: int) -> None:
     seen: dict[str, tuple[tuple[int, int], Prediction]] = {}
 
     def watch(image: Image.Image) -> Callable[[Prediction], None]:
         return lambda prediction: seen.update({prediction.source: (image.size, prediction)})
 
     with Predictor(model, workers=workers, threads=2) as predictor:
-        for record in predictor.predict_many(["none.png", *scans], batch_size=3, watch=watch):
+        for record in predictor.predict_many(["none.png", *noise_scans], batch_size=3, watch=watch):
             if isinstance(record, Prediction):
                 assert seen[record.source] == ((90, 70), record)
-    assert sorted(seen) == scans
+    assert sorted(seen) == noise_scans
 
 
-def test_error_of_watch_is_raised(model: Path, scans: list[str]) -> None:
+def test_error_of_watch_is_raised(model: Path, noise_scans: list[str]) -> None:
     def watch(image: Image.Image) -> Callable[[Prediction], None]:
         raise OSError("the disk is full")
 
     with Predictor(model) as predictor, pytest.raises(OSError, match=r"^the disk is full$"):
-        list(predictor.predict_many(scans, watch=watch))
+        list(predictor.predict_many(noise_scans, watch=watch))
 
 
 def grey_images(count: int) -> Iterator[NDArray[np.uint8]]:

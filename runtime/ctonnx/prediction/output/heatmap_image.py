@@ -58,8 +58,8 @@ def draw(scan: Image.Image, prediction: Prediction, spec: ModelSpec) -> Image.Im
     large, middle, small = _fonts()
     heading = _plain(f"{prediction.label}  {prediction.probability:.4f}")
     width = max(bar + _BAR + _BAR_LABELS, 2 * _MARGIN + round(large.getlength(heading)))
-    room = width - 2 * _MARGIN
-    notes = _wrapped(_plain(_notes(prediction, spec, empty=not heat.any())), room)
+    text_width = width - 2 * _MARGIN
+    notes = _wrapped(_plain(_notes(prediction, spec, empty=not heat.any())), text_width)
     picture = Image.new("RGB", (width, _HEADER + down + _LINE * (len(notes) + 1)), _GROUND)
     for panel, left in ((shown, _MARGIN), (mapped, right)):
         picture.paste(_PANEL_GROUND, (left, _HEADER, left + across, _HEADER + down))
@@ -68,15 +68,15 @@ def draw(scan: Image.Image, prediction: Prediction, spec: ModelSpec) -> Image.Im
     pen = ImageDraw.Draw(picture)
     pen.text((_MARGIN, 24), heading, _TEXT, large, anchor="lm")
     pen.text((_MARGIN, 51), _verdict(prediction, spec), _TEXT, middle, anchor="lm")
-    pen.text((_MARGIN, 74), _cut(_plain(f"File: {_named(prediction)}"), room), _DIM, small, anchor="lm")
-    picture.paste(_small_words((_cut(_plain(f"Model: {_model(spec)}"), room),), width), (0, 93 - _LINE // 2))
+    pen.text((_MARGIN, 74), _shortened(_plain(f"File: {_named(prediction)}"), text_width), _DIM, small, anchor="lm")
+    picture.paste(_small_text((_shortened(_plain(f"Model: {_model(spec)}"), text_width),), width), (0, 93 - _LINE // 2))
     picture.paste(_scale(down), (bar, _HEADER - _LINE // 2))
-    picture.paste(_small_words(notes, width), (0, _HEADER + down + _LINE))
+    picture.paste(_small_text(notes, width), (0, _HEADER + down + _LINE))
     return picture
 
 
 @lru_cache(maxsize=16)
-def _small_words(lines: tuple[str, ...], width: int) -> Image.Image:
+def _small_text(lines: tuple[str, ...], width: int) -> Image.Image:
     """Returns lines of small text, which are the same in most pictures of a folder; callers must not change them."""
     strip = Image.new("RGB", (width, _LINE * len(lines)), _GROUND)
     pen = ImageDraw.Draw(strip)
@@ -157,26 +157,26 @@ def _fonts() -> tuple[_Font, ...]:
 
 
 @lru_cache(maxsize=64)
-def _wrapped(text: str, room: int) -> tuple[str, ...]:
+def _wrapped(text: str, text_width: int) -> tuple[str, ...]:
     """Returns text in lines that fit the width; most pictures of a folder have the same."""
     lines, font = [""], _fonts()[-1]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font.getlength(longer) > room:
+        if lines[-1] and font.getlength(longer) > text_width:
             lines.append(word)
         else:
             lines[-1] = longer
     return tuple(lines)
 
 
-def _cut(text: str, room: int) -> str:
+def _shortened(text: str, text_width: int) -> str:
     """Returns text shortened from the left to fit the width, so that a file name stays visible."""
     font = _fonts()[-1]
-    if font.getlength(text) <= room:
+    if font.getlength(text) <= text_width:
         return text
     head, _, tail = text.partition(" ")
     ends = [f"{head} ...{tail[dropped:]}" for dropped in range(1, len(tail) + 1)]
-    fitting = bisect_left(ends, True, key=lambda end: font.getlength(end) <= room)
+    fitting = bisect_left(ends, True, key=lambda end: font.getlength(end) <= text_width)
     return ends[min(fitting, len(ends) - 1)]
 
 

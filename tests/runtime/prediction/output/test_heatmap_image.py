@@ -62,7 +62,7 @@ POINT = OperatingPoint(positive=("tumor",), threshold=0.9985, sensitivity=1.0, s
 def words_of(monkeypatch: pytest.MonkeyPatch, scan: Image.Image, answer: Prediction, spec: ModelSpec) -> list[str]:
     """Draws a picture and returns its text, line by line."""
     written: list[str] = []
-    for kept in (heatmap_image._small_words, heatmap_image._scale):
+    for kept in (heatmap_image._small_text, heatmap_image._scale):
         kept.cache_clear()
     original = ImageDraw.ImageDraw.text
 

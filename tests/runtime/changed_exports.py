@@ -1,0 +1,53 @@
+"""Changes to an export: other golden inputs, another weight, another precision."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from ctonnx.artifacts.golden import FILE_NAME, Golden, load_golden, save_golden
+from ctonnx.parity.outputs import Outputs
+
+
+def change_golden(export: Path, change: Callable[[Golden], Golden]) -> None:
+    save_golden(export / FILE_NAME, change(load_golden(export / FILE_NAME)))
+
+
+def alter_weight(model: Path, amount: float) -> None:
+    loaded = onnx.load(model)
+    weight = next(weight for weight in loaded.graph.initializer if weight.name.endswith("dense3.bias"))
+    values = onnx.numpy_helper.to_array(weight).copy()
+    values[0] += amount
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    onnx.save(loaded, model)
+
+
+def pass_for_int8(export: Path, change: Callable[[Outputs], Outputs]) -> Path:
+    """Declares the model as INT8, and replaces PyTorch's golden outputs by `change` of its own."""
+    file = export / "model.fp32.onnx"
+    loaded = onnx.load(file)
+    spec = json.loads(loaded.metadata_props[0].value)
+    loaded.metadata_props[0].value = json.dumps({**spec, "precision": "int8"})
+    onnx.save(loaded, file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    change_golden(
+        export,
+        lambda golden: replace(
+            golden,
+            outputs=change(golden.model_outputs["fp32"]),
+            model_outputs={"int8": golden.model_outputs["fp32"]},
+            model_sha256={"int8": digest},
+        ),
+    )
+    return file
+
+
+def flipped(outputs: Outputs) -> Outputs:
+    """Returns the outputs with another top-1 class for the first image."""
+    probabilities = outputs.probabilities.copy()
+    probabilities[0] = np.roll(probabilities[0], 1)
+    return replace(outputs, probabilities=probabilities)
