@@ -19,6 +19,7 @@ ci: lint types site test extras  ## what every change must pass
 lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/python -m tests.words
 
 types: $(READY)
 	$(BIN)/mypy

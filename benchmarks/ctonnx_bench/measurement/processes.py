@@ -6,15 +6,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import click
 
-__all__ = ["Measured", "ProcessFailed", "Sample", "launch"]
+__all__ = ["Measured", "ProcessFailed", "Sample", "compiled_environ", "launch", "time_in_turn"]
+
+Key = TypeVar("Key")
 
 _KILLED = "it was killed, which the system does if memory runs out"
 _GONE_S = 2.0  # maximum wait for a killed process group
@@ -111,6 +113,23 @@ def launch(command: Sequence[str], folder: Path, limit_s: float | None = None) -
         raise ProcessFailed(f"{' '.join(command)} ended with {code}:\n{errors.strip()[-2000:] or silent}")
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
     return Measured(Sample(end - start, peak * unit), start, out.read_text(encoding="utf-8"), errors)
+
+
+def time_in_turn(commands: Mapping[Key, Sequence[str]], rounds: int) -> dict[Key, list[float]]:
+    """Returns the wall seconds of each command's processes, run in turn after one round that is not counted."""
+    samples: dict[Key, list[float]] = {key: [] for key in commands}
+    for number in range(rounds + 1):
+        for key, command in commands.items():
+            start = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=compiled_environ())
+            if number:
+                samples[key].append(time.perf_counter() - start)
+    return samples
+
+
+def compiled_environ() -> dict[str, str]:
+    """Returns the environment of a process that writes bytecode, as an installation does, instead of recompiling."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _end(process: subprocess.Popen[str]) -> None:

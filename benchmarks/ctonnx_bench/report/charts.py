@@ -12,6 +12,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from numpy.typing import NDArray
 
 from ctonnx_bench.analysis.statistics import marks
 
@@ -55,7 +56,7 @@ def plot_distribution(cases: Sequence[Mapping[str, Any]]) -> Figure:
         axes = figure.add_subplot()
         farthest = 0.0
         for row, case in enumerate(ordered):
-            samples = np.concatenate([item["samples_s"] for item in case["rounds"]]) * 1e3
+            samples = _samples(case)
             latency, color = case["figures"]["latency_ms"], colors[case["title"]]
             some = samples[np.linspace(0, len(samples) - 1, min(len(samples), _SHOWN)).astype(int)]
             axes.scatter(
@@ -81,6 +82,11 @@ def plot_distribution(cases: Sequence[Mapping[str, Any]]) -> Figure:
         axes.set_xlabel("milliseconds per batch: thick line median (with its value), box quartiles, grey tick p99")
         axes.set_title(f"Latency of every run, batch {cases[0]['batch_size']}")
     return figure
+
+
+def _samples(case: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Returns the milliseconds of all runs of a case."""
+    return np.concatenate([item["samples_s"] for item in case["rounds"]]) * 1e3
 
 
 def _titled(case: Mapping[str, Any]) -> str:
@@ -110,16 +116,8 @@ def plot_batches(cases: Sequence[Mapping[str, Any]]) -> Figure:
             own = sorted((case for case in cases if case["title"] == title), key=lambda case: int(case["batch_size"]))
             batch = np.array([case["batch_size"] for case in own])
             middle = np.array([case["figures"]["latency_ms"]["p50"] for case in own]) / batch
-            quarters = (
-                np.array(
-                    [
-                        np.percentile(np.concatenate([item["samples_s"] for item in case["rounds"]]), (25, 75)) * 1e3
-                        for case in own
-                    ]
-                )
-                / batch[:, None]
-            )
-            axes.fill_between(batch, quarters[:, 0], quarters[:, 1], color=colors[title], alpha=0.15, linewidth=0)
+            low, high = np.transpose([np.percentile(_samples(case), (25, 75)) for case in own]) / batch
+            axes.fill_between(batch, low, high, color=colors[title], alpha=0.15, linewidth=0)
             marker = _MARKERS[place % len(_MARKERS)]
             mark = next((found for case in own if (found := marks(case))), "")
             state = next((found for found in ("wrong", "not shown") if found in map(_state, own)), "")

@@ -84,12 +84,11 @@ def _of_point(point: OperatingPoint) -> Iterator[str]:
         )
     if point.sensitivity + point.specificity <= 1:
         yield (
-            "on the images that it was fitted on, the operating point separates nothing: "
-            f"{point.metrics_text}, which a coin reaches too"
+            f"on the images that it was fitted on, the operating point is no better than chance: {point.metrics_text}"
         )
     if point.leaked_images_used:
         yield (
-            f"the operating point was fitted on leaked images too, as too few others were there: "
+            "the operating point was also fitted on leaked images, as there were too few others: "
             f"{counted(point.leaked_images, 'validation image')} with a copy, or an image of their group, in the "
             "training set; its metrics are optimistic"
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ctonnx_bench.measurement.processes import ProcessFailed, launch
+from ctonnx_bench.measurement.processes import ProcessFailed, launch, time_in_turn
 
 _WAITS = "import os, signal, sys; open(sys.argv[1], 'w').write(str(os.getpid())); signal.pause()"
 
@@ -35,6 +35,14 @@ def test_bytecode_is_stored_in_the_folder_if_python_does_not_write_it(
     code = "import sys; print(sys.dont_write_bytecode, sys.pycache_prefix)"
     kept = None if is_written else tmp_path / "bytecode"
     assert launch([sys.executable, "-c", code], tmp_path).out == f"False {kept}\n"
+
+
+def test_commands_take_turns_after_a_round_that_is_not_counted(tmp_path: Path) -> None:
+    code = "import sys; open(sys.argv[1], 'a').write(sys.argv[2])"
+    commands = {name: [sys.executable, "-c", code, str(tmp_path / "order"), name] for name in "ab"}
+    samples = time_in_turn(commands, 2)
+    assert {name: len(seconds) for name, seconds in samples.items()} == {"a": 2, "b": 2}
+    assert (tmp_path / "order").read_text(encoding="utf-8") == "ababab"
 
 
 def test_failed_process_is_an_error_with_its_stderr(tmp_path: Path) -> None:

@@ -57,10 +57,10 @@ def test_too_few_images_are_reported_with_the_required_number() -> None:
     ]
 
 
-def test_a_point_that_separates_nothing_has_a_caveat() -> None:
+def test_a_point_no_better_than_chance_has_a_caveat() -> None:
     assert operating_point_caveats(replace(POINT, sensitivity=1.0, specificity=0.0)) == [
-        "on the images that it was fitted on, the operating point separates nothing: sensitivity 1.000, specificity "
-        "0.000, which a coin reaches too"
+        "on the images that it was fitted on, the operating point is no better than chance: sensitivity 1.000, "
+        "specificity 0.000"
     ]
 
 

@@ -282,8 +282,8 @@ def test_where_only_leaked_images_of_a_kind_are_there_they_are_used_and_it_is_lo
     assert point
     assert (point.leaked_images, point.leaked_images_used, point.negative_images) == (1, True, 1)
     assert operating_point_caveats(point)[-1] == (
-        "the operating point was fitted on leaked images too, as too few others were there: 1 validation image with a "
-        "copy, or an image of their group, in the training set; its metrics are optimistic"
+        "the operating point was also fitted on leaked images, as there were too few others: 1 validation image with "
+        "a copy, or an image of their group, in the training set; its metrics are optimistic"
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ctonnx.system.text import counted
+from ctonnx.system.text import aligned, counted
 from ctonnx_train.audit.audit import HASH_BITS, Audit, Copy
 
 __all__ = ["format_audit"]
@@ -67,15 +67,10 @@ def _patients(audit: Audit, shown: int | None) -> Iterator[str]:
     across = audit.groups_across_splits
     yield f"groups by --group-regex: {audit.grouped}, {len(across)} in several splits"
     if across:
-        width = max(len("group"), *map(len, across))
-        yield f"  {'group':{width}}  " + "  ".join(f"{split:>6}" for split in audit.counts)
-        yield from _some(
-            [
-                f"  {name:{width}}  " + "  ".join(f"{counts.get(split, 0):6}" for split in audit.counts)
-                for name, counts in across.items()
-            ],
-            shown,
-        )
+        rows = [[name, *(str(counts.get(split, 0)) for split in audit.counts)] for name, counts in across.items()]
+        head, *lines = (f"  {line}" for line in aligned([["group", *(f"{split:>6}" for split in audit.counts)], *rows]))
+        yield head
+        yield from _some(lines, shown)
 
 
 def _groups_and_files(groups: int, files: int) -> str:
@@ -84,11 +79,8 @@ def _groups_and_files(groups: int, files: int) -> str:
 
 def _counts(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
     splits = {split: numbers for split, numbers in counts.items() if any(numbers.values())}
-    names = list(next(iter(counts.values())))
-    width = max(len("class"), *(len(name) for name in names))
-    yield f"{'class':{width}}  " + "  ".join(f"{split:>6}" for split in splits)
-    for name in names:
-        yield f"{name:{width}}  " + "  ".join(f"{numbers[name]:6}" for numbers in splits.values())
+    rows = [[name, *(str(numbers[name]) for numbers in splits.values())] for name in next(iter(counts.values()))]
+    yield from aligned([["class", *(f"{split:>6}" for split in splits)], *rows])
 
 
 def _groups(groups: Sequence[Sequence[Copy]], shown: int | None) -> Iterator[str]:

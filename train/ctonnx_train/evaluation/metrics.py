@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctonnx.system.text import counted
+from ctonnx.system.text import aligned, counted
 
 __all__ = ["ECE_BINS", "LEVEL", "REPLICATES", "as_table", "as_text", "compute_metrics", "confusion_matrix", "evaluate"]
 
@@ -156,20 +156,16 @@ def confusion_matrix(probabilities: NDArray[np.floating[Any]], labels: NDArray[n
 
 def as_table(title: str, metrics: dict[str, Any]) -> str:
     """Returns the metrics as a table for a terminal."""
-    width = max(len("macro mean"), *(len(name) for name in metrics["per_class"]))
     whole = ", ".join(
         f"{label} {as_text(metrics[name], metrics.get('intervals', {}).get(name))}"
         for name, label in (("accuracy", "accuracy"), ("balanced_accuracy", "balanced"), ("ece", "ECE"))
     )
-    lines = [
-        f"{title}: {whole} on {counted(metrics['images'], 'image')}",
-        f"{'class':{width}}  images  " + "  ".join(f"{name:>11}" for name in _CLASS_METRICS),
-    ]
-    rows = [*metrics["per_class"].items(), ("macro mean", {**metrics["macro"], "images": metrics["images"]})]
-    for name, values in rows:
+    rows = [["class", "images", *(f"{name:>11}" for name in _CLASS_METRICS)]]
+    mean = {**metrics["macro"], "images": metrics["images"]}
+    for name, values in [*metrics["per_class"].items(), ("macro mean", mean)]:
         shown = ("-" if values[metric] is None else f"{values[metric]:.3f}" for metric in _CLASS_METRICS)
-        lines.append(f"{name:{width}}  {values['images']:6}  " + "  ".join(f"{value:>11}" for value in shown))
-    return "\n".join(lines)
+        rows.append([name, str(values["images"]), *shown])
+    return "\n".join([f"{title}: {whole} on {counted(metrics['images'], 'image')}", *aligned(rows)])
 
 
 def as_text(value: float | None, interval: Sequence[float] | None) -> str:

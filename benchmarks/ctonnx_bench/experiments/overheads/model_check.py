@@ -3,9 +3,7 @@
 python -m ctonnx_bench.experiments.overheads.model_check MODEL [--rounds 20]
 """
 
-import os
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import click
 
 from ctonnx.artifacts.onnx_file.operators import check_graph
+from ctonnx_bench.measurement.processes import time_in_turn
 
 __all__ = ["main", "time_check"]
 
@@ -33,15 +32,8 @@ def time_check(model: Path, rounds: int) -> dict[bool, list[float]]:
         model: The `.onnx` file.
         rounds: Processes of each kind, in turn, after one round that is not counted.
     """
-    samples: dict[bool, list[float]] = {True: [], False: []}
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    for number in range(rounds + 1):
-        for check in samples:
-            start = time.perf_counter()
-            subprocess.run([sys.executable, "-c", _PROGRAM, str(model), str(check)], check=True, env=environ)
-            if number:
-                samples[check].append(time.perf_counter() - start)
-    return samples
+    commands = {check: [sys.executable, "-c", _PROGRAM, str(model), str(check)] for check in (True, False)}
+    return time_in_turn(commands, rounds)
 
 
 @click.command()

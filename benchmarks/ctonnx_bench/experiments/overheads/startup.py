@@ -3,13 +3,12 @@
 python -m ctonnx_bench.experiments.overheads.startup [--rounds 20]
 """
 
-import os
 import statistics
-import subprocess
 import sys
-import time
 
 import click
+
+from ctonnx_bench.measurement.processes import time_in_turn
 
 __all__ = ["CASES", "main", "startup"]
 
@@ -24,16 +23,7 @@ CASES = {
 
 def startup(rounds: int) -> dict[str, list[float]]:
     """Returns the wall seconds of each case's processes, run in turn after one round that is not counted."""
-    samples: dict[str, list[float]] = {name: [] for name in CASES}
-    # As after an installation that compiles: without bytecode every process would compile its sources.
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    for number in range(rounds + 1):
-        for name, arguments in CASES.items():
-            start = time.perf_counter()
-            subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, env=environ)
-            if number:
-                samples[name].append(time.perf_counter() - start)
-    return samples
+    return time_in_turn({name: [sys.executable, *arguments] for name, arguments in CASES.items()}, rounds)
 
 
 @click.command()

@@ -8,7 +8,6 @@ compared with a single request, and its streaming throughput, with the workers o
 clients. Every response is compared with the predictor's label.
 """
 
-import os
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import click
 
 from ctonnx_bench.experiments.serving.load import Load, ask, requests_for
 from ctonnx_bench.measurement.child import child_option, measure_in_child
+from ctonnx_bench.measurement.processes import compiled_environ
 
 __all__ = ["Server", "main", "serving", "time_predictor"]
 
@@ -76,10 +76,8 @@ def serving(model: Path, *options: str) -> Iterator[Server]:
     """
     port = _free_port()
     command = [sys.executable, "-m", "ctonnx", "serve", "--model", str(model), "--port", str(port), *options]
-    # As after an installation that compiles: otherwise every start would compile the sources.
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     start = time.perf_counter()
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=compiled_environ()) as process:
         try:
             while True:
                 try:
