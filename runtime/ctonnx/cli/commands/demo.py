@@ -38,17 +38,14 @@ _NEEDED = (
 _MEASURES = "psutil"  # only in the extra bench, which the last step needs
 
 
-@click.command()
+@click.command(context_settings={"show_default": True})
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("ctonnx-demo"))
-@click.option(
-    "--per-class", type=click.IntRange(3), default=_PER_CLASS, show_default=True, help="Number of phantoms per class."
-)
-@click.option("--epochs", type=click.IntRange(1), default=_EPOCHS, show_default=True, help="Number of training epochs.")
+@click.option("--per-class", type=click.IntRange(3), default=_PER_CLASS, help="Number of phantoms per class.")
+@click.option("--epochs", type=click.IntRange(1), default=_EPOCHS, help="Number of training epochs.")
 @click.option(
     "--image-size",
     type=click.IntRange(32, 4096),
     default=_IMAGE_SIZE,
-    show_default=True,
     help="Height and width of the network's input, in pixels.",
 )
 def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:

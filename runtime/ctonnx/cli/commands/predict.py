@@ -35,7 +35,7 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
     return number
 
 
-@click.command()
+@click.command(context_settings={"show_default": True})
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @model_option
 @click.option(
@@ -64,25 +64,15 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
     help="Sort the rows in descending order, failures last, and print them at the end; default: in the order of the "
     "files, as they are predicted.",
 )
-@click.option("--top-k", type=click.IntRange(1), default=1, show_default=True, help="Number of classes per row.")
+@click.option("--top-k", type=click.IntRange(1), default=1, help="Number of classes per row.")
 @provider_option
 @fallback_option
 @click.option(
-    "--batch-size",
-    metavar="auto|INTEGER",
-    default="auto",
-    show_default=True,
-    callback=_batch_size,
-    help="Number of images per batch.",
+    "--batch-size", metavar="auto|INTEGER", default="auto", callback=_batch_size, help="Number of images per batch."
 )
 @threads_option
 @click.option("--tuned", is_flag=True, help="Use the best settings that ctonnx bench --sweep found on this device.")
-@click.option(
-    "--check/--no-check",
-    default=True,
-    show_default=True,
-    help="Compare the model file's checksum first, to detect damage.",
-)
+@click.option("--check/--no-check", default=True, help="Compare the model file's checksum first, to detect damage.")
 @click.option(
     "--null", "-0", is_flag=True, help="File names on stdin end with a NUL character, as find -print0 writes them."
 )

@@ -25,6 +25,7 @@ _MEGABYTE = 1 << 20
 _KEY_BYTES = 1 << 16  # largest key file
 _SHORT_KEY = 16  # characters; shorter keys give a warning
 _MAKE_A_KEY = "make one: openssl rand -hex 32"
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 
 
@@ -35,15 +36,13 @@ def _origins(ctx: click.Context, parameter: click.Parameter, value: tuple[str, .
     return value
 
 
-@click.command()
+@click.command(context_settings={"show_default": True})
 @model_option
 @provider_option
 @fallback_option
 @threads_option
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address or host name to listen on.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 takes a free one."
-)
+@click.option("--host", default="127.0.0.1", help="Address or host name to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, help="Port; 0 takes a free one.")
 @click.option(
     "--max-batch", type=click.IntRange(1), help="Maximum number of images per batch.  [default: 4 on a CPU, else 32]"
 )
@@ -51,21 +50,18 @@ def _origins(ctx: click.Context, parameter: click.Parameter, value: tuple[str, .
     "--max-delay-ms",
     type=FiniteRange(0, 60_000),
     default=Settings.max_delay * 1e3,
-    show_default=True,
     help="Maximum time that an incomplete batch waits for images while another batch is computed.",
 )
 @click.option(
     "--queue",
     type=click.IntRange(1),
     default=Settings.queue,
-    show_default=True,
     help="Maximum number of images in progress; further requests get status 503.",
 )
 @click.option(
     "--time-limit",
     type=FiniteRange(0.001, 86_400),
     default=Limits.seconds,
-    show_default=True,
     metavar="SECONDS",
     help="Time limit for receiving a request, and for its response after that.",
 )
@@ -73,34 +69,22 @@ def _origins(ctx: click.Context, parameter: click.Parameter, value: tuple[str, .
     "--max-body-mb",
     type=FiniteRange(0.001),
     default=Limits.body_bytes / _MEGABYTE,
-    show_default=True,
-    help="Maximum size of a request, in MiB.",
+    help="Maximum request size, in MiB.",
 )
 @click.option(
-    "--max-megapixels",
-    type=FiniteRange(0.001),
-    default=Limits.pixels / 1e6,
-    show_default=True,
-    help="Maximum size of an image, in millions of pixels.",
+    "--max-megapixels", type=FiniteRange(0.001), default=Limits.pixels / 1e6, help="Maximum image size, in megapixels."
 )
 @click.option(
     "--max-files",
     type=click.IntRange(1),
     default=Limits.files,
-    show_default=True,
     help="Maximum number of files per request, and of frames per file.",
 )
 @click.option(
-    "--api-key-file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="File with the API key that requests must send: Authorization: Bearer KEY.",
+    "--api-key-file", type=_FILE, help="File with the API key that requests must send: Authorization: Bearer KEY."
 )
-@click.option(
-    "--tls-cert", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="TLS certificate, in PEM."
-)
-@click.option(
-    "--tls-key", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Private key of the certificate."
-)
+@click.option("--tls-cert", type=_FILE, help="TLS certificate, in PEM.")
+@click.option("--tls-key", type=_FILE, help="Private key of the certificate.")
 @click.option(
     "--allow-origin",
     "origins",
