@@ -34,10 +34,8 @@ def read_data(
 
     Args:
         root: Dataset folder, in which a `Data` folder is entered; or a MedMNIST `.npz` file.
-        class_names: Canonical class names by class folder, for names that the built-in rules do not know. A folder
-            named here is a class even if it is named like a split.
-        classes: Classes of the evaluated model, in its order; the dataset need not have all of them, or training
-            images. None uses the classes of the training images.
+        class_names: Canonical class names by class folder, which is then a class even if it is named like a split.
+        classes: Classes of the evaluated model, a superset of the dataset's; None uses those of the training images.
         known: Folders that `class_names` will contain when the dataset is read again, which may look alike.
 
     Raises:

@@ -83,10 +83,9 @@ class CTClassifier(nn.Module):
         if not self._dropout:
             self.head.dropout1.eval()
             self.head.dropout2.eval()
-        for stage in STAGES:
-            if stage not in self._trainable:
-                for part in self._parts(stage):
-                    part.eval()
+        for stage in set(STAGES).difference(self._trainable):
+            for part in self._parts(stage):
+                part.eval()
         return self
 
     def _parts(self, stage: str) -> tuple[nn.Module, ...]:

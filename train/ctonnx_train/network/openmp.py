@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,15 +109,11 @@ def pinned_cores() -> int | None:
 @contextmanager
 def on_the_first_core() -> Iterator[None]:
     """Pins this thread, which computes too, to the core that the pinned OpenMP threads leave free."""
-    if not _pinned:
+    with ExitStack() as stack:
+        if _pinned:
+            stack.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
+            os.sched_setaffinity(0, _pinned[-1].first)
         yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, _pinned[-1].first)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def unpin_thread(*arguments: object) -> None:
