@@ -1,16 +1,14 @@
 """Audit of a dataset: its images, unreadable files, copies and near duplicates."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import imagehash
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -48,26 +46,15 @@ class Copy(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """Result of an audit.
+    """Result of an audit, with numbers of files by split and class, Pillow mode (before conversion) and format.
 
     Attributes:
-        root: Folder or file of the dataset.
-        images: Number of image files, or of rows in the arrays.
-        folder_classes: Canonical class name for each class folder's name.
-        counts: Number of images of each class in each split.
         widths, heights: Smallest, median and largest, in pixels.
-        modes: Number of files of each Pillow mode, before conversion.
-        formats: Number of files of each format.
         passed_over: Number of files that are not images of a class.
         unreadable: Reason for each unreadable file, by path.
         exact: Groups of files with identical pixels.
-        near: Groups of files with perceptual hashes within `near_distance` of each other, directly or through other
-            files of the group; without groups of exact copies only.
-        near_distance: Maximum difference of the hashes, in bits of `HASH_BITS`.
-        near_across_splits: Number of groups in `near` with files in more than one split.
-        near_with_several_labels: Number of groups in `near` whose files have different labels.
-        leaks: Counts of the exact copies.
-        notes: Sentences on folders with unusual names and skipped files.
+        near: Groups of files with perceptual hashes within `near_distance` bits of `HASH_BITS` of each other, directly
+            or through other files of the group; without groups of exact copies only.
         grouped: Number of groups by `--group-regex`; None without that option.
         groups_across_splits: Number of images in each split, for each group, such as a patient, in several splits.
     """
@@ -107,14 +94,12 @@ class Audit:
 
 
 class _Facts(NamedTuple):
-    """Size, mode, format and hashes of an image."""
-
     width: int
     height: int
     mode: str
     format: str
     digest: str
-    hash: NDArray[np.bool_]
+    hash: NDArray[np.bool_]  # [HASH_BITS]: pHash of the grey image, http://www.phash.org
 
 
 def audit_data(
@@ -136,21 +121,26 @@ def audit_data(
         DataError: The regular expression is invalid or matches no path.
     """
     samples = data.samples
-    found = dict(_read_all(data.root, samples, progress))
+    source = open_source(data.root)
+    found: dict[str, _Facts | ImageError] = {}
+    with ThreadPoolExecutor(thread_name_prefix="ctonnx-audit") as pool:
+        results = pool.map(lambda sample: _read(source.image(sample.path)), samples)
+        for sample, result in zip(samples, results, strict=True):
+            found[sample.path] = result
+            if progress:
+                progress(1)
     facts = {path: fact for path, fact in found.items() if isinstance(fact, _Facts)}
     readable = [sample for sample in samples if sample.path in facts]
     digests = {path: fact.digest for path, fact in facts.items()}
     splits = {split: tuple(sample for sample in data.splits[split] if sample.path in facts) for split in SPLITS}
-    split_of = {sample.path: split for split in SPLITS for sample in splits[split]}
-
-    def copies(groups: Iterable[Sequence[Sample]]) -> list[list[Copy]]:
-        return [
-            [Copy(sample.path, split_of[sample.path], data.classes[sample.label]) for sample in group]
-            for group in groups
-        ]
-
+    copy_of = {
+        sample: Copy(sample.path, split, data.classes[sample.label]) for split in SPLITS for sample in splits[split]
+    }
+    exact, near = (
+        [[copy_of[sample] for sample in group] for group in groups]
+        for groups in (duplicate_groups(readable, digests), _near_groups(readable, facts, near_distance))
+    )
     names = group_names(samples, group_regex)
-    near = copies(_near_groups(readable, facts, near_distance))
     return Audit(
         root=str(data.root),
         images=len(samples),
@@ -162,7 +152,7 @@ def audit_data(
         formats=dict(Counter(fact.format for fact in facts.values()).most_common()),
         passed_over=data.skipped,
         unreadable={path: fact.reason for path, fact in found.items() if isinstance(fact, ImageError)},
-        exact=copies(duplicate_groups(readable, digests)),
+        exact=exact,
         near=near,
         near_distance=near_distance,
         near_across_splits=sum(len({copy.split for copy in group}) > 1 for group in near),
@@ -174,31 +164,14 @@ def audit_data(
     )
 
 
-def _read_all(
-    root: Path, samples: Sequence[Sample], progress: Callable[[int], object] | None
-) -> Iterable[tuple[str, _Facts | ImageError]]:
-    source = open_source(root)
-    with ThreadPoolExecutor(thread_name_prefix="ctonnx-audit") as pool:
-        results = pool.map(lambda sample: _read(source.image(sample.path)), samples)
-        for sample, result in zip(samples, results, strict=True):
-            yield sample.path, result
-            if progress:
-                progress(1)
-
-
 def _read(file: ImageSource) -> _Facts | ImageError:
     try:
         scan, origin = load_with_origin(file)
-        image = scan.image
-        return _Facts(image.width, image.height, origin.mode, origin.format, pixel_digest(image), _hash(image))
     except ImageError as error:
         return error
-
-
-def _hash(image: Image.Image) -> NDArray[np.bool_]:
-    """Returns the perceptual hash (pHash, http://www.phash.org) of the grey image: bool [HASH_BITS]."""
-    bits: NDArray[np.bool_] = imagehash.phash(image, hash_size=_HASH_SIDE).hash.ravel()
-    return bits
+    image = scan.image
+    bits = imagehash.phash(image, hash_size=_HASH_SIDE).hash.ravel()
+    return _Facts(image.width, image.height, origin.mode, origin.format, pixel_digest(image), bits)
 
 
 def _near_groups(samples: Sequence[Sample], facts: Mapping[str, _Facts], distance: int) -> list[list[Sample]]:

@@ -1,6 +1,6 @@
 """An audit as text for a terminal."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ctonnx.system.text import aligned, counted
 from ctonnx_train.audit.audit import HASH_BITS, Audit, Copy
@@ -11,24 +11,24 @@ _SHOWN = 10
 
 
 def format_audit(audit: Audit, *, show_all: bool = False) -> str:
-    """Returns the audit as text: counts, sizes, unreadable files, copies.
-
-    Args:
-        audit: Result of an audit.
-        show_all: Whether to list all groups of copies, or only the first ones that cross splits or labels.
-    """
+    """Returns the audit as text; lists all groups of copies, or only the first ones that cross splits or labels."""
     return "\n".join(_lines(audit, None if show_all else _SHOWN))
 
 
 def _lines(audit: Audit, shown: int | None) -> Iterator[str]:
     yield f"{audit.root}: {counted(audit.images, 'image')}"
     yield ""
-    yield from _counts(audit.counts)
+    splits = [split for split, numbers in audit.counts.items() if any(numbers.values())]
+    classes = next(iter(audit.counts.values()))
+    yield from _table(
+        "class", splits, {name: {split: audit.counts[split][name] for split in splits} for name in classes}
+    )
     yield ""
     for folder, name in sorted(audit.folder_classes.items()):
         if folder != name:
             yield f"'{folder}' is read as '{name}'"
-    yield f"width {_range(audit.widths)}, height {_range(audit.heights)} pixels (smallest, median, largest)"
+    width, height = ("/".join(map(str, sizes)) for sizes in (audit.widths, audit.heights))
+    yield f"width {width}, height {height} pixels (smallest, median, largest)"
     yield f"modes: {_list(audit.modes)}; formats: {_list(audit.formats)}"
     yield from audit.notes
     yield f"unreadable: {len(audit.unreadable)}"
@@ -41,17 +41,21 @@ def _lines(audit: Audit, shown: int | None) -> Iterator[str]:
     yield f"  with different labels: {several}"
     yield f"  files that leak from an earlier split: {_list(leaks.leaked)}"
     yield from _groups(audit.exact, shown)
-    files = sum(map(len, audit.near))
     yield (
         f"near duplicates (perceptual hashes that differ in at most {audit.near_distance} of {HASH_BITS} bits): "
-        f"{_groups_and_files(len(audit.near), files)}"
+        f"{_groups_and_files(len(audit.near), sum(map(len, audit.near)))}"
     )
     yield f"  across splits: {counted(audit.near_across_splits, 'group')}"
     yield f"  with different labels: {counted(audit.near_with_several_labels, 'group')}"
     yield from _groups(audit.near, shown)
     if audit.grouped is not None:
+        across = audit.groups_across_splits
         yield ""
-        yield from _patients(audit, shown)
+        yield f"groups by --group-regex: {audit.grouped}, {len(across)} in several splits"
+        if across:
+            head, *rows = (f"  {row}" for row in _table("group", audit.counts, across))
+            yield head
+            yield from _some(rows, shown)
     yield ""
     yield "THE SPLITS LEAK: metrics on them are optimistic" if audit.splits_leak else "no leak between splits was found"
     if leaks.groups_across_splits or any(leaks.leaked.values()):
@@ -62,25 +66,14 @@ def _lines(audit: Audit, shown: int | None) -> Iterator[str]:
         yield f"{counted(len(audit.unreadable), 'file')} could not be read: fix or remove the files listed above"
 
 
-def _patients(audit: Audit, shown: int | None) -> Iterator[str]:
-    """Yields the table of the groups by `--group-regex` that are in several splits."""
-    across = audit.groups_across_splits
-    yield f"groups by --group-regex: {audit.grouped}, {len(across)} in several splits"
-    if across:
-        rows = [[name, *(str(counts.get(split, 0)) for split in audit.counts)] for name, counts in across.items()]
-        head, *lines = (f"  {line}" for line in aligned([["group", *(f"{split:>6}" for split in audit.counts)], *rows]))
-        yield head
-        yield from _some(lines, shown)
-
-
 def _groups_and_files(groups: int, files: int) -> str:
     return f"{counted(groups, 'group')}, {counted(files, 'file')}"
 
 
-def _counts(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
-    splits = {split: numbers for split, numbers in counts.items() if any(numbers.values())}
-    rows = [[name, *(str(numbers[name]) for numbers in splits.values())] for name in next(iter(counts.values()))]
-    yield from aligned([["class", *(f"{split:>6}" for split in splits)], *rows])
+def _table(heading: str, splits: Collection[str], rows: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """Yields the lines of a table of counts: a column for each split, a row for each name."""
+    cells = [[name, *(str(counts.get(split, 0)) for split in splits)] for name, counts in rows.items()]
+    yield from aligned([[heading, *(f"{split:>6}" for split in splits)], *cells])
 
 
 def _groups(groups: Sequence[Sequence[Copy]], shown: int | None) -> Iterator[str]:
@@ -98,10 +91,6 @@ def _some(blocks: Sequence[str], shown: int | None) -> Iterator[str]:
     yield from blocks[:shown]
     if shown is not None and len(blocks) > shown:
         yield f"  ... and {len(blocks) - shown} more: --all or --json lists them"
-
-
-def _range(values: tuple[int, int, int]) -> str:
-    return "/".join(map(str, values))
 
 
 def _list(counts: Mapping[str, int]) -> str:

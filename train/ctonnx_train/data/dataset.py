@@ -17,12 +17,10 @@ class Dataset:
 
     Attributes:
         root: Folder that the samples' paths are relative to, or the `.npz` file.
-        classes: Canonical class names; a sample's label is an index into them.
         folder_classes: Canonical class name for each class folder's name, or each class's number.
         splits: Samples of `train`, `valid` and `test`; `test` may be empty, and the splits in `to_make` are.
         to_make: Missing splits to create from the training images.
         skipped: Number of files that are not images of a class.
-        synthetic: Whether the folder is a generated phantom set.
         notes: Sentences on splits with other names, skipped files and the like.
     """
 

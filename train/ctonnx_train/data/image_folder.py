@@ -12,9 +12,8 @@ from ctonnx.system.text import counted, quoted
 from ctonnx_train.data.dataset import Dataset, check_class_names
 from ctonnx_train.data.folder_structure.class_folders import reject_datasets_in_classes, reject_splits_in_class
 from ctonnx_train.data.folder_structure.class_names import class_name, reject_collisions
-from ctonnx_train.data.folder_structure.layout import find_layout, folders_in
+from ctonnx_train.data.folder_structure.layout import find_layout, first_with_splits, folders_in
 from ctonnx_train.data.folder_structure.skipped_files import find_skipped_files
-from ctonnx_train.data.folder_structure.split_names import is_split
 from ctonnx_train.data.medmnist import read_medmnist
 from ctonnx_train.data.phantom.phantom_set import MARKER
 from ctonnx_train.data.splits import SPLITS, Sample, Split
@@ -35,10 +34,8 @@ def read_data(
 
     Args:
         root: Dataset folder, in which a `Data` folder is entered; or a MedMNIST `.npz` file.
-        class_names: Canonical class names by class folder, for names that the built-in rules do not know. A folder
-            named here is a class even if it is named like a split.
-        classes: Classes of the evaluated model, in its order; the dataset need not have all of them, or training
-            images. None uses the classes of the training images.
+        class_names: Canonical class names by class folder, which is then a class even if it is named like a split.
+        classes: Classes of the evaluated model, a superset of the dataset's; None uses those of the training images.
         known: Folders that `class_names` will contain when the dataset is read again, which may look alike.
 
     Raises:
@@ -71,16 +68,13 @@ def read_data(
             f"expected only the {known_by}'s classes ({quoted(classes)}) in every split of '{root}', "
             f"found {quoted(unknown)} too; rename the folder or use --class-name OLD=NEW"
         )
-    splits = {
-        split: tuple(
-            sorted(
-                Sample(_relative(file, root), classes.index(names[folder.name]))
-                for folder in folders
-                for file in images[folder]
-            )
+    splits: dict[Split, tuple[Sample, ...]] = {}
+    prefix = os.path.join(root, "")
+    for split, folders in found.items():
+        labelled = [(file, classes.index(names[folder.name])) for folder in folders for file in images[folder]]
+        splits[split] = tuple(
+            sorted(Sample(file[len(prefix) :].replace(os.sep, "/"), label) for file, label in labelled)
         )
-        for split, folders in found.items()
-    }
     wanted = [split for split in SPLITS if split == "valid" or (split == "test" and not layout.has_splits)]
     return Dataset(
         root=root,
@@ -106,10 +100,6 @@ def _images(folder: Path) -> list[str]:
     return images
 
 
-def _relative(file: str, root: Path) -> str:
-    return file[len(os.path.join(root, "")) :].replace(os.sep, "/")
-
-
 def _names(
     root: Path, found: Mapping[Split, Sequence[Path]], class_names: Mapping[str, str], known: Collection[str]
 ) -> dict[str, str]:
@@ -124,14 +114,9 @@ def _names(
 def _classes(root: Path, trained: set[str], notes: Sequence[str]) -> tuple[str, ...]:
     """Returns the sorted classes of the training folder."""
     if len(trained) < 2:
-        inside = next(
-            (folder for folder in folders_in(root) if any(is_split(child.name) for child in folders_in(folder))), None
-        )
-        hint = (
-            f"did you mean '{inside}'?"
-            if inside
-            else "lay the images out as DATA/train/CLASS/*.png or DATA/CLASS/*.png"
-        )
+        inside = first_with_splits(folders_in(root))
+        layout = "lay the images out as DATA/train/CLASS/*.png or DATA/CLASS/*.png"
+        hint = f"did you mean '{inside}'?" if inside else layout
         raise DataError(
             f"expected two or more class folders with images in '{root}', found {quoted(sorted(trained)) or 'none'}"
             f"{''.join(f' ({note})' for note in notes)}; {hint}"

@@ -36,15 +36,9 @@ GroupNames: TypeAlias = Mapping[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Leaks:
-    """Counts of images that are in a dataset more than once. A group is two or more files with identical pixels.
+    """Numbers of groups of two or more files with identical pixels, and of the files in them.
 
     Attributes:
-        groups: Number of groups of copies.
-        files: Number of files in these groups.
-        groups_across_splits: Number of groups with files in more than one split.
-        files_across_splits: Number of files in these groups.
-        groups_with_several_labels: Number of groups whose files have different labels.
-        files_with_several_labels: Number of files in these groups.
         leaked: Number of files in `valid` and `test` with a copy, or another image of their group by `--group-regex`,
             in an earlier split.
         dropped: Number of files that `--drop-leaks` removed from each split.
@@ -63,19 +57,19 @@ class Leaks:
         """Returns the counts as a sentence, for a warning or a report."""
         if not self.groups and not any(self.leaked.values()):
             return "no image is in the dataset twice"
-        leaked = ", ".join(f"{count} of {split}" for split, count in self.leaked.items() if count) or "none"
+        leaked, dropped = (
+            ", ".join(f"{count} of {split}" for split, count in counts.items() if count)
+            for counts in (self.leaked, self.dropped)
+        )
+        files = (leaked or "none") + (f"; left out: {dropped}" if dropped else "")
         if not self.groups:
-            return f"files whose group is in an earlier split: {leaked}{self._left_out()}"
+            return f"files whose group is in an earlier split: {files}"
         across = f"{counted(self.groups_across_splits, 'group')} ({counted(self.files_across_splits, 'file')})"
         return (
             f"{counted(self.files, 'file')} in {counted(self.groups, 'group')} of identical pixels: {across} across "
             f"splits, {self.groups_with_several_labels} with different labels; files that leaked from an earlier "
-            f"split: {leaked}{self._left_out()}"
+            f"split: {files}"
         )
-
-    def _left_out(self) -> str:
-        left_out = ", ".join(f"{count} of {split}" for split, count in self.dropped.items() if count)
-        return f"; left out: {left_out}" if left_out else ""
 
 
 def duplicate_groups(samples: Sequence[Sample], digests: Digests) -> list[list[Sample]]:
@@ -87,12 +81,9 @@ def duplicate_groups(samples: Sequence[Sample], digests: Digests) -> list[list[S
 
 
 def group_names(samples: Sequence[Sample], regex: str | None) -> dict[str, str]:
-    """Returns the name of each sample's group by path, for the samples whose path matches.
+    """Returns the name of each sample's group by path, for the samples whose path the regular expression matches.
 
-    Args:
-        samples: Samples of all splits.
-        regex: Regular expression to search in the path; the name is its first group, or else the whole match:
-            `patient_(\\d+)`. None returns no groups.
+    The name is the expression's first group, as in `patient_(\\d+)`, or else the whole match.
 
     Raises:
         DataError: The expression is invalid, or matches no path.
@@ -119,10 +110,9 @@ def group_numbers(samples: Sequence[Sample], digests: Digests, names: GroupNames
     Two samples are of one group if their pixels or their group names are identical, or if a chain of such samples
     connects them.
     """
+    names = names or {}
     keys = [("pixels", digests[sample.path]) for sample in samples]
-    keys += [
-        ("name", names[sample.path]) if names and sample.path in names else ("path", sample.path) for sample in samples
-    ]
+    keys += [("name", names[path]) if path in names else ("path", path) for path, _ in samples]
     number = {key: len(samples) + position for position, key in enumerate(dict.fromkeys(keys))}
     rows = np.tile(np.arange(len(samples)), 2)
     columns = np.array([number[key] for key in keys], int)
@@ -148,7 +138,6 @@ def find_leaks(splits: Splits, digests: Digests, names: GroupNames | None = None
     groups = duplicate_groups([sample for split in SPLITS for sample in splits[split]], digests)
     across = [group for group in groups if len({split_of[sample.path] for sample in group}) > 1]
     conflicting = [group for group in groups if len({sample.label for sample in group}) > 1]
-    leaked: dict[str, int] = {split: len(leaked_samples(splits, split, digests, names)) for split in SPLITS[1:]}
     return Leaks(
         groups=len(groups),
         files=sum(map(len, groups)),
@@ -156,7 +145,7 @@ def find_leaks(splits: Splits, digests: Digests, names: GroupNames | None = None
         files_across_splits=sum(map(len, across)),
         groups_with_several_labels=len(conflicting),
         files_with_several_labels=sum(map(len, conflicting)),
-        leaked=leaked,
+        leaked={split: len(leaked_samples(splits, split, digests, names)) for split in SPLITS[1:]},
         dropped={},
     )
 

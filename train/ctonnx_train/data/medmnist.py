@@ -15,7 +15,7 @@ from ctonnx.system.text import quoted
 from ctonnx_train.data.dataset import Dataset, check_class_names
 from ctonnx_train.data.folder_structure.class_names import class_name
 from ctonnx_train.data.sources import read_arrays
-from ctonnx_train.data.splits import SPLITS, Sample, Split, Splits
+from ctonnx_train.data.splits import SPLITS, Sample, Split
 
 __all__ = ["read_medmnist"]
 
@@ -47,9 +47,8 @@ def read_medmnist(
     whose = "training images'" if classes is None else "model's"
     check_class_names(class_names, numbers, file)
     names = {number: class_names.get(number) or class_name(number) for number in numbers}
-    if classes is None:
-        trained = sorted(set(labels["train"].tolist()))
-        classes = tuple(dict.fromkeys(names[str(number)] for number in trained))  # in numeric order: 2 before 10
+    if classes is None:  # in numeric order: 2 before 10
+        classes = tuple(dict.fromkeys(names[str(number)] for number in sorted(set(labels["train"].tolist()))))
         if len(classes) < 2:
             raise DataError(f"expected two or more classes in '{file}', found {quoted(classes) or 'none'}")
     if unknown := sorted(set(names.values()) - set(classes)):
@@ -57,15 +56,10 @@ def read_medmnist(
             f"expected only the {whose} classes ({quoted(classes)}) in '{file}', found {quoted(unknown)} too; "
             "give the numbers names with --class-name NUMBER=NAME"
         )
-    found: Splits = {
-        split: tuple(
-            Sample(f"{_ARRAYS[split]}_images/{row}", classes.index(names[str(label)]))
-            for row, label in enumerate(labels[split].tolist())
-        )
-        if split in labels
-        else ()
-        for split in SPLITS
-    }
+    found: dict[Split, tuple[Sample, ...]] = dict.fromkeys(SPLITS, ())
+    for split, numbered in labels.items():
+        indices = [classes.index(names[str(number)]) for number in numbered.tolist()]
+        found[split] = tuple(Sample(f"{_ARRAYS[split]}_images/{row}", index) for row, index in enumerate(indices))
     return Dataset(
         root=file,
         classes=tuple(classes),

@@ -22,11 +22,7 @@ _WAITING = 4
 
 
 def pixel_digest(image: Image.Image) -> str:
-    """Returns the SHA-256 of an image's size and RGB pixels: the same for copies in any lossless file format.
-
-    Args:
-        image: Decoded image, of mode `L` or `RGB`.
-    """
+    """Returns the SHA-256 of an image's size and RGB pixels: the same for copies in any lossless file format."""
     digest = hashlib.sha256(f"{image.width}x{image.height}:".encode())
     digest.update(image.convert("RGB").tobytes())
     return digest.hexdigest()
@@ -48,15 +44,9 @@ class PixelStore:
     Every image is decoded once when the store is created, which finds unreadable files before training starts and
     computes the digests. Images beyond the limit are decoded again each time they are taken.
 
-    Args:
-        source: Source of the images.
-        samples: Samples to store; a row of the store is an index into them.
-        preprocessing: Size, colour and resize rule.
-        limit: Maximum number of bytes to keep; None keeps all images.
-        progress: Called with 1 after each image.
+    A row of the store is an index into its samples. `progress` is called with 1 after each image.
 
     Attributes:
-        source: Source of the images.
         digests: `pixel_digest` of each sample's image before resizing, by path.
         kept: Number of images in memory, from the first row on.
 

@@ -14,11 +14,9 @@ __all__ = ["ArraySource", "FolderSource", "Source", "open_source", "read_arrays"
 
 
 class Source(Protocol):
-    """Access to a dataset's images by the paths of its samples."""
+    """Access to the images of the dataset in `root` by the paths of its samples."""
 
-    @property
-    def root(self) -> Path:
-        """Folder or file of the dataset."""
+    root: Path
 
     def image(self, path: str) -> ImageSource:
         """Returns the input of `ctonnx.images.load` for a sample's image."""

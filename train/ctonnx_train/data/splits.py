@@ -19,11 +19,9 @@ _SHARE = 0.15
 
 
 class Sample(NamedTuple):
-    """One labelled image.
+    """One labelled image: its path, and the index of its class.
 
-    Attributes:
-        path: Path relative to the dataset's root, with forward slashes; in an `.npz` file, an array's name and a row.
-        label: Index of the class.
+    The path is relative to the dataset's root, with forward slashes; in an `.npz` file, an array's name and a row.
     """
 
     path: str
@@ -48,12 +46,7 @@ def take_splits(
     groups, a created split can lack the class; `train` never does. (scikit-learn's `StratifiedGroupKFold` makes folds
     of equal size, which would have to be large for a class with few images, and may leave a class out of a fold.)
 
-    Args:
-        splits: Samples of each split of the dataset.
-        made: Splits to fill, `valid` or `test` or both.
-        classes: Class names, by label.
-        seed: Random seed of the selection.
-        groups: Group number of each image, by path; None makes each image a group of its own.
+    `groups` has the group number of each image, by path; None makes each image a group of its own.
 
     Raises:
         DataError: A class has too few images, or too few groups of images.
@@ -85,13 +78,7 @@ def take_splits(
 def _take(
     groups: list[list[Sample]], counts: Mapping[int, int], *, keep: int
 ) -> tuple[list[Sample], list[list[Sample]]]:
-    """Takes 15 % of each class, at least one image of each, in whole groups; returns them and the remaining groups.
-
-    Args:
-        groups: Groups to take from, in order.
-        counts: Total number of images of each class.
-        keep: Number of groups of each class that must remain.
-    """
+    """Takes 15 % of each class's images, at least one, in whole groups, and leaves `keep` groups of each class."""
     taken: Counter[int] = Counter()
     sizes = [Counter(sample.label for sample in group) for group in groups]
     available = Counter(label for size in sizes for label in size)

@@ -34,11 +34,7 @@ class Head(nn.Module):
 
 
 class CTClassifier(nn.Module):
-    """ResNet50 (He et al. 2015, https://arxiv.org/abs/1512.03385), global average pooling and a `Head`.
-
-    Args:
-        classes: Number of classes, two or more.
-    """
+    """ResNet50 (He et al. 2015, https://arxiv.org/abs/1512.03385), global average pooling and a `Head`."""
 
     mean: Tensor
     std: Tensor
@@ -56,9 +52,7 @@ class CTClassifier(nn.Module):
     def features(self, pixels: Tensor) -> Tensor:
         """Returns layer4's feature maps, float [batch, 2048, height / 32, width / 32].
 
-        Args:
-            pixels: uint8, or float from 0 to 255; [batch, 3, height, width] in RGB order, or [batch, 1, height,
-                width] for grey images.
+        Pixels are uint8, or float from 0 to 255: [batch, 3, height, width] in RGB order, or 1 channel for grey images.
         """
         maps = (pixels.float() - self.mean) / self.std
         net = self.backbone
@@ -72,11 +66,9 @@ class CTClassifier(nn.Module):
         return logits
 
     def set_trainable(self, stages: tuple[str, ...], *, dropout: bool = True) -> None:
-        """Selects the stages to train.
+        """Selects the stages to train; the others keep their weights and batch normalization statistics.
 
-        Args:
-            stages: Stages to train; the others keep their weights and batch normalization statistics.
-            dropout: Whether dropout in the head is active.
+        `dropout` selects whether the head's dropout is active.
         """
         self._trainable = stages
         self._dropout = dropout
@@ -91,10 +83,9 @@ class CTClassifier(nn.Module):
         if not self._dropout:
             self.head.dropout1.eval()
             self.head.dropout2.eval()
-        for stage in STAGES:
-            if stage not in self._trainable:
-                for part in self._parts(stage):
-                    part.eval()
+        for stage in set(STAGES).difference(self._trainable):
+            for part in self._parts(stage):
+                part.eval()
         return self
 
     def _parts(self, stage: str) -> tuple[nn.Module, ...]:

@@ -15,15 +15,7 @@ __all__ = ["predict_logits"]
 def predict_logits(
     network: CTClassifier, store: PixelStore, rows: Sequence[int], *, device: torch.device, batch_size: int = 32
 ) -> NDArray[np.float32]:
-    """Returns logits, float32 [rows, classes].
-
-    Args:
-        network: Moved to `device` and set to evaluation mode.
-        store: The images.
-        rows: Rows of the store.
-        device: Device to compute on.
-        batch_size: Number of images per batch.
-    """
+    """Returns logits, float32 [rows, classes]; moves the network to `device` and sets it to evaluation mode."""
     network = network.to(device).eval()
     logits = [np.empty((0, network.head.dense3.out_features), np.float32)]
     # Recent GPUs compute convolutions in TF32 by default.

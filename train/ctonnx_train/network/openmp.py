@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from ctonnx.system.cpu import available_cores
 __all__ = ["load_pytorch", "on_the_first_core", "pinned_cores", "unpin_thread", "use_passive_waiting"]
 
 _PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-_SHORT_SPIN = {"GOMP_SPINCOUNT": "10000"}  # overrides OMP_WAIT_POLICY
+# Overrides OMP_WAIT_POLICY: threads spin for less than a millisecond before they sleep, which is faster if pinned.
+_SHORT_SPIN = {"GOMP_SPINCOUNT": "10000"}
 _OTHER_WAIT_SETTINGS = ("GOMP_SPINCOUNT", "KMP_LIBRARY")
 _AFFINITY_SETTINGS = (
     *("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "OMP_NUM_THREADS", "MKL_NUM_THREADS"),
@@ -49,7 +50,7 @@ def load_pytorch(*, threads: int | None = None, processes: int = 1, compiles: bo
 
 
 def use_passive_waiting(environ: MutableMapping[str, str] = os.environ) -> bool:
-    """Makes idle OpenMP threads sleep, unless the environment sets a wait policy.
+    """Makes idle OpenMP threads sleep, and returns True; returns False if the environment has a wait policy.
 
     By default an idle thread spins and keeps its core. If another process uses a core, the one thread that all others
     wait for may have to wait for that core, at each of the thousands of barriers in a training step: an epoch takes
@@ -62,12 +63,6 @@ def use_passive_waiting(environ: MutableMapping[str, str] = os.environ) -> bool:
 
     Sources: https://gcc.gnu.org/onlinedocs/libgomp/OMP_005fWAIT_005fPOLICY.html,
     https://openmp.llvm.org/design/Runtimes.html (`KMP_BLOCKTIME`).
-
-    Args:
-        environ: Environment variables of this process, inherited by its child processes.
-
-    Returns:
-        Whether the policy was set; False if the environment had one.
     """
     if any(name in environ for name in (*_PASSIVE, *_OTHER_WAIT_SETTINGS)):
         return False
@@ -88,11 +83,6 @@ def _pinning_threads(threads: int | None = None, *, spinning: bool = False) -> I
     of the block. The variables are removed, because other runtimes and processes must not use them.
 
     Source: https://www.openmp.org/spec-html/5.0/openmpse53.html (`OMP_PLACES`).
-
-    Args:
-        threads: Requested number of threads; None is one per core.
-        spinning: Whether idle threads spin for less than a millisecond before they sleep, which is faster for pinned
-            threads.
     """
     cores = _cores_for(threads)
     if not cores:
@@ -119,15 +109,11 @@ def pinned_cores() -> int | None:
 @contextmanager
 def on_the_first_core() -> Iterator[None]:
     """Pins this thread, which computes too, to the core that the pinned OpenMP threads leave free."""
-    if not _pinned:
+    with ExitStack() as stack:
+        if _pinned:
+            stack.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
+            os.sched_setaffinity(0, _pinned[-1].first)
         yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, _pinned[-1].first)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def unpin_thread(*arguments: object) -> None:

@@ -23,15 +23,10 @@ _CONNECT_SECONDS = 30.0
 
 
 def load_backbone(network: CTClassifier, weights: str) -> str | None:
-    """Loads the initial weights into the backbone of `network`; the head is not changed.
+    """Loads the initial weights into the backbone; returns a message on the tensors if they are from a file.
 
-    Args:
-        network: Changed in place.
-        weights: `imagenet` (downloaded once, then cached by torch.hub), `none`, or the path of a ResNet50's weight file
-            (`ctonnx_train.network.weight_files`) with any of the names in `ctonnx_train.network.state_dicts`.
-
-    Returns:
-        Message on the tensors loaded from a file; None for `imagenet` and `none`.
+    `weights` is `imagenet` (downloaded once, then cached by torch.hub), `none`, or the path of a ResNet50's weight file
+    (`ctonnx_train.network.weight_files`) with any of the names in `ctonnx_train.network.state_dicts`.
 
     Raises:
         DataError: The download failed, or the file is missing, damaged or not a ResNet50.

@@ -12,7 +12,7 @@ network, or one with another stem, has all or many of a ResNet50's names: the er
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -47,13 +47,9 @@ class NoBackbone(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class StateDict:
-    """A backbone's tensors.
+    """A backbone's tensors by torchvision's names, the key of their dictionary, and the prefix of their names in it.
 
-    Attributes:
-        tensors: Tensors by torchvision's names.
-        key: Key of the dictionary of tensors, such as `state_dict`; empty at the top level.
-        prefix: Prefix of the backbone's names in the file.
-        others: Further places with such tensors, which are not used.
+    The key, such as `state_dict`, is empty at the top level. `others` are further places, which are not used.
     """
 
     tensors: Mapping[str, Tensor]
@@ -64,16 +60,13 @@ class StateDict:
     @property
     def place(self) -> str:
         """The key and the prefix, for a message."""
-        parts = [f"in '{self.key}'"] * bool(self.key) + [f"after the prefix '{self.prefix}'"] * bool(self.prefix)
-        return " ".join(parts)
+        return " ".join(
+            [f"in '{self.key}'"] * bool(self.key) + [f"after the prefix '{self.prefix}'"] * bool(self.prefix)
+        )
 
 
 def find_backbone(content: object, wanted: Mapping[str, Tensor]) -> StateDict:
-    """Returns the tensors of a backbone.
-
-    Args:
-        content: Content of a weight file.
-        wanted: State dict of the network to load, by torchvision's names.
+    """Returns the tensors of a backbone like `wanted`, a state dict, from the content of a weight file.
 
     Raises:
         NoBackbone: Tensors are missing, additional, not finite, or of another shape.
@@ -89,12 +82,10 @@ def find_backbone(content: object, wanted: Mapping[str, Tensor]) -> StateDict:
     if not found:
         raise NoBackbone(reasons[0] if reasons else _what(content))
     best, *rest = sorted(found, key=lambda candidate: _rank(f"{candidate.key}.{candidate.prefix}"))
-    if broken := next(
-        (name for name, tensor in best.tensors.items() if not torch.isfinite(tensor.float()).all()), None
-    ):
-        raise NoBackbone(f"values in it that are not finite (NaN or infinity, '{broken}' first)")
-    others = tuple(other.place or "without a prefix" for other in rest)
-    return StateDict(tensors=best.tensors, key=best.key, prefix=best.prefix, others=others)
+    for name, tensor in best.tensors.items():
+        if not torch.isfinite(tensor.float()).all():
+            raise NoBackbone(f"values in it that are not finite (NaN or infinity, '{name}' first)")
+    return replace(best, others=tuple(other.place or "without a prefix" for other in rest))
 
 
 def _dictionaries(content: object, key: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
@@ -115,10 +106,8 @@ def _trunks(state: Mapping[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor
         for name in state:
             prefix = name.removesuffix(anchor)
             if prefix != name and (not prefix or prefix.endswith((".", "/"))):
-                inside = {
-                    other.removeprefix(prefix): tensor for other, tensor in state.items() if other.startswith(prefix)
-                }
-                renamed = {_torchvision(other, anchor): tensor for other, tensor in inside.items()}
+                inside = [other for other in state if other.startswith(prefix)]
+                renamed = {_torchvision(other.removeprefix(prefix), anchor): state[other] for other in inside}
                 yield prefix, {other: tensor for other, tensor in renamed.items() if _TRUNK.match(other)}
 
 
@@ -133,11 +122,10 @@ def _torchvision(name: str, anchor: str) -> str:
         return f"{'conv1' if stem[1] == 'convolution' else 'bn1'}.{stem[2]}"
     if block := _BLOCK.fullmatch(name):
         stage, number, layer, kind, value = block.groups()
-        is_convolution = kind == "convolution"
         if layer is None:
-            part = f"downsample.{0 if is_convolution else 1}"
+            part = f"downsample.{int(kind == 'normalization')}"
         else:
-            part = f"{'conv' if is_convolution else 'bn'}{int(layer) + 1}"
+            part = f"{'conv' if kind == 'convolution' else 'bn'}{int(layer) + 1}"
         return f"layer{int(stage) + 1}.{number}.{part}.{value}"
     return f"other.{name}"
 
@@ -153,19 +141,18 @@ def _fault(trunk: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | N
         return odd and f"{kind} with other than dense floating-point tensors ({_type(trunk[odd])}, '{odd}' first)"
     stem = trunk.get("conv1.weight")
     if stem is None:
-        return (
-            f"{kind} with another stem ({quoted([name for name in extra if name.startswith('conv1.')][:1]) or 'none'})"
-        )
-    if kind == "a ResNet50" and "conv1.weight" in other:
+        convolution = quoted([name for name in extra if name.startswith("conv1.")][:1]) or "none"
+        return f"{kind} with another stem ({convolution})"
+    if kind != "a ResNet50":
+        return kind
+    if "conv1.weight" in other:
         channels, size = counted(stem.shape[1], "input channel"), "x".join(map(str, stem.shape[2:]))
         return f"{kind} with another stem ({channels}, {size}: conv1.weight {list(stem.shape)})"
-    if kind == "a ResNet50" and extra:
+    if extra:
         return f"{kind} with {counted(len(extra), 'additional tensor')} ('{extra[0]}' first)"
-    if kind == "a ResNet50" and missing:
+    if missing:
         return f"{kind} without {counted(len(missing), 'tensor')} ('{missing[0]}' first)"
-    if kind == "a ResNet50":
-        return f"{kind} with other shapes ('{other[0]}' {list(trunk[other[0]].shape)} first)"
-    return kind
+    return f"{kind} with other shapes ('{other[0]}' {list(trunk[other[0]].shape)} first)"
 
 
 def _is_plain(name: str, tensor: Tensor) -> bool:
@@ -182,11 +169,8 @@ def _type(tensor: Tensor) -> str:
 
 def _kind(trunk: Mapping[str, Tensor]) -> str:
     """Returns the name of a residual network's architecture, from its depth, width and groups."""
-    numbers = [
-        {int(number[1]) for name in trunk if (number := re.match(rf"layer{layer}\.(\d+)\.", name))}
-        for layer in range(1, 5)
-    ]
-    blocks = tuple(map(len, numbers))
+    numbered = {(layer[1], int(layer[2])) for name in trunk if (layer := re.match(r"layer([1-4])\.(\d+)\.", name))}
+    blocks = tuple(sum(layer == number for layer, _ in numbered) for number in "1234")
     name = _KINDS.get(("layer1.0.conv3.weight" in trunk, blocks), f"residual network of {list(blocks)} blocks")
     middle = trunk.get("layer1.0.conv2.weight")
     if middle is None or not name.startswith("ResNet") or "layer1.0.conv3.weight" not in trunk:

@@ -18,9 +18,7 @@ _VARIABLE = "OMP_NUM_THREADS"
 def computing_threads(threads: int | None) -> Iterator[None]:
     """Sets the number of PyTorch threads within the block, in this process and in those that training starts.
 
-    Args:
-        threads: Number of threads per process; None is PyTorch's default, limited to the available cores: PyTorch does
-            not know a container's CPU limit.
+    None is PyTorch's default, limited to the available cores, as PyTorch does not know a container's CPU limit.
 
     Raises:
         ValueError: `ctonnx.system.cpu.check_threads` rejects the number.

@@ -23,9 +23,7 @@ _SHOWN = 3
 def read_weights(file: Path) -> object:
     """Returns the content of a weight file: tensors by name, or the structure that a training program saved.
 
-    Args:
-        file: A safetensors file or a file written by torch.save (`.pth`, `.pt`, `.bin`, `.ckpt`); the format is
-            detected from its content.
+    Its content shows whether it is a safetensors file or one of torch.save (`.pth`, `.pt`, `.bin`, `.ckpt`).
 
     Raises:
         DataError: The file is missing, damaged, not a weight file, or contains objects that would be unpickled.
@@ -42,11 +40,10 @@ def read_weights(file: Path) -> object:
             return load_file(file) if is_safetensors else torch.load(opened, map_location="cpu", weights_only=True)
     # Other files raise SafetensorError, UnpicklingError, RuntimeError, EOFError, KeyError and more.
     except Exception as error:
-        found = (
-            f"a file that cannot be read ({error.strerror})"
-            if isinstance(error, PermissionError)
-            else _other(file, head)
-        )
+        if isinstance(error, PermissionError):
+            found = f"a file that cannot be read ({error.strerror})"
+        else:
+            found = _other(file, head)
         raise DataError(
             f"expected weights (.safetensors, .pth, .pt, .bin or .ckpt) in '{file}', found {found}"
         ) from error
@@ -64,7 +61,6 @@ def _other(file: Path, head: bytes) -> str:
             objects = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file))  # executes nothing
         except Exception:  # a zip file that torch.save did not write
             objects = []
-        if objects:
-            names = quoted(objects[:_SHOWN])
+        if names := quoted(objects[:_SHOWN]):
             return f"objects that are not unpickled ({names}); save only its state_dict() and pass that"
     return "another or a damaged file"

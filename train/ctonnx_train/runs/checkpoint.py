@@ -25,13 +25,9 @@ STAGED = ".reports.part"
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A trained run in memory.
+    """A trained run in memory: its network is in evaluation mode, on the CPU, in float32.
 
-    Attributes:
-        run: Folder of the run.
-        record: Content of run.json.
-        network: Network in evaluation mode, on the CPU, in float32.
-        sha256: SHA-256 of the weight file.
+    `sha256` is that of the weight file. The methods raise ModelError if splits.json is missing or damaged.
     """
 
     run: Run
@@ -40,11 +36,7 @@ class Checkpoint:
     sha256: str
 
     def samples(self, split: Split) -> tuple[Sample, ...]:
-        """Returns the images of a split, in the order of splits.json.
-
-        Raises:
-            ModelError: splits.json is missing or damaged.
-        """
+        """Returns the images of a split, in the order of splits.json."""
         samples = read_samples(self.run, split)
         if wrong := next((sample for sample in samples if sample.label >= len(self.record.classes)), None):
             raise ModelError(
@@ -54,19 +46,11 @@ class Checkpoint:
         return samples
 
     def digests(self, split: Split) -> frozenset[str]:
-        """Returns the digests of a split's images, which identify them under any name.
-
-        Raises:
-            ModelError: splits.json is missing or damaged.
-        """
+        """Returns the digests of a split's images, which identify them under any name."""
         return frozenset(self.digests_by_path(split).values())
 
     def digests_by_path(self, split: Split) -> Mapping[str, str]:
-        """Returns the digest of each image of a split by path.
-
-        Raises:
-            ModelError: splits.json is missing or damaged.
-        """
+        """Returns the digest of each image of a split by path."""
         return read_digests(self.run, split)
 
 
@@ -78,23 +62,16 @@ def save_checkpoint(
     digests: Mapping[str, str],
     reports: Callable[[Path], None] = lambda folder: None,
 ) -> RunRecord:
-    """Writes a run's checkpoint and reports; at every moment the folder contains a complete run or none.
+    """Writes a run's checkpoint and reports, and returns the record as written, with the SHA-256 of the weights.
+
+    At every moment the folder contains a complete run or none.
 
     The record contains the SHA-256 of its weights, and renaming it replaces an earlier checkpoint of a stopped
     training. Until then, and for a moment after, the new weights are next to the earlier ones; `load_checkpoint` reads
     those that the record names. Reports are written to a temporary folder first. The earlier reports are removed before
     the record is replaced, so that no report is ever next to another run's record.
 
-    Args:
-        run: Folder of the run.
-        network: Network to save.
-        record: Content of run.json.
-        splits: Images of each split.
-        digests: `ctonnx_train.data.pixel_store.pixel_digest` of each image, by path.
-        reports: Writes the run's reports into the given folder.
-
-    Returns:
-        The record as written, with the SHA-256 of the weights.
+    `digests` are of `ctonnx_train.data.pixel_store.pixel_digest`, by path; `reports` writes into the given folder.
 
     Raises:
         OSError: The folder cannot be written to.

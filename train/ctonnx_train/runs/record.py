@@ -115,15 +115,10 @@ class RunRecord:
     Attributes:
         created: End of the training, ISO 8601 in UTC.
         classes: Class names, in the order of the logits.
-        folder_classes: Canonical class name for each class folder's name.
-        preprocessing: Conversion of a file to the network's pixels.
         data: `folder` (absolute; or a file), `name`, `fingerprint`, `images` for each split and class, and `leaks`:
             the copies found, as `ctonnx_train.data.leakage.Leaks`.
-        synthetic: Whether the images are generated phantoms.
-        settings: Settings of the training.
         training: Epochs run, best epoch, its validation loss, precision, device and seconds.
         metrics: Metrics on `valid` and, if the dataset has it, on `test`.
-        versions: Versions of ctonnx and the libraries.
         temperature: Divisor of the logits before the softmax.
         operating_point: Threshold for suspicious images; None if none could be fitted.
         weights_sha256: SHA-256 of the weight file; None in runs of the first releases.
@@ -156,28 +151,19 @@ class RunRecord:
 
     @classmethod
     def from_json(cls, text: str) -> "RunRecord":
-        """Reads the content of run.json; fields of later releases are ignored.
-
-        Raises:
-            ValueError: The text is not a run's record.
-        """
+        """Reads the content of run.json, or raises ValueError; fields of later releases are ignored."""
         values = json_schema.parse(text)
         if json_schema.read(_Versioned, values).schema_version > SCHEMA_VERSION:
             raise ValueError("the run was trained by a newer ctonnx")
         return json_schema.read(cls, values)
 
     def require_metrics(self) -> None:
-        """Raises an error if a value that the export's report and model card show is missing.
+        """Raises ModelError if a value that the export's report and model card show is missing or damaged.
 
         Runs of the first releases lack some, and can still be evaluated.
-
-        Raises:
-            ModelError: A value is missing or damaged.
         """
-        values = asdict(self)
-        shown = {
-            name: values[name] for name in ("created", "classes", "data", "metrics", "settings", "operating_point")
-        }
+        fields = ("created", "classes", "data", "metrics", "settings", "operating_point")
+        shown = {name: value for name, value in asdict(self).items() if name in fields}
         try:
             json_schema.read(_Report, shown)
             del shown["data"]["folder"]
@@ -196,11 +182,7 @@ class _Versioned:
 
 
 def read_record(run: Run) -> RunRecord:
-    """Reads a run's run.json.
-
-    Raises:
-        ModelError: The file is missing or damaged.
-    """
+    """Reads a run's run.json; raises ModelError if it is missing or damaged."""
     try:
         return RunRecord.from_json(read_text(run.record_file))
     except (OSError, ValueError) as error:

@@ -14,32 +14,18 @@ __all__ = ["read_digests", "read_samples", "write_splits"]
 
 
 def write_splits(run: Run, splits: Splits, digests: Mapping[str, str]) -> None:
-    """Writes a run's splits.json: path, label and digest of each image, by split.
-
-    Args:
-        run: Folder of the run.
-        splits: Images of each split.
-        digests: `ctonnx_train.data.pixel_store.pixel_digest` of each image, by path.
-    """
+    """Writes a run's splits.json: path, label and `pixel_digest` of each image, by split."""
     rows = {split: [[*sample, digests[sample.path]] for sample in samples] for split, samples in splits.items()}
     write_text(run.splits_file, json.dumps(rows, indent=0) + "\n")
 
 
 def read_samples(run: Run, split: Split) -> tuple[Sample, ...]:
-    """Returns the images of a split, in the order of splits.json.
-
-    Raises:
-        ModelError: splits.json is missing or damaged.
-    """
+    """Returns the images of a split, in the order of splits.json; raises ModelError if it is missing or damaged."""
     return tuple(Sample(path, label) for path, label, *_ in _rows(run, split))
 
 
 def read_digests(run: Run, split: Split) -> dict[str, str]:
-    """Returns the digest of each image of a split by path; it identifies the image under any name.
-
-    Raises:
-        ModelError: splits.json is missing or damaged.
-    """
+    """Returns the digest of each image of a split by path, as `read_samples` does."""
     return {row[0]: row[2] for row in _rows(run, split) if len(row) > 2}
 
 

@@ -18,12 +18,9 @@ _MASKS = re.compile(r"\b(masks?|labels?|segmentations?|segs?|annotations?|ground
 
 
 def reject_datasets_in_classes(folders: Iterable[Path], named: Collection[str], classes: Sequence[str] | None) -> None:
-    """Raises DataError if class folders contain folders of several of the classes, or all the same folders.
+    """Raises DataError if class folders of a split contain folders of several of the classes, or all the same folders.
 
-    Args:
-        folders: Class folders of a split.
-        named: Names of folders that the user declares as classes.
-        classes: Classes of the model to evaluate; None for training.
+    `named` and `classes` are those of `ctonnx_train.data.folder_structure.layout.find_layout`.
     """
     for _, siblings in itertools.groupby(folders, lambda folder: folder.parent):
         group = list(siblings)
@@ -35,26 +32,17 @@ def reject_splits_in_class(folder: Path, files: Iterable[str], named: Collection
     """Raises DataError if a class folder contains splits or folds, such as `normal/train` and `normal/test`.
 
     Deeper folders may be named `test`, as a patient's test and retest are, but not next to another split.
-
-    Args:
-        folder: Class folder.
-        files: All files below it.
-        named: Names of folders that the user declares as classes.
     """
     parents = {Path(parent) for parent in {os.path.split(file)[0] for file in files}}
     paths = {path for parent in parents for path in (parent, *parent.parents) if path.is_relative_to(folder)} - {folder}
-    inside: dict[Path, dict[str, Path]] = {}
     siblings: dict[Path, list[str]] = {}
     for path in sorted(paths):
         if path.name not in named:
             siblings.setdefault(path.parent, []).append(path.name)
     for parent, names in siblings.items():
-        for name, part in sorted(parts_of(names).items()):
-            if not part.rest and part.is_strict:
-                inside.setdefault(parent, {}).setdefault(part.role, parent / name)
-    for parent, roles in inside.items():
-        if parent == folder or len(roles) > 1:
-            first = next(iter(roles.values()))
+        roles = {name: part.role for name, part in sorted(parts_of(names).items()) if not part.rest and part.is_strict}
+        if roles and (parent == folder or len(set(roles.values())) > 1):
+            first = parent / next(iter(roles))
             if parent == folder and folders_in(first):
                 advice = f"did you mean '{folder}'?"
             else:
@@ -111,11 +99,9 @@ def _reject_dataset_in_each_class(
 
 def _words_in(folder: Path) -> dict[str, tuple[str, Path]]:
     """Returns the letters and the path of each folder in a class folder that may be a class, by class name."""
-    inner = {
-        class_name(path.name): path for path in folders_in(wrapping_folders(folder)[-1]) if not is_split(path.name)
-    }
-    letters = {name: "".join(re.findall(r"[^\W\d_]", name)) for name in inner}
-    return {name: (letters[name], child) for name, child in inner.items() if len(letters[name]) > 2}
+    inner = [path for path in folders_in(wrapping_folders(folder)[-1]) if not is_split(path.name)]
+    letters = {path: "".join(re.findall(r"[^\W\d_]", class_name(path.name))) for path in inner}
+    return {class_name(path.name): (letters[path], path) for path in inner if len(letters[path]) > 2}
 
 
 def _has_images(folder: Path) -> bool:

@@ -36,10 +36,6 @@ def reject_collisions(folders: Iterable[str], place: object) -> None:
 
     These are folders whose names differ only in letter case, separators, encoding, place and stage, or in a minus at
     the end. Additions of public datasets, as in `Bengin cases`, may be in a split with the plain name, `benign`.
-
-    Args:
-        folders: Names of the class folders of a split.
-        place: Folder to name in the error.
     """
     seen: dict[tuple[str, str], str] = {}
     for folder in sorted(folders):

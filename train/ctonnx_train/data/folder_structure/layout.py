@@ -12,7 +12,7 @@ from ctonnx_train.data.folder_structure.class_names import class_name
 from ctonnx_train.data.folder_structure.split_names import Part, is_split, is_wrapper, part_of, parts_of
 from ctonnx_train.data.splits import SPLITS, Split
 
-__all__ = ["Layout", "find_layout", "folders_in", "quoted_names", "wrapping_folders"]
+__all__ = ["Layout", "find_layout", "first_with_splits", "folders_in", "quoted_names", "wrapping_folders"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +21,7 @@ class Layout:
 
     Attributes:
         root: Folder of the split folders or the class folders.
-        classes: Class folders of each split.
         entered: Folders of the split folders and class folders; files directly in them belong to no class.
-        has_splits: Whether there are split folders.
         notes: Sentences on folders with unusual names.
     """
 
@@ -85,6 +83,11 @@ def folders_in(folder: Path) -> list[Path]:
     return sorted(folder / name for name in inner if not is_ignored(name, is_folder=True))
 
 
+def first_with_splits(folders: Iterable[Path]) -> Path | None:
+    """Returns the first of the folders that contains a split folder."""
+    return next((folder for folder in folders if any(is_split(child.name) for child in folders_in(folder))), None)
+
+
 def wrapping_folders(folder: Path, outer: Part | None = None) -> list[Path]:
     """Returns the folder and the nested folders that only wrap its content: `Data`, or its own name or split again."""
     entered = [folder]
@@ -97,9 +100,7 @@ def wrapping_folders(folder: Path, outer: Part | None = None) -> list[Path]:
         for child in inner:
             is_repeated = child.name.lower() == folder.name.lower() or _same(part_of(child.name), outer)
             has_splits = any(not part.rest for part in parts_of([path.name for path in folders_in(child)]).values())
-            wraps = (len(inner) == 1 and (is_repeated or is_wrapper(child.name))) or (
-                has_splits and is_wrapper(child.name)
-            )
+            wraps = (is_wrapper(child.name) and (has_splits or len(inner) == 1)) or (is_repeated and len(inner) == 1)
             if wraps and folders_in(child) and child.resolve() not in {path.resolve() for path in entered}:
                 entered.append(child)
                 break
@@ -138,18 +139,16 @@ def _splits(root: Path, parts: Mapping[Path, Part]) -> dict[Path, Split]:
 
 
 def _reject_folds(root: Path, parts: Mapping[Path, Part]) -> None:
-    folds = {folder: part for folder, part in parts.items() if part.role == "fold"}
-    plain = [folder for folder, part in folds.items() if not part.rest]
-    numbers: dict[str, list[Path]] = {}
-    for folder, part in folds.items():
-        if part.is_strict:
-            numbers.setdefault(part.rest, []).append(folder)
-    if found := plain or [folder for group in numbers.values() if len(group) > 1 for folder in group]:
+    groups: dict[str, list[Path]] = {}
+    for folder, part in parts.items():
+        if part.role == "fold" and (part.is_strict or not part.rest):
+            groups.setdefault(part.rest, []).append(folder)
+    if found := groups.get("") or [folder for group in groups.values() if len(group) > 1 for folder in group]:
         raise _folds(root, found)
 
 
 def _folds(root: Path, folders: Sequence[Path]) -> DataError:
-    inside = next((folder for folder in folders if any(is_split(child.name) for child in folders_in(folder))), None)
+    inside = first_with_splits(folders)
     advice = f"pass one of them, such as '{inside}', or " if inside else ""
     return DataError(
         f"expected one division into train, valid and test in '{root}', found the folds {quoted_names(folders)}; "

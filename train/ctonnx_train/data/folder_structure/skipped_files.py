@@ -16,12 +16,7 @@ __all__ = ["SkippedFiles", "find_skipped_files"]
 
 @dataclass(frozen=True, kw_only=True)
 class SkippedFiles:
-    """Skipped files of a dataset.
-
-    Attributes:
-        files: Number of files.
-        notes: One sentence per kind of file, with its number and an example.
-    """
+    """Number of a dataset's skipped files, and a sentence per kind of file with its number and an example."""
 
     files: int
     notes: Sequence[str]
@@ -33,13 +28,7 @@ class _Kind(NamedTuple):
 
 
 def find_skipped_files(top: Path, layout: Layout, images: Mapping[Path, Collection[str]]) -> SkippedFiles:
-    """Finds all files below a dataset folder that are not images of its classes.
-
-    Args:
-        top: Folder as given by the user.
-        layout: Layout of the dataset.
-        images: Paths of the images in each class folder.
-    """
+    """Finds all files below the user's folder that are not images of its classes."""
     listing = list_files(top)
     taken = {file for found in images.values() for file in found}
     kinds: dict[_Kind, list[str]] = {}

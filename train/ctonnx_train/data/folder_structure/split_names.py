@@ -14,9 +14,8 @@ Role: TypeAlias = Literal["train", "valid", "test", "fold", "several"]
 _ROLES: dict[str, Split] = {
     **dict.fromkeys(("train", "training", "trn", "trainval", "imagestr"), "train"),
     **dict.fromkeys(("valid", "validation", "validating", "val", "dev", "devel", "development"), "valid"),
-    **dict.fromkeys(
-        ("test", "tests", "testing", "tst", "holdout", "heldout", "eval", "evaluation", "imagests"), "test"
-    ),
+    **dict.fromkeys(("test", "tests", "testing", "tst", "holdout", "heldout"), "test"),
+    **dict.fromkeys(("eval", "evaluation", "imagests"), "test"),
 }
 # Whole names that are splits only next to another split: a class may have such a name too.
 _SHORT: dict[str, Split] = {

@@ -87,10 +87,7 @@ def generate(
 
 
 def _check_is_free(out: Path) -> None:
-    if out.is_dir():
-        first = min(out.iterdir(), default=None)
-        found = f'"{first.name}" in it' if first else None
-    else:
-        found = "a file" if out.exists() else None
-    if found:
+    first = min(out.iterdir(), default=None) if out.is_dir() else None
+    found = f'"{first.name}" in it' if first else "a file"
+    if first or (out.exists() and not out.is_dir()):
         raise DataError(f'expected "{out}" to be new or an empty folder, found {found}; choose another folder')
