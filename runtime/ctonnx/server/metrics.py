@@ -25,13 +25,12 @@ class Metrics:
         self.requests = counter(
             "ctonnx_requests", "Requests, by route and status of the response.", ["route", "status"]
         )
-        request = "Seconds from a request's head to its complete response, by route."
-        self.request_seconds = histogram("ctonnx_request_seconds", request, ["route"], buckets=_SECONDS)
+        by_route = "Seconds from a request's head to its complete response, by route."
+        self.request_seconds = histogram("ctonnx_request_seconds", by_route, ["route"], buckets=_SECONDS)
         self.images = counter("ctonnx_images", "Images, by outcome: answered or unreadable.", ["outcome"])
         self.in_progress = gauge("ctonnx_images_under_way", "Images in progress.")
         self.batch_images = histogram("ctonnx_batch_images", "Images per batch of the model.", buckets=_IMAGES)
-        model_run = "Seconds of the model for a batch."
-        self.model_seconds = histogram("ctonnx_model_seconds", model_run, buckets=_SECONDS)
+        self.model_seconds = histogram("ctonnx_model_seconds", "Seconds of the model for a batch.", buckets=_SECONDS)
         info = gauge("ctonnx_info", "Served model and version.", ["model", "precision", "provider", "version"])
         info.labels(model, precision, provider, version).set(1)
 

@@ -109,8 +109,7 @@ class Rendering:
     ) -> NDArray[np.uint8]:
         """Returns values through the file's own window or VOI LUT, otherwise their range as 0 to 255."""
         if self.header.get("BitsAllocated") == 1:
-            black_white: NDArray[np.uint8] = np.where(stored, 255, 0).astype(np.uint8)
-            return black_white
+            return np.where(stored, 255, 0).astype(np.uint8)
         voi = self._functional("FrameVOILUTSequence")
         if "WindowCenter" in voi and "WindowWidth" in voi:
             ends = (np.atleast_1d(np.asarray(voi[name].value, float)) for name in ("WindowCenter", "WindowWidth"))

@@ -5,6 +5,7 @@ Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from ctonnx.images.dicom.hounsfield import material_of, modality_of
@@ -117,14 +118,12 @@ def number(header: Any, keyword: str) -> float | None:
     Raises:
         Fault: If the value is not a finite number.
     """
-    try:
+    with suppress(Exception):
         value = header.get(keyword)
         found = None if value is None or value == "" else float(value)
-    except Exception as error:
-        raise Fault(f"its {keyword} is not a number") from error
-    if found is not None and not math.isfinite(found):
-        raise Fault(f"its {keyword} is not a number")
-    return found
+        if found is None or math.isfinite(found):
+            return found
+    raise Fault(f"its {keyword} is not a number")
 
 
 def _are_numbers(value: Any) -> bool:

@@ -86,14 +86,8 @@ def other_unit(
 ) -> str | None:
     """Returns the reason why values are not Hounsfield units, or None if they are.
 
-    The reason quotes only terms of the standard, never a value of the file.
-
-    Args:
-        header: Dataset of the file, or another object with `get(keyword)`.
-        transform: Dataset with the frame's rescale or modality LUT.
-        kind: SOP class.
-        image_type: Values of the frame's Image Type.
-        units: Unit codes of the frame's Real World Value Mappings.
+    The reason quotes only terms of the standard, never a value of the file. `transform` has the frame's rescale or
+    modality LUT, `kind` is the SOP class, and `units` are the codes of the frame's Real World Value Mappings.
     """
     terms = list(image_type)
     is_screen = any("".join(_words(str(term).upper())) in _SCREENS for term in terms)
