@@ -2,6 +2,7 @@
 
 import os
 import struct
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import BinaryIO
 
@@ -38,11 +39,7 @@ _LONGEST = 1 << 16  # bytes of such an element
 
 
 def begins_as_dicom(head: bytes, *, has_dicom_name: bool) -> bool:
-    """Returns whether a file is DICOM.
-
-    Args:
-        head: First `HEAD` bytes of the file.
-        has_dicom_name: Whether its name has an ending of DICOM files; its bytes are then checked less strictly.
+    """Returns whether a file is DICOM by its first `HEAD` bytes, less strictly if its name has an ending of DICOM.
 
     >>> begins_as_dicom(b"\\x08\\0\\x05\\0CS\\x0a\\0ISO_IR 100", has_dicom_name=False)
     True
@@ -99,21 +96,17 @@ def may_have_frames(path: str | os.PathLike[str]) -> bool:
 
 def is_image(path: str | os.PathLike[str]) -> bool:
     """Returns whether a file begins like an image or a DICOM file; nothing is decoded."""
-    try:
-        with open_source(path) as (file, _, name):
-            return is_dicom(file, name) or begins_as_image(file, name)
-    except ImageError:
-        return False
+    with suppress(ImageError), open_source(path) as (file, _, name):
+        return is_dicom(file, name) or begins_as_image(file, name)
+    return False
 
 
 def foreign_kind(path: str | os.PathLike[str]) -> str | None:
     """Returns the kind of a file that is not an image, with advice; None if it is unknown or a plain text."""
-    try:
-        with open_source(path) as (file, _, _name):
-            kind = describe_file(file)
-            return None if kind == TEXT else kind
-    except ImageError:
-        return None
+    with suppress(ImageError), open_source(path) as (file, _, _name):
+        kind = describe_file(file)
+        return None if kind == TEXT else kind
+    return None
 
 
 def readable_formats() -> list[str]:

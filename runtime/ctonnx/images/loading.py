@@ -12,6 +12,7 @@ starts another program (EPS) and formats without images are not opened. DICOM ha
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
@@ -80,11 +81,7 @@ def load_frames(
 ) -> Iterator[tuple[int | None, Scan | ImageError]]:
     """Decodes the frames of a DICOM file one by one, or the single image of any other source.
 
-    Args:
-        source: See `load`.
-        window: See `load`.
-        most_pixels: Maximum number of pixels of an image in a file or in bytes; None is limited by memory only.
-        most_frames: Maximum number of frames in a DICOM file; None is unlimited.
+    A file may have images of `most_pixels` pixels, and `most_frames` frames if it is DICOM; None is unlimited.
 
     Yields:
         Number of the frame, counted from 0, or None for a single image; and the decoded image, or the frame's error.
@@ -114,14 +111,7 @@ def load_frames(
 
 
 def load_with_origin(source: ImageSource) -> tuple[Scan, Origin]:
-    """Decodes an image like `load`, and returns its origin, too; a file is opened once.
-
-    Args:
-        source: See `load`.
-
-    Raises:
-        ImageError: See `load`.
-    """
+    """Decodes an image like `load`, and returns its origin, too; a file is opened once."""
     if isinstance(source, Image.Image):
         return load(source), Origin(source.format or "other", source.mode)
     if isinstance(source, np.ndarray | Scan):
@@ -159,8 +149,7 @@ def _decode_frame(dicom: "DicomFile", frame: int, name: str) -> Scan:
 def _known_to_pillow(file: BinaryIO) -> Origin | None:
     """Returns the origin that Pillow reads from the file's header, or None if Pillow cannot read it."""
     file.seek(0)
-    try:
-        with Image.open(file, formats=[name for name in readable_formats() if name != "DICOM"]) as image:
-            return Origin(image.format or "other", image.mode)
-    except Exception:  # Pillow raises OSError, SyntaxError, ValueError and more
-        return None
+    formats = [name for name in readable_formats() if name != "DICOM"]
+    with suppress(Exception), Image.open(file, formats=formats) as image:  # OSError, SyntaxError, ValueError and more
+        return Origin(image.format or "other", image.mode)
+    return None

@@ -13,7 +13,7 @@
 | other `I`, `F` | no range is defined for them: the image's own finite minimum..maximum becomes 0..255; NaN becomes 0 |
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from PIL import Image
 
 from ctonnx.errors import ImageError
 
-__all__ = ["bytes_per_pixel", "from_array", "to_8_bit"]
+__all__ = ["bytes_per_pixel", "finite_range", "from_array", "stretched", "to_8_bit"]
 
 _TILE = 1 << 18  # pixels converted at a time, so that intermediate arrays stay small
 _16_BITS = 65535.0
@@ -76,9 +76,13 @@ def _ends(image: Image.Image) -> tuple[float, float] | None:
         return 0.0, _16_BITS
     if image.mode not in ("I", "F"):
         return None
+    return finite_range(np.asarray(tile) for _, _, tile in _tiles(image))
+
+
+def finite_range(arrays: Iterable[NDArray[Any]]) -> tuple[float, float]:
+    """Returns the finite minimum and maximum of all values, or zeros without any."""
     low, high = np.inf, -np.inf
-    for _, _, tile in _tiles(image):
-        values = np.asarray(tile)
+    for values in arrays:
         finite = values[np.isfinite(values)]
         if finite.size:
             low, high = min(low, float(finite.min())), max(high, float(finite.max()))
@@ -87,12 +91,12 @@ def _ends(image: Image.Image) -> tuple[float, float] | None:
 
 def _tile_to_8_bit(tile: Image.Image, ends: tuple[float, float] | None) -> Image.Image:
     mode = tile.mode
-    if mode.startswith("I;16"):  # like `_stretched`, with integers: 65535 is 257 times 255
+    if mode.startswith("I;16"):  # like `stretched`, with integers: 65535 is 257 times 255
         full_range = np.asarray(tile).astype(np.uint32)
         full_range[full_range == tile.info.get("transparency", -1)] = 0
         return Image.fromarray(((full_range + 128) // 257).astype(np.uint8))
     if ends is not None:
-        return Image.fromarray(_stretched(np.asarray(tile, np.float64), *ends))
+        return Image.fromarray(stretched(np.asarray(tile, np.float64), *ends))
     if mode in ("La", "RGBa"):  # premultiplied colours are already composited on black
         channels = tile.split()
         return channels[0] if mode == "La" else Image.merge("RGB", channels[:3])
@@ -113,7 +117,8 @@ def _over_black(image: Image.Image) -> Image.Image:
     return black
 
 
-def _stretched(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.uint8]:
+def stretched(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.uint8]:
+    """Returns values with `low`..`high` as 0..255, rounded; NaN becomes 0."""
     span = high - low
     if span == 0:
         return np.zeros(values.shape, np.uint8)
@@ -122,20 +127,14 @@ def _stretched(values: NDArray[np.float64], low: float, high: float) -> NDArray[
 
 
 def from_array(array: NDArray[Any]) -> Image.Image:
-    """Converts an array to an image of mode `L`, `RGB` or `RGBA`.
-
-    Args:
-        array: uint8 [height, width], or [height, width, 1, 3 or 4].
+    """Converts a uint8 array, [height, width] or [height, width, 1, 3 or 4], to an image of mode `L`, `RGB` or `RGBA`.
 
     Raises:
         ImageError: If the array has another shape or dtype.
     """
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape:
-        raise ImageError(
-            "expected a uint8 array of shape [height, width] or [height, width, 1, 3 or 4], "
-            f"found {array.dtype} {list(array.shape)}",
-            "array",
-        )
+        expected = "expected a uint8 array of shape [height, width] or [height, width, 1, 3 or 4]"
+        raise ImageError(f"{expected}, found {array.dtype} {list(array.shape)}", "array")
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim == 3 and array.shape[2] not in (3, 4):

@@ -40,24 +40,21 @@ class Preprocessing:
 
 
 def to_pixels(image: Scan | Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Resizes an image to the model's square with Pillow's antialiased bilinear filter.
-
-    Args:
-        image: Decoded image, of mode `L` or `RGB`.
-        preprocessing: Size, colour and resize rule of the model.
+    """Resizes an image of mode `L` or `RGB` to the model's square with Pillow's antialiased bilinear filter.
 
     Returns:
         uint8 array of shape [size, size, 3] in RGB order; with `color="grey"` its three channels are equal.
     """
     image = image.image if isinstance(image, Scan) else image
-    square = (preprocessing.size, preprocessing.size)
     if image.mode == "RGB" and preprocessing.color == "grey":  # grey becomes colour below, after the resize
         image = image.convert("L")
-    if preprocessing.resize == "pad":
-        image = _padded(image, preprocessing)
-    else:
-        image = image.resize(square, Image.Resampling.BILINEAR)
-    pixels: NDArray[np.uint8] = np.asarray(image)
+    left, top, width, height = place(image.size, preprocessing)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    if preprocessing.resize == "pad":  # like `PIL.ImageOps.pad`, but keeps a line of less than half a pixel
+        whole = Image.new(image.mode, (preprocessing.size, preprocessing.size))
+        whole.paste(resized, (left, top))
+        resized = whole
+    pixels: NDArray[np.uint8] = np.asarray(resized)
     if pixels.ndim == 2:
         pixels, grey = np.empty((*pixels.shape, 3), np.uint8), pixels
         pixels[:] = grey[:, :, None]
@@ -65,11 +62,7 @@ def to_pixels(image: Scan | Image.Image, preprocessing: Preprocessing) -> NDArra
 
 
 def place(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int, int, int]:
-    """Returns the position of an image in the model's square: left, top, width and height.
-
-    Args:
-        size: Width and height of the image.
-        preprocessing: Size and resize rule of the model.
+    """Returns the position of an image of this width and height in the model's square: left, top, width and height.
 
     >>> place((200, 100), Preprocessing(size=64, resize="pad")), place((200, 100), Preprocessing(size=64))
     ((0, 16, 64, 32), (0, 0, 64, 64))
@@ -79,14 +72,6 @@ def place(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int
         return 0, 0, square, square
     width, height = (max(1, round(side / max(size) * square)) for side in size)
     return round((square - width) * 0.5), round((square - height) * 0.5), width, height
-
-
-def _padded(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    """Pads like `PIL.ImageOps.pad`, but keeps a line of less than half a pixel."""
-    left, top, width, height = place(image.size, preprocessing)
-    whole = Image.new(image.mode, (preprocessing.size, preprocessing.size))
-    whole.paste(image.resize((width, height), Image.Resampling.BILINEAR), (left, top))
-    return whole
 
 
 @dataclass(frozen=True, kw_only=True)

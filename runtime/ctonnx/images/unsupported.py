@@ -24,8 +24,8 @@ _UNPACK = "unpack it and name the folder"
 _CONVERT = "convert it to PNG or TIFF"
 _AGAIN = "name image files, or download the image again if this was downloaded instead"
 
-# Offset, signature and description; longer signatures come first if one begins with another.
-_MARKS: tuple[tuple[int, bytes, str], ...] = (
+# Offset, signatures and description; longer signatures come first if one begins with another.
+_MARKS: tuple[tuple[int, bytes | tuple[bytes, ...], str], ...] = (
     (344, b"n+1\0", f"a NIfTI volume; {_SLICES}"),
     (344, b"ni1\0", f"the header of a NIfTI volume; {_SLICES}"),
     (4, b"n+2\0\r\n\x1a\n", f"a NIfTI-2 volume; {_SLICES}"),
@@ -33,14 +33,12 @@ _MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the file itself; run: git lfs pull"),
     (0, b"/annex/objects/", "a git-annex pointer, not the file itself; run: git annex get"),
     (0, b"NRRD000", f"an NRRD volume; {_SLICES}"),
-    (0, b"ObjectType", f"the header of a MetaImage volume; {_SLICES}"),
-    (0, b"NDims", f"the header of a MetaImage volume; {_SLICES}"),
+    (0, (b"ObjectType", b"NDims"), f"the header of a MetaImage volume; {_SLICES}"),
     (0, b"# vtk DataFile", f"a VTK file; {_SLICES}"),
     (0, b"MATLAB ", f"a MATLAB file; {_SLICES}"),
     (0, b"\x89HDF\r\n\x1a\n", f"an HDF5 file; {_SLICES}"),
     (512, b"\x89HDF\r\n\x1a\n", f"an HDF5 file; {_SLICES}"),
-    (0, b"CDF\1", f"a netCDF or MINC file; {_SLICES}"),
-    (0, b"CDF\2", f"a netCDF or MINC file; {_SLICES}"),
+    (0, (b"CDF\1", b"CDF\2"), f"a netCDF or MINC file; {_SLICES}"),
     (0, b"SIMPLE  =", f"a FITS file; {_CONVERT}"),
     (0, b"\x93NUMPY", "a NumPy array; save its images as PNG or TIFF files, or pass the array to ctonnx.Predictor"),
     (0, b"ZISRAWFILE", f"a Zeiss CZI file; {_CONVERT}"),
@@ -56,8 +54,7 @@ _MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"%!PS", f"a PostScript file; {_CONVERT}"),
     (0, b"\xc5\xd0\xd3\xc6", f"an EPS file; {_CONVERT}"),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document or another OLE file; save its images as PNG files"),
-    (0, b"\0\0\0\x0cJXL \r\n\x87\n", f"a JPEG XL image; {_CONVERT}"),
-    (0, b"\xff\x0a", f"a JPEG XL image; {_CONVERT}"),
+    (0, (b"\0\0\0\x0cJXL \r\n\x87\n", b"\xff\x0a"), f"a JPEG XL image; {_CONVERT}"),
     (0, b"II\xbc\x01", f"a JPEG XR image; {_CONVERT}"),
     (0, b"8BPS", f"a Photoshop file; {_CONVERT}"),
     (0, b"gimp xcf", f"a GIMP file; {_CONVERT}"),
@@ -65,8 +62,7 @@ _MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"qoif", f"a QOI image; {_CONVERT}"),
     (0, b"DDS ", f"a DDS image; {_CONVERT}"),
     (0, b"icns", f"an ICNS image; {_CONVERT}"),
-    (0, b"\x01\xda\0", f"an SGI image; {_CONVERT}"),
-    (0, b"\x01\xda\1", f"an SGI image; {_CONVERT}"),
+    (0, (b"\x01\xda\0", b"\x01\xda\1"), f"an SGI image; {_CONVERT}"),
     (0, b"P7\n", f"a PAM image; {_CONVERT}"),
     (0, b"PF\n", f"a PFM image of three colours; {_CONVERT}"),
     (0, b"\x1a\x45\xdf\xa3", "a Matroska or WebM video; save its frames as PNG files"),
@@ -84,31 +80,23 @@ _HEIF = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm"
 # Coding of a JPEG frame by its marker (ITU-T T.81, table B.1); JPEG-LS has its own marker.
 _JPEG_KINDS = {
     0xC3: "lossless ",
-    0xC5: "hierarchical ",
-    0xC6: "hierarchical ",
-    0xC7: "hierarchical lossless ",
-    0xC9: "arithmetic-coded ",
-    0xCA: "arithmetic-coded ",
+    **dict.fromkeys((0xC5, 0xC6, 0xCD, 0xCE), "hierarchical "),
+    **dict.fromkeys((0xC7, 0xCF), "hierarchical lossless "),
+    **dict.fromkeys((0xC9, 0xCA), "arithmetic-coded "),
     0xCB: "arithmetic-coded lossless ",
-    0xCD: "hierarchical ",
-    0xCE: "hierarchical ",
-    0xCF: "hierarchical lossless ",
 }
 
 
 def describe_file(file: BinaryIO) -> str | None:
     """Returns the kind of a file and what to do with it, or None if it is unknown or may be an image.
 
-    Args:
-        file: File at any position.
-
     >>> describe_file(io.BytesIO(b"%PDF-1.7"))
     'a PDF document; save its images as PNG files'
     """
     file.seek(0)
     head = file.read(_HEAD)
-    for place, mark, kind in _MARKS:
-        if head[place : place + len(mark)] == mark:
+    for place, marks, kind in _MARKS:
+        if head.startswith(marks, place):
             return kind
     if head.startswith(b"\xff\xd8\xff"):
         return _jpeg(file)
@@ -126,7 +114,9 @@ def describe_file(file: BinaryIO) -> str | None:
     text = _text(head)
     if _is_pdf(head, is_text=text is not None):
         return "a PDF document; save its images as PNG files"
-    return text or _zeros(head)
+    if not head.strip(b"\0") and len(head) >= 16:
+        return "zero bytes, as an interrupted copy leaves them; copy the file again"
+    return text
 
 
 def _is_pdf(head: bytes, *, is_text: bool) -> bool:
@@ -210,10 +200,3 @@ def _text(head: bytes) -> str | None:
     if "ndims" in begin and "elementdatafile" in begin.replace(" ", ""):
         return f"the header of a MetaImage volume; {_SLICES}"
     return TEXT
-
-
-def _zeros(head: bytes) -> str | None:
-    """Returns the description of a file of zeros, such as an interrupted copy."""
-    if not head.strip(b"\0") and len(head) >= 16:
-        return "zero bytes, as an interrupted copy leaves them; copy the file again"
-    return None

@@ -23,7 +23,7 @@ from ctonnx.server.engine.classification import Pictures
 from ctonnx.server.engine.service import Service
 from ctonnx.server.metrics import CONTENT_TYPE_LATEST, Metrics
 from ctonnx.server.settings import Settings
-from ctonnx.server.transport.errors import RequestError, short
+from ctonnx.server.transport.errors import RequestError, bad_request, short
 from ctonnx.server.transport.middleware import ApiKeyMiddleware, RequestMiddleware
 from ctonnx.server.transport.multipart import file_reader
 from ctonnx.server.transport.uploads import receive
@@ -42,13 +42,7 @@ _SMALL = 1 << 16  # bytes of JSON that are parsed without a thread
 
 
 def make_app(predictor: Predictor, settings: Settings, *, version: str) -> RequestMiddleware:
-    """Returns the application.
-
-    Args:
-        predictor: Predictor; the caller closes it.
-        settings: Settings of the server.
-        version: Version of ctonnx.
-    """
+    """Returns the application; the caller closes the predictor."""
     routes = _Routes(predictor, settings, version)
     middleware = []
     if settings.origins:
@@ -164,9 +158,7 @@ class _Routes:
 
     async def classify(self, request: Request) -> Response:
         if unknown := set(request.query_params) - set(Pictures._fields):
-            raise RequestError(
-                400, f"expected only {' and '.join(Pictures._fields)} after the ?, found {short(sorted(unknown))}"
-            )
+            raise bad_request(f"only {' and '.join(Pictures._fields)} after the ?", short(sorted(unknown)))
         pictures = Pictures(*(_flag(request, name) for name in Pictures._fields))
         limits, service = self._settings.limits, self.service
         reader = file_reader(request.headers.get("content-type", ""), limits.files)
@@ -185,9 +177,8 @@ class _Routes:
         kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         length = request.headers.get(_LENGTH)
         if kind not in ("application/json", "application/octet-stream"):
-            raise RequestError(
-                415, f"expected a Content-Type of application/json or application/octet-stream, found {short(kind)}"
-            )
+            expected = "expected a Content-Type of application/json or application/octet-stream"
+            raise RequestError(415, f"{expected}, found {short(kind)}")
         service.check_queue()
         body = bytearray()
         with service.memory.reservation() as reserve:
@@ -247,7 +238,7 @@ async def _at_once(function: Callable[[], _Done]) -> _Done:
 def _flag(request: Request, name: str) -> bool:
     value = request.query_params.get(name, "false")
     if value not in ("true", "false"):
-        raise RequestError(400, f"expected {name} to be true or false, found {short(value)}")
+        raise bad_request(f"{name} to be true or false", short(value))
     return value == "true"
 
 

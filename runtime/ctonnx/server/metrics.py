@@ -1,14 +1,9 @@
 """Metrics for Prometheus: requests, images, batches, the model's time, memory. Nothing of an upload is in them."""
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-)
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from functools import partial
+
+import prometheus_client as prometheus
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
 
@@ -17,44 +12,26 @@ _IMAGES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """Metrics of one server, in a separate registry.
-
-    Args:
-        model: Name of the model.
-        precision: Precision of the model.
-        provider: Execution provider of the model.
-        version: Version of ctonnx.
-    """
+    """Metrics of one server, in a separate registry."""
 
     def __init__(self, *, model: str, precision: str, provider: str, version: str) -> None:
         # A series for the creation time of each metric, which is useless if nothing is ever reset.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        self.requests = Counter(
-            "ctonnx_requests",
-            "Requests, by route and status of the response.",
-            ["route", "status"],
-            registry=registry,
+        prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = prometheus.CollectorRegistry()
+        prometheus.ProcessCollector(registry=self.registry)
+        counter = partial(prometheus.Counter, registry=self.registry)
+        gauge = partial(prometheus.Gauge, registry=self.registry)
+        histogram = partial(prometheus.Histogram, registry=self.registry)
+        self.requests = counter(
+            "ctonnx_requests", "Requests, by route and status of the response.", ["route", "status"]
         )
-        self.request_seconds = Histogram(
-            "ctonnx_request_seconds",
-            "Seconds from a request's head to its complete response, by route.",
-            ["route"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        outcomes = "Images, by outcome: answered or unreadable."
-        self.images = Counter("ctonnx_images", outcomes, ["outcome"], registry=registry)
-        self.in_progress = Gauge("ctonnx_images_under_way", "Images in progress.", registry=registry)
-        self.batch_images = Histogram(
-            "ctonnx_batch_images", "Images per batch of the model.", buckets=_IMAGES, registry=registry
-        )
-        self.model_seconds = Histogram(
-            "ctonnx_model_seconds", "Seconds of the model for a batch.", buckets=_SECONDS, registry=registry
-        )
-        labels = ["model", "precision", "provider", "version"]
-        info = Gauge("ctonnx_info", "Served model and version.", labels, registry=registry)
+        by_route = "Seconds from a request's head to its complete response, by route."
+        self.request_seconds = histogram("ctonnx_request_seconds", by_route, ["route"], buckets=_SECONDS)
+        self.images = counter("ctonnx_images", "Images, by outcome: answered or unreadable.", ["outcome"])
+        self.in_progress = gauge("ctonnx_images_under_way", "Images in progress.")
+        self.batch_images = histogram("ctonnx_batch_images", "Images per batch of the model.", buckets=_IMAGES)
+        self.model_seconds = histogram("ctonnx_model_seconds", "Seconds of the model for a batch.", buckets=_SECONDS)
+        info = gauge("ctonnx_info", "Served model and version.", ["model", "precision", "provider", "version"])
         info.labels(model, precision, provider, version).set(1)
 
     def count_batch(self, images: int, seconds: float) -> None:
@@ -69,4 +46,4 @@ class Metrics:
 
     def text(self) -> bytes:
         """Returns all metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        return prometheus.generate_latest(self.registry)

@@ -56,12 +56,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.max_batch < 1 or self.max_delay < 0:
-            raise ValueError(
-                f"expected max_batch from 1 and max_delay from 0, found {self.max_batch}, {self.max_delay}"
-            )
+            found = f"{self.max_batch}, {self.max_delay}"
+            raise ValueError(f"expected max_batch from 1 and max_delay from 0, found {found}")
         if self.queue < self.limits.files:
-            raise ValueError(
-                f"expected a queue of at least the {self.limits.files} images of one request, found {self.queue}"
-            )
+            expected = f"expected a queue of at least the {self.limits.files} images of one request"
+            raise ValueError(f"{expected}, found {self.queue}")
         if self.key is not None and (not self.key or not self.key.isascii() or not self.key.isprintable()):
             raise ValueError("expected a key of printable ASCII characters")

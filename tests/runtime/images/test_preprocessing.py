@@ -13,6 +13,7 @@ from ctonnx.errors import ImageError
 from ctonnx.images import Preprocessing, to_pixels
 from ctonnx.images.preprocessing import Color
 from ctonnx.prediction import predictor as predictor_module
+from ctonnx.prediction import streaming
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Failure, Prediction
 
@@ -116,7 +117,7 @@ def test_image_too_large_for_memory_is_a_failure(at: str, model: Path, monkeypat
         raise MemoryError
 
     with Predictor(model) as predictor:
-        monkeypatch.setattr(predictor_module, at, fail)
+        monkeypatch.setattr(streaming, at, fail)
         (record,) = predictor.predict_many([np.zeros((4, 4), np.uint8)])
     assert record == Failure("array", "too large for the memory of this machine; make it smaller")
 

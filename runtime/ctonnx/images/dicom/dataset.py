@@ -73,12 +73,7 @@ class DataSet:
 
 
 def read_data_set(file: BinaryIO, size: int, name: str) -> DataSet:
-    """Reads a dataset up to its pixels.
-
-    Args:
-        file: DICOM file; the caller closes it.
-        size: Size of the file in bytes.
-        name: Name of the file in errors.
+    """Reads a dataset up to its pixels; the caller closes the file.
 
     Raises:
         ImageError: If the dataset inflates to more than the limit.

@@ -6,6 +6,7 @@ never used: damaged bytes make it terminate the whole process.
 Source: https://pydicom.github.io/pydicom/stable/reference/pixels.html
 """
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,11 +66,6 @@ class Stored(NamedTuple):
 class Frames:
     """Frames of a dataset whose elements passed `ctonnx.images.dicom.header.check_pixel_elements`.
 
-    Args:
-        data: Dataset of the file.
-        pixels: Element with the pixels.
-        name: Name of the file in errors.
-
     Attributes:
         count: Number of frames.
 
@@ -99,24 +95,17 @@ class Frames:
             self._options.setdefault("planar_configuration", 0)
 
     def stored(self, frame: int) -> Stored:
-        """Returns the stored values of a frame.
-
-        Args:
-            frame: Number of the frame, counted from 0.
+        """Returns the stored values of a frame, counted from 0.
 
         Raises:
             ImageError: If the frame cannot be decoded.
             Fault: If its High Bit is wrong.
         """
         self._data.file.seek(self._pixels.begin)
-        stored: Stored | None = None
-        if self._codecs:
-            stored = self._unpacked(frame)
-        else:
-            try:
+        stored = self._unpacked(frame) if self._codecs else None
+        if not self._codecs:
+            with suppress(RuntimeError):  # from a decoder; not chained, as pydicom's message may quote the header
                 stored = self._decoded(frame)
-            except RuntimeError:  # from a decoder; not chained, as pydicom's message may quote the header
-                stored = None
         if stored is None:
             raise ImageError(f"damaged DICOM file, or a variant of {self._syntax.name} that cannot be read", self._name)
         if stored.cells.dtype.kind in "iu" and contradicts_high_bit(
@@ -146,12 +135,15 @@ class Frames:
             raise Fault("its TransferSyntaxUID is for compressed pixels, but its pixels are uncompressed")
         deep = int(header.get("BitsStored") or header.BitsAllocated) > 8  # more than Pillow reads in these syntaxes
         is_deep = deep and (label == uid.JPEGExtended12Bit or (label in _JPEG_2000 and int(header.SamplesPerPixel) > 1))
-        is_needed = label in _IMAGECODECS or is_deep
-        self._codecs = _imagecodecs() if is_needed else None
-        if self._codecs is None and is_needed:
-            raise ImageError(
-                f'a DICOM file compressed {how}, which needs imagecodecs; pip install "ctonnx[dicom]"', self._name
-            )
+        self._codecs = None
+        if label in _IMAGECODECS or is_deep:
+            with suppress(ModuleNotFoundError):
+                import imagecodecs
+
+                self._codecs = imagecodecs
+            if self._codecs is None:
+                needed = 'imagecodecs; pip install "ctonnx[dicom]"'
+                raise ImageError(f"a DICOM file compressed {how}, which needs {needed}", self._name)
         return label
 
     def _plain_bytes(self) -> int:
@@ -222,14 +214,6 @@ class Frames:
         bits = min(self._stored_bits, precision)  # the highest one is the sign, which the stream does not record
         cells = np.ascontiguousarray(cells).view(f"{'i' if wanted['pixel_representation'] else 'u'}{cells.itemsize}")
         return Stored(cells, photometric, bits, max(bits, min(self._high_bit + 1, precision)) - 1)
-
-
-def _imagecodecs() -> Any:
-    try:
-        import imagecodecs
-    except ModuleNotFoundError:
-        return None
-    return imagecodecs
 
 
 def _stream_size(stream: bytes) -> tuple[int, int, int, int]:

@@ -31,13 +31,7 @@ _LOOKED_UP, _COMPUTED = 8, 64  # maximum bytes to decode a pixel: of grey up to 
 
 
 class DicomFile:
-    """An open DICOM file.
-
-    Args:
-        file: File at its beginning; the caller closes it.
-        size: Size of the file in bytes.
-        name: Name of the file in errors.
-        window: Window for values in Hounsfield units.
+    """A DICOM file, open at its beginning; the caller closes it.
 
     Attributes:
         frames: Number of frames.
@@ -49,8 +43,7 @@ class DicomFile:
     """
 
     def __init__(self, file: BinaryIO, size: int, name: str, window: DicomWindow) -> None:
-        self._name = name
-        self._window = window
+        self._name, self._window = name, window
         self._header: Any = {}
         self.frames = redacting(name, lambda: self._open(file, size), lambda: self._fault("header"))
 
@@ -83,19 +76,14 @@ class DicomFile:
         if modality_of(header) in _NOT_IMAGES:
             raise ImageError(f"a DICOM {title}, whose pixels are not an image", self._name)
         check_pixel_elements(header, data.pixels.keyword)
-        self.size = int(header.Columns), int(header.Rows)
-        self._check_size(*self.size)
+        columns, rows = self.size = int(header.Columns), int(header.Rows)
+        if min(rows, columns) < 1:
+            raise ImageError(f"the image has no pixels: {columns} x {rows} (Columns x Rows)", self._name)
+        limit = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else rows * columns
+        if rows * columns > limit:
+            message = f"too large to decode safely: {columns} x {rows} pixels, and an image may have {limit}"
+            raise ImageError(message, self._name)
         frames = self._frames = Frames(data, data.pixels, self._name)
         is_grey = header.SamplesPerPixel == 1 and header.PhotometricInterpretation != "PALETTE COLOR"
         self.bytes_per_pixel = _LOOKED_UP if is_grey and int(header.BitsAllocated) <= 16 else _COMPUTED
         return frames.count
-
-    def _check_size(self, columns: int, rows: int) -> None:
-        if min(rows, columns) < 1:
-            raise ImageError(f"the image has no pixels: {columns} x {rows} (Columns x Rows)", self._name)
-        if Image.MAX_IMAGE_PIXELS and rows * columns > 2 * Image.MAX_IMAGE_PIXELS:
-            raise ImageError(
-                f"too large to decode safely: {columns} x {rows} pixels, and an image may have "
-                f"{2 * Image.MAX_IMAGE_PIXELS}",
-                self._name,
-            )

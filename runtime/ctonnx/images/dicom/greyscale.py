@@ -29,6 +29,7 @@ from ctonnx.images.dicom.decoding import Stored
 from ctonnx.images.dicom.header import Fault, cautions_of, first_table, number
 from ctonnx.images.dicom.hounsfield import CAPTURE, is_ct_image, other_unit
 from ctonnx.images.dicom.window import windowed
+from ctonnx.images.modes import finite_range, stretched
 from ctonnx.images.preprocessing import DicomWindow
 from ctonnx.images.scan import Scan
 
@@ -37,15 +38,7 @@ __all__ = ["Rendering"]
 
 @dataclass(frozen=True, kw_only=True)
 class Rendering:
-    """Rules that render one frame as grey or colour, from the elements of its header.
-
-    Attributes:
-        header: Dataset of the file.
-        frame: Number of the frame, counted from 0.
-        kind: SOP class of the file.
-        window: Window for values in Hounsfield units.
-        name: Name of the file in errors.
-    """
+    """Rules that render one frame, counted from 0, as grey or colour; `kind` is the SOP class of its file."""
 
     header: Any
     frame: int
@@ -116,13 +109,11 @@ class Rendering:
     ) -> NDArray[np.uint8]:
         """Returns values through the file's own window or VOI LUT, otherwise their range as 0 to 255."""
         if self.header.get("BitsAllocated") == 1:
-            black_white: NDArray[np.uint8] = np.where(stored, 255, 0).astype(np.uint8)
-            return black_white
+            return np.where(stored, 255, 0).astype(np.uint8)
         voi = self._functional("FrameVOILUTSequence")
         if "WindowCenter" in voi and "WindowWidth" in voi:
-            center, width = (
-                float(np.atleast_1d(np.asarray(voi[name].value, float))[0]) for name in ("WindowCenter", "WindowWidth")
-            )
+            ends = (np.atleast_1d(np.asarray(voi[name].value, float)) for name in ("WindowCenter", "WindowWidth"))
+            center, width = (float(values[0]) for values in ends)
             if np.isfinite(center) and width > 0:
                 return windowed(values, center, width, str(voi.get("VOILUTFunction", "LINEAR")))
         if voi.get("VOILUTSequence"):
@@ -130,12 +121,7 @@ class Rendering:
             return _full_range(np.asarray(apply_voi_lut(np.rint(values).astype(np.int64), voi), np.float64), bits)
         if stored.dtype == np.uint8 and self.header.BitsStored == 8 and np.array_equal(values, stored):
             return stored.copy()
-        seen = values[np.isfinite(values) & present]
-        low, high = (seen.min(), seen.max()) if seen.size else (0.0, 0.0)
-        scale = 255 / (high - low) if high > low else 0.0
-        finite = np.clip(np.nan_to_num(values, nan=low, posinf=high, neginf=low), low, high)
-        stretched: NDArray[np.uint8] = np.rint((finite - low) * scale).astype(np.uint8)
-        return stretched
+        return stretched(values, *finite_range([values[present]]))
 
     def _padding(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
         first, last = (self.header.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit"))

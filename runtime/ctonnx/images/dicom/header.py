@@ -5,6 +5,7 @@ Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from ctonnx.images.dicom.hounsfield import material_of, modality_of
@@ -28,7 +29,6 @@ _MODALITIES = ("CR", "DX", "MG", "MR", "NM", "OT", "PT", "RF", "US", "XA")
 _OTHERS = ("PixelPaddingValue", "PixelPaddingRangeLimit", "ModalityLUTSequence", "VOILUTSequence", "VOILUTFunction")
 _KNOWN = (*_EXPECTED, *_WHOLE, *_NUMBERS, *_OTHERS)
 _ALWAYS = ("PhotometricInterpretation", "BitsAllocated")
-_LUT = ("LUTDescriptor", "LUTData")
 
 
 class Fault(Exception):
@@ -36,13 +36,7 @@ class Fault(Exception):
 
 
 def cautions_of(header: Any, *, image_type: Iterable[object], unit: str | None) -> Iterator[str]:
-    """Yields the warnings about a frame that is not a slice, not a CT or not in Hounsfield units.
-
-    Args:
-        header: Dataset of the file.
-        image_type: Values of the frame's Image Type.
-        unit: Result of `ctonnx.images.dicom.hounsfield.other_unit` for the frame; None for Hounsfield units.
-    """
+    """Yields the warnings about a frame that is not a slice, not a CT or, by `other_unit`, not in Hounsfield units."""
     terms = list(image_type)
     if any("LOCALIZER" in str(term).upper() for term in terms):
         yield "a localizer (scout), not a slice"
@@ -56,11 +50,7 @@ def cautions_of(header: Any, *, image_type: Iterable[object], unit: str | None) 
 
 
 def check_pixel_elements(header: Any, pixels: str) -> None:
-    """Checks the elements that describe how pixels are stored.
-
-    Args:
-        header: Dataset of pydicom.
-        pixels: Keyword of the element with the pixels.
+    """Checks the elements that describe how pixels are stored in the element with the keyword `pixels`.
 
     Raises:
         Fault: If an element is missing, empty or invalid; the message names it.
@@ -81,27 +71,22 @@ def check_pixel_elements(header: Any, pixels: str) -> None:
 
 
 def first_table(holder: Any, sequence: str) -> Any:
-    """Returns the first lookup table of a sequence.
-
-    Args:
-        holder: Dataset with the sequence.
-        sequence: Keyword of the sequence, which must have items.
+    """Returns the first lookup table of a sequence, which must have items.
 
     Raises:
         Fault: If the table has no descriptor of three numbers, or no data.
     """
     table = holder.get(sequence)[0]
-    _check_table(table, _LUT[0], _LUT[1:], f"the {_LUT[0]} of its {sequence}")
+    _check_table(table, "LUTDescriptor", ("LUTData",), f"the LUTDescriptor of its {sequence}")
     return table
 
 
 def _check_table(table: Any, descriptor: str, data: tuple[str, ...], named: str | None = None) -> None:
     found = table.get(descriptor)
-    inner = f"its {descriptor}" if named is None else named
     if found is None:
         raise Fault(f"it has no {descriptor}" if named is None else f"{named} is missing")
     if not hasattr(found, "__len__") or len(found) != 3 or not _are_numbers(found):
-        raise Fault(f"{inner} is not three numbers")
+        raise Fault(f"{named or f'its {descriptor}'} is not three numbers")
     if all(table.get(keyword) is None for keyword in data):
         raise Fault(f"it has no {data[0]}")
 
@@ -109,13 +94,7 @@ def _check_table(table: Any, descriptor: str, data: tuple[str, ...], named: str 
 def find_invalid_element(
     header: Any, keywords: Iterable[str] = _KNOWN, *, needed: Iterable[str] = _ALWAYS
 ) -> str | None:
-    """Returns a description of the first invalid element, or None if all checked elements are valid.
-
-    Args:
-        header: Dataset of pydicom.
-        keywords: Keywords of the elements to check, in order.
-        needed: Keywords of the required elements.
-    """
+    """Returns a description of the first invalid element, or None if all with these keywords are valid."""
     for keyword in keywords:
         try:
             value = header.get(keyword)
@@ -136,21 +115,15 @@ def find_invalid_element(
 def number(header: Any, keyword: str) -> float | None:
     """Returns an element's number, or None if the element is absent, or empty as after anonymization.
 
-    Args:
-        header: Dataset of pydicom.
-        keyword: Keyword of the element.
-
     Raises:
         Fault: If the value is not a finite number.
     """
-    try:
+    with suppress(Exception):
         value = header.get(keyword)
         found = None if value is None or value == "" else float(value)
-    except Exception as error:
-        raise Fault(f"its {keyword} is not a number") from error
-    if found is not None and not math.isfinite(found):
-        raise Fault(f"its {keyword} is not a number")
-    return found
+        if found is None or math.isfinite(found):
+            return found
+    raise Fault(f"its {keyword} is not a number")
 
 
 def _are_numbers(value: Any) -> bool:

@@ -39,16 +39,12 @@ _NO_ATTENUATION = frozenset({"MR", "NM", "PT", "US"})  # modalities
 _NEVER = ("EFF_ATOMIC_NUM", "ELECTRON_DENSITY", "MAT_FRACTIONAL", "MAT_VALUE_BASED")
 _IF_STATED = ("MAT_SPECIFIC",)
 _MATERIALS = (*_NEVER, *_IF_STATED, "MAT_REMOVED", "MAT_MODIFIED")
-# Consecutive words that vendors write instead of these terms, with the term.
+# Consecutive words that vendors write instead of these terms, by term.
 _VENDORS = {
-    ("RHO",): "ELECTRON_DENSITY",
-    ("ELECTRON", "DENSITY"): "ELECTRON_DENSITY",
-    ("ZEFF",): "EFF_ATOMIC_NUM",
-    ("Z", "EFF"): "EFF_ATOMIC_NUM",
-    ("Z", "EFFECTIVE"): "EFF_ATOMIC_NUM",
-    ("EFFECTIVE", "Z"): "EFF_ATOMIC_NUM",
-    ("GSI", "MD"): "MAT_VALUE_BASED",
-    ("IODINE",): "MAT_SPECIFIC",
+    "ELECTRON_DENSITY": ("RHO", "ELECTRON DENSITY"),
+    "EFF_ATOMIC_NUM": ("ZEFF", "Z EFF", "Z EFFECTIVE", "EFFECTIVE Z"),
+    "MAT_VALUE_BASED": ("GSI MD",),
+    "MAT_SPECIFIC": ("IODINE",),
 }
 _SCREENS = frozenset({"SCREENSAVE", "SCREENSHOT", "SCREENCAPTURE"})
 _UCUM = "[hnsf'U]"  # the unit's code in a Real World Value Mapping
@@ -62,9 +58,6 @@ def is_ct_image(kind: str) -> bool:
 def material_of(image_type: Iterable[object]) -> str | None:
     """Returns the standard's term for a map of a material or of a quantity other than attenuation, otherwise None.
 
-    Args:
-        image_type: Values of the Image Type, with the standard's term or a vendor's words.
-
     >>> material_of(["DERIVED", "PRIMARY", "AXIAL", "MAT_SPECIFIC"])
     'MAT_SPECIFIC'
     >>> material_of(["DERIVED", "PRIMARY", "AXIAL", "VMI"])  # of one energy, in Hounsfield units
@@ -75,9 +68,8 @@ def material_of(image_type: Iterable[object]) -> str | None:
     if of_standard := next((term for term in terms if term in _MATERIALS), None):
         return of_standard
     texts = [f" {' '.join(_words(term))} " for term in terms]
-    return next(
-        (meant for words, meant in _VENDORS.items() if any(f" {' '.join(words)} " in text for text in texts)), None
-    )
+    spoken = ((meant, f" {words} ") for meant, known in _VENDORS.items() for words in known)
+    return next((meant for meant, words in spoken if any(words in text for text in texts)), None)
 
 
 def modality_of(header: Any) -> str:
@@ -94,21 +86,16 @@ def other_unit(
 ) -> str | None:
     """Returns the reason why values are not Hounsfield units, or None if they are.
 
-    The reason quotes only terms of the standard, never a value of the file.
-
-    Args:
-        header: Dataset of the file, or another object with `get(keyword)`.
-        transform: Dataset with the frame's rescale or modality LUT.
-        kind: SOP class.
-        image_type: Values of the frame's Image Type.
-        units: Unit codes of the frame's Real World Value Mappings.
+    The reason quotes only terms of the standard, never a value of the file. `transform` has the frame's rescale or
+    modality LUT, `kind` is the SOP class, and `units` are the codes of the frame's Real World Value Mappings.
     """
     terms = list(image_type)
+    is_screen = any("".join(_words(str(term).upper())) in _SCREENS for term in terms)
     modality, stated = modality_of(header), _stated(transform)
     is_stated = stated == _HOUNSFIELD
     if modality in _NO_ATTENUATION:
         return f"its modality is {modality}"
-    if _is_screen(terms) or (_is_a(kind, _SECONDARY_CAPTURE) and not (is_stated and _bits(header) > 8)):
+    if is_screen or (_is_a(kind, _SECONDARY_CAPTURE) and not (is_stated and _bits(header) > 8)):
         return CAPTURE
     if _is_a(kind, _PARAMETRIC_MAP):
         return "it is a parametric map"
@@ -132,11 +119,6 @@ def _stated(transform: Any) -> str:
     luts = transform.get("ModalityLUTSequence")
     stated = _text(luts[0], "ModalityLUTType") if luts else _text(transform, "RescaleType")
     return _HOUNSFIELD if stated in ("HOUNSFIELD", "HOUNSFIELD UNITS", "HOUNSFIELD UNIT") else stated
-
-
-def _is_screen(image_type: list[object]) -> bool:
-    """Returns whether an Image Type, of any SOP class, is that of a saved screen."""
-    return any("".join(_words(str(term).upper())) in _SCREENS for term in image_type)
 
 
 def _words(term: str) -> list[str]:

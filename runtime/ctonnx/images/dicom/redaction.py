@@ -26,10 +26,7 @@ _filters_lock = threading.Lock()
 def redacting(name: str, read: Callable[[], _Read], why: Callable[[], str]) -> _Read:
     """Calls `read` and replaces pydicom's warnings, log messages and exceptions by an error without patient data.
 
-    Args:
-        name: Name of the file in errors.
-        read: Function that may raise any exception.
-        why: Returns the reason for the error; called after `read` has raised.
+    After an exception `why` returns the reason for the error.
 
     Raises:
         ImageError: If `read` raised an exception; it is not chained.

@@ -38,11 +38,6 @@ def contradicts_high_bit(cells: NDArray[Any], *, bits_stored: int, high_bit: int
     """Returns whether values begin at bit 0, although by High Bit they begin above it.
 
     If High Bit were right, the values would not all fit into the lowest bits and use those below their first one.
-
-    Args:
-        cells: See `value_bits`.
-        bits_stored: See `value_bits`.
-        high_bit: See `value_bits`.
     """
     first = high_bit + 1 - bits_stored
     if first <= 0:

@@ -9,7 +9,7 @@ tifffile and imagecodecs, or rejected with a description. Metadata that stop Pil
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
@@ -22,15 +22,7 @@ from ctonnx.images.raster.salvage import without_metadata
 from ctonnx.images.scan import Scan
 from ctonnx.system.memory import reserve_memory
 
-__all__ = [
-    "FORMATS",
-    "IMPORTING",
-    "as_image_error",
-    "begins_as_image",
-    "decode",
-    "normalized",
-    "reject_large",
-]
+__all__ = ["FORMATS", "IMPORTING", "as_image_error", "begins_as_image", "decode", "normalized", "reject_large"]
 
 # The common formats come first: Pillow registers them without importing all of its plugins.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF", "TGA", "PCX", "DIB", "ICO")
@@ -63,12 +55,7 @@ _PAGES_CAUTION = "only the first of several pages was read"
 
 
 def decode(file: BinaryIO, name: str, most_pixels: int | None = None) -> Scan:
-    """Decodes an open file to an image of mode `L` or `RGB`, upright.
-
-    Args:
-        file: File at its beginning.
-        name: Name of the file in errors.
-        most_pixels: Maximum number of pixels; None is limited by memory only.
+    """Decodes a file, open at its beginning, to an image of mode `L` or `RGB`, upright.
 
     Raises:
         ImageError: If the file is damaged, too large or not supported.
@@ -95,12 +82,7 @@ def decode(file: BinaryIO, name: str, most_pixels: int | None = None) -> Scan:
 
 
 def begins_as_image(file: BinaryIO, name: str) -> bool:
-    """Returns whether a file begins like an image; nothing is decoded.
-
-    Args:
-        file: File at its beginning.
-        name: Name of the file in errors.
-    """
+    """Returns whether a file, open at its beginning, begins like an image; nothing is decoded."""
     Image.preinit()
     try:
         if file.read(4) in tiff_directory.MARKS:
@@ -132,11 +114,8 @@ def _fix_transparency(image: Image.Image, file: BinaryIO, name: str) -> Image.Im
         if stored in _PNG_STEPS:
             image.info["transparency"] *= _PNG_STEPS[stored]
         elif stored == "RGB;16B":  # Pillow keeps 8 bits, and compares them with 16
-            raise ImageError(
-                "a PNG image of 16-bit colours, one of them transparent, which is not supported; save it with an alpha "
-                "channel, or with 8 bits",
-                name,
-            )
+            kind = "a PNG image of 16-bit colours, one of them transparent"
+            raise ImageError(f"{kind}, which is not supported; save it with an alpha channel, or with 8 bits", name)
     if image.format == "TGA" and image.mode == "RGBA":
         file.seek(16)
         bits, descriptor = file.read(2)
@@ -156,13 +135,11 @@ def _by_extra(
     if not header.is_readable:
         raise ImageError(f"{header}, which is not supported; convert it to PNG, or to TIFF of 8 or 16 bits", name)
     reject_large(size, most_pixels, name)
-    limit = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else size[0] * size[1]
-    if size[0] * size[1] > limit:
-        raise ImageError(
-            f"too large to decode safely: {size[0] * size[1]} pixels, and an image may have "
-            f"{min(limit, most_pixels or limit)}",
-            name,
-        )
+    pixels = header.width * header.height
+    limit = 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else pixels
+    if pixels > limit:
+        allowed = min(limit, most_pixels or limit)
+        raise ImageError(f"too large to decode safely: {pixels} pixels, and an image may have {allowed}", name)
     try:
         with IMPORTING:
             from ctonnx.images.raster.raw_samples import jpeg2000_image, tiff_image
@@ -171,12 +148,11 @@ def _by_extra(
         if missing not in ("imagecodecs", "tifffile"):
             raise
         raise ImageError(f'{header}, which needs {missing}; pip install "ctonnx[tiff]"', name) from error
-    if isinstance(header, tiff.TiffHeader):
-        with as_image_error(name, most_pixels), reserve_memory(size, header.bytes_per_pixel, name):
-            found = tiff_image(file, header)
-        return Scan(_transposed(found, header.orientation), _PAGES_CAUTION if header.has_more else None)
     with as_image_error(name, most_pixels), reserve_memory(size, header.bytes_per_pixel, name):
-        return Scan(jpeg2000_image(file, header))
+        if isinstance(header, jpeg2000.Jpeg2000Header):
+            return Scan(jpeg2000_image(file, header))
+        found = tiff_image(file, header)
+    return Scan(_transposed(found, header.orientation), _PAGES_CAUTION if header.has_more else None)
 
 
 @contextmanager
@@ -222,11 +198,10 @@ def normalized(image: Image.Image, name: str) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    orientation = 1
     # Pillow raises the same errors for a damaged EXIF block as for damaged pixels. The pixels are undamaged here.
-    except Exception:
-        return image
+    with suppress(Exception):
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     return _transposed(image, orientation)
 
 

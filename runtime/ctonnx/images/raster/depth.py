@@ -22,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ctonnx.images.modes import finite_range
+
 __all__ = ["CMYK", "MIN_IS_WHITE", "PALETTE", "YCBCR", "from_samples"]
 
 MIN_IS_WHITE, PALETTE, CMYK, YCBCR = 0, 3, 5, 6
@@ -56,7 +58,8 @@ def from_samples(
     """
     height, width = samples.shape[:2]
     is_ranged = samples.dtype.kind == "u" and (is_full_range or bits <= _MOST_BITS_OF_A_RANGE)
-    ends = (0.0, float(2**bits - 1)) if is_ranged else _ends(samples[:, :, :colours])
+    colour_blocks = (block for _, block in _blocks(samples[:, :, :colours]))
+    ends = (0.0, float(2**bits - 1)) if is_ranged else finite_range(colour_blocks)
     lookup = _colours_of(palette) if photometric == PALETTE else None
     grey = colours == 1 and lookup is None
     whole = Image.new("L" if grey else "RGB", (width, height))
@@ -66,7 +69,7 @@ def from_samples(
         else:
             eight = _stretched(block[:, :, :colours], *ends)
         if photometric == MIN_IS_WHITE:
-            eight = np.where(_is_number(block[:, :, :colours]), 255 - eight, 0).astype(np.uint8)
+            eight = np.where(np.isnan(block[:, :, :colours]), 0, 255 - eight).astype(np.uint8)
         if photometric in (CMYK, YCBCR):
             mode = "CMYK" if photometric == CMYK else "YCbCr"
             converted = Image.frombytes(mode, (width, len(eight)), np.ascontiguousarray(eight).tobytes())
@@ -84,21 +87,6 @@ def _blocks(samples: NDArray[np.generic]) -> Iterator[tuple[int, NDArray[np.gene
     rows = max(1, _BLOCK // max(1, samples.shape[1] * samples.shape[2]))
     for top in range(0, samples.shape[0], rows):
         yield top, samples[top : top + rows]
-
-
-def _ends(samples: NDArray[np.generic]) -> tuple[float, float]:
-    """Returns the finite minimum and maximum."""
-    low, high = np.inf, -np.inf
-    for _, block in _blocks(samples):
-        values = block.astype(np.float64)
-        finite = values[np.isfinite(values)]
-        if finite.size:
-            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-    return (low, high) if low <= high else (0.0, 0.0)
-
-
-def _is_number(values: NDArray[np.generic]) -> NDArray[np.bool_]:
-    return ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
 
 
 def _stretched(samples: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:

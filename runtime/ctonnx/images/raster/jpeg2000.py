@@ -6,6 +6,7 @@ Source: ISO/IEC 15444-1, annexes A.5.1 (the size marker) and I (the boxes).
 """
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -80,13 +81,12 @@ class Jpeg2000Header:
 
 def read_header(file: BinaryIO) -> Jpeg2000Header | None:
     """Reads the header, or returns None if it is damaged; the file's position before and after is arbitrary."""
-    try:
+    with suppress(struct.error, OSError, ValueError, OverflowError):
         file.seek(0)
         if file.read(4) == MARKS[0]:
             return _code_stream(file, 0, {})
         return _boxes(file, 0, file.seek(0, 2), {})
-    except (struct.error, OSError, ValueError, OverflowError):
-        return None
+    return None
 
 
 def _boxes(file: BinaryIO, at: int, end: int, found: dict[str, int], *, is_top: bool = True) -> Jpeg2000Header | None:

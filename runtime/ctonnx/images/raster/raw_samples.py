@@ -23,11 +23,7 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def tiff_image(file: BinaryIO, header: TiffHeader) -> Image.Image:
-    """Decodes the first page to an image of mode `L` or `RGB`; its orientation is not applied.
-
-    Args:
-        file: File at any position; the caller closes it.
-        header: Header of the file, with a true `is_readable`.
+    """Decodes the first page of a readable file to an image of mode `L` or `RGB`; its orientation is not applied.
 
     Raises:
         ValueError: If the file is damaged; the decoders raise their own exceptions, too.
@@ -44,13 +40,10 @@ def tiff_image(file: BinaryIO, header: TiffHeader) -> Image.Image:
         if min(len(counts), len(offsets)) < strips or 0 in (*counts[:strips], *offsets[:strips]):
             raise ValueError("some of its strips or tiles are missing")
         stored: NDArray[Any] = page.asarray(maxworkers=1).reshape(page.shaped)
-    samples = (
-        np.moveaxis(stored[:, 0], 0, -1).reshape(header.height, header.width, -1)
-        if header.planar == 2
-        else stored.reshape(header.height, header.width, -1)
-    )
+    if header.planar == 2:
+        stored = np.moveaxis(stored[:, 0], 0, -1)
     return from_samples(
-        samples,
+        stored.reshape(header.height, header.width, -1),
         bits=header.bits[0],
         photometric=header.photometric,
         colours=COLOURS[header.photometric],
@@ -61,11 +54,7 @@ def tiff_image(file: BinaryIO, header: TiffHeader) -> Image.Image:
 
 
 def jpeg2000_image(file: BinaryIO, header: Jpeg2000Header) -> Image.Image:
-    """Decodes the image to mode `L` or `RGB`; the full range of its bits, signed or not, becomes 0..255.
-
-    Args:
-        file: File at any position; the caller closes it.
-        header: Header of the file, with a true `is_readable`.
+    """Decodes a readable file to mode `L` or `RGB`; the full range of its bits, signed or not, becomes 0..255.
 
     Raises:
         ValueError: If the file is damaged; the decoder raises its own exceptions, too.

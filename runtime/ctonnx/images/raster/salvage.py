@@ -21,8 +21,7 @@ __all__ = ["without_metadata"]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
-_PIXELS = frozenset({b"tRNS"})  # not critical by its name, but visible
-_FRAMES = frozenset({b"acTL", b"fcTL", b"fdAT"})
+_VISIBLE = frozenset({b"tRNS", b"acTL", b"fcTL", b"fdAT"})  # not critical by their names: transparency and frames
 _ORIENTATION = frozenset({b"Raw profile type exif", b"Raw profile type APP1", b"XML:com.adobe.xmp"})
 _LARGEST_KEPT = 1 << 20  # bytes of a chunk with an orientation, also inflated: Pillow's limit
 
@@ -34,11 +33,7 @@ _FIELDS = frozenset(
 
 
 def without_metadata(file: BinaryIO) -> BinaryIO | None:
-    """Returns the image file without metadata, or None if it has none or is of another format.
-
-    Args:
-        file: File at any position; it is not changed.
-    """
+    """Returns a copy of the image file without metadata, or None if it has none or is of another format."""
     file.seek(0)
     head = file.read(8)
     rewrite = _png if head == _PNG else _jpeg if head.startswith(_JPEG) else _tiff if head[:4] in MARKS else None
@@ -59,13 +54,11 @@ def _png(file: BinaryIO) -> list[bytes]:
         file.seek(at)
         length, kind = struct.unpack(">I4s", file.read(8))
         size = 12 + length
-        is_picture = not kind[0] & 0x20 or kind in _PIXELS or kind in _FRAMES
+        is_picture = not kind[0] & 0x20 or kind in _VISIBLE
         file.seek(at)
-        if is_picture or at + size > end:  # Pillow reports a truncated chunk
-            parts.append(file.read(size))
-        elif kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt") and size <= _LARGEST_KEPT and _is_kept(file.read(size)):
-            file.seek(at)
-            parts.append(file.read(size))
+        chunk = file.read(size)
+        if is_picture or at + size > end or _is_kept(chunk):  # Pillow reports a truncated chunk
+            parts.append(chunk)
         else:
             is_changed = True
         if kind == b"IEND":
@@ -77,6 +70,8 @@ def _png(file: BinaryIO) -> list[bytes]:
 def _is_kept(chunk: bytes) -> bool:
     """Returns whether a chunk is undamaged and may contain the orientation."""
     kind, data, checksum = chunk[4:8], chunk[8:-4], chunk[-4:]
+    if kind not in (b"eXIf", b"tEXt", b"zTXt", b"iTXt") or len(chunk) > _LARGEST_KEPT:
+        return False
     if zlib.crc32(chunk[4:-4]).to_bytes(4, "big") != checksum:
         return False
     if kind == b"eXIf":

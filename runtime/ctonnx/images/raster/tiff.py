@@ -38,15 +38,12 @@ _COMPRESSIONS = {
     5: "LZW",
     6: "old-style JPEG",
     7: "JPEG",
-    8: "deflate",
+    **dict.fromkeys((8, 32946), "deflate"),
     32773: "PackBits",
     32809: "ThunderScan",
-    32946: "deflate",
-    33003: "JPEG 2000",
-    33005: "JPEG 2000",
+    **dict.fromkeys((33003, 33005, 34712), "JPEG 2000"),
     34676: "SGI log",
     34677: "SGI log, 24 bits",
-    34712: "JPEG 2000",
     34887: "LERC",
     34892: "lossy JPEG",
     34925: "LZMA",
@@ -223,9 +220,8 @@ class TiffHeader:
         """
         bits = " + ".join(map(str, self.bits)) if len(set(self.bits)) > 1 else str(self.bits[0])
         of = f"{bits} bits" if self.samples == 1 else f"{self.samples} samples of {bits} bits"
-        kinds = " + ".join(_KINDS.get(kind, f"sample format {kind}") for kind in dict.fromkeys(self.kinds))
         parts = [
-            kinds,
+            " + ".join(_KINDS.get(kind, f"sample format {kind}") for kind in dict.fromkeys(self.kinds)),
             _PHOTOMETRICS.get(self.photometric, f"photometric interpretation {self.photometric}"),
             _COMPRESSIONS.get(self.compression, f"compression {self.compression}"),
         ]

@@ -19,13 +19,7 @@ NOTICE = "A research tool, not a medical device: a prediction is not a diagnosis
 
 
 def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> dict[str, Any]:
-    """Returns the document.
-
-    Args:
-        predictor: Predictor of the server.
-        settings: Settings of the server.
-        version: Version of ctonnx.
-    """
+    """Returns the response."""
     spec, limits = predictor.spec, settings.limits
     return {
         "name": predictor.path.stem,
@@ -50,11 +44,7 @@ def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> di
 
 
 def model_of_results(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the entry for the model, with its operating point, in each response of `/v1/classify`.
-
-    Args:
-        facts: Document from `model_facts`.
-    """
+    """Returns the entry for the model, with its operating point, in each response of `/v1/classify`."""
     point = facts["operating_point"] or {"threshold": None, "positive": []}
     named = {name: facts[name] for name in ("name", "run", "precision", "sha256", "synthetic")}
     return {**named, "threshold": point["threshold"], "positive": point["positive"]}

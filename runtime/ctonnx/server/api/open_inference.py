@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
-from ctonnx.server.transport.errors import RequestError, short
+from ctonnx.server.transport.errors import RequestError, bad_request, short
 
-__all__ = ["VERSION", "InferRequest", "model_metadata", "read_request", "server_metadata", "write_response"]
+__all__ = ["VERSION", "InferRequest", "flag", "model_metadata", "read_request", "server_metadata", "write_response"]
 
 VERSION = "1"
 """The only version of the model."""
@@ -59,13 +59,7 @@ def model_metadata(name: str, spec: ModelSpec) -> dict[str, Any]:
 
 
 def read_request(body: bytes | bytearray, header_length: str | None, *, size: int, max_images: int) -> InferRequest:
-    """Reads a request for inference.
-
-    Args:
-        body: Body of the request: JSON, and after it the bytes of binary tensors.
-        header_length: Header `Inference-Header-Content-Length`, the number of bytes that are JSON.
-        size: Height and width of the model's input.
-        max_images: Maximum number of images in a request.
+    """Reads a request: the bytes of JSON that `Inference-Header-Content-Length` counts, then binary tensors.
 
     Raises:
         RequestError: If the request is invalid for this model.
@@ -73,32 +67,24 @@ def read_request(body: bytes | bytearray, header_length: str | None, *, size: in
     length = len(body)
     if header_length is not None:
         if not (header_length.isascii() and header_length.isdigit()) or not 0 < int(header_length[:12]) <= length:
-            raise RequestError(
-                400,
-                f"expected an Inference-Header-Content-Length from 1 to the body's {length} bytes, found "
-                f"{short(header_length)}",
-            )
+            expected = f"an Inference-Header-Content-Length from 1 to the body's {length} bytes"
+            raise bad_request(expected, short(header_length))
         length = int(header_length[:12])
     document = _json(body[:length])
     parameters = _object(document, "parameters")
     identity = "" if document.get("id") is None else document["id"]
     if not isinstance(identity, str):
-        raise RequestError(400, f"expected a string as id, found {short(identity)}")
+        raise bad_request("a string as id", short(identity))
     inputs = document.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         found = f"{len(inputs)} inputs" if isinstance(inputs, list) and len(inputs) != 1 else short(inputs)
-        raise RequestError(400, f"expected one input, 'pixels', in a list of inputs, found {found}")
+        raise bad_request("one input, 'pixels', in a list of inputs", found)
     pixels = _pixels(inputs[0], memoryview(body)[length:], size=size, max_images=max_images)
     return InferRequest(pixels, _outputs(document, parameters), identity, _seconds(parameters))
 
 
 def write_response(name: str, request: InferRequest, outputs: Outputs) -> tuple[bytes, int | None]:
     """Returns a response's body, and the number of its bytes that are JSON if binary tensors follow, else None.
-
-    Args:
-        name: Name of the model.
-        request: The request.
-        outputs: Outputs for the request's images.
 
     Raises:
         ValueError: If an output in JSON is not a number.
@@ -125,15 +111,13 @@ def _json(text: bytes | bytearray) -> dict[str, Any]:
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:
-        raise RequestError(400, f"expected a JSON object, found invalid JSON ({error})") from error
+        raise bad_request("a JSON object", f"invalid JSON ({error})") from error
     except UnicodeDecodeError as error:
-        raise RequestError(
-            400, "expected a JSON object, found binary data; check Inference-Header-Content-Length"
-        ) from error
+        raise bad_request("a JSON object", "binary data; check Inference-Header-Content-Length") from error
     except (ValueError, RecursionError) as error:
-        raise RequestError(400, "expected a JSON object, found too deep nesting or too long a number") from error
+        raise bad_request("a JSON object", "too deep nesting or too long a number") from error
     if not isinstance(document, dict):
-        raise RequestError(400, f"expected a JSON object, found {short(document)}")
+        raise bad_request("a JSON object", short(document))
     return document
 
 
@@ -142,37 +126,33 @@ def _object(document: Mapping[str, Any], key: str) -> dict[str, Any]:
     if found is None:  # generated clients send null for optional fields
         return {}
     if not isinstance(found, dict):
-        raise RequestError(400, f"expected {key} to be a JSON object, found {short(found)}")
+        raise bad_request(f"{key} to be a JSON object", short(found))
     return found
 
 
 def _outputs(document: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[tuple[str, bool]]:
-    default = _flag(parameters, "binary_data_output")
+    default = flag(parameters, "binary_data_output")
     wanted = document.get("outputs") or [{"name": name} for name in OUTPUT_NAMES]
     if not isinstance(wanted, list) or not all(isinstance(item, dict) for item in wanted):
-        raise RequestError(400, f"expected outputs to be a list of JSON objects, found {short(wanted)}")
+        raise bad_request("outputs to be a list of JSON objects", short(wanted))
     found: dict[str, bool] = {}
     for item in wanted:
         name, options = item.get("name"), _object(item, "parameters")
         if name not in OUTPUT_NAMES or name in found:
-            raise RequestError(
-                400,
-                f"expected outputs of {', '.join(OUTPUT_NAMES)}, each once, found {short(name)}"
-                f"{' twice' if name in OUTPUT_NAMES else ''}",
-            )
+            twice = " twice" if name in OUTPUT_NAMES else ""
+            raise bad_request(f"outputs of {', '.join(OUTPUT_NAMES)}, each once", f"{short(name)}{twice}")
         if options.get("classification"):
             raise RequestError(400, "expected outputs without classification, which this server does not support")
-        found[name] = default if options.get("binary_data") is None else _flag(options, "binary_data")
+        found[name] = default if options.get("binary_data") is None else flag(options, "binary_data")
     return list(found.items())
 
 
-def _flag(parameters: Mapping[str, Any], name: str) -> bool:
+def flag(parameters: Mapping[str, Any], name: str) -> bool:
+    """Returns a parameter that is true, false or absent; raises a RequestError for anything else."""
     value = parameters.get(name)
-    if value is None:
-        return False
-    if not isinstance(value, bool):
-        raise RequestError(400, f"expected {name} to be true or false, found {short(value)}")
-    return value
+    if value is not None and not isinstance(value, bool):
+        raise bad_request(f"{name} to be true or false", short(value))
+    return bool(value)
 
 
 def _seconds(parameters: Mapping[str, Any]) -> float | None:
@@ -181,7 +161,7 @@ def _seconds(parameters: Mapping[str, Any]) -> float | None:
     if value is None:
         return None
     if type(value) is not int or not 0 <= value < 2**63:
-        raise RequestError(400, f"expected a timeout in whole microseconds, found {short(value)}")
+        raise bad_request("a timeout in whole microseconds", short(value))
     return value / 1e6 or None
 
 
@@ -189,35 +169,31 @@ def _pixels(tensor: Mapping[str, Any], binary: memoryview, *, size: int, max_ima
     shape = tensor.get("shape")
     if tensor.get("name") != "pixels" or tensor.get("datatype") != "UINT8":
         found = f"{short(tensor.get('name'))} of {short(tensor.get('datatype'))}"
-        raise RequestError(400, f"expected an input 'pixels' of datatype UINT8, found {found}")
+        raise bad_request("an input 'pixels' of datatype UINT8", found)
     if not isinstance(shape, list) or not all(type(side) is int for side in shape) or shape[1:] != [size, size, 3]:
-        raise RequestError(400, f"expected a shape of [images, {size}, {size}, 3], found {short(shape)}")
+        raise bad_request(f"a shape of [images, {size}, {size}, 3]", short(shape))
     if not 1 <= shape[0] <= max_images:
         end = "; send them in several requests" if shape[0] > max_images else ""
-        raise RequestError(400, f"expected 1 to {max_images} images, found {shape[0]}{end}")
+        raise bad_request(f"1 to {max_images} images", f"{shape[0]}{end}")
     count = math.prod(shape)
     declared = _object(tensor, "parameters").get("binary_data_size")
     if (declared is None) != (tensor.get("data") is not None):
-        raise RequestError(
-            400, f"expected either data or a binary_data_size, found {'neither' if declared is None else 'both'}"
-        )
+        raise bad_request("either data or a binary_data_size", "neither" if declared is None else "both")
     if declared is not None:
         if type(declared) is not int or declared != count or len(binary) != count:
             found = f"{len(binary)}, and a binary_data_size of {short(declared)}"
-            raise RequestError(400, f"expected {count} bytes of binary data, found {found}")
+            raise bad_request(f"{count} bytes of binary data", found)
         return np.frombuffer(binary, np.uint8).reshape(shape)
     if len(binary):
-        raise RequestError(
-            400, f"expected no bytes after the JSON, which contains the input's data, found {len(binary)}"
-        )
-    expected = f"expected {count} whole numbers from 0 to 255 as data, flat or nested like the shape"
+        raise bad_request("no bytes after the JSON, which contains the input's data", len(binary))
+    expected = f"{count} whole numbers from 0 to 255 as data, flat or nested like the shape"
     try:
         values = np.asarray(tensor["data"])
     except (ValueError, OverflowError) as error:
-        raise RequestError(400, f"{expected}, found lists of different lengths, or a number too large") from error
+        raise bad_request(expected, "lists of different lengths, or a number too large") from error
     if values.dtype.kind not in "iu" or values.shape not in ((count,), tuple(shape)):
         kind = "" if values.dtype.kind in "iu" else ", not all whole numbers"
-        raise RequestError(400, f"{expected}, found a shape of {short(list(values.shape))}{kind}")
+        raise bad_request(expected, f"a shape of {short(list(values.shape))}{kind}")
     if values.min() < 0 or values.max() > 255:
-        raise RequestError(400, f"{expected}, found values from {values.min()} to {values.max()}")
+        raise bad_request(expected, f"values from {values.min()} to {values.max()}")
     return values.astype(np.uint8).reshape(shape)

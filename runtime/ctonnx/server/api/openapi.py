@@ -25,17 +25,11 @@ _ERRORS = {
     504: "There was no result within the time limit.",
 }
 _BODY = (400, 408, 413, 415, 504)  # statuses of requests with a body
+_BINARY = {"type": "string", "format": "binary"}
 
 
 def document(name: str, spec: ModelSpec, settings: Settings, *, version: str) -> dict[str, Any]:
-    """Returns the document.
-
-    Args:
-        name: Name of the model.
-        spec: Spec of the model.
-        settings: Settings of the server.
-        version: Version of ctonnx.
-    """
+    """Returns the document for the model with this name."""
     operations = _Operations(with_key=settings.key is not None)
     read = operations.read
     paths: Json = {
@@ -45,7 +39,7 @@ def document(name: str, spec: ModelSpec, settings: Settings, *, version: str) ->
         "/v2/repository/index": {"post": operations.index()},
         "/v2/health/live": operations.probe("live", "Whether the server is running.", stops=False),
         "/v2/health/ready": operations.probe("ready", "Whether the server accepts requests.", stops=True),
-        "/metrics": operations.text("metrics", "Metrics in Prometheus' text format."),
+        "/metrics": {"get": operations.metrics()},
         "/openapi.json": read("openapi", "This document.", None),
     }
     of_model, of_version = _path("name", name), _path("version", VERSION)
@@ -79,15 +73,15 @@ class _Operations:
         self._with_key = with_key
 
     def read(self, identity: str, summary: str, schema: str | None, *, also: Sequence[int] = ()) -> Json:
-        content = {"application/json": {"schema": reference(schema) if schema else {"type": "object"}}}
+        content = _json(reference(schema) if schema else {"type": "object"})
         return {"get": self._operation(identity, summary, content, also)}
 
-    def text(self, identity: str, summary: str) -> Json:
-        return {"get": self._operation(identity, summary, {"text/plain": {"schema": {"type": "string"}}}, ())}
+    def metrics(self) -> Json:
+        content = {"text/plain": {"schema": {"type": "string"}}}
+        return self._operation("metrics", "Metrics in Prometheus' text format.", content, ())
 
     def probe(self, word: str, summary: str, *, stops: bool) -> Json:
-        schema = {"type": "object", "required": [word], "properties": {word: {"type": "boolean"}}}
-        content = {"application/json": {"schema": schema}}
+        content = _json({"type": "object", "required": [word], "properties": {word: {"type": "boolean"}}})
         responses: Json = {"200": {"description": "Yes.", "content": content}}
         if stops:
             responses["503"] = {"description": "No.", "content": content}
@@ -95,8 +89,7 @@ class _Operations:
 
     def classify(self, settings: Settings) -> Json:
         limits = settings.limits
-        content = {"application/json": {"schema": reference("Results")}}
-        operation = self._operation("classify", "Classify one or several files.", content, _BODY)
+        operation = self._operation("classify", "Classify one or several files.", _json(reference("Results")), _BODY)
         operation["description"] = (
             f"A raw body is one file; a multipart body has up to {limits.files} files, whose names are returned. A "
             f"body has at most {limits.body_bytes} bytes, an image at most {limits.pixels} pixels. A file that cannot "
@@ -106,14 +99,9 @@ class _Operations:
             _query("heatmap", "Whether results include the heatmap of the predicted class, as a data URL."),
             _query("scan", "Whether results include the decoded scan, as a data URL."),
         ]
-        files = {
-            "type": "array",
-            "items": {"type": "string", "format": "binary"},
-            "minItems": 1,
-            "maxItems": limits.files,
-        }
+        files = {"type": "array", "items": _BINARY, "minItems": 1, "maxItems": limits.files}
         form = {"type": "object", "required": ["file"], "properties": {"file": files}, "additionalProperties": False}
-        raw = {"schema": {"type": "string", "format": "binary", "minLength": 1, "maxLength": limits.body_bytes}}
+        raw = {"schema": {**_BINARY, "minLength": 1, "maxLength": limits.body_bytes}}
         operation["requestBody"] = {
             "required": True,
             "content": {
@@ -126,19 +114,15 @@ class _Operations:
         return operation
 
     def index(self) -> Json:
-        content = {"application/json": {"schema": reference("Index")}}
-        operation = self._operation(
-            "repository_index", "List of models: the served one.", content, (400, 408, 413, 415)
-        )
+        content, statuses = _json(reference("Index")), (400, 408, 413, 415)
+        operation = self._operation("repository_index", "List of models: the served one.", content, statuses)
         schema = {"type": "object", "properties": {"ready": {"type": ["boolean", "null"]}}}
-        operation["requestBody"] = {"content": {"application/json": {"schema": schema}}}
+        operation["requestBody"] = {"content": _json(schema)}
         return operation
 
     def infer(self, kind: str) -> Json:
-        content = {
-            "application/json": {"schema": reference("InferAnswer")},
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-        }
+        binary = {"application/octet-stream": {"schema": _BINARY}}
+        content = {**_json(reference("InferAnswer")), **binary}
         operation = self._operation(f"{kind}_infer", "Run the model on pixels.", content, (*_BODY, 404))
         operation["description"] = (
             "The Open Inference Protocol v2 with the extension for binary tensors: if the header "
@@ -150,23 +134,21 @@ class _Operations:
         operation["responses"]["200"]["headers"] = {
             "Inference-Header-Content-Length": {"description": "Bytes of JSON.", "schema": length}
         }
-        binary = {"schema": {"type": "string", "format": "binary"}}
-        json = {"schema": reference("InferRequest")}
-        operation["requestBody"] = {
-            "required": True,
-            "content": {"application/json": json, "application/octet-stream": binary},
-        }
+        operation["requestBody"] = {"required": True, "content": {**_json(reference("InferRequest")), **binary}}
         return operation
 
     def _operation(self, identity: str, summary: str, content: Mapping[str, Any], also: Sequence[int]) -> Json:
         statuses = {*also, 503, *([401] if self._with_key else [])}
         responses: Json = {"200": {"description": "Done.", "content": content}}
         for status in sorted(statuses):
-            schema = {"application/json": {"schema": reference("Error")}}
-            responses[str(status)] = {"description": _ERRORS[status], "content": schema}
+            responses[str(status)] = {"description": _ERRORS[status], "content": _json(reference("Error"))}
         responses["503"]["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
         security: Json = {"security": [{"key": []}]} if self._with_key else {}
         return {"operationId": identity, "summary": summary, "responses": responses, **security}
+
+
+def _json(schema: Json) -> Json:
+    return {"application/json": {"schema": schema}}
 
 
 def _query(name: str, description: str) -> Json:

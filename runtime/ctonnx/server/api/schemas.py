@@ -22,12 +22,7 @@ def reference(schema: str) -> Json:
 
 
 def schemas(spec: ModelSpec, settings: Settings) -> Json:
-    """Returns all schemas by name.
-
-    Args:
-        spec: Spec of the model.
-        settings: Settings of the server.
-    """
+    """Returns all schemas by name."""
     size, optional_text = spec.preprocessing.size, _nullable(_TEXT)
     label = {**optional_text, "enum": [*spec.classes, None]}
     score = {**_nullable(_NUMBER), "minimum": 0}

@@ -8,8 +8,8 @@ import json
 from typing import Any
 
 from ctonnx.artifacts.spec import ModelSpec
-from ctonnx.server.api.open_inference import VERSION, model_metadata
-from ctonnx.server.transport.errors import RequestError, short
+from ctonnx.server.api.open_inference import VERSION, flag, model_metadata
+from ctonnx.server.transport.errors import bad_request, short
 
 __all__ = ["NOT_IMPLEMENTED", "model_config", "repository_index"]
 
@@ -23,35 +23,23 @@ NOT_IMPLEMENTED = (
 def repository_index(name: str, body: bytes | bytearray) -> list[dict[str, str]]:
     """Returns the response of `POST /v2/repository/index`: the model, which is ready as long as the server is.
 
-    Args:
-        name: Name of the model.
-        body: Body of the request: empty, or a JSON object with `ready`, to list only models that are ready.
-
     Raises:
-        RequestError: If the body is something else.
+        RequestError: If the body is neither empty nor a JSON object with `ready`, to list only models that are ready.
     """
-    expected = 'expected no body, or a JSON object such as {"ready": true}'
+    expected = 'no body, or a JSON object such as {"ready": true}'
     if body.strip():
         try:
             document = json.loads(body)
         except (ValueError, RecursionError) as error:
-            raise RequestError(400, f"{expected}, found invalid JSON") from error
+            raise bad_request(expected, "invalid JSON") from error
         if document is not None and not isinstance(document, dict):
-            raise RequestError(400, f"{expected}, found {short(document)}")
-        ready = (document or {}).get("ready")
-        if ready is not None and not isinstance(ready, bool):
-            raise RequestError(400, f"expected ready to be true or false, found {short(ready)}")
+            raise bad_request(expected, short(document))
+        flag(document or {}, "ready")
     return [{"name": name, "version": VERSION, "state": "READY", "reason": ""}]
 
 
 def model_config(name: str, spec: ModelSpec, *, max_images: int) -> dict[str, Any]:
-    """Returns the response of `/v2/models/NAME/config`.
-
-    Args:
-        name: Name of the model.
-        spec: Spec of the model.
-        max_images: Maximum number of images in a request.
-    """
+    """Returns the response of `/v2/models/NAME/config`."""
     metadata = model_metadata(name, spec)
 
     def tensors(kind: str) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ and the next run takes them together: batches grow with the load, and a single r
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -53,18 +52,14 @@ class Batcher:
     ) -> None:
         self._max_batch, self._max_delay, self._on_batch = max_batch, max_delay, on_batch
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[_Waiting] = deque()
+        self._queue: list[_Waiting] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ctonnx-model")
         self._runners: Sequence[_Runner] = [lambda images: self._thread.submit(run, images), *runners]
         self._running: dict[int, Future[Outputs]] = {}  # by the index of the runner
         self._timer: asyncio.TimerHandle | None = None
 
     def submit(self, pixels: NDArray[np.uint8]) -> "asyncio.Future[Outputs]":
-        """Returns a future of the outputs of one image, a batch of one row; cancelled while it waits, it is never run.
-
-        Args:
-            pixels: uint8 [size, size, 3].
-        """
+        """Returns a future of the outputs of one image, one row; cancelled while it waits, it is never run."""
         item = _Waiting(pixels, self._loop.create_future(), time.perf_counter())
         self._queue.append(item)
         self._start()
@@ -85,9 +80,9 @@ class Batcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while len(self._running) < len(self._runners) and self._queue:
-            while self._queue and self._queue[0].outputs.done():  # cancelled: disconnected, or out of time
-                self._queue.popleft()
+        while len(self._running) < len(self._runners):
+            # The others are cancelled: their clients disconnected, or their time is over.
+            self._queue = [item for item in self._queue if not item.outputs.done()]
             if not self._queue:
                 return
             if self._running and len(self._queue) < self._max_batch:
@@ -95,11 +90,7 @@ class Batcher:
                 if left > 0:
                     self._timer = self._loop.call_later(left, self._start)
                     return
-            batch: list[_Waiting] = []
-            while self._queue and len(batch) < self._max_batch:
-                item = self._queue.popleft()
-                if not item.outputs.done():
-                    batch.append(item)
+            batch, self._queue = self._queue[: self._max_batch], self._queue[self._max_batch :]
             runner = next(index for index in range(len(self._runners)) if index not in self._running)
             try:
                 self._running[runner] = self._runners[runner]([item.pixels for item in batch])

@@ -63,14 +63,7 @@ def open_frames(content: bytes, spec: ModelSpec, limits: Limits) -> Frames:
 
 
 def decode_next(frames: Frames, spec: ModelSpec, pictures: Pictures, budget: PixelBudget) -> Decoded | None:
-    """Decodes the next frame, or returns None after the last one.
-
-    Args:
-        frames: Iterator from `open_frames`.
-        spec: Spec of the model.
-        pictures: Whether the scan is kept.
-        budget: Pixel budget of the request.
-    """
+    """Decodes the next frame, or returns None after the last one."""
     try:
         budget.check()
         frame, found = next(frames)
@@ -97,16 +90,9 @@ def result_document(
     pictures: Pictures,
     milliseconds: float,
 ) -> dict[str, Any]:
-    """Returns a result for the JSON response.
+    """Returns a frame's result for the JSON response.
 
-    Args:
-        index: Index of the file in its request.
-        name: Name from the client; None if it sent none.
-        decoded: The frame.
-        outputs: Outputs of the model for the frame, one row; None if it could not be decoded.
-        spec: Spec of the model.
-        pictures: Pictures to include.
-        milliseconds: Time spent on the frame so far.
+    `index` and `name` are the file's in its request, `outputs` is one row, or None if the frame could not be decoded.
     """
     named: dict[str, Any] = {"source": "", "frame": decoded.frame, "caution": decoded.caution}
     found = None if outputs is None else prediction_of(spec, outputs, 0, **named)

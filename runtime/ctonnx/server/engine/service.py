@@ -35,19 +35,12 @@ _SMOOTHING = 0.05  # weight of the newest batch in the moving average
 class Service:
     """Predicts for files and tensors; it belongs to the event loop in which it is created.
 
-    Args:
-        predictor: Predictor whose session all requests share.
-        settings: Limits, queue and batches.
-        metrics: Metrics to update.
-
     Attributes:
         memory: Budget for the bodies and responses of all requests.
     """
 
     def __init__(self, predictor: Predictor, settings: Settings, metrics: Metrics) -> None:
-        self._predictor, self._settings, self._metrics = predictor, settings, metrics
-        self._spec = predictor.spec
-        cores = available_cores()
+        self._spec, self._settings, self._metrics = predictor.spec, settings, metrics
         self._runs = min(predictor.threads, _MOST_RUNS) if predictor.provider == "cpu" else 1
         self._batcher = Batcher(
             lambda images: predictor.predict_pixels(np.stack(images)),
@@ -56,7 +49,7 @@ class Service:
             max_delay=settings.max_delay,
             on_batch=self._on_batch,
         )
-        self._threads = ThreadPoolExecutor(min(cores, _MOST_RUNS) + 1, thread_name_prefix="ctonnx-decode")
+        self._threads = ThreadPoolExecutor(min(available_cores(), _MOST_RUNS) + 1, thread_name_prefix="ctonnx-decode")
         size = self._spec.preprocessing.size
         predictor.predict_pixels(np.zeros((1, size, size, 3), np.uint8))  # a session's first run is slower
         self._in_progress = 0
@@ -81,11 +74,7 @@ class Service:
 
     @contextmanager
     def admitted(self, images: int) -> Iterator[None]:
-        """Counts images as in progress until the block ends.
-
-        Raises:
-            RequestError: If too many images are in progress.
-        """
+        """Counts images as in progress until the block ends, if `check_queue` accepts them."""
         self.check_queue(images)
         self._in_progress += images
         try:
@@ -98,39 +87,27 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     async def classify(self, files: Files, pictures: Pictures, reserve: Reserve) -> list[dict[str, Any]]:
-        """Returns the results of files in their order, one for each frame of a file with several.
-
-        Args:
-            files: Files of a complete body.
-            pictures: Pictures to include in the results.
-            reserve: Reserves memory for the pictures.
+        """Returns the results of a complete body's files in their order, one for each frame of a file with several.
 
         Raises:
             RequestError: If memory for the pictures is not available.
         """
-        budget = PixelBudget(self._settings.limits.request_pixels)
-        named = list(zip(files.contents, files.names, strict=True))
-        if len(named) == 1:
-            return await self._file(0, *named[0], pictures, reserve, budget)
-        slots = asyncio.Semaphore(_AT_ONCE)
+        budget, slots = PixelBudget(self._settings.limits.request_pixels), asyncio.Semaphore(_AT_ONCE)
 
         async def classify_one(index: int, file: tuple[bytes, str | None]) -> list[dict[str, Any]]:
             async with slots:
                 return await self._file(index, *file, pictures, reserve, budget)
 
+        named = enumerate(zip(files.contents, files.names, strict=True))
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(classify_one(*numbered)) for numbered in enumerate(named)]
+                tasks = [group.create_task(classify_one(*file)) for file in named]
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return [found for task in tasks for found in task.result()]
 
     async def infer(self, pixels: NDArray[np.uint8]) -> Outputs:
-        """Returns the model's outputs.
-
-        Args:
-            pixels: uint8 [images, size, size, 3].
-        """
+        """Returns the model's outputs for pixels, uint8 [images, size, size, 3]."""
         rows = await asyncio.gather(*map(self._batcher.submit, pixels))
         self._metrics.images.labels("answered").inc(len(rows))
         return Outputs.concatenate(rows)

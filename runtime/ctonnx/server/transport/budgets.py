@@ -11,21 +11,13 @@ __all__ = ["MemoryBudget", "PixelBudget", "Reserve"]
 
 
 class PixelBudget:
-    """Pixels that all images of one request may have together, so that it does not occupy the cores for long.
-
-    Args:
-        pixels: Number of pixels.
-    """
+    """Number of pixels that the images of one request may have together, so that it occupies no core for long."""
 
     def __init__(self, pixels: int) -> None:
         self._pixels = self._left = pixels
 
     def check(self) -> None:
-        """Raises an error for an image that is not decoded yet if no pixels are left.
-
-        Raises:
-            ImageError: If the images before it have used all pixels.
-        """
+        """Raises an ImageError for an image that is not decoded yet if those before it have used all pixels."""
         if self._left <= 0:
             raise ImageError(
                 f"the images before it have {self._pixels} pixels or more, the limit of one request; send it in "
@@ -43,14 +35,7 @@ Reserve: TypeAlias = Callable[[int], None]
 
 
 class MemoryBudget:
-    """Memory for the bodies and responses of all requests of an event loop.
-
-    Args:
-        limit: Bytes.
-
-    Attributes:
-        reserved: Bytes in use.
-    """
+    """Memory in bytes for the bodies and responses of all requests of an event loop; `reserved` is in use."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -67,9 +52,8 @@ class MemoryBudget:
         def reserve(count: int) -> None:
             nonlocal own
             if self.reserved + count > self._limit:
-                raise RequestError(
-                    503, "too much memory is in use by other requests; try again soon", {"Retry-After": "1"}
-                )
+                message = "too much memory is in use by other requests; try again soon"
+                raise RequestError(503, message, {"Retry-After": "1"})
             own += count
             self.reserved += count
 

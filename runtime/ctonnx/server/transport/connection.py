@@ -52,12 +52,9 @@ class Connection(H11Protocol):
         """Responds to invalid HTTP, with the headers and body of every error."""
         body = json.dumps({"error": "expected HTTP, found something else"}).encode()
         kind = {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}
-        events = [
-            h11.Response(status_code=400, headers=list({**HEADERS, **kind}.items()), reason=b"Bad Request"),
-            h11.Data(data=body),
-        ]
+        head = h11.Response(status_code=400, headers=list({**HEADERS, **kind}.items()), reason=b"Bad Request")
         with suppress(h11.LocalProtocolError):  # a response has begun
-            for event in [*events, h11.EndOfMessage()]:
+            for event in (head, h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 

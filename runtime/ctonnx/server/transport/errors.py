@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from reprlib import Repr
 
-__all__ = ["RequestError", "short"]
+__all__ = ["RequestError", "bad_request", "short"]
 
 _SHORT = Repr()
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring = 2, 6, 4, 60
@@ -23,6 +23,11 @@ class RequestError(Exception):
         self.status = status
         self.message = message
         self.headers = dict(headers or {})
+
+
+def bad_request(expected: str, found: object) -> RequestError:
+    """Returns the error for an invalid request, with status 400."""
+    return RequestError(400, f"expected {expected}, found {found}")
 
 
 def short(value: object) -> str:

@@ -27,10 +27,7 @@ _LONGEST = 255  # characters, the limit of most file systems
 
 
 def file_name(disposition: bytes) -> str | None:
-    """Returns the name of a file, on one line, or None if the header has none: the part is not a file then.
-
-    Args:
-        disposition: Value of a Content-Disposition header.
+    """Returns the file's name in a Content-Disposition, on one line, or None: the part is not a file then.
 
     >>> file_name(b'form-data; name="file"; filename="a.png"'), file_name(b'form-data; name="note"')
     ('a.png', None)
@@ -48,7 +45,8 @@ def file_name(disposition: bytes) -> str | None:
                 plain = value if plain is None else plain
     if extended is None and plain is None:
         return None
-    return _escaped(extended or _decoded(plain or ""))
+    shown = escape_control(extended or _decoded(plain or ""))
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."
 
 
 def _decoded(name: str) -> str:
@@ -62,9 +60,3 @@ def _decoded(name: str) -> str:
     for escape, character in _ESCAPES.items():
         name = name.replace(escape, character)
     return name
-
-
-def _escaped(name: str) -> str:
-    """Escapes line breaks, control characters of terminals and invalid characters."""
-    shown = escape_control(name)
-    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."

@@ -11,10 +11,10 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 
@@ -41,9 +41,8 @@ def bind(host: str, port: int) -> list[socket.socket]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise CtonnxError(
-            f"expected a name or an address of this machine for --host, found '{host}' ({error})"
-        ) from error
+        message = f"expected a name or an address of this machine for --host, found '{host}' ({error})"
+        raise CtonnxError(message) from error
     sockets: list[socket.socket] = []
     try:
         for family, kind, number, _, address in dict.fromkeys(found):
@@ -125,7 +124,7 @@ def serve(
             f"expected a certificate in '{certificate}' and its private key, without a password, in '{private_key}', "
             f"both in PEM, found something else ({error.reason or error})"
         ) from error
-    server = _Server(config, app, grace, ready, stopping)
+    server = _Server(config, grace, ready, stopping)
     asyncio.run(server.serve(list(sockets)))
     return 0 if server.signal == signal.SIGTERM and not server.force_exit else server.signal
 
@@ -147,15 +146,11 @@ class _Server(uvicorn.Server):
     """uvicorn's server; after a signal it rejects new requests until those in progress are complete."""
 
     def __init__(
-        self,
-        config: uvicorn.Config,
-        app: RequestMiddleware,
-        grace: float,
-        ready: Callable[[], None],
-        stopping: Callable[[int], None],
+        self, config: uvicorn.Config, grace: float, ready: Callable[[], None], stopping: Callable[[int], None]
     ) -> None:
         super().__init__(config)
-        self._app, self._grace, self._ready, self._stopping = app, grace, ready, stopping
+        self._app = cast(RequestMiddleware, config.app)
+        self._grace, self._ready, self._stopping = grace, ready, stopping
         self._until = math.inf  # no signal yet
         self._is_exhausted = self._is_reported = False
         self.signal = int(signal.SIGTERM)
@@ -190,16 +185,11 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        with super().capture_signals():
+        with super().capture_signals(), ExitStack() as stack:
             is_main = threading.current_thread() is threading.main_thread()
-            if not is_main or _HANG_UP is None or signal.getsignal(_HANG_UP) == signal.SIG_IGN:  # ignored, as by nohup
-                yield
-                return
-            before = signal.signal(_HANG_UP, self.handle_exit)
-            try:
-                yield
-            finally:
-                signal.signal(_HANG_UP, before)
+            if is_main and _HANG_UP is not None and signal.getsignal(_HANG_UP) != signal.SIG_IGN:  # ignored by nohup
+                stack.callback(signal.signal, _HANG_UP, signal.signal(_HANG_UP, self.handle_exit))
+            yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._app.stopping:  # the second signal: stop at once

@@ -39,9 +39,7 @@ _LAST_SECONDS = 0.5  # to send the last response
 class RequestMiddleware:
     """The outermost middleware: counts requests, adds headers, and rejects new requests when the server stops.
 
-    Args:
-        app: Application to call.
-        on_response: Called after each request with its route's name, its status and its seconds.
+    After each request it calls `on_response` with the route's name, the status and the seconds.
 
     Attributes:
         stopping: Whether new requests are rejected, so that those in progress can be completed.
@@ -94,12 +92,7 @@ def _stopping() -> JSONResponse:
 
 
 class ApiKeyMiddleware:
-    """Rejects requests without a valid API key.
-
-    Args:
-        app: Application to call.
-        key: Key that requests send as `Authorization: Bearer KEY`.
-    """
+    """Rejects requests without the API key, which they send as `Authorization: Bearer KEY`."""
 
     def __init__(self, app: ASGIApp, key: str) -> None:
         self._app, self._digest = app, _digest(key.encode())

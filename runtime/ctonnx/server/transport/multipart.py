@@ -1,11 +1,12 @@
 """Files of a body, parsed in memory as it arrives: one raw file, or the parts of a multipart body."""
 
+from collections.abc import Callable
 from typing import Any
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from ctonnx.server.transport.errors import RequestError, short
+from ctonnx.server.transport.errors import RequestError, bad_request, short
 from ctonnx.server.transport.file_names import file_name
 
 __all__ = ["Files", "file_reader"]
@@ -39,13 +40,13 @@ class Files:
             RequestError: If the body contains no file or is truncated.
         """
         if not self._content:
-            raise RequestError(400, "expected an image, found an empty file (0 bytes)")
+            raise bad_request("an image", "an empty file (0 bytes)")
         self._keep()
 
     def _keep(self) -> None:
         self.contents.append(bytes(self._content))
         self.names.append(self._file_name or None)
-        self._content = bytearray()
+        self._content.clear()
 
 
 class _Multipart(Files):
@@ -54,15 +55,15 @@ class _Multipart(Files):
     def __init__(self, boundary: bytes, max_files: int) -> None:
         super().__init__()
         self._max_files = max_files
-        self._field = self._value = b""
+        self._field, self._value = bytearray(), bytearray()
         self._is_file = self._is_complete = False
         callbacks: Any = {
             "on_part_begin": self._begin,
-            "on_header_field": self._add_field,
-            "on_header_value": self._add_value,
+            "on_header_field": _adder(self._field),
+            "on_header_value": _adder(self._value),
             "on_header_end": self._end_header,
             "on_headers_finished": self._check_headers,
-            "on_part_data": self._add_data,
+            "on_part_data": _adder(self._content),
             "on_part_end": self._keep,
             "on_end": self._complete,
         }
@@ -81,51 +82,35 @@ class _Multipart(Files):
         if not self._is_complete:
             raise _malformed()
         if not self.contents:
-            raise RequestError(400, "expected files in the multipart body, found none")
+            raise bad_request("files in the multipart body", "none")
 
     def _begin(self) -> None:
         if len(self.contents) == self._max_files:
-            raise RequestError(
-                413, f"expected at most {self._max_files} files, found more; send them in several requests"
-            )
-        self._field = self._value = b""
+            message = f"expected at most {self._max_files} files, found more; send them in several requests"
+            raise RequestError(413, message)
         self._file_name, self._is_file = None, False
 
-    def _add_field(self, data: bytes, start: int, end: int) -> None:
-        self._field += data[start:end]
-
-    def _add_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
     def _end_header(self) -> None:
-        field = self._field.lower()
+        field, value = bytes(self._field).lower(), bytes(self._value)
         if field == b"content-disposition":
-            self._file_name = file_name(self._value)
+            self._file_name = file_name(value)
             self._is_file = self._is_file or self._file_name is not None
         elif field == b"content-type":  # some clients send it instead of a name
-            kind, _ = parse_options_header(self._value)
+            kind, _ = parse_options_header(value)
             self._is_file = self._is_file or _is_file_type(kind.decode("latin-1"))
-        self._field = self._value = b""
+        self._field.clear()
+        self._value.clear()
 
     def _check_headers(self) -> None:
         if not self._is_file:
-            raise RequestError(
-                400, "expected only files as parts, found a form field; set options in the address: ?heatmap=true"
-            )
-
-    def _add_data(self, data: bytes, start: int, end: int) -> None:
-        self._content += data[start:end]
+            raise bad_request("only files as parts", "a form field; set options in the address: ?heatmap=true")
 
     def _complete(self) -> None:
         self._is_complete = True
 
 
 def file_reader(content_type: str, max_files: int) -> Files:
-    """Returns the reader for a body.
-
-    Args:
-        content_type: Value of the request's Content-Type header.
-        max_files: Maximum number of files in a multipart body.
+    """Returns the reader for a body, which has at most `max_files` parts.
 
     Raises:
         RequestError: If images cannot have the type, or it is multipart without a boundary.
@@ -134,16 +119,17 @@ def file_reader(content_type: str, max_files: int) -> Files:
     name = kind.decode("latin-1").lower()
     if name == "multipart/form-data":
         if not (boundary := options.get(b"boundary")):
-            raise RequestError(400, "expected a boundary in the Content-Type of a multipart body, found none")
+            raise bad_request("a boundary in the Content-Type of a multipart body", "none")
         return _Multipart(boundary, max_files)
     if _is_file_type(name):
         return Files()
-    raise RequestError(
-        415,
-        "expected a Content-Type of multipart/form-data, image/*, application/dicom or application/octet-stream, found "
-        f"{short(name) if name else 'none'}"
-        + ('; with curl, add -H "Content-Type: image/png"' if name == _CURL_DEFAULT else ""),
-    )
+    expected = "expected a Content-Type of multipart/form-data, image/*, application/dicom or application/octet-stream"
+    hint = '; with curl, add -H "Content-Type: image/png"' if name == _CURL_DEFAULT else ""
+    raise RequestError(415, f"{expected}, found {short(name) if name else 'none'}{hint}")
+
+
+def _adder(buffer: bytearray) -> Callable[[bytes, int, int], None]:
+    return lambda data, start, end: buffer.extend(data[start:end])
 
 
 def _is_file_type(kind: str) -> bool:
@@ -151,4 +137,4 @@ def _is_file_type(kind: str) -> bool:
 
 
 def _malformed() -> RequestError:
-    return RequestError(400, "expected a complete multipart body, found a malformed or truncated one")
+    return bad_request("a complete multipart body", "a malformed or truncated one")

@@ -6,6 +6,7 @@ Nothing is written to a disk. All bodies and responses in memory at a time share
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NoReturn
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -20,13 +21,7 @@ _DISCARD_SECONDS = 10.0
 
 
 async def receive(request: Request, add: Callable[[bytes], object], limits: Limits, reserve: Reserve) -> None:
-    """Receives a request's body.
-
-    Args:
-        request: Request whose body was not read yet.
-        add: Called with each piece.
-        limits: Limits of the body's bytes and seconds.
-        reserve: Function from `MemoryBudget.reservation`.
+    """Receives a request's body, and calls `reserve` and `add` for each piece.
 
     Raises:
         RequestError: If the body is too large, too slow or encoded, or memory for it is not available.
@@ -36,8 +31,7 @@ async def receive(request: Request, add: Callable[[bytes], object], limits: Limi
         raise RequestError(415, "expected a body without Content-Encoding, found one with it; send it uncompressed")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limits.body_bytes:
-        await _discard(request)
-        raise _too_large(limits)
+        await _reject_large(request, limits)
     received = 0
     try:
         async with asyncio.timeout(limits.body_seconds):
@@ -45,24 +39,18 @@ async def receive(request: Request, add: Callable[[bytes], object], limits: Limi
                 reserve(len(piece))
                 received += len(piece)
                 if received > limits.body_bytes:
-                    await _discard(request)
-                    raise _too_large(limits)
+                    await _reject_large(request, limits)
                 add(piece)
     except TimeoutError:
-        raise RequestError(
-            408,
-            f"expected the complete body within {limits.body_seconds:g} s, found it incomplete",
-            {"Connection": "close"},
-        ) from None
+        message = f"expected the complete body within {limits.body_seconds:g} s, found it incomplete"
+        raise RequestError(408, message, {"Connection": "close"}) from None
 
 
-def _too_large(limits: Limits) -> RequestError:
-    return RequestError(
-        413,
-        f"expected a body of at most {limits.body_bytes} bytes, found a larger one; send fewer files per request, or "
-        "raise the server's --max-body-mb",
-        {"Connection": "close"},
-    )
+async def _reject_large(request: Request, limits: Limits) -> NoReturn:
+    await _discard(request)
+    advice = "send fewer files per request, or raise the server's --max-body-mb"
+    message = f"expected a body of at most {limits.body_bytes} bytes, found a larger one; {advice}"
+    raise RequestError(413, message, {"Connection": "close"})
 
 
 async def _discard(request: Request) -> None:
