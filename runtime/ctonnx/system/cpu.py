@@ -28,7 +28,7 @@ _SYSCTLS = {
 
 
 def architecture(name: str | None = None) -> str:
-    """Returns the architecture, from the system's name for it: `x86`, `arm` (export targets), or that name."""
+    """Returns `x86`, `arm`, or the system's name of another architecture; None asks the system for the name."""
     name = (platform.machine() if name is None else name).lower()
     return _ARCHITECTURES.get(name, name or "unknown")
 

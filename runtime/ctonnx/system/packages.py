@@ -32,7 +32,7 @@ def version_of(module: str) -> str | None:
 
 
 def versions_of(modules: Iterable[str]) -> dict[str, str]:
-    """Returns the versions of installed modules by distribution; one of several distributions by its own name."""
+    """Returns the versions of installed modules by distribution, or by module if several distributions have it."""
     found = {}
     for module in modules:
         if version := version_of(module):

@@ -42,9 +42,9 @@ def read_lines(file: Path) -> list[str]:
 
 
 def file_system(path: Path, root: Path = ROOT) -> str | None:
-    """Returns the type of the file system of a path, or of its nearest existing folder, such as `ext4`.
+    """Returns the type of the file system of a path, or of its nearest existing folder; None if unknown.
 
-    Source: https://docs.kernel.org/filesystems/proc.html (`/proc/<pid>/mountinfo`). None if unknown.
+    Source: https://docs.kernel.org/filesystems/proc.html (`/proc/<pid>/mountinfo`).
     """
     mounted: dict[Path, str] = {}
     for line in read_lines(root / "proc/self/mountinfo"):
