@@ -34,7 +34,7 @@ def images_to_show(share: float) -> int | None:
 
 
 def operating_point_caveats(point: OperatingPoint | None) -> list[str]:
-    """Returns the caveats of an operating point, such as too few images or leaked images; none for None."""
+    """Returns the caveats of an operating point, such as too few images or leaked images; an empty list for None."""
     return [] if point is None else list(_of_point(point))
 
 

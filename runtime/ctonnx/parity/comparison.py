@@ -36,7 +36,7 @@ class Parity:
         mean_dp: Mean absolute difference of the probabilities.
         max_dlogit: Largest absolute difference of a logit.
         max_dheatmap: Largest absolute difference of a heatmap value, relative to the reference's largest value.
-        heatmap_correlation: Median of Pearson's correlation between the heatmaps of the reference's class.
+        heatmap_correlation: Median over the images of Pearson's correlation of the heatmaps of the reference's class.
         lowest_heatmap_correlation: Minimum; images with a constant reference heatmap count in neither.
     """
 

@@ -22,7 +22,7 @@ class BrokenBound(NamedTuple):
         bound: Name of the bound in `Gate`.
         excess: Distance beyond the bound, in units that make the bounds comparable; infinite for a NaN.
         phrase: Measured value and bound, for a message.
-        interval: 95 % interval of the measured value if it contains the bound, which makes the result uncertain.
+        interval: 95 % interval of the measured value if the bound is within it, an uncertain result; else empty.
     """
 
     bound: Bound

@@ -63,7 +63,7 @@ def _content(model: Path | bytes) -> Iterator[bytes]:
     with message(model) as whole:
         left_out = [(field.begin, field.stop) for field in whole.only(METADATA_PROPS)]
         end = whole.stop
-    with opened(model) if isinstance(model, Path) else BytesIO(model) as file:
+    with BytesIO(model) if isinstance(model, bytes) else opened(model) as file:
         for begin, stop in [*left_out, (end, end)]:
             while chunk := file.read(min(_CHUNK, begin - file.tell())):
                 yield chunk

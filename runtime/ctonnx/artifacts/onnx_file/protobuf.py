@@ -138,7 +138,7 @@ def message(source: Path | bytes) -> Iterator[Message]:
     Raises:
         OSError: The file cannot be opened.
     """
-    with opened(source) if isinstance(source, Path) else io.BytesIO(source) as file:
+    with io.BytesIO(source) if isinstance(source, bytes) else opened(source) as file:
         yield Message(file, 0, file.seek(0, os.SEEK_END))
 
 
