@@ -1,13 +1,14 @@
 """Preprocessing of a decoded image to the model's input: window, size, colour and resize rule."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
 
-from ctonnx.images.scan import Scan
+    from ctonnx.images.scan import Scan
 
 __all__ = ["Color", "DicomWindow", "Preprocessing", "Resize", "place", "to_pixels"]
 
@@ -39,7 +40,7 @@ class Preprocessing:
             raise ValueError(f"resize must be one of {get_args(Resize)}, found {self.resize!r}")
 
 
-def to_pixels(image: Scan | Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+def to_pixels(image: "Scan | Image.Image", preprocessing: Preprocessing) -> "NDArray[np.uint8]":
     """Resizes an image to the model's square with Pillow's antialiased bilinear filter.
 
     Args:
@@ -49,7 +50,10 @@ def to_pixels(image: Scan | Image.Image, preprocessing: Preprocessing) -> NDArra
     Returns:
         uint8 array of shape [size, size, 3] in RGB order; with `color="grey"` its three channels are equal.
     """
-    image = image.image if isinstance(image, Scan) else image
+    import numpy as np  # here, so that a command's help reads the defaults of `Preprocessing` without NumPy and Pillow
+    from PIL import Image
+
+    image = image if isinstance(image, Image.Image) else image.image
     square = (preprocessing.size, preprocessing.size)
     if image.mode == "RGB" and preprocessing.color == "grey":  # grey becomes colour below, after the resize
         image = image.convert("L")
@@ -81,8 +85,10 @@ def place(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int
     return round((square - width) * 0.5), round((square - height) * 0.5), width, height
 
 
-def _padded(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+def _padded(image: "Image.Image", preprocessing: Preprocessing) -> "Image.Image":
     """Pads like `PIL.ImageOps.pad`, but keeps a line of less than half a pixel."""
+    from PIL import Image
+
     left, top, width, height = place(image.size, preprocessing)
     whole = Image.new(image.mode, (preprocessing.size, preprocessing.size))
     whole.paste(image.resize((width, height), Image.Resampling.BILINEAR), (left, top))
