@@ -36,12 +36,8 @@ __all__ = [
 class RunPlan:
     """Settings of a training.
 
-    Attributes:
-        data: Folder or file of the dataset, absolute.
-        settings: Settings of the recipe.
-        preprocessing: Preprocessing of the network's input.
-        class_names: Canonical names for class folders, by the folder's name.
-        fingerprint: Fingerprint of the data; empty before the data has been read.
+    `data` is the absolute path of the dataset, and its fingerprint is empty before the images have been read.
+    `class_names` are canonical names for class folders, by the folder's name.
     """
 
     data: Path
@@ -130,11 +126,6 @@ def load_state(run: Run) -> dict[str, Any] | None:
 
 
 def remove_leftovers_of_runs(root: Path, log: Log) -> None:
-    """Removes temporary files of killed processes from every run below `root`.
-
-    Args:
-        root: Folder of the runs, or of a single run.
-        log: Called with a message for each folder that had such files.
-    """
+    """Removes temporary files of killed processes from `root` and every run below it; logs where there were some."""
     runs = [Run(folder) for folder in (root, *sorted(root.glob("*/")))]
     remove_leftovers((folder for run in runs for folder in (run.folder, run.evaluation_folder)), log)

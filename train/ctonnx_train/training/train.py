@@ -49,14 +49,7 @@ __all__ = ["TrainResult", "resume", "train"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """Result of a training.
-
-    Attributes:
-        run: Folder of the run.
-        record: Contents of run.json.
-        leaks: Copies in the dataset.
-        interrupted: Whether Ctrl-C ended the training.
-    """
+    """Result of a training, perhaps `interrupted` by Ctrl-C: the run, its run.json, and the copies in the dataset."""
 
     run: Run
     record: RunRecord
@@ -128,13 +121,8 @@ def train(
 def resume(run: Path, *, root: Path = RUNS, log: Log = lambda line: None) -> TrainResult:
     """Resumes a training that was killed or stopped, from the last epoch that was written.
 
-    On a CPU, with the same versions and number of threads, the weights are bit for bit those of an uninterrupted
-    training.
-
-    Args:
-        run: Folder of the run, or its name below `root`.
-        root: Folder of the runs.
-        log: Called with each progress message.
+    The run is its folder, or its name below `root`. On a CPU, with the same versions and number of threads, the weights
+    are bit for bit those of an uninterrupted training.
 
     Raises:
         DataError: If there is no such unfinished run, or its data has changed.
