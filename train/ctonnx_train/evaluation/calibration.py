@@ -100,7 +100,8 @@ def fit_operating_point(
 
     Source: Clopper and Pearson 1934, https://doi.org/10.1093/biomet/26.4.404
     """
-    is_positive = _is_positive(labels, classes, positive)
+    columns = [classes.index(name) for name in positive]
+    is_positive = np.isin(labels, columns)
     if not is_positive.any() or is_positive.all():
         return None
     used = np.ones(len(labels), bool) if leaked is None else ~leaked
@@ -113,7 +114,6 @@ def fit_operating_point(
     # More positive scores may lie between the highest negative score below and `lowest`: all of them are kept.
     below = scores[~is_positive & (scores < lowest)].max(initial=-np.inf)
     above = scores[is_positive & (scores > below)].min()
-    columns = [classes.index(name) for name in positive]
     threshold = _middle(probabilities, scores, columns, float(below), float(above))
     measured = operating_metrics(probabilities, labels, classes, positive, threshold)
     found = (scores[is_positive] >= threshold).sum(keepdims=True)
@@ -181,7 +181,7 @@ def operating_metrics(
     Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953. (The bootstrap interval of a sensitivity of 1
     has no width.)
     """
-    is_positive = _is_positive(labels, classes, positive)
+    is_positive = np.isin(labels, [classes.index(name) for name in positive])
     called = suspicion(probabilities, classes, positive) >= threshold
     metrics: dict[str, Any] = {}
     for name, right in (("sensitivity", called[is_positive]), ("specificity", ~called[~is_positive])):
@@ -206,12 +206,6 @@ def suspicious_metrics(
         "target_sensitivity": point.target_sensitivity,
         **{name: list(value) if isinstance(value, tuple) else value for name, value in metrics.items()},
     }
-
-
-def _is_positive(
-    labels: NDArray[np.integer[Any]], classes: Sequence[str], positive: Sequence[str]
-) -> NDArray[np.bool_]:
-    return np.isin(labels, [classes.index(name) for name in positive])
 
 
 def _interval(right: NDArray[np.bool_]) -> tuple[float, float] | None:

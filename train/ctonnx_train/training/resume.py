@@ -1,7 +1,6 @@
 """Plan and state of an unfinished run, from which its training can be resumed."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from ctonnx.system.file_reading import check_file, reason_of
 from ctonnx.system.files import write_text
 from ctonnx.system.temporary_files import remove_leftovers
 from ctonnx.system.text import Log
-from ctonnx_train.runs.checkpoint import STAGED
 from ctonnx_train.training.recipe import TrainSettings
 
 __all__ = [
@@ -28,7 +26,6 @@ __all__ = [
     "load_state",
     "remove_leftovers_of_runs",
     "save_plan",
-    "tidy",
 ]
 
 
@@ -76,11 +73,6 @@ def forget_plan(run: Run) -> None:
     """Removes the plan and the state of a finished run."""
     run.plan_file.unlink(missing_ok=True)
     run.last_file.unlink(missing_ok=True)
-
-
-def tidy(run: Run) -> None:
-    """Removes a checkpoint that a killed process staged but did not move to its final place."""
-    shutil.rmtree(run.folder / STAGED, ignore_errors=True)
 
 
 def find_resumable_run(run: Path, root: Path = RUNS) -> Run:

@@ -147,6 +147,8 @@ def _trainer(
     precision: Precision,
     callbacks: list[pl.Callback],
 ) -> pl.Trainer:
+    if settings.tensorboard:
+        require_tensorboard()
     if phase.patience is not None:
         mode = "min" if settings.monitor == "loss" else "max"
         # An epoch with a NaN metric counts as one without progress.
@@ -163,7 +165,7 @@ def _trainer(
         callbacks=callbacks,
         plugins=[DirectWriting()],
         num_sanity_val_steps=0,
-        logger=_tensorboard(run, phase) if settings.tensorboard else False,
+        logger=settings.tensorboard and TensorBoardLogger(run.folder, name="tensorboard", version=phase.name),
         log_every_n_steps=1,  # steps are not logged; larger numbers give warnings in short epochs
         enable_checkpointing=True,  # by LastCheckpoint
         enable_progress_bar=False,
@@ -175,11 +177,6 @@ def require_tensorboard() -> None:
     """Raises DataError if TensorBoard is not installed."""
     if find_spec("tensorboard") is None:
         raise DataError('expected the package tensorboard, found none; pip install "ctonnx[tensorboard]"')
-
-
-def _tensorboard(run: Run, phase: Phase) -> TensorBoardLogger:
-    require_tensorboard()
-    return TensorBoardLogger(run.folder, name="tensorboard", version=phase.name)
 
 
 def _loaders(
