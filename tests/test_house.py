@@ -280,6 +280,10 @@ def test_no_runtime_command_loads_what_training_needs(words: tuple[str, ...], wo
     assert [name for name in loaded_by(command(*words), workspace) if name in HEAVY] == []
 
 
+def test_help_of_train_loads_neither_numpy_nor_pillow(tmp_path: Path) -> None:
+    assert {"numpy", "PIL"} & set(loaded_by(command("train", "--help"), tmp_path)) == set()
+
+
 def test_import_of_ctonnx_loads_no_library_at_all(tmp_path: Path) -> None:
     modules = loaded_by("import ctonnx; ctonnx.__version__; ctonnx.ModelError", tmp_path)
     assert [name for name in (*HEAVY, *RUNTIME_LIBRARIES) if name in modules] == []

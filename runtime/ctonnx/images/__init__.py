@@ -11,7 +11,20 @@ dicom/         DICOM files
 loading        `load`, `load_frames` and `load_with_origin`
 """
 
-from ctonnx.images.loading import load, load_frames
+from typing import TYPE_CHECKING, Any
+
 from ctonnx.images.preprocessing import Preprocessing, to_pixels
 
+if TYPE_CHECKING:
+    from ctonnx.images.loading import load, load_frames
+
 __all__ = ["Preprocessing", "load", "load_frames", "to_pixels"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports `load` or `load_frames` on first use, so that a command's help loads neither NumPy nor Pillow."""
+    if name not in __all__:
+        raise AttributeError(f"module 'ctonnx.images' has no attribute {name!r}")
+    from ctonnx.images import loading
+
+    return getattr(loading, name)

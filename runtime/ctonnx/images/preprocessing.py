@@ -1,13 +1,14 @@
 """Preprocessing of a decoded image to the model's input: window, size, colour and resize rule."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
 
-from ctonnx.images.scan import Scan
+    from ctonnx.images.scan import Scan
 
 __all__ = ["Color", "DicomWindow", "Preprocessing", "Resize", "place", "to_pixels"]
 
@@ -39,13 +40,16 @@ class Preprocessing:
             raise ValueError(f"resize must be one of {get_args(Resize)}, found {self.resize!r}")
 
 
-def to_pixels(image: Scan | Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+def to_pixels(image: "Scan | Image.Image", preprocessing: Preprocessing) -> "NDArray[np.uint8]":
     """Resizes an image of mode `L` or `RGB` to the model's square with Pillow's antialiased bilinear filter.
 
     Returns:
         uint8 array of shape [size, size, 3] in RGB order; with `color="grey"` its three channels are equal.
     """
-    image = image.image if isinstance(image, Scan) else image
+    import numpy as np  # here, so that a command's help reads the defaults of `Preprocessing` without NumPy and Pillow
+    from PIL import Image
+
+    image = image if isinstance(image, Image.Image) else image.image
     if image.mode == "RGB" and preprocessing.color == "grey":  # grey becomes colour below, after the resize
         image = image.convert("L")
     left, top, width, height = place(image.size, preprocessing)

@@ -1,6 +1,6 @@
 """Commands for datasets, training and evaluation; heavy libraries are imported when a command is called.
 
-options   options that several commands share
+options   options and the log that several commands share
 data      `ctonnx data`
 train     `ctonnx train`
 evaluate  `ctonnx evaluate`

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ctonnx_train.cli.options import class_name_option
+from ctonnx_train.cli.options import class_name_option, log
 
 __all__ = ["audit", "data", "phantom"]
 
@@ -88,7 +88,7 @@ def phantom(out: Path, per_class: int, seed: int, size: int) -> None:
     from ctonnx.system.temporary_files import remove_leftovers
     from ctonnx_train.data.phantom.phantom_set import generate
 
-    remove_leftovers([out.resolve().parent], lambda line: click.echo(line, err=True))
+    remove_leftovers([out.resolve().parent], log)
     with tqdm(desc="drawing phantoms", unit="image", leave=False, disable=None) as bar:
 
         def progress(done: int, total: int) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ctonnx.cli.options import threads_option
-from ctonnx_train.cli.options import class_name_option
+from ctonnx_train.cli.options import class_name_option, log
 from ctonnx_train.evaluation.metrics import REPLICATES
 
 if TYPE_CHECKING:
@@ -84,9 +84,6 @@ def evaluate(
     from ctonnx_train.evaluation.evaluate import evaluate_model
     from ctonnx_train.evaluation.evaluated_model import open_evaluated_model
     from ctonnx_train.evaluation.report import as_markdown, check_output_folder, write_evaluation
-
-    def log(line: str) -> None:
-        click.echo(line, err=True)
 
     if output:
         remove_leftovers([output.parent], log)

@@ -1,8 +1,13 @@
-"""Options that several commands share."""
+"""Options and the log that several commands share."""
+
+from functools import partial
 
 import click
 
-__all__ = ["class_name_option"]
+__all__ = ["class_name_option", "log"]
+
+log = partial(click.echo, err=True)
+"""Prints a progress message to stderr."""
 
 
 def _parse_renames(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

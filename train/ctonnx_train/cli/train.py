@@ -1,6 +1,7 @@
 """`ctonnx train`: from a data folder to a run with a checkpoint."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -8,7 +9,7 @@ import click
 
 from ctonnx.cli.options import FiniteRange, threads_option
 from ctonnx.images.preprocessing import Color, Preprocessing, Resize
-from ctonnx_train.cli.options import class_name_option
+from ctonnx_train.cli.options import class_name_option, log
 from ctonnx_train.training.recipe import MONITORS, Imbalance, Precision, TrainSettings, default_batch_size
 
 if TYPE_CHECKING:
@@ -16,31 +17,32 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
+_DEFAULTS = {field.name: field.default for owner in (TrainSettings, Preprocessing) for field in fields(owner)}
+
+
+def _setting(name: str, field: str = "", **details: Any) -> Callable[[Any], Any]:
+    """Returns the option for a field of `TrainSettings` or `Preprocessing`, with the field's default."""
+    return click.option(name, default=_DEFAULTS[field or name[2:].replace("-", "_")], **details)
+
 
 @click.command(context_settings={"show_default": True})
 @click.argument("data", type=click.Path(path_type=Path), required=False)
-@click.option(
+@_setting(
     "--weights",
-    default=TrainSettings.weights,
     metavar="imagenet|none|FILE",
     help="Initial weights of the backbone; FILE is a ResNet50's .safetensors, .pth, .pt, .bin or .ckpt.",
 )
-@click.option(
-    "--epochs",
-    type=click.IntRange(1),
-    default=TrainSettings.epochs,
-    help="Maximum number of training epochs, over both phases.",
-)
+@_setting("--epochs", type=click.IntRange(1), help="Maximum number of training epochs, over both phases.")
 @click.option(
     "--batch-size",
     type=click.IntRange(2),
     show_default=f"{default_batch_size('imagenet')}; {default_batch_size('none')} with --weights none",
     help="Number of images per step on each device.",
 )
-@click.option(
+@_setting(
     "--image-size",
+    field="size",
     type=click.IntRange(32, 4096),
-    default=Preprocessing.size,
     help="Height and width of the network's input, in pixels.",
 )
 @click.option(
@@ -48,52 +50,36 @@ __all__ = ["train"]
     is_flag=True,
     help="Full-size images in every epoch, where --weights none starts with small ones: slower, for small findings.",
 )
-@click.option(
-    "--color",
-    type=click.Choice(get_args(Color)),
-    default=Preprocessing.color,
-    help="Color space of the network's input.",
-)
-@click.option(
+@_setting("--color", type=click.Choice(get_args(Color)), help="Color space of the network's input.")
+@_setting(
     "--resize",
     type=click.Choice(get_args(Resize)),
-    default=Preprocessing.resize,
     help="Method to make images square: stretch them, or pad them with black.",
 )
-@click.option(
+@_setting(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
-    default=TrainSettings.seed,
     help="Random seed for initial weights, sample order, augmentation and splits.",
 )
-@click.option(
+@_setting(
     "--precision",
     type=click.Choice(get_args(Precision)),
-    default=TrainSettings.precision,
     help="Numeric precision; auto is bf16 if the device supports it natively, fp16 on other CUDA GPUs, else fp32.",
 )
-@click.option(
+@_setting(
     "--unfreeze-from",
     type=click.Choice(["stem", "layer1", "layer2", "layer3", "layer4"]),
-    default=TrainSettings.unfreeze_from,
     help="First stage of the backbone that phase 2 trains; only with pretrained weights.",
 )
-@click.option(
+@_setting(
     "--patience",
     type=click.IntRange(1),
-    default=TrainSettings.patience,
     help="Number of epochs without improvement that end a phase; only with pretrained weights.",
 )
-@click.option(
-    "--monitor",
-    type=click.Choice(MONITORS),
-    default=TrainSettings.monitor,
-    help="Validation metric that selects the best epoch.",
-)
-@click.option(
+@_setting("--monitor", type=click.Choice(MONITORS), help="Validation metric that selects the best epoch.")
+@_setting(
     "--imbalance",
     type=click.Choice(get_args(Imbalance)),
-    default=TrainSettings.imbalance,
     help="Compensation for rare classes: weights in the loss, a sampler that draws them more often, or none.",
 )
 @click.option(
@@ -107,29 +93,20 @@ __all__ = ["train"]
     help="Regular expression for an image's group, such as the patient, in its path; a group is kept in one split.",
 )
 @click.option("--positive", metavar="CLASS", multiple=True, help="Suspicious class; default: all but normal, benign.")
-@click.option(
+@_setting(
     "--sensitivity",
     type=FiniteRange(0, 1, min_open=True),
-    default=TrainSettings.sensitivity,
     help="Target sensitivity of the operating point on the validation set.",
 )
 @class_name_option
 @click.option("--name", help="Name of the run; default: name of the data folder and the time.")
-@click.option(
+@_setting(
     "--cache-gb",
     type=FiniteRange(0),
-    default=TrainSettings.cache_gb,
     help="GB of resized images to keep in memory per machine; further images are decoded each time.",
 )
-@click.option(
-    "--devices",
-    type=click.IntRange(1),
-    default=TrainSettings.devices,
-    help="Number of GPUs, or of CPU processes, per machine.",
-)
-@click.option(
-    "--nodes", type=click.IntRange(1), default=TrainSettings.nodes, help="Number of machines, started by a launcher."
-)
+@_setting("--devices", type=click.IntRange(1), help="Number of GPUs, or of CPU processes, per machine.")
+@_setting("--nodes", type=click.IntRange(1), help="Number of machines, started by a launcher.")
 @threads_option
 @click.option("--compile", is_flag=True, help="Use torch.compile: pays off on GPUs and long runs.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard files to the run's folder, too.")
@@ -178,9 +155,6 @@ def train(
     """
     from ctonnx_train.data.image_folder import read_data
     from ctonnx_train.network.openmp import load_pytorch
-
-    def log(line: str) -> None:
-        click.echo(line, err=True)
 
     if resumed is not None:
         _reject_other_options(ctx)

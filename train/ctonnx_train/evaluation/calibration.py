@@ -32,27 +32,18 @@ _TEMPERATURES = (0.05, 20.0)
 def negative_log_likelihood(
     logits: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]], temperature: float
 ) -> float:
-    """Returns the mean negative log-likelihood of the labels, in nats.
-
-    Args:
-        logits: Logits before the temperature, [images, classes].
-        labels: Class index of each image.
-        temperature: Divisor of the logits.
-    """
+    """Returns the mean negative log-likelihood of the labels, in nats; `logits` are undivided, [images, classes]."""
     chosen = log_softmax(logits.astype(np.float64) / temperature, axis=1)[np.arange(len(labels)), labels]
     return -float(chosen.mean())
 
 
 def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]]) -> float:
-    """Returns the temperature at which the labels are most likely (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
+    """Returns the temperature of logits [images, classes] at which the labels are most likely.
 
-    Args:
-        logits: Logits of the validation images, [images, classes].
-        labels: Class index of each image.
+    It is between 0.05 and 20, to four decimals; 1 if the likelihood grows towards one of these bounds, as it does if
+    every prediction is correct and the images are too few to fit a temperature.
 
-    Returns:
-        A value between 0.05 and 20, to four decimals; 1 if the likelihood grows towards one of these bounds, as it does
-        if every prediction is correct and the images are too few to fit a temperature.
+    Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599.
     """
     found = minimize_scalar(
         lambda exponent: negative_log_likelihood(logits, labels, float(np.exp(exponent))),
@@ -67,8 +58,7 @@ def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.intege
 def positive_classes(classes: Sequence[str], chosen: Sequence[str] = ()) -> tuple[str, ...]:
     """Returns the suspicious classes: the chosen ones, or by default all but `NEGATIVE_CLASSES`.
 
-    Returns:
-        Names in the order of `classes`; empty if none was chosen and no class or every class is negative.
+    They are in the order of `classes`; there are none if none was chosen and no class or every class is negative.
 
     Raises:
         DataError: If a chosen class does not exist, or all classes are chosen.
@@ -101,21 +91,17 @@ def fit_operating_point(
     The sensitivity and specificity of the point are measured on the images that it was fitted on; they are lower on
     others.
 
-    Args:
-        probabilities: Probabilities of the validation images after the temperature, [images, classes].
-        labels: Class index of each image.
-        classes: Class names.
-        positive: Names of the suspicious classes.
-        sensitivity: Target sensitivity, 0 to 1.
-        leaked: True for images with a copy, or an image of their group, in the training set, [images]. They are left
-            out unless no positive or no negative image would remain. None leaves out none.
+    The probabilities, [images, classes], are those of the validation images after the temperature. Images that are True
+    in `leaked`, [images], have a copy, or an image of their group, in the training set; they are left out unless no
+    positive or no negative image would remain.
 
     Returns:
         The operating point, or None if there is no suspicious class, no positive or no negative image.
 
     Source: Clopper and Pearson 1934, https://doi.org/10.1093/biomet/26.4.404
     """
-    is_positive = _is_positive(labels, classes, positive)
+    columns = [classes.index(name) for name in positive]
+    is_positive = np.isin(labels, columns)
     if not is_positive.any() or is_positive.all():
         return None
     used = np.ones(len(labels), bool) if leaked is None else ~leaked
@@ -128,9 +114,9 @@ def fit_operating_point(
     # More positive scores may lie between the highest negative score below and `lowest`: all of them are kept.
     below = scores[~is_positive & (scores < lowest)].max(initial=-np.inf)
     above = scores[is_positive & (scores > below)].min()
-    threshold = _middle(probabilities, scores, classes, positive, float(below), float(above))
+    threshold = _middle(probabilities, scores, columns, float(below), float(above))
     measured = operating_metrics(probabilities, labels, classes, positive, threshold)
-    found = int((scores[is_positive] >= threshold).sum())
+    found = (scores[is_positive] >= threshold).sum(keepdims=True)
     return OperatingPoint(
         positive=tuple(positive),
         threshold=threshold,
@@ -139,7 +125,7 @@ def fit_operating_point(
         target_sensitivity=sensitivity,
         sensitivity_interval=measured["sensitivity_interval"],
         specificity_interval=measured["specificity_interval"],
-        sensitivity_bound=float(_lower_bounds(np.array([found]), len(scores[is_positive]))[0]),
+        sensitivity_bound=float(_lower_bounds(found, len(scores[is_positive]))[0]),
         positive_images=int(is_positive.sum()),
         negative_images=int((~is_positive).sum()),
         leaked_images=0 if leaked is None else int(leaked.sum()),
@@ -165,12 +151,7 @@ def _lower_bounds(found: NDArray[np.int64], images: int) -> NDArray[np.float64]:
 
 
 def _middle(
-    probabilities: NDArray[np.floating[Any]],
-    scores: NDArray[np.float64],
-    classes: Sequence[str],
-    positive: Sequence[str],
-    below: float,
-    above: float,
+    values: NDArray[np.floating[Any]], scores: NDArray[np.float64], positive: list[int], below: float, above: float
 ) -> float:
     """Returns the middle of two neighbouring scores in logits, or half the upper score if there is none below it.
 
@@ -180,9 +161,8 @@ def _middle(
     """
     if below < 0:
         return above / 2
-    columns = [classes.index(name) for name in positive]
-    chances = np.clip(probabilities.astype(np.float64), np.finfo(np.float64).tiny, None)
-    logits = np.log(chances[:, columns].sum(axis=1)) - np.log(np.delete(chances, columns, axis=1).sum(axis=1))
+    chances = np.clip(values.astype(np.float64), np.finfo(np.float64).tiny, None)
+    logits = np.log(chances[:, positive].sum(axis=1)) - np.log(np.delete(chances, positive, axis=1).sum(axis=1))
     middle = float(expit((logits[scores == below].max() + logits[scores == above].min()) / 2))
     return middle if below < middle <= above else (below + above) / 2
 
@@ -196,17 +176,12 @@ def operating_metrics(
 ) -> dict[str, Any]:
     """Returns sensitivity and specificity of a threshold with 95 % Wilson score intervals; None if undefined.
 
+    The probabilities, [images, classes], are those after the temperature.
+
     Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953. (The bootstrap interval of a sensitivity of 1
     has no width.)
-
-    Args:
-        probabilities: Probabilities after the temperature, [images, classes].
-        labels: Class index of each image.
-        classes: Class names.
-        positive: Names of the suspicious classes.
-        threshold: Smallest score that is suspicious.
     """
-    is_positive = _is_positive(labels, classes, positive)
+    is_positive = np.isin(labels, [classes.index(name) for name in positive])
     called = suspicion(probabilities, classes, positive) >= threshold
     metrics: dict[str, Any] = {}
     for name, right in (("sensitivity", called[is_positive]), ("specificity", ~called[~is_positive])):
@@ -221,14 +196,7 @@ def suspicious_metrics(
     labels: NDArray[np.integer[Any]],
     classes: Sequence[str],
 ) -> dict[str, Any] | None:
-    """Returns the metrics of a model's operating point as a JSON-ready dictionary, or None if it has none.
-
-    Args:
-        point: Operating point of the model.
-        probabilities: Probabilities after the temperature, [images, classes].
-        labels: Class index of each image.
-        classes: Class names.
-    """
+    """Returns the `operating_metrics` of a model's point as a JSON-ready dictionary, or None if it has no point."""
     if point is None:
         return None
     metrics = operating_metrics(probabilities, labels, classes, point.positive, point.threshold)
@@ -238,12 +206,6 @@ def suspicious_metrics(
         "target_sensitivity": point.target_sensitivity,
         **{name: list(value) if isinstance(value, tuple) else value for name, value in metrics.items()},
     }
-
-
-def _is_positive(
-    labels: NDArray[np.integer[Any]], classes: Sequence[str], positive: Sequence[str]
-) -> NDArray[np.bool_]:
-    return np.isin(labels, [classes.index(name) for name in positive])
 
 
 def _interval(right: NDArray[np.bool_]) -> tuple[float, float] | None:

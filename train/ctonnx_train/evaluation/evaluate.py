@@ -38,13 +38,10 @@ EvaluatedSplit: TypeAlias = Literal["train", "valid", "test", "all"]
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Result of an evaluation.
+    """Result of an evaluation; the probabilities are [images, classes].
 
-    Attributes:
-        document: JSON-ready dictionary with `schema_version`, `model`, `data`, `metrics`, `suspicious`, `caveats` and,
-            if two models were compared, `comparison`.
-        probabilities: [images, classes].
-        labels: Class index of each image.
+    `document` is a JSON-ready dictionary with `schema_version`, `model`, `data`, `metrics`, `suspicious`, `caveats`
+    and, if two models were compared, `comparison`.
     """
 
     document: dict[str, Any]

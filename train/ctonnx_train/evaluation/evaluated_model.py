@@ -1,6 +1,7 @@
 """The model to evaluate: a run's checkpoint in PyTorch, or an exported model in onnxruntime."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,20 +31,9 @@ class _Predict(Protocol):
 class EvaluatedModel:
     """A model that predicts the images of a `PixelStore`.
 
-    Attributes:
-        path: Folder of the run, or the `.onnx` file.
-        name: Name of the run.
-        kind: Description such as `PyTorch checkpoint` or `ONNX fp32`.
-        classes: Class names, in the order of the probabilities.
-        preprocessing: Preprocessing of the input.
-        operating_point: Operating point, or None.
-        synthetic: Whether the model was trained on generated phantoms.
-        data: Training data, as in run.json or the spec.
-        probabilities: Returns the probabilities for rows of a store, [rows, classes].
-        run: Run of the model, if known.
-        class_names: Canonical names that the training gave to class folders.
-        data_root: Dataset of the training, if known.
-        digests: Digests of the images of each split of the training, if known.
+    `path` is the folder of its run or its `.onnx` file, `kind` a text such as `PyTorch checkpoint` or `ONNX fp32`, and
+    `data` is as in run.json or the spec. `class_names` are the canonical names that the training gave to class folders,
+    `digests` those of the images of each of its splits. These, `run` and `data_root` are known only next to the run.
     """
 
     path: Path
@@ -72,12 +62,7 @@ class EvaluatedModel:
 
 
 def open_evaluated_model(path: Path, root: Path = RUNS, *, threads: int | None = None) -> EvaluatedModel:
-    """Opens a run's folder, a run's name below `root`, or an `.onnx` file.
-
-    Args:
-        path: Path to open.
-        root: Folder of the runs.
-        threads: Number of threads on a CPU; None uses all available cores.
+    """Opens a run's folder, a run's name below `root`, or an `.onnx` file; `threads` are those on a CPU.
 
     Raises:
         ModelError: If the model does not exist or is damaged.
@@ -141,12 +126,12 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
         return np.concatenate(batches)
 
     run = Run(file.resolve().parent.parent)  # if the file is in the export folder of its run
-    try:
-        same = run.has_checkpoint and read_record(run).data["fingerprint"] == spec.data["fingerprint"]
-        digests = {split: frozenset(read_digests(run, split).values()) for split in SPLITS} if same else {}
-        class_names = read_record(run).folder_classes if same else {}
-    except (ModelError, KeyError):
-        same, digests, class_names = False, {}, {}
+    record, digests = None, {}
+    with suppress(ModelError, KeyError):
+        found = read_record(run) if run.has_checkpoint else None
+        if found and found.data["fingerprint"] == spec.data["fingerprint"]:
+            digests = {split: frozenset(read_digests(run, split).values()) for split in SPLITS}
+            record = found
     return EvaluatedModel(
         path=file,
         name=spec.name,
@@ -157,8 +142,8 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
         synthetic=spec.synthetic,
         data=spec.data,
         probabilities=probabilities,
-        run=run if same else None,
-        class_names=class_names,
-        data_root=Path(read_record(run).data["folder"]) if same else None,
+        run=run if record else None,
+        class_names=record.folder_classes if record else {},
+        data_root=Path(record.data["folder"]) if record else None,
         digests=digests,
     )

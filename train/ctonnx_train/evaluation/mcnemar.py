@@ -16,12 +16,7 @@ def mcnemar(
 
     The test uses the images that exactly one of the classifiers gets right. If the two were equally good, these images
     would be split like coin tosses (McNemar 1947, https://doi.org/10.1007/BF02295996; exact by the binomial
-    distribution, two-sided).
-
-    Args:
-        first: Probabilities, [images, classes].
-        second: Probabilities of the other classifier, with the same classes in the same order.
-        labels: Class index of each image.
+    distribution, two-sided). Both give probabilities, [images, classes], with the same classes in the same order.
 
     Returns:
         `only_first_right`, `only_second_right` (numbers of images) and `p_value`.

@@ -98,13 +98,8 @@ def evaluate(
     The intervals are percentiles over resamples with replacement of the images (Efron and Tibshirani 1993), or of
     whole groups of images. Resamples in which a metric is undefined do not count for its interval.
 
-    Args:
-        probabilities: Predicted probabilities, [images, classes].
-        labels: Class index of each image.
-        classes: Class names, in the order of the second axis.
-        groups: Number of each image's group, such as its patient; None resamples single images.
-        replicates: Number of resamples.
-        seed: Random seed of the resamples.
+    The probabilities are [images, classes]. `groups` has the number of each image's group, such as its patient; None
+    resamples single images.
 
     Returns:
         `images`, `accuracy`, `balanced_accuracy`, `ece`, `macro` and `per_class` (precision, sensitivity (recall),
@@ -112,12 +107,11 @@ def evaluate(
         with [low, high]) and `bootstrap` (settings of the resampling).
     """
     truth = np.asarray(labels)
-    names = [*_METRICS, *(f"macro_{name}" for name in _CLASS_METRICS), *_CLASS_METRICS]
-    point = compute_metrics(probabilities, truth)
+    point = {name: values[0] for name, values in compute_metrics(probabilities, truth).items()}
     units = np.unique(np.arange(len(truth)) if groups is None else np.asarray(groups), return_inverse=True)[1]
     counts = np.random.default_rng(seed)
     number = int(units.max()) + 1
-    drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
+    drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in point}
     replicates = replicates if number > 1 else 0  # a single group does not show how groups differ
     left = replicates
     while left > 0:
@@ -127,21 +121,14 @@ def evaluate(
         for name, values in compute_metrics(probabilities, truth, resampled).items():
             drawn[name].append(values)
         left -= size
-    tails = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    intervals = (
-        {name: _quantiles(np.concatenate(values), tails) for name, values in drawn.items()} if replicates else {}
-    )
     matrix = confusion_matrix(probabilities, truth)
-    low_high = {
-        name: np.where(np.isnan(point[name][0]), np.nan, bounds) for name, bounds in intervals.items()
-    }  # [2] or [2, classes]
-    metrics = {"images": len(truth), **_tree({name: point[name][0] for name in names}, classes)}
+    metrics = {"images": len(truth), **_tree(point, classes)}
     for index, name in enumerate(classes):
         metrics["per_class"][name]["images"] = int(matrix[index].sum())
     metrics["confusion_matrix"] = matrix.tolist()
     if replicates:
-        low, high = (_tree({name: bounds[side] for name, bounds in low_high.items()}, classes) for side in (0, 1))
-        metrics["intervals"] = _pairs(low, high)
+        bounds = {name: _bounds(point[name], np.concatenate(values)) for name, values in drawn.items()}
+        metrics["intervals"] = _tree(bounds, classes)
         unit = "image" if groups is None else "group"
         metrics["bootstrap"] = {"level": LEVEL, "replicates": replicates, "seed": seed, "unit": unit, "units": number}
     return metrics
@@ -206,14 +193,14 @@ def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return mean
 
 
-def _quantiles(values: NDArray[np.float64], tails: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the quantiles over the resamples with a defined value, [2] or [2, classes]."""
-    columns = values.reshape(len(values), -1)
+def _bounds(point: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the interval over the resamples with a defined value, [2] or [classes, 2]; NaN if the point is NaN."""
+    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     found = [
-        np.quantile(column[~np.isnan(column)], tails) if (~np.isnan(column)).any() else [np.nan] * 2
-        for column in columns.T
+        np.quantile(column[~np.isnan(column)], tails) if (~np.isnan(column)).any() else np.full(2, np.nan)
+        for column in values.reshape(len(values), -1).T
     ]
-    return np.asarray(found).T.reshape(2, *values.shape[1:])
+    return np.where(np.isnan(point)[..., None], np.nan, np.array(found).reshape(*values.shape[1:], 2))
 
 
 def _tree(values: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
@@ -228,12 +215,8 @@ def _tree(values: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _pairs(low: Any, high: Any) -> Any:
-    """Returns the two structures merged to one with [low, high]."""
-    if isinstance(low, dict):
-        return {name: _pairs(low[name], high[name]) for name in low}
-    return None if low is None else [low, high]
-
-
-def _rounded(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 6)
+def _rounded(value: NDArray[np.float64]) -> float | list[float] | None:
+    """Returns a value, or the two of an interval, to six decimals; None if undefined."""
+    if np.isnan(value).any():
+        return None
+    return [round(bound, 6) for bound in value.tolist()] if value.ndim else round(float(value), 6)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -50,13 +50,7 @@ def save_plot(figure: Figure, file: Path) -> None:
 
 
 def plot_confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> Figure:
-    """Draws a confusion matrix, shaded by the share of the true class.
-
-    Args:
-        matrix: Numbers of images, with a row per true class and a column per predicted class.
-        classes: Class names.
-        title: Title of the plot.
-    """
+    """Draws a confusion matrix (a row per true class, a column per predicted one), shaded by the row's shares."""
     counts = np.asarray(matrix)
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
@@ -95,12 +89,7 @@ def plot_roc(
 ) -> Figure:
     """Draws the ROC curve of each class against the rest, with its AUROC and interval in the legend.
 
-    Args:
-        probabilities: Predicted probabilities, [images, classes].
-        labels: Class index of each image.
-        classes: Class names.
-        metrics: Result of `ctonnx_train.evaluation.metrics.evaluate` for these images.
-        title: Title of the plot.
+    The probabilities are [images, classes], the metrics those of `ctonnx_train.evaluation.metrics.evaluate` for them.
     """
     with _style():
         lines = sum(len(_plain(name, 24).splitlines()) for name in classes)
@@ -110,32 +99,22 @@ def plot_roc(
         axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=(0, (1, 2)))
         for index, name in enumerate(classes):
             area = metrics["per_class"][name]["auroc"]
-            shown_name = "\N{ZERO WIDTH SPACE}" + _plain(
-                name, 24
-            )  # a legend omits labels that begin with an underscore
+            # A legend omits labels that begin with an underscore.
+            shown_name = "\N{ZERO WIDTH SPACE}" + _plain(name, 24)
             if area is None:
                 axes.plot([], [], color="none", label=f"{shown_name}: not defined")
                 continue
-            false_positives, true_positives, _ = roc_curve(
-                labels == index, probabilities[:, index], drop_intermediate=False
-            )
+            scores = probabilities[:, index]
+            false_positives, true_positives, _ = roc_curve(labels == index, scores, drop_intermediate=False)
             interval = metrics.get("intervals", {}).get("per_class", {}).get(name, {}).get("auroc")
             shown = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
-            axes.plot(
-                false_positives,
-                true_positives,
-                color=_COLORS[index % len(_COLORS)],
-                linestyle=_LINES[index % len(_LINES)],
-                linewidth=1.4,
-                label=f"{shown_name}: {area:.3f}{shown}",
-            )
+            color, line = _COLORS[index % len(_COLORS)], _LINES[index % len(_LINES)]
+            label = f"{shown_name}: {area:.3f}{shown}"
+            axes.plot(false_positives, true_positives, color=color, linestyle=line, linewidth=1.4, label=label)
         axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axes.set_aspect("equal", anchor="N")
-        figure.legend(
-            loc="outside lower center",
-            title=f"AUROC, one class against the rest{level}",
-            title_fontsize=8,
-        )
+        heading = f"AUROC, one class against the rest{level}"
+        figure.legend(loc="outside lower center", title=heading, title_fontsize=8)
         _set_title(figure, title)
     return figure
 
@@ -143,14 +122,7 @@ def plot_roc(
 def plot_reliability(
     probabilities: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]], ece: float, title: str
 ) -> Figure:
-    """Draws accuracy against confidence, with the number of images in each bin.
-
-    Args:
-        probabilities: Predicted probabilities, [images, classes].
-        labels: Class index of each image.
-        ece: Expected calibration error, for the title.
-        title: Title of the plot.
-    """
+    """Draws accuracy against confidence, with the images in each bin; probabilities are [images, classes]."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
@@ -176,36 +148,23 @@ def plot_reliability(
 
 
 def plot_curves(rows: Sequence[Mapping[str, Any]], title: str, *, best_epoch: int | None = None) -> Figure:
-    """Draws losses and validation metrics over the epochs, with the phases marked.
-
-    Args:
-        rows: Rows of metrics.csv, as numbers.
-        title: Title of the plot.
-        best_epoch: Epoch to mark.
-    """
+    """Draws losses and validation metrics over the epochs (rows of metrics.csv), with the phases marked."""
     epochs = [row["epoch"] for row in rows]
     names = ("accuracy", "balanced_accuracy", "macro_auroc")
     with _style():
         figure = Figure(figsize=(7.0, 3.2), layout="constrained")
         loss, accuracy = figure.subplots(1, 2)
         marker = "o" if len(rows) < 3 else ""
-        for number, (column, label) in enumerate((("train_loss", "training"), ("valid_loss", "validation"))):
-            values = _column(rows, column)
+        losses = {"training": _column(rows, "train_loss"), "validation": _column(rows, "valid_loss")}
+        for number, (label, values) in enumerate(losses.items()):
             loss.plot(epochs, values, color=_COLORS[number], linestyle=_LINES[number], marker=marker, label=label)
-        losses = [*_column(rows, "train_loss"), *_column(rows, "valid_loss")]
-        highest = max((value for value in losses if math.isfinite(value)), default=0.0)
+        highest = max((value for value in chain(*losses.values()) if math.isfinite(value)), default=0.0)
         loss.set(xlabel="epoch", ylabel="cross-entropy", ylim=(0, 1.1 * highest or 1))
         loss.yaxis.set_major_formatter("{x:.2f}")  # of constant width for any ticks that the layout chooses
         for number, name in enumerate(names):
-            label = name.replace("_", " ").replace("auroc", "AUROC")
-            accuracy.plot(
-                epochs,
-                _column(rows, f"valid_{name}"),
-                color=_COLORS[1 + number],
-                linestyle=_LINES[number],
-                marker=marker,
-                label=label,
-            )
+            label, values = name.replace("_", " ").replace("auroc", "AUROC"), _column(rows, f"valid_{name}")
+            color, line = _COLORS[1 + number], _LINES[number]
+            accuracy.plot(epochs, values, color=color, linestyle=line, marker=marker, label=label)
         accuracy.set(xlabel="epoch", ylabel="on the validation images", ylim=(0, 1.02))
         for axes in (loss, accuracy):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -227,10 +186,8 @@ def _mark_phases(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
         first, last = part[0]["epoch"], part[-1]["epoch"]
         if position:
             axes.axvline(first - 0.5, color=_GREY, linewidth=0.8, linestyle=":", zorder=0)
-        transform = axes.get_xaxis_transform()
-        axes.text(
-            (first + last) / 2, 1.01, name, transform=transform, ha="center", va="bottom", color=_GREY, fontsize=8
-        )
+        middle, transform = (first + last) / 2, axes.get_xaxis_transform()
+        axes.text(middle, 1.01, name, transform=transform, ha="center", va="bottom", color=_GREY, fontsize=8)
 
 
 def _set_title(figure: Figure, title: str) -> None:

@@ -26,11 +26,7 @@ _NAMES = {
 
 
 def check_output_folder(folder: Path) -> None:
-    """Raises an error unless the folder is new, empty, or contains only an earlier evaluation.
-
-    Raises:
-        CtonnxError: If the folder contains other files.
-    """
+    """Raises CtonnxError unless the folder is new, empty, or contains only an earlier evaluation."""
     if folder.is_dir() and (foreign := {file.name for file in folder.iterdir()} - _FILES):
         raise CtonnxError(
             f"expected a new folder or an earlier evaluation at '{folder}', found other files ('{min(foreign)}' "
@@ -65,29 +61,20 @@ def write_curves(history: Sequence[Mapping[str, Any]], title: str, best_epoch: i
 
 
 def as_markdown(document: Mapping[str, Any], *, plots: bool = False) -> str:
-    """Returns the report as Markdown.
-
-    Args:
-        document: Document of an `Evaluation`.
-        plots: Whether to show the plots, as files next to the report.
-    """
+    """Returns an evaluation's document as Markdown, optionally with the plots as files next to it."""
     return "\n".join(_lines(document, plots)) + "\n"
 
 
 def _lines(document: Mapping[str, Any], plots: bool) -> Iterator[str]:
     model, data, metrics = document["model"], document["data"], document["metrics"]
-    yield f"# {_title(document)}"
-    yield ""
+    yield f"# {_title(document)}\n"
     for caveat in document.get("caveats", ()):
-        yield f"**Warning: {caveat}.**"
-        yield ""
+        yield f"**Warning: {caveat}.**\n"
     if model["synthetic"]:
-        yield "**Trained on synthetic phantoms: these metrics have no clinical meaning.**"
-        yield ""
+        yield "**Trained on synthetic phantoms: these metrics have no clinical meaning.**\n"
     images = f"{counted(data['images'], 'image')} ({data['split']})"
     yield f"{model['kind']} `{model['path']}` on {images} of `{data['path']}`."
-    yield "A research tool, not a medical device."
-    yield ""
+    yield "A research tool, not a medical device.\n"
     yield from _flaws(data)
     level = f"{metrics['bootstrap']['level']:.0%} interval" if "bootstrap" in metrics else "interval"
     intervals = metrics.get("intervals", {})
@@ -104,7 +91,10 @@ def _lines(document: Mapping[str, Any], plots: bool) -> Iterator[str]:
         rows.append([_cell(name), str(values["images"]), *cells])
     yield from table(["class", "images", *_NAMES.values()], rows)
     yield ""
-    yield from _confusion(metrics["confusion_matrix"], model["classes"])
+    names = [_cell(name) for name in model["classes"]]
+    rows = [[name, *map(str, row)] for name, row in zip(names, metrics["confusion_matrix"], strict=True)]
+    yield from table(["true \\ predicted", *names], rows)
+    yield ""
     yield from _suspicious(document["suspicious"])
     yield from _comparison(document.get("comparison"))
     if "bootstrap" in metrics:
@@ -119,8 +109,7 @@ def _lines(document: Mapping[str, Any], plots: bool) -> Iterator[str]:
             yield "Wilson's intervals and McNemar's test assume independent images; images of one group are not."
     if plots:
         yield ""
-        for file in ("confusion.png", "roc.png", "reliability.png"):
-            yield f"![{file.removesuffix('.png')}]({file})"
+        yield from (f"![{name}]({name}.png)" for name in ("confusion", "roc", "reliability"))
 
 
 def _flaws(data: Mapping[str, Any]) -> Iterator[str]:
@@ -159,12 +148,6 @@ def _flaws(data: Mapping[str, Any]) -> Iterator[str]:
     yield ""
 
 
-def _confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Iterator[str]:
-    rows = [[_cell(name), *map(str, row)] for name, row in zip(classes, matrix, strict=True)]
-    yield from table(["true \\ predicted", *map(_cell, classes)], rows)
-    yield ""
-
-
 def _suspicious(found: Mapping[str, Any] | None) -> Iterator[str]:
     if found is None:
         return
@@ -172,17 +155,15 @@ def _suspicious(found: Mapping[str, Any] | None) -> Iterator[str]:
         f"**Suspicious** ({' + '.join(found['positive'])} of {found['threshold']:.4g} or more, fitted on the "
         f"validation images): sensitivity {_value(found['sensitivity'])} {_interval(found['sensitivity_interval'])} on "
         f"{counted(found['sensitivity_images'], 'image')}, specificity {_value(found['specificity'])} "
-        f"{_interval(found['specificity_interval'])} on {found['specificity_images']}."
+        f"{_interval(found['specificity_interval'])} on {found['specificity_images']}.\n"
     )
-    yield ""
 
 
 def _comparison(found: Mapping[str, Any] | None) -> Iterator[str]:
     if found is None:
         return
     test, seen = found["mcnemar"], found["seen_in_training"]
-    yield f"## Compared with {found['other']['kind']} `{found['other']['path']}`"
-    yield ""
+    yield f"## Compared with {found['other']['kind']} `{found['other']['path']}`\n"
     trained_on = "not known" if seen["trained_on"] is None else seen["trained_on"]
     rows = {
         "accuracy, this and the other": f"{_value(found['accuracy'])}, {_value(found['other_accuracy'])}",
@@ -193,9 +174,7 @@ def _comparison(found: Mapping[str, Any] | None) -> Iterator[str]:
         "images that the other was trained on": str(trained_on),
     }
     yield from table(["metric", "value"], list(rows.items()))
-    yield ""
-    yield f"{MAX_DP}."
-    yield ""
+    yield f"\n{MAX_DP}.\n"
 
 
 def _title(document: Mapping[str, Any]) -> str:

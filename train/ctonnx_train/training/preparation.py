@@ -54,12 +54,6 @@ class Prepared:
 def prepare(found: Dataset, settings: TrainSettings, preprocessing: Preprocessing, log: Log) -> Prepared:
     """Decodes the images of a dataset, makes missing splits, and finds and optionally drops leaked images.
 
-    Args:
-        found: Dataset as it was read.
-        settings: Settings of the training; those for seed, groups, leaks and memory are used.
-        preprocessing: Preprocessing of the network's input.
-        log: Called with each progress message.
-
     Raises:
         DataError: If images cannot be read, or a class has too few images.
     """

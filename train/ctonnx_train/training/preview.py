@@ -28,17 +28,10 @@ _WHITE, _GREY = 255, 72
 def write_preview(
     file: Path, data: Dataset, *, preprocessing: Preprocessing, seed: int = 0, weights: str = IMAGENET
 ) -> int:
-    """Writes a PNG with two images of each class, each in a row with seven augmented versions.
+    """Writes a PNG with two training images of each class, each in a row with seven augmented versions.
 
-    Args:
-        file: PNG file to write.
-        data: Dataset; its training images are used.
-        preprocessing: Preprocessing of the network's input.
-        seed: Random seed for the choice of images and for their augmentation.
-        weights: Initial weights of the training, which determine the strength of its augmentation.
-
-    Returns:
-        Number of images shown.
+    The seed determines the choice and the augmentation of the images, the initial weights of the training the strength
+    of its augmentation. Returns the number of images shown.
 
     Raises:
         DataError: If images cannot be read.

@@ -43,12 +43,9 @@ class TrainSettings:
         unfreeze_from: First stage that phase 2 trains.
         patience: Epochs without a better `monitor` after which a phase ends.
         monitor: Validation metric that selects the best epoch.
-        imbalance: Compensation for rare classes: weights in the `loss`, a `sampler` that draws their images more
-            often, or `none`.
-        drop_leaks: Whether to remove copies of earlier splits' images from `valid` and `test`, and copies with
-            different labels from `train`.
-        group_regex: Regular expression for the group, such as the patient, in an image's path; see
-            `ctonnx_train.data.leakage.group_names`.
+        imbalance: Compensation for rare classes: weights in the `loss`, a `sampler` that draws them more often, `none`.
+        drop_leaks: Whether to remove copies of earlier splits' images, and from `train` copies with different labels.
+        group_regex: Regular expression for the group in an image's path; see `ctonnx_train.data.leakage.group_names`.
         cache_gb: GB (10^9 bytes) of images to keep in memory, for all processes of a machine together.
         full_size: Whether images have their full size from the first epoch on, also from scratch; see `image_size`.
         compile: Whether to compile the network with `torch.compile`.
@@ -126,25 +123,22 @@ class Phase:
     stages: tuple[str, ...]
     epochs: int
     learning_rate: float
-    schedule: Schedule
-    weight_decay: float
-    dropout: bool
-    patience: int | None
+    schedule: Schedule = "constant"
+    weight_decay: float = 0.0
+    dropout: bool = True
+    patience: int | None = None
     augmentation: float = 1.0
     growing: bool = False
 
 
 def default_batch_size(weights: str) -> int:
-    """Returns the default number of images per step.
+    """Returns the default number of images per step with these initial weights.
 
     Training from scratch on the small datasets of this field benefits more from additional steps than from larger
     ones. Below 24 images, the fixed cost of a step dominates on a CPU.
 
     >>> default_batch_size("imagenet"), default_batch_size("none")
     (32, 24)
-
-    Args:
-        weights: Initial weights, as in `TrainSettings`.
     """
     return 24 if weights == "none" else TrainSettings.batch_size
 
@@ -178,7 +172,6 @@ def plan(settings: TrainSettings) -> tuple[Phase, ...]:
                 schedule="one-cycle",
                 weight_decay=0.02,
                 dropout=False,
-                patience=None,
                 augmentation=0.5,
                 growing=not settings.full_size,
             ),
@@ -191,9 +184,6 @@ def plan(settings: TrainSettings) -> tuple[Phase, ...]:
             stages=("head",),
             epochs=head_epochs,
             learning_rate=1e-4,
-            schedule="constant",
-            weight_decay=0.0,
-            dropout=True,
             patience=settings.patience,
         ),
         Phase(
@@ -202,9 +192,6 @@ def plan(settings: TrainSettings) -> tuple[Phase, ...]:
             stages=STAGES[STAGES.index(settings.unfreeze_from) :],
             epochs=settings.epochs - head_epochs,
             learning_rate=1e-5,
-            schedule="constant",
-            weight_decay=0.0,
-            dropout=True,
             patience=settings.patience,
         ),
     )
@@ -212,19 +199,14 @@ def plan(settings: TrainSettings) -> tuple[Phase, ...]:
 
 
 def image_size(size: int, phase: Phase, epoch: int) -> int:
-    """Returns the height and width, in pixels, of an epoch's training images: progressive resizing.
+    """Returns the height and width, in pixels, of the training images of a phase's epoch, from 0: progressive resizing.
 
     Small images train fast, and their features transfer to larger images unless the findings span only a few pixels.
-    Source: Tan and Le 2021, https://arxiv.org/abs/2104.00298.
+    The last epoch uses images of the full `size`. Source: Tan and Le 2021, https://arxiv.org/abs/2104.00298.
 
     >>> scratch = plan(TrainSettings(weights="none", epochs=10))[0]
     >>> [image_size(128, scratch, epoch) for epoch in range(10)]
     [64, 64, 64, 64, 64, 64, 64, 96, 128, 128]
-
-    Args:
-        size: Height and width of the full-size images, in pixels.
-        phase: Phase of the epoch.
-        epoch: Number of the epoch within the phase, from 0; the last epoch uses full-size images.
     """
     if not phase.growing or epoch + 1 == phase.epochs:
         return size
@@ -235,13 +217,11 @@ def image_size(size: int, phase: Phase, epoch: int) -> int:
 def class_weights(labels: Sequence[int], classes: int) -> tuple[float, ...]:
     """Returns a weight per class: images / (classes * images of the class), as scikit-learn's `balanced`.
 
+    Each class has at least one image.
+
     Source: King and Zeng 2001, https://doi.org/10.1093/oxfordjournals.pan.a004868.
 
     >>> class_weights([0, 0, 0, 1], 2)
     (0.6666666666666666, 2.0)
-
-    Args:
-        labels: Class index of each training image; each class has at least one image.
-        classes: Number of classes.
     """
     return tuple(len(labels) / (classes * labels.count(label)) for label in range(classes))

@@ -30,16 +30,10 @@ def write_reports(
     probabilities: Mapping[Split, NDArray[np.floating[Any]]],
     history: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Writes `evaluation/valid`, `evaluation/test` (if there are test images) and `curves.png`.
+    """Writes `evaluation/valid`, `evaluation/test` (if there are test images) and `curves.png` to a folder.
 
-    Args:
-        run: Run to report on.
-        record: Contents of its run.json.
-        folder: Folder to write to: that of the run, or one that will be moved there.
-        splits: Samples of each split.
-        digests: Digests of the samples' pixels, by path.
-        probabilities: Probabilities for each evaluated split, [images, classes].
-        history: Rows of metrics.csv.
+    The folder is that of the run, or one that will be moved there. `digests` are those of the images' pixels, by path;
+    `probabilities` those of each evaluated split, [images, classes]; `history` has the rows of metrics.csv.
     """
     known: dict[Split, set[str]] = {split: {digests[sample.path] for sample in splits[split]} for split in splits}
     for split, values in probabilities.items():

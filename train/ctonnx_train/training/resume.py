@@ -1,7 +1,6 @@
 """Plan and state of an unfinished run, from which its training can be resumed."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from ctonnx.system.file_reading import check_file, reason_of
 from ctonnx.system.files import write_text
 from ctonnx.system.temporary_files import remove_leftovers
 from ctonnx.system.text import Log
-from ctonnx_train.runs.checkpoint import STAGED
 from ctonnx_train.training.recipe import TrainSettings
 
 __all__ = [
@@ -28,7 +26,6 @@ __all__ = [
     "load_state",
     "remove_leftovers_of_runs",
     "save_plan",
-    "tidy",
 ]
 
 
@@ -36,12 +33,8 @@ __all__ = [
 class RunPlan:
     """Settings of a training.
 
-    Attributes:
-        data: Folder or file of the dataset, absolute.
-        settings: Settings of the recipe.
-        preprocessing: Preprocessing of the network's input.
-        class_names: Canonical names for class folders, by the folder's name.
-        fingerprint: Fingerprint of the data; empty before the data has been read.
+    `data` is the absolute path of the dataset, and its fingerprint is empty before the images have been read.
+    `class_names` are canonical names for class folders, by the folder's name.
     """
 
     data: Path
@@ -80,11 +73,6 @@ def forget_plan(run: Run) -> None:
     """Removes the plan and the state of a finished run."""
     run.plan_file.unlink(missing_ok=True)
     run.last_file.unlink(missing_ok=True)
-
-
-def tidy(run: Run) -> None:
-    """Removes a checkpoint that a killed process staged but did not move to its final place."""
-    shutil.rmtree(run.folder / STAGED, ignore_errors=True)
 
 
 def find_resumable_run(run: Path, root: Path = RUNS) -> Run:
@@ -130,11 +118,6 @@ def load_state(run: Run) -> dict[str, Any] | None:
 
 
 def remove_leftovers_of_runs(root: Path, log: Log) -> None:
-    """Removes temporary files of killed processes from every run below `root`.
-
-    Args:
-        root: Folder of the runs, or of a single run.
-        log: Called with a message for each folder that had such files.
-    """
+    """Removes temporary files of killed processes from `root` and every run below it; logs where there were some."""
     runs = [Run(folder) for folder in (root, *sorted(root.glob("*/")))]
     remove_leftovers((folder for run in runs for folder in (run.folder, run.evaluation_folder)), log)

@@ -14,13 +14,7 @@ from ctonnx.artifacts.operating_point import OperatingPoint
 from ctonnx.system.packages import versions_of
 from ctonnx.system.text import Log
 from ctonnx_train.data.splits import Split
-from ctonnx_train.evaluation.calibration import (
-    fit_operating_point,
-    fit_temperature,
-    negative_log_likelihood,
-    positive_classes,
-    suspicious_metrics,
-)
+from ctonnx_train.evaluation import calibration
 from ctonnx_train.evaluation.metrics import evaluate
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.inference import predict_logits
@@ -38,12 +32,9 @@ _EVALUATED: tuple[Split, ...] = ("valid", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class Calibrated:
-    """A trained network's calibration, and its calibrated predictions.
+    """A trained network's temperature and operating point, if defined, and its calibrated probabilities.
 
-    Attributes:
-        temperature: Temperature of the logits.
-        point: Operating point, or None if it is not defined.
-        probabilities: Probabilities after the temperature for `valid` and, if it has images, `test`, [images, classes].
+    They are those of `valid` and, if it has images, `test`, [images, classes].
     """
 
     temperature: float
@@ -61,19 +52,21 @@ def calibrate(
         if prepared.rows[split]
     }
     data, labels = prepared.data, np.array(prepared.labels("valid"))
-    temperature = fit_temperature(logits["valid"], labels)
+    temperature = calibration.fit_temperature(logits["valid"], labels)
     probabilities = {
         split: softmax(values.astype(np.float64) / temperature, axis=1) for split, values in logits.items()
     }
-    point = fit_operating_point(
+    point = calibration.fit_operating_point(
         probabilities["valid"],
         labels,
         data.classes,
-        positive_classes(data.classes, settings.positive),
+        calibration.positive_classes(data.classes, settings.positive),
         sensitivity=settings.sensitivity,
         leaked=np.array([sample in prepared.leaked_valid for sample in data.splits["valid"]]),
     )
-    before, after = (negative_log_likelihood(logits["valid"], labels, value) for value in (1.0, temperature))
+    before, after = (
+        calibration.negative_log_likelihood(logits["valid"], labels, value) for value in (1.0, temperature)
+    )
     log(f"temperature {temperature:.3f}: negative log-likelihood on the validation images {before:.4f} -> {after:.4f}")
     if point is None:
         log("no operating point for 'suspicious': it needs images of suspicious classes and of others (--positive)")
@@ -112,7 +105,7 @@ def _metrics(split: Split, calibrated: Calibrated, prepared: Prepared, seed: int
     probabilities, labels, classes = calibrated.probabilities[split], prepared.labels(split), prepared.data.classes
     return {
         **evaluate(probabilities, labels, classes, groups=prepared.group_numbers(split), seed=seed),
-        "suspicious": suspicious_metrics(calibrated.point, probabilities, np.array(labels), classes),
+        "suspicious": calibration.suspicious_metrics(calibrated.point, probabilities, np.array(labels), classes),
     }
 
 

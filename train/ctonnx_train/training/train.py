@@ -23,7 +23,7 @@ from ctonnx_train.evaluation.calibration import positive_classes
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.pretrained import IMAGENET, NONE, load_backbone
 from ctonnx_train.network.threads import computing_threads
-from ctonnx_train.runs.checkpoint import save_checkpoint
+from ctonnx_train.runs.checkpoint import STAGED, save_checkpoint
 from ctonnx_train.runs.record import RunRecord
 from ctonnx_train.training.loop.batches import PixelDataset
 from ctonnx_train.training.loop.device import out_of_memory
@@ -40,7 +40,6 @@ from ctonnx_train.training.resume import (
     load_state,
     remove_leftovers_of_runs,
     save_plan,
-    tidy,
 )
 from ctonnx_train.training.run_record import calibrate, make_record
 
@@ -49,14 +48,7 @@ __all__ = ["TrainResult", "resume", "train"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """Result of a training.
-
-    Attributes:
-        run: Folder of the run.
-        record: Contents of run.json.
-        leaks: Copies in the dataset.
-        interrupted: Whether Ctrl-C ended the training.
-    """
+    """Result of a training, perhaps `interrupted` by Ctrl-C: the run, its run.json, and the copies in the dataset."""
 
     run: Run
     record: RunRecord
@@ -128,13 +120,8 @@ def train(
 def resume(run: Path, *, root: Path = RUNS, log: Log = lambda line: None) -> TrainResult:
     """Resumes a training that was killed or stopped, from the last epoch that was written.
 
-    On a CPU, with the same versions and number of threads, the weights are bit for bit those of an uninterrupted
-    training.
-
-    Args:
-        run: Folder of the run, or its name below `root`.
-        root: Folder of the runs.
-        log: Called with each progress message.
+    The run is its folder, or its name below `root`. On a CPU, with the same versions and number of threads, the weights
+    are bit for bit those of an uninterrupted training.
 
     Raises:
         DataError: If there is no such unfinished run, or its data has changed.
@@ -144,7 +131,7 @@ def resume(run: Path, *, root: Path = RUNS, log: Log = lambda line: None) -> Tra
     unfinished = find_resumable_run(run, root)
     plan = load_plan(unfinished)
     if is_main_process():
-        tidy(unfinished)
+        shutil.rmtree(unfinished.folder / STAGED, ignore_errors=True)  # of a process killed while it wrote
         remove_leftovers_of_runs(unfinished.folder, log)
     found = read_data(plan.data, class_names=plan.class_names)
     describe(found, log)

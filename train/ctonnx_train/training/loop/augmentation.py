@@ -1,6 +1,7 @@
 """Augmentation of a batch of training images on the training device."""
 
 import math
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
@@ -9,26 +10,24 @@ from torch.nn import functional
 __all__ = ["Augmentation"]
 
 
+@dataclass(frozen=True, kw_only=True)
 class Augmentation:
     """Random rotation, zoom, shift and horizontal flip in one bilinear resampling, and brightness, per image.
 
     torchvision's transforms process one image at a time on the CPU, or change all images of a batch alike. Here a batch
     is augmented in one step on its device, so that a GPU does not wait for the CPU.
 
-    Args:
+    Attributes:
         degrees: Maximum rotation in either direction.
         zoom: Maximum relative change of size.
         shift: Maximum shift, as a fraction of width and height.
         brightness: Maximum relative change of brightness.
     """
 
-    def __init__(
-        self, *, degrees: float = 15.0, zoom: float = 0.15, shift: float = 0.08, brightness: float = 0.2
-    ) -> None:
-        self.degrees = degrees
-        self.zoom = zoom
-        self.shift = shift
-        self.brightness = brightness
+    degrees: float = 15.0
+    zoom: float = 0.15
+    shift: float = 0.08
+    brightness: float = 0.2
 
     @classmethod
     def of_strength(cls, strength: float) -> "Augmentation":
@@ -37,13 +36,7 @@ class Augmentation:
         >>> Augmentation.of_strength(0.5).degrees
         7.5
         """
-        whole = cls()
-        return cls(
-            degrees=strength * whole.degrees,
-            zoom=strength * whole.zoom,
-            shift=strength * whole.shift,
-            brightness=strength * whole.brightness,
-        )
+        return cls(**{name: strength * value for name, value in asdict(cls()).items()})
 
     def __call__(self, images: Tensor, size: int | None = None) -> Tensor:
         """Returns augmented copies; random numbers come from the default generator of the images' device.

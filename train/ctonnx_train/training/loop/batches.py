@@ -21,13 +21,7 @@ _WORKERS = 4  # at most; no more than cores, since PyTorch warns about more
 
 
 class PixelDataset(Dataset[Batch]):
-    """Labelled images of a store, read in batches.
-
-    Args:
-        store: Store of the images.
-        rows: Rows of the store.
-        labels: Class index of each row.
-    """
+    """Labelled images of a store, of one class index per row, read in batches."""
 
     def __init__(self, store: PixelStore, rows: Sequence[int], labels: Sequence[int]) -> None:
         self._store = store
@@ -98,14 +92,7 @@ def batches(
     """Returns a loader of batches.
 
     A batch of images in memory is a single copy of bytes, which worker processes would not make faster. Images that
-    must be decoded again are decoded ahead by worker processes.
-
-    Args:
-        dataset: Images to load.
-        batch_size: Images per batch.
-        sampler: Order of the images.
-        on_gpu: Whether to use pinned memory, which a GPU copies while it computes.
-        drop_last: Whether to drop a smaller last batch.
+    must be decoded again are decoded ahead by worker processes. A GPU copies pinned memory while it computes.
     """
     can_fork = "fork" in multiprocessing.get_all_start_methods()
     workers = min(_WORKERS, available_cores()) if can_fork and not dataset.in_memory else 0

@@ -28,29 +28,12 @@ from ctonnx_train.training.recipe import MONITORS, Monitor, Phase
 __all__ = ["BestWeights", "DirectWriting", "EpochLog", "History", "LastCheckpoint"]
 
 _VALID = tuple(f"valid_{name}" for name in MONITORS)
-_COLUMNS = (
-    "epoch",
-    "phase",
-    "image_size",
-    "learning_rate",
-    "train_loss",
-    *_VALID,
-    "seconds",
-    "train_seconds",
-    "data_seconds",
-)
 _WRITING_SHARE = 1 / 50
 
 
 @dataclass
 class History:
-    """Finished epochs of all phases.
-
-    Attributes:
-        file: The file metrics.csv with the rows.
-        planned: Maximum number of epochs.
-        rows: Rows of the finished epochs.
-    """
+    """Finished epochs of all phases, at most `planned`, as rows of the file metrics.csv."""
 
     file: Path
     planned: int
@@ -62,7 +45,7 @@ class History:
         if not is_main_process():
             return
         with atomic_file(self.file) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:
-            writer = csv.DictWriter(handle, _COLUMNS, lineterminator="\n")
+            writer = csv.DictWriter(handle, list(row), lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.rows)
 
@@ -70,11 +53,7 @@ class History:
 class EpochLog(pl.Callback):
     """Adds a row to the history and logs a line after each epoch; shows a progress bar on a terminal.
 
-    Args:
-        history: History to add to.
-        log: Called with the line.
-        phases: Phases of the training, to estimate the remaining time; if empty, there is no estimate.
-        size: Height and width of the full-size images, in pixels.
+    With the phases of the training and the size of its images, in pixels, the line estimates the remaining time.
     """
 
     def __init__(self, history: History, log: Log, phases: Sequence[Phase] = (), size: int = 0) -> None:
@@ -145,10 +124,6 @@ class EpochLog(pl.Callback):
 class BestWeights(pl.Callback):
     """Keeps a copy of the weights of the epoch with the best validation metric, across phases.
 
-    Args:
-        history: Finished epochs.
-        monitor: Metric that selects the best epoch.
-
     Attributes:
         monitor: Metric that selects the best epoch.
         value: Best value so far, or None.
@@ -196,12 +171,7 @@ class LastCheckpoint(Checkpoint):
     """Writes the file to resume from after an epoch: the full state of the training, and the history.
 
     Epochs are skipped so that writing takes at most a fiftieth of the training's time. The first epoch of a phase is
-    always written.
-
-    Args:
-        file: The file last.ckpt.
-        history: History to save.
-        phase: Number of the current phase, from 1.
+    always written. Phases are numbered from 1.
     """
 
     def __init__(self, file: Path, history: History, phase: int) -> None:

@@ -49,9 +49,8 @@ def out_of_memory(error: BaseException) -> bool:
         if _is_memory_error(error):
             return True
         seen.add(id(error))
-        if isinstance(error, Exception) and not isinstance(
-            error, CtonnxError | OSError
-        ):  # these have their own meaning
+        # A CtonnxError or an OSError has a meaning of its own.
+        if isinstance(error, Exception) and not isinstance(error, CtonnxError | OSError):
             behind = (error.__cause__, error.__context__, getattr(error, "inner_exception", None))
             waiting += [other for other in behind if isinstance(other, BaseException) and id(other) not in seen]
     return False

@@ -33,15 +33,7 @@ __all__ = ["Fitted", "fit", "require_tensorboard"]
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """Result of `fit`; the network has the best weights.
-
-    Attributes:
-        device: Device of the training.
-        precision: Precision of the training, `bf16`, `fp16` or `fp32`.
-        history: Finished epochs.
-        best: Best epoch.
-        interrupted: Whether Ctrl-C ended the training.
-    """
+    """Result of `fit`, perhaps `interrupted` by Ctrl-C; the network has the best weights."""
 
     device: torch.device
     precision: Precision
@@ -64,20 +56,11 @@ def fit(
     reuse_memory: bool = True,
     log: Log = lambda line: None,
 ) -> Fitted:
-    """Trains a network in the phases of the recipe, each with its own trainer and optimizer.
+    """Trains a network in place, in the phases of the recipe, each with its own trainer and optimizer.
 
-    Args:
-        network: Network to train, in place.
-        train_images: Training images.
-        valid_images: Validation images, which select the best epoch.
-        labels: Class index of each training image.
-        classes: Class names.
-        settings: Settings of the recipe.
-        run: Run whose metrics.csv and last.ckpt are written.
-        state: Contents of last.ckpt to resume from; None starts a new training.
-        phases: Phases to train; None uses `ctonnx_train.training.recipe.plan`.
-        reuse_memory: Whether to keep freed memory for the next step; see `keep_freed_memory`.
-        log: Called with each progress message.
+    The run's metrics.csv and last.ckpt are written; `labels` are those of the training images. By default, the training
+    is a new one (`state` is the content of a last.ckpt to resume from), in the phases of
+    `ctonnx_train.training.recipe.plan`, and freed memory is kept for the next step (`keep_freed_memory`).
 
     Raises:
         DataError: If no validation metric was ever finite, or there are too few GPUs or images.
@@ -164,6 +147,8 @@ def _trainer(
     precision: Precision,
     callbacks: list[pl.Callback],
 ) -> pl.Trainer:
+    if settings.tensorboard:
+        require_tensorboard()
     if phase.patience is not None:
         mode = "min" if settings.monitor == "loss" else "max"
         # An epoch with a NaN metric counts as one without progress.
@@ -180,7 +165,7 @@ def _trainer(
         callbacks=callbacks,
         plugins=[DirectWriting()],
         num_sanity_val_steps=0,
-        logger=_tensorboard(run, phase) if settings.tensorboard else False,
+        logger=settings.tensorboard and TensorBoardLogger(run.folder, name="tensorboard", version=phase.name),
         log_every_n_steps=1,  # steps are not logged; larger numbers give warnings in short epochs
         enable_checkpointing=True,  # by LastCheckpoint
         enable_progress_bar=False,
@@ -192,11 +177,6 @@ def require_tensorboard() -> None:
     """Raises DataError if TensorBoard is not installed."""
     if find_spec("tensorboard") is None:
         raise DataError('expected the package tensorboard, found none; pip install "ctonnx[tensorboard]"')
-
-
-def _tensorboard(run: Run, phase: Phase) -> TensorBoardLogger:
-    require_tensorboard()
-    return TensorBoardLogger(run.folder, name="tensorboard", version=phase.name)
 
 
 def _loaders(

@@ -110,9 +110,8 @@ class ClassificationTask(pl.LightningModule):
         if np.isfinite(logits).all():
             measured = compute_metrics(torch.from_numpy(logits).softmax(1).numpy(), labels)
             values |= {name: measured[name].item() for name in MONITORS if name != "loss"}
-        found = {
-            f"valid_{name}": values.get(name, math.nan) for name in MONITORS
-        }  # NaN replaces the value of the epoch before
+        # NaN replaces the value of the epoch before.
+        found = {f"valid_{name}": values.get(name, math.nan) for name in MONITORS}
         self.log_dict(found, sync_dist=self._distributed)  # all processes have the same values
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -37,13 +37,7 @@ def seconds_left(rows: Sequence[Mapping[str, Any]], phases: Sequence[Phase], siz
 
 
 def time_left(rows: Sequence[Mapping[str, Any]], phases: Sequence[Phase], size: int) -> str:
-    """Returns a text such as `about 3 min left` (`at most` if a phase may stop early); empty after the last epoch.
-
-    Args:
-        rows: Rows of metrics.csv of the finished epochs, at least one.
-        phases: Phases of the training.
-        size: Height and width of the full-size images, in pixels.
-    """
+    """Returns `seconds_left` as `about 3 min left` (`at most`, if a phase may stop early); empty after the last."""
     if not (seconds := seconds_left(rows, phases, size)):
         return ""
     return f"{'about' if phases[-1].patience is None else 'at most'} {duration(seconds)} left"
