@@ -36,7 +36,6 @@ from ctonnx_bench.measurement.rounds import Bench, Round
 
 __all__ = ["run_benchmark"]
 
-
 _CHANGE = {"fp32": 1e-3, "fp16": 2e-2, "int8": 5e-2}
 """Largest difference of a logit or heatmap between two runs of a file on one machine, as a share of the maximum."""
 
@@ -47,15 +46,10 @@ _IMAGE_BYTES = 9e6
 
 
 def run_benchmark(settings: Settings, *, command: str, log: Log) -> dict[str, Any]:
-    """Measures, and returns the document that is written to bench.json.
+    """Measures, and returns the document that is written to bench.json, with the command line for the report.
 
     `passed` is True if no case of ctonnx has `failures`. The failures of a peer do not change it, and neither do bounds
     in `not_shown`, which the images show neither kept nor broken. Peers that cannot run are in `skipped`.
-
-    Args:
-        settings: Settings of the benchmark.
-        command: Command line, for the report.
-        log: Called with each progress message.
 
     Raises:
         CtonnxError: If ctonnx cannot run with these settings, or there is no reference.

@@ -47,13 +47,7 @@ class Report:
 
 
 def measure_and_report(settings: Settings, options: ReportOptions, *, command: str, log: Log) -> Report:
-    """Measures, compares with an earlier report, writes the reports, and publishes the results.
-
-    Args:
-        settings: Settings of the benchmark.
-        options: Options of the reports.
-        command: Command line, for the report.
-        log: Called with each progress message.
+    """Measures, compares with an earlier report, writes the reports with the command line, and publishes the results.
 
     Raises:
         CtonnxError: If ctonnx cannot run with these settings, or the earlier report is not comparable.

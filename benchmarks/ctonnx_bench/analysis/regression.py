@@ -30,15 +30,9 @@ _ALWAYS = ("p50 ms", "peak MB")  # always gated; the others only if they are rel
 
 @dataclass(frozen=True)
 class Change:
-    """Change of one measurement of a case.
+    """Change of one measurement of a case; only a `gated` one may fail the comparison, the others are only shown.
 
-    Attributes:
-        case: Name of the case.
-        figure: Name of the measurement, with its unit.
-        before: Value in the earlier report.
-        now: Value in this report.
-        noisy: Whether either value is unreliable.
-        gated: Whether the change may fail the comparison; other changes are only shown.
+    `figure` is the measurement's name with its unit; `noisy` is whether either value is unreliable.
     """
 
     case: str

@@ -14,16 +14,11 @@ __all__ = ["Case", "plan_cases"]
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table, measured in separate processes.
+    """One row of the table, measured in separate processes; the options for its network are those of `Opening`.
 
     Attributes:
         contender: Measured network and its adapter.
         batch_size: Images per run.
-        provider: One of `ctonnx.inference.providers.PROVIDERS`.
-        threads: Threads within an operator.
-        bound: Whether inputs and outputs stay in the GPU's memory.
-        spinning: Whether waiting threads spin.
-        workers: Parts of a batch that are computed in parallel, each with its share of the threads.
         swept: Whether cases differ in threads, workers or spinning, so that the title includes them.
         side: Height and width of the network's input, in pixels.
         files: Whether files are timed instead of preprocessed pixels.
@@ -90,14 +85,9 @@ def plan_cases(
     threads: int,
     files: bool = False,
 ) -> list[Case]:
-    """Returns all cases; those of one batch size are adjacent, so that compared cases are measured close in time.
+    """Returns all cases on ctonnx's provider, with and without IO binding on a GPU, except for files.
 
-    Args:
-        contenders: Contenders to measure.
-        batch_sizes: Batch sizes to measure.
-        provider: Provider of ctonnx, one of `ctonnx.inference.providers.PROVIDERS`.
-        threads: Threads within an operator.
-        files: Whether files are timed; their pixels are always copied.
+    Those of one batch size are adjacent, so that compared cases are measured close in time.
     """
     return [
         Case(contender, size, _provider_of(contender, provider), threads, bound)

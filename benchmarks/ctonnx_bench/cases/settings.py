@@ -5,7 +5,6 @@ from pathlib import Path
 
 __all__ = ["SCHEMA_VERSION", "ReportOptions", "Settings"]
 
-
 SCHEMA_VERSION = 1
 """Version of the document's schema: raised when a reader of the old version could misuse a new document."""
 

@@ -22,12 +22,7 @@ _PEERS = ("torch", "torchvision", "openvino", "nncf", "transformers", "ultralyti
 
 
 def describe(root: Path = Path("/"), gpu: Gpu | None = None) -> dict[str, Any]:
-    """Returns the environment.
-
-    Args:
-        root: Folder that contains proc and sys.
-        gpu: GPU to name; None detects it.
-    """
+    """Returns the environment; `root` contains proc and sys, and the GPU is detected unless it is given."""
     about = processor(root)
     frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
     is_disabled = WITHOUT_AMX in os.environ

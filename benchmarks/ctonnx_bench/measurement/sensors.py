@@ -48,9 +48,6 @@ class Gpu:
     """The first GPU of CUDA_VISIBLE_DEVICES, read through NVML (the package `nvidia-ml-py`) if both are present.
 
     On a machine with different GPUs, CUDA numbers them as NVML does only with CUDA_DEVICE_ORDER=PCI_BUS_ID.
-
-    Args:
-        nvml: The module `pynvml`; None if it is not installed.
     """
 
     def __init__(self, nvml: Any) -> None:
@@ -116,10 +113,6 @@ def read_sensors(gpu: Gpu, root: Path = _ROOT) -> Reading:
 
     Sources: https://docs.kernel.org/power/powercap/powercap.html (RAPL; on newer kernels only root may read it),
     https://docs.kernel.org/admin-guide/cgroup-v2.html (`cpu.stat`).
-
-    Args:
-        gpu: GPU to include.
-        root: Folder that contains sys.
     """
     joules, wraps = dict[str, float](), dict[str, float]()
     for zone in sorted((root / "sys/class/powercap").glob("*-rapl:*")):

@@ -26,7 +26,6 @@ from ctonnx_bench.cases.task import Task
 
 __all__ = ["batches_of", "from_files", "main", "now", "timed_loop", "warm_up", "without_collector", "work"]
 
-
 _DISTINCT = 32  # images in the timed runs: enough to defeat caches, few enough for memory
 _WARM_UP = 3  # runs at least
 _LEAST_RUNS = 5  # timed runs at least, however slow
@@ -51,16 +50,10 @@ def timed_loop(
     keep: Callable[[int, Any], None],
     least: int = 1,
 ) -> list[float]:
-    """Runs the staged batches in turn, and returns the seconds of each run.
+    """Runs the staged batches in turn, `least` times or more, and returns the seconds of each run.
 
-    Only `run` is between the two readings of the clock.
-
-    Args:
-        run: Timed function.
-        staged: Its arguments, in turn.
-        seconds: Duration of the loop.
-        keep: Called with the batch's number and the result after each run, outside of the timed part.
-        least: Minimum number of runs.
+    Only `run` is between the two readings of the clock; `keep` is called with the batch's number and the result after
+    it.
     """
     samples: list[float] = []
     end = now() + seconds
@@ -141,10 +134,7 @@ def work(task: Task) -> dict[str, Any]:
 def from_files(network: Network, preprocessing: Mapping[str, Any], window: Mapping[str, Any]) -> Network:
     """Returns a network that reads image files, so that reading and preprocessing are timed too.
 
-    Args:
-        network: Network for pixels.
-        preprocessing: Fields of `ctonnx.images.Preprocessing`.
-        window: Fields of `ctonnx.images.preprocessing.DicomWindow`, for DICOM files.
+    Given are the fields of `ctonnx.images.Preprocessing`, and those of `DicomWindow` for DICOM files.
     """
     from ctonnx.images import Preprocessing, load, to_pixels
     from ctonnx.images.preprocessing import DicomWindow

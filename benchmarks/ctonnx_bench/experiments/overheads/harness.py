@@ -26,10 +26,7 @@ __all__ = ["compare_loops", "main"]
 def compare_loops(predictor: Predictor, *, rounds: int, seconds: float) -> tuple[list[float], list[float]]:
     """Returns the median seconds of a run in each round: of a bare loop, and of the benchmark's.
 
-    Args:
-        predictor: Predictor whose session both loops run.
-        rounds: Rounds of each loop, after one that is not counted.
-        seconds: Duration of each round.
+    One more round of `seconds` before them is not counted.
     """
     size = predictor.spec.preprocessing.size
     pixels = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)

@@ -26,12 +26,7 @@ with Predictor(sys.argv[1], check=sys.argv[2] == "True") as predictor:
 
 
 def time_check(model: Path, rounds: int) -> dict[bool, list[float]]:
-    """Returns the wall seconds of processes that open a model and predict once, with and without its checksum.
-
-    Args:
-        model: The `.onnx` file.
-        rounds: Processes of each kind, in turn, after one round that is not counted.
-    """
+    """Returns the wall seconds of processes that open a model and predict once, with and without its checksum."""
     commands = {check: [sys.executable, "-c", _PROGRAM, str(model), str(check)] for check in (True, False)}
     return time_in_turn(commands, rounds)
 

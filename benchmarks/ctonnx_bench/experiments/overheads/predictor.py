@@ -23,16 +23,7 @@ _WARM_UP = 5  # rounds
 
 
 def overhead(predictor: Predictor, *, batch_size: int, rounds: int) -> tuple[list[float], list[float]]:
-    """Times rounds of a bare `session.run` and of `Predictor.predict_pixels` in turn.
-
-    Args:
-        predictor: Predictor whose session both run.
-        batch_size: Images per run.
-        rounds: Runs of each, after five that are not counted.
-
-    Returns:
-        Seconds of each run: of the bare session, and of the predictor.
-    """
+    """Returns the seconds of each run of a bare `session.run` and of `Predictor.predict_pixels`, in turn."""
     size = predictor.spec.preprocessing.size
     pixels = np.random.default_rng(0).integers(0, 256, (batch_size, size, size, 3), np.uint8)
 

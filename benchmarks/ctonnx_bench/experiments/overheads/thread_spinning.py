@@ -32,14 +32,7 @@ _WARM_UP = 5
 
 
 def median_seconds(model: Path | str, sessions: int, spinning: bool, runs: int) -> float:
-    """Returns the median seconds of the first session's runs; between them each other session runs once.
-
-    Args:
-        model: The `.onnx` file for all sessions.
-        sessions: Number of sessions in this process.
-        spinning: Whether their threads spin.
-        runs: Number of counted runs.
-    """
+    """Returns the median seconds of the first session's runs; between them each other session runs once."""
     predictors = [Predictor(model, spinning=spinning) for _ in range(sessions)]
     size = predictors[0].spec.preprocessing.size
     pixels = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)

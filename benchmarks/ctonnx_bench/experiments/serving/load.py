@@ -38,14 +38,7 @@ def ask(port: int, request: bytes) -> tuple[int, bytes]:
 
 @dataclass(frozen=True)
 class Load:
-    """Measurements of the clients.
-
-    Attributes:
-        seconds: Seconds of each request, in the order of the responses.
-        statuses: Number of responses by status.
-        wrong: Number of responses with another label than expected.
-        elapsed: Seconds from the first request to the last response.
-    """
+    """Measurements of the clients: seconds of each request and in all, responses by status and with a wrong label."""
 
     seconds: Sequence[float]
     statuses: Mapping[int, int]
@@ -59,15 +52,7 @@ class Load:
 
     @classmethod
     def run(cls, port: int, bodies: Sequence[bytes], labels: Sequence[str], *, clients: int, requests: int) -> "Load":
-        """Runs clients in parallel, each with one request at a time.
-
-        Args:
-            port: Port of the server on this machine.
-            bodies: Result of `requests_for`; used in turn.
-            labels: Expected label of each body.
-            clients: Number of clients.
-            requests: Number of requests of all clients.
-        """
+        """Runs clients in parallel, each with one request at a time, from `requests_for`, in turn."""
         return asyncio.run(_run(port, bodies, labels, clients, requests))
 
 

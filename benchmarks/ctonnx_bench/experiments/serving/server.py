@@ -35,13 +35,7 @@ _WAIT = 60.0
 
 @dataclass(frozen=True)
 class Server:
-    """Running `ctonnx serve`.
-
-    Attributes:
-        port: Port that it listens on.
-        process: Process ID.
-        ready_seconds: Seconds from its start until it was ready.
-    """
+    """Running `ctonnx serve`: its port, process ID, and seconds from its start until it was ready."""
 
     port: int
     process: int
@@ -65,11 +59,7 @@ class Server:
 
 @contextmanager
 def serving(model: Path, *options: str) -> Iterator[Server]:
-    """Runs `ctonnx serve` until the block ends.
-
-    Args:
-        model: The `.onnx` file.
-        options: Further options of the command.
+    """Runs `ctonnx serve` with a model and further options until the block ends.
 
     Raises:
         click.ClickException: If it does not become ready.
@@ -94,16 +84,7 @@ def serving(model: Path, *options: str) -> Iterator[Server]:
 
 
 def time_predictor(model: Path | str, folder: Path | str, streams: bool) -> list[float]:
-    """Measures the predictor in this process.
-
-    Args:
-        model: The `.onnx` file.
-        folder: Folder of the scans, PNG files.
-        streams: Whether all scans are streamed, or single scans are predicted whose files are read before.
-
-    Returns:
-        Seconds of all scans together, or of each single scan.
-    """
+    """Returns the seconds of streaming a folder's PNG scans, or of predicting single scans that are read before."""
     from ctonnx.prediction.predictor import Predictor
     from ctonnx.prediction.streaming import workers_for
 

@@ -36,11 +36,7 @@ _STATES = ("idle", "one core busy")
 
 @contextmanager
 def busy_core(*, anywhere: bool) -> Iterator[None]:
-    """Keeps a core busy within the block, with a process that is killed at its end.
-
-    Args:
-        anywhere: Whether the system may move the process; otherwise it stays on the last available core.
-    """
+    """Keeps the last available core, or any core, busy within the block, with a process that is killed at its end."""
     process = subprocess.Popen([sys.executable, "-I", "-S", "-c", _LOOP])
     try:
         if not anywhere and hasattr(os, "sched_setaffinity"):
@@ -56,14 +52,7 @@ def measure_training(
 ) -> float:
     """Returns the median seconds of an epoch of the recipe from scratch, without the first epoch, which allocates.
 
-    Args:
-        data: Dataset.
-        image_size: Image size in pixels, the same in every epoch.
-        batch_size: Images per step.
-        epochs: Number of epochs, at least two.
-        threads: Threads of PyTorch; None uses the default of `ctonnx train`.
-        asleep: Whether to set up OpenMP's threads as `ctonnx train` does, so that waiting threads sleep; otherwise
-            OpenMP's defaults apply.
+    Waiting threads are `asleep` if OpenMP is set up as `ctonnx train` does; otherwise OpenMP's defaults apply.
     """
     if asleep:
         from ctonnx_train.network.openmp import load_pytorch
@@ -86,14 +75,7 @@ def measure_training(
 
 
 def measure_export(run: Path, precisions: str, threads: int | None, asleep: bool) -> float:
-    """Returns the seconds of an export, without the imports.
-
-    Args:
-        run: Folder of the run.
-        precisions: Precisions, joined by commas.
-        threads: Threads of PyTorch and onnxruntime; None uses the default of `ctonnx export`.
-        asleep: See `measure_training`.
-    """
+    """Returns the seconds of an export, without the imports; for `asleep` see `measure_training`."""
     if asleep:
         from ctonnx_train.network.openmp import use_passive_waiting
 

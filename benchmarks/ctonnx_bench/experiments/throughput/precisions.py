@@ -25,13 +25,7 @@ _WARM_UP = 10
 
 
 def time_model(model: Path | str, batch_size: int, seconds: float) -> float:
-    """Returns the median milliseconds per image, after a warm-up.
-
-    Args:
-        model: The `.onnx` file.
-        batch_size: Images per run.
-        seconds: Duration of the measurement.
-    """
+    """Returns the median milliseconds per image, after a warm-up."""
     with Predictor(model) as predictor:
         size = predictor.spec.preprocessing.size
         pixels = np.random.default_rng(0).integers(0, 256, (batch_size, size, size, 3), np.uint8)

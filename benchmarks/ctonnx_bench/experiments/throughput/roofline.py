@@ -35,9 +35,7 @@ _WARM_UP = 3
 def matrix_rate(precision: str, seconds: float) -> float:
     """Returns the operations per second of a matrix product; an addition and a multiplication count as two.
 
-    Args:
-        precision: One of `PRECISIONS`; INT8 multiplies uint8 by int8 into int32.
-        seconds: Duration of the measurement.
+    INT8 multiplies uint8 by int8 into int32.
     """
     is_int8 = precision == "int8"
     random = np.random.default_rng(0)

@@ -28,15 +28,7 @@ __all__ = ["main", "measure"]
 
 
 def measure(model: Path | str, folder: Path | str, workers: int, batch_size: int, heatmaps: bool = False) -> float:
-    """Returns the images per second on a folder, without loading the model.
-
-    Args:
-        model: The `.onnx` file.
-        folder: Folder of images.
-        workers: Batches that are computed in parallel.
-        batch_size: Images per batch.
-        heatmaps: Whether a heatmap of each image is drawn, into a temporary folder.
-    """
+    """Returns the images per second on a folder, without loading the model; heatmaps go to a temporary folder."""
     files = find_images([os.fspath(folder)])
     with Predictor(model, workers=workers) as predictor, ExitStack() as stack:
         predictor.predict(files[0])
