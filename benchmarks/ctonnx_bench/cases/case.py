@@ -38,7 +38,8 @@ class Case:
     @property
     def title(self) -> str:
         """Title of its rows: contender and options."""
-        options = [] if self.provider in ON_CPU else [self._transfer]
+        resident = "IO binding" if self.contender.own else "device-resident"
+        options = [] if self.provider in ON_CPU else [resident if self.bound else "host copies"]
         if self.swept:
             options += [f"threads {self.threads}"]
             options += [f"workers {self.workers}"] if self.workers > 1 else []
@@ -51,16 +52,11 @@ class Case:
         images = f"{'files' if self.files else 'ready pixels'} at {self.side}"
         return f"{self.title} | batch {self.batch_size} | {self.provider} | {self.threads} threads | {images}"
 
-    @property
-    def _transfer(self) -> str:
-        resident = "IO binding" if self.contender.own else "device-resident"
-        return resident if self.bound else "host copies"
-
     def task(self, *, pixels: Path, outputs: Path, seconds: float | None) -> Task:
         """Returns the task of its process."""
         return Task(
             adapter=self.contender.adapter,
-            model=str(self.contender.model),
+            model=self.contender.model,
             provider=self.provider,
             threads=self.threads,
             bound=self.bound,
