@@ -8,7 +8,6 @@ speed, nor the threads of another session, nor another program favours one.
 
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -17,7 +16,7 @@ import numpy as np
 from ctonnx.cli.options import FiniteRange
 from ctonnx.parity.outputs import OUTPUT_NAMES
 from ctonnx.prediction.predictor import Predictor
-from ctonnx_bench.measurement.interleaving import interleaved, paired_ratio
+from ctonnx_bench.measurement.interleaving import measure_in_turn, paired_ratio
 from ctonnx_bench.measurement.worker import timed_loop, warm_up, without_collector
 
 __all__ = ["compare_loops", "main"]
@@ -50,9 +49,7 @@ def compare_loops(predictor: Predictor, *, rounds: int, seconds: float) -> tuple
                 predictor.predict_pixels, [pixels], seconds, lambda number, outputs: kept.append(outputs.probabilities)
             )
 
-    found: dict[Callable[[], list[float]], list[float]] = {bare: [], harness: []}
-    for loop in interleaved(found, rounds + 1):
-        found[loop].append(statistics.median(loop()))
+    found = measure_in_turn((bare, harness), rounds + 1, lambda loop: statistics.median(loop()))
     return found[bare][1:], found[harness][1:]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ctonnx.parity.outputs import OUTPUT_NAMES
 from ctonnx.prediction.predictor import Predictor
-from ctonnx_bench.measurement.interleaving import interleaved, paired_ratio
+from ctonnx_bench.measurement.interleaving import measure_in_turn, paired_ratio
 
 __all__ = ["main", "overhead"]
 
@@ -33,9 +33,7 @@ def overhead(predictor: Predictor, *, batch_size: int, rounds: int) -> tuple[lis
     def predicted() -> object:
         return predictor.predict_pixels(pixels)
 
-    samples: dict[Callable[[], object], list[float]] = {bare: [], predicted: []}
-    for run in interleaved(samples, _WARM_UP + rounds):
-        samples[run].append(_seconds(run))
+    samples = measure_in_turn((bare, predicted), _WARM_UP + rounds, _seconds)
     return samples[bare][_WARM_UP:], samples[predicted][_WARM_UP:]
 
 

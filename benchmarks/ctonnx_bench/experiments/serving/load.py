@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from itertools import count
 from pathlib import Path
 
@@ -26,14 +27,10 @@ def ask(port: int, request: bytes) -> tuple[int, bytes]:
     Raises:
         OSError: If there is no server.
     """
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, connection.makefile("rb") as response:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, HTTPResponse(connection) as response:
         connection.sendall(request)
-        status = int(response.readline().split()[1])
-        length = 0
-        while (line := response.readline()) not in (b"\r\n", b""):
-            name, _, value = line.partition(b":")
-            length = int(value) if name.lower() == b"content-length" else length
-        return status, response.read(length)
+        response.begin()
+        return response.status, response.read()
 
 
 @dataclass(frozen=True)

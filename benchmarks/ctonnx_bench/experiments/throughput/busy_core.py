@@ -23,7 +23,7 @@ import click
 
 from ctonnx.cli.options import threads_option
 from ctonnx_bench.measurement.child import child_option, measure_in_child
-from ctonnx_bench.measurement.interleaving import interleaved, paired_ratio
+from ctonnx_bench.measurement.interleaving import measure_in_turn, paired_ratio
 
 __all__ = ["AT_MOST", "busy_core", "main", "measure_export", "measure_training"]
 
@@ -129,13 +129,14 @@ def main(
         if run is None
         else ("export", run, precision, threads, asleep)
     )
-    found: dict[str, list[float]] = {state: [] for state in _STATES}
-    for state in interleaved(_STATES, rounds):
+
+    def time_in(state: str) -> float:
         with nullcontext() if state == _STATES[0] else busy_core(anywhere=anywhere):
-            found[state].append(measure_in_child("ctonnx_bench.experiments.throughput.busy_core", *settings))
+            return float(measure_in_child("ctonnx_bench.experiments.throughput.busy_core", *settings))
+
+    found = measure_in_turn(_STATES, rounds, time_in)
     epoch, export = f"an epoch at {image_size} pixels, batch {batch_size}", f"an export of {run} ({precision})"
     waits = "threads as in the command" if asleep else "threads with OpenMP's defaults"
-
     click.echo(f"seconds of {epoch if run is None else export}; {waits}; medians of {rounds} processes each, in turn")
     for state, samples in found.items():
         ratio = paired_ratio(samples, found[_STATES[0]])
