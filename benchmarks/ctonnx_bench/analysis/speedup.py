@@ -29,8 +29,7 @@ def times_as_fast(cases: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any
         beside.sort(key=lambda other: other["bound"] != case["bound"])  # first the one with the same data transfer
         if baseline is None or not beside:
             continue
-        pairs = list(zip(_medians(beside[0]), _medians(case), strict=False))  # a failed case has fewer rounds
-
+        pairs = zip(_medians(beside[0]), _medians(case), strict=False)  # a failed case has fewer rounds
         theirs, mine = zip(*pairs, strict=True)
         ratios = paired_ratios(theirs, mine)
         found[case["name"]] = {

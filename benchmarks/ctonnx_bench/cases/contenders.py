@@ -48,15 +48,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Contender:
-    """Network and the adapter that runs it.
-
-    Attributes:
-        title: Title of its rows.
-        adapter: Name from `ADAPTERS`.
-        model: File or folder that the adapter opens.
-        precision: Precision whose gate its outputs must pass.
-        size: Size of its files in bytes.
-    """
+    """Network, its adapter of `ADAPTERS`, the precision whose gate its outputs must pass, and its size in bytes."""
 
     title: str
     adapter: str

@@ -36,10 +36,7 @@ _BATCH = 8  # of a reference that is not timed
 class Reference:
     """Outputs that the others are compared with.
 
-    Attributes:
-        about: Name and source, for the report.
-        outputs: The outputs.
-        cases: Case of ctonnx's own file that computed them, which they cannot prove right; empty for PyTorch.
+    `cases` is the case of ctonnx's own file that computed them, which they cannot prove right; it is empty for PyTorch.
     """
 
     about: str
