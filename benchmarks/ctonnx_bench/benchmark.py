@@ -23,19 +23,12 @@ from ctonnx_bench.cases.contenders import Contender, Model, find_peers, own, rea
 from ctonnx_bench.cases.images import CheckImages, golden_images, images_in, labelled_images
 from ctonnx_bench.cases.settings import SCHEMA_VERSION, Settings
 from ctonnx_bench.cases.sweep import plan_sweep
+from ctonnx_bench.correctness import reference
 from ctonnx_bench.correctness.judgement import Verdict
-from ctonnx_bench.correctness.reference import (
-    check_golden,
-    find_reference,
-    judge_all,
-    predict_all,
-    reference_is_wrong,
-)
 from ctonnx_bench.measurement.environment import describe
 from ctonnx_bench.measurement.rounds import Bench, Round
 
 __all__ = ["run_benchmark"]
-
 
 _CHANGE = {"fp32": 1e-3, "fp16": 2e-2, "int8": 5e-2}
 """Largest difference of a logit or heatmap between two runs of a file on one machine, as a share of the maximum."""
@@ -47,15 +40,10 @@ _IMAGE_BYTES = 9e6
 
 
 def run_benchmark(settings: Settings, *, command: str, log: Log) -> dict[str, Any]:
-    """Measures, and returns the document that is written to bench.json.
+    """Measures, and returns the document that is written to bench.json, with the command line for the report.
 
     `passed` is True if no case of ctonnx has `failures`. The failures of a peer do not change it, and neither do bounds
     in `not_shown`, which the images show neither kept nor broken. Peers that cannot run are in `skipped`.
-
-    Args:
-        settings: Settings of the benchmark.
-        command: Command line, for the report.
-        log: Called with each progress message.
 
     Raises:
         CtonnxError: If ctonnx cannot run with these settings, or there is no reference.
@@ -71,16 +59,18 @@ def run_benchmark(settings: Settings, *, command: str, log: Log) -> dict[str, An
     cases = _plan(settings, models, peers, spec.preprocessing.size)
     with tempfile.TemporaryDirectory(prefix="ctonnx-bench-", ignore_cleanup_errors=True) as folder:
         bench = Bench(Path(folder), images, asdict(spec.preprocessing), asdict(spec.dicom_window))
-        cases, outputs = predict_all(bench, cases, skipped, log)
+        cases, outputs = reference.predict_all(bench, cases, skipped, log)
         asked = run if settings.reference is not None else None
-        reference = find_reference(bench, outputs, images, models, asked, log)
-        golden = check_golden(bench, [*cases, *reference.cases], models, log) if images.golden is None else {}
+        expected = reference.find_reference(bench, outputs, images, models, asked, log)
+        checked = [*cases, *expected.cases]
+        golden = reference.check_golden(bench, checked, models, log) if images.golden is None else {}
         seconds = settings.duration / settings.rounds
         timed = bench.measure(cases, rounds=settings.rounds, seconds=seconds, log=log)
     if not timed.found:
         raise CtonnxError(next(iter(timed.broken.values()), "expected a case to be measured, found none that could be"))
     skipped |= timed.skipped
-    verdicts = judge_all({case: outputs[case] for case in timed.found}, images, models, reference, golden)
+    outputs = {case: outputs[case] for case in timed.found}
+    verdicts = reference.judge_all(outputs, images, models, expected, golden)
     rows = [_row(case, rounds, verdicts[case], timed.broken.get(case)) for case, rounds in timed.found.items()]
     faster = {} if settings.sweep else times_as_fast(rows)
     rows = [{**row, "times_as_fast": faster.get(row["name"])} for row in rows]
@@ -89,17 +79,17 @@ def run_benchmark(settings: Settings, *, command: str, log: Log) -> dict[str, An
         "tool": "ctonnx bench",
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "settings": _plain(settings),
+        "settings": json.loads(json.dumps(asdict(settings), default=str)),
         "environment": environment,
         "models": [model.as_dict() for model in models],
         "checked_on": {
             "images": len(images),
             "about": images.about,
-            "reference": reference.about,
+            "reference": expected.about,
             "cautions": list(images.caveats),
             "calibrated_on_them": images.calibration is None
             and any(ADAPTERS[case.contender.adapter].prepares for case in timed.found),
-            "reference_wrong": reference_is_wrong(reference, golden),
+            "reference_wrong": reference.reference_is_wrong(expected, golden),
         },
         "cases": rows,
         "mlperf": mlperf(rows),
@@ -110,11 +100,7 @@ def run_benchmark(settings: Settings, *, command: str, log: Log) -> dict[str, An
 
 
 def _plan(settings: Settings, models: Sequence[Model], peers: Sequence[Contender], side: int) -> list[Case]:
-    """Returns the cases in the order in which they are measured.
-
-    Raises:
-        CtonnxError: If a batch does not fit into memory.
-    """
+    """Returns the cases in the order in which they are measured; the largest batch must fit into memory."""
     cores, has_files = settings.threads or available_cores(), settings.files is not None
     sizes, provider = settings.batch_sizes, settings.provider
     if settings.sweep:
@@ -190,9 +176,3 @@ def _changes(precision: str, *, p: float, logit: float, heatmap: float) -> list[
         for name, share in (("logit", logit), ("heatmap", heatmap))
         if not share <= change
     ]
-
-
-def _plain(settings: Settings) -> dict[str, Any]:
-    """Returns the settings as JSON values."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(settings), default=str))
-    return plain

@@ -10,17 +10,9 @@ from ctonnx.errors import CtonnxError
 from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.temporary_files import remove_leftovers
 from ctonnx.system.text import Log
+from ctonnx_bench.analysis import regression
 from ctonnx_bench.analysis.best_settings import save_best
 from ctonnx_bench.analysis.earlier import read_report
-from ctonnx_bench.analysis.regression import (
-    Change,
-    check_same_measurement,
-    compare_reports,
-    find_caveats,
-    missing,
-    regressed,
-    wrong_before,
-)
 from ctonnx_bench.benchmark import run_benchmark
 from ctonnx_bench.cases.settings import ReportOptions, Settings
 from ctonnx_bench.report.files import output_folder, try_folder, write_reports
@@ -31,29 +23,16 @@ __all__ = ["Report", "measure_and_report"]
 
 @dataclass(frozen=True)
 class Report:
-    """Finished benchmark.
-
-    Attributes:
-        document: Content of bench.json.
-        changes: Changes from the earlier report; None without one.
-        messages: Messages about written files and the like.
-        failures: Reasons why the benchmark fails.
-    """
+    """Finished benchmark: the content of bench.json, changes from the earlier report if there is one, and messages."""
 
     document: dict[str, Any]
-    changes: list[Change] | None
+    changes: list[regression.Change] | None
     messages: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
 
 def measure_and_report(settings: Settings, options: ReportOptions, *, command: str, log: Log) -> Report:
-    """Measures, compares with an earlier report, writes the reports, and publishes the results.
-
-    Args:
-        settings: Settings of the benchmark.
-        options: Options of the reports.
-        command: Command line, for the report.
-        log: Called with each progress message.
+    """Measures, compares with an earlier report, writes the reports with the command line, and publishes the results.
 
     Raises:
         CtonnxError: If ctonnx cannot run with these settings, or the earlier report is not comparable.
@@ -78,11 +57,11 @@ def measure_and_report(settings: Settings, options: ReportOptions, *, command: s
         report.failures.extend(_worse(report.changes or [], options.fail_over))
         report.failures.extend(
             f"expected {name} to be right in the earlier report, found that it had failed: its speed cannot be compared"
-            for name in wrong_before(earlier, document)
+            for name in regression.wrong_before(earlier, document)
         )
         report.failures.extend(
             f"expected {name}, which is in the earlier report, found that it was not measured now"
-            for name in missing(earlier, document)
+            for name in regression.missing(earlier, document)
         )
     if settings.sweep:
         report.messages.extend(save_best(document))
@@ -98,18 +77,18 @@ def _read_baseline(baseline: Path, folder: Path, settings: Settings) -> Mapping[
             f"would be with this one, found '{baseline}'; keep it elsewhere, or name another --output"
         )
     earlier = read_report(baseline)
-    check_same_measurement(earlier, settings)
+    regression.check_same_measurement(earlier, settings)
     return earlier
 
 
-def _compare(earlier: Mapping[str, Any], document: dict[str, Any], fail_over: float) -> list[Change]:
+def _compare(earlier: Mapping[str, Any], document: dict[str, Any], fail_over: float) -> list[regression.Change]:
     """Returns the changes, and adds them to the document."""
-    changes = compare_reports(earlier, document)
+    changes = regression.compare_reports(earlier, document)
     document["compared_with"] = {
         "created": earlier["created"],
         "fail_over": fail_over,
         "changes": [{**asdict(change), "worse": change.worse} for change in changes],
-        "cautions": find_caveats(earlier, document),
+        "cautions": regression.find_caveats(earlier, document),
     }
     return changes
 
@@ -126,13 +105,13 @@ def _wrong(document: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _worse(changes: list[Change], fail_over: float) -> list[str]:
+def _worse(changes: list[regression.Change], fail_over: float) -> list[str]:
     return [
         f"expected every measurement to be at most {exactly(fail_over, form='%')} worse, found {change.figure} of "
         f"{change.case} {shown(change.worse, fail_over, digits=0, form='%')} worse "
         f"({change.before:.2f}, now {change.now:.2f})"
         + ("; the measurement is unreliable, measure both again on a quiet machine" if change.noisy else "")
-        for change in regressed(changes, fail_over)
+        for change in regression.regressed(changes, fail_over)
     ]
 
 

@@ -10,7 +10,6 @@ from ctonnx.inference.tuning import Setting, Tuning, save_tuning
 
 __all__ = ["Unreliable", "best", "save_best"]
 
-
 _USUAL_BATCH = PROVIDERS["cpu"].batch_size  # of an untuned worker
 
 
@@ -19,15 +18,10 @@ class Unreliable(Exception):
 
 
 def best(cases: Sequence[Mapping[str, Any]]) -> Tuning | None:
-    """Returns the best settings of one model: the lowest median for one image, and the most images per second.
+    """Returns the best settings of one model from its cases: the lowest median for one image, and the most images/s.
 
-    Settings other than the defaults are selected only if they were better in every round.
-
-    Args:
-        cases: Cases of one model in the report's document.
-
-    Returns:
-        The settings; None if no case of batch size 1 is right.
+    Settings other than the defaults are selected only if they were better in every round. None is returned if no case
+    of batch size 1 is right.
 
     Raises:
         Unreliable: If the best measurement, or the one that it was compared with, is unreliable.

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ctonnx.errors import CtonnxError
@@ -30,15 +30,9 @@ _ALWAYS = ("p50 ms", "peak MB")  # always gated; the others only if they are rel
 
 @dataclass(frozen=True)
 class Change:
-    """Change of one measurement of a case.
+    """Change of one measurement of a case; only a `gated` one may fail the comparison, the others are only shown.
 
-    Attributes:
-        case: Name of the case.
-        figure: Name of the measurement, with its unit.
-        before: Value in the earlier report.
-        now: Value in this report.
-        noisy: Whether either value is unreliable.
-        gated: Whether the change may fail the comparison; other changes are only shown.
+    `figure` is the measurement's name with its unit; `noisy` is whether either value is unreliable.
     """
 
     case: str
@@ -106,13 +100,7 @@ def check_same_measurement(old: Mapping[str, Any], settings: Settings) -> None:
     Raises:
         CtonnxError: If files or pixels, the provider, the sweep or all batch sizes differ.
     """
-    before = old["settings"]
-    pairs = [
-        (_mode(before.get("files")), _mode(settings.files)),
-        (f"--provider {before['provider']}", f"--provider {settings.provider}"),
-        (_sweep(before.get("sweep")), _sweep(settings.sweep)),
-    ]
-    for was, now in pairs:
+    for was, now in zip(_kind(old["settings"]), _kind(asdict(settings)), strict=True):
         if was != now:
             raise CtonnxError(
                 f"expected an earlier report of the same measurement, found one {was}, while this is {now}; measure in "
@@ -187,9 +175,8 @@ def _starts_unsteadily(case: Mapping[str, Any]) -> bool:
     return bool(quarters[2] - quarters[0] > NOISY * quarters[1])
 
 
-def _mode(files: object) -> str:
-    return "from files (--end-to-end)" if files else "from ready pixels"
-
-
-def _sweep(swept: object) -> str:
-    return "of a sweep" if swept else "without a sweep"
+def _kind(settings: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Returns the properties in which compared measurements must not differ."""
+    files = "from files (--end-to-end)" if settings.get("files") else "from ready pixels"
+    sweep = "of a sweep" if settings.get("sweep") else "without a sweep"
+    return files, f"--provider {settings['provider']}", sweep

@@ -13,16 +13,10 @@ BASELINES = {"PyTorch eager": "PyTorch", "ctonnx FP32": "FP32"}
 
 
 def times_as_fast(cases: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Returns the speedup of each case at the same batch size, by the case's name.
+    """Returns the speedup of each right case over a right baseline at the same batch size, by the case's name.
 
     The medians of each round are compared, as the machine's speed changes from round to round: `value` is the median of
     their ratios, `low` and `high` are their minimum and maximum, `than` is the baseline's short name.
-
-    Args:
-        cases: Cases of the report's document.
-
-    Returns:
-        Speedups, without cases that are wrong or have no right baseline.
     """
     right = [case for case in cases if not case["failures"]]
     names = {case["contender"] for case in right}
@@ -35,8 +29,7 @@ def times_as_fast(cases: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any
         beside.sort(key=lambda other: other["bound"] != case["bound"])  # first the one with the same data transfer
         if baseline is None or not beside:
             continue
-        pairs = list(zip(_medians(beside[0]), _medians(case), strict=False))  # a failed case has fewer rounds
-
+        pairs = zip(_medians(beside[0]), _medians(case), strict=False)  # a failed case has fewer rounds
         theirs, mine = zip(*pairs, strict=True)
         ratios = paired_ratios(theirs, mine)
         found[case["name"]] = {

@@ -62,14 +62,7 @@ def summarize(rounds: Sequence[Round], batch_size: int) -> dict[str, Any]:
 
 
 def find_warnings(rounds: Sequence[Round], measurements: Mapping[str, Any], *, threads: int, cores: int) -> list[str]:
-    """Returns reasons why a case's measurements may be unreliable: few runs, noise, uneven rounds, a slowed machine.
-
-    Args:
-        rounds: Rounds of the case.
-        measurements: Result of `summarize`.
-        threads: Number of threads used.
-        cores: Number of cores available.
-    """
+    """Returns reasons why a case's measurements may be unreliable: few runs, noise, uneven rounds, a slowed machine."""
     latency = measurements["latency_ms"]
     found = []
     if measurements["runs"] < FEW:
@@ -96,9 +89,6 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
     Each value is above that median with a probability of one half, so the interval depends only on the ranks of the
     values, for any distribution. For fewer than 6 values, minimum and maximum are returned, with a lower confidence.
     Source: Hoefler and Belli 2015, https://doi.org/10.1145/2807591.2807644, 3.1.3.
-
-    Args:
-        values: One value or more.
     """
     ranked = sorted(values)
     count, left_out, rank = len(ranked), 0.0, -1
@@ -115,14 +105,11 @@ def marks(case: Mapping[str, Any]) -> str:
 
 
 def mlperf(cases: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Returns MLPerf Inference's two scenarios for each contender, by its title.
+    """Returns MLPerf Inference's two scenarios for each contender with a case whose verdict is `right`, by its title.
 
-    SingleStream is the 90th percentile of the latency at batch 1; Offline is the number of images per second if all
-    are available from the start, at the batch size with the highest throughput (Reddi et al. 2020,
+    SingleStream is the 90th percentile of the latency at batch 1; Offline is the number of images per second if all are
+    available from the start, at the batch size with the highest throughput (Reddi et al. 2020,
     https://arxiv.org/abs/1911.02549). These are its measures, not a submission, which needs 10 minutes and more.
-
-    Args:
-        cases: Cases of the report's document; those whose verdict is not `right` have no result.
 
     Returns:
         Results with `single_stream_ms` (None without enough runs at batch 1), `offline_images_per_s`,

@@ -14,16 +14,11 @@ __all__ = ["Case", "plan_cases"]
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table, measured in separate processes.
+    """One row of the table, measured in separate processes; the options for its network are those of `Opening`.
 
     Attributes:
         contender: Measured network and its adapter.
         batch_size: Images per run.
-        provider: One of `ctonnx.inference.providers.PROVIDERS`.
-        threads: Threads within an operator.
-        bound: Whether inputs and outputs stay in the GPU's memory.
-        spinning: Whether waiting threads spin.
-        workers: Parts of a batch that are computed in parallel, each with its share of the threads.
         swept: Whether cases differ in threads, workers or spinning, so that the title includes them.
         side: Height and width of the network's input, in pixels.
         files: Whether files are timed instead of preprocessed pixels.
@@ -43,7 +38,8 @@ class Case:
     @property
     def title(self) -> str:
         """Title of its rows: contender and options."""
-        options = [] if self.provider in ON_CPU else [self._transfer]
+        resident = "IO binding" if self.contender.own else "device-resident"
+        options = [] if self.provider in ON_CPU else [resident if self.bound else "host copies"]
         if self.swept:
             options += [f"threads {self.threads}"]
             options += [f"workers {self.workers}"] if self.workers > 1 else []
@@ -56,16 +52,11 @@ class Case:
         images = f"{'files' if self.files else 'ready pixels'} at {self.side}"
         return f"{self.title} | batch {self.batch_size} | {self.provider} | {self.threads} threads | {images}"
 
-    @property
-    def _transfer(self) -> str:
-        resident = "IO binding" if self.contender.own else "device-resident"
-        return resident if self.bound else "host copies"
-
     def task(self, *, pixels: Path, outputs: Path, seconds: float | None) -> Task:
         """Returns the task of its process."""
         return Task(
             adapter=self.contender.adapter,
-            model=str(self.contender.model),
+            model=self.contender.model,
             provider=self.provider,
             threads=self.threads,
             bound=self.bound,
@@ -90,14 +81,9 @@ def plan_cases(
     threads: int,
     files: bool = False,
 ) -> list[Case]:
-    """Returns all cases; those of one batch size are adjacent, so that compared cases are measured close in time.
+    """Returns all cases on ctonnx's provider, with and without IO binding on a GPU, except for files.
 
-    Args:
-        contenders: Contenders to measure.
-        batch_sizes: Batch sizes to measure.
-        provider: Provider of ctonnx, one of `ctonnx.inference.providers.PROVIDERS`.
-        threads: Threads within an operator.
-        files: Whether files are timed; their pixels are always copied.
+    Those of one batch size are adjacent, so that compared cases are measured close in time.
     """
     return [
         Case(contender, size, _provider_of(contender, provider), threads, bound)

@@ -19,14 +19,7 @@ __all__ = ["Contender", "Model", "find_peers", "for_target", "own", "read_models
 
 @dataclass(frozen=True)
 class Model:
-    """Exported file.
-
-    Attributes:
-        path: The `.onnx` file.
-        spec: Metadata of the file.
-        sha256: Hash of the file.
-        size: Size in bytes.
-    """
+    """Exported `.onnx` file, its metadata, hash, and size in bytes."""
 
     path: Path
     spec: ModelSpec
@@ -55,15 +48,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Contender:
-    """Network and the adapter that runs it.
-
-    Attributes:
-        title: Title of its rows.
-        adapter: Name from `ADAPTERS`.
-        model: File or folder that the adapter opens.
-        precision: Precision whose gate its outputs must pass.
-        size: Size of its files in bytes.
-    """
+    """Network, its adapter of `ADAPTERS`, the precision whose gate its outputs must pass, and its size in bytes."""
 
     title: str
     adapter: str
@@ -78,10 +63,7 @@ class Contender:
 
 
 def read_models(names: Sequence[Path]) -> list[Model]:
-    """Returns the exported files.
-
-    Args:
-        names: `.onnx` files, folders of them, or runs; empty means the newest run with an export.
+    """Returns the exported files of `.onnx` files, folders of them, or runs; default: the newest run with an export.
 
     Raises:
         ModelError: If a file is missing or damaged, or the files are not all of one checkpoint, so that their outputs
@@ -146,13 +128,9 @@ def for_target(name: str, target: str | None) -> str:
 def find_peers(
     names: Sequence[str], models: Sequence[Model], run: Run | None, provider: str
 ) -> tuple[list[Contender], dict[str, str]]:
-    """Returns the peers that can run here, and the reason for each other one.
+    """Returns the peers of `PEERS` that can run here, and the reason for each other one.
 
-    Args:
-        names: Names from `PEERS`.
-        models: Exported files; peers that read one use FP32.
-        run: Run whose checkpoint PyTorch reads.
-        provider: One of `ctonnx.inference.providers.PROVIDERS`.
+    Peers that read a file use FP32; PyTorch reads the checkpoint of `run`.
     """
     found: list[Contender] = []
     skipped: dict[str, str] = {}

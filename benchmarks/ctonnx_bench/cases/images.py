@@ -16,7 +16,6 @@ from ctonnx_bench.cases.contenders import Model
 
 __all__ = ["CheckImages", "golden_images", "images_in", "labelled_images"]
 
-
 _NO_LABEL = -1
 
 
@@ -77,10 +76,7 @@ def golden_images(model: Model) -> CheckImages:
 def labelled_images(data: Path, model: Model, *, calibrate: int = 0) -> CheckImages:
     """Returns a dataset's test images, or else its validation images, or else all, preprocessed for a model.
 
-    Args:
-        data: See `ctonnx_train.data.image_folder.read_data`.
-        model: Model with the classes and the preprocessing.
-        calibrate: Number of training images to return as well, for a peer that quantizes.
+    For a peer that quantizes, `calibrate` is the number of training images to return as well.
 
     Raises:
         DataError: If it is not a dataset, or contains unreadable images.

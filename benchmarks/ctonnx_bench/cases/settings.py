@@ -5,7 +5,6 @@ from pathlib import Path
 
 __all__ = ["SCHEMA_VERSION", "ReportOptions", "Settings"]
 
-
 SCHEMA_VERSION = 1
 """Version of the document's schema: raised when a reader of the old version could misuse a new document."""
 
@@ -43,14 +42,10 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
-    """Options of the reports.
+    """Options of the reports; without `output`, they go to `bench/` in the models' run.
 
-    Attributes:
-        output: Folder for the reports; None uses `bench/` in the models' run.
-        baseline: An earlier bench.json to compare with.
-        fail_over: Share by which a measurement may be worse than in the earlier report.
-        published: Markdown document to write a section in.
-        hardware: Name of the machine in that document.
+    `fail_over` is the share by which a measurement may be worse than in `baseline`, an earlier bench.json; `hardware`
+    is the name of this machine in `published`, a Markdown file.
     """
 
     output: Path | None = None

@@ -22,11 +22,7 @@ def thread_counts(cores: int) -> list[int]:
 def plan_sweep(contenders: Sequence[Contender], batch_sizes: Sequence[int], *, provider: str, cores: int) -> list[Case]:
     """Returns the cases: one worker with every thread count, spinning or not, and on a CPU a worker for each thread.
 
-    Args:
-        contenders: ctonnx's models.
-        batch_sizes: Batch sizes of one worker.
-        provider: One of `ctonnx.inference.providers.PROVIDERS`.
-        cores: Number of available cores.
+    The batch sizes are those of one worker.
     """
     return [
         Case(contender, size * workers, provider, threads, spinning=spinning, workers=workers, swept=True)

@@ -3,23 +3,20 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
+
+from ctonnx_bench.cases.adapters.adapter import Opening
 
 __all__ = ["Task"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """Task of one process.
+class Task(Opening):
+    """Task of one process, with the options for opening its network.
 
     Attributes:
         adapter: Name from `ADAPTERS`.
-        model: File or folder to open.
-        provider: One of `ctonnx.inference.providers.PROVIDERS`.
-        threads: Threads within an operator.
-        bound: Whether inputs and outputs stay in the device's memory.
-        spinning: Whether waiting threads spin.
-        workers: Parts of a batch that are computed in parallel.
         batch_size: Images per run.
         pixels: A .npy file, uint8 [images, size, size, 3].
         files: Image files with these pixels, to time from the file to the prediction; empty times the pixels.
@@ -32,12 +29,6 @@ class Task:
     """
 
     adapter: str
-    model: str
-    provider: str = "cpu"
-    threads: int
-    bound: bool = False
-    spinning: bool = True
-    workers: int = 1
     batch_size: int = 1
     pixels: str
     files: tuple[str, ...] = ()
@@ -50,10 +41,10 @@ class Task:
 
     def to_json(self) -> str:
         """Returns the task as JSON text."""
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self), default=str)
 
     @classmethod
     def from_json(cls, text: str) -> "Task":
         """Returns the task from the text of `to_json`."""
         values = json.loads(text)
-        return cls(**{**values, "files": tuple(values["files"])})
+        return cls(**{**values, "model": Path(values["model"]), "files": tuple(values["files"])})

@@ -2,5 +2,4 @@
 
 judgement  compares outputs with a reference by a gate
 reference  outputs of all contenders, and the reference
-
 """

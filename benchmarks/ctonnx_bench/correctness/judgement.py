@@ -51,14 +51,8 @@ def judge(
     """Compares a contender's outputs for all images with the reference, by the measured values without rounding.
 
     If a share of the images misses its bound, but its 95 % interval includes the bound, the images show neither: the
-    outputs are not wrong, and are not called right.
-
-    Args:
-        contender: Contender that computed the outputs.
-        outputs: Its outputs.
-        reference: Outputs of the reference.
-        images: Images that both were computed for.
-        gate: Gate that the model was shipped with; None uses its precision's.
+    outputs are not wrong, and are not called right. The gate is the one that the model was shipped with; None uses its
+    precision's.
     """
     parity = compare(reference, outputs)
     change = accuracy_change(reference, outputs, images.labels)

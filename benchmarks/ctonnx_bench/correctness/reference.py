@@ -36,10 +36,7 @@ _BATCH = 8  # of a reference that is not timed
 class Reference:
     """Outputs that the others are compared with.
 
-    Attributes:
-        about: Name and source, for the report.
-        outputs: The outputs.
-        cases: Case of ctonnx's own file that computed them, which they cannot prove right; empty for PyTorch.
+    `cases` is the case of ctonnx's own file that computed them, which they cannot prove right; it is empty for PyTorch.
     """
 
     about: str
@@ -52,11 +49,7 @@ def predict_all(
 ) -> tuple[list[Case], dict[Case, Outputs]]:
     """Computes each case's outputs for all images once; returns the cases that succeeded, and their outputs.
 
-    Args:
-        bench: Bench that runs the processes.
-        cases: Cases in the order in which they are measured.
-        skipped: Reason for each skipped peer; failed peers are added.
-        log: Called with each progress message.
+    Failed peers are added to `skipped`, with the reason.
     """
     outputs: dict[Case, Outputs] = {}
     prepared: dict[str, Contender] = {}
@@ -86,15 +79,7 @@ def find_reference(
     run: Run | None,
     log: Log,
 ) -> Reference:
-    """Returns the reference.
-
-    Args:
-        bench: Bench for a reference whose outputs are not computed yet.
-        outputs: Outputs of all cases.
-        images: Images that they were computed for.
-        models: Measured models.
-        run: Run whose PyTorch checkpoint is the reference; None uses the golden outputs, or else FP32.
-        log: Called with each progress message.
+    """Returns the reference: PyTorch's outputs for the checkpoint of `run`, or else the golden outputs, or else FP32's.
 
     Raises:
         CtonnxError: If there is none.
@@ -129,16 +114,8 @@ def find_reference(
 def check_golden(bench: Bench, cases: Sequence[Case], models: Sequence[Model], log: Log) -> dict[Case, tuple[str, ...]]:
     """Compares ctonnx's outputs for the golden inputs with PyTorch's, for each model that has golden inputs beside it.
 
-    Otherwise FP32 would be compared only with itself, and a wrong FP32 would make a right INT8 seem wrong.
-
-    Args:
-        bench: Bench that runs the processes.
-        cases: Cases to check; peers' are not.
-        models: Measured models.
-        log: Called with each progress message.
-
-    Returns:
-        Failures on the golden inputs, for each case that has golden inputs.
+    Otherwise FP32 would be compared only with itself, and a wrong FP32 would make a right INT8 seem wrong. Returned are
+    the failures of each case that has golden inputs.
 
     Raises:
         ModelError: If golden inputs are of another checkpoint.
@@ -165,10 +142,7 @@ def check_golden(bench: Bench, cases: Sequence[Case], models: Sequence[Model], l
 def with_own_golden(contender: Contender, images: CheckImages, models: Sequence[Model]) -> CheckImages:
     """Returns the images with the golden outputs of the contender's own export: those of two exports may differ.
 
-    Args:
-        contender: Contender to judge.
-        images: Checked images; other images than golden inputs are returned unchanged.
-        models: Measured models; golden inputs are those beside the first one.
+    Images with the golden inputs beside the first model, or without any, are returned unchanged.
     """
     if images.golden is None or contender.model.parent == models[0].path.resolve().parent:
         return images
@@ -191,15 +165,7 @@ def judge_all(
     reference: Reference,
     golden: Mapping[Case, tuple[str, ...]],
 ) -> dict[Case, Verdict]:
-    """Returns the verdict on each case.
-
-    Args:
-        outputs: Outputs of each case for the images.
-        images: Checked images.
-        models: Measured models.
-        reference: Reference to compare with.
-        golden: Result of `check_golden`.
-    """
+    """Returns the verdict on each case, with the failures that `check_golden` returned."""
     own = {model.path.resolve(): model for model in models}
     verdicts = {}
     for case, found in outputs.items():
@@ -217,14 +183,7 @@ def judge_all(
 def decide_verdict(
     case: Case, verdict: Verdict, reference: Reference, golden: Mapping[Case, tuple[str, ...]]
 ) -> Verdict:
-    """Returns the verdict after the golden inputs: they prove cases and the reference itself right or wrong.
-
-    Args:
-        case: Judged case.
-        verdict: Verdict by the comparison with the reference.
-        reference: Reference that it was compared with.
-        golden: Result of `check_golden`.
-    """
+    """Returns the verdict after the golden inputs: they prove cases and the reference itself right or wrong."""
     failures = golden.get(case, ())
     if reference_is_wrong(reference, golden):  # so that the comparison with it proves nothing
         return replace(verdict, failures=failures, not_shown=(), unproven=None if case in golden else "unjudged")

@@ -3,7 +3,6 @@
 interleaving  interleaved rounds and paired ratios
 child         a measurement in a child process
 processes     processes measured from outside
-
 sensors       memory, energy and clocks
 without_amx   runs a command as on a processor without AMX
 environment   machine, limits and versions

@@ -12,11 +12,7 @@ __all__ = ["child_option", "measure_in_child"]
 
 
 def child_option(measure: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns the hidden option `--child`, with which a command calls `measure`, prints its result as JSON, and ends.
-
-    Args:
-        measure: Function to call with the arguments of `measure_in_child`.
-    """
+    """Returns the hidden option `--child`, with which a command prints the result of `measure` as JSON, and ends."""
 
     def call(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
         if value is not None:
@@ -29,9 +25,7 @@ def child_option(measure: Callable[..., Any]) -> Callable[..., Any]:
 def measure_in_child(module: str, *arguments: Any) -> Any:
     """Runs a module with its `child_option` in a new process, and returns the result of its function.
 
-    Args:
-        module: Name of the module.
-        arguments: Arguments of the function, as JSON values; paths become strings.
+    The arguments are JSON values; paths become strings.
     """
     command = [sys.executable, "-P", "-m", module, "--child", json.dumps(arguments, default=str)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)

@@ -10,7 +10,7 @@ import psutil
 from ctonnx.system.cpu import available_cores, processor
 from ctonnx.system.memory import memory_limit
 from ctonnx.system.packages import installed_builds, versions_of
-from ctonnx.system.procfs import control_groups
+from ctonnx.system.procfs import control_groups, first_line
 from ctonnx_bench.measurement.sensors import Gpu
 from ctonnx_bench.measurement.without_amx import WITHOUT_AMX
 
@@ -22,12 +22,7 @@ _PEERS = ("torch", "torchvision", "openvino", "nncf", "transformers", "ultralyti
 
 
 def describe(root: Path = Path("/"), gpu: Gpu | None = None) -> dict[str, Any]:
-    """Returns the environment.
-
-    Args:
-        root: Folder that contains proc and sys.
-        gpu: GPU to name; None detects it.
-    """
+    """Returns the environment; `root` contains proc and sys, and the GPU is detected unless it is given."""
     about = processor(root)
     frequency = root / "sys/devices/system/cpu/cpu0/cpufreq"
     is_disabled = WITHOUT_AMX in os.environ
@@ -37,8 +32,8 @@ def describe(root: Path = Path("/"), gpu: Gpu | None = None) -> dict[str, Any]:
         "features": sorted(feature for feature in about.features or () if not (is_disabled and "amx" in feature)),
         "cores_of_the_host": os.cpu_count(),
         "cores_allowed": available_cores(root),
-        "governor": _text(frequency / "scaling_governor"),
-        "boost": _text(root / "sys/devices/system/cpu/cpufreq/boost"),
+        "governor": first_line(frequency / "scaling_governor"),
+        "boost": first_line(root / "sys/devices/system/cpu/cpufreq/boost"),
         "mhz_now": _mhz(),
         "memory_bytes": memory_limit(root),
         "cpu_limit": _cpu_limit(root),
@@ -87,7 +82,7 @@ def _cpu_limit(root: Path) -> str:
     found = []
     for folder, version in control_groups(root, "cpu"):
         names = ("cpu.max",) if version == 2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-        limit = " ".join(_text(folder / name) for name in names)
+        limit = " ".join(first_line(folder / name) for name in names)
         if limit.strip() and not limit.startswith(("max", "-1")):
             found.append(f"{limit} us ({folder.name})")
     return ", ".join(found)
@@ -99,10 +94,3 @@ def _mhz() -> float | None:
     except (OSError, NotImplementedError):
         return None
     return round(found.current, 0) if found else None
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""

@@ -1,12 +1,13 @@
 """Interleaved rounds and paired ratios, for comparisons on a machine whose speed drifts."""
 
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-__all__ = ["interleaved", "paired_ratio", "paired_ratios"]
+__all__ = ["interleaved", "measure_in_turn", "paired_ratio", "paired_ratios"]
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def interleaved(items: Iterable[Item], rounds: int) -> Iterator[Item]:
@@ -19,6 +20,16 @@ def interleaved(items: Iterable[Item], rounds: int) -> Iterator[Item]:
     for _ in range(rounds):
         yield from order
         order.reverse()
+
+
+def measure_in_turn(
+    items: Collection[Item], rounds: int, measure: Callable[[Item], Result]
+) -> dict[Item, list[Result]]:
+    """Returns each item's measurements, one per round, in the order of `interleaved`."""
+    found: dict[Item, list[Result]] = {item: [] for item in items}
+    for item in interleaved(items, rounds):
+        found[item].append(measure(item))
+    return found
 
 
 def paired_ratios(samples: Sequence[float], baseline: Sequence[float]) -> list[float]:

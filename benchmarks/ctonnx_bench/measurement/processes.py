@@ -69,17 +69,12 @@ class Measured(NamedTuple):
 
 
 def launch(command: Sequence[str], folder: Path, limit_s: float | None = None) -> Measured:
-    """Runs a command, and measures it from outside.
+    """Runs a command in a working folder, and measures it from outside; without a limit it may take any time.
 
     If PYTHONDONTWRITEBYTECODE is set, the command's bytecode is stored in `folder`: otherwise torch's imports would
     take twice as long as after an installation that compiles.
 
     The command runs in a new session: Ctrl-C reaches only this process, which then kills the session.
-
-    Args:
-        command: Path and arguments of the program.
-        folder: Working folder.
-        limit_s: Seconds after which the command is killed; None means no limit.
 
     Raises:
         ProcessFailed: If the command fails, or exceeds the limit.

@@ -69,12 +69,9 @@ class Round:
 
 
 class Timed(NamedTuple):
-    """Result of all rounds.
+    """Result of all rounds: the rounds of each case, and the reasons for failed peers and failed cases of ctonnx.
 
-    Attributes:
-        found: Rounds of each case; without failed peers, and up to the failure for a failed case of ctonnx.
-        skipped: Reason for each failed peer.
-        broken: Reason for each failed case of ctonnx.
+    Rounds before the failure of a case of ctonnx are kept, those of failed peers are not.
     """
 
     found: dict[Case, list[Round]]
@@ -83,7 +80,7 @@ class Timed(NamedTuple):
 
 
 class Bench:
-    """Runs the processes of a benchmark.
+    """Runs the processes of a benchmark on images.
 
     Args:
         folder: Folder for their files, used by this benchmark only.
@@ -102,11 +99,9 @@ class Bench:
         self._numbers: dict[str, int] = {}
 
     def outputs(self, case: Case, others: CheckImages | None = None) -> Outputs:
-        """Returns a case's outputs for all images, computed in a process that is not timed.
+        """Returns a case's outputs for all images, or for others, computed in a process that is not timed.
 
-        Args:
-            case: Case to run.
-            others: Images to predict instead; timed outputs are not compared with these outputs.
+        Timed outputs are not compared with those for other images.
 
         Raises:
             CaseFailed: If a peer fails.
@@ -152,13 +147,9 @@ class Bench:
         return case.of(replace(case.contender, model=model, size=size))
 
     def measure(self, cases: Sequence[Case], *, rounds: int, seconds: float, log: Log) -> Timed:
-        """Times every case in every round; if a case fails, the others continue.
+        """Times every case whose `outputs` are computed in every round; if a case fails, the others continue.
 
-        Args:
-            cases: Cases whose `outputs` are computed.
-            rounds: Number of processes for each case.
-            seconds: Duration of the timed runs of each process.
-            log: Called before each process, from the second round on with the remaining time.
+        Each process is logged, from the second round on with the remaining time.
         """
         found: dict[Case, list[Round]] = {case: [] for case in cases}
         failed: dict[str, str] = {}

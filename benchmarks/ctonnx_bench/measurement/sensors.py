@@ -4,11 +4,12 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ctonnx.system.procfs import control_groups
+from ctonnx.system.procfs import control_groups, first_line, read_lines
 
 __all__ = ["Gpu", "Reading", "joules_between", "others_between", "peak_memory", "read_sensors", "slowdowns_between"]
 
@@ -48,16 +49,13 @@ class Gpu:
     """The first GPU of CUDA_VISIBLE_DEVICES, read through NVML (the package `nvidia-ml-py`) if both are present.
 
     On a machine with different GPUs, CUDA numbers them as NVML does only with CUDA_DEVICE_ORDER=PCI_BUS_ID.
-
-    Args:
-        nvml: The module `pynvml`; None if it is not installed.
     """
 
     def __init__(self, nvml: Any) -> None:
         self._nvml = nvml
         self._handle: Any = None
         if nvml is not None:
-            try:
+            with suppress(nvml.NVMLError):
                 nvml.nvmlInit()
                 first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
                 by_name = first.startswith(("GPU-", "MIG-"))
@@ -66,8 +64,6 @@ class Gpu:
                     if by_name
                     else nvml.nvmlDeviceGetHandleByIndex(int(first) if first.isdigit() else 0)
                 )
-            except nvml.NVMLError:
-                self._handle = None
 
     @classmethod
     def here(cls) -> "Gpu":
@@ -116,14 +112,10 @@ def read_sensors(gpu: Gpu, root: Path = _ROOT) -> Reading:
 
     Sources: https://docs.kernel.org/power/powercap/powercap.html (RAPL; on newer kernels only root may read it),
     https://docs.kernel.org/admin-guide/cgroup-v2.html (`cpu.stat`).
-
-    Args:
-        gpu: GPU to include.
-        root: Folder that contains sys.
     """
     joules, wraps = dict[str, float](), dict[str, float]()
     for zone in sorted((root / "sys/class/powercap").glob("*-rapl:*")):
-        name = _text(zone / "name")  # psys, the whole machine, would count the packages twice
+        name = first_line(zone / "name")  # psys, the whole machine, would count the packages twice
         if name.startswith("package") and (count := _number(zone / "energy_uj")) is not None:
             joules[name] = count / 1e6
             wraps[name] = (_number(zone / "max_energy_range_uj") or 0) / 1e6
@@ -164,7 +156,7 @@ def peak_memory(root: Path = _ROOT) -> int:
 
     Linux's `ru_maxrss` is not used: it begins with that of the program that started this process.
     """
-    for line in _text(root / "proc/self/status").splitlines():
+    for line in read_lines(root / "proc/self/status"):
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     if sys.platform == "win32":
@@ -182,7 +174,7 @@ def _slowdowns(root: Path) -> Iterator[tuple[str, int]]:
         yield "the processor was too hot", sum(heat)
     reached = 0
     for folder, _ in control_groups(root, "cpu"):
-        lines = _text(folder / "cpu.stat").splitlines()
+        lines = read_lines(folder / "cpu.stat")
         reached += sum(int(line.split()[1]) for line in lines if line.startswith("nr_throttled "))
     yield "the container's limit of CPU time was reached", reached
 
@@ -195,18 +187,10 @@ def _processor_time() -> tuple[float, float, float, int]:
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(of_cores))
     of_cores = [of_cores[number] for number in allowed if number < len(of_cores)]
     waiting = ("idle", "iowait", "guest", "guest_nice")  # user and nice include the last two
-
     busy = sum(value for times in of_cores for name, value in times._asdict().items() if name not in waiting)
     return busy, time.process_time(), time.perf_counter(), max(1, len(of_cores))
 
 
 def _number(file: Path) -> int | None:
-    text = _text(file)
+    text = first_line(file)
     return int(text) if text.isdigit() else None
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return ""

@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 from ctonnx.errors import CtonnxError
 from ctonnx.inference.providers import ON_CPU
 from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
-from ctonnx_bench.cases.adapters.adapter import ADAPTERS, OWN, Network, Opening, adapter_module
+from ctonnx_bench.cases.adapters.adapter import ADAPTERS, OWN, Network, adapter_module
 from ctonnx_bench.cases.task import Task
 
 __all__ = ["batches_of", "from_files", "main", "now", "timed_loop", "warm_up", "without_collector", "work"]
-
 
 _DISTINCT = 32  # images in the timed runs: enough to defeat caches, few enough for memory
 _WARM_UP = 3  # runs at least
@@ -48,19 +47,13 @@ def timed_loop(
     run: Callable[[Any], Any],
     staged: Sequence[Any],
     seconds: float,
-    keep: Callable[[int, Any], None],
+    keep: Callable[[int, Any], object] = lambda number, result: None,
     least: int = 1,
 ) -> list[float]:
-    """Runs the staged batches in turn, and returns the seconds of each run.
+    """Runs the staged batches in turn, `least` times or more, and returns the seconds of each run.
 
-    Only `run` is between the two readings of the clock.
-
-    Args:
-        run: Timed function.
-        staged: Its arguments, in turn.
-        seconds: Duration of the loop.
-        keep: Called with the batch's number and the result after each run, outside of the timed part.
-        least: Minimum number of runs.
+    Only `run` is between the two readings of the clock; `keep` is called with the batch's number and the result after
+    it.
     """
     samples: list[float] = []
     end = now() + seconds
@@ -75,7 +68,7 @@ def timed_loop(
 
 def warm_up(run: Callable[[Any], Any], staged: Sequence[Any], seconds: float) -> list[float]:
     """Warms up for timed runs of `seconds`, and returns the seconds of each run."""
-    return timed_loop(run, staged, min(1.0, seconds * _WARM_UP_SHARE), lambda number, result: None, _WARM_UP)
+    return timed_loop(run, staged, min(1.0, seconds * _WARM_UP_SHARE), least=_WARM_UP)
 
 
 @contextmanager
@@ -98,17 +91,9 @@ def work(task: Task) -> dict[str, Any]:
     """Performs the task, and returns the report."""
     if task.prepare is not None:
         images = np.load(task.pixels)
-        return {"model": str(adapter_module(task.adapter).prepare(Path(task.model), images, Path(task.prepare)))}
+        return {"model": str(adapter_module(task.adapter).prepare(task.model, images, Path(task.prepare)))}
     start = now()
-    opening = Opening(
-        model=Path(task.model),
-        provider=task.provider,
-        threads=task.threads,
-        bound=task.bound,
-        spinning=task.spinning,
-        workers=task.workers,
-    )
-    network: Network = adapter_module(task.adapter).open_network(opening)
+    network: Network = adapter_module(task.adapter).open_network(task)
     opened = now()
     pixels = np.load(task.pixels, mmap_mode="r")
     if task.files:
@@ -141,10 +126,7 @@ def work(task: Task) -> dict[str, Any]:
 def from_files(network: Network, preprocessing: Mapping[str, Any], window: Mapping[str, Any]) -> Network:
     """Returns a network that reads image files, so that reading and preprocessing are timed too.
 
-    Args:
-        network: Network for pixels.
-        preprocessing: Fields of `ctonnx.images.Preprocessing`.
-        window: Fields of `ctonnx.images.preprocessing.DicomWindow`, for DICOM files.
+    Given are the fields of `ctonnx.images.Preprocessing`, and those of `DicomWindow` for DICOM files.
     """
     from ctonnx.images import Preprocessing, load, to_pixels
     from ctonnx.images.preprocessing import DicomWindow
@@ -160,16 +142,9 @@ def from_files(network: Network, preprocessing: Mapping[str, Any], window: Mappi
 
 def _time(network: Network, staged: Sequence[Any], rows: NDArray[np.intp], task: Task) -> dict[str, Any]:
     """Times the staged batches of the images `rows`, and checks every output."""
-    from ctonnx_bench.measurement.sensors import (
-        Gpu,
-        joules_between,
-        others_between,
-        peak_memory,
-        read_sensors,
-        slowdowns_between,
-    )
+    from ctonnx_bench.measurement import sensors
 
-    gpu = Gpu(None) if task.provider in ON_CPU else Gpu.here()
+    gpu = sensors.Gpu(None) if task.provider in ON_CPU else sensors.Gpu.here()
     seconds = task.seconds or 0.0
     given: list[tuple[int, NDArray[np.float32], NDArray[np.float32]]] = []
     heatmaps: dict[int, NDArray[np.float32]] = {}  # the last one of each batch: all would fill the memory
@@ -181,9 +156,9 @@ def _time(network: Network, staged: Sequence[Any], rows: NDArray[np.intp], task:
 
     with without_collector():
         untimed = warm_up(network.run, staged, seconds)
-        before = read_sensors(gpu)
+        before = sensors.read_sensors(gpu)
         samples = timed_loop(network.run, staged, seconds, keep, _LEAST_RUNS)
-        after = read_sensors(gpu)
+        after = sensors.read_sensors(gpu)
     with np.load(task.outputs) as arrays:
         expected = {name: arrays[name] for name in OUTPUT_NAMES}
     probabilities = [_difference(expected["probabilities"][rows[number]], found) for number, found, _ in given]
@@ -195,11 +170,11 @@ def _time(network: Network, staged: Sequence[Any], rows: NDArray[np.intp], task:
         "largest_dp": max(probabilities),
         "largest_dlogit": max(logits) / _greatest(expected["logits"]),
         "largest_dheatmap": max(maps) / _greatest(expected["heatmap"]),
-        "peak_bytes": peak_memory(),
+        "peak_bytes": sensors.peak_memory(),
         "used_bytes": gpu.used_bytes,
-        "joules": joules_between(before, after),
-        "slowdowns": slowdowns_between(before, after),
-        "others_share": others_between(before, after),
+        "joules": sensors.joules_between(before, after),
+        "slowdowns": sensors.slowdowns_between(before, after),
+        "others_share": sensors.others_between(before, after),
     }
 
 

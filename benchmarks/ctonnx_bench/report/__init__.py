@@ -6,5 +6,4 @@ charts      plots
 html        self-contained HTML page
 files       files of a report
 publishing  document of results on named hardware
-
 """

@@ -43,11 +43,7 @@ _SPREAD = 20.0  # ratio of slowest to fastest above which an axis is logarithmic
 
 
 def plot_distribution(cases: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draws every timed run as a point, the quartiles as a box and the 99th percentile as a tick.
-
-    Args:
-        cases: Cases of one batch size in the report's document.
-    """
+    """Draws every timed run as a point, the quartiles as a box and the 99th percentile as a tick, at one batch size."""
     ordered = sorted(cases, key=lambda case: -case["figures"]["latency_ms"]["p50"])
     colors = _colors(cases)
     jitter = np.random.default_rng(0)
@@ -102,11 +98,7 @@ def _state(case: Mapping[str, Any]) -> str:
 
 
 def plot_batches(cases: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draws the milliseconds per image against the batch size, with the quartiles as a band.
-
-    Args:
-        cases: Cases of the report's document.
-    """
+    """Draws the milliseconds per image against the batch size, with the quartiles as a band."""
     colors, titles = _colors(cases), list(dict.fromkeys(case["title"] for case in cases))
     sizes = sorted({case["batch_size"] for case in cases})
     with mpl.rc_context(_STYLE):
@@ -138,11 +130,7 @@ def plot_batches(cases: Sequence[Mapping[str, Any]]) -> Figure:
 def plot_tradeoff(cases: Sequence[Mapping[str, Any]], reference: str) -> Figure:
     """Draws accuracy with its 95 % interval, or else the largest |dp|, against latency; the area is the file's size.
 
-    Without labels, the agreement is not drawn: most cases agree on all images.
-
-    Args:
-        cases: Cases of one batch size in the report's document.
-        reference: Name of the reference that the differences are from.
+    Without labels, the agreement is not drawn: most cases agree on all images. The cases are of one batch size.
     """
     colors = _colors(cases)
     labelled = all(case["accuracy"] for case in cases)

@@ -20,8 +20,7 @@ __all__ = ["output_folder", "try_folder", "write_reports"]
 def output_folder(models: Sequence[Path]) -> Path:
     """Returns `bench/` in the run that contains the first model, or in the working folder if no run does.
 
-    Args:
-        models: Models as named by the user; empty means those of the newest run with an export.
+    Without models, it is that of the newest run with an export.
     """
     try:
         first = find_models(models[0] if models else None)[0]

@@ -1,7 +1,7 @@
 """Self-contained HTML page with the table and the plots."""
 
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from typing import Any
 
@@ -91,8 +91,8 @@ def _table(document: Mapping[str, Any]) -> Iterator[str]:
     for row, case in zip(rows, document["cases"], strict=True):
         group = ' class="group"' if before not in (None, case["batch_size"]) else ""
         before = case["batch_size"]
-        states = {"not shown": ' class="unclear"'}
-        verdict = ' class="wrong"' if case["failures"] else states.get(case["verdict"], "")
+        state = "wrong" if case["failures"] else "unclear" if case["verdict"] == "not shown" else ""
+        verdict = f' class="{state}"' if state else ""
         cells = (
             f"<td{verdict if name == 'verdict' else ''}>{escape(cell)}</td>"
             for name, cell in zip(head, row, strict=True)
@@ -116,8 +116,5 @@ def _plots(document: Mapping[str, Any]) -> Iterator[str]:
         yield f'<figure><img alt="{escape(title)}" src="data:image/svg+xml;base64,{data}"></figure>'
 
 
-def _list(lines: Any) -> Iterator[str]:
-    yield "<ul>"
-    for line in lines:
-        yield f"<li>{escape(line)}</li>"
-    yield "</ul>"
+def _list(lines: Iterable[str]) -> list[str]:
+    return ["<ul>", *(f"<li>{escape(line)}</li>" for line in lines), "</ul>"]

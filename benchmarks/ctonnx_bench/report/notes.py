@@ -20,9 +20,7 @@ RIGHT = (
 def notes(document: Mapping[str, Any], *, compared: bool = True) -> list[str]:
     """Returns the notes of the table: failures, reference, verdicts, warnings, MLPerf's measures, skipped peers.
 
-    Args:
-        document: Document of the benchmark.
-        compared: Whether to include the comparison with an earlier report.
+    With `compared`, they include the comparison with an earlier report.
     """
     checked, settings = document["checked_on"], document["settings"]
     lines = [

@@ -35,15 +35,9 @@ def hardware_name(document: Mapping[str, Any]) -> str:
 
 
 def publish(document: Mapping[str, Any], file: Path, hardware: str | None) -> str:
-    """Writes a benchmark's section into a document; it replaces the one for the same machine, model and settings.
+    """Writes a benchmark's section into a document, and returns its name; other sections stay unchanged.
 
-    Args:
-        document: Document of the benchmark.
-        file: Markdown file; its other sections stay unchanged.
-        hardware: Name of the machine; None uses `hardware_name`.
-
-    Returns:
-        Name of the section.
+    It replaces the section for the same machine (default: `hardware_name`), model and settings.
 
     Raises:
         CtonnxError: If the file was not written by this function, or measurements of ctonnx are unreliable.

@@ -10,7 +10,6 @@ from ctonnx_bench.report.notes import notes
 
 __all__ = ["columns", "environment_lines", "markdown", "subtitle", "terminal"]
 
-
 _MANY = 1000  # images, from which on the interval of the agreement is left out
 
 
@@ -40,13 +39,7 @@ def terminal(document: Mapping[str, Any]) -> str:
 
 
 def markdown(document: Mapping[str, Any], *, title: str | None = None, level: int = 1) -> str:
-    """Returns the report as Markdown, with the command, machine and files to reproduce it.
-
-    Args:
-        document: Document of the benchmark.
-        title: Heading; None names the model.
-        level: Level of the heading.
-    """
+    """Returns the report as Markdown, with the command, machine and files to reproduce it; default title: the model."""
     heading = "#" * level
     heads, *rows = ([cell.replace("|", "\\|") for cell in row] for row in columns(document))
     lines = [

@@ -54,6 +54,6 @@ def test_contender_that_cannot_be_a_peer_on_a_provider_is_rejected() -> None:
 def test_task_has_the_options_of_the_case() -> None:
     case = replace(plan_cases([INT8], [4], provider="cpu", threads=3)[0], spinning=False, workers=2)
     task = case.task(pixels=Path("p.npy"), outputs=Path("o.npz"), seconds=2.5)
-    assert (task.adapter, task.model, task.threads) == ("ctonnx", "m.onnx", 3)
+    assert (task.adapter, task.model, task.threads) == ("ctonnx", Path("m.onnx"), 3)
     assert (task.spinning, task.workers) == (False, 2)
     assert (task.batch_size, task.pixels, task.outputs, task.seconds) == (4, "p.npy", "o.npz", 2.5)

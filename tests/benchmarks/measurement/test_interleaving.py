@@ -2,7 +2,7 @@
 
 import pytest
 
-from ctonnx_bench.measurement.interleaving import interleaved, paired_ratio
+from ctonnx_bench.measurement.interleaving import interleaved, measure_in_turn, paired_ratio
 
 
 def test_order_alternates_between_rounds() -> None:
@@ -17,3 +17,14 @@ def test_ratio_is_of_pairs_not_of_medians() -> None:
 def test_missing_round_is_an_error() -> None:
     with pytest.raises(ValueError, match="shorter"):
         paired_ratio([1.0, 2.0], [1.0])
+
+
+def test_items_are_measured_in_turn() -> None:
+    taken: list[str] = []
+
+    def measure(item: str) -> int:
+        taken.append(item)
+        return len(taken)
+
+    assert measure_in_turn("AB", 2, measure) == {"A": [1, 4], "B": [2, 3]}
+    assert taken == ["A", "B", "B", "A"]

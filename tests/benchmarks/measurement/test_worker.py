@@ -25,8 +25,8 @@ from ctonnx_bench.measurement.worker import batches_of, main, timed_loop, withou
 def task(model: Path, tmp_path: Path) -> Task:
     golden = load_golden(model.parent / "golden.npz")
     np.save(tmp_path / "pixels.npy", golden.pixels[:3])
-    outputs = str(tmp_path / "outputs.npz")
-    return Task(adapter="ctonnx", model=str(model), threads=1, pixels=str(tmp_path / "pixels.npy"), outputs=outputs)
+    pixels, outputs = (str(tmp_path / name) for name in ("pixels.npy", "outputs.npz"))
+    return Task(adapter="ctonnx", model=model, provider="cpu", threads=1, pixels=pixels, outputs=outputs)
 
 
 def test_batches_contain_every_image_and_are_full() -> None:

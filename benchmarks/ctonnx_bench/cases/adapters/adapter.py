@@ -69,12 +69,9 @@ class Adapter(NamedTuple):
 
     Attributes:
         title: Title of its rows.
-        module: Name of its module in this folder.
         model: Input: an exported file, or a run whose weights PyTorch reads.
         precision: Precision whose gate its outputs must pass; None for that of the file.
-        needs: Modules that must be installed.
-        install: Arguments of `pip install` for these modules.
-        providers: Providers that it can run on.
+        install: Arguments of `pip install` for the modules that it needs.
         prepares: Whether it makes its own model first.
         resident: Whether inputs and outputs may stay in the GPU's memory.
     """

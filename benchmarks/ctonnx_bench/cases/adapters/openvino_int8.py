@@ -12,13 +12,7 @@ __all__ = ["open_network", "prepare"]
 
 
 def prepare(model: Path, pixels: NDArray[np.uint8], folder: Path) -> Path:
-    """Quantizes a model, and returns the file for `open_network`.
-
-    Args:
-        model: The exported FP32 file.
-        pixels: Calibration images, uint8 [images, size, size, 3].
-        folder: Folder to write to.
-    """
+    """Quantizes an FP32 file on pixels, uint8 [images, size, size, 3]; returns the file for `open_network`."""
     import nncf
     import openvino
 

@@ -12,10 +12,8 @@ __all__ = ["open_network"]
 def open_network(opening: Opening, *, compiled: bool = False, half: bool = False) -> Network:
     """Opens a run's checkpoint.
 
-    Args:
-        opening: Options; the model is the run's folder.
-        compiled: Whether `torch.compile` compiles the network at its first run.
-        half: Whether the convolutions, from the normalized pixels on, are float16.
+    With `compiled`, `torch.compile` compiles the network at its first run. With `half`, the convolutions, from the
+    normalized pixels on, are float16.
     """
     import torch
 

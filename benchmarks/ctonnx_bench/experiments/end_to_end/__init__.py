@@ -2,5 +2,4 @@
 
 peers/  programs to compare
 folder  comparison on a folder and on a single scan
-
 """

@@ -28,7 +28,6 @@ from ctonnx_bench.measurement.processes import ProcessFailed, Sample, launch
 
 __all__ = ["CASES", "Agreement", "Contender", "breakdown", "compare", "main", "measure", "table"]
 
-
 CASES = ("folder", "one scan")
 _IMPORTS, _REST = "interpreter, imports", "the rest"  # the rest: waiting threads, and the end of the process
 _BASELINE = PEERS["pytorch"].title
@@ -50,10 +49,8 @@ class Contender:
 class Agreement:
     """Agreement of a contender's predictions with ctonnx FP32's, over all of its processes.
 
-    Attributes:
-        images: Number of images.
-        differing: Files with another label, or none, in at least one process.
-        largest_dp: Largest difference of the probability of the same label.
+    `differing` are the files with another label, or none, in at least one process; `largest_dp` is the largest
+    difference of the probability of the same label.
     """
 
     images: int
@@ -81,14 +78,8 @@ def measure(
 ) -> tuple[dict[str, dict[str, list[Sample]]], dict[str, Agreement]]:
     """Runs every contender in turn, after one process of each on one scan that is not counted.
 
-    Args:
-        contenders: Contenders, including ctonnx FP32, whose predictions are the reference.
-        paths: Path of each case.
-        folder: Working folder.
-        rounds: Number of processes for each contender and case.
-
-    Returns:
-        Samples for each contender and case; agreement of each contender except ctonnx FP32.
+    Returns the samples of each contender and case, and the agreement of each contender with ctonnx FP32, which must be
+    among them.
     """
     samples: dict[str, dict[str, list[Sample]]] = {item.title: {case: [] for case in paths} for item in contenders}
     agreements: dict[str, Agreement] = {}
@@ -108,12 +99,7 @@ def measure(
 
 
 def table(samples: Mapping[str, Mapping[str, Sequence[Sample]]], images: int) -> list[str]:
-    """Returns the lines of a Markdown table: medians (minimum to maximum), and the factor over PyTorch.
-
-    Args:
-        samples: Processes for each contender and case, one per round.
-        images: Number of images in the folder.
-    """
+    """Returns the lines of a Markdown table: medians (minimum to maximum), and the factor over PyTorch, by round."""
     rows: list[tuple[str, str, Callable[[Sample], float], bool, str]] = [
         (f"folder of {images}, s", "folder", lambda sample: sample.seconds, False, ".2f"),
         (f"folder of {images}, images/s", "folder", lambda sample: images / sample.seconds, True, ".1f"),

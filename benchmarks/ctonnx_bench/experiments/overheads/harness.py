@@ -8,7 +8,6 @@ speed, nor the threads of another session, nor another program favours one.
 
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -17,7 +16,7 @@ import numpy as np
 from ctonnx.cli.options import FiniteRange
 from ctonnx.parity.outputs import OUTPUT_NAMES
 from ctonnx.prediction.predictor import Predictor
-from ctonnx_bench.measurement.interleaving import interleaved, paired_ratio
+from ctonnx_bench.measurement.interleaving import measure_in_turn, paired_ratio
 from ctonnx_bench.measurement.worker import timed_loop, warm_up, without_collector
 
 __all__ = ["compare_loops", "main"]
@@ -26,10 +25,7 @@ __all__ = ["compare_loops", "main"]
 def compare_loops(predictor: Predictor, *, rounds: int, seconds: float) -> tuple[list[float], list[float]]:
     """Returns the median seconds of a run in each round: of a bare loop, and of the benchmark's.
 
-    Args:
-        predictor: Predictor whose session both loops run.
-        rounds: Rounds of each loop, after one that is not counted.
-        seconds: Duration of each round.
+    One more round of `seconds` before them is not counted.
     """
     size = predictor.spec.preprocessing.size
     pixels = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
@@ -53,9 +49,7 @@ def compare_loops(predictor: Predictor, *, rounds: int, seconds: float) -> tuple
                 predictor.predict_pixels, [pixels], seconds, lambda number, outputs: kept.append(outputs.probabilities)
             )
 
-    found: dict[Callable[[], list[float]], list[float]] = {bare: [], harness: []}
-    for loop in interleaved(found, rounds + 1):
-        found[loop].append(statistics.median(loop()))
+    found = measure_in_turn((bare, harness), rounds + 1, lambda loop: statistics.median(loop()))
     return found[bare][1:], found[harness][1:]
 
 

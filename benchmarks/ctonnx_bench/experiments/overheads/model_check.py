@@ -13,7 +13,7 @@ import click
 from ctonnx.artifacts.onnx_file.operators import check_graph
 from ctonnx_bench.measurement.processes import time_in_turn
 
-__all__ = ["main", "time_check"]
+__all__ = ["main"]
 
 _PROGRAM = """
 import sys
@@ -25,17 +25,6 @@ with Predictor(sys.argv[1], check=sys.argv[2] == "True") as predictor:
 """
 
 
-def time_check(model: Path, rounds: int) -> dict[bool, list[float]]:
-    """Returns the wall seconds of processes that open a model and predict once, with and without its checksum.
-
-    Args:
-        model: The `.onnx` file.
-        rounds: Processes of each kind, in turn, after one round that is not counted.
-    """
-    commands = {check: [sys.executable, "-c", _PROGRAM, str(model), str(check)] for check in (True, False)}
-    return time_in_turn(commands, rounds)
-
-
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option(
@@ -43,7 +32,8 @@ def time_check(model: Path, rounds: int) -> dict[bool, list[float]]:
 )
 def main(model: Path, rounds: int) -> None:
     """Compare the cold start of MODEL with and without its checksum."""
-    samples = time_check(model, rounds)
+    commands = {check: [sys.executable, "-c", _PROGRAM, str(model), str(check)] for check in (True, False)}
+    samples = time_in_turn(commands, rounds)
     ratio = statistics.median(first / second for first, second in zip(samples[True], samples[False], strict=True))
     walks = []
     for _ in range(max(3, rounds)):

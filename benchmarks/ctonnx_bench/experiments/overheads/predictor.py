@@ -15,7 +15,7 @@ import numpy as np
 
 from ctonnx.parity.outputs import OUTPUT_NAMES
 from ctonnx.prediction.predictor import Predictor
-from ctonnx_bench.measurement.interleaving import interleaved, paired_ratio
+from ctonnx_bench.measurement.interleaving import measure_in_turn, paired_ratio
 
 __all__ = ["main", "overhead"]
 
@@ -23,16 +23,7 @@ _WARM_UP = 5  # rounds
 
 
 def overhead(predictor: Predictor, *, batch_size: int, rounds: int) -> tuple[list[float], list[float]]:
-    """Times rounds of a bare `session.run` and of `Predictor.predict_pixels` in turn.
-
-    Args:
-        predictor: Predictor whose session both run.
-        batch_size: Images per run.
-        rounds: Runs of each, after five that are not counted.
-
-    Returns:
-        Seconds of each run: of the bare session, and of the predictor.
-    """
+    """Returns the seconds of each run of a bare `session.run` and of `Predictor.predict_pixels`, in turn."""
     size = predictor.spec.preprocessing.size
     pixels = np.random.default_rng(0).integers(0, 256, (batch_size, size, size, 3), np.uint8)
 
@@ -42,9 +33,7 @@ def overhead(predictor: Predictor, *, batch_size: int, rounds: int) -> tuple[lis
     def predicted() -> object:
         return predictor.predict_pixels(pixels)
 
-    samples: dict[Callable[[], object], list[float]] = {bare: [], predicted: []}
-    for run in interleaved(samples, _WARM_UP + rounds):
-        samples[run].append(_seconds(run))
+    samples = measure_in_turn((bare, predicted), _WARM_UP + rounds, _seconds)
     return samples[bare][_WARM_UP:], samples[predicted][_WARM_UP:]
 
 

@@ -10,7 +10,7 @@ import click
 
 from ctonnx_bench.measurement.processes import time_in_turn
 
-__all__ = ["CASES", "main", "startup"]
+__all__ = ["CASES", "main"]
 
 CASES = {
     "python -c pass": ("-c", "pass"),
@@ -21,11 +21,6 @@ CASES = {
 """The interpreter's arguments for each case; the first two are lower bounds for the others."""
 
 
-def startup(rounds: int) -> dict[str, list[float]]:
-    """Returns the wall seconds of each case's processes, run in turn after one round that is not counted."""
-    return time_in_turn({name: [sys.executable, *arguments] for name, arguments in CASES.items()}, rounds)
-
-
 @click.command()
 @click.option(
     "--rounds", type=click.IntRange(1), default=20, show_default=True, help="Number of processes for each case."
@@ -33,7 +28,8 @@ def startup(rounds: int) -> dict[str, list[float]]:
 def main(rounds: int) -> None:
     """Compare the start-up of `ctonnx --help` and `import ctonnx` with that of Python itself."""
     click.echo(f"{rounds} processes each, in turn, seconds: median (minimum to maximum)")
-    for name, samples in startup(rounds).items():
+    commands = {name: [sys.executable, *arguments] for name, arguments in CASES.items()}
+    for name, samples in time_in_turn(commands, rounds).items():
         click.echo(f"{name:16}  {statistics.median(samples):.3f} ({min(samples):.3f} to {max(samples):.3f})")
 
 

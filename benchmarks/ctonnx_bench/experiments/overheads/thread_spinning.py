@@ -8,7 +8,6 @@ between, with spinning threads and with threads that soon sleep, each in a separ
 """
 
 import statistics
-import time
 from pathlib import Path
 
 import click
@@ -16,7 +15,8 @@ import numpy as np
 
 from ctonnx.prediction.predictor import Predictor
 from ctonnx_bench.measurement.child import child_option, measure_in_child
-from ctonnx_bench.measurement.interleaving import interleaved, paired_ratio
+from ctonnx_bench.measurement.interleaving import measure_in_turn, paired_ratio
+from ctonnx_bench.measurement.worker import timed_loop
 
 __all__ = ["CASES", "main", "median_seconds"]
 
@@ -32,24 +32,16 @@ _WARM_UP = 5
 
 
 def median_seconds(model: Path | str, sessions: int, spinning: bool, runs: int) -> float:
-    """Returns the median seconds of the first session's runs; between them each other session runs once.
-
-    Args:
-        model: The `.onnx` file for all sessions.
-        sessions: Number of sessions in this process.
-        spinning: Whether their threads spin.
-        runs: Number of counted runs.
-    """
-    predictors = [Predictor(model, spinning=spinning) for _ in range(sessions)]
-    size = predictors[0].spec.preprocessing.size
+    """Returns the median seconds of the first session's runs; between them each other session runs once."""
+    first, *others = (Predictor(model, spinning=spinning) for _ in range(sessions))
+    size = first.spec.preprocessing.size
     pixels = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
-    samples: list[float] = []
-    for _ in range(runs + _WARM_UP):
-        start = time.perf_counter()
-        predictors[0].predict_pixels(pixels)
-        samples.append(time.perf_counter() - start)
-        for other in predictors[1:]:
+
+    def run_others(number: int, outputs: object) -> None:
+        for other in others:
             other.predict_pixels(pixels)
+
+    samples = timed_loop(first.predict_pixels, [pixels], 0, run_others, runs + _WARM_UP)
     return statistics.median(samples[_WARM_UP:])
 
 
@@ -64,11 +56,8 @@ def main(model: Path | None, rounds: int, runs: int) -> None:
     """Time MODEL (default: the newest run's) alone and next to another session in its process."""
     with Predictor(model) as predictor:
         path, threads = predictor.path, predictor.threads
-    found: dict[str, list[float]] = {name: [] for name in CASES}
-    for name in interleaved(CASES, rounds):
-        found[name].append(
-            measure_in_child("ctonnx_bench.experiments.overheads.thread_spinning", path, *CASES[name], runs) * 1e3
-        )
+    module = "ctonnx_bench.experiments.overheads.thread_spinning"
+    found = measure_in_turn(CASES, rounds, lambda name: measure_in_child(module, path, *CASES[name], runs) * 1e3)
     click.echo(f"{path}, batch 1, {threads} threads: milliseconds, medians of {rounds} processes each, in turn")
     for name, samples in found.items():
         ratio = paired_ratio(samples, found["alone"])

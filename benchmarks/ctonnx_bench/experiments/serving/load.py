@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from itertools import count
 from pathlib import Path
 
@@ -26,26 +27,15 @@ def ask(port: int, request: bytes) -> tuple[int, bytes]:
     Raises:
         OSError: If there is no server.
     """
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, connection.makefile("rb") as response:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, HTTPResponse(connection) as response:
         connection.sendall(request)
-        status = int(response.readline().split()[1])
-        length = 0
-        while (line := response.readline()) not in (b"\r\n", b""):
-            name, _, value = line.partition(b":")
-            length = int(value) if name.lower() == b"content-length" else length
-        return status, response.read(length)
+        response.begin()
+        return response.status, response.read()
 
 
 @dataclass(frozen=True)
 class Load:
-    """Measurements of the clients.
-
-    Attributes:
-        seconds: Seconds of each request, in the order of the responses.
-        statuses: Number of responses by status.
-        wrong: Number of responses with another label than expected.
-        elapsed: Seconds from the first request to the last response.
-    """
+    """Measurements of the clients: seconds of each request and in all, responses by status and with a wrong label."""
 
     seconds: Sequence[float]
     statuses: Mapping[int, int]
@@ -59,15 +49,7 @@ class Load:
 
     @classmethod
     def run(cls, port: int, bodies: Sequence[bytes], labels: Sequence[str], *, clients: int, requests: int) -> "Load":
-        """Runs clients in parallel, each with one request at a time.
-
-        Args:
-            port: Port of the server on this machine.
-            bodies: Result of `requests_for`; used in turn.
-            labels: Expected label of each body.
-            clients: Number of clients.
-            requests: Number of requests of all clients.
-        """
+        """Runs clients in parallel, each with one request at a time, from `requests_for`, in turn."""
         return asyncio.run(_run(port, bodies, labels, clients, requests))
 
 

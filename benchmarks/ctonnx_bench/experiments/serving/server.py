@@ -8,6 +8,7 @@ compared with a single request, and its streaming throughput, with the workers o
 clients. Every response is compared with the predictor's label.
 """
 
+import socket
 import statistics
 import subprocess
 import sys
@@ -20,14 +21,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import psutil
 
+from ctonnx.prediction.model_selection import find_model
+from ctonnx.prediction.predictor import Predictor
+from ctonnx.prediction.streaming import workers_for
+from ctonnx.system.cpu import available_cores
+from ctonnx_bench.experiments.scans import draw_scans
 from ctonnx_bench.experiments.serving.load import Load, ask, requests_for
 from ctonnx_bench.measurement.child import child_option, measure_in_child
 from ctonnx_bench.measurement.processes import compiled_environ
+from ctonnx_bench.measurement.worker import timed_loop
 
 __all__ = ["Server", "main", "serving", "time_predictor"]
 
 _SINGLE = 60  # requests and predictions per round that are timed one by one
+_WARM_UP = 5  # predictions
 _IDLE_SECONDS = 2.0
 _PARTS = 10  # of a long run; memory is read after each
 _WAIT = 60.0
@@ -35,13 +44,7 @@ _WAIT = 60.0
 
 @dataclass(frozen=True)
 class Server:
-    """Running `ctonnx serve`.
-
-    Attributes:
-        port: Port that it listens on.
-        process: Process ID.
-        ready_seconds: Seconds from its start until it was ready.
-    """
+    """Running `ctonnx serve`: its port, process ID, and seconds from its start until it was ready."""
 
     port: int
     process: int
@@ -50,31 +53,25 @@ class Server:
     @property
     def memory(self) -> float:
         """Resident memory in MB."""
-        import psutil
-
         return float(psutil.Process(self.process).memory_info().rss / 1e6)
 
     @property
     def cpu_seconds(self) -> float:
         """Processor time of the process so far."""
-        import psutil
-
         times = psutil.Process(self.process).cpu_times()
         return float(times.user + times.system)
 
 
 @contextmanager
 def serving(model: Path, *options: str) -> Iterator[Server]:
-    """Runs `ctonnx serve` until the block ends.
-
-    Args:
-        model: The `.onnx` file.
-        options: Further options of the command.
+    """Runs `ctonnx serve` with a model and further options until the block ends.
 
     Raises:
         click.ClickException: If it does not become ready.
     """
-    port = _free_port()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
     command = [sys.executable, "-m", "ctonnx", "serve", "--model", str(model), "--port", str(port), *options]
     start = time.perf_counter()
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=compiled_environ()) as process:
@@ -94,31 +91,13 @@ def serving(model: Path, *options: str) -> Iterator[Server]:
 
 
 def time_predictor(model: Path | str, folder: Path | str, streams: bool) -> list[float]:
-    """Measures the predictor in this process.
-
-    Args:
-        model: The `.onnx` file.
-        folder: Folder of the scans, PNG files.
-        streams: Whether all scans are streamed, or single scans are predicted whose files are read before.
-
-    Returns:
-        Seconds of all scans together, or of each single scan.
-    """
-    from ctonnx.prediction.predictor import Predictor
-    from ctonnx.prediction.streaming import workers_for
-
+    """Returns the seconds of streaming a folder's PNG scans, or of predicting single scans that are read before."""
     files = sorted(Path(folder).glob("*.png"))
     if not streams:
         with Predictor(model) as predictor:
             contents = [file.read_bytes() for file in files]
-            for content in contents[:5]:
-                predictor.predict(content)
-            seconds = []
-            for number in range(_SINGLE):
-                start = time.perf_counter()
-                predictor.predict(contents[number % len(contents)])
-                seconds.append(time.perf_counter() - start)
-            return seconds
+            timed_loop(predictor.predict, contents, 0, least=_WARM_UP)
+            return timed_loop(predictor.predict, contents, 0, least=_SINGLE)
     with Predictor(model, workers=workers_for(len(files))) as predictor:
         for _ in predictor.predict_many(files[:16]):
             pass
@@ -126,15 +105,6 @@ def time_predictor(model: Path | str, folder: Path | str, streams: bool) -> list
         for _ in predictor.predict_many(files):
             pass
         return [time.perf_counter() - start]
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 @click.command()
@@ -150,11 +120,6 @@ def main(
     model: Path | None, clients: int, requests: int, rounds: int, scans: int, long_run: int, options: tuple[str, ...]
 ) -> None:
     """Compare ctonnx serve with the predictor on MODEL (default: the newest run's), on generated PNG scans."""
-    from ctonnx.prediction.model_selection import find_model
-    from ctonnx.prediction.predictor import Predictor
-    from ctonnx.system.cpu import available_cores
-    from ctonnx_bench.experiments.scans import draw_scans
-
     model = find_model(model)
     with tempfile.TemporaryDirectory(prefix="ctonnx-bench-") as name:
         files = draw_scans(Path(name) / "scans", scans)

@@ -5,5 +5,4 @@ precisions  FP16 and INT8 compared with FP32
 roofline    the network compared with a bare matrix product
 training    training compared with timm
 busy_core   training and export while another process keeps a core busy
-
 """

@@ -23,7 +23,7 @@ import click
 
 from ctonnx.cli.options import threads_option
 from ctonnx_bench.measurement.child import child_option, measure_in_child
-from ctonnx_bench.measurement.interleaving import interleaved, paired_ratio
+from ctonnx_bench.measurement.interleaving import measure_in_turn, paired_ratio
 
 __all__ = ["AT_MOST", "busy_core", "main", "measure_export", "measure_training"]
 
@@ -36,11 +36,7 @@ _STATES = ("idle", "one core busy")
 
 @contextmanager
 def busy_core(*, anywhere: bool) -> Iterator[None]:
-    """Keeps a core busy within the block, with a process that is killed at its end.
-
-    Args:
-        anywhere: Whether the system may move the process; otherwise it stays on the last available core.
-    """
+    """Keeps the last available core, or any core, busy within the block, with a process that is killed at its end."""
     process = subprocess.Popen([sys.executable, "-I", "-S", "-c", _LOOP])
     try:
         if not anywhere and hasattr(os, "sched_setaffinity"):
@@ -56,14 +52,7 @@ def measure_training(
 ) -> float:
     """Returns the median seconds of an epoch of the recipe from scratch, without the first epoch, which allocates.
 
-    Args:
-        data: Dataset.
-        image_size: Image size in pixels, the same in every epoch.
-        batch_size: Images per step.
-        epochs: Number of epochs, at least two.
-        threads: Threads of PyTorch; None uses the default of `ctonnx train`.
-        asleep: Whether to set up OpenMP's threads as `ctonnx train` does, so that waiting threads sleep; otherwise
-            OpenMP's defaults apply.
+    Waiting threads are `asleep` if OpenMP is set up as `ctonnx train` does; otherwise OpenMP's defaults apply.
     """
     if asleep:
         from ctonnx_train.network.openmp import load_pytorch
@@ -86,14 +75,7 @@ def measure_training(
 
 
 def measure_export(run: Path, precisions: str, threads: int | None, asleep: bool) -> float:
-    """Returns the seconds of an export, without the imports.
-
-    Args:
-        run: Folder of the run.
-        precisions: Precisions, joined by commas.
-        threads: Threads of PyTorch and onnxruntime; None uses the default of `ctonnx export`.
-        asleep: See `measure_training`.
-    """
+    """Returns the seconds of an export, without the imports; for `asleep` see `measure_training`."""
     if asleep:
         from ctonnx_train.network.openmp import use_passive_waiting
 
@@ -147,13 +129,14 @@ def main(
         if run is None
         else ("export", run, precision, threads, asleep)
     )
-    found: dict[str, list[float]] = {state: [] for state in _STATES}
-    for state in interleaved(_STATES, rounds):
+
+    def time_in(state: str) -> float:
         with nullcontext() if state == _STATES[0] else busy_core(anywhere=anywhere):
-            found[state].append(measure_in_child("ctonnx_bench.experiments.throughput.busy_core", *settings))
+            return float(measure_in_child("ctonnx_bench.experiments.throughput.busy_core", *settings))
+
+    found = measure_in_turn(_STATES, rounds, time_in)
     epoch, export = f"an epoch at {image_size} pixels, batch {batch_size}", f"an export of {run} ({precision})"
     waits = "threads as in the command" if asleep else "threads with OpenMP's defaults"
-
     click.echo(f"seconds of {epoch if run is None else export}; {waits}; medians of {rounds} processes each, in turn")
     for state, samples in found.items():
         ratio = paired_ratio(samples, found[_STATES[0]])

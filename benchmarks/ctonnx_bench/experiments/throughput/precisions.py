@@ -6,7 +6,6 @@ onnxruntime's threads keep spinning for a while after a run and would slow down 
 """
 
 import statistics
-import time
 from pathlib import Path
 
 import click
@@ -16,7 +15,8 @@ from ctonnx.cli.options import FiniteRange
 from ctonnx.prediction.model_selection import newest_export
 from ctonnx.prediction.predictor import Predictor
 from ctonnx_bench.measurement.child import child_option, measure_in_child
-from ctonnx_bench.measurement.interleaving import interleaved, paired_ratio
+from ctonnx_bench.measurement.interleaving import measure_in_turn, paired_ratio
+from ctonnx_bench.measurement.worker import timed_loop
 
 __all__ = ["main", "measure", "time_model"]
 
@@ -25,23 +25,12 @@ _WARM_UP = 10
 
 
 def time_model(model: Path | str, batch_size: int, seconds: float) -> float:
-    """Returns the median milliseconds per image, after a warm-up.
-
-    Args:
-        model: The `.onnx` file.
-        batch_size: Images per run.
-        seconds: Duration of the measurement.
-    """
+    """Returns the median milliseconds per image, after a warm-up."""
     with Predictor(model) as predictor:
         size = predictor.spec.preprocessing.size
         pixels = np.random.default_rng(0).integers(0, 256, (batch_size, size, size, 3), np.uint8)
-        for _ in range(_WARM_UP):
-            predictor.predict_pixels(pixels)
-        samples: list[float] = []
-        end = time.perf_counter() + seconds
-        while (start := time.perf_counter()) < end or not samples:
-            predictor.predict_pixels(pixels)
-            samples.append(time.perf_counter() - start)
+        timed_loop(predictor.predict_pixels, [pixels], 0, least=_WARM_UP)
+        samples = timed_loop(predictor.predict_pixels, [pixels], seconds)
     return statistics.median(samples) * 1e3 / batch_size
 
 
@@ -66,11 +55,8 @@ def main(export: Path | None, batch_sizes: tuple[int, ...], rounds: int, seconds
     if "fp32" not in files:
         raise click.UsageError(f"expected model.fp32.onnx in '{folder}', found none; make one with: ctonnx export")
     click.echo(f"{folder}: milliseconds per image, medians of {rounds} processes each, in turn")
-
     for batch_size in batch_sizes:
-        found: dict[str, list[float]] = {name: [] for name in files}
-        for name in interleaved(files, rounds):
-            found[name].append(measure(files[name], batch_size, seconds))
+        found = measure_in_turn(files, rounds, lambda name: measure(files[name], batch_size, seconds))  # noqa: B023  # not kept
         for name, samples in found.items():
             ratio = paired_ratio(found["fp32"], samples)
             click.echo(

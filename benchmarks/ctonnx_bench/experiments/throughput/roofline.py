@@ -8,7 +8,6 @@ into the caches, is therefore the limit of any network with onnxruntime on this 
 
 import math
 import statistics
-import time
 from pathlib import Path
 
 import click
@@ -22,7 +21,8 @@ from ctonnx.prediction.model_selection import newest_export
 from ctonnx.system.cpu import available_cores
 from ctonnx_bench.experiments.throughput.precisions import measure
 from ctonnx_bench.measurement.child import child_option, measure_in_child
-from ctonnx_bench.measurement.interleaving import interleaved
+from ctonnx_bench.measurement.interleaving import measure_in_turn
+from ctonnx_bench.measurement.worker import timed_loop
 
 __all__ = ["PRECISIONS", "main", "matrix_rate", "operations"]
 
@@ -35,9 +35,7 @@ _WARM_UP = 3
 def matrix_rate(precision: str, seconds: float) -> float:
     """Returns the operations per second of a matrix product; an addition and a multiplication count as two.
 
-    Args:
-        precision: One of `PRECISIONS`; INT8 multiplies uint8 by int8 into int32.
-        seconds: Duration of the measurement.
+    INT8 multiplies uint8 by int8 into int32.
     """
     is_int8 = precision == "int8"
     random = np.random.default_rng(0)
@@ -55,14 +53,12 @@ def matrix_rate(precision: str, seconds: float) -> float:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = available_cores()
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    samples: list[float] = []
-    end = math.inf
-    while (start := time.perf_counter()) < end:
-        session.run(None, {"left": left})
-        samples.append(time.perf_counter() - start)
-        if len(samples) == _WARM_UP:
-            end = time.perf_counter() + seconds
-    return 2 * _SIDE**3 / statistics.median(samples[_WARM_UP:] or samples)
+
+    def multiply(matrix: object) -> object:
+        return session.run(None, {"left": matrix})
+
+    timed_loop(multiply, [left], 0, least=_WARM_UP)
+    return 2 * _SIDE**3 / statistics.median(timed_loop(multiply, [left], seconds))
 
 
 def operations(model: Path) -> int:
@@ -95,10 +91,12 @@ def main(export: Path | None, batch_size: int, rounds: int, seconds: float) -> N
     files = {name: file for name, file in files.items() if file.is_file()}
     if not files:
         raise click.UsageError(f"expected model.fp32.onnx in '{folder}', found none; make one with: ctonnx export")
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in files}
-    for name in interleaved(files, rounds):
+
+    def rate_and_time(name: str) -> tuple[float, float]:
         rate = measure_in_child("ctonnx_bench.experiments.throughput.roofline", name, seconds)
-        found[name].append((rate, measure(files[name], batch_size, seconds)))
+        return rate, measure(files[name], batch_size, seconds)
+
+    found = measure_in_turn(files, rounds, rate_and_time)
     click.echo(f"{folder}: medians of {rounds} processes each, in turn, on {available_cores()} cores")
     for name, samples in found.items():
         count = operations(files[name])

@@ -10,7 +10,7 @@ import os
 import statistics
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -22,28 +22,21 @@ from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.streaming import workers_for
 from ctonnx.system.cpu import available_cores
 from ctonnx_bench.measurement.child import child_option, measure_in_child
-from ctonnx_bench.measurement.interleaving import interleaved
+from ctonnx_bench.measurement.interleaving import measure_in_turn
 
 __all__ = ["main", "measure"]
 
 
 def measure(model: Path | str, folder: Path | str, workers: int, batch_size: int, heatmaps: bool = False) -> float:
-    """Returns the images per second on a folder, without loading the model.
-
-    Args:
-        model: The `.onnx` file.
-        folder: Folder of images.
-        workers: Batches that are computed in parallel.
-        batch_size: Images per batch.
-        heatmaps: Whether a heatmap of each image is drawn, into a temporary folder.
-    """
+    """Returns the images per second on a folder, without loading the model; heatmaps go to a temporary folder."""
     files = find_images([os.fspath(folder)])
-    with Predictor(model, workers=workers) as predictor, ExitStack() as stack:
+    with (
+        Predictor(model, workers=workers) as predictor,
+        tempfile.TemporaryDirectory(prefix="ctonnx-streaming-") as name,
+    ):
         predictor.predict(files[0])
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ctonnx-streaming-")))
         start = time.perf_counter()
-        with ExitStack() as drawn:
-            pictures = drawn.enter_context(HeatmapFolder(scratch, files, predictor.spec)) if heatmaps else None
+        with HeatmapFolder(Path(name), files, predictor.spec) if heatmaps else nullcontext() as pictures:
             for _ in predictor.predict_many(files, batch_size=batch_size, watch=pictures.watch if pictures else None):
                 pass
         seconds = time.perf_counter() - start
@@ -72,9 +65,8 @@ def main(model: Path, folder: Path, batch_sizes: tuple[int, ...], rounds: int, h
         for size in batch_sizes
         for drawn in ([False, True] if heatmaps else [False])
     ]
-    found: dict[tuple[int, int, bool], list[float]] = {case: [] for case in cases}
-    for case in interleaved(cases, rounds):
-        found[case].append(measure_in_child("ctonnx_bench.experiments.throughput.streaming", model, folder, *case))
+    module = "ctonnx_bench.experiments.throughput.streaming"
+    found = measure_in_turn(cases, rounds, lambda case: float(measure_in_child(module, model, folder, *case)))
     click.echo(f"{model.name} on {cores} cores: images per second, medians of {rounds} processes each, in turn")
     for (workers, size, drawn), rates in found.items():
         threads = max(1, cores // workers)
@@ -90,7 +82,6 @@ def main(model: Path, folder: Path, batch_sizes: tuple[int, ...], rounds: int, h
                 f"{1e3 / statistics.median(plain):.0f} ms per image, "
                 f"a heatmap costs {statistics.median(costs):.0f} ms ({min(costs):.0f} to {max(costs):.0f})"
             )
-
         click.echo(line)
 
 

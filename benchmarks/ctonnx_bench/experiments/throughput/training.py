@@ -13,15 +13,16 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from ctonnx_bench.measurement.child import child_option, measure_in_child
-from ctonnx_bench.measurement.interleaving import interleaved, paired_ratio
+from ctonnx_bench.measurement.interleaving import measure_in_turn, paired_ratio
 
-__all__ = ["PEERS", "main", "measure", "measure_ctonnx", "measure_timm", "measure_without_memory_reuse"]
+__all__ = ["PEERS", "main", "measure", "measure_ctonnx", "measure_timm"]
 
 
 def measure_ctonnx(data: Path, image_size: int, batch_size: int, *, reuse_memory: bool = True) -> dict[str, float]:
@@ -62,11 +63,6 @@ def measure_ctonnx(data: Path, image_size: int, batch_size: int, *, reuse_memory
         "images_per_second": len(images) / epoch["train_seconds"],
         "data_share": epoch["data_seconds"] / epoch["train_seconds"],
     }
-
-
-def measure_without_memory_reuse(data: Path, image_size: int, batch_size: int) -> dict[str, float]:
-    """Returns the result of `measure_ctonnx` with freed memory returned to the system after each step."""
-    return measure_ctonnx(data, image_size, batch_size, reuse_memory=False)
 
 
 def measure_timm(data: Path, image_size: int, batch_size: int) -> dict[str, float]:
@@ -121,7 +117,7 @@ def measure_timm(data: Path, image_size: int, batch_size: int) -> dict[str, floa
 
 PEERS: dict[str, Callable[[Path, int, int], dict[str, float]]] = {
     "ctonnx": measure_ctonnx,
-    "ctonnx, memory returned": measure_without_memory_reuse,
+    "ctonnx, memory returned": partial(measure_ctonnx, reuse_memory=False),
     "timm": measure_timm,
 }
 """Compared trainings; the first one is the baseline."""
@@ -148,9 +144,7 @@ def _measure_here(peer: str, data: str, image_size: int, batch_size: int) -> dic
 def main(data: Path, image_size: int, batch_size: int, rounds: int) -> None:
     """Compare ctonnx's training with timm's on the training images of DATA."""
     peers = [name for name in PEERS if name != "timm" or find_spec("timm")]
-    samples: dict[str, list[dict[str, float]]] = {name: [] for name in peers}
-    for name in interleaved(peers, rounds):
-        samples[name].append(measure(name, data, image_size, batch_size))
+    samples = measure_in_turn(peers, rounds, lambda name: measure(name, data, image_size, batch_size))
     click.echo(f"ResNet50, {image_size} pixels, batch {batch_size}, bf16, {rounds} processes each in turn: medians")
     first = [sample["images_per_second"] for sample in samples[peers[0]]]
     for name, found in samples.items():

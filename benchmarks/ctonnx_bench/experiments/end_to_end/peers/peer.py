@@ -56,15 +56,8 @@ def read_rows(text: str) -> dict[str, tuple[str, float]]:
 def export_unit_range(run_folder: Path, file: Path, *, softmax: bool, names: tuple[str, str]) -> "RunRecord":
     """Exports a run's network in the common form: float pixels from 0 to 1, one output, a dynamic batch size.
 
-    Args:
-        run_folder: Folder of the run.
-        file: The `.onnx` file to write.
-        softmax: Whether the output is probabilities, or else logits.
-        names: Names of the input and the output.
-
-
-    Returns:
-        The run's record.
+    The output is probabilities with `softmax`, or else logits; `names` are those of the input and the output. Returned
+    is the run's record.
     """
     import torch
 
