@@ -32,7 +32,7 @@ _FOLDERS = re.compile(
 
 
 class Listing(NamedTuple):
-    """Paths below a folder, in order: files, and what is ignored as hidden or created by systems."""
+    """Paths below a folder, with which they begin, in order: files, and ignored ones: hidden or of systems."""
 
     files: list[str]
     ignored: list[str]

@@ -207,7 +207,7 @@ class Predictor:
         return self._open_runner()(pixels)
 
     def submit_pixels(self, pixels: NDArray[np.uint8]) -> "Future[Outputs]":
-        """Runs the session on preprocessed pixels in one of its own threads; returns a future at once.
+        """Runs the session on preprocessed pixels in one of its own threads: returns a future of the outputs.
 
         The session has `threads - workers` threads of its own, which else help with every batch. If several batches are
         computed at a time, one by `predict_pixels` and the others by this method, each has a core and none waits for

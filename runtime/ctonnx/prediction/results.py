@@ -29,7 +29,7 @@ class Prediction:
         suspicious: Whether the score reaches the threshold of the operating point; None if the model has none.
         frame: Index of the frame, from 0, in a DICOM file with several; else None. `source` ends in `#1` for frame 0.
         score: Summed probability of the suspicious classes; None if the model has no operating point.
-        caution: Warning about an image, such as a blank one (`ctonnx.prediction.cautions`); else None.
+        caution: Warning not to trust the model on this image, as it is blank or a localizer for example; else None.
     """
 
     source: str

@@ -124,10 +124,10 @@ def predict(
         from ctonnx.prediction.model_selection import find_model
 
         model = find_model(model, provider=provider)
-        tuned_for = read_tuning(model, provider=provider).best_for(len(files))
-        click.echo(f"tuned: {tuned_for.summary}", err=True)
-        threads, workers, spinning = tuned_for.threads, tuned_for.workers, tuned_for.spinning
-        batch_size = tuned_for.batch_size
+        setting = read_tuning(model, provider=provider).best_for(len(files))
+        click.echo(f"tuned: {setting.summary}", err=True)
+        threads, workers, spinning = setting.threads, setting.workers, setting.spinning
+        batch_size = setting.batch_size
     predictor = Predictor(
         model, provider=provider, fallback=fallback, threads=threads, workers=workers, spinning=spinning, check=check
     )
@@ -217,10 +217,8 @@ def _progress(count: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
     if not (shown and sys.stderr.isatty()):
         yield lambda steps: None
         return
-    bar, start = (
-        click.progressbar(length=count, label="predicting", show_pos=True, file=sys.stderr),
-        time.perf_counter(),
-    )
+    start = time.perf_counter()
+    bar = click.progressbar(length=count, label="predicting", show_pos=True, file=sys.stderr)
     bar.item_show_func = lambda _: f"{bar.pos / (time.perf_counter() - start):.1f} images/s"
     with bar:
         yield bar.update

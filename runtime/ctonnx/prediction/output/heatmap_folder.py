@@ -42,7 +42,7 @@ class HeatmapFolder:
         failures: Source and reason of each picture that could not be drawn; complete after the block.
 
     Raises:
-        OSError: If the folder cannot be created or written to, or is full: at once, from `watch` or at the end.
+        OSError: If the folder cannot be made or written to, or the disk is full: at once, from `watch` or at the end.
     """
 
     def __init__(self, folder: Path, files: Iterable[str], spec: ModelSpec, *, suspicious_only: bool = False) -> None:
