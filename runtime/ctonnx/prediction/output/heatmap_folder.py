@@ -76,9 +76,8 @@ class HeatmapFolder:
         """Returns the path of a record's picture, or None if it has none."""
         if isinstance(record, Failure) or (record.source, record.frame) in self._undrawn:
             return None
-        if self._suspicious_only and not record.suspicious:
-            return None
-        return self._path(record.source, record.frame)
+        is_left_out = self._suspicious_only and not record.suspicious
+        return None if is_left_out else self._path(record.source, record.frame)
 
     def remove(self, failure: Failure) -> None:
         """Removes the pictures that an earlier run drew of a failed image: for a file, those of all frames."""
