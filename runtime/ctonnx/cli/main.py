@@ -4,8 +4,7 @@ import errno
 import importlib
 import sys
 import warnings
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -14,8 +13,7 @@ from ctonnx.cli.signals import Terminated, signals_as_exceptions
 __all__ = ["main"]
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
     """A command: its place (`module:attribute`), its line in the group's help, and the extras that it needs."""
 
     target: str
@@ -43,9 +41,7 @@ _COMMANDS = {
     "serve": _Entry("ctonnx.cli.commands.serve:serve", "Serve a web page and an HTTP API.", "cpu,serve"),
     "doctor": _Entry("ctonnx.cli.commands.doctor:doctor", "Check this machine and show how to fix what does not work."),
     "bench": _Entry(
-        "ctonnx_bench.cli:bench",
-        "Measure speed, size and correctness of models on this device.",
-        "cpu,bench",
+        "ctonnx_bench.cli:bench", "Measure speed, size and correctness of models on this device.", "cpu,bench"
     ),
 }
 

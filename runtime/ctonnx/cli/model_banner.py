@@ -11,12 +11,7 @@ __all__ = ["show_model", "show_newer_run"]
 
 
 def show_model(predictor: "Predictor", *, newest: bool) -> None:
-    """Prints the model, its provider and its most important caveat.
-
-    Args:
-        predictor: Opened model.
-        newest: True if the user named no model.
-    """
+    """Prints the model, its provider and its most important caveat; `newest` is True if the user named no model."""
     from ctonnx.artifacts.caveats import model_caveats
 
     if predictor.refusal:

@@ -63,5 +63,4 @@ threads_option = click.option(
     callback=_threads,
     help="Number of threads; default: all cores available to this process.",
 )
-"""`--threads`, at most the machine's cores or 64, whichever is more; of commands that run, train, evaluate or export a
-model."""
+"""`--threads`, at most the machine's cores or 64, whichever is more; of commands that run or make a model."""

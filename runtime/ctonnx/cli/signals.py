@@ -11,18 +11,11 @@ __all__ = ["Terminated", "signals_as_exceptions"]
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP was received; it ends a command as Ctrl-C does, and partial output is removed.
-
-    Args:
-        number: Number of the signal.
-
-    Attributes:
-        exit_code: 128 + number, as shells report it.
-    """
+    """SIGTERM or SIGHUP was received; it ends a command as Ctrl-C does, and partial output is removed."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
-        self.exit_code = 128 + number
+        self.exit_code = 128 + number  # as shells report it
 
 
 _RESEND_AFTER = 0.01  # seconds

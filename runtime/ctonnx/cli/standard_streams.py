@@ -15,21 +15,15 @@ _STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))  # in the order of
 def open_missing_streams() -> None:
     """Replaces each closed standard stream by the null device, which reads as empty and discards what is written."""
     for number, (name, mode) in enumerate(_STREAMS):
-        if _is_closed(number):
+        try:
+            os.fstat(number)
+        except OSError:  # closed
             _open_null(number)
         if getattr(sys, name) is None:
             stream = os.fdopen(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False)
             setattr(sys, name, stream)
             if getattr(sys, f"__{name}__") is None:  # which some libraries use
                 setattr(sys, f"__{name}__", stream)
-
-
-def _is_closed(number: int) -> bool:
-    try:
-        os.fstat(number)
-    except OSError:
-        return True
-    return False
 
 
 def _open_null(number: int) -> None:

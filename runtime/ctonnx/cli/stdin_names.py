@@ -12,14 +12,10 @@ __all__ = ["names_on_stdin"]
 
 
 def names_on_stdin(paths: Sequence[str], *, null: bool) -> list[str]:
-    """Returns the file names on stdin: patterns are not expanded, and invalid UTF-8 is kept.
-
-    Args:
-        paths: Arguments of the command, which must be a single `-`.
-        null: Whether names end with a NUL character instead of a line break.
+    """Returns the file names on stdin, for the single path `-`: patterns are not expanded, and invalid UTF-8 is kept.
 
     Raises:
-        click.UsageError: If there are other arguments, no names, or NUL characters without `null`.
+        click.UsageError: If there are other paths, no names, or NUL characters without `null`.
     """
     if list(paths) != ["-"]:
         raise click.UsageError("expected - as the only PATH, for names on stdin, found other paths")

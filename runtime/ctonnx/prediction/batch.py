@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.prediction.output.provenance import provenance
@@ -22,23 +22,12 @@ from ctonnx.system.text import Log
 if TYPE_CHECKING:
     from ctonnx.prediction.output.heatmap_folder import HeatmapFolder
 
-__all__ = ["BatchResult", "RowWriter", "predict_files"]
-
-RowWriter: TypeAlias = Callable[[str], None]
-"""Called with each row, without the end of its line."""
+__all__ = ["BatchResult", "predict_files"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchResult:
-    """Counts of a batch.
-
-    Attributes:
-        predicted: Number of images with a prediction.
-        suspicious: Number of those that are suspicious.
-        failed: Number of images that could not be read.
-        undrawn: Source and reason of each heatmap that could not be drawn.
-        seconds: Wall-clock time, without opening the model.
-    """
+    """Numbers of images, source and reason of each heatmap that was not drawn, seconds without opening the model."""
 
     predicted: int
     suspicious: int
@@ -58,25 +47,17 @@ def predict_files(
     batch_size: int | None,
     output: Path | None,
     heatmaps: Path | None,
-    print_row: RowWriter,
+    print_row: Callable[[str], None],
     progress: AbstractContextManager[Callable[[int], None]],
     log: Log,
 ) -> BatchResult:
     """Predicts files, and writes their rows and heatmaps.
 
-    Args:
-        predictor: Opened model; has an operating point if `suspicious_only` is set or `sort` is "score".
-        files: Paths of the images.
-        row_format: A name of `ctonnx.prediction.output.row_formats.FORMATS`.
-        top_k: Number of classes per row.
-        sort: A name of `ctonnx.prediction.output.row_order.SORT_KEYS`; None keeps the order of the files.
-        suspicious_only: Whether only suspicious images and failures have rows and heatmaps.
-        batch_size: Number of images per batch; None uses the provider's default.
-        output: File of the rows, replaced atomically; None passes them to `print_row`.
-        heatmaps: Folder of the heatmaps; None draws none.
-        print_row: Called with each row if there is no `output`.
-        progress: Entered for the duration of the prediction; its function is called with the number of finished files.
-        log: Called with each message about temporary files of killed processes.
+    The rows, with `top_k` classes each, are in a format of `row_formats.FORMATS`, and sorted by a key of
+    `row_order.SORT_KEYS` if one is given. They replace the file `output` atomically; without it, they go to
+    `print_row`. With `suspicious_only`, only suspicious images and failures have rows and heatmaps; this and the key
+    "score" need an operating point. `progress` is entered for the duration of the prediction, and its function is
+    called with numbers of finished files. `log` is called with messages about temporary files of killed processes.
 
     Raises:
         OSError: If a row or heatmap cannot be written.
@@ -117,7 +98,7 @@ def predict_files(
 
 
 @contextmanager
-def _row_file(output: Path, log: Log) -> Iterator[RowWriter]:
+def _row_file(output: Path, log: Log) -> Iterator[Callable[[str], None]]:
     """Yields a function that writes a row to a file, which appears if the block ends without an error."""
     remove_leftovers([Path(os.path.realpath(output)).parent], log)
     with (

@@ -17,17 +17,9 @@ _BLANK = "the image is blank: one value everywhere"
 
 
 def caution_of(scan: Scan, pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> str | None:
-    """Returns a warning about an image that the model should not be trusted on, or None.
-
-    Args:
-        scan: Decoded image.
-        pixels: Result of `ctonnx.images.to_pixels` for the image.
-        preprocessing: Preprocessing of the pixels.
-    """
-    found = [_BLANK] * _is_blank(scan.size, pixels, preprocessing)
-    if scan.caution:  # from a DICOM header, or about further pages
-        found.append(scan.caution)
-    return "; ".join(found) or None
+    """Returns a warning about a decoded image, whose pixels are those of `ctonnx.images.to_pixels`, or None."""
+    found = (_BLANK if _is_blank(scan.size, pixels, preprocessing) else None, scan.caution)
+    return "; ".join(filter(None, found)) or None
 
 
 def _is_blank(size: tuple[int, int], pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> bool:

@@ -32,12 +32,7 @@ _FOLDERS = re.compile(
 
 
 class Listing(NamedTuple):
-    """The files below a folder, in order.
-
-    Attributes:
-        files: Paths of the files, which begin with the folder as it was given.
-        ignored: Paths of hidden files and folders, and of those that systems create.
-    """
+    """Paths below a folder, with which they begin, in order: files, and ignored ones: hidden or of systems."""
 
     files: list[str]
     ignored: list[str]
@@ -60,12 +55,11 @@ def find_images(paths: Iterable[str]) -> list[str]:
         elif os.path.lexists(path) or not glob.has_magic(path):
             found.append(path)
         else:
-            matches = sorted(glob.glob(path, recursive=True))
-            matches = [match for match in matches if not _is_ignored_match(match, path)]
-            files = [
-                file for match in matches for file in (list_files(match).files if os.path.isdir(match) else [match])
-            ]
-            files = list(dict.fromkeys(map(os.path.normpath, files)))  # `**` matches a folder and the files in it
+            files: dict[str, None] = {}  # in order and once, as `**` matches a folder and the files in it
+            for match in sorted(glob.glob(path, recursive=True)):
+                if not _is_ignored_match(match, path):
+                    inner = list_files(match).files if os.path.isdir(match) else [match]
+                    files.update(dict.fromkeys(map(os.path.normpath, inner)))
             if not files:
                 raise CtonnxError(
                     f"expected files that match '{path}', found none (in '{Path.cwd()}'); check the pattern"
@@ -75,12 +69,9 @@ def find_images(paths: Iterable[str]) -> list[str]:
 
 
 def without_outputs(files: Sequence[str], *, output: Path | None, heatmaps: Path | None) -> list[str]:
-    """Returns the files without those that an earlier run of the same command wrote.
+    """Returns the files without those that an earlier run of the same command wrote: its rows and heatmaps.
 
-    Args:
-        files: Paths of the files.
-        output: File of the rows, which may be in a folder of scans.
-        heatmaps: Folder of the heatmaps, which a pattern may match; files with other endings are kept.
+    Files with other endings in the folder of the heatmaps, which a pattern may match, are kept.
 
     Raises:
         CtonnxError: If no file is left.

@@ -79,17 +79,12 @@ def _suits(file: Path, provider: Provider) -> bool:
 
 
 def find_model(model: Path | None, *, provider: Provider = "cpu", root: Path = RUNS) -> Path:
-    """Returns the `.onnx` file of a file, a folder, a run's name, or None, for the newest run with an export.
+    """Returns the `.onnx` file of a file, a folder, a run's name, or None, for the newest run with an export in `root`.
 
     Of several models, the one that suits the provider best is returned: on `cpu` INT8, if it was quantized for this
     kind of processor (models for AMX suit every x86), else FP32; on `cuda`, `coreml` and `directml` FP16, else FP32; on
     `tensorrt` INT8, if it was quantized for TensorRT, else FP16, else FP32; on `openvino` INT8, if it was quantized for
     x86, else FP32. Every file of an export has passed its gate. A named file is returned without these checks.
-
-    Args:
-        model: An `.onnx` file, the folder of a run or of exported models, or the name of a run.
-        provider: Execution provider that will run the model.
-        root: Folder of the runs.
 
     Raises:
         ModelError: If there is no such model.
@@ -109,14 +104,7 @@ def find_model(model: Path | None, *, provider: Provider = "cpu", root: Path = R
 
 
 def find_models(model: Path | None, *, root: Path = RUNS) -> list[Path]:
-    """Returns all `.onnx` files of a file, a folder, a run's name, or None, for the newest run with an export.
-
-    Args:
-        model: An `.onnx` file, the folder of a run or of exported models, or the name of a run.
-        root: Folder of the runs.
-
-    Returns:
-        FP32 first, then FP16, then INT8.
+    """Returns all `.onnx` files of what `find_model` takes: FP32 first, then FP16, then INT8.
 
     Raises:
         ModelError: If there is none.
@@ -124,9 +112,10 @@ def find_models(model: Path | None, *, root: Path = RUNS) -> list[Path]:
     if names_a_file(model):
         return [model]
     folder = _export_folder(model, root)
-    if files := exported_files(folder):
-        return files
-    raise _no_model(folder)
+    files = exported_files(folder)
+    if not files:
+        raise _no_model(folder)
+    return files
 
 
 def _no_model(folder: Path) -> ModelError:

@@ -1,10 +1,10 @@
 """Predictor of the slim runtime: images in, class probabilities and heatmaps out, with onnxruntime and no PyTorch."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -76,42 +76,38 @@ class Predictor:
         if workers < 1:
             raise ValueError(f"expected at least 1 worker, found {workers}")
         check_threads(threads)
-        self._requested_threads, self._fallback = threads, fallback
-        self.threads = threads or available_cores()
-        self.spinning, self._check = spinning, check
+        self._settings: dict[str, Any] = {
+            "fallback": fallback,
+            "threads": threads,
+            "spinning": spinning,
+            "check": check,
+        }
+        self.threads, self.spinning = threads or available_cores(), spinning
         self.refusal: str | None = None
         named = None if model is None else Path(model)
         try:
-            self._open(named, provider, workers)
+            self._open(named, provider, workers, check)
         except (ModelError, ProviderError) as error:  # a run may have no model that suits the provider
             if not fallback or provider == "cpu" or provider not in PROVIDERS:
                 raise
             self.refusal = str(error)
-            self._open(named, "cpu", workers)
+            self._open(named, "cpu", workers, check)
 
-    def _open(self, model: Path | None, provider: Provider, workers: int) -> None:
+    def _open(self, model: Path | None, provider: Provider, workers: int, check: bool) -> None:
         self.path, self.provider = find_model(model, provider=provider), provider
         self.workers = min(workers, self.threads) if provider == "cpu" else 1
         # onnxruntime's pool has one thread less than requested, as the caller computes too: here, each worker.
         threads = self.threads - self.workers + 1
-        session = open_session(self.path, provider=provider, threads=threads, spinning=self.spinning, check=self._check)
+        session = open_session(self.path, provider=provider, threads=threads, spinning=self.spinning, check=check)
         self.spec = read_spec(session, str(self.path))
         self._runner: Runner | None = Runner(session, provider)
         if provider != "cpu":
-            # Some missing libraries are only noticed when they are used.
             size = self.spec.preprocessing.size
-            self._runner(np.zeros((1, size, size, 3), np.uint8))
+            self._runner(np.zeros((1, size, size, 3), np.uint8))  # some missing libraries are only noticed in use
 
-    def __reduce__(self) -> tuple[Callable[..., "Predictor"], tuple[Any, ...]]:
-        settings = {
-            "provider": self.provider,
-            "fallback": self._fallback,
-            "threads": self._requested_threads,
-            "workers": self.workers,
-            "spinning": self.spinning,
-            "check": self._check,
-        }
-        return _reopen, (self.path.absolute(), settings, self.refusal)
+    def __reduce__(self) -> tuple[Callable[[], "Predictor"], tuple[()], dict[str, str] | None]:
+        path, settings = self.path.absolute(), {**self._settings, "provider": self.provider, "workers": self.workers}
+        return partial(Predictor, path, **settings), (), {"refusal": self.refusal} if self.refusal else None
 
     def __repr__(self) -> str:
         return f"Predictor({str(self.path)!r}, provider={self.provider!r})"
@@ -119,9 +115,7 @@ class Predictor:
     def __enter__(self) -> "Predictor":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     @property
@@ -213,7 +207,7 @@ class Predictor:
         return self._open_runner()(pixels)
 
     def submit_pixels(self, pixels: NDArray[np.uint8]) -> "Future[Outputs]":
-        """Runs the session on preprocessed pixels in one of its own threads, and returns at once.
+        """Runs the session on preprocessed pixels in one of its own threads: returns a future of the outputs.
 
         The session has `threads - workers` threads of its own, which else help with every batch. If several batches are
         computed at a time, one by `predict_pixels` and the others by this method, each has a core and none waits for
@@ -221,9 +215,6 @@ class Predictor:
 
         Args:
             pixels: uint8 [batch, size, size, 3], as of `ctonnx.images.to_pixels`.
-
-        Returns:
-            Future of the outputs or of the error.
 
         Raises:
             ValueError: If the dtype or shape is another one, or the session has no threads of its own: its provider is
@@ -249,9 +240,3 @@ class Predictor:
             f"the model's outputs on {self.provider} are not finite, as if values exceed the range of FP16; to compare "
             f"its outputs with PyTorch's: ctonnx verify {self.path} --provider {self.provider}"
         )
-
-
-def _reopen(path: Path, settings: Mapping[str, Any], refusal: str | None) -> Predictor:
-    predictor = Predictor(path, **settings)
-    predictor.refusal = predictor.refusal or refusal
-    return predictor

@@ -14,6 +14,8 @@ from ctonnx.parity.outputs import Outputs
 
 __all__ = ["Failure", "Prediction", "Record", "prediction_of"]
 
+_KEYS = ("file", "label", "probability", "suspicious", "score", "probabilities", "frame", "caution", "error")
+
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
@@ -27,8 +29,7 @@ class Prediction:
         suspicious: Whether the score reaches the threshold of the operating point; None if the model has none.
         frame: Index of the frame, from 0, in a DICOM file with several; else None. `source` ends in `#1` for frame 0.
         score: Summed probability of the suspicious classes; None if the model has no operating point.
-        caution: Warning that the image is not one to trust the model on, such as a blank one
-            (`ctonnx.prediction.cautions`); else None.
+        caution: Warning not to trust the model on this image, as it is blank or a localizer for example; else None.
     """
 
     source: str
@@ -76,13 +77,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Failure:
-    """Result for an image that could not be read.
-
-    Attributes:
-        source: Path as it was given, or the kind of the object.
-        error: Reason.
-        frame: Index of the frame, from 0, in a DICOM file with several; else None.
-    """
+    """Result for an image that could not be read: the reason, with `source` and `frame` as of a `Prediction`."""
 
     source: str
     error: str
@@ -90,17 +85,8 @@ class Failure:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns a JSON document with the keys of `Prediction.as_dict`."""
-        return {
-            "file": self.source,
-            "label": None,
-            "probability": None,
-            "suspicious": None,
-            "score": None,
-            "probabilities": {},
-            "frame": self.frame,
-            "caution": None,
-            "error": self.error,
-        }
+        nothing: dict[str, Any] = dict.fromkeys(_KEYS)
+        return nothing | {"file": self.source, "probabilities": {}, "frame": self.frame, "error": self.error}
 
 
 Record: TypeAlias = Prediction | Failure
@@ -110,21 +96,11 @@ Record: TypeAlias = Prediction | Failure
 def prediction_of(
     spec: ModelSpec, outputs: Outputs, row: int, *, source: str, frame: int | None = None, caution: str | None = None
 ) -> Prediction | None:
-    """Returns the prediction for one image of a batch, or None if its probabilities are not finite.
-
-    Args:
-        spec: Spec of the model.
-        outputs: Outputs of the batch.
-        row: Index of the image in the batch.
-        source: Source of the prediction.
-        frame: Frame of the prediction.
-        caution: Warning of the prediction.
-    """
+    """Returns the prediction for the image in a row of a batch, or None if its probabilities are not finite."""
     if not np.isfinite(outputs.probabilities[row]).all():
         return None
-    probabilities = outputs.probabilities[row].tolist()
-    order = sorted(range(len(probabilities)), key=lambda index: -probabilities[index])
-    named = {spec.classes[index]: probabilities[index] for index in order}
+    pairs = zip(spec.classes, outputs.probabilities[row].tolist(), strict=True)
+    named = dict(sorted(pairs, key=lambda pair: -pair[1]))
     suspicious, score = None, None
     if point := spec.operating_point:
         single = outputs.probabilities[[row]]

@@ -50,11 +50,7 @@ def workers_for(count: int, *, threads: int | None = None) -> int:
     """Returns the number of workers that predict `count` images fastest on a CPU.
 
     Many images are predicted fastest by one worker per thread, each on a core of its own, so that none waits for
-    another. A few are predicted sooner if all cores compute each of them.
-
-    Args:
-        count: Number of images.
-        threads: Number of threads in all; None uses all available cores.
+    another. A few are predicted sooner if all cores compute each of them. Without `threads`, all cores are used.
     """
     workers = min(threads or available_cores(), _MOST_WORKERS)
     return workers if count >= 2 * PROVIDERS["cpu"].batch_size * workers else 1
@@ -104,11 +100,9 @@ class Stream:
             failure: Exception | None = None
             while True:
                 try:
-                    while (
-                        not failure
-                        and len(ahead) < _AHEAD * threads
-                        and (batch := list(islice(images, self.batch_size)))
-                    ):
+                    while not failure and len(ahead) < _AHEAD * threads:
+                        if not (batch := list(islice(images, self.batch_size))):
+                            break
                         with enough_memory(f"start {threads} threads that read images"):
                             ahead.append(pool.submit(self._predict, batch, running))
                 except NotEnoughMemory:
@@ -129,16 +123,11 @@ class Stream:
         records: list[Record] = []
         decoded = (item for image in images for item in self._decode(image))
         while batch := list(islice(decoded, self.batch_size)):
-            outputs: Outputs | None = None
             if pixels := [item.pixels for item in batch if not isinstance(item, Failure)]:
                 with running:
                     outputs = self.run(pixels)
-            rows = iter(range(len(pixels)))
-            for item in batch:
-                if isinstance(item, Failure):
-                    records.append(item)
-                elif outputs is not None:
-                    records.append(self._record(item, outputs, next(rows)))
+            row = iter(range(len(pixels)))
+            records += (item if isinstance(item, Failure) else self._record(item, outputs, next(row)) for item in batch)
         return records
 
     def _record(self, item: _Decoded, outputs: Outputs, row: int) -> Record:

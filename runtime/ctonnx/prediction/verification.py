@@ -26,8 +26,7 @@ class Verification:
         precision: Precision of the model.
         with_pytorch: Parity of the outputs on this device with those of the PyTorch original.
         with_export: Parity of the outputs on this device with the model's own at export.
-        pytorch_gate: Bounds for `with_pytorch`: the precision's gate, without bounds that the exporting machine did not
-            meet for these few images either.
+        pytorch_gate: Bounds for `with_pytorch`: the precision's gate, without those exceeded at export on these images.
         export_gate: Bounds for `with_export`.
         disagreements: Number of images whose top-1 class is not PyTorch's.
         disagreements_allowed: Maximum number of such images; None allows any.

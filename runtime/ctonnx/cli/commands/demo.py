@@ -84,8 +84,7 @@ def demo(folder: Path, per_class: int, epochs: int, image_size: int) -> None:
     for number, (purpose, command) in enumerate(steps, 1):
         left = _left(usual, number - 1, time.perf_counter() - begin)
         click.secho(f"\n[{number}/{len(steps)}] {purpose}", bold=True, nl=False)
-        click.echo(f" (about {duration(left)} left)")
-        click.echo(f"      in {folder}/$ ctonnx {command}\n")
+        click.echo(f" (about {duration(left)} left)\n      in {folder}/$ ctonnx {command}\n")
         start = time.perf_counter()
         code = subprocess.run(
             [sys.executable, "-P", "-m", "ctonnx", *shlex.split(command)], cwd=folder, check=False

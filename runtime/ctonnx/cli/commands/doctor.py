@@ -50,10 +50,16 @@ def _facts() -> dict[str, Any]:
     from ctonnx.inference.providers import PROVIDERS
     from ctonnx.inference.self_test import check_provider
     from ctonnx.system import cpu, memory, nvidia
+    from ctonnx.system.packages import installed_builds, versions_of
 
     processor, driver = cpu.processor(), nvidia.nvidia_driver()
     return {
-        "versions": {"python": platform.python_version(), "onnxruntime": onnxruntime_version, **_versions()},
+        "versions": {
+            "python": platform.python_version(),
+            "onnxruntime": onnxruntime_version,
+            **{f"distribution {name}": number for name, number in installed_builds().items()},
+            **versions_of(("ctonnx", "numpy", "PIL", "pydicom")),
+        },
         "platform": platform.platform(),
         "processor": {
             "model": processor.model,
@@ -72,13 +78,6 @@ def _facts() -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
-    from ctonnx.system.packages import installed_builds, versions_of
-
-    builds = {f"distribution {name}": number for name, number in installed_builds().items()}
-    return builds | versions_of(("ctonnx", "numpy", "PIL", "pydicom"))
-
-
 def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     processor, cores, memory = facts["processor"], facts["cores"], facts["memory_bytes"]
     for provider in facts["providers"]:
@@ -91,10 +90,8 @@ def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "versions", ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     yield "platform", facts["platform"]
     yield "processor", f"{processor['model'] or 'unknown'} ({processor['architecture']})"
-    if processor["features"] is None:
-        yield "features", "unknown"
-    else:
-        yield "features", ", ".join(processor["features"]) or "none that matter for INT8"
+    features = processor["features"]
+    yield "features", "unknown" if features is None else ", ".join(features) or "none that matter for INT8"
     yield "INT8", _int8_advice(processor)
     yield "cores", f"{cores['allowed']} of {cores['machine']} available, for as many threads"
     yield "memory", "unknown" if memory is None else f"{memory / 1e9:.1f} GB available"

@@ -20,7 +20,6 @@ from ctonnx.system.text import counted, escape_control
 if TYPE_CHECKING:
     from ctonnx.artifacts.spec import ModelSpec
     from ctonnx.inference.providers import Provider
-    from ctonnx.inference.tuning import Setting
     from ctonnx.prediction.batch import BatchResult
 
 __all__ = ["predict"]
@@ -121,17 +120,16 @@ def predict(
     if tuned:
         if threads is not None or batch_size is not None or fallback:
             raise click.UsageError("expected --tuned without --threads, --batch-size and --fallback: it sets them")
-        model, setting = _tuned(model, provider, len(files))
+        from ctonnx.inference.tuning import read_tuning
+        from ctonnx.prediction.model_selection import find_model
+
+        model = find_model(model, provider=provider)
+        setting = read_tuning(model, provider=provider).best_for(len(files))
+        click.echo(f"tuned: {setting.summary}", err=True)
         threads, workers, spinning = setting.threads, setting.workers, setting.spinning
         batch_size = setting.batch_size
     predictor = Predictor(
-        model,
-        provider=provider,
-        fallback=fallback,
-        threads=threads,
-        workers=workers,
-        spinning=spinning,
-        check=check,
+        model, provider=provider, fallback=fallback, threads=threads, workers=workers, spinning=spinning, check=check
     )
     spec = predictor.spec
     show_model(predictor, newest=newest)
@@ -165,17 +163,6 @@ def predict(
         click.get_current_context().exit(1)
 
 
-def _tuned(model: Path | None, provider: "Provider", images: int) -> tuple[Path, "Setting"]:
-    """Returns the model's file, and the best settings for this number of images on this device."""
-    from ctonnx.inference.tuning import read_tuning
-    from ctonnx.prediction.model_selection import find_model
-
-    file = find_model(model, provider=provider)
-    setting = read_tuning(file, provider=provider).best_for(images)
-    click.echo(f"tuned: {setting.summary}", err=True)
-    return file, setting
-
-
 def _row_format(chosen: str | None, output: Path | None) -> str:
     """Returns the chosen format, or the one of the output's ending."""
     if output is None:
@@ -191,10 +178,8 @@ def _row_format(chosen: str | None, output: Path | None) -> str:
 
 def _check_heatmap_folder(heatmaps: Path | None, paths: Sequence[str]) -> None:
     """Raises an error if the heatmaps would be among the scans, as the next run would read them as scans."""
-    if heatmaps is None:
-        return
     for path in paths:
-        if Path(path).is_dir() and heatmaps.resolve().is_relative_to(Path(path).resolve()):
+        if heatmaps and Path(path).is_dir() and heatmaps.resolve().is_relative_to(Path(path).resolve()):
             raise click.UsageError(
                 f"expected a folder for --heatmaps outside of '{path}', as its files are read, found '{heatmaps}'"
             )
@@ -232,18 +217,8 @@ def _progress(count: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
     if not (shown and sys.stderr.isatty()):
         yield lambda steps: None
         return
-    start, done = time.perf_counter(), 0
-
-    def rate(_: object) -> str:
-        return f"{done / (time.perf_counter() - start):.1f} images/s"
-
-    with click.progressbar(
-        length=count, label="predicting", show_pos=True, item_show_func=rate, file=sys.stderr
-    ) as bar:
-
-        def step(files: int) -> None:
-            nonlocal done
-            done += files
-            bar.update(files)
-
-        yield step
+    start = time.perf_counter()
+    bar = click.progressbar(length=count, label="predicting", show_pos=True, file=sys.stderr)
+    bar.item_show_func = lambda _: f"{bar.pos / (time.perf_counter() - start):.1f} images/s"
+    with bar:
+        yield bar.update

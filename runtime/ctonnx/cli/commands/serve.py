@@ -148,9 +148,8 @@ def serve(
         seconds=time_limit,
     )
     key = None if api_key_file is None else _key(api_key_file)
-    for file in (tls_cert, tls_key):
-        if file is not None:
-            check_file(file, most=_MEGABYTE)
+    for file in filter(None, (tls_cert, tls_key)):
+        check_file(file, most=_MEGABYTE)
     return_freed_memory()
     with ExitStack() as ends:
         sockets = bind(host, port)

@@ -70,7 +70,7 @@ def verify(model: Path | None, golden: Path | None, provider: "Provider", thread
             not_run += [error] if isinstance(error, ProviderError) else []
         else:
             codes.add(1 if result.failures else 0)
-            found.append(_facts(result))
+            found.append({**asdict(result), "model": str(path), "images": result.with_pytorch.images})
             texts += _table(result)
         # If the provider runs none of the models, its error is printed once.
         if len(found) != len(not_run) or len({str(error) for error in not_run}) > 1:
@@ -88,32 +88,22 @@ def verify(model: Path | None, golden: Path | None, provider: "Provider", thread
 def _table(result: "Verification") -> Iterator[str]:
     from ctonnx.parity.comparison import MAX_DP
 
-    yield f"{result.model}: {result.precision} on {result.provider}, {result.with_pytorch.images} golden inputs"
-    yield f"  {'against':24}" + "".join(f"{title:>14}" for title in ("PyTorch", "limit", "its export", "limit"))
-    for name, title in _MEASURES.items():
-        cells = [
-            cell
-            for parity, gate in ((result.with_pytorch, result.pytorch_gate), (result.with_export, result.export_gate))
-            for cell in (_shown(name, getattr(parity, name), _bound(name, gate)), _limit(name, _bound(name, gate)))
-        ]
-        yield f"  {title:24}" + "".join(f"{cell:>14}" for cell in cells)
-    yield f"  {MAX_DP}"
-    yield f"  {_disagreements(result)}"
-    yield "  verified" if not result.failures else "  NOT VERIFIED: " + "; ".join(result.failures)
-
-
-def _facts(result: "Verification") -> dict[str, Any]:
-    return {**asdict(result), "model": str(result.model), "images": result.with_pytorch.images}
-
-
-def _disagreements(result: "Verification") -> str:
-    """Returns the number of images with another top-1 class than PyTorch's, the number allowed, and the reason."""
     images, allowed = result.with_pytorch.images, result.disagreements_allowed
     most = "any number" if allowed is None else f"at most {allowed}"
-    return (
-        f"another top-1 class than PyTorch's: {result.disagreements} of {images} images, {most} allowed, as "
+    yield f"{result.model}: {result.precision} on {result.provider}, {images} golden inputs"
+    yield f"  {'against':24}" + "".join(f"{title:>14}" for title in ("PyTorch", "limit", "its export", "limit"))
+    for name, title in _MEASURES.items():
+        cells: list[str] = []
+        for parity, gate in ((result.with_pytorch, result.pytorch_gate), (result.with_export, result.export_gate)):
+            bound = _bound(name, gate)
+            cells += (_shown(name, getattr(parity, name), bound), _limit(name, bound))
+        yield f"  {title:24}" + "".join(f"{cell:>14}" for cell in cells)
+    yield f"  {MAX_DP}"
+    yield (
+        f"  another top-1 class than PyTorch's: {result.disagreements} of {images} images, {most} allowed, as "
         f"{result.allowed_because}"
     )
+    yield "  verified" if not result.failures else "  NOT VERIFIED: " + "; ".join(result.failures)
 
 
 def _shown(name: str, value: float, bound: float | None = None) -> str:

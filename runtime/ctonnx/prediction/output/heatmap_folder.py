@@ -8,7 +8,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryFile
-from types import TracebackType
+from typing import Any
 
 from PIL import Image
 
@@ -42,8 +42,7 @@ class HeatmapFolder:
         failures: Source and reason of each picture that could not be drawn; complete after the block.
 
     Raises:
-        OSError: If the folder cannot be created or written to, or the disk is full: at once, from `watch` or at the
-            end.
+        OSError: If the folder cannot be made or written to, or the disk is full: at once, from `watch` or at the end.
     """
 
     def __init__(self, folder: Path, files: Iterable[str], spec: ModelSpec, *, suspicious_only: bool = False) -> None:
@@ -54,38 +53,31 @@ class HeatmapFolder:
         self._earlier: dict[Path, dict[str, list[int]]] = {}
         with ExitStack() as stack:
             stack.enter_context(made_folders(folder))
-            _check_writable(folder)
+            try:
+                TemporaryFile(dir=folder).close()
+            except OSError as error:
+                error.filename = str(folder)
+                raise
             self._made = stack.pop_all()
 
     def __enter__(self) -> "HeatmapFolder":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._made.__exit__(kind, error, traceback)
-        if error is None and self._broken is not None:
+    def __exit__(self, *error: Any) -> None:
+        self._made.__exit__(*error)
+        if error == (None, None, None) and self._broken is not None:
             raise self._broken
 
     def watch(self, scan: Image.Image) -> Callable[[Prediction], None]:
         """Returns a function that draws the heatmap of a scan's prediction."""
-        return partial(self._add, fitted(scan))
+        return partial(self._draw, fitted(scan))
 
     def picture(self, record: Record) -> Path | None:
         """Returns the path of a record's picture, or None if it has none."""
         if isinstance(record, Failure) or (record.source, record.frame) in self._undrawn:
             return None
-        if self._suspicious_only and not record.suspicious:
-            return None
-        return self._path(record.source, record.frame)
-
-    def _add(self, scan: Image.Image, prediction: Prediction) -> None:
-        if self._suspicious_only and not prediction.suspicious:
-            self._remove(prediction.source, prediction.frame)
-            return
-        if self._broken is not None:  # in another thread
-            raise self._broken
-        self._draw(scan, prediction)
+        is_left_out = self._suspicious_only and not record.suspicious
+        return None if is_left_out else self._path(record.source, record.frame)
 
     def remove(self, failure: Failure) -> None:
         """Removes the pictures that an earlier run drew of a failed image: for a file, those of all frames."""
@@ -111,8 +103,12 @@ class HeatmapFolder:
             self.failures.append((source, f"an earlier picture stays ({error.strerror or error}: '{path}')"))
 
     def _draw(self, scan: Image.Image, prediction: Prediction) -> None:
-        # A picture that cannot be drawn must not end the whole run.
-        try:
+        if self._suspicious_only and not prediction.suspicious:
+            self._remove(prediction.source, prediction.frame)
+            return
+        if self._broken is not None:  # in another thread
+            raise self._broken
+        try:  # a picture that cannot be drawn must not end the whole run
             path = self._path(prediction.source, prediction.frame)
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(path) as temporary:
@@ -146,15 +142,6 @@ def _frames_drawn(folder: Path) -> dict[str, list[int]]:
     return found
 
 
-def _check_writable(folder: Path) -> None:
-    try:
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        error.filename = str(folder)
-        raise
-
-
 def common_root(files: Iterable[str]) -> str:
     """Returns the folder that contains all files; empty if there is none: without files, or on several drives.
 
@@ -171,12 +158,7 @@ def common_root(files: Iterable[str]) -> str:
 def heatmap_name(source: str, root: str, *, frame: int | None = None) -> Path:
     """Returns a unique relative path for a prediction's heatmap, in the layout of the files below their root.
 
-    A name that is too long for file systems is cut, and ends in a hash of the full name.
-
-    Args:
-        source: Source of the prediction.
-        root: Common root of all files, as of `common_root`.
-        frame: Frame of the prediction.
+    A name that is too long for file systems is cut, and ends in a hash of the full name. The root is `common_root`'s.
 
     >>> root = common_root(["scans/a/1.png", "scans/b/1.dcm"])
     >>> heatmap_name("scans/a/1.png", root).as_posix(), heatmap_name("scans/b/1.dcm#2", root, frame=1).as_posix()

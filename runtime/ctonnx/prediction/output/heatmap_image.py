@@ -36,13 +36,7 @@ _MOST_DIGITS = 9  # of a score and its threshold; float32 has no more
 def draw(scan: Image.Image, prediction: Prediction, spec: ModelSpec) -> Image.Image:
     """Draws a scan, the scan under the heatmap of its predicted class, a colour bar, and text about both.
 
-    Args:
-        scan: Decoded image, of mode `L` or `RGB`.
-        prediction: Prediction for the image.
-        spec: Spec of the model.
-
-    Returns:
-        RGB picture with two panels of 256 to 512 pixels.
+    The scan is of mode `L` or `RGB`; the picture is RGB, with two panels of 256 to 512 pixels.
     """
     size = _panel(scan)
     shown = scan.convert("RGB").resize(size, Image.Resampling.LANCZOS)
@@ -68,8 +62,10 @@ def draw(scan: Image.Image, prediction: Prediction, spec: ModelSpec) -> Image.Im
     pen = ImageDraw.Draw(picture)
     pen.text((_MARGIN, 24), heading, _TEXT, large, anchor="lm")
     pen.text((_MARGIN, 51), _verdict(prediction, spec), _TEXT, middle, anchor="lm")
-    pen.text((_MARGIN, 74), _shortened(_plain(f"File: {_named(prediction)}"), text_width), _DIM, small, anchor="lm")
-    picture.paste(_small_text((_shortened(_plain(f"Model: {_model(spec)}"), text_width),), width), (0, 93 - _LINE // 2))
+    pen.text((_MARGIN, 74), _shortened(f"File: {_named(prediction)}", text_width), _DIM, small, anchor="lm")
+    trained = f", trained {spec.created[:10]}" if spec.created else ""
+    model = f"Model: {spec.name}, {spec.precision}{trained}, checkpoint {spec.checkpoint_sha256[:12]}"
+    picture.paste(_small_text((_shortened(model, text_width),), width), (0, 93 - _LINE // 2))
     picture.paste(_scale(down), (bar, _HEADER - _LINE // 2))
     picture.paste(_small_text(notes, width), (0, _HEADER + down + _LINE))
     return picture
@@ -121,18 +117,11 @@ def _named(prediction: Prediction) -> str:
     return f"{prediction.source.removesuffix(f'#{prediction.frame + 1}')}, frame {prediction.frame + 1}"
 
 
-def _model(spec: ModelSpec) -> str:
-    trained = f", trained {spec.created[:10]}" if spec.created else ""
-    return f"{spec.name}, {spec.precision}{trained}, checkpoint {spec.checkpoint_sha256[:12]}"
-
-
 def _notes(prediction: Prediction, spec: ModelSpec, *, empty: bool) -> str:
     rows, columns = prediction.heatmap.shape[1:]
     nothing = f"No evidence for {prediction.label}: the heatmap is empty. " if empty else ""
-    score = ""
-    if point := spec.operating_point:
-        named = " + ".join(point.positive)
-        score = f"Score: the probability of {named}. "
+    point = spec.operating_point
+    score = f"Score: the probability of {' + '.join(point.positive)}. " if point else ""
     return (
         f"{nothing}Colour: evidence for {prediction.label} (Grad-CAM), relative to its maximum. The heatmap is coarse: "
         f"{rows} x {columns} cells, drawn smoothly; details smaller than a cell are not resolved. {score}"
@@ -171,7 +160,7 @@ def _wrapped(text: str, text_width: int) -> tuple[str, ...]:
 
 def _shortened(text: str, text_width: int) -> str:
     """Returns text shortened from the left to fit the width, so that a file name stays visible."""
-    font = _fonts()[-1]
+    font, text = _fonts()[-1], _plain(text)
     if font.getlength(text) <= text_width:
         return text
     head, _, tail = text.partition(" ")
@@ -203,7 +192,6 @@ def overlay_heatmap(
     Returns:
         float32 [height, width], 0 to 1, relative to the heatmap's maximum; all 0 if the heatmap is.
     """
-    width, height = size
     peak = float(heatmap.max())
     relative = np.clip(heatmap / peak, 0, 1).astype(np.float32) if peak > 0 else np.zeros_like(heatmap, np.float32)
     square = Image.fromarray(relative)
@@ -211,8 +199,8 @@ def overlay_heatmap(
         laid = square.resize(size, Image.Resampling.BICUBIC)
     else:  # the scan is centered in a square as wide as its longer side
         side = max(size)
-        left, top = (side - width) // 2, (side - height) // 2
-        laid = square.resize((side, side), Image.Resampling.BICUBIC).crop((left, top, left + width, top + height))
+        left, top = (side - size[0]) // 2, (side - size[1]) // 2
+        laid = square.resize((side, side), Image.Resampling.BICUBIC).crop((left, top, left + size[0], top + size[1]))
     return np.clip(np.asarray(laid, np.float32), 0, 1)
 
 

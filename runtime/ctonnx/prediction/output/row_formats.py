@@ -3,14 +3,13 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.images.formats import may_have_frames
 from ctonnx.parity.rounding import shown
-from ctonnx.prediction.output.provenance import Provenance
 from ctonnx.prediction.results import Failure, Record
 from ctonnx.system.text import escape_control
 
@@ -20,17 +19,12 @@ __all__ = ["FORMATS", "Format", "Origin"]
 _FRAME = len("#9999")  # the number of frames is only known after a file is read
 _SUSPICION = ("suspicious", "   score")  # only if the model has an operating point
 
-Origin: TypeAlias = Callable[[], Provenance]
+Origin: TypeAlias = Callable[[], Mapping[str, Any]]
 """Returns the provenance of the rows; it reads the whole model file."""
 
 
 class Format(NamedTuple):
-    """Row format.
-
-    Attributes:
-        head: Heading line; empty if the format has none.
-        line: Returns the row of a record and the path of its heatmap.
-    """
+    """Heading line, empty if the format has none, and a function for the row of a record with its heatmap's path."""
 
     head: str
     line: Callable[[Record, Path | None], str]
@@ -67,7 +61,7 @@ def _score(score: float, spec: ModelSpec, *, digits: int) -> str:
 
 
 def _csv(files: Sequence[str], spec: ModelSpec, top_k: int, origin: Origin) -> Format:
-    facts = origin().as_dict()
+    facts = origin()
     made_by = ["" if value is None else str(value) for value in facts.values()]
 
     def line(record: Record, picture: Path | None) -> str:
@@ -87,13 +81,12 @@ def _csv(files: Sequence[str], spec: ModelSpec, top_k: int, origin: Origin) -> F
 
 
 def _jsonl(files: Sequence[str], spec: ModelSpec, top_k: int, origin: Origin) -> Format:
-    facts = origin().as_dict()
+    facts = origin()
 
     def line(record: Record, picture: Path | None) -> str:
         top = {} if isinstance(record, Failure) else dict(record.top(top_k))
         drawn = None if picture is None else str(picture)
-        document = {**record.as_dict(), "probabilities": top, "heatmap": drawn, **facts}
-        return json.dumps(document, ensure_ascii=False)
+        return json.dumps({**record.as_dict(), "probabilities": top, "heatmap": drawn, **facts}, ensure_ascii=False)
 
     return Format("", line)
 

@@ -17,14 +17,10 @@ SORT_KEYS: dict[str, Callable[[Prediction], float]] = {
 
 @contextmanager
 def ordered(write: Callable[[str], None], key: str | None) -> Iterator[Callable[[Record, str], None]]:
-    """Yields a function that takes each record with its row; sorted rows are written at the end of the block.
+    """Yields a function that takes each record with its row, and writes it, or the sorted rows at the end of the block.
 
-    Rows with equal keys stay in the order of the files, and failures are last. If the block raises an error, no sorted
-    row is written, as an incomplete list could be mistaken for the top of the complete one.
-
-    Args:
-        write: Called with each row.
-        key: A name of `SORT_KEYS`; None writes each row at once.
+    Rows without a key, or with equal keys, stay in the order of the files; failures are last if sorted. If the block
+    raises an error, no sorted row is written, as an incomplete list could be mistaken for the top of the complete one.
     """
     if key is None:
         yield lambda record, row: write(row)

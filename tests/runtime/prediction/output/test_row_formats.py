@@ -3,9 +3,10 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ import pytest
 from ctonnx.artifacts.operating_point import OperatingPoint
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.images import Preprocessing
-from ctonnx.prediction.output.provenance import Provenance
 from ctonnx.prediction.output.row_formats import FORMATS
 from ctonnx.prediction.results import Failure, Prediction, Record
 
@@ -51,10 +51,10 @@ def failure(source: str = "empty.png", error: str = "the file is empty (0 bytes)
     return Failure(source, error)
 
 
-ORIGIN = Provenance(model_sha256="cd" * 32, threshold=None, time="2026-11-30T01:02:03+00:00")
+ORIGIN = {"model_sha256": "cd" * 32, "threshold": None, "time": "2026-11-30T01:02:03+00:00"}
 HEAD, TAIL = "heatmap,model_sha256,threshold,time", f",{'cd' * 32},,2026-11-30T01:02:03+00:00"
 """The last columns and their values here."""
-ALWAYS = {"heatmap": None, **ORIGIN.as_dict()}
+ALWAYS = {"heatmap": None, **ORIGIN}
 JSON_TAIL = json.dumps(ALWAYS).removeprefix("{")
 
 
@@ -63,11 +63,11 @@ def text(
     records: Sequence[Record],
     top_k: int = 1,
     spec: ModelSpec = PLAIN,
-    origin: Provenance | None = None,
+    origin: Mapping[str, Any] = ORIGIN,
     picture: Path | None = None,
 ) -> str:
     """Returns the lines of a format for some records."""
-    head, line = FORMATS[name]([record.source for record in records], spec, top_k, lambda: origin or ORIGIN)
+    head, line = FORMATS[name]([record.source for record in records], spec, top_k, lambda: origin)
     return "".join(f"{row}\n" for row in ([head] if head else []) + [line(record, picture) for record in records])
 
 
@@ -166,7 +166,7 @@ def test_path_of_a_heatmap_is_at_the_end_of_a_row() -> None:
     assert row.endswith("  caution: blank  heatmap: maps/a\\n.png.heatmap.png")
 
 
-POINTED_ORIGIN = replace(ORIGIN, threshold=0.8)
+POINTED_ORIGIN = {**ORIGIN, "threshold": 0.8}
 
 
 def test_csv_has_picture_and_provenance_in_the_last_columns() -> None:
