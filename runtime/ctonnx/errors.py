@@ -21,12 +21,7 @@ class CtonnxError(Exception):
 
 
 class ImageError(CtonnxError):
-    """A file or an object in memory cannot be converted to pixels.
-
-    Attributes:
-        reason: Reason without the source.
-        source: Path, or kind of the object in memory.
-    """
+    """The `source`, a path or a kind of object in memory, cannot be converted to pixels for a `reason`."""
 
     def __init__(self, reason: str, source: str) -> None:
         super().__init__(f"{source}: {reason}")

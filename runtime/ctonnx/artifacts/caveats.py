@@ -34,12 +34,7 @@ def images_to_show(share: float) -> int | None:
 
 
 def operating_point_caveats(point: OperatingPoint | None) -> list[str]:
-    """Returns the caveats of an operating point, such as too few images or leaked images.
-
-    Args:
-        point: Operating point of the model. None, or one of an earlier release without numbers of images, has no
-            caveats.
-    """
+    """Returns the caveats of an operating point, such as too few images or leaked images; none for None."""
     return [] if point is None else list(_of_point(point))
 
 
@@ -51,16 +46,12 @@ def split_caveats(metrics: Mapping[str, Any], suspicious: Mapping[str, Any] | No
         suspicious: Results of the operating point on these images, with its target; None without an operating point.
         split: `train`, `valid`, `test` or `all`.
     """
-    return [*_below_target(suspicious, _TITLES.get(split, split)), *_like_chance(metrics, _TITLES.get(split, split))]
+    title = _TITLES.get(split, split)
+    return [*_below_target(suspicious, title), *_like_chance(metrics, title)]
 
 
 def model_caveats(metrics: Mapping[str, Any], point: OperatingPoint | None) -> list[str]:
-    """Returns the caveats of a model's metrics on the test images, else the validation images, and operating point.
-
-    Args:
-        metrics: Metrics by split, as in run.json and in the spec.
-        point: Operating point of the model, or None.
-    """
+    """Returns the caveats of a model's metrics on the test images, else the validation images, and operating point."""
     split = "test" if _part(metrics, "test") else "valid"
     of_split = _part(metrics, split)
     return [*split_caveats(of_split, _part(of_split, "suspicious"), split), *operating_point_caveats(point)]
@@ -83,9 +74,7 @@ def _of_point(point: OperatingPoint) -> Iterator[str]:
             f"to show a specificity of {_SPECIFICITY:g} ({needed} or more can show it)"
         )
     if point.sensitivity + point.specificity <= 1:
-        yield (
-            f"on the images that it was fitted on, the operating point is no better than chance: {point.metrics_text}"
-        )
+        yield f"on the images that it was fitted on, the operating point is no better than chance: {point.metrics_text}"
     if point.leaked_images_used:
         yield (
             "the operating point was also fitted on leaked images, as there were too few others: "

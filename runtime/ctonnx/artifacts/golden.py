@@ -80,41 +80,30 @@ def load_golden(file: Path) -> Golden:
             {precision: _text(arrays[precision + _DIGEST]) for precision in precisions},
         )
     except OSError as error:
-        raise ModelError(
-            f"expected golden inputs in '{file}', found that it cannot be read: {reason_of(error)}; export the model "
-            "again"
-        ) from error
+        raise _unusable(file, f"that it cannot be read: {reason_of(error)}") from error
     except KeyError as error:
-        raise ModelError(
-            f"expected golden inputs in '{file}', found a file without {error}; export the model again"
-        ) from error
+        raise _unusable(file, f"a file without {error}") from error
     except (ValueError, TypeError, MemoryError) as error:
         # NumPy's message is left out: for a file of another kind it recommends unpickling.
-        raise ModelError(
-            f"expected golden inputs in '{file}', found a file that is damaged or of another kind; export the model "
-            "again"
-        ) from error
+        raise _unusable(file, "a file that is damaged or of another kind") from error
     images = len(golden.pixels) if golden.pixels.ndim else 0
     if golden.pixels.dtype != np.uint8 or golden.pixels.ndim != 4 or images == 0:
-        raise ModelError(
-            f"expected golden inputs in '{file}', found pixels of {golden.pixels.dtype} {list(golden.pixels.shape)}; "
-            "export the model again"
-        )
+        raise _unusable(file, f"pixels of {golden.pixels.dtype} {list(golden.pixels.shape)}")
     for outputs in (golden.outputs, *golden.model_outputs.values()):
         arrays_of = (outputs.probabilities, outputs.logits, outputs.heatmap)
         kinds = [(array.dtype.name, array.ndim) for array in arrays_of]
         if kinds != [("float32", 2), ("float32", 2), ("float32", 4)]:
-            raise ModelError(f"expected golden inputs in '{file}', found arrays of other kinds; export the model again")
+            raise _unusable(file, "arrays of other kinds")
         shapes = [array.shape[:2] for array in arrays_of]
         if shapes != [golden.outputs.probabilities.shape] * 3 or shapes[0][0] != images:
-            raise ModelError(
-                f"expected golden inputs in '{file}', found different numbers of outputs; export the model again"
-            )
+            raise _unusable(file, "different numbers of outputs")
         if outputs.heatmap.shape != golden.outputs.heatmap.shape:
-            raise ModelError(
-                f"expected golden inputs in '{file}', found heatmaps of several sizes; export the model again"
-            )
+            raise _unusable(file, "heatmaps of several sizes")
     return golden
+
+
+def _unusable(file: Path, found: str) -> ModelError:
+    return ModelError(f"expected golden inputs in '{file}', found {found}; export the model again")
 
 
 def _outputs(arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> Outputs:

@@ -17,25 +17,14 @@ ctonnx.artifacts.json_schema.SchemaError: expected a number at 'operating_point.
 
 import json
 import math
+import typing
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NotRequired,
-    Required,
-    TypeVar,
-    Union,
-    cast,
-    get_args,
-    get_origin,
-    get_type_hints,
-    is_typeddict,
-)
+from typing import Annotated, Any, Literal, NotRequired, Required, TypeVar, Union, cast, get_args, get_origin
 
 from ctonnx.system.file_reading import read_text
 
@@ -78,11 +67,7 @@ class As:
 
 
 def load(kind: type[T], file: Path) -> T:
-    """Reads a JSON file.
-
-    Args:
-        kind: Dataclass, or any other type that `read` accepts.
-        file: Path of the file.
+    """Reads a JSON file as a type that `read` accepts.
 
     Raises:
         OSError: If it cannot be opened, or is not a regular file.
@@ -104,12 +89,8 @@ def parse(text: str | bytes) -> Any:
         raise SchemaError(_TOO_DEEP) from error
     level = [document]
     for _ in range(_DEPTH):
-        level = [
-            inner
-            for item in level
-            if isinstance(item, dict | list)
-            for inner in (item.values() if isinstance(item, dict) else item)
-        ]
+        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        level = [item for items in inner for item in items]
         if not level:
             return document
     raise SchemaError(_TOO_DEEP)  # for recursive functions that read the document
@@ -147,7 +128,7 @@ def _read(kind: Any, value: Any, at: str) -> Any:
         return value
     if is_dataclass(kind):
         return _object(kind, value, at)
-    if is_typeddict(kind):
+    if typing.is_typeddict(kind):
         return _mapping_of_known(kind, value, at)
     if origin is tuple:
         return _tuple(arguments, value, at)
@@ -194,10 +175,8 @@ def _union(arguments: tuple[Any, ...], value: Any, at: str) -> Any:
         return None
     kinds = [kind for kind in arguments if kind is not NoneType]
     for kind in kinds[:-1]:
-        try:
+        with suppress(ValueError):
             return _read(kind, value, at)
-        except ValueError:
-            continue
     return _read(kinds[-1], value, at)
 
 
@@ -207,9 +186,7 @@ def _tuple(arguments: tuple[Any, ...], value: Any, at: str) -> tuple[Any, ...]:
         arguments = (arguments[0],) * len(items)
     if len(items) != len(arguments):
         _fail(f"a list of {len(arguments)}", value, at, f"one of {len(items)}")
-    return tuple(
-        _read(kind, item, f"{at}[{place}]") for place, (kind, item) in enumerate(zip(arguments, items, strict=True))
-    )
+    return tuple(_read(kind, items[place], f"{at}[{place}]") for place, kind in enumerate(arguments))
 
 
 def _object(kind: Any, value: Any, at: str) -> Any:
@@ -258,19 +235,19 @@ def _items(value: Any, at: str) -> Any:
 
 @cache
 def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind, include_extras=True)
+    return typing.get_type_hints(kind, include_extras=True)
 
 
 def _name(kind: Any) -> str:
     """Returns the expected type of a missing field."""
-    while get_origin(kind) in (Annotated, Required, NotRequired):
-        note = next((note for note in get_args(kind)[1:] if isinstance(note, As)), None)
-        kind = note.kind if note else get_args(kind)[0]
-    if get_origin(kind) in (Union, UnionType):
-        return " or ".join(_name(part) for part in get_args(kind))
-    if get_origin(kind) is Literal:
-        return f"one of {', '.join(map(_shown, get_args(kind)))}"
-    if get_origin(kind) in (tuple, list, Sequence):
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Annotated, Required, NotRequired):
+        return _name(next((note.kind for note in arguments[1:] if isinstance(note, As)), arguments[0]))
+    if origin in (Union, UnionType):
+        return " or ".join(map(_name, arguments))
+    if origin is Literal:
+        return f"one of {', '.join(map(_shown, arguments))}"
+    if origin in (tuple, list, Sequence):
         return "a list"
     return _PLAIN.get(str if kind is Path else kind, "an object")
 

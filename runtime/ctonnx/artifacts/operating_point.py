@@ -20,10 +20,7 @@ def suspicion(
 ) -> NDArray[np.float64]:
     """Returns the score of each image, the sum of its positive classes' probabilities: float64 [images], 0 to 1.
 
-    Args:
-        probabilities: Probabilities [images, classes]; converted to float32, the type of an exported model's outputs.
-        classes: Names of the columns.
-        positive: Names of the classes that count as suspicious.
+    The probabilities [images, classes] are converted to float32, the type of an exported model's outputs.
     """
     columns = [classes.index(name) for name in positive]
     sums: NDArray[np.float64] = probabilities[:, columns].astype(np.float32).sum(axis=1, dtype=np.float64)
@@ -70,25 +67,16 @@ class OperatingPoint:
         parts = []
         for name in ("sensitivity", "specificity"):
             interval = getattr(self, f"{name}_interval")
-            parts.append(
-                f"{name} {getattr(self, name):.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
-            )
+            ends = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+            parts.append(f"{name} {getattr(self, name):.3f}{ends}")
         return ", ".join(parts)
 
     def calls(self, probabilities: NDArray[np.floating[Any]], classes: Sequence[str]) -> NDArray[np.bool_]:
-        """Returns for each image whether it is called suspicious: bool [images].
-
-        Args:
-            probabilities: Probabilities [images, classes].
-            classes: Names of the columns.
-        """
+        """Returns for each image whether it is called suspicious, bool [images], by probabilities [images, classes]."""
         return suspicion(probabilities, classes, self.positive) >= self.threshold
 
     def validate(self, classes: Sequence[str]) -> None:
-        """Raises an error if a value is out of range or the positive classes do not fit the model's.
-
-        Args:
-            classes: Classes of the model.
+        """Validates the values, and the positive classes with those of the model.
 
         Raises:
             ValueError: If the positive classes are not unique, unknown, or all classes, or a value is out of range.

@@ -10,13 +10,22 @@ from ctonnx.errors import ModelError
 
 __all__ = ["RUNS", "Run", "exported_files", "find_run", "names_a_file", "newest_run", "trained_runs"]
 
-
 _NAME_ONE = (
     "train one with: ctonnx train DATA, or name a run or an .onnx file that you have (predict and serve: --model FILE)"
 )
 
 RUNS = Path("runs")
 """Folder of the runs, in the working folder."""
+
+
+class _Inside:
+    """A file or folder with a fixed name in a run's folder."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, run: "Run", owner: object) -> Path:
+        return run.folder / self._name
 
 
 @dataclass(frozen=True)
@@ -29,55 +38,20 @@ class Run:
 
     folder: Path
 
+    weights_file = _Inside("model.safetensors")  # weights of the checkpoint
+    next_weights_file = _Inside("model.next.safetensors")  # newer weights, until their record is written
+    record_file = _Inside("run.json")  # settings, classes, data fingerprint and metrics of the run
+    splits_file = _Inside("splits.json")  # images of each split
+    plan_file = _Inside("plan.json")  # settings of a training that is not finished
+    last_file = _Inside("last.ckpt")  # state from which an unfinished training resumes
+    metrics_file = _Inside("metrics.csv")  # metrics of each epoch
+    evaluation_folder = _Inside("evaluation")  # metrics and plots for the validation and test images
+    export_folder = _Inside("export")  # exported models
+
     @property
     def name(self) -> str:
         """Name of the run: that of its folder."""
         return self.folder.resolve().name
-
-    @property
-    def weights_file(self) -> Path:
-        """Weights of the checkpoint."""
-        return self.folder / "model.safetensors"
-
-    @property
-    def next_weights_file(self) -> Path:
-        """Weights of a newer checkpoint, until its record is written and they replace `weights_file`."""
-        return self.folder / "model.next.safetensors"
-
-    @property
-    def record_file(self) -> Path:
-        """Settings, classes, data fingerprint and metrics of the run."""
-        return self.folder / "run.json"
-
-    @property
-    def splits_file(self) -> Path:
-        """Images of each split."""
-        return self.folder / "splits.json"
-
-    @property
-    def plan_file(self) -> Path:
-        """Settings of a training that is not finished."""
-        return self.folder / "plan.json"
-
-    @property
-    def last_file(self) -> Path:
-        """State from which an unfinished training resumes."""
-        return self.folder / "last.ckpt"
-
-    @property
-    def metrics_file(self) -> Path:
-        """Metrics of each epoch."""
-        return self.folder / "metrics.csv"
-
-    @property
-    def evaluation_folder(self) -> Path:
-        """Metrics and plots for the validation and test images."""
-        return self.folder / "evaluation"
-
-    @property
-    def export_folder(self) -> Path:
-        """Folder of the exported models."""
-        return self.folder / "export"
 
     def model_file(self, precision: str) -> Path:
         """Returns the path of the exported model of one precision, which may not exist."""
@@ -122,10 +96,8 @@ def trained_runs(root: Path) -> list[Run]:
     Raises:
         ModelError: If there is none.
     """
-    candidates = [
-        Run(folder) for folder in (root.iterdir() if root.is_dir() else ()) if not folder.name.startswith(".")
-    ]
-    trained = [run for run in candidates if run.has_checkpoint]
+    folders = root.iterdir() if root.is_dir() else ()
+    trained = [run for run in map(Run, folders) if not run.folder.name.startswith(".") and run.has_checkpoint]
     if not trained:
         raise ModelError(f"expected a trained run below '{root}/' (in '{Path.cwd()}'), found none; {_NAME_ONE}")
     return sorted(trained, key=lambda run: (run.created, run.name))

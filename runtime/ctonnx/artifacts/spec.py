@@ -28,7 +28,6 @@ __all__ = [
     "validate_outputs",
 ]
 
-
 SCHEMA_VERSION = 1
 """Increased when a reader of the old version could misuse a new file; added fields alone do not increase it."""
 
@@ -62,13 +61,11 @@ class ModelSpec:
         parity: Comparison of this file's outputs with PyTorch's, from `Parity.as_dict`.
         gate: Bounds of that comparison, from `ctonnx.parity.gates.Gate`; None in files of earlier releases.
         versions: Versions of ctonnx and of the libraries that exported the file.
-        temperature: Divisor of the logits before the softmax (Guo et al. 2017, https://arxiv.org/abs/1706.04599); it
-            is part of the graph.
+        temperature: The graph's divisor of the logits (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
         dicom_window: Window for DICOM files.
         quantization: Quantization scheme, or None for a floating-point model.
         operating_point: Threshold of a suspicious image; None if the run fitted none.
-        content_checksum: Checksum of the file without its metadata, from
-            `ctonnx.artifacts.onnx_file.integrity.content_checksum`; None in files of earlier releases.
+        content_checksum: Checksum of the file without its metadata; None in files of earlier releases.
     """
 
     name: str
@@ -128,11 +125,6 @@ class _Versioned:
 def validate_outputs(classes: Sequence[str], temperature: float, point: OperatingPoint | None) -> None:
     """Raises an error if a model's outputs could not be interpreted.
 
-    Args:
-        classes: Class names.
-        temperature: Divisor of the logits.
-        point: Operating point, or None.
-
     Raises:
         ValueError: If a value is out of range, the classes are not unique, or the operating point does not fit them.
     """
@@ -145,13 +137,7 @@ def validate_outputs(classes: Sequence[str], temperature: float, point: Operatin
 
 
 def describe_leakage(data: Mapping[str, Any]) -> str | None:
-    """Returns a sentence with the number of images that leaked from an earlier split.
-
-    Args:
-        data: `ModelSpec.data`.
-
-    Returns:
-        None if no image leaked, or nothing is known about leakage.
+    """Returns a sentence with the number of images of `ModelSpec.data` that leaked from an earlier split, or None.
 
     >>> describe_leakage({"images": {"valid": {"normal": 40, "tumor": 32}}, "leaks": {"leaked": {"valid": 10}}})
     '10 of 72 validation images have a copy, or an image of their group, in an earlier split: metrics on them are \

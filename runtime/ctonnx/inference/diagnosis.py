@@ -4,7 +4,7 @@ import ctypes
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -22,27 +22,27 @@ __all__ = [
 ]
 
 _LIBRARIES = {"cuda": "CUDA", "tensorrt": "CUDA", "openvino": "OpenVINO"}  # providers with separate libraries
-
 _OURS = frozenset(package.execution_provider for package in PROVIDERS.values())  # a build has more
+_NO_MEMORY = re.compile(r"out of memory|failed to allocate memory|bad_alloc|bad allocation", re.IGNORECASE)
 _NO_GPU = "this machine has no NVIDIA GPU; run on --provider cpu here"
 
 
 def install_command(provider: Provider) -> str:
     """Returns the commands that install the provider's build of onnxruntime and remove all others."""
     package, builds = PROVIDERS[provider], installed_builds()
-    install = f'pip install "ctonnx[{package.extra}]"'
-    others = [name for name in builds if name != package.distribution]
-    if not others:
-        return install
     # Uninstalling one build removes files of the others, so that all must be uninstalled first.
-    return f"pip uninstall --yes {' '.join(builds)}, then {install}"
+    uninstall = _uninstall(builds) if builds.keys() - {package.distribution} else ""
+    return f'{uninstall}pip install "ctonnx[{package.extra}]"'
+
+
+def _uninstall(builds: Iterable[str]) -> str:
+    return f"pip uninstall --yes {' '.join(builds)}, then "
 
 
 def overlaid_builds(provider: Provider | None = None) -> str | None:
     """Returns a message if several builds of onnxruntime are installed over each other, else None.
 
-    Args:
-        provider: Provider whose build should stay; None selects the installed one that suits this machine.
+    The provider's build should stay; None selects the installed one that suits this machine.
     """
     builds = installed_builds()
     if len(builds) < 2:
@@ -68,29 +68,19 @@ def _suitable(builds: Mapping[str, str]) -> Provider:
 
 
 def explain_import_error(error: ImportError) -> str:
-    """Returns a message for an installed onnxruntime that cannot be imported.
-
-    Args:
-        error: Error raised by the import.
-    """
+    """Returns a message for an installed onnxruntime whose import raised an error."""
     builds = installed_builds()
     failure = f"onnxruntime does not load ({str(error).strip().splitlines()[0]})"
     if overlaid := overlaid_builds():
         return f"{failure}: {overlaid}"
-    uninstall = f"pip uninstall --yes {' '.join(builds)}, then " if builds else ""
     return (
         f"{failure}: some of its files are missing, as after uninstalling another build, or it is for another system; "
-        f'{uninstall}pip install "ctonnx[{PROVIDERS[_suitable(builds)].extra}]"'
+        f'{_uninstall(builds) if builds else ""}pip install "ctonnx[{PROVIDERS[_suitable(builds)].extra}]"'
     )
 
 
 def explain_missing_provider(provider: Provider, available: list[str]) -> str:
-    """Returns a message for a provider that the installed onnxruntime does not have.
-
-    Args:
-        provider: Requested provider.
-        available: Names of the providers of the installed onnxruntime.
-    """
+    """Returns a message for a provider that is not among those `available` in the installed onnxruntime."""
     package = PROVIDERS[provider]
     if sys.platform not in package.systems:
         places = " and ".join(package.systems.values())
@@ -107,19 +97,11 @@ def explain_missing_provider(provider: Provider, available: list[str]) -> str:
     return f"{missing}; the package {package.distribution} has it: {install_command(provider)}"
 
 
-# --- providers that are installed and do not run ---------------------------------------------------------------------
-
-
 def explain_failure(provider: Provider, onnxruntime: ModuleType, error: str) -> str:
     """Returns a message with the reason why an installed provider does not run, and its fix.
 
-    onnxruntime 1.31 only logs a missing CUDA library and continues on the CPU. So the driver, the GPUs and then the
-    system's loader are checked.
-
-    Args:
-        provider: Requested provider.
-        onnxruntime: The imported module.
-        error: Error message of onnxruntime; empty if there is none.
+    onnxruntime 1.31 only logs a missing CUDA library and continues on the CPU; `error` is empty. So the driver, the
+    GPUs and then the system's loader are checked.
     """
     words = _shortened(error) or "onnxruntime would run on the CPU instead"
     reason = (
@@ -127,9 +109,7 @@ def explain_failure(provider: Provider, onnxruntime: ModuleType, error: str) -> 
         or overlaid_builds(provider)
         or _library_fault(provider, onnxruntime, error)
     )
-    if not reason and re.search(
-        r"out of memory|failed to allocate memory|bad_alloc|bad allocation", error, re.IGNORECASE
-    ):
+    if not reason and _NO_MEMORY.search(error):
         reason = f"its memory is full ({words}); use a smaller batch, or end other programs that use it"
     return f"the provider {provider!r} does not run here: {reason or f'{words}; see what works with: ctonnx doctor'}"
 
@@ -144,7 +124,7 @@ def _shortened(error: str) -> str:
 
 def _nvidia_fault(onnxruntime: ModuleType, error: str) -> str | None:
     built_for = str(getattr(onnxruntime, "cuda_version", "") or "")
-    major = int(built_for.partition(".")[0]) if built_for.partition(".")[0].isdigit() else 0
+    major = built_for.partition(".")[0]
     driver = nvidia_driver()
     if driver is None:
         if has_nvidia_device() is False:
@@ -153,7 +133,7 @@ def _nvidia_fault(onnxruntime: ModuleType, error: str) -> str | None:
             "NVIDIA's driver was not found (its library is libcuda.so.1, nvcuda.dll on Windows); install the driver "
             "for your GPU, or in a container give it the GPU: docker run --gpus all"
         )
-    too_old = driver.cuda[0] < major or "driver version is insufficient" in error
+    too_old = (major.isdigit() and driver.cuda[0] < int(major)) or "driver version is insufficient" in error
     if too_old and driver.cuda != (0, 0):
         return (
             f"NVIDIA's driver is too old: it runs CUDA {driver.cuda[0]}.{driver.cuda[1]}, and this onnxruntime was "
@@ -184,10 +164,8 @@ def _library_fault(provider: Provider, onnxruntime: ModuleType, error: str) -> s
         cuda = str(getattr(onnxruntime, "cuda_version", "") or "13").partition(".")[0]
         number = re.search(r"(?:\.so\.|_)(\d+)", missing)
         version = f"=={number[1]}.*" if number else ""
-        return (
-            f'the TensorRT library {missing} was not found; pip install "tensorrt-cu{cuda}{version}", or run on '
-            "--provider cuda"
-        )
+        install = f'pip install "tensorrt-cu{cuda}{version}", or run on --provider cuda'
+        return f"the TensorRT library {missing} was not found; {install}"
     whose = "cuDNN" if missing and "cudnn" in missing.lower() else _LIBRARIES.get(provider, provider)
     reason = f"the {whose} library {missing} was not found" if missing else f"{whose} does not load: {loading}"
     return f"{reason}; it comes with: {install_command(provider)}"

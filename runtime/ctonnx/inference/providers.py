@@ -7,15 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal, TypeAlias
 
-__all__ = [
-    "ON_CPU",
-    "PROVIDERS",
-    "Provider",
-    "ProviderFacts",
-    "execution_providers",
-    "int8_targets",
-    "preload",
-]
+__all__ = ["ON_CPU", "PROVIDERS", "Provider", "ProviderFacts", "execution_providers", "int8_targets", "preload"]
 
 Provider: TypeAlias = Literal["cpu", "cuda", "tensorrt", "openvino", "coreml", "directml"]
 """Execution provider, by its name in `--provider`."""
@@ -134,12 +126,7 @@ _CUDA_OPTIONS = {
 
 
 def int8_targets(provider: Provider, processor: str) -> tuple[str, ...]:
-    """Returns the targets of `ctonnx export` whose INT8 models suit a provider.
-
-    Args:
-        provider: Provider that runs the model.
-        processor: Architecture of the machine, from `ctonnx.system.cpu.architecture`.
-    """
+    """Returns the targets of `ctonnx export` whose INT8 models suit a provider on a processor's architecture."""
     if fixed := PROVIDERS[provider].int8_target:
         return (fixed,)
     return ("x86", "amx") if processor == "x86" else (processor,)  # a model for AMX runs on any x86 processor
@@ -150,11 +137,7 @@ def execution_providers(
 ) -> list[tuple[str, dict[str, str]]]:
     """Returns the providers for onnxruntime with their options, the requested one first.
 
-    Args:
-        provider: Requested provider.
-        model: Path of an `.onnx` file, or its bytes.
-        threads: Number of threads, for a provider with its own CPU threads.
-        version: Version of onnxruntime, for the name of TensorRT's cache.
+    `threads` is for a provider with its own CPU threads, the `version` of onnxruntime for the name of TensorRT's cache.
     """
     options: dict[str, str] = {}
     if provider == "cuda":
@@ -174,13 +157,9 @@ def execution_providers(
 
 
 def preload(provider: Provider, onnxruntime: ModuleType) -> None:
-    """Loads the libraries that pip installed in folders where the system's loader does not search.
+    """Loads a provider's libraries that pip installed in folders where the system's loader does not search.
 
     Missing ones are reported when the session is created.
-
-    Args:
-        provider: Provider that needs the libraries.
-        onnxruntime: The imported module.
     """
     import ctypes
     import io

@@ -33,9 +33,6 @@ class Runner:
     Args:
         session: Session of a ctonnx model, from `open_session`.
         provider: Provider of the session.
-
-    Attributes:
-        session: The session.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, provider: Provider) -> None:
@@ -45,7 +42,7 @@ class Runner:
         self._memory: NDArray[np.uint8] = np.empty(0, np.uint8)
         # Deleting a session while its threads compute would crash the process.
         self._under_way: set[Future[Outputs]] = set()
-        weakref.finalize(self, _wait_for, self._under_way)
+        weakref.finalize(self, wait, self._under_way)
 
     def __call__(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Outputs:
         """Returns the outputs for a batch.
@@ -67,13 +64,9 @@ class Runner:
             raise _translate_error(error, self._provider, len(images)) from error
 
     def submit(self, images: NDArray[np.uint8]) -> "Future[Outputs]":
-        """Runs a batch in one of the session's own threads, without waiting for it.
+        """Runs a batch, uint8 [batch, size, size, 3], in one of the session's own threads without waiting for it.
 
-        Args:
-            images: uint8 [batch, size, size, 3].
-
-        Returns:
-            Future with the outputs, or with an error as of a call.
+        The future has the outputs, or an error as of a call.
         """
         provider, future = self._provider, Future[Outputs]()
 
@@ -112,10 +105,6 @@ class Runner:
         return Outputs(*binding.copy_outputs_to_cpu())
 
 
-def _wait_for(under_way: "set[Future[Outputs]]") -> None:
-    wait(list(under_way))
-
-
 def _translate_error(error: Exception, provider: Provider, count: int) -> CtonnxError:
     """Returns the error of ctonnx for an exception of onnxruntime, raised for a batch of `count` images."""
     action = f"compute a batch of {counted(count, 'image')}"
@@ -127,13 +116,10 @@ def _translate_error(error: Exception, provider: Provider, count: int) -> Ctonnx
 
 
 def pinned_memory(count: int, load: Callable[[str], Any] = ctypes.CDLL) -> NDArray[np.uint8]:
-    """Returns uninitialized page-locked memory, or ordinary memory if CUDA's runtime cannot allocate it.
+    """Returns `count` bytes of page-locked memory, or of ordinary memory if CUDA's runtime cannot allocate it.
 
+    They are not initialized. `load` opens a library by its name.
     Source: https://docs.nvidia.com/cuda/cuda-runtime-api/ (`cudaHostAlloc`, `cudaFreeHost`).
-
-    Args:
-        count: Number of bytes.
-        load: Function that opens a library by its name.
     """
     major = str(getattr(onnxruntime, "cuda_version", "") or "").partition(".")[0]
     pointer = ctypes.c_void_p()

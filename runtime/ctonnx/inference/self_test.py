@@ -19,7 +19,6 @@ from ctonnx.system.cpu import available_cores
 
 __all__ = ["ProviderCheck", "check_provider"]
 
-
 # Like the models of `ctonnx export` but smaller: pixels [batch, 8, 8, 3] -> Cast -> Transpose -> Conv (2 channels,
 # 3 x 3, padded) -> Relu -> heatmap -> mean -> logits -> Softmax -> probabilities.
 # tests/runtime/inference/test_self_test.py makes the same bytes with the onnx package.

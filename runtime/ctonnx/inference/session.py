@@ -25,6 +25,7 @@ _STRIDE = 32  # pixels of the input for one pixel of the heatmap, as in every Re
 _ONLY_FATAL = 4  # log level of onnxruntime; errors are raised as exceptions with a message of ctonnx
 _WARNINGS = 2  # default log level of onnxruntime
 _SPINS_BRIEFLY = (1, 26)  # first onnxruntime with _SLEEPY: https://github.com/microsoft/onnxruntime/pull/27916
+# Idle threads sleep after 50 microseconds, or with older releases immediately.
 _SLEEPY = ("session.intra_op.spin_duration_us", "50")
 _SLEEPING = ("session.intra_op.allow_spinning", "0")
 
@@ -40,8 +41,7 @@ def open_session(
 ) -> InferenceSession:
     """Creates a session and checks that it uses the requested provider.
 
-    The graph of a file is checked first, and rejected if it has anything that a ctonnx export does not have
-    (`ctonnx.artifacts.onnx_file.operators`).
+    The graph of a file is checked first, by `ctonnx.artifacts.onnx_file.operators`.
 
     Small nodes that a provider does not support (a reshape, a comparison) run on the CPU. A convolution on the CPU is
     an error, as the CPU would then do the provider's work.
@@ -51,8 +51,7 @@ def open_session(
         provider: `cpu`, `cuda`, `tensorrt`, `openvino`, `coreml` or `directml`.
         threads: Number of threads within one operator; None uses all available cores.
         optimize: False skips the graph optimizations, for a session that only reads metadata.
-        spinning: Whether idle threads spin for a while, which keeps the cores from other programs. False makes them
-            sleep after 50 microseconds, or immediately before onnxruntime 1.26, which increases the latency.
+        spinning: Whether idle threads spin for a while; sleeping frees the cores and increases the latency.
         check: False accepts a file with a wrong checksum.
 
     Raises:
@@ -152,8 +151,8 @@ def _options(provider: Provider, threads: int, *, optimize: bool, spinning: bool
     options.log_severity_level = _ONLY_FATAL
     if not spinning:
         # The gaps between a network's layers are shorter, and waking a sleeping thread takes long.
-        name, value = _SLEEPY if _version() >= _SPINS_BRIEFLY else _SLEEPING
-        options.add_session_config_entry(name, value)
+        version = tuple(map(int, onnxruntime.__version__.split(".")[:2]))
+        options.add_session_config_entry(*(_SLEEPY if version >= _SPINS_BRIEFLY else _SLEEPING))
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if architecture() == "x86" and has_vnni() is not True:
@@ -170,21 +169,12 @@ def _options(provider: Provider, threads: int, *, optimize: bool, spinning: bool
     return options
 
 
-def _version() -> tuple[int, int]:
-    major, minor, *_ = onnxruntime.__version__.split(".")
-    return int(major), int(minor)
-
-
 def _check_convolutions(session: Any, provider: Provider) -> None:
     """Raises ProviderError if the session has the provider but runs convolutions on the CPU."""
     if not hasattr(session, "get_provider_graph_assignment_info"):
         return  # older than onnxruntime 1.24
-    convolutions = [
-        part.ep_name
-        for part in session.get_provider_graph_assignment_info()
-        for node in part.get_nodes()
-        if "Conv" in node.op_type
-    ]
+    parts = session.get_provider_graph_assignment_info()
+    convolutions = [part.ep_name for part in parts for node in part.get_nodes() if "Conv" in node.op_type]
     on_cpu = convolutions.count(PROVIDERS["cpu"].execution_provider)
     if on_cpu:
         raise ProviderError(
@@ -197,13 +187,11 @@ def _check_model_file(model: Path) -> None:
     try:
         check_file(model)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise ModelError(
-            f"expected an .onnx file, found no file at '{model}'; see which there are: ls runs/*/export"
-        ) from error
+        found = f"no file at '{model}'; see which there are: ls runs/*/export"
+        raise ModelError(f"expected an .onnx file, found {found}") from error
     except OSError as error:
-        raise ModelError(
-            f"expected an .onnx file at '{model}', found that it cannot be read: {reason_of(error)}"
-        ) from error
+        found = f"that it cannot be read: {reason_of(error)}"
+        raise ModelError(f"expected an .onnx file at '{model}', found {found}") from error
     if model.stat().st_size == 0:
         raise ModelError(f"expected an .onnx file, found an empty file at '{model}'; export the model again")
 

@@ -23,12 +23,8 @@ def cache_folder() -> Path:
 def tensorrt_options(model: Path | bytes, version: str) -> dict[str, str]:
     """Returns the options of https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html.
 
-    Building an engine takes minutes. It runs only on the GPU and with the TensorRT version and model that it was built
-    for, which are all part of the cache's name.
-
-    Args:
-        model: Path of an `.onnx` file, or its bytes.
-        version: Version of onnxruntime.
+    Building an engine takes minutes. It runs only on the GPU and with the model and the versions of onnxruntime and
+    TensorRT that it was built for, which are all part of the cache's name.
     """
     precision = read_spec_facts(model).get("precision")
     # onnxruntime accepts only True and False here.
@@ -54,9 +50,8 @@ def _version() -> str:
     for module in ("tensorrt", "tensorrt_libs"):  # modules of tensorrt-cu12, tensorrt-cu13 and their library packages
         if version := version_of(module):
             return version
+    library = "nvinfer_10.dll" if sys.platform == "win32" else "libnvinfer.so.10"
     try:  # TensorRT is installed without pip
-        return str(
-            ctypes.CDLL("nvinfer_10.dll" if sys.platform == "win32" else "libnvinfer.so.10").getInferLibVersion()
-        )
+        return str(ctypes.CDLL(library).getInferLibVersion())
     except (OSError, AttributeError):
         return "unknown"

@@ -55,12 +55,7 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """Best settings of one model on one device.
-
-    Attributes:
-        one: Setting with the lowest latency, for a few images.
-        many: Setting with the highest throughput.
-    """
+    """Best settings of one model on one device: for the lowest latency of a few images, and the highest throughput."""
 
     one: Setting
     many: Setting
@@ -114,7 +109,7 @@ def read_tuning(model: Path, *, provider: str) -> Tuning:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Document:
+class _Document(Tuning):
     """Content of the file."""
 
     schema_version: int
@@ -122,8 +117,6 @@ class _Document:
     provider: str
     processor: str
     cores: int
-    one: Setting
-    many: Setting
 
 
 def _device(model: Path, provider: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctonnx.parity.outputs import Outputs
+from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
 from ctonnx.parity.rounding import exactly, rounded_down, rounded_up
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "points_text",
     "share_interval",
 ]
-
 
 MAX_DP = "max |dp|: the largest absolute difference of any class's probability over the compared images"
 """Definition of max |dp|, printed next to its values."""
@@ -37,9 +36,8 @@ class Parity:
         mean_dp: Mean absolute difference of the probabilities.
         max_dlogit: Largest absolute difference of a logit.
         max_dheatmap: Largest absolute difference of a heatmap value, relative to the reference's largest value.
-        heatmap_correlation: Median over the images of Pearson's correlation between the heatmaps of the class that the
-            reference predicts; images with a constant reference heatmap do not count.
-        lowest_heatmap_correlation: Minimum over the images.
+        heatmap_correlation: Median of Pearson's correlation between the heatmaps of the reference's class.
+        lowest_heatmap_correlation: Minimum; images with a constant reference heatmap count in neither.
     """
 
     images: int
@@ -53,7 +51,7 @@ class Parity:
 
     @property
     def agreement_interval(self) -> tuple[float, float]:
-        """95 % interval of the agreement, from `share_interval`."""
+        """95 % interval of the agreement."""
         return share_interval(self.agreement, self.images)
 
     def as_dict(self) -> dict[str, Any]:
@@ -70,15 +68,9 @@ class Parity:
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyChange:
-    """Difference of accuracy between a candidate and its reference on the same labelled images.
+    """Accuracy (0 to 1) of a reference and a candidate on the same labelled images.
 
-    Attributes:
-        images: Number of labelled images.
-        reference: Accuracy of the reference, 0 to 1.
-        candidate: Accuracy of the candidate, 0 to 1.
-        difference: Candidate minus reference.
-        low: Lower end of the difference's 95 % interval.
-        high: Upper end of the interval.
+    The difference is candidate minus reference, with the ends of its 95 % interval.
     """
 
     images: int
@@ -90,9 +82,8 @@ class AccuracyChange:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the values, rounded down to a thousandth of a point, so that a loss is never made smaller."""
-        return {
-            name: value if isinstance(value, int) else rounded_down(value, 5) for name, value in asdict(self).items()
-        }
+        values = asdict(self).items()
+        return {name: value if isinstance(value, int) else rounded_down(value, 5) for name, value in values}
 
 
 _NORMAL = 1.959964  # 97.5 % quantile of the normal distribution, for 95 % intervals
@@ -125,7 +116,7 @@ def compare(reference: Outputs, candidate: Outputs) -> Parity:
     """
     if len(reference) == 0:
         raise ValueError("parity needs at least one image, found none")
-    for name in ("probabilities", "logits", "heatmap"):
+    for name in OUTPUT_NAMES:
         expected, found = getattr(reference, name).shape, getattr(candidate, name).shape
         if expected != found:
             raise ValueError(f"expected {name} of shape {list(expected)}, found {list(found)}")
@@ -160,13 +151,7 @@ def accuracy_change(reference: Outputs, candidate: Outputs, labels: NDArray[np.i
     that of either accuracy, as most images are right or wrong for both models. It adds half an image to each of the
     four cells, so that its width is not 0 if the models never differ.
 
-    Args:
-        reference: Outputs of the reference.
-        candidate: Outputs of the candidate for the same images, in the same order.
-        labels: Class index of each image; images with -1, an unknown class, do not count.
-
-    Returns:
-        None if no label is known.
+    `labels` are the class indices; images with -1, an unknown class, do not count. Returns None if all are unknown.
     """
     known = labels >= 0
     if not known.any():

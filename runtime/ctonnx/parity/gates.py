@@ -22,8 +22,7 @@ class BrokenBound(NamedTuple):
         bound: Name of the bound in `Gate`.
         excess: Distance beyond the bound, in units that make the bounds comparable; infinite for a NaN.
         phrase: Measured value and bound, for a message.
-        interval: 95 % interval of the measured value if it contains the bound, so that the images do not show on which
-            side of the bound the candidate is; else empty.
+        interval: 95 % interval of the measured value if it contains the bound, which makes the result uncertain.
     """
 
     bound: Bound
@@ -51,13 +50,12 @@ class Gate:
     @property
     def summary(self) -> str:
         """The bounds in one line."""
+        correlation = self.min_heatmap_correlation
         bounds = [
             f"max |dp| {exactly(self.max_dp)} or less" if self.max_dp < 1 else "",
             f"agreement {self._agreement_text} or more" if self.min_agreement > 0 else "",
             f"a loss of accuracy of {points_text(self.max_drop)} points or less" if self.max_drop is not None else "",
-            f"heatmaps' median correlation {exactly(self.min_heatmap_correlation)} or more"
-            if self.min_heatmap_correlation > -1
-            else "",
+            f"heatmaps' median correlation {exactly(correlation)} or more" if correlation > -1 else "",
         ]
         return ", ".join(filter(None, bounds)) or "any outputs that are numbers"
 
@@ -70,30 +68,31 @@ class Gate:
     ) -> tuple[BrokenBound, ...]:
         """Returns the bounds that a candidate exceeds; empty if it passes the gate.
 
-        The measured value decides, whatever its interval is.
+        The measured value decides, whatever its interval is. Only on the validation images, which the network has not
+        been trained on, the whole 95 % interval must exceed the bound, so that a single image cannot decide.
 
         Args:
             parity: Comparison of the candidate with its reference.
             change: Change of its accuracy; None without labels.
-            validation: Change of its accuracy on only the validation images, which the network has not been trained on.
-                A loss counts only if its whole 95 % interval exceeds the bound, so that a single image cannot decide.
+            validation: Change of its accuracy on only the validation images.
         """
         found = []
 
         def exceed(bound: Bound, excess: float, phrase: str, interval: str = "") -> None:
-            found.append(BrokenBound(bound, excess if np.isfinite(excess) else np.inf, phrase, interval))
+            excess = excess / _UNITS[bound] if np.isfinite(excess) else np.inf
+            found.append(BrokenBound(bound, excess, phrase, interval))
 
         if not parity.max_dp <= self.max_dp:
             exceed(
                 "max_dp",
-                (parity.max_dp - self.max_dp) / _UNITS["max_dp"],
+                parity.max_dp - self.max_dp,
                 f"max |dp| is {shown(parity.max_dp, self.max_dp, digits=3)}, at most {exactly(self.max_dp)} is allowed",
             )
         if not parity.agreement >= self.min_agreement:
             low, high = parity.agreement_interval
             exceed(
                 "min_agreement",
-                (self.min_agreement - parity.agreement) / _UNITS["min_agreement"],
+                self.min_agreement - parity.agreement,
                 f"agreement is {shown(parity.agreement, self.min_agreement, digits=2, form='%')}, at least "
                 f"{exactly(self.min_agreement, digits=2, form='%')} is required",
                 f"{low:.2%} to {shown(high, self.min_agreement, digits=2, form='%')}"
@@ -105,7 +104,7 @@ class Gate:
         elif not parity.heatmap_correlation >= self.min_heatmap_correlation:
             exceed(
                 "min_heatmap_correlation",
-                (self.min_heatmap_correlation - parity.heatmap_correlation) / _UNITS["min_heatmap_correlation"],
+                self.min_heatmap_correlation - parity.heatmap_correlation,
                 "the heatmaps' median correlation is "
                 f"{shown(parity.heatmap_correlation, self.min_heatmap_correlation, digits=4, form='f')}, at least "
                 f"{exactly(self.min_heatmap_correlation)} is required",
@@ -115,7 +114,7 @@ class Gate:
         if change is not None and not change.difference >= -self.max_drop:
             exceed(
                 "max_drop",
-                (-change.difference - self.max_drop) / _UNITS["max_drop"],
+                -change.difference - self.max_drop,
                 f"accuracy falls by {self._loss(change.difference)} points, at most {points_text(self.max_drop)} are "
                 "allowed",
                 f"a loss of {self._loss(change.high)} to {self._loss(change.low)} points"
@@ -125,7 +124,7 @@ class Gate:
         if validation is not None and not validation.high >= -self.max_drop:
             exceed(
                 "max_drop",
-                (-validation.high - self.max_drop) / _UNITS["max_drop"],
+                -validation.high - self.max_drop,
                 f"accuracy falls by {self._loss(validation.difference)} points on the validation images, by at least "
                 f"{self._loss(validation.high)} (95 % interval), at most {points_text(self.max_drop)} are allowed",
             )
@@ -137,12 +136,7 @@ class Gate:
         return shown(-difference, *allowed, digits=2, form="%").removesuffix("%")
 
     def unshown(self, parity: Parity, change: AccuracyChange | None = None) -> tuple[str, ...]:
-        """Returns a phrase for each bound that the measured value keeps but part of its 95 % interval exceeds.
-
-        Args:
-            parity: Comparison of the candidate with its reference.
-            change: Change of its accuracy; None without labels.
-        """
+        """Returns a phrase for each bound that the measured value keeps but part of its 95 % interval exceeds."""
         found = []
         low, _ = parity.agreement_interval
         if low < self.min_agreement <= parity.agreement:

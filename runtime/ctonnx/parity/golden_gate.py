@@ -10,6 +10,8 @@ from ctonnx.parity.rounding import exactly
 
 __all__ = ["Allowance", "allow", "disagreements"]
 
+_LOOSEST = {"max_dp": 1.0, "min_heatmap_correlation": -1.0}  # values that every model keeps
+
 
 @dataclass(frozen=True)
 class Allowance:
@@ -19,8 +21,8 @@ class Allowance:
         images: Number of images.
         disagreements: Maximum number of images with another predicted class; None allows any.
         reason: Explanation of that number.
-        gate: Gate without the bounds that the exported model exceeded on these images.
-        excused: Bounds that the exported model exceeded.
+        gate: Gate without the excused bounds.
+        excused: Bounds that the exported model exceeded on these images.
     """
 
     images: int
@@ -34,21 +36,12 @@ def allow(gate: Gate, reference: Outputs, exported: Outputs) -> Allowance:
     """Returns the bounds for a device on a few images.
 
     A share is never rounded: 99 % of fewer than 100 images are all images. If the exported model disagreed with the
-    reference on more of these images on the exporting machine, the device may disagree on as many.
-
-    Args:
-        gate: Gate that the model passed at its export, on more images.
-        reference: Outputs of the original for the few images.
-        exported: Outputs of the model on the exporting machine.
+    reference on more of these images on the exporting machine, the device may disagree on as many: the model passed the
+    gate there on more images.
     """
     images, before = len(reference), disagreements(reference, exported)
     excused = gate.broken(compare(reference, exported))
-    names = {bound.bound for bound in excused}
-    kept = replace(
-        gate,
-        max_dp=1.0 if "max_dp" in names else gate.max_dp,
-        min_heatmap_correlation=-1.0 if "min_heatmap_correlation" in names else gate.min_heatmap_correlation,
-    )
+    kept = replace(gate, **{bound.bound: _LOOSEST[bound.bound] for bound in excused if bound.bound in _LOOSEST})
     if gate.min_agreement <= 0:
         return Allowance(images, None, "its gate has only a bound on max |dp|", kept, excused)
     by_gate = int((1 - Fraction(repr(gate.min_agreement))) * images)

@@ -36,8 +36,4 @@ class Outputs:
     @staticmethod
     def concatenate(batches: "list[Outputs]") -> "Outputs":
         """Concatenates batches along the first axis."""
-        return Outputs(
-            np.concatenate([batch.probabilities for batch in batches]),
-            np.concatenate([batch.logits for batch in batches]),
-            np.concatenate([batch.heatmap for batch in batches]),
-        )
+        return Outputs(*(np.concatenate([getattr(batch, name) for batch in batches]) for name in OUTPUT_NAMES))

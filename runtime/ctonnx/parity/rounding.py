@@ -12,19 +12,13 @@ _MOST_DIGITS = 17  # enough to distinguish any two floats
 
 
 def shown(value: float, *bounds: float, digits: int, form: Form = "g", sign: str = "") -> str:
-    """Returns a number as text, with as many digits as needed to stay on its side of each bound.
+    """Returns a number as text, in `digits` or as many more as needed to stay on its side of each bound.
 
-    A percentage also stays on its side of 0 and 100 %: only all images are 100 %.
+    `digits`, `form` and `sign` are those of `format`. A percentage also stays on its side of 0 and 100 %: only all
+    images are 100 %.
 
     >>> shown(256 / 259, 0.99, digits=1, form="%"), shown(0.98996, 0.99, digits=1, form="%")
     ('98.8%', '98.996%')
-
-    Args:
-        value: Number to format.
-        bounds: Numbers that it was compared with.
-        digits: Minimum number of digits, as counted by the form.
-        form: Presentation type, as in `format`.
-        sign: `+` shows the sign of positive numbers, too.
     """
     text = f"{value:{sign}.{digits}{form}}"
     if not math.isfinite(value):

@@ -4,7 +4,6 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,13 +28,7 @@ _SYSCTLS = {
 
 
 def architecture(name: str | None = None) -> str:
-    """Returns the architecture of the processor: `x86`, `arm`, or the system's name for another one.
-
-    `x86` and `arm` are targets of `ctonnx export --target`.
-
-    Args:
-        name: The system's name for the architecture; None asks the system.
-    """
+    """Returns the architecture, from the system's name for it: `x86`, `arm` (export targets), or that name."""
     name = (platform.machine() if name is None else name).lower()
     return _ARCHITECTURES.get(name, name or "unknown")
 
@@ -48,26 +41,20 @@ def available_cores(root: Path = ROOT) -> int:
 
     Sources: https://docs.kernel.org/admin-guide/cgroup-v2.html (`cpu.max`),
     https://docs.kernel.org/scheduler/sched-bwc.html (`cpu.cfs_quota_us`).
-
-    Args:
-        root: Folder with /proc and /sys.
     """
-    allowed = float(len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else float(os.cpu_count() or 1)
-    limits = [allowed]
+    limits = [float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)]
     for folder, version in control_groups(root, "cpu"):
         if version == 2:
             quota, _, period = first_line(folder / "cpu.max").partition(" ")
         else:
             quota, period = first_line(folder / "cpu.cfs_quota_us"), first_line(folder / "cpu.cfs_period_us")
-        limits += _ratio(quota, period)
+        if all(text.strip().isdigit() and int(text) > 0 for text in (quota, period)):  # else no limit, or unreadable
+            limits.append(int(quota) / int(period))
     return max(1, math.ceil(min(limits)))
 
 
 def check_threads(threads: int | None) -> None:
-    """Raises an error if a number of threads is useless on any machine and could exhaust its memory.
-
-    Args:
-        threads: Requested number; None means `available_cores`.
+    """Raises an error if a number of threads, unless None, is useless on any machine and could exhaust its memory.
 
     Raises:
         ValueError: If it is below 1, or above both 64 and the number of the machine's cores.
@@ -84,9 +71,6 @@ def check_threads(threads: int | None) -> None:
         )
 
 
-# --- the processor ---------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Processor:
     """A processor, as described by the operating system.
@@ -101,11 +85,7 @@ class Processor:
 
 
 def processor(root: Path = ROOT) -> Processor:
-    """Returns the processor's name and features.
-
-    Args:
-        root: Folder with /proc.
-    """
+    """Returns the processor's name and features."""
     if sys.platform == "darwin":
         return _mac_processor()
     if not (root / "proc/cpuinfo").is_file():
@@ -123,25 +103,14 @@ def processor(root: Path = ROOT) -> Processor:
 
 
 def has_amx(root: Path = ROOT) -> bool:
-    """Returns whether this processor has instructions for products of 8-bit integer matrices (Intel's AMX).
-
-    Args:
-        root: Folder with /proc.
-
-    Returns:
-        False if unknown.
-    """
+    """Returns whether the processor is known to have instructions for 8-bit integer matrices (Intel's AMX)."""
     return "amx_int8" in (processor(root).features or ())
 
 
 def has_vnni(root: Path = ROOT) -> bool | None:
     """Returns whether this x86 processor adds products of 8-bit integers without a 16-bit sum, which saturates.
 
-    Args:
-        root: Folder with /proc.
-
-    Returns:
-        None if unknown; False on other architectures, which do not need it.
+    None means unknown. Other architectures do not need it: False.
     """
     if architecture() != "x86":
         return False
@@ -150,28 +119,18 @@ def has_vnni(root: Path = ROOT) -> bool | None:
 
 
 def _mac_processor() -> Processor:
-    values = dict(
-        line.split(": ", 1) for line in _sysctl("machdep.cpu.brand_string", *_SYSCTLS).splitlines() if ": " in line
-    )
+    lines = _sysctl("machdep.cpu.brand_string", *_SYSCTLS).splitlines()
+    values = dict(line.split(": ", 1) for line in lines if ": " in line)
     found = frozenset(feature for name, feature in _SYSCTLS.items() if values.get(name) == "1")
     return Processor(values.get("machdep.cpu.brand_string"), found if values else None)
-
-
-def _ratio(quota: str, period: str) -> Sequence[float]:
-    """Returns quota / period, or nothing if there is no limit or it cannot be read."""
-    if quota.strip().isdigit() and period.strip().isdigit() and int(quota) > 0 and int(period) > 0:
-        return [int(quota) / int(period)]
-    return []
 
 
 def _sysctl(*names: str) -> str:
     """Returns the output of sysctl on macOS, a `name: value` on each line, or nothing."""
     import subprocess  # inside, as only macOS needs it
 
-    try:
-        done = subprocess.run(
-            ["/usr/sbin/sysctl", *names], capture_output=True, text=True, errors="replace", timeout=20, check=False
-        )
+    command = ["/usr/sbin/sysctl", *names]
+    try:  # not checked: the exit code is not 0 if one name is unknown; the others are printed
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=20, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout  # the exit code is not 0 if one name is unknown; the others are printed

@@ -27,26 +27,14 @@ class NotRegular(OSError):
 
 
 def check_file(path: str | os.PathLike[str], *, most: int | None = None) -> None:
-    """Raises the errors of `opened` without opening the file, for libraries that open files by name.
-
-    Args:
-        path: Path of the file.
-        most: Maximum size in bytes.
-
-    Raises:
-        OSError: If the file does not exist, is not a regular file, or is larger.
-    """
+    """Raises the errors of `opened` without opening the file, for libraries that open files by name."""
     with _one_error(path):
         _check(Path(path).stat(), path, most)
 
 
 @contextmanager
 def opened(path: str | os.PathLike[str], *, most: int | None = None) -> Iterator[io.BufferedReader]:
-    """Opens a regular file to read its bytes.
-
-    Args:
-        path: Path of the file; links are followed.
-        most: Maximum size in bytes; None allows any size.
+    """Opens a regular file of at most `most` bytes to read its bytes; links are followed.
 
     Raises:
         NotRegular: If it is a pipe, a device or a socket.
@@ -62,11 +50,7 @@ def opened(path: str | os.PathLike[str], *, most: int | None = None) -> Iterator
 
 
 def read_bytes(path: str | os.PathLike[str], *, most: int = _MOST_TEXT) -> bytes:
-    """Returns the bytes of a file.
-
-    Raises:
-        OSError: See `opened`.
-    """
+    """Returns the bytes of a file, with the errors of `opened`."""
     with opened(path, most=most) as file:
         content = file.read(most + 1)  # files in /proc have a size of 0
     if len(content) > most:
@@ -86,11 +70,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 
 def read_arrays(path: Path, *, most: int = _MOST_ARRAYS) -> "dict[str, NDArray[Any]]":
-    """Returns the arrays of an `.npz` file by name; nothing in it is unpickled.
-
-    Args:
-        path: Path of the file.
-        most: Maximum size of all arrays in memory, in bytes.
+    """Returns the arrays of an `.npz` file by name, together at most `most` bytes; nothing in it is unpickled.
 
     Raises:
         OSError: See `opened`.
@@ -120,9 +100,7 @@ def read_arrays(path: Path, *, most: int = _MOST_ARRAYS) -> "dict[str, NDArray[A
 
 def reason_of(error: OSError) -> str:
     """Returns the reason why a file could not be opened, in a few words."""
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    return (error.strerror or str(error)).lower()
+    return "no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
 
 
 @contextmanager

@@ -53,9 +53,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise FileExistsError(errno.EEXIST, "expected a folder or nothing, found a file or a link", str(path))
     if path.resolve() == Path.cwd():
-        raise OSError(
-            errno.EBUSY, "expected another folder than the working folder, which would be replaced", str(path)
-        )
+        reason = "expected another folder than the working folder, which would be replaced"
+        raise OSError(errno.EBUSY, reason, str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_name(path) as temporary, _naming(path, temporary):
         old = temporary.with_suffix(".old")
@@ -80,13 +79,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def made_folders(folder: Path) -> Iterator[None]:
-    """Makes a folder with its parents, and removes them again if the block ends with an error.
-
-    Only folders that were made here and are still empty are removed.
-
-    Raises:
-        OSError: If a folder cannot be made.
-    """
+    """Makes a folder with its parents; if the block ends with an error, those made here and still empty are removed."""
     missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,11 +98,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sha256_of(source: Path | bytes) -> str:
-    """Returns the SHA-256 of a regular file, which is read in chunks, or of bytes: 64 hexadecimal digits.
-
-    Raises:
-        OSError: If the file cannot be read.
-    """
+    """Returns the SHA-256 of a regular file, which is read in chunks, or of bytes: 64 hexadecimal digits."""
     if isinstance(source, bytes):
         return hashlib.sha256(source).hexdigest()
     with opened(source) as file:
@@ -168,19 +157,15 @@ def _file_behind(path: Path) -> Path:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
-        raise FileExistsError(
-            errno.EEXIST, "expected a file or nothing to write to, found a device, a pipe or a socket", str(path)
-        )
+        reason = "expected a file or nothing to write to, found a device, a pipe or a socket"
+        raise FileExistsError(errno.EEXIST, reason, str(path))
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchanges two paths atomically, so that both names are complete folders at any time.
+    """Exchanges two paths atomically, so that both are complete folders at any time; False if that is not supported.
 
     Source: https://man7.org/linux/man-pages/man2/rename.2.html (`renameat2`, `RENAME_EXCHANGE`).
-
-    Returns:
-        False if the system or the file system does not support it.
     """
     import ctypes
 

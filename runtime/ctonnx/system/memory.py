@@ -10,10 +10,9 @@ from functools import cache
 from pathlib import Path
 
 from ctonnx.errors import ImageError, NotEnoughMemory
-from ctonnx.system.procfs import ROOT, control_groups, first_line, read_lines
+from ctonnx.system.procfs import ROOT, control_groups, first_line
 
 __all__ = ["as_memory_error", "enough_memory", "largest", "memory_limit", "reserve_memory", "return_freed_memory"]
-
 
 _SHARE = 4  # images may use one part of the memory; the others are for the model, batches and the system
 _MMAP_THRESHOLD = -3  # of mallopt(3)
@@ -75,14 +74,7 @@ def reserve_memory(size: tuple[int, int], bytes_a_pixel: int, name: str) -> Iter
 
 @contextmanager
 def enough_memory(action: str) -> Iterator[None]:
-    """Converts errors about exhausted memory to `NotEnoughMemory`.
-
-    Args:
-        action: Action that needs the memory, such as "load 'model.onnx'".
-
-    Raises:
-        NotEnoughMemory: If Python, a library or the system reported too little memory.
-    """
+    """Converts the errors of `as_memory_error` to `NotEnoughMemory`."""
     try:
         yield
     except Exception as error:  # onnxruntime's exceptions share no base class but this
@@ -94,9 +86,7 @@ def enough_memory(action: str) -> Iterator[None]:
 def as_memory_error(error: Exception, action: str) -> NotEnoughMemory | None:
     """Returns `NotEnoughMemory` if an error of Python, a library or the system reports too little memory, else None.
 
-    Args:
-        error: Any exception.
-        action: Action that needed the memory, such as "load 'model.onnx'".
+    The message names the action that needed the memory, such as "load 'model.onnx'".
     """
     found = _NO_MEMORY.search(str(error))
     if found is None and not isinstance(error, MemoryError):
@@ -123,17 +113,9 @@ def _megabytes(count: int) -> str:
 
 
 def memory_limit(root: Path = ROOT) -> int | None:
-    """Returns the memory of the machine or the limit of the control groups, whichever is smaller, in bytes.
-
-    Args:
-        root: Folder with /proc and /sys.
-
-    Returns:
-        None if unknown.
-    """
-    limits = [
-        int(line.split()[1]) * 1024 for line in read_lines(root / "proc/meminfo")[:1] if line.startswith("MemTotal:")
-    ]
+    """Returns the memory of the machine or of its control groups, whichever is smaller, in bytes; None if unknown."""
+    total = first_line(root / "proc/meminfo")
+    limits = [int(total.split()[1]) * 1024] if total.startswith("MemTotal:") else []
     for folder, version in control_groups(root, "memory"):
         limit = first_line(folder / ("memory.max" if version == 2 else "memory.limit_in_bytes"))
         limits += [int(limit)] if limit.isdigit() else []

@@ -15,12 +15,7 @@ _COMPUTE_CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR a
 
 @dataclass(frozen=True)
 class Gpu:
-    """An NVIDIA GPU.
-
-    Attributes:
-        name: Model of the GPU.
-        compute: Compute capability, such as `9.0`.
-    """
+    """An NVIDIA GPU: its model and its compute capability, such as `9.0`."""
 
     name: str
     compute: str
@@ -28,12 +23,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Driver:
-    """NVIDIA's driver, as reported by its own library.
-
-    Attributes:
-        cuda: Newest supported CUDA version (major, minor).
-        gpus: GPUs available to this process, in CUDA's order.
-    """
+    """Newest CUDA version (major, minor) that the driver supports, and this process's GPUs in CUDA's order."""
 
     cuda: tuple[int, int]
     gpus: tuple[Gpu, ...]
@@ -43,10 +33,7 @@ def nvidia_driver(load: Callable[[str], Any] | None = None) -> Driver | None:
     """Returns the version and GPUs of the CUDA driver, or None if its library is not installed.
 
     Source: https://docs.nvidia.com/cuda/cuda-driver-api/ (`cuDriverGetVersion`, `cuInit`, `cuDeviceGetCount`,
-    `cuDeviceGetName`, `cuDeviceGetAttribute`).
-
-    Args:
-        load: Function that opens a library by its name; None uses `ctypes.CDLL`.
+    `cuDeviceGetName`, `cuDeviceGetAttribute`). `load` opens a library by its name; None uses `ctypes.CDLL`.
     """
     import ctypes  # inside, as `ctonnx predict --help` does not need it
 
@@ -76,14 +63,7 @@ def _gpu(library: Any, number: int) -> Gpu:
 
 
 def has_nvidia_device(root: Path = ROOT) -> bool | None:
-    """Returns whether this machine has an NVIDIA GPU, with or without a driver.
-
-    Args:
-        root: Folder with /proc, /sys and /dev.
-
-    Returns:
-        None if unknown.
-    """
+    """Returns whether this machine has an NVIDIA GPU, with or without a driver; None if unknown."""
     if "nvidia,tegra" in first_line(root / "proc/device-tree/compatible"):
         return True  # a Jetson's GPU is on the chip, not on the bus
     devices = root / "sys/bus/pci/devices"

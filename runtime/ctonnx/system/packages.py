@@ -19,12 +19,9 @@ _REQUIREMENT = re.compile(r"""\s*(?P<name>[\w.-]+)[^;]*;\s*extra\s*==\s*['"](?P<
 
 
 def version_of(module: str) -> str | None:
-    """Returns the version of a library, or None if it is not installed.
+    """Returns the version of a library, by its module such as `PIL`, or None if it is not installed.
 
     It is the `__version__` of the module if that is loaded, else the version of its distribution.
-
-    Args:
-        module: Name of the imported module, such as `sklearn` or `PIL`.
     """
     version = getattr(sys.modules.get(module), "__version__", None)
     if version:
@@ -35,11 +32,7 @@ def version_of(module: str) -> str | None:
 
 
 def versions_of(modules: Iterable[str]) -> dict[str, str]:
-    """Returns the versions of the installed libraries by distribution name.
-
-    Args:
-        modules: Names of the imported modules. A module of several distributions is listed by its own name.
-    """
+    """Returns the versions of installed modules by distribution; one of several distributions by its own name."""
     found = {}
     for module in modules:
         if version := version_of(module):
@@ -62,9 +55,6 @@ def missing_extras(extras: Iterable[str]) -> tuple[str, ...]:
 
     The requirements are read from ctonnx's metadata. Any build of onnxruntime satisfies a requirement for another one.
     Requirements for only one operating system are ignored.
-
-    Args:
-        extras: Names of extras.
     """
     from importlib.metadata import PackageNotFoundError, requires
 
@@ -85,11 +75,7 @@ def missing_extras(extras: Iterable[str]) -> tuple[str, ...]:
 
 
 def extras_to_install(extras: Iterable[str]) -> str:
-    """Returns the arguments of `pip install` for extras, without a second build of onnxruntime.
-
-    Args:
-        extras: Names of extras; `cpu` stands for any build of onnxruntime.
-    """
+    """Returns the arguments of `pip install` for extras; `cpu` is left out if another build is installed."""
     others = {*installed_builds()} - {_ONNXRUNTIME}  # pip would install `onnxruntime` over one of these
     named = ",".join(extra for extra in extras if not (others and extra == "cpu"))
     return f'"ctonnx[{named}]"' if named else "ctonnx"
@@ -99,10 +85,7 @@ def extras_to_install(extras: Iterable[str]) -> str:
 def _scan(path: tuple[str, ...]) -> tuple[Mapping[str, str], Mapping[str, tuple[str, ...]]]:
     """Returns the version of each distribution, and the distributions of each module.
 
-    It reads the list of files of every distribution, which takes 0.2 s if PyTorch is installed.
-
-    Args:
-        path: `sys.path`, the key of the cached result.
+    It reads the list of files of every distribution, which takes 0.2 s if PyTorch is installed. `path` is `sys.path`.
     """
     from importlib.metadata import distributions, packages_distributions
 
@@ -111,10 +94,8 @@ def _scan(path: tuple[str, ...]) -> tuple[Mapping[str, str], Mapping[str, tuple[
         name, version = item.metadata["Name"], item.version  # both are None after an interrupted installation
         if name and version:
             versions.setdefault(_normal(name), version)  # the first one on the path is imported
-    owners = {
-        module: tuple(dict.fromkeys(_normal(name) for name in names if name))
-        for module, names in packages_distributions().items()
-    }
+    found = packages_distributions().items()
+    owners = {module: tuple(dict.fromkeys(_normal(name) for name in names if name)) for module, names in found}
     return versions, owners
 
 

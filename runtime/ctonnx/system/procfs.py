@@ -12,26 +12,20 @@ ROOT = Path("/")
 def control_groups(root: Path, controller: str) -> Iterator[tuple[Path, int]]:
     """Yields the folders and versions of this process's control groups and of all groups above them.
 
-    Args:
-        root: Folder with /proc and /sys.
-        controller: Controller whose folders are used in version 1; version 2 has one hierarchy for all.
+    Version 1 has a hierarchy for each controller, version 2 one for all. In a container the group's own folder may not
+    exist.
     """
-    mounted = root / "sys/fs/cgroup"
     for line in read_lines(root / "proc/self/cgroup"):
         number, controllers, group = line.split(":", 2)
-        if number == "0" and not controllers:
-            yield from ((folder, 2) for folder in _upwards(mounted, group))
-        elif controller in controllers.split(","):
-            yield from ((folder, 1) for folder in _upwards(mounted / controller, group))
-
-
-def _upwards(mounted: Path, group: str) -> Iterator[Path]:
-    """Yields a group's folder and those above it; in a container the group's own path may not exist."""
-    folder = mounted / group.lstrip("/")
-    while folder != mounted and mounted in folder.parents:
-        yield folder
-        folder = folder.parent
-    yield mounted
+        version = 2 if number == "0" and not controllers else 1
+        if version == 1 and controller not in controllers.split(","):
+            continue
+        mounted = root / "sys/fs/cgroup" / (controller if version == 1 else "")
+        folder = mounted / group.lstrip("/")
+        while folder != mounted and mounted in folder.parents:
+            yield folder, version
+            folder = folder.parent
+        yield mounted, version
 
 
 def first_line(file: Path) -> str:
@@ -48,13 +42,9 @@ def read_lines(file: Path) -> list[str]:
 
 
 def file_system(path: Path, root: Path = ROOT) -> str | None:
-    """Returns the type of the file system of a path, such as `ext4` or `nfs4`, or None if unknown.
+    """Returns the type of the file system of a path, or of its nearest existing folder, such as `ext4`.
 
-    Source: https://docs.kernel.org/filesystems/proc.html (`/proc/<pid>/mountinfo`).
-
-    Args:
-        path: File or folder; if it does not exist, its nearest existing folder counts.
-        root: Folder with /proc.
+    Source: https://docs.kernel.org/filesystems/proc.html (`/proc/<pid>/mountinfo`). None if unknown.
     """
     mounted: dict[Path, str] = {}
     for line in read_lines(root / "proc/self/mountinfo"):

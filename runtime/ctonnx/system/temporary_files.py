@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ctonnx.system.procfs import file_system
+from ctonnx.system.procfs import ROOT, file_system
 from ctonnx.system.text import Log, quoted
 
 try:
@@ -31,10 +31,7 @@ __all__ = ["remove_leftovers", "temporary_name"]
 
 _STAMPED = re.compile(r"\.(?:(?P<name>.+)\.)?(?P<machine>[0-9a-f]{8})-[0-9a-f]{12}\.lock", re.DOTALL)
 _LONGEST = 100  # bytes of a name repeated in a temporary one: file systems allow 255, or 143 if they encrypt
-_LOCAL = frozenset(
-    {"apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "hfs", "overlay", "tmpfs", "xfs", "zfs"}
-)
-_ROOT = Path("/")
+_LOCAL = ("apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "hfs", "overlay", "tmpfs", "xfs", "zfs")
 
 
 @contextmanager
@@ -70,7 +67,7 @@ def temporary_name(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folders: Iterable[Path], log: Log = lambda line: None) -> list[Path]:
-    """Removes the temporary files and folders of killed processes.
+    """Removes the temporary files and folders of killed processes, and returns their paths.
 
     Files of running processes, on this or another machine, stay. A folder that was renamed to be replaced is restored
     if its replacement is missing.
@@ -78,15 +75,10 @@ def remove_leftovers(folders: Iterable[Path], log: Log = lambda line: None) -> l
     Args:
         folders: Folders to search, without subfolders; missing ones are skipped.
         log: Called with a line for each folder in which something was removed or restored.
-
-    Returns:
-        The removed paths.
     """
     removed: list[Path] = []
     for folder in dict.fromkeys(folders):
-        parts: list[Path] = []
-        for lock, name in _locks(folder):
-            parts += _remove_of(lock, name, log)
+        parts = [part for lock, name in _locks(folder) for part in _remove_of(lock, name, log)]
         if parts:
             named = quoted(part.name for part in parts[:3]) + (", ..." if len(parts) > 3 else "")
             what = "1 temporary file or folder" if len(parts) == 1 else f"{len(parts)} temporary files or folders"
@@ -164,7 +156,7 @@ def _is_file_of(lock: Path, handle: int) -> bool:
         return False
 
 
-def _machine(root: Path = _ROOT) -> str:
+def _machine(root: Path = ROOT) -> str:
     """Returns eight hexadecimal digits for this machine and boot, shared by its containers."""
     try:
         text = (root / "proc/sys/kernel/random/boot_id").read_text(encoding="ascii")

@@ -6,6 +6,7 @@ whole file.
 """
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,6 @@ def content_checksum(model: Path | bytes) -> str:
     words plus the number of bytes, the last 16 the sum of the words multiplied by their places, counted from 1, both
     modulo 2^64: a Fletcher checksum of 64-bit words (https://doi.org/10.1109/TCOM.1982.1095369), which finds every
     single-bit error.
-
-    Args:
-        model: Path of an `.onnx` file, or its bytes.
 
     Raises:
         ValueError: If it is not an ONNX file, or ends too early.
@@ -65,14 +63,7 @@ def _content(model: Path | bytes) -> Iterator[bytes]:
     with message(model) as whole:
         left_out = [(field.begin, field.stop) for field in whole.only(METADATA_PROPS)]
         end = whole.stop
-    start = 0
-    if isinstance(model, bytes):
-        for begin, stop in [*left_out, (end, end)]:
-            for place in range(start, begin, _CHUNK):
-                yield model[place : min(place + _CHUNK, begin)]
-            start = stop
-        return
-    with opened(model) as file:
+    with opened(model) if isinstance(model, Path) else BytesIO(model) as file:
         for begin, stop in [*left_out, (end, end)]:
             while chunk := file.read(min(_CHUNK, begin - file.tell())):
                 yield chunk
@@ -80,9 +71,7 @@ def _content(model: Path | bytes) -> Iterator[bytes]:
 
 
 def check_content(model: Path) -> None:
-    """Raises an error if the checksum of a model differs from the one in its spec.
-
-    Files of earlier releases without a checksum are accepted.
+    """Raises an error if a model's checksum differs from the one in its spec, which earlier releases do not have.
 
     Raises:
         ModelError: If they differ.

@@ -23,9 +23,6 @@ _LONGEST = 1 << 26  # bytes of one entry; longer ones are ignored
 def read_metadata(model: Path | bytes) -> dict[str, str]:
     """Returns the model's metadata.
 
-    Args:
-        model: Path of an `.onnx` file, or its bytes.
-
     Raises:
         ValueError: If it is not an ONNX file, or ends too early.
         OSError: The file cannot be read.
@@ -44,9 +41,6 @@ def read_spec_facts(model: Path | bytes) -> dict[str, Any]:
     """Returns the JSON document of the model's spec, not validated; empty if it cannot be read.
 
     It has the facts that are needed before a session is created: precision, target of the quantization and checksum.
-
-    Args:
-        model: Path of an `.onnx` file, or its bytes.
     """
     try:
         facts = parse(read_metadata(model)[METADATA_KEY])

@@ -37,6 +37,7 @@ _MAKE = "the model was made by something else, or by a newer ctonnx; export it w
 
 # Numbers of fields in onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto)
 _IR, _GRAPH, _OPSETS, _TRAINING, _FUNCTIONS = 1, 7, 8, 20, 25
+_ABSENT = {_TRAINING: "training steps", _FUNCTIONS: "functions"}
 _NODES, _INITIALIZERS, _SPARSE_INITIALIZERS = 1, 5, 15
 _OP_TYPE, _ATTRIBUTES, _DOMAIN = 4, 5, 7
 _INTEGER, _TENSOR, _INNER_GRAPH, _INTEGERS, _TENSORS, _INNER_GRAPHS, _SPARSE, _SPARSES = 3, 5, 6, 8, 10, 11, 22, 23
@@ -50,11 +51,7 @@ class _Unsupported(Exception):
 
 
 def check_graph(model: Path | bytes, *, name: str | None = None) -> None:
-    """Raises an error if a model's graph has anything that exported models do not have.
-
-    Args:
-        model: Path of an `.onnx` file, or its bytes.
-        name: Name of the model in the error; None uses the path.
+    """Raises an error, with a name or the path, if a model's graph has anything that exported models do not have.
 
     Raises:
         ModelError: If it has another operator, functions, training steps, sparse weights, weights in another file,
@@ -81,10 +78,8 @@ def _check_model(whole: Message) -> None:
             raise _Unsupported(f"expected version {IR_VERSION} of the ONNX format or an older one, found {field.value}")
         if field.number == _OPSETS:
             _check_opset(whole.inner(field))
-        elif field.number == _FUNCTIONS:
-            raise _Unsupported("expected a graph without functions, found some")
-        elif field.number == _TRAINING:
-            raise _Unsupported("expected a graph without training steps, found some")
+        elif field.number in _ABSENT:
+            raise _Unsupported(f"expected a graph without {_ABSENT[field.number]}, found some")
         elif field.number == _GRAPH:
             has_graph = True
             _check_nodes_and_weights(whole.inner(field))
@@ -118,14 +113,13 @@ def _check_nodes_and_weights(graph: Message) -> None:
 
 
 def _check_node(node: Message) -> None:
-    operator, domain, attributes = "", "", []
+    names, attributes = {_OP_TYPE: "", _DOMAIN: ""}, []
     for field in node.only(_OP_TYPE, _ATTRIBUTES, _DOMAIN):
-        if field.number == _OP_TYPE:
-            operator = node.content(field).decode(errors="replace")
-        elif field.number == _DOMAIN:
-            domain = node.content(field).decode(errors="replace")
-        else:
+        if field.number == _ATTRIBUTES:
             attributes.append(field)
+        else:
+            names[field.number] = node.content(field).decode(errors="replace")
+    operator, domain = names.values()
     if domain not in _OWN:
         raise _Unsupported(f"expected only operators of ONNX's own domain, found {operator[:60]!r} of {domain[:60]!r}")
     if operator not in OPERATORS:

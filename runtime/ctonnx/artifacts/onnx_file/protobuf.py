@@ -43,13 +43,9 @@ class Field(NamedTuple):
 
 
 class Message:
-    """The fields of one message and their contents.
+    """The fields of one message and their contents, from `start` to `stop` in a file.
 
-    Args:
-        file: File with the message.
-        start: Offset of the message in the file.
-        stop: Offset of its end.
-        window: First bytes of the message, if already read.
+    `window` is the first bytes of the message, if already read.
     """
 
     def __init__(self, file: BinaryIO, start: int, stop: int, window: bytes = b"") -> None:
@@ -57,11 +53,7 @@ class Message:
         self._window, self._at = window, start
 
     def __iter__(self) -> Iterator[Field]:
-        """Yields all fields.
-
-        Raises:
-            ValueError: If the bytes are not a message, or end too early.
-        """
+        """Yields all fields, as `only` does."""
         return self.only()
 
     def only(self, *wanted: int) -> Iterator[Field]:
@@ -146,11 +138,8 @@ def message(source: Path | bytes) -> Iterator[Message]:
     Raises:
         OSError: The file cannot be opened.
     """
-    if isinstance(source, bytes):
-        yield Message(io.BytesIO(source), 0, len(source))
-        return
-    with opened(source) as file:
-        yield Message(file, 0, os.fstat(file.fileno()).st_size)
+    with opened(source) if isinstance(source, Path) else io.BytesIO(source) as file:
+        yield Message(file, 0, file.seek(0, os.SEEK_END))
 
 
 def _signed(value: int) -> int:
