@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ctonnx.artifacts.spec import PRECISIONS, TARGETS, Precision, Target
+from ctonnx.artifacts.report_schema import PRECISIONS, TARGETS, Precision, Target
 from ctonnx.cli.options import FiniteRange, threads_option
 from ctonnx.parity.gates import GATES
 from ctonnx.parity.rounding import share_of_percent, shown

@@ -12,8 +12,8 @@ import onnx
 
 from ctonnx.artifacts import json_schema
 from ctonnx.artifacts.golden import FILE_NAME, Golden, save_golden
+from ctonnx.artifacts.report_schema import PRECISIONS, Precision
 from ctonnx.artifacts.run import Run
-from ctonnx.artifacts.spec import PRECISIONS, Precision
 from ctonnx.errors import CtonnxError
 from ctonnx.parity.gates import GATES
 from ctonnx.parity.outputs import Outputs

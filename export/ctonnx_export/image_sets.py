@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ctonnx.artifacts.spec import Precision
+from ctonnx.artifacts.report_schema import Precision
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx.prediction.inputs import is_scan, list_files

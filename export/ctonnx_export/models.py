@@ -12,7 +12,8 @@ from ctonnx.artifacts.golden import Golden
 from ctonnx.artifacts.onnx_file.integrity import content_checksum
 from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
 from ctonnx.artifacts.onnx_file.operators import check_graph
-from ctonnx.artifacts.spec import ModelSpec, Precision
+from ctonnx.artifacts.report_schema import Precision
+from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import CheckFailed
 from ctonnx.parity.comparison import Parity, compare
 from ctonnx.parity.gates import GATES, Gate

@@ -19,8 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.conftest import once
 from tests.export.builders import image_set
 
+from ctonnx.artifacts.report_schema import Precision
 from ctonnx.artifacts.run import Run
-from ctonnx.artifacts.spec import Precision
 from ctonnx.images import Preprocessing
 from ctonnx.parity.gates import GATES, Gate
 from ctonnx_export import models

@@ -1,4 +1,7 @@
-"""Invalid options of `ctonnx export` are rejected before any work."""
+"""Invalid options of `ctonnx export` are rejected before any work, and its help loads no NumPy."""
+
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -26,3 +29,8 @@ def test_option_without_effect_is_a_usage_error(options: tuple[str, ...], needed
     result = CliRunner().invoke(main, ["export", *options])
     assert result.exit_code == 2
     assert f"expected --precision {needed}, found --precision fp" in result.stderr
+
+
+def test_help_does_not_wait_for_numpy() -> None:
+    code = "import sys, ctonnx_export.cli; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tests.export.builders import image_set
 
+from ctonnx.artifacts.report_schema import Precision
 from ctonnx.artifacts.run import Run
-from ctonnx.artifacts.spec import Precision
 from ctonnx.errors import DataError
 from ctonnx.images import load, to_pixels
 from ctonnx_export import image_sets

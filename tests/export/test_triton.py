@@ -7,7 +7,8 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from ctonnx.artifacts.spec import ModelSpec, Precision, Target
+from ctonnx.artifacts.report_schema import Precision, Target
+from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import CtonnxError
 from ctonnx.inference.session import open_session, read_spec
 from ctonnx_export.quantization.qdq import Scheme

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ctonnx.artifacts.spec import Target
+from ctonnx.artifacts.report_schema import Target
 
 __all__ = ["fold_division", "for_integers", "space_to_depth"]
 

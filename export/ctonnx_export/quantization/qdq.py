@@ -9,7 +9,7 @@ from onnx import helper
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorData, TensorsData
 from onnxruntime.transformers.onnx_model import OnnxModel
 
-from ctonnx.artifacts.spec import Target
+from ctonnx.artifacts.report_schema import Target
 from ctonnx_export.graph.backbone import OPERATORS, backbone
 from ctonnx_export.quantization.amx import shift_weights_for_amx
 from ctonnx_export.quantization.calibration import Calibrator, Ranges

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from tqdm import tqdm
 
-from ctonnx.artifacts.spec import Target
+from ctonnx.artifacts.report_schema import Target
 from ctonnx.parity.gates import Gate
 from ctonnx.system.text import Log, duration
 from ctonnx_export.image_sets import ImageSet

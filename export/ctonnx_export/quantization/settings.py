@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ctonnx.artifacts.spec import TARGETS, Target
+from ctonnx.artifacts.report_schema import TARGETS, Target
 
 __all__ = ["Quantization"]
 

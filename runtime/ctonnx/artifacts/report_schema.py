@@ -1,14 +1,28 @@
-"""Types of the metrics, data and gates in a spec, a run's record and a report.
+"""Types of the precisions, metrics, data and gates in a spec, a run's record and a report.
 
 `ctonnx.artifacts.json_schema` checks the fields named here and keeps all others unchanged.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Required, TypeAlias, TypedDict
+from typing import Annotated, Literal, Required, TypeAlias, TypedDict, get_args
 
 from ctonnx.artifacts.json_schema import Between
 
-__all__ = ["ClassMetrics", "Count", "Data", "GateBounds", "Leaked", "Metrics", "QuantizationFacts", "Share", "Split"]
+__all__ = [
+    "PRECISIONS",
+    "TARGETS",
+    "ClassMetrics",
+    "Count",
+    "Data",
+    "GateBounds",
+    "Leaked",
+    "Metrics",
+    "Precision",
+    "QuantizationFacts",
+    "Share",
+    "Split",
+    "Target",
+]
 
 Share: TypeAlias = Annotated[float, Between(0, 1)]
 """A share, 0 to 1."""
@@ -18,6 +32,16 @@ Count: TypeAlias = Annotated[int, Between(0)]
 
 Split: TypeAlias = Literal["train", "valid", "test"]
 """A split of a dataset."""
+
+Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
+
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+"""Precisions of exported models. FP32 is always exported: the others are made from it and compared with it."""
+
+Target: TypeAlias = Literal["x86", "amx", "arm", "tensorrt"]
+
+TARGETS: tuple[Target, ...] = get_args(Target)
+"""Processors that an INT8 model can be quantized for. `amx` is x86 processors with AMX."""
 
 
 class Leaked(TypedDict, total=False):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from ctonnx.artifacts import json_schema
-from ctonnx.artifacts.spec import PRECISIONS
+from ctonnx.artifacts.report_schema import PRECISIONS
 from ctonnx.errors import ModelError
 
 __all__ = ["RUNS", "Run", "exported_files", "find_run", "names_a_file", "newest_run", "trained_runs"]

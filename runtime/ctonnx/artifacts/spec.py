@@ -8,38 +8,24 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any
 
 from ctonnx.artifacts import json_schema
 from ctonnx.artifacts.operating_point import OperatingPoint
-from ctonnx.artifacts.report_schema import Data, GateBounds, Metrics, QuantizationFacts
+from ctonnx.artifacts.report_schema import Data, GateBounds, Metrics, Precision, QuantizationFacts
 from ctonnx.errors import ModelError
 from ctonnx.images import Preprocessing
 from ctonnx.images.preprocessing import DicomWindow
 
 __all__ = [
-    "PRECISIONS",
     "SCHEMA_VERSION",
-    "TARGETS",
     "ModelSpec",
-    "Precision",
-    "Target",
     "describe_leakage",
     "validate_outputs",
 ]
 
 SCHEMA_VERSION = 1
 """Increased when a reader of the old version could misuse a new file; added fields alone do not increase it."""
-
-Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
-
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-"""Precisions of exported models. FP32 is always exported: the others are made from it and compared with it."""
-
-Target: TypeAlias = Literal["x86", "amx", "arm", "tensorrt"]
-
-TARGETS: tuple[Target, ...] = get_args(Target)
-"""Processors that an INT8 model can be quantized for. `amx` is x86 processors with AMX."""
 
 _SPLITS = {"valid": "validation", "test": "test"}
 

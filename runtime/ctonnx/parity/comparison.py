@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
-from ctonnx.parity.rounding import exactly, rounded_down, rounded_up
+from ctonnx.parity.rounding import rounded_down, rounded_up
 
 __all__ = [
     "MAX_DP",
@@ -17,7 +17,6 @@ __all__ = [
     "accuracy_change",
     "compare",
     "compare_probabilities",
-    "points_text",
     "share_interval",
 ]
 
@@ -170,11 +169,6 @@ def accuracy_change(reference: Outputs, candidate: Outputs, labels: NDArray[np.i
         low=float(middle - spread),
         high=float(middle + spread),
     )
-
-
-def points_text(share: float) -> str:
-    """Returns a share as percentage points, with all its digits."""
-    return exactly(share, form="%").removesuffix("%")
 
 
 def _heatmap_correlations(reference: Outputs, candidate: Outputs) -> NDArray[np.float64]:

@@ -1,13 +1,14 @@
 """Gates: bounds that a comparison must keep, for each precision and for each device."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-import numpy as np
+from ctonnx.parity.rounding import exactly, points_text, shown
 
-from ctonnx.parity.comparison import AccuracyChange, Parity, points_text
-from ctonnx.parity.rounding import exactly, shown
+if TYPE_CHECKING:  # imports NumPy, and `ctonnx export --help` needs only the bounds
+    from ctonnx.parity.comparison import AccuracyChange, Parity
 
 __all__ = ["DEVICE_GATES", "GATES", "Bound", "BrokenBound", "Gate"]
 
@@ -64,7 +65,7 @@ class Gate:
         return exactly(self.min_agreement, form="%").replace("%", " %")
 
     def broken(
-        self, parity: Parity, change: AccuracyChange | None = None, validation: AccuracyChange | None = None
+        self, parity: "Parity", change: "AccuracyChange | None" = None, validation: "AccuracyChange | None" = None
     ) -> tuple[BrokenBound, ...]:
         """Returns the bounds that a candidate exceeds; empty if it passes the gate.
 
@@ -79,7 +80,7 @@ class Gate:
         found = []
 
         def exceed(bound: Bound, excess: float, phrase: str, interval: str = "") -> None:
-            excess = excess / _UNITS[bound] if np.isfinite(excess) else np.inf
+            excess = excess / _UNITS[bound] if math.isfinite(excess) else math.inf
             found.append(BrokenBound(bound, excess, phrase, interval))
 
         if not parity.max_dp <= self.max_dp:
@@ -99,8 +100,8 @@ class Gate:
                 if parity.agreement < self.min_agreement <= high
                 else "",
             )
-        if not np.isfinite(parity.max_dheatmap):
-            exceed("min_heatmap_correlation", np.inf, "the heatmaps have values that are not finite")
+        if not math.isfinite(parity.max_dheatmap):
+            exceed("min_heatmap_correlation", math.inf, "the heatmaps have values that are not finite")
         elif not parity.heatmap_correlation >= self.min_heatmap_correlation:
             exceed(
                 "min_heatmap_correlation",
@@ -135,7 +136,7 @@ class Gate:
         allowed = () if self.max_drop is None else (self.max_drop,)
         return shown(-difference, *allowed, digits=2, form="%").removesuffix("%")
 
-    def unshown(self, parity: Parity, change: AccuracyChange | None = None) -> tuple[str, ...]:
+    def unshown(self, parity: "Parity", change: "AccuracyChange | None" = None) -> tuple[str, ...]:
         """Returns a phrase for each bound that the measured value keeps but part of its 95 % interval exceeds."""
         found = []
         low, _ = parity.agreement_interval
@@ -151,7 +152,7 @@ class Gate:
         return tuple(found)
 
     def failures(
-        self, parity: Parity, change: AccuracyChange | None = None, validation: AccuracyChange | None = None
+        self, parity: "Parity", change: "AccuracyChange | None" = None, validation: "AccuracyChange | None" = None
     ) -> tuple[str, ...]:
         """Returns the phrases of `broken`."""
         return tuple(bound.phrase for bound in self.broken(parity, change, validation))

@@ -4,7 +4,7 @@ import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Literal, TypeAlias
 
-__all__ = ["Form", "exactly", "rounded_down", "rounded_up", "share_of_percent", "shown"]
+__all__ = ["Form", "exactly", "points_text", "rounded_down", "rounded_up", "share_of_percent", "shown"]
 
 Form: TypeAlias = Literal["%", "e", "f", "g"]
 
@@ -38,6 +38,11 @@ def exactly(bound: float, *, digits: int = 0, form: Form = "g") -> str:
     ('99.00%', '98.765%', '0.005')
     """
     return shown(bound, bound, digits=digits, form=form)
+
+
+def points_text(share: float) -> str:
+    """Returns a share as percentage points, with all its digits."""
+    return exactly(share, form="%").removesuffix("%")
 
 
 def rounded_up(value: float, digits: int = 3) -> float:

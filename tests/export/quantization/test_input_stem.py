@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from tests.export.conftest import SIZE, make_small_model, optimized
 
-from ctonnx.artifacts.spec import Target
+from ctonnx.artifacts.report_schema import Target
 from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.quantization.calibration import collect_ranges
 from ctonnx_export.quantization.input_stem import fold_division, for_integers, space_to_depth

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 from tests.export.conftest import make_small_model, optimized
 
-from ctonnx.artifacts.spec import TARGETS, Target
+from ctonnx.artifacts.report_schema import TARGETS, Target
 from ctonnx.parity.comparison import compare
 from ctonnx_export import triton
 from ctonnx_export.cli import export

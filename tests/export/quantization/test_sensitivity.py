@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from ctonnx.artifacts.spec import TARGETS, Target
+from ctonnx.artifacts.report_schema import TARGETS, Target
 from ctonnx_export.quantization.calibration import Ranges, collect_ranges
 from ctonnx_export.quantization.qdq import Scheme, quantized_tensors
 from ctonnx_export.quantization.sensitivity import rank_by_sensitivity

@@ -80,8 +80,8 @@ def measure_export(run: Path, precisions: str, threads: int | None, asleep: bool
         from ctonnx_train.network.openmp import use_passive_waiting
 
         use_passive_waiting()
+    from ctonnx.artifacts.report_schema import PRECISIONS
     from ctonnx.artifacts.run import find_run
-    from ctonnx.artifacts.spec import PRECISIONS
     from ctonnx_export.export import export_run
 
     chosen = [name for name in PRECISIONS if name in precisions.split(",")]
