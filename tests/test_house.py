@@ -50,7 +50,7 @@ ROOMS = {
     "ctonnx_train.audit": "audit report",
     "ctonnx_train.network": "classifier state_dicts weight_files pretrained inference openmp threads",
     "ctonnx_train.runs": "record splits_file checkpoint",
-    "ctonnx_train.evaluation": "metrics calibration mcnemar evaluated_model evaluate fonts plots report",
+    "ctonnx_train.evaluation": "metrics calibration threshold mcnemar evaluated_model evaluate fonts plots report",
     "ctonnx_train.training": "recipe loop preparation preview resume run_record report train",
     "ctonnx_train.training.loop": "distributed augmentation batches lightning_module progress callbacks device fit",
     "ctonnx_train.cli": "options data train evaluate",
@@ -280,8 +280,9 @@ def test_no_runtime_command_loads_what_training_needs(words: tuple[str, ...], wo
     assert [name for name in loaded_by(command(*words), workspace) if name in HEAVY] == []
 
 
-def test_help_of_train_loads_neither_numpy_nor_pillow(tmp_path: Path) -> None:
-    assert {"numpy", "PIL"} & set(loaded_by(command("train", "--help"), tmp_path)) == set()
+@pytest.mark.parametrize("name", ["train", "evaluate", "data", "predict", "serve"])
+def test_help_of_a_command_loads_neither_numpy_nor_pillow(name: str, tmp_path: Path) -> None:
+    assert {"numpy", "PIL"} & set(loaded_by(command(name, "--help"), tmp_path)) == set()
 
 
 def test_import_of_ctonnx_loads_no_library_at_all(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tests.train.cli.conftest import failed, outcome
 from ctonnx.artifacts.run import Run
 from ctonnx.cli.main import main
 from ctonnx.errors import DataError
+from ctonnx_train.evaluation.metrics import REPLICATES
 from ctonnx_train.runs.record import read_record
 
 QUICK = ("--replicates", "20")
@@ -310,7 +311,7 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
         "drop_leaks": False,
         "group_regex": None,
         "class_names": {},
-        "replicates": 2000,
+        "replicates": REPLICATES,
         "seed": 0,
     }
 

@@ -18,10 +18,10 @@ from ctonnx.parity.comparison import compare_probabilities
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
-from ctonnx_train.evaluation.calibration import suspicious_metrics
 from ctonnx_train.evaluation.evaluate import SCHEMA_VERSION, evaluate_model
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
 from ctonnx_train.evaluation.metrics import evaluate
+from ctonnx_train.evaluation.threshold import suspicious_metrics
 
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
 

@@ -8,7 +8,6 @@ import click
 
 from ctonnx.cli.options import threads_option
 from ctonnx_train.cli.options import class_name_option, log
-from ctonnx_train.evaluation.metrics import REPLICATES
 
 if TYPE_CHECKING:
     from ctonnx_train.evaluation.evaluate import EvaluatedSplit
@@ -40,7 +39,7 @@ __all__ = ["evaluate"]
 @click.option(
     "--replicates",
     type=click.IntRange(0),
-    default=REPLICATES,
+    default=2000,  # metrics.REPLICATES, without the import of NumPy
     help="Number of bootstrap resamples; 0 gives no intervals.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, help="Random seed of the bootstrap.")

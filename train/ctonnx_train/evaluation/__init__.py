@@ -1,7 +1,8 @@
 """Metrics of a model on labelled images.
 
 metrics          metrics and their bootstrap intervals
-calibration      temperature and operating point, fitted on validation images
+calibration      temperature scaling
+threshold        operating point: chooses the threshold of "suspicious", and measures it
 mcnemar          McNemar's test for two classifiers
 evaluated_model  a checkpoint or an exported model to evaluate
 evaluate         `evaluate_model`

@@ -21,10 +21,10 @@ from ctonnx_train.data.leakage import group_names, group_numbers
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source, read_arrays
 from ctonnx_train.data.splits import SPLITS, Sample
-from ctonnx_train.evaluation.calibration import suspicious_metrics
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
 from ctonnx_train.evaluation.mcnemar import mcnemar
 from ctonnx_train.evaluation.metrics import REPLICATES, evaluate
+from ctonnx_train.evaluation.threshold import suspicious_metrics
 
 __all__ = ["SCHEMA_VERSION", "EvaluatedSplit", "Evaluation", "evaluate_model", "summarize"]
 

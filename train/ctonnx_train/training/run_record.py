@@ -14,7 +14,7 @@ from ctonnx.artifacts.operating_point import OperatingPoint
 from ctonnx.system.packages import versions_of
 from ctonnx.system.text import Log
 from ctonnx_train.data.splits import Split
-from ctonnx_train.evaluation import calibration
+from ctonnx_train.evaluation import calibration, threshold
 from ctonnx_train.evaluation.metrics import evaluate
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.inference import predict_logits
@@ -56,11 +56,11 @@ def calibrate(
     probabilities = {
         split: softmax(values.astype(np.float64) / temperature, axis=1) for split, values in logits.items()
     }
-    point = calibration.fit_operating_point(
+    point = threshold.fit_operating_point(
         probabilities["valid"],
         labels,
         data.classes,
-        calibration.positive_classes(data.classes, settings.positive),
+        threshold.positive_classes(data.classes, settings.positive),
         sensitivity=settings.sensitivity,
         leaked=np.array([sample in prepared.leaked_valid for sample in data.splits["valid"]]),
     )
@@ -105,7 +105,7 @@ def _metrics(split: Split, calibrated: Calibrated, prepared: Prepared, seed: int
     probabilities, labels, classes = calibrated.probabilities[split], prepared.labels(split), prepared.data.classes
     return {
         **evaluate(probabilities, labels, classes, groups=prepared.group_numbers(split), seed=seed),
-        "suspicious": calibration.suspicious_metrics(calibrated.point, probabilities, np.array(labels), classes),
+        "suspicious": threshold.suspicious_metrics(calibrated.point, probabilities, np.array(labels), classes),
     }
 
 
