@@ -183,18 +183,12 @@ def export(
 def _check_unused_options(precisions: tuple[Precision, ...]) -> None:
     """Raises a usage error if an option is given that none of the precisions uses."""
     ctx = click.get_current_context()
-    needs = {
-        "target": {"int8"},
-        "calibrate": {"int8"},
-        "samples": {"int8"},
-        "min_agreement": {"fp16", "int8"},
-        "max_drop": {"fp16", "int8"},
-    }
-    for name, any_of in needs.items():
+    for name in ("target", "calibrate", "samples", "min_agreement", "max_drop"):
+        users = ("fp16", "int8") if name in ("min_agreement", "max_drop") else ("int8",)
         given = ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
-        if given and not any_of.intersection(precisions):
+        if given and not set(users).intersection(precisions):
             raise click.UsageError(
-                f"expected --precision {' or '.join(sorted(any_of))} with --{name.replace('_', '-')}, found "
+                f"expected --precision {' or '.join(users)} with --{name.replace('_', '-')}, found "
                 f"--precision {','.join(precisions)}",
                 ctx,
             )

@@ -1,9 +1,8 @@
 """`export_run`: exports a run to a folder in which every model has passed its gate."""
 
-import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,8 +42,7 @@ class ExportResult:
     Attributes:
         folder: Export folder.
         models: All models in the order of `PRECISIONS`, those that failed their gates included.
-        kept: True if the previous export was kept because replacing it would have removed a precision that failed its
-            gate this time.
+        kept: Whether the previous export was kept, as replacing it would have removed a precision that now failed.
     """
 
     folder: Path
@@ -157,11 +155,7 @@ def export_run(
 
 
 class _Folder:
-    """Export folder, which is replaced by a more complete one as models pass their gates.
-
-    Args:
-        output: Path of the folder.
-    """
+    """Export folder, which is replaced by a more complete one as models pass their gates."""
 
     def __init__(self, output: Path) -> None:
         self._output = output
@@ -186,7 +180,10 @@ class _Folder:
             digests: dict[str, str] = {}
             for model in passed:
                 file = folder / model_name(model.precision)
-                if not (model.precision in self._written and _link(self._output / file.name, file)):
+                if model.precision in self._written:
+                    with suppress(OSError):  # a link needs no space, but not every file system supports it
+                        file.hardlink_to(self._output / file.name)
+                if not file.exists():
                     onnx.save(model.model, file)
                 digests[model.precision] = str(_facts(file)["sha256"])
                 if model.precision not in self._outputs:
@@ -213,15 +210,6 @@ class _Folder:
 
 def _names(precisions: Sequence[str]) -> str:
     return " and ".join(name.upper() for name in precisions)
-
-
-def _link(file: Path, name: Path) -> bool:
-    """Creates a hard link, which needs no space; returns whether the file system supports it."""
-    try:
-        os.link(file, name)
-    except OSError:
-        return False
-    return True
 
 
 def _make(

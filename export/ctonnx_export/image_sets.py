@@ -22,15 +22,7 @@ from ctonnx_train.data.sources import Source, open_source
 from ctonnx_train.data.splits import Sample
 from ctonnx_train.runs.checkpoint import Checkpoint
 
-__all__ = [
-    "BATCH",
-    "ImageSet",
-    "ImageSets",
-    "balanced",
-    "batches_with_progress",
-    "choose_images",
-    "golden_rows",
-]
+__all__ = ["BATCH", "ImageSet", "ImageSets", "balanced", "batches_with_progress", "choose_images", "golden_rows"]
 
 BATCH = 16
 """Number of images in a batch."""
@@ -92,8 +84,7 @@ class ImageSets:
         validation: The run's validation images.
         golden: Rows of the validation images that are the golden inputs.
         calibration: Calibration images of INT8; None without INT8.
-        held_out: Training images on which FP16 and INT8 are compared in addition to the validation images; None if
-            there are none or neither precision is exported.
+        held_out: Training images on which FP16 and INT8 are compared, too; None without FP16, INT8 or such images.
     """
 
     validation: ImageSet
@@ -126,10 +117,8 @@ def choose_images(
         checkpoint: Checkpoint of the run; its seed makes the choice.
         root: Folder or `.npz` file with the run's images.
         precisions: Precisions to export in addition to FP32.
-        calibrate: Dataset (its training images are used) or any folder of images to calibrate on; None uses the run's
-            training images.
-        samples: Number of calibration images. At most two thirds of each class of the run's own images are used, so
-            that some are left for the comparison.
+        calibrate: Dataset (its training images are used) or folder of images; None uses the run's training images.
+        samples: Number of calibration images; a third of each class of the run's own is left for the comparison.
         log: Called with each progress message.
 
     Raises:
@@ -186,7 +175,7 @@ def _calibration_images(
             f"expected images in '{calibrate or root}' to calibrate on, found {len(images)} that have one colour each; "
             "calibrate on images similar to those that the model will see"
         )
-    return replace(images, missing=count - len(images))
+    return images
 
 
 def _held_out_images(
@@ -273,13 +262,7 @@ def golden_rows(labels: list[int]) -> NDArray[np.intp]:
 
 
 def batches_with_progress(task: str, *parts: ImageSet, count: int = BATCH) -> Iterator[NDArray[np.uint8]]:
-    """Yields batches of pixels, uint8 [images, size, size, 3], with a progress bar on a terminal.
-
-    Args:
-        task: Description next to the bar.
-        parts: Image sets.
-        count: Maximum number of images in a batch.
-    """
+    """Yields batches of up to `count` images, uint8 [images, size, size, 3], with a progress bar on a terminal."""
     total = sum(map(len, parts))
     with tqdm(total=total, desc=task, unit="image", leave=False, disable=None) as bar:
         for part in parts:

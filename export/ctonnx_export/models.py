@@ -67,24 +67,8 @@ class ExportedModel:
         return self.trial.failures if self.trial else ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Candidate:
-    """A model converted from FP32, before its trial."""
-
-    precision: Precision
-    model: onnx.ModelProto
-    gate: Gate
-    facts: dict[str, Any]
-    quantization: dict[str, Any] | None = None
-
-
 def make_fp32(checkpoint: Checkpoint, images: ImageSets, log: Log) -> tuple[ExportedModel, Golden]:
     """Converts a checkpoint to FP32; returns the model and the golden inputs with PyTorch's outputs.
-
-    Args:
-        checkpoint: Checkpoint of the run.
-        images: Images of the export.
-        log: Called with each progress message.
 
     Raises:
         CheckFailed: If the model does not agree with PyTorch on the validation images.
@@ -118,13 +102,7 @@ def make_fp32(checkpoint: Checkpoint, images: ImageSets, log: Log) -> tuple[Expo
 
 
 def comparison_set(fp32: ExportedModel, images: ImageSets, log: Log) -> ComparisonSet:
-    """Returns the images on which FP16 and INT8 are compared, with the outputs of FP32.
-
-    Args:
-        fp32: Reference model.
-        images: Images of the export.
-        log: Called with each progress message.
-    """
+    """Returns the images on which FP16 and INT8 are compared, with the outputs of FP32."""
     valid, total = len(images.validation), sum(map(len, images.compared))
     log(f"comparing on {total} images: {valid} validation, {total - valid} training (not used for calibration)")
     reference = run_onnx(fp32.model, batches_with_progress("outputs of FP32", *images.compared))
@@ -132,20 +110,12 @@ def comparison_set(fp32: ExportedModel, images: ImageSets, log: Log) -> Comparis
 
 
 def make_fp16(fp32: ExportedModel, compared: ComparisonSet, gate: Gate, log: Log) -> ExportedModel:
-    """Converts the FP32 model to FP16.
-
-    Args:
-        fp32: Model to convert.
-        compared: Images and FP32 outputs to compare with.
-        gate: Gate that the model must pass.
-        log: Called with each progress message.
-    """
+    """Converts the FP32 model to FP16 and compares the two."""
     plain = onnx.shape_inference.infer_shapes(fp32.model)
     overflowing = find_overflowing(plain, batches_with_progress("range of FP16", *compared.parts, count=_FEW))
     if overflowing:
         log(f"fp16: {len(overflowing)} nodes stay in fp32, as their values on real images come near its limit")
-    model, facts = to_half(plain, overflowing), {"in_fp32": list(overflowing)}
-    return _finish(_Candidate(precision="fp16", model=model, gate=gate, facts=facts), fp32, compared, log)
+    return _finish("fp16", to_half(plain, overflowing), {"in_fp32": list(overflowing)}, fp32, compared, gate, log)
 
 
 def make_int8(
@@ -156,16 +126,7 @@ def make_int8(
     gate: Gate,
     log: Log,
 ) -> ExportedModel:
-    """Quantizes the FP32 model to INT8, with the best scheme that the search finds.
-
-    Args:
-        fp32: Model to quantize.
-        compared: Images and FP32 outputs to compare the candidates with.
-        calibration: Images from which the activation ranges are taken.
-        quantization: Settings of the user.
-        gate: Gate that the model must pass.
-        log: Called with each progress message.
-    """
+    """Quantizes the FP32 model to INT8, with the best scheme that the search finds."""
     plain = onnx.shape_inference.infer_shapes(for_integers(fp32.model, quantization.target))
     with tqdm(total=len(calibration), desc="calibrating", unit="image", leave=False, disable=None) as bar:
         batches = calibration.batches(_FEW)
@@ -180,32 +141,30 @@ def make_int8(
         "of": "the run's training images" if quantization.calibrate is None else quantization.calibrate.resolve().name,
     }
     corrected = {"images": len(correction.rows)}
-    candidate = _Candidate(
-        precision="int8",
-        model=found.model,
-        gate=gate,
-        facts={"calibration": calibrated, "attempts": [trial.as_dict() for trial in found.trials]},
-        quantization={**found.scheme.as_dict(), "bias_correction": corrected, "calibration": calibrated},
-    )
-    return _finish(candidate, fp32, compared, log)
+    scheme = {**found.scheme.as_dict(), "bias_correction": corrected, "calibration": calibrated}
+    facts = {"calibration": calibrated, "attempts": [trial.as_dict() for trial in found.trials]}
+    return _finish("int8", found.model, facts, fp32, compared, gate, log, quantization=scheme)
 
 
-def _finish(candidate: _Candidate, fp32: ExportedModel, compared: ComparisonSet, log: Log) -> ExportedModel:
-    """Checks a candidate, compares it with FP32, and writes its spec into it."""
-    model, precision, gate = candidate.model, candidate.precision, candidate.gate
+def _finish(
+    precision: Precision,
+    model: onnx.ModelProto,
+    facts: dict[str, Any],
+    fp32: ExportedModel,
+    compared: ComparisonSet,
+    gate: Gate,
+    log: Log,
+    quantization: dict[str, Any] | None = None,
+) -> ExportedModel:
+    """Checks a model converted from FP32, compares it with FP32, and writes its spec into it."""
     strip(model)
     onnx.checker.check_model(model, full_check=True)
     trial = try_model(model, compared, gate)
-    spec = replace(
-        fp32.spec,
-        precision=precision,
-        parity=trial.parity.as_dict(),
-        gate=asdict(gate),
-        quantization=candidate.quantization,
-    )
+    parity = trial.parity.as_dict()
+    spec = replace(fp32.spec, precision=precision, parity=parity, gate=asdict(gate), quantization=quantization)
     spec = _sealed(model, spec)
     log(f"{precision}: {trial.summary}")
-    facts = {**candidate.facts, "compared": compared.counts}
+    facts = {**facts, "compared": compared.counts}
     return ExportedModel(precision=precision, model=_embed(model, spec), spec=spec, gate=gate, trial=trial, facts=facts)
 
 

@@ -25,12 +25,7 @@ _TIMED = 15  # runs
 
 @dataclass(frozen=True, kw_only=True)
 class Suspicion:
-    """Numbers of images that a candidate calls suspicious and its reference does not, and the reverse.
-
-    Attributes:
-        lost: Images suspicious only to the reference.
-        gained: Images suspicious only to the candidate.
-    """
+    """Numbers of images that are suspicious only to the reference (lost) or only to the candidate (gained)."""
 
     lost: int
     gained: int
@@ -129,14 +124,7 @@ class Trial:
 
 
 def try_model(model: onnx.ModelProto, compared: ComparisonSet, gate: Gate, scheme: Mapping[str, Any] = {}) -> Trial:
-    """Compares a model with its reference on the CPU, and times it.
-
-    Args:
-        model: Candidate.
-        compared: Images and the reference's outputs.
-        gate: Gate that the candidate must pass.
-        scheme: Quantization scheme of the candidate, JSON-ready.
-    """
+    """Compares a model with its reference on the CPU, and times it."""
     session = open_model(model)
     batches = batches_with_progress("comparing", *compared.parts)
     outputs = Outputs.concatenate([Outputs(*session.run(OUTPUT_NAMES, {"pixels": pixels})) for pixels in batches])

@@ -46,10 +46,6 @@ def write_repository(folder: Path, models: Sequence[tuple[ModelSpec, Path]]) -> 
     Sources: https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/model_repository.html
     and, for the accelerator, .../user-guide/docs/onnxruntime_backend/README.html
 
-    Args:
-        folder: New or empty folder.
-        models: Spec and file of each model.
-
     Raises:
         CtonnxError: If the folder is not empty.
         OSError: If the folder cannot be written.

@@ -19,12 +19,7 @@ __all__ = ["convert", "strip"]
 
 
 def convert(graph: DeployGraph, size: int) -> onnx.ModelProto:
-    """Traces the graph with a dynamic batch size; returns a checked ONNX model.
-
-    Args:
-        graph: Deploy graph, in evaluation mode.
-        size: Height and width of the input, in pixels.
-    """
+    """Traces the graph with a dynamic batch of images, `size` pixels a side; returns a checked ONNX model."""
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     batch = torch.export.Dim("batch")
     with _interruptible(), _quiet():

@@ -26,11 +26,7 @@ class DeployGraph(nn.Module):
         self.temperature = temperature
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns probabilities, logits and heatmap (see `ctonnx.parity.outputs.Outputs`).
-
-        Args:
-            pixels: Batch of images, uint8 [batch, height, width, 3].
-        """
+        """Returns the three `ctonnx.parity.outputs.Outputs` for images, uint8 [batch, height, width, 3]."""
         maps = self.network.features(pixels.permute(0, 3, 1, 2))
         head = self.network.head
         hidden1 = head.dense1(maps.mean((2, 3)))

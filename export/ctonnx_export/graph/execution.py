@@ -21,12 +21,7 @@ def run_onnx(model: onnx.ModelProto, batches: Iterable[NDArray[np.uint8]]) -> Ou
 
 
 def run_pytorch(graph: DeployGraph, batches: Iterable[NDArray[np.uint8]]) -> Outputs:
-    """Returns PyTorch's outputs: the reference of the parity gate.
-
-    Args:
-        graph: Deploy graph, in evaluation mode.
-        batches: Batches of pixels, uint8 [images, size, size, 3] each.
-    """
+    """Returns PyTorch's outputs, the reference of the parity gate, for batches as those of `run_onnx`."""
     with torch.inference_mode():
         results = [graph(torch.from_numpy(pixels)) for pixels in batches]
     return Outputs.concatenate([Outputs(*(output.numpy() for output in outputs)) for outputs in results])

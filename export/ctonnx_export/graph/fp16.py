@@ -22,13 +22,10 @@ _MARGIN = 2.0  # other images may have somewhat larger values
 
 
 def find_overflowing(model: onnx.ModelProto, batches: Iterable[NDArray[np.uint8]]) -> tuple[str, ...]:
-    """Returns the names of the nodes whose weights or outputs come near the limit of FP16's range.
+    """Returns the names of the nodes whose weights, or outputs for real images, come near the limit of FP16's range.
 
-    On a CPU onnxruntime computes FP16 models in FP32, so that an overflow would show only on the device.
-
-    Args:
-        model: Model in FP32, with shapes inferred; not modified.
-        batches: Batches of real images, uint8 [images, size, size, 3] each.
+    On a CPU onnxruntime computes FP16 models in FP32, so that an overflow would show only on the device. The model is
+    in FP32, with shapes inferred; each batch is uint8 [images, size, size, 3].
     """
     nodes = backbone(model)
     weights = {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer}
@@ -53,11 +50,9 @@ def find_overflowing(model: onnx.ModelProto, batches: Iterable[NDArray[np.uint8]
 
 
 def to_half(model: onnx.ModelProto, overflowing: Collection[str] = ()) -> onnx.ModelProto:
-    """Returns the model with its backbone in FP16; inputs, outputs and all other nodes are unchanged.
+    """Returns the model, whose shapes are inferred, with its backbone in FP16; inputs and outputs are unchanged.
 
-    Args:
-        model: Model in FP32, with shapes inferred; not modified.
-        overflowing: Names of nodes that stay in FP32; nodes that read their outputs do, too.
+    The `overflowing` nodes and those that read their outputs stay in FP32.
     """
     too_large = {name for node in model.graph.node if node.name in overflowing for name in node.output}
     in_half = {

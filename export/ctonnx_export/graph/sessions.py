@@ -18,10 +18,7 @@ _THREADS: ContextVar[int | None] = ContextVar("threads", default=None)
 
 @contextmanager
 def computing_threads(threads: int | None) -> Iterator[None]:
-    """Sets the number of threads of PyTorch, and of the sessions opened, within the block.
-
-    Args:
-        threads: Number of threads; None uses all available cores (for PyTorch, at most its own default).
+    """Sets the number of threads of PyTorch and of the sessions opened in the block; None uses all available cores.
 
     Raises:
         ValueError: If `ctonnx.system.cpu.check_threads` rejects the number.

@@ -23,12 +23,7 @@ _MAX_SIMPLIFIED_DP = 1e-5
 
 @dataclass(frozen=True)
 class Simplified:
-    """Result of a simplification.
-
-    Attributes:
-        model: Simplified model, or the original one.
-        note: `simplified`, or the reason why the model is not simplified.
-    """
+    """Simplified model with the note `simplified`, or the original one with the reason."""
 
     model: onnx.ModelProto
     note: str
@@ -37,11 +32,8 @@ class Simplified:
 def simplify(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> Simplified:
     """Simplifies a model with onnxsim in a separate process, as a crash must not end this one.
 
-    The result is used only if the checker accepts it and its outputs are those of the original.
-
-    Args:
-        model: Model to simplify; not modified.
-        pixels: Images to compare the outputs on, uint8 [images, size, size, 3].
+    The result is used only if the checker accepts it and its outputs for the pixels, uint8 [images, size, size, 3], are
+    those of the original.
     """
     with tempfile.TemporaryDirectory(prefix="ctonnx-") as folder:
         before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
@@ -56,10 +48,7 @@ def simplify(model: onnx.ModelProto, pixels: NDArray[np.uint8]) -> Simplified:
                 capture_output=True,
                 text=True,
                 timeout=_SIMPLIFY_SECONDS,
-                env={
-                    **os.environ,
-                    "TMPDIR": folder,
-                },  # removes the files of an interrupted run, too
+                env={**os.environ, "TMPDIR": folder},  # removes the files of an interrupted run, too
                 check=False,
             )
         except subprocess.TimeoutExpired:

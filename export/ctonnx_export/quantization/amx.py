@@ -22,10 +22,7 @@ def shift_weights_for_amx(model: onnx.ModelProto) -> None:
     convolutions would become slower. The sums are the same integers, so the outputs are bit-identical on any processor.
 
     Source: `TryConvSymPrepack` in onnxruntime's core/providers/cpu/quantization/qlinearconv.cc.
-
-    Args:
-        model: INT8 model in QDQ format, with symmetric weights. Convolutions in float, and those whose weights use
-            -128, are not changed.
+    The model is in QDQ format, with symmetric weights. Convolutions in float or with weights of -128 are not changed.
     """
     constants = {weight.name: weight for weight in model.graph.initializer}
     made_by = {node.output[0]: node for node in model.graph.node}

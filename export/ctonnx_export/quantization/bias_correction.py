@@ -24,8 +24,7 @@ class BiasCorrection:
 
     Args:
         model: Model in FP32.
-        images: Calibration images; up to 128 of them, evenly spaced, are used. With fewer than 8, the mean is not
-            reliable and nothing is corrected.
+        images: Calibration images; up to 128 of them, evenly spaced, are used. With fewer than 8, none are.
 
     Attributes:
         rows: Rows of the images that are used.

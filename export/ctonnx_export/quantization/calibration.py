@@ -34,11 +34,7 @@ _SAMPLED = 16_384  # activations of each tensor and image that are added to the 
 
 
 class Ranges:
-    """Minima, maxima and histograms of activation tensors.
-
-    Args:
-        tensors: Names of the tensors.
-    """
+    """Minima, maxima and histograms of activation tensors."""
 
     def __init__(self, tensors: Sequence[str]) -> None:
         self.tensors = tuple(tensors)
@@ -83,11 +79,7 @@ class Ranges:
         held[name] = (counts, edges, low, high, np.array(reach, np.float32))
 
     def of(self, calibrator: Calibrator) -> dict[str, tuple[float, float]]:
-        """Returns the smallest and largest value to represent for each tensor.
-
-        Args:
-            calibrator: Method of choosing the range.
-        """
+        """Returns the smallest and largest value to represent for each tensor."""
         if calibrator == "minmax":
             return {name: (min(self._lowest[name]), max(self._highest[name])) for name in self.tensors}
         if calibrator == "moving-average":
@@ -119,13 +111,9 @@ def collect_ranges(
     *,
     progress: Callable[[int], object] = lambda images: None,
 ) -> Ranges:
-    """Runs a model on calibration images and collects the ranges of its tensors.
+    """Runs a model on calibration images and collects the ranges of its float tensors.
 
-    Args:
-        model: Model in FP32; not modified.
-        tensors: Names of float tensors of the model.
-        batches: Batches of calibration images, uint8 [images, size, size, 3] each.
-        progress: Called with the number of images after each batch.
+    Each batch is uint8 [images, size, size, 3]; `progress` is called with its number of images.
     """
     augmented = onnx.ModelProto()
     augmented.CopyFrom(model)

@@ -81,13 +81,7 @@ def quantized_tensors(model: onnx.ModelProto) -> tuple[str, ...]:
 
 
 def quantize(model: onnx.ModelProto, ranges: Ranges, scheme: Scheme) -> onnx.ModelProto:
-    """Returns the INT8 model in QDQ format.
-
-    Args:
-        model: Model in FP32, with shapes inferred; not modified.
-        ranges: Ranges of the model's `quantized_tensors`.
-        scheme: Quantization scheme.
-    """
+    """Returns the INT8 model of an FP32 model with shapes inferred; the ranges are of its `quantized_tensors`."""
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     operators = ("Conv", "Add", "MaxPool") if scheme.target == "tensorrt" else OPERATORS

@@ -25,13 +25,7 @@ _MOST_EXCLUDED = 16  # of 53 convolutions: a model with more of them in float is
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """Result of a search.
-
-    Attributes:
-        model: Best candidate, whether it passes the gate or not.
-        scheme: Quantization scheme of the best candidate.
-        trials: Trials of all candidates, in the order in which they were run.
-    """
+    """Best candidate, whether it passes the gate or not, its scheme, and the trials of all candidates in order."""
 
     model: onnx.ModelProto
     scheme: Scheme
@@ -53,16 +47,7 @@ def search(
     All calibrators are tried with residual adds in integers and, if no candidate passes the gate, with residual adds in
     float, which are slower. Of the candidates that pass, the best agreement wins, then the smallest mean |dp|. If none
     passes, the convolutions of the candidate nearest to the gate return to float one by one, the most sensitive first,
-    until it passes.
-
-    Args:
-        model: Model in FP32, with shapes inferred; not modified.
-        ranges: Activation ranges of the model.
-        correction: Bias correction, applied to each candidate.
-        compared: Images and FP32 outputs to compare the candidates with.
-        gate: Gate that the model must pass.
-        target: Processor that the model is quantized for.
-        log: Called with a line for each trial.
+    until it passes. The model is in FP32, with shapes inferred.
     """
     trials: dict[Scheme, Trial] = {}
 

@@ -27,13 +27,7 @@ def rank_by_sensitivity(
 
     Each convolution is quantized separately; its sensitivity is the mean |dp| of the probabilities. The signal-to-noise
     ratio at the layer itself is a poor substitute: that of a late layer may be low without any effect on the outputs.
-
-    Args:
-        model: Model in FP32, with shapes inferred.
-        ranges: Activation ranges of the model.
-        scheme: Scheme by which the convolutions are quantized.
-        pixels: Images, uint8 [images, size, size, 3]; a few are enough for a ranking.
-        progress: Called with 1 for each convolution.
+    The model is in FP32, with shapes inferred; a few images, uint8 [images, size, size, 3], are enough for a ranking.
     """
     nodes = backbone(model)
     reference = run_onnx(model, [pixels]).probabilities

@@ -14,11 +14,7 @@ _FEW = 100  # images: fewer cannot show an agreement of 99 %, and do not cover t
 
 
 def export_caveats(models: Sequence[ExportedModel]) -> tuple[str, ...]:
-    """Returns a sentence for each reason why the numbers show less than they seem to.
-
-    Args:
-        models: FP32 first; includes models that failed their gates.
-    """
+    """Returns a sentence for each reason why the numbers of all models, FP32 first, show less than they seem to."""
     return tuple(caveat for model in models for caveat in (*_network_caveats(model), *_comparison_caveats(model)))
 
 

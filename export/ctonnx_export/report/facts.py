@@ -18,11 +18,7 @@ def report(
 ) -> dict[str, Any]:
     """Returns the report: the models' common spec, gate and trial of each model, size and SHA-256 of each file.
 
-    Args:
-        models: FP32 first; includes models that failed their gates.
-        files: `bytes` and `sha256` by file name; empty if nothing was written.
-        notes: Caveats (see `ctonnx_export.report.caveats.export_caveats`).
-        pending: Requested precisions that are not exported yet.
+    FP32 is the first model, and those that failed are included; `files` is empty if nothing was written.
     """
     return {
         "model": json.loads(models[0].spec.to_json()),

@@ -14,11 +14,7 @@ GOLDEN_PIXELS = "`golden.npz` contains pixels of validation images: treat it lik
 
 
 def as_markdown(facts: Mapping[str, Any]) -> str:
-    """Returns the Markdown text of a report.
-
-    Args:
-        facts: Report from `ctonnx_export.report.facts.report`.
-    """
+    """Returns the Markdown text of a report from `ctonnx_export.report.facts.report`."""
     model, precisions = facts["model"], facts["precisions"]
     size = model["preprocessing"]["size"]
     lines = [f"# {model['name']}: export report", ""]
@@ -117,31 +113,19 @@ def _candidates(facts: Mapping[str, Any] | None) -> list[str]:
     calibration, scheme = facts["calibration"], facts["quantization"]
     corrected = scheme["bias_correction"]["images"]
     rows = [
-        [
-            attempt["calibrator"],
-            attempt["residual_adds"],
-            str(len(attempt["layers_in_float"])),
-            shown(attempt["parity"]["agreement"], facts["gate"]["min_agreement"], digits=2, form="%"),
-            f"{attempt['parity']['mean_dp']:.4f}",
-            show_correlation(attempt["parity"], facts["gate"]),
-            show_change({**attempt, "gate": facts["gate"]}, "accuracy"),
-            f"{attempt['milliseconds']:.1f}",
-            f"{attempt['bytes'] / 1e6:.1f}",
-            "; ".join(attempt["failures"]).replace("|", "\\|") or "passed",
-        ]
+        {
+            "calibrator": attempt["calibrator"],
+            "adds": attempt["residual_adds"],
+            "float layers": str(len(attempt["layers_in_float"])),
+            "agreement": shown(attempt["parity"]["agreement"], facts["gate"]["min_agreement"], digits=2, form="%"),
+            "mean \\|dp\\|": f"{attempt['parity']['mean_dp']:.4f}",
+            "heatmaps": show_correlation(attempt["parity"], facts["gate"]),
+            "accuracy": show_change({**attempt, "gate": facts["gate"]}, "accuracy"),
+            "ms": f"{attempt['milliseconds']:.1f}",
+            "MB": f"{attempt['bytes'] / 1e6:.1f}",
+            "gate": "; ".join(attempt["failures"]).replace("|", "\\|") or "passed",
+        }
         for attempt in facts["attempts"]
-    ]
-    heads = [
-        "calibrator",
-        "adds",
-        "float layers",
-        "agreement",
-        "mean \\|dp\\|",
-        "heatmaps",
-        "accuracy",
-        "ms",
-        "MB",
-        "gate",
     ]
     return [
         "## INT8: candidates",
@@ -154,7 +138,7 @@ def _candidates(facts: Mapping[str, Any] | None) -> list[str]:
         "images on which it was compared: expect somewhat lower agreement on others. Milliseconds are the time for one "
         "image on the exporting machine, from a few consecutive runs: not reliable if other programs were running.",
         "",
-        *table(heads, rows),
+        *table(list(rows[0]), [list(row.values()) for row in rows]),
         "",
     ]
 

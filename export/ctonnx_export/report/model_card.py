@@ -20,14 +20,11 @@ _PLACES = {
     "arm": "ARM CPUs",
     "tensorrt": "NVIDIA GPUs through TensorRT",
 }
+_METRICS = (["accuracy"], ["balanced_accuracy"], ["macro", "sensitivity"], ["macro", "auroc"])
 
 
 def model_card(facts: Mapping[str, Any]) -> str:
-    """Returns the export folder's README.md, after Mitchell et al. 2019 (https://doi.org/10.1145/3287560.3287596).
-
-    Args:
-        facts: Report from `ctonnx_export.report.facts.report`.
-    """
+    """Returns the export folder's README.md, after Mitchell et al. 2019 (https://doi.org/10.1145/3287560.3287596)."""
     model = facts["model"]
     size = model["preprocessing"]["size"]
     lines = [
@@ -74,12 +71,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         *table(
             ["images", "number", "accuracy", "balanced accuracy", "macro sensitivity", "macro AUROC"],
             [
-                [
-                    split,
-                    str(of["images"]),
-                    *(_metric(of, *path) for path in (["accuracy"], ["balanced_accuracy"])),
-                    *(_metric(of, "macro", name) for name in ("sensitivity", "auroc")),
-                ]
+                [split, str(of["images"]), *(_metric(of, *path) for path in _METRICS)]
                 for split, of in model["metrics"].items()
             ],
         ),
@@ -145,20 +137,14 @@ def _metric(metrics: Mapping[str, Any], *path: str) -> str:
 
 def _classes(metrics: Mapping[str, Any]) -> list[str]:
     split = "test" if "test" in metrics else "valid"
+    shown = ("sensitivity", "specificity", "auroc")
     return [
         f"On the {split} images, per class:",
         "",
         *table(
             ["class", "images", "sensitivity", "specificity", "AUROC"],
             [
-                [
-                    name,
-                    str(of["images"]),
-                    *(
-                        _metric(metrics[split], "per_class", name, metric)
-                        for metric in ("sensitivity", "specificity", "auroc")
-                    ),
-                ]
+                [name, str(of["images"]), *(_metric(metrics[split], "per_class", name, metric) for metric in shown)]
                 for name, of in metrics[split]["per_class"].items()
             ],
         ),

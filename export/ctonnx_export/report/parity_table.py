@@ -17,11 +17,7 @@ _INTERVALS = (
 
 
 def parity_table(precisions: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Returns the lines of the table, with notes.
-
-    Args:
-        precisions: Report entries by precision.
-    """
+    """Returns the lines of the table, with notes, from the report's entries by precision."""
     heads = ["", *(name.upper() for name in precisions)]
     rows = [[title, *(show(of) for of in precisions.values())] for title, show in _ROWS.items()]
     return [*table(heads, rows), "", f"{MAX_DP}. {_INTERVALS}"]
