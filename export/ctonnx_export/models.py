@@ -1,6 +1,5 @@
 """Models of one run, a function for each precision: converted, compared, and described in their spec."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -17,7 +16,6 @@ from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import CheckFailed
 from ctonnx.parity.comparison import Parity, compare
 from ctonnx.parity.gates import GATES, Gate
-from ctonnx.parity.outputs import Outputs
 from ctonnx.system.packages import versions_of
 from ctonnx.system.text import Log
 from ctonnx_export.graph.conversion import convert, strip
@@ -91,12 +89,13 @@ def make_fp32(checkpoint: Checkpoint, images: ImageSets, log: Log) -> tuple[Expo
             "checkpoint, or train again"
         )
     spec = _sealed(simplified.model, _spec(checkpoint, parity))
+    predicted = np.bincount(reference.probabilities.argmax(axis=1), minlength=len(spec.classes)).tolist()
     fp32 = ExportedModel(
         precision="fp32",
         model=_embed(simplified.model, spec),
         spec=spec,
         gate=gate,
-        facts={"onnxsim": simplified.note, "answered": _count_predicted(reference, checkpoint.record.classes)},
+        facts={"onnxsim": simplified.note, "answered": dict(zip(spec.classes, predicted, strict=True))},
     )
     return fp32, Golden(pixels, reference[images.golden], checkpoint.sha256)
 
@@ -166,12 +165,6 @@ def _finish(
     log(f"{precision}: {trial.summary}")
     facts = {**facts, "compared": compared.counts}
     return ExportedModel(precision=precision, model=_embed(model, spec), spec=spec, gate=gate, trial=trial, facts=facts)
-
-
-def _count_predicted(outputs: Outputs, classes: Sequence[str]) -> dict[str, int]:
-    """Returns the number of images with each predicted class."""
-    counts = np.bincount(outputs.probabilities.argmax(axis=1), minlength=len(classes))
-    return {name: int(count) for name, count in zip(classes, counts, strict=True)}
 
 
 def _spec(checkpoint: Checkpoint, parity: Parity) -> ModelSpec:

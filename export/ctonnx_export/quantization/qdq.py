@@ -26,13 +26,8 @@ class Scheme:
     Weights are int8, symmetric, with a scale per output channel. Activations have one scale per tensor: uint8 on x86,
     whose instructions multiply unsigned by signed bytes; int8 on ARM; symmetric int8 for TensorRT. For TensorRT, both
     inputs of a residual add are quantized and outputs of convolutions are not, so that TensorRT can fuse the nodes
-    after them. For AMX, the model is that of x86 with shifted weights (`shift_weights_for_amx`).
-
-    Attributes:
-        target: Processor that the model is quantized for.
-        calibrator: Method of choosing the activation ranges.
-        integer_adds: Whether the residual adds are computed in integers.
-        excluded: Names of nodes that stay in float.
+    after them. For AMX, the model is that of x86 with shifted weights (`shift_weights_for_amx`). The `excluded` nodes
+    stay in float, and so do the residual adds without `integer_adds`.
     """
 
     target: Target = "x86"

@@ -62,7 +62,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         "",
         f"`{model['data']['name']}`, fingerprint of the images `{model['data']['fingerprint'][:16]}`: "
         f"{_images(model['data']['images'])}.",
-        *_leaks(model["data"]),
+        *(["", f"**{leaks}.**"] if (leaks := describe_leakage(model["data"])) else []),
         "",
         "## Metrics",
         "",
@@ -118,11 +118,6 @@ def _images(counts: Mapping[str, Mapping[str, int]]) -> str:
         for split, of in counts.items()
         if sum(of.values())
     )
-
-
-def _leaks(data: Mapping[str, Any]) -> list[str]:
-    leaks = describe_leakage(data)
-    return ["", f"**{leaks}.**"] if leaks else []
 
 
 def _metric(metrics: Mapping[str, Any], *path: str) -> str:
