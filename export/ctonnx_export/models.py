@@ -65,6 +65,17 @@ class ExportedModel:
         return self.trial.failures if self.trial else ()
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    """A model converted from FP32, before its trial."""
+
+    precision: Precision
+    model: onnx.ModelProto
+    gate: Gate
+    facts: dict[str, Any]
+    quantization: dict[str, Any] | None = None
+
+
 def make_fp32(checkpoint: Checkpoint, images: ImageSets, log: Log) -> tuple[ExportedModel, Golden]:
     """Converts a checkpoint to FP32; returns the model and the golden inputs with PyTorch's outputs.
 
@@ -114,7 +125,8 @@ def make_fp16(fp32: ExportedModel, compared: ComparisonSet, gate: Gate, log: Log
     overflowing = find_overflowing(plain, batches_with_progress("range of FP16", *compared.parts, count=_FEW))
     if overflowing:
         log(f"fp16: {len(overflowing)} nodes stay in fp32, as their values on real images come near its limit")
-    return _finish("fp16", to_half(plain, overflowing), {"in_fp32": list(overflowing)}, fp32, compared, gate, log)
+    candidate = _Candidate("fp16", to_half(plain, overflowing), gate, {"in_fp32": list(overflowing)})
+    return _finish(candidate, fp32, compared, log)
 
 
 def make_int8(
@@ -142,28 +154,20 @@ def make_int8(
     corrected = {"images": len(correction.rows)}
     scheme = {**found.scheme.as_dict(), "bias_correction": corrected, "calibration": calibrated}
     facts = {"calibration": calibrated, "attempts": [trial.as_dict() for trial in found.trials]}
-    return _finish("int8", found.model, facts, fp32, compared, gate, log, quantization=scheme)
+    return _finish(_Candidate("int8", found.model, gate, facts, scheme), fp32, compared, log)
 
 
-def _finish(
-    precision: Precision,
-    model: onnx.ModelProto,
-    facts: dict[str, Any],
-    fp32: ExportedModel,
-    compared: ComparisonSet,
-    gate: Gate,
-    log: Log,
-    quantization: dict[str, Any] | None = None,
-) -> ExportedModel:
-    """Checks a model converted from FP32, compares it with FP32, and writes its spec into it."""
+def _finish(candidate: _Candidate, fp32: ExportedModel, compared: ComparisonSet, log: Log) -> ExportedModel:
+    """Checks a candidate, compares it with FP32, and writes its spec into it."""
+    model, precision, gate = candidate.model, candidate.precision, candidate.gate
     strip(model)
     onnx.checker.check_model(model, full_check=True)
     trial = try_model(model, compared, gate)
-    parity = trial.parity.as_dict()
+    parity, quantization = trial.parity.as_dict(), candidate.quantization
     spec = replace(fp32.spec, precision=precision, parity=parity, gate=asdict(gate), quantization=quantization)
     spec = _sealed(model, spec)
     log(f"{precision}: {trial.summary}")
-    facts = {**facts, "compared": compared.counts}
+    facts = {**candidate.facts, "compared": compared.counts}
     return ExportedModel(precision=precision, model=_embed(model, spec), spec=spec, gate=gate, trial=trial, facts=facts)
 
 
