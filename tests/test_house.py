@@ -164,7 +164,7 @@ def test_arrows_within_a_package_run_one_way() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("room", [room for room in ROOMS if "." in room])
+@pytest.mark.parametrize("room", [room for room in ROOMS if room != "ctonnx"])
 def test_package_opens_with_the_map_of_its_modules(room: str) -> None:
     """`__init__.py` is a docstring with a line for each entry, in the order of `ROOMS`; `ctonnx.images` re-exports."""
     tree = ast.parse((folder_of(room) / "__init__.py").read_text(encoding="utf-8"))

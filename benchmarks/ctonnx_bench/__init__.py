@@ -1,1 +1,12 @@
-"""ctonnx_bench: measurements of ctonnx, each of them a command that anyone can run."""
+"""Measurements of ctonnx, each a command that anyone can run.
+
+cases        models, peers, images, cases
+measurement  processes, rounds, sensors
+correctness  reference outputs, and the verdict on each case
+analysis     statistics, speedup, regression
+experiments  measurements besides `ctonnx bench`
+benchmark    `run_benchmark`
+report       tables, charts, HTML, published results
+workflow     a benchmark from its settings to its reports
+cli          `ctonnx bench`
+"""

@@ -1,9 +1,10 @@
 """Images of an export: calibration and comparison images, which never have pixels in common, and golden inputs."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from math import ceil
 from pathlib import Path
 
@@ -84,18 +85,19 @@ class ImageSets:
         validation: The run's validation images.
         golden: Rows of the validation images that are the golden inputs.
         calibration: Calibration images of INT8; None without INT8.
-        held_out: Training images on which FP16 and INT8 are compared, too; None without FP16, INT8 or such images.
+        choose_held_out: Decodes the training images on which FP16 and INT8 are compared, too; None if there are none.
     """
 
     validation: ImageSet
     golden: NDArray[np.intp]
     calibration: ImageSet | None = None
-    held_out: ImageSet | None = None
+    choose_held_out: Callable[[], ImageSet | None] = lambda: None
 
-    @property
+    @cached_property
     def compared(self) -> tuple[ImageSet, ...]:
-        """Image sets on which FP16 and INT8 are compared with FP32, the validation images first."""
-        return (self.validation, self.held_out) if self.held_out else (self.validation,)
+        """Image sets on which FP16 and INT8 are compared with FP32, decoded on first use; the validation images first."""
+        held_out = self.choose_held_out()
+        return (self.validation, held_out) if held_out else (self.validation,)
 
 
 def choose_images(
@@ -107,7 +109,7 @@ def choose_images(
     samples: int,
     log: Log,
 ) -> ImageSets:
-    """Chooses and decodes all images of an export.
+    """Chooses all images of an export; those held out are decoded when FP32 is compared, after it passed its gate.
 
     Agreement does not require images that the network has not seen, only images that calibration has not. FP16 and INT8
     are therefore compared on up to 1,000 images: the validation images, and training images that calibration does not
@@ -126,15 +128,20 @@ def choose_images(
     """
     validation = _validation_images(checkpoint, root)
     golden, avoid = golden_rows(validation.labels.tolist()), validation.digests
-    calibration = held_out = None
+    calibration = None
     if "int8" in precisions:
         calibration = _calibration_images(checkpoint, root, calibrate=calibrate, count=samples, avoid=avoid)
         if calibration.missing:
             reason = "all there are" if calibrate else "a third of each class is kept for the comparison"
             log(f"calibrating on {len(calibration)} images, {calibration.missing} fewer than requested: {reason}")
-    if {"fp16", "int8"}.intersection(precisions) and (count := _COMPARED_IMAGES - len(validation)) > 0:
-        held_out = _held_out_images(checkpoint, root, count=count, avoid=avoid, calibration=calibration)
-    return ImageSets(validation=validation, golden=golden, calibration=calibration, held_out=held_out)
+
+    def choose_held_out() -> ImageSet | None:
+        count = _COMPARED_IMAGES - len(validation) if {"fp16", "int8"}.intersection(precisions) else 0
+        if count <= 0:
+            return None
+        return _held_out_images(checkpoint, root, count=count, avoid=avoid, calibration=calibration)
+
+    return ImageSets(validation=validation, golden=golden, calibration=calibration, choose_held_out=choose_held_out)
 
 
 def _validation_images(checkpoint: Checkpoint, root: Path) -> ImageSet:

@@ -288,7 +288,7 @@ def test_fp16_alone_is_compared_on_all_training_images_too(checkpoint: Checkpoin
 
 def test_fp32_alone_needs_only_the_validation_images(checkpoint: Checkpoint, phantoms: Path) -> None:
     images, _ = chosen(checkpoint, phantoms, ["fp32"])
-    assert (images.calibration, images.held_out, len(images.compared)) == (None, None, 1)
+    assert (images.calibration, images.choose_held_out(), len(images.compared)) == (None, None, 1)
 
 
 def test_missing_calibration_images_are_reported(checkpoint: Checkpoint, phantoms: Path) -> None:

@@ -85,8 +85,8 @@ def judge(
 def altered(model: Model) -> str | None:
     """Returns a failure if a file is not the one that its golden inputs were exported with, else None.
 
-    Its outputs may be right nevertheless: outputs do not show another order of the class names in the file. None, too,
-    without golden inputs beside the file, or if they do not include its precision.
+    Its outputs may be right nevertheless: outputs do not show another order of the class names in the file. Also None
+    if the file has no golden inputs, or they lack its precision.
     """
     file = model.path.parent / FILE_NAME
     if not file.is_file():

@@ -1,7 +1,7 @@
 """Reads JSON from unknown sources into dataclasses, validated by their annotations.
 
 `float` accepts a finite number, `tuple[str, ...]` a list of strings, `Literal` one of its values, another dataclass an
-object. Fields without a default are required; unknown fields, as of a later release, are ignored.
+object. Fields without a default are required; unknown fields, such as those of a later release, are ignored.
 
 >>> from dataclasses import dataclass
 >>> @dataclass(frozen=True)

@@ -103,7 +103,7 @@ class OperatingPoint:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "OperatingPoint":
-        """Reads an operating point from a JSON document. Unknown fields, as of a later release, are ignored.
+        """Reads an operating point from a JSON document. Unknown fields, such as those of a later release, are ignored.
 
         Raises:
             ValueError: If the document is not an operating point.

@@ -83,7 +83,7 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, text: str) -> "ModelSpec":
-        """Reads a spec from its JSON text. Unknown fields, as of a later release, are ignored.
+        """Reads a spec from its JSON text. Unknown fields, such as those of a later release, are ignored.
 
         Raises:
             ModelError: If the text is not a spec, or its schema is newer than `SCHEMA_VERSION`.

@@ -15,7 +15,7 @@ def show_model(predictor: "Predictor", *, newest: bool) -> None:
     from ctonnx.artifacts.caveats import model_caveats
 
     if predictor.refusal:
-        click.echo(f"note: --fallback takes the CPU: {predictor.refusal}", err=True)
+        click.echo(f"note: using the CPU (--fallback): {predictor.refusal}", err=True)
     choice = ""
     if newest:
         from ctonnx.prediction.model_selection import newest_export

@@ -135,7 +135,7 @@ def _gzip(head: bytes) -> str:
         return f"{known or 'a NIfTI-2 volume'}, compressed with gzip; {_SLICES}"
     if inner[257:262] == b"ustar":
         return f"a tar archive, compressed with gzip; {_UNPACK}"
-    return "a file compressed with gzip; unpack it (gunzip) and name what is in it"
+    return "a file compressed with gzip; unpack it (gunzip) and use the extracted file"
 
 
 def _zip(head: bytes) -> str:

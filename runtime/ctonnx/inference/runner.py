@@ -66,7 +66,7 @@ class Runner:
     def submit(self, images: NDArray[np.uint8]) -> "Future[Outputs]":
         """Runs a batch, uint8 [batch, size, size, 3], in one of the session's own threads without waiting for it.
 
-        The future has the outputs, or an error as of a call.
+        The future returns the outputs, or raises the errors of `__call__`.
         """
         provider, future = self._provider, Future[Outputs]()
 

@@ -61,8 +61,7 @@ def check_provider(name: Provider) -> ProviderCheck:
     """Runs the small model on a provider and compares its outputs with NumPy's."""
     package = PROVIDERS[name]
     is_supported = sys.platform in package.systems
-    has_no_gpu = nvidia.nvidia_driver() is None and nvidia.has_nvidia_device() is False
-    if is_supported and package.is_nvidia and has_no_gpu:
+    if is_supported and package.is_nvidia and nvidia.nvidia_driver() is None and nvidia.has_nvidia_device() is False:
         return ProviderCheck(name=name, state="no hardware", message="this machine has no NVIDIA GPU")
     if package.execution_provider not in onnxruntime.get_available_providers():
         message = install_command(name) if is_supported else f"for {' and '.join(package.systems.values())}"

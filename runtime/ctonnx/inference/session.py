@@ -187,7 +187,7 @@ def _check_model_file(model: Path) -> None:
     try:
         check_file(model)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        found = f"no file at '{model}'; see which there are: ls runs/*/export"
+        found = f"no file at '{model}'; list them with: ls runs/*/export"
         raise ModelError(f"expected an .onnx file, found {found}") from error
     except OSError as error:
         found = f"that it cannot be read: {reason_of(error)}"

@@ -125,7 +125,7 @@ def _no_model(folder: Path) -> ModelError:
 
 
 def _export_folder(model: Path | None, root: Path) -> Path:
-    """Returns the folder itself where it holds exported models, or that of the run which is meant."""
+    """Returns `model` if it contains exported models, else the export folder of the run that it names."""
     if model is None:
         return newest_export(root).run.export_folder
     if exported_files(model):

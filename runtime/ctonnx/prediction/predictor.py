@@ -198,7 +198,7 @@ class Predictor:
         """Runs the session on preprocessed pixels, without any other step.
 
         Args:
-            pixels: uint8 [batch, size, size, 3], as of `ctonnx.images.to_pixels`.
+            pixels: uint8 [batch, size, size, 3], as returned by `ctonnx.images.to_pixels`.
 
         Raises:
             ValueError: If the dtype or shape is another one.
@@ -214,7 +214,7 @@ class Predictor:
         another.
 
         Args:
-            pixels: uint8 [batch, size, size, 3], as of `ctonnx.images.to_pixels`.
+            pixels: uint8 [batch, size, size, 3], as returned by `ctonnx.images.to_pixels`.
 
         Raises:
             ValueError: If the dtype or shape is another one, or the session has no threads of its own: its provider is

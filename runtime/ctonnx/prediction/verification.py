@@ -67,7 +67,7 @@ def verify(
         ProviderError: If the provider does not run here.
     """
     if not model.is_file():
-        raise ModelError(f"expected an .onnx file, found no file at '{model}'; see which there are: ls runs/*/export")
+        raise ModelError(f"expected an .onnx file, found no file at '{model}'; list them with: ls runs/*/export")
     file = golden or model.parent / FILE_NAME
     if not file.is_file():
         raise ModelError(

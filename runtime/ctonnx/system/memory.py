@@ -37,18 +37,18 @@ def largest() -> int:
 
 
 @contextmanager
-def reserve_memory(size: tuple[int, int], bytes_a_pixel: int, name: str) -> Iterator[None]:
+def reserve_memory(size: tuple[int, int], bytes_per_pixel: int, name: str) -> Iterator[None]:
     """Reserves memory for decoding an image; waits until other threads have released enough.
 
     Args:
         size: Width and height in pixels.
-        bytes_a_pixel: Maximum number of bytes that decoding needs for each pixel.
+        bytes_per_pixel: Maximum number of bytes that decoding needs for each pixel.
         name: Name of the image for errors.
 
     Raises:
         ImageError: If the image needs more than `largest`, or the memory is exhausted while it is decoded.
     """
-    needed = size[0] * size[1] * bytes_a_pixel
+    needed = size[0] * size[1] * bytes_per_pixel
     if needed > largest():
         raise ImageError(
             f"too large for the memory of this machine: {size[0]} x {size[1]} pixels take {_megabytes(needed)} "
@@ -62,8 +62,8 @@ def reserve_memory(size: tuple[int, int], bytes_a_pixel: int, name: str) -> Iter
         yield
     except MemoryError as error:
         raise ImageError(
-            f"too large for the memory that is free: {size[0]} x {size[1]} pixels take {_megabytes(needed)} to read, "
-            f"of the {_megabytes(largest())} that images may take; make it smaller, or take fewer threads",
+            f"too large for the memory that is free: {size[0]} x {size[1]} pixels need {_megabytes(needed)} to "
+            f"decode, of {_megabytes(largest())} for all images; make it smaller, or use fewer threads",
             name,
         ) from error
     finally:
@@ -92,7 +92,7 @@ def as_memory_error(error: Exception, action: str) -> NotEnoughMemory | None:
     if found is None and not isinstance(error, MemoryError):
         return None
     return NotEnoughMemory(
-        f"not enough memory to {action} ({found[0] if found else 'MemoryError'}); take fewer threads (--threads) and "
+        f"not enough memory to {action} ({found[0] if found else 'MemoryError'}); use fewer threads (--threads) and "
         "smaller batches (--batch-size), end other programs, or raise this process's limit (ulimit -v, the "
         "container's)"
     )

@@ -64,8 +64,8 @@ FOREIGN: dict[str, tuple[bytes, str]] = {
     ),
     "NIfTI in gzip": (gzip.compress(nifti()), f"a NIfTI volume, compressed with gzip{SLICES}"),
     "tar in gzip": (gzip.compress(tar()), f"a tar archive, compressed with gzip{UNPACK}"),
-    "gzip": (gzip.compress(b"abc"), "a file compressed with gzip; unpack it (gunzip) and name what is in it"),
-    "gzip, cut off": (b"\x1f\x8b\x08\0", "a file compressed with gzip; unpack it (gunzip) and name what is in it"),
+    "gzip": (gzip.compress(b"abc"), "a file compressed with gzip; unpack it (gunzip) and use the extracted file"),
+    "gzip, cut off": (b"\x1f\x8b\x08\0", "a file compressed with gzip; unpack it (gunzip) and use the extracted file"),
     "zip": (zipped("scans/a.png"), f"a zip archive{UNPACK}"),
     "empty zip": (b"PK\5\6" + bytes(18), "an empty zip archive; name the images"),
     "NumPy archive": (
@@ -169,7 +169,7 @@ def test_foreign_file_is_described(kind: str, tmp_path: Path) -> None:
 
 def test_gzip_bomb_is_not_inflated() -> None:
     assert describe_file(io.BytesIO(gzip.compress(bytes(50_000_000)))) == (
-        "a file compressed with gzip; unpack it (gunzip) and name what is in it"
+        "a file compressed with gzip; unpack it (gunzip) and use the extracted file"
     )
 
 

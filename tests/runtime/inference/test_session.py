@@ -201,7 +201,7 @@ def test_missing_file_is_rejected(folder: bool, tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     if folder:
         file.mkdir()
-    assert error_of(file) == f"expected an .onnx file, found no file at '{file}'; see which there are: ls runs/*/export"
+    assert error_of(file) == f"expected an .onnx file, found no file at '{file}'; list them with: ls runs/*/export"
 
 
 def test_empty_file_is_rejected(tmp_path: Path) -> None:

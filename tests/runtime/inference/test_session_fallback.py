@@ -168,6 +168,6 @@ def test_command_uses_the_cpu_if_allowed_and_reports_it(workspace: Path, scans: 
     time = re.compile(r"[\d-]{10}T[\d:]{8}")  # start of each of the two
     assert time.sub("", result.stdout) == time.sub("", predict(scans[0]).stdout)
     assert result.stderr.splitlines()[:2] == [
-        f"note: --fallback takes the CPU: {ERROR}",
+        f"note: using the CPU (--fallback): {ERROR}",
         "model: runs/tiny/export/model.fp32.onnx (fp32 on cpu, the newest run's)",
     ]

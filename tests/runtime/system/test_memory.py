@@ -127,7 +127,7 @@ def test_exhausted_memory_is_an_error_with_advice(raised: Exception, message: st
     with pytest.raises(NotEnoughMemory) as caught, enough_memory("load 'model.onnx'"):
         raise raised
     assert str(caught.value) == (
-        f"not enough memory to load 'model.onnx' ({message}); take fewer threads (--threads) and smaller batches "
+        f"not enough memory to load 'model.onnx' ({message}); use fewer threads (--threads) and smaller batches "
         "(--batch-size), end other programs, or raise this process's limit (ulimit -v, the container's)"
     )
 

@@ -126,7 +126,7 @@ def test_output_holds_the_report_the_document_and_the_plots(run: str, phantoms: 
         "roc.png",
     ]
     assert (folder / "out" / "tiny" / "evaluation.json").read_text(encoding="utf-8") == result.stdout
-    assert result.stderr.endswith("\nout/tiny: evaluation.json, report.md and the plots are there\n")
+    assert result.stderr.endswith("\nout/tiny: wrote evaluation.json, report.md and the plots\n")
     for file in (folder / "out" / "tiny").glob("*.png"):
         with Image.open(file) as image:
             image.load()
@@ -260,7 +260,7 @@ def test_a_damaged_image_ends_in_a_sentence_that_names_it(run: str, copied: Path
             "train one with: ctonnx train DATA, or name a run or an .onnx file that you have (predict and serve: "
             "--model FILE)",
         ),
-        ("no.onnx", "expected an .onnx file, found no file at 'no.onnx'; see which there are: ls runs/*/export"),
+        ("no.onnx", "expected an .onnx file, found no file at 'no.onnx'; list them with: ls runs/*/export"),
     ],
 )
 def test_a_model_that_is_not_there_ends_in_a_sentence(model: str, error: str, phantoms: Path) -> None:

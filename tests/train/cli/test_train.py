@@ -55,7 +55,7 @@ def test_train_prints_the_metrics_and_where_the_run_is(scans: str, folder: Path)
         f"  sensitivity -, specificity {of('test', 'specificity')} on the test images\n\n"
         "data: no image is in the dataset twice\n"
         f"{training['seconds_per_epoch']:.1f} s per epoch, {training['data_share']:.1%} of it for data\n"
-        "runs/tiny: checkpoint, run.json, metrics.csv and evaluation are there; next, ctonnx export\n"
+        "runs/tiny: wrote checkpoint, run.json, metrics.csv and evaluation; next: ctonnx export\n"
     )
     lines = result.stderr.splitlines()
     assert lines[:6] == [

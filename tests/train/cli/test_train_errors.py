@@ -55,7 +55,7 @@ def test_resume_takes_no_other_option(options: list[str], named: str) -> None:
 
 def test_a_run_that_is_not_there_is_not_resumed() -> None:
     assert outcome(ctonnx("train", "--resume", "run")) == failed(
-        "expected an unfinished run's folder (with plan.json) at 'run' or 'runs/run', found none; see which there are: "
+        "expected an unfinished run's folder (with plan.json) at 'run' or 'runs/run', found none; list them with: "
         "ls runs"
     )
 

@@ -104,4 +104,4 @@ def evaluate(
     finally:  # an error in printing or in writing does not prevent the other
         if output:
             write_evaluation(found, output)
-            click.echo(f"{output}: evaluation.json, report.md and the plots are there", err=True)
+            click.echo(f"{output}: wrote evaluation.json, report.md and the plots", err=True)

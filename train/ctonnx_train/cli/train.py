@@ -48,7 +48,7 @@ def _setting(name: str, field: str = "", **details: Any) -> Callable[[Any], Any]
 @click.option(
     "--full-size",
     is_flag=True,
-    help="Full-size images in every epoch, where --weights none starts with small ones: slower, for small findings.",
+    help="Use full-size images in every epoch (--weights none starts with smaller ones); slower, better for small findings.",
 )
 @_setting("--color", type=click.Choice(get_args(Color)), help="Color space of the network's input.")
 @_setting(
@@ -249,4 +249,4 @@ def _show(ctx: click.Context, result: "TrainResult") -> None:
     if result.interrupted:
         click.echo(f"{result.run.folder}: stopped early; resume with: ctonnx train --resume {result.run.folder}")
         ctx.exit(130)
-    click.echo(f"{result.run.folder}: checkpoint, run.json, metrics.csv and evaluation are there; next, ctonnx export")
+    click.echo(f"{result.run.folder}: wrote checkpoint, run.json, metrics.csv and evaluation; next: ctonnx export")

@@ -1,6 +1,5 @@
 """Dataset preparation: decoding, splits and leakage removal."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -8,6 +7,7 @@ from tqdm import tqdm
 
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
+from ctonnx.system.files import sha256_of
 from ctonnx.system.text import Log, counted
 from ctonnx_train.data.dataset import Dataset
 from ctonnx_train.data.leakage import Leaks, drop_leaks, find_leaks, group_names, group_numbers, leaked_samples
@@ -123,4 +123,4 @@ def _fingerprint(data: Dataset, digests: Mapping[str, str]) -> str:
         for split, samples in data.splits.items()
         for sample in samples
     )
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return sha256_of("".join(lines).encode())

@@ -92,7 +92,7 @@ def find_resumable_run(run: Path, root: Path = RUNS) -> Run:
             )
     raise DataError(
         f"expected an unfinished run's folder (with plan.json) at '{run}' or '{root / run}', found none; "
-        "see which there are: ls runs"
+        "list them with: ls runs"
     )
 
 

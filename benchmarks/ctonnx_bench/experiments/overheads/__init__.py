@@ -1,6 +1,6 @@
 """Overheads of ctonnx over the network itself.
 
-startup          start-up time of commands
+startup          cold start of commands
 predictor        `Predictor` compared with a bare `session.run`
 harness          `ctonnx bench` compared with a bare loop
 thread_spinning  effect of spinning threads on another session

@@ -1,7 +1,7 @@
 """Finds model files that were damaged since their export, as by a bit error on a disk or an incomplete copy.
 
-The spec contains a checksum of the file without its metadata, to which the spec belongs. It is compared whenever a
-model is opened. A checksum finds damage and does not authenticate a file: `ctonnx verify` compares the SHA-256 of the
+The spec contains a checksum of the file without its metadata (which include the spec). It is compared whenever a model
+is opened. A checksum finds damage and does not authenticate a file: `ctonnx verify` compares the SHA-256 of the
 whole file.
 """
 

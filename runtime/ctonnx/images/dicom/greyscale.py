@@ -113,7 +113,7 @@ class Rendering:
         voi = self._functional("FrameVOILUTSequence")
         if "WindowCenter" in voi and "WindowWidth" in voi:
             ends = (np.atleast_1d(np.asarray(voi[name].value, float)) for name in ("WindowCenter", "WindowWidth"))
-            center, width = (float(values[0]) for values in ends)
+            center, width = (float(found[0]) for found in ends)
             if np.isfinite(center) and width > 0:
                 return windowed(values, center, width, str(voi.get("VOILUTFunction", "LINEAR")))
         if voi.get("VOILUTSequence"):

@@ -125,7 +125,7 @@ def test_class_names_are_printed_as_they_are_written(model: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("given", "content", "sentence"),
     [
-        ("none.onnx", None, r"expected an \.onnx file, found no file at 'none\.onnx'; see which there are: .+"),
+        ("none.onnx", None, r"expected an \.onnx file, found no file at 'none\.onnx'; list them with: .+"),
         ("bad.onnx", b"", r"expected an \.onnx file, found an empty file at 'bad\.onnx'; export the model again"),
         ("bad.onnx", b"a letter", r"'bad\.onnx' is not a whole ONNX model \(.+\); if it was .+"),
         ("lungs", None, r"expected a run's folder .+ at 'lungs' or 'runs/lungs', found none; train one with: .+"),

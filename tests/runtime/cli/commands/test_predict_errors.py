@@ -52,7 +52,7 @@ def test_run_that_does_not_exist_is_rejected(scans: Path) -> None:
 def test_missing_model_is_rejected(scans: Path) -> None:
     assert_rejected(
         predict("scans", "-m", "none.onnx"),
-        "expected an .onnx file, found no file at 'none.onnx'; see which there are: ls runs/*/export",
+        "expected an .onnx file, found no file at 'none.onnx'; list them with: ls runs/*/export",
     )
 
 

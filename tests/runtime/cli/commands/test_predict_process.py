@@ -85,7 +85,7 @@ def test_odd_name_of_a_missing_model_is_reported(scans: Path) -> None:
     done = in_a_process("scans", "-m", b"m\xffodel.onnx")
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr == (
-        b"Error: expected an .onnx file, found no file at 'm\\udcffodel.onnx'; see which there are: ls runs/*/export\n"
+        b"Error: expected an .onnx file, found no file at 'm\\udcffodel.onnx'; list them with: ls runs/*/export\n"
     )
 
 

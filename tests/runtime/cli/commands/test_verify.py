@@ -164,7 +164,7 @@ def test_missing_model_is_reported_before_its_golden_inputs(tmp_path: Path, monk
     result = CliRunner().invoke(main, ["verify", "nope.onnx"])
     assert result.exit_code == 2
     assert result.stderr == (
-        "Error: expected an .onnx file, found no file at 'nope.onnx'; see which there are: ls runs/*/export\n"
+        "Error: expected an .onnx file, found no file at 'nope.onnx'; list them with: ls runs/*/export\n"
     )
 
 
