@@ -95,7 +95,7 @@ class ImageSets:
 
     @cached_property
     def compared(self) -> tuple[ImageSet, ...]:
-        """Image sets on which FP16 and INT8 are compared with FP32, decoded on first use; the validation images first."""
+        """Image sets on which FP16 and INT8 are compared with FP32: validation first; decoded on first use."""
         held_out = self.choose_held_out()
         return (self.validation, held_out) if held_out else (self.validation,)
 

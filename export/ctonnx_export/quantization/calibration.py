@@ -96,7 +96,7 @@ class Ranges:
         return dict(self._least_lossy)
 
     def _find_least_lossy(self, name: str) -> tuple[float, float]:
-        """Returns the range whose quantized histogram has the least Kullback-Leibler divergence from the observed one."""
+        """Returns the range whose quantized histogram has the least Kullback-Leibler divergence from the data."""
         counts, edges, *rest = self._histograms.get_histogram_dict()[name]
         coarse = counts.reshape(_ENTROPY_BINS, -1).sum(axis=1)
         histogram = (coarse, edges[:: _BINS // _ENTROPY_BINS], *rest)

@@ -48,7 +48,7 @@ def _setting(name: str, field: str = "", **details: Any) -> Callable[[Any], Any]
 @click.option(
     "--full-size",
     is_flag=True,
-    help="Use full-size images in every epoch (--weights none starts with smaller ones); slower, better for small findings.",
+    help="Use full-size images in every epoch (--weights none starts with smaller); slower, better for small findings.",
 )
 @_setting("--color", type=click.Choice(get_args(Color)), help="Color space of the network's input.")
 @_setting(
