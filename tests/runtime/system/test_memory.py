@@ -107,8 +107,8 @@ def test_image_without_enough_free_memory_is_rejected_with_its_size_and_the_limi
     with pytest.raises(ImageError) as caught:
         load(Image.new("L", (1000, 500)))
     assert str(caught.value) == (
-        "image in memory: too large for the memory that is free: 1000 x 500 pixels take 2 MB to read, of the 3 MB that "
-        "images may take; make it smaller, or take fewer threads"
+        "image in memory: too large for the memory that is free: 1000 x 500 pixels need 2 MB to decode, of 3 MB for "
+        "all images; make it smaller, or use fewer threads"
     )
     assert memory._taken == []
 
