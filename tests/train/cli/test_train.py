@@ -214,7 +214,7 @@ def test_ctrl_c_after_an_epoch_shows_the_metrics_how_to_go_on_and_130(
     again = ctonnx("train", "--resume", "runs/one")
     assert again.exit_code == 0, again.output
     assert "resuming after epoch 1 of 2\n" in again.stderr
-    assert again.stdout.endswith("evaluation are there; next, ctonnx export\n")
+    assert again.stdout.endswith("evaluation; next: ctonnx export\n")
     finished = outcome(ctonnx("train", "--resume", "one"))
     assert finished == failed(
         "expected an unfinished run to resume, found that 'runs/one' is finished; for more epochs, start a new "
@@ -305,8 +305,8 @@ def test_pytorch_is_loaded_for_the_settings_of_a_resumed_run(
         ),
         pytest.param(
             None,
-            "expected an unfinished run's folder (with plan.json) at 'one' or 'runs/one', found none; see which there "
-            "are: ls runs",
+            "expected an unfinished run's folder (with plan.json) at 'one' or 'runs/one', found none; list them "
+            "with: ls runs",
             marks=pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes"),
         ),
     ],

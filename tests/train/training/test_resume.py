@@ -87,8 +87,8 @@ def test_a_finished_run_is_not_resumed(typed: str, run: Run) -> None:
 
 def test_a_folder_that_is_not_a_run_is_not_resumed() -> None:
     message = (
-        "expected an unfinished run's folder (with plan.json) at 'other' or 'runs/other', found none; see which there "
-        "are: ls runs"
+        "expected an unfinished run's folder (with plan.json) at 'other' or 'runs/other', found none; list them "
+        "with: ls runs"
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         resume(Path("other"))
