@@ -94,8 +94,8 @@ def test_onnxruntime_that_pip_takes_for_installed_is_uninstalled_first(words: tu
     done = ctonnx(*words, without=("onnxruntime",), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "Error: onnxruntime does not load (No module named 'onnxruntime'): files of it are missing, as when a build "
-        "that lay over another is uninstalled, or it is for another system; pip uninstall --yes onnxruntime, then "
+        "Error: onnxruntime does not load (No module named 'onnxruntime'): some of its files are missing, as after "
+        "uninstalling another build, or it is for another system; pip uninstall --yes onnxruntime, then "
         'pip install "ctonnx[cpu]"\n'
     )
 
