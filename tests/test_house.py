@@ -31,7 +31,7 @@ ROOMS = {
     "ctonnx.images": "scan source modes unsupported raster formats preprocessing dicom loading",
     "ctonnx.images.raster": "tiff_directory tiff jpeg2000 depth raw_samples salvage decoding",
     "ctonnx.images.dicom": "hounsfield stored_bits window header redaction dataset decoding greyscale file",
-    "ctonnx.parity": "rounding outputs comparison gates golden_gate",
+    "ctonnx.parity": "rounding outputs comparison acceptance_gates golden_gate",
     "ctonnx.artifacts": "json_schema onnx_file report_schema operating_point spec caveats golden run",
     "ctonnx.artifacts.onnx_file": "protobuf metadata operators integrity",
     "ctonnx.inference": "tensorrt providers diagnosis session runner tuning self_test",
@@ -56,7 +56,7 @@ ROOMS = {
     "ctonnx_train.cli": "options data train evaluate",
     "ctonnx_export": "graph image_sets trial quantization models report triton export cli",
     "ctonnx_export.graph": "sessions deploy_graph execution conversion simplification backbone fp16",
-    "ctonnx_export.quantization": "settings calibration amx qdq input_stem bias_correction sensitivity search",
+    "ctonnx_export.quantization": "settings calibration amx qdq input_stem bias_correction sensitivity scheme_search",
     "ctonnx_export.report": "caveats facts parity_table markdown model_card",
     "ctonnx_bench": "cases measurement correctness analysis experiments benchmark report workflow cli",
     "ctonnx_bench.cases": "adapters settings contenders images task case sweep",
@@ -123,8 +123,11 @@ def test_arrows_between_the_packages_run_one_way(package: str) -> None:
 
 def entries(folder: Path) -> set[str]:
     """Returns the names of a folder's modules and folders, without `.py`."""
-    names = {entry.stem for entry in folder.iterdir() if entry.is_dir() or entry.suffix == ".py"}
-    return names - {"__init__", "__main__", "__pycache__"}
+    files = [
+        file.relative_to(folder) for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts
+    ]
+    names = {file.parts[0] if len(file.parts) > 1 else file.stem for file in files if file.suffix != ".typed"}
+    return names - {"__init__", "__main__"}
 
 
 def folder_of(room: str) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ctonnx.errors import CtonnxError
-from ctonnx.parity.gates import DEVICE_GATES
+from ctonnx.parity.acceptance_gates import DEVICE_GATES
 from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.cpu import available_cores
 from ctonnx.system.memory import memory_limit

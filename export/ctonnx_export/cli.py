@@ -6,7 +6,7 @@ import click
 
 from ctonnx.artifacts.report_schema import PRECISIONS, TARGETS, Precision, Target
 from ctonnx.cli.options import FiniteRange, threads_option
-from ctonnx.parity.gates import GATES
+from ctonnx.parity.acceptance_gates import GATES
 from ctonnx.parity.rounding import share_of_percent, shown
 from ctonnx_export.quantization.settings import Quantization
 

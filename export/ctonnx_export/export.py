@@ -14,7 +14,7 @@ from ctonnx.artifacts.golden import FILE_NAME, Golden, save_golden
 from ctonnx.artifacts.report_schema import PRECISIONS, Precision
 from ctonnx.artifacts.run import Run
 from ctonnx.errors import CtonnxError
-from ctonnx.parity.gates import GATES
+from ctonnx.parity.acceptance_gates import GATES
 from ctonnx.parity.outputs import Outputs
 from ctonnx.system.files import atomic_folder, json_text, sha256_of, write_text
 from ctonnx.system.temporary_files import remove_leftovers

@@ -14,8 +14,8 @@ from ctonnx.artifacts.onnx_file.operators import check_graph
 from ctonnx.artifacts.report_schema import Precision
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import CheckFailed
+from ctonnx.parity.acceptance_gates import GATES, Gate
 from ctonnx.parity.comparison import Parity, compare
-from ctonnx.parity.gates import GATES, Gate
 from ctonnx.system.packages import versions_of
 from ctonnx.system.text import Log
 from ctonnx_export.graph.conversion import convert, strip
@@ -28,7 +28,7 @@ from ctonnx_export.quantization.bias_correction import BiasCorrection
 from ctonnx_export.quantization.calibration import collect_ranges
 from ctonnx_export.quantization.input_stem import for_integers
 from ctonnx_export.quantization.qdq import quantized_tensors
-from ctonnx_export.quantization.search import search
+from ctonnx_export.quantization.scheme_search import search
 from ctonnx_export.quantization.settings import Quantization
 from ctonnx_export.trial import ComparisonSet, Trial, try_model
 from ctonnx_train.runs.checkpoint import Checkpoint

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity import rounding
+from ctonnx.parity.acceptance_gates import GATES, BrokenBound, Gate
 from ctonnx.parity.comparison import AccuracyChange, Parity, accuracy_change, compare
-from ctonnx.parity.gates import GATES, BrokenBound, Gate
 from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
 from ctonnx_export.graph.sessions import open_model
 from ctonnx_export.image_sets import ImageSet, batches_with_progress

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ctonnx.artifacts.operating_point import OperatingPoint
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.images import Preprocessing
+from ctonnx.parity.acceptance_gates import GATES
 from ctonnx.parity.comparison import Parity
-from ctonnx.parity.gates import GATES
 from ctonnx_export.image_sets import ImageSet
 from ctonnx_export.models import ExportedModel
 from ctonnx_export.report.facts import report

@@ -22,7 +22,7 @@ from tests.export.builders import image_set
 from ctonnx.artifacts.report_schema import Precision
 from ctonnx.artifacts.run import Run
 from ctonnx.images import Preprocessing
-from ctonnx.parity.gates import GATES, Gate
+from ctonnx.parity.acceptance_gates import GATES, Gate
 from ctonnx_export import models
 from ctonnx_export.export import ExportResult, export_run
 from ctonnx_export.graph.conversion import convert
@@ -232,8 +232,8 @@ def two_threads() -> Iterator[None]:
 
 def short_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shortens the search to one calibrator and one layer; test_search.py tests all of it."""
-    monkeypatch.setattr("ctonnx_export.quantization.search.CALIBRATORS", CALIBRATORS[:1])
-    monkeypatch.setattr("ctonnx_export.quantization.search._MOST_EXCLUDED", 1)
+    monkeypatch.setattr("ctonnx_export.quantization.scheme_search.CALIBRATORS", CALIBRATORS[:1])
+    monkeypatch.setattr("ctonnx_export.quantization.scheme_search._MOST_EXCLUDED", 1)
 
 
 def names(folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ from tests.export.conftest import LOOSE, names, short_search
 from ctonnx.artifacts.golden import load_golden
 from ctonnx.artifacts.run import Run
 from ctonnx.cli.main import main
-from ctonnx.parity.gates import GATES, Gate
+from ctonnx.parity.acceptance_gates import GATES, Gate
 from ctonnx.prediction.model_selection import find_model
 from ctonnx.prediction.verification import verify
 from ctonnx_export.export import ExportResult

@@ -25,8 +25,8 @@ from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.cli.main import main
 from ctonnx.errors import CheckFailed, CtonnxError, DataError
 from ctonnx.images import load, to_pixels
+from ctonnx.parity.acceptance_gates import GATES, Gate
 from ctonnx.parity.comparison import compare
-from ctonnx.parity.gates import GATES, Gate
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction
 from ctonnx_export import (

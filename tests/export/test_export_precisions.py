@@ -14,7 +14,7 @@ from tests.export.conftest import ALL, LOOSE, names, two_threads
 from ctonnx.artifacts.golden import load_golden
 from ctonnx.artifacts.run import Run
 from ctonnx.errors import DataError
-from ctonnx.parity.gates import GATES
+from ctonnx.parity.acceptance_gates import GATES
 from ctonnx.prediction.model_selection import find_model
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.verification import verify

@@ -13,7 +13,7 @@ from tests.export.conftest import ALL, LOOSE, names
 
 from ctonnx.artifacts.run import Run
 from ctonnx.cli.main import main
-from ctonnx.parity.gates import GATES
+from ctonnx.parity.acceptance_gates import GATES
 from ctonnx.prediction.verification import verify
 from ctonnx_export import export
 from ctonnx_export.export import ExportResult, export_run

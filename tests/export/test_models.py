@@ -9,7 +9,7 @@ from tests.export.builders import SAME, SPEC
 
 from ctonnx.artifacts.run import Run
 from ctonnx.artifacts.spec import ModelSpec
-from ctonnx.parity.gates import GATES
+from ctonnx.parity.acceptance_gates import GATES
 from ctonnx_export import models
 from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.image_sets import ImageSets

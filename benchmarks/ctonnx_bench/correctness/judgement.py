@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.artifacts.golden import FILE_NAME, load_golden
+from ctonnx.parity.acceptance_gates import DEVICE_GATES, GATES, Gate
 from ctonnx.parity.comparison import Parity, accuracy_change, compare, share_interval
-from ctonnx.parity.gates import DEVICE_GATES, GATES, Gate
 from ctonnx.parity.golden_gate import allow
 from ctonnx.parity.outputs import Outputs
 from ctonnx_bench.cases.contenders import Contender, Model

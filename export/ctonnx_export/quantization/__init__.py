@@ -7,5 +7,5 @@ qdq              insertion of quantize and dequantize nodes by a scheme
 input_stem       a cheaper path from the pixels through the first convolution
 bias_correction  correction of the logits' mean error
 sensitivity      ranking of the layers by the effect of their quantization
-search           search for a scheme whose model passes its gate
+scheme_search    search for a scheme whose model passes its gate
 """

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ctonnx.artifacts.caveats import model_caveats
-from ctonnx.parity.gates import GATES
+from ctonnx.parity.acceptance_gates import GATES
 from ctonnx.parity.rounding import rounded_down
 from ctonnx_export.models import ExportedModel
 

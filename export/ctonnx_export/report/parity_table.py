@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ctonnx.parity.acceptance_gates import Gate
 from ctonnx.parity.comparison import MAX_DP, Parity
-from ctonnx.parity.gates import Gate
 from ctonnx.parity.rounding import shown
 from ctonnx.system.text import table
 

@@ -89,7 +89,7 @@ class Metrics(TypedDict, total=False):
 
 
 class GateBounds(TypedDict, total=False):
-    """`gate`: bounds of a model, as in `ctonnx.parity.gates.Gate`."""
+    """`gate`: bounds of a model, as in `ctonnx.parity.acceptance_gates.Gate`."""
 
     max_dp: Required[Annotated[float, Between(0)]]
     min_agreement: Required[Share]

@@ -45,7 +45,7 @@ class ModelSpec:
         synthetic: Whether the training images were generated phantoms.
         metrics: PyTorch's metrics on the validation and test images.
         parity: Comparison of this file's outputs with PyTorch's, from `Parity.as_dict`.
-        gate: Bounds of that comparison, from `ctonnx.parity.gates.Gate`; None in files of earlier releases.
+        gate: Bounds of that comparison, from `ctonnx.parity.acceptance_gates.Gate`; None in files of earlier releases.
         versions: Versions of ctonnx and of the libraries that exported the file.
         temperature: The graph's divisor of the logits (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
         dicom_window: Window for DICOM files.

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from ctonnx.parity.acceptance_gates import BrokenBound, Gate
 from ctonnx.parity.comparison import compare
-from ctonnx.parity.gates import BrokenBound, Gate
 from ctonnx.parity.outputs import Outputs
 from ctonnx.parity.rounding import exactly
 

@@ -7,8 +7,8 @@ from ctonnx.artifacts.golden import FILE_NAME, Golden, load_golden
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import CheckFailed, ModelError
 from ctonnx.inference.providers import Provider
+from ctonnx.parity.acceptance_gates import DEVICE_GATES, GATES, Gate
 from ctonnx.parity.comparison import Parity, compare
-from ctonnx.parity.gates import DEVICE_GATES, GATES, Gate
 from ctonnx.parity.golden_gate import allow, disagreements
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.system.files import sha256_of

@@ -8,7 +8,7 @@ import pytest
 from tests.benchmarks.conftest import INT8
 
 from ctonnx.artifacts.golden import Golden
-from ctonnx.parity.gates import Gate
+from ctonnx.parity.acceptance_gates import Gate
 from ctonnx.parity.outputs import Outputs
 from ctonnx_bench.cases.contenders import read_models
 from ctonnx_bench.cases.images import CheckImages

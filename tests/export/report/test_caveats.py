@@ -7,7 +7,7 @@ import onnx
 import pytest
 from tests.export.builders import SAME, SPEC
 
-from ctonnx.parity.gates import GATES, Gate
+from ctonnx.parity.acceptance_gates import GATES, Gate
 from ctonnx_export.models import ExportedModel
 from ctonnx_export.report.caveats import export_caveats
 from ctonnx_export.trial import Suspicion, Trial

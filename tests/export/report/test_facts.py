@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 from tests.export.builders import LEAKS, SAME, SPEC, facts
 
-from ctonnx.parity.gates import GATES, Gate
+from ctonnx.parity.acceptance_gates import GATES, Gate
 from ctonnx.system.files import json_text
 from ctonnx_export.models import ExportedModel
 from ctonnx_export.report.facts import report

@@ -7,8 +7,8 @@ from typing import Any
 import onnx
 from tests.export.builders import SPEC, facts
 
+from ctonnx.parity.acceptance_gates import GATES, Gate
 from ctonnx.parity.comparison import AccuracyChange, Parity
-from ctonnx.parity.gates import GATES, Gate
 from ctonnx_export.models import ExportedModel
 from ctonnx_export.report.facts import report
 from ctonnx_export.report.markdown import as_markdown

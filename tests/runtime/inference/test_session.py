@@ -254,7 +254,5 @@ def test_model_without_enough_memory_is_not_reported_as_damaged(
         raise raised
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", fail)
-    with pytest.raises(
-        NotEnoughMemory, match=r"^not enough memory to load '[^']+' \([^)]*std::bad_alloc\); use fewer"
-    ):
+    with pytest.raises(NotEnoughMemory, match=r"^not enough memory to load '[^']+' \([^)]*std::bad_alloc\); use fewer"):
         open_session(small)

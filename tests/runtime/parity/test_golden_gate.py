@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ctonnx.parity.gates import GATES, Gate
+from ctonnx.parity.acceptance_gates import GATES, Gate
 from ctonnx.parity.golden_gate import allow, disagreements
 from ctonnx.parity.outputs import Outputs
 

@@ -13,7 +13,7 @@ from ctonnx.parity.rounding import exactly, shown
 
 if TYPE_CHECKING:
     from ctonnx.inference.providers import Provider
-    from ctonnx.parity.gates import Gate
+    from ctonnx.parity.acceptance_gates import Gate
     from ctonnx.prediction.verification import Verification
 
 __all__ = ["verify"]

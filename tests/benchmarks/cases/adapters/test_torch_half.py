@@ -4,8 +4,8 @@ import numpy as np
 
 from ctonnx.artifacts.golden import load_golden
 from ctonnx.artifacts.run import Run
+from ctonnx.parity.acceptance_gates import DEVICE_GATES
 from ctonnx.parity.comparison import compare
-from ctonnx.parity.gates import DEVICE_GATES
 from ctonnx_bench.cases.adapters.adapter import Opening
 from ctonnx_bench.cases.adapters.torch_half import open_network
 

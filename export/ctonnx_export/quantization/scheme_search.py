@@ -8,7 +8,7 @@ import onnx
 from tqdm import tqdm
 
 from ctonnx.artifacts.report_schema import Target
-from ctonnx.parity.gates import Gate
+from ctonnx.parity.acceptance_gates import Gate
 from ctonnx.system.text import Log, duration
 from ctonnx_export.image_sets import ImageSet
 from ctonnx_export.quantization.bias_correction import BiasCorrection

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from tests.runtime.parity.made_outputs import outputs, parity
 
+from ctonnx.parity.acceptance_gates import GATES, Gate
 from ctonnx.parity.comparison import AccuracyChange, Parity, compare
-from ctonnx.parity.gates import GATES, Gate
 
 GATE = Gate(max_dp=1e-4, min_agreement=0.99)
 
