@@ -224,7 +224,7 @@ RULES = (
         r"\bpass(es|ed|ing)? over\b(?! (a|an|the|all|each|every)\b)",
         "skip, ignore",
         "plain word",
-        (Right(r"^passed over$", "a key of the audit's JSON", r"audit"),),
+        (Right(r"^passed over$", "a field of `Dataset`, and a key of the audit's JSON", r"audit|/data/|dataset"),),
         names=True,
     ),
     Rule(r"\banew\b", "again, from scratch", "plain word", names=True),

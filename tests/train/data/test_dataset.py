@@ -21,7 +21,7 @@ DATA = Dataset(
         "test": (),
     },
     to_make=(),
-    skipped=0,
+    passed_over=0,
     synthetic=False,
 )
 

@@ -28,7 +28,7 @@ def test_split_folders_are_read(images_in: ImagesIn, tmp_path: Path) -> None:
             "test": (Sample("test/b/scan 0.png", 1),),
         },
         to_make=(),
-        skipped=0,
+        passed_over=0,
         synthetic=False,
     )
     assert folder.counts() == {"train": {"a": 1, "b": 2}, "valid": {"a": 1, "b": 1}, "test": {"a": 0, "b": 1}}

@@ -27,7 +27,7 @@ def test_files_without_an_images_name_are_skipped_and_counted(images_in: ImagesI
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).touch()
     folder = read_data(root)
-    assert folder.skipped == 4
+    assert folder.passed_over == 4
     assert folder.notes == (
         "skipped: 3 other files ('labels.csv' first)",
         "skipped: 1 hidden or system file ('valid/a/inner/Thumbs.db' first)",
@@ -58,7 +58,7 @@ def test_hidden_and_system_files_are_neither_images_nor_classes_and_are_counted(
     (root / hidden).parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(root / "train" / "a" / "scan 0.png", root / hidden)
     folder = read_data(root)
-    assert replace(folder, skipped=0, notes=()) == without
+    assert replace(folder, passed_over=0, notes=()) == without
     assert folder.notes == (f"skipped: 1 hidden or system file ('{hidden}' first)",)
 
 
@@ -99,7 +99,7 @@ def test_a_class_folder_without_images_is_rejected_by_name(images_in: ImagesIn, 
 def test_images_outside_class_folders_are_counted_by_folder(images_in: ImagesIn, tmp_path: Path) -> None:
     root = images_in(tmp_path, {"train/a": 2, "train/b": 2, "valid": 5, "train": 1, ".": 3, "extra/a": 4})
     folder = read_data(root)
-    assert folder.skipped == 13
+    assert folder.passed_over == 13
     assert folder.notes == (
         f"skipped: 3 images in '{root}' itself, in no class folder ('scan 0.png' first)",
         "skipped: 4 files in 'extra', which is not part of the dataset ('extra/a/scan 0.png' first)",

@@ -46,7 +46,7 @@ def test_file_is_read_as_a_dataset(tmp_path: Path) -> None:
             "test": (Sample("test_images/0", 1), Sample("test_images/1", 1)),
         },
         to_make=(),
-        skipped=0,
+        passed_over=0,
         synthetic=False,
     )
 

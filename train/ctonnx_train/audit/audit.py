@@ -150,7 +150,7 @@ def audit_data(
         heights=_range([fact.height for fact in facts.values()]),
         modes=dict(Counter(fact.mode for fact in facts.values()).most_common()),
         formats=dict(Counter(fact.format for fact in facts.values()).most_common()),
-        passed_over=data.skipped,
+        passed_over=data.passed_over,
         unreadable={path: fact.reason for path, fact in found.items() if isinstance(fact, ImageError)},
         exact=exact,
         near=near,

@@ -20,7 +20,7 @@ class Dataset:
         folder_classes: Canonical class name for each class folder's name, or each class's number.
         splits: Samples of `train`, `valid` and `test`; `test` may be empty, and the splits in `to_make` are.
         to_make: Missing splits to create from the training images.
-        skipped: Number of files that are not images of a class.
+        passed_over: Number of skipped files: those that are not images of a class.
         notes: Sentences on splits with other names, skipped files and the like.
     """
 
@@ -29,7 +29,7 @@ class Dataset:
     folder_classes: Mapping[str, str]
     splits: Splits
     to_make: tuple[Split, ...]
-    skipped: int
+    passed_over: int
     synthetic: bool
     notes: tuple[str, ...] = ()
 

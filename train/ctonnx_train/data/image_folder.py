@@ -82,7 +82,7 @@ def read_data(
         folder_classes=names,
         splits=splits,
         to_make=tuple(split for split in wanted if not splits[split]),
-        skipped=skipped.files,
+        passed_over=skipped.files,
         synthetic=_is_synthetic(top) or _is_synthetic(root),
         notes=(*layout.notes, *skipped.notes),
     )

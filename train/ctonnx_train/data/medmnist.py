@@ -66,7 +66,7 @@ def read_medmnist(
         folder_classes=names,
         splits=found,
         to_make=() if found["valid"] else ("valid",),
-        skipped=0,
+        passed_over=0,
         synthetic=False,
     )
 
