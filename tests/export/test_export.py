@@ -17,9 +17,9 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.golden import load_golden
 from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
-from ctonnx.artifacts.operating_point import OperatingPoint
 from ctonnx.artifacts.run import Run
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.cli.main import main

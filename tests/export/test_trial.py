@@ -7,7 +7,7 @@ import onnx
 from numpy.typing import NDArray
 from tests.export.builders import SAME, SPEC, image_set
 
-from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.parity.acceptance_gates import Gate
 from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.trial import ComparisonSet, Suspicion, Trial, try_model

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.parity.rounding import shown
 from ctonnx.system.text import table
 from ctonnx_export.report.parity_table import parity_table, show_change, show_correlation, show_counts

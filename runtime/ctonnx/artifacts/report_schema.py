@@ -3,10 +3,10 @@
 `ctonnx.artifacts.json_schema` checks the fields named here and keeps all others unchanged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Required, TypeAlias, TypedDict, get_args
 
-from ctonnx.artifacts.json_schema import Between
+from ctonnx.artifacts.json_schema import Between, Length
 
 __all__ = [
     "PRECISIONS",
@@ -20,8 +20,11 @@ __all__ = [
     "Precision",
     "QuantizationFacts",
     "Share",
+    "Shortcut",
+    "Shortcuts",
     "Split",
     "Target",
+    "Verdict",
 ]
 
 Share: TypeAlias = Annotated[float, Between(0, 1)]
@@ -95,6 +98,27 @@ class GateBounds(TypedDict, total=False):
     min_agreement: Required[Share]
     max_drop: Share | None
     min_heatmap_correlation: Annotated[float, Between(-1, 1)]
+
+
+Verdict: TypeAlias = Literal["none", "some", "strong"]
+"""Strength of the association of an image's facts, none of which is anatomy, with its class."""
+
+
+class Shortcut(TypedDict, total=False):
+    """`shortcuts.classes`: facts of an image that distinguish one class from the rest."""
+
+    verdict: Required[Verdict]
+    auroc: Share | None
+    auroc_interval: Annotated[Sequence[Share], Length(2)] | None
+    p_value: Share | None
+    facts: Sequence[str]
+
+
+class Shortcuts(TypedDict, total=False):
+    """`shortcuts`: facts of an image that are not anatomy, such as its size, but distinguish its class."""
+
+    verdict: Required[Verdict]
+    classes: Required[Mapping[str, Shortcut]]
 
 
 class QuantizationFacts(TypedDict, total=False):

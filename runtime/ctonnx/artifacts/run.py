@@ -40,6 +40,7 @@ class Run:
 
     weights_file = _Inside("model.safetensors")  # weights of the checkpoint
     next_weights_file = _Inside("model.next.safetensors")  # newer weights, until their record is written
+    novelty_file = _Inside("novelty.safetensors")  # distance of an image from the training images
     record_file = _Inside("run.json")  # settings, classes, data fingerprint and metrics of the run
     splits_file = _Inside("splits.json")  # images of each split
     plan_file = _Inside("plan.json")  # settings of a training that is not finished

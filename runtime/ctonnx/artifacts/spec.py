@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 from ctonnx.artifacts import json_schema
-from ctonnx.artifacts.operating_point import OperatingPoint
-from ctonnx.artifacts.report_schema import Data, GateBounds, Metrics, Precision, QuantizationFacts
+from ctonnx.artifacts.decision.novelty import Novelty
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx.artifacts.report_schema import Data, GateBounds, Metrics, Precision, QuantizationFacts, Shortcuts
 from ctonnx.errors import ModelError
 from ctonnx.images import Preprocessing
 from ctonnx.images.preprocessing import DicomWindow
@@ -24,7 +26,7 @@ __all__ = [
     "validate_outputs",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Increased when a reader of the old version could misuse a new file; added fields alone do not increase it."""
 
 _SPLITS = {"valid": "validation", "test": "test"}
@@ -51,6 +53,11 @@ class ModelSpec:
         dicom_window: Window for DICOM files.
         quantization: Quantization scheme, or None for a floating-point model.
         operating_point: Threshold of a suspicious image; None if the run fitted none.
+        prediction_sets: Classes that an image may have; None if the run fitted none, and in files of schema 1.
+        novelty: Threshold of the graph's output `novelty`; None if it has no such output, as in files of schema 1.
+        shortcuts: Facts of the training images, such as their size, that distinguish their classes; None if unknown.
+        acquisition: Means of the training images' facts, such as size and brightness, to compare other images with.
+        history: Earlier fits of this file's values, the oldest first: one entry for each `ctonnx recalibrate`.
         content_checksum: Checksum of the file without its metadata; None in files of earlier releases.
     """
 
@@ -70,10 +77,15 @@ class ModelSpec:
     dicom_window: DicomWindow = field(default_factory=DicomWindow)
     quantization: Annotated[Mapping[str, Any] | None, json_schema.As(QuantizationFacts | None)] = None
     operating_point: OperatingPoint | None = None
+    prediction_sets: PredictionSets | None = None
+    novelty: Novelty | None = None
+    shortcuts: Annotated[Mapping[str, Any] | None, json_schema.As(Shortcuts | None)] = None
+    acquisition: Mapping[str, Any] | None = None
+    history: tuple[Mapping[str, Any], ...] = ()
     content_checksum: str | None = None
 
     def __post_init__(self) -> None:
-        validate_outputs(self.classes, self.temperature, self.operating_point)
+        validate_outputs(self.classes, self.temperature, self.operating_point, self.prediction_sets)
         if not (0 < self.dicom_window.width < math.inf and math.isfinite(self.dicom_window.center)):
             raise ValueError(f"expected a DICOM window with a width above 0, found {asdict(self.dicom_window)}")
 
@@ -108,11 +120,17 @@ class _Versioned:
     schema_version: int
 
 
-def validate_outputs(classes: Sequence[str], temperature: float, point: OperatingPoint | None) -> None:
+def validate_outputs(
+    classes: Sequence[str],
+    temperature: float,
+    point: OperatingPoint | None,
+    sets: PredictionSets | None = None,
+) -> None:
     """Raises an error if a model's outputs could not be interpreted.
 
     Raises:
-        ValueError: If a value is out of range, the classes are not unique, or the operating point does not fit them.
+        ValueError: If a value is out of range, the classes are not unique, or the operating point or the
+            prediction sets do not fit them.
     """
     if len(classes) < 2 or len(set(classes)) != len(classes) or not all(classes):
         raise ValueError(f"expected two or more different classes, found {json_schema.shown(classes)}")
@@ -120,6 +138,8 @@ def validate_outputs(classes: Sequence[str], temperature: float, point: Operatin
         raise ValueError(f"expected a temperature above 0, found {temperature!r}")
     if point is not None:
         point.validate(classes)
+    if sets is not None:
+        sets.validate(classes)
 
 
 def describe_leakage(data: Mapping[str, Any]) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from tests.export.builders import LEAKS, POINT, SPEC, facts
 
-from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.run import Run
 from ctonnx_export.report.markdown import as_markdown
 

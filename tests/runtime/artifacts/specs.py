@@ -1,6 +1,8 @@
 """Two specs: one with only the required fields, and one with all."""
 
-from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.novelty import Novelty
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.images import Preprocessing
 from ctonnx.images.preprocessing import DicomWindow
@@ -54,5 +56,23 @@ FULL = ModelSpec(
     dicom_window=DicomWindow(center=40.0, width=400.0),
     quantization={"scheme": "QDQ", "per_channel": True},
     operating_point=POINT,
+    prediction_sets=PredictionSets(
+        coverage=0.9,
+        lowest={"zdravé": 0.2, "large cell": 0.1, "普通": 0.05},
+        images={"zdravé": 13, "large cell": 21, "普通": 38},
+        leaked_images_used=True,
+    ),
+    novelty=Novelty(
+        threshold=95.5,
+        quantile=0.95,
+        quantiles=tuple(float(percent) for percent in range(101)),
+        images=72,
+        training_images=613,
+        components=64,
+        leaked_images_used=True,
+    ),
+    shortcuts={"verdict": "some", "classes": {"zdravé": {"verdict": "some", "auroc": 0.8}}},
+    acquisition={"mean": 73.5},
+    history=({"created": "2026-01-03T00:00:00+00:00", "temperature": 1.2},),
     content_checksum="0cafe",
 )

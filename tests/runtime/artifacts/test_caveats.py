@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ctonnx.artifacts.caveats import images_to_show, model_caveats, operating_point_caveats, split_caveats
-from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
 
 POINT = OperatingPoint(
     positive=("tumor",),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.prediction.batch import BatchResult, predict_files
 from ctonnx.prediction.predictor import Predictor
 

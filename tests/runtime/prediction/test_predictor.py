@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tests.runtime.prediction.assertions import assert_same
 
-from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import ImageError
 from ctonnx.images import load, to_pixels

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.parity.outputs import Outputs
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction, prediction_of

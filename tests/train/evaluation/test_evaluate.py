@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx.parity.comparison import compare_probabilities
@@ -20,8 +20,8 @@ from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.evaluation.evaluate import SCHEMA_VERSION, evaluate_model
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
+from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
 from ctonnx_train.evaluation.metrics import evaluate
-from ctonnx_train.evaluation.threshold import suspicious_metrics
 
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
 

@@ -102,7 +102,7 @@ def test_folder_without_a_record_is_not_a_run(copied: Run) -> None:
         ("", "Expecting value: line 1 column 1 (char 0)"),
         ("{}", "expected a whole number at 'schema_version', found nothing"),
         ('{"schema_version": 1}', "expected a text at 'created', found nothing"),
-        ('{"schema_version": 2}', "the run was trained by a newer ctonnx"),
+        ('{"schema_version": 3}', "the run was trained by a newer ctonnx"),
         (
             RECORD.to_json().replace('"size": 64', '"size": 7'),
             "size must be a whole number from 32 to 4096 pixels, found 7",

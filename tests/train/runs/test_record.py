@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from tests.train.runs.conftest import RECORD
 
-from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.run import Run
 from ctonnx.errors import ModelError
 from ctonnx_train.runs.record import RunRecord, read_record
@@ -31,7 +31,7 @@ def test_a_record_is_read_as_it_was_written(record: RunRecord, run: Run) -> None
 
 def test_a_record_is_text_with_a_schema_version_first() -> None:
     text = FULL.to_json()
-    assert text.startswith('{\n  "schema_version": 1,\n  "created": "2026-01-02T03:04:05.000006+00:00",\n')
+    assert text.startswith('{\n  "schema_version": 2,\n  "created": "2026-01-02T03:04:05.000006+00:00",\n')
     assert text.endswith("}\n")
     assert json.loads(text)["operating_point"]["sensitivity_interval"] == [0.9, 0.99]
 
@@ -50,7 +50,7 @@ def test_fields_of_a_later_release_are_ignored() -> None:
 
 
 def test_a_record_of_a_later_schema_is_rejected(run: Run) -> None:
-    run.record_file.write_text(json.dumps({"schema_version": 2}), encoding="utf-8")
+    run.record_file.write_text(json.dumps({"schema_version": 3}), encoding="utf-8")
     with pytest.raises(ModelError) as caught:
         read_record(run)
     assert str(caught.value) == (

@@ -86,7 +86,7 @@ def test_the_classes_have_the_names_that_training_gives_them(data: Path, tmp_pat
 def test_names_in_other_scripts_are_in_a_font_that_has_them_or_are_codes(
     name: str, shown: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ctonnx_train.evaluation.fonts.families", lambda: ("DejaVu Sans",))
+    monkeypatch.setattr("ctonnx_train.evaluation.drawing.fonts.families", lambda: ("DejaVu Sans",))
     renamed = read_data(data, class_names={"a": name})  # the second class
     write_preview(tmp_path / "sheet.png", renamed, preprocessing=Preprocessing(size=SIZE))
     top = 2 * TITLE + STEP

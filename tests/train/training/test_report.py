@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.run import Run
 from ctonnx.images import Preprocessing
 from ctonnx_train.data.splits import Sample, Split
+from ctonnx_train.evaluation.drawing.plots import plot_curves
+from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
 from ctonnx_train.evaluation.metrics import evaluate
-from ctonnx_train.evaluation.plots import plot_curves
-from ctonnx_train.evaluation.threshold import suspicious_metrics
 from ctonnx_train.runs.record import RunRecord
 from ctonnx_train.training.report import write_reports
 

@@ -15,9 +15,9 @@ from scipy.special import softmax
 
 from ctonnx.images import Preprocessing
 from ctonnx_train.data.image_folder import read_data
-from ctonnx_train.evaluation.calibration import fit_temperature
+from ctonnx_train.evaluation.fitting.calibration import fit_temperature
+from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
 from ctonnx_train.evaluation.metrics import evaluate
-from ctonnx_train.evaluation.threshold import suspicious_metrics
 from ctonnx_train.training.loop.fit import Fitted
 from ctonnx_train.training.preparation import Prepared, prepare
 from ctonnx_train.training.recipe import TrainSettings

@@ -22,8 +22,8 @@ from ctonnx.images import Preprocessing
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import FolderSource
+from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
 from ctonnx_train.evaluation.metrics import evaluate
-from ctonnx_train.evaluation.threshold import suspicious_metrics
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.inference import predict_logits
 from ctonnx_train.runs.checkpoint import load_checkpoint

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ctonnx.artifacts.caveats import operating_point_caveats, split_caveats
-from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.errors import DataError
 from ctonnx.parity.comparison import compare_probabilities
 from ctonnx.system.text import Log, counted, quoted
@@ -22,9 +22,9 @@ from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source, read_arrays
 from ctonnx_train.data.splits import SPLITS, Sample
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
+from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
 from ctonnx_train.evaluation.mcnemar import mcnemar
 from ctonnx_train.evaluation.metrics import REPLICATES, evaluate
-from ctonnx_train.evaluation.threshold import suspicious_metrics
 
 __all__ = ["SCHEMA_VERSION", "EvaluatedSplit", "Evaluation", "evaluate_model", "summarize"]
 

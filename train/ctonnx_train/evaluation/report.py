@@ -10,8 +10,8 @@ from ctonnx.parity.comparison import MAX_DP
 from ctonnx.parity.rounding import shown
 from ctonnx.system.files import atomic_file, atomic_folder, write_text
 from ctonnx.system.text import counted, table
+from ctonnx_train.evaluation.drawing.plots import plot_confusion, plot_curves, plot_reliability, plot_roc, save_plot
 from ctonnx_train.evaluation.evaluate import Evaluation
-from ctonnx_train.evaluation.plots import plot_confusion, plot_curves, plot_reliability, plot_roc, save_plot
 
 __all__ = ["as_markdown", "check_output_folder", "write_curves", "write_evaluation"]
 

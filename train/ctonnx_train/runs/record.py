@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, NotRequired, Required, TypeAlias, TypedDict
 
 from ctonnx.artifacts import json_schema
-from ctonnx.artifacts.operating_point import OperatingPoint
-from ctonnx.artifacts.report_schema import Count, Leaked, Metrics, Share
+from ctonnx.artifacts.decision.novelty import Novelty
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx.artifacts.report_schema import Count, Leaked, Metrics, Share, Shortcuts
 from ctonnx.artifacts.run import Run
 from ctonnx.artifacts.spec import validate_outputs
 from ctonnx.errors import ModelError
@@ -18,7 +20,7 @@ from ctonnx_train.data.splits import Split
 
 __all__ = ["SCHEMA_VERSION", "RunRecord", "damaged_file_error", "read_record"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _Interval: TypeAlias = Annotated[Sequence[Share], json_schema.Length(2)] | None
 _NamedIntervals: TypeAlias = Mapping[str, _Interval]
@@ -121,6 +123,10 @@ class RunRecord:
         metrics: Metrics on `valid` and, if the dataset has it, on `test`.
         temperature: Divisor of the logits before the softmax.
         operating_point: Threshold for suspicious images; None if none could be fitted.
+        prediction_sets: Classes that an image may have; None if none could be fitted, and in runs of schema 1.
+        novelty: Threshold of the novelty, whose distance is in novelty.safetensors; None as for `prediction_sets`.
+        shortcuts: Facts of the training images, such as their size, that distinguish their classes.
+        acquisition: Means of the training images' facts, such as size and brightness, to compare other images with.
         weights_sha256: SHA-256 of the weight file; None in runs of the first releases.
     """
 
@@ -136,10 +142,14 @@ class RunRecord:
     versions: Mapping[str, str]
     temperature: float = 1.0
     operating_point: OperatingPoint | None = None
+    prediction_sets: PredictionSets | None = None
+    novelty: Novelty | None = None
+    shortcuts: Annotated[Mapping[str, Any] | None, json_schema.As(Shortcuts | None)] = None
+    acquisition: Mapping[str, Any] | None = None
     weights_sha256: str | None = None
 
     def __post_init__(self) -> None:
-        validate_outputs(self.classes, self.temperature, self.operating_point)
+        validate_outputs(self.classes, self.temperature, self.operating_point, self.prediction_sets)
         if others := set(self.folder_classes.values()) - set(self.classes):
             raise ValueError(
                 f"expected class folders of the classes {list(self.classes)}, found them for {sorted(others)} too"

@@ -79,7 +79,7 @@ def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str) -> None
     """Writes text in Pillow's font, or in an installed font that has the letters of other scripts."""
     font = ImageFont.load_default(size=14)
     if not text.isascii():
-        from ctonnx_train.evaluation.fonts import drawable, font_file  # loads matplotlib
+        from ctonnx_train.evaluation.drawing.fonts import drawable, font_file  # loads matplotlib
 
         text = drawable(text)
         font = ImageFont.truetype(font_file(text), 14)

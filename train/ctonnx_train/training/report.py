@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.artifacts.caveats import model_caveats
-from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.run import Run
 from ctonnx_train.data.leakage import Leaks
 from ctonnx_train.data.splits import Sample, Split

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.system.packages import versions_of
 from ctonnx.system.text import Log
 from ctonnx_train.data.splits import Split
-from ctonnx_train.evaluation import calibration, threshold
+from ctonnx_train.evaluation.fitting import calibration, threshold
 from ctonnx_train.evaluation.metrics import evaluate
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.inference import predict_logits

@@ -19,7 +19,7 @@ from ctonnx.system.text import Log, counted
 from ctonnx_train.data.dataset import Dataset, describe
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.leakage import Leaks
-from ctonnx_train.evaluation.threshold import positive_classes
+from ctonnx_train.evaluation.fitting.threshold import positive_classes
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.pretrained import IMAGENET, NONE, load_backbone
 from ctonnx_train.network.threads import computing_threads

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ctonnx.artifacts.caveats import model_caveats
-from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.spec import describe_leakage
 from ctonnx.images.formats import readable_formats
 from ctonnx.parity.rounding import exactly

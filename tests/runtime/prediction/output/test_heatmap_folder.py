@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from tests.runtime.prediction.output.test_heatmap_image import POINT, heatmap, prediction, spec_of
 
-from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.images import load, loading, source
 from ctonnx.prediction.output.heatmap_folder import HeatmapFolder, common_root, heatmap_name
 from ctonnx.prediction.output.heatmap_image import draw

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.images import Preprocessing
 from ctonnx.prediction.output import heatmap_image

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.images import Preprocessing
 from ctonnx.prediction.output.row_formats import FORMATS

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from ctonnx.artifacts.caveats import model_caveats
-from ctonnx.artifacts.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.spec import describe_leakage
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.server.api.model_info import model_facts, model_of_results

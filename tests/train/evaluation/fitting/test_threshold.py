@@ -11,9 +11,9 @@ from scipy.special import expit, logit, softmax
 from scipy.stats import binomtest
 
 from ctonnx.artifacts.caveats import operating_point_caveats
-from ctonnx.artifacts.operating_point import OperatingPoint, suspicion
+from ctonnx.artifacts.decision.operating_point import OperatingPoint, suspicion
 from ctonnx.errors import DataError
-from ctonnx_train.evaluation.threshold import (
+from ctonnx_train.evaluation.fitting.threshold import (
     NEGATIVE_CLASSES,
     fit_operating_point,
     operating_metrics,

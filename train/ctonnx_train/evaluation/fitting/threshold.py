@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import beta, binomtest
 
-from ctonnx.artifacts.operating_point import OperatingPoint, suspicion
+from ctonnx.artifacts.decision.operating_point import OperatingPoint, suspicion
 from ctonnx.errors import DataError
 from ctonnx_train.evaluation.metrics import LEVEL
 

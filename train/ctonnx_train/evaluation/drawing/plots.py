@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from ctonnx.system.text import counted
-from ctonnx_train.evaluation.fonts import columns, drawable, families
+from ctonnx_train.evaluation.drawing.fonts import columns, drawable, families
 from ctonnx_train.evaluation.metrics import ECE_BINS
 
 __all__ = ["plot_confusion", "plot_curves", "plot_reliability", "plot_roc", "save_plot"]

@@ -3,8 +3,8 @@
 import pytest
 from matplotlib.font_manager import FontProperties, findfont
 
-from ctonnx_train.evaluation import fonts
-from ctonnx_train.evaluation.fonts import columns, drawable, families, font_file
+from ctonnx_train.evaluation.drawing import fonts
+from ctonnx_train.evaluation.drawing.fonts import columns, drawable, families, font_file
 
 
 def test_families_are_installed_and_begin_with_the_font_of_matplotlib() -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tests.runtime.artifacts.specs import FULL, POINT
 
+from ctonnx.artifacts.decision.operating_point import OperatingPoint, suspicion
 from ctonnx.artifacts.json_schema import SchemaError
-from ctonnx.artifacts.operating_point import OperatingPoint, suspicion
 
 
 def test_metrics_are_printed_with_their_intervals_if_known() -> None:

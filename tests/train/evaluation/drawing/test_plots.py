@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import auc
 
+from ctonnx_train.evaluation.drawing.plots import plot_confusion, plot_curves, plot_reliability, plot_roc, save_plot
 from ctonnx_train.evaluation.metrics import ECE_BINS, evaluate
-from ctonnx_train.evaluation.plots import plot_confusion, plot_curves, plot_reliability, plot_roc, save_plot
 
 FOUR = ["adenocarcinoma", "large cell carcinoma", "normal", "squamous cell carcinoma"]
 TITLE = "chest-ct-20260301-101010: validation images"
@@ -272,7 +272,7 @@ def test_names_in_any_script_are_drawn_without_a_warning_and_nothing_is_cut_off(
 
 
 def test_letters_that_no_font_has_are_their_codes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ctonnx_train.evaluation.fonts.families", lambda: ("DejaVu Sans",))
-    monkeypatch.setattr("ctonnx_train.evaluation.fonts._has_glyph", lambda letter: letter.isascii())
+    monkeypatch.setattr("ctonnx_train.evaluation.drawing.fonts.families", lambda: ("DejaVu Sans",))
+    monkeypatch.setattr("ctonnx_train.evaluation.drawing.fonts._has_glyph", lambda letter: letter.isascii())
     axes = plot_confusion([[1, 0], [0, 1]], ["\u80ba\u764c", "lung"], "t").axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == [r"\u80ba\u764c", "lung"]

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
-from ctonnx_train.evaluation.calibration import fit_temperature, negative_log_likelihood
+from ctonnx_train.evaluation.fitting.calibration import fit_temperature, negative_log_likelihood
 
 
 def overconfident(images: int, factor: float) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -1,0 +1,7 @@
+"""The decision about an image, `positive`, `negative` or `refer`, and what it rests on.
+
+operating_point  threshold at which an image is called suspicious
+prediction_sets  classes that an image may have, at a stated coverage
+novelty          distance of an image from the training images, and its threshold
+rule             the decision and its reason
+"""

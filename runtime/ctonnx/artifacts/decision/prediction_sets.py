@@ -1,0 +1,70 @@
+"""Prediction sets: the classes that an image may have, so that its own class is among them with a stated coverage."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctonnx.artifacts import json_schema
+
+__all__ = ["PredictionSets"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionSets:
+    """Lowest probability of each class that puts it in an image's prediction set: split conformal prediction by class.
+
+    Of the images of each class, at least the share `coverage` have their own class in the set, if they come from where
+    the validation images come from. Source: Vovk 2012, https://arxiv.org/abs/1209.2673 (label-conditional); Sadinle,
+    Lei and Wasserman 2019, https://arxiv.org/abs/1609.00451 (the probability as the score).
+
+    Attributes:
+        coverage: Requested coverage of each class, 0 to 1.
+        lowest: Lowest probability with which a class is in the set, by class.
+        images: Number of validation images that each class's value was fitted on, by class.
+        leaked_images_used: True if it was fitted on leaked images too, as there were too few others.
+    """
+
+    coverage: Annotated[float, json_schema.Between(0, 1)]
+    lowest: Mapping[str, Annotated[float, json_schema.Between(0, 1)]]
+    images: Mapping[str, Annotated[int, json_schema.Between(0)]]
+    leaked_images_used: bool = False
+
+    def covered(self, name: str) -> float:
+        """Returns the coverage that the images of a class can promise: n / (n + 1) if they are too few for `coverage`.
+
+        >>> sets = PredictionSets(coverage=0.95, lowest={"a": 0.1, "b": 0.2}, images={"a": 40, "b": 13})
+        >>> sets.covered("a"), round(sets.covered("b"), 3)
+        (0.95, 0.929)
+        """
+        images = self.images[name]
+        return min(self.coverage, images / (images + 1))
+
+    @property
+    def short_of_images(self) -> tuple[str, ...]:
+        """The classes with too few images for the requested coverage: for them the promise is not made."""
+        return tuple(name for name in self.lowest if self.covered(name) < self.coverage)
+
+    def sets(self, probabilities: NDArray[np.floating[Any]], classes: Sequence[str]) -> NDArray[np.bool_]:
+        """Returns the set of each image: bool [images, classes], for probabilities of that shape.
+
+        The most probable class is always in the set: a set is never empty, and the coverage can only rise.
+        """
+        values = probabilities.astype(np.float32)
+        inside: NDArray[np.bool_] = values >= np.array([self.lowest[name] for name in classes], np.float32)
+        inside[np.arange(len(values)), values.argmax(axis=1)] = True
+        return inside
+
+    def validate(self, classes: Sequence[str]) -> None:
+        """Validates the values with the classes of the model.
+
+        Raises:
+            ValueError: If a class is missing or unknown.
+        """
+        if not set(self.lowest) == set(self.images) == set(classes):
+            raise ValueError(
+                f"expected prediction sets of the classes {json_schema.shown(classes)}, found "
+                f"{json_schema.shown(tuple(self.lowest))}"
+            )
