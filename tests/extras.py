@@ -76,6 +76,8 @@ CHECKS = (
     Check(extras="train", promise=promises.train),
     Check(extras="cpu,export", promise=promises.export, build=_CPU),
     Check(extras="export"),
+    Check(extras="evaluate", promise=promises.audit),
+    Check(extras="cpu,evaluate", promise=promises.without_pytorch, build=_CPU),
     Check(extras="cpu,train", promise=promises.evaluate_file, build=_CPU),
     Check(
         extras="cpu",

@@ -18,6 +18,7 @@ from ctonnx.cli.main import _COMMANDS
 
 __all__ = [
     "FOLDER",
+    "audit",
     "bench",
     "demo",
     "dicom",
@@ -34,6 +35,7 @@ __all__ = [
     "tiff",
     "train",
     "without_dicom",
+    "without_pytorch",
     "without_tiff",
 ]
 
@@ -49,6 +51,7 @@ _ARGUMENTS = {  # of commands that must get as far as importing their libraries
     "data": ("data", "audit", "phantoms"),
     "train": ("train", "phantoms"),
     "evaluate": ("evaluate", MODEL, "phantoms"),
+    "recalibrate": ("recalibrate", MODEL, "phantoms", "--output", "new/model.onnx"),
     "predict": ("predict", "phantoms/test"),
 }
 
@@ -61,7 +64,7 @@ def other_commands_name_their_extras(environment: Environment, extras: tuple[str
         extras: Installed extras.
         module_of: Distribution that provides onnxruntime; None if there is none.
     """
-    there = {*extras, *(("cpu",) if module_of else ())}
+    there = {*extras, *(("cpu",) if module_of else ()), *(("evaluate",) if "train" in extras else ())}
     for name, entry in _COMMANDS.items():
         needed = entry.extras.split(",")
         missing = [f"'{extra}'" for extra in needed if extra not in there]
@@ -195,6 +198,30 @@ def tensorboard(environment: Environment) -> None:
 def evaluate_file(environment: Environment) -> None:
     """Evaluates an exported model."""
     environment.ctonnx("evaluate", MODEL, "phantoms", "--replicates", "20")
+
+
+def audit(environment: Environment) -> None:
+    """Generates phantoms and audits them, without PyTorch and onnxruntime."""
+    environment.ctonnx("data", "phantom", "drawn", *_PHANTOMS[3:])
+    environment.ctonnx("data", "audit", "drawn")
+
+
+def without_pytorch(environment: Environment) -> None:
+    """Evaluates and recalibrates an exported model; a run's checkpoint names the extra that it needs."""
+    audit(environment)
+    evaluate_file(environment)
+    environment.ctonnx("data", "phantom", "site", "--per-class", "20", "--size", "96", "--seed", "5")
+    new = "recalibrated/model.fp32.onnx"
+    environment.ctonnx("recalibrate", MODEL, "site", "--output", new, "--replicates", "20")
+    expect(environment.ctonnx("verify", new).stdout.splitlines()[-1].strip(), "verified")
+    found = environment.ctonnx("evaluate", new, "site", "--external", "--replicates", "20").stdout
+    expect("he operating point" in found.splitlines()[0], True, found)
+    environment.fails(
+        "evaluate",
+        "runs/tiny",
+        "phantoms",
+        message="'ctonnx evaluate' needs the extra 'train', which is not installed; pip install \"ctonnx[cpu,train]\"",
+    )
 
 
 def export(environment: Environment) -> None:

@@ -1,10 +1,11 @@
 """Training of CT classifiers with PyTorch and Lightning, from a folder of images to an evaluated checkpoint.
 
-data        datasets, splits, leakage, decoded pixels
-audit       `ctonnx data audit`
-network     the network, its pretrained weights, PyTorch's threads
-runs        a trained run on disk
-evaluation  metrics, calibration, reports
-training    `ctonnx train`: preparation, recipe, training loop
-cli         the commands
+data           datasets, splits, leakage, decoded pixels
+audit          `ctonnx data audit`
+network        the network, its pretrained weights, PyTorch's threads
+runs           a trained run on disk
+evaluation     metrics, calibration, reports
+training       `ctonnx train`: preparation, recipe, training loop
+recalibration  `ctonnx recalibrate`
+cli            the commands
 """

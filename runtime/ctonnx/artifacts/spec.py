@@ -22,6 +22,7 @@ from ctonnx.images.preprocessing import DicomWindow
 __all__ = [
     "SCHEMA_VERSION",
     "ModelSpec",
+    "describe_history",
     "describe_leakage",
     "validate_outputs",
 ]
@@ -160,3 +161,27 @@ optimistic'
         return None
     verb, end = ("had", "they were left out") if any(dropped.values()) else ("have", "metrics on them are optimistic")
     return f"{' and '.join(parts)} {verb} a copy, or an image of their group, in an earlier split: {end}"
+
+
+def describe_history(history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns a sentence for each entry of `ModelSpec.history`, the oldest first.
+
+    >>> describe_history([{"date": "2026-11-30", "data": {"name": "site", "images": {"a": 20, "b": 30}}}])
+    ['recalibrated on 50 scans of site, 2026-11-30']
+    """
+    found = []
+    for entry in history:  # a spec may come from an unknown source: what is missing is left out
+        data = entry.get("data")
+        images = data.get("images") if isinstance(data, Mapping) else None
+        counts = [count for count in images.values() if isinstance(count, int)] if isinstance(images, Mapping) else []
+        scans = f" on {sum(counts)} scans" if counts else ""
+        name = f" of {data['name']}" if isinstance(data, Mapping) and isinstance(data.get("name"), str) else ""
+        earlier = entry.get("earlier")
+        temperature = earlier.get("temperature") if isinstance(earlier, Mapping) else None
+        point = earlier.get("operating_point") if isinstance(earlier, Mapping) else None
+        threshold = point.get("threshold") if isinstance(point, Mapping) else None
+        values = (("temperature", temperature), ("operating point", threshold))
+        before = [f"{label} {value:.4g}" for label, value in values if isinstance(value, int | float)]
+        date = f", {entry['date']}" if isinstance(entry.get("date"), str) else ""
+        found.append(f"recalibrated{scans}{name}{date}{'; before: ' + ', '.join(before) if before else ''}")
+    return found

@@ -14,23 +14,33 @@ __all__ = ["main"]
 
 
 class _Entry(NamedTuple):
-    """A command: its place (`module:attribute`), its line in the group's help, and the extras that it needs."""
+    """A command: its place (`module:attribute`), its line in the group's help, and the extras that it needs.
+
+    `extras_of_runs` are those that it needs for a run's checkpoint, if that takes more than an exported model.
+    """
 
     target: str
     help: str
     extras: str = "cpu"
+    extras_of_runs: str = ""
 
 
 _COMMANDS = {
     "demo": _Entry(
         "ctonnx.cli.commands.demo:demo", "Run the whole workflow on synthetic phantoms.", "cpu,train,export"
     ),
-    "data": _Entry("ctonnx_train.cli.data:data", "Generate and audit datasets.", "train"),
+    "data": _Entry("ctonnx_train.cli.data:data", "Generate and audit datasets.", "evaluate"),
     "train": _Entry("ctonnx_train.cli.train:train", "Train a classifier on a folder of CT images.", "train"),
     "evaluate": _Entry(
         "ctonnx_train.cli.evaluate:evaluate",
-        "Measure a run's checkpoint or an exported model on labelled images.",
-        "cpu,train",
+        "Measure a checkpoint or an exported model on labelled images.",
+        "cpu,evaluate",
+        extras_of_runs="cpu,train",
+    ),
+    "recalibrate": _Entry(
+        "ctonnx_train.cli.recalibrate:recalibrate",
+        "Fit a model's thresholds to a site's own labelled scans.",
+        "cpu,evaluate",
     ),
     "export": _Entry(
         "ctonnx_export.cli:export", "Export a trained run to ONNX, each precision only if it agrees.", "cpu,export"
@@ -44,6 +54,9 @@ _COMMANDS = {
         "ctonnx_bench.cli:bench", "Measure speed, size and correctness of models on this device.", "cpu,bench"
     ),
 }
+
+_OF_CHECKPOINTS = {"lightning", "safetensors", "torch", "torchvision"}
+"""Packages that only a run's checkpoint needs."""
 
 
 class _Failure(click.ClickException):
@@ -114,7 +127,9 @@ def _missing(command: str, error: ImportError) -> str:
         return explain_import_error(error)
     if package.startswith("ctonnx") or command not in _COMMANDS or not isinstance(error, ModuleNotFoundError):
         raise error
-    extras = _COMMANDS[command].extras.split(",")
+    entry = _COMMANDS[command]
+    of_run = entry.extras_of_runs if package in _OF_CHECKPOINTS else ""
+    extras = (of_run or entry.extras).split(",")
     install = f"pip install {extras_to_install(extras)}"
     match missing_extras(extras):
         case ():  # part of an extra, or a requirement of a library, was uninstalled

@@ -21,11 +21,13 @@ from ctonnx.cli import main as cli
         (("train", "scans"), "lightning", "train"),
         (("train", "scans"), "sklearn", "train"),
         (("train", "scans", "--preview", "seen.png"), "torch", "train"),
-        (("data", "phantom", "out"), "tqdm", "train"),
-        (("data", "audit", "scans"), "imagehash", "train"),
-        (("data", "audit", "scans"), "scipy", "train"),
-        (("evaluate", "model.onnx", "scans"), "sklearn", "cpu,train"),
-        (("evaluate", "model.onnx", "scans"), "matplotlib", "cpu,train"),
+        (("data", "phantom", "out"), "tqdm", "evaluate"),
+        (("data", "audit", "scans"), "imagehash", "evaluate"),
+        (("data", "audit", "scans"), "scipy", "evaluate"),
+        (("evaluate", "model.onnx", "scans"), "sklearn", "cpu,evaluate"),
+        (("evaluate", "model.onnx", "scans"), "matplotlib", "cpu,evaluate"),
+        (("recalibrate", "model.onnx", "scans", "--output", "new.onnx"), "onnx", "cpu,evaluate"),
+        (("recalibrate", "model.onnx", "scans", "--output", "new.onnx"), "scipy", "cpu,evaluate"),
         (("evaluate", "runs/lungs", "scans"), "torch", "cpu,train"),
         (("export",), "torch", "cpu,export"),
         (("export",), "onnx", "cpu,export"),
@@ -56,8 +58,8 @@ def missing(command: str, names: tuple[str, ...], builds: tuple[str, ...], monke
 
 
 def test_missing_extra_is_named_and_not_the_first_of_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert missing("evaluate", ("train",), ("onnxruntime",), monkeypatch) == (
-        "'ctonnx evaluate' needs the extra 'train', which is not installed; pip install \"ctonnx[cpu,train]\""
+    assert missing("evaluate", ("evaluate",), ("onnxruntime",), monkeypatch) == (
+        "'ctonnx evaluate' needs the extra 'evaluate', which is not installed; pip install \"ctonnx[cpu,evaluate]\""
     )
     assert missing("export", ("cpu", "export"), (), monkeypatch) == (
         "'ctonnx export' needs the extras 'cpu' and 'export', which are not installed; "
@@ -85,6 +87,7 @@ def test_no_second_build_of_onnxruntime_is_named_where_one_is_installed(
         ("doctor",),
         ("serve",),
         ("evaluate", "model.onnx", "scans"),
+        ("recalibrate", "model.onnx", "scans", "--output", "new.onnx"),
     ],
 )
 def test_onnxruntime_that_pip_takes_for_installed_is_uninstalled_first(words: tuple[str, ...], tmp_path: Path) -> None:
@@ -127,6 +130,7 @@ def test_invalid_data_is_rejected_before_pytorch_is_imported(tmp_path: Path) -> 
     [
         ("train", "--help"),
         ("evaluate", "--help"),
+        ("recalibrate", "--help"),
         ("export", "--help"),
         ("data", "phantom", "--help"),
         ("data", "audit", "--help"),

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
-from tests.train.cli.conftest import failed, outcome
+from tests.train.cli.conftest import failed, misused, outcome
+from tests.train.grey_models import write_model, write_scans
 
 from ctonnx.artifacts.run import Run
 from ctonnx.cli.main import main
@@ -206,7 +207,8 @@ def test_other_classes_end_in_a_sentence_and_can_be_given_names(run: str, copied
     (copied / "test" / "normal").rename(copied / "test" / "healthy")
     assert outcome(ctonnx(run, copied)) == failed(
         "expected only the model's classes ('cavitating', 'large central', 'normal', 'small peripheral') in every "
-        f"split of '{copied}', found 'healthy' too; rename the folder or use --class-name OLD=NEW"
+        f"split of '{copied}', found 'healthy' too; rename the folder or use --class-name OLD=NEW; for other classes: "
+        "ctonnx evaluate --external"
     )
     found = document(ctonnx(run, copied, "--class-name", "healthy=normal", *QUICK, "--json"))
     assert found["metrics"]["per_class"]["normal"]["images"] == 2
@@ -342,3 +344,57 @@ def test_metrics_whose_reader_has_gone_are_written_all_the_same(
     monkeypatch.setattr("click.echo", gone)
     assert ctonnx(run, phantoms, *QUICK, "--output", "report").exit_code == 1
     assert (folder / "report" / "report.md").is_file()
+
+
+KINDS = {"benign": "normal", "malignant": "tumor"}
+
+
+@pytest.fixture
+def hospital(folder: Path) -> str:
+    """A model of three classes, and scans of two others that another window darkened."""
+    write_model(folder / "model.fp32.onnx")
+    write_scans(folder / "hospital", {"benign": 20, "malignant": 20}, kinds=KINDS, dimmed=0.5)
+    write_scans(folder / "alike", {"benign": 60, "malignant": 100}, kinds=KINDS)
+    return "hospital"
+
+
+def test_external_data_begins_with_the_verdict_and_fails_where_the_point_does_not_hold(hospital: str) -> None:
+    result = ctonnx("model.fp32.onnx", hospital, "--external", *QUICK, "--output", "report")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("**The operating point does not hold here: sensitivity 0.")
+    assert result.stderr == (
+        "positive: malignant; negative: benign\nONNX fp32 'grey' on 40 images (all) of hospital\n"
+        "report: wrote evaluation.json and report.md\n"
+    )
+    assert sorted(path.name for path in Path("report").iterdir()) == ["evaluation.json", "report.md"]
+    chosen = ctonnx("model.fp32.onnx", "alike", "--external", "--positive", "malignant", "--negative", "normal,benign")
+    assert chosen.exit_code == 0
+    assert chosen.stdout.startswith("**The operating point holds here: sensitivity ")
+
+
+def test_external_data_as_json(hospital: str) -> None:
+    found = document(ctonnx("model.fp32.onnx", "alike", "--external", "--json", *QUICK))
+    assert found["verdict"]["name"] == "holds"
+    assert set(found) >= {"auroc", "sensitivity", "specificity", "referred", "missed", "decisions", "shift", "caveats"}
+
+
+def test_other_classes_without_external_name_the_option(hospital: str) -> None:
+    assert outcome(ctonnx("model.fp32.onnx", hospital)) == failed(
+        "expected only the model's classes ('large cell', 'normal', 'tumor') in every split of 'hospital', found "
+        "'benign', 'malignant' too; rename the folder or use --class-name OLD=NEW; for other classes: ctonnx evaluate "
+        "--external"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--external", "--compare", "model.fp32.onnx"), "expected --external or --compare, found both"),
+        (
+            ("--positive", "malignant"),
+            "expected --positive and --negative with --external, found them without it",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together(words: tuple[str, ...], message: str, hospital: str) -> None:
+    assert misused("ctonnx evaluate [OPTIONS] MODEL_OR_RUN DATA", message, ctonnx("model.fp32.onnx", hospital, *words))

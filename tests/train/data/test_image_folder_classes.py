@@ -89,7 +89,7 @@ def test_a_class_that_the_model_does_not_know_is_rejected_by_name(images_in: Ima
     rejected(
         root,
         f"expected only the model's classes ('a', 'b') in every split of '{root}', found 'other one' too; "
-        "rename the folder or use --class-name OLD=NEW",
+        "rename the folder or use --class-name OLD=NEW; for other classes: ctonnx evaluate --external",
         classes=("a", "b"),
     )
 

@@ -135,7 +135,7 @@ def test_a_class_that_the_model_does_not_know_is_reported(
     root = images_in(tmp_path / "other", {"test/a": 1, "test/d": 1})
     rejected(
         f"expected only the model's classes ('a', 'b', 'c') in every split of '{root}', found 'd' too; rename the "
-        "folder or use --class-name OLD=NEW",
+        "folder or use --class-name OLD=NEW; for other classes: ctonnx evaluate --external",
         evaluated,
         root,
     )

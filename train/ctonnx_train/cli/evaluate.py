@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,13 +21,30 @@ __all__ = ["evaluate"]
 @click.option(
     "--split",
     type=click.Choice(["train", "valid", "test", "all"]),
-    help="Images of DATA to evaluate; default: test, else valid, else all.",
+    help="Images of DATA to evaluate; default: test, else valid, else all; with --external all.",
 )
 @click.option(
     "--compare",
     metavar="OTHER",
     type=click.Path(path_type=Path),
     help="Run or .onnx file to compare with: McNemar's test and top-1 agreement.",
+)
+@click.option(
+    "--external",
+    is_flag=True,
+    help="Evaluate an exported model on data whose classes are others: is the scan suspicious?",
+)
+@click.option(
+    "--positive",
+    metavar="CLASSES",
+    multiple=True,
+    help="Positive classes of DATA, with --external, separated by commas; default: all but normal, benign.",
+)
+@click.option(
+    "--negative",
+    metavar="CLASSES",
+    multiple=True,
+    help="Negative classes of DATA, with --external, separated by commas; default: the others.",
 )
 @click.option("--drop-leaks", is_flag=True, help="Leave out images that the model was trained on (identical pixels).")
 @click.option(
@@ -56,6 +73,9 @@ def evaluate(
     data: Path,
     split: "EvaluatedSplit | None",
     compare: Path | None,
+    external: bool,
+    positive: tuple[str, ...],
+    negative: tuple[str, ...],
     drop_leaks: bool,
     group_regex: str | None,
     class_names: dict[str, str],
@@ -65,17 +85,42 @@ def evaluate(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Measure a run's checkpoint or an exported model on labelled images.
+    """Measure a checkpoint or an exported model on labelled images.
 
     MODEL_OR_RUN is the folder or name of a run, or an .onnx file. DATA has the same layout as for train, but need not
     have all classes. Each metric has a 95 % bootstrap interval. Images that the model was trained on are identified by
     their pixels.
 
+    With --external the classes of DATA may be others, such as benign and malignant. The first line is the verdict on
+    the operating point; the exit code is 1 if it does not hold there.
+
     \b
     Examples:
       ctonnx evaluate runs/lungs chest-ct --output lungs-test
       ctonnx evaluate runs/lungs chest-ct --compare runs/lungs/export/model.fp32.onnx
+      ctonnx evaluate model.int8.onnx other-hospital --external --positive malignant --negative normal,benign
     """
+    if external:
+        if compare:
+            raise click.UsageError("expected --external or --compare, found both")
+        _evaluate_external(
+            model,
+            data,
+            output,
+            as_json,
+            positive=positive,
+            negative=negative,
+            split=split or "all",
+            class_names=class_names,
+            group_regex=group_regex,
+            drop_leaks=drop_leaks,
+            replicates=replicates,
+            seed=seed,
+            threads=threads,
+        )
+        return
+    if positive or negative:
+        raise click.UsageError("expected --positive and --negative with --external, found them without it")
     from ctonnx.system.temporary_files import remove_leftovers
     from ctonnx_train.network.openmp import use_passive_waiting
 
@@ -105,3 +150,25 @@ def evaluate(
         if output:
             write_evaluation(found, output)
             click.echo(f"{output}: wrote evaluation.json, report.md and the plots", err=True)
+
+
+def _evaluate_external(model: Path, data: Path, output: Path | None, as_json: bool, **options: Any) -> None:
+    from ctonnx.prediction.model_selection import find_model
+    from ctonnx.system.temporary_files import remove_leftovers
+    from ctonnx_train.evaluation.external.external import evaluate_external
+    from ctonnx_train.evaluation.external.report import as_markdown, write_report
+    from ctonnx_train.evaluation.report import check_output_folder
+
+    path = find_model(model)
+    if output:
+        remove_leftovers([output.parent], log)
+        check_output_folder(output)  # before the work
+    found = evaluate_external(path, data, **options, log=log)
+    try:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else as_markdown(found))
+    finally:  # an error in printing or in writing does not prevent the other
+        if output:
+            write_report(found, output)
+            click.echo(f"{output}: wrote evaluation.json and report.md", err=True)
+    if found["verdict"]["name"] == "does not hold":
+        click.get_current_context().exit(1)

@@ -64,9 +64,10 @@ def read_data(
     for folder, inside in images.items():
         reject_splits_in_class(folder, inside, class_names)
     if unknown := sorted(set(names.values()) - set(classes)):
+        elsewhere = "" if known_by == "training folder" else "; for other classes: ctonnx evaluate --external"
         raise DataError(
             f"expected only the {known_by}'s classes ({quoted(classes)}) in every split of '{root}', "
-            f"found {quoted(unknown)} too; rename the folder or use --class-name OLD=NEW"
+            f"found {quoted(unknown)} too; rename the folder or use --class-name OLD=NEW{elsewhere}"
         )
     splits: dict[Split, tuple[Sample, ...]] = {}
     prefix = os.path.join(root, "")

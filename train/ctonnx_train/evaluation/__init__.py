@@ -7,4 +7,5 @@ evaluated_model  a checkpoint or an exported model to evaluate
 evaluate         `evaluate_model`
 drawing/         confusion matrix, ROC, reliability diagram, training curves
 report           an evaluation as JSON, Markdown and plots
+external/        an exported model on data with other classes
 """

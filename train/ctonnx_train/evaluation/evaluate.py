@@ -26,7 +26,7 @@ from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
 from ctonnx_train.evaluation.mcnemar import mcnemar
 from ctonnx_train.evaluation.metrics import REPLICATES, evaluate
 
-__all__ = ["SCHEMA_VERSION", "EvaluatedSplit", "Evaluation", "evaluate_model", "summarize"]
+__all__ = ["SCHEMA_VERSION", "EvaluatedSplit", "Evaluation", "evaluate_model", "names_in", "read_dataset", "summarize"]
 
 SCHEMA_VERSION = 1
 """Version of the evaluation's JSON document."""
@@ -94,7 +94,7 @@ def evaluate_model(
                 f"expected to know which images '{each.path}' was trained on, for --drop-leaks, found no run with "
                 "their digests next to it; evaluate its run, or leave out --drop-leaks"
             )
-    found = _read(model, data, class_names)
+    found = read_dataset(model, data, class_names)
     describe(replace(found, to_make=()), log)  # no split is made here
     split, samples = _choose(found, split, model)
     source = open_source(found.root)
@@ -176,19 +176,19 @@ def summarize(
     }
 
 
-def _read(model: EvaluatedModel, data: Path, class_names: Mapping[str, str] | None) -> Dataset:
+def read_dataset(model: EvaluatedModel, data: Path, class_names: Mapping[str, str] | None) -> Dataset:
     """Reads the dataset, with the class names that the training gave to the same folders or numbers."""
     given = dict(class_names or {})
     chosen = {old: new for old, new in model.class_names.items() if class_name(old) != new} | given
     if chosen.keys() == given.keys():
         return read_data(data, class_names=given, classes=model.classes)
-    any_class = tuple({*model.classes, *given.values(), *_names_in(data)})
+    any_class = tuple({*model.classes, *given.values(), *names_in(data)})
     there = read_data(data, class_names=given, classes=any_class, known=chosen).folder_classes
     chosen = {old: new for old, new in chosen.items() if old in there}
     return read_data(data, class_names=chosen, classes=model.classes)
 
 
-def _names_in(data: Path) -> set[str]:
+def names_in(data: Path) -> set[str]:
     """Returns all names that the built-in rules can give to a dataset's class folders or numbers."""
     if data.is_dir():
         return {class_name(folder.name) for folder in data.rglob("*") if folder.is_dir()}

@@ -27,6 +27,7 @@ def inspect(model: Path | None, as_json: bool) -> None:
       ctonnx inspect runs/lungs/export/model.fp32.onnx
     """
     from ctonnx.artifacts.caveats import model_caveats
+    from ctonnx.artifacts.spec import describe_history
     from ctonnx.inference.session import open_session, read_spec
     from ctonnx.parity.comparison import MAX_DP
     from ctonnx.prediction.model_selection import find_model, newest_export
@@ -49,7 +50,8 @@ def inspect(model: Path | None, as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return
     caveats = facts.pop("caveats")
-    rows = [*_rows(facts), *(("caveat", caveat) for caveat in caveats)]
+    history = [("history", entry) for entry in describe_history(spec.history)]
+    rows = [*_rows(facts), *history, *(("caveat", caveat) for caveat in caveats)]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:{width}}  {value}")

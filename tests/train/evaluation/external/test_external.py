@@ -1,0 +1,117 @@
+"""`evaluate_external`: a model of three classes on data with two others."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+from tests.train.grey_models import CLASSES, write_model, write_scans
+
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx.errors import DataError, ModelError
+from ctonnx.prediction.predictor import Predictor
+from ctonnx_train.evaluation.evaluated_model import open_evaluated_model
+from ctonnx_train.evaluation.external.external import evaluate_external
+
+KINDS = {"Malignant cases": "tumor", "Bengin cases": "normal"}
+SETS = PredictionSets(coverage=0.9, lowest=dict.fromkeys(CLASSES, 0.2), images=dict.fromkeys(CLASSES, 40))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "model.fp32.onnx", prediction_sets=SETS)
+
+
+def scans(tmp_path: Path, dimmed: float = 1.0, **counts: int) -> Path:
+    folders = {f"{name.capitalize()} cases": count for name, count in counts.items()}
+    return write_scans(tmp_path / "hospital", folders, dimmed=dimmed, kinds=KINDS)
+
+
+def external(model: Path, data: Path, **options: Any) -> dict[str, Any]:
+    return evaluate_external(model, data, replicates=50, **options)
+
+
+def test_metrics_are_those_of_the_score_and_the_decisions(model: Path, tmp_path: Path) -> None:
+    data = scans(tmp_path, dimmed=0.85, malignant=50, bengin=30)
+    lines: list[str] = []
+    found = external(model, data, log=lines.append)
+    assert lines == ["positive: malignant; negative: benign", f"ONNX fp32 'grey' on 80 images (all) of {data}"]
+    json.dumps(found, allow_nan=False)
+    files = [*sorted(data.glob("Malignant cases/*")), *sorted(data.glob("Bengin cases/*"))]
+    with Predictor(model) as predictor:
+        records = [predictor.predict(file) for file in files]
+    score = np.array([record.score for record in records], float)
+    truth = np.arange(80) < 50
+    assert found["auroc"]["value"] == pytest.approx(roc_auc_score(truth, score), abs=1e-6)
+    assert found["sensitivity"]["value"] == pytest.approx((score[:50] >= 0.5).mean())
+    assert found["specificity"]["value"] == pytest.approx((score[50:] < 0.5).mean())
+    assert found["data"]["classes"] == {"benign": 30, "malignant": 50}
+    assert (found["data"]["positive"], found["data"]["negative"]) == (["malignant"], ["benign"])
+    decisions = found["decisions"]["positive"]
+    assert sum(share["value"] for share in decisions.values()) == pytest.approx(1)
+    assert found["missed"] == decisions["negative"]
+    assert 0 < found["referred"]["value"] < 1
+
+
+def test_shift_is_seen_and_the_point_does_not_hold(model: Path, tmp_path: Path) -> None:
+    found = external(model, scans(tmp_path, dimmed=0.5, malignant=60, bengin=30))
+    assert found["verdict"]["name"] == "does not hold"
+    assert found["verdict"]["sentence"].startswith("the operating point does not hold here: sensitivity 0.")
+    assert found["shift"]["facts"]["mean"]["here"] < 60
+    good = external(model, scans(tmp_path / "good", malignant=100, bengin=60))
+    assert good["verdict"]["name"] == "holds"
+
+
+@pytest.mark.parametrize(("side", "other"), [("malignant", "negative"), ("bengin", "positive")])
+def test_one_kind_alone_lists_the_metrics_that_cannot_be_computed(
+    side: str, other: str, model: Path, tmp_path: Path
+) -> None:
+    found = external(model, scans(tmp_path, **{side: 40}))
+    assert found["auroc"] == {"value": None, "interval": None, "images": 0}
+    assert found["verdict"]["name"] in ("not shown", "unknown")
+    assert found["verdict"]["name"] == ("not shown" if side == "malignant" else "unknown")
+    assert found["caveats"][0].startswith(f"there are no {other} scans: AUROC")
+    assert found["missed"]["images"] == (40 if side == "malignant" else 0)
+    json.dumps(found, allow_nan=False)
+
+
+def test_training_images_are_counted_or_left_out(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = scans(tmp_path, malignant=20, bengin=20)
+    with pytest.raises(DataError, match="for --drop-leaks, found no run with their digests next to it"):
+        external(model, data, drop_leaks=True)
+    opened = open_evaluated_model(model)
+    from PIL import Image
+
+    from ctonnx_train.data.pixel_store import pixel_digest
+
+    with Image.open(data / "Bengin cases/3.png") as image:
+        digests = {"train": frozenset({pixel_digest(image)})}
+    monkeypatch.setattr(
+        "ctonnx_train.evaluation.external.external.open_evaluated_model",
+        lambda file, threads: replace(opened, digests=digests),
+    )
+    lines: list[str] = []
+    found = external(model, data, log=lines.append)
+    assert "warning: the model was trained on 1 of the 40 images" in lines
+    assert found["caveats"][-1] == "the model was trained on some of these scans: the metrics are optimistic"
+    assert external(model, data, drop_leaks=True)["data"]["seen_in_training"] == {"trained_on": 0, "dropped": 1}
+
+
+def test_split_and_sides_can_be_chosen(model: Path, tmp_path: Path) -> None:
+    kinds = {f"{split}/{name}": kind for split in ("train", "test") for name, kind in (("x", "tumor"), ("y", "normal"))}
+    data = write_scans(tmp_path / "split", dict.fromkeys(kinds, 5), kinds=kinds)
+    found = external(model, data, split="test", negative=["y"])
+    assert (found["data"]["images"], found["data"]["positive"]) == (10, ["x"])
+    with pytest.raises(
+        DataError, match=r"^expected labelled images of the split 'valid' in '.*', found those of 'train',"
+    ):
+        external(model, data, split="valid", negative=["y"])
+
+
+def test_model_without_a_point_is_rejected(tmp_path: Path) -> None:
+    file = write_model(tmp_path / "model.fp32.onnx", operating_point=None)
+    with pytest.raises(ModelError, match=r"^expected a model with an operating point for --external, found none in"):
+        external(file, scans(tmp_path, malignant=1))

@@ -1,0 +1,124 @@
+"""The fit of the values, and its cross-validation."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.train.grey_models import POINT, SPEC
+
+from ctonnx.artifacts.decision.novelty import Novelty
+from ctonnx.errors import DataError
+from ctonnx_train.recalibration.fitting import Targets, Values, cross_validate, fit_values, judge, targets_of, values_of
+from ctonnx_train.recalibration.scans import SiteScans
+
+Site = Callable[..., SiteScans]
+
+NOVELTY = Novelty(
+    threshold=1.0,
+    quantile=0.9,
+    quantiles=tuple(np.linspace(0, 1, 101).tolist()),
+    images=72,
+    training_images=600,
+    components=64,
+)
+EARLIER = Values(temperature=1.0, operating_point=POINT, prediction_sets=None, novelty=NOVELTY)
+TARGETS = Targets(positive=("large cell", "tumor"), sensitivity=0.95, coverage=0.9, quantile=None)
+
+
+def fit(scans: SiteScans, targets: Targets = TARGETS) -> Values:
+    return fit_values(scans, np.arange(len(scans)), targets, EARLIER)
+
+
+def test_temperature_is_the_scale_of_the_logits(site: Site) -> None:
+    assert fit(site(3000)).temperature == pytest.approx(3, rel=0.1)
+
+
+def test_operating_point_reaches_the_target_on_other_scans(site: Site) -> None:
+    values, others = fit(site(2000)), site(2000, seed=1)
+    judged = judge(others, np.arange(2000), values)
+    assert values.operating_point is not None
+    assert values.operating_point.target_sensitivity == 0.95
+    assert judged.called is not None
+    assert judged.called[others.labels != 1].mean() >= 0.93
+
+
+def test_sets_cover_other_scans(site: Site) -> None:
+    values, others = fit(site(2000)), site(2000, seed=1)
+    judged = judge(others, np.arange(2000), values)
+    assert judged.covered is not None
+    assert judged.covered.mean() == pytest.approx(0.9, abs=0.03)
+
+
+def test_novelty_threshold_and_quantiles_are_those_of_these_scans(site: Site) -> None:
+    scans = site()
+    novelty = fit(scans).novelty
+    assert novelty is not None
+    assert (novelty.images, novelty.quantile, novelty.training_images, novelty.components) == (300, 0.9, 600, 64)
+    assert scans.novelty is not None
+    assert novelty.flags(scans.novelty).mean() == pytest.approx(0.1, abs=0.005)
+    assert novelty.quantiles[0] == scans.novelty.min()
+    assert novelty.quantiles[-1] == scans.novelty.max()
+    asked = fit(scans, replace(TARGETS, quantile=0.8)).novelty
+    assert asked is not None
+    assert asked.flags(scans.novelty).mean() == pytest.approx(0.2, abs=0.005)
+
+
+def test_model_without_novelty_gets_none(site: Site) -> None:
+    assert fit(site(novelty=False)).novelty is None
+    assert fit_values(site(), np.arange(300), TARGETS, replace(EARLIER, novelty=None)).novelty is None
+
+
+def test_scan_is_judged_by_values_that_its_group_did_not_choose(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    scans = site(60, groups=np.arange(60) // 2)
+    fitted: list[set[int]] = []
+    judged: list[set[int]] = []
+    monkeypatch.setattr(
+        "ctonnx_train.recalibration.fitting.fit_values",
+        lambda scans, rows, targets, earlier: fitted.append(set(scans.groups[rows])) or EARLIER,
+    )
+    monkeypatch.setattr(
+        "ctonnx_train.recalibration.fitting.judge",
+        lambda scans, rows, values: judged.append(set(scans.groups[rows])) or judge(scans, rows, values),
+    )
+    found = cross_validate(scans, TARGETS, EARLIER)
+    assert len(fitted) == 5
+    assert all(not one & other for one, other in zip(fitted, judged, strict=True))
+    assert set.union(*judged) == set(range(30))
+    whole = judge(scans, np.arange(60), EARLIER)  # the rows come back in their order
+    np.testing.assert_array_equal(found.probabilities, whole.probabilities)
+    np.testing.assert_array_equal(found.decisions, whole.decisions)
+    assert found.covered is None
+
+
+def test_cross_validation_is_less_optimistic_than_the_fit_itself(site: Site) -> None:
+    """On 45 scans the threshold just below the lowest positive score finds every scan that it was fitted on."""
+    sensitivities = []
+    for seed in range(20):
+        scans = site(45, seed=seed)
+        own, others = (
+            judged.called[scans.labels != 1].mean()
+            for judged in (judge(scans, np.arange(45), fit(scans)), cross_validate(scans, TARGETS, EARLIER))
+            if judged.called is not None
+        )
+        sensitivities.append((own, others))
+    own, others = np.mean(sensitivities, axis=0)
+    assert own > 0.96
+    assert others < own - 0.02
+
+
+def test_targets_are_the_models_unless_given() -> None:
+    assert targets_of(SPEC, sensitivity=None, coverage=None, quantile=None) == replace(TARGETS, coverage=0.95)
+    given = targets_of(SPEC, sensitivity=0.9, coverage=0.8, quantile=0.99)
+    assert (given.sensitivity, given.coverage, given.quantile) == (0.9, 0.8, 0.99)
+    without = targets_of(replace(SPEC, operating_point=None), sensitivity=None, coverage=None, quantile=None)
+    assert (without.positive, without.sensitivity) == (("large cell", "tumor"), 0.95)
+    assert values_of(SPEC).operating_point == POINT
+
+
+def test_model_without_a_side_is_rejected() -> None:
+    spec = replace(SPEC, classes=("a", "b"), operating_point=None)
+    with pytest.raises(
+        DataError, match=r"^expected a model with suspicious classes and others, found one with a, b and"
+    ):
+        targets_of(spec, sensitivity=None, coverage=None, quantile=None)

@@ -1,0 +1,133 @@
+"""`recalibrate_model`: a planted shift is undone, and the file keeps its history."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from tests.train.grey_models import CLASSES, POINT, write_model, write_scans
+
+from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY, read_metadata
+from ctonnx.artifacts.spec import ModelSpec
+from ctonnx.errors import DataError
+from ctonnx.prediction.verification import verify
+from ctonnx_train.evaluation.evaluate import evaluate_model
+from ctonnx_train.evaluation.evaluated_model import open_evaluated_model
+from ctonnx_train.recalibration.recalibrate import recalibrate_model
+
+COUNTS = {"large cell": 30, "normal": 60, "tumor": 30}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """Scans that another window darkened: the model's threshold misses most of the suspicious ones."""
+    return write_scans(tmp_path / "site", COUNTS, dimmed=0.6)
+
+
+def spec_of(file: Path) -> ModelSpec:
+    return ModelSpec.from_json(read_metadata(file)[METADATA_KEY])
+
+
+def recalibrate(model: Path, data: Path, output: Path, **options: Any) -> dict[str, Any]:
+    return recalibrate_model(model, data, output, replicates=50, **options)
+
+
+def test_sensitivity_comes_back_on_scans_that_chose_nothing(tmp_path: Path, site: Path) -> None:
+    model = write_model(tmp_path / "model.fp32.onnx")
+    output = tmp_path / "new/model.fp32.onnx"
+    found = recalibrate(model, site, output)
+    assert found["before"]["sensitivity"]["value"] < 0.5
+    assert found["after"]["sensitivity"]["value"] >= 0.95
+    held_out = write_scans(tmp_path / "held out", COUNTS, seed=1, dimmed=0.6)
+    before, after = (
+        evaluate_model(open_evaluated_model(file), held_out, replicates=0).document["suspicious"]
+        for file in (model, output)
+    )
+    assert before["sensitivity"] < 0.5
+    assert after["sensitivity"] >= 0.95
+    assert after["specificity"] >= 0.9
+    assert verify(output).failures == ()
+    json.dumps(found, allow_nan=False)
+
+
+def test_spec_has_the_new_values_and_its_history(tmp_path: Path, site: Path) -> None:
+    model = write_model(tmp_path / "model.fp32.onnx", temperature=1.37)
+    first, second = tmp_path / "first/model.fp32.onnx", tmp_path / "second/model.fp32.onnx"
+    found = recalibrate(model, site, first, sensitivity=0.9, coverage=0.8)
+    old, new = spec_of(model), spec_of(first)
+    assert (new.temperature, new.checkpoint_sha256) == (found["values"]["temperature"], old.checkpoint_sha256)
+    assert new.operating_point is not None
+    assert (new.operating_point.target_sensitivity, new.operating_point.positive_images) == (0.9, 60)
+    assert new.prediction_sets is not None
+    assert (new.prediction_sets.coverage, new.prediction_sets.images) == (0.8, COUNTS)
+    assert new.metrics == {"test": {"images": 72, "accuracy": 0.7}}
+    (entry,) = new.history
+    assert entry["data"] == {name: found["data"][name] for name in ("name", "fingerprint", "split", "images")}
+    assert entry["earlier"]["temperature"] == 1.37
+    assert entry["earlier"]["operating_point"]["threshold"] == POINT.threshold
+    assert entry["earlier"]["prediction_sets"] is entry["earlier"]["novelty"] is None
+    assert entry["earlier_metrics"] == {"test": {"ece": 0.1, "suspicious": {"sensitivity": 0.9}}}
+    assert entry["cross_validated"]["after"] == found["after"]
+    assert entry["date"].endswith("+00:00")
+    again = recalibrate(first, site, second)
+    assert "the earlier values were fitted on these very scans: the column 'before' is optimistic" in again["caveats"]
+    assert [each["earlier"]["temperature"] for each in spec_of(second).history] == [1.37, new.temperature]
+    assert again["network_sha256"] == found["network_sha256"]
+    assert verify(second).failures == ()
+
+
+def test_model_of_schema_1_is_recalibrated(tmp_path: Path, site: Path) -> None:
+    model = write_model(tmp_path / "model.fp32.onnx", golden=False)
+    loaded = onnx.load(model)
+    kept = json.loads(loaded.metadata_props[0].value)
+    for name in ("prediction_sets", "novelty", "shortcuts", "acquisition", "history", "content_checksum"):
+        del kept[name]
+    onnx.helper.set_model_props(loaded, {METADATA_KEY: json.dumps(kept | {"schema_version": 1})})
+    onnx.save(loaded, model)
+    found = recalibrate(model, site, tmp_path / "new.onnx")
+    assert spec_of(tmp_path / "new.onnx").prediction_sets is not None
+    assert found["before"]["coverage"]["value"] is None
+    assert any(caveat.startswith("the model has no novelty output") for caveat in found["caveats"])
+
+
+def test_caveats_name_the_limits_of_the_fit(tmp_path: Path) -> None:
+    """Classes without a difference: no threshold separates them."""
+    counts = dict.fromkeys(CLASSES, 25)
+    data = write_scans(tmp_path / "alike", counts, kinds=dict.fromkeys(CLASSES, "normal"))
+    found = recalibrate(write_model(tmp_path / "model.fp32.onnx"), data, tmp_path / "new/model.fp32.onnx")
+    shown = "\n".join(found["caveats"])
+    assert "the score barely separates suspicious scans from others here (AUROC 0." in shown
+    assert "too few to show a sensitivity of 0.95" in shown
+    assert "the operating point was fitted on 25 images of other classes, too few" in shown
+    assert "whether the model was trained on some of these scans is unknown: its run is not next to it" in shown
+
+
+def test_validation_images_make_the_first_column_optimistic(
+    tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.train.recalibration.test_scans import stored
+
+    model = write_model(tmp_path / "model.fp32.onnx")
+    opened = open_evaluated_model(model)
+    digests = {
+        "train": frozenset({"of another image"}),
+        "valid": frozenset({stored(site, opened).digests["tumor/1.png"]}),
+    }
+    monkeypatch.setattr(
+        "ctonnx_train.recalibration.recalibrate.open_evaluated_model",
+        lambda file, threads: replace(opened, digests=digests),
+    )
+    caveats = recalibrate(model, site, tmp_path / "new/model.fp32.onnx")["caveats"]
+    assert caveats[-2] == (
+        "1 scan is one of the validation images that chose the model and its earlier values: the column 'before' is "
+        "optimistic"
+    )
+
+
+def test_too_few_scans_leave_no_file(tmp_path: Path) -> None:
+    data = write_scans(tmp_path / "few", {"large cell": 5, "normal": 20, "tumor": 14})
+    with pytest.raises(DataError, match=r"found 19 suspicious and 20 others"):
+        recalibrate(write_model(tmp_path / "model.fp32.onnx"), data, tmp_path / "new/model.fp32.onnx")
+    assert not (tmp_path / "new").exists()

@@ -1,0 +1,52 @@
+"""The report of a recalibration."""
+
+from dataclasses import asdict
+
+from tests.train.grey_models import POINT
+
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx_train.recalibration.comparison import MEASURES
+from ctonnx_train.recalibration.report import as_text
+
+SHARE = {"value": 0.5, "interval": [0.25, 0.75], "images": 40}
+NOTHING = {"value": None, "interval": None, "images": 0}
+SETS = PredictionSets(coverage=0.95, lowest={"normal": 0.25, "tumor": 0.5}, images={"normal": 20, "tumor": 20})
+
+
+def test_values_and_measures_are_side_by_side() -> None:
+    document = {
+        "model": "model.onnx",
+        "output": "new/model.onnx",
+        "golden": "new/golden.npz",
+        "network_sha256": "ab",
+        "data": {"name": "site", "images": {"normal": 20, "tumor": 20}},
+        "groups": None,
+        "folds": 5,
+        "earlier": {"temperature": 1.0, "operating_point": asdict(POINT), "prediction_sets": None, "novelty": None},
+        "values": {
+            "temperature": 1.37,
+            "operating_point": asdict(POINT) | {"threshold": 0.25},
+            "prediction_sets": asdict(SETS),
+            "novelty": None,
+        },
+        "before": dict.fromkeys(MEASURES, SHARE) | {"coverage": NOTHING},
+        "after": dict.fromkeys(MEASURES, SHARE) | {"sensitivity": {**SHARE, "value": 0.75}, "novel": NOTHING},
+        "caveats": ["few scans"],
+    }
+    lines = as_text(document).splitlines()
+    assert lines[0] == "model.onnx on 40 scans of site (normal 20, tumor 20)"
+    shown = [" ".join(line.split()) for line in lines]
+    assert "sensitivity 0.500 [0.250, 0.750] 0.750 [0.250, 0.750] 40" in shown
+    assert "coverage of the sets - 0.500 [0.250, 0.750] 40" in shown
+    assert "temperature 1 1.37" in shown
+    assert "operating point 0.5 0.25" in shown
+    assert "lowest probability of tumor in a set - 0.5" in shown
+    assert "novelty threshold - -" in shown
+    assert lines[-3:] == [
+        "warning: few scans",
+        "network unchanged: SHA-256 ab before and after",
+        "wrote new/model.onnx, with its golden inputs in new/golden.npz",
+    ]
+    grouped = as_text({**document, "groups": 12, "golden": None})
+    assert "cross-validated in 5 folds (groups kept together)" in grouped
+    assert grouped.endswith("wrote new/model.onnx; without golden inputs, as the model has none")

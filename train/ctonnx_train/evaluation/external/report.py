@@ -1,0 +1,106 @@
+"""An evaluation on external data as text and files."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ctonnx.system.files import atomic_folder, write_text
+from ctonnx.system.text import counted, table
+from ctonnx_train.evaluation.external.decisions import share_text
+from ctonnx_train.evaluation.external.shift import FACTS
+
+__all__ = ["as_markdown", "write_report"]
+
+
+def write_report(document: Mapping[str, Any], folder: Path) -> None:
+    """Writes `evaluation.json` and `report.md` to a folder atomically; an earlier evaluation is replaced."""
+    with atomic_folder(folder) as temporary:
+        write_text(temporary / "evaluation.json", _readable(json.dumps(document, indent=2, ensure_ascii=False) + "\n"))
+        write_text(temporary / "report.md", _readable(as_markdown(document)))
+
+
+def as_markdown(document: Mapping[str, Any]) -> str:
+    """Returns the document of `evaluate_external` as Markdown; the first line is the verdict."""
+    return "\n".join(_lines(document)) + "\n"
+
+
+def _lines(document: Mapping[str, Any]) -> Iterator[str]:
+    model, data = document["model"], document["data"]
+    yield f"**{document['verdict']['sentence'][0].upper()}{document['verdict']['sentence'][1:]}.**\n"
+    for caveat in document["caveats"]:
+        yield f"**Warning: {caveat}.**\n"
+    if model["synthetic"]:
+        yield "**Trained on synthetic phantoms: these metrics have no clinical meaning.**\n"
+    images = f"{counted(data['images'], 'image')} ({data['split']})"
+    yield f"{model['kind']} `{model['path']}` on {images} of `{data['path']}`."
+    sides = [
+        ", ".join(f"{name} ({data['classes'][name]})" for name in data[side] if name in data["classes"])
+        for side in ("positive", "negative")
+    ]
+    left_out = f" Left out: {', '.join(data['left_out'])}." if data["left_out"] else ""
+    yield f"Positive: {sides[0] or 'none'}. Negative: {sides[1] or 'none'}.{left_out}"
+    yield f"The model's suspicious classes: {', '.join(document['positive_classes'])}."
+    yield "A research tool, not a medical device.\n"
+    rows = [
+        [label, share_text(document[name]), str(document[name]["images"])]
+        for name, label in (
+            ("auroc", "AUROC of the score"),
+            ("sensitivity", "sensitivity at the operating point"),
+            ("specificity", "specificity at the operating point"),
+            ("referred", "referred to a reader"),
+            ("missed", "positive scans with the decision `negative`"),
+        )
+    ]
+    yield from table(["metric", "value and 95 % interval", "images"], rows)
+    yield ""
+    decisions = document["decisions"]
+    rows = [
+        [f"{side} scans", *(share_text(decisions[side][name]) for name in ("positive", "negative", "refer"))]
+        for side in ("positive", "negative")
+    ]
+    yield from table(["scans \\ decision", "positive", "negative", "refer"], rows)
+    yield ""
+    yield from _shift(document["shift"])
+    yield (
+        "Intervals: Wilson score for shares, percentiles of the bootstrap for the AUROC. The decision has no part for "
+        "warnings about single images, such as a blank one, which `ctonnx predict` adds."
+    )
+
+
+def _shift(shift: Mapping[str, Any]) -> Iterator[str]:
+    yield "## How these scans differ from the training images\n"
+    novelty = shift["novelty"]
+    if novelty is None:
+        yield "- Novelty: unknown, as the model has no such output."
+    else:
+        yield (
+            f"- Novelty: {share_text(novelty['flagged'])} of the scans are above the threshold, where "
+            f"{novelty['expected']:.2f} are expected; the median scan is at percentile "
+            f"{novelty['median_percentile']:g}."
+        )
+    for name, fact in shift["facts"].items():
+        yield f"- {_fact(name, fact)}."
+    if not shift["training_known"]:
+        yield "- The model file has no facts of its training images to compare with, as those of earlier releases."
+    yield ""
+
+
+def _fact(name: str, fact: Mapping[str, Any]) -> str:
+    title = FACTS[name][0].upper() + FACTS[name][1:]
+    text = f"{title}: median {_number(fact['here'])} here"
+    if fact.get("in_training"):
+        trained = ", ".join(f"{_number(value)} ({kind})" for kind, value in fact["in_training"].items())
+        text += f" against {trained} in training"
+    if "outside" in fact:
+        text += f"; {share_text(fact['outside'])} of the scans are outside the middle 90 % of the training images"
+    return text
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def _readable(text: str) -> str:
+    """Returns text with undecodable bytes of file names escaped as in JSON."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,198 @@
+"""Fits the values of an exported model on labelled scans, and cross-validates the fit."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.model_selection import StratifiedGroupKFold
+
+from ctonnx.artifacts.decision.novelty import PERCENTILES, Novelty
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx.artifacts.spec import ModelSpec
+from ctonnx.errors import DataError
+from ctonnx_train.evaluation.external.decisions import decide_all
+from ctonnx_train.evaluation.fitting.calibration import fit_temperature
+from ctonnx_train.evaluation.fitting.prediction_sets import fit_prediction_sets
+from ctonnx_train.evaluation.fitting.threshold import fit_operating_point, positive_classes
+from ctonnx_train.recalibration.scans import FOLDS, SiteScans
+
+__all__ = [
+    "Judged",
+    "Targets",
+    "Values",
+    "cross_validate",
+    "fit_values",
+    "judge",
+    "targets_of",
+    "values_of",
+]
+
+_SENSITIVITY = 0.95
+_COVERAGE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Values:
+    """The values of a model that can be fitted without its network; None if the model has none."""
+
+    temperature: float
+    operating_point: OperatingPoint | None
+    prediction_sets: PredictionSets | None
+    novelty: Novelty | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns a JSON-ready dictionary."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """Targets of the fit.
+
+    Attributes:
+        positive: Suspicious classes.
+        sensitivity: Target sensitivity of the operating point.
+        coverage: Coverage of the prediction sets.
+        quantile: Share of the scans that the novelty threshold does not flag; None keeps the model's.
+    """
+
+    positive: tuple[str, ...]
+    sensitivity: float
+    coverage: float
+    quantile: float | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judged:
+    """Scans judged by values.
+
+    Attributes:
+        probabilities: Probabilities, [scans, classes].
+        called: Whether each scan is called suspicious, [scans]; None without an operating point.
+        decisions: Decision about each scan, [scans]; None without an operating point.
+        covered: Whether each scan's own class is in its prediction set, [scans]; None without prediction sets.
+        flagged: Whether each scan is flagged as novel, [scans]; None without a novelty threshold.
+    """
+
+    probabilities: NDArray[np.float64]
+    called: NDArray[np.bool_] | None
+    decisions: NDArray[np.str_] | None
+    covered: NDArray[np.bool_] | None
+    flagged: NDArray[np.bool_] | None
+
+
+def values_of(spec: ModelSpec) -> Values:
+    """Returns the values that a model has."""
+    return Values(
+        temperature=spec.temperature,
+        operating_point=spec.operating_point,
+        prediction_sets=spec.prediction_sets,
+        novelty=spec.novelty,
+    )
+
+
+def targets_of(
+    spec: ModelSpec, *, sensitivity: float | None, coverage: float | None, quantile: float | None
+) -> Targets:
+    """Returns the given targets, or else those that the model was fitted to reach.
+
+    Raises:
+        DataError: If no class of the model is suspicious, or all are.
+    """
+    point, sets = spec.operating_point, spec.prediction_sets
+    positive = point.positive if point else positive_classes(spec.classes)
+    if not positive:
+        raise DataError(
+            f"expected a model with suspicious classes and others, found one with {', '.join(spec.classes)} and no "
+            "operating point; name them when training: ctonnx train --positive"
+        )
+    return Targets(
+        positive=positive,
+        sensitivity=sensitivity or (point.target_sensitivity if point else None) or _SENSITIVITY,
+        coverage=coverage or (sets.coverage if sets else _COVERAGE),
+        quantile=quantile,
+    )
+
+
+def fit_values(scans: SiteScans, rows: NDArray[np.integer[Any]], targets: Targets, earlier: Values) -> Values:
+    """Returns the values that fit the scans in `rows` best: temperature, operating point, sets, novelty threshold."""
+    labels = scans.labels[rows]
+    temperature = fit_temperature(scans.logits[rows], labels)
+    probabilities = _probabilities(scans.logits[rows], temperature)
+    return Values(
+        temperature=temperature,
+        operating_point=fit_operating_point(
+            probabilities, labels, scans.classes, targets.positive, sensitivity=targets.sensitivity
+        ),
+        prediction_sets=fit_prediction_sets(probabilities, labels, scans.classes, targets.coverage),
+        novelty=_fit_novelty(scans.novelty, rows, targets.quantile, earlier.novelty),
+    )
+
+
+def judge(scans: SiteScans, rows: NDArray[np.integer[Any]], values: Values) -> Judged:
+    """Judges the scans in `rows` by values."""
+    probabilities = _probabilities(scans.logits[rows], values.temperature)
+    novelty = None if scans.novelty is None else scans.novelty[rows]
+    point, sets, limit = values.operating_point, values.prediction_sets, values.novelty
+    labels = scans.labels[rows]
+    return Judged(
+        probabilities=probabilities,
+        called=point.calls(probabilities, scans.classes) if point else None,
+        decisions=decide_all(probabilities, novelty, scans.classes, point, sets, limit) if point else None,
+        covered=sets.sets(probabilities, scans.classes)[np.arange(len(rows)), labels] if sets else None,
+        flagged=limit.flags(novelty) if limit and novelty is not None else None,
+    )
+
+
+def cross_validate(scans: SiteScans, targets: Targets, earlier: Values, seed: int = 0) -> Judged:
+    """Judges each scan by values that it did not choose: those fitted to the other folds.
+
+    The folds are stratified by class, and groups are kept together.
+    """
+    split = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(scans.labels, scans.labels, scans.groups)
+    held_out, parts = [], []
+    for fitted, judged in split:
+        held_out.append(judged)
+        parts.append(judge(scans, judged, fit_values(scans, fitted, targets, earlier)))
+    order = np.argsort(np.concatenate(held_out))
+
+    def joined(name: str) -> Any:
+        arrays = [getattr(part, name) for part in parts]
+        return None if any(array is None for array in arrays) else np.concatenate(arrays)[order]
+
+    return Judged(
+        probabilities=joined("probabilities"),
+        called=joined("called"),
+        decisions=joined("decisions"),
+        covered=joined("covered"),
+        flagged=joined("flagged"),
+    )
+
+
+def _probabilities(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = softmax(logits.astype(np.float64) / temperature, axis=1)
+    return values
+
+
+def _fit_novelty(
+    novelty: NDArray[np.float32] | None,
+    rows: NDArray[np.integer[Any]],
+    quantile: float | None,
+    earlier: Novelty | None,
+) -> Novelty | None:
+    """Returns the threshold of the novelty output on these scans; None if the model has none."""
+    if novelty is None or earlier is None:
+        return None
+    share = quantile or earlier.quantile
+    values = novelty[rows].astype(np.float64)
+    return replace(
+        earlier,
+        threshold=float(np.quantile(values, share, method="higher")),
+        quantile=share,
+        quantiles=tuple(np.quantile(values, np.linspace(0, 1, PERCENTILES)).tolist()),
+        images=len(values),
+        leaked_images_used=False,
+    )

@@ -1,0 +1,208 @@
+"""`recalibrate_model`: fits an exported model's values on a site's own scans, and writes a new model file."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ctonnx.artifacts.caveats import operating_point_caveats
+from ctonnx.artifacts.spec import ModelSpec
+from ctonnx.parity.rounding import exactly
+from ctonnx.prediction.predictor import Predictor
+from ctonnx.system.files import sha256_of
+from ctonnx.system.packages import version_of
+from ctonnx.system.text import Log, counted
+from ctonnx_train.evaluation.evaluated_model import open_evaluated_model
+from ctonnx_train.evaluation.metrics import REPLICATES
+from ctonnx_train.recalibration.comparison import measure
+from ctonnx_train.recalibration.files import check_output, write_model
+from ctonnx_train.recalibration.fitting import (
+    Values,
+    cross_validate,
+    fit_values,
+    judge,
+    targets_of,
+    values_of,
+)
+from ctonnx_train.recalibration.scans import FOLDS, ScanSplit, SiteScans, read_scans
+
+__all__ = ["SCHEMA_VERSION", "recalibrate_model"]
+
+SCHEMA_VERSION = 1
+"""Version of the JSON document."""
+
+_NOT_TRANSFERRED = (
+    "decisions",
+    "ece",
+    "suspicious",
+)  # metrics of the training's images that belong to the earlier values
+_FOREIGN = 0.5
+_LOW_AUROC = 0.8
+
+
+def recalibrate_model(
+    model: Path,
+    data: Path,
+    output: Path,
+    *,
+    split: ScanSplit = "all",
+    class_names: Mapping[str, str] | None = None,
+    group_regex: str | None = None,
+    sensitivity: float | None = None,
+    coverage: float | None = None,
+    quantile: float | None = None,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+    threads: int | None = None,
+    log: Log = lambda line: None,
+) -> dict[str, Any]:
+    """Writes a copy of a model whose temperature and thresholds are fitted on a site's own labelled scans.
+
+    The network is the same, bit by bit. The comparison of the values before and after is cross-validated: each scan is
+    judged by values that were fitted without its fold.
+
+    Args:
+        model: Exported `.onnx` file, which is not changed.
+        data: Dataset with the model's classes; see `ctonnx_train.data.image_folder.read_data`.
+        output: New `.onnx` file.
+        split: Split to use; `all` uses all images.
+        class_names: Canonical names for class folders, by the folder's name.
+        group_regex: Regular expression for groups of scans, such as patients, that are kept in one fold.
+        sensitivity: Target sensitivity of the operating point; None keeps the model's.
+        coverage: Coverage of the prediction sets; None keeps the model's.
+        quantile: Share of the scans that the novelty threshold does not flag; None keeps the model's.
+        replicates: Number of bootstrap resamples.
+        seed: Random seed of the folds and of the bootstrap.
+        threads: Number of threads; None uses all available cores.
+        log: Called with each progress message.
+
+    Returns:
+        A JSON-ready document with `model`, `output`, `data`, `network_sha256`, the `earlier` and the new `values`, the
+        measures `before` and `after`, and `caveats`.
+
+    Raises:
+        DataError: If the data cannot be read, or the scans are too few.
+        CheckFailed: If the new file does not compute the same logits.
+        CtonnxError: If the output exists, or its folder has golden inputs of other models.
+        ModelError: If the model is missing or damaged.
+    """
+    check_output(model, output)
+    evaluated = open_evaluated_model(model, threads=threads)
+    with Predictor(model, threads=threads, spinning=False) as predictor:
+        spec = predictor.spec
+        targets = targets_of(spec, sensitivity=sensitivity, coverage=coverage, quantile=quantile)
+        scans = read_scans(
+            predictor,
+            evaluated,
+            data,
+            positive=targets.positive,
+            split=split,
+            class_names=class_names,
+            group_regex=group_regex,
+            log=log,
+        )
+    rows = np.arange(len(scans))
+    earlier = values_of(spec)
+    values = fit_values(scans, rows, targets, earlier)
+    settings: dict[str, Any] = {"replicates": replicates, "seed": seed}
+    before = measure(judge(scans, rows, earlier), scans, targets.positive, **settings)
+    after = measure(cross_validate(scans, targets, earlier, seed), scans, targets.positive, **settings)
+    made = _new_spec(spec, values, scans, before, after)
+    network, golden = write_model(model, output, made, scans.pixels)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": str(model),
+        "output": str(output),
+        "sha256": sha256_of(output),
+        "golden": None if golden is None else str(golden),
+        "network_sha256": network,
+        "data": dict(scans.facts),
+        "groups": len(np.unique(scans.groups)) if scans.is_grouped else None,
+        "folds": FOLDS,
+        "earlier": earlier.as_dict(),
+        "values": values.as_dict(),
+        "before": before,
+        "after": after,
+        "caveats": _caveats(spec, values, scans, before, after),
+    }
+
+
+def _new_spec(
+    spec: ModelSpec, values: Values, scans: SiteScans, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> ModelSpec:
+    """Returns the spec with new values and one more entry in its history.
+
+    Metrics of the training's images that rest on the earlier values move to the entry.
+    """
+    moved = {
+        split: {name: found[name] for name in _NOT_TRANSFERRED if name in found}
+        for split, found in spec.metrics.items()
+        if isinstance(found, Mapping)
+    }
+    entry = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "ctonnx": version_of("ctonnx"),
+        "data": {name: scans.facts[name] for name in ("name", "fingerprint", "split", "images")},
+        "earlier": asdict(values_of(spec)),
+        "earlier_metrics": moved,
+        "cross_validated": {"folds": FOLDS, "before": dict(before), "after": dict(after)},
+    }
+    metrics = {
+        split: {name: value for name, value in found.items() if name not in moved.get(split, {})}
+        for split, found in spec.metrics.items()
+    }
+    return replace(
+        spec,
+        temperature=values.temperature,
+        operating_point=values.operating_point,
+        prediction_sets=values.prediction_sets,
+        novelty=values.novelty,
+        metrics=metrics,
+        history=(*spec.history, entry),
+        content_checksum=None,
+    )
+
+
+def _caveats(
+    spec: ModelSpec, values: Values, scans: SiteScans, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> list[str]:
+    found = list(operating_point_caveats(values.operating_point))
+    if (sets := values.prediction_sets) and (short := sets.short_of_images):
+        shown = ", ".join(f"{name} {sets.images[name]}" for name in short)
+        found.append(
+            f"too few scans to promise a coverage of {exactly(sets.coverage)} for some classes ({shown}): the promise "
+            "is not made for them"
+        )
+    target = values.operating_point.target_sensitivity if values.operating_point else None
+    interval = after["sensitivity"]["interval"]
+    if target is not None and interval and interval[1] < target:
+        found.append(f"on held-out scans the new operating point stays below the target sensitivity of {target:g}")
+    auroc = after["auroc"]["value"]
+    if auroc is not None and auroc < _LOW_AUROC:
+        found.append(
+            f"the score barely separates suspicious scans from others here (AUROC {auroc:.3f}): no threshold can make "
+            "up for that; train on scans of this site"
+        )
+    novel = before["novel"]["value"]
+    if novel is not None and novel >= _FOREIGN:
+        found.append(
+            f"{novel:.0%} of these scans were flagged as unlike the training images: the new novelty threshold takes "
+            "them for ordinary, and what the model is worth on them was measured here only"
+        )
+    if scans.facts["left_out"]["trained_on"] is None:
+        found.append("whether the model was trained on some of these scans is unknown: its run is not next to it")
+    earlier_data = [entry["data"] for entry in spec.history if isinstance(entry.get("data"), Mapping)]
+    if scans.facts["fingerprint"] in [data.get("fingerprint") for data in earlier_data]:
+        found.append("the earlier values were fitted on these very scans: the column 'before' is optimistic")
+    elif count := scans.facts["chosen_by"]:
+        verb = "is one" if count == 1 else "are some"
+        found.append(
+            f"{counted(count, 'scan')} {verb} of the validation images that chose the model and its earlier values: "
+            "the column 'before' is optimistic"
+        )
+    if spec.novelty is None:
+        found.append("the model has no novelty output, as exports of earlier releases: nothing flags unusual scans")
+    return found

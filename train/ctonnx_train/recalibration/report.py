@@ -1,0 +1,54 @@
+"""The result of a recalibration as text."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ctonnx.system.text import aligned, counted
+from ctonnx_train.evaluation.external.decisions import share_text
+from ctonnx_train.recalibration.comparison import MEASURES
+
+__all__ = ["as_text"]
+
+
+def as_text(document: Mapping[str, Any]) -> str:
+    """Returns the document of `recalibrate_model` for a terminal."""
+    return "\n".join(_lines(document))
+
+
+def _lines(document: Mapping[str, Any]) -> Iterator[str]:
+    data = document["data"]
+    images = ", ".join(f"{name} {count}" for name, count in data["images"].items())
+    yield f"{document['model']} on {counted(sum(data['images'].values()), 'scan')} of {data['name']} ({images})"
+    yield ""
+    before, after = document["before"], document["after"]
+    rows = [["", "before", "after", "scans"]]
+    for name, label in MEASURES.items():
+        rows.append([label, share_text(before[name]), share_text(after[name]), str(after[name]["images"])])
+    yield from aligned(rows)
+    kept = "groups kept together" if document["groups"] is not None else "each scan once"
+    yield (
+        f"After: cross-validated in {document['folds']} folds ({kept}): each scan is judged by values that were fitted "
+        "without its fold. Before: by the model's earlier values. 95 % intervals."
+    )
+    yield ""
+    yield from aligned([["value", "before", "after"], *_values(document["earlier"], document["values"])])
+    yield ""
+    yield from (f"warning: {caveat}" for caveat in document["caveats"])
+    yield f"network unchanged: SHA-256 {document['network_sha256']} before and after"
+    golden = document["golden"]
+    beside = f", with its golden inputs in {golden}" if golden else "; without golden inputs, as the model has none"
+    yield f"wrote {document['output']}{beside}"
+
+
+def _values(earlier: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[list[str]]:
+    yield ["temperature", *(f"{found['temperature']:.4g}" for found in (earlier, values))]
+    yield ["operating point", *(_of(found["operating_point"], "threshold") for found in (earlier, values))]
+    sets = values["prediction_sets"] or earlier["prediction_sets"]
+    for name in sets["lowest"] if sets else ():
+        lowest = (_of((found["prediction_sets"] or {}).get("lowest"), name) for found in (earlier, values))
+        yield [f"lowest probability of {name} in a set", *lowest]
+    yield ["novelty threshold", *(_of(found["novelty"], "threshold") for found in (earlier, values))]
+
+
+def _of(found: Mapping[str, Any] | None, name: str) -> str:
+    return "-" if not found else f"{found[name]:.4g}"
