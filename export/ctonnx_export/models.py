@@ -188,6 +188,7 @@ def _spec(checkpoint: Checkpoint, parity: Parity) -> ModelSpec:
         versions=versions_of(_LIBRARIES),
         temperature=record.temperature,
         operating_point=record.operating_point,
+        prediction_sets=record.prediction_sets,
     )
 
 

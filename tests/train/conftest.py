@@ -212,12 +212,12 @@ def fitted(dataset_of: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]
 def evaluated() -> Any:
     """A three-class model without metadata; its predictions depend only on an image's pixels."""
     from ctonnx_train.data.pixel_store import PixelStore
-    from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
+    from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, Predicted
 
-    def probabilities(store: PixelStore, rows: Sequence[int]) -> NDArray[np.float64]:
+    def predict(store: PixelStore, rows: Sequence[int]) -> Predicted:
         means = store.take(rows).reshape(len(rows), -1)[:, :3].astype(np.float64) + 1
         shares: NDArray[np.float64] = means / means.sum(axis=1, keepdims=True)
-        return shares
+        return Predicted(shares)
 
     return EvaluatedModel(
         path=Path("runs/tiny"),
@@ -228,7 +228,7 @@ def evaluated() -> Any:
         operating_point=None,
         synthetic=False,
         data={},
-        probabilities=probabilities,
+        predict=predict,
     )
 
 

@@ -9,10 +9,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.text import counted
 
-__all__ = ["images_to_show", "model_caveats", "operating_point_caveats", "split_caveats"]
+__all__ = [
+    "images_to_show",
+    "missing_checks",
+    "model_caveats",
+    "operating_point_caveats",
+    "prediction_set_caveats",
+    "split_caveats",
+]
 
 _CONFIDENCE = 0.95  # of the one-sided bounds
 _SPECIFICITY = 0.9  # specificity that the number of negative images should be able to show
@@ -38,23 +47,58 @@ def operating_point_caveats(point: OperatingPoint | None) -> list[str]:
     return [] if point is None else list(_of_point(point))
 
 
-def split_caveats(metrics: Mapping[str, Any], suspicious: Mapping[str, Any] | None, split: str) -> list[str]:
+def prediction_set_caveats(sets: PredictionSets | None) -> list[str]:
+    """Returns the caveats of prediction sets, such as too few images for their coverage; an empty list for None."""
+    return [] if sets is None else list(_of_sets(sets))
+
+
+def split_caveats(
+    metrics: Mapping[str, Any],
+    suspicious: Mapping[str, Any] | None,
+    split: str,
+    decisions: Mapping[str, Any] | None = None,
+) -> list[str]:
     """Returns the caveats of the metrics of one split, the most serious first.
 
     Args:
         metrics: Metrics with their intervals, as in run.json.
         suspicious: Results of the operating point on these images, with its target; None without an operating point.
         split: `train`, `valid`, `test` or `all`.
+        decisions: Metrics of the decisions on these images, with the coverage of the prediction sets, if known.
     """
     title = _TITLES.get(split, split)
-    return [*_below_target(suspicious, title), *_like_chance(metrics, title)]
+    return [
+        *_below_target(suspicious, title),
+        *_below_coverage(_part(decisions, "coverage"), title),
+        *_like_chance(metrics, title),
+    ]
 
 
-def model_caveats(metrics: Mapping[str, Any], point: OperatingPoint | None) -> list[str]:
-    """Returns the caveats of a model's metrics on the test images, else the validation images, and operating point."""
+def model_caveats(
+    metrics: Mapping[str, Any], point: OperatingPoint | None, sets: PredictionSets | None = None
+) -> list[str]:
+    """Returns the caveats of a model's metrics on the test images, else the validation images, and of its decisions.
+
+    Args:
+        metrics: Metrics of each split, as in run.json and in the spec.
+        point: Operating point of the model.
+        sets: Prediction sets of the model.
+    """
     split = "test" if _part(metrics, "test") else "valid"
     of_split = _part(metrics, split)
-    return [*split_caveats(of_split, _part(of_split, "suspicious"), split), *operating_point_caveats(point)]
+    found = split_caveats(of_split, _part(of_split, "suspicious"), split, _part(of_split, "decisions"))
+    return [*found, *operating_point_caveats(point), *prediction_set_caveats(sets)]
+
+
+def missing_checks(spec: ModelSpec) -> str | None:
+    """Returns a sentence about the parts that a model's decisions lack, as in files of schema 1; None if it has all."""
+    parts = {"prediction sets": spec.prediction_sets, "novelty": spec.novelty}
+    missing = [name for name, part in parts.items() if part is None]
+    if spec.operating_point is None or not missing:
+        return None
+    rest = [name for name, part in parts.items() if part is not None]
+    used = " and ".join([", ".join(["the operating point", *rest]), "the warnings about an image"])
+    return f"this model has no {' and no '.join(missing)}: its decisions rest on {used} alone"
 
 
 def _of_point(point: OperatingPoint) -> Iterator[str]:
@@ -80,6 +124,38 @@ def _of_point(point: OperatingPoint) -> Iterator[str]:
             "the operating point was also fitted on leaked images, as there were too few others: "
             f"{counted(point.leaked_images, 'validation image')} with a copy, or an image of their group, in the "
             "training set; its metrics are optimistic"
+        )
+
+
+def _of_sets(sets: PredictionSets) -> Iterator[str]:
+    if short := sets.short_of_images:
+        needed = math.ceil(round(sets.coverage / (1 - sets.coverage), 9))
+        promised = "; ".join(
+            f"'{name}' has {sets.images[name]}, which can promise {_down(sets.covered(name))}" for name in short
+        )
+        yield (
+            f"too few validation images for prediction sets with a coverage of {exactly(sets.coverage)} "
+            f"({needed} or more of a class can promise it): {promised}"
+        )
+    if sets.leaked_images_used:
+        yield (
+            "the prediction sets were also fitted on leaked images, as a class has no others: their coverage is "
+            "optimistic"
+        )
+
+
+def _below_coverage(coverage: Mapping[str, Any], title: str) -> Iterator[str]:
+    for name, found in coverage.items():
+        value, promised, low_high = (
+            _number(found, "share"),
+            _number(found, "promised"),
+            _interval(found, "share_interval"),
+        )
+        if value is None or promised is None or low_high is None or not low_high[1] < promised:
+            continue
+        yield (
+            f"of the {title} images of '{name}', {_against(promised, value, low_high)} have their class in the "
+            f"prediction set: the whole interval lies below the coverage of {_down(promised)}"
         )
 
 

@@ -2,13 +2,14 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from ctonnx.artifacts.decision.rule import DecisionName
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.prediction.output.provenance import provenance
 from ctonnx.prediction.output.row_formats import FORMATS
@@ -30,7 +31,7 @@ class BatchResult:
     """Numbers of images, source and reason of each heatmap that was not drawn, seconds without opening the model."""
 
     predicted: int
-    suspicious: int
+    decisions: Mapping[DecisionName, int]
     failed: int
     undrawn: list[tuple[str, str]]
     seconds: float
@@ -55,9 +56,10 @@ def predict_files(
 
     The rows, with `top_k` classes each, are in a format of `row_formats.FORMATS`, and sorted by a key of
     `row_order.SORT_KEYS` if one is given. They replace the file `output` atomically; without it, they go to
-    `print_row`. With `suspicious_only`, only suspicious images and failures have rows and heatmaps; this and the key
-    "score" need an operating point. `progress` is entered for the duration of the prediction, and its function is
-    called with numbers of finished files. `log` is called with messages about temporary files of killed processes.
+    `print_row`. With `suspicious_only`, only images that are positive or referred, and failures, have rows and
+    heatmaps; this and the key "score" need an operating point. `progress` is entered for the duration of the
+    prediction, and its function is called with numbers of finished files. `log` is called with messages about temporary
+    files of killed processes.
 
     Raises:
         OSError: If a row or heatmap cannot be written.
@@ -66,7 +68,7 @@ def predict_files(
     spec = predictor.spec
     origin = partial(provenance, predictor.path, spec)
     head, line = FORMATS[row_format](files, spec, min(top_k, len(spec.classes)), origin)
-    predicted, suspicious, failed, start = 0, 0, 0, time.perf_counter()
+    predicted, decisions, failed, start = 0, dict.fromkeys(get_args(DecisionName), 0), 0, time.perf_counter()
     with (
         nullcontext(print_row) if output is None else _row_file(output, log) as write,
         _heatmap_folder(heatmaps, files, spec, suspicious_only=suspicious_only, log=log) as drawing,
@@ -84,13 +86,14 @@ def predict_files(
                     drawing.remove(record)
             else:
                 predicted += 1
-                suspicious += bool(record.suspicious)
-                if record.suspicious or not suspicious_only:
+                if record.decision is not None:
+                    decisions[record.decision] += 1
+                if record.decision != "negative" or not suspicious_only:
                     put(record, line(record, None if drawing is None else drawing.picture(record)))
             step(not record.frame)
     return BatchResult(
         predicted=predicted,
-        suspicious=suspicious,
+        decisions=decisions,
         failed=failed,
         undrawn=[] if drawing is None else drawing.failures,
         seconds=time.perf_counter() - start,

@@ -9,12 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.artifacts.decision.operating_point import suspicion
+from ctonnx.artifacts.decision.rule import DecisionName, decide
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity.outputs import Outputs
 
 __all__ = ["Failure", "Prediction", "Record", "prediction_of"]
 
-_KEYS = ("file", "label", "probability", "suspicious", "score", "probabilities", "frame", "caution", "error")
+_KEYS = (
+    "file",
+    "label",
+    "probability",
+    "decision",
+    "reason",
+    "suspicious",
+    "score",
+    "set",
+    "probabilities",
+    "frame",
+    "caution",
+    "error",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,25 +40,30 @@ class Prediction:
         probabilities: Probability of each class, in descending order.
         logits: float32 [classes], in the order of the spec's classes.
         heatmap: float32 [classes, size / 32, size / 32], in the order of the spec's classes.
-        suspicious: Whether the score reaches the threshold of the operating point; None if the model has none.
+        decision: `positive` if the score reaches the threshold of the operating point, else `negative`; `refer` where
+            something speaks against this; None if the model has no operating point.
         frame: Index of the frame, from 0, in a DICOM file with several; else None. `source` ends in `#1` for frame 0.
         score: Summed probability of the suspicious classes; None if the model has no operating point.
         caution: Warning not to trust the model on this image, as it is blank or a localizer for example; else None.
+        reason: Reason for `refer`; else None.
+        prediction_set: Classes that the image may have, in the order of the spec's; None if the model has no sets.
     """
 
     source: str
     probabilities: Mapping[str, float]
     logits: NDArray[np.float32]
     heatmap: NDArray[np.float32]
-    suspicious: bool | None = None
+    decision: DecisionName | None = None
     frame: int | None = None
     score: float | None = None
     caution: str | None = None
+    reason: str | None = None
+    prediction_set: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
-        suspicion = "" if self.suspicious is None else f", suspicious={self.suspicious}"
+        decision = "" if self.decision is None else f", decision={self.decision!r}"
         caution = "" if self.caution is None else f", caution={self.caution!r}"
-        return f"Prediction({self.source!r}, {self.label!r}, {self.probability:.4f}{suspicion}{caution})"
+        return f"Prediction({self.source!r}, {self.label!r}, {self.probability:.4f}{decision}{caution})"
 
     @property
     def label(self) -> str:
@@ -56,6 +75,11 @@ class Prediction:
         """The probability of `label`, 0 to 1."""
         return next(iter(self.probabilities.values()))
 
+    @property
+    def suspicious(self) -> bool | None:
+        """Whether the image is suspicious: None if it is referred, or if the model has no operating point."""
+        return None if self.decision in (None, "refer") else self.decision == "positive"
+
     def top(self, count: int) -> list[tuple[str, float]]:
         """Returns the `count` most probable classes with their probabilities, in descending order."""
         return list(islice(self.probabilities.items(), count))
@@ -66,8 +90,11 @@ class Prediction:
             "file": self.source,
             "label": self.label,
             "probability": self.probability,
+            "decision": self.decision,
+            "reason": self.reason,
             "suspicious": self.suspicious,
             "score": self.score,
+            "set": None if self.prediction_set is None else list(self.prediction_set),
             "probabilities": dict(self.probabilities),
             "frame": self.frame,
             "caution": self.caution,
@@ -101,11 +128,34 @@ def prediction_of(
         return None
     pairs = zip(spec.classes, outputs.probabilities[row].tolist(), strict=True)
     named = dict(sorted(pairs, key=lambda pair: -pair[1]))
-    suspicious, score = None, None
+    single = outputs.probabilities[[row]]
+    classes_in_set = None
+    if spec.prediction_sets is not None:
+        inside = spec.prediction_sets.sets(single, spec.classes)[0]
+        classes_in_set = tuple(name for name, is_inside in zip(spec.classes, inside, strict=True) if is_inside)
+    is_novel = False
+    if spec.novelty is not None and outputs.novelty is not None:
+        is_novel = bool(spec.novelty.flags(outputs.novelty[row : row + 1])[0])
+    decision, reason, score = None, None, None
     if point := spec.operating_point:
-        single = outputs.probabilities[[row]]
-        suspicious = bool(point.calls(single, spec.classes)[0])
         score = min(1.0, float(suspicion(single, spec.classes, point.positive)[0]))  # float32 sums may exceed 1
+        decision, reason = decide(
+            bool(point.calls(single, spec.classes)[0]),
+            point.positive,
+            classes_in_set=classes_in_set,
+            is_novel=is_novel,
+            caution=caution,
+        )
     # Copies: a view would keep the whole batch's arrays alive with one record.
-    logits, heatmap = outputs.logits[row].copy(), outputs.heatmap[row].copy()
-    return Prediction(source, named, logits, heatmap, suspicious, frame, score, caution)
+    return Prediction(
+        source,
+        named,
+        outputs.logits[row].copy(),
+        outputs.heatmap[row].copy(),
+        decision=decision,
+        frame=frame,
+        score=score,
+        caution=caution,
+        reason=reason,
+        prediction_set=classes_in_set,
+    )

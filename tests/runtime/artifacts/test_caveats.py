@@ -4,9 +4,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.runtime.artifacts.specs import FULL, SMALL
 
-from ctonnx.artifacts.caveats import images_to_show, model_caveats, operating_point_caveats, split_caveats
+from ctonnx.artifacts.caveats import (
+    images_to_show,
+    missing_checks,
+    model_caveats,
+    operating_point_caveats,
+    prediction_set_caveats,
+    split_caveats,
+)
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 
 POINT = OperatingPoint(
     positive=("tumor",),
@@ -149,3 +158,40 @@ def test_the_test_images_are_judged_and_the_validation_images_only_without_them(
 )
 def test_invalid_metrics_have_no_caveats(metrics: dict[str, Any]) -> None:
     assert model_caveats(metrics, None) == []
+
+
+SETS = PredictionSets(coverage=0.95, lowest={"normal": 0.1, "tumor": 0.2}, images={"normal": 13, "tumor": 40})
+
+
+def test_a_class_with_too_few_images_for_its_sets_is_reported_with_what_they_can_promise() -> None:
+    few = (
+        "too few validation images for prediction sets with a coverage of 0.95 (19 or more of a class can promise it): "
+        "'normal' has 13, which can promise 0.928"
+    )
+    assert prediction_set_caveats(SETS) == [few]
+    assert model_caveats({"valid": GOOD}, POINT, SETS) == [few]
+    assert model_caveats({"valid": GOOD}, POINT, replace(SETS, images={"normal": 19, "tumor": 40})) == []
+
+
+@pytest.mark.parametrize(("interval", "reported"), [([0.61, 0.88], True), ([0.61, 0.96], False), (None, False)])
+def test_a_coverage_that_is_below_the_promise_is_reported(interval: list[float] | None, reported: bool) -> None:
+    coverage = {"tumor": {"share": 0.771, "share_interval": interval, "images": 35, "promised": 0.95}}
+    metrics = {"test": GOOD | {"decisions": {"coverage": coverage}}}
+    expected = [
+        "of the test images of 'tumor', 0.771 [0.610, 0.880] have their class in the prediction set: the whole "
+        "interval lies below the coverage of 0.950"
+    ]
+    assert model_caveats(metrics, POINT) == (expected if reported else [])
+
+
+def test_the_parts_that_a_models_decisions_lack_are_named() -> None:
+    assert missing_checks(FULL) is None
+    assert missing_checks(SMALL) is None  # it has no operating point, and decides nothing
+    assert missing_checks(replace(FULL, novelty=None)) == (
+        "this model has no novelty: its decisions rest on the operating point, prediction sets and the warnings about "
+        "an image alone"
+    )
+    assert missing_checks(replace(FULL, novelty=None, prediction_sets=None)) == (
+        "this model has no prediction sets and no novelty: its decisions rest on the operating point and the warnings "
+        "about an image alone"
+    )

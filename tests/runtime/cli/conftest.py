@@ -41,7 +41,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def point_at(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Returns a function that sets the threshold of predictors, as a probability of `normal`."""
+    """Returns a function that sets the threshold of predictors, as a probability of `normal`, which alone decides."""
     original = Predictor.__init__
 
     def set_to(threshold: float | None) -> None:
@@ -50,7 +50,7 @@ def point_at(monkeypatch: pytest.MonkeyPatch) -> Any:
             point = None
             if threshold is not None:
                 point = OperatingPoint(positive=("normal",), threshold=threshold, sensitivity=1.0, specificity=1.0)
-            self.spec = replace(self.spec, operating_point=point)
+            self.spec = replace(self.spec, operating_point=point, prediction_sets=None, novelty=None)
 
         monkeypatch.setattr(Predictor, "__init__", opened)
 

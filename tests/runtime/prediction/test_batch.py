@@ -62,7 +62,9 @@ def at_median(predictor: Predictor, files: list[str], monkeypatch: pytest.Monkey
     images = [file for file in files if not file.endswith("empty.png")]
     scores = {file: predictor.predict(file).probabilities["normal"] for file in images}
     point = OperatingPoint(positive=("normal",), threshold=sorted(scores.values())[1], sensitivity=1.0, specificity=1.0)
-    monkeypatch.setattr(predictor, "spec", replace(predictor.spec, operating_point=point))
+    monkeypatch.setattr(
+        predictor, "spec", replace(predictor.spec, operating_point=point, prediction_sets=None, novelty=None)
+    )
     return sorted(images, key=lambda file: -scores[file])
 
 
@@ -73,7 +75,8 @@ def test_each_image_has_a_row_and_is_counted(
     batch = Batch(predictor)
     result = batch.run(files)
     assert batch.sources() == files
-    assert (result.predicted, result.suspicious, result.failed, result.undrawn) == (3, 2, 1, [])
+    assert (result.predicted, result.failed, result.undrawn) == (3, 1, [])
+    assert result.decisions == {"positive": 2, "negative": 1, "refer": 0}
     assert result.seconds > 0
     assert batch.steps == [1] * 4
     assert batch.messages == []
@@ -106,7 +109,7 @@ def test_suspicious_images_and_failures_are_selected(
     batch = Batch(predictor)
     result = batch.run(files, suspicious_only=True, heatmaps=tmp_path / "maps")
     assert sorted(batch.sources()) == sorted([*by_score[:2], files[1]])
-    assert (result.predicted, result.suspicious, result.failed) == (3, 2, 1)
+    assert (result.predicted, result.decisions["positive"], result.failed) == (3, 2, 1)
     assert len(list((tmp_path / "maps").rglob("*.png"))) == 2
 
 

@@ -56,8 +56,11 @@ def test_record_becomes_a_json_document(predictor: Predictor, scans: list[str]) 
         "file": scans[0],
         "label": prediction.label,
         "probability": prediction.probability,
+        "decision": prediction.decision,
+        "reason": prediction.reason,
         "suspicious": prediction.suspicious,
         "score": prediction.score,
+        "set": list(prediction.prediction_set or ()),
         "probabilities": dict(prediction.probabilities),
         "frame": None,
         "caution": None,
@@ -67,8 +70,11 @@ def test_record_becomes_a_json_document(predictor: Predictor, scans: list[str]) 
         "file": "a.png",
         "label": None,
         "probability": None,
+        "decision": None,
+        "reason": None,
         "suspicious": None,
         "score": None,
+        "set": None,
         "probabilities": {},
         "frame": None,
         "caution": None,
@@ -86,17 +92,18 @@ def test_image_that_cannot_be_read_is_an_error(predictor: Predictor, no_image: P
 
 
 def with_point(predictor: Predictor, threshold: float, *positive: str) -> ModelSpec:
-    """Returns the predictor's spec with an operating point at a threshold."""
+    """Returns the predictor's spec with an operating point at a threshold, which alone decides."""
     point = OperatingPoint(positive=positive, threshold=threshold, sensitivity=1.0, specificity=1.0)
-    return replace(predictor.spec, operating_point=point)
+    return replace(predictor.spec, operating_point=point, prediction_sets=None, novelty=None)
 
 
 def test_exported_model_calls_an_image_suspicious_by_its_operating_point(
-    predictor: Predictor, scans: list[str]
+    predictor: Predictor, scans: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     point = predictor.spec.operating_point
     assert point is not None
     assert point.positive == ("cavitating", "large central", "small peripheral")
+    monkeypatch.setattr(predictor, "spec", with_point(predictor, point.threshold, *point.positive))
     for scan in scans:
         prediction = predictor.predict(scan)
         assert prediction.suspicious == (1 - prediction.probabilities["normal"] >= point.threshold)

@@ -6,7 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx.artifacts.spec import ModelSpec
+from ctonnx.images import Preprocessing
 from ctonnx.parity.outputs import Outputs
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction, prediction_of
@@ -30,12 +34,14 @@ def test_score_is_the_sum_that_decides_to_its_last_digit(model: object) -> None:
         outputs = predictor.predict_pixels(np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8))
         spec = predictor.spec
     point = OperatingPoint(positive=spec.classes[:2], threshold=0.0, sensitivity=1.0, specificity=1.0)
-    found = prediction_of(replace(spec, operating_point=point), outputs, 0, source="a.png")
+    found = prediction_of(
+        replace(spec, operating_point=point, prediction_sets=None, novelty=None), outputs, 0, source="a.png"
+    )
     assert found is not None
     assert found.score is not None
     assert found.score == pytest.approx(sum(found.probabilities[name] for name in spec.classes[:2]))
     for threshold, suspicious in ((found.score, True), (float(np.nextafter(found.score, 1)), False)):
-        at = replace(spec, operating_point=replace(point, threshold=threshold))
+        at = replace(spec, operating_point=replace(point, threshold=threshold), prediction_sets=None, novelty=None)
         again = prediction_of(at, outputs, 0, source="a.png")
         assert again is not None
         assert (again.suspicious, again.score) == (suspicious, found.score)
@@ -53,7 +59,10 @@ def test_sum_above_one_is_a_score_of_one_and_decides_as_it_is(model: object) -> 
     assert spec.operating_point is not None
     point = replace(spec.operating_point, positive=spec.classes[:3], threshold=above)
     found = prediction_of(
-        replace(spec, operating_point=point), Outputs(shares, shares, np.zeros((1, 4, 2, 2), np.float32)), 0, source=""
+        replace(spec, operating_point=point, prediction_sets=None, novelty=None),
+        Outputs(shares, shares, np.zeros((1, 4, 2, 2), np.float32)),
+        0,
+        source="",
     )
     assert found is not None
     assert (found.score, found.suspicious) == (1.0, True)
@@ -71,10 +80,10 @@ def test_outputs_that_are_not_finite_give_no_prediction(value: float, model: obj
     ("more", "expected"),
     [
         ({}, "Prediction('a.png', 'tumor', 0.7500)"),
-        ({"suspicious": False}, "Prediction('a.png', 'tumor', 0.7500, suspicious=False)"),
+        ({"decision": "negative"}, "Prediction('a.png', 'tumor', 0.7500, decision='negative')"),
         (
-            {"suspicious": True, "caution": "blank"},
-            "Prediction('a.png', 'tumor', 0.7500, suspicious=True, caution='blank')",
+            {"decision": "refer", "caution": "blank"},
+            "Prediction('a.png', 'tumor', 0.7500, decision='refer', caution='blank')",
         ),
     ],
 )
@@ -83,3 +92,78 @@ def test_prediction_is_printed_without_its_arrays(more: dict[str, Any], expected
     assert (
         repr(Prediction("a.png", named, np.zeros(2, np.float32), np.zeros((2, 7, 7), np.float32), **more)) == expected
     )
+
+
+CLASSES = ("normal", "tumor")
+POINT = OperatingPoint(positive=("tumor",), threshold=0.5, sensitivity=1.0, specificity=1.0)
+SETS = PredictionSets(coverage=0.9, lowest={"normal": 0.3, "tumor": 0.4}, images={"normal": 20, "tumor": 20})
+NOVELTY = Novelty(
+    threshold=10.0, quantile=0.95, quantiles=tuple(range(101)), images=72, training_images=613, components=64
+)
+BOTH = "the prediction set has both suspicious and other classes: normal, tumor"
+NOVEL = "unlike the training images: its novelty is above the threshold"
+
+
+def decided(
+    share: float,
+    *,
+    novelty: float | None = None,
+    caution: str | None = None,
+    novelty_threshold: Novelty | None = None,
+    **parts: Any,
+) -> Prediction:
+    """The prediction of a model with some parts for an image with a probability of `tumor`."""
+    if novelty_threshold is not None:
+        parts["novelty"] = novelty_threshold
+    spec = ModelSpec(
+        name="lungs", classes=CLASSES, preprocessing=Preprocessing(size=64), precision="fp32", created="",
+        checkpoint_sha256="", data={}, synthetic=False, metrics={}, parity={}, versions={}, **parts,
+    )  # fmt: skip
+    shares = np.array([[1 - share, share]], np.float32)
+    distance = None if novelty is None else np.array([novelty], np.float32)
+    outputs = Outputs(shares, np.log(shares), np.zeros((1, 2, 2, 2), np.float32), distance)
+    found = prediction_of(spec, outputs, 0, source="a.png", caution=caution)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("share", "more", "decision", "suspicious", "reason", "classes"),
+    [
+        (0.9, {}, "positive", True, None, ("tumor",)),
+        (0.2, {}, "negative", False, None, ("normal",)),
+        (0.65, {}, "refer", None, BOTH, CLASSES),
+        (0.9, {"novelty": 10.0}, "positive", True, None, ("tumor",)),
+        (0.9, {"novelty": 10.1}, "refer", None, NOVEL, ("tumor",)),
+        (0.2, {"novelty": np.nan}, "refer", None, NOVEL, ("normal",)),
+        (0.9, {"caution": "blank"}, "refer", None, "blank", ("tumor",)),
+        (0.65, {"caution": "blank", "novelty": 11}, "refer", None, f"blank; {NOVEL}; {BOTH}", CLASSES),
+    ],
+)
+def test_decision_has_its_reason_and_a_referred_image_is_neither_suspicious_nor_not(
+    share: float,
+    more: dict[str, Any],
+    decision: str,
+    suspicious: bool | None,
+    reason: str | None,
+    classes: tuple[str, ...],
+) -> None:
+    found = decided(share, operating_point=POINT, prediction_sets=SETS, novelty_threshold=NOVELTY, **more)
+    assert (found.decision, found.suspicious, found.reason) == (decision, suspicious, reason)
+    assert found.prediction_set == classes
+    assert found.score == pytest.approx(share)
+    document = found.as_dict()
+    assert (document["decision"], document["suspicious"], document["reason"]) == (decision, suspicious, reason)
+    assert document["set"] == list(classes)
+
+
+def test_model_without_sets_and_novelty_is_decided_by_its_operating_point_and_cautions() -> None:
+    found = decided(0.65, operating_point=POINT, novelty=1e9)
+    assert (found.decision, found.prediction_set, found.as_dict()["set"]) == ("positive", None, None)
+    assert decided(0.65, operating_point=POINT, caution="blank").reason == "blank"
+
+
+def test_model_without_an_operating_point_decides_nothing_and_has_its_sets() -> None:
+    found = decided(0.65, prediction_sets=SETS, caution="blank")
+    assert (found.decision, found.reason, found.suspicious) == (None, None, None)
+    assert found.prediction_set == CLASSES

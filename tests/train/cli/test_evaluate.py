@@ -124,6 +124,7 @@ def test_output_holds_the_report_the_document_and_the_plots(run: str, phantoms: 
         "evaluation.json",
         "reliability.png",
         "report.md",
+        "risk.png",
         "roc.png",
     ]
     assert (folder / "out" / "tiny" / "evaluation.json").read_text(encoding="utf-8") == result.stdout

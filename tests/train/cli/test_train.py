@@ -19,6 +19,7 @@ from ctonnx.images import Preprocessing
 from ctonnx_train.cli.train import train as train_command
 from ctonnx_train.data.folder_structure.layout import find_layout
 from ctonnx_train.data.image_folder import read_data
+from ctonnx_train.evaluation.fitting.decisions import decisions_as_text
 from ctonnx_train.evaluation.metrics import as_table
 from ctonnx_train.runs.record import read_record
 from ctonnx_train.training.loop.lightning_module import ClassificationTask
@@ -41,7 +42,9 @@ def test_train_prints_the_metrics_and_where_the_run_is(scans: str, folder: Path)
         low, high = metrics[f"{name}_interval"]
         return f"{metrics[name]:.3f} [{low:.3f}, {high:.3f}]"
 
-    caveats = model_caveats(record["metrics"], read_record(Run(folder / "runs" / "tiny")).operating_point)
+    made = read_record(Run(folder / "runs" / "tiny"))
+    caveats = model_caveats(record["metrics"], made.operating_point, made.prediction_sets)
+    assert caveats[-1].startswith("too few validation images for prediction sets with a coverage of 0.95 (19 or more ")
     assert caveats[0].startswith("the operating point was fitted on 1 suspicious image, too few to show ")
     warnings = "".join(f"warning: {caveat}\n" for caveat in caveats)
     low, high = point["gap"]
@@ -53,6 +56,10 @@ def test_train_prints_the_metrics_and_where_the_run_is(scans: str, folder: Path)
         f"  sensitivity {of('valid', 'sensitivity')}, specificity {of('valid', 'specificity')} "
         "on the validation images, on which it was fitted\n"
         f"  sensitivity -, specificity {of('test', 'specificity')} on the test images\n\n"
+        "decisions: refer if the prediction set (95% coverage) has suspicious and other classes\n"
+        f"  {decisions_as_text(record['metrics']['valid']['decisions'])} on the validation images, on which the sets "
+        "were fitted\n"
+        f"  {decisions_as_text(record['metrics']['test']['decisions'])} on the test images\n\n"
         "data: no image is in the dataset twice\n"
         f"{training['seconds_per_epoch']:.1f} s per epoch, {training['data_share']:.1%} of it for data\n"
         "runs/tiny: wrote checkpoint, run.json, metrics.csv and evaluation; next: ctonnx export\n"
@@ -104,8 +111,8 @@ def test_every_option_reaches_the_training(asked: dict[str, Any]) -> None:
     options = (
         "--weights=w.pth --epochs=9 --batch-size=3 --image-size=96 --color=rgb --resize=pad --seed=5 --precision=bf16 "
         "--unfreeze-from=layer2 --patience=4 --monitor=macro_f1 --imbalance=sampler --drop-leaks --group-regex=p(.) "
-        "--positive=b=c --positive=e --sensitivity=0.9 --class-name C=b=c --class-name b=e --name=run --cache-gb=0.5 "
-        "--devices=2 --nodes=3 --threads=4 --compile --tensorboard"
+        "--positive=b=c --positive=e --sensitivity=0.9 --coverage=0.8 --class-name C=b=c --class-name b=e --name=run "
+        "--cache-gb=0.5 --devices=2 --nodes=3 --threads=4 --compile --tensorboard"
     )
     assert outcome(ctonnx("train", "scans", *options.split(), "--class-name", "a=b=c")) == failed("seen enough")
     assert asked == {
@@ -131,6 +138,7 @@ def test_every_option_reaches_the_training(asked: dict[str, Any]) -> None:
             tensorboard=True,
             positive=("b=c", "e"),
             sensitivity=0.9,
+            coverage=0.8,
         ),
         "preprocessing": Preprocessing(size=96, color="rgb", resize="pad"),
         "class_names": {"C": "b=c", "b": "e", "a": "b=c"},
@@ -209,7 +217,7 @@ def test_ctrl_c_after_an_epoch_shows_the_metrics_how_to_go_on_and_130(
         patch.setattr(ClassificationTask, "training_step", stopping)
         result = ctonnx("train", scans, *QUICK, "--epochs", "2", "--class-name", "C=b", "--name", "one")
     assert result.exit_code == 130
-    assert result.stdout.startswith("validation: accuracy")
+    assert "\nvalidation: accuracy" in result.stdout
     assert result.stdout.endswith("runs/one: stopped early; resume with: ctonnx train --resume runs/one\n")
     again = ctonnx("train", "--resume", "runs/one")
     assert again.exit_code == 0, again.output

@@ -112,6 +112,7 @@ def test_a_class_name_for_no_folder_ends_in_a_sentence(scans: str) -> None:
         ("--monitor", "f2", "'f2' is not one of 'loss', 'accuracy', 'balanced_accuracy', 'macro_auroc', 'macro_f1'."),
         ("--imbalance", "focal", "'focal' is not one of 'loss', 'sampler', 'none'."),
         ("--sensitivity", "0", "0.0 is not in the range 0<x<=1."),
+        ("--coverage", "1", "1.0 is not in the range 0<x<1."),
         ("--cache-gb", "-1", "-1.0 is not in the range x>=0."),
         ("--devices", "0", "0 is not in the range x>=1."),
         ("--nodes", "0", "0 is not in the range x>=1."),

@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx.parity.comparison import compare_probabilities
@@ -19,7 +20,8 @@ from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.evaluation.evaluate import SCHEMA_VERSION, evaluate_model
-from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
+from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, Predicted
+from ctonnx_train.evaluation.fitting.decisions import decision_metrics
 from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
 from ctonnx_train.evaluation.metrics import evaluate
 
@@ -60,6 +62,7 @@ def test_the_document_has_the_model_the_data_and_the_metrics_of_the_split(
         },
         "metrics": evaluate(expected, [0, 0, 1, 1, 1], evaluated.classes, replicates=20, seed=3),
         "suspicious": None,
+        "decisions": None,
         "caveats": [
             "the balanced accuracy of 0.500 [0.000, 0.500] on the test images is no better than chance (0.500)",
             "the accuracy of 0.400 [0.000, 0.705] on the test images is no better than always naming the largest "
@@ -205,13 +208,35 @@ def test_the_models_operating_point_is_measured(evaluated: EvaluatedModel, label
     assert found.document["suspicious"]["sensitivity_images"] == 2
 
 
+def test_the_models_decisions_are_measured_with_its_sets_and_its_novelty(
+    evaluated: EvaluatedModel, labelled: Path
+) -> None:
+    point = OperatingPoint(positive=("a", "c"), threshold=0.6, sensitivity=0.9, specificity=0.8)
+    sets = PredictionSets(coverage=0.9, lowest={"a": 0.4, "b": 0.35, "c": 0.3}, images={"a": 30, "b": 30, "c": 3})
+    novelty = Novelty(
+        threshold=1.0, quantile=0.95, quantiles=tuple(range(101)), images=9, training_images=9, components=2
+    )
+
+    def predict(store: PixelStore, rows: Sequence[int]) -> Predicted:
+        return Predicted(evaluated.probabilities(store, rows), np.arange(len(rows), dtype=np.float32))
+
+    model = replace(evaluated, operating_point=point, prediction_sets=sets, novelty=novelty, predict=predict)
+    found = evaluate_model(model, labelled, replicates=0)
+    images = len(found.labels)
+    assert found.document["decisions"] == decision_metrics(
+        found.probabilities, found.labels, evaluated.classes, point=point, sets=sets, is_novel=np.arange(images) > 1
+    )
+    assert found.document["decisions"]["referred_by"]["novelty"] == images - 2
+    assert any("prediction sets with a coverage of 0.9" in caveat for caveat in found.document["caveats"])
+
+
 def test_another_model_is_compared_whatever_its_order_of_classes_and_its_pixels(
     evaluated: EvaluatedModel, labelled: Path
 ) -> None:
-    def turned(store: PixelStore, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
-        return evaluated.probabilities(store, rows)[:, [2, 0, 1]]  # the order c, a, b
+    def turned(store: PixelStore, rows: Sequence[int]) -> Predicted:
+        return Predicted(evaluated.probabilities(store, rows)[:, [2, 0, 1]])  # the order c, a, b
 
-    other = replace(evaluated, classes=("c", "a", "b"), probabilities=turned, path=Path("m.onnx"), kind="ONNX fp32")
+    other = replace(evaluated, classes=("c", "a", "b"), predict=turned, path=Path("m.onnx"), kind="ONNX fp32")
     same = evaluate_model(evaluated, labelled, other=other, replicates=0).document["comparison"]
     assert (same["agreement"], same["max_dp"], same["accuracy"]) == (1.0, 0.0, same["other_accuracy"])
     assert same["other"] == {
@@ -238,7 +263,7 @@ def test_comparison_is_what_a_hand_computes(evaluated: EvaluatedModel, labelled:
     first = np.array([[0.75, 0.25, 0], [0.5, 0.25, 0.25], [0.5, 0.5, 0], [0, 0.25, 0.75], [0.25, 0.75, 0]])
     second = np.array([[0.75, 0.25, 0], [0.25, 0.5, 0.25], [0.25, 0.75, 0], [0.75, 0, 0.25], [0.25, 0.75, 0]])
     model, other = (
-        replace(evaluated, probabilities=lambda store, rows, values=values: values)
+        replace(evaluated, predict=lambda store, rows, values=values: Predicted(values))
         for values in (first, second.astype(np.float32))
     )
     comparison = evaluate_model(model, labelled, other=other, replicates=0).document["comparison"]

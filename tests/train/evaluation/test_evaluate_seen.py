@@ -18,7 +18,7 @@ from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import Split
 from ctonnx_train.evaluation.evaluate import evaluate_model
-from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
+from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, Predicted
 from ctonnx_train.training.preparation import Prepared, prepare
 from ctonnx_train.training.recipe import TrainSettings
 
@@ -157,12 +157,12 @@ def with_made_splits(evaluated: EvaluatedModel, root: Path) -> tuple[EvaluatedMo
         for split, samples in made.data.splits.items()
     }
 
-    def two_of(store: PixelStore, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
+    def two_of(store: PixelStore, rows: Sequence[int]) -> Predicted:
         two = evaluated.probabilities(store, rows)[:, :2]
         shares: NDArray[np.floating[Any]] = two / two.sum(axis=1, keepdims=True)
-        return shares
+        return Predicted(shares)
 
-    return replace(evaluated, classes=("a", "b"), data_root=root, digests=digests, probabilities=two_of), made
+    return replace(evaluated, classes=("a", "b"), data_root=root, digests=digests, predict=two_of), made
 
 
 @pytest.mark.parametrize("folders", [("a", "b"), ("train/a", "train/b")])

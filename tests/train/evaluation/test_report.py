@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.errors import CtonnxError
 from ctonnx_train.evaluation.evaluate import Evaluation, summarize
+from ctonnx_train.evaluation.fitting.decisions import decision_metrics
 from ctonnx_train.evaluation.fitting.threshold import operating_metrics
 from ctonnx_train.evaluation.metrics import evaluate
 from ctonnx_train.evaluation.report import as_markdown, check_output_folder, write_curves, write_evaluation
@@ -18,7 +21,7 @@ from ctonnx_train.evaluation.report import as_markdown, check_output_folder, wri
 CLASSES = ("benign", "malignant")
 PROBABILITIES = np.array([[0.75, 0.25], [0.25, 0.75], [0.75, 0.25], [0.5, 0.5]])
 LABELS = np.array([0, 1, 1, 0])
-FILES = ["confusion.png", "evaluation.json", "reliability.png", "report.md", "roc.png"]
+FILES = ["confusion.png", "evaluation.json", "reliability.png", "report.md", "risk.png", "roc.png"]
 HISTORY = [
     {
         "epoch": 1,
@@ -158,8 +161,8 @@ def test_images_seen_in_training_are_reported(known: dict[str, int | None], line
 
 def test_images_that_chose_the_model_are_reported(evaluation: Evaluation) -> None:
     assert seen(evaluation, chosen_by=2)[1:] == [
-        "- 2 of these images selected its best epoch, temperature and threshold: expect somewhat lower metrics on "
-        "others."
+        "- 2 of these images selected its best epoch, temperature, threshold and prediction sets: expect somewhat "
+        "lower metrics on others."
     ]
 
 
@@ -219,6 +222,31 @@ def test_the_operating_point_is_reported_with_its_intervals(evaluation: Evaluati
     ) in as_markdown(evaluation.document | {"suspicious": suspicious})
 
 
+@pytest.mark.parametrize(
+    ("seen", "end"),
+    [(0, "classes."), (2, "classes. The sets were fitted on some of these images: expect a lower coverage on others.")],
+)
+def test_the_decisions_are_reported_with_the_coverage_of_each_class(
+    seen: int, end: str, evaluation: Evaluation
+) -> None:
+    point = OperatingPoint(positive=("malignant",), threshold=0.3, sensitivity=1.0, specificity=0.5)
+    sets = PredictionSets(coverage=0.9, lowest={"benign": 0.3, "malignant": 0.4}, images={"benign": 9, "malignant": 4})
+    found = decision_metrics(
+        PROBABILITIES, LABELS, CLASSES, point=point, sets=sets, is_novel=np.array([1, 0, 0, 0], bool)
+    )
+    data = evaluation.document["data"] | {"seen_in_training": {"trained_on": 0, "chosen_by": seen, "dropped": 0}}
+    text = as_markdown(evaluation.document | {"decisions": found, "data": data})
+    assert (
+        "**Decisions**: 2 of 4 images referred, 0.500 [0.150, 0.850] (prediction set 1, novelty 1): 0 suspicious and 2 "
+        "others. Among those decided, sensitivity 0.500 [0.095, 0.905] on 2 images, specificity -  on 0.\n\n"
+        "| class | images | with their class in the prediction set | promised |\n"
+        "| --- | --- | --- | --- |\n"
+        "| benign | 2 | 1.000 [0.342, 1.000] | 0.900 |\n"
+        "| malignant | 2 | 0.500 [0.095, 0.905] | 0.800 |\n\n"
+        f"Mean size of a prediction set: 1.25 {end}\n"
+    ) in text
+
+
 @pytest.mark.parametrize(("trained_on", "shown"), [(0, "0"), (3, "3"), (None, "not known")])
 def test_a_comparison_has_its_own_section(trained_on: int | None, shown: str, evaluation: Evaluation) -> None:
     comparison = {
@@ -271,7 +299,9 @@ def test_the_folder_has_the_report_the_document_and_the_plots(evaluation: Evalua
     assert (
         (folder / "report.md")
         .read_text(encoding="utf-8")
-        .endswith("\n![confusion](confusion.png)\n![roc](roc.png)\n![reliability](reliability.png)\n")
+        .endswith(
+            "\n![confusion](confusion.png)\n![roc](roc.png)\n![reliability](reliability.png)\n![risk](risk.png)\n"
+        )
     )
     for file in folder.glob("*.png"):
         with Image.open(file) as image:

@@ -41,6 +41,7 @@ def test_a_user_who_chooses_nothing_gets_thirty_epochs_from_imagenet() -> None:
         tensorboard=False,
         positive=(),
         sensitivity=0.95,
+        coverage=0.95,
     )
 
 
@@ -188,6 +189,8 @@ def test_the_second_phase_trains_all_stages_from_the_chosen_one_on(first: str, s
         ),
         ({"sensitivity": 0.0}, "expected a sensitivity above 0 and up to 1, found 0.0"),
         ({"sensitivity": 1.01}, "expected a sensitivity above 0 and up to 1, found 1.01"),
+        ({"coverage": 0.0}, "expected a coverage between 0 and 1, found 0.0"),
+        ({"coverage": 1.0}, "expected a coverage between 0 and 1, found 1.0"),
     ],
 )
 def test_settings_are_checked_when_they_are_made(setting: dict[str, Any], message: str) -> None:

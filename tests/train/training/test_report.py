@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.run import Run
 from ctonnx.images import Preprocessing
 from ctonnx_train.data.splits import Sample, Split
 from ctonnx_train.evaluation.drawing.plots import plot_curves
+from ctonnx_train.evaluation.fitting.decisions import decision_metrics
 from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
 from ctonnx_train.evaluation.metrics import evaluate
 from ctonnx_train.runs.record import RunRecord
@@ -40,6 +42,12 @@ PREDICTIONS = {
     "test": np.array([[0.25, 0.75], [0.75, 0.25], [0.25, 0.75], [0.5, 0.5]]),
 }
 POINT = OperatingPoint(positive=("malignant",), threshold=0.5, sensitivity=1.0, specificity=0.5)
+SETS = PredictionSets(
+    coverage=0.9,
+    lowest={"malignant": 0.4, "normal": 0.2},
+    images={"malignant": 9, "normal": 3},
+    leaked_images_used=True,
+)
 HISTORY: list[dict[str, Any]] = [
     {
         "epoch": epoch,
@@ -60,6 +68,7 @@ def reported(run: Run, *splits: Split) -> RunRecord:
         split: {
             **evaluate(PREDICTIONS[split], labels[split], CLASSES, replicates=10),
             "suspicious": suspicious_metrics(POINT, PREDICTIONS[split], np.array(labels[split]), CLASSES),
+            "decisions": decision_metrics(PREDICTIONS[split], np.array(labels[split]), CLASSES, point=POINT, sets=SETS),
         }
         for split in splits
     }
@@ -75,6 +84,7 @@ def reported(run: Run, *splits: Split) -> RunRecord:
         metrics=metrics,
         versions={},
         operating_point=POINT,
+        prediction_sets=SETS,
     )
     write_reports(
         run,
@@ -104,9 +114,9 @@ def test_each_split_has_its_evaluation_with_the_metrics_of_the_record(run: Run) 
     record = reported(run, "valid", "test")
     for split in ("valid", "test"):
         document = document_of(run, split)
-        together = document["metrics"] | {"suspicious": document["suspicious"]}
+        together = document["metrics"] | {name: document[name] for name in ("suspicious", "decisions")}
         assert together == json.loads(json.dumps(record.metrics[split]))
-        assert "suspicious" not in document["metrics"]
+        assert not {"suspicious", "decisions"} & document["metrics"].keys()
         assert document["model"] == {
             "name": "tiny",
             "kind": "PyTorch checkpoint",
@@ -120,6 +130,7 @@ def test_each_split_has_its_evaluation_with_the_metrics_of_the_record(run: Run) 
         assert sorted(file.name for file in (run.evaluation_folder / split).glob("*.png")) == [
             "confusion.png",
             "reliability.png",
+            "risk.png",
             "roc.png",
         ]
 

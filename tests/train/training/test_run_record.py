@@ -16,6 +16,7 @@ from scipy.special import softmax
 from ctonnx.images import Preprocessing
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.evaluation.fitting.calibration import fit_temperature
+from ctonnx_train.evaluation.fitting.decisions import decision_metrics
 from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
 from ctonnx_train.evaluation.metrics import evaluate
 from ctonnx_train.training.loop.fit import Fitted
@@ -77,6 +78,8 @@ def test_the_validation_set_is_calibrated_on_and_the_test_set_is_predicted(
         np.testing.assert_array_equal(values, softmax(expected, axis=1))
     assert calibrated.point is not None
     assert (calibrated.point.positive, calibrated.point.positive_images) == (("b",), 2)
+    assert calibrated.sets is not None
+    assert (calibrated.sets.coverage, calibrated.sets.images) == (QUICK.coverage, {"a": 2, "b": 2})
     assert [line.partition(":")[0] for line in lines] == [f"temperature {calibrated.temperature:.3f}"]
 
 
@@ -109,11 +112,15 @@ def test_the_record_has_the_metrics_of_each_split_and_the_numbers_of_the_trainin
     plan = RunPlan(data=tmp_path / "scans", settings=QUICK, preprocessing=SMALL, class_names={})
     record = make_record(fitted(rows, value), calibrated, prepared, plan, time.perf_counter() - 12.34)
     assert (record.temperature, record.operating_point) == (calibrated.temperature, calibrated.point)
+    assert record.prediction_sets == calibrated.sets is not None
     for split, labels in (("valid", [0, 0, 1, 1]), ("test", [1])):
         probabilities = calibrated.probabilities[split]  # type: ignore[index]
         assert record.metrics[split] == {
             **evaluate(probabilities, labels, ("a", "b")),
             "suspicious": suspicious_metrics(calibrated.point, probabilities, np.array(labels), ("a", "b")),
+            "decisions": decision_metrics(
+                probabilities, np.array(labels), ("a", "b"), point=calibrated.point, sets=calibrated.sets
+            ),
         }
     assert record.training == {
         "epochs": len(rows),
@@ -152,6 +159,8 @@ def test_without_suspicious_classes_the_missing_operating_point_is_logged(images
     )
     assert made.record.operating_point is None
     assert made.record.metrics["valid"]["suspicious"] is None
-    assert lines[-1] == (
-        "no operating point for 'suspicious': it needs images of suspicious classes and of others (--positive)"
-    )
+    assert made.record.prediction_sets is made.record.metrics["valid"]["decisions"] is None
+    assert lines[-2:] == [
+        "no operating point for 'suspicious': it needs images of suspicious classes and of others (--positive)",
+        "no prediction sets: they need validation images of every class, found none of benign",
+    ]

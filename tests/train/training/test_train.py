@@ -53,7 +53,7 @@ def result(
 ) -> Iterator[TrainResult]:
     """A ResNet50 trained from scratch for two epochs."""
     root = tmp_path_factory.mktemp("work") / "runs"
-    chosen = replace(QUICK, epochs=2, positive=("b",), sensitivity=0.5)
+    chosen = replace(QUICK, epochs=2, positive=("b",), sensitivity=0.5, coverage=0.8)
     made = train(data, settings=chosen, preprocessing=SMALL, name="first", root=root, log=lines.append)
     yield made
     made.run.weights_file.unlink()
@@ -63,7 +63,7 @@ def test_a_runs_folder_has_weights_record_splits_metrics_curves_and_an_evaluatio
     result: TrainResult,
     files_in: FilesIn,
 ) -> None:
-    reports = ("confusion.png", "evaluation.json", "reliability.png", "report.md", "roc.png")
+    reports = ("confusion.png", "evaluation.json", "reliability.png", "report.md", "risk.png", "roc.png")
     assert files_in(result.run.folder) == [
         "curves.png",
         *(f"evaluation/test/{name}" for name in reports),
@@ -124,6 +124,7 @@ def test_the_record_has_the_data_the_settings_and_the_training(
         "tensorboard": False,
         "positive": ["b"],
         "sensitivity": 0.5,
+        "coverage": 0.8,
         "threads": None,
     }
     best = min(rows_of(result.run), key=lambda row: float(row["valid_loss"]))

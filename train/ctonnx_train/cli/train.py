@@ -98,6 +98,11 @@ def _setting(name: str, field: str = "", **details: Any) -> Callable[[Any], Any]
     type=FiniteRange(0, 1, min_open=True),
     help="Target sensitivity of the operating point on the validation set.",
 )
+@_setting(
+    "--coverage",
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
+    help="Target share of each class's images with their class in their prediction set.",
+)
 @class_name_option
 @click.option("--name", help="Name of the run; default: name of the data folder and the time.")
 @_setting(

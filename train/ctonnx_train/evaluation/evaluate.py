@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ctonnx.artifacts.caveats import operating_point_caveats, split_caveats
+from ctonnx.artifacts.caveats import operating_point_caveats, prediction_set_caveats, split_caveats
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.errors import DataError
 from ctonnx.parity.comparison import compare_probabilities
 from ctonnx.system.text import Log, counted, quoted
@@ -22,6 +23,7 @@ from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source, read_arrays
 from ctonnx_train.data.splits import SPLITS, Sample
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
+from ctonnx_train.evaluation.fitting.decisions import decision_metrics
 from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
 from ctonnx_train.evaluation.mcnemar import mcnemar
 from ctonnx_train.evaluation.metrics import REPLICATES, evaluate
@@ -40,8 +42,8 @@ EvaluatedSplit: TypeAlias = Literal["train", "valid", "test", "all"]
 class Evaluation:
     """Result of an evaluation; the probabilities are [images, classes].
 
-    `document` is a JSON-ready dictionary with `schema_version`, `model`, `data`, `metrics`, `suspicious`, `caveats`
-    and, if two models were compared, `comparison`.
+    `document` is a JSON-ready dictionary with `schema_version`, `model`, `data`, `metrics`, `suspicious`, `decisions`,
+    `caveats` and, if two models were compared, `comparison`.
     """
 
     document: dict[str, Any]
@@ -124,7 +126,8 @@ def evaluate_model(
                 f"trained on: the metrics are optimistic; --drop-leaks leaves {left_out} out"
             )
     labels = np.array([samples[row].label for row in rows])
-    probabilities = model.probabilities(store, rows)
+    probabilities, novelty = model.predict(store, rows)
+    is_novel = None if model.novelty is None or novelty is None else model.novelty.flags(novelty)
     groups = None
     if group_regex is not None:  # copies of an image belong to one group, too
         numbers = group_numbers(samples, store.digests, group_names(samples, group_regex))
@@ -142,7 +145,16 @@ def evaluate_model(
             probabilities, labels.tolist(), model.classes, groups=groups, replicates=replicates, seed=seed
         ),
         suspicious=suspicious_metrics(model.operating_point, probabilities, labels, model.classes),
+        decisions=decision_metrics(
+            probabilities,
+            labels,
+            model.classes,
+            point=model.operating_point,
+            sets=model.prediction_sets,
+            is_novel=is_novel,
+        ),
         point=model.operating_point,
+        sets=model.prediction_sets,
     )
     if other is not None:
         if other.preprocessing != model.preprocessing:
@@ -162,10 +174,16 @@ def summarize(
     data: dict[str, Any],
     metrics: dict[str, Any],
     suspicious: dict[str, Any] | None,
+    decisions: dict[str, Any] | None = None,
     point: OperatingPoint | None = None,
+    sets: PredictionSets | None = None,
 ) -> dict[str, Any]:
-    """Returns the JSON document of an evaluation, with the caveats of its metrics and of the operating point."""
-    caveats = [*split_caveats(metrics, suspicious, data["split"]), *operating_point_caveats(point)]
+    """Returns the JSON document of an evaluation, with the caveats of its metrics and of the model's decisions."""
+    caveats = [
+        *split_caveats(metrics, suspicious, data["split"], decisions),
+        *operating_point_caveats(point),
+        *prediction_set_caveats(sets),
+    ]
     return {
         "caveats": caveats,
         "schema_version": SCHEMA_VERSION,
@@ -173,6 +191,7 @@ def summarize(
         "data": data,
         "metrics": metrics,
         "suspicious": suspicious,
+        "decisions": decisions,
     }
 
 

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.run import RUNS, Run, find_run
 from ctonnx.errors import ModelError
 from ctonnx.images import Preprocessing
@@ -17,14 +19,25 @@ from ctonnx.system.cpu import check_threads
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.splits import SPLITS, Split
 
-__all__ = ["EvaluatedModel", "open_evaluated_model"]
+__all__ = ["EvaluatedModel", "Predicted", "open_evaluated_model"]
 
 _BATCH = 32
 
 
+class Predicted(NamedTuple):
+    """Outputs of a model for the rows of a store.
+
+    Attributes:
+        probabilities: [rows, classes].
+        novelty: [rows]; None if the model has none.
+    """
+
+    probabilities: NDArray[np.floating[Any]]
+    novelty: NDArray[np.floating[Any]] | None = None
+
+
 class _Predict(Protocol):
-    def __call__(self, store: PixelStore, rows: Sequence[int], /) -> NDArray[np.floating[Any]]:
-        """Returns probabilities, [rows, classes]."""
+    def __call__(self, store: PixelStore, rows: Sequence[int], /) -> Predicted: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +57,17 @@ class EvaluatedModel:
     operating_point: OperatingPoint | None
     synthetic: bool
     data: Mapping[str, Any]
-    probabilities: _Predict
+    predict: _Predict
+    prediction_sets: PredictionSets | None = None
+    novelty: Novelty | None = None
     run: Run | None = None
     class_names: Mapping[str, str] = field(default_factory=dict)
     data_root: Path | None = None
     digests: Mapping[Split, frozenset[str]] = field(default_factory=dict)
+
+    def probabilities(self, store: PixelStore, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
+        """Returns the probabilities of a store's rows, [rows, classes]."""
+        return self.predict(store, rows).probabilities
 
     @property
     def trained_on(self) -> frozenset[str] | None:
@@ -86,11 +105,11 @@ def _checkpoint(run: Run, threads: int | None) -> EvaluatedModel:
     record = checkpoint.record
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def probabilities(store: PixelStore, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
+    def predict(store: PixelStore, rows: Sequence[int]) -> Predicted:
         with computing_threads(threads):
             logits = predict_logits(checkpoint.network, store, rows, device=device, batch_size=_BATCH)
         values: NDArray[np.float64] = softmax(logits.astype(np.float64) / record.temperature, axis=1)
-        return values
+        return Predicted(values)
 
     return EvaluatedModel(
         path=run.folder,
@@ -99,9 +118,11 @@ def _checkpoint(run: Run, threads: int | None) -> EvaluatedModel:
         classes=record.classes,
         preprocessing=record.preprocessing,
         operating_point=record.operating_point,
+        prediction_sets=record.prediction_sets,
+        novelty=record.novelty,
         synthetic=record.synthetic,
         data=record.data,
-        probabilities=probabilities,
+        predict=predict,
         run=run,
         class_names=record.folder_classes,
         data_root=Path(record.data["folder"]),
@@ -117,13 +138,18 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
     predictor = Predictor(file, threads=threads, spinning=False)
     spec = predictor.spec
 
-    def probabilities(store: PixelStore, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
-        batches = [np.empty((0, len(spec.classes)), np.float32)]
+    def predict(store: PixelStore, rows: Sequence[int]) -> Predicted:
+        batches = []
         for start in range(0, len(rows), _BATCH):
             pixels = store.take(rows[start : start + _BATCH])
             three = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:3], 3)))
-            batches.append(predictor.predict_pixels(three).probabilities)
-        return np.concatenate(batches)
+            outputs = predictor.predict_pixels(three)
+            batches.append(Predicted(outputs.probabilities, outputs.novelty))
+        if not batches:
+            return Predicted(np.empty((0, len(spec.classes)), np.float32))
+        novelty = [batch.novelty for batch in batches if batch.novelty is not None]
+        probabilities = np.concatenate([batch.probabilities for batch in batches])
+        return Predicted(probabilities, np.concatenate(novelty) if novelty else None)
 
     run = Run(file.resolve().parent.parent)  # if the file is in the export folder of its run
     record, digests = None, {}
@@ -139,9 +165,11 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
         classes=spec.classes,
         preprocessing=spec.preprocessing,
         operating_point=spec.operating_point,
+        prediction_sets=spec.prediction_sets,
+        novelty=spec.novelty,
         synthetic=spec.synthetic,
         data=spec.data,
-        probabilities=probabilities,
+        predict=predict,
         run=run if record else None,
         class_names=record.folder_classes if record else {},
         data_root=Path(record.data["folder"]) if record else None,

@@ -10,12 +10,19 @@ from ctonnx.parity.comparison import MAX_DP
 from ctonnx.parity.rounding import shown
 from ctonnx.system.files import atomic_file, atomic_folder, write_text
 from ctonnx.system.text import counted, table
-from ctonnx_train.evaluation.drawing.plots import plot_confusion, plot_curves, plot_reliability, plot_roc, save_plot
+from ctonnx_train.evaluation.drawing.plots import (
+    plot_confusion,
+    plot_curves,
+    plot_reliability,
+    plot_risk,
+    plot_roc,
+    save_plot,
+)
 from ctonnx_train.evaluation.evaluate import Evaluation
 
 __all__ = ["as_markdown", "check_output_folder", "write_curves", "write_evaluation"]
 
-_FILES = {"evaluation.json", "report.md", "confusion.png", "roc.png", "reliability.png"}
+_FILES = {"evaluation.json", "report.md", "confusion.png", "roc.png", "reliability.png", "risk.png"}
 _NAMES = {
     "precision": "precision",
     "sensitivity": "sensitivity (recall)",
@@ -52,6 +59,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
         save_plot(plot_confusion(metrics["confusion_matrix"], classes, title), temporary / "confusion.png")
         save_plot(plot_roc(probabilities, labels, classes, metrics, title), temporary / "roc.png")
         save_plot(plot_reliability(probabilities, labels, metrics["ece"], title), temporary / "reliability.png")
+        save_plot(plot_risk(probabilities, labels, classes, document, title), temporary / "risk.png")
 
 
 def write_curves(history: Sequence[Mapping[str, Any]], title: str, best_epoch: int, file: Path) -> None:
@@ -96,6 +104,7 @@ def _lines(document: Mapping[str, Any], plots: bool) -> Iterator[str]:
     yield from table(["true \\ predicted", *names], rows)
     yield ""
     yield from _suspicious(document["suspicious"])
+    yield from _decisions(document.get("decisions"), seen=bool(data["seen_in_training"]["chosen_by"]))
     yield from _comparison(document.get("comparison"))
     if "bootstrap" in metrics:
         how = metrics["bootstrap"]
@@ -109,7 +118,7 @@ def _lines(document: Mapping[str, Any], plots: bool) -> Iterator[str]:
             yield "Wilson's intervals and McNemar's test assume independent images; images of one group are not."
     if plots:
         yield ""
-        yield from (f"![{name}]({name}.png)" for name in ("confusion", "roc", "reliability"))
+        yield from (f"![{name}]({name}.png)" for name in ("confusion", "roc", "reliability", "risk"))
 
 
 def _flaws(data: Mapping[str, Any]) -> Iterator[str]:
@@ -130,8 +139,8 @@ def _flaws(data: Mapping[str, Any]) -> Iterator[str]:
         yield "- None of these images is among those that the model was trained on (identical pixels)."
     if seen["chosen_by"]:
         yield (
-            f"- {seen['chosen_by']} of these images selected its best epoch, temperature and threshold: expect "
-            "somewhat lower metrics on others."
+            f"- {seen['chosen_by']} of these images selected its best epoch, temperature, threshold and prediction "
+            "sets: expect somewhat lower metrics on others."
         )
     if leaks and not leaks["groups"] and not any(leaks["leaked"].values()):
         yield "- No image is in its dataset twice (identical pixels)."
@@ -157,6 +166,35 @@ def _suspicious(found: Mapping[str, Any] | None) -> Iterator[str]:
         f"{counted(found['sensitivity_images'], 'image')}, specificity {_value(found['specificity'])} "
         f"{_interval(found['specificity_interval'])} on {found['specificity_images']}.\n"
     )
+
+
+def _decisions(found: Mapping[str, Any] | None, *, seen: bool) -> Iterator[str]:
+    if found is None:
+        return
+    names = {"set": "prediction set", "novelty": "novelty", "caution": "warning about the image"}
+    kinds = ", ".join(f"{names[kind]} {count}" for kind, count in found["referred_by"].items())
+    yield (
+        f"**Decisions**: {found['referred']} of {counted(found['images'], 'image')} referred, "
+        f"{_value(found['referred_share'])} {_interval(found['referred_share_interval'])} ({kinds}): "
+        f"{found['positive_referred']} suspicious and {found['negative_referred']} others. Among those decided, "
+        f"sensitivity {_value(found['sensitivity'])} {_interval(found['sensitivity_interval'])} on "
+        f"{counted(found['sensitivity_images'], 'image')}, specificity {_value(found['specificity'])} "
+        f"{_interval(found['specificity_interval'])} on {found['specificity_images']}.\n"
+    )
+    if "coverage" not in found:
+        return
+    rows = [
+        [
+            _cell(name),
+            str(of["images"]),
+            f"{_value(of['share'])} {_interval(of['share_interval'])}".strip(),
+            f"{of['promised']:.3f}",
+        ]
+        for name, of in found["coverage"].items()
+    ]
+    yield from table(["class", "images", "with their class in the prediction set", "promised"], rows)
+    fitted = " The sets were fitted on some of these images: expect a lower coverage on others." if seen else ""
+    yield f"\nMean size of a prediction set: {found['set_size']:.2f} classes.{fitted}\n"
 
 
 def _comparison(found: Mapping[str, Any] | None) -> Iterator[str]:

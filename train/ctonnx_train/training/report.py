@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from ctonnx.artifacts.caveats import model_caveats
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.run import Run
+from ctonnx.parity.rounding import exactly
 from ctonnx_train.data.leakage import Leaks
 from ctonnx_train.data.splits import Sample, Split
 from ctonnx_train.evaluation.evaluate import Evaluation, summarize
+from ctonnx_train.evaluation.fitting.decisions import decisions_as_text
 from ctonnx_train.evaluation.metrics import as_table, as_text
 from ctonnx_train.evaluation.report import write_curves, write_evaluation
 from ctonnx_train.runs.record import RunRecord
@@ -58,9 +60,13 @@ def write_reports(
                     "dropped": 0,
                 },
             },
-            metrics={name: value for name, value in record.metrics[split].items() if name != "suspicious"},
+            metrics={
+                name: value for name, value in record.metrics[split].items() if name not in ("suspicious", "decisions")
+            },
             suspicious=record.metrics[split]["suspicious"],
+            decisions=record.metrics[split]["decisions"],
             point=record.operating_point,
+            sets=record.prediction_sets,
         )
         write_evaluation(
             Evaluation(document=document, probabilities=values, labels=labels),
@@ -72,7 +78,7 @@ def write_reports(
 def summary(record: RunRecord, leaks: Leaks) -> Iterator[str]:
     """Yields lines with the caveats and metrics of a run, its operating point, the leaks and the speed."""
     titles = {"valid": "validation", "test": "test"}
-    for caveat in model_caveats(record.metrics, record.operating_point):
+    for caveat in model_caveats(record.metrics, record.operating_point, record.prediction_sets):
         yield f"warning: {caveat}"
     for split, metrics in record.metrics.items():
         yield as_table(titles[split], metrics) + "\n"
@@ -84,9 +90,21 @@ def summary(record: RunRecord, leaks: Leaks) -> Iterator[str]:
             shown = (f"{n} {as_text(found[n], found[f'{n}_interval'])}" for n in ("sensitivity", "specificity"))
             yield f"  {', '.join(shown)} on the {titles[split]} images{_fitted_on(point) if split == 'valid' else ''}"
         yield ""
+        yield f"decisions: {_rule(record)}"
+        for split, metrics in record.metrics.items():
+            fitted = ", on which the sets were fitted" if split == "valid" and record.prediction_sets else ""
+            yield f"  {decisions_as_text(metrics['decisions'])} on the {titles[split]} images{fitted}"
+        yield ""
     yield f"data: {leaks.sentence()}"
     training = record.training
     yield f"{training['seconds_per_epoch']:.1f} s per epoch, {training['data_share']:.1%} of it for data"
+
+
+def _rule(record: RunRecord) -> str:
+    """Returns the rule by which an image is referred to a person."""
+    if (sets := record.prediction_sets) is None:
+        return "by the operating point alone, as there are no prediction sets"
+    return f"refer if the prediction set ({exactly(sets.coverage, form='%')} coverage) has suspicious and other classes"
 
 
 def _fitted_on(point: OperatingPoint) -> str:

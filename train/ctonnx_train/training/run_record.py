@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.system.packages import versions_of
 from ctonnx.system.text import Log
 from ctonnx_train.data.splits import Split
 from ctonnx_train.evaluation.fitting import calibration, threshold
+from ctonnx_train.evaluation.fitting.decisions import decision_metrics
+from ctonnx_train.evaluation.fitting.prediction_sets import fit_prediction_sets
 from ctonnx_train.evaluation.metrics import evaluate
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.inference import predict_logits
@@ -32,20 +35,21 @@ _EVALUATED: tuple[Split, ...] = ("valid", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class Calibrated:
-    """A trained network's temperature and operating point, if defined, and its calibrated probabilities.
+    """A trained network's temperature, operating point and prediction sets, if defined, and calibrated probabilities.
 
-    They are those of `valid` and, if it has images, `test`, [images, classes].
+    The probabilities are those of `valid` and, if it has images, `test`, [images, classes].
     """
 
     temperature: float
     point: OperatingPoint | None
+    sets: PredictionSets | None
     probabilities: Mapping[Split, NDArray[np.float64]]
 
 
 def calibrate(
     network: CTClassifier, fitted: Fitted, prepared: Prepared, settings: TrainSettings, log: Log
 ) -> Calibrated:
-    """Predicts the validation and test images, and fits the temperature and the operating point on the former."""
+    """Predicts the validation and test images; on the former, fits temperature, operating point and prediction sets."""
     logits = {
         split: predict_logits(network, prepared.store, prepared.rows[split], device=fitted.device)
         for split in _EVALUATED
@@ -56,21 +60,26 @@ def calibrate(
     probabilities = {
         split: softmax(values.astype(np.float64) / temperature, axis=1) for split, values in logits.items()
     }
+    leaked = np.array([sample in prepared.leaked_valid for sample in data.splits["valid"]])
     point = threshold.fit_operating_point(
         probabilities["valid"],
         labels,
         data.classes,
         threshold.positive_classes(data.classes, settings.positive),
         sensitivity=settings.sensitivity,
-        leaked=np.array([sample in prepared.leaked_valid for sample in data.splits["valid"]]),
+        leaked=leaked,
     )
+    sets = fit_prediction_sets(probabilities["valid"], labels, data.classes, settings.coverage, leaked=leaked)
     before, after = (
         calibration.negative_log_likelihood(logits["valid"], labels, value) for value in (1.0, temperature)
     )
     log(f"temperature {temperature:.3f}: negative log-likelihood on the validation images {before:.4f} -> {after:.4f}")
     if point is None:
         log("no operating point for 'suspicious': it needs images of suspicious classes and of others (--positive)")
-    return Calibrated(temperature=temperature, point=point, probabilities=probabilities)
+    if sets is None:
+        missing = ", ".join(name for index, name in enumerate(data.classes) if not (labels == index).any())
+        log(f"no prediction sets: they need validation images of every class, found none of {missing}")
+    return Calibrated(temperature=temperature, point=point, sets=sets, probabilities=probabilities)
 
 
 def make_record(fitted: Fitted, calibrated: Calibrated, prepared: Prepared, plan: RunPlan, start: float) -> RunRecord:
@@ -98,14 +107,17 @@ def make_record(fitted: Fitted, calibrated: Calibrated, prepared: Prepared, plan
         versions=versions_of(_LIBRARIES),
         temperature=calibrated.temperature,
         operating_point=calibrated.point,
+        prediction_sets=calibrated.sets,
     )
 
 
 def _metrics(split: Split, calibrated: Calibrated, prepared: Prepared, seed: int) -> dict[str, Any]:
     probabilities, labels, classes = calibrated.probabilities[split], prepared.labels(split), prepared.data.classes
+    point, sets, truth = calibrated.point, calibrated.sets, np.array(labels)
     return {
         **evaluate(probabilities, labels, classes, groups=prepared.group_numbers(split), seed=seed),
-        "suspicious": threshold.suspicious_metrics(calibrated.point, probabilities, np.array(labels), classes),
+        "suspicious": threshold.suspicious_metrics(point, probabilities, truth, classes),
+        "decisions": decision_metrics(probabilities, truth, classes, point=point, sets=sets),
     }
 
 

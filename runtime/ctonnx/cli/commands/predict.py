@@ -56,7 +56,7 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
     metavar="DIR",
     help="Folder for a PNG per image: the scan, and the scan under the Grad-CAM heatmap of its predicted class.",
 )
-@click.option("--suspicious-only", is_flag=True, help="Show only suspicious images and failures.")
+@click.option("--suspicious-only", is_flag=True, help="Show only images that are positive or referred, and failures.")
 @click.option(
     "--sort",
     type=click.Choice(["score", "probability"]),
@@ -105,6 +105,7 @@ def predict(
       ctonnx predict --suspicious-only --sort score --heatmaps maps scans/
       find /share -name "*.dcm" -print0 | ctonnx predict -0 - --output predictions.jsonl
     """
+    from ctonnx.artifacts.caveats import missing_checks
     from ctonnx.prediction.batch import predict_files
     from ctonnx.prediction.inputs import find_images, without_outputs
     from ctonnx.prediction.predictor import Predictor
@@ -133,6 +134,8 @@ def predict(
     )
     spec = predictor.spec
     show_model(predictor, newest=newest)
+    if note := missing_checks(spec):
+        click.echo(f"note: {note}", err=True)
     for option, asked in (("--suspicious-only", suspicious_only), ("--sort score", sort == "score")):
         if asked and spec.operating_point is None:
             raise click.UsageError(
@@ -186,7 +189,8 @@ def _check_heatmap_folder(heatmaps: Path | None, paths: Sequence[str]) -> None:
 
 
 def _summarize(files: int, result: "BatchResult", spec: "ModelSpec") -> None:
-    predicted = f"{result.predicted} predicted" + (f" ({result.suspicious} suspicious)" if spec.operating_point else "")
+    counts = ", ".join(f"{count} {name}" for name, count in result.decisions.items()) if spec.operating_point else ""
+    predicted = f"{result.predicted} predicted" + (f" ({counts})" if counts else "")
     named, images, undrawn = counted(files, "file"), result.predicted + result.failed, len(result.undrawn)
     if images != files:  # each frame of a file is an image
         named += f", {counted(images, 'image')}"
@@ -196,7 +200,7 @@ def _summarize(files: int, result: "BatchResult", spec: "ModelSpec") -> None:
     if point := spec.operating_point:
         threshold = exactly(point.threshold, digits=6, form="f")  # as many digits as the scores in the rows
         click.echo(
-            f"suspicious: {' + '.join(point.positive)} at {threshold} or more ({point.metrics_text} on its "
+            f"positive: {' + '.join(point.positive)} at {threshold} or more ({point.metrics_text} on its "
             "validation images)",
             err=True,
         )

@@ -30,13 +30,14 @@ class HeatmapFolder:
     Pass `watch` to `Predictor.predict_many`: each picture is drawn from the image that was decoded for the model, in
     the decoding thread, so that several are drawn at a time, and exists before its prediction is yielded. Images are
     kept at the size at which they are drawn. Pictures of an earlier run are removed if this run predicts the image and
-    draws none, as they could be mistaken for this run's: if it is not suspicious, and for failures passed to `remove`.
+    draws none, as they could be mistaken for this run's: if it is negative and only others are drawn, and for failures
+    passed to `remove`.
 
     Args:
         folder: Folder of the pictures; created if missing, and removed if the block raises an error and it is empty.
         files: Paths of all images that may be predicted.
         spec: Spec of the model.
-        suspicious_only: Whether only suspicious images are drawn.
+        suspicious_only: Whether only images that are positive or referred are drawn.
 
     Attributes:
         failures: Source and reason of each picture that could not be drawn; complete after the block.
@@ -76,7 +77,7 @@ class HeatmapFolder:
         """Returns the path of a record's picture, or None if it has none."""
         if isinstance(record, Failure) or (record.source, record.frame) in self._undrawn:
             return None
-        is_left_out = self._suspicious_only and not record.suspicious
+        is_left_out = self._suspicious_only and record.decision == "negative"
         return None if is_left_out else self._path(record.source, record.frame)
 
     def remove(self, failure: Failure) -> None:
@@ -103,7 +104,7 @@ class HeatmapFolder:
             self.failures.append((source, f"an earlier picture stays ({error.strerror or error}: '{path}')"))
 
     def _draw(self, scan: Image.Image, prediction: Prediction) -> None:
-        if self._suspicious_only and not prediction.suspicious:
+        if self._suspicious_only and prediction.decision == "negative":
             self._remove(prediction.source, prediction.frame)
             return
         if self._broken is not None:  # in another thread

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from ctonnx.artifacts.decision.rule import DecisionName
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.images import Preprocessing
 from ctonnx.prediction.results import Prediction
@@ -30,6 +31,7 @@ _INFERNO = ((0, 0, 4), (31, 12, 72), (85, 15, 109), (136, 34, 106), (186, 54, 85
 _QUICK = 1  # zlib's level: a third of the default's time, and a seventh more bytes
 _SIZES = (22, 16, 13)  # points of large, medium and small text
 _LOCAL = threading.local()  # a FreeType face must not be shared between threads
+_VERDICTS: dict[DecisionName, str] = {"positive": "Suspicious", "negative": "Not suspicious", "refer": "Refer"}
 _MOST_DIGITS = 9  # of a score and its threshold; float32 has no more
 
 
@@ -100,15 +102,14 @@ def save(picture: Image.Image, file: Path) -> None:
 
 
 def _verdict(prediction: Prediction, spec: ModelSpec) -> str:
-    """Returns whether the scan is suspicious, with score and threshold in as many digits as distinguish them."""
-    if spec.operating_point is None or prediction.score is None:
+    """Returns the decision, with score and threshold in as many digits as distinguish them."""
+    if spec.operating_point is None or prediction.score is None or prediction.decision is None:
         return "This model has no operating point"
     score, threshold = prediction.score, spec.operating_point.threshold
     digits = 4
     while digits < _MOST_DIGITS and score != threshold and f"{score:.{digits}f}" == f"{threshold:.{digits}f}":
         digits += 1
-    verdict = "Suspicious" if prediction.suspicious else "Not suspicious"
-    return f"{verdict}: score {score:.{digits}f}, threshold {threshold:.{digits}f}"
+    return f"{_VERDICTS[prediction.decision]}: score {score:.{digits}f}, threshold {threshold:.{digits}f}"
 
 
 def _named(prediction: Prediction) -> str:
@@ -121,10 +122,11 @@ def _notes(prediction: Prediction, spec: ModelSpec, *, empty: bool) -> str:
     rows, columns = prediction.heatmap.shape[1:]
     nothing = f"No evidence for {prediction.label}: the heatmap is empty. " if empty else ""
     point = spec.operating_point
+    reason = f"Reason to refer: {prediction.reason}. " if prediction.reason else ""
     score = f"Score: the probability of {' + '.join(point.positive)}. " if point else ""
     return (
-        f"{nothing}Colour: evidence for {prediction.label} (Grad-CAM), relative to its maximum. The heatmap is coarse: "
-        f"{rows} x {columns} cells, drawn smoothly; details smaller than a cell are not resolved. {score}"
+        f"{reason}{nothing}Colour: evidence for {prediction.label} (Grad-CAM), relative to its maximum. The heatmap is "
+        f"coarse: {rows} x {columns} cells, drawn smoothly; details smaller than a cell are not resolved. {score}"
         "A research tool, not a medical device."
     )
 

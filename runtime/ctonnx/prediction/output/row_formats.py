@@ -17,7 +17,8 @@ __all__ = ["FORMATS", "Format", "Origin"]
 
 
 _FRAME = len("#9999")  # the number of frames is only known after a file is read
-_SUSPICION = ("suspicious", "   score")  # only if the model has an operating point
+_DECISION = ("decision", "   score")  # only if the model has an operating point
+_SET_SEPARATOR = "|"
 
 Origin: TypeAlias = Callable[[], Mapping[str, Any]]
 """Returns the provenance of the rows; it reads the whole model file."""
@@ -33,7 +34,7 @@ class Format(NamedTuple):
 def _table(files: Sequence[str], spec: ModelSpec, top_k: int, origin: Origin) -> Format:
     widths = (len(escape_control(file)) + _FRAME * may_have_frames(file) for file in files)
     file_width = max(len("file"), *widths)
-    suspicion = _SUSPICION if spec.operating_point else ()  # no empty columns
+    decision = _DECISION if spec.operating_point else ()  # no empty columns
     class_width = max(len("class"), *(len(name) for name in spec.classes))
 
     def line(record: Record, picture: Path | None) -> str:
@@ -42,15 +43,17 @@ def _table(files: Sequence[str], spec: ModelSpec, top_k: int, origin: Origin) ->
         else:
             values = "  ".join(f"{name:{class_width}}  {value:11.4f}" for name, value in record.top(top_k))
             if record.score is not None:
-                suspicious = "yes" if record.suspicious else "no"
-                values = f"{suspicious:{len(_SUSPICION[0])}}  {_score(record.score, spec, digits=6):>8}  {values}"
-            if record.caution:
-                values += f"  caution: {escape_control(record.caution)}"
+                values = f"{record.decision:{len(_DECISION[0])}}  {_score(record.score, spec, digits=6):>8}  {values}"
+            if record.prediction_set is not None and len(record.prediction_set) > 1 and record.reason is None:
+                values += f"  set: {escape_control(', '.join(record.prediction_set))}"
+            if record.reason or record.caution:  # which has the warning, too
+                name = "reason" if record.reason else "caution"
+                values += f"  {name}: {escape_control(record.reason or record.caution or '')}"
             if picture is not None:
                 values += f"  heatmap: {escape_control(str(picture))}"
         return f"{escape_control(record.source):{file_width}}  {values}"
 
-    columns = [*suspicion] + [f"{'class':{class_width}}  probability"] * top_k
+    columns = [*decision] + [f"{'class':{class_width}}  probability"] * top_k
     return Format(f"{'file':{file_width}}  " + "  ".join(columns), line)
 
 
@@ -66,17 +69,29 @@ def _csv(files: Sequence[str], spec: ModelSpec, top_k: int, origin: Origin) -> F
 
     def line(record: Record, picture: Path | None) -> str:
         if isinstance(record, Failure):
-            return _csv_line([record.source, *[""] * (2 * top_k + 3), record.error, "", *made_by])
+            return _csv_line([record.source, *[""] * (2 * top_k + 7), record.error, "", *made_by])
         classes = [field for name, value in record.top(top_k) for field in (name, f"{value:.6f}")]
         suspicious = "" if record.suspicious is None else str(record.suspicious).lower()
         # All digits of float32, as scores near 1 and the threshold can be equal in six digits.
         score = "" if record.score is None else _score(record.score, spec, digits=9)
+        novelty: float | None = getattr(record, "novelty", None)
+        decided = [
+            record.decision or "",
+            record.reason or "",
+            "" if novelty is None else f"{novelty:.9g}",
+            _SET_SEPARATOR.join(record.prediction_set or ()),
+        ]
         drawn = "" if picture is None else str(picture)
-        return _csv_line([record.source, *classes, suspicious, score, record.caution or "", "", drawn, *made_by])
+        return _csv_line(
+            [record.source, *classes, suspicious, score, *decided, record.caution or "", "", drawn, *made_by]
+        )
 
     ranks = [""] if top_k == 1 else [f"_{rank}" for rank in range(1, top_k + 1)]
     classes = (f"{name}{rank}" for rank in ranks for name in ("label", "probability"))
-    columns = ["file", *classes, "suspicious", "score", "caution", "error", "heatmap", *facts]
+    columns = [
+        *("file", *classes, "suspicious", "score", "decision", "reason", "novelty", "set"),
+        *("caution", "error", "heatmap", *facts),
+    ]
     return Format(_csv_line(columns), line)
 
 

@@ -32,13 +32,13 @@ def test_json_is_the_spec_with_the_file_and_its_inputs_and_outputs(model: Path) 
             "heatmap": "tensor(float) ['batch', 4, 2, 2]",
         },
         **json.loads(spec.to_json()),
-        "caveats": model_caveats(spec.metrics, spec.operating_point),
+        "caveats": model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets),
     }
 
 
 def test_each_caveat_has_a_row_below_the_other_entries(model: Path) -> None:
     spec = read_spec(open_session(model, optimize=False), str(model))
-    caveats = model_caveats(spec.metrics, spec.operating_point)
+    caveats = model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets)
     assert len(caveats) > 1
     last = inspect(model).stdout.splitlines()[-len(caveats) :]
     assert [re.split(r"  +", line, maxsplit=1) for line in last] == [["caveat", caveat] for caveat in caveats]
@@ -70,7 +70,7 @@ def test_table_has_a_row_for_each_entry(model: Path) -> None:
 
 def test_tables_of_metrics_are_only_in_json(model: Path) -> None:
     metrics = json.loads(inspect(model, "--json").stdout)["metrics"]["valid"]
-    tables = {"confusion_matrix", "intervals", "per_class", "suspicious"}
+    tables = {"confusion_matrix", "intervals", "per_class", "suspicious", "decisions"}
     assert tables < set(metrics)
     rows = {line.split("  ")[0] for line in inspect(model).stdout.splitlines()}
     assert {row for row in rows if row.startswith("metrics.valid.")} == {
@@ -113,6 +113,7 @@ def test_class_names_are_printed_as_they_are_written(model: Path, tmp_path: Path
     (metadata,) = loaded.metadata_props
     changed = {**json.loads(metadata.value), "classes": ["zdravé", "普通", "a", "b"], "quantization": {"scheme": "QDQ"}}
     changed["operating_point"]["positive"] = ["普通"]
+    changed["prediction_sets"] = None
     metadata.value = json.dumps(changed)
     onnx.save(loaded, tmp_path / "named.onnx")
     result = inspect(tmp_path / "named.onnx")

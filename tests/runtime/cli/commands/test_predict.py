@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,13 @@ import pytest
 from PIL import Image
 from tests.runtime.cli.commands.predicting import changed_spec, predict
 
-from ctonnx.artifacts.caveats import model_caveats
+from ctonnx.artifacts.caveats import missing_checks, model_caveats
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction
 
 CLASSES = {"cavitating", "large central", "normal", "small peripheral"}
 NOTE = "note: this model was trained on synthetic phantoms; its predictions have no clinical meaning"
-SUMMARY = r"%d files: %d predicted \(%d suspicious\), %d failed; \d+\.\d images/s"
+SUMMARY = r"%d files: %d predicted \(%d positive, %d negative, %d refer\), %d failed; \d+\.\d images/s"
 
 
 @pytest.fixture
@@ -57,15 +58,15 @@ def test_table_has_a_row_for_each_file_in_its_place(model: Path, scans: Path) ->
     result = predict("scans", "-m", model)
     assert result.exit_code == 1
     head, *rows = result.stdout.splitlines()
-    assert re.split(r"  +", head) == ["file", "suspicious", "score", "class", "probability"]
+    assert re.split(r"  +", head) == ["file", "decision", "score", "class", "probability"]
     predictions = expected(model)
     for file, row in zip(FILES, rows, strict=True):
         if file in ERRORS:
             assert re.split(r"  +", row, maxsplit=1) == [file, f"error: {ERRORS[file]}"]
         else:
-            name, suspicious, score, label, probability = re.split(r"  +", row)
+            name, decision, score, label, probability, *_ = re.split(r"  +", row)
             assert (name, label) == (file, predictions[file].label)
-            assert suspicious == ("yes" if predictions[file].suspicious else "no")
+            assert decision == predictions[file].decision
             assert score == f"{predictions[file].score:.6f}"
             assert probability == f"{predictions[file].probability:.4f}"
 
@@ -82,11 +83,14 @@ def test_csv_has_a_row_for_each_file_in_its_place(model: Path, scans: Path, top_
         ranks = [""] if shown == 1 else [f"_{rank}" for rank in range(1, shown + 1)]
         found = [(row[f"label{rank}"], row[f"probability{rank}"]) for rank in ranks]
         assert row["error"] == ERRORS.get(row["file"], "")
-        assert len(row) == 2 * shown + 9
+        assert len(row) == 2 * shown + 13
         if row["file"] in ERRORS:
             assert (found, row["suspicious"], row["score"]) == ([("", "")] * shown, "", "")
         else:
-            assert row["suspicious"] == str(predictions[row["file"]].suspicious).lower()
+            prediction = predictions[row["file"]]
+            assert row["suspicious"] == {None: "", True: "true", False: "false"}[prediction.suspicious]
+            assert (row["decision"], row["reason"]) == (prediction.decision, prediction.reason or "")
+            assert row["set"] == "|".join(prediction.prediction_set or ())
             assert row["score"] == f"{predictions[row['file']].score:.9f}"
             assert found == [(name, f"{value:.6f}") for name, value in predictions[row["file"]].top(shown)]
 
@@ -100,15 +104,20 @@ def test_jsonl_has_a_document_for_each_file_in_its_place(model: Path, scans: Pat
     predictions = expected(model)
     for document in documents:
         assert list(document) == [
-            *("file", "label", "probability", "suspicious", "score", "probabilities", "frame", "caution", "error"),
+            *("file", "label", "probability", "decision", "reason", "suspicious", "score", "set"),
+            *("probabilities", "frame", "caution", "error"),
             *("heatmap", "model_sha256", "threshold", "time"),
         ]
         assert document["error"] == ERRORS.get(document["file"])
         if document["file"] in ERRORS:
             assert (document["label"], document["probability"], document["probabilities"]) == (None, None, {})
-            assert document["suspicious"] is None
+            assert document["suspicious"] is document["decision"] is None
         else:
             prediction = predictions[document["file"]]
+            assert (document["decision"], document["set"]) == (
+                prediction.decision,
+                list(prediction.prediction_set or ()),
+            )
             assert (document["suspicious"], document["score"]) == (
                 prediction.suspicious,
                 pytest.approx(prediction.score),
@@ -150,15 +159,18 @@ def test_model_note_counts_and_operating_point_are_on_stderr(model: Path, scans:
     with Predictor(model) as predictor:
         point = predictor.spec.operating_point
     assert point is not None
-    suspicious = sum(bool(prediction.suspicious) for prediction in expected(model).values())
+    found = Counter(prediction.decision for prediction in expected(model).values())
     lines = predict("scans", "-m", model).stderr.splitlines()
     assert lines[:2] == [f"model: {model} (fp32 on cpu)", NOTE]
     with Predictor(model) as predictor:
-        caveats = model_caveats(predictor.spec.metrics, predictor.spec.operating_point)
+        caveats = model_caveats(predictor.spec.metrics, point, predictor.spec.prediction_sets)
+        missing = missing_checks(predictor.spec)
     assert lines[2] == f"caveat: {caveats[0]} ({len(caveats) - 1} more: ctonnx inspect {model})"
-    assert re.fullmatch(SUMMARY % (5, 2, suspicious, 3), lines[3])
+    if missing is not None:
+        assert lines.pop(3) == f"note: {missing}"
+    assert re.fullmatch(SUMMARY % (5, 2, *(found[name] for name in ("positive", "negative", "refer")), 3), lines[3])
     assert lines[4] == (
-        f"suspicious: cavitating + large central + small peripheral at {point.threshold!r} or more "
+        f"positive: cavitating + large central + small peripheral at {point.threshold!r} or more "
         f"({point.metrics_text} on its validation images)"
     )
     assert len(lines) == 5
@@ -170,13 +182,13 @@ def test_suspicious_images_are_counted(model: Path, scans: Path, place: int, sus
     low, high = sorted(prediction.probabilities["normal"] for prediction in expected(model).values())
     threshold = (low / 2, (low + high) / 2, (high + 1) / 2)[place]
     point = {"positive": ["normal"], "threshold": threshold, "sensitivity": 0.9512, "specificity": 0.25}
-    result = predict("scans", "-m", changed_spec(model, operating_point=point))
+    result = predict("scans", "-m", changed_spec(model, operating_point=point, prediction_sets=None, novelty=None))
     rows = [re.split(r"  +", row)[1] for row in result.stdout.splitlines()[1:]]
-    assert (rows.count("yes"), rows.count("no"), len(rows)) == (suspicious, 2 - suspicious, 5)
+    assert (rows.count("positive"), rows.count("negative"), len(rows)) == (suspicious, 2 - suspicious, 5)
     *_, summary, last = result.stderr.splitlines()
-    assert re.fullmatch(SUMMARY % (5, 2, suspicious, 3), summary)
+    assert re.fullmatch(SUMMARY % (5, 2, suspicious, 2 - suspicious, 0, 3), summary)
     assert last == (
-        f"suspicious: normal at {threshold!r} or more (sensitivity 0.951, specificity 0.250 on its validation images)"
+        f"positive: normal at {threshold!r} or more (sensitivity 0.951, specificity 0.250 on its validation images)"
     )
 
 
@@ -184,9 +196,25 @@ def test_model_without_an_operating_point_has_no_suspicious_column_and_count(mod
     changed = changed_spec(model, operating_point=None)
     result = predict("scans", "-m", changed)
     assert re.split(r"  +", result.stdout.splitlines()[0]) == ["file", "class", "probability"]
-    assert "suspicious" not in result.stderr
+    assert "positive" not in result.stderr
     assert re.fullmatch(r"5 files: 2 predicted, 3 failed; \d+\.\d images/s", result.stderr.splitlines()[-1])
     alone = predict("scans/a.png", "-m", changed)
     assert re.fullmatch(r"1 file: 1 predicted, 0 failed; \d+\.\d images/s", alone.stderr.splitlines()[-1])
     rows = csv.DictReader(io.StringIO(predict("scans", "-m", changed, "--format", "csv").stdout))
-    assert [row["suspicious"] for row in rows] == [""] * 5
+    assert [row["suspicious"] + row["decision"] for row in rows] == [""] * 5
+
+
+def test_model_of_schema_1_is_decided_by_its_operating_point_with_a_note_on_what_it_lacks(
+    model: Path, scans: Path
+) -> None:
+    older = changed_spec(model, schema_version=1, prediction_sets=None, novelty=None)
+    result = predict("scans", "-m", older, "--format", "jsonl")
+    notes = [line for line in result.stderr.splitlines() if "this model has no" in line]
+    assert notes == [
+        "note: this model has no prediction sets and no novelty: its decisions rest on the operating point and the "
+        "warnings about an image alone"
+    ]
+    found = [document for document in map(json.loads, result.stdout.splitlines()) if document["error"] is None]
+    assert [(document["decision"], document["set"]) for document in found] == [
+        ("positive" if document["suspicious"] else "negative", None) for document in found
+    ]

@@ -35,7 +35,9 @@ def test_heatmaps_of_an_earlier_run_are_replaced_or_removed(model: Path, scans: 
     (scans / "a.png").write_bytes(b"")
     point_at(1.0)  # which nothing reaches
     result = predict("scans", "-m", model, "--heatmaps", "maps", "--suspicious-only")
-    assert re.search(r"^4 files: 2 predicted \(0 suspicious\), 2 failed; ", result.stderr, re.MULTILINE)
+    assert re.search(
+        r"^4 files: 2 predicted \(0 positive, 2 negative, 0 refer\), 2 failed; ", result.stderr, re.MULTILINE
+    )
     assert [file.name for file in Path("maps").rglob("*.png")] == ["other.png.heatmap.png"]
 
 
@@ -54,7 +56,9 @@ def test_heatmap_that_cannot_be_drawn_is_a_warning_and_the_others_are_written(mo
         lines = result.stderr.splitlines()
         assert sorted(line for line in lines if line.startswith("warning")) == warnings[:count]
         assert re.search(
-            rf"^3 files: 3 predicted \(\d suspicious\), 0 failed, {counted}; ", result.stderr, re.MULTILINE
+            rf"^3 files: 3 predicted \(\d positive, \d negative, \d refer\), 0 failed, {counted}; ",
+            result.stderr,
+            re.MULTILINE,
         )
         assert lines[-1] == "written: rows.csv"
         rows = csv.DictReader(io.StringIO(Path("rows.csv").read_text(encoding="utf-8")))

@@ -24,7 +24,11 @@ def test_frames_are_counted_as_images_of_their_file(model: Path, scans: Path) ->
 
     (scans / "stack.dcm").write_bytes(encoded(make(np.zeros((3, 40, 50), np.int16))))
     result = predict("scans", "-m", model)
-    assert re.search(r"^5 files, 7 images: 6 predicted \(\d suspicious\), 1 failed; ", result.stderr, re.MULTILINE)
+    assert re.search(
+        r"^5 files, 7 images: 6 predicted \(\d positive, \d negative, \d refer\), 1 failed; ",
+        result.stderr,
+        re.MULTILINE,
+    )
     alone = predict("scans/stack.dcm", "-m", model)
     assert re.search(r"^1 file, 3 images: 3 predicted ", alone.stderr, re.MULTILINE)
 
@@ -43,7 +47,9 @@ def test_only_suspicious_images_and_failures_are_shown(model: Path, scans: Path,
     assert [row["file"] for row in rows] == expected
     assert [row["suspicious"] for row in rows if not row["error"]] == ["true", "true"]
     assert len(list(Path("maps").rglob("*.png"))) == 2
-    assert re.search(r"^4 files: 3 predicted \(2 suspicious\), 1 failed; ", result.stderr, re.MULTILINE)
+    assert re.search(
+        r"^4 files: 3 predicted \(2 positive, 1 negative, 0 refer\), 1 failed; ", result.stderr, re.MULTILINE
+    )
 
 
 def test_suspicious_only_without_an_operating_point_is_rejected(model: Path, scans: Path, point_at: Any) -> None:

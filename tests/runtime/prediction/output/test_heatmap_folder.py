@@ -125,8 +125,12 @@ def test_picture_is_there_when_its_prediction_is_yielded(model: Path, files: lis
 def test_record_without_a_picture_has_no_path(tmp_path: Path) -> None:
     scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
     good, bad, calm = (
-        prediction(heatmap(0, 0), source=str(tmp_path / name), suspicious=suspicious, score=0.5, **more)
-        for name, suspicious, more in (("a.png", True, {}), ("b.png", True, {"frame": 1}), ("c.png", False, {}))
+        prediction(heatmap(0, 0), source=str(tmp_path / name), decision=decision, score=0.5, **more)
+        for name, decision, more in (
+            ("a.png", "positive", {}),
+            ("b.png", "refer", {"frame": 1}),
+            ("c.png", "negative", {}),
+        )
     )
     maps = tmp_path / "maps"
     (maps / "b.png#2.heatmap.png").mkdir(parents=True)  # in the way
@@ -166,7 +170,7 @@ def test_suspicious_images_alone_are_drawn(model: Path, files: list[str], tmp_pa
         answers = [predictor.predict(file).probabilities["normal"] for file in files]
         middle = sorted(answers)[len(answers) // 2]
         point = OperatingPoint(positive=("normal",), threshold=middle, sensitivity=1.0, specificity=1.0)
-        predictor.spec = replace(predictor.spec, operating_point=point)
+        predictor.spec = replace(predictor.spec, operating_point=point, prediction_sets=None, novelty=None)
         with HeatmapFolder(tmp_path, files, predictor.spec, suspicious_only=True) as folder:
             records = list(predictor.predict_many(files, watch=folder.watch))
     suspicious = {record.source for record in records if isinstance(record, Prediction) and record.suspicious}
@@ -187,10 +191,10 @@ def test_pictures_of_an_earlier_run_that_this_one_does_not_draw_are_removed(tmp_
         (tmp_path / "maps" / f"{name}.heatmap.png").touch()
     (tmp_path / "maps" / "b.png").touch()
     with HeatmapFolder(tmp_path / "maps", sources, spec_of(POINT), suspicious_only=True) as folder:
-        folder.watch(scan)(prediction(heatmap(0, 0), source=sources[0], suspicious=False, score=0.1))
+        folder.watch(scan)(prediction(heatmap(0, 0), source=sources[0], decision="negative", score=0.1))
         folder.remove(Failure(sources[1], "the file is empty (0 bytes)"))
         folder.remove(Failure(sources[2], "cannot be read"))
-        folder.watch(scan)(prediction(heatmap(0, 0), source=sources[3], suspicious=True, score=1.0))
+        folder.watch(scan)(prediction(heatmap(0, 0), source=sources[3], decision="positive", score=1.0))
         folder.remove(Failure(str(tmp_path / "scans/none.png"), "cannot be read"))
     kept = ["c.dcm#7", "c.dcm#0", "c.dcm#x", "d.png", "e.png"]
     assert drawn_below(tmp_path / "maps") == sorted(["b.png", *(f"{name}.heatmap.png" for name in kept)])

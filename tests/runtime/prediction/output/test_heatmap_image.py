@@ -124,7 +124,7 @@ def test_picture_shows_the_scan_and_the_scan_under_its_map() -> None:
 
 def test_picture_has_file_model_verdict_and_legend(monkeypatch: pytest.MonkeyPatch) -> None:
     scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
-    answer = prediction(heatmap(0, 0), source="scans/a.dcm#3", frame=2, suspicious=False, score=0.9978)
+    answer = prediction(heatmap(0, 0), source="scans/a.dcm#3", frame=2, decision="negative", score=0.9978)
     words = words_of(monkeypatch, scan, answer, spec_of(POINT))
     assert words[:4] == [
         "tumor  0.7500",
@@ -141,19 +141,27 @@ def test_picture_has_file_model_verdict_and_legend(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("score", "suspicious", "message"),
+    ("score", "decision", "message"),
     [
-        (0.9985, True, "Suspicious: score 0.9985, threshold 0.9985"),
-        (0.99849, False, "Not suspicious: score 0.99849, threshold 0.99850"),
-        (0.9984999, False, "Not suspicious: score 0.9984999, threshold 0.9985000"),
+        (0.9985, "positive", "Suspicious: score 0.9985, threshold 0.9985"),
+        (0.99849, "negative", "Not suspicious: score 0.99849, threshold 0.99850"),
+        (0.9984999, "negative", "Not suspicious: score 0.9984999, threshold 0.9985000"),
     ],
 )
 def test_score_has_the_digits_that_distinguish_it_from_its_threshold(
-    score: float, suspicious: bool, message: str, monkeypatch: pytest.MonkeyPatch
+    score: float, decision: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
-    answer = prediction(heatmap(0, 0), suspicious=suspicious, score=score)
+    answer = prediction(heatmap(0, 0), decision=decision, score=score)
     assert words_of(monkeypatch, scan, answer, spec_of(POINT))[1] == message
+
+
+def test_picture_of_a_referred_image_has_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = Image.fromarray(np.full((64, 64), 100, np.uint8))
+    answer = prediction(heatmap(0, 0), decision="refer", reason="the image is blank", score=0.5)
+    words = words_of(monkeypatch, scan, answer, spec_of(POINT))
+    assert words[1] == "Refer: score 0.5000, threshold 0.9985"
+    assert any(line.startswith("Reason to refer: the image is blank. Colour: ") for line in words)
 
 
 def test_picture_states_that_the_model_has_no_operating_point(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.rule import DecisionName
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.images import Preprocessing
 from ctonnx.prediction.output.row_formats import FORMATS
@@ -36,14 +37,17 @@ POINTED = replace(
 )
 
 
-def prediction(source: str = "a.png", suspicious: bool | None = None, score: float = 0.8125) -> Prediction:
+def prediction(
+    source: str = "a.png", decision: DecisionName | None = None, score: float = 0.8125, **more: Any
+) -> Prediction:
     return Prediction(
         source,
         {"tumor": 0.75, "normal": 0.1875, "large cell": 0.0625},
         np.zeros(3, np.float32),
         np.zeros((3, 2, 2), np.float32),
-        suspicious,
-        score=None if suspicious is None else score,
+        decision,
+        score=None if decision is None else score,
+        **more,
     )
 
 
@@ -111,19 +115,19 @@ def test_table_of_two_classes_is_pinned() -> None:
 
 
 def test_table_of_a_model_with_an_operating_point_is_pinned() -> None:
-    records: list[Record] = [prediction(suspicious=True), failure(), prediction("b.png", False, 0.7999996)]
+    records: list[Record] = [prediction(decision="positive"), failure(), prediction("b.png", "negative", 0.7999996)]
     assert text("table", records, spec=POINTED) == (
-        "file       suspicious     score  class       probability\n"
-        "a.png      yes         0.812500  tumor            0.7500\n"
+        "file       decision     score  class       probability\n"
+        "a.png      positive  0.812500  tumor            0.7500\n"
         "empty.png  error: the file is empty (0 bytes)\n"
-        "b.png      no          0.7999996  tumor            0.7500\n"
+        "b.png      negative  0.7999996  tumor            0.7500\n"
     )
 
 
 def test_table_of_two_classes_of_a_model_with_an_operating_point_is_pinned() -> None:
-    assert text("table", [prediction(suspicious=True)], top_k=2, spec=POINTED) == (
-        "file   suspicious     score  class       probability  class       probability\n"
-        "a.png  yes         0.812500  tumor            0.7500  normal           0.1875\n"
+    assert text("table", [prediction(decision="positive")], top_k=2, spec=POINTED) == (
+        "file   decision     score  class       probability  class       probability\n"
+        "a.png  positive  0.812500  tumor            0.7500  normal           0.1875\n"
     )
 
 
@@ -171,18 +175,18 @@ POINTED_ORIGIN = {**ORIGIN, "threshold": 0.8}
 
 def test_csv_has_picture_and_provenance_in_the_last_columns() -> None:
     assert text(
-        "csv", [prediction(suspicious=True), failure()], spec=POINTED, origin=POINTED_ORIGIN, picture=Path("m/a")
+        "csv", [prediction(decision="positive"), failure()], spec=POINTED, origin=POINTED_ORIGIN, picture=Path("m/a")
     ) == (
-        "file,label,probability,suspicious,score,caution,error,heatmap,model_sha256,threshold,time\n"
-        f"a.png,tumor,0.750000,true,0.812500000,,,m/a,{'cd' * 32},0.8,2026-11-30T01:02:03+00:00\n"
-        f"empty.png,,,,,,the file is empty (0 bytes),,{'cd' * 32},0.8,2026-11-30T01:02:03+00:00\n"
+        "file,label,probability,suspicious,score,decision,reason,novelty,set,caution,error,heatmap,model_sha256,threshold,time\n"
+        f"a.png,tumor,0.750000,true,0.812500000,positive,,,,,,m/a,{'cd' * 32},0.8,2026-11-30T01:02:03+00:00\n"
+        f"empty.png,,,,,,,,,,the file is empty (0 bytes),,{'cd' * 32},0.8,2026-11-30T01:02:03+00:00\n"
     )
     pointless = text("csv", [prediction()]).splitlines()[1]
-    assert pointless == f"a.png,tumor,0.750000,,,,,,{'cd' * 32},,2026-11-30T01:02:03+00:00"
+    assert pointless == f"a.png,tumor,0.750000,,,,,,,,,,{'cd' * 32},,2026-11-30T01:02:03+00:00"
 
 
 def test_json_line_has_picture_and_provenance() -> None:
-    first, second = text("jsonl", [prediction(suspicious=True), failure()], origin=POINTED_ORIGIN).splitlines()
+    first, second = text("jsonl", [prediction(decision="positive"), failure()], origin=POINTED_ORIGIN).splitlines()
     kept = {"heatmap": None, "model_sha256": "cd" * 32, "threshold": 0.8, "time": "2026-11-30T01:02:03+00:00"}
     assert {name: json.loads(first)[name] for name in kept} == kept
     assert {name: json.loads(second)[name] for name in kept} == kept
@@ -193,7 +197,7 @@ def test_json_line_has_picture_and_provenance() -> None:
 
 @pytest.mark.parametrize(("name", "digits"), [("table", "0.79999999"), ("csv", "0.7999999900")])
 def test_score_below_its_threshold_is_not_rounded_to_it(name: str, digits: str) -> None:
-    row = text(name, [prediction(suspicious=False, score=0.79999999)], spec=POINTED).splitlines()[1]
+    row = text(name, [prediction(decision="negative", score=0.79999999)], spec=POINTED).splitlines()[1]
     assert digits.rstrip("0") in row
     assert "0.800000" not in row
 
@@ -203,32 +207,32 @@ def test_score_below_its_threshold_is_not_rounded_to_it(name: str, digits: str) 
 
 def test_csv_is_pinned() -> None:
     assert text("csv", [prediction(), failure()]) == (
-        f"file,label,probability,suspicious,score,caution,error,{HEAD}\n"
-        f"a.png,tumor,0.750000,,,,,{TAIL}\n"
-        f"empty.png,,,,,,the file is empty (0 bytes),{TAIL}\n"
+        f"file,label,probability,suspicious,score,decision,reason,novelty,set,caution,error,{HEAD}\n"
+        f"a.png,tumor,0.750000,,,,,,,,,{TAIL}\n"
+        f"empty.png,,,,,,,,,,the file is empty (0 bytes),{TAIL}\n"
     )
 
 
 def test_csv_of_a_model_with_an_operating_point_is_pinned() -> None:
-    records: list[Record] = [prediction(suspicious=True), prediction("b.png", False, 0.7999996), failure()]
+    records: list[Record] = [prediction(decision="positive"), prediction("b.png", "negative", 0.7999996), failure()]
     assert text("csv", records, spec=POINTED) == (
-        f"file,label,probability,suspicious,score,caution,error,{HEAD}\n"
-        f"a.png,tumor,0.750000,true,0.812500000,,,{TAIL}\n"
-        f"b.png,tumor,0.750000,false,0.799999600,,,{TAIL}\n"
-        f"empty.png,,,,,,the file is empty (0 bytes),{TAIL}\n"
+        f"file,label,probability,suspicious,score,decision,reason,novelty,set,caution,error,{HEAD}\n"
+        f"a.png,tumor,0.750000,true,0.812500000,positive,,,,,,{TAIL}\n"
+        f"b.png,tumor,0.750000,false,0.799999600,negative,,,,,,{TAIL}\n"
+        f"empty.png,,,,,,,,,,the file is empty (0 bytes),{TAIL}\n"
     )
 
 
 def test_columns_of_csv_are_the_same_whatever_the_model() -> None:
-    head = f"file,label,probability,suspicious,score,caution,error,{HEAD}\n"
+    head = f"file,label,probability,suspicious,score,decision,reason,novelty,set,caution,error,{HEAD}\n"
     assert text("csv", [], spec=POINTED) == text("csv", [], spec=PLAIN) == head
 
 
 def test_csv_of_two_classes_is_pinned() -> None:
     assert text("csv", [prediction(), failure()], top_k=2) == (
-        f"file,label_1,probability_1,label_2,probability_2,suspicious,score,caution,error,{HEAD}\n"
-        f"a.png,tumor,0.750000,normal,0.187500,,,,,{TAIL}\n"
-        f"empty.png,,,,,,,,the file is empty (0 bytes),{TAIL}\n"
+        f"file,label_1,probability_1,label_2,probability_2,suspicious,score,decision,reason,novelty,set,caution,error,{HEAD}\n"
+        f"a.png,tumor,0.750000,normal,0.187500,,,,,,,,,{TAIL}\n"
+        f"empty.png,,,,,,,,,,,,the file is empty (0 bytes),{TAIL}\n"
     )
 
 
@@ -237,9 +241,9 @@ def test_csv_of_two_classes_is_pinned() -> None:
 def test_csv_is_read_back(top_k: int, name: str) -> None:
     written = text("csv", [prediction(name), failure(name, 'one, "two"\nthree')], top_k)
     head, predicted, failed = csv.reader(io.StringIO(written, newline=""))
-    assert len(head) == len(predicted) == len(failed) == 5 + 2 * top_k + 4
+    assert len(head) == len(predicted) == len(failed) == 9 + 2 * top_k + 4
     assert (predicted[0], predicted[1], float(predicted[2]), predicted[-5]) == (name, "tumor", 0.75, "")
-    assert failed[:-4] == [name, *[""] * (2 * top_k + 3), 'one, "two"\nthree']
+    assert failed[:-4] == [name, *[""] * (2 * top_k + 7), 'one, "two"\nthree']
     assert predicted[-4:] == failed[-4:] == ["", *TAIL.split(",")[1:]]
 
 
@@ -248,20 +252,51 @@ def test_csv_is_read_back(top_k: int, name: str) -> None:
 
 def test_jsonl_is_pinned() -> None:
     assert text("jsonl", [prediction(), failure()]) == (
-        '{"file": "a.png", "label": "tumor", "probability": 0.75, "suspicious": null, "score": null, '
+        '{"file": "a.png", "label": "tumor", "probability": 0.75, '
+        '"decision": null, "reason": null, "suspicious": null, "score": null, "set": null, '
         '"probabilities": {"tumor": 0.75}, "frame": null, "caution": null, "error": null, '
         f"{JSON_TAIL}\n"
-        '{"file": "empty.png", "label": null, "probability": null, "suspicious": null, "score": null, '
+        '{"file": "empty.png", "label": null, "probability": null, '
+        '"decision": null, "reason": null, "suspicious": null, "score": null, "set": null, '
         '"probabilities": {}, "frame": null, "caution": null, "error": "the file is empty (0 bytes)", '
         f"{JSON_TAIL}\n"
     )
 
 
-@pytest.mark.parametrize("suspicious", [True, False, None])
-def test_jsonl_shows_whether_an_image_is_suspicious(suspicious: bool | None) -> None:
-    document = json.loads(text("jsonl", [prediction(suspicious=suspicious)], spec=POINTED))
-    assert document["suspicious"] is suspicious
-    assert document["score"] == (None if suspicious is None else 0.8125)
+@pytest.mark.parametrize(
+    ("decision", "suspicious"), [("positive", True), ("negative", False), ("refer", None), (None, None)]
+)
+def test_jsonl_shows_the_decision_and_whether_an_image_is_suspicious(
+    decision: DecisionName | None, suspicious: bool | None
+) -> None:
+    document = json.loads(text("jsonl", [prediction(decision=decision)], spec=POINTED))
+    assert (document["decision"], document["suspicious"]) == (decision, suspicious)
+    assert document["score"] == (None if decision is None else 0.8125)
+
+
+REFERRED = prediction("c.png", "refer", reason="blank, or: a|b", caution="blank", prediction_set=("normal", "tumor"))
+
+
+def test_referred_image_has_its_reason_in_every_format() -> None:
+    assert text("table", [REFERRED], spec=POINTED).splitlines()[1] == (
+        "c.png  refer     0.812500  tumor            0.7500  reason: blank, or: a|b"
+    )
+    (row,) = csv.DictReader(io.StringIO(text("csv", [REFERRED], spec=POINTED), newline=""))
+    assert [row[name] for name in ("suspicious", "decision", "reason", "set", "caution", "novelty")] == [
+        *("", "refer", "blank, or: a|b", "normal|tumor", "blank", "")
+    ]
+    document = json.loads(text("jsonl", [REFERRED], spec=POINTED))
+    assert [document[name] for name in ("suspicious", "decision", "reason", "set", "caution")] == [
+        *(None, "refer", "blank, or: a|b", ["normal", "tumor"], "blank")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("classes", "end"), [(("tumor",), "0.7500"), (("tumor", "large cell"), "0.7500  set: tumor, large cell")]
+)
+def test_table_shows_a_set_of_several_classes(classes: tuple[str, ...], end: str) -> None:
+    row = text("table", [prediction(decision="positive", prediction_set=classes)], spec=POINTED).splitlines()[1]
+    assert row.endswith(f"  {end}")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -273,8 +308,11 @@ def test_jsonl_is_read_back(top_k: int, name: str) -> None:
         "file": name,
         "label": "tumor",
         "probability": 0.75,
+        "decision": None,
+        "reason": None,
         "suspicious": None,
         "score": None,
+        "set": None,
         "probabilities": dict(prediction().top(top_k)),
         "frame": None,
         "caution": None,
@@ -286,8 +324,11 @@ def test_jsonl_is_read_back(top_k: int, name: str) -> None:
         "file": name,
         "label": None,
         "probability": None,
+        "decision": None,
+        "reason": None,
         "suspicious": None,
         "score": None,
+        "set": None,
         "probabilities": {},
         "frame": None,
         "caution": None,

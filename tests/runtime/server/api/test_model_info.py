@@ -26,7 +26,7 @@ def test_operating_point_has_a_readable_text(positive: tuple[str, ...], text: st
     point = OperatingPoint(positive=positive, threshold=0.25, sensitivity=0.9, specificity=0.8)
     before = predictor.spec
     try:
-        predictor.spec = replace(before, classes=("a", "b", "c"), operating_point=point)
+        predictor.spec = replace(before, classes=("a", "b", "c"), operating_point=point, prediction_sets=None)
         found = model_facts(predictor, Settings(key="k"), version="1")
         predictor.spec = replace(before, operating_point=None)
         without = model_facts(predictor, Settings(), version="1")
@@ -56,5 +56,7 @@ def test_leaks_are_described_as_in_the_model_card(predictor: Predictor) -> None:
 
 def test_caveats_are_those_of_the_model(predictor: Predictor) -> None:
     caveats = model_facts(predictor, Settings(), version="1")["caveats"]
-    assert caveats == model_caveats(predictor.spec.metrics, predictor.spec.operating_point)
+    assert caveats == model_caveats(
+        predictor.spec.metrics, predictor.spec.operating_point, predictor.spec.prediction_sets
+    )
     assert any(caveat.startswith("the operating point was fitted on ") for caveat in caveats)

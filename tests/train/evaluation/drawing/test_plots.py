@@ -13,7 +13,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import auc
 
-from ctonnx_train.evaluation.drawing.plots import plot_confusion, plot_curves, plot_reliability, plot_roc, save_plot
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx_train.evaluation.drawing.plots import (
+    plot_confusion,
+    plot_curves,
+    plot_reliability,
+    plot_risk,
+    plot_roc,
+    save_plot,
+)
+from ctonnx_train.evaluation.fitting.decisions import decision_metrics
+from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
 from ctonnx_train.evaluation.metrics import ECE_BINS, evaluate
 
 FOUR = ["adenocarcinoma", "large cell carcinoma", "normal", "squamous cell carcinoma"]
@@ -32,6 +43,16 @@ def roc(names: list[str], replicates: int = 20, title: str = TITLE) -> Figure:
     probabilities, labels = predictions(len(names))
     metrics = evaluate(probabilities, labels.tolist(), names, replicates=replicates)
     return plot_roc(probabilities, labels, names, metrics, title)
+
+
+def risk(probabilities: NDArray[np.float64], labels: NDArray[np.int64], names: list[str]) -> dict[str, Any]:
+    """Entries of an evaluation's document for a model whose first class is suspicious, from one half on."""
+    point = OperatingPoint(positive=(names[0],), threshold=0.5, sensitivity=1.0, specificity=1.0)
+    sets = PredictionSets(coverage=0.9, lowest=dict.fromkeys(names, 0.3), images=dict.fromkeys(names, 20))
+    return {
+        "suspicious": suspicious_metrics(point, probabilities, labels, names),
+        "decisions": decision_metrics(probabilities, labels, names, point=point, sets=sets),
+    }
 
 
 def rows(count: int, head: int = 0, **values: float | None) -> list[dict[str, Any]]:
@@ -145,6 +166,30 @@ def test_a_class_without_images_has_no_roc_curve_and_a_note() -> None:
     assert [len(np.asarray(line.get_xdata())) for line in figure.axes[0].lines][-1] == 0
 
 
+def test_the_risk_plot_ends_at_the_error_of_all_images_and_marks_what_the_model_decides() -> None:
+    probabilities, labels = predictions(4)
+    document = risk(probabilities, labels, FOUR)
+    figure = plot_risk(probabilities, labels, FOUR, document, TITLE)
+    classes, _, calls, _, dot = figure.axes[0].lines
+    wrong = (probabilities.argmax(axis=1) != labels).mean()
+    assert np.asarray(classes.get_xydata())[-1] == pytest.approx([1, wrong])
+    called = (probabilities[:, 0].astype(np.float32) >= 0.5) != (labels == 0)
+    assert np.asarray(calls.get_xydata())[-1] == pytest.approx([1, called.mean()])
+    decisions = document["decisions"]
+    ((share, error),) = np.asarray(dot.get_xydata())
+    assert share == pytest.approx(1 - decisions["referred_share"], abs=1e-6)
+    missed = [(1 - decisions[name]) * decisions[f"{name}_images"] for name in ("sensitivity", "specificity")]
+    assert error == pytest.approx(sum(missed) / (60 - decisions["referred"]))
+    assert 0 < decisions["referred"] < 60
+    assert in_legend(figure) == [
+        "class, the surest images first",
+        "suspicious or not, the surest images first",
+        f"decisions of this model: {share:.1%} decided",
+    ]
+    alone = plot_risk(probabilities, labels, FOUR, {"suspicious": None, "decisions": None}, TITLE)
+    assert in_legend(alone) == ["class, the surest images first"]
+
+
 def test_the_reliability_diagram_shows_each_bins_accuracy_confidence_and_images() -> None:
     probabilities = np.array([[0.62, 0.38], [0.64, 0.36], [0.05, 0.95], [1.0, 0.0]])
     figure = plot_reliability(probabilities, np.array([0, 1, 1, 0]), 0.1234, "run: test images")
@@ -217,9 +262,10 @@ def test_nothing_is_cut_off(names: list[str], title: str, tmp_path: Path) -> Non
         plot_confusion(matrix, names, title),
         roc(names, title=title),
         plot_reliability(probabilities, labels, 0.1, title),
+        plot_risk(probabilities, labels, names, risk(probabilities, labels, names), title),
         plot_curves(rows(12, head=4), title, best_epoch=12),
     ]
-    assert [min(margins(figure, tmp_path / "plot.png")) >= 3 for figure in plots] == [True] * 4
+    assert [min(margins(figure, tmp_path / "plot.png")) >= 3 for figure in plots] == [True] * 5
 
 
 def test_names_with_dollars_underscores_and_undecodable_bytes_are_drawn_as_they_are(tmp_path: Path) -> None:

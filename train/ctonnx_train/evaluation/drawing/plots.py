@@ -1,4 +1,4 @@
-"""Plots of a report, as wide as a paper's column: confusion matrix, ROC, reliability diagram, training curves."""
+"""Plots of a report, as wide as a paper's column: confusion matrix, ROC, reliability, risk and coverage, curves."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,10 @@ from sklearn.metrics import roc_curve
 
 from ctonnx.system.text import counted
 from ctonnx_train.evaluation.drawing.fonts import columns, drawable, families
+from ctonnx_train.evaluation.fitting.decisions import decision_confidence, risk_coverage
 from ctonnx_train.evaluation.metrics import ECE_BINS
 
-__all__ = ["plot_confusion", "plot_curves", "plot_reliability", "plot_roc", "save_plot"]
+__all__ = ["plot_confusion", "plot_curves", "plot_reliability", "plot_risk", "plot_roc", "save_plot"]
 
 # Okabe and Ito 2008, https://jfly.uni-koeln.de/color: distinguishable with any kind of colour vision.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -144,6 +145,56 @@ def plot_reliability(
         bottom.set(xlabel="confidence: probability of the predicted class", ylabel="images", xlim=(0, 1))
         bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         _set_title(figure, f"{title}\nECE {ece:.3f}, {counted(len(labels), 'image')}")
+    return figure
+
+
+def plot_risk(
+    probabilities: NDArray[np.floating[Any]],
+    labels: NDArray[np.integer[Any]],
+    classes: Sequence[str],
+    document: Mapping[str, Any],
+    title: str,
+) -> Figure:
+    """Draws the error among the images that are decided against the share that is, the surest ones first.
+
+    Two curves, for the predicted class and for the call of the operating point, and a point for what the model decides
+    by its rule. The probabilities are [images, classes]; `document` has an evaluation's `suspicious` and `decisions`.
+    """
+    suspicious, decisions = document.get("suspicious"), document.get("decisions")
+    curves = {"class": risk_coverage(probabilities.max(axis=1), probabilities.argmax(axis=1) != labels)}
+    if suspicious is not None:
+        point = suspicious["positive"], suspicious["threshold"]
+        curves["suspicious or not"] = risk_coverage(*decision_confidence(probabilities, labels, classes, *point))
+    with _style():
+        figure = Figure(figsize=(3.6, 3.9), layout="constrained")
+        axes = figure.add_subplot()
+        for number, (name, (decided, error)) in enumerate(curves.items()):
+            look: dict[str, Any] = {"color": _COLORS[number], "linestyle": _LINES[number], "linewidth": 1.4}
+            axes.step(decided, error, where="post", label=f"{name}, the surest images first", **look)
+            axes.plot(decided[-1:], error[-1:], ".", color=_COLORS[number], clip_on=False)
+        if decisions is not None and (decided_images := decisions["images"] - decisions["referred"]):
+            wrong = sum(
+                (1 - decisions[name]) * decisions[f"{name}_images"]
+                for name in ("sensitivity", "specificity")
+                if decisions[name] is not None
+            )
+            share = decided_images / decisions["images"]
+            label = f"decisions of this model: {share:.1%} decided"
+            dot: dict[str, Any] = {
+                "color": _COLORS[2],
+                "markersize": 7,
+                "clip_on": False,
+                "zorder": 3,
+                "linestyle": "none",
+            }
+            axes.plot([share], [wrong / decided_images], marker="D", label=label, **dot)
+        highest = max(float(error.max()) for _, error in curves.values())
+        axes.set(xlabel="share of the images that is decided", ylabel="error among them", xlim=(0, 1.02))
+        axes.set_ylim(0, max(1.1 * highest, 0.05))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(PercentFormatter(1, decimals=0))
+        figure.legend(loc="outside lower center")
+        _set_title(figure, title)
     return figure
 
 

@@ -12,7 +12,7 @@ from ctonnx.artifacts.decision.operating_point import OperatingPoint, suspicion
 from ctonnx.errors import DataError
 from ctonnx_train.evaluation.metrics import LEVEL
 
-__all__ = ["fit_operating_point", "operating_metrics", "positive_classes", "suspicious_metrics"]
+__all__ = ["fit_operating_point", "operating_metrics", "positive_classes", "suspicious_metrics", "wilson_interval"]
 
 NEGATIVE_CLASSES = ("normal", "benign")
 
@@ -148,7 +148,7 @@ def operating_metrics(
     metrics: dict[str, Any] = {}
     for name, right in (("sensitivity", called[is_positive]), ("specificity", ~called[~is_positive])):
         value = round(float(right.mean()), 6) if len(right) else None
-        metrics |= {name: value, f"{name}_interval": _interval(right), f"{name}_images": len(right)}
+        metrics |= {name: value, f"{name}_interval": wilson_interval(right), f"{name}_images": len(right)}
     return metrics
 
 
@@ -170,7 +170,8 @@ def suspicious_metrics(
     }
 
 
-def _interval(right: NDArray[np.bool_]) -> tuple[float, float] | None:
+def wilson_interval(right: NDArray[np.bool_]) -> tuple[float, float] | None:
+    """Returns the 95 % Wilson score interval of a share of flags, rounded to six decimals; None without flags."""
     if not len(right):
         return None
     found = binomtest(int(right.sum()), len(right)).proportion_ci(LEVEL, method="wilson")

@@ -1,0 +1,148 @@
+"""Measures the decisions of a model, `positive`, `negative` or `refer`, on labelled images."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logit
+
+from ctonnx.artifacts.decision.operating_point import OperatingPoint, suspicion
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx.artifacts.decision.rule import decide
+from ctonnx_train.evaluation.fitting.threshold import wilson_interval
+from ctonnx_train.evaluation.metrics import as_text
+
+__all__ = ["Flags", "decision_confidence", "decision_metrics", "decisions_as_text", "risk_coverage"]
+
+Flags: TypeAlias = NDArray[np.bool_]
+"""A flag for each image."""
+
+_INSIDE = (1e-12, 1 - 1e-12)  # scores whose logits are finite
+
+
+def decision_metrics(
+    probabilities: NDArray[np.floating[Any]],
+    labels: NDArray[np.integer[Any]],
+    classes: Sequence[str],
+    *,
+    point: OperatingPoint | None,
+    sets: PredictionSets | None,
+    is_novel: Flags | None = None,
+    has_caution: Flags | None = None,
+) -> dict[str, Any] | None:
+    """Returns the metrics of a model's decisions as a JSON-ready dictionary, or None if it has no operating point.
+
+    The probabilities, [images, classes], are those after the temperature.
+
+    Returns:
+        `images`, `referred` and `referred_share`; `referred_by`, the number of images for each kind of reason (an image
+        may have several); `sensitivity` and `specificity` among the images that are decided, with their numbers; the
+        same for the referred ones, `positive_referred` and `negative_referred`. With prediction sets also `coverage` by
+        class, with the coverage that its images can promise, and the mean `set_size`. All shares have 95 % Wilson score
+        intervals; a share of no images is None.
+    """
+    if point is None:
+        return None
+    images = len(labels)
+    called = point.calls(probabilities, classes)
+    inside = None if sets is None else sets.sets(probabilities, classes)
+    by_set = np.zeros(images, bool)
+    if inside is not None:
+        names = np.array(classes, object)
+        by_set = np.array(
+            [
+                decide(bool(suspicious), point.positive, classes_in_set=names[row].tolist()).name == "refer"
+                for suspicious, row in zip(called, inside, strict=True)
+            ],
+            bool,
+        )
+    kinds = {"set": by_set}
+    kinds |= {"novelty": is_novel} if is_novel is not None else {}
+    kinds |= {"caution": has_caution} if has_caution is not None else {}
+    referred = np.logical_or.reduce(list(kinds.values()))
+    is_positive = np.isin(labels, [classes.index(name) for name in point.positive])
+    metrics = {
+        "images": images,
+        "referred": int(referred.sum()),
+        **_share("referred_share", referred),
+        "referred_by": {kind: int(flags.sum()) for kind, flags in kinds.items()},
+        "positive_referred": int((referred & is_positive).sum()),
+        "negative_referred": int((referred & ~is_positive).sum()),
+    }
+    for name, right in (
+        ("sensitivity", called[is_positive & ~referred]),
+        ("specificity", ~called[~is_positive & ~referred]),
+    ):
+        metrics |= {**_share(name, right), f"{name}_images": len(right)}
+    if sets is not None and inside is not None:
+        metrics["coverage"] = {
+            name: {
+                **_share("share", inside[labels == index, index]),
+                "images": int((labels == index).sum()),
+                "promised": round(sets.covered(name), 6),
+            }
+            for index, name in enumerate(classes)
+        }
+        metrics["set_size"] = round(float(inside.sum(axis=1).mean()), 4)
+    return metrics
+
+
+def decisions_as_text(found: Mapping[str, Any]) -> str:
+    """Returns the share that is referred, and the metrics of the decided ones, from `decision_metrics`.
+
+    >>> decisions_as_text({"referred_share": 0.05, "sensitivity": 0.98, "specificity": None})
+    'referred 0.050; of the others, sensitivity 0.980, specificity -'
+    """
+    shown = {
+        name: as_text(found[name], found.get(f"{name}_interval"))
+        for name in ("referred_share", "sensitivity", "specificity")
+    }
+    return "referred {referred_share}; of the others, sensitivity {sensitivity}, specificity {specificity}".format(
+        **shown
+    )
+
+
+def risk_coverage(
+    confidence: NDArray[np.floating[Any]], is_wrong: Flags
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns the error among the images that are decided, against the share that is: the surest are decided first.
+
+    Images of equal confidence are decided together. Both arrays, [points], are shares from 0 to 1; that of the decided
+    images is ascending, and ends at 1.
+
+    Source: El-Yaniv and Wiener 2010, https://jmlr.org/papers/v11/el-yaniv10a.html
+
+    >>> decided, error = risk_coverage(np.array([0.9, 0.8, 0.6, 0.6]), np.array([False, False, True, False]))
+    >>> decided.tolist(), error.tolist()
+    ([0.25, 0.5, 1.0], [0.0, 0.0, 0.25])
+    """
+    order = np.argsort(-confidence, kind="stable")
+    decided = np.arange(1, len(confidence) + 1)
+    last = np.append(np.diff(confidence[order]) != 0, True)  # of several images with the same confidence
+    return decided[last] / len(confidence), is_wrong[order].cumsum()[last] / decided[last]
+
+
+def decision_confidence(
+    probabilities: NDArray[np.floating[Any]],
+    labels: NDArray[np.integer[Any]],
+    classes: Sequence[str],
+    positive: Sequence[str],
+    threshold: float,
+) -> tuple[NDArray[np.float64], Flags]:
+    """Returns the confidence of each image's call by a threshold, and whether the call is wrong: both [images].
+
+    The confidence is the distance of the score from the threshold in logits.
+    """
+    scores = suspicion(probabilities, classes, positive)
+    is_positive = np.isin(labels, [classes.index(name) for name in positive])
+    distance: NDArray[np.float64] = np.abs(logit(np.clip(scores, *_INSIDE)) - logit(np.clip(threshold, *_INSIDE)))
+    return distance, (scores >= threshold) != is_positive
+
+
+def _share(name: str, flags: Flags) -> dict[str, Any]:
+    interval = wilson_interval(flags)
+    return {
+        name: round(float(flags.mean()), 6) if len(flags) else None,
+        f"{name}_interval": None if interval is None else list(interval),
+    }

@@ -1,0 +1,65 @@
+"""Fits the prediction sets on the validation images: split conformal prediction, each class by itself."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+
+__all__ = ["fit_prediction_sets"]
+
+_EXACT = 9  # decimals of (images + 1) * coverage, so that 20 * 0.95 is 19
+
+
+def fit_prediction_sets(
+    probabilities: NDArray[np.floating[Any]],
+    labels: NDArray[np.integer[Any]],
+    classes: Sequence[str],
+    coverage: float,
+    *,
+    leaked: NDArray[np.bool_] | None = None,
+) -> PredictionSets | None:
+    """Returns the prediction sets whose coverage of each class reaches a target on images of the same origin.
+
+    The nonconformity of an image is 1 - p, where p is the probability of its own class. With n images of a class, the
+    k-th smallest nonconformity, k = ceil((n + 1) * coverage), is the highest with which the class is in a set: a new
+    image has its own class in its set with a probability of k / (n + 1) or more. If k is above n, the images are too
+    few. Then the highest nonconformity is taken, which n images can promise a coverage of n / (n + 1) for; see
+    `PredictionSets.short_of_images`.
+
+    The probabilities, [images, classes], are those of the validation images after the temperature. They are converted
+    to float32, the type of an exported model's outputs, and compared as they are: 1 - p would lose all digits of
+    probabilities near 0. Images that are True in `leaked`, [images], have a copy, or an image of their group, in the
+    training set; they are left out unless a class would have no image without them.
+
+    Returns:
+        The prediction sets, or None if a class has no image at all.
+
+    Raises:
+        ValueError: If the coverage is not between 0 and 1.
+
+    Source: Vovk 2012, https://arxiv.org/abs/1209.2673; Angelopoulos and Bates 2021, https://arxiv.org/abs/2107.07511
+    """
+    if not 0 < coverage < 1:
+        raise ValueError(f"expected a coverage between 0 and 1, found {coverage!r}")
+    used = np.ones(len(labels), bool) if leaked is None else ~leaked
+    has_all = set(range(len(classes))) <= set(labels[used].tolist())
+    if not has_all:
+        used[:] = True
+    values = probabilities.astype(np.float32)
+    lowest, images = dict[str, float](), dict[str, int]()
+    for index, name in enumerate(classes):
+        own = np.sort(values[used & (labels == index), index])[::-1]  # in the order of rising nonconformity
+        if not len(own):
+            return None
+        rank = math.ceil(round((len(own) + 1) * coverage, _EXACT))
+        lowest[name], images[name] = float(own[min(rank, len(own)) - 1]), len(own)
+    return PredictionSets(
+        coverage=coverage,
+        lowest=lowest,
+        images=images,
+        leaked_images_used=leaked is not None and bool(leaked.any()) and not has_all,
+    )
