@@ -100,17 +100,22 @@ class GateBounds(TypedDict, total=False):
     min_heatmap_correlation: Annotated[float, Between(-1, 1)]
 
 
-Verdict: TypeAlias = Literal["none", "some", "strong"]
-"""Strength of the association of an image's facts, none of which is anatomy, with its class."""
+Verdict: TypeAlias = Literal["none", "untested", "some", "strong"]
+"""Strength of the association of an image's facts, none of which is anatomy, with its class.
+
+`untested` if there are too few images of a class.
+"""
 
 
 class Shortcut(TypedDict, total=False):
     """`shortcuts.classes`: facts of an image that distinguish one class from the rest."""
 
     verdict: Required[Verdict]
+    images: Count
     auroc: Share | None
     auroc_interval: Annotated[Sequence[Share], Length(2)] | None
     p_value: Share | None
+    auroc_by_kind: Mapping[str, Share]
     facts: Sequence[str]
 
 
@@ -119,6 +124,9 @@ class Shortcuts(TypedDict, total=False):
 
     verdict: Required[Verdict]
     classes: Required[Mapping[str, Shortcut]]
+    images: Count
+    groups: Count
+    permutations: Count
 
 
 class QuantizationFacts(TypedDict, total=False):

@@ -10,8 +10,8 @@ from PIL import features
 
 from ctonnx.errors import ImageError
 from ctonnx.images.raster.decoding import FORMATS, begins_as_image
+from ctonnx.images.raster.unsupported import TEXT, describe_file
 from ctonnx.images.source import open_source
-from ctonnx.images.unsupported import TEXT, describe_file
 
 __all__ = [
     "HEAD",

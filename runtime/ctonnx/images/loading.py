@@ -11,8 +11,9 @@ starts another program (EPS) and formats without images are not opened. DICOM ha
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
@@ -34,15 +35,21 @@ __all__ = ["Origin", "load", "load_frames", "load_with_origin"]
 
 
 class Origin(NamedTuple):
-    """Format and mode of an image before it was converted to 8-bit grey or RGB.
+    """Format and mode of an image before it was converted to 8-bit grey or RGB, and how it was acquired.
 
     Attributes:
         format: Pillow's name of the format, `DICOM`, `array`, or `other` for a format unknown to Pillow.
         mode: Pillow's mode of the file; the mode of the decoded image for DICOM and other formats.
+        bytes: Size of the file; None for an array or an image in memory.
+        quantization: Table of a JPEG file's brightness, 64 divisors; None for other formats.
+        acquisition: Elements of a DICOM header; see `ctonnx.images.dicom.header.acquisition_of`.
     """
 
     format: str
     mode: str
+    bytes: int | None = None
+    quantization: tuple[int, ...] | None = None
+    acquisition: Mapping[str, str | float] = MappingProxyType({})
 
 
 def load(source: ImageSource, *, window: DicomWindow | None = None, frame: int = 0) -> Scan:
@@ -119,9 +126,11 @@ def load_with_origin(source: ImageSource) -> tuple[Scan, Origin]:
         return scan, Origin("other" if isinstance(source, Scan) else "array", scan.mode)
     with open_source(source) as (file, size, name):
         dicom = _open_dicom(file, size, name, None)
-        scan = decode(file, name) if dicom is None else _decode_frame(dicom, 0, name)
-        known = Origin("DICOM", scan.mode) if dicom is not None else _known_to_pillow(file)
-        return scan, known or Origin("other", scan.mode)
+        if dicom is not None:
+            scan = _decode_frame(dicom, 0, name)
+            return scan, Origin("DICOM", scan.mode, size, acquisition=dicom.acquisition())
+        scan = decode(file, name)
+        return scan, (_known_to_pillow(file) or Origin("other", scan.mode))._replace(bytes=size)
 
 
 def _open_dicom(file: BinaryIO, size: int, name: str, window: DicomWindow | None) -> "DicomFile | None":
@@ -151,5 +160,6 @@ def _known_to_pillow(file: BinaryIO) -> Origin | None:
     file.seek(0)
     formats = [name for name in readable_formats() if name != "DICOM"]
     with suppress(Exception), Image.open(file, formats=formats) as image:  # OSError, SyntaxError, ValueError and more
-        return Origin(image.format or "other", image.mode)
+        tables = getattr(image, "quantization", None) if image.format == "JPEG" else None
+        return Origin(image.format or "other", image.mode, quantization=tuple(tables[0]) if tables else None)
     return None

@@ -10,11 +10,17 @@ if TYPE_CHECKING:
 
     from ctonnx.images.scan import Scan
 
-__all__ = ["Color", "DicomWindow", "Preprocessing", "Resize", "place", "to_pixels"]
+__all__ = ["WHOLE", "Color", "Crop", "DicomWindow", "Preprocessing", "Region", "Resize", "place", "region", "to_pixels"]
 
 
 Color: TypeAlias = Literal["grey", "rgb"]
+Crop: TypeAlias = Literal["none", "body"]
 Resize: TypeAlias = Literal["stretch", "pad"]
+Region: TypeAlias = tuple[float, float, float, float]
+"""Part of an image: left, top, right and bottom as shares of its width and height."""
+
+WHOLE: Region = (0.0, 0.0, 1.0, 1.0)
+"""The whole image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +30,13 @@ class Preprocessing:
     Attributes:
         size: Height and width of the model's input, in pixels.
         color: `grey` resizes one channel and repeats it three times; `rgb` keeps colour.
+        crop: `none` takes the whole image; `body` its part with the body, see `ctonnx.images.body.body_box`.
         resize: `stretch` fills the square; `pad` keeps the aspect ratio and centres the image on black.
     """
 
     size: int = 224
     color: Color = "grey"
+    crop: Crop = "none"
     resize: Resize = "stretch"
 
     def __post_init__(self) -> None:
@@ -36,12 +44,16 @@ class Preprocessing:
             raise ValueError(f"size must be a whole number from 32 to 4096 pixels, found {self.size!r}")
         if self.color not in get_args(Color):
             raise ValueError(f"color must be one of {get_args(Color)}, found {self.color!r}")
+        if self.crop not in get_args(Crop):
+            raise ValueError(f"crop must be one of {get_args(Crop)}, found {self.crop!r}")
         if self.resize not in get_args(Resize):
             raise ValueError(f"resize must be one of {get_args(Resize)}, found {self.resize!r}")
 
 
 def to_pixels(image: "Scan | Image.Image", preprocessing: Preprocessing) -> "NDArray[np.uint8]":
-    """Resizes an image of mode `L` or `RGB` to the model's square with Pillow's antialiased bilinear filter.
+    """Crops an image of mode `L` or `RGB` and resizes it to the model's square.
+
+    The filter is Pillow's antialiased bilinear one.
 
     Returns:
         uint8 array of shape [size, size, 3] in RGB order; with `color="grey"` its three channels are equal.
@@ -52,6 +64,8 @@ def to_pixels(image: "Scan | Image.Image", preprocessing: Preprocessing) -> "NDA
     image = image if isinstance(image, Image.Image) else image.image
     if image.mode == "RGB" and preprocessing.color == "grey":  # grey becomes colour below, after the resize
         image = image.convert("L")
+    if preprocessing.crop == "body":
+        image = image.crop(_body_box(image))
     left, top, width, height = place(image.size, preprocessing)
     resized = image.resize((width, height), Image.Resampling.BILINEAR)
     if preprocessing.resize == "pad":  # like `PIL.ImageOps.pad`, but keeps a line of less than half a pixel
@@ -65,8 +79,24 @@ def to_pixels(image: "Scan | Image.Image", preprocessing: Preprocessing) -> "NDA
     return pixels
 
 
+def region(image: "Image.Image", preprocessing: Preprocessing) -> Region:
+    """Returns the part of an image that the model is given."""
+    if preprocessing.crop == "none":
+        return WHOLE
+    left, top, right, bottom = _body_box(image)
+    return left / image.width, top / image.height, right / image.width, bottom / image.height
+
+
+def _body_box(image: "Image.Image") -> tuple[int, int, int, int]:
+    from ctonnx.images.body import body_box  # here, as it imports NumPy
+
+    return body_box(image)
+
+
 def place(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int, int, int]:
     """Returns the position of an image of this width and height in the model's square: left, top, width and height.
+
+    The image is the part that is left after the crop.
 
     >>> place((200, 100), Preprocessing(size=64, resize="pad")), place((200, 100), Preprocessing(size=64))
     ((0, 16, 64, 32), (0, 0, 64, 64))

@@ -149,6 +149,7 @@ def test_minimum_and_maximum_size_are_accepted(size: int) -> None:
     ("values", "message"),
     [
         ({"color": "gray"}, "color must be one of ('grey', 'rgb'), found 'gray'"),
+        ({"crop": "lung"}, "crop must be one of ('none', 'body'), found 'lung'"),
         ({"resize": "crop"}, "resize must be one of ('stretch', 'pad'), found 'crop'"),
     ],
 )

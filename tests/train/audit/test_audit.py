@@ -15,7 +15,8 @@ from tests.train.conftest import CHEST_CT
 
 from ctonnx.errors import DataError
 from ctonnx.images import load
-from ctonnx_train.audit.audit import HASH_BITS, NEAR_DISTANCE, Audit, Copy, audit_data
+from ctonnx_train.audit.audit import Audit, Copy, audit_data
+from ctonnx_train.audit.near_duplicates import HASH_BITS, NEAR_DISTANCE
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.leakage import Leaks
 
@@ -75,6 +76,13 @@ def test_dataset_without_copies_does_not_leak(tmp_path: Path) -> None:
             leaked={"valid": 0, "test": 0},
             dropped={},
         ),
+        shortcuts={
+            "verdict": "untested",
+            "classes": {name: {"verdict": "untested", "images": 3, "facts": []} for name in ("a", "b")},
+            "images": 6,
+            "groups": 6,
+            "permutations": 999,
+        },
     )
     assert not audit.splits_leak
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from ctonnx.artifacts.report_schema import Shortcuts
+from ctonnx.images import Preprocessing
 from ctonnx_train.audit.audit import Audit, Copy
 from ctonnx_train.audit.report import format_audit
 from ctonnx_train.data.leakage import Leaks
@@ -39,7 +41,44 @@ CLEAN = Audit(
         leaked={"valid": 0, "test": 0},
         dropped={},
     ),
+    shortcuts={
+        "verdict": "untested",
+        "classes": {
+            "benign": {"verdict": "untested", "images": 4, "facts": []},
+            "normal": {"verdict": "untested", "images": 5, "facts": []},
+        },
+        "images": 9,
+        "groups": 9,
+        "permutations": 999,
+    },
 )
+HEADING = "shortcuts: how well size, file, grey values near the border, marks and scanner predict the class"
+UNTESTED = (
+    HEADING,
+    "  class    verdict  AUROC  p",
+    "  benign  untested      -  -",
+    "  normal  untested      -  -",
+    "  untested: a class and the rest each need 10 or more images, copies counted once",
+    "  9 images in 9 groups of copies, 5 folds, 999 permutations",
+    "",
+)
+STRONG: Shortcuts = {
+    "verdict": "strong",
+    "classes": {
+        "benign": {"verdict": "none", "auroc": 0.53, "auroc_interval": [0.41, 0.6], "p_value": 0.31, "facts": []},
+        "normal": {
+            "verdict": "strong",
+            "auroc": 0.97,
+            "auroc_interval": [0.93, 0.99],
+            "p_value": 0.001,
+            "auroc_by_kind": {"size": 0.95, "file": 0.5},
+            "facts": ["wider, median 581 against 400 pixels", "format JPEG, 98 % against 12 %"],
+        },
+    },
+    "images": 90,
+    "groups": 80,
+    "permutations": 999,
+}
 LEAKS = Leaks(
     groups=3,
     files=7,
@@ -79,9 +118,34 @@ def test_clean_dataset_as_a_table() -> None:
         "near duplicates (perceptual hashes that differ in at most 16 of 256 bits): 0 groups, 0 files\n"
         "  across splits: 0 groups\n"
         "  with different labels: 0 groups\n"
-        "\n"
+        "\n" + "\n".join(UNTESTED) + "\n"
         "no leak between splits was found"
     )
+
+
+def test_shortcuts_are_a_table_with_facts_in_words_and_advice() -> None:
+    lines = format_audit(changed(shortcuts=STRONG)).splitlines()
+    assert lines[lines.index(HEADING) + 1 :] == [
+        "  class   verdict                 AUROC      p",
+        "  benign     none  0.530 [0.410, 0.600]  0.310",
+        "  normal   strong  0.970 [0.930, 0.990]  0.001",
+        "  normal: wider, median 581 against 400 pixels; format JPEG, 98 % against 12 % "
+        "(AUROC by kind: size 0.95, file 0.50)",
+        "  90 images in 80 groups of copies, 5 folds, 999 permutations",
+        "",
+        "no leak between splits was found",
+        "STRONG SHORTCUTS: a network can predict the class without the anatomy, and fail on other scans",
+        "data audit scans --as-seen --crop body --resize pad shows what would be left in the network's input; "
+        "train has the same options",
+    ]
+
+
+def test_shortcuts_of_the_networks_input_name_its_preprocessing() -> None:
+    seen = Preprocessing(size=128, crop="body", resize="pad")
+    text = format_audit(changed(shortcuts=STRONG, as_seen=seen))
+    assert "what the network sees (128 pixels, color grey, crop body, resize pad): " in text
+    assert text.endswith("or add images of each class from each source")
+    assert "\nSTRONG SHORTCUTS" not in format_audit(changed(shortcuts={**STRONG, "verdict": "some"}))
 
 
 def test_leaking_dataset_as_a_table() -> None:
@@ -123,6 +187,7 @@ def test_leaking_dataset_as_a_table() -> None:
         "    train/b/3.png",
         "  1 more group within one split and class: --all or --json lists them",
         "",
+        *UNTESTED,
         "THE SPLITS LEAK: metrics on them are optimistic",
         "train --drop-leaks and evaluate --drop-leaks leave the exact copies out",
         "1 file could not be read: fix or remove the files listed above",
@@ -163,6 +228,7 @@ def test_groups_in_several_splits_are_a_table_of_their_own() -> None:
         "  patient 7       4       1       0",
         "  9               1       0      20",
         "",
+        *UNTESTED,
         "THE SPLITS LEAK: metrics on them are optimistic",
         GROUPS_ARE_LEFT_OUT,
     ]
@@ -170,10 +236,11 @@ def test_groups_in_several_splits_are_a_table_of_their_own() -> None:
 
 def test_groups_within_one_split_are_a_line_without_a_table() -> None:
     lines = format_audit(changed(grouped=3)).splitlines()
-    assert lines[-4:] == [
+    assert lines[-4 - len(UNTESTED) :] == [
         "",
         "groups by --group-regex: 3, 0 in several splits",
         "",
+        *UNTESTED,
         "no leak between splits was found",
     ]
 

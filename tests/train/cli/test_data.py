@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from tests.train.cli.conftest import ctonnx, failed, misused, outcome
 
-from ctonnx_train.audit.audit import HASH_BITS, NEAR_DISTANCE, audit_data
+from ctonnx_train.audit.audit import audit_data
+from ctonnx_train.audit.near_duplicates import HASH_BITS, NEAR_DISTANCE
 from ctonnx_train.audit.report import format_audit
 from ctonnx_train.cli.data import audit, phantom
 from ctonnx_train.data.image_folder import read_data
@@ -74,6 +75,47 @@ def test_copies_within_a_split_are_exit_code_0_and_listed_with_all(leaking: Path
     assert "exact duplicates (identical pixels): 1 group, 2 files\n" in short.stdout
     assert "copy.bmp" not in short.stdout
     assert "  - train/a/copy.bmp\n    train/a/scan 0.png\n" in long.stdout
+
+
+@pytest.fixture
+def with_shortcut() -> Path:
+    """A dataset in which an image's width gives its class away."""
+    for position, name in enumerate(("a", "b")):
+        for number in range(24):
+            pixels = np.random.default_rng([position, number]).integers(0, 256, (40, 40 + 8 * position), dtype=np.uint8)
+            folder = Path("scans") / ("valid" if number % 4 == 0 else "train") / name
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+    return Path("scans")
+
+
+def test_strong_shortcut_is_exit_code_1(with_shortcut: Path) -> None:
+    result = ctonnx("data", "audit", str(with_shortcut))
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert "\nno leak between splits was found\nSTRONG SHORTCUTS: " in result.stdout
+    assert "a: narrower, median 40 against 48 pixels" in result.stdout
+    document = json.loads(ctonnx("data", "audit", str(with_shortcut), "--json").stdout)
+    assert document["shortcuts"]["verdict"] == "strong"
+    assert document["shortcuts"]["classes"]["b"]["facts"][0] == "wider, median 48 against 40 pixels"
+    assert document["as_seen"] is None
+
+
+def test_audit_as_seen_tests_the_networks_input(with_shortcut: Path) -> None:
+    words = ("--as-seen", "--image-size", "64", "--crop", "body", "--resize", "stretch", "--color", "rgb")
+    result = ctonnx("data", "audit", str(with_shortcut), *words)
+    assert result.exit_code == 0
+    assert "what the network sees (64 pixels, color rgb, crop body, resize stretch): " in result.stdout
+    document = json.loads(ctonnx("data", "audit", str(with_shortcut), *words, "--json").stdout)
+    assert document["as_seen"] == {"size": 64, "color": "rgb", "crop": "body", "resize": "stretch"}
+    assert document["shortcuts"]["verdict"] == "none"
+
+
+@pytest.mark.parametrize("option", ["--crop body", "--image-size 64", "--resize pad", "--color rgb"])
+def test_preprocessing_without_as_seen_is_wrong_use(option: str, images_in: ImagesIn) -> None:
+    images_in(Path("scans"), CLEAN)
+    result = ctonnx("data", "audit", "scans", *option.split())
+    assert result.exit_code == 2
+    assert f"expected {option.split()[0]} together with --as-seen, found it alone" in result.stderr
 
 
 def test_groups_across_splits_are_exit_code_1(images_in: ImagesIn) -> None:

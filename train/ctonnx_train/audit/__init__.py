@@ -1,5 +1,8 @@
-"""`ctonnx data audit`: unreadable files, copies and leakage of a dataset.
+"""`ctonnx data audit`: unreadable files, copies, leakage and shortcuts of a dataset.
 
-audit   reads every image and compares each with each
-report  an audit as text
+facts            facts of an image that are not anatomy
+near_duplicates  perceptual hashes, and groups of similar ones
+shortcuts        whether facts that are not anatomy predict the class
+audit            reads every image and compares each with each
+report           an audit as text
 """

@@ -1,4 +1,4 @@
-"""Audit of a dataset: its images, unreadable files, copies and near duplicates."""
+"""Audit of a dataset: its images, unreadable files, copies, near duplicates and shortcuts."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -6,34 +6,31 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from ctonnx.artifacts.report_schema import Shortcuts
 from ctonnx.errors import ImageError
+from ctonnx.images import Preprocessing, to_pixels
 from ctonnx.images.loading import load_with_origin
 from ctonnx.images.source import ImageSource
+from ctonnx_train.audit.facts import Facts, facts_of_input, image_facts
+from ctonnx_train.audit.near_duplicates import HASH_BITS, NEAR_DISTANCE, group_near_duplicates, perceptual_hash
+from ctonnx_train.audit.shortcuts import PERMUTATIONS, find_shortcuts
 from ctonnx_train.data.dataset import Dataset
-from ctonnx_train.data.leakage import Leaks, duplicate_groups, find_leaks, group_names, groups_across_splits
+from ctonnx_train.data.leakage import (
+    Leaks,
+    duplicate_groups,
+    find_leaks,
+    group_names,
+    group_numbers,
+    groups_across_splits,
+)
 from ctonnx_train.data.pixel_store import pixel_digest
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import SPLITS, Sample
 
-__all__ = ["HASH_BITS", "NEAR_DISTANCE", "Audit", "Copy", "audit_data"]
-
-_HASH_SIDE = 16
-
-HASH_BITS = _HASH_SIDE**2
-"""Bits of an image's perceptual hash: the signs of the lowest 16 x 16 frequencies of its cosine transform."""
-
-NEAR_DISTANCE = 16
-"""Maximum number of bits in which the hashes of near duplicates differ.
-
-In the public chest-CT set, pairs below 20 bits were the same scan, scaled, recompressed or with drawings; from about 26
-bits on, they were neighbouring slices of one patient.
-"""
+__all__ = ["Audit", "Copy", "audit_data"]
 
 
 class Copy(NamedTuple):
@@ -56,6 +53,8 @@ class Audit:
         near: Groups of files with perceptual hashes within `near_distance` bits of `HASH_BITS` of each other, directly
             or through other files of the group; without groups of exact copies only.
         grouped: Number of groups by `--group-regex`; None without that option.
+        shortcuts: Whether the class of an image can be predicted from facts that are not anatomy.
+        as_seen: Preprocessing whose results were tested for shortcuts; None if the files were.
         groups_across_splits: Number of images in each split, for each group, such as a patient, in several splits.
     """
 
@@ -75,6 +74,8 @@ class Audit:
     near_across_splits: int
     near_with_several_labels: int
     leaks: Leaks
+    shortcuts: Shortcuts
+    as_seen: Preprocessing | None = None
     notes: tuple[str, ...] = ()
     grouped: int | None = None
     groups_across_splits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -93,13 +94,14 @@ class Audit:
         return asdict(self) | groups | {"hash_bits": HASH_BITS, "splits_leak": self.splits_leak}
 
 
-class _Facts(NamedTuple):
+class _Image(NamedTuple):
     width: int
     height: int
     mode: str
     format: str
     digest: str
-    hash: NDArray[np.bool_]  # [HASH_BITS]: pHash of the grey image, http://www.phash.org
+    hash: NDArray[np.bool_]  # [HASH_BITS]
+    facts: Facts
 
 
 def audit_data(
@@ -107,6 +109,8 @@ def audit_data(
     *,
     near_distance: int = NEAR_DISTANCE,
     group_regex: str | None = None,
+    as_seen: Preprocessing | None = None,
+    permutations: int = PERMUTATIONS,
     progress: Callable[[int], object] | None = None,
 ) -> Audit:
     """Reads every image of a dataset and compares each with each.
@@ -115,6 +119,8 @@ def audit_data(
         data: Dataset; missing splits are not created.
         near_distance: Maximum difference of near duplicates' hashes, in bits of `HASH_BITS`.
         group_regex: See `ctonnx_train.data.leakage.group_names`.
+        as_seen: Preprocessing whose results are tested for shortcuts, as the network sees them; None tests the files.
+        permutations: See `ctonnx_train.audit.shortcuts.find_shortcuts`.
         progress: Called with 1 after each image.
 
     Raises:
@@ -122,25 +128,36 @@ def audit_data(
     """
     samples = data.samples
     source = open_source(data.root)
-    found: dict[str, _Facts | ImageError] = {}
+    found: dict[str, _Image | ImageError] = {}
     with ThreadPoolExecutor(thread_name_prefix="ctonnx-audit") as pool:
-        results = pool.map(lambda sample: _read(source.image(sample.path)), samples)
+        results = pool.map(lambda sample: _read(source.image(sample.path), as_seen), samples)
         for sample, result in zip(samples, results, strict=True):
             found[sample.path] = result
             if progress:
                 progress(1)
-    facts = {path: fact for path, fact in found.items() if isinstance(fact, _Facts)}
+    facts = {path: fact for path, fact in found.items() if isinstance(fact, _Image)}
     readable = [sample for sample in samples if sample.path in facts]
     digests = {path: fact.digest for path, fact in facts.items()}
     splits = {split: tuple(sample for sample in data.splits[split] if sample.path in facts) for split in SPLITS}
     copy_of = {
         sample: Copy(sample.path, split, data.classes[sample.label]) for split in SPLITS for sample in splits[split]
     }
+    numbers = group_near_duplicates([facts[sample.path].hash for sample in readable], near_distance)
     exact, near = (
         [[copy_of[sample] for sample in group] for group in groups]
-        for groups in (duplicate_groups(readable, digests), _near_groups(readable, facts, near_distance))
+        for groups in (duplicate_groups(readable, digests), _groups(readable, facts, numbers))
     )
     names = group_names(samples, group_regex)
+    together = group_numbers(
+        readable, {sample.path: str(number) for sample, number in zip(readable, numbers, strict=True)}, names
+    )
+    shortcuts = find_shortcuts(
+        [facts[sample.path].facts for sample in readable],
+        [sample.label for sample in readable],
+        data.classes,
+        [together[sample.path] for sample in readable],
+        permutations=permutations,
+    )
     return Audit(
         root=str(data.root),
         images=len(samples),
@@ -158,39 +175,29 @@ def audit_data(
         near_across_splits=sum(len({copy.split for copy in group}) > 1 for group in near),
         near_with_several_labels=sum(len({copy.label for copy in group}) > 1 for group in near),
         leaks=find_leaks(splits, digests),
+        shortcuts=shortcuts,
+        as_seen=as_seen,
         notes=data.notes,
         grouped=None if group_regex is None else len(set(names.values())),
         groups_across_splits=groups_across_splits(data.splits, names),
     )
 
 
-def _read(file: ImageSource) -> _Facts | ImageError:
+def _read(file: ImageSource, as_seen: Preprocessing | None) -> _Image | ImageError:
     try:
         scan, origin = load_with_origin(file)
     except ImageError as error:
         return error
     image = scan.image
-    bits = imagehash.phash(image, hash_size=_HASH_SIDE).hash.ravel()
-    return _Facts(image.width, image.height, origin.mode, origin.format, pixel_digest(image), bits)
+    facts = image_facts(scan, origin) if as_seen is None else facts_of_input(to_pixels(scan, as_seen))
+    digest, bits = pixel_digest(image), perceptual_hash(image)
+    return _Image(image.width, image.height, origin.mode, origin.format, digest, bits, facts)
 
 
-def _near_groups(samples: Sequence[Sample], facts: Mapping[str, _Facts], distance: int) -> list[list[Sample]]:
-    """Returns groups of samples with hashes within `distance` of each other, without groups of exact copies only."""
-    if not samples:
-        return []
-    bits = np.array([facts[sample.path].hash for sample in samples], np.float32)
-    ones = bits.sum(axis=1)
-    pairs = []
-    for start in range(0, len(bits), 1024):  # in blocks: all distances of a large dataset would not fit in memory
-        block = slice(start, start + 1024)
-        distances = ones[block, None] + ones[None] - 2 * bits[block] @ bits.T
-        rows, columns = np.nonzero(distances <= distance)
-        pairs.append(np.stack([rows + start, columns]))
-    rows, columns = np.concatenate(pairs, axis=1)
-    graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(len(bits), len(bits)))
-    _, numbers = connected_components(graph, directed=False)
+def _groups(samples: Sequence[Sample], facts: Mapping[str, _Image], numbers: Sequence[int]) -> list[list[Sample]]:
+    """Returns the groups of near duplicates by their numbers, without groups of exact copies only."""
     groups: dict[int, list[Sample]] = {}
-    for sample, number in zip(samples, numbers.tolist(), strict=True):
+    for sample, number in zip(samples, numbers, strict=True):
         groups.setdefault(number, []).append(sample)
     return [group for group in groups.values() if len({facts[sample.path].digest for sample in group}) > 1]
 

@@ -3,7 +3,9 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ctonnx.system.text import aligned, counted
-from ctonnx_train.audit.audit import HASH_BITS, Audit, Copy
+from ctonnx_train.audit.audit import Audit, Copy
+from ctonnx_train.audit.near_duplicates import HASH_BITS
+from ctonnx_train.audit.shortcuts import FEWEST_GROUPS
 
 __all__ = ["format_audit"]
 
@@ -57,13 +59,61 @@ def _lines(audit: Audit, shown: int | None) -> Iterator[str]:
             yield head
             yield from _some(rows, shown)
     yield ""
+    yield from _shortcuts(audit)
+    yield ""
     yield "THE SPLITS LEAK: metrics on them are optimistic" if audit.splits_leak else "no leak between splits was found"
     if leaks.groups_across_splits or any(leaks.leaked.values()):
         yield "train --drop-leaks and evaluate --drop-leaks leave the exact copies out"
     if audit.groups_across_splits:
         yield "train --drop-leaks with this --group-regex leaves out images of a group that is in an earlier split"
+    yield from _advice(audit)
     if audit.unreadable:
         yield f"{counted(len(audit.unreadable), 'file')} could not be read: fix or remove the files listed above"
+
+
+def _shortcuts(audit: Audit) -> Iterator[str]:
+    """Yields a table of the classes: how well facts that are not anatomy distinguish each from the rest."""
+    found = audit.shortcuts
+    if audit.as_seen is None:
+        yield "shortcuts: how well size, file, grey values near the border, marks and scanner predict the class"
+    else:
+        seen = audit.as_seen
+        how = f"{seen.size} pixels, color {seen.color}, crop {seen.crop}, resize {seen.resize}"
+        yield f"shortcuts in what the network sees ({how}): how well grey values near the border and marks predict it"
+    rows = []
+    for name, of in found["classes"].items():
+        low, high = of.get("auroc_interval") or (0.0, 1.0)
+        auroc, p = of.get("auroc"), of.get("p_value")
+        interval = "-" if auroc is None else f"{auroc:.3f} [{low:.3f}, {high:.3f}]"
+        rows.append([name, of["verdict"], interval, "-" if p is None else f"{p:.3f}"])
+    yield from (f"  {line}" for line in aligned([["class", "verdict", "AUROC", "p"], *rows]))
+    for name, of in found["classes"].items():
+        if of.get("facts"):
+            kinds = ", ".join(f"{kind} {auroc:.2f}" for kind, auroc in of.get("auroc_by_kind", {}).items())
+            yield f"  {name}: {'; '.join(of.get('facts', ()))} (AUROC by kind: {kinds})"
+    if any(of["verdict"] == "untested" for of in found["classes"].values()):
+        yield f"  untested: a class and the rest each need {FEWEST_GROUPS} or more images, copies counted once"
+    images, groups = counted(found.get("images", 0), "image"), counted(found.get("groups", 0), "group")
+    yield f"  {images} in {groups} of copies, 5 folds, {found.get('permutations', 0)} permutations"
+
+
+def _advice(audit: Audit) -> Iterator[str]:
+    """Yields advice on shortcuts."""
+    verdict = audit.shortcuts["verdict"]
+    if verdict not in ("some", "strong"):
+        return
+    if verdict == "strong":
+        yield "STRONG SHORTCUTS: a network can predict the class without the anatomy, and fail on other scans"
+    if audit.as_seen is None:
+        yield (
+            f"data audit {audit.root} --as-seen --crop body --resize pad shows what would be left in the network's "
+            "input; train has the same options"
+        )
+    else:
+        yield (
+            "what is left reaches the network: prepare the images of all classes in one way, or add images of each "
+            "class from each source"
+        )
 
 
 def _groups_and_files(groups: int, files: int) -> str:

@@ -1,10 +1,14 @@
 """Options and the log that several commands share."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any, get_args
 
 import click
 
-__all__ = ["class_name_option", "log"]
+from ctonnx.images.preprocessing import Color, Crop, Preprocessing, Resize
+
+__all__ = ["class_name_option", "log", "preprocessing_options", "reject_preprocessing"]
 
 log = partial(click.echo, err=True)
 """Prints a progress message to stderr."""
@@ -26,3 +30,46 @@ class_name_option = click.option(
     help="Class name (NEW) for a class folder (OLD); may be repeated.",
 )
 """`--class-name` of the commands that read a dataset."""
+
+
+_DEFAULTS = Preprocessing()
+_PREPROCESSING = (
+    click.option(
+        "--image-size",
+        type=click.IntRange(32, 4096),
+        default=_DEFAULTS.size,
+        help="Height and width of the network's input, in pixels.",
+    ),
+    click.option(
+        "--color",
+        type=click.Choice(get_args(Color)),
+        default=_DEFAULTS.color,
+        help="Color space of the network's input.",
+    ),
+    click.option(
+        "--crop",
+        type=click.Choice(get_args(Crop)),
+        default=_DEFAULTS.crop,
+        help="Part of an image to use: all of it, or the bounding box of the body.",
+    ),
+    click.option(
+        "--resize",
+        type=click.Choice(get_args(Resize)),
+        default=_DEFAULTS.resize,
+        help="Method to make images square: stretch them, or pad them with black.",
+    ),
+)
+
+
+def preprocessing_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options for the fields of `Preprocessing`, with its defaults."""
+    for option in reversed(_PREPROCESSING):
+        command = option(command)
+    return command
+
+
+def reject_preprocessing(ctx: click.Context, needed: str) -> None:
+    """Raises UsageError if an option of `preprocessing_options` is given without the option that it belongs to."""
+    for name in ("image_size", "color", "crop", "resize"):
+        if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise click.UsageError(f"expected --{name.replace('_', '-')} together with {needed}, found it alone", ctx)

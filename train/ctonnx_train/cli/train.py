@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from ctonnx.cli.options import FiniteRange, threads_option
-from ctonnx.images.preprocessing import Color, Preprocessing, Resize
-from ctonnx_train.cli.options import class_name_option, log
+from ctonnx.images.preprocessing import Color, Crop, Preprocessing, Resize
+from ctonnx_train.cli.options import class_name_option, log, preprocessing_options
 from ctonnx_train.training.recipe import MONITORS, Imbalance, Precision, TrainSettings, default_batch_size
 
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-_DEFAULTS = {field.name: field.default for owner in (TrainSettings, Preprocessing) for field in fields(owner)}
+_DEFAULTS = {field.name: field.default for field in fields(TrainSettings)}
 
 
-def _setting(name: str, field: str = "", **details: Any) -> Callable[[Any], Any]:
-    """Returns the option for a field of `TrainSettings` or `Preprocessing`, with the field's default."""
-    return click.option(name, default=_DEFAULTS[field or name[2:].replace("-", "_")], **details)
+def _setting(name: str, **details: Any) -> Callable[[Any], Any]:
+    """Returns the option for a field of `TrainSettings`, with the field's default."""
+    return click.option(name, default=_DEFAULTS[name[2:].replace("-", "_")], **details)
 
 
 @click.command(context_settings={"show_default": True})
@@ -39,22 +39,11 @@ def _setting(name: str, field: str = "", **details: Any) -> Callable[[Any], Any]
     show_default=f"{default_batch_size('imagenet')}; {default_batch_size('none')} with --weights none",
     help="Number of images per step on each device.",
 )
-@_setting(
-    "--image-size",
-    field="size",
-    type=click.IntRange(32, 4096),
-    help="Height and width of the network's input, in pixels.",
-)
+@preprocessing_options
 @click.option(
     "--full-size",
     is_flag=True,
     help="Use full-size images in every epoch (--weights none starts with smaller); slower, better for small findings.",
-)
-@_setting("--color", type=click.Choice(get_args(Color)), help="Color space of the network's input.")
-@_setting(
-    "--resize",
-    type=click.Choice(get_args(Resize)),
-    help="Method to make images square: stretch them, or pad them with black.",
 )
 @_setting(
     "--seed",
@@ -135,6 +124,7 @@ def train(
     data: Path | None,
     image_size: int,
     color: Color,
+    crop: Crop,
     resize: Resize,
     class_names: dict[str, str],
     name: str | None,
@@ -171,7 +161,7 @@ def train(
     if data is None:
         raise click.UsageError("expected DATA or --resume RUN, found neither", ctx)
     found = read_data(data, class_names=class_names)  # before the seconds that PyTorch takes to load
-    preprocessing = Preprocessing(size=image_size, color=color, resize=resize)
+    preprocessing = Preprocessing(size=image_size, color=color, crop=crop, resize=resize)
     if preview is not None:
         from ctonnx.system.temporary_files import remove_leftovers
         from ctonnx_train.training.preview import write_preview

@@ -3,9 +3,9 @@
 Segmentations, dose grids and files without pixels are rejected: they are not images. Each frame is rendered as grey or
 colour by `ctonnx.images.dicom.greyscale`.
 
-Of the file's contents only its pixels, its kind and its compression leave this module: pydicom quotes the values of
-elements, patients' names among them, in its warnings and exceptions, and none of these are passed on
-(`ctonnx.images.dicom.redaction`).
+Of the file's contents only its pixels, its kind, its compression and how it was acquired leave this module: pydicom
+quotes the values of elements, patients' names among them, in its warnings and exceptions, and none of these are passed
+on (`ctonnx.images.dicom.redaction`).
 """
 
 from typing import Any, BinaryIO
@@ -17,7 +17,7 @@ from ctonnx.errors import ImageError
 from ctonnx.images.dicom.dataset import read_data_set
 from ctonnx.images.dicom.decoding import Frames
 from ctonnx.images.dicom.greyscale import Rendering
-from ctonnx.images.dicom.header import check_pixel_elements, find_invalid_element
+from ctonnx.images.dicom.header import acquisition_of, check_pixel_elements, find_invalid_element
 from ctonnx.images.dicom.hounsfield import modality_of
 from ctonnx.images.dicom.redaction import redacting
 from ctonnx.images.preprocessing import DicomWindow
@@ -57,6 +57,10 @@ class DicomFile:
             raise ImageError(f"expected a frame from 0 to {self.frames - 1}, found {frame}", self._name)
         rendering = Rendering(header=self._header, frame=frame, kind=self._kind, window=self._window, name=self._name)
         return redacting(self._name, lambda: rendering.scan(self._frames.stored(frame)), lambda: self._fault("pixels"))
+
+    def acquisition(self) -> dict[str, str | float]:
+        """Returns the acquisition of the image; see `ctonnx.images.dicom.header.acquisition_of`."""
+        return redacting(self._name, lambda: acquisition_of(self._header), lambda: self._fault("header"))
 
     def _fault(self, part: str) -> str:
         return (find_invalid_element(self._header) if self._header else None) or f"its {part} cannot be read"

@@ -3,6 +3,7 @@
 Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.7.6.3.html (elements of the pixels)
 """
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -10,7 +11,15 @@ from typing import Any
 
 from ctonnx.images.dicom.hounsfield import material_of, modality_of
 
-__all__ = ["Fault", "cautions_of", "check_pixel_elements", "find_invalid_element", "first_table", "number"]
+__all__ = [
+    "Fault",
+    "acquisition_of",
+    "cautions_of",
+    "check_pixel_elements",
+    "find_invalid_element",
+    "first_table",
+    "number",
+]
 
 
 _COLORS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
@@ -29,6 +38,9 @@ _MODALITIES = ("CR", "DX", "MG", "MR", "NM", "OT", "PT", "RF", "US", "XA")
 _OTHERS = ("PixelPaddingValue", "PixelPaddingRangeLimit", "ModalityLUTSequence", "VOILUTSequence", "VOILUTFunction")
 _KNOWN = (*_EXPECTED, *_WHOLE, *_NUMBERS, *_OTHERS)
 _ALWAYS = ("PhotometricInterpretation", "BitsAllocated")
+_DEVICE = {"manufacturer": "Manufacturer", "model": "ManufacturerModelName", "kernel": "ConvolutionKernel"}
+_SETTINGS = {"slice_thickness": "SliceThickness", "kvp": "KVP", "pixel_spacing": "PixelSpacing", "bits": "BitsStored"}
+_MOST_LETTERS = 64  # of a value; the longest that the standard allows for these elements
 
 
 class Fault(Exception):
@@ -47,6 +59,37 @@ def cautions_of(header: Any, *, image_type: Iterable[object], unit: str | None) 
         yield f"its values are not Hounsfield units: {unit}"
     elif material := material_of(terms):
         yield f"a map of a material, not a slice: its ImageType is {material}"
+
+
+def acquisition_of(header: Any) -> dict[str, str | float]:
+    """Returns the acquisition of an image, as far as it is in the header.
+
+    `manufacturer`, `model` and `kernel` are text; `slice_thickness` and `pixel_spacing` are in mm, `kvp` in kV, `bits`
+    those of a stored value. `institution` is the first 16 digits of the SHA-256 of its name, which identify no one who
+    does not know the name.
+    """
+    found: dict[str, str | float] = {}
+    for name, keyword in _DEVICE.items():
+        if text := _text(header, keyword):
+            found[name] = text
+    for name, keyword in _SETTINGS.items():
+        with suppress(Exception):
+            value = header.get(keyword)
+            number_found = float(value[0] if name == "pixel_spacing" else value)
+            if math.isfinite(number_found):
+                found[name] = number_found
+    if institution := _text(header, "InstitutionName"):
+        found["institution"] = hashlib.sha256(institution.upper().encode()).hexdigest()[:16]
+    return found
+
+
+def _text(header: Any, keyword: str) -> str:
+    """Returns an element's text in one line, or its terms joined; empty if it is absent or cannot be read."""
+    with suppress(Exception):
+        value = header.get(keyword)
+        terms = [value] if isinstance(value, str) else list(value or ())
+        return " ".join(" ".join(map(str, terms)).split())[:_MOST_LETTERS]
+    return ""
 
 
 def check_pixel_elements(header: Any, pixels: str) -> None:

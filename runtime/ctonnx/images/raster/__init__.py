@@ -6,5 +6,6 @@ jpeg2000        samples of a JPEG 2000 file, and whether Pillow reads them corre
 depth           samples of any bit depth to 8 bits
 raw_samples     TIFF and JPEG 2000 samples by tifffile and imagecodecs
 salvage         the image without the metadata that stop Pillow
+unsupported     names the kind of a file that is not an image, by its first bytes
 decoding        an open file to an 8-bit image
 """

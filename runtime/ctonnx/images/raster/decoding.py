@@ -3,7 +3,7 @@
 TIFF and JPEG 2000 files that Pillow misreads (`ctonnx.images.raster.tiff`, `ctonnx.images.raster.jpeg2000`) are read by
 tifffile and imagecodecs, or rejected with a description. Metadata that stop Pillow are removed
 (`ctonnx.images.raster.salvage`). The error for a file that is not an image names its kind
-(`ctonnx.images.unsupported`).
+(`ctonnx.images.raster.unsupported`).
 """
 
 import re
@@ -15,9 +15,8 @@ from typing import BinaryIO
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from ctonnx.errors import ImageError
-from ctonnx.images import unsupported
 from ctonnx.images.modes import bytes_per_pixel, to_8_bit
-from ctonnx.images.raster import jpeg2000, tiff, tiff_directory
+from ctonnx.images.raster import jpeg2000, tiff, tiff_directory, unsupported
 from ctonnx.images.raster.salvage import without_metadata
 from ctonnx.images.scan import Scan
 from ctonnx.system.memory import reserve_memory

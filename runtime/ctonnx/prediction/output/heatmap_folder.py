@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from ctonnx.artifacts.spec import ModelSpec
+from ctonnx.images.preprocessing import Region, region
 from ctonnx.prediction.inputs import HEATMAP_ENDING
 from ctonnx.prediction.output.heatmap_image import draw, fitted, save
 from ctonnx.prediction.results import Failure, Prediction, Record
@@ -71,7 +72,7 @@ class HeatmapFolder:
 
     def watch(self, scan: Image.Image) -> Callable[[Prediction], None]:
         """Returns a function that draws the heatmap of a scan's prediction."""
-        return partial(self._draw, fitted(scan))
+        return partial(self._draw, fitted(scan), region(scan, self._spec.preprocessing))
 
     def picture(self, record: Record) -> Path | None:
         """Returns the path of a record's picture, or None if it has none."""
@@ -103,7 +104,7 @@ class HeatmapFolder:
         except OSError as error:
             self.failures.append((source, f"an earlier picture stays ({error.strerror or error}: '{path}')"))
 
-    def _draw(self, scan: Image.Image, prediction: Prediction) -> None:
+    def _draw(self, scan: Image.Image, seen: Region, prediction: Prediction) -> None:
         if self._suspicious_only and prediction.decision == "negative":
             self._remove(prediction.source, prediction.frame)
             return
@@ -113,7 +114,7 @@ class HeatmapFolder:
             path = self._path(prediction.source, prediction.frame)
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(path) as temporary:
-                save(draw(scan, prediction, self._spec), temporary)
+                save(draw(scan, prediction, self._spec, seen), temporary)
         except OSError as error:
             if error.errno in _NO_MORE:
                 self._broken = error

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ctonnx.artifacts.decision.rule import DecisionName
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.images import Preprocessing
+from ctonnx.images.preprocessing import WHOLE, Region, region
 from ctonnx.prediction.results import Prediction
 from ctonnx.system.text import escape_control
 
@@ -35,14 +36,16 @@ _VERDICTS: dict[DecisionName, str] = {"positive": "Suspicious", "negative": "Not
 _MOST_DIGITS = 9  # of a score and its threshold; float32 has no more
 
 
-def draw(scan: Image.Image, prediction: Prediction, spec: ModelSpec) -> Image.Image:
+def draw(scan: Image.Image, prediction: Prediction, spec: ModelSpec, seen: Region | None = None) -> Image.Image:
     """Draws a scan, the scan under the heatmap of its predicted class, a colour bar, and text about both.
 
-    The scan is of mode `L` or `RGB`; the picture is RGB, with two panels of 256 to 512 pixels.
+    The scan is of mode `L` or `RGB`; the picture is RGB, with two panels of 256 to 512 pixels. `seen` is the part of
+    the scan that the model was given; None finds it in this scan.
     """
     size = _panel(scan)
     shown = scan.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    heat = overlay_heatmap(prediction.heatmap[spec.classes.index(prediction.label)], size, spec.preprocessing)
+    seen = seen or region(scan, spec.preprocessing)
+    heat = overlay_heatmap(prediction.heatmap[spec.classes.index(prediction.label)], size, spec.preprocessing, seen)
     # In bytes, as the picture has no more than 256 levels.
     levels = np.rint(heat * 255).astype(np.uint8)
     opacity = Image.fromarray(np.rint(heat * (_OPACITY * 255)).astype(np.uint8))
@@ -182,14 +185,15 @@ def fitted(scan: Image.Image) -> Image.Image:
 
 
 def overlay_heatmap(
-    heatmap: NDArray[np.float32], size: tuple[int, int], preprocessing: Preprocessing
+    heatmap: NDArray[np.float32], size: tuple[int, int], preprocessing: Preprocessing, seen: Region = WHOLE
 ) -> NDArray[np.float32]:
-    """Resizes the heatmap of a class to its scan.
+    """Resizes the heatmap of a class to its scan; it is 0 outside the part that the model was given.
 
     Args:
         heatmap: float32 [cells, cells], at least 0.
         size: Width and height of the scan, in pixels.
         preprocessing: Preprocessing that turned the scan into the model's square input.
+        seen: Part of the scan that the model was given, from `ctonnx.images.preprocessing.region`.
 
     Returns:
         float32 [height, width], 0 to 1, relative to the heatmap's maximum; all 0 if the heatmap is.
@@ -197,13 +201,24 @@ def overlay_heatmap(
     peak = float(heatmap.max())
     relative = np.clip(heatmap / peak, 0, 1).astype(np.float32) if peak > 0 else np.zeros_like(heatmap, np.float32)
     square = Image.fromarray(relative)
+    whole, (left, top, right, bottom) = size, _box(size, seen)
+    size = right - left, bottom - top
     if preprocessing.resize == "stretch":
         laid = square.resize(size, Image.Resampling.BICUBIC)
     else:  # the scan is centered in a square as wide as its longer side
         side = max(size)
-        left, top = (side - size[0]) // 2, (side - size[1]) // 2
-        laid = square.resize((side, side), Image.Resampling.BICUBIC).crop((left, top, left + size[0], top + size[1]))
-    return np.clip(np.asarray(laid, np.float32), 0, 1)
+        x, y = (side - size[0]) // 2, (side - size[1]) // 2
+        laid = square.resize((side, side), Image.Resampling.BICUBIC).crop((x, y, x + size[0], y + size[1]))
+    heat = np.zeros((whole[1], whole[0]), np.float32)
+    heat[top:bottom, left:right] = np.clip(np.asarray(laid, np.float32), 0, 1)
+    return heat
+
+
+def _box(size: tuple[int, int], seen: Region) -> tuple[int, int, int, int]:
+    """Returns the edges of a part of a picture in pixels, at least one pixel apart."""
+    left, top = (min(round(share * side), side - 1) for share, side in zip(seen[:2], size, strict=True))
+    right, bottom = (round(share * side) for share, side in zip(seen[2:], size, strict=True))
+    return left, top, max(left + 1, right), max(top + 1, bottom)
 
 
 @cache

@@ -12,6 +12,7 @@ from PIL import Image
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import ImageError
 from ctonnx.images import load_frames, to_pixels
+from ctonnx.images.preprocessing import WHOLE, Region, region
 from ctonnx.images.scan import Scan
 from ctonnx.parity.outputs import Outputs
 from ctonnx.prediction.cautions import caution_of
@@ -44,6 +45,7 @@ class Decoded(NamedTuple):
         frame: Index from 0; None for a file with one image.
         pixels: uint8 [size, size, 3]; None after an error.
         size: Width and height of the scan.
+        seen: Part of the scan that the model was given.
         scan: Image for the result, if requested.
         error: Reason why the frame could not be decoded.
         caution: Warning that the prediction may be unreliable.
@@ -52,6 +54,7 @@ class Decoded(NamedTuple):
     frame: int | None
     pixels: NDArray[np.uint8] | None = None
     size: tuple[int, int] = (0, 0)
+    seen: Region = WHOLE
     scan: Image.Image | None = None
     error: str | None = None
     caution: str | None = None
@@ -78,7 +81,8 @@ def decode_next(frames: Frames, spec: ModelSpec, pictures: Pictures, budget: Pix
     except MemoryError:
         return Decoded(None, error=_NO_MEMORY)
     scan = _at_most(found.image, _LONGEST_SCAN) if pictures.scan else None
-    return Decoded(frame, pixels, found.size, scan, caution=caution_of(found, pixels, spec.preprocessing))
+    seen = region(found.image, spec.preprocessing) if pictures.heatmap else WHOLE
+    return Decoded(frame, pixels, found.size, seen, scan, caution=caution_of(found, pixels, spec.preprocessing))
 
 
 def result_document(
@@ -108,7 +112,8 @@ def _map(prediction: Prediction, decoded: Decoded, spec: ModelSpec) -> str:
     from ctonnx.prediction.output.heatmap_image import colors, overlay_heatmap  # here, as few requests need it
 
     size = _fitted(decoded.size, _LONGEST_MAP)
-    heat = overlay_heatmap(prediction.heatmap[spec.classes.index(prediction.label)], size, spec.preprocessing)
+    heatmap = prediction.heatmap[spec.classes.index(prediction.label)]
+    heat = overlay_heatmap(heatmap, size, spec.preprocessing, decoded.seen)
     picture = Image.fromarray(np.rint(heat * 255).astype(np.uint8))
     picture.putpalette(np.rint(colors(np.linspace(0, 1, 256, dtype=np.float32))).astype(np.uint8).tobytes())
     return _url(picture)

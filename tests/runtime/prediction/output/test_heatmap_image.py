@@ -1,5 +1,6 @@
 """Heatmap pictures: position of the map, colours, and the text."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,31 @@ def test_padded_map_covers_the_square_around_the_scan() -> None:
     tall = overlay_heatmap(heatmap(3, 2), (200, 400), PAD)
     y, x = np.unravel_index(tall.argmax(), tall.shape)
     assert (int(y) * 4 // 400, int(x) * 2 // 200) == (3, 1)
+
+
+def test_map_of_a_cropped_scan_covers_the_part_that_the_model_saw() -> None:
+    for preprocessing in (STRETCH, PAD):
+        laid = overlay_heatmap(heatmap(1, 1), (400, 400), preprocessing, (0.5, 0.25, 1.0, 0.75))
+        assert laid.shape == (400, 400)
+        outside = np.ones_like(laid, bool)
+        outside[100:300, 200:] = False
+        assert not laid[outside].any()
+        y, x = np.unravel_index(laid.argmax(), laid.shape)
+        assert (int(y) * 4 // 200 - 2, int(x) * 4 // 200 - 4) == (1, 1)
+    assert overlay_heatmap(heatmap(0, 0), (3, 3), STRETCH, (0.999, 0.999, 1.0, 1.0)).shape == (3, 3)
+
+
+def test_picture_finds_the_part_that_the_model_saw() -> None:
+    body = np.zeros((512, 512), np.uint8)
+    body[256:, 128:384] = 200
+    spec = replace(spec_of(), preprocessing=replace(spec_of().preprocessing, crop="body"))
+    values = np.ones((4, 4), np.float32)
+    drawn = np.asarray(draw(Image.fromarray(body), prediction(values), spec))
+    given = np.asarray(draw(Image.fromarray(body), prediction(values), spec, (0.25, 0.5, 0.75, 1.0)))
+    panel = drawn[112:624, 544:1056].astype(int)
+    assert (panel[:250] == 0).all()
+    assert (panel[262:, 140:370, 0] > panel[262:, 140:370, 2]).all()
+    assert np.abs(drawn.astype(int) - given).mean() < 1
 
 
 def test_empty_map_stays_empty() -> None:

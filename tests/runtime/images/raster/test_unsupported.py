@@ -16,7 +16,7 @@ from PIL import Image
 from ctonnx.errors import CtonnxError, ImageError
 from ctonnx.images import load
 from ctonnx.images.formats import is_image
-from ctonnx.images.unsupported import describe_file
+from ctonnx.images.raster.unsupported import describe_file
 from ctonnx.prediction.inputs import find_images
 
 SLICES = "; save its slices as PNG, TIFF or DICOM files"
