@@ -96,7 +96,7 @@ def _compare(model: Path, made: Path, temperature: float, pixels: NDArray[np.uin
         with Predictor(file, spinning=False) as predictor:
             outputs.append(predictor.predict_pixels(pixels))
     before, after = outputs
-    same = np.array_equal(before.logits, after.logits) and np.array_equal(before.heatmap, after.heatmap)
+    same = all(np.array_equal(getattr(before, name), getattr(after, name)) for name in ("logits", "heatmap", "novelty"))
     difference = float(np.abs(after.probabilities - _probabilities(after, temperature)).max())
     if not same or not difference <= _MAX_DP:
         raise CheckFailed(

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ctonnx.artifacts.caveats import operating_point_caveats
+from ctonnx.artifacts.caveats import operating_point_caveats, prediction_set_caveats
 from ctonnx.artifacts.spec import ModelSpec
-from ctonnx.parity.rounding import exactly
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.system.files import sha256_of
 from ctonnx.system.packages import version_of
@@ -169,13 +168,7 @@ def _new_spec(
 def _caveats(
     spec: ModelSpec, values: Values, scans: SiteScans, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> list[str]:
-    found = list(operating_point_caveats(values.operating_point))
-    if (sets := values.prediction_sets) and (short := sets.short_of_images):
-        shown = ", ".join(f"{name} {sets.images[name]}" for name in short)
-        found.append(
-            f"too few scans to promise a coverage of {exactly(sets.coverage)} for some classes ({shown}): the promise "
-            "is not made for them"
-        )
+    found = [*operating_point_caveats(values.operating_point), *prediction_set_caveats(values.prediction_sets)]
     target = values.operating_point.target_sensitivity if values.operating_point else None
     interval = after["sensitivity"]["interval"]
     if target is not None and interval and interval[1] < target:

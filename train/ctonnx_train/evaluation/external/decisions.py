@@ -5,13 +5,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.decision.rule import decide
-from ctonnx_train.evaluation.metrics import LEVEL, as_text
+from ctonnx_train.evaluation.fitting.threshold import wilson_interval
+from ctonnx_train.evaluation.metrics import as_text
 
 __all__ = ["Share", "decide_all", "share_of", "share_text"]
 
@@ -60,11 +60,10 @@ def share_of(flags: NDArray[np.bool_]) -> Share:
 
     Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953.
     """
-    if not len(flags):
+    interval = wilson_interval(flags)
+    if interval is None:
         return {"value": None, "interval": None, "images": 0}
-    bounds = binomtest(int(flags.sum()), len(flags)).proportion_ci(LEVEL, method="wilson")
-    interval = [round(float(bounds.low), 6), round(float(bounds.high), 6)]
-    return {"value": round(float(flags.mean()), 6), "interval": interval, "images": len(flags)}
+    return {"value": round(float(flags.mean()), 6), "interval": list(interval), "images": len(flags)}
 
 
 def share_text(share: Share) -> str:

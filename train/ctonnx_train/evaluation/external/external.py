@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ctonnx.artifacts.caveats import missing_checks
 from ctonnx.artifacts.decision.operating_point import suspicion
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import DataError, ModelError
@@ -199,13 +200,8 @@ def _caveats(document: Mapping[str, Any], spec: ModelSpec) -> list[str]:
         found.append("there are no positive scans: AUROC, sensitivity and missed cannot be computed")
     if not data["negative"]:
         found.append("there are no negative scans: AUROC and specificity cannot be computed")
-    missing = [
-        name
-        for name, value in (("prediction sets", spec.prediction_sets), ("novelty threshold", spec.novelty))
-        if value is None
-    ]
-    if missing:
-        found.append(f"the model has no {' and no '.join(missing)}: fewer scans are referred than could be")
+    if missing := missing_checks(spec):
+        found.append(missing)
     if data["seen_in_training"]["trained_on"] is None:
         found.append("whether the model was trained on some of these scans is unknown: its run is not next to it")
     elif data["seen_in_training"]["trained_on"]:

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.artifacts.spec import ModelSpec
-from ctonnx.images import load
+from ctonnx.images.loading import load_with_origin
 from ctonnx.parity.outputs import Outputs
 from ctonnx.system.cpu import available_cores
+from ctonnx_train.audit.facts import image_facts
 from ctonnx_train.data.sources import Source
 from ctonnx_train.data.splits import Sample
 from ctonnx_train.evaluation.external.decisions import share_of
@@ -24,10 +25,14 @@ FACTS = {
     "white": "share of white pixels",
     "width": "width in pixels",
     "height": "height in pixels",
+    "slice_thickness": "slice thickness in mm",
+    "pixel_spacing": "pixel spacing in mm",
+    "kvp": "tube voltage in kV",
 }
-"""Facts of a scan, by their names in `ModelSpec.acquisition`. The window decides how many pixels are black or white."""
+"""Facts of a scan, by their names in `ctonnx_train.audit.facts`; the last three are in DICOM files only.
 
-_BLACK, _WHITE = 4, 251
+The window decides how many pixels are black or white.
+"""
 
 
 def describe_shift(
@@ -42,11 +47,14 @@ def describe_shift(
         `middle_90` of all training images, and the share of scans `outside` that range. `training_known` is True if
         the spec has them.
     """
-    here = _facts(source, samples)
+    with ThreadPoolExecutor(available_cores(), "ctonnx-decode") as pool:
+        rows = list(pool.map(lambda sample: image_facts(*load_with_origin(source.image(sample.path))), samples))
     known = spec.acquisition or {}
     facts = {}
-    for name, values in here.items():
-        facts[name] = {"here": round(float(np.median(values)), 4), **_in_training(known, name, values)}
+    for name in FACTS:
+        values = np.array([row[name] for row in rows if name in row], np.float64)
+        if len(values):
+            facts[name] = {"here": round(float(np.median(values)), 4), **_in_training(known, name, values)}
     return {"novelty": _novelty(spec, outputs, is_positive), "facts": facts, "training_known": bool(known)}
 
 
@@ -76,20 +84,3 @@ def _in_training(known: Mapping[str, Any], name: str, values: NDArray[np.float64
         outside = (values < ends[0]) | (values > ends[1])
         found |= {"middle_90": list(ends), "outside": share_of(outside)}
     return found
-
-
-def _facts(source: Source, samples: Sequence[Sample]) -> dict[str, NDArray[np.float64]]:
-    """Returns each fact of each scan, [scans]; grey values are 0 to 255, shares 0 to 1."""
-    with ThreadPoolExecutor(available_cores(), "ctonnx-decode") as pool:
-        rows = list(pool.map(lambda sample: _facts_of(source, sample.path), samples))
-    table = np.array(rows, np.float64)
-    return {name: table[:, place] for place, name in enumerate(FACTS)}
-
-
-def _facts_of(source: Source, path: str) -> tuple[float, ...]:
-    scan = load(source.image(path))
-    histogram = np.array(scan.image.convert("L").histogram(), np.float64)
-    share, levels = histogram / histogram.sum(), np.arange(256)
-    mean = float(share @ levels)
-    spread = float(np.sqrt(share @ (levels - mean) ** 2))
-    return mean, spread, float(share[: _BLACK + 1].sum()), float(share[_WHITE:].sum()), *map(float, scan.size)
