@@ -52,7 +52,7 @@ ROOMS = {
     "ctonnx_train.network": "classifier state_dicts weight_files pretrained inference openmp threads",
     "ctonnx_train.runs": "record splits_file checkpoint",
     "ctonnx_train.evaluation": "metrics fitting mcnemar evaluated_model evaluate drawing report external",
-    "ctonnx_train.evaluation.fitting": "calibration threshold prediction_sets decisions",
+    "ctonnx_train.evaluation.fitting": "calibration novelty threshold prediction_sets decisions",
     "ctonnx_train.evaluation.drawing": "fonts plots",
     "ctonnx_train.evaluation.external": "outputs decisions question verdict shift external report",
     "ctonnx_train.training": "recipe loop preparation preview resume run_record report train",
