@@ -23,6 +23,7 @@ def of(right: int, images: int) -> Share:
         (of(498, 500), of(10, 100), "does not hold"),
         (of(498, 500), of(0, 0), "not shown"),
         (of(0, 561), of(0, 0), "does not hold"),
+        (of(500, 500), of(0, 3), "does not hold"),
         (of(0, 0), of(96, 100), "unknown"),
         (of(0, 0), of(10, 100), "does not hold"),
     ],
@@ -41,6 +42,14 @@ def test_sentences_have_the_numbers() -> None:
         "positive scans; specificity 1.000 [0.207, 1.000] on 1 negative scan where 0.950 [0.900, 0.980] was measured "
         "when it was fitted"
     )
+
+
+def test_point_that_calls_every_scan_suspicious_does_not_hold() -> None:
+    """Whatever was measured when it was fitted: as after a recalibration of a score that separates nothing."""
+    point = replace(POINT, specificity=0.04, specificity_interval=(0.0, 0.2))
+    verdict = judge_point(point, of(105, 105), of(0, 38))
+    assert verdict.name == "does not hold"
+    assert verdict.sentence.endswith("; the two are no better than chance")
 
 
 def test_point_of_an_earlier_release_is_judged_by_its_own_values() -> None:

@@ -30,10 +30,10 @@ def judge_point(point: OperatingPoint, sensitivity: Share, specificity: Share) -
     """Returns whether an operating point holds, by its sensitivity and specificity on other scans.
 
     It does not hold if the whole interval of the sensitivity is below the target, or that of the specificity below its
-    interval on the images that the point was fitted on. It holds if the whole interval of the sensitivity reaches the
-    target, and that of the specificity does not speak against it; without negative scans that is not shown, as a model
-    that calls every scan suspicious reaches any sensitivity. Without positive scans it is unknown, unless the
-    specificity speaks against it.
+    interval on the images that the point was fitted on, or if the two values are no better than chance: their sum is 1
+    or less. It holds if the whole interval of the sensitivity reaches the target, and the specificity does not speak
+    against it; without negative scans that is not shown, as a model that calls every scan suspicious reaches any
+    sensitivity. Without positive scans it is unknown, unless the specificity speaks against it.
 
     Args:
         point: Operating point; without a target, its sensitivity where it was fitted is the target.
@@ -43,8 +43,9 @@ def judge_point(point: OperatingPoint, sensitivity: Share, specificity: Share) -
     target = point.sensitivity if point.target_sensitivity is None else point.target_sensitivity
     fitted = point.specificity_interval or (point.specificity, point.specificity)
     found, others = sensitivity["interval"], specificity["interval"]
+    like_chance = bool(found and others) and sensitivity["value"] + specificity["value"] <= 1
     name: VerdictName
-    if (found and found[1] < target) or (others and others[1] < fitted[0]):
+    if like_chance or (found and found[1] < target) or (others and others[1] < fitted[0]):
         name = "does not hold"
     elif not found:
         name = "unknown"
@@ -54,6 +55,8 @@ def judge_point(point: OperatingPoint, sensitivity: Share, specificity: Share) -
         _part("sensitivity", sensitivity, "positive", f"where {target:g} was asked for"),
         _part("specificity", specificity, "negative", f"where {_fitted(point)} was measured when it was fitted"),
     ]
+    if like_chance:
+        parts.append("the two are no better than chance")
     return Verdict(name=name, sentence=f"{_OPENINGS[name]}: {'; '.join(parts)}")
 
 
