@@ -48,3 +48,9 @@ def test_model_is_not_overwritten(model: str) -> None:
         f"expected a new file for --output, found the model itself at '{model}'; choose another name: the earlier "
         "model stays as it is"
     )
+
+
+def test_missing_model_is_reported_first(model: str) -> None:
+    result = ctonnx("recalibrate", "none.onnx", "site", "-o", model)
+    assert result.exit_code == 2
+    assert "'none.onnx'" in result.stderr

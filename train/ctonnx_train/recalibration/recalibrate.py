@@ -88,8 +88,8 @@ def recalibrate_model(
         CtonnxError: If the output exists, or its folder has golden inputs of other models.
         ModelError: If the model is missing or damaged.
     """
-    check_output(model, output)
     evaluated = open_evaluated_model(model, threads=threads)
+    check_output(model, output)  # before the work
     with Predictor(model, threads=threads, spinning=False) as predictor:
         spec = predictor.spec
         targets = targets_of(spec, sensitivity=sensitivity, coverage=coverage, quantile=quantile)

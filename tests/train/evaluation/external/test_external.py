@@ -106,7 +106,7 @@ def test_split_and_sides_can_be_chosen(model: Path, tmp_path: Path) -> None:
     found = external(model, data, split="test", negative=["y"])
     assert (found["data"]["images"], found["data"]["positive"]) == (10, ["x"])
     with pytest.raises(
-        DataError, match=r"^expected labelled images of the split 'valid' in '.*', found those of 'train',"
+        DataError, match=r"^expected images of the split 'valid' in '.*', found those of 'train', 'test'; choose"
     ):
         external(model, data, split="valid", negative=["y"])
 
@@ -115,3 +115,13 @@ def test_model_without_a_point_is_rejected(tmp_path: Path) -> None:
     file = write_model(tmp_path / "model.fp32.onnx", operating_point=None)
     with pytest.raises(ModelError, match=r"^expected a model with an operating point for --external, found none in"):
         external(file, scans(tmp_path, malignant=1))
+
+
+def test_images_without_a_class_folder_are_reported(model: Path, tmp_path: Path) -> None:
+    data = scans(tmp_path, malignant=2) / "Malignant cases"
+    with pytest.raises(DataError) as caught:
+        external(model, data)
+    assert str(caught.value) == (
+        f"expected images in class folders in '{data}', found none; lay them out as DATA/malignant/*.png, even if all "
+        "are of one class"
+    )

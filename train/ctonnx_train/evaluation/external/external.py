@@ -91,12 +91,17 @@ def evaluate_external(
     for note in found.notes:
         log(note)
     question = choose_question(found, positive, negative)
-    log(question.sentence)
     chosen = found.samples if split == "all" else found.splits[split]
     samples = [sample for sample in chosen if found.classes[sample.label] not in question.left_out]
     if not samples:
-        there = quoted(name for name, images in found.splits.items() if images) or "none"
-        raise DataError(f"expected labelled images of the split '{split}' in '{data}', found those of {there}")
+        if not found.samples:
+            raise DataError(
+                f"expected images in class folders in '{data}', found none; lay them out as DATA/malignant/*.png, even "
+                "if all are of one class"
+            )
+        there = quoted(name for name, images in found.splits.items() if images)
+        raise DataError(f"expected images of the split '{split}' in '{data}', found those of {there}; choose another")
+    log(question.sentence)
     source = open_source(found.root)
     with tqdm(total=len(samples), desc="reading images", unit="image", leave=False, disable=None) as bar:
         store = PixelStore(source, samples, known.preprocessing, limit=_KEPT_BYTES, progress=bar.update)
