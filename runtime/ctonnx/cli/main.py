@@ -37,16 +37,16 @@ _COMMANDS = {
         "cpu,evaluate",
         extras_of_runs="cpu,train",
     ),
-    "recalibrate": _Entry(
-        "ctonnx_train.cli.recalibrate:recalibrate",
-        "Fit a model's thresholds to a site's own labelled scans.",
-        "cpu,evaluate",
-    ),
     "export": _Entry(
         "ctonnx_export.cli:export", "Export a trained run to ONNX, each precision only if it agrees.", "cpu,export"
     ),
     "verify": _Entry("ctonnx.cli.commands.verify:verify", "Replay a model's golden inputs on this device."),
     "inspect": _Entry("ctonnx.cli.commands.inspect:inspect", "Show the metadata of an exported model."),
+    "recalibrate": _Entry(
+        "ctonnx_train.cli.recalibrate:recalibrate",
+        "Fit a model's thresholds to a site's own labelled scans.",
+        "cpu,evaluate",
+    ),
     "predict": _Entry("ctonnx.cli.commands.predict:predict", "Classify images with an exported model."),
     "serve": _Entry("ctonnx.cli.commands.serve:serve", "Serve a web page and an HTTP API.", "cpu,serve"),
     "doctor": _Entry("ctonnx.cli.commands.doctor:doctor", "Check this machine and show how to fix what does not work."),

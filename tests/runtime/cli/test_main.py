@@ -19,7 +19,10 @@ from ctonnx.cli import main as cli
 from ctonnx.cli.main import main
 from ctonnx.errors import CheckFailed, CtonnxError, DataError, ImageError, ModelError, ProviderError
 
-COMMANDS = ("demo", "data", "train", "evaluate", "export", "verify", "inspect", "predict", "serve", "doctor", "bench")
+COMMANDS = (
+    *("demo", "data", "train", "evaluate", "export", "verify", "inspect", "recalibrate", "predict", "serve"),
+    *("doctor", "bench"),
+)
 
 # --- lazy ------------------------------------------------------------------------------------------------------------
 
