@@ -188,6 +188,8 @@ def _spec(checkpoint: Checkpoint, parity: Parity) -> ModelSpec:
         versions=versions_of(_LIBRARIES),
         temperature=record.temperature,
         operating_point=record.operating_point,
+        shortcuts=record.shortcuts,
+        acquisition=record.acquisition,
     )
 
 

@@ -12,7 +12,7 @@ from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.text import counted
 
-__all__ = ["images_to_show", "model_caveats", "operating_point_caveats", "split_caveats"]
+__all__ = ["images_to_show", "model_caveats", "operating_point_caveats", "shortcut_caveats", "split_caveats"]
 
 _CONFIDENCE = 0.95  # of the one-sided bounds
 _SPECIFICITY = 0.9  # specificity that the number of negative images should be able to show
@@ -50,11 +50,41 @@ def split_caveats(metrics: Mapping[str, Any], suspicious: Mapping[str, Any] | No
     return [*_below_target(suspicious, title), *_like_chance(metrics, title)]
 
 
-def model_caveats(metrics: Mapping[str, Any], point: OperatingPoint | None) -> list[str]:
-    """Returns the caveats of a model's metrics on the test images, else the validation images, and operating point."""
+def shortcut_caveats(shortcuts: Mapping[str, Any] | None) -> list[str]:
+    """Returns the caveat of strong shortcuts in the training images; an empty list if there are none or for None."""
+    classes = _part(shortcuts, "classes")
+    strong = {name: _part(classes, name) for name in classes if _part(classes, name).get("verdict") == "strong"}
+    if not strong:
+        return []
+    ranked = sorted(strong, key=lambda name: -(_number(strong[name], "auroc") or 0))
+    worst, *others = ranked
+    facts = "; ".join(str(fact) for fact in strong[worst].get("facts") or ())
+    named = f"'{worst}' with an AUROC of {_number(strong[worst], 'auroc') or 0:.3f}" + (f" ({facts})" if facts else "")
+    if others:
+        named += " and also " + ", ".join(f"'{name}' ({_number(strong[name], 'auroc') or 0:.3f})" for name in others)
+    return [
+        f"facts of the training images that are not anatomy, such as their size, distinguish {named}: the model may "
+        "have learned these instead, and its metrics may not hold on other scans"
+    ]
+
+
+def model_caveats(
+    metrics: Mapping[str, Any], point: OperatingPoint | None, shortcuts: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Returns the caveats of a model's metrics on the test, else the validation images, its data and operating point.
+
+    Args:
+        metrics: Metrics of each split.
+        point: Operating point, if there is one.
+        shortcuts: Shortcuts in the training images, if they are known.
+    """
     split = "test" if _part(metrics, "test") else "valid"
     of_split = _part(metrics, split)
-    return [*split_caveats(of_split, _part(of_split, "suspicious"), split), *operating_point_caveats(point)]
+    return [
+        *split_caveats(of_split, _part(of_split, "suspicious"), split),
+        *shortcut_caveats(shortcuts),
+        *operating_point_caveats(point),
+    ]
 
 
 def _of_point(point: OperatingPoint) -> Iterator[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ctonnx.artifacts.caveats import operating_point_caveats, split_caveats
+from ctonnx.artifacts.caveats import operating_point_caveats, shortcut_caveats, split_caveats
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.errors import DataError
 from ctonnx.parity.comparison import compare_probabilities
@@ -143,6 +143,7 @@ def evaluate_model(
         ),
         suspicious=suspicious_metrics(model.operating_point, probabilities, labels, model.classes),
         point=model.operating_point,
+        shortcuts=model.shortcuts,
     )
     if other is not None:
         if other.preprocessing != model.preprocessing:
@@ -163,9 +164,14 @@ def summarize(
     metrics: dict[str, Any],
     suspicious: dict[str, Any] | None,
     point: OperatingPoint | None = None,
+    shortcuts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Returns the JSON document of an evaluation, with the caveats of its metrics and of the operating point."""
-    caveats = [*split_caveats(metrics, suspicious, data["split"]), *operating_point_caveats(point)]
+    """Returns the JSON document of an evaluation, with the caveats of its metrics, the training and the threshold."""
+    caveats = [
+        *split_caveats(metrics, suspicious, data["split"]),
+        *shortcut_caveats(shortcuts),
+        *operating_point_caveats(point),
+    ]
     return {
         "caveats": caveats,
         "schema_version": SCHEMA_VERSION,

@@ -61,6 +61,7 @@ def write_reports(
             metrics={name: value for name, value in record.metrics[split].items() if name != "suspicious"},
             suspicious=record.metrics[split]["suspicious"],
             point=record.operating_point,
+            shortcuts=record.shortcuts,
         )
         write_evaluation(
             Evaluation(document=document, probabilities=values, labels=labels),
@@ -72,7 +73,7 @@ def write_reports(
 def summary(record: RunRecord, leaks: Leaks) -> Iterator[str]:
     """Yields lines with the caveats and metrics of a run, its operating point, the leaks and the speed."""
     titles = {"valid": "validation", "test": "test"}
-    for caveat in model_caveats(record.metrics, record.operating_point):
+    for caveat in model_caveats(record.metrics, record.operating_point, record.shortcuts):
         yield f"warning: {caveat}"
     for split, metrics in record.metrics.items():
         yield as_table(titles[split], metrics) + "\n"

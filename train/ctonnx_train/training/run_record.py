@@ -98,6 +98,8 @@ def make_record(fitted: Fitted, calibrated: Calibrated, prepared: Prepared, plan
         versions=versions_of(_LIBRARIES),
         temperature=calibrated.temperature,
         operating_point=calibrated.point,
+        shortcuts=prepared.shortcuts,
+        acquisition=prepared.acquisition,
     )
 
 
