@@ -48,7 +48,7 @@ ROOMS = {
     "ctonnx_train.data": "splits dataset sources phantom folder_structure medmnist image_folder pixel_store leakage",
     "ctonnx_train.data.phantom": "drawing phantom_set",
     "ctonnx_train.data.folder_structure": "split_names class_names layout class_folders skipped_files",
-    "ctonnx_train.audit": "facts near_duplicates shortcuts audit report",
+    "ctonnx_train.audit": "facts near_duplicates shortcuts training_images audit report",
     "ctonnx_train.network": "classifier state_dicts weight_files pretrained inference openmp threads",
     "ctonnx_train.runs": "record splits_file checkpoint",
     "ctonnx_train.evaluation": "metrics fitting mcnemar evaluated_model evaluate drawing report external",

@@ -189,6 +189,8 @@ def _spec(checkpoint: Checkpoint, parity: Parity) -> ModelSpec:
         temperature=record.temperature,
         operating_point=record.operating_point,
         prediction_sets=record.prediction_sets,
+        shortcuts=record.shortcuts,
+        acquisition=record.acquisition,
     )
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "model_caveats",
     "operating_point_caveats",
     "prediction_set_caveats",
+    "shortcut_caveats",
     "split_caveats",
 ]
 
@@ -74,20 +75,42 @@ def split_caveats(
     ]
 
 
+def shortcut_caveats(shortcuts: Mapping[str, Any] | None) -> list[str]:
+    """Returns the caveat of strong shortcuts in the training images; an empty list if there are none or for None."""
+    classes = _part(shortcuts, "classes")
+    strong = {name: _part(classes, name) for name in classes if _part(classes, name).get("verdict") == "strong"}
+    if not strong:
+        return []
+    ranked = sorted(strong, key=lambda name: -(_number(strong[name], "auroc") or 0))
+    worst, *others = ranked
+    facts = "; ".join(str(fact) for fact in strong[worst].get("facts") or ())
+    named = f"'{worst}' with an AUROC of {_number(strong[worst], 'auroc') or 0:.3f}" + (f" ({facts})" if facts else "")
+    if others:
+        named += " and also " + ", ".join(f"'{name}' ({_number(strong[name], 'auroc') or 0:.3f})" for name in others)
+    return [
+        f"facts of the training images that are not anatomy, such as their size, distinguish {named}: the model may "
+        "have learned these instead, and its metrics may not hold on other scans"
+    ]
+
+
 def model_caveats(
-    metrics: Mapping[str, Any], point: OperatingPoint | None, sets: PredictionSets | None = None
+    metrics: Mapping[str, Any],
+    point: OperatingPoint | None,
+    sets: PredictionSets | None = None,
+    shortcuts: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """Returns the caveats of a model's metrics on the test images, else the validation images, and of its decisions.
+    """Returns the caveats of a model's metrics on the test, else the validation images, its data and its decisions.
 
     Args:
         metrics: Metrics of each split, as in run.json and in the spec.
         point: Operating point of the model.
         sets: Prediction sets of the model.
+        shortcuts: Shortcuts in the training images, if they are known.
     """
     split = "test" if _part(metrics, "test") else "valid"
     of_split = _part(metrics, split)
     found = split_caveats(of_split, _part(of_split, "suspicious"), split, _part(of_split, "decisions"))
-    return [*found, *operating_point_caveats(point), *prediction_set_caveats(sets)]
+    return [*found, *shortcut_caveats(shortcuts), *operating_point_caveats(point), *prediction_set_caveats(sets)]
 
 
 def missing_checks(spec: ModelSpec) -> str | None:

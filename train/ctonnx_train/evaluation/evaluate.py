@@ -9,7 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ctonnx.artifacts.caveats import operating_point_caveats, prediction_set_caveats, split_caveats
+from ctonnx.artifacts.caveats import (
+    operating_point_caveats,
+    prediction_set_caveats,
+    shortcut_caveats,
+    split_caveats,
+)
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.errors import DataError
@@ -155,6 +160,7 @@ def evaluate_model(
         ),
         point=model.operating_point,
         sets=model.prediction_sets,
+        shortcuts=model.shortcuts,
     )
     if other is not None:
         if other.preprocessing != model.preprocessing:
@@ -177,10 +183,12 @@ def summarize(
     decisions: dict[str, Any] | None = None,
     point: OperatingPoint | None = None,
     sets: PredictionSets | None = None,
+    shortcuts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Returns the JSON document of an evaluation, with the caveats of its metrics and of the model's decisions."""
     caveats = [
         *split_caveats(metrics, suspicious, data["split"], decisions),
+        *shortcut_caveats(shortcuts),
         *operating_point_caveats(point),
         *prediction_set_caveats(sets),
     ]

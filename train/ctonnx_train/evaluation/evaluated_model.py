@@ -44,9 +44,10 @@ class _Predict(Protocol):
 class EvaluatedModel:
     """A model that predicts the images of a `PixelStore`.
 
-    `path` is the folder of its run or its `.onnx` file, `kind` a text such as `PyTorch checkpoint` or `ONNX fp32`, and
-    `data` is as in run.json or the spec. `class_names` are the canonical names that the training gave to class folders,
-    `digests` those of the images of each of its splits. These, `run` and `data_root` are known only next to the run.
+    `path` is the folder of its run or its `.onnx` file, `kind` a text such as `PyTorch checkpoint` or `ONNX fp32`;
+    `data` and `shortcuts` are as in run.json or the spec. `class_names` are the canonical names that the training gave
+    to class folders, `digests` those of the images of each of its splits. These, `run` and `data_root` are known only
+    next to the run.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class EvaluatedModel:
     predict: _Predict
     prediction_sets: PredictionSets | None = None
     novelty: Novelty | None = None
+    shortcuts: Mapping[str, Any] | None = None
     run: Run | None = None
     class_names: Mapping[str, str] = field(default_factory=dict)
     data_root: Path | None = None
@@ -123,6 +125,7 @@ def _checkpoint(run: Run, threads: int | None) -> EvaluatedModel:
         synthetic=record.synthetic,
         data=record.data,
         predict=predict,
+        shortcuts=record.shortcuts,
         run=run,
         class_names=record.folder_classes,
         data_root=Path(record.data["folder"]),
@@ -170,6 +173,7 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
         synthetic=spec.synthetic,
         data=spec.data,
         predict=predict,
+        shortcuts=spec.shortcuts,
         run=run if record else None,
         class_names=record.folder_classes if record else {},
         data_root=Path(record.data["folder"]) if record else None,

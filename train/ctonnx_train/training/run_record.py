@@ -108,6 +108,8 @@ def make_record(fitted: Fitted, calibrated: Calibrated, prepared: Prepared, plan
         temperature=calibrated.temperature,
         operating_point=calibrated.point,
         prediction_sets=calibrated.sets,
+        shortcuts=prepared.shortcuts,
+        acquisition=prepared.acquisition,
     )
 
 

@@ -33,7 +33,7 @@ def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> di
         "metrics": dict(spec.metrics),
         "trained_on": _trained_on(spec.data, synthetic=spec.synthetic),
         "leaks": describe_leakage(spec.data),
-        "caveats": model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets),
+        "caveats": model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts),
         "synthetic": spec.synthetic,
         "version": version,
         "formats": readable_formats(),
