@@ -55,7 +55,9 @@ ROOMS = {
     "ctonnx_train.evaluation.fitting": "calibration threshold",
     "ctonnx_train.evaluation.drawing": "fonts plots",
     "ctonnx_train.training": "recipe loop preparation preview resume run_record report train",
-    "ctonnx_train.training.loop": "distributed augmentation batches lightning_module progress callbacks device fit",
+    "ctonnx_train.training.loop": (
+        "distributed acquisition augmentation batches lightning_module progress callbacks device fit"
+    ),
     "ctonnx_train.cli": "options data train evaluate",
     "ctonnx_export": "graph image_sets trial quantization models report triton export cli",
     "ctonnx_export.graph": "sessions deploy_graph execution conversion simplification backbone fp16",
