@@ -2,12 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ctonnx.cli.options import threads_option
-from ctonnx_train.cli.options import class_name_option, log
+from ctonnx_train.cli.options import Percent, class_name_option, log
 
 if TYPE_CHECKING:
     from ctonnx_train.evaluation.evaluate import EvaluatedSplit
@@ -28,6 +28,17 @@ __all__ = ["evaluate"]
     metavar="OTHER",
     type=click.Path(path_type=Path),
     help="Run or .onnx file to compare with: McNemar's test and top-1 agreement.",
+)
+@click.option(
+    "--stress",
+    is_flag=True,
+    help="Change the scans as other scanners, windows, viewers and formats would; show which decisions change.",
+)
+@click.option(
+    "--fail-over",
+    type=Percent(),
+    metavar="PERCENT",
+    help="With --stress: exit code 1 if a mild or middle change flips a larger share of the decisions, such as 5%.",
 )
 @click.option("--drop-leaks", is_flag=True, help="Leave out images that the model was trained on (identical pixels).")
 @click.option(
@@ -56,6 +67,8 @@ def evaluate(
     data: Path,
     split: "EvaluatedSplit | None",
     compare: Path | None,
+    stress: bool,
+    fail_over: float | None,
     drop_leaks: bool,
     group_regex: str | None,
     class_names: dict[str, str],
@@ -71,11 +84,18 @@ def evaluate(
     have all classes. Each metric has a 95 % bootstrap interval. Images that the model was trained on are identified by
     their pixels.
 
+    With --stress, the same scans are changed in contrast, brightness, window, shape, sharpness, noise, compression and
+    orientation: the share of decisions that this flips, or refers, and of predicted classes that it changes. For a run,
+    the result is kept for the model card of ctonnx export.
+
     \b
     Examples:
       ctonnx evaluate runs/lungs chest-ct --output lungs-test
       ctonnx evaluate runs/lungs chest-ct --compare runs/lungs/export/model.fp32.onnx
+      ctonnx evaluate runs/lungs/export/model.int8.onnx chest-ct --stress --fail-over 5%
     """
+    if fail_over is not None and not stress:
+        raise click.UsageError("expected --fail-over with --stress, found it alone")
     from ctonnx.system.temporary_files import remove_leftovers
     from ctonnx_train.network.openmp import use_passive_waiting
 
@@ -87,8 +107,9 @@ def evaluate(
     if output:
         remove_leftovers([output.parent], log)
         check_output_folder(output)  # before the work
+    opened = open_evaluated_model(model, threads=threads)
     found = evaluate_model(
-        open_evaluated_model(model, threads=threads),
+        opened,
         data,
         split=split,
         other=open_evaluated_model(compare, threads=threads) if compare else None,
@@ -99,9 +120,40 @@ def evaluate(
         seed=seed,
         log=log,
     )
+    section, figures = "", {}
+    if stress:
+        from ctonnx_train.evaluation.report import evaluation_title
+        from ctonnx_train.stress import report
+        from ctonnx_train.stress.plot import plot_stress
+        from ctonnx_train.stress.stress_test import stress_test
+
+        found.document["stress"] = stressed = stress_test(opened, found, log=log)
+        section, figures = (
+            report.as_markdown(stressed),
+            {"stress": plot_stress(stressed, evaluation_title(found.document))},
+        )
+        if opened.run is not None and opened.run.folder == opened.path:
+            report.write_of_run(stressed, opened.run)
+            log(f"{opened.run.stress_file}: wrote the stress test, for the model card of ctonnx export")
     try:
-        click.echo(json.dumps(found.document, indent=2, ensure_ascii=False) if as_json else as_markdown(found.document))
+        if as_json:
+            click.echo(json.dumps(found.document, indent=2, ensure_ascii=False))
+        else:
+            click.echo("\n".join(filter(None, (as_markdown(found.document), section))))
     finally:  # an error in printing or in writing does not prevent the other
         if output:
-            write_evaluation(found, output)
+            write_evaluation(found, output, section=section, figures=figures)
             click.echo(f"{output}: wrote evaluation.json, report.md and the plots", err=True)
+    if fail_over is not None:
+        _end_by_gate(found.document["stress"], fail_over)
+
+
+def _end_by_gate(document: dict[str, Any], bound: float) -> None:
+    """Logs which changes break the bound, and ends the command with exit code 1 if there are any."""
+    from ctonnx_train.stress.gate import failures
+    from ctonnx_train.stress.report import gate_lines
+
+    for line in gate_lines(document, bound):
+        log(line)
+    if failures(document, bound):
+        click.get_current_context().exit(1)

@@ -9,12 +9,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.run import RUNS, Run, find_run
 from ctonnx.errors import ModelError
 from ctonnx.images import Preprocessing
 from ctonnx.system.cpu import check_threads
-from ctonnx_train.data.pixel_store import PixelStore
+from ctonnx_train.data.pixel_store import PixelArray, Pixels
 from ctonnx_train.data.splits import SPLITS, Split
 
 __all__ = ["EvaluatedModel", "open_evaluated_model"]
@@ -23,8 +25,13 @@ _BATCH = 32
 
 
 class _Predict(Protocol):
-    def __call__(self, store: PixelStore, rows: Sequence[int], /) -> NDArray[np.floating[Any]]:
+    def __call__(self, store: Pixels, rows: Sequence[int], /) -> NDArray[np.floating[Any]]:
         """Returns probabilities, [rows, classes]."""
+
+
+class _PredictPixels(Protocol):
+    def __call__(self, pixels: NDArray[np.uint8], /) -> tuple[NDArray[np.floating[Any]], NDArray[np.float32] | None]:
+        """Returns probabilities, [images, classes], and novelty, [images], of pixels [images, size, size, 3]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +52,10 @@ class EvaluatedModel:
     synthetic: bool
     data: Mapping[str, Any]
     probabilities: _Predict
+    predict_pixels: _PredictPixels
+    checkpoint_sha256: str = ""
+    prediction_sets: PredictionSets | None = None
+    novelty: Novelty | None = None
     run: Run | None = None
     class_names: Mapping[str, str] = field(default_factory=dict)
     data_root: Path | None = None
@@ -86,11 +97,15 @@ def _checkpoint(run: Run, threads: int | None) -> EvaluatedModel:
     record = checkpoint.record
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def probabilities(store: PixelStore, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
+    def probabilities(store: Pixels, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
         with computing_threads(threads):
             logits = predict_logits(checkpoint.network, store, rows, device=device, batch_size=_BATCH)
         values: NDArray[np.float64] = softmax(logits.astype(np.float64) / record.temperature, axis=1)
         return values
+
+    def predict_pixels(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.floating[Any]], None]:
+        channels = 1 if record.preprocessing.color == "grey" else 3
+        return probabilities(PixelArray(pixels[..., :channels]), range(len(pixels))), None
 
     return EvaluatedModel(
         path=run.folder,
@@ -102,6 +117,10 @@ def _checkpoint(run: Run, threads: int | None) -> EvaluatedModel:
         synthetic=record.synthetic,
         data=record.data,
         probabilities=probabilities,
+        predict_pixels=predict_pixels,
+        checkpoint_sha256=checkpoint.sha256,
+        prediction_sets=record.prediction_sets,
+        novelty=record.novelty,
         run=run,
         class_names=record.folder_classes,
         data_root=Path(record.data["folder"]),
@@ -117,13 +136,17 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
     predictor = Predictor(file, threads=threads, spinning=False)
     spec = predictor.spec
 
-    def probabilities(store: PixelStore, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
+    def probabilities(store: Pixels, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
         batches = [np.empty((0, len(spec.classes)), np.float32)]
         for start in range(0, len(rows), _BATCH):
             pixels = store.take(rows[start : start + _BATCH])
             three = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:3], 3)))
             batches.append(predictor.predict_pixels(three).probabilities)
         return np.concatenate(batches)
+
+    def predict_pixels(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.floating[Any]], NDArray[np.float32] | None]:
+        found = predictor.predict_pixels(pixels)
+        return found.probabilities, found.novelty
 
     run = Run(file.resolve().parent.parent)  # if the file is in the export folder of its run
     record, digests = None, {}
@@ -142,6 +165,10 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
         synthetic=spec.synthetic,
         data=spec.data,
         probabilities=probabilities,
+        predict_pixels=predict_pixels,
+        checkpoint_sha256=spec.checkpoint_sha256,
+        prediction_sets=spec.prediction_sets,
+        novelty=spec.novelty,
         run=run if record else None,
         class_names=record.folder_classes if record else {},
         data_root=Path(record.data["folder"]) if record else None,
