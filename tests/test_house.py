@@ -44,7 +44,7 @@ ROOMS = {
     "ctonnx.server.api": "open_inference triton model_info schemas openapi",
     "ctonnx.cli": "standard_streams signals options model_banner stdin_names commands main",
     "ctonnx.cli.commands": "demo doctor inspect predict serve verify",
-    "ctonnx_train": "data audit network runs evaluation training recalibration cli",
+    "ctonnx_train": "data audit network runs evaluation stress training recalibration cli",
     "ctonnx_train.data": "splits dataset sources phantom folder_structure medmnist image_folder pixel_store leakage",
     "ctonnx_train.data.phantom": "drawing phantom_set",
     "ctonnx_train.data.folder_structure": "split_names class_names layout class_folders skipped_files",
@@ -55,14 +55,17 @@ ROOMS = {
     "ctonnx_train.evaluation.fitting": "calibration threshold prediction_sets decisions",
     "ctonnx_train.evaluation.drawing": "fonts plots",
     "ctonnx_train.evaluation.external": "outputs decisions question verdict shift external report",
+    "ctonnx_train.stress": "transforms changes stress_test gate report plot",
     "ctonnx_train.training": "recipe loop preparation preview resume run_record report train",
-    "ctonnx_train.training.loop": "distributed augmentation batches lightning_module progress callbacks device fit",
+    "ctonnx_train.training.loop": (
+        "distributed acquisition augmentation batches lightning_module progress callbacks device fit"
+    ),
     "ctonnx_train.recalibration": "temperature scans fitting comparison files recalibrate report",
     "ctonnx_train.cli": "options data train evaluate recalibrate",
     "ctonnx_export": "graph image_sets trial quantization models report triton export cli",
     "ctonnx_export.graph": "sessions deploy_graph execution conversion simplification backbone fp16",
     "ctonnx_export.quantization": "settings calibration amx qdq input_stem bias_correction sensitivity scheme_search",
-    "ctonnx_export.report": "caveats facts parity_table markdown model_card",
+    "ctonnx_export.report": "caveats facts parity_table stress markdown model_card",
     "ctonnx_bench": "cases measurement correctness analysis experiments benchmark report workflow cli",
     "ctonnx_bench.cases": "adapters settings contenders images task case sweep",
     "ctonnx_bench.cases.adapters": (

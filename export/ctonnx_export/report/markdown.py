@@ -7,6 +7,7 @@ from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.parity.rounding import shown
 from ctonnx.system.text import table
 from ctonnx_export.report.parity_table import parity_table, show_change, show_correlation, show_counts
+from ctonnx_export.report.stress import stress_lines
 
 __all__ = ["GOLDEN_PIXELS", "as_markdown", "pending_lines"]
 
@@ -49,6 +50,7 @@ def as_markdown(facts: Mapping[str, Any]) -> str:
         "",
         *_copies(model["data"].get("leaks")),
         *_operating_point(model["operating_point"]),
+        *stress_lines(facts),
         "## Model",
         "",
         *table(

@@ -7,6 +7,7 @@ from ctonnx.artifacts.spec import describe_leakage
 from ctonnx.system.text import table
 from ctonnx_export.report.markdown import GOLDEN_PIXELS, pending_lines
 from ctonnx_export.report.parity_table import parity_table
+from ctonnx_export.report.stress import stress_lines
 
 __all__ = ["model_card"]
 
@@ -89,6 +90,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         "",
         *parity_table(facts["precisions"]),
         "",
+        *stress_lines(facts),
         "## Limits",
         "",
         "- It knows only its classes: any image, even a photograph of a cat, is assigned to one of them.",

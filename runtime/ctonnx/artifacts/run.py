@@ -47,6 +47,7 @@ class Run:
     last_file = _Inside("last.ckpt")  # state from which an unfinished training resumes
     metrics_file = _Inside("metrics.csv")  # metrics of each epoch
     evaluation_folder = _Inside("evaluation")  # metrics and plots for the validation and test images
+    stress_file = _Inside("evaluation/stress.json")  # changes of decisions on changed scans
     export_folder = _Inside("export")  # exported models
 
     @property

@@ -62,7 +62,7 @@ def test_strong_shortcuts_of_the_training_images_are_a_caveat() -> None:
         "instead, and its metrics may not hold on other scans"
     )
     assert shortcut_caveats({"verdict": "strong", "classes": strong}) == [caveat]
-    assert model_caveats({"test": GOOD}, POINT, {"verdict": "strong", "classes": strong}) == [caveat]
+    assert model_caveats({"test": GOOD}, POINT, None, {"verdict": "strong", "classes": strong}) == [caveat]
     (alone,) = shortcut_caveats({"classes": {"normal": {"verdict": "strong"}}})
     assert "distinguish 'normal' with an AUROC of 0.000: the model" in alone
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from ctonnx.system.text import counted
 from ctonnx_train.data.sources import Source
 from ctonnx_train.data.splits import Sample
 
-__all__ = ["Describe", "PixelStore", "pixel_digest", "unreadable_error"]
+__all__ = ["Describe", "PixelArray", "PixelStore", "Pixels", "pixel_digest", "unreadable_error"]
 
 Describe: TypeAlias = Callable[[Scan, Origin, NDArray[np.uint8]], Any]
 """Called with a decoded image, its origin, and its pixels as `to_pixels` returns them; from several threads."""
@@ -42,6 +42,24 @@ def unreadable_error(errors: Sequence[ImageError], images: int) -> DataError:
         f"expected {counted(images, 'readable image')}, found {len(errors)} that {verb} not: {shown}; "
         "fix these files or move them out of the data folder"
     )
+
+
+class Pixels(Protocol):
+    """Images ready for the network."""
+
+    def take(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """Returns images, uint8 [rows, size, size, channels]."""
+
+
+class PixelArray:
+    """Images ready for the network in one array, [images, size, size, channels]."""
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        self._pixels = pixels
+
+    def take(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """Returns some of the images."""
+        return self._pixels[list(rows)]
 
 
 class PixelStore:

@@ -16,7 +16,7 @@ from ctonnx.artifacts.run import RUNS, Run, find_run
 from ctonnx.errors import ModelError
 from ctonnx.images import Preprocessing
 from ctonnx.system.cpu import check_threads
-from ctonnx_train.data.pixel_store import PixelStore
+from ctonnx_train.data.pixel_store import PixelArray, Pixels
 from ctonnx_train.data.splits import SPLITS, Split
 
 __all__ = ["EvaluatedModel", "Predicted", "open_evaluated_model"]
@@ -37,7 +37,7 @@ class Predicted(NamedTuple):
 
 
 class _Predict(Protocol):
-    def __call__(self, store: PixelStore, rows: Sequence[int], /) -> Predicted: ...
+    def __call__(self, store: Pixels, rows: Sequence[int], /) -> Predicted: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,7 @@ class EvaluatedModel:
     synthetic: bool
     data: Mapping[str, Any]
     predict: _Predict
+    checkpoint_sha256: str = ""
     prediction_sets: PredictionSets | None = None
     novelty: Novelty | None = None
     shortcuts: Mapping[str, Any] | None = None
@@ -67,7 +68,12 @@ class EvaluatedModel:
     data_root: Path | None = None
     digests: Mapping[Split, frozenset[str]] = field(default_factory=dict)
 
-    def probabilities(self, store: PixelStore, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
+    def predict_pixels(self, pixels: NDArray[np.uint8]) -> Predicted:
+        """Predicts pixels as `ctonnx.images.to_pixels` returns them: uint8 [images, size, size, 3]."""
+        channels = 1 if self.preprocessing.color == "grey" else 3
+        return self.predict(PixelArray(pixels[..., :channels]), range(len(pixels)))
+
+    def probabilities(self, store: Pixels, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
         """Returns the probabilities of a store's rows, [rows, classes]."""
         return self.predict(store, rows).probabilities
 
@@ -107,7 +113,7 @@ def _checkpoint(run: Run, threads: int | None) -> EvaluatedModel:
     record = checkpoint.record
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def predict(store: PixelStore, rows: Sequence[int]) -> Predicted:
+    def predict(store: Pixels, rows: Sequence[int]) -> Predicted:
         with computing_threads(threads):
             logits = predict_logits(checkpoint.network, store, rows, device=device, batch_size=_BATCH)
         values: NDArray[np.float64] = softmax(logits.astype(np.float64) / record.temperature, axis=1)
@@ -126,6 +132,7 @@ def _checkpoint(run: Run, threads: int | None) -> EvaluatedModel:
         data=record.data,
         predict=predict,
         shortcuts=record.shortcuts,
+        checkpoint_sha256=checkpoint.sha256,
         run=run,
         class_names=record.folder_classes,
         data_root=Path(record.data["folder"]),
@@ -141,7 +148,7 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
     predictor = Predictor(file, threads=threads, spinning=False)
     spec = predictor.spec
 
-    def predict(store: PixelStore, rows: Sequence[int]) -> Predicted:
+    def predict(store: Pixels, rows: Sequence[int]) -> Predicted:
         batches = []
         for start in range(0, len(rows), _BATCH):
             pixels = store.take(rows[start : start + _BATCH])
@@ -174,6 +181,7 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
         data=spec.data,
         predict=predict,
         shortcuts=spec.shortcuts,
+        checkpoint_sha256=spec.checkpoint_sha256,
         run=run if record else None,
         class_names=record.folder_classes if record else {},
         data_root=Path(record.data["folder"]) if record else None,

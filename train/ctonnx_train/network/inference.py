@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ctonnx_train.data.pixel_store import PixelStore
+from ctonnx_train.data.pixel_store import Pixels
 from ctonnx_train.network.classifier import CTClassifier
 
 __all__ = ["predict_logits"]
 
 
 def predict_logits(
-    network: CTClassifier, store: PixelStore, rows: Sequence[int], *, device: torch.device, batch_size: int = 32
+    network: CTClassifier, store: Pixels, rows: Sequence[int], *, device: torch.device, batch_size: int = 32
 ) -> NDArray[np.float32]:
     """Returns logits, float32 [rows, classes]; moves the network to `device` and sets it to evaluation mode."""
     network = network.to(device).eval()

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias, get_args
 
 __all__ = [
     "MONITORS",
+    "AugmentationKind",
     "Imbalance",
     "Monitor",
     "Phase",
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 Schedule: TypeAlias = Literal["constant", "one-cycle"]
+AugmentationKind: TypeAlias = Literal["acquisition", "standard"]
 Imbalance: TypeAlias = Literal["loss", "sampler", "none"]
 Precision: TypeAlias = Literal["auto", "bf16", "fp16", "fp32"]
 Monitor: TypeAlias = Literal["loss", "accuracy", "balanced_accuracy", "macro_auroc", "macro_f1"]
@@ -44,6 +46,8 @@ class TrainSettings:
         patience: Epochs without a better `monitor` after which a phase ends.
         monitor: Validation metric that selects the best epoch.
         imbalance: Compensation for rare classes: weights in the `loss`, a `sampler` that draws them more often, `none`.
+        augmentation: `acquisition` also changes training images as other scanners, windows and file formats do; see
+            `ctonnx_train.training.loop.acquisition`. `standard` only moves them and changes the brightness.
         drop_leaks: Whether to remove copies of earlier splits' images, and from `train` copies with different labels.
         group_regex: Regular expression for the group in an image's path; see `ctonnx_train.data.leakage.group_names`.
         cache_gb: GB (10^9 bytes) of images to keep in memory, for all processes of a machine together.
@@ -67,6 +71,7 @@ class TrainSettings:
     patience: int = 6
     monitor: Monitor = "loss"
     imbalance: Imbalance = "loss"
+    augmentation: AugmentationKind = "acquisition"
     drop_leaks: bool = False
     group_regex: str | None = None
     cache_gb: float = 8.0
@@ -88,6 +93,7 @@ class TrainSettings:
             "precision": get_args(Precision),
             "monitor": MONITORS,
             "imbalance": get_args(Imbalance),
+            "augmentation": get_args(AugmentationKind),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -118,7 +124,8 @@ class Phase:
         weight_decay: Decoupled weight decay (AdamW); 0 is plain Adam.
         dropout: Whether the head's dropout is active.
         patience: Epochs without a better metric after which the phase ends; None runs all epochs.
-        augmentation: Strength relative to the defaults of `ctonnx_train.training.loop.augmentation.Augmentation`.
+        augmentation: Strength of rotation, zoom, shift and brightness relative to the defaults of
+            `ctonnx_train.training.loop.augmentation.Augmentation`.
         growing: Whether the image size grows over the epochs; see `image_size`.
     """
 

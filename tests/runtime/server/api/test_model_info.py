@@ -57,6 +57,9 @@ def test_leaks_are_described_as_in_the_model_card(predictor: Predictor) -> None:
 def test_caveats_are_those_of_the_model(predictor: Predictor) -> None:
     caveats = model_facts(predictor, Settings(), version="1")["caveats"]
     assert caveats == model_caveats(
-        predictor.spec.metrics, predictor.spec.operating_point, predictor.spec.prediction_sets
+        predictor.spec.metrics,
+        predictor.spec.operating_point,
+        predictor.spec.prediction_sets,
+        predictor.spec.shortcuts,
     )
     assert any(caveat.startswith("the operating point was fitted on ") for caveat in caveats)
