@@ -6,13 +6,21 @@ by `inspect`, and on the server's page.
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.report_schema import Verdict
 from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.text import counted
 
-__all__ = ["images_to_show", "model_caveats", "operating_point_caveats", "shortcut_caveats", "split_caveats"]
+__all__ = [
+    "describe_shortcuts",
+    "images_to_show",
+    "model_caveats",
+    "operating_point_caveats",
+    "shortcut_caveats",
+    "split_caveats",
+]
 
 _CONFIDENCE = 0.95  # of the one-sided bounds
 _SPECIFICITY = 0.9  # specificity that the number of negative images should be able to show
@@ -66,6 +74,25 @@ def shortcut_caveats(shortcuts: Mapping[str, Any] | None) -> list[str]:
         f"facts of the training images that are not anatomy, such as their size, distinguish {named}: the model may "
         "have learned these instead, and its metrics may not hold on other scans"
     ]
+
+
+def describe_shortcuts(shortcuts: Mapping[str, Any] | None) -> str | None:
+    """Returns the verdict on each class as a sentence, the worst first; None if they are unknown.
+
+    >>> describe_shortcuts({"classes": {"a": {"verdict": "none"}, "b": {"verdict": "strong", "auroc": 0.9906}}})
+    "shortcuts in the training images: strong for 'b' (AUROC 0.991); none for 'a'"
+    """
+    classes = _part(shortcuts, "classes")
+    parts = []
+    for verdict in reversed(get_args(Verdict)):
+        found = {name: _part(classes, name) for name in classes if _part(classes, name).get("verdict") == verdict}
+        named = [
+            f"'{name}'" + (f" (AUROC {_number(of, 'auroc') or 0:.3f})" if verdict in ("some", "strong") else "")
+            for name, of in found.items()
+        ]
+        if named:
+            parts.append(f"{verdict} for {', '.join(named)}")
+    return f"shortcuts in the training images: {'; '.join(parts)}" if parts else None
 
 
 def model_caveats(

@@ -154,7 +154,7 @@ def test_model_note_counts_and_operating_point_are_on_stderr(model: Path, scans:
     lines = predict("scans", "-m", model).stderr.splitlines()
     assert lines[:2] == [f"model: {model} (fp32 on cpu)", NOTE]
     with Predictor(model) as predictor:
-        caveats = model_caveats(predictor.spec.metrics, predictor.spec.operating_point)
+        caveats = model_caveats(predictor.spec.metrics, predictor.spec.operating_point, predictor.spec.shortcuts)
     assert lines[2] == f"caveat: {caveats[0]} ({len(caveats) - 1} more: ctonnx inspect {model})"
     assert re.fullmatch(SUMMARY % (5, 2, suspicious, 3), lines[3])
     assert lines[4] == (
