@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ctonnx.artifacts.caveats import describe_shortcuts
 from ctonnx.artifacts.spec import describe_leakage
 from ctonnx.system.text import table
 from ctonnx_export.report.markdown import GOLDEN_PIXELS, pending_lines
@@ -64,6 +65,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         f"`{model['data']['name']}`, fingerprint of the images `{model['data']['fingerprint'][:16]}`: "
         f"{_images(model['data']['images'])}.",
         *(["", f"**{leaks}.**"] if (leaks := describe_leakage(model["data"])) else []),
+        *(["", f"{found[0].upper()}{found[1:]}."] if (found := describe_shortcuts(model["shortcuts"])) else []),
         "",
         "## Metrics",
         "",

@@ -6,20 +6,31 @@ by `inspect`, and on the server's page.
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+<<<<<<< HEAD
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.spec import ModelSpec
+=======
+from ctonnx.artifacts.report_schema import Verdict
+>>>>>>> i-a
 from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.text import counted
 
 __all__ = [
+<<<<<<< HEAD
     "images_to_show",
     "missing_checks",
     "model_caveats",
     "operating_point_caveats",
     "prediction_set_caveats",
+=======
+    "describe_shortcuts",
+    "images_to_show",
+    "model_caveats",
+    "operating_point_caveats",
+>>>>>>> i-a
     "shortcut_caveats",
     "split_caveats",
 ]
@@ -91,6 +102,25 @@ def shortcut_caveats(shortcuts: Mapping[str, Any] | None) -> list[str]:
         f"facts of the training images that are not anatomy, such as their size, distinguish {named}: the model may "
         "have learned these instead, and its metrics may not hold on other scans"
     ]
+
+
+def describe_shortcuts(shortcuts: Mapping[str, Any] | None) -> str | None:
+    """Returns the verdict on each class as a sentence, the worst first; None if they are unknown.
+
+    >>> describe_shortcuts({"classes": {"a": {"verdict": "none"}, "b": {"verdict": "strong", "auroc": 0.9906}}})
+    "shortcuts in the training images: strong for 'b' (AUROC 0.991); none for 'a'"
+    """
+    classes = _part(shortcuts, "classes")
+    parts = []
+    for verdict in reversed(get_args(Verdict)):
+        found = {name: _part(classes, name) for name in classes if _part(classes, name).get("verdict") == verdict}
+        named = [
+            f"'{name}'" + (f" (AUROC {_number(of, 'auroc') or 0:.3f})" if verdict in ("some", "strong") else "")
+            for name, of in found.items()
+        ]
+        if named:
+            parts.append(f"{verdict} for {', '.join(named)}")
+    return f"shortcuts in the training images: {'; '.join(parts)}" if parts else None
 
 
 def model_caveats(

@@ -51,6 +51,14 @@ def test_metrics_have_their_intervals() -> None:
     assert "| tumor | 24 | 0.750 [0.100, 0.950] | 0.900 [0.100, 0.950] | 0.800 [0.100, 0.950] |" in text
 
 
+def test_shortcuts_of_the_training_images_are_reported() -> None:
+    classes = {"normal": {"verdict": "strong", "auroc": 0.99}, "tumor": {"verdict": "untested"}}
+    text = card(shortcuts={"verdict": "strong", "classes": classes})
+    sentence = "Shortcuts in the training images: strong for 'normal' (AUROC 0.990); untested for 'tumor'."
+    assert f"\n\n{sentence}\n\n## Metrics\n" in text
+    assert "hortcuts in the" not in card()
+
+
 def test_data_and_its_leaks_are_reported() -> None:
     text = card()
     assert (

@@ -7,6 +7,7 @@ import pytest
 from tests.runtime.artifacts.specs import FULL, SMALL
 
 from ctonnx.artifacts.caveats import (
+    describe_shortcuts,
     images_to_show,
     missing_checks,
     model_caveats,
@@ -65,6 +66,21 @@ def test_strong_shortcuts_of_the_training_images_are_a_caveat() -> None:
     assert model_caveats({"test": GOOD}, POINT, None, {"verdict": "strong", "classes": strong}) == [caveat]
     (alone,) = shortcut_caveats({"classes": {"normal": {"verdict": "strong"}}})
     assert "distinguish 'normal' with an AUROC of 0.000: the model" in alone
+
+
+def test_shortcuts_are_described_the_worst_first() -> None:
+    classes = {
+        "a": {"verdict": "none", "auroc": 0.5},
+        "b": {"verdict": "untested"},
+        "c": {"verdict": "some", "auroc": 0.72},
+        "d": STRONG,
+        "e": {"verdict": "none", "auroc": 0.5},
+    }
+    assert describe_shortcuts({"classes": classes}) == (
+        "shortcuts in the training images: strong for 'd' (AUROC 0.991); some for 'c' (AUROC 0.720); untested for 'b'; "
+        "none for 'a', 'e'"
+    )
+    assert describe_shortcuts(None) is None
 
 
 @pytest.mark.parametrize("shortcuts", [None, {}, {"classes": {"normal": STRONG | {"verdict": "some"}}}, {"classes": 3}])

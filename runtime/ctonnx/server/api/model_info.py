@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ctonnx.artifacts.caveats import model_caveats
+from ctonnx.artifacts.caveats import describe_shortcuts, model_caveats
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.spec import describe_leakage
 from ctonnx.images.formats import readable_formats
@@ -33,7 +33,12 @@ def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> di
         "metrics": dict(spec.metrics),
         "trained_on": _trained_on(spec.data, synthetic=spec.synthetic),
         "leaks": describe_leakage(spec.data),
+<<<<<<< HEAD
         "caveats": model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts),
+=======
+        "shortcuts": describe_shortcuts(spec.shortcuts),
+        "caveats": model_caveats(spec.metrics, spec.operating_point, spec.shortcuts),
+>>>>>>> i-a
         "synthetic": spec.synthetic,
         "version": version,
         "formats": readable_formats(),

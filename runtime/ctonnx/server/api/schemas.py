@@ -79,6 +79,7 @@ def schemas(spec: ModelSpec, settings: Settings) -> Json:
                 "metrics": {"type": "object"},
                 "trained_on": _TEXT,
                 "leaks": {**optional_text, "description": "Leakage that makes the metrics optimistic, if known."},
+                "shortcuts": {**optional_text, "description": "Facts but the anatomy that predict a class, if tested."},
                 "caveats": {**_list(_TEXT), "description": "Limits of the metrics and the threshold."},
                 "synthetic": {"type": "boolean"},
                 "version": _TEXT,

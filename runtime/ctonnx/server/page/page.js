@@ -412,6 +412,7 @@ async function load() { // at the start, and whenever the server may have anothe
     "Runs on": `${model.provider}, ${model.precision}`,
     "Trained on": model.trained_on,
     ...(model.leaks && { Leakage: sentence(model.leaks) }),
+    ...(model.shortcuts && { Shortcuts: sentence(model.shortcuts) }),
     Classes: list(model.classes),
     Input: `${model.image_size} × ${model.image_size} pixels`,
     "Operating point": sentence(model.operating_point?.text ?? "none: this model does not classify scans as suspicious"),

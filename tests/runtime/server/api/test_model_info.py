@@ -54,12 +54,31 @@ def test_leaks_are_described_as_in_the_model_card(predictor: Predictor) -> None:
     assert model_facts(predictor, Settings(), version="1")["leaks"] is None
 
 
+def test_shortcuts_of_the_training_images_are_described_and_strong_ones_a_caveat(predictor: Predictor) -> None:
+    before = predictor.spec
+    shortcuts = {"verdict": "strong", "classes": {"normal": {"verdict": "strong", "auroc": 0.99, "facts": ["wider"]}}}
+    try:
+        predictor.spec = replace(before, shortcuts=shortcuts)
+        found = model_facts(predictor, Settings(), version="1")
+        predictor.spec = replace(before, shortcuts=None)
+        without = model_facts(predictor, Settings(), version="1")
+    finally:
+        predictor.spec = before
+    assert found["shortcuts"] == "shortcuts in the training images: strong for 'normal' (AUROC 0.990)"
+    assert any("'normal' with an AUROC of 0.990 (wider)" in caveat for caveat in found["caveats"])
+    assert without["shortcuts"] is None
+
+
 def test_caveats_are_those_of_the_model(predictor: Predictor) -> None:
     caveats = model_facts(predictor, Settings(), version="1")["caveats"]
+<<<<<<< HEAD
     assert caveats == model_caveats(
         predictor.spec.metrics,
         predictor.spec.operating_point,
         predictor.spec.prediction_sets,
         predictor.spec.shortcuts,
     )
+=======
+    assert caveats == model_caveats(predictor.spec.metrics, predictor.spec.operating_point, predictor.spec.shortcuts)
+>>>>>>> i-a
     assert any(caveat.startswith("the operating point was fitted on ") for caveat in caveats)
