@@ -14,7 +14,11 @@ from ctonnx.parity.outputs import Outputs
 
 __all__ = ["Failure", "Prediction", "Record", "prediction_of"]
 
-_KEYS = ("file", "label", "probability", "suspicious", "score", "probabilities", "frame", "caution", "error")
+_KEYS = (
+    *("file", "label", "probability", "suspicious", "score", "probabilities"),
+    *("novelty", "novelty_percentile", "unlike_training"),
+    *("frame", "caution", "error"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +34,10 @@ class Prediction:
         frame: Index of the frame, from 0, in a DICOM file with several; else None. `source` ends in `#1` for frame 0.
         score: Summed probability of the suspicious classes; None if the model has no operating point.
         caution: Warning not to trust the model on this image, as it is blank or a localizer for example; else None.
+        novelty: Squared distance from the training images, in the network's features; None if the model has no such
+            output, or it is not finite.
+        novelty_percentile: Percentage of the validation images that are less novel; None without novelty.
+        is_novel: Whether the novelty exceeds the model's threshold; None if the model has no such output.
     """
 
     source: str
@@ -40,6 +48,9 @@ class Prediction:
     frame: int | None = None
     score: float | None = None
     caution: str | None = None
+    novelty: float | None = None
+    novelty_percentile: float | None = None
+    is_novel: bool | None = None
 
     def __repr__(self) -> str:
         suspicion = "" if self.suspicious is None else f", suspicious={self.suspicious}"
@@ -69,6 +80,9 @@ class Prediction:
             "suspicious": self.suspicious,
             "score": self.score,
             "probabilities": dict(self.probabilities),
+            "novelty": self.novelty,
+            "novelty_percentile": self.novelty_percentile,
+            "unlike_training": self.is_novel,
             "frame": self.frame,
             "caution": self.caution,
             "error": None,
@@ -108,4 +122,16 @@ def prediction_of(
         score = min(1.0, float(suspicion(single, spec.classes, point.positive)[0]))  # float32 sums may exceed 1
     # Copies: a view would keep the whole batch's arrays alive with one record.
     logits, heatmap = outputs.logits[row].copy(), outputs.heatmap[row].copy()
-    return Prediction(source, named, logits, heatmap, suspicious, frame, score, caution)
+    novelty = _novelty_of(spec, outputs, row)
+    return Prediction(source, named, logits, heatmap, suspicious, frame, score, caution, *novelty)
+
+
+def _novelty_of(spec: ModelSpec, outputs: Outputs, row: int) -> tuple[float | None, float | None, bool | None]:
+    """Returns the novelty of an image, its percentile, and whether it is flagged."""
+    if spec.novelty is None or outputs.novelty is None:
+        return None, None, None
+    single = outputs.novelty[[row]]
+    is_novel = bool(spec.novelty.flags(single)[0])
+    if not np.isfinite(single[0]):  # JSON has no such number
+        return None, None, is_novel
+    return float(single[0]), float(spec.novelty.percentiles(single)[0]), is_novel

@@ -152,6 +152,6 @@ def test_without_suspicious_classes_the_missing_operating_point_is_logged(images
     )
     assert made.record.operating_point is None
     assert made.record.metrics["valid"]["suspicious"] is None
-    assert lines[-1] == (
-        "no operating point for 'suspicious': it needs images of suspicious classes and of others (--positive)"
+    assert (
+        "no operating point for 'suspicious': it needs images of suspicious classes and of others (--positive)" in lines
     )

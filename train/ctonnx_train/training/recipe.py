@@ -54,6 +54,7 @@ class TrainSettings:
         tensorboard: Whether to write TensorBoard files as well.
         positive: Suspicious classes; if empty, all but `normal` and `benign`.
         sensitivity: Target sensitivity of the operating point on the validation set.
+        novelty_quantile: Share of the validation images whose novelty is not flagged.
         threads: Number of threads per process; see `ctonnx_train.network.threads.computing_threads`.
     """
 
@@ -76,6 +77,7 @@ class TrainSettings:
     tensorboard: bool = False
     positive: tuple[str, ...] = ()
     sensitivity: float = 0.95
+    novelty_quantile: float = 0.95
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -98,6 +100,8 @@ class TrainSettings:
             raise ValueError(f"expected threads of 1 or more, found {self.threads!r}")
         if not 0 < self.sensitivity <= 1:
             raise ValueError(f"expected a sensitivity above 0 and up to 1, found {self.sensitivity!r}")
+        if not 0 < self.novelty_quantile < 1:
+            raise ValueError(f"expected a novelty quantile above 0 and below 1, found {self.novelty_quantile!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
