@@ -9,28 +9,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
-<<<<<<< HEAD
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
-from ctonnx.artifacts.spec import ModelSpec
-=======
 from ctonnx.artifacts.report_schema import Verdict
->>>>>>> i-a
+from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.text import counted
 
 __all__ = [
-<<<<<<< HEAD
+    "describe_shortcuts",
     "images_to_show",
     "missing_checks",
     "model_caveats",
     "operating_point_caveats",
-    "prediction_set_caveats",
-=======
-    "describe_shortcuts",
-    "images_to_show",
-    "model_caveats",
-    "operating_point_caveats",
->>>>>>> i-a
     "shortcut_caveats",
     "split_caveats",
 ]

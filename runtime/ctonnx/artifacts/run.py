@@ -41,6 +41,7 @@ class Run:
     weights_file = _Inside("model.safetensors")  # weights of the checkpoint
     next_weights_file = _Inside("model.next.safetensors")  # newer weights, until their record is written
     novelty_file = _Inside("novelty.safetensors")  # distance of an image from the training images
+    next_novelty_file = _Inside("novelty.next.safetensors")  # as `next_weights_file`
     record_file = _Inside("run.json")  # settings, classes, data fingerprint and metrics of the run
     splits_file = _Inside("splits.json")  # images of each split
     plan_file = _Inside("plan.json")  # settings of a training that is not finished

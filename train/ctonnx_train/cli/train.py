@@ -104,6 +104,11 @@ def _setting(name: str, **details: Any) -> Callable[[Any], Any]:
     type=FiniteRange(0, 1, min_open=True, max_open=True),
     help="Target share of each class's images with their class in their prediction set.",
 )
+@_setting(
+    "--novelty-quantile",
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
+    help="Share of the validation images that is not flagged as unlike the training images.",
+)
 @class_name_option
 @click.option("--name", help="Name of the run; default: name of the data folder and the time.")
 @_setting(

@@ -59,6 +59,7 @@ class TrainSettings:
         positive: Suspicious classes; if empty, all but `normal` and `benign`.
         sensitivity: Target sensitivity of the operating point on the validation set.
         coverage: Target share of each class's images with their class in their prediction set.
+        novelty_quantile: Share of the validation images whose novelty is not flagged.
         threads: Number of threads per process; see `ctonnx_train.network.threads.computing_threads`.
     """
 
@@ -83,6 +84,7 @@ class TrainSettings:
     positive: tuple[str, ...] = ()
     sensitivity: float = 0.95
     coverage: float = 0.95
+    novelty_quantile: float = 0.95
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -108,6 +110,8 @@ class TrainSettings:
             raise ValueError(f"expected a sensitivity above 0 and up to 1, found {self.sensitivity!r}")
         if not 0 < self.coverage < 1:
             raise ValueError(f"expected a coverage between 0 and 1, found {self.coverage!r}")
+        if not 0 < self.novelty_quantile < 1:
+            raise ValueError(f"expected a novelty quantile above 0 and below 1, found {self.novelty_quantile!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

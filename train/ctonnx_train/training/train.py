@@ -41,7 +41,7 @@ from ctonnx_train.training.resume import (
     remove_leftovers_of_runs,
     save_plan,
 )
-from ctonnx_train.training.run_record import calibrate, make_record
+from ctonnx_train.training.run_record import calibrate, fit_novelty, make_record
 
 __all__ = ["TrainResult", "resume", "train"]
 
@@ -178,7 +178,8 @@ def _train(
     value = "-" if fitted.best.value is None else f"{fitted.best.value:.4f}"
     log(f"best epoch: {fitted.best.epoch} (valid {settings.monitor} {value})")
     calibrated = calibrate(network, fitted, prepared, settings, log)
-    record = make_record(fitted, calibrated, prepared, plan, start)
+    found = fit_novelty(network, fitted, prepared, settings, log) if is_main_process() else None
+    record = make_record(fitted, calibrated, prepared, plan, start, novelty=found.threshold if found else None)
     if is_main_process():
         reports = partial(
             write_reports,
@@ -189,7 +190,10 @@ def _train(
             probabilities=calibrated.probabilities,
             history=fitted.history.rows,
         )
-        record = save_checkpoint(run, network.cpu(), record, data.splits, prepared.store.digests, reports)
+        distance = found.distance if found else None
+        record = save_checkpoint(
+            run, network.cpu(), record, data.splits, prepared.store.digests, reports, novelty=distance
+        )
         if not fitted.interrupted:
             forget_plan(run)
     return TrainResult(run=run, record=record, leaks=prepared.leaks, interrupted=fitted.interrupted)

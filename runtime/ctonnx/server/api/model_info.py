@@ -33,12 +33,8 @@ def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> di
         "metrics": dict(spec.metrics),
         "trained_on": _trained_on(spec.data, synthetic=spec.synthetic),
         "leaks": describe_leakage(spec.data),
-<<<<<<< HEAD
-        "caveats": model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts),
-=======
         "shortcuts": describe_shortcuts(spec.shortcuts),
-        "caveats": model_caveats(spec.metrics, spec.operating_point, spec.shortcuts),
->>>>>>> i-a
+        "caveats": model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts),
         "synthetic": spec.synthetic,
         "version": version,
         "formats": readable_formats(),

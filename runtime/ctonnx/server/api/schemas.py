@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ctonnx.artifacts.spec import ModelSpec
-from ctonnx.parity.outputs import OUTPUT_NAMES
+from ctonnx.server.api.open_inference import output_shapes
 from ctonnx.server.settings import Settings
 
 __all__ = ["Json", "reference", "schemas"]
@@ -35,6 +35,12 @@ def schemas(spec: ModelSpec, settings: Settings) -> Json:
         "suspicious": {**_FLAG, "description": "Verdict of the operating point; null without one."},
         "score": {**score, "description": "Sum that is compared with the threshold of the operating point."},
         "probabilities": {"type": "object", "additionalProperties": _SHARE, "description": "In descending order."},
+        "novelty": {**score, "description": "Distance from the training images; null for a model without it."},
+        "novelty_percentile": {
+            **_nullable({**_NUMBER, "minimum": 0, "maximum": 100}),
+            "description": "Percentage of the validation images that are less novel.",
+        },
+        "unlike_training": {**_FLAG, "description": "Whether `novelty` exceeds the model's threshold."},
         "caution": {**optional_text, "description": "Warning about the image, for example a blank one."},
         "error": {**optional_text, "description": "Reason why the file could not be read."},
         "milliseconds": {**_NUMBER, "minimum": 0},
@@ -64,7 +70,7 @@ def schemas(spec: ModelSpec, settings: Settings) -> Json:
         "parameters": _nullable(_object({"binary_data_size": _nullable(_COUNT)}, optional=["binary_data_size"])),
     }
     wanted = {
-        "name": {"enum": list(OUTPUT_NAMES)},
+        "name": {"enum": list(output_shapes(spec))},
         "parameters": _nullable(_object({"binary_data": _FLAG}, optional=["binary_data"])),
     }
     parameters = {"binary_data_output": _FLAG, "timeout": _nullable({**_COUNT, "description": "Microseconds."})}

@@ -71,14 +71,10 @@ def test_shortcuts_of_the_training_images_are_described_and_strong_ones_a_caveat
 
 def test_caveats_are_those_of_the_model(predictor: Predictor) -> None:
     caveats = model_facts(predictor, Settings(), version="1")["caveats"]
-<<<<<<< HEAD
     assert caveats == model_caveats(
         predictor.spec.metrics,
         predictor.spec.operating_point,
         predictor.spec.prediction_sets,
         predictor.spec.shortcuts,
     )
-=======
-    assert caveats == model_caveats(predictor.spec.metrics, predictor.spec.operating_point, predictor.spec.shortcuts)
->>>>>>> i-a
     assert any(caveat.startswith("the operating point was fitted on ") for caveat in caveats)

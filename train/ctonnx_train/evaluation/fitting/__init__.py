@@ -1,6 +1,7 @@
 """Values that are fitted on the validation images, and what comes of them on others.
 
 calibration      temperature scaling
+novelty          distance from the training images, and its threshold
 threshold        operating point: chooses the threshold of "suspicious", and measures it
 prediction_sets  classes that an image may have, at a stated coverage
 decisions        positive, negative or refer: shares, sensitivity, specificity and coverage on labelled images
