@@ -54,9 +54,9 @@ ROOMS = {
     "ctonnx_train.evaluation": "metrics fitting mcnemar evaluated_model evaluate drawing report external",
     "ctonnx_train.evaluation.fitting": "calibration novelty threshold prediction_sets decisions",
     "ctonnx_train.evaluation.drawing": "fonts plots",
-    "ctonnx_train.evaluation.external": "outputs decisions question verdict shift external report",
+    "ctonnx_train.evaluation.external": "outputs shares question verdict shift external report",
     "ctonnx_train.stress": "transforms changes stress_test gate report plot",
-    "ctonnx_train.training": "recipe loop preparation preview resume run_record report train",
+    "ctonnx_train.training": "recipe loop preparation preview resume novelty run_record report train",
     "ctonnx_train.training.loop": (
         "distributed acquisition augmentation batches lightning_module progress callbacks device fit"
     ),

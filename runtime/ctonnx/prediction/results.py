@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.artifacts.decision.operating_point import suspicion
-from ctonnx.artifacts.decision.rule import DecisionName, decide
+from ctonnx.artifacts.decision.rule import DecisionName, decide_all
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity.outputs import Outputs
 
@@ -150,12 +150,14 @@ def prediction_of(
     decision, reason, score = None, None, None
     if point := spec.operating_point:
         score = min(1.0, float(suspicion(single, spec.classes, point.positive)[0]))  # float32 sums may exceed 1
-        decision, reason = decide(
-            bool(point.calls(single, spec.classes)[0]),
-            point.positive,
-            classes_in_set=classes_in_set,
-            is_novel=bool(is_novel),
-            caution=caution,
+        [(decision, reason)] = decide_all(
+            single,
+            spec.classes,
+            point,
+            sets=spec.prediction_sets,
+            limit=spec.novelty,
+            novelty=None if outputs.novelty is None else outputs.novelty[[row]],
+            cautions=[caution],
         )
     # Copies: a view would keep the whole batch's arrays alive with one record.
     return Prediction(

@@ -105,7 +105,7 @@ def _checkpoint(run: Run, threads: int | None) -> EvaluatedModel:
     import torch
     from scipy.special import softmax
 
-    from ctonnx_train.network.inference import predict_logits
+    from ctonnx_train.network.inference import novelty_of, predict_features
     from ctonnx_train.network.threads import computing_threads
     from ctonnx_train.runs.checkpoint import load_checkpoint
 
@@ -115,9 +115,12 @@ def _checkpoint(run: Run, threads: int | None) -> EvaluatedModel:
 
     def predict(store: Pixels, rows: Sequence[int]) -> Predicted:
         with computing_threads(threads):
-            logits = predict_logits(checkpoint.network, store, rows, device=device, batch_size=_BATCH)
+            features = predict_features(checkpoint.network, store, rows, device=device, batch_size=_BATCH)
+            with torch.inference_mode():
+                logits = checkpoint.network.head(torch.from_numpy(features).to(device)).cpu().numpy()
+            novelty = novelty_of(checkpoint.novelty, features, store, rows) if checkpoint.novelty else None
         values: NDArray[np.float64] = softmax(logits.astype(np.float64) / record.temperature, axis=1)
-        return Predicted(values)
+        return Predicted(values, novelty)
 
     return EvaluatedModel(
         path=run.folder,

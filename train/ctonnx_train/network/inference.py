@@ -1,4 +1,4 @@
-"""Logits and pooled features of a network for the images of a store, in full precision."""
+"""Logits, pooled features and novelty of a network for the images of a store, in full precision."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ctonnx_train.data.pixel_store import Pixels
 from ctonnx_train.network.classifier import CTClassifier
+from ctonnx_train.network.novelty import NoveltyDistance
 
-__all__ = ["predict_features", "predict_logits"]
+__all__ = ["novelty_of", "predict_features", "predict_logits"]
 
 
 def predict_logits(
@@ -31,6 +32,23 @@ def predict_features(
         return network.features(pixels).mean((2, 3))
 
     return _predict(pooled, network.head.dense1.in_features, store, rows, device, batch_size)
+
+
+def novelty_of(
+    distance: NoveltyDistance,
+    features: NDArray[np.float32],
+    store: Pixels,
+    rows: Sequence[int],
+    *,
+    batch_size: int = 32,
+) -> NDArray[np.float32]:
+    """Returns the novelty of images, float32 [rows], computed on the CPU; `features` are from `predict_features`."""
+    novelty = [np.empty(0, np.float32)]
+    with torch.inference_mode():
+        for start in range(0, len(rows), batch_size):
+            pixels = torch.from_numpy(store.take(rows[start : start + batch_size]))
+            novelty.append(distance(torch.from_numpy(features[start : start + batch_size]), pixels).numpy())
+    return np.concatenate(novelty)
 
 
 def _predict(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctonnx.artifacts.decision.rule import DecisionName, decide
+from ctonnx.artifacts.decision.rule import decide_all
 from ctonnx.parity.comparison import share_interval
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
 
@@ -40,22 +40,16 @@ def answers_of(
     point = model.operating_point
     if point is None:
         return Answers(predicted=predicted, decisions=None)
-    called = point.calls(probabilities, model.classes)
-    sets = model.prediction_sets.sets(probabilities, model.classes) if model.prediction_sets else None
-    is_novel = model.novelty.flags(novelty) if model.novelty and novelty is not None else np.zeros(len(called), bool)
-    decisions: list[DecisionName] = []
-    for row, suspicious in enumerate(called):
-        inside = None if sets is None else [model.classes[column] for column in np.flatnonzero(sets[row])]
-        decisions.append(
-            decide(
-                bool(suspicious),
-                point.positive,
-                classes_in_set=inside,
-                is_novel=bool(is_novel[row]),
-                caution=cautions[row],
-            ).name
-        )
-    return Answers(predicted=predicted, decisions=np.array(decisions, str))
+    decisions = decide_all(
+        probabilities,
+        model.classes,
+        point,
+        sets=model.prediction_sets,
+        limit=model.novelty,
+        novelty=novelty,
+        cautions=cautions,
+    )
+    return Answers(predicted=predicted, decisions=np.array([decision.name for decision in decisions], str))
 
 
 def kinds_of_change(before: Answers, after: Answers) -> dict[str, NDArray[np.bool_]]:

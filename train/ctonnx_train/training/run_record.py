@@ -1,43 +1,37 @@
 """The record of a run: calibration on the validation set, metrics of the evaluated splits, and run.json."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.system.packages import versions_of
-from ctonnx.system.text import Log, counted
+from ctonnx.system.text import Log
 from ctonnx_train.data.splits import Split
 from ctonnx_train.evaluation.fitting import calibration, threshold
 from ctonnx_train.evaluation.fitting.decisions import decision_metrics
-from ctonnx_train.evaluation.fitting.novelty import fit_distance, fit_threshold
 from ctonnx_train.evaluation.fitting.prediction_sets import fit_prediction_sets
 from ctonnx_train.evaluation.metrics import evaluate
 from ctonnx_train.network.classifier import CTClassifier
-from ctonnx_train.network.inference import predict_features, predict_logits
-from ctonnx_train.network.novelty import NoveltyDistance
-from ctonnx_train.network.thumbnail import thumbnails
+from ctonnx_train.network.inference import predict_logits
 from ctonnx_train.runs.record import RunRecord
 from ctonnx_train.training.loop.fit import Fitted
+from ctonnx_train.training.novelty import FittedNovelty
 from ctonnx_train.training.preparation import Prepared
 from ctonnx_train.training.recipe import TrainSettings
 from ctonnx_train.training.resume import RunPlan
 
-__all__ = ["Calibrated", "FittedNovelty", "calibrate", "fit_novelty", "make_record"]
+__all__ = ["Calibrated", "calibrate", "make_record"]
 
 _LIBRARIES = ("ctonnx", "torch", "torchvision", "lightning", "sklearn", "numpy", "PIL")
 _EVALUATED: tuple[Split, ...] = ("valid", "test")
-_BATCH = 32
-_MOST_NOVELTY_IMAGES = 5000  # training images: more do not change the distance, and their features take memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,59 +83,6 @@ def calibrate(
     return Calibrated(temperature=temperature, point=point, sets=sets, probabilities=probabilities)
 
 
-@dataclass(frozen=True, kw_only=True)
-class FittedNovelty:
-    """The distance of an image from the training images, and its threshold."""
-
-    distance: NoveltyDistance
-    threshold: Novelty
-
-
-def fit_novelty(
-    network: CTClassifier, fitted: Fitted, prepared: Prepared, settings: TrainSettings, log: Log
-) -> FittedNovelty | None:
-    """Fits the distance on the training images, each once and not augmented, and the threshold on validation images.
-
-    Validation images that leaked are left out of the threshold's. Returns None if the training images are too few.
-    """
-    data, digests = prepared.data, prepared.store.digests
-    distinct = {digests[sample.path]: row for row, sample in enumerate(data.splits["train"])}
-    chosen = np.array(sorted(distinct.values()))
-    chosen = chosen[np.linspace(0, len(chosen) - 1, min(len(chosen), _MOST_NOVELTY_IMAGES)).astype(np.intp)]
-    rows = [prepared.rows["train"][row] for row in chosen]
-    features = predict_features(network, prepared.store, rows, device=fitted.device)
-    cells = np.concatenate([thumbnails(prepared.store.take(few)) for few in _batches(rows)])
-    arrays = fit_distance(features, cells, np.array(prepared.labels("train"))[chosen])
-    if arrays is None:
-        log("no novelty: it needs more training images, which differ")
-        return None
-    distance = NoveltyDistance(arrays)
-    rows = list(prepared.rows["valid"])
-    features = predict_features(network, prepared.store, rows, device=fitted.device)
-    with torch.inference_mode():
-        values = [
-            distance(torch.from_numpy(features[place : place + _BATCH]), torch.from_numpy(prepared.store.take(few)))
-            for place, few in zip(range(0, len(rows), _BATCH), _batches(rows), strict=True)
-        ]
-    found = fit_threshold(
-        torch.cat(values).numpy(),
-        np.array([sample in prepared.leaked_valid for sample in data.splits["valid"]]),
-        quantile=settings.novelty_quantile,
-        training_images=len(chosen),
-        components=arrays["features.weight"].shape[1],
-    )
-    log(
-        f"novelty: threshold {found.threshold:.4g} on {counted(found.images, 'validation image')}, distance from "
-        f"{counted(len(chosen), 'training image')} in {counted(found.components, 'component')}"
-    )
-    return FittedNovelty(distance=distance, threshold=found)
-
-
-def _batches(rows: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(rows), _BATCH):
-        yield rows[start : start + _BATCH]
-
-
 def make_record(
     fitted: Fitted,
     calibrated: Calibrated,
@@ -149,12 +90,12 @@ def make_record(
     plan: RunPlan,
     start: float,
     *,
-    novelty: Novelty | None = None,
+    novelty: FittedNovelty | None = None,
 ) -> RunRecord:
     """Evaluates the predictions and returns the contents of run.json; `start` is from `time.perf_counter`."""
     data, settings = prepared.data, plan.settings
     metrics: dict[str, Any] = {
-        split: _metrics(split, calibrated, prepared, settings.seed) for split in calibrated.probabilities
+        split: _metrics(split, calibrated, novelty, prepared, settings.seed) for split in calibrated.probabilities
     }
     return RunRecord(
         created=datetime.now(UTC).isoformat(timespec="microseconds"),
@@ -178,17 +119,20 @@ def make_record(
         prediction_sets=calibrated.sets,
         shortcuts=prepared.shortcuts,
         acquisition=prepared.acquisition,
-        novelty=novelty,
+        novelty=novelty.threshold if novelty else None,
     )
 
 
-def _metrics(split: Split, calibrated: Calibrated, prepared: Prepared, seed: int) -> dict[str, Any]:
+def _metrics(
+    split: Split, calibrated: Calibrated, novelty: FittedNovelty | None, prepared: Prepared, seed: int
+) -> dict[str, Any]:
     probabilities, labels, classes = calibrated.probabilities[split], prepared.labels(split), prepared.data.classes
     point, sets, truth = calibrated.point, calibrated.sets, np.array(labels)
+    is_novel = novelty.flags[split] if novelty else None
     return {
         **evaluate(probabilities, labels, classes, groups=prepared.group_numbers(split), seed=seed),
         "suspicious": threshold.suspicious_metrics(point, probabilities, truth, classes),
-        "decisions": decision_metrics(probabilities, truth, classes, point=point, sets=sets),
+        "decisions": decision_metrics(probabilities, truth, classes, point=point, sets=sets, is_novel=is_novel),
     }
 
 

@@ -29,6 +29,7 @@ from ctonnx_train.training.loop.batches import PixelDataset
 from ctonnx_train.training.loop.device import out_of_memory
 from ctonnx_train.training.loop.distributed import is_main_process
 from ctonnx_train.training.loop.fit import fit, require_tensorboard
+from ctonnx_train.training.novelty import fit_novelty
 from ctonnx_train.training.preparation import Prepared, prepare
 from ctonnx_train.training.recipe import TrainSettings
 from ctonnx_train.training.report import write_reports
@@ -41,7 +42,7 @@ from ctonnx_train.training.resume import (
     remove_leftovers_of_runs,
     save_plan,
 )
-from ctonnx_train.training.run_record import calibrate, fit_novelty, make_record
+from ctonnx_train.training.run_record import calibrate, make_record
 
 __all__ = ["TrainResult", "resume", "train"]
 
@@ -179,7 +180,7 @@ def _train(
     log(f"best epoch: {fitted.best.epoch} (valid {settings.monitor} {value})")
     calibrated = calibrate(network, fitted, prepared, settings, log)
     found = fit_novelty(network, fitted, prepared, settings, log) if is_main_process() else None
-    record = make_record(fitted, calibrated, prepared, plan, start, novelty=found.threshold if found else None)
+    record = make_record(fitted, calibrated, prepared, plan, start, novelty=found)
     if is_main_process():
         reports = partial(
             write_reports,
