@@ -50,7 +50,7 @@ def test_without_an_operating_point_only_classes_are_compared() -> None:
     assert set(counts) == {"images", "class_changed", "by_class"}
 
 
-def test_a_flip_a_referral_and_a_decision_are_told_apart() -> None:
+def test_a_flip_a_referral_and_a_decision_are_separate() -> None:
     before = answers("positive", "negative", "positive", "refer", "refer", "negative")
     after = answers("negative", "positive", "refer", "negative", "refer", "negative")
     kinds = {name: flags.tolist() for name, flags in kinds_of_change(before, after).items()}

@@ -1,4 +1,4 @@
-"""The gate: which changes break a bound, exactly, and which ones the images cannot show."""
+"""The gate: changes that break a bound, exactly, and changes that the images cannot show to keep it."""
 
 import pytest
 from tests.train.stress.made import document, strength

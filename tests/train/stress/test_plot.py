@@ -15,11 +15,11 @@ def test_each_change_has_a_row_with_its_strengths_and_how_far_it_may_go(tmp_path
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["lower contrast", "JPEG", "padded", "inverted"]
     assert [text.get_text() for text in axes.texts] == [
-        "to x 0.6",
-        "to quality 75",
-        "not at square + 0%",
-        "not at black to white",
-        "5% or less",
+        "x 0.6",
+        "quality 75",
+        "none",
+        "none",
+        "5% or less up to",
     ]
     shares = [float(np.atleast_1d(line.get_xdata())[0]) for line in axes.lines if line.get_marker() in ("o", "s", "D")]
     assert shares == [0, 0.05, 0.4, 0.01, 0.06, 0.3, 0.09, 0.01, 0.2, 1.0]

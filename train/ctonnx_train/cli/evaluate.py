@@ -55,7 +55,7 @@ __all__ = ["evaluate"]
     "--fail-over",
     type=Percent(),
     metavar="PERCENT",
-    help="With --stress: exit code 1 if a mild or middle change flips a larger share of the decisions, such as 5%.",
+    help="Largest share of decisions, such as 5%, that a mild or middle change of --stress may flip; else exit code 1.",
 )
 @click.option("--drop-leaks", is_flag=True, help="Leave out images that the model was trained on (identical pixels).")
 @click.option(
@@ -167,7 +167,7 @@ def evaluate(
         seed=seed,
         log=log,
     )
-    section, figures = "", {}
+    section, plots = "", {}
     if stress:
         from ctonnx_train.evaluation.report import evaluation_title
         from ctonnx_train.stress import report
@@ -175,10 +175,8 @@ def evaluate(
         from ctonnx_train.stress.stress_test import stress_test
 
         found.document["stress"] = stressed = stress_test(opened, found, log=log)
-        section, figures = (
-            report.as_markdown(stressed),
-            {"stress": plot_stress(stressed, evaluation_title(found.document))},
-        )
+        section = report.as_markdown(stressed)
+        plots = {"stress": plot_stress(stressed, evaluation_title(found.document))}
         if opened.run is not None and opened.run.folder == opened.path:
             report.write_of_run(stressed, opened.run)
             log(f"{opened.run.stress_file}: wrote the stress test, for the model card of ctonnx export")
@@ -189,7 +187,7 @@ def evaluate(
             click.echo("\n".join(filter(None, (as_markdown(found.document), section))))
     finally:  # an error in printing or in writing does not prevent the other
         if output:
-            write_evaluation(found, output, section=section, figures=figures)
+            write_evaluation(found, output, section=section, more_plots=plots)
             click.echo(f"{output}: wrote evaluation.json, report.md and the plots", err=True)
     if fail_over is not None:
         _end_by_gate(found.document["stress"], fail_over)

@@ -44,7 +44,7 @@ def check_output_folder(folder: Path) -> None:
 
 
 def write_evaluation(
-    evaluation: Evaluation, folder: Path, *, section: str = "", figures: Mapping[str, Figure] | None = None
+    evaluation: Evaluation, folder: Path, *, section: str = "", more_plots: Mapping[str, Figure] | None = None
 ) -> None:
     """Writes the folder of an evaluation atomically; an earlier evaluation is replaced.
 
@@ -52,7 +52,7 @@ def write_evaluation(
         evaluation: Result of `ctonnx_train.evaluation.evaluate.evaluate_model`.
         folder: Folder to write.
         section: Markdown for the end of the report.
-        figures: Further plots for the report, by the name of the file without its extension.
+        more_plots: Plots for the report, by the name of the file without its extension.
 
     Raises:
         CtonnxError: If the folder contains other files.
@@ -67,7 +67,7 @@ def write_evaluation(
         text = as_markdown(document, plots=True)
         if section:
             text += f"\n{section}"
-        for name, figure in (figures or {}).items():
+        for name, figure in (more_plots or {}).items():
             save_plot(figure, temporary / f"{name}.png")
             text += f"\n![{name}]({name}.png)\n"
         write_text(temporary / "report.md", _readable(text))

@@ -16,7 +16,7 @@ __all__ = ["Answers", "answers_of", "count_changes", "kinds_of_change"]
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What a model makes of some images: the predicted classes, and the decisions if it has an operating point."""
+    """Predicted classes of some images, and their decisions if the model has an operating point."""
 
     predicted: NDArray[np.intp]
     decisions: NDArray[np.str_] | None
@@ -53,7 +53,7 @@ def answers_of(
 
 
 def kinds_of_change(before: Answers, after: Answers) -> dict[str, NDArray[np.bool_]]:
-    """Returns which images changed, by the kind of change, each [images].
+    """Returns a flag for each image that changed, by the kind of change, each [images].
 
     `flipped` is a decision that became the opposite one, `newly_referred` one that became `refer`, `newly_decided` the
     reverse; `class_changed` is another predicted class. Without an operating point there is only the last.

@@ -38,7 +38,7 @@ def plot_stress(document: Mapping[str, Any], title: str) -> Figure:
                 axes.plot([low, high], [place, place], color=color, linewidth=0.9, alpha=0.6)
                 axes.plot([share], [place], _MARKERS[step], color=color, markersize=4, clip_on=False, zorder=3)
             found = holds_until(document, transform, FEW)
-            text = f"not at {steps[0]['shown']}" if found is None else f"to {found['shown']}"
+            text = "none" if found is None else found["shown"]
             strong = found is None
             axes.text(
                 1.03,
@@ -50,7 +50,7 @@ def plot_stress(document: Mapping[str, Any], title: str) -> Figure:
                 color=COLORS[1] if strong else "black",
                 fontweight="bold" if strong else "normal",
             )
-        axes.text(1.03, -1, f"{FEW:.0%} or less", transform=axes.get_yaxis_transform(), va="center", fontsize=8)
+        axes.text(1.03, -1, f"{FEW:.0%} or less up to", transform=axes.get_yaxis_transform(), va="center", fontsize=8)
         axes.set_yticks(range(len(transforms)), [transform["title"] for transform in transforms])
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(transforms) - 0.4, -0.6)

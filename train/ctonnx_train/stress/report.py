@@ -56,14 +56,13 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
         "The same scans, changed as another scanner, window, viewer or file format would, must not change their "
         f"decision. {_decided_by(document)}\n"
     )
-    limit = f"{FEW:.0%} or less"
     rows = []
     for transform in document["transforms"]:
         found = holds_until(document, transform, FEW)
         worst = max(transform["strengths"], key=lambda of: of[kind]["share"])
-        until = f"never, nor at {transform['strengths'][0]['shown']}" if found is None else f"up to {found['shown']}"
+        until = "none" if found is None else found["shown"]
         rows.append([transform["title"], until, f"{_percent(worst[kind])} at {worst['shown']}"])
-    yield from table(["change", f"{limit} {_KINDS[kind]}", "most"], rows, padded=True)
+    yield from table(["change", f"{FEW:.0%} or less {_KINDS[kind]} up to", "most"], rows, padded=True)
     yield ""
     kinds = [name for name in _KINDS if name in document["transforms"][0]["strengths"][0]]
     rows = [
@@ -98,7 +97,7 @@ def _decided_by(document: Mapping[str, Any]) -> str:
     return (
         f"{text}; of {counted(document['images'], 'unchanged scan')}, {counts['positive']} are positive, "
         f"{counts['negative']} negative, {counts['refer']} referred. A flipped decision became the opposite one; one "
-        "that is newly referred asks a person, and is no error of the model."
+        "that is newly referred asks a person, and is not an error of the model."
     )
 
 

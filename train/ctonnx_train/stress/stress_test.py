@@ -123,7 +123,7 @@ def _changed(
     numbers: Sequence[int],
     variants: Sequence[_Variant],
 ) -> Iterator[tuple[NDArray[np.uint8], list[str | None]]]:
-    """Yields the pixels and cautions of the scans as they are, then of each variant; the next is made meanwhile."""
+    """Yields the pixels and warnings of the scans as they are, then of each variant; the next is made meanwhile."""
 
     def one(variant: _Variant | None, scan: Scan, number: int) -> tuple[NDArray[np.uint8], str | None]:
         if variant is not None:

@@ -137,7 +137,7 @@ TRANSFORMS = (
     _transform("window down", (-0.05, -0.1, -0.2), "{:.0%}", _window),
     _transform("padded", (0.0, 0.1, 0.25), "square + {:.0%}", _padded),
     _transform("cropped", (0.02, 0.05, 0.1), "{:.0%}", _cropped),
-    _transform("resampled", (0.75, 0.5, 0.33), "to {:.0%}", _resampled),
+    _transform("resampled", (0.75, 0.5, 0.33), "{:.0%} of the size", _resampled),
     _transform("JPEG", (75, 50, 25), "quality {:g}", _jpeg),
     _transform("noise", (5, 10, 20), "{:g} grey values", _noise),
     _transform("blurred", (0.2, 0.4, 0.8), "{:g} % of the side", _blurred),
