@@ -106,7 +106,8 @@ def _rule(record: RunRecord) -> str:
     """Returns the rule by which an image is referred to a person."""
     if (sets := record.prediction_sets) is None:
         return "by the operating point alone, as there are no prediction sets"
-    return f"refer if the prediction set ({exactly(sets.coverage, form='%')} coverage) has suspicious and other classes"
+    coverage = exactly(sets.coverage, form="%")
+    return f"refer if the prediction set (fitted for {coverage} coverage) has suspicious and other classes"
 
 
 def _fitted_on(point: OperatingPoint) -> str:

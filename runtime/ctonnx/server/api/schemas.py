@@ -1,8 +1,9 @@
 """Schemas of the OpenAPI document: JSON bodies of requests and responses."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
+from ctonnx.artifacts.decision.rule import DecisionName
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.server.api.open_inference import output_shapes
 from ctonnx.server.settings import Settings
@@ -32,8 +33,15 @@ def schemas(spec: ModelSpec, settings: Settings) -> Json:
         "frame": {**_nullable(_COUNT), "description": "Index of the frame, for a DICOM file with several."},
         "label": {**label, "description": "Predicted class; null after an error."},
         "probability": _nullable(_SHARE),
-        "suspicious": {**_FLAG, "description": "Verdict of the operating point; null without one."},
+        "decision": {
+            **_nullable(_TEXT),
+            "enum": [*get_args(DecisionName), None],
+            "description": "Decision about the image; null after an error and without an operating point.",
+        },
+        "reason": {**optional_text, "description": "Reason for `refer`."},
+        "suspicious": {**_FLAG, "description": "Whether the decision is `positive`; null without one and for `refer`."},
         "score": {**score, "description": "Sum that is compared with the threshold of the operating point."},
+        "set": {**_nullable(_list(_TEXT)), "description": "Prediction set: the classes that the image may have."},
         "probabilities": {"type": "object", "additionalProperties": _SHARE, "description": "In descending order."},
         "novelty": {**score, "description": "Distance from the training images; null for a model without it."},
         "novelty_percentile": {
@@ -47,10 +55,19 @@ def schemas(spec: ModelSpec, settings: Settings) -> Json:
         "heatmap": optional_text,
         "scan": optional_text,
     }
+    novelty = {
+        **_nullable(_object({"threshold": _NUMBER, "quantile": _SHARE})),
+        "description": "Highest novelty that is not flagged, and its quantile on the validation images; null without.",
+    }
     model = {
         **dict.fromkeys(("name", "run", "precision", "sha256"), _TEXT),
         "synthetic": {"type": "boolean"},
         "threshold": {**_nullable(_NUMBER), "description": "Minimum `score` of a suspicious image."},
+        "coverage": {
+            **_nullable(_SHARE),
+            "description": "Lowest coverage of a class that the prediction sets promise; null without them.",
+        },
+        "novelty": novelty,
         "positive": {**_list(_TEXT), "description": "Classes whose probabilities are summed for the `score`."},
     }
     tensor = {"name": _TEXT, "datatype": _TEXT, "shape": _list({"type": "integer"})}
@@ -82,6 +99,10 @@ def schemas(spec: ModelSpec, settings: Settings) -> Json:
                 "classes": _list(_TEXT),
                 "image_size": _COUNT,
                 "operating_point": {"type": ["object", "null"]},
+                "decision": {**optional_text, "description": "Rule that decides about an image."},
+                "coverage": model["coverage"],
+                "novelty": novelty,
+                "acquisition": {"type": ["object", "null"], "description": "Facts of the training images."},
                 "metrics": {"type": "object"},
                 "trained_on": _TEXT,
                 "leaks": {**optional_text, "description": "Leakage that makes the metrics optimistic, if known."},
