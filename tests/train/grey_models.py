@@ -49,10 +49,13 @@ SPEC = ModelSpec(
 # Grey values of the left and the right half, 0 to 1, to the logits: a bright half is a large cell tumour or a tumour.
 _WEIGHTS = np.array([[0, 6], [0, 0], [6, 0]], np.float32)
 _BIAS = np.array([-2.7, 0, -2.7], np.float32)
+_CENTER = 0.4  # of the novelty: the squared distance of a half's grey value from it, in the mean over both
 
 
-def make_graph(tail: list[onnx.NodeProto], weights: Mapping[str, NDArray[Any]] | None = None) -> onnx.ModelProto:
-    """Returns a model of float32 logits and a blank heatmap; `tail` makes the probabilities of the logits."""
+def make_graph(
+    tail: list[onnx.NodeProto], weights: Mapping[str, NDArray[Any]] | None = None, *, novelty: bool = False
+) -> onnx.ModelProto:
+    """Returns a model of float32 logits and their heatmap; `tail` makes the probabilities of the logits."""
     arrays: dict[str, NDArray[Any]] = {
         "scale": np.array(255, np.float32),
         "axes": np.array([1, 2], np.int64),
@@ -74,6 +77,13 @@ def make_graph(tail: list[onnx.NodeProto], weights: Mapping[str, NDArray[Any]] |
         helper.make_node("Relu", ["logits"], ["rectified"]),
         helper.make_node("Reshape", ["rectified", "map"], ["heatmap"]),
     ]
+    if novelty:
+        arrays |= {"center": np.array(_CENTER, np.float32), "second": np.array([1], np.int64)}
+        nodes += [
+            helper.make_node("Sub", ["features", "center"], ["away"]),
+            helper.make_node("Mul", ["away", "away"], ["squares"]),
+            helper.make_node("ReduceMean", ["squares", "second"], ["novelty"], keepdims=0),
+        ]
     shape: list[str | int] = ["batch", 3]
     graph = helper.make_graph(
         nodes,
@@ -83,6 +93,7 @@ def make_graph(tail: list[onnx.NodeProto], weights: Mapping[str, NDArray[Any]] |
             helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, shape),
             helper.make_tensor_value_info("logits", TensorProto.FLOAT, shape),
             helper.make_tensor_value_info("heatmap", TensorProto.FLOAT, [*shape, 1, 1]),
+            *([helper.make_tensor_value_info("novelty", TensorProto.FLOAT, ["batch"])] if novelty else []),
         ],
         [numpy_helper.from_array(values, name) for name, values in arrays.items()],
     )
@@ -106,25 +117,27 @@ def tail_of(temperature: float) -> tuple[list[onnx.NodeProto], dict[str, NDArray
 def write_model(file: Path, *, temperature: float = 1.0, golden: bool = True, **changes: Any) -> Path:
     """Writes a model with its spec and, next to it, its golden inputs."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    model = make_graph(*tail_of(temperature))
+    novelty = changes.get("novelty") is not None
+    model = make_graph(*tail_of(temperature), novelty=novelty)
     spec = replace(SPEC, temperature=temperature, **changes)
     spec = replace(spec, content_checksum=content_checksum(model.SerializeToString()))
     helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
     onnx.save(model, file)
     if golden:
         pixels = np.random.default_rng(9).integers(0, 256, (4, SIZE, SIZE, 3), np.uint8)
-        outputs = outputs_of(pixels, temperature)
+        outputs = outputs_of(pixels, temperature, novelty=novelty)
         digests = {"fp32": sha256_of(file)}
         save_golden(file.parent / FILE_NAME, Golden(pixels, outputs, "ab" * 32, {"fp32": outputs}, digests))
     return file
 
 
-def outputs_of(pixels: NDArray[np.uint8], temperature: float = 1.0) -> Outputs:
+def outputs_of(pixels: NDArray[np.uint8], temperature: float = 1.0, *, novelty: bool = False) -> Outputs:
     """Returns the outputs that a model has for pixels, uint8 [images, size, size, 3]."""
     halves = pixels.reshape(len(pixels), SIZE, 2, SIZE // 2, 3).mean(axis=(1, 3, 4)) / 255
     logits = (halves @ _WEIGHTS.T + _BIAS).astype(np.float32)
     probabilities = softmax(logits / np.float32(temperature), axis=1)
-    return Outputs(probabilities, logits, np.maximum(logits, 0)[:, :, None, None])
+    distance = ((halves - _CENTER) ** 2).mean(axis=1).astype(np.float32) if novelty else None
+    return Outputs(probabilities, logits, np.maximum(logits, 0)[:, :, None, None], distance)
 
 
 def write_scans(

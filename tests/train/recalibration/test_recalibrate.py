@@ -5,16 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from tests.train.grey_models import CLASSES, POINT, write_model, write_scans
 
+from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY, read_metadata
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import DataError
+from ctonnx.parity import outputs
 from ctonnx.prediction.verification import verify
 from ctonnx_train.evaluation.evaluate import evaluate_model
 from ctonnx_train.evaluation.evaluated_model import open_evaluated_model
+from ctonnx_train.evaluation.external.external import evaluate_external
 from ctonnx_train.recalibration.recalibrate import recalibrate_model
 
 COUNTS = {"large cell": 30, "normal": 60, "tumor": 30}
@@ -131,3 +135,24 @@ def test_too_few_scans_leave_no_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"found 19 suspicious and 20 others"):
         recalibrate(write_model(tmp_path / "model.fp32.onnx"), data, tmp_path / "new/model.fp32.onnx")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(not hasattr(outputs, "output_names"), reason="the runtime does not know a fourth output")
+def test_novelty_threshold_moves_to_the_site(tmp_path: Path) -> None:
+    quantiles = tuple(np.linspace(0, 0.06, 101).tolist())
+    limit = Novelty(threshold=0.05, quantile=0.95, quantiles=quantiles, images=72, training_images=600, components=2)
+    model = write_model(tmp_path / "model.fp32.onnx", novelty=limit)
+    data = write_scans(tmp_path / "site", COUNTS, dimmed=0.3)
+    shifted = evaluate_external(model, data, replicates=0)
+    assert shifted["shift"]["novelty"]["flagged"]["value"] > 0.9
+    assert shifted["referred"]["value"] > 0.9
+    output = tmp_path / "new/model.fp32.onnx"
+    found = recalibrate(model, data, output)
+    assert found["before"]["novel"]["value"] > 0.9
+    assert found["after"]["novel"]["value"] <= 0.1
+    assert any("of these scans were flagged as unlike the training images" in caveat for caveat in found["caveats"])
+    novelty = spec_of(output).novelty
+    assert novelty is not None
+    assert (novelty.images, novelty.training_images, novelty.components) == (120, 600, 2)
+    assert novelty.threshold > limit.threshold
+    assert verify(output).failures == ()

@@ -45,7 +45,7 @@ __all__ = ["recalibrate"]
 @click.option(
     "--novelty-quantile",
     "quantile",
-    type=FiniteRange(0, 1, min_open=True),
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
     help="Share of the scans that are not flagged as novel; default: the model's.",
 )
 @click.option(

@@ -1,6 +1,6 @@
 """Fits the values of an exported model on labelled scans, and cross-validates the fit."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.model_selection import StratifiedGroupKFold
 
-from ctonnx.artifacts.decision.novelty import PERCENTILES, Novelty
+from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.decision.rule import decide_all
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import DataError
 from ctonnx_train.evaluation.fitting.calibration import fit_temperature
+from ctonnx_train.evaluation.fitting.novelty import fit_threshold
 from ctonnx_train.evaluation.fitting.prediction_sets import fit_prediction_sets
 from ctonnx_train.evaluation.fitting.threshold import fit_operating_point, positive_classes
 from ctonnx_train.recalibration.scans import FOLDS, SiteScans
@@ -190,13 +191,9 @@ def _fit_novelty(
     """Returns the threshold of the novelty output on these scans; None if the model has none."""
     if novelty is None or earlier is None:
         return None
-    share = quantile or earlier.quantile
-    values = novelty[rows].astype(np.float64)
-    return replace(
-        earlier,
-        threshold=float(np.quantile(values, share, method="higher")),
-        quantile=share,
-        quantiles=tuple(np.quantile(values, np.linspace(0, 1, PERCENTILES)).tolist()),
-        images=len(values),
-        leaked_images_used=False,
+    return fit_threshold(
+        novelty[rows],
+        quantile=quantile or earlier.quantile,
+        training_images=earlier.training_images,
+        components=earlier.components,
     )
