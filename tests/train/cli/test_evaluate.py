@@ -53,7 +53,7 @@ def copied_run(exported_run: Run, tmp_path: Path) -> Run:
     run = Run(tmp_path / "runs" / "copy")
     run.folder.mkdir(parents=True)
     run.weights_file.symlink_to(exported_run.weights_file)
-    for file in (exported_run.record_file, exported_run.splits_file):
+    for file in (exported_run.record_file, exported_run.splits_file, exported_run.novelty_file):
         shutil.copy(file, run.folder)
     return run
 

@@ -1,4 +1,4 @@
-"""Thumbnails: the mean grey of 8 x 8 cells, also where the pixels are no multiple of 8."""
+"""Thumbnails: the mean grey of 8 x 8 cells, also for sizes that 8 does not divide."""
 
 import numpy as np
 import pytest

@@ -12,7 +12,7 @@ from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.images import Preprocessing
 from ctonnx.parity.comparison import share_interval
-from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
+from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, Predicted
 
 CLASSES = ("normal", "tumor", "large cell")
 POINT = OperatingPoint(positive=("tumor", "large cell"), threshold=0.5, sensitivity=0.9, specificity=0.9)
@@ -51,8 +51,7 @@ def evaluated_model(
         operating_point=operating_point,
         synthetic=False,
         data={},
-        probabilities=lambda store, rows: predict_pixels(store.take(rows))[0],
-        predict_pixels=predict_pixels,
+        predict=lambda store, rows: Predicted(*predict_pixels(store.take(rows))),
         checkpoint_sha256="ab" * 32,
         prediction_sets=prediction_sets,
         novelty=novelty_threshold,
