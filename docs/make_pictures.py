@@ -66,7 +66,7 @@ def make(demo: Path) -> None:
             save(picture, "heatmap.png")
     with page(demo) as browser, tempfile.TemporaryDirectory() as folder:
         browser.find_element("css selector", "#files").send_keys("\n".join(map(str, scans)))
-        rows = "#scans > li:is([data-state=suspicious], [data-state=clear], [data-state=below])"
+        rows = "#scans > li:is([data-state=suspicious], [data-state=clear], [data-state=below], [data-state=refer])"
         WebDriverWait(browser, 30).until(lambda _: len(browser.find_elements("css selector", rows)) == len(scans))
         file = Path(folder) / "page.png"
         browser.save_screenshot(str(file))

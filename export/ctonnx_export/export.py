@@ -28,6 +28,7 @@ from ctonnx_export.report.caveats import export_caveats
 from ctonnx_export.report.facts import report
 from ctonnx_export.report.markdown import as_markdown
 from ctonnx_export.report.model_card import model_card
+from ctonnx_export.report.stress import read_stress
 from ctonnx_train.runs.checkpoint import Checkpoint, load_checkpoint
 
 __all__ = ["ExportResult", "export_run", "model_name"]
@@ -137,7 +138,8 @@ def export_run(
             )
     checkpoint = load_checkpoint(run)
     _check_free_space(output, run.weights_file.stat().st_size, 1 + len(set(precisions) - {"fp32"}))
-    written = _Folder(output)
+    stress = read_stress(run, checkpoint.sha256)
+    written = _Folder(output, stress)
     with computing_threads(threads), written.reporting_kept_models(log):
         for models, golden, pending in _make(checkpoint, precisions, data, quantization or Quantization(), bounds, log):
             if pending:
@@ -148,7 +150,7 @@ def export_run(
         if kept := any(model.failures and (output / model_name(model.precision)).exists() for model in models):
             with atomic_folder(output) as folder:
                 shutil.copytree(output, folder, dirs_exist_ok=True)
-                _write_reports(folder, "refused", report(models, {}, caveats))
+                _write_reports(folder, "refused", report(models, {}, caveats, stress=stress))
         else:
             written.write(models, golden, (), caveats)
     return ExportResult(folder=output, models=models, kept=kept)
@@ -157,8 +159,8 @@ def export_run(
 class _Folder:
     """Export folder, which is replaced by a more complete one as models pass their gates."""
 
-    def __init__(self, output: Path) -> None:
-        self._output = output
+    def __init__(self, output: Path, stress: dict[str, Any] | None) -> None:
+        self._output, self._stress = output, stress
         self._outputs: dict[str, Outputs] = {}
         self._written: tuple[Precision, ...] = ()
         self._pending: tuple[Precision, ...] = ()
@@ -189,7 +191,9 @@ class _Folder:
                 if model.precision not in self._outputs:
                     self._outputs[model.precision] = run_onnx(model.model, [golden.pixels])
             save_golden(folder / FILE_NAME, replace(golden, model_outputs=self._outputs, model_sha256=digests))
-            facts = report(models, {file.name: _facts(file) for file in sorted(folder.iterdir())}, caveats, pending)
+            facts = report(
+                models, {file.name: _facts(file) for file in sorted(folder.iterdir())}, caveats, pending, self._stress
+            )
             _write_reports(folder, "report", facts)
             write_text(folder / "README.md", model_card(facts))
         self._written, self._pending = tuple(model.precision for model in passed), pending

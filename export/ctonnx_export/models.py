@@ -84,14 +84,17 @@ def make_fp32(checkpoint: Checkpoint, images: ImageSets, log: Log) -> tuple[Expo
         ModelError: If the run's record has no metrics.
     """
     checkpoint.record.require_metrics()
-    graph = DeployGraph(checkpoint.network, checkpoint.record.temperature)
+    graph = DeployGraph(checkpoint.network, checkpoint.record.temperature, checkpoint.novelty)
+    if checkpoint.novelty is None:
+        log("note: the run has no novelty, so the models have no such output; train again to have it")
     validation = images.validation
     reference = run_pytorch(graph, batches_with_progress("outputs of PyTorch", validation))
     pixels = validation.pixels(images.golden)
     log("converting to ONNX and simplifying")
     simplified = simplify(convert(graph, checkpoint.record.preprocessing.size), pixels)
     log(f"parity with PyTorch on {len(validation)} validation images")
-    parity = compare(reference, run_onnx(simplified.model, batches_with_progress("outputs of ONNX", validation)))
+    outputs = run_onnx(simplified.model, batches_with_progress("outputs of ONNX", validation))
+    parity = compare(reference, outputs)
     gate = GATES["fp32"]
     if failures := gate.failures(parity):
         raise CheckFailed(
@@ -189,6 +192,9 @@ def _spec(checkpoint: Checkpoint, parity: Parity) -> ModelSpec:
         temperature=record.temperature,
         operating_point=record.operating_point,
         prediction_sets=record.prediction_sets,
+        shortcuts=record.shortcuts,
+        acquisition=record.acquisition,
+        novelty=record.novelty if checkpoint.novelty else None,
     )
 
 

@@ -14,7 +14,7 @@ from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity import rounding
 from ctonnx.parity.acceptance_gates import GATES, BrokenBound, Gate
 from ctonnx.parity.comparison import AccuracyChange, Parity, accuracy_change, compare
-from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
+from ctonnx.parity.outputs import Outputs, output_names
 from ctonnx_export.graph.sessions import open_model
 from ctonnx_export.image_sets import ImageSet, batches_with_progress
 
@@ -54,6 +54,11 @@ class ComparisonSet:
     def counts(self) -> dict[str, int]:
         """Number of images of each split."""
         return {split: len(part) for split, part in zip(("valid", "train"), self.parts, strict=False)}
+
+    @property
+    def novelty_threshold(self) -> float | None:
+        """Highest novelty that is not flagged; None without this output."""
+        return self.spec.novelty.threshold if self.spec and self.spec.novelty else None
 
     def changed_suspicion(self, outputs: Outputs) -> Suspicion | None:
         """Returns the numbers of images with another verdict than the reference's; None without an operating point."""
@@ -127,8 +132,9 @@ def try_model(model: onnx.ModelProto, compared: ComparisonSet, gate: Gate, schem
     """Compares a model with its reference on the CPU, and times it."""
     session = open_model(model)
     batches = batches_with_progress("comparing", *compared.parts)
-    outputs = Outputs.concatenate([Outputs(*session.run(OUTPUT_NAMES, {"pixels": pixels})) for pixels in batches])
-    parity = compare(compared.reference, outputs)
+    names = output_names([item.name for item in session.get_outputs()])
+    outputs = Outputs.concatenate([Outputs(*session.run(names, {"pixels": pixels})) for pixels in batches])
+    parity = compare(compared.reference, outputs, threshold=compared.novelty_threshold)
     change = accuracy_change(compared.reference, outputs, compared.labels)
     first = len(compared.parts[0])
     validation = accuracy_change(compared.reference[:first], outputs[:first], compared.labels[:first])
@@ -136,7 +142,7 @@ def try_model(model: onnx.ModelProto, compared: ComparisonSet, gate: Gate, schem
     seconds = []
     for _ in range(_TIMED):
         start = time.perf_counter()
-        session.run(OUTPUT_NAMES, one)
+        session.run(names, one)
         seconds.append(time.perf_counter() - start)
     return Trial(
         parity=parity,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import CtonnxError
-from ctonnx.parity.outputs import OUTPUT_NAMES
+from ctonnx.parity.outputs import NOVELTY, output_names
 from ctonnx.system.files import atomic_folder
 
 __all__ = ["check_empty", "check_separate", "write_repository"]
@@ -82,12 +82,13 @@ def check_separate(folder: Path, export_folder: Path) -> None:
 def _config(name: str, spec: ModelSpec) -> str:
     size, classes = spec.preprocessing.size, len(spec.classes)
     cells = -(-size // 32)
-    shapes = {"probabilities": [classes], "logits": [classes], "heatmap": [classes, cells, cells]}
+    shapes = {"probabilities": [classes], "logits": [classes], "heatmap": [classes, cells, cells], NOVELTY: [1]}
     outputs = ",\n".join(
         f'  {{ name: "{output}" data_type: TYPE_FP32 dims: {shapes[output]}'
         + (' label_filename: "labels.txt"' if output == "probabilities" else "")
+        + (" reshape { shape: [] }" if output == NOVELTY else "")  # one number an image, without an axis of its own
         + " }"
-        for output in OUTPUT_NAMES
+        for output in output_names([NOVELTY] if spec.novelty else [])
     )
     return f"""# A research tool, not a medical device.
 # Pixels are RGB, 8 bits; see docs/reference/images.md of ctonnx for the conversion of files.

@@ -13,7 +13,7 @@ import numpy as np
 
 from ctonnx.errors import CtonnxError, ModelError, ProviderError
 from ctonnx.inference.providers import ON_CPU
-from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
+from ctonnx.parity.outputs import Outputs
 from ctonnx.system.text import Log
 from ctonnx_bench.cases.case import Case
 from ctonnx_bench.cases.images import CheckImages
@@ -115,7 +115,7 @@ class Bench:
             np.save(pixels, others.pixels)
             self._launch(case.task(pixels=pixels, outputs=file, seconds=None), case)
         with np.load(file) as arrays:
-            return Outputs(*(arrays[name] for name in OUTPUT_NAMES))
+            return Outputs.read({name: arrays[name] for name in arrays.files})
 
     def round(self, case: Case, seconds: float) -> Round:
         """Times a case in a new process; `outputs` must have been called for the case.

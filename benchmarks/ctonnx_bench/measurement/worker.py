@@ -115,7 +115,7 @@ def work(task: Task) -> dict[str, Any]:
     if task.seconds is None:
         batches = [network.fetch(result), *(network.predict(take(row)) for row in rows[1:])]
         outputs = Outputs.concatenate(batches)[: len(pixels)]
-        np.savez(task.outputs, **{name: getattr(outputs, name) for name in OUTPUT_NAMES})
+        np.savez(task.outputs, allow_pickle=False, **outputs.arrays)
         return report
     rows = rows[: max(1, _DISTINCT // task.batch_size)]
     report |= _time(network, [network.stage(take(row)) for row in rows], rows, task)

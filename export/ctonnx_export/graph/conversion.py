@@ -12,7 +12,7 @@ import onnx
 import torch
 
 from ctonnx.artifacts.onnx_file.operators import OPSET
-from ctonnx.parity.outputs import OUTPUT_NAMES
+from ctonnx.parity.outputs import NOVELTY, output_names
 from ctonnx_export.graph.deploy_graph import DeployGraph
 
 __all__ = ["convert", "strip"]
@@ -29,7 +29,7 @@ def convert(graph: DeployGraph, size: int) -> onnx.ModelProto:
             dynamo=True,
             opset_version=OPSET,
             input_names=["pixels"],
-            output_names=list(OUTPUT_NAMES),
+            output_names=list(output_names([NOVELTY] if graph.novelty else [])),
             dynamic_shapes={"pixels": {0: batch}},
             verbose=False,
         )

@@ -1,8 +1,9 @@
-"""The deployed network: from bytes to probabilities, logits and heatmaps in one forward pass."""
+"""The deployed network: from bytes to probabilities, logits, heatmaps and novelty in one forward pass."""
 
 from torch import Tensor, nn
 
 from ctonnx_train.network.classifier import CTClassifier
+from ctonnx_train.network.novelty import NoveltyDistance
 
 __all__ = ["DeployGraph"]
 
@@ -18,18 +19,21 @@ class DeployGraph(nn.Module):
     Args:
         network: Trained network; it is set to evaluation mode.
         temperature: Divisor of the logits before the softmax.
+        novelty: Distance from the training images; without it, the graph has no output `novelty`.
     """
 
-    def __init__(self, network: CTClassifier, temperature: float = 1.0) -> None:
+    def __init__(self, network: CTClassifier, temperature: float = 1.0, novelty: NoveltyDistance | None = None) -> None:
         super().__init__()
         self.network = network.eval()
         self.temperature = temperature
+        self.novelty = novelty
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the three `ctonnx.parity.outputs.Outputs` for images, uint8 [batch, height, width, 3]."""
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Returns the `ctonnx.parity.outputs.Outputs` in their order for images, uint8 [batch, height, width, 3]."""
         maps = self.network.features(pixels.permute(0, 3, 1, 2))
         head = self.network.head
-        hidden1 = head.dense1(maps.mean((2, 3)))
+        pooled = maps.mean((2, 3))
+        hidden1 = head.dense1(pooled)
         hidden2 = head.dense2(hidden1.relu())
         logits = head.dense3(hidden2.relu())
         # d logits / d pooled features, [batch, classes, 2048], from the last dense layer back to the first
@@ -39,4 +43,5 @@ class DeployGraph(nn.Module):
         batch, channels, height, width = maps.shape
         heatmap = (gradient @ maps.reshape(batch, channels, height * width)).relu() / (height * width)
         probabilities = (logits / self.temperature).softmax(1)
-        return probabilities, logits, heatmap.reshape(batch, -1, height, width)
+        outputs = probabilities, logits, heatmap.reshape(batch, -1, height, width)
+        return outputs if self.novelty is None else (*outputs, self.novelty(pooled, pixels))

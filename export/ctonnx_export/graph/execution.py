@@ -7,7 +7,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
+from ctonnx.parity.outputs import Outputs, output_names
 from ctonnx_export.graph.deploy_graph import DeployGraph
 from ctonnx_export.graph.sessions import open_model
 
@@ -17,7 +17,8 @@ __all__ = ["run_onnx", "run_pytorch"]
 def run_onnx(model: onnx.ModelProto, batches: Iterable[NDArray[np.uint8]]) -> Outputs:
     """Returns onnxruntime's outputs on the CPU for batches of pixels, uint8 [images, size, size, 3] each."""
     session = open_model(model)
-    return Outputs.concatenate([Outputs(*session.run(OUTPUT_NAMES, {"pixels": pixels})) for pixels in batches])
+    names = output_names([item.name for item in session.get_outputs()])
+    return Outputs.concatenate([Outputs(*session.run(names, {"pixels": pixels})) for pixels in batches])
 
 
 def run_pytorch(graph: DeployGraph, batches: Iterable[NDArray[np.uint8]]) -> Outputs:

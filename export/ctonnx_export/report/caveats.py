@@ -20,7 +20,8 @@ def export_caveats(models: Sequence[ExportedModel]) -> tuple[str, ...]:
 
 def _network_caveats(model: ExportedModel) -> Iterator[str]:
     if model.precision == "fp32":  # the other precisions have the same caveats
-        yield from model_caveats(model.spec.metrics, model.spec.operating_point, model.spec.prediction_sets)
+        spec = model.spec
+        yield from model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts)
     counts = model.facts.get("answered", {})
     predicted = [name for name, count in counts.items() if count]
     if len(predicted) == 1:

@@ -15,16 +15,19 @@ def report(
     files: Mapping[str, Mapping[str, Any]],
     notes: Sequence[str] = (),
     pending: Sequence[str] = (),
+    stress: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Returns the report: the models' common spec, gate and trial of each model, size and SHA-256 of each file.
 
-    FP32 is the first model, and those that failed are included; `files` is empty if nothing was written.
+    FP32 is the first model, and those that failed are included; `files` is empty if nothing was written. `stress` is
+    the stress test of the checkpoint, if there was one.
     """
     return {
         "model": json.loads(models[0].spec.to_json()),
         "precisions": {model.precision: _precision(model, models) for model in models},
         "notes": list(notes),
         "pending": list(pending),
+        "stress": None if stress is None else dict(stress),
         "files": {name: dict(facts) for name, facts in files.items()},
     }
 

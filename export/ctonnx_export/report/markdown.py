@@ -7,6 +7,7 @@ from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.parity.rounding import shown
 from ctonnx.system.text import table
 from ctonnx_export.report.parity_table import parity_table, show_change, show_correlation, show_counts
+from ctonnx_export.report.stress import stress_lines
 
 __all__ = ["GOLDEN_PIXELS", "as_markdown", "pending_lines"]
 
@@ -16,7 +17,8 @@ GOLDEN_PIXELS = "`golden.npz` contains pixels of validation images: treat it lik
 def as_markdown(facts: Mapping[str, Any]) -> str:
     """Returns the Markdown text of a report from `ctonnx_export.report.facts.report`."""
     model, precisions = facts["model"], facts["precisions"]
-    size = model["preprocessing"]["size"]
+    how = model["preprocessing"]
+    size = how["size"]
     lines = [f"# {model['name']}: export report", ""]
     if not facts["files"]:
         lines += ["**Nothing of this export was written: the earlier export in this folder was kept.**", ""]
@@ -48,6 +50,7 @@ def as_markdown(facts: Mapping[str, Any]) -> str:
         "",
         *_copies(model["data"].get("leaks")),
         *_operating_point(model["operating_point"]),
+        *stress_lines(facts),
         "## Model",
         "",
         *table(
@@ -55,7 +58,7 @@ def as_markdown(facts: Mapping[str, Any]) -> str:
             [
                 ["classes", ", ".join(model["classes"])],
                 ["input", f"`pixels`, uint8 [batch, {size}, {size}, 3]"],
-                ["colour, resize", f"{model['preprocessing']['color']}, {model['preprocessing']['resize']}"],
+                ["colour, crop, resize", ", ".join(how[name] for name in ("color", "crop", "resize"))],
                 ["temperature", f"{model['temperature']:.4g}"],
                 ["trained", f"{model['created']} on `{model['data']['name']}`"],
                 ["data fingerprint", f"`{model['data']['fingerprint']}`"],

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ctonnx.artifacts.caveats import describe_shortcuts
 from ctonnx.artifacts.spec import describe_leakage
 from ctonnx.system.text import table
 from ctonnx_export.report.markdown import GOLDEN_PIXELS, pending_lines
 from ctonnx_export.report.parity_table import parity_table
+from ctonnx_export.report.stress import stress_lines
 
 __all__ = ["model_card"]
 
@@ -63,6 +65,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         f"`{model['data']['name']}`, fingerprint of the images `{model['data']['fingerprint'][:16]}`: "
         f"{_images(model['data']['images'])}.",
         *(["", f"**{leaks}.**"] if (leaks := describe_leakage(model["data"])) else []),
+        *(["", f"{found[0].upper()}{found[1:]}."] if (found := describe_shortcuts(model["shortcuts"])) else []),
         "",
         "## Metrics",
         "",
@@ -89,6 +92,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         "",
         *parity_table(facts["precisions"]),
         "",
+        *stress_lines(facts),
         "## Limits",
         "",
         "- It knows only its classes: any image, even a photograph of a cat, is assigned to one of them.",

@@ -6,20 +6,22 @@ by `inspect`, and on the server's page.
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx.artifacts.report_schema import Verdict
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.text import counted
 
 __all__ = [
+    "describe_shortcuts",
     "images_to_show",
     "missing_checks",
     "model_caveats",
     "operating_point_caveats",
-    "prediction_set_caveats",
+    "shortcut_caveats",
     "split_caveats",
 ]
 
@@ -74,20 +76,61 @@ def split_caveats(
     ]
 
 
+def shortcut_caveats(shortcuts: Mapping[str, Any] | None) -> list[str]:
+    """Returns the caveat of strong shortcuts in the training images; an empty list if there are none or for None."""
+    classes = _part(shortcuts, "classes")
+    strong = {name: _part(classes, name) for name in classes if _part(classes, name).get("verdict") == "strong"}
+    if not strong:
+        return []
+    ranked = sorted(strong, key=lambda name: -(_number(strong[name], "auroc") or 0))
+    worst, *others = ranked
+    facts = "; ".join(str(fact) for fact in strong[worst].get("facts") or ())
+    named = f"'{worst}' with an AUROC of {_number(strong[worst], 'auroc') or 0:.3f}" + (f" ({facts})" if facts else "")
+    if others:
+        named += " and also " + ", ".join(f"'{name}' ({_number(strong[name], 'auroc') or 0:.3f})" for name in others)
+    return [
+        f"facts of the training images that are not anatomy, such as their size, distinguish {named}: the model may "
+        "have learned these instead, and its metrics may not hold on other scans"
+    ]
+
+
+def describe_shortcuts(shortcuts: Mapping[str, Any] | None) -> str | None:
+    """Returns the verdict on each class as a sentence, the worst first; None if they are unknown.
+
+    >>> describe_shortcuts({"classes": {"a": {"verdict": "none"}, "b": {"verdict": "strong", "auroc": 0.9906}}})
+    "shortcuts in the training images: strong for 'b' (AUROC 0.991); none for 'a'"
+    """
+    classes = _part(shortcuts, "classes")
+    parts = []
+    for verdict in reversed(get_args(Verdict)):
+        found = {name: _part(classes, name) for name in classes if _part(classes, name).get("verdict") == verdict}
+        named = [
+            f"'{name}'" + (f" (AUROC {_number(of, 'auroc') or 0:.3f})" if verdict in ("some", "strong") else "")
+            for name, of in found.items()
+        ]
+        if named:
+            parts.append(f"{verdict} for {', '.join(named)}")
+    return f"shortcuts in the training images: {'; '.join(parts)}" if parts else None
+
+
 def model_caveats(
-    metrics: Mapping[str, Any], point: OperatingPoint | None, sets: PredictionSets | None = None
+    metrics: Mapping[str, Any],
+    point: OperatingPoint | None,
+    sets: PredictionSets | None = None,
+    shortcuts: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """Returns the caveats of a model's metrics on the test images, else the validation images, and of its decisions.
+    """Returns the caveats of a model's metrics on the test, else the validation images, its data and its decisions.
 
     Args:
         metrics: Metrics of each split, as in run.json and in the spec.
         point: Operating point of the model.
         sets: Prediction sets of the model.
+        shortcuts: Shortcuts in the training images, if they are known.
     """
     split = "test" if _part(metrics, "test") else "valid"
     of_split = _part(metrics, split)
     found = split_caveats(of_split, _part(of_split, "suspicious"), split, _part(of_split, "decisions"))
-    return [*found, *operating_point_caveats(point), *prediction_set_caveats(sets)]
+    return [*found, *shortcut_caveats(shortcuts), *operating_point_caveats(point), *prediction_set_caveats(sets)]
 
 
 def missing_checks(spec: ModelSpec) -> str | None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.errors import ModelError
-from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
+from ctonnx.parity.outputs import Outputs
 from ctonnx.system.file_reading import read_arrays, reason_of
 from ctonnx.system.files import atomic_file
 
@@ -51,11 +51,11 @@ def save_golden(file: Path, golden: Golden) -> None:
     arrays = {
         "pixels": golden.pixels,
         "checkpoint_sha256": np.array(golden.checkpoint_sha256),
-        **{name: getattr(golden.outputs, name) for name in OUTPUT_NAMES},
+        **golden.outputs.arrays,
         **{
-            f"{precision}.{name}": getattr(outputs, name)
+            f"{precision}.{name}": array
             for precision, outputs in golden.model_outputs.items()
-            for name in OUTPUT_NAMES
+            for name, array in outputs.arrays.items()
         },
         **{precision + _DIGEST: np.array(digest) for precision, digest in golden.model_sha256.items()},
     }
@@ -74,9 +74,9 @@ def load_golden(file: Path) -> Golden:
         precisions = [name.removesuffix(_DIGEST) for name in arrays if name.endswith(_DIGEST)]
         golden = Golden(
             arrays["pixels"],
-            _outputs(arrays),
+            Outputs.read(arrays),
             _text(arrays["checkpoint_sha256"]),
-            {precision: _outputs(arrays, f"{precision}.") for precision in precisions},
+            {precision: Outputs.read(arrays, f"{precision}.") for precision in precisions},
             {precision: _text(arrays[precision + _DIGEST]) for precision in precisions},
         )
     except OSError as error:
@@ -99,15 +99,18 @@ def load_golden(file: Path) -> Golden:
             raise _unusable(file, "different numbers of outputs")
         if outputs.heatmap.shape != golden.outputs.heatmap.shape:
             raise _unusable(file, "heatmaps of several sizes")
+        if (outputs.novelty is None) != (golden.outputs.novelty is None):
+            raise _unusable(file, "novelty of some models only")
+        if outputs.novelty is not None and (outputs.novelty.dtype.name, outputs.novelty.shape) != (
+            "float32",
+            (images,),
+        ):
+            raise _unusable(file, "novelty of another kind")
     return golden
 
 
 def _unusable(file: Path, found: str) -> ModelError:
     return ModelError(f"expected golden inputs in '{file}', found {found}; export the model again")
-
-
-def _outputs(arrays: Mapping[str, NDArray[Any]], prefix: str = "") -> Outputs:
-    return Outputs(*(arrays[prefix + name] for name in OUTPUT_NAMES))
 
 
 def _text(array: NDArray[Any]) -> str:

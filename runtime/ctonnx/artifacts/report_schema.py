@@ -98,6 +98,9 @@ class GateBounds(TypedDict, total=False):
     min_agreement: Required[Share]
     max_drop: Share | None
     min_heatmap_correlation: Annotated[float, Between(-1, 1)]
+    max_dnovelty: Annotated[float, Between(0)] | None
+    min_novelty_correlation: Annotated[float, Between(-1, 1)] | None
+    min_novelty_agreement: Share | None
 
 
 Verdict: TypeAlias = Literal["none", "untested", "some", "strong"]

@@ -41,12 +41,14 @@ class Run:
     weights_file = _Inside("model.safetensors")  # weights of the checkpoint
     next_weights_file = _Inside("model.next.safetensors")  # newer weights, until their record is written
     novelty_file = _Inside("novelty.safetensors")  # distance of an image from the training images
+    next_novelty_file = _Inside("novelty.next.safetensors")  # as `next_weights_file`
     record_file = _Inside("run.json")  # settings, classes, data fingerprint and metrics of the run
     splits_file = _Inside("splits.json")  # images of each split
     plan_file = _Inside("plan.json")  # settings of a training that is not finished
     last_file = _Inside("last.ckpt")  # state from which an unfinished training resumes
     metrics_file = _Inside("metrics.csv")  # metrics of each epoch
     evaluation_folder = _Inside("evaluation")  # metrics and plots for the validation and test images
+    stress_file = _Inside("evaluation/stress.json")  # changes of decisions on changed scans
     export_folder = _Inside("export")  # exported models
 
     @property

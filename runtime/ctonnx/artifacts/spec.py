@@ -57,7 +57,8 @@ class ModelSpec:
         prediction_sets: Classes that an image may have; None if the run fitted none, and in files of schema 1.
         novelty: Threshold of the graph's output `novelty`; None if it has no such output, as in files of schema 1.
         shortcuts: Facts of the training images, such as their size, that distinguish their classes; None if unknown.
-        acquisition: Means of the training images' facts, such as size and brightness, to compare other images with.
+        acquisition: Medians of the training images' facts, such as size and brightness, to compare other images with;
+            see `ctonnx_train.audit.facts.acquisition`.
         history: Earlier fits of this file's values, the oldest first: one entry for each `ctonnx recalibrate`.
         content_checksum: Checksum of the file without its metadata; None in files of earlier releases.
     """

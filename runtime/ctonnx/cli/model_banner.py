@@ -28,7 +28,8 @@ def show_model(predictor: "Predictor", *, newest: bool) -> None:
         click.echo(
             "note: this model was trained on synthetic phantoms; its predictions have no clinical meaning", err=True
         )
-    if caveats := model_caveats(predictor.spec.metrics, predictor.spec.operating_point, predictor.spec.prediction_sets):
+    spec = predictor.spec
+    if caveats := model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts):
         more = f" ({len(caveats) - 1} more: ctonnx inspect {predictor.path})" if len(caveats) > 1 else ""
         click.echo(f"caveat: {caveats[0]}{more}", err=True)
 

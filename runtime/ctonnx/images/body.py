@@ -72,9 +72,9 @@ def _opened(bright: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _parts(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Returns row, start and end of the runs of cells in the largest connected part, and in others with a tenth of its area.
+    """Returns row, start and end of the runs of cells in the largest connected part.
 
-    Runs in neighbouring rows are connected if they share a column.
+    Other parts count if they have a tenth of its area. Runs in neighbouring rows are connected if they share a column.
     """
     steps = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     rows, starts = np.nonzero(steps == 1)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ctonnx.errors import CtonnxError, ProviderError
 from ctonnx.inference.providers import PROVIDERS, Provider
-from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
+from ctonnx.parity.outputs import Outputs
 from ctonnx.system.memory import as_memory_error
 from ctonnx.system.text import counted
 
@@ -31,7 +31,7 @@ class Runner:
     for each caller.
 
     Args:
-        session: Session of a ctonnx model, from `open_session`.
+        session: Session of a ctonnx model, from `open_session`: its outputs are the fields of `Outputs`, in order.
         provider: Provider of the session.
     """
 
@@ -59,7 +59,7 @@ class Runner:
                 if self._is_bound:
                     return self._run_bound(images)
                 pixels = images if isinstance(images, np.ndarray) else np.stack(images)
-                return Outputs(*self.session.run(OUTPUT_NAMES, {"pixels": pixels}))
+                return Outputs(*self.session.run(None, {"pixels": pixels}))
         except Exception as error:  # onnxruntime's exceptions share no base class but this
             raise _translate_error(error, self._provider, len(images)) from error
 
@@ -83,7 +83,7 @@ class Runner:
         self._under_way.add(future)
         future.add_done_callback(self._under_way.discard)
         try:
-            self.session.run_async(OUTPUT_NAMES, {"pixels": images}, done, None)
+            self.session.run_async(None, {"pixels": images}, done, None)
         except Exception as error:
             future.set_exception(_translate_error(error, provider, len(images)))
         return future
@@ -99,8 +99,8 @@ class Runner:
             np.stack(images, out=pixels)
         binding = self.session.io_binding()
         binding.bind_cpu_input("pixels", pixels)
-        for name in OUTPUT_NAMES:
-            binding.bind_output(name, "cpu")
+        for output in self.session.get_outputs():
+            binding.bind_output(output.name, "cpu")
         self.session.run_with_iobinding(binding)
         return Outputs(*binding.copy_outputs_to_cpu())
 

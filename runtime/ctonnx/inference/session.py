@@ -14,7 +14,7 @@ from ctonnx.artifacts.onnx_file.operators import check_graph
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import ModelError, NotEnoughMemory, ProviderError
 from ctonnx.inference.providers import PROVIDERS, Provider, execution_providers, preload
-from ctonnx.parity.outputs import OUTPUT_NAMES
+from ctonnx.parity.outputs import NOVELTY, output_names
 from ctonnx.system.cpu import architecture, available_cores, check_threads, has_vnni
 from ctonnx.system.file_reading import check_file, reason_of
 from ctonnx.system.memory import enough_memory
@@ -115,10 +115,11 @@ def read_spec(session: InferenceSession, name: str) -> ModelSpec:
     spec = ModelSpec.from_json(text)
     inputs = [item.name for item in session.get_inputs()]
     outputs = [item.name for item in session.get_outputs()]
-    if inputs != ["pixels"] or outputs != list(OUTPUT_NAMES):
+    expected = list(output_names([NOVELTY] if spec.novelty else []))
+    if inputs != ["pixels"] or outputs != expected:
         raise ModelError(
-            f"'{name}' has a ctonnx spec, but maps {inputs} to {outputs}, where ['pixels'] to "
-            f"{list(OUTPUT_NAMES)} was expected; export the model again"
+            f"'{name}' has a ctonnx spec, but maps {inputs} to {outputs}, where ['pixels'] to {expected} "
+            "was expected; export the model again"
         )
     size, classes = spec.preprocessing.size, len(spec.classes)
     shapes = [item.shape[1:] for item in (session.get_inputs()[0], session.get_outputs()[0])]
@@ -133,6 +134,7 @@ def read_spec(session: InferenceSession, name: str) -> ModelSpec:
         "logits": ("tensor(float)", [classes]),
         "probabilities": ("tensor(float)", [classes]),
         "heatmap": ("tensor(float)", [classes, side, side]),
+        NOVELTY: ("tensor(float)", []),
     }
     for item in (*session.get_inputs(), *session.get_outputs()):
         found = item.type, item.shape[1:]

@@ -13,7 +13,15 @@ if TYPE_CHECKING:  # imports NumPy, and `ctonnx export --help` needs only the bo
 __all__ = ["DEVICE_GATES", "GATES", "Bound", "BrokenBound", "Gate"]
 
 
-Bound: TypeAlias = Literal["max_dp", "min_agreement", "max_drop", "min_heatmap_correlation"]
+Bound: TypeAlias = Literal[
+    "max_dp",
+    "min_agreement",
+    "max_drop",
+    "min_heatmap_correlation",
+    "max_dnovelty",
+    "min_novelty_correlation",
+    "min_novelty_agreement",
+]
 
 
 class BrokenBound(NamedTuple):
@@ -41,12 +49,19 @@ class Gate:
         min_agreement: Minimum top-1 agreement, 0 to 1.
         max_drop: Maximum loss of accuracy, 0 to 1; None allows any loss.
         min_heatmap_correlation: Minimum median correlation of heatmaps.
+        max_dnovelty: Maximum relative difference of an image's novelty; None, as for the next two, allows any. Models
+            without this output break none of the three.
+        min_novelty_correlation: Minimum rank correlation of the novelty.
+        min_novelty_agreement: Minimum share of images that both or neither flag as novel, 0 to 1.
     """
 
     max_dp: float
     min_agreement: float
     max_drop: float | None = None
     min_heatmap_correlation: float = -1.0
+    max_dnovelty: float | None = None
+    min_novelty_correlation: float | None = None
+    min_novelty_agreement: float | None = None
 
     @property
     def summary(self) -> str:
@@ -57,12 +72,22 @@ class Gate:
             f"agreement {self._agreement_text} or more" if self.min_agreement > 0 else "",
             f"a loss of accuracy of {points_text(self.max_drop)} points or less" if self.max_drop is not None else "",
             f"heatmaps' median correlation {exactly(correlation)} or more" if correlation > -1 else "",
+            *self._novelty_bounds,
         ]
         return ", ".join(filter(None, bounds)) or "any outputs that are numbers"
 
     @property
+    def _novelty_bounds(self) -> list[str]:
+        most, correlation, agreement = self.max_dnovelty, self.min_novelty_correlation, self.min_novelty_agreement
+        return [
+            "" if most is None else f"novelty within {_percent(most)}",
+            "" if correlation is None else f"novelty's rank correlation {exactly(correlation)} or more",
+            "" if agreement is None else f"{_percent(agreement)} or more flagged alike as novel",
+        ]
+
+    @property
     def _agreement_text(self) -> str:
-        return exactly(self.min_agreement, form="%").replace("%", " %")
+        return _percent(self.min_agreement)
 
     def broken(
         self, parity: "Parity", change: "AccuracyChange | None" = None, validation: "AccuracyChange | None" = None
@@ -110,6 +135,7 @@ class Gate:
                 f"{shown(parity.heatmap_correlation, self.min_heatmap_correlation, digits=4, form='f')}, at least "
                 f"{exactly(self.min_heatmap_correlation)} is required",
             )
+        found += self._broken_novelty(parity)
         if self.max_drop is None:
             return tuple(found)
         if change is not None and not change.difference >= -self.max_drop:
@@ -130,6 +156,42 @@ class Gate:
                 f"{self._loss(validation.high)} (95 % interval), at most {points_text(self.max_drop)} are allowed",
             )
         return tuple(found)
+
+    def _broken_novelty(self, parity: "Parity") -> list[BrokenBound]:
+        """Returns the bounds on the novelty that a candidate exceeds; none if the models have no such output."""
+        found = []
+
+        def exceed(bound: Bound, excess: float, phrase: str) -> None:
+            found.append(BrokenBound(bound, excess / _UNITS[bound], phrase))
+
+        difference, correlation, agreement = parity.max_dnovelty, parity.novelty_correlation, parity.novelty_agreement
+        if difference is None or correlation is None:
+            return found
+        if not math.isfinite(difference):
+            exceed("max_dnovelty", math.inf, "the novelty has values that are not finite")
+            return found
+        if (most := self.max_dnovelty) is not None and not difference <= most:
+            exceed(
+                "max_dnovelty",
+                difference - most,
+                f"an image's novelty differs by {shown(difference, most, digits=2, form='%')}, at most "
+                f"{exactly(most, form='%')} is allowed",
+            )
+        if (least := self.min_novelty_correlation) is not None and not correlation >= least:
+            exceed(
+                "min_novelty_correlation",
+                least - correlation,
+                f"the novelty's rank correlation is {shown(correlation, least, digits=4, form='f')}, at least "
+                f"{exactly(least)} is required",
+            )
+        if (least := self.min_novelty_agreement) is not None and agreement is not None and not agreement >= least:
+            exceed(
+                "min_novelty_agreement",
+                least - agreement,
+                f"{shown(agreement, least, digits=2, form='%')} of the images are flagged alike as novel, at least "
+                f"{exactly(least, form='%')} are required",
+            )
+        return found
 
     def _loss(self, difference: float) -> str:
         """Returns a loss of accuracy in points, not rounded across the bound."""
@@ -158,18 +220,25 @@ class Gate:
         return tuple(bound.phrase for bound in self.broken(parity, change, validation))
 
 
+def _percent(share: float) -> str:
+    return exactly(share, form="%").replace("%", " %")
+
+
+_NOVELTY = {"min_novelty_correlation": 0.98, "min_novelty_agreement": 0.98}
+
 GATES = {
-    "fp32": Gate(max_dp=1e-4, min_agreement=0.0),
-    "fp16": Gate(max_dp=5e-3, min_agreement=0.99, max_drop=0.005, min_heatmap_correlation=0.999),
-    "int8": Gate(max_dp=1.0, min_agreement=0.99, max_drop=0.005, min_heatmap_correlation=0.98),
+    "fp32": Gate(max_dp=1e-4, min_agreement=0.0, max_dnovelty=1e-3),
+    "fp16": Gate(max_dp=5e-3, min_agreement=0.99, max_drop=0.005, min_heatmap_correlation=0.999, **_NOVELTY),
+    "int8": Gate(max_dp=1.0, min_agreement=0.99, max_drop=0.005, min_heatmap_correlation=0.98, **_NOVELTY),
 }
 """Gate of each precision: FP32 is compared with PyTorch, the others with FP32. FP32 needs no bound on agreement: a
-difference of 1e-4 can only change exact ties."""
+difference of 1e-4 can only change exact ties. The novelty is a sum of squares of weighted sums of 2048 features:
+their rounding errors, of 1e-7 each, are up to 1e-5 of it, and 1e-3 moves no image that is not at the threshold."""
 
 DEVICE_GATES = {
-    "fp32": Gate(max_dp=1e-4, min_agreement=0.0),
-    "fp16": Gate(max_dp=5e-3, min_agreement=0.0, min_heatmap_correlation=0.999),
-    "int8": Gate(max_dp=0.05, min_agreement=0.0, min_heatmap_correlation=0.98),
+    "fp32": Gate(max_dp=1e-4, min_agreement=0.0, max_dnovelty=1e-3),
+    "fp16": Gate(max_dp=5e-3, min_agreement=0.0, min_heatmap_correlation=0.999, max_dnovelty=0.1),
+    "int8": Gate(max_dp=0.05, min_agreement=0.0, min_heatmap_correlation=0.98, max_dnovelty=0.25),
 }
 """Gate of each precision between a device and the exporting machine, for the same file. INT8 rounds at every layer, and
 a sum near the middle between two integers may be rounded differently on another device."""
@@ -179,6 +248,9 @@ _UNITS: Mapping[Bound, float] = {
     "min_agreement": 0.01,
     "max_drop": 0.01,
     "min_heatmap_correlation": 0.02,
+    "max_dnovelty": 0.1,
+    "min_novelty_correlation": 0.02,
+    "min_novelty_agreement": 0.02,
 }
 """Units of the excess over a bound: a point of agreement or accuracy counts like 0.02 of the heatmaps' correlation, as
 in INT8's gate."""

@@ -17,6 +17,7 @@ __all__ = [
     "accuracy_change",
     "compare",
     "compare_probabilities",
+    "rank_correlation",
     "share_interval",
 ]
 
@@ -37,6 +38,9 @@ class Parity:
         max_dheatmap: Largest absolute difference of a heatmap value, relative to the reference's largest value.
         heatmap_correlation: Median over the images of Pearson's correlation of the heatmaps of the reference's class.
         lowest_heatmap_correlation: Minimum; images with a constant reference heatmap count in neither.
+        novelty_correlation: Spearman's rank correlation of the novelty; None, like the next two, without this output.
+        max_dnovelty: Largest absolute difference of an image's novelty, relative to the reference's value, at least 1.
+        novelty_agreement: Share of images that both or neither flag as novel, 0 to 1; None without a threshold, too.
     """
 
     images: int
@@ -47,6 +51,9 @@ class Parity:
     max_dheatmap: float
     heatmap_correlation: float
     lowest_heatmap_correlation: float
+    novelty_correlation: float | None = None
+    max_dnovelty: float | None = None
+    novelty_agreement: float | None = None
 
     @property
     def agreement_interval(self) -> tuple[float, float]:
@@ -56,13 +63,16 @@ class Parity:
     def as_dict(self) -> dict[str, Any]:
         """Returns the differences with three significant digits, and shares with six decimals.
 
-        Differences are rounded up and shares down, so that rounding cannot make a value keep a bound.
+        Differences are rounded up and shares down, so that rounding cannot make a value keep a bound. Values of the
+        novelty are left out if the models have no such output.
         """
-        shares = ("agreement", "heatmap_correlation", "lowest_heatmap_correlation")
-        return {
-            name: value if isinstance(value, int) else rounded_down(value) if name in shares else rounded_up(value)
-            for name, value in asdict(self).items()
-        }
+
+        def rounded(name: str, value: float) -> float:
+            if isinstance(value, int):
+                return value
+            return rounded_down(value) if name.endswith(("agreement", "correlation")) else rounded_up(value)
+
+        return {name: rounded(name, value) for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +112,10 @@ def share_interval(share: float, images: int) -> tuple[float, float]:
     return max(0.0, low) if share > 0 else 0.0, min(1.0, high) if share < 1 else 1.0
 
 
-def compare(reference: Outputs, candidate: Outputs) -> Parity:
+def compare(reference: Outputs, candidate: Outputs, *, threshold: float | None = None) -> Parity:
     """Compares the outputs of two models for the same images, in the same order.
+
+    An image whose novelty exceeds the threshold is flagged.
 
     >>> import numpy as np
     >>> same = Outputs(np.float32([[0.9, 0.1]]), np.float32([[2.2, 0]]), np.zeros((1, 2, 7, 7), np.float32))
@@ -119,6 +131,8 @@ def compare(reference: Outputs, candidate: Outputs) -> Parity:
         expected, found = getattr(reference, name).shape, getattr(candidate, name).shape
         if expected != found:
             raise ValueError(f"expected {name} of shape {list(expected)}, found {list(found)}")
+    if (reference.novelty is None) != (candidate.novelty is None):
+        raise ValueError("expected two models with the output novelty, or without it, found one with it")
     agreement, max_dp, mean_dp = compare_probabilities(reference.probabilities, candidate.probabilities)
     dheatmap = _difference(reference.heatmap, candidate.heatmap)
     correlations = _heatmap_correlations(reference, candidate)
@@ -131,7 +145,52 @@ def compare(reference: Outputs, candidate: Outputs) -> Parity:
         max_dheatmap=float(dheatmap.max() / max(float(np.abs(reference.heatmap).max()), 1e-12)),
         heatmap_correlation=float(np.median(correlations)),
         lowest_heatmap_correlation=float(correlations.min()),
+        **_compare_novelty(reference.novelty, candidate.novelty, threshold),
     )
+
+
+def _compare_novelty(
+    reference: NDArray[np.float32] | None, candidate: NDArray[np.float32] | None, threshold: float | None
+) -> dict[str, float]:
+    """Returns the fields of `Parity` about the novelty."""
+    if reference is None or candidate is None:
+        return {}
+    difference = _difference(reference, candidate) / np.maximum(np.abs(reference.astype(np.float64)), 1.0)
+    found = {
+        "novelty_correlation": rank_correlation(reference, candidate),
+        "max_dnovelty": float(difference.max()),
+    }
+    if threshold is not None:
+        flagged = [~(values <= np.float32(threshold)) for values in (reference, candidate)]
+        found["novelty_agreement"] = float((flagged[0] == flagged[1]).mean())
+    return found
+
+
+def rank_correlation(first: NDArray[np.floating[Any]], second: NDArray[np.floating[Any]]) -> float:
+    """Returns Spearman's rank correlation of two arrays [images]; equal values share the mean of their ranks.
+
+    It is NaN if a value is; 1 if the first array is constant, and 0 if only the second is.
+
+    Source: Spearman 1904, https://doi.org/10.2307/1412159
+
+    >>> rank_correlation(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 3.0, 2.0, 9.0]))
+    0.8
+    """
+    if np.isnan(first).any() or np.isnan(second).any():
+        return math.nan
+    ranks = [_ranks(values) for values in (first, second)]
+    one, other = (values - values.mean() for values in ranks)
+    if not one.any():
+        return 1.0
+    if not other.any():
+        return 0.0
+    return float((one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum()))
+
+
+def _ranks(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    mean_ranks: NDArray[np.float64] = np.cumsum(counts) - (counts - 1) / 2
+    return mean_ranks[place]
 
 
 def compare_probabilities(

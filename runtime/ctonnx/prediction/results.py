@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.artifacts.decision.operating_point import suspicion
-from ctonnx.artifacts.decision.rule import DecisionName, decide
+from ctonnx.artifacts.decision.rule import DecisionName, decide_all
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity.outputs import Outputs
 
@@ -24,6 +24,9 @@ _KEYS = (
     "suspicious",
     "score",
     "set",
+    "novelty",
+    "novelty_percentile",
+    "unlike_training",
     "probabilities",
     "frame",
     "caution",
@@ -47,6 +50,10 @@ class Prediction:
         caution: Warning not to trust the model on this image, as it is blank or a localizer for example; else None.
         reason: Reason for `refer`; else None.
         prediction_set: Classes that the image may have, in the order of the spec's; None if the model has no sets.
+        novelty: Squared distance from the training images, in the network's features; None if the model has no such
+            output, or it is not finite.
+        novelty_percentile: Percentage of the validation images that are less novel; None without novelty.
+        is_novel: Whether the novelty exceeds the model's threshold; None if the model has no such output.
     """
 
     source: str
@@ -59,6 +66,9 @@ class Prediction:
     caution: str | None = None
     reason: str | None = None
     prediction_set: tuple[str, ...] | None = None
+    novelty: float | None = None
+    novelty_percentile: float | None = None
+    is_novel: bool | None = None
 
     def __repr__(self) -> str:
         decision = "" if self.decision is None else f", decision={self.decision!r}"
@@ -96,6 +106,9 @@ class Prediction:
             "score": self.score,
             "set": None if self.prediction_set is None else list(self.prediction_set),
             "probabilities": dict(self.probabilities),
+            "novelty": self.novelty,
+            "novelty_percentile": self.novelty_percentile,
+            "unlike_training": self.is_novel,
             "frame": self.frame,
             "caution": self.caution,
             "error": None,
@@ -133,18 +146,18 @@ def prediction_of(
     if spec.prediction_sets is not None:
         inside = spec.prediction_sets.sets(single, spec.classes)[0]
         classes_in_set = tuple(name for name, is_inside in zip(spec.classes, inside, strict=True) if is_inside)
-    is_novel = False
-    if spec.novelty is not None and outputs.novelty is not None:
-        is_novel = bool(spec.novelty.flags(outputs.novelty[row : row + 1])[0])
+    novelty, percentile, is_novel = _novelty_of(spec, outputs, row)
     decision, reason, score = None, None, None
     if point := spec.operating_point:
         score = min(1.0, float(suspicion(single, spec.classes, point.positive)[0]))  # float32 sums may exceed 1
-        decision, reason = decide(
-            bool(point.calls(single, spec.classes)[0]),
-            point.positive,
-            classes_in_set=classes_in_set,
-            is_novel=is_novel,
-            caution=caution,
+        [(decision, reason)] = decide_all(
+            single,
+            spec.classes,
+            point,
+            sets=spec.prediction_sets,
+            limit=spec.novelty,
+            novelty=None if outputs.novelty is None else outputs.novelty[[row]],
+            cautions=[caution],
         )
     # Copies: a view would keep the whole batch's arrays alive with one record.
     return Prediction(
@@ -158,4 +171,18 @@ def prediction_of(
         caution=caution,
         reason=reason,
         prediction_set=classes_in_set,
+        novelty=novelty,
+        novelty_percentile=percentile,
+        is_novel=is_novel,
     )
+
+
+def _novelty_of(spec: ModelSpec, outputs: Outputs, row: int) -> tuple[float | None, float | None, bool | None]:
+    """Returns the novelty of an image, its percentile, and whether it is flagged."""
+    if spec.novelty is None or outputs.novelty is None:
+        return None, None, None
+    single = outputs.novelty[[row]]
+    is_novel = bool(spec.novelty.flags(single)[0])
+    if not np.isfinite(single[0]):  # JSON has no such number
+        return None, None, is_novel
+    return float(single[0]), float(spec.novelty.percentiles(single)[0]), is_novel

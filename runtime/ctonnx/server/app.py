@@ -16,7 +16,14 @@ from starlette.routing import Route
 
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.server.api.model_info import model_facts, model_of_results
-from ctonnx.server.api.open_inference import VERSION, model_metadata, read_request, server_metadata, write_response
+from ctonnx.server.api.open_inference import (
+    VERSION,
+    model_metadata,
+    output_shapes,
+    read_request,
+    server_metadata,
+    write_response,
+)
 from ctonnx.server.api.openapi import document
 from ctonnx.server.api.triton import NOT_IMPLEMENTED, model_config, repository_index
 from ctonnx.server.engine.classification import Pictures
@@ -183,9 +190,9 @@ class _Routes:
         body = bytearray()
         with service.memory.reservation() as reserve:
             await receive(request, body.extend, limits, reserve)
-            size = self._predictor.spec.preprocessing.size
+            size, names = self._predictor.spec.preprocessing.size, tuple(output_shapes(self._predictor.spec))
             read = service.in_thread if length is None and len(body) > _SMALL else _at_once
-            query = await read(lambda: read_request(body, length, size=size, max_images=limits.files))
+            query = await read(lambda: read_request(body, length, size=size, max_images=limits.files, names=names))
             with service.admitted(len(query.pixels)):
                 outputs = await self._in_time(request, service.infer(query.pixels), query.seconds)
         content, head = write_response(self._name, query, outputs)

@@ -51,6 +51,14 @@ def test_metrics_have_their_intervals() -> None:
     assert "| tumor | 24 | 0.750 [0.100, 0.950] | 0.900 [0.100, 0.950] | 0.800 [0.100, 0.950] |" in text
 
 
+def test_shortcuts_of_the_training_images_are_reported() -> None:
+    classes = {"normal": {"verdict": "strong", "auroc": 0.99}, "tumor": {"verdict": "untested"}}
+    text = card(shortcuts={"verdict": "strong", "classes": classes})
+    sentence = "Shortcuts in the training images: strong for 'normal' (AUROC 0.990); untested for 'tumor'."
+    assert f"\n\n{sentence}\n\n## Metrics\n" in text
+    assert "hortcuts in the" not in card()
+
+
 def test_data_and_its_leaks_are_reported() -> None:
     text = card()
     assert (
@@ -118,3 +126,12 @@ def test_card_is_in_the_export_folder_and_lists_its_files(exported_run: Run) -> 
         Path(exported_run.export_folder / "README.md").stat().st_mode
         == (exported_run.export_folder / "report.md").stat().st_mode
     )
+
+
+def test_the_stress_test_or_its_absence_is_reported() -> None:
+    changed = {"count": 2, "share": 0.02}
+    steps = [{"shown": "x 0.8", "flipped": changed, "newly_referred": changed, "class_changed": changed}]
+    stress = {"kind": "x", "split": "test", "images": 100, "transforms": [{"title": "darker", "strengths": steps}]}
+    text = model_card(facts(metrics={"valid": METRICS}, data=DATA) | {"stress": stress})
+    assert "| darker | x 0.8: 2.0% |  |  | 2.0% |" in text
+    assert "**It was not stress-tested**" in card()

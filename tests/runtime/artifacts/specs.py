@@ -72,7 +72,12 @@ FULL = ModelSpec(
         leaked_images_used=True,
     ),
     shortcuts={"verdict": "some", "classes": {"zdravé": {"verdict": "some", "auroc": 0.8}}},
-    acquisition={"mean": 73.5},
+    acquisition={
+        "images": 3,
+        "medians": {"format": "PNG", "mean": 73.5},
+        "middle_90": {"mean": [60.5, 80.0]},
+        "by_class": {"zdravé": {"format": "PNG", "mean": 73.5}},
+    },
     history=({"created": "2026-01-03T00:00:00+00:00", "temperature": 1.2},),
     content_checksum="0cafe",
 )

@@ -7,11 +7,13 @@ import pytest
 from tests.runtime.artifacts.specs import FULL, SMALL
 
 from ctonnx.artifacts.caveats import (
+    describe_shortcuts,
     images_to_show,
     missing_checks,
     model_caveats,
     operating_point_caveats,
     prediction_set_caveats,
+    shortcut_caveats,
     split_caveats,
 )
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
@@ -48,6 +50,42 @@ def test_the_number_of_images_that_show_a_share_is_the_smallest_whose_bound_reac
 def test_a_model_with_enough_images_and_good_metrics_has_no_caveats() -> None:
     assert model_caveats({"valid": GOOD, "test": GOOD | {"suspicious": FOUND | {"sensitivity_interval": [0.9, 0.97]}}},
                          POINT) == []  # fmt: skip
+
+
+STRONG: dict[str, Any] = {"verdict": "strong", "auroc": 0.9906, "facts": ["taller, median 476 against 261 pixels", "x"]}
+
+
+def test_strong_shortcuts_of_the_training_images_are_a_caveat() -> None:
+    strong = {"tumor": {"verdict": "strong", "auroc": 0.77}, "normal": STRONG, "benign": {"verdict": "some"}}
+    caveat = (
+        "facts of the training images that are not anatomy, such as their size, distinguish 'normal' with an AUROC of "
+        "0.991 (taller, median 476 against 261 pixels; x) and also 'tumor' (0.770): the model may have learned these "
+        "instead, and its metrics may not hold on other scans"
+    )
+    assert shortcut_caveats({"verdict": "strong", "classes": strong}) == [caveat]
+    assert model_caveats({"test": GOOD}, POINT, None, {"verdict": "strong", "classes": strong}) == [caveat]
+    (alone,) = shortcut_caveats({"classes": {"normal": {"verdict": "strong"}}})
+    assert "distinguish 'normal' with an AUROC of 0.000: the model" in alone
+
+
+def test_shortcuts_are_described_the_worst_first() -> None:
+    classes = {
+        "a": {"verdict": "none", "auroc": 0.5},
+        "b": {"verdict": "untested"},
+        "c": {"verdict": "some", "auroc": 0.72},
+        "d": STRONG,
+        "e": {"verdict": "none", "auroc": 0.5},
+    }
+    assert describe_shortcuts({"classes": classes}) == (
+        "shortcuts in the training images: strong for 'd' (AUROC 0.991); some for 'c' (AUROC 0.720); untested for 'b'; "
+        "none for 'a', 'e'"
+    )
+    assert describe_shortcuts(None) is None
+
+
+@pytest.mark.parametrize("shortcuts", [None, {}, {"classes": {"normal": STRONG | {"verdict": "some"}}}, {"classes": 3}])
+def test_no_strong_shortcut_is_no_caveat(shortcuts: Any) -> None:
+    assert shortcut_caveats(shortcuts) == []
 
 
 def test_a_point_of_an_earlier_release_has_no_caveat_about_its_images() -> None:

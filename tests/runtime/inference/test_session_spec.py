@@ -55,13 +55,14 @@ def test_spec_of_an_export_is_read(model: Path) -> None:
     assert spec.operating_point.positive == ("cavitating", "large central", "small peripheral")
 
 
-def test_export_maps_pixels_to_the_three_outputs_in_their_order(model: Path) -> None:
+def test_export_maps_pixels_to_the_four_outputs_in_their_order(model: Path) -> None:
     opened = open_session(model, optimize=False)
     assert [(item.name, item.type, item.shape) for item in (*opened.get_inputs(), *opened.get_outputs())] == [
         ("pixels", "tensor(uint8)", ["batch", 64, 64, 3]),
         ("probabilities", "tensor(float)", ["batch", 4]),
         ("logits", "tensor(float)", ["batch", 4]),
         ("heatmap", "tensor(float)", ["batch", 4, 2, 2]),
+        ("novelty", "tensor(float)", ["batch"]),
     ]
 
 

@@ -84,7 +84,7 @@ def test_nan_among_the_probabilities_fails_the_gate(place: str) -> None:
 
 
 def test_fp32_gate_is_pinned() -> None:
-    assert GATES["fp32"] == Gate(max_dp=1e-4, min_agreement=0.0)
+    assert GATES["fp32"] == Gate(max_dp=1e-4, min_agreement=0.0, max_dnovelty=1e-3)
 
 
 def test_heatmaps_without_correlation_fail() -> None:
@@ -136,6 +136,42 @@ def test_gates_are_the_designs() -> None:
     assert (GATES["fp16"].min_heatmap_correlation, GATES["int8"].min_heatmap_correlation) == (0.999, 0.98)
 
 
+@pytest.mark.parametrize(
+    ("changes", "failures"),
+    [
+        ({}, ()),
+        ({"max_dnovelty": 0.1, "novelty_correlation": 0.98, "novelty_agreement": 0.98}, ()),
+        (
+            {"max_dnovelty": 0.1004},
+            ("an image's novelty differs by 10.04%, at most 10% is allowed",),
+        ),
+        (
+            {"novelty_correlation": 0.97999},
+            ("the novelty's rank correlation is 0.97999, at least 0.98 is required",),
+        ),
+        (
+            {"novelty_agreement": 0.9799},
+            ("97.99% of the images are flagged alike as novel, at least 98% are required",),
+        ),
+        ({"novelty_agreement": None}, ()),
+        ({"max_dnovelty": math.nan}, ("the novelty has values that are not finite",)),
+        ({"max_dnovelty": math.inf}, ("the novelty has values that are not finite",)),
+        ({"max_dnovelty": None, "novelty_correlation": None}, ()),
+    ],
+)
+def test_each_bound_on_the_novelty_is_reported(changes: dict[str, float], failures: tuple[str, ...]) -> None:
+    gate = Gate(
+        max_dp=1.0, min_agreement=0.0, max_dnovelty=0.1, min_novelty_correlation=0.98, min_novelty_agreement=0.98
+    )
+    found = parity(**{"max_dnovelty": 0.0, "novelty_correlation": 1.0, "novelty_agreement": 1.0, **changes})
+    assert gate.failures(found) == failures
+
+
+def test_novelty_of_fp16_and_int8_keeps_its_ranks_and_its_flags() -> None:
+    for precision in ("fp16", "int8"):
+        assert (GATES[precision].min_novelty_correlation, GATES[precision].min_novelty_agreement) == (0.98, 0.98)
+
+
 def test_excess_over_the_bounds_has_comparable_units() -> None:
     gate = Gate(max_dp=0.05, min_agreement=0.99, max_drop=0.005, min_heatmap_correlation=0.98)
     found = parity(max_dp=0.1, agreement=0.97, heatmap_correlation=0.97)
@@ -157,11 +193,11 @@ def test_excess_over_the_bounds_has_comparable_units() -> None:
 @pytest.mark.parametrize(
     ("gate", "summary"),
     [
-        (GATES["fp32"], "max |dp| 0.0001 or less"),
+        (GATES["fp32"], "max |dp| 0.0001 or less, novelty within 0.1 %"),
         (
             GATES["int8"],
             "agreement 99 % or more, a loss of accuracy of 0.5 points or less, heatmaps' median correlation 0.98 or "
-            "more",
+            "more, novelty's rank correlation 0.98 or more, 98 % or more flagged alike as novel",
         ),
         (Gate(max_dp=1.0, min_agreement=0.0), "any outputs that are numbers"),
     ],

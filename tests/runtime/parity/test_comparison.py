@@ -1,13 +1,14 @@
 """The comparison of two models' outputs and accuracy, with values computed by hand."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.runtime.parity.made_outputs import outputs, parity
 
-from ctonnx.parity.comparison import Parity, accuracy_change, compare
+from ctonnx.parity.comparison import Parity, accuracy_change, compare, rank_correlation
 from ctonnx.parity.outputs import Outputs
 
 
@@ -158,3 +159,40 @@ def test_lowest_correlation_is_the_minimum_of_the_images() -> None:
     even = [[0.9, 0.1]] * 3
     found = compare(outputs(even, heatmap=maps), outputs(even, heatmap=turned))
     assert (round(found.heatmap_correlation, 6), round(found.lowest_heatmap_correlation, 6)) == (1, -1)
+
+
+def with_novelty(*novelty: float) -> Outputs:
+    return replace(outputs([[1, 0]] * len(novelty)), novelty=np.array(novelty, np.float32))
+
+
+def test_novelty_is_compared_by_its_ranks_values_and_flags() -> None:
+    found = compare(with_novelty(10, 20, 40, 0.5), with_novelty(11, 19, 39, 0.6), threshold=39.5)
+    assert found.novelty_correlation == 1.0
+    assert found.max_dnovelty == pytest.approx(0.1)  # 1 of 10; 0.1 of 0.5 counts as 0.1 of 1
+    assert found.novelty_agreement == 0.75
+    assert compare(with_novelty(1, 2), with_novelty(1, 2)).novelty_agreement is None
+    plain = compare(outputs([[1, 0]]), outputs([[1, 0]]), threshold=1.0)
+    assert (plain.novelty_correlation, plain.max_dnovelty, plain.novelty_agreement) == (None, None, None)
+    assert "max_dnovelty" not in plain.as_dict()
+    assert found.as_dict()["novelty_agreement"] == 0.75
+
+
+def test_nan_novelty_is_flagged_and_has_no_rank() -> None:
+    found = compare(with_novelty(1, 2, 3), with_novelty(1, 2, math.nan), threshold=5.0)
+    assert math.isnan(found.novelty_correlation or 0)
+    assert found.novelty_agreement == pytest.approx(2 / 3)
+
+
+def test_novelty_of_one_model_only_cannot_be_compared() -> None:
+    with pytest.raises(ValueError, match=r"^expected two models with the output novelty, or without it, found one"):
+        compare(with_novelty(1), outputs([[1, 0]]))
+
+
+def test_rank_correlation_is_that_of_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats", reason="SciPy is not installed")
+    rng = np.random.default_rng(0)
+    for first in (rng.normal(size=50), rng.integers(0, 5, 50)):
+        second = first + rng.integers(0, 3, 50)
+        assert rank_correlation(first, second) == pytest.approx(stats.spearmanr(first, second).statistic)
+    assert rank_correlation(np.ones(3), np.arange(3)) == 1.0
+    assert rank_correlation(np.arange(3), np.ones(3)) == 0.0

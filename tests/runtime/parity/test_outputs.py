@@ -43,3 +43,13 @@ def test_outputs_of_a_graph_without_novelty_have_none() -> None:
     plain = [Outputs(rows.probabilities, rows.logits, rows.heatmap) for rows in (numbered(0, 2), numbered(2, 1))]
     assert Outputs.concatenate(plain).novelty is None
     assert plain[0][:1].novelty is None
+
+
+def test_arrays_are_read_again_by_name() -> None:
+    outputs = numbered(0, 2)
+    assert tuple(outputs.arrays) == (*OUTPUT_NAMES, NOVELTY)
+    read = Outputs.read({f"int8.{name}": array for name, array in outputs.arrays.items()}, "int8.")
+    assert read.novelty is outputs.novelty
+    plain = Outputs(outputs.probabilities, outputs.logits, outputs.heatmap)
+    assert tuple(plain.arrays) == OUTPUT_NAMES
+    assert Outputs.read(plain.arrays).novelty is None

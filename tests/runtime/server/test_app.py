@@ -40,6 +40,8 @@ def test_raw_body_has_the_result_of_the_predictor(kind: str, server: Server, pre
     assert list(result["probabilities"]) == list(expected.probabilities)
     assert result["probabilities"] == pytest.approx(dict(expected.probabilities), abs=1e-6)
     assert (result["label"], result["suspicious"]) == (expected.label, expected.suspicious)
+    assert (result["decision"], result["reason"]) == (expected.decision, expected.reason)
+    assert result["set"] == list(expected.prediction_set or ())
     assert result["score"] == pytest.approx(expected.score, abs=1e-5)
     assert (result["index"], result["frame"], result["error"]) == (0, None, None)
     assert (result["heatmap"], result["scan"]) == (None, None)
@@ -50,7 +52,7 @@ def test_response_names_its_model_and_operating_point(server: Server, predictor:
     facts, point = server.get("/v1/model").json, predictor.spec.operating_point
     assert point is not None
     assert server.classify(png).json["model"] == {
-        **{name: facts[name] for name in ("name", "run", "precision", "sha256", "synthetic")},
+        **{name: facts[name] for name in ("name", "run", "precision", "sha256", "synthetic", "coverage", "novelty")},
         "threshold": point.threshold,
         "positive": list(point.positive),
     }

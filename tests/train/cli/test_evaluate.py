@@ -4,6 +4,8 @@ import errno
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,15 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from tests.train.cli.conftest import failed, misused, outcome
 from tests.train.grey_models import write_model, write_scans
+from tests.train.stress.made import document as made_document
 
 from ctonnx.artifacts.run import Run
 from ctonnx.cli.main import main
 from ctonnx.errors import DataError
+from ctonnx.system.files import sha256_of
 from ctonnx_train.evaluation.metrics import REPLICATES
 from ctonnx_train.runs.record import read_record
+from ctonnx_train.stress.transforms import TRANSFORMS
 
 QUICK = ("--replicates", "20")
 
@@ -40,6 +45,17 @@ def run(exported_run: Run) -> str:
 def copied(phantoms: Path, tmp_path: Path) -> Path:
     """A copy of the phantoms."""
     return Path(shutil.copytree(phantoms, tmp_path / "phantoms"))
+
+
+@pytest.fixture
+def copied_run(exported_run: Run, tmp_path: Path) -> Run:
+    """A copy of the run, whose weights are a link."""
+    run = Run(tmp_path / "runs" / "copy")
+    run.folder.mkdir(parents=True)
+    run.weights_file.symlink_to(exported_run.weights_file)
+    for file in (exported_run.record_file, exported_run.splits_file, exported_run.novelty_file):
+        shutil.copy(file, run.folder)
+    return run
 
 
 def ctonnx(*arguments: str | Path) -> Result:
@@ -399,3 +415,78 @@ def test_other_classes_without_external_name_the_option(hospital: str) -> None:
 )
 def test_options_that_do_not_go_together(words: tuple[str, ...], message: str, hospital: str) -> None:
     assert misused("ctonnx evaluate [OPTIONS] MODEL_OR_RUN DATA", message, ctonnx("model.fp32.onnx", hospital, *words))
+
+
+@pytest.fixture
+def few_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stress test of three changes."""
+    chosen = [one for one in TRANSFORMS if one.name in ("lower_contrast", "jpeg", "inverted")]
+    monkeypatch.setattr("ctonnx_train.stress.stress_test.TRANSFORMS", chosen)
+
+
+@pytest.mark.usefixtures("few_changes")
+def test_a_stress_test_of_a_run_is_reported_and_kept_for_the_model_card(
+    copied_run: Run, phantoms: Path, folder: Path
+) -> None:
+    result = ctonnx(copied_run.folder, phantoms, "--stress", *QUICK, "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert "\n## Stress test\n" in result.stdout
+    assert "\nstress test: 3 changes in 7 strengths, 8 scans\n" in result.stderr
+    assert f"\n{copied_run.stress_file}: wrote the stress test, for the model card of ctonnx export\n" in result.stderr
+    kept = json.loads(copied_run.stress_file.read_text(encoding="utf-8"))
+    assert kept["checkpoint_sha256"] == sha256_of(copied_run.weights_file)
+    assert kept == json.loads((folder / "out" / "evaluation.json").read_text(encoding="utf-8"))["stress"]
+    assert [(one["title"], len(one["strengths"])) for one in kept["transforms"]] == [
+        ("lower contrast", 3),
+        ("JPEG", 3),
+        ("inverted", 1),
+    ]
+    report = (folder / "out" / "report.md").read_text(encoding="utf-8")
+    assert "## Stress test" in report
+    assert report.endswith("\n![stress](stress.png)\n")
+    assert (folder / "out" / "stress.png").stat().st_size > 10_000
+    again = ctonnx(copied_run.folder, phantoms, *QUICK, "-o", "out")
+    assert again.exit_code == 0, again.output
+    assert not (folder / "out" / "stress.png").exists()
+
+
+@pytest.mark.usefixtures("few_changes")
+def test_a_checkpoint_and_its_exported_model_change_the_same_decisions(run: str, model: Path, phantoms: Path) -> None:
+    found = [document(ctonnx(one, phantoms, "--stress", *QUICK, "--json"))["stress"] for one in (run, model)]
+    assert found[1] == found[0] | {"kind": "ONNX fp32"}
+    assert found[1]["decisions"] is not None
+
+
+@pytest.mark.parametrize(("bound", "code"), [("5%", 1), ("5", 1), ("100%", 0)])
+def test_fail_over_is_a_gate(
+    bound: str, code: int, model: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctonnx_train.stress.stress_test.stress_test", lambda *given, **options: made_document())
+    result = ctonnx(model, phantoms, "--stress", "--fail-over", bound, *QUICK)
+    assert result.exit_code == code
+    assert ("JPEG, quality 50: 6.0% of the decisions change (6 of 100)\n" in result.stderr) == (code == 1)
+    assert "## Stress test" in result.stdout
+    assert ctonnx(model, phantoms, "--stress", *QUICK).exit_code == 0
+
+
+def test_fail_over_alone_is_a_misuse(run: str, phantoms: Path) -> None:
+    result = ctonnx(run, phantoms, "--fail-over", "5%")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("Error: expected --fail-over with --stress, found it alone\n")
+
+
+def test_an_exported_model_needs_no_pytorch(model: Path, phantoms: Path) -> None:
+    """Neither for its metrics nor for its stress test."""
+    program = (
+        "import sys\n"
+        "import ctonnx_train.stress.stress_test as stress\n"
+        "stress.TRANSFORMS = stress.TRANSFORMS[:1]\n"
+        "from ctonnx.cli.main import main\n"
+        f"main(['evaluate', {str(model)!r}, {str(phantoms)!r}, '--stress', '--replicates', '0', '-o', 'out'], "
+        "standalone_mode=False)\n"
+        "print(sorted({'torch', 'torchvision', 'lightning'} & set(sys.modules)))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "[]"
+    assert "## Stress test" in result.stdout

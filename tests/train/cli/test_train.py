@@ -56,7 +56,7 @@ def test_train_prints_the_metrics_and_where_the_run_is(scans: str, folder: Path)
         f"  sensitivity {of('valid', 'sensitivity')}, specificity {of('valid', 'specificity')} "
         "on the validation images, on which it was fitted\n"
         f"  sensitivity -, specificity {of('test', 'specificity')} on the test images\n\n"
-        "decisions: refer if the prediction set (95% coverage) has suspicious and other classes\n"
+        "decisions: refer if the prediction set (fitted for 95% coverage) has suspicious and other classes\n"
         f"  {decisions_as_text(record['metrics']['valid']['decisions'])} on the validation images, on which the sets "
         "were fitted\n"
         f"  {decisions_as_text(record['metrics']['test']['decisions'])} on the test images\n\n"
@@ -111,6 +111,7 @@ def test_every_option_reaches_the_training(asked: dict[str, Any]) -> None:
     options = (
         "--weights=w.pth --epochs=9 --batch-size=3 --image-size=96 --color=rgb --resize=pad --seed=5 --precision=bf16 "
         "--unfreeze-from=layer2 --patience=4 --monitor=macro_f1 --imbalance=sampler --drop-leaks --group-regex=p(.) "
+        "--augmentation=standard "
         "--positive=b=c --positive=e --sensitivity=0.9 --coverage=0.8 --class-name C=b=c --class-name b=e --name=run "
         "--cache-gb=0.5 --devices=2 --nodes=3 --threads=4 --compile --tensorboard"
     )
@@ -128,6 +129,7 @@ def test_every_option_reaches_the_training(asked: dict[str, Any]) -> None:
             patience=4,
             monitor="macro_f1",
             imbalance="sampler",
+            augmentation="standard",
             drop_leaks=True,
             group_regex="p(.)",
             cache_gb=0.5,

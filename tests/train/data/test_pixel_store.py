@@ -47,6 +47,17 @@ def expected(root: Path, rows: Sequence[int], preprocessing: Preprocessing = SMA
     return np.stack([to_pixels(load(root / f"{row}.png"), preprocessing) for row in rows])
 
 
+def test_chosen_images_are_described_when_the_store_is_created_and_only_then(scans: Path) -> None:
+    found = store(scans, limit=0, describe=lambda scan, origin, pixels: (scan, origin, pixels), described=[1, 3])
+    assert sorted(found.descriptions) == ["1.png", "3.png"]
+    scan, origin, pixels = found.descriptions["1.png"]
+    assert (scan.size, origin.format) == ((56, 40), "PNG")
+    np.testing.assert_array_equal(pixels, expected(scans, [1])[0])
+    found.descriptions.clear()
+    found.take([0, 1, 2, 3, 4])
+    assert found.descriptions == {}
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -47,7 +47,7 @@ def copied(exported_run: Run, tmp_path: Path) -> Run:
     run = Run(tmp_path / "runs" / "copy")
     run.export_folder.mkdir(parents=True)
     run.weights_file.symlink_to(exported_run.weights_file)
-    for file in (exported_run.record_file, exported_run.splits_file):
+    for file in (exported_run.record_file, exported_run.splits_file, exported_run.novelty_file):
         shutil.copy(file, run.folder)
     try:
         run.model_file("fp32").hardlink_to(exported_run.model_file("fp32"))
@@ -210,10 +210,10 @@ def test_threads_are_those_that_were_asked_for(
 
     def noting(*arguments: object, **options: object) -> NDArray[np.float32]:
         asked.append(torch.get_num_threads())
-        return np.zeros((1, 4), np.float32)
+        return np.zeros((1, 2048), np.float32)
 
     monkeypatch.setattr("ctonnx.prediction.predictor.Predictor", Noting)
-    monkeypatch.setattr("ctonnx_train.network.inference.predict_logits", noting)
+    monkeypatch.setattr("ctonnx_train.network.inference.predict_features", noting)
     open_evaluated_model(model, threads=2)
     before = torch.get_num_threads()
     open_evaluated_model(exported_run.folder, threads=before + 1).probabilities(store, [0])

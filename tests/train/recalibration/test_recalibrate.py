@@ -14,7 +14,6 @@ from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY, read_metadata
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import DataError
-from ctonnx.parity import outputs
 from ctonnx.prediction.verification import verify
 from ctonnx_train.evaluation.evaluate import evaluate_model
 from ctonnx_train.evaluation.evaluated_model import open_evaluated_model
@@ -137,7 +136,6 @@ def test_too_few_scans_leave_no_file(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.skipif(not hasattr(outputs, "output_names"), reason="the runtime does not know a fourth output")
 def test_novelty_threshold_moves_to_the_site(tmp_path: Path) -> None:
     quantiles = tuple(np.linspace(0, 0.06, 101).tolist())
     limit = Novelty(threshold=0.05, quantile=0.95, quantiles=quantiles, images=72, training_images=600, components=2)

@@ -66,6 +66,28 @@ def test_without_copies_the_splits_are_counted_and_nothing_is_warned_of(data: Pa
     ]
 
 
+def test_shortcuts_of_the_training_images_are_found_and_logged(tmp_path: Path) -> None:
+    for label, name in enumerate(("a", "b")):
+        for number in range(30):
+            blots = np.random.default_rng([label, number]).integers(0, 256, (8, 8), dtype=np.uint8)
+            folder = tmp_path / ("valid" if number % 4 == 0 else "train") / name
+            folder.mkdir(parents=True, exist_ok=True)
+            image = Image.fromarray(blots).resize((80 + 8 * label, 80), Image.Resampling.BICUBIC)
+            image.save(folder / f"{number}.png")
+    made, lines = prepared(tmp_path)
+    warning = "warning: strong shortcuts: facts other than the anatomy predict 'a', 'b'; see: ctonnx data audit DATA"
+    assert warning in lines
+    assert made.shortcuts is not None
+    assert made.shortcuts["verdict"] == "strong"
+    assert made.acquisition is not None
+    assert (made.acquisition["images"], made.acquisition["by_class"]["b"]["width"]) == (44, 88.0)
+    assert made.store.descriptions == {}
+    cropped = prepare(read_data(tmp_path), TrainSettings(), Preprocessing(size=32, crop="body"), lines.append)
+    assert lines.count(warning) == 1
+    assert cropped.shortcuts is not None
+    assert cropped.shortcuts["verdict"] == "none"
+
+
 def test_leaks_are_warned_of_with_their_numbers_and_are_trained_on_all_the_same(data: Path) -> None:
     made, lines = prepared(with_leaks(data))
     assert lines == [

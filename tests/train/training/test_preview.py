@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing, load, to_pixels
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.training.preview import write_preview
+from ctonnx_train.training.recipe import AugmentationKind
 
 ImagesIn = Callable[[Path, Mapping[str, int]], Path]
 
@@ -118,3 +120,14 @@ def test_augmentation_from_scratch_is_weaker_and_the_sheet_shows_it(data: Path, 
     full, weak = sheets
     np.testing.assert_array_equal(cell(full, 0, 0, 1), cell(weak, 0, 0, 1))
     assert not np.array_equal(cell(full, 0, 1, 1), cell(weak, 0, 1, 1))
+
+
+def test_the_sheet_shows_the_kind_of_augmentation_that_is_asked_for(data: Path, tmp_path: Path) -> None:
+    sheets = []
+    for kind in get_args(AugmentationKind):
+        file = tmp_path / f"{kind}.png"
+        write_preview(file, read_data(data), preprocessing=Preprocessing(size=SIZE), kind=kind)
+        sheets.append(np.asarray(Image.open(file)))
+    assert len(sheets) == 2
+    np.testing.assert_array_equal(cell(sheets[0], 0, 0, 1), cell(sheets[1], 0, 0, 1))
+    assert not np.array_equal(cell(sheets[0], 0, 1, 1), cell(sheets[1], 0, 1, 1))

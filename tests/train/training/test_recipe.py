@@ -31,6 +31,7 @@ def test_a_user_who_chooses_nothing_gets_thirty_epochs_from_imagenet() -> None:
         patience=6,
         monitor="loss",
         imbalance="loss",
+        augmentation="acquisition",
         drop_leaks=False,
         group_regex=None,
         cache_gb=8.0,
@@ -177,6 +178,10 @@ def test_the_second_phase_trains_all_stages_from_the_chosen_one_on(first: str, s
         ({"devices": 0}, "expected devices of 1 or more, found 0"),
         ({"nodes": 0}, "expected nodes of 1 or more, found 0"),
         ({"precision": "fp8"}, "expected precision to be one of ('auto', 'bf16', 'fp16', 'fp32'), found 'fp8'"),
+        (
+            {"augmentation": "none"},
+            "expected augmentation to be one of ('acquisition', 'standard'), found 'none'",
+        ),
         ({"imbalance": "focal"}, "expected imbalance to be one of ('loss', 'sampler', 'none'), found 'focal'"),
         (
             {"monitor": "f2"},

@@ -114,6 +114,7 @@ def test_the_record_has_the_data_the_settings_and_the_training(
         "patience": 6,
         "monitor": "loss",
         "imbalance": "loss",
+        "augmentation": "acquisition",
         "drop_leaks": False,
         "group_regex": None,
         "cache_gb": 8.0,

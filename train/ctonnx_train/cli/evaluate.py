@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ctonnx.cli.options import threads_option
-from ctonnx_train.cli.options import class_name_option, log
+from ctonnx_train.cli.options import Percent, class_name_option, log
 
 if TYPE_CHECKING:
     from ctonnx_train.evaluation.evaluate import EvaluatedSplit
@@ -46,6 +46,17 @@ __all__ = ["evaluate"]
     multiple=True,
     help="Negative classes of DATA, with --external, separated by commas; default: the others.",
 )
+@click.option(
+    "--stress",
+    is_flag=True,
+    help="Change the scans as other scanners, windows, viewers and formats would; show which decisions change.",
+)
+@click.option(
+    "--fail-over",
+    type=Percent(),
+    metavar="PERCENT",
+    help="Largest share of decisions, such as 5%, that a mild or middle change of --stress may flip; else exit code 1.",
+)
 @click.option("--drop-leaks", is_flag=True, help="Leave out images that the model was trained on (identical pixels).")
 @click.option(
     "--group-regex",
@@ -76,6 +87,8 @@ def evaluate(
     external: bool,
     positive: tuple[str, ...],
     negative: tuple[str, ...],
+    stress: bool,
+    fail_over: float | None,
     drop_leaks: bool,
     group_regex: str | None,
     class_names: dict[str, str],
@@ -94,13 +107,22 @@ def evaluate(
     With --external the classes of DATA may be others, such as benign and malignant. The first line is the verdict on
     the operating point; the exit code is 1 if it does not hold there.
 
+    With --stress, the same scans are changed in contrast, brightness, window, shape, sharpness, noise, compression and
+    orientation: the share of decisions that this flips, or refers, and of predicted classes that it changes. For a run,
+    the result is kept for the model card of ctonnx export.
+
     \b
     Examples:
       ctonnx evaluate runs/lungs chest-ct --output lungs-test
       ctonnx evaluate runs/lungs chest-ct --compare runs/lungs/export/model.fp32.onnx
       ctonnx evaluate model.int8.onnx other-hospital --external --positive malignant --negative normal,benign
+      ctonnx evaluate runs/lungs/export/model.int8.onnx chest-ct --stress --fail-over 5%
     """
+    if fail_over is not None and not stress:
+        raise click.UsageError("expected --fail-over with --stress, found it alone")
     if external:
+        if stress:
+            raise click.UsageError("expected --external or --stress, found both")
         if compare:
             raise click.UsageError("expected --external or --compare, found both")
         _evaluate_external(
@@ -132,8 +154,9 @@ def evaluate(
     if output:
         remove_leftovers([output.parent], log)
         check_output_folder(output)  # before the work
+    opened = open_evaluated_model(model, threads=threads)
     found = evaluate_model(
-        open_evaluated_model(model, threads=threads),
+        opened,
         data,
         split=split,
         other=open_evaluated_model(compare, threads=threads) if compare else None,
@@ -144,12 +167,30 @@ def evaluate(
         seed=seed,
         log=log,
     )
+    section, plots = "", {}
+    if stress:
+        from ctonnx_train.evaluation.report import evaluation_title
+        from ctonnx_train.stress import report
+        from ctonnx_train.stress.plot import plot_stress
+        from ctonnx_train.stress.stress_test import stress_test
+
+        found.document["stress"] = stressed = stress_test(opened, found, log=log)
+        section = report.as_markdown(stressed)
+        plots = {"stress": plot_stress(stressed, evaluation_title(found.document))}
+        if opened.run is not None and opened.run.folder == opened.path:
+            report.write_of_run(stressed, opened.run)
+            log(f"{opened.run.stress_file}: wrote the stress test, for the model card of ctonnx export")
     try:
-        click.echo(json.dumps(found.document, indent=2, ensure_ascii=False) if as_json else as_markdown(found.document))
+        if as_json:
+            click.echo(json.dumps(found.document, indent=2, ensure_ascii=False))
+        else:
+            click.echo("\n".join(filter(None, (as_markdown(found.document), section))))
     finally:  # an error in printing or in writing does not prevent the other
         if output:
-            write_evaluation(found, output)
+            write_evaluation(found, output, section=section, more_plots=plots)
             click.echo(f"{output}: wrote evaluation.json, report.md and the plots", err=True)
+    if fail_over is not None:
+        _end_by_gate(found.document["stress"], fail_over)
 
 
 def _evaluate_external(model: Path, data: Path, output: Path | None, as_json: bool, **options: Any) -> None:
@@ -171,4 +212,15 @@ def _evaluate_external(model: Path, data: Path, output: Path | None, as_json: bo
             write_report(found, output)
             click.echo(f"{output}: wrote evaluation.json and report.md", err=True)
     if found["verdict"]["name"] == "does not hold":
+        click.get_current_context().exit(1)
+
+
+def _end_by_gate(document: dict[str, Any], bound: float) -> None:
+    """Logs which changes break the bound, and ends the command with exit code 1 if there are any."""
+    from ctonnx_train.stress.gate import failures
+    from ctonnx_train.stress.report import gate_lines
+
+    for line in gate_lines(document, bound):
+        log(line)
+    if failures(document, bound):
         click.get_current_context().exit(1)

@@ -6,12 +6,25 @@ from typing import Any, get_args
 
 import click
 
+from ctonnx.cli.options import FiniteRange
 from ctonnx.images.preprocessing import Color, Crop, Preprocessing, Resize
+from ctonnx.parity.rounding import share_of_percent
 
-__all__ = ["class_name_option", "log", "preprocessing_options", "reject_preprocessing"]
+__all__ = ["Percent", "class_name_option", "log", "preprocessing_options", "reject_preprocessing"]
 
 log = partial(click.echo, err=True)
 """Prints a progress message to stderr."""
+
+
+class Percent(FiniteRange):
+    """A percentage from 0 to 100, with or without its sign, as a share from 0 to 1."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 100)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Returns the share."""
+        return share_of_percent(super().convert(str(value).strip().removesuffix("%"), param, ctx))
 
 
 def _parse_renames(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

@@ -10,7 +10,14 @@ import click
 from ctonnx.cli.options import FiniteRange, threads_option
 from ctonnx.images.preprocessing import Color, Crop, Preprocessing, Resize
 from ctonnx_train.cli.options import class_name_option, log, preprocessing_options
-from ctonnx_train.training.recipe import MONITORS, Imbalance, Precision, TrainSettings, default_batch_size
+from ctonnx_train.training.recipe import (
+    MONITORS,
+    AugmentationKind,
+    Imbalance,
+    Precision,
+    TrainSettings,
+    default_batch_size,
+)
 
 if TYPE_CHECKING:
     from ctonnx_train.training.train import TrainResult
@@ -71,6 +78,11 @@ def _setting(name: str, **details: Any) -> Callable[[Any], Any]:
     type=click.Choice(get_args(Imbalance)),
     help="Compensation for rare classes: weights in the loss, a sampler that draws them more often, or none.",
 )
+@_setting(
+    "--augmentation",
+    type=click.Choice(get_args(AugmentationKind)),
+    help="Changes of training images: also those of other scanners, windows, viewers and formats, or only movements.",
+)
 @click.option(
     "--drop-leaks",
     is_flag=True,
@@ -91,6 +103,11 @@ def _setting(name: str, **details: Any) -> Callable[[Any], Any]:
     "--coverage",
     type=FiniteRange(0, 1, min_open=True, max_open=True),
     help="Target share of each class's images with their class in their prediction set.",
+)
+@_setting(
+    "--novelty-quantile",
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
+    help="Share of the validation images that is not flagged as unlike the training images.",
 )
 @class_name_option
 @click.option("--name", help="Name of the run; default: name of the data folder and the time.")
@@ -167,8 +184,14 @@ def train(
         from ctonnx_train.training.preview import write_preview
 
         remove_leftovers([preview.parent], log)
-        seed, weights = settings["seed"], settings["weights"]
-        images = write_preview(preview, found, preprocessing=preprocessing, seed=seed, weights=weights)
+        images = write_preview(
+            preview,
+            found,
+            preprocessing=preprocessing,
+            seed=settings["seed"],
+            weights=settings["weights"],
+            kind=settings["augmentation"],
+        )
         click.echo(f"{preview}: {images} training images, each as it is and augmented")
         return
     processes = settings["devices"] * settings["nodes"]

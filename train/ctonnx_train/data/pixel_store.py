@@ -1,8 +1,9 @@
 """A dataset's images, decoded once with the code that prediction uses, and kept in memory up to a limit."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +11,17 @@ from PIL import Image
 
 from ctonnx.errors import DataError, ImageError
 from ctonnx.images import Preprocessing, load, to_pixels
+from ctonnx.images.loading import Origin, load_with_origin
+from ctonnx.images.scan import Scan
 from ctonnx.system.cpu import available_cores
 from ctonnx.system.text import counted
 from ctonnx_train.data.sources import Source
 from ctonnx_train.data.splits import Sample
 
-__all__ = ["PixelStore", "pixel_digest", "unreadable_error"]
+__all__ = ["Describe", "PixelArray", "PixelStore", "Pixels", "pixel_digest", "unreadable_error"]
+
+Describe: TypeAlias = Callable[[Scan, Origin, NDArray[np.uint8]], Any]
+"""Called with a decoded image, its origin, and its pixels as `to_pixels` returns them; from several threads."""
 
 _SHOWN = 3
 _WAITING = 4
@@ -38,16 +44,36 @@ def unreadable_error(errors: Sequence[ImageError], images: int) -> DataError:
     )
 
 
+class Pixels(Protocol):
+    """Images ready for the network."""
+
+    def take(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """Returns images, uint8 [rows, size, size, channels]."""
+
+
+class PixelArray:
+    """Images ready for the network in one array, [images, size, size, channels]."""
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        self._pixels = pixels
+
+    def take(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """Returns some of the images."""
+        return self._pixels[list(rows)]
+
+
 class PixelStore:
     """Images ready for the network, decoded and resized, as bytes in memory up to a limit.
 
     Every image is decoded once when the store is created, which finds unreadable files before training starts and
     computes the digests. Images beyond the limit are decoded again each time they are taken.
 
-    A row of the store is an index into its samples. `progress` is called with 1 after each image.
+    A row of the store is an index into its samples. When the store is created, `describe` is called with the images of
+    the rows `described`, and `progress` with 1 after each image.
 
     Attributes:
         digests: `pixel_digest` of each sample's image before resizing, by path.
+        descriptions: Results of `describe`, by path.
         kept: Number of images in memory, from the first row on.
 
     Raises:
@@ -61,6 +87,8 @@ class PixelStore:
         preprocessing: Preprocessing,
         *,
         limit: int | None = None,
+        describe: Describe | None = None,
+        described: Collection[int] = (),
         progress: Callable[[int], object] | None = None,
     ) -> None:
         self.source = source
@@ -71,12 +99,16 @@ class PixelStore:
         self.kept = len(samples) if limit is None else min(len(samples), limit // int(np.prod(shape)))
         self._pixels = np.empty((self.kept, *shape), np.uint8)
         self.digests: dict[str, str] = {}
+        self.descriptions: dict[str, Any] = {}
         errors: list[ImageError] = []
-        for row, result in enumerate(self._decode(range(len(samples)), keep_digest=True)):
+        self._describe, self._described = describe, frozenset(described)
+        for row, result in enumerate(self._decode(range(len(samples)), first=True)):
             if isinstance(result, ImageError):
                 errors.append(result)
             else:
                 self.digests[self._paths[row]] = result[1]
+                if row in self._described:
+                    self.descriptions[self._paths[row]] = result[2]
                 if row < self.kept:
                     self._pixels[row] = result[0]
             if progress:
@@ -106,15 +138,19 @@ class PixelStore:
         return pixels
 
     def _decode(
-        self, rows: Sequence[int], *, keep_digest: bool = False
-    ) -> Iterator[tuple[NDArray[np.uint8], str] | ImageError]:
-        def one(row: int) -> tuple[NDArray[np.uint8], str] | ImageError:
+        self, rows: Sequence[int], *, first: bool = False
+    ) -> Iterator[tuple[NDArray[np.uint8], str, Any] | ImageError]:
+        def one(row: int) -> tuple[NDArray[np.uint8], str, Any] | ImageError:
+            file, description = self.source.image(self._paths[row]), None
+            describe = self._describe if first and row in self._described else None
             try:
-                scan = load(self.source.image(self._paths[row]))
+                scan, origin = (load(file), None) if describe is None else load_with_origin(file)
             except ImageError as error:
                 return error
-            pixels = to_pixels(scan, self._preprocessing)[:, :, : self._channels]
-            return pixels, pixel_digest(scan.image) if keep_digest else ""
+            pixels = to_pixels(scan, self._preprocessing)
+            if describe is not None and origin is not None:
+                description = describe(scan, origin, pixels)
+            return pixels[:, :, : self._channels], pixel_digest(scan.image) if first else "", description
 
         # More threads than cores, as some wait for files from a network.
         with ThreadPoolExecutor(available_cores() + _WAITING, "ctonnx-decode") as pool:

@@ -9,7 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ctonnx.artifacts.caveats import operating_point_caveats, prediction_set_caveats, split_caveats
+from ctonnx.artifacts.caveats import (
+    operating_point_caveats,
+    prediction_set_caveats,
+    shortcut_caveats,
+    split_caveats,
+)
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.errors import DataError
@@ -20,7 +25,7 @@ from ctonnx_train.data.folder_structure.class_names import class_name
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.leakage import group_names, group_numbers
 from ctonnx_train.data.pixel_store import PixelStore
-from ctonnx_train.data.sources import open_source, read_arrays
+from ctonnx_train.data.sources import Source, open_source, read_arrays
 from ctonnx_train.data.splits import SPLITS, Sample
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
 from ctonnx_train.evaluation.fitting.decisions import decision_metrics
@@ -42,13 +47,15 @@ EvaluatedSplit: TypeAlias = Literal["train", "valid", "test", "all"]
 class Evaluation:
     """Result of an evaluation; the probabilities are [images, classes].
 
-    `document` is a JSON-ready dictionary with `schema_version`, `model`, `data`, `metrics`, `suspicious`, `decisions`,
-    `caveats` and, if two models were compared, `comparison`.
+    `source` and `samples` are the images. `document` is a JSON-ready dictionary with `schema_version`, `model`, `data`,
+    `metrics`, `suspicious`, `decisions`, `caveats` and, if two models were compared, `comparison`.
     """
 
     document: dict[str, Any]
     probabilities: NDArray[np.floating[Any]]
     labels: NDArray[np.int64]
+    source: Source | None = None
+    samples: tuple[Sample, ...] = ()
 
 
 def evaluate_model(
@@ -155,6 +162,7 @@ def evaluate_model(
         ),
         point=model.operating_point,
         sets=model.prediction_sets,
+        shortcuts=model.shortcuts,
     )
     if other is not None:
         if other.preprocessing != model.preprocessing:
@@ -165,7 +173,13 @@ def evaluate_model(
             "seen_in_training": seen[1],
             **_compare(probabilities, others, labels),
         }
-    return Evaluation(document=document, probabilities=probabilities, labels=labels)
+    return Evaluation(
+        document=document,
+        probabilities=probabilities,
+        labels=labels,
+        source=source,
+        samples=tuple(samples[row] for row in rows),
+    )
 
 
 def summarize(
@@ -177,10 +191,12 @@ def summarize(
     decisions: dict[str, Any] | None = None,
     point: OperatingPoint | None = None,
     sets: PredictionSets | None = None,
+    shortcuts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Returns the JSON document of an evaluation, with the caveats of its metrics and of the model's decisions."""
     caveats = [
         *split_caveats(metrics, suspicious, data["split"], decisions),
+        *shortcut_caveats(shortcuts),
         *operating_point_caveats(point),
         *prediction_set_caveats(sets),
     ]

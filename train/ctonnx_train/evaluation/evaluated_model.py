@@ -16,7 +16,7 @@ from ctonnx.artifacts.run import RUNS, Run, find_run
 from ctonnx.errors import ModelError
 from ctonnx.images import Preprocessing
 from ctonnx.system.cpu import check_threads
-from ctonnx_train.data.pixel_store import PixelStore
+from ctonnx_train.data.pixel_store import PixelArray, Pixels
 from ctonnx_train.data.splits import SPLITS, Split
 
 __all__ = ["EvaluatedModel", "Predicted", "open_evaluated_model"]
@@ -37,16 +37,17 @@ class Predicted(NamedTuple):
 
 
 class _Predict(Protocol):
-    def __call__(self, store: PixelStore, rows: Sequence[int], /) -> Predicted: ...
+    def __call__(self, store: Pixels, rows: Sequence[int], /) -> Predicted: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedModel:
     """A model that predicts the images of a `PixelStore`.
 
-    `path` is the folder of its run or its `.onnx` file, `kind` a text such as `PyTorch checkpoint` or `ONNX fp32`, and
-    `data` is as in run.json or the spec. `class_names` are the canonical names that the training gave to class folders,
-    `digests` those of the images of each of its splits. These, `run` and `data_root` are known only next to the run.
+    `path` is the folder of its run or its `.onnx` file, `kind` a text such as `PyTorch checkpoint` or `ONNX fp32`;
+    `data` and `shortcuts` are as in run.json or the spec. `class_names` are the canonical names that the training gave
+    to class folders, `digests` those of the images of each of its splits. These, `run` and `data_root` are known only
+    next to the run.
     """
 
     path: Path
@@ -58,14 +59,21 @@ class EvaluatedModel:
     synthetic: bool
     data: Mapping[str, Any]
     predict: _Predict
+    checkpoint_sha256: str = ""
     prediction_sets: PredictionSets | None = None
     novelty: Novelty | None = None
+    shortcuts: Mapping[str, Any] | None = None
     run: Run | None = None
     class_names: Mapping[str, str] = field(default_factory=dict)
     data_root: Path | None = None
     digests: Mapping[Split, frozenset[str]] = field(default_factory=dict)
 
-    def probabilities(self, store: PixelStore, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
+    def predict_pixels(self, pixels: NDArray[np.uint8]) -> Predicted:
+        """Predicts pixels as `ctonnx.images.to_pixels` returns them: uint8 [images, size, size, 3]."""
+        channels = 1 if self.preprocessing.color == "grey" else 3
+        return self.predict(PixelArray(pixels[..., :channels]), range(len(pixels)))
+
+    def probabilities(self, store: Pixels, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
         """Returns the probabilities of a store's rows, [rows, classes]."""
         return self.predict(store, rows).probabilities
 
@@ -97,7 +105,7 @@ def _checkpoint(run: Run, threads: int | None) -> EvaluatedModel:
     import torch
     from scipy.special import softmax
 
-    from ctonnx_train.network.inference import predict_logits
+    from ctonnx_train.network.inference import novelty_of, predict_features
     from ctonnx_train.network.threads import computing_threads
     from ctonnx_train.runs.checkpoint import load_checkpoint
 
@@ -105,11 +113,14 @@ def _checkpoint(run: Run, threads: int | None) -> EvaluatedModel:
     record = checkpoint.record
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def predict(store: PixelStore, rows: Sequence[int]) -> Predicted:
+    def predict(store: Pixels, rows: Sequence[int]) -> Predicted:
         with computing_threads(threads):
-            logits = predict_logits(checkpoint.network, store, rows, device=device, batch_size=_BATCH)
+            features = predict_features(checkpoint.network, store, rows, device=device, batch_size=_BATCH)
+            with torch.inference_mode():
+                logits = checkpoint.network.head(torch.from_numpy(features).to(device)).cpu().numpy()
+            novelty = novelty_of(checkpoint.novelty, features, store, rows) if checkpoint.novelty else None
         values: NDArray[np.float64] = softmax(logits.astype(np.float64) / record.temperature, axis=1)
-        return Predicted(values)
+        return Predicted(values, novelty)
 
     return EvaluatedModel(
         path=run.folder,
@@ -123,6 +134,8 @@ def _checkpoint(run: Run, threads: int | None) -> EvaluatedModel:
         synthetic=record.synthetic,
         data=record.data,
         predict=predict,
+        shortcuts=record.shortcuts,
+        checkpoint_sha256=checkpoint.sha256,
         run=run,
         class_names=record.folder_classes,
         data_root=Path(record.data["folder"]),
@@ -138,7 +151,7 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
     predictor = Predictor(file, threads=threads, spinning=False)
     spec = predictor.spec
 
-    def predict(store: PixelStore, rows: Sequence[int]) -> Predicted:
+    def predict(store: Pixels, rows: Sequence[int]) -> Predicted:
         batches = []
         for start in range(0, len(rows), _BATCH):
             pixels = store.take(rows[start : start + _BATCH])
@@ -170,6 +183,8 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
         synthetic=spec.synthetic,
         data=spec.data,
         predict=predict,
+        shortcuts=spec.shortcuts,
+        checkpoint_sha256=spec.checkpoint_sha256,
         run=run if record else None,
         class_names=record.folder_classes if record else {},
         data_root=Path(record.data["folder"]) if record else None,

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from ctonnx.errors import CtonnxError
 from ctonnx.parity.comparison import MAX_DP
 from ctonnx.parity.rounding import shown
@@ -20,9 +22,9 @@ from ctonnx_train.evaluation.drawing.plots import (
 )
 from ctonnx_train.evaluation.evaluate import Evaluation
 
-__all__ = ["as_markdown", "check_output_folder", "write_curves", "write_evaluation"]
+__all__ = ["as_markdown", "check_output_folder", "evaluation_title", "write_curves", "write_evaluation"]
 
-_FILES = {"evaluation.json", "report.md", "confusion.png", "roc.png", "reliability.png", "risk.png"}
+_FILES = {"evaluation.json", "report.md", "confusion.png", "roc.png", "reliability.png", "risk.png", "stress.png"}
 _NAMES = {
     "precision": "precision",
     "sensitivity": "sensitivity (recall)",
@@ -41,8 +43,16 @@ def check_output_folder(folder: Path) -> None:
         )
 
 
-def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
+def write_evaluation(
+    evaluation: Evaluation, folder: Path, *, section: str = "", more_plots: Mapping[str, Figure] | None = None
+) -> None:
     """Writes the folder of an evaluation atomically; an earlier evaluation is replaced.
+
+    Args:
+        evaluation: Result of `ctonnx_train.evaluation.evaluate.evaluate_model`.
+        folder: Folder to write.
+        section: Markdown for the end of the report.
+        more_plots: Plots for the report, by the name of the file without its extension.
 
     Raises:
         CtonnxError: If the folder contains other files.
@@ -50,11 +60,17 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     """
     check_output_folder(folder)
     document, classes = evaluation.document, evaluation.document["model"]["classes"]
-    title = _title(document)
+    title = evaluation_title(document)
     metrics = document["metrics"]
     with atomic_folder(folder) as temporary:
         write_text(temporary / "evaluation.json", _readable(json.dumps(document, indent=2, ensure_ascii=False) + "\n"))
-        write_text(temporary / "report.md", _readable(as_markdown(document, plots=True)))
+        text = as_markdown(document, plots=True)
+        if section:
+            text += f"\n{section}"
+        for name, figure in (more_plots or {}).items():
+            save_plot(figure, temporary / f"{name}.png")
+            text += f"\n![{name}]({name}.png)\n"
+        write_text(temporary / "report.md", _readable(text))
         probabilities, labels = evaluation.probabilities, evaluation.labels
         save_plot(plot_confusion(metrics["confusion_matrix"], classes, title), temporary / "confusion.png")
         save_plot(plot_roc(probabilities, labels, classes, metrics, title), temporary / "roc.png")
@@ -75,7 +91,7 @@ def as_markdown(document: Mapping[str, Any], *, plots: bool = False) -> str:
 
 def _lines(document: Mapping[str, Any], plots: bool) -> Iterator[str]:
     model, data, metrics = document["model"], document["data"], document["metrics"]
-    yield f"# {_title(document)}\n"
+    yield f"# {evaluation_title(document)}\n"
     for caveat in document.get("caveats", ()):
         yield f"**Warning: {caveat}.**\n"
     if model["synthetic"]:
@@ -215,7 +231,8 @@ def _comparison(found: Mapping[str, Any] | None) -> Iterator[str]:
     yield f"\n{MAX_DP}.\n"
 
 
-def _title(document: Mapping[str, Any]) -> str:
+def evaluation_title(document: Mapping[str, Any]) -> str:
+    """Returns the title of a report: the model's name and the split."""
     titles = {"valid": "validation", "test": "test", "train": "training", "all": "all"}
     return f"{document['model']['name']}: {titles[document['data']['split']]} images"
 

@@ -11,9 +11,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx.artifacts.decision.rule import decide_all
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import DataError
-from ctonnx_train.evaluation.external.decisions import decide_all
 from ctonnx_train.evaluation.fitting.calibration import fit_temperature
 from ctonnx_train.evaluation.fitting.novelty import fit_threshold
 from ctonnx_train.evaluation.fitting.prediction_sets import fit_prediction_sets
@@ -139,10 +139,14 @@ def judge(scans: SiteScans, rows: NDArray[np.integer[Any]], values: Values) -> J
     novelty = None if scans.novelty is None else scans.novelty[rows]
     point, sets, limit = values.operating_point, values.prediction_sets, values.novelty
     labels = scans.labels[rows]
+    decisions = None
+    if point:
+        found = decide_all(probabilities, scans.classes, point, sets=sets, limit=limit, novelty=novelty)
+        decisions = np.array([decision.name for decision in found], np.str_)
     return Judged(
         probabilities=probabilities,
         called=point.calls(probabilities, scans.classes) if point else None,
-        decisions=decide_all(probabilities, novelty, scans.classes, point, sets, limit) if point else None,
+        decisions=decisions,
         covered=sets.sets(probabilities, scans.classes)[np.arange(len(rows)), labels] if sets else None,
         flagged=limit.flags(novelty) if limit and novelty is not None else None,
     )

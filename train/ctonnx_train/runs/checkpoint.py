@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
+from torch import nn
 
 from ctonnx.artifacts.run import Run
 from ctonnx.errors import ModelError
@@ -14,6 +15,7 @@ from ctonnx.system.file_reading import reason_of
 from ctonnx.system.files import atomic_file, sha256_of, write_text
 from ctonnx_train.data.splits import Sample, Split, Splits
 from ctonnx_train.network.classifier import CTClassifier
+from ctonnx_train.network.novelty import NoveltyDistance
 from ctonnx_train.runs.record import RunRecord, read_record
 from ctonnx_train.runs.splits_file import read_digests, read_samples, write_splits
 
@@ -27,13 +29,15 @@ STAGED = ".reports.part"
 class Checkpoint:
     """A trained run in memory: its network is in evaluation mode, on the CPU, in float32.
 
-    `sha256` is that of the weight file. The methods raise ModelError if splits.json is missing or damaged.
+    `sha256` is that of the weight file. `novelty` is the distance from the training images; None if the run has none,
+    as runs of earlier releases. The methods raise ModelError if splits.json is missing or damaged.
     """
 
     run: Run
     record: RunRecord
     network: CTClassifier
     sha256: str
+    novelty: NoveltyDistance | None = None
 
     def samples(self, split: Split) -> tuple[Sample, ...]:
         """Returns the images of a split, in the order of splits.json."""
@@ -61,15 +65,17 @@ def save_checkpoint(
     splits: Splits,
     digests: Mapping[str, str],
     reports: Callable[[Path], None] = lambda folder: None,
+    *,
+    novelty: NoveltyDistance | None = None,
 ) -> RunRecord:
     """Writes a run's checkpoint and reports, and returns the record as written, with the SHA-256 of the weights.
 
     At every moment the folder contains a complete run or none.
 
-    The record contains the SHA-256 of its weights, and renaming it replaces an earlier checkpoint of a stopped
-    training. Until then, and for a moment after, the new weights are next to the earlier ones; `load_checkpoint` reads
-    those that the record names. Reports are written to a temporary folder first. The earlier reports are removed before
-    the record is replaced, so that no report is ever next to another run's record.
+    The record contains the SHA-256 of its weights and of its novelty distance, and renaming it replaces an earlier
+    checkpoint of a stopped training. Until then, and for a moment after, the new files are next to the earlier ones;
+    `load_checkpoint` reads those that the record names. Reports are written to a temporary folder first. The earlier
+    reports are removed before the record is replaced, so that no report is ever next to another run's record.
 
     `digests` are of `ctonnx_train.data.pixel_store.pixel_digest`, by path; `reports` writes into the given folder.
 
@@ -77,11 +83,9 @@ def save_checkpoint(
         OSError: The folder cannot be written to.
     """
     write_splits(run, splits, digests)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    content = save(state, metadata={"format": "pt"})  # save_file's files can be read only by their owner
-    record = replace(record, weights_sha256=sha256_of(content))
-    with atomic_file(run.next_weights_file) as temporary:
-        temporary.write_bytes(content)
+    record = replace(record, weights_sha256=_stage(run.next_weights_file, network))
+    if novelty is not None:
+        record = replace(record, novelty_sha256=_stage(run.next_novelty_file, novelty))
     staged = run.folder / STAGED
     shutil.rmtree(staged, ignore_errors=True)  # left by a killed process
     staged.mkdir()
@@ -93,14 +97,28 @@ def save_checkpoint(
         write_text(run.record_file, record.to_json())
     except BaseException:
         run.next_weights_file.unlink(missing_ok=True)
+        run.next_novelty_file.unlink(missing_ok=True)
         shutil.rmtree(staged, ignore_errors=True)
         raise
     run.next_weights_file.replace(run.weights_file)
+    if novelty is not None:
+        run.next_novelty_file.replace(run.novelty_file)
+    else:
+        run.novelty_file.unlink(missing_ok=True)  # of the earlier checkpoint
     for file, place in made.items():
         place.parent.mkdir(parents=True, exist_ok=True)
         file.replace(place)
     shutil.rmtree(staged, ignore_errors=True)
     return record
+
+
+def _stage(file: Path, module: nn.Module) -> str:
+    """Writes a module's tensors next to those of the earlier checkpoint, and returns their SHA-256."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    content = save(state, metadata={"format": "pt"})  # save_file's files can be read only by their owner
+    with atomic_file(file) as temporary:
+        temporary.write_bytes(content)
+    return sha256_of(content)
 
 
 def load_checkpoint(run: Run) -> Checkpoint:
@@ -120,7 +138,30 @@ def load_checkpoint(run: Run) -> Checkpoint:
             f"expected the weights of a {len(record.classes)}-class ctonnx network in '{run.weights_file}', found "
             f"another or a damaged file ({detail}); train again"
         ) from error
-    return Checkpoint(run=run, record=record, network=network.eval(), sha256=digest)
+    return Checkpoint(run=run, record=record, network=network.eval(), sha256=digest, novelty=_load_novelty(run, record))
+
+
+def _load_novelty(run: Run, record: RunRecord) -> NoveltyDistance | None:
+    """Returns the distance that the record names by its SHA-256, or None if it names none."""
+    if record.novelty is None or record.novelty_sha256 is None:
+        return None
+    found = "none"
+    for file in (run.novelty_file, run.next_novelty_file):
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            found = reason_of(error)
+            continue
+        if (digest := sha256_of(content)) == record.novelty_sha256:
+            return NoveltyDistance({name: tensor.numpy() for name, tensor in load(content).items()})
+        found = f"others ({digest[:12]})"
+    raise ModelError(
+        f"expected the distance from the training images that '{run.record_file}' was written with (SHA-256 "
+        f"{record.novelty_sha256[:12]}) in '{run.novelty_file}', found {found}; copy all files of the run again, or "
+        "train again"
+    )
 
 
 def _weights_of(run: Run, record: RunRecord) -> tuple[Path, str]:

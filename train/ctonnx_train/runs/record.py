@@ -126,8 +126,9 @@ class RunRecord:
         prediction_sets: Classes that an image may have; None if none could be fitted, and in runs of schema 1.
         novelty: Threshold of the novelty, whose distance is in novelty.safetensors; None as for `prediction_sets`.
         shortcuts: Facts of the training images, such as their size, that distinguish their classes.
-        acquisition: Means of the training images' facts, such as size and brightness, to compare other images with.
+        acquisition: Medians of the training images' facts, such as size and brightness, to compare other images with.
         weights_sha256: SHA-256 of the weight file; None in runs of the first releases.
+        novelty_sha256: SHA-256 of novelty.safetensors; None without `novelty`.
     """
 
     created: str
@@ -147,6 +148,7 @@ class RunRecord:
     shortcuts: Annotated[Mapping[str, Any] | None, json_schema.As(Shortcuts | None)] = None
     acquisition: Mapping[str, Any] | None = None
     weights_sha256: str | None = None
+    novelty_sha256: str | None = None
 
     def __post_init__(self) -> None:
         validate_outputs(self.classes, self.temperature, self.operating_point, self.prediction_sets)

@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 from tqdm import tqdm
 
+from ctonnx.artifacts.report_schema import Shortcuts
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx.system.files import sha256_of
-from ctonnx.system.text import Log, counted
+from ctonnx.system.text import Log, counted, quoted
+from ctonnx_train.audit.training_images import audit_training_images, choose_described, describe_image
 from ctonnx_train.data.dataset import Dataset
 from ctonnx_train.data.leakage import Leaks, drop_leaks, find_leaks, group_names, group_numbers, leaked_samples
 from ctonnx_train.data.pixel_store import PixelStore
@@ -31,6 +35,8 @@ class Prepared:
         leaks: Copies and leaked images in the dataset.
         leaked_valid: Validation samples with a copy, or an image of their group, in the final training set.
         groups: Number of each image's group, by path, or None without groups. Copies belong to one group.
+        shortcuts: Facts of the training images that predict the class; None in all processes but the main one.
+        acquisition: Medians of the training images' facts; None in all processes but the main one.
         fingerprint: SHA-256 over the split, class and pixels of each image; names, order and formats do not matter.
     """
 
@@ -41,6 +47,8 @@ class Prepared:
     fingerprint: str
     leaked_valid: frozenset[Sample] = frozenset()
     groups: Mapping[str, int] | None = None
+    shortcuts: Shortcuts | None = None
+    acquisition: Mapping[str, Any] | None = None
 
     def group_numbers(self, split: Split) -> list[int] | None:
         """Returns the number of the group of each sample of a split, or None without groups."""
@@ -62,7 +70,15 @@ def prepare(found: Dataset, settings: TrainSettings, preprocessing: Preprocessin
     disable = None if is_main_process() else True
     with tqdm(total=len(samples), desc="reading images", unit="image", leave=False, disable=disable) as bar:
         limit = int(settings.cache_gb * 1e9 / settings.devices)  # each process keeps its own images
-        store = PixelStore(open_source(found.root), samples, preprocessing, limit=limit, progress=bar.update)
+        store = PixelStore(
+            open_source(found.root),
+            samples,
+            preprocessing,
+            limit=limit,
+            describe=partial(describe_image, preprocessing=preprocessing),
+            described=choose_described(len(samples), seed=settings.seed) if is_main_process() else (),
+            progress=bar.update,
+        )
     if store.kept < len(store):
         log(f"kept in memory: {store.kept} of {len(store)} images (--cache-gb); the others are decoded each time")
     if settings.group_regex is not None:
@@ -89,6 +105,13 @@ def prepare(found: Dataset, settings: TrainSettings, preprocessing: Preprocessin
         log(f"{split}: {counted(images, 'image')} ({shown})" if images else f"{split}: no images")
         for name in (name for name, count in counts.items() if split in found.to_make and not count):
             log(f"warning: the new split '{split}' has no image of '{name}': its images are in few and large groups")
+    shortcuts, acquisition = None, None
+    if is_main_process():
+        shortcuts, acquisition = audit_training_images(
+            store.descriptions, splits["train"], found.classes, names, seed=settings.seed
+        )
+        store.descriptions.clear()
+        _log_shortcuts(shortcuts, log)
     row = {sample.path: position for position, sample in enumerate(samples)}
     return Prepared(
         data=data,
@@ -98,7 +121,18 @@ def prepare(found: Dataset, settings: TrainSettings, preprocessing: Preprocessin
         fingerprint=_fingerprint(data, store.digests),
         leaked_valid=frozenset(leaked_samples(splits, "valid", store.digests, names)),
         groups=groups if settings.group_regex else None,
+        shortcuts=shortcuts,
+        acquisition=acquisition,
     )
+
+
+def _log_shortcuts(shortcuts: Shortcuts, log: Log) -> None:
+    """Logs the classes with the worst verdict, if facts other than the anatomy predict some."""
+    verdict = shortcuts["verdict"]
+    if verdict in ("some", "strong"):
+        names = quoted(name for name, of in shortcuts["classes"].items() if of["verdict"] == verdict)
+        title = "warning: strong shortcuts" if verdict == "strong" else "shortcuts"
+        log(f"{title}: facts other than the anatomy predict {names}; see: ctonnx data audit DATA")
 
 
 def _check(data: Dataset) -> None:

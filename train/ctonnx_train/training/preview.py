@@ -13,8 +13,9 @@ from ctonnx_train.data.dataset import Dataset
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.network.pretrained import IMAGENET
+from ctonnx_train.training.loop.acquisition import Acquisition
 from ctonnx_train.training.loop.augmentation import Augmentation
-from ctonnx_train.training.recipe import TrainSettings, plan
+from ctonnx_train.training.recipe import AugmentationKind, TrainSettings, plan
 
 __all__ = ["write_preview"]
 
@@ -26,12 +27,18 @@ _WHITE, _GREY = 255, 72
 
 
 def write_preview(
-    file: Path, data: Dataset, *, preprocessing: Preprocessing, seed: int = 0, weights: str = IMAGENET
+    file: Path,
+    data: Dataset,
+    *,
+    preprocessing: Preprocessing,
+    seed: int = 0,
+    weights: str = IMAGENET,
+    kind: AugmentationKind = TrainSettings.augmentation,
 ) -> int:
     """Writes a PNG with two training images of each class, each in a row with seven augmented versions.
 
     The seed determines the choice and the augmentation of the images, the initial weights of the training the strength
-    of its augmentation. Returns the number of images shown.
+    of its augmentation and `kind` what it changes. Returns the number of images shown.
 
     Raises:
         DataError: If images cannot be read.
@@ -45,7 +52,8 @@ def write_preview(
     pixels = PixelStore(open_source(data.root), chosen, preprocessing).take(range(len(chosen)))
     torch.manual_seed(seed)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    augmentation = Augmentation.of_strength(plan(TrainSettings(weights=weights))[0].augmentation)
+    strength = plan(TrainSettings(weights=weights))[0].augmentation
+    augmentation = Augmentation.of_strength(strength, acquisition=Acquisition() if kind == "acquisition" else None)
     changed = [augmentation(images).round().byte().permute(0, 2, 3, 1).numpy() for _ in range(_CHANGED)]
     rows = [[version[position] for version in (pixels, *changed)] for position in range(len(chosen))]
     sheet = _sheet(rows, [data.classes[sample.label] for sample in chosen], preprocessing.size)

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias, get_args
 
 __all__ = [
     "MONITORS",
+    "AugmentationKind",
     "Imbalance",
     "Monitor",
     "Phase",
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 Schedule: TypeAlias = Literal["constant", "one-cycle"]
+AugmentationKind: TypeAlias = Literal["acquisition", "standard"]
 Imbalance: TypeAlias = Literal["loss", "sampler", "none"]
 Precision: TypeAlias = Literal["auto", "bf16", "fp16", "fp32"]
 Monitor: TypeAlias = Literal["loss", "accuracy", "balanced_accuracy", "macro_auroc", "macro_f1"]
@@ -44,6 +46,8 @@ class TrainSettings:
         patience: Epochs without a better `monitor` after which a phase ends.
         monitor: Validation metric that selects the best epoch.
         imbalance: Compensation for rare classes: weights in the `loss`, a `sampler` that draws them more often, `none`.
+        augmentation: `acquisition` also changes training images as other scanners, windows and file formats do; see
+            `ctonnx_train.training.loop.acquisition`. `standard` only moves them and changes the brightness.
         drop_leaks: Whether to remove copies of earlier splits' images, and from `train` copies with different labels.
         group_regex: Regular expression for the group in an image's path; see `ctonnx_train.data.leakage.group_names`.
         cache_gb: GB (10^9 bytes) of images to keep in memory, for all processes of a machine together.
@@ -55,6 +59,7 @@ class TrainSettings:
         positive: Suspicious classes; if empty, all but `normal` and `benign`.
         sensitivity: Target sensitivity of the operating point on the validation set.
         coverage: Target share of each class's images with their class in their prediction set.
+        novelty_quantile: Share of the validation images whose novelty is not flagged.
         threads: Number of threads per process; see `ctonnx_train.network.threads.computing_threads`.
     """
 
@@ -67,6 +72,7 @@ class TrainSettings:
     patience: int = 6
     monitor: Monitor = "loss"
     imbalance: Imbalance = "loss"
+    augmentation: AugmentationKind = "acquisition"
     drop_leaks: bool = False
     group_regex: str | None = None
     cache_gb: float = 8.0
@@ -78,6 +84,7 @@ class TrainSettings:
     positive: tuple[str, ...] = ()
     sensitivity: float = 0.95
     coverage: float = 0.95
+    novelty_quantile: float = 0.95
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -88,6 +95,7 @@ class TrainSettings:
             "precision": get_args(Precision),
             "monitor": MONITORS,
             "imbalance": get_args(Imbalance),
+            "augmentation": get_args(AugmentationKind),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -102,6 +110,8 @@ class TrainSettings:
             raise ValueError(f"expected a sensitivity above 0 and up to 1, found {self.sensitivity!r}")
         if not 0 < self.coverage < 1:
             raise ValueError(f"expected a coverage between 0 and 1, found {self.coverage!r}")
+        if not 0 < self.novelty_quantile < 1:
+            raise ValueError(f"expected a novelty quantile above 0 and below 1, found {self.novelty_quantile!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +128,8 @@ class Phase:
         weight_decay: Decoupled weight decay (AdamW); 0 is plain Adam.
         dropout: Whether the head's dropout is active.
         patience: Epochs without a better metric after which the phase ends; None runs all epochs.
-        augmentation: Strength relative to the defaults of `ctonnx_train.training.loop.augmentation.Augmentation`.
+        augmentation: Strength of rotation, zoom, shift and brightness relative to the defaults of
+            `ctonnx_train.training.loop.augmentation.Augmentation`.
         growing: Whether the image size grows over the epochs; see `image_size`.
     """
 

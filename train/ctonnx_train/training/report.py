@@ -67,6 +67,7 @@ def write_reports(
             decisions=record.metrics[split]["decisions"],
             point=record.operating_point,
             sets=record.prediction_sets,
+            shortcuts=record.shortcuts,
         )
         write_evaluation(
             Evaluation(document=document, probabilities=values, labels=labels),
@@ -78,7 +79,8 @@ def write_reports(
 def summary(record: RunRecord, leaks: Leaks) -> Iterator[str]:
     """Yields lines with the caveats and metrics of a run, its operating point, the leaks and the speed."""
     titles = {"valid": "validation", "test": "test"}
-    for caveat in model_caveats(record.metrics, record.operating_point, record.prediction_sets):
+    found = model_caveats(record.metrics, record.operating_point, record.prediction_sets, record.shortcuts)
+    for caveat in found:
         yield f"warning: {caveat}"
     for split, metrics in record.metrics.items():
         yield as_table(titles[split], metrics) + "\n"
@@ -104,7 +106,8 @@ def _rule(record: RunRecord) -> str:
     """Returns the rule by which an image is referred to a person."""
     if (sets := record.prediction_sets) is None:
         return "by the operating point alone, as there are no prediction sets"
-    return f"refer if the prediction set ({exactly(sets.coverage, form='%')} coverage) has suspicious and other classes"
+    coverage = exactly(sets.coverage, form="%")
+    return f"refer if the prediction set (fitted for {coverage} coverage) has suspicious and other classes"
 
 
 def _fitted_on(point: OperatingPoint) -> str:

@@ -23,6 +23,7 @@ from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.inference import predict_logits
 from ctonnx_train.runs.record import RunRecord
 from ctonnx_train.training.loop.fit import Fitted
+from ctonnx_train.training.novelty import FittedNovelty
 from ctonnx_train.training.preparation import Prepared
 from ctonnx_train.training.recipe import TrainSettings
 from ctonnx_train.training.resume import RunPlan
@@ -82,11 +83,19 @@ def calibrate(
     return Calibrated(temperature=temperature, point=point, sets=sets, probabilities=probabilities)
 
 
-def make_record(fitted: Fitted, calibrated: Calibrated, prepared: Prepared, plan: RunPlan, start: float) -> RunRecord:
+def make_record(
+    fitted: Fitted,
+    calibrated: Calibrated,
+    prepared: Prepared,
+    plan: RunPlan,
+    start: float,
+    *,
+    novelty: FittedNovelty | None = None,
+) -> RunRecord:
     """Evaluates the predictions and returns the contents of run.json; `start` is from `time.perf_counter`."""
     data, settings = prepared.data, plan.settings
     metrics: dict[str, Any] = {
-        split: _metrics(split, calibrated, prepared, settings.seed) for split in calibrated.probabilities
+        split: _metrics(split, calibrated, novelty, prepared, settings.seed) for split in calibrated.probabilities
     }
     return RunRecord(
         created=datetime.now(UTC).isoformat(timespec="microseconds"),
@@ -108,16 +117,22 @@ def make_record(fitted: Fitted, calibrated: Calibrated, prepared: Prepared, plan
         temperature=calibrated.temperature,
         operating_point=calibrated.point,
         prediction_sets=calibrated.sets,
+        shortcuts=prepared.shortcuts,
+        acquisition=prepared.acquisition,
+        novelty=novelty.threshold if novelty else None,
     )
 
 
-def _metrics(split: Split, calibrated: Calibrated, prepared: Prepared, seed: int) -> dict[str, Any]:
+def _metrics(
+    split: Split, calibrated: Calibrated, novelty: FittedNovelty | None, prepared: Prepared, seed: int
+) -> dict[str, Any]:
     probabilities, labels, classes = calibrated.probabilities[split], prepared.labels(split), prepared.data.classes
     point, sets, truth = calibrated.point, calibrated.sets, np.array(labels)
+    is_novel = novelty.flags[split] if novelty else None
     return {
         **evaluate(probabilities, labels, classes, groups=prepared.group_numbers(split), seed=seed),
         "suspicious": threshold.suspicious_metrics(point, probabilities, truth, classes),
-        "decisions": decision_metrics(probabilities, truth, classes, point=point, sets=sets),
+        "decisions": decision_metrics(probabilities, truth, classes, point=point, sets=sets, is_novel=is_novel),
     }
 
 

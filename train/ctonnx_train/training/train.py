@@ -29,6 +29,7 @@ from ctonnx_train.training.loop.batches import PixelDataset
 from ctonnx_train.training.loop.device import out_of_memory
 from ctonnx_train.training.loop.distributed import is_main_process
 from ctonnx_train.training.loop.fit import fit, require_tensorboard
+from ctonnx_train.training.novelty import fit_novelty
 from ctonnx_train.training.preparation import Prepared, prepare
 from ctonnx_train.training.recipe import TrainSettings
 from ctonnx_train.training.report import write_reports
@@ -178,7 +179,8 @@ def _train(
     value = "-" if fitted.best.value is None else f"{fitted.best.value:.4f}"
     log(f"best epoch: {fitted.best.epoch} (valid {settings.monitor} {value})")
     calibrated = calibrate(network, fitted, prepared, settings, log)
-    record = make_record(fitted, calibrated, prepared, plan, start)
+    found = fit_novelty(network, fitted, prepared, settings, log) if is_main_process() else None
+    record = make_record(fitted, calibrated, prepared, plan, start, novelty=found)
     if is_main_process():
         reports = partial(
             write_reports,
@@ -189,7 +191,10 @@ def _train(
             probabilities=calibrated.probabilities,
             history=fitted.history.rows,
         )
-        record = save_checkpoint(run, network.cpu(), record, data.splits, prepared.store.digests, reports)
+        distance = found.distance if found else None
+        record = save_checkpoint(
+            run, network.cpu(), record, data.splits, prepared.store.digests, reports, novelty=distance
+        )
         if not fitted.interrupted:
             forget_plan(run)
     return TrainResult(run=run, record=record, leaks=prepared.leaks, interrupted=fitted.interrupted)

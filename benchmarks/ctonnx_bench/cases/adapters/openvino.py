@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
+from ctonnx.parity.outputs import Outputs, output_names
 from ctonnx_bench.cases.adapters.adapter import Network, Opening
 
 __all__ = ["open_network"]
@@ -26,9 +26,10 @@ def open_network(opening: Opening) -> Network:
         },
     )
     request = compiled.create_infer_request()
+    names = output_names([output.any_name for output in compiled.outputs])
 
     def run(pixels: NDArray[np.uint8]) -> Outputs:
         found = request.infer({"pixels": pixels}, share_inputs=True)
-        return Outputs(*(found[name] for name in OUTPUT_NAMES))
+        return Outputs(*(found[name] for name in names))
 
     return Network(run)

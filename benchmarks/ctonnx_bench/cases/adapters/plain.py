@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
+from ctonnx.parity.outputs import Outputs, output_names
 from ctonnx_bench.cases.adapters.adapter import Network, Opening
 
 __all__ = ["open_network"]
@@ -23,8 +23,9 @@ def open_network(opening: Opening) -> Network:
     options: Any = onnxruntime.SessionOptions()
     options.intra_op_num_threads = opening.threads
     session = onnxruntime.InferenceSession(str(opening.model), options, [_PROVIDERS[opening.provider]])
+    names = output_names([item.name for item in session.get_outputs()])
 
     def run(pixels: NDArray[np.uint8]) -> Outputs:
-        return Outputs(*session.run(OUTPUT_NAMES, {"pixels": pixels}))
+        return Outputs(*session.run(names, {"pixels": pixels}))
 
     return Network(run)

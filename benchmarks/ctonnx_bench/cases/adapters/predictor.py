@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
+from ctonnx.parity.outputs import Outputs, output_names
 from ctonnx_bench.cases.adapters.adapter import Network, Opening
 
 if TYPE_CHECKING:
@@ -38,12 +38,13 @@ def open_network(opening: Opening) -> Network:
     from onnxruntime import OrtValue
 
     session = predictor.session
+    names = output_names([item.name for item in session.get_outputs()])
 
     def stage(pixels: NDArray[np.uint8]) -> Any:
         """Copies the pixels to the device, and lets onnxruntime allocate the outputs there."""
         binding = session.io_binding()
         binding.bind_ortvalue_input("pixels", OrtValue.ortvalue_from_numpy(pixels, opening.provider, 0))
-        for name in OUTPUT_NAMES:
+        for name in names:
             binding.bind_output(name, opening.provider)
         return binding
 

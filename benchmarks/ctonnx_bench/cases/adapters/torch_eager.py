@@ -25,7 +25,8 @@ def open_network(opening: Opening, *, compiled: bool = False, half: bool = False
     torch.backends.cudnn.allow_tf32 = False  # which on recent GPUs is not float32
     device = torch.device(opening.provider)
     checkpoint = load_checkpoint(Run(opening.model))
-    graph: torch.nn.Module = DeployGraph(checkpoint.network, checkpoint.record.temperature).eval().to(device)
+    deployed = DeployGraph(checkpoint.network, checkpoint.record.temperature, checkpoint.novelty)
+    graph: torch.nn.Module = deployed.eval().to(device)
     # Pixels and activations have the channels last: weights in the other layout would be converted in each run.
     graph = graph.to(memory_format=torch.channels_last)
     if half:

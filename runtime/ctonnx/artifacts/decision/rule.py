@@ -1,9 +1,16 @@
 """The decision about an image, and its reason."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-__all__ = ["Decision", "DecisionName", "decide"]
+import numpy as np
+from numpy.typing import NDArray
+
+from ctonnx.artifacts.decision.novelty import Novelty
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+
+__all__ = ["Decision", "DecisionName", "decide", "decide_all"]
 
 DecisionName: TypeAlias = Literal["positive", "negative", "refer"]
 
@@ -53,3 +60,39 @@ def decide(
     if reasons:
         return Decision("refer", "; ".join(reasons))
     return Decision("positive" if suspicious else "negative")
+
+
+def decide_all(
+    probabilities: NDArray[np.floating[Any]],
+    classes: Sequence[str],
+    point: OperatingPoint,
+    *,
+    sets: PredictionSets | None = None,
+    limit: Novelty | None = None,
+    novelty: NDArray[np.floating[Any]] | None = None,
+    cautions: Sequence[str | None] | None = None,
+) -> list[Decision]:
+    """Returns the decision about each image of a batch, by all that the model has.
+
+    Args:
+        probabilities: Probabilities, [images, classes].
+        classes: Class names, in the order of the probabilities.
+        point: Operating point.
+        sets: Prediction sets; None if the model has none.
+        limit: Threshold of the novelty; None if the model has none.
+        novelty: Novelty, [images]; None if the model has no such output.
+        cautions: Warning about each image, or None; None if the images gave none.
+    """
+    called = point.calls(probabilities, classes)
+    inside = None if sets is None else sets.sets(probabilities, classes)
+    novel = np.zeros(len(called), bool) if limit is None or novelty is None else limit.flags(novelty)
+    return [
+        decide(
+            bool(suspicious),
+            point.positive,
+            classes_in_set=None if inside is None else [classes[int(column)] for column in np.flatnonzero(inside[row])],
+            is_novel=bool(novel[row]),
+            caution=cautions[row] if cautions is not None else None,
+        )
+        for row, suspicious in enumerate(called)
+    ]

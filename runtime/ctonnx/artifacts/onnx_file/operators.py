@@ -23,7 +23,18 @@ OPERATORS = frozenset(
     {
         # operators of the exports
         *("Add", "Cast", "Conv", "DequantizeLinear", "Div", "Gemm", "Greater", "Identity", "MatMul", "MaxPool", "Mul"),
-        *("QuantizeLinear", "ReduceMean", "Relu", "Reshape", "Softmax", "Sub", "Transpose", "Unsqueeze"),
+        *(
+            "QuantizeLinear",
+            "ReduceMean",
+            "ReduceMin",
+            "ReduceSum",
+            "Relu",
+            "Reshape",
+            "Softmax",
+            "Sub",
+            "Transpose",
+            "Unsqueeze",
+        ),
         # operators that other versions of the exporter and the simplifier write instead
         *("AveragePool", "BatchNormalization", "Clip", "Constant", "Flatten", "GlobalAveragePool", "Squeeze"),
     }

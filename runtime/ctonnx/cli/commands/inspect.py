@@ -44,7 +44,7 @@ def inspect(model: Path | None, as_json: bool) -> None:
         "inputs": {item.name: f"{item.type} {item.shape}" for item in session.get_inputs()},
         "outputs": {item.name: f"{item.type} {item.shape}" for item in session.get_outputs()},
         **json.loads(spec.to_json()),
-        "caveats": model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets),
+        "caveats": model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts),
     }
     if as_json:
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ctonnx.artifacts.caveats import model_caveats
+from ctonnx.artifacts.caveats import describe_shortcuts, missing_checks, model_caveats
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
-from ctonnx.artifacts.spec import describe_leakage
+from ctonnx.artifacts.spec import ModelSpec, describe_leakage
 from ctonnx.images.formats import readable_formats
 from ctonnx.parity.rounding import exactly
 from ctonnx.prediction.predictor import Predictor
@@ -30,10 +30,15 @@ def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> di
         "classes": list(spec.classes),
         "image_size": spec.preprocessing.size,
         "operating_point": spec.operating_point and _suspicious(spec.operating_point, spec.classes),
+        "decision": spec.operating_point and _decision(spec),
+        "coverage": spec.prediction_sets and min(map(spec.prediction_sets.covered, spec.classes)),
+        "novelty": spec.novelty and {"threshold": spec.novelty.threshold, "quantile": spec.novelty.quantile},
         "metrics": dict(spec.metrics),
         "trained_on": _trained_on(spec.data, synthetic=spec.synthetic),
         "leaks": describe_leakage(spec.data),
-        "caveats": model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets),
+        "acquisition": spec.acquisition and dict(spec.acquisition),
+        "shortcuts": describe_shortcuts(spec.shortcuts),
+        "caveats": model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts),
         "synthetic": spec.synthetic,
         "version": version,
         "formats": readable_formats(),
@@ -44,9 +49,9 @@ def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> di
 
 
 def model_of_results(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the entry for the model, with its operating point, in each response of `/v1/classify`."""
+    """Returns the entry for the model, with the parts of its decisions, in each response of `/v1/classify`."""
     point = facts["operating_point"] or {"threshold": None, "positive": []}
-    named = {name: facts[name] for name in ("name", "run", "precision", "sha256", "synthetic")}
+    named = {name: facts[name] for name in ("name", "run", "precision", "sha256", "synthetic", "coverage", "novelty")}
     return {**named, "threshold": point["threshold"], "positive": point["positive"]}
 
 
@@ -62,6 +67,22 @@ def _suspicious(point: OperatingPoint, classes: tuple[str, ...]) -> dict[str, An
         "text": f"suspicious if {' + '.join(point.positive)}{together} reach {threshold} or more "
         f"({point.metrics_text} on the validation images)",
     }
+
+
+def _decision(spec: ModelSpec) -> str:
+    """Returns the rule that decides about an image, with the parts that this model lacks."""
+    reasons = ["the image has a warning"]
+    if spec.novelty is not None:
+        reasons.append(
+            f"its novelty is above that of {exactly(spec.novelty.quantile, form='%')} of the validation images"
+        )
+    if sets := spec.prediction_sets:
+        coverage = exactly(sets.coverage, form="%")
+        reasons.append(f"its prediction set (fitted for {coverage} coverage) has suspicious and other classes")
+    missing = missing_checks(spec)
+    return (
+        f"suspicious or not by the operating point; refer if {' or '.join(reasons)}{f'; {missing}' if missing else ''}"
+    )
 
 
 def _trained_on(data: Mapping[str, Any], *, synthetic: bool) -> str:

@@ -14,10 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.artifacts.spec import ModelSpec
-from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
+from ctonnx.parity.outputs import NOVELTY, OUTPUT_NAMES, Outputs, output_names
 from ctonnx.server.transport.errors import RequestError, bad_request, short
 
-__all__ = ["VERSION", "InferRequest", "flag", "model_metadata", "read_request", "server_metadata", "write_response"]
+__all__ = [
+    "VERSION",
+    "InferRequest",
+    "flag",
+    "model_metadata",
+    "output_shapes",
+    "read_request",
+    "server_metadata",
+    "write_response",
+]
 
 VERSION = "1"
 """The only version of the model."""
@@ -47,19 +56,41 @@ def server_metadata(version: str) -> dict[str, Any]:
 
 def model_metadata(name: str, spec: ModelSpec) -> dict[str, Any]:
     """Returns the response of `/v2/models/NAME`."""
-    size, classes, cells = spec.preprocessing.size, len(spec.classes), math.ceil(spec.preprocessing.size / 32)
-    shapes = dict(zip(OUTPUT_NAMES, ([-1, classes], [-1, classes], [-1, classes, cells, cells]), strict=True))
+    size = spec.preprocessing.size
     return {
         "name": name,
         "versions": [VERSION],
         "platform": "onnxruntime_onnx",
         "inputs": [{"name": "pixels", "datatype": "UINT8", "shape": [-1, size, size, 3]}],
-        "outputs": [{"name": output, "datatype": "FP32", "shape": shape} for output, shape in shapes.items()],
+        "outputs": [
+            {"name": output, "datatype": "FP32", "shape": shape} for output, shape in output_shapes(spec).items()
+        ],
     }
 
 
-def read_request(body: bytes | bytearray, header_length: str | None, *, size: int, max_images: int) -> InferRequest:
+def output_shapes(spec: ModelSpec) -> dict[str, list[int]]:
+    """Returns the shape of each output of a model by name, in their order; -1 is the batch."""
+    classes, cells = len(spec.classes), math.ceil(spec.preprocessing.size / 32)
+    shapes = {
+        "probabilities": [-1, classes],
+        "logits": [-1, classes],
+        "heatmap": [-1, classes, cells, cells],
+        NOVELTY: [-1],
+    }
+    return {name: shapes[name] for name in output_names([NOVELTY] if spec.novelty else [])}
+
+
+def read_request(
+    body: bytes | bytearray,
+    header_length: str | None,
+    *,
+    size: int,
+    max_images: int,
+    names: Sequence[str] = OUTPUT_NAMES,
+) -> InferRequest:
     """Reads a request: the bytes of JSON that `Inference-Header-Content-Length` counts, then binary tensors.
+
+    The names are those of the model's outputs, all of which are returned if the request names none.
 
     Raises:
         RequestError: If the request is invalid for this model.
@@ -80,7 +111,7 @@ def read_request(body: bytes | bytearray, header_length: str | None, *, size: in
         found = f"{len(inputs)} inputs" if isinstance(inputs, list) and len(inputs) != 1 else short(inputs)
         raise bad_request("one input, 'pixels', in a list of inputs", found)
     pixels = _pixels(inputs[0], memoryview(body)[length:], size=size, max_images=max_images)
-    return InferRequest(pixels, _outputs(document, parameters), identity, _seconds(parameters))
+    return InferRequest(pixels, _outputs(document, parameters, names), identity, _seconds(parameters))
 
 
 def write_response(name: str, request: InferRequest, outputs: Outputs) -> tuple[bytes, int | None]:
@@ -130,17 +161,19 @@ def _object(document: Mapping[str, Any], key: str) -> dict[str, Any]:
     return found
 
 
-def _outputs(document: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[tuple[str, bool]]:
+def _outputs(
+    document: Mapping[str, Any], parameters: Mapping[str, Any], names: Sequence[str]
+) -> list[tuple[str, bool]]:
     default = flag(parameters, "binary_data_output")
-    wanted = document.get("outputs") or [{"name": name} for name in OUTPUT_NAMES]
+    wanted = document.get("outputs") or [{"name": name} for name in names]
     if not isinstance(wanted, list) or not all(isinstance(item, dict) for item in wanted):
         raise bad_request("outputs to be a list of JSON objects", short(wanted))
     found: dict[str, bool] = {}
     for item in wanted:
         name, options = item.get("name"), _object(item, "parameters")
-        if name not in OUTPUT_NAMES or name in found:
-            twice = " twice" if name in OUTPUT_NAMES else ""
-            raise bad_request(f"outputs of {', '.join(OUTPUT_NAMES)}, each once", f"{short(name)}{twice}")
+        if name not in names or name in found:
+            twice = " twice" if name in names else ""
+            raise bad_request(f"outputs of {', '.join(names)}, each once", f"{short(name)}{twice}")
         if options.get("classification"):
             raise RequestError(400, "expected outputs without classification, which this server does not support")
         found[name] = default if options.get("binary_data") is None else flag(options, "binary_data")

@@ -1,10 +1,11 @@
 """Schemas of the OpenAPI document: JSON bodies of requests and responses."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
+from ctonnx.artifacts.decision.rule import DecisionName
 from ctonnx.artifacts.spec import ModelSpec
-from ctonnx.parity.outputs import OUTPUT_NAMES
+from ctonnx.server.api.open_inference import output_shapes
 from ctonnx.server.settings import Settings
 
 __all__ = ["Json", "reference", "schemas"]
@@ -32,19 +33,41 @@ def schemas(spec: ModelSpec, settings: Settings) -> Json:
         "frame": {**_nullable(_COUNT), "description": "Index of the frame, for a DICOM file with several."},
         "label": {**label, "description": "Predicted class; null after an error."},
         "probability": _nullable(_SHARE),
-        "suspicious": {**_FLAG, "description": "Verdict of the operating point; null without one."},
+        "decision": {
+            **_nullable(_TEXT),
+            "enum": [*get_args(DecisionName), None],
+            "description": "Decision about the image; null after an error and without an operating point.",
+        },
+        "reason": {**optional_text, "description": "Reason for `refer`."},
+        "suspicious": {**_FLAG, "description": "Whether the decision is `positive`; null without one and for `refer`."},
         "score": {**score, "description": "Sum that is compared with the threshold of the operating point."},
+        "set": {**_nullable(_list(_TEXT)), "description": "Prediction set: the classes that the image may have."},
         "probabilities": {"type": "object", "additionalProperties": _SHARE, "description": "In descending order."},
+        "novelty": {**score, "description": "Distance from the training images; null for a model without it."},
+        "novelty_percentile": {
+            **_nullable({**_NUMBER, "minimum": 0, "maximum": 100}),
+            "description": "Percentage of the validation images that are less novel.",
+        },
+        "unlike_training": {**_FLAG, "description": "Whether `novelty` exceeds the model's threshold."},
         "caution": {**optional_text, "description": "Warning about the image, for example a blank one."},
         "error": {**optional_text, "description": "Reason why the file could not be read."},
         "milliseconds": {**_NUMBER, "minimum": 0},
         "heatmap": optional_text,
         "scan": optional_text,
     }
+    novelty = {
+        **_nullable(_object({"threshold": _NUMBER, "quantile": _SHARE})),
+        "description": "Highest novelty that is not flagged, and its quantile on the validation images; null without.",
+    }
     model = {
         **dict.fromkeys(("name", "run", "precision", "sha256"), _TEXT),
         "synthetic": {"type": "boolean"},
         "threshold": {**_nullable(_NUMBER), "description": "Minimum `score` of a suspicious image."},
+        "coverage": {
+            **_nullable(_SHARE),
+            "description": "Lowest coverage of a class that the prediction sets promise; null without them.",
+        },
+        "novelty": novelty,
         "positive": {**_list(_TEXT), "description": "Classes whose probabilities are summed for the `score`."},
     }
     tensor = {"name": _TEXT, "datatype": _TEXT, "shape": _list({"type": "integer"})}
@@ -64,7 +87,7 @@ def schemas(spec: ModelSpec, settings: Settings) -> Json:
         "parameters": _nullable(_object({"binary_data_size": _nullable(_COUNT)}, optional=["binary_data_size"])),
     }
     wanted = {
-        "name": {"enum": list(OUTPUT_NAMES)},
+        "name": {"enum": list(output_shapes(spec))},
         "parameters": _nullable(_object({"binary_data": _FLAG}, optional=["binary_data"])),
     }
     parameters = {"binary_data_output": _FLAG, "timeout": _nullable({**_COUNT, "description": "Microseconds."})}
@@ -76,9 +99,14 @@ def schemas(spec: ModelSpec, settings: Settings) -> Json:
                 "classes": _list(_TEXT),
                 "image_size": _COUNT,
                 "operating_point": {"type": ["object", "null"]},
+                "decision": {**optional_text, "description": "Rule that decides about an image."},
+                "coverage": model["coverage"],
+                "novelty": novelty,
+                "acquisition": {"type": ["object", "null"], "description": "Facts of the training images."},
                 "metrics": {"type": "object"},
                 "trained_on": _TEXT,
                 "leaks": {**optional_text, "description": "Leakage that makes the metrics optimistic, if known."},
+                "shortcuts": {**optional_text, "description": "Facts but the anatomy that predict a class, if tested."},
                 "caveats": {**_list(_TEXT), "description": "Limits of the metrics and the threshold."},
                 "synthetic": {"type": "boolean"},
                 "version": _TEXT,

@@ -11,8 +11,12 @@ const SKIPPED_FOLDERS = /^(\..*|@eadir|@tmp|@recycle|@recently-snapshot|@__thumb
 const NO_DICOM = "DICOM is not supported: run pip install \"ctonnx[dicom]\" on the server and restart it.";
 const WORDS = {
   waiting: "Waiting", sending: "Reading…", busy: "Server busy, retrying soon",
-  suspicious: "Suspicious", below: "Not suspicious", clear: "Not suspicious", classified: "Classified", failed: "Not read",
+  suspicious: "Suspicious", refer: "Refer", below: "Not suspicious", clear: "Not suspicious", classified: "Classified", failed: "Not read",
 };
+
+const RANKS = { positive: 2, refer: 1, negative: 0 }; // of the frames of a file, the first to show
+const LIMIT_AT = 70; // percent of the novelty scale's width where its threshold is
+const OCTAVES = 4; // doublings of the threshold that the rest of the scale has room for
 
 const $ = (id) => document.getElementById(id);
 const copyOf = (template) => $(template).content.firstElementChild.cloneNode(true);
@@ -154,15 +158,18 @@ function finish(scan, response, milliseconds) {
   const results = response.results.map((one) => ({ ...one, scan: blob(one.scan), heatmap: blob(one.heatmap) }));
   const read = results.filter((one) => !one.error);
   if (!read.length) return fail(scan, results[0]?.error ?? "the file contains no image");
-  const most = read.reduce((before, one) => (one.score > before.score ? one : before)); // the frame to show first
-  const found = most.suspicious === null ? "" : `${read.filter((one) => one.suspicious).length} of `;
-  const frames = results.length > 1 ? `${found}${results.length} frames · ` : "";
+  const most = read.reduce((before, one) => (isBefore(one, before) ? one : before)); // the frame to show first
+  const number = (decision) => read.filter((one) => one.decision === decision).length;
+  const referred = number("refer") ? `, ${number("refer")} to refer` : "";
+  const found = most.decision ? `${number("positive")} of ` : "";
+  const frames = results.length > 1 ? `${found}${results.length} frames${referred} · ` : "";
   const warned = read.filter((one) => one.caution);
   const reason = results.length > 1 ? `${warned.length} of ${results.length} frames` : most.caution;
   const warning = warned.length ? `Warning: ${reason}` : "";
   Object.assign(scan, { file: null, results, frame: results.indexOf(most), by: response.model, warning, milliseconds });
   drawThumbnail(scan.row.querySelector("canvas"), most.scan);
-  return setState(scan, stateOf(scan, most), undefined, `${frames}${percent(most.probability)} ${most.label}`);
+  const words = most.decision === "refer" ? `${WORDS.refer}: ${most.reason.split(/[:;]/)[0]}` : undefined;
+  return setState(scan, stateOf(scan, most), words, `${frames}${percent(most.probability)} ${most.label}`);
 }
 
 function fail(scan, reason, again = false) {
@@ -182,7 +189,8 @@ function setState(scan, state, words = WORDS[state], result = "") {
 
 function annotate(scan) {
   scan.row.toggleAttribute("data-warned", Boolean(scan.warning));
-  putNotes(scan.row.querySelector(".notes"), earlier(scan), scan.warning && ["warning", scan.warning]);
+  const isNoted = scan.warning && (scan.state !== "refer" || scan.results.length > 1); // else it is the reason to refer
+  putNotes(scan.row.querySelector(".notes"), earlier(scan), isNoted && ["warning", scan.warning]);
 }
 
 function remove(scan) {
@@ -214,10 +222,11 @@ function count() { // once for all rows that changed
     counting = false;
     const number = (condition) => scans.filter(condition).length;
     const [all, done, warned] = [scans.length, number((scan) => !isOpen(scan)), number((scan) => scan.warning)];
-    const [suspicious, failed] = ["suspicious", "failed"].map((state) => number((scan) => scan.state === state));
+    const [suspicious, refer, failed] = ["suspicious", "refer", "failed"].map((state) => number((scan) => scan.state === state));
     const facts = [`${all} scan${all === 1 ? "" : "s"}`];
     if (done < all) facts.push(`${done} processed`);
     if (model?.operating_point || suspicious) facts.push(`${suspicious} suspicious`);
+    if (refer) facts.push(`${refer} to refer`);
     if (warned) facts.push(`${warned} with a warning`);
     if (failed) facts.push(`${failed} not read`);
     $("summary").textContent = facts.join(" · ");
@@ -225,7 +234,7 @@ function count() { // once for all rows that changed
     $("progress").classList.toggle("done", done === all);
     $("queue").hidden = !all;
     $("page").classList.toggle("empty", !all);
-    $("nothing").hidden = { all, warned, suspicious, failed }[$("filter").value] > 0;
+    $("nothing").hidden = { all, warned, suspicious, refer, failed }[$("filter").value] > 0;
     document.title = done < all ? `${done} of ${all} · ctonnx` : "ctonnx";
   });
 }
@@ -284,12 +293,13 @@ function fill() {
   viewer.dataset.state = state;
   part("viewer-name").textContent = shown.name;
   mark(part("verdict"), state, state === "classified" ? prediction.label : WORDS[state]);
+  part("reason").textContent = prediction?.reason ? sentence(prediction.reason) : "";
   const below = "is a suspicious class, but the sum is below the threshold.";
   putNotes(
     part("notes"),
     state === "below" && ["below", `The predicted class, ${prediction.label}, ${below}`],
     earlier(shown),
-    prediction?.caution && ["warning", sentence(`Warning: ${prediction.caution}`)],
+    state !== "refer" && prediction?.caution && ["warning", sentence(`Warning: ${prediction.caution}`)],
   );
   part("problem").textContent = state === "failed" ? sentence(result.error ?? shown.reason) : "";
   part("again").hidden = !(shown.state === "failed" && shown.again);
@@ -306,7 +316,7 @@ function fill() {
   Object.assign(part("frame"), { max: frames, value: shown.frame + 1 });
   part("frame-value").textContent = `${shown.frame + 1} of ${frames}`;
 
-  const isJudged = state !== "classified" && prediction;
+  const isJudged = prediction?.decision;
   part("compared").hidden = part("summed").hidden = !isJudged;
   if (isJudged) {
     part("summed").textContent = `Suspicious classes: ${list(shown.by.positive)}.`;
@@ -314,9 +324,36 @@ function fill() {
   }
   part("bars").hidden = part("details").hidden = !prediction;
   part("bars").tBodies[0].replaceChildren(...Object.entries(prediction?.probabilities ?? {}).map(bar));
+  part("set").textContent = prediction?.set ? `${setOf(prediction.set, shown.by.coverage)}` : "";
+  fillNovelty(prediction);
+  part("known").hidden = !prediction;
+  const names = Object.keys(prediction?.probabilities ?? {}).sort();
+  part("known").textContent = `The model knows only ${list(names)}. It was never shown anything else, and names one of these for any picture.`;
   const [inside, outside] = [prediction?.milliseconds, shown.milliseconds].map((time) => `${time?.toFixed(0)} ms`);
   const total = `${outside} from sending the file (${bytes(shown.size)}) to the result`;
   part("details").textContent = `Classified in ${inside}; ${total}.`;
+}
+
+function setOf(names, coverage) {
+  const classes = new Intl.ListFormat("en-GB", { type: "disjunction" }).format(names);
+  return `Prediction set: ${classes}. Fitted so that at least ${Math.floor(1000 * coverage) / 10} % of the scans of each class have their class in it.`;
+}
+
+function fillNovelty(prediction) { // up to the threshold by percentiles, beyond it by doublings
+  const [limit, unlike] = [shown.by?.novelty, prediction?.unlike_training];
+  part("novelty").hidden = !limit || typeof unlike !== "boolean";
+  if (part("novelty").hidden) return;
+  const { novelty, novelty_percentile: percentile } = prediction;
+  const share = 100 * limit.quantile;
+  const times = novelty === null ? Infinity : novelty / limit.threshold;
+  const beyond = Math.min(1, Math.max(0.08, Math.log2(times) / OCTAVES));
+  const place = unlike ? LIMIT_AT + (100 - LIMIT_AT) * beyond : LIMIT_AT * Math.min(1, percentile / share);
+  part("here").style.left = `${place}%`;
+  part("novelty").dataset.unlike = unlike;
+  const many = times < 10 ? times.toFixed(1) : times.toFixed(0);
+  part("novelty-words").textContent = unlike
+    ? `Unlike the training scans${Number.isFinite(times) ? `: ${many} times the limit` : ""}.`
+    : `More unusual than ${percentile.toFixed(0)} % of the validation scans; the limit is ${+share.toFixed(2)} %.`;
 }
 
 function bar([name, value]) {
@@ -354,9 +391,15 @@ function setZoom() { // around the center of the visible part
 
 // --- Words and numbers ---
 
-function stateOf(scan, { suspicious, label }) {
-  if (suspicious === null) return "classified";
-  return suspicious ? "suspicious" : scan.by.positive.includes(label) ? "below" : "clear";
+const isBefore = (one, other) => {
+  const [rank, otherRank] = [one, other].map(({ decision }) => RANKS[decision] ?? 0);
+  return rank === otherRank ? one.score > other.score : rank > otherRank;
+};
+
+function stateOf(scan, { decision, label }) {
+  if (!decision) return "classified";
+  if (decision === "refer") return "refer";
+  return decision === "positive" ? "suspicious" : scan.by.positive.includes(label) ? "below" : "clear";
 }
 
 const sentence = (words) => `${words[0].toUpperCase()}${words.slice(1)}${/[.!?]$/.test(words) ? "" : "."}`;
@@ -411,10 +454,14 @@ async function load() { // at the start, and whenever the server may have anothe
     Model: `${model.run}, ${model.name}`,
     "Runs on": `${model.provider}, ${model.precision}`,
     "Trained on": model.trained_on,
+    ...(acquired(model) && { "Training scans": acquired(model) }),
     ...(model.leaks && { Leakage: sentence(model.leaks) }),
+    ...(model.shortcuts && { Shortcuts: sentence(model.shortcuts) }),
     Classes: list(model.classes),
     Input: `${model.image_size} × ${model.image_size} pixels`,
+    "Never shown": `Anything but ${list(model.classes)}: the model names one of these for any picture.`,
     "Operating point": sentence(model.operating_point?.text ?? "none: this model does not classify scans as suspicious"),
+    ...(model.decision && { Decision: sentence(model.decision) }),
     ...Object.fromEntries(measured),
     ...(model.caveats.length && { Caveats: model.caveats.map(sentence).join(" ") }),
     Formats: `${terms}.${hint}`,
@@ -430,6 +477,14 @@ async function load() { // at the start, and whenever the server may have anothe
   scans.forEach(annotate);
   if (shown) fill();
   count();
+}
+
+function acquired({ acquisition }) { // facts of the training scans, if the model has them
+  const middle = acquisition?.middle_90 ?? {};
+  const named = { width: "width", height: "height", mean: "mean grey level" };
+  const facts = Object.entries(named).filter(([name]) => middle[name]);
+  const ends = facts.map(([name, words]) => `${words} ${middle[name].map((end) => end.toFixed(0)).join(" to ")}`);
+  return ends.length ? sentence(`${list(ends)} in the middle 90 %`) : "";
 }
 
 function metrics({ accuracy, macro, intervals, images }) {

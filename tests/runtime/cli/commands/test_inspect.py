@@ -32,13 +32,13 @@ def test_json_is_the_spec_with_the_file_and_its_inputs_and_outputs(model: Path) 
             "heatmap": "tensor(float) ['batch', 4, 2, 2]",
         },
         **json.loads(spec.to_json()),
-        "caveats": model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets),
+        "caveats": model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts),
     }
 
 
 def test_each_caveat_has_a_row_below_the_other_entries(model: Path) -> None:
     spec = read_spec(open_session(model, optimize=False), str(model))
-    caveats = model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets)
+    caveats = model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts)
     assert len(caveats) > 1
     last = inspect(model).stdout.splitlines()[-len(caveats) :]
     assert [re.split(r"  +", line, maxsplit=1) for line in last] == [["caveat", caveat] for caveat in caveats]

@@ -163,7 +163,7 @@ def test_model_note_counts_and_operating_point_are_on_stderr(model: Path, scans:
     lines = predict("scans", "-m", model).stderr.splitlines()
     assert lines[:2] == [f"model: {model} (fp32 on cpu)", NOTE]
     with Predictor(model) as predictor:
-        caveats = model_caveats(predictor.spec.metrics, point, predictor.spec.prediction_sets)
+        caveats = model_caveats(predictor.spec.metrics, point, predictor.spec.prediction_sets, predictor.spec.shortcuts)
         missing = missing_checks(predictor.spec)
     assert lines[2] == f"caveat: {caveats[0]} ({len(caveats) - 1} more: ctonnx inspect {model})"
     if missing is not None:

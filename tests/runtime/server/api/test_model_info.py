@@ -4,9 +4,11 @@ import hashlib
 from dataclasses import replace
 
 import pytest
+from tests.runtime.artifacts.specs import FULL
 
 from ctonnx.artifacts.caveats import model_caveats
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.spec import describe_leakage
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.server.api.model_info import model_facts, model_of_results
@@ -21,6 +23,9 @@ def test_facts_are_those_of_the_spec(predictor: Predictor) -> None:
     assert facts["trained_on"].endswith(" images (synthetic phantoms: its predictions have no clinical meaning)")
 
 
+SETS = PredictionSets(coverage=0.9, lowest={"normal": 0.3, "tumor": 0.4}, images={"normal": 20, "tumor": 20})
+
+
 @pytest.mark.parametrize(("positive", "text"), [(("a",), "a reach"), (("a", "b"), "a + b together reach")])
 def test_operating_point_has_a_readable_text(positive: tuple[str, ...], text: str, predictor: Predictor) -> None:
     point = OperatingPoint(positive=positive, threshold=0.25, sensitivity=0.9, specificity=0.8)
@@ -28,7 +33,7 @@ def test_operating_point_has_a_readable_text(positive: tuple[str, ...], text: st
     try:
         predictor.spec = replace(before, classes=("a", "b", "c"), operating_point=point, prediction_sets=None)
         found = model_facts(predictor, Settings(key="k"), version="1")
-        predictor.spec = replace(before, operating_point=None)
+        predictor.spec = replace(before, operating_point=None, prediction_sets=None)
         without = model_facts(predictor, Settings(), version="1")
     finally:
         predictor.spec = before
@@ -36,7 +41,7 @@ def test_operating_point_has_a_readable_text(positive: tuple[str, ...], text: st
     assert found["operating_point"]["normal"] == ", ".join(name for name in "abc" if name not in positive)
     assert found["key_required"] is True
     assert without["operating_point"] is None
-    named = {name: without[name] for name in ("name", "run", "precision", "sha256", "synthetic")}
+    named = {name: without[name] for name in ("name", "run", "precision", "sha256", "synthetic", "coverage", "novelty")}
     assert model_of_results(found) == {**named, "threshold": 0.25, "positive": list(positive)}
     assert model_of_results(without) == {**named, "threshold": None, "positive": []}
 
@@ -54,9 +59,53 @@ def test_leaks_are_described_as_in_the_model_card(predictor: Predictor) -> None:
     assert model_facts(predictor, Settings(), version="1")["leaks"] is None
 
 
+def test_shortcuts_of_the_training_images_are_described_and_strong_ones_a_caveat(predictor: Predictor) -> None:
+    before = predictor.spec
+    shortcuts = {"verdict": "strong", "classes": {"normal": {"verdict": "strong", "auroc": 0.99, "facts": ["wider"]}}}
+    try:
+        predictor.spec = replace(before, shortcuts=shortcuts)
+        found = model_facts(predictor, Settings(), version="1")
+        predictor.spec = replace(before, shortcuts=None)
+        without = model_facts(predictor, Settings(), version="1")
+    finally:
+        predictor.spec = before
+    assert found["shortcuts"] == "shortcuts in the training images: strong for 'normal' (AUROC 0.990)"
+    assert any("'normal' with an AUROC of 0.990 (wider)" in caveat for caveat in found["caveats"])
+    assert without["shortcuts"] is None
+
+
 def test_caveats_are_those_of_the_model(predictor: Predictor) -> None:
     caveats = model_facts(predictor, Settings(), version="1")["caveats"]
     assert caveats == model_caveats(
-        predictor.spec.metrics, predictor.spec.operating_point, predictor.spec.prediction_sets
+        predictor.spec.metrics,
+        predictor.spec.operating_point,
+        predictor.spec.prediction_sets,
+        predictor.spec.shortcuts,
     )
     assert any(caveat.startswith("the operating point was fitted on ") for caveat in caveats)
+
+
+def test_rule_of_the_decision_has_the_parts_of_the_model(predictor: Predictor) -> None:
+    before = predictor.spec
+    point = OperatingPoint(positive=("tumor",), threshold=0.25, sensitivity=0.9, specificity=0.8)
+    sets = replace(SETS, images={"normal": 3, "tumor": 40})
+    whole = replace(
+        before, classes=("normal", "tumor"), operating_point=point, prediction_sets=sets, novelty=FULL.novelty
+    )
+    facts = []
+    try:
+        for spec in (whole, replace(whole, prediction_sets=None, novelty=None), replace(whole, operating_point=None)):
+            predictor.spec = spec
+            facts.append(model_facts(predictor, Settings(), version="1"))
+    finally:
+        predictor.spec = before
+    assert [found["decision"] for found in facts] == [
+        "suspicious or not by the operating point; refer if the image has a warning or its novelty is above that of "
+        "95% of the validation images or its prediction set (fitted for 90% coverage) has suspicious and other classes",
+        "suspicious or not by the operating point; refer if the image has a warning; this model has no prediction "
+        "sets and no novelty: its decisions rest on the operating point and the warnings about an image alone",
+        None,
+    ]
+    assert [found["coverage"] for found in facts] == [0.75, None, 0.75]  # of 3 images of normal
+    assert facts[0]["novelty"] == {"threshold": 95.5, "quantile": 0.95}
+    assert facts[1]["novelty"] is None

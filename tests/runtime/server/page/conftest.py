@@ -6,11 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import psutil
 import pytest
 from PIL import Image
@@ -19,6 +21,9 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
+
+from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY
+from ctonnx.artifacts.spec import ModelSpec
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 ARGUMENTS = (
@@ -33,7 +38,7 @@ ARGUMENTS = (
     "--disable-dev-shm-usage",
 )
 PATIENCE = 20  # seconds, for a busy machine
-VERDICTS = ("suspicious", "below", "clear")
+VERDICTS = ("suspicious", "below", "clear", "refer")
 """States of a row with a result of a model with an operating point."""
 
 COUNTING = """
@@ -73,6 +78,19 @@ def serving(model: Path, *options: str, port: int = 0, before: str = "pass") -> 
                 process.communicate(timeout=PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+@pytest.fixture(scope="session")
+def model(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model without prediction sets, for which no image is novel: its operating point and warnings decide."""
+    made = onnx.load(model)
+    (text,) = (item.value for item in made.metadata_props if item.key == METADATA_KEY)
+    spec = ModelSpec.from_json(text)
+    spec = replace(spec, prediction_sets=None, novelty=spec.novelty and replace(spec.novelty, threshold=1e30))
+    onnx.helper.set_model_props(made, {METADATA_KEY: spec.to_json()})
+    file = tmp_path_factory.mktemp("pointed") / model.name
+    onnx.save(made, file)
+    return file
 
 
 @pytest.fixture(scope="session")

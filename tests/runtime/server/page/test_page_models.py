@@ -46,15 +46,14 @@ def other(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_warning_is_in_the_row_and_in_the_summary(page: Page, images: list[Path], blank: Path) -> None:
-    note = "Warning: the image is blank: one value everywhere"
+    note, reason = "Warning: the image is blank: one value everywhere", "the image is blank: one value everywhere"
     page.give(blank)
     page.finished(1)
     assert page.js("announcement.textContent").endswith(f". {note}")
-    assert page[".notes use"].get_attribute("href") == "#icon-warning"
-    assert f"{note}." in page["#notes"].text
+    assert page[".status"].text == "Refer: the image is blank"
+    assert page["#reason"].text == f"T{reason[1:]}."
     page.give(images[0])
     page.finished(2)
-    assert [row.text for row in page.all(".notes")] == [note, ""]
     page.until(lambda: page["#summary"].text.endswith(" · 1 with a warning"))
     shown = [item.is_displayed() for item in page.all("#scans > li")]
     Select(page["#filter"]).select_by_visible_text("with a warning")

@@ -67,6 +67,7 @@ def test_page_works_with_the_keyboard_only(page: Page, images: list[Path]) -> No
     assert page.press(Keys.TAB) == "opacity"
     page.press(Keys.ARROW_RIGHT)
     assert page["#opacity-value"].text == "45 %"
+    assert page.press(Keys.TAB) == "prediction"  # which scrolls
     assert page.press(Keys.TAB) == "open"  # of the second row
     page.press(Keys.ENTER)
     assert page["#viewer-name"].text == images[1].name

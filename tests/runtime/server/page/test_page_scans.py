@@ -18,7 +18,7 @@ WITHOUT_POINT = """
         const answer = await before.call(this);
         if ("operating_point" in answer) answer.operating_point = null;
         if (answer.model) Object.assign(answer.model, { threshold: null, positive: [] });
-        for (const one of answer.results ?? []) one.suspicious = one.score = null;
+        for (const one of answer.results ?? []) one.decision = one.suspicious = one.score = null;
         return answer;
     };
 """
@@ -147,7 +147,16 @@ def test_frames_of_a_dicom_file_are_browsed(page: Page, stack: Path) -> None:
 
 def test_unreadable_frame_is_shown_among_the_others(counted: Page, stack: Path) -> None:
     good = {"frame": 1, "label": "normal", "probability": 0.75, "probabilities": {"normal": 0.75, "nodule": 0.25}}
-    good |= {"suspicious": False, "score": 0.25, "caution": "a localizer", "error": None, "milliseconds": 1.5}
+    good |= {
+        "decision": "negative",
+        "reason": None,
+        "set": None,
+        "suspicious": False,
+        "score": 0.25,
+        "caution": "a localizer",
+        "error": None,
+        "milliseconds": 1.5,
+    }
     good |= {"heatmap": None, "scan": None}
     bad = dict.fromkeys(good) | {"frame": 0, "error": "no pixels <b>here</b>", "probabilities": {}}
     counted.until(lambda: counted["#about"].is_enabled())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.train.grey_models import POINT
 
-from ctonnx_train.evaluation.external.decisions import Share, share_of
+from ctonnx_train.evaluation.external.shares import Share, share_of
 from ctonnx_train.evaluation.external.verdict import judge_point
 
 

@@ -146,6 +146,15 @@ def test_a_metric_that_is_not_defined_cannot_select_the_epoch(fitted: Fit) -> No
         fitted(valid=(0, 0), monitor="macro_auroc")
 
 
+def test_the_settings_choose_the_augmentation(fitted: Fit) -> None:
+    losses = [
+        fitted(augmentation=kind)[0].history.rows[0]["train_loss"]
+        for kind in ("acquisition", "acquisition", "standard")
+    ]
+    assert losses[0] == losses[1]
+    assert losses[0] != losses[2]
+
+
 def test_the_loss_is_weighted_only_if_imbalance_is_loss(fitted: Fit) -> None:
     losses = {imbalance: fitted(imbalance=imbalance)[0].history.rows[0]["train_loss"] for imbalance in ("loss", "none")}
     assert losses["loss"] != losses["none"]

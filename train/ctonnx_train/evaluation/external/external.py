@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ctonnx.artifacts.caveats import missing_checks
 from ctonnx.artifacts.decision.operating_point import suspicion
+from ctonnx.artifacts.decision.rule import decide_all
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import DataError, ModelError
 from ctonnx.parity.outputs import Outputs
@@ -22,9 +23,9 @@ from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import Sample
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, open_evaluated_model
-from ctonnx_train.evaluation.external.decisions import Share, decide_all, share_of
 from ctonnx_train.evaluation.external.outputs import predict_rows
 from ctonnx_train.evaluation.external.question import choose_question, read_any_classes
+from ctonnx_train.evaluation.external.shares import Share, share_of
 from ctonnx_train.evaluation.external.shift import describe_shift
 from ctonnx_train.evaluation.external.verdict import judge_point
 from ctonnx_train.evaluation.metrics import REPLICATES, evaluate
@@ -171,9 +172,15 @@ def _metrics(
     assert point is not None  # noqa: S101  # `evaluate_external` checked it
     score = suspicion(outputs.probabilities, spec.classes, point.positive)
     called = score >= point.threshold
-    decisions = decide_all(
-        outputs.probabilities, outputs.novelty, spec.classes, point, spec.prediction_sets, spec.novelty
+    found = decide_all(
+        outputs.probabilities,
+        spec.classes,
+        point,
+        sets=spec.prediction_sets,
+        limit=spec.novelty,
+        novelty=outputs.novelty,
     )
+    decisions = np.array([decision.name for decision in found], np.str_)
     sensitivity, specificity = share_of(called[is_positive]), share_of(~called[~is_positive])
     return {
         "verdict": asdict(judge_point(point, sensitivity, specificity)),

@@ -7,7 +7,7 @@ from typing import Any
 
 from ctonnx.system.files import atomic_folder, write_text
 from ctonnx.system.text import counted, table
-from ctonnx_train.evaluation.external.decisions import share_text
+from ctonnx_train.evaluation.external.shares import share_text
 from ctonnx_train.evaluation.external.shift import FACTS
 
 __all__ = ["as_markdown", "write_report"]

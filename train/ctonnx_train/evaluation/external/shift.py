@@ -14,7 +14,7 @@ from ctonnx.system.cpu import available_cores
 from ctonnx_train.audit.facts import image_facts
 from ctonnx_train.data.sources import Source
 from ctonnx_train.data.splits import Sample
-from ctonnx_train.evaluation.external.decisions import share_of
+from ctonnx_train.evaluation.external.shares import share_of
 
 __all__ = ["FACTS", "describe_shift"]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
-from ctonnx_train.evaluation.external.decisions import Share, share_text
+from ctonnx_train.evaluation.external.shares import Share, share_text
 
 __all__ = ["Verdict", "VerdictName", "judge_point"]
 

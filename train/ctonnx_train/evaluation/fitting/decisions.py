@@ -9,7 +9,7 @@ from scipy.special import logit
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint, suspicion
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
-from ctonnx.artifacts.decision.rule import decide
+from ctonnx.artifacts.decision.rule import decide_all
 from ctonnx_train.evaluation.fitting.threshold import wilson_interval
 from ctonnx_train.evaluation.metrics import as_text
 
@@ -47,16 +47,7 @@ def decision_metrics(
     images = len(labels)
     called = point.calls(probabilities, classes)
     inside = None if sets is None else sets.sets(probabilities, classes)
-    by_set = np.zeros(images, bool)
-    if inside is not None:
-        names = np.array(classes, object)
-        by_set = np.array(
-            [
-                decide(bool(suspicious), point.positive, classes_in_set=names[row].tolist()).name == "refer"
-                for suspicious, row in zip(called, inside, strict=True)
-            ],
-            bool,
-        )
+    by_set = np.array([found.name == "refer" for found in decide_all(probabilities, classes, point, sets=sets)], bool)
     kinds = {"set": by_set}
     kinds |= {"novelty": is_novel} if is_novel is not None else {}
     kinds |= {"caution": has_caution} if has_caution is not None else {}

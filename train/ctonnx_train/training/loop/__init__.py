@@ -1,6 +1,7 @@
 """The Lightning training loop.
 
 distributed       processes of a distributed training
+acquisition       changes of training images as by other scanners and formats
 augmentation      augmentation of a batch on the device
 batches           batches of training and validation images
 lightning_module  one phase as a LightningModule

@@ -1,11 +1,13 @@
 """Augmentation of a batch of training images on the training device."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from ctonnx_train.training.loop.acquisition import Acquisition
 
 __all__ = ["Augmentation"]
 
@@ -21,22 +23,32 @@ class Augmentation:
         degrees: Maximum rotation in either direction.
         zoom: Maximum relative change of size.
         shift: Maximum shift, as a fraction of width and height.
-        brightness: Maximum relative change of brightness.
+        brightness: Maximum relative change of brightness, if `acquisition` does not change it.
+        acquisition: Changes as if the scan had been acquired otherwise, or None.
     """
 
     degrees: float = 15.0
     zoom: float = 0.15
     shift: float = 0.08
     brightness: float = 0.2
+    acquisition: Acquisition | None = None
 
     @classmethod
-    def of_strength(cls, strength: float) -> "Augmentation":
-        """Returns the default augmentation with all ranges multiplied by `strength`; the flip is unaffected.
+    def of_strength(cls, strength: float, *, acquisition: Acquisition | None = None) -> "Augmentation":
+        """Returns the default augmentation with all its ranges multiplied by `strength`.
+
+        The flip and the changes of the acquisition are unaffected.
 
         >>> Augmentation.of_strength(0.5).degrees
         7.5
         """
-        return cls(**{name: strength * value for name, value in asdict(cls()).items()})
+        return cls(
+            degrees=strength * cls.degrees,
+            zoom=strength * cls.zoom,
+            shift=strength * cls.shift,
+            brightness=strength * cls.brightness,
+            acquisition=acquisition,
+        )
 
     def __call__(self, images: Tensor, size: int | None = None) -> Tensor:
         """Returns augmented copies; random numbers come from the default generator of the images' device.
@@ -48,6 +60,10 @@ class Augmentation:
         Returns:
             float32 from 0 to 255, [batch, channels, size, size]; pixels from outside an image are black.
         """
+        with torch.autocast(images.device.type, enabled=False):  # bf16 has too few digits for places and grey values
+            return self._augmented(images, size)
+
+    def _augmented(self, images: Tensor, size: int | None) -> Tensor:
         batch, channels, height, width = images.shape
         shape = [batch, channels, size or height, size or width]
 
@@ -61,6 +77,11 @@ class Augmentation:
         cosine, sine = angle.cos() * scale, angle.sin() * scale
         first = torch.stack([cosine * flip, -sine * height / width, shift_x], dim=1)
         second = torch.stack([sine * flip * width / height, cosine, shift_y], dim=1)
-        grid = functional.affine_grid(torch.stack([first, second], dim=1), shape, align_corners=False)
+        affine = torch.stack([first, second], dim=1)
+        if self.acquisition is not None:
+            affine = affine / torch.stack(self.acquisition.sides(batch, images.device), dim=1).unsqueeze(2)
+        grid = functional.affine_grid(affine, shape, align_corners=False)
         moved = functional.grid_sample(images.float(), grid, mode="bilinear", align_corners=False)
+        if self.acquisition is not None:
+            return self.acquisition(moved)
         return (moved * (1 + draw(self.brightness)).view(batch, 1, 1, 1)).clamp(0, 255)

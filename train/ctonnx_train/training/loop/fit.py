@@ -21,6 +21,7 @@ from ctonnx.errors import DataError
 from ctonnx.system.text import Log, counted
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.openmp import on_the_first_core
+from ctonnx_train.training.loop.acquisition import Acquisition
 from ctonnx_train.training.loop.augmentation import Augmentation
 from ctonnx_train.training.loop.batches import Batch, EpochSampler, PixelDataset, batches
 from ctonnx_train.training.loop.callbacks import BestWeights, DirectWriting, EpochLog, History, LastCheckpoint
@@ -108,7 +109,9 @@ def fit(
             phase,
             seed=settings.seed,
             class_weights=weights if settings.imbalance == "loss" else None,
-            augmentation=Augmentation.of_strength(phase.augmentation),
+            augmentation=Augmentation.of_strength(
+                phase.augmentation, acquisition=Acquisition() if settings.augmentation == "acquisition" else None
+            ),
             compile_network=settings.compile,
         )
         with _quiet_lightning():

@@ -1,0 +1,17 @@
+"""Shares of scans with intervals."""
+
+import numpy as np
+import pytest
+
+from ctonnx_train.evaluation.external.shares import share_of, share_text
+
+
+def test_interval_is_wilsons() -> None:
+    """Newcombe 1998, https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<857::AID-SIM777>3.0.CO;2-E, table I."""
+    share = share_of(np.arange(263) < 81)
+    assert share["value"] == pytest.approx(0.308, abs=1e-3)
+    assert share["interval"] == pytest.approx([0.2553, 0.3662], abs=1e-4)
+    assert share["images"] == 263
+    assert share_text(share) == "0.308 [0.255, 0.366]"
+    nothing = share_of(np.empty(0, bool))
+    assert (nothing, share_text(nothing)) == ({"value": None, "interval": None, "images": 0}, "-")

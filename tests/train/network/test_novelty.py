@@ -1,0 +1,40 @@
+"""The distance as a part of the network: the same numbers as its definition."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ctonnx_train.network.novelty import NoveltyDistance
+from ctonnx_train.network.thumbnail import thumbnails
+
+RNG = np.random.default_rng(0)
+
+
+def arrays() -> dict[str, NDArray[np.float32]]:
+    made = {}
+    for part, width in (("features", 5), ("thumbnail", 64)):
+        sizes = {"shift": (width,), "weight": (width, 3), "means": (2, 3)}
+        made |= {f"{part}.{name}": RNG.normal(size=size).astype(np.float32) for name, size in sizes.items()}
+    return made
+
+
+def test_novelty_is_the_summed_squared_distance_from_the_nearest_class() -> None:
+    given = arrays()
+    features = RNG.normal(size=(4, 5)).astype(np.float32)
+    for channels in (1, 3):
+        pixels = RNG.integers(0, 256, (4, 20, 20, channels), np.uint8)
+        total = np.zeros((4, 2))
+        for part, values in (("features", features), ("thumbnail", thumbnails(pixels))):
+            whitened = (values - given[f"{part}.shift"]) @ given[f"{part}.weight"]
+            total += ((whitened[:, None] - given[f"{part}.means"]) ** 2).sum(axis=2)
+        found = NoveltyDistance(given)(torch.from_numpy(features), torch.from_numpy(pixels))
+        assert (found.dtype, found.shape) == (torch.float32, (4,))
+        np.testing.assert_allclose(found.numpy(), total.min(axis=1), rtol=1e-5)
+
+
+def test_arrays_are_the_state_of_the_module() -> None:
+    given = arrays()
+    state = NoveltyDistance(given).state_dict()
+    assert state.keys() == given.keys()
+    for name, array in given.items():
+        np.testing.assert_array_equal(state[name].numpy(), array)

@@ -1,0 +1,28 @@
+"""The plot of the stress test: a row for each change, and the strength that it holds until."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tests.train.stress.made import document
+
+from ctonnx_train.evaluation.drawing.plots import save_plot
+from ctonnx_train.stress.plot import plot_stress
+
+
+def test_each_change_has_a_row_with_its_strengths_and_how_far_it_may_go(tmp_path: Path) -> None:
+    figure = plot_stress(document(), "made: test images")
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["lower contrast", "JPEG", "padded", "inverted"]
+    assert [text.get_text() for text in axes.texts] == [
+        "x 0.6",
+        "quality 75",
+        "none",
+        "none",
+        "5% or less up to",
+    ]
+    shares = [float(np.atleast_1d(line.get_xdata())[0]) for line in axes.lines if line.get_marker() in ("o", "s", "D")]
+    assert shares == [0, 0.05, 0.4, 0.01, 0.06, 0.3, 0.09, 0.01, 0.2, 1.0]
+    save_plot(figure, tmp_path / "stress.png")
+    with Image.open(tmp_path / "stress.png") as image:
+        assert image.size[0] > 1500

@@ -1,0 +1,98 @@
+"""The stress test as text, and its file in a run."""
+
+import json
+from pathlib import Path
+
+from tests.train.stress.made import document, strength
+
+from ctonnx.artifacts.run import Run
+from ctonnx_train.stress.report import as_markdown, gate_lines, write_of_run
+
+
+def rows(text: str) -> list[list[str]]:
+    """Returns the cells of the lines of tables."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_the_first_table_shows_how_far_each_change_may_go() -> None:
+    found = rows(as_markdown(document()))
+    assert found[0] == ["change", "5% or less decisions flipped up to", "most"]
+    assert found[2:6] == [
+        ["lower contrast", "x 0.6", "40.0% at x 0.4"],
+        ["JPEG", "quality 75", "30.0% at quality 25"],
+        ["padded", "none", "20.0% at square + 25%"],
+        ["inverted", "none", "100.0% at black to white"],
+    ]
+
+
+def test_the_second_has_flips_and_referrals_apart_with_intervals_and_the_third_classes() -> None:
+    found = rows(as_markdown(document()))
+    assert found[6] == [
+        "change",
+        "strength",
+        "decisions flipped",
+        "newly referred",
+        "no longer referred",
+        "class changed",
+    ]
+    assert found[10] == [
+        "lower contrast",
+        "x 0.4",
+        "40.0% [30.9%, 49.8%]",
+        "7.0% [3.4%, 13.7%]",
+        "0.0% [0.0%, 3.7%]",
+        "40.0% [30.9%, 49.8%]",
+    ]
+    assert found[18] == ["change", "strength", "normal (100)"]
+    assert found[20:] == [
+        ["lower contrast", "x 0.6", "5.0%"],
+        ["JPEG", "quality 50", "6.0%"],
+        ["padded", "square + 10%", "1.0%"],
+        ["inverted", "black to white", "100.0%"],
+    ]
+
+
+def test_what_the_decision_rests_on_is_stated() -> None:
+    made = document()
+    assert (
+        "The decision rests on the operating point (this model has no prediction sets and no novelty here); of 100 "
+        "unchanged scans, 60 are positive, 40 negative, 0 referred."
+    ) in as_markdown(made)
+    made["decided_by"] |= {"prediction_sets": True, "novelty": True}
+    assert "rests on the operating point and prediction sets and novelty; of 100" in as_markdown(made)
+
+
+def test_without_an_operating_point_the_tables_are_about_classes() -> None:
+    made = document(("noise", [strength("5 grey values", 3)]))
+    made["decided_by"]["operating_point"], made["decisions"] = False, None
+    of = made["transforms"][0]["strengths"][0]
+    for kinds in (of, of["by_class"]["normal"]):
+        for kind in ("flipped", "newly_referred", "newly_decided"):
+            del kinds[kind]
+    text = as_markdown(made)
+    assert "The model has no operating point: only its predicted classes are compared." in text
+    assert rows(text)[0] == ["change", "5% or less class changed up to", "most"]
+    assert rows(text)[3] == ["change", "strength", "class changed"]
+
+
+def test_the_lines_of_the_gate_name_each_change_and_those_that_cannot_be_shown() -> None:
+    assert list(gate_lines(document(), 0.05)) == [
+        "JPEG, quality 50: 6.0% of the decisions change (6 of 100)",
+        "padded, square + 0%: 9.0% of the decisions change (9 of 100)",
+        "inverted, black to white: 100.0% of the decisions change (100 of 100)",
+        "note: 3 changes keep 5% on these 100 images, but the 95 % interval reaches beyond it: more images can show it",
+    ]
+    assert list(gate_lines(document(("noise", [strength("5", 0)])), 0.05)) == []
+
+
+def test_a_share_just_over_the_bound_is_not_rounded_to_it() -> None:
+    made = document(("noise", [strength("5", 5001, images=100_000)]))
+    (line,) = gate_lines(made, 0.05)
+    assert line == "noise, 5: 5.001% of the decisions change (5001 of 100000)"
+
+
+def test_the_file_of_a_run_is_the_document(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    write_of_run(document(), run)
+    assert run.stress_file == tmp_path / "evaluation" / "stress.json"
+    assert json.loads(run.stress_file.read_text(encoding="utf-8")) == document()

@@ -1,0 +1,60 @@
+"""The novelty of a trained network: the images that it is fitted on, and those that are flagged."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from ctonnx.images import Preprocessing
+from ctonnx_train.data.image_folder import read_data
+from ctonnx_train.data.pixel_store import PixelStore
+from ctonnx_train.network.thumbnail import thumbnails
+from ctonnx_train.training.novelty import fit_novelty
+from ctonnx_train.training.preparation import Prepared, prepare
+from ctonnx_train.training.recipe import TrainSettings
+
+ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
+
+SETTINGS = TrainSettings(weights="none", epochs=1, positive=("b",), novelty_quantile=0.5)
+FITTED = SimpleNamespace(device=torch.device("cpu"))
+
+
+@pytest.fixture(autouse=True)
+def pixels_as_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network whose features are the image's thumbnail."""
+
+    def features(network: None, store: PixelStore, rows: Sequence[int], **options: object) -> NDArray[np.float32]:
+        return thumbnails(store.take(rows)).astype(np.float32)
+
+    monkeypatch.setattr("ctonnx_train.training.novelty.predict_features", features)
+
+
+def prepared_from(root: Path) -> Prepared:
+    return prepare(read_data(root), SETTINGS, Preprocessing(size=32), lambda line: None)
+
+
+def test_training_images_count_once_and_leaked_validation_images_do_not(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path / "scans", {"train/a": 6, "train/b": 6, "valid/a": 4, "valid/b": 4, "test/b": 3})
+    first = next(iter(sorted((root / "train/a").iterdir())))
+    shutil.copy(first, root / "train/a" / f"copy-{first.name}")
+    shutil.copy(first, root / "valid/a" / f"copy-{first.name}")
+    found = fit_novelty(cast("Any", None), cast("Any", FITTED), prepared_from(root), SETTINGS, print)
+    assert found is not None
+    assert (found.threshold.training_images, found.threshold.images) == (12, 8)
+    assert found.threshold.quantile == 0.5
+    assert not found.threshold.leaked_images_used
+    assert {split: len(flags) for split, flags in found.flags.items()} == {"valid": 9, "test": 3}
+    assert 1 <= found.flags["valid"].sum() <= 4
+
+
+def test_too_few_training_images_are_logged(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path / "scans", {"train/a": 1, "train/b": 1, "valid/a": 1, "valid/b": 1})
+    lines: list[str] = []
+    assert fit_novelty(cast("Any", None), cast("Any", FITTED), prepared_from(root), SETTINGS, lines.append) is None
+    assert lines == ["no novelty: it needs more training images, which differ"]

@@ -1,0 +1,63 @@
+"""The distance of an image from the training images, as a part of the exported network."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ctonnx_train.network.thumbnail import CELLS, cell_weights
+
+__all__ = ["NoveltyDistance"]
+
+
+class NoveltyDistance(nn.Module):
+    """Novelty of images: the squared Mahalanobis distance from the nearest class of the training images.
+
+    It is the sum of two distances. That of the pooled features depends on textures, but not on their place; that of a
+    thumbnail of 8 x 8 cells depends on place and brightness. `fit_distance` of
+    `ctonnx_train.evaluation.fitting.novelty` fits both; whitened vectors make the distance a sum of squares.
+
+    Args:
+        arrays: Float32 arrays by name. For each of `features` and `thumbnail`: `shift` [values], which is subtracted,
+            `weight` [values, components], and `means` [classes, components].
+    """
+
+    def __init__(self, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+        super().__init__()
+        self.features = _Distance(arrays, "features")
+        self.thumbnail = _Distance(arrays, "thumbnail")
+
+    def forward(self, pooled: Tensor, pixels: Tensor) -> Tensor:
+        """Returns the novelty, float32 [batch].
+
+        Args:
+            pooled: Pooled features, float32 [batch, features].
+            pixels: Pixels of the same images, uint8 [batch, height, width, 3].
+        """
+        batch, height, width, channels = pixels.shape
+        # A matrix product is faster than a mean over three channels; all of them count alike.
+        columns = np.repeat(cell_weights(width).T, channels, axis=0) / channels
+        right, left = (torch.from_numpy(weights).to(pooled) for weights in (columns, cell_weights(height)))
+        cells = left @ (pixels.to(pooled.dtype).reshape(batch, height, width * channels) @ right)
+        distances = self.features(pooled) + self.thumbnail(cells.reshape(batch, CELLS * CELLS))
+        nearest: Tensor = distances.amin(1)
+        return nearest
+
+
+class _Distance(nn.Module):
+    shift: Tensor
+    weight: Tensor
+    means: Tensor
+
+    def __init__(self, arrays: Mapping[str, NDArray[np.float32]], part: str) -> None:
+        super().__init__()
+        for name in ("shift", "weight", "means"):
+            self.register_buffer(name, torch.from_numpy(np.array(arrays[f"{part}.{name}"], np.float32)))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Returns the squared distance from each class's mean: [batch, classes], for values [batch, values]."""
+        whitened = (values - self.shift) @ self.weight
+        difference = whitened.unsqueeze(1) - self.means
+        return (difference * difference).sum(2)

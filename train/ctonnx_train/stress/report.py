@@ -1,0 +1,114 @@
+"""The stress test as text, and as the file of a run that the export's model card reads."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ctonnx.artifacts.run import Run
+from ctonnx.parity.rounding import exactly, shown
+from ctonnx.system.files import write_text
+from ctonnx.system.text import counted, table
+from ctonnx_train.stress.gate import failures, holds_until, judged_by, unshown
+
+__all__ = ["FEW", "as_markdown", "gate_lines", "write_of_run"]
+
+FEW = 0.05
+"""Share of altered decisions up to which a change counts as harmless in the tables and the plot."""
+
+_KINDS = {
+    "flipped": "decisions flipped",
+    "newly_referred": "newly referred",
+    "newly_decided": "no longer referred",
+    "class_changed": "class changed",
+}
+
+
+def write_of_run(document: Mapping[str, Any], run: Run) -> None:
+    """Writes stress.json into the evaluation folder of a run, where the export finds it."""
+    run.stress_file.parent.mkdir(exist_ok=True)
+    write_text(run.stress_file, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def as_markdown(document: Mapping[str, Any]) -> str:
+    """Returns the section of the stress test for an evaluation's report."""
+    return "\n".join(_lines(document)) + "\n"
+
+
+def gate_lines(document: Mapping[str, Any], bound: float) -> Iterator[str]:
+    """Yields a line for each change that breaks the bound, and one about those that these images cannot show."""
+    kind, limit = judged_by(document), exactly(bound, form="%")
+    what = "decisions" if kind == "flipped" else "classes"
+    for title, of in failures(document, bound):
+        share = shown(of[kind]["share"], bound, digits=1, form="%")
+        yield f"{title}, {of['shown']}: {share} of the {what} change ({of[kind]['count']} of {of['images']})"
+    if few := unshown(document, bound):
+        verb = "keeps" if len(few) == 1 else "keep"
+        yield (
+            f"note: {counted(len(few), 'change')} {verb} {limit} on these {document['images']} images, but the 95 % "
+            "interval reaches beyond it: more images can show it"
+        )
+
+
+def _lines(document: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Stress test\n"
+    kind = judged_by(document)
+    yield (
+        "The same scans, changed as another scanner, window, viewer or file format would, must not change their "
+        f"decision. {_decided_by(document)}\n"
+    )
+    rows = []
+    for transform in document["transforms"]:
+        found = holds_until(document, transform, FEW)
+        worst = max(transform["strengths"], key=lambda of: of[kind]["share"])
+        until = "none" if found is None else found["shown"]
+        rows.append([transform["title"], until, f"{_percent(worst[kind])} at {worst['shown']}"])
+    yield from table(["change", f"{FEW:.0%} or less {_KINDS[kind]} up to", "most"], rows, padded=True)
+    yield ""
+    kinds = [name for name in _KINDS if name in document["transforms"][0]["strengths"][0]]
+    rows = [
+        [transform["title"], of["shown"], *(_with_interval(of[name]) for name in kinds)]
+        for transform in document["transforms"]
+        for of in transform["strengths"]
+    ]
+    yield from table(["change", "strength", *(_KINDS[name] for name in kinds)], rows, padded=True)
+    yield ""
+    classes = {name: of["images"] for name, of in document["transforms"][0]["strengths"][0]["by_class"].items()}
+    rows = []
+    for transform in document["transforms"]:
+        of = transform["strengths"][:2][-1]
+        rows.append([transform["title"], of["shown"], *(_percent(of["by_class"][name][kind]) for name in classes)])
+    yield f"By true class, {_KINDS[kind]} at the middle strength:\n"
+    heads = [f"{_cell(name)} ({images})" for name, images in classes.items()]
+    yield from table(["change", "strength", *heads], rows, padded=True)
+    yield ""
+    yield "Intervals: 95 %, Wilson score. They assume independent images."
+
+
+def _decided_by(document: Mapping[str, Any]) -> str:
+    found = document["decided_by"]
+    if not found["operating_point"]:
+        return "The model has no operating point: only its predicted classes are compared."
+    more = {"prediction_sets": "prediction sets", "novelty": "novelty"}
+    used = ["the operating point", *(text for name, text in more.items() if found[name])]
+    missing = [text for name, text in more.items() if not found[name]]
+    counts = document["decisions"]
+    text = f"The decision rests on {' and '.join(used)}"
+    text += f" (this model has no {' and no '.join(missing)} here)" if missing else ""
+    return (
+        f"{text}; of {counted(document['images'], 'unchanged scan')}, {counts['positive']} are positive, "
+        f"{counts['negative']} negative, {counts['refer']} referred. A flipped decision became the opposite one; one "
+        "that is newly referred asks a person, and is not an error of the model."
+    )
+
+
+def _percent(change: Mapping[str, Any]) -> str:
+    return shown(change["share"], FEW, digits=1, form="%")
+
+
+def _with_interval(change: Mapping[str, Any]) -> str:
+    low, high = change["interval"]
+    return f"{_percent(change)} [{low:.1%}, {high:.1%}]"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
