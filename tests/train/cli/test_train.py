@@ -102,9 +102,10 @@ def asked(monkeypatch: pytest.MonkeyPatch, scans: str) -> dict[str, Any]:
 
 def test_every_option_reaches_the_training(asked: dict[str, Any]) -> None:
     options = (
-        "--weights=w.pth --epochs=9 --batch-size=3 --image-size=96 --color=rgb --resize=pad --seed=5 --precision=bf16 "
-        "--unfreeze-from=layer2 --patience=4 --monitor=macro_f1 --imbalance=sampler --drop-leaks --group-regex=p(.) "
-        "--positive=b=c --positive=e --sensitivity=0.9 --class-name C=b=c --class-name b=e --name=run --cache-gb=0.5 "
+        "--weights=w.pth --epochs=9 --batch-size=3 --image-size=96 --color=rgb --crop=body --resize=pad --seed=5 "
+        "--precision=bf16 --unfreeze-from=layer2 --patience=4 --monitor=macro_f1 --imbalance=sampler --drop-leaks "
+        "--group-regex=p(.) --positive=b=c --positive=e --sensitivity=0.9 --class-name C=b=c --class-name b=e "
+        "--name=run --cache-gb=0.5 "
         "--devices=2 --nodes=3 --threads=4 --compile --tensorboard"
     )
     assert outcome(ctonnx("train", "scans", *options.split(), "--class-name", "a=b=c")) == failed("seen enough")
@@ -132,7 +133,7 @@ def test_every_option_reaches_the_training(asked: dict[str, Any]) -> None:
             positive=("b=c", "e"),
             sensitivity=0.9,
         ),
-        "preprocessing": Preprocessing(size=96, color="rgb", resize="pad"),
+        "preprocessing": Preprocessing(size=96, color="rgb", crop="body", resize="pad"),
         "class_names": {"C": "b=c", "b": "e", "a": "b=c"},
         "name": "run",
     }
