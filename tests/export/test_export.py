@@ -116,6 +116,10 @@ def test_spec_in_the_model_contains_what_a_runtime_needs(exported_run: Run) -> N
     assert spec.parity["max_dp"] <= 1e-4
     assert spec.temperature == record["temperature"]
     assert spec.operating_point == OperatingPoint.from_dict(record["operating_point"])
+    assert spec.shortcuts == record["shortcuts"]
+    assert spec.acquisition == record["acquisition"]
+    assert record["shortcuts"]["verdict"] == "untested"
+    assert record["acquisition"]["medians"]["width"] == 96.0
 
 
 def test_predictor_reproduces_the_metrics_of_the_operating_point_on_the_validation_images(
