@@ -299,3 +299,21 @@ def test_export_without_a_run_shows_how_to_train_one(tmp_path: Path, monkeypatch
         "train one with: ctonnx train DATA, or name a run or an .onnx file that you have (predict and serve: "
         "--model FILE)\n"
     )
+
+
+def test_the_stress_test_of_these_weights_is_in_the_report_and_the_model_card(
+    run: Run, converted: onnx.ModelProto
+) -> None:
+    changed = {"count": 1, "share": 0.125}
+    steps = [{"shown": "x 0.8", "flipped": changed, "newly_referred": changed, "class_changed": changed}]
+    stress = {
+        "checkpoint_sha256": load_checkpoint(run).sha256,
+        "kind": "PyTorch checkpoint",
+        "split": "test",
+        "images": 8,
+        "transforms": [{"title": "darker", "strengths": steps}],
+    }
+    run.stress_file.write_text(json.dumps(stress), encoding="utf-8")
+    export_run(run)
+    for name in ("README.md", "report.md"):
+        assert "| darker | x 0.8: 12.5% |" in (run.export_folder / name).read_text(encoding="utf-8")
