@@ -22,6 +22,7 @@ from ctonnx.images.preprocessing import DicomWindow
 __all__ = [
     "SCHEMA_VERSION",
     "ModelSpec",
+    "describe_lacks",
     "describe_leakage",
     "validate_outputs",
 ]
@@ -118,6 +119,16 @@ class ModelSpec:
 @dataclass(frozen=True)
 class _Versioned:
     schema_version: int
+
+
+def describe_lacks(spec: ModelSpec) -> str | None:
+    """Returns a sentence about what a model of an earlier release lacks, or None."""
+    if spec.novelty is not None:
+        return None
+    return (
+        "the model has no novelty: images unlike the training images are not flagged; train again, and export, to have "
+        "it"
+    )
 
 
 def validate_outputs(

@@ -13,6 +13,7 @@ __all__ = ["show_model", "show_newer_run"]
 def show_model(predictor: "Predictor", *, newest: bool) -> None:
     """Prints the model, its provider and its most important caveat; `newest` is True if the user named no model."""
     from ctonnx.artifacts.caveats import model_caveats
+    from ctonnx.artifacts.spec import describe_lacks
 
     if predictor.refusal:
         click.echo(f"note: using the CPU (--fallback): {predictor.refusal}", err=True)
@@ -28,6 +29,8 @@ def show_model(predictor: "Predictor", *, newest: bool) -> None:
         click.echo(
             "note: this model was trained on synthetic phantoms; its predictions have no clinical meaning", err=True
         )
+    if lacks := describe_lacks(predictor.spec):
+        click.echo(f"note: {lacks}", err=True)
     if caveats := model_caveats(predictor.spec.metrics, predictor.spec.operating_point):
         more = f" ({len(caveats) - 1} more: ctonnx inspect {predictor.path})" if len(caveats) > 1 else ""
         click.echo(f"caveat: {caveats[0]}{more}", err=True)

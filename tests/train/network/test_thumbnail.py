@@ -1,4 +1,4 @@
-"""Thumbnails: the mean grey of 8 x 8 cells, also where the pixels are no multiple of 8."""
+"""Thumbnails: the mean grey of 8 x 8 cells, also where the number of pixels is not a multiple of 8."""
 
 import numpy as np
 import pytest

@@ -15,8 +15,8 @@ __all__ = ["NoveltyDistance"]
 class NoveltyDistance(nn.Module):
     """Novelty of images: the squared Mahalanobis distance from the nearest class of the training images.
 
-    It is the sum of two distances: that of the pooled features, which know textures and findings but not where they
-    are, and that of a thumbnail of 8 x 8 cells, which knows place and brightness. `fit_distance` of
+    It is the sum of two distances, in the pooled features and in a thumbnail of 8 x 8 cells. Features know textures and
+    findings but not where they are; the thumbnail knows place and brightness. `fit_distance` of
     `ctonnx_train.evaluation.fitting.novelty` fits both; whitened vectors make the distance a sum of squares.
 
     Args:

@@ -27,6 +27,7 @@ def inspect(model: Path | None, as_json: bool) -> None:
       ctonnx inspect runs/lungs/export/model.fp32.onnx
     """
     from ctonnx.artifacts.caveats import model_caveats
+    from ctonnx.artifacts.spec import describe_lacks
     from ctonnx.inference.session import open_session, read_spec
     from ctonnx.parity.comparison import MAX_DP
     from ctonnx.prediction.model_selection import find_model, newest_export
@@ -44,12 +45,15 @@ def inspect(model: Path | None, as_json: bool) -> None:
         "outputs": {item.name: f"{item.type} {item.shape}" for item in session.get_outputs()},
         **json.loads(spec.to_json()),
         "caveats": model_caveats(spec.metrics, spec.operating_point),
+        "lacks": describe_lacks(spec),
     }
     if as_json:
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return
-    caveats = facts.pop("caveats")
-    rows = [*_rows(facts), *(("caveat", caveat) for caveat in caveats)]
+    caveats, lacks = facts.pop("caveats"), facts.pop("lacks")
+    if facts["novelty"]:
+        del facts["novelty"]["quantiles"]  # 101 numbers
+    rows = [*_rows(facts), *(("caveat", caveat) for caveat in caveats), *([("lacks", lacks)] if lacks else [])]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:{width}}  {value}")
