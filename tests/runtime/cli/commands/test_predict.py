@@ -100,7 +100,8 @@ def test_jsonl_has_a_document_for_each_file_in_its_place(model: Path, scans: Pat
     predictions = expected(model)
     for document in documents:
         assert list(document) == [
-            *("file", "label", "probability", "suspicious", "score", "probabilities", "frame", "caution", "error"),
+            *("file", "label", "probability", "suspicious", "score", "probabilities"),
+            *("novelty", "novelty_percentile", "unlike_training", "frame", "caution", "error"),
             *("heatmap", "model_sha256", "threshold", "time"),
         ]
         assert document["error"] == ERRORS.get(document["file"])

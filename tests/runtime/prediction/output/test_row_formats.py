@@ -243,16 +243,21 @@ def test_csv_is_read_back(top_k: int, name: str) -> None:
     assert predicted[-4:] == failed[-4:] == ["", *TAIL.split(",")[1:]]
 
 
+NO_NOVELTY = dict.fromkeys(("novelty", "novelty_percentile", "unlike_training"))
+
+
 # --- jsonl -----------------------------------------------------------------------------------------------------------
 
 
 def test_jsonl_is_pinned() -> None:
     assert text("jsonl", [prediction(), failure()]) == (
         '{"file": "a.png", "label": "tumor", "probability": 0.75, "suspicious": null, "score": null, '
-        '"probabilities": {"tumor": 0.75}, "frame": null, "caution": null, "error": null, '
+        '"probabilities": {"tumor": 0.75}, "novelty": null, "novelty_percentile": null, "unlike_training": null, '
+        '"frame": null, "caution": null, "error": null, '
         f"{JSON_TAIL}\n"
         '{"file": "empty.png", "label": null, "probability": null, "suspicious": null, "score": null, '
-        '"probabilities": {}, "frame": null, "caution": null, "error": "the file is empty (0 bytes)", '
+        '"probabilities": {}, "novelty": null, "novelty_percentile": null, "unlike_training": null, '
+        '"frame": null, "caution": null, "error": "the file is empty (0 bytes)", '
         f"{JSON_TAIL}\n"
     )
 
@@ -276,6 +281,7 @@ def test_jsonl_is_read_back(top_k: int, name: str) -> None:
         "suspicious": None,
         "score": None,
         "probabilities": dict(prediction().top(top_k)),
+        **NO_NOVELTY,
         "frame": None,
         "caution": None,
         "error": None,
@@ -289,6 +295,7 @@ def test_jsonl_is_read_back(top_k: int, name: str) -> None:
         "suspicious": None,
         "score": None,
         "probabilities": {},
+        **NO_NOVELTY,
         "frame": None,
         "caution": None,
         "error": "one\ntwo",
