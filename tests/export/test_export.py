@@ -143,7 +143,7 @@ def test_golden_inputs_have_pytorchs_outputs_and_cover_every_class(exported_run:
     golden = load_golden(exported_run.export_folder / "golden.npz")
     assert golden.checkpoint_sha256 == checkpoint.sha256
     assert golden.pixels.shape == (8, 64, 64, 3)
-    graph = DeployGraph(checkpoint.network, checkpoint.record.temperature)
+    graph = DeployGraph(checkpoint.network, checkpoint.record.temperature, checkpoint.novelty)
     assert compare(run_pytorch(graph, [golden.pixels]), golden.outputs).max_dp <= 1e-6
     labels = [sample.label for sample in checkpoint.samples("valid")]
     chosen = golden_rows(labels)
