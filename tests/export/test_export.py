@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -120,6 +121,8 @@ def test_spec_in_the_model_contains_what_a_runtime_needs(exported_run: Run) -> N
     assert spec.acquisition == record["acquisition"]
     assert record["shortcuts"]["verdict"] == "untested"
     assert record["acquisition"]["medians"]["width"] == 96.0
+    assert spec.prediction_sets is not None
+    assert asdict(spec.prediction_sets) == record["prediction_sets"]
 
 
 def test_predictor_reproduces_the_metrics_of_the_operating_point_on_the_validation_images(
@@ -130,9 +133,8 @@ def test_predictor_reproduces_the_metrics_of_the_operating_point_on_the_validati
         predictions = list(predictor.predict_many(phantoms / sample.path for sample in samples))
         point, classes = predictor.spec.operating_point, predictor.spec.classes
     assert point is not None
-    called = np.array(
-        [isinstance(prediction, Prediction) and bool(prediction.suspicious) for prediction in predictions]
-    )
+    found = [prediction for prediction in predictions if isinstance(prediction, Prediction)]
+    called = np.array([(prediction.score or 0.0) >= point.threshold for prediction in found])
     positive = np.array([classes[sample.label] in point.positive for sample in samples])
     assert called[positive].mean() == pytest.approx(point.sensitivity, abs=1e-6)
     assert (~called[~positive]).mean() == pytest.approx(point.specificity, abs=1e-6)
