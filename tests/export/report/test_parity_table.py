@@ -79,4 +79,4 @@ def test_max_dp_is_defined_below_the_table() -> None:
 
 
 def test_gate_is_in_the_report_with_its_bounds() -> None:
-    assert "\n| gate requires | max \\|dp\\| 0.0001 or less |\n" in as_markdown(facts())
+    assert "\n| gate requires | max \\|dp\\| 0.0001 or less, novelty within 0.1 % |\n" in as_markdown(facts())

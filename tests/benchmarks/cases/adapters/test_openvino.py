@@ -18,16 +18,18 @@ def test_model_is_compiled_for_the_case_and_outputs_are_read_by_name(monkeypatch
     class Core:
         def compile_model(self, *arguments: Any) -> Any:
             asked.append(arguments)
-            return SimpleNamespace(create_infer_request=lambda: SimpleNamespace(infer=infer))
+            outputs = [SimpleNamespace(any_name=name) for name in ("probabilities", "logits", "heatmap", "novelty")]
+            request = SimpleNamespace(infer=infer)
+            return SimpleNamespace(outputs=outputs, create_infer_request=lambda: request)
 
     def infer(inputs: dict[str, Any], *, share_inputs: bool) -> dict[str, Any]:
-        return {"heatmap": 3, "logits": 2, "probabilities": inputs["pixels"].sum()}
+        return {"novelty": 4, "heatmap": 3, "logits": 2, "probabilities": inputs["pixels"].sum()}
 
     monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=Core))
     network = open_network(Opening(model=Path("m.onnx"), provider="cpu", threads=3))
     found = network.predict(np.ones((1, 2, 2, 3), np.uint8))
-    given: tuple[Any, ...] = (found.probabilities, found.logits, found.heatmap)
-    assert given == (12, 2, 3)
+    given: tuple[Any, ...] = (found.probabilities, found.logits, found.heatmap, found.novelty)
+    assert given == (12, 2, 3, 4)
     file, device, options = asked[0]
     assert (file, device) == ("m.onnx", "CPU")
     assert options == {
