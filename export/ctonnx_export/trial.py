@@ -112,7 +112,12 @@ class Trial:
         usual = GATES["int8"]  # the verdict names a bound that the user chose
         agreement = rounding.shown(self.parity.agreement, usual.min_agreement, digits=2, form="%")
         heatmaps = rounding.shown(self.parity.heatmap_correlation, usual.min_heatmap_correlation, digits=4, form="f")
-        return f"agreement {agreement}, mean |dp| {self.parity.mean_dp:.3g}, heatmaps {heatmaps}: {verdict}"
+        novelty = "" if (ranks := self.parity.novelty_correlation) is None else f", novelty {self._ranks(ranks)}"
+        return f"agreement {agreement}, mean |dp| {self.parity.mean_dp:.3g}, heatmaps {heatmaps}{novelty}: {verdict}"
+
+    @staticmethod
+    def _ranks(correlation: float) -> str:
+        return rounding.shown(correlation, GATES["int8"].min_novelty_correlation or 0.0, digits=4, form="f")
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the entries for the report."""

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -116,6 +117,12 @@ def test_spec_in_the_model_contains_what_a_runtime_needs(exported_run: Run) -> N
     assert spec.parity["max_dp"] <= 1e-4
     assert spec.temperature == record["temperature"]
     assert spec.operating_point == OperatingPoint.from_dict(record["operating_point"])
+    assert spec.shortcuts == record["shortcuts"]
+    assert spec.acquisition == record["acquisition"]
+    assert record["shortcuts"]["verdict"] == "untested"
+    assert record["acquisition"]["medians"]["width"] == 96.0
+    assert spec.prediction_sets is not None
+    assert asdict(spec.prediction_sets) == record["prediction_sets"]
 
 
 def test_predictor_reproduces_the_metrics_of_the_operating_point_on_the_validation_images(
@@ -126,9 +133,8 @@ def test_predictor_reproduces_the_metrics_of_the_operating_point_on_the_validati
         predictions = list(predictor.predict_many(phantoms / sample.path for sample in samples))
         point, classes = predictor.spec.operating_point, predictor.spec.classes
     assert point is not None
-    called = np.array(
-        [isinstance(prediction, Prediction) and bool(prediction.suspicious) for prediction in predictions]
-    )
+    found = [prediction for prediction in predictions if isinstance(prediction, Prediction)]
+    called = np.array([(prediction.score or 0.0) >= point.threshold for prediction in found])
     positive = np.array([classes[sample.label] in point.positive for sample in samples])
     assert called[positive].mean() == pytest.approx(point.sensitivity, abs=1e-6)
     assert (~called[~positive]).mean() == pytest.approx(point.specificity, abs=1e-6)
@@ -139,7 +145,7 @@ def test_golden_inputs_have_pytorchs_outputs_and_cover_every_class(exported_run:
     golden = load_golden(exported_run.export_folder / "golden.npz")
     assert golden.checkpoint_sha256 == checkpoint.sha256
     assert golden.pixels.shape == (8, 64, 64, 3)
-    graph = DeployGraph(checkpoint.network, checkpoint.record.temperature)
+    graph = DeployGraph(checkpoint.network, checkpoint.record.temperature, checkpoint.novelty)
     assert compare(run_pytorch(graph, [golden.pixels]), golden.outputs).max_dp <= 1e-6
     labels = [sample.label for sample in checkpoint.samples("valid")]
     chosen = golden_rows(labels)
@@ -295,3 +301,21 @@ def test_export_without_a_run_shows_how_to_train_one(tmp_path: Path, monkeypatch
         "train one with: ctonnx train DATA, or name a run or an .onnx file that you have (predict and serve: "
         "--model FILE)\n"
     )
+
+
+def test_the_stress_test_of_these_weights_is_in_the_report_and_the_model_card(
+    run: Run, converted: onnx.ModelProto
+) -> None:
+    changed = {"count": 1, "share": 0.125}
+    steps = [{"shown": "x 0.8", "flipped": changed, "newly_referred": changed, "class_changed": changed}]
+    stress = {
+        "checkpoint_sha256": load_checkpoint(run).sha256,
+        "kind": "PyTorch checkpoint",
+        "split": "test",
+        "images": 8,
+        "transforms": [{"title": "darker", "strengths": steps}],
+    }
+    run.stress_file.write_text(json.dumps(stress), encoding="utf-8")
+    export_run(run)
+    for name in ("README.md", "report.md"):
+        assert "| darker | x 0.8: 12.5% |" in (run.export_folder / name).read_text(encoding="utf-8")

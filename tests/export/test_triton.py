@@ -41,6 +41,10 @@ def test_config_is_tritons_and_fits_the_model(model: Path, tmp_path: Path) -> No
     assert (found.name, found.backend, found.max_batch_size) == ("tiny_fp32", "onnxruntime", 32)
     session = open_session(model)
     types = {"tensor(uint8)": model_config_pb2.TYPE_UINT8, "tensor(float)": model_config_pb2.TYPE_FP32}
+    # Triton's shape of one number an image is [1], which it reshapes to the model's.
+    assert list(found.output[3].dims) == [1]
+    assert found.output[3].HasField("reshape")
+    found.output[3].dims[:] = found.output[3].reshape.shape
     for ours, theirs in ((found.input, session.get_inputs()), (found.output, session.get_outputs())):
         assert [(item.name, item.data_type, list(item.dims)) for item in ours] == [
             (item.name, types[item.type], list(item.shape[1:])) for item in theirs

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from ctonnx.artifacts.golden import FILE_NAME, Golden, load_golden, save_golden
-from ctonnx.parity.outputs import Outputs
+from ctonnx.parity.outputs import NOVELTY, Outputs
 
 
 def change_golden(export: Path, change: Callable[[Golden], Golden]) -> None:
@@ -51,3 +51,29 @@ def flipped(outputs: Outputs) -> Outputs:
     probabilities = outputs.probabilities.copy()
     probabilities[0] = np.roll(probabilities[0], 1)
     return replace(outputs, probabilities=probabilities)
+
+
+def as_schema_1(export: Path) -> Path:
+    """Turns an export into one of the first releases, without novelty; returns its model."""
+    file = export / "model.fp32.onnx"
+    loaded = onnx.load(file)
+    for output in [output for output in loaded.graph.output if output.name == NOVELTY]:
+        loaded.graph.output.remove(output)
+    spec = json.loads(loaded.metadata_props[0].value)
+    for name in ("novelty", "prediction_sets", "shortcuts", "acquisition", "history", "content_checksum"):
+        spec.pop(name, None)
+    loaded.metadata_props[0].value = json.dumps({**spec, "schema_version": 1})
+    onnx.save(loaded, file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+
+    def plain(golden: Golden) -> Golden:
+        outputs = {name: replace(outputs, novelty=None) for name, outputs in golden.model_outputs.items()}
+        return replace(
+            golden,
+            outputs=replace(golden.outputs, novelty=None),
+            model_outputs=outputs,
+            model_sha256={**golden.model_sha256, "fp32": digest},
+        )
+
+    change_golden(export, plain)
+    return file

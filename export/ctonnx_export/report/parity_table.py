@@ -5,7 +5,7 @@ from typing import Any
 
 from ctonnx.parity.acceptance_gates import Gate
 from ctonnx.parity.comparison import MAX_DP, Parity
-from ctonnx.parity.rounding import shown
+from ctonnx.parity.rounding import Form, shown
 from ctonnx.system.text import table
 
 __all__ = ["parity_table", "show_change", "show_correlation", "show_counts"]
@@ -59,6 +59,12 @@ def _agreement(facts: Mapping[str, Any]) -> str:
     return f"{value} [{', '.join(ends)}]"
 
 
+def _novelty(facts: Mapping[str, Any], name: str, bound: str, *, digits: int, form: Form) -> str:
+    """Returns a value of the novelty, not rounded across its bound; "-" for a model without this output."""
+    value, limit = facts["parity"].get(name), facts["gate"].get(bound)
+    return "-" if value is None else shown(value, *([] if limit is None else [limit]), digits=digits, form=form)
+
+
 def _suspicion(facts: Mapping[str, Any]) -> str:
     return f"{changed['lost']}, {changed['gained']}" if (changed := facts.get("changed_suspicion")) else "-"
 
@@ -79,6 +85,15 @@ _ROWS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "max heatmap difference, relative": lambda facts: f"{facts['parity']['max_dheatmap']:.3g}",
     "heatmaps' median correlation": lambda facts: show_correlation(facts["parity"], facts["gate"]),
     "heatmaps' lowest correlation": lambda facts: f"{facts['parity']['lowest_heatmap_correlation']:.4f}",
+    "novelty's rank correlation": lambda facts: _novelty(
+        facts, "novelty_correlation", "min_novelty_correlation", digits=4, form="f"
+    ),
+    "max novelty difference, relative": lambda facts: _novelty(
+        facts, "max_dnovelty", "max_dnovelty", digits=3, form="g"
+    ),
+    "flagged alike as novel": lambda facts: _novelty(
+        facts, "novelty_agreement", "min_novelty_agreement", digits=2, form="%"
+    ),
     "accuracy, all compared images": lambda facts: show_change(facts, "accuracy"),
     "accuracy, validation images": lambda facts: show_change(facts, "accuracy_on_validation"),
     "no longer suspicious, newly suspicious": _suspicion,

@@ -142,7 +142,10 @@ def missing_checks(spec: ModelSpec) -> str | None:
         return None
     rest = [name for name, part in parts.items() if part is not None]
     used = " and ".join([", ".join(["the operating point", *rest]), "the warnings about an image"])
-    return f"this model has no {' and no '.join(missing)}: its decisions rest on {used} alone"
+    return (
+        f"this model has no {' and no '.join(missing)}: its decisions rest on {used} alone; train again, and export, "
+        "to have them"
+    )
 
 
 def _of_point(point: OperatingPoint) -> Iterator[str]:

@@ -12,7 +12,7 @@ __all__ = ["show_model", "show_newer_run"]
 
 def show_model(predictor: "Predictor", *, newest: bool) -> None:
     """Prints the model, its provider and its most important caveat; `newest` is True if the user named no model."""
-    from ctonnx.artifacts.caveats import model_caveats
+    from ctonnx.artifacts.caveats import missing_checks, model_caveats
 
     if predictor.refusal:
         click.echo(f"note: using the CPU (--fallback): {predictor.refusal}", err=True)
@@ -29,6 +29,8 @@ def show_model(predictor: "Predictor", *, newest: bool) -> None:
             "note: this model was trained on synthetic phantoms; its predictions have no clinical meaning", err=True
         )
     spec = predictor.spec
+    if missing := missing_checks(spec):
+        click.echo(f"note: {missing}", err=True)
     if caveats := model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts):
         more = f" ({len(caveats) - 1} more: ctonnx inspect {predictor.path})" if len(caveats) > 1 else ""
         click.echo(f"caveat: {caveats[0]}{more}", err=True)

@@ -227,9 +227,9 @@ def test_the_parts_that_a_models_decisions_lack_are_named() -> None:
     assert missing_checks(SMALL) is None  # it has no operating point, and decides nothing
     assert missing_checks(replace(FULL, novelty=None)) == (
         "this model has no novelty: its decisions rest on the operating point, prediction sets and the warnings about "
-        "an image alone"
+        "an image alone; train again, and export, to have them"
     )
     assert missing_checks(replace(FULL, novelty=None, prediction_sets=None)) == (
         "this model has no prediction sets and no novelty: its decisions rest on the operating point and the warnings "
-        "about an image alone"
+        "about an image alone; train again, and export, to have them"
     )

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from click.testing import CliRunner
+from tests.runtime.changed_exports import as_schema_1
 from tests.runtime.cli.commands.predicting import GOOD, changed_spec, predict
 
 from ctonnx.cli.main import main
@@ -55,3 +56,17 @@ def test_newest_run_with_an_export_is_used_and_a_newer_one_without_is_named(work
         "model: runs/later/export/model.fp32.onnx (fp32 on cpu, of run 'later', the newest of 2 with an export)"
     )
     assert not any("was trained later" in line for line in taken)
+
+
+def test_model_of_schema_1_predicts_verifies_and_shows_what_it_lacks(workspace: Path, scans: Path) -> None:
+    file = str(as_schema_1(Path("runs/tiny/export")))
+    lacks = "this model has no prediction sets and no novelty: its decisions rest on the operating point and"
+    predicted = predict("scans/a.png", "-m", file, "--format", "jsonl")
+    assert predicted.exit_code == 0
+    assert json.loads(predicted.stdout)["novelty"] is None
+    assert predicted.stderr.count(lacks) == 1
+    verified = CliRunner().invoke(main, ["verify", file])
+    assert verified.exit_code == 0, verified.output
+    inspected = CliRunner().invoke(main, ["inspect", file])
+    assert inspected.exit_code == 0
+    assert [line.split()[0] for line in inspected.stdout.splitlines() if lacks in line] == ["lacks"]

@@ -167,3 +167,36 @@ def test_model_without_an_operating_point_decides_nothing_and_has_its_sets() -> 
     found = decided(0.65, prediction_sets=SETS, caution="blank")
     assert (found.decision, found.reason, found.suspicious) == (None, None, None)
     assert found.prediction_set == CLASSES
+
+
+def test_novelty_has_its_percentile_and_flag(model: object) -> None:
+    with Predictor(model) as predictor:  # type: ignore[arg-type]
+        outputs = predictor.predict_pixels(np.zeros((1, 64, 64, 3), np.uint8))
+        spec = predictor.spec
+    assert outputs.novelty is not None
+    fitted = Novelty(
+        threshold=95.0, quantile=0.95, quantiles=tuple(range(101)), images=40, training_images=80, components=9
+    )
+
+    def found(value: float) -> dict[str, Any]:
+        given = replace(outputs, novelty=np.array([value], np.float32))
+        prediction = prediction_of(replace(spec, novelty=fitted), given, 0, source="a.png")
+        assert prediction is not None
+        names = ("novelty", "novelty_percentile", "unlike_training")
+        assert [prediction.novelty, prediction.novelty_percentile, prediction.is_novel] == [
+            prediction.as_dict()[name] for name in names
+        ]
+        return {name: prediction.as_dict()[name] for name in names}
+
+    assert found(12.5) == {"novelty": 12.5, "novelty_percentile": 12.5, "unlike_training": False}
+    assert found(1e6) == {"novelty": 1e6, "novelty_percentile": 100.0, "unlike_training": True}
+    assert found(np.nan) == {"novelty": None, "novelty_percentile": None, "unlike_training": True}
+
+
+def test_model_without_novelty_has_none(model: object) -> None:
+    with Predictor(model) as predictor:  # type: ignore[arg-type]
+        outputs = predictor.predict_pixels(np.zeros((1, 64, 64, 3), np.uint8))
+        spec = predictor.spec
+    found = prediction_of(replace(spec, novelty=None), replace(outputs, novelty=None), 0, source="a.png")
+    assert found is not None
+    assert (found.novelty, found.novelty_percentile, found.is_novel) == (None, None, None)

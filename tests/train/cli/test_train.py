@@ -109,9 +109,9 @@ def asked(monkeypatch: pytest.MonkeyPatch, scans: str) -> dict[str, Any]:
 
 def test_every_option_reaches_the_training(asked: dict[str, Any]) -> None:
     options = (
-        "--weights=w.pth --epochs=9 --batch-size=3 --image-size=96 --color=rgb --resize=pad --seed=5 --precision=bf16 "
-        "--unfreeze-from=layer2 --patience=4 --monitor=macro_f1 --imbalance=sampler --drop-leaks --group-regex=p(.) "
-        "--augmentation=standard "
+        "--weights=w.pth --epochs=9 --batch-size=3 --image-size=96 --color=rgb --crop=body --resize=pad --seed=5 "
+        "--precision=bf16 --unfreeze-from=layer2 --patience=4 --monitor=macro_f1 --imbalance=sampler --drop-leaks "
+        "--group-regex=p(.) --augmentation=standard --novelty-quantile=0.9 "
         "--positive=b=c --positive=e --sensitivity=0.9 --coverage=0.8 --class-name C=b=c --class-name b=e --name=run "
         "--cache-gb=0.5 --devices=2 --nodes=3 --threads=4 --compile --tensorboard"
     )
@@ -142,7 +142,7 @@ def test_every_option_reaches_the_training(asked: dict[str, Any]) -> None:
             sensitivity=0.9,
             coverage=0.8,
         ),
-        "preprocessing": Preprocessing(size=96, color="rgb", resize="pad"),
+        "preprocessing": Preprocessing(size=96, color="rgb", crop="body", resize="pad"),
         "class_names": {"C": "b=c", "b": "e", "a": "b=c"},
         "name": "run",
     }

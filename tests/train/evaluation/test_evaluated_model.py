@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ctonnx import Predictor
 from ctonnx.artifacts.run import Run
 from ctonnx.errors import ModelError
+from ctonnx.system.files import sha256_of
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
@@ -221,3 +222,20 @@ def test_threads_are_those_that_were_asked_for(
     assert torch.get_num_threads() == before
     with pytest.raises(ValueError, match=r"^expected at least 1 thread, found 0$"):
         open_evaluated_model(model, threads=0)
+
+
+def test_pixels_in_memory_have_the_probabilities_of_the_store(
+    checkpoint: EvaluatedModel, exported: EvaluatedModel, store: PixelStore
+) -> None:
+    rows = range(len(store))
+    three = np.ascontiguousarray(np.broadcast_to(store.take(rows), (len(store), 64, 64, 3)))
+    for evaluated in (checkpoint, exported):
+        probabilities, novelty = evaluated.predict_pixels(three)
+        np.testing.assert_allclose(probabilities, evaluated.probabilities(store, rows), atol=1e-6)
+        assert (novelty is None) == (evaluated.novelty is None)
+
+
+def test_both_have_the_hash_of_the_weights(
+    checkpoint: EvaluatedModel, exported: EvaluatedModel, exported_run: Run
+) -> None:
+    assert checkpoint.checkpoint_sha256 == exported.checkpoint_sha256 == sha256_of(exported_run.weights_file)

@@ -8,15 +8,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from tests.killing import states_at_each_rename
 from tests.train.runs.conftest import DIGESTS, RECORD, SPLITS
 
+from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.run import Run
 from ctonnx.errors import ModelError
 from ctonnx_train.network.classifier import CTClassifier
+from ctonnx_train.network.novelty import NoveltyDistance
 from ctonnx_train.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 
@@ -182,8 +185,8 @@ def test_at_every_moment_of_a_save_the_earlier_or_the_later_run_is_complete(tmp_
             for name in ("evaluation/valid/report.md", "curves.png"):
                 (folder / name).write_text(f"epochs {number}", encoding="utf-8")
 
-        record = replace(RECORD, training={"epochs": number})
-        save_checkpoint(run, networks[number], record, SPLITS, DIGESTS, report)
+        record = replace(RECORD, training={"epochs": number}, novelty=THRESHOLD)
+        save_checkpoint(run, networks[number], record, SPLITS, DIGESTS, report, novelty=novelty(number))
 
     save(0)
     (run.evaluation_folder / "notes.txt").touch()  # a user's file, which is kept
@@ -196,13 +199,16 @@ def test_at_every_moment_of_a_save_the_earlier_or_the_later_run_is_complete(tmp_
         weights, expected = checkpoint.network.state_dict(), networks[number].state_dict()
         assert all(torch.equal(weights[name], expected[name]) for name in expected)
         assert checkpoint.sha256 == checkpoint.record.weights_sha256
+        assert checkpoint.novelty is not None
+        distance, expected = checkpoint.novelty.state_dict(), novelty(number).state_dict()
+        assert all(torch.equal(distance[name], expected[name]) for name in expected)
         reports = [state.evaluation_folder / "valid/report.md", state.folder / "curves.png"]
         assert {file.read_text(encoding="utf-8") for file in reports if file.exists()} <= {f"epochs {number}"}
         assert {split: checkpoint.samples(split) for split in SPLITS} == SPLITS
         seen.add((number, state.next_weights_file.exists(), len([file for file in reports if file.exists()])))
     assert {(0, True, 2), (0, True, 0), (1, True, 0), (1, False, 0), (1, False, 2)} <= seen
     assert sorted(file.name for file in run.folder.iterdir()) == [
-        *("curves.png", "evaluation", "model.safetensors", "run.json", "splits.json")
+        *("curves.png", "evaluation", "model.safetensors", "novelty.safetensors", "run.json", "splits.json")
     ]
     assert (run.evaluation_folder / "notes.txt").exists()
 
@@ -281,3 +287,67 @@ def test_a_full_disk_leaves_no_run(network: CTClassifier, tmp_path: Path) -> Non
 def test_a_full_disk_is_an_error_of_the_system(network: CTClassifier, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="File too large"), files_no_larger_than(100_000):
         save_checkpoint(Run(tmp_path), network, RECORD, SPLITS, DIGESTS)
+
+
+THRESHOLD = Novelty(
+    threshold=9.0, quantile=0.95, quantiles=tuple(range(101)), images=40, training_images=80, components=3
+)
+
+
+def novelty(seed: int = 0) -> NoveltyDistance:
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for part, width in (("features", 2048), ("thumbnail", 64)):
+        sizes = {"shift": (width,), "weight": (width, 3), "means": (2, 3)}
+        arrays |= {f"{part}.{name}": rng.normal(size=size).astype(np.float32) for name, size in sizes.items()}
+    return NoveltyDistance(arrays)
+
+
+@pytest.fixture
+def with_novelty(copied: Run, network: CTClassifier) -> Run:
+    """A copy of the saved run with a novelty distance."""
+    save_checkpoint(copied, network, replace(RECORD, novelty=THRESHOLD), SPLITS, DIGESTS, novelty=novelty())
+    return copied
+
+
+def test_novelty_is_read_as_it_was_written(with_novelty: Run) -> None:
+    checkpoint = load_checkpoint(with_novelty)
+    digest = hashlib.sha256(with_novelty.novelty_file.read_bytes()).hexdigest()
+    assert (checkpoint.record.novelty, checkpoint.record.novelty_sha256) == (THRESHOLD, digest)
+    assert checkpoint.novelty is not None
+    state = novelty().state_dict()
+    for name, tensor in checkpoint.novelty.state_dict().items():
+        torch.testing.assert_close(tensor, state[name], rtol=0, atol=0)
+    assert not with_novelty.next_novelty_file.exists()
+
+
+def test_missing_novelty_of_a_run_is_reported(with_novelty: Run) -> None:
+    digest = hashlib.sha256(with_novelty.novelty_file.read_bytes()).hexdigest()[:12]
+    with_novelty.novelty_file.unlink()
+    rejected(
+        with_novelty,
+        f"expected the distance from the training images that '{with_novelty.record_file}' was written with (SHA-256 "
+        f"{digest}) in '{with_novelty.novelty_file}', found none; copy all files of the run again, or train again",
+    )
+
+
+def test_novelty_of_another_training_is_rejected(with_novelty: Run) -> None:
+    other = bytearray(with_novelty.novelty_file.read_bytes())
+    other[-1] ^= 1
+    with_novelty.novelty_file.write_bytes(other)
+    with pytest.raises(ModelError, match=r"found others \([0-9a-f]{12}\); copy all files of the run again"):
+        load_checkpoint(with_novelty)
+
+
+def test_next_novelty_is_read_until_it_replaces_the_earlier_one(with_novelty: Run) -> None:
+    """As after a kill between the record and the renaming of the files."""
+    earlier = with_novelty.novelty_file.read_bytes()
+    with_novelty.novelty_file.rename(with_novelty.next_novelty_file)
+    with_novelty.novelty_file.write_bytes(earlier[:-1] + bytes([earlier[-1] ^ 1]))
+    assert load_checkpoint(with_novelty).novelty is not None
+
+
+def test_checkpoint_without_novelty_removes_the_earlier_one(with_novelty: Run, network: CTClassifier) -> None:
+    save_checkpoint(with_novelty, network, RECORD, SPLITS, DIGESTS)
+    assert load_checkpoint(with_novelty).novelty is None
+    assert not with_novelty.novelty_file.exists()

@@ -70,6 +70,7 @@ def test_a_runs_folder_has_weights_record_splits_metrics_curves_and_an_evaluatio
         *(f"evaluation/valid/{name}" for name in reports),
         "metrics.csv",
         "model.safetensors",
+        "novelty.safetensors",
         "run.json",
         "splits.json",
     ]

@@ -47,7 +47,7 @@ def choose_described(images: int, *, seed: int = 0) -> list[int]:
 
 
 def describe_image(scan: Scan, origin: Origin, pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> Described:
-    """Returns the facts of an image that the audit uses; `pixels` are those of `to_pixels`."""
+    """Returns the description of an image; `pixels` are those of `to_pixels`."""
     facts = image_facts(scan, origin)
     tested = facts_of_input(pixels) if sees_input(preprocessing) else facts
     return Described(facts, tested, perceptual_hash(scan.image))

@@ -84,12 +84,12 @@ def save_checkpoint(
     """
     write_splits(run, splits, digests)
     record = replace(record, weights_sha256=_stage(run.next_weights_file, network))
-    if novelty is not None:
-        record = replace(record, novelty_sha256=_stage(run.next_novelty_file, novelty))
     staged = run.folder / STAGED
     shutil.rmtree(staged, ignore_errors=True)  # left by a killed process
     staged.mkdir()
     try:
+        if novelty is not None:
+            record = replace(record, novelty_sha256=_stage(run.next_novelty_file, novelty))
         reports(staged)
         made = {file: run.folder / file.relative_to(staged) for file in sorted(staged.rglob("*")) if file.is_file()}
         for place in made.values():

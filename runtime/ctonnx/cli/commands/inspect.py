@@ -26,7 +26,7 @@ def inspect(model: Path | None, as_json: bool) -> None:
     Example:
       ctonnx inspect runs/lungs/export/model.fp32.onnx
     """
-    from ctonnx.artifacts.caveats import model_caveats
+    from ctonnx.artifacts.caveats import missing_checks, model_caveats
     from ctonnx.artifacts.spec import describe_history
     from ctonnx.inference.session import open_session, read_spec
     from ctonnx.parity.comparison import MAX_DP
@@ -45,13 +45,17 @@ def inspect(model: Path | None, as_json: bool) -> None:
         "outputs": {item.name: f"{item.type} {item.shape}" for item in session.get_outputs()},
         **json.loads(spec.to_json()),
         "caveats": model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts),
+        "lacks": missing_checks(spec),
     }
     if as_json:
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return
-    caveats = facts.pop("caveats")
+    caveats, lacks = facts.pop("caveats"), facts.pop("lacks")
+    if facts["novelty"]:
+        del facts["novelty"]["quantiles"]  # 101 numbers
     history = [("history", entry) for entry in describe_history(spec.history)]
-    rows = [*_rows(facts), *history, *(("caveat", caveat) for caveat in caveats)]
+    notes = [*(("caveat", caveat) for caveat in caveats), *([("lacks", lacks)] if lacks else [])]
+    rows = [*_rows(facts), *history, *notes]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:{width}}  {value}")

@@ -105,7 +105,6 @@ def predict(
       ctonnx predict --suspicious-only --sort score --heatmaps maps scans/
       find /share -name "*.dcm" -print0 | ctonnx predict -0 - --output predictions.jsonl
     """
-    from ctonnx.artifacts.caveats import missing_checks
     from ctonnx.prediction.batch import predict_files
     from ctonnx.prediction.inputs import find_images, without_outputs
     from ctonnx.prediction.predictor import Predictor
@@ -134,8 +133,6 @@ def predict(
     )
     spec = predictor.spec
     show_model(predictor, newest=newest)
-    if note := missing_checks(spec):
-        click.echo(f"note: {note}", err=True)
     for option, asked in (("--suspicious-only", suspicious_only), ("--sort score", sort == "score")):
         if asked and spec.operating_point is None:
             raise click.UsageError(

@@ -30,9 +30,11 @@ def test_json_is_the_spec_with_the_file_and_its_inputs_and_outputs(model: Path) 
             "probabilities": "tensor(float) ['batch', 4]",
             "logits": "tensor(float) ['batch', 4]",
             "heatmap": "tensor(float) ['batch', 4, 2, 2]",
+            "novelty": "tensor(float) ['batch']",
         },
         **json.loads(spec.to_json()),
         "caveats": model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts),
+        "lacks": None,
     }
 
 

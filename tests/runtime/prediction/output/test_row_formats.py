@@ -247,6 +247,9 @@ def test_csv_is_read_back(top_k: int, name: str) -> None:
     assert predicted[-4:] == failed[-4:] == ["", *TAIL.split(",")[1:]]
 
 
+NO_NOVELTY = dict.fromkeys(("novelty", "novelty_percentile", "unlike_training"))
+
+
 # --- jsonl -----------------------------------------------------------------------------------------------------------
 
 
@@ -254,11 +257,13 @@ def test_jsonl_is_pinned() -> None:
     assert text("jsonl", [prediction(), failure()]) == (
         '{"file": "a.png", "label": "tumor", "probability": 0.75, '
         '"decision": null, "reason": null, "suspicious": null, "score": null, "set": null, '
-        '"probabilities": {"tumor": 0.75}, "frame": null, "caution": null, "error": null, '
+        '"probabilities": {"tumor": 0.75}, "novelty": null, "novelty_percentile": null, "unlike_training": null, '
+        '"frame": null, "caution": null, "error": null, '
         f"{JSON_TAIL}\n"
         '{"file": "empty.png", "label": null, "probability": null, '
         '"decision": null, "reason": null, "suspicious": null, "score": null, "set": null, '
-        '"probabilities": {}, "frame": null, "caution": null, "error": "the file is empty (0 bytes)", '
+        '"probabilities": {}, "novelty": null, "novelty_percentile": null, "unlike_training": null, '
+        '"frame": null, "caution": null, "error": "the file is empty (0 bytes)", '
         f"{JSON_TAIL}\n"
     )
 
@@ -314,6 +319,7 @@ def test_jsonl_is_read_back(top_k: int, name: str) -> None:
         "score": None,
         "set": None,
         "probabilities": dict(prediction().top(top_k)),
+        **NO_NOVELTY,
         "frame": None,
         "caution": None,
         "error": None,
@@ -330,6 +336,7 @@ def test_jsonl_is_read_back(top_k: int, name: str) -> None:
         "score": None,
         "set": None,
         "probabilities": {},
+        **NO_NOVELTY,
         "frame": None,
         "caution": None,
         "error": "one\ntwo",

@@ -5,9 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.runtime.artifacts.specs import FULL, SMALL
 
-from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
-from ctonnx.server.api.open_inference import InferRequest, read_request, write_response
+from ctonnx.parity.outputs import NOVELTY, OUTPUT_NAMES, Outputs
+from ctonnx.server.api.open_inference import (
+    InferRequest,
+    model_metadata,
+    output_shapes,
+    read_request,
+    write_response,
+)
 from ctonnx.server.transport.errors import RequestError
 
 SIZE = 2
@@ -55,6 +62,27 @@ def test_outputs_are_returned_as_requested() -> None:
 def test_time_limit_of_a_client_is_in_microseconds_and_zero_is_none() -> None:
     assert read({"inputs": [AS_JSON], "parameters": {"timeout": 1_500_000}}).seconds == 1.5
     assert read({"inputs": [AS_JSON], "parameters": {"timeout": 0}}).seconds is None
+
+
+def test_novelty_is_an_output_of_models_that_have_it() -> None:
+    assert tuple(output_shapes(SMALL)) == OUTPUT_NAMES
+    assert output_shapes(FULL)[NOVELTY] == [-1]
+    assert model_metadata("lungs", FULL)["outputs"][3] == {"name": "novelty", "datatype": "FP32", "shape": [-1]}
+    names = tuple(output_shapes(FULL))
+    body = json.dumps({"inputs": [AS_JSON]}).encode()
+    request = read_request(body, None, size=SIZE, max_images=2, names=names)
+    assert [name for name, _ in request.outputs] == [*OUTPUT_NAMES, NOVELTY]
+    outputs = Outputs(*(np.zeros((1, 2), np.float32) for _ in OUTPUT_NAMES), np.array([7.5], np.float32))
+    content, _ = write_response("lungs", request, outputs)
+    assert json.loads(content)["outputs"][3] == {
+        "name": "novelty",
+        "datatype": "FP32",
+        "shape": [1],
+        "data": [7.5],
+    }
+    assert error_of({"inputs": [AS_JSON], "outputs": [{"name": NOVELTY}]}).startswith(
+        "expected outputs of probabilities, logits, heatmap, each once, found"
+    )
 
 
 _JSON = "expected a JSON object, found "

@@ -1,9 +1,11 @@
 """Results of a file: limits of pixels and frames, decompression bombs, DICOM."""
 
+import base64
 import io
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pydicom
@@ -104,6 +106,28 @@ def test_response_contains_nothing_of_a_patient(server: Server) -> None:
         assert response.status == 200
         assert PATIENT not in str(response.headers) + response.body.decode()
     assert PATIENT not in server.get("/metrics").body.decode()
+
+
+def test_heatmap_of_a_cropped_scan_covers_the_body(predictor: Predictor) -> None:
+    scan = np.zeros((80, 80), np.uint8)
+    scan[40:, 20:60] = 200
+    file = io.BytesIO()
+    Image.fromarray(scan).save(file, "PNG")
+    before = predictor.spec
+    try:
+        predictor.spec = replace(before, preprocessing=replace(before.preprocessing, crop="body"))
+        (found,) = all_of(file.getvalue(), predictor, Pictures(heatmap=True))
+        assert found.pixels is not None
+        outputs = predictor.predict_pixels(found.pixels[None])
+        outputs = replace(outputs, heatmap=np.ones_like(outputs.heatmap))
+        result = result_document(0, None, found, outputs, predictor.spec, Pictures(heatmap=True), 1.0)
+    finally:
+        predictor.spec = before
+    assert (found.seen, found.pixels.min()) == ((0.25, 0.5, 0.75, 1.0), 200)
+    with Image.open(io.BytesIO(base64.b64decode(result["heatmap"].partition(",")[2]))) as picture:
+        levels = np.asarray(picture)
+    assert (levels[40:, 20:60] == 255).all()
+    assert levels[:40].max() == levels[:, :20].max() == levels[:, 60:].max() == 0
 
 
 def test_output_that_is_not_a_number_is_an_error(predictor: Predictor) -> None:

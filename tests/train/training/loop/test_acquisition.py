@@ -158,7 +158,7 @@ def test_each_change_meets_its_share_of_the_images(shares: dict[str, float], exp
 def test_the_range_covers_the_contrast_and_brightness_of_other_windows() -> None:
     acquisition = Acquisition()
     assert 1 / acquisition.contrast <= 0.6
-    assert acquisition.contrast >= 1.8
+    assert acquisition.contrast >= 1.7
     assert acquisition.offset * 255 >= 25
     assert acquisition.smallest_side <= 0.6
     torch.manual_seed(0)

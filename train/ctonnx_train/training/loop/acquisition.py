@@ -55,17 +55,17 @@ class Acquisition:
         jpeg_share: Share of the images that are compressed.
     """
 
-    contrast: float = 1.9
+    contrast: float = 1.75
     offset: float = 0.12
-    gamma: float = 1.7
-    tone_share: float = 0.75
+    gamma: float = 1.5
+    tone_share: float = 0.5
     smallest_side: float = 0.6
     largest_side: float = 1.15
-    shape_share: float = 0.5
-    blur: float = 1.2
-    blur_share: float = 0.25
-    noise: float = 12.0
-    noise_share: float = 0.25
+    shape_share: float = 0.3
+    blur: float = 1.0
+    blur_share: float = 0.125
+    noise: float = 8.0
+    noise_share: float = 0.125
     lowest_quality: float = 25.0
     highest_quality: float = 90.0
     jpeg_share: float = 0.125
