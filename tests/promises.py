@@ -214,8 +214,10 @@ def without_pytorch(environment: Environment) -> None:
     new = "recalibrated/model.fp32.onnx"
     environment.ctonnx("recalibrate", MODEL, "site", "--output", new, "--replicates", "20")
     expect(environment.ctonnx("verify", new).stdout.splitlines()[-1].strip(), "verified")
+    for folder in (environment.work / "site").glob("*/normal"):
+        shutil.rmtree(folder)  # where all scans are positive, the verdict does not depend on so short a training
     found = environment.ctonnx("evaluate", new, "site", "--external", "--replicates", "20").stdout
-    expect("he operating point" in found.splitlines()[0], True, found)
+    expect(found.startswith("**It is not shown that the operating point holds here: "), True, found)
     environment.fails(
         "evaluate",
         "runs/tiny",

@@ -21,6 +21,7 @@ __all__ = [
     "missing_checks",
     "model_caveats",
     "operating_point_caveats",
+    "prediction_set_caveats",
     "shortcut_caveats",
     "split_caveats",
 ]
