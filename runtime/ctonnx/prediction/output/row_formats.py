@@ -74,7 +74,7 @@ def _csv(files: Sequence[str], spec: ModelSpec, top_k: int, origin: Origin) -> F
         suspicious = "" if record.suspicious is None else str(record.suspicious).lower()
         # All digits of float32, as scores near 1 and the threshold can be equal in six digits.
         score = "" if record.score is None else _score(record.score, spec, digits=9)
-        novelty: float | None = getattr(record, "novelty", None)
+        novelty: float | None = record.novelty
         decided = [
             record.decision or "",
             record.reason or "",
