@@ -39,8 +39,12 @@ class NoveltyDistance(nn.Module):
         batch, height, width, channels = pixels.shape
         # A matrix product is faster than a mean over three channels; all of them count alike.
         columns = np.repeat(cell_weights(width).T, channels, axis=0) / channels
-        right, left = (torch.from_numpy(weights).to(pooled) for weights in (columns, cell_weights(height)))
-        cells = left @ (pixels.to(pooled.dtype).reshape(batch, height, width * channels) @ right)
+        across, down = (torch.from_numpy(weights).to(pooled) for weights in (columns, cell_weights(height).T))
+        rows = pixels.to(pooled.dtype).reshape(batch, height, width * channels) @ across
+        # As matrices: onnxruntime rejects an empty batch in other products with a transposition.
+        cells = (
+            (rows.transpose(1, 2).reshape(batch * CELLS, height) @ down).reshape(batch, CELLS, CELLS).transpose(1, 2)
+        )
         distances = self.features(pooled) + self.thumbnail(cells.reshape(batch, CELLS * CELLS))
         nearest: Tensor = distances.amin(1)
         return nearest
