@@ -17,17 +17,22 @@ class NoveltyDistance(nn.Module):
 
     It is the sum of two distances. That of the pooled features depends on textures, but not on their place; that of a
     thumbnail of 8 x 8 cells depends on place and brightness. `fit_distance` of
-    `ctonnx_train.evaluation.fitting.novelty` fits both; whitened vectors make the distance a sum of squares.
+    `ctonnx_train.evaluation.fitting.novelty` fits both; whitened vectors make the distance a sum of squares. It is
+    divided by the distance of a typical training image of the class, so that 1 is ordinary for every class.
 
     Args:
         arrays: Float32 arrays by name. For each of `features` and `thumbnail`: `shift` [values], which is subtracted,
-            `weight` [values, components], and `means` [classes, components].
+            `weight` [values, components], and `means` [classes, components]. `typical` [classes] is the median distance
+            of each class's training images.
     """
+
+    typical: Tensor
 
     def __init__(self, arrays: Mapping[str, NDArray[np.float32]]) -> None:
         super().__init__()
         self.features = _Distance(arrays, "features")
         self.thumbnail = _Distance(arrays, "thumbnail")
+        self.register_buffer("typical", torch.from_numpy(np.array(arrays["typical"], np.float32)))
 
     def forward(self, pooled: Tensor, pixels: Tensor) -> Tensor:
         """Returns the novelty, float32 [batch].
@@ -42,10 +47,9 @@ class NoveltyDistance(nn.Module):
         across, down = (torch.from_numpy(weights).to(pooled) for weights in (columns, cell_weights(height).T))
         rows = pixels.to(pooled.dtype).reshape(batch, height, width * channels) @ across
         # As matrices: onnxruntime rejects an empty batch in other products with a transposition.
-        cells = (
-            (rows.transpose(1, 2).reshape(batch * CELLS, height) @ down).reshape(batch, CELLS, CELLS).transpose(1, 2)
-        )
-        distances = self.features(pooled) + self.thumbnail(cells.reshape(batch, CELLS * CELLS))
+        turned = rows.transpose(1, 2).reshape(batch * CELLS, height) @ down
+        cells = turned.reshape(batch, CELLS, CELLS).transpose(1, 2)
+        distances = (self.features(pooled) + self.thumbnail(cells.reshape(batch, CELLS * CELLS))) / self.typical
         nearest: Tensor = distances.amin(1)
         return nearest
 

@@ -20,7 +20,8 @@ def distance(
     for part, values in (("features", features), ("thumbnail", cells)):
         whitened = (values - arrays[f"{part}.shift"]) @ arrays[f"{part}.weight"]
         total += ((whitened[:, None] - arrays[f"{part}.means"]) ** 2).sum(axis=2)
-    return total.min(axis=1)
+    nearest: NDArray[np.float64] = (total / arrays["typical"]).min(axis=1)
+    return nearest
 
 
 def fitted(
@@ -57,6 +58,23 @@ def test_images_like_the_training_images_are_nearer_than_others() -> None:
     usual = distance(arrays, FEATURES, CELLS)
     assert distance(arrays, FEATURES[:20] + 200 * RNG.normal(size=80), CELLS[:20]).min() > np.quantile(usual, 0.99)
     assert distance(arrays, FEATURES[:20], 10 * CELLS[:20]).min() > np.quantile(usual, 0.99)
+
+
+def test_a_class_that_varies_more_is_not_novel_for_that() -> None:
+    wide = LABELS == 2
+    features = np.where(wide[:, None], 3 * FEATURES, FEATURES)
+    cells = np.where(wide[:, None], CELLS - 2 * (CELLS - 128), CELLS - 0.5 * (CELLS - 128))
+    half = np.arange(200) % 2 == 0
+    arrays = fitted(features[half], cells[half], LABELS[half])
+    assert arrays["typical"][2] > 2 * arrays["typical"][:2].max()
+    usual = [np.median(distance(arrays, features[~half & chosen], cells[~half & chosen])) for chosen in (wide, ~wide)]
+    assert max(usual) < 2.5 * min(usual)
+
+
+def test_a_class_of_one_image_has_half_the_distance_of_all() -> None:
+    labels = np.where(np.arange(200) == 7, 3, LABELS)
+    arrays = fitted(labels=labels)
+    assert arrays["typical"][3] > 0.4 * arrays["typical"][:3].min()
 
 
 def test_scale_of_a_feature_does_not_matter() -> None:

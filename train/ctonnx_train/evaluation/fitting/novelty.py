@@ -20,6 +20,8 @@ _LEAST_VARIANCE = {"features": 1e-3, "thumbnail": 0.1}
 """Added to the variance of each component, where a feature or a cell has 1 on average. Rounding errors of float32 stay
 far below; and cells that hardly vary, as at the borders, do not outweigh the features."""
 
+_LEAST_TYPICAL = 0.5  # of a class, relative to all images: a class of one or two images lies close to its own mean
+
 _MARGIN = 0.05  # by which the threshold exceeds the highest novelty, if no image is above it
 
 
@@ -30,7 +32,9 @@ def fit_distance(
 
     The features are standardized and projected on their principal components, at most 64 and fewer than there are
     images within their classes. Features and thumbnails have a mean for each class, and one covariance of what remains
-    within the classes, estimated by Ledoit and Wolf's shrinkage.
+    within the classes, estimated by Ledoit and Wolf's shrinkage. A class that varies more than the others, for example
+    because its images come from several sources, has the same covariance times a factor: its distances are divided by
+    their median over its training images.
 
     Args:
         features: Pooled features [images, features] of the network for training images, each once.
@@ -56,6 +60,7 @@ def fit_distance(
     grey = np.eye(cells.shape[1]) / np.sqrt(cells.var(axis=0, dtype=np.float64).mean())
     parts = {"features": (features, shift, projection), "thumbnail": (cells, middle, grey)}
     arrays: dict[str, NDArray[np.floating[Any]]] = {}
+    own = np.zeros(len(labels))  # distance of each image from the mean of its class
     for part, (values, center, weight) in parts.items():
         projected = (values - center) @ weight
         means = np.stack([projected[labels == label].mean(axis=0) for label in present])
@@ -63,7 +68,10 @@ def fit_distance(
         covariance = LedoitWolf(assume_centered=True).fit(within).covariance_
         covariance = covariance + _LEAST_VARIANCE[part] * np.eye(len(covariance))
         whitening = np.linalg.cholesky(np.linalg.inv(covariance))
+        own += ((within @ whitening) ** 2).sum(axis=1)
         arrays |= {f"{part}.shift": center, f"{part}.weight": weight @ whitening, f"{part}.means": means @ whitening}
+    medians = np.array([np.median(own[labels == label]) for label in present])
+    arrays["typical"] = np.maximum(medians, _LEAST_TYPICAL * np.median(own))
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
