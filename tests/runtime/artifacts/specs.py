@@ -60,6 +60,7 @@ FULL = ModelSpec(
         coverage=0.9,
         lowest={"zdravé": 0.2, "large cell": 0.1, "普通": 0.05},
         images={"zdravé": 13, "large cell": 21, "普通": 38},
+        positive=("large cell", "普通"),
         leaked_images_used=True,
     ),
     novelty=Novelty(

@@ -128,7 +128,9 @@ def fit_values(scans: SiteScans, rows: NDArray[np.integer[Any]], targets: Target
         operating_point=fit_operating_point(
             probabilities, labels, scans.classes, targets.positive, sensitivity=targets.sensitivity
         ),
-        prediction_sets=fit_prediction_sets(probabilities, labels, scans.classes, targets.coverage),
+        prediction_sets=fit_prediction_sets(
+            probabilities, labels, scans.classes, targets.coverage, positive=targets.positive
+        ),
         novelty=_fit_novelty(scans.novelty, rows, targets.quantile, earlier.novelty),
     )
 

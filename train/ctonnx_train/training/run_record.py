@@ -62,15 +62,18 @@ def calibrate(
         split: softmax(values.astype(np.float64) / temperature, axis=1) for split, values in logits.items()
     }
     leaked = np.array([sample in prepared.leaked_valid for sample in data.splits["valid"]])
+    positive = threshold.positive_classes(data.classes, settings.positive)
     point = threshold.fit_operating_point(
         probabilities["valid"],
         labels,
         data.classes,
-        threshold.positive_classes(data.classes, settings.positive),
+        positive,
         sensitivity=settings.sensitivity,
         leaked=leaked,
     )
-    sets = fit_prediction_sets(probabilities["valid"], labels, data.classes, settings.coverage, leaked=leaked)
+    sets = fit_prediction_sets(
+        probabilities["valid"], labels, data.classes, settings.coverage, positive=positive, leaked=leaked
+    )
     before, after = (
         calibration.negative_log_likelihood(logits["valid"], labels, value) for value in (1.0, temperature)
     )

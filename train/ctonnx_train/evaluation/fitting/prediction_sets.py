@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets, conformity
 
 __all__ = ["fit_prediction_sets"]
 
@@ -20,20 +20,22 @@ def fit_prediction_sets(
     classes: Sequence[str],
     coverage: float,
     *,
+    positive: Sequence[str] = (),
     leaked: NDArray[np.bool_] | None = None,
 ) -> PredictionSets | None:
     """Returns the prediction sets whose coverage of each class reaches a target on images of the same origin.
 
-    The nonconformity of an image is 1 - p, where p is the probability of its own class. With n images of a class, the
-    k-th smallest nonconformity, k = ceil((n + 1) * coverage), is the highest with which the class is in a set: a new
-    image has its own class in its set with a probability of k / (n + 1) or more. If k is above n, the images are too
-    few. Then the highest nonconformity is taken, which n images can promise a coverage of n / (n + 1) for; see
+    The nonconformity of an image is 1 - c, where c is the `conformity` of its own class with it. With n images of a
+    class, the k-th smallest nonconformity, k = ceil((n + 1) * coverage), is the highest with which the class is in a
+    set: a new image has its own class in its set with a probability of k / (n + 1) or more. If k is above n, the images
+    are too few. Then the highest nonconformity is taken, which n images can promise a coverage of n / (n + 1) for; see
     `PredictionSets.short_of_images`.
 
     The probabilities, [images, classes], are those of the validation images after the temperature. They are converted
-    to float32, the type of an exported model's outputs, and compared as they are: 1 - p would lose all digits of
-    probabilities near 0. Images that are True in `leaked`, [images], have a copy, or an image of their group, in the
-    training set; they are left out unless a class would have no image without them.
+    to float32, the type of an exported model's outputs, and compared as they are: 1 - c would lose all digits of values
+    near 0. `positive` are the suspicious classes, if there are any. Images that are True in `leaked`, [images], have a
+    copy, or an image of their group, in the training set; they are left out unless a class would have no image without
+    them.
 
     Returns:
         The prediction sets, or None if a class has no image at all.
@@ -49,7 +51,7 @@ def fit_prediction_sets(
     has_all = set(range(len(classes))) <= set(labels[used].tolist())
     if not has_all:
         used[:] = True
-    values = probabilities.astype(np.float32)
+    values = conformity(probabilities, classes, positive)
     lowest, images = dict[str, float](), dict[str, int]()
     for index, name in enumerate(classes):
         own = np.sort(values[used & (labels == index), index])[::-1]  # in the order of rising nonconformity
@@ -61,5 +63,6 @@ def fit_prediction_sets(
         coverage=coverage,
         lowest=lowest,
         images=images,
+        positive=tuple(positive),
         leaked_images_used=leaked is not None and bool(leaked.any()) and not has_all,
     )
