@@ -13,6 +13,8 @@ __all__ = ["GOLDEN_PIXELS", "as_markdown", "pending_lines"]
 
 GOLDEN_PIXELS = "`golden.npz` contains pixels of validation images: treat it like the images themselves."
 
+_PREPROCESSING = ("color", "crop", "resize", "intensity")
+
 
 def as_markdown(facts: Mapping[str, Any]) -> str:
     """Returns the Markdown text of a report from `ctonnx_export.report.facts.report`."""
@@ -58,7 +60,7 @@ def as_markdown(facts: Mapping[str, Any]) -> str:
             [
                 ["classes", ", ".join(model["classes"])],
                 ["input", f"`pixels`, uint8 [batch, {size}, {size}, 3]"],
-                ["colour, crop, resize", ", ".join(how[name] for name in ("color", "crop", "resize"))],
+                ["colour, crop, resize, intensity", ", ".join(how[name] for name in _PREPROCESSING)],
                 ["temperature", f"{model['temperature']:.4g}"],
                 ["trained", f"{model['created']} on `{model['data']['name']}`"],
                 ["data fingerprint", f"`{model['data']['fingerprint']}`"],

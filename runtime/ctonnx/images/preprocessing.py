@@ -1,6 +1,7 @@
-"""Preprocessing of a decoded image to the model's input: window, size, colour and resize rule."""
+"""Preprocessing of a decoded image to the model's input: window, crop, size, colour, resize rule and intensity."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 if TYPE_CHECKING:
@@ -10,14 +11,31 @@ if TYPE_CHECKING:
 
     from ctonnx.images.scan import Scan
 
-__all__ = ["WHOLE", "Color", "Crop", "DicomWindow", "Preprocessing", "Region", "Resize", "place", "region", "to_pixels"]
+__all__ = [
+    "NEW_MODELS",
+    "WHOLE",
+    "Color",
+    "Crop",
+    "DicomWindow",
+    "Intensity",
+    "Preprocessing",
+    "Region",
+    "Resize",
+    "place",
+    "region",
+    "to_pixels",
+]
 
 
 Color: TypeAlias = Literal["grey", "rgb"]
 Crop: TypeAlias = Literal["none", "body"]
 Resize: TypeAlias = Literal["stretch", "pad"]
+Intensity: TypeAlias = Literal["as-is", "normalize"]
 Region: TypeAlias = tuple[float, float, float, float]
 """Part of an image: left, top, right and bottom as shares of its width and height."""
+
+_CUT = 0.005  # share of the pixels that become black, and of those that become white
+_LEAST_RANGE = 8  # grey levels: fewer are noise, or a blank image
 
 WHOLE: Region = (0.0, 0.0, 1.0, 1.0)
 """The whole image."""
@@ -32,12 +50,15 @@ class Preprocessing:
         color: `grey` resizes one channel and repeats it three times; `rgb` keeps colour.
         crop: `none` takes the whole image; `body` its part with the body, see `ctonnx.images.body.body_box`.
         resize: `stretch` fills the square; `pad` keeps the aspect ratio and centres the image on black.
+        intensity: `as-is` keeps the grey values; `normalize` spreads those of each image from black to white, so that
+            its brightness and contrast do not matter.
     """
 
     size: int = 224
     color: Color = "grey"
     crop: Crop = "none"
     resize: Resize = "stretch"
+    intensity: Intensity = "as-is"
 
     def __post_init__(self) -> None:
         if not isinstance(self.size, int) or not 32 <= self.size <= 4096:
@@ -48,6 +69,12 @@ class Preprocessing:
             raise ValueError(f"crop must be one of {get_args(Crop)}, found {self.crop!r}")
         if self.resize not in get_args(Resize):
             raise ValueError(f"resize must be one of {get_args(Resize)}, found {self.resize!r}")
+        if self.intensity not in get_args(Intensity):
+            raise ValueError(f"intensity must be one of {get_args(Intensity)}, found {self.intensity!r}")
+
+
+NEW_MODELS = Preprocessing(intensity="normalize")
+"""Preprocessing of a training without other options. The defaults of the class are those of models of schema 1."""
 
 
 def to_pixels(image: "Scan | Image.Image", preprocessing: Preprocessing) -> "NDArray[np.uint8]":
@@ -68,6 +95,8 @@ def to_pixels(image: "Scan | Image.Image", preprocessing: Preprocessing) -> "NDA
         image = image.crop(_body_box(image))
     left, top, width, height = place(image.size, preprocessing)
     resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    if preprocessing.intensity == "normalize":
+        resized = _normalized(resized)
     if preprocessing.resize == "pad":  # like `PIL.ImageOps.pad`, but keeps a line of less than half a pixel
         whole = Image.new(image.mode, (preprocessing.size, preprocessing.size))
         whole.paste(resized, (left, top))
@@ -91,6 +120,19 @@ def _body_box(image: "Image.Image") -> tuple[int, int, int, int]:
     from ctonnx.images.body import body_box  # here, as it imports NumPy
 
     return body_box(image)
+
+
+def _normalized(image: "Image.Image") -> "Image.Image":
+    """Returns an image whose 0.5th percentile is black and whose 99.5th is white, in all channels alike."""
+    counts = image.convert("L").histogram()
+    cut = _CUT * image.width * image.height
+    low = next(level for level, total in enumerate(accumulate(counts)) if total > cut)
+    high = 255 - next(level for level, total in enumerate(accumulate(reversed(counts))) if total > cut)
+    if high - low < _LEAST_RANGE:
+        return image
+    scale = 255 / (high - low)
+    table = [min(255, max(0, round((level - low) * scale))) for level in range(256)]
+    return image.point(table * len(image.getbands()))
 
 
 def place(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int, int, int]:

@@ -42,7 +42,7 @@ POINT = OperatingPoint(
 FULL = ModelSpec(
     name="plíce",
     classes=("zdravé", "large cell", "普通"),
-    preprocessing=Preprocessing(size=128, color="rgb", crop="body", resize="pad"),
+    preprocessing=Preprocessing(size=128, color="rgb", crop="body", resize="pad", intensity="normalize"),
     precision="int8",
     created="2026-01-02T03:04:05+00:00",
     checkpoint_sha256="0f" * 32,

@@ -22,6 +22,47 @@ def colours(height: int, width: int) -> Image.Image:
     return Image.fromarray(np.random.default_rng(height).integers(0, 256, (height, width, 3)).astype(np.uint8))
 
 
+def scan_like(low: float, high: float) -> Image.Image:
+    """Returns a smooth image with grey values from `low` to `high`."""
+    rows, columns = np.mgrid[0:90, 0:120] / 30
+    waves = (np.sin(rows) * np.cos(columns) + 1) / 2
+    return Image.fromarray((low + waves * (high - low)).round().astype(np.uint8))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 255), (40, 120), (100, 255), (0, 60)])
+def test_normalized_intensity_does_not_depend_on_contrast_and_brightness(low: float, high: float) -> None:
+    how = Preprocessing(size=64, intensity="normalize")
+    expected, found = (to_pixels(image, how).astype(int) for image in (scan_like(0, 255), scan_like(low, high)))
+    assert (found.min(), found.max()) == (0, 255)
+    assert np.abs(found - expected).max() <= 6
+
+
+def test_normalized_intensity_leaves_out_the_padding_and_half_a_percent_at_either_end() -> None:
+    grey = np.repeat(np.arange(50, 150, dtype=np.uint8), 200).reshape(100, 200)
+    grey[0, :90] = 255  # fewer than 0.5 %: a letter
+    how = Preprocessing(size=200, resize="pad", intensity="normalize")
+    pixels = to_pixels(Image.fromarray(grey), how)[:, :, 0]
+    assert not pixels[:50].any()
+    assert not pixels[150:].any()
+    assert (pixels[50, :90] == 255).all()
+    table = [round((level - 50) * 255 / 99) for level in range(50, 150)]
+    assert pixels[51:150, 100].tolist() == table[1:]
+
+
+@pytest.mark.parametrize("values", [(7, 7), (100, 106)])
+def test_a_blank_image_keeps_its_grey_values(values: tuple[int, int]) -> None:
+    image = Image.fromarray(np.resize(np.array(values, np.uint8), (64, 64)))
+    pixels = [to_pixels(image, Preprocessing(size=64, intensity=intensity)) for intensity in ("as-is", "normalize")]
+    np.testing.assert_array_equal(*pixels)
+
+
+def test_normalized_colours_keep_their_order() -> None:
+    image = Image.merge("RGB", [scan_like(low, low + 60) for low in (20, 40, 60)])
+    pixels = to_pixels(image, Preprocessing(size=64, color="rgb", intensity="normalize")).astype(int)
+    assert (np.diff(pixels, axis=2) >= 0).all()
+    assert pixels.max() == 255
+
+
 @pytest.mark.parametrize("size", [32, 57, 224])
 @pytest.mark.parametrize(("height", "width"), [(20, 31), (224, 224), (301, 203), (33, 400), (1, 1)])
 @pytest.mark.parametrize("color", ["grey", "rgb"])
@@ -151,6 +192,7 @@ def test_minimum_and_maximum_size_are_accepted(size: int) -> None:
         ({"color": "gray"}, "color must be one of ('grey', 'rgb'), found 'gray'"),
         ({"crop": "lung"}, "crop must be one of ('none', 'body'), found 'lung'"),
         ({"resize": "crop"}, "resize must be one of ('stretch', 'pad'), found 'crop'"),
+        ({"intensity": "auto"}, "intensity must be one of ('as-is', 'normalize'), found 'auto'"),
     ],
 )
 def test_unknown_rule_is_rejected(values: dict[str, Any], message: str) -> None:

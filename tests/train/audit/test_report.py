@@ -143,7 +143,7 @@ def test_shortcuts_are_a_table_with_facts_in_words_and_advice() -> None:
 def test_shortcuts_of_the_networks_input_name_its_preprocessing() -> None:
     seen = Preprocessing(size=128, crop="body", resize="pad")
     text = format_audit(changed(shortcuts=STRONG, as_seen=seen))
-    assert "what the network sees (128 pixels, color grey, crop body, resize pad): " in text
+    assert "what the network sees (128 pixels, color grey, crop body, resize pad, intensity as-is): " in text
     assert text.endswith("or add images of each class from each source")
     assert "\nSTRONG SHORTCUTS" not in format_audit(changed(shortcuts={**STRONG, "verdict": "some"}))
 

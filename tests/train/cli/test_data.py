@@ -101,16 +101,37 @@ def test_strong_shortcut_is_exit_code_1(with_shortcut: Path) -> None:
 
 
 def test_audit_as_seen_tests_the_networks_input(with_shortcut: Path) -> None:
-    words = ("--as-seen", "--image-size", "64", "--crop", "body", "--resize", "stretch", "--color", "rgb")
+    words = [
+        "--as-seen",
+        "--image-size",
+        "64",
+        "--crop",
+        "body",
+        "--resize",
+        "stretch",
+        "--color",
+        "rgb",
+        "--intensity",
+        "as-is",
+    ]
     result = ctonnx("data", "audit", str(with_shortcut), *words)
     assert result.exit_code == 0
-    assert "what the network sees (64 pixels, color rgb, crop body, resize stretch): " in result.stdout
+    seen = "64 pixels, color rgb, crop body, resize stretch, intensity as-is"
+    assert f"what the network sees ({seen}): " in result.stdout
     document = json.loads(ctonnx("data", "audit", str(with_shortcut), *words, "--json").stdout)
-    assert document["as_seen"] == {"size": 64, "color": "rgb", "crop": "body", "resize": "stretch"}
+    assert document["as_seen"] == {
+        "size": 64,
+        "color": "rgb",
+        "crop": "body",
+        "resize": "stretch",
+        "intensity": "as-is",
+    }
     assert document["shortcuts"]["verdict"] == "none"
 
 
-@pytest.mark.parametrize("option", ["--crop body", "--image-size 64", "--resize pad", "--color rgb"])
+@pytest.mark.parametrize(
+    "option", ["--crop body", "--image-size 64", "--resize pad", "--color rgb", "--intensity as-is"]
+)
 def test_preprocessing_without_as_seen_is_wrong_use(option: str, images_in: ImagesIn) -> None:
     images_in(Path("scans"), CLEAN)
     result = ctonnx("data", "audit", "scans", *option.split())

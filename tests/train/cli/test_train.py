@@ -16,6 +16,7 @@ from ctonnx.artifacts.caveats import model_caveats
 from ctonnx.artifacts.run import Run
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
+from ctonnx.images.preprocessing import NEW_MODELS
 from ctonnx_train.cli.train import train as train_command
 from ctonnx_train.data.folder_structure.layout import find_layout
 from ctonnx_train.data.image_folder import read_data
@@ -109,9 +110,9 @@ def asked(monkeypatch: pytest.MonkeyPatch, scans: str) -> dict[str, Any]:
 
 def test_every_option_reaches_the_training(asked: dict[str, Any]) -> None:
     options = (
-        "--weights=w.pth --epochs=9 --batch-size=3 --image-size=96 --color=rgb --crop=body --resize=pad --seed=5 "
-        "--precision=bf16 --unfreeze-from=layer2 --patience=4 --monitor=macro_f1 --imbalance=sampler --drop-leaks "
-        "--group-regex=p(.) --augmentation=standard --novelty-quantile=0.9 "
+        "--weights=w.pth --epochs=9 --batch-size=3 --image-size=96 --color=rgb --crop=body --resize=pad "
+        "--intensity=as-is --seed=5 --precision=bf16 --unfreeze-from=layer2 --patience=4 --monitor=macro_f1 "
+        "--imbalance=sampler --drop-leaks --group-regex=p(.) --augmentation=standard --novelty-quantile=0.9 "
         "--positive=b=c --positive=e --sensitivity=0.9 --coverage=0.8 --class-name C=b=c --class-name b=e --name=run "
         "--cache-gb=0.5 --devices=2 --nodes=3 --threads=4 --compile --tensorboard"
     )
@@ -141,6 +142,7 @@ def test_every_option_reaches_the_training(asked: dict[str, Any]) -> None:
             positive=("b=c", "e"),
             sensitivity=0.9,
             coverage=0.8,
+            novelty_quantile=0.9,
         ),
         "preprocessing": Preprocessing(size=96, color="rgb", crop="body", resize="pad"),
         "class_names": {"C": "b=c", "b": "e", "a": "b=c"},
@@ -154,7 +156,7 @@ def test_without_options_the_recipes_defaults_are_taken(asked: dict[str, Any]) -
         "data": Path("scans"),
         "found": read_data(Path("scans"), class_names={"C": "b"}),
         "settings": TrainSettings(),
-        "preprocessing": Preprocessing(),
+        "preprocessing": NEW_MODELS,
         "class_names": {"C": "b"},
         "name": None,
     }

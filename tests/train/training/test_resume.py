@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("folder")
 PLAN = RunPlan(
     data=Path("/data/scans"),
     settings=TrainSettings(weights="w.pth", positive=("a", "b"), group_regex=r"p(\d)", monitor="macro_f1"),
-    preprocessing=Preprocessing(size=64, color="rgb", crop="body", resize="pad"),
+    preprocessing=Preprocessing(size=64, color="rgb", crop="body", resize="pad", intensity="normalize"),
     class_names={"A": "a"},
     fingerprint="f" * 64,
 )

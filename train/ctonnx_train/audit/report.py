@@ -79,6 +79,7 @@ def _shortcuts(audit: Audit) -> Iterator[str]:
     else:
         seen = audit.as_seen
         how = f"{seen.size} pixels, color {seen.color}, crop {seen.crop}, resize {seen.resize}"
+        how += f", intensity {seen.intensity}"
         yield f"shortcuts in what the network sees ({how}): how well grey values near the border and marks predict it"
     rows = []
     for name, of in found["classes"].items():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ctonnx.images.preprocessing import Color, Crop, Preprocessing, Resize
+from ctonnx.images.preprocessing import Color, Crop, Intensity, Preprocessing, Resize
 from ctonnx_train.cli.options import class_name_option, log, preprocessing_options, reject_preprocessing
 
 __all__ = ["audit", "data", "phantom"]
@@ -33,7 +33,7 @@ def data() -> None:
 @click.option(
     "--as-seen",
     is_flag=True,
-    help="Test the network's input for shortcuts, not the files: after --image-size, --color, --crop and --resize.",
+    help="Test the network's input for shortcuts, not the files: after the preprocessing of the options below.",
 )
 @preprocessing_options
 @click.option("--all", "show_all", is_flag=True, help="List every group of copies.")
@@ -51,6 +51,7 @@ def audit(
     color: Color,
     crop: Crop,
     resize: Resize,
+    intensity: Intensity,
     show_all: bool,
     as_json: bool,
 ) -> None:
@@ -81,10 +82,14 @@ def audit(
     if not as_seen:
         reject_preprocessing(ctx, "--as-seen")
     found = read_data(folder, class_names=class_names)
-    seen = Preprocessing(size=image_size, color=color, crop=crop, resize=resize) if as_seen else None
+    preprocessing = Preprocessing(size=image_size, color=color, crop=crop, resize=resize, intensity=intensity)
     with tqdm(total=len(found.samples), desc="reading images", unit="image", leave=False, disable=None) as bar:
         result = audit_data(
-            found, near_distance=near_distance, group_regex=group_regex, as_seen=seen, progress=bar.update
+            found,
+            near_distance=near_distance,
+            group_regex=group_regex,
+            as_seen=preprocessing if as_seen else None,
+            progress=bar.update,
         )
     if as_json:
         click.echo(json.dumps(result.as_dict(), indent=2, ensure_ascii=False))

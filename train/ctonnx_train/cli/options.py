@@ -7,7 +7,7 @@ from typing import Any, get_args
 import click
 
 from ctonnx.cli.options import FiniteRange
-from ctonnx.images.preprocessing import Color, Crop, Preprocessing, Resize
+from ctonnx.images.preprocessing import NEW_MODELS, Color, Crop, Intensity, Resize
 from ctonnx.parity.rounding import share_of_percent
 
 __all__ = ["Percent", "class_name_option", "log", "preprocessing_options", "reject_preprocessing"]
@@ -45,37 +45,42 @@ class_name_option = click.option(
 """`--class-name` of the commands that read a dataset."""
 
 
-_DEFAULTS = Preprocessing()
 _PREPROCESSING = (
     click.option(
         "--image-size",
         type=click.IntRange(32, 4096),
-        default=_DEFAULTS.size,
+        default=NEW_MODELS.size,
         help="Height and width of the network's input, in pixels.",
     ),
     click.option(
         "--color",
         type=click.Choice(get_args(Color)),
-        default=_DEFAULTS.color,
+        default=NEW_MODELS.color,
         help="Color space of the network's input.",
     ),
     click.option(
         "--crop",
         type=click.Choice(get_args(Crop)),
-        default=_DEFAULTS.crop,
+        default=NEW_MODELS.crop,
         help="Part of an image to use: all of it, or the bounding box of the body.",
     ),
     click.option(
         "--resize",
         type=click.Choice(get_args(Resize)),
-        default=_DEFAULTS.resize,
+        default=NEW_MODELS.resize,
         help="Method to make images square: stretch them, or pad them with black.",
+    ),
+    click.option(
+        "--intensity",
+        type=click.Choice(get_args(Intensity)),
+        default=NEW_MODELS.intensity,
+        help="Grey values: spread from black to white in each image, or as they are.",
     ),
 )
 
 
 def preprocessing_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options for the fields of `Preprocessing`, with its defaults."""
+    """Adds the options for the fields of `Preprocessing`, with the defaults of a training."""
     for option in reversed(_PREPROCESSING):
         command = option(command)
     return command
@@ -83,6 +88,6 @@ def preprocessing_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def reject_preprocessing(ctx: click.Context, needed: str) -> None:
     """Raises UsageError if an option of `preprocessing_options` is given without the option that it belongs to."""
-    for name in ("image_size", "color", "crop", "resize"):
+    for name in ("image_size", "color", "crop", "resize", "intensity"):
         if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
             raise click.UsageError(f"expected --{name.replace('_', '-')} together with {needed}, found it alone", ctx)

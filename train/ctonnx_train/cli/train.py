@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from ctonnx.cli.options import FiniteRange, threads_option
-from ctonnx.images.preprocessing import Color, Crop, Preprocessing, Resize
+from ctonnx.images.preprocessing import Color, Crop, Intensity, Preprocessing, Resize
 from ctonnx_train.cli.options import class_name_option, log, preprocessing_options
 from ctonnx_train.training.recipe import (
     MONITORS,
@@ -143,6 +143,7 @@ def train(
     color: Color,
     crop: Crop,
     resize: Resize,
+    intensity: Intensity,
     class_names: dict[str, str],
     name: str | None,
     preview: Path | None,
@@ -178,7 +179,7 @@ def train(
     if data is None:
         raise click.UsageError("expected DATA or --resume RUN, found neither", ctx)
     found = read_data(data, class_names=class_names)  # before the seconds that PyTorch takes to load
-    preprocessing = Preprocessing(size=image_size, color=color, crop=crop, resize=resize)
+    preprocessing = Preprocessing(size=image_size, color=color, crop=crop, resize=resize, intensity=intensity)
     if preview is not None:
         from ctonnx.system.temporary_files import remove_leftovers
         from ctonnx_train.training.preview import write_preview

@@ -15,6 +15,7 @@ import lightning.pytorch as pl
 from ctonnx.artifacts.run import RUNS, Run
 from ctonnx.errors import CtonnxError, DataError
 from ctonnx.images import Preprocessing
+from ctonnx.images.preprocessing import NEW_MODELS
 from ctonnx.system.text import Log, counted
 from ctonnx_train.data.dataset import Dataset, describe
 from ctonnx_train.data.image_folder import read_data
@@ -95,7 +96,7 @@ def train(
     plan = RunPlan(
         data=data.resolve(),
         settings=settings,
-        preprocessing=preprocessing or Preprocessing(),
+        preprocessing=preprocessing or NEW_MODELS,
         class_names=class_names or {},
     )
     log = _main_process_only(log)

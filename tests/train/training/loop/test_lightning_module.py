@@ -258,11 +258,16 @@ def test_metrics_that_are_no_longer_finite_do_not_stay_those_of_the_epoch_before
 
 
 class Seen(Augmentation):
-    """Notes the sizes that it was asked for, and changes nothing but the size."""
+    """Notes the sizes and the progress that it was asked for, and changes nothing but the size."""
 
     def __init__(self) -> None:
         super().__init__()
         self.sizes: list[int | None] = []
+        self.progress: list[float] = []
+
+    def at(self, progress: float) -> "Seen":
+        self.progress.append(progress)
+        return self
 
     def __call__(self, images: Tensor, size: int | None = None) -> Tensor:
         self.sizes.append(size)
@@ -270,14 +275,18 @@ class Seen(Augmentation):
 
 
 @pytest.mark.parametrize(
-    ("phase", "sizes"),
+    ("phase", "sizes", "progress"),
     [
-        (replace(SCRATCH, epochs=3), [32, 32, 32, 32, 64, 64]),
-        (HEAD, [64, 64, 64, 64, 64, 64]),
+        (replace(SCRATCH, epochs=3), [32, 32, 32, 32, 64, 64], [1 / 3, 1 / 3, 2 / 3, 2 / 3, 1, 1]),
+        (HEAD, [64, 64, 64, 64, 64, 64], [1] * 6),
     ],
 )
-def test_the_first_epochs_from_scratch_train_on_smaller_images_and_validation_never_does(
-    phase: Phase, sizes: list[int], batches: Callable[..., DataLoader[Batch]], monkeypatch: pytest.MonkeyPatch
+def test_the_first_epochs_from_scratch_train_on_smaller_and_less_changed_images_and_validation_never_does(
+    phase: Phase,
+    sizes: list[int],
+    progress: list[float],
+    batches: Callable[..., DataLoader[Batch]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shapes: set[tuple[int, ...]] = set()
     features = CTClassifier.features
@@ -292,6 +301,7 @@ def test_the_first_epochs_from_scratch_train_on_smaller_images_and_validation_ne
     task = ClassificationTask(CTClassifier(2), phase, augmentation=augmentation)
     trainer_of(3).fit(task, batches(4, size=64), batches(2, size=64))
     assert augmentation.sizes == sizes
+    assert augmentation.progress == pytest.approx(progress)
     assert task.image_size == 64
     assert shapes == {(1, 64, 64)}
     assert task.augmentation_seconds > 0

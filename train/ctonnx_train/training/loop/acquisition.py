@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -35,7 +35,8 @@ class Acquisition:
     what they are, so that the network sees scans as they come, too. Inverted images are left out on purpose: they are
     not another acquisition but a mistake, and reported as novel.
 
-    The strengths do not depend on the phase of a training. A network from scratch needs them no less.
+    The strengths do not depend on the phase of a training. From scratch, the shares of changed images grow with the
+    epochs, see `scaled`.
 
     Attributes:
         contrast: Largest factor of the contrast, and the reciprocal of the smallest. The grey value that keeps its
@@ -55,13 +56,13 @@ class Acquisition:
         jpeg_share: Share of the images that are compressed.
     """
 
-    contrast: float = 1.75
-    offset: float = 0.12
-    gamma: float = 1.5
-    tone_share: float = 0.5
-    smallest_side: float = 0.6
+    contrast: float = 1.3
+    offset: float = 0.06
+    gamma: float = 1.4
+    tone_share: float = 0.4
+    smallest_side: float = 0.65
     largest_side: float = 1.15
-    shape_share: float = 0.3
+    shape_share: float = 0.25
     blur: float = 1.0
     blur_share: float = 0.125
     noise: float = 8.0
@@ -69,6 +70,15 @@ class Acquisition:
     lowest_quality: float = 25.0
     highest_quality: float = 90.0
     jpeg_share: float = 0.125
+
+    def scaled(self, progress: float) -> "Acquisition":
+        """Returns the same changes of fewer images: their shares times `progress`, 0 to 1.
+
+        A network from scratch learns on small images that are hardly changed first, as with the image size itself.
+        Source: Tan and Le 2021, https://arxiv.org/abs/2104.00298 (progressive learning).
+        """
+        names = ("tone_share", "shape_share", "blur_share", "noise_share", "jpeg_share")
+        return replace(self, **{name: progress * getattr(self, name) for name in names})
 
     def sides(self, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Returns the relative width and height of each image, [batch]; one of the two is 1."""

@@ -1,7 +1,7 @@
 """Augmentation of a batch of training images on the training device."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -49,6 +49,10 @@ class Augmentation:
             brightness=strength * cls.brightness,
             acquisition=acquisition,
         )
+
+    def at(self, progress: float) -> "Augmentation":
+        """Returns the augmentation at a progress of the training, 0 to 1; see `Acquisition.scaled`."""
+        return replace(self, acquisition=self.acquisition and self.acquisition.scaled(progress))
 
     def __call__(self, images: Tensor, size: int | None = None) -> Tensor:
         """Returns augmented copies; random numbers come from the default generator of the images' device.

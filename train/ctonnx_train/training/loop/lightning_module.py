@@ -84,7 +84,8 @@ class ClassificationTask(pl.LightningModule):
             self.image_size = pixels.shape[-1]
         else:
             self.image_size = image_size(pixels.shape[-1], self.phase, self.current_epoch)
-            pixels = self._augmentation(pixels, self.image_size)
+            progress = (self.current_epoch + 1) / self.phase.epochs if self.phase.growing else 1.0
+            pixels = self._augmentation.at(progress)(pixels, self.image_size)
         self.augmentation_seconds += time.perf_counter() - start
         loss = nn.functional.cross_entropy(self(pixels).float(), labels, weight=self._class_weights)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=self._distributed)
