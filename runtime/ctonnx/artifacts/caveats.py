@@ -138,8 +138,13 @@ def missing_checks(spec: ModelSpec) -> str | None:
     """Returns a sentence about the parts that a model's decisions lack, as in files of schema 1; None if it has all."""
     parts = {"prediction sets": spec.prediction_sets, "novelty": spec.novelty}
     missing = [name for name, part in parts.items() if part is None]
-    if spec.operating_point is None or not missing:
+    if not missing:
         return None
+    if spec.operating_point is None:
+        return (
+            f"this model has no operating point, no {' and no '.join(missing)}: it makes no decisions; train again, "
+            "and export, to have them"
+        )
     rest = [name for name, part in parts.items() if part is not None]
     used = " and ".join([", ".join(["the operating point", *rest]), "the warnings about an image"])
     return (

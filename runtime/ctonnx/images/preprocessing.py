@@ -130,8 +130,7 @@ def _normalized(image: "Image.Image") -> "Image.Image":
     high = 255 - next(level for level, total in enumerate(accumulate(reversed(counts))) if total > cut)
     if high - low < _LEAST_RANGE:
         return image
-    scale = 255 / (high - low)
-    table = [min(255, max(0, round((level - low) * scale))) for level in range(256)]
+    table = [min(255, max(0, round((level - low) * 255 / (high - low)))) for level in range(256)]
     return image.point(table * len(image.getbands()))
 
 

@@ -169,7 +169,7 @@ def _compare_novelty(
 def rank_correlation(first: NDArray[np.floating[Any]], second: NDArray[np.floating[Any]]) -> float:
     """Returns Spearman's rank correlation of two arrays [images]; equal values share the mean of their ranks.
 
-    It is NaN if a value is; 1 if the first array is constant, and 0 if only the second is.
+    It is NaN if a value is; 1 if both arrays are constant, and 0 if only one is.
 
     Source: Spearman 1904, https://doi.org/10.2307/1412159
 
@@ -180,10 +180,8 @@ def rank_correlation(first: NDArray[np.floating[Any]], second: NDArray[np.floati
         return math.nan
     ranks = [_ranks(values) for values in (first, second)]
     one, other = (values - values.mean() for values in ranks)
-    if not one.any():
-        return 1.0
-    if not other.any():
-        return 0.0
+    if not (one.any() and other.any()):
+        return float(one.any() == other.any())
     return float((one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum()))
 
 

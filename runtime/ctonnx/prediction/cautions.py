@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.images import Preprocessing
-from ctonnx.images.preprocessing import place
+from ctonnx.images.preprocessing import place, region
 from ctonnx.images.scan import Scan
 
 __all__ = ["caution_of"]
@@ -18,7 +18,10 @@ _BLANK = "the image is blank: one value everywhere"
 
 def caution_of(scan: Scan, pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> str | None:
     """Returns a warning about a decoded image, whose pixels are those of `ctonnx.images.to_pixels`, or None."""
-    found = (_BLANK if _is_blank(scan.size, pixels, preprocessing) else None, scan.caution)
+    left, top, right, bottom = region(scan.image, preprocessing)
+    width, height = scan.size
+    size = round((right - left) * width), round((bottom - top) * height)  # of the part that the crop left
+    found = (_BLANK if _is_blank(size, pixels, preprocessing) else None, scan.caution)
     return "; ".join(filter(None, found)) or None
 
 

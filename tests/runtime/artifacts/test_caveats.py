@@ -224,7 +224,10 @@ def test_a_coverage_that_is_below_the_promise_is_reported(interval: list[float] 
 
 def test_the_parts_that_a_models_decisions_lack_are_named() -> None:
     assert missing_checks(FULL) is None
-    assert missing_checks(SMALL) is None  # it has no operating point, and decides nothing
+    assert missing_checks(SMALL) == (
+        "this model has no operating point, no prediction sets and no novelty: it makes no decisions; train again, and "
+        "export, to have them"
+    )
     assert missing_checks(replace(FULL, novelty=None)) == (
         "this model has no novelty: its decisions rest on the operating point, prediction sets and the warnings about "
         "an image alone; train again, and export, to have them"

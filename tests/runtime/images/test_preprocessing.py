@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from ctonnx.errors import ImageError
 from ctonnx.images import Preprocessing, to_pixels
-from ctonnx.images.preprocessing import Color
+from ctonnx.images.preprocessing import Color, Intensity
 from ctonnx.prediction import predictor as predictor_module
 from ctonnx.prediction import streaming
 from ctonnx.prediction.predictor import Predictor
@@ -61,6 +61,24 @@ def test_normalized_colours_keep_their_order() -> None:
     pixels = to_pixels(image, Preprocessing(size=64, color="rgb", intensity="normalize")).astype(int)
     assert (np.diff(pixels, axis=2) >= 0).all()
     assert pixels.max() == 255
+
+
+@pytest.mark.parametrize("intensity", ["as-is", "normalize"])
+@pytest.mark.parametrize("levels", [(0, 255), (40, 120), (90, 95)])
+def test_the_documented_program_makes_the_same_pixels(
+    levels: tuple[float, float], intensity: Intensity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lines from the file to the input, in docs/reference/model-file.md."""
+    text = (Path(__file__).parents[3] / "docs/reference/model-file.md").read_text(encoding="utf-8")
+    lines = re.search(r"^grey = .*?^pixels = .*?$", text, re.MULTILINE | re.DOTALL)
+    assert lines is not None
+    monkeypatch.chdir(tmp_path)
+    scan_like(*levels).save("scan.png")
+    spec = {"preprocessing": {"intensity": intensity}}
+    names: dict[str, Any] = {"np": np, "Image": Image, "size": 64, "spec": spec}
+    exec(lines[0], names)  # noqa: S102
+    expected = to_pixels(scan_like(*levels), Preprocessing(size=64, intensity=intensity))
+    np.testing.assert_array_equal(names["pixels"], expected[None])
 
 
 @pytest.mark.parametrize("size", [32, 57, 224])

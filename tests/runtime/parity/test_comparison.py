@@ -194,5 +194,6 @@ def test_rank_correlation_is_that_of_scipy() -> None:
     for first in (rng.normal(size=50), rng.integers(0, 5, 50)):
         second = first + rng.integers(0, 3, 50)
         assert rank_correlation(first, second) == pytest.approx(stats.spearmanr(first, second).statistic)
-    assert rank_correlation(np.ones(3), np.arange(3)) == 1.0
+    assert rank_correlation(np.ones(3), np.arange(3)) == 0.0
+    assert rank_correlation(np.ones(3), np.ones(3)) == 1.0
     assert rank_correlation(np.arange(3), np.ones(3)) == 0.0

@@ -1,8 +1,10 @@
 """Plan and state of an unfinished run, and runs that cannot be resumed."""
 
+import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,16 @@ def run(folder: Path) -> Run:
 def test_a_plan_is_read_as_it_was_written(run: Run) -> None:
     save_plan(run, PLAN)
     assert load_plan(run) == PLAN
+
+
+def test_a_plan_of_an_earlier_release_keeps_its_recipe(run: Run) -> None:
+    save_plan(run, PLAN)
+    plan = json.loads(run.plan_file.read_text(encoding="utf-8"))
+    del plan["settings"]["augmentation"], plan["preprocessing"]["crop"], plan["preprocessing"]["intensity"]
+    run.plan_file.write_text(json.dumps(plan), encoding="utf-8")
+    found = load_plan(run)
+    assert found.settings == replace(PLAN.settings, augmentation="standard")
+    assert found.preprocessing == Preprocessing(size=64, color="rgb", resize="pad")
 
 
 @pytest.mark.parametrize(

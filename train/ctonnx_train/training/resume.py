@@ -12,7 +12,7 @@ from ctonnx.artifacts import json_schema
 from ctonnx.artifacts.run import RUNS, Run
 from ctonnx.errors import DataError, ModelError
 from ctonnx.images import Preprocessing
-from ctonnx.system.file_reading import check_file, reason_of
+from ctonnx.system.file_reading import check_file, read_text, reason_of
 from ctonnx.system.files import write_text
 from ctonnx.system.temporary_files import remove_leftovers
 from ctonnx.system.text import Log
@@ -61,7 +61,10 @@ def load_plan(run: Run) -> RunPlan:
         ModelError: If the file is missing or damaged.
     """
     try:
-        return json_schema.load(RunPlan, run.plan_file)
+        values = json_schema.parse(read_text(run.plan_file))
+        if isinstance(values, dict) and isinstance(settings := values.get("settings"), dict):
+            settings.setdefault("augmentation", "standard")  # of an earlier release
+        return json_schema.read(RunPlan, values)
     except (OSError, ValueError) as error:
         found = reason_of(error) if isinstance(error, OSError) else f"something else ({error})"
         raise ModelError(

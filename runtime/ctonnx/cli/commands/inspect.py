@@ -26,7 +26,7 @@ def inspect(model: Path | None, as_json: bool) -> None:
     Example:
       ctonnx inspect runs/lungs/export/model.fp32.onnx
     """
-    from ctonnx.artifacts.caveats import missing_checks, model_caveats
+    from ctonnx.artifacts.caveats import describe_shortcuts, missing_checks, model_caveats
     from ctonnx.artifacts.spec import describe_history
     from ctonnx.inference.session import open_session, read_spec
     from ctonnx.parity.comparison import MAX_DP
@@ -51,6 +51,8 @@ def inspect(model: Path | None, as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return
     caveats, lacks = facts.pop("caveats"), facts.pop("lacks")
+    facts["shortcuts"] = describe_shortcuts(spec.shortcuts)
+    del facts["acquisition"]  # a table, in --json
     if facts["novelty"]:
         del facts["novelty"]["quantiles"]  # 101 numbers
     history = [("history", entry) for entry in describe_history(spec.history)]

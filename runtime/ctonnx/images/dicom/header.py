@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from ctonnx.images.dicom.hounsfield import material_of, modality_of
+from ctonnx.system.text import escape_control
 
 __all__ = [
     "Fault",
@@ -88,7 +89,7 @@ def _text(header: Any, keyword: str) -> str:
     with suppress(Exception):
         value = header.get(keyword)
         terms = [value] if isinstance(value, str) else list(value or ())
-        return " ".join(" ".join(map(str, terms)).split())[:_MOST_LETTERS]
+        return escape_control(" ".join(" ".join(map(str, terms)).split()))[:_MOST_LETTERS]
     return ""
 
 

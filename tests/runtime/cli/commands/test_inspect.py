@@ -55,6 +55,8 @@ def test_table_has_a_row_for_each_entry(model: Path) -> None:
     assert rows["bytes"] == str(model.stat().st_size)
     assert rows["classes"] == "cavitating, large central, normal, small peripheral"
     assert rows["inputs.pixels"] == "tensor(uint8) ['batch', 64, 64, 3]"
+    assert rows["shortcuts"].startswith("shortcuts in the training images: ")
+    assert not any(name.startswith("acquisition") for name in rows)
     assert rows["outputs.heatmap"] == "tensor(float) ['batch', 4, 2, 2]"
     assert (rows["preprocessing.color"], rows["preprocessing.resize"]) == ("grey", "stretch")
     assert (rows["preprocessing.size"], rows["precision"], rows["synthetic"]) == ("64", "fp32", "True")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ctonnx.images.dicom.header import Fault, cautions_of, find_invalid_element, number
+from ctonnx.images.dicom.header import Fault, acquisition_of, cautions_of, find_invalid_element, number
 
 GOOD = {"PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": 16, "RescaleSlope": 1.0}
 
@@ -54,3 +54,8 @@ def test_ct_has_no_warning_in_any_spelling_of_its_modality(modality: str | None)
 def test_other_modality_and_localizer_are_detected_in_any_spelling() -> None:
     found = cautions_of({"Modality": "mr "}, image_type=["original", "primary", "localizer"], unit=None)
     assert list(found) == ["a localizer (scout), not a slice", "not a CT: its modality is MR"]
+
+
+def test_text_of_a_scanner_cannot_control_a_terminal() -> None:
+    found = acquisition_of({"Manufacturer": "ACME\x1b[2J  CT", "ManufacturerModelName": "A\nB"})
+    assert found == {"manufacturer": "ACME\\x1b[2J CT", "model": "A B"}
