@@ -58,7 +58,7 @@ def faked(monkeypatch: pytest.MonkeyPatch, workspace: Path) -> Callable[..., Non
 
 def other_outputs() -> Outputs:
     outputs = load_golden(Path("runs/tiny/export/golden.npz")).outputs
-    return Outputs(outputs.probabilities[:, ::-1].copy(), outputs.logits[:, ::-1].copy(), outputs.heatmap)
+    return replace(outputs, probabilities=outputs.probabilities[:, ::-1].copy(), logits=outputs.logits[:, ::-1].copy())
 
 
 def test_fresh_run_is_measured_in_processes_of_its_own(workspace: Path) -> None:

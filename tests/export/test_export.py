@@ -122,7 +122,7 @@ def test_spec_in_the_model_contains_what_a_runtime_needs(exported_run: Run) -> N
     assert record["shortcuts"]["verdict"] == "untested"
     assert record["acquisition"]["medians"]["width"] == 96.0
     assert spec.prediction_sets is not None
-    assert asdict(spec.prediction_sets) == record["prediction_sets"]
+    assert json.loads(json.dumps(asdict(spec.prediction_sets))) == record["prediction_sets"]
 
 
 def test_predictor_reproduces_the_metrics_of_the_operating_point_on_the_validation_images(

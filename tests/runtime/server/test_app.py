@@ -132,6 +132,7 @@ def test_triton_client_gets_health_and_metadata(client: triton.InferenceServerCl
         {"name": "probabilities", "datatype": "FP32", "shape": [-1, classes]},
         {"name": "logits", "datatype": "FP32", "shape": [-1, classes]},
         {"name": "heatmap", "datatype": "FP32", "shape": [-1, classes, 2, 2]},
+        {"name": "novelty", "datatype": "FP32", "shape": [-1]},
     ]
 
 

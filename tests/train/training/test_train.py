@@ -127,6 +127,7 @@ def test_the_record_has_the_data_the_settings_and_the_training(
         "positive": ["b"],
         "sensitivity": 0.5,
         "coverage": 0.8,
+        "novelty_quantile": 0.95,
         "threads": None,
     }
     best = min(rows_of(result.run), key=lambda row: float(row["valid_loss"]))

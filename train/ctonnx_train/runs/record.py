@@ -174,7 +174,7 @@ class RunRecord:
 
         Runs of the first releases lack some, and can still be evaluated.
         """
-        fields = ("created", "classes", "data", "metrics", "settings", "operating_point")
+        fields = ("created", "classes", "data", "metrics", "settings", "operating_point", "shortcuts", "acquisition")
         shown = {name: value for name, value in asdict(self).items() if name in fields}
         try:
             json_schema.read(_Report, shown)

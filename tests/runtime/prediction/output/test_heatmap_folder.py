@@ -74,7 +74,7 @@ def test_name_that_is_too_long_is_cut_and_stays_one_of_its_own(letter: str) -> N
 
 
 def kept_by(draw_soon: Any) -> Image.Image:
-    (scan,) = draw_soon.args
+    scan = draw_soon.args[0]
     assert isinstance(scan, Image.Image)
     return scan
 

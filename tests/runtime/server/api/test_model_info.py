@@ -103,7 +103,8 @@ def test_rule_of_the_decision_has_the_parts_of_the_model(predictor: Predictor) -
         "suspicious or not by the operating point; refer if the image has a warning or its novelty is above that of "
         "95% of the validation images or its prediction set (fitted for 90% coverage) has suspicious and other classes",
         "suspicious or not by the operating point; refer if the image has a warning; this model has no prediction "
-        "sets and no novelty: its decisions rest on the operating point and the warnings about an image alone",
+        "sets and no novelty: its decisions rest on the operating point and the warnings about an image alone; train "
+        "again, and export, to have them",
         None,
     ]
     assert [found["coverage"] for found in facts] == [0.75, None, 0.75]  # of 3 images of normal
