@@ -211,10 +211,10 @@ def fitted(dataset_of: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]
 @pytest.fixture
 def evaluated() -> Any:
     """A three-class model without metadata; its predictions depend only on an image's pixels."""
-    from ctonnx_train.data.pixel_store import PixelStore
+    from ctonnx_train.data.pixel_store import Pixels
     from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, Predicted
 
-    def predict(store: PixelStore, rows: Sequence[int]) -> Predicted:
+    def predict(store: Pixels, rows: Sequence[int]) -> Predicted:
         means = store.take(rows).reshape(len(rows), -1)[:, :3].astype(np.float64) + 1
         shares: NDArray[np.float64] = means / means.sum(axis=1, keepdims=True)
         return Predicted(shares)

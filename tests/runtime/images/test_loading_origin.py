@@ -57,7 +57,7 @@ def test_format_unknown_to_pillow_is_other(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_acquisition_is_that_of_the_header_and_names_no_institution() -> None:
-    elements = {
+    elements: dict[str, Any] = {
         "Manufacturer": "ACME ",
         "ManufacturerModelName": "One",
         "ConvolutionKernel": ["B30f", "3"],

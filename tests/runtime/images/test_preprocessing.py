@@ -52,8 +52,8 @@ def test_normalized_intensity_leaves_out_the_padding_and_half_a_percent_at_eithe
 @pytest.mark.parametrize("values", [(7, 7), (100, 106)])
 def test_a_blank_image_keeps_its_grey_values(values: tuple[int, int]) -> None:
     image = Image.fromarray(np.resize(np.array(values, np.uint8), (64, 64)))
-    pixels = [to_pixels(image, Preprocessing(size=64, intensity=intensity)) for intensity in ("as-is", "normalize")]
-    np.testing.assert_array_equal(*pixels)
+    expected = to_pixels(image, Preprocessing(size=64))
+    np.testing.assert_array_equal(to_pixels(image, Preprocessing(size=64, intensity="normalize")), expected)
 
 
 def test_normalized_colours_keep_their_order() -> None:

@@ -95,7 +95,11 @@ def test_facts_of_the_input_have_no_size_and_no_file() -> None:
 
 
 def test_acquisition_is_medians_over_all_and_by_class() -> None:
-    images = [{"mean": 10.0, "format": "PNG"}, {"mean": 20.0, "format": "JPEG"}, {"mean": 60.0, "format": "JPEG"}]
+    images: list[dict[str, float | str]] = [
+        {"mean": 10.0, "format": "PNG"},
+        {"mean": 20.0, "format": "JPEG"},
+        {"mean": 60.0, "format": "JPEG"},
+    ]
     assert acquisition(images, [0, 0, 1], ("normal", "tumor")) == {
         "images": 3,
         "medians": {"format": "JPEG", "mean": 20.0},

@@ -17,7 +17,7 @@ from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx.parity.comparison import compare_probabilities
 from ctonnx_train.data.image_folder import read_data
-from ctonnx_train.data.pixel_store import PixelStore
+from ctonnx_train.data.pixel_store import Pixels, PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.evaluation.evaluate import SCHEMA_VERSION, evaluate_model
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, Predicted
@@ -217,7 +217,7 @@ def test_the_models_decisions_are_measured_with_its_sets_and_its_novelty(
         threshold=1.0, quantile=0.95, quantiles=tuple(range(101)), images=9, training_images=9, components=2
     )
 
-    def predict(store: PixelStore, rows: Sequence[int]) -> Predicted:
+    def predict(store: Pixels, rows: Sequence[int]) -> Predicted:
         return Predicted(evaluated.probabilities(store, rows), np.arange(len(rows), dtype=np.float32))
 
     model = replace(evaluated, operating_point=point, prediction_sets=sets, novelty=novelty, predict=predict)
@@ -233,7 +233,7 @@ def test_the_models_decisions_are_measured_with_its_sets_and_its_novelty(
 def test_another_model_is_compared_whatever_its_order_of_classes_and_its_pixels(
     evaluated: EvaluatedModel, labelled: Path
 ) -> None:
-    def turned(store: PixelStore, rows: Sequence[int]) -> Predicted:
+    def turned(store: Pixels, rows: Sequence[int]) -> Predicted:
         return Predicted(evaluated.probabilities(store, rows)[:, [2, 0, 1]])  # the order c, a, b
 
     other = replace(evaluated, classes=("c", "a", "b"), predict=turned, path=Path("m.onnx"), kind="ONNX fp32")

@@ -14,7 +14,7 @@ from PIL import Image
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx_train.data.image_folder import read_data
-from ctonnx_train.data.pixel_store import PixelStore
+from ctonnx_train.data.pixel_store import Pixels, PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import Split
 from ctonnx_train.evaluation.evaluate import evaluate_model
@@ -157,7 +157,7 @@ def with_made_splits(evaluated: EvaluatedModel, root: Path) -> tuple[EvaluatedMo
         for split, samples in made.data.splits.items()
     }
 
-    def two_of(store: PixelStore, rows: Sequence[int]) -> Predicted:
+    def two_of(store: Pixels, rows: Sequence[int]) -> Predicted:
         two = evaluated.probabilities(store, rows)[:, :2]
         shares: NDArray[np.floating[Any]] = two / two.sum(axis=1, keepdims=True)
         return Predicted(shares)

@@ -11,7 +11,7 @@ RNG = np.random.default_rng(0)
 
 
 def arrays() -> dict[str, NDArray[np.float32]]:
-    made = {}
+    made: dict[str, NDArray[np.float32]] = {}
     for part, width in (("features", 5), ("thumbnail", 64)):
         sizes = {"shift": (width,), "weight": (width, 3), "means": (2, 3)}
         made |= {f"{part}.{name}": RNG.normal(size=size).astype(np.float32) for name, size in sizes.items()}

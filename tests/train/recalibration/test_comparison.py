@@ -38,6 +38,7 @@ def test_measures_are_those_of_the_judged_scans(site: Callable[..., SiteScans]) 
 def test_interval_of_the_likelihood_resamples_groups(site: Callable[..., SiteScans]) -> None:
     """Ten copies of each scan are no more evidence than one."""
     scans = site(40)
+    assert scans.novelty is not None
     repeated = replace(
         scans,
         labels=np.repeat(scans.labels, 10),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,16 @@ from tests.train.grey_models import POINT, SPEC
 
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.errors import DataError
-from ctonnx_train.recalibration.fitting import Targets, Values, cross_validate, fit_values, judge, targets_of, values_of
+from ctonnx_train.recalibration.fitting import (
+    Judged,
+    Targets,
+    Values,
+    cross_validate,
+    fit_values,
+    judge,
+    targets_of,
+    values_of,
+)
 from ctonnx_train.recalibration.scans import SiteScans
 
 Site = Callable[..., SiteScans]
@@ -73,14 +83,17 @@ def test_scan_is_judged_by_values_that_its_group_did_not_choose(site: Site, monk
     scans = site(60, groups=np.arange(60) // 2)
     fitted: list[set[int]] = []
     judged: list[set[int]] = []
-    monkeypatch.setattr(
-        "ctonnx_train.recalibration.fitting.fit_values",
-        lambda scans, rows, targets, earlier: fitted.append(set(scans.groups[rows])) or EARLIER,
-    )
-    monkeypatch.setattr(
-        "ctonnx_train.recalibration.fitting.judge",
-        lambda scans, rows, values: judged.append(set(scans.groups[rows])) or judge(scans, rows, values),
-    )
+
+    def fit(scans: SiteScans, rows: Any, *given: Any) -> Values:
+        fitted.append(set(scans.groups[rows]))
+        return EARLIER
+
+    def judging(scans: SiteScans, rows: Any, values: Values) -> Judged:
+        judged.append(set(scans.groups[rows]))
+        return judge(scans, rows, values)
+
+    monkeypatch.setattr("ctonnx_train.recalibration.fitting.fit_values", fit)
+    monkeypatch.setattr("ctonnx_train.recalibration.fitting.judge", judging)
     found = cross_validate(scans, TARGETS, EARLIER)
     assert len(fitted) == 5
     assert all(not one & other for one, other in zip(fitted, judged, strict=True))

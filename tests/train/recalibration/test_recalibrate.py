@@ -15,6 +15,7 @@ from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY, read_metadata
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import DataError
 from ctonnx.prediction.verification import verify
+from ctonnx_train.data.splits import Split
 from ctonnx_train.evaluation.evaluate import evaluate_model
 from ctonnx_train.evaluation.evaluated_model import open_evaluated_model
 from ctonnx_train.evaluation.external.external import evaluate_external
@@ -114,7 +115,7 @@ def test_validation_images_make_the_first_column_optimistic(
 
     model = write_model(tmp_path / "model.fp32.onnx")
     opened = open_evaluated_model(model)
-    digests = {
+    digests: dict[Split, frozenset[str]] = {
         "train": frozenset({"of another image"}),
         "valid": frozenset({stored(site, opened).digests["tumor/1.png"]}),
     }

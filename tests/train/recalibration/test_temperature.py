@@ -1,5 +1,7 @@
 """The temperature in a graph, in each form that exporters and simplifiers give it."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -38,7 +40,7 @@ TAILS = {
 
 
 @pytest.mark.parametrize("tail", TAILS.values(), ids=TAILS)
-def test_probabilities_are_those_of_the_new_temperature_and_the_network_stays(tail: tuple) -> None:
+def test_probabilities_are_those_of_the_new_temperature_and_the_network_stays(tail: tuple[Any, ...]) -> None:
     before = make_graph(*tail)
     whole = before.SerializeToString()
     after = replace_temperature(before, 2.5)

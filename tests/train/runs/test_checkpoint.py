@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from tests.killing import states_at_each_rename
 from tests.train.runs.conftest import DIGESTS, RECORD, SPLITS
@@ -296,7 +297,7 @@ THRESHOLD = Novelty(
 
 def novelty(seed: int = 0) -> NoveltyDistance:
     rng = np.random.default_rng(seed)
-    arrays = {}
+    arrays: dict[str, NDArray[np.float32]] = {}
     for part, width in (("features", 2048), ("thumbnail", 64)):
         sizes = {"shift": (width,), "weight": (width, 3), "means": (2, 3)}
         arrays |= {f"{part}.{name}": rng.normal(size=size).astype(np.float32) for name, size in sizes.items()}

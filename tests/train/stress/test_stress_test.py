@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tests.train.stress.made import CLASSES, NOVELTY, by_brightness, evaluated_model
 
+from ctonnx.images import load
+from ctonnx.images.scan import Scan
 from ctonnx_train.data.sources import FolderSource
 from ctonnx_train.data.splits import Sample
 from ctonnx_train.evaluation.evaluate import Evaluation
@@ -89,8 +91,12 @@ def test_a_scan_that_a_change_makes_blank_is_referred(evaluation: Evaluation) ->
 
 def test_each_scan_is_decoded_once(evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
-    load = module.load
-    monkeypatch.setattr(module, "load", lambda path: (loaded.append(path.name), load(path))[1])
+
+    def noting(path: Path) -> Scan:
+        loaded.append(path.name)
+        return load(path)
+
+    monkeypatch.setattr(module, "load", noting)
     stress_test(evaluated_model(), evaluation, transforms=TRANSFORMS[:3])
     assert sorted(loaded) == sorted(sample.path for sample in evaluation.samples)
 

@@ -72,7 +72,8 @@ def test_novelty_is_an_output_of_models_that_have_it() -> None:
     body = json.dumps({"inputs": [AS_JSON]}).encode()
     request = read_request(body, None, size=SIZE, max_images=2, names=names)
     assert [name for name, _ in request.outputs] == [*OUTPUT_NAMES, NOVELTY]
-    outputs = Outputs(*(np.zeros((1, 2), np.float32) for _ in OUTPUT_NAMES), np.array([7.5], np.float32))
+    zeros = np.zeros((1, 2), np.float32)
+    outputs = Outputs(zeros, zeros, zeros, np.array([7.5], np.float32))
     content, _ = write_response("lungs", request, outputs)
     assert json.loads(content)["outputs"][3] == {
         "name": "novelty",

@@ -13,6 +13,7 @@ from tests.train.grey_models import CLASSES, write_model, write_scans
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.errors import DataError, ModelError
 from ctonnx.prediction.predictor import Predictor
+from ctonnx_train.data.splits import Split
 from ctonnx_train.evaluation.evaluated_model import open_evaluated_model
 from ctonnx_train.evaluation.external.external import evaluate_external
 
@@ -88,7 +89,7 @@ def test_training_images_are_counted_or_left_out(model: Path, tmp_path: Path, mo
     from ctonnx_train.data.pixel_store import pixel_digest
 
     with Image.open(data / "Bengin cases/3.png") as image:
-        digests = {"train": frozenset({pixel_digest(image)})}
+        digests: dict[Split, frozenset[str]] = {"train": frozenset({pixel_digest(image)})}
     monkeypatch.setattr(
         "ctonnx_train.evaluation.external.external.open_evaluated_model",
         lambda file, threads: replace(opened, digests=digests),

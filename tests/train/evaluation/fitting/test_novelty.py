@@ -98,7 +98,7 @@ def test_threshold_is_between_the_conformal_quantile_and_the_next_value() -> Non
     assert (found.threshold, found.quantile, found.images) == (96.5, 0.95, 100)  # rank 96 of 101 * 0.95 = 95.95
     assert (found.training_images, found.components, found.leaked_images_used) == (7, 3, False)
     assert (found.quantiles[0], found.quantiles[50], found.quantiles[100]) == (1.0, 50.5, 100.0)
-    assert not found.flags(np.float32([96.5])).any()
+    assert not found.flags(np.array([96.5], np.float32)).any()
 
 
 def test_with_too_few_images_for_the_quantile_the_threshold_is_above_all_of_them() -> None:

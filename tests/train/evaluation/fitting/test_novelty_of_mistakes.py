@@ -50,7 +50,7 @@ def fitted() -> Fitted:
 
     def features(pixels: Pixels) -> NDArray[np.float32]:
         with torch.inference_mode():
-            batches = torch.from_numpy(np.repeat(pixels[:, None], 3, axis=1)).split(32)
+            batches = torch.split(torch.from_numpy(np.repeat(pixels[:, None], 3, axis=1)), 32)
             return torch.cat([network.features(batch).mean((2, 3)) for batch in batches]).numpy()
 
     training = scans[TRAINING]

@@ -142,7 +142,8 @@ def test_saturated_probabilities_are_compared_as_float32() -> None:
 
 
 def inside_first(sets: PredictionSets, probabilities: NDArray[np.float32]) -> list[bool]:
-    return sets.sets(probabilities, CLASSES[:2])[:, 0].tolist()
+    found: list[bool] = sets.sets(probabilities, CLASSES[:2])[:, 0].tolist()
+    return found
 
 
 @pytest.mark.parametrize(("images", "coverage", "missed"), [(19, 0.95, 0), (39, 0.95, 1), (9, 0.9, 0), (99, 0.9, 9)])

@@ -1,6 +1,7 @@
 """Augmentation of a batch: each range, independent changes of the images, and the size."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 from ctonnx_train.training.loop.acquisition import Acquisition
 from ctonnx_train.training.loop.augmentation import Augmentation
 
-NOTHING = {"degrees": 0.0, "zoom": 0.0, "shift": 0.0, "brightness": 0.0}
+NOTHING: dict[str, Any] = {"degrees": 0.0, "zoom": 0.0, "shift": 0.0, "brightness": 0.0}
 
 
 def noise(batch: int = 1, channels: int = 1, height: int = 40, width: int = 40) -> Tensor:
@@ -34,7 +35,7 @@ def places(images: Tensor) -> list[tuple[float, float]]:
     return found
 
 
-def many(image: Tensor, seed: int = 0, count: int = 200, **ranges: float) -> Tensor:
+def many(image: Tensor, seed: int = 0, count: int = 200, **ranges: Any) -> Tensor:
     """Returns as many changed copies of an image."""
     torch.manual_seed(seed)
     return Augmentation(**{**NOTHING, **ranges})(image.repeat(count, 1, 1, 1))
