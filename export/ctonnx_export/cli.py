@@ -1,5 +1,6 @@
 """`ctonnx export`: exports a run to ONNX models that agree with it."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -130,6 +131,13 @@ def export(
         check_separate(triton, output or found.export_folder)
         check_empty(triton)
 
+    for package in (
+        "onnx",
+        "onnxscript",
+        "onnxsim",
+    ):  # `train` has one of them; the rest come late
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named '{package}'", name=package)
     from ctonnx_export.export import export_run  # imports PyTorch: seconds, after the checks that do not need it
 
     if run is None:

@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from ctonnx.artifacts.run import Run
 from ctonnx.cli.main import main
 
 
@@ -34,3 +37,16 @@ def test_option_without_effect_is_a_usage_error(options: tuple[str, ...], needed
 def test_help_does_not_wait_for_numpy() -> None:
     code = "import sys, ctonnx_export.cli; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxsim"])
+def test_a_missing_package_of_the_extra_is_reported_before_the_work(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the extra `train` alone there is one of the three."""
+    monkeypatch.setattr("ctonnx_export.cli.find_spec", lambda name: None if name == missing else find_spec(name))
+    monkeypatch.setattr("ctonnx.artifacts.run.find_run", lambda run: Run(tmp_path))
+    result = CliRunner().invoke(main, ["export"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: 'ctonnx export' needs the package '{missing}', which is not installed; ")
+    assert "newest run" not in result.stderr
