@@ -33,7 +33,7 @@ ROOMS = {
     "ctonnx.images.dicom": "hounsfield stored_bits window header redaction dataset decoding greyscale file",
     "ctonnx.parity": "rounding outputs comparison acceptance_gates golden_gate",
     "ctonnx.artifacts": "json_schema onnx_file report_schema decision spec caveats golden run",
-    "ctonnx.artifacts.decision": "operating_point prediction_sets novelty rule",
+    "ctonnx.artifacts.decision": "operating_point prediction_sets novelty brightness rule",
     "ctonnx.artifacts.onnx_file": "protobuf metadata operators integrity",
     "ctonnx.inference": "tensorrt providers diagnosis session runner tuning self_test",
     "ctonnx.prediction": "inputs model_selection results cautions streaming predictor verification output batch",

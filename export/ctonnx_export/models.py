@@ -192,6 +192,7 @@ def _spec(checkpoint: Checkpoint, parity: Parity) -> ModelSpec:
         temperature=record.temperature,
         operating_point=record.operating_point,
         prediction_sets=record.prediction_sets,
+        brightness=record.brightness,
         shortcuts=record.shortcuts,
         acquisition=record.acquisition,
         novelty=record.novelty if checkpoint.novelty else None,

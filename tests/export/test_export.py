@@ -118,6 +118,8 @@ def test_spec_in_the_model_contains_what_a_runtime_needs(exported_run: Run) -> N
     assert spec.temperature == record["temperature"]
     assert spec.operating_point == OperatingPoint.from_dict(record["operating_point"])
     assert spec.shortcuts == record["shortcuts"]
+    assert spec.brightness is not None
+    assert asdict(spec.brightness) == record["brightness"]
     assert spec.acquisition == record["acquisition"]
     assert record["shortcuts"]["verdict"] == "untested"
     assert record["acquisition"]["medians"]["width"] == 96.0

@@ -60,7 +60,7 @@ def as_schema_1(export: Path) -> Path:
     for output in [output for output in loaded.graph.output if output.name == NOVELTY]:
         loaded.graph.output.remove(output)
     spec = json.loads(loaded.metadata_props[0].value)
-    for name in ("novelty", "prediction_sets", "shortcuts", "acquisition", "history", "content_checksum"):
+    for name in ("novelty", "brightness", "prediction_sets", "shortcuts", "acquisition", "history", "content_checksum"):
         spec.pop(name, None)
     loaded.metadata_props[0].value = json.dumps({**spec, "schema_version": 1})
     onnx.save(loaded, file)

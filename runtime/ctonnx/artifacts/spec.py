@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 from ctonnx.artifacts import json_schema
+from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
@@ -56,6 +57,7 @@ class ModelSpec:
         operating_point: Threshold of a suspicious image; None if the run fitted none.
         prediction_sets: Classes that an image may have; None if the run fitted none, and in files of schema 1.
         novelty: Threshold of the graph's output `novelty`; None if it has no such output, as in files of schema 1.
+        brightness: Mean grey values of the images that it was fitted on; None in files of schema 1.
         shortcuts: Facts of the training images, such as their size, that distinguish their classes; None if unknown.
         acquisition: Medians of the training images' facts, such as size and brightness, to compare other images with;
             see `ctonnx_train.audit.facts.acquisition`.
@@ -81,6 +83,7 @@ class ModelSpec:
     operating_point: OperatingPoint | None = None
     prediction_sets: PredictionSets | None = None
     novelty: Novelty | None = None
+    brightness: BrightnessRange | None = None
     shortcuts: Annotated[Mapping[str, Any] | None, json_schema.As(Shortcuts | None)] = None
     acquisition: Mapping[str, Any] | None = None
     history: tuple[Mapping[str, Any], ...] = ()

@@ -9,6 +9,8 @@ from PIL import Image
 
 __all__ = ["Scan"]
 
+_GRID = 64
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -31,6 +33,11 @@ class Scan:
     def mode(self) -> str:
         """`L` or `RGB`."""
         return self.image.mode
+
+    def mean_grey(self) -> float:
+        """Returns the mean grey value, 0 to 255, measured at 64 x 64 of the pixels."""
+        few = self.image.resize((_GRID, _GRID), Image.Resampling.NEAREST)
+        return float(np.asarray(few.convert("L")).mean())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self.image, dtype, copy=copy)

@@ -7,6 +7,7 @@ error: it is reported next to the prediction.
 import numpy as np
 from numpy.typing import NDArray
 
+from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.images import Preprocessing
 from ctonnx.images.preprocessing import place, region
 from ctonnx.images.scan import Scan
@@ -16,13 +17,25 @@ __all__ = ["caution_of"]
 _BLANK = "the image is blank: one value everywhere"
 
 
-def caution_of(scan: Scan, pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> str | None:
-    """Returns a warning about a decoded image, whose pixels are those of `ctonnx.images.to_pixels`, or None."""
+def caution_of(
+    scan: Scan, pixels: NDArray[np.uint8], preprocessing: Preprocessing, brightness: BrightnessRange | None
+) -> str | None:
+    """Returns a warning about a decoded image, or None.
+
+    Args:
+        scan: The image.
+        pixels: Its pixels from `ctonnx.images.to_pixels`.
+        preprocessing: The model's.
+        brightness: Range of the images that the model was fitted on, if it knows that.
+    """
     left, top, right, bottom = region(scan.image, preprocessing)
     width, height = scan.size
     size = round((right - left) * width), round((bottom - top) * height)  # of the part that the crop left
-    found = (_BLANK if _is_blank(size, pixels, preprocessing) else None, scan.caution)
-    return "; ".join(filter(None, found)) or None
+    if _is_blank(size, pixels, preprocessing):
+        seen: str | None = _BLANK
+    else:
+        seen = None if brightness is None else brightness.caution(scan.mean_grey())
+    return "; ".join(filter(None, (seen, scan.caution))) or None
 
 
 def _is_blank(size: tuple[int, int], pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> bool:

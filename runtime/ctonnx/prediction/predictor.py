@@ -148,7 +148,7 @@ class Predictor:
             pixels = to_pixels(scan, self.spec.preprocessing)
         except MemoryError as error:
             raise ImageError(NO_MEMORY, name) from error
-        caution = caution_of(scan, pixels, self.spec.preprocessing)
+        caution = caution_of(scan, pixels, self.spec.preprocessing, self.spec.brightness)
         found = prediction_of(self.spec, self.predict_pixels(pixels[None]), 0, source=name, caution=caution)
         if found is None:
             raise ProviderError(f"{name}: {self._not_finite()}")

@@ -149,7 +149,7 @@ class Stream:
                 else:
                     on_prediction = None if self.watch is None else self.watch(found.image)
                     pixels = to_pixels(found, self.spec.preprocessing)
-                    caution = caution_of(found, pixels, self.spec.preprocessing)
+                    caution = caution_of(found, pixels, self.spec.preprocessing, self.spec.brightness)
                     yield _Decoded(source, pixels, frame, caution, on_prediction)
         except ImageError as error:
             yield Failure(name, error.reason)

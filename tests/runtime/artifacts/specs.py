@@ -1,5 +1,6 @@
 """Two specs: one with only the required fields, and one with all."""
 
+from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
@@ -72,6 +73,7 @@ FULL = ModelSpec(
         components=64,
         leaked_images_used=True,
     ),
+    brightness=BrightnessRange(darkest=20.5, brightest=180.0, images=613),
     shortcuts={"verdict": "some", "classes": {"zdravé": {"verdict": "some", "auroc": 0.8}}},
     acquisition={
         "images": 3,

@@ -42,7 +42,7 @@ def test_the_full_example_leaves_no_field_at_its_default() -> None:
 
 def test_text_of_a_spec_is_pinned() -> None:
     assert SMALL.to_json() == (
-        '{"acquisition": null, "checkpoint_sha256": "'
+        '{"acquisition": null, "brightness": null, "checkpoint_sha256": "'
         + "ab" * 32
         + '", "classes": ["normal", "tumor"], "content_checksum": null, '
         '"created": "2026-01-02T03:04:05+00:00", "data": {}, "dicom_window": {"center": -600.0, "width": 1500.0}, '

@@ -31,7 +31,7 @@ def test_array_that_is_copied_can_be_written_to() -> None:
 
 
 def test_scan_that_is_loaded_keeps_its_warning() -> None:
-    scan = Scan(GREY, "a localizer")
+    scan = Scan(GREY.point(lambda value: value + 90), "a localizer")
     assert load(scan) is scan
     assert list(load_frames(scan)) == [(None, scan)]
 
@@ -43,6 +43,18 @@ def test_pixels_of_a_scan_are_those_of_its_image() -> None:
 
 def test_prediction_of_a_scan_has_its_warning(model: Path) -> None:
     with Predictor(model) as predictor:
-        (record,) = predictor.predict_many([Scan(GREY, "a localizer")])
+        (record,) = predictor.predict_many([Scan(GREY.point(lambda value: value + 90), "a localizer")])
     assert isinstance(record, Prediction)
     assert (record.source, record.caution) == ("image in memory", "a localizer")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (64, 64), (300, 517), (900, 20)])
+def test_mean_grey_of_one_value(size: tuple[int, int]) -> None:
+    assert Scan(Image.new("L", size, 93)).mean_grey() == 93
+    assert Scan(Image.new("RGB", size, (93, 93, 93))).mean_grey() == 93
+
+
+def test_mean_grey_is_close_to_the_mean_of_all_pixels() -> None:
+    few = np.random.default_rng(0).uniform(0, 255, (9, 12)).astype(np.uint8)
+    image = Image.fromarray(few).resize((480, 360), Image.Resampling.BILINEAR)
+    assert Scan(image).mean_grey() == pytest.approx(np.asarray(image).mean(), abs=1)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.images import Preprocessing, load, to_pixels
 from ctonnx.prediction.cautions import caution_of
 from ctonnx.prediction.predictor import Predictor
@@ -38,11 +39,30 @@ _DOT[40:48, 8:16] = 0
 def test_image_of_one_value_is_blank(image: Image.Image, expected: str | None, color: Any, resize: Any) -> None:
     preprocessing = Preprocessing(size=64, color=color, resize=resize)
     loaded = load(image)
-    assert caution_of(loaded, to_pixels(loaded, preprocessing), preprocessing) == expected
+    assert caution_of(loaded, to_pixels(loaded, preprocessing), preprocessing, None) == expected
+
+
+@pytest.mark.parametrize("intensity", ["as-is", "normalize"])
+@pytest.mark.parametrize(
+    ("grey", "expected"),
+    [
+        (0, BLANK),
+        (16, "the image is darker than those that the model was fitted on (mean grey 16 of 255; theirs 33 to 186)"),
+        (30, None),
+        (230, "the image is brighter than those that the model was fitted on (mean grey 230 of 255; theirs 33 to 186)"),
+    ],
+)
+def test_image_far_darker_or_brighter_than_the_training_images(grey: int, expected: str | None, intensity: Any) -> None:
+    values = np.full((90, 120, 3), grey, np.uint8)
+    values[::2] += np.uint8(min(grey, 20))
+    values[1::2] -= np.uint8(min(grey, 20))
+    scan, preprocessing = load(Image.fromarray(values)), Preprocessing(size=64, intensity=intensity)
+    known = BrightnessRange(darkest=33, brightest=186, images=613)
+    assert caution_of(scan, to_pixels(scan, preprocessing), preprocessing, known) == expected
 
 
 def test_prediction_of_a_blank_image_has_its_caution(model: Path) -> None:
-    blank, scan = Image.new("L", (64, 64), 90), Image.fromarray(_DOT)
+    blank, scan = Image.new("L", (64, 64), 90), Image.fromarray(_DOT // 2)
     with Predictor(model) as predictor:
         records = list(predictor.predict_many([blank, scan]))
         assert predictor.predict(blank).caution == BLANK
@@ -63,7 +83,7 @@ def test_localizer_of_a_ct_has_its_caution(kind: Any, expected: str | None, mode
     pytest.importorskip("pydicom", reason="pydicom is not installed")
     from tests.runtime.images.dicom.dicom_files import encoded, make
 
-    scan = encoded(make(ImageType=kind))
+    scan = encoded(make(np.full((64, 64), -1000, np.int16) + _DOT.astype(np.int16)[:, :64], ImageType=kind))
     with Predictor(model) as predictor:
         (record,) = predictor.predict_many([scan])
         assert record.as_dict()["caution"] == expected
@@ -102,4 +122,4 @@ def test_text_in_a_file_is_not_a_caution(tmp_path: Path) -> None:
     text.add_text("caution", "a word of somebody else")
     Image.fromarray(_DOT).save(tmp_path / "scan.png", pnginfo=text)
     image = load(tmp_path / "scan.png")
-    assert caution_of(image, to_pixels(image, Preprocessing()), Preprocessing()) is None
+    assert caution_of(image, to_pixels(image, Preprocessing()), Preprocessing(), None) is None

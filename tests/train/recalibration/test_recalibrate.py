@@ -86,7 +86,7 @@ def test_model_of_schema_1_is_recalibrated(tmp_path: Path, site: Path) -> None:
     model = write_model(tmp_path / "model.fp32.onnx", golden=False)
     loaded = onnx.load(model)
     kept = json.loads(loaded.metadata_props[0].value)
-    for name in ("prediction_sets", "novelty", "shortcuts", "acquisition", "history", "content_checksum"):
+    for name in ("prediction_sets", "novelty", "brightness", "shortcuts", "acquisition", "history", "content_checksum"):
         del kept[name]
     onnx.helper.set_model_props(loaded, {METADATA_KEY: json.dumps(kept | {"schema_version": 1})})
     onnx.save(loaded, model)

@@ -114,6 +114,7 @@ def test_the_record_has_the_metrics_of_each_split_and_the_numbers_of_the_trainin
     assert (record.temperature, record.operating_point) == (calibrated.temperature, calibrated.point)
     assert record.prediction_sets == calibrated.sets is not None
     assert (record.shortcuts, record.acquisition) == (prepared.shortcuts, prepared.acquisition)
+    assert record.brightness == prepared.brightness
     assert prepared.shortcuts is not None
     for split, labels in (("valid", [0, 0, 1, 1]), ("test", [1])):
         probabilities = calibrated.probabilities[split]  # type: ignore[index]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
@@ -62,6 +63,7 @@ class EvaluatedModel:
     checkpoint_sha256: str = ""
     prediction_sets: PredictionSets | None = None
     novelty: Novelty | None = None
+    brightness: BrightnessRange | None = None
     shortcuts: Mapping[str, Any] | None = None
     run: Run | None = None
     class_names: Mapping[str, str] = field(default_factory=dict)
@@ -131,6 +133,7 @@ def _checkpoint(run: Run, threads: int | None) -> EvaluatedModel:
         operating_point=record.operating_point,
         prediction_sets=record.prediction_sets,
         novelty=record.novelty,
+        brightness=record.brightness,
         synthetic=record.synthetic,
         data=record.data,
         predict=predict,
@@ -180,6 +183,7 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
         operating_point=spec.operating_point,
         prediction_sets=spec.prediction_sets,
         novelty=spec.novelty,
+        brightness=spec.brightness,
         synthetic=spec.synthetic,
         data=spec.data,
         predict=predict,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, NotRequired, Required, TypeAlias, TypedDict
 
 from ctonnx.artifacts import json_schema
+from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
@@ -125,6 +126,7 @@ class RunRecord:
         operating_point: Threshold for suspicious images; None if none could be fitted.
         prediction_sets: Classes that an image may have; None if none could be fitted, and in runs of schema 1.
         novelty: Threshold of the novelty, whose distance is in novelty.safetensors; None as for `prediction_sets`.
+        brightness: Mean grey values of the training images; None as for `prediction_sets`.
         shortcuts: Facts of the training images, such as their size, that distinguish their classes.
         acquisition: Medians of the training images' facts, such as size and brightness, to compare other images with.
         weights_sha256: SHA-256 of the weight file; None in runs of the first releases.
@@ -145,6 +147,7 @@ class RunRecord:
     operating_point: OperatingPoint | None = None
     prediction_sets: PredictionSets | None = None
     novelty: Novelty | None = None
+    brightness: BrightnessRange | None = None
     shortcuts: Annotated[Mapping[str, Any] | None, json_schema.As(Shortcuts | None)] = None
     acquisition: Mapping[str, Any] | None = None
     weights_sha256: str | None = None

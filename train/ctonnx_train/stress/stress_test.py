@@ -129,7 +129,7 @@ def _changed(
         if variant is not None:
             scan = Scan(variant.transform.change(scan.image, variant.strength, number), scan.caution)
         pixels = to_pixels(scan, model.preprocessing)
-        return pixels, caution_of(scan, pixels, model.preprocessing)
+        return pixels, caution_of(scan, pixels, model.preprocessing, model.brightness)
 
     def start(variant: _Variant | None) -> list[Any]:
         return [pool.submit(one, variant, scan, number) for scan, number in zip(scans, numbers, strict=True)]

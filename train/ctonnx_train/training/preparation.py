@@ -7,6 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.report_schema import Shortcuts
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
@@ -35,6 +36,7 @@ class Prepared:
         leaks: Copies and leaked images in the dataset.
         leaked_valid: Validation samples with a copy, or an image of their group, in the final training set.
         groups: Number of each image's group, by path, or None without groups. Copies belong to one group.
+        brightness: Mean grey values of the training images; None in all processes but the main one.
         shortcuts: Facts of the training images that predict the class; None in all processes but the main one.
         acquisition: Medians of the training images' facts; None in all processes but the main one.
         fingerprint: SHA-256 over the split, class and pixels of each image; names, order and formats do not matter.
@@ -47,6 +49,7 @@ class Prepared:
     fingerprint: str
     leaked_valid: frozenset[Sample] = frozenset()
     groups: Mapping[str, int] | None = None
+    brightness: BrightnessRange | None = None
     shortcuts: Shortcuts | None = None
     acquisition: Mapping[str, Any] | None = None
 
@@ -105,11 +108,13 @@ def prepare(found: Dataset, settings: TrainSettings, preprocessing: Preprocessin
         log(f"{split}: {counted(images, 'image')} ({shown})" if images else f"{split}: no images")
         for name in (name for name, count in counts.items() if split in found.to_make and not count):
             log(f"warning: the new split '{split}' has no image of '{name}': its images are in few and large groups")
-    shortcuts, acquisition = None, None
+    brightness, shortcuts, acquisition = None, None, None
     if is_main_process():
         shortcuts, acquisition = audit_training_images(
             store.descriptions, splits["train"], found.classes, names, seed=settings.seed
         )
+        described = (store.descriptions.get(sample.path) for sample in splits["train"])
+        brightness = BrightnessRange.of([of.mean_grey for of in described if of])
         store.descriptions.clear()
         _log_shortcuts(shortcuts, log)
     row = {sample.path: position for position, sample in enumerate(samples)}
@@ -121,6 +126,7 @@ def prepare(found: Dataset, settings: TrainSettings, preprocessing: Preprocessin
         fingerprint=_fingerprint(data, store.digests),
         leaked_valid=frozenset(leaked_samples(splits, "valid", store.digests, names)),
         groups=groups if settings.group_regex else None,
+        brightness=brightness,
         shortcuts=shortcuts,
         acquisition=acquisition,
     )

@@ -120,6 +120,7 @@ def make_record(
         temperature=calibrated.temperature,
         operating_point=calibrated.point,
         prediction_sets=calibrated.sets,
+        brightness=prepared.brightness,
         shortcuts=prepared.shortcuts,
         acquisition=prepared.acquisition,
         novelty=novelty.threshold if novelty else None,

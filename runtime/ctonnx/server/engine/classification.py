@@ -82,7 +82,9 @@ def decode_next(frames: Frames, spec: ModelSpec, pictures: Pictures, budget: Pix
         return Decoded(None, error=_NO_MEMORY)
     scan = _at_most(found.image, _LONGEST_SCAN) if pictures.scan else None
     seen = region(found.image, spec.preprocessing) if pictures.heatmap else WHOLE
-    return Decoded(frame, pixels, found.size, seen, scan, caution=caution_of(found, pixels, spec.preprocessing))
+    return Decoded(
+        frame, pixels, found.size, seen, scan, caution=caution_of(found, pixels, spec.preprocessing, spec.brightness)
+    )
 
 
 def result_document(
