@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 from tests.train.cli.conftest import failed, misused, outcome
-from tests.train.grey_models import write_model, write_scans
+from tests.train.grey_models import POINT, write_model, write_scans
 from tests.train.stress.made import document as made_document
 
 from ctonnx.artifacts.run import Run
@@ -369,7 +370,8 @@ KINDS = {"benign": "normal", "malignant": "tumor"}
 @pytest.fixture
 def hospital(folder: Path) -> str:
     """A model of three classes, and scans of two others that another window darkened."""
-    write_model(folder / "model.fp32.onnx")
+    point = replace(POINT, specificity_interval=(0.7, 0.98))
+    write_model(folder / "model.fp32.onnx", operating_point=point)
     write_scans(folder / "hospital", {"benign": 20, "malignant": 20}, kinds=KINDS, dimmed=0.5)
     write_scans(folder / "alike", {"benign": 60, "malignant": 100}, kinds=KINDS)
     return "hospital"

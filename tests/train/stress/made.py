@@ -11,7 +11,7 @@ from ctonnx.artifacts.decision.novelty import PERCENTILES, Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.images import Preprocessing
-from ctonnx.parity.comparison import share_interval
+from ctonnx.parity.intervals import share_interval
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, Predicted
 
 CLASSES = ("normal", "tumor", "large cell")

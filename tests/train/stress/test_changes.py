@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tests.train.stress.made import CLASSES, NOVELTY, POINT, SETS, evaluated_model
 
-from ctonnx.parity.comparison import share_interval
+from ctonnx.parity.intervals import share_interval
 from ctonnx_train.stress.changes import Answers, answers_of, count_changes, kinds_of_change
 
 PROBABILITIES = np.array([[0.9, 0.06, 0.04], [0.2, 0.7, 0.1], [0.45, 0.3, 0.25]])

@@ -61,7 +61,8 @@ __all__ = ["evaluate"]
 @click.option(
     "--group-regex",
     metavar="REGEX",
-    help="Regular expression for an image's group, such as the patient, in its path; the bootstrap resamples groups.",
+    help="Regular expression for an image's group, such as the patient, in its path: the bootstrap resamples "
+    "groups; with --external, all intervals allow for them.",
 )
 @class_name_option
 @click.option(
@@ -105,7 +106,8 @@ def evaluate(
     their pixels.
 
     With --external the classes of DATA may be others, such as benign and malignant. The first line is the verdict on
-    the operating point; the exit code is 1 if it does not hold there.
+    the operating point; the exit code is 1 if it does not hold there. Copies of
+    a scan are left out.
 
     With --stress, the same scans are changed in contrast, brightness, window, shape, sharpness, noise, compression and
     orientation: the share of decisions that this flips, or refers, and of predicted classes that it changes. For a run,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.artifacts.decision.rule import decide_all
-from ctonnx.parity.comparison import share_interval
+from ctonnx.parity.intervals import share_interval
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
 
 __all__ = ["Answers", "answers_of", "count_changes", "kinds_of_change"]
