@@ -20,6 +20,7 @@ from ctonnx.images import Preprocessing
 from ctonnx.parity.comparison import compare_probabilities
 from ctonnx.prediction.predictor import Predictor
 from ctonnx_train.data.image_folder import read_data
+from ctonnx_train.data.leakage import labelled_fingerprint
 from ctonnx_train.data.pixel_store import Pixels, PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.evaluation.evaluate import SCHEMA_VERSION, evaluate_model
@@ -44,7 +45,8 @@ def test_the_document_has_the_model_the_data_and_the_metrics_of_the_split(
 ) -> None:
     found = evaluate_model(evaluated, labelled, replicates=20, seed=3)
     samples = read_data(labelled, classes=evaluated.classes).splits["test"]
-    expected = evaluated.probabilities(PixelStore(open_source(labelled), samples, PIXELS), range(5))
+    stored = PixelStore(open_source(labelled), samples, PIXELS)
+    expected = evaluated.probabilities(stored, range(5))
     assert found.labels.tolist() == [0, 0, 1, 1, 1]
     np.testing.assert_array_equal(found.probabilities, expected)
     assert found.document == {
@@ -58,6 +60,8 @@ def test_the_document_has_the_model_the_data_and_the_metrics_of_the_split(
         },
         "data": {
             "path": str(labelled),
+            "name": labelled.name,
+            "fingerprint": labelled_fingerprint(samples, stored.digests, evaluated.classes),
             "split": "test",
             "images": 5,
             "trained_on_with_copies": None,

@@ -23,7 +23,7 @@ from ctonnx.system.text import Log, counted, quoted
 from ctonnx_train.data.dataset import Dataset, describe
 from ctonnx_train.data.folder_structure.class_names import class_name
 from ctonnx_train.data.image_folder import read_data
-from ctonnx_train.data.leakage import group_names, group_numbers
+from ctonnx_train.data.leakage import group_names, group_numbers, labelled_fingerprint
 from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
 from ctonnx_train.data.sources import Source, open_source, read_arrays
 from ctonnx_train.data.splits import SPLITS, Sample
@@ -141,6 +141,8 @@ def evaluate_model(
         model=_describe(model),
         data={
             "path": str(data),
+            "name": found.root.resolve().name,
+            "fingerprint": labelled_fingerprint([samples[row] for row in rows], store.digests, model.classes),
             "split": split,
             "images": len(rows),
             "trained_on_with_copies": model.data.get("leaks"),

@@ -18,6 +18,7 @@ from ctonnx.errors import ModelError, ProviderError
 from ctonnx.images import Preprocessing
 from ctonnx.parity.outputs import Outputs
 from ctonnx.system.cpu import check_threads
+from ctonnx.system.files import sha256_of
 from ctonnx_train.data.pixel_store import PixelArray, Pixels
 from ctonnx_train.data.splits import SPLITS, Split
 
@@ -82,6 +83,19 @@ class EvaluatedModel:
     def probabilities(self, store: Pixels, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
         """Returns the probabilities of a store's rows, [rows, classes]."""
         return self.predict(store, rows).probabilities
+
+    @property
+    def file_facts(self) -> dict[str, str]:
+        """JSON-ready facts of the file that is evaluated, the `.onnx` file or the checkpoint's weights.
+
+        They are its name, `kind`, precision and SHA-256.
+        """
+        if self.run is not None and self.run.folder == self.path:
+            name, digest, precision = self.run.weights_file.name, self.checkpoint_sha256, "fp32"
+        else:
+            name, digest = self.path.name, sha256_of(self.path)
+            precision = self.predictor.spec.precision if self.predictor else "unknown"
+        return {"file": name, "kind": self.kind, "precision": precision, "sha256": digest}
 
     @property
     def trained_on(self) -> frozenset[str] | None:

@@ -63,8 +63,8 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield from _shift(document["shift"])
     yield (
-        "Intervals: 95 %; the verdict's are exact, those of other shares Wilson's, that of the AUROC percentiles of the "
-        f"bootstrap. {_independence(data)}"
+        "Intervals: 95 %; the verdict's are exact, those of other shares Wilson's, that of the AUROC percentiles of "
+        f"the bootstrap. {_independence(data)}"
     )
 
 
