@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from ctonnx.artifacts.golden import FILE_NAME, load_golden
 from ctonnx.parity.acceptance_gates import DEVICE_GATES, GATES, Gate
-from ctonnx.parity.comparison import Parity, accuracy_change, compare, share_interval
+from ctonnx.parity.comparison import Parity, accuracy_change, compare
 from ctonnx.parity.golden_gate import allow
+from ctonnx.parity.intervals import share_interval
 from ctonnx.parity.outputs import Outputs
 from ctonnx_bench.cases.contenders import Contender, Model
 from ctonnx_bench.cases.images import CheckImages

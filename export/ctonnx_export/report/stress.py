@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ctonnx.artifacts import json_schema
 from ctonnx.artifacts.report_schema import Count, Share
@@ -18,39 +18,57 @@ _BOUND = 0.05  # of the share, as in the tables of the stress test
 @dataclass(frozen=True)
 class _Changed:
     count: Count
-    share: Share
+    images: Count
+    share: Share | None
 
 
 @dataclass(frozen=True)
 class _Strength:
     shown: str
     class_changed: _Changed
+    decision_changed: _Changed | None = None
     flipped: _Changed | None = None
-    newly_referred: _Changed | None = None
 
 
 @dataclass(frozen=True)
 class _Transform:
     title: str
+    judged_by: Literal["decision_changed", "flipped", "class_changed"]
     strengths: tuple[_Strength, ...]
+
+
+@dataclass(frozen=True)
+class _Model:
+    file: str
+    kind: str
+    precision: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Data:
+    name: str
+    fingerprint: str
 
 
 @dataclass(frozen=True)
 class _StressTest:
     checkpoint_sha256: str
-    kind: str
+    model: _Model
+    data: _Data
     split: str
     images: Count
     transforms: tuple[_Transform, ...]
 
 
 def read_stress(run: Run, checkpoint_sha256: str) -> dict[str, Any] | None:
-    """Returns the run's stress test, or None if there is none of these weights that can be read."""
+    """Returns the run's stress test, or None if there is none that can be read, or it is not one of these weights."""
     try:
         found = json_schema.load(_StressTest, run.stress_file)
     except (OSError, ValueError):
         return None
-    return asdict(found) if found.checkpoint_sha256 == checkpoint_sha256 and found.images else None
+    is_of_weights = found.checkpoint_sha256 == found.model.sha256 == checkpoint_sha256  # and not of an exported file
+    return asdict(found) if is_of_weights and found.images else None
 
 
 def stress_lines(facts: Mapping[str, Any]) -> list[str]:
@@ -65,16 +83,27 @@ def stress_lines(facts: Mapping[str, Any]) -> list[str]:
             "again to have the result here.",
             "",
         ]
+    measured, data = found["model"], found["data"]
+    without_decisions = all(transform["judged_by"] == "class_changed" for transform in found["transforms"])
     return [
         "## Stress test",
         "",
-        f"{found['kind']} on {found['images']} images ({found['split']}), changed as other scanners, windows, viewers "
-        "and file formats would: share of the decisions that became the opposite one"
-        + (" (of the predicted classes, as it has no operating point)" if _without_decisions(found) else "")
-        + ", by strength.",
+        f"Measured: {measured['kind']} `{measured['file']}` (SHA-256 `{measured['sha256']}`) on {found['images']} "
+        f"images of {data['name']} ({found['split']}, fingerprint `{data['fingerprint']}`), changed as other "
+        "scanners, windows, viewers and file formats would. **The exported files were not stress-tested**: FP32's "
+        f"decisions are those of the checkpoint within its parity, and those of FP16 and INT8 can differ. `ctonnx "
+        f"evaluate FILE DATA --stress` measures a file.",
+        "",
+        (
+            "Share of the predicted classes that change, as the model has no operating point, by strength."
+            if without_decisions
+            else "Share of the decisions that change (flipped, newly referred or no longer referred), by strength; for "
+            "inverted scans, which it should refer, of those that flip. Flips are shares of the images that were "
+            "decided before."
+        ),
         "",
         *table(
-            ["change", "mild", "middle", "strong", "newly referred, at most"],
+            ["change", "mild", "middle", "strong", "flipped, at most"],
             [_row(transform) for transform in found["transforms"]],
         ),
         "",
@@ -83,15 +112,11 @@ def stress_lines(facts: Mapping[str, Any]) -> list[str]:
 
 def _row(transform: Mapping[str, Any]) -> list[str]:
     steps: Sequence[Mapping[str, Any]] = transform["strengths"]
-    cells = [f"{of['shown']}: {_share(of['flipped'] or of['class_changed'])}" for of in steps]
-    referred = [of["newly_referred"] for of in steps if of["newly_referred"]]
-    most = max(referred, key=lambda of: float(of["share"]), default=None)
+    cells = [f"{of['shown']}: {_share(of[transform['judged_by']])}" for of in steps]
+    flips = [of["flipped"] for of in steps if of["flipped"] and of["flipped"]["share"] is not None]
+    most = max(flips, key=lambda of: float(of["share"]), default=None)
     return [transform["title"], *cells, *[""] * (3 - len(cells)), _share(most) if most else "-"]
 
 
-def _without_decisions(found: Mapping[str, Any]) -> bool:
-    return all(of["flipped"] is None for transform in found["transforms"] for of in transform["strengths"])
-
-
-def _share(change: Mapping[str, Any]) -> str:
-    return shown(change["share"], _BOUND, digits=1, form="%")
+def _share(change: Mapping[str, Any] | None) -> str:
+    return "-" if change is None or change["share"] is None else shown(change["share"], _BOUND, digits=1, form="%")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ctonnx.parity.intervals import NORMAL_QUANTILE, share_interval
 from ctonnx.parity.outputs import OUTPUT_NAMES, Outputs
 from ctonnx.parity.rounding import rounded_down, rounded_up
 
@@ -18,7 +19,6 @@ __all__ = [
     "compare",
     "compare_probabilities",
     "rank_correlation",
-    "share_interval",
 ]
 
 MAX_DP = "max |dp|: the largest absolute difference of any class's probability over the compared images"
@@ -93,23 +93,6 @@ class AccuracyChange:
         """Returns the values, rounded down to a thousandth of a point, so that a loss is never made smaller."""
         values = asdict(self).items()
         return {name: value if isinstance(value, int) else rounded_down(value, 5) for name, value in values}
-
-
-_NORMAL = 1.959964  # 97.5 % quantile of the normal distribution, for 95 % intervals
-
-
-def share_interval(share: float, images: int) -> tuple[float, float]:
-    """Returns the 95 % interval of a share (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953).
-
-    >>> [round(end, 3) for end in share_interval(0.9, 10)]
-    [0.596, 0.982]
-    """
-    square = _NORMAL**2
-    middle = share + square / (2 * images)
-    spread = _NORMAL * math.sqrt(share * (1 - share) / images + square / (4 * images**2))
-    low, high = ((middle + side) / (1 + square / images) for side in (-spread, spread))
-    # For shares of 0 and 1 one end is exact; the sums above may miss it by a rounding error.
-    return max(0.0, low) if share > 0 else 0.0, min(1.0, high) if share < 1 else 1.0
 
 
 def compare(reference: Outputs, candidate: Outputs, *, threshold: float | None = None) -> Parity:
@@ -217,7 +200,7 @@ def accuracy_change(reference: Outputs, candidate: Outputs, labels: NDArray[np.i
     gained, lost = int((right[1] & ~right[0]).sum()), int((right[0] & ~right[1]).sum())
     total = images + 2
     middle = (gained - lost) / total
-    spread = _NORMAL * np.sqrt(((gained + lost + 1) / total - middle**2) / total)
+    spread = NORMAL_QUANTILE * np.sqrt(((gained + lost + 1) / total - middle**2) / total)
     return AccuracyChange(
         images=images,
         reference=float(right[0].mean()),

@@ -129,9 +129,15 @@ def test_card_is_in_the_export_folder_and_lists_its_files(exported_run: Run) -> 
 
 
 def test_the_stress_test_or_its_absence_is_reported() -> None:
-    changed = {"count": 2, "share": 0.02}
-    steps = [{"shown": "x 0.8", "flipped": changed, "newly_referred": changed, "class_changed": changed}]
-    stress = {"kind": "x", "split": "test", "images": 100, "transforms": [{"title": "darker", "strengths": steps}]}
+    changed = {"count": 2, "images": 100, "share": 0.02}
+    steps = [{"shown": "x 0.8", "flipped": changed, "decision_changed": changed, "class_changed": changed}]
+    stress = {
+        "model": {"file": "model.safetensors", "kind": "PyTorch checkpoint", "precision": "fp32", "sha256": "ab"},
+        "data": {"name": "scans", "fingerprint": "cd"},
+        "split": "test",
+        "images": 100,
+        "transforms": [{"title": "darker", "judged_by": "decision_changed", "strengths": steps}],
+    }
     text = model_card(facts(metrics={"valid": METRICS}, data=DATA) | {"stress": stress})
     assert "| darker | x 0.8: 2.0% |  |  | 2.0% |" in text
     assert "**It was not stress-tested**" in card()

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 from tests.train.cli.conftest import failed, misused, outcome
-from tests.train.grey_models import write_model, write_scans
+from tests.train.grey_models import POINT, write_model, write_scans
 from tests.train.stress.made import document as made_document
 
 from ctonnx.artifacts.run import Run
@@ -369,7 +370,8 @@ KINDS = {"benign": "normal", "malignant": "tumor"}
 @pytest.fixture
 def hospital(folder: Path) -> str:
     """A model of three classes, and scans of two others that another window darkened."""
-    write_model(folder / "model.fp32.onnx")
+    point = replace(POINT, specificity_interval=(0.7, 0.98))
+    write_model(folder / "model.fp32.onnx", operating_point=point)
     write_scans(folder / "hospital", {"benign": 20, "malignant": 20}, kinds=KINDS, dimmed=0.5)
     write_scans(folder / "alike", {"benign": 60, "malignant": 100}, kinds=KINDS)
     return "hospital"
@@ -434,7 +436,9 @@ def test_a_stress_test_of_a_run_is_reported_and_kept_for_the_model_card(
     assert "\nstress test: 3 changes in 7 strengths, 8 scans\n" in result.stderr
     assert f"\n{copied_run.stress_file}: wrote the stress test, for the model card of ctonnx export\n" in result.stderr
     kept = json.loads(copied_run.stress_file.read_text(encoding="utf-8"))
-    assert kept["checkpoint_sha256"] == sha256_of(copied_run.weights_file)
+    assert kept["checkpoint_sha256"] == kept["model"]["sha256"] == sha256_of(copied_run.weights_file)
+    assert (kept["model"]["file"], kept["data"]["name"]) == ("model.safetensors", "phantoms")
+    assert len(kept["data"]["fingerprint"]) == 64
     assert kept == json.loads((folder / "out" / "evaluation.json").read_text(encoding="utf-8"))["stress"]
     assert [(one["title"], len(one["strengths"])) for one in kept["transforms"]] == [
         ("lower contrast", 3),
@@ -453,7 +457,8 @@ def test_a_stress_test_of_a_run_is_reported_and_kept_for_the_model_card(
 @pytest.mark.usefixtures("few_changes")
 def test_a_checkpoint_and_its_exported_model_change_the_same_decisions(run: str, model: Path, phantoms: Path) -> None:
     found = [document(ctonnx(one, phantoms, "--stress", *QUICK, "--json"))["stress"] for one in (run, model)]
-    assert found[1] == found[0] | {"kind": "ONNX fp32"}
+    measured = {"file": model.name, "kind": "ONNX fp32", "precision": "fp32", "sha256": sha256_of(model)}
+    assert found[1] == found[0] | {"model": measured}
     assert found[1]["decisions"] is not None
 
 
@@ -464,7 +469,8 @@ def test_fail_over_is_a_gate(
     monkeypatch.setattr("ctonnx_train.stress.stress_test.stress_test", lambda *given, **options: made_document())
     result = ctonnx(model, phantoms, "--stress", "--fail-over", bound, *QUICK)
     assert result.exit_code == code
-    assert ("JPEG, quality 50: 6.0% of the decisions change (6 of 100)\n" in result.stderr) == (code == 1)
+    line = "JPEG, quality 50: 8.0% of the decisions change (8 of 100): 6 flipped, 2 newly referred, 0 no longer"
+    assert (line in result.stderr) == (code == 1)
     assert "## Stress test" in result.stdout
     assert ctonnx(model, phantoms, "--stress", *QUICK).exit_code == 0
 

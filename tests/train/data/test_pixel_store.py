@@ -47,6 +47,14 @@ def expected(root: Path, rows: Sequence[int], preprocessing: Preprocessing = SMA
     return np.stack([to_pixels(load(root / f"{row}.png"), preprocessing) for row in rows])
 
 
+def test_warnings_are_those_of_the_prediction_and_noted_when_the_store_is_created(scans: Path) -> None:
+    Image.new("L", (40, 40), 7).save(scans / "5.png")
+    found = store(scans, limit=0)
+    assert found.cautions == {f"{number}.png": None for number in range(5)} | {
+        "5.png": "the image is blank: one value everywhere"
+    }
+
+
 def test_chosen_images_are_described_when_the_store_is_created_and_only_then(scans: Path) -> None:
     found = store(scans, limit=0, describe=lambda scan, origin, pixels: (scan, origin, pixels), described=[1, 3])
     assert sorted(found.descriptions) == ["1.png", "3.png"]

@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
+from PIL import Image
+from tests.train.grey_models import write_model, write_scans
 
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
@@ -16,11 +18,13 @@ from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx.parity.comparison import compare_probabilities
+from ctonnx.prediction.predictor import Predictor
 from ctonnx_train.data.image_folder import read_data
+from ctonnx_train.data.leakage import labelled_fingerprint
 from ctonnx_train.data.pixel_store import Pixels, PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.evaluation.evaluate import SCHEMA_VERSION, evaluate_model
-from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, Predicted
+from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, Predicted, open_evaluated_model
 from ctonnx_train.evaluation.fitting.decisions import decision_metrics
 from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
 from ctonnx_train.evaluation.metrics import evaluate
@@ -41,7 +45,8 @@ def test_the_document_has_the_model_the_data_and_the_metrics_of_the_split(
 ) -> None:
     found = evaluate_model(evaluated, labelled, replicates=20, seed=3)
     samples = read_data(labelled, classes=evaluated.classes).splits["test"]
-    expected = evaluated.probabilities(PixelStore(open_source(labelled), samples, PIXELS), range(5))
+    stored = PixelStore(open_source(labelled), samples, PIXELS)
+    expected = evaluated.probabilities(stored, range(5))
     assert found.labels.tolist() == [0, 0, 1, 1, 1]
     np.testing.assert_array_equal(found.probabilities, expected)
     assert found.document == {
@@ -55,6 +60,8 @@ def test_the_document_has_the_model_the_data_and_the_metrics_of_the_split(
         },
         "data": {
             "path": str(labelled),
+            "name": labelled.name,
+            "fingerprint": labelled_fingerprint(samples, stored.digests, evaluated.classes),
             "split": "test",
             "images": 5,
             "trained_on_with_copies": None,
@@ -224,10 +231,28 @@ def test_the_models_decisions_are_measured_with_its_sets_and_its_novelty(
     found = evaluate_model(model, labelled, replicates=0)
     images = len(found.labels)
     assert found.document["decisions"] == decision_metrics(
-        found.probabilities, found.labels, evaluated.classes, point=point, sets=sets, is_novel=np.arange(images) > 1
+        found.probabilities,
+        found.labels,
+        evaluated.classes,
+        point=point,
+        sets=sets,
+        is_novel=np.arange(images) > 1,
+        has_caution=np.zeros(images, bool),
     )
     assert found.document["decisions"]["referred_by"]["novelty"] == images - 2
     assert any("prediction sets with a coverage of 0.9" in caveat for caveat in found.document["caveats"])
+
+
+def test_images_that_predict_would_refer_for_a_warning_are_referred_and_read_once(tmp_path: Path) -> None:
+    data = write_scans(tmp_path / "scans", {"normal": 12, "tumor": 12})
+    Image.new("L", (40, 40), 90).save(data / "normal/blank.png")
+    file = write_model(tmp_path / "model.onnx")
+    model = open_evaluated_model(file)
+    found = evaluate_model(model, data, replicates=0).document["decisions"]
+    with Predictor(file) as predictor:
+        decisions = [predictor.predict(path).decision for path in sorted(data.rglob("*.png"))]
+    assert found["referred_by"]["caution"] == 1
+    assert found["referred"] == decisions.count("refer") == 1
 
 
 def test_another_model_is_compared_whatever_its_order_of_classes_and_its_pixels(

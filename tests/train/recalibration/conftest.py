@@ -24,6 +24,7 @@ def site() -> Callable[..., SiteScans]:
                 np.float32
             ),  # of unit noise and a mean of 2, the factor that fits is 2
             "novelty": rng.exponential(50, count).astype(np.float32) if novelty else None,
+            "cautions": (None,) * count,
             "groups": np.arange(count),
             "is_grouped": False,
             "pixels": np.empty((0, 32, 32, 3), np.uint8),

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 from tests.train.recalibration.test_fitting import EARLIER
 
-from ctonnx_train.evaluation.external.shares import share_of
+from ctonnx_train.evaluation.shares import share_of
 from ctonnx_train.recalibration.comparison import MEASURES, measure
 from ctonnx_train.recalibration.fitting import judge
 from ctonnx_train.recalibration.scans import SiteScans
@@ -45,6 +45,7 @@ def test_interval_of_the_likelihood_resamples_groups(site: Callable[..., SiteSca
         logits=np.repeat(scans.logits, 10, axis=0),
         novelty=np.repeat(scans.novelty, 10),
         groups=np.repeat(scans.groups, 10),
+        cautions=scans.cautions * 10,
     )
     once, ten = (
         measure(judge(of, np.arange(len(of)), EARLIER), of, POSITIVE, replicates=300, seed=0)["nll"]["interval"]

@@ -104,6 +104,18 @@ def test_scan_is_judged_by_values_that_its_group_did_not_choose(site: Site, monk
     assert found.covered is None
 
 
+def test_scan_with_a_warning_is_referred_whatever_the_values(site: Site) -> None:
+    scans = site(60)
+    warned = replace(scans, cautions=(*scans.cautions[:50], *["the image is blank"] * 10))
+    earlier = replace(EARLIER, novelty=None)
+    for found in (judge(warned, np.arange(60), earlier), cross_validate(warned, TARGETS, earlier)):
+        assert found.decisions is not None
+        assert set(found.decisions[50:]) == {"refer"}
+    some = judge(warned, np.arange(45, 55), earlier).decisions
+    assert some is not None
+    assert [name == "refer" for name in some] == [False] * 5 + [True] * 5
+
+
 def test_cross_validation_is_less_optimistic_than_the_fit_itself(site: Site) -> None:
     """On 45 scans the threshold just below the lowest positive score finds every scan that it was fitted on."""
     sensitivities = []

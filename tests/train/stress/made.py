@@ -11,7 +11,7 @@ from ctonnx.artifacts.decision.novelty import PERCENTILES, Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.images import Preprocessing
-from ctonnx.parity.comparison import share_interval
+from ctonnx.parity.intervals import share_interval
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, Predicted
 
 CLASSES = ("normal", "tumor", "large cell")
@@ -59,16 +59,19 @@ def evaluated_model(
 
 
 def changed(count: int, images: int = 100) -> dict[str, Any]:
-    """Returns the share of a number of images."""
-    return {"count": count, "share": count / images, "interval": list(share_interval(count / images, images))}
+    """Returns the share of a number of images; None of none."""
+    share = count / images if images else None
+    interval = None if share is None else list(share_interval(share, images))
+    return {"count": count, "images": images, "share": share, "interval": interval}
 
 
 def strength(shown: str, flipped: int, referred: int = 0, images: int = 100) -> dict[str, Any]:
     """Returns one strength of a change, as in a stress test's document."""
     kinds = {
+        "decision_changed": changed(flipped + referred, images),
         "flipped": changed(flipped, images) | {"to_negative": flipped},
         "newly_referred": changed(referred, images),
-        "newly_decided": changed(0, images),
+        "newly_decided": changed(0, 0),
         "class_changed": changed(flipped, images),
     }
     return {
@@ -91,13 +94,24 @@ def document(*transforms: tuple[str, list[dict[str, Any]]]) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "checkpoint_sha256": "ab" * 32,
-        "kind": "PyTorch checkpoint",
+        "model": {
+            "file": "model.safetensors",
+            "kind": "PyTorch checkpoint",
+            "precision": "fp32",
+            "sha256": "ab" * 32,
+        },
+        "data": {"name": "scans", "fingerprint": "cd" * 32},
         "split": "test",
         "images": 100,
         "decided_by": {"operating_point": True, "prediction_sets": False, "novelty": False},
         "decisions": {"positive": 60, "negative": 40, "refer": 0},
         "transforms": [
-            {"name": title.lower().replace(" ", "_"), "title": title, "strengths": strengths}
+            {
+                "name": title.lower().replace(" ", "_"),
+                "title": title,
+                "judged_by": "flipped" if title == "inverted" else "decision_changed",
+                "strengths": strengths,
+            }
             for title, strengths in transforms or default
         ],
     }

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tests.train.stress.made import CLASSES, NOVELTY, POINT, SETS, evaluated_model
 
-from ctonnx.parity.comparison import share_interval
+from ctonnx.parity.intervals import share_interval
 from ctonnx_train.stress.changes import Answers, answers_of, count_changes, kinds_of_change
 
 PROBABILITIES = np.array([[0.9, 0.06, 0.04], [0.2, 0.7, 0.1], [0.45, 0.3, 0.25]])
@@ -55,6 +55,7 @@ def test_a_flip_a_referral_and_a_decision_are_separate() -> None:
     after = answers("negative", "positive", "refer", "negative", "refer", "negative")
     kinds = {name: flags.tolist() for name, flags in kinds_of_change(before, after).items()}
     assert kinds == {
+        "decision_changed": [True, True, True, True, False, False],
         "flipped": [True, True, False, False, False, False],
         "newly_referred": [False, False, True, False, False, False],
         "newly_decided": [False, False, False, True, False, False],
@@ -62,23 +63,22 @@ def test_a_flip_a_referral_and_a_decision_are_separate() -> None:
     }
 
 
-def test_counts_have_shares_with_wilson_intervals_and_the_direction_of_flips() -> None:
-    before = answers("positive", "positive", "negative", "negative", predicted=(1, 1, 0, 0))
-    after = answers("negative", "positive", "positive", "refer", predicted=(0, 1, 2, 0))
+def test_flips_and_referrals_are_shares_of_those_decided_before_and_changes_of_all() -> None:
+    before = answers("positive", "positive", "refer", "negative", predicted=(1, 1, 0, 0))
+    after = answers("negative", "positive", "negative", "refer", predicted=(0, 1, 2, 0))
     found = count_changes(before, after, np.array([1, 1, 0, 0]), CLASSES)
     assert found["images"] == 4
-    assert found["flipped"] == {
-        "count": 2,
-        "share": 0.5,
-        "interval": list(share_interval(0.5, 4)),
-        "to_negative": 1,
-    }
-    assert found["newly_referred"]["count"] == 1
+    third = {"count": 1, "images": 3, "share": 1 / 3, "interval": [round(end, 6) for end in share_interval(1 / 3, 3)]}
+    assert found["flipped"] == third | {"to_negative": 1}
+    assert found["newly_referred"] == third
+    assert (found["newly_decided"]["count"], found["newly_decided"]["images"]) == (1, 1)
+    assert (found["decision_changed"]["count"], found["decision_changed"]["share"]) == (3, 0.75)
     assert found["class_changed"]["count"] == 2
     assert list(found["by_class"]) == ["normal", "tumor"]  # no image of the third
     assert found["by_class"]["normal"]["images"] == 2
-    assert found["by_class"]["normal"]["flipped"]["share"] == 0.5
-    assert found["by_class"]["tumor"]["newly_referred"]["count"] == 0
+    assert found["by_class"]["normal"]["newly_referred"]["share"] == 1.0  # of the one that was decided
+    assert found["by_class"]["tumor"]["flipped"]["share"] == 0.5
+    assert found["by_class"]["tumor"]["newly_decided"] == {"count": 0, "images": 0, "share": None, "interval": None}
 
 
 def test_the_made_model_has_its_operating_point() -> None:

@@ -1,13 +1,13 @@
 """The gate: changes that break a bound, exactly, and changes that the images cannot show to keep it."""
 
 import pytest
-from tests.train.stress.made import document, strength
+from tests.train.stress.made import changed, document, strength
 
-from ctonnx_train.stress.gate import counted_strengths, exceeds, failures, holds_until, judged_by, unshown
+from ctonnx_train.stress.gate import counted_strengths, exceeds, failures, holds_until, unshown
 
 
 def broken(bound: float) -> list[tuple[str, str]]:
-    return [(title, of["shown"]) for title, of in failures(document(), bound)]
+    return [(title, of["shown"]) for title, of, _ in failures(document(), bound)]
 
 
 def test_mild_and_middle_strengths_and_the_only_one_count_and_strong_ones_do_not() -> None:
@@ -31,29 +31,42 @@ def test_mild_and_middle_strengths_and_the_only_one_count_and_strong_ones_do_not
     ],
 )
 def test_a_share_is_compared_without_rounding(count: int, images: int, bound: float, expected: bool) -> None:
-    assert exceeds({"count": count}, images, bound) is expected
+    assert exceeds({"count": count, "images": images}, bound) is expected
 
 
-def test_decisions_that_become_refer_break_no_bound() -> None:
+def test_a_model_that_refers_everything_breaks_the_bound() -> None:
     made = document(("noise", [strength("5", 0, referred=90)]))
+    ((title, of, kind),) = failures(made, 0.05)
+    assert (title, of["flipped"]["count"], kind) == ("noise", 0, "decision_changed")
+
+
+def test_an_inverted_scan_may_be_referred_and_not_flip() -> None:
+    assert failures(document(("inverted", [strength("black to white", 0, referred=100)])), 0.05) == []
+    assert [kind for *_, kind in failures(document(("inverted", [strength("black to white", 9)])), 0.05)] == ["flipped"]
+
+
+def test_images_that_were_all_referred_before_cannot_flip_and_show_nothing() -> None:
+    made = document(("inverted", [strength("black to white", 0)]))
+    made["transforms"][0]["strengths"][0]["flipped"] = changed(0, 0)
     assert failures(made, 0.05) == []
+    assert len(unshown(made, 0.05)) == 1
 
 
 def test_without_an_operating_point_classes_are_compared() -> None:
     made = document(("noise", [strength("5", 9)]))
     made["decided_by"]["operating_point"] = False
+    made["transforms"][0]["judged_by"] = "class_changed"
     del made["transforms"][0]["strengths"][0]["flipped"]
-    assert judged_by(made) == "class_changed"
-    assert [title for title, _ in failures(made, 0.05)] == ["noise"]
+    assert [(title, kind) for title, _, kind in failures(made, 0.05)] == [("noise", "class_changed")]
 
 
 def test_kept_bounds_whose_interval_reaches_beyond_are_not_shown() -> None:
     made = document(("noise", [strength("5", 0), strength("10", 2), strength("20", 50)]))
-    assert [of["shown"] for _, of in unshown(made, 0.05)] == ["10"]  # 0 of 100: 3.7 % at most
+    assert [of["shown"] for _, of, _ in unshown(made, 0.05)] == ["10"]  # 0 of 100: 3.7 % at most
     assert unshown(made, 0.5) == []
 
 
 def test_a_change_holds_until_the_first_strength_that_breaks_the_bound() -> None:
     made = document()
-    found = [holds_until(made, transform, 0.05) for transform in made["transforms"]]
+    found = [holds_until(transform, 0.05) for transform in made["transforms"]]
     assert [of and of["shown"] for of in found] == ["x 0.6", "quality 75", None, None]

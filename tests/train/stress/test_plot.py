@@ -21,8 +21,13 @@ def test_each_change_has_a_row_with_its_strengths_and_how_far_it_may_go(tmp_path
         "none",
         "5% or less up to",
     ]
-    shares = [float(np.atleast_1d(line.get_xdata())[0]) for line in axes.lines if line.get_marker() in ("o", "s", "D")]
-    assert shares == [0, 0.05, 0.4, 0.01, 0.06, 0.3, 0.09, 0.01, 0.2, 1.0]
+    drawn = [line for line in axes.lines if line.get_marker() in ("o", "s", "D")]
+    changed, flipped = (
+        [float(np.atleast_1d(line.get_xdata())[0]) for line in drawn if line.get_fillstyle() == style]
+        for style in ("full", "none")
+    )
+    assert changed == [0, 0.05, 0.47, 0.01, 0.08, 0.3, 0.09, 0.01, 0.2]
+    assert flipped == [0, 0.05, 0.4, 0.01, 0.06, 0.3, 0.09, 0.01, 0.2, 1.0]
     save_plot(figure, tmp_path / "stress.png")
     with Image.open(tmp_path / "stress.png") as image:
         assert image.size[0] > 1500

@@ -16,12 +16,12 @@ def rows(text: str) -> list[list[str]]:
 
 def test_the_first_table_shows_how_far_each_change_may_go() -> None:
     found = rows(as_markdown(document()))
-    assert found[0] == ["change", "5% or less decisions flipped up to", "most"]
+    assert found[0] == ["change", "5% or less decision changed up to", "most"]
     assert found[2:6] == [
-        ["lower contrast", "x 0.6", "40.0% at x 0.4"],
+        ["lower contrast", "x 0.6", "47.0% at x 0.4"],
         ["JPEG", "quality 75", "30.0% at quality 25"],
         ["padded", "none", "20.0% at square + 25%"],
-        ["inverted", "none", "100.0% at black to white"],
+        ["inverted", "none", "100.0% flipped at black to white"],
     ]
 
 
@@ -30,7 +30,8 @@ def test_the_second_has_flips_and_referrals_apart_with_intervals_and_the_third_c
     assert found[6] == [
         "change",
         "strength",
-        "decisions flipped",
+        "decision changed",
+        "flipped",
         "newly referred",
         "no longer referred",
         "class changed",
@@ -38,18 +39,25 @@ def test_the_second_has_flips_and_referrals_apart_with_intervals_and_the_third_c
     assert found[10] == [
         "lower contrast",
         "x 0.4",
+        "47.0% [37.5%, 56.7%]",
         "40.0% [30.9%, 49.8%]",
         "7.0% [3.4%, 13.7%]",
-        "0.0% [0.0%, 3.7%]",
+        "-",
         "40.0% [30.9%, 49.8%]",
     ]
     assert found[18] == ["change", "strength", "normal (100)"]
     assert found[20:] == [
         ["lower contrast", "x 0.6", "5.0%"],
-        ["JPEG", "quality 50", "6.0%"],
+        ["JPEG", "quality 50", "8.0%"],
         ["padded", "square + 10%", "1.0%"],
         ["inverted", "black to white", "100.0%"],
     ]
+
+
+def test_the_measured_file_and_the_data_are_named() -> None:
+    assert (
+        "\nPyTorch checkpoint `model.safetensors` (SHA-256 abababababab) on scans (test, fingerprint cdcdcdcdcdcd).\n"
+    ) in as_markdown(document())
 
 
 def test_what_the_decision_rests_on_is_stated() -> None:
@@ -65,9 +73,10 @@ def test_what_the_decision_rests_on_is_stated() -> None:
 def test_without_an_operating_point_the_tables_are_about_classes() -> None:
     made = document(("noise", [strength("5 grey values", 3)]))
     made["decided_by"]["operating_point"], made["decisions"] = False, None
+    made["transforms"][0]["judged_by"] = "class_changed"
     of = made["transforms"][0]["strengths"][0]
     for kinds in (of, of["by_class"]["normal"]):
-        for kind in ("flipped", "newly_referred", "newly_decided"):
+        for kind in ("decision_changed", "flipped", "newly_referred", "newly_decided"):
             del kinds[kind]
     text = as_markdown(made)
     assert "The model has no operating point: only its predicted classes are compared." in text
@@ -77,9 +86,10 @@ def test_without_an_operating_point_the_tables_are_about_classes() -> None:
 
 def test_the_lines_of_the_gate_name_each_change_and_those_that_cannot_be_shown() -> None:
     assert list(gate_lines(document(), 0.05)) == [
-        "JPEG, quality 50: 6.0% of the decisions change (6 of 100)",
-        "padded, square + 0%: 9.0% of the decisions change (9 of 100)",
-        "inverted, black to white: 100.0% of the decisions change (100 of 100)",
+        "JPEG, quality 50: 8.0% of the decisions change (8 of 100): 6 flipped, 2 newly referred, 0 no longer referred",
+        "padded, square + 0%: 9.0% of the decisions change (9 of 100): 9 flipped, 0 newly referred, 0 no longer "
+        "referred",
+        "inverted, black to white: 100.0% of the decisions flip (100 of 100)",
         "note: 3 changes keep 5% on these 100 images, but the 95 % interval reaches beyond it: more images can show it",
     ]
     assert list(gate_lines(document(("noise", [strength("5", 0)])), 0.05)) == []
@@ -88,7 +98,7 @@ def test_the_lines_of_the_gate_name_each_change_and_those_that_cannot_be_shown()
 def test_a_share_just_over_the_bound_is_not_rounded_to_it() -> None:
     made = document(("noise", [strength("5", 5001, images=100_000)]))
     (line,) = gate_lines(made, 0.05)
-    assert line == "noise, 5: 5.001% of the decisions change (5001 of 100000)"
+    assert line.startswith("noise, 5: 5.001% of the decisions change (5001 of 100000): 5001 flipped, 0 newly")
 
 
 def test_the_file_of_a_run_is_the_document(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from tests.train.stress.made import CLASSES, NOVELTY, by_brightness, evaluated_m
 
 from ctonnx.images import load
 from ctonnx.images.scan import Scan
+from ctonnx.system.files import sha256_of
 from ctonnx_train.data.sources import FolderSource
 from ctonnx_train.data.splits import Sample
 from ctonnx_train.evaluation.evaluate import Evaluation
@@ -22,8 +23,10 @@ BY_NAME = {transform.name: transform for transform in TRANSFORMS}
 
 
 @pytest.fixture
-def evaluation(tmp_path: Path) -> Evaluation:
+def evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluation:
     """Forty scans, more than a batch: those of even numbers are dark and normal, the others bright tumors."""
+    monkeypatch.chdir(tmp_path)
+    Path("made.onnx").write_bytes(b"a model")
     samples = []
     for number in range(40):
         level = 60 if number % 2 == 0 else 190
@@ -33,7 +36,7 @@ def evaluation(tmp_path: Path) -> Evaluation:
             image.save(tmp_path / f"{number}.png")
         samples.append(Sample(f"{number}.png", number % 2))
     return Evaluation(
-        document={"data": {"split": "test"}},
+        document={"data": {"name": "scans", "fingerprint": "cd", "split": "test"}},
         probabilities=np.empty((0, 3)),
         labels=np.array([sample.label for sample in samples]),
         source=FolderSource(tmp_path),
@@ -51,6 +54,7 @@ def test_decisions_change_where_the_change_moves_the_score_over_the_threshold(ev
     flipped = {name: [of["flipped"]["count"] for of in one["strengths"]] for name, one in changes.items()}
     # 60 x 1.8 is below the middle; 190 x 0.6 falls below it.
     assert flipped == {"brighter": [0, 0, 0], "darker": [0, 20, 20], "flipped": [0], "inverted": [40]}
+    assert [one["judged_by"] for one in changes.values()] == ["decision_changed"] * 3 + ["flipped"]
     middle = changes["darker"]["strengths"][1]
     assert middle["flipped"]["to_negative"] == 20
     assert middle["by_class"]["tumor"]["flipped"]["share"] == 1.0
@@ -66,7 +70,13 @@ def test_the_document_names_the_model_the_images_and_what_decides(evaluation: Ev
     assert result == {
         "schema_version": 1,
         "checkpoint_sha256": "ab" * 32,
-        "kind": "ONNX fp32",
+        "model": {
+            "file": "made.onnx",
+            "kind": "ONNX fp32",
+            "precision": "unknown",
+            "sha256": sha256_of(b"a model"),
+        },
+        "data": {"name": "scans", "fingerprint": "cd"},
         "split": "test",
         "images": 40,
         "decided_by": {"operating_point": True, "prediction_sets": False, "novelty": False},
@@ -82,6 +92,7 @@ def test_novelty_refers_what_would_have_flipped(evaluation: Evaluation) -> None:
     changes = found(evaluation, "darker", predict_pixels=novel, novelty_threshold=NOVELTY)
     middle = changes["darker"]["strengths"][1]
     assert (middle["flipped"]["count"], middle["newly_referred"]["count"]) == (0, 20)
+    assert (middle["decision_changed"]["share"], middle["newly_referred"]["share"]) == (0.5, 0.5)
 
 
 def test_a_scan_that_a_change_makes_blank_is_referred(evaluation: Evaluation) -> None:

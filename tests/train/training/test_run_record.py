@@ -109,6 +109,7 @@ def test_the_record_has_the_metrics_of_each_split_and_the_numbers_of_the_trainin
     tmp_path: Path,
 ) -> None:
     calibrated, prepared, _ = calibrated_on(COUNTS)
+    prepared.store.cautions[prepared.data.splits["valid"][2].path] = "the image is blank"
     plan = RunPlan(data=tmp_path / "scans", settings=QUICK, preprocessing=SMALL, class_names={})
     record = make_record(fitted(rows, value), calibrated, prepared, plan, time.perf_counter() - 12.34)
     assert (record.temperature, record.operating_point) == (calibrated.temperature, calibrated.point)
@@ -122,7 +123,12 @@ def test_the_record_has_the_metrics_of_each_split_and_the_numbers_of_the_trainin
             **evaluate(probabilities, labels, ("a", "b")),
             "suspicious": suspicious_metrics(calibrated.point, probabilities, np.array(labels), ("a", "b")),
             "decisions": decision_metrics(
-                probabilities, np.array(labels), ("a", "b"), point=calibrated.point, sets=calibrated.sets
+                probabilities,
+                np.array(labels),
+                ("a", "b"),
+                point=calibrated.point,
+                sets=calibrated.sets,
+                has_caution=np.array([split == "valid" and row == 2 for row in range(len(labels))]),
             ),
         }
     assert record.training == {

@@ -55,13 +55,15 @@ __all__ = ["evaluate"]
     "--fail-over",
     type=Percent(),
     metavar="PERCENT",
-    help="Largest share of decisions, such as 5%, that a mild or middle change of --stress may flip; else exit code 1.",
+    help="Largest share of decisions, such as 5%, that a mild or middle change of --stress may alter: flipped, newly "
+    "referred or no longer referred; else exit code 1. Inverted scans may be referred.",
 )
 @click.option("--drop-leaks", is_flag=True, help="Leave out images that the model was trained on (identical pixels).")
 @click.option(
     "--group-regex",
     metavar="REGEX",
-    help="Regular expression for an image's group, such as the patient, in its path; the bootstrap resamples groups.",
+    help="Regular expression for an image's group, such as the patient, in its path: the bootstrap resamples "
+    "groups; with --external, all intervals allow for them.",
 )
 @class_name_option
 @click.option(
@@ -105,11 +107,12 @@ def evaluate(
     their pixels.
 
     With --external the classes of DATA may be others, such as benign and malignant. The first line is the verdict on
-    the operating point; the exit code is 1 if it does not hold there.
+    the operating point; the exit code is 1 if it does not hold there. Copies of
+    a scan are left out.
 
     With --stress, the same scans are changed in contrast, brightness, window, shape, sharpness, noise, compression and
-    orientation: the share of decisions that this flips, or refers, and of predicted classes that it changes. For a run,
-    the result is kept for the model card of ctonnx export.
+    orientation: the share of decisions that this alters, of those the share that it flips or refers, and of predicted
+    classes that it changes. For a run, the result is kept for the model card of ctonnx export.
 
     \b
     Examples:

@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ctonnx.errors import DataError
+from ctonnx.system.files import sha256_of
 from ctonnx.system.text import counted
 from ctonnx_train.data.splits import SPLITS, Sample, Split, Splits
 
@@ -24,6 +25,7 @@ __all__ = [
     "group_names",
     "group_numbers",
     "groups_across_splits",
+    "labelled_fingerprint",
     "leaked_samples",
 ]
 
@@ -78,6 +80,12 @@ def duplicate_groups(samples: Sequence[Sample], digests: Digests) -> list[list[S
     for sample in samples:
         groups.setdefault(digests[sample.path], []).append(sample)
     return [group for group in groups.values() if len(group) > 1]
+
+
+def labelled_fingerprint(samples: Sequence[Sample], digests: Digests, classes: Sequence[str]) -> str:
+    """Returns the SHA-256 over the class and pixels of each image; names, order and formats do not matter."""
+    lines = sorted(f"{classes[sample.label]}/{digests[sample.path]}\n" for sample in samples)
+    return sha256_of("".join(lines).encode())
 
 
 def group_names(samples: Sequence[Sample], regex: str | None) -> dict[str, str]:

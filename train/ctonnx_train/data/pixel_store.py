@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +13,19 @@ from ctonnx.errors import DataError, ImageError
 from ctonnx.images import Preprocessing, load, to_pixels
 from ctonnx.images.loading import Origin, load_with_origin
 from ctonnx.images.scan import Scan
+from ctonnx.prediction.cautions import caution_of
 from ctonnx.system.cpu import available_cores
 from ctonnx.system.text import counted
 from ctonnx_train.data.sources import Source
 from ctonnx_train.data.splits import Sample
 
-__all__ = ["Describe", "PixelArray", "PixelStore", "Pixels", "pixel_digest", "unreadable_error"]
+__all__ = ["KEPT_BYTES", "Describe", "PixelArray", "PixelStore", "Pixels", "pixel_digest", "unreadable_error"]
 
 Describe: TypeAlias = Callable[[Scan, Origin, NDArray[np.uint8]], Any]
 """Called with a decoded image, its origin, and its pixels as `to_pixels` returns them; from several threads."""
+
+KEPT_BYTES = 8_000_000_000
+"""Limit of an evaluation's images in memory, in bytes."""
 
 _SHOWN = 3
 _WAITING = 4
@@ -62,17 +66,26 @@ class PixelArray:
         return self._pixels[list(rows)]
 
 
+class _Decoded(NamedTuple):
+    pixels: NDArray[np.uint8]
+    digest: str = ""
+    caution: str | None = None
+    description: Any = None
+
+
 class PixelStore:
     """Images ready for the network, decoded and resized, as bytes in memory up to a limit.
 
-    Every image is decoded once when the store is created, which finds unreadable files before training starts and
-    computes the digests. Images beyond the limit are decoded again each time they are taken.
+    Every image is decoded once when the store is created, which finds unreadable files before training starts, computes
+    the digests, and notes the warnings for which `ctonnx predict` refers an image. Images beyond the limit are decoded
+    again each time they are taken.
 
     A row of the store is an index into its samples. When the store is created, `describe` is called with the images of
     the rows `described`, and `progress` with 1 after each image.
 
     Attributes:
         digests: `pixel_digest` of each sample's image before resizing, by path.
+        cautions: Warning about each sample's image from `caution_of`, or None, by path.
         descriptions: Results of `describe`, by path.
         kept: Number of images in memory, from the first row on.
 
@@ -99,6 +112,7 @@ class PixelStore:
         self.kept = len(samples) if limit is None else min(len(samples), limit // int(np.prod(shape)))
         self._pixels = np.empty((self.kept, *shape), np.uint8)
         self.digests: dict[str, str] = {}
+        self.cautions: dict[str, str | None] = {}
         self.descriptions: dict[str, Any] = {}
         errors: list[ImageError] = []
         self._describe, self._described = describe, frozenset(described)
@@ -106,11 +120,12 @@ class PixelStore:
             if isinstance(result, ImageError):
                 errors.append(result)
             else:
-                self.digests[self._paths[row]] = result[1]
+                path = self._paths[row]
+                self.digests[path], self.cautions[path] = result.digest, result.caution
                 if row in self._described:
-                    self.descriptions[self._paths[row]] = result[2]
+                    self.descriptions[path] = result.description
                 if row < self.kept:
-                    self._pixels[row] = result[0]
+                    self._pixels[row] = result.pixels
             if progress:
                 progress(1)
         if errors:
@@ -134,23 +149,24 @@ class PixelStore:
         for place, result in zip(outside, self._decode([rows[place] for place in outside]), strict=True):
             if isinstance(result, ImageError):
                 raise unreadable_error([result], len(self))
-            pixels[place] = result[0]
+            pixels[place] = result.pixels
         return pixels
 
-    def _decode(
-        self, rows: Sequence[int], *, first: bool = False
-    ) -> Iterator[tuple[NDArray[np.uint8], str, Any] | ImageError]:
-        def one(row: int) -> tuple[NDArray[np.uint8], str, Any] | ImageError:
-            file, description = self.source.image(self._paths[row]), None
+    def _decode(self, rows: Sequence[int], *, first: bool = False) -> Iterator[_Decoded | ImageError]:
+        def one(row: int) -> _Decoded | ImageError:
+            file = self.source.image(self._paths[row])
             describe = self._describe if first and row in self._described else None
             try:
                 scan, origin = (load(file), None) if describe is None else load_with_origin(file)
             except ImageError as error:
                 return error
             pixels = to_pixels(scan, self._preprocessing)
-            if describe is not None and origin is not None:
-                description = describe(scan, origin, pixels)
-            return pixels[:, :, : self._channels], pixel_digest(scan.image) if first else "", description
+            kept = pixels[:, :, : self._channels]
+            if not first:
+                return _Decoded(kept)
+            description = None if describe is None or origin is None else describe(scan, origin, pixels)
+            caution = caution_of(scan, pixels, self._preprocessing)
+            return _Decoded(kept, pixel_digest(scan.image), caution, description)
 
         # More threads than cores, as some wait for files from a network.
         with ThreadPoolExecutor(available_cores() + _WAITING, "ctonnx-decode") as pool:

@@ -23,8 +23,8 @@ from ctonnx.system.text import Log, counted, quoted
 from ctonnx_train.data.dataset import Dataset, describe
 from ctonnx_train.data.folder_structure.class_names import class_name
 from ctonnx_train.data.image_folder import read_data
-from ctonnx_train.data.leakage import group_names, group_numbers
-from ctonnx_train.data.pixel_store import PixelStore
+from ctonnx_train.data.leakage import group_names, group_numbers, labelled_fingerprint
+from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
 from ctonnx_train.data.sources import Source, open_source, read_arrays
 from ctonnx_train.data.splits import SPLITS, Sample
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
@@ -37,8 +37,6 @@ __all__ = ["SCHEMA_VERSION", "EvaluatedSplit", "Evaluation", "evaluate_model", "
 
 SCHEMA_VERSION = 1
 """Version of the evaluation's JSON document."""
-
-_KEPT_BYTES = 8_000_000_000
 
 EvaluatedSplit: TypeAlias = Literal["train", "valid", "test", "all"]
 
@@ -108,7 +106,7 @@ def evaluate_model(
     split, samples = _choose(found, split, model)
     source = open_source(found.root)
     with tqdm(total=len(samples), desc="reading images", unit="image", leave=False, disable=None) as bar:
-        store = PixelStore(source, samples, model.preprocessing, limit=_KEPT_BYTES, progress=bar.update)
+        store = PixelStore(source, samples, model.preprocessing, limit=KEPT_BYTES, progress=bar.update)
     digests = [store.digests[sample.path] for sample in samples]
     rows = list(range(len(samples)))
     if split in found.to_make:  # made by the run: its images are identified by their pixels
@@ -143,6 +141,8 @@ def evaluate_model(
         model=_describe(model),
         data={
             "path": str(data),
+            "name": found.root.resolve().name,
+            "fingerprint": labelled_fingerprint([samples[row] for row in rows], store.digests, model.classes),
             "split": split,
             "images": len(rows),
             "trained_on_with_copies": model.data.get("leaks"),
@@ -159,6 +159,7 @@ def evaluate_model(
             point=model.operating_point,
             sets=model.prediction_sets,
             is_novel=is_novel,
+            has_caution=np.array([store.cautions[samples[row].path] is not None for row in rows]),
         ),
         point=model.operating_point,
         sets=model.prediction_sets,
@@ -166,7 +167,7 @@ def evaluate_model(
     )
     if other is not None:
         if other.preprocessing != model.preprocessing:
-            store = PixelStore(source, samples, other.preprocessing, limit=_KEPT_BYTES)
+            store = PixelStore(source, samples, other.preprocessing, limit=KEPT_BYTES)
         others = other.probabilities(store, rows)[:, [other.classes.index(name) for name in model.classes]]
         document["comparison"] = {
             "other": _describe(other),

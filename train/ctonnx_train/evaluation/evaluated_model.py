@@ -4,23 +4,29 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.run import RUNS, Run, find_run
-from ctonnx.errors import ModelError
+from ctonnx.errors import ModelError, ProviderError
 from ctonnx.images import Preprocessing
+from ctonnx.parity.outputs import Outputs
 from ctonnx.system.cpu import check_threads
+from ctonnx.system.files import sha256_of
 from ctonnx_train.data.pixel_store import PixelArray, Pixels
 from ctonnx_train.data.splits import SPLITS, Split
 
-__all__ = ["EvaluatedModel", "Predicted", "open_evaluated_model"]
+if TYPE_CHECKING:
+    from ctonnx.prediction.predictor import Predictor
+
+__all__ = ["EvaluatedModel", "Predicted", "open_evaluated_model", "predict_rows", "rgb_pixels"]
 
 _BATCH = 32
 
@@ -48,7 +54,7 @@ class EvaluatedModel:
     `path` is the folder of its run or its `.onnx` file, `kind` a text such as `PyTorch checkpoint` or `ONNX fp32`;
     `data` and `shortcuts` are as in run.json or the spec. `class_names` are the canonical names that the training gave
     to class folders, `digests` those of the images of each of its splits. These, `run` and `data_root` are known only
-    next to the run.
+    next to the run. `predictor` is that of an exported model.
     """
 
     path: Path
@@ -65,6 +71,7 @@ class EvaluatedModel:
     novelty: Novelty | None = None
     brightness: BrightnessRange | None = None
     shortcuts: Mapping[str, Any] | None = None
+    predictor: "Predictor | None" = None
     run: Run | None = None
     class_names: Mapping[str, str] = field(default_factory=dict)
     data_root: Path | None = None
@@ -78,6 +85,19 @@ class EvaluatedModel:
     def probabilities(self, store: Pixels, rows: Sequence[int]) -> NDArray[np.floating[Any]]:
         """Returns the probabilities of a store's rows, [rows, classes]."""
         return self.predict(store, rows).probabilities
+
+    @property
+    def file_facts(self) -> dict[str, str]:
+        """JSON-ready facts of the file that is evaluated, the `.onnx` file or the checkpoint's weights.
+
+        They are its name, `kind`, precision and SHA-256.
+        """
+        if self.run is not None and self.run.folder == self.path:
+            name, digest, precision = self.run.weights_file.name, self.checkpoint_sha256, "fp32"
+        else:
+            name, digest = self.path.name, sha256_of(self.path)
+            precision = self.predictor.spec.precision if self.predictor else "unknown"
+        return {"file": name, "kind": self.kind, "precision": precision, "sha256": digest}
 
     @property
     def trained_on(self) -> frozenset[str] | None:
@@ -101,6 +121,33 @@ def open_evaluated_model(path: Path, root: Path = RUNS, *, threads: int | None =
     if path.suffix == ".onnx" or path.is_file():
         return _onnx(path, threads)
     return _checkpoint(find_run(path, root), threads)
+
+
+def predict_rows(predictor: "Predictor", store: Pixels, rows: Sequence[int]) -> Outputs:
+    """Returns the outputs of an exported model for at least one row of a store.
+
+    Raises:
+        ProviderError: If the outputs are not finite.
+    """
+    batches = []
+    disable = True if len(rows) <= _BATCH else None
+    with tqdm(total=len(rows), desc="predicting", unit="image", leave=False, disable=disable) as bar:
+        for start in range(0, len(rows), _BATCH):
+            outputs = predictor.predict_pixels(rgb_pixels(store, rows[start : start + _BATCH]))
+            if not np.isfinite(outputs.logits).all():
+                raise ProviderError(
+                    f"expected finite outputs of '{predictor.path}', found others; compare it with PyTorch: ctonnx "
+                    f"verify {predictor.path}"
+                )
+            batches.append(outputs)
+            bar.update(len(outputs))
+    return Outputs.concatenate(batches)
+
+
+def rgb_pixels(store: Pixels, rows: Sequence[int]) -> NDArray[np.uint8]:
+    """Returns the pixels of rows as a model's input, uint8 [rows, size, size, 3]."""
+    pixels = store.take(rows)
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:3], 3)))
 
 
 def _checkpoint(run: Run, threads: int | None) -> EvaluatedModel:
@@ -155,17 +202,10 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
     spec = predictor.spec
 
     def predict(store: Pixels, rows: Sequence[int]) -> Predicted:
-        batches = []
-        for start in range(0, len(rows), _BATCH):
-            pixels = store.take(rows[start : start + _BATCH])
-            three = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:3], 3)))
-            outputs = predictor.predict_pixels(three)
-            batches.append(Predicted(outputs.probabilities, outputs.novelty))
-        if not batches:
+        if not rows:
             return Predicted(np.empty((0, len(spec.classes)), np.float32))
-        novelty = [batch.novelty for batch in batches if batch.novelty is not None]
-        probabilities = np.concatenate([batch.probabilities for batch in batches])
-        return Predicted(probabilities, np.concatenate(novelty) if novelty else None)
+        outputs = predict_rows(predictor, store, rows)
+        return Predicted(outputs.probabilities, outputs.novelty)
 
     run = Run(file.resolve().parent.parent)  # if the file is in the export folder of its run
     record, digests = None, {}
@@ -189,6 +229,7 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
         predict=predict,
         shortcuts=spec.shortcuts,
         checkpoint_sha256=spec.checkpoint_sha256,
+        predictor=predictor,
         run=run if record else None,
         class_names=record.folder_classes if record else {},
         data_root=Path(record.data["folder"]) if record else None,

@@ -143,7 +143,10 @@ def judge(scans: SiteScans, rows: NDArray[np.integer[Any]], values: Values) -> J
     labels = scans.labels[rows]
     decisions = None
     if point:
-        found = decide_all(probabilities, scans.classes, point, sets=sets, limit=limit, novelty=novelty)
+        cautions = [scans.cautions[int(row)] for row in rows]
+        found = decide_all(
+            probabilities, scans.classes, point, sets=sets, limit=limit, novelty=novelty, cautions=cautions
+        )
         decisions = np.array([decision.name for decision in found], np.str_)
     return Judged(
         probabilities=probabilities,

@@ -10,7 +10,7 @@ import numpy as np
 
 from ctonnx.artifacts.caveats import operating_point_caveats, prediction_set_caveats
 from ctonnx.artifacts.spec import ModelSpec
-from ctonnx.prediction.predictor import Predictor
+from ctonnx.errors import ModelError
 from ctonnx.system.files import sha256_of
 from ctonnx.system.packages import version_of
 from ctonnx.system.text import Log, counted
@@ -90,7 +90,9 @@ def recalibrate_model(
     """
     evaluated = open_evaluated_model(model, threads=threads)
     check_output(model, output)  # before the work
-    with Predictor(model, threads=threads, spinning=False) as predictor:
+    if evaluated.predictor is None:
+        raise ModelError(f"expected an exported .onnx file to recalibrate, found the run '{model}'; export it first")
+    with evaluated.predictor as predictor:
         spec = predictor.spec
         targets = targets_of(spec, sensitivity=sensitivity, coverage=coverage, quantile=quantile)
         scans = read_scans(

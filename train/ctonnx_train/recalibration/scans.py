@@ -12,14 +12,12 @@ from tqdm import tqdm
 
 from ctonnx.errors import DataError
 from ctonnx.prediction.predictor import Predictor
-from ctonnx.system.files import sha256_of
 from ctonnx.system.text import Log, counted, quoted
-from ctonnx_train.data.leakage import duplicate_groups, group_names, group_numbers
-from ctonnx_train.data.pixel_store import PixelStore
+from ctonnx_train.data.leakage import duplicate_groups, group_names, group_numbers, labelled_fingerprint
+from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.evaluation.evaluate import read_dataset
-from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
-from ctonnx_train.evaluation.external.outputs import predict_rows, rgb_pixels
+from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, predict_rows, rgb_pixels
 
 __all__ = ["FOLDS", "LEAST_OF_CLASS", "LEAST_OF_KIND", "ScanSplit", "SiteScans", "read_scans"]
 
@@ -35,7 +33,6 @@ LEAST_OF_CLASS = FOLDS
 """Minimum number of scans, or of groups of scans, of each class: one for each fold."""
 
 _COMPARED = 16
-_KEPT_BYTES = 8_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,6 +43,7 @@ class SiteScans:
         labels: Class of each scan, [scans], as an index into `classes`.
         logits: Logits, [scans, classes], not divided by the temperature.
         novelty: Novelty, [scans]; None if the model has no such output.
+        cautions: Warning about each scan, or None, [scans].
         groups: Number of each scan's group, such as its patient, [scans].
         is_grouped: Whether groups were requested; if not, each scan is its own.
         pixels: Pixels of the first scans, uint8 [scans, size, size, 3], to compare two model files on.
@@ -57,6 +55,7 @@ class SiteScans:
     labels: NDArray[np.int64]
     logits: NDArray[np.float32]
     novelty: NDArray[np.float32] | None
+    cautions: tuple[str | None, ...]
     groups: NDArray[np.int64]
     is_grouped: bool
     pixels: NDArray[np.uint8]
@@ -106,7 +105,7 @@ def read_scans(
         raise DataError(f"expected images of the split '{split}' in '{data}', found {there}; choose another --split")
     source = open_source(found.root)
     with tqdm(total=len(samples), desc="reading images", unit="image", leave=False, disable=None) as bar:
-        store = PixelStore(source, samples, model.preprocessing, limit=_KEPT_BYTES, progress=bar.update)
+        store = PixelStore(source, samples, model.preprocessing, limit=KEPT_BYTES, progress=bar.update)
     copies = duplicate_groups(samples, store.digests)
     conflicting = {sample for group in copies for sample in group if len({each.label for each in group}) > 1}
     repeated = {sample for group in copies for sample in group[1:]} - conflicting
@@ -130,18 +129,18 @@ def read_scans(
     log(f"{model.kind} '{model.name}' on {counted(len(rows), 'scan')} of {data}")
     outputs = predict_rows(predictor, store, rows)
     counts = Counter(labels.tolist())
-    lines = sorted(f"{model.classes[sample.label]}/{store.digests[sample.path]}\n" for sample in kept)
     return SiteScans(
         classes=model.classes,
         labels=labels,
         logits=outputs.logits,
         novelty=outputs.novelty,
+        cautions=tuple(store.cautions[sample.path] for sample in kept),
         groups=groups,
         is_grouped=group_regex is not None,
         pixels=rgb_pixels(store, rows[:_COMPARED]),
         facts={
             "name": data.resolve().name,
-            "fingerprint": sha256_of("".join(lines).encode()),
+            "fingerprint": labelled_fingerprint(kept, store.digests, model.classes),
             "split": split,
             "images": {name: counts[label] for label, name in enumerate(model.classes)},
             "chosen_by": sum(store.digests[sample.path] in (model.chosen_by or ()) for sample in kept),

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.artifacts.decision.rule import decide_all
-from ctonnx.parity.comparison import share_interval
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
+from ctonnx_train.evaluation.shares import share_of
 
 __all__ = ["Answers", "answers_of", "count_changes", "kinds_of_change"]
 
@@ -55,12 +55,14 @@ def answers_of(
 def kinds_of_change(before: Answers, after: Answers) -> dict[str, NDArray[np.bool_]]:
     """Returns a flag for each image that changed, by the kind of change, each [images].
 
-    `flipped` is a decision that became the opposite one, `newly_referred` one that became `refer`, `newly_decided` the
-    reverse; `class_changed` is another predicted class. Without an operating point there is only the last.
+    `decision_changed` is another decision: `flipped` to the opposite one, `newly_referred` from any to `refer`, or
+    `newly_decided`, the reverse. `class_changed` is another predicted class. Without an operating point
+    there is only the last.
     """
     kinds = {}
     if before.decisions is not None and after.decisions is not None:
         was_referred, is_referred = before.decisions == "refer", after.decisions == "refer"
+        kinds["decision_changed"] = before.decisions != after.decisions
         kinds["flipped"] = (before.decisions != after.decisions) & ~was_referred & ~is_referred
         kinds["newly_referred"] = ~was_referred & is_referred
         kinds["newly_decided"] = was_referred & ~is_referred
@@ -71,14 +73,26 @@ def kinds_of_change(before: Answers, after: Answers) -> dict[str, NDArray[np.boo
 def count_changes(
     before: Answers, after: Answers, labels: NDArray[np.integer[Any]], classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Returns the number and share of changed images, of all and by true class, as a JSON-ready dictionary."""
+    """Returns the number and share of changed images, of all and by true class, as a JSON-ready dictionary.
+
+    A flip or a referral is a share of the images that were decided before the change, `newly_decided` one of those that
+    were referred; the other kinds are shares of all images. Each has its number of `images`; a share of none is None.
+    """
     kinds = kinds_of_change(before, after)
-    found: dict[str, Any] = {"images": len(labels), **{name: _share(flags) for name, flags in kinds.items()}}
+    may_change = {}
+    if before.decisions is not None:
+        was_referred = before.decisions == "refer"
+        may_change = {"flipped": ~was_referred, "newly_referred": ~was_referred, "newly_decided": was_referred}
+
+    def shares(chosen: NDArray[np.bool_]) -> dict[str, dict[str, Any]]:
+        return {kind: _share(flags[may_change.get(kind, True) & chosen]) for kind, flags in kinds.items()}
+
+    found: dict[str, Any] = {"images": len(labels), **shares(np.ones(len(labels), bool))}
     if before.decisions is not None:
         to_negative = kinds["flipped"] & (before.decisions == "positive")
         found["flipped"]["to_negative"] = int(to_negative.sum())
     found["by_class"] = {
-        name: {"images": int(chosen.sum()), **{kind: _share(flags[chosen]) for kind, flags in kinds.items()}}
+        name: {"images": int(chosen.sum()), **shares(chosen)}
         for index, name in enumerate(classes)
         if (chosen := labels == index).any()
     }
@@ -86,5 +100,6 @@ def count_changes(
 
 
 def _share(flags: NDArray[np.bool_]) -> dict[str, Any]:
-    share = float(flags.mean())
-    return {"count": int(flags.sum()), "share": share, "interval": list(share_interval(share, len(flags)))}
+    found = share_of(flags)
+    share = int(flags.sum()) / len(flags) if len(flags) else None  # not rounded: the gate compares it
+    return {"count": int(flags.sum()), "images": len(flags), "share": share, "interval": found["interval"]}

@@ -1,15 +1,28 @@
-"""The gate of the stress test: no change may flip more decisions than a bound allows."""
+"""The gate of the stress test: no change may alter more decisions than a bound allows."""
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["counted_strengths", "exceeds", "failures", "holds_until", "judged_by", "unshown"]
+__all__ = ["Judged", "counted_strengths", "exceeds", "failures", "holds_until", "unshown"]
 
 
-def judged_by(document: Mapping[str, Any]) -> str:
-    """Returns the kind of change that counts: flipped decisions, or other classes without an operating point."""
-    return "flipped" if document["decided_by"]["operating_point"] else "class_changed"
+class Judged(NamedTuple):
+    """A change at one strength, and the kind of change that counts.
+
+    The kind is `decision_changed`: flipped, newly referred or no longer referred. For a mistake, such as an inverted
+    scan, which a model should refer, it is `flipped`; without an operating point `class_changed`.
+    """
+
+    title: str
+    of: Mapping[str, Any]
+    kind: str
+
+    @property
+    def change(self) -> Mapping[str, Any]:
+        """The number and share of the kind that counts."""
+        change: Mapping[str, Any] = self.of[self.kind]
+        return change
 
 
 def counted_strengths(transform: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -17,44 +30,43 @@ def counted_strengths(transform: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return list(transform["strengths"][:2])
 
 
-def failures(document: Mapping[str, Any], bound: float) -> list[tuple[str, Mapping[str, Any]]]:
-    """Returns the changes, by title and strength, that alter a larger share of the decisions than the bound.
+def failures(document: Mapping[str, Any], bound: float) -> list[Judged]:
+    """Returns the changes that alter a larger share of the decisions than the bound.
 
-    The observed share of images is compared, exactly. A decision that becomes `refer` is not counted: it is safe.
+    The observed share of images is compared, exactly.
     """
-    return [(title, of) for title, of in _counted(document) if exceeds(of[judged_by(document)], of["images"], bound)]
+    return [judged for judged in _counted(document) if exceeds(judged.change, bound)]
 
 
-def unshown(document: Mapping[str, Any], bound: float) -> list[tuple[str, Mapping[str, Any]]]:
+def unshown(document: Mapping[str, Any], bound: float) -> list[Judged]:
     """Returns the changes that keep the bound on these images, but whose 95 % interval reaches beyond it."""
-    kind = judged_by(document)
     return [
-        (title, of)
-        for title, of in _counted(document)
-        if not exceeds(of[kind], of["images"], bound) and of[kind]["interval"][1] > bound
+        judged
+        for judged in _counted(document)
+        if not exceeds(judged.change, bound) and (judged.change["interval"] or (0, 1))[1] > bound
     ]
 
 
-def holds_until(document: Mapping[str, Any], transform: Mapping[str, Any], bound: float) -> Mapping[str, Any] | None:
+def holds_until(transform: Mapping[str, Any], bound: float) -> Mapping[str, Any] | None:
     """Returns the strongest strength that keeps the bound, with all milder ones; None if the mildest breaks it."""
-    kind, found = judged_by(document), None
+    found = None
     for of in transform["strengths"]:
-        if exceeds(of[kind], of["images"], bound):
+        if exceeds(of[transform["judged_by"]], bound):
             break
         found = of
     return found
 
 
-def exceeds(change: Mapping[str, Any], images: int, bound: float) -> bool:
+def exceeds(change: Mapping[str, Any], bound: float) -> bool:
     """Returns whether a number of images is a larger share than the bound, without rounding.
 
-    >>> exceeds({"count": 5}, 100, 0.05), exceeds({"count": 6}, 100, 0.05)
+    >>> exceeds({"count": 5, "images": 100}, 0.05), exceeds({"count": 6, "images": 100}, 0.05)
     (False, True)
     """
-    return Fraction(change["count"], images) > Fraction(repr(bound))
+    return bool(change["count"]) and Fraction(change["count"], change["images"]) > Fraction(repr(bound))
 
 
-def _counted(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _counted(document: Mapping[str, Any]) -> Iterator[Judged]:
     for transform in document["transforms"]:
         for of in counted_strengths(transform):
-            yield transform["title"], of
+            yield Judged(transform["title"], of, transform["judged_by"])

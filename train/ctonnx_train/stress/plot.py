@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from ctonnx.system.text import counted
 from ctonnx_train.evaluation.drawing.plots import COLORS, GREY, plot_style, set_title
-from ctonnx_train.stress.gate import holds_until, judged_by
+from ctonnx_train.stress.gate import holds_until
 from ctonnx_train.stress.report import FEW
 
 __all__ = ["plot_stress"]
@@ -18,26 +18,36 @@ __all__ = ["plot_stress"]
 _NAMES = ("mild", "middle", "strong")
 _MARKERS = ("o", "s", "D")
 _SHADES = (COLORS[5], COLORS[0], COLORS[6])
+_MARKER: dict[str, Any] = {"markersize": 4, "clip_on": False, "zorder": 3}
 _TICKS = (0, 0.01, 0.05, 0.2, 0.5, 1)
 
 
 def plot_stress(document: Mapping[str, Any], title: str) -> Figure:
-    """Draws the share of altered decisions of each change and strength, with intervals, and where 5 % are passed."""
-    kind, transforms = judged_by(document), document["transforms"]
+    """Draws the share of altered decisions of each change and strength, with intervals, and where 5 % are passed.
+
+    The flips among them are hollow. Of a change that is a mistake, there are only the flips.
+    """
+    transforms, decides = document["transforms"], document["decided_by"]["operating_point"]
     with plot_style():
         figure = Figure(figsize=(7.0, 1.3 + 0.3 * len(transforms)), layout="constrained")
         axes = figure.add_subplot()
         axes.axvspan(0, FEW, color=COLORS[2], alpha=0.13, linewidth=0)
         axes.axvline(FEW, color=COLORS[2], linewidth=0.8)
         for row, transform in enumerate(transforms):
-            steps = transform["strengths"]
+            steps, kind = transform["strengths"], transform["judged_by"]
             for step, of in enumerate(steps):
+                if of[kind]["share"] is None:
+                    continue
                 share, (low, high) = of[kind]["share"], of[kind]["interval"]
                 place = row + 0.24 * (step - (len(steps) - 1) / 2)
                 color = _SHADES[step]
                 axes.plot([low, high], [place, place], color=color, linewidth=0.9, alpha=0.6)
-                axes.plot([share], [place], _MARKERS[step], color=color, markersize=4, clip_on=False, zorder=3)
-            found = holds_until(document, transform, FEW)
+                if kind == "decision_changed":
+                    flips = of["flipped"]["count"] / of["images"]
+                    axes.plot([flips], [place], _MARKERS[step], color=color, fillstyle="none", **_MARKER)
+                fill: Any = "none" if kind == "flipped" else "full"
+                axes.plot([share], [place], _MARKERS[step], color=color, fillstyle=fill, **_MARKER)
+            found = holds_until(transform, FEW)
             text = "none" if found is None else found["shown"]
             strong = found is None
             axes.text(
@@ -60,7 +70,7 @@ def plot_stress(document: Mapping[str, Any], title: str) -> Figure:
         axes.xaxis.set_major_locator(FixedLocator(_TICKS))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        what = "decisions flipped" if kind == "flipped" else "predicted classes changed"
+        what = "decisions changed (hollow: flipped)" if decides else "predicted classes changed"
         axes.set_xlabel(f"{what}, of {counted(document['images'], 'image')} (lines: 95 % intervals)")
         handles = [
             Line2D([], [], color=color, marker=marker, markersize=4, linewidth=0.9, label=name)

@@ -8,7 +8,7 @@ from ctonnx.artifacts.run import Run
 from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.files import write_text
 from ctonnx.system.text import counted, table
-from ctonnx_train.stress.gate import failures, holds_until, judged_by, unshown
+from ctonnx_train.stress.gate import failures, holds_until, unshown
 
 __all__ = ["FEW", "as_markdown", "gate_lines", "write_of_run"]
 
@@ -16,10 +16,18 @@ FEW = 0.05
 """Share of altered decisions up to which a change counts as harmless in the tables and the plot."""
 
 _KINDS = {
-    "flipped": "decisions flipped",
+    "decision_changed": "decision changed",
+    "flipped": "flipped",
     "newly_referred": "newly referred",
     "newly_decided": "no longer referred",
     "class_changed": "class changed",
+}
+
+
+_JUDGED = {
+    "decision_changed": "decisions change",
+    "flipped": "decisions flip",
+    "class_changed": "classes change",
 }
 
 
@@ -36,11 +44,15 @@ def as_markdown(document: Mapping[str, Any]) -> str:
 
 def gate_lines(document: Mapping[str, Any], bound: float) -> Iterator[str]:
     """Yields a line for each change that breaks the bound, and one about those that these images cannot show."""
-    kind, limit = judged_by(document), exactly(bound, form="%")
-    what = "decisions" if kind == "flipped" else "classes"
-    for title, of in failures(document, bound):
-        share = shown(of[kind]["share"], bound, digits=1, form="%")
-        yield f"{title}, {of['shown']}: {share} of the {what} change ({of[kind]['count']} of {of['images']})"
+    limit = exactly(bound, form="%")
+    for title, of, kind in failures(document, bound):
+        change = of[kind]
+        share = shown(change["share"], bound, digits=1, form="%")
+        line = f"{title}, {of['shown']}: {share} of the {_JUDGED[kind]} ({change['count']} of {change['images']})"
+        if kind == "decision_changed":
+            line += f": {of['flipped']['count']} flipped, {of['newly_referred']['count']} newly referred"
+            line += f", {of['newly_decided']['count']} no longer referred"
+        yield line
     if few := unshown(document, bound):
         verb = "keeps" if len(few) == 1 else "keep"
         yield (
@@ -51,17 +63,23 @@ def gate_lines(document: Mapping[str, Any], bound: float) -> Iterator[str]:
 
 def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield "## Stress test\n"
-    kind = judged_by(document)
+    measured, data = document["model"], document["data"]
+    yield (
+        f"{measured['kind']} `{measured['file']}` (SHA-256 {measured['sha256'][:12]}) on {data['name']} "
+        f"({document['split']}, fingerprint {data['fingerprint'][:12]}).\n"
+    )
     yield (
         "The same scans, changed as another scanner, window, viewer or file format would, must not change their "
         f"decision. {_decided_by(document)}\n"
     )
     rows = []
     for transform in document["transforms"]:
-        found = holds_until(document, transform, FEW)
-        worst = max(transform["strengths"], key=lambda of: of[kind]["share"])
+        kind, found = transform["judged_by"], holds_until(transform, FEW)
+        worst = max(transform["strengths"], key=lambda of: of[kind]["share"] or 0)
         until = "none" if found is None else found["shown"]
-        rows.append([transform["title"], until, f"{_percent(worst[kind])} at {worst['shown']}"])
+        flips = " flipped" if kind == "flipped" else ""
+        rows.append([transform["title"], until, f"{_percent(worst[kind])}{flips} at {worst['shown']}"])
+    kind = "decision_changed" if document["decided_by"]["operating_point"] else "class_changed"
     yield from table(["change", f"{FEW:.0%} or less {_KINDS[kind]} up to", "most"], rows, padded=True)
     yield ""
     kinds = [name for name in _KINDS if name in document["transforms"][0]["strengths"][0]]
@@ -77,6 +95,11 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     for transform in document["transforms"]:
         of = transform["strengths"][:2][-1]
         rows.append([transform["title"], of["shown"], *(_percent(of["by_class"][name][kind]) for name in classes)])
+    yield (
+        "Shares of all images: decision changed, class changed; of those that were decided before the change: "
+        "flipped, newly referred; of those that were referred: no longer referred. Of inverted scans, the first table "
+        "counts the flips only: to refer them is right.\n"
+    )
     yield f"By true class, {_KINDS[kind]} at the middle strength:\n"
     heads = [f"{_cell(name)} ({images})" for name, images in classes.items()]
     yield from table(["change", "strength", *heads], rows, padded=True)
@@ -102,10 +125,12 @@ def _decided_by(document: Mapping[str, Any]) -> str:
 
 
 def _percent(change: Mapping[str, Any]) -> str:
-    return shown(change["share"], FEW, digits=1, form="%")
+    return "-" if change["share"] is None else shown(change["share"], FEW, digits=1, form="%")
 
 
 def _with_interval(change: Mapping[str, Any]) -> str:
+    if change["interval"] is None:
+        return "-"
     low, high = change["interval"]
     return f"{_percent(change)} [{low:.1%}, {high:.1%}]"
 

@@ -49,9 +49,11 @@ def stress_test(
         log: Called with each progress message.
 
     Returns:
-        A JSON-ready dictionary: `schema_version`, `checkpoint_sha256`, `split`, `images`, `decided_by` (what the
-        decisions rest on), `decisions` (numbers of the unchanged scans), and `transforms`: for each change its
-        `strengths` from mild to strong, with `ctonnx_train.stress.changes.count_changes` of each.
+        A JSON-ready dictionary: `schema_version`, `checkpoint_sha256`, `model` (the file that was measured: its name,
+        kind, precision and SHA-256), `data` (its name and fingerprint), `split`, `images`, `decided_by` (what the
+        decisions rest on), `decisions` (numbers of the unchanged scans), and `transforms`: for each change `judged_by`,
+        the kind that the gate counts, and its `strengths` from mild to strong, with
+        `ctonnx_train.stress.changes.count_changes` of each.
     """
     transforms = TRANSFORMS if transforms is None else transforms
     source = evaluation.source
@@ -87,7 +89,8 @@ def stress_test(
     return {
         "schema_version": SCHEMA_VERSION,
         "checkpoint_sha256": model.checkpoint_sha256,
-        "kind": model.kind,
+        "model": model.file_facts,
+        "data": {name: evaluation.document["data"][name] for name in ("name", "fingerprint")},
         "split": evaluation.document["data"]["split"],
         "images": len(paths),
         "decided_by": {
@@ -102,6 +105,11 @@ def stress_test(
             {
                 "name": transform.name,
                 "title": transform.title,
+                "judged_by": "class_changed"
+                if not decided
+                else "flipped"
+                if transform.is_mistake
+                else "decision_changed",
                 "strengths": [
                     {
                         "strength": strength,

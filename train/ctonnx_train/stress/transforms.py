@@ -22,6 +22,7 @@ class Transform:
         title: Name in tables and plots.
         strengths: Values that `change` takes.
         form: Format of a strength, as for `str.format`.
+        is_mistake: Whether it makes a scan that no viewer should show: to refer it is right, and only a flip is wrong.
         change: Returns a changed copy of an image of mode `L` or `RGB`, for a strength and the number of the image.
     """
 
@@ -30,6 +31,7 @@ class Transform:
     strengths: tuple[float, ...]
     form: str
     change: Callable[[Image.Image, float, int], Image.Image]
+    is_mistake: bool = False
 
     def shown(self, strength: float) -> str:
         """Returns a strength as text.
@@ -120,10 +122,15 @@ def _marked(image: Image.Image, share: float, number: int) -> Image.Image:
 
 
 def _transform(
-    title: str, strengths: tuple[float, ...], form: str, change: Callable[[Image.Image, float, int], Image.Image]
+    title: str,
+    strengths: tuple[float, ...],
+    form: str,
+    change: Callable[[Image.Image, float, int], Image.Image],
+    *,
+    is_mistake: bool = False,
 ) -> Transform:
     name = title.lower().replace(" ", "_")
-    return Transform(name=name, title=title, strengths=strengths, form=form, change=change)
+    return Transform(name=name, title=title, strengths=strengths, form=form, change=change, is_mistake=is_mistake)
 
 
 TRANSFORMS = (
@@ -143,7 +150,7 @@ TRANSFORMS = (
     _transform("blurred", (0.2, 0.4, 0.8), "{:g} % of the side", _blurred),
     _transform("rotated", (2, 5, 10), "{:g} degrees", _rotated),
     _transform("flipped", (1,), "left to right", _flipped),
-    _transform("inverted", (1,), "black to white", _inverted),
+    _transform("inverted", (1,), "black to white", _inverted, is_mistake=True),
     _transform("marked", (0.04, 0.08, 0.16), "letter of {:.0%}", _marked),
 )
 """All changes of the stress test.
@@ -153,5 +160,6 @@ Contrast changes about the mean of the image, brightness as a product; gamma is 
 each side as a share of it. Cropping removes a share of the height and width at each border. Resampling stores the image
 with a share of its height and width (Lanczos). Noise is Gaussian with a standard deviation in grey values, blur with
 one relative to the longer side. Rotation turns half of the images to either side. The mark is a white letter in a
-corner, whose height is a share of the image's. A flip and an inversion have only one strength.
+corner, whose height is a share of the image's. A flip and an inversion have only one strength. An inverted scan is a
+mistake, which a model should refer.
 """

@@ -133,10 +133,19 @@ def _metrics(
     probabilities, labels, classes = calibrated.probabilities[split], prepared.labels(split), prepared.data.classes
     point, sets, truth = calibrated.point, calibrated.sets, np.array(labels)
     is_novel = novelty.flags[split] if novelty else None
+    cautions = [prepared.store.cautions[sample.path] for sample in prepared.data.splits[split]]
     return {
         **evaluate(probabilities, labels, classes, groups=prepared.group_numbers(split), seed=seed),
         "suspicious": threshold.suspicious_metrics(point, probabilities, truth, classes),
-        "decisions": decision_metrics(probabilities, truth, classes, point=point, sets=sets, is_novel=is_novel),
+        "decisions": decision_metrics(
+            probabilities,
+            truth,
+            classes,
+            point=point,
+            sets=sets,
+            is_novel=is_novel,
+            has_caution=np.array([caution is not None for caution in cautions]),
+        ),
     }
 
 

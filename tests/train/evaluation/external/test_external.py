@@ -1,21 +1,26 @@
 """`evaluate_external`: a model of three classes on data with two others."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import roc_auc_score
-from tests.train.grey_models import CLASSES, write_model, write_scans
+from tests.train.grey_models import CLASSES, POINT, write_model, write_scans
 
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.errors import DataError, ModelError
+from ctonnx.images.loading import load_with_origin
+from ctonnx.inference.session import open_session
 from ctonnx.prediction.predictor import Predictor
 from ctonnx_train.data.splits import Split
 from ctonnx_train.evaluation.evaluated_model import open_evaluated_model
 from ctonnx_train.evaluation.external.external import evaluate_external
+from ctonnx_train.evaluation.external.report import as_markdown
 
 KINDS = {"Malignant cases": "tumor", "Bengin cases": "normal"}
 SETS = PredictionSets(coverage=0.9, lowest=dict.fromkeys(CLASSES, 0.2), images=dict.fromkeys(CLASSES, 40))
@@ -62,8 +67,57 @@ def test_shift_is_seen_and_the_point_does_not_hold(model: Path, tmp_path: Path) 
     assert found["verdict"]["name"] == "does not hold"
     assert found["verdict"]["sentence"].startswith("the operating point does not hold here: sensitivity 0.")
     assert found["shift"]["facts"]["mean"]["here"] < 60
-    good = external(model, scans(tmp_path / "good", malignant=100, bengin=60))
-    assert good["verdict"]["name"] == "holds"
+    data = scans(tmp_path / "good", malignant=100, bengin=60)
+    assert external(model, data)["verdict"]["name"] == "not shown"  # the specificity, on 60 scans
+    easier = replace(POINT, specificity_interval=(0.8, 0.98))
+    good = write_model(tmp_path / "easier.onnx", operating_point=easier)
+    assert external(good, data)["verdict"]["name"] == "holds"
+    grouped = external(good, data, group_regex=r"/(\d)\d*\.png")
+    assert (grouped["verdict"]["name"], grouped["data"]["groups"]) == ("not shown", 10)
+    assert grouped["sensitivity"]["effective_images"] < 10
+    for name in ("sensitivity", "specificity", "referred", "missed"):
+        assert grouped[name]["value"] == external(good, data)[name]["value"]
+
+
+def test_each_scan_counts_once_and_a_warning_refers_it(model: Path, tmp_path: Path) -> None:
+    data = scans(tmp_path, malignant=20, bengin=20)
+    before = external(model, data)
+    Image.new("L", (40, 40), 10).save(data / "Bengin cases/blank.png")
+    shutil.copy(data / "Bengin cases/0.png", data / "Bengin cases/copy.png")
+    shutil.copy(data / "Bengin cases/1.png", data / "Malignant cases/conflict.png")
+    lines: list[str] = []
+    found = external(model, data, log=lines.append)
+    assert lines[1:3] == [
+        "left out: 2 scans with a copy on the other side",
+        "left out: 1 scan with identical pixels to another",
+    ]
+    assert found["data"]["copies"] == {"repeated": 1, "conflicting": 2}
+    assert (found["data"]["images"], found["data"]["classes"]) == (40, {"benign": 20, "malignant": 20})
+    assert (found["cautions"], before["cautions"]) == (1, 0)
+    assert found["decisions"]["negative"]["refer"]["value"] > 0
+    assert found["data"]["fingerprint"] != before["data"]["fingerprint"]
+    text = as_markdown(found)
+    assert "Left out: 1 identical to another, 2 with a copy on the other side. The intervals assume independent" in text
+
+
+def test_each_scan_is_decoded_once_and_the_model_is_opened_once(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, opened, read = scans(tmp_path, malignant=3, bengin=3), list[Any](), list[Any]()
+
+    def opening(*given: Any, **options: Any) -> Any:
+        opened.append(given)
+        return open_session(*given, **options)
+
+    def reading(source: Any) -> Any:
+        read.append(source)
+        return load_with_origin(source)
+
+    monkeypatch.setattr("ctonnx.prediction.predictor.open_session", opening)
+    monkeypatch.setattr("ctonnx_train.data.pixel_store.load_with_origin", reading)
+    monkeypatch.setattr("ctonnx_train.data.pixel_store.load", None)
+    external(model, data)
+    assert (len(opened), len(read), len(set(read))) == (1, 6, 6)
 
 
 @pytest.mark.parametrize(("side", "other"), [("malignant", "negative"), ("bengin", "positive")])
@@ -84,8 +138,6 @@ def test_training_images_are_counted_or_left_out(model: Path, tmp_path: Path, mo
     with pytest.raises(DataError, match="for --drop-leaks, found no run with their digests next to it"):
         external(model, data, drop_leaks=True)
     opened = open_evaluated_model(model)
-    from PIL import Image
-
     from ctonnx_train.data.pixel_store import pixel_digest
 
     with Image.open(data / "Bengin cases/3.png") as image:

@@ -1,7 +1,5 @@
 """`ctonnx evaluate --external`: an exported model on data whose classes are others.
 
-outputs   the outputs of an exported model for many scans
-shares    shares of scans with intervals
 question  the question that the model and the data share: which of the data's classes are positive
 verdict   whether the operating point holds on other scans
 shift     differences between the scans and the training images

@@ -16,19 +16,18 @@ from ctonnx.artifacts.decision.rule import decide_all
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import DataError, ModelError
 from ctonnx.parity.outputs import Outputs
-from ctonnx.prediction.predictor import Predictor
 from ctonnx.system.text import Log, counted, quoted
-from ctonnx_train.data.leakage import group_names, group_numbers
-from ctonnx_train.data.pixel_store import PixelStore
+from ctonnx_train.audit.facts import image_facts
+from ctonnx_train.data.leakage import duplicate_groups, group_names, group_numbers, labelled_fingerprint
+from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import Sample
-from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, open_evaluated_model
-from ctonnx_train.evaluation.external.outputs import predict_rows
-from ctonnx_train.evaluation.external.question import choose_question, read_any_classes
-from ctonnx_train.evaluation.external.shares import Share, share_of
+from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, open_evaluated_model, predict_rows
+from ctonnx_train.evaluation.external.question import Question, choose_question, read_any_classes
 from ctonnx_train.evaluation.external.shift import describe_shift
 from ctonnx_train.evaluation.external.verdict import judge_point
 from ctonnx_train.evaluation.metrics import REPLICATES, evaluate
+from ctonnx_train.evaluation.shares import Share, share_of
 
 __all__ = ["SCHEMA_VERSION", "ExternalSplit", "evaluate_external"]
 
@@ -36,8 +35,6 @@ SCHEMA_VERSION = 1
 """Version of the JSON document."""
 
 ExternalSplit: TypeAlias = Literal["train", "valid", "test", "all"]
-
-_KEPT_BYTES = 8_000_000_000
 
 
 def evaluate_external(
@@ -58,7 +55,8 @@ def evaluate_external(
     """Evaluates an exported model on data whose classes are others, such as `benign` and `malignant`.
 
     Both share one question: is the scan suspicious? The model has its operating point and its decision, the data the
-    side of each class.
+    side of each class. Each scan is decoded once, and counts once: further copies (identical pixels) are left out, and
+    scans with a copy on the other side altogether.
 
     Args:
         model: Exported `.onnx` file with an operating point.
@@ -67,7 +65,8 @@ def evaluate_external(
         negative: Negative classes of the data.
         split: Split to evaluate; `all` takes all images.
         class_names: Canonical names for class folders, by the folder's name.
-        group_regex: Regular expression for the groups of scans that the bootstrap resamples as a whole.
+        group_regex: Regular expression for the groups of scans, such as patients, that are not independent: all
+            intervals allow for them.
         drop_leaks: Whether to leave out scans that the model was trained on.
         replicates: Number of bootstrap resamples, for the interval of the AUROC.
         seed: Random seed of the bootstrap.
@@ -83,6 +82,9 @@ def evaluate_external(
         ModelError: If the model is missing or damaged, or has no operating point.
     """
     known = open_evaluated_model(model, threads=threads)
+    predictor = known.predictor
+    if predictor is None:
+        raise ModelError(f"expected an exported .onnx file for --external, found the run '{model}'; export it first")
     if known.operating_point is None:
         raise ModelError(
             f"expected a model with an operating point for --external, found none in '{model}'; fit one on labelled "
@@ -105,13 +107,21 @@ def evaluate_external(
     log(question.sentence)
     source = open_source(found.root)
     with tqdm(total=len(samples), desc="reading images", unit="image", leave=False, disable=None) as bar:
-        store = PixelStore(source, samples, known.preprocessing, limit=_KEPT_BYTES, progress=bar.update)
-    rows, seen = _without_leaks(samples, store, known, drop_leaks, log)
+        store = PixelStore(
+            source,
+            samples,
+            known.preprocessing,
+            limit=KEPT_BYTES,
+            describe=lambda scan, origin, pixels: image_facts(scan, origin),
+            described=range(len(samples)),
+            progress=bar.update,
+        )
+    once, copies = _each_once(samples, store, question, found.classes, log)
+    rows, seen = _without_leaks(samples, once, store, known, drop_leaks, log)
     kept = [samples[row] for row in rows]
-    with Predictor(model, threads=threads, spinning=False) as predictor:
-        spec = predictor.spec
-        log(f"{known.kind} '{spec.name}' on {counted(len(rows), 'image')} ({split}) of {data}")
-        outputs = predict_rows(predictor, store, rows)
+    spec = predictor.spec
+    log(f"{known.kind} '{spec.name}' on {counted(len(rows), 'image')} ({split}) of {data}")
+    outputs = predict_rows(predictor, store, rows)
     names = [found.classes[sample.label] for sample in kept]
     is_positive = np.isin(names, question.positive)
     groups = None
@@ -130,20 +140,48 @@ def evaluate_external(
         },
         "data": {
             "path": str(data),
+            "name": found.root.resolve().name,
+            "fingerprint": labelled_fingerprint(kept, store.digests, found.classes),
             "split": split,
             "images": len(rows),
+            "groups": None if groups is None else len(set(groups)),
+            "copies": copies,
             "classes": dict(sorted(Counter(names).items())),
             **{name: list(value) for name, value in asdict(question).items()},
             "seen_in_training": seen,
         },
-        **_metrics(spec, outputs, is_positive, bootstrap),
-        "shift": describe_shift(spec, source, kept, outputs, is_positive),
+        **_metrics(spec, outputs, is_positive, [store.cautions[sample.path] for sample in kept], bootstrap),
+        "shift": describe_shift(
+            spec, [store.descriptions[sample.path] for sample in kept], outputs, is_positive, groups
+        ),
     }
     return {**document, "caveats": _caveats(document, spec)}
 
 
+def _each_once(
+    samples: Sequence[Sample], store: PixelStore, question: Question, classes: Sequence[str], log: Log
+) -> tuple[list[int], dict[str, int]]:
+    """Returns the rows of the first of all copies of each scan, and the numbers of scans that are left out."""
+    conflicting, repeated = set[Sample](), set[Sample]()
+    for group in duplicate_groups(samples, store.digests):
+        if len({classes[sample.label] in question.positive for sample in group}) > 1:
+            conflicting.update(group)
+        else:
+            repeated.update(group[1:])
+    for left, why in (
+        (conflicting, "with a copy on the other side"),
+        (repeated, "with identical pixels to another"),
+    ):
+        if left:
+            log(f"left out: {counted(len(left), 'scan')} {why}")
+    rows = [row for row, sample in enumerate(samples) if sample not in conflicting | repeated]
+    if not rows:
+        raise DataError("expected scans without a copy on the other side, found none; correct their folders")
+    return rows, {"repeated": len(repeated), "conflicting": len(conflicting)}
+
+
 def _without_leaks(
-    samples: Sequence[Sample], store: PixelStore, model: EvaluatedModel, drop_leaks: bool, log: Log
+    samples: Sequence[Sample], rows: list[int], store: PixelStore, model: EvaluatedModel, drop_leaks: bool, log: Log
 ) -> tuple[list[int], dict[str, int | None]]:
     """Returns the rows to evaluate, and the numbers of scans that the model was trained on, and of those left out."""
     trained_on = model.trained_on
@@ -153,20 +191,24 @@ def _without_leaks(
                 f"expected to know which images '{model.path}' was trained on, for --drop-leaks, found no run with "
                 "their digests next to it; leave out --drop-leaks"
             )
-        return list(range(len(samples))), {"trained_on": None, "dropped": 0}
-    known = [store.digests[sample.path] in trained_on for sample in samples]
+        return rows, {"trained_on": None, "dropped": 0}
+    unseen = [row for row in rows if store.digests[samples[row].path] not in trained_on]
+    count = len(rows) - len(unseen)
     if not drop_leaks:
-        if count := sum(known):
-            log(f"warning: the model was trained on {count} of the {counted(len(samples), 'image')}")
-        return list(range(len(samples))), {"trained_on": sum(known), "dropped": 0}
-    rows = [row for row, is_known in enumerate(known) if not is_known]
-    if not rows:
+        if count:
+            log(f"warning: the model was trained on {count} of the {counted(len(rows), 'image')}")
+        return rows, {"trained_on": count, "dropped": 0}
+    if not unseen:
         raise DataError(f"expected images that '{model.path}' was not trained on, found none")
-    return rows, {"trained_on": 0, "dropped": sum(known)}
+    return unseen, {"trained_on": 0, "dropped": count}
 
 
 def _metrics(
-    spec: ModelSpec, outputs: Outputs, is_positive: NDArray[np.bool_], bootstrap: Mapping[str, Any]
+    spec: ModelSpec,
+    outputs: Outputs,
+    is_positive: NDArray[np.bool_],
+    cautions: Sequence[str | None],
+    bootstrap: Mapping[str, Any],
 ) -> dict[str, Any]:
     point = spec.operating_point
     assert point is not None  # noqa: S101  # `evaluate_external` checked it
@@ -179,9 +221,15 @@ def _metrics(
         sets=spec.prediction_sets,
         limit=spec.novelty,
         novelty=outputs.novelty,
+        cautions=cautions,
     )
     decisions = np.array([decision.name for decision in found], np.str_)
-    sensitivity, specificity = share_of(called[is_positive]), share_of(~called[~is_positive])
+    groups = None if bootstrap["groups"] is None else np.array(bootstrap["groups"])
+
+    def share(flags: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> Share:
+        return share_of(flags[chosen], None if groups is None else groups[chosen])
+
+    sensitivity, specificity = share(called, is_positive), share(~called, ~is_positive)
     return {
         "verdict": asdict(judge_point(point, sensitivity, specificity)),
         "auroc": _auroc(score, is_positive, bootstrap),
@@ -190,11 +238,12 @@ def _metrics(
         "target_sensitivity": point.target_sensitivity,
         "positive_classes": list(point.positive),
         "decisions": {
-            side: {name: share_of(of_side == name) for name in ("positive", "negative", "refer")}
-            for side, of_side in (("positive", decisions[is_positive]), ("negative", decisions[~is_positive]))
+            side: {name: share(decisions == name, of_side) for name in ("positive", "negative", "refer")}
+            for side, of_side in (("positive", is_positive), ("negative", ~is_positive))
         },
-        "referred": share_of(decisions == "refer"),
-        "missed": share_of(decisions[is_positive] == "negative"),
+        "referred": share_of(decisions == "refer", groups),
+        "missed": share(decisions == "negative", is_positive),
+        "cautions": sum(caution is not None for caution in cautions),
     }
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from ctonnx.system.files import atomic_folder, write_text
 from ctonnx.system.text import counted, table
-from ctonnx_train.evaluation.external.shares import share_text
 from ctonnx_train.evaluation.external.shift import FACTS
+from ctonnx_train.evaluation.shares import share_text
 
 __all__ = ["as_markdown", "write_report"]
 
@@ -63,8 +63,27 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield from _shift(document["shift"])
     yield (
-        "Intervals: Wilson score for shares, percentiles of the bootstrap for the AUROC. The decision has no part for "
-        "warnings about single images, such as a blank one, which `ctonnx predict` adds."
+        "Intervals: 95 %; the verdict's are exact, those of other shares Wilson's, that of the AUROC percentiles of "
+        f"the bootstrap. {_independence(data)}"
+    )
+
+
+def _independence(data: Mapping[str, Any]) -> str:
+    copies, groups = data["copies"], data["groups"]
+    left_out = ", ".join(
+        f"{copies[name]} {why}"
+        for name, why in (("repeated", "identical to another"), ("conflicting", "with a copy on the other side"))
+        if copies[name]
+    )
+    text = f"Left out: {left_out}. " if left_out else "No two scans have identical pixels. "
+    if groups is not None:
+        return text + (
+            f"The intervals allow for {counted(groups, 'group')} (--group-regex): those of shares as if all scans of a "
+            "group were alike, that of the AUROC by resampling whole groups."
+        )
+    return text + (
+        "The intervals assume independent scans: if several are of one patient, they are too narrow; --group-regex "
+        "names the patient. `ctonnx data audit` finds near-duplicates."
     )
 
 

@@ -1,20 +1,15 @@
 """The shift from the training images to other scans: novelty, brightness, contrast and size."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.artifacts.spec import ModelSpec
-from ctonnx.images.loading import load_with_origin
 from ctonnx.parity.outputs import Outputs
-from ctonnx.system.cpu import available_cores
-from ctonnx_train.audit.facts import image_facts
-from ctonnx_train.data.sources import Source
-from ctonnx_train.data.splits import Sample
-from ctonnx_train.evaluation.external.shares import share_of
+from ctonnx_train.audit.facts import Facts
+from ctonnx_train.evaluation.shares import share_of
 
 __all__ = ["FACTS", "describe_shift"]
 
@@ -36,9 +31,20 @@ The window decides how many pixels are black or white.
 
 
 def describe_shift(
-    spec: ModelSpec, source: Source, samples: Sequence[Sample], outputs: Outputs, is_positive: NDArray[np.bool_]
+    spec: ModelSpec,
+    rows: Sequence[Facts],
+    outputs: Outputs,
+    is_positive: NDArray[np.bool_],
+    groups: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Returns a JSON-ready description of the shift from the training images to these scans.
+
+    Args:
+        spec: Spec of the model.
+        rows: Facts of each scan, from `ctonnx_train.audit.facts.image_facts`.
+        outputs: The model's outputs for the scans.
+        is_positive: Whether each scan is positive, [scans].
+        groups: Number of each scan's group, for the intervals.
 
     Returns:
         `novelty`: share of all, the positive and the negative scans above the novelty threshold, and the median of
@@ -47,32 +53,37 @@ def describe_shift(
         `middle_90` of all training images, and the share of scans `outside` that range. `training_known` is True if
         the spec has them.
     """
-    with ThreadPoolExecutor(available_cores(), "ctonnx-decode") as pool:
-        rows = list(pool.map(lambda sample: image_facts(*load_with_origin(source.image(sample.path))), samples))
     known = spec.acquisition or {}
     facts = {}
     for name in FACTS:
-        values = np.array([row[name] for row in rows if name in row], np.float64)
+        has_it = [number for number, row in enumerate(rows) if name in row]
+        values = np.array([rows[number][name] for number in has_it], np.float64)
         if len(values):
-            facts[name] = {"here": round(float(np.median(values)), 4), **_in_training(known, name, values)}
-    return {"novelty": _novelty(spec, outputs, is_positive), "facts": facts, "training_known": bool(known)}
+            of_values = None if groups is None else [groups[number] for number in has_it]
+            facts[name] = {"here": round(float(np.median(values)), 4), **_in_training(known, name, values, of_values)}
+    numbers = None if groups is None else np.asarray(groups)
+    return {"novelty": _novelty(spec, outputs, is_positive, numbers), "facts": facts, "training_known": bool(known)}
 
 
-def _novelty(spec: ModelSpec, outputs: Outputs, is_positive: NDArray[np.bool_]) -> dict[str, Any] | None:
+def _novelty(
+    spec: ModelSpec, outputs: Outputs, is_positive: NDArray[np.bool_], groups: NDArray[np.integer[Any]] | None
+) -> dict[str, Any] | None:
     limit, novelty = spec.novelty, outputs.novelty
     if limit is None or novelty is None:
         return None
     flags = limit.flags(novelty)
     return {
-        "flagged": share_of(flags),
-        "flagged_positive": share_of(flags[is_positive]),
-        "flagged_negative": share_of(flags[~is_positive]),
+        "flagged": share_of(flags, groups),
+        "flagged_positive": share_of(flags[is_positive], None if groups is None else groups[is_positive]),
+        "flagged_negative": share_of(flags[~is_positive], None if groups is None else groups[~is_positive]),
         "expected": round(1 - limit.quantile, 4),
         "median_percentile": round(float(np.median(limit.percentiles(novelty))), 1),
     }
 
 
-def _in_training(known: Mapping[str, Any], name: str, values: NDArray[np.float64]) -> dict[str, Any]:
+def _in_training(
+    known: Mapping[str, Any], name: str, values: NDArray[np.float64], groups: Sequence[int] | None
+) -> dict[str, Any]:
     """Returns the values of the training images, from `ctonnx_train.audit.facts.acquisition`."""
     by_class, middle = known.get("by_class"), known.get("middle_90")
     found: dict[str, Any] = {}
@@ -82,5 +93,5 @@ def _in_training(known: Mapping[str, Any], name: str, values: NDArray[np.float64
     ends = middle.get(name) if isinstance(middle, Mapping) else None
     if isinstance(ends, list | tuple) and len(ends) == 2:
         outside = (values < ends[0]) | (values > ends[1])
-        found |= {"middle_90": list(ends), "outside": share_of(outside)}
+        found |= {"middle_90": list(ends), "outside": share_of(outside, groups)}
     return found

@@ -1,10 +1,14 @@
 """Whether an operating point holds on scans of another origin."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
+
+from scipy.stats import beta
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
-from ctonnx_train.evaluation.external.shares import Share, share_text
+from ctonnx.system.text import counted
+from ctonnx_train.evaluation.metrics import LEVEL, as_text
+from ctonnx_train.evaluation.shares import Share
 
 __all__ = ["Verdict", "VerdictName", "judge_point"]
 
@@ -12,7 +16,7 @@ VerdictName: TypeAlias = Literal["holds", "not shown", "does not hold", "unknown
 
 _OPENINGS: dict[VerdictName, str] = {
     "holds": "the operating point holds here",
-    "not shown": "it is not shown that the operating point holds here",
+    "not shown": "it is not shown that the operating point holds here, as there are too few scans",
     "does not hold": "the operating point does not hold here",
     "unknown": "it is unknown whether the operating point holds here",
 }
@@ -29,44 +33,70 @@ class Verdict:
 def judge_point(point: OperatingPoint, sensitivity: Share, specificity: Share) -> Verdict:
     """Returns whether an operating point holds, by its sensitivity and specificity on other scans.
 
-    It does not hold if the whole interval of the sensitivity is below the target, or that of the specificity below its
-    interval on the images that the point was fitted on, or if the two values are no better than chance: their sum is 1
-    or less. It holds if the whole interval of the sensitivity reaches the target, and the specificity does not speak
-    against it; without negative scans that is not shown, as a model that calls every scan suspicious reaches any
-    sensitivity. Without positive scans it is unknown, unless the specificity speaks against it.
+    Each of the two has a bound to reach. That of the sensitivity is the target; that of the specificity is the lower
+    end of its interval on the images that the point was fitted on, but at least 1 - target, as with less the point is
+    no better than chance. The point holds if both intervals are at or above their bounds as a whole. It does not hold
+    if one is below as a whole. The intervals are exact (Clopper and Pearson), as those of few scans must not be too
+    narrow. Otherwise the scans are too few to show either; that includes no negative scans, as a
+    model that calls every scan suspicious reaches any sensitivity. Without positive scans it is unknown, unless the
+    specificity speaks against it.
 
     Args:
         point: Operating point; without a target, its sensitivity where it was fitted is the target.
         sensitivity: Sensitivity on the positive scans, from `share_of`.
         specificity: Specificity on the negative scans, from `share_of`.
+
+    Source: Clopper and Pearson 1934, https://doi.org/10.1093/biomet/26.4.404
     """
     target = point.sensitivity if point.target_sensitivity is None else point.target_sensitivity
-    fitted = point.specificity_interval or (point.specificity, point.specificity)
-    found, others = sensitivity["interval"], specificity["interval"]
-    like_chance = bool(found and others) and sensitivity["value"] + specificity["value"] <= 1
+    fitted = (point.specificity_interval or (point.specificity, point.specificity))[0]
+    lowest = max(fitted, round(1 - target, 6))
+    why = "below which it is no better than chance" if lowest > fitted else "the lower end where it was fitted"
+    found = _Found("sensitivity", sensitivity, "positive", target, f"the target of {target:g}")
+    others = _Found("specificity", specificity, "negative", lowest, f"{lowest:.3f}, {why}")
     name: VerdictName
-    if like_chance or (found and found[1] < target) or (others and others[1] < fitted[0]):
+    if found.is_below or others.is_below:
         name = "does not hold"
-    elif not found:
+    elif not sensitivity["images"]:
         name = "unknown"
     else:
-        name = "holds" if found[0] >= target and others else "not shown"
-    parts = [
-        _part("sensitivity", sensitivity, "positive", f"where {target:g} was asked for"),
-        _part("specificity", specificity, "negative", f"where {_fitted(point)} was measured when it was fitted"),
-    ]
-    if like_chance:
-        parts.append("the two are no better than chance")
-    return Verdict(name=name, sentence=f"{_OPENINGS[name]}: {'; '.join(parts)}")
+        name = "holds" if found.is_reached and others.is_reached else "not shown"
+    return Verdict(name=name, sentence=f"{_OPENINGS[name]}: {found.text}; {others.text}")
 
 
-def _part(name: str, share: Share, side: str, against: str) -> str:
-    if not share["images"]:
-        return f"{name} cannot be measured, as there are no {side} scans"
-    scans = "scan" if share["images"] == 1 else "scans"
-    return f"{name} {share_text(share)} on {share['images']} {side} {scans} {against}"
+@dataclass(frozen=True)
+class _Found:
+    """A share of one side's scans, and the bound that it has to reach."""
 
+    name: str
+    share: Share
+    side: str
+    bound: float
+    words: str
 
-def _fitted(point: OperatingPoint) -> str:
-    interval: Any = point.specificity_interval
-    return share_text({"value": point.specificity, "interval": interval, "images": None})
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        if not self.share["images"]:
+            return None
+        images = self.share.get("effective_images", self.share["images"])
+        right, wrong = images * self.share["value"], images * (1 - self.share["value"])
+        low = float(beta.ppf((1 - LEVEL) / 2, right, wrong + 1)) if right else 0.0
+        high = float(beta.ppf((1 + LEVEL) / 2, right + 1, wrong)) if wrong else 1.0
+        return low, high
+
+    @property
+    def is_reached(self) -> bool:
+        return self.interval is not None and self.interval[0] >= self.bound
+
+    @property
+    def is_below(self) -> bool:
+        return self.interval is not None and self.interval[1] < self.bound
+
+    @property
+    def text(self) -> str:
+        images = self.share["images"]
+        if not images:
+            return f"{self.name} cannot be measured, as there are no {self.side} scans"
+        place = "at or above" if self.is_reached else "below" if self.is_below else "on both sides of"
+        shown = as_text(self.share["value"], self.interval)
+        return f"{self.name} {shown} on {counted(images, f'{self.side} scan')}, {place} {self.words}"

@@ -10,8 +10,8 @@ from scipy.special import logit
 from ctonnx.artifacts.decision.operating_point import OperatingPoint, suspicion
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.decision.rule import decide_all
-from ctonnx_train.evaluation.fitting.threshold import wilson_interval
 from ctonnx_train.evaluation.metrics import as_text
+from ctonnx_train.evaluation.shares import share_of
 
 __all__ = ["Flags", "decision_confidence", "decision_metrics", "decisions_as_text", "risk_coverage"]
 
@@ -132,8 +132,5 @@ def decision_confidence(
 
 
 def _share(name: str, flags: Flags) -> dict[str, Any]:
-    interval = wilson_interval(flags)
-    return {
-        name: round(float(flags.mean()), 6) if len(flags) else None,
-        f"{name}_interval": None if interval is None else list(interval),
-    }
+    found = share_of(flags)
+    return {name: found["value"], f"{name}_interval": found["interval"]}

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
-from scipy.stats import beta, binomtest
+from scipy.stats import beta
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint, suspicion
 from ctonnx.errors import DataError
 from ctonnx_train.evaluation.metrics import LEVEL
+from ctonnx_train.evaluation.shares import share_of
 
-__all__ = ["fit_operating_point", "operating_metrics", "positive_classes", "suspicious_metrics", "wilson_interval"]
+__all__ = ["fit_operating_point", "operating_metrics", "positive_classes", "suspicious_metrics"]
 
 NEGATIVE_CLASSES = ("normal", "benign")
 
@@ -138,17 +139,16 @@ def operating_metrics(
 ) -> dict[str, Any]:
     """Returns sensitivity and specificity of a threshold with 95 % Wilson score intervals; None if undefined.
 
-    The probabilities, [images, classes], are those after the temperature.
-
-    Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953. (The bootstrap interval of a sensitivity of 1
+    The probabilities, [images, classes], are those after the temperature. (The bootstrap interval of a sensitivity of 1
     has no width.)
     """
     is_positive = np.isin(labels, [classes.index(name) for name in positive])
     called = suspicion(probabilities, classes, positive) >= threshold
     metrics: dict[str, Any] = {}
     for name, right in (("sensitivity", called[is_positive]), ("specificity", ~called[~is_positive])):
-        value = round(float(right.mean()), 6) if len(right) else None
-        metrics |= {name: value, f"{name}_interval": wilson_interval(right), f"{name}_images": len(right)}
+        found = share_of(right)
+        interval = tuple(found["interval"]) if found["interval"] else None
+        metrics |= {name: found["value"], f"{name}_interval": interval, f"{name}_images": found["images"]}
     return metrics
 
 
@@ -168,11 +168,3 @@ def suspicious_metrics(
         "target_sensitivity": point.target_sensitivity,
         **{name: list(value) if isinstance(value, tuple) else value for name, value in metrics.items()},
     }
-
-
-def wilson_interval(right: NDArray[np.bool_]) -> tuple[float, float] | None:
-    """Returns the 95 % Wilson score interval of a share of flags, rounded to six decimals; None without flags."""
-    if not len(right):
-        return None
-    found = binomtest(int(right.sum()), len(right)).proportion_ci(LEVEL, method="wilson")
-    return round(float(found.low), 6), round(float(found.high), 6)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ctonnx_train.evaluation.external.shares import share_of, share_text
+from ctonnx_train.evaluation.shares import share_of, share_text
 
 
 def test_interval_is_wilsons() -> None:
@@ -15,3 +15,13 @@ def test_interval_is_wilsons() -> None:
     assert share_text(share) == "0.308 [0.255, 0.366]"
     nothing = share_of(np.empty(0, bool))
     assert (nothing, share_text(nothing)) == ({"value": None, "interval": None, "images": 0}, "-")
+
+
+def test_groups_whose_images_are_alike_count_once() -> None:
+    flags = np.repeat(np.arange(20) < 15, 10)
+    grouped = share_of(flags, np.repeat(np.arange(20), 10))
+    once = share_of(np.arange(20) < 15)
+    assert (grouped["interval"], grouped["effective_images"]) == (once["interval"], 20.0)
+    assert share_of(flags, np.arange(200))["interval"] == share_of(flags)["interval"]
+    uneven = share_of(flags, [0] * 100 + list(range(1, 101)))
+    assert uneven["effective_images"] == round(200**2 / (100**2 + 100), 3)

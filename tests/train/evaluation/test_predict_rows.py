@@ -13,7 +13,7 @@ from ctonnx.prediction.predictor import Predictor
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import Sample
-from ctonnx_train.evaluation.external.outputs import predict_rows, rgb_pixels
+from ctonnx_train.evaluation.evaluated_model import predict_rows, rgb_pixels
 
 
 @pytest.fixture
