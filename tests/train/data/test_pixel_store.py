@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.errors import DataError, ImageError
 from ctonnx.images import Preprocessing, load, to_pixels
+from ctonnx.prediction.cautions import caution_of
 from ctonnx_train.data.pixel_store import PixelStore, pixel_digest, unreadable_error
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import Sample
@@ -53,6 +55,21 @@ def test_warnings_are_those_of_the_prediction_and_noted_when_the_store_is_create
     assert found.cautions == {f"{number}.png": None for number in range(5)} | {
         "5.png": "the image is blank: one value everywhere"
     }
+
+
+def test_model_with_a_range_of_brightness_has_the_warnings_of_its_predictions(scans: Path) -> None:
+    for name, grey in (("5.png", 7), ("6.png", 16)):
+        image = np.full((40, 40), grey, np.uint8)
+        image[:20] += grey % 2  # the first is not quite blank, the second is
+        Image.fromarray(image).save(scans / name)
+    found = store(scans)
+    samples = [Sample(f"{number}.png", 0) for number in range(7)]
+    known = BrightnessRange(darkest=60, brightest=200, images=9)
+    assert found.all_cautions(samples, None) == [None] * 6 + ["the image is blank: one value everywhere"]
+    cautions = found.all_cautions(samples, known)
+    expected = [caution_of(scan, to_pixels(scan, SMALL), SMALL, known) for scan in map(load, sorted(scans.iterdir()))]
+    assert cautions == expected
+    assert [caution and caution[:19] for caution in cautions[5:]] == ["the image is darker", "the image is blank:"]
 
 
 def test_chosen_images_are_described_when_the_store_is_created_and_only_then(scans: Path) -> None:

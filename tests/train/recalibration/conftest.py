@@ -25,6 +25,7 @@ def site() -> Callable[..., SiteScans]:
             ),  # of unit noise and a mean of 2, the factor that fits is 2
             "novelty": rng.exponential(50, count).astype(np.float32) if novelty else None,
             "cautions": (None,) * count,
+            "mean_greys": (90.0,) * count,
             "groups": np.arange(count),
             "is_grouped": False,
             "pixels": np.empty((0, 32, 32, 3), np.uint8),

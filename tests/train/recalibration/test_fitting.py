@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.train.grey_models import POINT, SPEC
 
+from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.errors import DataError
 from ctonnx_train.recalibration.fitting import (
@@ -32,7 +33,7 @@ NOVELTY = Novelty(
     training_images=600,
     components=64,
 )
-EARLIER = Values(temperature=1.0, operating_point=POINT, prediction_sets=None, novelty=NOVELTY)
+EARLIER = Values(temperature=1.0, operating_point=POINT, prediction_sets=None, novelty=NOVELTY, brightness=None)
 TARGETS = Targets(positive=("large cell", "tumor"), sensitivity=0.95, coverage=0.9, quantile=None)
 
 
@@ -114,6 +115,19 @@ def test_scan_with_a_warning_is_referred_whatever_the_values(site: Site) -> None
     some = judge(warned, np.arange(45, 55), earlier).decisions
     assert some is not None
     assert [name == "refer" for name in some] == [False] * 5 + [True] * 5
+
+
+def test_scan_far_from_the_brightness_of_the_fitted_ones_is_referred(site: Site) -> None:
+    scans = site(60)
+    darker = replace(scans, mean_greys=(*scans.mean_greys[:59], 16.0))
+    earlier = replace(EARLIER, novelty=None, brightness=BrightnessRange(darkest=60, brightest=120, images=9))
+    for values, expected in ((earlier, True), (fit(darker), False), (replace(earlier, brightness=None), False)):
+        found = judge(darker, np.arange(60), replace(values, prediction_sets=None, novelty=None)).decisions
+        assert found is not None
+        assert (found == "refer").tolist() == [False] * 59 + [expected]
+    held_out = cross_validate(darker, TARGETS, earlier).decisions  # its own fold does not know its brightness
+    assert held_out is not None
+    assert held_out[59] == "refer"
 
 
 def test_cross_validation_is_less_optimistic_than_the_fit_itself(site: Site) -> None:

@@ -22,12 +22,19 @@ def test_values_and_measures_are_side_by_side() -> None:
         "data": {"name": "site", "images": {"normal": 20, "tumor": 20}},
         "groups": None,
         "folds": 5,
-        "earlier": {"temperature": 1.0, "operating_point": asdict(POINT), "prediction_sets": None, "novelty": None},
+        "earlier": {
+            "temperature": 1.0,
+            "operating_point": asdict(POINT),
+            "prediction_sets": None,
+            "novelty": None,
+            "brightness": None,
+        },
         "values": {
             "temperature": 1.37,
             "operating_point": asdict(POINT) | {"threshold": 0.25},
             "prediction_sets": asdict(SETS),
             "novelty": None,
+            "brightness": {"darkest": 33.0, "brightest": 186.0, "images": 40},
         },
         "before": dict.fromkeys(MEASURES, SHARE) | {"coverage": NOTHING},
         "after": dict.fromkeys(MEASURES, SHARE) | {"sensitivity": {**SHARE, "value": 0.75}, "novel": NOTHING},
@@ -42,6 +49,7 @@ def test_values_and_measures_are_side_by_side() -> None:
     assert "operating point 0.5 0.25" in shown
     assert "lowest conformity of tumor in a set - 0.5" in shown
     assert "novelty threshold - -" in shown
+    assert "mean grey of the darkest scan - 33" in shown
     assert lines[-3:] == [
         "warning: few scans",
         "network unchanged: SHA-256 ab before and after",

@@ -23,12 +23,11 @@ _MOST_DESCRIBED = 10_000  # images; describing one takes a few milliseconds
 
 
 class Described(NamedTuple):
-    """Facts of an image's file, the facts that are tested for shortcuts, its perceptual hash and mean grey value."""
+    """Facts of an image's file, the facts that are tested for shortcuts, and its perceptual hash."""
 
     facts: Facts
     tested: Facts
     hash: NDArray[np.bool_]
-    mean_grey: float
 
 
 def sees_input(preprocessing: Preprocessing) -> bool:
@@ -51,7 +50,7 @@ def describe_image(scan: Scan, origin: Origin, pixels: NDArray[np.uint8], prepro
     """Returns the description of an image; `pixels` are those of `to_pixels`."""
     facts = image_facts(scan, origin)
     tested = facts_of_input(pixels) if sees_input(preprocessing) else facts
-    return Described(facts, tested, perceptual_hash(scan.image), scan.mean_grey())
+    return Described(facts, tested, perceptual_hash(scan.image))
 
 
 def audit_training_images(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.errors import DataError, ImageError
 from ctonnx.images import Preprocessing, load, to_pixels
 from ctonnx.images.loading import Origin, load_with_origin
@@ -70,6 +71,7 @@ class _Decoded(NamedTuple):
     pixels: NDArray[np.uint8]
     digest: str = ""
     caution: str | None = None
+    mean_grey: float = 0.0
     description: Any = None
 
 
@@ -85,7 +87,8 @@ class PixelStore:
 
     Attributes:
         digests: `pixel_digest` of each sample's image before resizing, by path.
-        cautions: Warning about each sample's image from `caution_of`, or None, by path.
+        cautions: Warning about each sample's image, whatever the model's range of brightness, by path.
+        mean_greys: Mean grey value of each sample's image, by path.
         descriptions: Results of `describe`, by path.
         kept: Number of images in memory, from the first row on.
 
@@ -112,6 +115,7 @@ class PixelStore:
         self.kept = len(samples) if limit is None else min(len(samples), limit // int(np.prod(shape)))
         self._pixels = np.empty((self.kept, *shape), np.uint8)
         self.digests: dict[str, str] = {}
+        self.mean_greys: dict[str, float] = {}
         self.cautions: dict[str, str | None] = {}
         self.descriptions: dict[str, Any] = {}
         errors: list[ImageError] = []
@@ -121,7 +125,8 @@ class PixelStore:
                 errors.append(result)
             else:
                 path = self._paths[row]
-                self.digests[path], self.cautions[path] = result.digest, result.caution
+                self.digests[path], self.mean_greys[path] = result.digest, result.mean_grey
+                self.cautions[path] = result.caution
                 if row in self._described:
                     self.descriptions[path] = result.description
                 if row < self.kept:
@@ -133,6 +138,14 @@ class PixelStore:
 
     def __len__(self) -> int:
         return len(self._paths)
+
+    def all_cautions(self, samples: Sequence[Sample], brightness: BrightnessRange | None) -> list[str | None]:
+        """Returns the warning for which a model with this range refers each sample's image, or None."""
+        found = [self.cautions[sample.path] for sample in samples]
+        if brightness is None:
+            return found
+        greys = (self.mean_greys[sample.path] for sample in samples)
+        return [caution or brightness.caution(grey) for caution, grey in zip(found, greys, strict=True)]
 
     def take(self, rows: Sequence[int]) -> NDArray[np.uint8]:
         """Returns images, uint8 [rows, size, size, channels]: one channel for grey preprocessing, else three.
@@ -165,8 +178,8 @@ class PixelStore:
             if not first:
                 return _Decoded(kept)
             description = None if describe is None or origin is None else describe(scan, origin, pixels)
-            caution = caution_of(scan, pixels, self._preprocessing)
-            return _Decoded(kept, pixel_digest(scan.image), caution, description)
+            caution = caution_of(scan, pixels, self._preprocessing, None)
+            return _Decoded(kept, pixel_digest(scan.image), caution, scan.mean_grey(), description)
 
         # More threads than cores, as some wait for files from a network.
         with ThreadPoolExecutor(available_cores() + _WAITING, "ctonnx-decode") as pool:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.model_selection import StratifiedGroupKFold
 
+from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
@@ -43,6 +44,7 @@ class Values:
     operating_point: OperatingPoint | None
     prediction_sets: PredictionSets | None
     novelty: Novelty | None
+    brightness: BrightnessRange | None
 
     def as_dict(self) -> dict[str, Any]:
         """Returns a JSON-ready dictionary."""
@@ -92,6 +94,7 @@ def values_of(spec: ModelSpec) -> Values:
         operating_point=spec.operating_point,
         prediction_sets=spec.prediction_sets,
         novelty=spec.novelty,
+        brightness=spec.brightness,
     )
 
 
@@ -119,7 +122,7 @@ def targets_of(
 
 
 def fit_values(scans: SiteScans, rows: NDArray[np.integer[Any]], targets: Targets, earlier: Values) -> Values:
-    """Returns the values that fit the scans in `rows` best: temperature, operating point, sets, novelty threshold."""
+    """Returns the values that fit the scans in `rows` best."""
     labels = scans.labels[rows]
     temperature = fit_temperature(scans.logits[rows], labels)
     probabilities = _probabilities(scans.logits[rows], temperature)
@@ -132,6 +135,7 @@ def fit_values(scans: SiteScans, rows: NDArray[np.integer[Any]], targets: Target
             probabilities, labels, scans.classes, targets.coverage, positive=targets.positive
         ),
         novelty=_fit_novelty(scans.novelty, rows, targets.quantile, earlier.novelty),
+        brightness=BrightnessRange.of([scans.mean_greys[int(row)] for row in rows]),
     )
 
 
@@ -143,7 +147,7 @@ def judge(scans: SiteScans, rows: NDArray[np.integer[Any]], values: Values) -> J
     labels = scans.labels[rows]
     decisions = None
     if point:
-        cautions = [scans.cautions[int(row)] for row in rows]
+        cautions = [_caution(scans, int(row), values.brightness) for row in rows]
         found = decide_all(
             probabilities, scans.classes, point, sets=sets, limit=limit, novelty=novelty, cautions=cautions
         )
@@ -180,6 +184,12 @@ def cross_validate(scans: SiteScans, targets: Targets, earlier: Values, seed: in
         covered=joined("covered"),
         flagged=joined("flagged"),
     )
+
+
+def _caution(scans: SiteScans, row: int, brightness: BrightnessRange | None) -> str | None:
+    if (caution := scans.cautions[row]) or brightness is None:
+        return caution
+    return brightness.caution(scans.mean_greys[row])
 
 
 def _probabilities(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:

@@ -161,6 +161,7 @@ def _new_spec(
         operating_point=values.operating_point,
         prediction_sets=values.prediction_sets,
         novelty=values.novelty,
+        brightness=values.brightness,
         metrics=metrics,
         history=(*spec.history, entry),
         content_checksum=None,

@@ -43,7 +43,8 @@ class SiteScans:
         labels: Class of each scan, [scans], as an index into `classes`.
         logits: Logits, [scans, classes], not divided by the temperature.
         novelty: Novelty, [scans]; None if the model has no such output.
-        cautions: Warning about each scan, or None, [scans].
+        cautions: Warning about each scan, whatever the model's range of brightness, or None, [scans].
+        mean_greys: Mean grey value of each scan, [scans].
         groups: Number of each scan's group, such as its patient, [scans].
         is_grouped: Whether groups were requested; if not, each scan is its own.
         pixels: Pixels of the first scans, uint8 [scans, size, size, 3], to compare two model files on.
@@ -56,6 +57,7 @@ class SiteScans:
     logits: NDArray[np.float32]
     novelty: NDArray[np.float32] | None
     cautions: tuple[str | None, ...]
+    mean_greys: tuple[float, ...]
     groups: NDArray[np.int64]
     is_grouped: bool
     pixels: NDArray[np.uint8]
@@ -135,6 +137,7 @@ def read_scans(
         logits=outputs.logits,
         novelty=outputs.novelty,
         cautions=tuple(store.cautions[sample.path] for sample in kept),
+        mean_greys=tuple(store.mean_greys[sample.path] for sample in kept),
         groups=groups,
         is_grouped=group_regex is not None,
         pixels=rgb_pixels(store, rows[:_COMPARED]),

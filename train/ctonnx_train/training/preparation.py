@@ -36,7 +36,7 @@ class Prepared:
         leaks: Copies and leaked images in the dataset.
         leaked_valid: Validation samples with a copy, or an image of their group, in the final training set.
         groups: Number of each image's group, by path, or None without groups. Copies belong to one group.
-        brightness: Mean grey values of the training images; None in all processes but the main one.
+        brightness: Range of the mean grey values of the training images.
         shortcuts: Facts of the training images that predict the class; None in all processes but the main one.
         acquisition: Medians of the training images' facts; None in all processes but the main one.
         fingerprint: SHA-256 over the split, class and pixels of each image; names, order and formats do not matter.
@@ -108,13 +108,11 @@ def prepare(found: Dataset, settings: TrainSettings, preprocessing: Preprocessin
         log(f"{split}: {counted(images, 'image')} ({shown})" if images else f"{split}: no images")
         for name in (name for name, count in counts.items() if split in found.to_make and not count):
             log(f"warning: the new split '{split}' has no image of '{name}': its images are in few and large groups")
-    brightness, shortcuts, acquisition = None, None, None
+    shortcuts, acquisition = None, None
     if is_main_process():
         shortcuts, acquisition = audit_training_images(
             store.descriptions, splits["train"], found.classes, names, seed=settings.seed
         )
-        described = (store.descriptions.get(sample.path) for sample in splits["train"])
-        brightness = BrightnessRange.of([of.mean_grey for of in described if of])
         store.descriptions.clear()
         _log_shortcuts(shortcuts, log)
     row = {sample.path: position for position, sample in enumerate(samples)}
@@ -126,7 +124,7 @@ def prepare(found: Dataset, settings: TrainSettings, preprocessing: Preprocessin
         fingerprint=_fingerprint(data, store.digests),
         leaked_valid=frozenset(leaked_samples(splits, "valid", store.digests, names)),
         groups=groups if settings.group_regex else None,
-        brightness=brightness,
+        brightness=BrightnessRange.of([store.mean_greys[sample.path] for sample in splits["train"]]),
         shortcuts=shortcuts,
         acquisition=acquisition,
     )
