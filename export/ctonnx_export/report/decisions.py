@@ -1,4 +1,4 @@
-"""Decisions of a model, for the export's report and model card: their rule, and what training measured of it."""
+"""Decisions of a model, for the export's report and model card: their rule, and their metrics from the training."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,12 +18,12 @@ _KINDS = {"set": "prediction set", "novelty": "novelty", "caution": "warning"}
 _TITLES = {"valid": "validation", "test": "test"}
 
 
-def decision_lines(model: Mapping[str, Any]) -> list[str]:
-    """Returns the sections on the operating point and the decisions of a model, whose spec is given as in the report.
+def decision_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Returns the sections on the operating point and the decisions, from the facts of `ctonnx_export.report.facts`.
 
     Shares are never rounded in the model's favour: those referred are rounded up, all others down.
     """
-    spec = json_schema.read(ModelSpec, model)
+    spec = json_schema.read(ModelSpec, facts["model"])
     point, sets, novelty = spec.operating_point, spec.prediction_sets, spec.novelty
     lacks = [f"**{missing[0].upper()}{missing[1:]}.**", ""] if (missing := missing_checks(spec)) else []
     if point is None:
@@ -47,6 +47,7 @@ def decision_lines(model: Mapping[str, Any]) -> list[str]:
         *_measured(spec.metrics, sets, novelty),
         *_sets(spec.metrics, spec.classes, sets),
         *_novelty(novelty),
+        *_exported(facts["precisions"], spec.classes),
     ]
 
 
@@ -141,6 +142,42 @@ def _novelty(novelty: Novelty | None) -> Iterator[str]:
         f"not flagged can be a wrong one.{_leaked(novelty.leaked_images_used)}"
     )
     yield ""
+
+
+def _exported(precisions: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> Iterator[str]:
+    """Yields how the decisions of FP16 and INT8 differ from FP32's on test images, and the coverage of each class."""
+    compared = {name: found for name, of in precisions.items() if (found := of.get("decisions_on_test"))}
+    if not compared:
+        return
+    (first, *_) = compared.values()
+    yield (
+        f"**Decisions of the exported files**, on {counted(first['images'], 'test image')} without a copy among those "
+        "that the network was trained on or that fitted a threshold, and on which no file was selected:"
+    )
+    yield ""
+    for name, found in compared.items():
+        yield (
+            f"- {name.upper()} decides otherwise than FP32: {_share(found, 'changed_share', up=True)}. "
+            f"{found['opposite']} the opposite, {found['newly_referred']} newly referred, "
+            f"{found['newly_decided']} no longer referred."
+        )
+    yield ""
+    if "coverage" in first:
+        coverage = {"FP32": first["reference_coverage"]}
+        coverage |= {name.upper(): found["coverage"] for name, found in compared.items()}
+        yield from table(
+            ["class in the prediction set", "images", "promised", *coverage],
+            [
+                [
+                    name,
+                    str(coverage["FP32"][name]["images"]),
+                    _down(coverage["FP32"][name]["promised"]),
+                    *(_share(of[name], "share") for of in coverage.values()),
+                ]
+                for name in classes
+            ],
+        )
+        yield ""
 
 
 def _leaked(used: bool) -> str:

@@ -51,7 +51,7 @@ def as_markdown(facts: Mapping[str, Any]) -> str:
         ),
         "",
         *_copies(model["data"].get("leaks")),
-        *decision_lines(model),
+        *decision_lines(facts),
         *stress_lines(facts),
         "## Model",
         "",

@@ -86,7 +86,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         + ("" if "test" in model["metrics"] else "There were no test images. ")
         + "`ctonnx evaluate` measures the model on other images.",
         "",
-        *decision_lines(model),
+        *decision_lines(facts),
         "## Numerical parity",
         "",
         "FP32 is compared with PyTorch, the other precisions with FP32 (see [report.md](report.md)). An INT8 model is "

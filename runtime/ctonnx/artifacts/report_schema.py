@@ -101,6 +101,7 @@ class GateBounds(TypedDict, total=False):
     max_dnovelty: Annotated[float, Between(0)] | None
     min_novelty_correlation: Annotated[float, Between(-1, 1)] | None
     min_novelty_agreement: Share | None
+    min_decision_agreement: Share | None
 
 
 Verdict: TypeAlias = Literal["none", "untested", "some", "strong"]

@@ -41,10 +41,11 @@ DECISIONS: dict[str, Any] = {
 }
 
 
-def text(**changes: Any) -> str:
+def text(on_test: dict[str, Any] | None = None, **changes: Any) -> str:
     metrics = {"valid": {"images": 72, "decisions": DECISIONS}}
     spec = replace(SPEC, **{"prediction_sets": SETS, "novelty": NOVELTY, "metrics": metrics, **changes})
-    return "\n".join(decision_lines(json.loads(spec.to_json())))
+    precisions = {"fp32": {}, "int8": {"decisions_on_test": on_test}}
+    return "\n".join(decision_lines({"model": json.loads(spec.to_json()), "precisions": precisions}))
 
 
 def test_the_rule_has_all_its_reasons() -> None:
@@ -99,3 +100,29 @@ def test_what_was_not_measured_or_does_not_exist_is_reported(metrics: dict[str, 
     assert "## Operating point" not in none
     assert "it makes no decisions" in none
     assert text(operating_point=None).endswith("It has no operating point, so it makes no decisions.\n")
+
+
+def test_exported_files_are_compared_on_test_images() -> None:
+    found = text(
+        {
+            "images": 72,
+            "opposite": 1,
+            "newly_referred": 2,
+            "newly_decided": 0,
+            "changed_share": 0.041667,
+            "changed_share_interval": [0.014249, 0.115471],
+            "coverage": {
+                "normal": {**COVERED, "share": 0.8, "share_interval": [0.54, 0.93]},
+                "tumor": NONE,
+                "large cell": NONE,
+            },
+            "reference_coverage": DECISIONS["coverage"],
+        }
+    )
+    assert (
+        "\n- INT8 decides otherwise than FP32: 0.042 [0.015, 0.116]. 1 the opposite, 2 newly referred, 0 no longer "
+        "referred.\n\n| class in the prediction set | images | promised | FP32 | INT8 |\n"
+        "| --- | --- | --- | --- | --- |\n"
+        "| normal | 15 | 0.950 | 0.933 [0.701, 0.988] | 0.800 [0.540, 0.930] |\n"
+    ) in found
+    assert "Decisions of the exported files" not in text()
