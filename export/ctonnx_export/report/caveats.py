@@ -60,7 +60,7 @@ def _comparison_caveats(model: ExportedModel) -> Iterator[str]:
 
 
 def _decision_caveats(name: str, found: Mapping[str, Any] | None, least: float | None) -> Iterator[str]:
-    """Yields what the test images show of a model's decisions: no model is selected on them, so no gate uses them."""
+    """Yields the caveats of the decisions on test images: no model is selected on these, so no gate uses them."""
     if not found:
         return
     if found["opposite"]:

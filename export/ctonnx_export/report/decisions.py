@@ -91,11 +91,12 @@ def _measured(metrics: Mapping[str, Any], sets: PredictionSets | None, novelty: 
         ],
     )
     fitted = ["operating point", *(["prediction sets"] if sets else []), *(["novelty threshold"] if novelty else [])]
+    counts_warnings = any("caution" in of["referred_by"] for of in found.values())
     yield ""
     yield (
         f"Decisions of the PyTorch original, with 95 % intervals. The {_listed(fitted)} "
-        f"{'were' if len(fitted) > 1 else 'was'} fitted on the validation images: metrics on them are optimistic. "
-        "Warnings about an image are not counted; they can only refer more."
+        f"{'were' if len(fitted) > 1 else 'was'} fitted on the validation images: metrics on them are optimistic."
+        + ("" if counts_warnings else " Warnings about an image are not counted; they can only refer more.")
     )
     yield ""
 
@@ -145,7 +146,7 @@ def _novelty(novelty: Novelty | None) -> Iterator[str]:
 
 
 def _exported(precisions: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> Iterator[str]:
-    """Yields how the decisions of FP16 and INT8 differ from FP32's on test images, and the coverage of each class."""
+    """Yields the differences of FP16's and INT8's decisions from FP32's on test images, and the coverage of each class."""
     compared = {name: found for name, of in precisions.items() if (found := of.get("decisions_on_test"))}
     if not compared:
         return

@@ -63,6 +63,13 @@ def test_no_measured_share_is_rounded_in_the_models_favour() -> None:
         "0.983 [0.912, 0.997] of 61 | - of 0 |"
     ) in text()
     assert "were fitted on the validation images: metrics on them are optimistic." in text()
+    uncounted = "Warnings about an image are not counted"
+    assert uncounted in text()
+    counted = {**DECISIONS, "referred_by": {"set": 4, "novelty": 2, "caution": 1}}
+    assert uncounted not in text(metrics={"valid": {"images": 72, "decisions": counted}})
+    assert "5 (prediction set 4, novelty 2, warning 1): " in text(
+        metrics={"valid": {"images": 72, "decisions": counted}}
+    )
 
 
 def test_prediction_sets_have_what_their_images_can_promise_and_what_was_measured() -> None:
