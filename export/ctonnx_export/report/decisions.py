@@ -146,7 +146,7 @@ def _novelty(novelty: Novelty | None) -> Iterator[str]:
 
 
 def _exported(precisions: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> Iterator[str]:
-    """Yields the differences of FP16's and INT8's decisions from FP32's on test images, and the coverage of each class."""
+    """Yields the decisions on test images that differ from FP32's, and the coverage of each class."""
     compared = {name: found for name, of in precisions.items() if (found := of.get("decisions_on_test"))}
     if not compared:
         return
