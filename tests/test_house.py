@@ -65,7 +65,7 @@ ROOMS = {
     "ctonnx_export": "graph image_sets trial quantization models report triton export cli",
     "ctonnx_export.graph": "sessions deploy_graph execution conversion simplification backbone fp16",
     "ctonnx_export.quantization": "settings calibration amx qdq input_stem bias_correction sensitivity scheme_search",
-    "ctonnx_export.report": "caveats facts parity_table stress markdown model_card",
+    "ctonnx_export.report": "caveats facts parity_table stress decisions markdown model_card",
     "ctonnx_bench": "cases measurement correctness analysis experiments benchmark report workflow cli",
     "ctonnx_bench.cases": "adapters settings contenders images task case sweep",
     "ctonnx_bench.cases.adapters": (

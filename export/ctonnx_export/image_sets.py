@@ -20,7 +20,7 @@ from ctonnx.system.text import Log
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import Source, open_source
-from ctonnx_train.data.splits import Sample
+from ctonnx_train.data.splits import SPLITS, Sample, Split
 from ctonnx_train.runs.checkpoint import Checkpoint
 
 __all__ = ["BATCH", "ImageSet", "ImageSets", "balanced", "batches_with_progress", "choose_images", "golden_rows"]
@@ -86,12 +86,14 @@ class ImageSets:
         golden: Rows of the validation images that are the golden inputs.
         calibration: Calibration images of INT8; None without INT8.
         choose_held_out: Decodes the training images on which FP16 and INT8 are compared, too; None if there are none.
+        choose_test: Decodes the test images on which their decisions are compared at the end; None if there are none.
     """
 
     validation: ImageSet
     golden: NDArray[np.intp]
     calibration: ImageSet | None = None
     choose_held_out: Callable[[], ImageSet | None] = lambda: None
+    choose_test: Callable[[], ImageSet | None] = lambda: None
 
     @cached_property
     def compared(self) -> tuple[ImageSet, ...]:
@@ -141,7 +143,17 @@ def choose_images(
             return None
         return _held_out_images(checkpoint, root, count=count, avoid=avoid, calibration=calibration)
 
-    return ImageSets(validation=validation, golden=golden, calibration=calibration, choose_held_out=choose_held_out)
+    def choose_test() -> ImageSet | None:
+        seen = {digest for split in SPLITS[:2] for digest in checkpoint.digests_by_path(split).values()}
+        return _unseen_images(checkpoint, root, avoid=avoid | seen | (calibration.digests if calibration else set()))
+
+    return ImageSets(
+        validation=validation,
+        golden=golden,
+        calibration=calibration,
+        choose_held_out=choose_held_out,
+        choose_test=choose_test,
+    )
 
 
 def _validation_images(checkpoint: Checkpoint, root: Path) -> ImageSet:
@@ -195,6 +207,13 @@ def _held_out_images(
     return _choose(checkpoint, source, found, count, avoid | (calibration.digests if calibration else frozenset()))
 
 
+def _unseen_images(checkpoint: Checkpoint, root: Path, *, avoid: frozenset[str]) -> ImageSet | None:
+    """Returns test images whose digests are not in `avoid`, if there are any."""
+    source = open_source(root)
+    found = [sample for sample in checkpoint.samples("test") if source.has(sample.path)]
+    return _choose(checkpoint, source, found, _COMPARED_IMAGES, avoid, split="test")
+
+
 def _choose(
     checkpoint: Checkpoint,
     source: Source,
@@ -202,12 +221,13 @@ def _choose(
     count: int,
     avoid: frozenset[str],
     share: Fraction = Fraction(1),
+    split: Split = "train",
 ) -> ImageSet | None:
     """Chooses and decodes distinct images whose digests are not in `avoid`.
 
     Digests recorded at training save decoding; those of the decoded images decide, as files may have changed since.
     """
-    known = checkpoint.digests_by_path("train")
+    known = checkpoint.digests_by_path(split)
     left = list({known.get(sample.path, sample.path): sample for sample in reversed(samples)}.values())
     left = sorted(sample for sample in left if known.get(sample.path) not in avoid)
     while left:

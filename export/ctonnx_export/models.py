@@ -30,7 +30,7 @@ from ctonnx_export.quantization.input_stem import for_integers
 from ctonnx_export.quantization.qdq import quantized_tensors
 from ctonnx_export.quantization.scheme_search import search
 from ctonnx_export.quantization.settings import Quantization
-from ctonnx_export.trial import ComparisonSet, Trial, try_model
+from ctonnx_export.trial import ComparisonSet, Trial, UnseenSet, compare_decisions, try_model
 from ctonnx_train.runs.checkpoint import Checkpoint
 
 __all__ = ["ExportedModel", "comparison_set", "make_fp16", "make_fp32", "make_int8"]
@@ -119,7 +119,12 @@ def comparison_set(fp32: ExportedModel, images: ImageSets, log: Log) -> Comparis
     valid, total = len(images.validation), sum(map(len, images.compared))
     log(f"comparing on {total} images: {valid} validation, {total - valid} training (not used for calibration)")
     reference = run_onnx(fp32.model, batches_with_progress("outputs of FP32", *images.compared))
-    return ComparisonSet(parts=images.compared, reference=reference, spec=fp32.spec)
+    test = images.choose_test() if fp32.spec.operating_point else None
+    if test is None:
+        return ComparisonSet(parts=images.compared, reference=reference, spec=fp32.spec)
+    log(f"comparing decisions on {len(test)} test images, too, on which no model is selected")
+    unseen = UnseenSet(images=test, reference=run_onnx(fp32.model, batches_with_progress("outputs of FP32", test)))
+    return ComparisonSet(parts=images.compared, reference=reference, spec=fp32.spec, test=unseen)
 
 
 def make_fp16(fp32: ExportedModel, compared: ComparisonSet, gate: Gate, log: Log) -> ExportedModel:
@@ -170,7 +175,11 @@ def _finish(candidate: _Candidate, fp32: ExportedModel, compared: ComparisonSet,
     spec = replace(fp32.spec, precision=precision, parity=parity, gate=asdict(gate), quantization=quantization)
     spec = _sealed(model, spec)
     log(f"{precision}: {trial.summary}")
-    facts = {**candidate.facts, "compared": compared.counts}
+    facts = {
+        **candidate.facts,
+        "compared": compared.counts,
+        "decisions_on_test": compare_decisions(model, compared),
+    }
     return ExportedModel(precision=precision, model=_embed(model, spec), spec=spec, gate=gate, trial=trial, facts=facts)
 
 

@@ -3,22 +3,24 @@
 import statistics
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from ctonnx.artifacts.decision.rule import decide_all
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity import rounding
 from ctonnx.parity.acceptance_gates import GATES, BrokenBound, Gate
-from ctonnx.parity.comparison import AccuracyChange, Parity, accuracy_change, compare
+from ctonnx.parity.comparison import AccuracyChange, Parity, accuracy_change, compare, share_interval
 from ctonnx.parity.outputs import Outputs, output_names
+from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.graph.sessions import open_model
 from ctonnx_export.image_sets import ImageSet, batches_with_progress
 
-__all__ = ["ComparisonSet", "Suspicion", "Trial", "try_model"]
+__all__ = ["ComparisonSet", "Suspicion", "Trial", "UnseenSet", "compare_decisions", "try_model"]
 
 _TIMED = 15  # runs
 
@@ -32,18 +34,28 @@ class Suspicion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnseenSet:
+    """The run's test images, which chose nothing, and the reference's outputs for them."""
+
+    images: ImageSet
+    reference: Outputs
+
+
+@dataclass(frozen=True, kw_only=True)
 class ComparisonSet:
     """Images and reference outputs to compare candidates with.
 
     Attributes:
         parts: Image sets, the validation images first.
         reference: Outputs of the FP32 model for all images.
-        spec: Spec of the FP32 model, whose operating point is compared, too; None skips that.
+        spec: Spec of the FP32 model, whose operating point and decisions are compared, too; None skips that.
+        test: Test images, on which no candidate is chosen; None if there are none.
     """
 
     parts: tuple[ImageSet, ...]
     reference: Outputs
     spec: ModelSpec | None = None
+    test: UnseenSet | None = None
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -59,6 +71,19 @@ class ComparisonSet:
     def novelty_threshold(self) -> float | None:
         """Highest novelty that is not flagged; None without this output."""
         return self.spec.novelty.threshold if self.spec and self.spec.novelty else None
+
+    def decision_agreement(self, outputs: Outputs) -> float | None:
+        """Returns the share of images that are decided as by the reference, of those after the validation images.
+
+        The validation images fitted what decides: some of them are exactly at a threshold, where a difference of any
+        size changes the decision. Returns None without an operating point or other images.
+        """
+        first = len(self.parts[0])
+        if self.spec is None or len(outputs) == first:
+            return None
+        rows = slice(first, None)
+        reference, candidate = (_decisions(self.spec, of[rows]) for of in (self.reference, outputs))
+        return None if reference is None or candidate is None else float((reference == candidate).mean())
 
     def changed_suspicion(self, outputs: Outputs) -> Suspicion | None:
         """Returns the numbers of images with another verdict than the reference's; None without an operating point."""
@@ -136,10 +161,13 @@ class Trial:
 def try_model(model: onnx.ModelProto, compared: ComparisonSet, gate: Gate, scheme: Mapping[str, Any] = {}) -> Trial:
     """Compares a model with its reference on the CPU, and times it."""
     session = open_model(model)
-    batches = batches_with_progress("comparing", *compared.parts)
     names = output_names([item.name for item in session.get_outputs()])
+    batches = batches_with_progress("comparing", *compared.parts)
     outputs = Outputs.concatenate([Outputs(*session.run(names, {"pixels": pixels})) for pixels in batches])
-    parity = compare(compared.reference, outputs, threshold=compared.novelty_threshold)
+    parity = replace(
+        compare(compared.reference, outputs, threshold=compared.novelty_threshold),
+        decision_agreement=compared.decision_agreement(outputs),
+    )
     change = accuracy_change(compared.reference, outputs, compared.labels)
     first = len(compared.parts[0])
     validation = accuracy_change(compared.reference[:first], outputs[:first], compared.labels[:first])
@@ -159,3 +187,63 @@ def try_model(model: onnx.ModelProto, compared: ComparisonSet, gate: Gate, schem
         broken=gate.broken(parity, change, validation),
         scheme=scheme,
     )
+
+
+def compare_decisions(model: onnx.ModelProto, compared: ComparisonSet) -> dict[str, Any] | None:
+    """Compares the decisions of a model with its reference's on the test images, on which no model is chosen.
+
+    Returns:
+        A JSON-ready dictionary: the numbers of `images`, of `opposite` decisions (positive and negative), of
+        `newly_referred` and `newly_decided` images, the `changed_share` with its interval and, with prediction sets,
+        the `coverage` by class as in `ctonnx_train.evaluation.fitting.decisions.decision_metrics`, and that of the
+        reference, `reference_coverage`. None without test images or an operating point.
+    """
+    spec, test = compared.spec, compared.test
+    if spec is None or test is None:
+        return None
+    outputs = run_onnx(model, batches_with_progress("decisions", test.images))
+    before, after = (_decisions(spec, of) for of in (test.reference, outputs))
+    if before is None or after is None:
+        return None
+    changed = before != after
+    found: dict[str, Any] = {
+        "images": len(changed),
+        "opposite": int((changed & (before != "refer") & (after != "refer")).sum()),
+        "newly_referred": int((changed & (after == "refer")).sum()),
+        "newly_decided": int((changed & (before == "refer")).sum()),
+        **_share("changed_share", changed),
+    }
+    if spec.prediction_sets is not None:
+        labels = test.images.labels
+        for name, of in (("coverage", outputs), ("reference_coverage", test.reference)):
+            inside = spec.prediction_sets.sets(of.probabilities, spec.classes)
+            found[name] = {
+                title: {
+                    **_share("share", inside[labels == index, index]),
+                    "images": int((labels == index).sum()),
+                    "promised": rounding.rounded_down(spec.prediction_sets.covered(title)),
+                }
+                for index, title in enumerate(spec.classes)
+            }
+    return found
+
+
+def _decisions(spec: ModelSpec, outputs: Outputs) -> NDArray[np.str_] | None:
+    """Returns the decision about each image, [images], without warnings about it; None without an operating point."""
+    if spec.operating_point is None:
+        return None
+    found = decide_all(
+        outputs.probabilities,
+        spec.classes,
+        spec.operating_point,
+        sets=spec.prediction_sets,
+        limit=spec.novelty,
+        novelty=outputs.novelty,
+    )
+    return np.array([decision.name for decision in found], np.str_)
+
+
+def _share(name: str, flags: NDArray[np.bool_]) -> dict[str, Any]:
+    share = float(flags.mean()) if len(flags) else None
+    interval = None if share is None else [round(end, 6) for end in share_interval(share, len(flags))]
+    return {name: None if share is None else round(share, 6), f"{name}_interval": interval}

@@ -77,6 +77,11 @@ def test_report_lists_the_candidates(small_export: ExportResult) -> None:
     tried = ("| minmax", "| moving", "| percentile", "| entropy")
     assert sum(line.startswith(tried) for line in text.splitlines()) == 6
     assert f"bias corrected on {facts['calibration']['images']} of them" in text
+    decided = facts["decisions_on_test"]
+    assert decided["images"] == 8
+    assert list(decided["coverage"]) == list(decided["reference_coverage"])
+    assert "| decided otherwise, test images | - | " in text
+    assert "- INT8 decides otherwise than FP32: " in text
     changed = facts["changed_suspicion"]
     assert f"| no longer suspicious, newly suspicious | - | 0, 0 | {changed['lost']}, {changed['gained']} |" in text
 

@@ -291,6 +291,24 @@ def test_fp32_alone_needs_only_the_validation_images(checkpoint: Checkpoint, pha
     assert (images.calibration, images.choose_held_out(), len(images.compared)) == (None, None, 1)
 
 
+def test_test_images_are_those_that_neither_training_nor_export_has_seen(
+    checkpoint: Checkpoint, phantoms: Path, tmp_path: Path
+) -> None:
+    images, _ = chosen(checkpoint, phantoms, ["int8"])
+    test = images.choose_test()
+    assert test is not None
+    assert test.samples == checkpoint.samples("test")
+    root = tmp_path / "changed"
+    shutil.copytree(phantoms, root)
+    copy, other, missing, *_ = (sample.path for sample in test.samples)
+    shutil.copy(root / checkpoint.samples("train")[0].path, root / copy)
+    shutil.copy(root / checkpoint.samples("valid")[0].path, root / other)
+    (root / missing).unlink()
+    left = chosen(checkpoint, root, ["fp16"])[0].choose_test()
+    assert left is not None
+    assert {sample.path for sample in test.samples} - {sample.path for sample in left.samples} == {copy, other, missing}
+
+
 def test_missing_calibration_images_are_reported(checkpoint: Checkpoint, phantoms: Path) -> None:
     _, messages = chosen(checkpoint, phantoms, ["int8"], samples=300)
     assert messages == [

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from tests.export.builders import SAME, SPEC, image_set
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.parity.acceptance_gates import Gate
 from ctonnx_export.graph.execution import run_onnx
-from ctonnx_export.trial import ComparisonSet, Suspicion, Trial, try_model
+from ctonnx_export.trial import ComparisonSet, Suspicion, Trial, UnseenSet, compare_decisions, try_model
 
 LOOSE = Gate(max_dp=1.0, min_agreement=0.5)
 
@@ -40,6 +41,40 @@ def test_trial_counts_images_with_another_verdict_than_the_reference(
     assert try_model(small_model, judged, LOOSE).suspicion == Suspicion(lost=0, gained=0)
     none = replace(compared.reference, probabilities=np.array([[0, 1, 0]] * 24, np.float32))
     assert judged.changed_suspicion(none) == Suspicion(lost=int((sums >= point.threshold).sum()), gained=0)
+
+
+def test_decisions_are_compared_on_images_that_fitted_nothing(
+    small_model: onnx.ModelProto, scans: NDArray[np.uint8], compared: ComparisonSet
+) -> None:
+    assert try_model(small_model, compared, LOOSE).parity.decision_agreement is None
+    sums = compared.reference.probabilities[:, [0, 2]].sum(axis=1)
+    point = OperatingPoint(positive=("a", "c"), threshold=float(np.median(sums)), sensitivity=1.0, specificity=1.0)
+    sets = PredictionSets(coverage=0.9, lowest=dict.fromkeys("abc", 0.0), images=dict.fromkeys("abc", 9))
+    spec = replace(SPEC, classes=("a", "b", "c"), operating_point=point)
+    # Validation images, the first six, are decided otherwise by the reference: they do not count.
+    values = compared.reference.probabilities.copy()
+    values[:6] = np.where(sums[:6, None] >= point.threshold, [[0, 1, 0]], [[1, 0, 0]])
+    judged = replace(compared, spec=spec, reference=replace(compared.reference, probabilities=values))
+    assert try_model(small_model, judged, LOOSE).parity.decision_agreement == 1.0
+    values[6] = [0, 1, 0] if sums[6] >= point.threshold else [1, 0, 0]
+    assert judged.decision_agreement(compared.reference) == 17 / 18
+    gate = replace(LOOSE, min_decision_agreement=0.98)
+    assert try_model(small_model, judged, gate).failures == (
+        "94.44% of the images are decided alike, at least 98% are required",
+    )
+    assert compare_decisions(small_model, judged) is None  # no test images
+    test = UnseenSet(images=image_set(scans, compared.labels), reference=judged.reference)
+    found = compare_decisions(small_model, replace(judged, test=test))
+    assert found is not None
+    assert (found["images"], found["opposite"], found["newly_referred"], found["newly_decided"]) == (24, 7, 0, 0)
+    assert found["changed_share"] == round(7 / 24, 6)
+    assert "coverage" not in found
+    referring = replace(judged, test=test, spec=replace(spec, prediction_sets=sets))
+    found = compare_decisions(small_model, referring)
+    assert found is not None
+    assert found["changed_share"] == 0  # every set has every class: all are referred
+    assert found["coverage"]["a"]["share"] == found["reference_coverage"]["a"]["share"] == 1
+    assert found["coverage"]["a"]["promised"] == 0.9
 
 
 def test_images_without_labels_have_no_accuracy(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> None:

@@ -41,7 +41,17 @@ SPEC = ModelSpec(
     checkpoint_sha256="ab" * 32,
     data={"name": "scans", "fingerprint": "cd"},
     synthetic=False,
-    metrics={"test": {"images": 72, "accuracy": 0.7, "ece": 0.1, "suspicious": {"sensitivity": 0.9}}},
+    metrics={
+        "test": {
+            "images": 72,
+            "accuracy": 0.7,
+            "ece": 0.1,
+            "macro": {"f1": 0.6, "auroc": 0.8},
+            "per_class": {"normal": {"f1": 0.6, "auroc": 0.8}},
+            "intervals": {"ece": [0.0, 0.2], "accuracy": [0.6, 0.8]},
+            "suspicious": {"sensitivity": 0.9},
+        }
+    },
     parity={"images": 8, "max_dp": 1e-7},
     versions={"torch": "2.15.0"},
     operating_point=POINT,

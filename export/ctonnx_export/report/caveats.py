@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ctonnx.artifacts.caveats import model_caveats
+from ctonnx.artifacts.caveats import model_caveats, split_caveats
 from ctonnx.parity.acceptance_gates import GATES
-from ctonnx.parity.rounding import rounded_down
+from ctonnx.parity.rounding import exactly, rounded_down, shown
+from ctonnx.system.text import counted
 from ctonnx_export.models import ExportedModel
 
 __all__ = ["export_caveats"]
@@ -46,6 +47,7 @@ def _comparison_caveats(model: ExportedModel) -> Iterator[str]:
             f"{name} and FP32 disagree on 'suspicious' for {changed.lost + changed.gained} of {parity.images} images "
             f"({changed.lost} no longer suspicious, {changed.gained} newly suspicious), which the gate does not check"
         )
+    yield from _decision_caveats(name, model.facts.get("decisions_on_test"), gate.min_decision_agreement)
     usual = GATES[model.precision]
     loosened = []
     if gate.min_agreement < usual.min_agreement:
@@ -55,6 +57,26 @@ def _comparison_caveats(model: ExportedModel) -> Iterator[str]:
     if loosened:
         yield f"the gate of {name} was loosened: it allowed {' and '.join(loosened)}"
     yield from _calibration_caveats(name, model.facts.get("calibration"))
+
+
+def _decision_caveats(name: str, found: Mapping[str, Any] | None, least: float | None) -> Iterator[str]:
+    """Yields the caveats of the decisions on test images: no model is selected on these, so no gate uses them."""
+    if not found:
+        return
+    if found["opposite"]:
+        yield (
+            f"{name} and FP32 have opposite decisions, positive and negative, on {found['opposite']} of "
+            f"{counted(found['images'], 'test image')}"
+        )
+    if least is not None and found["changed_share"] > 1 - least:
+        yield (
+            f"{name} decides {shown(found['changed_share'], 1 - least, digits=1, form='%')} of "
+            f"{counted(found['images'], 'test image')} otherwise than FP32, more than the "
+            f"{exactly(round(1 - least, 6), form='%')} that its gate allows on training images"
+        )
+    yield from (
+        f"{name}: {caveat}" for caveat in split_caveats({}, None, "test", {"coverage": found.get("coverage", {})})
+    )
 
 
 def _calibration_caveats(name: str, calibration: Mapping[str, Any] | None) -> Iterator[str]:

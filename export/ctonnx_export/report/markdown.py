@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.parity.rounding import shown
 from ctonnx.system.text import table
+from ctonnx_export.report.decisions import decision_lines
 from ctonnx_export.report.parity_table import parity_table, show_change, show_correlation, show_counts
 from ctonnx_export.report.stress import stress_lines
 
@@ -51,7 +51,7 @@ def as_markdown(facts: Mapping[str, Any]) -> str:
         ),
         "",
         *_copies(model["data"].get("leaks")),
-        *_operating_point(model["operating_point"]),
+        *decision_lines(facts),
         *stress_lines(facts),
         "## Model",
         "",
@@ -160,32 +160,6 @@ def _copies(leaks: Mapping[str, Any] | None) -> list[str]:
         ["files excluded by `--drop-leaks`", show_counts(leaks["dropped"])],
     ]
     return [*table(["copies in the dataset", ""], rows), ""]
-
-
-def _operating_point(values: Mapping[str, Any] | None) -> list[str]:
-    if values is None:
-        return []
-    point = OperatingPoint.from_dict(values)
-    return [
-        "## Operating point",
-        "",
-        f"An image is suspicious if the probabilities of {', '.join(point.positive)} sum to {point.threshold:.6f} "
-        f"or more. On the validation images, on which it was fitted: {point.metrics_text}"
-        f"{' (95 % intervals)' if point.sensitivity_interval else ''}.{_fit(point)}",
-        "",
-    ]
-
-
-def _fit(point: OperatingPoint) -> str:
-    """Returns the numbers of images that fitted the operating point and the gap around it; empty if unknown."""
-    if point.gap is None:
-        return ""
-    left_out = point.leaked_images and not point.leaked_images_used
-    leaked = f", without {point.leaked_images} that leaked from the training set" if left_out else ""
-    return (
-        f" It was fitted on {point.positive_images} suspicious images and {point.negative_images} others{leaked}; no "
-        f"score is between {point.gap[0]:.6f} and {point.gap[1]:.6f}."
-    )
 
 
 def _share(value: float | None) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from ctonnx.artifacts.caveats import describe_shortcuts
 from ctonnx.artifacts.spec import describe_leakage
 from ctonnx.system.text import table
+from ctonnx_export.report.decisions import decision_lines
 from ctonnx_export.report.markdown import GOLDEN_PIXELS, pending_lines
 from ctonnx_export.report.parity_table import parity_table
 from ctonnx_export.report.stress import stress_lines
@@ -85,6 +86,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         + ("" if "test" in model["metrics"] else "There were no test images. ")
         + "`ctonnx evaluate` measures the model on other images.",
         "",
+        *decision_lines(facts),
         "## Numerical parity",
         "",
         "FP32 is compared with PyTorch, the other precisions with FP32 (see [report.md](report.md)). An INT8 model is "

@@ -59,14 +59,25 @@ def _agreement(facts: Mapping[str, Any]) -> str:
     return f"{value} [{', '.join(ends)}]"
 
 
-def _novelty(facts: Mapping[str, Any], name: str, bound: str, *, digits: int, form: Form) -> str:
-    """Returns a value of the novelty, not rounded across its bound; "-" for a model without this output."""
+def _bounded(facts: Mapping[str, Any], name: str, bound: str, *, digits: int, form: Form) -> str:
+    """Returns a value, not rounded across its bound; "-" if it was not compared, as the model lacks this output."""
     value, limit = facts["parity"].get(name), facts["gate"].get(bound)
     return "-" if value is None else shown(value, *([] if limit is None else [limit]), digits=digits, form=form)
 
 
 def _suspicion(facts: Mapping[str, Any]) -> str:
     return f"{changed['lost']}, {changed['gained']}" if (changed := facts.get("changed_suspicion")) else "-"
+
+
+def _changed_decisions(facts: Mapping[str, Any]) -> str:
+    """Returns the share of test images with another decision, and how many became the opposite one."""
+    found = facts.get("decisions_on_test")
+    if not found:
+        return "-"
+    share, *ends = (
+        shown(value, digits=2, form="%") for value in (found["changed_share"], *found["changed_share_interval"])
+    )
+    return f"{share} [{', '.join(ends)}] of {found['images']}, {found['opposite']} the opposite"
 
 
 def _confirmed(facts: Mapping[str, Any]) -> str:
@@ -85,15 +96,19 @@ _ROWS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "max heatmap difference, relative": lambda facts: f"{facts['parity']['max_dheatmap']:.3g}",
     "heatmaps' median correlation": lambda facts: show_correlation(facts["parity"], facts["gate"]),
     "heatmaps' lowest correlation": lambda facts: f"{facts['parity']['lowest_heatmap_correlation']:.4f}",
-    "novelty's rank correlation": lambda facts: _novelty(
+    "novelty's rank correlation": lambda facts: _bounded(
         facts, "novelty_correlation", "min_novelty_correlation", digits=4, form="f"
     ),
-    "max novelty difference, relative": lambda facts: _novelty(
+    "max novelty difference, relative": lambda facts: _bounded(
         facts, "max_dnovelty", "max_dnovelty", digits=3, form="g"
     ),
-    "flagged alike as novel": lambda facts: _novelty(
+    "flagged alike as novel": lambda facts: _bounded(
         facts, "novelty_agreement", "min_novelty_agreement", digits=2, form="%"
     ),
+    "decided alike, unused training images": lambda facts: _bounded(
+        facts, "decision_agreement", "min_decision_agreement", digits=2, form="%"
+    ),
+    "decided otherwise, test images": _changed_decisions,
     "accuracy, all compared images": lambda facts: show_change(facts, "accuracy"),
     "accuracy, validation images": lambda facts: show_change(facts, "accuracy_on_validation"),
     "no longer suspicious, newly suspicious": _suspicion,

@@ -28,6 +28,7 @@ __all__ = [
 
 _CONFIDENCE = 0.95  # of the one-sided bounds
 _SPECIFICITY = 0.9  # specificity that the number of negative images should be able to show
+_EXAMPLES = {False: "size", True: "grey at the border"}  # of facts, by whether they are of the network's input
 _TITLES = {"train": "training", "valid": "validation", "test": "test", "all": "labelled"}
 
 
@@ -83,6 +84,7 @@ def shortcut_caveats(shortcuts: Mapping[str, Any] | None) -> list[str]:
     strong = {name: _part(classes, name) for name in classes if _part(classes, name).get("verdict") == "strong"}
     if not strong:
         return []
+    of_input = _is_of_input(shortcuts)
     ranked = sorted(strong, key=lambda name: -(_number(strong[name], "auroc") or 0))
     worst, *others = ranked
     facts = "; ".join(str(fact) for fact in strong[worst].get("facts") or ())
@@ -90,8 +92,8 @@ def shortcut_caveats(shortcuts: Mapping[str, Any] | None) -> list[str]:
     if others:
         named += " and also " + ", ".join(f"'{name}' ({_number(strong[name], 'auroc') or 0:.3f})" for name in others)
     return [
-        f"facts of the training images that are not anatomy, such as their size, distinguish {named}: the model may "
-        "have learned these instead, and its metrics may not hold on other scans"
+        f"facts of the {_audited(shortcuts)} that are not anatomy, such as their {_EXAMPLES[of_input]}, distinguish "
+        f"{named}: the model may have learned these instead, and its metrics may not hold on other scans"
     ]
 
 
@@ -111,7 +113,7 @@ def describe_shortcuts(shortcuts: Mapping[str, Any] | None) -> str | None:
         ]
         if named:
             parts.append(f"{verdict} for {', '.join(named)}")
-    return f"shortcuts in the training images: {'; '.join(parts)}" if parts else None
+    return f"shortcuts in the {_audited(shortcuts)}: {'; '.join(parts)}" if parts else None
 
 
 def model_caveats(
@@ -151,6 +153,14 @@ def missing_checks(spec: ModelSpec) -> str | None:
         f"this model has no {' and no '.join(missing)}: its decisions rest on {used} alone; train again, and export, "
         "to have them"
     )
+
+
+def _is_of_input(shortcuts: Mapping[str, Any] | None) -> bool:
+    return isinstance(shortcuts, Mapping) and shortcuts.get("audited") == "input"
+
+
+def _audited(shortcuts: Mapping[str, Any] | None) -> str:
+    return "training images as the network sees them" if _is_of_input(shortcuts) else "training images"
 
 
 def _of_point(point: OperatingPoint) -> Iterator[str]:

@@ -101,6 +101,7 @@ class GateBounds(TypedDict, total=False):
     max_dnovelty: Annotated[float, Between(0)] | None
     min_novelty_correlation: Annotated[float, Between(-1, 1)] | None
     min_novelty_agreement: Share | None
+    min_decision_agreement: Share | None
 
 
 Verdict: TypeAlias = Literal["none", "untested", "some", "strong"]
@@ -123,10 +124,14 @@ class Shortcut(TypedDict, total=False):
 
 
 class Shortcuts(TypedDict, total=False):
-    """`shortcuts`: facts of an image that are not anatomy, such as its size, but distinguish its class."""
+    """`shortcuts`: facts of an image that are not anatomy, such as its size, but distinguish its class.
+
+    They are those of the images as they are in their files or of the network's input; unknown in older files.
+    """
 
     verdict: Required[Verdict]
     classes: Required[Mapping[str, Shortcut]]
+    audited: Literal["files", "input"]
     images: Count
     groups: Count
     permutations: Count

@@ -21,6 +21,7 @@ Bound: TypeAlias = Literal[
     "max_dnovelty",
     "min_novelty_correlation",
     "min_novelty_agreement",
+    "min_decision_agreement",
 ]
 
 
@@ -53,6 +54,8 @@ class Gate:
             without this output break none of the three.
         min_novelty_correlation: Minimum rank correlation of the novelty.
         min_novelty_agreement: Minimum share of images that both or neither flag as novel, 0 to 1.
+        min_decision_agreement: Minimum share of images with the same decision, 0 to 1; None allows any, and models
+            whose decisions were not compared do not break it.
     """
 
     max_dp: float
@@ -62,17 +65,19 @@ class Gate:
     max_dnovelty: float | None = None
     min_novelty_correlation: float | None = None
     min_novelty_agreement: float | None = None
+    min_decision_agreement: float | None = None
 
     @property
     def summary(self) -> str:
         """The bounds in one line."""
-        correlation = self.min_heatmap_correlation
+        correlation, decisions = self.min_heatmap_correlation, self.min_decision_agreement
         bounds = [
             f"max |dp| {exactly(self.max_dp)} or less" if self.max_dp < 1 else "",
             f"agreement {self._agreement_text} or more" if self.min_agreement > 0 else "",
             f"a loss of accuracy of {points_text(self.max_drop)} points or less" if self.max_drop is not None else "",
             f"heatmaps' median correlation {exactly(correlation)} or more" if correlation > -1 else "",
             *self._novelty_bounds,
+            "" if decisions is None else f"{_percent(decisions)} or more decided alike",
         ]
         return ", ".join(filter(None, bounds)) or "any outputs that are numbers"
 
@@ -136,6 +141,14 @@ class Gate:
                 f"{exactly(self.min_heatmap_correlation)} is required",
             )
         found += self._broken_novelty(parity)
+        alike, least = parity.decision_agreement, self.min_decision_agreement
+        if alike is not None and least is not None and not alike >= least:
+            exceed(
+                "min_decision_agreement",
+                least - alike,
+                f"{shown(alike, least, digits=2, form='%')} of the images are decided alike, at least "
+                f"{exactly(least, form='%')} are required",
+            )
         if self.max_drop is None:
             return tuple(found)
         if change is not None and not change.difference >= -self.max_drop:
@@ -224,12 +237,12 @@ def _percent(share: float) -> str:
     return exactly(share, form="%").replace("%", " %")
 
 
-_NOVELTY = {"min_novelty_correlation": 0.98, "min_novelty_agreement": 0.98}
+_DECISIONS = {"min_novelty_correlation": 0.98, "min_novelty_agreement": 0.98, "min_decision_agreement": 0.98}
 
 GATES = {
     "fp32": Gate(max_dp=1e-4, min_agreement=0.0, max_dnovelty=1e-3),
-    "fp16": Gate(max_dp=5e-3, min_agreement=0.99, max_drop=0.005, min_heatmap_correlation=0.999, **_NOVELTY),
-    "int8": Gate(max_dp=1.0, min_agreement=0.99, max_drop=0.005, min_heatmap_correlation=0.98, **_NOVELTY),
+    "fp16": Gate(max_dp=5e-3, min_agreement=0.99, max_drop=0.005, min_heatmap_correlation=0.999, **_DECISIONS),
+    "int8": Gate(max_dp=1.0, min_agreement=0.99, max_drop=0.005, min_heatmap_correlation=0.98, **_DECISIONS),
 }
 """Gate of each precision: FP32 is compared with PyTorch, the others with FP32. FP32 needs no bound on agreement: a
 difference of 1e-4 can only change exact ties. The novelty is a sum of squares of weighted sums of 2048 features:
@@ -251,6 +264,7 @@ _UNITS: Mapping[Bound, float] = {
     "max_dnovelty": 0.1,
     "min_novelty_correlation": 0.02,
     "min_novelty_agreement": 0.02,
+    "min_decision_agreement": 0.02,
 }
 """Units of the excess over a bound: a point of agreement or accuracy counts like 0.02 of the heatmaps' correlation, as
 in INT8's gate."""

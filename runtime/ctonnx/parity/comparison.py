@@ -41,6 +41,8 @@ class Parity:
         novelty_correlation: Spearman's rank correlation of the novelty; None, like the next two, without this output.
         max_dnovelty: Largest absolute difference of an image's novelty, relative to the reference's value, at least 1.
         novelty_agreement: Share of images that both or neither flag as novel, 0 to 1; None without a threshold, too.
+        decision_agreement: Share of images with the same decision, 0 to 1, of those that fitted nothing which decides;
+            None if the decisions were not compared, as in `compare`.
     """
 
     images: int
@@ -54,6 +56,7 @@ class Parity:
     novelty_correlation: float | None = None
     max_dnovelty: float | None = None
     novelty_agreement: float | None = None
+    decision_agreement: float | None = None
 
     @property
     def agreement_interval(self) -> tuple[float, float]:

@@ -36,6 +36,20 @@ def int8(
     return ExportedModel(precision="int8", model=onnx.ModelProto(), spec=SPEC, gate=gate, trial=trial, facts=facts)
 
 
+def test_decisions_that_differ_on_test_images_have_caveats() -> None:
+    same = {"images": 100, "opposite": 0, "changed_share": 0.02, "coverage": {}}
+    assert export_caveats([replace(int8(), facts={"decisions_on_test": same})]) == ()
+    low = {"tumor": {"share": 0.7, "share_interval": [0.6, 0.78], "images": 100, "promised": 0.95}}
+    changed = {**same, "opposite": 1, "changed_share": 0.03, "coverage": low}
+    assert export_caveats([replace(int8(), facts={"decisions_on_test": changed})]) == (
+        "INT8 and FP32 have opposite decisions, positive and negative, on 1 of 100 test images",
+        "INT8 decides 3.0% of 100 test images otherwise than FP32, more than the 2% that its gate allows on training "
+        "images",
+        "INT8: of the test images of 'tumor', 0.700 [0.600, 0.780] have their class in the prediction set: the whole "
+        "interval lies below the coverage of 0.950",
+    )
+
+
 def test_flawless_export_has_no_caveats() -> None:
     assert export_caveats([fp32(normal=3, tumor=1), int8()]) == ()
 

@@ -141,3 +141,12 @@ def test_the_stress_test_or_its_absence_is_reported() -> None:
     text = model_card(facts(metrics={"valid": METRICS}, data=DATA) | {"stress": stress})
     assert "| darker | x 0.8: 2.0% |  |  | 2.0% |" in text
     assert "**It was not stress-tested**" in card()
+
+
+def test_decisions_of_the_run_are_reported(exported_run: Run) -> None:
+    for name in ("README.md", "report.md"):
+        text = (exported_run.export_folder / name).read_text(encoding="utf-8")
+        assert "\n## Operating point\n\nAn image is suspicious if " in text
+        assert "\n## Decisions\n\nAn image is `positive` if it is suspicious, else `negative`." in text
+        assert "\n**Prediction sets** are fitted for a coverage of 95%: " in text
+        assert "\n| test | 8 | " in text

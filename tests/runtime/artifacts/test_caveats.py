@@ -64,6 +64,11 @@ def test_strong_shortcuts_of_the_training_images_are_a_caveat() -> None:
     )
     assert shortcut_caveats({"verdict": "strong", "classes": strong}) == [caveat]
     assert model_caveats({"test": GOOD}, POINT, None, {"verdict": "strong", "classes": strong}) == [caveat]
+    (of_input,) = shortcut_caveats({"audited": "input", "classes": strong})
+    assert of_input.startswith(
+        "facts of the training images as the network sees them that are not anatomy, such as their grey at the border, "
+        "distinguish 'normal' "
+    )
     (alone,) = shortcut_caveats({"classes": {"normal": {"verdict": "strong"}}})
     assert "distinguish 'normal' with an AUROC of 0.000: the model" in alone
 
@@ -80,6 +85,8 @@ def test_shortcuts_are_described_the_worst_first() -> None:
         "shortcuts in the training images: strong for 'd' (AUROC 0.991); some for 'c' (AUROC 0.720); untested for 'b'; "
         "none for 'a', 'e'"
     )
+    of_input = describe_shortcuts({"audited": "input", "classes": {"a": {"verdict": "none"}}})
+    assert of_input == "shortcuts in the training images as the network sees them: none for 'a'"
     assert describe_shortcuts(None) is None
 
 

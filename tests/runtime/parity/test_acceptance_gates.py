@@ -154,6 +154,9 @@ def test_gates_are_the_designs() -> None:
             ("97.99% of the images are flagged alike as novel, at least 98% are required",),
         ),
         ({"novelty_agreement": None}, ()),
+        ({"decision_agreement": 0.98}, ()),
+        ({"decision_agreement": 0.9799}, ("97.99% of the images are decided alike, at least 98% are required",)),
+        ({"decision_agreement": math.nan}, ("nan% of the images are decided alike, at least 98% are required",)),
         ({"max_dnovelty": math.nan}, ("the novelty has values that are not finite",)),
         ({"max_dnovelty": math.inf}, ("the novelty has values that are not finite",)),
         ({"max_dnovelty": None, "novelty_correlation": None}, ()),
@@ -161,15 +164,21 @@ def test_gates_are_the_designs() -> None:
 )
 def test_each_bound_on_the_novelty_is_reported(changes: dict[str, float], failures: tuple[str, ...]) -> None:
     gate = Gate(
-        max_dp=1.0, min_agreement=0.0, max_dnovelty=0.1, min_novelty_correlation=0.98, min_novelty_agreement=0.98
+        max_dp=1.0,
+        min_agreement=0.0,
+        max_dnovelty=0.1,
+        min_novelty_correlation=0.98,
+        min_novelty_agreement=0.98,
+        min_decision_agreement=0.98,
     )
     found = parity(**{"max_dnovelty": 0.0, "novelty_correlation": 1.0, "novelty_agreement": 1.0, **changes})
     assert gate.failures(found) == failures
 
 
-def test_novelty_of_fp16_and_int8_keeps_its_ranks_and_its_flags() -> None:
+def test_novelty_and_decisions_of_fp16_and_int8_are_bounded() -> None:
     for precision in ("fp16", "int8"):
-        assert (GATES[precision].min_novelty_correlation, GATES[precision].min_novelty_agreement) == (0.98, 0.98)
+        gate = GATES[precision]
+        assert (gate.min_novelty_correlation, gate.min_novelty_agreement, gate.min_decision_agreement) == (0.98,) * 3
 
 
 def test_excess_over_the_bounds_has_comparable_units() -> None:
@@ -197,7 +206,8 @@ def test_excess_over_the_bounds_has_comparable_units() -> None:
         (
             GATES["int8"],
             "agreement 99 % or more, a loss of accuracy of 0.5 points or less, heatmaps' median correlation 0.98 or "
-            "more, novelty's rank correlation 0.98 or more, 98 % or more flagged alike as novel",
+            "more, novelty's rank correlation 0.98 or more, 98 % or more flagged alike as novel, 98 % or more "
+            "decided alike",
         ),
         (Gate(max_dp=1.0, min_agreement=0.0), "any outputs that are numbers"),
     ],

@@ -32,7 +32,8 @@ def answers(images: int, *wrong: int, certainty: float = 0.9) -> Outputs:
 def test_share_of_a_few_images_is_not_rounded_to_more_that_may_differ(images: int, allowed: int, reason: str) -> None:
     found = allow(GATES["int8"], answers(images), answers(images))
     assert (found.images, found.disagreements, found.reason, found.excused) == (images, allowed, reason, ())
-    assert found.gate == replace(GATES["int8"], min_novelty_correlation=None, min_novelty_agreement=None)
+    compared = replace(GATES["int8"], min_novelty_correlation=None, min_novelty_agreement=None)
+    assert found.gate == replace(compared, min_decision_agreement=None)
 
 
 def test_as_many_may_differ_as_on_the_exporting_machine() -> None:

@@ -12,10 +12,9 @@ from tests.runtime.images.dicom import dicom_files
 from ctonnx.artifacts.report_schema import Shortcuts
 from ctonnx.images import Preprocessing
 from ctonnx_train.audit.audit import audit_data
-from ctonnx_train.audit.facts import Facts, facts_of_input, image_facts
+from ctonnx_train.audit.facts import Facts, image_facts
 from ctonnx_train.audit.shortcuts import FEWEST_GROUPS, find_shortcuts
 from ctonnx_train.data.image_folder import read_data
-from ctonnx_train.data.phantom.drawing import CLASSES, draw
 
 EACH = 24
 
@@ -107,16 +106,6 @@ def test_shortcut_of_the_size_is_gone_from_what_the_network_sees(tmp_path: Path)
     root = dataset(tmp_path, larger)
     assert audited(root, as_seen=Preprocessing(size=64))["verdict"] == "none"
     assert audited(root, as_seen=Preprocessing(size=64, resize="pad"))["verdict"] == "strong"  # black bars
-
-
-def test_phantoms_have_no_shortcut() -> None:
-    rows = range(30 * len(CLASSES))
-    images = [draw(CLASSES[row % len(CLASSES)], np.random.default_rng([7, row]), 96) for row in rows]
-    facts = [facts_of_input(np.asarray(image.convert("RGB"))) for image in images]
-    found = find_shortcuts(facts, [row % len(CLASSES) for row in rows], CLASSES, rows, permutations=199)
-    assert found["verdict"] == "none"
-    assert all((of.get("auroc") or 1) <= 0.6 for of in found["classes"].values())
-    assert all(of.get("facts") == [] for of in found["classes"].values())
 
 
 def noise(images: int, seed: int) -> list[Facts]:

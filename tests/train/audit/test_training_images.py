@@ -38,14 +38,16 @@ def set_of(count: int, **settings: Any) -> tuple[dict[str, Described], list[Samp
 def test_files_are_tested_and_with_a_crop_the_networks_input() -> None:
     of_files, samples = set_of(48)
     shortcuts, acquisition = audit_training_images(of_files, samples, ("a", "b"), {})
-    assert (shortcuts["verdict"], shortcuts["permutations"]) == ("strong", 199)
+    assert (shortcuts["verdict"], shortcuts.get("audited"), shortcuts["permutations"]) == ("strong", "files", 199)
     assert acquisition["images"] == 48
     assert (acquisition["medians"]["width"], acquisition["by_class"]["b"]["width"]) == (85.0, 90.0)
     of_input, samples = set_of(48, crop="body")
-    shortcuts, acquisition = audit_training_images(of_input, samples, ("a", "b"), {})
-    assert shortcuts["verdict"] == "none"
+    shortcuts, acquisition = audit_training_images(of_input, samples, ("a", "b"), {}, of_input=True)
+    assert (shortcuts["verdict"], shortcuts.get("audited")) == ("none", "input")
     assert acquisition["by_class"]["b"]["width"] == 90.0
-    assert [sees_input(Preprocessing(crop=crop)) for crop in ("none", "body")] == [False, True]
+    assert not sees_input(Preprocessing())
+    assert sees_input(Preprocessing(crop="body"))
+    assert sees_input(Preprocessing(resize="pad"))
 
 
 def test_images_of_a_group_are_kept_together() -> None:

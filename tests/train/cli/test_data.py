@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from tests.train.cli.conftest import ctonnx, failed, misused, outcome
 
 from ctonnx_train.audit.audit import audit_data
@@ -98,6 +98,58 @@ def test_strong_shortcut_is_exit_code_1(with_shortcut: Path) -> None:
     assert document["shortcuts"]["verdict"] == "strong"
     assert document["shortcuts"]["classes"]["b"]["facts"][0] == "wider, median 48 against 40 pixels"
     assert document["as_seen"] is None
+
+
+@pytest.fixture(scope="module")
+def phantom_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Phantoms as `ctonnx data phantom` writes them."""
+    root = tmp_path_factory.mktemp("phantoms") / "set"
+    assert ctonnx("data", "phantom", str(root), "--per-class", "36", "--size", "96").exit_code == 0
+    return root
+
+
+@pytest.mark.parametrize("words", [[], ["--as-seen"]], ids=["files", "as seen"])
+def test_phantoms_have_no_shortcut(words: list[str], phantom_set: Path) -> None:
+    result = ctonnx("data", "audit", str(phantom_set), "--json", *words)
+    assert (result.exit_code, result.stderr) == (0, "")
+    found = json.loads(result.stdout)["shortcuts"]
+    assert found["verdict"] == "none"
+    assert all(of["facts"] == [] for of in found["classes"].values())
+    # The AUROC of one class of 36 images scatters by 0.05 around 0.5.
+    assert np.mean([of["auroc"] for of in found["classes"].values()]) <= 0.6
+
+
+def _frame(image: Image.Image) -> Image.Image:
+    ImageDraw.Draw(image).rectangle((0, 0, 95, 95), outline=255)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("planted", "ending", "words"),
+    [
+        (lambda image: image, "jpg", "format JPEG, 100 % against 0 %"),
+        (_frame, "png", "brighter border, median 255 against "),
+        (lambda image: image.resize((110, 96)), "png", "wider, median 110 against 96 pixels"),
+    ],
+    ids=["jpeg", "frame", "size"],
+)
+def test_planted_shortcut_is_found_in_files_and_exit_code_1(
+    planted: Callable[[Image.Image], Image.Image], ending: str, words: str, phantom_set: Path
+) -> None:
+    for split, images in (("train", 9), ("valid", 3)):
+        for folder in sorted((phantom_set / split).iterdir())[:2]:
+            is_changed = folder.name.startswith("cavitating")
+            target = Path("scans", split, folder.name)
+            target.mkdir(parents=True)
+            for file in sorted(folder.iterdir())[:images]:
+                with Image.open(file) as image:
+                    changed = planted(image.copy()) if is_changed else image
+                    changed.save(target / f"{file.stem}.{ending if is_changed else 'png'}")
+    result = ctonnx("data", "audit", "scans", "--json")
+    assert (result.exit_code, result.stderr) == (1, "")
+    of = json.loads(result.stdout)["shortcuts"]["classes"]["cavitating"]
+    assert (of["verdict"], of["images"], of["p_value"]) == ("strong", 12, 0.001)
+    assert any(fact.startswith(words) for fact in of["facts"]), of["facts"]
 
 
 def test_audit_as_seen_tests_the_networks_input(with_shortcut: Path) -> None:

@@ -66,13 +66,25 @@ def test_spec_has_the_new_values_and_its_history(tmp_path: Path, site: Path) -> 
     assert (new.operating_point.target_sensitivity, new.operating_point.positive_images) == (0.9, 60)
     assert new.prediction_sets is not None
     assert (new.prediction_sets.coverage, new.prediction_sets.images) == (0.8, COUNTS)
-    assert new.metrics == {"test": {"images": 72, "accuracy": 0.7}}
+    assert new.metrics["test"] == {
+        "images": 72,
+        "accuracy": 0.7,
+        "macro": {"f1": 0.6},
+        "per_class": {"normal": {"f1": 0.6}},
+        "intervals": {"accuracy": [0.6, 0.8]},
+    }
     (entry,) = new.history
     assert entry["data"] == {name: found["data"][name] for name in ("name", "fingerprint", "split", "images")}
     assert entry["earlier"]["temperature"] == 1.37
     assert entry["earlier"]["operating_point"]["threshold"] == POINT.threshold
     assert entry["earlier"]["prediction_sets"] is entry["earlier"]["novelty"] is None
-    assert entry["earlier_metrics"] == {"test": {"ece": 0.1, "suspicious": {"sensitivity": 0.9}}}
+    assert entry["earlier_metrics"]["test"] == {
+        "ece": 0.1,
+        "macro": {"auroc": 0.8},
+        "per_class": {"normal": {"auroc": 0.8}},
+        "intervals": {"ece": [0.0, 0.2]},
+        "suspicious": {"sensitivity": 0.9},
+    }
     assert entry["cross_validated"]["after"] == found["after"]
     assert entry["date"].endswith("+00:00")
     again = recalibrate(first, site, second)

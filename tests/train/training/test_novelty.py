@@ -53,6 +53,25 @@ def test_training_images_count_once_and_leaked_validation_images_do_not(images_i
     assert 1 <= found.flags["valid"].sum() <= 4
 
 
+def test_training_copies_with_different_labels_are_left_out(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path / "scans", {"train/a": 6, "train/b": 6, "valid/a": 4, "valid/b": 4})
+    first, second, *_ = sorted((root / "train/a").iterdir())
+    shutil.copy(first, root / "train/b" / f"copy-{first.name}")
+    shutil.copy(second, root / "valid/b" / f"copy-{second.name}")
+    found = fit_novelty(cast("Any", None), cast("Any", FITTED), prepared_from(root), SETTINGS, print)
+    assert found is not None
+    assert found.threshold.training_images == 10
+
+
+def test_copies_with_different_labels_are_used_if_a_class_has_no_others(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path / "scans", {"train/a": 6, "train/b": 1, "valid/a": 4, "valid/b": 4})
+    (only,) = (root / "train/b").iterdir()
+    shutil.copy(only, root / "valid/a" / f"copy-{only.name}")
+    found = fit_novelty(cast("Any", None), cast("Any", FITTED), prepared_from(root), SETTINGS, print)
+    assert found is not None
+    assert found.threshold.training_images == 7
+
+
 def test_too_few_training_images_are_logged(images_in: ImagesIn, tmp_path: Path) -> None:
     root = images_in(tmp_path / "scans", {"train/a": 1, "train/b": 1, "valid/a": 1, "valid/b": 1})
     lines: list[str] = []

@@ -85,7 +85,14 @@ def test_shortcuts_of_the_training_images_are_found_and_logged(tmp_path: Path) -
     cropped = prepare(read_data(tmp_path), TrainSettings(), Preprocessing(size=32, crop="body"), lines.append)
     assert lines.count(warning) == 1
     assert cropped.shortcuts is not None
-    assert cropped.shortcuts["verdict"] == "none"
+    assert (cropped.shortcuts["verdict"], cropped.shortcuts.get("audited")) == ("none", "input")
+    padded = prepare(read_data(tmp_path), TrainSettings(), Preprocessing(size=32, resize="pad"), lines.append)
+    assert padded.shortcuts is not None
+    assert (padded.shortcuts["verdict"], padded.shortcuts.get("audited")) == ("strong", "input")  # black bars
+    assert (
+        "warning: strong shortcuts in what the network sees: facts other than the anatomy predict 'a', 'b'; see: "
+        "ctonnx data audit DATA --as-seen --crop none --resize pad"
+    ) in lines
 
 
 def test_leaks_are_warned_of_with_their_numbers_and_are_trained_on_all_the_same(data: Path) -> None:

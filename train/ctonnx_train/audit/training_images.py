@@ -33,9 +33,9 @@ class Described(NamedTuple):
 def sees_input(preprocessing: Preprocessing) -> bool:
     """Returns whether the network's input is tested for shortcuts, instead of the files.
 
-    A crop to the body is made against the shortcuts in the files: of interest is what it leaves.
+    A crop to the body and a padding are made against the shortcuts in the files: of interest is what they leave.
     """
-    return preprocessing.crop != "none"
+    return preprocessing.crop != "none" or preprocessing.resize == "pad"
 
 
 def choose_described(images: int, *, seed: int = 0) -> list[int]:
@@ -59,6 +59,7 @@ def audit_training_images(
     classes: Sequence[str],
     names: GroupNames,
     *,
+    of_input: bool = False,
     seed: int = 0,
 ) -> tuple[Shortcuts, dict[str, Any]]:
     """Returns the shortcuts of the training images, and the medians of their facts.
@@ -68,6 +69,7 @@ def audit_training_images(
         samples: Training images; those without a description are left out.
         classes: Class names.
         names: Groups of the images; see `ctonnx_train.data.leakage.group_names`.
+        of_input: Whether the tested facts are those of the network's input, from `sees_input`; kept in the result.
         seed: Seed of the choice among many images, the folds and the permutations.
     """
     samples = [sample for sample in samples if sample.path in described]
@@ -88,4 +90,5 @@ def audit_training_images(
         permutations=_PERMUTATIONS,
         seed=seed,
     )
+    shortcuts["audited"] = "input" if of_input else "files"
     return shortcuts, acquisition(facts, labels, classes)

@@ -33,11 +33,10 @@ __all__ = ["SCHEMA_VERSION", "recalibrate_model"]
 SCHEMA_VERSION = 1
 """Version of the JSON document."""
 
-_NOT_TRANSFERRED = (
-    "decisions",
-    "ece",
-    "suspicious",
-)  # metrics of the training's images that belong to the earlier values
+_OF_EARLIER_VALUES = ("auroc", "decisions", "ece", "suspicious")
+"""Metrics of the training's images that belong to the earlier values. A temperature changes the order of one class's
+probabilities over the images if there are three classes or more, and so its AUROC."""
+
 _FOREIGN = 0.5
 _LOW_AUROC = 0.8
 
@@ -138,22 +137,14 @@ def _new_spec(
 
     Metrics of the training's images that rest on the earlier values move to the entry.
     """
-    moved = {
-        split: {name: found[name] for name in _NOT_TRANSFERRED if name in found}
-        for split, found in spec.metrics.items()
-        if isinstance(found, Mapping)
-    }
+    divided = {split: _divide(found) for split, found in spec.metrics.items()}
     entry = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "ctonnx": version_of("ctonnx"),
         "data": {name: scans.facts[name] for name in ("name", "fingerprint", "split", "images")},
         "earlier": asdict(values_of(spec)),
-        "earlier_metrics": moved,
+        "earlier_metrics": {split: moved for split, (_, moved) in divided.items()},
         "cross_validated": {"folds": FOLDS, "before": dict(before), "after": dict(after)},
-    }
-    metrics = {
-        split: {name: value for name, value in found.items() if name not in moved.get(split, {})}
-        for split, found in spec.metrics.items()
     }
     return replace(
         spec,
@@ -162,10 +153,28 @@ def _new_spec(
         prediction_sets=values.prediction_sets,
         novelty=values.novelty,
         brightness=values.brightness,
-        metrics=metrics,
+        metrics={split: kept for split, (kept, _) in divided.items()},
         history=(*spec.history, entry),
         content_checksum=None,
     )
+
+
+def _divide(metrics: Mapping[str, Any], *, by_class: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divides metrics, at any depth, into those of the network and those of the earlier values.
+
+    With `by_class` the keys are class names, which may be those of metrics.
+    """
+    kept: dict[str, Any] = {}
+    moved: dict[str, Any] = {}
+    for name, value in metrics.items():
+        if name in _OF_EARLIER_VALUES and not by_class:
+            moved[name] = value
+        elif isinstance(value, Mapping):
+            kept[name], of_earlier = _divide(value, by_class=name == "per_class" and not by_class)
+            moved |= {name: of_earlier} if of_earlier else {}
+        else:
+            kept[name] = value
+    return kept, moved
 
 
 def _caveats(

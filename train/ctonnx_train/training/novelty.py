@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.system.text import Log
-from ctonnx_train.data.splits import Split
+from ctonnx_train.data.leakage import Digests
+from ctonnx_train.data.splits import Split, Splits
 from ctonnx_train.evaluation.fitting.novelty import fit_distance, fit_threshold
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.inference import novelty_of, predict_features
@@ -38,11 +39,11 @@ def fit_novelty(
 ) -> FittedNovelty | None:
     """Fits the distance on the training images, each once and not augmented, and the threshold on validation images.
 
-    Validation images that leaked are left out of the threshold's. Returns None if the training images are too few.
+    Copies with different labels are left out of the training images, and validation images that leaked out of the
+    threshold's. Returns None if the training images are too few.
     """
-    data, store, digests = prepared.data, prepared.store, prepared.store.digests
-    distinct = {digests[sample.path]: row for row, sample in enumerate(data.splits["train"])}
-    chosen = np.array(sorted(distinct.values()))
+    data, store = prepared.data, prepared.store
+    chosen = _distinct_rows(data.splits, store.digests)
     chosen = chosen[np.linspace(0, len(chosen) - 1, min(len(chosen), _MOST_IMAGES)).astype(np.intp)]
     rows = [prepared.rows["train"][row] for row in chosen]
     features = predict_features(network, store, rows, device=fitted.device)
@@ -69,3 +70,18 @@ def fit_novelty(
     )
     flags = {split: threshold.flags(novelty) for split, novelty in values.items()}
     return FittedNovelty(distance=distance, threshold=threshold, flags=flags)
+
+
+def _distinct_rows(splits: Splits, digests: Digests) -> NDArray[np.intp]:
+    """Returns the rows of the training samples to fit on: one of all copies, none if their labels differ.
+
+    If a class has no other images, these are used, too: a class without a mean would be far from all.
+    """
+    labels: dict[str, set[int]] = {}
+    for sample in (sample for of_split in splits.values() for sample in of_split):
+        labels.setdefault(digests[sample.path], set()).add(sample.label)
+    training = splits["train"]
+    distinct = {digests[sample.path]: row for row, sample in enumerate(training)}
+    agreed = {digest: row for digest, row in distinct.items() if len(labels[digest]) == 1}
+    has_all = {sample.label for sample in training} == {training[row].label for row in agreed.values()}
+    return np.array(sorted((agreed if has_all else distinct).values()), np.intp)

@@ -13,7 +13,12 @@ from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx.system.files import sha256_of
 from ctonnx.system.text import Log, counted, quoted
-from ctonnx_train.audit.training_images import audit_training_images, choose_described, describe_image
+from ctonnx_train.audit.training_images import (
+    audit_training_images,
+    choose_described,
+    describe_image,
+    sees_input,
+)
 from ctonnx_train.data.dataset import Dataset
 from ctonnx_train.data.leakage import Leaks, drop_leaks, find_leaks, group_names, group_numbers, leaked_samples
 from ctonnx_train.data.pixel_store import PixelStore
@@ -111,10 +116,15 @@ def prepare(found: Dataset, settings: TrainSettings, preprocessing: Preprocessin
     shortcuts, acquisition = None, None
     if is_main_process():
         shortcuts, acquisition = audit_training_images(
-            store.descriptions, splits["train"], found.classes, names, seed=settings.seed
+            store.descriptions,
+            splits["train"],
+            found.classes,
+            names,
+            of_input=sees_input(preprocessing),
+            seed=settings.seed,
         )
         store.descriptions.clear()
-        _log_shortcuts(shortcuts, log)
+        _log_shortcuts(shortcuts, preprocessing, log)
     row = {sample.path: position for position, sample in enumerate(samples)}
     return Prepared(
         data=data,
@@ -130,13 +140,17 @@ def prepare(found: Dataset, settings: TrainSettings, preprocessing: Preprocessin
     )
 
 
-def _log_shortcuts(shortcuts: Shortcuts, log: Log) -> None:
+def _log_shortcuts(shortcuts: Shortcuts, preprocessing: Preprocessing, log: Log) -> None:
     """Logs the classes with the worst verdict, if facts other than the anatomy predict some."""
     verdict = shortcuts["verdict"]
     if verdict in ("some", "strong"):
         names = quoted(name for name, of in shortcuts["classes"].items() if of["verdict"] == verdict)
         title = "warning: strong shortcuts" if verdict == "strong" else "shortcuts"
-        log(f"{title}: facts other than the anatomy predict {names}; see: ctonnx data audit DATA")
+        seen, command = "", "ctonnx data audit DATA"
+        if sees_input(preprocessing):
+            seen = " in what the network sees"
+            command += f" --as-seen --crop {preprocessing.crop} --resize {preprocessing.resize}"
+        log(f"{title}{seen}: facts other than the anatomy predict {names}; see: {command}")
 
 
 def _check(data: Dataset) -> None:

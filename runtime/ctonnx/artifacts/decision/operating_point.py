@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.artifacts import json_schema
+from ctonnx.parity.rounding import rounded_down
 
 __all__ = ["OperatingPoint", "suspicion"]
 
@@ -63,12 +64,14 @@ class OperatingPoint:
 
     @property
     def metrics_text(self) -> str:
-        """Sensitivity and specificity, with their 95 % intervals if known, for messages."""
+        """Sensitivity and specificity, with their 95 % intervals if known, for messages; all are rounded down."""
         parts = []
         for name in ("sensitivity", "specificity"):
-            interval = getattr(self, f"{name}_interval")
-            ends = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
-            parts.append(f"{name} {getattr(self, name):.3f}{ends}")
+            value, *ends = (
+                f"{rounded_down(share, 3):.3f}"
+                for share in (getattr(self, name), *(getattr(self, f"{name}_interval") or ()))
+            )
+            parts.append(f"{name} {value}" + (f" [{', '.join(ends)}]" if ends else ""))
         return ", ".join(parts)
 
     def calls(self, probabilities: NDArray[np.floating[Any]], classes: Sequence[str]) -> NDArray[np.bool_]:
