@@ -36,7 +36,7 @@ def judge_point(point: OperatingPoint, sensitivity: Share, specificity: Share) -
 
     Each of the two has a bound to reach. That of the sensitivity is the target; that of the specificity is 0.1 below
     its value on the images that the point was fitted on, but at least 1 - target, as with less the point is no better
-    than chance. (The lower end of its interval there is no bound: for few images it is so low that anything reaches it.)
+    than chance. (The lower end of its interval there is no bound: that of few images is so low that any reaches it.)
 
     The point holds if both intervals are at or above their bounds as a whole. It does not hold if one is below as a
     whole. The intervals are exact (Clopper and Pearson), as those of few scans must not be too narrow. Otherwise the
