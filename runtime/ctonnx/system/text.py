@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeAlias
 
-__all__ = ["Log", "aligned", "counted", "duration", "escape_control", "quoted", "table"]
+__all__ = ["Log", "aligned", "counted", "duration", "escape_control", "escape_undecodable", "quoted", "table"]
 
 Log: TypeAlias = Callable[[str], object]
 """Called with each progress message, one line without its end."""
@@ -13,6 +13,15 @@ Log: TypeAlias = Callable[[str], object]
 def escape_control(text: str) -> str:
     """Returns text whose characters that end a line or control the terminal are escaped as in Python."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def escape_undecodable(text: str) -> str:
+    """Returns text whose surrogates, the undecodable bytes of file names, are escaped as in JSON.
+
+    >>> escape_undecodable("scan\\udcff.png")
+    'scan\\\\udcff.png'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def duration(seconds: float) -> str:

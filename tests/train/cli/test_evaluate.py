@@ -370,7 +370,7 @@ KINDS = {"benign": "normal", "malignant": "tumor"}
 @pytest.fixture
 def hospital(folder: Path) -> str:
     """A model of three classes, and scans of two others that another window darkened."""
-    point = replace(POINT, specificity_interval=(0.7, 0.98))
+    point = replace(POINT, specificity=0.8)
     write_model(folder / "model.fp32.onnx", operating_point=point)
     write_scans(folder / "hospital", {"benign": 20, "malignant": 20}, kinds=KINDS, dimmed=0.5)
     write_scans(folder / "alike", {"benign": 60, "malignant": 100}, kinds=KINDS)

@@ -13,10 +13,12 @@ from ctonnx_train.data.leakage import (
     Leaks,
     drop_leaks,
     duplicate_groups,
+    extra_copies,
     find_leaks,
     group_names,
     group_numbers,
     groups_across_splits,
+    labelled_fingerprint,
 )
 from ctonnx_train.data.splits import SPLITS, Sample, Split
 
@@ -231,3 +233,17 @@ def test_groups_in_several_splits_are_counted_in_each_by_name() -> None:
     names = {"train/p1": "B", "train/p2": "B", "valid/p3": "B", "test/p4": "A", "valid/q3": "A", "test/s1": "C"}
     assert groups_across_splits(SPLIT_SET, names) == {"A": {"valid": 1, "test": 1}, "B": {"train": 2, "valid": 1}}
     assert groups_across_splits(SPLIT_SET, {}) == {}
+
+
+def test_each_image_counts_once_and_one_of_two_kinds_not_at_all() -> None:
+    digests = {"a1": "a", "a2": "a", "b1": "b", "b2": "b", "c": "c"}
+    samples = [Sample("a1", 0), Sample("a2", 0), Sample("b1", 0), Sample("b2", 2), Sample("c", 1)]
+    assert extra_copies(samples, digests, lambda sample: sample.label) == ({samples[2], samples[3]}, {samples[1]})
+    assert extra_copies(samples, digests, lambda sample: sample.label == 1) == (set(), {samples[1], samples[3]})
+
+
+def test_fingerprint_of_labelled_images_changes_with_their_classes_alone() -> None:
+    digests = {"a": "1", "b": "2", "c": "1", "d": "2"}
+    found = labelled_fingerprint([Sample("a", 0), Sample("b", 1)], digests, ("x", "y"))
+    assert labelled_fingerprint([Sample("d", 0), Sample("c", 1)], digests, ("y", "x")) == found
+    assert labelled_fingerprint([Sample("a", 1), Sample("b", 1)], digests, ("x", "y")) != found

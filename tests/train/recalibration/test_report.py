@@ -1,6 +1,7 @@
 """The report of a recalibration."""
 
 from dataclasses import asdict
+from typing import Any
 
 from tests.train.grey_models import POINT
 
@@ -14,7 +15,7 @@ SETS = PredictionSets(coverage=0.95, lowest={"normal": 0.25, "tumor": 0.5}, imag
 
 
 def test_values_and_measures_are_side_by_side() -> None:
-    document = {
+    document: dict[str, Any] = {
         "model": "model.onnx",
         "output": "new/model.onnx",
         "golden": "new/golden.npz",
@@ -50,11 +51,14 @@ def test_values_and_measures_are_side_by_side() -> None:
     assert "lowest conformity of tumor in a set - 0.5" in shown
     assert "novelty threshold - -" in shown
     assert "mean grey of the darkest scan - 33" in shown
+    assert "Conformity: the class's probability; a class is in an image's set from its lowest conformity on." in lines
     assert lines[-3:] == [
         "warning: few scans",
         "network unchanged: SHA-256 ab before and after",
         "wrote new/model.onnx, with its golden inputs in new/golden.npz",
     ]
+    with_sides = {**document["values"], "prediction_sets": asdict(SETS) | {"positive": ["tumor"]}}
+    assert "probability times that of its side, suspicious or not; a" in as_text({**document, "values": with_sides})
     grouped = as_text({**document, "groups": 12, "golden": None})
     assert "cross-validated in 5 folds (groups kept together)" in grouped
     assert grouped.endswith("wrote new/model.onnx; without golden inputs, as the model has none")

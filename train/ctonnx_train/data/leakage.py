@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -21,6 +21,7 @@ __all__ = [
     "Leaks",
     "drop_leaks",
     "duplicate_groups",
+    "extra_copies",
     "find_leaks",
     "group_names",
     "group_numbers",
@@ -80,6 +81,23 @@ def duplicate_groups(samples: Sequence[Sample], digests: Digests) -> list[list[S
     for sample in samples:
         groups.setdefault(digests[sample.path], []).append(sample)
     return [group for group in groups.values() if len(group) > 1]
+
+
+def extra_copies(
+    samples: Sequence[Sample], digests: Digests, kind_of: Callable[[Sample], object]
+) -> tuple[set[Sample], set[Sample]]:
+    """Returns the samples to leave out so that each image counts once.
+
+    The first set is the samples with a copy of another kind, such as another class, the second the further copies of
+    other samples.
+    """
+    conflicting, repeated = set[Sample](), set[Sample]()
+    for group in duplicate_groups(samples, digests):
+        if len({kind_of(sample) for sample in group}) > 1:
+            conflicting.update(group)
+        else:
+            repeated.update(group[1:])
+    return conflicting, repeated
 
 
 def labelled_fingerprint(samples: Sequence[Sample], digests: Digests, classes: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from ctonnx.errors import CtonnxError
 from ctonnx.parity.comparison import MAX_DP
 from ctonnx.parity.rounding import shown
 from ctonnx.system.files import atomic_file, atomic_folder, write_text
-from ctonnx.system.text import counted, table
+from ctonnx.system.text import counted, escape_undecodable, table
 from ctonnx_train.evaluation.drawing.plots import (
     plot_confusion,
     plot_curves,
@@ -63,14 +63,16 @@ def write_evaluation(
     title = evaluation_title(document)
     metrics = document["metrics"]
     with atomic_folder(folder) as temporary:
-        write_text(temporary / "evaluation.json", _readable(json.dumps(document, indent=2, ensure_ascii=False) + "\n"))
+        write_text(
+            temporary / "evaluation.json", escape_undecodable(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        )
         text = as_markdown(document, plots=True)
         if section:
             text += f"\n{section}"
         for name, figure in (more_plots or {}).items():
             save_plot(figure, temporary / f"{name}.png")
             text += f"\n![{name}]({name}.png)\n"
-        write_text(temporary / "report.md", _readable(text))
+        write_text(temporary / "report.md", escape_undecodable(text))
         probabilities, labels = evaluation.probabilities, evaluation.labels
         save_plot(plot_confusion(metrics["confusion_matrix"], classes, title), temporary / "confusion.png")
         save_plot(plot_roc(probabilities, labels, classes, metrics, title), temporary / "roc.png")
@@ -240,11 +242,6 @@ def evaluation_title(document: Mapping[str, Any]) -> str:
 def _cell(text: str) -> str:
     """Returns a name escaped for a cell of a table."""
     return text.replace("|", "\\|")
-
-
-def _readable(text: str) -> str:
-    """Returns text with undecodable bytes of file names escaped as in JSON."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _value(value: float | None) -> str:

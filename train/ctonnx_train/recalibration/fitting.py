@@ -17,8 +17,8 @@ from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import DataError
 from ctonnx_train.evaluation.fitting.calibration import fit_temperature
 from ctonnx_train.evaluation.fitting.novelty import fit_threshold
-from ctonnx_train.evaluation.fitting.prediction_sets import fit_prediction_sets
-from ctonnx_train.evaluation.fitting.threshold import fit_operating_point, positive_classes
+from ctonnx_train.evaluation.fitting.prediction_sets import COVERAGE, fit_prediction_sets
+from ctonnx_train.evaluation.fitting.threshold import SENSITIVITY, fit_operating_point, positive_classes
 from ctonnx_train.recalibration.scans import FOLDS, SiteScans
 
 __all__ = [
@@ -31,9 +31,6 @@ __all__ = [
     "targets_of",
     "values_of",
 ]
-
-_SENSITIVITY = 0.95
-_COVERAGE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +112,8 @@ def targets_of(
         )
     return Targets(
         positive=positive,
-        sensitivity=sensitivity or (point.target_sensitivity if point else None) or _SENSITIVITY,
-        coverage=coverage or (sets.coverage if sets else _COVERAGE),
+        sensitivity=sensitivity or (point.target_sensitivity if point else None) or SENSITIVITY,
+        coverage=coverage or (sets.coverage if sets else COVERAGE),
         quantile=quantile,
     )
 

@@ -32,6 +32,9 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     )
     yield ""
     yield from aligned([["value", "before", "after"], *_values(document["earlier"], document["values"])])
+    if values := document["values"]["prediction_sets"]:
+        side = " times that of its side, suspicious or not" if values["positive"] else ""
+        yield f"Conformity: the class's probability{side}; a class is in an image's set from its lowest conformity on."
     yield ""
     yield from (f"warning: {caveat}" for caveat in document["caveats"])
     yield f"network unchanged: SHA-256 {document['network_sha256']} before and after"

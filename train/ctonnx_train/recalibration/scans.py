@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ctonnx.errors import DataError
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.system.text import Log, counted, quoted
-from ctonnx_train.data.leakage import duplicate_groups, group_names, group_numbers, labelled_fingerprint
+from ctonnx_train.data.leakage import extra_copies, group_names, group_numbers, labelled_fingerprint
 from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.evaluation.evaluate import read_dataset
@@ -108,9 +108,7 @@ def read_scans(
     source = open_source(found.root)
     with tqdm(total=len(samples), desc="reading images", unit="image", leave=False, disable=None) as bar:
         store = PixelStore(source, samples, model.preprocessing, limit=KEPT_BYTES, progress=bar.update)
-    copies = duplicate_groups(samples, store.digests)
-    conflicting = {sample for group in copies for sample in group if len({each.label for each in group}) > 1}
-    repeated = {sample for group in copies for sample in group[1:]} - conflicting
+    conflicting, repeated = extra_copies(samples, store.digests, lambda sample: sample.label)
     seen = model.trained_on or frozenset()
     trained_on = {sample for sample in samples if store.digests[sample.path] in seen} - conflicting - repeated
     for left, why in (

@@ -44,13 +44,13 @@ def test_sentences_have_the_numbers_and_the_bounds() -> None:
     )
     assert judge_point(POINT, of(0, 0), of(1, 1)).sentence == (
         "it is unknown whether the operating point holds here: sensitivity cannot be measured, as there are no "
-        "positive scans; specificity 1.000 [0.025, 1.000] on 1 negative scan, on both sides of 0.900, the lower end "
-        "where it was fitted"
+        "positive scans; specificity 1.000 [0.025, 1.000] on 1 negative scan, on both sides of 0.850, 0.1 below that "
+        "of its fit"
     )
     assert judge_point(POINT, of(498, 500), of(3, 3)).sentence == (
         "it is not shown that the operating point holds here, as there are too few scans: sensitivity 0.996 [0.986, "
         "1.000] on 500 positive scans, at or above the target of 0.95; specificity 1.000 [0.292, 1.000] on 3 negative "
-        "scans, on both sides of 0.900, the lower end where it was fitted"
+        "scans, on both sides of 0.850, 0.1 below that of its fit"
     )
 
 
@@ -59,15 +59,18 @@ def test_point_that_calls_every_scan_suspicious_does_not_hold_whatever_was_measu
     point = replace(POINT, specificity=0.04, specificity_interval=(0.0, 0.2))
     verdict = judge_point(point, of(105, 105), of(0, 105))
     assert verdict.name == "does not hold"
-    assert verdict.sentence.endswith(
-        "0.000 [0.000, 0.035] on 105 negative scans, below 0.050, below which it is no better than chance"
-    )
+    assert verdict.sentence.endswith("0.000 [0.000, 0.035] on 105 negative scans, below 0.050, which chance reaches")
     assert judge_point(point, of(105, 105), of(0, 38)).name == "not shown"  # up to 0.092
+
+
+def test_point_that_was_fitted_on_few_images_is_no_easier_to_hold() -> None:
+    point = replace(POINT, specificity=0.9, specificity_interval=(0.2, 1.0))
+    assert judge_point(point, of(500, 500), of(60, 100)).name == "does not hold"
 
 
 def test_point_of_an_earlier_release_is_judged_by_its_own_values() -> None:
     point = replace(POINT, target_sensitivity=None, specificity_interval=None)
     verdict = judge_point(point, of(960, 1000), of(940, 1000))
     assert (verdict.name, "the target of 0.96" in verdict.sentence) == ("not shown", True)
-    assert verdict.sentence.endswith("on both sides of 0.950, the lower end where it was fitted")
-    assert judge_point(point, of(960, 1000), of(930, 1000)).name == "does not hold"
+    assert verdict.sentence.endswith("at or above 0.850, 0.1 below that of its fit")
+    assert judge_point(point, of(960, 1000), of(820, 1000)).name == "does not hold"

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from ctonnx.system.text import counted
+from ctonnx.system.text import counted, escape_undecodable
 from ctonnx_train.evaluation.drawing.fonts import columns, drawable, families
 from ctonnx_train.evaluation.fitting.decisions import decision_confidence, risk_coverage
 from ctonnx_train.evaluation.metrics import ECE_BINS
@@ -260,7 +260,7 @@ def set_title(figure: Figure, title: str) -> None:
 
 def _plain(text: str, width: int | None = None) -> str:
     """Returns a name to draw: dollars and letters that cannot be drawn are escaped, lines are wrapped."""
-    readable = drawable(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    readable = drawable(escape_undecodable(text))
     return (fill(readable, width) if width else readable).replace("$", r"\$")
 
 

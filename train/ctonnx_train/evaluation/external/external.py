@@ -18,7 +18,7 @@ from ctonnx.errors import DataError, ModelError
 from ctonnx.parity.outputs import Outputs
 from ctonnx.system.text import Log, counted, quoted
 from ctonnx_train.audit.facts import image_facts
-from ctonnx_train.data.leakage import duplicate_groups, group_names, group_numbers, labelled_fingerprint
+from ctonnx_train.data.leakage import extra_copies, group_names, group_numbers, labelled_fingerprint
 from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import Sample
@@ -162,12 +162,9 @@ def _each_once(
     samples: Sequence[Sample], store: PixelStore, question: Question, classes: Sequence[str], log: Log
 ) -> tuple[list[int], dict[str, int]]:
     """Returns the rows of the first of all copies of each scan, and the numbers of scans that are left out."""
-    conflicting, repeated = set[Sample](), set[Sample]()
-    for group in duplicate_groups(samples, store.digests):
-        if len({classes[sample.label] in question.positive for sample in group}) > 1:
-            conflicting.update(group)
-        else:
-            repeated.update(group[1:])
+    conflicting, repeated = extra_copies(
+        samples, store.digests, lambda sample: classes[sample.label] in question.positive
+    )
     for left, why in (
         (conflicting, "with a copy on the other side"),
         (repeated, "with identical pixels to another"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ctonnx.system.files import atomic_folder, write_text
-from ctonnx.system.text import counted, table
+from ctonnx.system.text import counted, escape_undecodable, table
 from ctonnx_train.evaluation.external.shift import FACTS
 from ctonnx_train.evaluation.shares import share_text
 
@@ -16,8 +16,10 @@ __all__ = ["as_markdown", "write_report"]
 def write_report(document: Mapping[str, Any], folder: Path) -> None:
     """Writes `evaluation.json` and `report.md` to a folder atomically; an earlier evaluation is replaced."""
     with atomic_folder(folder) as temporary:
-        write_text(temporary / "evaluation.json", _readable(json.dumps(document, indent=2, ensure_ascii=False) + "\n"))
-        write_text(temporary / "report.md", _readable(as_markdown(document)))
+        write_text(
+            temporary / "evaluation.json", escape_undecodable(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        )
+        write_text(temporary / "report.md", escape_undecodable(as_markdown(document)))
 
 
 def as_markdown(document: Mapping[str, Any]) -> str:
@@ -118,8 +120,3 @@ def _fact(name: str, fact: Mapping[str, Any]) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 10 else f"{value:.3g}"
-
-
-def _readable(text: str) -> str:
-    """Returns text with undecodable bytes of file names escaped as in JSON."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -14,6 +14,7 @@ __all__ = ["Verdict", "VerdictName", "judge_point"]
 
 VerdictName: TypeAlias = Literal["holds", "not shown", "does not hold", "unknown"]
 
+_MARGIN = 0.1  # of the specificity
 _OPENINGS: dict[VerdictName, str] = {
     "holds": "the operating point holds here",
     "not shown": "it is not shown that the operating point holds here, as there are too few scans",
@@ -33,13 +34,14 @@ class Verdict:
 def judge_point(point: OperatingPoint, sensitivity: Share, specificity: Share) -> Verdict:
     """Returns whether an operating point holds, by its sensitivity and specificity on other scans.
 
-    Each of the two has a bound to reach. That of the sensitivity is the target; that of the specificity is the lower
-    end of its interval on the images that the point was fitted on, but at least 1 - target, as with less the point is
-    no better than chance. The point holds if both intervals are at or above their bounds as a whole. It does not hold
-    if one is below as a whole. The intervals are exact (Clopper and Pearson), as those of few scans must not be too
-    narrow. Otherwise the scans are too few to show either; that includes no negative scans, as a
-    model that calls every scan suspicious reaches any sensitivity. Without positive scans it is unknown, unless the
-    specificity speaks against it.
+    Each of the two has a bound to reach. That of the sensitivity is the target; that of the specificity is 0.1 below
+    its value on the images that the point was fitted on, but at least 1 - target, as with less the point is no better
+    than chance. (The lower end of its interval there is no bound: that of few images is so low that any reaches it.)
+
+    The point holds if both intervals are at or above their bounds as a whole. It does not hold if one is below as a
+    whole. The intervals are exact (Clopper and Pearson), as those of few scans must not be too narrow. Otherwise the
+    scans are too few to show either; that includes no negative scans, as a model that calls every scan suspicious
+    reaches any sensitivity. Without positive scans it is unknown, unless the specificity speaks against it.
 
     Args:
         point: Operating point; without a target, its sensitivity where it was fitted is the target.
@@ -49,9 +51,9 @@ def judge_point(point: OperatingPoint, sensitivity: Share, specificity: Share) -
     Source: Clopper and Pearson 1934, https://doi.org/10.1093/biomet/26.4.404
     """
     target = point.sensitivity if point.target_sensitivity is None else point.target_sensitivity
-    fitted = (point.specificity_interval or (point.specificity, point.specificity))[0]
-    lowest = max(fitted, round(1 - target, 6))
-    why = "below which it is no better than chance" if lowest > fitted else "the lower end where it was fitted"
+    allowed, chance = round(point.specificity - _MARGIN, 6), round(1 - target, 6)
+    lowest = max(allowed, chance)
+    why = f"{_MARGIN:g} below that of its fit" if lowest == allowed else "which chance reaches"
     found = _Found("sensitivity", sensitivity, "positive", target, f"the target of {target:g}")
     others = _Found("specificity", specificity, "negative", lowest, f"{lowest:.3f}, {why}")
     name: VerdictName

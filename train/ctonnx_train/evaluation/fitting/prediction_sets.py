@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets, conformity
 
-__all__ = ["fit_prediction_sets"]
+__all__ = ["COVERAGE", "fit_prediction_sets"]
+
+COVERAGE = 0.95
+"""Default coverage of each class."""
 
 _EXACT = 9  # decimals of (images + 1) * coverage, so that 20 * 0.95 is 19
 

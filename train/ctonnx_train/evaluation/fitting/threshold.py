@@ -13,9 +13,19 @@ from ctonnx.errors import DataError
 from ctonnx_train.evaluation.metrics import LEVEL
 from ctonnx_train.evaluation.shares import share_of
 
-__all__ = ["fit_operating_point", "operating_metrics", "positive_classes", "suspicious_metrics"]
+__all__ = [
+    "NEGATIVE_CLASSES",
+    "SENSITIVITY",
+    "fit_operating_point",
+    "operating_metrics",
+    "positive_classes",
+    "suspicious_metrics",
+]
 
 NEGATIVE_CLASSES = ("normal", "benign")
+
+SENSITIVITY = 0.95
+"""Default target sensitivity."""
 
 
 def positive_classes(classes: Sequence[str], chosen: Sequence[str] = ()) -> tuple[str, ...]:
@@ -40,7 +50,7 @@ def fit_operating_point(
     classes: Sequence[str],
     positive: Sequence[str],
     *,
-    sensitivity: float = 0.95,
+    sensitivity: float = SENSITIVITY,
     leaked: NDArray[np.bool_] | None = None,
 ) -> OperatingPoint | None:
     """Returns the operating point: the threshold on the score that reaches a target sensitivity.
