@@ -126,7 +126,7 @@ def _sets(metrics: Mapping[str, Any], classes: Sequence[str], sets: PredictionSe
                 name,
                 counted(sets.images[name], "image"),
                 _down(sets.covered(name)) + (" (too few images)" if name in sets.short_of_images else ""),
-                *(f"{_share(of[name], 'share')} of {of[name]['images']}" for of in splits.values()),
+                *(_covered(of.get(name)) for of in splits.values()),
             ]
             for name in classes
         ],
@@ -196,6 +196,10 @@ def _share(values: Mapping[str, Any], name: str, *, up: bool = False) -> str:
         return "-"
     text, *ends = (_up(value) if up else _down(value) for value in (share, *(interval or ())))
     return f"{text} [{', '.join(ends)}]" if ends else text
+
+
+def _covered(found: Mapping[str, Any] | None) -> str:
+    return "-" if found is None else f"{_share(found, 'share')} of {found['images']}"
 
 
 def _down(share: float) -> str:
