@@ -1,5 +1,6 @@
 """Decisions of a model, for the export's report and model card: their rule, and their metrics from the training."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -125,7 +126,7 @@ def _sets(metrics: Mapping[str, Any], classes: Sequence[str], sets: PredictionSe
                 name,
                 counted(sets.images[name], "image"),
                 _down(sets.covered(name)) + (" (too few images)" if name in sets.short_of_images else ""),
-                *(f"{_share(of[name], 'share')} of {of[name]['images']}" for of in splits.values()),
+                *(_covered(of.get(name)) for of in splits.values()),
             ]
             for name in classes
         ],
@@ -136,11 +137,14 @@ def _sets(metrics: Mapping[str, Any], classes: Sequence[str], sets: PredictionSe
 def _novelty(novelty: Novelty | None) -> Iterator[str]:
     if novelty is None:
         return
+    share, images = exactly(novelty.quantile, form="%"), novelty.images
+    promise = f"so that on average {share} of other images like them are not flagged"
+    if math.ceil((images + 1) * novelty.quantile - 1e-9) > images:
+        promise = f"too few to promise that {share} of other images are not flagged"
     yield (
         f"**Novelty**, the distance from {counted(novelty.training_images, 'training image')}, is flagged above "
-        f"{novelty.threshold:.6g}. This threshold was fitted on {counted(novelty.images, 'validation image')} so that "
-        f"on average {exactly(novelty.quantile, form='%')} of other images like them are not flagged. An image that is "
-        f"not flagged can be a wrong one.{_leaked(novelty.leaked_images_used)}"
+        f"{novelty.threshold:.6g}. This threshold was fitted on {counted(images, 'validation image')}, {promise}. An "
+        f"image that is not flagged can be a wrong one.{_leaked(novelty.leaked_images_used)}"
     )
     yield ""
 
@@ -192,6 +196,10 @@ def _share(values: Mapping[str, Any], name: str, *, up: bool = False) -> str:
         return "-"
     text, *ends = (_up(value) if up else _down(value) for value in (share, *(interval or ())))
     return f"{text} [{', '.join(ends)}]" if ends else text
+
+
+def _covered(found: Mapping[str, Any] | None) -> str:
+    return "-" if found is None else f"{_share(found, 'share')} of {found['images']}"
 
 
 def _down(share: float) -> str:

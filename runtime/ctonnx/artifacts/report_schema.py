@@ -13,7 +13,9 @@ __all__ = [
     "TARGETS",
     "ClassMetrics",
     "Count",
+    "Coverage",
     "Data",
+    "DecisionMetrics",
     "GateBounds",
     "Leaked",
     "Metrics",
@@ -80,6 +82,36 @@ class ClassMetrics(TypedDict, total=False):
     auroc: Share | None
 
 
+_Interval: TypeAlias = Annotated[Sequence[Share], Length(2)] | None
+"""Interval of a share, from low to high."""
+
+
+class Coverage(TypedDict):
+    """`decisions.coverage`: share of a class's images that have their class in the prediction set."""
+
+    share: Share | None
+    share_interval: _Interval
+    images: Count
+    promised: Share
+
+
+class DecisionMetrics(TypedDict, total=False):
+    """`decisions`: metrics of the decisions on the images of one split."""
+
+    images: Required[Count]
+    referred: Required[Count]
+    referred_share: Required[Share | None]
+    referred_share_interval: Required[_Interval]
+    referred_by: Required[Mapping[str, Count]]
+    sensitivity: Required[Share | None]
+    sensitivity_interval: Required[_Interval]
+    sensitivity_images: Required[Count]
+    specificity: Required[Share | None]
+    specificity_interval: Required[_Interval]
+    specificity_images: Required[Count]
+    coverage: Mapping[str, Coverage]
+
+
 class Metrics(TypedDict, total=False):
     """Metrics on the images of one split, as far as they are read again."""
 
@@ -89,6 +121,7 @@ class Metrics(TypedDict, total=False):
     ece: Share | None
     macro: Mapping[str, Share | None]
     per_class: Mapping[str, ClassMetrics]
+    decisions: DecisionMetrics | None
 
 
 class GateBounds(TypedDict, total=False):

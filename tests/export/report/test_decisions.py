@@ -86,8 +86,11 @@ def test_prediction_sets_have_what_their_images_can_promise_and_what_was_measure
 def test_novelty_has_its_threshold_and_images() -> None:
     assert (
         "**Novelty**, the distance from 1 training image, is flagged above 12.5. This threshold was fitted on "
-        "72 validation images so that on average 95% of other images like them are not flagged."
+        "72 validation images, so that on average 95% of other images like them are not flagged."
     ) in text()
+    too_few = "validation images, too few to promise that 95% of other images are not flagged."
+    assert too_few not in text(novelty=replace(NOVELTY, images=19))
+    assert f" 18 {too_few}" in text(novelty=replace(NOVELTY, images=18))
 
 
 def test_leaked_images_are_a_caveat() -> None:
