@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ctonnx.artifacts.caveats import model_caveats
+from ctonnx.artifacts.caveats import caveats_of
 from ctonnx.parity.acceptance_gates import GATES
 from ctonnx.parity.rounding import rounded_down
 from ctonnx_export.models import ExportedModel
@@ -20,8 +20,7 @@ def export_caveats(models: Sequence[ExportedModel]) -> tuple[str, ...]:
 
 def _network_caveats(model: ExportedModel) -> Iterator[str]:
     if model.precision == "fp32":  # the other precisions have the same caveats
-        spec = model.spec
-        yield from model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts)
+        yield from caveats_of(model.spec)
     counts = model.facts.get("answered", {})
     predicted = [name for name, count in counts.items() if count]
     if len(predicted) == 1:
