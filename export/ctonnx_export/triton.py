@@ -86,7 +86,7 @@ def _config(name: str, spec: ModelSpec) -> str:
     outputs = ",\n".join(
         f'  {{ name: "{output}" data_type: TYPE_FP32 dims: {shapes[output]}'
         + (' label_filename: "labels.txt"' if output == "probabilities" else "")
-        + (" reshape { shape: [] }" if output == NOVELTY else "")  # one number an image, without an axis of its own
+        + (" reshape { shape: [] }" if output == NOVELTY else "")  # Triton allows no empty dims
         + " }"
         for output in output_names([NOVELTY] if spec.novelty else [])
     )

@@ -11,6 +11,7 @@ from ctonnx.artifacts.report_schema import Precision, Target
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import CtonnxError
 from ctonnx.inference.session import open_session, read_spec
+from ctonnx.server.api.triton import model_config
 from ctonnx_export.quantization.qdq import Scheme
 from ctonnx_export.triton import write_repository
 
@@ -44,6 +45,10 @@ def test_config_is_tritons_and_fits_the_model(model: Path, tmp_path: Path) -> No
     # Triton's shape of one number an image is [1], which it reshapes to the model's.
     assert list(found.output[3].dims) == [1]
     assert found.output[3].HasField("reshape")
+    served = model_config("tiny", read_spec(session, "model"), max_images=32)
+    assert [(item["name"], item["dims"]) for item in served["output"]] == [
+        (item.name, list(item.dims)) for item in found.output
+    ]
     found.output[3].dims[:] = found.output[3].reshape.shape
     for ours, theirs in ((found.input, session.get_inputs()), (found.output, session.get_outputs())):
         assert [(item.name, item.data_type, list(item.dims)) for item in ours] == [

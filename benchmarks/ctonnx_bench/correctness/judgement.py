@@ -50,17 +50,23 @@ _FEW = 50  # images: two of eight that change places have a rank correlation of 
 
 
 def judge(
-    contender: Contender, outputs: Outputs, reference: Outputs, images: CheckImages, gate: Gate | None
+    contender: Contender,
+    outputs: Outputs,
+    reference: Outputs,
+    images: CheckImages,
+    gate: Gate | None,
+    *,
+    novelty_threshold: float | None = None,
 ) -> Verdict:
     """Compares a contender's outputs for all images with the reference, by the measured values without rounding.
 
     If a share of the images misses its bound, but its 95 % interval includes the bound, the images show neither: the
     outputs are not wrong, and are not called right. The gate is the one that the model was shipped with; None uses its
-    precision's.
+    precision's. An image whose novelty exceeds the threshold is flagged.
     """
     if outputs.novelty is None or reference.novelty is None:  # a model of schema 1 has none
         outputs, reference = replace(outputs, novelty=None), replace(reference, novelty=None)
-    parity = compare(reference, outputs)
+    parity = compare(reference, outputs, threshold=novelty_threshold)
     change = accuracy_change(reference, outputs, images.labels)
     gate = gate or GATES[contender.precision]
     if parity.images < _FEW:

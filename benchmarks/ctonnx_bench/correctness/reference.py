@@ -167,12 +167,20 @@ def judge_all(
 ) -> dict[Case, Verdict]:
     """Returns the verdict on each case, with the failures that `check_golden` returned."""
     own = {model.path.resolve(): model for model in models}
+    novelty = models[0].spec.novelty
     verdicts = {}
     for case, found in outputs.items():
         contender = case.contender
         model = own.get(contender.model) if contender.own else None
         checked = with_own_golden(contender, images, models)
-        verdict = judge(contender, found, reference.outputs, checked, gate_of(model) if model else None)
+        verdict = judge(
+            contender,
+            found,
+            reference.outputs,
+            checked,
+            gate_of(model) if model else None,
+            novelty_threshold=None if novelty is None else novelty.threshold,
+        )
         verdict = decide_verdict(case, verdict, reference, golden)
         if model and (failure := altered(model)):
             verdict = replace(verdict, failures=(*verdict.failures, failure))

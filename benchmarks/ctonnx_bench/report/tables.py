@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ctonnx.parity.rounding import shown
+from ctonnx.parity.rounding import Form, shown
 from ctonnx.system.text import aligned, table
 from ctonnx_bench.analysis.statistics import NOISY, marks
 from ctonnx_bench.report.notes import notes
@@ -21,6 +21,8 @@ def columns(document: Mapping[str, Any]) -> list[list[str]]:
         "CPU mJ/image": any(_joules(case)[0] for case in cases),
         "GPU mJ/image": any(_joules(case)[1] for case in cases),
         "accuracy [95 %]": any(case["accuracy"] for case in cases),
+        "novelty, ranks": any("novelty_correlation" in case["parity"] for case in cases),
+        "flagged alike": any("novelty_agreement" in case["parity"] for case in cases),
         "times as fast": any(case["times_as_fast"] for case in cases),
     }
     rows = [_cells(case) for case in cases]
@@ -119,6 +121,8 @@ def _cells(case: Mapping[str, Any]) -> dict[str, str]:
         "agree [95 %]": shown(parity["agreement"], least, digits=1, form="%") + interval,
         "max |dp|": shown(parity["max_dp"], most, digits=1, form="e"),
         "mean |dp|": f"{parity['mean_dp']:.1e}",
+        "novelty, ranks": _novelty(case, "novelty_correlation", digits=4, form="f"),
+        "flagged alike": _novelty(case, "novelty_agreement", digits=1, form="%"),
         "accuracy [95 %]": f"{accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}]"
         if accuracy
         else "-",
@@ -130,6 +134,12 @@ def _cells(case: Mapping[str, Any]) -> dict[str, str]:
         "GPU mJ/image": f"{gpu * 1e3:.1f}" if gpu else "-",
         "file MB": f"{case['bytes'] / 1e6:.1f}",
     }
+
+
+def _novelty(case: Mapping[str, Any], name: str, *, digits: int, form: Form) -> str:
+    """Returns a measure of the novelty, not rounded across its bound; "-" for a model without this output."""
+    value, bound = case["parity"].get(name), case["bounds"].get(f"min_{name}")
+    return "-" if value is None else shown(value, *(() if bound is None else (bound,)), digits=digits, form=form)
 
 
 def _joules(case: Mapping[str, Any]) -> tuple[float, float]:

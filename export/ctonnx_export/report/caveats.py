@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ctonnx.artifacts.caveats import model_caveats, split_caveats
+from ctonnx.artifacts.caveats import caveats_of, split_caveats
 from ctonnx.parity.acceptance_gates import GATES
 from ctonnx.parity.rounding import exactly, rounded_down, shown
 from ctonnx.system.text import counted
@@ -21,8 +21,7 @@ def export_caveats(models: Sequence[ExportedModel]) -> tuple[str, ...]:
 
 def _network_caveats(model: ExportedModel) -> Iterator[str]:
     if model.precision == "fp32":  # the other precisions have the same caveats
-        spec = model.spec
-        yield from model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts)
+        yield from caveats_of(model.spec)
     counts = model.facts.get("answered", {})
     predicted = [name for name, count in counts.items() if count]
     if len(predicted) == 1:

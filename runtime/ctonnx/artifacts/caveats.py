@@ -8,18 +8,23 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
+from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx.artifacts.decision.rule import describe_basis
 from ctonnx.artifacts.report_schema import Verdict
-from ctonnx.artifacts.spec import ModelSpec
+from ctonnx.artifacts.spec import VALIDATION_IMAGES, ModelSpec, fitted_on
 from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.text import counted
 
 __all__ = [
+    "caveats_of",
     "describe_shortcuts",
+    "images_to_promise",
     "images_to_show",
     "missing_checks",
     "model_caveats",
+    "novelty_caveats",
     "operating_point_caveats",
     "prediction_set_caveats",
     "shortcut_caveats",
@@ -46,14 +51,37 @@ def images_to_show(share: float) -> int | None:
     return max(1, math.ceil(math.log(1 - _CONFIDENCE) / math.log(share))) if share > 0 else 1
 
 
+def images_to_promise(share: float) -> int | None:
+    """Returns the number of images from which on a conformal quantile keeps a share; None for a share of 1.
+
+    It is the smallest n with n / (n + 1) of `share` or more (Angelopoulos and Bates 2021,
+    https://arxiv.org/abs/2107.07511).
+
+    >>> images_to_promise(0.95), images_to_promise(0.9), images_to_promise(1.0)
+    (19, 9, None)
+    """
+    return None if share >= 1 else math.ceil(round(share / (1 - share), 9))
+
+
 def operating_point_caveats(point: OperatingPoint | None) -> list[str]:
     """Returns the caveats of an operating point, such as too few images or leaked images; an empty list for None."""
     return [] if point is None else list(_of_point(point))
 
 
-def prediction_set_caveats(sets: PredictionSets | None) -> list[str]:
-    """Returns the caveats of prediction sets, such as too few images for their coverage; an empty list for None."""
-    return [] if sets is None else list(_of_sets(sets))
+def prediction_set_caveats(sets: PredictionSets | None, images: str = VALIDATION_IMAGES) -> list[str]:
+    """Returns the caveats of prediction sets, such as too few images for their coverage; an empty list for None.
+
+    `images` is the name of the images that they were fitted on.
+    """
+    return [] if sets is None else list(_of_sets(sets, images))
+
+
+def novelty_caveats(novelty: Novelty | None, images: str = VALIDATION_IMAGES) -> list[str]:
+    """Returns the caveats of a novelty threshold, such as too few images; an empty list for None.
+
+    `images` is the name of the images that it was fitted on.
+    """
+    return [] if novelty is None else list(_of_novelty(novelty, images))
 
 
 def split_caveats(
@@ -121,6 +149,9 @@ def model_caveats(
     point: OperatingPoint | None,
     sets: PredictionSets | None = None,
     shortcuts: Mapping[str, Any] | None = None,
+    novelty: Novelty | None = None,
+    *,
+    images: str = VALIDATION_IMAGES,
 ) -> list[str]:
     """Returns the caveats of a model's metrics on the test, else the validation images, its data and its decisions.
 
@@ -129,11 +160,31 @@ def model_caveats(
         point: Operating point of the model.
         sets: Prediction sets of the model.
         shortcuts: Shortcuts in the training images, if they are known.
+        novelty: Novelty threshold of the model.
+        images: Name of the images that the values of the decision were fitted on.
     """
     split = "test" if _part(metrics, "test") else "valid"
     of_split = _part(metrics, split)
     found = split_caveats(of_split, _part(of_split, "suspicious"), split, _part(of_split, "decisions"))
-    return [*found, *shortcut_caveats(shortcuts), *operating_point_caveats(point), *prediction_set_caveats(sets)]
+    return [
+        *found,
+        *shortcut_caveats(shortcuts),
+        *operating_point_caveats(point),
+        *prediction_set_caveats(sets, images),
+        *novelty_caveats(novelty, images),
+    ]
+
+
+def caveats_of(spec: ModelSpec) -> list[str]:
+    """Returns the `model_caveats` of an exported model."""
+    return model_caveats(
+        spec.metrics,
+        spec.operating_point,
+        spec.prediction_sets,
+        spec.shortcuts,
+        spec.novelty,
+        images=fitted_on(spec.history),
+    )
 
 
 def missing_checks(spec: ModelSpec) -> str | None:
@@ -147,12 +198,8 @@ def missing_checks(spec: ModelSpec) -> str | None:
             f"this model has no operating point, no {' and no '.join(missing)}: it makes no decisions; train again, "
             "and export, to have them"
         )
-    rest = [name for name, part in parts.items() if part is not None]
-    used = " and ".join([", ".join(["the operating point", *rest]), "the warnings about an image"])
-    return (
-        f"this model has no {' and no '.join(missing)}: its decisions rest on {used} alone; train again, and export, "
-        "to have them"
-    )
+    basis = describe_basis(sets=spec.prediction_sets is not None, novelty=spec.novelty is not None)
+    return f"the decisions of this model rest on {basis}; train again, and export, to have them"
 
 
 def _is_of_input(shortcuts: Mapping[str, Any] | None) -> bool:
@@ -189,20 +236,35 @@ def _of_point(point: OperatingPoint) -> Iterator[str]:
         )
 
 
-def _of_sets(sets: PredictionSets) -> Iterator[str]:
+def _of_sets(sets: PredictionSets, images: str) -> Iterator[str]:
     if short := sets.short_of_images:
-        needed = math.ceil(round(sets.coverage / (1 - sets.coverage), 9))
+        needed = images_to_promise(sets.coverage)
+        enough = "no number promises it" if needed is None else f"{needed} or more of a class can promise it"
         promised = "; ".join(
             f"'{name}' has {sets.images[name]}, which can promise {_down(sets.covered(name))}" for name in short
         )
         yield (
-            f"too few validation images for prediction sets with a coverage of {exactly(sets.coverage)} "
-            f"({needed} or more of a class can promise it): {promised}"
+            f"too few {images} for prediction sets with a coverage of {exactly(sets.coverage)} ({enough}): {promised}"
         )
     if sets.leaked_images_used:
         yield (
             "the prediction sets were also fitted on leaked images, as a class has no others: their coverage is "
             "optimistic"
+        )
+
+
+def _of_novelty(novelty: Novelty, images: str) -> Iterator[str]:
+    needed = images_to_promise(novelty.quantile)
+    if needed is None or novelty.images < needed:
+        enough = "no number promises it" if needed is None else f"{needed} or more can promise it"
+        yield (
+            f"the novelty threshold was fitted on {novelty.images} {images}, too few to promise that the share "
+            f"{exactly(novelty.quantile)} of further ones like them is not flagged ({enough}): it may flag more"
+        )
+    if novelty.leaked_images_used:
+        yield (
+            "the novelty threshold was also fitted on leaked images, as there were too few others: they are less "
+            "novel than images that are new to the model, and it may flag too many of these"
         )
 
 

@@ -22,14 +22,19 @@ from ctonnx.images.preprocessing import DicomWindow
 
 __all__ = [
     "SCHEMA_VERSION",
+    "VALIDATION_IMAGES",
     "ModelSpec",
     "describe_history",
     "describe_leakage",
+    "fitted_on",
     "validate_outputs",
 ]
 
 SCHEMA_VERSION = 2
 """Increased when a reader of the old version could misuse a new file; added fields alone do not increase it."""
+
+VALIDATION_IMAGES = "validation images"
+"""Name of the images that a run fits its temperature and thresholds on."""
 
 _SPLITS = {"valid": "validation", "test": "test"}
 
@@ -167,25 +172,57 @@ optimistic'
     return f"{' and '.join(parts)} {verb} a copy, or an image of their group, in an earlier split: {end}"
 
 
-def describe_history(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Returns a sentence for each entry of `ModelSpec.history`, the oldest first.
+def fitted_on(history: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the name of the images that a model's temperature and thresholds were fitted on, without an article.
 
-    >>> describe_history([{"date": "2026-11-30", "data": {"name": "site", "images": {"a": 20, "b": 30}}}])
-    ['recalibrated on 50 scans of site, 2026-11-30']
+    These are the validation images of its run, or the scans of the last recalibration in `ModelSpec.history`.
+
+    >>> fitted_on([]), fitted_on([{"data": {"name": "site", "images": {"a": 20, "b": 30}}}])
+    ('validation images', "scans of 'site'")
     """
+    if not history:
+        return VALIDATION_IMAGES
+    name = _part(history[-1], "data").get("name")
+    return f"scans of '{name}'" if isinstance(name, str) else "scans of a site"
+
+
+def describe_history(spec: ModelSpec) -> list[str]:
+    """Returns a sentence for each entry of `ModelSpec.history`, the oldest first: when, on what, and what changed."""
+    parts = {name: getattr(spec, name) for name in ("operating_point", "prediction_sets", "novelty")}
+    now = {"temperature": spec.temperature, **{name: part and asdict(part) for name, part in parts.items()}}
+    states = [*(_part(entry, "earlier") for entry in spec.history), now]
     found = []
-    for entry in history:  # a spec may come from an unknown source: what is missing is left out
-        data = entry.get("data")
-        images = data.get("images") if isinstance(data, Mapping) else None
-        counts = [count for count in images.values() if isinstance(count, int)] if isinstance(images, Mapping) else []
-        scans = f" on {sum(counts)} scans" if counts else ""
-        name = f" of {data['name']}" if isinstance(data, Mapping) and isinstance(data.get("name"), str) else ""
-        earlier = entry.get("earlier")
-        temperature = earlier.get("temperature") if isinstance(earlier, Mapping) else None
-        point = earlier.get("operating_point") if isinstance(earlier, Mapping) else None
-        threshold = point.get("threshold") if isinstance(point, Mapping) else None
-        values = (("temperature", temperature), ("operating point", threshold))
-        before = [f"{label} {value:.4g}" for label, value in values if isinstance(value, int | float)]
-        date = f", {entry['date']}" if isinstance(entry.get("date"), str) else ""
-        found.append(f"recalibrated{scans}{name}{date}{'; before: ' + ', '.join(before) if before else ''}")
+    # A spec may come from an unknown source: what is missing is left out.
+    for entry, before, after in zip(spec.history, states, states[1:], strict=False):
+        counts = [count for count in _part(_part(entry, "data"), "images").values() if isinstance(count, int)]
+        scans = f"{sum(counts)} {fitted_on([entry])}" if counts else fitted_on([entry])
+        date = f", {entry['date'][:10]}" if isinstance(entry.get("date"), str) else ""
+        changes = [
+            f"{label} from {old:.4g} to {new:.4g}"
+            for label, *path in _FITTED_NUMBERS
+            if (old := _number(before, path)) is not None and (new := _number(after, path)) is not None
+        ]
+        if _part(_part(before, "prediction_sets"), "lowest") != _part(_part(after, "prediction_sets"), "lowest"):
+            changes.append("other prediction sets")
+        found.append(f"recalibrated on {scans}{date}{': ' + ', '.join(changes) if changes else ''}")
     return found
+
+
+_FITTED_NUMBERS = (
+    ("temperature", "temperature"),
+    ("operating point", "operating_point", "threshold"),
+    ("novelty threshold", "novelty", "threshold"),
+)
+
+
+def _part(values: Any, name: str) -> Mapping[str, Any]:
+    part = values.get(name) if isinstance(values, Mapping) else None
+    return part if isinstance(part, Mapping) else {}
+
+
+def _number(values: Mapping[str, Any], path: Sequence[str]) -> float | None:
+    *parts, name = path
+    for part in parts:
+        values = _part(values, part)
+    value = values.get(name)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -12,7 +12,7 @@ __all__ = ["show_model", "show_newer_run"]
 
 def show_model(predictor: "Predictor", *, newest: bool) -> None:
     """Prints the model, its provider and its most important caveat; `newest` is True if the user named no model."""
-    from ctonnx.artifacts.caveats import missing_checks, model_caveats
+    from ctonnx.artifacts.caveats import caveats_of, missing_checks
 
     if predictor.refusal:
         click.echo(f"note: using the CPU (--fallback): {predictor.refusal}", err=True)
@@ -31,7 +31,7 @@ def show_model(predictor: "Predictor", *, newest: bool) -> None:
     spec = predictor.spec
     if missing := missing_checks(spec):
         click.echo(f"note: {missing}", err=True)
-    if caveats := model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts):
+    if caveats := caveats_of(spec):
         more = f" ({len(caveats) - 1} more: ctonnx inspect {predictor.path})" if len(caveats) > 1 else ""
         click.echo(f"caveat: {caveats[0]}{more}", err=True)
 

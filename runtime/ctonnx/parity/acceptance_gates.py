@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from ctonnx.parity.comparison import share_interval
 from ctonnx.parity.rounding import exactly, points_text, shown
 
 if TYPE_CHECKING:  # imports NumPy, and `ctonnx export --help` needs only the bounds
@@ -174,8 +175,8 @@ class Gate:
         """Returns the bounds on the novelty that a candidate exceeds; none if the models have no such output."""
         found = []
 
-        def exceed(bound: Bound, excess: float, phrase: str) -> None:
-            found.append(BrokenBound(bound, excess / _UNITS[bound], phrase))
+        def exceed(bound: Bound, excess: float, phrase: str, interval: str = "") -> None:
+            found.append(BrokenBound(bound, excess / _UNITS[bound], phrase, interval))
 
         difference, correlation, agreement = parity.max_dnovelty, parity.novelty_correlation, parity.novelty_agreement
         if difference is None or correlation is None:
@@ -198,11 +199,13 @@ class Gate:
                 f"{exactly(least)} is required",
             )
         if (least := self.min_novelty_agreement) is not None and agreement is not None and not agreement >= least:
+            low, high = share_interval(agreement, parity.images)
             exceed(
                 "min_novelty_agreement",
                 least - agreement,
                 f"{shown(agreement, least, digits=2, form='%')} of the images are flagged alike as novel, at least "
                 f"{exactly(least, form='%')} are required",
+                f"{low:.2%} to {shown(high, least, digits=2, form='%')}" if agreement < least <= high else "",
             )
         return found
 

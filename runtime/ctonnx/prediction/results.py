@@ -52,7 +52,8 @@ class Prediction:
         prediction_set: Classes that the image may have, in the order of the spec's; None if the model has no sets.
         novelty: Squared distance from the training images, in the network's features; None if the model has no such
             output, or it is not finite.
-        novelty_percentile: Percentage of the validation images that are less novel; None without novelty.
+        novelty_percentile: Percentage of the validation images (after a recalibration: of the site's scans) that are
+            less novel; None without novelty.
         is_novel: Whether the novelty exceeds the model's threshold; None if the model has no such output.
     """
 

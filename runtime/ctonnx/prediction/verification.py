@@ -95,8 +95,9 @@ def verify(
                 f"expected golden heatmaps of {list(outputs.heatmap.shape)}, found {list(kept.outputs.heatmap.shape)} "
                 f"in '{file}'; export again"
             )
-    with_pytorch = compare(kept.outputs, outputs)
-    with_export = compare(kept.model_outputs[spec.precision], outputs)
+    threshold = None if spec.novelty is None else spec.novelty.threshold
+    with_pytorch = compare(kept.outputs, outputs, threshold=threshold)
+    with_export = compare(kept.model_outputs[spec.precision], outputs, threshold=threshold)
     export_gate = DEVICE_GATES[spec.precision]
     allowed = allow(GATES[spec.precision], kept.outputs, kept.model_outputs[spec.precision])
     failures = [f"against PyTorch, {failure}" for failure in allowed.gate.failures(with_pytorch)]

@@ -7,10 +7,12 @@ import pytest
 from tests.runtime.artifacts.specs import FULL, SMALL
 
 from ctonnx.artifacts.caveats import (
+    caveats_of,
     describe_shortcuts,
     images_to_show,
     missing_checks,
     model_caveats,
+    novelty_caveats,
     operating_point_caveats,
     prediction_set_caveats,
     shortcut_caveats,
@@ -206,6 +208,9 @@ def test_invalid_metrics_have_no_caveats(metrics: dict[str, Any]) -> None:
 
 
 SETS = PredictionSets(coverage=0.95, lowest={"normal": 0.1, "tumor": 0.2}, images={"normal": 13, "tumor": 40})
+SETS_OF_FULL = PredictionSets(
+    coverage=0.95, lowest=dict.fromkeys(FULL.classes, 0.1), images=dict.fromkeys(FULL.classes, 13)
+)
 
 
 def test_a_class_with_too_few_images_for_its_sets_is_reported_with_what_they_can_promise() -> None:
@@ -229,6 +234,33 @@ def test_a_coverage_that_is_below_the_promise_is_reported(interval: list[float] 
     assert model_caveats(metrics, POINT) == (expected if reported else [])
 
 
+def test_a_novelty_threshold_of_too_few_images_is_reported() -> None:
+    assert FULL.novelty is not None
+    novelty = replace(FULL.novelty, images=18, leaked_images_used=False)
+    (few,) = novelty_caveats(novelty)
+    assert few == (
+        "the novelty threshold was fitted on 18 validation images, too few to promise that the share 0.95 of further "
+        "ones like them is not flagged (19 or more can promise it): it may flag more"
+    )
+    assert model_caveats({}, None, novelty=novelty) == [few]
+    assert novelty_caveats(replace(novelty, images=19)) == novelty_caveats(None) == []
+    (never,) = novelty_caveats(replace(novelty, quantile=1.0), "scans of 'site'")
+    assert "18 scans of 'site', too few" in never
+    assert "(no number promises it)" in never
+
+
+def test_a_novelty_threshold_of_leaked_images_is_reported() -> None:
+    (leaked,) = novelty_caveats(FULL.novelty)
+    assert leaked.startswith("the novelty threshold was also fitted on leaked images, as there were too few others")
+
+
+def test_caveats_of_a_recalibrated_model_name_the_scans_that_its_values_were_fitted_on() -> None:
+    caveats = caveats_of(replace(FULL, history=({"data": {"name": "site"}},), prediction_sets=SETS_OF_FULL))
+    (few,) = [caveat for caveat in caveats if caveat.startswith("too few ")]
+    assert few.startswith("too few scans of 'site' for prediction sets with a coverage of 0.95 (19 or more ")
+    assert not any("validation images for" in caveat for caveat in caveats)
+
+
 def test_the_parts_that_a_models_decisions_lack_are_named() -> None:
     assert missing_checks(FULL) is None
     assert missing_checks(SMALL) == (
@@ -236,10 +268,10 @@ def test_the_parts_that_a_models_decisions_lack_are_named() -> None:
         "export, to have them"
     )
     assert missing_checks(replace(FULL, novelty=None)) == (
-        "this model has no novelty: its decisions rest on the operating point, prediction sets and the warnings about "
-        "an image alone; train again, and export, to have them"
+        "the decisions of this model rest on the operating point, the prediction sets and the warnings about an image "
+        "alone, without novelty; train again, and export, to have them"
     )
     assert missing_checks(replace(FULL, novelty=None, prediction_sets=None)) == (
-        "this model has no prediction sets and no novelty: its decisions rest on the operating point and the warnings "
-        "about an image alone; train again, and export, to have them"
+        "the decisions of this model rest on the operating point and the warnings about an image alone, without "
+        "prediction sets and novelty; train again, and export, to have them"
     )

@@ -12,7 +12,14 @@ from tests.damaging import damaged
 from tests.runtime.artifacts.specs import FULL, POINT, SMALL
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
-from ctonnx.artifacts.spec import SCHEMA_VERSION, ModelSpec, describe_leakage
+from ctonnx.artifacts.spec import (
+    SCHEMA_VERSION,
+    VALIDATION_IMAGES,
+    ModelSpec,
+    describe_history,
+    describe_leakage,
+    fitted_on,
+)
 from ctonnx.errors import ModelError
 
 
@@ -293,6 +300,7 @@ def test_damaged_spec_is_rejected_or_usable_everywhere() -> None:
             continue
         try:
             describe_leakage(spec.data)
+            describe_history(spec)
             _ = spec.operating_point and spec.operating_point.metrics_text
             answers = np.full((1, len(spec.classes)), 1 / len(spec.classes), np.float32)
             _ = spec.operating_point and spec.operating_point.calls(answers, spec.classes)
@@ -346,3 +354,25 @@ def test_operating_point_out_of_range_is_reported_in_one_sentence(changes: dict[
 def test_threshold_slightly_above_one_from_rounding_is_accepted() -> None:
     spec = ModelSpec.from_json(json.dumps(values(operating_point=point(threshold=1.0000001))))
     assert spec.operating_point is not None
+
+
+def test_history_has_the_scans_and_what_changed() -> None:
+    data = {"name": "site", "images": {"a": 20, "b": 30}}
+    earlier = {"temperature": 1.2, "operating_point": {"threshold": 0.5}, "novelty": {"threshold": 80.0}}
+    first = {"date": "2026-11-29T10:11:12+00:00", "data": data, "earlier": {"temperature": 1.0}}
+    second = {"date": "2026-11-30T10:11:12+00:00", "data": {**data, "name": "b"}, "earlier": earlier}
+    made = replace(FULL, history=(first, second))
+    assert describe_history(made) == [
+        "recalibrated on 50 scans of 'site', 2026-11-29: temperature from 1 to 1.2",
+        "recalibrated on 50 scans of 'b', 2026-11-30: temperature from 1.2 to 1.37, operating point from 0.5 to 0.31, "
+        "novelty threshold from 80 to 95.5, other prediction sets",
+    ]
+    assert describe_history(ModelSpec.from_json(made.to_json())) == describe_history(made)
+    assert fitted_on(made.history) == "scans of 'b'"
+
+
+def test_history_of_an_unknown_source_is_described_as_far_as_it_is_known() -> None:
+    odd = ({"date": 3, "data": {"images": [1]}, "earlier": {"temperature": True, "novelty": 2}},)
+    assert describe_history(replace(FULL, history=odd)) == ["recalibrated on scans of a site: other prediction sets"]
+    assert fitted_on(odd) == "scans of a site"
+    assert (describe_history(SMALL), fitted_on(SMALL.history)) == ([], VALIDATION_IMAGES)

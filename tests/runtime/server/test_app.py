@@ -52,7 +52,20 @@ def test_response_names_its_model_and_operating_point(server: Server, predictor:
     facts, point = server.get("/v1/model").json, predictor.spec.operating_point
     assert point is not None
     assert server.classify(png).json["model"] == {
-        **{name: facts[name] for name in ("name", "run", "precision", "sha256", "synthetic", "coverage", "novelty")},
+        **{
+            name: facts[name]
+            for name in (
+                "name",
+                "run",
+                "precision",
+                "sha256",
+                "synthetic",
+                "coverage",
+                "coverage_not_promised",
+                "novelty",
+                "fitted_on",
+            )
+        },
         "threshold": point.threshold,
         "positive": list(point.positive),
     }
@@ -132,7 +145,7 @@ def test_triton_client_gets_health_and_metadata(client: triton.InferenceServerCl
         {"name": "probabilities", "datatype": "FP32", "shape": [-1, classes]},
         {"name": "logits", "datatype": "FP32", "shape": [-1, classes]},
         {"name": "heatmap", "datatype": "FP32", "shape": [-1, classes, 2, 2]},
-        {"name": "novelty", "datatype": "FP32", "shape": [-1]},
+        {"name": "novelty", "datatype": "FP32", "shape": [-1, 1]},
     ]
 
 

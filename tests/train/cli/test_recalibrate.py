@@ -1,6 +1,7 @@
 """`ctonnx recalibrate` as it is typed: output, exit code and files."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,14 @@ def test_new_file_is_written_verified_and_inspected(model: str) -> None:
     assert ctonnx("verify", "new/model.fp32.onnx").exit_code == 0
     shown = ctonnx("inspect", "new/model.fp32.onnx").stdout
     (history,) = [line for line in shown.splitlines() if line.startswith("history")]
-    assert " recalibrated on 55 scans of site, 20" in history
-    assert history.endswith("; before: temperature 1, operating point 0.5")
+    assert " recalibrated on 55 scans of 'site', 20" in history
+    assert ": temperature from 1 to 0." in history
+    assert ", operating point from 0.5 to 0." in history
+    assert history.endswith(", other prediction sets")
+    assert re.search(r"^fitted_on  +scans of 'site'$", shown, re.MULTILINE)
+    summary = ctonnx("predict", "site", "--model", "new/model.fp32.onnx").stderr.splitlines()[-1]
+    assert summary.endswith(" on the scans of 'site')")
+    assert "validation images" not in summary
 
 
 def test_json_has_both_columns(model: str) -> None:

@@ -44,8 +44,9 @@ def test_train_prints_the_metrics_and_where_the_run_is(scans: str, folder: Path)
         return f"{metrics[name]:.3f} [{low:.3f}, {high:.3f}]"
 
     made = read_record(Run(folder / "runs" / "tiny"))
-    caveats = model_caveats(record["metrics"], made.operating_point, made.prediction_sets)
-    assert caveats[-1].startswith("too few validation images for prediction sets with a coverage of 0.95 (19 or more ")
+    caveats = model_caveats(record["metrics"], made.operating_point, made.prediction_sets, novelty=made.novelty)
+    assert caveats[-1].startswith("the novelty threshold was fitted on 2 validation images, too few to promise ")
+    assert caveats[-2].startswith("too few validation images for prediction sets with a coverage of 0.95 (19 or more ")
     assert caveats[0].startswith("the operating point was fitted on 1 suspicious image, too few to show ")
     warnings = "".join(f"warning: {caveat}\n" for caveat in caveats)
     low, high = point["gap"]
@@ -57,7 +58,7 @@ def test_train_prints_the_metrics_and_where_the_run_is(scans: str, folder: Path)
         f"  sensitivity {of('valid', 'sensitivity')}, specificity {of('valid', 'specificity')} "
         "on the validation images, on which it was fitted\n"
         f"  sensitivity -, specificity {of('test', 'specificity')} on the test images\n\n"
-        "decisions: refer if the prediction set (fitted for 95% coverage) has suspicious and other classes\n"
+        "decisions rest on the operating point, the prediction sets and the novelty\n"
         f"  {decisions_as_text(record['metrics']['valid']['decisions'])} on the validation images, on which the sets "
         "were fitted\n"
         f"  {decisions_as_text(record['metrics']['test']['decisions'])} on the test images\n\n"

@@ -63,11 +63,11 @@ def test_the_measured_file_and_the_data_are_named() -> None:
 def test_what_the_decision_rests_on_is_stated() -> None:
     made = document()
     assert (
-        "The decision rests on the operating point (this model has no prediction sets and no novelty here); of 100 "
-        "unchanged scans, 60 are positive, 40 negative, 0 referred."
+        "The decisions rest on the operating point and the warnings about an image alone, without prediction sets and "
+        "novelty; of 100 unchanged scans, 60 are positive, 40 negative, 0 referred."
     ) in as_markdown(made)
     made["decided_by"] |= {"prediction_sets": True, "novelty": True}
-    assert "rests on the operating point and prediction sets and novelty; of 100" in as_markdown(made)
+    assert "the prediction sets, the novelty and the warnings about an image; of 100" in as_markdown(made)
 
 
 def test_without_an_operating_point_the_tables_are_about_classes() -> None:

@@ -46,7 +46,8 @@ __all__ = ["recalibrate"]
     "--novelty-quantile",
     "quantile",
     type=FiniteRange(0, 1, min_open=True, max_open=True),
-    help="Share of the scans that are not flagged as novel; default: the model's.",
+    help="Share of the scans, and of scans like them, that is not flagged as unlike the training images; default: the "
+    "model's.",
 )
 @click.option(
     "--group-regex",

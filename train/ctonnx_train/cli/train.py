@@ -107,7 +107,7 @@ def _setting(name: str, **details: Any) -> Callable[[Any], Any]:
 @_setting(
     "--novelty-quantile",
     type=FiniteRange(0, 1, min_open=True, max_open=True),
-    help="Share of the validation images that is not flagged as unlike the training images.",
+    help="Share of the validation images, and of images like them, that is not flagged as unlike the training images.",
 )
 @class_name_option
 @click.option("--name", help="Name of the run; default: name of the data folder and the time.")

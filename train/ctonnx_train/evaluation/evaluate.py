@@ -270,6 +270,7 @@ def _describe(model: EvaluatedModel) -> dict[str, Any]:
         "path": str(model.path),
         "classes": list(model.classes),
         "synthetic": model.synthetic,
+        "fitted_on": model.fitted_on,
     }
 
 

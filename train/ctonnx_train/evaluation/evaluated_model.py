@@ -15,6 +15,7 @@ from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.run import RUNS, Run, find_run
+from ctonnx.artifacts.spec import VALIDATION_IMAGES, fitted_on
 from ctonnx.errors import ModelError, ProviderError
 from ctonnx.images import Preprocessing
 from ctonnx.parity.outputs import Outputs
@@ -54,7 +55,8 @@ class EvaluatedModel:
     `path` is the folder of its run or its `.onnx` file, `kind` a text such as `PyTorch checkpoint` or `ONNX fp32`;
     `data` and `shortcuts` are as in run.json or the spec. `class_names` are the canonical names that the training gave
     to class folders, `digests` those of the images of each of its splits. These, `run` and `data_root` are known only
-    next to the run. `predictor` is that of an exported model.
+    next to the run. `fitted_on` is the name of the images that the operating point and the rest of the decision were
+    fitted on. `predictor` is that of an exported model.
     """
 
     path: Path
@@ -71,6 +73,7 @@ class EvaluatedModel:
     novelty: Novelty | None = None
     brightness: BrightnessRange | None = None
     shortcuts: Mapping[str, Any] | None = None
+    fitted_on: str = VALIDATION_IMAGES
     predictor: "Predictor | None" = None
     run: Run | None = None
     class_names: Mapping[str, str] = field(default_factory=dict)
@@ -228,6 +231,7 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
         data=spec.data,
         predict=predict,
         shortcuts=spec.shortcuts,
+        fitted_on=fitted_on(spec.history),
         checkpoint_sha256=spec.checkpoint_sha256,
         predictor=predictor,
         run=run if record else None,

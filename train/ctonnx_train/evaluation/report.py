@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from ctonnx.artifacts.spec import VALIDATION_IMAGES
 from ctonnx.errors import CtonnxError
 from ctonnx.parity.comparison import MAX_DP
 from ctonnx.parity.rounding import shown
@@ -121,7 +122,7 @@ def _lines(document: Mapping[str, Any], plots: bool) -> Iterator[str]:
     rows = [[name, *map(str, row)] for name, row in zip(names, metrics["confusion_matrix"], strict=True)]
     yield from table(["true \\ predicted", *names], rows)
     yield ""
-    yield from _suspicious(document["suspicious"])
+    yield from _suspicious(document["suspicious"], document["model"].get("fitted_on", VALIDATION_IMAGES))
     yield from _decisions(document.get("decisions"), seen=bool(data["seen_in_training"]["chosen_by"]))
     yield from _comparison(document.get("comparison"))
     if "bootstrap" in metrics:
@@ -175,12 +176,12 @@ def _flaws(data: Mapping[str, Any]) -> Iterator[str]:
     yield ""
 
 
-def _suspicious(found: Mapping[str, Any] | None) -> Iterator[str]:
+def _suspicious(found: Mapping[str, Any] | None, fitted_on: str) -> Iterator[str]:
     if found is None:
         return
     yield (
         f"**Suspicious** ({' + '.join(found['positive'])} of {found['threshold']:.4g} or more, fitted on the "
-        f"validation images): sensitivity {_value(found['sensitivity'])} {_interval(found['sensitivity_interval'])} on "
+        f"{fitted_on}): sensitivity {_value(found['sensitivity'])} {_interval(found['sensitivity_interval'])} on "
         f"{counted(found['sensitivity_images'], 'image')}, specificity {_value(found['specificity'])} "
         f"{_interval(found['specificity_interval'])} on {found['specificity_images']}.\n"
     )

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ctonnx.artifacts.caveats import operating_point_caveats, prediction_set_caveats
-from ctonnx.artifacts.spec import ModelSpec
+from ctonnx.artifacts.caveats import novelty_caveats, operating_point_caveats, prediction_set_caveats
+from ctonnx.artifacts.spec import ModelSpec, fitted_on
 from ctonnx.errors import ModelError
 from ctonnx.system.files import sha256_of
 from ctonnx.system.packages import version_of
@@ -180,7 +180,12 @@ def _divide(metrics: Mapping[str, Any], *, by_class: bool = False) -> tuple[dict
 def _caveats(
     spec: ModelSpec, values: Values, scans: SiteScans, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> list[str]:
-    found = [*operating_point_caveats(values.operating_point), *prediction_set_caveats(values.prediction_sets)]
+    fitted = fitted_on([{"data": scans.facts}])
+    found = [
+        *operating_point_caveats(values.operating_point),
+        *prediction_set_caveats(values.prediction_sets, fitted),
+        *novelty_caveats(values.novelty, fitted),
+    ]
     target = values.operating_point.target_sensitivity if values.operating_point else None
     interval = after["sensitivity"]["interval"]
     if target is not None and interval and interval[1] < target:

@@ -49,7 +49,7 @@ def _values(earlier: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[l
     sets = values["prediction_sets"] or earlier["prediction_sets"]
     for name in sets["lowest"] if sets else ():
         lowest = (_of((found["prediction_sets"] or {}).get("lowest"), name) for found in (earlier, values))
-        yield [f"lowest conformity of {name} in a set", *lowest]
+        yield [f"lowest fit of {name} in a set", *lowest]
     yield ["novelty threshold", *(_of(found["novelty"], "threshold") for found in (earlier, values))]
     for name in ("darkest", "brightest"):
         yield [f"mean grey of the {name} scan", *(_of(found["brightness"], name) for found in (earlier, values))]

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ctonnx.artifacts.decision.rule import describe_basis
 from ctonnx.artifacts.run import Run
 from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.files import write_text
@@ -111,16 +112,12 @@ def _decided_by(document: Mapping[str, Any]) -> str:
     found = document["decided_by"]
     if not found["operating_point"]:
         return "The model has no operating point: only its predicted classes are compared."
-    more = {"prediction_sets": "prediction sets", "novelty": "novelty"}
-    used = ["the operating point", *(text for name, text in more.items() if found[name])]
-    missing = [text for name, text in more.items() if not found[name]]
     counts = document["decisions"]
-    text = f"The decision rests on {' and '.join(used)}"
-    text += f" (this model has no {' and no '.join(missing)} here)" if missing else ""
+    basis = describe_basis(sets=found["prediction_sets"], novelty=found["novelty"])
     return (
-        f"{text}; of {counted(document['images'], 'unchanged scan')}, {counts['positive']} are positive, "
-        f"{counts['negative']} negative, {counts['refer']} referred. A flipped decision became the opposite one; one "
-        "that is newly referred asks a person, and is not an error of the model."
+        f"The decisions rest on {basis}; of {counted(document['images'], 'unchanged scan')}, {counts['positive']} are "
+        f"positive, {counts['negative']} negative, {counts['refer']} referred. A flipped decision became the opposite "
+        "one; one that is newly referred asks a person, and is not an error of the model."
     )
 
 

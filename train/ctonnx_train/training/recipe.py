@@ -59,7 +59,7 @@ class TrainSettings:
         positive: Suspicious classes; if empty, all but `normal` and `benign`.
         sensitivity: Target sensitivity of the operating point on the validation set.
         coverage: Target share of each class's images with their class in their prediction set.
-        novelty_quantile: Share of the validation images whose novelty is not flagged.
+        novelty_quantile: Share of the validation images, and of images like them, that is not flagged.
         threads: Number of threads per process; see `ctonnx_train.network.threads.computing_threads`.
     """
 

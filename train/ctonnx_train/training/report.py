@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ctonnx.artifacts.caveats import model_caveats
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.rule import describe_basis
 from ctonnx.artifacts.run import Run
-from ctonnx.parity.rounding import exactly
 from ctonnx_train.data.leakage import Leaks
 from ctonnx_train.data.splits import Sample, Split
 from ctonnx_train.evaluation.evaluate import Evaluation, summarize
@@ -79,7 +79,9 @@ def write_reports(
 def summary(record: RunRecord, leaks: Leaks) -> Iterator[str]:
     """Yields lines with the caveats and metrics of a run, its operating point, the leaks and the speed."""
     titles = {"valid": "validation", "test": "test"}
-    found = model_caveats(record.metrics, record.operating_point, record.prediction_sets, record.shortcuts)
+    found = model_caveats(
+        record.metrics, record.operating_point, record.prediction_sets, record.shortcuts, record.novelty
+    )
     for caveat in found:
         yield f"warning: {caveat}"
     for split, metrics in record.metrics.items():
@@ -92,7 +94,8 @@ def summary(record: RunRecord, leaks: Leaks) -> Iterator[str]:
             shown = (f"{n} {as_text(found[n], found[f'{n}_interval'])}" for n in ("sensitivity", "specificity"))
             yield f"  {', '.join(shown)} on the {titles[split]} images{_fitted_on(point) if split == 'valid' else ''}"
         yield ""
-        yield f"decisions: {_rule(record)}"
+        has_sets, has_novelty = record.prediction_sets is not None, record.novelty is not None
+        yield f"decisions rest on {describe_basis(sets=has_sets, novelty=has_novelty, warnings=False)}"
         for split, metrics in record.metrics.items():
             fitted = ", on which the sets were fitted" if split == "valid" and record.prediction_sets else ""
             yield f"  {decisions_as_text(metrics['decisions'])} on the {titles[split]} images{fitted}"
@@ -100,14 +103,6 @@ def summary(record: RunRecord, leaks: Leaks) -> Iterator[str]:
     yield f"data: {leaks.sentence()}"
     training = record.training
     yield f"{training['seconds_per_epoch']:.1f} s per epoch, {training['data_share']:.1%} of it for data"
-
-
-def _rule(record: RunRecord) -> str:
-    """Returns the rule by which an image is referred to a person."""
-    if (sets := record.prediction_sets) is None:
-        return "by the operating point alone, as there are no prediction sets"
-    coverage = exactly(sets.coverage, form="%")
-    return f"refer if the prediction set (fitted for {coverage} coverage) has suspicious and other classes"
 
 
 def _fitted_on(point: OperatingPoint) -> str:

@@ -35,14 +35,15 @@ class OperatingPoint:
     Attributes:
         positive: Names of the classes that count as suspicious.
         threshold: Lowest score that is called suspicious.
-        sensitivity: Sensitivity on the validation images that the threshold was fitted on, 0 to 1.
+        sensitivity: Sensitivity on the images that the threshold was fitted on, 0 to 1: the validation images,
+            or after a recalibration a site's scans.
         specificity: Specificity on the same images, 0 to 1.
         target_sensitivity: Sensitivity that the threshold was fitted to reach.
         sensitivity_interval: 95 % interval, from low to high.
         specificity_interval: 95 % interval, from low to high.
         sensitivity_bound: One-sided 95 % Clopper-Pearson lower bound of the sensitivity.
-        positive_images: Number of suspicious validation images that it was fitted on.
-        negative_images: Number of other validation images that it was fitted on.
+        positive_images: Number of suspicious images that it was fitted on.
+        negative_images: Number of other images that it was fitted on.
         leaked_images: Number of validation images with a copy, or an image of their group, in the training set.
         leaked_images_used: True if it was fitted on these too, as there were too few others.
         gap: Highest score below the threshold and lowest positive score above it, 0 to 1.

@@ -15,7 +15,7 @@ __all__ = ["PredictionSets", "conformity"]
 def conformity(
     probabilities: NDArray[np.floating[Any]], classes: Sequence[str], positive: Sequence[str]
 ) -> NDArray[np.float32]:
-    """Returns the conformity of each class with each image, float32 [images, classes], 0 to 1.
+    """Returns the conformity of each class with each image, how well it fits: float32 [images, classes], 0 to 1.
 
     It is the probability of the class times the summed probability of its side: the positive classes, or the others.
     Without positive classes it is the probability. The probabilities [images, classes] are converted to float32, the
@@ -37,9 +37,9 @@ def conformity(
 class PredictionSets:
     """Lowest conformity of each class that puts it in an image's prediction set: split conformal prediction by class.
 
-    Of the images of each class, at least the share `coverage` have their own class in the set, if they come from where
-    the validation images come from. Source: Vovk 2012, https://arxiv.org/abs/1209.2673 (label-conditional); Sadinle,
-    Lei and Wasserman 2019, https://arxiv.org/abs/1609.00451 (the probability as the conformity).
+    Of the images of each class, at least the share `coverage` have their own class in the set, if they are like those
+    that it was fitted on. Source: Vovk 2012, https://arxiv.org/abs/1209.2673 (label-conditional); Sadinle, Lei and
+    Wasserman 2019, https://arxiv.org/abs/1609.00451 (the probability as the conformity).
 
     The conformity of a class is its probability times that of its side, the suspicious classes or the others. The
     probability of one of several suspicious classes may be as low for an image of that class as for a normal one; that
@@ -48,7 +48,7 @@ class PredictionSets:
     Attributes:
         coverage: Requested coverage of each class, 0 to 1.
         lowest: Lowest conformity with which a class is in the set, by class.
-        images: Number of validation images that each class's value was fitted on, by class.
+        images: Number of images that each class's value was fitted on, by class.
         positive: Names of the suspicious classes; if empty, the conformity is the probability alone.
         leaked_images_used: True if it was fitted on leaked images too, as there were too few others.
     """

@@ -10,7 +10,7 @@ from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 
-__all__ = ["Decision", "DecisionName", "decide", "decide_all"]
+__all__ = ["Decision", "DecisionName", "decide", "decide_all", "describe_basis"]
 
 DecisionName: TypeAlias = Literal["positive", "negative", "refer"]
 
@@ -96,3 +96,23 @@ def decide_all(
         )
         for row, suspicious in enumerate(called)
     ]
+
+
+def describe_basis(*, sets: bool, novelty: bool, warnings: bool = True) -> str:
+    """Returns the parts that the decisions of a model with an operating point rest on, and those that it lacks.
+
+    Args:
+        sets: Whether the prediction sets take part.
+        novelty: Whether the novelty does.
+        warnings: Whether the warnings about an image do, which come from its file.
+
+    >>> describe_basis(sets=True, novelty=True)
+    'the operating point, the prediction sets, the novelty and the warnings about an image'
+    >>> describe_basis(sets=False, novelty=True, warnings=False)
+    'the operating point and the novelty alone, without prediction sets'
+    """
+    parts = {"prediction sets": sets, "novelty": novelty, "warnings about an image": warnings}
+    *used, last = ["the operating point", *(f"the {name}" for name, is_used in parts.items() if is_used)]
+    lacking = [name for name in ("prediction sets", "novelty") if not parts[name]]
+    text = f"{', '.join(used)} and {last}" if used else last
+    return f"{text} alone, without {' and '.join(lacking)}" if lacking else text

@@ -26,8 +26,8 @@ def inspect(model: Path | None, as_json: bool) -> None:
     Example:
       ctonnx inspect runs/lungs/export/model.fp32.onnx
     """
-    from ctonnx.artifacts.caveats import describe_shortcuts, missing_checks, model_caveats
-    from ctonnx.artifacts.spec import describe_history
+    from ctonnx.artifacts.caveats import caveats_of, describe_shortcuts, missing_checks
+    from ctonnx.artifacts.spec import describe_history, fitted_on
     from ctonnx.inference.session import open_session, read_spec
     from ctonnx.parity.comparison import MAX_DP
     from ctonnx.prediction.model_selection import find_model, newest_export
@@ -44,8 +44,9 @@ def inspect(model: Path | None, as_json: bool) -> None:
         "inputs": {item.name: f"{item.type} {item.shape}" for item in session.get_inputs()},
         "outputs": {item.name: f"{item.type} {item.shape}" for item in session.get_outputs()},
         **json.loads(spec.to_json()),
-        "caveats": model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts),
+        "caveats": caveats_of(spec),
         "lacks": missing_checks(spec),
+        "fitted_on": fitted_on(spec.history),
     }
     if as_json:
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
@@ -55,7 +56,7 @@ def inspect(model: Path | None, as_json: bool) -> None:
     del facts["acquisition"]  # a table, in --json
     if facts["novelty"]:
         del facts["novelty"]["quantiles"]  # 101 numbers
-    history = [("history", entry) for entry in describe_history(spec.history)]
+    history = [("history", entry) for entry in describe_history(spec)]
     notes = [*(("caveat", caveat) for caveat in caveats), *([("lacks", lacks)] if lacks else [])]
     rows = [*_rows(facts), *history, *notes]
     width = max(len(name) for name, _ in rows)

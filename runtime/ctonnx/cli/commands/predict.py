@@ -186,6 +186,8 @@ def _check_heatmap_folder(heatmaps: Path | None, paths: Sequence[str]) -> None:
 
 
 def _summarize(files: int, result: "BatchResult", spec: "ModelSpec") -> None:
+    from ctonnx.artifacts.spec import fitted_on
+
     counts = ", ".join(f"{count} {name}" for name, count in result.decisions.items()) if spec.operating_point else ""
     predicted = f"{result.predicted} predicted" + (f" ({counts})" if counts else "")
     named, images, undrawn = counted(files, "file"), result.predicted + result.failed, len(result.undrawn)
@@ -197,8 +199,8 @@ def _summarize(files: int, result: "BatchResult", spec: "ModelSpec") -> None:
     if point := spec.operating_point:
         threshold = exactly(point.threshold, digits=6, form="f")  # as many digits as the scores in the rows
         click.echo(
-            f"positive: {' + '.join(point.positive)} at {threshold} or more ({point.metrics_text} on its "
-            "validation images)",
+            f"positive: {' + '.join(point.positive)} at {threshold} or more ({point.metrics_text} on the "
+            f"{fitted_on(spec.history)})",
             err=True,
         )
 

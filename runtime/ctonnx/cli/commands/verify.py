@@ -24,7 +24,11 @@ _MEASURES = {
     "mean_dp": "mean |dp|",
     "max_dlogit": "max |dlogit|",
     "heatmap_correlation": "heatmap correlation",
+    "novelty_correlation": "novelty rank correlation",
+    "max_dnovelty": "novelty difference",
+    "novelty_agreement": "flagged alike as novel",
 }
+_AT_MOST = ("max_dp", "max_dnovelty")  # limits that are not minimums
 
 
 @click.command()
@@ -93,6 +97,8 @@ def _table(result: "Verification") -> Iterator[str]:
     yield f"{result.model}: {result.precision} on {result.provider}, {images} golden inputs"
     yield f"  {'against':24}" + "".join(f"{title:>14}" for title in ("PyTorch", "limit", "its export", "limit"))
     for name, title in _MEASURES.items():
+        if getattr(result.with_pytorch, name) is None:  # a model without novelty
+            continue
         cells: list[str] = []
         for parity, gate in ((result.with_pytorch, result.pytorch_gate), (result.with_export, result.export_gate)):
             bound = _bound(name, gate)
@@ -108,7 +114,7 @@ def _table(result: "Verification") -> Iterator[str]:
 
 def _shown(name: str, value: float, bound: float | None = None) -> str:
     bounds = () if bound is None else (bound,)
-    return shown(value, *bounds, digits=2, form="%") if name == "agreement" else shown(value, *bounds, digits=3)
+    return shown(value, *bounds, digits=2, form="%") if name.endswith("agreement") else shown(value, *bounds, digits=3)
 
 
 def _bound(name: str, gate: "Gate") -> float | None:
@@ -117,6 +123,9 @@ def _bound(name: str, gate: "Gate") -> float | None:
         "max_dp": gate.max_dp if gate.max_dp < 1 else None,
         "agreement": gate.min_agreement if gate.min_agreement > 0 else None,
         "heatmap_correlation": gate.min_heatmap_correlation if gate.min_heatmap_correlation > -1 else None,
+        "novelty_correlation": gate.min_novelty_correlation,
+        "max_dnovelty": gate.max_dnovelty,
+        "novelty_agreement": gate.min_novelty_agreement,
     }
     return bounds.get(name)
 
@@ -124,4 +133,4 @@ def _bound(name: str, gate: "Gate") -> float | None:
 def _limit(name: str, bound: float | None) -> str:
     if bound is None:
         return "-"
-    return f"<= {exactly(bound)}" if name == "max_dp" else f">= {_shown(name, bound, bound)}"
+    return f"<= {exactly(bound)}" if name in _AT_MOST else f">= {_shown(name, bound, bound)}"

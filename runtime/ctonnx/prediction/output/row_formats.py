@@ -44,7 +44,7 @@ def _table(files: Sequence[str], spec: ModelSpec, top_k: int, origin: Origin) ->
             values = "  ".join(f"{name:{class_width}}  {value:11.4f}" for name, value in record.top(top_k))
             if record.score is not None:
                 values = f"{record.decision:{len(_DECISION[0])}}  {_score(record.score, spec, digits=6):>8}  {values}"
-            if record.prediction_set is not None and len(record.prediction_set) > 1 and record.reason is None:
+            if record.prediction_set is not None and len(record.prediction_set) > 1:
                 values += f"  set: {escape_control(', '.join(record.prediction_set))}"
             if record.reason or record.caution:  # which has the warning, too
                 name = "reason" if record.reason else "caution"
@@ -69,16 +69,18 @@ def _csv(files: Sequence[str], spec: ModelSpec, top_k: int, origin: Origin) -> F
 
     def line(record: Record, picture: Path | None) -> str:
         if isinstance(record, Failure):
-            return _csv_line([record.source, *[""] * (2 * top_k + 7), record.error, "", *made_by])
+            return _csv_line([record.source, *[""] * (2 * top_k + 9), record.error, "", *made_by])
         classes = [field for name, value in record.top(top_k) for field in (name, f"{value:.6f}")]
         suspicious = "" if record.suspicious is None else str(record.suspicious).lower()
         # All digits of float32, as scores near 1 and the threshold can be equal in six digits.
         score = "" if record.score is None else _score(record.score, spec, digits=9)
-        novelty: float | None = record.novelty
+        novelty, percentile, is_novel = record.novelty, record.novelty_percentile, record.is_novel
         decided = [
             record.decision or "",
             record.reason or "",
             "" if novelty is None else f"{novelty:.9g}",
+            "" if percentile is None else f"{percentile:.2f}",
+            "" if is_novel is None else str(is_novel).lower(),
             _SET_SEPARATOR.join(record.prediction_set or ()),
         ]
         drawn = "" if picture is None else str(picture)
@@ -89,7 +91,8 @@ def _csv(files: Sequence[str], spec: ModelSpec, top_k: int, origin: Origin) -> F
     ranks = [""] if top_k == 1 else [f"_{rank}" for rank in range(1, top_k + 1)]
     classes = (f"{name}{rank}" for rank in ranks for name in ("label", "probability"))
     columns = [
-        *("file", *classes, "suspicious", "score", "decision", "reason", "novelty", "set"),
+        *("file", *classes, "suspicious", "score", "decision", "reason"),
+        *("novelty", "novelty_percentile", "unlike_training", "set"),
         *("caution", "error", "heatmap", *facts),
     ]
     return Format(_csv_line(columns), line)

@@ -1,11 +1,13 @@
 """The response of `/v1/model`: the model, its metrics, and the server's limits."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from ctonnx.artifacts.caveats import describe_shortcuts, missing_checks, model_caveats
+from ctonnx.artifacts.caveats import caveats_of, describe_shortcuts
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
-from ctonnx.artifacts.spec import ModelSpec, describe_leakage
+from ctonnx.artifacts.decision.rule import describe_basis
+from ctonnx.artifacts.spec import ModelSpec, describe_history, describe_leakage, fitted_on
 from ctonnx.images.formats import readable_formats
 from ctonnx.parity.rounding import exactly
 from ctonnx.prediction.predictor import Predictor
@@ -18,9 +20,16 @@ NOTICE = "A research tool, not a medical device: a prediction is not a diagnosis
 """Notice to show with all predictions."""
 
 
+_OF_RESULTS = (
+    *("name", "run", "precision", "sha256", "synthetic"),
+    *("coverage", "coverage_not_promised", "novelty", "fitted_on"),
+)
+
+
 def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> dict[str, Any]:
     """Returns the response."""
     spec, limits = predictor.spec, settings.limits
+    sets, novelty = spec.prediction_sets, spec.novelty
     return {
         "name": predictor.path.stem,
         "run": spec.name,
@@ -29,16 +38,20 @@ def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> di
         "provider": predictor.provider,
         "classes": list(spec.classes),
         "image_size": spec.preprocessing.size,
-        "operating_point": spec.operating_point and _suspicious(spec.operating_point, spec.classes),
+        "operating_point": spec.operating_point and _suspicious(spec.operating_point, spec),
         "decision": spec.operating_point and _decision(spec),
-        "coverage": spec.prediction_sets and min(map(spec.prediction_sets.covered, spec.classes)),
-        "novelty": spec.novelty and {"threshold": spec.novelty.threshold, "quantile": spec.novelty.quantile},
+        "coverage": sets and sets.coverage,
+        "coverage_not_promised": list(sets.short_of_images) if sets else [],
+        "novelty": novelty
+        and {"threshold": novelty.threshold, "quantile": novelty.quantile, "percentile": novelty.percentile},
+        "fitted_on": fitted_on(spec.history),
+        "history": describe_history(spec),
         "metrics": dict(spec.metrics),
         "trained_on": _trained_on(spec.data, synthetic=spec.synthetic),
         "leaks": describe_leakage(spec.data),
         "acquisition": spec.acquisition and dict(spec.acquisition),
         "shortcuts": describe_shortcuts(spec.shortcuts),
-        "caveats": model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts),
+        "caveats": caveats_of(spec),
         "synthetic": spec.synthetic,
         "version": version,
         "formats": readable_formats(),
@@ -51,11 +64,11 @@ def model_facts(predictor: Predictor, settings: Settings, *, version: str) -> di
 def model_of_results(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the entry for the model, with the parts of its decisions, in each response of `/v1/classify`."""
     point = facts["operating_point"] or {"threshold": None, "positive": []}
-    named = {name: facts[name] for name in ("name", "run", "precision", "sha256", "synthetic", "coverage", "novelty")}
+    named = {name: facts[name] for name in _OF_RESULTS}
     return {**named, "threshold": point["threshold"], "positive": point["positive"]}
 
 
-def _suspicious(point: OperatingPoint, classes: tuple[str, ...]) -> dict[str, Any]:
+def _suspicious(point: OperatingPoint, spec: ModelSpec) -> dict[str, Any]:
     together = "" if len(point.positive) == 1 else " together"
     threshold = exactly(point.threshold, digits=4, form="f")
     return {
@@ -63,26 +76,25 @@ def _suspicious(point: OperatingPoint, classes: tuple[str, ...]) -> dict[str, An
         "sensitivity": point.sensitivity,
         "specificity": point.specificity,
         "positive": list(point.positive),
-        "normal": ", ".join(name for name in classes if name not in point.positive),
+        "normal": ", ".join(name for name in spec.classes if name not in point.positive),
         "text": f"suspicious if {' + '.join(point.positive)}{together} reach {threshold} or more "
-        f"({point.metrics_text} on the validation images)",
+        f"({point.metrics_text} on the {fitted_on(spec.history)})",
     }
 
 
 def _decision(spec: ModelSpec) -> str:
-    """Returns the rule that decides about an image, with the parts that this model lacks."""
-    reasons = ["the image has a warning"]
+    """Returns the parts that the decisions rest on, and the reasons to refer an image."""
+    reasons = ["it has a warning"]
     if spec.novelty is not None:
         reasons.append(
-            f"its novelty is above that of {exactly(spec.novelty.quantile, form='%')} of the validation images"
+            f"its novelty is above the threshold (percentile {math.floor(10 * spec.novelty.percentile) / 10:g} of the "
+            f"{fitted_on(spec.history)})"
         )
-    if sets := spec.prediction_sets:
-        coverage = exactly(sets.coverage, form="%")
+    if spec.prediction_sets is not None:
+        coverage = exactly(spec.prediction_sets.coverage, form="%")
         reasons.append(f"its prediction set (fitted for {coverage} coverage) has suspicious and other classes")
-    missing = missing_checks(spec)
-    return (
-        f"suspicious or not by the operating point; refer if {' or '.join(reasons)}{f'; {missing}' if missing else ''}"
-    )
+    basis = describe_basis(sets=spec.prediction_sets is not None, novelty=spec.novelty is not None)
+    return f"decisions rest on {basis}; an image is referred if {' or '.join(reasons)}"
 
 
 def _trained_on(data: Mapping[str, Any], *, synthetic: bool) -> str:

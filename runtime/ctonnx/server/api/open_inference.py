@@ -69,13 +69,16 @@ def model_metadata(name: str, spec: ModelSpec) -> dict[str, Any]:
 
 
 def output_shapes(spec: ModelSpec) -> dict[str, list[int]]:
-    """Returns the shape of each output of a model by name, in their order; -1 is the batch."""
+    """Returns the shape of each output of a model by name, in their order; -1 is the batch.
+
+    The novelty, one number for each image, has an axis of its own: Triton's configuration allows no empty shape.
+    """
     classes, cells = len(spec.classes), math.ceil(spec.preprocessing.size / 32)
     shapes = {
         "probabilities": [-1, classes],
         "logits": [-1, classes],
         "heatmap": [-1, classes, cells, cells],
-        NOVELTY: [-1],
+        NOVELTY: [-1, 1],
     }
     return {name: shapes[name] for name in output_names([NOVELTY] if spec.novelty else [])}
 
@@ -123,7 +126,8 @@ def write_response(name: str, request: InferRequest, outputs: Outputs) -> tuple[
     tensors, binary = [], []
     for output, as_bytes in request.outputs:
         values: NDArray[np.float32] = getattr(outputs, output)
-        tensor: dict[str, Any] = {"name": output, "datatype": "FP32", "shape": list(values.shape)}
+        shape = [*values.shape, 1] if output == NOVELTY else list(values.shape)  # as in `output_shapes`
+        tensor: dict[str, Any] = {"name": output, "datatype": "FP32", "shape": shape}
         if as_bytes:
             data = values.astype("<f4", copy=False).tobytes()
             tensor["parameters"] = {"binary_data_size": len(data)}

@@ -15,6 +15,7 @@ Json: TypeAlias = dict[str, Any]
 _TEXT, _NUMBER, _FLAG = {"type": "string"}, {"type": "number"}, {"type": ["boolean", "null"]}
 _COUNT = {"type": "integer", "minimum": 0}
 _SHARE = {"type": "number", "minimum": 0, "maximum": 1}
+_PERCENT = {"type": "number", "minimum": 0, "maximum": 100}
 
 
 def reference(schema: str) -> Json:
@@ -45,8 +46,8 @@ def schemas(spec: ModelSpec, settings: Settings) -> Json:
         "probabilities": {"type": "object", "additionalProperties": _SHARE, "description": "In descending order."},
         "novelty": {**score, "description": "Distance from the training images; null for a model without it."},
         "novelty_percentile": {
-            **_nullable({**_NUMBER, "minimum": 0, "maximum": 100}),
-            "description": "Percentage of the validation images that are less novel.",
+            **_nullable(_PERCENT),
+            "description": "Percentage of the images in `fitted_on` that are less novel.",
         },
         "unlike_training": {**_FLAG, "description": "Whether `novelty` exceeds the model's threshold."},
         "caution": {**optional_text, "description": "Warning about the image, for example a blank one."},
@@ -56,8 +57,9 @@ def schemas(spec: ModelSpec, settings: Settings) -> Json:
         "scan": optional_text,
     }
     novelty = {
-        **_nullable(_object({"threshold": _NUMBER, "quantile": _SHARE})),
-        "description": "Highest novelty that is not flagged, and its quantile on the validation images; null without.",
+        **_nullable(_object({"threshold": _NUMBER, "quantile": _SHARE, "percentile": _PERCENT})),
+        "description": "Highest novelty that is not flagged, share of images that it was fitted not to flag, and its "
+        "percentile in `fitted_on`; null without.",
     }
     model = {
         **dict.fromkeys(("name", "run", "precision", "sha256"), _TEXT),
@@ -65,13 +67,23 @@ def schemas(spec: ModelSpec, settings: Settings) -> Json:
         "threshold": {**_nullable(_NUMBER), "description": "Minimum `score` of a suspicious image."},
         "coverage": {
             **_nullable(_SHARE),
-            "description": "Lowest coverage of a class that the prediction sets promise; null without them.",
+            "description": "Promised share of the images of each class, if they are like those in `fitted_on`, with "
+            "their class in the prediction set; null without sets.",
+        },
+        "coverage_not_promised": {
+            **_list(_TEXT),
+            "description": "Classes with too few images in `fitted_on` for this coverage.",
+        },
+        "fitted_on": {
+            **_TEXT,
+            "description": "Images that the threshold, the prediction sets and the novelty threshold were fitted on.",
         },
         "novelty": novelty,
         "positive": {**_list(_TEXT), "description": "Classes whose probabilities are summed for the `score`."},
     }
     tensor = {"name": _TEXT, "datatype": _TEXT, "shape": _list({"type": "integer"})}
-    configured = {"name": _TEXT, "data_type": _TEXT, "dims": _list({"type": "integer"})}
+    reshape = _object({"shape": _list({"type": "integer"})})
+    configured = {"name": _TEXT, "data_type": _TEXT, "dims": _list({"type": "integer"}), "reshape": reshape}
     rows = {"type": "integer", "minimum": 1, "maximum": settings.limits.files}
     shape = {
         "type": "array",
@@ -100,8 +112,8 @@ def schemas(spec: ModelSpec, settings: Settings) -> Json:
                 "image_size": _COUNT,
                 "operating_point": {"type": ["object", "null"]},
                 "decision": {**optional_text, "description": "Rule that decides about an image."},
-                "coverage": model["coverage"],
-                "novelty": novelty,
+                **{name: model[name] for name in ("coverage", "coverage_not_promised", "novelty", "fitted_on")},
+                "history": {**_list(_TEXT), "description": "Each recalibration: when, on what, and what changed."},
                 "acquisition": {"type": ["object", "null"], "description": "Facts of the training images."},
                 "metrics": {"type": "object"},
                 "trained_on": _TEXT,
@@ -123,7 +135,7 @@ def schemas(spec: ModelSpec, settings: Settings) -> Json:
             {
                 **dict.fromkeys(("name", "platform", "backend"), _TEXT),
                 "max_batch_size": _COUNT,
-                **dict.fromkeys(("input", "output"), _list(_object(configured))),
+                **dict.fromkeys(("input", "output"), _list(_object(configured, optional=["reshape"]))),
             }
         ),
         "ModelReady": _object({"name": _TEXT, "ready": {"type": "boolean"}}),

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from ctonnx.artifacts.spec import ModelSpec
+from ctonnx.parity.outputs import NOVELTY
 from ctonnx.server.api.open_inference import VERSION, flag, model_metadata
 from ctonnx.server.transport.errors import bad_request, short
 
@@ -45,6 +46,7 @@ def model_config(name: str, spec: ModelSpec, *, max_images: int) -> dict[str, An
     def tensors(kind: str) -> list[dict[str, Any]]:
         return [
             {"name": tensor["name"], "data_type": f"TYPE_{tensor['datatype']}", "dims": tensor["shape"][1:]}
+            | ({"reshape": {"shape": []}} if tensor["name"] == NOVELTY else {})  # the model's own shape, as exported
             for tensor in metadata[kind]
         ]
 

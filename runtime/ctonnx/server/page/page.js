@@ -324,7 +324,7 @@ function fill() {
   }
   part("bars").hidden = part("details").hidden = !prediction;
   part("bars").tBodies[0].replaceChildren(...Object.entries(prediction?.probabilities ?? {}).map(bar));
-  part("set").textContent = prediction?.set ? `${setOf(prediction.set, shown.by.coverage)}` : "";
+  part("set").textContent = prediction?.set ? setOf(prediction, shown.by) : "";
   fillNovelty(prediction);
   part("known").hidden = !prediction;
   const names = Object.keys(prediction?.probabilities ?? {}).sort();
@@ -334,9 +334,11 @@ function fill() {
   part("details").textContent = `Classified in ${inside}; ${total}.`;
 }
 
-function setOf(names, coverage) {
-  const classes = new Intl.ListFormat("en-GB", { type: "disjunction" }).format(names);
-  return `Prediction set: ${classes}. Fitted so that at least ${Math.floor(1000 * coverage) / 10} % of the scans of each class have their class in it.`;
+function setOf({ set: names, probabilities }, { coverage, coverage_not_promised: without, fitted_on: images }) {
+  const set = new Intl.ListFormat("en-GB", { type: "disjunction" }).format(names);
+  if (without.length === Object.keys(probabilities).length) return `Prediction set: ${set}. It promises no coverage: each class has too few ${images}.`;
+  const but = without.length ? ` Not promised for ${list(without)}: too few images.` : "";
+  return `Prediction set: ${set}. Of new scans like the ${images}, at least ${tenths(100 * coverage)} % of each class have their class in it.${but}`;
 }
 
 function fillNovelty(prediction) { // up to the threshold by percentiles, beyond it by doublings
@@ -344,16 +346,15 @@ function fillNovelty(prediction) { // up to the threshold by percentiles, beyond
   part("novelty").hidden = !limit || typeof unlike !== "boolean";
   if (part("novelty").hidden) return;
   const { novelty, novelty_percentile: percentile } = prediction;
-  const share = 100 * limit.quantile;
   const times = novelty === null ? Infinity : novelty / limit.threshold;
   const beyond = Math.min(1, Math.max(0.08, Math.log2(times) / OCTAVES));
-  const place = unlike ? LIMIT_AT + (100 - LIMIT_AT) * beyond : LIMIT_AT * Math.min(1, percentile / share);
+  const place = unlike ? LIMIT_AT + (100 - LIMIT_AT) * beyond : LIMIT_AT * Math.min(1, percentile / limit.percentile);
   part("here").style.left = `${place}%`;
   part("novelty").dataset.unlike = unlike;
   const many = times < 10 ? times.toFixed(1) : times.toFixed(0);
   part("novelty-words").textContent = unlike
     ? `Unlike the training scans${Number.isFinite(times) ? `: ${many} times the limit` : ""}.`
-    : `More unusual than ${percentile.toFixed(0)} % of the validation scans; the limit is ${+share.toFixed(2)} %.`;
+    : `More unusual than ${Math.floor(percentile)} % of the ${shown.by.fitted_on}; flagged above ${limit.percentile < 100 ? `${tenths(limit.percentile)} %` : "all of them"}.`;
 }
 
 function bar([name, value]) {
@@ -403,6 +404,7 @@ function stateOf(scan, { decision, label }) {
 }
 
 const sentence = (words) => `${words[0].toUpperCase()}${words.slice(1)}${/[.!?]$/.test(words) ? "" : "."}`;
+const tenths = (number) => Math.floor(10 * number + 1e-9) / 10; // never more than the number
 const list = (names) => new Intl.ListFormat("en-GB").format(names);
 const bytes = (count) => (count < 2 ** 20 ? `${Math.ceil(count / 2 ** 10)} kB` : `${+(count / 2 ** 20).toFixed(1)} MB`);
 
@@ -462,6 +464,7 @@ async function load() { // at the start, and whenever the server may have anothe
     "Never shown": `Anything but ${list(model.classes)}: the model names one of these for any picture.`,
     "Operating point": sentence(model.operating_point?.text ?? "none: this model does not classify scans as suspicious"),
     ...(model.decision && { Decision: sentence(model.decision) }),
+    ...(model.history.length && { History: model.history.map(sentence).join(" ") }),
     ...Object.fromEntries(measured),
     ...(model.caveats.length && { Caveats: model.caveats.map(sentence).join(" ") }),
     Formats: `${terms}.${hint}`,

@@ -24,6 +24,12 @@ def test_the_percentile_is_that_of_the_validation_images() -> None:
     assert NOVELTY.percentiles(np.array([-1.0, 0.0, 42.5, 100.0, 1e9], np.float32)).tolist() == [0, 0, 42.5, 100, 100]
 
 
+def test_the_thresholds_own_percentile_is_not_the_quantile_that_it_was_fitted_for() -> None:
+    assert NOVELTY.percentile == 95.0
+    assert replace(NOVELTY, threshold=97.5).percentile == 97.5
+    assert replace(NOVELTY, threshold=105.0).percentile == 100.0  # of too few images: above the highest
+
+
 @pytest.mark.parametrize("quantiles", [(1.0, 2.0), tuple(float(-value) for value in range(PERCENTILES))])
 def test_quantiles_that_are_too_few_or_descend_are_rejected(quantiles: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="ascending quantiles"):

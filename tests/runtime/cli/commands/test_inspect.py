@@ -8,7 +8,7 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 
-from ctonnx.artifacts.caveats import model_caveats
+from ctonnx.artifacts.caveats import caveats_of
 from ctonnx.cli.main import main
 from ctonnx.inference.session import open_session, read_spec
 
@@ -33,14 +33,15 @@ def test_json_is_the_spec_with_the_file_and_its_inputs_and_outputs(model: Path) 
             "novelty": "tensor(float) ['batch']",
         },
         **json.loads(spec.to_json()),
-        "caveats": model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts),
+        "caveats": caveats_of(spec),
         "lacks": None,
+        "fitted_on": "validation images",
     }
 
 
 def test_each_caveat_has_a_row_below_the_other_entries(model: Path) -> None:
     spec = read_spec(open_session(model, optimize=False), str(model))
-    caveats = model_caveats(spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts)
+    caveats = caveats_of(spec)
     assert len(caveats) > 1
     last = inspect(model).stdout.splitlines()[-len(caveats) :]
     assert [re.split(r"  +", line, maxsplit=1) for line in last] == [["caveat", caveat] for caveat in caveats]

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from tests.runtime.cli.commands.predicting import changed_spec, predict
 
-from ctonnx.artifacts.caveats import missing_checks, model_caveats
+from ctonnx.artifacts.caveats import caveats_of, missing_checks
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction
 
@@ -83,7 +83,7 @@ def test_csv_has_a_row_for_each_file_in_its_place(model: Path, scans: Path, top_
         ranks = [""] if shown == 1 else [f"_{rank}" for rank in range(1, shown + 1)]
         found = [(row[f"label{rank}"], row[f"probability{rank}"]) for rank in ranks]
         assert row["error"] == ERRORS.get(row["file"], "")
-        assert len(row) == 2 * shown + 13
+        assert len(row) == 2 * shown + 15
         if row["file"] in ERRORS:
             assert (found, row["suspicious"], row["score"]) == ([("", "")] * shown, "", "")
         else:
@@ -91,6 +91,7 @@ def test_csv_has_a_row_for_each_file_in_its_place(model: Path, scans: Path, top_
             assert row["suspicious"] == {None: "", True: "true", False: "false"}[prediction.suspicious]
             assert (row["decision"], row["reason"]) == (prediction.decision, prediction.reason or "")
             assert row["set"] == "|".join(prediction.prediction_set or ())
+            assert row["unlike_training"] == str(prediction.is_novel).lower()
             assert row["score"] == f"{predictions[row['file']].score:.9f}"
             assert found == [(name, f"{value:.6f}") for name, value in predictions[row["file"]].top(shown)]
 
@@ -163,7 +164,7 @@ def test_model_note_counts_and_operating_point_are_on_stderr(model: Path, scans:
     lines = predict("scans", "-m", model).stderr.splitlines()
     assert lines[:2] == [f"model: {model} (fp32 on cpu)", NOTE]
     with Predictor(model) as predictor:
-        caveats = model_caveats(predictor.spec.metrics, point, predictor.spec.prediction_sets, predictor.spec.shortcuts)
+        caveats = caveats_of(predictor.spec)
         missing = missing_checks(predictor.spec)
     if missing is not None:
         assert lines.pop(2) == f"note: {missing}"
@@ -171,7 +172,7 @@ def test_model_note_counts_and_operating_point_are_on_stderr(model: Path, scans:
     assert re.fullmatch(SUMMARY % (5, 2, *(found[name] for name in ("positive", "negative", "refer")), 3), lines[3])
     assert lines[4] == (
         f"positive: cavitating + large central + small peripheral at {point.threshold!r} or more "
-        f"({point.metrics_text} on its validation images)"
+        f"({point.metrics_text} on the validation images)"
     )
     assert len(lines) == 5
 
@@ -188,7 +189,7 @@ def test_suspicious_images_are_counted(model: Path, scans: Path, place: int, sus
     *_, summary, last = result.stderr.splitlines()
     assert re.fullmatch(SUMMARY % (5, 2, suspicious, 2 - suspicious, 0, 3), summary)
     assert last == (
-        f"positive: normal at {threshold!r} or more (sensitivity 0.951, specificity 0.250 on its validation images)"
+        f"positive: normal at {threshold!r} or more (sensitivity 0.951, specificity 0.250 on the validation images)"
     )
 
 
@@ -209,10 +210,10 @@ def test_model_of_schema_1_is_decided_by_its_operating_point_with_a_note_on_what
 ) -> None:
     older = changed_spec(model, schema_version=1, prediction_sets=None, novelty=None)
     result = predict("scans", "-m", older, "--format", "jsonl")
-    notes = [line for line in result.stderr.splitlines() if "this model has no" in line]
+    notes = [line for line in result.stderr.splitlines() if "of this model" in line]
     assert notes == [
-        "note: this model has no prediction sets and no novelty: its decisions rest on the operating point and the "
-        "warnings about an image alone; train again, and export, to have them"
+        "note: the decisions of this model rest on the operating point and the warnings about an image alone, without "
+        "prediction sets and novelty; train again, and export, to have them"
     ]
     found = [document for document in map(json.loads, result.stdout.splitlines()) if document["error"] is None]
     assert [(document["decision"], document["set"]) for document in found] == [

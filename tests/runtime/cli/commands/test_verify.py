@@ -26,7 +26,12 @@ def test_command_verifies_the_newest_run_and_prints_the_parity(export: Path) -> 
     assert lines[2].split() == ["top-1", "agreement", "100.00%", "-", "100.00%", "-"]
     assert lines[3].startswith("  max |dp| ")
     assert lines[3].count("<= 0.0001") == 2
-    assert lines[7:9] == [
+    assert [line.split()[:2] for line in lines[7:10]] == [
+        *(["novelty", "rank"], ["novelty", "difference"], ["flagged", "alike"])
+    ]
+    assert lines[8].count("<= 0.001") == 2
+    assert lines[9].count("100.00%") == 2
+    assert lines[10:12] == [
         "  max |dp|: the largest absolute difference of any class's probability over the compared images",
         "  another top-1 class than PyTorch's: 0 of 8 images, any number allowed, as its gate has only a bound on "
         "max |dp|",

@@ -55,6 +55,7 @@ def failure(source: str = "empty.png", error: str = "the file is empty (0 bytes)
     return Failure(source, error)
 
 
+DECIDED = "score,decision,reason,novelty,novelty_percentile,unlike_training,set"
 ORIGIN = {"model_sha256": "cd" * 32, "threshold": None, "time": "2026-11-30T01:02:03+00:00"}
 HEAD, TAIL = "heatmap,model_sha256,threshold,time", f",{'cd' * 32},,2026-11-30T01:02:03+00:00"
 """The last columns and their values here."""
@@ -177,12 +178,12 @@ def test_csv_has_picture_and_provenance_in_the_last_columns() -> None:
     assert text(
         "csv", [prediction(decision="positive"), failure()], spec=POINTED, origin=POINTED_ORIGIN, picture=Path("m/a")
     ) == (
-        "file,label,probability,suspicious,score,decision,reason,novelty,set,caution,error,heatmap,model_sha256,threshold,time\n"
-        f"a.png,tumor,0.750000,true,0.812500000,positive,,,,,,m/a,{'cd' * 32},0.8,2026-11-30T01:02:03+00:00\n"
-        f"empty.png,,,,,,,,,,the file is empty (0 bytes),,{'cd' * 32},0.8,2026-11-30T01:02:03+00:00\n"
+        f"file,label,probability,suspicious,{DECIDED},caution,error,{HEAD}\n"
+        f"a.png,tumor,0.750000,true,0.812500000,positive,,,,,,,,m/a,{'cd' * 32},0.8,2026-11-30T01:02:03+00:00\n"
+        f"empty.png,,,,,,,,,,,,the file is empty (0 bytes),,{'cd' * 32},0.8,2026-11-30T01:02:03+00:00\n"
     )
     pointless = text("csv", [prediction()]).splitlines()[1]
-    assert pointless == f"a.png,tumor,0.750000,,,,,,,,,,{'cd' * 32},,2026-11-30T01:02:03+00:00"
+    assert pointless == f"a.png,tumor,0.750000,,,,,,,,,,,,{'cd' * 32},,2026-11-30T01:02:03+00:00"
 
 
 def test_json_line_has_picture_and_provenance() -> None:
@@ -207,32 +208,32 @@ def test_score_below_its_threshold_is_not_rounded_to_it(name: str, digits: str) 
 
 def test_csv_is_pinned() -> None:
     assert text("csv", [prediction(), failure()]) == (
-        f"file,label,probability,suspicious,score,decision,reason,novelty,set,caution,error,{HEAD}\n"
-        f"a.png,tumor,0.750000,,,,,,,,,{TAIL}\n"
-        f"empty.png,,,,,,,,,,the file is empty (0 bytes),{TAIL}\n"
+        f"file,label,probability,suspicious,{DECIDED},caution,error,{HEAD}\n"
+        f"a.png,tumor,0.750000,,,,,,,,,,,{TAIL}\n"
+        f"empty.png,,,,,,,,,,,,the file is empty (0 bytes),{TAIL}\n"
     )
 
 
 def test_csv_of_a_model_with_an_operating_point_is_pinned() -> None:
     records: list[Record] = [prediction(decision="positive"), prediction("b.png", "negative", 0.7999996), failure()]
     assert text("csv", records, spec=POINTED) == (
-        f"file,label,probability,suspicious,score,decision,reason,novelty,set,caution,error,{HEAD}\n"
-        f"a.png,tumor,0.750000,true,0.812500000,positive,,,,,,{TAIL}\n"
-        f"b.png,tumor,0.750000,false,0.799999600,negative,,,,,,{TAIL}\n"
-        f"empty.png,,,,,,,,,,the file is empty (0 bytes),{TAIL}\n"
+        f"file,label,probability,suspicious,{DECIDED},caution,error,{HEAD}\n"
+        f"a.png,tumor,0.750000,true,0.812500000,positive,,,,,,,,{TAIL}\n"
+        f"b.png,tumor,0.750000,false,0.799999600,negative,,,,,,,,{TAIL}\n"
+        f"empty.png,,,,,,,,,,,,the file is empty (0 bytes),{TAIL}\n"
     )
 
 
 def test_columns_of_csv_are_the_same_whatever_the_model() -> None:
-    head = f"file,label,probability,suspicious,score,decision,reason,novelty,set,caution,error,{HEAD}\n"
+    head = f"file,label,probability,suspicious,{DECIDED},caution,error,{HEAD}\n"
     assert text("csv", [], spec=POINTED) == text("csv", [], spec=PLAIN) == head
 
 
 def test_csv_of_two_classes_is_pinned() -> None:
     assert text("csv", [prediction(), failure()], top_k=2) == (
-        f"file,label_1,probability_1,label_2,probability_2,suspicious,score,decision,reason,novelty,set,caution,error,{HEAD}\n"
-        f"a.png,tumor,0.750000,normal,0.187500,,,,,,,,,{TAIL}\n"
-        f"empty.png,,,,,,,,,,,,the file is empty (0 bytes),{TAIL}\n"
+        f"file,label_1,probability_1,label_2,probability_2,suspicious,{DECIDED},caution,error,{HEAD}\n"
+        f"a.png,tumor,0.750000,normal,0.187500,,,,,,,,,,,{TAIL}\n"
+        f"empty.png,,,,,,,,,,,,,,the file is empty (0 bytes),{TAIL}\n"
     )
 
 
@@ -241,9 +242,9 @@ def test_csv_of_two_classes_is_pinned() -> None:
 def test_csv_is_read_back(top_k: int, name: str) -> None:
     written = text("csv", [prediction(name), failure(name, 'one, "two"\nthree')], top_k)
     head, predicted, failed = csv.reader(io.StringIO(written, newline=""))
-    assert len(head) == len(predicted) == len(failed) == 9 + 2 * top_k + 4
+    assert len(head) == len(predicted) == len(failed) == 11 + 2 * top_k + 4
     assert (predicted[0], predicted[1], float(predicted[2]), predicted[-5]) == (name, "tumor", 0.75, "")
-    assert failed[:-4] == [name, *[""] * (2 * top_k + 7), 'one, "two"\nthree']
+    assert failed[:-4] == [name, *[""] * (2 * top_k + 9), 'one, "two"\nthree']
     assert predicted[-4:] == failed[-4:] == ["", *TAIL.split(",")[1:]]
 
 
@@ -284,7 +285,7 @@ REFERRED = prediction("c.png", "refer", reason="blank, or: a|b", caution="blank"
 
 def test_referred_image_has_its_reason_in_every_format() -> None:
     assert text("table", [REFERRED], spec=POINTED).splitlines()[1] == (
-        "c.png  refer     0.812500  tumor            0.7500  reason: blank, or: a|b"
+        "c.png  refer     0.812500  tumor            0.7500  set: normal, tumor  reason: blank, or: a|b"
     )
     (row,) = csv.DictReader(io.StringIO(text("csv", [REFERRED], spec=POINTED), newline=""))
     assert [row[name] for name in ("suspicious", "decision", "reason", "set", "caution", "novelty")] == [
@@ -293,6 +294,15 @@ def test_referred_image_has_its_reason_in_every_format() -> None:
     document = json.loads(text("jsonl", [REFERRED], spec=POINTED))
     assert [document[name] for name in ("suspicious", "decision", "reason", "set", "caution")] == [
         *(None, "refer", "blank, or: a|b", ["normal", "tumor"], "blank")
+    ]
+
+
+def test_novelty_is_in_three_columns_of_csv() -> None:
+    unlike = prediction(decision="refer", novelty=1.25, novelty_percentile=97.4631, is_novel=True)
+    rows = csv.DictReader(io.StringIO(text("csv", [unlike, replace(unlike, is_novel=False)], spec=POINTED), newline=""))
+    assert [[row[name] for name in NO_NOVELTY] for row in rows] == [
+        ["1.25", "97.46", "true"],
+        ["1.25", "97.46", "false"],
     ]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from tests.runtime.artifacts.specs import FULL
 
-from ctonnx.artifacts.caveats import model_caveats
+from ctonnx.artifacts.caveats import caveats_of
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.spec import describe_leakage
@@ -41,7 +41,8 @@ def test_operating_point_has_a_readable_text(positive: tuple[str, ...], text: st
     assert found["operating_point"]["normal"] == ", ".join(name for name in "abc" if name not in positive)
     assert found["key_required"] is True
     assert without["operating_point"] is None
-    named = {name: without[name] for name in ("name", "run", "precision", "sha256", "synthetic", "coverage", "novelty")}
+    parts = ("coverage", "coverage_not_promised", "novelty", "fitted_on")
+    named = {name: without[name] for name in ("name", "run", "precision", "sha256", "synthetic", *parts)}
     assert model_of_results(found) == {**named, "threshold": 0.25, "positive": list(positive)}
     assert model_of_results(without) == {**named, "threshold": None, "positive": []}
 
@@ -76,12 +77,7 @@ def test_shortcuts_of_the_training_images_are_described_and_strong_ones_a_caveat
 
 def test_caveats_are_those_of_the_model(predictor: Predictor) -> None:
     caveats = model_facts(predictor, Settings(), version="1")["caveats"]
-    assert caveats == model_caveats(
-        predictor.spec.metrics,
-        predictor.spec.operating_point,
-        predictor.spec.prediction_sets,
-        predictor.spec.shortcuts,
-    )
+    assert caveats == caveats_of(predictor.spec)
     assert any(caveat.startswith("the operating point was fitted on ") for caveat in caveats)
 
 
@@ -100,13 +96,14 @@ def test_rule_of_the_decision_has_the_parts_of_the_model(predictor: Predictor) -
     finally:
         predictor.spec = before
     assert [found["decision"] for found in facts] == [
-        "suspicious or not by the operating point; refer if the image has a warning or its novelty is above that of "
-        "95% of the validation images or its prediction set (fitted for 90% coverage) has suspicious and other classes",
-        "suspicious or not by the operating point; refer if the image has a warning; this model has no prediction "
-        "sets and no novelty: its decisions rest on the operating point and the warnings about an image alone; train "
-        "again, and export, to have them",
+        "decisions rest on the operating point, the prediction sets, the novelty and the warnings about an image; an "
+        "image is referred if it has a warning or its novelty is above the threshold (percentile 95.5 of the "
+        "validation images) or its prediction set (fitted for 90% coverage) has suspicious and other classes",
+        "decisions rest on the operating point and the warnings about an image alone, without prediction sets and "
+        "novelty; an image is referred if it has a warning",
         None,
     ]
-    assert [found["coverage"] for found in facts] == [0.75, None, 0.75]  # of 3 images of normal
-    assert facts[0]["novelty"] == {"threshold": 95.5, "quantile": 0.95}
+    assert [found["coverage"] for found in facts] == [0.9, None, 0.9]
+    assert [found["coverage_not_promised"] for found in facts] == [["normal"], [], ["normal"]]  # of 3 images
+    assert facts[0]["novelty"] == {"threshold": 95.5, "quantile": 0.95, "percentile": 95.5}
     assert facts[1]["novelty"] is None

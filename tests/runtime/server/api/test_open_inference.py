@@ -66,8 +66,8 @@ def test_time_limit_of_a_client_is_in_microseconds_and_zero_is_none() -> None:
 
 def test_novelty_is_an_output_of_models_that_have_it() -> None:
     assert tuple(output_shapes(SMALL)) == OUTPUT_NAMES
-    assert output_shapes(FULL)[NOVELTY] == [-1]
-    assert model_metadata("lungs", FULL)["outputs"][3] == {"name": "novelty", "datatype": "FP32", "shape": [-1]}
+    assert output_shapes(FULL)[NOVELTY] == [-1, 1]
+    assert model_metadata("lungs", FULL)["outputs"][3] == {"name": "novelty", "datatype": "FP32", "shape": [-1, 1]}
     names = tuple(output_shapes(FULL))
     body = json.dumps({"inputs": [AS_JSON]}).encode()
     request = read_request(body, None, size=SIZE, max_images=2, names=names)
@@ -78,7 +78,7 @@ def test_novelty_is_an_output_of_models_that_have_it() -> None:
     assert json.loads(content)["outputs"][3] == {
         "name": "novelty",
         "datatype": "FP32",
-        "shape": [1],
+        "shape": [1, 1],
         "data": [7.5],
     }
     assert error_of({"inputs": [AS_JSON], "outputs": [{"name": NOVELTY}]}).startswith(

@@ -44,6 +44,12 @@ def test_configuration_matches_the_metadata_without_the_batch_axis(predictor: Pr
     assert config["max_batch_size"] == 8
     assert config["input"] == [{"name": "pixels", "data_type": "TYPE_UINT8", "dims": [size, size, 3]}]
     assert config["output"][0] == {"name": "probabilities", "data_type": "TYPE_FP32", "dims": [classes]}
+    assert config["output"][3] == {  # Triton allows no empty dims; the exported config.pbtxt has the same
+        "name": "novelty",
+        "data_type": "TYPE_FP32",
+        "dims": [1],
+        "reshape": {"shape": []},
+    }
 
 
 @pytest.fixture

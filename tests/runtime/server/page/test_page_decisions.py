@@ -50,8 +50,10 @@ def answer(counted: Page) -> Any:
     parts = {
         "threshold": 0.5,
         "positive": ["nodule"],
-        "coverage": 0.92857,
-        "novelty": {"threshold": 100, "quantile": 0.95},
+        "coverage": 0.95,
+        "coverage_not_promised": [],
+        "novelty": {"threshold": 100, "quantile": 0.95, "percentile": 97.56},
+        "fitted_on": "validation images",
     }
 
     def give(*answers: list[dict[str, Any]], **changes: Any) -> None:
@@ -98,7 +100,8 @@ def test_photograph_is_referred_with_its_reason_and_beyond_the_limit_of_the_scal
     usual, here = (counted[name].rect for name in ("#usual", "#here"))
     assert here["x"] > usual["x"] + usual["width"]
     assert counted["#set"].text == (
-        "Prediction set: normal. Fitted so that at least 92.8 % of the scans of each class have their class in it."
+        "Prediction set: normal. Of new scans like the validation images, at least 95 % of each class have their class "
+        "in it."
     )
     assert counted["#known"].text == (
         "The model knows only nodule and normal. It was never shown anything else, and names one of these for any "
@@ -110,8 +113,12 @@ def test_photograph_is_referred_with_its_reason_and_beyond_the_limit_of_the_scal
 @pytest.mark.parametrize(
     ("changes", "words", "share"),
     [
-        ({"novelty_percentile": 50.0}, "More unusual than 50 % of the validation scans; the limit is 95 %.", 50 / 95),
-        ({"novelty_percentile": 0.0}, "More unusual than 0 % of the validation scans; the limit is 95 %.", 0),
+        (
+            {"novelty_percentile": 50.0},
+            "More unusual than 50 % of the validation images; flagged above 97.5 %.",
+            50 / 97.56,
+        ),
+        ({"novelty_percentile": 0.0}, "More unusual than 0 % of the validation images; flagged above 97.5 %.", 0),
         ({"novelty": None, "novelty_percentile": None, "unlike_training": True}, "Unlike the training scans.", None),
     ],
 )
@@ -126,6 +133,28 @@ def test_scale_shows_the_novelty_against_the_validation_scans(
     middle = here["x"] + here["width"] / 2
     expected = whole["x"] + whole["width"] if share is None else usual["x"] + share * usual["width"]
     assert middle == pytest.approx(expected, abs=1.5)
+
+
+def test_promise_of_the_set_is_made_only_for_classes_with_enough_images(
+    counted: Page, answer: Any, images: list[Path]
+) -> None:
+    site, limit = "scans of 'site'", {"threshold": 100, "quantile": 0.95, "percentile": 100.0}
+    given = [result("negative")]
+    answer(given, coverage_not_promised=["nodule"], fitted_on=site, novelty=limit)
+    counted.give(images[0])
+    counted.finished(1)
+    assert counted["#set"].text == (
+        "Prediction set: normal. Of new scans like the scans of 'site', at least 95 % of each class have their class "
+        "in it. Not promised for nodule: too few images."
+    )
+    assert counted["#novelty-words"].text == "More unusual than 50 % of the scans of 'site'; flagged above all of them."
+    answer(given, coverage_not_promised=["nodule", "normal"], fitted_on=site)
+    counted.give(images[1])
+    counted.finished(2)
+    counted.all(".open")[1].click()
+    assert counted["#set"].text == (
+        "Prediction set: normal. It promises no coverage: each class has too few scans of 'site'."
+    )
 
 
 def test_model_without_sets_and_novelty_shows_neither(counted: Page, answer: Any, images: list[Path]) -> None:
@@ -165,4 +194,4 @@ def test_facts_of_the_model_have_its_rule_and_what_it_was_never_shown(page: Page
     page.until(lambda: "Never shown" in page["#facts"].text)
     facts = page["#facts"].text
     assert "Anything but cavitating, large central, normal and small peripheral: the model names one of these" in facts
-    assert "Suspicious or not by the operating point; refer if the image has a warning" in facts
+    assert "an image is referred if it has a warning" in facts

@@ -39,5 +39,5 @@ def test_model_without_training_facts_is_reported(tmp_path: Path) -> None:
     shift["novelty"] = {"flagged": {"value": 1.0, "interval": [0.5, 1.0]}, "expected": 0.05, "median_percentile": 100.0}
     assert (
         "- Novelty: 1.000 [0.500, 1.000] of the scans are above the threshold, where 0.05 are expected; the median "
-        "scan is at percentile 100."
+        "scan is at percentile 100 of the validation images."
     ) in as_markdown(document)

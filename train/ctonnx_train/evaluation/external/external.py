@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ctonnx.artifacts.caveats import missing_checks
 from ctonnx.artifacts.decision.operating_point import suspicion
 from ctonnx.artifacts.decision.rule import decide_all
-from ctonnx.artifacts.spec import ModelSpec
+from ctonnx.artifacts.spec import ModelSpec, fitted_on
 from ctonnx.errors import DataError, ModelError
 from ctonnx.parity.outputs import Outputs
 from ctonnx.system.text import Log, counted, quoted
@@ -137,6 +137,7 @@ def evaluate_external(
             "path": str(model),
             "classes": list(spec.classes),
             "synthetic": spec.synthetic,
+            "fitted_on": fitted_on(spec.history),
         },
         "data": {
             "path": str(data),

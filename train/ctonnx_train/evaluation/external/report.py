@@ -63,7 +63,7 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     ]
     yield from table(["scans \\ decision", "positive", "negative", "refer"], rows)
     yield ""
-    yield from _shift(document["shift"])
+    yield from _shift(document["shift"], document["model"]["fitted_on"])
     yield (
         "Intervals: 95 %; the verdict's are exact, those of other shares Wilson's, that of the AUROC percentiles of "
         f"the bootstrap. {_independence(data)}"
@@ -89,7 +89,7 @@ def _independence(data: Mapping[str, Any]) -> str:
     )
 
 
-def _shift(shift: Mapping[str, Any]) -> Iterator[str]:
+def _shift(shift: Mapping[str, Any], fitted_on: str) -> Iterator[str]:
     yield "## How these scans differ from the training images\n"
     novelty = shift["novelty"]
     if novelty is None:
@@ -98,7 +98,7 @@ def _shift(shift: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"- Novelty: {share_text(novelty['flagged'])} of the scans are above the threshold, where "
             f"{novelty['expected']:.2f} are expected; the median scan is at percentile "
-            f"{novelty['median_percentile']:g}."
+            f"{novelty['median_percentile']:g} of the {fitted_on}."
         )
     for name, fact in shift["facts"].items():
         yield f"- {_fact(name, fact)}."

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 
+from ctonnx.artifacts.caveats import images_to_promise
 from ctonnx.artifacts.decision.novelty import PERCENTILES, Novelty
 
 __all__ = ["COMPONENTS", "fit_distance", "fit_threshold"]
@@ -101,7 +102,7 @@ def fit_threshold(
     Source: Angelopoulos and Bates 2021, https://arxiv.org/abs/2107.07511, section 1.
     """
     used = np.ones(len(novelty), bool) if leaked is None else ~leaked
-    needed = math.ceil(quantile / (1 - quantile) - 1e-9)
+    needed = images_to_promise(quantile) or len(novelty)
     has_enough = int(used.sum()) >= min(needed, len(novelty))
     if not has_enough:
         used[:] = True
