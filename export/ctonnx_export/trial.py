@@ -14,7 +14,8 @@ from ctonnx.artifacts.decision.rule import decide_all
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity import rounding
 from ctonnx.parity.acceptance_gates import GATES, BrokenBound, Gate
-from ctonnx.parity.comparison import AccuracyChange, Parity, accuracy_change, compare, share_interval
+from ctonnx.parity.comparison import AccuracyChange, Parity, accuracy_change, compare
+from ctonnx.parity.intervals import share_interval
 from ctonnx.parity.outputs import Outputs, output_names
 from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.graph.sessions import open_model

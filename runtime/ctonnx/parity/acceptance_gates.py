@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from ctonnx.parity.comparison import share_interval
+from ctonnx.parity.intervals import share_interval
 from ctonnx.parity.rounding import exactly, points_text, shown
 
 if TYPE_CHECKING:  # imports NumPy, and `ctonnx export --help` needs only the bounds

@@ -21,7 +21,7 @@ SIDES = np.array([True, True, False])
 @pytest.fixture
 def facts() -> list[Facts]:
     """Facts of images of 40 x 20 pixels: black, dark grey, and half dark grey and half white."""
-    found = []
+    found: list[Facts] = []
     for left, right in ((0, 0), (16, 16), (16, 255)):
         pixels = np.full((20, 40), left, np.uint8)
         pixels[:, 20:] = right

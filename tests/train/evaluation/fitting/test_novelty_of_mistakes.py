@@ -62,7 +62,7 @@ def scans() -> Pixels:
 @pytest.fixture(scope="module")
 def network() -> CTClassifier:
     def resnet(weights: None, **settings: object) -> ResNet:
-        return ResNet(BasicBlock, [1, 1, 1, 1], **settings)  # type: ignore[arg-type]
+        return ResNet(BasicBlock, [1, 1, 1, 1], **settings)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ctonnx_train.network.classifier.resnet50", resnet)
