@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.export.builders import POINT, SPEC
 
+from ctonnx.artifacts.caveats import missing_checks
 from ctonnx.artifacts.decision.novelty import PERCENTILES, Novelty
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx_export.report.decisions import decision_lines
@@ -104,7 +105,9 @@ def test_leaked_images_are_a_caveat() -> None:
 def test_what_was_not_measured_or_does_not_exist_is_reported(metrics: dict[str, Any]) -> None:
     bare = text(metrics=metrics, prediction_sets=None, novelty=None)
     assert "The run did not measure its decisions" in bare
-    assert "**This model has no prediction sets and no novelty: its decisions rest on the operating point" in bare
+    missing = missing_checks(replace(SPEC, prediction_sets=None, novelty=None))
+    assert missing is not None
+    assert f"**{missing[0].upper()}{missing[1:]}.**" in bare
     assert "a person must look, if it gave a warning." in bare
     none = text(metrics=metrics, prediction_sets=None, novelty=None, operating_point=None)
     assert "## Operating point" not in none
