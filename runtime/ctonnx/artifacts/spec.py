@@ -197,11 +197,11 @@ def describe_history(spec: ModelSpec) -> list[str]:
         counts = [count for count in _part(_part(entry, "data"), "images").values() if isinstance(count, int)]
         scans = f"{sum(counts)} {fitted_on([entry])}" if counts else fitted_on([entry])
         date = f", {entry['date'][:10]}" if isinstance(entry.get("date"), str) else ""
-        changes = [
-            f"{label} from {old:.4g} to {new:.4g}"
-            for label, *path in _FITTED_NUMBERS
-            if (old := _number(before, path)) is not None and (new := _number(after, path)) is not None
-        ]
+        changes = []
+        for label, *path in _FITTED_NUMBERS:
+            old, new = (_number(values, path) for values in (before, after))
+            if old is not None and new is not None and old != new:
+                changes.append(f"{label} from {old:.4g} to {new:.4g}")
         if _part(_part(before, "prediction_sets"), "lowest") != _part(_part(after, "prediction_sets"), "lowest"):
             changes.append("other prediction sets")
         found.append(f"recalibrated on {scans}{date}{': ' + ', '.join(changes) if changes else ''}")

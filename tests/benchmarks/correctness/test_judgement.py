@@ -35,6 +35,20 @@ def test_outputs_that_agree_are_right() -> None:
     assert verdict.parity.agreement == 1
 
 
+@pytest.mark.parametrize(("moved", "state"), [(1, "right"), (2, "not shown"), (20, "wrong")])
+def test_images_flagged_otherwise_make_outputs_wrong_only_if_there_are_enough(moved: int, state: str) -> None:
+    same = outputs(*[True] * 72)
+    novelty = np.linspace(0.5, 2.0, 72, dtype=np.float32)
+    other = novelty.copy()
+    near = np.searchsorted(novelty, 1.0)
+    other[near - moved : near] = 1 + np.arange(moved) * 1e-3
+    gate = Gate(max_dp=1.0, min_agreement=0.0, min_novelty_agreement=0.98)
+    reference, found = (replace(same, novelty=values) for values in (novelty, other))
+    verdict = judge(INT8, found, reference, images(72), gate, novelty_threshold=0.9999)
+    assert (verdict.state, verdict.parity.novelty_agreement) == (state, 1 - moved / 72)
+    assert judge(INT8, found, reference, images(72), gate).parity.novelty_agreement is None
+
+
 def judged(images_: int, wrong: int, *, own: bool = True, gate: Gate | None = None) -> tuple[bool, bool]:
     """Returns whether a number of disagreements is a failure, and whether it is not shown."""
     contender = INT8 if own else replace(INT8, adapter="openvino-int8")

@@ -34,6 +34,14 @@ def test_columns_of_sensors_appear_only_if_the_machine_has_them(document: dict[s
     assert {other[name] for name in ("GPU MB", "CPU mJ/image", "GPU mJ/image", "accuracy [95 %]")} == {"-"}
 
 
+def test_novelty_has_columns_if_the_models_have_it(document: dict[str, Any]) -> None:
+    document["cases"][0]["parity"] |= {"novelty_correlation": 0.97996, "novelty_agreement": 1.0}
+    document["cases"][0]["bounds"] |= {"min_novelty_correlation": 0.98, "min_novelty_agreement": 0.98}
+    head, *rows = columns(document)
+    found = [dict(zip(head, row, strict=True)) for row in rows[:2]]
+    assert [(row["novelty, ranks"], row["flagged alike"]) for row in found] == [("0.97996", "100.0%"), ("-", "-")]
+
+
 def test_percentiles_of_too_few_runs_are_left_out(document: dict[str, Any]) -> None:
     document["cases"][0]["figures"]["latency_ms"] |= {"p95": None, "p99": None}
     head, *rows = columns(document)

@@ -60,7 +60,7 @@ def test_newest_run_with_an_export_is_used_and_a_newer_one_without_is_named(work
 
 def test_model_of_schema_1_predicts_verifies_and_shows_what_it_lacks(workspace: Path, scans: Path) -> None:
     file = str(as_schema_1(Path("runs/tiny/export")))
-    lacks = "this model has no prediction sets and no novelty: its decisions rest on the operating point and"
+    lacks = "the decisions of this model rest on the operating point and"
     predicted = predict("scans/a.png", "-m", file, "--format", "jsonl")
     assert predicted.exit_code == 0
     assert json.loads(predicted.stdout)["novelty"] is None

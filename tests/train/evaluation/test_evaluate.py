@@ -57,6 +57,7 @@ def test_the_document_has_the_model_the_data_and_the_metrics_of_the_split(
             "path": "runs/tiny",
             "classes": ["a", "b", "c"],
             "synthetic": False,
+            "fitted_on": "validation images",
         },
         "data": {
             "path": str(labelled),
@@ -270,6 +271,7 @@ def test_another_model_is_compared_whatever_its_order_of_classes_and_its_pixels(
         "path": "m.onnx",
         "classes": ["c", "a", "b"],
         "synthetic": False,
+        "fitted_on": "validation images",
     }
     larger = replace(evaluated, preprocessing=Preprocessing(size=64))
     found = evaluate_model(evaluated, labelled, other=larger, replicates=0)

@@ -123,6 +123,7 @@ def test_each_split_has_its_evaluation_with_the_metrics_of_the_record(run: Run) 
             "path": str(run.folder),
             "classes": ["malignant", "normal"],
             "synthetic": True,
+            "fitted_on": "validation images",
         }
         labels = np.array([sample.label for sample in SPLITS[split]])
         expected = suspicious_metrics(POINT, PREDICTIONS[split], labels, CLASSES)

@@ -11,6 +11,7 @@ from ctonnx.artifacts.caveats import model_caveats
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.rule import describe_basis
 from ctonnx.artifacts.run import Run
+from ctonnx.artifacts.spec import VALIDATION_IMAGES
 from ctonnx_train.data.leakage import Leaks
 from ctonnx_train.data.splits import Sample, Split
 from ctonnx_train.evaluation.evaluate import Evaluation, summarize
@@ -48,6 +49,7 @@ def write_reports(
                 "path": str(run.folder),
                 "classes": list(record.classes),
                 "synthetic": record.synthetic,
+                "fitted_on": VALIDATION_IMAGES,
             },
             data={
                 "path": record.data["folder"],

@@ -9,7 +9,7 @@ from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.rule import describe_basis
 from ctonnx.artifacts.spec import ModelSpec, describe_history, describe_leakage, fitted_on
 from ctonnx.images.formats import readable_formats
-from ctonnx.parity.rounding import exactly
+from ctonnx.parity.rounding import exactly, shown
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.server.settings import Settings
 from ctonnx.system.files import sha256_of
@@ -70,7 +70,7 @@ def model_of_results(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def _suspicious(point: OperatingPoint, spec: ModelSpec) -> dict[str, Any]:
     together = "" if len(point.positive) == 1 else " together"
-    threshold = exactly(point.threshold, digits=4, form="f")
+    threshold = shown(point.threshold, 0.0, 1.0, digits=4, form="f")  # exact in `threshold`
     return {
         "threshold": point.threshold,
         "sensitivity": point.sensitivity,
