@@ -308,14 +308,17 @@ def test_export_without_a_run_shows_how_to_train_one(tmp_path: Path, monkeypatch
 def test_the_stress_test_of_these_weights_is_in_the_report_and_the_model_card(
     run: Run, converted: onnx.ModelProto
 ) -> None:
-    changed = {"count": 1, "share": 0.125}
-    steps = [{"shown": "x 0.8", "flipped": changed, "newly_referred": changed, "class_changed": changed}]
+    changed = {"count": 1, "images": 8, "share": 0.125}
+    kinds = ("decision_changed", "flipped", "newly_referred", "class_changed")
+    steps = [{"shown": "x 0.8", **dict.fromkeys(kinds, changed)}]
+    sha256 = load_checkpoint(run).sha256
     stress = {
-        "checkpoint_sha256": load_checkpoint(run).sha256,
-        "kind": "PyTorch checkpoint",
+        "checkpoint_sha256": sha256,
+        "model": {"file": "model.safetensors", "kind": "PyTorch checkpoint", "precision": "fp32", "sha256": sha256},
+        "data": {"name": "scans", "fingerprint": "ab"},
         "split": "test",
         "images": 8,
-        "transforms": [{"title": "darker", "strengths": steps}],
+        "transforms": [{"title": "darker", "judged_by": "decision_changed", "strengths": steps}],
     }
     run.stress_file.write_text(json.dumps(stress), encoding="utf-8")
     export_run(run)

@@ -145,7 +145,7 @@ def without(name: str) -> dict[str, Any]:
     [
         ("", "Expecting value: line 1 column 1 (char 0)"),
         ("{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
-        (SMALL.to_json()[:100], "Unterminated string starting at: line 1 column 44 (char 43)"),
+        (SMALL.to_json()[:100], "Unterminated string starting at: line 1 column 64 (char 63)"),
         ("{}", "expected a whole number at 'schema_version', found nothing"),
         (json.dumps(without("classes")), "expected a list at 'classes', found nothing"),
         (json.dumps(without("preprocessing")), "expected an object at 'preprocessing', found nothing"),

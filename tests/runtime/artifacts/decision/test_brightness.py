@@ -6,7 +6,7 @@ from ctonnx.artifacts.decision.brightness import BrightnessRange
 
 
 @pytest.mark.parametrize(
-    ("mean", "word"), [(0, "darker"), (69.9, "darker"), (70, None), (128, None), (199.9, None), (200.1, "brighter")]
+    ("mean", "word"), [(0, "darker"), (69.9, "darker"), (70, None), (128, None), (200.3, None), (200.5, "brighter")]
 )
 def test_image_is_compared_with_the_darkest_and_the_brightest(mean: float, word: str | None) -> None:
     known = BrightnessRange.of([100.0, 177.0, 176.4286])

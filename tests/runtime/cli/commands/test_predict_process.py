@@ -65,7 +65,7 @@ def test_no_name_of_a_file_ends_the_run(model: Path, odd_names: list[bytes], out
         assert len(text.splitlines()) == 1 + 14
         assert sum("error: the file is empty (0 bytes)" in line for line in text.splitlines()) == 7
     elif output_format == "csv":
-        assert [len(row) for row in csv.reader(io.StringIO(text, newline=""))] == [15] * 15
+        assert [len(row) for row in csv.reader(io.StringIO(text, newline=""))] == [17] * 15
     else:
         found: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
         assert [os.fsencode(document["file"]) for document in found] == odd_names
