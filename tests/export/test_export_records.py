@@ -36,7 +36,17 @@ def test_record_with_any_damage_is_rejected_or_reported(small_run: Run, small_ex
     fp32 = small_export.models[0]
     network = CTClassifier(len(whole["classes"]))
     rejected = taken = 0
-    for what, document in damaged(whole):
+    first = whole["classes"][0]
+
+    def is_read_as_another(place: tuple[Any, ...]) -> bool:
+        """One split, one class and one fact represent the others, which are read by the same code."""
+        return (
+            (place[:2] == ("metrics", "test") and len(place) > 2)
+            or any(name in whole["classes"] and name != first for name in place)
+            or (place[0] == "acquisition" and len(place) > 2 and place[-1] not in ("width", "format", first, 0))
+        )
+
+    for what, document in damaged(whole, is_read_as_another):
         try:
             record = RunRecord.from_json(json.dumps(document))
             record.require_metrics()

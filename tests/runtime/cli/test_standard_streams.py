@@ -103,8 +103,14 @@ def test_names_from_a_closed_stdin_are_an_error(option: list[str], model: Path, 
     assert done.stderr.splitlines()[-1] == "Error: expected file names on stdin, found none"
 
 
-@pytest.mark.parametrize("closed", EACH)
-@pytest.mark.parametrize("words", [("inspect",), ("verify",), ("verify", "--json")], ids=" ".join)
+@pytest.mark.parametrize(
+    ("closed", "words"),
+    [
+        *((closed, ("inspect",)) for closed in EACH),
+        *((closed, ("verify",)) for closed in EACH),
+        (ALL, ("verify", "--json")),
+    ],
+)
 def test_commands_of_a_model_run_without_streams(
     closed: str, words: tuple[str, ...], model: Path, tmp_path: Path
 ) -> None:
@@ -133,15 +139,14 @@ def test_run_is_evaluated_without_streams(exported_run: Run, phantoms: Path, tmp
     assert done.returncode == 0
 
 
-def test_training_and_export_run_without_streams(phantoms: Path, tmp_path: Path) -> None:
+def test_training_and_benchmark_run_without_streams(phantoms: Path, model: Path, tmp_path: Path) -> None:
+    """The export without streams is in `tests/export/test_export.py`: it takes long, and is compared there."""
     settings = ("--weights", "none", "--image-size", "32", "--epochs", "1", "--name", "tiny")
     assert without_streams(ALL, "train", phantoms, *settings, cwd=tmp_path).returncode == 0
     record = json.loads((tmp_path / "runs/tiny/run.json").read_text())
     assert record["classes"]
-    assert without_streams(ALL, "export", "runs/tiny", cwd=tmp_path).returncode == 0
-    exported = tmp_path / "runs/tiny/export/model.fp32.onnx"
     measured = ("--duration", "0.1", "--rounds", "1", "--threads", "1", "--output", "bench")
-    assert without_streams(ALL, "bench", exported, *measured, cwd=tmp_path).returncode == 0
+    assert without_streams(ALL, "bench", model, *measured, cwd=tmp_path).returncode == 0
     assert json.loads((tmp_path / "bench/bench.json").read_text())
 
 

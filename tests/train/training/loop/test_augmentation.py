@@ -138,11 +138,11 @@ def test_the_default_ranges_are_those_of_the_design() -> None:
     assert ranges == (15.0, 0.15, 0.08, 0.2)
 
 
-def test_strength_scales_every_change_but_the_flip_and_the_acquisition() -> None:
+def test_strength_scales_every_change_but_the_flip() -> None:
     whole, half, none = (Augmentation.of_strength(strength) for strength in (1.0, 0.5, 0.0))
     assert whole == Augmentation()
     assert half == Augmentation(degrees=7.5, zoom=0.075, shift=0.04, brightness=0.1)
-    assert Augmentation.of_strength(0.5, acquisition=Acquisition()).acquisition == Acquisition()
+    assert Augmentation.of_strength(0.5, acquisition=Acquisition()).acquisition == Acquisition().scaled(0.5)
     image = noise()
     changed = none(image.repeat(16, 1, 1, 1))
     either = torch.stack([image[0].float(), image[0].flip(-1).float()])

@@ -35,9 +35,9 @@ class Augmentation:
 
     @classmethod
     def of_strength(cls, strength: float, *, acquisition: Acquisition | None = None) -> "Augmentation":
-        """Returns the default augmentation with all its ranges multiplied by `strength`.
+        """Returns the default augmentation with all its ranges multiplied by `strength`, 0 to 1.
 
-        The flip and the changes of the acquisition are unaffected.
+        Of the changes of the acquisition, the shares of changed images are multiplied. The flip is unaffected.
 
         >>> Augmentation.of_strength(0.5).degrees
         7.5
@@ -47,7 +47,7 @@ class Augmentation:
             zoom=strength * cls.zoom,
             shift=strength * cls.shift,
             brightness=strength * cls.brightness,
-            acquisition=acquisition,
+            acquisition=acquisition and acquisition.scaled(strength),
         )
 
     def at(self, progress: float) -> "Augmentation":
