@@ -32,6 +32,7 @@ def decision_lines(facts: Mapping[str, Any]) -> list[str]:
     reasons = [
         *(["its prediction set has classes of both kinds, or only of the other kind"] if sets else []),
         *(["it is unlike the training images (novelty)"] if novelty else []),
+        *([spec.brightness.sentence()] if spec.brightness else []),
         "it gave a warning",
     ]
     return [

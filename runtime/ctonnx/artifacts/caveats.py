@@ -189,7 +189,7 @@ def caveats_of(spec: ModelSpec) -> list[str]:
 
 def missing_checks(spec: ModelSpec) -> str | None:
     """Returns a sentence about the parts that a model's decisions lack, as in files of schema 1; None if it has all."""
-    parts = {"prediction sets": spec.prediction_sets, "novelty": spec.novelty}
+    parts = {"prediction sets": spec.prediction_sets, "novelty": spec.novelty, "range of brightness": spec.brightness}
     missing = [name for name, part in parts.items() if part is None]
     if not missing:
         return None
@@ -199,7 +199,8 @@ def missing_checks(spec: ModelSpec) -> str | None:
             "and export, to have them"
         )
     basis = describe_basis(sets=spec.prediction_sets is not None, novelty=spec.novelty is not None)
-    return f"the decisions of this model rest on {basis}; train again, and export, to have them"
+    dark = "" if spec.brightness else "; nothing warns of an image far darker or brighter than the training images"
+    return f"the decisions of this model rest on {basis}{dark}; train again, and export, to change that"
 
 
 def _is_of_input(shortcuts: Mapping[str, Any] | None) -> bool:

@@ -62,7 +62,7 @@ class ModelSpec:
         operating_point: Threshold of a suspicious image; None if the run fitted none.
         prediction_sets: Classes that an image may have; None if the run fitted none, and in files of schema 1.
         novelty: Threshold of the graph's output `novelty`; None if it has no such output, as in files of schema 1.
-        brightness: Mean grey values of the images that it was fitted on; None in files of schema 1.
+        brightness: Mean grey values of the images that it was fitted on; None if unknown, and in files of schema 1.
         shortcuts: Facts of the training images, such as their size, that distinguish their classes; None if unknown.
         acquisition: Medians of the training images' facts, such as size and brightness, to compare other images with;
             see `ctonnx_train.audit.facts.acquisition`.
@@ -212,6 +212,8 @@ _FITTED_NUMBERS = (
     ("temperature", "temperature"),
     ("operating point", "operating_point", "threshold"),
     ("novelty threshold", "novelty", "threshold"),
+    ("low end of the mean grey", "brightness", "low"),
+    ("high end of the mean grey", "brightness", "high"),
 )
 
 

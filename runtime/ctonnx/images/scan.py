@@ -34,9 +34,15 @@ class Scan:
         """`L` or `RGB`."""
         return self.image.mode
 
-    def mean_grey(self) -> float:
-        """Returns the mean grey value, 0 to 255, measured at 64 x 64 of the pixels."""
-        few = self.image.resize((_GRID, _GRID), Image.Resampling.NEAREST)
+    def mean_grey(self, part: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)) -> float:
+        """Returns the mean grey value, 0 to 255, measured at 64 x 64 of the pixels.
+
+        Args:
+            part: Left, top, right and bottom of the part to measure, as shares of the width and height.
+        """
+        left, top, right, bottom = part
+        box = left * self.image.width, top * self.image.height, right * self.image.width, bottom * self.image.height
+        few = self.image.resize((_GRID, _GRID), Image.Resampling.NEAREST, box)
         return float(np.asarray(few.convert("L")).mean())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:

@@ -73,7 +73,7 @@ FULL = ModelSpec(
         components=64,
         leaked_images_used=True,
     ),
-    brightness=BrightnessRange(darkest=20.5, brightest=180.0, images=613),
+    brightness=BrightnessRange(low=20.5, high=180.0, images=613),
     shortcuts={"verdict": "some", "classes": {"zdravé": {"verdict": "some", "auroc": 0.8}}},
     acquisition={
         "images": 3,

@@ -264,14 +264,19 @@ def test_caveats_of_a_recalibrated_model_name_the_scans_that_its_values_were_fit
 def test_the_parts_that_a_models_decisions_lack_are_named() -> None:
     assert missing_checks(FULL) is None
     assert missing_checks(SMALL) == (
-        "this model has no operating point, no prediction sets and no novelty: it makes no decisions; train again, and "
-        "export, to have them"
+        "this model has no operating point, no prediction sets and no novelty and no range of brightness: it makes no "
+        "decisions; train again, and export, to have them"
     )
     assert missing_checks(replace(FULL, novelty=None)) == (
         "the decisions of this model rest on the operating point, the prediction sets and the warnings about an image "
-        "alone, without novelty; train again, and export, to have them"
+        "alone, without novelty; train again, and export, to change that"
     )
     assert missing_checks(replace(FULL, novelty=None, prediction_sets=None)) == (
         "the decisions of this model rest on the operating point and the warnings about an image alone, without "
-        "prediction sets and novelty; train again, and export, to have them"
+        "prediction sets and novelty; train again, and export, to change that"
+    )
+    assert missing_checks(replace(FULL, brightness=None)) == (
+        "the decisions of this model rest on the operating point, the prediction sets, the novelty and the warnings "
+        "about an image; nothing warns of an image far darker or brighter than the training images; train again, and "
+        "export, to change that"
     )

@@ -54,6 +54,13 @@ def test_mean_grey_of_one_value(size: tuple[int, int]) -> None:
     assert Scan(Image.new("RGB", size, (93, 93, 93))).mean_grey() == 93
 
 
+def test_mean_grey_of_a_part() -> None:
+    image = Image.new("L", (200, 100))
+    image.paste(80, (50, 20, 150, 70))
+    assert Scan(image).mean_grey() == pytest.approx(20, abs=1)
+    assert Scan(image).mean_grey((0.25, 0.2, 0.75, 0.7)) == 80
+
+
 def test_mean_grey_is_close_to_the_mean_of_all_pixels() -> None:
     few = np.random.default_rng(0).uniform(0, 255, (9, 12)).astype(np.uint8)
     image = Image.fromarray(few).resize((480, 360), Image.Resampling.BILINEAR)

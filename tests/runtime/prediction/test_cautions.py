@@ -10,7 +10,7 @@ from PIL import Image
 
 from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.images import Preprocessing, load, to_pixels
-from ctonnx.prediction.cautions import caution_of
+from ctonnx.prediction.cautions import Impression, brightness_of, caution_of
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.prediction.results import Prediction
 
@@ -47,9 +47,9 @@ def test_image_of_one_value_is_blank(image: Image.Image, expected: str | None, c
     ("grey", "expected"),
     [
         (0, BLANK),
-        (16, "the image is darker than those that the model was fitted on (mean grey 16 of 255; theirs 33 to 186)"),
+        (16, "far darker than the images that the model was fitted on: mean grey 16 of 255, theirs 33 to 186"),
         (30, None),
-        (230, "the image is brighter than those that the model was fitted on (mean grey 230 of 255; theirs 33 to 186)"),
+        (230, "far brighter than the images that the model was fitted on: mean grey 230 of 255, theirs 33 to 186"),
     ],
 )
 def test_image_far_darker_or_brighter_than_the_training_images(grey: int, expected: str | None, intensity: Any) -> None:
@@ -57,8 +57,24 @@ def test_image_far_darker_or_brighter_than_the_training_images(grey: int, expect
     values[::2] += np.uint8(min(grey, 20))
     values[1::2] -= np.uint8(min(grey, 20))
     scan, preprocessing = load(Image.fromarray(values)), Preprocessing(size=64, intensity=intensity)
-    known = BrightnessRange(darkest=33, brightest=186, images=613)
+    known = BrightnessRange(low=33, high=186, images=613)
     assert caution_of(scan, to_pixels(scan, preprocessing), preprocessing, known) == expected
+
+
+def test_brightness_is_that_of_the_part_that_the_model_is_given() -> None:
+    """A body of mean grey 120 in a wide black margin: the margin does not make it dark once it is cropped."""
+    values = np.zeros((200, 300), np.uint8)
+    values[60:140, 100:200] = np.where(np.indices((80, 100)).sum(0) % 2, 110, 130)
+    scan, known = load(Image.fromarray(values)), BrightnessRange(low=100, high=140, images=99)
+    whole, cropped = Preprocessing(size=64), Preprocessing(size=64, crop="body")
+    assert "far darker" in str(caution_of(scan, to_pixels(scan, whole), whole, known))
+    assert caution_of(scan, to_pixels(scan, cropped), cropped, known) is None
+
+
+def test_images_with_a_warning_of_their_own_do_not_widen_the_range() -> None:
+    found = brightness_of([Impression(None, 60.0), Impression("blank", None), Impression("a localizer", 3.0)])
+    assert found == BrightnessRange(low=60, high=60, images=1)
+    assert brightness_of([Impression("blank", None)]) is None
 
 
 def test_prediction_of_a_blank_image_has_its_caution(model: Path) -> None:

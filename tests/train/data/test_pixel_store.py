@@ -52,9 +52,8 @@ def expected(root: Path, rows: Sequence[int], preprocessing: Preprocessing = SMA
 def test_warnings_are_those_of_the_prediction_and_noted_when_the_store_is_created(scans: Path) -> None:
     Image.new("L", (40, 40), 7).save(scans / "5.png")
     found = store(scans, limit=0)
-    assert found.cautions == {f"{number}.png": None for number in range(5)} | {
-        "5.png": "the image is blank: one value everywhere"
-    }
+    samples = [Sample(f"{number}.png", 0) for number in range(6)]
+    assert found.cautions(samples, None) == [None] * 5 + ["the image is blank: one value everywhere"]
 
 
 def test_model_with_a_range_of_brightness_has_the_warnings_of_its_predictions(scans: Path) -> None:
@@ -64,12 +63,11 @@ def test_model_with_a_range_of_brightness_has_the_warnings_of_its_predictions(sc
         Image.fromarray(image).save(scans / name)
     found = store(scans)
     samples = [Sample(f"{number}.png", 0) for number in range(7)]
-    known = BrightnessRange(darkest=60, brightest=200, images=9)
-    assert found.all_cautions(samples, None) == [None] * 6 + ["the image is blank: one value everywhere"]
-    cautions = found.all_cautions(samples, known)
+    known = BrightnessRange(low=60, high=200, images=9)
+    cautions = found.cautions(samples, known)
     expected = [caution_of(scan, to_pixels(scan, SMALL), SMALL, known) for scan in map(load, sorted(scans.iterdir()))]
     assert cautions == expected
-    assert [caution and caution[:19] for caution in cautions[5:]] == ["the image is darker", "the image is blank:"]
+    assert [caution and caution[:19] for caution in cautions[5:]] == ["far darker than the", "the image is blank:"]
 
 
 def test_chosen_images_are_described_when_the_store_is_created_and_only_then(scans: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ctonnx.prediction.cautions import Impression
 from ctonnx_train.recalibration.scans import SiteScans
 
 
@@ -24,8 +25,7 @@ def site() -> Callable[..., SiteScans]:
                 np.float32
             ),  # of unit noise and a mean of 2, the factor that fits is 2
             "novelty": rng.exponential(50, count).astype(np.float32) if novelty else None,
-            "cautions": (None,) * count,
-            "mean_greys": (90.0,) * count,
+            "impressions": (Impression(None, 90.0),) * count,
             "groups": np.arange(count),
             "is_grouped": False,
             "pixels": np.empty((0, 32, 32, 3), np.uint8),

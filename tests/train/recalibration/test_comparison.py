@@ -45,8 +45,7 @@ def test_interval_of_the_likelihood_resamples_groups(site: Callable[..., SiteSca
         logits=np.repeat(scans.logits, 10, axis=0),
         novelty=np.repeat(scans.novelty, 10),
         groups=np.repeat(scans.groups, 10),
-        cautions=scans.cautions * 10,
-        mean_greys=scans.mean_greys * 10,
+        impressions=scans.impressions * 10,
     )
     once, ten = (
         measure(judge(of, np.arange(len(of)), EARLIER), of, POSITIVE, replicates=300, seed=0)["nll"]["interval"]

@@ -11,6 +11,7 @@ from tests.train.grey_models import POINT, SPEC
 from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.errors import DataError
+from ctonnx.prediction.cautions import Impression
 from ctonnx_train.recalibration.fitting import (
     Judged,
     Targets,
@@ -107,7 +108,7 @@ def test_scan_is_judged_by_values_that_its_group_did_not_choose(site: Site, monk
 
 def test_scan_with_a_warning_is_referred_whatever_the_values(site: Site) -> None:
     scans = site(60)
-    warned = replace(scans, cautions=(*scans.cautions[:50], *["the image is blank"] * 10))
+    warned = replace(scans, impressions=(*scans.impressions[:50], *[Impression("the image is blank", None)] * 10))
     earlier = replace(EARLIER, novelty=None)
     for found in (judge(warned, np.arange(60), earlier), cross_validate(warned, TARGETS, earlier)):
         assert found.decisions is not None
@@ -119,8 +120,8 @@ def test_scan_with_a_warning_is_referred_whatever_the_values(site: Site) -> None
 
 def test_scan_far_from_the_brightness_of_the_fitted_ones_is_referred(site: Site) -> None:
     scans = site(60)
-    darker = replace(scans, mean_greys=(*scans.mean_greys[:59], 16.0))
-    earlier = replace(EARLIER, novelty=None, brightness=BrightnessRange(darkest=60, brightest=120, images=9))
+    darker = replace(scans, impressions=(*scans.impressions[:59], Impression(None, 60.0)))
+    earlier = replace(EARLIER, novelty=None, brightness=BrightnessRange(low=90, high=120, images=9))
     for values, expected in ((earlier, True), (fit(darker), False), (replace(earlier, brightness=None), False)):
         found = judge(darker, np.arange(60), replace(values, prediction_sets=None, novelty=None)).decisions
         assert found is not None

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from tests.train.grey_models import CLASSES, POINT, write_model, write_scans
 
+from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY, read_metadata
 from ctonnx.artifacts.spec import ModelSpec
@@ -152,13 +153,19 @@ def test_too_few_scans_leave_no_file(tmp_path: Path) -> None:
 def test_novelty_threshold_moves_to_the_site(tmp_path: Path) -> None:
     quantiles = tuple(np.linspace(0, 0.06, 101).tolist())
     limit = Novelty(threshold=0.05, quantile=0.95, quantiles=quantiles, images=72, training_images=600, components=2)
-    model = write_model(tmp_path / "model.fp32.onnx", novelty=limit)
+    model = write_model(
+        tmp_path / "model.fp32.onnx", novelty=limit, brightness=BrightnessRange(low=240, high=250, images=600)
+    )
     data = write_scans(tmp_path / "site", COUNTS, dimmed=0.3)
     shifted = evaluate_external(model, data, replicates=0)
     assert shifted["shift"]["novelty"]["flagged"]["value"] > 0.9
     assert shifted["referred"]["value"] > 0.9
     output = tmp_path / "new/model.fp32.onnx"
     found = recalibrate(model, data, output)
+    assert "100% of these scans were far darker or brighter" in "\n".join(found["caveats"])
+    brightness = spec_of(output).brightness
+    assert brightness is not None
+    assert brightness.high < 150
     assert found["before"]["novel"]["value"] > 0.9
     assert found["after"]["novel"]["value"] <= 0.1
     assert any("of these scans were flagged as unlike the training images" in caveat for caveat in found["caveats"])

@@ -35,7 +35,7 @@ def test_values_and_measures_are_side_by_side() -> None:
             "operating_point": asdict(POINT) | {"threshold": 0.25},
             "prediction_sets": asdict(SETS),
             "novelty": None,
-            "brightness": {"darkest": 33.0, "brightest": 186.0, "images": 40},
+            "brightness": {"low": 33.0, "high": 186.0, "images": 40},
         },
         "before": dict.fromkeys(MEASURES, SHARE) | {"coverage": NOTHING},
         "after": dict.fromkeys(MEASURES, SHARE) | {"sensitivity": {**SHARE, "value": 0.75}, "novel": NOTHING},
@@ -50,7 +50,7 @@ def test_values_and_measures_are_side_by_side() -> None:
     assert "operating point 0.5 0.25" in shown
     assert "lowest fit of tumor in a set - 0.5" in shown
     assert "novelty threshold - -" in shown
-    assert "mean grey of the darkest scan - 33" in shown
+    assert "mean grey, low end - 33" in shown
     assert "Conformity: the class's probability; a class is in an image's set from its lowest conformity on." in lines
     assert lines[-3:] == [
         "warning: few scans",

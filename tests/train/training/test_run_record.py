@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from ctonnx.images import Preprocessing
+from ctonnx.prediction.cautions import Impression
 from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.evaluation.fitting.calibration import fit_temperature
 from ctonnx_train.evaluation.fitting.decisions import decision_metrics
@@ -109,7 +110,8 @@ def test_the_record_has_the_metrics_of_each_split_and_the_numbers_of_the_trainin
     tmp_path: Path,
 ) -> None:
     calibrated, prepared, _ = calibrated_on(COUNTS)
-    prepared.store.cautions[prepared.data.splits["valid"][2].path] = "the image is blank"
+    blank = prepared.data.splits["valid"][2].path
+    prepared.store.impressions[blank] = Impression("the image is blank", None)
     plan = RunPlan(data=tmp_path / "scans", settings=QUICK, preprocessing=SMALL, class_names={})
     record = make_record(fitted(rows, value), calibrated, prepared, plan, time.perf_counter() - 12.34)
     assert (record.temperature, record.operating_point) == (calibrated.temperature, calibrated.point)

@@ -82,8 +82,9 @@ def recalibrate(
     """Fit a model's thresholds to a site's own labelled scans.
 
     MODEL is an .onnx file or a run, DATA a folder with the model's classes, with the same layout as for train. Writes a
-    new file with the same network, whose temperature, operating point, prediction sets and novelty threshold are fitted
-    on DATA; the earlier values stay in its history. Takes 20 suspicious scans, 20 others, and 5 of each class, or more.
+    new file with the same network, whose temperature, operating point, prediction sets, novelty threshold and range of
+    brightness are fitted on DATA; the earlier values stay in its history. Takes 20 suspicious scans, 20 others, and 5
+    of each class, or more.
     The table compares the model before and after on scans that chose neither, by cross-validation.
 
     \b

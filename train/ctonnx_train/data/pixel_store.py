@@ -14,7 +14,7 @@ from ctonnx.errors import DataError, ImageError
 from ctonnx.images import Preprocessing, load, to_pixels
 from ctonnx.images.loading import Origin, load_with_origin
 from ctonnx.images.scan import Scan
-from ctonnx.prediction.cautions import caution_of
+from ctonnx.prediction.cautions import Impression, brightness_of, impression_of
 from ctonnx.system.cpu import available_cores
 from ctonnx.system.text import counted
 from ctonnx_train.data.sources import Source
@@ -70,8 +70,7 @@ class PixelArray:
 class _Decoded(NamedTuple):
     pixels: NDArray[np.uint8]
     digest: str = ""
-    caution: str | None = None
-    mean_grey: float = 0.0
+    impression: Impression | None = None
     description: Any = None
 
 
@@ -87,8 +86,7 @@ class PixelStore:
 
     Attributes:
         digests: `pixel_digest` of each sample's image before resizing, by path.
-        cautions: Warning about each sample's image, whatever the model's range of brightness, by path.
-        mean_greys: Mean grey value of each sample's image, by path.
+        impressions: What each sample's image shows without a network, by path.
         descriptions: Results of `describe`, by path.
         kept: Number of images in memory, from the first row on.
 
@@ -115,8 +113,7 @@ class PixelStore:
         self.kept = len(samples) if limit is None else min(len(samples), limit // int(np.prod(shape)))
         self._pixels = np.empty((self.kept, *shape), np.uint8)
         self.digests: dict[str, str] = {}
-        self.mean_greys: dict[str, float] = {}
-        self.cautions: dict[str, str | None] = {}
+        self.impressions: dict[str, Impression] = {}
         self.descriptions: dict[str, Any] = {}
         errors: list[ImageError] = []
         self._describe, self._described = describe, frozenset(described)
@@ -125,8 +122,9 @@ class PixelStore:
                 errors.append(result)
             else:
                 path = self._paths[row]
-                self.digests[path], self.mean_greys[path] = result.digest, result.mean_grey
-                self.cautions[path] = result.caution
+                self.digests[path] = result.digest
+                if result.impression is not None:
+                    self.impressions[path] = result.impression
                 if row in self._described:
                     self.descriptions[path] = result.description
                 if row < self.kept:
@@ -139,13 +137,13 @@ class PixelStore:
     def __len__(self) -> int:
         return len(self._paths)
 
-    def all_cautions(self, samples: Sequence[Sample], brightness: BrightnessRange | None) -> list[str | None]:
+    def cautions(self, samples: Sequence[Sample], brightness: BrightnessRange | None) -> list[str | None]:
         """Returns the warning for which a model with this range refers each sample's image, or None."""
-        found = [self.cautions[sample.path] for sample in samples]
-        if brightness is None:
-            return found
-        greys = (self.mean_greys[sample.path] for sample in samples)
-        return [caution or brightness.caution(grey) for caution, grey in zip(found, greys, strict=True)]
+        return [self.impressions[sample.path].caution_of(brightness) for sample in samples]
+
+    def brightness(self, samples: Sequence[Sample]) -> BrightnessRange | None:
+        """Returns the range of the samples' images without a warning of their own; None if all have one."""
+        return brightness_of([self.impressions[sample.path] for sample in samples])
 
     def take(self, rows: Sequence[int]) -> NDArray[np.uint8]:
         """Returns images, uint8 [rows, size, size, channels]: one channel for grey preprocessing, else three.
@@ -178,8 +176,8 @@ class PixelStore:
             if not first:
                 return _Decoded(kept)
             description = None if describe is None or origin is None else describe(scan, origin, pixels)
-            caution = caution_of(scan, pixels, self._preprocessing, None)
-            return _Decoded(kept, pixel_digest(scan.image), caution, scan.mean_grey(), description)
+            impression = impression_of(scan, pixels, self._preprocessing)
+            return _Decoded(kept, pixel_digest(scan.image), impression, description)
 
         # More threads than cores, as some wait for files from a network.
         with ThreadPoolExecutor(available_cores() + _WAITING, "ctonnx-decode") as pool:

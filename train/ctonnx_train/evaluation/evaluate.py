@@ -133,7 +133,7 @@ def evaluate_model(
     labels = np.array([samples[row].label for row in rows])
     probabilities, novelty = model.predict(store, rows)
     is_novel = None if model.novelty is None or novelty is None else model.novelty.flags(novelty)
-    cautions = store.all_cautions([samples[row] for row in rows], model.brightness)
+    cautions = store.cautions([samples[row] for row in rows], model.brightness)
     groups = None
     if group_regex is not None:  # copies of an image belong to one group, too
         numbers = group_numbers(samples, store.digests, group_names(samples, group_regex))

@@ -15,6 +15,7 @@ from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.decision.rule import decide_all
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.errors import DataError
+from ctonnx.prediction.cautions import brightness_of
 from ctonnx_train.evaluation.fitting.calibration import fit_temperature
 from ctonnx_train.evaluation.fitting.novelty import fit_threshold
 from ctonnx_train.evaluation.fitting.prediction_sets import COVERAGE, fit_prediction_sets
@@ -132,7 +133,7 @@ def fit_values(scans: SiteScans, rows: NDArray[np.integer[Any]], targets: Target
             probabilities, labels, scans.classes, targets.coverage, positive=targets.positive
         ),
         novelty=_fit_novelty(scans.novelty, rows, targets.quantile, earlier.novelty),
-        brightness=BrightnessRange.of([scans.mean_greys[int(row)] for row in rows]),
+        brightness=brightness_of([scans.impressions[int(row)] for row in rows]),
     )
 
 
@@ -144,7 +145,7 @@ def judge(scans: SiteScans, rows: NDArray[np.integer[Any]], values: Values) -> J
     labels = scans.labels[rows]
     decisions = None
     if point:
-        cautions = [_caution(scans, int(row), values.brightness) for row in rows]
+        cautions = [scans.impressions[int(row)].caution_of(values.brightness) for row in rows]
         found = decide_all(
             probabilities, scans.classes, point, sets=sets, limit=limit, novelty=novelty, cautions=cautions
         )
@@ -181,12 +182,6 @@ def cross_validate(scans: SiteScans, targets: Targets, earlier: Values, seed: in
         covered=joined("covered"),
         flagged=joined("flagged"),
     )
-
-
-def _caution(scans: SiteScans, row: int, brightness: BrightnessRange | None) -> str | None:
-    if (caution := scans.cautions[row]) or brightness is None:
-        return caution
-    return brightness.caution(scans.mean_greys[row])
 
 
 def _probabilities(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:

@@ -202,6 +202,17 @@ def _caveats(
             f"{novel:.0%} of these scans were flagged as unlike the training images: the new novelty threshold takes "
             "them for ordinary, and what the model is worth on them was measured here only"
         )
+    known = spec.brightness
+    if known is not None:
+        foreign = np.mean(
+            [of.mean_grey is not None and known.caution(of.mean_grey) is not None for of in scans.impressions]
+        )
+        if foreign >= _FOREIGN:
+            found.append(
+                f"{foreign:.0%} of these scans were far darker or brighter than those that the model was fitted on: "
+                "the new range of brightness takes them for ordinary, and what the model is worth on them was measured "
+                "here only"
+            )
     if scans.facts["left_out"]["trained_on"] is None:
         found.append("whether the model was trained on some of these scans is unknown: its run is not next to it")
     earlier_data = [entry["data"] for entry in spec.history if isinstance(entry.get("data"), Mapping)]

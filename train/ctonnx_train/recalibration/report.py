@@ -51,8 +51,8 @@ def _values(earlier: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[l
         lowest = (_of((found["prediction_sets"] or {}).get("lowest"), name) for found in (earlier, values))
         yield [f"lowest fit of {name} in a set", *lowest]
     yield ["novelty threshold", *(_of(found["novelty"], "threshold") for found in (earlier, values))]
-    for name in ("darkest", "brightest"):
-        yield [f"mean grey of the {name} scan", *(_of(found["brightness"], name) for found in (earlier, values))]
+    for name in ("low", "high"):
+        yield [f"mean grey, {name} end", *(_of(found["brightness"], name) for found in (earlier, values))]
 
 
 def _of(found: Mapping[str, Any] | None, name: str) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ctonnx.errors import DataError
+from ctonnx.prediction.cautions import Impression
 from ctonnx.prediction.predictor import Predictor
 from ctonnx.system.text import Log, counted, quoted
 from ctonnx_train.data.leakage import extra_copies, group_names, group_numbers, labelled_fingerprint
@@ -43,8 +44,7 @@ class SiteScans:
         labels: Class of each scan, [scans], as an index into `classes`.
         logits: Logits, [scans, classes], not divided by the temperature.
         novelty: Novelty, [scans]; None if the model has no such output.
-        cautions: Warning about each scan, whatever the model's range of brightness, or None, [scans].
-        mean_greys: Mean grey value of each scan, [scans].
+        impressions: What each scan shows without a network, [scans].
         groups: Number of each scan's group, such as its patient, [scans].
         is_grouped: Whether groups were requested; if not, each scan is its own.
         pixels: Pixels of the first scans, uint8 [scans, size, size, 3], to compare two model files on.
@@ -56,8 +56,7 @@ class SiteScans:
     labels: NDArray[np.int64]
     logits: NDArray[np.float32]
     novelty: NDArray[np.float32] | None
-    cautions: tuple[str | None, ...]
-    mean_greys: tuple[float, ...]
+    impressions: tuple[Impression, ...]
     groups: NDArray[np.int64]
     is_grouped: bool
     pixels: NDArray[np.uint8]
@@ -134,8 +133,7 @@ def read_scans(
         labels=labels,
         logits=outputs.logits,
         novelty=outputs.novelty,
-        cautions=tuple(store.cautions[sample.path] for sample in kept),
-        mean_greys=tuple(store.mean_greys[sample.path] for sample in kept),
+        impressions=tuple(store.impressions[sample.path] for sample in kept),
         groups=groups,
         is_grouped=group_regex is not None,
         pixels=rgb_pixels(store, rows[:_COMPARED]),

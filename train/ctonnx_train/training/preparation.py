@@ -134,7 +134,7 @@ def prepare(found: Dataset, settings: TrainSettings, preprocessing: Preprocessin
         fingerprint=_fingerprint(data, store.digests),
         leaked_valid=frozenset(leaked_samples(splits, "valid", store.digests, names)),
         groups=groups if settings.group_regex else None,
-        brightness=BrightnessRange.of([store.mean_greys[sample.path] for sample in splits["train"]]),
+        brightness=store.brightness(splits["train"]),
         shortcuts=shortcuts,
         acquisition=acquisition,
     )

@@ -133,7 +133,7 @@ def _metrics(
     probabilities, labels, classes = calibrated.probabilities[split], prepared.labels(split), prepared.data.classes
     point, sets, truth = calibrated.point, calibrated.sets, np.array(labels)
     is_novel = novelty.flags[split] if novelty else None
-    cautions = prepared.store.all_cautions(prepared.data.splits[split], prepared.brightness)
+    cautions = prepared.store.cautions(prepared.data.splits[split], prepared.brightness)
     return {
         **evaluate(probabilities, labels, classes, groups=prepared.group_numbers(split), seed=seed),
         "suspicious": threshold.suspicious_metrics(point, probabilities, truth, classes),

@@ -4,57 +4,79 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
+
 from ctonnx.artifacts import json_schema
 
 __all__ = ["BrightnessRange"]
 
 _WHITE = 255.0
-_FACTOR = 0.7  # of the darkest image's mean, and of the brightest one's distance from white
+_PERCENTILES = (1, 99)  # one image that is nearly black does not widen the range
+_FACTOR = 0.7  # of the dark end, and of the distance of the bright end from white
 
 
 @dataclass(frozen=True, kw_only=True)
 class BrightnessRange:
-    """Mean grey values, 0 to 255, of the darkest and of the brightest image that a model was fitted on.
+    """Range of the mean grey values, 0 to 255, of the images that a model's decision was fitted on.
 
     `--intensity normalize` hides from the network, and so from its output `novelty`, how dark or bright an image is. An
     image far outside the range has another window, or comes from another source.
 
     Attributes:
-        darkest: Smallest mean grey value of an image.
-        brightest: Largest mean grey value of an image.
+        low: 1st percentile of the images' mean grey values.
+        high: 99th percentile of the images' mean grey values.
         images: Number of the images.
     """
 
-    darkest: Annotated[float, json_schema.Between(0, _WHITE)]
-    brightest: Annotated[float, json_schema.Between(0, _WHITE)]
+    low: Annotated[float, json_schema.Between(0, _WHITE)]
+    high: Annotated[float, json_schema.Between(0, _WHITE)]
     images: Annotated[int, json_schema.Between(1)]
 
     def __post_init__(self) -> None:
-        if self.darkest > self.brightest:
-            raise ValueError(f"expected the darkest image below the brightest, found {self.darkest}, {self.brightest}")
+        if self.low > self.high:
+            raise ValueError(
+                f"expected the low end of the brightness below the high one, found {self.low}, {self.high}"
+            )
 
     @classmethod
     def of(cls, means: Sequence[float]) -> "BrightnessRange | None":
         """Returns the range of the mean grey values of images, or None without images."""
         if not means:
             return None
-        return cls(darkest=round(min(means), 2), brightest=round(max(means), 2), images=len(means))
+        low, high = (round(float(end), 2) for end in np.percentile(means, _PERCENTILES))
+        return cls(low=low, high=high, images=len(means))
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Smallest and largest mean grey value without a warning.
+
+        They are 0.7 times `low`, and the value whose distance from white is 0.7 times that of `high`.
+
+        >>> BrightnessRange(low=30, high=155, images=613).limits
+        (21.0, 185.0)
+        """
+        return _FACTOR * self.low, _WHITE - _FACTOR * (_WHITE - self.high)
 
     def caution(self, mean: float) -> str | None:
-        """Returns a warning about an image with a mean grey value far outside the range, or None.
+        """Returns a warning about an image with a mean grey value beyond the limits, or None.
 
-        Far is darker than 0.7 times the darkest image, or closer to white than 0.7 times the brightest one.
-
-        >>> BrightnessRange(darkest=33, brightest=186, images=613).caution(16)
-        'the image is darker than those that the model was fitted on (mean grey 16 of 255; theirs 33 to 186)'
+        >>> BrightnessRange(low=33, high=186, images=613).caution(16)
+        'far darker than the images that the model was fitted on: mean grey 16 of 255, theirs 33 to 186'
         """
-        if mean < _FACTOR * self.darkest:
-            word = "darker"
-        elif _WHITE - mean < _FACTOR * (_WHITE - self.brightest):
-            word = "brighter"
-        else:
+        lowest, highest = self.limits
+        if lowest <= mean <= highest:
             return None
+        word = "darker" if mean < lowest else "brighter"
         return (
-            f"the image is {word} than those that the model was fitted on (mean grey {mean:.0f} of 255; theirs "
-            f"{self.darkest:.0f} to {self.brightest:.0f})"
+            f"far {word} than the images that the model was fitted on: mean grey {mean:.0f} of 255, theirs "
+            f"{self.low:.0f} to {self.high:.0f}"
         )
+
+    def sentence(self) -> str:
+        """Returns the limits in words.
+
+        >>> BrightnessRange(low=30, high=155, images=613).sentence()
+        'its mean grey is below 21 or above 185 of 255'
+        """
+        lowest, highest = self.limits
+        return f"its mean grey is below {lowest:.0f} or above {highest:.0f} of 255"

@@ -84,7 +84,7 @@ def _suspicious(point: OperatingPoint, spec: ModelSpec) -> dict[str, Any]:
 
 def _decision(spec: ModelSpec) -> str:
     """Returns the parts that the decisions rest on, and the reasons to refer an image."""
-    reasons = ["it has a warning"]
+    reasons = ["it has a warning", *([spec.brightness.sentence()] if spec.brightness else [])]
     if spec.novelty is not None:
         reasons.append(
             f"its novelty is above the threshold (percentile {math.floor(10 * spec.novelty.percentile) / 10:g} of the "

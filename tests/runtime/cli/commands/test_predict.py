@@ -208,12 +208,13 @@ def test_model_without_an_operating_point_has_no_suspicious_column_and_count(mod
 def test_model_of_schema_1_is_decided_by_its_operating_point_with_a_note_on_what_it_lacks(
     model: Path, scans: Path
 ) -> None:
-    older = changed_spec(model, schema_version=1, prediction_sets=None, novelty=None)
+    older = changed_spec(model, schema_version=1, prediction_sets=None, novelty=None, brightness=None)
     result = predict("scans", "-m", older, "--format", "jsonl")
     notes = [line for line in result.stderr.splitlines() if "of this model" in line]
     assert notes == [
         "note: the decisions of this model rest on the operating point and the warnings about an image alone, without "
-        "prediction sets and novelty; train again, and export, to have them"
+        "prediction sets and novelty; nothing warns of an image far darker or brighter than the training images; "
+        "train again, and export, to change that"
     ]
     found = [document for document in map(json.loads, result.stdout.splitlines()) if document["error"] is None]
     assert [(document["decision"], document["set"]) for document in found] == [

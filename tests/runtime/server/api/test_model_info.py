@@ -7,6 +7,7 @@ import pytest
 from tests.runtime.artifacts.specs import FULL
 
 from ctonnx.artifacts.caveats import caveats_of
+from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.spec import describe_leakage
@@ -86,19 +87,26 @@ def test_rule_of_the_decision_has_the_parts_of_the_model(predictor: Predictor) -
     point = OperatingPoint(positive=("tumor",), threshold=0.25, sensitivity=0.9, specificity=0.8)
     sets = replace(SETS, images={"normal": 3, "tumor": 40})
     whole = replace(
-        before, classes=("normal", "tumor"), operating_point=point, prediction_sets=sets, novelty=FULL.novelty
+        before,
+        classes=("normal", "tumor"),
+        operating_point=point,
+        prediction_sets=sets,
+        novelty=FULL.novelty,
+        brightness=BrightnessRange(low=30, high=155, images=613),
     )
     facts = []
     try:
-        for spec in (whole, replace(whole, prediction_sets=None, novelty=None), replace(whole, operating_point=None)):
+        bare = replace(whole, prediction_sets=None, novelty=None, brightness=None)
+        for spec in (whole, bare, replace(whole, operating_point=None)):
             predictor.spec = spec
             facts.append(model_facts(predictor, Settings(), version="1"))
     finally:
         predictor.spec = before
     assert [found["decision"] for found in facts] == [
         "decisions rest on the operating point, the prediction sets, the novelty and the warnings about an image; an "
-        "image is referred if it has a warning or its novelty is above the threshold (percentile 95.5 of the "
-        "validation images) or its prediction set (fitted for 90% coverage) has suspicious and other classes",
+        "image is referred if it has a warning or its mean grey is below 21 or above 185 of 255 or its novelty is above "
+        "the threshold (percentile 95.5 of the validation images) or its prediction set (fitted for 90% coverage) has "
+        "suspicious and other classes",
         "decisions rest on the operating point and the warnings about an image alone, without prediction sets and "
         "novelty; an image is referred if it has a warning",
         None,

@@ -151,7 +151,7 @@ def evaluate_external(
             **{name: list(value) for name, value in asdict(question).items()},
             "seen_in_training": seen,
         },
-        **_metrics(spec, outputs, is_positive, store.all_cautions(kept, spec.brightness), bootstrap),
+        **_metrics(spec, outputs, is_positive, store.cautions(kept, spec.brightness), bootstrap),
         "shift": describe_shift(
             spec, [store.descriptions[sample.path] for sample in kept], outputs, is_positive, groups
         ),
