@@ -21,7 +21,7 @@ _BLANK = "the image is blank: one value everywhere"
 
 
 class Impression(NamedTuple):
-    """What a decoded image shows without a network.
+    """The look of a decoded image, without a network.
 
     Attributes:
         caution: Warning about the image, whatever the model was fitted on, or None.

@@ -86,7 +86,7 @@ class PixelStore:
 
     Attributes:
         digests: `pixel_digest` of each sample's image before resizing, by path.
-        impressions: What each sample's image shows without a network, by path.
+        impressions: `Impression` of each sample's image, by path.
         descriptions: Results of `describe`, by path.
         kept: Number of images in memory, from the first row on.
 

@@ -44,7 +44,7 @@ class SiteScans:
         labels: Class of each scan, [scans], as an index into `classes`.
         logits: Logits, [scans, classes], not divided by the temperature.
         novelty: Novelty, [scans]; None if the model has no such output.
-        impressions: What each scan shows without a network, [scans].
+        impressions: `Impression` of each scan, [scans].
         groups: Number of each scan's group, such as its patient, [scans].
         is_grouped: Whether groups were requested; if not, each scan is its own.
         pixels: Pixels of the first scans, uint8 [scans, size, size, 3], to compare two model files on.
