@@ -97,9 +97,7 @@ def stress_lines(facts: Mapping[str, Any]) -> list[str]:
         (
             "Share of the predicted classes that change, as the model has no operating point, by strength."
             if without_decisions
-            else "Share of the decisions that change (flipped, newly referred or no longer referred), by strength; for "
-            "inverted scans, which it should refer, of those that flip. Flips are shares of the images that were "
-            "decided before."
+            else _of_decided(found)
         ),
         "",
         *table(
@@ -108,6 +106,19 @@ def stress_lines(facts: Mapping[str, Any]) -> list[str]:
         ),
         "",
     ]
+
+
+def _of_decided(found: Mapping[str, Any]) -> str:
+    """Returns the sentence on the shares, with the number of images that were decided before the change."""
+    steps = (step for transform in found["transforms"] for step in transform["strengths"] if step["flipped"])
+    decided = next((step["flipped"]["images"] for step in steps), 0)
+    text = (
+        "Share of the decisions that change (flipped or newly referred), by strength; for inverted scans, which it "
+        f"should refer, of those that flip. All are shares of the {decided} images that were decided before."
+    )
+    if not decided:
+        return "**All images were referred before any change**: there was no decision that could change."
+    return text
 
 
 def _row(transform: Mapping[str, Any]) -> list[str]:

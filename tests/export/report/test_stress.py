@@ -69,8 +69,8 @@ def test_the_table_has_the_changed_decisions_by_strength_and_names_the_measured_
         "exported files were not stress-tested**: FP32's decisions are those of the checkpoint within its parity, and "
         "those of FP16 and INT8 can differ. `ctonnx evaluate FILE DATA --stress` measures a file.",
         "",
-        "Share of the decisions that change (flipped, newly referred or no longer referred), by strength; for inverted "
-        "scans, which it should refer, of those that flip. Flips are shares of the images that were decided before.",
+        "Share of the decisions that change (flipped or newly referred), by strength; for inverted scans, which it "
+        "should refer, of those that flip. All are shares of the 1000 images that were decided before.",
         "",
         "| change | mild | middle | strong | flipped, at most |",
         "| --- | --- | --- | --- | --- |",
@@ -78,6 +78,18 @@ def test_the_table_has_the_changed_decisions_by_strength_and_names_the_measured_
         "| inverted | black to white: 5.0% |  |  | 5.0% |",
         "",
     ]
+
+
+def test_a_model_that_referred_all_images_before_has_no_share(run: Run) -> None:
+    made = document()
+    for transform in made["transforms"]:
+        for step in transform["strengths"]:
+            for kind in ("decision_changed", "flipped"):
+                step[kind] = {"count": 0, "images": 0, "share": None, "interval": None}
+    run.stress_file.write_text(json.dumps(made), encoding="utf-8")
+    text = "\n".join(lines(run))
+    assert "**All images were referred before any change**: there was no decision that could change." in text
+    assert "| lower contrast | x 0.8: - | x 0.6: - | x 0.4: - | - |" in text
 
 
 def test_without_an_operating_point_it_is_about_classes(run: Run) -> None:

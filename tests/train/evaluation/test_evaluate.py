@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.train.grey_models import write_model, write_scans
+from tests.train.stress.made import NOVELTY
 
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
@@ -23,7 +24,7 @@ from ctonnx_train.data.image_folder import read_data
 from ctonnx_train.data.leakage import labelled_fingerprint
 from ctonnx_train.data.pixel_store import Pixels, PixelStore
 from ctonnx_train.data.sources import open_source
-from ctonnx_train.evaluation.evaluate import SCHEMA_VERSION, evaluate_model
+from ctonnx_train.evaluation.evaluate import SCHEMA_VERSION, evaluate_model, summarize
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, Predicted, open_evaluated_model
 from ctonnx_train.evaluation.fitting.decisions import decision_metrics
 from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
@@ -67,6 +68,7 @@ def test_the_document_has_the_model_the_data_and_the_metrics_of_the_split(
             "images": 5,
             "trained_on_with_copies": None,
             "seen_in_training": {"trained_on": None, "chosen_by": None, "dropped": 0},
+            "recalibrated_on": False,
         },
         "metrics": evaluate(expected, [0, 0, 1, 1, 1], evaluated.classes, replicates=20, seed=3),
         "suspicious": None,
@@ -78,6 +80,34 @@ def test_the_document_has_the_model_the_data_and_the_metrics_of_the_split(
         ],
     }
     json.dumps(found.document, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("fitted_on", "values"),
+    [("validation images", ", temperature, threshold and prediction sets"), ("scans of 'site'", "")],
+)
+def test_the_caveats_name_the_images_that_the_values_were_fitted_on(fitted_on: str, values: str) -> None:
+    found = summarize(
+        model={"fitted_on": fitted_on},
+        data={
+            "split": "test",
+            "seen_in_training": {"trained_on": 0, "chosen_by": 2, "dropped": 0},
+            "recalibrated_on": True,
+        },
+        metrics={},
+        suspicious=None,
+        sets=PredictionSets(coverage=0.95, lowest={"a": 0.1}, images={"a": 5}),
+        novelty=replace(NOVELTY, images=5),
+        missing="something is missing",
+    )["caveats"]
+    assert found[:2] == [
+        "the model was recalibrated on these very scans: its metrics on them are optimistic",
+        f"2 of these images are among the validation images that selected its best epoch{values}: expect somewhat "
+        "lower metrics on others",
+    ]
+    assert found[2].startswith(f"too few {fitted_on} for prediction sets with a coverage of 0.95")
+    assert found[3].startswith(f"the novelty threshold was fitted on 5 {fitted_on}, too few")
+    assert found[4:] == ["something is missing"]
 
 
 def test_a_class_that_the_data_lacks_keeps_its_place(

@@ -159,13 +159,6 @@ def test_images_seen_in_training_are_reported(known: dict[str, int | None], line
     assert seen(evaluation, **known) == [line]
 
 
-def test_images_that_chose_the_model_are_reported(evaluation: Evaluation) -> None:
-    assert seen(evaluation, chosen_by=2)[1:] == [
-        "- 2 of these images selected its best epoch, temperature, threshold and prediction sets: expect somewhat "
-        "lower metrics on others."
-    ]
-
-
 LEAKS: dict[str, Any] = {
     "groups": 5,
     "files": 11,
@@ -249,6 +242,11 @@ def test_the_decisions_are_reported_with_the_coverage_of_each_class(
         "| malignant | 2 | 0.500 [0.095, 0.905] | 0.800 |\n\n"
         f"Mean size of a prediction set: 1.25 {end}\n"
     ) in text
+    model = evaluation.document["model"] | {"fitted_on": "scans of 'site'"}  # its validation images fitted nothing
+    for recalibrated_on in (False, True):
+        data |= {"recalibrated_on": recalibrated_on}
+        text = as_markdown(evaluation.document | {"decisions": found, "data": data, "model": model})
+        assert ("The sets were fitted on some of these images" in text) == recalibrated_on
 
 
 @pytest.mark.parametrize(("trained_on", "shown"), [(0, "0"), (3, "3"), (None, "not known")])

@@ -54,6 +54,19 @@ def test_interval_of_the_likelihood_resamples_groups(site: Callable[..., SiteSca
     assert ten == pytest.approx(once, rel=1e-6)
 
 
+def test_intervals_of_shares_allow_for_groups_only_where_the_scans_have_them(site: Callable[..., SiteScans]) -> None:
+    alone = site(40)
+    grouped = replace(alone, groups=np.arange(40) // 10, is_grouped=True)
+    judged = judge(alone, np.arange(40), EARLIER)
+    before, after = (measure(judged, of, POSITIVE, replicates=0, seed=0) for of in (alone, grouped))
+    is_positive = alone.labels != 1
+    assert judged.called is not None
+    assert after["sensitivity"] == share_of(judged.called[is_positive], grouped.groups[is_positive])
+    assert after["specificity"] == share_of(~judged.called[~is_positive], grouped.groups[~is_positive])
+    assert after["novel"]["effective_images"] == 4
+    assert "effective_images" not in before["novel"]
+
+
 def test_without_resamples_there_is_no_interval(site: Callable[..., SiteScans]) -> None:
     scans = site(40)
     found = measure(judge(scans, np.arange(40), EARLIER), scans, POSITIVE, replicates=0, seed=0)

@@ -88,6 +88,13 @@ def test_spec_has_the_new_values_and_its_history(tmp_path: Path, site: Path) -> 
     }
     assert entry["cross_validated"]["after"] == found["after"]
     assert entry["date"].endswith("+00:00")
+    opened = open_evaluated_model(first)
+    caveats = evaluate_model(opened, site, replicates=0).document["caveats"]
+    assert caveats[0] == "the model was recalibrated on these very scans: its metrics on them are optimistic"
+    assert caveats[-1].startswith("the decisions of this model rest on ")  # what it lacks
+    outside = evaluate_external(first, site, positive=["tumor", "large cell"], replicates=0)
+    assert (outside["data"]["recalibrated_on"], outside["verdict"]["name"]) == (True, "not shown")
+    assert caveats[0] in outside["caveats"]
     again = recalibrate(first, site, second)
     assert "the earlier values were fitted on these very scans: the column 'before' is optimistic" in again["caveats"]
     assert [each["earlier"]["temperature"] for each in spec_of(second).history] == [1.37, new.temperature]

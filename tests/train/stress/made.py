@@ -65,13 +65,16 @@ def changed(count: int, images: int = 100) -> dict[str, Any]:
     return {"count": count, "images": images, "share": share, "interval": interval}
 
 
-def strength(shown: str, flipped: int, referred: int = 0, images: int = 100) -> dict[str, Any]:
-    """Returns one strength of a change, as in a stress test's document."""
+def strength(
+    shown: str, flipped: int, referred: int = 0, images: int = 100, decided: int | None = None
+) -> dict[str, Any]:
+    """Returns one strength of a change, as in a stress test's document; all images are decided before, or a number."""
+    decided = images if decided is None else decided
     kinds = {
-        "decision_changed": changed(flipped + referred, images),
-        "flipped": changed(flipped, images) | {"to_negative": flipped},
-        "newly_referred": changed(referred, images),
-        "newly_decided": changed(0, 0),
+        "decision_changed": changed(flipped + referred, decided),
+        "flipped": changed(flipped, decided) | {"to_negative": flipped},
+        "newly_referred": changed(referred, decided),
+        "newly_decided": changed(0, images - decided),
         "class_changed": changed(flipped, images),
     }
     return {
@@ -83,8 +86,8 @@ def strength(shown: str, flipped: int, referred: int = 0, images: int = 100) -> 
     }
 
 
-def document(*transforms: tuple[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Returns the document of a stress test of 100 images with the given changes."""
+def document(*transforms: tuple[str, list[dict[str, Any]]], referred: int = 0) -> dict[str, Any]:
+    """Returns the document of a stress test of 100 images with the given changes; a number of them is referred."""
     default = (
         ("lower contrast", [strength("x 0.8", 0), strength("x 0.6", 5), strength("x 0.4", 40, 7)]),
         ("JPEG", [strength("quality 75", 1), strength("quality 50", 6, 2), strength("quality 25", 30)]),
@@ -104,7 +107,7 @@ def document(*transforms: tuple[str, list[dict[str, Any]]]) -> dict[str, Any]:
         "split": "test",
         "images": 100,
         "decided_by": {"operating_point": True, "prediction_sets": False, "novelty": False},
-        "decisions": {"positive": 60, "negative": 40, "refer": 0},
+        "decisions": {"positive": 60 - min(60, referred), "negative": 40 - max(0, referred - 60), "refer": referred},
         "transforms": [
             {
                 "name": title.lower().replace(" ", "_"),

@@ -55,7 +55,7 @@ def test_a_flip_a_referral_and_a_decision_are_separate() -> None:
     after = answers("negative", "positive", "refer", "negative", "refer", "negative")
     kinds = {name: flags.tolist() for name, flags in kinds_of_change(before, after).items()}
     assert kinds == {
-        "decision_changed": [True, True, True, True, False, False],
+        "decision_changed": [True, True, True, False, False, False],
         "flipped": [True, True, False, False, False, False],
         "newly_referred": [False, False, True, False, False, False],
         "newly_decided": [False, False, False, True, False, False],
@@ -63,7 +63,7 @@ def test_a_flip_a_referral_and_a_decision_are_separate() -> None:
     }
 
 
-def test_flips_and_referrals_are_shares_of_those_decided_before_and_changes_of_all() -> None:
+def test_changed_decisions_flips_and_referrals_are_shares_of_those_decided_before_and_classes_of_all() -> None:
     before = answers("positive", "positive", "refer", "negative", predicted=(1, 1, 0, 0))
     after = answers("negative", "positive", "negative", "refer", predicted=(0, 1, 2, 0))
     found = count_changes(before, after, np.array([1, 1, 0, 0]), CLASSES)
@@ -72,13 +72,20 @@ def test_flips_and_referrals_are_shares_of_those_decided_before_and_changes_of_a
     assert found["flipped"] == third | {"to_negative": 1}
     assert found["newly_referred"] == third
     assert (found["newly_decided"]["count"], found["newly_decided"]["images"]) == (1, 1)
-    assert (found["decision_changed"]["count"], found["decision_changed"]["share"]) == (3, 0.75)
-    assert found["class_changed"]["count"] == 2
+    changed = found["decision_changed"]
+    assert (changed["count"], changed["images"], changed["share"]) == (2, 3, 2 / 3)
+    assert (found["class_changed"]["count"], found["class_changed"]["images"]) == (2, 4)
     assert list(found["by_class"]) == ["normal", "tumor"]  # no image of the third
     assert found["by_class"]["normal"]["images"] == 2
     assert found["by_class"]["normal"]["newly_referred"]["share"] == 1.0  # of the one that was decided
     assert found["by_class"]["tumor"]["flipped"]["share"] == 0.5
     assert found["by_class"]["tumor"]["newly_decided"] == {"count": 0, "images": 0, "share": None, "interval": None}
+
+
+def test_scans_that_were_referred_anyway_do_not_dilute_the_changed_decisions() -> None:
+    before, after = answers("positive", *["refer"] * 19), answers("negative", *["refer"] * 19)
+    found = count_changes(before, after, np.zeros(20, int), CLASSES)
+    assert (found["decision_changed"]["count"], found["decision_changed"]["share"]) == (1, 1.0)
 
 
 def test_the_made_model_has_its_operating_point() -> None:

@@ -1,9 +1,9 @@
 """The gate: changes that break a bound, exactly, and changes that the images cannot show to keep it."""
 
 import pytest
-from tests.train.stress.made import changed, document, strength
+from tests.train.stress.made import document, strength
 
-from ctonnx_train.stress.gate import counted_strengths, exceeds, failures, holds_until, unshown
+from ctonnx_train.stress.gate import counted_strengths, decided_before, exceeds, failures, holds_until, unshown
 
 
 def broken(bound: float) -> list[tuple[str, str]]:
@@ -28,6 +28,7 @@ def test_mild_and_middle_strengths_and_the_only_one_count_and_strong_ones_do_not
         (5, 99, 0.05, True),
         (0, 10, 0.0, False),
         (1, 10000, 0.0, True),
+        (0, 0, 1.0, True),
     ],
 )
 def test_a_share_is_compared_without_rounding(count: int, images: int, bound: float, expected: bool) -> None:
@@ -45,11 +46,13 @@ def test_an_inverted_scan_may_be_referred_and_not_flip() -> None:
     assert [kind for *_, kind in failures(document(("inverted", [strength("black to white", 9)])), 0.05)] == ["flipped"]
 
 
-def test_images_that_were_all_referred_before_cannot_flip_and_show_nothing() -> None:
-    made = document(("inverted", [strength("black to white", 0)]))
-    made["transforms"][0]["strengths"][0]["flipped"] = changed(0, 0)
-    assert failures(made, 0.05) == []
-    assert len(unshown(made, 0.05)) == 1
+@pytest.mark.parametrize("title", ["noise", "inverted"])
+def test_a_model_that_refers_every_unchanged_scan_fails(title: str) -> None:
+    made = document((title, [strength("5", 0, decided=0)]), referred=100)
+    assert decided_before(made) == 0
+    assert [one.title for one in failures(made, 1.0)] == [title]
+    assert unshown(made, 1.0) == []
+    assert holds_until(made["transforms"][0], 1.0) is None
 
 
 def test_without_an_operating_point_classes_are_compared() -> None:

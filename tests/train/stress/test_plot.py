@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tests.train.stress.made import document
+from tests.train.stress.made import document, strength
 
 from ctonnx_train.evaluation.drawing.plots import save_plot
 from ctonnx_train.stress.plot import plot_stress
@@ -31,3 +31,18 @@ def test_each_change_has_a_row_with_its_strengths_and_how_far_it_may_go(tmp_path
     save_plot(figure, tmp_path / "stress.png")
     with Image.open(tmp_path / "stress.png") as image:
         assert image.size[0] > 1500
+
+
+def test_all_points_are_shares_of_the_scans_decided_before() -> None:
+    made = document(("JPEG", [strength("quality 75", 5, 5, decided=20)]), referred=80)
+    (axes,) = plot_stress(made, "made: test images").figure.axes
+    drawn = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [float(np.atleast_1d(line.get_xdata())[0]) for line in drawn] == [0.25, 0.5]
+    assert "of 20 decided scans (" in axes.get_xlabel()
+
+
+def test_without_a_decision_there_is_no_point_and_no_strength() -> None:
+    made = document(("JPEG", [strength("quality 75", 0, decided=0)]), referred=100)
+    (axes,) = plot_stress(made, "made: test images").figure.axes
+    assert [line for line in axes.lines if line.get_marker() == "o"] == []
+    assert axes.texts[0].get_text() == "-"

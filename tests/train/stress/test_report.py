@@ -86,13 +86,32 @@ def test_without_an_operating_point_the_tables_are_about_classes() -> None:
 
 def test_the_lines_of_the_gate_name_each_change_and_those_that_cannot_be_shown() -> None:
     assert list(gate_lines(document(), 0.05)) == [
-        "JPEG, quality 50: 8.0% of the decisions change (8 of 100): 6 flipped, 2 newly referred, 0 no longer referred",
-        "padded, square + 0%: 9.0% of the decisions change (9 of 100): 9 flipped, 0 newly referred, 0 no longer "
-        "referred",
+        "JPEG, quality 50: 8.0% of the decisions change (8 of 100): 6 flipped, 2 newly referred",
+        "padded, square + 0%: 9.0% of the decisions change (9 of 100): 9 flipped, 0 newly referred",
         "inverted, black to white: 100.0% of the decisions flip (100 of 100)",
         "note: 3 changes keep 5% on these 100 images, but the 95 % interval reaches beyond it: more images can show it",
     ]
     assert list(gate_lines(document(("noise", [strength("5", 0)])), 0.05)) == []
+
+
+def test_without_a_decision_the_gate_and_the_tables_report_it() -> None:
+    made = document(("noise", [strength("5", 0, decided=0)]), ("inverted", [strength("1", 0, decided=0)]), referred=100)
+    assert list(gate_lines(made, 0.0)) == [
+        "all of the 100 unchanged scans are referred: there is no decision that could keep 0%"
+    ]
+    text = as_markdown(made)
+    assert "**All are referred before any change: there is no decision that could change.**" in text
+    assert rows(text)[2:4] == [["noise", "-", "-"], ["inverted", "-", "-"]]
+
+
+def test_few_decisions_are_named_in_the_gate_and_in_the_report() -> None:
+    made = document(("noise", [strength("5", 0, decided=20)]), referred=80)
+    assert list(gate_lines(made, 0.0)) == [
+        "note: only 20 of 100 unchanged scans are decided, the others referred: the gate is about these alone",
+        "note: 1 change keeps 0% on these 20 images, but the 95 % interval reaches beyond it: more images can show it",
+    ]
+    assert "**Only 20 are decided: what follows is about these.**" in as_markdown(made)
+    assert ["change", "strength", "normal (20)"] in rows(as_markdown(made))
 
 
 def test_a_share_just_over_the_bound_is_not_rounded_to_it() -> None:

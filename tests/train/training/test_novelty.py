@@ -67,9 +67,20 @@ def test_copies_with_different_labels_are_used_if_a_class_has_no_others(images_i
     root = images_in(tmp_path / "scans", {"train/a": 6, "train/b": 1, "valid/a": 4, "valid/b": 4})
     (only,) = (root / "train/b").iterdir()
     shutil.copy(only, root / "valid/a" / f"copy-{only.name}")
+    first, *_ = sorted((root / "train/a").iterdir())
+    shutil.copy(first, root / "valid/b" / f"copy-{first.name}")  # its class has others
     found = fit_novelty(cast("Any", None), cast("Any", FITTED), prepared_from(root), SETTINGS, print)
     assert found is not None
-    assert found.threshold.training_images == 7
+    assert found.threshold.training_images == 6
+
+
+def test_labels_of_test_images_have_no_part_in_the_fit(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path / "scans", {"train/a": 6, "train/b": 6, "valid/a": 4, "valid/b": 4, "test/b": 3})
+    first, *_ = sorted((root / "train/a").iterdir())
+    shutil.copy(first, root / "test/b" / f"copy-{first.name}")
+    found = fit_novelty(cast("Any", None), cast("Any", FITTED), prepared_from(root), SETTINGS, print)
+    assert found is not None
+    assert found.threshold.training_images == 12
 
 
 def test_too_few_training_images_are_logged(images_in: ImagesIn, tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ __all__ = ["evaluate"]
     "--fail-over",
     type=Percent(),
     metavar="PERCENT",
-    help="Largest share of decisions, such as 5%, that a mild or middle change of --stress may alter: flipped, newly "
-    "referred or no longer referred; else exit code 1. Inverted scans may be referred.",
+    help="Largest share, such as 5%, of the scans decided before that a mild or middle change of --stress may flip or "
+    "refer; else exit code 1, also if all were referred before. Inverted scans may be referred.",
 )
 @click.option("--drop-leaks", is_flag=True, help="Leave out images that the model was trained on (identical pixels).")
 @click.option(
@@ -107,12 +107,12 @@ def evaluate(
     their pixels.
 
     With --external the classes of DATA may be others, such as benign and malignant. The first line is the verdict on
-    the operating point; the exit code is 1 if it does not hold there. Copies of
-    a scan are left out.
+    the operating point; the exit code is 1 if it does not hold there. Copies of a scan are left out.
 
     With --stress, the same scans are changed in contrast, brightness, window, shape, sharpness, noise, compression and
-    orientation: the share of decisions that this alters, of those the share that it flips or refers, and of predicted
-    classes that it changes. For a run, the result is kept for the model card of ctonnx export.
+    orientation. Of the scans that were decided before, it reports the share that each change flips and the share that
+    it refers; of all, the share whose predicted class changes. For a run, the result is kept for the model card of
+    ctonnx export.
 
     \b
     Examples:

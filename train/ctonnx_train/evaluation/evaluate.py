@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ctonnx.artifacts.caveats import (
+    missing_checks,
+    novelty_caveats,
     operating_point_caveats,
     prediction_set_caveats,
     shortcut_caveats,
     split_caveats,
 )
+from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx.artifacts.spec import VALIDATION_IMAGES
 from ctonnx.errors import DataError
 from ctonnx.parity.comparison import compare_probabilities
 from ctonnx.system.text import Log, counted, quoted
@@ -27,7 +31,7 @@ from ctonnx_train.data.leakage import group_names, group_numbers, labelled_finge
 from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
 from ctonnx_train.data.sources import Source, open_source, read_arrays
 from ctonnx_train.data.splits import SPLITS, Sample
-from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
+from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, selection_caveats
 from ctonnx_train.evaluation.fitting.decisions import decision_metrics
 from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
 from ctonnx_train.evaluation.mcnemar import mcnemar
@@ -130,10 +134,11 @@ def evaluate_model(
                 f"warning: {count} of the {counted(len(rows), 'image')} {verb} among those that '{each.path}' was "
                 f"trained on: the metrics are optimistic; --drop-leaks leaves {left_out} out"
             )
-    labels = np.array([samples[row].label for row in rows])
+    evaluated = [samples[row] for row in rows]
+    labels = np.array([sample.label for sample in evaluated])
     probabilities, novelty = model.predict(store, rows)
     is_novel = None if model.novelty is None or novelty is None else model.novelty.flags(novelty)
-    cautions = store.cautions([samples[row] for row in rows], model.brightness)
+    cautions = store.cautions(evaluated, model.brightness)
     groups = None
     if group_regex is not None:  # copies of an image belong to one group, too
         numbers = group_numbers(samples, store.digests, group_names(samples, group_regex))
@@ -143,11 +148,12 @@ def evaluate_model(
         data={
             "path": str(data),
             "name": found.root.resolve().name,
-            "fingerprint": labelled_fingerprint([samples[row] for row in rows], store.digests, model.classes),
+            "fingerprint": labelled_fingerprint(evaluated, store.digests, model.classes),
             "split": split,
             "images": len(rows),
             "trained_on_with_copies": model.data.get("leaks"),
             "seen_in_training": seen[0] | {"dropped": chosen - len(rows)},
+            "recalibrated_on": model.was_recalibrated_on(evaluated, store.digests, model.classes),
         },
         metrics=evaluate(
             probabilities, labels.tolist(), model.classes, groups=groups, replicates=replicates, seed=seed
@@ -164,7 +170,9 @@ def evaluate_model(
         ),
         point=model.operating_point,
         sets=model.prediction_sets,
+        novelty=model.novelty,
         shortcuts=model.shortcuts,
+        missing=missing_checks(model.predictor.spec) if model.predictor else None,
     )
     if other is not None:
         if other.preprocessing != model.preprocessing:
@@ -180,7 +188,7 @@ def evaluate_model(
         probabilities=probabilities,
         labels=labels,
         source=source,
-        samples=tuple(samples[row] for row in rows),
+        samples=tuple(evaluated),
     )
 
 
@@ -193,14 +201,27 @@ def summarize(
     decisions: dict[str, Any] | None = None,
     point: OperatingPoint | None = None,
     sets: PredictionSets | None = None,
+    novelty: Novelty | None = None,
     shortcuts: Mapping[str, Any] | None = None,
+    missing: str | None = None,
 ) -> dict[str, Any]:
-    """Returns the JSON document of an evaluation, with the caveats of its metrics and of the model's decisions."""
+    """Returns the JSON document of an evaluation, with the caveats of its metrics and of the model's decisions.
+
+    `missing` is a sentence about the parts that the decisions lack, if they do.
+    """
+    images = model.get("fitted_on", VALIDATION_IMAGES)
     caveats = [
+        *selection_caveats(
+            recalibrated_on=data.get("recalibrated_on", False),
+            chosen_by=data["seen_in_training"]["chosen_by"],
+            fitted_on=images,
+        ),
         *split_caveats(metrics, suspicious, data["split"], decisions),
         *shortcut_caveats(shortcuts),
         *operating_point_caveats(point),
-        *prediction_set_caveats(sets),
+        *prediction_set_caveats(sets, images),
+        *novelty_caveats(novelty, images),
+        *([missing] if missing else ()),
     ]
     return {
         "caveats": caveats,

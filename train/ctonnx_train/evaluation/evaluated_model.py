@@ -21,13 +21,14 @@ from ctonnx.images import Preprocessing
 from ctonnx.parity.outputs import Outputs
 from ctonnx.system.cpu import check_threads
 from ctonnx.system.files import sha256_of
+from ctonnx_train.data.leakage import Digests, extra_copies, labelled_fingerprint
 from ctonnx_train.data.pixel_store import PixelArray, Pixels
-from ctonnx_train.data.splits import SPLITS, Split
+from ctonnx_train.data.splits import SPLITS, Sample, Split
 
 if TYPE_CHECKING:
     from ctonnx.prediction.predictor import Predictor
 
-__all__ = ["EvaluatedModel", "Predicted", "open_evaluated_model", "predict_rows", "rgb_pixels"]
+__all__ = ["EvaluatedModel", "Predicted", "open_evaluated_model", "predict_rows", "rgb_pixels", "selection_caveats"]
 
 _BATCH = 32
 
@@ -56,7 +57,7 @@ class EvaluatedModel:
     `data` and `shortcuts` are as in run.json or the spec. `class_names` are the canonical names that the training gave
     to class folders, `digests` those of the images of each of its splits. These, `run` and `data_root` are known only
     next to the run. `fitted_on` is the name of the images that the operating point and the rest of the decision were
-    fitted on. `predictor` is that of an exported model.
+    fitted on, `history` has the recalibrations of an exported model, and `predictor` is its own.
     """
 
     path: Path
@@ -74,6 +75,7 @@ class EvaluatedModel:
     brightness: BrightnessRange | None = None
     shortcuts: Mapping[str, Any] | None = None
     fitted_on: str = VALIDATION_IMAGES
+    history: Sequence[Mapping[str, Any]] = ()
     predictor: "Predictor | None" = None
     run: Run | None = None
     class_names: Mapping[str, str] = field(default_factory=dict)
@@ -112,6 +114,20 @@ class EvaluatedModel:
         """Digests of the validation images that selected and calibrated the model, or None if they are unknown."""
         return self.digests.get("valid") or None
 
+    def was_recalibrated_on(self, samples: Sequence[Sample], digests: Digests, classes: Sequence[str]) -> bool:
+        """Returns whether these images are those of a recalibration in the model's history.
+
+        They are compared as `ctonnx recalibrate` takes them: each once, without those that the model was trained on.
+        """
+        entries = (entry.get("data") for entry in self.history)
+        known = {data.get("fingerprint") for data in entries if isinstance(data, Mapping)}
+        if not known:
+            return False
+        conflicting, repeated = extra_copies(samples, digests, lambda sample: sample.label)
+        left_out, seen = conflicting | repeated, self.trained_on or ()
+        kept = [sample for sample in samples if sample not in left_out and digests[sample.path] not in seen]
+        return labelled_fingerprint(kept, digests, classes) in known
+
 
 def open_evaluated_model(path: Path, root: Path = RUNS, *, threads: int | None = None) -> EvaluatedModel:
     """Opens a run's folder, a run's name below `root`, or an `.onnx` file; `threads` are those on a CPU.
@@ -145,6 +161,27 @@ def predict_rows(predictor: "Predictor", store: Pixels, rows: Sequence[int]) -> 
             batches.append(outputs)
             bar.update(len(outputs))
     return Outputs.concatenate(batches)
+
+
+def selection_caveats(*, recalibrated_on: bool, chosen_by: int | None, fitted_on: str = VALIDATION_IMAGES) -> list[str]:
+    """Returns the caveats of metrics on images that chose the model or the values of its decision.
+
+    Args:
+        recalibrated_on: Whether the model was recalibrated on these images.
+        chosen_by: Number of them among the validation images of its training, if it is known.
+        fitted_on: Name of the images that its values were fitted on.
+    """
+    found = []
+    if recalibrated_on:
+        found.append("the model was recalibrated on these very scans: its metrics on them are optimistic")
+    if chosen_by:
+        values = ", temperature, threshold and prediction sets" if fitted_on == VALIDATION_IMAGES else ""
+        verb = "is" if chosen_by == 1 else "are"
+        found.append(
+            f"{chosen_by} of these images {verb} among the validation images that selected its best epoch{values}: "
+            "expect somewhat lower metrics on others"
+        )
+    return found
 
 
 def rgb_pixels(store: Pixels, rows: Sequence[int]) -> NDArray[np.uint8]:
@@ -232,6 +269,7 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
         predict=predict,
         shortcuts=spec.shortcuts,
         fitted_on=fitted_on(spec.history),
+        history=spec.history,
         checkpoint_sha256=spec.checkpoint_sha256,
         predictor=predictor,
         run=run if record else None,

@@ -123,7 +123,7 @@ def _lines(document: Mapping[str, Any], plots: bool) -> Iterator[str]:
     yield from table(["true \\ predicted", *names], rows)
     yield ""
     yield from _suspicious(document["suspicious"], document["model"].get("fitted_on", VALIDATION_IMAGES))
-    yield from _decisions(document.get("decisions"), seen=bool(data["seen_in_training"]["chosen_by"]))
+    yield from _decisions(document.get("decisions"), seen=_fitted_the_values(document))
     yield from _comparison(document.get("comparison"))
     if "bootstrap" in metrics:
         how = metrics["bootstrap"]
@@ -156,11 +156,6 @@ def _flaws(data: Mapping[str, Any]) -> Iterator[str]:
         )
     else:
         yield "- None of these images is among those that the model was trained on (identical pixels)."
-    if seen["chosen_by"]:
-        yield (
-            f"- {seen['chosen_by']} of these images selected its best epoch, temperature, threshold and prediction "
-            "sets: expect somewhat lower metrics on others."
-        )
     if leaks and not leaks["groups"] and not any(leaks["leaked"].values()):
         yield "- No image is in its dataset twice (identical pixels)."
     elif leaks:
@@ -174,6 +169,14 @@ def _flaws(data: Mapping[str, Any]) -> Iterator[str]:
             + (f"; left out: {dropped}." if dropped else ".")
         )
     yield ""
+
+
+def _fitted_the_values(document: Mapping[str, Any]) -> bool:
+    """Returns whether some of the images are among those that the values of the decision were fitted on."""
+    data = document["data"]
+    if document["model"].get("fitted_on", VALIDATION_IMAGES) == VALIDATION_IMAGES:
+        return bool(data["seen_in_training"]["chosen_by"])
+    return bool(data.get("recalibrated_on"))
 
 
 def _suspicious(found: Mapping[str, Any] | None, fitted_on: str) -> Iterator[str]:

@@ -31,7 +31,8 @@ def measure(
 ) -> dict[str, Share]:
     """Returns the measures of judged scans: value, 95 % interval and number of scans, each None if undefined.
 
-    The intervals of shares are Wilson's, those of the others percentiles of the bootstrap over the scans' groups.
+    The intervals of shares are Wilson's, of the effective number of scans if they are grouped; those of the others are
+    percentiles of the bootstrap over the scans' groups.
     """
     columns = [scans.classes.index(name) for name in positive]
     is_positive = np.isin(scans.labels, columns)
@@ -43,8 +44,8 @@ def measure(
     losses = -np.log(np.maximum(judged.probabilities[np.arange(len(scans)), scans.labels], tiny))
     nothing = share_of(np.empty(0, bool))
 
-    def share(flags: NDArray[np.bool_] | None) -> Share:
-        return nothing if flags is None else share_of(flags)
+    def share(flags: NDArray[np.bool_] | None, chosen: NDArray[np.bool_] | slice = slice(None)) -> Share:
+        return nothing if flags is None else share_of(flags[chosen], scans.groups[chosen] if scans.is_grouped else None)
 
     called, decisions = judged.called, judged.decisions
     return {
@@ -59,8 +60,8 @@ def measure(
             kinds.get("intervals", {}).get("per_class", {}).get("+", {}).get("auroc"),
             len(scans),
         ),
-        "sensitivity": share(None if called is None else called[is_positive]),
-        "specificity": share(None if called is None else ~called[~is_positive]),
+        "sensitivity": share(called, is_positive),
+        "specificity": share(None if called is None else ~called, ~is_positive),
         "referred": share(None if decisions is None else decisions == "refer"),
         "coverage": share(judged.covered),
         "novel": share(judged.flagged),

@@ -117,7 +117,8 @@ def read_scans(
     ):
         if left:
             log(f"left out: {counted(len(left), 'scan')} {why}")
-    rows = [row for row, sample in enumerate(samples) if sample not in conflicting | repeated | trained_on]
+    left_out = conflicting | repeated | trained_on
+    rows = [row for row, sample in enumerate(samples) if sample not in left_out]
     if not rows:
         raise DataError(f"expected scans in '{data}' that the model was not trained on, found none; use other scans")
     kept = [samples[row] for row in rows]

@@ -55,15 +55,15 @@ def answers_of(
 def kinds_of_change(before: Answers, after: Answers) -> dict[str, NDArray[np.bool_]]:
     """Returns a flag for each image that changed, by the kind of change, each [images].
 
-    `decision_changed` is another decision: `flipped` to the opposite one, `newly_referred` from any to `refer`, or
-    `newly_decided`, the reverse. `class_changed` is another predicted class. Without an operating point
-    there is only the last.
+    `decision_changed` is a decision that is lost: `flipped` to the opposite one, or `newly_referred`, from any to
+    `refer`. The reverse, `newly_decided`, is none. `class_changed` is another predicted class. Without an operating
+    point there is only the last.
     """
     kinds = {}
     if before.decisions is not None and after.decisions is not None:
         was_referred, is_referred = before.decisions == "refer", after.decisions == "refer"
-        kinds["decision_changed"] = before.decisions != after.decisions
-        kinds["flipped"] = (before.decisions != after.decisions) & ~was_referred & ~is_referred
+        kinds["decision_changed"] = (before.decisions != after.decisions) & ~was_referred
+        kinds["flipped"] = kinds["decision_changed"] & ~is_referred
         kinds["newly_referred"] = ~was_referred & is_referred
         kinds["newly_decided"] = was_referred & ~is_referred
     kinds["class_changed"] = before.predicted != after.predicted
@@ -75,14 +75,16 @@ def count_changes(
 ) -> dict[str, Any]:
     """Returns the number and share of changed images, of all and by true class, as a JSON-ready dictionary.
 
-    A flip or a referral is a share of the images that were decided before the change, `newly_decided` one of those that
-    were referred; the other kinds are shares of all images. Each has its number of `images`; a share of none is None.
+    A changed decision, which is a flip or a referral, is a share of the images that were decided before the change: a
+    model must not seem robust because it refers them anyway. `newly_decided` is a share of those that were referred,
+    `class_changed` of all images. Each has its number of `images`; a share of none is None.
     """
     kinds = kinds_of_change(before, after)
     may_change = {}
     if before.decisions is not None:
         was_referred = before.decisions == "refer"
-        may_change = {"flipped": ~was_referred, "newly_referred": ~was_referred, "newly_decided": was_referred}
+        may_change = dict.fromkeys(("decision_changed", "flipped", "newly_referred"), ~was_referred)
+        may_change["newly_decided"] = was_referred
 
     def shares(chosen: NDArray[np.bool_]) -> dict[str, dict[str, Any]]:
         return {kind: _share(flags[may_change.get(kind, True) & chosen]) for kind, flags in kinds.items()}

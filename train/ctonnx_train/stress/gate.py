@@ -1,17 +1,17 @@
-"""The gate of the stress test: no change may alter more decisions than a bound allows."""
+"""The gate of the stress test: no change may alter more of the decisions than a bound allows."""
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-__all__ = ["Judged", "counted_strengths", "exceeds", "failures", "holds_until", "unshown"]
+__all__ = ["Judged", "counted_strengths", "decided_before", "exceeds", "failures", "holds_until", "unshown"]
 
 
 class Judged(NamedTuple):
     """A change at one strength, and the kind of change that counts.
 
-    The kind is `decision_changed`: flipped, newly referred or no longer referred. For a mistake, such as an inverted
-    scan, which a model should refer, it is `flipped`; without an operating point `class_changed`.
+    The kind is `decision_changed`: flipped or newly referred, of the images that were decided before. For a mistake,
+    such as an inverted scan, which a model should refer, it is `flipped`; without an operating point `class_changed`.
     """
 
     title: str
@@ -30,8 +30,15 @@ def counted_strengths(transform: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return list(transform["strengths"][:2])
 
 
+def decided_before(document: Mapping[str, Any]) -> int:
+    """Returns the number of images whose decision a change can alter; all, if the model has no operating point."""
+    decisions = document["decisions"]
+    images: int = document["images"] if decisions is None else decisions["positive"] + decisions["negative"]
+    return images
+
+
 def failures(document: Mapping[str, Any], bound: float) -> list[Judged]:
-    """Returns the changes that alter a larger share of the decisions than the bound.
+    """Returns the changes that alter a larger share of the decisions than the bound; all, if there are no decisions.
 
     The observed share of images is compared, exactly.
     """
@@ -60,10 +67,12 @@ def holds_until(transform: Mapping[str, Any], bound: float) -> Mapping[str, Any]
 def exceeds(change: Mapping[str, Any], bound: float) -> bool:
     """Returns whether a number of images is a larger share than the bound, without rounding.
 
+    No images cannot show that they keep a bound: for them it is True.
+
     >>> exceeds({"count": 5, "images": 100}, 0.05), exceeds({"count": 6, "images": 100}, 0.05)
     (False, True)
     """
-    return bool(change["count"]) and Fraction(change["count"], change["images"]) > Fraction(repr(bound))
+    return not change["images"] or Fraction(change["count"], change["images"]) > Fraction(repr(bound))
 
 
 def _counted(document: Mapping[str, Any]) -> Iterator[Judged]:

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from ctonnx.system.text import counted
 from ctonnx_train.evaluation.drawing.plots import COLORS, GREY, plot_style, set_title
-from ctonnx_train.stress.gate import holds_until
+from ctonnx_train.stress.gate import decided_before, holds_until
 from ctonnx_train.stress.report import FEW
 
 __all__ = ["plot_stress"]
@@ -25,9 +25,11 @@ _TICKS = (0, 0.01, 0.05, 0.2, 0.5, 1)
 def plot_stress(document: Mapping[str, Any], title: str) -> Figure:
     """Draws the share of altered decisions of each change and strength, with intervals, and where 5 % are passed.
 
-    The flips among them are hollow. Of a change that is a mistake, there are only the flips.
+    The flips among them are hollow. Of a change that is a mistake, there are only the flips. All are shares of the
+    images that were decided before the change.
     """
     transforms, decides = document["transforms"], document["decided_by"]["operating_point"]
+    images = decided_before(document)
     with plot_style():
         figure = Figure(figsize=(7.0, 1.3 + 0.3 * len(transforms)), layout="constrained")
         axes = figure.add_subplot()
@@ -43,12 +45,13 @@ def plot_stress(document: Mapping[str, Any], title: str) -> Figure:
                 color = _SHADES[step]
                 axes.plot([low, high], [place, place], color=color, linewidth=0.9, alpha=0.6)
                 if kind == "decision_changed":
-                    flips = of["flipped"]["count"] / of["images"]
-                    axes.plot([flips], [place], _MARKERS[step], color=color, fillstyle="none", **_MARKER)
+                    axes.plot(
+                        [of["flipped"]["share"]], [place], _MARKERS[step], color=color, fillstyle="none", **_MARKER
+                    )
                 fill: Any = "none" if kind == "flipped" else "full"
                 axes.plot([share], [place], _MARKERS[step], color=color, fillstyle=fill, **_MARKER)
             found = holds_until(transform, FEW)
-            text = "none" if found is None else found["shown"]
+            text = "-" if not images else "none" if found is None else found["shown"]
             strong = found is None
             axes.text(
                 1.03,
@@ -71,7 +74,8 @@ def plot_stress(document: Mapping[str, Any], title: str) -> Figure:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         what = "decisions changed (hollow: flipped)" if decides else "predicted classes changed"
-        axes.set_xlabel(f"{what}, of {counted(document['images'], 'image')} (lines: 95 % intervals)")
+        of_images = counted(images, "decided scan" if decides else "scan")
+        axes.set_xlabel(f"{what}, of {of_images} (lines: 95 % intervals)")
         handles = [
             Line2D([], [], color=color, marker=marker, markersize=4, linewidth=0.9, label=name)
             for color, marker, name in zip(_SHADES, _MARKERS, _NAMES, strict=True)

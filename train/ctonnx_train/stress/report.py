@@ -9,13 +9,14 @@ from ctonnx.artifacts.run import Run
 from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.files import write_text
 from ctonnx.system.text import counted, table
-from ctonnx_train.stress.gate import failures, holds_until, unshown
+from ctonnx_train.stress.gate import decided_before, failures, holds_until, unshown
 
 __all__ = ["FEW", "as_markdown", "gate_lines", "write_of_run"]
 
 FEW = 0.05
 """Share of altered decisions up to which a change counts as harmless in the tables and the plot."""
 
+_FEW_DECIDED = 0.5
 _KINDS = {
     "decision_changed": "decision changed",
     "flipped": "flipped",
@@ -44,20 +45,32 @@ def as_markdown(document: Mapping[str, Any]) -> str:
 
 
 def gate_lines(document: Mapping[str, Any], bound: float) -> Iterator[str]:
-    """Yields a line for each change that breaks the bound, and one about those that these images cannot show."""
+    """Yields a line for each change that breaks the bound, and one about those that these images cannot show.
+
+    A model that decides about no image fails, and has no other line; one that decides about few has a note.
+    """
     limit = exactly(bound, form="%")
+    decided, images = decided_before(document), document["images"]
+    if not decided:
+        scans = counted(images, "unchanged scan")
+        yield f"all of the {scans} are referred: there is no decision that could keep {limit}"
+        return
     for title, of, kind in failures(document, bound):
         change = of[kind]
         share = shown(change["share"], bound, digits=1, form="%")
         line = f"{title}, {of['shown']}: {share} of the {_JUDGED[kind]} ({change['count']} of {change['images']})"
         if kind == "decision_changed":
             line += f": {of['flipped']['count']} flipped, {of['newly_referred']['count']} newly referred"
-            line += f", {of['newly_decided']['count']} no longer referred"
         yield line
+    if decided < _FEW_DECIDED * images:
+        yield (
+            f"note: only {decided} of {counted(images, 'unchanged scan')} are decided, the others referred: the gate "
+            "is about these alone"
+        )
     if few := unshown(document, bound):
         verb = "keeps" if len(few) == 1 else "keep"
         yield (
-            f"note: {counted(len(few), 'change')} {verb} {limit} on these {document['images']} images, but the 95 % "
+            f"note: {counted(len(few), 'change')} {verb} {limit} on these {counted(decided, 'image')}, but the 95 % "
             "interval reaches beyond it: more images can show it"
         )
 
@@ -73,8 +86,11 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
         "The same scans, changed as another scanner, window, viewer or file format would, must not change their "
         f"decision. {_decided_by(document)}\n"
     )
-    rows = []
+    rows, can_change = [], decided_before(document)
     for transform in document["transforms"]:
+        if not can_change:
+            rows.append([transform["title"], "-", "-"])
+            continue
         kind, found = transform["judged_by"], holds_until(transform, FEW)
         worst = max(transform["strengths"], key=lambda of: of[kind]["share"] or 0)
         until = "none" if found is None else found["shown"]
@@ -91,17 +107,21 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     ]
     yield from table(["change", "strength", *(_KINDS[name] for name in kinds)], rows, padded=True)
     yield ""
-    classes = {name: of["images"] for name, of in document["transforms"][0]["strengths"][0]["by_class"].items()}
+    by_class = document["transforms"][0]["strengths"][0]["by_class"]
+    classes = {name: of[kind]["images"] for name, of in by_class.items()}
     rows = []
     for transform in document["transforms"]:
         of = transform["strengths"][:2][-1]
         rows.append([transform["title"], of["shown"], *(_percent(of["by_class"][name][kind]) for name in classes)])
     yield (
-        "Shares of all images: decision changed, class changed; of those that were decided before the change: "
-        "flipped, newly referred; of those that were referred: no longer referred. Of inverted scans, the first table "
-        "counts the flips only: to refer them is right.\n"
+        "Shares of the images that were decided before the change: decision changed, which is flipped or newly "
+        "referred; of those that were referred: no longer referred; of all images: class changed. Of inverted scans, "
+        "the first table counts the flips only: to refer them is right.\n"
+        if document["decisions"]
+        else "Shares of all images.\n"
     )
-    yield f"By true class, {_KINDS[kind]} at the middle strength:\n"
+    of_images = ", of the images that were decided before" if document["decisions"] else ""
+    yield f"By true class (number of images), {_KINDS[kind]}{of_images}, at the middle strength:\n"
     heads = [f"{_cell(name)} ({images})" for name, images in classes.items()]
     yield from table(["change", "strength", *heads], rows, padded=True)
     yield ""
@@ -114,11 +134,17 @@ def _decided_by(document: Mapping[str, Any]) -> str:
         return "The model has no operating point: only its predicted classes are compared."
     counts = document["decisions"]
     basis = describe_basis(sets=found["prediction_sets"], novelty=found["novelty"])
-    return (
+    text = (
         f"The decisions rest on {basis}; of {counted(document['images'], 'unchanged scan')}, {counts['positive']} are "
         f"positive, {counts['negative']} negative, {counts['refer']} referred. A flipped decision became the opposite "
         "one; one that is newly referred asks a person, and is not an error of the model."
     )
+    decided = decided_before(document)
+    if not decided:
+        text += " **All are referred before any change: there is no decision that could change.**"
+    elif decided < _FEW_DECIDED * document["images"]:
+        text += f" **Only {decided} are decided: what follows is about these.**"
+    return text
 
 
 def _percent(change: Mapping[str, Any]) -> str:

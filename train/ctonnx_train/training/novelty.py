@@ -75,13 +75,14 @@ def fit_novelty(
 def _distinct_rows(splits: Splits, digests: Digests) -> NDArray[np.intp]:
     """Returns the rows of the training samples to fit on: one of all copies, none if their labels differ.
 
-    If a class has no other images, these are used, too: a class without a mean would be far from all.
+    A class that has no other images keeps these: without a mean it would be far from all. The labels are those of the
+    training and the validation images: test images have no part in a fit.
     """
     labels: dict[str, set[int]] = {}
-    for sample in (sample for of_split in splits.values() for sample in of_split):
+    for sample in (*splits["train"], *splits["valid"]):
         labels.setdefault(digests[sample.path], set()).add(sample.label)
-    training = splits["train"]
-    distinct = {digests[sample.path]: row for row, sample in enumerate(training)}
-    agreed = {digest: row for digest, row in distinct.items() if len(labels[digest]) == 1}
-    has_all = {sample.label for sample in training} == {training[row].label for row in agreed.values()}
-    return np.array(sorted((agreed if has_all else distinct).values()), np.intp)
+    distinct = {(digests[sample.path], sample.label): row for row, sample in enumerate(splits["train"])}
+    agreed = {(digest, label): row for (digest, label), row in distinct.items() if len(labels[digest]) == 1}
+    has_others = {label for _, label in agreed}
+    kept = {row for (_, label), row in distinct.items() if label not in has_others}
+    return np.array(sorted({*agreed.values(), *kept}), np.intp)

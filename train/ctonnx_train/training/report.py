@@ -69,6 +69,7 @@ def write_reports(
             decisions=record.metrics[split]["decisions"],
             point=record.operating_point,
             sets=record.prediction_sets,
+            novelty=record.novelty,
             shortcuts=record.shortcuts,
         )
         write_evaluation(
@@ -97,7 +98,7 @@ def summary(record: RunRecord, leaks: Leaks) -> Iterator[str]:
             yield f"  {', '.join(shown)} on the {titles[split]} images{_fitted_on(point) if split == 'valid' else ''}"
         yield ""
         has_sets, has_novelty = record.prediction_sets is not None, record.novelty is not None
-        yield f"decisions rest on {describe_basis(sets=has_sets, novelty=has_novelty, warnings=False)}"
+        yield f"decisions rest on {describe_basis(sets=has_sets, novelty=has_novelty)}"
         for split, metrics in record.metrics.items():
             fitted = ", on which the sets were fitted" if split == "valid" and record.prediction_sets else ""
             yield f"  {decisions_as_text(metrics['decisions'])} on the {titles[split]} images{fitted}"

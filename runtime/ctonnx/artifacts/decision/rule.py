@@ -98,21 +98,20 @@ def decide_all(
     ]
 
 
-def describe_basis(*, sets: bool, novelty: bool, warnings: bool = True) -> str:
+def describe_basis(*, sets: bool, novelty: bool) -> str:
     """Returns the parts that the decisions of a model with an operating point rest on, and those that it lacks.
 
     Args:
         sets: Whether the prediction sets take part.
         novelty: Whether the novelty does.
-        warnings: Whether the warnings about an image do, which come from its file.
 
     >>> describe_basis(sets=True, novelty=True)
     'the operating point, the prediction sets, the novelty and the warnings about an image'
-    >>> describe_basis(sets=False, novelty=True, warnings=False)
-    'the operating point and the novelty alone, without prediction sets'
+    >>> describe_basis(sets=False, novelty=True)
+    'the operating point, the novelty and the warnings about an image alone, without prediction sets'
     """
-    parts = {"prediction sets": sets, "novelty": novelty, "warnings about an image": warnings}
-    *used, last = ["the operating point", *(f"the {name}" for name, is_used in parts.items() if is_used)]
-    lacking = [name for name in ("prediction sets", "novelty") if not parts[name]]
-    text = f"{', '.join(used)} and {last}" if used else last
+    parts = {"prediction sets": sets, "novelty": novelty}
+    used = ["the operating point", *(f"the {name}" for name, is_used in parts.items() if is_used)]
+    lacking = [name for name, is_used in parts.items() if not is_used]
+    text = f"{', '.join(used)} and the warnings about an image"
     return f"{text} alone, without {' and '.join(lacking)}" if lacking else text

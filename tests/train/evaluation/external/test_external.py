@@ -116,7 +116,10 @@ def test_each_scan_is_decoded_once_and_the_model_is_opened_once(
     monkeypatch.setattr("ctonnx.prediction.predictor.open_session", opening)
     monkeypatch.setattr("ctonnx_train.data.pixel_store.load_with_origin", reading)
     monkeypatch.setattr("ctonnx_train.data.pixel_store.load", None)
+    closed: list[Predictor] = []
+    monkeypatch.setattr(Predictor, "close", lambda predictor: closed.append(predictor))
     external(model, data)
+    assert len(closed) == 1
     assert (len(opened), len(read), len(set(read))) == (1, 6, 6)
 
 
@@ -137,20 +140,27 @@ def test_training_images_are_counted_or_left_out(model: Path, tmp_path: Path, mo
     data = scans(tmp_path, malignant=20, bengin=20)
     with pytest.raises(DataError, match="for --drop-leaks, found no run with their digests next to it"):
         external(model, data, drop_leaks=True)
-    opened = open_evaluated_model(model)
     from ctonnx_train.data.pixel_store import pixel_digest
 
     with Image.open(data / "Bengin cases/3.png") as image:
         digests: dict[Split, frozenset[str]] = {"train": frozenset({pixel_digest(image)})}
+    with Image.open(data / "Malignant cases/4.png") as image:
+        digests["valid"] = frozenset({pixel_digest(image)})
     monkeypatch.setattr(
         "ctonnx_train.evaluation.external.external.open_evaluated_model",
-        lambda file, threads: replace(opened, digests=digests),
+        lambda file, threads: replace(open_evaluated_model(file), digests=digests),
     )
     lines: list[str] = []
     found = external(model, data, log=lines.append)
     assert "warning: the model was trained on 1 of the 40 images" in lines
     assert found["caveats"][-1] == "the model was trained on some of these scans: the metrics are optimistic"
-    assert external(model, data, drop_leaks=True)["data"]["seen_in_training"] == {"trained_on": 0, "dropped": 1}
+    assert found["caveats"][0] == (
+        "1 of these images is among the validation images that selected its best epoch, temperature, threshold and "
+        "prediction sets: expect somewhat lower metrics on others"
+    )
+    assert found["data"]["seen_in_training"] == {"trained_on": 1, "chosen_by": 1, "dropped": 0}
+    seen = external(model, data, drop_leaks=True)["data"]["seen_in_training"]
+    assert seen == {"trained_on": 0, "chosen_by": 1, "dropped": 1}
 
 
 def test_split_and_sides_can_be_chosen(model: Path, tmp_path: Path) -> None:

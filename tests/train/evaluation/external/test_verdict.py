@@ -54,6 +54,27 @@ def test_sentences_have_the_numbers_and_the_bounds() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("optimistic", "name"), [((), "holds"), (("the model was chosen by 3 of these scans", "it rains"), "not shown")]
+)
+def test_scans_that_the_model_knows_cannot_show_that_the_point_holds(optimistic: tuple[str, ...], name: str) -> None:
+    found = judge_point(POINT, of(498, 500), of(192, 200), optimistic=optimistic)
+    assert found.name == name
+    reason = "holds here, as the model was chosen by 3 of these scans and it rains: sensitivity 0.996 "
+    assert (reason in found.sentence) == bool(optimistic)
+    assert judge_point(POINT, of(0, 561), of(0, 0), optimistic=optimistic).name == "does not hold"
+
+
+def test_interval_is_not_rounded_across_its_bound_and_names_the_effective_number() -> None:
+    sensitivity = share_of(np.arange(561) < 546, np.repeat(np.arange(187), 3))
+    point = replace(POINT, target_sensitivity=0.98804, specificity=0.9321)
+    sentence = judge_point(point, sensitivity, of(96, 100)).sentence
+    assert "on 561 positive scans (by their groups as 187.0 independent ones), " in sentence
+    assert "the target of 0.98804;" in sentence
+    edge = judge_point(replace(POINT, target_sensitivity=0.0066), of(0, 561), of(0, 0)).sentence
+    assert "[0.000, 0.00655] on 561 positive scans, below the target of 0.0066;" in edge
+
+
 def test_point_that_calls_every_scan_suspicious_does_not_hold_whatever_was_measured_when_it_was_fitted() -> None:
     """As after a recalibration of a score that separates nothing."""
     point = replace(POINT, specificity=0.04, specificity_interval=(0.0, 0.2))

@@ -22,7 +22,12 @@ from ctonnx_train.data.leakage import extra_copies, group_names, group_numbers, 
 from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import Sample
-from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, open_evaluated_model, predict_rows
+from ctonnx_train.evaluation.evaluated_model import (
+    EvaluatedModel,
+    open_evaluated_model,
+    predict_rows,
+    selection_caveats,
+)
 from ctonnx_train.evaluation.external.question import Question, choose_question, read_any_classes
 from ctonnx_train.evaluation.external.shift import describe_shift
 from ctonnx_train.evaluation.external.verdict import judge_point
@@ -85,49 +90,54 @@ def evaluate_external(
     predictor = known.predictor
     if predictor is None:
         raise ModelError(f"expected an exported .onnx file for --external, found the run '{model}'; export it first")
-    if known.operating_point is None:
-        raise ModelError(
-            f"expected a model with an operating point for --external, found none in '{model}'; fit one on labelled "
-            "scans with its classes: ctonnx recalibrate"
-        )
-    found = read_any_classes(data, class_names)
-    for note in found.notes:
-        log(note)
-    question = choose_question(found, positive, negative)
-    chosen = found.samples if split == "all" else found.splits[split]
-    samples = [sample for sample in chosen if found.classes[sample.label] not in question.left_out]
-    if not samples:
-        if not found.samples:
-            raise DataError(
-                f"expected images in class folders in '{data}', found none; lay them out as DATA/malignant/*.png, even "
-                "if all are of one class"
+    with predictor:
+        if known.operating_point is None:
+            raise ModelError(
+                f"expected a model with an operating point for --external, found none in '{model}'; fit one on "
+                "labelled scans with its classes: ctonnx recalibrate"
             )
-        there = quoted(name for name, images in found.splits.items() if images)
-        raise DataError(f"expected images of the split '{split}' in '{data}', found those of {there}; choose another")
-    log(question.sentence)
-    source = open_source(found.root)
-    with tqdm(total=len(samples), desc="reading images", unit="image", leave=False, disable=None) as bar:
-        store = PixelStore(
-            source,
-            samples,
-            known.preprocessing,
-            limit=KEPT_BYTES,
-            describe=lambda scan, origin, pixels: image_facts(scan, origin),
-            described=range(len(samples)),
-            progress=bar.update,
-        )
-    once, copies = _each_once(samples, store, question, found.classes, log)
-    rows, seen = _without_leaks(samples, once, store, known, drop_leaks, log)
-    kept = [samples[row] for row in rows]
-    spec = predictor.spec
-    log(f"{known.kind} '{spec.name}' on {counted(len(rows), 'image')} ({split}) of {data}")
-    outputs = predict_rows(predictor, store, rows)
+        found = read_any_classes(data, class_names)
+        for note in found.notes:
+            log(note)
+        question = choose_question(found, positive, negative)
+        chosen = found.samples if split == "all" else found.splits[split]
+        samples = [sample for sample in chosen if found.classes[sample.label] not in question.left_out]
+        if not samples:
+            if not found.samples:
+                raise DataError(
+                    f"expected images in class folders in '{data}', found none; lay them out as "
+                    "DATA/malignant/*.png, even if all are of one class"
+                )
+            there = quoted(name for name, images in found.splits.items() if images)
+            raise DataError(
+                f"expected images of the split '{split}' in '{data}', found those of {there}; choose another"
+            )
+        log(question.sentence)
+        source = open_source(found.root)
+        with tqdm(total=len(samples), desc="reading images", unit="image", leave=False, disable=None) as bar:
+            store = PixelStore(
+                source,
+                samples,
+                known.preprocessing,
+                limit=KEPT_BYTES,
+                describe=lambda scan, origin, pixels: image_facts(scan, origin),
+                described=range(len(samples)),
+                progress=bar.update,
+            )
+        once, copies = _each_once(samples, store, question, found.classes, log)
+        rows, seen = _without_leaks(samples, once, store, known, drop_leaks, log)
+        kept = [samples[row] for row in rows]
+        spec = predictor.spec
+        log(f"{known.kind} '{spec.name}' on {counted(len(rows), 'image')} ({split}) of {data}")
+        outputs = predict_rows(predictor, store, rows)
     names = [found.classes[sample.label] for sample in kept]
     is_positive = np.isin(names, question.positive)
     groups = None
     if group_regex is not None:
         numbers = group_numbers(kept, store.digests, group_names(kept, group_regex))
         groups = [numbers[sample.path] for sample in kept]
+    recalibrated_on = known.was_recalibrated_on(kept, store.digests, found.classes)
+    optimistic = _reasons_against(seen, recalibrated_on=recalibrated_on)
     bootstrap: dict[str, Any] = {"groups": groups, "replicates": replicates, "seed": seed}
     document = {
         "schema_version": SCHEMA_VERSION,
@@ -150,8 +160,9 @@ def evaluate_external(
             "classes": dict(sorted(Counter(names).items())),
             **{name: list(value) for name, value in asdict(question).items()},
             "seen_in_training": seen,
+            "recalibrated_on": recalibrated_on,
         },
-        **_metrics(spec, outputs, is_positive, store.cautions(kept, spec.brightness), bootstrap),
+        **_metrics(spec, outputs, is_positive, store.cautions(kept, spec.brightness), bootstrap, optimistic),
         "shift": describe_shift(
             spec, [store.descriptions[sample.path] for sample in kept], outputs, is_positive, groups
         ),
@@ -172,7 +183,8 @@ def _each_once(
     ):
         if left:
             log(f"left out: {counted(len(left), 'scan')} {why}")
-    rows = [row for row, sample in enumerate(samples) if sample not in conflicting | repeated]
+    left_out = conflicting | repeated
+    rows = [row for row, sample in enumerate(samples) if sample not in left_out]
     if not rows:
         raise DataError("expected scans without a copy on the other side, found none; correct their folders")
     return rows, {"repeated": len(repeated), "conflicting": len(conflicting)}
@@ -181,24 +193,37 @@ def _each_once(
 def _without_leaks(
     samples: Sequence[Sample], rows: list[int], store: PixelStore, model: EvaluatedModel, drop_leaks: bool, log: Log
 ) -> tuple[list[int], dict[str, int | None]]:
-    """Returns the rows to evaluate, and the numbers of scans that the model was trained on, and of those left out."""
-    trained_on = model.trained_on
+    """Returns the rows to evaluate, and how many scans the model was trained on or chosen by, and how many left out."""
+    trained_on, chosen_by = model.trained_on, model.chosen_by
+
+    def chose(rows: Sequence[int]) -> int | None:
+        return None if chosen_by is None else sum(store.digests[samples[row].path] in chosen_by for row in rows)
+
     if trained_on is None:
         if drop_leaks:
             raise DataError(
                 f"expected to know which images '{model.path}' was trained on, for --drop-leaks, found no run with "
                 "their digests next to it; leave out --drop-leaks"
             )
-        return rows, {"trained_on": None, "dropped": 0}
+        return rows, {"trained_on": None, "chosen_by": chose(rows), "dropped": 0}
     unseen = [row for row in rows if store.digests[samples[row].path] not in trained_on]
     count = len(rows) - len(unseen)
     if not drop_leaks:
         if count:
             log(f"warning: the model was trained on {count} of the {counted(len(rows), 'image')}")
-        return rows, {"trained_on": count, "dropped": 0}
+        return rows, {"trained_on": count, "chosen_by": chose(rows), "dropped": 0}
     if not unseen:
         raise DataError(f"expected images that '{model.path}' was not trained on, found none")
-    return unseen, {"trained_on": 0, "dropped": count}
+    return unseen, {"trained_on": 0, "chosen_by": chose(unseen), "dropped": count}
+
+
+def _reasons_against(seen: Mapping[str, int | None], *, recalibrated_on: bool) -> list[str]:
+    """Returns the reasons why these scans cannot show that the operating point holds."""
+    reasons = ["the model was recalibrated on these very scans"] if recalibrated_on else []
+    for name, what in (("chosen_by", "chosen by"), ("trained_on", "trained on")):
+        if count := seen[name]:
+            reasons.append(f"the model was {what} {count} of these scans")
+    return reasons
 
 
 def _metrics(
@@ -207,6 +232,7 @@ def _metrics(
     is_positive: NDArray[np.bool_],
     cautions: Sequence[str | None],
     bootstrap: Mapping[str, Any],
+    optimistic: Sequence[str],
 ) -> dict[str, Any]:
     point = spec.operating_point
     assert point is not None  # noqa: S101  # `evaluate_external` checked it
@@ -229,7 +255,7 @@ def _metrics(
 
     sensitivity, specificity = share(called, is_positive), share(~called, ~is_positive)
     return {
-        "verdict": asdict(judge_point(point, sensitivity, specificity)),
+        "verdict": asdict(judge_point(point, sensitivity, specificity, optimistic=optimistic)),
         "auroc": _auroc(score, is_positive, bootstrap),
         "sensitivity": sensitivity,
         "specificity": specificity,
@@ -254,11 +280,16 @@ def _auroc(score: NDArray[np.float64], is_positive: NDArray[np.bool_], bootstrap
 
 
 def _caveats(document: Mapping[str, Any], spec: ModelSpec) -> list[str]:
-    data, found = document["data"], []
+    data, found = document["data"], list[str]()
     if not data["positive"]:
         found.append("there are no positive scans: AUROC, sensitivity and missed cannot be computed")
     if not data["negative"]:
         found.append("there are no negative scans: AUROC and specificity cannot be computed")
+    found += selection_caveats(
+        recalibrated_on=data["recalibrated_on"],
+        chosen_by=data["seen_in_training"]["chosen_by"],
+        fitted_on=fitted_on(spec.history),
+    )
     if missing := missing_checks(spec):
         found.append(missing)
     if data["seen_in_training"]["trained_on"] is None:

@@ -1,13 +1,15 @@
 """Whether an operating point holds on scans of another origin."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from scipy.stats import beta
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.text import counted
-from ctonnx_train.evaluation.metrics import LEVEL, as_text
+from ctonnx_train.evaluation.metrics import LEVEL
 from ctonnx_train.evaluation.shares import Share
 
 __all__ = ["Verdict", "VerdictName", "judge_point"]
@@ -17,7 +19,7 @@ VerdictName: TypeAlias = Literal["holds", "not shown", "does not hold", "unknown
 _MARGIN = 0.1  # of the specificity
 _OPENINGS: dict[VerdictName, str] = {
     "holds": "the operating point holds here",
-    "not shown": "it is not shown that the operating point holds here, as there are too few scans",
+    "not shown": "it is not shown that the operating point holds here",
     "does not hold": "the operating point does not hold here",
     "unknown": "it is unknown whether the operating point holds here",
 }
@@ -31,7 +33,9 @@ class Verdict:
     sentence: str
 
 
-def judge_point(point: OperatingPoint, sensitivity: Share, specificity: Share) -> Verdict:
+def judge_point(
+    point: OperatingPoint, sensitivity: Share, specificity: Share, *, optimistic: Sequence[str] = ()
+) -> Verdict:
     """Returns whether an operating point holds, by its sensitivity and specificity on other scans.
 
     Each of the two has a bound to reach. That of the sensitivity is the target; that of the specificity is 0.1 below
@@ -41,12 +45,14 @@ def judge_point(point: OperatingPoint, sensitivity: Share, specificity: Share) -
     The point holds if both intervals are at or above their bounds as a whole. It does not hold if one is below as a
     whole. The intervals are exact (Clopper and Pearson), as those of few scans must not be too narrow. Otherwise the
     scans are too few to show either; that includes no negative scans, as a model that calls every scan suspicious
-    reaches any sensitivity. Without positive scans it is unknown, unless the specificity speaks against it.
+    reaches any sensitivity. Without positive scans it is unknown, unless the specificity speaks against it. Scans that
+    the model was trained, chosen or recalibrated on cannot show that it holds.
 
     Args:
         point: Operating point; without a target, its sensitivity where it was fitted is the target.
         sensitivity: Sensitivity on the positive scans, from `share_of`.
         specificity: Specificity on the negative scans, from `share_of`.
+        optimistic: Reasons why metrics on these scans are optimistic, such as that the model was fitted on them.
 
     Source: Clopper and Pearson 1934, https://doi.org/10.1093/biomet/26.4.404
     """
@@ -54,16 +60,20 @@ def judge_point(point: OperatingPoint, sensitivity: Share, specificity: Share) -
     allowed, chance = round(point.specificity - _MARGIN, 6), round(1 - target, 6)
     lowest = max(allowed, chance)
     why = f"{_MARGIN:g} below that of its fit" if lowest == allowed else "which chance reaches"
-    found = _Found("sensitivity", sensitivity, "positive", target, f"the target of {target:g}")
-    others = _Found("specificity", specificity, "negative", lowest, f"{lowest:.3f}, {why}")
+    found = _Found("sensitivity", sensitivity, "positive", target, f"the target of {exactly(target)}")
+    others = _Found("specificity", specificity, "negative", lowest, f"{exactly(lowest, digits=3, form='f')}, {why}")
     name: VerdictName
     if found.is_below or others.is_below:
         name = "does not hold"
     elif not sensitivity["images"]:
         name = "unknown"
     else:
-        name = "holds" if found.is_reached and others.is_reached else "not shown"
-    return Verdict(name=name, sentence=f"{_OPENINGS[name]}: {found.text}; {others.text}")
+        name = "holds" if found.is_reached and others.is_reached and not optimistic else "not shown"
+    opening = _OPENINGS[name]
+    if name == "not shown":
+        are_enough = found.is_reached and others.is_reached
+        opening += f", as {' and '.join(optimistic)}" if are_enough else ", as there are too few scans"
+    return Verdict(name=name, sentence=f"{opening}: {found.text}; {others.text}")
 
 
 @dataclass(frozen=True)
@@ -100,5 +110,9 @@ class _Found:
         if not images:
             return f"{self.name} cannot be measured, as there are no {self.side} scans"
         place = "at or above" if self.is_reached else "below" if self.is_below else "on both sides of"
-        shown = as_text(self.share["value"], self.interval)
-        return f"{self.name} {shown} on {counted(images, f'{self.side} scan')}, {place} {self.words}"
+        numbers = (self.share["value"], *(self.interval or ()))
+        value, low, high = (shown(number, self.bound, digits=3, form="f") for number in numbers)
+        scans, effective = counted(images, f"{self.side} scan"), self.share.get("effective_images")
+        if effective is not None:
+            scans += f" (by their groups as {effective:.1f} independent ones)"
+        return f"{self.name} {value} [{low}, {high}] on {scans}, {place} {self.words}"
