@@ -18,6 +18,7 @@ from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.text import counted
 
 __all__ = [
+    "NOVELTY_OF_LEAKED",
     "caveats_of",
     "describe_shortcuts",
     "images_to_promise",
@@ -30,6 +31,12 @@ __all__ = [
     "shortcut_caveats",
     "split_caveats",
 ]
+
+NOVELTY_OF_LEAKED = (
+    "the novelty threshold was also fitted on leaked images, as there were too few others: they are less novel than "
+    "images that are new to the model, and it may flag too many of these"
+)
+"""Caveat of a novelty threshold that was fitted on leaked images."""
 
 _CONFIDENCE = 0.95  # of the one-sided bounds
 _SPECIFICITY = 0.9  # specificity that the number of negative images should be able to show
@@ -262,10 +269,7 @@ def _of_novelty(novelty: Novelty, images: str) -> Iterator[str]:
             f"{exactly(novelty.quantile)} of further ones like them is not flagged ({enough}): it may flag more"
         )
     if novelty.leaked_images_used:
-        yield (
-            "the novelty threshold was also fitted on leaked images, as there were too few others: they are less "
-            "novel than images that are new to the model, and it may flag too many of these"
-        )
+        yield NOVELTY_OF_LEAKED
 
 
 def _below_coverage(coverage: Mapping[str, Any], title: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ from scipy.special import logit
 from ctonnx.artifacts.decision.operating_point import OperatingPoint, suspicion
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.decision.rule import decide_all
-from ctonnx_train.evaluation.metrics import as_text
+from ctonnx.parity.rounding import cautious
 from ctonnx_train.evaluation.shares import share_of
 
 __all__ = ["Flags", "decision_confidence", "decision_metrics", "decisions_as_text", "risk_coverage"]
@@ -86,7 +86,7 @@ def decisions_as_text(found: Mapping[str, Any]) -> str:
     'referred 0.050; of the others, sensitivity 0.980, specificity -'
     """
     shown = {
-        name: as_text(found[name], found.get(f"{name}_interval"))
+        name: cautious(found[name], found.get(f"{name}_interval"), up=name == "referred_share")
         for name in ("referred_share", "sensitivity", "specificity")
     }
     return "referred {referred_share}; of the others, sensitivity {sensitivity}, specificity {specificity}".format(
