@@ -218,7 +218,7 @@ def test_the_operating_point_is_reported_with_its_intervals(evaluation: Evaluati
     suspicious = {"positive": ["malignant"], "threshold": 0.5, "target_sensitivity": 0.95, **metrics}
     assert (
         "**Suspicious** (malignant of 0.5 or more, fitted on the validation images): sensitivity 0.500 "
-        "[0.094, 0.906] on 2 images, specificity 0.500 [0.095, 0.905] on 2.\n"
+        "[0.094, 0.906] on 2 images, specificity 0.500 [0.094, 0.906] on 2.\n"
     ) in as_markdown(evaluation.document | {"suspicious": suspicious})
     model = evaluation.document["model"] | {"fitted_on": "scans of 'site'"}
     assert "fitted on the scans of 'site')" in as_markdown(
