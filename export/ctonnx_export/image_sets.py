@@ -29,6 +29,7 @@ BATCH = 16
 """Number of images in a batch."""
 
 _COMPARED_IMAGES = 1000
+_DECIDED_IMAGES = 200  # if all of 189 or more are decided alike, the 95 % interval is within the gate's 98 %
 _GOLDEN_IMAGES = 8
 _IN_MEMORY = 256_000_000  # bytes of pixels; images beyond it are decoded each time
 _UNKNOWN = -1
@@ -85,7 +86,8 @@ class ImageSets:
         validation: The run's validation images.
         golden: Rows of the validation images that are the golden inputs.
         calibration: Calibration images of INT8; None without INT8.
-        choose_held_out: Decodes the training images on which FP16 and INT8 are compared, too; None if there are none.
+        choose_held_out: Decodes the training images on which FP16 and INT8 are compared, too, the only ones on which
+            their decisions are; None if there are none.
         choose_test: Decodes the test images on which their decisions are compared at the end; None if there are none.
     """
 
@@ -115,7 +117,9 @@ def choose_images(
 
     Agreement does not require images that the network has not seen, only images that calibration has not. FP16 and INT8
     are therefore compared on up to 1,000 images: the validation images, and training images that calibration does not
-    use. A single borderline scan in a small validation set then does not decide.
+    use. A single borderline scan in a small validation set then does not decide. Decisions are compared on the training
+    images alone, as thresholds were fitted on the validation images: however many of these there are, up to 200 of the
+    training images are used if the run has an operating point.
 
     Args:
         checkpoint: Checkpoint of the run; its seed makes the choice.
@@ -138,8 +142,9 @@ def choose_images(
             log(f"calibrating on {len(calibration)} images, {calibration.missing} fewer than requested: {reason}")
 
     def choose_held_out() -> ImageSet | None:
-        count = _COMPARED_IMAGES - len(validation) if {"fp16", "int8"}.intersection(precisions) else 0
-        if count <= 0:
+        least = _DECIDED_IMAGES if checkpoint.record.operating_point else 0
+        count = max(_COMPARED_IMAGES - len(validation), least)
+        if count <= 0 or not {"fp16", "int8"}.intersection(precisions):
             return None
         return _held_out_images(checkpoint, root, count=count, avoid=avoid, calibration=calibration)
 

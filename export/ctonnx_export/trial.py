@@ -73,16 +73,20 @@ class ComparisonSet:
         """Highest novelty that is not flagged; None without this output."""
         return self.spec.novelty.threshold if self.spec and self.spec.novelty else None
 
+    @property
+    def decision_images(self) -> int:
+        """Number of images on which decisions are compared: those after the validation images; 0 without decisions."""
+        return sum(map(len, self.parts[1:])) if self.spec and self.spec.operating_point else 0
+
     def decision_agreement(self, outputs: Outputs) -> float | None:
         """Returns the share of images that are decided as by the reference, of those after the validation images.
 
         The validation images fitted what decides: some of them are exactly at a threshold, where a difference of any
         size changes the decision. Returns None without an operating point or other images.
         """
-        first = len(self.parts[0])
-        if self.spec is None or len(outputs) == first:
+        if self.spec is None or not self.decision_images:
             return None
-        rows = slice(first, None)
+        rows = slice(len(self.parts[0]), None)
         reference, candidate = (_decisions(self.spec, of[rows]) for of in (self.reference, outputs))
         return None if reference is None or candidate is None else float((reference == candidate).mean())
 
@@ -168,6 +172,7 @@ def try_model(model: onnx.ModelProto, compared: ComparisonSet, gate: Gate, schem
     parity = replace(
         compare(compared.reference, outputs, threshold=compared.novelty_threshold),
         decision_agreement=compared.decision_agreement(outputs),
+        decision_images=compared.decision_images or None,
     )
     change = accuracy_change(compared.reference, outputs, compared.labels)
     first = len(compared.parts[0])
@@ -222,7 +227,7 @@ def compare_decisions(model: onnx.ModelProto, compared: ComparisonSet) -> dict[s
                 title: {
                     **_share("share", inside[labels == index, index]),
                     "images": int((labels == index).sum()),
-                    "promised": rounding.rounded_down(spec.prediction_sets.covered(title)),
+                    "promised": spec.prediction_sets.covered(title),
                 }
                 for index, title in enumerate(spec.classes)
             }

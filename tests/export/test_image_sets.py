@@ -321,9 +321,22 @@ def test_no_more_than_a_bound_of_images_are_compared_but_all_validation_images_a
 ) -> None:
     assert image_sets._COMPARED_IMAGES == 1000
     monkeypatch.setattr(image_sets, "_COMPARED_IMAGES", 12)
-    assert [len(part) for part in chosen(checkpoint, phantoms, ["int8"], samples=4)[0].compared] == [8, 4]
+    plain = replace(checkpoint, record=replace(checkpoint.record, operating_point=None))
+    assert [len(part) for part in chosen(plain, phantoms, ["int8"], samples=4)[0].compared] == [8, 4]
     monkeypatch.setattr(image_sets, "_COMPARED_IMAGES", 5)
-    assert [len(part) for part in chosen(checkpoint, phantoms, ["int8"], samples=4)[0].compared] == [8]
+    assert [len(part) for part in chosen(plain, phantoms, ["int8"], samples=4)[0].compared] == [8]
+
+
+def test_decisions_have_training_images_however_many_validation_images_there_are(
+    checkpoint: Checkpoint, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert image_sets._DECIDED_IMAGES == 200
+    assert checkpoint.record.operating_point is not None
+    monkeypatch.setattr(image_sets, "_COMPARED_IMAGES", 5)
+    assert [len(part) for part in chosen(checkpoint, phantoms, ["int8"], samples=4)[0].compared] == [8, 12]
+    monkeypatch.setattr(image_sets, "_DECIDED_IMAGES", 3)
+    assert [len(part) for part in chosen(checkpoint, phantoms, ["int8"], samples=4)[0].compared] == [8, 3]
+    assert len(chosen(checkpoint, phantoms, ["fp32"])[0].compared) == 1
 
 
 @pytest.mark.parametrize("terminal", [True, False])

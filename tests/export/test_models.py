@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from tests.export.builders import SAME, SPEC
+from tests.export.builders import POINT, SAME, SPEC
 
 from ctonnx.artifacts.run import Run
 from ctonnx.artifacts.spec import ModelSpec
@@ -13,7 +13,7 @@ from ctonnx.parity.acceptance_gates import GATES
 from ctonnx_export import models
 from ctonnx_export.graph.execution import run_onnx
 from ctonnx_export.image_sets import ImageSets
-from ctonnx_export.models import ExportedModel, comparison_set
+from ctonnx_export.models import ExportedModel, comparison_set, make_fp16
 from ctonnx_export.trial import ComparisonSet
 from ctonnx_train.runs.checkpoint import load_checkpoint
 
@@ -38,3 +38,19 @@ def test_reference_of_the_comparison_is_fp32_on_all_compared_images(
     assert messages == ["comparing on 24 images: 6 validation, 18 training (not used for calibration)"]
     assert (found.parts, found.spec, found.counts) == (compared.parts, SPEC, {"valid": 6, "train": 18})
     np.testing.assert_allclose(found.reference.logits, run_onnx(small_model, [scans]).logits, rtol=0, atol=1e-5)
+
+
+def test_gate_has_no_bound_on_decisions_that_were_not_compared(
+    small_model: onnx.ModelProto, compared: ComparisonSet
+) -> None:
+    point = replace(POINT, positive=("a", "c"))
+    spec = replace(SPEC, classes=("a", "b", "c"), operating_point=point)
+    fp32 = ExportedModel(precision="fp32", model=small_model, spec=spec, gate=GATES["fp32"])
+    gate = replace(GATES["fp16"], max_dp=1.0, min_agreement=0.0)
+    first = replace(compared, parts=compared.parts[:1], reference=compared.reference[:6], spec=spec)
+    alone = make_fp16(fp32, first, gate, lambda line: None)
+    assert alone.gate == replace(gate, min_decision_agreement=None)
+    assert alone.spec.gate is not None
+    assert (alone.spec.gate["min_decision_agreement"], "decision_images" in alone.spec.parity) == (None, False)
+    full = make_fp16(fp32, replace(compared, spec=spec), gate, lambda line: None)
+    assert (full.gate, full.spec.parity["decision_images"]) == (gate, 18)

@@ -46,7 +46,8 @@ def test_trial_counts_images_with_another_verdict_than_the_reference(
 def test_decisions_are_compared_on_images_that_fitted_nothing(
     small_model: onnx.ModelProto, scans: NDArray[np.uint8], compared: ComparisonSet
 ) -> None:
-    assert try_model(small_model, compared, LOOSE).parity.decision_agreement is None
+    without = try_model(small_model, compared, LOOSE).parity
+    assert (without.decision_agreement, without.decision_images) == (None, None)
     sums = compared.reference.probabilities[:, [0, 2]].sum(axis=1)
     point = OperatingPoint(positive=("a", "c"), threshold=float(np.median(sums)), sensitivity=1.0, specificity=1.0)
     sets = PredictionSets(coverage=0.9, lowest=dict.fromkeys("abc", 0.0), images=dict.fromkeys("abc", 9))
@@ -60,8 +61,9 @@ def test_decisions_are_compared_on_images_that_fitted_nothing(
     assert judged.decision_agreement(compared.reference) == 17 / 18
     gate = replace(LOOSE, min_decision_agreement=0.98)
     assert try_model(small_model, judged, gate).failures == (
-        "94.44% of the images are decided alike, at least 98% are required",
+        "94.44% of 18 training images are decided alike, at least 98% are required",
     )
+    assert try_model(small_model, judged, gate).parity.decision_images == 18
     assert compare_decisions(small_model, judged) is None  # no test images
     test = UnseenSet(images=image_set(scans, compared.labels), reference=judged.reference)
     found = compare_decisions(small_model, replace(judged, test=test))

@@ -46,6 +46,11 @@ def _comparison_caveats(model: ExportedModel) -> Iterator[str]:
             f"{name} and FP32 disagree on 'suspicious' for {changed.lost + changed.gained} of {parity.images} images "
             f"({changed.lost} no longer suspicious, {changed.gained} newly suspicious), which the gate does not check"
         )
+    if model.spec.operating_point and parity.decision_agreement is None:
+        yield (
+            f"the decisions of {name} and FP32 were not compared: there is no training image that calibration did not "
+            "use"
+        )
     yield from _decision_caveats(name, model.facts.get("decisions_on_test"), gate.min_decision_agreement)
     usual = GATES[model.precision]
     loosened = []

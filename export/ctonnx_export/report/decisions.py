@@ -1,16 +1,15 @@
 """Decisions of a model, for the export's report and model card: their rule, and their metrics from the training."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ctonnx.artifacts import json_schema
-from ctonnx.artifacts.caveats import missing_checks
+from ctonnx.artifacts.caveats import NOVELTY_OF_LEAKED, images_to_promise, missing_checks
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.spec import ModelSpec
-from ctonnx.parity.rounding import exactly, rounded_down
+from ctonnx.parity.rounding import cautious, exactly
 from ctonnx.system.text import counted, table
 
 __all__ = ["decision_lines"]
@@ -22,7 +21,8 @@ _TITLES = {"valid": "validation", "test": "test"}
 def decision_lines(facts: Mapping[str, Any]) -> list[str]:
     """Returns the sections on the operating point and the decisions, from the facts of `ctonnx_export.report.facts`.
 
-    Shares are never rounded in the model's favour: those referred are rounded up, all others down.
+    Shares are never rounded in the model's favour: those referred are rounded up, all others down,
+    and the ends of intervals outward.
     """
     spec = json_schema.read(ModelSpec, facts["model"])
     point, sets, novelty = spec.operating_point, spec.prediction_sets, spec.novelty
@@ -110,14 +110,17 @@ def _reasons(referred_by: Mapping[str, int]) -> str:
 
 
 def _sets(metrics: Mapping[str, Any], classes: Sequence[str], sets: PredictionSets | None) -> Iterator[str]:
-    """Yields the table of the prediction sets: what the images of each class can promise, and what was measured."""
+    """Yields the table of the prediction sets: what is promised for each class, and what was measured."""
     if sets is None:
         return
+    used = sets.leaked_images_used
+    leaked = " Leaked images were used too, as there were too few others: it is optimistic." if used else ""
     splits = {split: found for split, of in metrics.items() if (found := (of.get("decisions") or {}).get("coverage"))}
     yield (
         f"**Prediction sets** are fitted for a coverage of {exactly(sets.coverage, form='%')}: of the images of each "
         "class, at least this share should have their class in the set, if they come from where the validation images "
-        f"come from. n images of a class can promise n / (n + 1) at most.{_leaked(sets.leaked_images_used)}"
+        f"come from. n images of a class can promise n / (n + 1) at most; a "
+        "class with too few shares the threshold of all images, and nothing is promised for it.{leaked}"
     )
     yield ""
     yield from table(
@@ -126,7 +129,7 @@ def _sets(metrics: Mapping[str, Any], classes: Sequence[str], sets: PredictionSe
             [
                 name,
                 counted(sets.images[name], "image"),
-                _down(sets.covered(name)) + (" (too few images)" if name in sets.short_of_images else ""),
+                "none: too few images" if name in sets.short_of_images else cautious(sets.covered(name)),
                 *(_covered(of.get(name)) for of in splits.values()),
             ]
             for name in classes
@@ -140,12 +143,13 @@ def _novelty(novelty: Novelty | None) -> Iterator[str]:
         return
     share, images = exactly(novelty.quantile, form="%"), novelty.images
     promise = f"so that on average {share} of other images like them are not flagged"
-    if math.ceil((images + 1) * novelty.quantile - 1e-9) > images:
+    if (needed := images_to_promise(novelty.quantile)) is None or images < needed:
         promise = f"too few to promise that {share} of other images are not flagged"
+    leaked = f" {NOVELTY_OF_LEAKED[0].upper()}{NOVELTY_OF_LEAKED[1:]}." if novelty.leaked_images_used else ""
     yield (
         f"**Novelty**, the distance from {counted(novelty.training_images, 'training image')}, is flagged above "
         f"{novelty.threshold:.6g}. This threshold was fitted on {counted(images, 'validation image')}, {promise}. An "
-        f"image that is not flagged can be a wrong one.{_leaked(novelty.leaked_images_used)}"
+        f"image that is not flagged can be a wrong one.{leaked}"
     )
     yield ""
 
@@ -177,7 +181,7 @@ def _exported(precisions: Mapping[str, Mapping[str, Any]], classes: Sequence[str
                 [
                     name,
                     str(coverage["FP32"][name]["images"]),
-                    _down(coverage["FP32"][name]["promised"]),
+                    cautious(coverage["FP32"][name]["promised"]),
                     *(_share(of[name], "share") for of in coverage.values()),
                 ]
                 for name in classes
@@ -186,29 +190,12 @@ def _exported(precisions: Mapping[str, Mapping[str, Any]], classes: Sequence[str
         yield ""
 
 
-def _leaked(used: bool) -> str:
-    return " Leaked images were used too, as there were too few others: it is optimistic." if used else ""
-
-
 def _share(values: Mapping[str, Any], name: str, *, up: bool = False) -> str:
-    """Returns a share with its interval, rounded to the unfavourable side; "-" for a share of no images."""
-    share, interval = values.get(name), values.get(f"{name}_interval")
-    if share is None:
-        return "-"
-    text, *ends = (_up(value) if up else _down(value) for value in (share, *(interval or ())))
-    return f"{text} [{', '.join(ends)}]" if ends else text
+    return cautious(values.get(name), values.get(f"{name}_interval"), up=up)
 
 
 def _covered(found: Mapping[str, Any] | None) -> str:
     return "-" if found is None else f"{_share(found, 'share')} of {found['images']}"
-
-
-def _down(share: float) -> str:
-    return f"{rounded_down(share, 3):.3f}"
-
-
-def _up(share: float) -> str:
-    return f"{-rounded_down(-share, 3) + 0.0:.3f}"
 
 
 def _listed(names: list[str]) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ctonnx.parity.acceptance_gates import Gate
-from ctonnx.parity.comparison import MAX_DP, Parity
+from ctonnx.parity.comparison import MAX_DP
+from ctonnx.parity.intervals import share_interval
 from ctonnx.parity.rounding import Form, shown
 from ctonnx.system.text import table
 
@@ -54,8 +55,24 @@ def _images(facts: Mapping[str, Any]) -> str:
 
 def _agreement(facts: Mapping[str, Any]) -> str:
     parity, least = facts["parity"], facts["gate"]["min_agreement"]
-    low, high = Parity(**parity).agreement_interval
-    value, *ends = (shown(share, least, digits=2, form="%") for share in (parity["agreement"], low, high))
+    return _share(parity["agreement"], parity["images"], least)
+
+
+def _flagged(facts: Mapping[str, Any]) -> str:
+    parity, least = facts["parity"], facts["gate"].get("min_novelty_agreement")
+    return "-" if (share := parity.get("novelty_agreement")) is None else _share(share, parity["images"], least)
+
+
+def _decided(facts: Mapping[str, Any]) -> str:
+    parity, least = facts["parity"], facts["gate"].get("min_decision_agreement")
+    share, images = parity.get("decision_agreement"), parity.get("decision_images")
+    return "-" if share is None or images is None else f"{_share(share, images, least)} of {images}"
+
+
+def _share(share: float, images: int, least: float | None) -> str:
+    """Returns a share with its interval, not rounded across its bound."""
+    bounds = () if least is None else (least,)
+    value, *ends = (shown(end, *bounds, digits=2, form="%") for end in (share, *share_interval(share, images)))
     return f"{value} [{', '.join(ends)}]"
 
 
@@ -102,12 +119,8 @@ _ROWS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "max novelty difference, relative": lambda facts: _bounded(
         facts, "max_dnovelty", "max_dnovelty", digits=3, form="g"
     ),
-    "flagged alike as novel": lambda facts: _bounded(
-        facts, "novelty_agreement", "min_novelty_agreement", digits=2, form="%"
-    ),
-    "decided alike, unused training images": lambda facts: _bounded(
-        facts, "decision_agreement", "min_decision_agreement", digits=2, form="%"
-    ),
+    "flagged alike as novel": _flagged,
+    "decided alike, unused training images": _decided,
     "decided otherwise, test images": _changed_decisions,
     "accuracy, all compared images": lambda facts: show_change(facts, "accuracy"),
     "accuracy, validation images": lambda facts: show_change(facts, "accuracy_on_validation"),

@@ -18,6 +18,7 @@ from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.text import counted
 
 __all__ = [
+    "NOVELTY_OF_LEAKED",
     "caveats_of",
     "describe_shortcuts",
     "images_to_promise",
@@ -30,6 +31,12 @@ __all__ = [
     "shortcut_caveats",
     "split_caveats",
 ]
+
+NOVELTY_OF_LEAKED = (
+    "the novelty threshold was also fitted on leaked images, as there were too few others: they are less novel than "
+    "images that are new to the model, and it may flag too many of these"
+)
+"""Caveat of a novelty threshold that was fitted on leaked images."""
 
 _CONFIDENCE = 0.95  # of the one-sided bounds
 _SPECIFICITY = 0.9  # specificity that the number of negative images should be able to show
@@ -241,11 +248,10 @@ def _of_sets(sets: PredictionSets, images: str) -> Iterator[str]:
     if short := sets.short_of_images:
         needed = images_to_promise(sets.coverage)
         enough = "no number promises it" if needed is None else f"{needed} or more of a class can promise it"
-        promised = "; ".join(
-            f"'{name}' has {sets.images[name]}, which can promise {_down(sets.covered(name))}" for name in short
-        )
+        few = ", ".join(f"'{name}' has {sets.images[name]}" for name in short)
         yield (
-            f"too few {images} for prediction sets with a coverage of {exactly(sets.coverage)} ({enough}): {promised}"
+            f"too few {images} for prediction sets with a coverage of {exactly(sets.coverage)} ({enough}): {few}; how "
+            "often the set has its class is not promised"
         )
     if sets.leaked_images_used:
         yield (
@@ -263,10 +269,7 @@ def _of_novelty(novelty: Novelty, images: str) -> Iterator[str]:
             f"{exactly(novelty.quantile)} of further ones like them is not flagged ({enough}): it may flag more"
         )
     if novelty.leaked_images_used:
-        yield (
-            "the novelty threshold was also fitted on leaked images, as there were too few others: they are less "
-            "novel than images that are new to the model, and it may flag too many of these"
-        )
+        yield NOVELTY_OF_LEAKED
 
 
 def _below_coverage(coverage: Mapping[str, Any], title: str) -> Iterator[str]:

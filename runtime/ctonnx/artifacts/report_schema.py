@@ -92,7 +92,7 @@ class Coverage(TypedDict):
     share: Share | None
     share_interval: _Interval
     images: Count
-    promised: Share
+    promised: Share | None
 
 
 class DecisionMetrics(TypedDict, total=False):

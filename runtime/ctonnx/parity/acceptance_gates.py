@@ -121,15 +121,12 @@ class Gate:
                 f"max |dp| is {shown(parity.max_dp, self.max_dp, digits=3)}, at most {exactly(self.max_dp)} is allowed",
             )
         if not parity.agreement >= self.min_agreement:
-            low, high = parity.agreement_interval
             exceed(
                 "min_agreement",
                 self.min_agreement - parity.agreement,
                 f"agreement is {shown(parity.agreement, self.min_agreement, digits=2, form='%')}, at least "
                 f"{exactly(self.min_agreement, digits=2, form='%')} is required",
-                f"{low:.2%} to {shown(high, self.min_agreement, digits=2, form='%')}"
-                if parity.agreement < self.min_agreement <= high
-                else "",
+                _interval_with(self.min_agreement, parity.agreement, parity.images),
             )
         if not math.isfinite(parity.max_dheatmap):
             exceed("min_heatmap_correlation", math.inf, "the heatmaps have values that are not finite")
@@ -144,11 +141,14 @@ class Gate:
         found += self._broken_novelty(parity)
         alike, least = parity.decision_agreement, self.min_decision_agreement
         if alike is not None and least is not None and not alike >= least:
+            images = parity.decision_images
+            of = "the images" if images is None else f"{images} training images"
             exceed(
                 "min_decision_agreement",
                 least - alike,
-                f"{shown(alike, least, digits=2, form='%')} of the images are decided alike, at least "
+                f"{shown(alike, least, digits=2, form='%')} of {of} are decided alike, at least "
                 f"{exactly(least, form='%')} are required",
+                _interval_with(least, alike, images),
             )
         if self.max_drop is None:
             return tuple(found)
@@ -199,13 +199,12 @@ class Gate:
                 f"{exactly(least)} is required",
             )
         if (least := self.min_novelty_agreement) is not None and agreement is not None and not agreement >= least:
-            low, high = share_interval(agreement, parity.images)
             exceed(
                 "min_novelty_agreement",
                 least - agreement,
                 f"{shown(agreement, least, digits=2, form='%')} of the images are flagged alike as novel, at least "
                 f"{exactly(least, form='%')} are required",
-                f"{low:.2%} to {shown(high, least, digits=2, form='%')}" if agreement < least <= high else "",
+                _interval_with(least, agreement, parity.images),
             )
         return found
 
@@ -217,12 +216,18 @@ class Gate:
     def unshown(self, parity: "Parity", change: "AccuracyChange | None" = None) -> tuple[str, ...]:
         """Returns a phrase for each bound that the measured value keeps but part of its 95 % interval exceeds."""
         found = []
-        low, _ = parity.agreement_interval
-        if low < self.min_agreement <= parity.agreement:
-            found.append(
-                f"agreement of {self._agreement_text}: the interval reaches down to "
-                f"{shown(low, self.min_agreement, digits=2, form='%').replace('%', ' %')}"
-            )
+        decided = f"decided alike, of {parity.decision_images} training images"
+        for least, share, images, text in (
+            (self.min_agreement, parity.agreement, parity.images, "agreement of {}"),
+            (self.min_novelty_agreement, parity.novelty_agreement, parity.images, "{} flagged alike as novel"),
+            (self.min_decision_agreement, parity.decision_agreement, parity.decision_images, f"{{}} {decided}"),
+        ):
+            if least is None or share is None or images is None:
+                continue
+            low, _ = share_interval(share, images)
+            if low < least <= share:
+                reached = shown(low, least, digits=2, form="%").replace("%", " %")
+                found.append(f"{text.format(_percent(least))}: the interval reaches down to {reached}")
         if self.max_drop is not None and change is not None and change.low < -self.max_drop <= change.difference:
             found.append(
                 f"a loss of at most {points_text(self.max_drop)} points: the interval reaches {self._loss(change.low)}"
@@ -234,6 +239,14 @@ class Gate:
     ) -> tuple[str, ...]:
         """Returns the phrases of `broken`."""
         return tuple(bound.phrase for bound in self.broken(parity, change, validation))
+
+
+def _interval_with(bound: float, share: float, images: int | None) -> str:
+    """Returns the interval of a share below a bound if it contains the bound; else, or of unknown images, empty."""
+    if images is None or not share < bound:
+        return ""
+    low, high = share_interval(share, images)
+    return f"{low:.2%} to {shown(high, bound, digits=2, form='%')}" if bound <= high else ""
 
 
 def _percent(share: float) -> str:

@@ -1,10 +1,11 @@
 """Numbers as text and in documents, never rounded to the other side of a bound."""
 
 import math
+from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Literal, TypeAlias
 
-__all__ = ["Form", "exactly", "points_text", "rounded_down", "rounded_up", "share_of_percent", "shown"]
+__all__ = ["Form", "cautious", "exactly", "points_text", "rounded_down", "rounded_up", "share_of_percent", "shown"]
 
 Form: TypeAlias = Literal["%", "e", "f", "g"]
 
@@ -65,6 +66,21 @@ def rounded_down(value: float, places: int = 6) -> float:
     if not math.isfinite(value):
         return value
     return float(_exact(value).quantize(Decimal(1).scaleb(-places), rounding=ROUND_FLOOR))
+
+
+def cautious(value: float | None, interval: Sequence[float] | None = None, *, up: bool = False) -> str:
+    """Returns a metric as text with three decimals, never rounded in the model's favour; an undefined one is `-`.
+
+    It is rounded down, or up if a higher value is worse; the ends of its interval are rounded outward.
+
+    >>> cautious(0.94999, [0.85555, 0.98111]), cautious(0.09911, up=True), cautious(0.95), cautious(None)
+    ('0.949 [0.855, 0.982]', '0.100', '0.950', '-')
+    """
+    if value is None:
+        return "-"
+    numbers = [(value, up), *zip(interval or (), (False, True), strict=False)]
+    text, *ends = (f"{-rounded_down(-one, 3) + 0.0 if upward else rounded_down(one, 3):.3f}" for one, upward in numbers)
+    return f"{text} [{', '.join(ends)}]" if ends else text
 
 
 def share_of_percent(percent: float) -> float:

@@ -24,12 +24,19 @@ def int8(
     gate: Gate = GATES["int8"],
     images: int = 280,
     agreement: float = 1.0,
+    decided: int | None = 200,
     suspicion: Suspicion | None = None,
     images_calibrated: int = 300,
     blank: int = 0,
     foreign: bool = False,
 ) -> ExportedModel:
-    parity = replace(SAME, images=images, agreement=agreement)
+    parity = replace(
+        SAME,
+        images=images,
+        agreement=agreement,
+        decision_agreement=1.0 if decided else None,
+        decision_images=decided,
+    )
     trial = Trial(parity=parity, suspicion=suspicion, milliseconds=1.0, bytes=1, broken=gate.broken(parity))
     calibration = {"images": images_calibrated, "blank": blank, "foreign": foreign, "of": "ct"}
     facts: dict[str, Any] = {"calibration": calibration}
@@ -48,6 +55,14 @@ def test_decisions_that_differ_on_test_images_have_caveats() -> None:
         "INT8: of the test images of 'tumor', 0.700 [0.600, 0.780] have their class in the prediction set: the whole "
         "interval lies below the coverage of 0.950",
     )
+
+
+def test_decisions_that_no_image_compared_have_a_caveat() -> None:
+    assert export_caveats([int8(decided=None)]) == (
+        "the decisions of INT8 and FP32 were not compared: there is no training image that calibration did not use",
+    )
+    plain = int8(decided=None)
+    assert export_caveats([replace(plain, spec=replace(SPEC, operating_point=None))]) == ()
 
 
 def test_flawless_export_has_no_caveats() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from tests.export.builders import POINT, SPEC
 
-from ctonnx.artifacts.caveats import missing_checks
+from ctonnx.artifacts.caveats import missing_checks, novelty_caveats
+from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.novelty import PERCENTILES, Novelty
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx_export.report.decisions import decision_lines
@@ -23,6 +24,7 @@ NOVELTY = Novelty(
 )
 NONE = {"share": None, "share_interval": None, "images": 0, "promised": 0.95}
 COVERED = {"share": 0.93339, "share_interval": [0.70189, 0.98819], "images": 15, "promised": 0.95}
+BRIGHTNESS = BrightnessRange(low=30, high=155, images=613)
 DECISIONS: dict[str, Any] = {
     "images": 72,
     "referred": 5,
@@ -44,7 +46,8 @@ DECISIONS: dict[str, Any] = {
 
 def text(on_test: dict[str, Any] | None = None, **changes: Any) -> str:
     metrics = {"valid": {"images": 72, "decisions": DECISIONS}}
-    spec = replace(SPEC, **{"prediction_sets": SETS, "novelty": NOVELTY, "metrics": metrics, **changes})
+    parts = {"prediction_sets": SETS, "novelty": NOVELTY, "brightness": BRIGHTNESS, "metrics": metrics, **changes}
+    spec = replace(SPEC, **parts)
     precisions = {"fp32": {}, "int8": {"decisions_on_test": on_test}}
     return "\n".join(decision_lines({"model": json.loads(spec.to_json()), "precisions": precisions}))
 
@@ -53,15 +56,16 @@ def test_the_rule_has_all_its_reasons() -> None:
     assert (
         "## Decisions\n\nAn image is `positive` if it is suspicious, else `negative`. It is neither but `refer`, a "
         "person must look, if its prediction set has classes of both kinds, or only of the other kind; or it is unlike "
-        "the training images (novelty); or it gave a warning.\n\n| images |"
+        "the training images (novelty); or its mean grey is below 21 or above 185 of 255; or it gave a warning.\n\n"
+        "| images |"
     ) in text()
     assert "An image is suspicious if the probabilities of large cell, tumor sum to 0.123456 or more." in text()
 
 
 def test_no_measured_share_is_rounded_in_the_models_favour() -> None:
     assert (
-        "| validation | 72 | 5 (prediction set 4, novelty 2): 0.070 [0.031, 0.153] | "
-        "0.983 [0.912, 0.997] of 61 | - of 0 |"
+        "| validation | 72 | 5 (prediction set 4, novelty 2): 0.070 [0.030, 0.153] | "
+        "0.983 [0.912, 0.998] of 61 | - of 0 |"
     ) in text()
     assert "were fitted on the validation images: metrics on them are optimistic." in text()
     uncounted = "Warnings about an image are not counted"
@@ -77,9 +81,9 @@ def test_prediction_sets_have_what_their_images_can_promise_and_what_was_measure
     assert "fitted for a coverage of 95%:" in text()
     for row in (
         "| class | fitted on | promised coverage | on the validation images |",
-        "| normal | 40 images | 0.950 | 0.933 [0.701, 0.988] of 15 |",
+        "| normal | 40 images | 0.950 | 0.933 [0.701, 0.989] of 15 |",
         "| tumor | 19 images | 0.950 | - of 0 |",
-        "| large cell | 13 images | 0.928 (too few images) | - of 0 |",
+        "| large cell | 13 images | none: too few images | - of 0 |",
     ):
         assert f"\n{row}\n" in text()
 
@@ -98,12 +102,15 @@ def test_leaked_images_are_a_caveat() -> None:
     used = "Leaked images were used too"
     assert used not in text()
     assert text(prediction_sets=replace(SETS, leaked_images_used=True)).count(used) == 1
-    assert text(novelty=replace(NOVELTY, leaked_images_used=True)).count(used) == 1
+    leaked = replace(NOVELTY, leaked_images_used=True)
+    (caveat,) = novelty_caveats(leaked)
+    assert f" {caveat[0].upper()}{caveat[1:]}.\n" in text(novelty=leaked)
+    assert used not in text(novelty=leaked)  # it flags too many: not optimistic
 
 
 @pytest.mark.parametrize("metrics", [{}, {"valid": {"images": 72, "decisions": None}}])
 def test_what_was_not_measured_or_does_not_exist_is_reported(metrics: dict[str, Any]) -> None:
-    bare = text(metrics=metrics, prediction_sets=None, novelty=None)
+    bare = text(metrics=metrics, prediction_sets=None, novelty=None, brightness=None)
     assert "The run did not measure its decisions" in bare
     missing = missing_checks(replace(SPEC, prediction_sets=None, novelty=None))
     assert missing is not None
@@ -133,9 +140,9 @@ def test_exported_files_are_compared_on_test_images() -> None:
         }
     )
     assert (
-        "\n- INT8 decides otherwise than FP32: 0.042 [0.015, 0.116]. 1 the opposite, 2 newly referred, 0 no longer "
+        "\n- INT8 decides otherwise than FP32: 0.042 [0.014, 0.116]. 1 the opposite, 2 newly referred, 0 no longer "
         "referred.\n\n| class in the prediction set | images | promised | FP32 | INT8 |\n"
         "| --- | --- | --- | --- | --- |\n"
-        "| normal | 15 | 0.950 | 0.933 [0.701, 0.988] | 0.800 [0.540, 0.930] |\n"
+        "| normal | 15 | 0.950 | 0.933 [0.701, 0.989] | 0.800 [0.540, 0.930] |\n"
     ) in found
     assert "Decisions of the exported files" not in text()

@@ -78,7 +78,7 @@ def test_report_of_a_run_that_did_not_look_for_copies_does_not_mention_them() ->
 def test_operating_point_is_reported_with_its_metrics_and_the_images_they_are_from() -> None:
     assert section(as_markdown(facts()), "Operating point") == (
         "An image is suspicious if the probabilities of large cell, tumor sum to 0.123456 or more. On the "
-        "validation images, on which it was fitted: sensitivity 0.966 [0.886, 0.990], specificity 0.500 "
+        "validation images, on which it was fitted: sensitivity 0.966 [0.886, 0.991], specificity 0.500 "
         "[0.254, 0.746] (95 % intervals)."
     )
 

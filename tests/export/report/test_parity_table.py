@@ -73,6 +73,13 @@ def test_values_of_a_failed_model_are_not_rounded_to_ones_that_pass() -> None:
     assert row(strict, "max \\|dp\\|") == ["1e-07", "0.00501"]
 
 
+def test_decisions_have_their_number_of_images_and_interval() -> None:
+    title = "decided alike, unused training images"
+    assert row(int8(decision_agreement=1.0, decision_images=188), title) == ["-", "100.00% [97.998%, 100.00%] of 188"]
+    assert row(int8(), title) == ["-", "-"]
+    assert row(int8(novelty_agreement=279 / 280), "flagged alike as novel") == ["-", "99.64% [98.005%, 99.94%]"]
+
+
 def test_max_dp_is_defined_below_the_table() -> None:
     document = "max |dp|: the largest absolute difference of any class's probability over the compared images."
     assert f"\n{document} " in as_markdown(facts())

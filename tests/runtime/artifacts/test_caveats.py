@@ -216,7 +216,7 @@ SETS_OF_FULL = PredictionSets(
 def test_a_class_with_too_few_images_for_its_sets_is_reported_with_what_they_can_promise() -> None:
     few = (
         "too few validation images for prediction sets with a coverage of 0.95 (19 or more of a class can promise it): "
-        "'normal' has 13, which can promise 0.928"
+        "'normal' has 13; how often the set has its class is not promised"
     )
     assert prediction_set_caveats(SETS) == [few]
     assert model_caveats({"valid": GOOD}, POINT, SETS) == [few]

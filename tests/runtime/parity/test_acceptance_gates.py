@@ -62,6 +62,9 @@ def test_exceeded_bound_has_an_interval_that_contains_it() -> None:
     assert interval(8, 1) == ""
     assert GATES["int8"].broken(parity(agreement=math.nan))[0].interval == ""
     assert GATES["fp32"].broken(parity(max_dp=1.0))[0].interval == ""
+    few = parity(decision_agreement=29 / 30, decision_images=30)
+    assert GATES["int8"].broken(few)[0].interval == "83.33% to 99.41%"
+    assert GATES["int8"].broken(parity(decision_agreement=0.9))[0].interval == ""  # of an unknown number
 
 
 def test_kept_bound_is_unshown_if_part_of_the_interval_exceeds_it() -> None:
@@ -74,6 +77,20 @@ def test_kept_bound_is_unshown_if_part_of_the_interval_exceeds_it() -> None:
     change = AccuracyChange(images=280, reference=0.9, candidate=0.9, difference=0.0, low=-0.0071, high=0.0071)
     assert gate.unshown(parity(images=1000), change) == ("a loss of at most 0.5 points: the interval reaches 0.71",)
     assert GATES["fp32"].unshown(parity(), change) == ()
+
+
+def test_shares_flagged_and_decided_alike_are_unshown_by_few_images() -> None:
+    gate = GATES["int8"]
+    alike = {"novelty_agreement": 1.0, "decision_agreement": 1.0}
+    assert gate.unshown(parity(images=1000, decision_images=189, **alike)) == ()
+    assert gate.unshown(parity(images=1000, decision_images=188, **alike)) == (
+        "98 % decided alike, of 188 training images: the interval reaches down to 97.998 %",
+    )
+    assert gate.unshown(parity(images=1000, **{**alike, "novelty_agreement": 0.985}, decision_images=200)) == (
+        "98 % flagged alike as novel: the interval reaches down to 97.54 %",
+    )
+    exceeded = parity(images=1000, decision_agreement=0.97, decision_images=200)
+    assert (gate.unshown(exceeded), gate.unshown(parity(images=1000))) == ((), ())
 
 
 @pytest.mark.parametrize("place", ["reference", "candidate", "both"])
@@ -157,6 +174,10 @@ def test_gates_are_the_designs() -> None:
         ({"decision_agreement": 0.98}, ()),
         ({"decision_agreement": 0.9799}, ("97.99% of the images are decided alike, at least 98% are required",)),
         ({"decision_agreement": math.nan}, ("nan% of the images are decided alike, at least 98% are required",)),
+        (
+            {"decision_agreement": 29 / 30, "decision_images": 30},
+            ("96.67% of 30 training images are decided alike, at least 98% are required",),
+        ),
         ({"max_dnovelty": math.nan}, ("the novelty has values that are not finite",)),
         ({"max_dnovelty": math.inf}, ("the novelty has values that are not finite",)),
         ({"max_dnovelty": None, "novelty_correlation": None}, ()),

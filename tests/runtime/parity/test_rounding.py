@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ctonnx.parity.rounding import exactly, rounded_down, rounded_up, share_of_percent, shown
+from ctonnx.parity.rounding import cautious, exactly, rounded_down, rounded_up, share_of_percent, shown
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,20 @@ def test_differences_are_rounded_up_and_shares_down() -> None:
 def test_percentage_is_the_share_that_was_meant() -> None:
     assert share_of_percent(0.7) == 0.007 > 0.7 / 100
     assert all(share_of_percent(tenths / 10) == float(f"{tenths}e-3") for tenths in range(1001))
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "up", "text"),
+    [
+        (0.94996, [0.90049, 0.97551], False, "0.949 [0.900, 0.976]"),
+        (0.10001, [0.05099, 0.20001], True, "0.101 [0.050, 0.201]"),
+        (0.95, (0.9, 1.0), False, "0.950 [0.900, 1.000]"),
+        (0.07, (0.0, 0.07), True, "0.070 [0.000, 0.070]"),
+        (0.98765, None, False, "0.987"),
+        (None, None, True, "-"),
+    ],
+)
+def test_a_metric_is_not_rounded_in_the_models_favour(
+    value: float | None, interval: list[float] | None, up: bool, text: str
+) -> None:
+    assert cautious(value, interval, up=up) == text

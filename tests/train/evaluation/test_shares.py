@@ -12,7 +12,8 @@ def test_interval_is_wilsons() -> None:
     assert share["value"] == pytest.approx(0.308, abs=1e-3)
     assert share["interval"] == pytest.approx([0.2553, 0.3662], abs=1e-4)
     assert share["images"] == 263
-    assert share_text(share) == "0.308 [0.255, 0.366]"
+    assert share_text(share) == "0.307 [0.255, 0.367]"
+    assert share_text(share, up=True) == "0.308 [0.255, 0.367]"
     nothing = share_of(np.empty(0, bool))
     assert (nothing, share_text(nothing)) == ({"value": None, "interval": None, "images": 0}, "-")
 

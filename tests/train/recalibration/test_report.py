@@ -48,7 +48,7 @@ def test_values_and_measures_are_side_by_side() -> None:
     assert "coverage of the sets - 0.500 [0.250, 0.750] 40" in shown
     assert "temperature 1 1.37" in shown
     assert "operating point 0.5 0.25" in shown
-    assert "lowest fit of tumor in a set - 0.5" in shown
+    assert "lowest conformity of tumor - 0.5" in shown
     assert "novelty threshold - -" in shown
     assert "mean grey, low end - 33" in shown
     assert "Conformity: the class's probability; a class is in an image's set from its lowest conformity on." in lines

@@ -26,7 +26,7 @@ Describe: TypeAlias = Callable[[Scan, Origin, NDArray[np.uint8]], Any]
 """Called with a decoded image, its origin, and its pixels as `to_pixels` returns them; from several threads."""
 
 KEPT_BYTES = 8_000_000_000
-"""Limit of an evaluation's images in memory, in bytes."""
+"""Limit of the decoded images that an evaluation or a recalibration keeps in memory, in bytes."""
 
 _SHOWN = 3
 _WAITING = 4

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from ctonnx.artifacts.spec import VALIDATION_IMAGES
 from ctonnx.errors import CtonnxError
 from ctonnx.parity.comparison import MAX_DP
-from ctonnx.parity.rounding import shown
+from ctonnx.parity.rounding import cautious, shown
 from ctonnx.system.files import atomic_file, atomic_folder, write_text
 from ctonnx.system.text import counted, escape_undecodable, table
 from ctonnx_train.evaluation.drawing.plots import (
@@ -184,9 +184,9 @@ def _suspicious(found: Mapping[str, Any] | None, fitted_on: str) -> Iterator[str
         return
     yield (
         f"**Suspicious** ({' + '.join(found['positive'])} of {found['threshold']:.4g} or more, fitted on the "
-        f"{fitted_on}): sensitivity {_value(found['sensitivity'])} {_interval(found['sensitivity_interval'])} on "
-        f"{counted(found['sensitivity_images'], 'image')}, specificity {_value(found['specificity'])} "
-        f"{_interval(found['specificity_interval'])} on {found['specificity_images']}.\n"
+        f"{fitted_on}): sensitivity {cautious(found['sensitivity'], found['sensitivity_interval'])} on "
+        f"{counted(found['sensitivity_images'], 'image')}, specificity "
+        f"{cautious(found['specificity'], found['specificity_interval'])} on {found['specificity_images']}.\n"
     )
 
 
@@ -197,11 +197,11 @@ def _decisions(found: Mapping[str, Any] | None, *, seen: bool) -> Iterator[str]:
     kinds = ", ".join(f"{names[kind]} {count}" for kind, count in found["referred_by"].items())
     yield (
         f"**Decisions**: {found['referred']} of {counted(found['images'], 'image')} referred, "
-        f"{_value(found['referred_share'])} {_interval(found['referred_share_interval'])} ({kinds}): "
+        f"{cautious(found['referred_share'], found['referred_share_interval'], up=True)} ({kinds}): "
         f"{found['positive_referred']} suspicious and {found['negative_referred']} others. Among those decided, "
-        f"sensitivity {_value(found['sensitivity'])} {_interval(found['sensitivity_interval'])} on "
-        f"{counted(found['sensitivity_images'], 'image')}, specificity {_value(found['specificity'])} "
-        f"{_interval(found['specificity_interval'])} on {found['specificity_images']}.\n"
+        f"sensitivity {cautious(found['sensitivity'], found['sensitivity_interval'])} on "
+        f"{counted(found['sensitivity_images'], 'image')}, specificity "
+        f"{cautious(found['specificity'], found['specificity_interval'])} on {found['specificity_images']}.\n"
     )
     if "coverage" not in found:
         return
@@ -209,8 +209,8 @@ def _decisions(found: Mapping[str, Any] | None, *, seen: bool) -> Iterator[str]:
         [
             _cell(name),
             str(of["images"]),
-            f"{_value(of['share'])} {_interval(of['share_interval'])}".strip(),
-            f"{of['promised']:.3f}",
+            cautious(of["share"], of["share_interval"]),
+            cautious(of["promised"]),
         ]
         for name, of in found["coverage"].items()
     ]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.parity.intervals import share_interval
-from ctonnx_train.evaluation.metrics import as_text
+from ctonnx.parity.rounding import cautious
 
 __all__ = ["Share", "share_of", "share_text"]
 
@@ -39,6 +39,6 @@ def share_of(flags: NDArray[np.bool_], groups: Sequence[int] | NDArray[np.intege
     return {**found, "interval": [round(end, 6) for end in share_interval(share, images)]}
 
 
-def share_text(share: Share) -> str:
-    """Returns a share as text such as `0.900 [0.850, 0.950]`, or `-`."""
-    return as_text(share["value"], share["interval"])
+def share_text(share: Share, *, up: bool = False) -> str:
+    """Returns a share as text such as `0.900 [0.850, 0.950]`, rounded down or, if a higher one is worse, up; or `-`."""
+    return cautious(share["value"], share["interval"], up=up)

@@ -9,6 +9,8 @@ from ctonnx_train.recalibration.comparison import MEASURES
 
 __all__ = ["as_text"]
 
+_WORSE = {"nll", "ece", "referred", "novel"}  # the higher the measure
+
 
 def as_text(document: Mapping[str, Any]) -> str:
     """Returns the document of `recalibrate_model` for a terminal."""
@@ -23,7 +25,8 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     before, after = document["before"], document["after"]
     rows = [["", "before", "after", "scans"]]
     for name, label in MEASURES.items():
-        rows.append([label, share_text(before[name]), share_text(after[name]), str(after[name]["images"])])
+        texts = (share_text(found[name], up=name in _WORSE) for found in (before, after))
+        rows.append([label, *texts, str(after[name]["images"])])
     yield from aligned(rows)
     kept = "groups kept together" if document["groups"] is not None else "each scan once"
     yield (
@@ -49,7 +52,7 @@ def _values(earlier: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[l
     sets = values["prediction_sets"] or earlier["prediction_sets"]
     for name in sets["lowest"] if sets else ():
         lowest = (_of((found["prediction_sets"] or {}).get("lowest"), name) for found in (earlier, values))
-        yield [f"lowest fit of {name} in a set", *lowest]
+        yield [f"lowest conformity of {name}", *lowest]
     yield ["novelty threshold", *(_of(found["novelty"], "threshold") for found in (earlier, values))]
     for name in ("low", "high"):
         yield [f"mean grey, {name} end", *(_of(found["brightness"], name) for found in (earlier, values))]

@@ -12,11 +12,12 @@ from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.rule import describe_basis
 from ctonnx.artifacts.run import Run
 from ctonnx.artifacts.spec import VALIDATION_IMAGES
+from ctonnx.parity.rounding import cautious
 from ctonnx_train.data.leakage import Leaks
 from ctonnx_train.data.splits import Sample, Split
 from ctonnx_train.evaluation.evaluate import Evaluation, summarize
 from ctonnx_train.evaluation.fitting.decisions import decisions_as_text
-from ctonnx_train.evaluation.metrics import as_table, as_text
+from ctonnx_train.evaluation.metrics import as_table
 from ctonnx_train.evaluation.report import write_curves, write_evaluation
 from ctonnx_train.runs.record import RunRecord
 
@@ -94,7 +95,7 @@ def summary(record: RunRecord, leaks: Leaks) -> Iterator[str]:
         yield f"suspicious: {' + '.join(point.positive)} of {point.threshold:.6g} or more{gap}"
         for split, metrics in record.metrics.items():
             found = metrics["suspicious"]
-            shown = (f"{n} {as_text(found[n], found[f'{n}_interval'])}" for n in ("sensitivity", "specificity"))
+            shown = (f"{n} {cautious(found[n], found[f'{n}_interval'])}" for n in ("sensitivity", "specificity"))
             yield f"  {', '.join(shown)} on the {titles[split]} images{_fitted_on(point) if split == 'valid' else ''}"
         yield ""
         has_sets, has_novelty = record.prediction_sets is not None, record.novelty is not None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctonnx.artifacts import json_schema
-from ctonnx.parity.rounding import rounded_down
+from ctonnx.parity.rounding import cautious
 
 __all__ = ["OperatingPoint", "suspicion"]
 
@@ -65,15 +65,11 @@ class OperatingPoint:
 
     @property
     def metrics_text(self) -> str:
-        """Sensitivity and specificity, with their 95 % intervals if known, for messages; all are rounded down."""
-        parts = []
-        for name in ("sensitivity", "specificity"):
-            value, *ends = (
-                f"{rounded_down(share, 3):.3f}"
-                for share in (getattr(self, name), *(getattr(self, f"{name}_interval") or ()))
-            )
-            parts.append(f"{name} {value}" + (f" [{', '.join(ends)}]" if ends else ""))
-        return ", ".join(parts)
+        """Sensitivity and specificity, with their 95 % intervals if known, for messages; never rounded up."""
+        return ", ".join(
+            f"{name} {cautious(getattr(self, name), getattr(self, f'{name}_interval'))}"
+            for name in ("sensitivity", "specificity")
+        )
 
     def calls(self, probabilities: NDArray[np.floating[Any]], classes: Sequence[str]) -> NDArray[np.bool_]:
         """Returns for each image whether it is called suspicious, bool [images], by probabilities [images, classes]."""

@@ -45,6 +45,9 @@ class PredictionSets:
     probability of one of several suspicious classes may be as low for an image of that class as for a normal one; that
     of its side is not. So fewer sets have classes of both sides, at the same coverage.
 
+    A class with too few images for the coverage shares the value of all images together, and nothing is promised for it
+    (Ding et al. 2023, https://arxiv.org/abs/2306.09335).
+
     Attributes:
         coverage: Requested coverage of each class, 0 to 1.
         lowest: Lowest conformity with which a class is in the set, by class.
@@ -59,20 +62,20 @@ class PredictionSets:
     positive: tuple[str, ...] = ()
     leaked_images_used: bool = False
 
-    def covered(self, name: str) -> float:
-        """Returns the coverage that the images of a class can promise: n / (n + 1) if they are too few for `coverage`.
+    def covered(self, name: str) -> float | None:
+        """Returns the coverage that is promised for a class; None if it has too few images: n promise n / (n + 1).
 
         >>> sets = PredictionSets(coverage=0.95, lowest={"a": 0.1, "b": 0.2}, images={"a": 40, "b": 13})
-        >>> sets.covered("a"), round(sets.covered("b"), 3)
-        (0.95, 0.929)
+        >>> sets.covered("a"), sets.covered("b")
+        (0.95, None)
         """
         images = self.images[name]
-        return min(self.coverage, images / (images + 1))
+        return self.coverage if images / (images + 1) >= self.coverage else None
 
     @property
     def short_of_images(self) -> tuple[str, ...]:
         """The classes with too few images for the requested coverage: for them the promise is not made."""
-        return tuple(name for name in self.lowest if self.covered(name) < self.coverage)
+        return tuple(name for name in self.lowest if self.covered(name) is None)
 
     def sets(self, probabilities: NDArray[np.floating[Any]], classes: Sequence[str]) -> NDArray[np.bool_]:
         """Returns the set of each image: bool [images, classes], for probabilities of that shape.

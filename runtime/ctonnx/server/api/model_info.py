@@ -92,7 +92,10 @@ def _decision(spec: ModelSpec) -> str:
         )
     if spec.prediction_sets is not None:
         coverage = exactly(spec.prediction_sets.coverage, form="%")
-        reasons.append(f"its prediction set (fitted for {coverage} coverage) has suspicious and other classes")
+        reasons.append(
+            f"its prediction set (fitted for {coverage} coverage) has suspicious and other classes or contradicts the "
+            "score"
+        )
     basis = describe_basis(sets=spec.prediction_sets is not None, novelty=spec.novelty is not None)
     return f"decisions rest on {basis}; an image is referred if {' or '.join(reasons)}"
 

@@ -91,19 +91,32 @@ def test_the_coverage_of_200_resamples_lies_in_the_band_of_the_theory() -> None:
     assert (with_the_top.mean(axis=0) >= covered.mean(axis=0)).all()
 
 
-def test_too_few_images_promise_what_they_can_with_a_caveat() -> None:
+def test_a_class_with_too_few_images_shares_the_value_of_all_and_has_a_caveat() -> None:
     probabilities, labels = drawn(np.random.default_rng(0), (19, 13, 20))
+    probabilities[labels == 1] = np.eye(3)[1] * 0.97 + 0.01
+    odd = int(np.flatnonzero(labels == 1)[0])
+    probabilities[odd] = [0.999, 1e-6, 0.000999]  # would leave the class in every set
     sets = fitted(probabilities, labels, 0.95)
     assert sets.images == {"large cell": 19, "normal": 13, "squamous": 20}
     assert sets.short_of_images == ("normal",)
-    for index, name in enumerate(CLASSES):  # all of the images are covered, as of 20 or fewer none may be missed
-        assert sets.lowest[name] == probabilities[labels == index, index].min()
+    for index, name in ((0, "large cell"), (2, "squamous")):  # of 20 or fewer images none may be missed
+        assert sets.lowest[name] == np.float32(probabilities[labels == index, index].min())
+    own = np.sort(probabilities[np.arange(52), labels].astype(np.float32))
+    assert sets.lowest["normal"] == own[1]  # of 52 images the one below, rank ceil(53 * 0.95) = 51 of them from above
+    assert [sets.covered(name) for name in CLASSES] == [0.95, None, 0.95]
     assert prediction_set_caveats(sets) == [
         "too few validation images for prediction sets with a coverage of 0.95 (19 or more of a class can promise it): "
-        "'normal' has 13, which can promise 0.928"
+        "'normal' has 13; how often the set has its class is not promised"
     ]
     assert prediction_set_caveats(fitted(*drawn(np.random.default_rng(0), (19, 19, 20)), 0.95)) == []
     assert prediction_set_caveats(None) == []
+
+
+def test_few_images_altogether_are_all_covered() -> None:
+    probabilities, labels = drawn(np.random.default_rng(0), (3, 4, 5))
+    sets = fitted(probabilities, labels, 0.95)
+    assert set(sets.lowest.values()) == {float(probabilities[np.arange(12), labels].astype(np.float32).min())}
+    assert sets.short_of_images == CLASSES
 
 
 def test_a_class_without_images_leaves_no_sets() -> None:

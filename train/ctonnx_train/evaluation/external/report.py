@@ -12,6 +12,8 @@ from ctonnx_train.evaluation.shares import share_text
 
 __all__ = ["as_markdown", "write_report"]
 
+_DECISIONS = ("positive", "negative", "refer")
+
 
 def write_report(document: Mapping[str, Any], folder: Path) -> None:
     """Writes `evaluation.json` and `report.md` to a folder atomically; an earlier evaluation is replaced."""
@@ -45,7 +47,7 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"The model's suspicious classes: {', '.join(document['positive_classes'])}."
     yield "A research tool, not a medical device.\n"
     rows = [
-        [label, share_text(document[name]), str(document[name]["images"])]
+        [label, share_text(document[name], up=name in ("referred", "missed")), str(document[name]["images"])]
         for name, label in (
             ("auroc", "AUROC of the score"),
             ("sensitivity", "sensitivity at the operating point"),
@@ -58,10 +60,10 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     decisions = document["decisions"]
     rows = [
-        [f"{side} scans", *(share_text(decisions[side][name]) for name in ("positive", "negative", "refer"))]
+        [f"{side} scans", *(share_text(decisions[side][name], up=name != side) for name in _DECISIONS)]
         for side in ("positive", "negative")
     ]
-    yield from table(["scans \\ decision", "positive", "negative", "refer"], rows)
+    yield from table(["scans \\ decision", *_DECISIONS], rows)
     yield ""
     yield from _shift(document["shift"], document["model"]["fitted_on"])
     yield (
@@ -96,7 +98,7 @@ def _shift(shift: Mapping[str, Any], fitted_on: str) -> Iterator[str]:
         yield "- Novelty: unknown, as the model has no such output."
     else:
         yield (
-            f"- Novelty: {share_text(novelty['flagged'])} of the scans are above the threshold, where "
+            f"- Novelty: {share_text(novelty['flagged'], up=True)} of the scans are above the threshold, where "
             f"{novelty['expected']:.2f} are expected; the median scan is at percentile "
             f"{novelty['median_percentile']:g} of the {fitted_on}."
         )
@@ -114,7 +116,9 @@ def _fact(name: str, fact: Mapping[str, Any]) -> str:
         trained = ", ".join(f"{_number(value)} ({kind})" for kind, value in fact["in_training"].items())
         text += f" against {trained} in training"
     if "outside" in fact:
-        text += f"; {share_text(fact['outside'])} of the scans are outside the middle 90 % of the training images"
+        text += (
+            f"; {share_text(fact['outside'], up=True)} of the scans are outside the middle 90 % of the training images"
+        )
     return text
 
 

@@ -10,7 +10,7 @@ from scipy.special import logit
 from ctonnx.artifacts.decision.operating_point import OperatingPoint, suspicion
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.decision.rule import decide_all
-from ctonnx_train.evaluation.metrics import as_text
+from ctonnx.parity.rounding import cautious
 from ctonnx_train.evaluation.shares import share_of
 
 __all__ = ["Flags", "decision_confidence", "decision_metrics", "decisions_as_text", "risk_coverage"]
@@ -39,7 +39,7 @@ def decision_metrics(
         `images`, `referred` and `referred_share`; `referred_by`, the number of images for each kind of reason (an image
         may have several); `sensitivity` and `specificity` among the images that are decided, with their numbers; the
         same for the referred ones, `positive_referred` and `negative_referred`. With prediction sets also `coverage` by
-        class, with the coverage that its images can promise, and the mean `set_size`. All shares have 95 % Wilson score
+        class, with the coverage that is promised for it, and the mean `set_size`. All shares have 95 % Wilson score
         intervals; a share of no images is None.
     """
     if point is None:
@@ -71,7 +71,7 @@ def decision_metrics(
             name: {
                 **_share("share", inside[labels == index, index]),
                 "images": int((labels == index).sum()),
-                "promised": round(sets.covered(name), 6),
+                "promised": sets.covered(name),
             }
             for index, name in enumerate(classes)
         }
@@ -86,7 +86,7 @@ def decisions_as_text(found: Mapping[str, Any]) -> str:
     'referred 0.050; of the others, sensitivity 0.980, specificity -'
     """
     shown = {
-        name: as_text(found[name], found.get(f"{name}_interval"))
+        name: cautious(found[name], found.get(f"{name}_interval"), up=name == "referred_share")
         for name in ("referred_share", "sensitivity", "specificity")
     }
     return "referred {referred_share}; of the others, sensitivity {sensitivity}, specificity {specificity}".format(

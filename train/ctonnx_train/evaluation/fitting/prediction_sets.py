@@ -31,7 +31,8 @@ def fit_prediction_sets(
     The nonconformity of an image is 1 - c, where c is the `conformity` of its own class with it. With n images of a
     class, the k-th smallest nonconformity, k = ceil((n + 1) * coverage), is the highest with which the class is in a
     set: a new image has its own class in its set with a probability of k / (n + 1) or more. If k is above n, the images
-    are too few. Then the highest nonconformity is taken, which n images can promise a coverage of n / (n + 1) for; see
+    are too few, and one odd image among them would decide. Then the class has the value that all images together have
+    by the same rule, as if they were of one class, and nothing is promised for it (Ding et al. 2023); see
     `PredictionSets.short_of_images`.
 
     The probabilities, [images, classes], are those of the validation images after the temperature. They are converted
@@ -46,7 +47,8 @@ def fit_prediction_sets(
     Raises:
         ValueError: If the coverage is not between 0 and 1.
 
-    Source: Vovk 2012, https://arxiv.org/abs/1209.2673; Angelopoulos and Bates 2021, https://arxiv.org/abs/2107.07511
+    Source: Vovk 2012, https://arxiv.org/abs/1209.2673; Angelopoulos and Bates 2021, https://arxiv.org/abs/2107.07511;
+    Ding et al. 2023, https://arxiv.org/abs/2306.09335 (classes with few images)
     """
     if not 0 < coverage < 1:
         raise ValueError(f"expected a coverage between 0 and 1, found {coverage!r}")
@@ -55,13 +57,17 @@ def fit_prediction_sets(
     if not has_all:
         used[:] = True
     values = conformity(probabilities, classes, positive)
+    own = values[np.arange(len(labels)), labels]  # the conformity of each image's own class
+    together = _lowest(own[used], coverage)
+    if together is None and used.any():
+        together = float(own[used].min())
     lowest, images = dict[str, float](), dict[str, int]()
     for index, name in enumerate(classes):
-        own = np.sort(values[used & (labels == index), index])[::-1]  # in the order of rising nonconformity
-        if not len(own):
+        found = own[used & (labels == index)]
+        if not len(found) or together is None:
             return None
-        rank = math.ceil(round((len(own) + 1) * coverage, _EXACT))
-        lowest[name], images[name] = float(own[min(rank, len(own)) - 1]), len(own)
+        of_class = _lowest(found, coverage)
+        lowest[name], images[name] = together if of_class is None else of_class, len(found)
     return PredictionSets(
         coverage=coverage,
         lowest=lowest,
@@ -69,3 +75,11 @@ def fit_prediction_sets(
         positive=tuple(positive),
         leaked_images_used=leaked is not None and bool(leaked.any()) and not has_all,
     )
+
+
+def _lowest(conformities: NDArray[np.float32], coverage: float) -> float | None:
+    """Returns the lowest conformity in a set, or None if the images, [images], are too few for the coverage."""
+    rank = math.ceil(round((len(conformities) + 1) * coverage, _EXACT))
+    if rank > len(conformities):
+        return None
+    return float(np.sort(conformities)[::-1][rank - 1])  # in the order of rising nonconformity
