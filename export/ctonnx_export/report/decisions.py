@@ -120,7 +120,7 @@ def _sets(metrics: Mapping[str, Any], classes: Sequence[str], sets: PredictionSe
         f"**Prediction sets** are fitted for a coverage of {exactly(sets.coverage, form='%')}: of the images of each "
         "class, at least this share should have their class in the set, if they come from where the validation images "
         f"come from. n images of a class can promise n / (n + 1) at most; a "
-        "class with too few shares the threshold of all images, and nothing is promised for it.{leaked}"
+        f"class with too few shares the threshold of all images, and nothing is promised for it.{leaked}"
     )
     yield ""
     yield from table(
