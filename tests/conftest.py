@@ -46,6 +46,14 @@ def once(folder: Path, name: str) -> Iterator[bool]:
         (folder / f"{name}.made").touch()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Replaces fsync: it guards against a loss of power, which no test has, and waits for the disk each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder shared by all test processes."""

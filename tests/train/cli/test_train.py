@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import fields
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def test_train_prints_the_metrics_and_where_the_run_is(scans: str, folder: Path)
     def of(split: str, name: str) -> str:
         metrics = record["metrics"][split]["suspicious"]
         low, high = metrics[f"{name}_interval"]
-        return f"{metrics[name]:.3f} [{low:.3f}, {high:.3f}]"
+        return f"{metrics[name]:.3f} [{floor(low * 1e3) / 1e3:.3f}, {ceil(high * 1e3) / 1e3:.3f}]"
 
     made = read_record(Run(folder / "runs" / "tiny"))
     caveats = model_caveats(record["metrics"], made.operating_point, made.prediction_sets, novelty=made.novelty)

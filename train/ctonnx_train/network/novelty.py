@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ctonnx_train.network.thumbnail import CELLS, cell_weights
+from ctonnx_train.network.thumbnail import CELLS, ROW_STEP, cell_weights
 
 __all__ = ["NoveltyDistance"]
 
@@ -30,8 +30,8 @@ class NoveltyDistance(nn.Module):
 
     def __init__(self, arrays: Mapping[str, NDArray[np.float32]]) -> None:
         super().__init__()
-        self.features = _Distance(arrays, "features")
-        self.thumbnail = _Distance(arrays, "thumbnail")
+        self.features = _Whitening(arrays, "features")
+        self.thumbnail = _Whitening(arrays, "thumbnail")
         self.register_buffer("typical", torch.from_numpy(np.array(arrays["typical"], np.float32)))
 
     def forward(self, pooled: Tensor, pixels: Tensor) -> Tensor:
@@ -41,6 +41,7 @@ class NoveltyDistance(nn.Module):
             pooled: Pooled features, float32 [batch, features].
             pixels: Pixels of the same images, uint8 [batch, height, width, 3].
         """
+        pixels = pixels[:, ::ROW_STEP]
         batch, height, width, channels = pixels.shape
         # A matrix product is faster than a mean over three channels; all of them count alike.
         columns = np.repeat(cell_weights(width).T, channels, axis=0) / channels
@@ -49,12 +50,13 @@ class NoveltyDistance(nn.Module):
         # As matrices: onnxruntime rejects an empty batch in other products with a transposition.
         turned = rows.transpose(1, 2).reshape(batch * CELLS, height) @ down
         cells = turned.reshape(batch, CELLS, CELLS).transpose(1, 2)
-        distances = (self.features(pooled) + self.thumbnail(cells.reshape(batch, CELLS * CELLS))) / self.typical
-        nearest: Tensor = distances.amin(1)
+        both = self.features(pooled), self.thumbnail(cells.reshape(batch, CELLS * CELLS))
+        difference = torch.cat(both, 1).unsqueeze(1) - torch.cat([self.features.means, self.thumbnail.means], 1)
+        nearest: Tensor = ((difference * difference).sum(2) / self.typical).amin(1)
         return nearest
 
 
-class _Distance(nn.Module):
+class _Whitening(nn.Module):
     shift: Tensor
     weight: Tensor
     means: Tensor
@@ -65,7 +67,5 @@ class _Distance(nn.Module):
             self.register_buffer(name, torch.from_numpy(np.array(arrays[f"{part}.{name}"], np.float32)))
 
     def forward(self, values: Tensor) -> Tensor:
-        """Returns the squared distance from each class's mean: [batch, classes], for values [batch, values]."""
-        whitened = (values - self.shift) @ self.weight
-        difference = whitened.unsqueeze(1) - self.means
-        return (difference * difference).sum(2)
+        """Returns the values, [batch, values], in components of unit variance: [batch, components]."""
+        return (values - self.shift) @ self.weight

@@ -1,14 +1,20 @@
-"""The thumbnail of an image: the mean grey of 8 x 8 cells, which shows where an image is bright or dark."""
+"""The thumbnail of an image: the mean grey of 8 x 8 cells, which shows where an image is bright or dark.
+
+Of the rows of pixels, one in four is used: a cell is still a mean of many, and the graph reads a quarter of the bytes.
+"""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CELLS", "cell_weights", "thumbnails"]
+__all__ = ["CELLS", "ROW_STEP", "cell_weights", "thumbnails"]
 
 CELLS = 8
 """Number of cells in height, and in width."""
+
+ROW_STEP = 4
+"""Distance between the rows of pixels that are used; 8 rows are left of the smallest image, of 32."""
 
 
 def cell_weights(size: int) -> NDArray[np.float64]:
@@ -28,6 +34,7 @@ def cell_weights(size: int) -> NDArray[np.float64]:
 
 def thumbnails(pixels: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
     """Returns the thumbnails, 0 to 255, of pixels [images, height, width, channels]: float64 [images, 64]."""
-    height, width = pixels.shape[1:3]
-    cells: NDArray[np.float64] = cell_weights(height) @ pixels.mean(axis=3, dtype=np.float64) @ cell_weights(width).T
+    rows = pixels[:, ::ROW_STEP]
+    height, width = rows.shape[1:3]
+    cells: NDArray[np.float64] = cell_weights(height) @ rows.mean(axis=3, dtype=np.float64) @ cell_weights(width).T
     return cells.reshape(len(pixels), -1)
