@@ -22,19 +22,9 @@ IR_VERSION = 10
 OPERATORS = frozenset(
     {
         # operators of the exports
-        *("Add", "Cast", "Conv", "DequantizeLinear", "Div", "Gemm", "Greater", "Identity", "MatMul", "MaxPool", "Mul"),
-        *(
-            "QuantizeLinear",
-            "ReduceMean",
-            "ReduceMin",
-            "ReduceSum",
-            "Relu",
-            "Reshape",
-            "Softmax",
-            "Sub",
-            "Transpose",
-            "Unsqueeze",
-        ),
+        *("Add", "Cast", "Concat", "Conv", "DequantizeLinear", "Div", "Gemm", "Greater"),
+        *("Identity", "MatMul", "MaxPool", "Mul", "QuantizeLinear", "ReduceMean", "ReduceMin", "ReduceSum"),
+        *("Relu", "Reshape", "Slice", "Softmax", "Sub", "Transpose", "Unsqueeze"),
         # operators that other versions of the exporter and the simplifier write instead
         *("AveragePool", "BatchNormalization", "Clip", "Constant", "Flatten", "GlobalAveragePool", "Squeeze"),
     }
