@@ -97,7 +97,8 @@ def model_card(facts: Mapping[str, Any]) -> str:
         *stress_lines(facts),
         "## Limits",
         "",
-        "- It knows only its classes: any image, even a photograph of a cat, is assigned to one of them.",
+        "- It knows only its classes: it names one of them for any image, even a photograph of a cat. The novelty and "
+        "the warnings refer most of such images, and not all.",
         "- It was tested on images of the same source as its training images. Metrics may be lower for another "
         "scanner, protocol, window or population; measure them before you use it there.",
         "- It classifies single slices, scaled to its input size, not volumes; findings of only a few of its pixels "

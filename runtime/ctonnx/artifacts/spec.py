@@ -188,7 +188,7 @@ def fitted_on(history: Sequence[Mapping[str, Any]]) -> str:
 
 def describe_history(spec: ModelSpec) -> list[str]:
     """Returns a sentence for each entry of `ModelSpec.history`, the oldest first: when, on what, and what changed."""
-    parts = {name: getattr(spec, name) for name in ("operating_point", "prediction_sets", "novelty")}
+    parts = {name: getattr(spec, name) for name in ("operating_point", "prediction_sets", "novelty", "brightness")}
     now = {"temperature": spec.temperature, **{name: part and asdict(part) for name, part in parts.items()}}
     states = [*(_part(entry, "earlier") for entry in spec.history), now]
     found = []

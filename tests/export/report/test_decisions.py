@@ -56,7 +56,7 @@ def test_the_rule_has_all_its_reasons() -> None:
     assert (
         "## Decisions\n\nAn image is `positive` if it is suspicious, else `negative`. It is neither but `refer`, a "
         "person must look, if its prediction set has classes of both kinds, or only of the other kind; or it is unlike "
-        "the training images (novelty); or its mean grey is below 21 or above 185 of 255; or it gave a warning.\n\n"
+        "the training images (novelty); or its mean grey is below 20 or above 190 of 255; or it gave a warning.\n\n"
         "| images |"
     ) in text()
     assert "An image is suspicious if the probabilities of large cell, tumor sum to 0.123456 or more." in text()

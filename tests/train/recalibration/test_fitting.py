@@ -120,7 +120,7 @@ def test_scan_with_a_warning_is_referred_whatever_the_values(site: Site) -> None
 
 def test_scan_far_from_the_brightness_of_the_fitted_ones_is_referred(site: Site) -> None:
     scans = site(60)
-    darker = replace(scans, impressions=(*scans.impressions[:59], Impression(None, 60.0)))
+    darker = replace(scans, impressions=(*scans.impressions[:59], Impression(None, 55.0)))
     earlier = replace(EARLIER, novelty=None, brightness=BrightnessRange(low=90, high=120, images=9))
     for values, expected in ((earlier, True), (fit(darker), False), (replace(earlier, brightness=None), False)):
         found = judge(darker, np.arange(60), replace(values, prediction_sets=None, novelty=None)).decisions

@@ -90,14 +90,15 @@ def test_the_lines_of_the_gate_name_each_change_and_those_that_cannot_be_shown()
         "padded, square + 0%: 9.0% of the decisions change (9 of 100): 9 flipped, 0 newly referred",
         "inverted, black to white: 100.0% of the decisions flip (100 of 100)",
         "note: 3 changes keep 5% on these 100 images, but the 95 % interval reaches beyond it: more images can show it",
+        "gate of 5%: failed by 3 changes",
     ]
-    assert list(gate_lines(document(("noise", [strength("5", 0)])), 0.05)) == []
+    assert list(gate_lines(document(("noise", [strength("5", 0)])), 0.05)) == ["gate of 5%: passed"]
 
 
 def test_without_a_decision_the_gate_and_the_tables_report_it() -> None:
     made = document(("noise", [strength("5", 0, decided=0)]), ("inverted", [strength("1", 0, decided=0)]), referred=100)
     assert list(gate_lines(made, 0.0)) == [
-        "all of the 100 unchanged scans are referred: there is no decision that could keep 0%"
+        "gate of 0%: failed: all of the 100 unchanged scans are referred, so that no decision could keep it"
     ]
     text = as_markdown(made)
     assert "**All are referred before any change: there is no decision that could change.**" in text
@@ -109,6 +110,7 @@ def test_few_decisions_are_named_in_the_gate_and_in_the_report() -> None:
     assert list(gate_lines(made, 0.0)) == [
         "note: only 20 of 100 unchanged scans are decided, the others referred: the gate is about these alone",
         "note: 1 change keeps 0% on these 20 images, but the 95 % interval reaches beyond it: more images can show it",
+        "gate of 0%: passed",
     ]
     assert "**Only 20 are decided: what follows is about these.**" in as_markdown(made)
     assert ["change", "strength", "normal (20)"] in rows(as_markdown(made))
@@ -116,8 +118,9 @@ def test_few_decisions_are_named_in_the_gate_and_in_the_report() -> None:
 
 def test_a_share_just_over_the_bound_is_not_rounded_to_it() -> None:
     made = document(("noise", [strength("5", 5001, images=100_000)]))
-    (line,) = gate_lines(made, 0.05)
+    line, verdict = gate_lines(made, 0.05)
     assert line.startswith("noise, 5: 5.001% of the decisions change (5001 of 100000): 5001 flipped, 0 newly")
+    assert verdict == "gate of 5%: failed by 1 change"
 
 
 def test_the_file_of_a_run_is_the_document(tmp_path: Path) -> None:

@@ -196,12 +196,16 @@ def _caveats(
             f"the score barely separates suspicious scans from others here (AUROC {auroc:.3f}): no threshold can make "
             "up for that; train on scans of this site"
         )
-    novel = before["novel"]["value"]
-    if novel is not None and novel >= _FOREIGN:
-        found.append(
-            f"{novel:.0%} of these scans were flagged as unlike the training images: the new novelty threshold takes "
-            "them for ordinary, and what the model is worth on them was measured here only"
-        )
+    novel = before["novel"]
+    if spec.novelty is not None and novel["value"] is not None:
+        expected = 1 - spec.novelty.quantile
+        if novel["interval"] and novel["interval"][0] > expected:
+            found.append(
+                f"{novel['value']:.1%} of these scans were flagged as unlike the training images, where "
+                f"{expected:.1%} were expected: the new novelty threshold takes them for ordinary. Look for scans that "
+                "are there by mistake (`ctonnx predict` names them), and leave them out; what the model is worth on "
+                "the others was measured here only"
+            )
     known = spec.brightness
     if known is not None:
         foreign = np.mean(

@@ -45,7 +45,7 @@ def as_markdown(document: Mapping[str, Any]) -> str:
 
 
 def gate_lines(document: Mapping[str, Any], bound: float) -> Iterator[str]:
-    """Yields a line for each change that breaks the bound, and one about those that these images cannot show.
+    """Yields a line for each change that breaks the bound, one about those that cannot be shown, and the verdict.
 
     A model that decides about no image fails, and has no other line; one that decides about few has a note.
     """
@@ -53,9 +53,10 @@ def gate_lines(document: Mapping[str, Any], bound: float) -> Iterator[str]:
     decided, images = decided_before(document), document["images"]
     if not decided:
         scans = counted(images, "unchanged scan")
-        yield f"all of the {scans} are referred: there is no decision that could keep {limit}"
+        yield f"gate of {limit}: failed: all of the {scans} are referred, so that no decision could keep it"
         return
-    for title, of, kind in failures(document, bound):
+    broken = failures(document, bound)
+    for title, of, kind in broken:
         change = of[kind]
         share = shown(change["share"], bound, digits=1, form="%")
         line = f"{title}, {of['shown']}: {share} of the {_JUDGED[kind]} ({change['count']} of {change['images']})"
@@ -73,6 +74,7 @@ def gate_lines(document: Mapping[str, Any], bound: float) -> Iterator[str]:
             f"note: {counted(len(few), 'change')} {verb} {limit} on these {counted(decided, 'image')}, but the 95 % "
             "interval reaches beyond it: more images can show it"
         )
+    yield f"gate of {limit}: " + (f"failed by {counted(len(broken), 'change')}" if broken else "passed")
 
 
 def _lines(document: Mapping[str, Any]) -> Iterator[str]:

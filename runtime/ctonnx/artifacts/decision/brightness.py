@@ -12,7 +12,7 @@ __all__ = ["BrightnessRange"]
 
 _WHITE = 255.0
 _PERCENTILES = (1, 99)  # one image that is nearly black does not widen the range
-_FACTOR = 0.7  # of the dark end, and of the distance of the bright end from white
+_FACTOR = 0.65  # of the dark end, and of the distance of the bright end from white
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +50,10 @@ class BrightnessRange:
     def limits(self) -> tuple[float, float]:
         """Smallest and largest mean grey value without a warning.
 
-        They are 0.7 times `low`, and the value whose distance from white is 0.7 times that of `high`.
+        They are 0.65 times `low`, and the value whose distance from white is 0.65 times that of `high`.
 
         >>> BrightnessRange(low=30, high=155, images=613).limits
-        (21.0, 185.0)
+        (19.5, 190.0)
         """
         return _FACTOR * self.low, _WHITE - _FACTOR * (_WHITE - self.high)
 
@@ -76,7 +76,7 @@ class BrightnessRange:
         """Returns the limits in words.
 
         >>> BrightnessRange(low=30, high=155, images=613).sentence()
-        'its mean grey is below 21 or above 185 of 255'
+        'its mean grey is below 20 or above 190 of 255'
         """
         lowest, highest = self.limits
         return f"its mean grey is below {lowest:.0f} or above {highest:.0f} of 255"

@@ -6,12 +6,12 @@ from ctonnx.artifacts.decision.brightness import BrightnessRange
 
 
 @pytest.mark.parametrize(
-    ("mean", "word"), [(0, "darker"), (69.9, "darker"), (70, None), (128, None), (200.3, None), (200.5, "brighter")]
+    ("mean", "word"), [(0, "darker"), (64.9, "darker"), (65, None), (128, None), (204.2, None), (204.4, "brighter")]
 )
 def test_image_is_compared_with_the_limits(mean: float, word: str | None) -> None:
     known = BrightnessRange(low=100, high=177, images=3)
-    assert known.limits == pytest.approx((70, 200.4))
-    assert known.sentence() == "its mean grey is below 70 or above 200 of 255"
+    assert known.limits == pytest.approx((65, 204.3))
+    assert known.sentence() == "its mean grey is below 65 or above 204 of 255"
     caution = known.caution(mean)
     assert (caution is None) if word is None else (caution is not None and word in caution and "100 to 177" in caution)
 

@@ -104,7 +104,7 @@ def test_rule_of_the_decision_has_the_parts_of_the_model(predictor: Predictor) -
         predictor.spec = before
     assert [found["decision"] for found in facts] == [
         "decisions rest on the operating point, the prediction sets, the novelty and the warnings about an image; an "
-        "image is referred if it has a warning or its mean grey is below 21 or above 185 of 255 or its novelty is "
+        "image is referred if it has a warning or its mean grey is below 20 or above 190 of 255 or its novelty is "
         "above the threshold (percentile 95.5 of the validation images) or its prediction set (fitted for 90% "
         "coverage) has suspicious and other classes or contradicts the score",
         "decisions rest on the operating point and the warnings about an image alone, without prediction sets and "

@@ -113,6 +113,9 @@ def evaluate_external(
                 f"expected images of the split '{split}' in '{data}', found those of {there}; choose another"
             )
         log(question.sentence)
+        if not (positive or negative) and not (question.positive and question.negative):
+            side = "negative" if question.positive else "positive"
+            log(f"warning: by its name, no class of '{data}' is {side}; name the sides: --positive, --negative")
         source = open_source(found.root)
         with tqdm(total=len(samples), desc="reading images", unit="image", leave=False, disable=None) as bar:
             store = PixelStore(
