@@ -59,7 +59,7 @@ def test_train_prints_the_metrics_and_where_the_run_is(scans: str, folder: Path)
         f"  sensitivity {of('valid', 'sensitivity')}, specificity {of('valid', 'specificity')} "
         "on the validation images, on which it was fitted\n"
         f"  sensitivity -, specificity {of('test', 'specificity')} on the test images\n\n"
-        "decisions rest on the operating point, the prediction sets and the novelty\n"
+        "decisions rest on the operating point, the prediction sets, the novelty and the warnings about an image\n"
         f"  {decisions_as_text(record['metrics']['valid']['decisions'])} on the validation images, on which the sets "
         "were fitted\n"
         f"  {decisions_as_text(record['metrics']['test']['decisions'])} on the test images\n\n"
