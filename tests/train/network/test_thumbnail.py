@@ -13,7 +13,9 @@ def test_cells_cover_each_pixel_once(size: int) -> None:
     np.testing.assert_allclose(weights.sum(axis=0), CELLS / size)
 
 
-def test_cells_are_the_means_of_the_pixels_in_every_fourth_row() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 24, 3), np.uint8)
-    expected = pixels[:, ::4].reshape(2, 8, 2, 8, 3, 3).mean(axis=(2, 4, 5))
+@pytest.mark.parametrize(("height", "step"), [(40, 1), (64, 2), (224, 7)])
+def test_cells_are_the_means_of_the_pixels_in_some_rows(height: int, step: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, height, 24, 3), np.uint8)
+    rows = pixels[:, ::step]
+    expected = rows.reshape(2, 8, len(rows[0]) // 8, 8, 3, 3).mean(axis=(2, 4, 5))
     np.testing.assert_allclose(thumbnails(pixels), expected.reshape(2, -1))

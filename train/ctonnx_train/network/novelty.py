@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ctonnx_train.network.thumbnail import CELLS, ROW_STEP, cell_weights
+from ctonnx_train.network.thumbnail import CELLS, cell_weights, some_rows
 
 __all__ = ["NoveltyDistance"]
 
@@ -41,17 +41,18 @@ class NoveltyDistance(nn.Module):
             pooled: Pooled features, float32 [batch, features].
             pixels: Pixels of the same images, uint8 [batch, height, width, 3].
         """
-        pixels = pixels[:, ::ROW_STEP]
+        pixels = pixels[:, some_rows(pixels.shape[1])]
         batch, height, width, channels = pixels.shape
         # A matrix product is faster than a mean over three channels; all of them count alike.
         columns = np.repeat(cell_weights(width).T, channels, axis=0) / channels
         across, down = (torch.from_numpy(weights).to(pooled) for weights in (columns, cell_weights(height).T))
-        rows = pixels.to(pooled.dtype).reshape(batch, height, width * channels) @ across
-        # As matrices: onnxruntime rejects an empty batch in other products with a transposition.
-        turned = rows.transpose(1, 2).reshape(batch * CELLS, height) @ down
-        cells = turned.reshape(batch, CELLS, CELLS).transpose(1, 2)
-        both = self.features(pooled), self.thumbnail(cells.reshape(batch, CELLS * CELLS))
-        difference = torch.cat(both, 1).unsqueeze(1) - torch.cat([self.features.means, self.thumbnail.means], 1)
+        rows = (pixels.to(pooled.dtype).reshape(batch, height, width * channels) @ across).flatten(1)
+        # From rows to cells and from cells to components in one product, whose matrix the export computes once.
+        cells = self.thumbnail.weight.reshape(CELLS, -1)
+        weight = (down @ cells).reshape(height * CELLS, -1)
+        both = torch.cat([pooled @ self.features.weight, rows @ weight], 1)
+        means = torch.cat([self.features.shifted_means(), self.thumbnail.shifted_means()], 1)
+        difference = both.unsqueeze(1) - means
         nearest: Tensor = ((difference * difference).sum(2) / self.typical).amin(1)
         return nearest
 
@@ -66,6 +67,6 @@ class _Whitening(nn.Module):
         for name in ("shift", "weight", "means"):
             self.register_buffer(name, torch.from_numpy(np.array(arrays[f"{part}.{name}"], np.float32)))
 
-    def forward(self, values: Tensor) -> Tensor:
-        """Returns the values, [batch, values], in components of unit variance: [batch, components]."""
-        return (values - self.shift) @ self.weight
+    def shifted_means(self) -> Tensor:
+        """Returns the means of the classes in components of values that are not shifted: [classes, components]."""
+        return self.means + self.shift @ self.weight

@@ -1,6 +1,6 @@
 """The thumbnail of an image: the mean grey of 8 x 8 cells, which shows where an image is bright or dark.
 
-Of the rows of pixels, one in four is used: a cell is still a mean of many, and the graph reads a quarter of the bytes.
+Of a high image, some rows of pixels are used: a cell is still a mean of many, and the graph reads few of the bytes.
 """
 
 from typing import Any
@@ -8,13 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CELLS", "ROW_STEP", "cell_weights", "thumbnails"]
+__all__ = ["CELLS", "cell_weights", "some_rows", "thumbnails"]
 
 CELLS = 8
 """Number of cells in height, and in width."""
 
-ROW_STEP = 4
-"""Distance between the rows of pixels that are used; 8 rows are left of the smallest image, of 32."""
+_ROWS = 32  # at least so many rows of pixels are used, 4 or more for a cell
+
+
+def some_rows(height: int) -> slice:
+    """Returns which rows of pixels are used of an image of this height: all of one below 64, 32 to 63 of any other.
+
+    >>> some_rows(224), len(range(224)[some_rows(224)])
+    (slice(None, None, 7), 32)
+    """
+    return slice(None, None, max(1, height // _ROWS))
 
 
 def cell_weights(size: int) -> NDArray[np.float64]:
@@ -34,7 +42,7 @@ def cell_weights(size: int) -> NDArray[np.float64]:
 
 def thumbnails(pixels: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
     """Returns the thumbnails, 0 to 255, of pixels [images, height, width, channels]: float64 [images, 64]."""
-    rows = pixels[:, ::ROW_STEP]
+    rows = pixels[:, some_rows(pixels.shape[1])]
     height, width = rows.shape[1:3]
     cells: NDArray[np.float64] = cell_weights(height) @ rows.mean(axis=3, dtype=np.float64) @ cell_weights(width).T
     return cells.reshape(len(pixels), -1)
