@@ -6,7 +6,7 @@ the model's square.
 
 A readable EXIF orientation is applied. `load` returns the first frame of a file with several. Formats whose decoding
 starts another program (EPS) and formats without images are not opened. DICOM has its own rules
-(`ctonnx.images.dicom.greyscale`). An image that would take more than a quarter of the memory is not decoded
+(`ctonnx.images.dicom.rendering.greyscale`). An image that would take more than a quarter of the memory is not decoded
 (`ctonnx.system.memory`).
 """
 

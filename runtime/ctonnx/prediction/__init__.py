@@ -7,6 +7,5 @@ cautions         warnings about images that the model should not be trusted on
 streaming        many images: decoding ahead, batches, order
 predictor        `Predictor`
 verification     replays golden inputs on this device
-output/          rows and heatmaps of `ctonnx predict`
-batch            predicts files and writes their rows and heatmaps
+output/          predicts files and writes their rows and heatmaps
 """

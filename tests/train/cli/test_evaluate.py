@@ -22,7 +22,7 @@ from ctonnx.artifacts.run import Run
 from ctonnx.cli.main import main
 from ctonnx.errors import DataError
 from ctonnx.system.files import sha256_of
-from ctonnx_train.evaluation.metrics import REPLICATES
+from ctonnx_train.evaluation.statistics.metrics import REPLICATES
 from ctonnx_train.runs.record import read_record
 from ctonnx_train.stress.transforms import TRANSFORMS
 

@@ -20,7 +20,7 @@ from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx.parity.comparison import compare_probabilities
 from ctonnx.prediction.predictor import Predictor
-from ctonnx_train.data.image_folder import read_data
+from ctonnx_train.data.layouts.image_folder import read_data
 from ctonnx_train.data.leakage import labelled_fingerprint
 from ctonnx_train.data.pixel_store import Pixels, PixelStore
 from ctonnx_train.data.sources import open_source
@@ -28,7 +28,7 @@ from ctonnx_train.evaluation.evaluate import SCHEMA_VERSION, evaluate_model, sum
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, Predicted, open_evaluated_model
 from ctonnx_train.evaluation.fitting.decisions import decision_metrics
 from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
-from ctonnx_train.evaluation.metrics import evaluate
+from ctonnx_train.evaluation.statistics.metrics import evaluate
 
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
 

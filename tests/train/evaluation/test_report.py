@@ -15,8 +15,8 @@ from ctonnx.errors import CtonnxError
 from ctonnx_train.evaluation.evaluate import Evaluation, summarize
 from ctonnx_train.evaluation.fitting.decisions import decision_metrics
 from ctonnx_train.evaluation.fitting.threshold import operating_metrics
-from ctonnx_train.evaluation.metrics import evaluate
 from ctonnx_train.evaluation.report import as_markdown, check_output_folder, write_curves, write_evaluation
+from ctonnx_train.evaluation.statistics.metrics import evaluate
 
 CLASSES = ("benign", "malignant")
 PROBABILITIES = np.array([[0.75, 0.25], [0.25, 0.75], [0.75, 0.25], [0.5, 0.5]])

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 from tests.train.recalibration.test_fitting import EARLIER
 
-from ctonnx_train.evaluation.shares import share_of
+from ctonnx_train.evaluation.statistics.shares import share_of
 from ctonnx_train.recalibration.comparison import MEASURES, measure
 from ctonnx_train.recalibration.fitting import judge
 from ctonnx_train.recalibration.scans import SiteScans

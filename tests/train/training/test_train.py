@@ -19,11 +19,11 @@ from torch import Tensor
 
 from ctonnx.artifacts.run import Run
 from ctonnx.images import Preprocessing
-from ctonnx_train.data.image_folder import read_data
+from ctonnx_train.data.layouts.image_folder import read_data
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import FolderSource
 from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
-from ctonnx_train.evaluation.metrics import evaluate
+from ctonnx_train.evaluation.statistics.metrics import evaluate
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.inference import predict_logits
 from ctonnx_train.runs.checkpoint import load_checkpoint

@@ -166,7 +166,7 @@ def train(
       ctonnx train chest-ct --preview augmented.png
       ctonnx train --resume runs/chest-ct-20260101-120000
     """
-    from ctonnx_train.data.image_folder import read_data
+    from ctonnx_train.data.layouts.image_folder import read_data
     from ctonnx_train.network.openmp import load_pytorch
 
     if resumed is not None:
@@ -259,7 +259,7 @@ def _reject_other_options(ctx: click.Context) -> None:
 def _show(ctx: click.Context, result: "TrainResult") -> None:
     """Prints the metrics and the next command, in the main process only."""
     from ctonnx_train.training.loop.distributed import is_main_process
-    from ctonnx_train.training.report import summary
+    from ctonnx_train.training.results.report import summary
 
     if not is_main_process():
         return

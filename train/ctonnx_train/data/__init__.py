@@ -1,12 +1,10 @@
 """Datasets: labelled images, splits, copies, decoded pixels.
 
-splits             labelled images, and splits of a dataset that has none
-dataset            a dataset before its images are read
-sources            where images come from: files or arrays
-phantom/           generated chest-CT phantoms
-folder_structure/  splits and classes in a folder's structure
-medmnist           MedMNIST .npz files
-image_folder       reads a dataset folder
-pixel_store        decoded images in memory
-leakage            copies and groups across splits
+splits       labelled images, and splits of a dataset that has none
+dataset      a dataset before its images are read
+sources      where images come from: files or arrays
+phantom/     generated chest-CT phantoms
+layouts/     reads a dataset: folders or a MedMNIST file
+pixel_store  decoded images in memory
+leakage      copies and groups across splits
 """

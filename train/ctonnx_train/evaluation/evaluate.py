@@ -25,8 +25,8 @@ from ctonnx.errors import DataError
 from ctonnx.parity.comparison import compare_probabilities
 from ctonnx.system.text import Log, counted, quoted
 from ctonnx_train.data.dataset import Dataset, describe
-from ctonnx_train.data.folder_structure.class_names import class_name
-from ctonnx_train.data.image_folder import read_data
+from ctonnx_train.data.layouts.class_names import class_name
+from ctonnx_train.data.layouts.image_folder import read_data
 from ctonnx_train.data.leakage import group_names, group_numbers, labelled_fingerprint
 from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
 from ctonnx_train.data.sources import Source, open_source, read_arrays
@@ -34,8 +34,8 @@ from ctonnx_train.data.splits import SPLITS, Sample
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, selection_caveats
 from ctonnx_train.evaluation.fitting.decisions import decision_metrics
 from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
-from ctonnx_train.evaluation.mcnemar import mcnemar
-from ctonnx_train.evaluation.metrics import REPLICATES, evaluate
+from ctonnx_train.evaluation.statistics.mcnemar import mcnemar
+from ctonnx_train.evaluation.statistics.metrics import REPLICATES, evaluate
 
 __all__ = ["SCHEMA_VERSION", "EvaluatedSplit", "Evaluation", "evaluate_model", "names_in", "read_dataset", "summarize"]
 
@@ -77,7 +77,7 @@ def evaluate_model(
 
     Args:
         model: Model from `ctonnx_train.evaluation.evaluated_model.open_evaluated_model`.
-        data: Dataset; see `ctonnx_train.data.image_folder.read_data`. It need not have all classes.
+        data: Dataset; see `ctonnx_train.data.layouts.image_folder.read_data`. It need not have all classes.
         split: Split to evaluate; None takes `test`, else `valid`, else all images.
         other: Model to compare with; it must have the same classes, in any order.
         class_names: Canonical names for class folders, by the folder's name, in addition to those of the training.

@@ -17,7 +17,7 @@ _ROWS = 32  # at least so many rows of pixels are used, 4 or more for a cell
 
 
 def some_rows(height: int) -> slice:
-    """Returns which rows of pixels are used of an image of this height: all of one below 64, 32 to 63 of any other.
+    """Returns the rows of pixels that are used of an image of this height: all below 64, else 32 to 63 of them.
 
     >>> some_rows(224), len(range(224)[some_rows(224)])
     (slice(None, None, 7), 32)

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctonnx_train.evaluation.metrics import LEVEL, evaluate
-from ctonnx_train.evaluation.shares import Share, share_of
+from ctonnx_train.evaluation.statistics.metrics import LEVEL, evaluate
+from ctonnx_train.evaluation.statistics.shares import Share, share_of
 from ctonnx_train.recalibration.fitting import Judged
 from ctonnx_train.recalibration.scans import SiteScans
 

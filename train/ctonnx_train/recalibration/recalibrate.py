@@ -15,7 +15,7 @@ from ctonnx.system.files import sha256_of
 from ctonnx.system.packages import version_of
 from ctonnx.system.text import Log, counted
 from ctonnx_train.evaluation.evaluated_model import open_evaluated_model
-from ctonnx_train.evaluation.metrics import REPLICATES
+from ctonnx_train.evaluation.statistics.metrics import REPLICATES
 from ctonnx_train.recalibration.comparison import measure
 from ctonnx_train.recalibration.files import check_output, write_model
 from ctonnx_train.recalibration.fitting import (
@@ -64,7 +64,7 @@ def recalibrate_model(
 
     Args:
         model: Exported `.onnx` file, which is not changed.
-        data: Dataset with the model's classes; see `ctonnx_train.data.image_folder.read_data`.
+        data: Dataset with the model's classes; see `ctonnx_train.data.layouts.image_folder.read_data`.
         output: New `.onnx` file.
         split: Split to use; `all` uses all images.
         class_names: Canonical names for class folders, by the folder's name.

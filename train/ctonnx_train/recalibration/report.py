@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ctonnx.system.text import aligned, counted
-from ctonnx_train.evaluation.shares import share_text
+from ctonnx_train.evaluation.statistics.shares import share_text
 from ctonnx_train.recalibration.comparison import MEASURES
 
 __all__ = ["as_text"]

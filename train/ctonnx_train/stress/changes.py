@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ctonnx.artifacts.decision.rule import decide_all
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel
-from ctonnx_train.evaluation.shares import share_of
+from ctonnx_train.evaluation.statistics.shares import share_of
 
 __all__ = ["Answers", "answers_of", "count_changes", "kinds_of_change"]
 

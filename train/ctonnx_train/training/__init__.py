@@ -6,7 +6,6 @@ preparation  a dataset to images in memory and checked splits
 preview      contact sheet of augmented images
 resume       plan and state of an unfinished run
 novelty      the distance from the training images and its threshold
-run_record   calibration, metrics and run.json
-report       reports in a run's folder
+results/     run.json and the reports in a run's folder
 train        `train` and `resume`
 """

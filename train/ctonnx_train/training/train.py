@@ -18,7 +18,7 @@ from ctonnx.images import Preprocessing
 from ctonnx.images.preprocessing import NEW_MODELS
 from ctonnx.system.text import Log, counted
 from ctonnx_train.data.dataset import Dataset, describe
-from ctonnx_train.data.image_folder import read_data
+from ctonnx_train.data.layouts.image_folder import read_data
 from ctonnx_train.data.leakage import Leaks
 from ctonnx_train.evaluation.fitting.threshold import positive_classes
 from ctonnx_train.network.classifier import CTClassifier
@@ -33,7 +33,8 @@ from ctonnx_train.training.loop.fit import fit, require_tensorboard
 from ctonnx_train.training.novelty import fit_novelty
 from ctonnx_train.training.preparation import Prepared, prepare
 from ctonnx_train.training.recipe import TrainSettings
-from ctonnx_train.training.report import write_reports
+from ctonnx_train.training.results.report import write_reports
+from ctonnx_train.training.results.run_record import calibrate, make_record
 from ctonnx_train.training.resume import (
     RunPlan,
     find_resumable_run,
@@ -43,7 +44,6 @@ from ctonnx_train.training.resume import (
     remove_leftovers_of_runs,
     save_plan,
 )
-from ctonnx_train.training.run_record import calibrate, make_record
 
 __all__ = ["TrainResult", "resume", "train"]
 
@@ -76,7 +76,7 @@ def train(
     then on, which makes training steps on the CPU faster.
 
     Args:
-        data: Dataset; see `ctonnx_train.data.image_folder.read_data`.
+        data: Dataset; see `ctonnx_train.data.layouts.image_folder.read_data`.
         found: Result of `read_data` for `data` and `class_names`, if it has been called already.
         settings: Settings of the recipe.
         preprocessing: Preprocessing of the network's input.

@@ -20,7 +20,7 @@ from ctonnx.system.text import counted, escape_control
 if TYPE_CHECKING:
     from ctonnx.artifacts.spec import ModelSpec
     from ctonnx.inference.providers import Provider
-    from ctonnx.prediction.batch import BatchResult
+    from ctonnx.prediction.output.batch import BatchResult
 
 __all__ = ["predict"]
 
@@ -105,8 +105,8 @@ def predict(
       ctonnx predict --suspicious-only --sort score --heatmaps maps scans/
       find /share -name "*.dcm" -print0 | ctonnx predict -0 - --output predictions.jsonl
     """
-    from ctonnx.prediction.batch import predict_files
     from ctonnx.prediction.inputs import find_images, without_outputs
+    from ctonnx.prediction.output.batch import predict_files
     from ctonnx.prediction.predictor import Predictor
     from ctonnx.prediction.streaming import workers_for
 

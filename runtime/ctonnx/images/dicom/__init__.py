@@ -2,11 +2,10 @@
 
 hounsfield   whether the values are Hounsfield units
 stored_bits  the bits of a stored value that are used
-window       DICOM's window functions
 header       the invalid element of a header, and warnings about a frame
 redaction    keeps values that pydicom quotes, such as patient names, out of every message
 dataset      reads the dataset, whatever its encoding
 decoding     stored pixels of a frame, by transfer syntax
-greyscale    stored values to grey or colour: rescale, window or VOI LUT, padding
+rendering/   stored values to grey or colour
 file         a DICOM file and its frames
 """

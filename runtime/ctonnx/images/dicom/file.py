@@ -1,7 +1,7 @@
 """A DICOM file and its frames, read by pydicom.
 
 Segmentations, dose grids and files without pixels are rejected: they are not images. Each frame is rendered as grey or
-colour by `ctonnx.images.dicom.greyscale`.
+colour by `ctonnx.images.dicom.rendering.greyscale`.
 
 Of the file's contents only its pixels, its kind, its compression and how it was acquired leave this module: pydicom
 quotes the values of elements, patients' names among them, in its warnings and exceptions, and none of these are passed
@@ -16,10 +16,10 @@ from pydicom import uid
 from ctonnx.errors import ImageError
 from ctonnx.images.dicom.dataset import read_data_set
 from ctonnx.images.dicom.decoding import Frames
-from ctonnx.images.dicom.greyscale import Rendering
 from ctonnx.images.dicom.header import acquisition_of, check_pixel_elements, find_invalid_element
 from ctonnx.images.dicom.hounsfield import modality_of
 from ctonnx.images.dicom.redaction import redacting
+from ctonnx.images.dicom.rendering.greyscale import Rendering
 from ctonnx.images.preprocessing import DicomWindow
 from ctonnx.images.scan import Scan
 

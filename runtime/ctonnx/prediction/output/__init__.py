@@ -5,4 +5,5 @@ row_order       order of the rows
 row_formats     table, CSV and JSON lines
 heatmap_image   picture of a scan with its heatmap
 heatmap_folder  folder of heatmap pictures
+batch           predicts files and writes their rows and heatmaps
 """

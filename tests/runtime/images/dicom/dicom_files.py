@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ctonnx.errors import ImageError
 from ctonnx.images import load
-from ctonnx.images.dicom.window import windowed
+from ctonnx.images.dicom.rendering.window import windowed
 
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 uid = pydicom.uid

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ctonnx.images import load
-from ctonnx.images.dicom.window import windowed
+from ctonnx.images.dicom.rendering.window import windowed
 
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 uid = pydicom.uid

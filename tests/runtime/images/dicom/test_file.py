@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ctonnx.errors import ImageError
 from ctonnx.images import load, load_frames
-from ctonnx.images.dicom.window import windowed
+from ctonnx.images.dicom.rendering.window import windowed
 from ctonnx.images.scan import Scan
 from ctonnx.prediction.inputs import find_images
 from ctonnx.prediction.predictor import Predictor

@@ -25,7 +25,7 @@ from ctonnx_train.evaluation.drawing.plots import (
 )
 from ctonnx_train.evaluation.fitting.decisions import decision_metrics
 from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
-from ctonnx_train.evaluation.metrics import ECE_BINS, evaluate
+from ctonnx_train.evaluation.statistics.metrics import ECE_BINS, evaluate
 
 FOUR = ["adenocarcinoma", "large cell carcinoma", "normal", "squamous cell carcinoma"]
 TITLE = "chest-ct-20260301-101010: validation images"

@@ -7,7 +7,7 @@ import pytest
 from tests.train.grey_models import POINT
 
 from ctonnx_train.evaluation.external.verdict import judge_point
-from ctonnx_train.evaluation.shares import Share, share_of
+from ctonnx_train.evaluation.statistics.shares import Share, share_of
 
 
 def of(right: int, images: int) -> Share:

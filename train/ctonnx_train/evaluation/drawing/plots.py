@@ -18,7 +18,7 @@ from sklearn.metrics import roc_curve
 from ctonnx.system.text import counted, escape_undecodable
 from ctonnx_train.evaluation.drawing.fonts import columns, drawable, families
 from ctonnx_train.evaluation.fitting.decisions import decision_confidence, risk_coverage
-from ctonnx_train.evaluation.metrics import ECE_BINS
+from ctonnx_train.evaluation.statistics.metrics import ECE_BINS
 
 __all__ = [
     "COLORS",
@@ -101,7 +101,8 @@ def plot_roc(
 ) -> Figure:
     """Draws the ROC curve of each class against the rest, with its AUROC and interval in the legend.
 
-    The probabilities are [images, classes], the metrics those of `ctonnx_train.evaluation.metrics.evaluate` for them.
+    The probabilities are [images, classes], the metrics those of
+    `ctonnx_train.evaluation.statistics.metrics.evaluate` for them.
     """
     with plot_style():
         lines = sum(len(_plain(name, 24).splitlines()) for name in classes)

@@ -31,8 +31,8 @@ from ctonnx_train.evaluation.evaluated_model import (
 from ctonnx_train.evaluation.external.question import Question, choose_question, read_any_classes
 from ctonnx_train.evaluation.external.shift import describe_shift
 from ctonnx_train.evaluation.external.verdict import judge_point
-from ctonnx_train.evaluation.metrics import REPLICATES, evaluate
-from ctonnx_train.evaluation.shares import Share, share_of
+from ctonnx_train.evaluation.statistics.metrics import REPLICATES, evaluate
+from ctonnx_train.evaluation.statistics.shares import Share, share_of
 
 __all__ = ["SCHEMA_VERSION", "ExternalSplit", "evaluate_external"]
 
@@ -65,7 +65,7 @@ def evaluate_external(
 
     Args:
         model: Exported `.onnx` file with an operating point.
-        data: Dataset; see `ctonnx_train.data.image_folder.read_data`. One class is enough.
+        data: Dataset; see `ctonnx_train.data.layouts.image_folder.read_data`. One class is enough.
         positive: Positive classes of the data; see `question.choose_question`.
         negative: Negative classes of the data.
         split: Split to evaluate; `all` takes all images.

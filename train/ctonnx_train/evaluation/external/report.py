@@ -8,7 +8,7 @@ from typing import Any
 from ctonnx.system.files import atomic_folder, write_text
 from ctonnx.system.text import counted, escape_undecodable, table
 from ctonnx_train.evaluation.external.shift import FACTS
-from ctonnx_train.evaluation.shares import share_text
+from ctonnx_train.evaluation.statistics.shares import share_text
 
 __all__ = ["as_markdown", "write_report"]
 

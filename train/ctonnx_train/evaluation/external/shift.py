@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity.outputs import Outputs
 from ctonnx_train.audit.facts import Facts
-from ctonnx_train.evaluation.shares import share_of
+from ctonnx_train.evaluation.statistics.shares import share_of
 
 __all__ = ["FACTS", "describe_shift"]
 

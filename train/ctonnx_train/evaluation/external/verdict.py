@@ -9,8 +9,8 @@ from scipy.stats import beta
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.text import counted
-from ctonnx_train.evaluation.metrics import LEVEL
-from ctonnx_train.evaluation.shares import Share
+from ctonnx_train.evaluation.statistics.metrics import LEVEL
+from ctonnx_train.evaluation.statistics.shares import Share
 
 __all__ = ["Verdict", "VerdictName", "judge_point"]
 

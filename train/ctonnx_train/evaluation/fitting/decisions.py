@@ -11,7 +11,7 @@ from ctonnx.artifacts.decision.operating_point import OperatingPoint, suspicion
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.decision.rule import decide_all
 from ctonnx.parity.rounding import cautious
-from ctonnx_train.evaluation.shares import share_of
+from ctonnx_train.evaluation.statistics.shares import share_of
 
 __all__ = ["Flags", "decision_confidence", "decision_metrics", "decisions_as_text", "risk_coverage"]
 

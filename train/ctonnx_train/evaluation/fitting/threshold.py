@@ -10,8 +10,8 @@ from scipy.stats import beta
 
 from ctonnx.artifacts.decision.operating_point import OperatingPoint, suspicion
 from ctonnx.errors import DataError
-from ctonnx_train.evaluation.metrics import LEVEL
-from ctonnx_train.evaluation.shares import share_of
+from ctonnx_train.evaluation.statistics.metrics import LEVEL
+from ctonnx_train.evaluation.statistics.shares import share_of
 
 __all__ = [
     "NEGATIVE_CLASSES",

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from ctonnx_train.evaluation.metrics import compute_metrics
+from ctonnx_train.evaluation.statistics.metrics import compute_metrics
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.training.loop.augmentation import Augmentation
 from ctonnx_train.training.loop.batches import Batch

@@ -1,0 +1,177 @@
+"""The record of a run: calibration, metrics of the evaluated splits, and the numbers of the training."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from ctonnx.images import Preprocessing
+from ctonnx.prediction.cautions import Impression
+from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.evaluation.fitting.calibration import fit_temperature
+from ctonnx_train.evaluation.fitting.decisions import decision_metrics
+from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
+from ctonnx_train.evaluation.statistics.metrics import evaluate
+from ctonnx_train.training.loop.fit import Fitted
+from ctonnx_train.training.preparation import Prepared, prepare
+from ctonnx_train.training.recipe import TrainSettings
+from ctonnx_train.training.results.run_record import Calibrated, calibrate, make_record
+from ctonnx_train.training.resume import RunPlan
+from ctonnx_train.training.train import train
+
+ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
+
+SMALL = Preprocessing(size=32)
+QUICK = TrainSettings(weights="none", epochs=1, batch_size=4, precision="fp32", positive=("b",))
+LOGITS = np.array([[2, 0], [0, 2], [0, 3], [1, 0]], np.float32)
+COUNTS = {"train/a": 2, "train/b": 2, "valid/a": 2, "valid/b": 2, "test/b": 1}
+ROWS = [{"seconds": 4.0, "train_seconds": 2.0, "data_seconds": 0.5}] * 2
+
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
+
+
+def fitted(rows: list[dict[str, float]], value: float | None = 0.12345678) -> Fitted:
+    """A result of `fit` on the CPU."""
+    history, best = SimpleNamespace(rows=rows), SimpleNamespace(epoch=2, value=value)
+    return Fitted(
+        device=torch.device("cpu"),
+        precision="fp32",
+        history=cast("Any", history),
+        best=cast("Any", best),
+        interrupted=False,
+    )
+
+
+@pytest.fixture
+def calibrated_on(
+    images_in: ImagesIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Calibrated, Prepared, list[str]]]:
+    """A function that calibrates a network whose logits for the images of a split are the first of `LOGITS`."""
+
+    def logits(network: None, store: object, rows: Sequence[int], *, device: torch.device) -> NDArray[np.float32]:
+        return LOGITS[: len(rows)]
+
+    def run(counts: Mapping[str, int]) -> tuple[Calibrated, Prepared, list[str]]:
+        lines: list[str] = []
+        prepared = prepare(read_data(images_in(tmp_path / "scans", counts)), QUICK, SMALL, lambda line: None)
+        return calibrate(cast("Any", None), fitted(ROWS), prepared, QUICK, lines.append), prepared, lines
+
+    monkeypatch.setattr("ctonnx_train.training.results.run_record.predict_logits", logits)
+    return run
+
+
+def test_the_validation_set_is_calibrated_on_and_the_test_set_is_predicted(
+    calibrated_on: Callable[..., tuple[Calibrated, Prepared, list[str]]],
+) -> None:
+    calibrated, _, lines = calibrated_on(COUNTS)
+    assert calibrated.temperature == fit_temperature(LOGITS, np.array([0, 0, 1, 1])) != 1
+    assert list(calibrated.probabilities) == ["valid", "test"]
+    for split, values in calibrated.probabilities.items():
+        expected = LOGITS[: 4 if split == "valid" else 1].astype(np.float64) / calibrated.temperature
+        np.testing.assert_array_equal(values, softmax(expected, axis=1))
+    assert calibrated.point is not None
+    assert (calibrated.point.positive, calibrated.point.positive_images) == (("b",), 2)
+    assert calibrated.sets is not None
+    assert (calibrated.sets.coverage, calibrated.sets.images) == (QUICK.coverage, {"a": 2, "b": 2})
+    assert [line.partition(":")[0] for line in lines] == [f"temperature {calibrated.temperature:.3f}"]
+
+
+def test_without_test_images_only_the_validation_set_is_evaluated(
+    calibrated_on: Callable[..., tuple[Calibrated, Prepared, list[str]]],
+) -> None:
+    calibrated, _, _ = calibrated_on({name: count for name, count in COUNTS.items() if name != "test/b"})
+    assert list(calibrated.probabilities) == ["valid"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "value", "expected"),
+    [
+        (ROWS, 0.12345678, {"best_value": 0.123457, "seconds_per_epoch": 4.0, "data_share": 0.25}),
+        (
+            [{"seconds": 0.125, "train_seconds": 0.0, "data_seconds": 0.0}],
+            None,
+            {"best_value": None, "seconds_per_epoch": 0.12, "data_share": 0.0},
+        ),
+    ],
+)
+def test_the_record_has_the_metrics_of_each_split_and_the_numbers_of_the_training(
+    rows: list[dict[str, float]],
+    value: float | None,
+    expected: dict[str, Any],
+    calibrated_on: Callable[..., tuple[Calibrated, Prepared, list[str]]],
+    tmp_path: Path,
+) -> None:
+    calibrated, prepared, _ = calibrated_on(COUNTS)
+    blank = prepared.data.splits["valid"][2].path
+    prepared.store.impressions[blank] = Impression("the image is blank", None)
+    plan = RunPlan(data=tmp_path / "scans", settings=QUICK, preprocessing=SMALL, class_names={})
+    record = make_record(fitted(rows, value), calibrated, prepared, plan, time.perf_counter() - 12.34)
+    assert (record.temperature, record.operating_point) == (calibrated.temperature, calibrated.point)
+    assert record.prediction_sets == calibrated.sets is not None
+    assert (record.shortcuts, record.acquisition) == (prepared.shortcuts, prepared.acquisition)
+    assert record.brightness == prepared.brightness
+    assert prepared.shortcuts is not None
+    for split, labels in (("valid", [0, 0, 1, 1]), ("test", [1])):
+        probabilities = calibrated.probabilities[split]  # type: ignore[index]
+        assert record.metrics[split] == {
+            **evaluate(probabilities, labels, ("a", "b")),
+            "suspicious": suspicious_metrics(calibrated.point, probabilities, np.array(labels), ("a", "b")),
+            "decisions": decision_metrics(
+                probabilities,
+                np.array(labels),
+                ("a", "b"),
+                point=calibrated.point,
+                sets=calibrated.sets,
+                has_caution=np.array([split == "valid" and row == 2 for row in range(len(labels))]),
+            ),
+        }
+    assert record.training == {
+        "epochs": len(rows),
+        "interrupted": False,
+        "best_epoch": 2,
+        "best_by": "loss",
+        "precision": "fp32",
+        "device": "cpu",
+        "seconds": pytest.approx(13, abs=0.7),
+        "images_in_memory": 9,
+        **expected,
+    }
+
+
+@pytest.mark.usefixtures("small_backbone", "no_reports")
+def test_groups_are_resampled_as_a_whole_in_the_metrics(images_in: ImagesIn, tmp_path: Path) -> None:
+    counts = {f"{split}/{name}/p{split}{name}{p}": 2 for split in ("train", "valid") for name in "ab" for p in "12"}
+    root = images_in(tmp_path / "scans", counts | {"test/a/ptest": 3, "test/b/ptest": 1})
+    options = replace(QUICK, positive=(), group_regex=r"/(p[^/]+)/")
+    made = train(root, settings=options, preprocessing=SMALL, name="run", root=tmp_path / "runs")
+    how = made.record.metrics["valid"]["bootstrap"]
+    assert (how["unit"], how["units"], made.record.metrics["valid"]["images"]) == ("group", 4, 8)
+    assert "intervals" in made.record.metrics["valid"]
+    one_group = made.record.metrics["test"]
+    assert one_group["images"] == 4
+    assert "intervals" not in one_group
+    assert "bootstrap" not in one_group
+
+
+@pytest.mark.usefixtures("small_backbone", "no_reports")
+def test_without_suspicious_classes_the_missing_operating_point_is_logged(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path / "scans", {"train/Normal": 2, "train/Benign": 2, "valid/Normal": 1})
+    lines: list[str] = []
+    made = train(
+        root, settings=replace(QUICK, positive=()), preprocessing=SMALL, root=tmp_path / "runs", log=lines.append
+    )
+    assert made.record.operating_point is None
+    assert made.record.metrics["valid"]["suspicious"] is None
+    assert made.record.prediction_sets is made.record.metrics["valid"]["decisions"] is None
+    assert lines[-2:] == [
+        "no operating point for 'suspicious': it needs images of suspicious classes and of others (--positive)",
+        "no prediction sets: they need validation images of every class, found none of benign",
+    ]

@@ -1,0 +1,167 @@
+"""The record of a run: calibration on the validation set, metrics of the evaluated splits, and run.json."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx.system.packages import versions_of
+from ctonnx.system.text import Log
+from ctonnx_train.data.splits import Split
+from ctonnx_train.evaluation.fitting import calibration, threshold
+from ctonnx_train.evaluation.fitting.decisions import decision_metrics
+from ctonnx_train.evaluation.fitting.prediction_sets import fit_prediction_sets
+from ctonnx_train.evaluation.statistics.metrics import evaluate
+from ctonnx_train.network.classifier import CTClassifier
+from ctonnx_train.network.inference import predict_logits
+from ctonnx_train.runs.record import RunRecord
+from ctonnx_train.training.loop.fit import Fitted
+from ctonnx_train.training.novelty import FittedNovelty
+from ctonnx_train.training.preparation import Prepared
+from ctonnx_train.training.recipe import TrainSettings
+from ctonnx_train.training.resume import RunPlan
+
+__all__ = ["Calibrated", "calibrate", "make_record"]
+
+_LIBRARIES = ("ctonnx", "torch", "torchvision", "lightning", "sklearn", "numpy", "PIL")
+_EVALUATED: tuple[Split, ...] = ("valid", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    """A trained network's temperature, operating point and prediction sets, if defined, and calibrated probabilities.
+
+    The probabilities are those of `valid` and, if it has images, `test`, [images, classes].
+    """
+
+    temperature: float
+    point: OperatingPoint | None
+    sets: PredictionSets | None
+    probabilities: Mapping[Split, NDArray[np.float64]]
+
+
+def calibrate(
+    network: CTClassifier, fitted: Fitted, prepared: Prepared, settings: TrainSettings, log: Log
+) -> Calibrated:
+    """Predicts the validation and test images; on the former, fits temperature, operating point and prediction sets."""
+    logits = {
+        split: predict_logits(network, prepared.store, prepared.rows[split], device=fitted.device)
+        for split in _EVALUATED
+        if prepared.rows[split]
+    }
+    data, labels = prepared.data, np.array(prepared.labels("valid"))
+    temperature = calibration.fit_temperature(logits["valid"], labels)
+    probabilities = {
+        split: softmax(values.astype(np.float64) / temperature, axis=1) for split, values in logits.items()
+    }
+    leaked = np.array([sample in prepared.leaked_valid for sample in data.splits["valid"]])
+    positive = threshold.positive_classes(data.classes, settings.positive)
+    point = threshold.fit_operating_point(
+        probabilities["valid"],
+        labels,
+        data.classes,
+        positive,
+        sensitivity=settings.sensitivity,
+        leaked=leaked,
+    )
+    sets = fit_prediction_sets(
+        probabilities["valid"], labels, data.classes, settings.coverage, positive=positive, leaked=leaked
+    )
+    before, after = (
+        calibration.negative_log_likelihood(logits["valid"], labels, value) for value in (1.0, temperature)
+    )
+    log(f"temperature {temperature:.3f}: negative log-likelihood on the validation images {before:.4f} -> {after:.4f}")
+    if point is None:
+        log("no operating point for 'suspicious': it needs images of suspicious classes and of others (--positive)")
+    if sets is None:
+        missing = ", ".join(name for index, name in enumerate(data.classes) if not (labels == index).any())
+        log(f"no prediction sets: they need validation images of every class, found none of {missing}")
+    return Calibrated(temperature=temperature, point=point, sets=sets, probabilities=probabilities)
+
+
+def make_record(
+    fitted: Fitted,
+    calibrated: Calibrated,
+    prepared: Prepared,
+    plan: RunPlan,
+    start: float,
+    *,
+    novelty: FittedNovelty | None = None,
+) -> RunRecord:
+    """Evaluates the predictions and returns the contents of run.json; `start` is from `time.perf_counter`."""
+    data, settings = prepared.data, plan.settings
+    metrics: dict[str, Any] = {
+        split: _metrics(split, calibrated, novelty, prepared, settings.seed) for split in calibrated.probabilities
+    }
+    return RunRecord(
+        created=datetime.now(UTC).isoformat(timespec="microseconds"),
+        classes=data.classes,
+        folder_classes=data.folder_classes,
+        preprocessing=plan.preprocessing,
+        data={
+            "folder": str(data.root.resolve()),
+            "name": plan.data_name,
+            "fingerprint": prepared.fingerprint,
+            "images": data.counts(),
+            "leaks": asdict(prepared.leaks),
+        },
+        synthetic=data.synthetic,
+        settings={**asdict(settings), "positive": list(settings.positive)},  # a list, as it is read from the file
+        training=_training(fitted, prepared, settings, time.perf_counter() - start),
+        metrics=metrics,
+        versions=versions_of(_LIBRARIES),
+        temperature=calibrated.temperature,
+        operating_point=calibrated.point,
+        prediction_sets=calibrated.sets,
+        brightness=prepared.brightness,
+        shortcuts=prepared.shortcuts,
+        acquisition=prepared.acquisition,
+        novelty=novelty.threshold if novelty else None,
+    )
+
+
+def _metrics(
+    split: Split, calibrated: Calibrated, novelty: FittedNovelty | None, prepared: Prepared, seed: int
+) -> dict[str, Any]:
+    probabilities, labels, classes = calibrated.probabilities[split], prepared.labels(split), prepared.data.classes
+    point, sets, truth = calibrated.point, calibrated.sets, np.array(labels)
+    is_novel = novelty.flags[split] if novelty else None
+    cautions = prepared.store.cautions(prepared.data.splits[split], prepared.brightness)
+    return {
+        **evaluate(probabilities, labels, classes, groups=prepared.group_numbers(split), seed=seed),
+        "suspicious": threshold.suspicious_metrics(point, probabilities, truth, classes),
+        "decisions": decision_metrics(
+            probabilities,
+            truth,
+            classes,
+            point=point,
+            sets=sets,
+            is_novel=is_novel,
+            has_caution=np.array([caution is not None for caution in cautions]),
+        ),
+    }
+
+
+def _training(fitted: Fitted, prepared: Prepared, settings: TrainSettings, seconds: float) -> dict[str, Any]:
+    rows = fitted.history.rows
+    epochs, steps = (sum(row[name] for row in rows) for name in ("seconds", "train_seconds"))
+    return {
+        "epochs": len(rows),
+        "interrupted": fitted.interrupted,
+        "best_epoch": fitted.best.epoch,
+        "best_by": settings.monitor,
+        "best_value": None if fitted.best.value is None else round(fitted.best.value, 6),
+        "precision": fitted.precision,
+        "device": fitted.device.type,
+        "seconds": round(seconds, 1),
+        "seconds_per_epoch": round(epochs / len(rows), 2),
+        "data_share": round(sum(row["data_seconds"] for row in rows) / steps, 4) if steps else 0.0,
+        "images_in_memory": prepared.store.kept,
+    }
