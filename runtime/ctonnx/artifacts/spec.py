@@ -14,6 +14,7 @@ from ctonnx.artifacts import json_schema
 from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.report_schema import Data, GateBounds, Metrics, Precision, QuantizationFacts, Shortcuts
 from ctonnx.errors import ModelError
@@ -62,6 +63,7 @@ class ModelSpec:
         operating_point: Threshold of a suspicious image; None if the run fitted none.
         prediction_sets: Classes that an image may have; None if the run fitted none, and in files of schema 1.
         novelty: Threshold of the graph's output `novelty`; None if it has no such output, as in files of schema 1.
+        patient_rule: Decision about a patient from the scores of its slices; None if the run knew no patients.
         brightness: Mean grey values of the images that it was fitted on; None if unknown, and in files of schema 1.
         shortcuts: Facts of the training images, such as their size, that distinguish their classes; None if unknown.
         acquisition: Medians of the training images' facts, such as size and brightness, to compare other images with;
@@ -88,6 +90,7 @@ class ModelSpec:
     operating_point: OperatingPoint | None = None
     prediction_sets: PredictionSets | None = None
     novelty: Novelty | None = None
+    patient_rule: PatientRule | None = None
     brightness: BrightnessRange | None = None
     shortcuts: Annotated[Mapping[str, Any] | None, json_schema.As(Shortcuts | None)] = None
     acquisition: Mapping[str, Any] | None = None
@@ -96,6 +99,8 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         validate_outputs(self.classes, self.temperature, self.operating_point, self.prediction_sets)
+        if self.patient_rule is not None:
+            self.patient_rule.validate(self.classes)
         if not (0 < self.dicom_window.width < math.inf and math.isfinite(self.dicom_window.center)):
             raise ValueError(f"expected a DICOM window with a width above 0, found {asdict(self.dicom_window)}")
 

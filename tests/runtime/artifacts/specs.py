@@ -3,6 +3,7 @@
 from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.images import Preprocessing
@@ -72,6 +73,12 @@ FULL = ModelSpec(
         training_images=613,
         components=64,
         leaked_images_used=True,
+    ),
+    patient_rule=PatientRule(
+        aggregate="top-k",
+        k=3,
+        operating_point=POINT,
+        patients=40,
     ),
     brightness=BrightnessRange(low=20.5, high=180.0, images=613),
     shortcuts={"verdict": "some", "classes": {"zdravé": {"verdict": "some", "auroc": 0.8}}},

@@ -1,6 +1,7 @@
 """Datasets: labelled images, splits, copies, decoded pixels.
 
 splits       labelled images, and splits of a dataset that has none
+patients     patients of the images, and subgroups
 dataset      a dataset before its images are read
 sources      where images come from: files or arrays
 phantom/     generated chest-CT phantoms

@@ -21,6 +21,7 @@ from ctonnx_train.audit.training_images import (
 )
 from ctonnx_train.data.dataset import Dataset
 from ctonnx_train.data.leakage import Leaks, drop_leaks, find_leaks, group_names, group_numbers, leaked_samples
+from ctonnx_train.data.patients import Patients
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import SPLITS, Sample, Split, take_splits
@@ -41,6 +42,7 @@ class Prepared:
         leaks: Copies and leaked images in the dataset.
         leaked_valid: Validation samples with a copy, or an image of their group, in the final training set.
         groups: Number of each image's group, by path, or None without groups. Copies belong to one group.
+        patients: Patients of the images; None if they are unknown.
         brightness: Range of the mean grey values of the training images.
         shortcuts: Facts of the training images that predict the class; None in all processes but the main one.
         acquisition: Medians of the training images' facts; None in all processes but the main one.
@@ -54,6 +56,7 @@ class Prepared:
     fingerprint: str
     leaked_valid: frozenset[Sample] = frozenset()
     groups: Mapping[str, int] | None = None
+    patients: Patients | None = None
     brightness: BrightnessRange | None = None
     shortcuts: Shortcuts | None = None
     acquisition: Mapping[str, Any] | None = None
@@ -134,6 +137,7 @@ def prepare(found: Dataset, settings: TrainSettings, preprocessing: Preprocessin
         fingerprint=_fingerprint(data, store.digests),
         leaked_valid=frozenset(leaked_samples(splits, "valid", store.digests, names)),
         groups=groups if settings.group_regex else None,
+        patients=Patients(origin="--group-regex", names=names) if settings.group_regex else None,
         brightness=store.brightness(splits["train"]),
         shortcuts=shortcuts,
         acquisition=acquisition,

@@ -5,4 +5,5 @@ prediction_sets  classes that an image may have, at a stated coverage
 novelty          distance of an image from the training images, and its threshold
 brightness       range of the mean grey value of the images that a model was fitted on
 rule             the decision and its reason
+patient_rule     one decision from the scores of a patient's slices
 """
