@@ -104,6 +104,7 @@ def test_a_training_in_folds(scans: Path, tmp_path: Path) -> None:
     correct = [fold.record.metrics["test"]["accuracy"] * len(fold.samples("test")) for fold in folds]
     assert record.metrics["valid"]["accuracy"] == pytest.approx(sum(correct) / 18)
     assert [fact["images"] for fact in record.training["folds"]] == [6, 6, 6]
+    assert record.data["folds"] == 3
     assert record.operating_point is not None
     assert (record.operating_point.positive_images, record.operating_point.negative_images) == (9, 9)
     assert record.operating_point.leaked_images == 0

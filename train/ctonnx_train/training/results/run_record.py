@@ -124,6 +124,7 @@ def make_record(
             "fingerprint": prepared.fingerprint,
             "images": data.counts(),
             "leaks": asdict(prepared.leaks),
+            **({"folds": len(out_of_fold.folds)} if out_of_fold else {}),
         },
         synthetic=data.synthetic,
         settings={**asdict(settings), "positive": list(settings.positive)},  # a list, as it is read from the file
