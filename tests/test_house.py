@@ -59,8 +59,8 @@ ROOMS = {
     "ctonnx_train.evaluation.drawing": "fonts plots",
     "ctonnx_train.evaluation.external": "question verdict shift external report",
     "ctonnx_train.stress": "transforms changes stress_test gate report plot",
-    "ctonnx_train.training": "recipe loop preparation preview resume novelty results train",
-    "ctonnx_train.training.results": "run_record report",
+    "ctonnx_train.training": "recipe loop preparation preview resume results single_run cross_fitting train",
+    "ctonnx_train.training.results": "out_of_fold novelty run_record report",
     "ctonnx_train.training.loop": (
         "distributed acquisition augmentation batches lightning_module progress callbacks device fit"
     ),

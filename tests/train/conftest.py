@@ -147,7 +147,7 @@ def small_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skips the plots of a training run in tests that do not need them."""
-    monkeypatch.setattr("ctonnx_train.training.train.write_reports", lambda *arguments, **options: None)
+    monkeypatch.setattr("ctonnx_train.training.single_run.write_reports", lambda *arguments, **options: None)
 
 
 @pytest.fixture(scope="session")

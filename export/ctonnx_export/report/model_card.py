@@ -81,8 +81,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         ),
         "",
         *_classes(model["metrics"]),
-        "The validation images selected the best epoch, the temperature and the operating point: metrics on them are "
-        "optimistic. "
+        _chosen_by(model["data"].get("folds"))
         + ("" if "test" in model["metrics"] else "There were no test images. ")
         + "`ctonnx evaluate` measures the model on other images.",
         "",
@@ -116,6 +115,20 @@ def _purpose(name: str, facts: Mapping[str, Any]) -> str:
     share = facts["files"][name]["bytes"] / facts["files"]["model.fp32.onnx"]["bytes"]
     quantization = facts["precisions"][name.removeprefix("model.").removesuffix(".onnx")]["quantization"]
     return f"{share:.0%} of the FP32 size, for {_PLACES[quantization['target']] if quantization else 'GPUs'}"
+
+
+def _chosen_by(folds: int | None) -> str:
+    """Returns the sentence on the origin of the validation metrics; `folds` is None for a run of one network."""
+    if folds is None:
+        return (
+            "The validation images selected the best epoch, the temperature and the operating point: metrics on them "
+            "are optimistic. "
+        )
+    return (
+        f"The model was trained on the validation images, too. The validation metrics are those of {folds} other "
+        "networks of the same recipe, each on images that it was not trained on; the temperature and the operating "
+        "point were fitted on these predictions. "
+    )
 
 
 def _images(counts: Mapping[str, Mapping[str, int]]) -> str:

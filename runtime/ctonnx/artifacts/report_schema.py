@@ -69,6 +69,7 @@ class Data(TypedDict, total=False):
     fingerprint: str
     images: Mapping[Split, Mapping[str, Count]]
     leaks: Leaked
+    folds: Count
 
 
 class ClassMetrics(TypedDict, total=False):

@@ -76,6 +76,14 @@ def test_test_images_are_preferred_if_there_are_some() -> None:
     assert "On the test images, per class:" in text
 
 
+def test_a_training_in_folds_is_reported() -> None:
+    optimistic = "The validation images selected the best epoch"
+    assert optimistic in card()
+    text = card(data={**DATA, "folds": 5})
+    assert optimistic not in text
+    assert "The validation metrics are those of 5 other networks of the same recipe" in text
+
+
 def test_synthetic_data_is_reported() -> None:
     assert "trained on synthetic phantoms" not in card()
     assert "**It was trained on synthetic phantoms: its predictions have no clinical meaning.**" in card(synthetic=True)

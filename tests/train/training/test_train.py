@@ -29,7 +29,8 @@ from ctonnx_train.network.inference import predict_logits
 from ctonnx_train.runs.checkpoint import load_checkpoint
 from ctonnx_train.training.loop.callbacks import BestWeights
 from ctonnx_train.training.recipe import TrainSettings
-from ctonnx_train.training.train import TrainResult, train
+from ctonnx_train.training.single_run import TrainResult
+from ctonnx_train.training.train import train
 
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
 RowsOf: TypeAlias = Callable[[Run], list[dict[str, str]]]

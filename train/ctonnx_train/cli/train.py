@@ -20,7 +20,7 @@ from ctonnx_train.training.recipe import (
 )
 
 if TYPE_CHECKING:
-    from ctonnx_train.training.train import TrainResult
+    from ctonnx_train.training.single_run import TrainResult
 
 __all__ = ["train"]
 
@@ -93,6 +93,12 @@ def _setting(name: str, **details: Any) -> Callable[[Any], Any]:
     metavar="REGEX",
     help="Regular expression for an image's group, such as the patient, in its path; a group is kept in one split.",
 )
+@click.option(
+    "--folds",
+    type=click.IntRange(3),
+    help="Number of folds for cross-fitting: a network for each fold, and the final one, trained on train and valid. "
+    "The thresholds are fitted on all these images, each predicted by a network trained without it.",
+)
 @click.option("--positive", metavar="CLASS", multiple=True, help="Suspicious class; default: all but normal, benign.")
 @_setting(
     "--sensitivity",
@@ -163,6 +169,7 @@ def train(
     Examples:
       ctonnx train chest-ct
       ctonnx train chest-ct --weights none --image-size 128 --epochs 30 --drop-leaks
+      ctonnx train chest-ct --folds 5 --group-regex "patient_(\\d+)"
       ctonnx train chest-ct --preview augmented.png
       ctonnx train --resume runs/chest-ct-20260101-120000
     """
@@ -199,6 +206,8 @@ def train(
     load_pytorch(threads=settings["threads"], processes=processes, compiles=settings["compile"])
     from ctonnx_train.training.train import train as run_training
 
+    if settings["folds"] and processes > 1:
+        raise click.UsageError("expected --folds with one process, found --devices or --nodes of more", ctx)
     settings["batch_size"] = settings["batch_size"] or default_batch_size(settings["weights"])
     result = run_training(
         data,

@@ -35,6 +35,7 @@ class _Data(TypedDict, total=False):
     fingerprint: Required[str]
     images: Mapping[Split, Mapping[str, Count]]
     leaks: Leaked
+    folds: Count
 
 
 class _Intervals(TypedDict, total=False):

@@ -53,6 +53,8 @@ class TrainSettings:
         cache_gb: GB (10^9 bytes) of images to keep in memory, for all processes of a machine together.
         full_size: Whether images have their full size from the first epoch on, also from scratch; see `image_size`.
         compile: Whether to compile the network with `torch.compile`.
+        folds: Number of folds for cross-fitting, 3 or more; None trains one network. See
+            `ctonnx_train.training.cross_fitting`.
         devices: Number of devices per machine.
         nodes: Number of machines.
         tensorboard: Whether to write TensorBoard files as well.
@@ -78,6 +80,7 @@ class TrainSettings:
     cache_gb: float = 8.0
     full_size: bool = False
     compile: bool = False
+    folds: int | None = None
     devices: int = 1
     nodes: int = 1
     tensorboard: bool = False
@@ -106,6 +109,10 @@ class TrainSettings:
                 raise ValueError(f"expected {name} of {number} or more, found {getattr(self, name)!r}")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"expected threads of 1 or more, found {self.threads!r}")
+        if self.folds is not None and self.folds < 3:
+            raise ValueError(f"expected 3 folds or more, found {self.folds!r}")
+        if self.folds is not None and self.devices * self.nodes > 1:
+            raise ValueError(f"expected one process to train in folds, found {self.devices * self.nodes}")
         if not 0 < self.sensitivity <= 1:
             raise ValueError(f"expected a sensitivity above 0 and up to 1, found {self.sensitivity!r}")
         if not 0 < self.coverage < 1:

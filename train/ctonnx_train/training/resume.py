@@ -122,5 +122,5 @@ def load_state(run: Run) -> dict[str, Any] | None:
 
 def remove_leftovers_of_runs(root: Path, log: Log) -> None:
     """Removes temporary files of killed processes from `root` and every run below it; logs where there were some."""
-    runs = [Run(folder) for folder in (root, *sorted(root.glob("*/")))]
+    runs = [Run(folder) for folder in (root, *sorted({*root.glob("*/"), *root.glob("**/folds/*/")}))]
     remove_leftovers((folder for run in runs for folder in (run.folder, run.evaluation_folder)), log)

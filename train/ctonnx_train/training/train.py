@@ -1,12 +1,10 @@
 """`train` and `resume`: from a dataset to a run's folder with a checkpoint, its record and its metrics."""
 
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,46 +14,31 @@ from ctonnx.artifacts.run import RUNS, Run
 from ctonnx.errors import CtonnxError, DataError
 from ctonnx.images import Preprocessing
 from ctonnx.images.preprocessing import NEW_MODELS
-from ctonnx.system.text import Log, counted
+from ctonnx.system.text import Log
 from ctonnx_train.data.dataset import Dataset, describe
 from ctonnx_train.data.layouts.image_folder import read_data
-from ctonnx_train.data.leakage import Leaks
 from ctonnx_train.evaluation.fitting.threshold import positive_classes
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.pretrained import IMAGENET, NONE, load_backbone
 from ctonnx_train.network.threads import computing_threads
-from ctonnx_train.runs.checkpoint import STAGED, save_checkpoint
-from ctonnx_train.runs.record import RunRecord
-from ctonnx_train.training.loop.batches import PixelDataset
+from ctonnx_train.runs.checkpoint import STAGED
+from ctonnx_train.training.cross_fitting import cross_fit
 from ctonnx_train.training.loop.device import out_of_memory
 from ctonnx_train.training.loop.distributed import is_main_process
-from ctonnx_train.training.loop.fit import fit, require_tensorboard
-from ctonnx_train.training.novelty import fit_novelty
+from ctonnx_train.training.loop.fit import require_tensorboard
 from ctonnx_train.training.preparation import Prepared, prepare
 from ctonnx_train.training.recipe import TrainSettings
-from ctonnx_train.training.results.report import write_reports
-from ctonnx_train.training.results.run_record import calibrate, make_record
 from ctonnx_train.training.resume import (
     RunPlan,
     find_resumable_run,
-    forget_plan,
     load_plan,
     load_state,
     remove_leftovers_of_runs,
     save_plan,
 )
+from ctonnx_train.training.single_run import TrainResult, train_network
 
-__all__ = ["TrainResult", "resume", "train"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """Result of a training, perhaps `interrupted` by Ctrl-C: the run, its run.json, and the copies in the dataset."""
-
-    run: Run
-    record: RunRecord
-    leaks: Leaks
-    interrupted: bool = False
+__all__ = ["resume", "train"]
 
 
 def train(
@@ -111,12 +94,12 @@ def train(
     network = CTClassifier(len(found.classes))
     if loaded := load_backbone(network, plan.settings.weights):
         log(loaded)
-    run = _make_run(name or f"{plan.data_name}-{datetime.now():%Y%m%d-%H%M%S}", root, network)
+    run = _make_run(name or f"{plan.data_name}-{datetime.now():%Y%m%d-%H%M%S}", root, network, plan.settings.folds)
     with _keeping_finished_epochs(run, plan, log, is_new=True), computing_threads(plan.settings.threads):
         if is_main_process():
             save_plan(run, plan)
         prepared = _prepare(found, run, plan, log)
-        return _train(prepared, network, run, plan, None, log)
+        return _run(prepared, network, run, plan, None, log)
 
 
 def resume(run: Path, *, root: Path = RUNS, log: Log = lambda line: None) -> TrainResult:
@@ -144,7 +127,24 @@ def resume(run: Path, *, root: Path = RUNS, log: Log = lambda line: None) -> Tra
         load_backbone(network, plan.settings.weights)
     with _keeping_finished_epochs(unfinished, plan, log, is_new=False), computing_threads(plan.settings.threads):
         prepared = _prepare(found, unfinished, plan, log)
-        return _train(prepared, network, unfinished, plan, state, log)
+        return _run(prepared, network, unfinished, plan, state, log)
+
+
+def _run(
+    prepared: Prepared,
+    network: CTClassifier,
+    run: Run,
+    plan: RunPlan,
+    state: Mapping[str, Any] | None,
+    log: Log,
+) -> TrainResult:
+    """Trains the network; with folds, their networks first."""
+    if not plan.settings.folds:
+        return train_network(prepared, network, run, plan, state, log)
+    prepared, out_of_fold = cross_fit(prepared, run, plan, log)
+    log(f"final network: {len(prepared.data.splits['train'])} images to train on")
+    pl.seed_everything(plan.settings.seed, verbose=False)
+    return train_network(prepared, network, run, plan, state, log, out_of_fold=out_of_fold)
 
 
 def _prepare(found: Dataset, run: Run, plan: RunPlan, log: Log) -> Prepared:
@@ -160,47 +160,6 @@ def _prepare(found: Dataset, run: Run, plan: RunPlan, log: Log) -> Prepared:
     return prepared
 
 
-def _train(
-    prepared: Prepared,
-    network: CTClassifier,
-    run: Run,
-    plan: RunPlan,
-    state: Mapping[str, Any] | None,
-    log: Log,
-) -> TrainResult:
-    """Fits, calibrates and evaluates the network, and writes the run's folder."""
-    start = time.perf_counter()
-    data, settings = prepared.data, plan.settings
-    rows, labels = prepared.rows, prepared.labels("train")
-    images = PixelDataset(prepared.store, rows["train"], labels)
-    valid_images = PixelDataset(prepared.store, rows["valid"], prepared.labels("valid"))
-    fitted = fit(network, images, valid_images, labels, data.classes, settings, run, state=state, log=log)
-    if fitted.interrupted:
-        log(f"stopped: keeping the best of {counted(len(fitted.history.rows), 'epoch')}")
-    value = "-" if fitted.best.value is None else f"{fitted.best.value:.4f}"
-    log(f"best epoch: {fitted.best.epoch} (valid {settings.monitor} {value})")
-    calibrated = calibrate(network, fitted, prepared, settings, log)
-    found = fit_novelty(network, fitted, prepared, settings, log) if is_main_process() else None
-    record = make_record(fitted, calibrated, prepared, plan, start, novelty=found)
-    if is_main_process():
-        reports = partial(
-            write_reports,
-            run,
-            record,
-            splits=data.splits,
-            digests=prepared.store.digests,
-            probabilities=calibrated.probabilities,
-            history=fitted.history.rows,
-        )
-        distance = found.distance if found else None
-        record = save_checkpoint(
-            run, network.cpu(), record, data.splits, prepared.store.digests, reports, novelty=distance
-        )
-        if not fitted.interrupted:
-            forget_plan(run)
-    return TrainResult(run=run, record=record, leaks=prepared.leaks, interrupted=fitted.interrupted)
-
-
 @contextmanager
 def _keeping_finished_epochs(run: Run, plan: RunPlan, log: Log, *, is_new: bool) -> Iterator[None]:
     """On an error or Ctrl-C, removes a new run without a finished epoch, and logs how to resume any other."""
@@ -208,7 +167,7 @@ def _keeping_finished_epochs(run: Run, plan: RunPlan, log: Log, *, is_new: bool)
         yield
     except BaseException as error:
         if is_main_process():
-            if run.last_file.exists():
+            if run.last_file.exists() or any(_finished_epochs_in_folds(run)):
                 log(f"the finished epochs are kept; resume with: ctonnx train --resume {run.folder}")
             elif is_new:
                 shutil.rmtree(run.folder, ignore_errors=True)
@@ -223,11 +182,16 @@ def _keeping_finished_epochs(run: Run, plan: RunPlan, log: Log, *, is_new: bool)
         raise
 
 
+def _finished_epochs_in_folds(run: Run) -> Iterator[bool]:
+    for folder in run.folder.glob("folds/*/"):
+        yield Run(folder).has_checkpoint or Run(folder).last_file.exists()
+
+
 def _main_process_only(log: Log) -> Log:
     return log if is_main_process() else lambda line: None
 
 
-def _make_run(name: str, root: Path, network: CTClassifier) -> Run:
+def _make_run(name: str, root: Path, network: CTClassifier, folds: int | None) -> Run:
     if not name or name.startswith(".") or Path(name).name != name:
         raise DataError(f"expected a plain folder name for the run, found '{name}'")
     run = Run(root / name)
@@ -235,7 +199,8 @@ def _make_run(name: str, root: Path, network: CTClassifier) -> Run:
         return run
     root.mkdir(parents=True, exist_ok=True)
     weights = sum(tensor.nbytes for tensor in network.state_dict().values())
-    needed = 9 * weights  # four times each in last.ckpt and its predecessor, and once in the checkpoint
+    # Four times each in last.ckpt and its predecessor, and once in the checkpoint, and in that of each fold.
+    needed = (9 + (folds or 0)) * weights
     if (free := shutil.disk_usage(root).free) < needed:
         raise CtonnxError(
             f"expected {needed / 1e6:.0f} MB of free disk space in '{root}' for the run, found {free / 1e6:.0f} MB; "

@@ -122,7 +122,7 @@ class EpochLog(pl.Callback):
 
 
 class BestWeights(pl.Callback):
-    """Keeps a copy of the weights of the epoch with the best validation metric, across phases.
+    """Keeps a copy of the weights of the epoch with the best validation metric, across phases; or of the last epoch.
 
     Attributes:
         monitor: Metric that selects the best epoch.
@@ -130,8 +130,9 @@ class BestWeights(pl.Callback):
         epoch: Number of the best epoch, from 1, or 0 if there is none yet.
     """
 
-    def __init__(self, history: History, monitor: Monitor = "loss") -> None:
+    def __init__(self, history: History, monitor: Monitor = "loss", *, keep_last: bool = False) -> None:
         self._history = history
+        self._keep_last = keep_last
         self._state: dict[str, Tensor] = {}
         self.monitor = monitor
         self.value: float | None = None
@@ -148,7 +149,7 @@ class BestWeights(pl.Callback):
                 "are all of one class; choose another --monitor"
             )
         sign = -1 if self.monitor == "loss" else 1
-        if self.value is None or sign * value > sign * self.value:
+        if self._keep_last or self.value is None or sign * value > sign * self.value:
             weights = _task(pl_module).network.state_dict()
             state = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
             self._state, self.value, self.epoch = state, value, len(self._history.rows) + 1

@@ -61,7 +61,9 @@ def fit(
 
     The run's metrics.csv and last.ckpt are written; `labels` are those of the training images. By default, the training
     is a new one (`state` is the content of a last.ckpt to resume from), in the phases of
-    `ctonnx_train.training.recipe.plan`, and freed memory is kept for the next step (`keep_freed_memory`).
+    `ctonnx_train.training.recipe.plan`, and freed memory is kept for the next step
+    (`keep_freed_memory`). The best epoch is kept; with phases that are given, the last one: the caller knows how long
+    to train.
 
     Raises:
         DataError: If no validation metric was ever finite, or there are too few GPUs or images.
@@ -69,9 +71,10 @@ def fit(
     """
     if reuse_memory:
         keep_freed_memory()
+    keep_last = phases is not None
     phases = phases or plan(settings)
     history = History(run.metrics_file, planned=sum(phase.epochs for phase in phases))
-    best = BestWeights(history, settings.monitor)
+    best = BestWeights(history, settings.monitor, keep_last=keep_last)
     done = 0
     if state is not None:
         last = state["callbacks"]["LastCheckpoint"]

@@ -20,6 +20,7 @@ from ctonnx_train.evaluation.fitting.decisions import decisions_as_text
 from ctonnx_train.evaluation.report import write_curves, write_evaluation
 from ctonnx_train.evaluation.statistics.metrics import as_table
 from ctonnx_train.runs.record import RunRecord
+from ctonnx_train.training.results.out_of_fold import describe_folds
 
 __all__ = ["summary", "write_reports"]
 
@@ -43,6 +44,7 @@ def write_reports(
     for split, values in probabilities.items():
         labels = np.array([sample.label for sample in splits[split]])
         own = [digests[sample.path] for sample in splits[split]]
+        is_out_of_fold = split == "valid" and "folds" in record.training  # another network predicted each image
         document = summarize(
             model={
                 "name": run.name,
@@ -58,7 +60,7 @@ def write_reports(
                 "images": len(labels),
                 "trained_on_with_copies": record.data["leaks"],
                 "seen_in_training": {
-                    "trained_on": sum(digest in known["train"] for digest in own),
+                    "trained_on": 0 if is_out_of_fold else sum(digest in known["train"] for digest in own),
                     "chosen_by": sum(digest in known["valid"] for digest in own),
                     "dropped": 0,
                 },
@@ -88,6 +90,9 @@ def summary(record: RunRecord, leaks: Leaks) -> Iterator[str]:
     )
     for caveat in found:
         yield f"warning: {caveat}"
+    if folds := record.training.get("folds"):
+        titles["valid"] = "out-of-fold"
+        yield describe_folds(folds) + "\n"
     for split, metrics in record.metrics.items():
         yield as_table(titles[split], metrics) + "\n"
     if point := record.operating_point:

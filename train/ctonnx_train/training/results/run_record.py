@@ -23,9 +23,10 @@ from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.inference import predict_logits
 from ctonnx_train.runs.record import RunRecord
 from ctonnx_train.training.loop.fit import Fitted
-from ctonnx_train.training.novelty import FittedNovelty
 from ctonnx_train.training.preparation import Prepared
 from ctonnx_train.training.recipe import TrainSettings
+from ctonnx_train.training.results.novelty import FittedNovelty
+from ctonnx_train.training.results.out_of_fold import OutOfFold
 from ctonnx_train.training.resume import RunPlan
 
 __all__ = ["Calibrated", "calibrate", "make_record"]
@@ -48,14 +49,25 @@ class Calibrated:
 
 
 def calibrate(
-    network: CTClassifier, fitted: Fitted, prepared: Prepared, settings: TrainSettings, log: Log
+    network: CTClassifier,
+    fitted: Fitted,
+    prepared: Prepared,
+    settings: TrainSettings,
+    log: Log,
+    *,
+    out_of_fold: OutOfFold | None = None,
 ) -> Calibrated:
-    """Predicts the validation and test images; on the former, fits temperature, operating point and prediction sets."""
+    """Predicts the validation and test images; on the former, fits temperature, operating point and prediction sets.
+
+    With `out_of_fold`, its predictions of the validation images are used.
+    """
     logits = {
         split: predict_logits(network, prepared.store, prepared.rows[split], device=fitted.device)
         for split in _EVALUATED
-        if prepared.rows[split]
+        if prepared.rows[split] and not (split == "valid" and out_of_fold)
     }
+    if out_of_fold:
+        logits = {"valid": out_of_fold.logits, **logits}
     data, labels = prepared.data, np.array(prepared.labels("valid"))
     temperature = calibration.fit_temperature(logits["valid"], labels)
     probabilities = {
@@ -94,6 +106,7 @@ def make_record(
     start: float,
     *,
     novelty: FittedNovelty | None = None,
+    out_of_fold: OutOfFold | None = None,
 ) -> RunRecord:
     """Evaluates the predictions and returns the contents of run.json; `start` is from `time.perf_counter`."""
     data, settings = prepared.data, plan.settings
@@ -111,10 +124,14 @@ def make_record(
             "fingerprint": prepared.fingerprint,
             "images": data.counts(),
             "leaks": asdict(prepared.leaks),
+            **({"folds": len(out_of_fold.folds)} if out_of_fold else {}),
         },
         synthetic=data.synthetic,
         settings={**asdict(settings), "positive": list(settings.positive)},  # a list, as it is read from the file
-        training=_training(fitted, prepared, settings, time.perf_counter() - start),
+        training={
+            **_training(fitted, prepared, settings, time.perf_counter() - start),
+            **({"folds": [dict(fold) for fold in out_of_fold.folds]} if out_of_fold else {}),
+        },
         metrics=metrics,
         versions=versions_of(_LIBRARIES),
         temperature=calibrated.temperature,

@@ -15,9 +15,9 @@ from ctonnx.images import Preprocessing
 from ctonnx_train.data.layouts.image_folder import read_data
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.network.thumbnail import thumbnails
-from ctonnx_train.training.novelty import fit_novelty
 from ctonnx_train.training.preparation import Prepared, prepare
 from ctonnx_train.training.recipe import TrainSettings
+from ctonnx_train.training.results.novelty import fit_novelty
 
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
 
@@ -32,7 +32,7 @@ def pixels_as_features(monkeypatch: pytest.MonkeyPatch) -> None:
     def features(network: None, store: PixelStore, rows: Sequence[int], **options: object) -> NDArray[np.float32]:
         return thumbnails(store.take(rows)).astype(np.float32)
 
-    monkeypatch.setattr("ctonnx_train.training.novelty.predict_features", features)
+    monkeypatch.setattr("ctonnx_train.training.results.novelty.predict_features", features)
 
 
 def prepared_from(root: Path) -> Prepared:

@@ -18,6 +18,7 @@ from ctonnx_train.network.thumbnail import thumbnails
 from ctonnx_train.training.loop.fit import Fitted
 from ctonnx_train.training.preparation import Prepared
 from ctonnx_train.training.recipe import TrainSettings
+from ctonnx_train.training.results.out_of_fold import OutOfFold
 
 __all__ = ["FittedNovelty", "fit_novelty"]
 
@@ -35,12 +36,19 @@ class FittedNovelty:
 
 
 def fit_novelty(
-    network: CTClassifier, fitted: Fitted, prepared: Prepared, settings: TrainSettings, log: Log
+    network: CTClassifier,
+    fitted: Fitted,
+    prepared: Prepared,
+    settings: TrainSettings,
+    log: Log,
+    *,
+    out_of_fold: OutOfFold | None = None,
 ) -> FittedNovelty | None:
     """Fits the distance on the training images, each once and not augmented, and the threshold on validation images.
 
     Copies with different labels are left out of the training images, and validation images that leaked out of the
-    threshold's. Returns None if the training images are too few.
+    threshold's. With `out_of_fold`, the threshold is fitted on its novelty. Returns None if the training images, or
+    those of a fold, are too few.
     """
     data, store = prepared.data, prepared.store
     chosen = _distinct_rows(data.splits, store.digests)
@@ -51,16 +59,18 @@ def fit_novelty(
         [thumbnails(store.take(rows[start : start + _BATCH])) for start in range(0, len(rows), _BATCH)]
     )
     arrays = fit_distance(features, cells, np.array(prepared.labels("train"))[chosen])
-    if arrays is None:
+    if arrays is None or (out_of_fold and out_of_fold.novelty is None):
         log("no novelty: it needs more training images, which differ")
         return None
     distance = NoveltyDistance(arrays)
-    evaluated: tuple[Split, ...] = ("valid", "test")
+    evaluated: tuple[Split, ...] = ("test",) if out_of_fold else ("valid", "test")
     values = {
         split: novelty_of(distance, predict_features(network, store, of_split, device=fitted.device), store, of_split)
         for split in evaluated
         if (of_split := prepared.rows[split])
     }
+    if out_of_fold and out_of_fold.novelty is not None:
+        values["valid"] = out_of_fold.novelty
     threshold = fit_threshold(
         values["valid"],
         np.array([sample in prepared.leaked_valid for sample in data.splits["valid"]]),

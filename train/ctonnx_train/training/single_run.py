@@ -1,0 +1,89 @@
+"""Training of one network on prepared images, and the files of its run."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ctonnx.artifacts.run import Run
+from ctonnx.system.text import Log, counted
+from ctonnx_train.data.leakage import Leaks
+from ctonnx_train.network.classifier import CTClassifier
+from ctonnx_train.runs.checkpoint import save_checkpoint
+from ctonnx_train.runs.record import RunRecord
+from ctonnx_train.training.loop.batches import PixelDataset
+from ctonnx_train.training.loop.distributed import is_main_process
+from ctonnx_train.training.loop.fit import fit
+from ctonnx_train.training.preparation import Prepared
+from ctonnx_train.training.results.novelty import fit_novelty
+from ctonnx_train.training.results.out_of_fold import OutOfFold
+from ctonnx_train.training.results.report import write_reports
+from ctonnx_train.training.results.run_record import calibrate, make_record
+from ctonnx_train.training.resume import RunPlan, forget_plan
+
+__all__ = ["TrainResult", "train_network"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """Result of a training, perhaps `interrupted` by Ctrl-C: the run, its run.json, and the copies in the dataset."""
+
+    run: Run
+    record: RunRecord
+    leaks: Leaks
+    interrupted: bool = False
+
+
+def train_network(
+    prepared: Prepared,
+    network: CTClassifier,
+    run: Run,
+    plan: RunPlan,
+    state: Mapping[str, Any] | None,
+    log: Log,
+    *,
+    out_of_fold: OutOfFold | None = None,
+) -> TrainResult:
+    """Fits, calibrates and evaluates the network, and writes the run's folder.
+
+    With `out_of_fold`, the validation images are among the training images: the last epoch is kept instead of the best,
+    and all values are fitted on these predictions instead of the network's own.
+    """
+    start = time.perf_counter()
+    data, settings = prepared.data, plan.settings
+    rows, labels = prepared.rows, prepared.labels("train")
+    images = PixelDataset(prepared.store, rows["train"], labels)
+    shown = slice(out_of_fold.monitored if out_of_fold else None)
+    valid_images = PixelDataset(prepared.store, rows["valid"][shown], prepared.labels("valid")[shown])
+    phases = out_of_fold.phases if out_of_fold else None
+    fitted = fit(
+        network, images, valid_images, labels, data.classes, settings, run, state=state, phases=phases, log=log
+    )
+    if fitted.interrupted:
+        log(f"stopped: keeping the best of {counted(len(fitted.history.rows), 'epoch')}")
+    value = "-" if fitted.best.value is None else f"{fitted.best.value:.4f}"
+    if out_of_fold is None:
+        log(f"best epoch: {fitted.best.epoch} (valid {settings.monitor} {value})")
+    calibrated = calibrate(network, fitted, prepared, settings, log, out_of_fold=out_of_fold)
+    found = None
+    if is_main_process():
+        found = fit_novelty(network, fitted, prepared, settings, log, out_of_fold=out_of_fold)
+    record = make_record(fitted, calibrated, prepared, plan, start, novelty=found, out_of_fold=out_of_fold)
+    if is_main_process():
+        reports = partial(
+            write_reports,
+            run,
+            record,
+            splits=data.splits,
+            digests=prepared.store.digests,
+            probabilities=calibrated.probabilities,
+            history=fitted.history.rows,
+        )
+        distance = found.distance if found else None
+        record = save_checkpoint(
+            run, network.cpu(), record, data.splits, prepared.store.digests, reports, novelty=distance
+        )
+        if not fitted.interrupted:
+            forget_plan(run)
+    return TrainResult(run=run, record=record, leaks=prepared.leaks, interrupted=fitted.interrupted)
