@@ -42,8 +42,11 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield f"network unchanged: SHA-256 {document['network_sha256']} before and after"
     golden = document["golden"]
-    beside = f", with its golden inputs in {golden}" if golden else "; without golden inputs, as the model has none"
-    yield f"wrote {document['output']}{beside}"
+    if golden:
+        yield f"wrote {document['output']}, with its golden inputs in {golden}"
+        yield "the golden inputs are those of the export: pixels of the training site's images, and none of these scans"
+    else:
+        yield f"wrote {document['output']}; without golden inputs, as the model has none"
 
 
 def _values(earlier: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[list[str]]:
