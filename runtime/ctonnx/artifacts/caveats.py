@@ -308,7 +308,7 @@ def _refers_most(decisions: Mapping[str, Any] | None, images: str) -> Iterator[s
     yield (
         f"the model refers {_against(_MOST, share, _interval(decisions, 'referred_share_interval'))} of the {images}"
         f"{f' ({reasons})' if reasons else ''}: a person must look at these, and its sensitivity and specificity among "
-        "those decided say nothing about them"
+        "those decided do not hold for them"
     )
 
 

@@ -246,7 +246,7 @@ def test_a_model_that_refers_most_images_is_reported_after_one_like_chance(share
     if share == 0.72:
         assert found == [
             "the model refers 0.720 [0.400, 0.800] of the validation images (prediction set 80, novelty 5): a person "
-            "must look at these, and its sensitivity and specificity among those decided say nothing about them"
+            "must look at these, and its sensitivity and specificity among those decided do not hold for them"
         ]
         chance = GOOD | {"balanced_accuracy": 0.5, "intervals": {"balanced_accuracy": [0.4, 0.6]}}
         point = replace(POINT, positive_images=10, sensitivity_bound=0.7, sensitivity=0.95, specificity=0.05)
