@@ -8,13 +8,13 @@ from ctonnx.artifacts.caveats import NOVELTY_OF_LEAKED, images_to_promise, missi
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
+from ctonnx.artifacts.decision.rule import describe_reasons
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity.rounding import cautious, exactly
 from ctonnx.system.text import counted, table
 
 __all__ = ["decision_lines"]
 
-_KINDS = {"set": "prediction set", "novelty": "novelty", "caution": "warning"}
 _TITLES = {"valid": "validation", "test": "test"}
 
 
@@ -86,7 +86,7 @@ def _measured(metrics: Mapping[str, Any], sets: PredictionSets | None, novelty: 
             [
                 _TITLES.get(split, split),
                 str(of["images"]),
-                f"{of['referred']}{_reasons(of['referred_by'])}: {_share(of, 'referred_share', up=True)}",
+                f"{of['referred']} ({describe_reasons(of['referred_by'])}): {_share(of, 'referred_share', up=True)}",
                 *(f"{_share(of, name)} of {of[f'{name}_images']}" for name in ("sensitivity", "specificity")),
             ]
             for split, of in found.items()
@@ -101,12 +101,6 @@ def _measured(metrics: Mapping[str, Any], sets: PredictionSets | None, novelty: 
         + ("" if counts_warnings else " Warnings about an image are not counted; they can only refer more.")
     )
     yield ""
-
-
-def _reasons(referred_by: Mapping[str, int]) -> str:
-    """Returns the numbers of images for each kind of reason; an image may have several."""
-    kinds = ", ".join(f"{title} {referred_by[kind]}" for kind, title in _KINDS.items() if kind in referred_by)
-    return f" ({kinds})" if kinds else ""
 
 
 def _sets(metrics: Mapping[str, Any], classes: Sequence[str], sets: PredictionSets | None) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
-from ctonnx.artifacts.decision.rule import describe_basis
+from ctonnx.artifacts.decision.rule import describe_basis, describe_reasons
 from ctonnx.artifacts.report_schema import Verdict
 from ctonnx.artifacts.spec import VALIDATION_IMAGES, ModelSpec, fitted_on
 from ctonnx.parity.rounding import exactly, shown
@@ -28,6 +28,7 @@ __all__ = [
     "novelty_caveats",
     "operating_point_caveats",
     "prediction_set_caveats",
+    "recalibration_caveats",
     "shortcut_caveats",
     "split_caveats",
 ]
@@ -39,6 +40,8 @@ NOVELTY_OF_LEAKED = (
 """Caveat of a novelty threshold that was fitted on leaked images."""
 
 _CONFIDENCE = 0.95  # of the one-sided bounds
+_MOST = 0.5  # share of the images that is referred, from which on a model decides too few
+_LOW_AUROC = 0.8  # of the score of suspicious scans
 _SPECIFICITY = 0.9  # specificity that the number of negative images should be able to show
 _EXAMPLES = {False: "size", True: "grey at the border"}  # of facts, by whether they are of the network's input
 _TITLES = {"train": "training", "valid": "validation", "test": "test", "all": "labelled"}
@@ -72,7 +75,7 @@ def images_to_promise(share: float) -> int | None:
 
 def operating_point_caveats(point: OperatingPoint | None) -> list[str]:
     """Returns the caveats of an operating point, such as too few images or leaked images; an empty list for None."""
-    return [] if point is None else list(_of_point(point))
+    return [] if point is None else [*_point_like_chance(point), *_of_point(point)]
 
 
 def prediction_set_caveats(sets: PredictionSets | None, images: str = VALIDATION_IMAGES) -> list[str]:
@@ -107,10 +110,30 @@ def split_caveats(
     """
     title = _TITLES.get(split, split)
     return [
+        *_like_chance(metrics, title, observed=True),
+        *_refers_most(decisions, f"{title} images"),
         *_below_target(suspicious, title),
         *_below_coverage(_part(decisions, "coverage"), title),
-        *_like_chance(metrics, title),
+        *_like_chance(metrics, title, observed=False),
     ]
+
+
+def recalibration_caveats(after: Mapping[str, Any], scans: str) -> list[str]:
+    """Returns the caveats of the measures after a recalibration, the most serious first.
+
+    Args:
+        after: Measures on held-out scans, with `auroc` and `referred`.
+        scans: Name of the scans.
+    """
+    auroc, referred = _number(_part(after, "auroc"), "value"), _part(after, "referred")
+    found = []
+    if auroc is not None and auroc < _LOW_AUROC:
+        found.append(
+            f"on the {scans} the score barely separates suspicious ones from others (AUROC {auroc:.3f}): no threshold "
+            "can make up for that; train on scans of this site"
+        )
+    shares = {"referred_share": referred.get("value"), "referred_share_interval": referred.get("interval")}
+    return [*found, *_refers_most(shares, scans)]
 
 
 def shortcut_caveats(shortcuts: Mapping[str, Any] | None) -> list[str]:
@@ -173,25 +196,27 @@ def model_caveats(
     split = "test" if _part(metrics, "test") else "valid"
     of_split = _part(metrics, split)
     found = split_caveats(of_split, _part(of_split, "suspicious"), split, _part(of_split, "decisions"))
+    chance = [] if point is None else list(_point_like_chance(point))
     return [
+        *chance,
         *found,
         *shortcut_caveats(shortcuts),
-        *operating_point_caveats(point),
+        *([] if point is None else _of_point(point)),
         *prediction_set_caveats(sets, images),
         *novelty_caveats(novelty, images),
     ]
 
 
 def caveats_of(spec: ModelSpec) -> list[str]:
-    """Returns the `model_caveats` of an exported model."""
-    return model_caveats(
-        spec.metrics,
-        spec.operating_point,
-        spec.prediction_sets,
-        spec.shortcuts,
-        spec.novelty,
-        images=fitted_on(spec.history),
-    )
+    """Returns the `model_caveats` of an exported model, after those of its last recalibration."""
+    images = fitted_on(spec.history)
+    last = spec.history[-1] if spec.history else {}
+    return [
+        *recalibration_caveats(_part(_part(last, "cross_validated"), "after"), images),
+        *model_caveats(
+            spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts, spec.novelty, images=images
+        ),
+    ]
 
 
 def missing_checks(spec: ModelSpec) -> str | None:
@@ -218,6 +243,11 @@ def _audited(shortcuts: Mapping[str, Any] | None) -> str:
     return "training images as the network sees them" if _is_of_input(shortcuts) else "training images"
 
 
+def _point_like_chance(point: OperatingPoint) -> Iterator[str]:
+    if point.sensitivity + point.specificity <= 1:
+        yield f"on the images that it was fitted on, the operating point is no better than chance: {point.metrics_text}"
+
+
 def _of_point(point: OperatingPoint) -> Iterator[str]:
     target, bound = point.target_sensitivity, point.sensitivity_bound
     if target is not None and bound is not None and point.positive_images is not None and bound < target:
@@ -234,8 +264,6 @@ def _of_point(point: OperatingPoint) -> Iterator[str]:
             f"the operating point was fitted on {counted(point.negative_images, 'image')} of other classes, too few "
             f"to show a specificity of {_SPECIFICITY:g} ({needed} or more can show it)"
         )
-    if point.sensitivity + point.specificity <= 1:
-        yield f"on the images that it was fitted on, the operating point is no better than chance: {point.metrics_text}"
     if point.leaked_images_used:
         yield (
             "the operating point was also fitted on leaked images, as there were too few others: "
@@ -272,6 +300,18 @@ def _of_novelty(novelty: Novelty, images: str) -> Iterator[str]:
         yield NOVELTY_OF_LEAKED
 
 
+def _refers_most(decisions: Mapping[str, Any] | None, images: str) -> Iterator[str]:
+    share = _number(decisions, "referred_share")
+    if share is None or share < _MOST:
+        return
+    reasons = describe_reasons(_part(decisions, "referred_by"))
+    yield (
+        f"the model refers {_against(_MOST, share, _interval(decisions, 'referred_share_interval'))} of the {images}"
+        f"{f' ({reasons})' if reasons else ''}: a person must look at these, and its sensitivity and specificity among "
+        "those decided do not hold for them"
+    )
+
+
 def _below_coverage(coverage: Mapping[str, Any], title: str) -> Iterator[str]:
     for name, found in coverage.items():
         value, promised, low_high = (
@@ -298,7 +338,8 @@ def _below_target(found: Mapping[str, Any] | None, title: str) -> Iterator[str]:
     )
 
 
-def _like_chance(metrics: Mapping[str, Any], title: str) -> Iterator[str]:
+def _like_chance(metrics: Mapping[str, Any], title: str, *, observed: bool) -> Iterator[str]:
+    """Yields the metrics that are no better than chance, or those that are better but were not shown to be."""
     per_class = _part(metrics, "per_class")
     images = {name: int(_number(of, "images") or 0) for name, of in per_class.items()}
     present = [name for name, count in images.items() if count]
@@ -312,7 +353,7 @@ def _like_chance(metrics: Mapping[str, Any], title: str) -> Iterator[str]:
         ("accuracy", "accuracy", share, f"always naming the largest class, '{largest}' ({share:.3f})"),
     ):
         value, low_high = _number(metrics, name), _interval(intervals, name)
-        if value is None or (value if low_high is None else low_high[0]) > level:
+        if value is None or (value if low_high is None else low_high[0]) > level or (value <= level) != observed:
             continue
         verdict = "is no better than" if value <= level else "is not shown to be better than"
         yield f"the {label} of {_against(level, value, low_high)} on the {title} images {verdict} {what}"

@@ -20,6 +20,7 @@ __all__ = [
     "foreign_kind",
     "is_dicom",
     "is_image",
+    "is_text_by_name",
     "looks_like_image",
     "may_have_frames",
     "readable_formats",
@@ -74,6 +75,28 @@ SUFFIXES = frozenset(
     for ending in endings.split()
 )
 """Lower-case file name endings of the formats that `load` supports."""
+
+
+_TEXTS = frozenset(
+    f".{ending}"
+    for endings in (
+        "txt md rst log tex html htm",
+        "csv tsv xls xlsx ods json jsonl ndjson",
+        "xml yaml yml toml ini cfg py ipynb sh bat",
+    )
+    for ending in endings.split()
+)
+
+
+def is_text_by_name(path: str | os.PathLike[str]) -> bool:
+    """Returns whether `path` has the ending of a text, a table, settings or a program: no scan is stored as one.
+
+    A file without an ending, as many DICOM files are, is none of these.
+
+    >>> is_text_by_name("README.TXT"), is_text_by_name("IM0001"), is_text_by_name("scan.zip")
+    (True, False, False)
+    """
+    return os.path.splitext(path)[1].lower() in _TEXTS
 
 
 def looks_like_image(path: str | os.PathLike[str]) -> bool:

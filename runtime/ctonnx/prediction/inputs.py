@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ctonnx.errors import CtonnxError
-from ctonnx.images.formats import foreign_kind, is_image, looks_like_image
-from ctonnx.system.text import counted
+from ctonnx.images.formats import foreign_kind, is_image, is_text_by_name, looks_like_image
+from ctonnx.system.text import Log, counted, escape_control
 
 __all__ = ["HEATMAP_ENDING", "Listing", "find_images", "is_ignored", "is_scan", "list_files", "without_outputs"]
 
@@ -38,20 +38,23 @@ class Listing(NamedTuple):
     ignored: list[str]
 
 
-def find_images(paths: Iterable[str]) -> list[str]:
+def find_images(paths: Iterable[str], log: Log = lambda line: None) -> list[str]:
     """Expands files, folders (recursively, sorted by name) and glob patterns (including `**`) to files.
 
-    A named file is kept even if it is missing or damaged: it gets a failure record later. Of a folder, all files that
-    are not hidden are listed, so that a scan with a wrong ending is not skipped silently. Files that systems create
-    (`Thumbs.db`, `.DS_Store`) are ignored in folders and by patterns.
+    A file that is named, or that a pattern matches, is kept even if it is missing or damaged: it gets a failure record
+    later. Of a folder, all files that are not hidden are listed, so that a scan with a wrong ending is not skipped
+    silently; only texts, tables and programs, by their names and first bytes, are skipped, and `log` is called with a
+    line that counts them. Files that systems create (`Thumbs.db`, `.DS_Store`) are ignored in folders and by patterns.
 
     Raises:
         CtonnxError: If a folder contains no image, or a pattern matches nothing.
     """
     found: list[str] = []
+    skipped: list[str] = []
     for path in paths:
         if os.path.isdir(path):
-            found.extend(_images_below(path))
+            for file in _images_below(path):
+                (skipped if is_text_by_name(file) and not is_image(file) else found).append(file)
         elif os.path.lexists(path) or not glob.has_magic(path):
             found.append(path)
         else:
@@ -65,6 +68,9 @@ def find_images(paths: Iterable[str]) -> list[str]:
                     f"expected files that match '{path}', found none (in '{Path.cwd()}'); check the pattern"
                 )
             found.extend(files)
+    if skipped:
+        named = f"{counted(len(skipped), 'other file')} ('{escape_control(skipped[0])}' first)"
+        log(f"skipped: {named}, no image by name and content")
     return found
 
 

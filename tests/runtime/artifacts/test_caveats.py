@@ -120,14 +120,14 @@ def test_a_point_no_better_than_chance_has_a_caveat() -> None:
     ]
 
 
-def test_a_sensitivity_whose_whole_interval_lies_below_the_target_comes_first() -> None:
+def test_a_sensitivity_whose_whole_interval_lies_below_the_target_comes_after_chance() -> None:
     chance = GOOD | {"balanced_accuracy": 0.4, "intervals": {"balanced_accuracy": [0.3, 0.6], "accuracy": [0.8, 0.9]}}
     first, second = split_caveats(chance, FOUND, "test")
-    assert first == (
+    assert first.startswith("the balanced accuracy of 0.400")
+    assert second == (
         "on the test images the operating point found 0.520 [0.450, 0.590] of the suspicious ones: the whole interval "
         "lies below the target sensitivity of 0.95"
     )
-    assert second.startswith("the balanced accuracy of 0.400")
 
 
 @pytest.mark.parametrize("interval", [[0.45, 0.95], [0.9, 0.99], None])
@@ -232,6 +232,31 @@ def test_a_coverage_that_is_below_the_promise_is_reported(interval: list[float] 
         "interval lies below the coverage of 0.950"
     ]
     assert model_caveats(metrics, POINT) == (expected if reported else [])
+
+
+@pytest.mark.parametrize(("share", "reported"), [(0.72, True), (0.5, True), (0.4999, False), (None, False)])
+def test_a_model_that_refers_most_images_is_reported_after_one_like_chance(share: float | None, reported: bool) -> None:
+    decisions = {
+        "referred_share": share,
+        "referred_share_interval": [0.4, 0.8],
+        "referred_by": {"set": 80, "novelty": 5},
+    }
+    (*found,) = model_caveats({"valid": GOOD | {"decisions": decisions}}, POINT)
+    assert len(found) == reported
+    if share == 0.72:
+        assert found == [
+            "the model refers 0.720 [0.400, 0.800] of the validation images (prediction set 80, novelty 5): a person "
+            "must look at these, and its sensitivity and specificity among those decided do not hold for them"
+        ]
+        chance = GOOD | {"balanced_accuracy": 0.5, "intervals": {"balanced_accuracy": [0.4, 0.6]}}
+        point = replace(POINT, positive_images=10, sensitivity_bound=0.7, sensitivity=0.95, specificity=0.05)
+        starts = [text[:24] for text in model_caveats({"valid": chance | {"decisions": decisions}}, point)]
+        assert starts == [
+            "on the images that it wa",  # the operating point is no better than chance
+            "the balanced accuracy of",
+            "the model refers 0.720 [",
+            "the operating point was ",
+        ]
 
 
 def test_a_novelty_threshold_of_too_few_images_is_reported() -> None:

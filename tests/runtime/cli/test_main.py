@@ -108,7 +108,7 @@ def test_missing_module_of_ctonnx_is_not_hidden_as_a_missing_extra(
 def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs `ctonnx predict` when its first step raises an error."""
 
-    def fail(paths: object) -> None:
+    def fail(*arguments: object) -> None:
         raise error
 
     monkeypatch.setattr(importlib.import_module("ctonnx.prediction.inputs"), "find_images", fail)

@@ -13,7 +13,7 @@ from ctonnx.cli.main import main
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
 def test_closed_terminal_ends_a_command_as_sigterm_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hang_up(paths: object) -> None:
+    def hang_up(*arguments: object) -> None:
         signal.raise_signal(signal.SIGHUP)
 
     monkeypatch.setattr(importlib.import_module("ctonnx.prediction.inputs"), "find_images", hang_up)
@@ -37,11 +37,11 @@ class Lost:
     def __del__(self):
         signal.raise_signal(signal.SIGTERM)
 
-def lost(paths):
+def lost(*arguments):
     Lost()  # Python passes on nothing from there
     time.sleep(20)
 
-def altered(paths):
+def altered(*arguments):
     try:
         signal.raise_signal(signal.SIGTERM)
     except KeyboardInterrupt:

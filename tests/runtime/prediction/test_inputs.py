@@ -164,7 +164,22 @@ def test_file_under_another_ending_is_not_skipped() -> None:
 def test_folder_whose_only_scan_has_a_wrong_ending_is_taken() -> None:
     touch("odd/a.txt", "odd/z.dcm")
     Image.new("L", (4, 4)).save("odd/scan.doc", "PNG")
-    assert find_images(["odd"]) == ["odd/a.txt", "odd/scan.doc", "odd/z.dcm"]
+    assert find_images(["odd"]) == ["odd/scan.doc", "odd/z.dcm"]
+
+
+def test_texts_in_a_folder_are_skipped_and_counted_unless_they_are_scans() -> None:
+    touch("scans/README.TXT", "scans/deep/labels.csv", "scans/noending", "scans/scan.nii.gz")
+    Image.new("L", (4, 4)).save("scans/scan.txt", "PNG")
+    Path("scans/IM1.json").write_bytes(b"\0" * 128 + b"DICM")
+    lines: list[str] = []
+    found = find_images(["scans", "scans/README.TXT"], lines.append)
+    assert set(found) == {*ALL, "scans/IM1.json", "scans/noending", "scans/scan.nii.gz", "scans/scan.txt"} | {
+        "scans/README.TXT"  # it is named
+    }
+    assert lines == ["skipped: 2 other files ('scans/README.TXT' first), no image by name and content"]
+    assert "scans/README.TXT" in find_images(["scans/*"], lines.append)
+    assert find_images(["scans/deep"], lines.append) == ["scans/deep/b.png", "scans/deep/er/a.png"]
+    assert lines[1:] == ["skipped: 1 other file ('scans/deep/labels.csv' first), no image by name and content"]
 
 
 def test_series_without_endings_is_known_by_the_files_beginnings(monkeypatch: pytest.MonkeyPatch) -> None:

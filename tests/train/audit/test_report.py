@@ -123,6 +123,22 @@ def test_clean_dataset_as_a_table() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [(["wider", "darker"], "wider; darker"), ([], "no fact alone distinguishes it, but several together do")],
+)
+def test_a_class_with_some_shortcuts_is_explained(facts: list[str], words: str) -> None:
+    of = {"verdict": "some", "auroc": 0.7, "auroc_interval": [0.62, 0.8], "p_value": 0.001, "facts": facts}
+    classes = {**STRONG["classes"], "normal": {**of, "auroc_by_kind": {"size": 0.68}}}
+    lines = format_audit(changed(shortcuts={**STRONG, "verdict": "some", "classes": classes})).splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("  normal: "))
+    assert lines[start : start + 2] == [
+        f"  normal: {words} (AUROC by kind: size 0.68)",
+        "  some: the facts distinguish a class from the rest, but the AUROC's interval begins below 0.7, where strong "
+        "does: metrics of a network may be optimistic by that",
+    ]
+
+
 def test_shortcuts_are_a_table_with_facts_in_words_and_advice() -> None:
     lines = format_audit(changed(shortcuts=STRONG)).splitlines()
     assert lines[lines.index(HEADING) + 1 :] == [

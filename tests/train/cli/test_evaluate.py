@@ -478,7 +478,23 @@ def test_fail_over_is_a_gate(
 def test_fail_over_alone_is_a_misuse(run: str, phantoms: Path) -> None:
     result = ctonnx(run, phantoms, "--fail-over", "5%")
     assert result.exit_code == 2
+    assert "warning" not in result.stderr
     assert result.stderr.endswith("Error: expected --fail-over with --stress, found it alone\n")
+
+
+@pytest.mark.parametrize(
+    ("bound", "line"),
+    [
+        ("0.05", "warning: --fail-over is a percentage: 0.05 %: did you mean 5?\n"),
+        ("0.5%", "warning: --fail-over is a percentage: 0.5 %: did you mean 50?\n"),
+        ("1", ""),
+        ("0", ""),
+    ],
+)
+def test_fail_over_that_looks_like_a_share_has_a_warning(bound: str, line: str) -> None:
+    result = ctonnx("none", "none", "--stress", "--fail-over", bound)  # the model is missing
+    assert (result.exit_code, "--fail-over is a percentage" in result.stderr) == (2, bool(line))
+    assert result.stderr.startswith(line)
 
 
 def test_an_exported_model_needs_no_pytorch(model: Path, phantoms: Path) -> None:

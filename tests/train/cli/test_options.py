@@ -15,7 +15,7 @@ from ctonnx_train.cli.options import Percent
         (
             ("train",),
             {
-                *("--class-name", "--name", "--help", "--drop-leaks", "--group-regex", "--positive"),
+                *("--class-name", "--name", "--help", "--drop-leaks", "--folds", "--group-regex", "--positive"),
                 *("--compile", "--full-size", "--tensorboard", "--preview", "--resume", "--threads"),
             },
         ),
@@ -37,5 +37,7 @@ def test_a_percentage_may_have_its_sign(text: str, share: float) -> None:
 
 @pytest.mark.parametrize("text", ["101%", "-1", "nan", "five"])
 def test_other_percentages_are_rejected(text: str) -> None:
-    with pytest.raises(click.BadParameter):
+    with pytest.raises(
+        click.BadParameter, match=f"expected a percentage from 0 to 100, such as 5 or 5%, found '{text}'"
+    ):
         Percent().convert(text, None, None)

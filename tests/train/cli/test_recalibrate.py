@@ -25,7 +25,10 @@ def test_new_file_is_written_verified_and_inspected(model: str) -> None:
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0] == "export/model.fp32.onnx on 55 scans of site (large cell 15, normal 25, tumor 15)"
-    assert lines[-1] == "wrote new/model.fp32.onnx, with its golden inputs in new/golden.npz"
+    assert lines[-2] == "wrote new/model.fp32.onnx, with its golden inputs in new/golden.npz"
+    assert lines[-1] == (
+        "the golden inputs are those of the export: pixels of the training site's images, and none of these scans"
+    )
     assert result.stderr.splitlines() == [
         "ONNX fp32 'grey' on 55 scans of site",
         "golden.npz contains pixels of validation images: treat it like the images themselves",

@@ -48,7 +48,8 @@ def test_train_prints_the_metrics_and_where_the_run_is(scans: str, folder: Path)
     caveats = model_caveats(record["metrics"], made.operating_point, made.prediction_sets, novelty=made.novelty)
     assert caveats[-1].startswith("the novelty threshold was fitted on 2 validation images, too few to promise ")
     assert caveats[-2].startswith("too few validation images for prediction sets with a coverage of 0.95 (19 or more ")
-    assert caveats[0].startswith("the operating point was fitted on 1 suspicious image, too few to show ")
+    assert caveats[0].startswith("the model refers 1.000 [0.207, 1.000] of the test images (prediction set 1, ")
+    assert caveats[1].startswith("the operating point was fitted on 1 suspicious image, too few to show ")
     warnings = "".join(f"warning: {caveat}\n" for caveat in caveats)
     low, high = point["gap"]
     assert result.stdout == (

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from tests.train.grey_models import CLASSES, POINT, write_model, write_scans
 
+from ctonnx.artifacts.caveats import caveats_of
 from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.onnx_file.metadata import METADATA_KEY, read_metadata
@@ -122,7 +123,9 @@ def test_caveats_name_the_limits_of_the_fit(tmp_path: Path) -> None:
     data = write_scans(tmp_path / "alike", counts, kinds=dict.fromkeys(CLASSES, "normal"))
     found = recalibrate(write_model(tmp_path / "model.fp32.onnx"), data, tmp_path / "new/model.fp32.onnx")
     shown = "\n".join(found["caveats"])
-    assert "the score barely separates suspicious scans from others here (AUROC 0." in shown
+    assert shown.startswith("on the held-out scans of 'alike' the score barely separates suspicious ones from others ")
+    assert found["caveats"][1].startswith("the model refers 1.0")  # its sets have classes of both kinds
+    assert caveats_of(spec_of(tmp_path / "new/model.fp32.onnx"))[1].startswith("the model refers 1.0")
     assert "too few to show a sensitivity of 0.95" in shown
     assert "the operating point was fitted on 25 images of other classes, too few" in shown
     assert "whether the model was trained on some of these scans is unknown: its run is not next to it" in shown

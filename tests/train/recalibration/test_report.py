@@ -52,10 +52,11 @@ def test_values_and_measures_are_side_by_side() -> None:
     assert "novelty threshold - -" in shown
     assert "mean grey, low end - 33" in shown
     assert "Conformity: the class's probability; a class is in an image's set from its lowest conformity on." in lines
+    assert lines[1] == "warning: few scans"
     assert lines[-3:] == [
-        "warning: few scans",
         "network unchanged: SHA-256 ab before and after",
         "wrote new/model.onnx, with its golden inputs in new/golden.npz",
+        "the golden inputs are those of the export: pixels of the training site's images, and none of these scans",
     ]
     with_sides = {**document["values"], "prediction_sets": asdict(SETS) | {"positive": ["tumor"]}}
     assert "probability times that of its side, suspicious or not; a" in as_text({**document, "values": with_sides})

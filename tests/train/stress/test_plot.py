@@ -13,7 +13,12 @@ from ctonnx_train.stress.plot import plot_stress
 def test_each_change_has_a_row_with_its_strengths_and_how_far_it_may_go(tmp_path: Path) -> None:
     figure = plot_stress(document(), "made: test images")
     (axes,) = figure.axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["lower contrast", "JPEG", "padded", "inverted"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "lower contrast",
+        "JPEG",
+        "padded",
+        "inverted: a mistake,\nto be referred: only flips count",
+    ]
     assert [text.get_text() for text in axes.texts] == [
         "x 0.6",
         "quality 75",

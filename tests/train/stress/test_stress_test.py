@@ -50,10 +50,10 @@ def found(evaluation: Evaluation, *names: str, **parts: Any) -> dict[str, dict[s
 
 
 def test_decisions_change_where_the_change_moves_the_score_over_the_threshold(evaluation: Evaluation) -> None:
-    changes = found(evaluation, "brighter", "darker", "flipped", "inverted")
+    changes = found(evaluation, "brighter", "darker", "mirrored", "inverted")
     flipped = {name: [of["flipped"]["count"] for of in one["strengths"]] for name, one in changes.items()}
     # 60 x 1.8 is below the middle; 190 x 0.6 falls below it.
-    assert flipped == {"brighter": [0, 0, 0], "darker": [0, 20, 20], "flipped": [0], "inverted": [40]}
+    assert flipped == {"brighter": [0, 0, 0], "darker": [0, 20, 20], "mirrored": [0], "inverted": [40]}
     assert [one["judged_by"] for one in changes.values()] == ["decision_changed"] * 3 + ["flipped"]
     middle = changes["darker"]["strengths"][1]
     assert middle["flipped"]["to_negative"] == 20

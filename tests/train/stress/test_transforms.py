@@ -51,7 +51,7 @@ def test_strengths_rise_from_mild_to_strong(transform: Transform) -> None:
 
 
 def test_all_but_the_flip_and_the_inversion_have_three_strengths_and_names_are_unique() -> None:
-    assert [one.name for one in TRANSFORMS if len(one.strengths) != 3] == ["flipped", "inverted"]
+    assert [one.name for one in TRANSFORMS if len(one.strengths) != 3] == ["mirrored", "inverted"]
     assert len({one.title for one in TRANSFORMS}) == len(BY_NAME) == len(TRANSFORMS)
     for name, strength in (("lower_contrast", 0.6), ("cropped", 0.05), ("jpeg", 50), ("rotated", 5)):
         assert BY_NAME[name].strengths[1] == strength
@@ -121,7 +121,7 @@ def test_rotation_turns_half_of_the_images_to_either_side() -> None:
 
 
 def test_flip_and_inversion_undo_themselves() -> None:
-    np.testing.assert_array_equal(changed("flipped", 1), ORIGINAL[:, ::-1])
+    np.testing.assert_array_equal(changed("mirrored", 1), ORIGINAL[:, ::-1])
     np.testing.assert_array_equal(changed("inverted", 1), 255 - ORIGINAL)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from ctonnx.system.text import aligned, counted
 from ctonnx_train.audit.audit import Audit, Copy
 from ctonnx_train.audit.near_duplicates import HASH_BITS
-from ctonnx_train.audit.shortcuts import FEWEST_GROUPS
+from ctonnx_train.audit.shortcuts import FEWEST_GROUPS, STRONG
 
 __all__ = ["format_audit"]
 
@@ -89,9 +89,15 @@ def _shortcuts(audit: Audit) -> Iterator[str]:
         rows.append([name, of["verdict"], interval, "-" if p is None else f"{p:.3f}"])
     yield from (f"  {line}" for line in aligned([["class", "verdict", "AUROC", "p"], *rows]))
     for name, of in found["classes"].items():
-        if of.get("facts"):
+        if of["verdict"] in ("some", "strong"):
             kinds = ", ".join(f"{kind} {auroc:.2f}" for kind, auroc in of.get("auroc_by_kind", {}).items())
-            yield f"  {name}: {'; '.join(of.get('facts', ()))} (AUROC by kind: {kinds})"
+            words = "; ".join(of.get("facts", ())) or "no fact alone distinguishes it, but several together do"
+            yield f"  {name}: {words} (AUROC by kind: {kinds})"
+    if any(of["verdict"] == "some" for of in found["classes"].values()):
+        yield (
+            "  some: the facts distinguish a class from the rest, but the AUROC's interval begins below "
+            f"{STRONG:g}, where strong does: metrics of a network may be optimistic by that"
+        )
     if any(of["verdict"] == "untested" for of in found["classes"].values()):
         yield f"  untested: a class and the rest each need {FEWEST_GROUPS} or more images, copies counted once"
     images, groups = counted(found.get("images", 0), "image"), counted(found.get("groups", 0), "group")

@@ -18,7 +18,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from ctonnx.artifacts.report_schema import Shortcut, Shortcuts, Verdict
 from ctonnx_train.audit.facts import FACTS, Facts
 
-__all__ = ["FEWEST_GROUPS", "MOST_IMAGES", "PERMUTATIONS", "find_shortcuts"]
+__all__ = ["FEWEST_GROUPS", "MOST_IMAGES", "PERMUTATIONS", "STRONG", "find_shortcuts"]
 
 PERMUTATIONS = 999
 """Permutations of an audit; the smallest p-value is 1 / (1 + permutations)."""
@@ -33,7 +33,9 @@ _FOLDS, _REPLICATES = 5, 1000
 _SIGNIFICANT = 0.05  # of p-values, times the number of classes (Bonferroni), as one class is enough for a warning
 # An AUROC of 0.7 to 0.8 is "acceptable discrimination" (Hosmer, Lemeshow and Sturdivant 2013,
 # https://doi.org/10.1002/9781118548387): facts that reach it could pass for a model; 0.6 is half of the way there.
-_SOME, _STRONG = 0.6, 0.7  # lower ends of the AUROC's interval
+_SOME = 0.6  # lower end of the AUROC's interval
+STRONG = 0.7
+"""Lower end of the AUROC's interval from which on a shortcut is strong."""
 _LISTED = 0.6  # AUROC of a single fact that is worth a sentence,
 _ERRORS = 3  # and so many standard errors above chance
 _BINS, _IMAGES_PER_BIN = 8, 20
@@ -98,7 +100,7 @@ def find_shortcuts(
         for label, (auroc, interval, p) in _tests(images, tested, permutations, rng):
             verdict: Verdict = "none"
             if p * len(classes) <= _SIGNIFICANT and interval[0] >= _SOME:
-                verdict = "strong" if interval[0] >= _STRONG else "some"
+                verdict = "strong" if interval[0] >= STRONG else "some"
             found[classes[label]] = {
                 "verdict": verdict,
                 "images": int((y == label).sum()),

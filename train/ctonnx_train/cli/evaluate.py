@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ctonnx.cli.options import threads_option
+from ctonnx.parity.rounding import exactly
 from ctonnx_train.cli.options import Percent, class_name_option, log
 
 if TYPE_CHECKING:
     from ctonnx_train.evaluation.evaluate import EvaluatedSplit
 
 __all__ = ["evaluate"]
+
+_ONE_PERCENT = 0.01
 
 
 @click.command(context_settings={"show_default": True})
@@ -55,8 +58,8 @@ __all__ = ["evaluate"]
     "--fail-over",
     type=Percent(),
     metavar="PERCENT",
-    help="Largest share, such as 5%, of the scans decided before that a mild or middle change of --stress may flip or "
-    "refer; else exit code 1, also if all were referred before. Inverted scans may be referred.",
+    help="Largest percentage (5 or 5%, not 0.05) of the scans decided before that a mild or middle change of --stress "
+    "may flip or refer; else exit code 1, also if all were referred before. Inverted scans may be referred.",
 )
 @click.option("--drop-leaks", is_flag=True, help="Leave out images that the model was trained on (identical pixels).")
 @click.option(
@@ -123,6 +126,9 @@ def evaluate(
     """
     if fail_over is not None and not stress:
         raise click.UsageError("expected --fail-over with --stress, found it alone")
+    if fail_over is not None and 0 < fail_over < _ONE_PERCENT:
+        text, meant = (exactly(share, form="%").removesuffix("%") for share in (fail_over, round(100 * fail_over, 12)))
+        log(f"warning: --fail-over is a percentage: {text} %: did you mean {meant}?")
     if external:
         if stress:
             raise click.UsageError("expected --external or --stress, found both")

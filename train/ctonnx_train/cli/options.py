@@ -24,7 +24,10 @@ class Percent(FiniteRange):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Returns the share."""
-        return share_of_percent(super().convert(str(value).strip().removesuffix("%"), param, ctx))
+        try:
+            return share_of_percent(super().convert(str(value).strip().removesuffix("%"), param, ctx))
+        except click.BadParameter:
+            self.fail(f"expected a percentage from 0 to 100, such as 5 or 5%, found '{value}'", param, ctx)
 
 
 def _parse_renames(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

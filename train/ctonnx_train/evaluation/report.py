@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from ctonnx.artifacts.decision.rule import describe_reasons
 from ctonnx.artifacts.spec import VALIDATION_IMAGES
 from ctonnx.errors import CtonnxError
 from ctonnx.parity.comparison import MAX_DP
@@ -193,8 +194,7 @@ def _suspicious(found: Mapping[str, Any] | None, fitted_on: str) -> Iterator[str
 def _decisions(found: Mapping[str, Any] | None, *, seen: bool) -> Iterator[str]:
     if found is None:
         return
-    names = {"set": "prediction set", "novelty": "novelty", "caution": "warning about the image"}
-    kinds = ", ".join(f"{names[kind]} {count}" for kind, count in found["referred_by"].items())
+    kinds = describe_reasons(found["referred_by"])
     yield (
         f"**Decisions**: {found['referred']} of {counted(found['images'], 'image')} referred, "
         f"{cautious(found['referred_share'], found['referred_share_interval'], up=True)} ({kinds}): "

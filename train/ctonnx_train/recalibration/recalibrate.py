@@ -8,7 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ctonnx.artifacts.caveats import novelty_caveats, operating_point_caveats, prediction_set_caveats
+from ctonnx.artifacts.caveats import (
+    novelty_caveats,
+    operating_point_caveats,
+    prediction_set_caveats,
+    recalibration_caveats,
+)
 from ctonnx.artifacts.spec import ModelSpec, fitted_on
 from ctonnx.errors import ModelError
 from ctonnx.system.files import sha256_of
@@ -38,7 +43,6 @@ _OF_EARLIER_VALUES = ("auroc", "decisions", "ece", "suspicious")
 probabilities over the images if there are three classes or more, and so its AUROC."""
 
 _FOREIGN = 0.5
-_LOW_AUROC = 0.8
 
 
 def recalibrate_model(
@@ -181,21 +185,16 @@ def _caveats(
     spec: ModelSpec, values: Values, scans: SiteScans, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> list[str]:
     fitted = fitted_on([{"data": scans.facts}])
-    found = [
-        *operating_point_caveats(values.operating_point),
-        *prediction_set_caveats(values.prediction_sets, fitted),
-        *novelty_caveats(values.novelty, fitted),
-    ]
+    found = recalibration_caveats(after, f"held-out {fitted}")
     target = values.operating_point.target_sensitivity if values.operating_point else None
     interval = after["sensitivity"]["interval"]
     if target is not None and interval and interval[1] < target:
         found.append(f"on held-out scans the new operating point stays below the target sensitivity of {target:g}")
-    auroc = after["auroc"]["value"]
-    if auroc is not None and auroc < _LOW_AUROC:
-        found.append(
-            f"the score barely separates suspicious scans from others here (AUROC {auroc:.3f}): no threshold can make "
-            "up for that; train on scans of this site"
-        )
+    found += [
+        *operating_point_caveats(values.operating_point),
+        *prediction_set_caveats(values.prediction_sets, fitted),
+        *novelty_caveats(values.novelty, fitted),
+    ]
     novel = before["novel"]
     if spec.novelty is not None and novel["value"] is not None:
         expected = 1 - spec.novelty.quantile

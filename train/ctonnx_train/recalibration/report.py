@@ -21,6 +21,7 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     data = document["data"]
     images = ", ".join(f"{name} {count}" for name, count in data["images"].items())
     yield f"{document['model']} on {counted(sum(data['images'].values()), 'scan')} of {data['name']} ({images})"
+    yield from (f"warning: {caveat}" for caveat in document["caveats"])
     yield ""
     before, after = document["before"], document["after"]
     rows = [["", "before", "after", "scans"]]
@@ -39,11 +40,13 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
         side = " times that of its side, suspicious or not" if values["positive"] else ""
         yield f"Conformity: the class's probability{side}; a class is in an image's set from its lowest conformity on."
     yield ""
-    yield from (f"warning: {caveat}" for caveat in document["caveats"])
     yield f"network unchanged: SHA-256 {document['network_sha256']} before and after"
     golden = document["golden"]
-    beside = f", with its golden inputs in {golden}" if golden else "; without golden inputs, as the model has none"
-    yield f"wrote {document['output']}{beside}"
+    if golden:
+        yield f"wrote {document['output']}, with its golden inputs in {golden}"
+        yield "the golden inputs are those of the export: pixels of the training site's images, and none of these scans"
+    else:
+        yield f"wrote {document['output']}; without golden inputs, as the model has none"
 
 
 def _values(earlier: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[list[str]]:

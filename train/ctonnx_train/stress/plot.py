@@ -19,23 +19,33 @@ _NAMES = ("mild", "middle", "strong")
 _MARKERS = ("o", "s", "D")
 _SHADES = (COLORS[5], COLORS[0], COLORS[6])
 _MARKER: dict[str, Any] = {"markersize": 4, "clip_on": False, "zorder": 3}
+_GAP = 0.6  # rows between the changes and the mistakes
 _TICKS = (0, 0.01, 0.05, 0.2, 0.5, 1)
 
 
 def plot_stress(document: Mapping[str, Any], title: str) -> Figure:
     """Draws the share of altered decisions of each change and strength, with intervals, and where 5 % are passed.
 
-    The flips among them are hollow. Of a change that is a mistake, there are only the flips. All are shares of the
-    images that were decided before the change.
+    The flips among them are hollow. A change that is a mistake, which a model should refer, comes last: of it there are
+    only the flips. All are shares of the images that were decided before the change.
     """
-    transforms, decides = document["transforms"], document["decided_by"]["operating_point"]
-    images = decided_before(document)
+    decides, images = document["decided_by"]["operating_point"], decided_before(document)
+    changes = [transform for transform in document["transforms"] if transform["judged_by"] != "flipped"]
+    mistakes = [transform for transform in document["transforms"] if transform["judged_by"] == "flipped"]
+    transforms = [*changes, *mistakes]
+    rows = [*range(len(changes)), *(number + _GAP for number in range(len(changes), len(transforms)))]
+    names = [
+        *(transform["title"] for transform in changes),
+        *(f"{transform['title']}: a mistake,\nto be referred: only flips count" for transform in mistakes),
+    ]
     with plot_style():
-        figure = Figure(figsize=(7.0, 1.3 + 0.3 * len(transforms)), layout="constrained")
+        figure = Figure(figsize=(7.0, 1.5 + 0.3 * len(transforms)), layout="constrained")
         axes = figure.add_subplot()
         axes.axvspan(0, FEW, color=COLORS[2], alpha=0.13, linewidth=0)
         axes.axvline(FEW, color=COLORS[2], linewidth=0.8)
-        for row, transform in enumerate(transforms):
+        if mistakes:
+            axes.axhline(len(changes) - 0.5 + _GAP / 2, color=GREY, linewidth=0.6, linestyle=(0, (4, 3)))
+        for row, transform in zip(rows, transforms, strict=True):
             steps, kind = transform["strengths"], transform["judged_by"]
             for step, of in enumerate(steps):
                 if of[kind]["share"] is None:
@@ -64,9 +74,9 @@ def plot_stress(document: Mapping[str, Any], title: str) -> Figure:
                 fontweight="bold" if strong else "normal",
             )
         axes.text(1.03, -1, f"{FEW:.0%} or less up to", transform=axes.get_yaxis_transform(), va="center", fontsize=8)
-        axes.set_yticks(range(len(transforms)), [transform["title"] for transform in transforms])
+        axes.set_yticks(rows, names)
         axes.tick_params(axis="y", length=0)
-        axes.set_ylim(len(transforms) - 0.4, -0.6)
+        axes.set_ylim(rows[-1] + 0.6, -0.6)
         axes.grid(axis="y", color=GREY, alpha=0.15)
         axes.set_xscale("function", functions=(_root, np.square))
         axes.set_xlim(0, 1)

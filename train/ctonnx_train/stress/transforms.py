@@ -104,7 +104,7 @@ def _rotated(image: Image.Image, degrees: float, number: int) -> Image.Image:
     return image.rotate(degrees if number % 2 else -degrees, Image.Resampling.BILINEAR)
 
 
-def _flipped(image: Image.Image, strength: float, number: int) -> Image.Image:
+def _mirrored(image: Image.Image, strength: float, number: int) -> Image.Image:
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 
 
@@ -149,7 +149,7 @@ TRANSFORMS = (
     _transform("noise", (5, 10, 20), "{:g} grey values", _noise),
     _transform("blurred", (0.2, 0.4, 0.8), "{:g} % of the side", _blurred),
     _transform("rotated", (2, 5, 10), "{:g} degrees", _rotated),
-    _transform("flipped", (1,), "left to right", _flipped),
+    _transform("mirrored", (1,), "left to right", _mirrored),
     _transform("inverted", (1,), "black to white", _inverted, is_mistake=True),
     _transform("marked", (0.04, 0.08, 0.16), "letter of {:.0%}", _marked),
 )
@@ -160,6 +160,6 @@ Contrast changes about the mean of the image, brightness as a product; gamma is 
 each side as a share of it. Cropping removes a share of the height and width at each border. Resampling stores the image
 with a share of its height and width (Lanczos). Noise is Gaussian with a standard deviation in grey values, blur with
 one relative to the longer side. Rotation turns half of the images to either side. The mark is a white letter in a
-corner, whose height is a share of the image's. A flip and an inversion have only one strength. An inverted scan is a
+corner, whose height is a share of the image's. Mirroring and inversion have only one strength. An inverted scan is a
 mistake, which a model should refer.
 """

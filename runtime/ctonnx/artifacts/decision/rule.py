@@ -1,6 +1,6 @@
 """The decision about an image, and its reason."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -10,9 +10,12 @@ from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 
-__all__ = ["Decision", "DecisionName", "decide", "decide_all", "describe_basis"]
+__all__ = ["Decision", "DecisionName", "decide", "decide_all", "describe_basis", "describe_reasons"]
 
 DecisionName: TypeAlias = Literal["positive", "negative", "refer"]
+
+
+_REASONS = {"set": "prediction set", "novelty": "novelty", "caution": "warning"}
 
 
 class Decision(NamedTuple):
@@ -115,3 +118,12 @@ def describe_basis(*, sets: bool, novelty: bool) -> str:
     lacking = [name for name, is_used in parts.items() if not is_used]
     text = f"{', '.join(used)} and the warnings about an image"
     return f"{text} alone, without {' and '.join(lacking)}" if lacking else text
+
+
+def describe_reasons(referred_by: Mapping[str, Any]) -> str:
+    """Returns the number of referred images for each kind of reason; an image may have several.
+
+    >>> describe_reasons({"set": 12, "novelty": 3})
+    'prediction set 12, novelty 3'
+    """
+    return ", ".join(f"{title} {referred_by[kind]}" for kind, title in _REASONS.items() if kind in referred_by)

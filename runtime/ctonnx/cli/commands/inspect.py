@@ -3,14 +3,21 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ctonnx.cli.model_banner import show_newer_run
 from ctonnx.cli.options import json_option
+from ctonnx.system.text import counted
+
+if TYPE_CHECKING:
+    from ctonnx.artifacts.spec import ModelSpec
 
 __all__ = ["inspect"]
+
+_ABOUT = ("file", "name", "precision", "created", "synthetic", "classes")
+_DECISION = ("operating_point", "prediction_sets", "novelty", "brightness")
 
 
 @click.command()
@@ -19,8 +26,9 @@ __all__ = ["inspect"]
 def inspect(model: Path | None, as_json: bool) -> None:
     """Show the metadata of an exported model.
 
-    MODEL is an .onnx file or a run; default: the newest run with an export. Prints classes, preprocessing, metrics,
-    parity, operating point and caveats; per-class metrics and confusion matrices only with --json.
+    MODEL is an .onnx file or a run; default: the newest run with an export. Prints what the file is, whether it was
+    verified, how it decides with its caveats, and then preprocessing, metrics, parity and all else; per-class metrics
+    and confusion matrices only with --json.
 
     \b
     Example:
@@ -58,12 +66,26 @@ def inspect(model: Path | None, as_json: bool) -> None:
         del facts["novelty"]["quantiles"]  # 101 numbers
     history = [("history", entry) for entry in describe_history(spec)]
     notes = [*(("caveat", caveat) for caveat in caveats), *([("lacks", lacks)] if lacks else [])]
-    rows = [*_rows(facts), *history, *notes]
+    details = list(_rows(facts))
+    about, decision = (
+        [row for name in names for row in details if row[0].partition(".")[0] == name] for names in (_ABOUT, _DECISION)
+    )
+    others = [row for row in details if row not in about and row not in decision]
+    rows = [*about, ("verified", _verified(spec, path)), *decision, *notes, *history, *others]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:{width}}  {value}")
     if "max_dp" in spec.parity:
         click.echo(f"parity.max_dp is {MAX_DP}", err=True)
+
+
+def _verified(spec: "ModelSpec", path: Path) -> str:
+    """Returns the result of the export's comparison with PyTorch, and the command that repeats it."""
+    images, agreement = (spec.parity.get(name) for name in ("images", "agreement"))
+    if not isinstance(images, int) or not isinstance(agreement, int | float):  # a spec may be of an unknown source
+        return f"unknown: the file has no comparison with its PyTorch original; ctonnx verify {path}"
+    found = f"at export, top-1 agreement {agreement:.3f} with its PyTorch original on {counted(images, 'image')}"
+    return f"{found}; on this machine: ctonnx verify {path}"
 
 
 def _rows(facts: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:

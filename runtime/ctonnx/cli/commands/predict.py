@@ -95,8 +95,8 @@ def predict(
     """Classify images with an exported model.
 
     PATH is an image, a folder (read recursively), a quoted glob, or - for file names on stdin, one per line. Prints one
-    row per image; a file that cannot be read gets a row with its error. The exit code is 1 if a file cannot be read or
-    a heatmap cannot be drawn.
+    row per image; a file that cannot be read gets a row with its error. Texts, tables and programs in a folder are
+    skipped and counted. The exit code is 1 if a file cannot be read or a heatmap cannot be drawn.
 
     \b
     Examples:
@@ -110,9 +110,10 @@ def predict(
     from ctonnx.prediction.predictor import Predictor
     from ctonnx.prediction.streaming import workers_for
 
+    log = partial(click.echo, err=True)
     row_format = _row_format(output_format, output)
     _check_heatmap_folder(heatmaps, paths)
-    found = names_on_stdin(paths, null=null) if "-" in paths or null else find_images(paths)
+    found = names_on_stdin(paths, null=null) if "-" in paths or null else find_images(paths, log)
     files = without_outputs(found, output=output, heatmaps=heatmaps)
     newest = model is None
     workers = workers_for(len(files), threads=threads)
@@ -151,7 +152,7 @@ def predict(
         heatmaps=heatmaps,
         print_row=_print_row,
         progress=_progress(len(files), shown=bool(output or sort) or not sys.stdout.isatty()),
-        log=partial(click.echo, err=True),
+        log=log,
     )
     for source, reason in result.undrawn:
         message = escape_control(f"expected to draw the heatmap of '{source}', failed: {reason}; its row is written")

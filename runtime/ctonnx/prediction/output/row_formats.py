@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.images.formats import may_have_frames
 from ctonnx.parity.rounding import shown
-from ctonnx.prediction.results import Failure, Record
+from ctonnx.prediction.results import Failure, Prediction, Record
 from ctonnx.system.text import escape_control
 
 __all__ = ["FORMATS", "Format", "Origin"]
@@ -19,6 +19,7 @@ __all__ = ["FORMATS", "Format", "Origin"]
 _FRAME = len("#9999")  # the number of frames is only known after a file is read
 _DECISION = ("decision", "   score")  # only if the model has an operating point
 _SET_SEPARATOR = "|"
+_WIDTH = 120  # columns of a table's row, in which the classes of a set are named
 
 Origin: TypeAlias = Callable[[], Mapping[str, Any]]
 """Returns the provenance of the rows; it reads the whole model file."""
@@ -44,17 +45,34 @@ def _table(files: Sequence[str], spec: ModelSpec, top_k: int, origin: Origin) ->
             values = "  ".join(f"{name:{class_width}}  {value:11.4f}" for name, value in record.top(top_k))
             if record.score is not None:
                 values = f"{record.decision:{len(_DECISION[0])}}  {_score(record.score, spec, digits=6):>8}  {values}"
-            if record.prediction_set is not None and len(record.prediction_set) > 1:
-                values += f"  set: {escape_control(', '.join(record.prediction_set))}"
-            if record.reason or record.caution:  # which has the warning, too
-                name = "reason" if record.reason else "caution"
-                values += f"  {name}: {escape_control(record.reason or record.caution or '')}"
+            values += _notes(record, spec, _WIDTH - file_width - 2 - len(values))
             if picture is not None:
                 values += f"  heatmap: {escape_control(str(picture))}"
         return f"{escape_control(record.source):{file_width}}  {values}"
 
     columns = [*decision] + [f"{'class':{class_width}}  probability"] * top_k
     return Format(f"{'file':{file_width}}  " + "  ".join(columns), line)
+
+
+def _notes(record: Prediction, spec: ModelSpec, room: int) -> str:
+    """Returns the end of a row: why an image is referred, or its warning, and a set of several classes, once.
+
+    The classes of a set are named if that fits into `room` columns, and counted otherwise; the other formats have the
+    whole reason.
+    """
+    inside, point = record.prediction_set or (), spec.operating_point
+    named, warning = escape_control(", ".join(inside)), escape_control(record.caution or "")
+    if point is None or record.score is None or record.decision != "refer":
+        caution = f"  caution: {warning}" if warning else ""
+        sets = [f"  set: {named}", f"  set: {len(inside)} classes"] if len(inside) > 1 else [""]
+        return next((text for of in sets if len(text := of + caution) <= room), sets[-1] + caution)
+    reasons = [*([warning] if warning else []), *(["novelty"] if record.is_novel else [])]
+    kinds = {name in point.positive for name in inside}
+    if inside and kinds != {record.score >= point.threshold}:
+        against = "set of both kinds" if len(kinds) > 1 else "set against the score"
+        in_full = "; ".join([*reasons, f"{against} ({named})"])
+        reasons = [in_full] if len(in_full) + len("  reason: ") <= room else [*reasons, f"{against} ({len(inside)})"]
+    return f"  reason: {'; '.join(reasons) or escape_control(record.reason or '')}"
 
 
 def _score(score: float, spec: ModelSpec, *, digits: int) -> str:

@@ -39,12 +39,20 @@ def test_json_is_the_spec_with_the_file_and_its_inputs_and_outputs(model: Path) 
     }
 
 
-def test_each_caveat_has_a_row_below_the_other_entries(model: Path) -> None:
+def test_the_file_its_verification_and_its_decision_with_caveats_come_first(model: Path) -> None:
     spec = read_spec(open_session(model, optimize=False), str(model))
     caveats = caveats_of(spec)
     assert len(caveats) > 1
-    last = inspect(model).stdout.splitlines()[-len(caveats) :]
-    assert [re.split(r"  +", line, maxsplit=1) for line in last] == [["caveat", caveat] for caveat in caveats]
+    rows = [re.split(r"  +", line, maxsplit=1) for line in inspect(model).stdout.splitlines()]
+    names = [name.partition(".")[0] for name, _ in rows]
+    order = ["file", "name", "precision", "created", "synthetic", "classes", "verified"]
+    order += ["operating_point", "prediction_sets", "novelty", "brightness", "caveat"]
+    assert list(dict.fromkeys(names))[: len(order)] == order
+    assert [value for name, value in rows if name == "caveat"] == caveats
+    assert dict(rows)["verified"] == (
+        f"at export, top-1 agreement {spec.parity['agreement']:.3f} with its PyTorch original on "
+        f"{spec.parity['images']} images; on this machine: ctonnx verify {model}"
+    )
 
 
 def test_table_has_a_row_for_each_entry(model: Path) -> None:

@@ -30,7 +30,7 @@ def scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Image.fromarray(noise[0]).save(folder / "a.png")
     (folder / "b.png").write_bytes(b"")
     (folder / "c.png").write_bytes((folder / "a.png").read_bytes()[:1500])
-    (folder / "d.txt").write_text("patient,age\n", encoding="utf-8")
+    (folder / "d").write_text("patient,age\n", encoding="utf-8")
     Image.fromarray(noise[1]).save(folder / "e.png")
     monkeypatch.chdir(tmp_path)
     return folder
@@ -40,7 +40,7 @@ GOOD = ["scans/a.png", "scans/e.png"]
 ERRORS = {
     "scans/b.png": "the file is empty (0 bytes)",
     "scans/c.png": "damaged image: image file is truncated",
-    "scans/d.txt": "not an image in a format that can be read, but a text file",
+    "scans/d": "not an image in a format that can be read, but a text file",
 }
 FILES = sorted([*GOOD, *ERRORS])
 
@@ -151,6 +151,17 @@ def test_pattern_is_expanded(model: Path, scans: Path) -> None:
     result = predict("scans/**/[ae].png", "-m", model, "--format", "csv")
     assert result.exit_code == 0
     assert [row["file"] for row in csv.DictReader(io.StringIO(result.stdout))] == GOOD
+
+
+def test_texts_beside_the_images_are_no_failure(model: Path, scans: Path) -> None:
+    for name in ("b.png", "c.png", "d"):
+        (scans / name).unlink()
+    for name in ("README.txt", "phantom.json"):  # as `ctonnx data phantom` writes them
+        (scans / name).write_text("{}", encoding="utf-8")
+    result = predict("scans", "-m", model, "--format", "csv")
+    assert result.exit_code == 0
+    assert [row["file"] for row in csv.DictReader(io.StringIO(result.stdout))] == GOOD
+    assert "skipped: 2 other files ('scans/README.txt' first), no image by name and content\n" in result.stderr
 
 
 # --- stderr ----------------------------------------------------------------------------------------------------------

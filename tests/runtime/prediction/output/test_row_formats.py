@@ -285,7 +285,7 @@ REFERRED = prediction("c.png", "refer", reason="blank, or: a|b", caution="blank"
 
 def test_referred_image_has_its_reason_in_every_format() -> None:
     assert text("table", [REFERRED], spec=POINTED).splitlines()[1] == (
-        "c.png  refer     0.812500  tumor            0.7500  set: normal, tumor  reason: blank, or: a|b"
+        "c.png  refer     0.812500  tumor            0.7500  reason: blank; set of both kinds (normal, tumor)"
     )
     (row,) = csv.DictReader(io.StringIO(text("csv", [REFERRED], spec=POINTED), newline=""))
     assert [row[name] for name in ("suspicious", "decision", "reason", "set", "caution", "novelty")] == [
@@ -312,6 +312,34 @@ def test_novelty_is_in_three_columns_of_csv() -> None:
 def test_table_shows_a_set_of_several_classes(classes: tuple[str, ...], end: str) -> None:
     row = text("table", [prediction(decision="positive", prediction_set=classes)], spec=POINTED).splitlines()[1]
     assert row.endswith(f"  {end}")
+
+
+PUBLIC = ("adenocarcinoma", "large cell carcinoma", "normal", "squamous cell carcinoma")
+
+
+@pytest.mark.parametrize(
+    ("decision", "classes", "is_novel", "end"),
+    [
+        ("refer", PUBLIC, False, "reason: set of both kinds (4)"),
+        ("refer", PUBLIC, True, "reason: novelty; set of both kinds (4)"),
+        ("refer", PUBLIC[:1], True, "reason: novelty"),
+        ("refer", PUBLIC[2:3], False, "reason: set against the score (normal)"),
+        ("positive", (*PUBLIC[:2], PUBLIC[3]), False, "set: 3 classes"),
+        ("positive", PUBLIC[:2], False, "set: adenocarcinoma, large cell carcinoma"),
+    ],
+)
+def test_row_of_a_table_fits_120_columns(
+    decision: DecisionName, classes: tuple[str, ...], is_novel: bool, end: str
+) -> None:
+    point = replace(POINTED.operating_point, positive=(*PUBLIC[:2], PUBLIC[3]))  # type: ignore[type-var]
+    spec = replace(POINTED, classes=PUBLIC, operating_point=point)
+    record = replace(
+        prediction("valid/normal/10.png", decision, prediction_set=classes, is_novel=is_novel, reason="the whole"),
+        probabilities=dict.fromkeys(PUBLIC, 0.25),
+    )
+    row = text("table", [record], spec=spec).splitlines()[1]
+    assert row.endswith(f" 0.2500  {end}")
+    assert len(row) <= 120
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -186,6 +186,9 @@ def test_the_risk_plot_ends_at_the_error_of_all_images_and_marks_what_the_model_
         "suspicious or not, the surest images first",
         f"decisions of this model: {share:.1%} decided",
     ]
+    assert not figure.axes[0].texts
+    faultless = plot_risk(np.eye(4)[labels], labels, FOUR, {"suspicious": None, "decisions": None}, TITLE)
+    assert [text.get_text() for text in faultless.axes[0].texts] == ["no errors among 60 decided images"]
     alone = plot_risk(probabilities, labels, FOUR, {"suspicious": None, "decisions": None}, TITLE)
     assert in_legend(alone) == ["class, the surest images first"]
 

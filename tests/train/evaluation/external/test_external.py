@@ -60,6 +60,8 @@ def test_metrics_are_those_of_the_score_and_the_decisions(model: Path, tmp_path:
     assert sum(share["value"] for share in decisions.values()) == pytest.approx(1)
     assert found["missed"] == decisions["negative"]
     assert 0 < found["referred"]["value"] < 1
+    referred = sum(record.decision == "refer" for record in records)
+    assert found["referred_by"] == {"set": referred, "caution": 0}  # the model has no novelty
 
 
 def test_shift_is_seen_and_the_point_does_not_hold(model: Path, tmp_path: Path) -> None:
@@ -97,6 +99,8 @@ def test_each_scan_counts_once_and_a_warning_refers_it(model: Path, tmp_path: Pa
     assert found["decisions"]["negative"]["refer"]["value"] > 0
     assert found["data"]["fingerprint"] != before["data"]["fingerprint"]
     text = as_markdown(found)
+    by_set = found["referred_by"]["set"]
+    assert f"Referred by (a scan may have several reasons): prediction set {by_set}, warning 1." in text
     assert "Left out: 1 identical to another, 2 with a copy on the other side. The intervals assume independent" in text
 
 

@@ -1,6 +1,7 @@
 """The report of an external evaluation as text and files."""
 
 import json
+import re
 from pathlib import Path
 
 from tests.train.evaluation.external.test_external import SETS, scans
@@ -19,6 +20,8 @@ def test_first_line_is_the_verdict_and_the_shift_is_described(tmp_path: Path) ->
     assert lines[0].startswith("**The operating point does not hold here: sensitivity 0.")
     assert "**Trained on synthetic phantoms: these metrics have no clinical meaning.**" in lines
     assert "Positive: malignant (30). Negative: benign (20)." in lines
+    (sensitivity,) = re.findall(r"^\| sensitivity at .* \| (.+) \| 30 \|$", "\n".join(lines), re.MULTILINE)
+    assert f"sensitivity {sensitivity} on 30 positive scans" in lines[0]  # one share has one interval
     (mean,) = [line for line in lines if line.startswith("- Mean grey: ")]
     assert " here against 116 (normal), 73 (tumor) in training; 0." in mean
     assert "- Novelty: unknown, as the model has no such output." in lines

@@ -10,10 +10,10 @@ from tests.train.recalibration.test_fitting import NOVELTY
 
 from ctonnx.images.loading import Origin
 from ctonnx.images.scan import Scan
-from ctonnx.parity.intervals import share_interval
 from ctonnx.parity.outputs import Outputs
 from ctonnx_train.audit.facts import Facts, image_facts
 from ctonnx_train.evaluation.external.shift import FACTS, describe_shift
+from ctonnx_train.evaluation.statistics.shares import exact_share_of
 
 SIDES = np.array([True, True, False])
 
@@ -79,4 +79,4 @@ def test_novelty_is_given_for_both_sides(facts: list[Facts]) -> None:
     assert (found["expected"], found["median_percentile"]) == (0.1, 100.0)
     assert describe_shift(spec, facts, outputs(None), SIDES)["novelty"] is None
     grouped = describe_shift(spec, facts, outputs([0.5, 3.0, 4.0]), SIDES, [7, 7, 7])["novelty"]
-    assert grouped["flagged"]["interval"] == [round(end, 6) for end in share_interval(2 / 3, 1)]
+    assert grouped["flagged"]["interval"] == exact_share_of(np.array([True, True, False]), [0, 0, 0])["interval"]

@@ -7,11 +7,11 @@ import pytest
 from tests.train.grey_models import POINT
 
 from ctonnx_train.evaluation.external.verdict import judge_point
-from ctonnx_train.evaluation.statistics.shares import Share, share_of
+from ctonnx_train.evaluation.statistics.shares import Share, exact_share_of
 
 
 def of(right: int, images: int) -> Share:
-    return share_of(np.arange(images) < right)
+    return exact_share_of(np.arange(images) < right)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_scans_that_the_model_knows_cannot_show_that_the_point_holds(optimistic:
 
 
 def test_interval_is_not_rounded_across_its_bound_and_names_the_effective_number() -> None:
-    sensitivity = share_of(np.arange(561) < 546, np.repeat(np.arange(187), 3))
+    sensitivity = exact_share_of(np.arange(561) < 546, np.repeat(np.arange(187), 3))
     point = replace(POINT, target_sensitivity=0.98804, specificity=0.9321)
     sentence = judge_point(point, sensitivity, of(96, 100)).sentence
     assert "on 561 positive scans (by their groups as 187.0 independent ones), " in sentence

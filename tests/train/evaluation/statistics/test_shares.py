@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ctonnx_train.evaluation.statistics.shares import share_of, share_text
+from ctonnx_train.evaluation.statistics.shares import exact_share_of, share_of, share_text
 
 
 def test_interval_is_wilsons() -> None:
@@ -16,6 +16,17 @@ def test_interval_is_wilsons() -> None:
     assert share_text(share, up=True) == "0.308 [0.255, 0.367]"
     nothing = share_of(np.empty(0, bool))
     assert (nothing, share_text(nothing)) == ({"value": None, "interval": None, "images": 0}, "-")
+
+
+def test_exact_interval_is_that_of_clopper_and_pearson() -> None:
+    """Newcombe 1998, table I, method 5."""
+    share = exact_share_of(np.arange(263) < 81)
+    assert share["interval"] == pytest.approx([0.2527, 0.3676], abs=1e-4)
+    assert exact_share_of(np.zeros(561, bool))["interval"] == pytest.approx([0.0, 0.00655], abs=1e-5)
+    assert exact_share_of(np.empty(0, bool))["interval"] is None
+    flags = np.repeat(np.arange(20) < 15, 10)
+    grouped = exact_share_of(flags, np.repeat(np.arange(20), 10))
+    assert (grouped["interval"], grouped["effective_images"]) == (exact_share_of(np.arange(20) < 15)["interval"], 20.0)
 
 
 def test_groups_whose_images_are_alike_count_once() -> None:

@@ -201,6 +201,9 @@ def plot_risk(
             }
             axes.plot([share], [wrong / decided_images], marker="D", label=label, **dot)
         highest = max(float(error.max()) for _, error in curves.values())
+        if not highest:  # the curves lie on the axis
+            text = f"no errors among {counted(len(labels), 'decided image')}"
+            axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY)
         axes.set(xlabel="share of the images that is decided", ylabel="error among them", xlim=(0, 1.02))
         axes.set_ylim(0, max(1.1 * highest, 0.05))
         for axis in (axes.xaxis, axes.yaxis):

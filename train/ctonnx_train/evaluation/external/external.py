@@ -32,7 +32,7 @@ from ctonnx_train.evaluation.external.question import Question, choose_question,
 from ctonnx_train.evaluation.external.shift import describe_shift
 from ctonnx_train.evaluation.external.verdict import judge_point
 from ctonnx_train.evaluation.statistics.metrics import REPLICATES, evaluate
-from ctonnx_train.evaluation.statistics.shares import Share, share_of
+from ctonnx_train.evaluation.statistics.shares import Share, exact_share_of
 
 __all__ = ["SCHEMA_VERSION", "ExternalSplit", "evaluate_external"]
 
@@ -80,7 +80,8 @@ def evaluate_external(
 
     Returns:
         A JSON-ready document with `verdict`, `model`, `data`, `auroc`, `sensitivity`, `specificity`, `decisions`,
-        `missed`, `shift` and `caveats`. A metric that cannot be computed is None, with 0 images.
+        `referred`, `referred_by` (numbers of scans for each kind of reason), `missed`, `shift` and `caveats`. A metric
+        that cannot be computed is None, with 0 images.
 
     Raises:
         DataError: If the data cannot be read, or no scan is left.
@@ -251,10 +252,15 @@ def _metrics(
         cautions=cautions,
     )
     decisions = np.array([decision.name for decision in found], np.str_)
+    by_set = decide_all(outputs.probabilities, spec.classes, point, sets=spec.prediction_sets)
+    referred_by = {"set": sum(decision.name == "refer" for decision in by_set)} if spec.prediction_sets else {}
+    if spec.novelty is not None and outputs.novelty is not None:
+        referred_by["novelty"] = int(spec.novelty.flags(outputs.novelty).sum())
+    referred_by["caution"] = sum(caution is not None for caution in cautions)
     groups = None if bootstrap["groups"] is None else np.array(bootstrap["groups"])
 
     def share(flags: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> Share:
-        return share_of(flags[chosen], None if groups is None else groups[chosen])
+        return exact_share_of(flags[chosen], None if groups is None else groups[chosen])
 
     sensitivity, specificity = share(called, is_positive), share(~called, ~is_positive)
     return {
@@ -268,9 +274,10 @@ def _metrics(
             side: {name: share(decisions == name, of_side) for name in ("positive", "negative", "refer")}
             for side, of_side in (("positive", is_positive), ("negative", ~is_positive))
         },
-        "referred": share_of(decisions == "refer", groups),
+        "referred": exact_share_of(decisions == "refer", groups),
+        "referred_by": referred_by,
         "missed": share(decisions == "negative", is_positive),
-        "cautions": sum(caution is not None for caution in cautions),
+        "cautions": referred_by["caution"],
     }
 
 

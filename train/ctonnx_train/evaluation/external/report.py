@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ctonnx.artifacts.decision.rule import describe_reasons
 from ctonnx.system.files import atomic_folder, write_text
 from ctonnx.system.text import counted, escape_undecodable, table
 from ctonnx_train.evaluation.external.shift import FACTS
@@ -58,6 +59,7 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     ]
     yield from table(["metric", "value and 95 % interval", "images"], rows)
     yield ""
+    yield f"Referred by (a scan may have several reasons): {describe_reasons(document['referred_by'])}.\n"
     decisions = document["decisions"]
     rows = [
         [f"{side} scans", *(share_text(decisions[side][name], up=name != side) for name in _DECISIONS)]
@@ -67,8 +69,8 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield from _shift(document["shift"], document["model"]["fitted_on"])
     yield (
-        "Intervals: 95 %; the verdict's are exact, those of other shares Wilson's, that of the AUROC percentiles of "
-        f"the bootstrap. {_independence(data)}"
+        "Intervals: 95 %; those of shares are exact (Clopper and Pearson), that of the AUROC percentiles of the "
+        f"bootstrap. {_independence(data)}"
     )
 
 

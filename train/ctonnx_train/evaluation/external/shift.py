@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity.outputs import Outputs
 from ctonnx_train.audit.facts import Facts
-from ctonnx_train.evaluation.statistics.shares import share_of
+from ctonnx_train.evaluation.statistics.shares import exact_share_of
 
 __all__ = ["FACTS", "describe_shift"]
 
@@ -73,9 +73,9 @@ def _novelty(
         return None
     flags = limit.flags(novelty)
     return {
-        "flagged": share_of(flags, groups),
-        "flagged_positive": share_of(flags[is_positive], None if groups is None else groups[is_positive]),
-        "flagged_negative": share_of(flags[~is_positive], None if groups is None else groups[~is_positive]),
+        "flagged": exact_share_of(flags, groups),
+        "flagged_positive": exact_share_of(flags[is_positive], None if groups is None else groups[is_positive]),
+        "flagged_negative": exact_share_of(flags[~is_positive], None if groups is None else groups[~is_positive]),
         "expected": round(1 - limit.quantile, 4),
         "median_percentile": round(float(np.median(limit.percentiles(novelty))), 1),
     }
@@ -93,5 +93,5 @@ def _in_training(
     ends = middle.get(name) if isinstance(middle, Mapping) else None
     if isinstance(ends, list | tuple) and len(ends) == 2:
         outside = (values < ends[0]) | (values > ends[1])
-        found |= {"middle_90": list(ends), "outside": share_of(outside, groups)}
+        found |= {"middle_90": list(ends), "outside": exact_share_of(outside, groups)}
     return found

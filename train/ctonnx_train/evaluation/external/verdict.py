@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from scipy.stats import beta
-
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.parity.rounding import exactly, shown
 from ctonnx.system.text import counted
-from ctonnx_train.evaluation.statistics.metrics import LEVEL
 from ctonnx_train.evaluation.statistics.shares import Share
 
 __all__ = ["Verdict", "VerdictName", "judge_point"]
@@ -43,18 +40,16 @@ def judge_point(
     than chance. (The lower end of its interval there is no bound: that of few images is so low that any reaches it.)
 
     The point holds if both intervals are at or above their bounds as a whole. It does not hold if one is below as a
-    whole. The intervals are exact (Clopper and Pearson), as those of few scans must not be too narrow. Otherwise the
+    whole. Otherwise the
     scans are too few to show either; that includes no negative scans, as a model that calls every scan suspicious
     reaches any sensitivity. Without positive scans it is unknown, unless the specificity speaks against it. Scans that
     the model was trained, chosen or recalibrated on cannot show that it holds.
 
     Args:
         point: Operating point; without a target, its sensitivity where it was fitted is the target.
-        sensitivity: Sensitivity on the positive scans, from `share_of`.
-        specificity: Specificity on the negative scans, from `share_of`.
+        sensitivity: Sensitivity on the positive scans, from `exact_share_of`.
+        specificity: Specificity on the negative scans, from `exact_share_of`.
         optimistic: Reasons why metrics on these scans are optimistic, such as that the model was fitted on them.
-
-    Source: Clopper and Pearson 1934, https://doi.org/10.1093/biomet/26.4.404
     """
     target = point.sensitivity if point.target_sensitivity is None else point.target_sensitivity
     allowed, chance = round(point.specificity - _MARGIN, 6), round(1 - target, 6)
@@ -87,22 +82,12 @@ class _Found:
     words: str
 
     @property
-    def interval(self) -> tuple[float, float] | None:
-        if not self.share["images"]:
-            return None
-        images = self.share.get("effective_images", self.share["images"])
-        right, wrong = images * self.share["value"], images * (1 - self.share["value"])
-        low = float(beta.ppf((1 - LEVEL) / 2, right, wrong + 1)) if right else 0.0
-        high = float(beta.ppf((1 + LEVEL) / 2, right + 1, wrong)) if wrong else 1.0
-        return low, high
-
-    @property
     def is_reached(self) -> bool:
-        return self.interval is not None and self.interval[0] >= self.bound
+        return self.share["interval"] is not None and self.share["interval"][0] >= self.bound
 
     @property
     def is_below(self) -> bool:
-        return self.interval is not None and self.interval[1] < self.bound
+        return self.share["interval"] is not None and self.share["interval"][1] < self.bound
 
     @property
     def text(self) -> str:
@@ -110,7 +95,7 @@ class _Found:
         if not images:
             return f"{self.name} cannot be measured, as there are no {self.side} scans"
         place = "at or above" if self.is_reached else "below" if self.is_below else "on both sides of"
-        numbers = (self.share["value"], *(self.interval or ()))
+        numbers = (self.share["value"], *self.share["interval"])
         value, low, high = (shown(number, self.bound, digits=3, form="f") for number in numbers)
         scans, effective = counted(images, f"{self.side} scan"), self.share.get("effective_images")
         if effective is not None:

@@ -5,11 +5,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import beta
 
 from ctonnx.parity.intervals import share_interval
 from ctonnx.parity.rounding import cautious
+from ctonnx_train.evaluation.statistics.metrics import LEVEL
 
-__all__ = ["Share", "share_of", "share_text"]
+__all__ = ["Share", "exact_share_of", "share_of", "share_text"]
 
 Share: TypeAlias = dict[str, Any]
 """A share of images: `value`, `interval` and `images`; the first two are None without images.
@@ -37,6 +39,24 @@ def share_of(flags: NDArray[np.bool_], groups: Sequence[int] | NDArray[np.intege
         images = images**2 / float((np.unique(np.asarray(groups), return_counts=True)[1] ** 2).sum())
         found["effective_images"] = round(images, 3)
     return {**found, "interval": [round(end, 6) for end in share_interval(share, images)]}
+
+
+def exact_share_of(flags: NDArray[np.bool_], groups: Sequence[int] | NDArray[np.integer[Any]] | None = None) -> Share:
+    """Returns `share_of` with the exact 95 % interval: that of few images must not be too narrow for a verdict.
+
+    Source: Clopper and Pearson 1934, https://doi.org/10.1093/biomet/26.4.404
+
+    >>> exact_share_of(np.array([True] * 59))["interval"]
+    [0.939391, 1.0]
+    """
+    share = share_of(flags, groups)
+    if share["interval"] is not None:
+        images = share.get("effective_images", share["images"])
+        right, wrong = images * share["value"], images * (1 - share["value"])
+        low = float(beta.ppf((1 - LEVEL) / 2, right, wrong + 1)) if right else 0.0
+        high = float(beta.ppf((1 + LEVEL) / 2, right + 1, wrong)) if wrong else 1.0
+        share["interval"] = [round(low, 6), round(high, 6)]
+    return share
 
 
 def share_text(share: Share, *, up: bool = False) -> str:
