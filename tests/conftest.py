@@ -4,7 +4,7 @@ import io
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -106,11 +106,11 @@ def thin_network() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def _network_of_the_trained_run(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Wherever a test has the trained run, a checkpoint is opened with its network."""
-    with thin_network() if "trained_run" in request.fixturenames else nullcontext():
-        yield
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Wherever a test has the trained run, it and its fixtures of any scope open the checkpoint with its network."""
+    with thin_network() if "trained_run" in getattr(item, "fixturenames", ()) else nullcontext():
+        return (yield)
 
 
 @pytest.fixture(scope="session")
