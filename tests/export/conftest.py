@@ -16,7 +16,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from tests.conftest import once, thin_network
+from tests.conftest import once
 from tests.export.builders import image_set
 
 from ctonnx.artifacts.report_schema import Precision
@@ -161,8 +161,14 @@ def compared(small_model: onnx.ModelProto, scans: NDArray[np.uint8]) -> Comparis
 
 @pytest.fixture(scope="module")
 def small_network() -> Iterator[None]:
-    """Puts a thin network in ResNet50's place, and skips the simplification."""
-    with pytest.MonkeyPatch.context() as patch, thin_network():
+    """Replaces ResNet50's stages by four blocks, and skips the simplification."""
+    from torchvision.models.resnet import BasicBlock, ResNet
+
+    def resnet(weights: None, **settings: Any) -> Any:
+        return ResNet(BasicBlock, [1, 1, 1, 1], **settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ctonnx_train.network.classifier.resnet50", resnet)
         patch.setattr("ctonnx_export.models.simplify", lambda model, pixels: Simplified(model, "left out"))
         yield
 
