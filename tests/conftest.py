@@ -4,13 +4,14 @@ import io
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 from filelock import FileLock
+from tests.thin.sitecustomize import HERE, thin_resnet50
 
 from ctonnx.artifacts.run import Run
 from ctonnx.images import Preprocessing
@@ -96,9 +97,25 @@ def phantoms(shared_folder: Path) -> Path:
     return shared_folder / "data/phantoms"
 
 
+@contextmanager
+def thin_network() -> Iterator[None]:
+    """Puts a thin network in ResNet50's place, in this process and in those that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ctonnx_train.network.classifier.resnet50", thin_resnet50)
+        patch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Wherever a test has the trained run, it and its fixtures of any scope open the checkpoint with its network."""
+    with thin_network() if "trained_run" in getattr(item, "fixturenames", ()) else nullcontext():
+        return (yield)
+
+
 @pytest.fixture(scope="session")
 def trained_run(phantoms: Path, shared_folder: Path) -> Run:
-    """A run trained on the phantoms for one epoch. Tests that change it work on a copy."""
+    """A run of a thin network, trained on the phantoms for one epoch. Tests that change it work on a copy."""
     from ctonnx_train.training.recipe import TrainSettings
     from ctonnx_train.training.train import train
 
@@ -106,7 +123,8 @@ def trained_run(phantoms: Path, shared_folder: Path) -> Run:
     root = shared_folder / "work/runs"
     with once(shared_folder, "run") as missing:
         if missing:
-            train(phantoms, settings=settings, preprocessing=Preprocessing(size=SIZE), name="tiny", root=root)
+            with thin_network():
+                train(phantoms, settings=settings, preprocessing=Preprocessing(size=SIZE), name="tiny", root=root)
     return Run(root / "tiny")
 
 
@@ -117,7 +135,8 @@ def exported_run(trained_run: Run, shared_folder: Path) -> Run:
 
     with once(shared_folder, "export") as missing:
         if missing:
-            export_run(trained_run)
+            with thin_network():
+                export_run(trained_run)
     return trained_run
 
 

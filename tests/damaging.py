@@ -46,6 +46,8 @@ def places(document: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 def damaged(document: Any, skip: Callable[[tuple[Any, ...]], bool] = lambda place: False) -> Iterator[tuple[str, Any]]:
     """Yields a description of the damage and a damaged copy of the document, for every place and every other value.
 
+    The copies share what is not damaged, which must not be changed.
+
     Args:
         document: JSON document.
         skip: Returns whether a place is left out, such as one of several that are read by the same code.
@@ -54,9 +56,9 @@ def damaged(document: Any, skip: Callable[[tuple[Any, ...]], bool] = lambda plac
         if skip(place):
             continue
         for label, other in _OTHERS:
-            changed = copy.deepcopy(document)
-            holder = changed
+            holder = changed = copy.copy(document)
             for name in place[:-1]:
+                holder[name] = copy.copy(holder[name])
                 holder = holder[name]
             if other is REMOVED:
                 del holder[place[-1]]

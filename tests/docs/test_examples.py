@@ -13,11 +13,11 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
+from tests.conftest import thin_network
 
 import ctonnx
 from ctonnx.cli.main import main
@@ -84,20 +84,15 @@ def _run(page: Path) -> None:
 
 
 def test_quickstart_runs_and_readme_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """README assumes a run, a scan and a folder of scans; the network has ResNet50's stages with one block in each."""
-    from torchvision.models.resnet import BasicBlock, ResNet
-
-    def resnet(weights: None, **settings: Any) -> ResNet:
-        return ResNet(BasicBlock, [1, 1, 1, 1], **settings)
-
-    monkeypatch.setattr("ctonnx_train.network.classifier.resnet50", resnet)
+    """README assumes a run, a scan and a folder of scans."""
     monkeypatch.chdir(tmp_path)
-    _run(_ROOT / "docs/quickstart.md")
-    assert (tmp_path / "predictions.csv").is_file()
-    assert list((tmp_path / "heatmaps").rglob("*.heatmap.png"))
-    shutil.copytree("phantoms/test", "scans")
-    shutil.copy(next(Path("scans").rglob("*.png")), "scan.png")
-    _run(_ROOT / "README.md")
+    with thin_network():
+        _run(_ROOT / "docs/quickstart.md")
+        assert (tmp_path / "predictions.csv").is_file()
+        assert list((tmp_path / "heatmaps").rglob("*.heatmap.png"))
+        shutil.copytree("phantoms/test", "scans")
+        shutil.copy(next(Path("scans").rglob("*.png")), "scan.png")
+        _run(_ROOT / "README.md")
 
 
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from tests.thin.sitecustomize import HERE, thin_resnet50
 
 from ctonnx.artifacts.run import Run
 from ctonnx.images import Preprocessing
@@ -24,10 +25,6 @@ CHEST_CT = Path(
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
 
 _SMALL_CTONNX = """\
-import os
-from torchvision.models.resnet import BasicBlock, ResNet
-import ctonnx_train.network.classifier
-ctonnx_train.network.classifier.resnet50 = lambda weights, **settings: ResNet(BasicBlock, [1, 1, 1, 1], **settings)
 {before}
 from ctonnx.cli.main import main
 main(prog_name="ctonnx")
@@ -135,13 +132,8 @@ def files_in() -> Callable[[Path], list[str]]:
 
 @pytest.fixture
 def small_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replaces the ResNet50 in `CTClassifier` by a residual network of four blocks, at a tenth of the cost."""
-    from torchvision.models.resnet import BasicBlock, ResNet
-
-    def resnet(weights: None, **settings: Any) -> Any:
-        return ResNet(BasicBlock, [1, 1, 1, 1], **settings)
-
-    monkeypatch.setattr("ctonnx_train.network.classifier.resnet50", resnet)
+    """Replaces the ResNet50 in `CTClassifier` by a thin network of four blocks."""
+    monkeypatch.setattr("ctonnx_train.network.classifier.resnet50", thin_resnet50)
 
 
 @pytest.fixture
@@ -245,7 +237,7 @@ def start_ctonnx(tmp_path: Path) -> Callable[..., "Popen[str]"]:
         environment = {
             name: value for name, value in os.environ.items() if name not in {"LOCAL_RANK", "RANK", "NODE_RANK"}
         }
-        environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+        environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
         command = [sys.executable, str(script), *arguments]
         return Popen(command, cwd=tmp_path, env=environment, stdout=PIPE, stderr=PIPE, text=True)
 

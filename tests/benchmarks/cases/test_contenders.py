@@ -19,7 +19,7 @@ def test_default_is_every_precision_of_the_newest_run(workspace: Path) -> None:
     shutil.copy("runs/tiny/export/model.fp32.onnx", "runs/tiny/export/model.int8.onnx")
     models = read_models([])
     assert [model.path.name for model in models] == ["model.fp32.onnx", "model.int8.onnx"]
-    assert models[0].as_dict()["bytes"] == models[0].path.stat().st_size > 90_000_000
+    assert models[0].as_dict()["bytes"] == models[0].path.stat().st_size > 1_000_000
     assert len(models[0].sha256) == 64
 
 

@@ -211,7 +211,7 @@ def test_threads_are_those_that_were_asked_for(
 
     def noting(*arguments: object, **options: object) -> NDArray[np.float32]:
         asked.append(torch.get_num_threads())
-        return np.zeros((1, 2048), np.float32)
+        return np.zeros((1, 256), np.float32)
 
     monkeypatch.setattr("ctonnx.prediction.predictor.Predictor", Noting)
     monkeypatch.setattr("ctonnx_train.network.inference.predict_features", noting)

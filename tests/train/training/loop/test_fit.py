@@ -132,7 +132,7 @@ def test_the_second_phase_starts_from_the_best_weights_of_the_first(
 def test_a_loss_that_is_never_finite_ends_in_a_sentence(
     weights: str, fitted: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CTClassifier, "features", lambda self, pixels: pixels.float().repeat(1, 512, 1, 1) * np.nan)
+    monkeypatch.setattr(CTClassifier, "features", lambda self, pixels: pixels.float().repeat(1, 256, 1, 1) * np.nan)
     message = (
         "expected a validation loss, found none that is finite in 2 epochs; the initial weights may "
         "be damaged: try others, or --weights none"

@@ -91,7 +91,7 @@ def fit(batches: Callable[..., DataLoader[Batch]]) -> Fit:
 @pytest.fixture
 def no_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gives the head the pixels themselves, where only the optimizer's steps matter."""
-    monkeypatch.setattr(CTClassifier, "features", lambda self, pixels: pixels.float().repeat(1, 512, 1, 1) / 255)
+    monkeypatch.setattr(CTClassifier, "features", lambda self, pixels: pixels.float().repeat(1, 256, 1, 1) / 255)
 
 
 @pytest.mark.parametrize("phase", [HEAD, FINE_TUNE])
