@@ -22,9 +22,10 @@ def thin_resnet50(weights: None = None, **settings: Any) -> Any:
     from torch import nn
     from torchvision.models.resnet import Bottleneck, ResNet
 
-    class ThinResNet(ResNet):
+    class ThinResNet(ResNet):  # type: ignore[misc, unused-ignore]
         def _make_layer(self, block: Any, planes: int, *arguments: Any, **options: Any) -> nn.Sequential:
-            return super()._make_layer(block, planes // _THINNER, *arguments, **options)
+            stage: nn.Sequential = super()._make_layer(block, planes // _THINNER, *arguments, **options)
+            return stage
 
     network = ThinResNet(Bottleneck, [1, 1, 1, 1], **settings)
     network.fc = nn.Linear(network.fc.in_features // _THINNER, 1)
@@ -36,7 +37,7 @@ class _BeforeTheClassifier:
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         if name == "ctonnx_train.network.classifier":
-            sys.meta_path.remove(self)  # type: ignore[arg-type]
+            sys.meta_path.remove(self)
             import torchvision.models
 
             torchvision.models.resnet50 = thin_resnet50
@@ -44,4 +45,4 @@ class _BeforeTheClassifier:
 
 
 if __name__ == "sitecustomize":
-    sys.meta_path.insert(0, _BeforeTheClassifier())  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _BeforeTheClassifier())

@@ -455,8 +455,11 @@ def test_a_stress_test_of_a_run_is_reported_and_kept_for_the_model_card(
 
 
 @pytest.mark.usefixtures("few_changes")
-def test_a_checkpoint_and_its_exported_model_change_the_same_decisions(run: str, model: Path, phantoms: Path) -> None:
-    found = [document(ctonnx(one, phantoms, "--stress", *QUICK, "--json"))["stress"] for one in (run, model)]
+def test_a_checkpoint_and_its_exported_model_change_the_same_decisions(
+    copied_run: Run, model: Path, phantoms: Path
+) -> None:
+    models = copied_run.folder, model
+    found = [document(ctonnx(one, phantoms, "--stress", *QUICK, "--json"))["stress"] for one in models]
     measured = {"file": model.name, "kind": "ONNX fp32", "precision": "fp32", "sha256": sha256_of(model)}
     assert found[1] == found[0] | {"model": measured}
     assert found[1]["decisions"] is not None

@@ -182,6 +182,21 @@ def test_a_batch_has_thirty_two_images_and_twenty_four_from_scratch_unless_a_num
     assert asked["settings"].batch_size == images
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), "acquisition"),
+        (("--weights", "none"), "standard"),
+        (("--weights", "none", "--augmentation", "acquisition"), "acquisition"),
+    ],
+)
+def test_a_network_from_scratch_is_trained_without_changes_of_the_acquisition_unless_they_are_given(
+    options: tuple[str, ...], expected: str, scans: str, asked: dict[str, Any]
+) -> None:
+    ctonnx("train", scans, "--class-name", "C=b", *options)
+    assert asked["settings"].augmentation == expected
+
+
 def test_whole_size_images_are_asked_for_by_an_option_alone(scans: str, asked: dict[str, Any]) -> None:
     ctonnx("train", scans, "--class-name", "C=b")
     assert not asked["settings"].full_size

@@ -122,6 +122,7 @@ def test_the_record_has_the_data_the_settings_and_the_training(
         "cache_gb": 8.0,
         "full_size": False,
         "compile": False,
+        "folds": None,
         "devices": 1,
         "nodes": 1,
         "tensorboard": False,

@@ -16,6 +16,7 @@ from ctonnx_train.training.recipe import (
     Imbalance,
     Precision,
     TrainSettings,
+    default_augmentation,
     default_batch_size,
 )
 
@@ -78,9 +79,10 @@ def _setting(name: str, **details: Any) -> Callable[[Any], Any]:
     type=click.Choice(get_args(Imbalance)),
     help="Compensation for rare classes: weights in the loss, a sampler that draws them more often, or none.",
 )
-@_setting(
+@click.option(
     "--augmentation",
     type=click.Choice(get_args(AugmentationKind)),
+    show_default=f"{default_augmentation('imagenet')}; {default_augmentation('none')} with --weights none",
     help="Changes of training images: also those of other scanners, windows, viewers and formats, or only movements.",
 )
 @click.option(
@@ -186,6 +188,7 @@ def train(
     if data is None:
         raise click.UsageError("expected DATA or --resume RUN, found neither", ctx)
     found = read_data(data, class_names=class_names)  # before the seconds that PyTorch takes to load
+    settings["augmentation"] = settings["augmentation"] or default_augmentation(settings["weights"])
     preprocessing = Preprocessing(size=image_size, color=color, crop=crop, resize=resize, intensity=intensity)
     if preview is not None:
         from ctonnx.system.temporary_files import remove_leftovers
