@@ -47,9 +47,11 @@ ROOMS = {
     "ctonnx.cli": "standard_streams signals options model_banner stdin_names commands main",
     "ctonnx.cli.commands": "demo doctor inspect predict serve verify",
     "ctonnx_train": "data audit network runs evaluation stress training recalibration cli",
-    "ctonnx_train.data": "splits patients dataset sources phantom layouts pixel_store leakage",
+    "ctonnx_train.data": "splits patients dataset sources phantom layouts pixel_store leakage patient_sources",
     "ctonnx_train.data.phantom": "drawing phantom_set",
-    "ctonnx_train.data.layouts": "split_names class_names layout class_folders skipped_files medmnist image_folder",
+    "ctonnx_train.data.layouts": (
+        "split_names class_names layout class_folders skipped_files medmnist labels_file image_folder"
+    ),
     "ctonnx_train.audit": "facts near_duplicates shortcuts training_images audit report",
     "ctonnx_train.network": "classifier thumbnail novelty state_dicts weight_files pretrained inference openmp threads",
     "ctonnx_train.runs": "record splits_file checkpoint",

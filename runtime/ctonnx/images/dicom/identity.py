@@ -70,7 +70,7 @@ _DATE = re.compile(r"\s*(\d{4})\.?(\d{2})\.?(\d{2})")
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What the header of a DICOM file says about its patient and its place in a series; empty or None if unknown.
+    """Patient, place in a series, and scanner of a DICOM file by its header; empty or None if unknown.
 
     Attributes:
         patient: Pseudonym of the patient.

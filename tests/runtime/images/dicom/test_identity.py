@@ -107,7 +107,7 @@ def test_age_is_the_stated_one_or_that_at_the_study(tmp_path: Path, elements: di
         ([1, 0, 0, 0, 0, -1], "coronal", 20),
         ([0, 1, 0, 0, 0, -1], "sagittal", 10),
         ([1, 0, 0, 0, 0.707, 0.707], "oblique", None),
-        ([1, 0, 0, 1, 0, 0], None, None),  # two equal directions are no plane
+        ([1, 0, 0, 1, 0, 0], None, None),  # two equal directions define none
     ],
 )
 def test_plane_and_position_are_those_of_the_normal(
