@@ -30,7 +30,7 @@ ROOMS = {
     "ctonnx.system": "text packages procfs cpu nvidia memory temporary_files file_reading files",
     "ctonnx.images": "scan source modes raster formats body preprocessing dicom loading",
     "ctonnx.images.raster": "tiff_directory tiff jpeg2000 depth raw_samples salvage unsupported decoding",
-    "ctonnx.images.dicom": "hounsfield stored_bits header redaction dataset decoding rendering file",
+    "ctonnx.images.dicom": "hounsfield stored_bits header redaction dataset identity decoding rendering file",
     "ctonnx.images.dicom.rendering": "window greyscale",
     "ctonnx.parity": "rounding intervals outputs comparison acceptance_gates golden_gate",
     "ctonnx.artifacts": "json_schema onnx_file report_schema decision spec caveats golden run",
@@ -47,9 +47,11 @@ ROOMS = {
     "ctonnx.cli": "standard_streams signals options model_banner stdin_names commands main",
     "ctonnx.cli.commands": "demo doctor inspect predict serve verify",
     "ctonnx_train": "data audit network runs evaluation stress training recalibration cli",
-    "ctonnx_train.data": "splits patients dataset sources phantom layouts pixel_store leakage",
+    "ctonnx_train.data": "splits patients dataset sources phantom layouts pixel_store leakage patient_sources",
     "ctonnx_train.data.phantom": "drawing phantom_set",
-    "ctonnx_train.data.layouts": "split_names class_names layout class_folders skipped_files medmnist image_folder",
+    "ctonnx_train.data.layouts": (
+        "split_names class_names layout class_folders skipped_files medmnist labels_file image_folder"
+    ),
     "ctonnx_train.audit": "facts near_duplicates shortcuts training_images audit report",
     "ctonnx_train.network": "classifier thumbnail novelty state_dicts weight_files pretrained inference openmp threads",
     "ctonnx_train.runs": "record splits_file checkpoint",

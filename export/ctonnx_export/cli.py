@@ -51,6 +51,12 @@ def _share_of_points(ctx: click.Context, parameter: click.Parameter, value: floa
     help="Calibration images of INT8: a dataset or any folder of images; default: the run's training images.",
 )
 @click.option(
+    "--labels",
+    metavar="CSV",
+    type=click.Path(path_type=Path),
+    help="Labels file of the images of --calibrate, as for train; without --calibrate, of those in its folder.",
+)
+@click.option(
     "--samples",
     type=click.IntRange(1),
     default=Quantization.samples,
@@ -90,6 +96,7 @@ def export(
     precisions: tuple[Precision, ...],
     target: Target,
     calibrate: Path | None,
+    labels: Path | None,
     samples: int,
     min_agreement: float | None,
     max_drop: float | None,
@@ -147,7 +154,9 @@ def export(
         precisions=precisions,
         data=data,
         output=output,
-        quantization=Quantization(target=target, calibrate=calibrate, samples=samples),
+        quantization=Quantization(
+            target=target, calibrate=calibrate or (labels.parent if labels else None), labels=labels, samples=samples
+        ),
         max_drop=max_drop,
         min_agreement=min_agreement,
         threads=threads,
@@ -191,7 +200,7 @@ def export(
 def _check_unused_options(precisions: tuple[Precision, ...]) -> None:
     """Raises a usage error if an option is given that none of the precisions uses."""
     ctx = click.get_current_context()
-    for name in ("target", "calibrate", "samples", "min_agreement", "max_drop"):
+    for name in ("target", "calibrate", "labels", "samples", "min_agreement", "max_drop"):
         users = ("fp16", "int8") if name in ("min_agreement", "max_drop") else ("int8",)
         given = ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
         if given and not set(users).intersection(precisions):

@@ -229,7 +229,13 @@ def _make(
     root = data or Path(record.data["folder"])
     log(f"run {checkpoint.run.folder}: {len(record.classes)} classes, {record.preprocessing.size} pixels")
     images = choose_images(
-        checkpoint, root, precisions, calibrate=quantization.calibrate, samples=quantization.samples, log=log
+        checkpoint,
+        root,
+        precisions,
+        calibrate=quantization.calibrate,
+        labels=quantization.labels,
+        samples=quantization.samples,
+        log=log,
     )
     fp32, golden = make_fp32(checkpoint, images, log)
     models = [fp32]

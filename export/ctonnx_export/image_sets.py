@@ -110,6 +110,7 @@ def choose_images(
     precisions: Collection[Precision],
     *,
     calibrate: Path | None = None,
+    labels: Path | None = None,
     samples: int,
     log: Log,
 ) -> ImageSets:
@@ -126,6 +127,7 @@ def choose_images(
         root: Folder or `.npz` file with the run's images.
         precisions: Precisions to export in addition to FP32.
         calibrate: Dataset (its training images are used) or folder of images; None uses the run's training images.
+        labels: Labels file of the images in `calibrate`, if it has one.
         samples: Number of calibration images; a third of each class of the run's own is left for the comparison.
         log: Called with each progress message.
 
@@ -136,7 +138,9 @@ def choose_images(
     golden, avoid = golden_rows(validation.labels.tolist()), validation.digests
     calibration = None
     if "int8" in precisions:
-        calibration = _calibration_images(checkpoint, root, calibrate=calibrate, count=samples, avoid=avoid)
+        calibration = _calibration_images(
+            checkpoint, root, calibrate=calibrate, labels=labels, count=samples, avoid=avoid
+        )
         if calibration.missing:
             reason = "all there are" if calibrate else "a third of each class is kept for the comparison"
             log(f"calibrating on {len(calibration)} images, {calibration.missing} fewer than requested: {reason}")
@@ -173,7 +177,13 @@ def _validation_images(checkpoint: Checkpoint, root: Path) -> ImageSet:
 
 
 def _calibration_images(
-    checkpoint: Checkpoint, root: Path, *, calibrate: Path | None, count: int, avoid: frozenset[str]
+    checkpoint: Checkpoint,
+    root: Path,
+    *,
+    calibrate: Path | None,
+    labels: Path | None = None,
+    count: int,
+    avoid: frozenset[str],
 ) -> ImageSet:
     """Returns images whose digests are not in `avoid`, the same number of each class if there are enough."""
     if calibrate is None:
@@ -186,7 +196,7 @@ def _calibration_images(
             )
         share = _SHARE
     else:
-        source, found = _other_images(calibrate)
+        source, found = _other_images(calibrate, labels)
         share = Fraction(1)
     images = _choose(checkpoint, source, found, count, avoid, share)
     if images is None:
@@ -263,13 +273,13 @@ def balanced(samples: Sequence[Sample], count: int, seed: int, share: Fraction =
     return tuple(samples[position] for position in sorted(position for _, _, position in sorted(ranked)[:count]))
 
 
-def _other_images(root: Path) -> tuple[Source, list[Sample]]:
+def _other_images(root: Path, labels: Path | None) -> tuple[Source, list[Sample]]:
     """Returns the training images of a dataset, or all images of any other folder, without labels."""
     try:
-        found = read_data(root)
+        found = read_data(root, labels=labels)
         return open_source(found.root), list(found.splits["train"])
     except DataError:
-        if not root.is_dir() or (root / "train").is_dir():
+        if labels is not None or not root.is_dir() or (root / "train").is_dir():
             raise  # an invalid dataset, whose other splits are not used
         files = [Path(file) for file in list_files(root).files if is_scan(file)]
         if not files:

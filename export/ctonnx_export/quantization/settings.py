@@ -15,11 +15,13 @@ class Quantization:
     Attributes:
         target: Processor that the model is quantized for.
         calibrate: Dataset or folder of images to calibrate on; None uses the run's training images.
+        labels: Labels file of the images in `calibrate`, if it has one.
         samples: Number of calibration images.
     """
 
     target: Target = "x86"
     calibrate: Path | None = None
+    labels: Path | None = None
     samples: int = 300
 
     def __post_init__(self) -> None:

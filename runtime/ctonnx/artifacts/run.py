@@ -44,6 +44,7 @@ class Run:
     next_novelty_file = _Inside("novelty.next.safetensors")  # as `next_weights_file`
     record_file = _Inside("run.json")  # settings, classes, data fingerprint and metrics of the run
     splits_file = _Inside("splits.json")  # images of each split
+    patients_key_file = _Inside("patients.key")  # key of the patients' pseudonyms, which stays with the run
     plan_file = _Inside("plan.json")  # settings of a training that is not finished
     last_file = _Inside("last.ckpt")  # state from which an unfinished training resumes
     metrics_file = _Inside("metrics.csv")  # metrics of each epoch

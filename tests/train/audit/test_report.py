@@ -211,9 +211,7 @@ def test_leaking_dataset_as_a_table() -> None:
 
 
 COPIES_ARE_LEFT_OUT = "train --drop-leaks and evaluate --drop-leaks leave the exact copies out"
-GROUPS_ARE_LEFT_OUT = (
-    "train --drop-leaks with this --group-regex leaves out images of a group that is in an earlier split"
-)
+GROUPS_ARE_LEFT_OUT = "train --drop-leaks leaves out the images of patients that are in an earlier split"
 
 
 @pytest.mark.parametrize(
@@ -234,15 +232,19 @@ def test_last_lines_warn_of_every_kind_of_leak_and_name_the_option_against_it(
 
 def test_groups_in_several_splits_are_a_table_of_their_own() -> None:
     audit = changed(
-        grouped=12, groups_across_splits={"patient 7": {"train": 4, "valid": 1}, "9": {"train": 1, "test": 20}}
+        grouped=12,
+        patients_origin="--group-regex",
+        groups_across_splits={"patient 7": {"train": 4, "valid": 1}, "9": {"train": 1, "test": 20}},
     )
     lines = format_audit(audit).splitlines()
-    assert lines[lines.index("groups by --group-regex: 12, 2 in several splits") - 1 :] == [
+    assert lines[lines.index("patients: 12 from --group-regex") - 1 :] == [
         "",
-        "groups by --group-regex: 12, 2 in several splits",
-        "  group       train   valid    test",
-        "  patient 7       4       1       0",
-        "  9               1       0      20",
+        "patients: 12 from --group-regex",
+        "  in several splits: 2",
+        "    patient     train   valid    test",
+        "    patient 7       4       1       0",
+        "    9               1       0      20",
+        "  in several classes: 0",
         "",
         *UNTESTED,
         "THE SPLITS LEAK: metrics on them are optimistic",
@@ -251,13 +253,33 @@ def test_groups_in_several_splits_are_a_table_of_their_own() -> None:
 
 
 def test_groups_within_one_split_are_a_line_without_a_table() -> None:
-    lines = format_audit(changed(grouped=3)).splitlines()
-    assert lines[-4 - len(UNTESTED) :] == [
+    lines = format_audit(changed(grouped=3, patients_origin="DICOM headers")).splitlines()
+    assert lines[-6 - len(UNTESTED) :] == [
         "",
-        "groups by --group-regex: 3, 0 in several splits",
+        "patients: 3 from DICOM headers",
+        "  in several splits: 0",
+        "  in several classes: 0",
         "",
         *UNTESTED,
         "no leak between splits was found",
+    ]
+
+
+def test_a_patient_with_a_pseudonym_is_shown_by_an_image() -> None:
+    audit = changed(
+        grouped=3,
+        patients_origin="labels file",
+        groups_in_several_classes={"0f3a": {"benign": 1, "normal": 2}},
+        first_image={"0f3a": "scans/7.png"},
+    )
+    lines = format_audit(audit).splitlines()
+    start = lines.index("patients: 3 from the labels file")
+    assert lines[start : start + 5] == [
+        "patients: 3 from the labels file",
+        "  in several splits: 0",
+        "  in several classes: 1",
+        "    patient with the image  benign  normal",
+        "    scans/7.png                  1       2",
     ]
 
 

@@ -196,8 +196,8 @@ def test_groups_across_splits_are_exit_code_1(images_in: ImagesIn) -> None:
     assert ctonnx("data", "audit", "scans", "--group-regex", r"valid/./scan|train/./scan").exit_code == 0
     result = ctonnx("data", "audit", "scans", "--group-regex", r"scan (\d)")
     assert result.exit_code == 1
-    assert "\ngroups by --group-regex: 2, 1 in several splits\n" in result.stdout
-    assert "\n  group   train   valid    test\n  0           2       2       0\n" in result.stdout
+    assert "\npatients: 2 from --group-regex\n  in several splits: 1\n" in result.stdout
+    assert "\n    patient   train   valid    test\n    0             2       2       0\n" in result.stdout
     assert "  files that leak from an earlier split: valid 0, test 0\n" in result.stdout
     document = json.loads(ctonnx("data", "audit", "scans", "--group-regex", r"scan (\d)", "--json").stdout)
     assert (document["grouped"], document["groups_across_splits"]) == (2, {"0": {"train": 2, "valid": 2}})

@@ -35,7 +35,9 @@ def test_more_processes_than_images_end_in_a_sentence(scans: str, folder: Path) 
 
 
 def test_no_data_folder_is_wrong_use() -> None:
-    assert misused(TRAIN_USAGE, "expected DATA or --resume RUN, found neither", ctonnx("train", "--epochs", "3"))
+    assert misused(
+        TRAIN_USAGE, "expected DATA, --labels CSV or --resume RUN, found none of them", ctonnx("train", "--epochs", "3")
+    )
 
 
 @pytest.mark.parametrize(

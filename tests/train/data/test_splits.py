@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -186,3 +187,74 @@ def test_copies_with_several_labels_do_not_cross_the_splits_and_train_has_every_
     if splits := taken(drawn, made, seed, classes_share_groups=True):
         assert {sample.label for sample in splits["train"]} == {label for label, _ in drawn}
         assert [split for split in made if not splits[split]] == []
+
+
+def patients_with(*sizes: tuple[int, ...]) -> tuple[dict[Split, tuple[Sample, ...]], dict[str, int]]:
+    """Returns training images of patients, given their numbers of images of each class, and their group numbers."""
+    samples = [
+        Sample(f"{LETTERS[label]}/{number:03}-{image}.png", label)
+        for number, counts in enumerate(sizes)
+        for label, count in enumerate(counts)
+        for image in range(count)
+    ]
+    return {"train": tuple(samples), "valid": (), "test": ()}, {path: int(path[2:5]) for path, _ in samples}
+
+
+def test_patients_are_in_one_split_each_and_shares_are_near_fifteen_percent() -> None:
+    rng = np.random.default_rng(0)
+    sizes = [(int(rng.integers(1, 12)), 0) if number % 3 else (0, int(rng.integers(1, 12))) for number in range(60)]
+    there, groups = patients_with(*sizes)
+    total = [sum(size[label] for size in sizes) for label in range(2)]
+    for seed in range(5):
+        splits = take_splits(there, ("valid", "test"), LETTERS[:2], seed, groups, by_patient=True)
+        found = {split: {groups[path] for path, _ in splits[split]} for split in SPLITS}
+        assert sum(map(len, found.values())) == 60
+        for split in ("valid", "test"):
+            shares = np.divide(counted(splits, 2)[split], total)
+            assert (np.abs(shares - 0.15) < 0.05).all()
+    assert take_splits(there, ("valid",), LETTERS[:2], 1, groups, by_patient=True) == take_splits(
+        there, ("valid",), LETTERS[:2], 1, groups, by_patient=True
+    )
+
+
+def test_folds_by_patient_are_nearer_to_the_share_than_drawn_groups() -> None:
+    rng = np.random.default_rng(1)
+    sizes = [(int(rng.integers(1, 30)), int(rng.integers(1, 30))) for _ in range(40)]
+    there, groups = patients_with(*sizes)
+    total = np.array([sum(size[label] for size in sizes) for label in range(2)])
+
+    def distance(*, by_patient: bool) -> float:
+        made = (take_splits(there, ("valid",), LETTERS[:2], seed, groups, by_patient=by_patient) for seed in range(5))
+        return float(np.mean([np.abs(counted(each, 2)["valid"] / total - 0.15).max() for each in made]))
+
+    assert distance(by_patient=True) < 0.7 * distance(by_patient=False)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 1)), min_size=6, max_size=24))
+@settings(max_examples=20, deadline=None)
+def test_training_images_have_every_class_whatever_the_patients(sizes: list[tuple[int, ...]]) -> None:
+    there, groups = patients_with(*sizes)
+    if any(sum(size[label] > 0 for size in sizes) < 3 for label in range(3)):
+        with pytest.raises(DataError, match="expected at least 3 patients of each class"):
+            take_splits(there, ("valid", "test"), LETTERS[:3], 0, groups, by_patient=True)
+        return
+    splits = take_splits(there, ("valid", "test"), LETTERS[:3], 0, groups, by_patient=True)
+    assert all(counted(splits, 3)["train"])
+    assert splits["valid"]
+    assert splits["test"]
+
+
+def test_a_class_with_three_patients_is_in_every_split() -> None:
+    there, groups = patients_with(*[(4, 0)] * 40, *[(0, 5)] * 3)
+    splits = take_splits(there, ("valid", "test"), LETTERS[:2], 0, groups, by_patient=True)
+    assert [counts[1] for counts in counted(splits, 2).values()] == [5, 5, 5]
+
+
+def test_too_few_patients_are_reported() -> None:
+    there, groups = patients_with(*[(4, 0)] * 9, *[(0, 50)] * 2)
+    message = (
+        "expected at least 3 patients of each class to take valid and test from, found 2 of 'b'; add patients, or name "
+        "the splits: 'train' and 'valid' folders, or the column 'split' of --labels"
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        take_splits(there, ("valid", "test"), LETTERS[:2], 0, groups, by_patient=True)

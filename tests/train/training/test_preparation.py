@@ -208,7 +208,7 @@ def patients(root: Path, images_in: ImagesIn) -> Path:
 def test_a_group_is_kept_in_one_made_split(images_in: ImagesIn, tmp_path: Path) -> None:
     root = patients(tmp_path, images_in)
     made, lines = prepared(root, group_regex=r"/(p[ab]\d)/")
-    assert lines[0] == "groups by --group-regex: 20, of 80 of 80 images"
+    assert lines[0] == "patients: 20 from --group-regex (of 80 images)"
     folders = [{path.rpartition("/")[0] for path in found} for found in paths(made).values()]
     assert all(folders)
     assert sum(map(len, folders)) == 20
@@ -219,7 +219,7 @@ def test_a_group_is_kept_in_one_made_split(images_in: ImagesIn, tmp_path: Path) 
 def test_a_group_in_two_splits_leaks_and_is_dropped(data: Path) -> None:
     made, lines = prepared(data, group_regex=r"a/scan (1)", drop_leaks=True)
     assert lines[:3] == [
-        "groups by --group-regex: 1, of 3 of 16 images",
+        "patients: 1 from --group-regex (of 3 of 16 images)",
         "warning: files whose group is in an earlier split: 1 of valid, 1 of test",
         "dropped: 0 of train, 1 of valid, 1 of test",
     ]

@@ -19,8 +19,10 @@ from torch import Tensor
 from ctonnx.artifacts.run import Run
 from ctonnx.errors import DataError, ModelError
 from ctonnx.images import Preprocessing
+from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx.system.files import atomic_folder
 from ctonnx_train.network.classifier import CTClassifier
+from ctonnx_train.runs.splits_file import read_patients
 from ctonnx_train.training.loop.lightning_module import ClassificationTask
 from ctonnx_train.training.recipe import TrainSettings
 from ctonnx_train.training.resume import load_plan
@@ -305,3 +307,28 @@ def test_a_run_whose_state_is_damaged_starts_again_once_it_is_removed(monkeypatc
         resume(run.folder)
     run.last_file.unlink()
     same(resume(run.folder).run, whole)
+
+
+def test_resumed_run_keeps_its_labels_file_and_the_key_of_its_patients(folder: Path) -> None:
+    scans = sorted((folder / "scans").rglob("*.png"))
+    rows = [f"{file.relative_to(folder / 'scans').as_posix()},{file.parent.name},P{file.stem[-1]}" for file in scans]
+    text = "path,label,patient\n" + "\n".join(rows)
+    (folder / "scans/labels.csv").write_text(text, encoding="utf-8")
+    patch = stop_in(3)
+    with pytest.raises(Killed):
+        train(
+            Path("scans"),
+            labels=Path("scans/labels.csv"),
+            settings=TrainSettings(batch_size=2, precision="fp32", weights="none", epochs=4),
+            preprocessing=SMALL,
+            name="k",
+        )
+    patch.undo()
+    run = Run(Path("runs/k"))
+    key = run.patients_key_file.read_bytes()
+    assert load_plan(run).labels == folder / "scans/labels.csv"
+    resume(run.folder)
+    assert run.patients_key_file.read_bytes() == key
+    patients = read_patients(run, "train")
+    assert patients
+    assert patients == {path: Pseudonyms(key).of("patient", f"P{Path(path).stem[-1]}") for path in patients}

@@ -1,7 +1,7 @@
 """Audit of a dataset: its images, unreadable files, copies, near duplicates and shortcuts."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from ctonnx.errors import ImageError
 from ctonnx.images import Preprocessing, to_pixels
 from ctonnx.images.loading import load_with_origin
 from ctonnx.images.source import ImageSource
+from ctonnx.system.text import Log
 from ctonnx_train.audit.facts import Facts, facts_of_input, image_facts
 from ctonnx_train.audit.near_duplicates import HASH_BITS, NEAR_DISTANCE, group_near_duplicates, perceptual_hash
 from ctonnx_train.audit.shortcuts import PERMUTATIONS, find_shortcuts
@@ -22,10 +23,12 @@ from ctonnx_train.data.leakage import (
     Leaks,
     duplicate_groups,
     find_leaks,
-    group_names,
     group_numbers,
     groups_across_splits,
+    groups_in_classes,
 )
+from ctonnx_train.data.patient_sources import find_patients
+from ctonnx_train.data.patients import PatientOrigin, Patients
 from ctonnx_train.data.pixel_store import pixel_digest
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import SPLITS, Sample
@@ -52,10 +55,14 @@ class Audit:
         exact: Groups of files with identical pixels.
         near: Groups of files with perceptual hashes within `near_distance` bits of `HASH_BITS` of each other, directly
             or through other files of the group; without groups of exact copies only.
-        grouped: Number of groups by `--group-regex`; None without that option.
+        grouped: Number of patients, or of other groups by `--group-regex`; None if they are unknown.
         shortcuts: Whether the class of an image can be predicted from facts that are not anatomy.
         as_seen: Preprocessing whose results were tested for shortcuts; None if the files were.
-        groups_across_splits: Number of images in each split, for each group, such as a patient, in several splits.
+        groups_across_splits: Number of images in each split, for each patient, or other group, in several splits.
+        groups_in_several_classes: Number of images of each class, for each patient, or other group, in several classes.
+        patients_origin: Source of the patients. Those of a labels file or of DICOM headers are pseudonyms, which no
+            other command repeats.
+        first_image: First image of each patient in these two tables; empty for patients by `--group-regex`.
     """
 
     root: str
@@ -79,6 +86,9 @@ class Audit:
     notes: tuple[str, ...] = ()
     grouped: int | None = None
     groups_across_splits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    groups_in_several_classes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    patients_origin: PatientOrigin | None = None
+    first_image: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def splits_leak(self) -> bool:
@@ -109,6 +119,7 @@ def audit_data(
     *,
     near_distance: int = NEAR_DISTANCE,
     group_regex: str | None = None,
+    log: Log = lambda line: None,
     as_seen: Preprocessing | None = None,
     permutations: int = PERMUTATIONS,
     progress: Callable[[int], object] | None = None,
@@ -119,6 +130,7 @@ def audit_data(
         data: Dataset; missing splits are not created.
         near_distance: Maximum difference of near duplicates' hashes, in bits of `HASH_BITS`.
         group_regex: See `ctonnx_train.data.leakage.group_names`.
+        log: Called with a line about the source of the patients.
         as_seen: Preprocessing whose results are tested for shortcuts, as the network sees them; None tests the files.
         permutations: See `ctonnx_train.audit.shortcuts.find_shortcuts`.
         progress: Called with 1 after each image.
@@ -127,6 +139,8 @@ def audit_data(
         DataError: The regular expression is invalid or matches no path.
     """
     samples = data.samples
+    patients = find_patients(data, samples, group_regex, log)
+    names = patients.names if patients else {}
     source = open_source(data.root)
     found: dict[str, _Image | ImageError] = {}
     with ThreadPoolExecutor(thread_name_prefix="ctonnx-audit") as pool:
@@ -147,7 +161,7 @@ def audit_data(
         [[copy_of[sample] for sample in group] for group in groups]
         for groups in (duplicate_groups(readable, digests), _groups(readable, facts, numbers))
     )
-    names = group_names(samples, group_regex)
+    across, several = groups_across_splits(data.splits, names), groups_in_classes(samples, names, data.classes)
     together = group_numbers(
         readable, {sample.path: str(number) for sample, number in zip(readable, numbers, strict=True)}, names
     )
@@ -178,9 +192,20 @@ def audit_data(
         shortcuts=shortcuts,
         as_seen=as_seen,
         notes=data.notes,
-        grouped=None if group_regex is None else len(set(names.values())),
-        groups_across_splits=groups_across_splits(data.splits, names),
+        grouped=None if patients is None else len({names[path] for path, _ in samples if path in names}),
+        groups_across_splits=across,
+        groups_in_several_classes=several,
+        patients_origin=patients.origin if patients else None,
+        first_image=_first_images(patients, samples, {*across, *several}),
     )
+
+
+def _first_images(patients: Patients | None, samples: Sequence[Sample], shown: Collection[str]) -> dict[str, str]:
+    """Returns the first image of each of the shown patients whose names are pseudonyms."""
+    if patients is None or patients.origin == "--group-regex":
+        return {}
+    first = {name: path for path, _ in reversed(samples) if (name := patients.names.get(path))}
+    return {name: first[name] for name in sorted(shown)}
 
 
 def _read(file: ImageSource, as_seen: Preprocessing | None) -> _Image | ImageError:

@@ -6,6 +6,7 @@ from ctonnx.system.text import aligned, counted
 from ctonnx_train.audit.audit import Audit, Copy
 from ctonnx_train.audit.near_duplicates import HASH_BITS
 from ctonnx_train.audit.shortcuts import FEWEST_GROUPS, STRONG
+from ctonnx_train.data.patients import source_in_words
 
 __all__ = ["format_audit"]
 
@@ -50,14 +51,7 @@ def _lines(audit: Audit, shown: int | None) -> Iterator[str]:
     yield f"  across splits: {counted(audit.near_across_splits, 'group')}"
     yield f"  with different labels: {counted(audit.near_with_several_labels, 'group')}"
     yield from _groups(audit.near, shown)
-    if audit.grouped is not None:
-        across = audit.groups_across_splits
-        yield ""
-        yield f"groups by --group-regex: {audit.grouped}, {len(across)} in several splits"
-        if across:
-            head, *rows = (f"  {row}" for row in _table("group", audit.counts, across))
-            yield head
-            yield from _some(rows, shown)
+    yield from _patients(audit, shown)
     yield ""
     yield from _shortcuts(audit)
     yield ""
@@ -65,10 +59,32 @@ def _lines(audit: Audit, shown: int | None) -> Iterator[str]:
     if leaks.groups_across_splits or any(leaks.leaked.values()):
         yield "train --drop-leaks and evaluate --drop-leaks leave the exact copies out"
     if audit.groups_across_splits:
-        yield "train --drop-leaks with this --group-regex leaves out images of a group that is in an earlier split"
+        yield "train --drop-leaks leaves out the images of patients that are in an earlier split"
     yield from _advice(audit)
     if audit.unreadable:
         yield f"{counted(len(audit.unreadable), 'file')} could not be read: fix or remove the files listed above"
+
+
+def _patients(audit: Audit, shown: int | None) -> Iterator[str]:
+    """Yields the patients in several splits, and those in several classes, with an image of each."""
+    if audit.grouped is None:
+        return
+    across, several = audit.groups_across_splits, audit.groups_in_several_classes
+    yield ""
+    yield f"patients: {audit.grouped} from {source_in_words(audit.patients_origin)}"
+    for where, counts, columns in (
+        ("splits", across, tuple(audit.counts)),
+        ("classes", several, tuple(next(iter(audit.counts.values())))),
+    ):
+        yield f"  in several {where}: {len(counts)}"
+        if counts:
+            named = {name: audit.first_image.get(name, name) for name in counts}  # nobody knows a pseudonym
+            heading = "patient with the image" if audit.first_image else "patient"
+            head, *rows = (
+                f"    {row}" for row in _table(heading, columns, {named[name]: counts[name] for name in counts})
+            )
+            yield head
+            yield from _some(rows, shown)
 
 
 def _shortcuts(audit: Audit) -> Iterator[str]:

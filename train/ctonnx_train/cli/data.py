@@ -6,7 +6,14 @@ from pathlib import Path
 import click
 
 from ctonnx.images.preprocessing import Color, Crop, Intensity, Preprocessing, Resize
-from ctonnx_train.cli.options import class_name_option, log, preprocessing_options, reject_preprocessing
+from ctonnx_train.cli.options import (
+    class_name_option,
+    dataset_folder,
+    labels_option,
+    log,
+    preprocessing_options,
+    reject_preprocessing,
+)
 
 __all__ = ["audit", "data", "phantom"]
 
@@ -17,7 +24,7 @@ def data() -> None:
 
 
 @data.command(context_settings={"show_default": True})
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--near-distance",
     type=click.IntRange(0, 64),
@@ -27,8 +34,9 @@ def data() -> None:
 @click.option(
     "--group-regex",
     metavar="REGEX",
-    help="Regular expression for an image's group, such as the patient, in its path; lists groups in several splits.",
+    help="Regular expression for an image's patient, or another group, in its path; lists groups in several splits.",
 )
+@labels_option
 @class_name_option
 @click.option(
     "--as-seen",
@@ -42,9 +50,10 @@ def data() -> None:
 def audit(
     ctx: click.Context,
     /,
-    folder: Path,
+    folder: Path | None,
     near_distance: int,
     group_regex: str | None,
+    labels: Path | None,
     class_names: dict[str, str],
     as_seen: bool,
     image_size: int,
@@ -57,20 +66,24 @@ def audit(
 ) -> None:
     """Find unreadable images, copies across splits or labels, and shortcuts.
 
-    DIR has the same layout as for train, or is a MedMNIST .npz file. Exact duplicates have identical pixels after
-    decoding, whatever the file format. Near duplicates have similar perceptual hashes: the same scan scaled, compressed
-    again or annotated.
+    DIR has the same layout as for train, or is a MedMNIST .npz file; --labels describes it as for train. Exact
+    duplicates have identical pixels after decoding, whatever the file format. Near duplicates have similar perceptual
+    hashes: the same scan scaled, compressed again or annotated.
 
     A shortcut is a fact other than the anatomy that predicts the class: an image's size, its file, grey values near the
     border, marks such as letters, and of DICOM files the scanner. A small model is cross-validated on these facts
     alone; its AUROC for a class is near 0.5 if there is none.
 
-    The exit code is 1 if duplicates, or a group of --group-regex, are in two splits, if a file cannot be read, or if a
+    Patients come from the same sources as for train. A patient in several splits leaks; one in several classes is
+    listed only.
+
+    The exit code is 1 if duplicates or a patient are in two splits, if a file cannot be read, or if a
     class has a strong shortcut.
 
     \b
     Examples:
       ctonnx data audit chest-ct
+      ctonnx data audit --labels export/labels.csv
       ctonnx data audit chest-ct --as-seen --crop body --resize pad
     """
     from tqdm import tqdm
@@ -81,13 +94,14 @@ def audit(
 
     if not as_seen:
         reject_preprocessing(ctx, "--as-seen")
-    found = read_data(folder, class_names=class_names)
+    found = read_data(dataset_folder(folder, labels), class_names=class_names, labels=labels)
     preprocessing = Preprocessing(size=image_size, color=color, crop=crop, resize=resize, intensity=intensity)
     with tqdm(total=len(found.samples), desc="reading images", unit="image", leave=False, disable=None) as bar:
         result = audit_data(
             found,
             near_distance=near_distance,
             group_regex=group_regex,
+            log=log,
             as_seen=preprocessing if as_seen else None,
             progress=bar.update,
         )

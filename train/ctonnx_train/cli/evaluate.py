@@ -8,7 +8,7 @@ import click
 
 from ctonnx.cli.options import threads_option
 from ctonnx.parity.rounding import exactly
-from ctonnx_train.cli.options import Percent, class_name_option, log
+from ctonnx_train.cli.options import Percent, class_name_option, dataset_folder, labels_option, log
 
 if TYPE_CHECKING:
     from ctonnx_train.evaluation.evaluate import EvaluatedSplit
@@ -20,7 +20,7 @@ _ONE_PERCENT = 0.01
 
 @click.command(context_settings={"show_default": True})
 @click.argument("model", metavar="MODEL_OR_RUN", type=click.Path(path_type=Path))
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--split",
     type=click.Choice(["train", "valid", "test", "all"]),
@@ -61,13 +61,18 @@ _ONE_PERCENT = 0.01
     help="Largest percentage (5 or 5%, not 0.05) of the scans decided before that a mild or middle change of --stress "
     "may flip or refer; else exit code 1, also if all were referred before. Inverted scans may be referred.",
 )
-@click.option("--drop-leaks", is_flag=True, help="Leave out images that the model was trained on (identical pixels).")
+@click.option(
+    "--drop-leaks",
+    is_flag=True,
+    help="Leave out images that the model was trained on (identical pixels), and those of its training patients.",
+)
 @click.option(
     "--group-regex",
     metavar="REGEX",
     help="Regular expression for an image's group, such as the patient, in its path: the bootstrap resamples "
     "groups; with --external, all intervals allow for them.",
 )
+@labels_option
 @class_name_option
 @click.option(
     "--replicates",
@@ -86,7 +91,7 @@ _ONE_PERCENT = 0.01
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of the report.")
 def evaluate(
     model: Path,
-    data: Path,
+    data: Path | None,
     split: "EvaluatedSplit | None",
     compare: Path | None,
     external: bool,
@@ -96,6 +101,7 @@ def evaluate(
     fail_over: float | None,
     drop_leaks: bool,
     group_regex: str | None,
+    labels: Path | None,
     class_names: dict[str, str],
     replicates: int,
     seed: int,
@@ -105,9 +111,9 @@ def evaluate(
 ) -> None:
     """Measure a checkpoint or an exported model on labelled images.
 
-    MODEL_OR_RUN is the folder or name of a run, or an .onnx file. DATA has the same layout as for train, but need not
-    have all classes. Each metric has a 95 % bootstrap interval. Images that the model was trained on are identified by
-    their pixels.
+    MODEL_OR_RUN is the folder or name of a run, or an .onnx file. DATA has the same layout as for train, or --labels
+    describes it, but it need not have all classes. Each metric has a 95 % bootstrap interval. Images that the model was
+    trained on are identified by their pixels, patients by the pseudonyms of the run.
 
     With --external the classes of DATA may be others, such as benign and malignant. The first line is the verdict on
     the operating point; the exit code is 1 if it does not hold there. Copies of a scan are left out.
@@ -120,6 +126,7 @@ def evaluate(
     \b
     Examples:
       ctonnx evaluate runs/lungs chest-ct --output lungs-test
+      ctonnx evaluate runs/lungs --labels export/labels.csv
       ctonnx evaluate runs/lungs chest-ct --compare runs/lungs/export/model.fp32.onnx
       ctonnx evaluate model.int8.onnx other-hospital --external --positive malignant --negative normal,benign
       ctonnx evaluate runs/lungs/export/model.int8.onnx chest-ct --stress --fail-over 5%
@@ -129,6 +136,7 @@ def evaluate(
     if fail_over is not None and 0 < fail_over < _ONE_PERCENT:
         text, meant = (exactly(share, form="%").removesuffix("%") for share in (fail_over, round(100 * fail_over, 12)))
         log(f"warning: --fail-over is a percentage: {text} %: did you mean {meant}?")
+    data = dataset_folder(data, labels)
     if external:
         if stress:
             raise click.UsageError("expected --external or --stress, found both")
@@ -142,6 +150,7 @@ def evaluate(
             positive=positive,
             negative=negative,
             split=split or "all",
+            labels=labels,
             class_names=class_names,
             group_regex=group_regex,
             drop_leaks=drop_leaks,
@@ -169,6 +178,7 @@ def evaluate(
         data,
         split=split,
         other=open_evaluated_model(compare, threads=threads) if compare else None,
+        labels_file=labels,
         class_names=class_names,
         group_regex=group_regex,
         drop_leaks=drop_leaks,

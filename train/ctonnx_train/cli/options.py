@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, get_args
 
 import click
@@ -10,7 +11,15 @@ from ctonnx.cli.options import FiniteRange
 from ctonnx.images.preprocessing import NEW_MODELS, Color, Crop, Intensity, Resize
 from ctonnx.parity.rounding import share_of_percent
 
-__all__ = ["Percent", "class_name_option", "log", "preprocessing_options", "reject_preprocessing"]
+__all__ = [
+    "Percent",
+    "class_name_option",
+    "dataset_folder",
+    "labels_option",
+    "log",
+    "preprocessing_options",
+    "reject_preprocessing",
+]
 
 log = partial(click.echo, err=True)
 """Prints a progress message to stderr."""
@@ -43,9 +52,27 @@ class_name_option = click.option(
     metavar="OLD=NEW",
     multiple=True,
     callback=_parse_renames,
-    help="Class name (NEW) for a class folder (OLD); may be repeated.",
+    help="Class name (NEW) for a class folder or a label (OLD); may be repeated.",
 )
 """`--class-name` of the commands that read a dataset."""
+
+labels_option = click.option(
+    "--labels",
+    metavar="CSV",
+    type=click.Path(path_type=Path),
+    help="Labels file with the columns path and label, and optionally patient, study, series, split and subgroups such "
+    "as sex; paths are relative to its folder, which is DATA if that is left out.",
+)
+"""`--labels` of the commands that read a dataset."""
+
+
+def dataset_folder(data: Path | None, labels: Path | None) -> Path:
+    """Returns the dataset's folder, by default that of the labels file; raises UsageError without both."""
+    if data is not None:
+        return data
+    if labels is None:
+        raise click.UsageError("expected DATA or --labels CSV, found neither", click.get_current_context())
+    return labels.parent
 
 
 _PREPROCESSING = (

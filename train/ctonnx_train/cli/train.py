@@ -9,7 +9,7 @@ import click
 
 from ctonnx.cli.options import FiniteRange, threads_option
 from ctonnx.images.preprocessing import Color, Crop, Intensity, Preprocessing, Resize
-from ctonnx_train.cli.options import class_name_option, log, preprocessing_options
+from ctonnx_train.cli.options import class_name_option, dataset_folder, labels_option, log, preprocessing_options
 from ctonnx_train.training.recipe import (
     MONITORS,
     AugmentationKind,
@@ -93,7 +93,7 @@ def _setting(name: str, **details: Any) -> Callable[[Any], Any]:
 @click.option(
     "--group-regex",
     metavar="REGEX",
-    help="Regular expression for an image's group, such as the patient, in its path; a group is kept in one split.",
+    help="Regular expression for an image's patient, or another group, in its path; a group is kept in one split.",
 )
 @click.option(
     "--folds",
@@ -117,6 +117,7 @@ def _setting(name: str, **details: Any) -> Callable[[Any], Any]:
     type=FiniteRange(0, 1, min_open=True, max_open=True),
     help="Share of the validation images, and of images like them, that is not flagged as unlike the training images.",
 )
+@labels_option
 @class_name_option
 @click.option("--name", help="Name of the run; default: name of the data folder and the time.")
 @_setting(
@@ -152,6 +153,7 @@ def train(
     crop: Crop,
     resize: Resize,
     intensity: Intensity,
+    labels: Path | None,
     class_names: dict[str, str],
     name: str | None,
     preview: Path | None,
@@ -161,8 +163,12 @@ def train(
     """Train a classifier on a folder of CT images.
 
     The run is written to runs/NAME/. DATA contains train, valid (optional) and test (optional) folders with a folder
-    for each class, or only class folders, which are then split; or it is a MedMNIST .npz file. From pretrained weights,
-    the head is trained first, then the last stages with it; with --weights none, the whole network is trained at once.
+    for each class, or only class folders, which are then split; or it is a MedMNIST .npz file; or --labels names a CSV
+    file with a row for each image. From pretrained weights, the head is trained first, then the last stages with it;
+    with --weights none, the whole network is trained at once.
+
+    All images of a patient are in one split. Patients come from the column patient of --labels, else from
+    --group-regex, else from DICOM headers; identifiers are written as pseudonyms only.
 
     Ctrl-C after an epoch keeps the best weights so far as a complete run. --resume continues a run that was stopped or
     killed.
@@ -172,6 +178,7 @@ def train(
       ctonnx train chest-ct
       ctonnx train chest-ct --weights none --image-size 128 --epochs 30 --drop-leaks
       ctonnx train chest-ct --folds 5 --group-regex "patient_(\\d+)"
+      ctonnx train --labels export/labels.csv
       ctonnx train chest-ct --preview augmented.png
       ctonnx train --resume runs/chest-ct-20260101-120000
     """
@@ -185,10 +192,11 @@ def train(
 
         _show(ctx, resume(resumed, log=log))
         return
-    if data is None:
-        raise click.UsageError("expected DATA or --resume RUN, found neither", ctx)
-    found = read_data(data, class_names=class_names)  # before the seconds that PyTorch takes to load
+    if data is None and labels is None:
+        raise click.UsageError("expected DATA, --labels CSV or --resume RUN, found none of them", ctx)
+    data = dataset_folder(data, labels)
     settings["augmentation"] = settings["augmentation"] or default_augmentation(settings["weights"])
+    found = read_data(data, class_names=class_names, labels=labels)  # before the seconds that PyTorch takes to load
     preprocessing = Preprocessing(size=image_size, color=color, crop=crop, resize=resize, intensity=intensity)
     if preview is not None:
         from ctonnx.system.temporary_files import remove_leftovers
@@ -214,6 +222,7 @@ def train(
     settings["batch_size"] = settings["batch_size"] or default_batch_size(settings["weights"])
     result = run_training(
         data,
+        labels=labels,
         found=found,
         settings=TrainSettings(**settings),
         preprocessing=preprocessing,

@@ -26,6 +26,7 @@ __all__ = [
     "group_names",
     "group_numbers",
     "groups_across_splits",
+    "groups_in_classes",
     "labelled_fingerprint",
     "leaked_samples",
 ]
@@ -42,8 +43,8 @@ class Leaks:
     """Numbers of groups of two or more files with identical pixels, and of the files in them.
 
     Attributes:
-        leaked: Number of files in `valid` and `test` with a copy, or another image of their group by `--group-regex`,
-            in an earlier split.
+        leaked: Number of files in `valid` and `test` with a copy, or another image of their patient or other group, in
+            an earlier split.
         dropped: Number of files that `--drop-leaks` removed from each split.
     """
 
@@ -155,6 +156,17 @@ def groups_across_splits(splits: Splits, names: GroupNames) -> dict[str, dict[st
         for sample in splits[split]:
             if sample.path in names:
                 counts.setdefault(names[sample.path], Counter())[split] += 1
+    return {name: dict(counts[name]) for name in sorted(counts) if len(counts[name]) > 1}
+
+
+def groups_in_classes(
+    samples: Sequence[Sample], names: GroupNames, classes: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    """Returns the groups, such as patients, that are in several classes, with their number of images in each."""
+    counts: dict[str, Counter[str]] = {}
+    for sample in samples:
+        if sample.path in names:
+            counts.setdefault(names[sample.path], Counter())[classes[sample.label]] += 1
     return {name: dict(counts[name]) for name in sorted(counts) if len(counts[name]) > 1}
 
 

@@ -6,7 +6,9 @@ from typing import Literal, TypeAlias
 
 from ctonnx_train.data.splits import Sample
 
-__all__ = ["PatientOrigin", "Patients"]
+__all__ = ["PatientOrigin", "Patients", "age_band", "source_in_words"]
+
+_OLDEST = 90  # everyone older is in one band: ages above 89 identify people (US 45 CFR 164.514(b)(2)(i)(C))
 
 PatientOrigin: TypeAlias = Literal["labels file", "--group-regex", "DICOM headers"]
 
@@ -35,3 +37,24 @@ class Patients:
     def of(self, samples: Sequence[Sample]) -> list[str]:
         """Returns the patient of each sample; the path of an image whose patient is unknown."""
         return [self.names.get(sample.path) or f"image {sample.path}" for sample in samples]
+
+
+def source_in_words(origin: PatientOrigin | None) -> str:
+    """Returns a source of patients in words, after `from`."""
+    return "the labels file" if origin == "labels file" else str(origin)
+
+
+def age_band(age: float | str) -> str:
+    """Returns the ten years that contain an age in years; empty for what is not an age.
+
+    >>> age_band(63), age_band("7.5"), age_band("063Y"), age_band(94), age_band("unknown")
+    ('60-69', '0-9', '60-69', '90+', '')
+    """
+    try:
+        years = float(str(age).strip().upper().removesuffix("Y"))
+    except ValueError:
+        return ""
+    if not 0 <= years <= 150:
+        return ""
+    ten = int(years // 10) * 10
+    return f"{_OLDEST}+" if ten >= _OLDEST else f"{ten}-{ten + 9}"

@@ -27,7 +27,9 @@ from ctonnx.system.text import Log, counted, quoted
 from ctonnx_train.data.dataset import Dataset, describe
 from ctonnx_train.data.layouts.class_names import class_name
 from ctonnx_train.data.layouts.image_folder import read_data
-from ctonnx_train.data.leakage import group_names, group_numbers, labelled_fingerprint
+from ctonnx_train.data.layouts.labels_file import labels_in
+from ctonnx_train.data.leakage import group_numbers, labelled_fingerprint
+from ctonnx_train.data.patient_sources import find_patients
 from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
 from ctonnx_train.data.sources import Source, open_source, read_arrays
 from ctonnx_train.data.splits import SPLITS, Sample
@@ -66,6 +68,7 @@ def evaluate_model(
     *,
     split: EvaluatedSplit | None = None,
     other: EvaluatedModel | None = None,
+    labels_file: Path | None = None,
     class_names: Mapping[str, str] | None = None,
     group_regex: str | None = None,
     drop_leaks: bool = False,
@@ -80,6 +83,7 @@ def evaluate_model(
         data: Dataset; see `ctonnx_train.data.layouts.image_folder.read_data`. It need not have all classes.
         split: Split to evaluate; None takes `test`, else `valid`, else all images.
         other: Model to compare with; it must have the same classes, in any order.
+        labels_file: Labels file of the images in `data`, if it has one.
         class_names: Canonical names for class folders, by the folder's name, in addition to those of the training.
         group_regex: Regular expression for the groups of images that the bootstrap resamples as a whole; see
             `ctonnx_train.data.leakage.group_names`.
@@ -105,7 +109,7 @@ def evaluate_model(
                 f"expected to know which images '{each.path}' was trained on, for --drop-leaks, found no run with "
                 "their digests next to it; evaluate its run, or leave out --drop-leaks"
             )
-    found = read_dataset(model, data, class_names)
+    found = read_dataset(model, data, class_names, labels_file)
     describe(replace(found, to_make=()), log)  # no split is made here
     split, samples = _choose(found, split, model)
     source = open_source(found.root)
@@ -121,8 +125,12 @@ def evaluate_model(
                 "of them have changed or been removed since; restore them, or choose another --split, or all"
             )
     chosen = len(rows)
+    patients = find_patients(found, samples, group_regex, log)
+    names = [None if patients is None else patients.names.get(sample.path) for sample in samples]
+    trained = [each.trained_on_patients(patients.origin) if patients else None for each in models]
     if drop_leaks:
         rows = [row for row in rows if not any(digests[row] in (each.trained_on or ()) for each in models)]
+        rows = [row for row in rows if not any(names[row] in (seen or ()) for seen in trained)]
     if not rows:
         raise DataError(f"expected images in '{data}' that the model was not trained on, found none")
     log(f"{model.kind} '{model.name}' on {counted(len(rows), 'image')} ({split}) of {data}")
@@ -134,14 +142,22 @@ def evaluate_model(
                 f"warning: {count} of the {counted(len(rows), 'image')} {verb} among those that '{each.path}' was "
                 f"trained on: the metrics are optimistic; --drop-leaks leaves {left_out} out"
             )
+    evaluated_patients = {name for row in rows if (name := names[row])}
+    for each, seen_patients in zip(models, trained, strict=True):
+        if count := len(evaluated_patients & (seen_patients or frozenset())):
+            verb = "is" if count == 1 else "are"
+            log(
+                f"warning: {count} of the {counted(len(evaluated_patients), 'patient')} {verb} among those that "
+                f"'{each.path}' was trained on: the metrics are optimistic; --drop-leaks leaves their images out"
+            )
     evaluated = [samples[row] for row in rows]
     labels = np.array([sample.label for sample in evaluated])
     probabilities, novelty = model.predict(store, rows)
     is_novel = None if model.novelty is None or novelty is None else model.novelty.flags(novelty)
     cautions = store.cautions(evaluated, model.brightness)
     groups = None
-    if group_regex is not None:  # copies of an image belong to one group, too
-        numbers = group_numbers(samples, store.digests, group_names(samples, group_regex))
+    if patients is not None:  # copies of an image belong to one group, too
+        numbers = group_numbers(samples, store.digests, patients.names)
         groups = [numbers[samples[row].path] for row in rows]
     document = summarize(
         model=_describe(model),
@@ -153,6 +169,13 @@ def evaluate_model(
             "images": len(rows),
             "trained_on_with_copies": model.data.get("leaks"),
             "seen_in_training": seen[0] | {"dropped": chosen - len(rows)},
+            "patients": None
+            if patients is None
+            else {
+                "origin": patients.origin,
+                "patients": len(evaluated_patients),
+                "trained_on": None if trained[0] is None else len(evaluated_patients & trained[0]),
+            },
             "recalibrated_on": model.was_recalibrated_on(evaluated, store.digests, model.classes),
         },
         metrics=evaluate(
@@ -234,20 +257,32 @@ def summarize(
     }
 
 
-def read_dataset(model: EvaluatedModel, data: Path, class_names: Mapping[str, str] | None) -> Dataset:
-    """Reads the dataset, with the class names that the training gave to the same folders or numbers."""
+def read_dataset(
+    model: EvaluatedModel, data: Path, class_names: Mapping[str, str] | None, labels_file: Path | None = None
+) -> Dataset:
+    """Reads the dataset, with the class names and pseudonyms that the training gave to the same folders and patients.
+
+    `labels_file` is that of the images in `data`, if there is one.
+    """
     given = dict(class_names or {})
     chosen = {old: new for old, new in model.class_names.items() if class_name(old) != new} | given
+    pseudonyms = model.pseudonyms()
+    if labels_file is not None:
+        there = labels_in(labels_file)
+        chosen = {old: new for old, new in chosen.items() if old in there or old in given}
+        return read_data(data, class_names=chosen, classes=model.classes, labels=labels_file, pseudonyms=pseudonyms)
     if chosen.keys() == given.keys():
-        return read_data(data, class_names=given, classes=model.classes)
+        return read_data(data, class_names=given, classes=model.classes, pseudonyms=pseudonyms)
     any_class = tuple({*model.classes, *given.values(), *names_in(data)})
-    there = read_data(data, class_names=given, classes=any_class, known=chosen).folder_classes
-    chosen = {old: new for old, new in chosen.items() if old in there}
-    return read_data(data, class_names=chosen, classes=model.classes)
+    folders = read_data(data, class_names=given, classes=any_class, known=chosen).folder_classes
+    chosen = {old: new for old, new in chosen.items() if old in folders}
+    return read_data(data, class_names=chosen, classes=model.classes, pseudonyms=pseudonyms)
 
 
-def names_in(data: Path) -> set[str]:
-    """Returns all names that the built-in rules can give to a dataset's class folders or numbers."""
+def names_in(data: Path, labels_file: Path | None = None) -> set[str]:
+    """Returns all names that the built-in rules can give to a dataset's class folders, numbers or labels."""
+    if labels_file is not None:
+        return set(map(class_name, labels_in(labels_file)))
     if data.is_dir():
         return {class_name(folder.name) for folder in data.rglob("*") if folder.is_dir()}
     if data.suffix.lower() != ".npz" or not data.is_file():

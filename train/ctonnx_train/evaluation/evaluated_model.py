@@ -19,9 +19,11 @@ from ctonnx.artifacts.spec import VALIDATION_IMAGES, fitted_on
 from ctonnx.errors import ModelError, ProviderError
 from ctonnx.images import Preprocessing
 from ctonnx.parity.outputs import Outputs
+from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx.system.cpu import check_threads
 from ctonnx.system.files import sha256_of
 from ctonnx_train.data.leakage import Digests, extra_copies, labelled_fingerprint
+from ctonnx_train.data.patients import PatientOrigin
 from ctonnx_train.data.pixel_store import PixelArray, Pixels
 from ctonnx_train.data.splits import SPLITS, Sample, Split
 
@@ -55,9 +57,10 @@ class EvaluatedModel:
 
     `path` is the folder of its run or its `.onnx` file, `kind` a text such as `PyTorch checkpoint` or `ONNX fp32`;
     `data` and `shortcuts` are as in run.json or the spec. `class_names` are the canonical names that the training gave
-    to class folders, `digests` those of the images of each of its splits. These, `run` and `data_root` are known only
-    next to the run. `fitted_on` is the name of the images that the operating point and the rest of the decision were
-    fitted on, `history` has the recalibrations of an exported model, and `predictor` is its own.
+    to class folders, `digests` those of the images of each of its splits, `training_patients` the names of its
+    patients. These, `run` and `data_root` are known only next to the run. `fitted_on` is the name of the images that
+    the operating point and the rest of the decision were fitted on, `history` has the recalibrations of an exported
+    model, and `predictor` is its own.
     """
 
     path: Path
@@ -81,6 +84,7 @@ class EvaluatedModel:
     class_names: Mapping[str, str] = field(default_factory=dict)
     data_root: Path | None = None
     digests: Mapping[Split, frozenset[str]] = field(default_factory=dict)
+    training_patients: frozenset[str] = frozenset()
 
     def predict_pixels(self, pixels: NDArray[np.uint8]) -> Predicted:
         """Predicts pixels as `ctonnx.images.to_pixels` returns them: uint8 [images, size, size, 3]."""
@@ -108,6 +112,24 @@ class EvaluatedModel:
     def trained_on(self) -> frozenset[str] | None:
         """Digests of the training images, or None if they are unknown."""
         return self.digests.get("train") or None  # an earlier release did not write them
+
+    def pseudonyms(self) -> Pseudonyms:
+        """Returns the pseudonyms of the training, or new ones if the run has none or is unknown.
+
+        Raises:
+            DataError: The key in the run's folder is damaged.
+        """
+        if self.run is None or not self.run.patients_key_file.exists():
+            return Pseudonyms()
+        return Pseudonyms.load(self.run.patients_key_file)
+
+    def trained_on_patients(self, origin: PatientOrigin) -> frozenset[str] | None:
+        """Returns the names of the training patients, or None if they are not comparable with those of an origin."""
+        known = (self.data.get("patients") or {}).get("origin")
+        by_path = "--group-regex"
+        if not self.training_patients or (known == by_path) != (origin == by_path):
+            return None
+        return self.training_patients
 
     @property
     def chosen_by(self) -> frozenset[str] | None:
@@ -197,6 +219,7 @@ def _checkpoint(run: Run, threads: int | None) -> EvaluatedModel:
     from ctonnx_train.network.inference import novelty_of, predict_features
     from ctonnx_train.network.threads import computing_threads
     from ctonnx_train.runs.checkpoint import load_checkpoint
+    from ctonnx_train.runs.splits_file import read_patients
 
     checkpoint = load_checkpoint(run)
     record = checkpoint.record
@@ -230,13 +253,14 @@ def _checkpoint(run: Run, threads: int | None) -> EvaluatedModel:
         class_names=record.folder_classes,
         data_root=Path(record.data["folder"]),
         digests={split: checkpoint.digests(split) for split in SPLITS},
+        training_patients=frozenset(read_patients(run, "train").values()),
     )
 
 
 def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
     from ctonnx.prediction.predictor import Predictor
     from ctonnx_train.runs.record import read_record
-    from ctonnx_train.runs.splits_file import read_digests
+    from ctonnx_train.runs.splits_file import read_digests, read_patients
 
     predictor = Predictor(file, threads=threads, spinning=False)
     spec = predictor.spec
@@ -248,11 +272,12 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
         return Predicted(outputs.probabilities, outputs.novelty)
 
     run = Run(file.resolve().parent.parent)  # if the file is in the export folder of its run
-    record, digests = None, {}
+    record, digests, patients = None, {}, frozenset[str]()
     with suppress(ModelError, KeyError):
         found = read_record(run) if run.has_checkpoint else None
         if found and found.data["fingerprint"] == spec.data["fingerprint"]:
             digests = {split: frozenset(read_digests(run, split).values()) for split in SPLITS}
+            patients = frozenset(read_patients(run, "train").values())
             record = found
     return EvaluatedModel(
         path=file,
@@ -276,4 +301,5 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
         class_names=record.folder_classes if record else {},
         data_root=Path(record.data["folder"]) if record else None,
         digests=digests,
+        training_patients=patients,
     )

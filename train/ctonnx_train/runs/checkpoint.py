@@ -67,6 +67,7 @@ def save_checkpoint(
     reports: Callable[[Path], None] = lambda folder: None,
     *,
     novelty: NoveltyDistance | None = None,
+    patients: Mapping[str, str] | None = None,
 ) -> RunRecord:
     """Writes a run's checkpoint and reports, and returns the record as written, with the SHA-256 of the weights.
 
@@ -77,12 +78,13 @@ def save_checkpoint(
     `load_checkpoint` reads those that the record names. Reports are written to a temporary folder first. The earlier
     reports are removed before the record is replaced, so that no report is ever next to another run's record.
 
-    `digests` are of `ctonnx_train.data.pixel_store.pixel_digest`, by path; `reports` writes into the given folder.
+    `digests` are of `ctonnx_train.data.pixel_store.pixel_digest` and `patients` are names, by path; `reports`
+    writes into the given folder.
 
     Raises:
         OSError: The folder cannot be written to.
     """
-    write_splits(run, splits, digests)
+    write_splits(run, splits, digests, patients)
     record = replace(record, weights_sha256=_stage(run.next_weights_file, network))
     staged = run.folder / STAGED
     shutil.rmtree(staged, ignore_errors=True)  # left by a killed process

@@ -20,7 +20,8 @@ from ctonnx_train.audit.training_images import (
     sees_input,
 )
 from ctonnx_train.data.dataset import Dataset
-from ctonnx_train.data.leakage import Leaks, drop_leaks, find_leaks, group_names, group_numbers, leaked_samples
+from ctonnx_train.data.leakage import Leaks, drop_leaks, find_leaks, group_numbers, leaked_samples
+from ctonnx_train.data.patient_sources import find_patients
 from ctonnx_train.data.patients import Patients
 from ctonnx_train.data.pixel_store import PixelStore
 from ctonnx_train.data.sources import open_source
@@ -77,7 +78,8 @@ def prepare(found: Dataset, settings: TrainSettings, preprocessing: Preprocessin
         DataError: If images cannot be read, or a class has too few images.
     """
     samples = found.samples
-    names = group_names(samples, settings.group_regex)
+    patients = find_patients(found, samples, settings.group_regex, log)
+    names = patients.names if patients else {}
     disable = None if is_main_process() else True
     with tqdm(total=len(samples), desc="reading images", unit="image", leave=False, disable=disable) as bar:
         limit = int(settings.cache_gb * 1e9 / settings.devices)  # each process keeps its own images
@@ -92,12 +94,10 @@ def prepare(found: Dataset, settings: TrainSettings, preprocessing: Preprocessin
         )
     if store.kept < len(store):
         log(f"kept in memory: {store.kept} of {len(store)} images (--cache-gb); the others are decoded each time")
-    if settings.group_regex is not None:
-        log(f"groups by --group-regex: {len(set(names.values()))}, of {len(names)} of {len(samples)} images")
     splits: Mapping[Split, tuple[Sample, ...]] = found.splits
     groups = group_numbers(samples, store.digests, names)
     if found.to_make:
-        splits = take_splits(splits, found.to_make, found.classes, settings.seed, groups)
+        splits = take_splits(splits, found.to_make, found.classes, settings.seed, groups, by_patient=bool(names))
     leaks = find_leaks(splits, store.digests, names)
     if leaks.groups or any(leaks.leaked.values()):
         log(f"warning: {leaks.sentence()}")
@@ -136,8 +136,8 @@ def prepare(found: Dataset, settings: TrainSettings, preprocessing: Preprocessin
         leaks=leaks,
         fingerprint=_fingerprint(data, store.digests),
         leaked_valid=frozenset(leaked_samples(splits, "valid", store.digests, names)),
-        groups=groups if settings.group_regex else None,
-        patients=Patients(origin="--group-regex", names=names) if settings.group_regex else None,
+        groups=groups if patients else None,
+        patients=patients,
         brightness=store.brightness(splits["train"]),
         shortcuts=shortcuts,
         acquisition=acquisition,

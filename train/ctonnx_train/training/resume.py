@@ -34,7 +34,8 @@ class RunPlan:
     """Settings of a training.
 
     `data` is the absolute path of the dataset, and its fingerprint is empty before the images have been read.
-    `class_names` are canonical names for class folders, by the folder's name.
+    `class_names` are canonical names for class folders, by the folder's name. `labels` is the absolute path of the
+    labels file, if the dataset has one.
     """
 
     data: Path
@@ -42,6 +43,7 @@ class RunPlan:
     preprocessing: Preprocessing
     class_names: Mapping[str, str]
     fingerprint: str = ""
+    labels: Path | None = None
 
     @property
     def data_name(self) -> str:
@@ -51,7 +53,8 @@ class RunPlan:
 
 def save_plan(run: Run, plan: RunPlan) -> None:
     """Writes a run's plan.json."""
-    write_text(run.plan_file, json.dumps({**asdict(plan), "data": str(plan.data)}, indent=2) + "\n")
+    paths = {"data": str(plan.data), "labels": None if plan.labels is None else str(plan.labels)}
+    write_text(run.plan_file, json.dumps({**asdict(plan), **paths}, indent=2) + "\n")
 
 
 def load_plan(run: Run) -> RunPlan:

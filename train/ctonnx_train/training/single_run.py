@@ -82,7 +82,14 @@ def train_network(
         )
         distance = found.distance if found else None
         record = save_checkpoint(
-            run, network.cpu(), record, data.splits, prepared.store.digests, reports, novelty=distance
+            run,
+            network.cpu(),
+            record,
+            data.splits,
+            prepared.store.digests,
+            reports,
+            novelty=distance,
+            patients=prepared.patients.names if prepared.patients else None,
         )
         if not fitted.interrupted:
             forget_plan(run)

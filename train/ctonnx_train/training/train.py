@@ -14,6 +14,7 @@ from ctonnx.artifacts.run import RUNS, Run
 from ctonnx.errors import CtonnxError, DataError
 from ctonnx.images import Preprocessing
 from ctonnx.images.preprocessing import NEW_MODELS
+from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx.system.text import Log
 from ctonnx_train.data.dataset import Dataset, describe
 from ctonnx_train.data.layouts.image_folder import read_data
@@ -44,6 +45,7 @@ __all__ = ["resume", "train"]
 def train(
     data: Path,
     *,
+    labels: Path | None = None,
     found: Dataset | None = None,
     settings: TrainSettings | None = None,
     preprocessing: Preprocessing | None = None,
@@ -60,7 +62,8 @@ def train(
 
     Args:
         data: Dataset; see `ctonnx_train.data.layouts.image_folder.read_data`.
-        found: Result of `read_data` for `data` and `class_names`, if it has been called already.
+        labels: Labels file of the images in `data`, if it has one.
+        found: Result of `read_data` for `data`, `labels` and `class_names`, if it has been called already.
         settings: Settings of the recipe.
         preprocessing: Preprocessing of the network's input.
         class_names: Canonical names for class folders, by the folder's name.
@@ -81,9 +84,10 @@ def train(
         settings=settings,
         preprocessing=preprocessing or NEW_MODELS,
         class_names=class_names or {},
+        labels=labels.resolve() if labels else None,
     )
     log = _main_process_only(log)
-    found = found or read_data(data, class_names=plan.class_names)
+    found = found or read_data(data, class_names=plan.class_names, labels=labels)
     positive_classes(found.classes, plan.settings.positive)
     if plan.settings.tensorboard:
         require_tensorboard()
@@ -118,7 +122,9 @@ def resume(run: Path, *, root: Path = RUNS, log: Log = lambda line: None) -> Tra
     if is_main_process():
         shutil.rmtree(unfinished.folder / STAGED, ignore_errors=True)  # of a process killed while it wrote
         remove_leftovers_of_runs(unfinished.folder, log)
-    found = read_data(plan.data, class_names=plan.class_names)
+    key = unfinished.patients_key_file
+    pseudonyms = Pseudonyms.load(key) if key.exists() else None
+    found = read_data(plan.data, class_names=plan.class_names, labels=plan.labels, pseudonyms=pseudonyms)
     describe(found, log)
     pl.seed_everything(plan.settings.seed, verbose=False)
     state = load_state(unfinished)
@@ -157,6 +163,8 @@ def _prepare(found: Dataset, run: Run, plan: RunPlan, log: Log) -> Prepared:
         )
     if is_main_process():
         save_plan(run, replace(plan, fingerprint=prepared.fingerprint))
+        if prepared.patients and prepared.patients.origin != "--group-regex" and not run.patients_key_file.exists():
+            found.pseudonyms.save(run.patients_key_file)
     return prepared
 
 

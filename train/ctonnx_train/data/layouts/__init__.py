@@ -1,4 +1,4 @@
-"""Layouts of datasets: folders with splits and classes, or arrays.
+"""Layouts of datasets: folders with splits and classes, arrays, or a labels file.
 
 split_names    folder names of splits, folds and wrappers
 class_names    canonical class names for the spellings of class folders
@@ -6,5 +6,6 @@ layout         split folders, class folders and other folders
 class_folders  checks that class folders contain images of one class
 skipped_files  files that belong to no class, counted and reported
 medmnist       MedMNIST .npz files
+labels_file    reads a CSV with a row for each image
 image_folder   reads a dataset folder
 """

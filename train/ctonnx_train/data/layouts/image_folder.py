@@ -8,10 +8,12 @@ from pathlib import Path
 from ctonnx.artifacts import json_schema
 from ctonnx.errors import DataError
 from ctonnx.prediction.inputs import is_scan, list_files
+from ctonnx.prediction.series.pseudonyms import Pseudonyms
 from ctonnx.system.text import counted, quoted
 from ctonnx_train.data.dataset import Dataset, check_class_names
 from ctonnx_train.data.layouts.class_folders import reject_datasets_in_classes, reject_splits_in_class
 from ctonnx_train.data.layouts.class_names import class_name, reject_collisions
+from ctonnx_train.data.layouts.labels_file import read_labels_file
 from ctonnx_train.data.layouts.layout import find_layout, first_with_splits, folders_in
 from ctonnx_train.data.layouts.medmnist import read_medmnist
 from ctonnx_train.data.layouts.skipped_files import find_skipped_files
@@ -27,8 +29,12 @@ def read_data(
     class_names: Mapping[str, str] | None = None,
     classes: Sequence[str] | None = None,
     known: Collection[str] = (),
+    labels: Path | None = None,
+    pseudonyms: Pseudonyms | None = None,
 ) -> Dataset:
     """Reads a MedMNIST file, or a folder with class folders or with `train`, `valid` and `test` folders of them.
+
+    With a labels file, the folder's names mean nothing.
 
     Every file below the folder is an image of a class, or is counted as skipped and reported in the dataset's notes.
 
@@ -37,17 +43,25 @@ def read_data(
         class_names: Canonical class names by class folder, which is then a class even if it is named like a split.
         classes: Classes of the evaluated model, a superset of the dataset's; None uses those of the training images.
         known: Folders that `class_names` will contain when the dataset is read again, which may look alike.
+        labels: Labels file of the images in `root`; see `ctonnx_train.data.layouts.labels_file`.
+        pseudonyms: Pseudonyms of the dataset's identifiers; None uses a new key.
 
     Raises:
         DataError: The dataset is missing, its layout is ambiguous or not supported, or it has fewer than two classes
             or unknown classes.
     """
+    pseudonyms = pseudonyms or Pseudonyms()
+    if labels is not None:
+        return read_labels_file(
+            labels, root, class_names=class_names, classes=classes, known=known, pseudonyms=pseudonyms
+        )
     if root.is_file() and root.suffix.lower() == ".npz":
         return read_medmnist(root, class_names=class_names, classes=classes)
     if not root.is_dir():
         raise DataError(
             f"expected a data folder or a MedMNIST .npz file at '{root}', found "
-            f"{'another file' if root.exists() else 'nothing'}; check the path"
+            f"{'another file' if root.exists() else 'nothing'}; "
+            f"{'name a labels file with --labels' if root.suffix.lower() == '.csv' else 'check the path'}"
         )
     top, class_names = root, class_names or {}
     layout = find_layout(top, named=class_names, classes=classes)
@@ -86,6 +100,7 @@ def read_data(
         passed_over=skipped.files,
         synthetic=_is_synthetic(top) or _is_synthetic(root),
         notes=(*layout.notes, *skipped.notes),
+        pseudonyms=pseudonyms,
     )
 
 

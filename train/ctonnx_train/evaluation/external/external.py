@@ -18,7 +18,8 @@ from ctonnx.errors import DataError, ModelError
 from ctonnx.parity.outputs import Outputs
 from ctonnx.system.text import Log, counted, quoted
 from ctonnx_train.audit.facts import image_facts
-from ctonnx_train.data.leakage import extra_copies, group_names, group_numbers, labelled_fingerprint
+from ctonnx_train.data.leakage import extra_copies, group_numbers, labelled_fingerprint
+from ctonnx_train.data.patient_sources import find_patients
 from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
 from ctonnx_train.data.sources import open_source
 from ctonnx_train.data.splits import Sample
@@ -49,6 +50,7 @@ def evaluate_external(
     positive: Sequence[str] = (),
     negative: Sequence[str] = (),
     split: ExternalSplit = "all",
+    labels: Path | None = None,
     class_names: Mapping[str, str] | None = None,
     group_regex: str | None = None,
     drop_leaks: bool = False,
@@ -69,6 +71,7 @@ def evaluate_external(
         positive: Positive classes of the data; see `question.choose_question`.
         negative: Negative classes of the data.
         split: Split to evaluate; `all` takes all images.
+        labels: Labels file of the images in `data`, if it has one.
         class_names: Canonical names for class folders, by the folder's name.
         group_regex: Regular expression for the groups of scans, such as patients, that are not independent: all
             intervals allow for them.
@@ -97,7 +100,7 @@ def evaluate_external(
                 f"expected a model with an operating point for --external, found none in '{model}'; fit one on "
                 "labelled scans with its classes: ctonnx recalibrate"
             )
-        found = read_any_classes(data, class_names)
+        found = read_any_classes(data, class_names, labels)
         for note in found.notes:
             log(note)
         question = choose_question(found, positive, negative)
@@ -136,9 +139,9 @@ def evaluate_external(
         outputs = predict_rows(predictor, store, rows)
     names = [found.classes[sample.label] for sample in kept]
     is_positive = np.isin(names, question.positive)
-    groups = None
-    if group_regex is not None:
-        numbers = group_numbers(kept, store.digests, group_names(kept, group_regex))
+    groups, patients = None, find_patients(found, kept, group_regex, log)
+    if patients is not None:
+        numbers = group_numbers(kept, store.digests, patients.names)
         groups = [numbers[sample.path] for sample in kept]
     recalibrated_on = known.was_recalibrated_on(kept, store.digests, found.classes)
     optimistic = _reasons_against(seen, recalibrated_on=recalibrated_on)

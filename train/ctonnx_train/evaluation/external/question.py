@@ -29,10 +29,10 @@ class Question:
         return f"{sides}; left out: {', '.join(self.left_out)}" if self.left_out else sides
 
 
-def read_any_classes(data: Path, class_names: Mapping[str, str] | None) -> Dataset:
+def read_any_classes(data: Path, class_names: Mapping[str, str] | None, labels: Path | None = None) -> Dataset:
     """Reads a dataset of any classes, one or more; see `ctonnx_train.data.layouts.image_folder.read_data`."""
     given = dict(class_names or {})
-    return read_data(data, class_names=given, classes=sorted({*names_in(data), *given.values()}))
+    return read_data(data, class_names=given, classes=sorted({*names_in(data, labels), *given.values()}), labels=labels)
 
 
 def choose_question(data: Dataset, positive: Sequence[str] = (), negative: Sequence[str] = ()) -> Question:

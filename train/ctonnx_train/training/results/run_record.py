@@ -125,6 +125,8 @@ def make_record(
             "images": data.counts(),
             "leaks": asdict(prepared.leaks),
             **({"folds": len(out_of_fold.folds)} if out_of_fold else {}),
+            "labels": None if plan.labels is None else plan.labels.name,
+            "patients": _patients(prepared),
         },
         synthetic=data.synthetic,
         settings={**asdict(settings), "positive": list(settings.positive)},  # a list, as it is read from the file
@@ -142,6 +144,17 @@ def make_record(
         acquisition=prepared.acquisition,
         novelty=novelty.threshold if novelty else None,
     )
+
+
+def _patients(prepared: Prepared) -> dict[str, Any] | None:
+    """Returns the source of the patients and their number in each split; None if they are unknown."""
+    if prepared.patients is None:
+        return None
+    numbers = {
+        split: len({name for path, _ in samples if (name := prepared.patients.names.get(path))})
+        for split, samples in prepared.data.splits.items()
+    }
+    return {"origin": prepared.patients.origin, "patients": numbers, "subgroups": sorted(prepared.patients.subgroups)}
 
 
 def _metrics(

@@ -1,0 +1,217 @@
+"""A labels file describes a dataset; its faults are counted and named with their lines, never with an identifier."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.train.conftest import ImagesIn
+
+from ctonnx.errors import DataError
+from ctonnx.prediction.series.pseudonyms import Pseudonyms
+from ctonnx_train.data.dataset import Dataset
+from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.layouts.labels_file import labels_in, read_labels_file
+from ctonnx_train.data.splits import SPLITS, Sample
+
+KEY = bytes(32)
+PLAIN = "path,label\nx/scan 0.png,normal\nx/scan 1.png,tumour\ny/scan 0.png,tumour\n"
+
+
+@pytest.fixture
+def root(images_in: ImagesIn, tmp_path: Path) -> Path:
+    return images_in(tmp_path, {"x": 2, "y": 1})
+
+
+def read(root: Path, text: str | bytes, **options: Any) -> Dataset:
+    file = root / "labels.csv"
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    return read_labels_file(file, root, **options)
+
+
+def rejected(root: Path, text: str | bytes, message: str, **options: Any) -> None:
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        read(root, text, **options)
+
+
+def faulty(root: Path, text: str, found: str) -> None:
+    message = (
+        f"expected a row for each image and an image for each row in '{root / 'labels.csv'}', found {found}; "
+        "correct the file, or move images that do not belong to the dataset to another folder"
+    )
+    rejected(root, text, message)
+
+
+def test_file_is_read_as_a_dataset(root: Path) -> None:
+    data = read(root, PLAIN)
+    assert data.classes == ("normal", "tumour")
+    assert data.splits["train"] == (Sample("x/scan 0.png", 0), Sample("x/scan 1.png", 1), Sample("y/scan 0.png", 1))
+    assert data.to_make == ("valid", "test")
+    assert (data.labels_file, data.passed_over, data.notes) == (root / "labels.csv", 0, ())
+    assert data == read_data(root, labels=root / "labels.csv")
+    assert labels_in(root / "labels.csv") == {"normal", "tumour"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\xef\xbb\xbf" + PLAIN.encode(),
+        PLAIN.replace(",", ";"),
+        PLAIN.replace(",", "\t"),
+        PLAIN.replace("\n", "\r\n"),
+        PLAIN.replace("path,label", " Path ,LABEL"),
+        PLAIN.replace("x/scan 0.png", '"x/scan 0.png"') + "\n,\n",
+        PLAIN.replace("x/", "x\\"),
+        PLAIN.replace("x/", "./y/../x/"),
+    ],
+)
+def test_spellings_of_spreadsheets_are_the_same_dataset(root: Path, text: str | bytes) -> None:
+    assert read(root, text).splits == read(root, PLAIN).splits
+
+
+def test_splits_of_the_file_are_kept_under_any_name_that_a_folder_may_have(root: Path) -> None:
+    text = "path,label,split\nx/scan 0.png,a,Training\nx/scan 1.png,b,training\ny/scan 0.png,a,VAL\n"
+    data = read(root, text)
+    assert {split: [path for path, _ in data.splits[split]] for split in SPLITS} == {
+        "train": ["x/scan 0.png", "x/scan 1.png"],
+        "valid": ["y/scan 0.png"],
+        "test": [],
+    }
+    assert data.to_make == ()
+    assert read(root, text.replace("VAL", "test")).to_make == ("valid",)
+
+
+def test_identifiers_are_pseudonyms_and_other_columns_subgroups(root: Path) -> None:
+    text = (
+        "path,label,patient,study,series,sex,age,site,scanned\n"
+        "x/scan 0.png,a,0042,1.2,1.2.3,F,63,A,2020-01-02\n"
+        "x/scan 1.png,b,0042,1.2,1.2.4,F,64,A,2020-01-03\n"
+        "y/scan 0.png,b,,,,M,95,A,2020-01-03\n"
+    )
+    names = Pseudonyms(KEY)
+    data = read(root, text, pseudonyms=names)
+    patients = data.labelled_patients
+    assert patients is not None
+    assert patients.names == dict.fromkeys(("x/scan 0.png", "x/scan 1.png"), names.of("patient", "0042"))
+    assert patients.studies["x/scan 0.png"] == names.of("study", "1.2")
+    assert patients.series["x/scan 1.png"] == names.of("series", "1.2.4")
+    assert patients.subgroups == {
+        "sex": {"x/scan 0.png": "F", "x/scan 1.png": "F", "y/scan 0.png": "M"},
+        "age": {"x/scan 0.png": "60-69", "x/scan 1.png": "60-69", "y/scan 0.png": "90+"},
+    }
+    assert data.notes == ("column 'scanned' has dates and is not used as a subgroup",)
+    assert "0042" not in repr(data)
+
+
+def test_column_with_many_values_is_no_subgroup(images_in: ImagesIn, tmp_path: Path) -> None:
+    images_in(tmp_path, {"x": 21})
+    rows = "".join(f"x/scan {number}.png,{'ab'[number % 2]},name {number}\n" for number in range(21))
+    assert read(tmp_path, f"path,label,called\n{rows}").notes == (
+        "column 'called' has 21 values and is not used as a subgroup",
+    )
+
+
+def test_class_names_apply_to_labels(root: Path) -> None:
+    data = read(root, PLAIN.replace("tumour", "Bengin cases"), class_names={"normal": "healthy"})
+    assert data.classes == ("benign", "healthy")
+    assert data.folder_classes == {"Bengin cases": "benign", "normal": "healthy"}
+    rejected(
+        root,
+        PLAIN,
+        f"expected a label named 'lung' in '{root / 'labels.csv'}', found 'normal', 'tumour'; check --class-name",
+        class_names={"lung": "normal"},
+    )
+
+
+def test_rows_and_images_must_match_and_are_named_with_their_lines(root: Path) -> None:
+    faulty(root, PLAIN + "x/scan 7.png,normal\n", "1 row without a file (line 5: 'x/scan 7.png')")
+    more = "".join(f"x/scan {number}.png,normal\n" for number in range(5, 10))
+    faulty(
+        root,
+        PLAIN + more,
+        "5 rows without a file (line 5: 'x/scan 5.png', line 6: 'x/scan 6.png', line 7: 'x/scan 7.png' and 2 more)",
+    )
+    faulty(root, PLAIN + "./x/scan 1.png,normal\n", "1 second row for a file (lines 3 and 5: './x/scan 1.png')")
+    faulty(
+        root,
+        "path,label\nx/scan 0.png,normal\n,tumour\n",
+        "1 row without a path (line 3); 2 images without a row ('x/scan 1.png', 'y/scan 0.png')",
+    )
+
+
+def test_labels_and_splits_must_be_known_and_are_named_with_their_lines(root: Path) -> None:
+    faulty(root, PLAIN.replace("normal", ""), "1 row without a label (line 2)")
+    with_splits = "path,label,split\nx/scan 0.png,a,train\nx/scan 1.png,b,trial\ny/scan 0.png,b,\n"
+    faulty(
+        root,
+        with_splits,
+        "1 unknown split, expected train, valid or test (line 3: 'trial'); 1 row without a split (line 4)",
+    )
+    faulty(
+        root,
+        PLAIN.replace("tumour\ny", "tumour,1\ny"),
+        "1 row with another number of fields than the header's 2 (line 3: 3)",
+    )
+
+
+def test_a_row_after_a_field_of_several_lines_is_named_with_its_own_line(root: Path) -> None:
+    text = 'path,label,note\nx/scan 0.png,a,"one\ntwo"\nx/scan 1.png,b,\ny/scan 0.png,,\n'
+    faulty(root, text, "1 row without a label (line 5)")
+
+
+def test_rows_outside_of_the_named_folder_are_reported(root: Path) -> None:
+    (root / "labels.csv").write_text(PLAIN, encoding="utf-8")
+    with pytest.raises(DataError, match=r"found 1 row outside of '.*x' \(line 4: 'y/scan 0.png'\);"):
+        read_labels_file(root / "labels.csv", root / "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected a header with the columns 'path' and 'label' in line 1 of '{file}', found none"),
+        (
+            "file,label\n",
+            "expected the columns 'path' and 'label' in line 1 of '{file}', found 'file', 'label'; 'path' is missing",
+        ),
+        ("path,label,label\n", "expected each column once in line 1 of '{file}', found 'label' twice"),
+        ("path,label\n", "expected a row for each image in '{file}', found only the header"),
+        (
+            PLAIN.replace("tumour", "tumör").encode("latin-1"),
+            "expected UTF-8 in '{file}', found another encoding in line 3; save it as 'CSV UTF-8'",
+        ),
+        (PLAIN.encode("utf-16"), "expected UTF-8 in '{file}', found UTF-16; save it as 'CSV UTF-8'"),
+        (
+            PLAIN.replace("tumour", "normal"),
+            "expected training images of two or more classes in '{file}', found 'normal'; check the columns 'label' "
+            "and 'split'",
+        ),
+    ],
+)
+def test_other_files_are_rejected(root: Path, text: str | bytes, message: str) -> None:
+    rejected(root, text, message.format(file=root / "labels.csv"))
+
+
+def test_broken_quotes_and_missing_files_are_rejected(root: Path) -> None:
+    with pytest.raises(DataError, match=r"found a fault in line 4 \(unexpected end of data\)"):
+        read(root, PLAIN.replace("y/scan", '"y/scan'))
+    (root / "labels.csv").unlink()
+    with pytest.raises(DataError, match=r"^expected a labels file at '.*labels.csv', found none .*; check --labels$"):
+        read_labels_file(root / "labels.csv", root)
+
+
+def test_labels_that_differ_in_spelling_only_are_reported(root: Path) -> None:
+    with pytest.raises(DataError, match="found 'TUMOUR' and 'tumour', which are both read as the class 'tumour'"):
+        read(root, PLAIN.replace("tumour", "TUMOUR", 1))
+
+
+def test_classes_of_a_model_need_not_all_be_there(root: Path) -> None:
+    data = read(root, PLAIN, classes=("normal", "other", "tumour"))
+    assert {label for _, label in data.samples} == {0, 2}
+    with pytest.raises(DataError, match=r"^expected only the model's classes"):
+        read(root, PLAIN, classes=("normal", "other"))
+
+
+def test_other_files_are_counted(root: Path) -> None:
+    (root / "notes.txt").write_text("text", encoding="utf-8")
+    data = read(root, PLAIN)
+    assert (data.passed_over, data.notes) == (1, ("skipped: 1 other file ('notes.txt' first)",))
