@@ -117,6 +117,19 @@ def test_images_of_one_colour_are_counted_and_rejected_if_there_are_no_others(
     assert (len(images), images.count_blank()) == (4, 3)
 
 
+def test_a_labels_file_names_the_calibration_images(checkpoint: Checkpoint, phantoms: Path, tmp_path: Path) -> None:
+    shutil.copytree(phantoms / "train", tmp_path / "scans")
+    files = sorted(file.relative_to(tmp_path).as_posix() for file in (tmp_path / "scans").rglob("*.png"))
+    rows = [f"{file},{'ab'[row % 2]},{'test' if row < 4 else 'train'}" for row, file in enumerate(files)]
+    labels = tmp_path / "labels.csv"
+    labels.write_text("\n".join(["path,label,split", *rows]), encoding="utf-8")
+    images = _calibration_images(checkpoint, phantoms, calibrate=tmp_path, labels=labels, count=99, avoid=frozenset())
+    assert [path for path, _ in images.samples] == files[4:]
+    labels.write_text("\n".join(["path,label", *rows]), encoding="utf-8")
+    with pytest.raises(DataError, match="rows with another number of fields"):
+        _calibration_images(checkpoint, phantoms, calibrate=tmp_path, labels=labels, count=9, avoid=frozenset())
+
+
 def test_other_images_are_all_used_if_there_are_fewer_than_requested(checkpoint: Checkpoint, phantoms: Path) -> None:
     images = _calibration_images(checkpoint, phantoms, calibrate=phantoms / "test", count=20, avoid=frozenset())
     assert (len(images), images.missing) == (8, 12)

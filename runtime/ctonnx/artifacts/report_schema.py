@@ -26,6 +26,7 @@ __all__ = [
     "Shortcuts",
     "Split",
     "Target",
+    "TrainingPatients",
     "Verdict",
 ]
 
@@ -62,6 +63,14 @@ class Leaked(TypedDict, total=False):
     dropped: Required[Mapping[Split, Count]]
 
 
+class TrainingPatients(TypedDict, total=False):
+    """`data.patients`: source of the patients, their number in each split, and the names of the subgroups."""
+
+    origin: str
+    patients: Mapping[Split, Count]
+    subgroups: Sequence[str]
+
+
 class Data(TypedDict, total=False):
     """`data`: training data of a model."""
 
@@ -69,6 +78,8 @@ class Data(TypedDict, total=False):
     fingerprint: str
     images: Mapping[Split, Mapping[str, Count]]
     leaks: Leaked
+    labels: str | None
+    patients: TrainingPatients | None
     folds: Count
 
 

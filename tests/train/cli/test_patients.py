@@ -69,21 +69,21 @@ def test_nothing_that_identifies_a_patient_is_written(folder: Path) -> None:
     every = {path: name for split in ("train", "valid", "test") for path, name in read_patients(run, split).items()}
     assert every["a/IM000"] == every["a/IM002"] == names.of("patient", "MRN-4711-0")
 
-    for options in ((), ("--split", "all", "--json")):
-        result = ctonnx("evaluate", "tiny", "scans", "--output", f"out{len(options)}", "--replicates", "50", *options)
+    for name, options in (("out0", []), ("out1", ["--split", "all", "--json"])):
+        result = ctonnx("evaluate", "tiny", "scans", "--output", name, "--replicates", "50", *options)
         assert result.exit_code == 0, result.output
         outputs.append(result.output)
     assert "warning: 4 of the 8 patients are among those that 'runs/tiny' was trained on" in result.stderr
     found = json.loads(result.stdout)["data"]["patients"]
     assert found == {"origin": "DICOM headers", "patients": 8, "trained_on": 4}
 
-    for form in ((), ("--json",)):
-        result = ctonnx("data", "audit", "scans", *form)
+    for options in ([], ["--json"]):
+        result = ctonnx("data", "audit", "scans", *options)
         outputs.append(result.output)
     assert json.loads(result.stdout)["patients_origin"] == "DICOM headers"
     assert secrets_in("".join(outputs)) == []
     assert files_with_secrets(folder / "runs") == []
-    assert [files_with_secrets(folder / name) for name in ("out0", "out3")] == [[], []]
+    assert [files_with_secrets(folder / name) for name in ("out0", "out1")] == [[], []]
     assert len(files_with_secrets(folder / "scans")) == 24
 
 

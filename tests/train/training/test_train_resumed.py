@@ -191,6 +191,7 @@ def test_a_process_killed_in_the_middle_of_an_epoch_is_resumed_to_the_same_bytes
     start_ctonnx: Callable[..., "Popen[str]"], leave_behind: Callable[[Path], Path]
 ) -> None:
     options = "--weights none --epochs 4 --batch-size 4 --image-size 32 --intensity as-is --precision fp32"
+    options += " --augmentation acquisition"
     process = start_ctonnx("train", "scans", *options.split(), "--name", "killed", before=KILL)
     _, error = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL, error

@@ -11,7 +11,7 @@ from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
-from ctonnx.artifacts.report_schema import Count, Leaked, Metrics, Share, Shortcuts
+from ctonnx.artifacts.report_schema import Count, Leaked, Metrics, Share, Shortcuts, TrainingPatients
 from ctonnx.artifacts.run import Run
 from ctonnx.artifacts.spec import validate_outputs
 from ctonnx.errors import ModelError
@@ -35,6 +35,8 @@ class _Data(TypedDict, total=False):
     fingerprint: Required[str]
     images: Mapping[Split, Mapping[str, Count]]
     leaks: Leaked
+    labels: str | None
+    patients: TrainingPatients | None
     folds: Count
 
 
@@ -120,7 +122,8 @@ class RunRecord:
         created: End of the training, ISO 8601 in UTC.
         classes: Class names, in the order of the logits.
         data: `folder` (absolute; or a file), `name`, `fingerprint`, `images` for each split and class, and `leaks`:
-            the copies found, as `ctonnx_train.data.leakage.Leaks`.
+            the copies found, as `ctonnx_train.data.leakage.Leaks`; `labels`, the name of the labels file, and
+            `patients`, their source and number, each None without.
         training: Epochs run, best epoch, its validation loss, precision, device and seconds.
         metrics: Metrics on `valid` and, if the dataset has it, on `test`.
         temperature: Divisor of the logits before the softmax.
