@@ -316,6 +316,7 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
         "other": ("other.onnx", 2),
         "drop_leaks": True,
         "group_regex": "p(.)",
+        "labels_file": None,
         "class_names": {"A": "b"},
         "replicates": 7,
         "seed": 3,
@@ -416,7 +417,9 @@ def test_other_classes_without_external_name_the_option(hospital: str) -> None:
     ],
 )
 def test_options_that_do_not_go_together(words: tuple[str, ...], message: str, hospital: str) -> None:
-    assert misused("ctonnx evaluate [OPTIONS] MODEL_OR_RUN DATA", message, ctonnx("model.fp32.onnx", hospital, *words))
+    assert misused(
+        "ctonnx evaluate [OPTIONS] MODEL_OR_RUN [DATA]", message, ctonnx("model.fp32.onnx", hospital, *words)
+    )
 
 
 @pytest.fixture

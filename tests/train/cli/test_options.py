@@ -15,7 +15,16 @@ from ctonnx_train.cli.options import Percent
         (
             ("train",),
             {
-                *("--class-name", "--name", "--help", "--drop-leaks", "--folds", "--group-regex", "--positive"),
+                *(
+                    "--class-name",
+                    "--name",
+                    "--help",
+                    "--drop-leaks",
+                    "--folds",
+                    "--labels",
+                    "--group-regex",
+                    "--positive",
+                ),
                 *("--compile", "--full-size", "--tensorboard", "--preview", "--resume", "--threads"),
             },
         ),

@@ -147,6 +147,7 @@ def test_every_option_reaches_the_training(asked: dict[str, Any]) -> None:
             coverage=0.8,
             novelty_quantile=0.9,
         ),
+        "labels": None,
         "preprocessing": Preprocessing(size=96, color="rgb", crop="body", resize="pad"),
         "class_names": {"C": "b=c", "b": "e", "a": "b=c"},
         "name": "run",
@@ -158,6 +159,7 @@ def test_without_options_the_recipes_defaults_are_taken(asked: dict[str, Any]) -
     assert asked == {
         "data": Path("scans"),
         "found": read_data(Path("scans"), class_names={"C": "b"}),
+        "labels": None,
         "settings": TrainSettings(),
         "preprocessing": NEW_MODELS,
         "class_names": {"C": "b"},

@@ -104,6 +104,8 @@ def test_the_record_has_the_data_the_settings_and_the_training(
             "leaked": {"valid": 0, "test": 0},
             "dropped": {},
         },
+        "labels": None,
+        "patients": None,
     }
     assert not record.synthetic
     assert record.settings == {

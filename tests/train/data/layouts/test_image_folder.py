@@ -115,7 +115,8 @@ def test_path_that_is_neither_a_folder_nor_a_medmnist_file_is_rejected(name: str
     data = tmp_path / (name or "data")
     if found != "nothing":
         data.touch()
-    rejected(data, f"expected a data folder or a MedMNIST .npz file at '{data}', found {found}; check the path")
+    advice = "name a labels file with --labels" if data.suffix == ".csv" else "check the path"
+    rejected(data, f"expected a data folder or a MedMNIST .npz file at '{data}', found {found}; {advice}")
 
 
 def test_split_folders_without_train_are_rejected(images_in: ImagesIn, tmp_path: Path) -> None:
