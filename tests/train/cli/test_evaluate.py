@@ -331,6 +331,7 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
         "other": None,
         "drop_leaks": False,
         "group_regex": None,
+        "labels_file": None,
         "class_names": {},
         "replicates": REPLICATES,
         "seed": 0,

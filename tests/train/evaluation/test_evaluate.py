@@ -68,6 +68,7 @@ def test_the_document_has_the_model_the_data_and_the_metrics_of_the_split(
             "images": 5,
             "trained_on_with_copies": None,
             "seen_in_training": {"trained_on": None, "chosen_by": None, "dropped": 0},
+            "patients": None,
             "recalibrated_on": False,
         },
         "metrics": evaluate(expected, [0, 0, 1, 1, 1], evaluated.classes, replicates=20, seed=3),
