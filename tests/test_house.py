@@ -48,7 +48,7 @@ ROOMS = {
     "ctonnx.cli.commands": "demo doctor inspect predict serve verify",
     "ctonnx_train": "data audit network runs evaluation stress training recalibration cli",
     "ctonnx_train.data": "splits patients dataset sources phantom layouts pixel_store leakage",
-    "ctonnx_train.data.phantom": "drawing phantom_set",
+    "ctonnx_train.data.phantom": "drift canvas anatomy scanner drawing patient dicom_series phantom_set patient_set",
     "ctonnx_train.data.layouts": "split_names class_names layout class_folders skipped_files medmnist image_folder",
     "ctonnx_train.audit": "facts near_duplicates shortcuts training_images audit report",
     "ctonnx_train.network": "classifier thumbnail novelty state_dicts weight_files pretrained inference openmp threads",
