@@ -206,6 +206,12 @@ def test_runtime_imports_nothing_but_its_four_libraries() -> None:
     assert libraries(server) == {"PIL", "h11", "numpy", "prometheus_client", "python_multipart", "starlette", "uvicorn"}
 
 
+def test_pydicom_is_imported_only_where_dicom_files_are_read_or_drawn() -> None:
+    users = {file for folder in PACKAGES.values() for file in folder.rglob("*.py") if "pydicom" in imports(file)}
+    reading = {file for file in users if file.is_relative_to(PACKAGES["ctonnx"] / "images/dicom")}
+    assert users - reading == {PACKAGES["ctonnx_train"] / "data/phantom/dicom_series.py"}
+
+
 def test_export_uses_the_training_packages_data_network_and_checkpoint_only() -> None:
     used = {
         node.module
