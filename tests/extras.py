@@ -116,7 +116,9 @@ CHECKS = (
     ),
     Check(
         extras="all",
-        promise=_all(promises.journey, promises.dicom, partial(promises.serve, reads_dicom=True)),
+        promise=_all(
+            promises.journey, promises.dicom, promises.dicom_phantoms, partial(promises.serve, reads_dicom=True)
+        ),
         build=_GPU,
         is_given=False,
         is_large=True,

@@ -44,6 +44,7 @@ FOLDER = "journey"
 """Environment whose run, export and phantoms the others use."""
 
 _PHANTOMS = ("data", "phantom", "phantoms", "--per-class", "8", "--size", "96")
+_PATIENTS = ("--patients", "4", "--slices", "2", "--size", "64")
 _TRAIN = ("train", "phantoms", "--weights", "none", "--epochs", "4", "--image-size", "32", "--batch-size", "8")
 # Loose gates: a network trained for a minute may lose one of its few images to rounding.
 _GATES = ("--min-agreement", "75", "--max-drop", "25")
@@ -119,6 +120,11 @@ def dicom(environment: Environment) -> None:
     """Predicts a compressed DICOM file."""
     rows = environment.ctonnx("predict", str(_scan(environment)), "--format", "jsonl").stdout.splitlines()
     expect([json.loads(row)["error"] for row in rows], [None])
+
+
+def dicom_phantoms(environment: Environment) -> None:
+    """Generates the DICOM studies of phantoms."""
+    environment.ctonnx("data", "phantom", "hospital", *_PATIENTS, "--format", "dicom")
 
 
 def without_dicom(environment: Environment) -> None:
@@ -202,9 +208,14 @@ def evaluate_file(environment: Environment) -> None:
 
 
 def audit(environment: Environment) -> None:
-    """Generates phantoms and audits them, without PyTorch and onnxruntime."""
+    """Generates phantoms and audits them, without PyTorch and onnxruntime; DICOM phantoms name the extra they need."""
     environment.ctonnx("data", "phantom", "drawn", *_PHANTOMS[3:])
     environment.ctonnx("data", "audit", "drawn")
+    environment.ctonnx("data", "phantom", "patients", *_PATIENTS)
+    environment.fails(
+        *("data", "phantom", "hospital", *_PATIENTS, "--format", "dicom"),
+        message='expected pydicom 3 or newer for DICOM phantoms, found none; pip install "ctonnx[dicom]"',
+    )
 
 
 def without_pytorch(environment: Environment) -> None:

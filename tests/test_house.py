@@ -48,7 +48,7 @@ ROOMS = {
     "ctonnx.cli.commands": "demo doctor inspect predict serve verify",
     "ctonnx_train": "data audit network runs evaluation stress training recalibration cli",
     "ctonnx_train.data": "splits patients dataset sources phantom layouts pixel_store leakage patient_sources",
-    "ctonnx_train.data.phantom": "drawing phantom_set",
+    "ctonnx_train.data.phantom": "drift canvas anatomy scanner drawing patient dicom_series phantom_set patient_set",
     "ctonnx_train.data.layouts": (
         "split_names class_names layout class_folders skipped_files medmnist labels_file image_folder"
     ),
@@ -206,6 +206,12 @@ def test_runtime_imports_nothing_but_its_four_libraries() -> None:
     assert libraries(dicom) == {"PIL", "imagecodecs", "numpy", "pydicom"}
     assert libraries({raw}) == {"PIL", "imagecodecs", "numpy", "tifffile"}
     assert libraries(server) == {"PIL", "h11", "numpy", "prometheus_client", "python_multipart", "starlette", "uvicorn"}
+
+
+def test_pydicom_is_imported_only_where_dicom_files_are_read_or_drawn() -> None:
+    users = {file for folder in PACKAGES.values() for file in folder.rglob("*.py") if "pydicom" in imports(file)}
+    reading = {file for file in users if file.is_relative_to(PACKAGES["ctonnx"] / "images/dicom")}
+    assert users - reading == {PACKAGES["ctonnx_train"] / "data/phantom/dicom_series.py"}
 
 
 def test_export_uses_the_training_packages_data_network_and_checkpoint_only() -> None:

@@ -15,6 +15,7 @@ from ctonnx_train.audit.near_duplicates import HASH_BITS, NEAR_DISTANCE
 from ctonnx_train.audit.report import format_audit
 from ctonnx_train.cli.data import audit, phantom
 from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.data.phantom.patient_set import generate_patients
 from ctonnx_train.data.phantom.phantom_set import generate
 
 ImagesIn: TypeAlias = Callable[[Path, Mapping[str, int]], Path]
@@ -222,7 +223,10 @@ def test_default_near_distance_is_the_librarys() -> None:
 
 def test_defaults_of_the_phantoms_are_the_librarys() -> None:
     defaults = {parameter.name: parameter.default for parameter in phantom.params if parameter.name != "out"}
-    assert defaults == {name: value for name, value in (generate.__kwdefaults__ or {}).items() if value is not None}
+    of_library = (generate.__kwdefaults__ or {}) | (generate_patients.__kwdefaults__ or {})
+    assert {name: value for name, value in defaults.items() if name != "patients"} == {
+        name: value for name, value in of_library.items() if name != "progress"
+    }
 
 
 def test_class_name_reaches_the_audit(images_in: ImagesIn) -> None:
@@ -293,6 +297,33 @@ def test_data_phantom_draws_a_dataset_and_prints_the_next_command(folder: Path) 
     assert {name: marker[name] for name in ("per_class", "seed", "size")} == {"per_class": 3, "seed": 2, "size": 64}
 
 
+@pytest.mark.parametrize(("image_format", "images"), [("png", 8), ("dicom", 14)])
+def test_data_phantom_draws_patients_and_prints_the_next_command(image_format: str, images: int, folder: Path) -> None:
+    words = ("--patients", "4", "--slices", "2", "--format", image_format, "--size", "64")
+    expected = (
+        f"{images} synthetic phantoms of 4 patients in patients: "
+        f"next, ctonnx train --labels {Path('patients/labels.csv')} --weights none\n"
+    )
+    assert outcome(ctonnx("data", "phantom", "patients", *words)) == (0, expected, "")
+    marker = json.loads((folder / "patients" / "phantom.json").read_text(encoding="utf-8"))
+    assert (marker["patients"], marker["slices"], marker["format"]) == (4, 2, image_format)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--slices", "8"), "expected --slices together with --patients, found it alone"),
+        (("--format", "dicom"), "expected --format together with --patients, found it alone"),
+        (("--patients", "4", "--per-class", "5"), "expected --per-class or --patients, found both; leave one out"),
+    ],
+)
+def test_data_phantom_rejects_options_of_the_other_kind_of_set(
+    words: tuple[str, ...], message: str, folder: Path
+) -> None:
+    assert misused("ctonnx data phantom [OPTIONS] OUT", message, ctonnx("data", "phantom", "phantoms", *words))
+    assert list(folder.iterdir()) == []
+
+
 def test_data_phantom_leaves_a_folder_with_something_in_it_alone(scans: str, folder: Path) -> None:
     before = sorted(folder.rglob("*"))
     result = ctonnx("data", "phantom", scans, "--per-class", "3", "--size", "64")
@@ -306,6 +337,8 @@ def test_data_phantom_leaves_a_folder_with_something_in_it_alone(scans: str, fol
     ("option", "value", "message"),
     [
         ("--per-class", "2", "2 is not in the range x>=3."),
+        ("--patients", "3", "3 is not in the range x>=4."),
+        ("--slices", "1", "1 is not in the range 2<=x<=2000."),
         ("--size", "63", "63 is not in the range 64<=x<=4096."),
         ("--seed", "-1", "-1 is not in the range x>=0."),
     ],

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,9 @@ from ctonnx_train.cli.options import (
     preprocessing_options,
     reject_preprocessing,
 )
+
+if TYPE_CHECKING:
+    from ctonnx_train.data.phantom.patient_set import PhantomFormat
 
 __all__ = ["audit", "data", "phantom"]
 
@@ -116,24 +120,50 @@ def audit(
 @data.command(context_settings={"show_default": True})
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--per-class", type=click.IntRange(3), default=60, help="Number of images per class, over all splits.")
+@click.option("--patients", type=click.IntRange(4), help="Number of patients: draw several slices of each instead.")
+@click.option("--slices", type=click.IntRange(2, 2000), default=8, help="Number of slices per patient.")
+@click.option(
+    "--format",
+    "image_format",
+    type=click.Choice(["png", "dicom"]),
+    default="png",
+    help="Format of patients' images; dicom needs the extra dicom.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, help="Random seed; the same seed gives the same files.")
 @click.option("--size", type=click.IntRange(64, 4096), default=512, help="Height and width of the images, in pixels.")
-def phantom(out: Path, per_class: int, seed: int, size: int) -> None:
+@click.pass_context
+def phantom(
+    ctx: click.Context,
+    /,
+    out: Path,
+    per_class: int,
+    patients: int | None,
+    slices: int,
+    image_format: "PhantomFormat",
+    seed: int,
+    size: int,
+) -> None:
     """Generate labelled synthetic chest-CT phantoms in OUT.
 
     The dataset has four classes (normal, small peripheral, large central, cavitating) in train, valid and test folders,
     with the layout and names of the public Kaggle chest-CT dataset. The images are drawn by a program, show no patient
     and have no clinical meaning.
 
+    With --patients, each patient has an anatomy, a scanner and a noise of its own, and a lesion in some of its slices
+    only. PNG images are in class folders, DICOM images in folders of patients, studies and series, as a hospital
+    exports them; labels.csv has a row for each slice. The dataset is not split: split it by patients.
+
     \b
-    Example:
+    Examples:
       ctonnx data phantom phantoms --per-class 60
+      ctonnx data phantom patients --patients 40 --slices 8
+      ctonnx data phantom hospital --patients 40 --slices 8 --format dicom
     """
     from tqdm import tqdm
 
     from ctonnx.system.temporary_files import remove_leftovers
-    from ctonnx_train.data.phantom.phantom_set import generate
 
+    _reject_other_kind(ctx, patients)
     remove_leftovers([out.resolve().parent], log)
     with tqdm(desc="drawing phantoms", unit="image", leave=False, disable=None) as bar:
 
@@ -141,5 +171,33 @@ def phantom(out: Path, per_class: int, seed: int, size: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        made = generate(out, per_class=per_class, seed=seed, size=size, progress=progress)
-    click.echo(f"{made.images} synthetic phantoms in {made.folder}: next, ctonnx train {made.folder} --weights none")
+        if patients is None:
+            from ctonnx_train.data.phantom.phantom_set import generate
+
+            made = generate(out, per_class=per_class, seed=seed, size=size, progress=progress)
+            drawn, dataset = f"{made.images} synthetic phantoms in {made.folder}", f"{made.folder}"
+        else:
+            from ctonnx_train.data.phantom.patient_set import LABELS, generate_patients
+
+            found = generate_patients(
+                out,
+                patients=patients,
+                slices=slices,
+                image_format=image_format,
+                seed=seed,
+                size=size,
+                progress=progress,
+            )
+            drawn = f"{found.images} synthetic phantoms of {patients} patients in {found.folder}"
+            dataset = f"--labels {found.folder / LABELS}"
+    click.echo(f"{drawn}: next, ctonnx train {dataset} --weights none")
+
+
+def _reject_other_kind(ctx: click.Context, patients: int | None) -> None:
+    """Raises UsageError if an option is given that is only for sets with patients, or only for sets without them."""
+    for name, option in (("per_class", "--per-class"), ("slices", "--slices"), ("image_format", "--format")):
+        is_given = ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+        if is_given and name == "per_class" and patients is not None:
+            raise click.UsageError("expected --per-class or --patients, found both; leave one out", ctx)
+        if is_given and name != "per_class" and patients is None:
+            raise click.UsageError(f"expected {option} together with --patients, found it alone", ctx)

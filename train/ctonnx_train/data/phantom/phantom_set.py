@@ -12,7 +12,7 @@ from ctonnx.errors import DataError
 from ctonnx.system.files import atomic_folder, write_text
 from ctonnx_train.data.phantom.drawing import CLASSES, draw
 
-__all__ = ["DESCRIPTION", "MARKER", "PhantomSet", "generate"]
+__all__ = ["DESCRIPTION", "MARKER", "PhantomSet", "check_is_free", "generate"]
 
 DESCRIPTION = "Synthetic CT phantom made by ctonnx; not a patient"
 MARKER = "phantom.json"
@@ -61,7 +61,7 @@ def generate(
     for name, value, least in (("per_class", per_class, 3), ("seed", seed, 0), ("size", size, 64)):
         if value < least:
             raise DataError(f"expected {name} of {least} or more, found {value}; give a larger {name}")
-    _check_is_free(out)
+    check_is_free(out)
     held_out = max(1, round(per_class * 0.2))
     counts = {"train": per_class - 2 * held_out, "valid": held_out, "test": held_out}
     total, done = per_class * len(CLASSES), 0
@@ -82,11 +82,12 @@ def generate(
         marker = {"generator": "ctonnx data phantom", "synthetic": True} | settings
         write_text(root / MARKER, json.dumps(marker, indent=2, sort_keys=True) + "\n")
         write_text(root / "README.txt", _README)
-        _check_is_free(out)  # again: files written there in the meantime would be replaced
+        check_is_free(out)  # again: files written there in the meantime would be replaced
     return PhantomSet(out, total, {split: count * len(CLASSES) for split, count in counts.items()})
 
 
-def _check_is_free(out: Path) -> None:
+def check_is_free(out: Path) -> None:
+    """Raises DataError if a folder to write is a file or not empty."""
     first = min(out.iterdir(), default=None) if out.is_dir() else None
     found = f'"{first.name}" in it' if first else "a file"
     if first or (out.exists() and not out.is_dir()):
