@@ -30,7 +30,7 @@ ROOMS = {
     "ctonnx.system": "text packages procfs cpu nvidia memory temporary_files file_reading files",
     "ctonnx.images": "scan source modes raster formats body preprocessing dicom loading",
     "ctonnx.images.raster": "tiff_directory tiff jpeg2000 depth raw_samples salvage unsupported decoding",
-    "ctonnx.images.dicom": "hounsfield stored_bits header redaction dataset decoding rendering file",
+    "ctonnx.images.dicom": "hounsfield stored_bits header redaction dataset identity decoding rendering file",
     "ctonnx.images.dicom.rendering": "window greyscale",
     "ctonnx.parity": "rounding intervals outputs comparison acceptance_gates golden_gate",
     "ctonnx.artifacts": "json_schema onnx_file report_schema decision spec caveats golden run",

@@ -10,10 +10,12 @@ Source: https://dicom.nema.org/medical/dicom/current/output/chtml/part05/chapter
 
 import io
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from pydicom import uid
+from pydicom.datadict import tag_for_keyword
 from pydicom.filereader import read_dataset, read_preamble
 
 from ctonnx.errors import ImageError
@@ -25,6 +27,7 @@ NO_LENGTH = 0xFFFFFFFF
 """Length of an element that ends with a delimiter."""
 
 _MOST_INFLATED = 1 << 29  # bytes of a deflated data set
+_LAST = 0xFFFFFFFF  # tag
 _KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _PIXEL_TYPES = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN")  # no even length reads as one of them
 _FIRST_GROUPS = range(2, 0x29, 2)  # the dataset of an image begins with one of these
@@ -72,8 +75,10 @@ class DataSet:
     plain: uid.UID
 
 
-def read_data_set(file: BinaryIO, size: int, name: str) -> DataSet:
+def read_data_set(file: BinaryIO, size: int, name: str, *, only: Collection[str] = ()) -> DataSet:
     """Reads a dataset up to its pixels; the caller closes the file.
+
+    With `only`, just the elements with these keywords are read, up to the last of them, and no pixels are looked for.
 
     Raises:
         ImageError: If the dataset inflates to more than the limit.
@@ -91,10 +96,19 @@ def read_data_set(file: BinaryIO, size: int, name: str) -> DataSet:
     head = _peek(file, 8)
     little = int.from_bytes(head[:2], "little") <= int.from_bytes(head[:2], "big")
     implicit = not (head[4:6].isalpha() and head[4:6].isupper())
-    header: Any = read_dataset(file, implicit, little, stop_when=lambda tag, vr, length: tag in _KEYWORDS)
+    tags: Any = [tag_for_keyword(keyword) for keyword in only]
+    last = max(tags, default=_LAST)
+    header: Any = read_dataset(
+        file,
+        implicit,
+        little,
+        stop_when=lambda tag, vr, length: tag in _KEYWORDS or tag > last,
+        specific_tags=tags or None,
+    )
     explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
     plain = uid.ImplicitVRLittleEndian if implicit and little else explicit
-    return DataSet(file, size, header, meta, _pixels(file, little=little), label, plain)
+    pixels = None if only else _pixels(file, little=little)
+    return DataSet(file, size, header, meta, pixels, label, plain)
 
 
 def _pixels(file: BinaryIO, *, little: bool) -> PixelElement | None:

@@ -20,6 +20,7 @@ __all__ = [
     "find_invalid_element",
     "first_table",
     "number",
+    "text_of",
 ]
 
 
@@ -71,7 +72,7 @@ def acquisition_of(header: Any) -> dict[str, str | float]:
     """
     found: dict[str, str | float] = {}
     for name, keyword in _DEVICE.items():
-        if text := _text(header, keyword):
+        if text := text_of(header, keyword):
             found[name] = text
     for name, keyword in _SETTINGS.items():
         with suppress(Exception):
@@ -79,12 +80,12 @@ def acquisition_of(header: Any) -> dict[str, str | float]:
             number_found = float(value[0] if name == "pixel_spacing" else value)
             if math.isfinite(number_found):
                 found[name] = number_found
-    if institution := _text(header, "InstitutionName"):
+    if institution := text_of(header, "InstitutionName"):
         found["institution"] = hashlib.sha256(institution.upper().encode()).hexdigest()[:16]
     return found
 
 
-def _text(header: Any, keyword: str) -> str:
+def text_of(header: Any, keyword: str) -> str:
     """Returns an element's text in one line, or its terms joined; empty if it is absent or cannot be read."""
     with suppress(Exception):
         value = header.get(keyword)
