@@ -38,13 +38,15 @@ ROOMS = {
     "ctonnx.artifacts.onnx_file": "protobuf metadata operators integrity",
     "ctonnx.inference": "tensorrt providers diagnosis session runner tuning self_test",
     "ctonnx.prediction": "inputs model_selection results cautions streaming predictor verification series output",
-    "ctonnx.prediction.series": "pseudonyms",
-    "ctonnx.prediction.output": "provenance row_order row_formats heatmap_image heatmap_folder batch",
+    "ctonnx.prediction.series": "pseudonyms slices ordering choice grouping reduction stream",
+    "ctonnx.prediction.output": (
+        "provenance row_order row_formats group_rows heatmap_image heatmap_folder series_picture batch group_batch"
+    ),
     "ctonnx.server": "settings metrics transport engine api app page",
     "ctonnx.server.transport": "errors budgets file_names multipart uploads middleware connection lifecycle",
     "ctonnx.server.engine": "batching classification service",
     "ctonnx.server.api": "open_inference triton model_info schemas openapi",
-    "ctonnx.cli": "standard_streams signals options model_banner stdin_names commands main",
+    "ctonnx.cli": "standard_streams signals options model_banner stdin_names group_prediction commands main",
     "ctonnx.cli.commands": "demo doctor inspect predict serve verify",
     "ctonnx_train": "data audit network runs evaluation stress training recalibration cli",
     "ctonnx_train.data": "splits patients dataset sources phantom layouts pixel_store leakage patient_sources",

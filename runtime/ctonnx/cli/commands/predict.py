@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ctonnx.cli.group_prediction import predict_by, show_undrawn
 from ctonnx.cli.model_banner import show_model
 from ctonnx.cli.options import fallback_option, model_option, provider_option, threads_option
 from ctonnx.cli.stdin_names import names_on_stdin
 from ctonnx.parity.rounding import exactly
-from ctonnx.system.text import counted, escape_control
+from ctonnx.system.text import counted
 
 if TYPE_CHECKING:
     from ctonnx.artifacts.spec import ModelSpec
     from ctonnx.inference.providers import Provider
     from ctonnx.prediction.output.batch import BatchResult
+    from ctonnx.prediction.series.grouping import GroupBy
 
 __all__ = ["predict"]
 
@@ -54,7 +56,21 @@ def _batch_size(ctx: click.Context, parameter: click.Parameter, value: str) -> i
     "--heatmaps",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Folder for a PNG per image: the scan, and the scan under the Grad-CAM heatmap of its predicted class.",
+    help="Folder for a PNG per image: the scan, and the scan under the Grad-CAM heatmap of its predicted class. With "
+    "--by, a PNG per group.",
+)
+@click.option(
+    "--by",
+    type=click.Choice(["series", "study", "patient", "folder"]),
+    help="Print one row for each series, study or patient of DICOM files, or for each folder of any files: the "
+    "decision from the scores of its slices, and the slices that carried it. Of a study or patient, one axial CT "
+    "series is taken: the one with most slices, then the thinnest, then the first.",
+)
+@click.option(
+    "--series-filter",
+    metavar="TEXT",
+    help="Take only series whose reconstruction kernel or folder contains TEXT, or matches it if it has *, ? or [; "
+    "with --by series, study or patient.",
 )
 @click.option("--suspicious-only", is_flag=True, help="Show only images that are positive or referred, and failures.")
 @click.option(
@@ -81,6 +97,8 @@ def predict(
     output_format: str | None,
     output: Path | None,
     heatmaps: Path | None,
+    by: "GroupBy | None",
+    series_filter: str | None,
     suspicious_only: bool,
     sort: str | None,
     top_k: int,
@@ -96,13 +114,16 @@ def predict(
 
     PATH is an image, a folder (read recursively), a quoted glob, or - for file names on stdin, one per line. Prints one
     row per image; a file that cannot be read gets a row with its error. Texts, tables and programs in a folder are
-    skipped and counted. The exit code is 1 if a file cannot be read or a heatmap cannot be drawn.
+    skipped and counted. The exit code is 1 if a file cannot be read or a heatmap cannot be drawn. With --by, there is
+    one row per group of slices, with a pseudonym that is new in each run instead of the identifier of the patient,
+    study or series, and --heatmaps draws one picture per group: the score along the body with the strongest slices.
 
     \b
     Examples:
       ctonnx predict scans/
       ctonnx predict --top-k 3 --output predictions.csv "scans/**/*.png"
       ctonnx predict --suspicious-only --sort score --heatmaps maps scans/
+      ctonnx predict --by patient --series-filter lung --output patients.csv export/
       find /share -name "*.dcm" -print0 | ctonnx predict -0 - --output predictions.jsonl
     """
     from ctonnx.prediction.inputs import find_images, without_outputs
@@ -112,6 +133,8 @@ def predict(
 
     log = partial(click.echo, err=True)
     row_format = _row_format(output_format, output)
+    if series_filter is not None and by in (None, "folder"):
+        raise click.UsageError("expected --series-filter with --by series, study or patient; for folders, name them")
     _check_heatmap_folder(heatmaps, paths)
     found = names_on_stdin(paths, null=null) if "-" in paths or null else find_images(paths, log)
     files = without_outputs(found, output=output, heatmaps=heatmaps)
@@ -140,6 +163,25 @@ def predict(
                 f"expected a model with an operating point for {option}, found none in '{predictor.path}'; train it on "
                 "images of suspicious and other classes"
             )
+    if by is not None:
+        done = predict_by(
+            predictor,
+            files,
+            by,
+            series_filter=series_filter,
+            row_format=row_format,
+            top_k=top_k,
+            sort=sort,
+            suspicious_only=suspicious_only,
+            batch_size=batch_size,
+            output=output,
+            heatmaps=heatmaps,
+            print_row=_print_row,
+            progress=_progress,
+        )
+        if not done:
+            click.get_current_context().exit(1)
+        return
     result = predict_files(
         predictor,
         files,
@@ -154,9 +196,7 @@ def predict(
         progress=_progress(len(files), shown=bool(output or sort) or not sys.stdout.isatty()),
         log=log,
     )
-    for source, reason in result.undrawn:
-        message = escape_control(f"expected to draw the heatmap of '{source}', failed: {reason}; its row is written")
-        click.echo(f"warning: {message}", err=True)
+    show_undrawn(result.undrawn)
     _summarize(len(files), result, spec)
     if output is not None:
         click.echo(f"written: {output}", err=True)
@@ -216,13 +256,15 @@ def _print_row(row: str) -> None:
 
 
 @contextmanager
-def _progress(count: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+def _progress(
+    count: int, *, shown: bool, label: str = "predicting", unit: str = "images"
+) -> Iterator[Callable[[int], None]]:
     """Yields a function that advances a progress bar by a number of files; without a terminal it does nothing."""
     if not (shown and sys.stderr.isatty()):
         yield lambda steps: None
         return
     start = time.perf_counter()
-    bar = click.progressbar(length=count, label="predicting", show_pos=True, file=sys.stderr)
-    bar.item_show_func = lambda _: f"{bar.pos / (time.perf_counter() - start):.1f} images/s"
+    bar = click.progressbar(length=count, label=label, show_pos=True, file=sys.stderr)
+    bar.item_show_func = lambda _: f"{bar.pos / (time.perf_counter() - start):.1f} {unit}/s"
     with bar:
         yield bar.update

@@ -23,7 +23,7 @@ from ctonnx.system.text import Log
 if TYPE_CHECKING:
     from ctonnx.prediction.output.heatmap_folder import HeatmapFolder
 
-__all__ = ["BatchResult", "predict_files"]
+__all__ = ["BatchResult", "predict_files", "row_file"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def predict_files(
     head, line = FORMATS[row_format](files, spec, min(top_k, len(spec.classes)), origin)
     predicted, decisions, failed, start = 0, dict.fromkeys(get_args(DecisionName), 0), 0, time.perf_counter()
     with (
-        nullcontext(print_row) if output is None else _row_file(output, log) as write,
+        nullcontext(print_row) if output is None else row_file(output, log) as write,
         _heatmap_folder(heatmaps, files, spec, suspicious_only=suspicious_only, log=log) as drawing,
         ordered(write, sort) as put,
         progress as step,
@@ -101,7 +101,7 @@ def predict_files(
 
 
 @contextmanager
-def _row_file(output: Path, log: Log) -> Iterator[Callable[[str], None]]:
+def row_file(output: Path, log: Log) -> Iterator[Callable[[str], None]]:
     """Yields a function that writes a row to a file, which appears if the block ends without an error."""
     remove_leftovers([Path(os.path.realpath(output)).parent], log)
     with (

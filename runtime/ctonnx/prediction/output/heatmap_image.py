@@ -17,7 +17,19 @@ from ctonnx.images.preprocessing import WHOLE, Region, region
 from ctonnx.prediction.results import Prediction
 from ctonnx.system.text import escape_control
 
-__all__ = ["colors", "draw", "fitted", "overlay_heatmap", "save"]
+__all__ = [
+    "Font",
+    "colors",
+    "draw",
+    "fitted",
+    "fonts",
+    "heated",
+    "overlay_heatmap",
+    "plain",
+    "save",
+    "shortened",
+    "wrapped",
+]
 
 _PANEL = 512  # pixels; the longer side of each scan as drawn
 _SMALLEST = 256  # pixels; the least width and height of a panel, in which a narrow scan is centered
@@ -46,19 +58,16 @@ def draw(scan: Image.Image, prediction: Prediction, spec: ModelSpec, seen: Regio
     shown = scan.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     seen = seen or region(scan, spec.preprocessing)
     heat = overlay_heatmap(prediction.heatmap[spec.classes.index(prediction.label)], size, spec.preprocessing, seen)
-    # In bytes, as the picture has no more than 256 levels.
-    levels = np.rint(heat * 255).astype(np.uint8)
-    opacity = Image.fromarray(np.rint(heat * (_OPACITY * 255)).astype(np.uint8))
-    mapped = Image.composite(Image.fromarray(_palette()[levels]), shown, opacity)
+    mapped = heated(shown, heat)
 
     across, down = (max(_SMALLEST, side) for side in size)
     right = _MARGIN + across + _MARGIN
     bar = right + across + _MARGIN
-    large, middle, small = _fonts()
-    heading = _plain(f"{prediction.label}  {prediction.probability:.4f}")
+    large, middle, small = fonts()
+    heading = plain(f"{prediction.label}  {prediction.probability:.4f}")
     width = max(bar + _BAR + _BAR_LABELS, 2 * _MARGIN + round(large.getlength(heading)))
     text_width = width - 2 * _MARGIN
-    notes = _wrapped(_plain(_notes(prediction, spec, empty=not heat.any())), text_width)
+    notes = wrapped(plain(_notes(prediction, spec, empty=not heat.any())), text_width)
     picture = Image.new("RGB", (width, _HEADER + down + _LINE * (len(notes) + 1)), _GROUND)
     for panel, left in ((shown, _MARGIN), (mapped, right)):
         picture.paste(_PANEL_GROUND, (left, _HEADER, left + across, _HEADER + down))
@@ -67,13 +76,21 @@ def draw(scan: Image.Image, prediction: Prediction, spec: ModelSpec, seen: Regio
     pen = ImageDraw.Draw(picture)
     pen.text((_MARGIN, 24), heading, _TEXT, large, anchor="lm")
     pen.text((_MARGIN, 51), _verdict(prediction, spec), _TEXT, middle, anchor="lm")
-    pen.text((_MARGIN, 74), _shortened(f"File: {_named(prediction)}", text_width), _DIM, small, anchor="lm")
+    pen.text((_MARGIN, 74), shortened(f"File: {_named(prediction)}", text_width), _DIM, small, anchor="lm")
     trained = f", trained {spec.created[:10]}" if spec.created else ""
     model = f"Model: {spec.name}, {spec.precision}{trained}, checkpoint {spec.checkpoint_sha256[:12]}"
-    picture.paste(_small_text((_shortened(model, text_width),), width), (0, 93 - _LINE // 2))
+    picture.paste(_small_text((shortened(model, text_width),), width), (0, 93 - _LINE // 2))
     picture.paste(_scale(down), (bar, _HEADER - _LINE // 2))
     picture.paste(_small_text(notes, width), (0, _HEADER + down + _LINE))
     return picture
+
+
+def heated(scan: Image.Image, heat: NDArray[np.float32]) -> Image.Image:
+    """Returns an RGB scan under a heatmap of its size, from `overlay_heatmap`."""
+    # In bytes, as the picture has no more than 256 levels.
+    levels = np.rint(heat * 255).astype(np.uint8)
+    opacity = Image.fromarray(np.rint(heat * (_OPACITY * 255)).astype(np.uint8))
+    return Image.composite(Image.fromarray(_palette()[levels]), scan, opacity)
 
 
 @lru_cache(maxsize=16)
@@ -82,7 +99,7 @@ def _small_text(lines: tuple[str, ...], width: int) -> Image.Image:
     strip = Image.new("RGB", (width, _LINE * len(lines)), _GROUND)
     pen = ImageDraw.Draw(strip)
     for number, line in enumerate(lines):
-        pen.text((_MARGIN, _LINE * number + _LINE // 2), line, _DIM, _fonts()[-1], anchor="lm")
+        pen.text((_MARGIN, _LINE * number + _LINE // 2), line, _DIM, fonts()[-1], anchor="lm")
     return strip
 
 
@@ -95,7 +112,7 @@ def _scale(height: int) -> Image.Image:
     strip.paste(Image.fromarray(_palette()[ramp]), (0, above))
     pen = ImageDraw.Draw(strip)
     for share, name in ((0.0, "1.0"), (0.5, "0.5"), (1.0, "0.0")):
-        pen.text((_BAR + 6, above + share * (height - 1)), name, _DIM, _fonts()[-1], anchor="lm")
+        pen.text((_BAR + 6, above + share * (height - 1)), name, _DIM, fonts()[-1], anchor="lm")
     return strip
 
 
@@ -134,26 +151,27 @@ def _notes(prediction: Prediction, spec: ModelSpec, *, empty: bool) -> str:
     )
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Escapes all characters but ASCII, as Pillow's default font has no glyphs for others."""
     return escape_control(text).encode("ascii", errors="backslashreplace").decode("ascii")
 
 
-_Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+"""A font of Pillow."""
 
 
-def _fonts() -> tuple[_Font, ...]:
-    """Returns Pillow's default font in each size; reading it takes longer than drawing a line."""
-    fonts: tuple[_Font, ...] | None = getattr(_LOCAL, "fonts", None)
+def fonts() -> tuple[Font, ...]:
+    """Returns Pillow's default font, large, medium and small; reading it takes longer than drawing a line."""
+    fonts: tuple[Font, ...] | None = getattr(_LOCAL, "fonts", None)
     if fonts is None:
         fonts = _LOCAL.fonts = tuple(ImageFont.load_default(points) for points in _SIZES)
     return fonts
 
 
 @lru_cache(maxsize=64)
-def _wrapped(text: str, text_width: int) -> tuple[str, ...]:
+def wrapped(text: str, text_width: int) -> tuple[str, ...]:
     """Returns text in lines that fit the width; most pictures of a folder have the same."""
-    lines, font = [""], _fonts()[-1]
+    lines, font = [""], fonts()[-1]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
         if lines[-1] and font.getlength(longer) > text_width:
@@ -163,9 +181,9 @@ def _wrapped(text: str, text_width: int) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _shortened(text: str, text_width: int) -> str:
+def shortened(text: str, text_width: int) -> str:
     """Returns text shortened from the left to fit the width, so that a file name stays visible."""
-    font, text = _fonts()[-1], _plain(text)
+    font, text = fonts()[-1], plain(text)
     if font.getlength(text) <= text_width:
         return text
     head, _, tail = text.partition(" ")

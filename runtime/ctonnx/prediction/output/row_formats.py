@@ -13,12 +13,13 @@ from ctonnx.parity.rounding import shown
 from ctonnx.prediction.results import Failure, Prediction, Record
 from ctonnx.system.text import escape_control
 
-__all__ = ["FORMATS", "Format", "Origin"]
+__all__ = ["FORMATS", "SET_SEPARATOR", "Format", "Origin", "csv_line"]
 
 
 _FRAME = len("#9999")  # the number of frames is only known after a file is read
 _DECISION = ("decision", "   score")  # only if the model has an operating point
-_SET_SEPARATOR = "|"
+SET_SEPARATOR = "|"
+"""Separator of several values in a field of CSV."""
 _WIDTH = 120  # columns of a table's row, in which the classes of a set are named
 
 Origin: TypeAlias = Callable[[], Mapping[str, Any]]
@@ -87,7 +88,7 @@ def _csv(files: Sequence[str], spec: ModelSpec, top_k: int, origin: Origin) -> F
 
     def line(record: Record, picture: Path | None) -> str:
         if isinstance(record, Failure):
-            return _csv_line([record.source, *[""] * (2 * top_k + 9), record.error, "", *made_by])
+            return csv_line([record.source, *[""] * (2 * top_k + 9), record.error, "", *made_by])
         classes = [field for name, value in record.top(top_k) for field in (name, f"{value:.6f}")]
         suspicious = "" if record.suspicious is None else str(record.suspicious).lower()
         # All digits of float32, as scores near 1 and the threshold can be equal in six digits.
@@ -99,10 +100,10 @@ def _csv(files: Sequence[str], spec: ModelSpec, top_k: int, origin: Origin) -> F
             "" if novelty is None else f"{novelty:.9g}",
             "" if percentile is None else f"{percentile:.2f}",
             "" if is_novel is None else str(is_novel).lower(),
-            _SET_SEPARATOR.join(record.prediction_set or ()),
+            SET_SEPARATOR.join(record.prediction_set or ()),
         ]
         drawn = "" if picture is None else str(picture)
-        return _csv_line(
+        return csv_line(
             [record.source, *classes, suspicious, score, *decided, record.caution or "", "", drawn, *made_by]
         )
 
@@ -113,7 +114,7 @@ def _csv(files: Sequence[str], spec: ModelSpec, top_k: int, origin: Origin) -> F
         *("novelty", "novelty_percentile", "unlike_training", "set"),
         *("caution", "error", "heatmap", *facts),
     ]
-    return Format(_csv_line(columns), line)
+    return Format(csv_line(columns), line)
 
 
 def _jsonl(files: Sequence[str], spec: ModelSpec, top_k: int, origin: Origin) -> Format:
@@ -136,7 +137,8 @@ FORMATS: dict[str, Callable[[Sequence[str], ModelSpec, int, Origin], Format]] = 
 of the rows, which only CSV and JSON lines include."""
 
 
-def _csv_line(fields: Sequence[str]) -> str:
+def csv_line(fields: Sequence[str]) -> str:
+    """Returns a line of CSV, without its end."""
     line = io.StringIO()
     csv.writer(line, lineterminator="\r\n").writerow(fields)  # its characters are quoted in fields
     return line.getvalue().removesuffix("\r\n")

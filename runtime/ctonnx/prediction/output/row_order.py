@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from operator import itemgetter
 
 from ctonnx.prediction.results import Failure, Prediction, Record
+from ctonnx.prediction.series.reduction import GroupFailure, GroupPrediction, GroupRecord
 
 __all__ = ["SORT_KEYS", "ordered"]
 
-SORT_KEYS: dict[str, Callable[[Prediction], float]] = {
+SORT_KEYS: dict[str, Callable[[Prediction | GroupPrediction], float]] = {
     "score": lambda prediction: prediction.score or 0.0,
     "probability": lambda prediction: prediction.probability,
 }
@@ -16,7 +17,7 @@ SORT_KEYS: dict[str, Callable[[Prediction], float]] = {
 
 
 @contextmanager
-def ordered(write: Callable[[str], None], key: str | None) -> Iterator[Callable[[Record, str], None]]:
+def ordered(write: Callable[[str], None], key: str | None) -> Iterator[Callable[[Record | GroupRecord, str], None]]:
     """Yields a function that takes each record with its row, and writes it, or the sorted rows at the end of the block.
 
     Rows without a key, or with equal keys, stay in the order of the files; failures are last if sorted. If the block
@@ -27,8 +28,8 @@ def ordered(write: Callable[[str], None], key: str | None) -> Iterator[Callable[
         return
     value, rows = SORT_KEYS[key], list[tuple[tuple[bool, float], str]]()
 
-    def keep(record: Record, row: str) -> None:
-        rank = (True, 0.0) if isinstance(record, Failure) else (False, -value(record))
+    def keep(record: Record | GroupRecord, row: str) -> None:
+        rank = (True, 0.0) if isinstance(record, Failure | GroupFailure) else (False, -value(record))
         rows.append((rank, row))
 
     yield keep

@@ -1,0 +1,200 @@
+"""Predicts the groups of a list of files: writes a row and a picture for each group, and counts the results."""
+
+import errno
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import get_args
+
+from PIL import Image
+
+from ctonnx.artifacts.decision.rule import DecisionName
+from ctonnx.artifacts.spec import ModelSpec
+from ctonnx.images import load
+from ctonnx.images.preprocessing import DicomWindow
+from ctonnx.prediction.inputs import HEATMAP_ENDING
+from ctonnx.prediction.output.batch import row_file
+from ctonnx.prediction.output.group_rows import GROUP_FORMATS
+from ctonnx.prediction.output.heatmap_folder import common_root, heatmap_name
+from ctonnx.prediction.output.provenance import provenance
+from ctonnx.prediction.output.row_order import ordered
+from ctonnx.prediction.predictor import Predictor
+from ctonnx.prediction.results import Prediction
+from ctonnx.prediction.series.grouping import Group, GroupBy, Grouping
+from ctonnx.prediction.series.reduction import GroupFailure, GroupRecord, GroupRule
+from ctonnx.prediction.series.slices import SliceReader
+from ctonnx.prediction.series.stream import predict_groups
+from ctonnx.system.files import atomic_file, made_folders
+from ctonnx.system.temporary_files import remove_leftovers
+from ctonnx.system.text import Log
+
+__all__ = ["GroupBatchResult", "predict_group_files"]
+
+_NO_MORE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})  # no other picture can be written either
+
+
+@dataclass(kw_only=True)
+class GroupBatchResult:
+    """Counts of a batch of groups.
+
+    Attributes:
+        predicted: Number of groups with a prediction.
+        decisions: Number of groups of each decision.
+        failed: Number of groups without a prediction.
+        used: Number of predicted slices.
+        failed_files: Number of files, and of frames of files, that cannot be read or belong to no group.
+        left_out: Number of slices that were left out, by the kind of the reason.
+        mixed: Number of folders with slices of several series.
+        undrawn: Group and reason of each picture that was not drawn.
+        seconds: Time without opening the model and without grouping.
+    """
+
+    predicted: int = 0
+    decisions: dict[DecisionName, int] = field(default_factory=lambda: dict.fromkeys(get_args(DecisionName), 0))
+    failed: int = 0
+    used: int = 0
+    failed_files: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    mixed: int = 0
+    undrawn: list[tuple[str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def predict_group_files(
+    predictor: Predictor,
+    grouping: Grouping,
+    rule: GroupRule,
+    *,
+    read: SliceReader,
+    row_format: str,
+    top_k: int,
+    sort: str | None,
+    suspicious_only: bool,
+    batch_size: int | None,
+    output: Path | None,
+    heatmaps: Path | None,
+    print_row: Callable[[str], None],
+    progress: AbstractContextManager[Callable[[int], None]],
+    log: Log,
+) -> GroupBatchResult:
+    """Predicts groups, and writes a row and, with `heatmaps`, a picture for each.
+
+    `rule` decides about a group, and `read` reads the headers of a folder's files. The other arguments are those of
+    `ctonnx.prediction.output.batch.predict_files`, for the rows and pictures of groups; there is at least one group.
+
+    Raises:
+        OSError: If a row or picture cannot be written.
+        NotEnoughMemory: If the memory does not suffice for a batch or for the threads.
+    """
+    spec, start, result = predictor.spec, time.perf_counter(), GroupBatchResult()
+    groups = grouping.groups
+    for left in grouping.left_out:
+        result.left_out[left.kind] += left.slices
+    head, line = GROUP_FORMATS[row_format](
+        groups, spec, rule, min(top_k, len(spec.classes)), partial(provenance, predictor.path, spec)
+    )
+    with ExitStack() as stack:
+        write = stack.enter_context(nullcontext(print_row) if output is None else row_file(output, log))
+        pictures = None
+        if heatmaps is not None:
+            remove_leftovers((Path(inner) for inner, *_ in os.walk(heatmaps)), log)
+            stack.enter_context(made_folders(heatmaps))
+            pictures = _Pictures(heatmaps, groups, spec, rule)
+        put = stack.enter_context(ordered(write, sort))
+        step = stack.enter_context(progress)
+        if head:
+            write(head)
+        records = predict_groups(
+            groups,
+            partial(predictor.predict_many, batch_size=batch_size),
+            spec=spec,
+            rule=rule,
+            read=read,
+            on_record=lambda record: step(not record.frame),
+        )
+        for record in records:
+            _count(record, result)
+            is_shown = isinstance(record, GroupFailure) or record.decision != "negative" or not suspicious_only
+            picture = None if pictures is None else pictures.draw(record, is_shown=is_shown)
+            if is_shown:
+                put(record, line(record, picture))
+    if pictures is not None:
+        result.undrawn = pictures.failures
+    result.seconds = time.perf_counter() - start
+    return result
+
+
+def _count(record: GroupRecord, result: GroupBatchResult) -> None:
+    result.failed_files += record.failed
+    for left in record.left_out:
+        result.left_out[left.kind] += left.slices
+    if isinstance(record, GroupFailure):
+        result.failed += 1
+        return
+    result.predicted += 1
+    result.decisions[record.decision] += 1
+    result.used += record.used
+    result.mixed += record.by == "folder" and record.series > 1
+
+
+class _Pictures:
+    """A picture for each group below a folder: named by its pseudonym, or in the layout of the folders."""
+
+    def __init__(self, folder: Path, groups: Sequence[Group], spec: ModelSpec, rule: GroupRule) -> None:
+        self._folder, self._spec, self._rule = folder, spec, rule
+        # A folder of scans is drawn as a file of its parent: pictures of two folders never have the same name.
+        self._root = common_root(group.name or "." for group in groups) if groups[0].by == "folder" else ""
+        self.failures: list[tuple[str, str]] = []
+
+    def draw(self, record: GroupRecord, *, is_shown: bool) -> Path | None:
+        """Draws a group if it is shown, and returns the picture's path; else removes the picture of an earlier run."""
+        if record.name is None:
+            return None
+        path = self._path(record.by, record.name)
+        if isinstance(record, GroupFailure) or not is_shown:
+            self._remove(path, record.name)
+            return None
+        from ctonnx.prediction.output.series_picture import draw_group  # 18 ms, for Pillow's fonts
+
+        try:  # a picture that cannot be drawn must not end the whole run
+            scans = [_scan(found, self._spec.dicom_window) for _, found in record.strongest]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(path) as temporary:
+                draw_group(record, scans, self._spec, self._rule).save(temporary, "PNG")
+        except OSError as error:
+            if error.errno in _NO_MORE:
+                raise
+            self._fail(path, record.name, error.strerror or str(error))
+        except Exception as error:
+            self._fail(path, record.name, str(error) or type(error).__name__)
+        else:
+            return path
+        return None
+
+    def _path(self, by: GroupBy, name: str) -> Path:
+        if by == "folder":
+            return self._folder / heatmap_name(name, self._root)
+        return self._folder / f"{by}-{name}{HEATMAP_ENDING}"
+
+    def _remove(self, path: Path, name: str) -> None:
+        try:
+            if path.is_symlink() or path.is_file():
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            self.failures.append((name, f"an earlier picture stays ({error.strerror or error}: '{path}')"))
+
+    def _fail(self, path: Path, name: str, reason: str) -> None:
+        self.failures.append((name, reason))
+        self._remove(path, name)
+
+
+def _scan(found: Prediction, window: DicomWindow) -> Image.Image:
+    """Decodes the image of a prediction again: only the strongest slices of a group are needed, once it is complete."""
+    if found.frame is None:
+        return load(found.source, window=window).image
+    return load(found.source.removesuffix(f"#{found.frame + 1}"), window=window, frame=found.frame).image

@@ -1,0 +1,130 @@
+"""Choice of one axial series of a study or patient; all others are left out with their reason."""
+
+import fnmatch
+import glob
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ctonnx.prediction.series.slices import SliceRecord
+from ctonnx.system.text import counted
+
+__all__ = ["Choice", "LeftOut", "choose_series", "matches_filter"]
+
+
+class LeftOut(NamedTuple):
+    """Slices of a group that are not predicted.
+
+    Attributes:
+        kind: Reason that slices of many groups share, such as `localizer`.
+        slices: Number of slices; each frame of a file is one.
+        detail: The series that they are of; empty if its kind is enough.
+    """
+
+    kind: str
+    slices: int
+    detail: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Kind and detail."""
+        return f"{self.kind} ({self.detail})" if self.detail else self.kind
+
+
+class Choice(NamedTuple):
+    """The slices to predict, why they were taken, and the others."""
+
+    slices: list[SliceRecord]
+    why: str
+    left_out: tuple[LeftOut, ...]
+
+
+def choose_series(slices: Sequence[SliceRecord], *, series_filter: str | None = None) -> Choice:
+    """Chooses one axial series of a study or patient.
+
+    Left out are slices that are not a CT's, localizers, slices of another plane, and series that do not match the
+    filter. Of the remaining series, the one with the most slices is taken; of several, that with the thinnest slices,
+    and then the first in the order of the files. A series whose headers give no plane is only taken if there is no
+    axial one.
+
+    Args:
+        slices: Slices of any series, in the order of the files.
+        series_filter: Text that the series must match; see `matches_filter`.
+
+    Returns:
+        The slices of the chosen series, in the given order: none if no series remains.
+    """
+    reasons = Counter[str]()
+    left: dict[str, list[SliceRecord]] = {}
+    for one in slices:
+        if reason := _unsuitable(one):
+            reasons[reason] += one.frames
+        else:
+            left.setdefault(one.series, []).append(one)
+    if series_filter is not None:
+        for name, inner in list(left.items()):
+            if not matches_filter(inner, series_filter):
+                reasons["not matching the filter"] += _count(left.pop(name))
+    left_out = [LeftOut(kind, count) for kind, count in sorted(reasons.items())]
+    if not left:
+        return Choice([], "", tuple(left_out))
+    ranked = sorted(left.values(), key=_rank)
+    taken, *others = ranked
+    left_out += [LeftOut("of another series", _count(inner), _describe(inner)) for inner in others]
+    why = _why(taken, others, is_left=bool(reasons))
+    return Choice(taken, f"{_describe(taken)}: {why}", tuple(left_out))
+
+
+def matches_filter(slices: Sequence[SliceRecord], text: str) -> bool:
+    """Returns whether the kernel or a folder of a series matches a text; upper and lower case are the same.
+
+    A text with `*`, `?` or `[` is a pattern for the whole kernel, the whole folder, or the last part of the folder; any
+    other text must be a part of the kernel or of the folder.
+
+    >>> one = SliceRecord("p1/LUNG 1.0 B60f/1.dcm", kernel="B60f")
+    >>> [matches_filter([one], text) for text in ("b60", "lung*", "b6?", "*/lung*", "b30")]
+    [True, True, False, True, False]
+    """
+    text = text.casefold()
+    kernels = {one.kernel.casefold() for one in slices} - {""}
+    folders = {os.path.split(one.file)[0].replace(os.sep, "/").casefold() for one in slices}
+    if not glob.has_magic(text):
+        return any(text in name for name in kernels | folders)
+    names = kernels | folders | {folder.rpartition("/")[2] for folder in folders}
+    return any(fnmatch.fnmatchcase(name, text) for name in names)
+
+
+def _why(taken: Sequence[SliceRecord], others: Sequence[Sequence[SliceRecord]], *, is_left: bool) -> str:
+    """Returns the reason to take a series before the others, which come in the order of their ranks."""
+    if not others:
+        return "the only suitable series" if is_left else "the only series"
+    pairs = zip(_rank(taken), _rank(others[0]), ("axial", "most slices", "thinnest slices"), strict=True)
+    return next((name for one, other, name in pairs if one != other), "the first of equal series")
+
+
+def _rank(slices: Sequence[SliceRecord]) -> tuple[bool, int, float]:
+    known = [one.thickness for one in slices if one.thickness is not None]
+    return all(one.plane is None for one in slices), -_count(slices), min(known, default=math.inf)
+
+
+def _unsuitable(one: SliceRecord) -> str | None:
+    """Returns the reason why a slice cannot be of the chosen series, or None."""
+    if one.modality not in ("", "CT"):
+        return "not a CT"
+    if one.is_localizer:
+        return "localizer"
+    return None if one.plane in (None, "axial") else f"{one.plane}"
+
+
+def _count(slices: Sequence[SliceRecord]) -> int:
+    return sum(one.frames for one in slices)
+
+
+def _describe(slices: Sequence[SliceRecord]) -> str:
+    """Returns the number, kernel and thickness of the slices of a series."""
+    first = slices[0]
+    kernel = f"kernel {first.kernel}" if first.kernel else ""
+    thickness = "" if first.thickness is None else f"{first.thickness:g} mm"
+    return ", ".join(filter(None, (counted(_count(slices), "slice"), kernel, thickness)))

@@ -1,0 +1,160 @@
+"""Files to groups: the slices of each series, study, patient or folder."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+from ctonnx.errors import CtonnxError
+from ctonnx.prediction.series.choice import LeftOut, choose_series, matches_filter
+from ctonnx.prediction.series.ordering import Ordered, in_order
+from ctonnx.prediction.series.slices import SliceReader, SliceRecord
+from ctonnx.system.text import counted
+
+__all__ = ["Group", "GroupBy", "Grouping", "group_files", "unique"]
+
+GroupBy: TypeAlias = Literal["series", "study", "patient", "folder"]
+"""Kind of a group."""
+
+_ELEMENTS = {"series": "SeriesInstanceUID", "study": "StudyInstanceUID", "patient": "PatientID"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Files that have one prediction together.
+
+    Attributes:
+        by: Kind of the group.
+        name: Pseudonym of the series, study or patient, or path of the folder; None of files without one.
+        folders: Folders of all its files, in the order of the files.
+        files: Slices to predict, in the order of the files; none if it has no suitable series.
+        left_out: Slices that are not predicted, with their reasons.
+        taken: The series that was chosen of a study or patient, and why; empty for others.
+        failed: Number of files that belong to no group.
+        error: Reason why nothing of the group can be predicted; else None.
+    """
+
+    by: GroupBy
+    name: str | None
+    folders: tuple[str, ...]
+    files: tuple[SliceRecord, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    taken: str = ""
+    failed: int = 0
+    error: str | None = None
+
+    def ordered(self, read: SliceReader) -> Ordered:
+        """Returns the slices in order; the headers of a folder's files are read only now."""
+        return in_order([read(one.file) for one in self.files] if self.by == "folder" else self.files)
+
+
+class Grouping(NamedTuple):
+    """Groups in the order of their first files, and the series that the filter left out as a whole."""
+
+    groups: list[Group]
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def files(self) -> int:
+        """Number of files to predict."""
+        return sum(len(group.files) for group in self.groups)
+
+
+def unique(files: Iterable[str]) -> list[str]:
+    """Returns each file once, the first path of several for one: a slice must not count twice."""
+    first: dict[str, str] = {}
+    for file in files:
+        first.setdefault(os.path.normpath(Path(file).absolute()), file)
+    return list(first.values())
+
+
+def group_files(
+    files: Sequence[str],
+    by: GroupBy,
+    read: SliceReader,
+    *,
+    series_filter: str | None = None,
+) -> Grouping:
+    """Groups files; of a study or patient, one series is chosen.
+
+    Folders are those that contain a file directly, and their headers are not read yet. By series, study or patient, the
+    files without one, such as those that are not DICOM, become a group with an error for each of their folders.
+
+    Args:
+        files: Paths, each once.
+        by: Kind of the groups.
+        read: Reads the header of a file.
+        series_filter: Text that a series must match, see `choice.matches_filter`; not for folders.
+
+    Raises:
+        CtonnxError: If no file belongs to a group, or no group has a series that matches the filter.
+    """
+    if by == "folder":
+        folders: dict[str, list[SliceRecord]] = {}
+        for file in files:
+            folders.setdefault(_folder(file), []).append(SliceRecord(file))
+        return Grouping([Group(by=by, name=name, folders=(name,), files=tuple(of)) for name, of in folders.items()])
+    found: dict[tuple[str, str], list[SliceRecord]] = {}
+    for file in files:
+        record = read(file)
+        name: str = getattr(record, by)
+        found.setdefault((name, "" if name else _folder(file)), []).append(record)
+    if not any(name for name, _ in found):
+        raise CtonnxError(
+            f"expected DICOM files with a {_ELEMENTS[by]} for --by {by}, found none in {counted(len(files), 'file')}, "
+            f"such as '{files[0]}'; use --by folder"
+        )
+    kernels = sorted({one.kernel for slices in found.values() for one in slices} - {""})
+    left_out = []
+    if by == "series" and series_filter is not None:
+        for key, slices in list(found.items()):
+            if key[0] and not matches_filter(slices, series_filter):
+                left_out.append(LeftOut("not matching the filter", sum(one.frames for one in found.pop(key))))
+    groups = [
+        _group(by, name, slices, series_filter) if name else _nameless(by, folder, slices)
+        for (name, folder), slices in found.items()
+    ]
+    if series_filter is not None and not any(group.files for group in groups):
+        raise CtonnxError(
+            f"expected series whose kernel or folder matches '{series_filter}', found none; their kernels "
+            f"are: {', '.join(kernels) or 'unknown'}"
+        )
+    return Grouping(groups, tuple(left_out))
+
+
+def _group(by: GroupBy, name: str, slices: Sequence[SliceRecord], series_filter: str | None) -> Group:
+    folders = tuple(dict.fromkeys(_folder(one.file) for one in slices))
+    if by == "series":
+        return Group(by=by, name=name, folders=folders, files=tuple(slices))
+    choice = choose_series(slices, series_filter=series_filter)
+    error = None
+    if not choice.slices:
+        error = f"no axial CT series: {', '.join(f'{left.slices} {left.reason}' for left in choice.left_out)}"
+    return Group(
+        by=by,
+        name=name,
+        folders=folders,
+        files=tuple(choice.slices),
+        left_out=choice.left_out,
+        taken=choice.why,
+        error=error,
+    )
+
+
+def _nameless(by: GroupBy, folder: str, slices: Sequence[SliceRecord]) -> Group:
+    counts = list(_counts(by, slices))
+    error = f"{' and '.join(counts)}, such as '{slices[0].file}'; use --by folder"
+    return Group(by=by, name=None, folders=(folder,), failed=len(slices), error=error)
+
+
+def _counts(by: GroupBy, slices: Sequence[SliceRecord]) -> Iterator[str]:
+    dicom = sum(one.is_dicom for one in slices)
+    if dicom:
+        yield f"{counted(dicom, 'DICOM file')} without a {_ELEMENTS[by]}"
+    if other := len(slices) - dicom:
+        yield f"{counted(other, 'file')} that cannot be read as DICOM"
+
+
+def _folder(file: str) -> str:
+    return os.path.normpath(os.path.split(file)[0] or ".")

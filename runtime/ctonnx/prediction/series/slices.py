@@ -1,0 +1,104 @@
+"""A slice: an image file, and its place in a series from its DICOM header."""
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from ctonnx.errors import CtonnxError, ImageError
+from ctonnx.images.formats import is_dicom
+from ctonnx.images.source import open_source
+from ctonnx.prediction.series.pseudonyms import Pseudonyms
+
+__all__ = ["SliceReader", "SliceRecord", "slice_reader"]
+
+
+class SliceRecord(NamedTuple):
+    """Facts of a file for grouping and order: a few hundred bytes, as a command may read 100,000 headers.
+
+    Attributes:
+        file: Path as it was given.
+        patient: Pseudonym of the patient; empty if unknown, as of all files but DICOM.
+        study: Pseudonym of the study; empty if unknown.
+        series: Pseudonym of the series; empty if unknown.
+        position: Position along the normal of its plane in mm; None if unknown.
+        instance: Instance Number; None if unknown.
+        plane: `axial`, `coronal`, `sagittal` or `oblique`; None if unknown.
+        is_localizer: Whether it is a localizer (scout).
+        kernel: Reconstruction kernel; empty if unknown.
+        thickness: Slice thickness in mm; None if unknown.
+        modality: Modality; empty if unknown.
+        frames: Number of frames.
+        is_dicom: Whether the file is DICOM.
+    """
+
+    file: str
+    patient: str = ""
+    study: str = ""
+    series: str = ""
+    position: float | None = None
+    instance: int | None = None
+    plane: str | None = None
+    is_localizer: bool = False
+    kernel: str = ""
+    thickness: float | None = None
+    modality: str = ""
+    frames: int = 1
+    is_dicom: bool = False
+
+
+SliceReader: TypeAlias = Callable[[str], SliceRecord]
+"""Returns the record of a file; of a file that is not DICOM or cannot be read, only its path."""
+
+
+def slice_reader(pseudonyms: Pseudonyms, *, needs_dicom: bool) -> SliceReader:
+    """Returns a function that reads the headers of files; pydicom is imported for the first DICOM file.
+
+    Args:
+        pseudonyms: Pseudonyms of patients, studies and series.
+        needs_dicom: Whether the function raises `CtonnxError` for a DICOM file if pydicom is missing.
+    """
+
+    def read(file: str) -> SliceRecord:
+        if not _is_dicom_file(file):
+            return SliceRecord(file)
+        try:
+            from ctonnx.images.dicom.identity import read_identity
+        except ImportError as error:
+            if (error.name or "").partition(".")[0] != "pydicom":
+                raise
+            if not needs_dicom:
+                return SliceRecord(file, is_dicom=True)
+            raise CtonnxError(
+                'expected pydicom, which reads DICOM headers, found none; pip install "ctonnx[dicom]", or use '
+                "--by folder"
+            ) from error
+        found = read_identity(Path(file), pseudonyms.of)
+        if found is None:
+            return SliceRecord(file, is_dicom=True)
+        # Most slices of a series have these texts in common: they are kept once.
+        patient, study, series = (sys.intern(text) for text in (found.patient, found.study, found.series))
+        return SliceRecord(
+            file,
+            patient,
+            study,
+            series,
+            position=found.position,
+            instance=found.instance,
+            plane=found.plane,
+            is_localizer=found.is_localizer,
+            kernel=sys.intern(found.kernel),
+            thickness=found.thickness,
+            modality=sys.intern(found.modality),
+            frames=found.frames,
+            is_dicom=True,
+        )
+
+    return read
+
+
+def _is_dicom_file(file: str) -> bool:
+    with suppress(ImageError), open_source(file) as (opened, _, name):
+        return is_dicom(opened, name)
+    return False

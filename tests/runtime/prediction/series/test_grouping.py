@@ -1,0 +1,119 @@
+"""Grouping of files, and the errors of files without a group."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ctonnx.errors import CtonnxError
+from ctonnx.prediction.series.choice import LeftOut
+from ctonnx.prediction.series.grouping import group_files, unique
+from ctonnx.prediction.series.slices import SliceRecord
+
+
+def dicom(file: str, patient: str, study: str, series: str, **more: object) -> SliceRecord:
+    one = SliceRecord(file, patient, study, series, plane="axial", is_dicom=True)
+    return one._replace(**more)  # type: ignore[arg-type]
+
+
+RECORDS = {
+    one.file: one
+    for one in (
+        dicom("d/a1", "A", "a", "a1", kernel="B30f"),
+        dicom("d/b1", "B", "b", "b1"),
+        dicom("e/a1", "A", "a", "a1", kernel="B30f"),
+        dicom("e/a2", "A", "a2", "a2", kernel="B60f"),
+    )
+}
+
+
+def read(file: str) -> SliceRecord:
+    return RECORDS.get(file, SliceRecord(file))
+
+
+def files_of(by: str, *files: str, series_filter: str | None = None) -> list[tuple[str | None, list[str]]]:
+    grouping = group_files(files or list(RECORDS), by, read, series_filter=series_filter)  # type: ignore[arg-type]
+    return [(group.name, [one.file for one in group.files]) for group in grouping.groups]
+
+
+def test_groups_are_in_the_order_of_their_first_files() -> None:
+    assert files_of("series") == [("a1", ["d/a1", "e/a1"]), ("b1", ["d/b1"]), ("a2", ["e/a2"])]
+    assert files_of("study") == [("a", ["d/a1", "e/a1"]), ("b", ["d/b1"]), ("a2", ["e/a2"])]
+    assert files_of("folder") == [("d", ["d/a1", "d/b1"]), ("e", ["e/a1", "e/a2"])]
+
+
+def test_of_a_patient_one_series_is_taken() -> None:
+    grouping = group_files(list(RECORDS), "patient", read)
+    first = grouping.groups[0]
+    assert (first.name, first.folders, [one.file for one in first.files]) == ("A", ("d", "e"), ["d/a1", "e/a1"])
+    assert first.taken == "2 slices, kernel B30f: most slices"
+    assert first.left_out == (LeftOut("of another series", 1, "1 slice, kernel B60f"),)
+    assert grouping.files == 3
+
+
+def test_headers_of_a_folder_are_read_when_it_is_reached() -> None:
+    def fail(file: str) -> SliceRecord:
+        raise AssertionError(file)
+
+    (group,) = group_files(["x/s10.png", "x/s2.png"], "folder", fail).groups
+    assert [one.file for one in group.ordered(read).slices] == ["x/s2.png", "x/s10.png"]
+
+
+def test_folder_of_a_bare_name_is_the_working_folder() -> None:
+    assert files_of("folder", "a.png", "./b.png", "x/../c.png") == [(".", ["a.png", "./b.png", "x/../c.png"])]
+
+
+def test_files_without_a_group_are_an_error_of_their_folder() -> None:
+    RECORDS["d/anonymous"] = dicom("d/anonymous", "", "", "")
+    try:
+        groups = group_files(["d/a1", "d/x.png", "d/anonymous", "e/y.png"], "patient", read).groups
+    finally:
+        del RECORDS["d/anonymous"]
+    assert [(group.name, group.folders, group.failed, group.error) for group in groups] == [
+        ("A", ("d",), 0, None),
+        (
+            None,
+            ("d",),
+            2,
+            "1 DICOM file without a PatientID and 1 file that cannot be read as DICOM, such as 'd/x.png'; use "
+            "--by folder",
+        ),
+        (None, ("e",), 1, "1 file that cannot be read as DICOM, such as 'e/y.png'; use --by folder"),
+    ]
+
+
+def test_no_file_with_a_group_is_an_error() -> None:
+    message = (
+        "expected DICOM files with a SeriesInstanceUID for --by series, found none in 2 files, such as 'x.png'; "
+        "use --by folder"
+    )
+    with pytest.raises(CtonnxError) as caught:
+        group_files(["x.png", "y.png"], "series", read)
+    assert str(caught.value) == message
+
+
+def test_study_without_an_axial_series_has_an_error() -> None:
+    def scouts(file: str) -> SliceRecord:
+        return dicom(file, "A", "a", file, is_localizer=True)
+
+    (group,) = group_files(["1", "2"], "study", scouts).groups
+    assert (group.files, group.error) == ((), "no axial CT series: 2 localizer")
+
+
+def test_filter_drops_whole_series() -> None:
+    grouping = group_files(list(RECORDS), "series", read, series_filter="b60")
+    assert [group.name for group in grouping.groups] == ["a2"]
+    assert grouping.left_out == (LeftOut("not matching the filter", 2), LeftOut("not matching the filter", 1))
+
+
+@pytest.mark.parametrize("by", ["series", "study", "patient"])
+def test_filter_that_matches_no_series_is_an_error_with_the_kernels(by: str) -> None:
+    message = "expected series whose kernel or folder matches 'x', found none; their kernels are: B30f, B60f"
+    with pytest.raises(CtonnxError) as caught:
+        files_of(by, series_filter="x")
+    assert str(caught.value) == message
+
+
+def test_file_that_is_named_twice_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert unique(["a.png", "./a.png", os.path.join(tmp_path, "a.png"), "b.png"]) == ["a.png", "b.png"]
