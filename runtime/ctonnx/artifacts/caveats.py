@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.decision.rule import describe_basis
 from ctonnx.artifacts.report_schema import Verdict
@@ -27,6 +28,7 @@ __all__ = [
     "model_caveats",
     "novelty_caveats",
     "operating_point_caveats",
+    "patient_rule_caveats",
     "prediction_set_caveats",
     "shortcut_caveats",
     "split_caveats",
@@ -73,6 +75,14 @@ def images_to_promise(share: float) -> int | None:
 def operating_point_caveats(point: OperatingPoint | None) -> list[str]:
     """Returns the caveats of an operating point, such as too few images or leaked images; an empty list for None."""
     return [] if point is None else list(_of_point(point))
+
+
+def patient_rule_caveats(rule: PatientRule | None) -> list[str]:
+    """Returns the caveats of a rule for patients, such as too few validation patients; an empty list for None."""
+    if rule is None:
+        return []
+    sets = [] if rule.prediction_sets is None else _of_sets(rule.prediction_sets, VALIDATION_IMAGES, of_patients=True)
+    return [*_of_point(rule.operating_point, of_patients=True), *sets]
 
 
 def prediction_set_caveats(sets: PredictionSets | None, images: str = VALIDATION_IMAGES) -> list[str]:
@@ -158,6 +168,7 @@ def model_caveats(
     shortcuts: Mapping[str, Any] | None = None,
     novelty: Novelty | None = None,
     *,
+    rule: PatientRule | None = None,
     images: str = VALIDATION_IMAGES,
 ) -> list[str]:
     """Returns the caveats of a model's metrics on the test, else the validation images, its data and its decisions.
@@ -168,6 +179,7 @@ def model_caveats(
         sets: Prediction sets of the model.
         shortcuts: Shortcuts in the training images, if they are known.
         novelty: Novelty threshold of the model.
+        rule: Rule for patients of the model.
         images: Name of the images that the values of the decision were fitted on.
     """
     split = "test" if _part(metrics, "test") else "valid"
@@ -179,6 +191,7 @@ def model_caveats(
         *operating_point_caveats(point),
         *prediction_set_caveats(sets, images),
         *novelty_caveats(novelty, images),
+        *patient_rule_caveats(rule),
     ]
 
 
@@ -190,6 +203,7 @@ def caveats_of(spec: ModelSpec) -> list[str]:
         spec.prediction_sets,
         spec.shortcuts,
         spec.novelty,
+        rule=spec.patient_rule,
         images=fitted_on(spec.history),
     )
 
@@ -218,25 +232,44 @@ def _audited(shortcuts: Mapping[str, Any] | None) -> str:
     return "training images as the network sees them" if _is_of_input(shortcuts) else "training images"
 
 
-def _of_point(point: OperatingPoint) -> Iterator[str]:
+def _of_point(point: OperatingPoint, *, of_patients: bool = False) -> Iterator[str]:
+    """Yields the caveats of an operating point; `of_patients` is True for the one of a rule for patients."""
+    unit = "patient" if of_patients else "image"
+    title = "the operating point of patients" if of_patients else "the operating point"
     target, bound = point.target_sensitivity, point.sensitivity_bound
     if target is not None and bound is not None and point.positive_images is not None and bound < target:
         needed = images_to_show(target)
-        enough = "no number of images shows it" if needed is None else f"{needed} or more can show it"
+        units = "" if of_patients or point.positive_patients is None else " patients"
+        enough = "no number of images shows it" if needed is None else f"{needed} or more{units} can show it"
+        patients = f" of {counted(point.positive_patients or 0, 'patient')}" if units else ""
         yield (
-            f"the operating point was fitted on {counted(point.positive_images, 'suspicious image')}, too few to show "
+            f"{title} was fitted on {counted(point.positive_images, f'suspicious {unit}')}{patients}, too few to show "
             f"a sensitivity of {exactly(target)} ({enough}): the observed sensitivity reached it, the one-sided 95 % "
             f"lower bound is {_down(bound)}"
         )
     needed = images_to_show(_SPECIFICITY)
-    if point.negative_images is not None and needed is not None and point.negative_images < needed:
+    units = "" if of_patients or point.negative_patients is None else " patients"
+    negatives = point.negative_patients if units else point.negative_images
+    if point.negative_images is not None and negatives is not None and needed is not None and negatives < needed:
+        found = (
+            f"{counted(point.negative_images, 'other patient')}"
+            if of_patients
+            else f"{counted(point.negative_images, 'image')} of other classes"
+        )
+        found += f" of {counted(negatives, 'patient')}" if units else ""
         yield (
-            f"the operating point was fitted on {counted(point.negative_images, 'image')} of other classes, too few "
-            f"to show a specificity of {_SPECIFICITY:g} ({needed} or more can show it)"
+            f"{title} was fitted on {found}, too few to show a specificity of {_SPECIFICITY:g} ({needed} or "
+            f"more{units} can show it)"
         )
     if point.sensitivity + point.specificity <= 1:
-        yield f"on the images that it was fitted on, the operating point is no better than chance: {point.metrics_text}"
-    if point.leaked_images_used:
+        yield f"on the {unit}s that it was fitted on, {title} is no better than chance: {point.metrics_text}"
+    if point.leaked_images_used and of_patients:
+        yield (
+            f"{title} was also fitted on leaked patients, as there were too few others: "
+            f"{counted(point.leaked_images, 'validation patient')} with an image, or a copy of one, in the training "
+            "set; its metrics are optimistic"
+        )
+    elif point.leaked_images_used:
         yield (
             "the operating point was also fitted on leaked images, as there were too few others: "
             f"{counted(point.leaked_images, 'validation image')} with a copy, or an image of their group, in the "
@@ -244,28 +277,34 @@ def _of_point(point: OperatingPoint) -> Iterator[str]:
         )
 
 
-def _of_sets(sets: PredictionSets, images: str) -> Iterator[str]:
+def _of_sets(sets: PredictionSets, images: str, *, of_patients: bool = False) -> Iterator[str]:
+    """Yields the caveats of prediction sets; `of_patients` is True for those of a rule for patients."""
+    title = "prediction sets of patients" if of_patients else "prediction sets"
     if short := sets.short_of_images:
         needed = images_to_promise(sets.coverage)
         enough = "no number promises it" if needed is None else f"{needed} or more of a class can promise it"
-        few = ", ".join(f"'{name}' has {sets.images[name]}" for name in short)
+        few = ", ".join(f"'{name}' has {sets.independent[name]}" for name in short)
+        units = images if sets.patients is None else f"patients of the {images}"
+        units = "validation patients" if of_patients else units
         yield (
-            f"too few {images} for prediction sets with a coverage of {exactly(sets.coverage)} ({enough}): {few}; how "
+            f"too few {units} for {title} with a coverage of {exactly(sets.coverage)} ({enough}): {few}; how "
             "often the set has its class is not promised"
         )
     if sets.leaked_images_used:
+        leaked = "patients" if of_patients else "images"
         yield (
-            "the prediction sets were also fitted on leaked images, as a class has no others: their coverage is "
-            "optimistic"
+            f"the {title} were also fitted on leaked {leaked}, as a class has no others: their coverage is optimistic"
         )
 
 
 def _of_novelty(novelty: Novelty, images: str) -> Iterator[str]:
     needed = images_to_promise(novelty.quantile)
-    if needed is None or novelty.images < needed:
-        enough = "no number promises it" if needed is None else f"{needed} or more can promise it"
+    if needed is None or novelty.independent < needed:
+        units = "" if novelty.patients is None else " patients"
+        enough = "no number promises it" if needed is None else f"{needed} or more{units} can promise it"
+        of = f" of {counted(novelty.patients or 0, 'patient')}" if units else ""
         yield (
-            f"the novelty threshold was fitted on {novelty.images} {images}, too few to promise that the share "
+            f"the novelty threshold was fitted on {novelty.images} {images}{of}, too few to promise that the share "
             f"{exactly(novelty.quantile)} of further ones like them is not flagged ({enough}): it may flag more"
         )
     if novelty.leaked_images_used:

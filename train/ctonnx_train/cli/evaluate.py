@@ -10,6 +10,7 @@ from ctonnx.cli.options import threads_option
 from ctonnx_train.cli.options import Percent, class_name_option, log
 
 if TYPE_CHECKING:
+    from ctonnx.artifacts.decision.patient_rule import Aggregate
     from ctonnx_train.evaluation.evaluate import EvaluatedSplit
 
 __all__ = ["evaluate"]
@@ -62,8 +63,21 @@ __all__ = ["evaluate"]
 @click.option(
     "--group-regex",
     metavar="REGEX",
-    help="Regular expression for an image's group, such as the patient, in its path: the bootstrap resamples "
-    "groups; with --external, all intervals allow for them.",
+    help="Regular expression for an image's patient in its path: metrics per patient, and intervals that allow for "
+    "images of one patient being alike.",
+)
+@click.option(
+    "--aggregate",
+    type=click.Choice(["max", "mean", "top-k"]),
+    help="Slices that a patient's score is the mean of: the most suspicious, all, or the K most suspicious; default: "
+    "those of the model's rule for patients, if it has one. Needs patients.",
+)
+@click.option(
+    "--top-k",
+    metavar="K",
+    type=click.IntRange(1),
+    show_default="3",
+    help="Number of slices of --aggregate top-k.",
 )
 @class_name_option
 @click.option(
@@ -93,6 +107,8 @@ def evaluate(
     fail_over: float | None,
     drop_leaks: bool,
     group_regex: str | None,
+    aggregate: "Aggregate | None",
+    top_k: int | None,
     class_names: dict[str, str],
     replicates: int,
     seed: int,
@@ -105,6 +121,9 @@ def evaluate(
     MODEL_OR_RUN is the folder or name of a run, or an .onnx file. DATA has the same layout as for train, but need not
     have all classes. Each metric has a 95 % bootstrap interval. Images that the model was trained on are identified by
     their pixels.
+
+    Where the patients are known, the metrics are also those of patients, by the model's rule for them, and of their
+    subgroups.
 
     With --external the classes of DATA may be others, such as benign and malignant. The first line is the verdict on
     the operating point; the exit code is 1 if it does not hold there. Copies of a scan are left out.
@@ -123,7 +142,11 @@ def evaluate(
     """
     if fail_over is not None and not stress:
         raise click.UsageError("expected --fail-over with --stress, found it alone")
+    if top_k and aggregate != "top-k":
+        raise click.UsageError(f"expected --top-k with --aggregate top-k, found {aggregate or 'it alone'}")
     if external:
+        if aggregate:
+            raise click.UsageError("expected --external or --aggregate, found both")
         if stress:
             raise click.UsageError("expected --external or --stress, found both")
         if compare:
@@ -165,6 +188,8 @@ def evaluate(
         other=open_evaluated_model(compare, threads=threads) if compare else None,
         class_names=class_names,
         group_regex=group_regex,
+        aggregate=aggregate,
+        top_k=top_k,
         drop_leaks=drop_leaks,
         replicates=replicates,
         seed=seed,

@@ -20,7 +20,7 @@ def inspect(model: Path | None, as_json: bool) -> None:
     """Show the metadata of an exported model.
 
     MODEL is an .onnx file or a run; default: the newest run with an export. Prints classes, preprocessing, metrics,
-    parity, operating point and caveats; per-class metrics and confusion matrices only with --json.
+    parity, operating point, rule for patients and caveats; per-class metrics and confusion matrices only with --json.
 
     \b
     Example:
@@ -56,6 +56,7 @@ def inspect(model: Path | None, as_json: bool) -> None:
     del facts["acquisition"]  # a table, in --json
     if facts["novelty"]:
         del facts["novelty"]["quantiles"]  # 101 numbers
+    facts["patient_rule"] = spec.patient_rule and spec.patient_rule.sentence()
     history = [("history", entry) for entry in describe_history(spec)]
     notes = [*(("caveat", caveat) for caveat in caveats), *([("lacks", lacks)] if lacks else [])]
     rows = [*_rows(facts), *history, *notes]
