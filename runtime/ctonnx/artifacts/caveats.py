@@ -106,6 +106,7 @@ def split_caveats(
     suspicious: Mapping[str, Any] | None,
     split: str,
     decisions: Mapping[str, Any] | None = None,
+    patients: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Returns the caveats of the metrics of one split, the most serious first.
 
@@ -114,11 +115,14 @@ def split_caveats(
         suspicious: Results of the operating point on these images, with its target; None without an operating point.
         split: `train`, `valid`, `test` or `all`.
         decisions: Metrics of the decisions on these images, with the coverage of the prediction sets, if known.
+        patients: Metrics of the patients of these images, with the same two parts, if known.
     """
     title = _TITLES.get(split, split)
     return [
-        *_below_target(suspicious, title),
-        *_below_coverage(_part(decisions, "coverage"), title),
+        *_below_target(suspicious, f"{title} images"),
+        *_below_target(_part(patients, "suspicious"), f"{title} patients"),
+        *_below_coverage(_part(decisions, "coverage"), f"{title} images"),
+        *_below_coverage(_part(_part(patients, "decisions"), "coverage"), f"{title} patients"),
         *_like_chance(metrics, title),
     ]
 
@@ -184,7 +188,8 @@ def model_caveats(
     """
     split = "test" if _part(metrics, "test") else "valid"
     of_split = _part(metrics, split)
-    found = split_caveats(of_split, _part(of_split, "suspicious"), split, _part(of_split, "decisions"))
+    parts = (_part(of_split, name) for name in ("decisions", "patients"))
+    found = split_caveats(of_split, _part(of_split, "suspicious"), split, *parts)
     return [
         *found,
         *shortcut_caveats(shortcuts),
@@ -321,7 +326,7 @@ def _below_coverage(coverage: Mapping[str, Any], title: str) -> Iterator[str]:
         if value is None or promised is None or low_high is None or not low_high[1] < promised:
             continue
         yield (
-            f"of the {title} images of '{name}', {_against(promised, value, low_high)} have their class in the "
+            f"of the {title} of '{name}', {_against(promised, value, low_high)} have their class in the "
             f"prediction set: the whole interval lies below the coverage of {_down(promised)}"
         )
 
@@ -332,7 +337,7 @@ def _below_target(found: Mapping[str, Any] | None, title: str) -> Iterator[str]:
     if value is None or target is None or low_high is None or not low_high[1] < target:
         return
     yield (
-        f"on the {title} images the operating point found {_against(target, value, low_high)} of the suspicious ones: "
+        f"on the {title} the operating point found {_against(target, value, low_high)} of the suspicious ones: "
         f"the whole interval lies below the target sensitivity of {exactly(target)}"
     )
 

@@ -327,3 +327,17 @@ def test_sets_of_few_patients_promise_nothing_whatever_the_number_of_their_image
         "too few patients of the validation images for prediction sets with a coverage of 0.95 (19 or more of a class "
         "can promise it): 'tumor' has 5; how often the set has its class is not promised"
     ]
+
+
+def test_patients_below_the_target_and_the_coverage_have_caveats_of_their_own() -> None:
+    suspicious = {"sensitivity": 0.666, "sensitivity_interval": [0.487, 0.808], "target_sensitivity": 0.95}
+    coverage = {"tumor": {"share": 0.7, "share_interval": [0.521, 0.834], "promised": 0.95}}
+    patients = {"suspicious": suspicious, "decisions": {"coverage": coverage}}
+    expected = [
+        "on the test patients the operating point found 0.666 [0.487, 0.808] of the suspicious ones: the whole "
+        "interval lies below the target sensitivity of 0.95",
+        "of the test patients of 'tumor', 0.700 [0.521, 0.834] have their class in the prediction set: the whole "
+        "interval lies below the coverage of 0.950",
+    ]
+    assert split_caveats({}, None, "test", None, patients) == expected
+    assert model_caveats({"test": {"patients": patients}}, None) == expected

@@ -252,7 +252,7 @@ def summarize(
             chosen_by=data["seen_in_training"]["chosen_by"],
             fitted_on=images,
         ),
-        *split_caveats(metrics, suspicious, data["split"], decisions),
+        *split_caveats(metrics, suspicious, data["split"], decisions, patients),
         *shortcut_caveats(shortcuts),
         *operating_point_caveats(point),
         *prediction_set_caveats(sets, images),

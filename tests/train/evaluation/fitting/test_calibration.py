@@ -58,7 +58,7 @@ def test_a_temperature_changes_no_predicted_class() -> None:
     assert (calibrated.argmax(1) == logits.argmax(1)).all()
 
 
-def test_weights_count_images_as_often_as_they_say() -> None:
+def test_weight_of_an_image_is_the_number_of_times_it_counts() -> None:
     random = np.random.default_rng(4)
     logits, labels = random.normal(size=(40, 3)) * 3, random.integers(0, 3, 40)
     times = random.integers(1, 4, 40)

@@ -30,7 +30,7 @@ def test_the_aggregate_whose_score_separates_the_patients_best_is_chosen() -> No
     )
 
 
-def test_of_equal_aggregates_the_first_is_chosen_and_said() -> None:
+def test_of_equal_aggregates_the_first_is_chosen_and_logged() -> None:
     scans = made(40, 1)
     found = fit_patient_rule(*scans, CLASSES, POSITIVE, **TARGETS)
     assert found.how == Aggregation("max")

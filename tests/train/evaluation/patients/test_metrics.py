@@ -73,7 +73,7 @@ def test_patients_who_share_a_copy_are_resampled_together() -> None:
     assert (found["metrics"]["bootstrap"]["units"], found["count"]) == (5, 6)
 
 
-def test_novel_and_doubtful_slices_refer_their_patient() -> None:
+def test_novel_slices_and_warnings_refer_their_patient() -> None:
     scans = made(6, 3)
     rule = replace(fitted(scans), aggregate="mean", k=None, prediction_sets=None)
     novel, caution = np.zeros(18, bool), np.zeros(18, bool)

@@ -51,7 +51,7 @@ def test_subgroups_have_a_table_and_a_sentence_each() -> None:
     ) in text
 
 
-def test_a_difference_beyond_chance_is_said_with_its_size() -> None:
+def test_a_difference_beyond_chance_is_reported_with_its_size() -> None:
     scans = made(80, 4, signal=8.0)
     sites = ["A", "A", "B", "B"] * 20
     rule = fit_patient_rule(*scans, CLASSES, POSITIVE, choice="max", sensitivity=0.9, coverage=0.9).rule
@@ -65,7 +65,7 @@ def test_a_difference_beyond_chance_is_said_with_its_size() -> None:
     assert [text for text in patient_table("test", found) if text.startswith("site: ")] == [line[2:-1]]
 
 
-def test_without_a_threshold_or_a_rule_it_says_so() -> None:
+def test_a_missing_threshold_and_a_missing_rule_are_reported() -> None:
     scans = made(12, 4)
     lines = "\n".join(patient_lines(metrics_of(scans, ChosenRule(Aggregation("mean"), None, POSITIVE)), seen=False))
     assert "are those of the mean of all slices (--aggregate, without a threshold).\n" in lines
