@@ -203,6 +203,7 @@ def _spec(checkpoint: Checkpoint, parity: Parity) -> ModelSpec:
         temperature=record.temperature,
         operating_point=record.operating_point,
         prediction_sets=record.prediction_sets,
+        patient_rule=record.patient_rule,
         brightness=record.brightness,
         shortcuts=record.shortcuts,
         acquisition=record.acquisition,

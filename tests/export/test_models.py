@@ -7,6 +7,7 @@ import onnx
 from numpy.typing import NDArray
 from tests.export.builders import POINT, SAME, SPEC
 
+from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.run import Run
 from ctonnx.artifacts.spec import ModelSpec
 from ctonnx.parity.acceptance_gates import GATES
@@ -25,6 +26,15 @@ def test_run_of_an_earlier_release_is_exported_without_missing_values(exported_r
     spec = models._spec(replace(checkpoint, record=record), SAME)
     assert (spec.temperature, spec.operating_point, "leaks" in spec.data) == (1.0, None, False)
     assert ModelSpec.from_json(spec.to_json()) == spec
+
+
+def test_rule_for_patients_is_in_the_spec(exported_run: Run) -> None:
+    checkpoint = load_checkpoint(exported_run)
+    point = checkpoint.record.operating_point
+    assert point is not None
+    rule = PatientRule(aggregate="top-k", k=3, operating_point=point, patients=12)
+    spec = models._spec(replace(checkpoint, record=replace(checkpoint.record, patient_rule=rule)), SAME)
+    assert spec.patient_rule == ModelSpec.from_json(spec.to_json()).patient_rule == rule
 
 
 def test_reference_of_the_comparison_is_fp32_on_all_compared_images(

@@ -15,6 +15,7 @@ from ctonnx.system.text import counted, table
 
 __all__ = ["decision_lines"]
 
+_SHARES = ("sensitivity", "specificity")
 _TITLES = {"valid": "validation", "test": "test"}
 
 
@@ -50,6 +51,7 @@ def decision_lines(facts: Mapping[str, Any]) -> list[str]:
         *_sets(spec.metrics, spec.classes, sets),
         *_novelty(novelty),
         *_exported(facts["precisions"], spec.classes),
+        *_patients(spec),
     ]
 
 
@@ -146,6 +148,52 @@ def _novelty(novelty: Novelty | None) -> Iterator[str]:
         f"image that is not flagged can be a wrong one.{leaked}"
     )
     yield ""
+
+
+def _patients(spec: ModelSpec) -> Iterator[str]:
+    """Yields the rule for patients and their metrics from the training; nothing without a rule."""
+    rule = spec.patient_rule
+    if rule is None:
+        return
+    yield "## Patients"
+    yield ""
+    yield (
+        f"A patient's score is that of {rule.title}; from {rule.operating_point.threshold:.6f} on the patient is "
+        "suspicious. The decision is `refer` if the patient's prediction set has classes of both kinds, or only of the "
+        "other kind, or if more than half of these slices are unlike the training images or gave a warning."
+        + ("" if rule.prediction_sets else " There were too few patients for prediction sets.")
+    )
+    yield ""
+    found = {split: of["patients"] for split, of in spec.metrics.items() if of.get("patients")}
+    rows = []
+    for split, of in found.items():
+        called, decided = of.get("suspicious") or {}, of.get("decisions") or {}
+        rows.append(
+            [
+                _TITLES.get(split, split),
+                str(of["count"]),
+                _interval_of(of.get("auroc") or {}),
+                *(f"{_share(called, name)} of {called.get(f'{name}_patients', 0)}" for name in _SHARES),
+                f"{decided.get('referred', 0)}: {_share(decided, 'referred_share', up=True)}",
+                *(f"{_share(decided, name)} of {decided.get(f'{name}_patients', 0)}" for name in _SHARES),
+            ]
+        )
+    heads = [
+        "patients",
+        "number",
+        "AUROC of the score",
+        *_SHARES,
+        "referred",
+        *(f"{name}, decided" for name in _SHARES),
+    ]
+    yield from table(heads, rows)
+    yield ""
+    yield "The validation patients chose and fitted this rule: metrics on them are optimistic."
+    yield ""
+
+
+def _interval_of(found: Mapping[str, Any]) -> str:
+    return cautious(found.get("value"), found.get("interval"))
 
 
 def _exported(precisions: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> Iterator[str]:

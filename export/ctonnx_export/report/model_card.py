@@ -30,6 +30,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
     """Returns the export folder's README.md, after Mitchell et al. 2019 (https://doi.org/10.1145/3287560.3287596)."""
     model = facts["model"]
     size = model["preprocessing"]["size"]
+    patients = ", and a patient by the slices that its rule takes" if model.get("patient_rule") else ""
     lines = [
         f"# {model['name']}",
         "",
@@ -100,8 +101,8 @@ def model_card(facts: Mapping[str, Any]) -> str:
         "the warnings refer most of such images, and not all.",
         "- It was tested on images of the same source as its training images. Metrics may be lower for another "
         "scanner, protocol, window or population; measure them before you use it there.",
-        "- It classifies single slices, scaled to its input size, not volumes; findings of only a few of its pixels "
-        "are lost.",
+        f"- It classifies single slices, scaled to its input size, not volumes{patients}; findings of only a few of "
+        "its pixels are lost.",
         "- A heatmap shows the regions that contributed to a class; it is not a segmentation.",
         *(f"- {note[0].upper()}{note[1:]}." for note in facts["notes"]),
         f"- {GOLDEN_PIXELS}",

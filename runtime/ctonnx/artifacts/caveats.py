@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.decision.rule import describe_basis, describe_reasons
 from ctonnx.artifacts.report_schema import Verdict
@@ -27,6 +28,7 @@ __all__ = [
     "model_caveats",
     "novelty_caveats",
     "operating_point_caveats",
+    "patient_rule_caveats",
     "prediction_set_caveats",
     "recalibration_caveats",
     "shortcut_caveats",
@@ -78,6 +80,14 @@ def operating_point_caveats(point: OperatingPoint | None) -> list[str]:
     return [] if point is None else [*_point_like_chance(point), *_of_point(point)]
 
 
+def patient_rule_caveats(rule: PatientRule | None) -> list[str]:
+    """Returns the caveats of a rule for patients, such as too few validation patients; an empty list for None."""
+    if rule is None:
+        return []
+    sets = [] if rule.prediction_sets is None else _of_sets(rule.prediction_sets, VALIDATION_IMAGES, of_patients=True)
+    return [*_of_point(rule.operating_point, of_patients=True), *sets]
+
+
 def prediction_set_caveats(sets: PredictionSets | None, images: str = VALIDATION_IMAGES) -> list[str]:
     """Returns the caveats of prediction sets, such as too few images for their coverage; an empty list for None.
 
@@ -99,6 +109,7 @@ def split_caveats(
     suspicious: Mapping[str, Any] | None,
     split: str,
     decisions: Mapping[str, Any] | None = None,
+    patients: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Returns the caveats of the metrics of one split, the most serious first.
 
@@ -107,13 +118,17 @@ def split_caveats(
         suspicious: Results of the operating point on these images, with its target; None without an operating point.
         split: `train`, `valid`, `test` or `all`.
         decisions: Metrics of the decisions on these images, with the coverage of the prediction sets, if known.
+        patients: Metrics of the patients of these images, with the same two parts, if known.
     """
     title = _TITLES.get(split, split)
     return [
         *_like_chance(metrics, title, observed=True),
         *_refers_most(decisions, f"{title} images"),
-        *_below_target(suspicious, title),
-        *_below_coverage(_part(decisions, "coverage"), title),
+        *_refers_most(_part(patients, "decisions"), f"{title} patients"),
+        *_below_target(suspicious, f"{title} images"),
+        *_below_target(_part(patients, "suspicious"), f"{title} patients"),
+        *_below_coverage(_part(decisions, "coverage"), f"{title} images"),
+        *_below_coverage(_part(_part(patients, "decisions"), "coverage"), f"{title} patients"),
         *_like_chance(metrics, title, observed=False),
     ]
 
@@ -181,6 +196,7 @@ def model_caveats(
     shortcuts: Mapping[str, Any] | None = None,
     novelty: Novelty | None = None,
     *,
+    rule: PatientRule | None = None,
     images: str = VALIDATION_IMAGES,
 ) -> list[str]:
     """Returns the caveats of a model's metrics on the test, else the validation images, its data and its decisions.
@@ -191,11 +207,13 @@ def model_caveats(
         sets: Prediction sets of the model.
         shortcuts: Shortcuts in the training images, if they are known.
         novelty: Novelty threshold of the model.
+        rule: Rule for patients of the model.
         images: Name of the images that the values of the decision were fitted on.
     """
     split = "test" if _part(metrics, "test") else "valid"
     of_split = _part(metrics, split)
-    found = split_caveats(of_split, _part(of_split, "suspicious"), split, _part(of_split, "decisions"))
+    parts = (_part(of_split, name) for name in ("decisions", "patients"))
+    found = split_caveats(of_split, _part(of_split, "suspicious"), split, *parts)
     chance = [] if point is None else list(_point_like_chance(point))
     return [
         *chance,
@@ -204,6 +222,7 @@ def model_caveats(
         *([] if point is None else _of_point(point)),
         *prediction_set_caveats(sets, images),
         *novelty_caveats(novelty, images),
+        *patient_rule_caveats(rule),
     ]
 
 
@@ -214,7 +233,13 @@ def caveats_of(spec: ModelSpec) -> list[str]:
     return [
         *recalibration_caveats(_part(_part(last, "cross_validated"), "after"), images),
         *model_caveats(
-            spec.metrics, spec.operating_point, spec.prediction_sets, spec.shortcuts, spec.novelty, images=images
+            spec.metrics,
+            spec.operating_point,
+            spec.prediction_sets,
+            spec.shortcuts,
+            spec.novelty,
+            rule=spec.patient_rule,
+            images=images,
         ),
     ]
 
@@ -243,28 +268,51 @@ def _audited(shortcuts: Mapping[str, Any] | None) -> str:
     return "training images as the network sees them" if _is_of_input(shortcuts) else "training images"
 
 
-def _point_like_chance(point: OperatingPoint) -> Iterator[str]:
+def _point_like_chance(point: OperatingPoint, *, of_patients: bool = False) -> Iterator[str]:
     if point.sensitivity + point.specificity <= 1:
-        yield f"on the images that it was fitted on, the operating point is no better than chance: {point.metrics_text}"
+        unit, title = _unit_and_title(of_patients)
+        yield f"on the {unit}s that it was fitted on, {title} is no better than chance: {point.metrics_text}"
 
 
-def _of_point(point: OperatingPoint) -> Iterator[str]:
+def _unit_and_title(of_patients: bool) -> tuple[str, str]:
+    return ("patient", "the operating point of patients") if of_patients else ("image", "the operating point")
+
+
+def _of_point(point: OperatingPoint, *, of_patients: bool = False) -> Iterator[str]:
+    """Yields the caveats of an operating point; `of_patients` is True for the one of a rule for patients."""
+    unit, title = _unit_and_title(of_patients)
     target, bound = point.target_sensitivity, point.sensitivity_bound
     if target is not None and bound is not None and point.positive_images is not None and bound < target:
         needed = images_to_show(target)
-        enough = "no number of images shows it" if needed is None else f"{needed} or more can show it"
+        units = "" if of_patients or point.positive_patients is None else " patients"
+        enough = "no number of images shows it" if needed is None else f"{needed} or more{units} can show it"
+        patients = f" of {counted(point.positive_patients or 0, 'patient')}" if units else ""
         yield (
-            f"the operating point was fitted on {counted(point.positive_images, 'suspicious image')}, too few to show "
+            f"{title} was fitted on {counted(point.positive_images, f'suspicious {unit}')}{patients}, too few to show "
             f"a sensitivity of {exactly(target)} ({enough}): the observed sensitivity reached it, the one-sided 95 % "
             f"lower bound is {_down(bound)}"
         )
     needed = images_to_show(_SPECIFICITY)
-    if point.negative_images is not None and needed is not None and point.negative_images < needed:
-        yield (
-            f"the operating point was fitted on {counted(point.negative_images, 'image')} of other classes, too few "
-            f"to show a specificity of {_SPECIFICITY:g} ({needed} or more can show it)"
+    units = "" if of_patients or point.negative_patients is None else " patients"
+    negatives = point.negative_patients if units else point.negative_images
+    if point.negative_images is not None and negatives is not None and needed is not None and negatives < needed:
+        found = (
+            f"{counted(point.negative_images, 'other patient')}"
+            if of_patients
+            else f"{counted(point.negative_images, 'image')} of other classes"
         )
-    if point.leaked_images_used:
+        found += f" of {counted(negatives, 'patient')}" if units else ""
+        yield (
+            f"{title} was fitted on {found}, too few to show a specificity of {_SPECIFICITY:g} ({needed} or "
+            f"more{units} can show it)"
+        )
+    if point.leaked_images_used and of_patients:
+        yield (
+            f"{title} was also fitted on leaked patients, as there were too few others: "
+            f"{counted(point.leaked_images, 'validation patient')} with an image, or a copy of one, in the training "
+            "set; its metrics are optimistic"
+        )
+    elif point.leaked_images_used:
         yield (
             "the operating point was also fitted on leaked images, as there were too few others: "
             f"{counted(point.leaked_images, 'validation image')} with a copy, or an image of their group, in the "
@@ -272,28 +320,34 @@ def _of_point(point: OperatingPoint) -> Iterator[str]:
         )
 
 
-def _of_sets(sets: PredictionSets, images: str) -> Iterator[str]:
+def _of_sets(sets: PredictionSets, images: str, *, of_patients: bool = False) -> Iterator[str]:
+    """Yields the caveats of prediction sets; `of_patients` is True for those of a rule for patients."""
+    title = "prediction sets of patients" if of_patients else "prediction sets"
     if short := sets.short_of_images:
         needed = images_to_promise(sets.coverage)
         enough = "no number promises it" if needed is None else f"{needed} or more of a class can promise it"
-        few = ", ".join(f"'{name}' has {sets.images[name]}" for name in short)
+        few = ", ".join(f"'{name}' has {sets.independent[name]}" for name in short)
+        units = images if sets.patients is None else f"patients of the {images}"
+        units = "validation patients" if of_patients else units
         yield (
-            f"too few {images} for prediction sets with a coverage of {exactly(sets.coverage)} ({enough}): {few}; how "
+            f"too few {units} for {title} with a coverage of {exactly(sets.coverage)} ({enough}): {few}; how "
             "often the set has its class is not promised"
         )
     if sets.leaked_images_used:
+        leaked = "patients" if of_patients else "images"
         yield (
-            "the prediction sets were also fitted on leaked images, as a class has no others: their coverage is "
-            "optimistic"
+            f"the {title} were also fitted on leaked {leaked}, as a class has no others: their coverage is optimistic"
         )
 
 
 def _of_novelty(novelty: Novelty, images: str) -> Iterator[str]:
     needed = images_to_promise(novelty.quantile)
-    if needed is None or novelty.images < needed:
-        enough = "no number promises it" if needed is None else f"{needed} or more can promise it"
+    if needed is None or novelty.independent < needed:
+        units = "" if novelty.patients is None else " patients"
+        enough = "no number promises it" if needed is None else f"{needed} or more{units} can promise it"
+        of = f" of {counted(novelty.patients or 0, 'patient')}" if units else ""
         yield (
-            f"the novelty threshold was fitted on {novelty.images} {images}, too few to promise that the share "
+            f"the novelty threshold was fitted on {novelty.images} {images}{of}, too few to promise that the share "
             f"{exactly(novelty.quantile)} of further ones like them is not flagged ({enough}): it may flag more"
         )
     if novelty.leaked_images_used:
@@ -322,7 +376,7 @@ def _below_coverage(coverage: Mapping[str, Any], title: str) -> Iterator[str]:
         if value is None or promised is None or low_high is None or not low_high[1] < promised:
             continue
         yield (
-            f"of the {title} images of '{name}', {_against(promised, value, low_high)} have their class in the "
+            f"of the {title} of '{name}', {_against(promised, value, low_high)} have their class in the "
             f"prediction set: the whole interval lies below the coverage of {_down(promised)}"
         )
 
@@ -333,7 +387,7 @@ def _below_target(found: Mapping[str, Any] | None, title: str) -> Iterator[str]:
     if value is None or target is None or low_high is None or not low_high[1] < target:
         return
     yield (
-        f"on the {title} images the operating point found {_against(target, value, low_high)} of the suspicious ones: "
+        f"on the {title} the operating point found {_against(target, value, low_high)} of the suspicious ones: "
         f"the whole interval lies below the target sensitivity of {exactly(target)}"
     )
 

@@ -19,6 +19,7 @@ __all__ = [
     "GateBounds",
     "Leaked",
     "Metrics",
+    "PatientMetrics",
     "Precision",
     "QuantizationFacts",
     "Share",
@@ -124,6 +125,35 @@ class DecisionMetrics(TypedDict, total=False):
     coverage: Mapping[str, Coverage]
 
 
+class _Area(TypedDict):
+    value: Share | None
+    interval: _Interval
+
+
+class _PatientShares(TypedDict, total=False):
+    sensitivity: Required[Share | None]
+    sensitivity_interval: Required[_Interval]
+    sensitivity_patients: Required[Count]
+    specificity: Required[Share | None]
+    specificity_interval: Required[_Interval]
+    specificity_patients: Required[Count]
+
+
+class _PatientDecisions(_PatientShares, total=False):
+    referred: Required[Count]
+    referred_share: Required[Share | None]
+    referred_share_interval: Required[_Interval]
+
+
+class PatientMetrics(TypedDict, total=False):
+    """`patients`: metrics of the patients of one split, as far as they are read again."""
+
+    count: Required[Count]
+    auroc: _Area | None
+    suspicious: _PatientShares | None
+    decisions: _PatientDecisions | None
+
+
 class Metrics(TypedDict, total=False):
     """Metrics on the images of one split, as far as they are read again."""
 
@@ -134,6 +164,7 @@ class Metrics(TypedDict, total=False):
     macro: Mapping[str, Share | None]
     per_class: Mapping[str, ClassMetrics]
     decisions: DecisionMetrics | None
+    patients: PatientMetrics | None
 
 
 class GateBounds(TypedDict, total=False):

@@ -10,6 +10,7 @@ from tests.export.builders import POINT, SPEC
 from ctonnx.artifacts.caveats import missing_checks, novelty_caveats
 from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.novelty import PERCENTILES, Novelty
+from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx_export.report.decisions import decision_lines
 
@@ -146,3 +147,28 @@ def test_exported_files_are_compared_on_test_images() -> None:
         "| normal | 15 | 0.950 | 0.933 [0.701, 0.989] | 0.800 [0.540, 0.930] |\n"
     ) in found
     assert "Decisions of the exported files" not in text()
+
+
+def test_patients_have_a_section_with_their_rule_and_metrics() -> None:
+    assert "## Patients" not in text()
+    rule = PatientRule(aggregate="top-k", k=3, operating_point=POINT, patients=20)
+    share = {"sensitivity": 0.9, "sensitivity_interval": [0.59, 0.99], "sensitivity_patients": 10}
+    share |= {"specificity": 0.8, "specificity_interval": [0.49, 0.95], "specificity_patients": 10}
+    of_patients = {
+        "count": 20,
+        "auroc": {"value": 0.95, "interval": [0.8, 1.0]},
+        "suspicious": share,
+        "decisions": {"referred": 1, "referred_share": 0.05, "referred_share_interval": [0.0089, 0.2361], **share},
+    }
+    shown = text(patient_rule=rule, metrics={"valid": {"images": 72, "decisions": None, "patients": of_patients}})
+    assert (
+        "## Patients\n\nA patient's score is that of the mean of the 3 most suspicious slices; from 0.123456 on the "
+        "patient is suspicious. The decision is `refer` if "
+    ) in shown
+    assert " There were too few patients for prediction sets.\n" in shown
+    assert (
+        "| validation | 20 | 0.950 [0.800, 1.000] | 0.900 [0.590, 0.990] of 10 | 0.800 [0.490, 0.950] of 10 | "
+        "1: 0.050 [0.008, 0.237] | 0.900 [0.590, 0.990] of 10 | 0.800 [0.490, 0.950] of 10 |"
+    ) in shown
+    unmeasured = text(patient_rule=rule, metrics={"valid": {"images": 72, "decisions": None, "patients": {"count": 3}}})
+    assert "| validation | 3 | - | - of 0 |" in unmeasured

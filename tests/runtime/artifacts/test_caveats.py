@@ -14,11 +14,13 @@ from ctonnx.artifacts.caveats import (
     model_caveats,
     novelty_caveats,
     operating_point_caveats,
+    patient_rule_caveats,
     prediction_set_caveats,
     shortcut_caveats,
     split_caveats,
 )
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 
 POINT = OperatingPoint(
@@ -108,8 +110,8 @@ def test_too_few_images_are_reported_with_the_required_number() -> None:
     assert operating_point_caveats(few) == [
         "the operating point was fitted on 20 suspicious images, too few to show a sensitivity of 0.95 (59 or more can "
         "show it): the observed sensitivity reached it, the one-sided 95 % lower bound is 0.860",
-        "the operating point was fitted on 3 images of other classes, too few to show a specificity of 0.9 (29 or more "
-        "can show it)",
+        "the operating point was fitted on 3 images of other classes, too few to show a specificity of 0.9 (29 or "
+        "more can show it)",
     ]
 
 
@@ -305,3 +307,62 @@ def test_the_parts_that_a_models_decisions_lack_are_named() -> None:
         "about an image; nothing warns of an image far darker or brighter than the training images; train again, and "
         "export, to change that"
     )
+
+
+def test_rule_for_patients_has_caveats_of_its_own() -> None:
+    point = OperatingPoint(
+        positive=("tumor",),
+        threshold=0.5,
+        sensitivity=1.0,
+        specificity=0.5,
+        target_sensitivity=0.95,
+        sensitivity_bound=0.6878,
+        positive_images=8,
+        negative_images=1,
+        leaked_images=2,
+        leaked_images_used=True,
+    )
+    sets = PredictionSets(
+        coverage=0.95, lowest={"normal": 0.1, "tumor": 0.1}, images={"normal": 1, "tumor": 8}, leaked_images_used=True
+    )
+    rule = PatientRule(aggregate="max", operating_point=point, prediction_sets=sets, patients=9)
+    assert patient_rule_caveats(rule) == [
+        "the operating point of patients was fitted on 8 suspicious patients, too few to show a sensitivity of 0.95 "
+        "(59 or more can show it): the observed sensitivity reached it, the one-sided 95 % lower bound is 0.687",
+        "the operating point of patients was fitted on 1 other patient, too few to show a specificity of 0.9 (29 or "
+        "more can show it)",
+        "the operating point of patients was also fitted on leaked patients, as there were too few others: 2 "
+        "validation patients with an image, or a copy of one, in the training set; its metrics are optimistic",
+        "too few validation patients for prediction sets of patients with a coverage of 0.95 (19 or more of a class "
+        "can promise it): 'normal' has 1, 'tumor' has 8; how often the set has its class is not promised",
+        "the prediction sets of patients were also fitted on leaked patients, as a class has no others: their "
+        "coverage is optimistic",
+    ]
+    assert patient_rule_caveats(None) == []
+
+
+def test_sets_of_few_patients_promise_nothing_whatever_the_number_of_their_images() -> None:
+    sets = PredictionSets(
+        coverage=0.95,
+        lowest={"normal": 0.1, "tumor": 0.1},
+        images={"normal": 400, "tumor": 40},
+        patients={"normal": 20, "tumor": 5},
+    )
+    assert prediction_set_caveats(sets) == [
+        "too few patients of the validation images for prediction sets with a coverage of 0.95 (19 or more of a class "
+        "can promise it): 'tumor' has 5; how often the set has its class is not promised"
+    ]
+
+
+def test_patients_below_the_target_and_the_coverage_have_caveats_of_their_own() -> None:
+    suspicious = {"sensitivity": 0.666, "sensitivity_interval": [0.487, 0.808], "target_sensitivity": 0.95}
+    coverage = {"tumor": {"share": 0.7, "share_interval": [0.521, 0.834], "promised": 0.95}}
+    patients = {"suspicious": suspicious, "decisions": {"coverage": coverage}}
+    expected = [
+        "on the test patients the operating point found 0.666 [0.487, 0.808] of the suspicious ones: the whole "
+        "interval lies below the target sensitivity of 0.95",
+        "of the test patients of 'tumor', 0.700 [0.521, 0.834] have their class in the prediction set: the whole "
+        "interval lies below the coverage of 0.950",
+    ]
+    assert split_caveats({}, None, "test", None, patients) == expected
+    assert model_caveats({"test": {"patients": patients}}, None) == expected

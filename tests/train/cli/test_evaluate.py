@@ -242,7 +242,13 @@ def test_a_class_that_lacks_has_no_metrics(run: str, copied: Path) -> None:
 
 def test_groups_are_resampled_and_no_resamples_give_no_intervals(run: str, phantoms: Path) -> None:
     grouped = document(ctonnx(run, phantoms, *QUICK, "--seed", "4", "--group-regex", "test/([a-z])", "--json"))
-    assert grouped["metrics"]["bootstrap"] == {"level": 0.95, "replicates": 20, "seed": 4, "unit": "group", "units": 4}
+    assert grouped["metrics"]["bootstrap"] == {
+        "level": 0.95,
+        "replicates": 20,
+        "seed": 4,
+        "unit": "patient",
+        "units": 4,
+    }
     plain = ctonnx(run, phantoms, "--replicates", "0")
     assert "| metric | value | interval |\n" in plain.stdout
     assert "Intervals:" not in plain.stdout
@@ -305,7 +311,7 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
     )
     options = (
         "--split=valid --compare=other.onnx --drop-leaks --group-regex=p(.) --class-name=A=b --replicates=7 --seed=3 "
-        "--threads=2"
+        "--threads=2 --aggregate=top-k --top-k=4"
     )
     assert outcome(ctonnx("tiny", "scans", *options.split())) == failed("seen enough")
     del asked["log"]
@@ -317,6 +323,8 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
         "drop_leaks": True,
         "group_regex": "p(.)",
         "labels_file": None,
+        "aggregate": "top-k",
+        "top_k": 4,
         "class_names": {"A": "b"},
         "replicates": 7,
         "seed": 3,
@@ -332,6 +340,8 @@ def test_every_option_reaches_the_evaluation(monkeypatch: pytest.MonkeyPatch) ->
         "drop_leaks": False,
         "group_regex": None,
         "labels_file": None,
+        "aggregate": None,
+        "top_k": None,
         "class_names": {},
         "replicates": REPLICATES,
         "seed": 0,
@@ -519,3 +529,17 @@ def test_an_exported_model_needs_no_pytorch(model: Path, phantoms: Path) -> None
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == "[]"
     assert "## Stress test" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--top-k", "2"), "expected --top-k with --aggregate top-k, found it alone"),
+        (("--top-k", "2", "--aggregate", "max"), "expected --top-k with --aggregate top-k, found max"),
+        (("--external", "--aggregate", "max"), "expected --external or --aggregate, found both"),
+    ],
+)
+def test_options_of_patients_that_do_nothing_are_rejected(options: tuple[str, ...], message: str) -> None:
+    result = ctonnx("tiny", "scans", *options)
+    assert result.exit_code == 2
+    assert message in result.stderr

@@ -117,7 +117,8 @@ def test_every_option_reaches_the_training(asked: dict[str, Any]) -> None:
         "--intensity=as-is --seed=5 --precision=bf16 --unfreeze-from=layer2 --patience=4 --monitor=macro_f1 "
         "--imbalance=sampler --drop-leaks --group-regex=p(.) --augmentation=standard --novelty-quantile=0.9 "
         "--positive=b=c --positive=e --sensitivity=0.9 --coverage=0.8 --class-name C=b=c --class-name b=e --name=run "
-        "--cache-gb=0.5 --devices=2 --nodes=3 --threads=4 --compile --tensorboard"
+        "--cache-gb=0.5 --devices=2 --nodes=3 --threads=4 --compile --tensorboard "
+        "--aggregate=top-k --top-k=2"
     )
     assert outcome(ctonnx("train", "scans", *options.split(), "--class-name", "a=b=c")) == failed("seen enough")
     assert asked == {
@@ -146,6 +147,8 @@ def test_every_option_reaches_the_training(asked: dict[str, Any]) -> None:
             sensitivity=0.9,
             coverage=0.8,
             novelty_quantile=0.9,
+            aggregate="top-k",
+            top_k=2,
         ),
         "labels": None,
         "preprocessing": Preprocessing(size=96, color="rgb", crop="body", resize="pad"),
@@ -354,3 +357,10 @@ def test_a_plan_that_cannot_be_read_ends_a_resumption_in_a_sentence(
     else:
         plan.write_text(content, encoding="utf-8")
     assert outcome(ctonnx("train", "--resume", "one")) == (2, "", f"Error: {error}\n")
+
+
+def test_a_number_of_slices_for_another_aggregate_is_rejected(asked: dict[str, Any]) -> None:
+    result = ctonnx("train", "scans", "--aggregate", "max", "--top-k", "2")
+    assert result.exit_code == 2
+    assert "expected --top-k with --aggregate top-k, found max" in result.stderr
+    assert asked == {}

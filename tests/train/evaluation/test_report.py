@@ -120,12 +120,14 @@ def test_intervals_are_next_to_the_metrics_and_are_explained(evaluation: Evaluat
     )
 
 
-def test_intervals_over_groups_have_a_note_on_independence(evaluation: Evaluation) -> None:
-    metrics = evaluate(PROBABILITIES, LABELS.tolist(), CLASSES, groups=[0, 0, 1, 1], replicates=30)
+@pytest.mark.parametrize(("unit", "shown"), [("patient", "2 patients"), ("group of patients", "2 groups of patients")])
+def test_intervals_over_patients_are_explained(evaluation: Evaluation, unit: str, shown: str) -> None:
+    metrics = evaluate(PROBABILITIES, LABELS.tolist(), CLASSES, groups=[0, 0, 1, 1], unit=unit, replicates=30)
     text = as_markdown(evaluation.document | {"metrics": metrics})
-    assert "\nIntervals: percentiles of 30 bootstrap resamples of 2 groups (seed 0); " in text
     assert text.endswith(
-        "\nWilson's intervals and McNemar's test assume independent images; images of one group are not.\n"
+        f"\nIntervals: percentiles of 30 bootstrap resamples of {shown} (seed 0); of sensitivity and specificity at "
+        f"the operating point: Wilson score for the effective number of images, as if all images of a {unit} were "
+        "alike. The ECE of few images is too high, and that of their resamples even higher.\n"
     )
 
 

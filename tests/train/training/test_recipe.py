@@ -43,6 +43,8 @@ def test_a_user_who_chooses_nothing_gets_thirty_epochs_from_imagenet() -> None:
         positive=(),
         sensitivity=0.95,
         coverage=0.95,
+        aggregate="auto",
+        top_k=None,
     )
 
 
@@ -218,3 +220,11 @@ def test_class_weights_of_all_images_sum_to_the_number_of_images() -> None:
     weights = class_weights(labels, 3)
     assert sum(weights[label] for label in labels) == pytest.approx(len(labels))
     assert [weights[label] * labels.count(label) for label in range(3)] == pytest.approx([8 / 3] * 3)
+
+
+def test_a_number_of_slices_is_one_of_top_k_or_auto() -> None:
+    assert (TrainSettings(top_k=5).aggregate, TrainSettings(aggregate="top-k", top_k=1).top_k) == ("auto", 1)
+    with pytest.raises(
+        ValueError, match=r"^expected a top_k of 1 or more for the aggregate 'top-k' or 'auto', found 2 for 'max'$"
+    ):
+        TrainSettings(aggregate="max", top_k=2)

@@ -131,6 +131,8 @@ def test_the_record_has_the_data_the_settings_and_the_training(
         "positive": ["b"],
         "sensitivity": 0.5,
         "coverage": 0.8,
+        "aggregate": "auto",
+        "top_k": None,
         "novelty_quantile": 0.95,
         "threads": None,
     }

@@ -11,6 +11,7 @@ from ctonnx.parity.rounding import exactly
 from ctonnx_train.cli.options import Percent, class_name_option, dataset_folder, labels_option, log
 
 if TYPE_CHECKING:
+    from ctonnx.artifacts.decision.patient_rule import Aggregate
     from ctonnx_train.evaluation.evaluate import EvaluatedSplit
 
 __all__ = ["evaluate"]
@@ -69,8 +70,21 @@ _ONE_PERCENT = 0.01
 @click.option(
     "--group-regex",
     metavar="REGEX",
-    help="Regular expression for an image's group, such as the patient, in its path: the bootstrap resamples "
-    "groups; with --external, all intervals allow for them.",
+    help="Regular expression for an image's patient in its path: metrics per patient, and intervals that allow for "
+    "images of one patient being alike.",
+)
+@click.option(
+    "--aggregate",
+    type=click.Choice(["max", "mean", "top-k"]),
+    help="Slices that a patient's score is the mean of: the most suspicious, all, or the K most suspicious; default: "
+    "those of the model's rule for patients, if it has one. Needs patients.",
+)
+@click.option(
+    "--top-k",
+    metavar="K",
+    type=click.IntRange(1),
+    show_default="3",
+    help="Number of slices of --aggregate top-k.",
 )
 @labels_option
 @class_name_option
@@ -102,6 +116,8 @@ def evaluate(
     drop_leaks: bool,
     group_regex: str | None,
     labels: Path | None,
+    aggregate: "Aggregate | None",
+    top_k: int | None,
     class_names: dict[str, str],
     replicates: int,
     seed: int,
@@ -114,6 +130,9 @@ def evaluate(
     MODEL_OR_RUN is the folder or name of a run, or an .onnx file. DATA has the same layout as for train, or --labels
     describes it, but it need not have all classes. Each metric has a 95 % bootstrap interval. Images that the model was
     trained on are identified by their pixels, patients by the pseudonyms of the run.
+
+    Where the patients are known, the metrics are also those of patients, by the model's rule for them, and of their
+    subgroups.
 
     With --external the classes of DATA may be others, such as benign and malignant. The first line is the verdict on
     the operating point; the exit code is 1 if it does not hold there. Copies of a scan are left out.
@@ -133,11 +152,15 @@ def evaluate(
     """
     if fail_over is not None and not stress:
         raise click.UsageError("expected --fail-over with --stress, found it alone")
+    if top_k and aggregate != "top-k":
+        raise click.UsageError(f"expected --top-k with --aggregate top-k, found {aggregate or 'it alone'}")
     if fail_over is not None and 0 < fail_over < _ONE_PERCENT:
         text, meant = (exactly(share, form="%").removesuffix("%") for share in (fail_over, round(100 * fail_over, 12)))
         log(f"warning: --fail-over is a percentage: {text} %: did you mean {meant}?")
     data = dataset_folder(data, labels)
     if external:
+        if aggregate:
+            raise click.UsageError("expected --external or --aggregate, found both")
         if stress:
             raise click.UsageError("expected --external or --stress, found both")
         if compare:
@@ -181,6 +204,8 @@ def evaluate(
         labels_file=labels,
         class_names=class_names,
         group_regex=group_regex,
+        aggregate=aggregate,
+        top_k=top_k,
         drop_leaks=drop_leaks,
         replicates=replicates,
         seed=seed,

@@ -12,6 +12,7 @@ from ctonnx.images.preprocessing import Color, Crop, Intensity, Preprocessing, R
 from ctonnx_train.cli.options import class_name_option, dataset_folder, labels_option, log, preprocessing_options
 from ctonnx_train.training.recipe import (
     MONITORS,
+    AggregateChoice,
     AugmentationKind,
     Imbalance,
     Precision,
@@ -113,6 +114,19 @@ def _setting(name: str, **details: Any) -> Callable[[Any], Any]:
     help="Target share of each class's images with their class in their prediction set.",
 )
 @_setting(
+    "--aggregate",
+    type=click.Choice(get_args(AggregateChoice)),
+    help="Slices that a patient's score is the mean of: the most suspicious, all, or the K most suspicious; auto is "
+    "the choice that separates the validation patients best. Needs patients.",
+)
+@click.option(
+    "--top-k",
+    metavar="K",
+    type=click.IntRange(1),
+    show_default="3",
+    help="Number of slices of --aggregate top-k, also as a candidate of auto.",
+)
+@_setting(
     "--novelty-quantile",
     type=FiniteRange(0, 1, min_open=True, max_open=True),
     help="Share of the validation images, and of images like them, that is not flagged as unlike the training images.",
@@ -194,6 +208,8 @@ def train(
         return
     if data is None and labels is None:
         raise click.UsageError("expected DATA, --labels CSV or --resume RUN, found none of them", ctx)
+    if settings["top_k"] and settings["aggregate"] not in ("auto", "top-k"):
+        raise click.UsageError(f"expected --top-k with --aggregate top-k, found {settings['aggregate']}", ctx)
     data = dataset_folder(data, labels)
     settings["augmentation"] = settings["augmentation"] or default_augmentation(settings["weights"])
     found = read_data(data, class_names=class_names, labels=labels)  # before the seconds that PyTorch takes to load

@@ -13,12 +13,14 @@ from ctonnx.artifacts.caveats import (
     missing_checks,
     novelty_caveats,
     operating_point_caveats,
+    patient_rule_caveats,
     prediction_set_caveats,
     shortcut_caveats,
     split_caveats,
 )
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.patient_rule import Aggregate, PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.spec import VALIDATION_IMAGES
 from ctonnx.errors import DataError
@@ -30,12 +32,14 @@ from ctonnx_train.data.layouts.image_folder import read_data
 from ctonnx_train.data.layouts.labels_file import labels_in
 from ctonnx_train.data.leakage import group_numbers, labelled_fingerprint
 from ctonnx_train.data.patient_sources import find_patients
+from ctonnx_train.data.patients import Patients
 from ctonnx_train.data.pixel_store import KEPT_BYTES, PixelStore
 from ctonnx_train.data.sources import Source, open_source, read_arrays
 from ctonnx_train.data.splits import SPLITS, Sample
 from ctonnx_train.evaluation.evaluated_model import EvaluatedModel, selection_caveats
 from ctonnx_train.evaluation.fitting.decisions import decision_metrics
 from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
+from ctonnx_train.evaluation.patients.metrics import PatientSlices, find_rule, patient_metrics
 from ctonnx_train.evaluation.statistics.mcnemar import mcnemar
 from ctonnx_train.evaluation.statistics.metrics import REPLICATES, evaluate
 
@@ -52,7 +56,8 @@ class Evaluation:
     """Result of an evaluation; the probabilities are [images, classes].
 
     `source` and `samples` are the images. `document` is a JSON-ready dictionary with `schema_version`, `model`, `data`,
-    `metrics`, `suspicious`, `decisions`, `caveats` and, if two models were compared, `comparison`.
+    `metrics`, `suspicious`, `decisions`, `caveats`; if the patients are known, `patients`; and, if two models were
+    compared, `comparison`.
     """
 
     document: dict[str, Any]
@@ -71,6 +76,9 @@ def evaluate_model(
     labels_file: Path | None = None,
     class_names: Mapping[str, str] | None = None,
     group_regex: str | None = None,
+    patients: Patients | None = None,
+    aggregate: Aggregate | None = None,
+    top_k: int | None = None,
     drop_leaks: bool = False,
     replicates: int = REPLICATES,
     seed: int = 0,
@@ -85,8 +93,11 @@ def evaluate_model(
         other: Model to compare with; it must have the same classes, in any order.
         labels_file: Labels file of the images in `data`, if it has one.
         class_names: Canonical names for class folders, by the folder's name, in addition to those of the training.
-        group_regex: Regular expression for the groups of images that the bootstrap resamples as a whole; see
-            `ctonnx_train.data.leakage.group_names`.
+        group_regex: Regular expression for the patients of the images; see `ctonnx_train.data.leakage.group_names`.
+        patients: Patients of the images, instead of those of `group_regex`. Where they are known, intervals are
+            those of resampled patients, and metrics per patient are added.
+        aggregate: Aggregate of the metrics per patient; None takes the model's rule for patients, if it has one.
+        top_k: Number of slices of the aggregate `top-k`; None is 3.
         drop_leaks: Whether to leave out images that a model was trained on.
         replicates: Number of bootstrap resamples.
         seed: Random seed of the bootstrap.
@@ -94,8 +105,8 @@ def evaluate_model(
 
     Raises:
         DataError: If the split is missing, the data has classes that the model does not know, no image is left, all
-            images of a split made by the run have changed, the training images are unknown but must be dropped, or
-            `other` has other classes.
+            images of a split made by the run have changed, the training images are unknown but must be dropped,
+            `other` has other classes, or `aggregate` is given and the patients or the suspicious classes are unknown.
     """
     models = [model] if other is None else [model, other]
     if other is not None and set(other.classes) != set(model.classes):
@@ -125,7 +136,7 @@ def evaluate_model(
                 "of them have changed or been removed since; restore them, or choose another --split, or all"
             )
     chosen = len(rows)
-    patients = find_patients(found, samples, group_regex, log)
+    patients = patients or find_patients(found, samples, group_regex, log)
     names = [None if patients is None else patients.names.get(sample.path) for sample in samples]
     trained = [each.trained_on_patients(patients.origin) if patients else None for each in models]
     if drop_leaks:
@@ -155,10 +166,19 @@ def evaluate_model(
     probabilities, novelty = model.predict(store, rows)
     is_novel = None if model.novelty is None or novelty is None else model.novelty.flags(novelty)
     cautions = store.cautions(evaluated, model.brightness)
-    groups = None
+    has_caution = np.array([caution is not None for caution in cautions])
+    slices = None
     if patients is not None:  # copies of an image belong to one group, too
         numbers = group_numbers(samples, store.digests, patients.names)
-        groups = [numbers[samples[row].path] for row in rows]
+        slices = PatientSlices(
+            patients=patients,
+            samples=evaluated,
+            groups=[numbers[sample.path] for sample in evaluated],
+            is_novel=is_novel,
+            has_caution=has_caution,
+        )
+    rule = find_rule(model, aggregate, top_k, has_patients=slices is not None)
+    groups = slices.groups if slices else None
     document = summarize(
         model=_describe(model),
         data={
@@ -179,9 +199,15 @@ def evaluate_model(
             "recalibrated_on": model.was_recalibrated_on(evaluated, store.digests, model.classes),
         },
         metrics=evaluate(
-            probabilities, labels.tolist(), model.classes, groups=groups, replicates=replicates, seed=seed
+            probabilities,
+            labels.tolist(),
+            model.classes,
+            groups=groups,
+            unit=slices.unit if slices else "image",
+            replicates=replicates,
+            seed=seed,
         ),
-        suspicious=suspicious_metrics(model.operating_point, probabilities, labels, model.classes),
+        suspicious=suspicious_metrics(model.operating_point, probabilities, labels, model.classes, groups),
         decisions=decision_metrics(
             probabilities,
             labels,
@@ -189,8 +215,13 @@ def evaluate_model(
             point=model.operating_point,
             sets=model.prediction_sets,
             is_novel=is_novel,
-            has_caution=np.array([caution is not None for caution in cautions]),
+            has_caution=has_caution,
+            groups=groups,
         ),
+        patients=patient_metrics(slices, probabilities, labels, model.classes, rule, replicates=replicates, seed=seed)
+        if slices
+        else None,
+        rule=rule.rule,
         point=model.operating_point,
         sets=model.prediction_sets,
         novelty=model.novelty,
@@ -204,7 +235,7 @@ def evaluate_model(
         document["comparison"] = {
             "other": _describe(other),
             "seen_in_training": seen[1],
-            **_compare(probabilities, others, labels),
+            **_compare(probabilities, others, labels, groups),
         }
     return Evaluation(
         document=document,
@@ -222,6 +253,8 @@ def summarize(
     metrics: dict[str, Any],
     suspicious: dict[str, Any] | None,
     decisions: dict[str, Any] | None = None,
+    patients: dict[str, Any] | None = None,
+    rule: PatientRule | None = None,
     point: OperatingPoint | None = None,
     sets: PredictionSets | None = None,
     novelty: Novelty | None = None,
@@ -230,6 +263,7 @@ def summarize(
 ) -> dict[str, Any]:
     """Returns the JSON document of an evaluation, with the caveats of its metrics and of the model's decisions.
 
+    `patients` are the metrics per patient, and `rule` the model's rule for them; None where the patients are unknown.
     `missing` is a sentence about the parts that the decisions lack, if they do.
     """
     images = model.get("fitted_on", VALIDATION_IMAGES)
@@ -239,11 +273,12 @@ def summarize(
             chosen_by=data["seen_in_training"]["chosen_by"],
             fitted_on=images,
         ),
-        *split_caveats(metrics, suspicious, data["split"], decisions),
+        *split_caveats(metrics, suspicious, data["split"], decisions, patients),
         *shortcut_caveats(shortcuts),
         *operating_point_caveats(point),
         *prediction_set_caveats(sets, images),
         *novelty_caveats(novelty, images),
+        *patient_rule_caveats(rule),
         *([missing] if missing else ()),
     ]
     return {
@@ -254,6 +289,7 @@ def summarize(
         "metrics": metrics,
         "suspicious": suspicious,
         "decisions": decisions,
+        **({} if patients is None else {"patients": patients}),
     }
 
 
@@ -331,7 +367,10 @@ def _describe(model: EvaluatedModel) -> dict[str, Any]:
 
 
 def _compare(
-    probabilities: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]], labels: NDArray[np.int64]
+    probabilities: NDArray[np.floating[Any]],
+    others: NDArray[np.floating[Any]],
+    labels: NDArray[np.int64],
+    groups: Sequence[int] | None,
 ) -> dict[str, Any]:
     agreement, max_dp, mean_dp = compare_probabilities(probabilities, others)
     accuracy, other_accuracy = (float((values.argmax(axis=1) == labels).mean()) for values in (probabilities, others))
@@ -341,7 +380,7 @@ def _compare(
         "max_dp": max_dp,
         "mean_dp": mean_dp,
         "accuracy_difference": other_accuracy - accuracy,
-        "mcnemar": mcnemar(probabilities, others, labels),
+        "mcnemar": mcnemar(probabilities, others, labels, groups),
         "accuracy": accuracy,
         "other_accuracy": other_accuracy,
     }

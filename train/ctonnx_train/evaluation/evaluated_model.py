@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.run import RUNS, Run, find_run
 from ctonnx.artifacts.spec import VALIDATION_IMAGES, fitted_on
@@ -74,6 +75,7 @@ class EvaluatedModel:
     predict: _Predict
     checkpoint_sha256: str = ""
     prediction_sets: PredictionSets | None = None
+    patient_rule: PatientRule | None = None
     novelty: Novelty | None = None
     brightness: BrightnessRange | None = None
     shortcuts: Mapping[str, Any] | None = None
@@ -242,6 +244,7 @@ def _checkpoint(run: Run, threads: int | None) -> EvaluatedModel:
         preprocessing=record.preprocessing,
         operating_point=record.operating_point,
         prediction_sets=record.prediction_sets,
+        patient_rule=record.patient_rule,
         novelty=record.novelty,
         brightness=record.brightness,
         synthetic=record.synthetic,
@@ -287,6 +290,7 @@ def _onnx(file: Path, threads: int | None) -> EvaluatedModel:
         preprocessing=spec.preprocessing,
         operating_point=spec.operating_point,
         prediction_sets=spec.prediction_sets,
+        patient_rule=spec.patient_rule,
         novelty=spec.novelty,
         brightness=spec.brightness,
         synthetic=spec.synthetic,

@@ -7,11 +7,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ctonnx.artifacts.decision.rule import describe_reasons
 from ctonnx.artifacts.spec import VALIDATION_IMAGES
 from ctonnx.errors import CtonnxError
 from ctonnx.parity.comparison import MAX_DP
-from ctonnx.parity.rounding import cautious, shown
+from ctonnx.parity.rounding import shown
 from ctonnx.system.files import atomic_file, atomic_folder, write_text
 from ctonnx.system.text import counted, escape_undecodable, table
 from ctonnx_train.evaluation.drawing.plots import (
@@ -23,6 +22,8 @@ from ctonnx_train.evaluation.drawing.plots import (
     save_plot,
 )
 from ctonnx_train.evaluation.evaluate import Evaluation
+from ctonnx_train.evaluation.fitting.lines import decision_lines, escape_cell, suspicious_lines
+from ctonnx_train.evaluation.patients.report import patient_lines
 
 __all__ = ["as_markdown", "check_output_folder", "evaluation_title", "write_curves", "write_evaluation"]
 
@@ -116,26 +117,29 @@ def _lines(document: Mapping[str, Any], plots: bool) -> Iterator[str]:
     for name, values in metrics["per_class"].items():
         bounds = intervals.get("per_class", {}).get(name, {})
         cells = [f"{_value(values[metric])} {_interval(bounds.get(metric))}".strip() for metric in _NAMES]
-        rows.append([_cell(name), str(values["images"]), *cells])
+        rows.append([escape_cell(name), str(values["images"]), *cells])
     yield from table(["class", "images", *_NAMES.values()], rows)
     yield ""
-    names = [_cell(name) for name in model["classes"]]
+    names = [escape_cell(name) for name in model["classes"]]
     rows = [[name, *map(str, row)] for name, row in zip(names, metrics["confusion_matrix"], strict=True)]
     yield from table(["true \\ predicted", *names], rows)
     yield ""
-    yield from _suspicious(document["suspicious"], document["model"].get("fitted_on", VALIDATION_IMAGES))
-    yield from _decisions(document.get("decisions"), seen=_fitted_the_values(document))
+    yield from suspicious_lines(document["suspicious"], document["model"].get("fitted_on", VALIDATION_IMAGES))
+    yield from decision_lines(document.get("decisions"), seen=_fitted_the_values(document))
+    if patients := document.get("patients"):
+        yield from patient_lines(patients, seen=_fitted_the_values(document))
     yield from _comparison(document.get("comparison"))
     if "bootstrap" in metrics:
         how = metrics["bootstrap"]
-        resamples = f"{counted(how['replicates'], 'bootstrap resample')} of {counted(how['units'], how['unit'])}"
+        resamples = f"{counted(how['replicates'], 'bootstrap resample')} of {_units(how)}"
+        score = "Wilson score"
+        if how["unit"] != "image":
+            score += f" for the effective number of images, as if all images of a {how['unit']} were alike"
         yield (
             f"Intervals: percentiles of {resamples} (seed {how['seed']}); of sensitivity and specificity at the "
-            "operating point: Wilson score. The ECE of few images is too high, and that of their resamples even "
+            f"operating point: {score}. The ECE of few images is too high, and that of their resamples even "
             "higher."
         )
-        if how["unit"] == "group":
-            yield "Wilson's intervals and McNemar's test assume independent images; images of one group are not."
     if plots:
         yield ""
         yield from (f"![{name}]({name}.png)" for name in ("confusion", "roc", "reliability", "risk"))
@@ -180,45 +184,6 @@ def _fitted_the_values(document: Mapping[str, Any]) -> bool:
     return bool(data.get("recalibrated_on"))
 
 
-def _suspicious(found: Mapping[str, Any] | None, fitted_on: str) -> Iterator[str]:
-    if found is None:
-        return
-    yield (
-        f"**Suspicious** ({' + '.join(found['positive'])} of {found['threshold']:.4g} or more, fitted on the "
-        f"{fitted_on}): sensitivity {cautious(found['sensitivity'], found['sensitivity_interval'])} on "
-        f"{counted(found['sensitivity_images'], 'image')}, specificity "
-        f"{cautious(found['specificity'], found['specificity_interval'])} on {found['specificity_images']}.\n"
-    )
-
-
-def _decisions(found: Mapping[str, Any] | None, *, seen: bool) -> Iterator[str]:
-    if found is None:
-        return
-    kinds = describe_reasons(found["referred_by"])
-    yield (
-        f"**Decisions**: {found['referred']} of {counted(found['images'], 'image')} referred, "
-        f"{cautious(found['referred_share'], found['referred_share_interval'], up=True)} ({kinds}): "
-        f"{found['positive_referred']} suspicious and {found['negative_referred']} others. Among those decided, "
-        f"sensitivity {cautious(found['sensitivity'], found['sensitivity_interval'])} on "
-        f"{counted(found['sensitivity_images'], 'image')}, specificity "
-        f"{cautious(found['specificity'], found['specificity_interval'])} on {found['specificity_images']}.\n"
-    )
-    if "coverage" not in found:
-        return
-    rows = [
-        [
-            _cell(name),
-            str(of["images"]),
-            cautious(of["share"], of["share_interval"]),
-            cautious(of["promised"]),
-        ]
-        for name, of in found["coverage"].items()
-    ]
-    yield from table(["class", "images", "with their class in the prediction set", "promised"], rows)
-    fitted = " The sets were fitted on some of these images: expect a lower coverage on others." if seen else ""
-    yield f"\nMean size of a prediction set: {found['set_size']:.2f} classes.{fitted}\n"
-
-
 def _comparison(found: Mapping[str, Any] | None) -> Iterator[str]:
     if found is None:
         return
@@ -230,11 +195,17 @@ def _comparison(found: Mapping[str, Any] | None) -> Iterator[str]:
         "agreement": shown(found["agreement"], digits=2, form="%"),
         "max and mean \\|dp\\|": f"{found['max_dp']:.3g}, {found['mean_dp']:.3g}",
         "only this one right, only the other right": f"{test['only_first_right']}, {test['only_second_right']}",
-        "McNemar's exact test, two-sided": f"p = {test['p_value']:.3g}",
+        _title_of_test(test): f"p = {test['p_value']:.3g}",
         "images that the other was trained on": str(trained_on),
     }
     yield from table(["metric", "value"], list(rows.items()))
     yield f"\n{MAX_DP}.\n"
+
+
+def _title_of_test(test: Mapping[str, Any]) -> str:
+    if "units" not in test:
+        return "McNemar's exact test, two-sided"
+    return f"exact test, two-sided, that swaps the two on all images of a patient ({test['units']} differ)"
 
 
 def evaluation_title(document: Mapping[str, Any]) -> str:
@@ -243,9 +214,9 @@ def evaluation_title(document: Mapping[str, Any]) -> str:
     return f"{document['model']['name']}: {titles[document['data']['split']]} images"
 
 
-def _cell(text: str) -> str:
-    """Returns a name escaped for a cell of a table."""
-    return text.replace("|", "\\|")
+def _units(how: Mapping[str, Any]) -> str:
+    unit = how["unit"].replace("group of", "groups of" if how["units"] != 1 else "group of")
+    return f"{how['units']} {unit}" if unit.startswith("group") and " " in unit else counted(how["units"], unit)
 
 
 def _value(value: float | None) -> str:

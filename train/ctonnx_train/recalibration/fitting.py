@@ -20,6 +20,7 @@ from ctonnx_train.evaluation.fitting.calibration import fit_temperature
 from ctonnx_train.evaluation.fitting.novelty import fit_threshold
 from ctonnx_train.evaluation.fitting.prediction_sets import COVERAGE, fit_prediction_sets
 from ctonnx_train.evaluation.fitting.threshold import SENSITIVITY, fit_operating_point, positive_classes
+from ctonnx_train.evaluation.patients.aggregation import slice_weights
 from ctonnx_train.recalibration.scans import FOLDS, SiteScans
 
 __all__ = [
@@ -122,17 +123,19 @@ def targets_of(
 def fit_values(scans: SiteScans, rows: NDArray[np.integer[Any]], targets: Targets, earlier: Values) -> Values:
     """Returns the values that fit the scans in `rows` best."""
     labels = scans.labels[rows]
-    temperature = fit_temperature(scans.logits[rows], labels)
+    groups = scans.groups[rows] if scans.is_grouped else None
+    weights = None if groups is None else slice_weights(groups.astype(np.str_).tolist())
+    temperature = fit_temperature(scans.logits[rows], labels, weights)
     probabilities = _probabilities(scans.logits[rows], temperature)
     return Values(
         temperature=temperature,
         operating_point=fit_operating_point(
-            probabilities, labels, scans.classes, targets.positive, sensitivity=targets.sensitivity
+            probabilities, labels, scans.classes, targets.positive, sensitivity=targets.sensitivity, groups=groups
         ),
         prediction_sets=fit_prediction_sets(
-            probabilities, labels, scans.classes, targets.coverage, positive=targets.positive
+            probabilities, labels, scans.classes, targets.coverage, positive=targets.positive, groups=groups
         ),
-        novelty=_fit_novelty(scans.novelty, rows, targets.quantile, earlier.novelty),
+        novelty=_fit_novelty(scans.novelty, rows, targets.quantile, earlier.novelty, groups),
         brightness=brightness_of([scans.impressions[int(row)] for row in rows]),
     )
 
@@ -194,6 +197,7 @@ def _fit_novelty(
     rows: NDArray[np.integer[Any]],
     quantile: float | None,
     earlier: Novelty | None,
+    groups: NDArray[np.integer[Any]] | None,
 ) -> Novelty | None:
     """Returns the threshold of the novelty output on these scans; None if the model has none."""
     if novelty is None or earlier is None:
@@ -203,4 +207,5 @@ def _fit_novelty(
         quantile=quantile or earlier.quantile,
         training_images=earlier.training_images,
         components=earlier.components,
+        groups=groups,
     )

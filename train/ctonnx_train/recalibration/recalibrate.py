@@ -38,7 +38,7 @@ __all__ = ["SCHEMA_VERSION", "recalibrate_model"]
 SCHEMA_VERSION = 1
 """Version of the JSON document."""
 
-_OF_EARLIER_VALUES = ("auroc", "decisions", "ece", "suspicious")
+_OF_EARLIER_VALUES = ("auroc", "decisions", "ece", "patients", "suspicious")
 """Metrics of the training's images that belong to the earlier values. A temperature changes the order of one class's
 probabilities over the images if there are three classes or more, and so its AUROC."""
 
@@ -155,6 +155,7 @@ def _new_spec(
         temperature=values.temperature,
         operating_point=values.operating_point,
         prediction_sets=values.prediction_sets,
+        patient_rule=None,  # it belongs to the earlier temperature
         novelty=values.novelty,
         brightness=values.brightness,
         metrics={split: kept for split, (kept, _) in divided.items()},
@@ -226,6 +227,11 @@ def _caveats(
         found.append(
             f"{counted(count, 'scan')} {verb} of the validation images that chose the model and its earlier values: "
             "the column 'before' is optimistic"
+        )
+    if spec.patient_rule is not None:
+        found.append(
+            "the model's rule for patients was fitted with the earlier temperature: the new file has none, and decides "
+            "about single images only"
         )
     if spec.novelty is None:
         found.append("the model has no novelty output, as exports of earlier releases: nothing flags unusual scans")

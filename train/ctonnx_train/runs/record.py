@@ -10,6 +10,7 @@ from ctonnx.artifacts import json_schema
 from ctonnx.artifacts.decision.brightness import BrightnessRange
 from ctonnx.artifacts.decision.novelty import Novelty
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
+from ctonnx.artifacts.decision.patient_rule import PatientRule
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 from ctonnx.artifacts.report_schema import Count, Leaked, Metrics, Share, Shortcuts, TrainingPatients
 from ctonnx.artifacts.run import Run
@@ -129,6 +130,8 @@ class RunRecord:
         temperature: Divisor of the logits before the softmax.
         operating_point: Threshold for suspicious images; None if none could be fitted.
         prediction_sets: Classes that an image may have; None if none could be fitted, and in runs of schema 1.
+        patient_rule: Decision about a patient from the scores of its slices; None if the patients are unknown or no
+            operating point could be fitted on them.
         novelty: Threshold of the novelty, whose distance is in novelty.safetensors; None as for `prediction_sets`.
         brightness: Mean grey values of the training images; None as for `prediction_sets`.
         shortcuts: Facts of the training images, such as their size, that distinguish their classes.
@@ -150,6 +153,7 @@ class RunRecord:
     temperature: float = 1.0
     operating_point: OperatingPoint | None = None
     prediction_sets: PredictionSets | None = None
+    patient_rule: PatientRule | None = None
     novelty: Novelty | None = None
     brightness: BrightnessRange | None = None
     shortcuts: Annotated[Mapping[str, Any] | None, json_schema.As(Shortcuts | None)] = None
@@ -159,6 +163,8 @@ class RunRecord:
 
     def __post_init__(self) -> None:
         validate_outputs(self.classes, self.temperature, self.operating_point, self.prediction_sets)
+        if self.patient_rule is not None:
+            self.patient_rule.validate(self.classes)
         if others := set(self.folder_classes.values()) - set(self.classes):
             raise ValueError(
                 f"expected class folders of the classes {list(self.classes)}, found them for {sorted(others)} too"

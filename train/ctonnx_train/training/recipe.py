@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias, get_args
 
 __all__ = [
     "MONITORS",
+    "AggregateChoice",
     "AugmentationKind",
     "Imbalance",
     "Monitor",
@@ -20,6 +21,7 @@ __all__ = [
     "plan",
 ]
 
+AggregateChoice: TypeAlias = Literal["auto", "max", "mean", "top-k"]
 Schedule: TypeAlias = Literal["constant", "one-cycle"]
 AugmentationKind: TypeAlias = Literal["acquisition", "standard"]
 Imbalance: TypeAlias = Literal["loss", "sampler", "none"]
@@ -62,6 +64,9 @@ class TrainSettings:
         positive: Suspicious classes; if empty, all but `normal` and `benign`.
         sensitivity: Target sensitivity of the operating point on the validation set.
         coverage: Target share of each class's images with their class in their prediction set.
+        aggregate: Slices that carry a patient's score, `max`, `mean` or `top-k`, or `auto`: the choice among them that
+            separates the validation patients best; see `ctonnx_train.evaluation.patients.fitting`.
+        top_k: Number of slices of `top-k`; None is 3.
         novelty_quantile: Share of the validation images, and of images like them, that is not flagged.
         threads: Number of threads per process; see `ctonnx_train.network.threads.computing_threads`.
     """
@@ -88,6 +93,8 @@ class TrainSettings:
     positive: tuple[str, ...] = ()
     sensitivity: float = 0.95
     coverage: float = 0.95
+    aggregate: AggregateChoice = "auto"
+    top_k: int | None = None
     novelty_quantile: float = 0.95
     threads: int | None = None
 
@@ -100,6 +107,7 @@ class TrainSettings:
             "monitor": MONITORS,
             "imbalance": get_args(Imbalance),
             "augmentation": get_args(AugmentationKind),
+            "aggregate": get_args(AggregateChoice),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -114,6 +122,11 @@ class TrainSettings:
             raise ValueError(f"expected 3 folds or more, found {self.folds!r}")
         if self.folds is not None and self.devices * self.nodes > 1:
             raise ValueError(f"expected one process to train in folds, found {self.devices * self.nodes}")
+        if self.top_k is not None and (self.top_k < 1 or self.aggregate not in ("auto", "top-k")):
+            raise ValueError(
+                f"expected a top_k of 1 or more for the aggregate 'top-k' or 'auto', found {self.top_k!r} for "
+                f"'{self.aggregate}'"
+            )
         if not 0 < self.sensitivity <= 1:
             raise ValueError(f"expected a sensitivity above 0 and up to 1, found {self.sensitivity!r}")
         if not 0 < self.coverage < 1:

@@ -88,7 +88,12 @@ def train(
     )
     log = _main_process_only(log)
     found = found or read_data(data, class_names=plan.class_names, labels=labels)
-    positive_classes(found.classes, plan.settings.positive)
+    positive = positive_classes(found.classes, plan.settings.positive)
+    if plan.settings.aggregate in ("max", "top-k") and not positive:
+        raise DataError(
+            f"expected suspicious classes for --aggregate {plan.settings.aggregate}, found none of "
+            f"{', '.join(found.classes)}; name them: --positive"
+        )
     if plan.settings.tensorboard:
         require_tensorboard()
     describe(found, log)
@@ -156,6 +161,10 @@ def _run(
 def _prepare(found: Dataset, run: Run, plan: RunPlan, log: Log) -> Prepared:
     """Prepares a dataset, and records its fingerprint or compares it with the recorded one."""
     prepared = prepare(found, plan.settings, plan.preprocessing, log)
+    if prepared.patients is None and (plan.settings.aggregate != "auto" or plan.settings.top_k is not None):
+        raise DataError(
+            "expected the patients of the images for --aggregate and --top-k, found none; name them: --group-regex"
+        )
     if plan.fingerprint and prepared.fingerprint != plan.fingerprint:
         raise DataError(
             f"expected the images that '{run.folder}' was trained on in '{plan.data}', found that they have changed "

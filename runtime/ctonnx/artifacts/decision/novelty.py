@@ -24,6 +24,7 @@ class Novelty:
             this share of the images is not.
         quantiles: Novelty of these images at each percentile from 0 to 100, ascending.
         images: Number of images that the threshold was fitted on.
+        patients: Number of patients of these images, each of whom counts once; None if they are unknown.
         training_images: Number of training images that the distance was fitted on.
         components: Number of principal components of the features that the distance uses.
         leaked_images_used: True if it was fitted on leaked images too, as there were too few others.
@@ -36,10 +37,16 @@ class Novelty:
     training_images: Annotated[int, json_schema.Between(0)]
     components: Annotated[int, json_schema.Between(0)]
     leaked_images_used: bool = False
+    patients: Annotated[int | None, json_schema.Between(0)] = None
 
     def __post_init__(self) -> None:
         if len(self.quantiles) != PERCENTILES or list(self.quantiles) != sorted(self.quantiles):
             raise ValueError(f"expected {PERCENTILES} ascending quantiles of the novelty, found {len(self.quantiles)}")
+
+    @property
+    def independent(self) -> int:
+        """Number of independent units: patients, or images where the patients are unknown."""
+        return self.images if self.patients is None else self.patients
 
     @property
     def percentile(self) -> float:

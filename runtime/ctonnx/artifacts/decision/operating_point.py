@@ -41,11 +41,14 @@ class OperatingPoint:
         target_sensitivity: Sensitivity that the threshold was fitted to reach.
         sensitivity_interval: 95 % interval, from low to high.
         specificity_interval: 95 % interval, from low to high.
-        sensitivity_bound: One-sided 95 % Clopper-Pearson lower bound of the sensitivity.
+        sensitivity_bound: One-sided 95 % Clopper-Pearson lower bound of the sensitivity. Where the patients are known,
+            it and the intervals are those of the effective number of images if a patient's were all alike.
         positive_images: Number of suspicious images that it was fitted on.
         negative_images: Number of other images that it was fitted on.
         leaked_images: Number of validation images with a copy, or an image of their group, in the training set.
         leaked_images_used: True if it was fitted on these too, as there were too few others.
+        positive_patients: Number of patients of the suspicious images; None if the patients are unknown.
+        negative_patients: Number of patients of the other images; None if the patients are unknown.
         gap: Highest score below the threshold and lowest positive score above it, 0 to 1.
     """
 
@@ -61,6 +64,8 @@ class OperatingPoint:
     negative_images: Annotated[int | None, json_schema.Between(0)] = None
     leaked_images: Annotated[int, json_schema.Between(0)] = 0
     leaked_images_used: bool = False
+    positive_patients: Annotated[int | None, json_schema.Between(0)] = None
+    negative_patients: Annotated[int | None, json_schema.Between(0)] = None
     gap: tuple[float, float] | None = None
 
     @property

@@ -11,7 +11,7 @@ from ctonnx.artifacts import json_schema
 from ctonnx.artifacts.decision.operating_point import OperatingPoint
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets
 
-__all__ = ["Aggregate", "PatientRule", "carrying_slices"]
+__all__ = ["Aggregate", "PatientRule", "aggregate_title", "carrying_slices"]
 
 Aggregate: TypeAlias = Literal["max", "mean", "top-k"]
 
@@ -29,9 +29,22 @@ def carrying_slices(scores: NDArray[np.floating[Any]], aggregate: Aggregate, k: 
     return np.argsort(-scores, kind="stable")[:count]
 
 
+def aggregate_title(aggregate: Aggregate, k: int | None = None) -> str:
+    """Returns the slices of an aggregate in words.
+
+    >>> aggregate_title("max"), aggregate_title("top-k", 3)
+    ('the most suspicious slice', 'the mean of the 3 most suspicious slices')
+    """
+    if aggregate == "max":
+        return "the most suspicious slice"
+    return "the mean of all slices" if aggregate == "mean" else f"the mean of the {k} most suspicious slices"
+
+
 @dataclass(frozen=True, kw_only=True)
 class PatientRule:
     """Decision about a patient, chosen and fitted on the validation patients.
+
+    In the operating point and the prediction sets, the numbers of images are those of patients, who count once each.
 
     Attributes:
         aggregate: Slices that count; see `carrying_slices`.
@@ -60,6 +73,13 @@ class PatientRule:
     @property
     def title(self) -> str:
         """The aggregate in words."""
-        if self.aggregate == "max":
-            return "the most suspicious slice"
-        return "the mean of all slices" if self.aggregate == "mean" else f"the mean of the {self.k} most suspicious"
+        return aggregate_title(self.aggregate, self.k)
+
+    def sentence(self) -> str:
+        """Returns the rule in words, with its metrics on the patients that it was fitted on."""
+        point, sets = self.operating_point, self.prediction_sets
+        without = "" if sets else ", without prediction sets"
+        return (
+            f"a patient is suspicious if {self.title} scores {point.threshold:.6g} or more{without}; on the "
+            f"{self.patients} validation patients, on which it was fitted: {point.metrics_text}"
+        )

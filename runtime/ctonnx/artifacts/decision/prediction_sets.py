@@ -52,6 +52,7 @@ class PredictionSets:
         coverage: Requested coverage of each class, 0 to 1.
         lowest: Lowest conformity with which a class is in the set, by class.
         images: Number of images that each class's value was fitted on, by class.
+        patients: Number of patients of these images, by class, each of whom counts once; None if they are unknown.
         positive: Names of the suspicious classes; if empty, the conformity is the probability alone.
         leaked_images_used: True if it was fitted on leaked images too, as there were too few others.
     """
@@ -61,15 +62,23 @@ class PredictionSets:
     images: Mapping[str, Annotated[int, json_schema.Between(0)]]
     positive: tuple[str, ...] = ()
     leaked_images_used: bool = False
+    patients: Mapping[str, Annotated[int, json_schema.Between(0)]] | None = None
+
+    @property
+    def independent(self) -> Mapping[str, int]:
+        """Number of independent units of each class: patients, or images where the patients are unknown."""
+        return self.images if self.patients is None else self.patients
 
     def covered(self, name: str) -> float | None:
         """Returns the coverage that is promised for a class; None if it has too few images: n promise n / (n + 1).
+
+        Where the patients are known, n is their number.
 
         >>> sets = PredictionSets(coverage=0.95, lowest={"a": 0.1, "b": 0.2}, images={"a": 40, "b": 13})
         >>> sets.covered("a"), sets.covered("b")
         (0.95, None)
         """
-        images = self.images[name]
+        images = self.independent[name]
         return self.coverage if images / (images + 1) >= self.coverage else None
 
     @property
@@ -94,7 +103,7 @@ class PredictionSets:
             ValueError: If a class is missing or unknown, or all are suspicious.
         """
         is_known = set(self.positive) < set(classes) and len(set(self.positive)) == len(self.positive)
-        if not (set(self.lowest) == set(self.images) == set(classes) and is_known):
+        if not (set(self.lowest) == set(self.images) == set(self.independent) == set(classes) and is_known):
             raise ValueError(
                 f"expected prediction sets of the classes {json_schema.shown(classes)}, found "
                 f"{json_schema.shown(tuple(self.lowest))}"

@@ -64,6 +64,7 @@ def inspect(model: Path | None, as_json: bool) -> None:
     del facts["acquisition"]  # a table, in --json
     if facts["novelty"]:
         del facts["novelty"]["quantiles"]  # 101 numbers
+    facts["patient_rule"] = spec.patient_rule and spec.patient_rule.sentence()
     history = [("history", entry) for entry in describe_history(spec)]
     notes = [*(("caveat", caveat) for caveat in caveats), *([("lacks", lacks)] if lacks else [])]
     details = list(_rows(facts))

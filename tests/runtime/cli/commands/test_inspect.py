@@ -160,3 +160,24 @@ def test_file_that_is_not_a_model_is_rejected_with_one_sentence(
     result = inspect(*([given] if given else []), *(["--json"] if as_json else []))
     assert (result.stdout, result.exit_code) == ("", 2)
     assert re.fullmatch(rf"Error: {sentence}\n", result.stderr), result.stderr
+
+
+def test_rule_for_patients_is_one_sentence(model: Path, tmp_path: Path) -> None:
+    loaded = onnx.load(model)
+    (metadata,) = loaded.metadata_props
+    spec = json.loads(metadata.value)
+    point = {"positive": spec["classes"][:1], "threshold": 0.25, "sensitivity": 1.0, "specificity": 0.5}
+    rule = {"aggregate": "top-k", "k": 3, "operating_point": point, "patients": 12}
+    metadata.value = json.dumps({**spec, "patient_rule": rule})
+    onnx.save(loaded, tmp_path / "patients.onnx")
+    lines = inspect(tmp_path / "patients.onnx").stdout.splitlines()
+    assert [re.split(r"  +", line) for line in lines if line.startswith("patient_rule")] == [
+        [
+            "patient_rule",
+            "a patient is suspicious if the mean of the 3 most suspicious slices scores 0.25 or more, without "
+            "prediction sets; on the 12 validation patients, on which it was fitted: sensitivity 1.000, specificity "
+            "0.500",
+        ]
+    ]
+    found = json.loads(inspect(tmp_path / "patients.onnx", "--json").stdout)["patient_rule"]
+    assert (found["aggregate"], found["k"], found["patients"]) == ("top-k", 3, 12)

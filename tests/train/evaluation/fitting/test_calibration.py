@@ -56,3 +56,14 @@ def test_a_temperature_changes_no_predicted_class() -> None:
     logits, labels = overconfident(100, 3.0)
     calibrated = softmax(logits / fit_temperature(logits, labels), axis=1)
     assert (calibrated.argmax(1) == logits.argmax(1)).all()
+
+
+def test_weight_of_an_image_is_the_number_of_times_it_counts() -> None:
+    random = np.random.default_rng(4)
+    logits, labels = random.normal(size=(40, 3)) * 3, random.integers(0, 3, 40)
+    times = random.integers(1, 4, 40)
+    repeated = np.repeat(logits, times, axis=0), np.repeat(labels, times)
+    assert fit_temperature(logits, labels, times.astype(float)) == fit_temperature(*repeated)
+    assert negative_log_likelihood(logits, labels, 2.0, times.astype(float)) == pytest.approx(
+        negative_log_likelihood(*repeated, 2.0)
+    )

@@ -94,3 +94,24 @@ def test_a_call_is_as_sure_as_its_score_is_far_from_the_threshold() -> None:
     np.testing.assert_allclose(distance, np.abs(np.log(scores / (1 - scores))), atol=1e-6)
     saturated, _ = decision_confidence(np.array([[0.0, 1.0, 0.0]]), np.array([1]), CLASSES, POINT.positive, 1.0)
     assert np.isfinite(saturated).all()
+
+
+def test_intervals_are_wider_where_a_patients_images_are_alike() -> None:
+    scores = np.tile([0.1, 0.9, 0.4, 0.8], 10)
+    probabilities = np.stack([1 - scores, scores], axis=1)
+    labels = np.tile([0, 1, 1, 0], 10)
+    point = OperatingPoint(positive=("b",), threshold=0.5, sensitivity=1.0, specificity=1.0)
+    sets = PredictionSets(coverage=0.9, lowest={"a": 0.3, "b": 0.3}, images={"a": 20, "b": 20})
+    settings: dict[str, Any] = {"point": point, "sets": sets}
+    alone = decision_metrics(probabilities, labels, ("a", "b"), **settings)
+    grouped = decision_metrics(probabilities, labels, ("a", "b"), **settings, groups=np.arange(40) // 8)
+    assert alone is not None
+    assert grouped is not None
+
+    def width(interval: list[float]) -> float:
+        return interval[1] - interval[0]
+
+    for name in ("referred_share", "sensitivity", "specificity"):
+        assert grouped[name] == alone[name]
+        assert width(grouped[f"{name}_interval"]) > width(alone[f"{name}_interval"])
+    assert width(grouped["coverage"]["a"]["share_interval"]) > width(alone["coverage"]["a"]["share_interval"])

@@ -1,10 +1,13 @@
 """The distance is a Mahalanobis distance, and the threshold flags as few images as promised."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 
+from ctonnx.artifacts.caveats import novelty_caveats
 from ctonnx_train.evaluation.fitting.novelty import COMPONENTS, fit_distance, fit_threshold
 
 RNG = np.random.default_rng(0)
@@ -124,3 +127,24 @@ def test_promised_share_of_further_images_is_not_flagged() -> None:
         found = fit_threshold(rng.chisquare(9, 60), training_images=1, components=1)
         flagged.append(found.flags(rng.chisquare(9, 500)).mean())
     assert 0.03 < np.mean(flagged) <= 0.05
+
+
+def test_patients_count_once_in_the_threshold_and_many_images_of_few_promise_nothing() -> None:
+    values = np.random.default_rng(0).random(40)
+    settings: dict[str, Any] = {"quantile": 0.9, "training_images": 1, "components": 1}
+    alone = fit_threshold(values, **settings)
+    repeated = fit_threshold(np.repeat(values, 3), groups=np.repeat(range(40), 3), **settings)
+    numbered = fit_threshold(values, groups=range(40), **settings)
+    assert alone.threshold == numbered.threshold
+    order = np.sort(values)
+    assert order[36] <= repeated.threshold <= order[37]
+    assert (repeated.images, repeated.patients, alone.patients) == (120, 40, None)
+    few = fit_threshold(values, groups=np.arange(40) // 10, **settings)
+    assert few.threshold > values.max()
+    assert (few.independent, novelty_caveats(few)) == (
+        4,
+        [
+            "the novelty threshold was fitted on 40 validation images of 4 patients, too few to promise that the share "
+            "0.9 of further ones like them is not flagged (9 or more patients can promise it): it may flag more"
+        ],
+    )

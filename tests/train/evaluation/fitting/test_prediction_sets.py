@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from crepes import ConformalClassifier
 from numpy.typing import NDArray
-from scipy.special import softmax
+from scipy.special import expit, softmax
 from scipy.stats import betabinom
 
 from ctonnx.artifacts.caveats import prediction_set_caveats
 from ctonnx.artifacts.decision.prediction_sets import PredictionSets, conformity
-from ctonnx_train.evaluation.fitting.prediction_sets import fit_prediction_sets
+from ctonnx_train.evaluation.fitting.prediction_sets import conformal_rank, fit_prediction_sets
 
 CLASSES = ("large cell", "normal", "squamous")
 
@@ -174,3 +174,45 @@ def test_the_rank_is_exact_where_it_is_a_whole_number(images: int, coverage: flo
 def test_a_coverage_that_nothing_can_promise_is_an_error(coverage: float) -> None:
     with pytest.raises(ValueError, match=f"^expected a coverage between 0 and 1, found {coverage}$"):
         fit_prediction_sets(np.full((2, 2), 0.5), np.array([0, 1]), CLASSES[:2], coverage)
+
+
+def test_each_patient_counts_once_and_as_many_are_needed_as_images() -> None:
+    random = np.random.default_rng(0)
+    scores = random.random(40)
+    probabilities = np.stack([scores, 1 - scores], axis=1)
+    labels = np.repeat([0, 1], 20)
+    alone = fit_prediction_sets(probabilities, labels, ("a", "b"), 0.9)
+    numbered = fit_prediction_sets(probabilities, labels, ("a", "b"), 0.9, groups=range(40))
+    repeated = fit_prediction_sets(
+        np.repeat(probabilities, 5, axis=0), np.repeat(labels, 5), ("a", "b"), 0.9, groups=np.repeat(range(40), 5)
+    )
+    assert alone is not None
+    assert numbered is not None
+    assert repeated is not None
+    assert alone.lowest == numbered.lowest == repeated.lowest
+    assert (repeated.images, repeated.patients) == ({"a": 100, "b": 100}, {"a": 20, "b": 20})
+    few = fit_prediction_sets(probabilities, labels, ("a", "b"), 0.9, groups=np.arange(40) // 4)
+    assert few is not None
+    assert few.short_of_images == ("a", "b")  # 20 images each, but of 5 patients
+    assert alone.short_of_images == ()
+
+
+def test_images_of_new_patients_are_covered_as_promised_though_a_patients_images_are_alike() -> None:
+    random = np.random.default_rng(1)
+    sizes = random.integers(1, 30, 25)
+
+    def conformities(sizes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+        """Conformities of a class's images: large patients have lower ones, and those of a patient are alike."""
+        own = random.normal(-0.05 * sizes, 1.0)
+        found: NDArray[np.float64] = expit(np.repeat(own, sizes) + 0.1 * random.normal(size=sizes.sum()))
+        return found
+
+    covered = []
+    for _ in range(300):
+        values = conformities(sizes)
+        rank = conformal_rank(-values, np.repeat(np.arange(25), sizes), 0.9)
+        assert rank is not None
+        lowest = np.sort(values)[::-1][rank]
+        new = random.choice(sizes, 40)  # of new patients, one image of each
+        covered.append((conformities(new)[np.cumsum(new) - 1] >= lowest).mean())
+    assert 0.9 - 0.01 <= np.mean(covered) <= 0.9 + 1 / 26 + 0.01

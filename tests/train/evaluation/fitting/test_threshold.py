@@ -315,3 +315,33 @@ def test_suspicious_metrics_have_the_models_point_and_its_metrics_on_these_image
     assert found is not None
     assert found == json.loads(json.dumps(expected))
     assert found["sensitivity"] == 0.5
+
+
+def test_slices_of_few_patients_are_worth_no_more_than_the_patients() -> None:
+    random = np.random.default_rng(0)
+    positive, negative = random.uniform(0.6, 1, 80), random.uniform(0, 0.5, 80)
+    probabilities, labels = sums(*positive, *negative), np.repeat([1, 0], 80)
+    patients = np.concatenate([np.arange(80) // 8, 100 + np.arange(80) // 4])
+    names = ("negative", "positive")
+    alone = fit_operating_point(probabilities, labels, names, ("positive",))
+    known = fit_operating_point(probabilities, labels, names, ("positive",), groups=patients)
+    assert alone is not None
+    assert known is not None
+    assert (known.positive_images, known.positive_patients, known.negative_patients) == (80, 10, 20)
+    assert known.sensitivity == 1.0
+    assert known.sensitivity_bound == pytest.approx(0.05 ** (1 / 10))  # as of 10 images, all found
+    assert alone.sensitivity_bound == pytest.approx(0.05 ** (1 / 80))
+    assert known.sensitivity_interval is not None
+    assert alone.sensitivity_interval is not None
+    assert known.sensitivity_interval[0] < alone.sensitivity_interval[0]
+    assert operating_point_caveats(alone) == []
+    assert operating_point_caveats(known) == [
+        "the operating point was fitted on 80 suspicious images of 10 patients, too few to show a sensitivity of 0.95 "
+        "(59 or more patients can show it): the observed sensitivity reached it, the one-sided 95 % lower bound is "
+        "0.741",
+        "the operating point was fitted on 80 images of other classes of 20 patients, too few to show a specificity of "
+        "0.9 (29 or more patients can show it)",
+    ]
+    ones = fit_operating_point(probabilities, labels, names, ("positive",), groups=range(160))
+    assert ones is not None
+    assert (ones.threshold, ones.sensitivity_bound) == (alone.threshold, alone.sensitivity_bound)

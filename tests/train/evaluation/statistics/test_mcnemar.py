@@ -55,3 +55,22 @@ def test_swapped_classifiers_swap_the_counts_and_keep_the_p_value() -> None:
     there, back = mcnemar(first, second, labels), mcnemar(second, first, labels)
     assert there["only_first_right"] == back["only_second_right"] != back["only_first_right"]
     assert there["p_value"] == pytest.approx(back["p_value"])
+
+
+def test_groups_of_one_image_give_mcnemars_p_value() -> None:
+    first, second = predicting(*[0] * 7, *[1] * 2, 0), predicting(*[1] * 7, *[0] * 2, 0)
+    labels = np.zeros(10, int)
+    found = mcnemar(first, second, labels, groups=range(10))
+    assert found == {**mcnemar(first, second, labels), "p_value": pytest.approx(by_hand(7, 2)), "units": 9}
+
+
+def test_images_of_one_group_are_one_toss_of_the_coin() -> None:
+    first, second = predicting(*[0] * 10, 1), predicting(*[1] * 10, 0)
+    labels = np.zeros(11, int)
+    groups = [0] * 5 + [1] * 5 + [2]
+    alone, grouped = mcnemar(first, second, labels), mcnemar(first, second, labels, groups)
+    assert alone["p_value"] == pytest.approx(by_hand(10, 1))  # 0.012, as if the ten were independent
+    # Of the eight outcomes of three coins, 5 + 5 - 1 and 5 + 5 + 1 and their opposites are 9 or more.
+    assert (grouped["p_value"], grouped["units"]) == (0.5, 3)
+    equal = mcnemar(first, first, labels, groups)
+    assert (equal["p_value"], equal["units"]) == (1.0, 0)

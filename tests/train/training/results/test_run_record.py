@@ -1,5 +1,7 @@
 """The record of a run: calibration, metrics of the evaluated splits, and the numbers of the training."""
 
+import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,16 +15,21 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from ctonnx.errors import DataError
 from ctonnx.images import Preprocessing
 from ctonnx.prediction.cautions import Impression
 from ctonnx_train.data.layouts.image_folder import read_data
+from ctonnx_train.evaluation.evaluate import evaluate_model
+from ctonnx_train.evaluation.evaluated_model import open_evaluated_model
 from ctonnx_train.evaluation.fitting.calibration import fit_temperature
 from ctonnx_train.evaluation.fitting.decisions import decision_metrics
 from ctonnx_train.evaluation.fitting.threshold import suspicious_metrics
 from ctonnx_train.evaluation.statistics.metrics import evaluate
+from ctonnx_train.runs.record import read_record
 from ctonnx_train.training.loop.fit import Fitted
 from ctonnx_train.training.preparation import Prepared, prepare
 from ctonnx_train.training.recipe import TrainSettings
+from ctonnx_train.training.results.report import summary
 from ctonnx_train.training.results.run_record import Calibrated, calibrate, make_record
 from ctonnx_train.training.resume import RunPlan
 from ctonnx_train.training.train import train
@@ -153,7 +160,7 @@ def test_groups_are_resampled_as_a_whole_in_the_metrics(images_in: ImagesIn, tmp
     options = replace(QUICK, positive=(), group_regex=r"/(p[^/]+)/")
     made = train(root, settings=options, preprocessing=SMALL, name="run", root=tmp_path / "runs")
     how = made.record.metrics["valid"]["bootstrap"]
-    assert (how["unit"], how["units"], made.record.metrics["valid"]["images"]) == ("group", 4, 8)
+    assert (how["unit"], how["units"], made.record.metrics["valid"]["images"]) == ("patient", 4, 8)
     assert "intervals" in made.record.metrics["valid"]
     one_group = made.record.metrics["test"]
     assert one_group["images"] == 4
@@ -175,3 +182,47 @@ def test_without_suspicious_classes_the_missing_operating_point_is_logged(images
         "no operating point for 'suspicious': it needs images of suspicious classes and of others (--positive)",
         "no prediction sets: they need validation images of every class, found none of benign",
     ]
+
+
+@pytest.mark.usefixtures("small_backbone")
+def test_a_run_with_patients_has_a_rule_for_them_in_its_record_report_and_export(
+    images_in: ImagesIn, tmp_path: Path
+) -> None:
+    counts = {f"{split}/{name}/p{split}{name}{p}": 3 for split in ("train", "valid") for name in "ab" for p in "1234"}
+    root = images_in(tmp_path / "scans", counts)
+    options = replace(QUICK, group_regex=r"/(p[^/]+)/", top_k=2)
+    lines: list[str] = []
+    made = train(root, settings=options, preprocessing=SMALL, name="run", root=tmp_path / "runs", log=lines.append)
+    rule = made.record.patient_rule
+    assert rule is not None
+    assert (rule.patients, rule.operating_point.positive_images, rule.operating_point.negative_images) == (8, 4, 4)
+    assert json.loads(made.run.record_file.read_text())["patient_rule"]["aggregate"] == rule.aggregate
+    assert read_record(made.run).patient_rule == rule
+    (chosen,) = (line for line in lines if line.startswith("8 validation patients: score by "))
+    assert re.search(r"chosen by its AUROC \(max \d\.\d+, mean \d\.\d+, top-2 \d\.\d+\)", chosen)
+    assert any("on the validation images, each patient counting once, " in line for line in lines)
+    found = made.record.metrics["valid"]["patients"]
+    assert (found["count"], found["images"], found["rule"]["aggregate"]) == (8, 24, rule.aggregate)
+    point = made.record.operating_point
+    assert point is not None
+    assert (point.positive_images, point.positive_patients) == (12, 4)
+    report = (made.run.evaluation_folder / "valid" / "report.md").read_text()
+    assert "\n## Patients\n\n8 patients with 24 images (patients: --group-regex). " in report
+    shown = "\n".join(summary(made.record, made.leaks))
+    assert "\nvalidation, per patient: accuracy " in shown
+    assert "warning: the operating point of patients was fitted on 4 suspicious patients, too few" in shown
+    evaluated = open_evaluated_model(made.run.folder)
+    document = evaluate_model(evaluated, root, split="valid", group_regex=r"/(p[^/]+)/", replicates=0).document
+    assert document["patients"]["rule"] == found["rule"]
+    assert document["patients"]["suspicious"] == found["suspicious"]
+
+
+def test_an_aggregate_without_patients_is_rejected_before_the_training(images_in: ImagesIn, tmp_path: Path) -> None:
+    root = images_in(tmp_path / "scans", {"train/a": 2, "train/b": 2, "valid/a": 1, "valid/b": 1})
+    for options in ({"aggregate": "max"}, {"top_k": 2}):
+        with pytest.raises(DataError, match=r"^expected the patients of the images for --aggregate and --top-k, found"):
+            train(root, settings=replace(QUICK, **options), preprocessing=SMALL, root=tmp_path / "runs")
+    settings = replace(QUICK, positive=(), aggregate="max")
+    root = images_in(tmp_path / "harmless", {"train/normal": 2, "train/benign": 2})
+    with pytest.raises(DataError, match=r"^expected suspicious classes for --aggregate max, found none of benign, nor"):
+        train(root, settings=settings, preprocessing=SMALL, root=tmp_path / "runs")

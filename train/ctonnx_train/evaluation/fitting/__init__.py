@@ -1,8 +1,9 @@
 """Values that are fitted on the validation images, and what comes of them on others.
 
 calibration      temperature scaling
+prediction_sets  classes that an image may have, at a stated coverage
 novelty          distance from the training images, and its threshold
 threshold        operating point: chooses the threshold of "suspicious", and measures it
-prediction_sets  classes that an image may have, at a stated coverage
 decisions        positive, negative or refer: shares, sensitivity, specificity and coverage on labelled images
+lines            operating point and decisions as lines of a report
 """

@@ -30,6 +30,7 @@ def decision_metrics(
     sets: PredictionSets | None,
     is_novel: Flags | None = None,
     has_caution: Flags | None = None,
+    groups: Sequence[int] | NDArray[np.integer[Any]] | None = None,
 ) -> dict[str, Any] | None:
     """Returns the metrics of a model's decisions as a JSON-ready dictionary, or None if it has no operating point.
 
@@ -40,7 +41,8 @@ def decision_metrics(
         may have several); `sensitivity` and `specificity` among the images that are decided, with their numbers; the
         same for the referred ones, `positive_referred` and `negative_referred`. With prediction sets also `coverage` by
         class, with the coverage that is promised for it, and the mean `set_size`. All shares have 95 % Wilson score
-        intervals; a share of no images is None.
+        intervals; a share of no images is None. `groups` are those of the images, such as patients, for the intervals;
+        see `ctonnx_train.evaluation.statistics.shares.share_of`.
     """
     if point is None:
         return None
@@ -53,23 +55,25 @@ def decision_metrics(
     kinds |= {"caution": has_caution} if has_caution is not None else {}
     referred = np.logical_or.reduce(list(kinds.values()))
     is_positive = np.isin(labels, [classes.index(name) for name in point.positive])
+    units = None if groups is None else np.asarray(groups)
     metrics = {
         "images": images,
         "referred": int(referred.sum()),
-        **_share("referred_share", referred),
+        **_share("referred_share", referred, units),
         "referred_by": {kind: int(flags.sum()) for kind, flags in kinds.items()},
         "positive_referred": int((referred & is_positive).sum()),
         "negative_referred": int((referred & ~is_positive).sum()),
     }
-    for name, right in (
-        ("sensitivity", called[is_positive & ~referred]),
-        ("specificity", ~called[~is_positive & ~referred]),
+    for name, right, decided in (
+        ("sensitivity", called, is_positive & ~referred),
+        ("specificity", ~called, ~is_positive & ~referred),
     ):
-        metrics |= {**_share(name, right), f"{name}_images": len(right)}
+        of = None if units is None else units[decided]
+        metrics |= {**_share(name, right[decided], of), f"{name}_images": int(decided.sum())}
     if sets is not None and inside is not None:
         metrics["coverage"] = {
             name: {
-                **_share("share", inside[labels == index, index]),
+                **_share("share", inside[labels == index, index], None if units is None else units[labels == index]),
                 "images": int((labels == index).sum()),
                 "promised": sets.covered(name),
             }
@@ -131,6 +135,6 @@ def decision_confidence(
     return distance, (scores >= threshold) != is_positive
 
 
-def _share(name: str, flags: Flags) -> dict[str, Any]:
-    found = share_of(flags)
+def _share(name: str, flags: Flags, groups: NDArray[np.integer[Any]] | None) -> dict[str, Any]:
+    found = share_of(flags, groups)
     return {name: found["value"], f"{name}_interval": found["interval"]}

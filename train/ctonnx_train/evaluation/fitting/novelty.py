@@ -1,6 +1,6 @@
 """Novelty: the distance from the training images, and the threshold above which an image is unlike them."""
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA
 
 from ctonnx.artifacts.caveats import images_to_promise
 from ctonnx.artifacts.decision.novelty import PERCENTILES, Novelty
+from ctonnx_train.evaluation.fitting.prediction_sets import conformal_rank
 
 __all__ = ["COMPONENTS", "fit_distance", "fit_threshold"]
 
@@ -83,6 +84,7 @@ def fit_threshold(
     quantile: float = 0.95,
     training_images: int,
     components: int,
+    groups: Sequence[int] | NDArray[np.integer[Any]] | None = None,
 ) -> Novelty:
     """Fits the threshold on the novelty [images] of the validation images, at least one.
 
@@ -98,18 +100,21 @@ def fit_threshold(
         quantile: Share of the images that are not flagged, above 0 and below 1.
         training_images: Number of images that the distance was fitted on, for the result.
         components: Number of components of the features, for the result.
+        groups: Numbers of the images' groups, such as patients, who then count once each: the promise holds for images
+            of further groups; see `ctonnx_train.evaluation.fitting.prediction_sets`.
 
     Source: Angelopoulos and Bates 2021, https://arxiv.org/abs/2107.07511, section 1.
     """
+    units = np.arange(len(novelty)) if groups is None else np.asarray(groups)
     used = np.ones(len(novelty), bool) if leaked is None else ~leaked
-    needed = images_to_promise(quantile) or len(novelty)
-    has_enough = int(used.sum()) >= min(needed, len(novelty))
+    most = len(np.unique(units))
+    has_enough = len(np.unique(units[used])) >= min(images_to_promise(quantile) or most, most)
     if not has_enough:
         used[:] = True
     values = np.sort(novelty[used].astype(np.float64))
-    rank = math.ceil((len(values) + 1) * quantile - 1e-9)
-    is_inside = rank < len(values)
-    threshold = (values[rank - 1] + values[rank]) / 2 if is_inside else values[-1] * (1 + _MARGIN)
+    rank = conformal_rank(novelty[used].astype(np.float64), units[used], quantile)
+    is_inside = rank is not None and rank + 1 < len(values)
+    threshold = values[rank : rank + 2].mean() if rank is not None and is_inside else values[-1] * (1 + _MARGIN)
     return Novelty(
         threshold=float(threshold),
         quantile=quantile,
@@ -118,4 +123,5 @@ def fit_threshold(
         training_images=training_images,
         components=components,
         leaked_images_used=not has_enough,
+        patients=None if groups is None else len(np.unique(units[used])),
     )

@@ -11,7 +11,7 @@ from scipy.stats import beta
 from ctonnx.artifacts.decision.operating_point import OperatingPoint, suspicion
 from ctonnx.errors import DataError
 from ctonnx_train.evaluation.statistics.metrics import LEVEL
-from ctonnx_train.evaluation.statistics.shares import share_of
+from ctonnx_train.evaluation.statistics.shares import effective_number, share_of
 
 __all__ = [
     "NEGATIVE_CLASSES",
@@ -52,6 +52,7 @@ def fit_operating_point(
     *,
     sensitivity: float = SENSITIVITY,
     leaked: NDArray[np.bool_] | None = None,
+    groups: Sequence[int] | NDArray[np.integer[Any]] | None = None,
 ) -> OperatingPoint | None:
     """Returns the operating point: the threshold on the score that reaches a target sensitivity.
 
@@ -66,12 +67,14 @@ def fit_operating_point(
 
     The probabilities, [images, classes], are those of the validation images after the temperature. Images that are True
     in `leaked`, [images], have a copy, or an image of their group, in the training set; they are left out unless no
-    positive or no negative image would remain.
+    positive or no negative image would remain. With `groups`, [images], such as patients, the bound and the intervals
+    are those of the effective number of images; see `ctonnx_train.evaluation.statistics.shares.effective_number`.
 
     Returns:
         The operating point, or None if there is no suspicious class, no positive or no negative image.
 
-    Source: Clopper and Pearson 1934, https://doi.org/10.1093/biomet/26.4.404
+    Source: Clopper and Pearson 1934, https://doi.org/10.1093/biomet/26.4.404; Korn and Graubard 1998,
+    https://www150.statcan.gc.ca/n1/en/catalogue/12-001-X19980024356 (effective number)
     """
     columns = [classes.index(name) for name in positive]
     is_positive = np.isin(labels, columns)
@@ -82,13 +85,15 @@ def fit_operating_point(
     if not has_both:
         used[:] = True
     probabilities, labels, is_positive = probabilities[used], labels[used], is_positive[used]
+    units = None if groups is None else np.asarray(groups)[used]
+    effective = float(is_positive.sum()) if units is None else effective_number(units[is_positive])
     scores = suspicion(probabilities, classes, positive)
-    lowest = np.sort(scores[is_positive])[_most_missed(int(is_positive.sum()), sensitivity)]
+    lowest = np.sort(scores[is_positive])[_most_missed(int(is_positive.sum()), effective, sensitivity)]
     # More positive scores may lie between the highest negative score below and `lowest`: all of them are kept.
     below = scores[~is_positive & (scores < lowest)].max(initial=-np.inf)
     above = scores[is_positive & (scores > below)].min()
     threshold = _middle(probabilities, scores, columns, float(below), float(above))
-    measured = operating_metrics(probabilities, labels, classes, positive, threshold)
+    measured = operating_metrics(probabilities, labels, classes, positive, threshold, units)
     found = (scores[is_positive] >= threshold).sum(keepdims=True)
     return OperatingPoint(
         positive=tuple(positive),
@@ -98,27 +103,33 @@ def fit_operating_point(
         target_sensitivity=sensitivity,
         sensitivity_interval=measured["sensitivity_interval"],
         specificity_interval=measured["specificity_interval"],
-        sensitivity_bound=float(_lower_bounds(found, len(scores[is_positive]))[0]),
+        sensitivity_bound=float(_lower_bounds(found, len(scores[is_positive]), effective)[0]),
         positive_images=int(is_positive.sum()),
         negative_images=int((~is_positive).sum()),
         leaked_images=0 if leaked is None else int(leaked.sum()),
         leaked_images_used=leaked is not None and bool(leaked.any()) and not has_both,
+        positive_patients=None if units is None else len(np.unique(units[is_positive])),
+        negative_patients=None if units is None else len(np.unique(units[~is_positive])),
         gap=(max(float(below), 0.0), float(above)),
     )
 
 
-def _most_missed(images: int, sensitivity: float) -> int:
+def _most_missed(images: int, effective: float, sensitivity: float) -> int:
     """Returns the number of positive images that a threshold may miss: by the bound if it can reach the target."""
     found = np.arange(images, 0, -1)
-    bounds = _lower_bounds(found, images)
+    bounds = _lower_bounds(found, images, effective)
     reached = bounds >= sensitivity if bounds[0] >= sensitivity else found / images >= sensitivity
     return int(np.flatnonzero(reached).max(initial=0))
 
 
-def _lower_bounds(found: NDArray[np.int64], images: int) -> NDArray[np.float64]:
-    """Returns the one-sided 95 % Clopper-Pearson bounds of the shares of found images, 0 to 1."""
+def _lower_bounds(found: NDArray[np.integer[Any]], images: int, effective: float) -> NDArray[np.float64]:
+    """Returns the one-sided 95 % Clopper-Pearson bounds of the shares of found images, 0 to 1.
+
+    They are those of the same shares of an `effective` number of images.
+    """
+    successes = found * (effective / images)
     bounds: NDArray[np.float64] = np.where(
-        found > 0, beta.ppf(1 - LEVEL, np.maximum(found, 1), images - found + 1), 0.0
+        found > 0, beta.ppf(1 - LEVEL, np.maximum(successes, np.finfo(float).tiny), effective - successes + 1), 0.0
     )
     return bounds
 
@@ -146,17 +157,20 @@ def operating_metrics(
     classes: Sequence[str],
     positive: Sequence[str],
     threshold: float,
+    groups: Sequence[int] | NDArray[np.integer[Any]] | None = None,
 ) -> dict[str, Any]:
     """Returns sensitivity and specificity of a threshold with 95 % Wilson score intervals; None if undefined.
 
-    The probabilities, [images, classes], are those after the temperature. (The bootstrap interval of a sensitivity of 1
-    has no width.)
+    The probabilities, [images, classes], are those after the temperature. With `groups`, [images], such as patients,
+    the intervals are those of the effective number of images. (The bootstrap interval of a sensitivity of 1 has no
+    width.)
     """
+    units = None if groups is None else np.asarray(groups)
     is_positive = np.isin(labels, [classes.index(name) for name in positive])
     called = suspicion(probabilities, classes, positive) >= threshold
     metrics: dict[str, Any] = {}
-    for name, right in (("sensitivity", called[is_positive]), ("specificity", ~called[~is_positive])):
-        found = share_of(right)
+    for name, right, of in (("sensitivity", called, is_positive), ("specificity", ~called, ~is_positive)):
+        found = share_of(right[of], None if units is None else units[of])
         interval = tuple(found["interval"]) if found["interval"] else None
         metrics |= {name: found["value"], f"{name}_interval": interval, f"{name}_images": found["images"]}
     return metrics
@@ -167,11 +181,12 @@ def suspicious_metrics(
     probabilities: NDArray[np.floating[Any]],
     labels: NDArray[np.integer[Any]],
     classes: Sequence[str],
+    groups: Sequence[int] | NDArray[np.integer[Any]] | None = None,
 ) -> dict[str, Any] | None:
     """Returns the `operating_metrics` of a model's point as a JSON-ready dictionary, or None if it has no point."""
     if point is None:
         return None
-    metrics = operating_metrics(probabilities, labels, classes, point.positive, point.threshold)
+    metrics = operating_metrics(probabilities, labels, classes, point.positive, point.threshold, groups)
     return {
         "positive": list(point.positive),
         "threshold": point.threshold,

@@ -4,7 +4,7 @@ A resample is represented by the number of times that it contains each image, an
 weights. Weights of one give the metrics of the images themselves. Tests compare each metric with scikit-learn's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,7 @@ def evaluate(
     classes: Sequence[str],
     *,
     groups: Sequence[int] | None = None,
+    unit: str = "group",
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def evaluate(
     whole groups of images. Resamples in which a metric is undefined do not count for its interval.
 
     The probabilities are [images, classes]. `groups` has the number of each image's group, such as its patient; None
-    resamples single images.
+    resamples single images. `unit` is the name of a group, for a report.
 
     Returns:
         `images`, `accuracy`, `balanced_accuracy`, `ece`, `macro` and `per_class` (precision, sensitivity (recall),
@@ -129,7 +130,7 @@ def evaluate(
     if replicates:
         bounds = {name: _bounds(point[name], np.concatenate(values)) for name, values in drawn.items()}
         metrics["intervals"] = _tree(bounds, classes)
-        unit = "image" if groups is None else "group"
+        unit = "image" if groups is None else unit
         metrics["bootstrap"] = {"level": LEVEL, "replicates": replicates, "seed": seed, "unit": unit, "units": number}
     return metrics
 
@@ -141,18 +142,19 @@ def confusion_matrix(probabilities: NDArray[np.floating[Any]], labels: NDArray[n
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes).astype(np.int64)
 
 
-def as_table(title: str, metrics: dict[str, Any]) -> str:
-    """Returns the metrics as a table for a terminal."""
+def as_table(title: str, metrics: Mapping[str, Any], unit: str = "image") -> str:
+    """Returns the metrics as a table for a terminal; `unit` is `patient` for metrics of patients."""
+    numbers = f"{unit}s"
     whole = ", ".join(
         f"{label} {as_text(metrics[name], metrics.get('intervals', {}).get(name))}"
         for name, label in (("accuracy", "accuracy"), ("balanced_accuracy", "balanced"), ("ece", "ECE"))
     )
-    rows = [["class", "images", *(f"{name:>11}" for name in _CLASS_METRICS)]]
-    mean = {**metrics["macro"], "images": metrics["images"]}
+    rows = [["class", numbers, *(f"{name:>11}" for name in _CLASS_METRICS)]]
+    mean = {**metrics["macro"], numbers: metrics[numbers]}
     for name, values in [*metrics["per_class"].items(), ("macro mean", mean)]:
         shown = ("-" if values[metric] is None else f"{values[metric]:.3f}" for metric in _CLASS_METRICS)
-        rows.append([name, str(values["images"]), *shown])
-    return "\n".join([f"{title}: {whole} on {counted(metrics['images'], 'image')}", *aligned(rows)])
+        rows.append([name, str(values[numbers]), *shown])
+    return "\n".join([f"{title}: {whole} on {counted(metrics[numbers], unit)}", *aligned(rows)])
 
 
 def as_text(value: float | None, interval: Sequence[float] | None) -> str:

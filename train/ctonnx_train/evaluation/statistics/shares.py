@@ -11,7 +11,7 @@ from ctonnx.parity.intervals import share_interval
 from ctonnx.parity.rounding import cautious
 from ctonnx_train.evaluation.statistics.metrics import LEVEL
 
-__all__ = ["Share", "exact_share_of", "share_of", "share_text"]
+__all__ = ["Share", "effective_number", "exact_share_of", "share_of", "share_text"]
 
 Share: TypeAlias = dict[str, Any]
 """A share of images: `value`, `interval` and `images`; the first two are None without images.
@@ -20,13 +20,22 @@ With groups also `effective_images`.
 """
 
 
+def effective_number(groups: Sequence[int] | NDArray[np.integer[Any]]) -> float:
+    """Returns the effective number of images if all of a group were alike, n^2 / (n_1^2 + n_2^2 + ...).
+
+    Source: Kish 1965, Survey Sampling.
+
+    >>> effective_number([1, 1, 2, 2])
+    2.0
+    """
+    return float(len(groups) ** 2 / (np.unique(np.asarray(groups), return_counts=True)[1] ** 2).sum())
+
+
 def share_of(flags: NDArray[np.bool_], groups: Sequence[int] | NDArray[np.integer[Any]] | None = None) -> Share:
     """Returns the share of images with a flag, bool [images], with its 95 % Wilson score interval.
 
-    With the groups of the images, such as patients, the interval is that of the effective number of images if all of a
-    group were alike, n^2 / (n_1^2 + n_2^2 + ...): the largest loss of precision that groups can cause.
-
-    Source: Kish 1965, Survey Sampling, on the effective number.
+    With the groups of the images, such as patients, the interval is that of the `effective_number` of images: the
+    largest loss of precision that groups can cause.
 
     >>> share_of(np.array([True, True, False, False]), groups=[1, 1, 2, 2])["interval"]  # as of two images
     [0.094531, 0.905469]
@@ -36,7 +45,7 @@ def share_of(flags: NDArray[np.bool_], groups: Sequence[int] | NDArray[np.intege
     share, images = float(flags.mean()), float(len(flags))
     found: Share = {"value": round(share, 6), "images": len(flags)}
     if groups is not None:
-        images = images**2 / float((np.unique(np.asarray(groups), return_counts=True)[1] ** 2).sum())
+        images = effective_number(groups)
         found["effective_images"] = round(images, 3)
     return {**found, "interval": [round(end, 6) for end in share_interval(share, images)]}
 

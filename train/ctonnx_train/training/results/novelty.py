@@ -77,6 +77,7 @@ def fit_novelty(
         quantile=settings.novelty_quantile,
         training_images=len(chosen),
         components=arrays["features.weight"].shape[1],
+        groups=prepared.group_numbers("valid") if prepared.patients else None,
     )
     flags = {split: threshold.flags(novelty) for split, novelty in values.items()}
     return FittedNovelty(distance=distance, threshold=threshold, flags=flags)

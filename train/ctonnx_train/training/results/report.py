@@ -17,12 +17,15 @@ from ctonnx_train.data.leakage import Leaks
 from ctonnx_train.data.splits import Sample, Split
 from ctonnx_train.evaluation.evaluate import Evaluation, summarize
 from ctonnx_train.evaluation.fitting.decisions import decisions_as_text
+from ctonnx_train.evaluation.patients.report import patient_table
 from ctonnx_train.evaluation.report import write_curves, write_evaluation
 from ctonnx_train.evaluation.statistics.metrics import as_table
 from ctonnx_train.runs.record import RunRecord
 from ctonnx_train.training.results.out_of_fold import describe_folds
 
 __all__ = ["summary", "write_reports"]
+
+_OTHERS = ("suspicious", "decisions", "patients")  # in the metrics of run.json, and apart from them in an evaluation
 
 
 def write_reports(
@@ -65,11 +68,11 @@ def write_reports(
                     "dropped": 0,
                 },
             },
-            metrics={
-                name: value for name, value in record.metrics[split].items() if name not in ("suspicious", "decisions")
-            },
+            metrics={name: value for name, value in record.metrics[split].items() if name not in _OTHERS},
             suspicious=record.metrics[split]["suspicious"],
             decisions=record.metrics[split]["decisions"],
+            patients=record.metrics[split].get("patients"),
+            rule=record.patient_rule,
             point=record.operating_point,
             sets=record.prediction_sets,
             novelty=record.novelty,
@@ -86,7 +89,12 @@ def summary(record: RunRecord, leaks: Leaks) -> Iterator[str]:
     """Yields lines with the caveats and metrics of a run, its operating point, the leaks and the speed."""
     titles = {"valid": "validation", "test": "test"}
     found = model_caveats(
-        record.metrics, record.operating_point, record.prediction_sets, record.shortcuts, record.novelty
+        record.metrics,
+        record.operating_point,
+        record.prediction_sets,
+        record.shortcuts,
+        record.novelty,
+        rule=record.patient_rule,
     )
     for caveat in found:
         yield f"warning: {caveat}"
@@ -109,6 +117,10 @@ def summary(record: RunRecord, leaks: Leaks) -> Iterator[str]:
             fitted = ", on which the sets were fitted" if split == "valid" and record.prediction_sets else ""
             yield f"  {decisions_as_text(metrics['decisions'])} on the {titles[split]} images{fitted}"
         yield ""
+    for split, metrics in record.metrics.items():
+        if patients := metrics.get("patients"):
+            yield from patient_table(titles[split], patients)
+            yield ""
     yield f"data: {leaks.sentence()}"
     training = record.training
     yield f"{training['seconds_per_epoch']:.1f} s per epoch, {training['data_share']:.1%} of it for data"

@@ -18,6 +18,9 @@ from ctonnx_train.data.splits import Split
 from ctonnx_train.evaluation.fitting import calibration, threshold
 from ctonnx_train.evaluation.fitting.decisions import decision_metrics
 from ctonnx_train.evaluation.fitting.prediction_sets import fit_prediction_sets
+from ctonnx_train.evaluation.patients.aggregation import slice_weights
+from ctonnx_train.evaluation.patients.fitting import FittedPatients, fit_patient_rule
+from ctonnx_train.evaluation.patients.metrics import ChosenRule, PatientSlices, patient_metrics
 from ctonnx_train.evaluation.statistics.metrics import evaluate
 from ctonnx_train.network.classifier import CTClassifier
 from ctonnx_train.network.inference import predict_logits
@@ -39,13 +42,15 @@ _EVALUATED: tuple[Split, ...] = ("valid", "test")
 class Calibrated:
     """A trained network's temperature, operating point and prediction sets, if defined, and calibrated probabilities.
 
-    The probabilities are those of `valid` and, if it has images, `test`, [images, classes].
+    `patients` has the rule for patients, if they are known. The probabilities are those of `valid` and, if it has
+    images, `test`, [images, classes].
     """
 
     temperature: float
     point: OperatingPoint | None
     sets: PredictionSets | None
     probabilities: Mapping[Split, NDArray[np.float64]]
+    patients: FittedPatients | None = None
 
 
 def calibrate(
@@ -59,7 +64,8 @@ def calibrate(
 ) -> Calibrated:
     """Predicts the validation and test images; on the former, fits temperature, operating point and prediction sets.
 
-    With `out_of_fold`, its predictions of the validation images are used.
+    Where the patients are known, each counts once in the temperature and in the prediction sets, and a rule for
+    patients is fitted, too. With `out_of_fold`, its predictions of the validation images are used.
     """
     logits = {
         split: predict_logits(network, prepared.store, prepared.rows[split], device=fitted.device)
@@ -69,7 +75,10 @@ def calibrate(
     if out_of_fold:
         logits = {"valid": out_of_fold.logits, **logits}
     data, labels = prepared.data, np.array(prepared.labels("valid"))
-    temperature = calibration.fit_temperature(logits["valid"], labels)
+    names = prepared.patients.of(data.splits["valid"]) if prepared.patients else None
+    groups = prepared.group_numbers("valid") if prepared.patients else None
+    weights = slice_weights(names) if names else None
+    temperature = calibration.fit_temperature(logits["valid"], labels, weights)
     probabilities = {
         split: softmax(values.astype(np.float64) / temperature, axis=1) for split, values in logits.items()
     }
@@ -82,20 +91,41 @@ def calibrate(
         positive,
         sensitivity=settings.sensitivity,
         leaked=leaked,
+        groups=groups,
     )
     sets = fit_prediction_sets(
-        probabilities["valid"], labels, data.classes, settings.coverage, positive=positive, leaked=leaked
+        probabilities["valid"], labels, data.classes, settings.coverage, positive=positive, leaked=leaked, groups=groups
     )
+    patients = None
+    if names:
+        patients = fit_patient_rule(
+            probabilities["valid"],
+            labels,
+            names,
+            data.classes,
+            positive,
+            choice=settings.aggregate,
+            k=settings.top_k,
+            sensitivity=settings.sensitivity,
+            coverage=settings.coverage,
+            leaked=leaked,
+        )
     before, after = (
-        calibration.negative_log_likelihood(logits["valid"], labels, value) for value in (1.0, temperature)
+        calibration.negative_log_likelihood(logits["valid"], labels, value, weights) for value in (1.0, temperature)
     )
-    log(f"temperature {temperature:.3f}: negative log-likelihood on the validation images {before:.4f} -> {after:.4f}")
+    each = ", each patient counting once," if names else ""
+    log(
+        f"temperature {temperature:.3f}: negative log-likelihood on the validation images{each} {before:.4f} -> "
+        f"{after:.4f}"
+    )
     if point is None:
         log("no operating point for 'suspicious': it needs images of suspicious classes and of others (--positive)")
     if sets is None:
         missing = ", ".join(name for index, name in enumerate(data.classes) if not (labels == index).any())
         log(f"no prediction sets: they need validation images of every class, found none of {missing}")
-    return Calibrated(temperature=temperature, point=point, sets=sets, probabilities=probabilities)
+    if patients:
+        log(patients.sentence())
+    return Calibrated(temperature=temperature, point=point, sets=sets, probabilities=probabilities, patients=patients)
 
 
 def make_record(
@@ -139,6 +169,7 @@ def make_record(
         temperature=calibrated.temperature,
         operating_point=calibrated.point,
         prediction_sets=calibrated.sets,
+        patient_rule=calibrated.patients.rule if calibrated.patients else None,
         brightness=prepared.brightness,
         shortcuts=prepared.shortcuts,
         acquisition=prepared.acquisition,
@@ -162,11 +193,18 @@ def _metrics(
 ) -> dict[str, Any]:
     probabilities, labels, classes = calibrated.probabilities[split], prepared.labels(split), prepared.data.classes
     point, sets, truth = calibrated.point, calibrated.sets, np.array(labels)
+    samples, groups = prepared.data.splits[split], prepared.group_numbers(split)
     is_novel = novelty.flags[split] if novelty else None
-    cautions = prepared.store.cautions(prepared.data.splits[split], prepared.brightness)
-    return {
-        **evaluate(probabilities, labels, classes, groups=prepared.group_numbers(split), seed=seed),
-        "suspicious": threshold.suspicious_metrics(point, probabilities, truth, classes),
+    has_caution = np.array([caution is not None for caution in prepared.store.cautions(samples, prepared.brightness)])
+    slices = None
+    if prepared.patients and groups is not None:
+        slices = PatientSlices(
+            patients=prepared.patients, samples=samples, groups=groups, is_novel=is_novel, has_caution=has_caution
+        )
+    unit = slices.unit if slices else "image"
+    metrics = {
+        **evaluate(probabilities, labels, classes, groups=groups, unit=unit, seed=seed),
+        "suspicious": threshold.suspicious_metrics(point, probabilities, truth, classes, groups),
         "decisions": decision_metrics(
             probabilities,
             truth,
@@ -174,9 +212,14 @@ def _metrics(
             point=point,
             sets=sets,
             is_novel=is_novel,
-            has_caution=np.array([caution is not None for caution in cautions]),
+            has_caution=has_caution,
+            groups=groups,
         ),
     }
+    if slices and calibrated.patients:
+        chosen = ChosenRule(calibrated.patients.how, calibrated.patients.rule, point.positive if point else ())
+        metrics["patients"] = patient_metrics(slices, probabilities, truth, classes, chosen, seed=seed)
+    return metrics
 
 
 def _training(fitted: Fitted, prepared: Prepared, settings: TrainSettings, seconds: float) -> dict[str, Any]:
